@@ -1,0 +1,63 @@
+"""The machine that measures: what a latency depends on, as a plain value that keys and presets are made from."""
+
+from __future__ import annotations
+
+import os
+import platform
+
+from msgspec import Struct
+
+# Flags that change which kernels ONNX Runtime and PyTorch pick; the other hundred do not belong in a key.
+_TELLING_FLAGS = (
+    "avx", "avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimddp", "i8mm", "sve",
+)  # fmt: skip
+
+
+class Machine(Struct, frozen=True):
+    """What a measured result depends on. `cores` are those this process may use."""
+
+    cpu: str
+    architecture: str
+    flags: tuple[str, ...]
+    cores: int
+
+    @property
+    def int8_preset(self) -> str:
+        """The dynamic-quantization preset that this CPU runs fastest."""
+        if self.architecture in {"aarch64", "arm64"}:
+            return "arm64"
+        if "avx512_vnni" in self.flags:
+            return "avx512_vnni"
+        return "avx512" if "avx512f" in self.flags else "avx2"
+
+
+def this_machine() -> Machine:
+    """The machine that this process runs on, read from /proc/cpuinfo where there is one."""
+    name, flags = platform.processor() or platform.machine(), frozenset[str]()
+    for line in _cpuinfo():
+        field, _, value = line.partition(":")
+        if field.strip() == "model name":
+            name = value.strip()
+        elif field.strip() in {"flags", "Features"}:
+            flags = frozenset(value.split())
+        elif not line:
+            break  # one processor tells for all
+    return Machine(
+        cpu=name,
+        architecture=platform.machine(),
+        flags=tuple(flag for flag in _TELLING_FLAGS if flag in flags),
+        cores=usable_cores(),
+    )
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on (a container or `taskset` may give fewer than the machine has)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _cpuinfo() -> list[str]:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return file.read().splitlines()
+    except OSError:
+        return []

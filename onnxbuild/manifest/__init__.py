@@ -1,0 +1,1 @@
+"""From text to a `Manifest`: YAML with spans, the typed language, its schema."""

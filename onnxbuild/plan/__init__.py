@@ -1,0 +1,1 @@
+"""From a `Manifest` to an `ActionGraph`: the lock file, expansion, selection."""

@@ -1,0 +1,110 @@
+"""The action graph: what is to be done, each action once, and which needs which."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from msgspec import Struct, field
+
+from onnxbuild.diagnostics import Span
+
+
+class FilesSource(Struct, frozen=True, tag="files"):
+    """Files from outside: `root` is an absolute folder, `files` names below it; they count by name and content."""
+
+    root: str
+    files: tuple[str, ...]
+
+
+class RowsSource(Struct, frozen=True, tag="rows"):
+    """Rows written in the manifest itself."""
+
+    rows: tuple[Mapping[str, Any], ...]
+
+
+class OutputRef(Struct, frozen=True, tag="output"):
+    """An output port of another action."""
+
+    action: str
+    port: str
+
+
+Input = FilesSource | RowsSource | OutputRef
+
+
+class Action(Struct, frozen=True, kw_only=True):
+    """One concrete run of a step kind. `params` are plain values, resolved in full."""
+
+    id: str  # "minilm/cpu-int8:quantize"
+    kind: str
+    params: Mapping[str, Any]
+    inputs: Mapping[str, Input]
+    pool: str = "cpu"
+    toolchain: str = "current"
+    timeout_seconds: float = 3600.0
+    span: Span | None = None
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Ids of the actions whose outputs this one reads."""
+        return tuple(i.action for i in self.inputs.values() if isinstance(i, OutputRef))
+
+
+class Variant(Struct, frozen=True, kw_only=True):
+    """One model and target as it is laid out: the ONNX files of `model`, and the actions that check and measure them."""
+
+    model: str
+    target: str
+    output: OutputRef  # of type onnx
+    precision: str
+    steps: tuple[str, ...]  # action ids from fetch to the one that made the output, in order
+    checks: tuple[str, ...]  # validate
+    measures: tuple[str, ...]  # benchmark, generate
+
+    @property
+    def name(self) -> str:
+        """`model/target`, as selectors and folders have it."""
+        return f"{self.model}/{self.target}"
+
+
+class ActionGraph(Struct, frozen=True):
+    """Actions by id, in an order in which each stands after all that it needs, and the variants they lead to."""
+
+    actions: Mapping[str, Action]
+    variants: tuple[Variant, ...] = ()
+    aliases: Mapping[str, str] = field(default_factory=dict)  # "minilm/small:optimize" → the id of the shared action
+
+    def dependents(self) -> Mapping[str, tuple[str, ...]]:
+        """For each action the ones that read its outputs."""
+        found: dict[str, list[str]] = {name: [] for name in self.actions}
+        for action in self.actions.values():
+            for need in dict.fromkeys(action.needs):
+                found[need].append(action.id)
+        return {name: tuple(users) for name, users in found.items()}
+
+    def with_needs(self, ids: Iterable[str]) -> frozenset[str]:
+        """The given actions and everything that they need."""
+        return frozenset(_reach(ids, lambda name: self.actions[name].needs))
+
+    def with_dependents(self, ids: Iterable[str]) -> frozenset[str]:
+        """The given actions and everything that depends on them."""
+        dependents = self.dependents()
+        return frozenset(_reach(ids, lambda name: dependents[name]))
+
+    def only(self, ids: frozenset[str]) -> ActionGraph:
+        """The graph of the given actions, which must hold all that each of them needs; order is kept."""
+        actions = {name: action for name, action in self.actions.items() if name in ids}
+        variants = tuple(v for v in self.variants if v.output.action in ids)
+        return ActionGraph(actions, variants, self.aliases)
+
+
+def _reach(start: Iterable[str], neighbours: Any) -> Iterator[str]:
+    seen: set[str] = set()
+    waiting = list(start)
+    while waiting:
+        name = waiting.pop()
+        if name not in seen:
+            seen.add(name)
+            yield name
+            waiting.extend(neighbours(name))

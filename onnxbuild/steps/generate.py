@@ -1,0 +1,51 @@
+"""generate: greedy text from prompts, with tokens per second and time to the first token, beside PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+import msgspec
+
+from onnxbuild.steps.kind import Context, Fault, Kind, Params
+
+
+class GenerateParams(Params, kw_only=True):
+    """What to continue: `prompts`, each by `max_new_tokens` tokens, on `threads` cores, after one warm-up."""
+
+    DERIVED: ClassVar[tuple[str, ...]] = ("task",)
+
+    task: str = ""
+    prompts: tuple[str, ...]
+    max_new_tokens: int = 64
+    threads: int = 1
+    rounds: int = 3
+
+
+def _resolve(params: GenerateParams, context: Context) -> GenerateParams:
+    return msgspec.structs.replace(params, task=context.task or "")
+
+
+def _check(params: GenerateParams, context: Context) -> Iterable[Fault]:
+    if context.task is not None and context.family == "encoder":
+        yield Fault(code="OB703", message=f"task `{context.task}` generates no text", hint="remove `generate:`")
+    if not params.prompts:
+        yield Fault(code="OB701", field="prompts", message="`prompts` is empty")
+    if params.max_new_tokens < 1:
+        yield Fault(code="OB701", field="max_new_tokens", message="`max_new_tokens` expects a number from 1")
+
+
+GENERATE = Kind(
+    name="generate",
+    version=1,
+    params=GenerateParams,
+    inputs={"model": "onnx", "reference": "checkpoint | onnx"},
+    outputs={"samples": "samples"},
+    worker="onnxbuild.workers.generate:run",
+    packages=lambda _params: ("onnxruntime", "optimum", "optimum-onnx", "transformers", "torch"),
+    pool="alone",
+    measures=True,
+    resolve=_resolve,
+    check=_check,
+    memory_factor=4.0,
+)

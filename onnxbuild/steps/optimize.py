@@ -1,0 +1,54 @@
+"""optimize: graph optimization of every ONNX file of a model, at optimum's levels O1 to O4."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar, Literal
+
+import msgspec
+
+from onnxbuild.steps.kind import Context, Fault, Kind, Params
+
+
+class OptimizeParams(Params, kw_only=True):
+    """O1: constant folding and cleaning; O2: fused operators; O3: with approximated Gelu; O4: fp16, for CUDA."""
+
+    SHORT: ClassVar[str | None] = "level"
+    DERIVED: ClassVar[tuple[str, ...]] = ("device",)
+
+    level: Literal["O1", "O2", "O3", "O4"]
+    device: Literal["cpu", "cuda"] = "cpu"
+
+
+def _resolve(params: OptimizeParams, context: Context) -> OptimizeParams:
+    return msgspec.structs.replace(params, device=context.device)
+
+
+def _check(params: OptimizeParams, context: Context) -> Iterable[Fault]:
+    if params.level == "O4" and context.device != "cuda":
+        yield Fault(
+            code="OB401",
+            field="level",
+            message="O4 is fp16 for CUDA, and this target's device is cpu",
+            hint="O2 or O3, or `device: cuda` in the target",
+        )
+    if "quantize" in context.previous:
+        yield Fault(
+            code="OB404",
+            message="optimize comes after quantize: fusions do not match a quantized graph",
+            hint="optimize first, then quantize",
+        )
+
+
+OPTIMIZE = Kind(
+    name="optimize",
+    version=1,
+    params=OptimizeParams,
+    inputs={"model": "onnx"},
+    outputs={"model": "onnx"},
+    worker="onnxbuild.workers.optimize:run",
+    packages=lambda _params: ("onnxruntime", "onnx", "optimum", "optimum-onnx", "transformers"),
+    resolve=_resolve,
+    check=_check,
+    memory_factor=4.0,
+)

@@ -1,0 +1,116 @@
+"""validate: proves a variant against the reference, the PyTorch model in fp32 (or the ONNX model it came from)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import ClassVar, Literal
+
+import msgspec
+
+from onnxbuild.diagnostics import did_you_mean
+from onnxbuild.steps.kind import Context, Fault, Kind, Params
+
+# What can be bounded, and the side from which it is: "min" says that smaller values fail.
+METRICS: Mapping[str, Literal["min", "max"]] = {
+    "max_abs": "max",  # largest absolute difference of any element of any output
+    "mean_abs": "max",  # mean absolute difference, worst output
+    "cosine_min": "min",  # smallest cosine of a row (a token's or a sentence's vector), worst output
+    "cosine_mean": "min",  # mean cosine of rows, worst output
+    "top1": "min",  # share of positions whose argmax agrees
+    "max_probability": "max",  # largest difference of a class probability after softmax
+    "kl_mean": "max",  # mean Kullback-Leibler divergence of the next-token distribution, nats
+    "perplexity_ratio": "max",  # perplexity of the variant over that of the reference, on the validation text
+}
+
+_EMBEDDING = ("feature-extraction", "sentence-similarity")
+_CLASSIFICATION = (
+    "text-classification", "token-classification", "question-answering", "multiple-choice", "image-classification",
+    "audio-classification", "zero-shot-image-classification", "fill-mask",
+)  # fmt: skip
+
+# docs/explanation/thresholds.md says where each number comes from. fp32 also bounds every element.
+THRESHOLDS: Mapping[str, Mapping[str, Mapping[str, float]]] = {
+    "embedding": {
+        "fp32": {"max_abs": 1e-3, "cosine_min": 0.9999},
+        "fp16": {"cosine_min": 0.999},
+        "int8": {"cosine_mean": 0.98},
+        "q8": {"cosine_mean": 0.99},
+        "q4": {"cosine_mean": 0.96},
+    },
+    "classification": {
+        "fp32": {"max_abs": 1e-3, "max_probability": 1e-3, "top1": 1.0},
+        "fp16": {"max_probability": 0.02, "top1": 0.995},
+        "int8": {"top1": 0.97},
+        "q8": {"top1": 0.98},
+        "q4": {"top1": 0.95},
+    },
+    "generation": {
+        "fp32": {"max_abs": 1e-2, "top1": 0.999, "perplexity_ratio": 1.001},
+        "fp16": {"top1": 0.99, "perplexity_ratio": 1.005},
+        "int8": {"kl_mean": 0.01, "perplexity_ratio": 1.01},
+        "q8": {"kl_mean": 0.01, "perplexity_ratio": 1.01},
+        "q4": {"kl_mean": 0.05, "perplexity_ratio": 1.05},
+    },
+}
+
+
+class ValidateParams(Params, kw_only=True):
+    """What to compare, and what to accept.
+
+    `shapes`: (batch, sequence) pairs in samples and tokens; rows are padded to unequal lengths. `thresholds` over the
+    defaults for the task and precision, by metric. `on_failure: warn` records a failed check and lets the run go on.
+    """
+
+    DERIVED: ClassVar[tuple[str, ...]] = ("task", "precision")
+
+    task: str = ""
+    precision: str = "fp32"
+    shapes: tuple[tuple[int, int], ...] = ((1, 8), (1, 64), (4, 32))
+    seed: int = 0
+    thresholds: Mapping[str, float] = {}
+    on_failure: Literal["fail", "warn"] = "fail"
+
+
+def table_of(task: str) -> str:
+    """The row of `THRESHOLDS` that a task is judged by."""
+    if task in _EMBEDDING:
+        return "embedding"
+    return "classification" if task in _CLASSIFICATION else "generation"
+
+
+def _resolve(params: ValidateParams, context: Context) -> ValidateParams:
+    task = context.task or ""
+    by_precision = THRESHOLDS[table_of(task)]
+    defaults = by_precision.get(context.precision, by_precision["fp32"])
+    return msgspec.structs.replace(
+        params, task=task, precision=context.precision, thresholds={**defaults, **params.thresholds}
+    )
+
+
+def _check(params: ValidateParams, _context: Context) -> Iterable[Fault]:
+    for metric in params.thresholds:
+        if metric not in METRICS:
+            near = did_you_mean(metric, METRICS)
+            yield Fault(
+                code="OB601",
+                field="thresholds",
+                message=f"unknown metric `{metric}`",
+                hint=near or f"one of {', '.join(METRICS)}",
+            )
+    for batch, sequence in params.shapes:
+        if batch < 1 or sequence < 1:
+            yield Fault(code="OB602", field="shapes", message=f"shape [{batch}, {sequence}] is empty")
+
+
+VALIDATE = Kind(
+    name="validate",
+    version=1,
+    params=ValidateParams,
+    inputs={"model": "onnx", "reference": "checkpoint | onnx"},
+    outputs={"report": "report"},
+    worker="onnxbuild.workers.validate:run",
+    packages=lambda _params: ("onnxruntime", "optimum", "optimum-onnx", "transformers", "torch"),
+    resolve=_resolve,
+    check=_check,
+    memory_factor=4.0,
+)

@@ -1,0 +1,1 @@
+"""Artifacts by content, traces by key: what onnxbuild remembers."""

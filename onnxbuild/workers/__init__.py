@@ -1,0 +1,1 @@
+"""One module per step kind: the home of torch, transformers, optimum and onnxruntime."""
