@@ -52,7 +52,7 @@ class Action(Struct, frozen=True, kw_only=True):
 
 
 class Variant(Struct, frozen=True, kw_only=True):
-    """One model and target as it is laid out: the ONNX files of `model`, and the actions that check and measure them."""
+    """One model and target as it is laid out: its ONNX files, and the actions that check and measure them."""
 
     model: str
     target: str

@@ -10,7 +10,7 @@ import msgspec
 from onnxbuild.steps.kind import Context, Fault, Kind, Params
 
 
-class BenchmarkParams(Params, kw_only=True):
+class BenchmarkParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What to time: every combination of batch (samples), sequence (tokens) and threads.
 
     `iterations` timed calls a combination and engine after `warmup` calls, in `rounds` interleaved rounds.

@@ -15,7 +15,7 @@ from onnxbuild.steps.tasks import TASKS
 LOWEST_OPSET, HIGHEST_OPSET = 14, 23
 
 
-class ExportParams(Params, kw_only=True):
+class ExportParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How to export. `opset` 14 to 23; `library` is what optimum loads the checkpoint with."""
 
     DERIVED: ClassVar[tuple[str, ...]] = ("task",)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from onnxbuild.steps.kind import Kind, Params
 
 
-class FetchParams(Params, kw_only=True):
+class FetchParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where the model comes from.
 
     `files`: names below the source folder that are taken (local:, package:, onnx:). `repo` and `revision` (a commit

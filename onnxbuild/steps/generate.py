@@ -10,7 +10,7 @@ import msgspec
 from onnxbuild.steps.kind import Context, Fault, Kind, Params
 
 
-class GenerateParams(Params, kw_only=True):
+class GenerateParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What to continue: `prompts`, each by `max_new_tokens` tokens, on `threads` cores, after one warm-up."""
 
     DERIVED: ClassVar[tuple[str, ...]] = ("task",)

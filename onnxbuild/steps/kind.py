@@ -43,7 +43,7 @@ class Context(Struct, frozen=True, kw_only=True):
 
 
 class Fault(Struct, frozen=True, kw_only=True):
-    """What a kind's check finds: `field` is the param at fault (None: the step as a whole); expansion adds the place."""
+    """What a kind's check finds: `field` is the param at fault, None for the whole step; expansion adds the place."""
 
     code: str
     message: str

@@ -10,7 +10,7 @@ import msgspec
 from onnxbuild.steps.kind import Context, Fault, Kind, Params
 
 
-class OptimizeParams(Params, kw_only=True):
+class OptimizeParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """O1: constant folding and cleaning; O2: fused operators; O3: with approximated Gelu; O4: fp16, for CUDA."""
 
     SHORT: ClassVar[str | None] = "level"

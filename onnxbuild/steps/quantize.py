@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import ClassVar, Literal
+from typing import Literal
 
 import msgspec
 
@@ -18,7 +18,7 @@ _OF_METHOD: Mapping[str, tuple[str, ...]] = {
 }
 
 
-class QuantizeParams(Params, kw_only=True):
+class QuantizeParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How to quantize.
 
     dynamic: int8 weights, activations quantized at run time; `preset` picks the integer types for a CPU (`auto`: this
@@ -51,7 +51,7 @@ def _resolve(params: QuantizeParams, context: Context) -> QuantizeParams:
 
 
 def _check(params: QuantizeParams, context: Context) -> Iterable[Fault]:
-    if context.precision not in {"fp32"}:
+    if context.precision != "fp32":
         yield Fault(
             code="OB502",
             message=f"quantize of a graph that is {context.precision} already",

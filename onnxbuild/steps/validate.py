@@ -54,7 +54,7 @@ THRESHOLDS: Mapping[str, Mapping[str, Mapping[str, float]]] = {
 }
 
 
-class ValidateParams(Params, kw_only=True):
+class ValidateParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What to compare, and what to accept.
 
     `shapes`: (batch, sequence) pairs in samples and tokens; rows are padded to unequal lengths. `thresholds` over the
