@@ -9,7 +9,8 @@ from msgspec import Struct
 
 # Flags that change which kernels ONNX Runtime and PyTorch pick; the other hundred do not belong in a key.
 _TELLING_FLAGS = (
-    "avx", "avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimddp", "i8mm", "sve",
+    "avx", "avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16",
+    "asimddp", "i8mm", "sve",
 )  # fmt: skip
 
 
