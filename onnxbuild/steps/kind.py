@@ -8,7 +8,7 @@ reached as one beside us is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -119,6 +119,13 @@ class Response(Struct, frozen=True, kw_only=True, tag="response"):
 
 
 Message = Progress | Response
+
+
+class Tell(Protocol):
+    """What a worker reports through while it works: words, and how much of how much where that can be counted."""
+
+    def __call__(self, text: str, done: float | None = None, total: float | None = None) -> None:
+        """Pass it on to whoever watches; cheap enough for every file, too dear for every tensor."""
 
 
 class CheckFailed(Exception):  # noqa: N818 - it is an outcome of a check, not an error of ours

@@ -1,0 +1,103 @@
+"""Which files of a repository or folder make up a model: weights in one format, configs, tokenizer, and no more.
+
+A Hub repository often holds the same weights three to six times (PyTorch, safetensors, TensorFlow, Flax, ONNX,
+OpenVINO); what is not read by the export must neither be downloaded nor be part of a key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
+
+# Weights, the preferred format first: safetensors loads without unpickling, and transformers prefers it too.
+WEIGHT_FORMATS: tuple[tuple[str, ...], ...] = (
+    ("model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"),
+    ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin"),
+)
+
+# What transformers, tokenizers and sentence-transformers read beside the weights, at the top of a checkpoint.
+COMPANIONS: tuple[str, ...] = (
+    "config.json",
+    "generation_config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.json",
+    "chat_template.jinja",
+    "normalizer.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "*.model",  # sentencepiece: tokenizer.model, spiece.model, sentencepiece.bpe.model
+    "sentencepiece.bpe.model",
+    "modules.json",
+    "config_sentence_transformers.json",
+    "sentence_bert_config.json",
+    "sentence_*_config.json",
+    "configuration_*.py",  # custom code is read only where a manifest allows it
+    "modeling_*.py",
+    "tokenization_*.py",
+)
+
+# The folders of sentence-transformers modules: 1_Pooling, 2_Dense, 2_Normalize …
+_MODULE_FOLDER = "[0-9]_*"
+_MODULE_FILES: tuple[str, ...] = ("config.json", "model.safetensors", "pytorch_model.bin")
+
+ONNX_FILES: tuple[str, ...] = ("*.onnx", "*.onnx_data", "*.onnx_data_*", "*.onnx.data", "*.data")
+
+
+def select_checkpoint(names: Iterable[str]) -> tuple[str, ...]:
+    """The names (POSIX paths below the root) that make up a checkpoint, sorted; empty where there are no weights."""
+    known = sorted(names)
+    weights = next((found for patterns in WEIGHT_FORMATS if (found := _matching(known, patterns))), [])
+    return tuple(sorted({*weights, *_companions(known)})) if weights else ()
+
+
+def select_onnx(names: Iterable[str]) -> tuple[str, ...]:
+    """The names that make up an ONNX model: graphs and external data at the top or in `onnx/`, configs, tokenizer."""
+    known = sorted(names)
+    graphs = [
+        name for name in known if _folder(name) in {"", "onnx"} and _is_like(PurePosixPath(name).name, ONNX_FILES)
+    ]
+    has_graph = any(name.endswith(".onnx") for name in graphs)
+    return tuple(sorted({*graphs, *_companions(known)})) if has_graph else ()
+
+
+def is_companion(name: str) -> bool:
+    """Whether a loader may read this file beside the weights or graphs (a tokenizer, a config, a pooling module)."""
+    path = PurePosixPath(name)
+    if len(path.parts) == 1:
+        return _is_like(path.name, COMPANIONS)
+    return _is_module_file(path)
+
+
+def _companions(known: list[str]) -> list[str]:
+    """Companions, with a Dense module's weights in one format only."""
+    found = [name for name in known if is_companion(name)]
+    return [
+        name
+        for name in found
+        if not (name.endswith("/pytorch_model.bin") and name.replace("pytorch_model.bin", "model.safetensors") in found)
+    ]
+
+
+def _matching(known: list[str], patterns: Iterable[str]) -> list[str]:
+    return [name for name in known if _folder(name) == "" and _is_like(name, patterns)]
+
+
+def _is_module_file(path: PurePosixPath) -> bool:
+    folder = path.parent.as_posix()
+    return "/" not in folder and fnmatchcase(folder, _MODULE_FOLDER) and path.name in _MODULE_FILES
+
+
+def _is_like(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _folder(name: str) -> str:
+    parent = PurePosixPath(name).parent.as_posix()
+    return "" if parent == "." else parent
