@@ -1,0 +1,61 @@
+"""What follows a run: a `Reporter` gets every event, and `reporter_for` picks one for where the output goes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Literal, Protocol, TextIO
+
+from onnxbuild.execute.events import Event
+from onnxbuild.plan.graph import ActionGraph
+
+Mode = Literal["auto", "json", "lines", "quiet"]
+
+
+class Reporter(Protocol):
+    """Gets the events of one run in order, and is closed at its end, whatever the end is."""
+
+    def event(self, event: Event) -> None:
+        """Take one event."""
+
+    def close(self) -> None:
+        """Give back the terminal."""
+
+
+class Quiet:
+    """Says nothing."""
+
+    def event(self, event: Event) -> None:
+        """Take one event."""
+
+    def close(self) -> None:
+        """Give back nothing."""
+
+
+def reporter_for(
+    mode: Mode, stream: TextIO, *, graph: ActionGraph | None = None, environ: Mapping[str, str] = os.environ
+) -> Reporter:
+    """The reporter for a mode; `auto` is the live view on a terminal that can show it, and lines elsewhere."""
+    if mode == "json":
+        from onnxbuild.report.jsonl import JsonLines
+
+        return JsonLines(stream)
+    if mode == "quiet":
+        return Quiet()
+    if mode == "auto" and can_redraw(stream, environ):
+        from onnxbuild.report.live import Live
+
+        return Live(stream, graph, colour=wants_colour(stream, environ))
+    from onnxbuild.report.lines import Lines
+
+    return Lines(stream, graph)
+
+
+def can_redraw(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether the stream is a terminal to draw over; a CI log is none, though some look like one."""
+    return stream.isatty() and environ.get("TERM", "dumb") != "dumb" and not environ.get("CI")
+
+
+def wants_colour(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether to colour: a terminal, and no `NO_COLOR` (any value but the empty one, as no-color.org says)."""
+    return can_redraw(stream, environ) and not environ.get("NO_COLOR")
