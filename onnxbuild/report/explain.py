@@ -12,6 +12,12 @@ from onnxbuild.plan.graph import Action, ActionGraph, FilesSource, OutputRef, Ro
 _LONGEST_VALUE = 60
 _DIGEST_LENGTH = 64
 _SHOWN_OF_DIGEST = 12
+# Parts that stand for the whole action rather than for one piece of its key.
+_WHOLE: Mapping[str, str] = {
+    "trace": "never built",
+    "forced": "forced by `--force`",
+    "store": "its result is missing from the store or damaged",
+}
 # Outcomes whose action ran, so that what depends on it may have got another input.
 _RAN = ("built", "unchanged", "failed", "run")
 
@@ -23,10 +29,8 @@ def reason_in_words(reason: Reason) -> str:
         return _package(rest, reason)
     if head == "inputs" and rest:
         return f"input `{rest}` changed"
-    if head == "outputs" and rest:
-        return f"output `{rest}` is missing from the store"
-    if reason.old is None and reason.new is None:
-        return reason.part
+    if reason.part in _WHOLE:
+        return _WHOLE[reason.part]
     return f"{reason.part}: {_value(reason.old)} → {_value(reason.new)}"
 
 
