@@ -13,6 +13,9 @@ from onnxbuild.steps.kind import Failure
 # blocked: needs what failed; skipped: not begun because the run stopped. A plan says hit or run.
 OutcomeName = Literal["hit", "built", "unchanged", "failed", "blocked", "skipped", "run"]
 
+# The outcomes that leave a result to go on with.
+SUCCEEDED = frozenset({"hit", "built", "unchanged"})
+
 
 class Reason(Struct, frozen=True):
     """One part of a key that differs from the last trace. `part` is a path such as `params.preset`."""

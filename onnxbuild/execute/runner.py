@@ -1,0 +1,237 @@
+"""Runners: how workers are reached. The local one keeps warm worker processes and talks JSON lines over pipes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, Protocol
+
+import msgspec
+
+from onnxbuild.machine import usable_cores
+from onnxbuild.steps.kind import Failure, Message, Progress, Request, Response
+
+Tell = Callable[[Progress], None]
+
+
+class Runner(Protocol):
+    """Where actions run: tells what is installed there, and takes requests."""
+
+    def packages(self, toolchain: str, names: tuple[str, ...]) -> Mapping[str, str]:
+        """The installed version of each named distribution; "absent" for one that is not installed."""
+
+    def identity(self, toolchain: str) -> Mapping[str, str]:
+        """What else of the toolchain belongs to a key: the interpreter."""
+
+    def submit(self, toolchain: str, request: Request, tell: Tell) -> Future[Response]:
+        """Run a request; the future always ends with a response, a failed one where the worker died."""
+
+    def cancel(self, request_id: str, why: Failure) -> None:
+        """End the worker that runs this request; its future ends with `why`."""
+
+    def close(self) -> None:
+        """End all workers, and leave none behind."""
+
+
+# A worker is replaced after this many actions, or when its memory has grown past this: leaks of the frameworks
+# (torch's and onnxruntime's arenas are never given back) would otherwise add up over a long run.
+_ACTIONS_PER_WORKER = 64
+_BYTES_PER_WORKER = 6 << 30
+
+_GRACE_SECONDS = 2.0
+
+
+class LocalRunner:
+    """Worker processes on this machine, one per action at a time, reused while they are sound.
+
+    `interpreters` maps toolchains to Python executables. `threads` is the number of cores that one action may use.
+    """
+
+    def __init__(self, interpreters: Mapping[str, str] | None = None, *, threads: int = 0) -> None:
+        """Start nothing yet: processes come with the first request."""
+        self._interpreters = dict(interpreters or {"current": sys.executable})
+        self._threads = threads or usable_cores()
+        self._lock = threading.Lock()
+        self._idle: list[_Worker] = []
+        self._busy: dict[str, _Worker] = {}
+        # Linux ends a child with the *thread* that made it (PR_SET_PDEATHSIG), so one thread makes them all.
+        self._spawner = ThreadPoolExecutor(1, thread_name_prefix="spawn")
+        self._versions: dict[str, str] = {}
+
+    def packages(self, toolchain: str, names: tuple[str, ...]) -> Mapping[str, str]:
+        """Versions as the interpreter of the toolchain would import them."""
+        assert toolchain == "current", f"BUG: toolchain {toolchain} has no interpreter"
+        return {name: self._version(name) for name in names}
+
+    def identity(self, toolchain: str) -> Mapping[str, str]:
+        """The implementation and its minor version: a patch release of Python changes no result."""
+        del toolchain
+        return {"python": f"{sys.implementation.name}-{sys.version_info.major}.{sys.version_info.minor}"}
+
+    def submit(self, toolchain: str, request: Request, tell: Tell) -> Future[Response]:
+        """Give a request to an idle worker of the toolchain, or to a new one."""
+        future: Future[Response] = Future()
+        with self._lock:
+            worker = next((w for w in self._idle if w.toolchain == toolchain), None)
+            if worker is not None:
+                self._idle.remove(worker)
+        if worker is None:
+            worker = self._spawner.submit(_Worker, toolchain, self._interpreters[toolchain], self._threads).result()
+        with self._lock:
+            self._busy[request.id] = worker
+        worker.begin(request, tell, lambda response: self._end(request.id, worker, future, response))
+        return future
+
+    def cancel(self, request_id: str, why: Failure) -> None:
+        """Kill the worker's whole process group."""
+        with self._lock:
+            worker = self._busy.get(request_id)
+        if worker is not None:
+            worker.kill(why)
+
+    def close(self) -> None:
+        """Kill what is busy, end what is idle, wait for all."""
+        with self._lock:
+            busy, idle = list(self._busy.values()), list(self._idle)
+            self._idle.clear()
+        for worker in busy:
+            worker.kill(Failure(code="OBE60", message="the run was interrupted"))
+        for worker in idle:
+            worker.stop()
+        for worker in (*busy, *idle):
+            worker.join()
+        self._spawner.shutdown()
+
+    def _end(self, request_id: str, worker: _Worker, future: Future[Response], response: Response) -> None:
+        with self._lock:
+            self._busy.pop(request_id, None)
+            reusable = worker.alive and worker.actions < _ACTIONS_PER_WORKER and response.peak_bytes < _BYTES_PER_WORKER
+            if reusable:
+                self._idle.append(worker)
+        if not reusable:
+            worker.stop()
+        future.set_result(response)
+
+    def _version(self, name: str) -> str:
+        from importlib import metadata
+
+        if name not in self._versions:
+            try:
+                self._versions[name] = metadata.version(name)
+            except metadata.PackageNotFoundError:
+                self._versions[name] = "absent"
+        return self._versions[name]
+
+
+class _Worker:
+    """One worker process and the thread that listens to it."""
+
+    def __init__(self, toolchain: str, interpreter: str, threads: int) -> None:
+        self.toolchain = toolchain
+        self.actions = 0
+        self.alive = True
+        self._why: Failure | None = None
+        self._request: Request | None = None
+        self._tell: Tell = lambda _progress: None
+        self._done: Callable[[Response], None] = lambda _response: None
+        self._began = 0.0
+        self._process = subprocess.Popen(
+            [interpreter, "-P", str(Path(__file__).parent.parent / "workers" / "__main__.py"), str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C reaches the command alone, which then ends the group
+            env=_environment(threads),
+        )
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+
+    def begin(self, request: Request, tell: Tell, done: Callable[[Response], None]) -> None:
+        """Send a request; `done` is called once, from the listening thread."""
+        self._tell, self._done, self._began = tell, done, time.monotonic()
+        self._request = request
+        self.actions += 1
+        try:
+            _stream(self._process.stdin).write(msgspec.json.encode(request) + b"\n")
+            _stream(self._process.stdin).flush()
+        except OSError:
+            pass  # it died just now; the listener sees the end of its output and reports that
+
+    def kill(self, why: Failure) -> None:
+        """End it and all that it started, at once."""
+        self._why = why
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def stop(self) -> None:
+        """Let it go: at the end of its input it exits."""
+        with contextlib.suppress(OSError):
+            _stream(self._process.stdin).close()
+
+    def join(self) -> None:
+        """Wait until it is gone; one that does not go by itself is killed."""
+        try:
+            self._process.wait(_GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill(Failure(code="OBE60", message="the run was interrupted"))
+            self._process.wait()
+        if threading.current_thread() is not self._listener:
+            self._listener.join()
+
+    def _listen(self) -> None:
+        decoder = msgspec.json.Decoder(Message)
+        output = _stream(self._process.stdout)
+        for line in output:
+            message = decoder.decode(line)
+            if isinstance(message, Progress):
+                self._tell(message)
+            else:
+                self._finish(message)
+        status = self._process.wait()
+        self.alive = False
+        output.close()
+        if self._request is not None:
+            failure = self._why or _death(status)
+            self._finish(Response(id=self._request.id, failure=failure, seconds=time.monotonic() - self._began))
+
+    def _finish(self, response: Response) -> None:
+        done, self._request = self._done, None
+        done(response)
+
+
+def _stream(stream: IO[bytes] | None) -> IO[bytes]:
+    assert stream is not None, "BUG: a worker is started with pipes"
+    return stream
+
+
+def _environment(threads: int) -> dict[str, str]:
+    """The environment of a worker: quiet, without telemetry, with as many threads as it may use."""
+    fixed = {
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+    return {"OMP_NUM_THREADS": str(threads), **os.environ, **fixed}
+
+
+def _death(status: int) -> Failure:
+    if status == -signal.SIGKILL:
+        return Failure(
+            code="OBE05",
+            message="the worker was killed (signal 9), most likely because memory ran out",
+            notes=(("hint", "fewer actions at once (`-j 1`), a smaller batch, or a machine with more memory"),),
+        )
+    if status < 0:
+        name = signal.Signals(-status).name
+        return Failure(code="OBE61", message=f"the worker died of {name}", notes=(("hint", "its log has the rest"),))
+    return Failure(code="OBE61", message=f"the worker ended by itself with exit status {status}")

@@ -1,0 +1,175 @@
+"""The store: artifacts by content, traces by key, working folders that vanish with the run that made them."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sqlite3
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from onnxbuild.diagnostics import Diagnostic, DiagnosticError, fault
+from onnxbuild.digest import Digest, digest_file
+from onnxbuild.store import locks
+from onnxbuild.store.content import Content, File, Tree
+from onnxbuild.store.files import remove_tree, settled_signature, signature
+from onnxbuild.store.traces import Trace, Traces
+
+
+class Store:
+    """One store on disk, open for one process. Use it as a context manager.
+
+    `readonly`: nothing is written, not even working folders; what is stored can still be read.
+    """
+
+    def __init__(self, root: Path, *, readonly: bool = False) -> None:
+        """Open the store below `root`, making it if it is new. Errors: DiagnosticError OB021."""
+        self.root = root
+        self.readonly = readonly
+        self.content = Content(root)
+        self._run: contextlib.ExitStack | None = None
+        self._work = root / "work" / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        try:
+            if not readonly:
+                root.mkdir(parents=True, exist_ok=True)
+            self.traces = Traces(root / "traces.db", readonly=readonly)
+        except (OSError, sqlite3.Error) as error:
+            raise DiagnosticError(_unusable(root, error)) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove what was being made and close the database."""
+        if self._run is not None:
+            remove_tree(self._work)
+            self._run.close()
+            self._run = None
+        self.traces.close()
+
+    # -- what is known ------------------------------------------------------------------------------------------------
+
+    def lookup(self, key: str) -> Trace | None:
+        """The trace with this key, if every file that it names is still there."""
+        trace = self.traces.find(key)
+        return trace if trace is not None and self.holds(trace) else None
+
+    def holds(self, trace: Trace) -> bool:
+        """Whether all outputs of a trace are there (a stat each)."""
+        trees = [self.traces.tree(digest) for digest in trace.outputs.values()]
+        return all(tree is not None and self.content.has(tree) for tree in trees)
+
+    def tree(self, digest: str) -> Tree:
+        """The tree with this digest, which a trace has named."""
+        tree = self.traces.tree(digest)
+        assert tree is not None, f"BUG: tree {digest} is named by a trace and not stored"
+        return tree
+
+    def digest_files(self, root: str, names: tuple[str, ...]) -> Tree:
+        """The tree of files outside the store; content is read only where size, mtime, ctime or inode have changed.
+
+        Errors: OSError for a file that cannot be read.
+        """
+        paths = [os.path.join(root, name) for name in names]
+        known = self.traces.recall(paths)
+        files, fresh = [], {}
+        for name, path in zip(names, paths, strict=True):
+            status = os.stat(path)
+            seen = known.get(path)
+            if seen is not None and seen[0] == signature(status):
+                digest = seen[1]
+            else:
+                before = settled_signature(path)
+                digest = digest_file(Path(path), status.st_size)
+                if signature(os.stat(path)) == before:
+                    fresh[path] = (before, digest)
+            files.append(File(name, digest, status.st_size))
+        if fresh and not self.readonly:
+            self.traces.remember(fresh)
+        return Tree(tuple(files))
+
+    # -- what is made -------------------------------------------------------------------------------------------------
+
+    def workspace(self) -> Path:
+        """A new empty folder on the store's file system; it is removed when the store closes, or swept after a crash.
+
+        Errors: OSError.
+        """
+        if self._run is None:
+            self._open_work()
+        place = self._work / uuid.uuid4().hex[:12]
+        place.mkdir(parents=True)
+        return place
+
+    def publish(self, key: str, trace: Trace, ports: Mapping[str, Path]) -> Trace:
+        """Take the folders of all output ports into the store and record the trace: first content, then the claim.
+
+        Errors: OSError; nothing is then recorded.
+        """
+        trees = {port: self.content.ingest(folder) for port, folder in ports.items()}
+        return self.record(key, trace, trees)
+
+    def record(self, key: str, trace: Trace, trees: Mapping[str, Tree]) -> Trace:
+        """Record a trace whose content is in the store."""
+        complete = Trace(
+            parts=trace.parts,
+            outputs={port: tree.digest for port, tree in trees.items()},
+            facts=trace.facts,
+            seconds=trace.seconds,
+            worker=trace.worker,
+            created=time.time(),
+        )
+        self.traces.record(key, complete, trees.values())
+        return complete
+
+    def lock(
+        self, key: str, on_wait: Callable[[locks.Holder | None], None], cancelled: Callable[[], bool]
+    ) -> contextlib.AbstractContextManager[None]:
+        """The lock under which one process builds this key while the others wait for its result."""
+        folder = self.root / "locks"
+        folder.mkdir(exist_ok=True)
+        return locks.hold(folder / key, on_wait=on_wait, cancelled=cancelled)
+
+    def _open_work(self) -> None:
+        sweep(self.root)
+        self._work.mkdir(parents=True)
+        self._run = contextlib.ExitStack()
+        self._run.enter_context(locks.hold(self._work / "owner"))
+
+
+def sweep(root: Path) -> None:
+    """Remove the working folders of runs that died."""
+    with contextlib.suppress(FileNotFoundError):
+        for place in (root / "work").iterdir():
+            # A folder without its lock file is one that is being made or removed at this moment, unless it is old.
+            owner = place / "owner"
+            abandoned = owner.exists() or time.time() - place.stat().st_mtime > 60.0  # noqa: PLR2004
+            if abandoned and not locks.is_held(owner):
+                remove_tree(place)
+
+
+@contextlib.contextmanager
+def opened(root: Path, *, write: bool) -> Iterator[Store]:
+    """The store below `root`; for reading where it may not be written, so that `plan` works on any file system."""
+    readonly = not write and (not root.exists() or not os.access(root, os.W_OK))
+    with Store(root, readonly=readonly) as store:
+        yield store
+
+
+def _unusable(root: Path, error: Exception) -> Diagnostic:
+    read_only = isinstance(error, OSError) and error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}
+    hint = "name another with `--store DIR` or ONNXBUILD_STORE"
+    if not read_only and not isinstance(error, OSError):
+        hint += f", or remove {root / 'traces.db'}: everything is then built again"
+    return fault("OB021", f"the store {root} cannot be used: {error}", hint=hint)
+
+
+__all__ = ["Digest", "File", "Store", "Trace", "Tree", "opened", "sweep"]
