@@ -1,0 +1,144 @@
+"""`${vars.x}`, `${matrix.x}` and `${env.X}`: values put into a document. Nothing is evaluated."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
+from onnxbuild.manifest.document import Array, Table, describe
+
+_REFERENCE = re.compile(r"\$\$\{|\$\{([^{}]*)(\}?)")
+
+
+class Scope(Struct, frozen=True):
+    """What references can name. `environment` is None where secrets are not allowed; what is read lands in `used`."""
+
+    vars: Mapping[str, Any]
+    matrix: Mapping[str, Any] | None = None
+    environment: Mapping[str, str] | None = None
+    used: dict[str, str] = {}
+
+
+class _Unresolved(Exception):  # noqa: N818 - carries a fault to the collector
+    def __init__(self, diagnostic: Diagnostic) -> None:
+        super().__init__(diagnostic.message)
+        self.diagnostic = diagnostic
+
+
+def fill(value: Any, at: Span, scope: Scope, faults: list[Diagnostic]) -> Any:
+    """The value with every reference replaced; what holds none is returned as it is, the same object.
+
+    A scalar that is wholly one reference takes the type of what it names; `$${` stands for `${`. References that
+    name nothing become faults and stay.
+    """
+    if isinstance(value, str):
+        return _fill_text(value, at, scope, faults) if "${" in value else value
+    if isinstance(value, Table):
+        return _fill_table(value, scope, faults)
+    if isinstance(value, Array):
+        return _fill_array(value, scope, faults)
+    return value
+
+
+def _fill_table(table: Table, scope: Scope, faults: list[Diagnostic]) -> Table:
+    changed: Table | None = None
+    for key, value in table.items():
+        new = fill(value, table.value_span(key), scope, faults)
+        if new is not value:
+            changed = changed or copy_table(table)
+            changed[key] = new
+    return table if changed is None else changed
+
+
+def copy_table(table: Table) -> Table:
+    """A table of its own with the same entries and places."""
+    copy = Table(table.span, table)
+    copy.keys_at, copy.values_at = dict(table.keys_at), dict(table.values_at)
+    return copy
+
+
+def _fill_array(array: Array, scope: Scope, faults: list[Diagnostic]) -> Array:
+    new = [fill(item, at, scope, faults) for item, at in zip(array, array.items_at, strict=True)]
+    if all(one is other for one, other in zip(new, array, strict=True)):
+        return array
+    copy = Array(array.span)
+    copy.extend(new)
+    copy.items_at = array.items_at
+    return copy
+
+
+def _fill_text(text: str, at: Span, scope: Scope, faults: list[Diagnostic]) -> Any:
+    try:
+        whole = _REFERENCE.fullmatch(text)
+        if whole is not None and whole.group() != "$${":
+            return _look_up(whole, at, scope)
+        return _REFERENCE.sub(lambda found: _as_text(found, at, scope), text)
+    except _Unresolved as unresolved:
+        faults.append(unresolved.diagnostic)
+        return text
+
+
+def _as_text(found: re.Match[str], at: Span, scope: Scope) -> str:
+    if found.group() == "$${":
+        return "${"
+    value = _look_up(found, at, scope)
+    if value is None or isinstance(value, (dict, list)):
+        message = f"`{found.group()}` is {describe(value)}, which cannot stand inside a string"
+        raise _Unresolved(fault("OB011", message, span=_narrow(at, found.group())))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _look_up(found: re.Match[str], at: Span, scope: Scope) -> Any:
+    span = _narrow(at, found.group())
+    if not found.group(2):
+        raise _Unresolved(fault("OB015", "`${` without its `}`", span=span, hint="write `$${` for the characters `${`"))
+    space, _, name = found.group(1).strip().partition(".")
+    if space == "env":
+        return _secret(name, span, scope)
+    tables = {"vars": scope.vars, "matrix": scope.matrix}
+    if space not in tables or not name:
+        hint = "write `${vars.name}`, `${matrix.name}` or, under `store:`, `${env.NAME}`"
+        raise _Unresolved(fault("OB004", f"`{found.group()}` names nothing", span=span, hint=hint))
+    table = tables[space]
+    if table is None:
+        hint = "`matrix:` belongs to a model, and its values are known inside that model alone"
+        raise _Unresolved(fault("OB004", f"`{found.group()}` outside a model with a matrix", span=span, hint=hint))
+    value: Any = table
+    for part in name.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            raise _Unresolved(_undefined(found.group(), name, space, table, span))
+        value = value[part]
+    return value
+
+
+def _undefined(text: str, name: str, space: str, table: Mapping[str, Any], span: Span) -> Diagnostic:
+    hint = did_you_mean(name, table)
+    if hint is not None:
+        hint = hint.replace("`", f"`{space}.", 1)
+    elif table:
+        hint = f"`{space}:` has {', '.join(f'`{key}`' for key in table)}"
+    else:
+        hint = f"define it under `{space}:`"
+    return fault("OB004", f"`{text}` is not defined", span=span, hint=hint)
+
+
+def _secret(name: str, span: Span, scope: Scope) -> str:
+    if scope.environment is None:
+        message = f"`${{env.{name}}}` is not allowed here"
+        hint = "the environment gives secrets, under `store:` and `publish:`; for a plain value use `vars:` and `-D`"
+        raise _Unresolved(fault("OB025", message, span=span, hint=hint))
+    if name not in scope.environment:
+        raise _Unresolved(fault("OB004", f"the environment variable `{name}` is not set", span=span))
+    scope.used[name] = scope.environment[name]
+    return scope.environment[name]
+
+
+def _narrow(at: Span, text: str) -> Span:
+    """The place of a reference inside the scalar that holds it, where the scalar stands on one line as it is."""
+    line = at.source.line(at.line)
+    column = line.find(text, at.column - 1)
+    return Span(at.source, at.line, column + 1, len(text)) if 0 <= column < at.column - 1 + at.length else at

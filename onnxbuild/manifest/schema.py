@@ -1,0 +1,146 @@
+"""The JSON Schema (2020-12) of the manifest, made from the language's types and the params of the step kinds."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol
+
+import msgspec
+from msgspec import Struct
+
+from onnxbuild.manifest.language import ManifestFile, NamedTargetBlock
+
+Schema = dict[str, Any]
+# model: beside the source (export); target: a step that makes a new graph; check: reads a graph, at either place.
+Place = Literal["model", "target", "check"]
+
+INTERPOLATION: Mapping[str, Any] = {"$ref": "#/$defs/Interpolation"}
+_SCALARS = frozenset({"integer", "number", "boolean"})
+
+
+class StepKind(Protocol):
+    """What of a step kind the language needs."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def params(self) -> type[Struct]: ...
+    @property
+    def inputs(self) -> Mapping[str, str]: ...
+    @property
+    def outputs(self) -> Mapping[str, str]: ...
+
+
+def place_of(kind: StepKind) -> Place | None:
+    """Where a kind's block stands; None for fetch, which `source:` asks for."""
+    if not kind.inputs:
+        return None
+    if "onnx" not in kind.outputs.values():
+        return "check"
+    return "target" if "onnx" in kind.inputs.values() else "model"
+
+
+def step_schemas(kinds: Mapping[str, Any]) -> dict[str, Schema]:
+    """For each kind that a person can ask for the schema of its block, with its place as `x-place`."""
+    found: dict[str, Schema] = {}
+    for name, kind in kinds.items():
+        place = place_of(kind)
+        if place is not None:
+            found[name] = {**_block_schema(kind.params, switch=place == "check"), "x-place": place}
+    return found
+
+
+def manifest_schema(steps: Mapping[str, Mapping[str, Any]]) -> Schema:
+    """The schema of a whole manifest whose step blocks have the given schemas (see `step_schemas`)."""
+    _, components = msgspec.json.schema_components((ManifestFile, NamedTargetBlock), ref_template="#/$defs/{name}")
+    defs: dict[str, Schema] = {name: _admit(_plain(schema)) for name, schema in components.items()}
+    blocks = {name: _admit({key: value for key, value in schema.items() if key != "x-place"}) for name, schema in steps.items()}
+    for name, schema in blocks.items():
+        place = steps[name]["x-place"]
+        for holder in ("ModelBlock",) if place == "model" else ("TargetBlock", "NamedTargetBlock"):
+            defs[holder]["properties"][name] = schema
+        if place == "check":
+            defs["ModelBlock"]["properties"][name] = schema
+    in_steps = {name: schema for name, schema in blocks.items() if steps[name]["x-place"] == "target"}
+    defs["Step"] = {
+        "title": "Step", "type": "object", "properties": in_steps, "additionalProperties": False,
+        "description": "one step: a step kind and its params", "minProperties": 1, "maxProperties": 1,
+    }  # fmt: skip
+    for holder in ("TargetBlock", "NamedTargetBlock"):
+        defs[holder]["properties"]["steps"]["anyOf"][0]["items"] = {"$ref": "#/$defs/Step"}
+    for name in ("ManifestFile", "ModelBlock", "TargetBlock", "NamedTargetBlock", "DatasetBlock", "RandomBlock", "TokenizerBlock", "StoreBlock"):
+        defs[name]["additionalProperties"] = False
+    # `source` may come from `defaults:`, and a reference to it must not be demanded of `defaults:` itself.
+    defs["ModelBlock"].pop("required", None)
+    defs["Interpolation"] = {
+        "type": "string", "pattern": r"\$\{[^{}]+\}", "description": "a reference: ${vars.name}, ${matrix.axis}, ${env.NAME}",
+    }  # fmt: skip
+    root = defs.pop("ManifestFile")
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "onnxbuild manifest"}
+    return {**root, **head, "$defs": dict(sorted(defs.items()))}
+
+
+def _block_schema(params: type[Struct], *, switch: bool) -> Schema:
+    """The schema of one step block: the params without derived ones, the short form, and true or false."""
+    _, components = msgspec.json.schema_components((params,))
+    full = _plain(components[params.__name__])
+    for derived in getattr(params, "DERIVED", ()):
+        full["properties"].pop(derived, None)
+    full["description"] = inspect.cleandoc(full.get("description", ""))
+    full["required"] = [name for name in full.get("required", []) if name in full["properties"]]
+    _describe(full)
+    short = getattr(params, "SHORT", None)
+    branches = [full]
+    if short is not None:
+        branches.append({**full["properties"][short], "description": f"short for `{short}`"})
+    if switch:
+        branches.append({"type": "boolean", "description": "true: with defaults; false: off"})
+    return full if len(branches) == 1 else {"description": full["description"], "anyOf": branches}
+
+
+def _describe(schema: Schema) -> None:
+    """Give each property that has no description the clause of the block's description that names it."""
+    clauses = re.split(r"(?<=[.;])\s+|:\s*\n", schema.get("description", ""))
+    for name, property_schema in schema["properties"].items():
+        clause = next((one for one in clauses if f"`{name}`" in one), None)
+        if clause and "description" not in property_schema:
+            property_schema["description"] = " ".join(clause.split())
+
+
+def _plain(schema: Any) -> Any:
+    """A copy in plain JSON types (msgspec leaves tuples as defaults)."""
+    return msgspec.json.decode(msgspec.json.encode(schema))
+
+
+def _admit(schema: Any) -> Any:
+    """The schema in which every value that is not free text may also be a reference."""
+    if isinstance(schema, list):
+        return [_admit(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "anyOf" in schema:
+        branches = [_admit_below(one) for one in schema["anyOf"] if one != {"type": "null"}]
+        if not any(one.get("type") == "string" for one in branches):
+            branches.append(dict(INTERPOLATION))
+        about = {key: value for key, value in schema.items() if (key, value) != ("default", None)}
+        return {**about, "anyOf": branches}
+    below = _admit_below(schema)
+    if schema.get("type") in _SCALARS or schema.get("type") == "array" or "enum" in schema:
+        about = {key: below.pop(key) for key in ("description", "default", "examples") if key in below}
+        return {**about, "anyOf": [below, dict(INTERPOLATION)]}
+    return below
+
+
+def _admit_below(schema: Schema) -> Schema:
+    """The schema with references admitted in its parts, not in its place."""
+    found = dict(schema)
+    if "properties" in found:
+        found["properties"] = {name: _admit(one) for name, one in found["properties"].items()}
+    for key in ("items", "additionalProperties"):
+        if isinstance(found.get(key), dict):
+            found[key] = _admit(found[key])
+    if "prefixItems" in found:
+        found["prefixItems"] = [_admit(one) for one in found["prefixItems"]]
+    return found
