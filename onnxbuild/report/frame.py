@@ -109,7 +109,7 @@ def _status(counts: Mapping[str, int], total: int, running: int, *, elapsed: flo
     finished = sum(counts.values())
     words = [(name, f"{counts[name]} {name}") for name in _ORDER if counts.get(name)]
     left = total - finished - running
-    parts = [("", f"{finished}/{total} done"), *words, ("", f"{running} running"), ("", f"{left} left")]
+    parts = [("", f"{finished}/{total} done"), ("", f"{running} running"), ("", f"{left} left"), *words]
     plain = f"  {seconds_in_words(elapsed)}  " + ", ".join(text for _, text in parts)
     if cells(plain) > width or not style.colour:
         return cut(plain, width, style)
