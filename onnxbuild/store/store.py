@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import sqlite3
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -32,6 +33,7 @@ class Store:
         self.root = root
         self.readonly = readonly
         self.content = Content(root)
+        self._opening = threading.Lock()  # the first working folders of a run are asked for by several threads at once
         self._run: contextlib.ExitStack | None = None
         self._work = root / "work" / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
         try:
@@ -103,8 +105,9 @@ class Store:
 
         Errors: OSError.
         """
-        if self._run is None:
-            self._open_work()
+        with self._opening:
+            if self._run is None:
+                self._run = self._open_work()
         place = self._work / uuid.uuid4().hex[:12]
         place.mkdir(parents=True)
         return place
@@ -138,11 +141,12 @@ class Store:
         folder.mkdir(exist_ok=True)
         return locks.hold(folder / key, on_wait=on_wait, cancelled=cancelled)
 
-    def _open_work(self) -> None:
+    def _open_work(self) -> contextlib.ExitStack:
         sweep(self.root)
         self._work.mkdir(parents=True)
-        self._run = contextlib.ExitStack()
-        self._run.enter_context(locks.hold(self._work / "owner"))
+        run = contextlib.ExitStack()
+        run.enter_context(locks.hold(self._work / "owner"))
+        return run
 
 
 def sweep(root: Path) -> None:

@@ -1,0 +1,150 @@
+"""Failures, repairs, pools, retries, interrupts."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+from toys import Bench, InlineRunner, cat, step
+
+from onnxbuild.execute.events import ActionProgress, RunFinished
+from onnxbuild.execute.schedule import Interrupt
+from onnxbuild.steps.kind import CheckFailed
+from onnxbuild.store.store import Store
+
+
+def test_a_failure_blocks_what_needs_it_and_nothing_else(build: Bench) -> None:
+    world = (step("a", fail=True), step("b", of="a"), step("c", of="b"), step("d"), step("e", of="d"))
+    assert build(*world) == {"a": "failed", "b": "blocked", "c": "blocked", "d": "built", "e": "built"}
+
+
+def test_a_failure_is_never_remembered(build: Bench) -> None:
+    build(step("a", fail=True))
+    assert build(step("a", fail=True)) == {"a": "failed"}
+    assert build.runner.ran["a"] == 2
+
+
+def test_fail_fast_begins_nothing_after_the_first_failure(build: Bench) -> None:
+    outcomes = build(step("a", fail=True), step("b"), step("c"), jobs=1, fail_fast=True)
+    assert outcomes == {"a": "failed", "b": "skipped", "c": "skipped"}
+
+
+def test_what_a_failed_action_left_is_never_seen(build: Bench) -> None:
+    def half(params, inputs, outputs, tell):
+        (outputs["out"] / "text").write_text("half")
+        raise CheckFailed("OBE00", "broke")
+
+    failing = Bench(build.root, InlineRunner({"cat": half}))
+    assert failing(step("a")) == {"a": "failed"}
+    with Store(build.root / "store") as store:
+        assert not list(store.content.blobs())
+    assert not list((build.root / "store" / "work").iterdir())
+
+
+def test_an_empty_output_is_a_failure(tmp_path: Path) -> None:
+    outcome = Bench(tmp_path, InlineRunner({"cat": lambda *_: {}})).outcomes(step("a"))["a"]
+    assert outcome.failure is not None
+    assert (outcome.failure.code, outcome.failure.message) == ("OBE64", "the worker left output `out` empty")
+
+
+def test_a_worker_that_changes_its_input_fails_and_the_input_is_repaired(tmp_path: Path) -> None:
+    def vandal(params, inputs, outputs, tell):
+        place = inputs["in0"] / "text"
+        place.chmod(0o644)
+        place.write_text("vandalized")
+        return cat(params, inputs, outputs, tell)
+
+    bench = Bench(tmp_path, InlineRunner({"count": vandal}))
+    outcomes = bench.outcomes(step("a", text="x"), step("b", "count", of="a"))
+    assert outcomes["b"].failure is not None
+    assert outcomes["b"].failure.code == "OBE63"
+    healthy = Bench(tmp_path)
+    again = healthy.outcomes(step("a", text="x"), step("c", of="a", text="y"))
+    assert {name: o.outcome for name, o in again.items()} == {"a": "unchanged", "c": "built"}
+    assert healthy.text(again["c"]) == "yx"
+
+
+def _damage(bench: Bench, outcome: object, change: object) -> None:
+    with Store(bench.root / "store") as store:
+        file = store.tree(outcome.outputs["out"]).files[0]
+        change(store.content.path(file.digest))
+
+
+def _rewrite(path: Path) -> None:
+    path.chmod(0o644)
+    path.write_text("Z" * path.stat().st_size)
+
+
+def test_a_damaged_blob_is_rebuilt_when_a_run_meets_it(build: Bench) -> None:
+    first = build.outcomes(step("a", text="x"), step("z", text="zz"), step("b", of=["a", "z"]))
+    _damage(build, first["a"], _rewrite)
+    again = build.outcomes(step("a", text="x"), step("z", text="zz"), step("b", of=["a", "z"], text="new"))
+    assert again["a"].outcome == "unchanged"
+    assert build.text(again["b"]) == "newxzz"
+
+
+def test_a_missing_blob_is_rebuilt(build: Bench) -> None:
+    first = build.outcomes(step("a", text="x"), step("b", of="a"))
+    _damage(build, first["a"], Path.unlink)
+    again = build.outcomes(step("a", text="x"), step("b", of="a"))
+    assert {name: o.outcome for name, o in again.items()} == {"a": "unchanged", "b": "hit"}
+    assert again["a"].reasons[0].part == "store"
+
+
+def test_measuring_actions_run_alone(build: Bench) -> None:
+    names = [f"m{number}" for number in range(3)]
+    build(*(step(f"w{number}", text=str(number)) for number in range(5)), *(step(n, "measure", text=n) for n in names),
+          jobs=4)  # fmt: skip
+    assert [build.runner.most_together[name] for name in names] == [1, 1, 1]
+
+
+def test_a_transient_failure_is_tried_again(build: Bench) -> None:
+    tries = []
+
+    def flaky(params, inputs, outputs, tell):
+        tries.append(1)
+        if len(tries) < 3:
+            raise CheckFailed("OBE15", "connection reset", transient=True)
+        return cat(params, inputs, outputs, tell)
+
+    bench = Bench(build.root, InlineRunner({"flaky": flaky}))
+    events = bench.events(step("a", "flaky"))
+    assert len(tries) == 3
+    texts = [event.text for event in events if isinstance(event, ActionProgress)]
+    assert texts == ["connection reset; trying again in 0 s"] * 2
+
+
+def test_an_interrupt_skips_what_has_not_begun_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    interrupt, began = Interrupt(), threading.Event()
+
+    def slow(params, inputs, outputs, tell):
+        began.set()
+        time.sleep(0.1)
+        return cat(params, inputs, outputs, tell)
+
+    bench = Bench(tmp_path, InlineRunner({"cat": slow}))
+    threading.Thread(target=lambda: (began.wait(), interrupt.request())).start()
+    events = bench.events(step("a", text="1"), step("b", of="a"), step("c", of="b", text="3"), jobs=1, interrupt=interrupt)
+    last = events[-1]
+    assert isinstance(last, RunFinished)
+    assert last.interrupted
+    assert last.outcomes["c"].outcome == "skipped"
+    assert Bench(tmp_path)(step("a", text="1"), step("b", of="a"), step("c", of="b", text="3"))["c"] == "built"
+
+
+def test_two_runs_on_one_store_build_each_action_once(tmp_path: Path) -> None:
+    def slow(params, inputs, outputs, tell):
+        time.sleep(0.2)
+        return cat(params, inputs, outputs, tell)
+
+    runner = InlineRunner({"cat": slow})
+    found: list[dict[str, str]] = []
+    world = (step("a", text="1"), step("b", of="a"))
+    threads = [threading.Thread(target=lambda: found.append(Bench(tmp_path, runner)(*world))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert runner.ran == {"a": 1, "b": 1}
+    assert sorted(outcome["a"] for outcome in found) == ["built", "hit"]
