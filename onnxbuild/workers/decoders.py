@@ -1,0 +1,70 @@
+"""Models of several files: which graphs a step works on, and the merged decoder made anew from its parts.
+
+A merged decoder holds both parts in the branches of an If. Fusions and quantizers do not reach into branches, or
+reach too far, so a step changes the parts and merges them again; loaders that want one file still find it.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from onnxbuild.workers.folder import onnx_names
+from onnxbuild.workers.graph import EXTERNAL_FROM_BYTES, load_model, save_model, size_bytes
+from onnxbuild.workers.rewrites import share_equal_weights
+from onnxbuild.workers.session import open_session
+
+MERGED = "decoder_model_merged.onnx"
+_PARTS = ("decoder_model.onnx", "decoder_with_past_model.onnx")
+
+_log = logging.getLogger(__name__)
+
+
+def graphs_to_change(root: Path) -> tuple[str, ...]:
+    """Names of the graphs below `root` that a step changes: all but a merged decoder whose parts are there."""
+    names = onnx_names(root)
+    return tuple(name for name in names if not _is_remade(name, names))
+
+
+def merged_name(root: Path) -> str | None:
+    """The name of the merged decoder that has to be made anew, or None."""
+    names = onnx_names(root)
+    return next((name for name in names if _is_remade(name, names)), None)
+
+
+def merge(root: Path, name: str) -> bool:
+    """Write the merged decoder `name` from the parts beside it; False, with nothing written, where that cannot be.
+
+    Loaders take the two parts where there is no merged decoder, so a merge that fails costs a file, not the model.
+    """
+    from optimum.onnx import merge_decoders
+
+    target = root / name
+    parts = [target.with_name(part) for part in _PARTS]
+    if sum(size_bytes(part) for part in parts) > EXTERNAL_FROM_BYTES:
+        _log.warning("not merging %s: its parts exceed what one protobuf message can hold", name)
+        return False
+    decoder, with_past = (load_model(part) for part in parts)
+    try:
+        model = merge_decoders(decoder, with_past, strict=False)
+        settle_merged(model, decoder.ir_version)
+        save_model(model, target)
+        open_session(target)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the parts do
+        _log.warning("merging the decoders failed, the parts stand alone: %s", error)
+        target.unlink(missing_ok=True)
+        return False
+    return True
+
+
+def settle_merged(model: object, ir_version: int) -> None:
+    """Make a merge reproducible: it names and orders weights by the iteration of a set."""
+    model.graph.initializer.sort(key=lambda tensor: tensor.name)  # type: ignore[attr-defined]
+    model.ir_version = max(ir_version, model.ir_version)  # type: ignore[attr-defined]
+    share_equal_weights(model)
+
+
+def _is_remade(name: str, names: tuple[str, ...]) -> bool:
+    if Path(name).name != MERGED:
+        return False
+    return all(Path(name).with_name(part).as_posix() in names for part in _PARTS)

@@ -1,0 +1,77 @@
+"""What an exporter wrote: converted, put in order, and held to what was asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import onnx
+from onnx import ModelProto
+
+from onnxbuild.steps.kind import CheckFailed
+from onnxbuild.workers.folder import onnx_names
+from onnxbuild.workers.graph import (
+    count_operators,
+    external_files,
+    has_external_data,
+    load_graph,
+    load_model,
+    opset_of,
+    save_model,
+    size_bytes,
+)
+from onnxbuild.workers.session import open_session
+
+
+def settle(root: Path, dtype: str) -> None:
+    """Rewrite each graph below `root` in reproducible bytes, in half precision where asked."""
+    for name in onnx_names(root):
+        path = root / name
+        external = has_external_data(path)
+        if dtype == "fp32" and external:
+            continue  # its bytes are stable as they are, and rewriting gigabytes gains nothing
+        model = load_model(path)
+        sort_initializers(model)
+        for data in external_files(path):
+            path.with_name(data).unlink()
+        save_model(to_half(model) if dtype == "fp16" else model, path, external=external)
+
+
+def sort_initializers(model: ModelProto) -> None:
+    """Put initializers into the order of their names: merging decoders leaves them in the order of a set."""
+    model.graph.initializer.sort(key=lambda tensor: tensor.name)
+
+
+def to_half(model: ModelProto) -> ModelProto:
+    """The model in fp16 inside, its inputs and outputs as they were, so that loaders need not know."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    return convert_float_to_float16(model, keep_io_types=True, disable_shape_infer=False)
+
+
+def check_graph(path: Path, opset: int) -> dict[str, Any]:
+    """Hold one graph to the checker, the opset, dynamic axes and the runtime; returns its facts."""
+    onnx.checker.check_model(str(path))
+    graph = load_graph(path)
+    if (found := opset_of(graph)) != opset:
+        raise CheckFailed("OBE03", f"{path.name} has opset {found}, asked for was {opset}")
+    _check_dynamic(path.name, graph)
+    open_session(path)
+    return {
+        "nodes": sum(count_operators(graph).values()),
+        "opset": found,
+        "ir_version": graph.ir_version,
+        "bytes": size_bytes(path),
+    }
+
+
+def _check_dynamic(name: str, model: ModelProto) -> None:
+    """Every input must at least have a free batch axis: a frozen one passes all checks with the exporter's sample."""
+    for value in model.graph.input:
+        shape = value.type.tensor_type.shape
+        if shape.dim and value.name != "use_cache_branch" and not shape.dim[0].dim_param:
+            raise CheckFailed(
+                "OBE39",
+                f"{name}: the first axis of input `{value.name}` is fixed at {shape.dim[0].dim_value}",
+                notes=[("hint", "the exporter froze it while tracing; report the model type to the exporter")],
+            )

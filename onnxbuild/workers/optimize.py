@@ -1,0 +1,135 @@
+"""optimize: every graph of a model through ONNX Runtime's optimizer, at one of optimum's levels."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from onnx import ModelProto
+
+from onnxbuild.steps.kind import CheckFailed, Facts, Tell
+from onnxbuild.steps.optimize import OptimizeParams
+from onnxbuild.workers.decoders import graphs_to_change, merge, merged_name
+from onnxbuild.workers.folder import carry_along, copy_file, onnx_names
+from onnxbuild.workers.fusions import check_fused, count_fused
+from onnxbuild.workers.graph import count_operators, external_files, load_graph, save_model, size_bytes
+from onnxbuild.workers.quiet import quiet
+from onnxbuild.workers.rewrites import share_equal_weights, tie_transposed_weights
+from onnxbuild.workers.session import run_once
+from onnxbuild.workers.shapes import forgiving_shapes
+
+
+def run(params: OptimizeParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
+    """Optimize each graph, merge decoders again, carry the rest along.
+
+    Facts: by file nodes and bytes before and after, fused operators by type, seconds; `bytes`, `bytes_before`.
+    """
+    source, destination = inputs["model"], outputs["model"]
+    config = read_config(source)
+    names = graphs_to_change(source)
+    files: dict[str, Any] = {}
+    for done, name in enumerate(names):
+        progress(f"optimizing {name}", done, len(names))
+        files[name] = _optimize(source / name, destination / name, config, params)
+    if (merged := merged_name(source)) is not None:
+        progress(f"merging {merged}", len(names), len(names))
+        with quiet():
+            files[merged] = {"merged": merge(destination, merged)}
+    carry_along(source, destination)
+    check_fused(str(config.get("model_type")), params.level, {n: f["fused"] for n, f in files.items() if "fused" in f})
+    progress("running once")
+    for name in onnx_names(destination):
+        run_once(destination / name, config)
+    return {
+        "files": files,
+        "bytes_before": sum(size_bytes(source / name) for name in onnx_names(source)),
+        "bytes": sum(size_bytes(destination / name) for name in onnx_names(destination)),
+    }
+
+
+def read_config(root: Path) -> dict[str, Any]:
+    """The model's config.json; empty where a folder of bare graphs has none."""
+    path = root / "config.json"
+    if not path.is_file():
+        return {}
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckFailed("OBE16", f"config.json is not JSON: {error}") from error
+    return config if isinstance(config, dict) else {}
+
+
+def _optimize(source: Path, destination: Path, config: Mapping[str, Any], params: OptimizeParams) -> dict[str, Any]:
+    started = time.perf_counter()
+    before = load_graph(source)
+    external = external_files(source)
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="onnxbuild-optimize-") as scratch, quiet():
+        # onnx reads no external data through hard links, and the optimizer loads with onnx: give it real files.
+        path = Path(scratch) / source.name if external else source
+        for name in (source.name, *external) if external else ():
+            copy_file(source.with_name(name), Path(scratch) / name)
+        model = _optimized(path, config, params)
+    saved = share_equal_weights(model) + tie_transposed_weights(model)
+    nodes = sum(count_operators(model).values())
+    fused = count_fused(model)
+    save_model(model, destination, external=bool(external))
+    return {
+        "nodes_before": sum(count_operators(before).values()),
+        "nodes": nodes,
+        "fused": fused,
+        "bytes_before": size_bytes(source),
+        "bytes": size_bytes(destination),
+        "shared_bytes": saved,
+        "seconds": round(time.perf_counter() - started, 3),
+    }
+
+
+def _optimized(path: Path, config: Mapping[str, Any], params: OptimizeParams) -> ModelProto:
+    from onnxruntime.transformers.optimizer import optimize_model
+    from optimum.onnxruntime import AutoOptimizationConfig
+
+    on_gpu = params.device == "cuda"
+    settings = AutoOptimizationConfig.with_optimization_level(params.level, for_gpu=on_gpu)
+    only_runtime = not settings.enable_transformers_specific_optimizations
+    family, heads, hidden = ("bert", 0, 0) if only_runtime else _family(config, params.level)
+    with forgiving_shapes():
+        optimizer = optimize_model(
+            str(path),
+            family,
+            heads,
+            hidden,
+            opt_level=settings.optimization_level,
+            optimization_options=settings.create_fusion_options(family),
+            use_gpu=on_gpu,
+            only_onnxruntime=only_runtime,
+        )
+    if settings.fp16:
+        optimizer.convert_float_to_float16(use_symbolic_shape_infer=True, keep_io_types=True)
+    return optimizer.model
+
+
+def _family(config: Mapping[str, Any], level: str) -> tuple[str, int, int]:
+    """What the fusions need to know: the family of graph, the number of heads, the hidden size."""
+    from optimum.onnxruntime.optimization import ORTOptimizer
+    from optimum.onnxruntime.utils import ORTConfigManager
+    from transformers import AutoConfig
+
+    model_type = str(config.get("model_type") or "")
+    try:
+        loaded = AutoConfig.for_model(**{**config, "model_type": model_type})
+        normalized = ORTOptimizer([], loaded).normalized_config
+        family = ORTConfigManager.get_model_ort_type(model_type)
+        heads, hidden = normalized.num_attention_heads, normalized.hidden_size
+    except (NotImplementedError, KeyError, ValueError, AttributeError) as error:
+        named = f"the model type `{model_type}`" if model_type else "a model without config.json"
+        raise CheckFailed(
+            "OBE22",
+            f"{level} knows no fusions for {named}",
+            notes=[("hint", "use `optimize: O1`, which needs to know nothing of the family, or none")],
+        ) from error
+    return family, heads, hidden

@@ -1,0 +1,118 @@
+"""Random weights for a model type: the real architecture, seeded, with a tokenizer trained on a given text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from onnxbuild.diagnostics import did_you_mean
+from onnxbuild.steps.fetch import FetchParams
+from onnxbuild.steps.kind import CheckFailed, Tell
+from onnxbuild.workers.quiet import quiet
+from onnxbuild.workers.random_tokenizer import Trained, train_tokenizer
+
+# The class that gives a checkpoint the head of a task.
+_AUTO_CLASSES: Mapping[str, str] = {
+    "feature-extraction": "AutoModel",
+    "sentence-similarity": "AutoModel",
+    "fill-mask": "AutoModelForMaskedLM",
+    "text-classification": "AutoModelForSequenceClassification",
+    "token-classification": "AutoModelForTokenClassification",
+    "question-answering": "AutoModelForQuestionAnswering",
+    "multiple-choice": "AutoModelForMultipleChoice",
+    "image-classification": "AutoModelForImageClassification",
+    "zero-shot-image-classification": "AutoModelForZeroShotImageClassification",
+    "audio-classification": "AutoModelForAudioClassification",
+    "text-generation": "AutoModelForCausalLM",
+    "text2text-generation": "AutoModelForSeq2SeqLM",
+    "automatic-speech-recognition": "AutoModelForSpeechSeq2Seq",
+}
+
+
+def make_random(params: FetchParams, text: Path | None, destination: Path, tell: Tell) -> int:
+    """Write a checkpoint with random weights, and a tokenizer where there is text; returns the number of parameters.
+
+    Equal params and text give equal bytes. Errors: CheckFailed OBE02 for an architecture or a config that
+    transformers does not take, OBE51 for a vocabulary that the text cannot fill.
+    """
+    tell("loading libraries")
+    with quiet():
+        import torch
+        import transformers
+
+        trained = _tokenizer(params, text, destination, tell)
+        config = _config(params, trained)
+        tell("drawing weights")
+        torch.manual_seed(params.seed)
+        auto = getattr(transformers, _auto_class(params.task))
+        try:
+            model = auto.from_config(config)
+        except ValueError as error:
+            raise CheckFailed(
+                "OBE02", f"transformers has no {params.architecture} for the task `{params.task}`"
+            ) from error
+        model.eval()
+        tell("writing")
+        model.save_pretrained(destination, safe_serialization=True)
+        _processor(params.architecture, destination)
+    return int(sum(parameter.numel() for parameter in model.parameters()))
+
+
+def _auto_class(task: str) -> str:
+    name = _AUTO_CLASSES.get(task.removesuffix("-with-past"))
+    if name is None:
+        raise CheckFailed(
+            "OBE01",
+            f"`random:` needs a task that names a head, found `{task}`",
+            notes=[("hint", f"set `task:`, one of {', '.join(_AUTO_CLASSES)}")],
+        )
+    return name
+
+
+def _config(params: FetchParams, trained: Trained | None) -> Any:
+    from transformers import CONFIG_MAPPING, AutoConfig
+
+    if params.architecture not in CONFIG_MAPPING:
+        hint = (
+            did_you_mean(params.architecture, CONFIG_MAPPING) or "the names are transformers' model types: bert, gpt2"
+        )
+        raise CheckFailed(
+            "OBE02", f"transformers knows no architecture `{params.architecture}`", notes=[("hint", hint)]
+        )
+    defaults = AutoConfig.for_model(params.architecture)
+    unknown = [key for key in params.config if not hasattr(defaults, key)]
+    if unknown:
+        hint = did_you_mean(unknown[0], vars(defaults))
+        raise CheckFailed(
+            "OBE02",
+            f"the config of {params.architecture} has no `{unknown[0]}`",
+            notes=[("hint", hint)] if hint else [],
+        )
+    settled = {**params.config, **(trained.config_for(defaults) if trained else {})}
+    try:
+        return AutoConfig.for_model(params.architecture, **settled)
+    except (TypeError, ValueError) as error:
+        raise CheckFailed("OBE02", f"the config of {params.architecture} does not hold together: {error}") from error
+
+
+def _tokenizer(params: FetchParams, text: Path | None, destination: Path, tell: Tell) -> Trained | None:
+    if params.tokenizer_vocabulary <= 0 or text is None:
+        return None
+    tell("training the tokenizer")
+    return train_tokenizer(params.architecture, text, params.tokenizer_vocabulary, destination)
+
+
+def _processor(architecture: str, destination: Path) -> None:
+    """Speech and vision exporters read the size of their input from preprocessor_config.json."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(destination)
+    if architecture == "whisper":
+        from transformers import WhisperFeatureExtractor
+
+        WhisperFeatureExtractor(feature_size=config.num_mel_bins).save_pretrained(destination)
+    elif (size := getattr(config, "image_size", None)) is not None:
+        settings = {"image_processor_type": "ViTImageProcessor", "size": {"height": size, "width": size}}
+        (destination / "preprocessor_config.json").write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
