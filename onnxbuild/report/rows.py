@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct
 
 from onnxbuild.execute.events import Outcome
 from onnxbuild.plan.graph import ActionGraph, Variant
+from onnxbuild.steps.validate import METRICS
 
 # The metric that a table shows, the most telling of those that a validation measured.
 _TELLING: Mapping[str, str] = {
@@ -26,7 +27,7 @@ class Row(Struct, frozen=True, kw_only=True):
     size_bytes: int | None = None
     metric: str | None = None
     accuracy: float | None = None
-    failed: bool = False
+    verdict: Literal["passed", "warned", "failed"] = "passed"
     latency_ms: float | None = None
     baseline_ms: float | None = None
     speedup: float | None = None
@@ -43,23 +44,39 @@ def rows(graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> tuple[Row, ...]
 
 def metrics_of(outcome: Outcome) -> Mapping[str, Any]:
     """The metrics that a validation measured, whether it passed or failed."""
-    facts = outcome.failure.facts if outcome.failure else outcome.facts
-    metrics = facts.get("metrics")
-    return metrics if isinstance(metrics, Mapping) else {}
+    return _mapping(_all_facts(outcome).get("metrics"))
+
+
+def broken_metric(outcome: Outcome) -> str | None:
+    """The first metric of a validation that is outside its bound; NaN is outside of every bound."""
+    measured = metrics_of(outcome)
+    for metric, bound in _mapping(_all_facts(outcome).get("thresholds")).items():
+        value = _number(measured.get(metric))
+        if value is not None and not (value >= bound if METRICS.get(metric) == "min" else value <= bound):
+            return str(metric)
+    return None
+
+
+def _all_facts(outcome: Outcome) -> Mapping[str, Any]:
+    return outcome.failure.facts if outcome.failure else outcome.facts
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _row(variant: Variant, outcomes: Mapping[str, Outcome]) -> Row:
     checks = [outcomes[name] for name in variant.checks if name in outcomes]
     metrics = next((m for check in checks if (m := metrics_of(check))), {})
     metric = next((name for name in _TELLING if _number(metrics.get(name)) is not None), None)
-    measured = _facts(variant.measures, outcomes, "benchmark").get("headline") or {}
-    generated = _facts(variant.measures, outcomes, "generate").get("headline") or {}
+    measured = _mapping(_facts(variant.measures, outcomes, "benchmark").get("headline"))
+    generated = _mapping(_facts(variant.measures, outcomes, "generate").get("headline"))
     return Row(
         name=variant.name,
         size_bytes=_size(variant, outcomes),
         metric=_TELLING.get(metric or ""),
         accuracy=_number(metrics.get(metric)) if metric else None,
-        failed=any(check.outcome == "failed" for check in checks),
+        verdict=_verdict(checks),
         latency_ms=_number(measured.get("p50_ms")),
         baseline_ms=_number(measured.get("baseline_p50_ms")),
         speedup=_number(measured.get("speedup")),
@@ -75,10 +92,20 @@ def _facts(actions: Iterable[str], outcomes: Mapping[str, Outcome], kind: str) -
     return next((facts for facts in found if facts), {})
 
 
+def _verdict(checks: Iterable[Outcome]) -> Literal["passed", "warned", "failed"]:
+    checks = list(checks)
+    if any(check.outcome == "failed" for check in checks):
+        return "failed"
+    return "warned" if any(check.facts.get("passed") is False for check in checks) else "passed"
+
+
 def _size(variant: Variant, outcomes: Mapping[str, Outcome]) -> int | None:
-    outcome = outcomes.get(variant.output.action)
-    size = _number(outcome.facts.get("size_bytes")) if outcome else None
-    return None if size is None else int(size)
+    """Bytes of the graphs and their weights, without tokenizer and configs."""
+    facts = outcomes[variant.output.action].facts if variant.output.action in outcomes else {}
+    files = [_number(_mapping(file).get("bytes")) for file in _mapping(facts.get("files")).values()]
+    sizes = [size for size in files if size is not None]
+    total = sum(sizes) if sizes and len(sizes) == len(files) else _number(facts.get("bytes"))
+    return None if total is None else int(total)
 
 
 def _number(value: Any) -> float | None:

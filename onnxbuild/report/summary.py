@@ -9,7 +9,7 @@ from onnxbuild.plan.graph import ActionGraph, Variant
 from onnxbuild.report.explain import why
 from onnxbuild.report.frame import cells
 from onnxbuild.report.lines import one_printable_line_each, seconds_in_words
-from onnxbuild.report.rows import Row, metrics_of, rows
+from onnxbuild.report.rows import Row, broken_metric, metrics_of, rows
 
 _NONE = "–"  # noqa: RUF001 - a dash as tables have it for what was not measured
 _COUNTED = ("built", "unchanged", "hit", "failed")
@@ -102,13 +102,13 @@ def first_step_that_breaks(outcome: Outcome, graph: ActionGraph, outcomes: Mappi
     None where the check names no metric, or no earlier stage was checked.
     """
     variant = next((v for v in graph.variants if outcome.id in v.checks), None)
-    metric = outcome.failure.facts.get("metric") if outcome.failure else None
-    if variant is None or not isinstance(metric, str):
+    metric = broken_metric(outcome)
+    if variant is None or metric is None:
         return None
     stages = [(v, check) for v in _stages(variant, graph) if (check := _check(v, metric, outcomes))]
-    if len({v.name for v, _ in stages}) < 2:  # noqa: PLR2004 - this variant alone tells nothing of where it broke
-        return None
-    broken = next(n for n, (_, check) in enumerate(stages) if check.outcome == "failed")
+    if all(v.steps == variant.steps for v, _ in stages):
+        return None  # this variant alone tells nothing of where it broke
+    broken = next(n for n, (_, check) in enumerate(stages) if broken_metric(check) == metric)
     done = stages[broken - 1][0].steps if broken else ()
     steps = [graph.actions[step].kind for step in stages[broken][0].steps[len(done) :] if step in graph.actions]
     values = ", ".join(f"{v.target} {_significant(metrics_of(check)[metric])}" for v, check in stages)
@@ -141,7 +141,7 @@ def _megabytes(size_bytes: int | None) -> str:
 
 def _accuracy(row: Row) -> str:
     words = _NONE if row.accuracy is None else f"{row.metric} {_significant(row.accuracy)}"
-    return f"{words} FAILED" if row.failed else words
+    return {"passed": words, "warned": f"{words}, WARNED", "failed": f"{words}, FAILED"}[row.verdict]
 
 
 def _significant(value: float) -> str:

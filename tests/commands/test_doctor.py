@@ -1,0 +1,75 @@
+import json
+import sys
+from pathlib import Path
+
+from onnxbuild.commands.doctor import NEEDS, as_json, as_text, doctor
+from onnxbuild.machine import Machine
+from onnxbuild.steps import KINDS
+
+MACHINE = Machine(cpu="Toy 1", architecture="x86_64", flags=("avx2", "avx512f"), cores=4)
+ANSWER = (sys.executable, "-c", 'print(\'{"providers": ["CPUExecutionProvider"]}\')')
+
+
+def look(tmp_path, *, without=(), ask=ANSWER, environ=None):
+    return doctor(
+        Path(tmp_path) / "not" / "there",
+        version=lambda name: None if name in without else "1.0",
+        machine=MACHINE,
+        environ=environ or {},
+        ask=ask,
+    )
+
+
+def test_all_is_there(tmp_path):
+    report = look(tmp_path)
+    assert (report.exit_code, report.missing, report.providers) == (0, {}, ("CPUExecutionProvider",))
+    text = as_text(report)
+    assert text.endswith("every step can run here")
+    assert "cpu                    Toy 1, x86_64, 4 cores\n" in text
+    assert "int8 preset            avx512\n" in text
+
+
+def test_what_is_missing_for_which_step_and_how_to_get_it(tmp_path):
+    report = look(tmp_path, without=("onnx-ir", "torch"))
+    assert report.exit_code == 1
+    assert as_text(report).split("\n\n")[1] == (
+        "fetch cannot run: torch not installed\n"
+        "export cannot run: torch not installed\n"
+        "quantize cannot run: onnx-ir not installed\n"
+        "validate cannot run: torch not installed\n"
+        "benchmark cannot run: torch not installed\n"
+        "generate cannot run: torch not installed\n"
+        '  = hint: pip install "onnxbuild[optimum]"'
+    )
+
+
+def test_an_onnxruntime_that_does_not_start_is_a_finding(tmp_path):
+    crash = (sys.executable, "-c", "raise ImportError('libfoo.so: cannot open shared object file')")
+    report = look(tmp_path, ask=crash)
+    assert report.exit_code == 1
+    assert as_text(report).endswith(
+        "onnxruntime does not start: ImportError: libfoo.so: cannot open shared object file"
+    )
+
+
+def test_an_onnxruntime_that_is_not_there_is_not_asked(tmp_path):
+    report = look(tmp_path, without=("onnxruntime",), ask=("/no/such/interpreter",))
+    assert (report.providers, report.provider_problem) == ((), None)
+
+
+def test_an_answer_that_is_none(tmp_path):
+    assert look(tmp_path, ask=(sys.executable, "-c", "print('hello')")).provider_problem == "its answer cannot be read"
+
+
+def test_the_hub_settings_are_shown(tmp_path):
+    report = look(tmp_path, environ={"HF_HUB_OFFLINE": "1", "HF_ENDPOINT": "https://hub.example"})
+    assert "model hub              https://hub.example, offline (HF_HUB_OFFLINE)\n" in as_text(report)
+
+
+def test_json_says_the_same(tmp_path):
+    found = json.loads(as_json(look(tmp_path, without=("torch",))))
+    assert (found["int8_preset"], found["packages"]["torch"], found["missing"]["fetch"]) == ("avx512", None, ["torch"])
+
+
+def test_every_step_kind_has_its_needs():
+    assert list(NEEDS) == list(KINDS)

