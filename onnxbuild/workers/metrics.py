@@ -1,0 +1,97 @@
+"""How far a variant is from its reference: pure functions of two arrays of one shape.
+
+`reference` and `variant` are float arrays [rows, width]: a row is a token's or a sentence's vector, or the logits of
+one decision; rows of padding have been taken out before.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+Array = np.ndarray
+
+_TINY = 1e-12  # below this length a vector has no direction
+
+
+def max_abs(reference: Array, variant: Array) -> float:
+    """Largest |reference - variant| of any element."""
+    return float(np.abs(reference - variant).max())
+
+
+def mean_abs(reference: Array, variant: Array) -> float:
+    """Mean |reference - variant| over all elements."""
+    return float(np.abs(reference - variant).mean())
+
+
+def cosines(reference: Array, variant: Array) -> Array:
+    """Cosine of each pair of rows, [rows]: r·v / (|r| |v|); of two zero rows 1, of one zero row 0."""
+    lengths = np.linalg.norm(reference, axis=-1), np.linalg.norm(variant, axis=-1)
+    both_zero = (lengths[0] < _TINY) & (lengths[1] < _TINY)
+    product = np.maximum(lengths[0] * lengths[1], _TINY * _TINY)
+    cosine = np.clip((reference * variant).sum(axis=-1) / product, -1.0, 1.0)
+    return np.where(both_zero, 1.0, cosine)  # type: ignore[no-any-return]
+
+
+def cosine_min(reference: Array, variant: Array) -> float:
+    """Smallest cosine of a pair of rows."""
+    return float(cosines(reference, variant).min())
+
+
+def cosine_mean(reference: Array, variant: Array) -> float:
+    """Mean cosine of the pairs of rows."""
+    return float(cosines(reference, variant).mean())
+
+
+def decisions(logits: Array) -> Array:
+    """What each row decides, [rows]: the largest logit, or the sign where there is one logit only."""
+    return (logits[:, 0] > 0) if logits.shape[1] == 1 else logits.argmax(axis=-1)  # type: ignore[no-any-return]
+
+
+def top1(reference: Array, variant: Array) -> float:
+    """Share of rows that decide alike."""
+    return float((decisions(reference) == decisions(variant)).mean())
+
+
+def log_softmax(logits: Array) -> Array:
+    """log(exp(x) / sum exp(x)) along the last axis, shifted by the largest so that nothing overflows."""
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))  # type: ignore[no-any-return]
+
+
+def probabilities(logits: Array, *, independent: bool = False) -> Array:
+    """Softmax of each row; where labels are `independent`, or there is only one, the logistic function of each."""
+    if independent or logits.shape[-1] == 1:
+        return np.exp(-np.logaddexp(0.0, -logits))  # type: ignore[no-any-return]
+    return np.exp(log_softmax(logits))  # type: ignore[no-any-return]
+
+
+def max_probability(reference: Array, variant: Array, *, independent: bool = False) -> float:
+    """Largest difference of any label's probability."""
+    return max_abs(probabilities(reference, independent=independent), probabilities(variant, independent=independent))
+
+
+def kl_mean(reference: Array, variant: Array) -> float:
+    """Mean over rows of KL(reference ‖ variant) = sum p (log p - log q), in nats; rounding below 0 counts as 0."""
+    log_p, log_q = log_softmax(reference), log_softmax(variant)
+    return float(np.maximum((np.exp(log_p) * (log_p - log_q)).sum(axis=-1), 0.0).mean())
+
+
+def negative_log_likelihoods(logits: Array, targets: Array) -> Array:
+    """-log p(target) of each row, [rows]: logits [rows, vocabulary], targets [rows]."""
+    return -log_softmax(logits)[np.arange(len(targets)), targets]  # type: ignore[no-any-return]
+
+
+def perplexity(losses: Array) -> float:
+    """Exponential of the mean negative log likelihood."""
+    return float(np.exp(np.mean(losses)))
+
+
+def perplexity_ratio(reference: Array, variant: Array) -> float:
+    """Perplexity of the variant over that of the reference: exp(mean(variant - reference)), from losses [rows]."""
+    return float(np.exp(np.mean(variant) - np.mean(reference)))
+
+
+def non_finite(reference: Array, variant: Array) -> int:
+    """How many elements of the variant are NaN, or infinite where the reference has not that same infinity."""
+    same_infinity = np.isinf(reference) & (reference == variant)
+    return int((~np.isfinite(variant) & ~same_infinity).sum())

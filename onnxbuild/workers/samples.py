@@ -1,0 +1,245 @@
+"""Inputs for a model: real sentences where it has a tokenizer, seeded values in the right shapes where it has none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from msgspec import Struct
+
+from onnxbuild.steps.kind import CheckFailed
+from onnxbuild.workers.sentences import SENTENCES
+from onnxbuild.workers.sessions import Arrays, InputSpec, OnnxModel
+
+_CHOICES = 3  # answers per question of a multiple-choice sample
+_AUDIO_SAMPLES = 16_000  # one second at the rate that speech models take
+_DECODER_TOKENS = 8  # prefix that an encoder-decoder is given; one more is its cached step
+_PROBE_BATCH = 8
+
+
+class Sample(Struct, frozen=True, kw_only=True):
+    """One batch. `feeds` are inputs by name; `mask` marks the real tokens, None where there are none to pad.
+
+    `decoder_ids` [batch, prefix] and `step_ids` [batch, 1] are what a decoder continues with, the same for every
+    engine. `tokens` counts real tokens. `probe`: natural text of natural lengths, on which perplexity is taken.
+    """
+
+    label: str
+    feeds: Arrays
+    mask: np.ndarray | None
+    step_ids: np.ndarray
+    decoder_ids: np.ndarray
+    rows: int
+    tokens: int
+    probe: bool = False
+
+
+class Source(Struct, frozen=True, kw_only=True):
+    """What samples are made from: the model's config, its tokenizer or None, and what its first graph takes."""
+
+    folder: Path
+    config: Mapping[str, Any]
+    tokenizer: Any
+    inputs: Mapping[str, InputSpec]
+    causal: bool  # a decoder: padded on the left, with position ids
+    seed: int
+
+    @property
+    def text(self) -> Mapping[str, Any]:
+        """The part of the config that speaks of text."""
+        return {**self.config, **self.config.get("text_config", {})}
+
+    @property
+    def pad_id(self) -> int:
+        """The id that padding is written with; masked, so any valid one serves."""
+        found = getattr(self.tokenizer, "pad_token_id", None)
+        return int(next((i for i in (found, self.text.get("pad_token_id")) if i is not None and i >= 0), 0))
+
+
+def open_source(folder: Path, model: OnnxModel, task: str, *, seed: int) -> Source:
+    """The source of samples for a model folder with config.json and, mostly, a tokenizer."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return Source(
+        folder=folder,
+        config=config,
+        tokenizer=load_tokenizer(folder),
+        inputs=model.inputs(model.first),
+        causal="prefill" in model.stages or task.startswith("text-generation"),
+        seed=seed,
+    )
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The folder's tokenizer, or None where it has none."""
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json", "vocab.json")):
+        return None
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def shaped(source: Source, batch: int, sequence: int, *, padded: bool = True) -> Sample:
+    """A batch of exactly this shape; where `padded`, each row is shorter than the one before, down to about half.
+
+    Errors: CheckFailed OBE38 where the model has fewer positions or a smaller vocabulary.
+    """
+    _check_length(source, sequence)
+    lengths = [sequence - (row * sequence) // (2 * batch) if padded else sequence for row in range(batch)]
+    rows = [_row(source, row, max(1, length)) for row, length in enumerate(lengths)]
+    return _sample(source, rows, sequence, label=f"{batch}×{sequence}")
+
+
+def probes(source: Source) -> list[Sample]:
+    """The sentences in batches, each as long as it is: none without a tokenizer or for a model that takes no text."""
+    if source.tokenizer is None or "input_ids" not in source.inputs:
+        return []
+    limit = _positions(source) - 1
+    rows = [source.tokenizer(text)["input_ids"][:limit] for text in SENTENCES]
+    batches = [rows[i : i + _PROBE_BATCH] for i in range(0, len(rows), _PROBE_BATCH)]
+    samples = []
+    for batch in batches:
+        longest = max(map(len, batch))
+        samples.append(_sample(source, batch, longest, label=f"sentences {len(batch)}×{longest}", probe=True))
+    return samples
+
+
+def _sample(source: Source, rows: Sequence[Sequence[int]], sequence: int, *, label: str, probe: bool = False) -> Sample:
+    batch = len(rows)
+    mask: np.ndarray = np.zeros((batch, sequence), np.int64)
+    ids: np.ndarray = np.full((batch, sequence), source.pad_id, np.int64)
+    for number, row in enumerate(rows):
+        place = slice(sequence - len(row), None) if source.causal else slice(0, len(row))
+        mask[number, place], ids[number, place] = 1, row
+    takes_text = "input_ids" in source.inputs
+    feeds = {name: _feed(source, name, spec, ids, mask) for name, spec in source.inputs.items() if _is_fed(name)}
+    if takes_text:
+        # PyTorch must see the padding even where an export took no mask.
+        feeds |= {"input_ids": feeds["input_ids"], "attention_mask": feeds.get("attention_mask", mask)}
+    prefix = _prefix(source, batch)
+    return Sample(
+        label=label if takes_text else f"batch {batch}",
+        feeds=feeds,
+        mask=mask if takes_text and feeds["input_ids"].ndim == 2 else None,  # noqa: PLR2004 - batch, sequence
+        step_ids=prefix[:, -1:],
+        decoder_ids=prefix[:, :-1],
+        rows=batch,
+        tokens=int(mask.sum()) if takes_text else 0,
+        probe=probe,
+    )
+
+
+def _is_fed(name: str) -> bool:
+    return not name.startswith("past_key_values") and name != "use_cache_branch"
+
+
+def _feed(source: Source, name: str, spec: InputSpec, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The value of one input: text, position and type ids follow the tokens, the rest follows the graph's shapes."""
+    batch = len(ids)
+    if name == "input_ids":
+        return _choices(ids, spec)
+    if name == "attention_mask":
+        return _choices(mask, spec)
+    if name == "token_type_ids":
+        return _choices(np.zeros_like(ids), spec)
+    if name == "position_ids":
+        return (
+            np.maximum(mask.cumsum(axis=1) - 1, 0) if source.causal else np.arange(ids.shape[1])[None].repeat(batch, 0)
+        )
+    sizes = _media_shape(source, name, spec)
+    if sizes is None:
+        raise CheckFailed("OBE37", f"the graph takes an input `{name}` for which no sample can be made")
+    shape = (batch, *sizes)
+    if name == "pixel_mask":
+        return np.ones(shape, np.int64)
+    # Seeded by the input, so that a sample does not hang on the order of the inputs.
+    generator = np.random.default_rng([source.seed, len(name), batch])
+    return generator.standard_normal(shape, np.float32)  # type: ignore[no-any-return]
+
+
+def _choices(ids: np.ndarray, spec: InputSpec) -> np.ndarray:
+    """Multiple choice has an axis more: the same rows in turn, so that the answers differ."""
+    if len(spec.shape) == ids.ndim:
+        return ids
+    return np.stack([np.roll(ids, shift, axis=0) for shift in range(_CHOICES)], axis=1)  # type: ignore[no-any-return]
+
+
+def _media_shape(source: Source, name: str, spec: InputSpec) -> tuple[int, ...] | None:
+    """Dimensions past the batch of an image or sound: the graph's where it fixes them, else what the configs say."""
+    vision = {**source.config, **source.config.get("vision_config", {})}
+    side = _image_side(source, vision)
+    known: Mapping[str, tuple[int, ...]] = {
+        "pixel_values": (int(vision.get("num_channels", 3)), *side),
+        "pixel_mask": side,
+        "input_features": (
+            int(source.config.get("num_mel_bins", 80)),
+            2 * int(source.config.get("max_source_positions", 1500)),
+        ),
+        "input_values": (_AUDIO_SAMPLES,),
+    }
+    if name not in known:
+        return None
+    fixed = spec.shape[1:]
+    return tuple(f if isinstance(f, int) else k for f, k in zip(fixed, known[name], strict=True))
+
+
+def _image_side(source: Source, vision: Mapping[str, Any]) -> tuple[int, int]:
+    path = source.folder / "preprocessor_config.json"
+    processor = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    size = processor.get("crop_size") or processor.get("size") or vision.get("image_size") or 224
+    if "image_size" in vision:
+        size = vision["image_size"]
+    if isinstance(size, Mapping):
+        edge = size.get("shortest_edge", 224)
+        return int(size.get("height", edge)), int(size.get("width", edge))
+    return (int(size[0]), int(size[1])) if isinstance(size, list) else (int(size), int(size))
+
+
+def _row(source: Source, number: int, length: int) -> list[int]:
+    """`length` token ids: sentences from the `number`th on, or seeded ids where there is no tokenizer."""
+    if source.tokenizer is None:
+        vocabulary = int(source.text.get("vocab_size", 1000))
+        return np.random.default_rng([source.seed, number, length]).integers(1, vocabulary, length).tolist()  # type: ignore[no-any-return]
+    start = (source.seed + 7 * number) % len(SENTENCES)
+    # The shortest sentence has one token, so `length` of them are always enough, and seldom more than a few are read.
+    text = ""
+    ids: list[int] = []
+    while len(ids) < length:
+        text = (text + " " + " ".join(SENTENCES[start:] + SENTENCES[:start])).strip()
+        ids = source.tokenizer(text, verbose=False)["input_ids"]
+    end = ids[-1:] if ids[-1] in _specials(source) else []
+    return [*ids[: length - len(end)], *end] if length > len(end) else list(ids[:length])
+
+
+def _specials(source: Source) -> frozenset[int]:
+    return frozenset(source.tokenizer.all_special_ids)
+
+
+def _prefix(source: Source, batch: int) -> np.ndarray:
+    """Tokens for a decoder, [batch, prefix + 1], different in each row; the last one is the cached step's."""
+    rows = [_row(source, row + 3, _DECODER_TOKENS + 1) for row in range(batch)]
+    prefix = np.array(rows, np.int64)
+    start = source.config.get("decoder_start_token_id")
+    if start is not None:
+        prefix[:, 0] = start
+    return prefix  # type: ignore[no-any-return]
+
+
+def _positions(source: Source) -> int:
+    named = (source.text.get(key) for key in ("n_positions", "max_position_embeddings"))
+    limits = [int(value) for value in named if isinstance(value, int) and value > 0]
+    return min(limits, default=1 << 20)
+
+
+def _check_length(source: Source, sequence: int) -> None:
+    needed = sequence + 1 if source.causal else sequence
+    if needed > _positions(source):
+        step = " and the step after them" if source.causal else ""
+        raise CheckFailed(
+            "OBE38",
+            f"{sequence} tokens{step} do not fit the model's {_positions(source)} positions",
+            notes=[("hint", f"give sequences of at most {_positions(source) - needed + sequence}")],
+        )

@@ -1,0 +1,196 @@
+"""Measuring calls side by side: warm-up until steady, interleaved rounds, and what else the machine did meanwhile."""
+
+from __future__ import annotations
+
+import gc
+import os
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import metadata
+from typing import Any
+
+from msgspec import Struct, field
+
+Call = Callable[[], Any]
+
+_STEADY = 0.05  # coefficient of variation of the last calls below which an engine counts as warm
+_WINDOW = 5
+_CAP_FACTOR = 4  # at most this many times the warm-up that was asked for
+_BUSY = 0.9  # an engine that got less of its threads than this shared them with someone
+
+
+class Warmup(Struct, frozen=True, kw_only=True):
+    """How an engine was warmed: calls until the last five varied by less than 5 %, or until the cap."""
+
+    first_ms: float
+    calls: int
+    steady: bool
+
+
+class Series(Struct, kw_only=True):
+    """What was measured of one engine: milliseconds of each call by round, and the resources that all of them took."""
+
+    warmup: Warmup
+    rounds: list[list[float]] = field(default_factory=list)
+    wall_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    involuntary_switches: int = 0
+
+    @property
+    def values(self) -> list[float]:
+        """Every timed call, in milliseconds."""
+        return [value for part in self.rounds for value in part]
+
+
+def measure(calls: Mapping[str, Call], *, warmup: int, iterations: int, rounds: int) -> dict[str, Series]:
+    """Time each call `iterations` times, in `rounds` in which every engine has its turn; the order alternates.
+
+    A neighbour that slows the machine for a second then slows all engines alike, and their ratio in that round stands.
+    """
+    series = {name: Series(warmup=warm_up(call, warmup)) for name, call in calls.items()}
+    with _without_collector():
+        for number, count in enumerate(split(iterations, rounds)):
+            names = list(calls) if number % 2 == 0 else list(reversed(list(calls)))
+            for name in names:
+                _time_round(calls[name], count, series[name])
+    return series
+
+
+def split(iterations: int, rounds: int) -> list[int]:
+    """`iterations` over at most `rounds` rounds, as evenly as they go: 20 over 3 is 7, 7, 6."""
+    rounds = min(rounds, iterations)
+    return [iterations // rounds + (number < iterations % rounds) for number in range(rounds)]
+
+
+def warm_up(call: Call, minimum: int) -> Warmup:
+    """Call at least `minimum` times and until steady, at most four times as often; the first call is told apart."""
+    first = time_call(call)
+    times = [first]
+    cap = max(minimum, _WINDOW) * _CAP_FACTOR
+    while len(times) < cap and (len(times) < minimum + 1 or not is_steady(times)):
+        times.append(time_call(call))
+    return Warmup(first_ms=first, calls=len(times), steady=is_steady(times))
+
+
+def is_steady(times: Sequence[float]) -> bool:
+    """Whether the last five calls vary by less than 5 % (standard deviation over mean)."""
+    last = times[-_WINDOW:]
+    return len(last) == _WINDOW and statistics.pstdev(last) < _STEADY * statistics.fmean(last)
+
+
+def time_call(call: Call) -> float:
+    """Milliseconds of one call."""
+    start = time.perf_counter_ns()
+    call()
+    return (time.perf_counter_ns() - start) / 1e6
+
+
+def summary(values: Sequence[float], *, rows: int, tokens: int) -> dict[str, Any]:
+    """What a report prints of a series of milliseconds; rates are those of the median call."""
+    ordered = sorted(values)
+    p50 = percentile(ordered, 50)
+    return {
+        "n": len(ordered),
+        "mean_ms": statistics.fmean(ordered),
+        "min_ms": ordered[0],
+        "max_ms": ordered[-1],
+        "stdev_ms": statistics.stdev(ordered) if len(ordered) > 1 else 0.0,
+        "p50_ms": p50,
+        "p90_ms": percentile(ordered, 90),
+        "p99_ms": percentile(ordered, 99),
+        "samples_per_second": 1000 * rows / p50,
+        "tokens_per_second": 1000 * tokens / p50 if tokens else None,
+    }
+
+
+def percentile(ordered: Sequence[float], percent: float) -> float:
+    """The percentile of sorted values by linear interpolation between the nearest two, as numpy's default."""
+    place = (len(ordered) - 1) * percent / 100
+    low = int(place)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
+
+
+def speedup(engine: Series, baseline: Series) -> dict[str, float]:
+    """How many times faster than the baseline: the median over rounds of the ratio of medians, and its range."""
+    ratios = [
+        statistics.median(slow) / statistics.median(fast)
+        for fast, slow in zip(engine.rounds, baseline.rounds, strict=True)
+    ]
+    return {"median": statistics.median(ratios), "min": min(ratios), "max": max(ratios)}
+
+
+def load_of(series: Series, *, threads: int) -> dict[str, Any]:
+    """How much of its threads an engine got, and whether someone else took them (`contended`).
+
+    Threads also wait for each other, so with several of them a low utilisation counts only where the kernel took
+    a core away as well.
+    """
+    utilisation = series.cpu_seconds / series.wall_seconds if series.wall_seconds else 0.0
+    starved = utilisation < _BUSY * threads
+    taken = series.involuntary_switches > len(series.values)
+    return {
+        "cpu_utilisation": utilisation,
+        "involuntary_switches": series.involuntary_switches,
+        "contended": starved and (threads == 1 or taken),
+    }
+
+
+def peak_bytes() -> int:
+    """Peak resident memory of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if platform.system() == "Darwin" else peak * 1024
+
+
+def resident_bytes() -> int | None:
+    """Resident memory of this process now, or None where the system does not say."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return None
+
+
+def load_average() -> float | None:
+    """The one-minute load average, or None where there is none."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+
+
+def versions() -> dict[str, str]:
+    """Versions of what takes part in a measurement, as far as it is installed."""
+    names = ("onnxruntime", "onnxruntime-gpu", "torch", "transformers", "optimum", "optimum-onnx", "numpy")
+    found = {}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _time_round(call: Call, count: int, series: Series) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    start = time.perf_counter()
+    times = [time_call(call) for _ in range(count)]
+    series.wall_seconds += time.perf_counter() - start
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    series.cpu_seconds += after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    series.involuntary_switches += after.ru_nivcsw - before.ru_nivcsw
+    series.rounds.append(times)
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Keep the garbage collector out of the timed calls; what there is to collect is collected before."""
+    was_on = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

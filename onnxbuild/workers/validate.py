@@ -1,0 +1,144 @@
+"""validate: runs a variant and its reference on the same samples, and fails where they differ too much."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from onnxbuild.machine import usable_cores
+from onnxbuild.steps.kind import CheckFailed, Facts, Tell
+from onnxbuild.steps.validate import METRICS, ValidateParams, table_of
+from onnxbuild.workers.compare import Losses, Record, Task, Worst, by_output, compare, losses, worst_of
+from onnxbuild.workers.passes import run_stages
+from onnxbuild.workers.reference import open_reference
+from onnxbuild.workers.samples import Sample, Source, open_source, probes, shaped
+from onnxbuild.workers.sessions import OnnxModel
+from onnxbuild.workers.timing import versions
+
+
+def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
+    """Compare, write `validation.json`, and return the worst of each metric.
+
+    Errors: CheckFailed OBE04 where a bound is broken or outputs differ in name or shape, OBE06 for NaN and Inf.
+    """
+    threads = usable_cores()
+    progress("loading the variant and the reference")
+    variant = OnnxModel(inputs["model"], threads=threads)
+    reference = open_reference(inputs["reference"], params.task, variant, threads=threads)
+    stages = _shared_stages(variant, reference)
+    source = open_source(inputs["model"], variant, params.task, seed=params.seed)
+    samples = _samples(source, params)
+    task = Task(
+        table=table_of(params.task), independent=source.config.get("problem_type") == "multi_label_classification"
+    )
+    records: list[Record] = []
+    text: list[Losses] = []
+    for done, sample in enumerate(samples):
+        progress(f"comparing {sample.label}", done, len(samples))
+        found, predicted = _compare_sample(reference, variant, sample, stages, task)
+        records += found
+        text += predicted
+    worst = worst_of(records, text)
+    broken = broken_bounds(worst, params.thresholds)
+    facts = _facts(params, source, samples, records, worst, broken) | {
+        "stages": list(stages),
+        "reference": reference.name,
+        "threads": threads,
+        "providers": variant.providers(),
+        "versions": versions(),
+    }
+    report = {**facts, "records": msgspec.to_builtins(records)}
+    (outputs["report"] / "validation.json").write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1))
+    if broken and params.on_failure == "fail":
+        raise CheckFailed("OBE04", broken[0], notes=[("also", other) for other in broken[1:]], facts=facts)
+    return facts
+
+
+def broken_bounds(worst: Mapping[str, Worst], thresholds: Mapping[str, float]) -> list[str]:
+    """What a person is told of each metric outside its bound; a bound on what was not measured is broken, too."""
+    told = []
+    for metric, bound in thresholds.items():
+        if metric not in worst:
+            told.append(f"`{metric}` is bounded by {bound:g}, but this model has no output that it can be taken of")
+            continue
+        value, side = worst[metric].value, METRICS[metric]
+        # Written so that NaN is outside of every bound.
+        inside = value >= bound if side == "min" else value <= bound
+        if not inside:
+            beyond = "below" if side == "min" else "above"
+            told.append(f"`{metric}` is {_distinct(value, bound)}, {beyond} {bound:g} ({worst[metric].where})")
+    return told
+
+
+def _distinct(value: float, bound: float) -> str:
+    """The value with three digits, or as many more as it takes to look different from its bound."""
+    for digits in range(3, 17):
+        if float(text := f"{value:.{digits}g}") != bound:
+            return text
+    return repr(value)
+
+
+def _compare_sample(
+    reference: Any, variant: OnnxModel, sample: Sample, stages: tuple[str, ...], task: Task
+) -> tuple[list[Record], list[Losses]]:
+    records: list[Record] = []
+    text: list[Losses] = []
+    for stage, wanted, found in _together(reference, variant, sample, stages):
+        records += compare(stage, sample, wanted, found, task=task)
+        if task.table == "generation" and "logits" in found:
+            predicted = losses(stage, sample, wanted["logits"], found["logits"])
+            text += [predicted] if predicted else []
+    return records, text
+
+
+def _together(
+    reference: Any, variant: OnnxModel, sample: Sample, stages: tuple[str, ...]
+) -> Iterator[tuple[str, dict[str, np.ndarray], dict[str, np.ndarray]]]:
+    passes = zip(run_stages(reference, sample, stages), run_stages(variant, sample, stages), strict=True)
+    for (stage, _, wanted), (_, _, found) in passes:
+        yield stage, wanted, found
+
+
+def _shared_stages(variant: OnnxModel, reference: Any) -> tuple[str, ...]:
+    """The variant's stages; a reference that is ONNX must have them all."""
+    if not isinstance(reference, OnnxModel):
+        return variant.stages
+    missing = [stage for stage in variant.stages if stage not in reference.stages]
+    if missing:
+        raise CheckFailed("OBE04", f"the reference has no {missing[0]} graph: it has {', '.join(reference.stages)}")
+    return variant.stages
+
+
+def _samples(source: Source, params: ValidateParams) -> list[Sample]:
+    """The shapes that were asked for, and the sentences; without sentences perplexity is taken on the shapes."""
+    given = [shaped(source, batch, sequence) for batch, sequence in params.shapes]
+    text = probes(source)
+    return given + text if text else [msgspec.structs.replace(sample, probe=True) for sample in given]
+
+
+def _facts(
+    params: ValidateParams,
+    source: Source,
+    samples: Sequence[Sample],
+    records: Sequence[Record],
+    worst: Mapping[str, Worst],
+    broken: Sequence[str],
+) -> dict[str, Any]:
+    return {
+        "passed": not broken,
+        "failures": list(broken),
+        "metrics": {metric: found.value for metric, found in worst.items()},
+        "worst_at": {metric: found.where for metric, found in worst.items()},
+        "thresholds": dict(params.thresholds),
+        "outputs": by_output(records),
+        "samples": {
+            "batches": len(samples),
+            "rows": sum(sample.rows for sample in samples),
+            "tokens": sum(sample.tokens for sample in samples),
+            "text": "sentences" if source.tokenizer is not None and "input_ids" in source.inputs else "seeded values",
+        },
+    }
