@@ -48,8 +48,8 @@ KNOWN: tuple[Known, ...] = (
     # Memory first: it shows up inside every other failure.
     Known(
         "OBE05",
-        r"CUDA out of memory|Failed to allocate memory for requested buffer|bad_alloc|DefaultCPUAllocator: can't allocate"
-        r"|MemoryError|Cannot allocate memory",
+        r"CUDA out of memory|Failed to allocate memory for requested buffer|bad_alloc"
+        r"|DefaultCPUAllocator: can't allocate|MemoryError|Cannot allocate memory",
         "out of memory",
         "run fewer actions at once (`-j 1`), or build on a machine with more memory",
     ),
@@ -87,8 +87,8 @@ KNOWN: tuple[Known, ...] = (
     ),
     Known(
         "OBE15",
-        r"couldn.t connect to|ConnectError|ConnectionError|Connection refused|Connection reset|Name or service not known"
-        r"|Temporary failure in name resolution|Max retries exceeded|ReadTimeout|ConnectTimeout|LocalEntryNotFoundError"
+        r"couldn.t connect to|ConnectError|ConnectionError|Connection refused|Connection reset"
+        r"|Name or service not known|Temporary failure in name resolution|Max retries exceeded|ReadTimeout|ConnectTimeout|LocalEntryNotFoundError"
         r"|50[0234] (Server Error|Client Error)|Bad Gateway|Service Unavailable|Gateway Time-?out|429 Client Error"
         r"|IncompleteRead|RemoteProtocolError|Consistency check failed",
         "the Hub could not be reached",
@@ -324,7 +324,8 @@ KNOWN: tuple[Known, ...] = (
     ),
     Known(
         "OBE36",
-        r"only \*?guarantees\*? support for models stamped with official released onnx opset|Opset \d+ is under development",
+        r"only \*?guarantees\*? support for models stamped with official released onnx opset"
+        r"|Opset \d+ is under development",
         "the opset is newer than this ONNX Runtime",
         "export with a lower `opset:`, or use a newer onnxruntime",
     ),
@@ -332,7 +333,7 @@ KNOWN: tuple[Known, ...] = (
         "OBE38",
         r"indices element out of data bounds, idx=(-?\d+) must be within the inclusive range \[(-?\d+),\s*(-?\d+)\]",
         "an index {1} is outside a table of {2} to {3}",
-        "a token id above the vocabulary or a text above the longest position: tokenizer and model do not belong together",
+        "a token id above the vocabulary, or a text longer than the model's positions: tokenizer and model disagree",
     ),
     Known(
         "OBE40",

@@ -20,7 +20,7 @@ from onnxbuild.workers.graph import count_operators, external_files, load_graph,
 from onnxbuild.workers.quiet import quiet
 from onnxbuild.workers.rewrites import share_equal_weights, tie_transposed_weights
 from onnxbuild.workers.session import run_once
-from onnxbuild.workers.shapes import forgiving_shapes
+from onnxbuild.workers.shapes import all_reductions
 
 
 def run(params: OptimizeParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
@@ -97,7 +97,7 @@ def _optimized(path: Path, config: Mapping[str, Any], params: OptimizeParams) ->
     settings = AutoOptimizationConfig.with_optimization_level(params.level, for_gpu=on_gpu)
     only_runtime = not settings.enable_transformers_specific_optimizations
     family, heads, hidden = ("bert", 0, 0) if only_runtime else _family(config, params.level)
-    with forgiving_shapes():
+    with all_reductions():
         optimizer = optimize_model(
             str(path),
             family,

@@ -76,7 +76,7 @@ def _config(params: FetchParams, trained: Trained | None) -> Any:
 
     if params.architecture not in CONFIG_MAPPING:
         hint = (
-            did_you_mean(params.architecture, CONFIG_MAPPING) or "the names are transformers' model types: bert, gpt2"
+            did_you_mean(params.architecture, CONFIG_MAPPING) or "the names are transformers, such as bert"
         )
         raise CheckFailed(
             "OBE02", f"transformers knows no architecture `{params.architecture}`", notes=[("hint", hint)]
