@@ -176,6 +176,8 @@ def _messages() -> Mapping[str, list[tuple[str, str]]]:
 def _codes_of_call(node: ast.Call) -> Iterator[tuple[str, str]]:
     named = {k.arg: k.value for k in node.keywords if k.arg}
     arguments = [named.get("code"), named.get("message")] if "code" in named else [*node.args]
+    if isinstance(node.func, ast.Name) and node.func.id == "Known":
+        arguments = [node.args[0], node.args[2]]  # between them stands the pattern that is searched for
     for at, argument in enumerate(arguments):
         if isinstance(argument, ast.Constant) and isinstance(argument.value, str) and _CODE.fullmatch(argument.value):
             following = arguments[at + 1 : at + 2] or [named.get("message")]

@@ -33,6 +33,7 @@ class Row(Struct, frozen=True, kw_only=True):
     speedup: float | None = None
     contended: bool = False
     tokens_per_second: float | None = None
+    baseline_tokens_per_second: float | None = None
     first_token_ms: float | None = None
     generation_speedup: float | None = None
 
@@ -70,7 +71,9 @@ def _row(variant: Variant, outcomes: Mapping[str, Outcome]) -> Row:
     metrics = next((m for check in checks if (m := metrics_of(check))), {})
     metric = next((name for name in _TELLING if _number(metrics.get(name)) is not None), None)
     measured = _mapping(_facts(variant.measures, outcomes, "benchmark").get("headline"))
-    generated = _mapping(_facts(variant.measures, outcomes, "generate").get("headline"))
+    generated = _facts(variant.measures, outcomes, "generate")
+    engines = _mapping(generated.get("engines"))
+    engine, baseline = _mapping(engines.get("onnxruntime")), _mapping(engines.get("torch"))
     return Row(
         name=variant.name,
         size_bytes=_size(variant, outcomes),
@@ -80,10 +83,11 @@ def _row(variant: Variant, outcomes: Mapping[str, Outcome]) -> Row:
         latency_ms=_number(measured.get("p50_ms")),
         baseline_ms=_number(measured.get("baseline_p50_ms")),
         speedup=_number(measured.get("speedup")),
-        contended=bool(measured.get("contended") or generated.get("contended")),
-        tokens_per_second=_number(generated.get("tokens_per_second")),
-        first_token_ms=_number(generated.get("first_token_ms")),
-        generation_speedup=_number(generated.get("speedup")),
+        contended=bool(measured.get("contended")),
+        tokens_per_second=_median(engine.get("tokens_per_second")),
+        baseline_tokens_per_second=_median(baseline.get("tokens_per_second")),
+        first_token_ms=_median(engine.get("time_to_first_token_ms")),
+        generation_speedup=_median(generated.get("speedup")),
     )
 
 
@@ -106,6 +110,10 @@ def _size(variant: Variant, outcomes: Mapping[str, Outcome]) -> int | None:
     sizes = [size for size in files if size is not None]
     total = sum(sizes) if sizes and len(sizes) == len(files) else _number(facts.get("bytes"))
     return None if total is None else int(total)
+
+
+def _median(spread: Any) -> float | None:
+    return _number(_mapping(spread).get("median"))
 
 
 def _number(value: Any) -> float | None:

@@ -58,9 +58,10 @@ def table(found: Sequence[Row]) -> str:
     ]
     if any(r.tokens_per_second is not None for r in found):
         columns += [
-            ("tokens/s", [_NONE if r.tokens_per_second is None else f"{r.tokens_per_second:.1f}" for r in found]),
             ("first token", [_milliseconds(r.first_token_ms) for r in found]),
-            ("speed-up", [_times(r.generation_speedup) for r in found]),
+            ("tokens/s", [_rate(r.tokens_per_second) for r in found]),
+            ("PyTorch tokens/s", [_rate(r.baseline_tokens_per_second) for r in found]),
+            ("generation speed-up", [_times(r.generation_speedup) for r in found]),
         ]
     widths = [max(cells(head), *(cells(value) for value in values)) for head, values in columns]
     lines = [[head for head, _ in columns], *(list(line) for line in zip(*(v for _, v in columns), strict=True))]
@@ -155,6 +156,10 @@ def _milliseconds(value: float | None, *, marked: bool = False) -> str:
         return _NONE
     hundred = 100
     return (f"{value:.0f} ms" if value >= hundred else f"{value:.1f} ms") + ("*" if marked else "")
+
+
+def _rate(value: float | None) -> str:
+    return _NONE if value is None else f"{value:.1f}"
 
 
 def _times(value: float | None) -> str:

@@ -114,13 +114,21 @@ def test_a_failure_with_notes_of_its_own_and_a_name_that_a_shell_would_split():
 
 
 def test_generation_gets_its_columns():
-    row = Row(
-        name="gpt2/fp32", size_bytes=653_000_000, metric="top-1", accuracy=1.0, latency_ms=130.4, baseline_ms=141.2,
-        speedup=1.083, tokens_per_second=24.04, first_token_ms=61.0, generation_speedup=1.1,
-    )  # fmt: skip
-    assert table([row]) == (
-        "variant        size      accuracy  latency p50  PyTorch p50  speed-up  tokens/s  first token  speed-up\n"
-        "gpt2/fp32  653.0 MB  top-1 1.0000       130 ms       141 ms     1.08×      24.0      61.0 ms     1.10×"
+    spread = {"median": 24.04, "min": 23.0, "max": 25.0}
+    facts = {
+        "engines": {
+            "onnxruntime": {"tokens_per_second": spread, "time_to_first_token_ms": {"median": 61.0}},
+            "torch": {"tokens_per_second": {"median": 21.7}},
+        },
+        "speedup": {"median": 1.1},
+    }
+    generated = outcome(f"{FP32.name}:generate", "built", facts=facts)
+    found = rows(BERT, outcomes_of(generated, headline(FP32, 130.4, 141.2)))
+    assert table(found[:1]) == (
+        "variant    size  accuracy  latency p50  PyTorch p50  speed-up  first token  tokens/s  PyTorch tokens/s"
+        "  generation speed-up\n"
+        "bert/fp32     –         –       130 ms       141 ms     1.08×      61.0 ms      24.0              21.7"
+        "                1.10×"
     )
 
 
