@@ -6,8 +6,10 @@ reach too far, so a step changes the parts and merges them again; loaders that w
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
+from typing import Any
+
+from onnx import ModelProto
 
 from onnxbuild.workers.folder import onnx_names
 from onnxbuild.workers.graph import EXTERNAL_FROM_BYTES, load_model, save_model, size_bytes
@@ -16,8 +18,6 @@ from onnxbuild.workers.session import open_session
 
 MERGED = "decoder_model_merged.onnx"
 _PARTS = ("decoder_model.onnx", "decoder_with_past_model.onnx")
-
-_log = logging.getLogger(__name__)
 
 
 def graphs_to_change(root: Path) -> tuple[str, ...]:
@@ -32,8 +32,8 @@ def merged_name(root: Path) -> str | None:
     return next((name for name in names if _is_remade(name, names)), None)
 
 
-def merge(root: Path, name: str) -> bool:
-    """Write the merged decoder `name` from the parts beside it; False, with nothing written, where that cannot be.
+def merge(root: Path, name: str) -> dict[str, Any]:
+    """Write the merged decoder `name` from the parts beside it; facts say whether, and if not, why.
 
     Loaders take the two parts where there is no merged decoder, so a merge that fails costs a file, not the model.
     """
@@ -41,26 +41,24 @@ def merge(root: Path, name: str) -> bool:
 
     target = root / name
     parts = [target.with_name(part) for part in _PARTS]
-    if sum(size_bytes(part) for part in parts) > EXTERNAL_FROM_BYTES:
-        _log.warning("not merging %s: its parts exceed what one protobuf message can hold", name)
-        return False
+    if sum(size_bytes(part) for part in parts) >= EXTERNAL_FROM_BYTES:
+        return {"merged": False, "because": "the parts exceed what one protobuf message can hold"}
     decoder, with_past = (load_model(part) for part in parts)
     try:
-        model = merge_decoders(decoder, with_past, strict=False)
+        model = merge_decoders(decoder, with_past, save_path=target, strict=False)
         settle_merged(model, decoder.ir_version)
         save_model(model, target)
         open_session(target)
     except Exception as error:  # noqa: BLE001 - whatever it is, the parts do
-        _log.warning("merging the decoders failed, the parts stand alone: %s", error)
         target.unlink(missing_ok=True)
-        return False
-    return True
+        return {"merged": False, "because": f"{type(error).__name__}: {error}"}
+    return {"merged": True, "bytes": size_bytes(target)}
 
 
-def settle_merged(model: object, ir_version: int) -> None:
+def settle_merged(model: ModelProto, ir_version: int) -> None:
     """Make a merge reproducible: it names and orders weights by the iteration of a set."""
-    model.graph.initializer.sort(key=lambda tensor: tensor.name)  # type: ignore[attr-defined]
-    model.ir_version = max(ir_version, model.ir_version)  # type: ignore[attr-defined]
+    model.graph.initializer.sort(key=lambda tensor: tensor.name)
+    model.ir_version = max(ir_version, model.ir_version)
     share_equal_weights(model)
 
 

@@ -38,7 +38,7 @@ def run(params: OptimizeParams, inputs: Mapping[str, Path], outputs: Mapping[str
     if (merged := merged_name(source)) is not None:
         progress(f"merging {merged}", len(names), len(names))
         with quiet():
-            files[merged] = {"merged": merge(destination, merged)}
+            files[merged] = merge(destination, merged)
     carry_along(source, destination)
     check_fused(str(config.get("model_type")), params.level, {n: f["fused"] for n, f in files.items() if "fused" in f})
     progress("running once")

@@ -40,7 +40,7 @@ def run(params: QuantizeParams, inputs: Mapping[str, Path], outputs: Mapping[str
     if (merged := merged_name(source)) is not None:
         progress(f"merging {merged}", len(names), len(names))
         with quiet():
-            files[merged] = {"merged": merge(destination, merged)}
+            files[merged] = merge(destination, merged)
     carry_along(source, destination)
     facts = {
         "files": files,

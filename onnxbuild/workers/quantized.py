@@ -47,5 +47,5 @@ def _reason(node: NodeProto, weights: set[str], excluded: set[str]) -> str | Non
     if node.op_type == "Gather":
         return "an embedding, which this method leaves alone" if node.input[0] in weights else None
     if not stored:
-        return "no stored weight: both sides are computed"
+        return "no stored weight: what it works on is computed"
     return f"{node.op_type} with a stored weight, which this method does not take"

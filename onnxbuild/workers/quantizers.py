@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from onnx import ModelProto, TensorProto
 
 from onnxbuild.steps.quantize import QuantizeParams
-from onnxbuild.workers.graph import EXTERNAL_FROM_BYTES, load_model, save_model
+from onnxbuild.workers.graph import EXTERNAL_FROM_BYTES, graphs_of, load_model, nodes_of, save_model
 
 
 class _Integers(NamedTuple):
@@ -45,12 +45,18 @@ def quantize_dynamic(model: ModelProto, scratch: Path, params: QuantizeParams) -
         per_channel=params.per_channel,
         reduce_range=integers.reduce_range,
         weight_type=QuantType.QInt8 if integers.signed_weights else QuantType.QUInt8,
-        nodes_to_exclude=list(params.exclude),
+        nodes_to_exclude=[*params.exclude, *_computed_convolutions(model)],
         use_external_data_format=large,
         # Shape inference stops at fused operators, and a tensor of unknown type would end the whole quantization.
         extra_options={"DefaultTensorType": TensorProto.FLOAT},
     )
     return load_model(result)
+
+
+def _computed_convolutions(model: ModelProto) -> list[str]:
+    """Convolutions whose weight is computed (wav2vec2's weight norm): the quantizer stops at one instead of passing."""
+    stored = {tensor.name for graph in graphs_of(model.graph) for tensor in graph.initializer}
+    return [node.name for node in nodes_of(model) if node.op_type == "Conv" and node.input[1] not in stored]
 
 
 def quantize_weights(model: ModelProto, params: QuantizeParams) -> ModelProto:

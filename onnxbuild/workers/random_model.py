@@ -47,17 +47,23 @@ def make_random(params: FetchParams, text: Path | None, destination: Path, tell:
         tell("drawing weights")
         torch.manual_seed(params.seed)
         auto = getattr(transformers, _auto_class(params.task))
-        try:
-            model = auto.from_config(config)
-        except ValueError as error:
-            raise CheckFailed(
-                "OBE02", f"transformers has no {params.architecture} for the task `{params.task}`"
-            ) from error
+        model = _build(auto, config, params)
         model.eval()
         tell("writing")
         model.save_pretrained(destination, safe_serialization=True)
         _processor(params.architecture, destination)
     return int(sum(parameter.numel() for parameter in model.parameters()))
+
+
+def _build(auto: Any, config: Any, params: FetchParams) -> Any:
+    try:
+        return auto.from_config(config)
+    except (ValueError, AssertionError, RuntimeError, TypeError, ZeroDivisionError) as error:
+        if "Unrecognized configuration class" in str(error):
+            text = f"transformers has no {params.architecture} for the task `{params.task}`"
+        else:
+            text = f"the config of {params.architecture} does not hold together: {error}"
+        raise CheckFailed("OBE02", text) from error
 
 
 def _auto_class(task: str) -> str:
@@ -75,11 +81,11 @@ def _config(params: FetchParams, trained: Trained | None) -> Any:
     from transformers import CONFIG_MAPPING, AutoConfig
 
     if params.architecture not in CONFIG_MAPPING:
-        hint = (
-            did_you_mean(params.architecture, CONFIG_MAPPING) or "the names are transformers, such as bert"
-        )
+        near = did_you_mean(params.architecture, CONFIG_MAPPING)
         raise CheckFailed(
-            "OBE02", f"transformers knows no architecture `{params.architecture}`", notes=[("hint", hint)]
+            "OBE02",
+            f"transformers knows no architecture `{params.architecture}`",
+            notes=[("hint", near or "it is a model type such as `bert`, as `model_type` in a config.json has it")],
         )
     defaults = AutoConfig.for_model(params.architecture)
     unknown = [key for key in params.config if not hasattr(defaults, key)]

@@ -188,4 +188,4 @@ def _digest(array: np.ndarray) -> bytes:
 
 
 def _bytes_of(tensor: TensorProto) -> int:
-    return math.prod(tensor.dims) * int(helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+    return int(math.prod(tensor.dims)) * int(helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
