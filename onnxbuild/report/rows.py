@@ -15,7 +15,7 @@ from onnxbuild.steps.validate import METRICS
 _TELLING: Mapping[str, str] = {
     "cosine_mean": "cosine",
     "top1": "top-1",
-    "perplexity_ratio": "perplexity ×",  # noqa: RUF001 - "times" as it is printed
+    "perplexity_ratio": "perplexity ×",
     "max_abs": "max diff",
 }
 

@@ -163,7 +163,7 @@ def _rate(value: float | None) -> str:
 
 
 def _times(value: float | None) -> str:
-    return _NONE if value is None else f"{value:.2f}×"  # noqa: RUF001 - "times" as it is printed
+    return _NONE if value is None else f"{value:.2f}×"
 
 
 def _quoted(text: str) -> str:
