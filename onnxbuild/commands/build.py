@@ -1,0 +1,242 @@
+"""The build behind `onnxbuild run`: plan, execute, deliver, report, and leave a receipt when all is well."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from onnxbuild.commands.session import Asked, Session, default_jobs, session, state_folder
+from onnxbuild.execute.deliver import Delivery, deliver
+from onnxbuild.execute.events import SUCCEEDED, Event, Outcome, RunFinished
+from onnxbuild.execute.preview import preview
+from onnxbuild.execute.schedule import Interrupt, Policy, execute
+from onnxbuild.plan.expand import sources_of
+from onnxbuild.report.explain import explain_action
+from onnxbuild.report.jsonl import action_line, encode, summary_line
+from onnxbuild.report.reporter import Reporter, reporter_for
+from onnxbuild.report.summary import summary
+from onnxbuild.store.content import DamagedBlob
+from onnxbuild.store.receipt import write_receipt
+
+# Laying out may find a damaged file, which is then built again; more rounds than this mean a broken disk.
+_ROUNDS = 4
+
+
+class Result(Struct, frozen=True, kw_only=True):
+    """What a run came to: every outcome by id, and what became of each variant's folder."""
+
+    outcomes: Mapping[str, Outcome]
+    deliveries: tuple[Delivery, ...]
+    seconds: float
+    interrupted: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        """0 done, 1 an action failed or could not be begun, 130 interrupted."""
+        if self.interrupted:
+            return 130
+        return 0 if all(outcome.outcome in SUCCEEDED for outcome in self.outcomes.values()) else 1
+
+
+def asked_for(options: Mapping[str, Any]) -> Asked:
+    """The part of the command line that all commands share."""
+    return Asked(
+        manifest=options["manifest"],
+        selectors=tuple(options.get("selectors") or ()),
+        defines=dict(options.get("define") or ()),
+        store=options.get("store"),
+        offline=bool(options.get("offline")),
+    )
+
+
+def build(options: Mapping[str, Any], question: Mapping[str, Any]) -> int:
+    """Run a manifest as the options say; the exit code. Errors: DiagnosticError."""
+    jobs = options["jobs"] or default_jobs()
+    asked = asked_for(options)
+    if options["dry_run"]:
+        return show_plan(asked, as_json=options["json"], force=options["force"])
+    with session(asked, write=True, jobs=jobs) as opened:
+        out = Path(options["out"]).absolute() if options["out"] else Path(asked.manifest).absolute().parent / "out"
+        reporter = reporter_for(
+            "json" if options["json"] else "auto", sys.stdout if options["json"] else sys.stderr, graph=opened.graph
+        )
+        policy = Policy(
+            scope=opened.scope,
+            logs=str(opened.state / "logs"),
+            jobs=jobs,
+            force=frozenset(opened.graph.actions) if options["force"] else frozenset(),
+            fail_fast=options["fail_fast"],
+            timeout_seconds=options["timeout"],
+        )
+        with interruptible() as interrupt:
+            result = run_session(opened, policy, out, reporter, interrupt)
+        (opened.state / "last").write_text(f"{Path(asked.manifest).name}\n", encoding="utf-8")
+        _say(opened, result, asked, as_json=options["json"])
+        if result.exit_code == 0:
+            _leave_receipt(opened, result, asked, question, as_json=options["json"])
+        return result.exit_code
+
+
+def run_session(
+    opened: Session, policy: Policy, out: Path, reporter: Reporter, interrupt: Interrupt | None = None
+) -> Result:
+    """Execute and deliver, again where laying out uncovers damage. Every event goes to the reporter."""
+    began = time.monotonic()
+    outcomes: dict[str, Outcome] = {}
+    interrupted = False
+    try:
+        for _ in range(_ROUNDS):
+            events = execute(
+                opened.graph,
+                kinds=opened.kinds,
+                store=opened.store,
+                runner=opened.runner,
+                policy=policy,
+                interrupt=interrupt,
+            )
+            final = _follow(events, reporter, again=bool(outcomes))
+            interrupted = final.interrupted
+            outcomes = _merged(outcomes, final.outcomes)
+            try:
+                deliveries = tuple(
+                    deliver(variant, opened.graph, outcomes, opened.store, out) for variant in opened.graph.variants
+                )
+                break
+            except DamagedBlob:
+                policy = msgspec.structs.replace(policy, force=frozenset())
+        else:
+            raise OSError(5, "stored files are damaged as soon as they are written", str(opened.store.root))
+        seconds = time.monotonic() - began
+        reporter.event(RunFinished(outcomes=outcomes, seconds=seconds, interrupted=interrupted))
+    finally:
+        reporter.close()
+    return Result(outcomes=outcomes, deliveries=deliveries, seconds=seconds, interrupted=interrupted)
+
+
+def _follow(events: Iterator[Event], reporter: Reporter, *, again: bool) -> RunFinished:
+    """Pass events on, all but the last (and, in a second round, all but what it builds)."""
+    for event in events:
+        if isinstance(event, RunFinished):
+            return event
+        hit = getattr(getattr(event, "outcome", None), "outcome", None) == "hit"
+        if not again or (event.__class__.__name__ != "RunStarted" and not hit):
+            reporter.event(event)
+    raise AssertionError("BUG: a run without an end")
+
+
+def _merged(before: Mapping[str, Outcome], now: Mapping[str, Outcome]) -> dict[str, Outcome]:
+    """A second round finds hits where the first one built: the first one's word stands."""
+    return {
+        name: before[name] if name in before and outcome.outcome == "hit" else outcome for name, outcome in now.items()
+    }
+
+
+def show_plan(asked: Asked, *, as_json: bool, force: bool = False) -> int:
+    """What a run would do and why, on stdout; the exit code."""
+    with session(asked, write=False) as opened:
+        forced = frozenset(opened.graph.actions) if force else frozenset[str]()
+        found = {
+            outcome.id: outcome
+            for outcome in preview(
+                opened.graph,
+                kinds=opened.kinds,
+                store=opened.store,
+                runner=opened.runner,
+                scope=opened.scope,
+                force=forced,
+            )
+        }
+        if as_json:
+            for outcome in found.values():
+                print(encode(action_line(outcome)))
+            print(encode(summary_line(found.values())))
+        else:
+            for outcome in found.values():
+                print(explain_action(outcome, opened.graph, found))
+            runs = sum(outcome.outcome == "run" for outcome in found.values())
+            print(f"{runs} of {len(found)} actions would run" if runs else f"up to date: {len(found)} actions")
+    return 0 if all(outcome.outcome != "failed" for outcome in found.values()) else 1
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[Interrupt]:
+    """SIGINT and SIGTERM end the run in order; a second one ends the process at once."""
+    interrupt = Interrupt()
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        if interrupt.requested:
+            os._exit(130)  # the workers die with us
+        interrupt.request()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield interrupt
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _say(opened: Session, result: Result, asked: Asked, *, as_json: bool) -> None:
+    for delivery in result.deliveries:
+        if delivery.state == "mended":
+            names = ", ".join(f"`{name}`" for name in delivery.edited)
+            print(f"{delivery.folder} had been edited ({names}): mended from the store", file=sys.stderr)
+        elif delivery.state == "withheld" and os.path.isdir(delivery.folder) and not result.interrupted:
+            print(f"{delivery.folder} still holds the last good build", file=sys.stderr)
+    if not as_json:
+        print(_text(opened, result, asked))
+
+
+def _text(opened: Session, result: Result, asked: Asked) -> str:
+    return summary(
+        opened.graph,
+        result.outcomes,
+        seconds=result.seconds,
+        manifest=asked.manifest,
+        interrupted=result.interrupted,
+    )
+
+
+def _leave_receipt(
+    opened: Session, result: Result, asked: Asked, question: Mapping[str, Any], *, as_json: bool
+) -> None:
+    hits = {name: _as_hit(outcome) for name, outcome in result.outcomes.items()}
+    if as_json:
+        lines = [encode(action_line(outcome)) for outcome in hits.values()] + [encode(summary_line(hits.values()))]
+        answer = "\n".join(lines) + "\n"
+    else:
+        answer = _text(opened, msgspec.structs.replace(result, outcomes=hits, seconds=0.0), asked) + "\n"
+    with contextlib.suppress(OSError):
+        write_receipt(
+            str(state_folder(asked.manifest)),
+            question,
+            files=_files_it_hung_on(opened, result),
+            environment=opened.manifest.environment,
+            answer=answer,
+        )
+
+
+def _as_hit(outcome: Outcome) -> Outcome:
+    return msgspec.structs.replace(outcome, outcome="hit", reasons=(), seconds=0.0, log=None)
+
+
+def _files_it_hung_on(opened: Session, result: Result) -> Iterator[str]:
+    """Every file and folder whose change could change the answer: manifests, lock, sources, outputs, the store."""
+    yield from (path for path in map(os.path.abspath, opened.watched) if os.path.exists(path))
+    for source in sources_of(opened.graph):
+        yield from (os.path.join(source.root, name) for name in source.files)
+    for delivery in result.deliveries:
+        for place, _, names in os.walk(delivery.folder):
+            yield place
+            yield from (os.path.join(place, name) for name in names)
+    yield str(opened.store.root / "blobs")

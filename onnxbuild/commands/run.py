@@ -1,0 +1,37 @@
+"""`onnxbuild run`: build what is not up to date. This module stays light: most runs have nothing to do."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from onnxbuild.store.receipt import answer_for
+
+
+def run(options: Mapping[str, Any]) -> int:
+    """Answer from a receipt where nothing has moved, and build otherwise; the exit code."""
+    question = question_of(options)
+    if not options["dry_run"] and not options["force"]:
+        state = os.path.join(os.path.dirname(os.path.abspath(options["manifest"])), ".onnxbuild")
+        answer = answer_for(state, question)
+        if answer is not None:
+            sys.stdout.write(answer)
+            return 0
+    from onnxbuild.commands.build import build
+
+    return build(options, question)
+
+
+def question_of(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the answer of a run depends on, as far as the command line tells."""
+    named = ("selectors", "define", "store", "out", "json", "offline")
+    asked = {name: options[name] for name in named}
+    return {
+        **asked,
+        "manifest": os.path.realpath(options["manifest"]),
+        "spelled": options["manifest"],
+        "ONNXBUILD_STORE": os.environ.get("ONNXBUILD_STORE"),
+        "folder": os.getcwd() if not all(map(os.path.isabs, (options["out"] or "/", options["store"] or "/"))) else "",
+    }

@@ -1,0 +1,102 @@
+"""What most commands begin with: a manifest becomes a graph, and the store and the runner are opened beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from msgspec import Struct
+
+from onnxbuild.execute.runner import LocalRunner, Runner
+from onnxbuild.machine import this_machine, usable_cores
+from onnxbuild.manifest.load import load_manifest
+from onnxbuild.manifest.spec import Manifest
+from onnxbuild.diagnostics import DiagnosticError
+from onnxbuild.plan.expand import Expansion, survey, watched_files
+from onnxbuild.plan.graph import ActionGraph
+from onnxbuild.plan.lock import lock_for, lock_path
+from onnxbuild.plan.select import select
+from onnxbuild.steps import KINDS, Kinds
+from onnxbuild.store.store import Store, opened
+
+
+class Asked(Struct, frozen=True, kw_only=True):
+    """What every command that reads a manifest takes from its command line."""
+
+    manifest: str
+    selectors: tuple[str, ...] = ()
+    defines: Mapping[str, str] = {}
+    store: str | None = None
+    offline: bool = False
+
+
+class Session(Struct, frozen=True, kw_only=True):
+    """A manifest, planned, with the store and the runner that it is to be built with."""
+
+    manifest: Manifest
+    graph: ActionGraph  # what was selected
+    whole: ActionGraph
+    watched: tuple[str, ...]  # files and folders that planning looked at
+    kinds: Kinds
+    store: Store
+    runner: Runner
+    scope: str
+    state: Path  # `.onnxbuild/` beside the manifest: logs, receipts
+
+
+def planned(asked: Asked, *, write_lock: bool) -> tuple[Manifest, Expansion]:
+    """The manifest and its whole graph; before a run (`write_lock`) sources on a Hub are pinned first.
+
+    Errors: DiagnosticError with every fault of every model.
+    """
+    manifest = load_manifest(asked.manifest, kinds=KINDS, defines=asked.defines)
+    lock = lock_for(manifest, offline=asked.offline, write=write_lock)
+    found = survey(manifest, KINDS, lock, this_machine())
+    faults = [one for one in found.diagnostics if one.severity == "error"]
+    if faults:
+        raise DiagnosticError(faults)
+    return manifest, found
+
+
+@contextlib.contextmanager
+def session(asked: Asked, *, write: bool, jobs: int = 1) -> Iterator[Session]:
+    """Everything opened, and closed again at the end. Errors: DiagnosticError."""
+    manifest, expansion = planned(asked, write_lock=write)
+    graph = select(expansion.graph, asked.selectors)
+    runner = LocalRunner(threads=max(1, usable_cores() // jobs))
+    try:
+        with opened(store_root(asked, manifest), write=write) as store:
+            yield Session(
+                manifest=manifest,
+                graph=graph,
+                whole=expansion.graph,
+                watched=(*watched_files(manifest, expansion, str(lock_path(asked.manifest))), *expansion.directories),
+                kinds=KINDS,
+                store=store,
+                runner=runner,
+                scope=os.path.realpath(asked.manifest),
+                state=state_folder(asked.manifest),
+            )
+    finally:
+        runner.close()
+
+
+def store_root(asked: Asked, manifest: Manifest) -> Path:
+    """Where the store is: `--store`, then ONNXBUILD_STORE, then the manifest's `store:`, then beside the manifest."""
+    named = asked.store or os.environ.get("ONNXBUILD_STORE")
+    if named:
+        return Path(named).absolute()
+    base = Path(asked.manifest).absolute().parent
+    return base / manifest.store.path if manifest.store.path else state_folder(asked.manifest) / "store"
+
+
+def state_folder(manifest: str) -> Path:
+    """`.onnxbuild/` beside a manifest: what a run keeps besides its outputs."""
+    return Path(manifest).absolute().parent / ".onnxbuild"
+
+
+def default_jobs() -> int:
+    """As many actions at once as there are cores, up to four: beyond that memory, not cores, is what runs out."""
+    return min(4, usable_cores())
