@@ -89,9 +89,7 @@ def _check_array(
             yield from check(value, inner, defs, Place(at, at))
 
 
-def _check_union(
-    value: Any, schema: Mapping[str, Any], defs: Mapping[str, Any], place: Place
-) -> Iterator[Diagnostic]:
+def _check_union(value: Any, schema: Mapping[str, Any], defs: Mapping[str, Any], place: Place) -> Iterator[Diagnostic]:
     branches = list(_branches(schema, defs))
     fitting = [one for one in branches if _has_type(value, one.get("type")) and ("type" in one or "enum" in one)]
     if isinstance(value, (Table, Array)):

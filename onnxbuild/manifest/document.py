@@ -140,7 +140,9 @@ def _syntax_fault(source: Source, error: yaml.MarkedYAMLError) -> Diagnostic:
         at = error.context_mark
         span, hint = Span(source, at.line + 1, at.column + 1), "it is not closed before the file ends"
     if error.context and not hint:
-        hint = f"found {error.context}" + (f" that begins in line {error.context_mark.line + 1}" if error.context_mark else "")
+        hint = f"found {error.context}" + (
+            f" that begins in line {error.context_mark.line + 1}" if error.context_mark else ""
+        )
     return fault("OB015", problem, span=span, hint=hint)
 
 

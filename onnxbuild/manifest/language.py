@@ -56,7 +56,9 @@ class StoreBlock(Struct):
     """Where results are kept."""
 
     path: Annotated[str | None, Meta(description="folder of the local store")] = None
-    remote: Annotated[str | None, Meta(description="store shared by machines", examples=["s3://bucket/onnxbuild"])] = None
+    remote: Annotated[str | None, Meta(description="store shared by machines", examples=["s3://bucket/onnxbuild"])] = (
+        None
+    )
 
 
 class TargetBlock(Struct):
@@ -83,6 +85,7 @@ class ModelBlock(Struct):
         ),
     ]
     task: Annotated[str, Meta(description="what the model is for; told from config.json where that says it")] = ""
+    timeout: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(description="seconds that one action may take")] = None
     matrix: Annotated[
         Mapping[str, list[Any]],
         Meta(

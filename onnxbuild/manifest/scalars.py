@@ -58,7 +58,9 @@ def tagged(text: str, tag: str) -> Scalar:
 def _number(text: str) -> Scalar:
     if _NOT_FINITE.fullmatch(text):
         raise ValueError(f"expected a finite number, found `{text}`")
-    base = 10 if _INTEGER.fullmatch(text) else 8 if _OCTAL.fullmatch(text) else 16 if _HEXADECIMAL.fullmatch(text) else 0
+    base = (
+        10 if _INTEGER.fullmatch(text) else 8 if _OCTAL.fullmatch(text) else 16 if _HEXADECIMAL.fullmatch(text) else 0
+    )
     if base:
         value = int(text if base == 10 else text[2:], base) if len(text) < _LONGEST_NUMBER else _LARGEST_INTEGER + 1  # noqa: PLR2004
         if abs(value) > _LARGEST_INTEGER:

@@ -56,7 +56,10 @@ def manifest_schema(steps: Mapping[str, Mapping[str, Any]]) -> Schema:
     """The schema of a whole manifest whose step blocks have the given schemas (see `step_schemas`)."""
     _, components = msgspec.json.schema_components((ManifestFile, NamedTargetBlock), ref_template="#/$defs/{name}")
     defs: dict[str, Schema] = {name: _admit(_plain(schema)) for name, schema in components.items()}
-    blocks = {name: _admit({key: value for key, value in schema.items() if key != "x-place"}) for name, schema in steps.items()}
+    blocks = {
+        name: _admit({key: value for key, value in schema.items() if key != "x-place"})
+        for name, schema in steps.items()
+    }
     for name, schema in blocks.items():
         place = steps[name]["x-place"]
         for holder in ("ModelBlock",) if place == "model" else ("TargetBlock", "NamedTargetBlock"):
@@ -70,7 +73,16 @@ def manifest_schema(steps: Mapping[str, Mapping[str, Any]]) -> Schema:
     }  # fmt: skip
     for holder in ("TargetBlock", "NamedTargetBlock"):
         defs[holder]["properties"]["steps"]["anyOf"][0]["items"] = {"$ref": "#/$defs/Step"}
-    for name in ("ManifestFile", "ModelBlock", "TargetBlock", "NamedTargetBlock", "DatasetBlock", "RandomBlock", "TokenizerBlock", "StoreBlock"):
+    for name in (
+        "ManifestFile",
+        "ModelBlock",
+        "TargetBlock",
+        "NamedTargetBlock",
+        "DatasetBlock",
+        "RandomBlock",
+        "TokenizerBlock",
+        "StoreBlock",
+    ):
         defs[name]["additionalProperties"] = False
     # `source` may come from `defaults:`, and a reference to it must not be demanded of `defaults:` itself.
     defs["ModelBlock"].pop("required", None)

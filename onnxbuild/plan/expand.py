@@ -38,7 +38,7 @@ class Expansion(Struct, frozen=True, kw_only=True):
 def expand(manifest: Manifest, kinds: Kinds, lock: Lock, machine: Machine) -> ActionGraph:
     """The actions of a manifest.
 
-    A Hub source that the lock does not hold is planned with the revision as written: before a run, `ensure_locked`.
+    A Hub source that the lock does not hold is planned with the revision as written: before a run, `lock_for`.
     Errors: DiagnosticError with every fault of every model; warnings are dropped (`survey` keeps them).
     """
     found = survey(manifest, kinds, lock, machine)
@@ -101,9 +101,11 @@ class _Expander:
         self._kinds, self._machine = kinds, machine
         self._checks = tuple(kind for kind in kinds.values() if place_of(kind) == "check")
         self._by_content: dict[bytes, str] = {}
+        self._timeout: float | None = None  # of the model at hand
         self._settled: dict[tuple[Any, ...], tuple[_Settled | None, Any, Any]] = {}
 
     def add_model(self, model: Model) -> None:
+        self._timeout = model.block.get("timeout")
         fetched = self.sources.fetched(model)
         if fetched is None:
             return
@@ -134,9 +136,7 @@ class _Expander:
         if settled is None:
             return None
         export = self._add(f"{model.name}:export", self._kinds["export"], settled.plain, {"model": fetch}, step.key_at)
-        context = msgspec.structs.replace(
-            context, precision=settled.params.dtype, previous=("fetch", "export")
-        )
+        context = msgspec.structs.replace(context, precision=settled.params.dtype, previous=("fetch", "export"))
         return _Base(fetch, OutputRef(export, "model"), context, (fetch.action, export), fetched.unlocked)
 
     def _add_target(self, model: Model, target: Target, base: _Base) -> None:
@@ -152,7 +152,9 @@ class _Expander:
             output = OutputRef(action, "model")
             steps.append(action)
             context = msgspec.structs.replace(
-                context, precision=_precision(step.kind, settled.params, context), previous=(*context.previous, step.kind)
+                context,
+                precision=_precision(step.kind, settled.params, context),
+                previous=(*context.previous, step.kind),
             )
         checks: list[str] = []
         measures: list[str] = []
@@ -162,8 +164,13 @@ class _Expander:
                 (measures if kind.measures else checks).append(check)
         self.variants.append(
             Variant(
-                model=model.name, target=target.name, output=output, precision=context.precision, steps=tuple(steps),
-                checks=tuple(checks), measures=tuple(measures),
+                model=model.name,
+                target=target.name,
+                output=output,
+                precision=context.precision,
+                steps=tuple(steps),
+                checks=tuple(checks),
+                measures=tuple(measures),
             )  # fmt: skip
         )
 
@@ -244,7 +251,7 @@ class _Expander:
             unique = f"{name}-{number}"
         self.actions[unique] = Action(
             id=unique, kind=kind.name, params=params, inputs=inputs, pool=kind.pool,
-            timeout_seconds=kind.timeout_seconds, span=at,
+            timeout_seconds=self._timeout or kind.timeout_seconds, span=at,
         )  # fmt: skip
         self._by_content[content] = unique
         return unique
@@ -279,7 +286,13 @@ def _located(found: Fault, step: _Step) -> Diagnostic:
     span = step.key_at
     if found.field is not None:
         is_written = isinstance(step.block, Table) and found.field in step.block
-        span = step.block.value_span(found.field) if is_written else step.value_at if not isinstance(step.block, dict) else span
+        span = (
+            step.block.value_span(found.field)
+            if is_written
+            else step.value_at
+            if not isinstance(step.block, dict)
+            else span
+        )
     return fault(found.code, found.message, span=span, hint=found.hint, severity=found.severity)
 
 

@@ -50,7 +50,9 @@ class Hub:
         config = None
         if "config.json" in files:
             found = self._json(f"/{quote(repo)}/resolve/{commit}/config.json", repo, revision)
-            config = {key: value for key, value in found.items() if not _is_long(value)} if isinstance(found, dict) else None
+            config = (
+                {key: value for key, value in found.items() if not _is_long(value)} if isinstance(found, dict) else None
+            )
         return LockedSource(commit, tuple(files), config)
 
     def _json(self, path: str, repo: str, revision: str) -> Any:

@@ -133,24 +133,34 @@ def update_lock(lock: Lock, uses: Iterable[HubUse], resolve: Resolve) -> Lock:
     return Lock(sources=sources)
 
 
-def ensure_locked(manifest: Manifest, *, offline: bool = False, resolve: Resolve | None = None) -> Lock:
-    """The lock with every hub source of the manifest; what is missing is resolved and written, unless offline.
+def lock_for(manifest: Manifest, *, offline: bool = False, write: bool = True, resolve: Resolve | None = None) -> Lock:
+    """The lock of a manifest. Before a run (`write`), what it lacks is resolved and written, unless offline; otherwise
+    it is taken as it is, so that a plan asks no network.
 
     Errors: DiagnosticError OB111 for what is missing offline, and those of `update_lock`.
     """
     path = lock_path(manifest.path)
     lock = read_lock(path)
-    missing = unlocked(manifest, lock)
+    missing = unlocked(manifest, lock) if write else ()
     if not missing:
         return lock
     if offline:
-        hint = "`onnxbuild lock` resolves it where the Hub can be reached"
-        message = f"is not in `{FILE_NAME}`, and --offline asks nobody"
-        raise DiagnosticError([fault("OB111", f"`hub:{one.text}` {message}", span=one.span, hint=hint) for one in missing])
-    if resolve is None:
-        from onnxbuild.plan.hub import Hub
-
-        resolve = Hub.from_environment().resolve
-    lock = update_lock(lock, missing, resolve)
+        raise DiagnosticError(
+            fault(
+                "OB111",
+                f"`hub:{one.text}` is not in `{FILE_NAME}`, and --offline asks nobody",
+                span=one.span,
+                hint=f"`onnxbuild lock {manifest.path}` resolves it where the Hub can be reached",
+            )
+            for one in missing
+        )
+    lock = update_lock(lock, missing, resolve or hub_resolve())
     write_lock(path, lock)
     return lock
+
+
+def hub_resolve() -> Resolve:
+    """The resolver that asks the Hub named by the environment."""
+    from onnxbuild.plan.hub import Hub
+
+    return Hub.from_environment().resolve

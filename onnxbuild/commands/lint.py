@@ -1,0 +1,75 @@
+"""`onnxbuild lint`: every fault of manifests, all at once, without running anything."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+
+from onnxbuild.diagnostics import Diagnostic, DiagnosticError
+from onnxbuild.machine import Machine, this_machine
+from onnxbuild.manifest.load import load_manifest
+from onnxbuild.plan.expand import survey
+from onnxbuild.plan.lock import lock_path, read_lock
+from onnxbuild.plan.select import select
+from onnxbuild.report.diagnostics import Format, render, wants_colour
+from onnxbuild.rules import World, check
+from onnxbuild.steps import KINDS, Kinds
+
+
+def run_lint(
+    paths: Sequence[str],
+    *,
+    format: Format = "text",  # noqa: A002 - the word of the command line
+    strict: bool = False,
+    selectors: Sequence[str] = (),
+    defines: Mapping[str, str] | None = None,
+    kinds: Kinds = KINDS,
+) -> int:
+    """Print the faults of every manifest to stdout and a summary to stderr.
+
+    Returns 0 without errors, 1 with `strict` and a warning, 2 with an error.
+    """
+    machine = this_machine()
+    found = [one for path in paths for one in lint(path, machine, selectors=selectors, defines=defines, kinds=kinds)]
+    sys.stdout.write(render(found, format, colour=format == "text" and wants_colour(sys.stdout)))
+    sys.stdout.flush()
+    print(summary(found, len(paths)), file=sys.stderr)
+    if any(one.severity == "error" for one in found):
+        return 2
+    return 1 if strict and any(one.severity == "warning" for one in found) else 0
+
+
+def lint(
+    path: str,
+    machine: Machine,
+    *,
+    selectors: Sequence[str] = (),
+    defines: Mapping[str, str] | None = None,
+    kinds: Kinds = KINDS,
+) -> list[Diagnostic]:
+    """The faults of one manifest, in order of place."""
+    try:
+        manifest = load_manifest(path, kinds=kinds, defines=defines)
+        lock = read_lock(lock_path(path))
+    except DiagnosticError as error:
+        return list(error.diagnostics)
+    expansion = survey(manifest, kinds, lock, machine)
+    found = check(World(manifest=manifest, lock=lock, expansion=expansion))
+    try:
+        select(expansion.graph, selectors)
+    except DiagnosticError as error:
+        found.extend(error.diagnostics)
+    return found
+
+
+def summary(found: Sequence[Diagnostic], manifests: int) -> str:
+    """How many faults in how many manifests, in words."""
+    where = f"in {manifests} manifest{'' if manifests == 1 else 's'}"
+    if not found:
+        return f"no faults {where}"
+    counts = []
+    for severity in ("error", "warning", "info"):
+        count = sum(one.severity == severity for one in found)
+        if count:
+            counts.append(f"{count} {severity}{'' if count == 1 or severity == 'info' else 's'}")
+    return f"{', '.join(counts)} {where}"

@@ -1,0 +1,72 @@
+"""`onnxbuild lock`: resolves the Hub revisions of a manifest and writes them to the lock file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+
+from onnxbuild.diagnostics import Diagnostic, DiagnosticError, did_you_mean, fault
+from onnxbuild.manifest.load import load_manifest
+from onnxbuild.manifest.spec import Manifest
+from onnxbuild.plan.lock import (
+    HubUse,
+    Lock,
+    Resolve,
+    hub_resolve,
+    hub_uses,
+    lock_path,
+    read_lock,
+    unlocked,
+    update_lock,
+    write_lock,
+)
+from onnxbuild.steps import KINDS, Kinds
+
+
+def run_lock(
+    manifest_path: str,
+    *,
+    upgrade: Sequence[str] | None = None,
+    kinds: Kinds = KINDS,
+    defines: Mapping[str, str] | None = None,
+    resolve: Resolve | None = None,
+) -> int:
+    """Resolve what the lock lacks and, with `upgrade`, what the named models use (all models for an empty sequence).
+
+    Prints what moved. Errors: DiagnosticError for the manifest, an unknown model, a source that cannot be resolved.
+    """
+    manifest = load_manifest(manifest_path, kinds=kinds, defines=defines)
+    path = lock_path(manifest_path)
+    old = read_lock(path)
+    wanted = [*unlocked(manifest, old), *(_upgraded(manifest, upgrade) if upgrade is not None else ())]
+    new = update_lock(old, wanted, resolve or hub_resolve()) if wanted else old
+    if new != old:
+        write_lock(path, new)
+    for line in _changes(old, new):
+        print(line)
+    pinned = len({use.key for use in hub_uses(manifest)})
+    print(f"{path}: {pinned} source{'' if pinned == 1 else 's'} pinned", file=sys.stderr)
+    return 0
+
+
+def _upgraded(manifest: Manifest, names: Sequence[str]) -> list[HubUse]:
+    known = {model.name for model in manifest.models}
+    faults: list[Diagnostic] = [
+        fault("OB018", f"`--upgrade {name}` names no model", hint=did_you_mean(name, known))
+        for name in names
+        if name not in known
+    ]
+    if faults:
+        raise DiagnosticError(faults)
+    return [use for use in hub_uses(manifest) if not names or use.model in names]
+
+
+def _changes(old: Lock, new: Lock) -> list[str]:
+    lines = []
+    for key, entry in sorted(new.sources.items()):
+        before = old.sources.get(key)
+        if before is None:
+            lines.append(f"{key} is {entry.commit}")
+        elif before.commit != entry.commit:
+            lines.append(f"{key} moved: {before.commit} → {entry.commit}")
+    return lines

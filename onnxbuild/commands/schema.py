@@ -1,0 +1,19 @@
+"""`onnxbuild schema`: the JSON Schema of the manifest."""
+
+from __future__ import annotations
+
+import json
+
+from onnxbuild.manifest.schema import manifest_schema, step_schemas
+from onnxbuild.steps import KINDS, Kinds
+
+
+def schema_text(kinds: Kinds = KINDS) -> str:
+    """The schema as it stands in schemas/manifest.schema.json."""
+    return json.dumps(manifest_schema(step_schemas(kinds)), indent=2, ensure_ascii=False) + "\n"
+
+
+def run_schema(kinds: Kinds = KINDS) -> int:
+    """Print the schema; the exit code."""
+    print(schema_text(kinds), end="")
+    return 0

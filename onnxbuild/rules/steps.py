@@ -1,0 +1,100 @@
+"""Codes that the checks of step kinds raise: each is found in `onnxbuild.steps`, and described here."""
+
+from __future__ import annotations
+
+from onnxbuild.rules.rule import Rule, described
+
+RULES: tuple[Rule, ...] = (
+    described("OB302", "unsupported-task", """
+        A task that no exporter knows.
+
+        Bad:
+            task: text-clasification
+        Good:
+            task: text-classification
+        """),
+    described("OB303", "task-not-inferable", """
+        The task is not given, and the model's config.json does not tell it.
+
+        Why: the task decides which head and which inputs are exported; a guess would export random weights.
+        Fix: write `task:`.
+        """),
+    described("OB308", "opset-out-of-range", """
+        An opset that the exporter cannot write.
+
+        Why: below 14 scaled_dot_product_attention does not export; above 23 the exporter refuses.
+        Bad:
+            export: {opset: 11}
+        Good:
+            export: {opset: 18}
+        """),
+    described("OB401", "o4-requires-gpu", """
+        Optimization at O4 for a target that runs on a CPU.
+
+        Why: O4 is fp16 for CUDA.
+        Bad:
+            targets: {fast: {optimize: O4}}
+        Good:
+            targets: {fast: {device: cuda, optimize: O4}}
+        """),
+    described("OB404", "optimize-after-quantize", """
+        Optimize comes after quantize.
+
+        Why: fusions do not match a quantized graph.
+        Bad:
+            steps: [{quantize: {method: dynamic}}, {optimize: O2}]
+        Good:
+            steps: [{optimize: O2}, {quantize: {method: dynamic}}]
+        """),
+    described("OB501", "field-of-other-method", """
+        A param that the chosen method of quantization does not read.
+
+        Bad:
+            quantize: {method: dynamic, bits: 8}
+        Good:
+            quantize: {method: weight-only, bits: 8}
+        """),
+    described("OB502", "quantize-not-fp32", """
+        Quantize of a graph that is quantized or fp16 already.
+
+        Why: a second pass does nothing or writes a file that does not load.
+        Bad:
+            steps: [{quantize: {method: dynamic}}, {quantize: {method: weight-only}}]
+        Good:
+            steps: [{quantize: {method: weight-only}}]
+        """),
+    described("OB601", "unknown-metric", """
+        A threshold for a metric that validation does not compute.
+
+        Bad:
+            validate: {thresholds: {cosine: 0.99}}
+        Good:
+            validate: {thresholds: {cosine_mean: 0.99}}
+        """),
+    described("OB602", "empty-shape", """
+        A validation shape without samples or tokens.
+
+        Bad:
+            validate: {shapes: [[0, 16]]}
+        Good:
+            validate: {shapes: [[1, 16]]}
+        """),
+    described("OB701", "count-below-one", """
+        A number of samples, tokens, threads, iterations or rounds below one, or an empty list of them.
+
+        Bad:
+            benchmark: {batch: [0]}
+        Good:
+            benchmark: {batch: [1]}
+        """),
+    described("OB702", "more-threads-than-cores", """
+        A benchmark with more threads than this machine has cores.
+
+        Why: what it measures is the scheduler.
+        """, severity="warning"),
+    described("OB703", "nothing-to-generate", """
+        Generate for a task that writes no text.
+
+        Fix: remove `generate:`, or choose a task that generates.
+        """),
+)  # fmt: skip
