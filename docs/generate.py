@@ -52,9 +52,9 @@ def codes() -> str:
 
 def commands() -> str:
     """The commands with their arguments and options, as the parser has them."""
-    from onnxbuild.cli import build_parser
+    from onnxbuild.cli import parser
 
-    return "\n".join(_command(name, parser) for name, parser in subcommands(build_parser()).items())
+    return "\n".join(_command(name, command) for name, command in subcommands(parser()).items())
 
 
 def subcommands(parser: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentParser]:

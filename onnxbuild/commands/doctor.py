@@ -95,6 +95,14 @@ def doctor(
     )
 
 
+def run_doctor(*, format: str, store: str | None = None) -> int:  # noqa: A002 - the option's name
+    """Print what was found; the exit code."""
+    named = store or os.environ.get("ONNXBUILD_STORE") or ".onnxbuild/store"
+    report = doctor(Path(named).absolute())
+    print(as_json(report) if format == "json" else as_text(report))
+    return report.exit_code
+
+
 def as_json(report: Report) -> str:
     """The report as one JSON object."""
     return msgspec.json.format(msgspec.json.encode(report), indent=2).decode()

@@ -10,11 +10,11 @@ import msgspec
 from onnxbuild.execute.events import Outcome
 from onnxbuild.plan.graph import ActionGraph
 
-DiagramFormat = Literal["mermaid", "dot", "json"]
+DiagramFormat = Literal["mermaid", "dot", "json", "svg"]
 Outcomes = Mapping[str, Outcome]
 
 # Fill and stroke by outcome; the outcome also stands in the label, so that colour adds nothing that words do not say.
-_COLOURS: Mapping[str, tuple[str, str]] = {
+COLOURS: Mapping[str, tuple[str, str]] = {
     "hit": ("#e8f5e9", "#2e7d32"),
     "built": ("#e3f2fd", "#1565c0"),
     "unchanged": ("#e0f2f1", "#00695c"),
@@ -30,11 +30,11 @@ def mermaid(graph: ActionGraph, outcomes: Outcomes | None = None) -> str:
     names = {action: f"n{number}" for number, action in enumerate(graph.actions)}
     lines = ["flowchart LR"]
     for action, name in names.items():
-        state = _state(action, outcomes)
+        state = state_of(action, outcomes)
         lines.append(f'    {name}["{_mermaid_text(_label(action, state))}"]' + (f":::{state}" if state else ""))
-    lines += [f"    {names[need]} --> {names[user]}" for need, user in _edges(graph)]
+    lines += [f"    {names[need]} --> {names[user]}" for need, user in edges(graph)]
     for state in _states(graph, outcomes):
-        fill, stroke = _COLOURS[state]
+        fill, stroke = COLOURS[state]
         lines.append(f"    classDef {state} fill:{fill},stroke:{stroke},color:#111")
     return "\n".join(lines) + "\n"
 
@@ -43,10 +43,10 @@ def dot(graph: ActionGraph, outcomes: Outcomes | None = None) -> str:
     """A Graphviz digraph, left to right."""
     lines = ["digraph onnxbuild {", "    rankdir=LR;", '    node [shape=box, style="rounded,filled", fillcolor=white];']
     for action in graph.actions:
-        state = _state(action, outcomes)
-        colours = f', fillcolor="{_COLOURS[state][0]}", color="{_COLOURS[state][1]}"' if state else ""
+        state = state_of(action, outcomes)
+        colours = f', fillcolor="{COLOURS[state][0]}", color="{COLOURS[state][1]}"' if state else ""
         lines.append(f"    {_dot_text(action)} [label={_dot_text(_label(action, state))}{colours}];")
-    lines += [f"    {_dot_text(need)} -> {_dot_text(user)};" for need, user in _edges(graph)]
+    lines += [f"    {_dot_text(need)} -> {_dot_text(user)};" for need, user in edges(graph)]
     return "\n".join([*lines, "}"]) + "\n"
 
 
@@ -59,27 +59,29 @@ def json(graph: ActionGraph, outcomes: Outcomes | None = None) -> str:
                 "kind": action.kind,
                 "params": action.params,
                 "needs": list(dict.fromkeys(action.needs)),
-                "outcome": _state(action.id, outcomes),
+                "outcome": state_of(action.id, outcomes),
             }
             for action in graph.actions.values()
         ],
-        "edges": [{"from": need, "to": user} for need, user in _edges(graph)],
+        "edges": [{"from": need, "to": user} for need, user in edges(graph)],
         "variants": [{"name": v.name, "precision": v.precision, "output": v.output.action} for v in graph.variants],
     }
     return msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n"
 
 
-def _edges(graph: ActionGraph) -> list[tuple[str, str]]:
+def edges(graph: ActionGraph) -> list[tuple[str, str]]:
+    """Each need and its user, once."""
     return [(need, action.id) for action in graph.actions.values() for need in dict.fromkeys(action.needs)]
 
 
-def _state(action: str, outcomes: Outcomes | None) -> str | None:
+def state_of(action: str, outcomes: Outcomes | None) -> str | None:
+    """How an action ended, where that is known."""
     outcome = (outcomes or {}).get(action)
     return outcome.outcome if outcome else None
 
 
 def _states(graph: ActionGraph, outcomes: Outcomes | None) -> list[str]:
-    return sorted({state for action in graph.actions if (state := _state(action, outcomes))})
+    return sorted({state for action in graph.actions if (state := state_of(action, outcomes))})
 
 
 def _label(action: str, state: str | None) -> str:

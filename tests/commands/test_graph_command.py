@@ -9,7 +9,7 @@ GRAPH = ActionGraph({"m:fetch": Action(id="m:fetch", kind="fetch", params={}, in
 
 @pytest.mark.parametrize(
     ("format_", "start"),
-    [("mermaid", "flowchart LR\n"), ("dot", "digraph onnxbuild {\n"), ("json", '{\n  "actions": [')],
+    [("mermaid", "flowchart LR\n"), ("dot", "digraph onnxbuild {\n"), ("json", '{\n  "actions": ['), ("svg", "<svg ")],
 )
 def test_each_format_draws_the_graph(format_, start):
     text = render_graph(GRAPH, format_, {"m:fetch": Outcome(id="m:fetch", kind="fetch", outcome="hit")})
@@ -18,4 +18,4 @@ def test_each_format_draws_the_graph(format_, start):
 
 
 def test_the_formats_are_these():
-    assert FORMATS == ("mermaid", "dot", "json")
+    assert FORMATS == ("mermaid", "dot", "json", "svg")

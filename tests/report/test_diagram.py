@@ -3,6 +3,7 @@ import json
 from report_worlds import action, graph_of, outcome, outcomes_of, variant
 
 from onnxbuild.report import diagram
+from onnxbuild.report.svg import svg
 
 GRAPH = graph_of(
     action("m:fetch"),
@@ -58,3 +59,15 @@ def test_json_holds_actions_edges_and_variants():
 
 def test_an_empty_graph_is_a_drawing_too():
     assert [diagram.mermaid(graph_of()), json.loads(diagram.json(graph_of()))["actions"]] == ["flowchart LR\n", []]
+
+
+def test_svg_is_well_formed_and_no_boxes_overlap():
+    from xml.etree import ElementTree as ET
+
+    root = ET.fromstring(svg(GRAPH, OUTCOMES))
+    space = {"s": "http://www.w3.org/2000/svg"}
+    assert [t.text for t in root.iterfind(".//s:text", space)] == list(GRAPH.actions)
+    assert [r.get("stroke") for r in root.iterfind(".//s:rect", space)] == ["#2e7d32", "#c62828", "#555555"]
+    places = [(r.get("x"), r.get("y")) for r in root.iterfind(".//s:rect", space)]
+    assert len(set(places)) == len(places)
+    assert len(root.findall(".//s:path", space)) == 2
