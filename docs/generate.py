@@ -41,13 +41,11 @@ def steps() -> str:
 
 
 def codes() -> str:
-    """Every code that the source can raise, with the messages it comes with."""
-    rows = ["| code | what is found | found by |", "|---|---|---|"]
-    for code, found in sorted(_messages().items()):
-        messages = "<br>".join(dict.fromkeys(_cell(message) for message, _ in found if message))
-        places = ", ".join(dict.fromkeys(place for _, place in found))
-        rows.append(f"| {code} | {messages} | {places} |")
-    return "\n".join(rows) + "\n"
+    """Every code: its page, and the messages that the source gives it."""
+    from onnxbuild.rules import ALL
+
+    messages = _messages()
+    return "\n".join(_code(code, ALL.get(code), messages.get(code, [])) for code in sorted({*ALL, *messages}))
 
 
 def commands() -> str:
@@ -157,6 +155,21 @@ def _classes_in_order(path: Path) -> list[str]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     names = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
     return list(reversed(names))
+
+
+def _code(code: str, rule: Any, found: list[tuple[str, str]]) -> str:
+    title = f"## {code}" + (f" {rule.name}" if rule else "")
+    lines = [title, ""]
+    if rule:
+        lines += [f"{rule.summary} ({rule.severity})", ""]
+        lines += [
+            line for label, text in (("Why", rule.why), ("Fix", rule.fix)) if text for line in (f"{label}: {text}", "")
+        ]
+        for label, example in (("Bad", rule.bad), ("Good", rule.good)):
+            lines += [f"{label}:", "", "```yaml", example.strip("\n"), "```", ""] if example else []
+    told = list(dict.fromkeys(message for message, _ in found if message))
+    lines += [*(f"- {_cell(message)}" for message in told), ""] if told else []
+    return "\n".join(lines)
 
 
 def _messages() -> Mapping[str, list[tuple[str, str]]]:

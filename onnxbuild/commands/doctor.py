@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from onnxbuild import __version__
 from onnxbuild.machine import Machine, this_machine
 
 # What each step kind imports, by distribution; the `optimum` extra brings all of it.
@@ -77,7 +78,7 @@ def doctor(
     missing = {kind: gone for kind, needs in NEEDS.items() if (gone := tuple(n for n in needs if packages[n] is None))}
     providers, problem = _providers(ask) if packages["onnxruntime"] else ((), None)
     return Report(
-        onnxbuild=version("onnxbuild") or "not installed (run from its source)",
+        onnxbuild=__version__,
         python=platform.python_version(),
         system=f"{platform.system()} {platform.release()}",
         machine=machine,

@@ -1,0 +1,164 @@
+"""The documentation says what the code does: generated parts are fresh, commands parse, examples load, links lead."""
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from onnxbuild.cli import parser
+from onnxbuild.manifest.load import load_manifest
+from onnxbuild.steps import KINDS
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted([ROOT / "README.md", *DOCS.rglob("*.md")])
+MANIFESTS = sorted((ROOT / "manifests").glob("*.yaml"))
+
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+_LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)")
+_CODE = re.compile(r"""["'](OBE?\d{2,3})["']""")
+
+
+def generator():
+    spec = importlib.util.spec_from_file_location("generate_docs", DOCS / "generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def read(path):
+    return path.read_text(encoding="utf-8")
+
+
+def blocks(path, language):
+    return [body for found, body in _BLOCK.findall(read(path)) if found == language]
+
+
+def command_lines():
+    """(page, line) of every shell line of the documentation."""
+    return [
+        (path.relative_to(ROOT).as_posix(), line.strip())
+        for path in PAGES
+        for block in blocks(path, "sh")
+        for line in block.splitlines()
+        if line.strip()
+    ]
+
+
+def own_arguments(line):
+    """The arguments of an `onnxbuild` line, or None for a line of another program; redirections are the shell's."""
+    words = shlex.split(line, comments=True)
+    while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):
+        words = words[1:]
+    if not words or words[0] != "onnxbuild":
+        return None
+    return words[1 : words.index(">")] if ">" in words else words[1:]
+
+
+OWN = [(page, line) for page, line in command_lines() if own_arguments(line) is not None]
+
+
+def test_generated_parts_are_fresh():
+    assert generator().stale() == [], "run `make docs`"
+
+
+def test_the_manifest_schema_is_fresh():
+    from onnxbuild.commands.schema import schema_text
+
+    assert read(ROOT / "schemas" / "manifest.schema.json") == schema_text(), "run `make schemas`"
+
+
+@pytest.mark.parametrize(("page", "line"), OWN, ids=[f"{page}: {line}" for page, line in OWN])
+def test_every_command_in_the_documentation_parses(page, line):
+    options = parser().parse_args(own_arguments(line))
+    named = getattr(options, "manifest", None) or ""
+    if named.startswith("manifests/"):
+        assert (ROOT / named).is_file(), f"{page} names {named}"
+
+
+def test_there_are_commands_to_check():
+    assert len(OWN) >= 15
+
+
+def test_every_make_target_in_the_documentation_exists():
+    targets = set(re.findall(r"^([a-z-]+):", read(ROOT / "Makefile"), re.MULTILINE))
+    named = {shlex.split(line, comments=True)[1] for _, line in command_lines() if line.startswith("make ")}
+    assert named >= {"demo", "test"}
+    assert named - targets == set()
+
+
+def test_every_command_and_option_has_its_place():
+    page = read(DOCS / "reference" / "cli.md")
+    for name, command in generator().subcommands(parser()).items():
+        section = page.split(f"\n## {name}\n")[1].split("\n## ")[0]
+        options = {option for action in command._actions for option in action.option_strings} - {"-h", "--help"}
+        assert {option for option in options if option not in section} == set(), name
+
+
+def test_every_command_stands_in_the_readme():
+    readme = read(ROOT / "README.md")
+    assert [name for name in generator().subcommands(parser()) if f"onnxbuild {name}" not in readme] == []
+
+
+def test_every_kind_and_param_has_its_place():
+    page = read(DOCS / "reference" / "steps.md")
+    for kind in KINDS.values():
+        section = page.split(f"\n## {kind.name}\n")[1].split("\n## ")[0]
+        settings = {f.encode_name for f in msgspec.structs.fields(kind.params)} - set(kind.params.DERIVED)
+        assert {name for name in settings if f"| `{name}` |" not in section} == set(), kind.name
+
+
+def test_every_code_has_its_place():
+    page = read(DOCS / "reference" / "codes.md")
+    raised = {code for path in (ROOT / "onnxbuild").rglob("*.py") for code in _CODE.findall(read(path))}
+    assert len(raised) > 50
+    assert {code for code in raised if not re.search(rf"^## {code}\b", page, re.MULTILINE)} == set()
+
+
+@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.name)
+def test_every_example_loads(path):
+    assert load_manifest(str(path), kinds=KINDS).models != ()
+
+
+def test_every_manifest_in_the_documentation_loads(tmp_path):
+    found = [(path, body) for path in PAGES for body in blocks(path, "yaml") if "onnxbuild: 1" in body]
+    assert len(found) >= 3
+    for number, (_, body) in enumerate(found):
+        manifest = tmp_path / f"{number}.yaml"
+        manifest.write_text(body, encoding="utf-8")
+        assert load_manifest(str(manifest), kinds=KINDS).models != ()
+
+
+def test_the_readme_shows_the_quickstart_as_it_is():
+    text = re.sub(r"^#.*\n", "", read(ROOT / "manifests" / "quickstart.yaml"), flags=re.MULTILINE)
+    assert text in blocks(ROOT / "README.md", "yaml")
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_link_leads_somewhere(path):
+    gone = [link for link in _LINK.findall(read(path)) if not (path.parent / link).exists()]
+    assert gone == []
+
+
+def test_every_decision_is_listed():
+    listed = read(DOCS / "decisions" / "README.md")
+    pages = {path.name for path in (DOCS / "decisions").glob("*.md")} - {"README.md"}
+    assert {name for name in pages if f"({name})" not in listed} == set()
+
+
+def test_the_step_kind_of_the_how_to_is_a_step_kind():
+    scope = {}
+    source = blocks(DOCS / "how-to" / "step-kind.md", "python")[0]
+    exec(compile(source, "step-kind.md", "exec"), scope)
+    assert scope["SHRINK"].params(level=2).level == 2
+
+
+def test_the_text_for_the_tokenizer_is_the_generated_one():
+    data = ROOT / "manifests" / "data"
+    spec = importlib.util.spec_from_file_location("make_harbour", data / "make_harbour.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.text() == read(data / "harbour.txt")
