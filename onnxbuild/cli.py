@@ -186,7 +186,9 @@ class _Version(argparse.Action):
 
 
 def _add(commands: Any, name: str, command: Command, words: str) -> argparse.ArgumentParser:
-    added: argparse.ArgumentParser = commands.add_parser(name, help=words, description=f"{words[0].upper()}{words[1:]}.")
+    added: argparse.ArgumentParser = commands.add_parser(
+        name, help=words, description=f"{words[0].upper()}{words[1:]}."
+    )
     added.set_defaults(command=command)
     return added
 
@@ -201,7 +203,9 @@ def _about_manifest(to: argparse.ArgumentParser, *, selectors: bool) -> None:
 
 
 def _common(to: argparse.ArgumentParser) -> None:
-    to.add_argument("-D", dest="define", action="append", type=_define, default=[], metavar="NAME=VALUE", help="set ${vars.NAME}")
+    to.add_argument(
+        "-D", dest="define", action="append", type=_define, default=[], metavar="NAME=VALUE", help="set ${vars.NAME}"
+    )
     to.add_argument("--store", metavar="DIR", help="where results are kept (also ONNXBUILD_STORE)")
     to.add_argument("--offline", action="store_true", help="ask no network for anything")
 
@@ -233,7 +237,9 @@ def _add_lint(commands: Any) -> None:
 def _add_explain(commands: Any) -> None:
     explain = _add(commands, "explain", _explain, "why an action was built or a hit; what a code means")
     explain.add_argument("subject", metavar="ID|CODE", help="an action such as minilm/int8:quantize, or a code")
-    explain.add_argument("-m", "--manifest", metavar="MANIFEST", help="the action's manifest (default: the last one run)")
+    explain.add_argument(
+        "-m", "--manifest", metavar="MANIFEST", help="the action's manifest (default: the last one run)"
+    )
     _common(explain)
 
 

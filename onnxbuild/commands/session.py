@@ -9,16 +9,16 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from onnxbuild.diagnostics import DiagnosticError
 from onnxbuild.execute.runner import LocalRunner, Runner
 from onnxbuild.machine import this_machine, usable_cores
 from onnxbuild.manifest.load import load_manifest
 from onnxbuild.manifest.spec import Manifest
-from onnxbuild.diagnostics import DiagnosticError
 from onnxbuild.plan.expand import Expansion, survey, watched_files
 from onnxbuild.plan.graph import ActionGraph
 from onnxbuild.plan.lock import lock_for, lock_path
 from onnxbuild.plan.select import select
-from onnxbuild.steps import KINDS, Kinds
+from onnxbuild.steps import Kinds, all_kinds
 from onnxbuild.store.store import Store, opened
 
 
@@ -51,9 +51,9 @@ def planned(asked: Asked, *, write_lock: bool) -> tuple[Manifest, Expansion]:
 
     Errors: DiagnosticError with every fault of every model.
     """
-    manifest = load_manifest(asked.manifest, kinds=KINDS, defines=asked.defines)
+    manifest = load_manifest(asked.manifest, kinds=all_kinds(), defines=asked.defines)
     lock = lock_for(manifest, offline=asked.offline, write=write_lock)
-    found = survey(manifest, KINDS, lock, this_machine())
+    found = survey(manifest, all_kinds(), lock, this_machine())
     faults = [one for one in found.diagnostics if one.severity == "error"]
     if faults:
         raise DiagnosticError(faults)
@@ -73,7 +73,7 @@ def session(asked: Asked, *, write: bool, jobs: int = 1) -> Iterator[Session]:
                 graph=graph,
                 whole=expansion.graph,
                 watched=(*watched_files(manifest, expansion, str(lock_path(asked.manifest))), *expansion.directories),
-                kinds=KINDS,
+                kinds=all_kinds(),
                 store=store,
                 runner=runner,
                 scope=os.path.realpath(asked.manifest),

@@ -35,9 +35,7 @@ class Delivery(Struct, frozen=True):
     edited: tuple[str, ...] = ()
 
 
-def deliver(
-    variant: Variant, graph: ActionGraph, outcomes: Mapping[str, Outcome], store: Store, out: Path
-) -> Delivery:
+def deliver(variant: Variant, graph: ActionGraph, outcomes: Mapping[str, Outcome], store: Store, out: Path) -> Delivery:
     """Lay a variant out below `out`, if all that it needs and all its checks succeeded.
 
     Otherwise the folder stays as it is: the last good output is not taken away for a failed successor. Files that
@@ -78,9 +76,9 @@ def _write(folder: Path, content: Tree, provenance: bytes, foreign: set[str], st
         remove_tree(fresh)
     known = {file.name: file.digest for file in content.files}
     if not store.readonly:
-        store.traces.remember({
-            os.path.join(folder, name): (settled_signature(folder / name), digest) for name, digest in known.items()
-        })
+        store.traces.remember(
+            {os.path.join(folder, name): (settled_signature(folder / name), digest) for name, digest in known.items()}
+        )
 
 
 def _swap(fresh: Path, folder: Path) -> None:
