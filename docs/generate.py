@@ -189,6 +189,8 @@ def _messages() -> Mapping[str, list[tuple[str, str]]]:
 def _codes_of_call(node: ast.Call) -> Iterator[tuple[str, str]]:
     named = {k.arg: k.value for k in node.keywords if k.arg}
     arguments = [named.get("code"), named.get("message")] if "code" in named else [*node.args]
+    if isinstance(node.func, ast.Name) and node.func.id in {"described", "rule"}:
+        return  # the page of a code, whose second argument is its name
     if isinstance(node.func, ast.Name) and node.func.id == "Known":
         arguments = [node.args[0], node.args[2]]  # between them stands the pattern that is searched for
     for at, argument in enumerate(arguments):
@@ -223,7 +225,8 @@ def _command(name: str, parser: argparse.ArgumentParser) -> str:
         words = ", ".join(action.option_strings) or str(action.metavar or action.dest.upper())
         shown = f"{words} {value}".strip() if action.option_strings and action.nargs != 0 else words
         choices = f" ({', '.join(map(str, action.choices))})" if action.choices else ""
-        rows.append(f"| `{_cell(shown)}` | {_cell((action.help or '') + choices)} |")
+        meaning = ((action.help or "") + choices).strip()
+        rows.append(f"| `{_cell(shown)}` | {_cell(meaning)} |")
     shown_rows = rows if len(rows) > _ARGUMENT_OF_CODE else ["No arguments."]
     return "\n".join([f"## {name}", "", parser.description or "", "", *shown_rows, ""])
 

@@ -12,9 +12,11 @@ from onnxbuild.plan.graph import Action, ActionGraph, FilesSource, OutputRef, Ro
 _LONGEST_VALUE = 60
 _DIGEST_LENGTH = 64
 _SHOWN_OF_DIGEST = 12
+NEVER_BUILT = "never built"
+
 # Parts that stand for the whole action rather than for one piece of its key.
 _WHOLE: Mapping[str, str] = {
-    "trace": "never built",
+    "trace": NEVER_BUILT,
     "forced": "forced by `--force`",
     "store": "its result is missing from the store or damaged",
 }

@@ -8,7 +8,7 @@ from typing import TextIO
 
 from onnxbuild.execute.events import ActionFinished, ActionProgress, ActionStarted, Event, Outcome
 from onnxbuild.plan.graph import ActionGraph
-from onnxbuild.report.explain import why
+from onnxbuild.report.explain import NEVER_BUILT, why
 
 # Often enough to see that a step lives, rarely enough that an hour's log can be read.
 PROGRESS_SECONDS = 10.0
@@ -63,8 +63,12 @@ def finished_lines(
     """How one action ended: a line, below it why it ran, and for a failure what was found."""
     head = f"{outcome.outcome:<9} {outcome.id}"
     if outcome.outcome in ("built", "unchanged", "failed"):
-        reasons = [f"{_INDENT}{words}" for words in why(outcome, graph, outcomes)]
-        return [f"{head}  {seconds_in_words(outcome.seconds)}", *reasons, *_failure(outcome)]
+        head = f"{head}  {seconds_in_words(outcome.seconds)}"
+        reasons = why(outcome, graph, outcomes)
+        # In a first build every action has this one reason: a line of its own for each would double the log.
+        if reasons == (NEVER_BUILT,):
+            return [f"{head}  ({NEVER_BUILT})", *_failure(outcome)]
+        return [head, *(f"{_INDENT}{words}" for words in reasons), *_failure(outcome)]
     if outcome.blocked_by:
         head = f"{head}  (needs {outcome.blocked_by})"
     return [head]

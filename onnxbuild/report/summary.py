@@ -12,6 +12,7 @@ from onnxbuild.report.lines import one_printable_line_each, seconds_in_words
 from onnxbuild.report.rows import Row, broken_metric, metrics_of, rows
 
 _NONE = "–"  # noqa: RUF001 - a dash as tables have it for what was not measured
+_DECIMALS = ((100, 0), (10, 1))  # three significant digits: more would be noise
 _COUNTED = ("built", "unchanged", "hit", "failed")
 _COUNTED_WHERE_ANY = ("blocked", "skipped", "run")
 _CONTENDED = "* measured while other programs used the cores: compare within a row, not across runs"
@@ -154,8 +155,8 @@ def _significant(value: float) -> str:
 def _milliseconds(value: float | None, *, marked: bool = False) -> str:
     if value is None:
         return _NONE
-    hundred = 100
-    return (f"{value:.0f} ms" if value >= hundred else f"{value:.1f} ms") + ("*" if marked else "")
+    decimals = next((digits for least, digits in _DECIMALS if value >= least), 2)
+    return f"{value:.{decimals}f} ms" + ("*" if marked else "")
 
 
 def _rate(value: float | None) -> str:

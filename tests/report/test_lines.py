@@ -70,3 +70,8 @@ def test_a_skipped_action_is_one_line():
 )
 def test_seconds_in_words(seconds, words):
     assert seconds_in_words(seconds) == words
+
+
+def test_a_first_build_is_one_line():
+    built = outcome("a:export", "built", seconds=3.2, reasons=(Reason("trace", None, "never built"),))
+    assert finished_lines(built) == ["built     a:export  3.2s  (never built)"]
