@@ -185,6 +185,9 @@ def _unknown_key(key: str, schema: Mapping[str, Any], at: Span) -> Diagnostic:
         return fault("OB019", f"`{key}` is not available in this version", span=at, hint="remove it")
     known = list(schema.get("properties", ()))
     hint = did_you_mean(key, known)
+    if schema.get("title") == "Step":
+        listed = f"a step is one of {', '.join(f'`{name}`' for name in known)}"
+        return fault("OB024", f"unknown step kind `{key}`", span=at, hint=hint or listed)
     if hint is None and len(known) <= _FEW:
         hint = f"expected one of {', '.join(f'`{name}`' for name in known)}"
     return fault("OB001", f"unknown key `{key}`", span=at, hint=hint)

@@ -49,8 +49,8 @@ def tagged(text: str, tag: str) -> Scalar:
     if name == "str":
         return text
     value = plain(text)
-    wanted = {"int": int, "float": (int, float), "bool": bool, "null": type(None)}[name]
-    if not isinstance(value, wanted) or (isinstance(value, bool) and name != "bool"):
+    wanted: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,), "null": (type(None),)}
+    if not isinstance(value, wanted[name]) or (isinstance(value, bool) and name != "bool"):
         raise ValueError(f"`{text}` is not of the type that its tag `!!{name}` names")
     return float(value) if name == "float" and isinstance(value, int) else value
 

@@ -24,13 +24,20 @@ class StepKind(Protocol):
     """What of a step kind the language needs."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The key of its block."""
+
     @property
-    def params(self) -> type[Struct]: ...
+    def params(self) -> type[Struct]:
+        """What can be asked for."""
+
     @property
-    def inputs(self) -> Mapping[str, str]: ...
+    def inputs(self) -> Mapping[str, str]:
+        """Ports and their artifact types."""
+
     @property
-    def outputs(self) -> Mapping[str, str]: ...
+    def outputs(self) -> Mapping[str, str]:
+        """Likewise."""
 
 
 def place_of(kind: StepKind) -> Place | None:
@@ -87,7 +94,9 @@ def manifest_schema(steps: Mapping[str, Mapping[str, Any]]) -> Schema:
     # `source` may come from `defaults:`, and a reference to it must not be demanded of `defaults:` itself.
     defs["ModelBlock"].pop("required", None)
     defs["Interpolation"] = {
-        "type": "string", "pattern": r"\$\{[^{}]+\}", "description": "a reference: ${vars.name}, ${matrix.axis}, ${env.NAME}",
+        "type": "string",
+        "pattern": r"\$\{[^{}]+\}",
+        "description": "a reference: ${vars.name}, ${matrix.axis}, ${env.NAME}",
     }  # fmt: skip
     root = defs.pop("ManifestFile")
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "onnxbuild manifest"}

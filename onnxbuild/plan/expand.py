@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from onnxbuild.diagnostics import Diagnostic, DiagnosticError, Span, did_you_mean, fault
+from onnxbuild.diagnostics import Diagnostic, DiagnosticError, Span, fault
 from onnxbuild.digest import canonical
 from onnxbuild.machine import Machine
 from onnxbuild.manifest.document import Table
@@ -102,7 +102,7 @@ class _Expander:
         self._checks = tuple(kind for kind in kinds.values() if place_of(kind) == "check")
         self._by_content: dict[bytes, str] = {}
         self._timeout: float | None = None  # of the model at hand
-        self._settled: dict[tuple[Any, ...], tuple[_Settled | None, Any, Any]] = {}
+        self._settled: dict[tuple[Any, ...], tuple[_Settled, Any, Any]] = {}
 
     def add_model(self, model: Model) -> None:
         self._timeout = model.block.get("timeout")
@@ -115,8 +115,9 @@ class _Expander:
             reference=fetched.artifact, device="cpu", machine=self._machine,
         )  # fmt: skip
         base = self._base(model, fetched, context)
-        for target in model.targets if base is not None else ():
-            self._add_target(model, target, base)
+        if base is not None:
+            for target in model.targets:
+                self._add_target(model, target, base)
 
     def _base(self, model: Model, fetched: Fetched, context: Context) -> _Base | None:
         kind = self._kinds["fetch"]
@@ -171,7 +172,7 @@ class _Expander:
                 steps=tuple(steps),
                 checks=tuple(checks),
                 measures=tuple(measures),
-            )  # fmt: skip
+            )
         )
 
     def _add_check(
@@ -205,22 +206,21 @@ class _Expander:
     def _settle(self, step: _Step, context: Context, *, unlocked: bool) -> _Settled | None:
         """The step's params, resolved and checked; None after an error."""
         # Targets that a thousand models share hold one block each: what a check looks at is the same for most of them.
-        key = (step.kind, id(step.block) if isinstance(step.block, dict) else step.block, context.task,
-               context.precision, context.previous, context.reference, context.device, id(context.config), unlocked)  # fmt: skip
-        # An empty block is a new object every time and may reuse another's id, so it goes by its emptiness.
-        if isinstance(step.block, dict) and not step.block:
-            key = (key[0], None, *key[2:])
-        if key not in self._settled:
+        # What has faults is settled anew each time, for their places differ.
+        block = step.block if not isinstance(step.block, dict) else id(step.block) if step.block else None
+        about = (context.task, context.precision, context.previous, context.reference, context.device)
+        key = (step.kind, block, *about, id(context.config), unlocked)
+        if key in self._settled:
+            return self._settled[key][0]
+        faults = len(self.faults)
+        settled = self._settle_anew(step, context, unlocked=unlocked)
+        if settled is not None and len(self.faults) == faults:
             # What the ids in the key belong to is kept beside the value, so that no other object can take them.
-            self._settled[key] = (self._settle_anew(step, context, unlocked=unlocked), step.block, context.config)
-        return self._settled[key][0]
+            self._settled[key] = (settled, step.block, context.config)
+        return settled
 
     def _settle_anew(self, step: _Step, context: Context, *, unlocked: bool) -> _Settled | None:
-        kind = self._kinds.get(step.kind)
-        if kind is None:
-            hint = did_you_mean(step.kind, self._kinds)
-            self.faults.append(fault("OB024", f"unknown step kind `{step.kind}`", span=step.key_at, hint=hint))
-            return None
+        kind = self._kinds[step.kind]
         short = kind.params.SHORT
         value = step.block if isinstance(step.block, dict) or short is None else {short: step.block}
         try:
@@ -228,11 +228,8 @@ class _Expander:
         except msgspec.ValidationError as error:
             self.faults.append(fault("OB011", f"`{step.kind}`: {error}", span=step.value_at))
             return None
-        found = [
-            one for one in kind.check(params, context)
-            # What cannot be told of a model that was never looked at is no fault of the manifest: OB101 asks to lock it.
-            if not (unlocked and one.code == "OB303")
-        ]  # fmt: skip
+        # What cannot be told of a model that was never looked at is no fault of the manifest: OB101 asks to lock it.
+        found = [one for one in kind.check(params, context) if not (unlocked and one.code == "OB303")]
         self.faults.extend(_located(one, step) for one in found)
         if any(one.severity == "error" for one in found):
             return None

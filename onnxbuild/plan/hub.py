@@ -1,4 +1,7 @@
-"""What the Hub says of a repository, over its HTTP API: huggingface_hub takes longer to import than this takes to ask."""
+"""What the Hub says of a repository, over its HTTP API.
+
+huggingface_hub is no dependency of the core, and takes longer to import than this takes to ask.
+"""
 
 from __future__ import annotations
 
@@ -104,9 +107,10 @@ class Hub:
 class _RedirectWithoutToken(urllib.request.HTTPRedirectHandler):
     """Follows redirects, and keeps the token from other hosts than the one it was meant for."""
 
-    def redirect_request(  # noqa: D102 - as inherited
+    def redirect_request(
         self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
+        """The request that follows, as inherited, without the token where the host is another."""
         new = super().redirect_request(req, fp, code, msg, headers, newurl)
         if new is not None and urlsplit(newurl).netloc != urlsplit(req.full_url).netloc:
             new.remove_header("Authorization")

@@ -134,8 +134,10 @@ def update_lock(lock: Lock, uses: Iterable[HubUse], resolve: Resolve) -> Lock:
 
 
 def lock_for(manifest: Manifest, *, offline: bool = False, write: bool = True, resolve: Resolve | None = None) -> Lock:
-    """The lock of a manifest. Before a run (`write`), what it lacks is resolved and written, unless offline; otherwise
-    it is taken as it is, so that a plan asks no network.
+    """The lock of a manifest.
+
+    Before a run (`write`), what it lacks is resolved and written, unless offline; otherwise it is taken as it is, so
+    that a plan asks no network.
 
     Errors: DiagnosticError OB111 for what is missing offline, and those of `update_lock`.
     """

@@ -38,8 +38,10 @@ class Fetched(Struct, frozen=True, kw_only=True):
 
 
 class SourceReader:
-    """Reads sources, each once, and notes what was looked at: a later run compares the stats of `files` and
-    `directories` to know that nothing has changed."""
+    """Reads sources, each once, and notes what was looked at.
+
+    A later run compares the stats of `files` and `directories` to know that nothing has changed.
+    """
 
     def __init__(self, lock: Lock, faults: list[Diagnostic]) -> None:
         self.files: dict[str, None] = {}
@@ -51,7 +53,7 @@ class SourceReader:
         """What a model's `source` stands for; None after a fault."""
         at = model.block.value_span("source")
         if isinstance(model.source, Table):
-            return self._random(model.source, at)
+            return self._random(model.source)
         key = (_folder_of(at), model.source)
         if key not in self._seen:
             self._seen[key] = self._parse(model.source, at)
@@ -114,7 +116,7 @@ class SourceReader:
         is_onnx = bool(entry.files) and not select_checkpoint(entry.files) and bool(select_onnx(entry.files))
         return Fetched(params=params, inputs={}, artifact="onnx" if is_onnx else "checkpoint", config=entry.config)
 
-    def _random(self, block: Table, at: Span) -> Fetched | None:
+    def _random(self, block: Table) -> Fetched | None:
         config = dict(block.get("config", {}))
         params: dict[str, Any] = {
             "origin": "random", "architecture": block["random"], "config": config, "seed": block.get("seed", 0)

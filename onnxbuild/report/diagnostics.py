@@ -135,18 +135,23 @@ def as_sarif(diagnostics: Sequence[Diagnostic]) -> str:
     from onnxbuild.rules import ALL
 
     codes = list(dict.fromkeys(one.code for one in diagnostics))
-    rules = [
-        {
-            "id": code,
-            **({"name": ALL[code].name, "shortDescription": {"text": ALL[code].summary}, "fullDescription": {"text": ALL[code].why}} if code in ALL else {}),
-        }
-        for code in codes
-    ]  # fmt: skip
+    rules = [_sarif_rule(code, ALL.get(code)) for code in codes]
     driver = {"name": "onnxbuild", "version": __version__, "rules": rules}
     results = [_sarif_result(one, codes) for one in diagnostics]
     run = {"tool": {"driver": driver}, "columnKind": "unicodeCodePoints", "results": results}
     schema = "https://json.schemastore.org/sarif-2.1.0.json"
     return _json({"$schema": schema, "version": "2.1.0", "runs": [run]})
+
+
+def _sarif_rule(code: str, rule: Any) -> Mapping[str, Any]:
+    if rule is None:
+        return {"id": code}
+    about = {"shortDescription": {"text": rule.summary}}
+    if rule.why:
+        about["fullDescription"] = {"text": rule.why}
+    if rule.fix:
+        about["help"] = {"text": rule.fix}
+    return {"id": code, "name": rule.name, **about}
 
 
 def _sarif_result(one: Diagnostic, codes: list[str]) -> Mapping[str, Any]:

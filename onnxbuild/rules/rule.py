@@ -26,8 +26,10 @@ Check = Callable[[World], Iterator[Diagnostic]]
 
 
 class Rule(Struct, frozen=True, kw_only=True):
-    """A code and its page: `summary` is one line, `bad` and `good` are examples; for what happens at run time
-    (OBE…) `fix` says what helps. `check` is None where another stage of reading a manifest finds the fault."""
+    """A code and its page: `summary` is one line, `fix` says what helps, `bad` and `good` are examples.
+
+    `check` is None where another stage (reading, planning, a worker) finds the fault.
+    """
 
     code: str
     name: str

@@ -28,8 +28,7 @@ _TABLE: dict[str, tuple[str, str, str, str]] = {
         "output-mismatch",
         "A variant does not agree with its reference.",
         "Too coarse a quantization, a fusion that changes results, or a damaged graph.",
-        "See which step breaks it first; quantize per channel or with more bits, exclude nodes, or set the threshold "
-        "that your use allows.",
+        "See which step breaks it first; quantize per channel or with more bits, or set the bound that suits you.",
     ),
     "OBE05": (
         "out-of-memory",

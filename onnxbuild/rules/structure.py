@@ -48,10 +48,16 @@ RULES: tuple[Rule, ...] = (
         Why: the second would overwrite the first.
         Bad:
             models:
-              gpt2: {matrix: {size: [gpt2, gpt2-medium]}, source: "hub:openai-community/${matrix.size}", targets: [o2]}
+              gpt2:
+                matrix: {size: [gpt2, gpt2-medium]}
+                source: hub:openai-community/${matrix.size}
+                targets: [o2]
         Good:
             models:
-              "${matrix.size}": {matrix: {size: [gpt2, gpt2-medium]}, source: "hub:openai-community/${matrix.size}", targets: [o2]}
+              "${matrix.size}":
+                matrix: {size: [gpt2, gpt2-medium]}
+                source: hub:openai-community/${matrix.size}
+                targets: [o2]
         """),
     described("OB007", "matrix-explosion", """
         A matrix with more points than anyone means.
