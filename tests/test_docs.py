@@ -143,6 +143,16 @@ def test_every_link_leads_somewhere(path):
     assert gone == []
 
 
+def test_every_page_that_the_source_names_exists():
+    named = {
+        (path.name, page)
+        for path in (ROOT / "onnxbuild").rglob("*.py")
+        for page in re.findall(r"\bdocs/[\w/-]+\.md\b", read(path))
+    }
+    assert named != set()
+    assert {(source, page) for source, page in named if not (ROOT / page).is_file()} == set()
+
+
 def test_every_decision_is_listed():
     listed = read(DOCS / "decisions" / "README.md")
     pages = {path.name for path in (DOCS / "decisions").glob("*.md")} - {"README.md"}

@@ -12,11 +12,9 @@ from onnxbuild.plan.graph import Action, ActionGraph, FilesSource, OutputRef, Ro
 _LONGEST_VALUE = 60
 _DIGEST_LENGTH = 64
 _SHOWN_OF_DIGEST = 12
-NEVER_BUILT = "never built"
-
 # Parts that stand for the whole action rather than for one piece of its key.
-_WHOLE: Mapping[str, str] = {
-    "trace": NEVER_BUILT,
+WHOLE: Mapping[str, str] = {
+    "trace": "never built",
     "forced": "forced by `--force`",
     "store": "its result is missing from the store or damaged",
 }
@@ -31,8 +29,8 @@ def reason_in_words(reason: Reason) -> str:
         return _package(rest, reason)
     if head == "inputs" and rest:
         return f"input `{rest}` changed"
-    if reason.part in _WHOLE:
-        return _WHOLE[reason.part]
+    if reason.part in WHOLE:
+        return WHOLE[reason.part]
     return f"{reason.part}: {_value(reason.old)} → {_value(reason.new)}"
 
 

@@ -8,7 +8,7 @@ from typing import TextIO
 
 from onnxbuild.execute.events import ActionFinished, ActionProgress, ActionStarted, Event, Outcome
 from onnxbuild.plan.graph import ActionGraph
-from onnxbuild.report.explain import NEVER_BUILT, why
+from onnxbuild.report.explain import WHOLE, why
 
 # Often enough to see that a step lives, rarely enough that an hour's log can be read.
 PROGRESS_SECONDS = 10.0
@@ -65,9 +65,9 @@ def finished_lines(
     if outcome.outcome in ("built", "unchanged", "failed"):
         head = f"{head}  {seconds_in_words(outcome.seconds)}"
         reasons = why(outcome, graph, outcomes)
-        # In a first build every action has this one reason: a line of its own for each would double the log.
-        if reasons == (NEVER_BUILT,):
-            return [f"{head}  ({NEVER_BUILT})", *_failure(outcome)]
+        # In a first build every action has the same reason: a line of its own for each would double the log.
+        if len(reasons) == 1 and reasons[0] in WHOLE.values():
+            return [f"{head}  ({reasons[0]})", *_failure(outcome)]
         return [head, *(f"{_INDENT}{words}" for words in reasons), *_failure(outcome)]
     if outcome.blocked_by:
         head = f"{head}  (needs {outcome.blocked_by})"
