@@ -1,0 +1,280 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from onnxbuild.workers.errors import explain_exception
+from onnxbuild.workers.known_errors import KNOWN, RAISED
+
+
+class GatedRepoError(Exception): ...
+
+
+class SafetensorError(Exception): ...
+
+
+# One message for each entry of the table, in its order, as the library words it; and the headline that it must get.
+SAMPLES = [
+    ("RuntimeError: CUDA out of memory. Tried to allocate 2.00 GiB", "out of memory"),
+    ("OSError: [Errno 28] No space left on device", "the disk is full"),
+    ("Cannot access gated repo for url https://hub/x. Access to model x is restricted", "the repository is gated"),
+    ("404 Client Error. Revision Not Found for url: https://hub/x", "the repository has no such revision"),
+    ("404 Client Error. Repository Not Found for url: https://hub/x", "the repository does not exist, or is private"),
+    (
+        "OfflineModeIsEnabled: Cannot reach https://hub/x: offline mode is enabled.",
+        "the model is not on this machine, and the network is switched off",
+    ),
+    ("ConnectError: [Errno 111] Connection refused", "the Hub could not be reached"),
+    (
+        "ValueError: The repository x contains custom code which must be executed to correctly load the model.",
+        "the model comes with code of its own, which is not run",
+    ),
+    (
+        "ValueError: Due to a serious vulnerability issue in `torch.load`, even with weights_only=True",
+        "the weights are a pickle, which this torch does not load",
+    ),
+    ("SafetensorError: Error while deserializing header: header too large", "the weights file is damaged"),
+    (
+        "OSError: Error no file named pytorch_model.bin, model.safetensors, tf_model.h5 found in directory x.",
+        "the checkpoint holds no weights that can be used",
+    ),
+    (
+        "OSError: It looks like the config file at 'x/config.json' is not a valid JSON file.",
+        "a JSON file of the checkpoint is damaged",
+    ),
+    (
+        "RuntimeError: You set `ignore_mismatched_sizes` to `False`, thus raising an error.",
+        "the weights do not have the shapes that config.json says",
+    ),
+    (
+        "RuntimeError: Cannot infer the task from a local directory yet, please specify the task manually",
+        "the task could not be told from the model",
+    ),
+    (
+        (
+            "ValueError: Asked to export a bert model for the task text-generation, but the Optimum ONNX exporter only"
+            " supports the tasks fill-mask, feature-extraction for bert. Please use a supported task."
+        ),
+        "bert cannot be exported for this task",
+    ),
+    (
+        "KeyError: 'Unknown task: fill-mask. Possible values are: `feature-extraction`'",
+        "the task `fill-mask` does not suit this kind of model",
+    ),
+    (
+        (
+            "ValueError: The checkpoint you are trying to load has model type `x` but Transformers does not"
+            " recognize this"
+            " architecture."
+        ),
+        "this version of transformers does not know the architecture",
+    ),
+    (
+        "ValueError: Trying to export a x model, that is a custom or unsupported architecture",
+        "the architecture is not supported by the exporter",
+    ),
+    ("ValueError: Could not infer the pad token id, which is needed in this case", "the model has no padding token"),
+    ("ValueError: too many values to unpack (expected 2)", "the model's head does not give the outputs of this task"),
+    (
+        (
+            "UnsupportedOperatorError: Exporting the operator 'aten::scaled_dot_product_attention' to ONNX"
+            " opset version 13"
+            " is not supported. Support for this operator was added in version 14, try exporting with this version."
+        ),
+        "opset 13 has no aten::scaled_dot_product_attention",
+    ),
+    (
+        "UnsupportedOperatorError: Exporting the operator 'aten::foo' to ONNX opset version 18 is not supported.",
+        "the exporter has no aten::foo at opset 18",
+    ),
+    ("ValueError: Unsupported onnx_opset_version: 24", "the exporter does not know this opset"),
+    ("Constraints violated (batch)! For more information", "an axis that has to be free was fixed while tracing"),
+    ("Opset 11 is lower than the recommended minimum opset (14) to export x.", "opset 11 is too low for this model"),
+    (
+        "MinimumVersionError: Unsupported PyTorch version for this model. Minimum required is 2.1, got: 2.0.",
+        "a library of the toolchain is too old for this model",
+    ),
+    (
+        "ValueError: This protobuf of onnx model exceeds maximum protobuf size of 2GB",
+        "the model does not fit into one file of 2 GB",
+    ),
+    (
+        "ValueError: Requested O4 optimization, but this optimization requires to do the export on GPU.",
+        "O4 is fp16 for CUDA",
+    ),
+    ("RuntimeError: The post-processing of the ONNX export failed.", "the export failed"),
+    ("Exception: Incomplete symbolic shape inference", "the optimizer cannot infer the shapes of this graph"),
+    (
+        "NotImplementedError: Tried to use ORTOptimizer for the model type wav2vec2, but it is not available yet.",
+        "the optimizer knows no fusions for this model type",
+    ),
+    (
+        (
+            "NotImplementedError: ORTOptimizer does not support ORTModelForCausalLM models when without/with"
+            " past models"
+            " are merged."
+        ),
+        "a merged decoder cannot be optimized",
+    ),
+    ("AssertionError: Graph is not a DAG: end of graph was not reached", "the optimizer made a graph with a cycle"),
+    (
+        (
+            "Fail: [ONNXRuntimeError] : 1 : FAIL : Type Error: Type parameter (T) of Optype (Add) bound to"
+            " different types"
+            " (tensor(float16) and tensor(float)"
+        ),
+        "the graph mixes precisions at Add",
+    ),
+    ("ValueError: Quantization parameters are not specified for param /x.", "a tensor has no range to quantize by"),
+    (
+        (
+            "NotImplemented: [ONNXRuntimeError] : 9 : NOT_IMPLEMENTED : Could not find an implementation for"
+            " ConvInteger(10)"
+            " node with name '/conv_quant'"
+        ),
+        "this runtime cannot run ConvInteger as the graph has it",
+    ),
+    (
+        (
+            "Type Error: Type 'tensor(float16)' of input parameter (x) of operator (DynamicQuantizeLinear) in"
+            " node (y) is "
+            "invalid."
+        ),
+        "the graph is fp16, and quantizing starts from fp32",
+    ),
+    (
+        "ValueError: Invalid combination of use_static_quantization: False",
+        "this pair of integer types is not supported",
+    ),
+    (
+        "NotImplementedError: Static quantization is currently not supported for models with subgraphs.",
+        "a graph with branches cannot be quantized this way",
+    ),
+    ("WARNING: The opset is under 21 and doesn't support int4 data type.", "4-bit weights need opset 21"),
+    (
+        "RuntimeError: Unable to find data type for weight_name='/x/MatMul_output_0'. shape_inference failed to",
+        "the type of `/x/MatMul_output_0` is not known, so it cannot be quantized",
+    ),
+    (
+        "Fail: Unsupported model IR version: 14, max supported IR version: 13",
+        "the model has IR version 14, this ONNX Runtime reads up to 13",
+    ),
+    (
+        (
+            "Fail: ONNX Runtime only *guarantees* support for models stamped with official released onnx opset"
+            " versions. "
+            "Opset 27 is under development"
+        ),
+        "the opset is newer than this ONNX Runtime",
+    ),
+    (
+        (
+            "InvalidArgument: Non-zero status code. Node: '/wte/Gather' indices element out of data bounds,"
+            " idx=99 must be "
+            "within the inclusive range [-50,49]"
+        ),
+        "an index 99 is outside a table of -50 to 49",
+    ),
+    (
+        "ValidationError: The file has multiple hard links, indicating a potential hardlink attack",
+        "the model's external data cannot be read",
+    ),
+    (
+        "InvalidProtobuf: [ONNXRuntimeError] : 7 : INVALID_PROTOBUF : Load model failed:Protobuf parsing failed.",
+        "a file is not an ONNX model",
+    ),
+    (
+        "Fail: Fatal error: com.acme:Foo(-1) is not a registered function/op",
+        "the graph has an operator that this runtime does not know",
+    ),
+    (
+        "UserWarning: Specified provider 'CUDAExecutionProvider' is not in available provider names.",
+        "CUDA is not there for ONNX Runtime",
+    ),
+    ("ModuleNotFoundError: No module named 'sentencepiece'", "the toolchain lacks `sentencepiece`"),
+]
+
+
+def test_every_entry_has_a_sample_in_the_order_of_the_table():
+    assert len(SAMPLES) == len(KNOWN)
+
+
+@pytest.mark.parametrize(("index", "text", "headline"), [(i, *sample) for i, sample in enumerate(SAMPLES)])
+def test_a_message_gets_its_own_entry(index, text, headline):
+    kind, _, rest = text.partition(": ")
+    failure = explain_exception(RuntimeError(text), "")
+    assert (failure.code, failure.message) == (KNOWN[index].code, headline), f"{kind}: {rest}"
+
+
+def test_the_whole_of_a_failure():
+    text = SAMPLES[20][0]
+    failure = explain_exception(RuntimeError(text), "")
+    assert failure.code == "OBE08"
+    assert failure.message == "opset 13 has no aten::scaled_dot_product_attention"
+    assert failure.notes == (
+        ("cause", f"RuntimeError: {text}"),
+        ("hint", "set `opset: 14` or higher in `export:`; 18 is the default"),
+    )
+    assert not failure.transient
+
+
+def test_the_type_of_an_exception_counts_as_its_words_do():
+    assert explain_exception(GatedRepoError("no"), "").message == "the repository is gated"
+    assert explain_exception(SafetensorError(""), "").code == "OBE16"
+
+
+def test_a_network_failure_may_pass_by_itself():
+    assert explain_exception(ConnectionError("refused"), "").transient
+
+
+def test_the_cause_of_an_exception_is_looked_at():
+    error = RuntimeError("could not load")
+    error.__cause__ = SafetensorError("header")
+    assert explain_exception(error, "").message == "the weights file is damaged"
+
+
+def test_the_log_is_looked_at_last():
+    failure = explain_exception(RuntimeError("aborted"), "… DefaultCPUAllocator: can't allocate memory: 9 bytes …")
+    assert (failure.code, failure.message) == ("OBE05", "out of memory")
+    assert failure.notes[0] == ("cause", "RuntimeError: aborted")
+
+
+def test_the_unknown_is_told_as_it_is():
+    failure = explain_exception(ZeroDivisionError("a surprise"), "nothing of note")
+    assert failure.code == "OBE99"
+    assert failure.message == "ZeroDivisionError: a surprise"
+    assert failure.notes == (("hint", "the log holds the whole story"),)
+
+
+def test_every_code_that_a_worker_raises_is_listed():
+    import re
+    from pathlib import Path
+
+    import onnxbuild.workers
+
+    folder = Path(onnxbuild.workers.__file__).parent
+    mine = (
+        "fetch",
+        "random_model",
+        "random_tokenizer",
+        "folder",
+        "export",
+        "exported",
+        "graph",
+        "session",
+        "optimize",
+        "fusions",
+        "quantize",
+        "quantizers",
+        "decoders",
+        "errors",
+    )
+    raised = {code for name in mine for code in re.findall(r'"(OBE\d\d)"', (folder / f"{name}.py").read_text())}
+    assert raised == set(RAISED) & raised
+
+
+def test_explaining_imports_nothing_heavy():
+    code = "import sys, onnxbuild.workers.errors; print(sorted({'onnx', 'numpy', 'torch'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
