@@ -38,15 +38,19 @@ def run(params: BenchmarkParams, inputs: Mapping[str, Path], outputs: Mapping[st
 
     Errors: CheckFailed OBE43 where the device's provider is absent, OBE38 for a sequence longer than the model takes.
     """
-    progress("loading PyTorch")
+    progress("loading the models")
     baselines = _open_baselines(params, inputs)
     results: list[dict[str, Any]] = []
     raw: list[dict[str, Any]] = []
+    first_ms: dict[str, float] = {}
+    resident = {"before": timing.resident_bytes()}
     combinations = _combinations(params)
     for threads in params.threads:
         torch.set_num_threads(threads)
         variant = OnnxModel(inputs["model"], threads=threads, device=params.device)
         source = open_source(inputs["model"], variant, params.task, seed=params.seed)
+        first_ms = first_ms or _first_inferences(source, variant, [variant, *baselines])
+        resident.setdefault("onnxruntime", timing.resident_bytes())
         for point in (c for c in combinations if c.threads == threads):
             progress(f"timing {point.batch}×{point.sequence}, {threads} threads", len(results), len(combinations))
             found, samples = _measure_point(params, point, source, variant, baselines)
@@ -58,8 +62,9 @@ def run(params: BenchmarkParams, inputs: Mapping[str, Path], outputs: Mapping[st
         "results": results,
         "contended": any(engine["contended"] for result in results for engine in result["engines"].values()),
         "load_seconds": {"onnxruntime": variant.load_seconds} | {b.name: b.load_seconds for b in baselines},
+        "first_inference_ms": first_ms,
         "file_bytes": file_bytes(inputs["model"]),
-        "peak_bytes": timing.peak_bytes(),
+        "resident_bytes": {**resident, "peak": timing.peak_bytes()},
         "providers": variant.providers(),
         "environment": environment(params.device),
     }
@@ -105,10 +110,20 @@ def _open_baselines(params: BenchmarkParams, inputs: Mapping[str, Path]) -> list
     return [engines[name]() for name in params.baselines]
 
 
+def _first_inferences(source: Source, variant: OnnxModel, engines: Sequence[Engine]) -> dict[str, float]:
+    """Milliseconds of the very first call of each engine, on one row of eight tokens; compiling is no inference."""
+    sample = shaped(source, 1, 8, padded=False)
+    return {
+        engine.name: timing.time_call(engine.prepare(variant.first, sample.feeds))
+        for engine in engines
+        if engine.name != "torch.compile"
+    }
+
+
 def _measure_point(
     params: BenchmarkParams, point: Combination, source: Source, variant: OnnxModel, baselines: Sequence[TorchModel]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """A result and the raw milliseconds for each stage of one combination."""
+    """A result and the raw milliseconds for each stage of one combination; a compiler that fails is told, not timed."""
     # A graph compiled for the last shape would otherwise count against the limit of recompilations.
     torch.compiler.reset()
     sample = shaped(source, point.batch, point.sequence, padded=False)
@@ -117,12 +132,29 @@ def _measure_point(
     engines: list[Engine] = [variant, *baselines]
     for stage, fed in feeds.items():
         # Every engine gets the same tensors, the past among them, so that all of them do the same work.
-        calls = {engine.name: engine.prepare(stage, fed) for engine in engines}
+        failed = {engine.name: why for engine in engines if (why := _why_not_compiled(engine, stage, fed))}
+        able = [engine for engine in engines if engine.name not in failed]
+        calls = {engine.name: engine.prepare(stage, fed) for engine in able}
         series = timing.measure(calls, warmup=params.warmup, iterations=params.iterations, rounds=params.rounds)
-        where = {"stage": stage, **msgspec.to_builtins(point)}
+        where = {"stage": stage, **msgspec.to_builtins(point), "failed": failed}
+        where |= {"threads_used": {engine.name: engine.threads_used() for engine in able}}
         results.append(where | _result(series, sample, stage, fed, threads=point.threads))
-        raw += [{**where, "engine": name, "rounds_ms": found.rounds} for name, found in series.items()]
+        raw += [
+            {"stage": stage, **msgspec.to_builtins(point), "engine": name, "rounds_ms": found.rounds}
+            for name, found in series.items()
+        ]
     return results, raw
+
+
+def _why_not_compiled(engine: Engine, stage: str, fed: Mapping[str, np.ndarray]) -> str | None:
+    """Why torch.compile cannot run this (no C++ compiler, an operator it lacks), None where it can."""
+    if engine.name != "torch.compile":
+        return None
+    try:
+        engine.prepare(stage, fed)()
+    except Exception as error:  # noqa: BLE001 - whatever a compiler raises, the other engines are still to be timed
+        return f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+    return None
 
 
 def _result(
@@ -132,7 +164,7 @@ def _result(
     engines = {
         name: timing.summary(found.values, rows=sample.rows, tokens=tokens)
         | timing.load_of(found, threads=threads)
-        | {"warmup": msgspec.to_builtins(found.warmup), "threads": threads}
+        | {"warmup": msgspec.to_builtins(found.warmup)}
         for name, found in series.items()
     }
     own = series["onnxruntime"]

@@ -153,7 +153,12 @@ def _continue(model: Any, number: int, prompt: Mapping[str, Any], settings: Mapp
 
 def _facts(params: GenerateParams, tokenizer: Any, found: Mapping[str, list[Continuation]]) -> dict[str, Any]:
     engines = {name: _engine_facts(params, tokenizer, parts) for name, parts in found.items()}
-    facts: dict[str, Any] = {"engines": engines, "threads": params.threads, "versions": timing.versions()}
+    facts: dict[str, Any] = {
+        "headline": {"engine": "onnxruntime", **_headline(engines["onnxruntime"]), "threads": params.threads},
+        "engines": engines,
+        "threads": params.threads,
+        "versions": timing.versions(),
+    }
     own, baseline = found["onnxruntime"], found.get("torch")
     if baseline is not None:
         facts["agreement"] = _agreement(own[: len(params.prompts)], baseline[: len(params.prompts)])
@@ -161,7 +166,19 @@ def _facts(params: GenerateParams, tokenizer: Any, found: Mapping[str, list[Cont
             mine / theirs
             for mine, theirs in zip(_round_rates(own, params), _round_rates(baseline, params), strict=True)
         )
+        facts["headline"] |= {
+            "baseline": "torch",
+            "baseline_tokens_per_second": _headline(engines["torch"])["tokens_per_second"],
+            "speedup": facts["speedup"]["median"],
+        }
     return facts
+
+
+def _headline(engine: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers for a table: the median rate after the prompt (with it, where there was only one token)."""
+    rate = engine["tokens_per_second"] or engine["tokens_per_second_with_prompt"]
+    first = engine["time_to_first_token_ms"]
+    return {"tokens_per_second": rate["median"], "time_to_first_token_ms": first["median"]}
 
 
 def _engine_facts(params: GenerateParams, tokenizer: Any, parts: Sequence[Continuation]) -> dict[str, Any]:

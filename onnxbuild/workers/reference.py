@@ -48,12 +48,27 @@ class Engine(Protocol):
     def run(self, stage: str, feeds: Arrays) -> dict[str, np.ndarray]:
         """Outputs of a stage by name."""
 
+    def threads_used(self) -> int:
+        """Threads that the engine computes with."""
+
 
 class TorchModel:
-    """A PyTorch model in fp32, in evaluation mode; `compiled` runs it through torch.compile for each shape."""
+    """A PyTorch model in fp32, in evaluation mode; `compiled` runs it through torch.compile for each shape.
 
-    def __init__(self, model: Any, *, load_seconds: float, device: Device = "cpu", compiled: bool = False) -> None:
+    `random_weights` names the parameters that the checkpoint lacks.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        load_seconds: float,
+        device: Device = "cpu",
+        compiled: bool = False,
+        random_weights: tuple[str, ...] = (),
+    ) -> None:
         """Take a loaded model, which several engines may share."""
+        self.random_weights = random_weights
         self.name = "torch.compile" if compiled else "torch"
         self.load_seconds = load_seconds
         self.model = model.to(device).eval()
@@ -64,6 +79,10 @@ class TorchModel:
     def compile(self) -> Self:
         """The same weights, run through torch.compile."""
         return type(self)(self.model, load_seconds=self.load_seconds, device=self._device, compiled=True)
+
+    def threads_used(self) -> int:
+        """Threads that PyTorch computes with, as it tells."""
+        return int(torch.get_num_threads())
 
     def prepare(self, stage: str, feeds: Arrays) -> Callable[[], Any]:
         """A call that runs the stage; tensors are made here, the cache's wrapper (microseconds) in the call."""
@@ -126,8 +145,11 @@ def load_torch(folder: Path, task: str, variant: OnnxModel, *, device: Device = 
 
         model = SentenceTransformer(str(folder), device=device, local_files_only=True)
         return SentenceModel(model.float(), load_seconds=time.perf_counter() - start, device=device)
-    model = model_class(task, variant).from_pretrained(folder, dtype=torch.float32, local_files_only=True)
-    return TorchModel(model, load_seconds=time.perf_counter() - start, device=device)
+    model, told = model_class(task, variant).from_pretrained(
+        folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
+    )
+    missing = tuple(sorted(told["missing_keys"]))
+    return TorchModel(model, load_seconds=time.perf_counter() - start, device=device, random_weights=missing)
 
 
 def model_class(task: str, variant: OnnxModel) -> Any:

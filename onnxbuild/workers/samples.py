@@ -18,6 +18,7 @@ _CHOICES = 3  # answers per question of a multiple-choice sample
 _AUDIO_SAMPLES = 16_000  # one second at the rate that speech models take
 _DECODER_TOKENS = 8  # prefix that an encoder-decoder is given; one more is its cached step
 _PROBE_BATCH = 8
+_PROBE_SALT = 1 << 20  # past every sequence length, which is the salt of a shape
 
 
 class Sample(Struct, frozen=True, kw_only=True):
@@ -46,6 +47,11 @@ class Source(Struct, frozen=True, kw_only=True):
     inputs: Mapping[str, InputSpec]
     causal: bool  # a decoder: padded on the left, with position ids
     seed: int
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether its samples are real sentences."""
+        return self.tokenizer is not None and "input_ids" in self.inputs
 
     @property
     def text(self) -> Mapping[str, Any]:
@@ -90,24 +96,35 @@ def shaped(source: Source, batch: int, sequence: int, *, padded: bool = True) ->
     _check_length(source, sequence)
     lengths = [sequence - (row * sequence) // (2 * batch) if padded else sequence for row in range(batch)]
     rows = [_row(source, row, max(1, length)) for row, length in enumerate(lengths)]
-    return _sample(source, rows, sequence, label=f"{batch}×{sequence}")
+    return _sample(source, rows, sequence, label=f"shape {batch}×{sequence}", salt=sequence)
 
 
 def probes(source: Source) -> list[Sample]:
-    """The sentences in batches, each as long as it is: none without a tokenizer or for a model that takes no text."""
-    if source.tokenizer is None or "input_ids" not in source.inputs:
+    """Enough rows for shares of rows to mean something: the sentences, in batches, each row as long as it is.
+
+    Without a tokenizer seeded ids take their place, and without text seeded images or sounds. None for what takes
+    half a minute of sound a row: its shapes must do.
+    """
+    if "input_features" in source.inputs:
         return []
     limit = _positions(source) - 1
-    rows = [source.tokenizer(text)["input_ids"][:limit] for text in SENTENCES]
+    if source.tokenizer is not None:
+        rows = [source.tokenizer(text)["input_ids"][:limit] for text in SENTENCES]
+    else:
+        rows = [_row(source, number, min(len(text.split()), limit)) for number, text in enumerate(SENTENCES)]
     batches = [rows[i : i + _PROBE_BATCH] for i in range(0, len(rows), _PROBE_BATCH)]
-    samples = []
-    for batch in batches:
-        longest = max(map(len, batch))
-        samples.append(_sample(source, batch, longest, label=f"sentences {len(batch)}×{longest}", probe=True))
-    return samples
+    kind = "sentences" if source.reads_text else "seeded"
+    return [
+        _sample(source, batch, longest, label=f"{kind} {len(batch)}×{longest}", salt=_PROBE_SALT + number, probe=True)
+        for number, batch in enumerate(batches)
+        for longest in [max(map(len, batch))]
+    ]
 
 
-def _sample(source: Source, rows: Sequence[Sequence[int]], sequence: int, *, label: str, probe: bool = False) -> Sample:
+def _sample(
+    source: Source, rows: Sequence[Sequence[int]], sequence: int, *, label: str, salt: int, probe: bool = False
+) -> Sample:
+    """Rows of ids as a batch. `salt` makes the seeded parts of one sample differ from those of another."""
     batch = len(rows)
     mask: np.ndarray = np.zeros((batch, sequence), np.int64)
     ids: np.ndarray = np.full((batch, sequence), source.pad_id, np.int64)
@@ -115,7 +132,7 @@ def _sample(source: Source, rows: Sequence[Sequence[int]], sequence: int, *, lab
         place = slice(sequence - len(row), None) if source.causal else slice(0, len(row))
         mask[number, place], ids[number, place] = 1, row
     takes_text = "input_ids" in source.inputs
-    feeds = {name: _feed(source, name, spec, ids, mask) for name, spec in source.inputs.items() if _is_fed(name)}
+    feeds = {name: _feed(source, name, spec, ids, mask, salt) for name, spec in source.inputs.items() if _is_fed(name)}
     if takes_text:
         # PyTorch must see the padding even where an export took no mask.
         feeds |= {"input_ids": feeds["input_ids"], "attention_mask": feeds.get("attention_mask", mask)}
@@ -136,7 +153,7 @@ def _is_fed(name: str) -> bool:
     return not name.startswith("past_key_values") and name != "use_cache_branch"
 
 
-def _feed(source: Source, name: str, spec: InputSpec, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def _feed(source: Source, name: str, spec: InputSpec, ids: np.ndarray, mask: np.ndarray, salt: int) -> np.ndarray:
     """The value of one input: text, position and type ids follow the tokens, the rest follows the graph's shapes."""
     batch = len(ids)
     if name == "input_ids":
@@ -156,7 +173,7 @@ def _feed(source: Source, name: str, spec: InputSpec, ids: np.ndarray, mask: np.
     if name == "pixel_mask":
         return np.ones(shape, np.int64)
     # Seeded by the input, so that a sample does not hang on the order of the inputs.
-    generator = np.random.default_rng([source.seed, len(name), batch])
+    generator = np.random.default_rng([source.seed, len(name), batch, salt])
     return generator.standard_normal(shape, np.float32)  # type: ignore[no-any-return]
 
 

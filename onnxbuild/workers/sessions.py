@@ -96,6 +96,11 @@ class OnnxModel:
         # The cached branch of a merged decoder gives a placeholder for the encoder's keys and values: they stay as fed.
         return {name: value for name, value in found if stage != "merged_step" or ".encoder." not in name}
 
+    def threads_used(self) -> int:
+        """Threads of a session, as ONNX Runtime tells."""
+        session = next(iter(self._sessions.values()))
+        return int(session.get_session_options().intra_op_num_threads)
+
     def providers(self) -> dict[str, int]:
         """How many nodes each execution provider really runs, over all files, as ONNX Runtime assigned them."""
         counts: Counter[str] = Counter()

@@ -54,7 +54,7 @@ def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str
     report = {**facts, "records": msgspec.to_builtins(records)}
     (outputs["report"] / "validation.json").write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1))
     if broken and params.on_failure == "fail":
-        raise CheckFailed("OBE04", broken[0], notes=[("also", other) for other in broken[1:]], facts=facts)
+        raise CheckFailed("OBE04", broken[0], notes=_notes(broken, reference), facts=facts)
     return facts
 
 
@@ -75,11 +75,22 @@ def broken_bounds(worst: Mapping[str, Worst], thresholds: Mapping[str, float]) -
 
 
 def _distinct(value: float, bound: float) -> str:
-    """The value with three digits, or as many more as it takes to look different from its bound."""
+    """The value with three digits, or as many more as it takes to stand on its side of the bound."""
     for digits in range(3, 17):
-        if float(text := f"{value:.{digits}g}") != bound:
+        shown = float(text := f"{value:.{digits}g}")
+        if shown != bound and (shown < bound) == (value < bound):
             return text
     return repr(value)
+
+
+def _notes(broken: Sequence[str], reference: Any) -> list[tuple[str, str]]:
+    """The other broken bounds, and what is known of the cause."""
+    notes = [("also", other) for other in broken[1:]]
+    random = getattr(reference, "random_weights", ())
+    if random:
+        some = ", ".join(f"`{name}`" for name in random[:3]) + (f" and {len(random) - 3} more" if random[3:] else "")
+        notes.append(("cause", f"the checkpoint has no {some}, so PyTorch and the export made up their own"))
+    return notes
 
 
 def _compare_sample(
@@ -139,6 +150,6 @@ def _facts(
             "batches": len(samples),
             "rows": sum(sample.rows for sample in samples),
             "tokens": sum(sample.tokens for sample in samples),
-            "text": "sentences" if source.tokenizer is not None and "input_ids" in source.inputs else "seeded values",
+            "text": "sentences" if source.reads_text else "seeded values",
         },
     }

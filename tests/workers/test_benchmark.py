@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+for module in ("torch", "optimum.onnxruntime"):
+    pytest.importorskip(module)
+
+from small_models import exported, minilm  # noqa: E402
+
+from onnxbuild.steps.benchmark import BenchmarkParams  # noqa: E402
+from onnxbuild.steps.kind import CheckFailed  # noqa: E402
+from onnxbuild.workers.benchmark import run  # noqa: E402
+
+pytestmark = pytest.mark.heavy
+
+
+@pytest.fixture
+def benchmark(tmp_path):
+    """Runs a benchmark; its raw samples lie under `tmp_path`."""
+    return lambda model, **params: run(
+        BenchmarkParams(task=model.task, **params), model.inputs, {"samples": tmp_path}, lambda *_: None
+    )
+
+
+def test_minilm_against_pytorch(benchmark, tmp_path):
+    facts = benchmark(minilm(), batch=(1, 2), sequence=(16,), iterations=8, rounds=4)
+    headline = facts["headline"]
+    assert {name: headline[name] for name in ("engine", "baseline", "stage", "batch", "sequence", "threads")} == {
+        "engine": "onnxruntime",
+        "baseline": "torch",
+        "stage": "forward",
+        "batch": 1,
+        "sequence": 16,
+        "threads": 1,
+    }
+    first = facts["results"][0]["engines"]["onnxruntime"]
+    assert headline["p50_ms"] == first["p50_ms"]
+    assert first["n"] == 8
+    assert 0 < first["min_ms"] <= first["p50_ms"] <= first["p99_ms"] <= first["max_ms"]
+    assert first["tokens_per_second"] == pytest.approx(16 * first["samples_per_second"])
+    assert [result["batch"] for result in facts["results"]] == [1, 2]
+    assert facts["results"][0]["threads_used"] == {"onnxruntime": 1, "torch": 1}
+    assert facts["file_bytes"] == (minilm().onnx / "model.onnx").stat().st_size
+    assert facts["providers"].keys() == {"CPUExecutionProvider"}
+    assert facts["first_inference_ms"].keys() == {"onnxruntime", "torch"}
+    raw = json.loads((tmp_path / "latencies.json").read_text())
+    assert {(r["engine"], tuple(map(len, r["rounds_ms"]))) for r in raw} == {
+        ("onnxruntime", (2, 2, 2, 2)),
+        ("torch", (2, 2, 2, 2)),
+    }
+
+
+def test_one_thread_takes_one_core(benchmark):
+    """The promise that latencies are compared at equal threads: neither engine uses more cores than it was given."""
+    facts = benchmark(minilm(), sequence=(64,), batch=(4,), iterations=6, rounds=3)
+    used = {name: found["cpu_utilisation"] for name, found in facts["results"][0]["engines"].items()}
+    assert max(used.values()) < 1.2
+
+
+def test_a_decoder_is_timed_with_and_without_its_past(benchmark):
+    facts = benchmark(exported("gpt2"), sequence=(32,), iterations=4, rounds=2)
+    assert [(r["stage"], r["tokens"], r["past"]) for r in facts["results"]] == [("prefill", 32, 0), ("decode", 1, 32)]
+
+
+def test_an_encoder_decoder_is_timed_by_its_parts(benchmark):
+    facts = benchmark(exported("t5"), sequence=(32,), iterations=4, rounds=2)
+    assert sorted(r["stage"] for r in facts["results"]) == ["decoder_step", "encoder", "merged_step"]
+    assert facts["headline"]["stage"] == "encoder"
+
+
+def test_without_a_baseline_there_is_no_speedup(benchmark):
+    facts = benchmark(exported("vit"), iterations=4, rounds=2, baselines=())
+    assert facts["headline"]["speedup"] is None
+    assert facts["results"][0]["engines"].keys() == {"onnxruntime"}
+
+
+@pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")  # torch's own, while it loads its compiler
+def test_a_compiler_that_fails_is_told(benchmark):
+    import torch._inductor.config as inductor
+
+    with inductor.patch({"cpp.cxx": ("no-such-compiler",), "force_disable_caches": True}):
+        facts = benchmark(exported("bert"), iterations=4, rounds=2, baselines=("torch", "torch.compile"))
+    (result,) = facts["results"]
+    assert result["failed"].keys() == {"torch.compile"}
+    assert result["speedup"].keys() == {"torch"}
+
+
+def test_a_provider_that_is_not_there_fails(benchmark):
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime has CUDA")
+    with pytest.raises(CheckFailed) as caught:
+        benchmark(exported("bert"), device="cuda", baselines=())
+    failure = caught.value.failure
+    assert failure.code == "OBE43"
+    assert failure.message == (
+        f"CUDAExecutionProvider is not in this onnxruntime {onnxruntime.__version__}, "
+        f"which has {', '.join(onnxruntime.get_available_providers())}"
+    )
