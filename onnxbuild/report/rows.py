@@ -11,13 +11,10 @@ from onnxbuild.execute.events import Outcome
 from onnxbuild.plan.graph import ActionGraph, Variant
 from onnxbuild.steps.validate import METRICS
 
-# The metric that a table shows, the most telling of those that a validation measured.
-_TELLING: Mapping[str, str] = {
-    "cosine_mean": "cosine",
-    "top1": "top-1",
-    "perplexity_ratio": "perplexity ×",
-    "max_abs": "max diff",
-}
+# The metric that a table shows: the first of these that is bounded, or else the first of the others that was measured.
+# What a task is judged by at one precision it is shown by at all, so that a column can be compared.
+_JUDGED_BY: Mapping[str, str] = {"perplexity_ratio": "perplexity ×", "top1": "top-1"}
+_OTHERWISE: Mapping[str, str] = {"cosine_mean": "cosine", "max_abs": "max diff"}
 
 
 class Row(Struct, frozen=True, kw_only=True):
@@ -68,8 +65,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 def _row(variant: Variant, outcomes: Mapping[str, Outcome]) -> Row:
     checks = [outcomes[name] for name in variant.checks if name in outcomes]
-    metrics = next((m for check in checks if (m := metrics_of(check))), {})
-    metric = next((name for name in _TELLING if _number(metrics.get(name)) is not None), None)
+    label, accuracy = next((told for check in checks if (told := _accuracy(check))), (None, None))
     measured = _mapping(_facts(variant.measures, outcomes, "benchmark").get("headline"))
     generated = _facts(variant.measures, outcomes, "generate")
     engines = _mapping(generated.get("engines"))
@@ -77,8 +73,8 @@ def _row(variant: Variant, outcomes: Mapping[str, Outcome]) -> Row:
     return Row(
         name=variant.name,
         size_bytes=_size(variant, outcomes),
-        metric=_TELLING.get(metric or ""),
-        accuracy=_number(metrics.get(metric)) if metric else None,
+        metric=label,
+        accuracy=accuracy,
         verdict=_verdict(checks),
         latency_ms=_number(measured.get("p50_ms")),
         baseline_ms=_number(measured.get("baseline_p50_ms")),
@@ -94,6 +90,14 @@ def _row(variant: Variant, outcomes: Mapping[str, Outcome]) -> Row:
 def _facts(actions: Iterable[str], outcomes: Mapping[str, Outcome], kind: str) -> Mapping[str, Any]:
     found = (outcomes[name].facts for name in actions if name in outcomes and outcomes[name].kind == kind)
     return next((facts for facts in found if facts), {})
+
+
+def _accuracy(check: Outcome) -> tuple[str, float] | None:
+    """The metric to show and its value."""
+    metrics = metrics_of(check)
+    bounded = _mapping(_all_facts(check).get("thresholds"))
+    names = {name: label for name, label in _JUDGED_BY.items() if name in bounded} | _OTHERWISE
+    return next(((label, v) for name, label in names.items() if (v := _number(metrics.get(name))) is not None), None)
 
 
 def _verdict(checks: Iterable[Outcome]) -> Literal["passed", "warned", "failed"]:

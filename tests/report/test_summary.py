@@ -156,3 +156,19 @@ def test_nothing_measured_is_a_dash():
 def test_the_closing_line(hows, options, line):
     outcomes = outcomes_of(*(outcome(f"a{n}:x", how) for n, how in enumerate(hows)))
     assert closing_line(outcomes, 41, **options) == line
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "shown"),
+    [
+        ({"kl_mean": 0.01, "perplexity_ratio": 1.01}, ("perplexity ×", 1.002)),
+        ({"max_probability": 0.02, "top1": 0.995}, ("top-1", 0.998)),
+        ({"cosine_mean": 0.98}, ("cosine", 0.9931)),
+        ({"max_abs": 1e-3}, ("cosine", 0.9931)),
+    ],
+)
+def test_the_accuracy_shown_is_what_the_task_is_judged_by(thresholds, shown):
+    metrics = {"max_abs": 0.1, "cosine_mean": 0.9931, "top1": 0.998, "perplexity_ratio": 1.002}
+    checked = outcome(f"{FP32.name}:validate", "hit", facts={"metrics": metrics, "thresholds": thresholds})
+    row = rows(BERT, outcomes_of(checked))[0]
+    assert (row.metric, row.accuracy) == shown
