@@ -96,7 +96,7 @@ def _accuracy(check: Outcome) -> tuple[str, float] | None:
     """The metric to show and its value."""
     metrics = metrics_of(check)
     bounded = _mapping(_all_facts(check).get("thresholds"))
-    names = {name: label for name, label in _JUDGED_BY.items() if name in bounded} | _OTHERWISE
+    names = {name: label for name, label in _JUDGED_BY.items() if name in bounded} | dict(_OTHERWISE)
     return next(((label, v) for name, label in names.items() if (v := _number(metrics.get(name))) is not None), None)
 
 
