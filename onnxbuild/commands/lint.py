@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError
 from onnxbuild.machine import Machine, this_machine
-from onnxbuild.manifest.load import load_manifest
+from onnxbuild.manifest.load import in_order, read_manifest
 from onnxbuild.plan.expand import survey
 from onnxbuild.plan.lock import lock_path, read_lock
 from onnxbuild.plan.select import select
@@ -49,17 +49,18 @@ def lint(
 ) -> list[Diagnostic]:
     """The faults of one manifest, in order of place."""
     try:
-        manifest = load_manifest(path, kinds=kinds, defines=defines)
+        manifest, faults = read_manifest(path, kinds=kinds, defines=defines)
         lock = read_lock(lock_path(path))
     except DiagnosticError as error:
         return list(error.diagnostics)
     expansion = survey(manifest, kinds, lock, machine)
-    found = check(World(manifest=manifest, lock=lock, expansion=expansion))
-    try:
-        select(expansion.graph, selectors)
-    except DiagnosticError as error:
-        found.extend(error.diagnostics)
-    return found
+    found = [*faults, *check(World(manifest=manifest, lock=lock, expansion=expansion))]
+    if not faults:  # what is left out because of a fault cannot be selected either
+        try:
+            select(expansion.graph, selectors)
+        except DiagnosticError as error:
+            found.extend(error.diagnostics)
+    return in_order(found)
 
 
 def summary(found: Sequence[Diagnostic], manifests: int) -> str:

@@ -102,10 +102,10 @@ def _check_union(value: Any, schema: Mapping[str, Any], defs: Mapping[str, Any],
     verdicts = [list(check(value, one, defs, place)) for one in fitting if not _is_reference(one) or _refers(value)]
     if any(not found for found in verdicts):
         return
-    allowed = [one for branch in branches for one in branch.get("enum", ()) if type(one) is type(value)]
-    if allowed:
-        yield _not_allowed(value, [one for branch in branches for one in branch.get("enum", ())], place)
-    elif verdicts:
+    allowed = [one for branch in branches for one in branch.get("enum", ())]
+    if allowed and (any(type(one) is type(value) for one in allowed) or str(value) in map(str, allowed)):
+        yield _not_allowed(value, allowed, place)
+    elif verdicts and not allowed:
         yield from min(verdicts, key=len)
     else:
         yield _wrong_type(value, branches, place)

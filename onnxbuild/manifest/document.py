@@ -21,6 +21,8 @@ DEEPEST = 64
 # What aliases may add to a document, counted as if each were written out: a billion laughs ends here.
 LARGEST_EXPANSION = 100_000
 
+_LEFT_OUT: Any = object()  # stands for a scalar that has a fault
+_MERGE = "<<"
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -69,21 +71,20 @@ class Array(list[Any]):
         self.items_at.append(at)
 
 
-def read_document(data: bytes, path: str) -> Table:
+def read_document(data: bytes, path: str, faults: list[Diagnostic]) -> Table:
     """The mapping that a YAML file holds.
 
-    Errors: DiagnosticError with every duplicate key and bad scalar, or the one fault that ends reading.
+    What reading can go on after (a duplicate key, a bad scalar) is left out and added to `faults`.
+    Errors: DiagnosticError with the one fault that ends reading.
     """
     source = _decode(data, path)
-    reader = _Reader(source)
+    reader = _Reader(source, faults)
     try:
         root = reader.read()
     except yaml.MarkedYAMLError as error:
-        raise DiagnosticError([*reader.faults, _syntax_fault(source, error)]) from None
+        raise DiagnosticError(_syntax_fault(source, error)) from None
     except yaml.YAMLError as error:
-        raise DiagnosticError([*reader.faults, fault("OB015", str(error), span=Span(source, 1, 1))]) from None
-    if reader.faults:
-        raise DiagnosticError(reader.faults)
+        raise DiagnosticError(fault("OB015", str(error), span=Span(source, 1, 1))) from None
     if not isinstance(root, Table):
         raise DiagnosticError(_not_a_mapping(source, root))
     return root
@@ -139,10 +140,11 @@ def _syntax_fault(source: Source, error: yaml.MarkedYAMLError) -> Diagnostic:
     elif "unexpected end of stream" in problem and error.context_mark:
         at = error.context_mark
         span, hint = Span(source, at.line + 1, at.column + 1), "it is not closed before the file ends"
-    if error.context and not hint:
-        hint = f"found {error.context}" + (
-            f" that begins in line {error.context_mark.line + 1}" if error.context_mark else ""
-        )
+    elif error.context_mark and "flow" in str(error.context):
+        opened = "{" if "mapping" in str(error.context) else "["
+        hint = f"the `{opened}` in line {error.context_mark.line + 1} is not closed, or a comma is missing"
+        if "${" in source.line(span.line):
+            hint = f"inside `{opened}` put a value with `${{…}}` in quotes"
     return fault("OB015", problem, span=span, hint=hint)
 
 
@@ -156,19 +158,17 @@ def _not_a_mapping(source: Source, root: Any) -> Diagnostic:
     return fault("OB011", f"expected a mapping, found {found}", span=span, hint="begin with `onnxbuild: 1`")
 
 
-class _Stop(Exception):  # noqa: N818 - not an error but an end
-    """Reading cannot go on: the last fault says why."""
-
-
 class _Reader:
     """One pass over the events of one document, with the stack of what is open."""
 
-    def __init__(self, source: Source) -> None:
-        self.source = source
-        self.faults: list[Diagnostic] = []
+    def __init__(self, source: Source, faults: list[Diagnostic]) -> None:
+        self.source, self.faults = source, faults
         self._stack: list[tuple[Table | Array, str | None, Span]] = []  # open collections: anchor, and place
-        self._keys: list[tuple[str, Span] | None] = []  # for each open table the key that waits for its value
+        self._keys: list[
+            tuple[str | None, Span] | None
+        ] = []  # for each open table the key that waits, itself None after a fault
         self._anchors: dict[str, Any] = {}
+        self._merged: dict[int, Table] = {}  # what `<<` names, by the table that names it
         self._open_anchors: set[str] = set()
         self._expanded = 0
         self._root: Any = None
@@ -192,8 +192,6 @@ class _Reader:
                     handler(event)
                 elif type(event) is yaml.StreamEndEvent:
                     break
-        except _Stop:
-            raise DiagnosticError(self.faults) from None
         finally:
             loader.dispose()
         return self._root
@@ -205,8 +203,7 @@ class _Reader:
         return Span(self.source, start.line + 1, start.column + 1, max(1, length))
 
     def _stop(self, code: str, message: str, span: Span, hint: str | None = None) -> None:
-        self.faults.append(fault(code, message, span=span, hint=hint))
-        raise _Stop
+        raise DiagnosticError(fault(code, message, span=span, hint=hint))
 
     def _document(self, event: Any) -> None:
         self._documents += 1
@@ -231,6 +228,10 @@ class _Reader:
     def _end(self, _event: Any) -> None:
         node, anchor, at = self._stack.pop()
         self._keys.pop()
+        if isinstance(node, Table) and id(node) in self._merged:
+            # A fault already: what it would bring is there all the same, so that its lack is no further fault.
+            for key, value in self._merged.pop(id(node)).items():
+                node.setdefault(key, value)
         if anchor:
             self._open_anchors.discard(anchor)
             self._anchors[anchor] = node
@@ -245,24 +246,26 @@ class _Reader:
                 value = scalars.plain(text) if event.implicit[0] else text
         except ValueError as error:
             self.faults.append(fault("OB011", str(error), span=at))
-            value = text
+            value = _LEFT_OUT
         if event.anchor:
             self._anchors[event.anchor] = value
         if self._stack and type(self._stack[-1][0]) is Table and self._keys[-1] is None:
-            self._key(value, text, at, is_merge=text == "<<" and event.implicit[0])
+            self._key(value, text, at, is_merge=text == _MERGE and event.implicit[0])
         else:
             self._value(value, at, 1)
 
-    def _key(self, value: Any, text: str, at: Span, *, is_merge: bool) -> None:
+    def _key(self, value: Any, text: str | None, at: Span, *, is_merge: bool) -> None:
         if is_merge:
             hint = "put what models share under `defaults:`, and steps that they share into a target"
             self.faults.append(fault("OB020", "merge keys `<<` are not part of the language", span=at, hint=hint))
+            text = _MERGE
         elif not isinstance(value, str):
             found = describe(value)
             self.faults.append(fault("OB011", f"expected a string as the key, found {found}", span=at, hint="quote it"))
+            text = None
         table = self._stack[-1][0]
         assert isinstance(table, Table), "BUG: a key outside a table"
-        if text in table:
+        if text is not None and text in table:
             first = table.keys_at[text]
             hint = f"the first one stands in line {first.line}"
             self.faults.append(fault("OB014", f"duplicate key `{text}`", span=at, hint=hint))
@@ -292,17 +295,21 @@ class _Reader:
 
     def _value(self, value: Any, at: Span, weight: int) -> None:
         if not self._stack:
-            self._root = value
+            self._root = None if value is _LEFT_OUT else value
             return
         parent = self._stack[-1][0]
         parent.weight += weight
         if isinstance(parent, Array):
-            parent.put(value, at)
+            if value is not _LEFT_OUT:
+                parent.put(value, at)
             return
         waiting = self._keys[-1]
         assert waiting is not None, "BUG: a value without its key"
         self._keys[-1] = None
-        if waiting[0] not in parent:  # a duplicate is a fault already; the first one stays
+        if waiting[0] == _MERGE and isinstance(value, Table):
+            self._merged[id(parent)] = value
+        elif waiting[0] is not None and waiting[0] != _MERGE and waiting[0] not in parent and value is not _LEFT_OUT:
+            # A duplicate is a fault already; the first one stays.
             parent.put(waiting[0], value, waiting[1], at)
 
 

@@ -16,13 +16,13 @@ def read_with_includes(path: str, faults: list[Diagnostic]) -> tuple[Table, tupl
 
     Errors: DiagnosticError where the manifest itself cannot be read; faults of included files are collected.
     """
-    root = _read(path, None)
+    root = _read(path, None, faults)
     files = [path]
     _join_includes(root, (path,), files, faults)
     return root, tuple(files)
 
 
-def _read(path: str, at: Span | None) -> Table:
+def _read(path: str, at: Span | None, faults: list[Diagnostic]) -> Table:
     try:
         with open(path, "rb") as file:
             data = file.read()
@@ -31,7 +31,7 @@ def _read(path: str, at: Span | None) -> Table:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DiagnosticError(fault("OB016", f"`{path}` cannot be read: {reason.lower()}", span=at)) from None
-    return read_document(data, path)
+    return read_document(data, path, faults)
 
 
 def _join_includes(into: Table, chain: tuple[str, ...], files: list[str], faults: list[Diagnostic]) -> None:
@@ -43,7 +43,7 @@ def _join_includes(into: Table, chain: tuple[str, ...], files: list[str], faults
             faults.append(fault("OB002", f"include cycle: {cycle}", span=at, hint=hint))
         elif _known(path, tuple(files)) is None:
             try:
-                table = _read(path, at)
+                table = _read(path, at, faults)
             except DiagnosticError as error:
                 faults.extend(error.diagnostics)
                 continue

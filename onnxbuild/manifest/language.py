@@ -12,9 +12,11 @@ from msgspec import Meta, Struct
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"  # of models and targets: they become folders, and parts of selectors
 
+TITLE = "onnxbuild manifest"
+
 # Known words that no kind implements yet, by the block in which they stand: a person gets told so, not "unknown key".
 LATER: Mapping[str, tuple[str, ...]] = {
-    "ManifestFile": ("toolchains",),
+    TITLE: ("toolchains",),
     "ModelBlock": ("precision", "compile", "package", "publish", "toolchain"),
     "TargetBlock": ("precision", "compile", "package", "publish", "toolchain", "run"),
     "NamedTargetBlock": ("precision", "compile", "package", "publish", "toolchain", "run"),

@@ -35,16 +35,33 @@ def load_manifest(
 
     Errors: DiagnosticError with every fault that can be told without looking at models.
     """
+    manifest, faults = read_manifest(path, kinds=kinds, defines=defines, environment=environment)
+    if faults:
+        raise DiagnosticError(faults)
+    return manifest
+
+
+def read_manifest(
+    path: str | Path,
+    *,
+    kinds: Mapping[str, Any],
+    defines: Mapping[str, str] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> tuple[Manifest, list[Diagnostic]]:
+    """The manifest in a file as far as it is sound, and its faults: a lint goes on with the models that are.
+
+    Errors: DiagnosticError where nothing can be told of the rest.
+    """
     faults: list[Diagnostic] = []
-    document, files = read_with_includes(str(path), faults)
+    try:
+        document, files = read_with_includes(str(path), faults)
+        _check_version(document)
+    except DiagnosticError as error:
+        raise DiagnosticError(in_order([*faults, *error.diagnostics])) from None
     loader = _Loader(document, kinds, os.environ if environment is None else environment, faults)
-    _check_version(document, faults)
     faults.extend(loader.check(document, loader.schema, Place(document.span, document.span)))
     manifest = loader.manifest(str(path), files, defines or {})
-    if faults:
-        raise DiagnosticError(in_order(faults))
-    assert manifest is not None, "BUG: no manifest and no fault"
-    return manifest
+    return manifest, in_order(faults)
 
 
 def in_order(faults: list[Diagnostic]) -> list[Diagnostic]:
@@ -57,12 +74,12 @@ def in_order(faults: list[Diagnostic]) -> list[Diagnostic]:
     return sorted(seen.values(), key=lambda one: (place(one), one.code, one.message))
 
 
-def _check_version(document: Table, faults: list[Diagnostic]) -> None:
+def _check_version(document: Table) -> None:
     version = document.get("onnxbuild", VERSION)
     if isinstance(version, int) and version != VERSION:
         message = f"language version {version} is not known: this onnxbuild reads version {VERSION}"
         hint = "install a newer onnxbuild" if version > VERSION else f"write `onnxbuild: {VERSION}`"
-        raise DiagnosticError([*faults, fault("OB030", message, span=document.value_span("onnxbuild"), hint=hint)])
+        raise DiagnosticError(fault("OB030", message, span=document.value_span("onnxbuild"), hint=hint))
 
 
 class _Loader:
@@ -76,35 +93,55 @@ class _Loader:
         self.faults = faults
         self.environment = environment
         self.used: dict[str, str] = {}
-        self.shared: dict[str, tuple[Table, str]] = {}  # shared targets: block and device
 
     def check(self, value: Any, schema: Mapping[str, Any], place: Place) -> Iterator[Diagnostic]:
         return check(value, schema, self.schema["$defs"], place)
 
-    def manifest(self, path: str, files: tuple[str, ...], defines: Mapping[str, str]) -> Manifest | None:
-        sound = not self.faults
+    def manifest(self, path: str, files: tuple[str, ...], defines: Mapping[str, str]) -> Manifest:
+        """What is sound of the manifest; the rest has its faults."""
         scope = Scope(self._variables(defines))
         datasets = self._filled_section("datasets", "DatasetBlock", scope)
         targets = self._filled_section("targets", "TargetBlock", scope)
         store = self._store(scope)
         models = list(self._models(scope))
-        self._check_names("target", targets)
-        for _, block, _ in models:
-            self._check_targets(block, targets)
-        if not self.faults:
-            self.shared = {name: (block, block.get("device", "cpu")) for name, block in targets.items()}
-            found = tuple(model for model in (self._model(*one) for one in models) if model is not None)
-            self._check_collisions(found)
-        if self.faults or not sound:
-            return None
+        for name in targets:
+            self._check_name("target", name, targets.key_span(name))
+        for model in models:
+            self._check_model(*model, targets)
+        self._check_collisions(models)
+        if self.faults:
+            targets, datasets = self._sound(targets, "TargetBlock"), self._sound(datasets, "DatasetBlock")
+            store = store if self._is_sound(store, "StoreBlock") else Table(store.span)
+            models = [one for one in models if self._is_sound_model(one[1], targets)]
         return Manifest(
             path=path,
-            models=found,
+            models=tuple(_model(*one, targets) for one in models),
             datasets={name: _dataset(name, block) for name, block in datasets.items()},
             store=Store(path=store.get("path"), remote=store.get("remote")),
             files=files,
             environment=self.used,
         )
+
+    def _is_sound(self, block: Any, definition: str) -> bool:
+        """Whether a block has no fault of structure, and no reference is left in it."""
+        if not isinstance(block, Table):
+            return False
+        unresolved: list[Diagnostic] = []
+        fill(block, block.span, Scope({}), unresolved)
+        place = Place(block.span, block.span)
+        return not unresolved and not any(self.check(block, {"$ref": f"#/$defs/{definition}"}, place))
+
+    def _sound(self, section: Table, definition: str) -> Table:
+        sound = copy_table(section)
+        for name, block in section.items():
+            if not self._is_sound(block, definition):
+                del sound[name]
+        return sound
+
+    def _is_sound_model(self, block: Table, targets: Table) -> bool:
+        if not block.get("source") or not block.get("targets") or not self._is_sound(block, "ModelBlock"):
+            return False
+        return all(isinstance(entry, Table) or entry in targets for entry in block["targets"])
 
     def _section(self, name: str) -> Table:
         section = self.document.get(name)
@@ -151,7 +188,9 @@ class _Loader:
             if matrix is None:
                 yield self._point(name, merged, at, scope)
             elif isinstance(matrix, Table) and all(isinstance(values, list) for values in matrix.values()):
-                for point in points(fill(matrix, matrix.span, scope, self.faults), self.faults):
+                for point in points(
+                    fill(matrix, matrix.span, scope, self.faults), merged.key_span("matrix"), self.faults
+                ):
                     yield self._point(name, merged, at, Scope(scope.vars, point))
 
     def _point(self, name: str, block: Table, at: Span, scope: Scope) -> tuple[str, Table, Span]:
@@ -161,60 +200,59 @@ class _Loader:
             del block["matrix"]
         return str(fill(name, at, scope, self.faults)), self._filled(block, schema, scope), at
 
-    def _model(self, name: str, block: Table, at: Span) -> Model | None:
-        if not _NAME.fullmatch(name):
-            self.faults.append(_bad_name("model", name, at))
-        missing = [key for key in ("source", "targets") if not block.get(key)]
-        for key in missing:
-            hint = None if key == "source" else "name a target, such as `fp32` with `targets: {fp32: {}}`"
-            self.faults.append(fault("OB012", f"missing key `{key}` in the model `{name}`", span=at, hint=hint))
-        if missing:
-            return None
-        targets = tuple(self._targets(block))
-        return Model(
-            name=name, source=block["source"], task=block.get("task") or None, targets=targets, block=block, span=at
-        )
-
-    def _targets(self, block: Table) -> Iterator[Target]:
-        written = block["targets"]
-        seen: set[str] = set()
-        for entry, at in zip(written, written.items_at, strict=True):
-            name = entry["name"] if isinstance(entry, Table) else entry
-            if name in seen:
-                self.faults.append(fault("OB014", f"the target `{name}` is named twice", span=at))
-            seen.add(name)
-            if isinstance(entry, Table):
-                place = entry.value_span("name")
-                if not _NAME.fullmatch(name):
-                    self.faults.append(_bad_name("target", name, place))
-                yield Target(name=name, device=entry.get("device", "cpu"), block=entry, span=place)
-            else:
-                shared, device = self.shared[entry]
-                yield Target(name=name, device=device, block=shared, span=at)
-
-    def _check_targets(self, block: Table, targets: Table) -> None:
+    def _check_model(self, name: str, block: Table, at: Span, targets: Table) -> None:
+        self._check_name("model", name, at)
+        for key in ("source", "targets"):
+            if key not in block or block[key] == []:
+                hint = None if key == "source" else "name a target, such as `fp32` with `targets: {fp32: {}}`"
+                self.faults.append(fault("OB012", f"missing key `{key}` in the model `{name}`", span=at, hint=hint))
         written = block.get("targets")
-        for entry, at in zip(written, written.items_at, strict=True) if isinstance(written, Array) else ():
-            if isinstance(entry, str) and entry not in targets and "${" not in entry:
-                known = ", ".join(f"`{one}`" for one in targets)
-                listed = f"`targets:` has {known}" if known else "define it under `targets:`"
-                hint = did_you_mean(entry, targets) or listed
-                self.faults.append(fault("OB017", f"unknown target `{entry}`", span=at, hint=hint))
+        seen: set[str] = set()
+        for entry, entry_at in zip(written, written.items_at, strict=True) if isinstance(written, Array) else ():
+            is_own = isinstance(entry, Table)
+            target, place = (entry.get("name"), entry.value_span("name")) if is_own else (entry, entry_at)
+            if not isinstance(target, str) or "${" in target:
+                continue  # the structural check, or that of references, has said so
+            if is_own:
+                self._check_name("target", target, place)
+            elif target not in targets:
+                self._unknown_target(target, place, targets)
+            if target.lower() in seen:
+                self.faults.append(fault("OB014", f"the target `{target}` is named twice", span=place))
+            seen.add(target.lower())
 
-    def _check_names(self, what: str, section: Table) -> None:
-        for name in section:
-            if not _NAME.fullmatch(name):
-                self.faults.append(_bad_name(what, name, section.key_span(name)))
+    def _unknown_target(self, name: str, at: Span, targets: Table) -> None:
+        known = ", ".join(f"`{one}`" for one in targets)
+        listed = f"`targets:` has {known}" if known else "define it under `targets:`"
+        hint = did_you_mean(name, targets) or listed
+        self.faults.append(fault("OB017", f"unknown target `{name}`", span=at, hint=hint))
 
-    def _check_collisions(self, models: tuple[Model, ...]) -> None:
-        seen: dict[str, Model] = {}
-        for model in models:
-            first = seen.setdefault(model.name.lower(), model)  # folders: some file systems do not tell case
-            if first is not model:
-                message = f"two models are named `{model.name}`"
-                same = first.span == model.span
-                hint = "put every axis of the matrix into the name" if same else f"the first stands at {first.span}"
-                self.faults.append(fault("OB006", message, span=model.span, hint=hint))
+    def _check_name(self, what: str, name: str, at: Span) -> None:
+        if "${" not in name and not _NAME.fullmatch(name):
+            hint = "letters, digits, `.`, `_` and `-`, the first a letter or a digit"
+            self.faults.append(fault("OB023", f"`{name}` cannot name a {what}", span=at, hint=hint))
+
+    def _check_collisions(self, models: list[tuple[str, Table, Span]]) -> None:
+        seen: dict[str, Span] = {}
+        for name, _, at in models:
+            first = seen.get(name.lower())  # models become folders, and some file systems do not tell case
+            if first is None:
+                seen[name.lower()] = at
+                continue
+            hint = "put every axis of the matrix into the name" if first == at else f"the first stands at {first}"
+            self.faults.append(fault("OB006", f"two models are named `{name}`", span=at, hint=hint))
+
+
+def _model(name: str, block: Table, at: Span, targets: Table) -> Model:
+    found = tuple(_targets(block["targets"], targets))
+    return Model(name=name, source=block["source"], task=block.get("task") or None, targets=found, block=block, span=at)
+
+
+def _targets(written: Array, shared: Table) -> Iterator[Target]:
+    for entry, at in zip(written, written.items_at, strict=True):
+        is_own = isinstance(entry, Table)
+        name, block, span = (entry["name"], entry, entry.value_span("name")) if is_own else (entry, shared[entry], at)
+        yield Target(name=name, device=block.get("device", "cpu"), block=block, span=span)
 
 
 def overlay(base: Table, top: Table) -> Table:
@@ -227,11 +265,6 @@ def overlay(base: Table, top: Table) -> Table:
             value = overlay(below, value)  # noqa: PLW2901 - the merged value takes the written one's place
         merged.put(key, value, top.key_span(key), top.value_span(key))
     return merged
-
-
-def _bad_name(what: str, name: str, at: Span) -> Diagnostic:
-    message = f"`{name}` cannot name a {what}"
-    return fault("OB023", message, span=at, hint="letters, digits, `.`, `_` and `-`, the first a letter or a digit")
 
 
 def _dataset(name: str, block: Table) -> Dataset:

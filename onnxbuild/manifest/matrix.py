@@ -7,22 +7,22 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from onnxbuild.diagnostics import Diagnostic, did_you_mean, fault
+from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
 from onnxbuild.manifest.document import Array, Table
 
 LARGEST = 10_000
 
 
-def points(matrix: Table, faults: list[Diagnostic]) -> Iterator[Mapping[str, Any]]:
+def points(matrix: Table, at: Span, faults: list[Diagnostic]) -> Iterator[Mapping[str, Any]]:
     """Every combination in the order written, the last axis moving fastest, without those that `exclude` matches."""
     axes = {name: values for name, values in matrix.items() if name != "exclude"}
     count = math.prod(len(values) for values in axes.values())
     if not axes or count == 0:
-        faults.append(fault("OB013", "the matrix has no points", span=matrix.span, hint="give each axis a value"))
+        faults.append(fault("OB013", "the matrix has no points", span=at, hint="give each axis a value"))
         return
     if count > LARGEST:
         message = f"the matrix has {count:,} points: at most {LARGEST:,}"
-        faults.append(fault("OB007", message, span=matrix.span, hint="split it into several models"))
+        faults.append(fault("OB007", message, span=at, hint="split it into several models"))
         return
     excluded = _exclusions(matrix, axes, faults)
     for values in itertools.product(*axes.values()):

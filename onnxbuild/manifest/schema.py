@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 from msgspec import Struct
 
-from onnxbuild.manifest.language import ManifestFile, NamedTargetBlock
+from onnxbuild.manifest.language import TITLE, ManifestFile, NamedTargetBlock
 
 Schema = dict[str, Any]
 # model: beside the source (export); target: a step that makes a new graph; check: reads a graph, at either place.
@@ -99,7 +99,7 @@ def manifest_schema(steps: Mapping[str, Mapping[str, Any]]) -> Schema:
         "description": "a reference: ${vars.name}, ${matrix.axis}, ${env.NAME}",
     }  # fmt: skip
     root = defs.pop("ManifestFile")
-    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "onnxbuild manifest"}
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": TITLE}
     return {**root, **head, "$defs": dict(sorted(defs.items()))}
 
 

@@ -132,7 +132,11 @@ class _Expander:
                 at = model.block.key_span("export")
                 self.faults.append(fault("OB032", message, span=at, hint="remove `export:`"))
             return _Base(fetch, fetch, context, (fetch.action,), fetched.unlocked)
-        step = _Step("export", model.block.get("export", {}), *_places(model.block, "export", model.span))
+        step = _Step(
+            "export",
+            model.block.get("export", {}),
+            *_places(model.block, "export", model.block.values_at.get("task", model.span)),
+        )
         settled = self._settle(step, context, unlocked=fetched.unlocked)
         if settled is None:
             return None
@@ -224,16 +228,18 @@ class _Expander:
         short = kind.params.SHORT
         value = step.block if isinstance(step.block, dict) or short is None else {short: step.block}
         try:
-            params = kind.resolve(msgspec.convert(value, kind.params), context)
+            params = msgspec.convert(value, kind.params)
         except msgspec.ValidationError as error:
             self.faults.append(fault("OB011", f"`{step.kind}`: {error}", span=step.value_at))
             return None
         # What cannot be told of a model that was never looked at is no fault of the manifest: OB101 asks to lock it.
+        # Checked as written: resolving sets what the chosen method does not read to its default.
         found = [one for one in kind.check(params, context) if not (unlocked and one.code == "OB303")]
         self.faults.extend(_located(one, step) for one in found)
         if any(one.severity == "error" for one in found):
             return None
-        return _Settled(params, plain(params))
+        resolved = kind.resolve(params, context)
+        return _Settled(resolved, plain(resolved))
 
     def _add(self, name: str, kind: Kind, params: Mapping[str, Any], inputs: Mapping[str, Input], at: Span) -> str:
         """The id of the action that does this: an earlier one that does the same, else a new one called `name`."""
@@ -280,17 +286,18 @@ def _precision(kind: str, params: Any, context: Context) -> str:
 
 
 def _located(found: Fault, step: _Step) -> Diagnostic:
-    span = step.key_at
-    if found.field is not None:
-        is_written = isinstance(step.block, Table) and found.field in step.block
-        span = (
-            step.block.value_span(found.field)
-            if is_written
-            else step.value_at
-            if not isinstance(step.block, dict)
-            else span
-        )
+    span, field, block = step.key_at, found.field, step.block
+    if field is not None and not isinstance(block, dict):  # the short form
+        span = step.value_at
+    elif field is not None and isinstance(block, Table) and field in block:
+        span = _within(block[field], found.message) or block.value_span(field)
     return fault(found.code, found.message, span=span, hint=found.hint, severity=found.severity)
+
+
+def _within(value: Any, message: str) -> Span | None:
+    """The place of the key inside a field that a message names."""
+    named = [key for key in value if f"`{key}`" in message] if isinstance(value, Table) else []
+    return value.key_span(named[0]) if named else None
 
 
 def watched_files(manifest: Manifest, expansion: Expansion, lock: str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ stands there too, so that a plan asks no network.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from onnxbuild.manifest.spec import Manifest
 FILE_NAME = "onnxbuild.lock"
 DEFAULT_REVISION = "main"
 _HUB = "hub:"
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(@[^@\s]+)?")
 
 
 class LockedSource(Struct, frozen=True, forbid_unknown_fields=True):
@@ -47,6 +49,11 @@ Resolve = Callable[[str, str], LockedSource]  # (repository, revision) → commi
 def lock_path(manifest: str | Path) -> Path:
     """Where the lock file of a manifest lies."""
     return Path(manifest).parent / FILE_NAME
+
+
+def is_hub_name(text: str) -> bool:
+    """Whether a text is `org/name` or `name`, with `@revision` or without."""
+    return _HUB_NAME.fullmatch(text) is not None
 
 
 def hub_name(text: str) -> tuple[str, str]:
@@ -107,7 +114,9 @@ def hub_uses(manifest: Manifest) -> tuple[HubUse, ...]:
     return tuple(
         HubUse(model.name, model.source.removeprefix(_HUB), model.block.value_span("source"))
         for model in manifest.models
-        if isinstance(model.source, str) and model.source.startswith(_HUB)
+        if isinstance(model.source, str)
+        and model.source.startswith(_HUB)
+        and is_hub_name(model.source.removeprefix(_HUB))
     )
 
 

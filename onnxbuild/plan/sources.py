@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -14,13 +13,12 @@ from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
 from onnxbuild.manifest.document import Table
 from onnxbuild.manifest.spec import Dataset, Model
 from onnxbuild.plan.graph import FilesSource
-from onnxbuild.plan.lock import Lock, hub_key, hub_name
+from onnxbuild.plan.lock import Lock, hub_key, hub_name, is_hub_name
 from onnxbuild.steps.checkpoint_files import select_checkpoint, select_onnx
 
 SCHEMES = ("hub", "local", "package", "random", "onnx")
 DATASET_ENDINGS = (".jsonl", ".csv", ".parquet")
 
-_HUB = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(@[^@\s]+)?")
 _WEIGHTS = (".safetensors", ".bin", ".onnx", ".onnx_data", ".data")
 # A Git-LFS pointer is some 130 bytes of text that stand for a file which was not downloaded.
 _LFS_MARK, _LFS_BYTES = b"version https://git-lfs", 1024
@@ -105,7 +103,7 @@ class SourceReader:
         self._faults.append(fault("OB026", f"`{text}` is not a source", span=at, hint=hint))
 
     def _hub(self, text: str, at: Span) -> Fetched | None:
-        if not _HUB.fullmatch(text):
+        if not is_hub_name(text):
             self._faults.append(fault("OB026", f"`hub:{text}` is not a source", span=at, hint=_EXAMPLES["hub"]))
             return None
         repo, revision = hub_name(text)
@@ -189,7 +187,10 @@ class SourceReader:
         if pointers:
             return None
         params = {"origin": "files", "files": files}
+        faults = len(self._faults)
         config = self._config(root, at) if "config.json" in files else None
+        if len(self._faults) > faults:
+            return None
         return Fetched(params=params, inputs={"files": FilesSource(root, files)}, artifact=artifact, config=config)
 
     def _config(self, root: str, at: Span) -> Mapping[str, Any] | None:

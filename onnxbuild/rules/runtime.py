@@ -195,6 +195,31 @@ _TABLE: dict[str, tuple[str, str, str, str]] = {
         "Most weights are in operators that were left as they are.",
         "Choose the other method, or look at `operators` and `exclude`.",
     ),
+    "OBE50": (
+        "nothing-excluded",
+        "`exclude` names a node that is not there, or an input cannot be read.",
+        "",
+        "Name a node of the graph; see that the input's files are there and may be read.",
+    ),
+    "OBE51": (
+        "tokenizer-not-trained",
+        "A tokenizer could not be trained, or a stored result is damaged and could not be built again.",
+        "",
+        "Give it a longer text or another vocabulary; `onnxbuild cache verify` drops what is damaged.",
+    ),
+    "OBE52": (
+        "disk-full-or-moved",
+        "The disk is full, or an input changed while a step ran.",
+        "",
+        "`onnxbuild gc` frees what no manifest needs; run again once the input rests.",
+    ),
+    "OBE53": (
+        "library-missing",
+        "A library that the step needs is not installed, or the disk is full.",
+        "",
+        "`pip install 'onnxbuild[optimum]'`; `onnxbuild gc` frees what no manifest needs.",
+    ),
+    "OBE54": ("input-output", "The file system reported an error.", "", "The message names the file."),
     "OBE60": ("interrupted", "The run was interrupted.", "", "The next run goes on from there."),
     "OBE61": (
         "worker-died",

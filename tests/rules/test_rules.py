@@ -1,0 +1,98 @@
+"""Every code has a manifest that has the fault, one that has not, and the whole text that a person gets to see."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from onnxbuild.commands.lint import lint
+from onnxbuild.machine import Machine
+from onnxbuild.report.diagnostics import render
+from onnxbuild.rules import ALL
+from onnxbuild.rules.rule import described
+
+HERE = Path(__file__).parent
+MACHINE = Machine(cpu="a cpu", architecture="x86_64", flags=("avx2",), cores=2)
+CASES = sorted(path.parent.name for path in HERE.glob("*/bad.yaml"))
+# Not found by linting a manifest alone; where each is tested instead.
+ELSEWHERE = {"OB031": "tests/plan/test_lock.py", "OB110": "tests/plan/test_hub.py", "OB111": "tests/plan/test_lock.py"}
+
+
+def faults(name):
+    first = Path(name).read_text(encoding="utf-8").splitlines()[0]
+    selectors = shlex.split(first.removeprefix("# selectors:")) if first.startswith("# selectors:") else []
+    return lint(name, MACHINE, selectors=selectors)
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    monkeypatch.delenv("REPO", raising=False)
+
+
+@pytest.mark.parametrize("code", CASES)
+def test_bad(code, monkeypatch, agrees):
+    monkeypatch.chdir(HERE / code)
+    found = faults("bad.yaml")
+    text = render(found, "text").replace(str(HERE / code), "<here>")
+    agrees(HERE / code / "expected.txt", text)
+    assert code in {one.code for one in found}
+
+
+@pytest.mark.parametrize("code", CASES)
+def test_good(code, monkeypatch):
+    monkeypatch.chdir(HERE / code)
+    assert render(faults("good.yaml"), "text") == ""
+
+
+def test_every_code_of_lint_has_its_fixture():
+    assert {code for code in ALL if not code.startswith("OBE")} == {*CASES, *ELSEWHERE}
+
+
+def test_every_code_in_the_source_has_its_page():
+    package = HERE.parents[1] / "onnxbuild"
+    raised = {
+        code
+        for path in package.rglob("*.py")
+        if path.parent.name != "rules"
+        for code in re.findall(r'"(OBE?\d+)"', path.read_text(encoding="utf-8"))
+    }
+    assert sorted(raised - set(ALL) - {"OBE00"}) == []
+
+
+@pytest.mark.parametrize("rule", ALL.values(), ids=lambda rule: rule.code)
+def test_page(rule):
+    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", rule.name)
+    assert rule.summary.endswith(".")
+    assert "\n" not in rule.summary + rule.why + rule.fix
+    assert rule.why or rule.fix or rule.bad or rule.summary
+
+
+def test_names_are_unique():
+    assert len({rule.name for rule in ALL.values()}) == len(ALL)
+
+
+def test_a_page_is_read_from_its_text():
+    rule = described(
+        "OB999",
+        "toy",
+        """
+        A toy
+        of two lines.
+
+        Why: because
+        of that.
+        Bad:
+            a:
+              b: 1
+        Good:
+            a: 1
+        """,
+    )
+    assert (rule.summary, rule.why, rule.bad, rule.good, rule.fix) == (
+        "A toy of two lines.",
+        "because of that.",
+        "a:\n  b: 1",
+        "a: 1",
+        "",
+    )
