@@ -166,6 +166,20 @@ def test_the_step_kind_of_the_how_to_is_a_step_kind():
     assert scope["SHRINK"].params(level=2).level == 2
 
 
+def test_the_python_page_has_the_signatures():
+    import inspect
+
+    import onnxbuild
+
+    page = read(DOCS / "reference" / "python.md")
+    for name in ("load", "plan", "run"):
+        shown = page.split(f"- `{name}(")[1].split(")`")[0].replace("\n", " ")
+        parameters = inspect.signature(getattr(onnxbuild, name)).parameters
+        assert re.findall(
+            r"(\w+)(?:=|,|$)", shown.replace("=()", "=").replace("=None", "=").replace("=False", "=")
+        ) == list(parameters)
+
+
 def test_the_text_for_the_tokenizer_is_the_generated_one():
     data = ROOT / "manifests" / "data"
     spec = importlib.util.spec_from_file_location("make_harbour", data / "make_harbour.py")
