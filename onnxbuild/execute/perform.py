@@ -139,7 +139,8 @@ class Performer:
     ) -> Response:
         inputs = self._lay_out_inputs(action, parts, work / "inputs")
         outputs = {port: work / "outputs" / port for port in self._kinds[action.kind].outputs}
-        for folder in outputs.values():
+        scratch = work / "scratch"
+        for folder in (scratch, *outputs.values()):
             folder.mkdir(parents=True)
         untouched = _stamps(work / "inputs")
         request = Request(
@@ -149,6 +150,7 @@ class Performer:
             inputs=inputs,
             outputs={port: str(folder) for port, folder in outputs.items()},
             log=str(self._log(action)),
+            scratch=str(scratch),
             threads=threads,
         )
 
@@ -197,7 +199,7 @@ class Performer:
                 if now.digest != parts.inputs[port]:
                     hint = ("hint", "run again: nothing of this was recorded")
                     message = f"input `{port}` changed while the action ran ({source.root})"
-                    raise _Rejected(Failure(code="OBE52", message=message, notes=(hint,)))
+                    raise _Rejected(Failure(code="OBE57", message=message, notes=(hint,)))
 
     def _log(self, action: Action) -> Path:
         folder = Path(self._policy.logs)
@@ -219,7 +221,7 @@ def _stamps(folder: Path) -> Mapping[str, tuple[int, int]]:
 def _system_failure(error: OSError) -> Failure:
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return Failure(
-            code="OBE53",
+            code="OBE52",
             message="the disk is full",
             notes=(("hint", "`onnxbuild gc` frees what no manifest needs; `--store DIR` names another disk"),),
         )

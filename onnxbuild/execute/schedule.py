@@ -216,7 +216,7 @@ class _Run:
         }
         count = self.repairs[action.id] = self.repairs.get(action.id, 0) + 1
         if not makers or count > _REPAIRS_PER_ACTION:
-            failure = Failure(code="OBE51", message=f"{damaged}, and building it again did not help")
+            failure = Failure(code="OBE56", message=f"{damaged}, and building it again did not help")
             yield from self._finish(structs.replace(outcome, outcome="failed", failure=failure))
             return
         self.waits[action.id] = set(makers)
@@ -284,7 +284,7 @@ def hit_outcome(action: Action, hit: Hit) -> Outcome:
 
 def unreadable(error: OSError) -> Failure:
     """An input from outside cannot be read."""
-    return Failure(code="OBE50", message=f"input {error.filename!r} cannot be read: {error.strerror}")
+    return Failure(code="OBE55", message=f"input {error.filename!r} cannot be read: {error.strerror}")
 
 
 def _outcome(

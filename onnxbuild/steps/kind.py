@@ -85,6 +85,7 @@ class Request(Struct, frozen=True, kw_only=True):
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
     log: str  # file that receives all that the action prints
+    scratch: str = ""  # working folder on the store's disk, removed with all that is left in it
     threads: int = 0  # cores that the action may use; 0 leaves it to the worker
     secrets: Mapping[str, str] = {}  # tokens by name; never logged, never part of a key
 

@@ -91,7 +91,7 @@ def _serve(line: bytes, answers: IO[bytes]) -> None:
         send(Progress(id=request.id, text=text, done=done, total=total))
 
     began = time.monotonic()
-    with _logged(request.log):
+    with _logged(request.log), _inside(request.scratch):
         response = _run(request, tell)
     send(msgspec.structs.replace(response, seconds=time.monotonic() - began, peak_bytes=_peak_bytes()))
 
@@ -154,6 +154,24 @@ def _logged(path: str) -> Any:
         os.dup2(null, 1)
         os.dup2(null, 2)
         os.close(null)
+
+
+@contextlib.contextmanager
+def _inside(folder: str) -> Any:
+    """Work in a folder of the action's own: libraries leave files where they stand, and gigabytes in /tmp."""
+    import tempfile
+
+    if not folder:
+        yield
+        return
+    before = tempfile.tempdir
+    tempfile.tempdir = folder
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+        os.chdir("/")
 
 
 def _peak_bytes() -> int:

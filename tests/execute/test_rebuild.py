@@ -118,7 +118,7 @@ def test_an_input_that_changes_while_the_step_runs_is_not_recorded(tmp_path: Pat
     outcome = Bench(tmp_path, InlineRunner({"cat": meddle})).outcomes(step("a", files=source))["a"]
     assert outcome.outcome == "failed"
     assert outcome.failure is not None
-    assert outcome.failure.code == "OBE52"
+    assert outcome.failure.code == "OBE57"
     assert Bench(tmp_path)(step("a", files=source)) == {"a": "built"}
 
 
