@@ -13,7 +13,7 @@ from onnx import ModelProto
 
 from onnxbuild.workers.folder import onnx_names
 from onnxbuild.workers.graph import EXTERNAL_FROM_BYTES, load_model, save_model, size_bytes
-from onnxbuild.workers.rewrites import share_equal_weights
+from onnxbuild.workers.rewrites import name_weights_by_use, share_equal_weights
 from onnxbuild.workers.session import open_session
 
 MERGED = "decoder_model_merged.onnx"
@@ -56,10 +56,11 @@ def merge(root: Path, name: str) -> dict[str, Any]:
 
 
 def settle_merged(model: ModelProto, ir_version: int) -> None:
-    """Make a merge reproducible: it names and orders weights by the iteration of a set."""
+    """Make a merge reproducible: the weights' names and order come from the iteration of a set."""
+    share_equal_weights(model)
+    name_weights_by_use(model)
     model.graph.initializer.sort(key=lambda tensor: tensor.name)
     model.ir_version = max(ir_version, model.ir_version)
-    share_equal_weights(model)
 
 
 def _is_remade(name: str, names: tuple[str, ...]) -> bool:

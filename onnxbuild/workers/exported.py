@@ -9,6 +9,7 @@ import onnx
 from onnx import ModelProto
 
 from onnxbuild.steps.kind import CheckFailed
+from onnxbuild.workers.decoders import MERGED, settle_merged
 from onnxbuild.workers.folder import onnx_names
 from onnxbuild.workers.graph import (
     count_operators,
@@ -31,22 +32,22 @@ def settle(root: Path, dtype: str) -> None:
         if dtype == "fp32" and external:
             continue  # its bytes are stable as they are, and rewriting gigabytes gains nothing
         model = load_model(path)
-        sort_initializers(model)
+        if path.name == MERGED:
+            settle_merged(model, model.ir_version)
         for data in external_files(path):
             path.with_name(data).unlink()
         save_model(to_half(model) if dtype == "fp16" else model, path, external=external)
 
 
-def sort_initializers(model: ModelProto) -> None:
-    """Put initializers into the order of their names: merging decoders leaves them in the order of a set."""
-    model.graph.initializer.sort(key=lambda tensor: tensor.name)
-
-
 def to_half(model: ModelProto) -> ModelProto:
     """The model in fp16 inside, its inputs and outputs as they were, so that loaders need not know."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
 
-    return convert_float_to_float16(model, keep_io_types=True, disable_shape_infer=False)
+    half = OnnxModel(convert_float_to_float16(model, keep_io_types=True))
+    half.topological_sort()  # its casts of inputs stand last otherwise
+    result: ModelProto = half.model
+    return result
 
 
 def check_graph(path: Path, opset: int) -> dict[str, Any]:

@@ -59,7 +59,8 @@ KNOWN: tuple[Known, ...] = (
     # The Hub.
     Known(
         "OBE15",
-        r"GatedRepoError|(Cannot access|trying to access a) gated repo|awaiting a review|Access to model .* is restricted",
+        r"GatedRepoError|(Cannot access|trying to access a) gated repo|awaiting a review"
+        r"|Access to model .* is restricted",
         "the repository is gated",
         "accept its terms on its page, then set HF_TOKEN to a token of that account",
     ),

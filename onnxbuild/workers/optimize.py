@@ -110,6 +110,7 @@ def _optimized(path: Path, config: Mapping[str, Any], params: OptimizeParams) ->
         )
     if settings.fp16:
         optimizer.convert_float_to_float16(use_symbolic_shape_infer=True, keep_io_types=True)
+        optimizer.topological_sort()  # the casts of inputs stand last otherwise
     return optimizer.model
 
 

@@ -69,6 +69,7 @@ def _quantize(source: Path, destination: Path, params: QuantizeParams) -> dict[s
     started = time.perf_counter()
     external = has_external_data(source)
     model = load_model(source)
+    already = quantized_operators(model)
     gemms = gemm_to_matmul(model)
     folded = fold_transposed_weights(model)
     drop_unused_weights(model)
@@ -79,7 +80,7 @@ def _quantize(source: Path, destination: Path, params: QuantizeParams) -> dict[s
             model = quantize_weights(model, params)
     drop_unused_weights(model)
     facts = {
-        "quantized": quantized_operators(model),
+        "quantized": _added(quantized_operators(model), already),
         "left_in_float": left_in_float(model, params.exclude),
         "gemms_rewritten": gemms,
         "heads_untied": folded,
@@ -92,6 +93,10 @@ def _quantize(source: Path, destination: Path, params: QuantizeParams) -> dict[s
         "bytes": size_bytes(destination),
         "seconds": round(time.perf_counter() - started, 3),
     }
+
+
+def _added(now: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:
+    return {kind: count - before.get(kind, 0) for kind, count in now.items() if count > before.get(kind, 0)}
 
 
 def _check_effect(facts: Mapping[str, Any]) -> None:

@@ -108,6 +108,20 @@ def share_equal_weights(model: ModelProto) -> int:
     return saved
 
 
+def name_weights_by_use(model: ModelProto) -> None:
+    """Name each outermost weight after the first node that reads it, and the place where it does."""
+    stored = {tensor.name for tensor in model.graph.initializer}
+    renamed: dict[str, str] = {}
+    for graph in graphs_of(model.graph):
+        for number, node in enumerate(graph.node):
+            for index, name in enumerate(node.input):
+                if name in stored:
+                    renamed.setdefault(name, f"{node.name or number}.{index}")
+    for tensor in model.graph.initializer:
+        tensor.name = renamed.get(tensor.name, tensor.name)
+    _rename_inputs(model, renamed)
+
+
 def drop_unused_weights(model: ModelProto) -> None:
     """Remove what no node reads, and all but the first of weights that bear one name (quantizers write such)."""
     used = {name for graph in graphs_of(model.graph) for node in graph.node for name in node.input}

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+from families import (
+    checkpoint,
+    contents,
+    exported,
+    generated_by,
+    generated_by_torch,
+    minilm_files,
+    optimized,
+    outputs_of,
+    run_step,
+    scratch,
+    text_folder,
+)
+from onnx import TensorProto, helper, numpy_helper
+
+from onnxbuild.steps.export import ExportParams
+from onnxbuild.steps.fetch import FetchParams
+from onnxbuild.steps.kind import CheckFailed
+from onnxbuild.steps.optimize import OptimizeParams
+from onnxbuild.workers.optimize import run
+
+pytestmark = pytest.mark.heavy
+
+
+def config_of(architecture):
+    return json.loads((checkpoint(architecture) / "config.json").read_text())
+
+
+@pytest.mark.parametrize("level", ["O1", "O2", "O3"])
+@pytest.mark.parametrize("architecture", ["bert", "distilbert", "gpt2", "llama", "vit"])
+def test_a_level_gives_fewer_nodes_and_equal_numbers(architecture, level):
+    facts, folder = optimized(architecture, level)
+    file = facts["files"]["model.onnx"]
+    assert file["nodes"] < 0.7 * file["nodes_before"]
+    assert bool(file["fused"]) == (level != "O1")
+    names = {"model.onnx", *contents(exported(architecture)[1])}
+    assert set(contents(folder)) == names
+    before = outputs_of(exported(architecture)[1] / "model.onnx", config_of(architecture))
+    after = outputs_of(folder / "model.onnx", config_of(architecture))
+    tolerance = 2e-3 if level == "O3" else 1e-5  # O3 approximates Gelu
+    assert len(before) == len(after)
+    for old, new in zip(before, after, strict=True):
+        np.testing.assert_allclose(new, old, atol=tolerance)
+
+
+def test_what_is_fused_in_a_sentence_transformer():
+    from onnxbuild.workers.export import run as export
+
+    _, folder = run_step(export, ExportParams(task="feature-extraction"), model=minilm_files())
+    facts, output = run_step(run, OptimizeParams(level="O2"), model=folder)
+    assert facts["files"]["model.onnx"]["fused"] == {"Attention": 6, "BiasGelu": 6, "SkipLayerNormalization": 12}
+    assert {"modules.json", "1_Pooling/config.json"} <= set(contents(output))
+
+
+@pytest.mark.parametrize("level", ["O1", "O2"])
+def test_an_encoder_decoder_still_writes_what_pytorch_writes(level):
+    facts, folder = optimized("t5", level)
+    assert facts["files"]["decoder_model_merged.onnx"]["merged"] is True
+    assert set(contents(folder)) == set(contents(exported("t5")[1]))
+    wanted = generated_by_torch(checkpoint("t5"), "t5")
+    assert generated_by(folder, "t5") == wanted
+    (folder / "decoder_model_merged.onnx").unlink()
+    assert generated_by(folder, "t5") == wanted
+
+
+def test_whisper_is_optimized_in_all_its_files():
+    facts, _ = optimized("whisper")
+    counts = {name: file.get("fused") for name, file in facts["files"].items() if "fused" in file}
+    assert set(counts) == {"encoder_model.onnx", "decoder_model.onnx", "decoder_with_past_model.onnx"}
+    assert all(fused["SkipLayerNormalization"] >= 4 for fused in counts.values())
+    assert facts["files"]["decoder_model_merged.onnx"]["merged"] is True
+
+
+@pytest.mark.parametrize("level", ["O1", "O2"])
+def test_a_tied_head_is_not_written_twice(level):
+    config = {"n_embd": 128, "n_layer": 1, "n_head": 2}
+    task = "text-generation-with-past"
+    fetch = FetchParams(origin="random", architecture="gpt2", task=task, config={**config, "vocab_size": 4000})
+    from onnxbuild.workers.export import run as export
+    from onnxbuild.workers.fetch import run as fetch_run
+
+    _, source = run_step(fetch_run, fetch, text=text_folder())
+    _, model = run_step(export, ExportParams(task=task), model=source)
+    facts, folder = run_step(run, OptimizeParams(level=level), model=model)
+    assert facts["files"]["model.onnx"]["shared_bytes"] == 128 * 4000 * 4
+    assert facts["bytes"] < facts["bytes_before"]
+    np.testing.assert_allclose(outputs_of(folder / "model.onnx")[0], outputs_of(model / "model.onnx")[0], atol=1e-5)
+
+
+def test_two_runs_give_the_same_bytes():
+    again = run_step(run, OptimizeParams(level="O2"), model=exported("bert")[1])[1]
+    assert contents(again) == contents(optimized("bert")[1])
+
+
+def test_external_data_stays_external():
+    from onnxbuild.workers.graph import load_model, save_model
+
+    folder = scratch()
+    (folder / "config.json").write_text(json.dumps(config_of("bert")))
+    save_model(load_model(exported("bert")[1] / "model.onnx"), folder / "model.onnx", external=True)
+    facts, output = run_step(run, OptimizeParams(level="O2"), model=folder)
+    assert set(contents(output)) == {"config.json", "model.onnx", "model.onnx_data"}
+    assert facts["bytes"] == sum((output / name).stat().st_size for name in ("model.onnx", "model.onnx_data"))
+    np.testing.assert_allclose(
+        outputs_of(output / "model.onnx")[0], outputs_of(exported("bert")[1] / "model.onnx")[0], atol=1e-5
+    )
+
+
+def test_a_type_without_fusions():
+    with pytest.raises(CheckFailed) as caught:
+        run_step(run, OptimizeParams(level="O2"), model=exported("wav2vec2")[1])
+    assert str(caught.value) == "OBE22 O2 knows no fusions for the model type `wav2vec2`"
+    assert caught.value.failure.notes == (
+        ("hint", "use `optimize: O1`, which needs to know nothing of the family, or none"),
+    )
+    facts, _ = run_step(run, OptimizeParams(level="O1"), model=exported("wav2vec2")[1])
+    assert facts["files"]["model.onnx"]["nodes"] < facts["files"]["model.onnx"]["nodes_before"]
+
+
+def bare_model(folder):
+    weight = numpy_helper.from_array(np.ones((8, 8), np.float32), "w")
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 8]) for name in "xy")
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", [x], [y], [weight])
+    onnx.save(
+        helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 18)]), folder / "model.onnx"
+    )
+    return folder
+
+
+def test_a_graph_in_which_nothing_is_fused():
+    folder = bare_model(scratch())
+    (folder / "config.json").write_text(json.dumps(config_of("bert")))
+    with pytest.raises(CheckFailed) as caught:
+        run_step(run, OptimizeParams(level="O2"), model=folder)
+    failure = caught.value.failure
+    assert (failure.code, failure.message) == ("OBE24", "O2 fused nothing that it should have in model.onnx")
+    assert failure.notes == (
+        (
+            "expected",
+            "for bert one of Attention, MultiHeadAttention, SkipLayerNormalization, EmbedLayerNormalization, BiasGelu",
+        ),
+        ("found", "none"),
+        ("hint", "export with `attention: eager`, or use `optimize: O1`: this graph's form is not known"),
+    )
+
+
+def test_a_graph_without_a_config():
+    with pytest.raises(CheckFailed) as caught:
+        run_step(run, OptimizeParams(level="O2"), model=bare_model(scratch()))
+    assert str(caught.value) == "OBE22 O2 knows no fusions for a model without config.json"
+
+
+def test_a_folder_without_a_graph():
+    with pytest.raises(CheckFailed) as caught:
+        run_step(run, OptimizeParams(level="O1"), model=checkpoint("vit"))
+    assert str(caught.value) == "OBE41 the input holds no .onnx file"
+
+
+def test_a_damaged_graph():
+    folder = scratch()
+    (folder / "model.onnx").write_bytes(b"<html>denied</html>")
+    with pytest.raises(CheckFailed) as caught:
+        run_step(run, OptimizeParams(level="O1"), model=folder)
+    assert str(caught.value) == "OBE41 model.onnx is not an ONNX model"
