@@ -223,6 +223,7 @@ def _add_run(commands: Any) -> None:
     run.add_argument("--json", action="store_true", help="events as one JSON object a line")
     run.add_argument("--out", metavar="DIR", help="where finished models are laid out (default: out/ by the manifest)")
     run.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="stop any action that takes longer")
+    run.add_argument("--profile", metavar="FILE", help="write where the time went, as a Chrome trace")
     run.add_argument("--executor", choices=("local",), default="local", help="where actions run")
 
 

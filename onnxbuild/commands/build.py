@@ -23,7 +23,8 @@ from onnxbuild.execute.schedule import Interrupt, Policy, execute
 from onnxbuild.plan.expand import sources_of
 from onnxbuild.report.explain import explain_action
 from onnxbuild.report.jsonl import action_line, encode, summary_line
-from onnxbuild.report.reporter import Reporter, reporter_for
+from onnxbuild.report.profile import Profile, critical_path_in_words
+from onnxbuild.report.reporter import Both, Reporter, reporter_for
 from onnxbuild.report.summary import summary
 from onnxbuild.store.content import DamagedBlob
 from onnxbuild.store.receipt import write_receipt
@@ -74,12 +75,15 @@ def build(options: Mapping[str, Any], question: Mapping[str, Any]) -> int:
             scope=opened.scope,
             logs=str(opened.state / "logs"),
             jobs=jobs,
-            force=frozenset(opened.graph.actions) if options["force"] else frozenset(),
+            force=opened.named if options["force"] else frozenset(),
             fail_fast=options["fail_fast"],
             timeout_seconds=options["timeout"],
         )
+        profile = Profile()
         with interruptible() as interrupt:
-            result = run_session(opened, policy, out, reporter, interrupt)
+            result = run_session(opened, policy, out, Both(reporter, profile), interrupt)
+        if options["profile"]:
+            profile.write(Path(options["profile"]))
         (opened.state / "last").write_text(f"{Path(asked.manifest).name}\n", encoding="utf-8")
         _say(opened, result, asked, as_json=options["json"])
         if result.exit_code == 0:
@@ -144,7 +148,7 @@ def _merged(before: Mapping[str, Outcome], now: Mapping[str, Outcome]) -> dict[s
 def show_plan(asked: Asked, *, as_json: bool, force: bool = False) -> int:
     """What a run would do and why, on stdout; the exit code."""
     with session(asked, write=False) as opened:
-        forced = frozenset(opened.graph.actions) if force else frozenset[str]()
+        forced = opened.named if force else frozenset[str]()
         found = {
             outcome.id: outcome
             for outcome in preview(
@@ -195,6 +199,8 @@ def _say(opened: Session, result: Result, asked: Asked, *, as_json: bool) -> Non
             print(f"{delivery.folder} still holds the last good build", file=sys.stderr)
     if not as_json:
         print(_text(opened, result, asked))
+        if path := critical_path_in_words(opened.graph, result.outcomes):
+            print(path)
 
 
 def _text(opened: Session, result: Result, asked: Asked) -> str:

@@ -54,7 +54,7 @@ def run(
             scope=opened.scope,
             logs=str(opened.state / "logs"),
             jobs=jobs or default_jobs(),
-            force=frozenset(opened.graph.actions) if force else frozenset(),
+            force=opened.named if force else frozenset(),
         )
         target = Path(out).absolute() if out else Path(path).absolute().parent / "out"
         return run_session(opened, policy, target, _Callback(on_event or _ignore))

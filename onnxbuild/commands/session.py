@@ -17,7 +17,7 @@ from onnxbuild.manifest.spec import Manifest
 from onnxbuild.plan.expand import Expansion, survey, watched_files
 from onnxbuild.plan.graph import ActionGraph
 from onnxbuild.plan.lock import lock_for, lock_path
-from onnxbuild.plan.select import select
+from onnxbuild.plan.select import named, select
 from onnxbuild.steps import Kinds, all_kinds
 from onnxbuild.store.store import Store, opened
 
@@ -36,7 +36,8 @@ class Session(Struct, frozen=True, kw_only=True):
     """A manifest, planned, with the store and the runner that it is to be built with."""
 
     manifest: Manifest
-    graph: ActionGraph  # what was selected
+    graph: ActionGraph  # what was selected, with all that it needs
+    named: frozenset[str]  # what was selected
     whole: ActionGraph
     watched: tuple[str, ...]  # files and folders that planning looked at
     kinds: Kinds
@@ -71,6 +72,7 @@ def session(asked: Asked, *, write: bool, jobs: int = 1) -> Iterator[Session]:
             yield Session(
                 manifest=manifest,
                 graph=graph,
+                named=named(expansion.graph, asked.selectors),
                 whole=expansion.graph,
                 watched=(*watched_files(manifest, expansion, str(lock_path(asked.manifest))), *expansion.directories),
                 kinds=all_kinds(),

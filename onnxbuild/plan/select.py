@@ -15,8 +15,16 @@ def select(graph: ActionGraph, selectors: Sequence[str]) -> ActionGraph:
 
     Errors: DiagnosticError OB018 for each selector that matches nothing.
     """
+    return graph.only(graph.with_needs(named(graph, selectors))) if selectors else graph
+
+
+def named(graph: ActionGraph, selectors: Sequence[str]) -> frozenset[str]:
+    """The actions that selectors name, without what these need; all where there are no selectors.
+
+    Errors: DiagnosticError OB018 for each selector that matches nothing.
+    """
     if not selectors:
-        return graph
+        return frozenset(graph.actions)
     chosen: set[str] = set()
     faults: list[Diagnostic] = []
     names = _names(graph)
@@ -29,7 +37,7 @@ def select(graph: ActionGraph, selectors: Sequence[str]) -> ActionGraph:
         chosen |= graph.with_dependents(found) if pattern.endswith("+") else found
     if faults:
         raise DiagnosticError(faults)
-    return graph.only(graph.with_needs(chosen))
+    return frozenset(chosen)
 
 
 def _names(graph: ActionGraph) -> Mapping[str, str]:

@@ -39,12 +39,22 @@ def why(
 ) -> tuple[str, ...]:
     """Every reason of an outcome in words; an input that changed names the action that changed it, and why it ran."""
     action = graph.actions.get(outcome.id) if graph else None
-    return tuple(
-        _input(reason, action, graph, outcomes or {})
-        if graph and action and reason.part.startswith("inputs.")
-        else reason_in_words(reason)
-        for reason in outcome.reasons
-    )
+    return tuple(_in_context(reason, action, graph, outcomes or {}) for reason in outcome.reasons)
+
+
+def _in_context(
+    reason: Reason, action: Action | None, graph: ActionGraph | None, outcomes: Mapping[str, Outcome]
+) -> str:
+    if graph and action and reason.part.startswith("inputs."):
+        return _input(reason, action, graph, outcomes)
+    return f"{reason_in_words(reason)}{_place(reason, action)}"
+
+
+def _place(reason: Reason, action: Action | None) -> str:
+    """Where in the manifest the step stands whose param was edited."""
+    if action is None or action.span is None or not reason.part.startswith("params."):
+        return ""
+    return f" at {action.span.source.path}:{action.span.line}"
 
 
 def explain_action(
@@ -90,7 +100,9 @@ def _root_cause(action_id: str, graph: ActionGraph, outcomes: Mapping[str, Outco
                 return cause
     verb = "will be rebuilt" if outcome.outcome == "run" else "was rebuilt"
     first = own or next(iter(outcome.reasons), None)
-    return f"{outcome.kind} {verb}: {reason_in_words(first)}" if first else f"{outcome.kind} {verb}"
+    if first is None:
+        return f"{outcome.kind} {verb}"
+    return f"{outcome.kind} {verb}: {reason_in_words(first)}{_place(first, graph.actions[action_id])}"
 
 
 def _value(value: Any) -> str:

@@ -32,6 +32,23 @@ class Quiet:
         """Give back nothing."""
 
 
+class Both:
+    """Tells two reporters."""
+
+    def __init__(self, one: Reporter, other: Reporter) -> None:
+        self._both = (one, other)
+
+    def event(self, event: Event) -> None:
+        """Take one event."""
+        for reporter in self._both:
+            reporter.event(event)
+
+    def close(self) -> None:
+        """Close both."""
+        for reporter in self._both:
+            reporter.close()
+
+
 def reporter_for(
     mode: Mode, stream: TextIO, *, graph: ActionGraph | None = None, environ: Mapping[str, str] = os.environ
 ) -> Reporter:
