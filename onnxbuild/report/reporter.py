@@ -70,7 +70,8 @@ def reporter_for(
 
 def can_redraw(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
     """Whether the stream is a terminal to draw over; a CI log is none, though some look like one."""
-    return stream.isatty() and environ.get("TERM", "dumb") != "dumb" and not environ.get("CI")
+    in_ci = environ.get("CI", "").lower() not in {"", "0", "false"}
+    return stream.isatty() and environ.get("TERM", "dumb") != "dumb" and not in_ci
 
 
 def wants_colour(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:

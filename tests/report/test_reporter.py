@@ -24,6 +24,7 @@ class Stream(io.StringIO):
         ("auto", True, {"TERM": "dumb"}, Lines),
         ("auto", True, {}, Lines),
         ("auto", True, {"TERM": "xterm", "CI": "true"}, Lines),
+        ("auto", True, {"TERM": "xterm", "CI": "false"}, Live),
         ("auto", False, {"TERM": "xterm"}, Lines),
         ("lines", True, {"TERM": "xterm"}, Lines),
         ("json", True, {"TERM": "xterm"}, JsonLines),
