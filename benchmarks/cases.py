@@ -1,0 +1,309 @@
+"""The benchmarks: each makes its worlds, measures side by side, and says what it found against which bound."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import worlds
+from measure import Command, cpu, interleaved, peak, run_once, wall
+from table import Line
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every benchmark gets: the interpreter of onnxbuild, the peers' programs, an empty folder, and sizes."""
+
+    python: str
+    peers: Path
+    folder: Path
+    repeats: int
+    large_bytes: int = 10 * 10**9
+    scale: float = 1.0  # under 1 for a quick look: numbers of actions shrink
+
+    def actions(self, number: int) -> int:
+        """A number of actions at this scale, as whole chains."""
+        return max(1, round(number * self.scale / worlds.STEPS)) * worlds.STEPS
+
+    def world(self, name: str, make: Callable[[Path], None]) -> Path:
+        """A new world."""
+        place = self.folder / name
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
+        make(place)
+        return place
+
+    def built(self, name: str, actions: int) -> Path:
+        """A world of toy actions in which all is up to date."""
+        place = self.world(name, lambda world: worlds.make_onnxbuild(world, actions))
+        run_once(worlds.onnxbuild(self.python, place))
+        run_once(worlds.onnxbuild(self.python, place))
+        return place
+
+    def dvc(self, name: str, actions: int) -> Command:
+        """`dvc repro` in a world in which all is up to date."""
+        dvc = str(self.peers / "dvc")
+        place = self.world(name, lambda world: worlds.make_dvc(world, actions, dvc))
+        command = Command([dvc, "repro"], place)
+        ran = re.findall(r"^Running stage", run_once(command).output, re.MULTILINE)
+        assert not ran, f"the state written for DVC is not what it takes for up to date: it ran {len(ran)} stages"
+        return command
+
+    def doit(self, name: str, actions: int) -> Command:
+        """`doit` likewise."""
+        place = self.world(name, lambda world: worlds.make_doit(world, actions))
+        command = Command([str(self.peers / "doit")], place)
+        run_once(command)
+        return command
+
+    def ninja(self, name: str, actions: int) -> Command:
+        """`ninja` likewise."""
+        place = self.world(name, lambda world: worlds.make_ninja(world, actions))
+        command = Command([str(self.peers / "ninja")], place)
+        run_once(command)
+        return command
+
+    def nothing(self) -> Command:
+        """The least that Python can do."""
+        return Command([self.python, "-c", "pass"], self.folder)
+
+
+Benchmark = Callable[[Bench], Iterator[Line]]
+
+
+def noop_12(bench: Bench) -> Iterator[Line]:
+    """A run with nothing to do, 12 actions."""
+    name = "no-op, 12 actions"
+    found = interleaved(
+        {
+            "onnxbuild": worlds.onnxbuild(bench.python, bench.built("small", 12)),
+            "python": bench.nothing(),
+            "dvc": bench.dvc("small-dvc", 12),
+            "doit": bench.doit("small-doit", 12),
+            "ninja": bench.ninja("small-ninja", 12),
+        },
+        max(bench.repeats, 7),
+    )
+    ours = cpu(found["onnxbuild"])
+    yield Line(name, "CPU", ours, "s", 5 * cpu(found["python"]), f"5 × `python -c pass` ({cpu(found['python']):.4f} s)")
+    yield Line(name, "CPU", ours, "s", cpu(found["dvc"]) / 5, f"1/5 of DVC ({cpu(found['dvc']):.3f} s)")
+    yield Line(name, "wall", wall(found["onnxbuild"]), "s")
+    yield Line(name, "peak memory", peak(found["onnxbuild"]) / 1e6, "MB")
+    for peer in ("dvc", "doit", "ninja"):
+        yield Line(name, f"CPU of {peer}", cpu(found[peer]), "s")
+
+
+def noop_1000(bench: Bench) -> Iterator[Line]:
+    """A run with nothing to do, 1,000 actions; and whether the same steps run as in ninja."""
+    actions = bench.actions(1000)
+    name = f"no-op, {actions:,} actions"
+    world = bench.built("thousand", actions)
+    dvc = bench.dvc("thousand-dvc", actions)
+    ninja = bench.ninja("thousand-ninja", actions)
+    commands = {
+        "onnxbuild": worlds.onnxbuild(bench.python, world),
+        "doit": bench.doit("thousand-doit", actions),
+        "ninja": ninja,
+    }
+    found = dict(interleaved(commands, max(bench.repeats, 5)))
+    found |= interleaved({"onnxbuild again": commands["onnxbuild"], "dvc": dvc}, 2)
+    ours = cpu(found["onnxbuild"])
+    yield Line(name, "CPU", ours, "s", cpu(found["doit"]), f"doit ({cpu(found['doit']):.3f} s)")
+    yield Line(name, "CPU", ours, "s", cpu(found["dvc"]) / 50, f"1/50 of DVC ({cpu(found['dvc']):.2f} s)")
+    yield Line(name, "wall", wall(found["onnxbuild"]), "s")
+    yield Line(name, "peak memory", peak(found["onnxbuild"]) / 1e6, "MB")
+    yield Line(name, "CPU of ninja", cpu(found["ninja"]), "s")
+    yield from _same_as_ninja(bench, name, world, ninja, actions)
+
+
+def _same_as_ninja(bench: Bench, name: str, world: Path, ninja: Command, actions: int) -> Iterator[Line]:
+    """Steps that ran here and not there, or there and not here: with nothing to do, and with sources changed."""
+    for words, changed in (("nothing changed", ()), ("one source changed", (1,)), ("three changed", (0, 1, 2))):
+        for chain in changed:
+            worlds.change_source(world, chain % worlds.chains(actions))
+            worlds.change_source(ninja.cwd, chain % worlds.chains(actions))
+        here = ran_here(run_once(worlds.onnxbuild(bench.python, world, "--json")).output, actions)
+        there = ran_in_ninja(run_once(Command([*ninja.words, "-v"], ninja.cwd)).output)
+        why = f"{words}: {len(here)} steps ran here, {len(there)} in ninja"
+        yield Line(name, "steps that differ", len(here ^ there), "", 0, why)
+
+
+def ran_here(output: str, actions: int) -> set[str]:
+    """The steps, by the peers' names, that a `--json` run built."""
+    names = worlds.step_names(actions)
+    events = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    return {
+        names[event["id"]]
+        for event in events
+        if event["event"] == "action" and event["outcome"] in {"built", "unchanged"}
+    }
+
+
+def ran_in_ninja(output: str) -> set[str]:
+    """The steps that ninja ran, by its verbose output."""
+    return set(re.findall(r"cp \S+ built/(\S+)\.onnx", output))
+
+
+def noop_10000(bench: Bench) -> Iterator[Line]:
+    """How a run with nothing to do grows."""
+    small, large = bench.actions(1000), bench.actions(10_000)
+    name = f"no-op, {large:,} actions"
+    found = interleaved(
+        {
+            "python": bench.nothing(),
+            "small": worlds.onnxbuild(bench.python, bench.built("thousand", small)),
+            "large": worlds.onnxbuild(bench.python, bench.built("ten-thousand", large)),
+        },
+        max(bench.repeats, 5),
+    )
+    idle = cpu(found["python"])
+    growth = (cpu(found["large"]) - idle) / (cpu(found["small"]) - idle)
+    why = f"at most linear, from {small:,} actions ({cpu(found['small']):.3f} s), Python's own start taken off"
+    yield Line(name, "growth of CPU", round(growth, 2), "×", large / small, why)
+    yield Line(name, "peak memory", peak(found["large"]) / 1e6, "MB", 200.0)
+    yield Line(name, "CPU", cpu(found["large"]), "s")
+    yield Line(name, "wall", wall(found["large"]), "s")
+
+
+def large_model(bench: Bench) -> Iterator[Line]:
+    """A run with nothing to do over weights of 10 GB."""
+    size = round(bench.large_bytes * bench.scale)
+    name = f"no-op, {size / 1e9:g} GB of weights"
+    places = {
+        "small": bench.world("weights-small", lambda world: worlds.make_large(world, 10_000_000)),
+        "large": bench.world("weights-large", lambda world: worlds.make_large(world, size)),
+    }
+    commands = {key: worlds.onnxbuild(bench.python, place) for key, place in places.items()}
+    first = {key: run_once(command) for key, command in commands.items()}
+    found = interleaved(commands, max(bench.repeats, 7))
+    bound = 1.25 * cpu(found["small"])
+    yield Line(name, "CPU", cpu(found["large"]), "s", bound, "1.25 × that with 10 MB: the same, but for noise")
+    yield Line(name, "wall", wall(found["large"]), "s", 1.25 * wall(found["small"]), "1.25 × that with 10 MB")
+    yield Line(name, "first run, CPU", first["large"].cpu_seconds, "s", None, "copies and hashes all of it")
+    yield Line(name, "first run, wall", first["large"].wall_seconds, "s")
+    opened = _opened_weights(bench, commands["large"])
+    if opened is not None:
+        yield Line(name, "weight files opened", opened, "", 0, "strace")
+    shutil.rmtree(places["large"])
+
+
+def _opened_weights(bench: Bench, command: Command) -> int | None:
+    """How often a run opens a file of weights, as the kernel sees it; None without strace."""
+    strace = shutil.which("strace")
+    if strace is None:
+        print("  strace is not installed: what is opened is not counted", file=sys.stderr)
+        return None
+    log = bench.folder / "strace.txt"
+    words = [strace, "-f", "-e", "trace=open,openat,openat2", "-o", str(log), *command.words]
+    run_once(Command(words, command.cwd, command.environment))
+    return len(re.findall(r"model\.onnx_data|/blobs/[0-9a-f]{2}/", log.read_text(encoding="utf-8")))
+
+
+def lint_1000(bench: Bench) -> Iterator[Line]:
+    """Lint of 1,000 models."""
+    models = bench.actions(1000)
+    name = f"lint, {models:,} models"
+    world = bench.world("lint", lambda place: worlds.make_lint(place, models))
+    found = interleaved({"lint": worlds.onnxbuild(bench.python, world, name="lint")}, bench.repeats)["lint"]
+    yield Line(name, "CPU", cpu(found), "s", 1.0)
+    yield Line(name, "peak memory", peak(found) / 1e6, "MB")
+
+
+def one_changed(bench: Bench) -> Iterator[Line]:
+    """One changed source among 1,000 actions."""
+    actions = bench.actions(1000)
+    name = f"one of {actions:,} changed"
+    world = bench.built("thousand", actions)
+    run = worlds.onnxbuild(bench.python, world)
+    work = Command([bench.python, str(Path(__file__).with_name("bare_worker.py")), str(world)], world, run.environment)
+    change = Command(run.words, world, run.environment, before=lambda: worlds.change_source(world, 1))
+    doit = bench.doit("thousand-doit", actions)
+    peer = Command(doit.words, doit.cwd, before=lambda: worlds.change_source(doit.cwd, 1))
+    found = interleaved(
+        {"no-op": run, "changed": change, "settled": run, "actions": work, "python": bench.nothing(), "doit": peer},
+        max(bench.repeats, 7),
+    )
+    # What drives the bare worker is an interpreter that has no part in the work.
+    themselves = cpu(found["actions"]) - cpu(found["python"])
+    bound = 2 * cpu(found["no-op"]) + themselves
+    why = f"2 × the no-op ({cpu(found['no-op']):.3f} s) + a worker's start and its 4 actions ({themselves:.3f} s)"
+    yield Line(name, "CPU", cpu(found["changed"]), "s", bound, why)
+    yield Line(name, "wall", wall(found["changed"]), "s")
+    yield Line(name, "peak memory", peak(found["changed"]) / 1e6, "MB")
+    yield Line(name, "CPU of doit", cpu(found["doit"]), "s", None, "its actions are 4 `cp`")
+
+
+def cold_1000(bench: Bench) -> Iterator[Line]:
+    """1,000 toy actions, cold."""
+    actions = bench.actions(1000)
+    name = f"cold, {actions:,} toy actions"
+    world = bench.world("cold", lambda place: worlds.make_onnxbuild(place, actions))
+
+    def forget() -> None:
+        for folder in (".onnxbuild", "out"):
+            shutil.rmtree(world / folder, ignore_errors=True)
+
+    run = worlds.onnxbuild(bench.python, world)
+    found = interleaved({"cold": Command(run.words, world, run.environment, before=forget)}, bench.repeats)["cold"]
+    yield Line(name, "CPU an action", cpu(found) / actions, "s", 0.005, "all of it, the toys' own work included")
+    yield Line(name, "wall", wall(found), "s")
+    yield Line(name, "workers started", _workers(bench, world, run, forget), "", actions / 20, "each serves many actions")
+
+
+def _workers(bench: Bench, world: Path, run: Command, forget: Callable[[], None]) -> int:
+    """How many worker processes a cold run starts: each one writes a line from its `sitecustomize`."""
+    spy = bench.folder / "spy"
+    spy.mkdir(exist_ok=True)
+    log = bench.folder / "workers.txt"
+    log.unlink(missing_ok=True)
+    code = (
+        "import os, sys\n"
+        "if any('workers' in word for word in sys.orig_argv):\n"
+        f"    with open({str(log)!r}, 'a') as log: log.write(f'{{os.getpid()}}\\n')\n"
+    )
+    (spy / "sitecustomize.py").write_text(code, encoding="utf-8")
+    environment = {**worlds.environment(), "PYTHONPATH": f"{spy}:{worlds.environment()['PYTHONPATH']}"}
+    run_once(Command(run.words, world, environment, before=forget))
+    return len(log.read_text(encoding="utf-8").splitlines())
+
+
+def quickstart(bench: Bench) -> Iterator[Line]:
+    """A cold build of the quickstart beside `quickstart_baseline.py`."""
+    name = "quickstart, cold"
+    world = bench.world("quickstart", lambda _place: None)
+    manifest = worlds.PACKAGE / "manifests" / "quickstart.yaml"
+    shutil.copyfile(manifest, world / "manifest.yaml")
+
+    def forget() -> None:
+        for folder in (".onnxbuild", "out"):
+            shutil.rmtree(world / folder, ignore_errors=True)
+
+    run = worlds.onnxbuild(bench.python, world)
+    baseline = Path(__file__).with_name("quickstart_baseline.py")
+    found = interleaved(
+        {
+            "scripts": Command([bench.python, str(baseline), str(world / "scripts")], world, run.environment),
+            "onnxbuild": Command(run.words, world, run.environment, before=forget),
+        },
+        min(bench.repeats, 3),
+    )
+    for what, of in (("wall", wall), ("CPU", cpu)):
+        theirs = of(found["scripts"])
+        yield Line(name, what, of(found["onnxbuild"]), "s", theirs / 2, f"half of commands and scripts ({theirs:.1f} s)")
+
+
+BENCHMARKS: Mapping[str, Benchmark] = {
+    "noop-12": noop_12,
+    "noop-1000": noop_1000,
+    "noop-10000": noop_10000,
+    "large-model": large_model,
+    "lint-1000": lint_1000,
+    "one-changed": one_changed,
+    "cold-1000": cold_1000,
+    "quickstart": quickstart,
+}
