@@ -56,6 +56,32 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def available_memory() -> int | None:
+    """Bytes of memory that programs may still take without swapping: the machine's or the container's, the smaller."""
+    found = [bytes_ for bytes_ in (_available_on_machine(), _available_in_cgroup()) if bytes_ is not None]
+    return min(found, default=None)
+
+
+def _available_on_machine() -> int | None:
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            lines = dict(line.split(":", 1) for line in file)
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return None
+
+
+def _available_in_cgroup() -> int | None:
+    """What a version 2 control group leaves, as a container sees it at the root of its own hierarchy."""
+    try:
+        with open("/sys/fs/cgroup/memory.max", encoding="ascii") as file:
+            limit = int(file.read())  # "max", where there is none, is no number
+        with open("/sys/fs/cgroup/memory.current", encoding="ascii") as file:
+            return max(0, limit - int(file.read()))
+    except (OSError, ValueError):
+        return None
+
+
 def _cpuinfo() -> list[str]:
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from onnxbuild.commands.session import Asked, Session, default_jobs, session, state_folder
+from onnxbuild.commands.session import Asked, Session, default_jobs, memory_limit, session, state_folder
 from onnxbuild.execute.deliver import Delivery, deliver
 from onnxbuild.execute.events import SUCCEEDED, Event, Outcome, RunFinished
 from onnxbuild.execute.preview import preview
@@ -75,6 +75,7 @@ def build(options: Mapping[str, Any], question: Mapping[str, Any]) -> int:
             scope=opened.scope,
             logs=str(opened.state / "logs"),
             jobs=jobs,
+            memory_bytes=memory_limit(),
             force=opened.named if options["force"] else frozenset(),
             fail_fast=options["fail_fast"],
             timeout_seconds=options["timeout"],

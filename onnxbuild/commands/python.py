@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from onnxbuild.commands.build import Result, run_session
-from onnxbuild.commands.session import Asked, default_jobs, session
+from onnxbuild.commands.session import Asked, default_jobs, memory_limit, session
 from onnxbuild.execute.events import Event, Outcome
 from onnxbuild.execute.preview import preview
 from onnxbuild.execute.schedule import Policy
@@ -54,6 +54,7 @@ def run(
             scope=opened.scope,
             logs=str(opened.state / "logs"),
             jobs=jobs or default_jobs(),
+            memory_bytes=memory_limit(),
             force=opened.named if force else frozenset(),
         )
         target = Path(out).absolute() if out else Path(path).absolute().parent / "out"

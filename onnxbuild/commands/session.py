@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from onnxbuild.diagnostics import DiagnosticError
 from onnxbuild.execute.runner import LocalRunner, Runner
-from onnxbuild.machine import this_machine, usable_cores
+from onnxbuild.machine import available_memory, this_machine, usable_cores
 from onnxbuild.manifest.load import load_manifest
 from onnxbuild.manifest.spec import Manifest
 from onnxbuild.plan.expand import Expansion, survey, watched_files
@@ -97,6 +97,12 @@ def store_root(asked: Asked, manifest: Manifest) -> Path:
 def state_folder(manifest: str) -> Path:
     """`.onnxbuild/` beside a manifest: what a run keeps besides its outputs."""
     return Path(manifest).absolute().parent / ".onnxbuild"
+
+
+def memory_limit() -> float:
+    """What actions that run together may be estimated to take: most of what is free now, to stay out of swap."""
+    available = available_memory()
+    return float("inf") if available is None else 0.8 * available
 
 
 def default_jobs() -> int:

@@ -16,6 +16,9 @@ from onnxbuild.store.content import Tree
 from onnxbuild.store.store import Store
 from onnxbuild.store.traces import Last, Trace
 
+# What a worker takes before it has read a model (measured: torch, transformers and optimum loaded, 0.7 GB).
+_FRAMEWORK_BYTES = 1 << 30
+
 
 class Assessor:
     """Computes key parts; remembers what is the same for many actions of a run (versions, the machine)."""
@@ -56,6 +59,21 @@ class Assessor:
     def tree(self, source: FilesSource) -> Tree:
         """The files of a source as they are now."""
         return self._store.digest_files(source.root, source.files)
+
+    def input_bytes(self, action: Action, outputs: Mapping[str, Mapping[str, Digest]]) -> int:
+        """The size of all that an action reads. Errors: OSError, KeyError as `digest`."""
+        total = 0
+        for source in action.inputs.values():
+            if isinstance(source, OutputRef):
+                total += self._store.tree(outputs[source.action][source.port]).size
+            elif isinstance(source, FilesSource):
+                total += self.tree(source).size
+        return total
+
+    def memory_estimate(self, action: Action, outputs: Mapping[str, Mapping[str, Digest]]) -> int:
+        """Bytes of memory that an action may come to need: its frameworks, and its inputs some times over."""
+        factor = self._kinds[action.kind].memory_factor
+        return _FRAMEWORK_BYTES + int(factor * self.input_bytes(action, outputs))
 
     def last_trace(self, last: Last | None) -> Trace | None:
         """The trace of an action's last success, if the store still has it."""

@@ -49,6 +49,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     scope: str
     logs: str  # folder that receives the workers' logs
     jobs: int = 1
+    memory_bytes: float = float("inf")  # estimates of actions that run together stay below this
     force: frozenset[str] = frozenset()  # ids that run whatever is stored
     fail_fast: bool = False
     attempts: int = 3  # of actions whose failure is transient
@@ -105,6 +106,7 @@ class _Run:
         self.waits = {name: set(action.needs) for name, action in graph.actions.items()}
         self.ready = [name for name, needs in self.waits.items() if not needs]
         self.running: set[str] = set()
+        self.memory: dict[str, int] = {}  # estimates of what runs, in bytes
         self.alone: list[tuple[Action, KeyParts, tuple[Reason, ...]]] = []
         self.queued: list[tuple[Action, KeyParts, tuple[Reason, ...]]] = []
         self.outputs: dict[str, Mapping[str, Digest]] = {}
@@ -165,6 +167,11 @@ class _Run:
     def _launch(self) -> Iterator[Event]:
         """Start what may start now; an action that wants the machine for itself waits until nothing else is left."""
         while self.queued and len(self.running) < self.policy.jobs and not self._alone_runs():
+            action = self.queued[0][0]
+            need = self.assessor.memory_estimate(action, self.outputs)
+            if self.running and sum(self.memory.values()) + need > self.policy.memory_bytes:
+                break  # by itself any action may try
+            self.memory[action.id] = need
             yield from self._start(*self.queued.pop(0))
         if self.alone and not self.running and not self.queued:
             yield from self._start(*self.alone.pop(0))
@@ -203,6 +210,7 @@ class _Run:
             yield message
         else:
             self.running.discard(message.outcome.id)
+            self.memory.pop(message.outcome.id, None)
             if message.damaged is not None:
                 yield from self._repair(message.outcome, message.damaged)
             else:

@@ -148,3 +148,13 @@ def test_two_runs_on_one_store_build_each_action_once(tmp_path: Path) -> None:
         thread.join()
     assert runner.ran == {"a": 1, "b": 1}
     assert sorted(outcome["a"] for outcome in found) == ["built", "hit"]
+
+
+def test_actions_that_do_not_fit_into_memory_together_run_one_after_the_other(build: Bench) -> None:
+    world = [step(f"w{number}", text=str(number)) for number in range(4)]
+    assert set(build(*world, jobs=4, memory_bytes=1.5 * 2**30).values()) == {"built"}
+    assert set(build.runner.most_together.values()) == {1}
+
+
+def test_an_action_that_fits_into_no_memory_runs_by_itself(build: Bench) -> None:
+    assert build(step("a"), memory_bytes=1) == {"a": "built"}
