@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str
 
     Errors: CheckFailed OBE04 where a bound is broken or outputs differ in name or shape, OBE06 for NaN and Inf.
     """
-    threads = usable_cores()
+    # The runner tells a worker its share of the cores so; a benchmark before in this process changed torch's own count.
+    threads = int(os.environ.get("OMP_NUM_THREADS") or usable_cores())
     progress("loading the variant and the reference")
     variant = OnnxModel(inputs["model"], threads=threads)
     reference = open_reference(inputs["reference"], params.task, variant, threads=threads)

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+for module in ("numpy", "transformers"):
+    pytest.importorskip(module)
+
+import numpy as np  # noqa: E402
+from small_models import minilm  # noqa: E402
+
+from onnxbuild.steps.kind import CheckFailed  # noqa: E402
+from onnxbuild.workers.samples import Source, probes, shaped  # noqa: E402
+from onnxbuild.workers.sentences import SENTENCES  # noqa: E402
+from onnxbuild.workers.sessions import InputSpec  # noqa: E402
+
+TEXT = {name: InputSpec(("batch_size", "sequence_length"), "tensor(int64)") for name in ("input_ids", "attention_mask")}
+POSITIONS = {"position_ids": InputSpec(("batch_size", "sequence_length"), "tensor(int64)")}
+
+
+@pytest.fixture
+def source(tmp_path):
+    """A model without a tokenizer, described by its config and by what its graph takes."""
+    return lambda inputs=TEXT, *, causal=False, **config: Source(
+        folder=tmp_path, config={"vocab_size": 50, **config}, tokenizer=None, inputs=inputs, causal=causal, seed=0
+    )
+
+
+def test_rows_are_of_unequal_length_and_padded_on_the_right(source):
+    sample = shaped(source(), 4, 8)
+    assert sample.feeds["attention_mask"].tolist() == [[1] * n + [0] * (8 - n) for n in (8, 7, 6, 5)]
+    assert sample.tokens == 26
+    assert sample.label == "shape 4×8"
+    assert (sample.feeds["input_ids"] < 50).all()
+
+
+def test_a_decoder_is_padded_on_the_left_and_counts_positions_from_its_first_token(source):
+    sample = shaped(source(TEXT | POSITIONS, causal=True), 2, 4)
+    assert sample.feeds["attention_mask"].tolist() == [[1, 1, 1, 1], [0, 1, 1, 1]]
+    assert sample.feeds["position_ids"].tolist() == [[0, 1, 2, 3], [0, 0, 1, 2]]
+
+
+def test_a_benchmark_has_no_padding(source):
+    assert shaped(source(), 3, 5, padded=False).tokens == 15
+
+
+def test_a_sample_is_the_same_each_time_and_differs_from_others(source):
+    images = source({"pixel_values": InputSpec(("batch_size", 3, "height", "width"), "tensor(float)")}, image_size=8)
+    first, again, other = shaped(images, 2, 8), shaped(images, 2, 8), shaped(images, 2, 64)
+    assert np.array_equal(first.feeds["pixel_values"], again.feeds["pixel_values"])
+    assert not np.array_equal(first.feeds["pixel_values"], other.feeds["pixel_values"])
+    assert first.feeds["pixel_values"].shape == (2, 3, 8, 8)
+    assert (first.mask, first.label) == (None, "batch 2")
+
+
+def test_the_size_of_an_image_may_stand_in_the_processor(source, tmp_path):
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"size": {"height": 10, "width": 12}}))
+    spec = InputSpec(("batch_size", "num_channels", "height", "width"), "tensor(float)")
+    assert shaped(source({"pixel_values": spec}), 1, 1).feeds["pixel_values"].shape == (1, 3, 10, 12)
+
+
+def test_what_the_graph_fixes_is_followed(source):
+    sample = shaped(source({"input_features": InputSpec(("batch_size", 128, 3000), "tensor(float)")}), 1, 8)
+    assert sample.feeds["input_features"].shape == (1, 128, 3000)
+
+
+def test_multiple_choice_has_an_axis_more(source):
+    spec = InputSpec(("batch_size", "num_choices", "sequence_length"), "tensor(int64)")
+    sample = shaped(source(dict.fromkeys(TEXT, spec)), 2, 4)
+    assert sample.feeds["input_ids"].shape == sample.feeds["attention_mask"].shape == (2, 3, 4)
+    assert sample.mask is None
+
+
+def test_an_input_of_an_unknown_kind_is_refused(source):
+    with pytest.raises(CheckFailed) as caught:
+        shaped(source(TEXT | {"bbox": InputSpec(("batch_size", "sequence_length", 4), "tensor(int64)")}), 1, 4)
+    assert str(caught.value) == "OBE37 the graph takes an input `bbox` for which no sample can be made"
+
+
+def test_too_long_a_sequence_is_refused(source):
+    assert shaped(source(max_position_embeddings=16), 1, 16).tokens == 16
+    with pytest.raises(CheckFailed) as caught:
+        shaped(source(max_position_embeddings=16), 1, 17)
+    assert str(caught.value) == "OBE38 17 tokens do not fit the model's 16 positions"
+
+
+def test_without_a_tokenizer_probes_are_seeded(source):
+    found = probes(source())
+    assert sum(sample.rows for sample in found) == len(SENTENCES)
+    assert all(sample.probe and sample.label.startswith("seeded 8×") for sample in found)
+
+
+def test_a_decoder_starts_where_its_config_says(source):
+    sample = shaped(source(decoder_start_token_id=7), 3, 4)
+    assert sample.decoder_ids[:, 0].tolist() == [7, 7, 7]
+    assert (sample.decoder_ids.shape, sample.step_ids.shape) == ((3, 8), (3, 1))
+
+
+@pytest.mark.heavy
+def test_sentences_are_real_tokens(tmp_path):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(minilm().checkpoint)
+    real = Source(folder=tmp_path, config={}, tokenizer=tokenizer, inputs=TEXT, causal=False, seed=0)
+    row = shaped(real, 1, 12).feeds["input_ids"][0]
+    assert tokenizer.decode(row) == "[CLS] the ferry leaves at seven, and the last bus [SEP]"
+    assert tokenizer.decode(probes(real)[0].feeds["input_ids"][1], skip_special_tokens=True) == "yes."
+    longest = shaped(real, 1, 2000, padded=False)
+    assert (longest.tokens, int(longest.feeds["attention_mask"].min())) == (2000, 1)
