@@ -66,6 +66,8 @@ class Hub:
             raise _failed(repo, revision, f"`{self.endpoint}{path}` answered no JSON") from None
 
     def _get(self, path: str, repo: str, revision: str) -> bytes:
+        if not self.endpoint.startswith(("http://", "https://")):
+            raise _failed(repo, revision, f"`{self.endpoint}` is not the address of a server", "see HF_ENDPOINT")
         headers = {"User-Agent": "onnxbuild", **({"Authorization": f"Bearer {self._token}"} if self._token else {})}
         request = urllib.request.Request(self.endpoint + path, headers=headers)  # noqa: S310 - the endpoint is the user's
         for attempt in range(1, _TRIES + 1):
