@@ -9,6 +9,14 @@ import msgspec
 
 from onnxbuild.steps.kind import Context, Fault, Kind, Params
 
+# Model types that O2 and up have fusions for: optimum-onnx 0.1.0's table, which a test compares with this one.
+FUSED_TYPES: tuple[str, ...] = (
+    "albert", "bart", "bert", "big_bird", "bigbird_pegasus", "blenderbot", "bloom", "camembert", "clip", "codegen",
+    "deberta", "deberta-v2", "dinov2", "distilbert", "electra", "gpt2", "gpt_bigcode", "gpt_neo", "gpt_neox", "gptj",
+    "granite", "llama", "longt5", "m2m_100", "marian", "mbart", "mistral", "modernbert", "mpnet", "mt5",
+    "nystromformer", "pegasus", "pix2struct", "roberta", "segformer", "t5", "vit", "whisper", "xlm-roberta",
+)  # fmt: skip
+
 
 class OptimizeParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """O1: constant folding and cleaning; O2: fused operators; O3: with approximated Gelu; O4: fp16, for CUDA."""
@@ -31,6 +39,14 @@ def _check(params: OptimizeParams, context: Context) -> Iterable[Fault]:
             field="level",
             message="O4 is fp16 for CUDA, and this target's device is cpu",
             hint="O2 or O3, or `device: cuda` in the target",
+        )
+    model_type = str((context.config or {}).get("model_type") or "")
+    if params.level != "O1" and model_type and model_type not in FUSED_TYPES:
+        yield Fault(
+            code="OB403",
+            field="level",
+            message=f"{params.level} knows no fusions for the model type `{model_type}`",
+            hint="O1 works for every type; or leave `optimize:` out",
         )
     if "quantize" in context.previous:
         yield Fault(

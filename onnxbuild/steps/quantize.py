@@ -69,6 +69,10 @@ def _check(params: QuantizeParams, context: Context) -> Iterable[Fault]:
                 )
 
 
+# optimum-onnx merges the decoders of an encoder-decoder again; HQQ computes in torch, plain rounding does not.
+_PACKAGES = ("onnxruntime", "onnx", "onnx-ir", "optimum-onnx")
+_PACKAGES_OF: Mapping[str, tuple[str, ...]] = {"rtn": _PACKAGES, "hqq": (*_PACKAGES, "torch")}
+
 QUANTIZE = Kind(
     name="quantize",
     version=1,
@@ -76,7 +80,7 @@ QUANTIZE = Kind(
     inputs={"model": "onnx"},
     outputs={"model": "onnx"},
     worker="onnxbuild.workers.quantize:run",
-    packages=lambda _params: ("onnxruntime", "onnx", "onnx-ir"),
+    packages=lambda params: _PACKAGES_OF[params.algorithm],
     resolve=_resolve,
     check=_check,
     memory_factor=4.0,
