@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import IO, Protocol
 
 import msgspec
 
+from onnxbuild.execute import keeper
 from onnxbuild.machine import usable_cores
 from onnxbuild.steps.kind import Failure, Message, Progress, Request, Response
 
@@ -48,6 +51,8 @@ _BYTES_PER_WORKER = 6 << 30
 
 _GRACE_SECONDS = 2.0
 
+_INTERRUPTED = Failure(code="OBE60", message="the run was interrupted")
+
 
 class LocalRunner:
     """Worker processes on this machine, one per action at a time, reused while they are sound.
@@ -60,8 +65,12 @@ class LocalRunner:
         self._interpreters = dict(interpreters or {"current": sys.executable})
         self._threads = threads or usable_cores()
         self._lock = threading.Lock()
+        self._closed = False
+        self._all: list[_Worker] = []
         self._idle: list[_Worker] = []
         self._busy: dict[str, _Worker] = {}
+        self._mark = uuid.uuid4().hex
+        self._keeper: subprocess.Popen[bytes] | None = None
         # Linux ends a child with the *thread* that made it (PR_SET_PDEATHSIG), so one thread makes them all.
         self._spawner = ThreadPoolExecutor(1, thread_name_prefix="spawn")
         self._versions: dict[str, str] = {}
@@ -77,21 +86,24 @@ class LocalRunner:
         return {"python": f"{sys.implementation.name}-{sys.version_info.major}.{sys.version_info.minor}"}
 
     def submit(self, toolchain: str, request: Request, tell: Tell) -> Future[Response]:
-        """Give a request to an idle worker of the toolchain, or to a new one."""
+        """Give a request to an idle worker of the toolchain, or to a new one. Errors: OSError where none starts."""
         future: Future[Response] = Future()
         with self._lock:
-            worker = next((w for w in self._idle if w.toolchain == toolchain), None)
+            worker = next((w for w in self._idle if w.toolchain == toolchain and w.alive), None)
             if worker is not None:
                 self._idle.remove(worker)
         if worker is None:
-            worker = self._spawner.submit(_Worker, toolchain, self._interpreters[toolchain], self._threads).result()
+            worker = self._spawner.submit(self._spawn, toolchain).result()
         with self._lock:
             self._busy[request.id] = worker
+            closed = self._closed
         worker.begin(request, tell, lambda response: self._end(request.id, worker, future, response))
+        if closed:  # `close` has looked for busy workers a moment ago and did not see this one
+            worker.kill(_INTERRUPTED)
         return future
 
     def cancel(self, request_id: str, why: Failure) -> None:
-        """Kill the worker's whole process group."""
+        """Kill the worker and all that it started."""
         with self._lock:
             worker = self._busy.get(request_id)
         if worker is not None:
@@ -100,20 +112,41 @@ class LocalRunner:
     def close(self) -> None:
         """Kill what is busy, end what is idle, wait for all."""
         with self._lock:
+            self._closed = True
             busy, idle = list(self._busy.values()), list(self._idle)
             self._idle.clear()
         for worker in busy:
-            worker.kill(Failure(code="OBE60", message="the run was interrupted"))
+            worker.kill(_INTERRUPTED)
         for worker in idle:
             worker.stop()
-        for worker in (*busy, *idle):
-            worker.join()
         self._spawner.shutdown()
+        for worker in self._all:
+            worker.join()
+        if self._keeper is not None:
+            _stream(self._keeper.stdin).close()
+            self._keeper.wait()
+            self._keeper = None
+
+    def _spawn(self, toolchain: str) -> _Worker:
+        if self._closed:
+            raise OSError(errno.ECANCELED, "the run was interrupted", "worker")
+        if self._keeper is None:
+            self._keeper = subprocess.Popen(
+                [sys.executable, "-I", "-S", keeper.__file__, self._mark],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        worker = _Worker(toolchain, self._interpreters[toolchain], self._threads, f"{self._mark}-{len(self._all)};")
+        self._all = [*(one for one in self._all if one.alive), worker]
+        return worker
 
     def _end(self, request_id: str, worker: _Worker, future: Future[Response], response: Response) -> None:
+        sound = not response.retire and response.peak_bytes < _BYTES_PER_WORKER
         with self._lock:
             self._busy.pop(request_id, None)
-            reusable = worker.alive and worker.actions < _ACTIONS_PER_WORKER and response.peak_bytes < _BYTES_PER_WORKER
+            reusable = sound and worker.alive and worker.actions < _ACTIONS_PER_WORKER and not self._closed
             if reusable:
                 self._idle.append(worker)
         if not reusable:
@@ -132,27 +165,30 @@ class LocalRunner:
 
 
 class _Worker:
-    """One worker process and the thread that listens to it."""
+    """One worker process, the thread that listens to it, and the one that waits for its end."""
 
-    def __init__(self, toolchain: str, interpreter: str, threads: int) -> None:
+    def __init__(self, toolchain: str, interpreter: str, threads: int, mark: str) -> None:
         self.toolchain = toolchain
         self.actions = 0
         self.alive = True
+        self._mark = mark
         self._why: Failure | None = None
         self._request: Request | None = None
         self._tell: Tell = lambda _progress: None
         self._done: Callable[[Response], None] = lambda _response: None
         self._began = 0.0
+        self._ending = threading.Lock()
         self._process = subprocess.Popen(
             [interpreter, "-P", str(Path(__file__).parent.parent / "workers" / "__main__.py"), str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C reaches the command alone, which then ends the group
-            env=_environment(threads),
+            env=_environment(threads) | {keeper.MARK: mark},
         )
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
+        threading.Thread(target=self._bury, daemon=True).start()
 
     def begin(self, request: Request, tell: Tell, done: Callable[[Response], None]) -> None:
         """Send a request; `done` is called once, from the listening thread."""
@@ -164,12 +200,15 @@ class _Worker:
             _stream(self._process.stdin).flush()
         except OSError:
             pass  # it died just now; the listener sees the end of its output and reports that
+        if not self.alive:
+            self._report_death()  # the listener ended before there was a request to report on
 
     def kill(self, why: Failure) -> None:
         """End it and all that it started, at once."""
-        self._why = why
+        self._why = self._why or why
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
+        keeper.end_marked(self._mark)
 
     def stop(self) -> None:
         """Let it go: at the end of its input it exits."""
@@ -181,30 +220,51 @@ class _Worker:
         try:
             self._process.wait(_GRACE_SECONDS)
         except subprocess.TimeoutExpired:
-            self.kill(Failure(code="OBE60", message="the run was interrupted"))
+            self.kill(_INTERRUPTED)
             self._process.wait()
         if threading.current_thread() is not self._listener:
             self._listener.join()
+
+    def _bury(self) -> None:
+        """Once it has ended, end what it started: a forked child that lives on holds the pipe that we listen to."""
+        self._process.wait()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        keeper.end_marked(self._mark)
 
     def _listen(self) -> None:
         decoder = msgspec.json.Decoder(Message)
         output = _stream(self._process.stdout)
         for line in output:
-            message = decoder.decode(line)
+            try:
+                message = decoder.decode(line)
+            except msgspec.MsgspecError:
+                # The torso of a message, cut off where the worker was killed; its death is told below.
+                continue
+            if self._request is None or message.id != self._request.id:
+                continue
             if isinstance(message, Progress):
                 self._tell(message)
             else:
                 self._finish(message)
-        status = self._process.wait()
         self.alive = False
+        try:
+            self._process.wait(_GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill(Failure(code="OBE61", message="the worker closed its end of the pipe and was stopped"))
+            self._process.wait()
         output.close()
-        if self._request is not None:
-            failure = self._why or _death(status)
-            self._finish(Response(id=self._request.id, failure=failure, seconds=time.monotonic() - self._began))
+        self._report_death()
+
+    def _report_death(self) -> None:
+        failure = self._why or _death(self._process.wait())
+        self._finish(Response(id="", failure=failure, seconds=time.monotonic() - self._began))
 
     def _finish(self, response: Response) -> None:
-        done, self._request = self._done, None
-        done(response)
+        with self._ending:
+            request, self._request = self._request, None
+        if request is not None:
+            self._done(msgspec.structs.replace(response, id=request.id))
 
 
 def _stream(stream: IO[bytes] | None) -> IO[bytes]:

@@ -110,13 +110,17 @@ class Progress(Struct, frozen=True, kw_only=True, tag="progress"):
 
 
 class Response(Struct, frozen=True, kw_only=True, tag="response"):
-    """The end of one request: facts, or a failure. `peak_bytes` is the worker's peak resident memory."""
+    """The end of one request: facts, or a failure. `peak_bytes` is the worker's peak resident memory.
+
+    `retire`: the worker is to serve no more requests.
+    """
 
     id: str
     facts: Mapping[str, Any] = {}
     failure: Failure | None = None
     seconds: float = 0.0
     peak_bytes: int = 0
+    retire: bool = False
 
 
 Message = Progress | Response

@@ -98,6 +98,9 @@ class Content:
         blob = self.path(digest)
         # A copy that stands already may be damaged: only one that proves itself makes ours superfluous.
         if _size(blob) == size and digest_file(blob, size) == digest:
+            # Its ctime makes it young: no trace names it for this result yet, and a collection spares the young. Its
+            # mtime stays, by which an action that reads it at this moment is held to have left it alone.
+            blob.chmod(0o444)
             return
         blob.parent.mkdir(parents=True, exist_ok=True)
         path.chmod(0o444)

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,4 +116,7 @@ def remove_tree(folder: str | Path) -> None:
             os.chmod(os.path.dirname(path), 0o700)
             (os.rmdir if function is os.rmdir else os.unlink)(path)
 
-    shutil.rmtree(folder, onerror=retry)
+    if sys.version_info >= (3, 12):
+        shutil.rmtree(folder, onexc=retry)
+    else:
+        shutil.rmtree(folder, onerror=retry)

@@ -142,22 +142,41 @@ class Store:
         return locks.hold(folder / key, on_wait=on_wait, cancelled=cancelled)
 
     def _open_work(self) -> contextlib.ExitStack:
-        sweep(self.root)
-        self._work.mkdir(parents=True)
         run = contextlib.ExitStack()
-        run.enter_context(locks.hold(self._work / "owner"))
+        with _sweeping(self.root):
+            _sweep(self.root)
+            self._work.mkdir(parents=True)
+            run.enter_context(locks.hold(self._work / "owner"))
         return run
 
 
 def sweep(root: Path) -> None:
-    """Remove the working folders of runs that died."""
-    with contextlib.suppress(FileNotFoundError):
-        for place in (root / "work").iterdir():
-            # A folder without its lock file is one that is being made or removed at this moment, unless it is old.
-            owner = place / "owner"
-            abandoned = owner.exists() or time.time() - place.stat().st_mtime > 60.0  # noqa: PLR2004
-            if abandoned and not locks.is_held(owner):
-                remove_tree(place)
+    """Remove what runs that died have left: working folders and lock files. Errors: OSError."""
+    if root.exists():
+        with _sweeping(root):
+            _sweep(root)
+
+
+def _sweeping(root: Path) -> contextlib.AbstractContextManager[None]:
+    """Held while working folders are swept, and while one is made: between its birth and its lock it looks dead."""
+    return locks.hold(root / "sweeping", on_wait=lambda _holder: None)
+
+
+def _sweep(root: Path) -> None:
+    for place in _entries(root / "work"):
+        if not locks.is_held(place / "owner"):
+            remove_tree(place)
+    for lock in _entries(root / "locks"):
+        # Taking a lock and giving it back removes its file; one that is held stays.
+        with contextlib.suppress(locks.Waiting), locks.hold(lock):
+            pass
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except FileNotFoundError:
+        return []
 
 
 @contextlib.contextmanager

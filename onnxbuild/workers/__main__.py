@@ -45,7 +45,10 @@ def _die_with_parent(parent: int) -> None:
     with contextlib.suppress(Exception):
         import ctypes
 
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        prctl = ctypes.CDLL(None).prctl
+        prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        # PR_SET_CHILD_SUBREAPER: what an action starts and abandons becomes our child again; `_end_orphans` finds it.
+        prctl(36, 1)
     if os.getppid() != parent:
         os._exit(1)
 
@@ -91,9 +94,66 @@ def _serve(line: bytes, answers: IO[bytes]) -> None:
         send(Progress(id=request.id, text=text, done=done, total=total))
 
     began = time.monotonic()
-    with _logged(request.log), _inside(request.scratch):
-        response = _run(request, tell)
-    send(msgspec.structs.replace(response, seconds=time.monotonic() - began, peak_bytes=_peak_bytes()))
+    try:
+        with _logged(request.log), _inside(request.scratch):
+            response = _run(request, tell)
+    except OSError as error:
+        response = _cannot_begin(request, error)
+    # Before the response: what is sent back is taken into the store, and nobody must write into it any more.
+    retire = _end_orphans()
+    seconds = time.monotonic() - began
+    send(msgspec.structs.replace(response, seconds=seconds, peak_bytes=_peak_bytes(), retire=retire))
+
+
+def _cannot_begin(request: Request, error: OSError) -> Response:
+    from onnxbuild.steps.kind import Failure, Response
+
+    return Response(
+        id=request.id, failure=Failure(code="OBE54", message=f"{error.strerror}: {error.filename or request.log}")
+    )
+
+
+def _end_orphans() -> bool:
+    """Kill what the action has started and left running; whether there was any.
+
+    A library may still count on a process that was killed (torch.compile keeps a pool), so this worker then retires.
+    """
+    found = False
+    while os.path.isdir("/proc") and _has_children():
+        running = _descendants(os.getpid())
+        for process in running:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        found = found or bool(running)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(-1, 0)
+    return found
+
+
+def _has_children() -> bool:
+    """Whether there is a child, running or ended: one system call, since it is asked after every action."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _descendants(process: int) -> list[int]:
+    """The processes below one, nearest first; those that have ended are left out."""
+    parents: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdecimal():
+            with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
+                state, parent = file.read().rpartition(b")")[2].split()[:2]
+                if state not in {b"Z", b"X"}:
+                    parents.setdefault(int(parent), []).append(int(name))
+    found, waiting = [], [process]
+    while waiting:
+        below = parents.get(waiting.pop(), [])
+        found += below
+        waiting += below
+    return found
 
 
 def _run(request: Request, tell: Any) -> Response:
