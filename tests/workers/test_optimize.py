@@ -166,6 +166,20 @@ def test_a_graph_without_a_config():
     assert str(caught.value) == "OBE22 O2 knows no fusions for a model without config.json"
 
 
+@pytest.mark.parametrize(("divisor", "ran"), [(0.0, False), (2.0, True)])
+def test_a_graph_that_cannot_take_made_up_inputs_is_only_loaded(divisor, ran):
+    folder = scratch()
+    weight = numpy_helper.from_array(np.full((8,), divisor, np.float32), "w")
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 8]) for name in "xy")
+    nodes = [helper.make_node("Identity", ["x"], ["i"]), helper.make_node("Div", ["i", "w"], ["y"])]
+    model = helper.make_model(helper.make_graph(nodes, "g", [x], [y], [weight]), ir_version=8)
+    model.opset_import[0].version = 18
+    onnx.save(model, folder / "model.onnx")
+    facts, _ = run_step(run, OptimizeParams(level="O1"), model=folder)
+    assert facts["ran"] is ran
+    assert facts["files"]["model.onnx"]["nodes"] == 1
+
+
 def test_a_folder_without_a_graph():
     with pytest.raises(CheckFailed) as caught:
         run_step(run, OptimizeParams(level="O1"), model=checkpoint("vit"))
