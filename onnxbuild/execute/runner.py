@@ -67,6 +67,7 @@ class LocalRunner:
         self._lock = threading.Lock()
         self._closed = False
         self._all: list[_Worker] = []
+        self._started = 0
         self._idle: list[_Worker] = []
         self._busy: dict[str, _Worker] = {}
         self._mark = uuid.uuid4().hex
@@ -138,7 +139,9 @@ class LocalRunner:
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
-        worker = _Worker(toolchain, self._interpreters[toolchain], self._threads, f"{self._mark}-{len(self._all)};")
+        # A mark is never given twice: the end of a worker kills all that carry its mark.
+        self._started += 1
+        worker = _Worker(toolchain, self._interpreters[toolchain], self._threads, f"{self._mark}-{self._started};")
         self._all = [*(one for one in self._all if one.alive), worker]
         return worker
 
