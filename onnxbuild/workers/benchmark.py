@@ -39,23 +39,24 @@ def run(params: BenchmarkParams, inputs: Mapping[str, Path], outputs: Mapping[st
     Errors: CheckFailed OBE43 where the device's provider is absent, OBE38 for a sequence longer than the model takes.
     """
     progress("loading the models")
-    baselines = _open_baselines(params, inputs)
+    combinations = _combinations(params)
+    torch.set_num_threads(combinations[0].threads)
+    resident = {"before": timing.resident_bytes()}
+    variant = OnnxModel(inputs["model"], threads=combinations[0].threads, device=params.device)
+    resident["with_onnxruntime"] = timing.resident_bytes()
+    baselines = _open_baselines(params, inputs, variant)
+    source = open_source(inputs["model"], variant, params.task, seed=params.seed)
+    first_ms = _first_inferences(source, variant, [variant, *baselines])
     results: list[dict[str, Any]] = []
     raw: list[dict[str, Any]] = []
-    first_ms: dict[str, float] = {}
-    resident = {"before": timing.resident_bytes()}
-    combinations = _combinations(params)
-    for threads in params.threads:
-        torch.set_num_threads(threads)
-        variant = OnnxModel(inputs["model"], threads=threads, device=params.device)
-        source = open_source(inputs["model"], variant, params.task, seed=params.seed)
-        first_ms = first_ms or _first_inferences(source, variant, [variant, *baselines])
-        resident.setdefault("onnxruntime", timing.resident_bytes())
-        for point in (c for c in combinations if c.threads == threads):
-            progress(f"timing {point.batch}×{point.sequence}, {threads} threads", len(results), len(combinations))
-            found, samples = _measure_point(params, point, source, variant, baselines)
-            results += found
-            raw += samples
+    for done, point in enumerate(combinations):
+        progress(f"timing {point.batch}×{point.sequence}, threads {point.threads}", done, len(combinations))
+        torch.set_num_threads(point.threads)
+        if variant.threads != point.threads:  # a session keeps the threads that it was opened with
+            variant = OnnxModel(inputs["model"], threads=point.threads, device=params.device)
+        found, samples = _measure_point(params, point, source, variant, baselines)
+        results += found
+        raw += samples
     (outputs["samples"] / "latencies.json").write_bytes(msgspec.json.encode(raw))
     return {
         "headline": _headline(results),
@@ -100,12 +101,11 @@ def _combinations(params: BenchmarkParams) -> list[Combination]:
     ]
 
 
-def _open_baselines(params: BenchmarkParams, inputs: Mapping[str, Path]) -> list[TorchModel]:
+def _open_baselines(params: BenchmarkParams, inputs: Mapping[str, Path], variant: OnnxModel) -> list[TorchModel]:
     """The PyTorch engines, which share one model; none where the reference is an ONNX model itself."""
     if not params.baselines or is_onnx(inputs["reference"]):
         return []
-    # Which class the variant was exported from is read off its graphs, for which one thread will do.
-    plain = load_torch(inputs["reference"], params.task, OnnxModel(inputs["model"], threads=1), device=params.device)
+    plain = load_torch(inputs["reference"], params.task, variant, device=params.device)
     engines = {"torch": lambda: plain, "torch.compile": plain.compile}
     return [engines[name]() for name in params.baselines]
 

@@ -59,6 +59,14 @@ def test_one_thread_takes_one_core(benchmark):
     assert max(used.values()) < 1.2
 
 
+def test_every_thread_count_is_what_both_engines_use(benchmark):
+    facts = benchmark(exported("bert"), sequence=(8,), threads=(2, 1), iterations=2, rounds=1)
+    assert [result["threads_used"] for result in facts["results"]] == [
+        {"onnxruntime": 2, "torch": 2},
+        {"onnxruntime": 1, "torch": 1},
+    ]
+
+
 def test_a_decoder_is_timed_with_and_without_its_past(benchmark):
     facts = benchmark(exported("gpt2"), sequence=(32,), iterations=4, rounds=2)
     assert [(r["stage"], r["tokens"], r["past"]) for r in facts["results"]] == [("prefill", 32, 0), ("decode", 1, 32)]
