@@ -6,7 +6,11 @@ nothing to do must not pay for them.
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+import onnxbuild.plan as _plan_package  # an empty package: what it holds is imported where it is used
 
 if TYPE_CHECKING:
     from onnxbuild.commands.python import load, plan, run
@@ -15,8 +19,21 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "load", "plan", "run"]
 
 
+class _Plan(ModuleType):
+    """The package `onnxbuild.plan`, which is also the function: a package of that name would hide it otherwise."""
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        """Call `onnxbuild.commands.python.plan`."""
+        from onnxbuild.commands.python import plan as function
+
+        return function(*arguments, **named)
+
+
+sys.modules[_plan_package.__name__].__class__ = _Plan
+
+
 def __getattr__(name: str) -> Any:
-    if name in {"load", "plan", "run"}:
+    if name in {"load", "run"}:
         from onnxbuild.commands import python
 
         return getattr(python, name)

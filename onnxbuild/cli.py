@@ -6,7 +6,9 @@ Nothing but argparse is imported before a command is known: a run with nothing t
 from __future__ import annotations
 
 import argparse
+import io
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -14,11 +16,16 @@ from typing import Any, NoReturn
 # 0 done, 1 an action or a check failed, 2 the manifest or the command line is wrong, 3 our fault, 130 interrupted.
 _OUR_FAULT, _WRONG, _INTERRUPTED = 3, 2, 130
 
+COMMANDS = ("run", "plan", "lint", "explain", "graph", "schema", "lock", "gc", "cache", "doctor")
+
 Command = Callable[[argparse.Namespace], int]
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command and exit with its code; never a traceback on the terminal."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal in ASCII shows `?` for `→`, rather than an error
     code = run_command(sys.argv[1:] if arguments is None else arguments)
     try:
         sys.stdout.flush()
@@ -30,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run_command(arguments: Sequence[str]) -> int:
     """Parse and run; the exit code."""
-    options = parser().parse_args(arguments)
+    options = parse(arguments)
     try:
         return _checked(options)
     except KeyboardInterrupt:
@@ -39,6 +46,21 @@ def run_command(arguments: Sequence[str]) -> int:
         return 0
     except Exception as error:  # noqa: BLE001 - a bug of ours: a log to attach, and exit code 3
         return _bug(error)
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The options of a command line; one that is wrong exits with code 2.
+
+    argparse takes no positional argument after an option that follows others: selectors that stand there are
+    found among what it did not know.
+    """
+    top = parser()
+    options, rest = top.parse_known_args(arguments)
+    if (rest and not hasattr(options, "selectors")) or any(text.startswith("-") for text in rest):
+        top.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        options.selectors = [*options.selectors, *rest]
+    return options
 
 
 def _checked(options: argparse.Namespace) -> int:
@@ -148,6 +170,13 @@ def _defines(options: argparse.Namespace) -> Any:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say what is wrong in one line, and where help is."""
+        if unknown := re.match(r"argument COMMAND: invalid choice: '([^']*)'", message):
+            from onnxbuild.diagnostics import did_you_mean
+
+            near = did_you_mean(unknown[1], COMMANDS)
+            self.exit(
+                _WRONG, f"{self.prog}: unknown command `{unknown[1]}`\n  = hint: {near or f'{self.prog} --help'}\n"
+            )
         self.exit(_WRONG, f"{self.prog}: {message}\n  = hint: {self.prog} --help\n")
 
 

@@ -29,6 +29,9 @@ from onnxbuild.report.summary import summary
 from onnxbuild.store.content import DamagedBlob
 from onnxbuild.store.receipt import write_receipt
 
+# The live view hides the cursor; leaving at once skips what would show it again.
+_SHOW_CURSOR = b"\x1b[?25h"
+
 # Laying out may find a damaged file, which is then built again; more rounds than this mean a broken disk.
 _ROUNDS = 4
 
@@ -180,6 +183,7 @@ def interruptible() -> Iterator[Interrupt]:
 
     def handle(_number: int, _frame: FrameType | None) -> None:
         if interrupt.requested:
+            os.write(2, _SHOW_CURSOR)
             os._exit(130)  # the workers die with us
         interrupt.request()
 

@@ -13,6 +13,8 @@ from onnxbuild.execute.events import ActionFinished, ActionProgress, ActionStart
 from onnxbuild.plan.graph import ActionGraph
 from onnxbuild.report.lines import seconds_in_words
 
+_START = ""  # no action has this id
+
 
 class Profile:
     """A reporter that notes when actions ran; `write` makes the file that chrome://tracing and Perfetto open.
@@ -67,20 +69,16 @@ class Profile:
 
 def critical_path(graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> tuple[str, ...]:
     """The chain of actions, each needing the one before, whose running times add up to the most."""
-    longest: dict[str, float] = {}
-    before: dict[str, str | None] = {}
-    for name, action in graph.actions.items():
-        need = max((n for n in action.needs if n in longest), key=longest.__getitem__, default=None)
-        own = outcomes[name].seconds if name in outcomes else 0.0
-        longest[name] = own + (longest[need] if need else 0.0)
-        before[name] = need
-    path: list[str] = []
-    last: str | None = max(longest, key=longest.__getitem__, default=None)
-    while last is not None:
-        if outcomes[last].seconds > 0:
-            path.append(last)
-        last = before[last]
-    return tuple(reversed(path))
+    import networkx as nx
+
+    network = graph.network()
+    for need, user in network.edges:
+        network.edges[need, user]["seconds"] = outcomes[user].seconds
+    # An edge bears the time of the action that it leads to; a first action's own time hangs on an edge from nowhere.
+    starts = ((_START, name, outcomes[name].seconds) for name in graph.actions)
+    network.add_weighted_edges_from(starts, weight="seconds")
+    path = nx.dag_longest_path(network, weight="seconds")
+    return tuple(name for name in path if name != _START and outcomes[name].seconds > 0)
 
 
 def critical_path_in_words(graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> str | None:
