@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -79,14 +80,16 @@ class Performer:
         except _Rejected as rejected:
             failure = rejected.failure
         except OSError as error:
-            failure = _system_failure(error)
+            failure = system_failure(error)
         except Exception as error:  # noqa: BLE001 - an action that ends in a bug of ours is still one failed action
             failure = Failure(code="OBE99", message=f"BUG: {type(error).__name__}: {error}")
         if self._interrupt.requested:
             return Done(msgspec.structs.replace(blank, outcome="skipped"))
         log = str(self._log(action))
         seconds = time.monotonic() - began
-        return Done(msgspec.structs.replace(blank, failure=failure, seconds=seconds, log=log))
+        return Done(
+            msgspec.structs.replace(blank, failure=failure, seconds=seconds, log=log if os.path.exists(log) else None)
+        )
 
     def _build(
         self,
@@ -97,7 +100,7 @@ class Performer:
         threads: int,
         tell: Callable[[ActionProgress], None],
     ) -> Outcome:
-        if action.id not in self._policy.force and (trace := self._store.lookup(parts.key)) is not None:
+        if action.id not in self._policy.force and (trace := self._obtain(action, parts, tell)) is not None:
             return _succeeded(blank, "hit", trace, 0.0)
         work = self._store.workspace()
         try:
@@ -115,6 +118,14 @@ class Performer:
             remove_tree(work)
         same = before is not None and dict(before) == dict(recorded.outputs)
         return _succeeded(blank, "unchanged" if same else "built", recorded, response.seconds)
+
+    def _obtain(self, action: Action, parts: KeyParts, tell: Callable[[ActionProgress], None]) -> Trace | None:
+        """The result that another process has just made, or another machine before."""
+
+        def arrived(done: float, total: float) -> None:
+            tell(ActionProgress(id=action.id, text="bytes from the remote store", done=done, total=total))
+
+        return self._store.obtain(parts.key, arrived)
 
     def _attempt(
         self, action: Action, parts: KeyParts, work: Path, threads: int, tell: Callable[[ActionProgress], None]
@@ -140,6 +151,7 @@ class Performer:
         inputs = self._lay_out_inputs(action, parts, work / "inputs")
         outputs = {port: work / "outputs" / port for port in self._kinds[action.kind].outputs}
         scratch = work / "scratch"
+        os.makedirs(self._policy.logs, exist_ok=True)
         for folder in (scratch, *outputs.values()):
             folder.mkdir(parents=True)
         untouched = _stamps(work / "inputs")
@@ -176,13 +188,12 @@ class Performer:
     def _lay_out_inputs(self, action: Action, parts: KeyParts, folder: Path) -> dict[str, str]:
         places: dict[str, str] = {}
         for port, source in action.inputs.items():
-            if isinstance(source, FilesSource):
-                places[port] = source.root
-                continue
             place = folder / port
             place.mkdir(parents=True)
             places[port] = str(place)
-            if isinstance(source, OutputRef):
+            if isinstance(source, FilesSource):
+                _link(source, place)
+            elif isinstance(source, OutputRef):
                 self._store.content.view(self._store.tree(parts.inputs[port]), place)
             else:
                 (place / "rows.jsonl").write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in source.rows))
@@ -193,6 +204,10 @@ class Performer:
         for port, folder in ports.items():
             if next(walk_files(folder), None) is None:
                 raise _Rejected(Failure(code="OBE64", message=f"the worker left output `{port}` empty"))
+            for name, entry in walk_files(folder):
+                if not stat.S_ISREG(entry.stat().st_mode):
+                    message = f"the worker left `{name}` in output `{port}`, which is no file"
+                    raise _Rejected(Failure(code="OBE64", message=message))
         for port, source in action.inputs.items():
             if isinstance(source, FilesSource):
                 now = self._store.digest_files(source.root, source.files)
@@ -202,27 +217,38 @@ class Performer:
                     raise _Rejected(Failure(code="OBE57", message=message, notes=(hint,)))
 
     def _log(self, action: Action) -> Path:
-        folder = Path(self._policy.logs)
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"{action.id.replace('/', '-').replace(':', '-')}.txt"
+        return Path(self._policy.logs) / f"{action.id.replace('/', '-').replace(':', '-')}.txt"
 
 
 def _succeeded(blank: Outcome, name: str, trace: Trace, seconds: float) -> Outcome:
     return msgspec.structs.replace(blank, outcome=name, outputs=trace.outputs, facts=trace.facts, seconds=seconds)
 
 
+def _link(source: FilesSource, place: Path) -> None:
+    """The files of a source and no others: a neighbour that the worker saw would be missing from the key."""
+    for name in source.files:
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).symlink_to(os.path.join(source.root, name))
+
+
 def _stamps(folder: Path) -> Mapping[str, tuple[int, int]]:
-    """Size and mtime of every input file; ctime moves with each hard link that another action makes."""
+    """Size and mtime of every input from the store; ctime moves with each hard link that another action makes.
+
+    Links lead to files from outside, which anybody may change: they are compared by content afterwards.
+    """
     if not folder.exists():
         return {}
-    return {name: (s.st_size, s.st_mtime_ns) for name, entry in walk_files(folder) for s in (os.stat(entry.path),)}
+    stored = ((name, entry.stat()) for name, entry in walk_files(folder) if not entry.is_symlink())
+    return {name: (status.st_size, status.st_mtime_ns) for name, status in stored}
 
 
-def _system_failure(error: OSError) -> Failure:
+def system_failure(error: OSError) -> Failure:
+    """What the operating system refused, in words."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return Failure(
             code="OBE52",
             message="the disk is full",
             notes=(("hint", "`onnxbuild gc` frees what no manifest needs; `--store DIR` names another disk"),),
         )
-    return Failure(code="OBE54", message=f"{error.strerror}: {error.filename}")
+    message = f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
+    return Failure(code="OBE54", message=message)

@@ -28,7 +28,7 @@ from onnxbuild.execute.events import (
 )
 from onnxbuild.execute.key import KeyParts
 from onnxbuild.execute.parts import Assessor
-from onnxbuild.execute.perform import Done, Performer
+from onnxbuild.execute.perform import Done, Performer, system_failure
 from onnxbuild.execute.rebuild import Hit, decide
 from onnxbuild.execute.runner import Runner
 from onnxbuild.machine import usable_cores
@@ -37,7 +37,7 @@ from onnxbuild.steps import Kinds
 from onnxbuild.steps.kind import Failure
 from onnxbuild.store.content import DamagedBlob
 from onnxbuild.store.store import Store
-from onnxbuild.store.traces import Last
+from onnxbuild.store.traces import DATABASE, Last
 
 # A blob that is damaged again each time it has been rebuilt is a broken disk, not an accident.
 _REPAIRS_PER_ACTION = 3
@@ -153,11 +153,11 @@ class _Run:
                 continue
             try:
                 parts = self.assessor.parts(action, self.outputs)
+                last = self.assessor.last_trace(self.last.get(action.id))
+                decision = decide(parts, last, self.store, force=action.id in self.policy.force)
             except OSError as error:
                 yield from self._finish(_outcome(action, "failed", failure=unreadable(error)))
                 continue
-            last = self.assessor.last_trace(self.last.get(action.id))
-            decision = decide(parts, last, self.store, force=action.id in self.policy.force)
             if isinstance(decision, Hit):
                 yield from self._finish(hit_outcome(action, decision))
             else:
@@ -197,7 +197,11 @@ class _Run:
         before: Mapping[str, Digest] | None,
         threads: int,
     ) -> None:
-        done = self.performer.perform(action, parts, reasons, before, threads, self.interrupt.inbox.put)
+        try:
+            done = self.performer.perform(action, parts, reasons, before, threads, self.interrupt.inbox.put)
+        except BaseException as error:  # noqa: BLE001 - a thread that ends without a word would leave the run waiting
+            failure = Failure(code="OBE99", message=f"BUG: {type(error).__name__}: {error}")
+            done = Done(_outcome(action, "failed", reasons=reasons, failure=failure))
         self.interrupt.inbox.put(done)
 
     # -- what comes back ----------------------------------------------------------------------------------------------
@@ -291,7 +295,9 @@ def hit_outcome(action: Action, hit: Hit) -> Outcome:
 
 
 def unreadable(error: OSError) -> Failure:
-    """An input from outside cannot be read."""
+    """An input from outside cannot be read; or the store's own record of it."""
+    if str(error.filename).endswith(DATABASE):
+        return system_failure(error)
     return Failure(code="OBE55", message=f"input {error.filename!r} cannot be read: {error.strerror}")
 
 

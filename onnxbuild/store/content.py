@@ -84,8 +84,11 @@ class Content:
         """
         files = []
         for name, entry in walk_files(folder):
-            size = entry.stat().st_size
+            status = entry.stat()
+            size = status.st_size
             digest = digest_file(Path(entry.path), size)
+            if entry.is_symlink() or status.st_nlink > 1:
+                _sever(Path(entry.path))
             self._adopt(Path(entry.path), digest, size)
             files.append(File(name, digest, size))
         return Tree(tuple(files))
@@ -161,6 +164,13 @@ class Content:
                     yield entry.name, entry.stat()
                 except FileNotFoundError:
                     continue  # collected by another process meanwhile
+
+
+def _sever(path: Path) -> None:
+    """Make a file of its own from a link: what it is linked to may be somebody's, and change under the store."""
+    copy = path.with_name(f"{path.name}.severed")
+    copy_file(path, copy)
+    copy.replace(path)
 
 
 def _size(path: Path) -> int | None:
