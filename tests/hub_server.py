@@ -24,7 +24,8 @@ class HubServer:
     def __init__(self):
         self.repos, self.requests, self.tokens_seen = {}, [], []
         self.failures, self.gated, self.token = [], set(), None
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+        self._server.hub = self
         self._server.daemon_threads = True
 
     @property
@@ -51,107 +52,111 @@ class HubServer:
         return commit
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     def __init__(self, status, code, message):
         super().__init__(message)
         self.status, self.code = status, code
 
 
-def _handler(hub):
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
 
-        def log_message(self, *_):
-            pass
+    @property
+    def hub(self):
+        return self.server.hub
 
-        def do_GET(self):
-            self._answer(with_body=True)
+    def log_message(self, *_):
+        pass
 
-        def do_HEAD(self):
-            self._answer(with_body=False)
+    def do_GET(self):
+        self._answer(with_body=True)
 
-        def do_POST(self):
-            length = int(self.headers.get("Content-Length", 0))
-            self._posted = self.rfile.read(length)
-            self._answer(with_body=True)
+    def do_HEAD(self):
+        self._answer(with_body=False)
 
-        def _answer(self, *, with_body):
-            hub.requests.append(f"{self.command} {self.path}")
-            hub.tokens_seen.append(self.headers.get("Authorization"))
-            try:
-                if hub.failures:
-                    raise _Refused(hub.failures.pop(0), "", "not now")
-                if hub.token and self.headers.get("Authorization") != f"Bearer {hub.token}":
-                    raise _Refused(401, "", "Invalid username or password.")
-                status, headers, body = self._found()
-            except _Refused as refused:
-                status, body = refused.status, json.dumps({"error": str(refused)}).encode()
-                headers = {"Content-Type": "application/json", "X-Error-Message": str(refused)}
-                if refused.code:
-                    headers["X-Error-Code"] = refused.code
-            self.send_response(status)
-            for name, value in {"Content-Length": len(body), **headers}.items():
-                self.send_header(name, str(value))
-            self.end_headers()
-            if with_body:
-                self.wfile.write(body)
+    def do_POST(self):
+        length = int(self.headers.get("Content-Length", 0))
+        self._posted = self.rfile.read(length)
+        self._answer(with_body=True)
 
-        def _found(self):
-            url = urlsplit(self.path)
-            parts = [unquote(part) for part in url.path.strip("/").split("/")]
-            if parts[:2] == ["api", "models"]:
-                return self._api(parts[2:], parse_qs(url.query))
-            if "resolve" in parts:
-                at = parts.index("resolve")
-                return self._file("/".join(parts[:at]), parts[at + 1], "/".join(parts[at + 2 :]))
-            raise _Refused(404, "", "no such page")
+    def _answer(self, *, with_body):
+        self.hub.requests.append(f"{self.command} {self.path}")
+        self.hub.tokens_seen.append(self.headers.get("Authorization"))
+        try:
+            self._admit()
+            status, headers, body = self._found()
+        except _RefusedError as refused:
+            status, body = refused.status, json.dumps({"error": str(refused)}).encode()
+            headers = {"Content-Type": "application/json", "X-Error-Message": str(refused)}
+            if refused.code:
+                headers["X-Error-Code"] = refused.code
+        self.send_response(status)
+        for name, value in {"Content-Length": len(body), **headers}.items():
+            self.send_header(name, str(value))
+        self.end_headers()
+        if with_body:
+            self.wfile.write(body)
 
-        def _api(self, parts, query):
-            verbs = {"revision", "tree", "paths-info"}
-            at = next((index for index, part in enumerate(parts) if part in verbs), len(parts))
-            repo, rest = "/".join(parts[:at]), parts[at:]
-            commit, files = self._commit(repo, rest[1] if len(rest) > 1 else "main")
-            if rest[:1] in (["tree"], ["paths-info"]):
-                names = sorted(files)
-                if rest[0] == "paths-info":
-                    asked = parse_qs(self._posted.decode()).get("paths") or json.loads(self._posted).get("paths")
-                    names = [name for name in names if name in asked]
-                return self._json([_entry(name, files[name]) for name in names])
-            sizes = "blobs" in query
-            siblings = [{"rfilename": name, **({"size": len(files[name])} if sizes else {})} for name in sorted(files)]
-            about = {"_id": "0", "id": repo, "modelId": repo, "sha": commit, "private": False, "gated": False}
-            return self._json({**about, "disabled": False, "downloads": 0, "likes": 0, "tags": [], "siblings": siblings})
+    def _admit(self):
+        if self.hub.failures:
+            raise _RefusedError(self.hub.failures.pop(0), "", "not now")
+        if self.hub.token and self.headers.get("Authorization") != f"Bearer {self.hub.token}":
+            raise _RefusedError(401, "", "Invalid username or password.")
 
-        def _file(self, repo, revision, name):
-            commit, files = self._commit(repo, revision)
-            if name not in files:
-                raise _Refused(404, "EntryNotFound", f"no file {name}")
-            data = files[name]
-            headers = {"ETag": f'"{_etag(name, data)}"', "X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
-            if name.endswith(LFS_ENDINGS):
-                headers |= {"X-Linked-Etag": headers["ETag"], "X-Linked-Size": len(data)}
-            span = self.headers.get("Range")
-            if span and span.startswith("bytes="):
-                start = int(span.removeprefix("bytes=").split("-")[0])
-                headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
-                return 206, headers, data[start:]
-            return 200, headers, data
+    def _found(self):
+        url = urlsplit(self.path)
+        parts = [unquote(part) for part in url.path.strip("/").split("/")]
+        if parts[:2] == ["api", "models"]:
+            return self._api(parts[2:], parse_qs(url.query))
+        if "resolve" in parts:
+            at = parts.index("resolve")
+            return self._file("/".join(parts[:at]), parts[at + 1], "/".join(parts[at + 2 :]))
+        raise _RefusedError(404, "", "no such page")
 
-        def _commit(self, repo, revision):
-            if repo in hub.gated:
-                raise _Refused(403, "GatedRepo", "Access to this model is restricted.")
-            if repo not in hub.repos:
-                raise _Refused(404, "RepoNotFound", "Repository not found")
-            entry = hub.repos[repo]
-            commit = entry["refs"].get(revision, revision)
-            if commit not in entry["commits"]:
-                raise _Refused(404, "RevisionNotFound", f"Invalid rev id: {revision}")
-            return commit, entry["commits"][commit]
+    def _api(self, parts, query):
+        verbs = {"revision", "tree", "paths-info"}
+        at = next((index for index, part in enumerate(parts) if part in verbs), len(parts))
+        repo, rest = "/".join(parts[:at]), parts[at:]
+        commit, files = self._commit(repo, rest[1] if len(rest) > 1 else "main")
+        if rest[:1] in (["tree"], ["paths-info"]):
+            names = sorted(files)
+            if rest[0] == "paths-info":
+                asked = parse_qs(self._posted.decode()).get("paths") or json.loads(self._posted).get("paths")
+                names = [name for name in names if name in asked]
+            return self._json([_entry(name, files[name]) for name in names])
+        sizes = "blobs" in query
+        siblings = [{"rfilename": name, **({"size": len(files[name])} if sizes else {})} for name in sorted(files)]
+        about = {"_id": "0", "id": repo, "modelId": repo, "sha": commit, "private": False, "gated": False}
+        return self._json({**about, "disabled": False, "downloads": 0, "likes": 0, "tags": [], "siblings": siblings})
 
-        def _json(self, value):
-            return 200, {"Content-Type": "application/json"}, json.dumps(value).encode()
+    def _file(self, repo, revision, name):
+        commit, files = self._commit(repo, revision)
+        if name not in files:
+            raise _RefusedError(404, "EntryNotFound", f"no file {name}")
+        data = files[name]
+        headers = {"ETag": f'"{_etag(name, data)}"', "X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
+        if name.endswith(LFS_ENDINGS):
+            headers |= {"X-Linked-Etag": headers["ETag"], "X-Linked-Size": len(data)}
+        span = self.headers.get("Range")
+        if span and span.startswith("bytes="):
+            start = int(span.removeprefix("bytes=").split("-")[0])
+            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+            return 206, headers, data[start:]
+        return 200, headers, data
 
-    return Handler
+    def _commit(self, repo, revision):
+        if repo in self.hub.gated:
+            raise _RefusedError(403, "GatedRepo", "Access to this model is restricted.")
+        if repo not in self.hub.repos:
+            raise _RefusedError(404, "RepoNotFound", "Repository not found")
+        entry = self.hub.repos[repo]
+        commit = entry["refs"].get(revision, revision)
+        if commit not in entry["commits"]:
+            raise _RefusedError(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+        return commit, entry["commits"][commit]
+
+    def _json(self, value):
+        return 200, {"Content-Type": "application/json"}, json.dumps(value).encode()
 
 
 def _etag(name, data):

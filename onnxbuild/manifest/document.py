@@ -100,7 +100,7 @@ def read_scalar(text: str) -> scalars.Scalar:
 
 def _decode(data: bytes, path: str) -> Source:
     if len(data) > LARGEST_BYTES:
-        message = f"`{path}` has {len(data):,} bytes: a manifest has at most {LARGEST_BYTES:,}"
+        message = f"`{path}` is too large: a manifest has at most {LARGEST_BYTES:,} bytes"
         raise DiagnosticError(fault("OB021", message, hint="split it up with `include:`, or keep data in files"))
     try:
         text = data.decode("utf-8-sig")

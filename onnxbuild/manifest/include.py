@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, Span, fault
-from onnxbuild.manifest.document import Array, Table, read_document
+from onnxbuild.manifest.document import LARGEST_BYTES, Array, Table, read_document
 
 # Sections whose entries join; every other key may stand in one file only.
 _JOINED = ("vars", "datasets", "targets", "models", "defaults")
@@ -25,7 +25,7 @@ def read_with_includes(path: str, faults: list[Diagnostic]) -> tuple[Table, tupl
 def _read(path: str, at: Span | None, faults: list[Diagnostic]) -> Table:
     try:
         with open(path, "rb") as file:
-            data = file.read()
+            data = file.read(LARGEST_BYTES + 1)
     except FileNotFoundError:
         raise DiagnosticError(fault("OB016", f"`{path}` does not exist", span=at)) from None
     except (OSError, ValueError) as error:

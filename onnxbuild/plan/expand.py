@@ -19,7 +19,7 @@ from onnxbuild.plan.graph import Action, ActionGraph, FilesSource, Input, Output
 from onnxbuild.plan.lock import Lock
 from onnxbuild.plan.sources import Fetched, SourceReader
 from onnxbuild.steps import Kinds
-from onnxbuild.steps.kind import Context, Fault, Kind, plain
+from onnxbuild.steps.kind import Context, Fault, Kind
 from onnxbuild.steps.quantize import QuantizeParams, precision_of
 from onnxbuild.steps.tasks import family_of, infer_task
 
@@ -125,7 +125,7 @@ class _Expander:
         if fetched.params["origin"] == "random":
             params = msgspec.structs.replace(params, task=context.task or "")
         at = model.block.key_span("source")
-        fetch = OutputRef(self._add(f"{model.name}:fetch", kind, plain(params), fetched.inputs, at), "model")
+        fetch = OutputRef(self._add(f"{model.name}:fetch", kind, _as_json(params), fetched.inputs, at), "model")
         if fetched.artifact == "onnx":
             if "export" in model.block:
                 message = "an ONNX model is not exported: it is the reference as it is"
@@ -239,7 +239,7 @@ class _Expander:
         if any(one.severity == "error" for one in found):
             return None
         resolved = kind.resolve(params, context)
-        return _Settled(resolved, plain(resolved))
+        return _Settled(resolved, _as_json(resolved))
 
     def _add(self, name: str, kind: Kind, params: Mapping[str, Any], inputs: Mapping[str, Input], at: Span) -> str:
         """The id of the action that does this: an earlier one that does the same, else a new one called `name`."""
@@ -283,6 +283,12 @@ def _precision(kind: str, params: Any, context: Context) -> str:
     if isinstance(params, QuantizeParams):
         return precision_of(params)
     return "fp16" if kind == "optimize" and params.level == "O4" else context.precision
+
+
+def _as_json(params: Any) -> Mapping[str, Any]:
+    """Params as they come back from a trace: lists, no tuples, so that the two compare equal."""
+    found: Mapping[str, Any] = msgspec.json.decode(msgspec.json.encode(params))
+    return found
 
 
 def _located(found: Fault, step: _Step) -> Diagnostic:

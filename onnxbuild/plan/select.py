@@ -76,10 +76,19 @@ def _is_wanted(name: str, wanted: list[re.Pattern[str] | None]) -> bool:
 
 def _nothing(selector: str, graph: ActionGraph, names: Mapping[str, str]) -> Diagnostic:
     hint = did_you_mean(selector.strip("+"), _known(graph, names))
+    model = selector.strip("+").partition("/")[0]
+    targets = [variant.target for variant in graph.variants if variant.model == model]
+    if hint is None and targets:
+        return fault("OB018", f"the selector `{selector}` matches nothing", hint=f"`{model}` has {_listed(targets)}")
     models = list(dict.fromkeys(variant.model for variant in graph.variants))
     if hint is None and models:
-        hint = f"models: {', '.join(f'`{one}`' for one in models[:8])}{' …' if len(models) > 8 else ''}"  # noqa: PLR2004
+        hint = f"models: {_listed(models)}"
     return fault("OB018", f"the selector `{selector}` matches nothing", hint=hint)
+
+
+def _listed(names: Sequence[str]) -> str:
+    few = 8
+    return ", ".join(f"`{one}`" for one in names[:few]) + (" …" if len(names) > few else "")
 
 
 def _known(graph: ActionGraph, names: Mapping[str, str]) -> Iterable[str]:

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 
 from onnxbuild.diagnostics import Diagnostic
 from onnxbuild.manifest.load import in_order
-from onnxbuild.rules import runtime, sources, steps, structure
+from onnxbuild.rules import runtime, sources, steps, store, structure
 from onnxbuild.rules.rule import Rule, World
 
 __all__ = ["ALL", "Rule", "World", "check"]
 
-ALL: Mapping[str, Rule] = {rule.code: rule for family in (structure, sources, steps, runtime) for rule in family.RULES}
+ALL: Mapping[str, Rule] = {
+    rule.code: rule for family in (structure, sources, store, steps, runtime) for rule in family.RULES
+}
 
 
 def check(world: World) -> list[Diagnostic]:

@@ -37,6 +37,15 @@ RULES: tuple[Rule, ...] = (
         Good:
             targets: {fast: {device: cuda, optimize: O4}}
         """),
+    described("OB403", "optimizer-lacks-fusions", """
+        Optimization at O2 or above for a model type whose fusions the optimizer does not know.
+
+        Why: it refuses after the export, or fuses nothing.
+        Bad:
+            models: {m: {source: "random:wav2vec2", targets: [{name: o2, optimize: O2}]}}
+        Good:
+            models: {m: {source: "random:wav2vec2", targets: [{name: o1, optimize: O1}]}}
+        """),
     described("OB404", "optimize-after-quantize", """
         Optimize comes after quantize.
 

@@ -102,7 +102,7 @@ def test_an_alias_is_the_same_value():
         ),
         ("a: !thing 1\n", [("OB011", "unknown tag `!thing`", (1, 4))]),
         ("a: !!int x\n", [("OB011", "`x` is not of the type that its tag `!!int` names", (1, 4))]),
-        ("a: !!python/object:os.system {}\n", [("OB015", "unknown tag `tag:yaml.org,2002:python/object:os.system`", (1, 4))]),
+        ("a: !!python/x {}\n", [("OB015", "unknown tag `tag:yaml.org,2002:python/x`", (1, 4))]),
         ("a: 'open\n", [("OB015", "found unexpected end of stream", (1, 4))]),
         (b"a: \xff\n", [("OB022", "not UTF-8: found the byte 0xff", (1, 4))]),
         ("a: 1\n".encode("utf-16"), [("OB022", "not UTF-8: found the byte 0xff", (1, 1))]),
@@ -117,13 +117,15 @@ def test_a_byte_order_mark_is_no_fault():
     assert read(b"\xef\xbb\xbfa: 1\n") == {"a": 1}
 
 
-@pytest.mark.parametrize("text", ["a: " + "[" * 1_000_000, "".join(" " * i + "a:\n" for i in range(3000)), "- " * 90_000])
+@pytest.mark.parametrize(
+    "text", ["a: " + "[" * 1_000_000, "".join(" " * i + "a:\n" for i in range(3000)), "- " * 90_000]
+)
 def test_depth_is_bounded(text):
     assert faults(text)[0][:2] == ("OB021", f"nested more than {DEEPEST} deep")
 
 
 def test_size_is_bounded():
-    message = f"`m.yaml` has {LARGEST_BYTES + 1:,} bytes: a manifest has at most {LARGEST_BYTES:,}"
+    message = f"`m.yaml` is too large: a manifest has at most {LARGEST_BYTES:,} bytes"
     assert faults(b"#" * (LARGEST_BYTES + 1)) == [("OB021", message, None)]
 
 

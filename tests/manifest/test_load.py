@@ -28,7 +28,9 @@ def faults(load, text, **more):
 
 
 def test_a_model(load):
-    manifest = load(HEAD + "models: {m: {source: random:bert, task: fill-mask, targets: [o2, {name: own, device: cuda}]}}\n")
+    manifest = load(
+        HEAD + "models: {m: {source: random:bert, task: fill-mask, targets: [o2, {name: own, device: cuda}]}}\n"
+    )
     (model,) = manifest.models
     assert (model.name, model.source, model.task, str(model.span)) == ("m", "random:bert", "fill-mask", "m.yaml:3:10")
     assert [(target.name, target.device) for target in model.targets] == [("o2", "cpu"), ("own", "cuda")]
@@ -53,9 +55,7 @@ def test_defines_come_before_vars(load):
     assert faults(load, text, defines={"n": "many"}) == [
         ("OB011", "expected an integer, found the string `many`", "m.yaml:4:66")
     ]
-    assert faults(load, text, defines={"m": "1"}) == [
-        ("OB004", "`-D m=…` sets a variable that is not defined", "None")
-    ]
+    assert faults(load, text, defines={"m": "1"}) == [("OB004", "`-D m=…` sets a variable that is not defined", "None")]
 
 
 def test_a_matrix_makes_one_model_a_point(load):
@@ -71,7 +71,8 @@ def test_a_matrix_makes_one_model_a_point(load):
 
 
 def test_a_matrix_excludes_by_known_axes(load):
-    text = HEAD + "models:\n  'm-${matrix.a}':\n    matrix: {a: [1], exclude: [{aa: 1}]}\n    source: random:x\n    targets: [o2]\n"
+    text = HEAD + "models:\n  'm-${matrix.a}':\n    matrix: {a: [1], exclude: [{aa: 1}]}\n    source: random:x\n"
+    text += "    targets: [o2]\n"
     assert faults(load, text) == [("OB004", "the matrix has no axis `aa`", "m.yaml:5:33")]
 
 
@@ -87,14 +88,17 @@ def test_defaults_are_merged_below(load):
 
 def test_a_source_is_not_merged(load):
     manifest = load(
-        HEAD + "defaults: {source: {random: gpt2, seed: 3}, targets: [o2]}\nmodels: {a: {}, b: {source: {random: bert}}}\n"
+        HEAD
+        + "defaults: {source: {random: gpt2, seed: 3}, targets: [o2]}\nmodels: {a: {}, b: {source: {random: bert}}}\n"
     )
     assert [model.source for model in manifest.models] == [{"random": "gpt2", "seed": 3}, {"random": "bert"}]
 
 
 def test_includes_join(load, tmp_path):
     (tmp_path / "sub").mkdir()
-    (tmp_path / "sub" / "more.yaml").write_text("include: ../last.yaml\nmodels: {n: {source: random:b, targets: [o1]}}\n")
+    (tmp_path / "sub" / "more.yaml").write_text(
+        "include: ../last.yaml\nmodels: {n: {source: random:b, targets: [o1]}}\n"
+    )
     manifest = load(
         HEAD + "include: [sub/more.yaml, last.yaml]\nmodels: {m: {source: random:a, targets: [o1]}}\n",
         last="targets: {o1: {optimize: O1}}\n",

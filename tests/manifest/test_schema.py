@@ -82,7 +82,26 @@ def test_an_editor_finds_values_and_descriptions():
     assert all("description" in one for one in SCHEMA["$defs"]["ModelBlock"]["properties"].values())
 
 
-VALUES = [None, True, 0, -1, 18, 2.5, "", "O2", "fp32", "${vars.a}", "18", [], [1], ["a"], {}, {"a": 1}, [[1, 8]], [[1]]]
+VALUES = [
+    None,
+    True,
+    0,
+    -1,
+    18,
+    2.5,
+    "",
+    "O2",
+    "fp32",
+    "${vars.a}",
+    "18",
+    [],
+    [1],
+    ["a"],
+    {},
+    {"a": 1},
+    [[1, 8]],
+    [[1]],
+]
 
 
 def mutated(value, chance):

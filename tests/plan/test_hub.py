@@ -40,7 +40,12 @@ def test_a_revision_becomes_a_commit(hub):
     commit = hub.add("org/bert", FILES)
     hub.add("org/bert", {"config.json": b"{}"}, revision="v2")
     found, waits = ask(hub, "org/bert")
-    assert (found.commit, found.files, found.config, waits) == (commit, tuple(sorted(FILES)), {"model_type": "bert"}, [])
+    assert (found.commit, found.files, found.config, waits) == (
+        commit,
+        tuple(sorted(FILES)),
+        {"model_type": "bert"},
+        [],
+    )
     assert ask(hub, "org/bert", commit)[0].commit == commit
     assert ask(hub, "org/bert", "v2")[0].files == ("config.json",)
 
