@@ -27,6 +27,7 @@ from onnxbuild.report.profile import Profile, critical_path_in_words
 from onnxbuild.report.reporter import Both, Reporter, reporter_for
 from onnxbuild.report.summary import summary
 from onnxbuild.store.content import DamagedBlob
+from onnxbuild.store.files import Signature
 from onnxbuild.store.receipt import write_receipt
 
 # The live view hides the cursor; leaving at once skips what would show it again.
@@ -49,7 +50,8 @@ class Result(Struct, frozen=True, kw_only=True):
         """0 done, 1 an action failed or could not be begun, 130 interrupted."""
         if self.interrupted:
             return 130
-        return 0 if all(outcome.outcome in SUCCEEDED for outcome in self.outcomes.values()) else 1
+        laid_out = all(delivery.state != "failed" for delivery in self.deliveries)
+        return 0 if laid_out and all(outcome.outcome in SUCCEEDED for outcome in self.outcomes.values()) else 1
 
 
 def asked_for(options: Mapping[str, Any]) -> Asked:
@@ -69,6 +71,7 @@ def build(options: Mapping[str, Any], question: Mapping[str, Any]) -> int:
     asked = asked_for(options)
     if options["dry_run"]:
         return show_plan(asked, as_json=options["json"], force=options["force"])
+    began_ns = time.time_ns()
     with session(asked, write=True, jobs=jobs) as opened:
         out = Path(options["out"]).absolute() if options["out"] else Path(asked.manifest).absolute().parent / "out"
         reporter = reporter_for(
@@ -88,10 +91,10 @@ def build(options: Mapping[str, Any], question: Mapping[str, Any]) -> int:
             result = run_session(opened, policy, out, Both(reporter, profile), interrupt)
         if options["profile"]:
             profile.write(Path(options["profile"]))
-        (opened.state / "last").write_text(f"{Path(asked.manifest).name}\n", encoding="utf-8")
+        _note_last(opened, asked)
         _say(opened, result, asked, as_json=options["json"])
         if result.exit_code == 0:
-            _leave_receipt(opened, result, asked, question, as_json=options["json"])
+            _leave_receipt(opened, result, asked, question, began_ns, as_json=options["json"])
         return result.exit_code
 
 
@@ -195,6 +198,13 @@ def interruptible() -> Iterator[Interrupt]:
             signal.signal(number, handler)
 
 
+def _note_last(opened: Session, asked: Asked) -> None:
+    """Which manifest was run last here, for `explain ID`; a folder that cannot be written costs no more than that."""
+    with contextlib.suppress(OSError):
+        opened.state.mkdir(exist_ok=True)
+        (opened.state / "last").write_text(f"{Path(asked.manifest).name}\n", encoding="utf-8")
+
+
 def _say(opened: Session, result: Result, asked: Asked, *, as_json: bool) -> None:
     for delivery in result.deliveries:
         if delivery.state == "mended":
@@ -202,6 +212,8 @@ def _say(opened: Session, result: Result, asked: Asked, *, as_json: bool) -> Non
             print(f"{delivery.folder} had been edited ({names}): mended from the store", file=sys.stderr)
         elif delivery.state == "withheld" and os.path.isdir(delivery.folder) and not result.interrupted:
             print(f"{delivery.folder} still holds the last good build", file=sys.stderr)
+        elif delivery.state == "failed":
+            print(f"{delivery.folder} could not be laid out: {delivery.error}", file=sys.stderr)
     if not as_json:
         print(_text(opened, result, asked))
         if path := critical_path_in_words(opened.graph, result.outcomes):
@@ -219,7 +231,7 @@ def _text(opened: Session, result: Result, asked: Asked) -> str:
 
 
 def _leave_receipt(
-    opened: Session, result: Result, asked: Asked, question: Mapping[str, Any], *, as_json: bool
+    opened: Session, result: Result, asked: Asked, question: Mapping[str, Any], began_ns: int, *, as_json: bool
 ) -> None:
     hits = {name: _as_hit(outcome) for name, outcome in result.outcomes.items()}
     if as_json:
@@ -231,7 +243,10 @@ def _leave_receipt(
         write_receipt(
             str(state_folder(asked.manifest)),
             question,
-            files=_files_it_hung_on(opened, result),
+            read=_files_read(opened),
+            began_ns=began_ns,
+            made=_files_made(opened, result),
+            known=_signatures(opened, result),
             environment=opened.manifest.environment,
             answer=answer,
         )
@@ -241,11 +256,20 @@ def _as_hit(outcome: Outcome) -> Outcome:
     return msgspec.structs.replace(outcome, outcome="hit", reasons=(), seconds=0.0, log=None)
 
 
-def _files_it_hung_on(opened: Session, result: Result) -> Iterator[str]:
-    """Every file and folder whose change could change the answer: manifests, lock, sources, outputs, the store."""
+def _files_read(opened: Session) -> Iterator[str]:
+    """Files and folders that planning read: manifests, lock, configs."""
     yield from (path for path in map(os.path.abspath, opened.watched) if os.path.exists(path))
-    for source in sources_of(opened.graph):
-        yield from (os.path.join(source.root, name) for name in source.files)
+
+
+def _signatures(opened: Session, result: Result) -> Mapping[str, Signature]:
+    """The files of sources and of outputs, each as it was when its content was read or written."""
+    paths = [os.path.join(source.root, name) for source in sources_of(opened.graph) for name in source.files]
+    known = opened.store.traces.recall([*paths, *_files_made(opened, result)])
+    return {path: signature for path, (signature, _digest) in known.items()}
+
+
+def _files_made(opened: Session, result: Result) -> Iterator[str]:
+    """Every file and folder below `out/` that this run answers for, and the store."""
     for delivery in result.deliveries:
         for place, _, names in os.walk(delivery.folder):
             yield place

@@ -27,21 +27,35 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
 class Delivery(Struct, frozen=True):
-    """What became of one variant's folder. `edited`: files of it that were not as the last run left them."""
+    """What became of one variant's folder. `edited`: files of it that were not as the last run left them.
+
+    `error`: why it could not be laid out; what was there before is still there.
+    """
 
     variant: str
     folder: str
-    state: Literal["intact", "written", "mended", "withheld"]
+    state: Literal["intact", "written", "mended", "withheld", "failed"]
     edited: tuple[str, ...] = ()
+    error: str | None = None
 
 
 def deliver(variant: Variant, graph: ActionGraph, outcomes: Mapping[str, Outcome], store: Store, out: Path) -> Delivery:
     """Lay a variant out below `out`, if all that it needs and all its checks succeeded.
 
     Otherwise the folder stays as it is: the last good output is not taken away for a failed successor. Files that
-    someone put beside ours are kept. Errors: DamagedBlob where a stored file must be built again; OSError.
+    someone put beside ours are kept. Errors: DamagedBlob where a stored file must be built again.
     """
     folder = out / variant.model / variant.target
+    try:
+        return _deliver(variant, graph, outcomes, store, folder)
+    except OSError as error:
+        words = f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
+        return Delivery(variant.name, str(folder), "failed", error=words)
+
+
+def _deliver(
+    variant: Variant, graph: ActionGraph, outcomes: Mapping[str, Outcome], store: Store, folder: Path
+) -> Delivery:
     needed = (*variant.steps, *variant.checks)
     if not all(name in outcomes and outcomes[name].outcome in SUCCEEDED for name in needed):
         return Delivery(variant.name, str(folder), "withheld")
@@ -50,17 +64,31 @@ def deliver(variant: Variant, graph: ActionGraph, outcomes: Mapping[str, Outcome
     wanted = {file.name: file for file in content.files}
     wanted[PROVENANCE] = File(PROVENANCE, digest_bytes(provenance), len(provenance))
     present = _present(folder, store)
-    if all(present.get(name) == file for name, file in wanted.items()):
+    if all(present.get(name) == file for name, file in wanted.items()) and not _torsos(folder):
         return Delivery(variant.name, str(folder), "intact")
     ours = _ours(folder)
     edited = tuple(sorted(n for n, digest in ours.items() if present.get(n) is None or present[n].digest != digest))
-    _write(folder, content, provenance, {name for name in present if name not in wanted and name not in ours}, store)
+    foreign = {name for name in present if name not in wanted and name not in ours}
+    with store.lock(f"out-{digest_bytes(bytes(folder))}", lambda _holder: None, lambda: False):
+        for torso in _torsos(folder):
+            remove_tree(torso)
+        _write(folder, content, provenance, foreign, store)
     return Delivery(variant.name, str(folder), "mended" if edited else "written", edited)
 
 
+def _torsos(folder: Path) -> list[Path]:
+    """What a run that was killed while it laid this folder out has left beside it."""
+    with contextlib.suppress(FileNotFoundError):
+        return [place for place in folder.parent.iterdir() if place.name.startswith(f"{_fresh(folder)}.")]
+    return []
+
+
+def _fresh(folder: Path) -> str:
+    return f".{folder.name}.fresh"
+
+
 def _write(folder: Path, content: Tree, provenance: bytes, foreign: set[str], store: Store) -> None:
-    fresh = folder.with_name(f".{folder.name}.{os.getpid()}")
-    remove_tree(fresh)
+    fresh = folder.with_name(f"{_fresh(folder)}.{os.getpid()}")
     try:
         fresh.mkdir(parents=True)
         store.content.materialize(content, fresh)
@@ -99,7 +127,9 @@ def _present(folder: Path, store: Store) -> Mapping[str, File]:
     """The files of a folder by name, by content; read only where they have changed since they were last read."""
     if not folder.exists():
         return {}
-    tree = store.digest_files(str(folder), tuple(name for name, _ in walk_files(folder)))
+    # What is no file (a broken link, a socket) is nobody's output, and cannot be read.
+    names = tuple(name for name, entry in walk_files(folder) if entry.is_file())
+    tree = store.digest_files(str(folder), names)
     return {file.name: file for file in tree.files}
 
 

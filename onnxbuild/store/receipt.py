@@ -20,6 +20,13 @@ from typing import Any
 
 Question = Mapping[str, Any]
 
+# The standard library's own folders on the path.
+_STANDARD = (f"python{sys.version_info.major}.{sys.version_info.minor}", "lib-dynload")
+_HAS_AFFINITY = hasattr(os, "sched_getaffinity")
+
+# A time stamp may be older than the moment of the change by a tick of the kernel's clock.
+_TICK_NS = 20_000_000
+
 
 def receipt_path(folder: str, question: Question) -> str:
     """Where the receipt for a question stands: one file a question, named by a checksum (the question is compared)."""
@@ -50,18 +57,35 @@ def answer_for(folder: str, question: Question) -> str | None:
 
 
 def write_receipt(
-    folder: str, question: Question, *, files: Iterable[str], environment: Iterable[str], answer: str
+    folder: str,
+    question: Question,
+    *,
+    read: Iterable[str],
+    began_ns: int,
+    made: Iterable[str],
+    known: Mapping[str, Any],
+    environment: Iterable[str],
+    answer: str,
 ) -> None:
-    """Leave a receipt. `files`: every file and folder that the answer hung on. Errors: OSError, which harms nothing."""
+    """Leave a receipt, unless what the answer hung on has changed since it was read.
+
+    `read`: files and folders that planning read after `began_ns`; `made`: what the run wrote itself; `known`: files of
+    sources and outputs with the signatures that go with the content that the answer is about. Errors: OSError, which
+    harms nothing.
+    """
     from pathlib import Path
 
     from onnxbuild.store.files import settled_signature, write_atomically
 
+    stamps = {path: settled_signature(path) for path in sorted({*read, *made})} | dict(known)
+    # A manifest that is edited while its build runs must not be called up to date by the build's end.
+    if any(stamps[path][2] >= began_ns - _TICK_NS for path in set(read)):
+        return
     receipt = {
         "question": question,
         "environment": {name: _checksum(os.environ.get(name)) for name in sorted(environment)},
         "installed": installed(),
-        "files": [[path, *settled_signature(path)] for path in sorted(set(files))],
+        "files": [[path, *stamp] for path, stamp in sorted(stamps.items())],
         "answer": answer,
     }
     path = Path(receipt_path(folder, question))
@@ -71,8 +95,8 @@ def write_receipt(
 
 def installed() -> list[list[Any]]:
     """What tells that a package was installed, removed or edited: the stamps of site-packages and of our own code."""
-    folders = [place for place in sys.path if place.endswith("-packages")]
-    found = [[place, os.stat(place).st_mtime_ns] for place in folders if os.path.isdir(place)]
+    folders = [place for place in sys.path if place and not place.endswith(_STANDARD) and os.path.isdir(place)]
+    found = [_installed_in(place) for place in folders]
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     newest = 0
     for entry in os.scandir(package):
@@ -83,9 +107,16 @@ def installed() -> list[list[Any]]:
     return [*found, [package, newest], [sys.executable, os.stat(sys.executable).st_mtime_ns], list(_machine())]
 
 
+def _installed_in(place: str) -> list[Any]:
+    """One folder of packages. Any other on the path may hold packages too, but also what moves with every run."""
+    if place.endswith("-packages"):
+        return [place, os.stat(place).st_mtime_ns]
+    return [place, sorted(name for name in os.listdir(place) if name.endswith("-info"))]
+
+
 def _machine() -> tuple[Any, ...]:
     """Enough of the machine to notice another one: measured facts are not taken from elsewhere."""
-    return os.uname().nodename, os.uname().machine, os.cpu_count()
+    return os.uname().nodename, os.uname().machine, len(os.sched_getaffinity(0)) if _HAS_AFFINITY else os.cpu_count()
 
 
 def _checksum(value: str | None) -> int | None:
