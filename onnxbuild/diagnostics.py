@@ -6,6 +6,7 @@ that begins with `BUG:`. Rendering (text, JSON, SARIF, GitHub) stands in `onnxbu
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
@@ -22,8 +23,14 @@ class Source(Struct, frozen=True):
 
     def line(self, number: int) -> str:
         """Line `number` (from 1) without its end, or the empty string past the last one."""
-        lines = self.text.splitlines()
+        lines = _lines(self.text)
         return lines[number - 1] if 0 < number <= len(lines) else ""
+
+
+@functools.lru_cache(maxsize=16)
+def _lines(text: str) -> list[str]:
+    """Kept, since a thousand faults of one text would split it a thousand times."""
+    return text.splitlines()
 
 
 class Span(Struct, frozen=True):
