@@ -86,5 +86,22 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """The known word nearest to `word`, as a hint in words, or None where nothing is near."""
     import difflib
 
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    near = difflib.get_close_matches(word, _likely(word, list(known)), n=1, cutoff=0.6)
     return f"did you mean `{near[0]}`?" if near else None
+
+
+# difflib takes some 20 microseconds a pair: a thousand typos among a thousand names took 25 seconds.
+_MOST_COMPARED = 50
+
+
+def _likely(word: str, known: list[str]) -> list[str]:
+    """The known words that agree with `word` in most places, counted from either end."""
+    if len(known) <= _MOST_COMPARED:
+        return known
+    import heapq
+    from operator import eq
+
+    backwards = word[::-1]
+    return heapq.nlargest(
+        _MOST_COMPARED, known, key=lambda one: max(sum(map(eq, word, one)), sum(map(eq, backwards, reversed(one))))
+    )
