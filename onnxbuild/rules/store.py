@@ -27,4 +27,13 @@ RULES: tuple[Rule, ...] = (
         """,
         severity="warning",
     ),
+    described(
+        "OB047",
+        "no-remote",
+        """
+        A command needs a remote store, and there is none, or none that it may write to.
+
+        Fix: name one with `--remote URL`, ONNXBUILD_REMOTE or `store: {remote: …}`.
+        """,
+    ),
 )

@@ -20,6 +20,7 @@ ELSEWHERE = {
     "OB031": "tests/plan/test_lock.py",
     "OB045": "tests/store",
     "OB046": "tests/store",
+    "OB047": "tests/commands",
     "OB110": "tests/plan/test_hub.py",
     "OB111": "tests/plan/test_lock.py",
 }
