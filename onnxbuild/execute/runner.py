@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Protocol
@@ -19,6 +19,7 @@ from typing import IO, Protocol
 import msgspec
 
 from onnxbuild.execute import keeper
+from onnxbuild.execute.environments import Current, Environment
 from onnxbuild.machine import usable_cores
 from onnxbuild.steps.kind import Failure, Message, Progress, Request, Response
 
@@ -57,12 +58,13 @@ _INTERRUPTED = Failure(code="OBE60", message="the run was interrupted")
 class LocalRunner:
     """Worker processes on this machine, one per action at a time, reused while they are sound.
 
-    `interpreters` maps toolchains to Python executables. `threads` is the number of cores that one action may use.
+    `environments`: those of the toolchains, by name. `threads`: the number of cores that one action may use.
     """
 
-    def __init__(self, interpreters: Mapping[str, str] | None = None, *, threads: int = 0) -> None:
+    def __init__(self, environments: Mapping[str, Environment] | None = None, *, threads: int = 0) -> None:
         """Start nothing yet: processes come with the first request."""
-        self._interpreters = dict(interpreters or {"current": sys.executable})
+        self._environments: Mapping[str, Environment] = {"current": Current(), **(environments or {})}
+        self._commands: set[subprocess.Popen[str]] = set()
         self._threads = threads or usable_cores()
         self._lock = threading.Lock()
         self._closed = False
@@ -74,27 +76,30 @@ class LocalRunner:
         self._keeper: subprocess.Popen[bytes] | None = None
         # Linux ends a child with the *thread* that made it (PR_SET_PDEATHSIG), so one thread makes them all.
         self._spawner = ThreadPoolExecutor(1, thread_name_prefix="spawn")
-        self._versions: dict[str, str] = {}
 
     def packages(self, toolchain: str, names: tuple[str, ...]) -> Mapping[str, str]:
         """Versions as the interpreter of the toolchain would import them."""
-        assert toolchain == "current", f"BUG: toolchain {toolchain} has no interpreter"
-        return {name: self._version(name) for name in names}
+        return {name: self._environments[toolchain].version(name) for name in names}
 
     def identity(self, toolchain: str) -> Mapping[str, str]:
         """The implementation and its minor version: a patch release of Python changes no result."""
-        del toolchain
-        return {"python": f"{sys.implementation.name}-{sys.version_info.major}.{sys.version_info.minor}"}
+        return self._environments[toolchain].identity()
 
     def submit(self, toolchain: str, request: Request, tell: Tell) -> Future[Response]:
-        """Give a request to an idle worker of the toolchain, or to a new one. Errors: OSError where none starts."""
+        """Give a request to an idle worker of the toolchain, or to a new one; its environment may have to be made.
+
+        Errors: OSError where no worker starts; Unusable.
+        """
         future: Future[Response] = Future()
         with self._lock:
             worker = next((w for w in self._idle if w.toolchain == toolchain and w.alive), None)
             if worker is not None:
                 self._idle.remove(worker)
         if worker is None:
-            worker = self._spawner.submit(self._spawn, toolchain).result()
+            interpreter = self._environments[toolchain].interpreter(
+                lambda text: tell(Progress(id=request.id, text=text)), self._run_command
+            )
+            worker = self._spawner.submit(self._spawn, toolchain, interpreter).result()
         with self._lock:
             self._busy[request.id] = worker
             closed = self._closed
@@ -114,8 +119,10 @@ class LocalRunner:
         """Kill what is busy, end what is idle, wait for all."""
         with self._lock:
             self._closed = True
-            busy, idle = list(self._busy.values()), list(self._idle)
+            busy, idle, commands = list(self._busy.values()), list(self._idle), list(self._commands)
             self._idle.clear()
+        for command in commands:
+            command.kill()
         for worker in busy:
             worker.kill(_INTERRUPTED)
         for worker in idle:
@@ -128,7 +135,41 @@ class LocalRunner:
             self._keeper.wait()
             self._keeper = None
 
-    def _spawn(self, toolchain: str) -> _Worker:
+    def _run_command(self, command: Sequence[str]) -> tuple[int, str]:
+        """Run a command that makes an environment; it ends with the run, whatever the run's end is."""
+        process = self._spawner.submit(self._start_command, command).result()
+        with self._lock:
+            self._commands.add(process)
+            closed = self._closed
+        if closed:
+            process.kill()
+        output, _ = process.communicate()
+        with self._lock:
+            self._commands.discard(process)
+        return process.returncode, output
+
+    def _start_command(self, command: Sequence[str]) -> subprocess.Popen[str]:
+        self._keep()
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            env=os.environ | {keeper.MARK: self._mark},
+        )
+
+    def _spawn(self, toolchain: str, interpreter: str) -> _Worker:
+        self._keep()
+        # A mark is never given twice: the end of a worker kills all that carry its mark.
+        self._started += 1
+        worker = _Worker(toolchain, interpreter, self._threads, f"{self._mark}-{self._started};")
+        self._all = [*(one for one in self._all if one.alive), worker]
+        return worker
+
+    def _keep(self) -> None:
+        """Have the keeper there before the first process that it is to look after."""
         if self._closed:
             raise OSError(errno.ECANCELED, "the run was interrupted", "worker")
         if self._keeper is None:
@@ -139,11 +180,6 @@ class LocalRunner:
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
-        # A mark is never given twice: the end of a worker kills all that carry its mark.
-        self._started += 1
-        worker = _Worker(toolchain, self._interpreters[toolchain], self._threads, f"{self._mark}-{self._started};")
-        self._all = [*(one for one in self._all if one.alive), worker]
-        return worker
 
     def _end(self, request_id: str, worker: _Worker, future: Future[Response], response: Response) -> None:
         sound = not response.retire and response.peak_bytes < _BYTES_PER_WORKER
@@ -155,16 +191,6 @@ class LocalRunner:
         if not reusable:
             worker.stop()
         future.set_result(response)
-
-    def _version(self, name: str) -> str:
-        from importlib import metadata
-
-        if name not in self._versions:
-            try:
-                self._versions[name] = metadata.version(name)
-            except metadata.PackageNotFoundError:
-                self._versions[name] = "absent"
-        return self._versions[name]
 
 
 class _Worker:
