@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from onnxbuild.digest import Digest
+from onnxbuild.execute.environments import Unusable
 from onnxbuild.execute.events import ActionProgress, Outcome, Reason
 from onnxbuild.execute.key import KeyParts
 from onnxbuild.execute.runner import Runner
@@ -77,7 +78,7 @@ class Performer:
             return Done(blank, damaged)
         except Waiting:
             return Done(msgspec.structs.replace(blank, outcome="skipped"))
-        except _Rejected as rejected:
+        except (_Rejected, Unusable) as rejected:
             failure = rejected.failure
         except OSError as error:
             failure = system_failure(error)
@@ -123,7 +124,8 @@ class Performer:
         """The result that another process has just made, or another machine before."""
 
         def arrived(done: float, total: float) -> None:
-            tell(ActionProgress(id=action.id, text="bytes from the remote store", done=done, total=total))
+            megabytes = [round(size / 1e6, 1) for size in (done, total)]
+            tell(ActionProgress(id=action.id, text="MB from the remote store", done=megabytes[0], total=megabytes[1]))
 
         return self._store.obtain(parts.key, arrived)
 
