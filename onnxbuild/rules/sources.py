@@ -37,6 +37,16 @@ def unpinned_revision(world: World) -> Iterator[Diagnostic]:
 
 RULES: tuple[Rule, ...] = (
     unpinned_revision,
+    described(
+        "OB105",
+        "toolchain-conflict",
+        """
+        The requirements of a toolchain cannot be resolved together.
+
+        Why: optimum-onnx 0.1.0 requires transformers below 4.58, and newer models need transformers 5.
+        Fix: requirements of one toolchain must fit together; give the other model a toolchain of its own.
+        """,
+    ),
     described("OB110", "unresolved-source", """
         The Hub does not say which commit a revision stands for.
 

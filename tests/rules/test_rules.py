@@ -21,6 +21,7 @@ ELSEWHERE = {
     "OB045": "tests/store",
     "OB046": "tests/store",
     "OB047": "tests/commands",
+    "OB105": "tests/plan",
     "OB110": "tests/plan/test_hub.py",
     "OB111": "tests/plan/test_lock.py",
 }
