@@ -24,6 +24,8 @@ from msgspec import Struct
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, fault
 from onnxbuild.digest import Digest, digest_value
 
+_NOISE = ("Ignored the following", "ResolutionImpossible")
+
 # The worker side of the protocol needs this beside its frameworks.
 _ALWAYS = ("msgspec",)
 
@@ -127,8 +129,10 @@ def _pip() -> Iterator[list[str]]:
 
 
 def _unresolvable(name: str, errors: str) -> Diagnostic:
-    lines = [line.removeprefix("ERROR: ") for line in errors.splitlines() if line.startswith("ERROR:")]
-    reason = "; ".join(lines[:3]) or "pip gave no reason"
+    said = (line.removeprefix("ERROR: ") for line in errors.splitlines() if line.startswith("ERROR:"))
+    # pip lists every version that there is, twice; and its last line only says that there was no answer.
+    lines = [re.sub(r" \(from versions: .*\)$", "", line) for line in said if not line.startswith(_NOISE)]
+    reason = (lines[0] if lines else "pip gave no reason").rstrip(".")
     hint = f"check the requirements, and what `pip download` finds for Python {platform.python_version()}"
     if "ResolutionImpossible" in errors or "conflicting dependencies" in errors:
         hint = "requirements of one toolchain must fit together: give the other model a toolchain of its own"
