@@ -146,8 +146,16 @@ def _gc(options: argparse.Namespace) -> int:
     from onnxbuild.commands.gc import gc
     from onnxbuild.store.collect import Limits
 
-    limits = Limits(age_seconds=options.keep_days * 86_400.0, budget_bytes=options.budget)
+    age = None if options.keep_days is None else options.keep_days * 86_400.0
+    limits = Limits(age_seconds=age, budget_bytes=options.budget)
     return gc(asked_for(vars(options)), limits, dry_run=options.dry_run)
+
+
+def _cache(options: argparse.Namespace) -> int:
+    from onnxbuild.commands.build import asked_for
+    from onnxbuild.commands.cache import cache
+
+    return cache(options.what, asked_for(vars(options)), as_json=options.json)
 
 
 def _doctor(options: argparse.Namespace) -> int:
@@ -200,6 +208,7 @@ def parser() -> argparse.ArgumentParser:
     _about_manifest(lock, selectors=False)
     lock.add_argument("--upgrade", nargs="*", metavar="MODEL", help="pin anew, all models or those named")
     _add_gc(commands)
+    _add_cache(commands)
     doctor = _add(commands, "doctor", _doctor, "what this machine can do")
     doctor.add_argument("--format", choices=("text", "json"), default="text")
     doctor.add_argument("--store", metavar="DIR", help="the store whose free space is shown")
@@ -236,6 +245,8 @@ def _common(to: argparse.ArgumentParser) -> None:
         "-D", dest="define", action="append", type=_define, default=[], metavar="NAME=VALUE", help="set ${vars.NAME}"
     )
     to.add_argument("--store", metavar="DIR", help="where results are kept (also ONNXBUILD_STORE)")
+    to.add_argument("--remote", metavar="URL", help="store shared with other machines (also ONNXBUILD_REMOTE)")
+    to.add_argument("--remote-readonly", action="store_true", help="take from the remote store, write nothing to it")
     to.add_argument("--offline", action="store_true", help="ask no network for anything")
 
 
@@ -277,8 +288,17 @@ def _add_gc(commands: Any) -> None:
     gc = _add(commands, "gc", _gc, "free what no manifest's latest results reach")
     _about_manifest(gc, selectors=False)
     gc.add_argument("-n", "--dry-run", action="store_true", help="only say what it would free")
-    gc.add_argument("--keep-days", type=float, default=0.0, metavar="DAYS", help="keep all results younger than this")
-    gc.add_argument("--budget", type=_size, metavar="SIZE", help="and at most so much of the others, such as 20GB")
+    gc.add_argument("--keep-days", type=_days, metavar="DAYS", help="keep all results younger than this")
+    gc.add_argument(
+        "--budget", type=_size, metavar="SIZE", help="free the oldest until the store is this small, such as 20GB"
+    )
+
+
+def _add_cache(commands: Any) -> None:
+    cache = _add(commands, "cache", _cache, "what the store holds; mend it; exchange it with the remote store")
+    cache.add_argument("what", choices=("stats", "verify", "push", "pull"), help="what to do")
+    _about_manifest(cache, selectors=True)
+    cache.add_argument("--json", action="store_true", help="stats as one JSON object")
 
 
 def _define(text: str) -> tuple[str, str]:
@@ -302,6 +322,16 @@ def _seconds(text: str) -> float:
     if not seconds > 0:
         raise argparse.ArgumentTypeError(f"expected a number of seconds, found `{text}`")
     return seconds
+
+
+def _days(text: str) -> float:
+    try:
+        days = float(text)
+    except ValueError:
+        days = -1.0
+    if not days >= 0:
+        raise argparse.ArgumentTypeError(f"expected a number of days, found `{text}`")
+    return days
 
 
 def _size(text: str) -> int:

@@ -15,11 +15,13 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from onnxbuild.commands.progress import Uploads
 from onnxbuild.commands.session import Asked, Session, default_jobs, memory_limit, session, state_folder
 from onnxbuild.execute.deliver import Delivery, deliver
 from onnxbuild.execute.events import SUCCEEDED, Event, Outcome, RunFinished
 from onnxbuild.execute.preview import preview
 from onnxbuild.execute.schedule import Interrupt, Policy, execute
+from onnxbuild.execute.share import Shared, share
 from onnxbuild.plan.expand import sources_of
 from onnxbuild.report.explain import explain_action
 from onnxbuild.report.jsonl import action_line, encode, summary_line
@@ -44,6 +46,7 @@ class Result(Struct, frozen=True, kw_only=True):
     deliveries: tuple[Delivery, ...]
     seconds: float
     interrupted: bool = False
+    shared: Shared | None = None  # where there is a remote store to write to
 
     @property
     def exit_code(self) -> int:
@@ -61,6 +64,8 @@ def asked_for(options: Mapping[str, Any]) -> Asked:
         selectors=tuple(options.get("selectors") or ()),
         defines=dict(options.get("define") or ()),
         store=options.get("store"),
+        remote=options.get("remote"),
+        remote_readonly=bool(options.get("remote_readonly")),
         offline=bool(options.get("offline")),
     )
 
@@ -93,7 +98,8 @@ def build(options: Mapping[str, Any], question: Mapping[str, Any]) -> int:
             profile.write(Path(options["profile"]))
         _note_last(opened, asked)
         _say(opened, result, asked, as_json=options["json"])
-        if result.exit_code == 0:
+        # What could not be shared is offered again by the next run, which a receipt would spare.
+        if result.exit_code == 0 and (result.shared is None or result.shared.complete):
             _leave_receipt(opened, result, asked, question, began_ns, as_json=options["json"])
         return result.exit_code
 
@@ -131,7 +137,12 @@ def run_session(
         reporter.event(RunFinished(outcomes=outcomes, seconds=seconds, interrupted=interrupted))
     finally:
         reporter.close()
-    return Result(outcomes=outcomes, deliveries=deliveries, seconds=seconds, interrupted=interrupted)
+    # Only now: an upload beside a benchmark would be measured with it.
+    stop = interrupt if interrupt is not None else Interrupt()
+    shared = (
+        None if interrupted else share(opened.graph, outcomes, opened.store, Uploads(), stop=lambda: stop.requested)
+    )
+    return Result(outcomes=outcomes, deliveries=deliveries, seconds=seconds, interrupted=interrupted, shared=shared)
 
 
 def _follow(events: Iterator[Event], reporter: Reporter, *, again: bool) -> RunFinished:
@@ -214,6 +225,9 @@ def _say(opened: Session, result: Result, asked: Asked, *, as_json: bool) -> Non
             print(f"{delivery.folder} still holds the last good build", file=sys.stderr)
         elif delivery.state == "failed":
             print(f"{delivery.folder} could not be laid out: {delivery.error}", file=sys.stderr)
+    if result.shared is not None and result.shared.results and opened.store.remote is not None:
+        told = f"shared {result.shared.results} results ({result.shared.bytes / 1e6:.1f} MB)"
+        print(f"{told} with {opened.store.remote.address.shown}", file=sys.stderr)
     if not as_json:
         print(_text(opened, result, asked))
         if path := critical_path_in_words(opened.graph, result.outcomes):

@@ -2,20 +2,45 @@
 
 from __future__ import annotations
 
+import sys
+
 from onnxbuild.commands.session import Asked, store_root
+from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.manifest.load import load_manifest
 from onnxbuild.steps import all_kinds
-from onnxbuild.store.collect import Limits, collect
+from onnxbuild.store.collect import Freed, Limits, collect
 from onnxbuild.store.store import Store
 
 
 def gc(asked: Asked, limits: Limits, *, dry_run: bool) -> int:
     """Collect and say what was freed; the exit code. Errors: DiagnosticError."""
     manifest = load_manifest(asked.manifest, kinds=all_kinds(), defines=asked.defines)
-    with Store(store_root(asked, manifest)) as store:
-        freed = collect(store, limits, dry_run=dry_run)
+    root = store_root(asked, manifest)
+    if not root.exists():
+        print(f"there is no store at {root} yet")
+        return 0
+    with Store(root, claims=False) as store:
+        try:
+            freed = collect(store, limits, dry_run=dry_run, on_wait=_say_wait)
+        except OSError as error:
+            message = f"the store {root} cannot be collected: {error.strerror}"
+            raise DiagnosticError(fault("OB021", message), exit_code=1) from None
+    print(in_words(freed, dry_run=dry_run))
+    return 0
+
+
+def in_words(freed: Freed, *, dry_run: bool) -> str:
+    """What a collection came to, in a line."""
     verb = "would free" if dry_run else "freed"
-    print(
+    words = (
         f"{verb} {freed.bytes / 1e6:.1f} MB: {freed.blobs} files of {freed.traces} results; {freed.kept} results kept"
     )
-    return 0
+    if freed.in_use:
+        words += f", {freed.in_use} of them in use by runs at work"
+    if freed.scopes:
+        words += f"; {freed.scopes} manifests are gone"
+    return words
+
+
+def _say_wait() -> None:
+    print("waiting for a run that stores a result at this moment", file=sys.stderr)

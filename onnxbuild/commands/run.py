@@ -26,12 +26,13 @@ def run(options: Mapping[str, Any]) -> int:
 
 def question_of(options: Mapping[str, Any]) -> Mapping[str, Any]:
     """What the answer of a run depends on, as far as the command line tells."""
-    named = ("selectors", "define", "store", "out", "json", "offline")
+    named = ("selectors", "define", "store", "out", "json", "offline", "remote", "remote_readonly")
     asked = {name: options[name] for name in named}
     return {
         **asked,
         "manifest": os.path.realpath(options["manifest"]),
         "spelled": options["manifest"],
         "ONNXBUILD_STORE": os.environ.get("ONNXBUILD_STORE"),
+        "ONNXBUILD_REMOTE": os.environ.get("ONNXBUILD_REMOTE"),
         "folder": os.getcwd() if not all(map(os.path.isabs, (options["out"] or "/", options["store"] or "/"))) else "",
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from onnxbuild.plan.graph import ActionGraph
 from onnxbuild.plan.lock import lock_for, lock_path
 from onnxbuild.plan.select import named, select
 from onnxbuild.steps import Kinds, all_kinds
+from onnxbuild.store.backend import address_of
+from onnxbuild.store.remote import Remote
 from onnxbuild.store.store import Store, opened
 
 
@@ -29,6 +32,8 @@ class Asked(Struct, frozen=True, kw_only=True):
     selectors: tuple[str, ...] = ()
     defines: Mapping[str, str] = {}
     store: str | None = None
+    remote: str | None = None
+    remote_readonly: bool = False
     offline: bool = False
 
 
@@ -68,7 +73,8 @@ def session(asked: Asked, *, write: bool, jobs: int = 1) -> Iterator[Session]:
     graph = select(expansion.graph, asked.selectors)
     runner = LocalRunner(threads=max(1, usable_cores() // jobs))
     try:
-        with opened(store_root(asked, manifest), write=write) as store:
+        remote = remote_store(asked, manifest)
+        with telling(remote), opened(store_root(asked, manifest), write=write, remote=remote) as store:
             yield Session(
                 manifest=manifest,
                 graph=graph,
@@ -92,6 +98,31 @@ def store_root(asked: Asked, manifest: Manifest) -> Path:
         return Path(named).absolute()
     base = Path(asked.manifest).absolute().parent
     return base / manifest.store.path if manifest.store.path else state_folder(asked.manifest) / "store"
+
+
+def remote_store(asked: Asked, manifest: Manifest) -> Remote | None:
+    """What is shared with other machines: `--remote`, then ONNXBUILD_REMOTE, then the manifest's `store:`.
+
+    Nothing is opened yet: who finds everything in the local store does not pay for it.
+    """
+    named = asked.remote or os.environ.get("ONNXBUILD_REMOTE")
+    written = named or manifest.store.remote
+    if not written or asked.offline:
+        return None
+    address = address_of(written, Path.cwd() if named else Path(asked.manifest).absolute().parent)
+    return Remote(address, readonly=asked.remote_readonly or manifest.store.readonly)
+
+
+@contextlib.contextmanager
+def telling(remote: Remote | None) -> Iterator[None]:
+    """At the end, say on stderr what was wrong with the remote store: a live view is then no longer in the way."""
+    try:
+        yield
+    finally:
+        if remote is not None and remote.warnings:
+            from onnxbuild.report.diagnostics import render, wants_colour
+
+            sys.stderr.write(render(remote.warnings, "text", colour=wants_colour(sys.stderr)))
 
 
 def state_folder(manifest: str) -> Path:

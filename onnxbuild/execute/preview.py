@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from onnxbuild.digest import Digest
 from onnxbuild.execute.events import Outcome, Reason
 from onnxbuild.execute.parts import Assessor
-from onnxbuild.execute.rebuild import Hit, decide, differences
+from onnxbuild.execute.rebuild import Hit, Rebuild, decide, differences
 from onnxbuild.execute.runner import Runner
 from onnxbuild.execute.schedule import hit_outcome, unreadable
 from onnxbuild.plan.graph import Action, ActionGraph, OutputRef
@@ -18,12 +18,21 @@ from onnxbuild.store.traces import Trace
 
 
 def preview(
-    graph: ActionGraph, *, kinds: Kinds, store: Store, runner: Runner, scope: str, force: frozenset[str] = frozenset()
+    graph: ActionGraph,
+    *,
+    kinds: Kinds,
+    store: Store,
+    runner: Runner,
+    scope: str,
+    force: frozenset[str] = frozenset(),
+    elsewhere: Callable[[str], Trace | None] | None = None,
 ) -> Iterator[Outcome]:
     """For every action a hit, or that it would run and why; in the order of the graph.
 
     What follows an action that would run is said to run as well, although an unchanged result may spare it.
+    `elsewhere` is asked for what the store lacks: as a rule the remote store, for the trace alone.
     """
+    elsewhere = elsewhere or store.offered
     assessor = Assessor(graph, kinds, store, runner)
     lasts = store.traces.last(scope)
     outputs: dict[str, Mapping[str, Digest]] = {}
@@ -39,6 +48,8 @@ def preview(
             yield Outcome(id=action.id, kind=action.kind, outcome="failed", failure=unreadable(error))
             continue
         decision = decide(parts, trace, store, force=action.id in force)
+        if action.id not in force and isinstance(decision, Rebuild) and (found := elsewhere(decision.key)):
+            decision = Hit(decision.key, found)
         if isinstance(decision, Hit):
             outputs[action.id] = {port: Digest(digest) for port, digest in decision.trace.outputs.items()}
             yield hit_outcome(action, decision)

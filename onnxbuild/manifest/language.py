@@ -61,6 +61,7 @@ class StoreBlock(Struct):
     remote: Annotated[str | None, Meta(description="store shared by machines", examples=["s3://bucket/onnxbuild"])] = (
         None
     )
+    readonly: Annotated[bool, Meta(description="take from `remote`, and write nothing to it")] = False
 
 
 class TargetBlock(Struct):

@@ -117,7 +117,9 @@ class _Loader:
             path=path,
             models=tuple(_model(*one, targets) for one in models),
             datasets={name: _dataset(name, block) for name, block in datasets.items()},
-            store=Store(path=store.get("path"), remote=store.get("remote")),
+            store=Store(
+                path=store.get("path"), remote=store.get("remote"), readonly=bool(store.get("readonly", False))
+            ),
             files=files,
             environment=self.used,
         )

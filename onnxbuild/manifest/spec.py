@@ -36,6 +36,7 @@ class Store(Struct, frozen=True, kw_only=True):
 
     path: str | None = None
     remote: str | None = None
+    readonly: bool = False  # of the shared one
 
 
 class Dataset(Struct, frozen=True, kw_only=True):

@@ -1,101 +1,135 @@
-"""Garbage collection: keeps what the latest results of any known manifest reach, and what is young."""
+"""Garbage collection: keeps what the latest results of any known manifest reach, what is young, and what runs use.
+
+It is safe beside runs: `store.claims` says how, and why nothing here has to be guessed from times.
+"""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 
 from msgspec import Struct
 
+from onnxbuild.store import claims
+from onnxbuild.store.content import File
 from onnxbuild.store.store import Store, sweep
 from onnxbuild.store.traces import Trace
 
-# Content goes into the store before the trace that names it: a blob this young may belong to a run at work.
-_GRACE_SECONDS = 3600.0
-
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """What to keep besides what is reached: results younger than `age_seconds`; `budget_bytes` bounds all that is kept.
+    """What to keep besides what is reached: results younger than `age_seconds`, as far as all fits `budget_bytes`.
 
-    Over the budget the oldest unreached results go first, then nothing more: what a manifest needs is never taken.
+    None is no limit; without both, nothing else is kept. Over the budget the oldest unreached results go first, then
+    nothing more: what a manifest needs is never taken.
     """
 
-    age_seconds: float = 0.0
+    age_seconds: float | None = None
     budget_bytes: int | None = None
 
 
 class Freed(Struct, frozen=True):
-    """What a collection freed, or would free."""
+    """What a collection freed, or would free; `kept` and `in_use` count results, `scopes` manifests that are gone."""
 
     traces: int
     blobs: int
     bytes: int
     kept: int
+    in_use: int = 0
+    scopes: int = 0
 
 
-def collect(store: Store, limits: Limits, *, dry_run: bool = False) -> Freed:
-    """Forget traces that nothing reaches, then remove blobs that no trace names. Safe beside a run.
+def collect(
+    store: Store, limits: Limits, *, dry_run: bool = False, on_wait: Callable[[], None] = lambda: None
+) -> Freed:
+    """Forget results that nothing needs, then remove the content that none of the others names.
 
-    Errors: OSError for a blob that cannot be removed.
+    Calls `on_wait` once where a run that publishes at this moment has to be waited for. Errors: OSError.
     """
-    traces = dict(store.traces.all_traces())
-    reached = _reached(store)
-    now = time.time()
-    kept = {key for key, trace in traces.items() if key in reached or now - trace.created < limits.age_seconds}
-    if limits.budget_bytes is not None:
-        kept = _within(store, traces, kept, reached, limits.budget_bytes)
-    named = _blobs_of(store, (traces[key] for key in kept))
-    dead = [
-        (digest, status.st_size)
-        for digest, status in store.content.blobs()
-        if digest not in named and now - max(status.st_ctime, status.st_mtime) > min(_GRACE_SECONDS, _age_of(store))
-    ]
-    forgotten = [key for key in traces if key not in kept]
+    with claims.alone(store.root, on_wait) as claimed:
+        traces = store.traces.all_traces()
+        gone = [scope for scope in store.traces.all_last() if not os.path.lexists(scope)]
+        needed = (reached(store) | claimed) & traces.keys()
+        kept = _kept(traces, needed, limits, _Sizes(store))
+        named = _blobs_of(store, (traces[key] for key in kept))
+        dead = [(digest, status.st_size) for digest, status in store.content.blobs() if digest not in named]
+        forgotten = [key for key in traces if key not in kept]
+        if not dry_run:
+            # The claim goes before the content: a collection that is killed here leaves content without a name.
+            for scope in gone:
+                store.traces.forget_scope(scope)
+            store.traces.forget(forgotten)
+            for digest, _ in dead:
+                store.content.drop(digest)
     if not dry_run:
         sweep(store.root)
-        store.traces.forget(forgotten)
-        # Asked again after forgetting: a run that ended meanwhile may have recorded a trace that names one of these.
-        named = _blobs_of(store, store.traces.all_traces().values())
-        dead = [(digest, size) for digest, size in dead if digest not in named]
-        for digest, _ in dead:
-            store.content.drop(digest)
-    return Freed(len(forgotten), len(dead), sum(size for _, size in dead), len(kept))
+    return Freed(
+        traces=len(forgotten),
+        blobs=len(dead),
+        bytes=sum(size for _, size in dead),
+        kept=len(kept),
+        in_use=len(claimed & traces.keys()),
+        scopes=len(gone),
+    )
 
 
-def _reached(store: Store) -> set[str]:
-    """Keys of the latest results of every manifest that still exists; the others are forgotten by the way."""
-    reached: set[str] = set()
-    for scope, lasts in store.traces.all_last().items():
-        if os.path.exists(scope):
-            reached.update(last.key for last in lasts.values() if last.key is not None)
-    return reached
+def reached(store: Store) -> frozenset[str]:
+    """Keys of the latest results of every manifest that still exists."""
+    return frozenset(
+        last.key
+        for scope, lasts in store.traces.all_last().items()
+        if os.path.lexists(scope)
+        for last in lasts.values()
+        if last.key is not None
+    )
 
 
-def _within(store: Store, traces: dict[str, Trace], kept: set[str], reached: set[str], budget: int) -> set[str]:
-    order = sorted(kept - reached, key=lambda key: traces[key].created)
-    while order and _size_of(store, (traces[key] for key in kept)) > budget:
-        kept = kept - {order.pop(0)}
+def _kept(traces: Mapping[str, Trace], needed: frozenset[str] | set[str], limits: Limits, sizes: _Sizes) -> set[str]:
+    """Keys of what is needed, and of the rest the youngest that the limits leave room for."""
+    if limits == Limits():
+        return set(needed)
+    oldest = -1.0 if limits.age_seconds is None else time.time() - limits.age_seconds
+    others = [key for key in traces if key not in needed and traces[key].created > oldest]
+    kept = {*needed, *others}
+    if limits.budget_bytes is not None:
+        sizes.count(traces[key] for key in kept)
+        for key in sorted(others, key=lambda key: traces[key].created):
+            if sizes.total <= limits.budget_bytes:
+                break
+            sizes.discount(traces[key])
+            kept.discard(key)
     return kept
 
 
-def _size_of(store: Store, traces: Iterable[Trace]) -> int:
-    sizes = {
-        file.digest: file.size
-        for trace in traces
-        for digest in trace.outputs.values()
-        if (tree := store.traces.tree(digest)) is not None
-        for file in tree.files
-    }
-    return sum(sizes.values())
+class _Sizes:
+    """The size of what a changing set of results names, each file counted once."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._uses: Counter[tuple[str, int]] = Counter()
+        self.total = 0
+
+    def count(self, traces: Iterable[Trace]) -> None:
+        for trace in traces:
+            for file in self._files(trace):
+                self._uses[file] += 1
+                self.total += file[1] if self._uses[file] == 1 else 0
+
+    def discount(self, trace: Trace) -> None:
+        for file in self._files(trace):
+            self._uses[file] -= 1
+            self.total -= file[1] if self._uses[file] == 0 else 0
+
+    def _files(self, trace: Trace) -> set[tuple[str, int]]:
+        return {(file.digest, file.size) for file in files_of(self._store, trace)}
+
+
+def files_of(store: Store, trace: Trace) -> list[File]:
+    """Every file that a result names."""
+    trees = (store.traces.tree(digest) for digest in trace.outputs.values())
+    return [file for tree in trees if tree is not None for file in tree.files]
 
 
 def _blobs_of(store: Store, traces: Iterable[Trace]) -> set[str]:
-    trees = {digest for trace in traces for digest in trace.outputs.values()}
-    found = (store.traces.tree(digest) for digest in trees)
-    return {file.digest for tree in found if tree is not None for file in tree.files}
-
-
-def _age_of(store: Store) -> float:
-    """How long a run at work may have had blobs without a trace: not at all where none is at work."""
-    return _GRACE_SECONDS if any((store.root / "work").glob("*/owner")) else 0.0
+    return {file.digest for trace in traces for file in files_of(store, trace)}

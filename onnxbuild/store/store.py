@@ -17,25 +17,33 @@ from typing import Self
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, fault
 from onnxbuild.digest import Digest, digest_file
 from onnxbuild.store import locks
-from onnxbuild.store.content import Content, File, Tree
+from onnxbuild.store.claims import Claims
+from onnxbuild.store.content import Content, DamagedBlob, File, Tree
 from onnxbuild.store.files import remove_tree, settled_signature, signature
+from onnxbuild.store.remote import Parcel, Remote, Tell, parcel_of
 from onnxbuild.store.traces import Trace, Traces
 
 
 class Store:
     """One store on disk, open for one process. Use it as a context manager.
 
-    `readonly`: nothing is written, not even working folders; what is stored can still be read.
+    `readonly`: nothing is written, not even working folders; what is stored can still be read. `claims`: results that
+    are looked up or made are kept by a collection for as long as the store is open (see `store.claims`). `remote`: what
+    is asked for results that are not here.
     """
 
-    def __init__(self, root: Path, *, readonly: bool = False) -> None:
+    def __init__(
+        self, root: Path, *, readonly: bool = False, claims: bool = True, remote: Remote | None = None
+    ) -> None:
         """Open the store below `root`, making it if it is new. Errors: DiagnosticError OB021."""
         self.root = root
         self.readonly = readonly
+        self.remote = remote
         self.content = Content(root)
         self._opening = threading.Lock()  # the first working folders of a run are asked for by several threads at once
         self._run: contextlib.ExitStack | None = None
         self._work = root / "work" / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._claims = Claims(root, self._own_work) if claims and not readonly else None
         try:
             if not readonly:
                 root.mkdir(parents=True, exist_ok=True)
@@ -55,14 +63,71 @@ class Store:
             remove_tree(self._work)
             self._run.close()
             self._run = None
+        if self._claims is not None:
+            self._claims.close()
         self.traces.close()
 
     # -- what is known ------------------------------------------------------------------------------------------------
 
     def lookup(self, key: str) -> Trace | None:
         """The trace with this key, if every file that it names is still there."""
+        with self._undisturbed():
+            trace = self.traces.find(key)
+            if trace is None or not self.holds(trace):
+                return None
+            self._claim(key)
+            return trace
+
+    def offered(self, key: str) -> Trace | None:
+        """The trace that the remote store has for this key, without fetching what it names."""
+        parcel = self.remote.offer(key) if self.remote is not None else None
+        return None if parcel is None else parcel.trace
+
+    def obtain(self, key: str, tell: Tell = lambda _done, _all: None) -> Trace | None:
+        """The trace with this key, fetched with all that it names from the remote store if it is not here.
+
+        Errors: OSError of the local disk.
+        """
+        trace = self.lookup(key)
+        if trace is not None or self.remote is None:
+            return trace
+        parcel = self.remote.offer(key)
+        return None if parcel is None else self._fetch(key, parcel, self.remote, tell)
+
+    def _fetch(self, key: str, parcel: Parcel, remote: Remote, tell: Tell) -> Trace | None:
+        work = self.workspace()
+        try:
+            places = remote.fetch(parcel, self.content, work, tell)
+            if places is None:
+                return None
+            with self._undisturbed():
+                for digest, place in places.items():
+                    self.content.adopt(place, Digest(digest), parcel.files[digest].size)
+                trees = {port: parcel.tree(port) for port in parcel.trace.outputs}
+                trace = self._record(key, parcel.trace, trees)
+                # A collection may have taken, in the meantime, what was here and hence not fetched.
+                if not self.holds(trace):
+                    return None
+            self.traces.mark_shared(remote.address.url, [key])
+            return trace
+        finally:
+            remove_tree(work)
+
+    def share(self, key: str, tell: Tell = lambda _done, _all: None) -> int | None:
+        """Write a result to the remote store, if it is not there; bytes sent, or None where that did not succeed.
+
+        Errors: OSError of the local disk.
+        """
         trace = self.traces.find(key)
-        return trace if trace is not None and self.holds(trace) else None
+        if self.remote is None or trace is None or not self.holds(trace):
+            return None
+        try:
+            sent = self.remote.push(key, parcel_of(trace, map(self.tree, trace.outputs.values())), self.content, tell)
+        except DamagedBlob:
+            return None  # the next run builds it again, and shares that
+        if sent is not None and not self.readonly:
+            self.traces.mark_shared(self.remote.address.url, [key])
+        return sent
 
     def holds(self, trace: Trace) -> bool:
         """Whether all outputs of a trace are there (a stat each)."""
@@ -105,10 +170,7 @@ class Store:
 
         Errors: OSError.
         """
-        with self._opening:
-            if self._run is None:
-                self._run = self._open_work()
-        place = self._work / uuid.uuid4().hex[:12]
+        place = self._own_work() / uuid.uuid4().hex[:12]
         place.mkdir(parents=True)
         return place
 
@@ -117,10 +179,11 @@ class Store:
 
         Errors: OSError; nothing is then recorded.
         """
-        trees = {port: self.content.ingest(folder) for port, folder in ports.items()}
-        return self.record(key, trace, trees)
+        with self._undisturbed():
+            trees = {port: self.content.ingest(folder) for port, folder in ports.items()}
+            return self._record(key, trace, trees)
 
-    def record(self, key: str, trace: Trace, trees: Mapping[str, Tree]) -> Trace:
+    def _record(self, key: str, trace: Trace, trees: Mapping[str, Tree]) -> Trace:
         """Record a trace whose content is in the store."""
         complete = Trace(
             parts=trace.parts,
@@ -131,6 +194,7 @@ class Store:
             created=time.time(),
         )
         self.traces.record(key, complete, trees.values())
+        self._claim(key)
         return complete
 
     def lock(
@@ -140,6 +204,20 @@ class Store:
         folder = self.root / "locks"
         folder.mkdir(exist_ok=True)
         return locks.hold(folder / key, on_wait=on_wait, cancelled=cancelled)
+
+    def _undisturbed(self) -> contextlib.AbstractContextManager[None]:
+        """No collection deletes anything while the body runs."""
+        return contextlib.nullcontext() if self._claims is None else self._claims.section()
+
+    def _claim(self, key: str) -> None:
+        if self._claims is not None:
+            self._claims.add(key)
+
+    def _own_work(self) -> Path:
+        with self._opening:
+            if self._run is None:
+                self._run = self._open_work()
+        return self._work
 
     def _open_work(self) -> contextlib.ExitStack:
         run = contextlib.ExitStack()
@@ -180,10 +258,16 @@ def _entries(folder: Path) -> list[Path]:
 
 
 @contextlib.contextmanager
-def opened(root: Path, *, write: bool) -> Iterator[Store]:
+def opened(root: Path, *, write: bool, remote: Remote | None = None) -> Iterator[Store]:
     """The store below `root`; for reading where it may not be written, so that `plan` works on any file system."""
     readonly = not write and (not root.exists() or not os.access(root, os.W_OK))
-    with Store(root, readonly=readonly) as store:
+    try:
+        store = Store(root, readonly=readonly, claims=write, remote=remote)
+    except DiagnosticError:
+        if write or readonly:
+            raise
+        store = Store(root, readonly=True, remote=remote)  # a full disk, say
+    with store:
         yield store
 
 

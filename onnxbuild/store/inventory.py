@@ -1,0 +1,114 @@
+"""What the store holds, counted; and whether it is what it should be."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from msgspec import Struct
+
+from onnxbuild.digest import Digest
+from onnxbuild.store.collect import files_of, reached
+from onnxbuild.store.content import DamagedBlob, File
+from onnxbuild.store.store import Store
+
+_DAY_SECONDS = 86_400.0
+
+
+class OfKind(Struct, frozen=True):
+    """The results of one step kind; `bytes` as if each stood alone."""
+
+    results: int
+    bytes: int
+
+
+class Stats(Struct, frozen=True, kw_only=True):
+    """What the store holds. `bytes` is what it takes on the disk; results would take `bytes_named` without sharing."""
+
+    results: int
+    reached: int  # by the latest run of a manifest that still exists
+    unreached: int
+    files: int
+    bytes: int
+    bytes_named: int
+    bytes_deduplicated: int
+    bytes_unreached: int  # what `gc` would free
+    oldest_days: float | None
+    newest_days: float | None
+    kinds: Mapping[str, OfKind]
+
+
+class Damage(Struct, frozen=True):
+    """A file that is not what its name says or is gone, and the actions (with their manifests) that made it."""
+
+    digest: str
+    found: str
+    actions: tuple[tuple[str, str], ...]
+
+
+def stats(store: Store) -> Stats:
+    """Count what the store holds."""
+    traces = store.traces.all_traces()
+    named = {key: files_of(store, trace) for key, trace in traces.items()}
+    on_disk = {digest: status.st_size for digest, status in store.content.blobs()}
+    wanted = reached(store) & traces.keys()
+    needed = {file.digest for key in wanted for file in named[key]}
+    kinds: dict[str, OfKind] = {}
+    for key, trace in traces.items():
+        kind = str(trace.parts.get("kind", "?"))
+        before = kinds.get(kind, OfKind(0, 0))
+        kinds[kind] = OfKind(before.results + 1, before.bytes + sum(file.size for file in named[key]))
+    ages = [(time.time() - trace.created) / _DAY_SECONDS for trace in traces.values()]
+    total = sum(kind.bytes for kind in kinds.values())
+    alone = {file.digest: file.size for files in named.values() for file in files}
+    return Stats(
+        results=len(traces),
+        reached=len(wanted),
+        unreached=len(traces) - len(wanted),
+        files=len(on_disk),
+        bytes=sum(on_disk.values()),
+        bytes_named=total,
+        bytes_deduplicated=total - sum(alone.values()),
+        bytes_unreached=sum(size for digest, size in on_disk.items() if digest not in needed),
+        oldest_days=max(ages, default=None),
+        newest_days=min(ages, default=None),
+        kinds=dict(sorted(kinds.items())),
+    )
+
+
+def verify(store: Store, tell: Callable[[int, int], None] = lambda _done, _all: None) -> tuple[Damage, ...]:
+    """Read every file and drop those that are not what their names say; what is gone is told as well.
+
+    `tell` gets the bytes read, and those to read. Errors: OSError.
+    """
+    traces = store.traces.all_traces()
+    makers: dict[str, list[str]] = {}
+    files: dict[str, File] = {}
+    for key, trace in traces.items():
+        for file in files_of(store, trace):
+            files[file.digest] = file
+            makers.setdefault(file.digest, []).append(key)
+    for digest, status in store.content.blobs():
+        files.setdefault(digest, File("", Digest(digest), status.st_size))
+    total, done = sum(file.size for file in files.values()), 0
+    found = []
+    names = _actions_by_key(store)
+    for file in files.values():
+        try:
+            store.content.verify(file)
+        except DamagedBlob as damaged:
+            actions = sorted({name for key in makers.get(file.digest, ()) for name in names.get(key, ())})
+            found.append(Damage(file.digest, str(damaged), tuple(actions)))
+        done += file.size
+        tell(done, total)
+    return tuple(found)
+
+
+def _actions_by_key(store: Store) -> Mapping[str, list[tuple[str, str]]]:
+    """For each key the (manifest, action) pairs whose latest result it is."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for scope, lasts in store.traces.all_last().items():
+        for action, last in lasts.items():
+            if last.key is not None:
+                found.setdefault(last.key, []).append((scope, action))
+    return found

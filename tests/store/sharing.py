@@ -1,0 +1,75 @@
+"""Machines that share a remote store: benches with a store each, and what they said about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from toys import TOYS, Bench, InlineRunner, finished, graph_of
+
+from onnxbuild.execute.events import Event, Outcome
+from onnxbuild.execute.preview import preview
+from onnxbuild.execute.schedule import Policy, execute
+from onnxbuild.execute.share import Shared, share
+from onnxbuild.plan.graph import Action, ActionGraph, OutputRef, Variant
+from onnxbuild.store.backend import Backend, address_of
+from onnxbuild.store.remote import Remote
+from onnxbuild.store.store import Store
+
+
+class Machine(Bench):
+    """A bench whose store asks a remote one, and writes back at the end of each build."""
+
+    def __init__(
+        self,
+        root: Path,
+        url: str,
+        runner: InlineRunner | None = None,
+        *,
+        readonly: bool = False,
+        patience: float = 5.0,
+    ) -> None:
+        super().__init__(root, runner)
+        self.url, self.readonly, self.patience = url, readonly, patience
+        self.variants: tuple[Variant, ...] = ()
+        self.warnings: list[str] = []
+        self.shared: Shared | None = None
+
+    def remote(self) -> Remote:
+        address = address_of(self.url, self.root)
+        return Remote(address, readonly=self.readonly, backend=Backend(address, patience_seconds=self.patience))
+
+    def graph(self, *actions: Action) -> ActionGraph:
+        return msgspec.structs.replace(graph_of(*actions), variants=self.variants)
+
+    def events(self, *actions: Action, again: bool = False, **policy: Any) -> list[Event]:
+        settings = {"scope": "test", "logs": str(self.root / "logs"), "jobs": 2, "backoff_seconds": 0.0, **policy}
+        graph, remote = self.graph(*actions), self.remote()
+        with Store(self.root / "store", remote=remote) as store:
+            events = list(
+                execute(graph, kinds=TOYS, store=store, runner=self.runner, policy=Policy(**settings))
+            )  # fmt: skip
+            self.shared = share(graph, finished(events), store, again=again)
+        self.warnings = [warning.message for warning in remote.warnings]
+        return events
+
+    def plan(self, *actions: Action) -> dict[str, str]:
+        with Store(self.root / "store", claims=False, remote=self.remote()) as store:
+            found = preview(self.graph(*actions), kinds=TOYS, store=store, runner=self.runner, scope="test")
+            return {outcome.id: outcome.outcome for outcome in found}
+
+    def blobs(self) -> list[Path]:
+        return sorted((self.root / "store" / "blobs").rglob("*/*"))
+
+
+def variant(name: str, *steps: str, checks: tuple[str, ...] = (), measures: tuple[str, ...] = ()) -> Variant:
+    model, _, target = name.partition("/")
+    return Variant(
+        model=model, target=target, output=OutputRef(steps[-1], "out"), precision="fp32", steps=steps, checks=checks,
+        measures=measures,
+    )  # fmt: skip
+
+
+def outcomes_of(machine: Machine, *actions: Action) -> dict[str, Outcome]:
+    return finished(machine.events(*actions))
