@@ -35,7 +35,7 @@ _RANDOM_PACKAGES = ("transformers", "torch", "tokenizers")
 
 FETCH = Kind(
     name="fetch",
-    version=1,
+    version=2,
     params=FetchParams,
     inputs={},
     outputs={"model": "checkpoint"},

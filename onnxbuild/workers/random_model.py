@@ -87,7 +87,10 @@ def _config(params: FetchParams, trained: Trained | None) -> Any:
             f"transformers knows no architecture `{params.architecture}`",
             notes=[("hint", near or "it is a model type such as `bert`, as `model_type` in a config.json has it")],
         )
-    defaults = AutoConfig.for_model(params.architecture)
+    try:
+        defaults = AutoConfig.for_model(params.architecture)
+    except ValueError:  # an encoder-decoder of two models has no defaults: both must be named
+        return _combined(params, trained)
     unknown = [key for key in params.config if not hasattr(defaults, key)]
     if unknown:
         hint = did_you_mean(unknown[0], vars(defaults))
@@ -96,10 +99,22 @@ def _config(params: FetchParams, trained: Trained | None) -> Any:
             f"the config of {params.architecture} has no `{unknown[0]}`",
             notes=[("hint", hint)] if hint else [],
         )
-    settled = {**params.config, **(trained.config_for(defaults) if trained else {})}
+    settled = trained.config_for(defaults, params.config) if trained else params.config
     try:
         return AutoConfig.for_model(params.architecture, **settled)
     except (TypeError, ValueError) as error:
+        raise CheckFailed("OBE02", f"the config of {params.architecture} does not hold together: {error}") from error
+
+
+def _combined(params: FetchParams, trained: Trained | None) -> Any:
+    from transformers import AutoConfig
+
+    try:
+        asked = AutoConfig.for_model(params.architecture, **params.config)
+        return (
+            AutoConfig.for_model(params.architecture, **trained.config_for(asked, params.config)) if trained else asked
+        )
+    except (KeyError, TypeError, ValueError) as error:
         raise CheckFailed("OBE02", f"the config of {params.architecture} does not hold together: {error}") from error
 
 

@@ -35,6 +35,9 @@ _GPT = _Special({"bos": "<|endoftext|>", "eos": "<|endoftext|>", "pad": "<|endof
 # What configs call the token of a role; set where a config has the field.
 _CONFIG_FIELDS: Mapping[str, str] = {role: f"{role}_token_id" for role in ("bos", "eos", "pad", "sep", "cls", "mask")}
 
+# The parts of a config that speak of text, in models that also see.
+_TEXT_PARTS = ("text_config", "decoder")
+
 
 class Trained(NamedTuple):
     """A tokenizer that was written: its size, and the id of the token in each role."""
@@ -42,14 +45,24 @@ class Trained(NamedTuple):
     size: int
     ids: Mapping[str, int]
 
-    def config_for(self, defaults: Any) -> dict[str, Any]:
-        """The fields of a model's config that must agree with the tokenizer."""
+    def config_for(self, defaults: Any, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """The config that was asked for, with what must agree with the tokenizer; a text part's own where it has one.
+
+        The vocabulary keeps its size unless the tokenizer needs more: it is what makes GPT-2 a model of 124 million
+        parameters. Ids that the tokenizer lacks decode to nothing.
+        """
+        part = next((name for name in _TEXT_PARTS if hasattr(defaults, name)), None)
+        if part is not None:
+            inner = asked.get(part) or {}
+            return {**asked, part: {**inner, **self.config_for(getattr(defaults, part), inner)}}
         fields = {field: self.ids[role] for role, field in _CONFIG_FIELDS.items() if role in self.ids}
         # Decoders of an encoder-decoder begin with padding (T5) or the end token (BART); keep each one's habit.
         if getattr(defaults, "is_encoder_decoder", False):
             starts_with_pad = getattr(defaults, "decoder_start_token_id", None) in {None, 0}
             fields["decoder_start_token_id"] = self.ids["pad" if starts_with_pad else "eos"]
-        return {"vocab_size": self.size, **{name: value for name, value in fields.items() if hasattr(defaults, name)}}
+        size = max(self.size, asked.get("vocab_size") or getattr(defaults, "vocab_size", None) or 0)
+        known = {name: value for name, value in fields.items() if hasattr(defaults, name)}
+        return {**asked, **known, "vocab_size": size}
 
 
 def train_tokenizer(architecture: str, text: Path, vocabulary: int, destination: Path) -> Trained:

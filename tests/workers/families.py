@@ -15,6 +15,8 @@ from onnxbuild.digest import digest_bytes
 from onnxbuild.steps.export import ExportParams
 from onnxbuild.steps.fetch import FetchParams
 
+# Below any tokenizer's size, so that the vocabulary is as large as the tokenizer.
+SMALL = {"vocab_size": 1}
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 SEQ2SEQ = {
     "d_model": 32,
@@ -25,13 +27,13 @@ IDS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_t
 
 # Model type → task, config over the defaults of transformers, size of the tokenizer.
 FAMILIES = {
-    "bert": ("text-classification", {**SIZES, "max_position_embeddings": 64}, 600),
-    "distilbert": ("token-classification", {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64}, 600),
-    "gpt2": ("text-generation-with-past", {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64}, 600),
-    "llama": ("text-generation-with-past", {**SIZES, "num_key_value_heads": 1}, 600),
+    "bert": ("text-classification", {**SIZES, **SMALL, "max_position_embeddings": 64}, 600),
+    "distilbert": ("token-classification", {**SMALL, "dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64}, 600),
+    "gpt2": ("text-generation-with-past", {**SMALL, "n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64}, 600),
+    "llama": ("text-generation-with-past", {**SIZES, **SMALL, "num_key_value_heads": 1}, 600),
     "t5": (
         "text2text-generation-with-past",
-        {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2},
+        {**SMALL, "d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2},
         600,
     ),
     "whisper": (

@@ -199,6 +199,22 @@ def test_tokenizer_and_config_agree(architecture):
 
 
 @pytest.mark.heavy
+@pytest.mark.parametrize("vocabulary", [None, 900])
+def test_an_architecture_keeps_its_vocabulary_though_the_tokenizer_is_smaller(vocabulary):
+    from transformers import AutoConfig, AutoTokenizer
+
+    small = {"n_embd": 2, "n_layer": 1, "n_head": 1, "n_positions": 4}
+    params = random_params("gpt2", config={**small, **({"vocab_size": vocabulary} if vocabulary else {})})
+    folder = run_step(run, params, text=text_folder())[1]
+    config, tokenizer = AutoConfig.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    assert config.vocab_size == (vocabulary or 50257)
+    assert len(tokenizer) < config.vocab_size
+    assert config.eos_token_id == tokenizer.eos_token_id
+    text = "a second run"
+    assert tokenizer.decode([*tokenizer(text)["input_ids"], config.vocab_size - 1]) == text
+
+
+@pytest.mark.heavy
 def test_without_text_there_is_no_tokenizer():
     names = set(contents(checkpoint("vit")))
     assert names == {"config.json", "model.safetensors", "preprocessor_config.json"}
