@@ -14,7 +14,7 @@ from onnxbuild.manifest.language import TITLE, ManifestFile, NamedTargetBlock
 
 Schema = dict[str, Any]
 # model: beside the source (export); target: a step that makes a new graph; check: reads a graph, at either place.
-Place = Literal["model", "target", "check"]
+Holder = Literal["model", "target", "check"]
 
 INTERPOLATION: Mapping[str, Any] = {"$ref": "#/$defs/Interpolation"}
 _SCALARS = frozenset({"integer", "number", "boolean"})
@@ -40,7 +40,7 @@ class StepKind(Protocol):
         """Likewise."""
 
 
-def place_of(kind: StepKind) -> Place | None:
+def place_of(kind: StepKind) -> Holder | None:
     """Where a kind's block stands; None for fetch, which `source:` asks for."""
     if not kind.inputs:
         return None
