@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 
 from onnxbuild.execute.events import ActionFinished, Event, Outcome, RunFinished
-from onnxbuild.execute.schedule import Interrupt, Policy, execute
+from onnxbuild.execute.policy import Interrupt, Policy
+from onnxbuild.execute.schedule import execute
 from onnxbuild.plan.graph import Action, ActionGraph, FilesSource, Input, OutputRef, RowsSource
 from onnxbuild.steps.kind import CheckFailed, Failure, Kind, Params, Request, Response
 from onnxbuild.store.store import Store

@@ -8,8 +8,8 @@ from pathlib import Path
 from onnxbuild.commands.build import Result, run_session
 from onnxbuild.commands.session import Asked, default_jobs, memory_limit, session
 from onnxbuild.execute.events import Event, Outcome
+from onnxbuild.execute.policy import Policy
 from onnxbuild.execute.preview import preview
-from onnxbuild.execute.schedule import Policy
 from onnxbuild.manifest.load import load_manifest
 from onnxbuild.manifest.spec import Manifest
 from onnxbuild.steps import all_kinds

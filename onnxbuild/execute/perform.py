@@ -9,15 +9,14 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec import Struct
 
 from onnxbuild.digest import Digest
 from onnxbuild.execute.environments import Unusable
 from onnxbuild.execute.events import ActionProgress, Outcome, Reason
 from onnxbuild.execute.key import KeyParts
+from onnxbuild.execute.policy import Done, Interrupt, Policy
 from onnxbuild.execute.runner import Runner
 from onnxbuild.plan.graph import Action, FilesSource, OutputRef
 from onnxbuild.steps import Kinds
@@ -27,16 +26,6 @@ from onnxbuild.store.files import remove_tree, walk_files
 from onnxbuild.store.locks import Holder, Waiting
 from onnxbuild.store.store import Store
 from onnxbuild.store.traces import Trace
-
-if TYPE_CHECKING:
-    from onnxbuild.execute.schedule import Interrupt, Policy
-
-
-class Done(Struct, frozen=True):
-    """How an action ended; `damaged` where it could not begin because a stored input is not what it should be."""
-
-    outcome: Outcome
-    damaged: DamagedBlob | None = None
 
 
 class _Rejected(Exception):  # noqa: N818 - carries a failure to the one place that reports it

@@ -6,12 +6,11 @@ threads, each of which drives one worker through `perform`, and sleeps until one
 
 from __future__ import annotations
 
-import queue
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from msgspec import Struct, structs
+from msgspec import structs
 
 from onnxbuild.digest import Digest
 from onnxbuild.execute.events import (
@@ -28,7 +27,8 @@ from onnxbuild.execute.events import (
 )
 from onnxbuild.execute.key import KeyParts
 from onnxbuild.execute.parts import Assessor
-from onnxbuild.execute.perform import Done, Performer, system_failure
+from onnxbuild.execute.perform import Performer, system_failure
+from onnxbuild.execute.policy import Interrupt, Policy
 from onnxbuild.execute.rebuild import Hit, decide
 from onnxbuild.execute.runner import Runner
 from onnxbuild.machine import usable_cores
@@ -41,33 +41,6 @@ from onnxbuild.store.traces import DATABASE, Last
 
 # A blob that is damaged again each time it has been rebuilt is a broken disk, not an accident.
 _REPAIRS_PER_ACTION = 3
-
-
-class Policy(Struct, frozen=True, kw_only=True):
-    """How to run. `jobs`: actions at once; `scope`: the manifest's identity in the store, for reasons."""
-
-    scope: str
-    logs: str  # folder that receives the workers' logs
-    jobs: int = 1
-    memory_bytes: float = float("inf")  # estimates of actions that run together stay below this
-    force: frozenset[str] = frozenset()  # ids that run whatever is stored
-    fail_fast: bool = False
-    attempts: int = 3  # of actions whose failure is transient
-    backoff_seconds: float = 1.0
-    timeout_seconds: float | None = None  # for every action, instead of its own
-
-
-class Interrupt:
-    """Lets a signal handler end a run: `request` may be called from anywhere, also from a handler."""
-
-    def __init__(self) -> None:
-        self.requested = False
-        self.inbox: queue.SimpleQueue[Done | ActionProgress | None] = queue.SimpleQueue()
-
-    def request(self) -> None:
-        """Ask the run to end its workers and stop."""
-        self.requested = True
-        self.inbox.put(None)
 
 
 def execute(

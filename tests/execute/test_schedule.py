@@ -9,7 +9,7 @@ from pathlib import Path
 from toys import Bench, InlineRunner, cat, step
 
 from onnxbuild.execute.events import ActionProgress, RunFinished
-from onnxbuild.execute.schedule import Interrupt
+from onnxbuild.execute.policy import Interrupt
 from onnxbuild.steps.kind import CheckFailed
 from onnxbuild.store.store import Store
 
