@@ -48,9 +48,7 @@ def count(params: ToyParams, inputs: Mapping[str, Path], outputs: Mapping[str, P
 
 def _kind(name: str, **more: Any) -> Kind:
     settings: dict[str, Any] = {"version": 1, "packages": lambda _params: ("frob",), **more}
-    return Kind(
-        name=name, params=ToyParams, inputs={}, outputs={"out": "text"}, worker=f"toys:{name}", **settings
-    )
+    return Kind(name=name, params=ToyParams, inputs={}, outputs={"out": "text"}, worker=f"toys:{name}", **settings)
 
 
 TOYS: Mapping[str, Kind] = {

@@ -28,7 +28,7 @@ from onnxbuild.execute.events import (
 from onnxbuild.execute.key import KeyParts
 from onnxbuild.execute.parts import Assessor
 from onnxbuild.execute.perform import Performer, system_failure
-from onnxbuild.execute.policy import Interrupt, Policy
+from onnxbuild.execute.policy import Done, Interrupt, Policy
 from onnxbuild.execute.rebuild import Hit, decide
 from onnxbuild.execute.runner import Runner
 from onnxbuild.machine import usable_cores

@@ -125,12 +125,14 @@ def test_an_interrupt_skips_what_has_not_begun_and_the_next_run_goes_on(tmp_path
 
     bench = Bench(tmp_path, InlineRunner({"cat": slow}))
     threading.Thread(target=lambda: (began.wait(), interrupt.request())).start()
-    events = bench.events(step("a", text="1"), step("b", of="a"), step("c", of="b", text="3"), jobs=1, interrupt=interrupt)
+    events = bench.events(
+        step("a", text="1"), step("b", of="a"), step("c", of="b", text="3"), jobs=1, interrupt=interrupt
+    )
     last = events[-1]
     assert isinstance(last, RunFinished)
     assert last.interrupted
     assert last.outcomes["c"].outcome == "skipped"
-    assert Bench(tmp_path)(step("a", text="1"), step("b", of="a"), step("c", of="b", text="3"))["c"] == "built"
+    assert Bench(tmp_path)(*world)["c"] == "built"
 
 
 def test_two_runs_on_one_store_build_each_action_once(tmp_path: Path) -> None:
