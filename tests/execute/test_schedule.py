@@ -125,9 +125,8 @@ def test_an_interrupt_skips_what_has_not_begun_and_the_next_run_goes_on(tmp_path
 
     bench = Bench(tmp_path, InlineRunner({"cat": slow}))
     threading.Thread(target=lambda: (began.wait(), interrupt.request())).start()
-    events = bench.events(
-        step("a", text="1"), step("b", of="a"), step("c", of="b", text="3"), jobs=1, interrupt=interrupt
-    )
+    world = (step("a", text="1"), step("b", of="a"), step("c", of="b", text="3"))
+    events = bench.events(*world, jobs=1, interrupt=interrupt)
     last = events[-1]
     assert isinstance(last, RunFinished)
     assert last.interrupted
