@@ -46,7 +46,7 @@ RULES: tuple[Rule, ...] = (
         Good:
             models: {m: {source: "random:wav2vec2", targets: [{name: o1, optimize: O1}]}}
         """),
-    described("OB404", "optimize-after-quantize", """
+    described("OB410", "optimize-after-quantize", """
         Optimize comes after quantize.
 
         Why: fusions do not match a quantized graph.
@@ -55,7 +55,7 @@ RULES: tuple[Rule, ...] = (
         Good:
             steps: [{optimize: O2}, {quantize: {method: dynamic}}]
         """),
-    described("OB501", "field-of-other-method", """
+    described("OB530", "field-of-other-method", """
         A param that the chosen method of quantization does not read.
 
         Bad:
@@ -63,16 +63,26 @@ RULES: tuple[Rule, ...] = (
         Good:
             quantize: {method: weight-only, bits: 8}
         """),
-    described("OB502", "quantize-not-fp32", """
-        Quantize of a graph that is quantized or fp16 already.
+    described("OB511", "quantize-fp16-input", """
+        Quantize of a graph in half precision.
 
-        Why: a second pass does nothing or writes a file that does not load.
+        Why: dynamic quantization of it writes a file that does not load.
+        Bad:
+            export: {dtype: fp16}
+            targets: [{name: a, quantize: {method: dynamic}}]
+        Good:
+            targets: [{name: a, quantize: {method: dynamic}}]
+        """),
+    described("OB512", "quantize-quantized", """
+        Quantize of a graph that is quantized already.
+
+        Why: a second pass does nothing, or makes the first one worse.
         Bad:
             steps: [{quantize: {method: dynamic}}, {quantize: {method: weight-only}}]
         Good:
             steps: [{quantize: {method: weight-only}}]
         """),
-    described("OB601", "unknown-metric", """
+    described("OB610", "unknown-metric", """
         A threshold for a metric that validation does not compute.
 
         Bad:
@@ -80,7 +90,7 @@ RULES: tuple[Rule, ...] = (
         Good:
             validate: {thresholds: {cosine_mean: 0.99}}
         """),
-    described("OB602", "empty-shape", """
+    described("OB611", "empty-shape", """
         A validation shape without samples or tokens.
 
         Bad:
@@ -88,7 +98,7 @@ RULES: tuple[Rule, ...] = (
         Good:
             validate: {shapes: [[1, 16]]}
         """),
-    described("OB701", "count-below-one", """
+    described("OB612", "count-below-one", """
         A number of samples, tokens, threads, iterations or rounds below one, or an empty list of them.
 
         Bad:
@@ -96,12 +106,12 @@ RULES: tuple[Rule, ...] = (
         Good:
             benchmark: {batch: [1]}
         """),
-    described("OB702", "more-threads-than-cores", """
+    described("OB613", "more-threads-than-cores", """
         A benchmark with more threads than this machine has cores.
 
         Why: what it measures is the scheduler.
         """, severity="warning"),
-    described("OB703", "nothing-to-generate", """
+    described("OB614", "nothing-to-generate", """
         Generate for a task that writes no text.
 
         Fix: remove `generate:`, or choose a task that generates.

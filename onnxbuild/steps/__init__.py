@@ -26,7 +26,7 @@ GROUP = "onnxbuild.steps"
 
 @functools.cache
 def all_kinds() -> Kinds:
-    """The built-in kinds and those of installed plugins. Errors: DiagnosticError OB025 for a plugin that is broken."""
+    """The built-in kinds and those of installed plugins. Errors: DiagnosticError OB043 for a plugin that is broken."""
     from importlib import metadata
 
     found = dict(KINDS)
@@ -44,4 +44,4 @@ def all_kinds() -> Kinds:
 
 
 def _broken(name: str, why: str) -> Diagnostic:
-    return fault("OB025", f"the plugin for step kind `{name}` cannot be used: {why}", hint="repair or uninstall it")
+    return fault("OB043", f"the plugin for step kind `{name}` cannot be used: {why}", hint="repair or uninstall it")

@@ -40,10 +40,10 @@ def _check(params: BenchmarkParams, context: Context) -> Iterable[Fault]:
         value = getattr(params, field)
         values = value if isinstance(value, tuple) else (value,)
         if not values or min(values) < 1:
-            yield Fault(code="OB701", field=field, message=f"`{field}` expects numbers from 1, found {list(values)}")
+            yield Fault(code="OB612", field=field, message=f"`{field}` expects numbers from 1, found {list(values)}")
     if params.threads and max(params.threads) > context.machine.cores:
         yield Fault(
-            code="OB702",
+            code="OB613",
             field="threads",
             severity="warning",
             message=f"{max(params.threads)} threads on {context.machine.cores} cores measure the scheduler",

@@ -28,17 +28,17 @@ def _resolve(params: GenerateParams, context: Context) -> GenerateParams:
 
 def _check(params: GenerateParams, context: Context) -> Iterable[Fault]:
     if context.task is not None and context.family == "encoder":
-        yield Fault(code="OB703", message=f"task `{context.task}` generates no text", hint="remove `generate:`")
+        yield Fault(code="OB614", message=f"task `{context.task}` generates no text", hint="remove `generate:`")
     elif (context.task or "").startswith("automatic-speech-recognition"):
         yield Fault(
-            code="OB703",
+            code="OB614",
             message=f"task `{context.task}` writes down sound, and `prompts` are text",
             hint="remove `generate:`; `benchmark:` times its encoder and its decoder's step",
         )
     if not params.prompts:
-        yield Fault(code="OB701", field="prompts", message="`prompts` is empty")
+        yield Fault(code="OB612", field="prompts", message="`prompts` is empty")
     if params.max_new_tokens < 1:
-        yield Fault(code="OB701", field="max_new_tokens", message="`max_new_tokens` expects a number from 1")
+        yield Fault(code="OB612", field="max_new_tokens", message="`max_new_tokens` expects a number from 1")
 
 
 GENERATE = Kind(

@@ -50,7 +50,7 @@ def _check(params: OptimizeParams, context: Context) -> Iterable[Fault]:
         )
     if "quantize" in context.previous:
         yield Fault(
-            code="OB404",
+            code="OB410",
             message="optimize comes after quantize: fusions do not match a quantized graph",
             hint="optimize first, then quantize",
         )

@@ -53,7 +53,7 @@ def _resolve(params: QuantizeParams, context: Context) -> QuantizeParams:
 def _check(params: QuantizeParams, context: Context) -> Iterable[Fault]:
     if context.precision != "fp32":
         yield Fault(
-            code="OB502",
+            code="OB511" if context.precision in {"fp16", "bf16"} else "OB512",
             message=f"quantize of a graph that is {context.precision} already",
             hint="quantize the fp32 graph: one quantize a target, and no fp16 before it",
         )
@@ -62,7 +62,7 @@ def _check(params: QuantizeParams, context: Context) -> Iterable[Fault]:
         for name in names if method != params.method else ():
             if getattr(params, name) != getattr(default, name):
                 yield Fault(
-                    code="OB501",
+                    code="OB530",
                     field=name,
                     message=f"`{name}` has no effect with `method: {params.method}`",
                     hint=f"it belongs to `method: {method}`",

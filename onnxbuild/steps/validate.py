@@ -92,14 +92,14 @@ def _check(params: ValidateParams, _context: Context) -> Iterable[Fault]:
         if metric not in METRICS:
             near = did_you_mean(metric, METRICS)
             yield Fault(
-                code="OB601",
+                code="OB610",
                 field="thresholds",
                 message=f"unknown metric `{metric}`",
                 hint=near or f"one of {', '.join(METRICS)}",
             )
     for batch, sequence in params.shapes:
         if batch < 1 or sequence < 1:
-            yield Fault(code="OB602", field="shapes", message=f"shape [{batch}, {sequence}] is empty")
+            yield Fault(code="OB611", field="shapes", message=f"shape [{batch}, {sequence}] is empty")
 
 
 VALIDATE = Kind(

@@ -189,7 +189,7 @@ def test_all_faults_at_once(load):
         ("OB308", "m.yaml:7:61"),
     ]
     found = survey(manifest, KINDS, Lock(), MACHINE)
-    assert [one.code for one in found.diagnostics] == ["OB303", "OB303", "OB016", "OB308", "OB702"]
+    assert [one.code for one in found.diagnostics] == ["OB303", "OB303", "OB016", "OB308", "OB613"]
 
 
 def test_what_a_plan_depends_on(load, tmp_path):
