@@ -1,0 +1,250 @@
+"""Crashes: whatever is killed, full, broken or read-only, nothing partial is seen and the next run goes on from there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import resource
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from plugin.world import World
+
+CHAINS, KILLS = 32, 7  # so many builds, each killed so many times on its way: 224 kills
+
+
+def diamond(seed: str) -> dict[str, list[dict]]:
+    """Four targets, eleven actions: a shared first step, then chains."""
+    first = {"text": f"{seed} first ", "seconds": 0.04}
+    return {
+        "a": [first, {"text": "a1 ", "seconds": 0.06}, {"text": "a2 ", "seconds": 0.04}],
+        "b": [first, {"text": "b1 ", "seconds": 0.05}, {"text": "b2 ", "seconds": 0.05}, {"text": "b3 "}],
+        "c": [{"text": f"{seed} c1 ", "seconds": 0.08}, {"text": "c2 ", "seconds": 0.03}],
+        "d": [first, {"text": "a1 ", "seconds": 0.06}, {"text": "d2 "}],
+    }
+
+
+def expected(steps: dict[str, list[dict]]) -> dict[str, bytes]:
+    """What a clean build lays out."""
+    return {target: b"model " * 2000 + "".join(s["text"] for s in of).encode() for target, of in steps.items()}
+
+
+def nothing_is_partial(world: World) -> None:
+    assert world.damaged_blobs() == []
+    assert world.torn_folders() == []
+
+
+def build_killed(root: Path, seed: int) -> int:
+    """Build once clean to learn how long it takes, edit, and build again with kills all over that time."""
+    dice = random.Random(seed)
+    world = World(root)
+    old = diamond(f"{seed} old")
+    world.manifest(old)
+    began = time.monotonic()
+    assert world.run("--json", "-j", "3").code == 0
+    life = time.monotonic() - began
+    new = diamond(f"{seed} new")
+    world.manifest(new)
+    kills = 0
+    for _ in range(KILLS):
+        process = world.start("--json", "-j", "3")
+        time.sleep(dice.uniform(0.02, life))
+        kills += process.poll() is None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        seen = world.delivered()
+        assert set(seen) == set(old)
+        # The last good output stays until its successor is whole.
+        assert all(seen[target] in {expected(old)[target], expected(new)[target]} for target in seen)
+        nothing_is_partial(world)
+    assert world.wait_for_silence() == []
+    ended = world.run("--json", "-j", "3")
+    assert ended.code == 0, ended
+    assert set(ended.outcomes().values()) <= {"hit", "built", "unchanged"}
+    assert world.delivered() == expected(new)
+    nothing_is_partial(world)
+    assert world.left_behind() == []
+    again = world.run("--json")
+    assert set(again.outcomes().values()) == {"hit"}
+    return kills
+
+
+@pytest.mark.heavy
+def test_hundreds_of_kills(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        kills = list(pool.map(lambda number: build_killed(tmp_path / str(number), number), range(CHAINS)))
+    assert sum(kills) > CHAINS * KILLS * 0.6  # the others came after the end
+
+
+def test_a_few_kills(tmp_path: Path) -> None:
+    assert build_killed(tmp_path, 7) > 0
+
+
+# -- disks --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    place = tmp_path / "disk"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", place], capture_output=True).returncode:
+        pytest.skip("only root can mount a small disk")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+LARGE = 2_500_000
+FULL = "OBE52 the disk is full"
+
+
+def test_a_full_store_is_a_failed_action_and_no_more(tmp_path: Path, small_disk: Path) -> None:
+    world = World(tmp_path / "world", store=small_disk / "store")
+    steps = {"a": [{"text": "a"}], "big": [{"do": "fill", "number": LARGE, "text": "b"}],
+             "bigger": [{"do": "fill", "number": 2 * LARGE, "text": "c"}]}  # fmt: skip
+    world.manifest(steps)
+    ended = world.run("--json", "-j", "1")
+    assert ended.code == 1, ended
+    assert ended.outcomes() == {"m:fetch": "built", "m/a:toy": "built", "m/big:toy": "built", "m/bigger:toy": "failed"}
+    failure = ended.actions()["m/bigger:toy"]["failure"]
+    assert f"{failure['code']} {failure['message']}" == FULL
+    assert "Traceback" not in ended.err
+    nothing_is_partial(world)
+    assert world.left_behind() == []
+    steps["bigger"][0]["number"] = 1000
+    world.manifest(steps)
+    assert world.run("--json").outcomes() == {
+        "m:fetch": "hit", "m/a:toy": "hit", "m/big:toy": "hit", "m/bigger:toy": "built",
+    }  # fmt: skip
+
+
+def test_a_disk_that_is_full_from_the_start(tmp_path: Path, small_disk: Path) -> None:
+    world = World(tmp_path / "world", store=small_disk / "store")
+    world.manifest({"a": [{"text": "a"}]})
+    assert world.run().code == 0
+    fill(small_disk)
+    world.manifest({"a": [{"text": "new"}]})
+    for verb in ("plan", "graph"):
+        ended = world.run(verb=verb)
+        assert ended.code == 0, ended
+    ended = world.run("--json")
+    assert ended.code in {1, 2}, ended
+    assert "Traceback" not in ended.err
+    assert "disk is full" in ended.err + ended.out
+    nothing_is_partial(world)
+    (small_disk / "filler").unlink()
+    assert world.run("--json").outcomes() == {"m:fetch": "hit", "m/a:toy": "built"}
+    assert world.left_behind() == []
+
+
+def fill(disk: Path) -> None:
+    with open(disk / "filler", "wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(b"\0" * 1024)
+        except OSError:
+            pass
+
+
+def test_full_outputs_leave_the_last_good_ones(tmp_path: Path, small_disk: Path) -> None:
+    world = World(tmp_path / "world")
+    out = small_disk / "out"
+    world.manifest({"a": [{"do": "fill", "number": 1_000_000, "text": "old"}]})
+    assert world.run("--out", str(out)).code == 0
+    world.manifest({"a": [{"do": "fill", "number": 5_000_000, "text": "new"}]})
+    ended = world.run("--out", str(out))
+    assert ended.code == 1, ended
+    assert "Traceback" not in ended.err
+    folder = out / "m" / "a"
+    assert f"{folder} could not be laid out: No space left on device" in ended.err
+    assert (folder / "model.onnx").read_bytes() == b"model " * 2000 + b"old"
+    assert sorted(path.name for path in (out / "m").iterdir()) == ["a"]
+    assert set(world.run("--out", str(tmp_path / "elsewhere"), "--json").outcomes().values()) == {"hit"}
+
+
+def test_an_error_on_write(tmp_path: Path) -> None:
+    """No file may grow past a limit: the kernel answers EFBIG in the middle of a write."""
+    world = World(tmp_path)
+    world.manifest({"a": [{"text": "a"}], "big": [{"do": "fill", "number": 3_000_000}]})
+
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+
+    process = world.start("--json", preexec_fn=limited)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1, (out, err)
+    assert "Traceback" not in err
+    assert world.delivered() == {"a": b"model " * 2000 + b"a"}
+    nothing_is_partial(world)
+    assert world.left_behind() == []
+    assert world.run("--json").outcomes() == {"m:fetch": "hit", "m/a:toy": "hit", "m/big:toy": "built"}
+
+
+@pytest.mark.parametrize("limit", [12, 16, 20, 24, 32])
+def test_few_file_descriptors(tmp_path: Path, limit: int) -> None:
+    world = World(tmp_path)
+    steps = {f"t{number}": [{"text": str(number), "seconds": 0.2}] for number in range(6)}
+    world.manifest(steps)
+    process = world.start("--json", "-j", "6", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit)))
+    out, err = process.communicate(timeout=60)
+    assert process.returncode in {0, 1, 2}, (out, err)
+    assert "Traceback" not in err
+    assert "BUG" not in out + err
+    assert world.wait_for_silence() == []
+    nothing_is_partial(world)
+    assert world.run("--json", "-j", "6").code == 0
+    assert world.delivered() == expected(steps)
+    assert world.left_behind() == []
+
+
+def test_a_store_on_a_read_only_file_system(tmp_path: Path, small_disk: Path) -> None:
+    world = World(tmp_path / "world", store=small_disk / "store")
+    world.manifest({"a": [{"text": "a"}]})
+    assert world.run().code == 0
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    (world.root / "out" / "m" / "a" / "model.onnx").unlink()  # so that no receipt answers
+    assert world.run(verb="plan").out == "hit       m:fetch\nhit       m/a:toy\nup to date: 2 actions\n"
+    world.manifest({"a": [{"text": "b"}]})
+    planned = world.run(verb="plan")
+    assert planned.code == 0
+    assert "run       m/a:toy" in planned.out
+    assert world.run(verb="graph").code == 0
+    explained = world.start(verb="explain", name="m/a:toy")
+    out, err = explained.communicate()
+    assert explained.returncode == 0, (out, err)
+    ended = world.run()
+    assert ended.code == 2, ended
+    assert ended.err.startswith(f"OB040 the store {small_disk / 'store'} cannot be used: ")
+    assert "Traceback" not in ended.err
+
+
+def test_a_new_store_on_a_read_only_file_system(tmp_path: Path, small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    world = World(tmp_path / "world", store=small_disk / "store")
+    world.manifest({"a": [{"text": "a"}]})
+    assert world.run(verb="plan").code == 0
+    ended = world.run()
+    assert ended.code == 2
+    place = small_disk / "store"
+    assert ended.err == (
+        f"OB040 the store {place} cannot be used: [Errno 30] Read-only file system: '{place}'\n"
+        "  = hint: name another with `--store DIR` or ONNXBUILD_STORE\n"
+    )  # fmt: skip
+
+
+def test_a_manifest_on_a_read_only_file_system(tmp_path: Path, small_disk: Path) -> None:
+    """The store and the outputs are elsewhere, and only logs and receipts have no place."""
+    world = World(small_disk, store=tmp_path / "store")
+    world.manifest({"a": [{"text": "a"}]})
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    ended = world.run("--json", "--out", str(tmp_path / "out"))
+    assert ended.code == 1, ended
+    assert "Traceback" not in ended.err
+    failure = ended.actions()["m:fetch"]["failure"]
+    assert (failure["code"], failure["message"]) == ("OBE54", f"Read-only file system: {small_disk / '.onnxbuild'}")

@@ -1,0 +1,30 @@
+"""A plugin with one step kind, `toy`, whose worker does in real processes what frameworks do on bad days."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from onnxbuild.steps.kind import Kind, Params
+
+
+class ToyParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What to do. `tally`: a file that gets a line for every time that this runs."""
+
+    do: Literal[
+        "append", "hog", "die", "exit", "hang", "child", "daemon", "fork", "shout", "torso", "garbage", "close",
+        "fill", "nothing", "link", "pipe", "not-plain", "scribble",
+    ] = "append"  # fmt: skip
+    text: str = ""
+    seconds: float = 0.0
+    number: int = 0
+    tally: str = ""
+
+
+TOY = Kind(
+    name="toy",
+    version=1,
+    params=ToyParams,
+    inputs={"model": "onnx"},
+    outputs={"model": "onnx"},
+    worker="toy_steps.work:run",
+)

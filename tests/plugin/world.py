@@ -1,0 +1,135 @@
+"""A folder with a manifest of toy steps, built by the command as a process: what the tests of real processes share."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+from blake3 import blake3
+
+PLUGIN = Path(__file__).parent
+ROOT = PLUGIN.parents[1]
+WORLD = "TOY_WORLD"  # marks every process of a world
+
+
+class World:
+    """A manifest and what lies beside it. `mark` finds all processes that belong to it."""
+
+    def __init__(self, root: Path, *, store: Path | None = None) -> None:
+        self.root = root
+        self.store = store or root / ".onnxbuild" / "store"
+        self.mark = uuid.uuid4().hex
+        self.environment = {
+            **os.environ, "PYTHONPATH": f"{PLUGIN}{os.pathsep}{ROOT}", WORLD: self.mark, "HF_HUB_OFFLINE": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }  # fmt: skip
+        (root / "model").mkdir(parents=True, exist_ok=True)
+        (root / "model" / "model.onnx").write_bytes(b"model " * 2000)
+        (root / "model" / "config.json").write_text("{}")
+
+    def manifest(self, steps: dict[str, list[dict[str, Any]]], name: str = "manifest.yaml", **more: Any) -> Path:
+        """Write a manifest: one model, for each target its toy steps."""
+        model = {"source": "onnx:model", "validate": False, "benchmark": False, "targets": list(steps), **more}
+        targets = {target: {"steps": [{"toy": step} for step in of]} for target, of in steps.items()}
+        path = self.root / name
+        path.write_text(json.dumps({"onnxbuild": 1, "targets": targets, "models": {"m": model}}))  # JSON is YAML
+        return path
+
+    def command(self, *arguments: str, name: str = "manifest.yaml", verb: str = "run") -> list[str]:
+        return [sys.executable, "-m", "onnxbuild", verb, name, "--store", str(self.store), *arguments]
+
+    def start(self, *arguments: str, name: str = "manifest.yaml", verb: str = "run",
+              **more: Any) -> subprocess.Popen[str]:  # fmt: skip
+        return subprocess.Popen(
+            self.command(*arguments, name=name, verb=verb), cwd=self.root, env=self.environment, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, **more,
+        )  # fmt: skip
+
+    def run(self, *arguments: str, **more: Any) -> Ended:
+        """Run to the end."""
+        process = self.start(*arguments, **more)
+        out, err = process.communicate(timeout=120)
+        return Ended(process.returncode, out, err)
+
+    def processes(self) -> list[int]:
+        """What is alive of this world, keepers among it."""
+        found = []
+        for name in filter(str.isdecimal, os.listdir("/proc")):
+            try:
+                environment = Path("/proc", name, "environ").read_bytes()
+            except OSError:
+                continue
+            if f"{WORLD}={self.mark}".encode() in environment:
+                found.append(int(name))
+        return found
+
+    def wait_for_silence(self, seconds: float = 5.0) -> list[int]:
+        """Wait until nothing of this world is alive; what still is after so long."""
+        until = time.monotonic() + seconds
+        while (found := self.processes()) and time.monotonic() < until:
+            time.sleep(0.01)
+        return found
+
+    # -- what must hold at every moment ---------------------------------------------------------------------------
+
+    def damaged_blobs(self) -> list[str]:
+        blobs = [path for path in (self.store / "blobs").rglob("*") if path.is_file()]
+        return [path.name for path in blobs if blake3(path.read_bytes()).hexdigest() != path.name]
+
+    def torn_folders(self) -> list[str]:
+        """Folders under out/ that are not, as a whole, what their own account says."""
+        return [str(folder) for folder in (self.root / "out").glob("*/*") if folder.name[0] != "." and torn(folder)]
+
+    def delivered(self) -> dict[str, bytes]:
+        """Every model that has been laid out, by target."""
+        return {path.parent.name: path.read_bytes() for path in (self.root / "out").glob("*/[!.]*/model.onnx")}
+
+    def left_behind(self) -> list[str]:
+        """Working folders, lock files, and torsos beside outputs."""
+        places = [*(self.store / "work").glob("*"), *(self.store / "locks").glob("*"), self.store / "sweeping",
+                  *(self.root / "out").glob("*/.*")]  # fmt: skip
+        return [str(path) for path in places if path.exists()]
+
+
+class Ended:
+    """How a command ended."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    def actions(self) -> dict[str, dict[str, Any]]:
+        """What `--json` said of each action."""
+        return {line["id"]: line for line in self.lines() if line["event"] == "action"}
+
+    def outcomes(self) -> dict[str, str]:
+        return {name: line["outcome"] for name, line in self.actions().items()}
+
+    def __repr__(self) -> str:
+        return f"exit {self.code}\n{self.out}\n{self.err}"
+
+
+def torn(folder: Path) -> bool:
+    """Whether a folder holds anything but the files that it lists, each whole; one that is replaced meanwhile is not."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        listed = json.loads(_read(descriptor, "onnxbuild.json"))["files"]
+        return any(blake3(_read(descriptor, name)).hexdigest() != file["blake3"] for name, file in listed.items())
+    except OSError:
+        return os.path.exists(folder) and os.fstat(descriptor).st_ino == os.stat(folder).st_ino
+    finally:
+        os.close(descriptor)
+
+
+def _read(folder: int, name: str) -> bytes:
+    descriptor = os.open(name, os.O_RDONLY, dir_fd=folder)
+    with open(descriptor, "rb") as file:
+        return file.read()
