@@ -114,7 +114,7 @@ class Backend:
     ) -> T | None:
         limit = self._patience + size / _SLOWEST_BYTES_A_SECOND
         try:
-            return _within(limit, lambda: function(self._filesystem(), f"{self._root}/{name}"))
+            return _within(limit, lambda: function(*self._place(name)))
         except FileNotFoundError as error:
             if missing_is_none and not _no_such_bucket(error):
                 return None
@@ -124,7 +124,8 @@ class Backend:
         except Exception as error:  # each backend has errors of its own, and every one means: build locally
             raise Unusable(self._reason(error)) from error
 
-    def _filesystem(self) -> Any:
+    def _place(self, name: str) -> tuple[Any, str]:
+        """The file system, and the path of an object on it."""
         with self._opening:
             if self._fs is None:
                 import fsspec
@@ -134,9 +135,9 @@ class Backend:
                 filesystem = fsspec.filesystem(protocol, skip_instance_cache=True, **options)
                 if scheme in {"s3", "s3a"}:
                     filesystem.retries = 2  # five, its default, outlast our patience
-                self._root = "" if scheme in _WEBDAV else filesystem._strip_protocol(self.address.url)  # noqa: SLF001 - public in all but name
+                self._root = _root(filesystem, self.address)
                 self._fs = filesystem
-            return self._fs
+            return self._fs, f"{self._root}/{name}"
 
     def _reason(self, error: BaseException) -> str:
         for secret in self.address.secrets:
@@ -147,7 +148,7 @@ class Backend:
 def reason_in_words(error: BaseException, scheme: str) -> str:
     """Why a backend could not do something, in a line."""
     if isinstance(error, ImportError):
-        return f"`{scheme}:` needs a package that is not installed: {_first_line(error)}"
+        return f"`{scheme}:` needs `pip install onnxbuild[remote]` ({_first_line(error)})"
     if isinstance(error, PermissionError):
         return f"access denied ({_first_line(error)})"
     if isinstance(error, FileNotFoundError):
@@ -178,9 +179,17 @@ def _options(address: Address, patience: float) -> tuple[str, Mapping[str, Any]]
         parts = urlsplit(address.url)
         _, _, host = parts.netloc.rpartition("@")
         user = (unquote(parts.username or ""), unquote(parts.password or "")) if parts.username else _netrc(host)
-        base = urlunsplit((_WEBDAV[address.scheme], host, parts.path, parts.query, ""))
+        # The whole path counts from the host: below a base that is not there yet no folder can be made.
+        base = urlunsplit((_WEBDAV[address.scheme], host, "", "", ""))
         return "webdav", {"base_url": base, "auth": user, "timeout": patience}
     return address.scheme, {}
+
+
+def _root(filesystem: Any, address: Address) -> str:
+    if address.scheme in _WEBDAV:
+        return unquote(urlsplit(address.url).path).rstrip("/")
+    root: str = filesystem._strip_protocol(address.url)  # noqa: SLF001 - what fsspec's own modules call from outside
+    return root.rstrip("/")
 
 
 def _netrc(host: str) -> tuple[str, str] | None:

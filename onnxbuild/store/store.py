@@ -276,7 +276,7 @@ def _unusable(root: Path, error: Exception) -> Diagnostic:
     hint = "name another with `--store DIR` or ONNXBUILD_STORE"
     if not read_only and not isinstance(error, OSError):
         hint += f", or remove {root / 'traces.db'}: everything is then built again"
-    return fault("OB021", f"the store {root} cannot be used: {error}", hint=hint)
+    return fault("OB040", f"the store {root} cannot be used: {error}", hint=hint)
 
 
 __all__ = ["Digest", "File", "Store", "Trace", "Tree", "opened", "sweep"]

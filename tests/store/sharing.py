@@ -9,8 +9,9 @@ import msgspec
 from toys import TOYS, Bench, InlineRunner, finished, graph_of
 
 from onnxbuild.execute.events import Event, Outcome
+from onnxbuild.execute.policy import Policy
 from onnxbuild.execute.preview import preview
-from onnxbuild.execute.schedule import Policy, execute
+from onnxbuild.execute.schedule import execute
 from onnxbuild.execute.share import Shared, share
 from onnxbuild.plan.graph import Action, ActionGraph, OutputRef, Variant
 from onnxbuild.store.backend import Backend, address_of
