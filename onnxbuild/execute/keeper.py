@@ -37,7 +37,9 @@ def end_marked(mark: str) -> None:
 def marked(mark: str) -> list[int]:
     """The processes that carry a mark, or one that begins with it; zombies have no environment any more."""
     wanted = f"{MARK}={mark}".encode()
-    names = os.listdir("/proc") if os.path.isdir("/proc") else []
+    names: list[str] = []
+    with contextlib.suppress(OSError):  # another system, or no file descriptor left; the keeper itself has its own
+        names = os.listdir("/proc")
     others = (int(name) for name in names if name.isdecimal() and int(name) != os.getpid())
     return [process for process in others if wanted in _environment(process)]
 

@@ -196,8 +196,12 @@ class _Run:
     def _repair(self, outcome: Outcome, damaged: DamagedBlob) -> Iterator[Event]:
         """An input turned out to be damaged when it was read: build again whatever made it, then this."""
         action = self.graph.actions[outcome.id]
-        makers = {
-            need for need in action.needs if any(self._names(digest, damaged) for digest in self.outputs[need].values())
+        # Another action may have met the same damage: what makes it is then being built again already.
+        again = {need for need in action.needs if need not in self.outputs}
+        makers = again | {
+            need
+            for need in set(action.needs) - again
+            if any(self._names(digest, damaged) for digest in self.outputs[need].values())
         }
         count = self.repairs[action.id] = self.repairs.get(action.id, 0) + 1
         if not makers or count > _REPAIRS_PER_ACTION:
@@ -205,7 +209,7 @@ class _Run:
             yield from self._finish(structs.replace(outcome, outcome="failed", failure=failure))
             return
         self.waits[action.id] = set(makers)
-        for maker in makers:
+        for maker in makers - again:
             self.outcomes.pop(maker)
             self.outputs.pop(maker)
             self.ready.append(maker)
@@ -237,12 +241,22 @@ class _Run:
     def _block(self, outcome: Outcome) -> Iterator[Event]:
         """Everything that needs what failed is blocked (or skipped, like what it waits for)."""
         name: OutcomeName = "skipped" if outcome.outcome == "skipped" else "blocked"
-        for user in sorted(self.graph.with_dependents([outcome.id]) - {outcome.id}, key=self.order.__getitem__):
+        for user in sorted(self._users_of(outcome.id), key=self.order.__getitem__):
             if user not in self.outcomes and user not in self.running:
                 blocked = _outcome(self.graph.actions[user], name, blocked_by=outcome.id)
                 self.outcomes[user] = blocked
                 self._note(blocked)
                 yield ActionFinished(outcome=blocked)
+
+    def _users_of(self, name: str) -> set[str]:
+        """All that depends on an action, directly or not; `graph` would import networkx for the same."""
+        found: set[str] = set()
+        waiting = [name]
+        while waiting:
+            fresh = [user for user in self.dependents[waiting.pop()] if user not in found]
+            found.update(fresh)
+            waiting += fresh
+        return found
 
     def _note(self, outcome: Outcome) -> None:
         before = self.last.get(outcome.id)

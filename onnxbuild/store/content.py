@@ -15,6 +15,7 @@ disk), and packing small files together (no model has enough of them to matter).
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -114,13 +115,15 @@ class Content:
     def verify(self, file: File) -> None:
         """Read a blob and compare it with its name; one that is damaged is removed, so that it is never served.
 
-        Errors: DamagedBlob.
+        Errors: DamagedBlob; OSError where it cannot be told, such as for want of file descriptors.
         """
         blob = self.path(file.digest)
         try:
             intact = _size(blob) == file.size and digest_file(blob, file.size) == file.digest
             found = "damaged" if blob.exists() else "missing"
         except OSError as error:
+            if error.errno not in {errno.EIO, errno.ENOENT}:
+                raise
             intact, found = False, f"unreadable ({error.strerror})"
         if not intact:
             self.drop(file.digest)

@@ -21,7 +21,10 @@ from onnxbuild.store.claims import Claims
 from onnxbuild.store.content import Content, DamagedBlob, File, Tree
 from onnxbuild.store.files import remove_tree, settled_signature, signature
 from onnxbuild.store.remote import Parcel, Remote, Tell, parcel_of
-from onnxbuild.store.traces import Trace, Traces
+from onnxbuild.store.traces import DATABASE, Trace, Traces
+
+# What SQLite needs to open a database in WAL mode: the shared index alone takes 32 KB.
+_SMALLEST_FREE_BYTES = 64 << 10
 
 
 class Store:
@@ -47,7 +50,7 @@ class Store:
         try:
             if not readonly:
                 root.mkdir(parents=True, exist_ok=True)
-            self.traces = Traces(root / "traces.db", readonly=readonly)
+            self.traces = Traces(root / DATABASE, readonly=readonly)
         except (OSError, sqlite3.Error) as error:
             raise DiagnosticError(_unusable(root, error)) from error
 
@@ -272,11 +275,23 @@ def opened(root: Path, *, write: bool, remote: Remote | None = None) -> Iterator
 
 
 def _unusable(root: Path, error: Exception) -> Diagnostic:
-    read_only = isinstance(error, OSError) and error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}
     hint = "name another with `--store DIR` or ONNXBUILD_STORE"
-    if not read_only and not isinstance(error, OSError):
-        hint += f", or remove {root / 'traces.db'}: everything is then built again"
-    return fault("OB040", f"the store {root} cannot be used: {error}", hint=hint)
+    if getattr(error, "sqlite_errorcode", None) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+        hint += f", or remove {root / DATABASE}: everything is then built again"
+    return fault("OB040", f"the store {root} cannot be used: {_words(root, error)}", hint=hint)
+
+
+def _words(root: Path, error: Exception) -> str:
+    """What is wrong. SQLite says "disk I/O error" and "unable to open database file" of most troubles of a disk."""
+    if not isinstance(error, sqlite3.OperationalError):
+        return str(error)
+    with contextlib.suppress(OSError):
+        disk = os.statvfs(root)
+        if disk.f_flag & os.ST_RDONLY:
+            return os.strerror(errno.EROFS)
+        if disk.f_bavail * disk.f_frsize < _SMALLEST_FREE_BYTES:
+            return "the disk is full"
+    return str(error)
 
 
 __all__ = ["Digest", "File", "Store", "Trace", "Tree", "opened", "sweep"]
