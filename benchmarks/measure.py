@@ -40,7 +40,11 @@ def run_once(command: Command) -> Sample:
     with tempfile.TemporaryFile() as output:
         began = time.monotonic()
         process = subprocess.Popen(
-            list(command.words), cwd=command.cwd, env=command.environment, stdout=output, stderr=subprocess.STDOUT
+            list(command.words),
+            cwd=command.cwd,
+            env=command.environment or _plain(),
+            stdout=output,
+            stderr=subprocess.STDOUT,
         )
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.monotonic() - began
@@ -50,6 +54,11 @@ def run_once(command: Command) -> Sample:
     if process.returncode != 0:
         raise RuntimeError(f"{' '.join(map(str, command.words))} ended with {process.returncode}:\n{text[-4000:]}")
     return Sample(usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss * 1024, text)
+
+
+def _plain() -> dict[str, str]:
+    """The environment without settings for Python, which would make some of what is compared slower."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
 
 def interleaved(commands: Mapping[str, Command], repeats: int) -> Mapping[str, list[Sample]]:

@@ -21,8 +21,9 @@ PACKAGE = Path(__file__).parents[1]
 
 
 def environment() -> dict[str, str]:
-    """The environment in which onnxbuild finds itself and the toy step kind."""
-    return {**os.environ, "PYTHONPATH": f"{PACKAGE}{os.pathsep}{TOY}", "HF_HUB_OFFLINE": "1"}
+    """The environment in which onnxbuild finds itself and the toy step kind; bytecode is kept, as after an install."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    return {**kept, "PYTHONPATH": f"{PACKAGE}{os.pathsep}{TOY}", "HF_HUB_OFFLINE": "1"}
 
 
 def onnxbuild(python: str, world: Path, *words: str, name: str = "run") -> Command:
