@@ -31,7 +31,7 @@ def explain_code(code: str) -> str:
     """The page of a code. Errors: DiagnosticError for one that there is not."""
     rule = ALL.get(code.upper())
     if rule is None:
-        raise DiagnosticError(fault("OB022", f"there is no code `{code}`", hint=did_you_mean(code.upper(), ALL)))
+        raise DiagnosticError(fault("OB041", f"there is no code `{code}`", hint=did_you_mean(code.upper(), ALL)))
     parts = [f"{rule.code} {rule.name} ({rule.severity})", rule.summary]
     parts += [f"why: {rule.why}"] if rule.why else []
     parts += [f"bad:\n{_indented(rule.bad)}"] if rule.bad else []
@@ -98,6 +98,6 @@ def manifest_in_reach() -> str:
     known = [path for path in receipts if path.is_file()]
     if not known:
         message = "no manifest has been run in this folder or one below it"
-        raise DiagnosticError(fault("OB023", message, hint="name it: `onnxbuild explain ID -m MANIFEST`"))
+        raise DiagnosticError(fault("OB042", message, hint="name it: `onnxbuild explain ID -m MANIFEST`"))
     newest = max(known, key=lambda path: path.stat().st_mtime)
     return str(newest.parent.parent / newest.read_text(encoding="utf-8").strip())

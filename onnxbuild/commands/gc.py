@@ -24,7 +24,7 @@ def gc(asked: Asked, limits: Limits, *, dry_run: bool) -> int:
             freed = collect(store, limits, dry_run=dry_run, on_wait=_say_wait)
         except OSError as error:
             message = f"the store {root} cannot be collected: {error.strerror}"
-            raise DiagnosticError(fault("OB021", message), exit_code=1) from None
+            raise DiagnosticError(fault("OB040", message), exit_code=1) from None
     print(in_words(freed, dry_run=dry_run))
     return 0
 

@@ -7,19 +7,22 @@ from collections.abc import Mapping, Sequence
 
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, did_you_mean, fault
 from onnxbuild.manifest.load import load_manifest
-from onnxbuild.manifest.spec import Manifest
+from onnxbuild.manifest.spec import Manifest, Toolchain
 from onnxbuild.plan.lock import (
     HubUse,
-    Lock,
-    Resolve,
     hub_resolve,
     hub_uses,
     lock_path,
+    lock_toolchains,
     read_lock,
+    toolchains_in_use,
     unlocked,
+    unlocked_toolchains,
     update_lock,
     write_lock,
 )
+from onnxbuild.plan.locked import Lock, Resolve
+from onnxbuild.plan.toolchains import toolchain_key
 from onnxbuild.steps import KINDS, Kinds
 
 
@@ -40,9 +43,11 @@ def run_lock(
     old = read_lock(path)
     wanted = [*unlocked(manifest, old), *(_upgraded(manifest, upgrade) if upgrade is not None else ())]
     new = update_lock(old, wanted, resolve or hub_resolve()) if wanted else old
+    toolchains = toolchains_in_use(manifest) if upgrade == [] else unlocked_toolchains(manifest, old)
+    new = lock_toolchains(new, toolchains)
     if new != old:
         write_lock(path, new)
-    for line in _changes(old, new):
+    for line in (*_changes(old, new), *_toolchain_changes(old, new, toolchains)):
         print(line)
     pinned = len({use.key for use in hub_uses(manifest)})
     print(f"{path}: {pinned} source{'' if pinned == 1 else 's'} pinned", file=sys.stderr)
@@ -59,6 +64,23 @@ def _upgraded(manifest: Manifest, names: Sequence[str]) -> list[HubUse]:
     if faults:
         raise DiagnosticError(faults)
     return [use for use in hub_uses(manifest) if not names or use.model in names]
+
+
+def _toolchain_changes(old: Lock, new: Lock, resolved: Sequence[Toolchain]) -> list[str]:
+    """What moved in each toolchain; for one that is new, how many packages it came to."""
+    lines = []
+    for toolchain in resolved:
+        key = toolchain_key(toolchain.requirements)
+        before = {one.name: one.version for one in old.toolchains[key].packages} if key in old.toolchains else None
+        after = {one.name: one.version for one in new.toolchains[key].packages}
+        if before is None:
+            lines.append(f"toolchain {toolchain.name}: {len(after)} packages")
+            continue
+        for name in sorted(before.keys() | after.keys()):
+            if before.get(name) != after.get(name):
+                moved = f"{before.get(name, 'absent')} → {after.get(name, 'absent')}"
+                lines.append(f"toolchain {toolchain.name}: {name} {moved}")
+    return lines
 
 
 def _changes(old: Lock, new: Lock) -> list[str]:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from onnxbuild.diagnostics import DiagnosticError
+from onnxbuild.diagnostics import DiagnosticError, fault
+from onnxbuild.execute.environments import Environment, Interpreter, Locked, Unlocked, Unusable
 from onnxbuild.execute.runner import LocalRunner, Runner
 from onnxbuild.machine import available_memory, this_machine, usable_cores
 from onnxbuild.manifest.load import load_manifest
@@ -18,7 +19,9 @@ from onnxbuild.manifest.spec import Manifest
 from onnxbuild.plan.expand import Expansion, survey, watched_files
 from onnxbuild.plan.graph import ActionGraph
 from onnxbuild.plan.lock import lock_for, lock_path
+from onnxbuild.plan.locked import Lock
 from onnxbuild.plan.select import named, select
+from onnxbuild.plan.toolchains import toolchain_key
 from onnxbuild.steps import Kinds, all_kinds
 from onnxbuild.store.backend import address_of
 from onnxbuild.store.remote import Remote
@@ -52,8 +55,8 @@ class Session(Struct, frozen=True, kw_only=True):
     state: Path  # `.onnxbuild/` beside the manifest: logs, receipts
 
 
-def planned(asked: Asked, *, write_lock: bool) -> tuple[Manifest, Expansion]:
-    """The manifest and its whole graph; before a run (`write_lock`) sources on a Hub are pinned first.
+def planned(asked: Asked, *, write_lock: bool) -> tuple[Manifest, Expansion, Lock]:
+    """The manifest, its whole graph, and the lock; before a run (`write_lock`) sources on a Hub are pinned first.
 
     Errors: DiagnosticError with every fault of every model.
     """
@@ -63,15 +66,16 @@ def planned(asked: Asked, *, write_lock: bool) -> tuple[Manifest, Expansion]:
     faults = [one for one in found.diagnostics if one.severity == "error"]
     if faults:
         raise DiagnosticError(faults)
-    return manifest, found
+    return manifest, found, lock
 
 
 @contextlib.contextmanager
 def session(asked: Asked, *, write: bool, jobs: int = 1) -> Iterator[Session]:
     """Everything opened, and closed again at the end. Errors: DiagnosticError."""
-    manifest, expansion = planned(asked, write_lock=write)
+    manifest, expansion, lock = planned(asked, write_lock=write)
     graph = select(expansion.graph, asked.selectors)
-    runner = LocalRunner(threads=max(1, usable_cores() // jobs))
+    environments = environments_of(manifest, lock, store_root(asked, manifest))
+    runner = LocalRunner(environments, threads=max(1, usable_cores() // jobs))
     try:
         remote = remote_store(asked, manifest)
         with telling(remote), opened(store_root(asked, manifest), write=write, remote=remote) as store:
@@ -80,7 +84,11 @@ def session(asked: Asked, *, write: bool, jobs: int = 1) -> Iterator[Session]:
                 graph=graph,
                 named=named(expansion.graph, asked.selectors),
                 whole=expansion.graph,
-                watched=(*watched_files(manifest, expansion, str(lock_path(asked.manifest))), *expansion.directories),
+                watched=(
+                    *watched_files(manifest, expansion, str(lock_path(asked.manifest))),
+                    *expansion.directories,
+                    *(path for environment in environments.values() for path in environment.watched()),
+                ),
                 kinds=all_kinds(),
                 store=store,
                 runner=runner,
@@ -89,6 +97,24 @@ def session(asked: Asked, *, write: bool, jobs: int = 1) -> Iterator[Session]:
             )
     finally:
         runner.close()
+
+
+def environments_of(manifest: Manifest, lock: Lock, store: Path) -> Mapping[str, Environment]:
+    """The environments of the toolchains that models pick. Errors: DiagnosticError OB048 for one that cannot start."""
+    found: dict[str, Environment] = {}
+    for name in dict.fromkeys(model.toolchain for model in manifest.models if model.toolchain):
+        toolchain = manifest.toolchains[name]
+        if toolchain.python:
+            found[name] = Interpreter(name, toolchain.python)
+            try:
+                found[name].identity()
+            except Unusable as error:
+                hint = error.failure.notes[0][1]
+                raise DiagnosticError(fault("OB048", str(error), span=toolchain.span, hint=hint)) from error
+        else:
+            locked = lock.toolchains.get(toolchain_key(toolchain.requirements))
+            found[name] = Locked(name, locked, store) if locked else Unlocked(name)
+    return found
 
 
 def store_root(asked: Asked, manifest: Manifest) -> Path:

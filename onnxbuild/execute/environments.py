@@ -137,6 +137,32 @@ class Interpreter:
         return self._found
 
 
+class Unlocked:
+    """A toolchain that nobody has resolved yet: a plan says so, and a run resolves it before it begins."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def interpreter(self, say: Say, run: Run) -> str:
+        """There is none. Errors: Unusable."""
+        del say, run
+        hint = ("hint", "`onnxbuild lock MANIFEST` resolves it")
+        raise Unusable(Failure(code="OBE65", message=f"toolchain `{self._name}` is not locked", notes=(hint,)))
+
+    def version(self, name: str) -> str:
+        """Nobody knows."""
+        del name
+        return "not locked"
+
+    def identity(self) -> Mapping[str, str]:
+        """It will be made with this implementation."""
+        return Current().identity()
+
+    def watched(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+
 class Locked:
     """An environment made from locked packages, kept below the store by the digest of the lock and used by all.
 

@@ -16,10 +16,10 @@ TITLE = "onnxbuild manifest"
 
 # Known words that no kind implements yet, by the block in which they stand: a person gets told so, not "unknown key".
 LATER: Mapping[str, tuple[str, ...]] = {
-    TITLE: ("toolchains",),
-    "ModelBlock": ("precision", "compile", "package", "publish", "toolchain"),
-    "TargetBlock": ("precision", "compile", "package", "publish", "toolchain", "run"),
-    "NamedTargetBlock": ("precision", "compile", "package", "publish", "toolchain", "run"),
+    TITLE: (),
+    "ModelBlock": ("precision", "compile", "package", "publish"),
+    "TargetBlock": ("precision", "compile", "package", "publish", "run"),
+    "NamedTargetBlock": ("precision", "compile", "package", "publish", "run"),
     "Step": ("compile", "package", "publish", "run"),
     "ValidateParams": ("dataset",),
     "DatasetBlock": (),
@@ -64,6 +64,21 @@ class StoreBlock(Struct):
     readonly: Annotated[bool, Meta(description="take from `remote`, and write nothing to it")] = False
 
 
+class ToolchainBlock(Struct):
+    """A Python environment in which workers run: packages to install, or an interpreter that has them."""
+
+    requirements: Annotated[
+        list[str],
+        Meta(
+            description="what pip is to install, locked with hashes in onnxbuild.lock",
+            examples=[["transformers==5.23.0", "torch==2.13.0", "onnxscript"]],
+        ),
+    ] = []
+    python: Annotated[
+        str, Meta(description="path of an interpreter, relative to this file", examples=["../tf5/bin/python"])
+    ] = ""
+
+
 class TargetBlock(Struct):
     """A recipe: steps in the short form (optimize, then quantize) or spelt out under `steps`."""
 
@@ -88,6 +103,7 @@ class ModelBlock(Struct):
         ),
     ]
     task: Annotated[str, Meta(description="what the model is for; told from config.json where that says it")] = ""
+    toolchain: Annotated[str, Meta(description="name of the toolchain in which this model's actions run")] = ""
     timeout: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(description="seconds that one action may take")] = None
     matrix: Annotated[
         Mapping[str, list[Any]],
@@ -112,5 +128,6 @@ class ManifestFile(Struct):
     vars: Annotated[Mapping[str, Any], Meta(description="values for `${vars.name}`; `-D name=value` overrides")] = {}
     datasets: Annotated[Mapping[str, DatasetBlock], Meta(description="datasets by name")] = {}
     targets: Annotated[Mapping[str, TargetBlock], Meta(description="recipes that several models share")] = {}
+    toolchains: Annotated[Mapping[str, ToolchainBlock], Meta(description="environments for workers, by name")] = {}
     defaults: Annotated[ModelBlock | None, Meta(description="values for every model that does not set them")] = None
     store: Annotated[StoreBlock | None, Meta(description="where results are kept")] = None

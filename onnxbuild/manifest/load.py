@@ -16,7 +16,7 @@ from onnxbuild.manifest.interpolate import Scope, copy_table, fill
 from onnxbuild.manifest.language import NAME
 from onnxbuild.manifest.matrix import points
 from onnxbuild.manifest.schema import manifest_schema, step_schemas
-from onnxbuild.manifest.spec import Dataset, Manifest, Model, Store, Target
+from onnxbuild.manifest.spec import Dataset, Manifest, Model, Store, Target, Toolchain
 
 VERSION = 1
 # Under `defaults:` these would say the same of every model, or replace each other in part.
@@ -102,21 +102,29 @@ class _Loader:
         scope = Scope(self._variables(defines))
         datasets = self._filled_section("datasets", "DatasetBlock", scope)
         targets = self._filled_section("targets", "TargetBlock", scope)
+        toolchains = self._filled_section("toolchains", "ToolchainBlock", scope)
         store = self._store(scope)
         models = list(self._models(scope))
         for name in targets:
             self._check_name("target", name, targets.key_span(name))
+        for name, block in toolchains.items():
+            if isinstance(block, Table) and bool(block.get("requirements")) == bool(block.get("python")):
+                message = f"the toolchain `{name}` needs either `requirements` or `python`"
+                self.faults.append(fault("OB048", message, span=toolchains.key_span(name)))
         for model in models:
             self._check_model(*model, targets)
+            self._check_toolchain(model[1], toolchains)
         self._check_collisions(models)
         if self.faults:
             targets, datasets = self._sound(targets, "TargetBlock"), self._sound(datasets, "DatasetBlock")
+            toolchains = self._sound(toolchains, "ToolchainBlock")
             store = store if self._is_sound(store, "StoreBlock") else Table(store.span)
-            models = [one for one in models if self._is_sound_model(one[1], targets)]
+            models = [one for one in models if self._is_sound_model(one[1], targets, toolchains)]
         return Manifest(
             path=path,
             models=tuple(_model(*one, targets) for one in models),
             datasets={name: _dataset(name, block) for name, block in datasets.items()},
+            toolchains={name: _toolchain(name, block) for name, block in toolchains.items()},
             store=Store(
                 path=store.get("path"), remote=store.get("remote"), readonly=bool(store.get("readonly", False))
             ),
@@ -140,7 +148,9 @@ class _Loader:
                 del sound[name]
         return sound
 
-    def _is_sound_model(self, block: Table, targets: Table) -> bool:
+    def _is_sound_model(self, block: Table, targets: Table, toolchains: Table) -> bool:
+        if block.get("toolchain") and block["toolchain"] not in toolchains:
+            return False
         if not block.get("source") or not block.get("targets") or not self._is_sound(block, "ModelBlock"):
             return False
         return all(isinstance(entry, Table) or entry in targets for entry in block["targets"])
@@ -223,6 +233,13 @@ class _Loader:
                 self.faults.append(fault("OB014", f"the target `{target}` is named twice", span=place))
             seen.add(target.lower())
 
+    def _check_toolchain(self, block: Table, toolchains: Table) -> None:
+        name = block.get("toolchain")
+        if isinstance(name, str) and name and "${" not in name and name not in toolchains:
+            hint = did_you_mean(name, toolchains) or "define it under `toolchains:`"
+            at = block.value_span("toolchain")
+            self.faults.append(fault("OB044", f"unknown toolchain `{name}`", span=at, hint=hint))
+
     def _unknown_target(self, name: str, at: Span, targets: Table) -> None:
         known = ", ".join(f"`{one}`" for one in targets)
         listed = f"`targets:` has {known}" if known else "define it under `targets:`"
@@ -247,7 +264,15 @@ class _Loader:
 
 def _model(name: str, block: Table, at: Span, targets: Table) -> Model:
     found = tuple(_targets(block["targets"], targets))
-    return Model(name=name, source=block["source"], task=block.get("task") or None, targets=found, block=block, span=at)
+    return Model(
+        name=name,
+        source=block["source"],
+        task=block.get("task") or None,
+        toolchain=block.get("toolchain") or None,
+        targets=found,
+        block=block,
+        span=at,
+    )
 
 
 def _targets(written: Array, shared: Table) -> Iterator[Target]:
@@ -267,6 +292,13 @@ def overlay(base: Table, top: Table) -> Table:
             value = overlay(below, value)  # noqa: PLW2901 - the merged value takes the written one's place
         merged.put(key, value, top.key_span(key), top.value_span(key))
     return merged
+
+
+def _toolchain(name: str, block: Table) -> Toolchain:
+    python = block.get("python") or None
+    if python:  # relative to the file in which it is written, and not resolved: a venv's python is a link
+        python = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(block.span.source.path)), python))
+    return Toolchain(name=name, requirements=tuple(block.get("requirements", ())), python=python, span=block.span)
 
 
 def _dataset(name: str, block: Table) -> Dataset:

@@ -26,6 +26,7 @@ class Model(Struct, frozen=True, kw_only=True):
     name: str
     source: str | Table
     task: str | None
+    toolchain: str | None
     targets: tuple[Target, ...]
     block: Table
     span: Span  # of its name
@@ -37,6 +38,15 @@ class Store(Struct, frozen=True, kw_only=True):
     path: str | None = None
     remote: str | None = None
     readonly: bool = False  # of the shared one
+
+
+class Toolchain(Struct, frozen=True, kw_only=True):
+    """An environment for workers: requirements for pip, or the absolute path of an interpreter."""
+
+    name: str
+    requirements: tuple[str, ...]
+    python: str | None
+    span: Span
 
 
 class Dataset(Struct, frozen=True, kw_only=True):
@@ -56,6 +66,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     path: str
     models: tuple[Model, ...]
     datasets: Mapping[str, Dataset]
+    toolchains: Mapping[str, Toolchain]
     store: Store
     files: tuple[str, ...]  # the manifest and what it includes
     environment: Mapping[str, str]  # variables that were read, with values: secrets, to be redacted in all output

@@ -15,8 +15,8 @@ from onnxbuild.manifest.document import Table
 from onnxbuild.manifest.load import in_order, overlay
 from onnxbuild.manifest.schema import place_of
 from onnxbuild.manifest.spec import Manifest, Model, Target
-from onnxbuild.plan.graph import Action, ActionGraph, FilesSource, Input, OutputRef, Variant
-from onnxbuild.plan.lock import Lock
+from onnxbuild.plan.graph import CURRENT, Action, ActionGraph, FilesSource, Input, OutputRef, Variant
+from onnxbuild.plan.locked import Lock
 from onnxbuild.plan.sources import Fetched, SourceReader
 from onnxbuild.steps import Kinds
 from onnxbuild.steps.kind import Context, Fault, Kind
@@ -101,11 +101,13 @@ class _Expander:
         self._kinds, self._machine = kinds, machine
         self._checks = tuple(kind for kind in kinds.values() if place_of(kind) == "check")
         self._by_content: dict[bytes, str] = {}
-        self._timeout: float | None = None  # of the model at hand
+        self._timeout: float | None = None  # of the model at hand, like the toolchain
+        self._toolchain = CURRENT
         self._settled: dict[tuple[Any, ...], tuple[_Settled, Any, Any]] = {}
 
     def add_model(self, model: Model) -> None:
         self._timeout = model.block.get("timeout")
+        self._toolchain = model.toolchain or CURRENT
         fetched = self.sources.fetched(model)
         if fetched is None:
             return
@@ -243,7 +245,8 @@ class _Expander:
 
     def _add(self, name: str, kind: Kind, params: Mapping[str, Any], inputs: Mapping[str, Input], at: Span) -> str:
         """The id of the action that does this: an earlier one that does the same, else a new one called `name`."""
-        content = canonical([kind.name, params, inputs])
+        toolchain = self._toolchain_for(kind, params)
+        content = canonical([kind.name, params, inputs, toolchain])
         known = self._by_content.get(content)
         if known is not None:
             self.aliases.setdefault(name, known)
@@ -254,10 +257,14 @@ class _Expander:
             unique = f"{name}-{number}"
         self.actions[unique] = Action(
             id=unique, kind=kind.name, params=params, inputs=inputs, pool=kind.pool,
-            timeout_seconds=self._timeout or kind.timeout_seconds, span=at,
+            toolchain=toolchain, timeout_seconds=self._timeout or kind.timeout_seconds, span=at,
         )  # fmt: skip
         self._by_content[content] = unique
         return unique
+
+    def _toolchain_for(self, kind: Kind, params: Mapping[str, Any]) -> str:
+        """Copying files needs no framework, and so no environment but this one."""
+        return CURRENT if kind.name == "fetch" and params["origin"] == "files" else self._toolchain
 
 
 def _check_step(model: Model, target: Target, kind: str) -> _Step | None:

@@ -30,6 +30,8 @@ class OutputRef(Struct, frozen=True, tag="output"):
     port: str
 
 
+CURRENT = "current"  # the toolchain that is the interpreter of the command itself
+
 Input = FilesSource | RowsSource | OutputRef
 
 
@@ -41,7 +43,7 @@ class Action(Struct, frozen=True, kw_only=True):
     params: Mapping[str, Any]
     inputs: Mapping[str, Input]
     pool: str = "cpu"
-    toolchain: str = "current"
+    toolchain: str = CURRENT
     timeout_seconds: float = 3600.0
     span: Span | None = None
 

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from onnxbuild.diagnostics import DiagnosticError, fault
-from onnxbuild.plan.lock import LockedSource
+from onnxbuild.plan.locked import LockedSource
 
 _TRIES = 4
 _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})

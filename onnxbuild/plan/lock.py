@@ -1,49 +1,34 @@
-"""`onnxbuild.lock`: which commit each Hub revision stood for when it was resolved.
+"""`onnxbuild.lock`: which commit each Hub revision stood for, and which packages each toolchain came to.
 
 It lies beside the manifest and is committed with it; manifests of one folder share it. Constraints: read on every run,
 so it is JSON, which msgspec reads a hundred times faster than a YAML or TOML reader; merged by git, so entries are
 sorted, each in a block of its own lines. What planning needs of a repository (its config.json, the names of its files)
 stands there too, so that a plan asks no network.
 
-    {"version": 1, "sources": {"hub:ORG/NAME@REVISION": {"commit": …, "config": {…}, "files": […]}}}
+    {"version": 1,
+     "sources": {"hub:ORG/NAME@REVISION": {"commit": …, "config": {…}, "files": […]}},
+     "toolchains": {"PYTHON PLATFORM: REQUIREMENTS": {"packages": [{"name": …, "version": …, "sha256": …}]}}}
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, Span, fault
-from onnxbuild.manifest.spec import Manifest
+from onnxbuild.manifest.spec import Manifest, Toolchain
+from onnxbuild.plan.locked import Lock, Resolve
+from onnxbuild.plan.toolchains import resolve_toolchain, toolchain_key
 
 FILE_NAME = "onnxbuild.lock"
 DEFAULT_REVISION = "main"
 _HUB = "hub:"
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(@[^@\s]+)?")
-
-
-class LockedSource(Struct, frozen=True, forbid_unknown_fields=True):
-    """A Hub repository at one commit. `config` is its config.json without long tables of labels, None without one."""
-
-    commit: str
-    files: tuple[str, ...] = ()
-    config: Mapping[str, Any] | None = None
-
-
-class Lock(Struct, frozen=True, forbid_unknown_fields=True):
-    """Locked sources by `hub:repo@revision`."""
-
-    version: int = 1
-    sources: Mapping[str, LockedSource] = {}
-
-
-Resolve = Callable[[str, str], LockedSource]  # (repository, revision) → commit; errors: DiagnosticError
 
 
 def lock_path(manifest: str | Path) -> Path:
@@ -84,7 +69,8 @@ def read_lock(path: Path) -> Lock:
 
 def write_lock(path: Path, lock: Lock) -> None:
     """Write a lock so that a reader sees the old one or the new one, whole."""
-    text = msgspec.json.format(msgspec.json.encode(lock, order="sorted"), indent=1) + b"\n"
+    held = {name: part for name, part in msgspec.to_builtins(lock).items() if part != {}}
+    text = msgspec.json.format(msgspec.json.encode(held, order="sorted"), indent=1) + b"\n"
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
@@ -139,7 +125,7 @@ def update_lock(lock: Lock, uses: Iterable[HubUse], resolve: Resolve) -> Lock:
             faults.extend(msgspec.structs.replace(one, span=use.span) for one in error.diagnostics)
     if faults:
         raise DiagnosticError(faults)
-    return Lock(sources=sources)
+    return msgspec.structs.replace(lock, sources=sources)
 
 
 def lock_for(manifest: Manifest, *, offline: bool = False, write: bool = True, resolve: Resolve | None = None) -> Lock:
@@ -153,8 +139,19 @@ def lock_for(manifest: Manifest, *, offline: bool = False, write: bool = True, r
     path = lock_path(manifest.path)
     lock = read_lock(path)
     missing = unlocked(manifest, lock) if write else ()
-    if not missing:
+    unresolved = unlocked_toolchains(manifest, lock) if write else ()
+    if not missing and not unresolved:
         return lock
+    if offline and unresolved:
+        raise DiagnosticError(
+            fault(
+                "OB049",
+                f"the toolchain `{one.name}` is not in `{FILE_NAME}`, and --offline asks nobody",
+                span=one.span,
+                hint=f"`onnxbuild lock {manifest.path}` resolves it where the package index can be reached",
+            )
+            for one in unresolved
+        )
     if offline:
         raise DiagnosticError(
             fault(
@@ -165,9 +162,35 @@ def lock_for(manifest: Manifest, *, offline: bool = False, write: bool = True, r
             )
             for one in missing
         )
-    lock = update_lock(lock, missing, resolve or hub_resolve())
+    if missing:
+        lock = update_lock(lock, missing, resolve or hub_resolve())
+    lock = lock_toolchains(lock, unresolved)
     write_lock(path, lock)
     return lock
+
+
+def toolchains_in_use(manifest: Manifest) -> tuple[Toolchain, ...]:
+    """The toolchains that a model picks and that are made from requirements, in order."""
+    named = dict.fromkeys(model.toolchain for model in manifest.models if model.toolchain)
+    return tuple(manifest.toolchains[name] for name in named if name and manifest.toolchains[name].requirements)
+
+
+def unlocked_toolchains(manifest: Manifest, lock: Lock) -> tuple[Toolchain, ...]:
+    """The toolchains that the lock does not hold for this Python and platform."""
+    return tuple(one for one in toolchains_in_use(manifest) if toolchain_key(one.requirements) not in lock.toolchains)
+
+
+def lock_toolchains(lock: Lock, wanted: Iterable[Toolchain]) -> Lock:
+    """The lock with the given toolchains resolved anew. Errors: DiagnosticError OB105, in its place."""
+    found = dict(lock.toolchains)
+    for one in wanted:
+        try:
+            found[toolchain_key(one.requirements)] = resolve_toolchain(one.name, one.requirements)
+        except DiagnosticError as error:
+            raise DiagnosticError(
+                msgspec.structs.replace(found_fault, span=one.span) for found_fault in error.diagnostics
+            ) from error
+    return msgspec.structs.replace(lock, toolchains=found)
 
 
 def hub_resolve() -> Resolve:

@@ -13,7 +13,8 @@ from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
 from onnxbuild.manifest.document import Table
 from onnxbuild.manifest.spec import Dataset, Model
 from onnxbuild.plan.graph import FilesSource
-from onnxbuild.plan.lock import Lock, hub_key, hub_name, is_hub_name
+from onnxbuild.plan.lock import hub_key, hub_name, is_hub_name
+from onnxbuild.plan.locked import Lock
 from onnxbuild.steps.checkpoint_files import select_checkpoint, select_onnx
 
 SCHEMES = ("hub", "local", "package", "random", "onnx")

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 from onnxbuild.diagnostics import Diagnostic
 from onnxbuild.manifest.load import in_order
-from onnxbuild.rules import runtime, sources, steps, store, structure
+from onnxbuild.rules import command, runtime, sources, steps, store, structure
 from onnxbuild.rules.rule import Rule, World
 
 __all__ = ["ALL", "Rule", "World", "check"]
 
 ALL: Mapping[str, Rule] = {
-    rule.code: rule for family in (structure, sources, store, steps, runtime) for rule in family.RULES
+    rule.code: rule for family in (structure, sources, store, command, steps, runtime) for rule in family.RULES
 }
 
 

@@ -11,7 +11,7 @@ from msgspec import Struct
 from onnxbuild.diagnostics import Diagnostic, Severity
 from onnxbuild.manifest.spec import Manifest
 from onnxbuild.plan.expand import Expansion
-from onnxbuild.plan.lock import Lock
+from onnxbuild.plan.locked import Lock
 
 
 class World(Struct, frozen=True, kw_only=True):

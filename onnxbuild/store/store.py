@@ -68,6 +68,9 @@ class Store:
             self._run = None
         if self._claims is not None:
             self._claims.close()
+            # Also where this run has made nothing: one that died may have been the last to have anything to build.
+            with contextlib.suppress(OSError, locks.Waiting):
+                sweep(self.root, wait=False)
         self.traces.close()
 
     # -- what is known ------------------------------------------------------------------------------------------------
@@ -231,16 +234,19 @@ class Store:
         return run
 
 
-def sweep(root: Path) -> None:
-    """Remove what runs that died have left: working folders and lock files. Errors: OSError."""
-    if root.exists():
-        with _sweeping(root):
+def sweep(root: Path, *, wait: bool = True) -> None:
+    """Remove what runs that died have left: working folders and lock files.
+
+    Errors: OSError; `Waiting` where another process sweeps and `wait` is false.
+    """
+    if _entries(root / "work") or _entries(root / "locks"):
+        with _sweeping(root, wait=wait):
             _sweep(root)
 
 
-def _sweeping(root: Path) -> contextlib.AbstractContextManager[None]:
+def _sweeping(root: Path, *, wait: bool = True) -> contextlib.AbstractContextManager[None]:
     """Held while working folders are swept, and while one is made: between its birth and its lock it looks dead."""
-    return locks.hold(root / "sweeping", on_wait=lambda _holder: None)
+    return locks.hold(root / "sweeping", on_wait=(lambda _holder: None) if wait else None)
 
 
 def _sweep(root: Path) -> None:

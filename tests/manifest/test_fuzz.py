@@ -11,7 +11,7 @@ from onnxbuild.manifest.load import load_manifest
 from onnxbuild.manifest.spec import Manifest
 from onnxbuild.plan.expand import expand
 from onnxbuild.plan.graph import ActionGraph
-from onnxbuild.plan.lock import Lock
+from onnxbuild.plan.locked import Lock
 from onnxbuild.report.diagnostics import FORMATS, render
 from onnxbuild.steps import KINDS
 

@@ -5,7 +5,7 @@ from onnxbuild.machine import Machine
 from onnxbuild.manifest.load import load_manifest
 from onnxbuild.plan.expand import expand, sources_of, survey, watched_files
 from onnxbuild.plan.graph import FilesSource, OutputRef
-from onnxbuild.plan.lock import Lock, LockedSource
+from onnxbuild.plan.locked import Lock, LockedSource
 from onnxbuild.steps import KINDS
 
 MACHINE = Machine(cpu="a cpu", architecture="x86_64", flags=("avx2",), cores=2)

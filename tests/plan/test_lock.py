@@ -3,7 +3,8 @@ import pytest
 from onnxbuild.commands.lock import run_lock
 from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.manifest.load import load_manifest
-from onnxbuild.plan.lock import Lock, LockedSource, lock_for, read_lock, write_lock
+from onnxbuild.plan.lock import lock_for, read_lock, write_lock
+from onnxbuild.plan.locked import Lock, LockedSource
 from onnxbuild.steps import KINDS
 
 TEXT = """onnxbuild: 1

@@ -6,7 +6,7 @@ import pytest
 
 from onnxbuild.manifest.load import load_manifest
 from onnxbuild.plan.graph import FilesSource
-from onnxbuild.plan.lock import Lock
+from onnxbuild.plan.locked import Lock
 from onnxbuild.plan.sources import SourceReader
 from onnxbuild.steps import KINDS
 

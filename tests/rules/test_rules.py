@@ -18,9 +18,14 @@ CASES = sorted(path.parent.name for path in HERE.glob("*/bad.yaml"))
 # Not found by linting a manifest alone; where each is tested instead.
 ELSEWHERE = {
     "OB031": "tests/plan/test_lock.py",
+    "OB040": "tests/transcripts/mistakes.txt",
+    "OB041": "tests/transcripts/mistakes.txt",
+    "OB042": "tests/transcripts/mistakes.txt",
+    "OB043": "tests/steps",
     "OB045": "tests/store",
     "OB046": "tests/store",
     "OB047": "tests/commands",
+    "OB049": "tests/plan/test_toolchains.py",
     "OB105": "tests/plan",
     "OB110": "tests/plan/test_hub.py",
     "OB111": "tests/plan/test_lock.py",
