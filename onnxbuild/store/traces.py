@@ -28,6 +28,7 @@ DATABASE = "traces.db"  # its name below the store's root
 
 _VERSION = 2
 _WAIT_SECONDS = 60.0
+_SHORT_WAIT_MS = 100
 _PAUSE_SECONDS = 0.01
 _ERRNO = {
     sqlite3.SQLITE_FULL: errno.ENOSPC,
@@ -147,7 +148,12 @@ class Traces:
         """Remember which content paths had under which signature. Where that cannot be written, they are read again."""
         rows = [(path, canonical(signature), digest) for path, (signature, digest) in memos.items()]
         with contextlib.suppress(OSError), self._used() as db:
-            db.executemany("INSERT OR REPLACE INTO memo VALUES (?, ?, ?)", rows)
+            # A plan remembers too, and must not wait for a run that writes at this moment.
+            db.execute(f"PRAGMA busy_timeout = {_SHORT_WAIT_MS}")
+            try:
+                db.executemany("INSERT OR REPLACE INTO memo VALUES (?, ?, ?)", rows)
+            finally:
+                db.execute(f"PRAGMA busy_timeout = {_WAIT_SECONDS * 1000:.0f}")
 
     def mark_shared(self, remote: str, keys: Iterable[str]) -> None:
         """Remember that a remote store has these results. Where that cannot be written, a later run asks it again."""
