@@ -118,7 +118,7 @@ class Ended:
 
 
 def torn(folder: Path) -> bool:
-    """Whether a folder holds anything but the files that it lists, each whole; one that is replaced meanwhile is not."""
+    """Whether a folder is not what it lists, each file whole; one that is replaced meanwhile is not torn."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         listed = json.loads(_read(descriptor, "onnxbuild.json"))["files"]
