@@ -67,7 +67,8 @@ def _verify(asked: Asked) -> int:
         count = sum(1 for _ in store.content.blobs())
     for damage in found:
         print(_damage_in_words(damage))
-    print(f"{len(found)} damaged files, dropped" if found else f"{count} files, all intact")
+    told = f"{len(found)} files were not whole; what was left of them is dropped"
+    print(told if found else f"{count} files, all intact")
     return 1 if found else 0
 
 
