@@ -260,6 +260,12 @@ _TABLE: dict[str, tuple[str, str, str, str]] = {
         "The package index cannot be reached, or has other files than the lock file says.",
         "`onnxbuild lock --upgrade` resolves it anew.",
     ),
+    "OBE67": (
+        "own-exporter-unusable",
+        "An exporter of the manifest's own cannot be imported, or is no function.",
+        "It sees its own file alone, or for `package.module:function` the whole package.",
+        "Write a function of (checkpoint, output, opset, task) that needs nothing else beside it.",
+    ),
     "OBE99": (
         "unexplained",
         "A failure that is not in the table.",

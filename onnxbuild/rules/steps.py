@@ -5,8 +5,19 @@ from __future__ import annotations
 from onnxbuild.rules.rule import Rule, described
 
 RULES: tuple[Rule, ...] = (
+    described("OB301", "unsupported-architecture", """
+        A model type that the exporter does not know, or an exporter that there is not.
+
+        Why: the export would fail after the download.
+        Fix: another exporter (optimum, transformers 5's own, onnxruntime-genai's), or a function of your own:
+        `exporter: path/to/file.py:function`.
+        Bad:
+            export: {exporter: optimun}
+        Good:
+            export: {exporter: optimum}
+        """),
     described("OB302", "unsupported-task", """
-        A task that no exporter knows.
+        A task that no exporter knows, or that this exporter does not know for this model type.
 
         Bad:
             task: text-clasification
@@ -22,11 +33,25 @@ RULES: tuple[Rule, ...] = (
     described("OB308", "opset-out-of-range", """
         An opset that the exporter cannot write.
 
-        Why: below 14 scaled_dot_product_attention does not export; above 23 the exporter refuses.
+        Why: optimum writes 14 to 23 (below, scaled_dot_product_attention does not export), transformers 18 to 23.
         Bad:
             export: {opset: 11}
         Good:
             export: {opset: 18}
+        """),
+    described("OB324", "export-known-wrong", """
+        The exporter was seen to export this model type wrong, without saying so.
+
+        Why: only a validation tells; it is on by default and fails.
+        Fix: another exporter.
+        """, severity="warning"),
+    described("OB325", "field-of-other-exporter", """
+        A param or a precision that the chosen exporter does not have.
+
+        Bad:
+            export: {exporter: optimum, dtype: q4}
+        Good:
+            export: {exporter: genai, dtype: q4}
         """),
     described("OB401", "o4-requires-gpu", """
         Optimization at O4 for a target that runs on a CPU.

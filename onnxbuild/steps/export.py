@@ -2,44 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import ClassVar, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from onnxbuild.diagnostics import did_you_mean
+from onnxbuild.steps.exporters import EXPORTERS, OWN_OPSETS, OWN_PACKAGES, Exporter, is_own, pick
 from onnxbuild.steps.kind import Context, Fault, Kind, Params
 from onnxbuild.steps.tasks import TASKS
 
-# Measured (docs/reference/export.md): below 14 scaled_dot_product_attention does not export, above 23 optimum refuses.
-LOWEST_OPSET, HIGHEST_OPSET = 14, 23
+_GENAI_FIELDS = ("provider", "options")
 
 
 class ExportParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How to export. `opset` 14 to 23; `library` is what optimum loads the checkpoint with."""
+    """How to export.
+
+    `exporter`: optimum, transformers (transformers 5's own), genai (onnxruntime-genai's model builder),
+    `path/to/file.py:function` or `module:function` of your own, or auto, which picks optimum or transformers by model
+    type, task and versions; `opset`: what each exporter can write is in the reference of exports; `dtype`: q8 and q4
+    (weights in blocks) come from genai; `library` is what optimum loads the checkpoint with; `attention`: eager spells
+    attention out; `trust_remote_code: true` runs the checkpoint's own Python code, which must be pinned; `provider`:
+    execution provider that genai builds for; `options`: extra options of genai's builder, by name.
+    """
 
     DERIVED: ClassVar[tuple[str, ...]] = ("task",)
 
     task: str = ""
     opset: int = 18
-    exporter: Literal["optimum"] = "optimum"
-    dtype: Literal["fp32", "fp16"] = "fp32"
+    exporter: str = "auto"
+    dtype: Literal["fp32", "fp16", "q8", "q4"] = "fp32"
     library: Literal["auto", "transformers", "sentence_transformers"] = "auto"
     attention: Literal["auto", "eager", "sdpa"] = "auto"
+    # Unset fields are left out of a key: those of an export that does not use them stay what they were.
+    trust_remote_code: bool | UnsetType = UNSET
+    provider: Literal["cpu", "cuda", "dml", "webgpu"] | UnsetType = UNSET
+    options: Mapping[str, str | int | float | bool] | UnsetType = UNSET
+
+    @property
+    def trusts_code(self) -> bool:
+        """Whether the checkpoint's own code may run."""
+        return self.trust_remote_code is True
+
+
+def _model_type(context: Context) -> str:
+    return str((context.config or {}).get("model_type") or "")
 
 
 def _resolve(params: ExportParams, context: Context) -> ExportParams:
-    return msgspec.structs.replace(params, task=context.task or "")
+    exporter = _picked(params, context)
+    opset = EXPORTERS[exporter].opsets[0] if exporter == "genai" else params.opset  # its builder has one opset
+    trust = True if params.trusts_code else UNSET
+    return msgspec.structs.replace(
+        params, task=context.task or "", exporter=exporter, opset=opset, trust_remote_code=trust
+    )
+
+
+def _picked(params: ExportParams, context: Context) -> str:
+    if params.exporter != "auto":
+        return params.exporter
+    return pick(_model_type(context), context.task or "", context.versions)
 
 
 def _check(params: ExportParams, context: Context) -> Iterable[Fault]:
-    if not LOWEST_OPSET <= params.opset <= HIGHEST_OPSET:
-        yield Fault(
-            code="OB308",
-            field="opset",
-            message=f"opset {params.opset} cannot be exported: expected {LOWEST_OPSET} to {HIGHEST_OPSET}",
-            hint="18 is the default; 20 and up have a native Gelu",
-        )
     if context.task is None:
         yield Fault(
             code="OB303",
@@ -49,6 +75,109 @@ def _check(params: ExportParams, context: Context) -> Iterable[Fault]:
     elif context.task not in TASKS:
         near = did_you_mean(context.task, TASKS)
         yield Fault(code="OB302", message=f"unknown task `{context.task}`", hint=near or f"one of {', '.join(TASKS)}")
+    name = _picked(params, context)
+    if is_own(name):
+        yield from _check_opset(params, OWN_OPSETS)
+        return
+    if name not in EXPORTERS:
+        yield Fault(
+            code="OB301",
+            field="exporter",
+            message=f"unknown exporter `{name}`",
+            hint=did_you_mean(name, EXPORTERS)
+            or f"one of auto, {', '.join(EXPORTERS)}, or `path/to/file.py:function` for one of your own",
+        )
+        return
+    yield from _check_exporter(params, context, EXPORTERS[name])
+
+
+def _check_exporter(params: ExportParams, context: Context, exporter: Exporter) -> Iterable[Fault]:
+    conflict = exporter.lacks(context.versions)
+    if conflict is not None:
+        yield _version_fault(exporter, *conflict)
+    if exporter.name != "genai":
+        yield from _check_opset(params, exporter.opsets)
+    yield from _check_fields(params, exporter)
+    model_type, task = _model_type(context), context.task or ""
+    if not model_type or task not in TASKS or exporter.knows(model_type, task):
+        if model_type in exporter.unsound:
+            yield Fault(
+                code="OB324",
+                field="exporter",
+                severity="warning",
+                message=f"`{exporter.name}` was seen to export {model_type} wrong: {exporter.unsound[model_type]}",
+                hint="`exporter: optimum` does it right; otherwise validation decides",
+            )
+        return
+    yield _unknown_model(params, context, exporter, model_type, task)
+
+
+def _version_fault(exporter: Exporter, package: str, found: str) -> Fault:
+    lowest, below = exporter.needs[package]
+    fitting = [one.name for one in EXPORTERS.values() if package in one.needs and one.lacks({package: found}) is None]
+    other = f"`exporter: {fitting[0]}` works with that version; " if fitting else ""
+    return Fault(
+        code="OB105",
+        field="exporter",
+        message=f"`{exporter.name}` needs {package} from {lowest} and below {below}, this toolchain has {found}",
+        hint=f"{other}or give the model a toolchain with a {package} that suits",
+    )
+
+
+def _check_opset(params: ExportParams, opsets: tuple[int, int]) -> Iterable[Fault]:
+    lowest, highest = opsets
+    if not lowest <= params.opset <= highest:
+        yield Fault(
+            code="OB308",
+            field="opset",
+            message=f"opset {params.opset} cannot be exported: expected {lowest} to {highest}",
+            hint="18 is the default; 20 and up have a native Gelu",
+        )
+
+
+def _check_fields(params: ExportParams, exporter: Exporter) -> Iterable[Fault]:
+    """Fields that this exporter does not read, or whose value it cannot do."""
+    if params.dtype not in exporter.dtypes:
+        yield Fault(
+            code="OB325",
+            field="dtype",
+            message=f"`{exporter.name}` does not export `dtype: {params.dtype}`",
+            hint=f"one of {', '.join(exporter.dtypes)}; a target's `quantize:` makes {params.dtype} of an fp32 export",
+        )
+    unread = [field for field in _GENAI_FIELDS if getattr(params, field) is not UNSET and exporter.name != "genai"]
+    if params.library == "sentence_transformers" and exporter.name != "optimum":
+        unread.append("library")
+    if params.attention != "auto" and exporter.name == "genai":
+        unread.append("attention")
+    for field in unread:
+        yield Fault(code="OB325", field=field, message=f"`{field}` is not for `exporter: {exporter.name}`")
+
+
+def _unknown_model(params: ExportParams, context: Context, exporter: Exporter, model_type: str, task: str) -> Fault:
+    """An architecture or a task that the table lacks. Code of the checkpoint's own may be known to nobody."""
+    tasks = exporter.tasks_of(model_type)
+    others = [one.name for one in EXPORTERS.values() if one is not exporter and one.knows(model_type, task)]
+    other = f"`exporter: {others[0]}` knows it" if others else None
+    if tasks:
+        return Fault(
+            code="OB302",
+            message=f"`{exporter.name}` does not export {model_type} for `{task}`",
+            hint=other or f"set `task:` to one of {', '.join(sorted(tasks))}",
+        )
+    own = "auto_map" in (context.config or {})
+    near = did_you_mean(model_type, {name for types in exporter.types.values() for name in types.split()})
+    return Fault(
+        code="OB301",
+        field="exporter",
+        severity="warning" if own and params.trusts_code else "error",
+        message=f"`{exporter.name}` does not know the model type `{model_type}`",
+        hint=other or near or "write `exporter: path/to/file.py:function` with a function that exports it",
+    )
+
+
+def _packages(params: ExportParams) -> tuple[str, ...]:
+    exporter = EXPORTERS.get(params.exporter)
+    return exporter.packages if exporter is not None else OWN_PACKAGES
 
 
 EXPORT = Kind(
@@ -58,7 +187,7 @@ EXPORT = Kind(
     inputs={"model": "checkpoint"},
     outputs={"model": "onnx"},
     worker="onnxbuild.workers.export:run",
-    packages=lambda _params: ("optimum", "optimum-onnx", "transformers", "torch", "onnx"),
+    packages=_packages,
     resolve=_resolve,
     check=_check,
     memory_factor=6.0,

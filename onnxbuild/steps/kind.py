@@ -40,6 +40,8 @@ class Context(Struct, frozen=True, kw_only=True):
     reference: str  # artifact type that variants are compared with: checkpoint | onnx
     device: str  # cpu | cuda
     machine: Machine
+    # Of distributions in the model's toolchain, as far as they are known before it is made; "absent" counts as unknown.
+    versions: Mapping[str, str] = {}
 
 
 class Fault(Struct, frozen=True, kw_only=True):

@@ -1,7 +1,8 @@
-"""export: a checkpoint becomes ONNX files, through optimum's exporter, with what loaders need beside them."""
+"""export: a checkpoint becomes ONNX files, through the exporter of the params, with what loaders need beside them."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import time
@@ -11,32 +12,56 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import msgspec
+
 from onnxbuild.steps.export import ExportParams
+from onnxbuild.steps.exporters import is_own, pick, reason
 from onnxbuild.steps.kind import CheckFailed, Facts, Tell
 from onnxbuild.workers.exported import check_graph, settle
 from onnxbuild.workers.folder import carry_companions, files_below, onnx_names
 from onnxbuild.workers.quiet import quiet
+from onnxbuild.workers.remote_code import remote_code
+from onnxbuild.workers.timing import versions
+
+# What takes long to import, so that its time is told apart.
+_LIBRARIES: Mapping[str, str] = {
+    "optimum": "optimum.exporters.onnx",
+    "transformers": "transformers.exporters",
+    "genai": "onnxruntime_genai",
+}
 
 
 def run(params: ExportParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
-    """Export, tidy and check. Facts: by file nodes, bytes, opset, ir_version; the dtype, and seconds by phase."""
+    """Export, tidy and check.
+
+    Facts: by file nodes, bytes, opset, ir_version; the exporter and why it was picked; the dtype, and seconds by phase.
+    """
     source, destination = inputs["model"], outputs["model"]
+    config = _config(source)
+    if not params.task:
+        raise CheckFailed("OBE01", "no task is given and the model's config.json does not tell one")
+    if params.exporter == "auto":  # a plan has picked already; whoever calls this alone has not
+        picked = pick(str(config.get("model_type")), params.task, versions())
+        params = msgspec.structs.replace(params, exporter=picked)
     started = time.perf_counter()
     progress("loading libraries")
     with quiet():
-        from optimum.exporters.onnx import main_export  # noqa: F401 - the import is what takes long here
+        importlib.import_module(_LIBRARIES.get(params.exporter, "torch"))
     loaded = time.perf_counter()
     progress("tracing the model")
-    with _checkpoint(source, params.attention) as checkpoint, quiet():
-        _export(checkpoint, destination, params)
+    with _checkpoint(source, params.attention, config) as checkpoint, remote_code(allowed=params.trusts_code), quiet():
+        _export(checkpoint, destination, params, inputs)
     traced = time.perf_counter()
     progress("writing")
     carry_companions(source, destination)
-    settle(destination, params.dtype)
+    if params.exporter != "genai":  # its graph is made for one runtime, in the precision that was asked for
+        settle(destination, params.dtype)
     progress("checking")
     files = {name: check_graph(destination / name, params.opset) for name in onnx_names(destination)}
     return {
         "files": files,
+        "exporter": params.exporter,
+        "because": reason(params.exporter, str(config.get("model_type")), params.task),
         "dtype": params.dtype,
         "bytes": sum((destination / name).stat().st_size for name in files_below(destination)),
         "seconds": {
@@ -47,31 +72,19 @@ def run(params: ExportParams, inputs: Mapping[str, Path], outputs: Mapping[str, 
     }
 
 
-def _export(checkpoint: Path, destination: Path, params: ExportParams) -> None:
-    from optimum.exporters.onnx import main_export
+def _export(checkpoint: Path, destination: Path, params: ExportParams, inputs: Mapping[str, Path]) -> None:
+    if is_own(params.exporter):
+        from onnxbuild.workers import export_own
 
-    main_export(
-        str(checkpoint),
-        destination,
-        task=_optimum_task(params.task),
-        opset=params.opset,
-        dtype="fp32",  # fp16 is converted afterwards: exported on a CPU, half of the families do not load
-        library_name=None if params.library == "auto" else params.library,
-        local_files_only=True,
-        do_validation=False,
-    )
-
-
-def _optimum_task(task: str) -> str:
-    if not task:
-        raise CheckFailed("OBE01", "no task is given and the model's config.json does not tell one")
-    return task
+        export_own.export(checkpoint, destination, params, inputs["exporter"])
+        return
+    module = importlib.import_module(f"onnxbuild.workers.export_{params.exporter}")
+    module.export(checkpoint, destination, params)
 
 
 @contextmanager
-def _checkpoint(source: Path, attention: str) -> Iterator[Path]:
+def _checkpoint(source: Path, attention: str, config: Mapping[str, Any]) -> Iterator[Path]:
     """The folder to export from: the source, or links to it with a config that asks for another attention."""
-    config = _config(source)
     if attention == "auto":
         yield source
         return

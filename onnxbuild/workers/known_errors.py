@@ -38,6 +38,7 @@ RAISED: Mapping[str, str] = {
     "OBE49": "quantize did not make the model smaller",
     "OBE50": "`exclude` names a node that is not there",
     "OBE51": "a tokenizer could not be trained",
+    "OBE67": "an exporter of the manifest's own cannot be used",
     "OBE99": "a failure that is not in the table",
 }
 

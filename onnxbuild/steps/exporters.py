@@ -1,0 +1,122 @@
+"""The exporters: what each needs, knows and can write; and which one `auto` picks. `exporter_types` has the types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from onnxbuild.steps.exporter_types import GENAI, OPTIMUM, TRANSFORMERS
+
+Types = Mapping[str, str]  # task → model types, parted by blanks
+
+
+class Exporter(Struct, frozen=True, kw_only=True):
+    """An exporter: the packages in its key, the versions it works with (from, below), its opsets, types and precisions.
+
+    `unsound`: model types that it was seen to export wrong without a word, with what was seen; `auto` avoids them.
+    """
+
+    name: str
+    packages: tuple[str, ...]
+    needs: Mapping[str, tuple[str, str]]
+    opsets: tuple[int, int]
+    types: Types
+    dtypes: tuple[str, ...] = ("fp32", "fp16")
+    unsound: Mapping[str, str] = {}
+
+    def knows(self, model_type: str, task: str) -> bool:
+        """Whether the table has this task for this model type."""
+        return model_type in self.types.get(task, "").split()
+
+    def tasks_of(self, model_type: str) -> tuple[str, ...]:
+        """The tasks that the table has for a model type; none for one that it does not know."""
+        return tuple(task for task, types in self.types.items() if model_type in types.split())
+
+    def lacks(self, versions: Mapping[str, str]) -> tuple[str, str] | None:
+        """The first package whose known version does not suit, and that version; None where all do."""
+        for package, (lowest, below) in self.needs.items():
+            found = versions.get(package, "absent")
+            if found != "absent" and not _between(found, lowest, below):
+                return package, found
+        return None
+
+
+# Opsets and precisions are measured (docs/reference/export.md), as are the versions for what is not in the packages'
+# own metadata.
+EXPORTERS: Mapping[str, Exporter] = {
+    exporter.name: exporter
+    for exporter in (
+        Exporter(
+            name="optimum",
+            packages=("optimum", "optimum-onnx", "transformers", "torch", "onnx"),
+            needs={"transformers": ("4.36", "4.58"), "optimum": ("2.1", "2.2")},
+            opsets=(14, 23),
+            types=OPTIMUM,
+        ),
+        Exporter(
+            name="transformers",
+            packages=("transformers", "torch", "onnxscript", "onnx-ir", "onnx"),
+            needs={"transformers": ("5.23", "6"), "torch": ("2.11", "3")},
+            opsets=(18, 23),
+            types=TRANSFORMERS,
+            unsound={"wav2vec2": "logits were off by 0.7 with transformers 5.23"},
+        ),
+        Exporter(
+            name="genai",
+            packages=("onnxruntime-genai", "transformers", "torch", "onnx-ir", "onnx"),
+            needs={"onnxruntime-genai": ("0.18", "1")},
+            opsets=(21, 21),
+            types=GENAI,
+            dtypes=("fp32", "fp16", "q8", "q4"),
+        ),
+    )
+}
+# The user's own function: what it needs and knows is its own affair.
+OWN_PACKAGES = ("transformers", "torch", "onnx")
+OWN_OPSETS = (7, 26)
+
+# In this order `auto` looks for one that knows the model. genai is not among them: its folder is for one runtime.
+_AUTOMATIC = ("optimum", "transformers")
+
+
+def pick(model_type: str, task: str, versions: Mapping[str, str]) -> str:
+    """The exporter that `auto` stands for: the first that the toolchain's versions allow and that knows the model."""
+    able = [name for name in _AUTOMATIC if EXPORTERS[name].lacks(versions) is None] or list(_AUTOMATIC[:1])
+    sound = [name for name in able if model_type not in EXPORTERS[name].unsound]
+    known = [name for name in (*sound, *able) if EXPORTERS[name].knows(model_type, task)]
+    return (known or able)[0]
+
+
+def reason(name: str, model_type: str, task: str) -> str:
+    """Why an exporter is the one for a model, in words."""
+    exporter = EXPORTERS.get(name)
+    if exporter is None:
+        return "a function of the manifest's own"
+    if model_type in exporter.unsound:
+        return f"{name} knows {model_type} for {task}, but {exporter.unsound[model_type]}"
+    if exporter.knows(model_type, task):
+        return f"{name} knows {model_type} for {task}"
+    return f"{name} is what the toolchain's versions allow; its table does not have {model_type} for {task}"
+
+
+def is_own(name: str) -> bool:
+    """Whether a text names a function of the user's own: `path/to/file.py:function` or `module:function`."""
+    return ":" in name
+
+
+def _between(version: str, lowest: str, below: str) -> bool:
+    return _numbers(lowest) <= _numbers(version) < _numbers(below)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """`4.57.6` as (4, 57, 6); what is no number (`2.13.0+cpu`, `5.0rc1`) ends it."""
+    found: list[int] = []
+    for part in version.partition("+")[0].split("."):
+        digits = part[: len(part) - len(part.lstrip("0123456789"))]
+        if not digits:
+            break
+        found.append(int(digits))
+        if digits != part:
+            break
+    return tuple(found)

@@ -1,0 +1,65 @@
+"""Export with transformers 5's own exporter (torch.export underneath), into the files and names that loaders know.
+
+Its `export_for_generation` is not what is used for generation. Measured with transformers 5.23: it leaves out the
+attention mask of GPT-2 (padded batches would be wrong without a word), fixes the decoder cache of T5 at one token, and
+writes no encoder for it. So each graph is exported from inputs that are made here, with a cache and with padding, and
+gets the names that optimum, Transformers.js and our own checks use.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from onnxbuild.steps.export import ExportParams
+from onnxbuild.steps.tasks import family_of
+from onnxbuild.workers.classes import class_of
+from onnxbuild.workers.graph import EXTERNAL_FROM_BYTES, save_model
+from onnxbuild.workers.tracing_inputs import Part, decoder_part, encoder_decoder_parts, forward_part
+from onnxbuild.workers.wire_names import rename
+
+
+def export(checkpoint: Path, destination: Path, params: ExportParams) -> None:
+    """Write the graphs of the task. Errors: CheckFailed OBE02 for a model whose inputs cannot be made up."""
+    from transformers.exporters import OnnxConfig, OnnxExporter
+
+    exporter = OnnxExporter()
+    for part in _parts(_load(checkpoint, params), params.task):
+        config = OnnxConfig(dynamic=True, opset_version=params.opset)
+        program = exporter.export(part.model, dict(part.inputs), config).program
+        rename(program, part.outputs)
+        _write(program, destination / part.file)
+
+
+def _load(checkpoint: Path, params: ExportParams) -> Any:
+    import torch
+    from transformers import AutoConfig
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CTC_MAPPING_NAMES
+
+    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": params.trusts_code}
+    config = AutoConfig.from_pretrained(checkpoint, **options)
+    if params.attention != "auto":
+        options["attn_implementation"] = params.attention
+    loader = class_of(params.task, ctc=config.model_type in MODEL_FOR_CTC_MAPPING_NAMES)
+    return loader.from_pretrained(checkpoint, dtype=torch.float32, **options).eval()
+
+
+def _parts(model: Any, task: str) -> list[Part]:
+    """The graphs of a model, each with the inputs to trace it with."""
+    family = family_of(task)
+    if family == "decoder":
+        return [decoder_part(model) if task.endswith("-with-past") else forward_part(model, left=True)]
+    if family == "encoder" or not model.config.is_encoder_decoder:  # a speech model of one graph (CTC)
+        return [forward_part(model)]
+    return encoder_decoder_parts(model, with_past=task.endswith("-with-past"))
+
+
+def _write(program: Any, path: Path) -> None:
+    """Save in the form that every exporter's graphs have: weights inside up to 2 GB, beside it from there on."""
+    import onnx_ir
+
+    weights = (value.const_value for value in program.graph.initializers.values())
+    if sum(tensor.nbytes for tensor in weights if tensor is not None) < EXTERNAL_FROM_BYTES:
+        save_model(onnx_ir.to_proto(program), path)
+    else:
+        onnx_ir.save(program, path, external_data=f"{path.name}_data")

@@ -1,0 +1,40 @@
+"""A checkpoint's own Python code: run where the manifest allows it, in a place of its own, and never asked about."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+_PREFIX = "transformers_modules"
+
+
+@contextmanager
+def remote_code(*, allowed: bool) -> Iterator[None]:
+    """Inside, transformers copies and imports a checkpoint's code below a temporary folder, which then goes.
+
+    Its shared cache (`~/.cache/huggingface/modules`) names modules after the last folder of a path, which for every
+    checkpoint here is the same.
+    """
+    if not allowed:
+        yield
+        return
+    from transformers import dynamic_module_utils
+
+    before, path = dynamic_module_utils.HF_MODULES_CACHE, list(sys.path)
+    with TemporaryDirectory(prefix="onnxbuild-code-") as scratch:
+        dynamic_module_utils.HF_MODULES_CACHE = str(Path(scratch))
+        _forget()
+        try:
+            yield
+        finally:
+            dynamic_module_utils.HF_MODULES_CACHE = before
+            sys.path[:] = path
+            _forget()
+
+
+def _forget() -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == _PREFIX]:
+        del sys.modules[name]

@@ -1,0 +1,123 @@
+"""Graphs of transformers' exporter under the names that loaders know: those of optimum, for inputs, outputs, axes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+_CACHE = re.compile(r"past_key_values\.(?:(self|cross)_attention_cache\.)?layers\.(\d+)\.(key|value)s")
+_SIDES: Mapping[str | None, str] = {None: "", "self": "decoder.", "cross": "encoder."}
+_SYMBOL = re.compile(r"\b[su]\d+\b")
+
+_TOKENS = ("batch_size", "sequence_length")
+_IN_DECODER: Mapping[str, str] = {
+    "decoder_input_ids": "input_ids",
+    "encoder_outputs.last_hidden_state": "encoder_hidden_states",
+    "attention_mask": "encoder_attention_mask",
+}
+# Names of the axes that are free, by input. Sums ("past + new") come from what the exporter found out itself.
+_AXES: Mapping[str, tuple[str, ...]] = {
+    "input_ids": _TOKENS,
+    "position_ids": _TOKENS,
+    "token_type_ids": _TOKENS,
+    "attention_mask": _TOKENS,
+    "encoder_hidden_states": ("batch_size", "encoder_sequence_length"),
+    "encoder_attention_mask": ("batch_size", "encoder_sequence_length"),
+    "pixel_values": ("batch_size", "num_channels", "height", "width"),
+    "input_features": ("batch_size", "feature_size", "encoder_sequence_length"),
+    "input_values": _TOKENS,
+}
+
+
+def rename(model: ir.Model, keep: Sequence[str]) -> None:
+    """Give a graph the names of optimum's exports, keep the outputs that begin with one of `keep`, drop the rest."""
+    graph = model.graph
+    decoding = any(value.name == "decoder_input_ids" for value in graph.inputs)
+    _keep_outputs(graph, keep)
+    RemoveUnusedNodesPass()(model)
+    for value in list(graph.inputs):
+        if not value.uses():
+            graph.inputs.remove(value)
+    for value in graph.inputs:
+        value.name = _input_name(str(value.name), decoding=decoding)
+    for value in graph.outputs:
+        value.name = _cache_name(str(value.name).removeprefix("output."), "present")
+    _name_axes(graph)
+
+
+def _keep_outputs(graph: ir.Graph, keep: Sequence[str]) -> None:
+    for value in list(graph.outputs):
+        name = str(value.name).removeprefix("output.")
+        if not any(name == wanted or (wanted.endswith(".") and name.startswith(wanted)) for wanted in keep):
+            graph.outputs.remove(value)
+
+
+def _input_name(name: str, *, decoding: bool) -> str:
+    name = _cache_name(name.removeprefix("input."), "past_key_values")
+    return _IN_DECODER.get(name, name) if decoding else name
+
+
+def _cache_name(name: str, prefix: str) -> str:
+    """`past_key_values.layers.0.keys` as `present.0.key`; a side of an encoder-decoder as `present.0.decoder.key`."""
+    match = _CACHE.fullmatch(name)
+    return f"{prefix}.{match[2]}.{_SIDES[match[1]]}{match[3]}" if match else name
+
+
+def _name_axes(graph: ir.Graph) -> None:
+    """Replace the exporter's symbols (`s43`) by names, in every shape of the graph."""
+    names = _symbol_names(graph)
+    for value in _values(graph):
+        if value.shape is not None:
+            value.shape = ir.Shape([_renamed(_dimension(axis), names) for axis in value.shape])
+
+
+def _symbol_names(graph: ir.Graph) -> dict[str, str]:
+    has_past = any(str(value.name).startswith("past_key_values.") for value in graph.inputs)
+    two_towers = {"input_ids", "pixel_values"} <= {str(value.name) for value in graph.inputs}
+    found: dict[str, str] = {}
+    for value in graph.inputs:
+        for axis, name in zip(value.shape or (), _axes_of(str(value.name), value), strict=False):
+            symbol = _dimension(axis)
+            if isinstance(symbol, str):
+                found.setdefault(symbol, _adapted(name, str(value.name), has_past=has_past, two_towers=two_towers))
+    return found
+
+
+def _axes_of(name: str, value: ir.Value) -> tuple[str, ...]:
+    if name.startswith("past_key_values."):
+        length = "encoder_sequence_length" if ".encoder." in name else "past_sequence_length"
+        return ("batch_size", "num_heads", length, "head_size")
+    axes = _AXES.get(name, tuple(f"{name}_{number}" for number in range(len(value.shape or ()))))
+    if axes == _TOKENS and len(value.shape or ()) == len(axes) + 1:  # multiple choice
+        return (axes[0], "num_choices", *axes[1:])
+    return axes
+
+
+def _adapted(axis: str, name: str, *, has_past: bool, two_towers: bool) -> str:
+    if two_towers and axis == "batch_size":
+        return "image_batch_size" if name == "pixel_values" else "text_batch_size"
+    if has_past and name == "attention_mask" and axis == "sequence_length":
+        return "past_sequence_length + sequence_length"
+    return axis
+
+
+def _values(graph: ir.Graph) -> Iterator[ir.Value]:
+    yield from graph.inputs
+    for node in graph.all_nodes():
+        yield from node.outputs
+
+
+def _dimension(axis: Any) -> int | str | None:
+    """A dimension as a number, a symbol or None; the exporter writes some fixed ones as symbols named `2`."""
+    value = axis.value if isinstance(axis, ir.SymbolicDim) else axis
+    return int(value) if isinstance(value, str) and value.isdigit() else value
+
+
+def _renamed(axis: int | str | None, names: Mapping[str, str]) -> int | str | None:
+    if not isinstance(axis, str):
+        return axis
+    return _SYMBOL.sub(lambda symbol: names.get(symbol[0], symbol[0]), axis)
