@@ -44,7 +44,7 @@ def run_lock(
     wanted = [*unlocked(manifest, old), *(_upgraded(manifest, upgrade) if upgrade is not None else ())]
     new = update_lock(old, wanted, resolve or hub_resolve()) if wanted else old
     toolchains = toolchains_in_use(manifest) if upgrade == [] else unlocked_toolchains(manifest, old)
-    new = lock_toolchains(new, toolchains)
+    new = lock_toolchains(new, toolchains, lambda text: print(text, file=sys.stderr))
     if new != old:
         write_lock(path, new)
     for line in (*_changes(old, new), *_toolchain_changes(old, new, toolchains)):

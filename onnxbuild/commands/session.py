@@ -61,7 +61,7 @@ def planned(asked: Asked, *, write_lock: bool) -> tuple[Manifest, Expansion, Loc
     Errors: DiagnosticError with every fault of every model.
     """
     manifest = load_manifest(asked.manifest, kinds=all_kinds(), defines=asked.defines)
-    lock = lock_for(manifest, offline=asked.offline, write=write_lock)
+    lock = lock_for(manifest, offline=asked.offline, write=write_lock, say=_tell)
     found = survey(manifest, all_kinds(), lock, this_machine())
     faults = [one for one in found.diagnostics if one.severity == "error"]
     if faults:
@@ -97,6 +97,10 @@ def session(asked: Asked, *, write: bool, jobs: int = 1) -> Iterator[Session]:
             )
     finally:
         runner.close()
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def environments_of(manifest: Manifest, lock: Lock, store: Path) -> Mapping[str, Environment]:

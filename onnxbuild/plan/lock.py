@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -128,8 +128,15 @@ def update_lock(lock: Lock, uses: Iterable[HubUse], resolve: Resolve) -> Lock:
     return msgspec.structs.replace(lock, sources=sources)
 
 
-def lock_for(manifest: Manifest, *, offline: bool = False, write: bool = True, resolve: Resolve | None = None) -> Lock:
-    """The lock of a manifest.
+def lock_for(
+    manifest: Manifest,
+    *,
+    offline: bool = False,
+    write: bool = True,
+    resolve: Resolve | None = None,
+    say: Callable[[str], None] = lambda _text: None,
+) -> Lock:
+    """The lock of a manifest; `say` hears of what takes long.
 
     Before a run (`write`), what it lacks is resolved and written, unless offline; otherwise it is taken as it is, so
     that a plan asks no network.
@@ -164,7 +171,7 @@ def lock_for(manifest: Manifest, *, offline: bool = False, write: bool = True, r
         )
     if missing:
         lock = update_lock(lock, missing, resolve or hub_resolve())
-    lock = lock_toolchains(lock, unresolved)
+    lock = lock_toolchains(lock, unresolved, say)
     write_lock(path, lock)
     return lock
 
@@ -180,10 +187,11 @@ def unlocked_toolchains(manifest: Manifest, lock: Lock) -> tuple[Toolchain, ...]
     return tuple(one for one in toolchains_in_use(manifest) if toolchain_key(one.requirements) not in lock.toolchains)
 
 
-def lock_toolchains(lock: Lock, wanted: Iterable[Toolchain]) -> Lock:
+def lock_toolchains(lock: Lock, wanted: Iterable[Toolchain], say: Callable[[str], None]) -> Lock:
     """The lock with the given toolchains resolved anew. Errors: DiagnosticError OB105, in its place."""
     found = dict(lock.toolchains)
     for one in wanted:
+        say(f"resolving toolchain `{one.name}`: {', '.join(one.requirements)}")
         try:
             found[toolchain_key(one.requirements)] = resolve_toolchain(one.name, one.requirements)
         except DiagnosticError as error:
