@@ -177,7 +177,11 @@ def _unknown_model(params: ExportParams, context: Context, exporter: Exporter, m
 
 def _packages(params: ExportParams) -> tuple[str, ...]:
     exporter = EXPORTERS.get(params.exporter)
-    return exporter.packages if exporter is not None else OWN_PACKAGES
+    packages = exporter.packages if exporter is not None else OWN_PACKAGES
+    # optimum loads a checkpoint with sentence-transformers when it looks like one of theirs, which params do not tell.
+    loader = ("sentence-transformers",) if params.exporter == "optimum" and params.library != "transformers" else ()
+    converter = ("onnxruntime",) if params.dtype == "fp16" and "onnxruntime" not in packages else ()
+    return (*packages, *loader, *converter)
 
 
 EXPORT = Kind(
