@@ -113,6 +113,8 @@ class Performer:
         """The result that another process has just made, or another machine before."""
 
         def arrived(done: float, total: float) -> None:
+            if self._interrupt.requested:
+                raise Waiting(action.id)
             megabytes = [round(size / 1e6, 1) for size in (done, total)]
             tell(ActionProgress(id=action.id, text="MB from the remote store", done=megabytes[0], total=megabytes[1]))
 

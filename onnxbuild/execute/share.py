@@ -61,8 +61,6 @@ def share(
     """Write what may be shared, and is not known to be there, to the remote store; None where there is none to write.
 
     `again`: ask it for everything, whatever is known. `stop` is asked before each result.
-
-    Errors: OSError of the local disk.
     """
     if store.remote is None or store.remote.readonly:
         return None

@@ -14,7 +14,6 @@ import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import unquote, urlsplit, urlunsplit
 
 from msgspec import Struct
 
@@ -51,6 +50,8 @@ def address_of(text: str, base: Path) -> Address:
     if "://" not in text:
         path = (base / os.path.expanduser(text)).absolute()
         return Address(f"file://{path}", "file", str(path))
+    from urllib.parse import unquote, urlsplit, urlunsplit
+
     parts = urlsplit(text)
     _, _, host = parts.netloc.rpartition("@")
     secrets = tuple({one for one in (parts.password, unquote(parts.password or "")) if one})
@@ -65,6 +66,12 @@ class Backend:
         self._opening = threading.Lock()
         self._fs: Any = None
         self._root = ""
+
+    def close(self) -> None:
+        """Close connections, where the backend leaves that to us."""
+        with contextlib.suppress(Exception):
+            if self._fs is not None and self.address.scheme in _WEBDAV:
+                self._fs.client.http.close()
 
     def read(self, name: str) -> bytes | None:
         """A small object, or None where there is none."""
@@ -176,6 +183,8 @@ def _options(address: Address, patience: float) -> tuple[str, Mapping[str, Any]]
         config = {**waits, "retries": {"max_attempts": 2, "mode": "standard"}, "max_pool_connections": 32}
         return "s3", {"config_kwargs": config, "use_listings_cache": False}
     if address.scheme in _WEBDAV:
+        from urllib.parse import unquote, urlsplit, urlunsplit
+
         parts = urlsplit(address.url)
         _, _, host = parts.netloc.rpartition("@")
         user = (unquote(parts.username or ""), unquote(parts.password or "")) if parts.username else _netrc(host)
@@ -187,6 +196,8 @@ def _options(address: Address, patience: float) -> tuple[str, Mapping[str, Any]]
 
 def _root(filesystem: Any, address: Address) -> str:
     if address.scheme in _WEBDAV:
+        from urllib.parse import unquote, urlsplit
+
         return unquote(urlsplit(address.url).path).rstrip("/")
     root: str = filesystem._strip_protocol(address.url)  # noqa: SLF001 - what fsspec's own modules call from outside
     return root.rstrip("/")

@@ -74,6 +74,10 @@ class Remote:
         """Whether it has not failed yet."""
         return not self._off
 
+    def close(self) -> None:
+        """Close its connections."""
+        self._backend.close()
+
     def offer(self, key: str) -> Parcel | None:
         """The trace that the remote store has for a key, without its content."""
         if self._off:
@@ -115,7 +119,7 @@ class Remote:
     def push(self, key: str, parcel: Parcel, content: Content, tell: Tell = lambda _done, _all: None) -> int | None:
         """Write a result: content first, what is there already not again, then the trace. Bytes sent, None if not all.
 
-        Errors: OSError of the local disk.
+        Errors: DamagedBlob for a file of ours that is not what it should be.
         """
         if self._off or self.readonly:
             return None
@@ -130,8 +134,8 @@ class Remote:
             if self._backend.size(name) is None or name in self._damaged:
                 self._backend.write(name, canonical(parcel))
                 self._damaged.discard(name)
-        except Unusable as unusable:
-            self._switch_off(f"cannot be written: {unusable}")
+        except (Unusable, OSError) as error:
+            self._switch_off(f"cannot be written: {error}")
             return None
         return sent
 
@@ -194,13 +198,13 @@ class _Transfer:
             data = self._read(file, start, end)
             with open(self._places[file.digest], "r+b") as target:
                 os.pwrite(target.fileno(), data, start)
+            with self._lock:
+                self._done += len(data)
+                done = self._done
+            self._tell(done, self._total)
         except BaseException:
             self._failed = True
             raise
-        with self._lock:
-            self._done += len(data)
-            done = self._done
-        self._tell(done, self._total)
 
     def _read(self, file: File, start: int, end: int) -> bytes:
         data = self._backend.read_part(_blob_name(file.digest), start, end)

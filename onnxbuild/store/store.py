@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, fault
 from onnxbuild.digest import Digest, digest_file
@@ -20,11 +20,13 @@ from onnxbuild.store import locks
 from onnxbuild.store.claims import Claims
 from onnxbuild.store.content import Content, DamagedBlob, File, Tree
 from onnxbuild.store.files import remove_tree, settled_signature, signature
-from onnxbuild.store.remote import Parcel, Remote, Tell, parcel_of
 from onnxbuild.store.traces import DATABASE, Trace, Traces
 
 # What SQLite needs to open a database in WAL mode: the shared index alone takes 32 KB.
 _SMALLEST_FREE_BYTES = 64 << 10
+
+if TYPE_CHECKING:  # most runs find everything here
+    from onnxbuild.store.remote import Parcel, Remote, Tell
 
 
 class Store:
@@ -68,6 +70,8 @@ class Store:
             self._run = None
         if self._claims is not None:
             self._claims.close()
+        if self.remote is not None:
+            self.remote.close()
             # Also where this run has made nothing: one that died may have been the last to have anything to build.
             with contextlib.suppress(OSError, locks.Waiting):
                 sweep(self.root, wait=False)
@@ -120,10 +124,9 @@ class Store:
             remove_tree(work)
 
     def share(self, key: str, tell: Tell = lambda _done, _all: None) -> int | None:
-        """Write a result to the remote store, if it is not there; bytes sent, or None where that did not succeed.
+        """Write a result to the remote store, if it is not there; bytes sent, or None where that did not succeed."""
+        from onnxbuild.store.remote import parcel_of
 
-        Errors: OSError of the local disk.
-        """
         trace = self.traces.find(key)
         if self.remote is None or trace is None or not self.holds(trace):
             return None
