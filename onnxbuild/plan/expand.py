@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -15,10 +16,13 @@ from onnxbuild.manifest.document import Table
 from onnxbuild.manifest.load import in_order, overlay
 from onnxbuild.manifest.schema import place_of
 from onnxbuild.manifest.spec import Manifest, Model, Target
+from onnxbuild.plan.exporter_code import exporter_code
 from onnxbuild.plan.graph import CURRENT, Action, ActionGraph, FilesSource, Input, OutputRef, Variant
 from onnxbuild.plan.locked import Lock
 from onnxbuild.plan.sources import Fetched, SourceReader
+from onnxbuild.plan.versions import known_versions
 from onnxbuild.steps import Kinds
+from onnxbuild.steps.exporters import is_own
 from onnxbuild.steps.kind import Context, Fault, Kind
 from onnxbuild.steps.quantize import QuantizeParams, precision_of
 from onnxbuild.steps.tasks import family_of, infer_task
@@ -50,7 +54,7 @@ def expand(manifest: Manifest, kinds: Kinds, lock: Lock, machine: Machine) -> Ac
 
 def survey(manifest: Manifest, kinds: Kinds, lock: Lock, machine: Machine) -> Expansion:
     """The actions of a manifest as far as they can be told, with errors and warnings, in order of place."""
-    expander = _Expander(kinds, lock, machine)
+    expander = _Expander(kinds, lock, machine, manifest)
     for dataset in manifest.datasets.values():
         expander.sources.check_dataset(dataset)
     for model in manifest.models:
@@ -92,7 +96,7 @@ class _Base(Struct, frozen=True):
 class _Expander:
     """One expansion: actions so far, each interned by what it does, so that equal steps are one action."""
 
-    def __init__(self, kinds: Kinds, lock: Lock, machine: Machine) -> None:
+    def __init__(self, kinds: Kinds, lock: Lock, machine: Machine, manifest: Manifest) -> None:
         self.actions: dict[str, Action] = {}
         self.variants: list[Variant] = []
         self.aliases: dict[str, str] = {}
@@ -103,6 +107,7 @@ class _Expander:
         self._by_content: dict[bytes, str] = {}
         self._timeout: float | None = None  # of the model at hand, like the toolchain
         self._toolchain = CURRENT
+        self._versions = functools.cache(lambda toolchain: known_versions(manifest, lock, toolchain))
         self._settled: dict[tuple[Any, ...], tuple[_Settled, Any, Any]] = {}
 
     def add_model(self, model: Model) -> None:
@@ -114,7 +119,7 @@ class _Expander:
         task = model.task or infer_task(fetched.config or {})
         context = Context(
             task=task, family=family_of(task), config=fetched.config, precision="fp32", previous=("fetch",),
-            reference=fetched.artifact, device="cpu", machine=self._machine,
+            reference=fetched.artifact, device="cpu", machine=self._machine, versions=self._versions(model.toolchain),
         )  # fmt: skip
         base = self._base(model, fetched, context)
         if base is not None:
@@ -142,9 +147,23 @@ class _Expander:
         settled = self._settle(step, context, unlocked=fetched.unlocked)
         if settled is None:
             return None
-        export = self._add(f"{model.name}:export", self._kinds["export"], settled.plain, {"model": fetch}, step.key_at)
+        inputs = self._export_inputs(fetch, settled.params.exporter, step)
+        if inputs is None:
+            return None
+        export = self._add(f"{model.name}:export", self._kinds["export"], settled.plain, inputs, step.key_at)
         context = msgspec.structs.replace(context, precision=settled.params.dtype, previous=("fetch", "export"))
         return _Base(fetch, OutputRef(export, "model"), context, (fetch.action, export), fetched.unlocked)
+
+    def _export_inputs(self, fetch: OutputRef, exporter: str, step: _Step) -> Mapping[str, Input] | None:
+        """The checkpoint, and the code of an exporter that the manifest brings itself; None after a fault."""
+        if not is_own(exporter):
+            return {"model": fetch}
+        at = step.block.value_span("exporter")
+        code = exporter_code(exporter, at)
+        if isinstance(code, Diagnostic):
+            self.faults.append(code)
+            return None
+        return {"model": fetch, "exporter": code}
 
     def _add_target(self, model: Model, target: Target, base: _Base) -> None:
         context = msgspec.structs.replace(base.context, device=target.device)
@@ -215,7 +234,7 @@ class _Expander:
         # What has faults is settled anew each time, for their places differ.
         block = step.block if not isinstance(step.block, dict) else id(step.block) if step.block else None
         about = (context.task, context.precision, context.previous, context.reference, context.device)
-        key = (step.kind, block, *about, id(context.config), unlocked)
+        key = (step.kind, block, *about, id(context.config), unlocked, self._toolchain)
         if key in self._settled:
             return self._settled[key][0]
         faults = len(self.faults)
