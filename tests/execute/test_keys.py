@@ -1,0 +1,603 @@
+"""What rebuilds: everything on which a result can depend, changed one at a time, and everything on which it cannot.
+
+Real manifests through the real plan; in place of the workers stands a runner that writes down what it was given.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec import structs
+
+from onnxbuild.digest import canonical, digest_bytes
+from onnxbuild.execute import parts as parts_module
+from onnxbuild.execute.events import SUCCEEDED, ActionFinished, Outcome
+from onnxbuild.execute.preview import preview
+from onnxbuild.execute.schedule import Policy, execute
+from onnxbuild.machine import Machine
+from onnxbuild.manifest.load import load_manifest
+from onnxbuild.plan.expand import expand
+from onnxbuild.plan.graph import ActionGraph
+from onnxbuild.plan.lock import read_lock
+from onnxbuild.steps import KINDS
+from onnxbuild.steps.kind import Request, Response
+from onnxbuild.store.store import Store
+
+MACHINE = Machine(cpu="Toy CPU", architecture="x86_64", flags=("avx2",), cores=4)
+TASK = "text-generation-with-past"
+CONFIG = {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}
+MANIFEST: Mapping[str, Any] = {
+    "onnxbuild": 1,
+    "targets": {
+        "plain": {},
+        "o2": {"optimize": "O2"},
+        "int8": {"optimize": "O1", "quantize": {"method": "dynamic", "preset": "avx2"}},
+        "q4": {"quantize": {"method": "weight-only"}},
+    },
+    "models": {
+        "m": {
+            "source": "local:model",
+            "task": TASK,
+            "export": {"exporter": "optimum"},
+            "targets": ["plain", "o2", "int8", "q4"],
+            "validate": {},
+            "benchmark": {"threads": [1]},
+            "generate": {"prompts": ["a"]},
+        },
+        "r": {
+            "source": {"random": "gpt2", "tokenizer": {"text": "file:text/text.txt", "vocabulary": 300}},
+            "task": TASK,
+            "export": {"exporter": "optimum"},
+            "targets": ["plain"],
+            "validate": False,
+        },
+        "h": {
+            "source": "hub:o/n", "task": TASK, "export": {"exporter": "optimum"}, "targets": ["plain"],
+            "validate": False,
+        },
+    },
+}  # fmt: skip
+
+
+class Recorder:
+    """A runner whose workers write down what they were given, so that what follows sees every change."""
+
+    def __init__(self) -> None:
+        self.versions: dict[str, str] = {}
+        self.python = "cpython-3.11"
+
+    def packages(self, toolchain: str, names: tuple[str, ...]) -> Mapping[str, str]:
+        return {name: self.versions.get(name, "1.0") for name in names}
+
+    def identity(self, toolchain: str) -> Mapping[str, str]:
+        return {"python": self.python}
+
+    def submit(self, toolchain: str, request: Request, tell: object) -> Future[Response]:
+        seen = {
+            port: {name: digest_bytes((Path(place) / name).read_bytes()) for name in sorted(os.listdir(place))}
+            for port, place in request.inputs.items()
+        }
+        for place in request.outputs.values():
+            (Path(place) / "given").write_bytes(canonical([request.worker, request.params, seen]))
+        future: Future[Response] = Future()
+        future.set_result(Response(id=request.id))
+        return future
+
+    def cancel(self, request_id: str, why: object) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Place:
+    """A folder with the manifest, its sources and a store in which all has been built."""
+
+    def __init__(self, root: Path, store: Path) -> None:
+        self.root, self.store = root, store
+        self.runner = Recorder()
+        self.kinds: dict[str, Any] = dict(KINDS)
+        self.manifest: dict[str, Any] = copy.deepcopy(dict(MANIFEST))
+
+    def furnish(self) -> None:
+        """Lay out the sources, and build."""
+        (self.root / "model").mkdir(parents=True)
+        self.write("model/config.json", json.dumps(CONFIG))
+        self.write("model/model.safetensors", "weights")
+        self.write("model/tokenizer.json", "tokenizer")
+        self.write("model/vocab.json", "vocabulary")
+        (self.root / "text").mkdir()
+        self.write("text/text.txt", "some text")
+        self.lock("o/n", "c0ffee")
+        self.build()
+
+    def write(self, name: str, text: str) -> None:
+        (self.root / name).write_text(text)
+
+    def lock(self, repo: str, commit: str) -> None:
+        entry = {"commit": commit, "files": ["config.json", "model.safetensors"], "config": CONFIG}
+        self.write("onnxbuild.lock", json.dumps({"version": 1, "sources": {f"hub:{repo}@main": entry}}))
+
+    def graph(self, text: str | None = None) -> ActionGraph:
+        path = self.root / "manifest.yaml"
+        path.write_text(json.dumps(self.manifest) if text is None else text)
+        manifest = load_manifest(str(path), kinds=self.kinds)
+        return expand(manifest, self.kinds, read_lock(self.root / "onnxbuild.lock"), MACHINE)
+
+    def build(self) -> None:
+        with Store(self.store) as store:
+            policy = Policy(scope="test", logs=str(self.root / "logs"))
+            events = execute(self.graph(), kinds=self.kinds, store=store, runner=self.runner, policy=policy)
+            ended = [event.outcome for event in events if isinstance(event, ActionFinished)]
+            assert {one.outcome for one in ended} <= SUCCEEDED, ended
+
+    def plan(self, text: str | None = None) -> dict[str, Outcome]:
+        graph = self.graph(text)
+        with Store(self.store) as store:
+            found = preview(graph, kinds=self.kinds, store=store, runner=self.runner, scope="test")
+            return {outcome.id: outcome for outcome in found}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A place in which all has been built, to be copied: a build takes half a second, and there are many tests."""
+    root = tmp_path_factory.mktemp("built")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parts_module, "this_machine", lambda: MACHINE)
+        Place(root / "here", root / "store").furnish()
+    return root
+
+
+@pytest.fixture
+def place(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    monkeypatch.setattr(parts_module, "this_machine", lambda: MACHINE)
+    shutil.copytree(built, tmp_path, dirs_exist_ok=True)
+    made = Place(tmp_path / "here", tmp_path / "store")
+    assert {outcome.outcome for outcome in made.plan().values()} == {"hit"}
+    return made
+
+
+def rebuilt(place: Place) -> set[str]:
+    """What would run for a reason of its own, rather than because what it needs would run."""
+    graph, planned = place.graph(), place.plan()
+    runs = {name for name, outcome in planned.items() if outcome.outcome == "run"}
+    assert {outcome.outcome for outcome in planned.values()} <= {"run", "hit"}
+    own = {
+        name for name in runs
+        if any(not reason.part.startswith("inputs.") for reason in planned[name].reasons)
+        or not set(graph.actions[name].needs) & runs
+    }  # fmt: skip
+    followers = set(graph.with_dependents(own)) if own else set()
+    assert runs == followers, "what needs something that would run would run"
+    return own
+
+
+def parts_changed(place: Place, name: str) -> set[str]:
+    return {reason.part for reason in place.plan()[name].reasons}
+
+
+# -- params -------------------------------------------------------------------------------------------------------
+
+Edit = Callable[[Place], None]
+
+
+def at(*path: str, value: Any) -> Edit:
+    """Set one value of the manifest; a block that was not written begins empty."""
+
+    def edit(place: Place) -> None:
+        block: Any = place.manifest
+        for key in path[:-1]:
+            block = block.setdefault(key, {})
+        block[path[-1]] = value
+
+    return edit
+
+
+def of_m(kind: str, *targets: str) -> set[str]:
+    return {f"m/{target}:{kind}" for target in targets or ("plain", "o2", "int8", "q4")}
+
+
+def export(field: str, value: Any) -> tuple[Edit, set[str]]:
+    return at("models", "m", "export", field, value=value), {"m:export"}
+
+
+def dynamic(field: str, value: Any) -> tuple[Edit, set[str]]:
+    return at("targets", "int8", "quantize", field, value=value), {"m/int8:quantize"}
+
+
+def weights(field: str, value: Any) -> tuple[Edit, set[str]]:
+    return at("targets", "q4", "quantize", field, value=value), {"m/q4:quantize"}
+
+
+def check(kind: str, field: str, value: Any) -> tuple[Edit, set[str]]:
+    return at("models", "m", kind, field, value=value), of_m(kind)
+
+
+def random(field: str, value: Any) -> tuple[Edit, set[str]]:
+    return at("models", "r", "source", field, value=value), {"r:fetch"}
+
+
+def another_repository(place: Place) -> None:
+    place.manifest["models"]["h"]["source"] = "hub:o/other"
+    place.lock("o/other", "c0ffee")
+
+
+def half(place: Place) -> None:
+    """Only targets that do not quantize: quantizers take fp32."""
+    place.manifest["models"]["m"]["targets"] = ["plain", "o2"]
+    place.manifest["models"]["m"]["export"]["dtype"] = "fp16"
+
+
+_TASK = at("models", "m", "task", value="text-generation"), {
+    "m:export", *of_m("validate"), *of_m("benchmark"), *of_m("generate"),
+}  # fmt: skip
+_DEVICE = at("targets", "o2", "device", value="cuda"), {"m/o2:optimize", "m/o2:benchmark"}
+_EIGHT_BITS = weights("bits", 8)[0], {"m/q4:quantize", "m/q4:validate"}
+
+# For every field of every kind: an edit that sets it to something else, and the actions that it rebuilds by itself.
+FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
+    "fetch": {
+        "origin": (at("models", "h", "source", value="local:model"), set()),  # the same model as m's: all is there
+        "files": (lambda place: place.write("model/merges.txt", "more"), {"m:fetch"}),
+        "repo": (another_repository, {"h:fetch"}),
+        "revision": (lambda place: place.lock("o/n", "decaf"), {"h:fetch"}),
+        "architecture": (random("random", "gpt_neo")),
+        "task": (at("models", "r", "task", value="text-generation"), {"r:fetch", "r:export"}),
+        "config": (random("config", {"n_layer": 2})),
+        "seed": (random("seed", 1)),
+        "tokenizer_vocabulary": (
+            random("tokenizer", {"text": "file:text/text.txt", "vocabulary": 301})
+        ),
+    },
+    "export": {
+        "task": _TASK,
+        "opset": export("opset", 17),
+        "exporter": export("exporter", "transformers"),
+        "dtype": (half, {"m:export", *of_m("validate", "plain", "o2")}),
+        "library": export("library", "transformers"),
+        "attention": export("attention", "eager"),
+        "trust_remote_code": export("trust_remote_code", True),
+        "provider": export("provider", "cuda"),
+        "options": export("options", {"hf_token": False}),
+    },
+    "optimize": {
+        "level": (at("targets", "o2", "optimize", value="O3"), {"m/o2:optimize"}),
+        "device": _DEVICE,
+    },
+    "quantize": {
+        "method": (
+            at("targets", "int8", "quantize", value={"method": "weight-only"}), {"m/int8:quantize", "m/int8:validate"},
+        ),
+        "preset": dynamic("preset", "avx512_vnni"),
+        "per_channel": dynamic("per_channel", False),
+        "operators": dynamic("operators", ["MatMul"]),
+        "bits": _EIGHT_BITS,
+        "block_size": weights("block_size", 64),
+        "symmetric": weights("symmetric", True),
+        "accuracy_level": weights("accuracy_level", 1),
+        "algorithm": weights("algorithm", "hqq"),
+        "exclude": weights("exclude", ["/lm_head/MatMul"]),
+        "modules": (weights("modules", {"model": {"bits": 8}})[0], {"m/q4:quantize", "m/q4:validate"}),
+        "activations": dynamic("activations", 16),
+        "calibration": dynamic("calibration", "entropy"),
+        "percentile": dynamic("percentile", 99.0),
+        "dataset": dynamic("dataset", "other"),
+        "samples": dynamic("samples", 32),
+        "sequence": dynamic("sequence", 64),
+        "seed": dynamic("seed", 1),
+        "rows": (at("datasets", "d", "limit", value=1), {"m/int8:quantize"}),
+    },
+    "validate": {
+        "task": _TASK,
+        "precision": _EIGHT_BITS,
+        "shapes": check("validate", "shapes", [[1, 4]]),
+        "seed": check("validate", "seed", 1),
+        "thresholds": check("validate", "thresholds", {"cosine_min": 0.5}),
+        "on_failure": check("validate", "on_failure", "warn"),
+    },
+    "benchmark": {
+        "task": _TASK,
+        "device": _DEVICE,
+        "batch": check("benchmark", "batch", [2]),
+        "sequence": check("benchmark", "sequence", [64]),
+        "threads": check("benchmark", "threads", [2]),
+        "iterations": check("benchmark", "iterations", 21),
+        "warmup": check("benchmark", "warmup", 6),
+        "rounds": check("benchmark", "rounds", 5),
+        "baselines": check("benchmark", "baselines", []),
+        "seed": check("benchmark", "seed", 1),
+    },
+    "generate": {
+        "task": _TASK,
+        "prompts": check("generate", "prompts", ["b"]),
+        "max_new_tokens": check("generate", "max_new_tokens", 65),
+        "threads": check("generate", "threads", 2),
+        "rounds": check("generate", "rounds", 4),
+    },
+}  # fmt: skip
+
+
+def with_static(place: Place, **more: Any) -> None:
+    place.manifest["datasets"] = {name: {"source": [{"text": "a"}, {"text": "b"}]} for name in ("d", "other")}
+    place.manifest["targets"]["int8"] = {"quantize": {"method": "static", "dataset": "d", **more}}
+
+
+def with_genai(place: Place) -> None:
+    place.write("model/config.json", json.dumps({"model_type": "llama", "architectures": ["LlamaForCausalLM"]}))
+    place.manifest["models"]["m"]["export"]["exporter"] = "genai"
+
+
+# What has to be built first, where a field has no meaning in the manifest that all tests begin with.
+BEFORE: Mapping[tuple[str, str], Edit] = {
+    ("export", "provider"): with_genai,
+    ("export", "options"): with_genai,
+    ("quantize", "percentile"): lambda place: with_static(place, calibration="percentile"),
+    **{("quantize", field): with_static for field in (
+        "activations", "calibration", "dataset", "samples", "sequence", "seed", "rows"
+    )},
+}  # fmt: skip
+
+
+def test_every_field_of_every_kind_has_a_row() -> None:
+    fields = {name: {field.name for field in structs.fields(kind.params)} for name, kind in KINDS.items()}
+    lacking = {name: of - FIELDS.get(name, {}).keys() for name, of in fields.items()}
+    assert {name: of for name, of in lacking.items() if of} == {}, "add a row to FIELDS that sets the new field"
+
+
+@pytest.mark.parametrize(("kind", "field"), [(kind, field) for kind, of in FIELDS.items() for field in of])
+def test_a_changed_param_rebuilds_its_action_and_what_follows(place: Place, kind: str, field: str) -> None:
+    edit, expected = FIELDS[kind][field]
+    if (kind, field) in BEFORE:
+        BEFORE[kind, field](place)
+        place.build()
+    before = place.graph()
+    edit(place)
+    assert rebuilt(place) == expected
+    after = place.graph()
+    changed = [name for name in before.actions.keys() & after.actions if before.actions[name].kind == kind]
+    of_field = [name for name in changed if before.actions[name].params != after.actions[name].params]
+    if field != "origin":
+        assert of_field, "the edit changes an action of this kind"
+        for name in of_field:
+            assert before.actions[name].params.get(field) != after.actions[name].params.get(field)
+            assert any(part.startswith(f"params.{field}") for part in parts_changed(place, name))
+
+
+# -- files and rows -----------------------------------------------------------------------------------------------
+
+
+def swap(place: Place, one: str, other: str) -> None:
+    left, right = (place.root / name for name in (one, other))
+    data = left.read_bytes()
+    left.write_bytes(right.read_bytes())
+    right.write_bytes(data)
+
+
+def in_place(place: Place) -> None:
+    """One byte, with size and mtime kept."""
+    path = place.root / "model" / "model.safetensors"
+    status = path.stat()
+    with open(path, "r+b") as file:
+        file.write(b"W")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+INPUTS: Mapping[str, tuple[Edit, set[str]]] = {
+    "weights": (lambda place: place.write("model/model.safetensors", "other weights"), {"m:fetch"}),
+    "one byte in place": (in_place, {"m:fetch"}),
+    "tokenizer": (lambda place: place.write("model/tokenizer.json", "other"), {"m:fetch"}),
+    "config": (lambda place: place.write("model/config.json", json.dumps({**CONFIG, "n_layer": 3})), {"m:fetch"}),
+    "two files swap their names": (lambda place: swap(place, "model/tokenizer.json", "model/vocab.json"), {"m:fetch"}),
+    "a file more": (lambda place: place.write("model/generation_config.json", "{}"), {"m:fetch"}),
+    "a file less": (lambda place: (place.root / "model" / "vocab.json").unlink(), {"m:fetch"}),
+    "another format of weights": (
+        lambda place: (place.root / "model/model.safetensors").rename(place.root / "model/pytorch_model.bin"),
+        {"m:fetch"},
+    ),
+    "text of a tokenizer": (lambda place: place.write("text/text.txt", "other text"), {"r:fetch"}),
+    "rows of a dataset": (at("datasets", "d", "source", value=[{"text": "c"}]), {"m/int8:quantize"}),
+    "commit of a hub revision": (lambda place: place.lock("o/n", "decaf"), {"h:fetch"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_a_changed_input_rebuilds_from_its_fetch_on(place: Place, name: str) -> None:
+    edit, expected = INPUTS[name]
+    if name == "rows of a dataset":
+        with_static(place)
+        place.build()
+    edit(place)
+    assert rebuilt(place) == expected
+
+
+# -- versions, toolchain, machine ---------------------------------------------------------------------------------
+
+OF_M = {kind: of_m(kind) for kind in ("validate", "benchmark", "generate")}
+OPTIMIZED = {"m/o2:optimize", "m/int8:optimize"}
+QUANTIZED = {"m/int8:quantize", "m/q4:quantize"}
+EXPORTED = {"m:export", "r:export", "h:export"}
+CHECKED = {name for of in OF_M.values() for name in of}
+
+PACKAGES: Mapping[str, set[str]] = {
+    "onnxruntime": OPTIMIZED | QUANTIZED | CHECKED,
+    "onnx": EXPORTED | OPTIMIZED | QUANTIZED,
+    "onnx-ir": QUANTIZED,
+    "optimum": EXPORTED | OPTIMIZED | OF_M["generate"],
+    "optimum-onnx": EXPORTED | OPTIMIZED | QUANTIZED | OF_M["generate"],
+    "transformers": EXPORTED | OPTIMIZED | CHECKED | {"r:fetch"},
+    "torch": EXPORTED | CHECKED | {"r:fetch"},
+    "tokenizers": {"r:fetch"},
+    "sentence-transformers": EXPORTED | OF_M["validate"] | OF_M["benchmark"],
+    "pytest": set(),
+}
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_another_version_of_a_package_rebuilds_what_declares_it(place: Place, name: str) -> None:
+    place.runner.versions[name] = "2.0"
+    own = {one for one, outcome in place.plan().items()
+           if any(reason.part == f"packages.{name}" for reason in outcome.reasons)}  # fmt: skip
+    assert own == PACKAGES[name]
+    assert rebuilt(place) == PACKAGES[name]
+
+
+def test_every_declared_package_has_a_row(place: Place) -> None:
+    declared = {
+        name
+        for action in place.graph().actions.values()
+        for name in KINDS[action.kind].packages(msgspec.convert(action.params, KINDS[action.kind].params))
+    }
+    assert declared <= PACKAGES.keys()
+
+
+def test_fp16_exports_are_converted_by_onnxruntime(place: Place) -> None:
+    half(place)
+    place.build()
+    place.runner.versions["onnxruntime"] = "2.0"
+    assert "m:export" in rebuilt(place)
+
+
+def test_another_python_rebuilds_what_runs_frameworks(place: Place) -> None:
+    place.runner.python = "cpython-3.12"
+    assert rebuilt(place) == EXPORTED | OPTIMIZED | QUANTIZED | CHECKED | {"r:fetch"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_another_version_of_a_step_kind_rebuilds_its_actions(place: Place, kind: str) -> None:
+    place.kinds[kind] = structs.replace(KINDS[kind], version=KINDS[kind].version + 1)
+    assert rebuilt(place) == {name for name, action in place.graph().actions.items() if action.kind == kind}
+
+
+@pytest.mark.parametrize("change", [{"cpu": "Other CPU"}, {"cores": 2}, {"flags": ("avx2", "avx512f")}])
+def test_another_machine_rebuilds_what_measures(
+    place: Place, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(parts_module, "this_machine", lambda: structs.replace(MACHINE, **change))
+    assert rebuilt(place) == OF_M["benchmark"] | OF_M["generate"]
+
+
+# -- what must not count ------------------------------------------------------------------------------------------
+
+
+def reorder(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: reorder(value[key]) for key in reversed(value)}
+    return value
+
+
+def rename_target(place: Place) -> None:
+    targets = place.manifest["targets"]
+    targets["light"] = targets.pop("q4")
+    place.manifest["models"]["m"]["targets"] = ["plain", "o2", "int8", "light"]
+
+
+def rename_model(place: Place) -> None:
+    place.manifest["models"]["another"] = place.manifest["models"].pop("m")
+
+
+def touch(place: Place) -> None:
+    for path in place.root.rglob("*"):
+        os.utime(path, (1, 1))
+
+
+def rewrite(place: Place) -> None:
+    """The same content in new files."""
+    for path in [*(place.root / "model").iterdir(), *(place.root / "text").iterdir()]:
+        copied = path.with_name("copy")
+        shutil.copyfile(path, copied)
+        copied.replace(path)
+
+
+def spell_out(place: Place) -> None:
+    """Every default that the manifest leaves out."""
+    m = place.manifest["models"]["m"]
+    m["export"] |= {"opset": 18, "dtype": "fp32", "attention": "auto", "library": "auto"}
+    m["validate"] = {"seed": 0, "on_failure": "fail", "shapes": [[1, 8], [1, 64], [4, 32]]}
+    place.manifest["targets"]["o2"] = {"optimize": {"level": "O2"}, "device": "cpu"}
+    place.manifest["targets"]["q4"]["quantize"] |= {"bits": 4, "block_size": 32, "accuracy_level": 4}
+
+
+def steps_in_full(place: Place) -> None:
+    int8 = place.manifest["targets"]["int8"]
+    place.manifest["targets"]["int8"] = {"steps": [{"optimize": int8["optimize"]}, {"quantize": int8["quantize"]}]}
+
+
+def add_a_model(place: Place) -> None:
+    place.manifest["models"] = {
+        "first": {"source": {"random": "gpt2", "seed": 9}, "task": TASK, "targets": ["plain"]},
+        **place.manifest["models"],
+    }
+
+
+NOTHING: Mapping[str, Edit] = {
+    "mtime": touch,
+    "new files with the same content": rewrite,
+    "order of keys": lambda place: place.manifest.update(reorder(place.manifest)),
+    "name of a target": rename_target,
+    "name of a model": rename_model,
+    "defaults spelt out": spell_out,
+    "steps in full": steps_in_full,
+    "another model": add_a_model,
+    "a README beside the weights": lambda place: place.write("model/README.md", "read me"),
+    "weights in a second format": lambda place: place.write("model/tf_model.h5", "the same, for TensorFlow"),
+    "a neighbour of a text": lambda place: place.write("text/other.txt", "not named"),
+    "a timeout": at("models", "m", "timeout", value=77),
+    "a target that nobody uses": at("targets", "unused", value={"optimize": "O3"}),
+    "a variable": at("vars", value={"x": 1}),
+    "the order of names in a set": at("targets", "q4", "quantize", "exclude", value=[]),
+}
+
+
+@pytest.mark.parametrize("name", NOTHING)
+def test_what_cannot_change_a_result_rebuilds_nothing(place: Place, name: str) -> None:
+    NOTHING[name](place)
+    planned = place.plan()
+    runs = {one for one, outcome in planned.items() if outcome.outcome != "hit"}
+    assert {one for one in runs if not one.startswith("first")} == set()
+    assert bool(runs) == (name == "another model")
+
+
+def test_comments_and_whitespace_do_not_count(place: Place) -> None:
+    text = "# a comment\n\n" + json.dumps(place.manifest, indent=7).replace("\n", "   # here too\n")
+    assert {outcome.outcome for outcome in place.plan(text).values()} == {"hit"}
+
+
+def test_the_place_does_not_count(place: Place, tmp_path: Path) -> None:
+    moved = tmp_path / "deep" / "there"
+    moved.parent.mkdir()
+    place.root.rename(moved)
+    place.root = moved
+    assert {outcome.outcome for outcome in place.plan().values()} == {"hit"}
+
+
+@pytest.mark.parametrize(
+    "name", ["HF_ENDPOINT", "HF_TOKEN", "HF_HOME", "OMP_NUM_THREADS", "ONNXBUILD_STORE", "PYTHONHASHSEED", "LANG", "TZ"]
+)
+def test_environment_that_does_not_count(place: Place, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "7")
+    assert {outcome.outcome for outcome in place.plan().values()} == {"hit"}
+
+
+@pytest.mark.parametrize("field", ["exclude", "operators"])
+def test_the_order_of_names_that_form_a_set_does_not_count(place: Place, field: str) -> None:
+    block = place.manifest["targets"]["int8"]["quantize"]
+    block[field] = ["MatMul", "Gather"]
+    place.build()
+    block[field] = ["Gather", "MatMul", "Gather"]
+    assert rebuilt(place) == set()
+
+
+def test_the_order_in_which_dimensions_are_measured_does_not_count_twice(place: Place) -> None:
+    """Equal rows in another order are another table, so they do count: said here, so that nobody wonders."""
+    block = place.manifest["models"]["m"]["benchmark"]
+    block["batch"] = [1, 2]
+    place.build()
+    block["batch"] = [2, 1]
+    assert rebuilt(place) == OF_M["benchmark"]
