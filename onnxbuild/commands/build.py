@@ -15,22 +15,20 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from onnxbuild.commands.memory import Before, hung_on, parts_of, recall, remember
 from onnxbuild.commands.progress import Uploads
-from onnxbuild.commands.session import Asked, Session, default_jobs, memory_limit, session, state_folder
+from onnxbuild.commands.session import Asked, Session, default_jobs, memory_limit, session
 from onnxbuild.execute.deliver import Delivery, deliver
 from onnxbuild.execute.events import SUCCEEDED, Event, Outcome, RunFinished
-from onnxbuild.execute.preview import preview
-from onnxbuild.execute.schedule import Interrupt, Policy, execute
+from onnxbuild.execute.policy import Interrupt, Policy
+from onnxbuild.execute.schedule import execute
 from onnxbuild.execute.share import Shared, share
-from onnxbuild.plan.expand import sources_of
-from onnxbuild.report.explain import explain_action
 from onnxbuild.report.jsonl import action_line, encode, summary_line
 from onnxbuild.report.profile import Profile, critical_path_in_words
 from onnxbuild.report.reporter import Both, Reporter, reporter_for
 from onnxbuild.report.summary import summary
 from onnxbuild.store.content import DamagedBlob
-from onnxbuild.store.files import Signature
-from onnxbuild.store.receipt import write_receipt
+from onnxbuild.store.receipt import Standing, write_receipt
 
 # The live view hides the cursor; leaving at once skips what would show it again.
 _SHOW_CURSOR = b"\x1b[?25h"
@@ -70,14 +68,19 @@ def asked_for(options: Mapping[str, Any]) -> Asked:
     )
 
 
-def build(options: Mapping[str, Any], question: Mapping[str, Any]) -> int:
-    """Run a manifest as the options say; the exit code. Errors: DiagnosticError."""
+def build(options: Mapping[str, Any], question: Mapping[str, Any], receipt: Standing | None = None) -> int:
+    """Run a manifest as the options say; the exit code. Errors: DiagnosticError.
+
+    `receipt`: of a run of the same, whose plan still holds; only what has moved since is then decided about.
+    """
     jobs = options["jobs"] or default_jobs()
     asked = asked_for(options)
     if options["dry_run"]:
         return show_plan(asked, as_json=options["json"], force=options["force"])
     began_ns = time.time_ns()
-    with session(asked, write=True, jobs=jobs) as opened:
+    # A program that reads events gets one for each action, in the order in which they are decided.
+    before = None if options["json"] else recall(receipt)
+    with session(asked, write=True, jobs=jobs, remembered=before.plan() if before else None) as opened:
         out = Path(options["out"]).absolute() if options["out"] else Path(asked.manifest).absolute().parent / "out"
         reporter = reporter_for(
             "json" if options["json"] else "auto", sys.stdout if options["json"] else sys.stderr, graph=opened.graph
@@ -94,13 +97,17 @@ def build(options: Mapping[str, Any], question: Mapping[str, Any]) -> int:
         profile = Profile()
         with interruptible() as interrupt:
             result = run_session(opened, policy, out, Both(reporter, profile), interrupt)
+        if before:
+            result = msgspec.structs.replace(result, outcomes=before.completed(result.outcomes))
         if options["profile"]:
             profile.write(Path(options["profile"]))
         _note_last(opened, asked)
         _say(opened, result, asked, as_json=options["json"])
         # What could not be shared is offered again by the next run, which a receipt would spare.
         if result.exit_code == 0 and (result.shared is None or result.shared.complete):
-            _leave_receipt(opened, result, asked, question, began_ns, as_json=options["json"])
+            answer = _answer(opened, result, asked, as_json=options["json"])
+            with contextlib.suppress(OSError):
+                _leave_receipt(opened, result, question, began_ns, answer, before)
         return result.exit_code
 
 
@@ -165,6 +172,9 @@ def _merged(before: Mapping[str, Outcome], now: Mapping[str, Outcome]) -> dict[s
 
 def show_plan(asked: Asked, *, as_json: bool, force: bool = False) -> int:
     """What a run would do and why, on stdout; the exit code."""
+    from onnxbuild.execute.preview import preview
+    from onnxbuild.report.explain import explain_action
+
     with session(asked, write=False) as opened:
         forced = opened.named if force else frozenset[str]()
         found = {
@@ -236,7 +246,7 @@ def _say(opened: Session, result: Result, asked: Asked, *, as_json: bool) -> Non
 
 def _text(opened: Session, result: Result, asked: Asked) -> str:
     return summary(
-        opened.graph,
+        opened.whole.only(frozenset(result.outcomes)),
         result.outcomes,
         seconds=result.seconds,
         manifest=asked.manifest,
@@ -244,48 +254,44 @@ def _text(opened: Session, result: Result, asked: Asked) -> str:
     )
 
 
-def _leave_receipt(
-    opened: Session, result: Result, asked: Asked, question: Mapping[str, Any], began_ns: int, *, as_json: bool
-) -> None:
-    hits = {name: _as_hit(outcome) for name, outcome in result.outcomes.items()}
+def _answer(opened: Session, result: Result, asked: Asked, *, as_json: bool) -> str:
+    """What a run says that finds all of this up to date."""
+    hits = _as_hits(result.outcomes)
     if as_json:
         lines = [encode(action_line(outcome)) for outcome in hits.values()] + [encode(summary_line(hits.values()))]
-        answer = "\n".join(lines) + "\n"
-    else:
-        answer = _text(opened, msgspec.structs.replace(result, outcomes=hits, seconds=0.0), asked) + "\n"
-    with contextlib.suppress(OSError):
-        write_receipt(
-            str(state_folder(asked.manifest)),
-            question,
-            read=_files_read(opened),
-            began_ns=began_ns,
-            made=_files_made(opened, result),
-            known=_signatures(opened, result),
-            environment=opened.manifest.environment,
-            answer=answer,
-        )
+        return "\n".join(lines) + "\n"
+    return _text(opened, msgspec.structs.replace(result, outcomes=hits, seconds=0.0), asked) + "\n"
 
 
-def _as_hit(outcome: Outcome) -> Outcome:
-    return msgspec.structs.replace(outcome, outcome="hit", reasons=(), seconds=0.0, log=None)
+def _as_hits(outcomes: Mapping[str, Outcome]) -> Mapping[str, Outcome]:
+    return {
+        name: msgspec.structs.replace(outcome, outcome="hit", reasons=(), seconds=0.0, log=None)
+        for name, outcome in outcomes.items()
+    }
 
 
-def _files_read(opened: Session) -> Iterator[str]:
-    """Files and folders that planning read: manifests, lock, configs."""
-    yield from (path for path in map(os.path.abspath, opened.watched) if os.path.exists(path))
-
-
-def _signatures(opened: Session, result: Result) -> Mapping[str, Signature]:
-    """The files of sources and of outputs, each as it was when its content was read or written."""
-    paths = [os.path.join(source.root, name) for source in sources_of(opened.graph) for name in source.files]
-    known = opened.store.traces.recall([*paths, *_files_made(opened, result)])
-    return {path: signature for path, (signature, _digest) in known.items()}
-
-
-def _files_made(opened: Session, result: Result) -> Iterator[str]:
-    """Every file and folder below `out/` that this run answers for, and the store."""
-    for delivery in result.deliveries:
-        for place, _, names in os.walk(delivery.folder):
-            yield place
-            yield from (os.path.join(place, name) for name in names)
-    yield str(opened.store.root / "blobs")
+def _leave_receipt(
+    opened: Session, result: Result, question: Mapping[str, Any], began_ns: int, answer: str, before: Before | None
+) -> None:
+    """Leave a receipt; the parts of a former one that have not moved stay as they are. Errors: OSError."""
+    whole = opened.whole.only(frozenset(result.outcomes))
+    parts = before.memory.parts if before else parts_of(whole)
+    moved = sorted(before.receipt.moved) if before else range(len(parts))
+    fresh = hung_on([parts[number] for number in moved], opened.graph, result.deliveries, opened.store)
+    if fresh is None:
+        return
+    read = before.receipt.read if before else [p for p in map(os.path.abspath, opened.watched) if os.path.exists(p)]
+    files: list[Any] = list(before.receipt.parts) if before else [None] * len(parts)
+    for number, part in zip(moved, fresh, strict=True):
+        files[number] = part
+    write_receipt(
+        str(opened.state),
+        question,
+        read=read,
+        began_ns=began_ns,
+        made=[str(opened.store.root / "blobs")],
+        parts=files,
+        environment=opened.manifest.environment,
+        answer=answer,
+        memory=remember(msgspec.structs.replace(opened, graph=whole), parts, _as_hits(result.outcomes)),
+    )

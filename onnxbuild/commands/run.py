@@ -7,21 +7,22 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from onnxbuild.store.receipt import answer_for
+from onnxbuild.store.receipt import standing
 
 
 def run(options: Mapping[str, Any]) -> int:
-    """Answer from a receipt where nothing has moved, and build otherwise; the exit code."""
+    """Answer from a receipt where nothing has moved, and build otherwise (what has moved, or all); the exit code."""
     question = question_of(options)
+    receipt = None
     if not options["dry_run"] and not options["force"]:
         state = os.path.join(os.path.dirname(os.path.abspath(options["manifest"])), ".onnxbuild")
-        answer = answer_for(state, question)
-        if answer is not None:
-            sys.stdout.write(answer)
+        receipt = standing(state, question)
+        if receipt is not None and not receipt.moved:
+            sys.stdout.write(receipt.answer)
             return 0
     from onnxbuild.commands.build import build
 
-    return build(options, question)
+    return build(options, question, receipt)
 
 
 def question_of(options: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -14,18 +15,15 @@ from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.execute.environments import Environment, Interpreter, Locked, Unlocked, Unusable
 from onnxbuild.execute.runner import LocalRunner, Runner
 from onnxbuild.machine import available_memory, this_machine, usable_cores
-from onnxbuild.manifest.load import load_manifest
 from onnxbuild.manifest.spec import Manifest
-from onnxbuild.plan.expand import Expansion, survey, watched_files
 from onnxbuild.plan.graph import ActionGraph
-from onnxbuild.plan.lock import lock_for, lock_path
-from onnxbuild.plan.locked import Lock
-from onnxbuild.plan.select import named, select
-from onnxbuild.plan.toolchains import toolchain_key
-from onnxbuild.steps import Kinds, all_kinds
-from onnxbuild.store.backend import address_of
-from onnxbuild.store.remote import Remote
+from onnxbuild.steps import Kinds, all_kinds, plugin_files
 from onnxbuild.store.store import Store, opened
+
+if TYPE_CHECKING:  # PyYAML and what stands on it: a run that plans from memory does without
+    from onnxbuild.plan.expand import Expansion
+    from onnxbuild.plan.locked import Lock
+    from onnxbuild.store.remote import Remote
 
 
 class Asked(Struct, frozen=True, kw_only=True):
@@ -40,8 +38,8 @@ class Asked(Struct, frozen=True, kw_only=True):
     offline: bool = False
 
 
-class Session(Struct, frozen=True, kw_only=True):
-    """A manifest, planned, with the store and the runner that it is to be built with."""
+class Plan(Struct, frozen=True, kw_only=True):
+    """What planning gives: a pure function of the files in `watched`, the command line and what is installed."""
 
     manifest: Manifest
     graph: ActionGraph  # what was selected, with all that it needs
@@ -49,6 +47,12 @@ class Session(Struct, frozen=True, kw_only=True):
     whole: ActionGraph
     watched: tuple[str, ...]  # files and folders that planning looked at
     kinds: Kinds
+    environments: Mapping[str, Environment]  # of toolchains other than the current interpreter
+
+
+class Session(Plan, frozen=True, kw_only=True):
+    """A manifest, planned, with the store and the runner that it is to be built with."""
+
     store: Store
     runner: Runner
     scope: str
@@ -60,6 +64,10 @@ def planned(asked: Asked, *, write_lock: bool) -> tuple[Manifest, Expansion, Loc
 
     Errors: DiagnosticError with every fault of every model.
     """
+    from onnxbuild.manifest.load import load_manifest
+    from onnxbuild.plan.expand import survey
+    from onnxbuild.plan.lock import lock_for
+
     manifest = load_manifest(asked.manifest, kinds=all_kinds(), defines=asked.defines)
     lock = lock_for(manifest, offline=asked.offline, write=write_lock, say=_tell)
     found = survey(manifest, all_kinds(), lock, this_machine())
@@ -69,27 +77,50 @@ def planned(asked: Asked, *, write_lock: bool) -> tuple[Manifest, Expansion, Loc
     return manifest, found, lock
 
 
-@contextlib.contextmanager
-def session(asked: Asked, *, write: bool, jobs: int = 1) -> Iterator[Session]:
-    """Everything opened, and closed again at the end. Errors: DiagnosticError."""
-    manifest, expansion, lock = planned(asked, write_lock=write)
-    graph = select(expansion.graph, asked.selectors)
+def plan(asked: Asked, *, write_lock: bool) -> Plan:
+    """The plan of what is asked for. Errors: DiagnosticError with every fault."""
+    from onnxbuild.plan.expand import watched_files
+    from onnxbuild.plan.lock import lock_path
+    from onnxbuild.plan.select import named, select
+
+    manifest, expansion, lock = planned(asked, write_lock=write_lock)
+    kinds = all_kinds()
     environments = environments_of(manifest, lock, store_root(asked, manifest))
-    runner = LocalRunner(environments, threads=max(1, usable_cores() // jobs))
+    return Plan(
+        manifest=manifest,
+        graph=select(expansion.graph, asked.selectors),
+        named=named(expansion.graph, asked.selectors),
+        whole=expansion.graph,
+        watched=(
+            *watched_files(manifest, expansion, str(lock_path(asked.manifest))),
+            *expansion.directories,
+            *plugin_files(kinds),
+            *(path for environment in environments.values() for path in environment.watched()),
+        ),
+        kinds=kinds,
+        environments=environments,
+    )
+
+
+@contextlib.contextmanager
+def session(asked: Asked, *, write: bool, jobs: int = 1, remembered: Plan | None = None) -> Iterator[Session]:
+    """Everything opened, and closed again at the end; `remembered` is a plan that still holds.
+
+    Errors: DiagnosticError.
+    """
+    made = remembered or plan(asked, write_lock=write)
+    runner = LocalRunner(made.environments, threads=max(1, usable_cores() // jobs))
     try:
-        remote = remote_store(asked, manifest)
-        with telling(remote), opened(store_root(asked, manifest), write=write, remote=remote) as store:
+        remote = remote_store(asked, made.manifest)
+        with telling(remote), opened(store_root(asked, made.manifest), write=write, remote=remote) as store:
             yield Session(
-                manifest=manifest,
-                graph=graph,
-                named=named(expansion.graph, asked.selectors),
-                whole=expansion.graph,
-                watched=(
-                    *watched_files(manifest, expansion, str(lock_path(asked.manifest))),
-                    *expansion.directories,
-                    *(path for environment in environments.values() for path in environment.watched()),
-                ),
-                kinds=all_kinds(),
+                manifest=made.manifest,
+                graph=made.graph,
+                named=made.named,
+                whole=made.whole,
+                watched=made.watched,
+                kinds=made.kinds,
+                environments=made.environments,
                 store=store,
                 runner=runner,
                 scope=os.path.realpath(asked.manifest),
@@ -105,6 +136,8 @@ def _tell(text: str) -> None:
 
 def environments_of(manifest: Manifest, lock: Lock, store: Path) -> Mapping[str, Environment]:
     """The environments of the toolchains that models pick. Errors: DiagnosticError OB048 for one that cannot start."""
+    from onnxbuild.plan.toolchains import toolchain_key
+
     found: dict[str, Environment] = {}
     for name in dict.fromkeys(model.toolchain for model in manifest.models if model.toolchain):
         toolchain = manifest.toolchains[name]
@@ -139,6 +172,9 @@ def remote_store(asked: Asked, manifest: Manifest) -> Remote | None:
     written = named or manifest.store.remote
     if not written or asked.offline:
         return None
+    from onnxbuild.store.backend import address_of
+    from onnxbuild.store.remote import Remote
+
     address = address_of(written, Path.cwd() if named else Path(asked.manifest).absolute().parent)
     return Remote(address, readonly=asked.remote_readonly or manifest.store.readonly)
 

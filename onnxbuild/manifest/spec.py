@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from onnxbuild.diagnostics import Span
-from onnxbuild.manifest.document import Table
+
+if TYPE_CHECKING:  # these values are never decoded, and a run that plans from memory does without PyYAML
+    from onnxbuild.manifest.document import Table
 
 
 class Target(Struct, frozen=True, kw_only=True):

@@ -1,0 +1,129 @@
+"""What has moved is decided about, with the plan of the run before; what has not is answered for by its receipt."""
+
+import json
+import os
+import time
+
+import pytest
+
+from onnxbuild.cli import run_command
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    """Three ONNX models that share nothing; each is a part of the graph with one action."""
+    monkeypatch.chdir(tmp_path)
+    for name in "abc":
+        (tmp_path / "sources" / name).mkdir(parents=True)
+        (tmp_path / "sources" / name / "model.onnx").write_text(name)
+    models = {name: {"source": f"onnx:sources/{name}", "targets": ["fp32"]} for name in "abc"}
+    (tmp_path / "m.yaml").write_text(json.dumps({"onnxbuild": 1, "targets": {"fp32": {}}, "models": models}))
+    time.sleep(0.05)  # a manifest that changed at the moment in which its run began leaves no receipt
+    return tmp_path
+
+
+@pytest.fixture
+def plans(monkeypatch):
+    """How often a manifest has been planned."""
+    from onnxbuild.commands import session
+
+    counted = []
+    real = session.planned
+    monkeypatch.setattr(session, "planned", lambda *given, **more: counted.append(1) or real(*given, **more))
+    return counted
+
+
+def last_line(capsys):
+    out = capsys.readouterr().out
+    return [line for line in out.splitlines() if line.startswith(("built", "up to date"))][-1].split(" in ")[0]
+
+
+def run(capsys, *arguments):
+    code = run_command(["run", "m.yaml", *arguments])
+    return code, last_line(capsys)
+
+
+def edit(world, name, text):
+    (world / "sources" / name / "model.onnx").write_text(text)
+
+
+def test_one_changed_source_is_built_with_the_plan_of_before(world, plans, capsys):
+    assert run(capsys) == (0, "built 3, unchanged 0, hit 0, failed 0")
+    assert run(capsys) == (0, "up to date: 3 actions, nothing to do")
+    edit(world, "b", "changed")
+    assert run(capsys) == (0, "built 1, unchanged 0, hit 2, failed 0")
+    assert (world / "out" / "b" / "fp32" / "model.onnx").read_text() == "changed"
+    assert run(capsys) == (0, "up to date: 3 actions, nothing to do")
+    assert len(plans) == 1
+
+
+def test_parts_change_one_after_the_other(world, plans, capsys):
+    run(capsys)
+    for turn, name in enumerate("abcab"):
+        edit(world, name, f"turn {turn}")
+        assert run(capsys) == (0, "built 1, unchanged 0, hit 2, failed 0")
+    assert [(world / "out" / name / "fp32" / "model.onnx").read_text() for name in "abc"] == [
+        "turn 3", "turn 4", "turn 2"
+    ]  # fmt: skip
+    assert len(plans) == 1
+
+
+def test_a_manifest_that_moved_is_planned_anew(world, plans, capsys):
+    run(capsys)
+    edit(world, "a", "changed")
+    text = (world / "m.yaml").read_text()
+    (world / "m.yaml").write_text(text.replace('"c": {"source": "onnx:sources/c"', '"d": {"source": "onnx:sources/c"'))
+    assert run(capsys) == (0, "built 1, unchanged 0, hit 2, failed 0")
+    assert len(plans) == 2
+    assert (world / "out" / "d" / "fp32" / "model.onnx").read_text() == "c"
+
+
+def test_an_output_that_was_edited_is_mended(world, plans, capsys):
+    run(capsys)
+    place = world / "out" / "c" / "fp32" / "model.onnx"
+    place.write_text("edited")
+    assert run(capsys) == (0, "up to date: 3 actions, nothing to do")
+    assert place.read_text() == "c"
+    assert len(plans) == 1
+
+
+def test_a_part_that_fails_leaves_the_receipt_of_before(world, plans, capsys):
+    run(capsys)
+    os.remove(world / "sources" / "a" / "model.onnx")
+    edit(world, "b", "changed")
+    # The folder of the source has moved, and with it what the plan was made from.
+    assert run_command(["run", "m.yaml"]) == 2
+    capsys.readouterr()
+    edit(world, "a", "a")
+    assert run(capsys) == (0, "built 1, unchanged 0, hit 2, failed 0")
+    assert run(capsys) == (0, "up to date: 3 actions, nothing to do")
+
+
+def test_sources_that_two_models_share_are_one_part(world, plans, capsys):
+    text = (world / "m.yaml").read_text()
+    (world / "m.yaml").write_text(text.replace("onnx:sources/b", "onnx:sources/a"))
+    run(capsys)
+    edit(world, "a", "changed")
+    assert run(capsys) == (0, "built 1, unchanged 0, hit 1, failed 0")
+    for name in "ab":
+        assert (world / "out" / name / "fp32" / "model.onnx").read_text() == "changed"
+
+
+def test_a_receipt_whose_memory_cannot_be_read_is_planned_anew(world, plans, capsys):
+    run(capsys)
+    (receipt,) = (world / ".onnxbuild" / "receipts").iterdir()
+    line = receipt.read_bytes().partition(b"\n")[0]
+    receipt.write_bytes(line + b"\nnot a plan")
+    edit(world, "a", "changed")
+    assert run(capsys) == (0, "built 1, unchanged 0, hit 2, failed 0")
+    assert len(plans) == 2
+
+
+def test_a_program_gets_an_event_for_each_action(world, capsys):
+    run_command(["run", "m.yaml", "--json"])
+    edit(world, "a", "changed")
+    capsys.readouterr()
+    run_command(["run", "m.yaml", "--json"])
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    outcomes = {event["id"]: event["outcome"] for event in events if event["event"] == "action"}
+    assert outcomes == {"a:fetch": "built", "b:fetch": "hit", "c:fetch": "hit"}
