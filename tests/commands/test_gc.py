@@ -55,6 +55,8 @@ def test_runs_of_several_manifests_beside_collections_never_fail(tmp_path) -> No
     """Each manifest goes back and forth between two states, while one process after the other collects."""
     store = tmp_path / "store"
     worlds = [World(tmp_path / f"w{number}", store=store) for number in range(2)]
+    worlds[0].manifest({"t": [{"text": "first"}]})
+    worlds[0].run()
     until = time.monotonic() + 12
     freed = 0
     for turn in range(100):
