@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from onnxbuild import __version__
-from onnxbuild.digest import digest_bytes
+from onnxbuild.digest import Digest, digest_bytes
 from onnxbuild.execute.events import SUCCEEDED, Outcome
 from onnxbuild.plan.graph import ActionGraph, Variant
 from onnxbuild.store.content import File, Tree
@@ -68,7 +68,7 @@ def _deliver(
         return Delivery(variant.name, str(folder), "intact")
     ours = _ours(folder)
     edited = tuple(sorted(n for n, digest in ours.items() if present.get(n) is None or present[n].digest != digest))
-    foreign = {name for name in present if name not in wanted and name not in ours}
+    foreign = {name: file.digest for name, file in present.items() if name not in wanted and name not in ours}
     with store.lock(f"out-{digest_bytes(bytes(folder))}", lambda _holder: None, lambda: False):
         for torso in _torsos(folder):
             remove_tree(torso)
@@ -87,7 +87,7 @@ def _fresh(folder: Path) -> str:
     return f".{folder.name}.fresh"
 
 
-def _write(folder: Path, content: Tree, provenance: bytes, foreign: set[str], store: Store) -> None:
+def _write(folder: Path, content: Tree, provenance: bytes, foreign: Mapping[str, Digest], store: Store) -> None:
     fresh = folder.with_name(f"{_fresh(folder)}.{os.getpid()}")
     try:
         fresh.mkdir(parents=True)
@@ -102,7 +102,8 @@ def _write(folder: Path, content: Tree, provenance: bytes, foreign: set[str], st
         _swap(fresh, folder)
     finally:
         remove_tree(fresh)
-    known = {file.name: file.digest for file in content.files}
+    # A link more has moved the ctime of what is not ours, too.
+    known = {**foreign, **{file.name: file.digest for file in content.files}}
     if not store.readonly:
         store.traces.remember(
             {os.path.join(folder, name): (settled_signature(folder / name), digest) for name, digest in known.items()}
