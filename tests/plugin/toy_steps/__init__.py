@@ -28,3 +28,20 @@ TOY = Kind(
     outputs={"model": "onnx"},
     worker="toy_steps.work:run",
 )
+
+
+class DamageParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Change one weight of a graph by a factor."""
+
+    factor: float
+
+
+DAMAGE = Kind(
+    name="damage",
+    version=1,
+    params=DamageParams,
+    inputs={"model": "onnx"},
+    outputs={"model": "onnx"},
+    worker="toy_steps.damage:run",
+    packages=lambda _params: ("onnx",),
+)
