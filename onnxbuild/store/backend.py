@@ -37,7 +37,7 @@ class Unusable(Exception):  # noqa: N818 - a state of the remote store, which a 
 
 
 class Address(Struct, frozen=True):
-    """Where a remote store is. `shown` has neither user nor password."""
+    """Where a remote store is. `shown` has neither user nor password: it is what is told and written down."""
 
     url: str
     scheme: str

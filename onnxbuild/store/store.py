@@ -118,7 +118,7 @@ class Store:
                 # A collection may have taken, in the meantime, what was here and hence not fetched.
                 if not self.holds(trace):
                     return None
-            self.traces.mark_shared(remote.address.url, [key])
+            self.traces.mark_shared(remote.address.shown, [key])
             return trace
         finally:
             remove_tree(work)
@@ -135,7 +135,7 @@ class Store:
         except DamagedBlob:
             return None  # the next run builds it again, and shares that
         if sent is not None and not self.readonly:
-            self.traces.mark_shared(self.remote.address.url, [key])
+            self.traces.mark_shared(self.remote.address.shown, [key])
         return sent
 
     def holds(self, trace: Trace) -> bool:

@@ -88,6 +88,15 @@ def test_an_unusable_remote_store_is_one_warning_and_no_receipt_hides_it(world) 
         assert done.err.count("OB045") == 1
 
 
+def test_a_password_in_an_address_is_written_nowhere(world) -> None:
+    address = "webdav://me:hush-hush@127.0.0.1:9/store"
+    world.environment["ONNXBUILD_REMOTE"] = address
+    assert "hush-hush" not in repr(world.run())
+    files = [path for path in world.root.rglob("*") if path.is_file()]
+    assert files
+    assert [path for path in files if b"hush-hush" in path.read_bytes()] == []
+
+
 def test_push_then_pull(world, tmp_path, shared) -> None:
     world.run()
     pushed = cache(world, "push", "--remote", shared)
