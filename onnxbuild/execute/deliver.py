@@ -103,7 +103,7 @@ def _write(folder: Path, content: Tree, provenance: bytes, foreign: Mapping[str,
     finally:
         remove_tree(fresh)
     # A link more has moved the ctime of what is not ours, too.
-    known = {**foreign, **{file.name: file.digest for file in content.files}}
+    known = {**foreign, **{file.name: file.digest for file in content.files}, PROVENANCE: digest_bytes(provenance)}
     if not store.readonly:
         store.traces.remember(
             {os.path.join(folder, name): (settled_signature(folder / name), digest) for name, digest in known.items()}
