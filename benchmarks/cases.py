@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import sys
@@ -127,21 +126,16 @@ def _same_as_ninja(bench: Bench, name: str, world: Path, ninja: Command, actions
         for chain in changed:
             worlds.change_source(world, chain % worlds.chains(actions))
             worlds.change_source(ninja.cwd, chain % worlds.chains(actions))
-        here = ran_here(run_once(worlds.onnxbuild(bench.python, world, "--json")).output, actions)
+        here = ran_here(run_once(worlds.onnxbuild(bench.python, world)).output, actions)
         there = ran_in_ninja(run_once(Command([*ninja.words, "-v"], ninja.cwd)).output)
         why = f"{words}: {len(here)} steps ran here, {len(there)} in ninja"
         yield Line(name, "steps that differ", len(here ^ there), "", 0, why)
 
 
 def ran_here(output: str, actions: int) -> set[str]:
-    """The steps, by the peers' names, that a `--json` run built."""
+    """The steps, by the peers' names, that a run built, by its lines."""
     names = worlds.step_names(actions)
-    events = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
-    return {
-        names[event["id"]]
-        for event in events
-        if event["event"] == "action" and event["outcome"] in {"built", "unchanged"}
-    }
+    return {names[action] for action in re.findall(r"^(?:built|unchanged)  *(m\S+)", output, re.MULTILINE)}
 
 
 def ran_in_ninja(output: str) -> set[str]:
@@ -252,7 +246,9 @@ def cold_1000(bench: Bench) -> Iterator[Line]:
     found = interleaved({"cold": Command(run.words, world, run.environment, before=forget)}, bench.repeats)["cold"]
     yield Line(name, "CPU an action", cpu(found) / actions, "s", 0.005, "all of it, the toys' own work included")
     yield Line(name, "wall", wall(found), "s")
-    yield Line(name, "workers started", _workers(bench, world, run, forget), "", actions / 20, "each serves many actions")
+    yield Line(
+        name, "workers started", _workers(bench, world, run, forget), "", actions / 20, "each serves many actions"
+    )
 
 
 def _workers(bench: Bench, world: Path, run: Command, forget: Callable[[], None]) -> int:
@@ -294,7 +290,9 @@ def quickstart(bench: Bench) -> Iterator[Line]:
     )
     for what, of in (("wall", wall), ("CPU", cpu)):
         theirs = of(found["scripts"])
-        yield Line(name, what, of(found["onnxbuild"]), "s", theirs / 2, f"half of commands and scripts ({theirs:.1f} s)")
+        yield Line(
+            name, what, of(found["onnxbuild"]), "s", theirs / 2, f"half of commands and scripts ({theirs:.1f} s)"
+        )
 
 
 BENCHMARKS: Mapping[str, Benchmark] = {

@@ -68,7 +68,7 @@ def make_onnxbuild(world: Path, actions: int) -> None:
 
 
 def _edges(actions: int) -> list[tuple[str, str, str]]:
-    """(step, input, output) of every step of the peers' worlds, in order; steps are named as onnxbuild's actions are."""
+    """(step, input, output) of every step of the peers' worlds, in order; `step_names` says which action is which."""
     found = []
     for chain in range(chains(actions)):
         model = f"m{chain:05d}"
