@@ -70,11 +70,11 @@ class Store:
             self._run = None
         if self._claims is not None:
             self._claims.close()
-        if self.remote is not None:
-            self.remote.close()
             # Also where this run has made nothing: one that died may have been the last to have anything to build.
             with contextlib.suppress(OSError, locks.Waiting):
                 sweep(self.root, wait=False)
+        if self.remote is not None:
+            self.remote.close()
         self.traces.close()
 
     # -- what is known ------------------------------------------------------------------------------------------------
