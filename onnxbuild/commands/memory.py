@@ -19,7 +19,7 @@ from onnxbuild.execute.events import Outcome
 from onnxbuild.manifest.spec import Manifest
 from onnxbuild.manifest.spec import Store as Settings
 from onnxbuild.plan.graph import Action, ActionGraph, FilesSource
-from onnxbuild.steps import KINDS, kinds_at, plugin_places
+from onnxbuild.steps import Places
 from onnxbuild.store.receipt import Part, Standing
 from onnxbuild.store.store import Store
 
@@ -31,7 +31,7 @@ class Memory(Struct, frozen=True, array_like=True):
     settings: Settings
     graph: ActionGraph
     named: frozenset[str]
-    plugins: tuple[tuple[str, str], ...]
+    plugins: Places
     outcomes: Mapping[str, Outcome]
     parts: tuple[tuple[str, ...], ...]
 
@@ -47,7 +47,7 @@ class Memory(Struct, frozen=True, array_like=True):
             named=self.named & ids,
             whole=self.graph,
             watched=(),
-            kinds=kinds_at(self.plugins),
+            plugins=self.plugins,
             environments={},
         )
 
@@ -87,14 +87,13 @@ def remember(plan: Plan, parts: tuple[tuple[str, ...], ...], outcomes: Mapping[s
         return b""
     # Places in the manifest's text are for those who read it; they would put that text into every action.
     actions = {name: msgspec.structs.replace(action, span=None) for name, action in plan.graph.actions.items()}
-    used = {action.kind for action in actions.values()} - KINDS.keys()
     return msgspec.msgpack.encode(
         Memory(
             manifest=plan.manifest.path,
             settings=plan.manifest.store,
             graph=ActionGraph(actions, plan.graph.variants),
             named=plan.named,
-            plugins=tuple((name, place) for name, place in plugin_places().items() if name in used) if used else (),
+            plugins=plan.plugins,
             outcomes=outcomes,
             parts=parts,
         )

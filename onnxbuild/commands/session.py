@@ -17,7 +17,7 @@ from onnxbuild.execute.runner import LocalRunner, Runner
 from onnxbuild.machine import available_memory, this_machine, usable_cores
 from onnxbuild.manifest.spec import Manifest
 from onnxbuild.plan.graph import ActionGraph
-from onnxbuild.steps import Kinds, all_kinds, plugin_files
+from onnxbuild.steps import Kinds, Places, all_kinds, kinds_at, plugin_files, plugin_places
 from onnxbuild.store.store import Store, opened
 
 if TYPE_CHECKING:  # PyYAML and what stands on it: a run that plans from memory does without
@@ -46,13 +46,14 @@ class Plan(Struct, frozen=True, kw_only=True):
     named: frozenset[str]  # what was selected
     whole: ActionGraph
     watched: tuple[str, ...]  # files and folders that planning looked at
-    kinds: Kinds
+    plugins: Places  # of the kinds that plugins bring
     environments: Mapping[str, Environment]  # of toolchains other than the current interpreter
 
 
 class Session(Plan, frozen=True, kw_only=True):
     """A manifest, planned, with the store and the runner that it is to be built with."""
 
+    kinds: Kinds
     store: Store
     runner: Runner
     scope: str
@@ -84,7 +85,6 @@ def plan(asked: Asked, *, write_lock: bool) -> Plan:
     from onnxbuild.plan.select import named, select
 
     manifest, expansion, lock = planned(asked, write_lock=write_lock)
-    kinds = all_kinds()
     environments = environments_of(manifest, lock, store_root(asked, manifest))
     return Plan(
         manifest=manifest,
@@ -94,10 +94,10 @@ def plan(asked: Asked, *, write_lock: bool) -> Plan:
         watched=(
             *watched_files(manifest, expansion, str(lock_path(asked.manifest))),
             *expansion.directories,
-            *plugin_files(kinds),
+            *plugin_files(all_kinds()),
             *(path for environment in environments.values() for path in environment.watched()),
         ),
-        kinds=kinds,
+        plugins=plugin_places(),
         environments=environments,
     )
 
@@ -119,7 +119,8 @@ def session(asked: Asked, *, write: bool, jobs: int = 1, remembered: Plan | None
                 named=made.named,
                 whole=made.whole,
                 watched=made.watched,
-                kinds=made.kinds,
+                plugins=made.plugins,
+                kinds=kinds_at(made.plugins),
                 environments=made.environments,
                 store=store,
                 runner=runner,

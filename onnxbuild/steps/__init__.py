@@ -14,33 +14,37 @@ from onnxbuild.steps.fetch import FETCH
 from onnxbuild.steps.generate import GENERATE
 from onnxbuild.steps.kind import Kind
 from onnxbuild.steps.optimize import OPTIMIZE
+from onnxbuild.steps.precision import PRECISION
 from onnxbuild.steps.quantize import QUANTIZE
 from onnxbuild.steps.validate import VALIDATE
 
 Kinds = Mapping[str, Kind]
+Places = tuple[tuple[str, str], ...]  # names of kinds, and where they are: "module:KIND"
 
 # In the order in which things happen.
-KINDS: Kinds = {kind.name: kind for kind in (FETCH, EXPORT, OPTIMIZE, QUANTIZE, VALIDATE, BENCHMARK, GENERATE)}
+KINDS: Kinds = {
+    kind.name: kind for kind in (FETCH, EXPORT, OPTIMIZE, QUANTIZE, PRECISION, VALIDATE, BENCHMARK, GENERATE)
+}
 
 # A distribution brings a kind with `[project.entry-points."onnxbuild.steps"]` and `name = "module:KIND"`.
 GROUP = "onnxbuild.steps"
 
 
 @functools.cache
-def plugin_places() -> Mapping[str, str]:
-    """Where installed plugins say that their kinds are: `module:KIND` by name. Searching for them takes 25 ms."""
+def plugin_places() -> Places:
+    """Where installed plugins say that their kinds are. Searching for them takes 25 ms."""
     from importlib import metadata
 
-    return {entry.name: entry.value for entry in metadata.entry_points(group=GROUP)}
+    return tuple((entry.name, entry.value) for entry in metadata.entry_points(group=GROUP))
 
 
 def all_kinds() -> Kinds:
     """The built-in kinds and those of installed plugins. Errors: DiagnosticError OB043 for a plugin that is broken."""
-    return kinds_at(tuple(plugin_places().items()))
+    return kinds_at(plugin_places())
 
 
 @functools.cache
-def kinds_at(places: tuple[tuple[str, str], ...]) -> Kinds:
+def kinds_at(places: Places) -> Kinds:
     """The built-in kinds and those of the plugins at the given places. Errors: DiagnosticError OB043."""
     found = dict(KINDS)
     for name, place in places:
