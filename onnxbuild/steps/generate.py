@@ -35,6 +35,12 @@ def _check(params: GenerateParams, context: Context) -> Iterable[Fault]:
             message=f"task `{context.task}` writes down sound, and `prompts` are text",
             hint="remove `generate:`; `benchmark:` times its encoder and its decoder's step",
         )
+    elif (context.task or "").startswith("image-to-text"):
+        yield Fault(
+            code="OB703",
+            message=f"task `{context.task}` describes pictures, and `prompts` are text",
+            hint="remove `generate:`; `benchmark:` times its encoder and its decoder's step",
+        )
     if not params.prompts:
         yield Fault(code="OB612", field="prompts", message="`prompts` is empty")
     if params.max_new_tokens < 1:

@@ -26,7 +26,17 @@ TASKS: Mapping[str, Family] = {
     "text2text-generation-with-past": "encoder-decoder",
     "automatic-speech-recognition": "encoder-decoder",
     "automatic-speech-recognition-with-past": "encoder-decoder",
+    "image-to-text": "encoder-decoder",
+    "image-to-text-with-past": "encoder-decoder",
 }
+
+SPEECH = "automatic-speech-recognition"
+
+# Speech models of one graph, without a decoder: CTC, a letter for each frame.
+CTC_TYPES = frozenset({
+    "data2vec-audio", "hubert", "sew", "sew-d", "unispeech", "unispeech-sat", "wav2vec2", "wav2vec2-bert",
+    "wav2vec2-conformer", "wavlm",
+})  # fmt: skip
 
 # The suffix of `architectures[0]` in config.json names the head that was trained.
 _TASK_OF_HEAD: Mapping[str, str] = {
@@ -40,11 +50,17 @@ _TASK_OF_HEAD: Mapping[str, str] = {
     "ForConditionalGeneration": "text2text-generation-with-past",
     "ForImageClassification": "image-classification",
     "ForAudioClassification": "audio-classification",
+    "ForCTC": "automatic-speech-recognition",
     "Model": "feature-extraction",
 }
 
-# Where the head's name misleads: Whisper's "ForConditionalGeneration" hears, it does not read.
-_TASK_OF_TYPE: Mapping[str, str] = {"whisper": "automatic-speech-recognition-with-past"}
+# Where the head's name misleads: Whisper's "ForConditionalGeneration" hears, it does not read, and "CLIPModel" matches.
+_TASK_OF_TYPE: Mapping[str, str] = {
+    "whisper": "automatic-speech-recognition-with-past",
+    "vision-encoder-decoder": "image-to-text-with-past",
+    "clip": "zero-shot-image-classification",
+    "siglip": "zero-shot-image-classification",
+}
 
 
 def infer_task(config: Mapping[str, Any]) -> str | None:
@@ -56,6 +72,11 @@ def infer_task(config: Mapping[str, Any]) -> str | None:
     return next((task for suffix, task in _TASK_OF_HEAD.items() if head.endswith(suffix)), None)
 
 
-def family_of(task: str | None) -> Family:
+def family_of(task: str | None, config: Mapping[str, Any] | None = None) -> Family:
     """The family of graph that a task exports to; an unknown task counts as one forward pass."""
-    return TASKS.get(task or "", "encoder")
+    return "encoder" if is_ctc(task, config) else TASKS.get(task or "", "encoder")
+
+
+def is_ctc(task: str | None, config: Mapping[str, Any] | None) -> bool:
+    """Whether a model writes down speech in one pass."""
+    return task == SPEECH and (config or {}).get("model_type") in CTC_TYPES

@@ -9,6 +9,7 @@ import msgspec
 
 from onnxbuild.diagnostics import did_you_mean
 from onnxbuild.steps.kind import Context, Fault, Kind, Params
+from onnxbuild.steps.tasks import is_ctc
 
 # What can be bounded, and the side from which it is: "min" says that smaller values fail.
 METRICS: Mapping[str, Literal["min", "max"]] = {
@@ -36,6 +37,8 @@ THRESHOLDS: Mapping[str, Mapping[str, Mapping[str, float]]] = {
         "int8": {"cosine_mean": 0.98},
         "q8": {"cosine_mean": 0.99},
         "q4": {"cosine_mean": 0.96},
+        "bnb4": {"cosine_mean": 0.94},
+        "bf16": {"cosine_min": 0.99},
     },
     "classification": {
         "fp32": {"max_abs": 1e-3, "max_probability": 1e-3, "top1": 1.0},
@@ -43,6 +46,8 @@ THRESHOLDS: Mapping[str, Mapping[str, Mapping[str, float]]] = {
         "int8": {"top1": 0.97},
         "q8": {"top1": 0.98},
         "q4": {"top1": 0.95},
+        "bnb4": {"top1": 0.95},
+        "bf16": {"max_probability": 0.05, "top1": 0.98},
     },
     "generation": {
         "fp32": {"max_abs": 1e-2, "top1": 0.999, "perplexity_ratio": 1.001},
@@ -50,6 +55,8 @@ THRESHOLDS: Mapping[str, Mapping[str, Mapping[str, float]]] = {
         "int8": {"kl_mean": 0.01, "perplexity_ratio": 1.01},
         "q8": {"kl_mean": 0.01, "perplexity_ratio": 1.01},
         "q4": {"kl_mean": 0.05, "perplexity_ratio": 1.05},
+        "bnb4": {"kl_mean": 0.1, "perplexity_ratio": 1.1},
+        "bf16": {"top1": 0.97, "perplexity_ratio": 1.02},
     },
 }
 
@@ -78,10 +85,16 @@ def table_of(task: str) -> str:
     return "classification" if task in _CLASSIFICATION else "generation"
 
 
+def _judged_as(precision: str) -> str:
+    """The row of a precision: quantized weights cost more than the half precision around them."""
+    weights = precision.removesuffix("bf16").removesuffix("f16")
+    return weights if weights in THRESHOLDS["generation"] else precision if precision.endswith("16") else "fp32"
+
+
 def _resolve(params: ValidateParams, context: Context) -> ValidateParams:
     task = context.task or ""
-    by_precision = THRESHOLDS[table_of(task)]
-    defaults = by_precision.get(context.precision, by_precision["fp32"])
+    by_precision = THRESHOLDS["classification" if is_ctc(task, context.config) else table_of(task)]
+    defaults = by_precision[_judged_as(context.precision)]
     return msgspec.structs.replace(
         params, task=task, precision=context.precision, thresholds={**defaults, **params.thresholds}
     )

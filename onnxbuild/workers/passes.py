@@ -54,8 +54,6 @@ def past_feeds(outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 def _next_token(sample: Sample, outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     mask = sample.feeds["attention_mask"]
     longer = np.concatenate([mask, np.ones((len(mask), 1), mask.dtype)], axis=1)
-    return past_feeds(outputs) | {
-        "input_ids": sample.step_ids,
-        "attention_mask": longer,
-        "position_ids": mask.sum(axis=1, keepdims=True),
-    }
+    feeds = past_feeds(outputs) | {"input_ids": sample.step_ids, "attention_mask": longer}
+    # A graph without positions (Gemma 3) counts the padding too; PyTorch must then count alike in both passes.
+    return feeds | {"position_ids": mask.sum(axis=1, keepdims=True)} if "position_ids" in sample.feeds else feeds

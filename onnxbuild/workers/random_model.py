@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from onnxbuild.diagnostics import did_you_mean
 from onnxbuild.steps.fetch import FetchParams
 from onnxbuild.steps.kind import CheckFailed, Tell
 from onnxbuild.workers.quiet import quiet
+from onnxbuild.workers.random_parts import write_processor, write_sentence_modules
 from onnxbuild.workers.random_tokenizer import Trained, train_tokenizer
 
 # The class that gives a checkpoint the head of a task.
@@ -28,6 +29,12 @@ _AUTO_CLASSES: Mapping[str, str] = {
     "text-generation": "AutoModelForCausalLM",
     "text2text-generation": "AutoModelForSeq2SeqLM",
     "automatic-speech-recognition": "AutoModelForSpeechSeq2Seq",
+    "image-to-text": "AutoModelForVision2Seq",
+}
+
+# Fields that a model reads where its config has them, though the defaults have not; DeBERTa v3 is v2 with these.
+_OPTIONAL: Mapping[str, tuple[str, ...]] = {
+    "deberta-v2": ("position_buckets", "norm_rel_ebd", "share_att_key", "conv_kernel_size", "conv_act", "conv_groups"),
 }
 
 
@@ -40,18 +47,18 @@ def make_random(params: FetchParams, text: Path | None, destination: Path, tell:
     tell("loading libraries")
     with quiet():
         import torch
-        import transformers
 
         trained = _tokenizer(params, text, destination, tell)
         config = _config(params, trained)
         tell("drawing weights")
         torch.manual_seed(params.seed)
-        auto = getattr(transformers, _auto_class(params.task))
-        model = _build(auto, config, params)
+        model = _build(_auto_class(params.task, config), config, params)
         model.eval()
         tell("writing")
         model.save_pretrained(destination, safe_serialization=True)
-        _processor(params.architecture, destination)
+        write_processor(config, destination)
+        if params.task == "sentence-similarity":
+            write_sentence_modules(config, destination)
     return int(sum(parameter.numel() for parameter in model.parameters()))
 
 
@@ -66,7 +73,9 @@ def _build(auto: Any, config: Any, params: FetchParams) -> Any:
         raise CheckFailed("OBE02", text) from error
 
 
-def _auto_class(task: str) -> str:
+def _auto_class(task: str, config: Any) -> Any:
+    import transformers
+
     name = _AUTO_CLASSES.get(task.removesuffix("-with-past"))
     if name is None:
         raise CheckFailed(
@@ -74,7 +83,10 @@ def _auto_class(task: str) -> str:
             f"`random:` needs a task that names a head, found `{task}`",
             notes=[("hint", f"set `task:`, one of {', '.join(_AUTO_CLASSES)}")],
         )
-    return name
+    found = getattr(transformers, name)
+    # A speech model without a decoder writes down letter by letter.
+    is_ctc = name == "AutoModelForSpeechSeq2Seq" and type(config) not in found._model_mapping  # noqa: SLF001
+    return transformers.AutoModelForCTC if is_ctc else found
 
 
 def _config(params: FetchParams, trained: Trained | None) -> Any:
@@ -91,7 +103,8 @@ def _config(params: FetchParams, trained: Trained | None) -> Any:
         defaults = AutoConfig.for_model(params.architecture)
     except ValueError:  # an encoder-decoder of two models has no defaults: both must be named
         return _combined(params, trained)
-    unknown = [key for key in params.config if not hasattr(defaults, key)]
+    optional = _OPTIONAL.get(params.architecture, ())
+    unknown = [key for key in params.config if not hasattr(defaults, key) and key not in optional]
     if unknown:
         hint = did_you_mean(unknown[0], vars(defaults))
         raise CheckFailed(
@@ -110,12 +123,17 @@ def _combined(params: FetchParams, trained: Trained | None) -> Any:
     from transformers import AutoConfig
 
     try:
-        asked = AutoConfig.for_model(params.architecture, **params.config)
-        return (
-            AutoConfig.for_model(params.architecture, **trained.config_for(asked, params.config)) if trained else asked
-        )
+        # The config takes `model_type` out of the mappings that it is given.
+        asked = AutoConfig.for_model(params.architecture, **deepcopy(dict(params.config)))
+        settled = trained.config_for(asked, params.config) if trained else params.config
+        config = AutoConfig.for_model(params.architecture, **deepcopy(dict(settled)))
     except (KeyError, TypeError, ValueError) as error:
         raise CheckFailed("OBE02", f"the config of {params.architecture} does not hold together: {error}") from error
+    for name in ("pad_token_id", "eos_token_id"):
+        setattr(config, name, getattr(config.decoder, name))
+    start = (config.decoder.decoder_start_token_id, config.decoder.bos_token_id, config.decoder.eos_token_id)
+    config.decoder_start_token_id = next((token for token in start if token is not None), 0)
+    return config
 
 
 def _tokenizer(params: FetchParams, text: Path | None, destination: Path, tell: Tell) -> Trained | None:
@@ -123,17 +141,3 @@ def _tokenizer(params: FetchParams, text: Path | None, destination: Path, tell: 
         return None
     tell("training the tokenizer")
     return train_tokenizer(params.architecture, text, params.tokenizer_vocabulary, destination)
-
-
-def _processor(architecture: str, destination: Path) -> None:
-    """Speech and vision exporters read the size of their input from preprocessor_config.json."""
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(destination)
-    if architecture == "whisper":
-        from transformers import WhisperFeatureExtractor
-
-        WhisperFeatureExtractor(feature_size=config.num_mel_bins).save_pretrained(destination)
-    elif (size := getattr(config, "image_size", None)) is not None:
-        settings = {"image_processor_type": "ViTImageProcessor", "size": {"height": size, "width": size}}
-        (destination / "preprocessor_config.json").write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")

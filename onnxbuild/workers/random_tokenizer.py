@@ -12,25 +12,36 @@ from onnxbuild.workers.folder import files_below
 # A byte-level tokenizer begins with one token for each byte; below that it could not spell every text.
 _BYTES = 256
 
-_BERT_LIKE = ("bert", "distilbert", "electra", "mpnet", "modernbert", "deberta-v2", "albert", "nomic_bert")
+_BERT_LIKE = ("bert", "distilbert", "electra", "mpnet", "modernbert", "deberta", "deberta-v2", "albert", "nomic_bert")
 _ROBERTA_LIKE = ("roberta", "xlm-roberta", "camembert", "bart", "mbart")
+_TYPED = ("bert", "electra", "albert", "deberta", "deberta-v2", "nomic_bert")
 _T5_LIKE = ("t5", "mt5", "longt5", "umt5")
 
 
 class _Special(NamedTuple):
-    """The special tokens of a family by role, and the template they are put in ("$A" is the text), if any."""
+    """The special tokens of a family by role, and the templates of one text ("$A") and of two, if any."""
 
     tokens: Mapping[str, str]
     template: str | None
+    pair: str | None
 
 
-_BERT = _Special({"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}, "[CLS] $A [SEP]")
+_BERT = _Special(
+    {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"},
+    "[CLS] $A [SEP]",
+    "[CLS] $A [SEP] $B:1 [SEP]:1",
+)
 _ROBERTA = _Special(
     {"bos": "<s>", "pad": "<pad>", "eos": "</s>", "unk": "<unk>", "mask": "<mask>", "cls": "<s>", "sep": "</s>"},
     "<s> $A </s>",
+    "<s> $A </s> </s> $B </s>",
 )
-_T5 = _Special({"pad": "<pad>", "eos": "</s>", "unk": "<unk>"}, "$A </s>")
-_GPT = _Special({"bos": "<|endoftext|>", "eos": "<|endoftext|>", "pad": "<|endoftext|>", "unk": "<|endoftext|>"}, None)
+_T5 = _Special({"pad": "<pad>", "eos": "</s>", "unk": "<unk>"}, "$A </s>", "$A </s> $B </s>")
+_GPT = _Special(
+    {"bos": "<|endoftext|>", "eos": "<|endoftext|>", "pad": "<|endoftext|>", "unk": "<|endoftext|>"},
+    None,
+    None,
+)
 
 # What configs call the token of a role; set where a config has the field.
 _CONFIG_FIELDS: Mapping[str, str] = {role: f"{role}_token_id" for role in ("bos", "eos", "pad", "sep", "cls", "mask")}
@@ -82,11 +93,21 @@ def train_tokenizer(architecture: str, text: Path, vocabulary: int, destination:
     backend = _train(text, tokens, vocabulary)
     _set_template(backend, special)
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend, **{f"{role}_token": token for role, token in special.tokens.items()}
+        tokenizer_object=backend,
+        model_input_names=_inputs_of(architecture),
+        **{f"{role}_token": token for role, token in special.tokens.items()},
     )
     tokenizer.save_pretrained(destination)
     ids = {role: backend.token_to_id(token) for role, token in special.tokens.items()}
     return Trained(backend.get_vocab_size(), ids)
+
+
+def _inputs_of(architecture: str) -> list[str]:
+    """What a tokenizer of the family gives; type ids to a model that has none would be an error."""
+    inputs = ["input_ids", "attention_mask"]
+    if architecture == "siglip":  # trained on padding
+        return inputs[:1]
+    return [inputs[0], "token_type_ids", inputs[1]] if architecture in _TYPED else inputs
 
 
 def _train(text: Path, tokens: list[str], vocabulary: int) -> Any:
@@ -114,6 +135,7 @@ def _set_template(backend: Any, special: _Special) -> None:
     if special.template is not None:
         backend.post_processor = processors.TemplateProcessing(
             single=special.template,
+            pair=special.pair,
             special_tokens=[(t, backend.token_to_id(t)) for t in dict.fromkeys(special.tokens.values())],
         )
 

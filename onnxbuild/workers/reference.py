@@ -31,6 +31,7 @@ _CLASSES: Mapping[str, str] = {
     "text-generation": "AutoModelForCausalLM",
     "text2text-generation": "AutoModelForSeq2SeqLM",
     "automatic-speech-recognition": "AutoModelForSpeechSeq2Seq",
+    "image-to-text": "AutoModelForVision2Seq",
 }
 
 _SENTENCE_OUTPUTS = {"token_embeddings", "sentence_embedding"}
@@ -55,7 +56,8 @@ class Engine(Protocol):
 class TorchModel:
     """A PyTorch model in fp32, in evaluation mode; `compiled` runs it through torch.compile for each shape.
 
-    `random_weights` names the parameters that the checkpoint lacks.
+    `random_weights` names the parameters that the checkpoint lacks. `whole_cache`: an encoder-decoder hands on the
+    keys of its encoder, too; one of two models (a picture's, a text's) makes them anew in every step.
     """
 
     def __init__(
@@ -66,9 +68,11 @@ class TorchModel:
         device: Device = "cpu",
         compiled: bool = False,
         random_weights: tuple[str, ...] = (),
+        whole_cache: bool = True,
     ) -> None:
         """Take a loaded model, which several engines may share."""
         self.random_weights = random_weights
+        self._whole_cache = whole_cache
         self.name = "torch.compile" if compiled else "torch"
         self.load_seconds = load_seconds
         self.model = model.to(device).eval()
@@ -78,7 +82,8 @@ class TorchModel:
 
     def compile(self) -> Self:
         """The same weights, run through torch.compile."""
-        return type(self)(self.model, load_seconds=self.load_seconds, device=self._device, compiled=True)
+        shared = {"load_seconds": self.load_seconds, "device": self._device, "whole_cache": self._whole_cache}
+        return type(self)(self.model, compiled=True, **shared)
 
     def threads_used(self) -> int:
         """Threads that PyTorch computes with, as it tells."""
@@ -104,7 +109,11 @@ class TorchModel:
         if stage == "encoder":
             return {"last_hidden_state": _numpy(outputs[0])}
         named = {name: _numpy(value) for name, value in outputs.items() if isinstance(value, torch.Tensor)}
-        return named | {name: _numpy(value) for name, value in _cache_outputs(outputs.get("past_key_values")).items()}
+        return named | {name: _numpy(value) for name, value in self._cache_of(outputs).items()}
+
+    def _cache_of(self, outputs: Any) -> dict[str, Any]:
+        cache = outputs.get("past_key_values")
+        return _cache_outputs(cache if self._whole_cache else getattr(cache, "self_attention_cache", cache))
 
 
 class SentenceModel(TorchModel):
@@ -149,7 +158,13 @@ def load_torch(folder: Path, task: str, variant: OnnxModel, *, device: Device = 
         folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
     )
     missing = tuple(sorted(told["missing_keys"]))
-    return TorchModel(model, load_seconds=time.perf_counter() - start, device=device, random_weights=missing)
+    return TorchModel(
+        model,
+        load_seconds=time.perf_counter() - start,
+        device=device,
+        random_weights=missing,
+        whole_cache=not ("decoder" in variant.stages and "present.0.key" in variant.outputs("decoder")),
+    )
 
 
 def model_class(task: str, variant: OnnxModel) -> Any:
@@ -183,7 +198,7 @@ def _encode(engine: TorchModel, tensors: dict[str, Any]) -> Callable[[], Any]:
 
 
 def _decode(engine: TorchModel, tensors: dict[str, Any]) -> Callable[[], Any]:
-    self_past, cross_past = _pairs(tensors, "decoder."), _pairs(tensors, "encoder.")
+    self_past, cross_past = _pairs(tensors, "decoder.") or _pairs(tensors), _pairs(tensors, "encoder.")
     kwargs = {"decoder_input_ids": tensors["input_ids"], "encoder_outputs": (tensors["encoder_hidden_states"],)}
     if "encoder_attention_mask" in tensors and "attention_mask" in engine._takes:  # noqa: SLF001
         kwargs["attention_mask"] = tensors["encoder_attention_mask"]

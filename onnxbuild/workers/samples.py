@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,14 @@ from onnxbuild.workers.sentences import SENTENCES
 from onnxbuild.workers.sessions import Arrays, InputSpec, OnnxModel
 
 _CHOICES = 3  # answers per question of a multiple-choice sample
-_AUDIO_SAMPLES = 16_000  # one second at the rate that speech models take
+_AUDIO_SAMPLES_A_TOKEN = 250  # 64 tokens stand for one second at the rate that speech models take
+_SHORTEST_AUDIO = 800  # below 400 samples the convolutions of wav2vec2 leave nothing
+
+# Types that see no mask, since they were trained on padding; their tokenizers give none either.
+_UNMASKED = frozenset({"siglip"})
+
+# Tasks whose text is a pair, told apart by its type ids; so is that of a classifier with one label, a reranker.
+_PAIRED = frozenset({"question-answering", "multiple-choice"})
 _DECODER_TOKENS = 8  # prefix that an encoder-decoder is given; one more is its cached step
 _PROBE_BATCH = 8
 _PROBE_SALT = 1 << 20  # past every sequence length, which is the salt of a shape
@@ -47,6 +54,13 @@ class Source(Struct, frozen=True, kw_only=True):
     inputs: Mapping[str, InputSpec]
     causal: bool  # a decoder: padded on the left, with position ids
     seed: int
+    paired: bool = False  # two texts a row
+    even: bool = False  # rows of one length: genai's attention counts a row's tokens from its start, and knows no gap
+
+    @property
+    def masks_text(self) -> bool:
+        """Whether PyTorch is told which tokens are padding."""
+        return self.config.get("model_type") not in _UNMASKED
 
     @property
     def reads_text(self) -> bool:
@@ -56,7 +70,7 @@ class Source(Struct, frozen=True, kw_only=True):
     @property
     def text(self) -> Mapping[str, Any]:
         """The part of the config that speaks of text."""
-        return {**self.config, **self.config.get("text_config", {})}
+        return {**self.config, **self.config.get("decoder", {}), **self.config.get("text_config", {})}
 
     @property
     def pad_id(self) -> int:
@@ -76,6 +90,8 @@ def open_source(folder: Path, model: OnnxModel, task: str, *, seed: int) -> Sour
         inputs=model.inputs(model.first),
         causal="prefill" in model.stages or task.startswith("text-generation"),
         seed=seed,
+        even=(folder / "genai_config.json").is_file(),
+        paired=task in _PAIRED or (task == "text-classification" and len(config.get("id2label") or "ab") == 1),
     )
 
 
@@ -94,7 +110,8 @@ def shaped(source: Source, batch: int, sequence: int, *, padded: bool = True) ->
     Errors: CheckFailed OBE38 where the model has fewer positions or a smaller vocabulary.
     """
     _check_length(source, sequence)
-    lengths = [sequence - (row * sequence) // (2 * batch) if padded else sequence for row in range(batch)]
+    uneven = padded and not source.even
+    lengths = [sequence - (row * sequence) // (2 * batch) if uneven else sequence for row in range(batch)]
     rows = [_row(source, row, max(1, length)) for row, length in enumerate(lengths)]
     return _sample(source, rows, sequence, label=f"shape {batch}×{sequence}", salt=sequence)
 
@@ -112,13 +129,23 @@ def probes(source: Source) -> list[Sample]:
         rows = [source.tokenizer(text)["input_ids"][:limit] for text in SENTENCES]
     else:
         rows = [_row(source, number, min(len(text.split()), limit)) for number, text in enumerate(SENTENCES)]
-    batches = [rows[i : i + _PROBE_BATCH] for i in range(0, len(rows), _PROBE_BATCH)]
+    size = 1 if source.even else _PROBE_BATCH
+    batches = [rows[i : i + size] for i in range(0, len(rows), size)]
     kind = "sentences" if source.reads_text else "seeded"
     return [
         _sample(source, batch, longest, label=f"{kind} {len(batch)}×{longest}", salt=_PROBE_SALT + number, probe=True)
         for number, batch in enumerate(batches)
         for longest in [max(map(len, batch))]
     ]
+
+
+def single_texts(source: Source, texts: Iterable[str], sequence: int) -> Iterator[Sample]:
+    """A batch of one for each text, of its own length up to `sequence` tokens and to what the model takes."""
+    limit = min(sequence, _positions(source) - 1)
+    for number, text in enumerate(texts):
+        row = source.tokenizer(text, truncation=True, max_length=limit)["input_ids"]
+        if row:
+            yield _sample(source, [row], len(row), label=f"row {number}", salt=_PROBE_SALT + number)
 
 
 def _sample(
@@ -133,7 +160,7 @@ def _sample(
         mask[number, place], ids[number, place] = 1, row
     takes_text = "input_ids" in source.inputs
     feeds = {name: _feed(source, name, spec, ids, mask, salt) for name, spec in source.inputs.items() if _is_fed(name)}
-    if takes_text:
+    if takes_text and source.masks_text:
         # PyTorch must see the padding even where an export took no mask.
         feeds |= {"input_ids": feeds["input_ids"], "attention_mask": feeds.get("attention_mask", mask)}
     prefix = _prefix(source, batch)
@@ -157,16 +184,16 @@ def _feed(source: Source, name: str, spec: InputSpec, ids: np.ndarray, mask: np.
     """The value of one input: text, position and type ids follow the tokens, the rest follows the graph's shapes."""
     batch = len(ids)
     if name == "input_ids":
-        return _choices(ids, spec)
+        return _answers(source, ids, mask) if len(spec.shape) > ids.ndim else ids
     if name == "attention_mask":
-        return _choices(mask, spec)
+        return _repeated(mask, spec)
     if name == "token_type_ids":
-        return _choices(np.zeros_like(ids), spec)
+        return _repeated(_segments(source, mask), spec)
     if name == "position_ids":
         return (
             np.maximum(mask.cumsum(axis=1) - 1, 0) if source.causal else np.arange(ids.shape[1])[None].repeat(batch, 0)
         )
-    sizes = _media_shape(source, name, spec)
+    sizes = _media_shape(source, name, spec, ids.shape[1])
     if sizes is None:
         raise CheckFailed("OBE37", f"the graph takes an input `{name}` for which no sample can be made")
     shape = (batch, *sizes)
@@ -177,16 +204,35 @@ def _feed(source: Source, name: str, spec: InputSpec, ids: np.ndarray, mask: np.
     return generator.standard_normal(shape, np.float32)  # type: ignore[no-any-return]
 
 
-def _choices(ids: np.ndarray, spec: InputSpec) -> np.ndarray:
-    """Multiple choice has an axis more: the same rows in turn, so that the answers differ."""
-    if len(spec.shape) == ids.ndim:
-        return ids
-    return np.stack([np.roll(ids, shift, axis=0) for shift in range(_CHOICES)], axis=1)  # type: ignore[no-any-return]
+def _answers(source: Source, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Multiple choice has an axis more: each answer differs in every second token, in a batch of one, too."""
+    vocabulary = int(source.text.get("vocab_size") or 1000)
+    changed = (mask > 0) & (np.arange(ids.shape[1]) % 2 == 1)
+    answers = [np.where(changed, (ids + 7 * number) % vocabulary, ids) for number in range(_CHOICES)]
+    return np.stack(answers, axis=1)  # type: ignore[no-any-return]
 
 
-def _media_shape(source: Source, name: str, spec: InputSpec) -> tuple[int, ...] | None:
-    """Dimensions past the batch of an image or sound: the graph's where it fixes them, else what the configs say."""
-    vision = {**source.config, **source.config.get("vision_config", {})}
+def _repeated(values: np.ndarray, spec: InputSpec) -> np.ndarray:
+    """The same for each answer, where there are several."""
+    if len(spec.shape) == values.ndim:
+        return values
+    return np.stack([values] * _CHOICES, axis=1)  # type: ignore[no-any-return]
+
+
+def _segments(source: Source, mask: np.ndarray) -> np.ndarray:
+    """Type ids: of a pair the second half of each row's real tokens is the second text."""
+    place = mask.cumsum(axis=1)
+    second = (place > (mask.sum(axis=1, keepdims=True) + 1) // 2) & (mask > 0)
+    takes_two = source.paired and int(source.text.get("type_vocab_size") or 0) > 1
+    return second.astype(np.int64) if takes_two else np.zeros_like(mask)
+
+
+def _media_shape(source: Source, name: str, spec: InputSpec, sequence: int) -> tuple[int, ...] | None:
+    """Dimensions past the batch of an image or sound: the graph's where it fixes them, else what the configs say.
+
+    A sound is as long as text of `sequence` tokens would be.
+    """
+    vision = {**source.config, **source.config.get("encoder", {}), **source.config.get("vision_config", {})}
     side = _image_side(source, vision)
     known: Mapping[str, tuple[int, ...]] = {
         "pixel_values": (int(vision.get("num_channels", 3)), *side),
@@ -195,7 +241,7 @@ def _media_shape(source: Source, name: str, spec: InputSpec) -> tuple[int, ...] 
             int(source.config.get("num_mel_bins", 80)),
             2 * int(source.config.get("max_source_positions", 1500)),
         ),
-        "input_values": (_AUDIO_SAMPLES,),
+        "input_values": (max(_SHORTEST_AUDIO, _AUDIO_SAMPLES_A_TOKEN * sequence),),
     }
     if name not in known:
         return None

@@ -91,7 +91,7 @@ def _axis(axis: object, name: str, config: Mapping[str, Any]) -> int:
 
 def _fixed_axes(config: Mapping[str, Any]) -> dict[tuple[str, str], int]:
     """Axes that are free in the graph and fixed in the model: pictures and spectrograms come in one size."""
-    vision = config.get("vision_config") or config
+    vision = config.get("vision_config") or config.get("encoder") or config
     image = int(vision.get("image_size") or 224)
     frames = 2 * int(config.get("max_source_positions") or 1500)
     channels = int(vision.get("num_channels") or 3)

@@ -1,0 +1,124 @@
+"""The families of models that are tested from a config to the library that their users load them with.
+
+One row a family and head. `docs/reference/families.md` is made from this table, and `test_families.py` walks every
+row through the real workers, so what the page says is what was run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+TOKENS = 400  # of the tokenizers that are trained for these models
+
+_SIZES = {
+    "initializer_range": 0.1,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+}
+_POSITIONS = {"max_position_embeddings": 130}
+_TEXT = {**_SIZES, **_POSITIONS, "vocab_size": TOKENS}
+_SEQ2SEQ = {
+    "d_model": 32,
+    **{f"{side}_{what}": 2 for side in ("encoder", "decoder") for what in ("layers", "attention_heads")},
+    **{f"{side}_ffn_dim": 64 for side in ("encoder", "decoder")},
+}
+_DECODER = {**_TEXT, "num_key_value_heads": 1, "head_dim": 16}
+_VISION = {**_SIZES, "image_size": 32, "patch_size": 8}
+_WHISPER = {
+    **_SEQ2SEQ, "vocab_size": TOKENS, "max_target_positions": 64, "num_mel_bins": 16,
+    "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1,
+    "suppress_tokens": [], "begin_suppress_tokens": [],
+}  # fmt: skip
+_SPEECH = {**_SIZES, "conv_dim": [32] * 7, "vocab_size": 32, "num_conv_pos_embeddings": 16,
+           "num_conv_pos_embedding_groups": 2}  # fmt: skip
+_DEBERTA = {**_TEXT, "hidden_size": 64, "intermediate_size": 128, "type_vocab_size": 2, "relative_attention": True, "pos_att_type": ["p2c", "c2p"],
+            "position_biased_input": False, "max_relative_positions": 16}  # fmt: skip
+_GEMMA3 = {**_DECODER, "num_hidden_layers": 3, "sliding_window": 16, "query_pre_attn_scalar": 16,
+           "layer_types": ["sliding_attention", "sliding_attention", "full_attention"]}  # fmt: skip
+_GENERATE = "text-generation-with-past"
+_SUMMARIZE = "text2text-generation-with-past"
+
+
+class Family(NamedTuple):
+    """A family with one head: what it is made of, and what is defined for it.
+
+    `loader`: the function of `family_loaders` that opens it as its users do. `optimize`: the highest level that it
+    takes. `quantize`: methods. `words`: whether it has a tokenizer. `varies`: files whose bytes differ from one export
+    to the next.
+    """
+
+    architecture: str
+    task: str
+    config: Mapping[str, Any]
+    loader: str
+    optimize: str = "O2"
+    quantize: tuple[str, ...] = ("dynamic", "weight-only")
+    words: bool = True
+    varies: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """How a test and the page call it."""
+        head = "reranking" if self.loader == "rerank" else self.task.removesuffix("-with-past")
+        return f"{self.architecture}-{head}"
+
+
+def _heads(architecture: str, config: Mapping[str, Any], *tasks: str, **more: Any) -> list[Family]:
+    """A family's heads: all are exported, checked and loaded, the first one is also optimized and quantized."""
+    first, *others = [Family(architecture, task, {**config, **_labels(task)}, _PIPELINES[task], **more)
+                      for task in tasks]  # fmt: skip
+    return [first, *(family._replace(optimize="", quantize=()) for family in others)]
+
+
+def _labels(task: str) -> Mapping[str, int]:
+    return {"num_labels": 5} if task in {"text-classification", "token-classification"} else {}
+
+
+_PIPELINES = {
+    "text-classification": "classify_text",
+    "token-classification": "classify_tokens",
+    "question-answering": "answer",
+    "fill-mask": "fill_mask",
+    "multiple-choice": "choose",
+}
+_HEADS = tuple(_PIPELINES)
+
+FAMILIES: tuple[Family, ...] = (
+    *_heads("bert", _TEXT, *_HEADS),
+    *_heads("roberta", _TEXT, *_HEADS),
+    *_heads("distilbert", {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64, "vocab_size": TOKENS},
+            *_HEADS),
+    *_heads("modernbert", {**_TEXT, "local_attention": 16, "global_attn_every_n_layers": 2}, "text-classification",
+            "token-classification", "fill-mask"),
+    *_heads("deberta-v2", {**_DEBERTA, "position_buckets": 16, "norm_rel_ebd": "layer_norm", "share_att_key": True},
+            *_HEADS),
+    *_heads("deberta", _DEBERTA, *_HEADS[:4]),
+    *_heads("mpnet", _TEXT, *_HEADS),
+    Family("mpnet", "sentence-similarity", _TEXT, "embed"),
+    Family("bert", "text-classification", {**_TEXT, "num_labels": 1}, "rerank"),
+    Family("gpt2", _GENERATE, {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 130, "vocab_size": TOKENS},
+           "write"),
+    Family("llama", _GENERATE, _DECODER, "write"),
+    Family("qwen3", _GENERATE, _DECODER, "write", optimize="O1"),
+    Family("gemma3_text", _GENERATE, _GEMMA3, "write", optimize="O1"),
+    Family("t5", _SUMMARIZE, {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2,
+                              "vocab_size": TOKENS}, "rewrite"),
+    Family("bart", _SUMMARIZE, {**_SEQ2SEQ, **_POSITIONS, "vocab_size": TOKENS}, "rewrite"),
+    Family("whisper", "automatic-speech-recognition-with-past", _WHISPER, "transcribe", words=False),
+    Family("vit", "image-classification", _VISION, "classify_image", words=False),
+    Family("clip", "zero-shot-image-classification",
+           {"text_config": {**_TEXT, "projection_dim": 32}, "vision_config": {**_VISION, "projection_dim": 32},
+            "projection_dim": 32}, "match_images"),
+    Family("siglip", "zero-shot-image-classification", {"text_config": _TEXT, "vision_config": _VISION},
+           "match_images", optimize="O1"),
+    Family("wav2vec2", "audio-classification", _SPEECH, "classify_sound", optimize="O1", words=False),
+    Family("wav2vec2", "automatic-speech-recognition", _SPEECH, "spell", optimize="O1", words=False),
+    Family("vision-encoder-decoder", "image-to-text-with-past",
+           {"encoder": {"model_type": "vit", **_VISION},
+            "decoder": {"model_type": "gpt2", "n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 130,
+                        "vocab_size": TOKENS, "add_cross_attention": True, "is_decoder": True}},
+           "caption", optimize="O1"),
+)  # fmt: skip
