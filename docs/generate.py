@@ -95,7 +95,7 @@ def _kind(kind: Any) -> str:
 def _declared_packages(kind: Any) -> tuple[str, ...]:
     """What a kind declares with default params; `fetch` and its like depend on a param that has no default."""
     required = {f.name: None for f in msgspec.structs.fields(kind.params) if f.required}
-    example = {"level": "O2", "method": "dynamic", "origin": "random", "prompts": ()}
+    example = {"level": "O2", "method": "dynamic", "origin": "random", "prompts": (), "dtype": "fp16"}
     return tuple(kind.packages(kind.params(**{name: example[name] for name in required})))
 
 
@@ -142,7 +142,7 @@ def _default(field: Any) -> str:
     if field.required:
         return "required"
     value = field.default_factory() if field.default_factory is not msgspec.NODEFAULT else field.default
-    if value in (None, "", (), {}) or value == []:
+    if value in (None, "", (), {}, msgspec.UNSET) or value == []:
         return ""
     return f"`{msgspec.json.encode(value).decode()}`"
 

@@ -17,9 +17,9 @@ TITLE = "onnxbuild manifest"
 # Known words that no kind implements yet, by the block in which they stand: a person gets told so, not "unknown key".
 LATER: Mapping[str, tuple[str, ...]] = {
     TITLE: (),
-    "ModelBlock": ("precision", "compile", "package", "publish"),
-    "TargetBlock": ("precision", "compile", "package", "publish", "run"),
-    "NamedTargetBlock": ("precision", "compile", "package", "publish", "run"),
+    "ModelBlock": ("compile", "package", "publish"),
+    "TargetBlock": ("compile", "package", "publish", "run"),
+    "NamedTargetBlock": ("compile", "package", "publish", "run"),
     "Step": ("compile", "package", "publish", "run"),
     "ValidateParams": ("dataset",),
     "DatasetBlock": (),

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from onnxbuild.diagnostics import Diagnostic, DiagnosticError, Span, fault
+from onnxbuild.diagnostics import Diagnostic, DiagnosticError, Span, did_you_mean, fault
 from onnxbuild.digest import canonical
 from onnxbuild.machine import Machine
 from onnxbuild.manifest.document import Table
@@ -24,7 +24,10 @@ from onnxbuild.plan.versions import known_versions
 from onnxbuild.steps import Kinds
 from onnxbuild.steps.exporters import is_own
 from onnxbuild.steps.kind import Context, Fault, Kind
+from onnxbuild.steps.precision import PrecisionParams, precision_after
 from onnxbuild.steps.quantize import QuantizeParams, precision_of
+from onnxbuild.steps.rows import PORT as ROWS
+from onnxbuild.steps.rows import Rows
 from onnxbuild.steps.tasks import family_of, infer_task
 
 _ON_BY_DEFAULT = frozenset({"validate"})
@@ -102,7 +105,7 @@ class _Expander:
         self.aliases: dict[str, str] = {}
         self.faults: list[Diagnostic] = []
         self.sources = SourceReader(lock, self.faults)
-        self._kinds, self._machine = kinds, machine
+        self._kinds, self._machine, self._datasets = kinds, machine, manifest.datasets
         self._checks = tuple(kind for kind in kinds.values() if place_of(kind) == "check")
         self._by_content: dict[bytes, str] = {}
         self._timeout: float | None = None  # of the model at hand, like the toolchain
@@ -118,7 +121,7 @@ class _Expander:
             return
         task = model.task or infer_task(fetched.config or {})
         context = Context(
-            task=task, family=family_of(task), config=fetched.config, precision="fp32", previous=("fetch",),
+            task=task, family=family_of(task, fetched.config), config=fetched.config, precision="fp32", previous=("fetch",),
             reference=fetched.artifact, device="cpu", machine=self._machine, versions=self._versions(model.toolchain),
         )  # fmt: skip
         base = self._base(model, fetched, context)
@@ -174,7 +177,8 @@ class _Expander:
                 return
             kind = self._kinds[step.kind]
             name = f"{model.name}/{target.name}:{step.kind}"
-            action = self._add(name, kind, settled.plain, {"model": output}, step.key_at)
+            inputs = {"model": output, **self._dataset_input(settled.params)}
+            action = self._add(name, kind, settled.plain, inputs, step.key_at)
             output = OutputRef(action, "model")
             steps.append(action)
             context = msgspec.structs.replace(
@@ -259,8 +263,31 @@ class _Expander:
         self.faults.extend(_located(one, step) for one in found)
         if any(one.severity == "error" for one in found):
             return None
-        resolved = kind.resolve(params, context)
+        with_rows = self._with_rows(params, step)
+        if with_rows is None:
+            return None
+        resolved = kind.resolve(with_rows, context)
         return _Settled(resolved, _as_json(resolved))
+
+    def _with_rows(self, params: Any, step: _Step) -> Any:
+        """The params with what the manifest says of the dataset that they name; None where there is none so called."""
+        name = getattr(params, "dataset", "")
+        if not name:
+            return params
+        found = self._datasets.get(name)
+        if found is None:
+            at = step.block.value_span("dataset") if isinstance(step.block, Table) else step.value_at
+            hint = did_you_mean(name, self._datasets) or "define it under `datasets:`"
+            self.faults.append(fault("OB004", f"dataset `{name}` is not defined", span=at, hint=hint))
+            return None
+        rows = Rows(columns=found.columns, limit=found.limit, seed=found.seed)
+        return msgspec.structs.replace(params, rows=rows)
+
+    def _dataset_input(self, params: Any) -> Mapping[str, Input]:
+        """The rows that params name, as an input: they count by content."""
+        name = getattr(params, "dataset", "")
+        source = self.sources.rows(self._datasets[name]) if name else None
+        return {ROWS: source} if source is not None else {}
 
     def _add(self, name: str, kind: Kind, params: Mapping[str, Any], inputs: Mapping[str, Input], at: Span) -> str:
         """The id of the action that does this: an earlier one that does the same, else a new one called `name`."""
@@ -308,6 +335,8 @@ def _places(block: Table, key: str, fallback: Span) -> tuple[Span, Span]:
 def _precision(kind: str, params: Any, context: Context) -> str:
     if isinstance(params, QuantizeParams):
         return precision_of(params)
+    if isinstance(params, PrecisionParams):
+        return precision_after(params, context.precision)
     return "fp16" if kind == "optimize" and params.level == "O4" else context.precision
 
 

@@ -12,7 +12,7 @@ from msgspec import Struct
 from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
 from onnxbuild.manifest.document import Table
 from onnxbuild.manifest.spec import Dataset, Model
-from onnxbuild.plan.graph import FilesSource
+from onnxbuild.plan.graph import FilesSource, RowsSource
 from onnxbuild.plan.lock import hub_key, hub_name, is_hub_name
 from onnxbuild.plan.locked import Lock
 from onnxbuild.steps.checkpoint_files import select_checkpoint, select_onnx
@@ -76,6 +76,14 @@ class SourceReader:
             self._faults.append(fault("OB019", message, span=dataset.span, hint="download it and use `file:`"))
         else:
             self._unknown_scheme(dataset.source, dataset.span, ("file", "hub"))
+
+    def rows(self, dataset: Dataset) -> FilesSource | RowsSource | None:
+        """A dataset as an input of an action; None where `check_dataset` found fault with it."""
+        if not isinstance(dataset.source, str):
+            return RowsSource(dataset.source)
+        scheme, _, rest = dataset.source.partition(":")
+        path = _absolute(rest, dataset.span)
+        return FilesSource(os.path.dirname(path), (os.path.basename(path),)) if scheme == "file" else None
 
     def _parse(self, text: str, at: Span) -> Fetched | None:
         scheme, colon, rest = text.partition(":")

@@ -233,6 +233,18 @@ _TABLE: dict[str, tuple[str, str, str, str]] = {
         "A result must not be recorded for an input that it was not made from.",
         "Run again once the input rests.",
     ),
+    "OBE58": (
+        "dataset-unreadable",
+        "A dataset cannot be read as text.",
+        "The file is damaged, empty, or has no such column.",
+        "Name the column with `columns: {text: …}` in the dataset.",
+    ),
+    "OBE59": (
+        "reads-no-text",
+        "A model that reads no text cannot be calibrated with text.",
+        "It has no tokenizer, or takes no `input_ids`.",
+        "Use `method: dynamic`.",
+    ),
     "OBE60": ("interrupted", "The run was interrupted.", "", "The next run goes on from there."),
     "OBE61": (
         "worker-died",

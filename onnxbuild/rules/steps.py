@@ -80,8 +80,71 @@ RULES: tuple[Rule, ...] = (
         Good:
             steps: [{optimize: O2}, {quantize: {method: dynamic}}]
         """),
+    described("OB411", "half-of-int8", """
+        Half precision for a graph that is int8 or in half precision already.
+
+        Why: dynamic int8 computes the scales of its activations in fp32, and has no other form.
+        Bad:
+            targets: [{name: a, quantize: {method: dynamic}, precision: fp16}]
+        Good:
+            targets: [{name: a, quantize: {method: weight-only}, precision: fp16}]
+        """),
+    described("OB412", "half-without-kernel", """
+        A half precision that the target's device cannot compute in.
+
+        Why: ONNX Runtime has bf16 kernels for CUDA alone; on the CPU MatMul, Add and most others have none, and its
+        kernel for NF4 and FP4 weights takes fp32 alone. The graph would not load.
+        Bad:
+            targets: [{name: a, precision: bf16}]
+        Good:
+            targets: [{name: a, device: cuda, precision: bf16}]
+        """),
+    described("OB413", "no-overflow-sought", """
+        A param of `precision` that nothing reads: data without `keep_fp32: auto`, or `auto` for bf16.
+
+        Why: `auto` finds what overflows in fp16; bf16 has the range of fp32.
+        Bad:
+            precision: {dtype: fp16, dataset: reviews}
+        Good:
+            precision: {dtype: fp16, keep_fp32: auto, dataset: reviews}
+        """),
+    described("OB501", "static-needs-calibration", """
+        Static int8 or GPTQ without a dataset.
+
+        Why: they take ranges and errors from what the model reads.
+        Bad:
+            quantize: {method: static}
+        Good:
+            quantize: {method: static, dataset: reviews}
+        """),
+    described("OB502", "static-on-subgraphs", """
+        Static int8 for a model with a merged decoder.
+
+        Why: static quantization does not reach into the branches of a graph.
+        Bad:
+            models: {t5: {source: "random:t5", targets: [{name: a, quantize: {method: static, dataset: d}}]}}
+        Good:
+            models: {t5: {source: "random:t5", targets: [{name: a, quantize: {method: dynamic}}]}}
+        """),
+    described("OB531", "percentile-out-of-range", """
+        A percentile that keeps half of the values or fewer, or more than all.
+
+        Bad:
+            quantize: {method: static, dataset: d, calibration: percentile, percentile: 0.1}
+        Good:
+            quantize: {method: static, dataset: d, calibration: percentile, percentile: 99.99}
+        """),
+    described("OB532", "calibration-reads-text", """
+        Calibration with a dataset for a model that reads no text.
+
+        Why: a dataset is read as text; ranges taken of noise in place of pictures or sounds would be wrong.
+        Bad:
+            models: {vit: {source: "random:vit", targets: [{name: a, quantize: {method: static, dataset: d}}]}}
+        Good:
+            models: {vit: {source: "random:vit", targets: [{name: a, quantize: {method: dynamic}}]}}
+        """),
     described("OB530", "field-of-other-method", """
-        A param that the chosen method of quantization does not read.
+        A param that the chosen method or algorithm of quantization does not read.
 
         Bad:
             quantize: {method: dynamic, bits: 8}

@@ -17,7 +17,7 @@ from onnxbuild.workers.rewrites import name_weights_by_use, share_equal_weights
 from onnxbuild.workers.session import open_session
 
 MERGED = "decoder_model_merged.onnx"
-_PARTS = ("decoder_model.onnx", "decoder_with_past_model.onnx")
+PARTS = ("decoder_model.onnx", "decoder_with_past_model.onnx")
 
 
 def graphs_to_change(root: Path) -> tuple[str, ...]:
@@ -40,7 +40,7 @@ def merge(root: Path, name: str) -> dict[str, Any]:
     from optimum.onnx import merge_decoders
 
     target = root / name
-    parts = [target.with_name(part) for part in _PARTS]
+    parts = [target.with_name(part) for part in PARTS]
     if sum(size_bytes(part) for part in parts) >= EXTERNAL_FROM_BYTES:
         return {"merged": False, "because": "the parts exceed what one protobuf message can hold"}
     decoder, with_past = (load_model(part) for part in parts)
@@ -66,4 +66,4 @@ def settle_merged(model: ModelProto, ir_version: int) -> None:
 def _is_remade(name: str, names: tuple[str, ...]) -> bool:
     if Path(name).name != MERGED:
         return False
-    return all(Path(name).with_name(part).as_posix() in names for part in _PARTS)
+    return all(Path(name).with_name(part).as_posix() in names for part in PARTS)

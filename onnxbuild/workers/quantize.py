@@ -1,27 +1,55 @@
-"""quantize: dynamic int8, or weights of 4 or 8 bits, in every graph of a model."""
+"""quantize: int8 with ranges taken at run time or from data, or weights of 4 or 8 bits, in every graph of a model."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from onnx import ModelProto
+import msgspec
+from onnx import ModelProto, helper
 
 from onnxbuild.diagnostics import did_you_mean
+from onnxbuild.machine import usable_cores
 from onnxbuild.steps.kind import CheckFailed, Facts, Tell
-from onnxbuild.steps.quantize import QuantizeParams
-from onnxbuild.workers.decoders import graphs_to_change, merge, merged_name
-from onnxbuild.workers.folder import carry_along, onnx_names
-from onnxbuild.workers.graph import has_external_data, load_graph, load_model, nodes_of, save_model, size_bytes
+from onnxbuild.steps.quantize import QuantizeParams, with_module
+from onnxbuild.steps.rows import PORT
+from onnxbuild.workers.calibration import (
+    Counted,
+    Feeds,
+    clipped_by_entropy,
+    clipped_by_percentile,
+    feeds_by_file,
+    float_tensors,
+    histograms,
+    ranges,
+)
+from onnxbuild.workers.decoders import MERGED, PARTS, graphs_to_change, merge, merged_name
+from onnxbuild.workers.folder import carry_along, copy_file, onnx_names
+from onnxbuild.workers.gptq import quantize_gptq
+from onnxbuild.workers.graph import (
+    external_files,
+    graphs_of,
+    has_external_data,
+    load_graph,
+    load_model,
+    nodes_of,
+    save_model,
+    size_bytes,
+)
 from onnxbuild.workers.optimize import read_config
 from onnxbuild.workers.quantized import left_in_float, quantized_operators
-from onnxbuild.workers.quantizers import quantize_dynamic, quantize_weights
+from onnxbuild.workers.quantizers import quantize_dynamic, quantize_static, quantize_weights
 from onnxbuild.workers.quiet import quiet
 from onnxbuild.workers.rewrites import drop_unused_weights, fold_transposed_weights, gemm_to_matmul
+from onnxbuild.workers.rows import texts
+from onnxbuild.workers.samples import Sample, open_source, single_texts
 from onnxbuild.workers.session import check_still_runs
+from onnxbuild.workers.sessions import OnnxModel
 
 
 def run(params: QuantizeParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
@@ -32,11 +60,17 @@ def run(params: QuantizeParams, inputs: Mapping[str, Path], outputs: Mapping[str
     """
     source, destination = inputs["model"], outputs["model"]
     names = graphs_to_change(source)
+    by_file = params_by_file(params, onnx_names(source), names)
     check_excluded(params.exclude, {name: load_graph(source / name) for name in names})
+    feeds = text_feeds(params, inputs) if any(one.reads_text for one in by_file.values() if one) else None
     files: dict[str, Any] = {}
     for done, name in enumerate(names):
         progress(f"quantizing {name}", done, len(names))
-        files[name] = _quantize(source / name, destination / name, params)
+        wanted = by_file[name]
+        if wanted is None:
+            files[name] = _left_alone(source / name, destination / name)
+        else:
+            files[name] = _quantize(source / name, destination / name, wanted, feeds and partial(feeds, name))
     if (merged := merged_name(source)) is not None:
         progress(f"merging {merged}", len(names), len(names))
         with quiet():
@@ -55,6 +89,50 @@ def run(params: QuantizeParams, inputs: Mapping[str, Path], outputs: Mapping[str
     return {**facts, "ran": all(ran)}
 
 
+def params_by_file(
+    params: QuantizeParams, names: Iterable[str], changed: Iterable[str]
+) -> dict[str, QuantizeParams | None]:
+    """The params of each file in `changed`, None for one that stays in fp32; the last pattern that fits decides.
+
+    Errors: CheckFailed OBE50 for a pattern that fits no file.
+    """
+    stems = {name: Path(name).name.removesuffix(".onnx") for name in names}
+    for pattern in params.modules:
+        if not any(fnmatchcase(stem, pattern) for stem in stems.values()):
+            known = ", ".join(f"`{stem}`" for stem in sorted(stems.values()))
+            hint = did_you_mean(pattern, stems.values()) or f"the files are {known}"
+            raise CheckFailed(
+                "OBE50", f"`modules` names `{pattern}`, and no file is called that", notes=[("hint", hint)]
+            )
+    found: dict[str, QuantizeParams | None] = {}
+    for name in changed:
+        found[name] = msgspec.structs.replace(params, modules={})
+        for pattern, module in params.modules.items():
+            # A merged decoder is made of its parts: what is said of it is said of them.
+            of_parts = fnmatchcase(Path(MERGED).stem, pattern) and Path(name).name in PARTS
+            if fnmatchcase(stems[name], pattern) or of_parts:
+                found[name] = None if module == "fp32" else with_module(params, module)
+    return found
+
+
+def text_feeds(params: QuantizeParams, inputs: Mapping[str, Path]) -> Callable[[str], Iterable[Feeds]]:
+    """What each file is fed while the model reads the dataset. Errors: CheckFailed OBE59 where it reads no text."""
+
+    def samples(model: OnnxModel) -> Iterator[Sample]:
+        source = open_source(inputs["model"], model, "", seed=params.seed)
+        if not source.reads_text:
+            raise CheckFailed(
+                "OBE59",
+                "the model reads no text: it has no tokenizer, or takes no `input_ids`",
+                notes=[("hint", "`method: dynamic` needs no data")],
+            )
+        rows = texts(inputs[PORT], params.rows, samples=params.samples, seed=params.seed)
+        yield from single_texts(source, rows, params.sequence)
+
+    found: Callable[[str], Iterable[Feeds]] = feeds_by_file(inputs["model"], samples, threads=usable_cores())
+    return found
+
+
 def check_excluded(exclude: Iterable[str], graphs: Mapping[str, ModelProto]) -> None:
     """Every excluded name must be a node's: a typo would quantize what must not be. Errors: CheckFailed OBE50."""
     known = {node.name for graph in graphs.values() for node in nodes_of(graph)}
@@ -64,7 +142,16 @@ def check_excluded(exclude: Iterable[str], graphs: Mapping[str, ModelProto]) -> 
             raise CheckFailed("OBE50", f"`exclude` names `{name}`, and no node is called that", notes=[("hint", hint)])
 
 
-def _quantize(source: Path, destination: Path, params: QuantizeParams) -> dict[str, Any]:
+def _left_alone(source: Path, destination: Path) -> dict[str, Any]:
+    """A file that stays as it is."""
+    for name in (source.name, *external_files(source)):
+        copy_file(source.with_name(name), destination.with_name(name))
+    return {"bytes_before": size_bytes(source), "bytes": size_bytes(destination), "left": "fp32"}
+
+
+def _quantize(
+    source: Path, destination: Path, params: QuantizeParams, feeds: Callable[[], Iterable[Feeds]] | None
+) -> dict[str, Any]:
     started = time.perf_counter()
     external = has_external_data(source)
     model = load_model(source)
@@ -72,17 +159,28 @@ def _quantize(source: Path, destination: Path, params: QuantizeParams) -> dict[s
     gemms = gemm_to_matmul(model)
     folded = fold_transposed_weights(model)
     drop_unused_weights(model)
+    measured: dict[str, Any] = {}
     with TemporaryDirectory(prefix="onnxbuild-quantize-") as scratch, quiet():
         if params.method == "dynamic":
             model = quantize_dynamic(model, Path(scratch), params)
+        elif params.method == "static":
+            assert feeds is not None, "BUG: static quantization without data"
+            model, measured = _quantize_static(model, Path(scratch), params, feeds)
+        elif params.algorithm == "gptq":
+            assert feeds is not None, "BUG: GPTQ without data"
+            seen = Counted(feeds())
+            model = quantize_gptq(model, params, seen, Path(scratch))
+            measured = {"calibration": {"samples": seen.count}}
         else:
             model = quantize_weights(model, params)
+        _declare_own_operators(model)
     drop_unused_weights(model)
     facts = {
         "quantized": _added(quantized_operators(model), already),
         "left_in_float": left_in_float(model, params.exclude),
         "gemms_rewritten": gemms,
         "heads_untied": folded,
+        **measured,
     }
     destination.parent.mkdir(parents=True, exist_ok=True)
     save_model(model, destination, external=external)
@@ -92,6 +190,45 @@ def _quantize(source: Path, destination: Path, params: QuantizeParams) -> dict[s
         "bytes": size_bytes(destination),
         "seconds": round(time.perf_counter() - started, 3),
     }
+
+
+def _declare_own_operators(model: ModelProto) -> None:
+    """Name the domain of ONNX Runtime's operators, which some quantizers use without saying so."""
+    if not any(opset.domain == "com.microsoft" for opset in model.opset_import):
+        model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+
+
+def _quantize_static(
+    model: ModelProto, scratch: Path, params: QuantizeParams, feeds: Callable[[], Iterable[Feeds]]
+) -> tuple[ModelProto, dict[str, Any]]:
+    """The model with ranges from the data, and how many samples and tensors these were taken of."""
+    if any(True for graph in graphs_of(model.graph) if graph is not model.graph):
+        raise CheckFailed(
+            "OBE34",
+            "the graph has branches, which static quantization does not reach into",
+            notes=[("hint", "use `method: dynamic`")],
+        )
+    operators = params.operators or ("MatMul",)
+    stored = {tensor.name for tensor in model.graph.initializer}
+    excluded = set(params.exclude)
+    nodes = [n for n in model.graph.node if n.op_type in operators and n.name not in excluded]
+    is_float = float_tensors(model, scratch)
+    touched = {name for n in nodes for name in (*n.input, *n.output) if name not in stored and is_float.get(name)}
+    tensors = sorted(touched)
+    seen = Counted(feeds())
+    limits = ranges(model, tensors, seen, scratch)
+    if not seen.count:
+        raise CheckFailed("OBE58", "the dataset gives no text", notes=[("hint", "see its `columns` and `limit`")])
+    if params.calibration != "minmax":
+        counts = histograms(model, limits, feeds(), scratch)
+        limits = {
+            name: clipped_by_entropy(limits[name], counts[name])
+            if params.calibration == "entropy"
+            else clipped_by_percentile(limits[name], counts[name], params.percentile)
+            for name in limits
+        }
+    facts = {"calibration": {"method": params.calibration, "samples": seen.count, "tensors": len(limits)}}
+    return quantize_static(model, limits, operators, params), facts
 
 
 def _added(now: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:

@@ -10,7 +10,7 @@ from onnxbuild.workers.graph import graphs_of, nodes_of
 
 # Operators that exist only with integer weights.
 _QUANTIZED = ("MatMulInteger", "ConvInteger", "QAttention", "DynamicQuantizeLSTM", "MatMulNBits", "QLinearMatMul",
-              "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "GatherBlockQuantized")  # fmt: skip
+              "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "GatherBlockQuantized", "MatMulBnb4")  # fmt: skip
 
 # Operators that one would expect to be quantized, as long as one of their inputs is a stored weight.
 _CANDIDATES = ("MatMul", "Gemm", "Conv", "Attention", "FusedMatMul", "LSTM", "Gather")
@@ -19,12 +19,19 @@ _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorP
 
 
 def quantized_operators(model: ModelProto) -> dict[str, int]:
-    """How many quantized operators of each type; a Gather counts where it reads an integer table."""
+    """How many quantized operators of each type.
+
+    A Gather counts where it reads an integer table, any other operator where one of its inputs is dequantized from
+    stored integers: the form of static quantization.
+    """
     tables = {t.name for g in graphs_of(model.graph) for t in g.initializer if t.data_type not in _FLOATS}
+    stored = {
+        node.output[0] for node in nodes_of(model) if node.op_type == "DequantizeLinear" and node.input[0] in tables
+    }
     counts: dict[str, int] = {}
     for node in nodes_of(model):
         integer_gather = node.op_type == "Gather" and node.input[0] in tables and node.input[0].endswith("_quantized")
-        if node.op_type in _QUANTIZED or integer_gather:
+        if node.op_type in _QUANTIZED or integer_gather or stored.intersection(node.input):
             counts[node.op_type] = counts.get(node.op_type, 0) + 1
     return dict(sorted(counts.items()))
 

@@ -90,6 +90,10 @@ class OnnxModel:
         complete = _complete(self.inputs(stage), feeds, branch=branch)
         return lambda: session.run(None, complete)
 
+    def complete(self, stage: str, feeds: Arrays) -> dict[str, np.ndarray]:
+        """Exactly what the stage's graph takes, made of feeds that may hold more or lack a past."""
+        return _complete(self.inputs(stage), feeds, branch=self._stages[stage][1])
+
     def run(self, stage: str, feeds: Arrays) -> dict[str, np.ndarray]:
         """Outputs of a stage by name."""
         found = zip(self.outputs(stage), self.prepare(stage, feeds)(), strict=True)

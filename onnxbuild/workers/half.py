@@ -1,0 +1,105 @@
+"""A graph in half precision, by ONNX Runtime's converter, which is told the type of every value first.
+
+The converter casts where a node that stays in fp32 meets one that does not, and knows that only from the types of
+values. Shape inference of onnx does not know ONNX Runtime's own operators, so that q4 and fused graphs came out with
+fp16 at one end of an edge and fp32 at the other; a session on the graph knows all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+from onnx import AttributeProto, ModelProto, TensorProto, helper, numpy_helper
+
+from onnxbuild.steps.kind import CheckFailed
+from onnxbuild.workers.calibration import float_tensors
+from onnxbuild.workers.graph import graphs_of, tensors_of
+
+# A CumSum of fp16 has no kernel on the CPU, and positions counted in fp16 end at 2048.
+_ALWAYS_FLOAT = ("CumSum",)
+
+
+def float_nodes(model: ModelProto, scratch: Path) -> list[str]:
+    """Names of the nodes that make or read fp32."""
+    is_float = float_tensors(model, scratch)
+    return [node.name for node in model.graph.node if any(is_float.get(name) for name in (*node.input, *node.output))]
+
+
+def to_half(model: ModelProto, dtype: str, kept: Collection[str], *, keep_io_types: bool, scratch: Path) -> ModelProto:
+    """The model in `dtype` (fp16, bf16) but for the nodes named in `kept`. `model` is changed.
+
+    Errors: CheckFailed OBE34 for a graph with branches.
+    """
+    from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
+
+    if len(list(graphs_of(model.graph))) > 1:
+        raise CheckFailed(
+            "OBE34",
+            "the graph has branches, which cannot be converted to half precision",
+            notes=[("hint", "convert its parts, and merge them afterwards")],
+        )
+    _declare_types(model, scratch)
+    exact = _originals(model) if dtype == "bf16" else {}
+    converted = convert_float_to_float16(
+        model,
+        keep_io_types=keep_io_types,
+        disable_shape_infer=True,
+        op_block_list=[*DEFAULT_OP_BLOCK_LIST, *_ALWAYS_FLOAT],
+        node_block_list=list(kept),
+    )
+    if dtype == "bf16":
+        _to_bfloat16(converted, exact)
+    sorter = OnnxModel(converted)
+    sorter.topological_sort()  # the casts that the converter adds stand last
+    del converted.graph.value_info[:]
+    return converted
+
+
+def _declare_types(model: ModelProto, scratch: Path) -> None:
+    """Give every fp32 value of the graph its type, without a shape."""
+    own = {value.name for value in (*model.graph.input, *model.graph.output)}
+    del model.graph.value_info[:]
+    for name, is_float in float_tensors(model, scratch).items():
+        if is_float and name not in own:
+            model.graph.value_info.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+
+
+def _originals(model: ModelProto) -> dict[str, np.ndarray]:
+    """The stored weights by name, and constants by the node that holds them, before they lose digits."""
+    weights = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer if t.data_type == TensorProto.FLOAT}
+    constants = {
+        node.output[0]: numpy_helper.to_array(attribute.t)
+        for node in model.graph.node
+        for attribute in node.attribute
+        if attribute.type == AttributeProto.TENSOR and attribute.t.data_type == TensorProto.FLOAT
+    }
+    return {**weights, **constants}
+
+
+def _to_bfloat16(model: ModelProto, exact: dict[str, np.ndarray]) -> None:
+    """Make bf16 of all that is fp16, with the digits of the fp32 originals: the two halves keep different ones."""
+    for tensor in model.graph.initializer:
+        _round_to_bfloat16(tensor, exact.get(tensor.name))
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if attribute.name in {"to", "dtype"} and attribute.i == TensorProto.FLOAT16:
+                attribute.i = TensorProto.BFLOAT16
+            elif attribute.type == AttributeProto.TENSOR:
+                _round_to_bfloat16(attribute.t, exact.get(node.output[0]))
+    for value in (*model.graph.input, *model.graph.output):
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT16:
+            value.type.tensor_type.elem_type = TensorProto.BFLOAT16
+    assert not any(t.data_type == TensorProto.FLOAT16 for t in tensors_of(model.graph)), "BUG: fp16 left in bf16"
+
+
+def _round_to_bfloat16(tensor: TensorProto, exact: np.ndarray | None) -> None:
+    import ml_dtypes
+
+    if tensor.data_type != TensorProto.FLOAT16:
+        return
+    array = exact if exact is not None else numpy_helper.to_array(tensor).astype(np.float32)
+    rounded = np.ascontiguousarray(array).astype(ml_dtypes.bfloat16)
+    tensor.CopyFrom(helper.make_tensor(tensor.name, TensorProto.BFLOAT16, array.shape, rounded.tobytes(), raw=True))

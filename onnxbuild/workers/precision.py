@@ -1,0 +1,147 @@
+"""precision: fp16 or bf16 in every graph of a model, but for what has to stay in fp32."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from onnx import ModelProto
+
+from onnxbuild.diagnostics import did_you_mean
+from onnxbuild.machine import usable_cores
+from onnxbuild.steps.kind import CheckFailed, Facts, Tell
+from onnxbuild.steps.precision import PrecisionParams
+from onnxbuild.steps.rows import PORT
+from onnxbuild.workers.calibration import Feeds, feeds_by_file, overflowing
+from onnxbuild.workers.decoders import graphs_to_change, merge, merged_name
+from onnxbuild.workers.folder import carry_along, onnx_names
+from onnxbuild.workers.graph import external_files, load_model, nodes_of, save_model, size_bytes
+from onnxbuild.workers.half import float_nodes, to_half
+from onnxbuild.workers.optimize import read_config
+from onnxbuild.workers.quiet import quiet
+from onnxbuild.workers.rewrites import drop_unused_weights
+from onnxbuild.workers.rows import texts
+from onnxbuild.workers.samples import Sample, open_source, probes, shaped, single_texts
+from onnxbuild.workers.session import check_still_runs
+from onnxbuild.workers.sessions import OnnxModel
+
+_LARGEST = {"fp16": 65504.0, "bf16": 3.3895e38}
+
+
+def run(params: PrecisionParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
+    """Convert each graph, merge decoders again, carry the rest along, run each result once.
+
+    Facts: by file the nodes in half precision and those kept in fp32, with the largest value of each that overflows,
+    bytes before and after; `bytes`, `bytes_before`; `ran`: whether every result also ran. bf16 is not run, for the CPU
+    has no kernels for it.
+    """
+    source, destination = inputs["model"], outputs["model"]
+    names = graphs_to_change(source)
+    feeds = _feeds(params, inputs) if params.finds_overflow else None
+    files: dict[str, Any] = {}
+    models = {name: _named(load_model(source / name)) for name in names}
+    _check_kept(params.kept, models)
+    for done, name in enumerate(names):
+        progress(f"converting {name} to {params.dtype}", done, len(names))
+        files[name] = _convert(models.pop(name), source / name, destination / name, params, feeds and feeds(name))
+    if (merged := merged_name(source)) is not None:
+        progress(f"merging {merged}", len(names), len(names))
+        with quiet():
+            files[merged] = merge(destination, merged)
+    carry_along(source, destination)
+    if params.dtype == "bf16":
+        ran = [False]
+    else:
+        progress("running once")
+        config = read_config(source)
+        ran = [check_still_runs(source / name, destination / name, config) for name in onnx_names(destination)]
+    return {
+        "files": files,
+        "ran": all(ran),
+        "bytes_before": sum(size_bytes(source / name) for name in names),
+        "bytes": sum(size_bytes(destination / name) for name in names),
+    }
+
+
+def _convert(
+    model: ModelProto, source: Path, destination: Path, params: PrecisionParams, feeds: Iterable[Feeds] | None
+) -> dict[str, Any]:
+    started = time.perf_counter()
+    with TemporaryDirectory(prefix="onnxbuild-precision-") as scratch, quiet():
+        large, samples = _overflow(model, params, feeds, Path(scratch))
+        named = (node.name for node in model.graph.node if {node.name, node.op_type} & {*params.kept})
+        kept = {*named, *_nodes_at(model, large)}
+        before = float_nodes(model, Path(scratch))
+        model = to_half(model, params.dtype, kept, keep_io_types=params.keep_io_types, scratch=Path(scratch))
+        drop_unused_weights(model)
+    in_half = len(before) - len([name for name in before if name in kept])
+    facts = {
+        "half": in_half,
+        "kept_fp32": sorted(name for name in before if name in kept),
+        "overflow": {name: round(value, 1) for name, value in sorted(large.items())},
+        "overflow_samples": samples,
+    }
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    save_model(model, destination, external=bool(external_files(source)))
+    sizes = {"bytes_before": size_bytes(source), "bytes": size_bytes(destination)}
+    if sizes["bytes"] >= sizes["bytes_before"]:
+        raise CheckFailed(
+            "OBE49",
+            f"{destination.name} in {params.dtype} has {sizes['bytes']} bytes, the original {sizes['bytes_before']}",
+            notes=[
+                ("hint", "nothing of weight was fp32: it is in half precision already, or `keep_fp32` keeps it all")
+            ],
+            facts=facts,
+        )
+    return {**facts, **sizes, "seconds": round(time.perf_counter() - started, 3)}
+
+
+def _overflow(
+    model: ModelProto, params: PrecisionParams, feeds: Iterable[Feeds] | None, scratch: Path
+) -> tuple[dict[str, float], int]:
+    return overflowing(model, _LARGEST[params.dtype], feeds, scratch) if feeds is not None else ({}, 0)
+
+
+def _nodes_at(model: ModelProto, tensors: Mapping[str, float]) -> Iterator[str]:
+    """The nodes that make or read a tensor."""
+    return (node.name for node in model.graph.node if any(name in tensors for name in (*node.input, *node.output)))
+
+
+def _named(model: ModelProto) -> ModelProto:
+    """The model with a name for every node: what stays in fp32 is told by name."""
+    taken = {node.name for node in nodes_of(model)}
+    for number, node in enumerate(nodes_of(model)):
+        if not node.name:
+            node.name = f"{node.op_type}_{number}"
+            while node.name in taken:
+                node.name += "_"
+            taken.add(node.name)
+    return model
+
+
+def _check_kept(kept: Iterable[str], models: Mapping[str, ModelProto]) -> None:
+    """Every name must be that of an operator or a node: a typo would convert what must not be. Errors: OBE50."""
+    known = {name for model in models.values() for node in nodes_of(model) for name in (node.name, node.op_type)}
+    for name in kept:
+        if name not in known:
+            hint = did_you_mean(name, known) or "name an operator, such as `LayerNormalization`, or a node of the graph"
+            message = f"`keep_fp32` names `{name}`, and no operator or node is called that"
+            raise CheckFailed("OBE50", message, notes=[("hint", hint)])
+
+
+def _feeds(params: PrecisionParams, inputs: Mapping[str, Path]) -> Callable[[str], Iterable[Feeds]]:
+    """What each file is fed while the model reads the dataset, or what validation would give it."""
+
+    def samples(model: OnnxModel) -> Iterator[Sample]:
+        source = open_source(inputs["model"], model, "", seed=params.seed)
+        if PORT in inputs and source.reads_text:
+            rows = texts(inputs[PORT], params.rows, samples=params.samples, seed=params.seed)
+            yield from single_texts(source, rows, params.sequence)
+        else:
+            yield from probes(source) or [shaped(source, 1, 8)]
+
+    found: Callable[[str], Iterable[Feeds]] = feeds_by_file(inputs["model"], samples, threads=usable_cores())
+    return found
