@@ -216,10 +216,20 @@ def one_changed(bench: Bench) -> Iterator[Line]:
     run = worlds.onnxbuild(bench.python, world)
     work = Command([bench.python, str(Path(__file__).with_name("bare_worker.py")), str(world)], world, run.environment)
     change = Command(run.words, world, run.environment, before=lambda: worlds.change_source(world, 1))
+    alone = bench.built("four", worlds.STEPS)
+    few = worlds.onnxbuild(bench.python, alone)
     doit = bench.doit("thousand-doit", actions)
     peer = Command(doit.words, doit.cwd, before=lambda: worlds.change_source(doit.cwd, 1))
     found = interleaved(
-        {"no-op": run, "changed": change, "settled": run, "actions": work, "python": bench.nothing(), "doit": peer},
+        {
+            "no-op": run,
+            "changed": change,
+            "settled": run,
+            "actions": work,
+            "python": bench.nothing(),
+            "doit": peer,
+            "few": Command(few.words, alone, few.environment, before=lambda: worlds.change_source(alone, 0)),
+        },
         max(bench.repeats, 7),
     )
     # What drives the bare worker is an interpreter that has no part in the work.
@@ -229,6 +239,8 @@ def one_changed(bench: Bench) -> Iterator[Line]:
     yield Line(name, "CPU", cpu(found["changed"]), "s", bound, why)
     yield Line(name, "wall", wall(found["changed"]), "s")
     yield Line(name, "peak memory", peak(found["changed"]) / 1e6, "MB")
+    why = "a changed source in a manifest that has no other actions"
+    yield Line(name, "CPU of the 4 actions alone", cpu(found["few"]), "s", None, why)
     yield Line(name, "CPU of doit", cpu(found["doit"]), "s", None, "its actions are 4 `cp`")
 
 
