@@ -227,3 +227,33 @@ def wait_for(condition: object, seconds: float = 20.0) -> None:
     while not condition():
         assert time.monotonic() < until, "it did not come to that"
         time.sleep(0.01)
+
+
+def test_the_run_after_a_change_is_answered_by_the_receipt(world: World) -> None:
+    """The receipt holds the signatures of what the run wrote, not of what it found."""
+    world.manifest({"a": [{"text": "a"}]})
+    assert world.run().code == 0
+    (world.root / "out" / "m" / "a" / "notes.txt").write_text("mine")
+    time.sleep(0.05)
+    world.manifest({"a": [{"text": "b"}]})
+    time.sleep(0.05)
+    assert world.run().code == 0
+    assert world.run().err == ""
+
+
+def test_a_manifest_edited_while_it_runs_is_not_up_to_date(world: World) -> None:
+    world.manifest({"a": [{"text": "a", "seconds": 1.0}]})
+    process = world.start()
+    wait_for(lambda: any((world.store / "work").glob("*/*/outputs/model/model.onnx")))
+    world.manifest({"a": [{"text": "b"}]})
+    assert finish(process).code == 0
+    assert world.run("--json").outcomes() == {"m:fetch": "hit", "m/a:toy": "built"}
+
+
+def test_weights_edited_while_a_later_step_runs_are_not_up_to_date(world: World) -> None:
+    world.manifest({"a": [{"text": "a", "seconds": 1.0}]})
+    process = world.start()
+    wait_for(lambda: any((world.store / "work").glob("*/*/outputs/model/model.onnx")))
+    (world.root / "model" / "model.onnx").write_bytes(b"other " * 2000)
+    assert finish(process).code == 0
+    assert world.run("--json").outcomes() == {"m:fetch": "built", "m/a:toy": "built"}
