@@ -107,6 +107,17 @@ def _embed(folder: Path, checkpoint: Path) -> tuple[Answers, Answers]:
     return [found], [SentenceTransformer(str(checkpoint), device="cpu", local_files_only=True).encode(TEXTS)]
 
 
+def _embed_in_graph(folder: Path, checkpoint: Path) -> tuple[Answers, Answers]:
+    """One call gives sentence vectors; sentence-transformers itself wants to pool, and loads graphs without pooling."""
+    from sentence_transformers import SentenceTransformer
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = ort.ORTModelForCustomTasks.from_pretrained(folder, local_files_only=True)
+    found = model(**tokenizer(TEXTS, padding=True, return_tensors="pt"))["sentence_embedding"].numpy()
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1.0, rtol=1e-3)
+    return [found], [SentenceTransformer(str(checkpoint), device="cpu", local_files_only=True).encode(TEXTS)]
+
+
 def _rerank(folder: Path, checkpoint: Path) -> tuple[Answers, Answers]:
     from sentence_transformers import CrossEncoder
 
@@ -138,6 +149,7 @@ LOADERS: Mapping[str, Callable[[Path, Path], tuple[Answers, Answers]]] = {
     "fill_mask": _pipeline("fill-mask", "ORTModelForMaskedLM", "AutoModelForMaskedLM", _masked),
     "choose": _choose,
     "embed": _embed,
+    "embed_in_graph": _embed_in_graph,
     "rerank": _rerank,
     "write": _greedy("ORTModelForCausalLM", "AutoModelForCausalLM", _prompt),
     "rewrite": _greedy("ORTModelForSeq2SeqLM", "AutoModelForSeq2SeqLM", _prompt),

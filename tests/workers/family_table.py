@@ -47,7 +47,7 @@ class Family(NamedTuple):
 
     `loader`: the function of `family_loaders` that opens it as its users do. `optimize`: the highest level that it
     takes. `quantize`: methods. `words`: whether it has a tokenizer. `varies`: files whose bytes differ from one export
-    to the next.
+    to the next. `made_for`: the task that the checkpoint was made for, where the export's is another.
     """
 
     architecture: str
@@ -58,6 +58,8 @@ class Family(NamedTuple):
     quantize: tuple[str, ...] = ("dynamic", "weight-only")
     words: bool = True
     varies: tuple[str, ...] = ()
+    made_for: str = ""
+    library: str = "auto"
 
     @property
     def name(self) -> str:
@@ -97,7 +99,8 @@ FAMILIES: tuple[Family, ...] = (
             *_HEADS),
     *_heads("deberta", _DEBERTA, *_HEADS[:4]),
     *_heads("mpnet", _TEXT, *_HEADS),
-    Family("mpnet", "sentence-similarity", _TEXT, "embed"),
+    Family("mpnet", "sentence-similarity", _TEXT, "embed_in_graph"),
+    Family("mpnet", "feature-extraction", _TEXT, "embed", made_for="sentence-similarity", library="transformers"),
     Family("bert", "text-classification", {**_TEXT, "num_labels": 1}, "rerank"),
     Family("gpt2", _GENERATE, {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 130, "vocab_size": TOKENS},
            "write"),
@@ -108,13 +111,13 @@ FAMILIES: tuple[Family, ...] = (
                               "vocab_size": TOKENS}, "rewrite"),
     Family("bart", _SUMMARIZE, {**_SEQ2SEQ, **_POSITIONS, "vocab_size": TOKENS}, "rewrite"),
     Family("whisper", "automatic-speech-recognition-with-past", _WHISPER, "transcribe", words=False),
-    Family("vit", "image-classification", _VISION, "classify_image", words=False),
+    Family("vit", "image-classification", {**_VISION, "num_labels": 5}, "classify_image", words=False),
     Family("clip", "zero-shot-image-classification",
            {"text_config": {**_TEXT, "projection_dim": 32}, "vision_config": {**_VISION, "projection_dim": 32},
             "projection_dim": 32}, "match_images"),
     Family("siglip", "zero-shot-image-classification", {"text_config": _TEXT, "vision_config": _VISION},
            "match_images", optimize="O1"),
-    Family("wav2vec2", "audio-classification", _SPEECH, "classify_sound", optimize="O1", words=False),
+    Family("wav2vec2", "audio-classification", {**_SPEECH, "num_labels": 5}, "classify_sound", optimize="O1", words=False),
     Family("wav2vec2", "automatic-speech-recognition", _SPEECH, "spell", optimize="O1", words=False),
     Family("vision-encoder-decoder", "image-to-text-with-past",
            {"encoder": {"model_type": "vit", **_VISION},

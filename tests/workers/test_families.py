@@ -49,7 +49,7 @@ def checkpoint_of(family: Family):
     params = FetchParams(
         origin="random",
         architecture=family.architecture,
-        task=family.task,
+        task=family.made_for or family.task,
         config=dict(family.config),
         tokenizer_vocabulary=TOKENS if family.words else 0,
     )
@@ -59,7 +59,8 @@ def checkpoint_of(family: Family):
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_a_family_from_its_config_to_its_loader(family):
     checkpoint = checkpoint_of(family)
-    _, exported = run_step(export.run, ExportParams(task=family.task), model=checkpoint)
+    as_asked = ExportParams(task=family.task, library=family.library)
+    _, exported = run_step(export.run, as_asked, model=checkpoint)
     facts = checked(exported, checkpoint, family)
     assert facts["metrics"]["max_abs"] < 1e-4
     assert facts["samples"]["rows"] >= 6
@@ -75,6 +76,6 @@ def test_a_family_from_its_config_to_its_loader(family):
         checked(quantized, checkpoint, family, {"dynamic": "int8", "weight-only": "q4"}[method])
         loads(quantized, checkpoint, family, exact=False)
     if family.optimize or family.quantize:
-        _, again = run_step(export.run, ExportParams(task=family.task), model=checkpoint)
+        _, again = run_step(export.run, as_asked, model=checkpoint)
         differing = {name for name, digest in contents(exported).items() if contents(again).get(name) != digest}
         assert differing == set(family.varies)
