@@ -216,6 +216,15 @@ def weights(field: str, value: Any) -> tuple[Edit, set[str]]:
     return at("targets", "q4", "quantize", field, value=value), {"m/q4:quantize"}
 
 
+def halved(field: str, value: Any) -> tuple[Edit, set[str]]:
+    return at("targets", "o2", "precision", field, value=value), {"m/o2:precision"}
+
+
+def bf16(place: Place) -> None:
+    """Only for another device, which other steps read too."""
+    place.manifest["targets"]["o2"] = {"optimize": "O2", "precision": "bf16", "device": "cuda"}
+
+
 def check(kind: str, field: str, value: Any) -> tuple[Edit, set[str]]:
     return at("models", "m", kind, field, value=value), of_m(kind)
 
@@ -297,6 +306,16 @@ FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
         "seed": dynamic("seed", 1),
         "rows": (at("datasets", "d", "limit", value=1), {"m/int8:quantize"}),
     },
+    "precision": {
+        "dtype": (bf16, {"m/o2:optimize", "m/o2:precision", "m/o2:validate", "m/o2:benchmark"}),
+        "keep_io_types": halved("keep_io_types", False),
+        "keep_fp32": halved("keep_fp32", ["Softmax"]),
+        "dataset": halved("dataset", "other"),
+        "samples": halved("samples", 32),
+        "sequence": halved("sequence", 64),
+        "seed": halved("seed", 1),
+        "rows": (at("datasets", "d", "limit", value=1), {"m/o2:precision"}),
+    },
     "validate": {
         "task": _TASK,
         "precision": _EIGHT_BITS,
@@ -327,8 +346,18 @@ FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
 }  # fmt: skip
 
 
-def with_static(place: Place, **more: Any) -> None:
+def with_data(place: Place) -> None:
     place.manifest["datasets"] = {name: {"source": [{"text": "a"}, {"text": "b"}]} for name in ("d", "other")}
+
+
+def with_half(place: Place, **more: Any) -> None:
+    with_data(place)
+    precision = {"dtype": "fp16", "keep_fp32": "auto", "dataset": "d", **more}
+    place.manifest["targets"]["o2"] = {"optimize": "O2", "precision": precision}
+
+
+def with_static(place: Place, **more: Any) -> None:
+    with_data(place)
     place.manifest["targets"]["int8"] = {"quantize": {"method": "static", "dataset": "d", **more}}
 
 
@@ -346,6 +375,12 @@ def test_a_field_of_another_toolchain_is_in_the_key(field: str) -> None:
 
 # What has to be built first, where a field has no meaning in the manifest that all tests begin with.
 BEFORE: Mapping[tuple[str, str], Edit] = {
+    ("precision", "dtype"): lambda place: with_half(place, keep_fp32=[], dataset=""),
+    ("precision", "keep_io_types"): lambda place: with_half(place, keep_fp32=[], dataset=""),
+    ("precision", "keep_fp32"): lambda place: with_half(place, keep_fp32=[], dataset=""),
+    **{("precision", field): with_half for field in (
+        "dataset", "samples", "sequence", "seed", "rows"
+    )},
     ("quantize", "percentile"): lambda place: with_static(place, calibration="percentile"),
     **{("quantize", field): with_static for field in (
         "activations", "calibration", "dataset", "samples", "sequence", "seed", "rows"
