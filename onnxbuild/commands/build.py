@@ -106,6 +106,8 @@ def build(options: Mapping[str, Any], question: Mapping[str, Any], receipt: Stan
         # What could not be shared is offered again by the next run, which a receipt would spare.
         if result.exit_code == 0 and (result.shared is None or result.shared.complete):
             answer = _answer(opened, result, asked, as_json=options["json"])
+            # Before the receipt: runs that are answered by it have no reason to look for what was left here.
+            opened.store.release()
             with contextlib.suppress(OSError):
                 _leave_receipt(opened, result, question, began_ns, answer, before)
         return result.exit_code

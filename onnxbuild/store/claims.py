@@ -71,6 +71,7 @@ class Claims:
                 if descriptor is not None:
                     os.close(descriptor)
             self._lock = self._file = None
+            self._inside = 0
 
     def _leave(self) -> None:
         with self._mutex:

@@ -63,7 +63,14 @@ class Store:
         self.close()
 
     def close(self) -> None:
-        """Remove what was being made and close the database."""
+        """Give everything back and close the database."""
+        self.release()
+        if self.remote is not None:
+            self.remote.close()
+        self.traces.close()
+
+    def release(self) -> None:
+        """Remove what was being made, and let a collection have what was claimed: the work is done."""
         if self._run is not None:
             remove_tree(self._work)
             self._run.close()
@@ -73,9 +80,6 @@ class Store:
             # Also where this run has made nothing: one that died may have been the last to have anything to build.
             with contextlib.suppress(OSError, locks.Waiting):
                 sweep(self.root, wait=False)
-        if self.remote is not None:
-            self.remote.close()
-        self.traces.close()
 
     # -- what is known ------------------------------------------------------------------------------------------------
 
