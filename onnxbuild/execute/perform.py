@@ -127,7 +127,6 @@ class Performer:
         kind = self._kinds[action.kind]
         attempt = 1
         while True:
-            remove_tree(work)
             response = self._run_once(action, parts, work, threads, tell)
             failure = response.failure
             last = attempt >= self._policy.attempts or self._interrupt.requested
@@ -136,6 +135,7 @@ class Performer:
             pause = self._policy.backoff_seconds * 2 ** (attempt - 1)
             tell(ActionProgress(id=action.id, text=f"{failure.message}; trying again in {pause:g} s"))
             time.sleep(pause)
+            remove_tree(work)
             attempt += 1
 
     def _run_once(
