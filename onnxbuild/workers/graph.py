@@ -33,7 +33,7 @@ def load_model(path: Path) -> ModelProto:
     model = load_graph(path)
     for tensor in tensors_of(model.graph):
         if uses_external_data(tensor):
-            _read_external(tensor, path)
+            read_external(tensor, path)
     return model
 
 
@@ -67,6 +67,13 @@ def save_model(model: ModelProto, path: Path, *, external: bool = False) -> None
         location=f"{path.name}_data",
         size_threshold=_SMALLEST_EXTERNAL_BYTES,
     )
+
+
+def save_graph(model: ModelProto, path: Path) -> None:
+    """Write `model` as it is, in reproducible bytes: what is external stays a reference to a file beside `path`."""
+    _make_reproducible(model)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(model.SerializeToString(deterministic=True))
 
 
 def has_external_data(path: Path) -> bool:
@@ -125,7 +132,8 @@ def count_operators(model: ModelProto) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-def _read_external(tensor: TensorProto, model_path: Path) -> None:
+def read_external(tensor: TensorProto, model_path: Path) -> None:
+    """Bring the content of an external tensor into the message. Errors: CheckFailed OBE40."""
     info = ExternalDataInfo(tensor)
     data = _external_path(info.location, model_path)
     with data.open("rb") as file:

@@ -13,10 +13,18 @@ from onnx import ModelProto
 
 from onnxbuild.steps.kind import CheckFailed, Facts, Tell
 from onnxbuild.steps.optimize import OptimizeParams
+from onnxbuild.workers.bare import can_leave_weights, change_graph
 from onnxbuild.workers.decoders import graphs_to_change, merge, merged_name
 from onnxbuild.workers.folder import carry_along, copy_file, onnx_names
 from onnxbuild.workers.fusions import check_fused, count_fused
-from onnxbuild.workers.graph import count_operators, external_files, load_graph, save_model, size_bytes
+from onnxbuild.workers.graph import (
+    EXTERNAL_FROM_BYTES,
+    count_operators,
+    external_files,
+    load_graph,
+    save_model,
+    size_bytes,
+)
 from onnxbuild.workers.quiet import quiet
 from onnxbuild.workers.rewrites import share_equal_weights, tie_transposed_weights
 from onnxbuild.workers.session import check_still_runs
@@ -67,27 +75,43 @@ def read_config(root: Path) -> dict[str, Any]:
 def _optimize(source: Path, destination: Path, config: Mapping[str, Any], params: OptimizeParams) -> dict[str, Any]:
     started = time.perf_counter()
     before = load_graph(source)
-    external = external_files(source)
     destination.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix="onnxbuild-optimize-") as scratch, quiet():
-        # onnx reads no external data through hard links, and the optimizer loads with onnx: give it real files.
-        path = Path(scratch) / source.name if external else source
-        for name in (source.name, *external) if external else ():
-            copy_file(source.with_name(name), Path(scratch) / name)
-        model = _optimized(path, config, params)
-    saved = share_equal_weights(model) + tie_transposed_weights(model)
-    nodes = sum(count_operators(model).values())
-    fused = count_fused(model)
-    save_model(model, destination, external=bool(external))
+    in_place = _leaves_weights(source, params)
+    with TemporaryDirectory(prefix="onnxbuild-optimize-") as folder, quiet():
+        scratch, saved = Path(folder), 0
+        if in_place:
+            model = change_graph(source, destination, scratch, lambda path: _optimized(path, config, params))
+        else:
+            model = _optimized(_loadable(source, scratch), config, params)
+            saved = share_equal_weights(model) + tie_transposed_weights(model)
+            save_model(model, destination, external=bool(external_files(source)))
     return {
         "nodes_before": sum(count_operators(before).values()),
-        "nodes": nodes,
-        "fused": fused,
+        "nodes": sum(count_operators(model).values()),
+        "fused": count_fused(model),
         "bytes_before": size_bytes(source),
         "bytes": size_bytes(destination),
         "shared_bytes": saved,
+        "weights_left_in_place": in_place,
         "seconds": round(time.perf_counter() - started, 3),
     }
+
+
+def _leaves_weights(source: Path, params: OptimizeParams) -> bool:
+    """Whether only the graph is changed: always where the level does no more, and where the weights are too large.
+
+    Attention's fusion packs three weights into one; at 2 GB it is given up, since a message cannot hold the result.
+    """
+    only_graph = params.level == "O1" or (params.level != "O4" and size_bytes(source) >= EXTERNAL_FROM_BYTES)
+    return only_graph and can_leave_weights(source)
+
+
+def _loadable(source: Path, scratch: Path) -> Path:
+    """A path from which onnx loads the model: it reads no external data through hard links, so it gets real files."""
+    external = external_files(source)
+    for name in (source.name, *external) if external else ():
+        copy_file(source.with_name(name), scratch / name)
+    return scratch / source.name if external else source
 
 
 def _optimized(path: Path, config: Mapping[str, Any], params: OptimizeParams) -> ModelProto:

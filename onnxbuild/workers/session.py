@@ -27,10 +27,15 @@ _NUMPY_TYPES = {
 
 
 def open_session(path: Path, *, optimize: bool = False, threads: int = 0) -> Any:
-    """A CPU session on the model at `path`; graph optimization, which takes longest, only where asked."""
+    """A CPU session on the model at `path`; graph optimization, which takes longest, only where asked.
+
+    Weights are used as they lie in the file: packing them for speed takes the memory of a second copy, and a check
+    runs once.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
+    options.add_session_config_entry("session.disable_prepacking", "1")
     if not optimize:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
