@@ -28,6 +28,15 @@ class _Plan(ModuleType):
 
         return function(*arguments, **named)
 
+    @property
+    def __signature__(self) -> Any:
+        """That function's, for `help` and `inspect.signature`."""
+        import inspect
+
+        from onnxbuild.commands.python import plan as function
+
+        return inspect.signature(function)
+
 
 sys.modules[_plan_package.__name__].__class__ = _Plan
 

@@ -26,9 +26,10 @@ def plan(
     *,
     defines: Mapping[str, str] | None = None,
     store: str | Path | None = None,
+    remote: str | None = None,
 ) -> tuple[Outcome, ...]:
     """For every action, `hit` or `run` with its reasons. Errors: DiagnosticError."""
-    with session(_asked(path, selectors, defines, store), write=False) as opened:
+    with session(_asked(path, selectors, defines, store, remote), write=False) as opened:
         return tuple(
             preview(opened.graph, kinds=opened.kinds, store=opened.store, runner=opened.runner, scope=opened.scope)
         )
@@ -40,6 +41,7 @@ def run(
     *,
     defines: Mapping[str, str] | None = None,
     store: str | Path | None = None,
+    remote: str | None = None,
     out: str | Path | None = None,
     jobs: int | None = None,
     force: bool = False,
@@ -49,7 +51,7 @@ def run(
 
     Errors: DiagnosticError.
     """
-    with session(_asked(path, selectors, defines, store), write=True, jobs=jobs or default_jobs()) as opened:
+    with session(_asked(path, selectors, defines, store, remote), write=True, jobs=jobs or default_jobs()) as opened:
         policy = Policy(
             scope=opened.scope,
             logs=str(opened.state / "logs"),
@@ -62,10 +64,18 @@ def run(
 
 
 def _asked(
-    path: str | Path, selectors: Sequence[str], defines: Mapping[str, str] | None, store: str | Path | None
+    path: str | Path,
+    selectors: Sequence[str],
+    defines: Mapping[str, str] | None,
+    store: str | Path | None,
+    remote: str | None,
 ) -> Asked:
     return Asked(
-        manifest=str(path), selectors=tuple(selectors), defines=defines or {}, store=str(store) if store else None
+        manifest=str(path),
+        selectors=tuple(selectors),
+        defines=defines or {},
+        store=str(store) if store else None,
+        remote=remote,
     )
 
 
