@@ -125,7 +125,7 @@ def session(asked: Asked, *, write: bool, jobs: int = 1, remembered: Plan | None
                 store=store,
                 runner=runner,
                 scope=os.path.realpath(asked.manifest),
-                state=state_folder(asked.manifest),
+                state=state_for(asked.manifest, store),
             )
     finally:
         runner.close()
@@ -195,6 +195,13 @@ def telling(remote: Remote | None) -> Iterator[None]:
 def state_folder(manifest: str) -> Path:
     """`.onnxbuild/` beside a manifest: what a run keeps besides its outputs."""
     return Path(manifest).absolute().parent / ".onnxbuild"
+
+
+def state_for(manifest: str, store: Store) -> Path:
+    """That folder, or the store's where the manifest lies on a read-only file system: logs must go somewhere."""
+    beside = state_folder(manifest)
+    where = beside if beside.exists() else beside.parent
+    return beside if os.access(where, os.W_OK) else store.root
 
 
 def memory_limit() -> float:
