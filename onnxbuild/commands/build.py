@@ -26,7 +26,7 @@ from onnxbuild.execute.share import Shared, share
 from onnxbuild.report.jsonl import action_line, encode, summary_line
 from onnxbuild.report.profile import Profile, critical_path_in_words
 from onnxbuild.report.reporter import Both, Reporter, reporter_for
-from onnxbuild.report.summary import summary
+from onnxbuild.report.summary import closing_line, summary
 from onnxbuild.store.content import DamagedBlob
 from onnxbuild.store.receipt import Standing, write_receipt
 
@@ -198,7 +198,7 @@ def show_plan(asked: Asked, *, as_json: bool, force: bool = False) -> int:
             for outcome in found.values():
                 print(explain_action(outcome, opened.graph, found))
             runs = sum(outcome.outcome == "run" for outcome in found.values())
-            print(f"{runs} of {len(found)} actions would run" if runs else f"up to date: {len(found)} actions")
+            print(f"{runs} of {len(found)} actions would run" if runs else closing_line(found, 0.0))
     return 0 if all(outcome.outcome != "failed" for outcome in found.values()) else 1
 
 
