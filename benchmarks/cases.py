@@ -235,8 +235,10 @@ def one_changed(bench: Bench) -> Iterator[Line]:
     # What drives the bare worker is an interpreter that has no part in the work.
     themselves = cpu(found["actions"]) - cpu(found["python"])
     bound = 2 * cpu(found["no-op"]) + themselves
-    why = f"2 × the no-op ({cpu(found['no-op']):.3f} s) + a worker's start and its 4 actions ({themselves:.3f} s)"
-    yield Line(name, "CPU", cpu(found["changed"]), "s", bound, why)
+    why = f"2 × the no-op ({cpu(found['no-op']):.3f} s) + the 4 actions in a manifest of their own"
+    yield Line(name, "CPU", cpu(found["changed"]), "s", 2 * cpu(found["no-op"]) + cpu(found["few"]), why)
+    why = f"a stricter reading: beside a worker driven by hand, its start and 4 actions ({themselves:.3f} s)"
+    yield Line(name, "CPU, beside a bare worker", cpu(found["changed"]), "s", bound, why)
     yield Line(name, "wall", wall(found["changed"]), "s")
     yield Line(name, "peak memory", peak(found["changed"]) / 1e6, "MB")
     why = "a changed source in a manifest that has no other actions"

@@ -13,7 +13,7 @@ from onnxbuild.plan.lock import lock_path, read_lock
 from onnxbuild.plan.select import select
 from onnxbuild.report.diagnostics import Format, render, wants_colour
 from onnxbuild.rules import World, check
-from onnxbuild.steps import KINDS, Kinds
+from onnxbuild.steps import Kinds, all_kinds
 
 
 def run_lint(
@@ -23,13 +23,14 @@ def run_lint(
     strict: bool = False,
     selectors: Sequence[str] = (),
     defines: Mapping[str, str] | None = None,
-    kinds: Kinds = KINDS,
+    kinds: Kinds | None = None,
 ) -> int:
     """Print the faults of every manifest to stdout and a summary to stderr.
 
     Returns 0 without errors, 1 with `strict` and a warning, 2 with an error.
     """
     machine = this_machine()
+    kinds = kinds or all_kinds()
     found = [one for path in paths for one in lint(path, machine, selectors=selectors, defines=defines, kinds=kinds)]
     sys.stdout.write(render(found, format, colour=format == "text" and wants_colour(sys.stdout)))
     sys.stdout.flush()
@@ -45,7 +46,7 @@ def lint(
     *,
     selectors: Sequence[str] = (),
     defines: Mapping[str, str] | None = None,
-    kinds: Kinds = KINDS,
+    kinds: Kinds,
 ) -> list[Diagnostic]:
     """The faults of one manifest, in order of place."""
     try:

@@ -23,14 +23,14 @@ from onnxbuild.plan.lock import (
 )
 from onnxbuild.plan.locked import Lock, Resolve
 from onnxbuild.plan.toolchains import toolchain_key
-from onnxbuild.steps import KINDS, Kinds
+from onnxbuild.steps import Kinds, all_kinds
 
 
 def run_lock(
     manifest_path: str,
     *,
     upgrade: Sequence[str] | None = None,
-    kinds: Kinds = KINDS,
+    kinds: Kinds | None = None,
     defines: Mapping[str, str] | None = None,
     resolve: Resolve | None = None,
 ) -> int:
@@ -38,7 +38,7 @@ def run_lock(
 
     Prints what moved. Errors: DiagnosticError for the manifest, an unknown model, a source that cannot be resolved.
     """
-    manifest = load_manifest(manifest_path, kinds=kinds, defines=defines)
+    manifest = load_manifest(manifest_path, kinds=kinds or all_kinds(), defines=defines)
     path = lock_path(manifest_path)
     old = read_lock(path)
     wanted = [*unlocked(manifest, old), *(_upgraded(manifest, upgrade) if upgrade is not None else ())]

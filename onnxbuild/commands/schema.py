@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from onnxbuild.manifest.schema import manifest_schema, step_schemas
-from onnxbuild.steps import KINDS, Kinds
+from onnxbuild.steps import KINDS, Kinds, all_kinds
 
 
 def schema_text(kinds: Kinds = KINDS) -> str:
@@ -13,7 +13,7 @@ def schema_text(kinds: Kinds = KINDS) -> str:
     return json.dumps(manifest_schema(step_schemas(kinds)), indent=2, ensure_ascii=False) + "\n"
 
 
-def run_schema(kinds: Kinds = KINDS) -> int:
-    """Print the schema; the exit code."""
-    print(schema_text(kinds), end="")
+def run_schema() -> int:
+    """Print the schema, with the step kinds of installed plugins; the exit code."""
+    print(schema_text(all_kinds()), end="")
     return 0

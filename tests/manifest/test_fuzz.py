@@ -121,7 +121,7 @@ def test_manifest_or_faults(block, tmp_path, monkeypatch):
             outcomes.add("sound")
         except DiagnosticError as error:
             outcomes.add("faults" if error.diagnostics else "nothing")
-        found = lint("m.yaml", MACHINE)
+        found = lint("m.yaml", MACHINE, kinds=KINDS)
         for one in FORMATS:
             render(found, one)
     assert outcomes == {"sound", "faults"}

@@ -10,6 +10,7 @@ from onnxbuild.commands.lint import lint
 from onnxbuild.machine import Machine
 from onnxbuild.report.diagnostics import render
 from onnxbuild.rules import ALL
+from onnxbuild.steps import KINDS
 from onnxbuild.rules.rule import described
 
 HERE = Path(__file__).parent
@@ -35,7 +36,7 @@ ELSEWHERE = {
 def faults(name):
     first = Path(name).read_text(encoding="utf-8").splitlines()[0]
     selectors = shlex.split(first.removeprefix("# selectors:")) if first.startswith("# selectors:") else []
-    return lint(name, MACHINE, selectors=selectors)
+    return lint(name, MACHINE, selectors=selectors, kinds=KINDS)
 
 
 @pytest.fixture(autouse=True)
