@@ -65,8 +65,9 @@ EXPORTERS: Mapping[str, Exporter] = {
         Exporter(
             name="genai",
             packages=("onnxruntime-genai", "transformers", "torch", "onnx-ir", "onnx"),
-            needs={"onnxruntime-genai": ("0.18", "1")},
-            opsets=(21, 21),
+            # Its builder imports classes that transformers 4 does not have.
+            needs={"onnxruntime-genai": ("0.18", "1"), "transformers": ("5.23", "6")},
+            opsets=(22, 22),
             types=GENAI,
             dtypes=("fp32", "fp16", "q8", "q4"),
         ),

@@ -57,7 +57,8 @@ def run(params: ExportParams, inputs: Mapping[str, Path], outputs: Mapping[str, 
     if params.exporter != "genai":  # its graph is made for one runtime, in the precision that was asked for
         settle(destination, params.dtype)
     progress("checking")
-    files = {name: check_graph(destination / name, params.opset) for name in onnx_names(destination)}
+    standard = params.exporter != "genai"  # it writes operators of onnxruntime's own, under the standard's domain
+    files = {name: check_graph(destination / name, params.opset, standard=standard) for name in onnx_names(destination)}
     return {
         "files": files,
         "exporter": params.exporter,
