@@ -16,7 +16,7 @@ from onnxbuild.manifest.document import Table
 from onnxbuild.manifest.load import in_order, overlay
 from onnxbuild.manifest.schema import place_of
 from onnxbuild.manifest.spec import Manifest, Model, Target
-from onnxbuild.plan.exporter_code import exporter_code
+from onnxbuild.plan.exporter_code import exporter_code, floating_code
 from onnxbuild.plan.graph import CURRENT, Action, ActionGraph, FilesSource, Input, OutputRef, Variant
 from onnxbuild.plan.locked import Lock
 from onnxbuild.plan.sources import Fetched, SourceReader
@@ -150,6 +150,11 @@ class _Expander:
         settled = self._settle(step, context, unlocked=fetched.unlocked)
         if settled is None:
             return None
+        if settled.params.trusts_code:
+            code = floating_code(model.source, fetched.config, step.block.value_span("trust_remote_code"))
+            self.faults.extend(code)
+            if code:
+                return None
         inputs = self._export_inputs(fetch, settled.params.exporter, step)
         if inputs is None:
             return None

@@ -1,13 +1,17 @@
-"""Exporters of the user's own: what `path/to/file.py:function` and `module:function` stand for, as an input."""
+"""Code that an export runs and that is not ours: exporters of the user's own, and the checkpoint's Python files."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from importlib.machinery import ModuleSpec
+from typing import Any
 
 from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
 from onnxbuild.plan.graph import FilesSource
+
+_COMMIT = re.compile(r"@[0-9a-f]{40}$")
 
 
 def exporter_code(text: str, at: Span) -> FilesSource | Diagnostic:
@@ -26,6 +30,30 @@ def exporter_code(text: str, at: Span) -> FilesSource | Diagnostic:
         near = did_you_mean(name, os.listdir(folder)) if os.path.isdir(folder) else None
         return fault("OB016", f"`{place}` does not exist", span=at, hint=near or f"looked for `{path}`")
     return FilesSource(folder, (name,))
+
+
+def floating_code(source: Any, config: Mapping[str, Any] | None, at: Span) -> list[Diagnostic]:
+    """Faults of a checkpoint whose own code may run: it must be pinned in the manifest itself, and be all of it.
+
+    The lock does not do: a first run writes it, with whatever commit is the newest, which nobody has read.
+    """
+    found = []
+    if isinstance(source, str) and source.startswith("hub:") and not _COMMIT.search(source):
+        message = "`trust_remote_code` runs Python code of a revision that is not pinned"
+        hint = f"read the code, then write `{source.partition('@')[0]}@` with the 40 digits of its commit"
+        found.append(fault("OB107", message, span=at, hint=hint))
+    elsewhere = [name for name in _auto_classes(config) if "--" in name]
+    if elsewhere:
+        message = f"the checkpoint's code lies in another repository: `{elsewhere[0].partition('--')[0]}`"
+        hint = "nothing pins that one: copy its .py files beside the weights, and use the folder as `local:`"
+        found.append(fault("OB107", message, span=at, hint=hint))
+    return found
+
+
+def _auto_classes(config: Mapping[str, Any] | None) -> Iterator[str]:
+    names = (config or {}).get("auto_map")
+    for value in names.values() if isinstance(names, Mapping) else ():
+        yield from (one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str))
 
 
 def _of_module(place: str, at: Span) -> FilesSource | Diagnostic:

@@ -5,6 +5,24 @@ from __future__ import annotations
 from onnxbuild.rules.rule import Rule, described
 
 RULES: tuple[Rule, ...] = (
+    described("OB107", "floating-extra-code", """
+        The checkpoint's own Python code may run, and nothing pins it.
+
+        Why: what was read and trusted today may be other code tomorrow. A lock entry does not do: a first run writes
+        it with the newest commit.
+        Bad:
+            source: hub:org/model
+            export: {trust_remote_code: true}
+        Good:
+            source: hub:org/model@0123456789abcdef0123456789abcdef01234567
+            export: {trust_remote_code: true}
+        """),
+    described("OB201", "trust-remote-code", """
+        The checkpoint brings Python code of its own, and the manifest does not allow it to run.
+
+        Why: it would run with your rights.
+        Fix: read the code; then `export: {trust_remote_code: true}`, with the commit in `source:`.
+        """),
     described("OB301", "unsupported-architecture", """
         A model type that the exporter does not know, or an exporter that there is not.
 
@@ -39,12 +57,6 @@ RULES: tuple[Rule, ...] = (
         Good:
             export: {opset: 18}
         """),
-    described("OB324", "export-known-wrong", """
-        The exporter was seen to export this model type wrong, without saying so.
-
-        Why: only a validation tells; it is on by default and fails.
-        Fix: another exporter.
-        """, severity="warning"),
     described("OB325", "field-of-other-exporter", """
         A param or a precision that the chosen exporter does not have.
 
@@ -193,6 +205,15 @@ RULES: tuple[Rule, ...] = (
             benchmark: {batch: [0]}
         Good:
             benchmark: {batch: [1]}
+        """),
+    described("OB615", "dataset-not-read", """
+        A dataset that validation cannot read, or a field that means nothing without one.
+
+        Why: rows of a dataset are text; `samples` and `sequence` choose among them, and `accuracy_drop` needs labels.
+        Bad:
+            validate: {samples: 500}
+        Good:
+            validate: {dataset: reviews, samples: 500}
         """),
     described("OB613", "more-threads-than-cores", """
         A benchmark with more threads than this machine has cores.

@@ -100,14 +100,6 @@ def _check_exporter(params: ExportParams, context: Context, exporter: Exporter) 
     yield from _check_fields(params, exporter)
     model_type, task = _model_type(context), context.task or ""
     if not model_type or task not in TASKS or exporter.knows(model_type, task):
-        if model_type in exporter.unsound:
-            yield Fault(
-                code="OB324",
-                field="exporter",
-                severity="warning",
-                message=f"`{exporter.name}` was seen to export {model_type} wrong: {exporter.unsound[model_type]}",
-                hint="`exporter: optimum` does it right; otherwise validation decides",
-            )
         return
     yield _unknown_model(params, context, exporter, model_type, task)
 
@@ -165,6 +157,12 @@ def _unknown_model(params: ExportParams, context: Context, exporter: Exporter, m
             hint=other or f"set `task:` to one of {', '.join(sorted(tasks))}",
         )
     own = "auto_map" in (context.config or {})
+    if own and not params.trusts_code:
+        return Fault(
+            code="OB201",
+            message=f"the checkpoint brings its own Python code for the model type `{model_type}`",
+            hint="read it, then write `export: {trust_remote_code: true}`, and the commit in `source:`",
+        )
     near = did_you_mean(model_type, {name for types in exporter.types.values() for name in types.split()})
     return Fault(
         code="OB301",

@@ -12,10 +12,7 @@ Types = Mapping[str, str]  # task → model types, parted by blanks
 
 
 class Exporter(Struct, frozen=True, kw_only=True):
-    """An exporter: the packages in its key, the versions it works with (from, below), its opsets, types and precisions.
-
-    `unsound`: model types that it was seen to export wrong without a word, with what was seen; `auto` avoids them.
-    """
+    """An exporter: the packages in its key, the versions it works with (from, below), its opsets, types, precisions."""
 
     name: str
     packages: tuple[str, ...]
@@ -23,7 +20,6 @@ class Exporter(Struct, frozen=True, kw_only=True):
     opsets: tuple[int, int]
     types: Types
     dtypes: tuple[str, ...] = ("fp32", "fp16")
-    unsound: Mapping[str, str] = {}
 
     def knows(self, model_type: str, task: str) -> bool:
         """Whether the table has this task for this model type."""
@@ -60,7 +56,6 @@ EXPORTERS: Mapping[str, Exporter] = {
             needs={"transformers": ("5.23", "6"), "torch": ("2.11", "3")},
             opsets=(18, 23),
             types=TRANSFORMERS,
-            unsound={"wav2vec2": "logits were off by 0.7 with transformers 5.23"},
         ),
         Exporter(
             name="genai",
@@ -84,8 +79,7 @@ _AUTOMATIC = ("optimum", "transformers")
 def pick(model_type: str, task: str, versions: Mapping[str, str]) -> str:
     """The exporter that `auto` stands for: the first that the toolchain's versions allow and that knows the model."""
     able = [name for name in _AUTOMATIC if EXPORTERS[name].lacks(versions) is None] or list(_AUTOMATIC[:1])
-    sound = [name for name in able if model_type not in EXPORTERS[name].unsound]
-    known = [name for name in (*sound, *able) if EXPORTERS[name].knows(model_type, task)]
+    known = [name for name in able if EXPORTERS[name].knows(model_type, task)]
     return (known or able)[0]
 
 
@@ -94,8 +88,6 @@ def reason(name: str, model_type: str, task: str) -> str:
     exporter = EXPORTERS.get(name)
     if exporter is None:
         return "a function of the manifest's own"
-    if model_type in exporter.unsound:
-        return f"{name} knows {model_type} for {task}, but {exporter.unsound[model_type]}"
     if exporter.knows(model_type, task):
         return f"{name} knows {model_type} for {task}"
     return f"{name} is what the toolchain's versions allow; its table does not have {model_type} for {task}"

@@ -18,6 +18,7 @@ from onnxbuild.steps.generate import GenerateParams
 from onnxbuild.steps.kind import CheckFailed, Facts, Tell
 from onnxbuild.steps.tasks import family_of
 from onnxbuild.workers import timing
+from onnxbuild.workers.greedy import Greedy, opens_with_optimum
 from onnxbuild.workers.reference import is_onnx
 from onnxbuild.workers.samples import load_tokenizer
 from onnxbuild.workers.sessions import onnx_files, session_options
@@ -112,27 +113,32 @@ def _encode(tokenizer: Any, prompt: str) -> Any:
 
 
 def _open_engines(params: GenerateParams, inputs: Mapping[str, Path]) -> dict[str, Any]:
-    from optimum import onnxruntime as optimum_runtime
-
-    seq2seq = family_of(params.task) == "encoder-decoder"
-    suffix = "Seq2SeqLM" if seq2seq else "CausalLM"
-    folder = onnx_files(inputs["model"])[0].parent
-    engines = {
-        "onnxruntime": getattr(optimum_runtime, f"ORTModelFor{suffix}").from_pretrained(
-            folder,
-            config=transformers.AutoConfig.from_pretrained(inputs["model"], local_files_only=True),
-            provider="CPUExecutionProvider",
-            session_options=session_options(params.threads),
-            use_io_binding=False,  # measured: it changes nothing on the CPU at batch 1
-            use_cache=params.task.endswith("-with-past"),
-            local_files_only=True,
-        )
-    }
+    suffix = "Seq2SeqLM" if family_of(params.task) == "encoder-decoder" else "CausalLM"
+    own = _open_with_optimum if opens_with_optimum(inputs["model"]) else _open_plainly
+    engines = {"onnxruntime": own(params, inputs["model"], suffix)}
     if not is_onnx(inputs["reference"]):
         loader = getattr(transformers, f"AutoModelFor{suffix}")
         model = loader.from_pretrained(inputs["reference"], dtype=torch.float32, local_files_only=True)
         engines["torch"] = model.eval()
     return engines
+
+
+def _open_plainly(params: GenerateParams, folder: Path, _suffix: str) -> Any:
+    return Greedy(folder, threads=params.threads)
+
+
+def _open_with_optimum(params: GenerateParams, folder: Path, suffix: str) -> Any:
+    from optimum import onnxruntime as optimum_runtime
+
+    return getattr(optimum_runtime, f"ORTModelFor{suffix}").from_pretrained(
+        onnx_files(folder)[0].parent,
+        config=transformers.AutoConfig.from_pretrained(folder, local_files_only=True),
+        provider="CPUExecutionProvider",
+        session_options=session_options(params.threads),
+        use_io_binding=False,  # measured: it changes nothing on the CPU at batch 1
+        use_cache=params.task.endswith("-with-past"),
+        local_files_only=True,
+    )
 
 
 def _settings(tokenizer: Any, max_new_tokens: int) -> dict[str, Any]:

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from families import FAMILIES, SIZES, contents, text_folder
+from toolchain5 import Workers, environment
+
+from onnxbuild.steps.benchmark import BenchmarkParams
+from onnxbuild.steps.export import ExportParams
+from onnxbuild.steps.exporters import EXPORTERS
+from onnxbuild.steps.fetch import FetchParams
+from onnxbuild.steps.generate import GenerateParams
+from onnxbuild.steps.validate import THRESHOLDS, ValidateParams, table_of
+
+pytestmark = pytest.mark.heavy
+
+HEADS = {"num_key_value_heads": 1, "head_dim": 16, "max_position_embeddings": 128}
+MODELS = {
+    **{name: FAMILIES[name] for name in ("bert", "t5", "vit", "wav2vec2")},
+    "gpt2": (FAMILIES["gpt2"][0], {**FAMILIES["gpt2"][1], "n_positions": 128}, 600),
+    "modernbert": ("fill-mask", {**SIZES, "global_attn_every_n_layers": 2, "local_attention": 8}, 600),
+    "qwen3": ("text-generation-with-past", {**SIZES, **HEADS}, 600),
+}
+FILES = {"t5": ["decoder_model.onnx", "decoder_with_past_model.onnx", "encoder_model.onnx"]}
+
+
+@pytest.fixture(scope="module")
+def workers(tmp_path_factory):
+    found = Workers(tmp_path_factory.mktemp("tf5"))
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="module")
+def checkpoint(workers):
+    made = {}
+
+    def make(name):
+        if name not in made:
+            task, config, vocabulary = MODELS[name]
+            params = FetchParams(
+                origin="random", architecture=name, task=task, config=config, tokenizer_vocabulary=vocabulary
+            )
+            facts, made[name] = workers.run("onnxbuild.workers.fetch:run", params, "model", text=text_folder())
+            assert facts["files"] > 1, facts
+        return made[name]
+
+    return make
+
+
+def validation(task, precision="fp32"):
+    bounds = THRESHOLDS[table_of(task)][precision]
+    return ValidateParams(task=task, precision=precision, thresholds=bounds, shapes=((1, 8), (3, 20)))
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_transformers_exports_what_pytorch_computes_twice_the_same(workers, checkpoint, name):
+    task = MODELS[name][0]
+    params = ExportParams(task=task, exporter="transformers")
+    facts, folder = workers.run("onnxbuild.workers.export:run", params, "model", model=checkpoint(name))
+    assert sorted(facts["files"]) == FILES.get(name, ["model.onnx"])
+    assert facts["because"] == f"transformers knows {name} for {task}"
+    ports = {"model": folder, "reference": checkpoint(name)}
+    proven, _ = workers.run("onnxbuild.workers.validate:run", validation(task), "report", **ports)
+    assert proven["passed"], proven
+    assert proven["metrics"]["max_abs"] < 1e-4
+    _, other = workers.run("onnxbuild.workers.export:run", params, "model", model=checkpoint(name))
+    assert contents(other) == contents(folder)
+    if name == "gpt2":
+        timing = BenchmarkParams(task=task, sequence=(8,), iterations=4, rounds=2)
+        timed, _ = workers.run("onnxbuild.workers.benchmark:run", timing, "samples", **ports)
+        assert {result["stage"] for result in timed["results"]} == {"prefill", "decode"}
+    if name in {"gpt2", "t5"}:
+        asked = GenerateParams(task=task, prompts=("The second run", "A manifest"), max_new_tokens=6, rounds=1)
+        said, _ = workers.run("onnxbuild.workers.generate:run", asked, "samples", **ports)
+        assert said["agreement"] == {"tokens": 12, "of": 12}
+
+
+WITHOUT_MASK = """
+import torch
+from transformers import AutoModelForSequenceClassification
+
+def export(checkpoint, output, opset, task):
+    model = AutoModelForSequenceClassification.from_pretrained(checkpoint).eval()
+
+    class Unmasked(torch.nn.Module):
+        def forward(self, input_ids):
+            return MODEL(input_ids=input_ids).logits
+
+    MODEL = model
+    free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("tokens", max=64)}
+    torch.onnx.export(Unmasked(), (torch.ones(2, 7, dtype=torch.int64),), str(output / "model.onnx"), dynamo=True,
+                      input_names=["input_ids"], output_names=["logits"], opset_version=opset,
+                      dynamic_shapes={"input_ids": free}, external_data=False)
+"""
+
+
+def test_an_exporter_of_ones_own_that_forgets_the_mask_fails_its_validation(workers, checkpoint, tmp_path):
+    (tmp_path / "mine.py").write_text(WITHOUT_MASK)
+    params = ExportParams(task="text-classification", exporter="code/mine.py:export")
+    ports = {"model": checkpoint("bert"), "exporter": tmp_path}
+    facts, folder = workers.run("onnxbuild.workers.export:run", params, "model", **ports)
+    assert facts["because"] == "a function of the manifest's own"
+    assert contents(tmp_path).keys() == {"mine.py"}
+    ports = {"model": folder, "reference": checkpoint("bert")}
+    failure, _ = workers.run("onnxbuild.workers.validate:run", validation(params.task), "report", **ports)
+    assert failure.code == "OBE04"
+    assert failure.message.startswith("`max_abs` is ")
+
+
+@pytest.mark.parametrize(
+    ("place", "code", "message"),
+    [
+        ("mine.py:export", "raise RuntimeError('no')", "`mine.py` cannot be imported: RuntimeError: no"),
+        ("mine.py:exprot", "def export(): ...", "`mine.py` has no function `exprot`"),
+        ("mine:export", "import absent_module", "`mine` cannot be imported: ModuleNotFoundError: "),
+    ],
+)
+def test_an_exporter_that_cannot_be_used(workers, checkpoint, tmp_path, place, code, message):
+    (tmp_path / "mine.py").write_text(code)
+    ports = {"model": checkpoint("bert"), "exporter": tmp_path}
+    params = ExportParams(task="text-classification", exporter=place)
+    failure, _ = workers.run("onnxbuild.workers.export:run", params, "model", **ports)
+    assert failure.code == "OBE67"
+    assert failure.message.startswith(message)
+
+
+@pytest.mark.parametrize(("dtype", "precision"), [("fp32", "fp32"), ("q4", "q4")])
+def test_genai_builds_a_decoder_that_agrees_and_that_its_own_runtime_loads(workers, checkpoint, dtype, precision):
+    task = MODELS["qwen3"][0]
+    params = ExportParams(task=task, exporter="genai", dtype=dtype, opset=EXPORTERS["genai"].opsets[0])
+    facts, folder = workers.run("onnxbuild.workers.export:run", params, "model", model=checkpoint("qwen3"))
+    assert facts["files"]["model.onnx"]["opset"] == 22
+    assert {"genai_config.json", "tokenizer.json", "config.json"} <= set(contents(folder))
+    ports = {"model": folder, "reference": checkpoint("qwen3")}
+    proven, _ = workers.run("onnxbuild.workers.validate:run", validation(task, precision), "report", **ports)
+    assert proven["passed"], proven
+    script = "import sys, onnxruntime_genai as g; print(g.Model(sys.argv[1]).type)"
+    python = environment().interpreter(lambda _text: None, lambda _command: (1, ""))
+    done = subprocess.run([python, "-c", script, str(folder)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "qwen3"
+
+
+@pytest.mark.parametrize("name", ["optimum", "transformers"])
+def test_the_tables_are_what_the_libraries_know(name):
+    python = sys.executable
+    if name == "transformers":
+        python = environment().interpreter(lambda _text: None, lambda _command: (1, ""))
+    script = Path(__file__).with_name("exporter_tables.py")
+    environ = {**os.environ, "PYTHONPATH": str(script.parents[2]), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([python, str(script), name], capture_output=True, text=True, check=True, env=environ)
+    asked = json.loads(done.stdout.splitlines()[-1])
+    assert {task: types.split() for task, types in EXPORTERS[name].types.items()} == asked
+
+
+OWN_CODE = {
+    "configuration_mine.py": """
+from transformers import BertConfig
+class MineConfig(BertConfig):
+    model_type = "mine"
+""",
+    "modeling_mine.py": """
+from transformers import BertForSequenceClassification
+from .configuration_mine import MineConfig
+class MineModel(BertForSequenceClassification):
+    config_class = MineConfig
+""",
+}
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_code_of_the_checkpoint_runs_only_where_it_is_trusted(workers, checkpoint, tmp_path, trusted):
+    for path in checkpoint("bert").iterdir():
+        os.link(path, tmp_path / path.name)
+    config = json.loads((tmp_path / "config.json").read_text())
+    names = {"AutoConfig": "configuration_mine.MineConfig",
+             "AutoModelForSequenceClassification": "modeling_mine.MineModel"}  # fmt: skip
+    (tmp_path / "config.json").unlink()
+    (tmp_path / "config.json").write_text(json.dumps({**config, "model_type": "mine", "auto_map": names}))
+    for name, text in OWN_CODE.items():
+        (tmp_path / name).write_text(text)
+    trust = {"trust_remote_code": True} if trusted else {}
+    params = ExportParams(task="text-classification", exporter="transformers", **trust)
+    found, _ = workers.run("onnxbuild.workers.export:run", params, "model", model=tmp_path)
+    if trusted:
+        assert set(found["files"]) == {"model.onnx"}
+    else:
+        assert found.code in {"OBE02", "OBE17"}, found

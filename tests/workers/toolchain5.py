@@ -1,0 +1,64 @@
+"""The environment with transformers 5, made once a machine by our own code for toolchains, and its workers."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from onnxbuild.diagnostics import DiagnosticError
+from onnxbuild.execute.environments import Locked, Unusable
+from onnxbuild.execute.runner import LocalRunner
+from onnxbuild.plan.toolchains import resolve_toolchain
+from onnxbuild.steps.kind import Request, plain
+
+REQUIREMENTS = ("transformers==5.23.0", "torch==2.13.0", "onnxscript==0.7.2", "onnx==1.23.2", "onnxruntime==1.31.1",
+                "onnxruntime-genai==0.18.0", "sentencepiece")  # fmt: skip
+
+
+def _store() -> Path:
+    cache_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache_home / "onnxbuild-tests"
+
+
+@cache
+def environment() -> Locked:
+    """Errors: the test fails where the packages cannot be had, unless the machine says that it has no index."""
+    try:
+        found = Locked("tf5", resolve_toolchain("tf5", REQUIREMENTS), _store())
+        runner = LocalRunner({"tf5": found})
+        try:
+            found.interpreter(lambda _text: None, runner._run_command)
+        finally:
+            runner.close()
+    except (DiagnosticError, Unusable) as error:
+        pytest.fail(f"the toolchain of transformers 5 cannot be made: {error}")
+    return found
+
+
+class Workers:
+    """Steps run in that environment, each in a folder of its own below `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self._root, self._number = root, 0
+        self._runner = LocalRunner({"tf5": environment()})
+
+    def run(self, worker: str, params, outputs: str, **inputs: Path):
+        """Facts and the output folder, or the failure."""
+        self._number += 1
+        work = self._root / str(self._number)
+        output, scratch = work / outputs, work / "scratch"
+        output.mkdir(parents=True)
+        scratch.mkdir()
+        request = Request(
+            id=str(self._number), worker=worker, params=plain(params), outputs={outputs: str(output)},
+            inputs={port: str(folder) for port, folder in inputs.items()}, log=str(work / "log.txt"),
+            scratch=str(scratch),
+        )  # fmt: skip
+        response = self._runner.submit("tf5", request, lambda _progress: None).result()
+        return (response.failure or response.facts), output
+
+    def close(self) -> None:
+        self._runner.close()
