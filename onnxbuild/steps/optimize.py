@@ -58,7 +58,7 @@ def _check(params: OptimizeParams, context: Context) -> Iterable[Fault]:
 
 OPTIMIZE = Kind(
     name="optimize",
-    version=1,
+    version=2,
     params=OptimizeParams,
     inputs={"model": "onnx"},
     outputs={"model": "onnx"},

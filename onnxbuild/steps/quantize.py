@@ -78,12 +78,12 @@ class QuantizeParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     same with ranges of activations from text, as QDQ; `operators` is MatMul by default. `activations`: their bits, 8 or
     16. `calibration`: minmax, entropy or percentile, which keeps `percentile` percent of the values. `dataset`: that
     which static and GPTQ take text from, by its name. `samples`: how many rows of it. `sequence`: tokens of a row at
-    most. `seed`: which rows. weight-only: `bits` 4 or 8 in blocks of `block_size` along the input dimension, computed
-    with `accuracy_level` (0 fp32 … 4 int8; 4 is many times faster on CPUs at equal accuracy). `symmetric`: no zero
-    points. `algorithm`: rtn rounds; hqq and k_quant fit scales to the weights; gptq to text; nf4 and fp4 are the 4-bit
-    floats of bitsandbytes. `exclude`: names of nodes that stay as they are. `modules`: by the name of a file without
-    `.onnx` (`encoder_model`, `decoder*`) what differs there, or `fp32` to leave it; `decoder_model_merged` stands for
-    both parts that it is merged from.
+    most. `seed`: which rows. weight-only: `bits` 4 or 8. `block_size`: weights along the input dimension that share a
+    scale (16 to 256, a power of two). `accuracy_level`: what is computed in, from 0 fp32 to 4 int8, which is many times
+    faster on CPUs at equal accuracy. `symmetric`: no zero points. `algorithm`: rtn rounds; hqq and k_quant fit scales
+    to the weights; gptq to text; nf4 and fp4 are the 4-bit floats of bitsandbytes. `exclude`: names of nodes that stay
+    as they are. `modules`: by the name of a file without `.onnx` (`encoder_model`, `decoder*`) what differs there, or
+    `fp32` to leave it; `decoder_model_merged` stands for both parts that it is merged from.
     """
 
     DERIVED: ClassVar[tuple[str, ...]] = ("rows",)

@@ -32,6 +32,29 @@ EXPECTED: Mapping[str, tuple[str, ...]] = {
 }
 
 
+# Of those, the types whose attention becomes one operator, each measured; GPT-2's by our own rewrite (`attention.py`).
+_ATTENTION = ("Attention", "MultiHeadAttention", "GroupQueryAttention", "DecoderMaskedMultiHeadAttention")
+ATTENTION_FUSES: frozenset[str] = frozenset(
+    {"bert", "distilbert", "roberta", "xlm-roberta", "camembert", "electra", "gpt2"}
+)
+
+
+def warnings_of(model_type: str, level: str, by_file: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """What fuses in the model's family and did not here, file by file."""
+    expected = EXPECTED.get(model_type)
+    if level == "O1" or expected is None:
+        return []
+    wanted = {"LayerNorm": tuple(operator for operator in expected if operator not in _ATTENTION)}
+    if model_type in ATTENTION_FUSES:
+        wanted["attention"] = _ATTENTION
+    return [
+        f"{what} did not fuse in {name}: none of {', '.join(operators)}, which {model_type} has after {level}"
+        for name, counts in by_file.items()
+        for what, operators in wanted.items()
+        if not any(operator in counts for operator in operators)
+    ]
+
+
 def count_fused(model: ModelProto) -> dict[str, int]:
     """How many fused operators of each type a model has."""
     counts: dict[str, int] = {}

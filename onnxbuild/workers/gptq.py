@@ -8,49 +8,24 @@ MatMul and sample.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto
 
 from onnxbuild.steps.quantize import QuantizeParams
 from onnxbuild.workers.calibration import Feeds, watch
+from onnxbuild.workers.nbits import Codes, replace_matmuls, taken
 
 _TOP = 15  # the greatest code of 4 bits
 _DAMPING = 0.01  # of the mean diagonal, as in the paper
-_MATRIX = 2
-
-
-class _Codes(NamedTuple):
-    """Weights as numbers from 0 to 15 [inputs, outputs] with scales and zero points [blocks, outputs]."""
-
-    codes: np.ndarray
-    scales: np.ndarray
-    zeros: np.ndarray
 
 
 def quantize_gptq(model: ModelProto, params: QuantizeParams, feeds: Iterable[Feeds], scratch: Path) -> ModelProto:
     """Replace each MatMul with a stored weight by MatMulNBits. `model` is changed."""
-    weights = {tensor.name: tensor for tensor in model.graph.initializer}
-    nodes = [node for node in model.graph.node if _is_taken(node, weights, params)]
-    hessians = _hessians(model, sorted({node.input[0] for node in nodes}), feeds, scratch)
-    made: dict[str, tuple[str, ...]] = {}
-    for node in nodes:
-        name = node.input[1]
-        if name not in made:
-            weight = numpy_helper.to_array(weights[name])
-            found = _rounded(weight.astype(np.float32), hessians[node.input[0]], params)
-            made[name] = _store(model, name, found, params)
-        _replace(node, made[name], tuple(weights[name].dims), params)
-    return model
-
-
-def _is_taken(node: NodeProto, weights: Mapping[str, TensorProto], params: QuantizeParams) -> bool:
-    if node.op_type != "MatMul" or node.name in params.exclude or node.input[1] not in weights:
-        return False
-    return len(weights[node.input[1]].dims) == _MATRIX
+    hessians = _hessians(model, sorted({node.input[0] for node in taken(model, params)}), feeds, scratch)
+    return replace_matmuls(model, params, lambda node, weight: _rounded(weight, hessians[node.input[0]], params))
 
 
 def _hessians(model: ModelProto, tensors: list[str], feeds: Iterable[Feeds], scratch: Path) -> dict[str, np.ndarray]:
@@ -64,7 +39,7 @@ def _hessians(model: ModelProto, tensors: list[str], feeds: Iterable[Feeds], scr
     return found
 
 
-def _rounded(weight: np.ndarray, hessian: np.ndarray, params: QuantizeParams) -> _Codes:
+def _rounded(weight: np.ndarray, hessian: np.ndarray, params: QuantizeParams) -> Codes:
     """GPTQ on one matrix [inputs, outputs], in blocks of the inputs that share a scale."""
     inputs, outputs = weight.shape
     size = params.block_size
@@ -84,7 +59,7 @@ def _rounded(weight: np.ndarray, hessian: np.ndarray, params: QuantizeParams) ->
             left[row:end] -= np.outer(inverse[row, row:end], error)
             errors[row - first] = error
         left[end:] -= inverse[first:end, end:].T @ errors
-    return _Codes(codes, scales, zeros)
+    return Codes(codes, scales, zeros)
 
 
 def _inverse_factor(hessian: np.ndarray) -> np.ndarray:
@@ -106,40 +81,3 @@ def _scale(rows: np.ndarray, *, symmetric: bool) -> tuple[np.ndarray, np.ndarray
         return scale, np.full_like(scale, (_TOP + 1) // 2)
     scale = np.where(high == low, 1, (high - low) / _TOP)
     return scale, np.clip(np.round(-low / scale), 0, _TOP)
-
-
-def _store(model: ModelProto, name: str, found: _Codes, params: QuantizeParams) -> tuple[str, ...]:
-    """Write the packed weight, its scales and zero points into the model; returns their names."""
-    outputs = found.codes.shape[1]
-    tensors = {
-        f"{name}_Q4": _packed(found.codes.T.reshape(outputs, -1, params.block_size)),
-        f"{name}_scales": np.ascontiguousarray(found.scales.T),
-    }
-    if not params.symmetric:
-        tensors[f"{name}_zero_points"] = _packed(found.zeros.T.astype(np.uint8))
-    model.graph.initializer.extend(numpy_helper.from_array(array, key) for key, array in tensors.items())
-    return tuple(tensors)
-
-
-def _packed(codes: np.ndarray) -> np.ndarray:
-    """Two codes a byte along the last axis, the first one in the low half; an odd end is filled with 8."""
-    if codes.shape[-1] % 2:
-        codes = np.concatenate([codes, np.full((*codes.shape[:-1], 1), 8, np.uint8)], axis=-1)
-    packed: np.ndarray = codes[..., ::2] | codes[..., 1::2] << 4
-    return packed
-
-
-def _replace(node: NodeProto, stored: tuple[str, ...], shape: tuple[int, ...], params: QuantizeParams) -> None:
-    attributes = {"K": shape[0], "N": shape[1], "bits": 4, "block_size": params.block_size}
-    if params.accuracy_level:
-        attributes["accuracy_level"] = params.accuracy_level
-    node.CopyFrom(
-        helper.make_node(
-            "MatMulNBits",
-            [node.input[0], *stored],
-            list(node.output),
-            name=f"{node.name}_Q4",
-            domain="com.microsoft",
-            **attributes,
-        )
-    )

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
-from onnx import AttributeProto, ModelProto, TensorProto, helper, numpy_helper
+from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from onnxbuild.steps.kind import CheckFailed
 from onnxbuild.workers.calibration import float_tensors
@@ -52,6 +52,7 @@ def to_half(model: ModelProto, dtype: str, kept: Collection[str], *, keep_io_typ
     )
     if dtype == "bf16":
         _to_bfloat16(converted, exact)
+    _drop_repeated_casts(converted)
     sorter = OnnxModel(converted)
     sorter.topological_sort()  # the casts that the converter adds stand last
     del converted.graph.value_info[:]
@@ -65,6 +66,18 @@ def _declare_types(model: ModelProto, scratch: Path) -> None:
     for name, is_float in float_tensors(model, scratch).items():
         if is_float and name not in own:
             model.graph.value_info.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+
+
+def _drop_repeated_casts(model: ModelProto) -> None:
+    """Keep one of equal casts: the converter writes one for each reader, all under one name."""
+    seen: set[str] = set()
+    kept: list[NodeProto] = []
+    for node in model.graph.node:
+        if node.op_type != "Cast" or node.output[0] not in seen:
+            kept.append(NodeProto.FromString(node.SerializeToString()))
+        seen.update(node.output)
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
 
 
 def _originals(model: ModelProto) -> dict[str, np.ndarray]:

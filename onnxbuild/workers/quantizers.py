@@ -11,7 +11,8 @@ from onnx import ModelProto, TensorProto
 
 from onnxbuild.steps.quantize import QuantizeParams
 from onnxbuild.workers.calibration import Range
-from onnxbuild.workers.graph import EXTERNAL_FROM_BYTES, graphs_of, load_model, nodes_of, opset_of, save_model
+from onnxbuild.workers.graph import exceeds_message, graphs_of, load_model, nodes_of, opset_of, save_model
+from onnxbuild.workers.nbits import Codes, replace_matmuls
 
 _INT16_OPSET = 21
 
@@ -43,7 +44,7 @@ def quantize_dynamic(model: ModelProto, scratch: Path, params: QuantizeParams) -
 
     integers = PRESETS[params.preset]
     source, result = scratch / "float.onnx", scratch / "int8.onnx"
-    large = model.ByteSize() >= EXTERNAL_FROM_BYTES
+    large = exceeds_message(model)
     save_model(model, source, external=large)
     quantize(
         source,
@@ -107,6 +108,8 @@ def quantize_weights(model: ModelProto, params: QuantizeParams) -> ModelProto:
     """4- or 8-bit weights in blocks; activations stay as they are. `model` is changed."""
     if params.algorithm in _BNB4:
         return _quantize_bnb4(model, params)
+    if params.algorithm == "k_quant":
+        return replace_matmuls(model, params, lambda _, weight: _k_quant(weight, params))
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
     quantizer = MatMulNBitsQuantizer(
@@ -116,14 +119,14 @@ def quantize_weights(model: ModelProto, params: QuantizeParams) -> ModelProto:
         is_symmetric=params.symmetric,
         accuracy_level=params.accuracy_level,
         nodes_to_exclude=list(params.exclude),
-        algo_config=_algorithm(model, params),
+        algo_config=_algorithm(params),
     )
     quantizer.process()
     result: ModelProto = quantizer.model.model
     return result
 
 
-def _algorithm(model: ModelProto, params: QuantizeParams) -> Any:
+def _algorithm(params: QuantizeParams) -> Any:
     from onnxruntime.quantization import matmul_nbits_quantizer as library
 
     only = ("MatMul",)
@@ -131,15 +134,31 @@ def _algorithm(model: ModelProto, params: QuantizeParams) -> Any:
         return library.HQQWeightOnlyQuantConfig(
             block_size=params.block_size, bits=params.bits, op_types_to_quantize=only
         )
-    if params.algorithm == "k_quant":
-        each = {node.name: {"bits": params.bits} for node in model.graph.node if node.op_type == "MatMul"}
-        return library.KQuantWeightOnlyQuantConfig(customized_weight_config=each, op_types_to_quantize=only)
     return library.DefaultWeightOnlyQuantConfig(
         block_size=params.block_size,
         is_symmetric=params.symmetric,
         accuracy_level=params.accuracy_level,
         bits=params.bits,
         op_types_to_quantize=only,
+    )
+
+
+def _k_quant(weight: np.ndarray, params: QuantizeParams) -> Codes:
+    """llama.cpp's search for the scale and zero point of each block, by the library.
+
+    Its writing of the result is ours: onnxruntime 1.31 packs zero points across the end of a row, and stops where a
+    row has an odd number of blocks.
+    """
+    from onnxruntime.quantization.neural_compressor.weight_only import quant_tensor_k_quant_cpu
+
+    inputs, outputs = weight.shape
+    blocks = -(-inputs // params.block_size)
+    filled = np.pad(weight, ((0, blocks * params.block_size - inputs), (0, 0)))
+    codes, scales, zeros = quant_tensor_k_quant_cpu(np.ascontiguousarray(filled.T), params.bits, params.block_size)
+    return Codes(
+        codes.reshape(outputs, -1).T.astype(np.uint8),
+        scales.reshape(outputs, blocks).T.astype(np.float32),
+        zeros.reshape(outputs, blocks).T.astype(np.float32),
     )
 
 

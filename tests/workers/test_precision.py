@@ -1,0 +1,163 @@
+import json
+
+import numpy as np
+import onnx
+import pytest
+from families import (
+    checkpoint,
+    contents,
+    exported,
+    generated_by,
+    generated_by_torch,
+    optimized,
+    outputs_of,
+    run_step,
+    scratch,
+)
+from onnx import TensorProto, helper, numpy_helper
+
+from onnxbuild.steps.kind import CheckFailed
+from onnxbuild.steps.precision import PrecisionParams, precision_after
+from onnxbuild.steps.quantize import QuantizeParams
+from onnxbuild.workers.precision import run
+
+pytestmark = pytest.mark.heavy
+
+FP16 = PrecisionParams(dtype="fp16")
+
+
+def config_of(architecture):
+    return json.loads((checkpoint(architecture) / "config.json").read_text())
+
+
+@pytest.mark.parametrize("architecture", ["bert", "distilbert", "gpt2", "llama", "vit", "wav2vec2"])
+def test_every_family_halves_and_stays_near(architecture):
+    source = exported(architecture)[1]
+    facts, folder = run_step(run, FP16, model=source)
+    assert facts["ran"] is True
+    assert facts["bytes"] < 0.7 * facts["bytes_before"]
+    assert set(contents(folder)) == set(contents(source))
+    before, after = (outputs_of(path / "model.onnx", config_of(architecture))[0] for path in (source, folder))
+    assert after.dtype == np.float32
+    np.testing.assert_allclose(after, before, atol=2e-2)
+    assert not np.array_equal(before, after)
+
+
+@pytest.mark.parametrize("architecture", ["bert", "gpt2"])
+def test_a_fused_graph_too(architecture):
+    facts, folder = run_step(run, FP16, model=optimized(architecture)[1])
+    assert facts["ran"] is True
+    before, after = (outputs_of(path / "model.onnx")[0] for path in (exported(architecture)[1], folder))
+    np.testing.assert_allclose(after, before, atol=2e-2)
+
+
+def test_inputs_and_outputs_in_half_precision():
+    _, folder = run_step(run, PrecisionParams(dtype="fp16", keep_io_types=False), model=exported("gpt2")[1])
+    graph = onnx.load(folder / "model.onnx").graph
+    types = {v.name: v.type.tensor_type.elem_type for v in (*graph.input, *graph.output)}
+    assert {types["logits"], types["past_key_values.0.key"], types["present.0.key"]} == {TensorProto.FLOAT16}
+    assert types["input_ids"] == TensorProto.INT64
+
+
+def test_an_encoder_decoder_in_all_its_files():
+    facts, folder = run_step(run, PrecisionParams(dtype="fp16", keep_fp32="auto"), model=exported("t5")[1])
+    assert facts["files"]["decoder_model_merged.onnx"]["merged"] is True
+    assert all(file["overflow_samples"] for file in facts["files"].values() if "half" in file)
+    assert len(generated_by(folder, "t5")[0]) == len(generated_by_torch(checkpoint("t5"), "t5")[0])
+
+
+def test_four_bits_with_half_precision_around_them():
+    from onnxbuild.workers.quantize import run as quantize
+
+    _, quantized = run_step(quantize, QuantizeParams(method="weight-only"), model=exported("bert")[1])
+    facts, folder = run_step(run, FP16, model=quantized)
+    assert facts["ran"] is True
+    model = onnx.load(folder / "model.onnx")
+    stored = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    scales = {stored[node.input[2]] for node in model.graph.node if node.op_type == "MatMulNBits"}
+    assert scales == {TensorProto.FLOAT16}
+    assert precision_after(FP16, "q4") == "q4f16"
+    assert [precision_after(PrecisionParams(dtype="bf16"), p) for p in ("fp32", "q8")] == ["bf16", "q8bf16"]
+
+
+def test_operators_and_nodes_that_stay():
+    source = exported("bert")[1]
+    name = next(n.name for n in onnx.load(source / "model.onnx").graph.node if n.op_type == "MatMul")
+    params = PrecisionParams(dtype="fp16", keep_fp32=("LayerNormalization", name))
+    facts, folder = run_step(run, params, model=source)
+    kept = facts["files"]["model.onnx"]["kept_fp32"]
+    assert name in kept
+    assert sum("LayerNorm" in one for one in kept) == len(kept) - 1 == 5
+    before, after = (outputs_of(path / "model.onnx")[0] for path in (source, folder))
+    np.testing.assert_allclose(after, before, atol=2e-2)
+
+
+def test_a_name_with_a_typo():
+    params = PrecisionParams(dtype="fp16", keep_fp32=("LayerNormalisation",))
+    with pytest.raises(CheckFailed) as caught:
+        run_step(run, params, model=exported("bert")[1])
+    assert str(caught.value) == "OBE50 `keep_fp32` names `LayerNormalisation`, and no operator or node is called that"
+    assert caught.value.failure.notes == (("hint", "did you mean `LayerNormalization`?"),)
+
+
+def overflowing_model():
+    """A BERT whose first dense layer gives numbers that fp16 cannot hold, and whose next one makes them small again."""
+    folder = scratch()
+    for path in exported("bert")[1].iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    model = onnx.load(folder / "model.onnx")
+    for tensor in model.graph.initializer:
+        layer = "bert.encoder.layer.0.intermediate.dense.bias"
+        if tensor.name == layer:
+            array = numpy_helper.to_array(tensor) + np.float32(1e5)
+            tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+    onnx.save(model, folder / "model.onnx")
+    return folder
+
+
+def test_what_overflows_is_found_and_kept():
+    folder = overflowing_model()
+    _, cut = run_step(run, FP16, model=folder)
+    facts, result = run_step(run, PrecisionParams(dtype="fp16", keep_fp32="auto"), model=folder)
+    file = facts["files"]["model.onnx"]
+    assert 1e5 <= max(file["overflow"].values()) < 1.5e5
+    assert 0 < len(file["kept_fp32"]) < file["half"] / 3
+    before, spoilt, after = (outputs_of(path / "model.onnx")[0] for path in (folder, cut, result))
+    assert np.abs(after - before).max() < 2e-2
+    assert not np.abs(spoilt - before).max() < 2e-2
+
+
+def test_bf16_has_the_digits_of_the_original_and_valid_types():
+    facts, folder = run_step(run, PrecisionParams(dtype="bf16"), model=exported("bert")[1])
+    assert facts["ran"] is False
+    model = onnx.load(folder / "model.onnx")
+    assert all(tensor.data_type != TensorProto.FLOAT16 for tensor in model.graph.initializer)
+    inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
+    assert inferred.graph.output[0].type.tensor_type.elem_type == TensorProto.FLOAT
+    before = {t.name: t for t in onnx.load(exported("bert")[1] / "model.onnx").graph.initializer}
+    name = "bert.embeddings.word_embeddings.weight"
+    after = next(t for t in model.graph.initializer if t.name == name)
+    exact, rounded = numpy_helper.to_array(before[name]), numpy_helper.to_array(after).astype(np.float32)
+    np.testing.assert_allclose(rounded, exact, rtol=2**-8)
+
+
+def test_a_graph_that_is_half_already_gets_no_smaller():
+    _, folder = run_step(run, FP16, model=exported("bert")[1])
+    with pytest.raises(CheckFailed) as caught:
+        run_step(run, FP16, model=folder)
+    assert caught.value.failure.code == "OBE49"
+
+
+def test_a_graph_with_branches():
+    folder = scratch()
+    value = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])
+    branch = helper.make_graph([helper.make_node("Constant", [], ["y"], value_float=1.0)], "b", [], [value])
+    node = helper.make_node("If", ["c"], ["z"], name="if", then_branch=branch, else_branch=branch)
+    condition = helper.make_tensor_value_info("c", TensorProto.BOOL, [])
+    graph = helper.make_graph([node], "g", [condition], [helper.make_tensor_value_info("z", TensorProto.FLOAT, None)])
+    onnx.save(
+        helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 18)]), folder / "model.onnx"
+    )
+    with pytest.raises(CheckFailed) as caught:
+        run_step(run, FP16, model=folder)
+    assert str(caught.value) == "OBE34 the graph has branches, which cannot be converted to half precision"
