@@ -54,12 +54,20 @@ def make_random(params: FetchParams, text: Path | None, destination: Path, tell:
         torch.manual_seed(params.seed)
         model = _build(_auto_class(params.task, config), config, params)
         model.eval()
+        _begin_with_padding(model)
         tell("writing")
         model.save_pretrained(destination, safe_serialization=True)
         write_processor(config, destination)
         if params.task == "sentence-similarity":
             write_sentence_modules(config, destination)
     return int(sum(parameter.numel() for parameter in model.parameters()))
+
+
+def _begin_with_padding(model: Any) -> None:
+    """Say with what a decoder begins where the config has no field for it, as that of T5 from transformers 5 on."""
+    config = model.config
+    if getattr(config, "is_encoder_decoder", False) and not hasattr(config, "decoder_start_token_id"):
+        model.generation_config.decoder_start_token_id = config.pad_token_id or 0
 
 
 def _build(auto: Any, config: Any, params: FetchParams) -> Any:
