@@ -21,7 +21,6 @@ LATER: Mapping[str, tuple[str, ...]] = {
     "TargetBlock": ("compile", "package", "publish", "run"),
     "NamedTargetBlock": ("compile", "package", "publish", "run"),
     "Step": ("compile", "package", "publish", "run"),
-    "ValidateParams": ("dataset",),
     "DatasetBlock": (),
 }
 

@@ -220,7 +220,8 @@ class _Expander:
             return None
         ports = {"model": output, "reference": base.fetch}
         name = f"{model.name}/{target.name}:{kind.name}"
-        return self._add(name, kind, settled.plain, {port: ports[port] for port in kind.inputs}, step.key_at)
+        inputs = {**{port: ports[port] for port in kind.inputs}, **self._dataset_input(settled.params)}
+        return self._add(name, kind, settled.plain, inputs, step.key_at)
 
     def _steps(self, target: Target) -> Iterator[_Step]:
         """The steps that make a target's graph, in order: `steps` as written, the short form in the kinds' order."""

@@ -93,7 +93,10 @@ def _facts(actions: Iterable[str], outcomes: Mapping[str, Outcome], kind: str) -
 
 
 def _accuracy(check: Outcome) -> tuple[str, float] | None:
-    """The metric to show and its value."""
+    """The metric to show and its value: the share of right labels where a dataset has them."""
+    right = _number(_mapping(_all_facts(check).get("dataset")).get("accuracy"))
+    if right is not None:
+        return "labels right", right
     metrics = metrics_of(check)
     bounded = _mapping(_all_facts(check).get("thresholds"))
     names = {name: label for name, label in _JUDGED_BY.items() if name in bounded} | dict(_OTHERWISE)

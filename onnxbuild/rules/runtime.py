@@ -278,6 +278,12 @@ _TABLE: dict[str, tuple[str, str, str, str]] = {
         "It sees its own file alone, or for `package.module:function` the whole package.",
         "Write a function of (checkpoint, output, opset, task) that needs nothing else beside it.",
     ),
+    "OBE68": (
+        "label-unknown",
+        "A row of a dataset has a label that the model does not know.",
+        "The column is another one, or the model was trained with other names.",
+        "Write labels as numbers, or as `id2label` in the model's config.json names them.",
+    ),
     "OBE99": (
         "unexplained",
         "A failure that is not in the table.",

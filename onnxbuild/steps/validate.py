@@ -9,6 +9,7 @@ import msgspec
 
 from onnxbuild.diagnostics import did_you_mean
 from onnxbuild.steps.kind import Context, Fault, Kind, Params
+from onnxbuild.steps.rows import Rows
 from onnxbuild.steps.tasks import is_ctc
 
 # What can be bounded, and the side from which it is: "min" says that smaller values fail.
@@ -21,7 +22,22 @@ METRICS: Mapping[str, Literal["min", "max"]] = {
     "max_probability": "max",  # largest difference of a class probability after softmax
     "kl_mean": "max",  # mean Kullback-Leibler divergence of the next-token distribution, nats
     "perplexity_ratio": "max",  # perplexity of the variant over that of the reference, on the validation text
+    "accuracy_drop": "max",  # of a dataset with labels: share of right rows of the reference minus that of the variant
 }
+
+LABEL = "label"  # the role of the column that names what is right
+_LABELLED = "text-classification"  # the task whose label is one value a row
+
+# The default bounds of `accuracy_drop`, where a dataset names a column of labels.
+ACCURACY_DROP: Mapping[str, float] = {
+    "fp32": 0.0, "fp16": 0.005, "bf16": 0.01, "int8": 0.01, "q8": 0.01, "q4": 0.02, "bnb4": 0.02,
+}  # fmt: skip
+
+# Tasks whose inputs are pictures or sounds.
+NOT_OF_TEXT = (
+    "image-classification", "zero-shot-image-classification", "audio-classification", "image-to-text",
+    "image-to-text-with-past", "automatic-speech-recognition", "automatic-speech-recognition-with-past",
+)  # fmt: skip
 
 _EMBEDDING = ("feature-extraction", "sentence-similarity")
 _CLASSIFICATION = (
@@ -64,18 +80,29 @@ THRESHOLDS: Mapping[str, Mapping[str, Mapping[str, float]]] = {
 class ValidateParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What to compare, and what to accept.
 
-    `shapes`: (batch, sequence) pairs in samples and tokens; rows are padded to unequal lengths. `thresholds` over the
-    defaults for the task and precision, by metric. `on_failure: warn` records a failed check and lets the run go on.
+    `shapes`: (batch, sequence) pairs in samples and tokens; rows are padded to unequal lengths. `dataset`: rows of your
+    own, by its name, in place of the sentences that come with onnxbuild. `samples`: how many rows of it. `sequence`:
+    tokens of a row at most. `seed`: which rows. `thresholds` over the defaults for the task and precision, by metric.
+    `on_failure: warn` records a failed check and lets the run go on.
     """
 
-    DERIVED: ClassVar[tuple[str, ...]] = ("task", "precision")
+    DERIVED: ClassVar[tuple[str, ...]] = ("task", "precision", "rows")
 
     task: str = ""
     precision: str = "fp32"
     shapes: tuple[tuple[int, int], ...] = ((1, 8), (1, 64), (4, 32))
+    dataset: str = ""
+    samples: int = 200
+    sequence: int = 128
     seed: int = 0
     thresholds: Mapping[str, float] = {}
     on_failure: Literal["fail", "warn"] = "fail"
+    rows: Rows = Rows()
+
+    @property
+    def reads_labels(self) -> bool:
+        """Whether rows say what is right, so that the accuracy of both sides can be told."""
+        return self.task == _LABELLED and LABEL in self.rows.columns
 
 
 def table_of(task: str) -> str:
@@ -94,13 +121,13 @@ def _judged_as(precision: str) -> str:
 def _resolve(params: ValidateParams, context: Context) -> ValidateParams:
     task = context.task or ""
     by_precision = THRESHOLDS["classification" if is_ctc(task, context.config) else table_of(task)]
-    defaults = by_precision[_judged_as(context.precision)]
-    return msgspec.structs.replace(
-        params, task=task, precision=context.precision, thresholds={**defaults, **params.thresholds}
-    )
+    judged_as = _judged_as(context.precision)
+    settled = msgspec.structs.replace(params, task=task, precision=context.precision)
+    drop = {"accuracy_drop": ACCURACY_DROP[judged_as]} if settled.reads_labels else {}
+    return msgspec.structs.replace(settled, thresholds={**by_precision[judged_as], **drop, **params.thresholds})
 
 
-def _check(params: ValidateParams, _context: Context) -> Iterable[Fault]:
+def _check(params: ValidateParams, context: Context) -> Iterable[Fault]:
     for metric in params.thresholds:
         if metric not in METRICS:
             near = did_you_mean(metric, METRICS)
@@ -113,11 +140,28 @@ def _check(params: ValidateParams, _context: Context) -> Iterable[Fault]:
     for batch, sequence in params.shapes:
         if batch < 1 or sequence < 1:
             yield Fault(code="OB611", field="shapes", message=f"shape [{batch}, {sequence}] is empty")
+    yield from _check_data(params, context)
+
+
+def _check_data(params: ValidateParams, context: Context) -> Iterable[Fault]:
+    for field in ("samples", "sequence"):
+        if getattr(params, field) < 1:
+            yield Fault(code="OB612", field=field, message=f"`{field}` expects a number from 1")
+        elif not params.dataset and getattr(params, field) != getattr(ValidateParams(), field):
+            message = f"`{field}` has no effect without `dataset`"
+            yield Fault(code="OB615", field=field, message=message, hint="it chooses rows of a dataset")
+    if params.dataset and context.task in NOT_OF_TEXT:
+        message = f"a dataset is read as text, which the task `{context.task}` does not read"
+        yield Fault(code="OB615", field="dataset", message=message, hint="remove `dataset`: seeded values serve")
+    if "accuracy_drop" in params.thresholds and not (params.dataset and context.task in {_LABELLED, None}):
+        message = "`accuracy_drop` is taken of the labels of a dataset, by a text classifier alone"
+        hint = "name a dataset with `columns: {label: …}`" if context.task == _LABELLED else "remove it"
+        yield Fault(code="OB615", field="thresholds", message=message, hint=hint)
 
 
 VALIDATE = Kind(
     name="validate",
-    version=1,
+    version=2,
     params=ValidateParams,
     inputs={"model": "onnx", "reference": "checkpoint | onnx"},
     outputs={"report": "report"},

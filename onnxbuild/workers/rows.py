@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +14,32 @@ from onnxbuild.diagnostics import did_you_mean
 from onnxbuild.steps.kind import CheckFailed
 from onnxbuild.steps.rows import Rows
 
-_TEXT = "text"  # the role, and the column where no other is named
+_TEXT = "text"
 
 
 def texts(folder: Path, rows: Rows, *, samples: int, seed: int) -> Iterator[str]:
-    """The text of `samples` rows, chosen by `seed`, in the order of the file; of all rows where there are fewer.
+    """The text of `samples` rows, as `records` chooses and finds them."""
+    return (str(found[_TEXT]) for _, found in records(folder, rows, (_TEXT,), samples=samples, seed=seed))
 
-    `rows.limit` and `rows.seed` choose first what the dataset is. Errors: CheckFailed OBE58 where the file cannot be
-    read or has no such column.
+
+def records(
+    folder: Path, rows: Rows, roles: Sequence[str], *, samples: int, seed: int
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Where it stands (`row 3 of a.csv`, from 1) and the value of each role, for `samples` rows chosen by `seed`.
+
+    In the order of the file; all rows where there are fewer. A role is read from the column of its name where
+    `rows.columns` has no other. `rows.limit` and `rows.seed` choose first what the dataset is. Errors: CheckFailed
+    OBE58 where the file cannot be read, has no rows or no such column.
     """
     path = next(iter(sorted(folder.iterdir())))
-    wanted = _chosen(sum(1 for _ in _rows(path)), rows, samples, seed)
-    column = rows.columns.get(_TEXT, _TEXT)
+    count = sum(1 for _ in _rows(path))
+    if not count:
+        raise CheckFailed("OBE58", f"{path.name} has no rows")
+    wanted = _chosen(count, rows, samples, seed)
     for number, row in enumerate(_rows(path)):
         if number in wanted:
-            yield _text(row, column, path.name)
+            found = {role: _value(row, role, rows.columns.get(role, role), path.name) for role in roles}
+            yield f"row {number + 1} of {path.name}", found
 
 
 def _chosen(count: int, rows: Rows, samples: int, seed: int) -> frozenset[int]:
@@ -39,12 +50,12 @@ def _chosen(count: int, rows: Rows, samples: int, seed: int) -> frozenset[int]:
     return frozenset(numbers.tolist())
 
 
-def _text(row: Mapping[str, Any], column: str, name: str) -> str:
+def _value(row: Mapping[str, Any], role: str, column: str, name: str) -> Any:
     if column not in row:
         near = did_you_mean(column, row) or f"it has {', '.join(row)}"
         message = f"{name} has no column `{column}`"
-        raise CheckFailed("OBE58", message, notes=[("hint", f"{near}; `columns: {{text: …}}` names it")])
-    return str(row[column])
+        raise CheckFailed("OBE58", message, notes=[("hint", f"{near}; `columns: {{{role}: …}}` names it")])
+    return row[column]
 
 
 def _rows(path: Path) -> Iterator[Mapping[str, Any]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from onnxbuild.steps.kind import CheckFailed
 from onnxbuild.workers.sentences import SENTENCES
@@ -25,6 +25,7 @@ _UNMASKED = frozenset({"siglip"})
 _PAIRED = frozenset({"question-answering", "multiple-choice"})
 _DECODER_TOKENS = 8  # prefix that an encoder-decoder is given; one more is its cached step
 _PROBE_BATCH = 8
+_BATCH_AND_SEQUENCE = 2  # axes of text
 _PROBE_SALT = 1 << 20  # past every sequence length, which is the salt of a shape
 
 
@@ -146,6 +147,34 @@ def single_texts(source: Source, texts: Iterable[str], sequence: int) -> Iterato
         row = source.tokenizer(text, truncation=True, max_length=limit)["input_ids"]
         if row:
             yield _sample(source, [row], len(row), label=f"row {number}", salt=_PROBE_SALT + number)
+
+
+def text_limit(source: Source) -> int:
+    """The most tokens of a text that the model and its tokenizer take, with room for a step more."""
+    return min(_positions(source) - 1, int(source.tokenizer.model_max_length))
+
+
+def of_ids(
+    source: Source,
+    rows: Sequence[Sequence[int]],
+    *,
+    label: str,
+    number: int,
+    segments: Sequence[Sequence[int]] | None = None,
+) -> Sample:
+    """Rows of token ids as one padded batch of natural text; `number` tells it from others.
+
+    `segments` are type ids as a tokenizer gives them, for graphs that take them.
+    """
+    longest = max(map(len, rows))
+    sample = _sample(source, rows, longest, label=label, salt=_PROBE_SALT + number, probe=True)
+    spec = source.inputs.get("token_type_ids")
+    if segments is None or spec is None or len(spec.shape) != _BATCH_AND_SEQUENCE:
+        return sample
+    types: np.ndarray = np.zeros((len(rows), longest), np.int64)
+    for row, of_row in zip(types, segments, strict=True):
+        row[longest - len(of_row) if source.causal else 0 :][: len(of_row)] = of_row
+    return structs.replace(sample, feeds={**sample.feeds, "token_type_ids": types})
 
 
 def _sample(

@@ -12,9 +12,11 @@ import numpy as np
 
 from onnxbuild.machine import usable_cores
 from onnxbuild.steps.kind import CheckFailed, Facts, Tell
+from onnxbuild.steps.rows import PORT
 from onnxbuild.steps.tasks import SPEECH
 from onnxbuild.steps.validate import METRICS, ValidateParams, table_of
 from onnxbuild.workers.compare import Losses, Record, Task, Worst, by_output, compare, losses, worst_of
+from onnxbuild.workers.dataset import Answers, batches_of
 from onnxbuild.workers.passes import run_stages
 from onnxbuild.workers.reference import open_reference
 from onnxbuild.workers.samples import Sample, Source, open_source, probes, shaped
@@ -34,7 +36,8 @@ def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str
     reference = open_reference(inputs["reference"], params.task, variant, threads=threads)
     stages = _shared_stages(variant, reference)
     source = open_source(inputs["model"], variant, params.task, seed=params.seed)
-    samples = _samples(source, params)
+    answers = Answers(batches_of(inputs[PORT], source, params) if PORT in inputs else ())
+    samples = _samples(source, params, answers.samples)
     task = Task(
         table=_table(params.task, variant),
         independent=source.config.get("problem_type") == "multi_label_classification",
@@ -43,18 +46,23 @@ def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str
     text: list[Losses] = []
     for done, sample in enumerate(samples):
         progress(f"comparing {sample.label}", done, len(samples))
-        found, predicted = _compare_sample(reference, variant, sample, stages, task)
+        found, predicted = _compare_sample(reference, variant, sample, stages, task, answers)
         records += found
         text += predicted
-    worst = worst_of(records, text)
+    worst = worst_of(records, text) | answers.worst(params.dataset)
     broken = broken_bounds(worst, params.thresholds)
-    facts = _facts(params, source, samples, records, worst, broken) | {
-        "stages": list(stages),
-        "reference": reference.name,
-        "threads": threads,
-        "providers": variant.providers(),
-        "versions": versions(),
-    }
+    of_dataset = {"dataset": {"name": params.dataset, **answers.facts()}} if answers.samples else {}
+    facts = (
+        _facts(params, source, samples, records, worst, broken)
+        | of_dataset
+        | {
+            "stages": list(stages),
+            "reference": reference.name,
+            "threads": threads,
+            "providers": variant.providers(),
+            "versions": versions(),
+        }
+    )
     report = {**facts, "records": msgspec.to_builtins(records)}
     (outputs["report"] / "validation.json").write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1))
     if broken and params.on_failure == "fail":
@@ -104,12 +112,13 @@ def _notes(broken: Sequence[str], reference: Any) -> list[tuple[str, str]]:
 
 
 def _compare_sample(
-    reference: Any, variant: OnnxModel, sample: Sample, stages: tuple[str, ...], task: Task
+    reference: Any, variant: OnnxModel, sample: Sample, stages: tuple[str, ...], task: Task, answers: Answers
 ) -> tuple[list[Record], list[Losses]]:
     records: list[Record] = []
     text: list[Losses] = []
     for stage, wanted, found in _together(reference, variant, sample, stages):
         records += compare(stage, sample, wanted, found, task=task)
+        answers.count(stage, sample, wanted, found)
         if task.table == "generation" and "logits" in found:
             predicted = losses(stage, sample, wanted["logits"], found["logits"])
             text += [predicted] if predicted else []
@@ -134,10 +143,13 @@ def _shared_stages(variant: OnnxModel, reference: Any) -> tuple[str, ...]:
     return variant.stages
 
 
-def _samples(source: Source, params: ValidateParams) -> list[Sample]:
-    """The shapes that were asked for, and the sentences; without sentences perplexity is taken on the shapes."""
+def _samples(source: Source, params: ValidateParams, rows: Sequence[Sample]) -> list[Sample]:
+    """The shapes that were asked for, and rows of text, else the sentences; without any perplexity is taken on shapes.
+
+    The shapes stay beside a dataset: they try the lengths and the padding that its rows may lack.
+    """
     given = [shaped(source, batch, sequence) for batch, sequence in params.shapes]
-    text = probes(source)
+    text = list(rows) or probes(source)
     return given + text if text else [msgspec.structs.replace(sample, probe=True) for sample in given]
 
 
@@ -160,6 +172,10 @@ def _facts(
             "batches": len(samples),
             "rows": sum(sample.rows for sample in samples),
             "tokens": sum(sample.tokens for sample in samples),
-            "text": "sentences" if source.reads_text else "seeded values",
+            "text": f"rows of `{params.dataset}`"
+            if params.dataset
+            else "sentences"
+            if source.reads_text
+            else "seeded values",
         },
     }

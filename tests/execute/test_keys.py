@@ -320,6 +320,10 @@ FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
         "task": _TASK,
         "precision": _EIGHT_BITS,
         "shapes": check("validate", "shapes", [[1, 4]]),
+        "dataset": check("validate", "dataset", "other"),
+        "samples": check("validate", "samples", 32),
+        "sequence": check("validate", "sequence", 64),
+        "rows": (at("datasets", "d", "limit", value=1), of_m("validate")),
         "seed": check("validate", "seed", 1),
         "thresholds": check("validate", "thresholds", {"cosine_min": 0.5}),
         "on_failure": check("validate", "on_failure", "warn"),
@@ -361,6 +365,11 @@ def with_static(place: Place, **more: Any) -> None:
     place.manifest["targets"]["int8"] = {"quantize": {"method": "static", "dataset": "d", **more}}
 
 
+def with_rows(place: Place) -> None:
+    with_data(place)
+    place.manifest["models"]["m"]["validate"] = {"dataset": "d"}
+
+
 # Fields of an exporter that needs other versions than those installed here: no manifest can set them where tests run.
 ELSEWHERE: Mapping[str, Mapping[str, Any]] = {"export": {"provider": "cuda", "options": {"int4_block_size": 32}}}
 
@@ -381,6 +390,7 @@ BEFORE: Mapping[tuple[str, str], Edit] = {
     **{("precision", field): with_half for field in (
         "dataset", "samples", "sequence", "seed", "rows"
     )},
+    **{("validate", field): with_rows for field in ("dataset", "samples", "sequence", "rows")},
     ("quantize", "percentile"): lambda place: with_static(place, calibration="percentile"),
     **{("quantize", field): with_static for field in (
         "activations", "calibration", "dataset", "samples", "sequence", "seed", "rows"

