@@ -76,7 +76,7 @@ def _measure(work: Path, layers: int, wanted: list[str]) -> None:
 
 
 def _watched(words: list[str]) -> tuple[float, int, int]:
-    """Seconds, and the largest anonymous and whole resident memory of a process. Errors: RuntimeError where it fails."""
+    """Seconds, and the largest anonymous and whole resident memory. Errors: RuntimeError where the process fails."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
     began = time.monotonic()
     allocated = resident = 0

@@ -62,7 +62,25 @@ def subcommands(parser: argparse.ArgumentParser) -> Mapping[str, argparse.Argume
     return choices
 
 
+def families() -> str:
+    """The table of families that the tests walk: how far each goes, and what loads it."""
+    sys.path.insert(0, str(DOCS.parent / "tests" / "workers"))
+    import family_table
+
+    rows = ["| family | task | optimize | quantize | loaded with | exported twice |", "|---|---|---|---|---|---|"]
+    for family in family_table.FAMILIES:
+        methods = ", ".join(family.quantize) or "not tested"
+        twice = f"differs: {', '.join(family.varies)}" if family.varies else "the same bytes"
+        task = f"{family.task} (`library: {family.library}`)" if family.library != "auto" else family.task
+        loader = family_table.LOADERS[family.loader]
+        level = f"to {family.optimize}" if family.optimize else "not tested"
+        kind = "reranker, " if family.loader == "rerank" else ""
+        rows.append(f"| {family.architecture} | {kind}{task} | {level} | {methods} | {loader} | {twice} |")
+    return "\n".join([*rows, ""])
+
+
 GENERATORS: Mapping[str, Callable[[], str]] = {
+    "families": families,
     "blocks": blocks,
     "steps": steps,
     "codes": codes,

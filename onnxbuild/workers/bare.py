@@ -14,7 +14,7 @@ from onnx import ModelProto, TensorProto, helper
 from onnx.external_data_helper import uses_external_data
 
 from onnxbuild.workers.folder import copy_file
-from onnxbuild.workers.graph import external_files, graphs_of, load_graph, read_external, save_graph
+from onnxbuild.workers.graph import external_files, graphs_of, load_graph, read_external, save_graph, tensors_of
 
 # What fusions look into (scales, biases, lengths of rotary tables) is small; what is large they only pass on.
 _SMALL_BYTES = 1 << 20
@@ -58,6 +58,9 @@ def _take_out_weights(model: ModelProto, path: Path) -> tuple[dict[str, TensorPr
             read[tensor.name] = tensor.raw_data
         else:
             graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
+    for tensor in tensors_of(graph):  # what is left are constants of nodes, which exporters put there too
+        if uses_external_data(tensor) and tensor.name not in weights:
+            read_external(tensor, path)
     large = {value.name for value in graph.input}
     kept = [tensor for tensor in graph.initializer if tensor.name not in large]
     del graph.initializer[:]

@@ -7,12 +7,13 @@ with the one check that matters: their path stays inside the model's folder.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import onnx
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
 from onnxbuild.steps.kind import CheckFailed
@@ -57,7 +58,7 @@ def save_model(model: ModelProto, path: Path, *, external: bool = False) -> None
     `model` must not be used afterwards where its weights went to external data.
     """
     _make_reproducible(model)
-    if not external and model.ByteSize() < EXTERNAL_FROM_BYTES:
+    if not external and not exceeds_message(model):
         path.write_bytes(model.SerializeToString(deterministic=True))
         return
     onnx.save_model(
@@ -74,6 +75,20 @@ def save_graph(model: ModelProto, path: Path) -> None:
     _make_reproducible(model)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def exceeds_message(model: ModelProto) -> bool:
+    """Whether a model with its weights is too large for one message.
+
+    By its shapes: protobuf's own `ByteSize` fails with an EncodeError beyond 2 GB, just where it would be needed.
+    """
+    stored = sum(weight_bytes(t) for t in tensors_of(model.graph) if not uses_external_data(t))
+    return stored >= EXTERNAL_FROM_BYTES
+
+
+def weight_bytes(tensor: TensorProto) -> int:
+    """Bytes that a tensor's numbers take."""
+    return int(math.prod(tensor.dims)) * int(helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
 
 
 def has_external_data(path: Path) -> bool:

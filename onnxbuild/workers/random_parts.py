@@ -1,4 +1,4 @@
-"""What lies beside the weights of a random checkpoint: processors of pictures and sounds, sentence-transformers' modules."""
+"""What lies beside random weights: processors of pictures and sounds, the modules of a sentence-transformer."""
 
 from __future__ import annotations
 

@@ -82,8 +82,13 @@ class TorchModel:
 
     def compile(self) -> Self:
         """The same weights, run through torch.compile."""
-        shared = {"load_seconds": self.load_seconds, "device": self._device, "whole_cache": self._whole_cache}
-        return type(self)(self.model, compiled=True, **shared)
+        return type(self)(
+            self.model,
+            load_seconds=self.load_seconds,
+            device=self._device,
+            compiled=True,
+            whole_cache=self._whole_cache,
+        )
 
     def threads_used(self) -> int:
         """Threads that PyTorch computes with, as it tells."""

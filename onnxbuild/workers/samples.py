@@ -243,9 +243,7 @@ def _answers(source: Source, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 def _repeated(values: np.ndarray, spec: InputSpec) -> np.ndarray:
     """The same for each answer, where there are several."""
-    if len(spec.shape) == values.ndim:
-        return values
-    return np.stack([values] * _CHOICES, axis=1)  # type: ignore[no-any-return]
+    return values if len(spec.shape) == values.ndim else np.repeat(values[:, None], _CHOICES, axis=1)
 
 
 def _segments(source: Source, mask: np.ndarray) -> np.ndarray:

@@ -159,9 +159,10 @@ def session_options(threads: int) -> onnxruntime.SessionOptions:
 
 
 def _stages_of(name: str, session: onnxruntime.InferenceSession) -> Mapping[str, bool | None]:
-    if name in _STAGES:
-        return _STAGES[name]
     inputs = {i.name for i in session.get_inputs()}
+    # Language models for browsers bear the name of an encoder-decoder's part: `decoder_model_merged.onnx`.
+    if name in _STAGES and (name == "encoder_model.onnx" or any("encoder" in i for i in inputs)):
+        return _STAGES[name]
     if not any(i.startswith("past_key_values") for i in inputs):
         return {"forward": None}
     merged = "use_cache_branch" in inputs

@@ -9,6 +9,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+# Function of `family_loaders` → what it opens the files with.
+LOADERS: Mapping[str, str] = {
+    "classify_text": "transformers `pipeline` over optimum's `ORTModelForSequenceClassification`",
+    "classify_tokens": "transformers `pipeline` over `ORTModelForTokenClassification`",
+    "answer": "transformers `pipeline` over `ORTModelForQuestionAnswering`",
+    "fill_mask": "transformers `pipeline` over `ORTModelForMaskedLM`",
+    "choose": "`ORTModelForMultipleChoice`",
+    "embed": 'sentence-transformers, `backend="onnx"`',
+    "embed_in_graph": "`ORTModelForCustomTasks`: one call gives normalized sentence vectors",
+    "rerank": 'sentence-transformers\' `CrossEncoder`, `backend="onnx"`',
+    "write": "`ORTModelForCausalLM.generate`",
+    "rewrite": "`ORTModelForSeq2SeqLM.generate`",
+    "transcribe": "`ORTModelForSpeechSeq2Seq.generate`",
+    "caption": "`ORTModelForVision2Seq.generate`",
+    "classify_image": "transformers `pipeline` over `ORTModelForImageClassification`",
+    "match_images": "`ORTModelForZeroShotImageClassification`",
+    "classify_sound": "transformers `pipeline` over `ORTModelForAudioClassification`",
+    "spell": "`ORTModelForCTC`",
+}
+
 TOKENS = 400  # of the tokenizers that are trained for these models
 
 _SIZES = {
@@ -34,7 +54,8 @@ _WHISPER = {
 }  # fmt: skip
 _SPEECH = {**_SIZES, "conv_dim": [32] * 7, "vocab_size": 32, "num_conv_pos_embeddings": 16,
            "num_conv_pos_embedding_groups": 2}  # fmt: skip
-_DEBERTA = {**_TEXT, "hidden_size": 64, "intermediate_size": 128, "type_vocab_size": 2, "relative_attention": True, "pos_att_type": ["p2c", "c2p"],
+_DEBERTA = {**_TEXT, "hidden_size": 64, "intermediate_size": 128, "type_vocab_size": 2, "relative_attention": True,
+            "pos_att_type": ["p2c", "c2p"],
             "position_biased_input": False, "max_relative_positions": 16}  # fmt: skip
 _GEMMA3 = {**_DECODER, "num_hidden_layers": 3, "sliding_window": 16, "query_pre_attn_scalar": 16,
            "layer_types": ["sliding_attention", "sliding_attention", "full_attention"]}  # fmt: skip
@@ -117,7 +138,8 @@ FAMILIES: tuple[Family, ...] = (
             "projection_dim": 32}, "match_images"),
     Family("siglip", "zero-shot-image-classification", {"text_config": _TEXT, "vision_config": _VISION},
            "match_images", optimize="O1"),
-    Family("wav2vec2", "audio-classification", {**_SPEECH, "num_labels": 5}, "classify_sound", optimize="O1", words=False),
+    Family("wav2vec2", "audio-classification", {**_SPEECH, "num_labels": 5}, "classify_sound", optimize="O1",
+           words=False),
     Family("wav2vec2", "automatic-speech-recognition", _SPEECH, "spell", optimize="O1", words=False),
     Family("vision-encoder-decoder", "image-to-text-with-past",
            {"encoder": {"model_type": "vit", **_VISION},

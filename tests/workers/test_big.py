@@ -100,3 +100,14 @@ def test_a_model_larger_than_a_message_is_written_with_external_data(monkeypatch
     save_model(model, tmp_path / "model.onnx")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.onnx", "model.onnx_data"]
     onnx.checker.check_model(str(tmp_path / "model.onnx"))
+
+
+def test_a_size_that_protobuf_cannot_tell_is_told_by_the_shapes():
+    """ByteSize raises beyond 2 GB; here the dimensions say it of a tensor that holds nothing."""
+    small = load_model(exported("bert")[1] / "model.onnx")
+    assert not graph.exceeds_message(small)
+    assert graph.size_bytes(exported("bert")[1] / "model.onnx") >= sum(
+        graph.weight_bytes(tensor) for tensor in small.graph.initializer
+    )
+    small.graph.initializer.add(name="large", data_type=onnx.TensorProto.FLOAT, dims=[1 << 15, 1 << 15])
+    assert graph.exceeds_message(small)
