@@ -15,15 +15,18 @@ from onnxbuild.steps.export import ExportParams
 from onnxbuild.steps.exporters import EXPORTERS
 from onnxbuild.steps.fetch import FetchParams
 from onnxbuild.steps.generate import GenerateParams
+from onnxbuild.steps.kind import Failure
 from onnxbuild.steps.validate import THRESHOLDS, ValidateParams, table_of
 
 pytestmark = pytest.mark.heavy
 
 HEADS = {"num_key_value_heads": 1, "head_dim": 16, "max_position_embeddings": 128}
 MODELS = {
-    **{name: FAMILIES[name] for name in ("bert", "t5", "vit", "wav2vec2")},
+    # Weights large enough for padding that is not masked to move the logits.
+    "bert": (FAMILIES["bert"][0], {**FAMILIES["bert"][1], "initializer_range": 0.6}, 600),
+    **{name: FAMILIES[name] for name in ("t5", "vit", "wav2vec2")},
     "gpt2": (FAMILIES["gpt2"][0], {**FAMILIES["gpt2"][1], "n_positions": 128}, 600),
-    "modernbert": ("fill-mask", {**SIZES, "global_attn_every_n_layers": 2, "local_attention": 8}, 600),
+    "modernbert": ("fill-mask", {**SIZES, "local_attention": 8}, 600),
     "qwen3": ("text-generation-with-past", {**SIZES, **HEADS}, 600),
 }
 FILES = {"t5": ["decoder_model.onnx", "decoder_with_past_model.onnx", "encoder_model.onnx"]}
@@ -47,7 +50,7 @@ def checkpoint(workers):
                 origin="random", architecture=name, task=task, config=config, tokenizer_vocabulary=vocabulary
             )
             facts, made[name] = workers.run("onnxbuild.workers.fetch:run", params, "model", text=text_folder())
-            assert facts["files"] > 1, facts
+            assert not isinstance(facts, Failure), facts
         return made[name]
 
     return make
@@ -63,11 +66,12 @@ def test_transformers_exports_what_pytorch_computes_twice_the_same(workers, chec
     task = MODELS[name][0]
     params = ExportParams(task=task, exporter="transformers")
     facts, folder = workers.run("onnxbuild.workers.export:run", params, "model", model=checkpoint(name))
+    assert not isinstance(facts, Failure), facts
     assert sorted(facts["files"]) == FILES.get(name, ["model.onnx"])
     assert facts["because"] == f"transformers knows {name} for {task}"
     ports = {"model": folder, "reference": checkpoint(name)}
     proven, _ = workers.run("onnxbuild.workers.validate:run", validation(task), "report", **ports)
-    assert proven["passed"], proven
+    assert not isinstance(proven, Failure), proven
     assert proven["metrics"]["max_abs"] < 1e-4
     _, other = workers.run("onnxbuild.workers.export:run", params, "model", model=checkpoint(name))
     assert contents(other) == contents(folder)
@@ -78,6 +82,7 @@ def test_transformers_exports_what_pytorch_computes_twice_the_same(workers, chec
     if name in {"gpt2", "t5"}:
         asked = GenerateParams(task=task, prompts=("The second run", "A manifest"), max_new_tokens=6, rounds=1)
         said, _ = workers.run("onnxbuild.workers.generate:run", asked, "samples", **ports)
+        assert not isinstance(said, Failure), said
         assert said["agreement"] == {"tokens": 12, "of": 12}
 
 
@@ -139,7 +144,7 @@ def test_genai_builds_a_decoder_that_agrees_and_that_its_own_runtime_loads(worke
     assert {"genai_config.json", "tokenizer.json", "config.json"} <= set(contents(folder))
     ports = {"model": folder, "reference": checkpoint("qwen3")}
     proven, _ = workers.run("onnxbuild.workers.validate:run", validation(task, precision), "report", **ports)
-    assert proven["passed"], proven
+    assert not isinstance(proven, Failure), proven
     script = "import sys, onnxruntime_genai as g; print(g.Model(sys.argv[1]).type)"
     python = environment().interpreter(lambda _text: None, lambda _command: (1, ""))
     done = subprocess.run([python, "-c", script, str(folder)], capture_output=True, text=True, check=True)
