@@ -456,6 +456,7 @@ INPUTS: Mapping[str, tuple[Edit, set[str]]] = {
     ),
     "text of a tokenizer": (lambda place: place.write("text/text.txt", "other text"), {"r:fetch"}),
     "rows of a dataset": (at("datasets", "d", "source", value=[{"text": "c"}]), {"m/int8:quantize"}),
+    "rows to validate with": (at("datasets", "d", "source", value=[{"text": "c"}]), of_m("validate")),
     "commit of a hub revision": (lambda place: place.lock("o/n", "decaf"), {"h:fetch"}),
 }  # fmt: skip
 
@@ -463,8 +464,9 @@ INPUTS: Mapping[str, tuple[Edit, set[str]]] = {
 @pytest.mark.parametrize("name", INPUTS)
 def test_a_changed_input_rebuilds_from_its_fetch_on(place: Place, name: str) -> None:
     edit, expected = INPUTS[name]
-    if name == "rows of a dataset":
-        with_static(place)
+    first = {"rows of a dataset": with_static, "rows to validate with": with_rows}.get(name)
+    if first is not None:
+        first(place)
         place.build()
     edit(place)
     assert rebuilt(place) == expected

@@ -28,6 +28,13 @@ def headline(variant, p50, torch, *, contended=False):
     return outcome(f"{variant.name}:benchmark", "built", facts=facts, seconds=10)
 
 
+def test_where_rows_have_labels_the_share_of_right_ones_is_shown():
+    dataset = {"name": "reviews", "rows": 200, "agreement": 0.97, "accuracy": 0.905, "accuracy_reference": 0.91}
+    facts = {"passed": True, "metrics": {"top1": 0.97}, "thresholds": {"top1": 0.9}, "dataset": dataset}
+    found = rows(BERT, outcomes_of(outcome(f"{INT8.name}:validate", "built", facts=facts)))
+    assert [(row.metric, row.accuracy) for row in found if row.name == INT8.name] == [("labels right", 0.905)]
+
+
 def a_run():
     return outcomes_of(
         outcome(FETCH, "hit"),

@@ -147,8 +147,10 @@ def test_perplexity_is_taken_on_the_rows(validate):
         (
             [{"review": "a", "stars": 0}, {"review": "b", "stars": "maybe"}],
             COLUMNS,
-            "OBE68 row 2 of rows.jsonl has the label `maybe`, which the model does not know | "
-            "hint: its labels are `NEGATIVE` (0), `NEUTRAL` (1), `POSITIVE` (2)",
+            (
+                "OBE68 row 2 of rows.jsonl has the label `maybe`, which the model does not know | "
+                "hint: its labels are `NEGATIVE` (0), `NEUTRAL` (1), `POSITIVE` (2)"
+            ),
         ),
     ],
 )
