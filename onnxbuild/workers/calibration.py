@@ -140,8 +140,8 @@ def clipped_by_entropy(limits: Range, counts: np.ndarray) -> Range:
     return max(low, -threshold), min(high, threshold)
 
 
-def overflowing(model: ModelProto, bound: float, feeds: Iterable[Feeds], scratch: Path) -> tuple[dict[str, float], int]:
-    """The fp32 tensors whose magnitude exceeds `bound`, each with its largest one, and how many feeds were read.
+def magnitudes(model: ModelProto, feeds: Iterable[Feeds], scratch: Path) -> tuple[dict[str, float], int]:
+    """The largest magnitude of every fp32 tensor, and how many feeds were read.
 
     Stored weights count too; what masks write to hide a position does not.
     """
@@ -156,7 +156,7 @@ def overflowing(model: ModelProto, bound: float, feeds: Iterable[Feeds], scratch
         if tensor.data_type == TensorProto.FLOAT:
             values_of = np.abs(_array(tensor))
             largest[tensor.name] = float(np.max(values_of, initial=0.0, where=values_of < _MASKED))
-    return {name: value for name, value in largest.items() if value > bound}, count
+    return largest, count
 
 
 def _divergence(counts: np.ndarray, size: int) -> float:

@@ -14,6 +14,7 @@ import numpy as np
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from onnxbuild.steps.kind import CheckFailed
+from onnxbuild.workers.attention import remove_dead_nodes
 from onnxbuild.workers.calibration import float_tensors
 from onnxbuild.workers.graph import graphs_of, tensors_of
 
@@ -53,6 +54,7 @@ def to_half(model: ModelProto, dtype: str, kept: Collection[str], *, keep_io_typ
     if dtype == "bf16":
         _to_bfloat16(converted, exact)
     _drop_repeated_casts(converted)
+    _join_stretches(converted)
     sorter = OnnxModel(converted)
     sorter.topological_sort()  # the casts that the converter adds stand last
     del converted.graph.value_info[:]
@@ -78,6 +80,35 @@ def _drop_repeated_casts(model: ModelProto) -> None:
         seen.update(node.output)
     del model.graph.node[:]
     model.graph.node.extend(kept)
+
+
+def _join_stretches(model: ModelProto) -> None:
+    """Let fp32 pass from one node that stays in fp32 to the next: the converter sends it through fp16 on the way.
+
+    That costs digits, and what exceeds 65504 arrives as infinity, which is what the nodes were to be spared.
+    """
+    halved = {node.output[0]: node.input[0] for node in model.graph.node if _casts_to(node, TensorProto.FLOAT16)}
+    joined = {
+        node.output[0]: halved[node.input[0]]
+        for node in model.graph.node
+        if _casts_to(node, TensorProto.FLOAT) and node.input[0] in halved
+    }
+    given = {value.name for value in model.graph.output}
+    for node in model.graph.node:
+        for place, name in enumerate(node.input):
+            if name in joined:
+                node.input[place] = joined[name]
+        if node.op_type == "Cast" and node.output[0] in joined and node.output[0] in given:
+            node.op_type = "Identity"
+            node.input[0] = joined[node.output[0]]
+            del node.attribute[:]
+    remove_dead_nodes(model)
+
+
+def _casts_to(node: NodeProto, kind: int) -> bool:
+    """Whether it is one of the converter's own casts: a graph's may be meant to round."""
+    own = node.op_type == "Cast" and ("cast" in node.name)
+    return own and any(attribute.name == "to" and attribute.i == kind for attribute in node.attribute)
 
 
 def _originals(model: ModelProto) -> dict[str, np.ndarray]:

@@ -8,14 +8,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from onnx import ModelProto
+from onnx import ModelProto, NodeProto
 
 from onnxbuild.diagnostics import did_you_mean
 from onnxbuild.machine import usable_cores
 from onnxbuild.steps.kind import CheckFailed, Facts, Tell
 from onnxbuild.steps.precision import PrecisionParams
 from onnxbuild.steps.rows import PORT
-from onnxbuild.workers.calibration import Feeds, feeds_by_file, overflowing
+from onnxbuild.workers.calibration import Feeds, feeds_by_file, magnitudes
 from onnxbuild.workers.decoders import graphs_to_change, merge, merged_name
 from onnxbuild.workers.folder import carry_along, onnx_names
 from onnxbuild.workers.graph import external_files, load_model, nodes_of, save_model, size_bytes
@@ -28,7 +28,7 @@ from onnxbuild.workers.samples import Sample, open_source, probes, shaped, singl
 from onnxbuild.workers.session import check_still_runs
 from onnxbuild.workers.sessions import OnnxModel
 
-_LARGEST = {"fp16": 65504.0, "bf16": 3.3895e38}
+_LARGEST = 65504.0  # of fp16
 
 
 def run(params: PrecisionParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
@@ -71,9 +71,9 @@ def _convert(
 ) -> dict[str, Any]:
     started = time.perf_counter()
     with TemporaryDirectory(prefix="onnxbuild-precision-") as scratch, quiet():
-        large, samples = _overflow(model, params, feeds, Path(scratch))
+        largest, samples = magnitudes(model, feeds, Path(scratch)) if feeds is not None else ({}, 0)
         named = (node.name for node in model.graph.node if {node.name, node.op_type} & {*params.kept})
-        kept = {*named, *_nodes_at(model, large)}
+        kept = {*named, *(node.name for node in model.graph.node if _overflows(node, largest))}
         before = float_nodes(model, Path(scratch))
         model = to_half(model, params.dtype, kept, keep_io_types=params.keep_io_types, scratch=Path(scratch))
         drop_unused_weights(model)
@@ -81,7 +81,7 @@ def _convert(
     facts = {
         "half": in_half,
         "kept_fp32": sorted(name for name in before if name in kept),
-        "overflow": {name: round(value, 1) for name, value in sorted(large.items())},
+        "overflow": {name: round(value, 1) for name, value in sorted(largest.items()) if value > _LARGEST},
         "overflow_samples": samples,
     }
     destination.parent.mkdir(parents=True, exist_ok=True)
@@ -99,15 +99,11 @@ def _convert(
     return {**facts, **sizes, "seconds": round(time.perf_counter() - started, 3)}
 
 
-def _overflow(
-    model: ModelProto, params: PrecisionParams, feeds: Iterable[Feeds] | None, scratch: Path
-) -> tuple[dict[str, float], int]:
-    return overflowing(model, _LARGEST[params.dtype], feeds, scratch) if feeds is not None else ({}, 0)
-
-
-def _nodes_at(model: ModelProto, tensors: Mapping[str, float]) -> Iterator[str]:
-    """The nodes that make or read a tensor."""
-    return (node.name for node in model.graph.node if any(name in tensors for name in (*node.input, *node.output)))
+def _overflows(node: NodeProto, largest: Mapping[str, float]) -> bool:
+    """Whether a node makes or reads what fp16 cannot hold, or squares it while it normalizes."""
+    values = [largest.get(name, 0.0) for name in (*node.input, *node.output)]
+    bound = _LARGEST**0.5 if "Normalization" in node.op_type else _LARGEST
+    return max(values, default=0.0) > bound
 
 
 def _named(model: ModelProto) -> ModelProto:

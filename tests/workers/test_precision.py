@@ -120,7 +120,7 @@ def test_what_overflows_is_found_and_kept():
     _, cut = run_step(run, FP16, model=folder)
     facts, result = run_step(run, PrecisionParams(dtype="fp16", keep_fp32="auto"), model=folder)
     file = facts["files"]["model.onnx"]
-    assert 1e5 <= max(file["overflow"].values()) < 1.5e5
+    assert 1e5 <= max(file["overflow"].values()) < 2.5e5
     assert 0 < len(file["kept_fp32"]) < file["half"] / 3
     before, spoilt, after = (outputs_of(path / "model.onnx")[0] for path in (folder, cut, result))
     assert np.abs(after - before).max() < 2e-2
