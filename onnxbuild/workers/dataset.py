@@ -148,7 +148,8 @@ def class_of(value: Any, config: Mapping[str, Any], place: str) -> int:
     number = _whole(value)
     if number is not None and number in names:
         return number
-    listed = ", ".join(f"`{name}` ({key})" for key, name in list(names.items())[:_FEW])
+    few = list(names.items())[:_FEW]
+    listed = ", ".join(f"`{name}`" if name == str(key) else f"`{name}` ({key})" for key, name in few)
     more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
     raise CheckFailed(
         "OBE68",

@@ -191,3 +191,16 @@ def test_labels_that_the_model_does_not_know(value):
     with pytest.raises(CheckFailed) as caught:
         class_of(value, CONFIG, "row 1 of a.csv")
     assert str(caught.value) == f"OBE68 row 1 of a.csv has the label `{value}`, which the model does not know"
+
+
+def test_a_label_that_one_logit_cannot_decide():
+    with pytest.raises(CheckFailed) as caught:
+        class_of(4.5, {"id2label": {"0": "LABEL_0"}}, "row 7 of a.csv")
+    assert caught.value.failure.message == "row 7 of a.csv has the label `4.5`, which the model does not know"
+    assert caught.value.failure.notes == (("hint", "its labels are `0`, `1`"),)
+
+
+def test_of_many_labels_a_few_are_named():
+    with pytest.raises(CheckFailed) as caught:
+        class_of("x", {"id2label": {str(n): f"L{n}" for n in range(20)}}, "row 1 of a.csv")
+    assert caught.value.failure.notes[0][1].endswith("`L7` (7) and 12 more")
