@@ -37,7 +37,7 @@ def _check(params: GenerateParams, context: Context) -> Iterable[Fault]:
         )
     elif (context.task or "").startswith("image-to-text"):
         yield Fault(
-            code="OB703",
+            code="OB614",
             message=f"task `{context.task}` describes pictures, and `prompts` are text",
             hint="remove `generate:`; `benchmark:` times its encoder and its decoder's step",
         )
