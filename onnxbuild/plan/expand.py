@@ -121,9 +121,16 @@ class _Expander:
             return
         task = model.task or infer_task(fetched.config or {})
         context = Context(
-            task=task, family=family_of(task, fetched.config), config=fetched.config, precision="fp32", previous=("fetch",),
-            reference=fetched.artifact, device="cpu", machine=self._machine, versions=self._versions(model.toolchain),
-        )  # fmt: skip
+            task=task,
+            family=family_of(task, fetched.config),
+            config=fetched.config,
+            precision="fp32",
+            previous=("fetch",),
+            reference=fetched.artifact,
+            device="cpu",
+            machine=self._machine,
+            versions=self._versions(model.toolchain),
+        )
         base = self._base(model, fetched, context)
         if base is not None:
             for target in model.targets:

@@ -97,8 +97,10 @@ def test_offline_says_what_is_not_locked(tmp_path: Path, monkeypatch: pytest.Mon
         (["iniconfig==99"], "Could not find a version that satisfies the requirement iniconfig==99"),
         (
             ["pluggy==1.0.0", "pytest==9.0.0"],
-            "Cannot install pluggy==1.0.0 and pytest==9.0.0 because these package versions have conflicting "
-            "dependencies",
+            (
+                "Cannot install pluggy==1.0.0 and pytest==9.0.0 because these package versions have conflicting "
+                "dependencies"
+            ),
         ),
     ],
 )

@@ -10,8 +10,8 @@ from onnxbuild.commands.lint import lint
 from onnxbuild.machine import Machine
 from onnxbuild.report.diagnostics import render
 from onnxbuild.rules import ALL
-from onnxbuild.steps import KINDS
 from onnxbuild.rules.rule import described
+from onnxbuild.steps import KINDS
 
 HERE = Path(__file__).parent
 MACHINE = Machine(cpu="a cpu", architecture="x86_64", flags=("avx2",), cores=2)
