@@ -103,6 +103,8 @@ OPTIMUM: Mapping[str, str] = {
     "automatic-speech-recognition-with-past": """
         moonshine speech_to_text whisper
     """,
+    "image-to-text": "pix2struct vision-encoder-decoder",
+    "image-to-text-with-past": "pix2struct vision-encoder-decoder",
 }
 
 # Classes of transformers 5.23.0; which of them were seen to export is in docs/reference/export.md.

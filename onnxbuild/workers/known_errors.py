@@ -99,7 +99,7 @@ KNOWN: tuple[Known, ...] = (
         "OBE14",
         r"contains custom code which must be executed|Do you wish to run the custom code|trust_remote_code",
         "the model comes with code of its own, which is not run",
-        "use a model type that transformers knows; code from a repository is never executed here",
+        "read it; `export: {trust_remote_code: true}` lets the export run it, with the commit in `source:`",
     ),
     # The checkpoint.
     Known(
