@@ -251,7 +251,7 @@ def _segments(source: Source, mask: np.ndarray) -> np.ndarray:
     place = mask.cumsum(axis=1)
     second = (place > (mask.sum(axis=1, keepdims=True) + 1) // 2) & (mask > 0)
     takes_two = source.paired and int(source.text.get("type_vocab_size") or 0) > 1
-    return second.astype(np.int64) if takes_two else np.zeros_like(mask)
+    return second.astype(np.int64) * int(takes_two)  # type: ignore[no-any-return]
 
 
 def _media_shape(source: Source, name: str, spec: InputSpec, sequence: int) -> tuple[int, ...] | None:
