@@ -23,6 +23,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "export": ("optimum", "optimum-onnx", "transformers", "torch", "onnx"),
     "optimize": ("optimum", "optimum-onnx", "transformers", "onnx", "onnxruntime"),
     "quantize": ("onnx", "onnxruntime", "onnx-ir"),
+    "precision": ("onnx", "onnxruntime", "transformers"),
     "validate": ("optimum", "optimum-onnx", "transformers", "torch", "onnxruntime"),
     "benchmark": ("optimum", "optimum-onnx", "transformers", "torch", "onnxruntime"),
     "generate": ("optimum", "optimum-onnx", "transformers", "torch", "onnxruntime"),

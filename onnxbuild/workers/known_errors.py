@@ -35,9 +35,12 @@ RAISED: Mapping[str, str] = {
     "OBE40": "external data is missing, cut short or outside the model's folder",
     "OBE41": "a file is not an ONNX model",
     "OBE48": "quantize quantized nothing",
+    "OBE34": "the graph has branches, which the step cannot change",
     "OBE49": "quantize did not make the model smaller",
     "OBE50": "`exclude` names a node that is not there",
     "OBE51": "a tokenizer could not be trained",
+    "OBE58": "a dataset gives no rows that can be used",
+    "OBE59": "a model that reads no text was given rows of text",
     "OBE67": "an exporter of the manifest's own cannot be used",
     "OBE99": "a failure that is not in the table",
 }

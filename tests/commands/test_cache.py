@@ -60,7 +60,7 @@ def test_plan_counts_what_the_remote_store_has_as_a_hit(world, tmp_path, shared)
     world.run("--remote", shared)
     second = another(world, tmp_path, "there")
     assert second.run(verb="plan").out.splitlines()[-1] == "4 of 4 actions would run"
-    assert second.run("--remote", shared, verb="plan").out.splitlines()[-1] == "up to date: 4 actions"
+    assert second.run("--remote", shared, verb="plan").out.splitlines()[-1] == "up to date: 4 actions, nothing to do"
     assert blobs(second) == []
 
 

@@ -156,7 +156,7 @@ def test_readers_do_not_wait_for_a_writer_of_the_database(world: World) -> None:
     began = time.monotonic()
     planned = world.run(verb="plan")
     assert planned.code == 0
-    assert planned.out.endswith("up to date: 2 actions\n")
+    assert planned.out.endswith("up to date: 2 actions, nothing to do\n")
     assert time.monotonic() - began < 5
     database.rollback()
     database.close()
