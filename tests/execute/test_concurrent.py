@@ -253,7 +253,7 @@ def test_a_manifest_edited_while_it_runs_is_not_up_to_date(world: World) -> None
 def test_weights_edited_while_a_later_step_runs_are_not_up_to_date(world: World) -> None:
     world.manifest({"a": [{"text": "a", "seconds": 1.0}]})
     process = world.start()
-    wait_for(lambda: any((world.store / "work").glob("*/*/outputs/model/model.onnx")))
+    wait_for(lambda: any((world.store / "work").glob("*/*/inputs/model/model.onnx")))
     (world.root / "model" / "model.onnx").write_bytes(b"other " * 2000)
     assert finish(process).code == 0
     assert world.run("--json").outcomes() == {"m:fetch": "built", "m/a:toy": "built"}

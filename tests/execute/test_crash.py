@@ -215,7 +215,7 @@ def test_a_store_on_a_read_only_file_system(tmp_path: Path, small_disk: Path) ->
     assert world.run().code == 0
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     (world.root / "out" / "m" / "a" / "model.onnx").unlink()  # so that no receipt answers
-    assert world.run(verb="plan").out == "hit       m:fetch\nhit       m/a:toy\nup to date: 2 actions\n"
+    assert world.run(verb="plan").out == "hit       m:fetch\nhit       m/a:toy\nup to date: 2 actions, nothing to do\n"
     world.manifest({"a": [{"text": "b"}]})
     planned = world.run(verb="plan")
     assert planned.code == 0
