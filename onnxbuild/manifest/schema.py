@@ -80,17 +80,9 @@ def manifest_schema(steps: Mapping[str, Mapping[str, Any]]) -> Schema:
     }  # fmt: skip
     for holder in ("TargetBlock", "NamedTargetBlock"):
         defs[holder]["properties"]["steps"]["anyOf"][0]["items"] = {"$ref": "#/$defs/Step"}
-    for name in (
-        "ManifestFile",
-        "ModelBlock",
-        "TargetBlock",
-        "NamedTargetBlock",
-        "DatasetBlock",
-        "RandomBlock",
-        "TokenizerBlock",
-        "StoreBlock",
-    ):
-        defs[name]["additionalProperties"] = False
+    for schema in defs.values():
+        if "properties" in schema:
+            schema["additionalProperties"] = False
     # `source` may come from `defaults:`, and a reference to it must not be demanded of `defaults:` itself.
     defs["ModelBlock"].pop("required", None)
     defs["Interpolation"] = {
@@ -106,7 +98,7 @@ def manifest_schema(steps: Mapping[str, Mapping[str, Any]]) -> Schema:
 def _block_schema(params: type[Struct], *, switch: bool) -> Schema:
     """The schema of one step block: the params without derived ones, the short form, and true or false."""
     _, components = msgspec.json.schema_components((params,))
-    full = _plain(components[params.__name__])
+    full = _inlined(_plain(components[params.__name__]), components)
     for derived in getattr(params, "DERIVED", ()):
         full["properties"].pop(derived, None)
     full["description"] = inspect.cleandoc(full.get("description", ""))
@@ -119,6 +111,15 @@ def _block_schema(params: type[Struct], *, switch: bool) -> Schema:
     if switch:
         branches.append({"type": "boolean", "description": "true: with defaults; false: off"})
     return full if len(branches) == 1 else {"description": full["description"], "anyOf": branches}
+
+
+def _inlined(schema: Any, components: Mapping[str, Any]) -> Any:
+    """The schema with the params that it refers to in their places: blocks are used apart from one another."""
+    if isinstance(schema, dict):
+        if "$ref" in schema:
+            return _inlined(_plain(components[schema["$ref"].rpartition("/")[2]]), components)
+        return {key: _inlined(value, components) for key, value in schema.items()}
+    return [_inlined(one, components) for one in schema] if isinstance(schema, list) else schema
 
 
 def _describe(schema: Schema) -> None:

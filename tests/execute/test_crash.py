@@ -247,12 +247,11 @@ def test_a_new_store_on_a_read_only_file_system(tmp_path: Path, small_disk: Path
 
 
 def test_a_manifest_on_a_read_only_file_system(tmp_path: Path, small_disk: Path) -> None:
-    """The store and the outputs are elsewhere, and only logs and receipts have no place."""
+    """The store and the outputs are elsewhere, and logs go to the store."""
     world = World(small_disk, store=tmp_path / "store")
     world.manifest({"a": [{"text": "a"}]})
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     ended = world.run("--json", "--out", str(tmp_path / "out"))
-    assert ended.code == 1, ended
-    assert "Traceback" not in ended.err
-    failure = ended.actions()["m:fetch"]["failure"]
-    assert (failure["code"], failure["message"]) == ("OBE54", f"Read-only file system: {small_disk / '.onnxbuild'}")
+    assert ended.code == 0, ended
+    assert (tmp_path / "out" / "m" / "a").is_dir()
+    assert (tmp_path / "store" / "logs").is_dir()

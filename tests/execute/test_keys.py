@@ -296,7 +296,7 @@ FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
         "accuracy_level": weights("accuracy_level", 1),
         "algorithm": weights("algorithm", "hqq"),
         "exclude": weights("exclude", ["/lm_head/MatMul"]),
-        "modules": (weights("modules", {"model": {"bits": 8}})[0], {"m/q4:quantize", "m/q4:validate"}),
+        "modules": weights("modules", {"model": {"bits": 8}}),
         "activations": dynamic("activations", 16),
         "calibration": dynamic("calibration", "entropy"),
         "percentile": dynamic("percentile", 99.0),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -16,6 +17,11 @@ from blake3 import blake3
 PLUGIN = Path(__file__).parent
 ROOT = PLUGIN.parents[1]
 WORLD = "TOY_WORLD"  # marks every process of a world
+
+
+def _heed_hangups() -> None:
+    """A test run under `nohup` ignores SIGHUP, and so would every command that it starts."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 class World:
@@ -48,7 +54,8 @@ class World:
               **more: Any) -> subprocess.Popen[str]:  # fmt: skip
         return subprocess.Popen(
             self.command(*arguments, name=name, verb=verb), cwd=self.root, env=self.environment, text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, **more,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+            preexec_fn=_heed_hangups, **more,  # noqa: PLW1509 - it runs between fork and exec, and takes no lock
         )  # fmt: skip
 
     def run(self, *arguments: str, **more: Any) -> Ended:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from onnxbuild.diagnostics import DiagnosticError
-from onnxbuild.steps import KINDS, all_kinds
+from onnxbuild.steps import KINDS, all_kinds, kinds_at, plugin_places
 
 KIND = """
 from onnxbuild.steps.kind import Kind, Params
@@ -28,11 +28,13 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         (info / "entry_points.txt").write_text(f"[onnxbuild.steps]\n{entry}\n")
         monkeypatch.syspath_prepend(str(tmp_path))
         monkeypatch.delitem(sys.modules, "shout_plugin", raising=False)
-        all_kinds.cache_clear()
+        plugin_places.cache_clear()
+        kinds_at.cache_clear()
 
     yield install
     monkeypatch.undo()
-    all_kinds.cache_clear()
+    plugin_places.cache_clear()
+    kinds_at.cache_clear()
 
 
 def test_a_plugin_brings_its_kind(installed) -> None:
