@@ -20,7 +20,7 @@ WORLD = "TOY_WORLD"  # marks every process of a world
 
 
 def _heed_hangups() -> None:
-    """A test run under `nohup` ignores SIGHUP, and so would every command that it starts."""
+    """A test run under `nohup` ignores SIGHUP, and so would every command that it starts. Takes no lock after fork."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
@@ -52,10 +52,11 @@ class World:
 
     def start(self, *arguments: str, name: str = "manifest.yaml", verb: str = "run",
               **more: Any) -> subprocess.Popen[str]:  # fmt: skip
+        more.setdefault("preexec_fn", _heed_hangups)
         return subprocess.Popen(
             self.command(*arguments, name=name, verb=verb), cwd=self.root, env=self.environment, text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-            preexec_fn=_heed_hangups, **more,  # noqa: PLW1509 - it runs between fork and exec, and takes no lock
+            **more,
         )  # fmt: skip
 
     def run(self, *arguments: str, **more: Any) -> Ended:
