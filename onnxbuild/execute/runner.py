@@ -47,7 +47,7 @@ class Runner(Protocol):
 
 # A worker is replaced after this many actions, or when its memory has grown past this: leaks of the frameworks
 # (torch's and onnxruntime's arenas are never given back) would otherwise add up over a long run.
-_ACTIONS_PER_WORKER = 64
+_ACTIONS_PER_WORKER = 256
 _BYTES_PER_WORKER = 6 << 30
 
 _GRACE_SECONDS = 2.0
