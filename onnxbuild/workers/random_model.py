@@ -10,27 +10,10 @@ from typing import Any
 from onnxbuild.diagnostics import did_you_mean
 from onnxbuild.steps.fetch import FetchParams
 from onnxbuild.steps.kind import CheckFailed, Tell
+from onnxbuild.workers.classes import CLASSES
 from onnxbuild.workers.quiet import quiet
 from onnxbuild.workers.random_parts import write_processor, write_sentence_modules
 from onnxbuild.workers.random_tokenizer import Trained, train_tokenizer
-
-# The class that gives a checkpoint the head of a task.
-_AUTO_CLASSES: Mapping[str, str] = {
-    "feature-extraction": "AutoModel",
-    "sentence-similarity": "AutoModel",
-    "fill-mask": "AutoModelForMaskedLM",
-    "text-classification": "AutoModelForSequenceClassification",
-    "token-classification": "AutoModelForTokenClassification",
-    "question-answering": "AutoModelForQuestionAnswering",
-    "multiple-choice": "AutoModelForMultipleChoice",
-    "image-classification": "AutoModelForImageClassification",
-    "zero-shot-image-classification": "AutoModelForZeroShotImageClassification",
-    "audio-classification": "AutoModelForAudioClassification",
-    "text-generation": "AutoModelForCausalLM",
-    "text2text-generation": "AutoModelForSeq2SeqLM",
-    "automatic-speech-recognition": "AutoModelForSpeechSeq2Seq",
-    "image-to-text": "AutoModelForVision2Seq",
-}
 
 # Fields that a model reads where its config has them, though the defaults have not; DeBERTa v3 is v2 with these.
 _OPTIONAL: Mapping[str, tuple[str, ...]] = {
@@ -84,12 +67,12 @@ def _build(auto: Any, config: Any, params: FetchParams) -> Any:
 def _auto_class(task: str, config: Any) -> Any:
     import transformers
 
-    name = _AUTO_CLASSES.get(task.removesuffix("-with-past"))
+    name = CLASSES.get(task.removesuffix("-with-past"))
     if name is None:
         raise CheckFailed(
             "OBE01",
             f"`random:` needs a task that names a head, found `{task}`",
-            notes=[("hint", f"set `task:`, one of {', '.join(_AUTO_CLASSES)}")],
+            notes=[("hint", f"set `task:`, one of {', '.join(CLASSES)}")],
         )
     found = getattr(transformers, name)
     # A speech model without a decoder writes down letter by letter.

@@ -10,29 +10,10 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
-import transformers
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
-from onnxbuild.steps.kind import CheckFailed
+from onnxbuild.workers.classes import class_of
 from onnxbuild.workers.sessions import Arrays, Device, OnnxModel, onnx_files
-
-# Task → the class of transformers whose head the export was made from.
-_CLASSES: Mapping[str, str] = {
-    "feature-extraction": "AutoModel",
-    "sentence-similarity": "AutoModel",
-    "fill-mask": "AutoModelForMaskedLM",
-    "text-classification": "AutoModelForSequenceClassification",
-    "token-classification": "AutoModelForTokenClassification",
-    "question-answering": "AutoModelForQuestionAnswering",
-    "multiple-choice": "AutoModelForMultipleChoice",
-    "image-classification": "AutoModelForImageClassification",
-    "zero-shot-image-classification": "AutoModelForZeroShotImageClassification",
-    "audio-classification": "AutoModelForAudioClassification",
-    "text-generation": "AutoModelForCausalLM",
-    "text2text-generation": "AutoModelForSeq2SeqLM",
-    "automatic-speech-recognition": "AutoModelForSpeechSeq2Seq",
-    "image-to-text": "AutoModelForVision2Seq",
-}
 
 _SENTENCE_OUTPUTS = {"token_embeddings", "sentence_embedding"}
 
@@ -174,12 +155,7 @@ def load_torch(folder: Path, task: str, variant: OnnxModel, *, device: Device = 
 
 def model_class(task: str, variant: OnnxModel) -> Any:
     """The class of transformers for a task; a speech model of one graph without a decoder is a CTC model."""
-    plain = task.removesuffix("-with-past")
-    if plain == "automatic-speech-recognition" and variant.stages == ("forward",):
-        return transformers.AutoModelForCTC
-    if plain not in _CLASSES:
-        raise CheckFailed("OBE01", f"no PyTorch class is known for task `{task}`")
-    return getattr(transformers, _CLASSES[plain])
+    return class_of(task, ctc=variant.stages == ("forward",))
 
 
 def _forward(engine: TorchModel, tensors: dict[str, Any]) -> Callable[[], Any]:
