@@ -58,7 +58,7 @@ def _check(params: OptimizeParams, context: Context) -> Iterable[Fault]:
 
 OPTIMIZE = Kind(
     name="optimize",
-    version=2,
+    version=3,
     params=OptimizeParams,
     inputs={"model": "onnx"},
     outputs={"model": "onnx"},

@@ -240,7 +240,7 @@ def _packages(params: Any) -> tuple[str, ...]:
 
 QUANTIZE = Kind(
     name="quantize",
-    version=2,
+    version=3,
     params=QuantizeParams,
     inputs={"model": "onnx"},
     outputs={"model": "onnx"},

@@ -18,6 +18,8 @@ from typing import NamedTuple
 
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from onnxbuild.workers.rewrites import replace_nodes
+
 _LOWEST = -1e30  # far below any score, and far from overflowing when a score is added
 _TO_HEADS = [0, 2, 1, 3]
 _LAST_TWO = [0, 1, 3, 2]
@@ -90,9 +92,7 @@ def fuse_attention_with_past(model: ModelProto, heads: int, hidden: int) -> int:
             kept.append(_attention(at[id(node)], heads, masks))
         elif id(node) not in gone:
             kept.append(node)
-    copies = [NodeProto.FromString(node.SerializeToString()) for node in kept]
-    del model.graph.node[:]
-    model.graph.node.extend([*copies, joined_for_shape, *(node for _, node in masks.values())])
+    replace_nodes(model.graph, [*kept, joined_for_shape, *(node for _, node in masks.values())])
     remove_dead_nodes(model)
     sort_nodes(model)
     if not any(opset.domain == "com.microsoft" for opset in model.opset_import):
@@ -235,9 +235,7 @@ def remove_dead_nodes(model: ModelProto) -> None:
             alive.add(id(node))
             waiting += [name for name in node.input if name]
     kept = [node for node in model.graph.node if id(node) in alive]
-    copies = [NodeProto.FromString(node.SerializeToString()) for node in kept]
-    del model.graph.node[:]
-    model.graph.node.extend(copies)
+    replace_nodes(model.graph, kept)
 
 
 def sort_nodes(model: ModelProto) -> None:
@@ -255,6 +253,4 @@ def sort_nodes(model: ModelProto) -> None:
                 later.append(node)
         assert len(later) < len(left), "BUG: the graph has a cycle"
         left = later
-    copies = [NodeProto.FromString(node.SerializeToString()) for node in ordered]
-    del model.graph.node[:]
-    model.graph.node.extend(copies)
+    replace_nodes(model.graph, ordered)

@@ -30,13 +30,15 @@ from onnxbuild.workers.quiet import quiet
 from onnxbuild.workers.rewrites import share_equal_weights, tie_transposed_weights
 from onnxbuild.workers.session import check_still_runs
 from onnxbuild.workers.shapes import all_reductions
+from onnxbuild.workers.slow_kernels import part_skip_norms
 
 
 def run(params: OptimizeParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
     """Optimize each graph, merge decoders again, carry the rest along.
 
-    Facts: by file nodes and bytes before and after, fused operators by type, seconds; `bytes`, `bytes_before`;
-    `warnings`: what fuses in the model's family and did not here;
+    Facts: by file nodes and bytes before and after, fused operators by type, normalizations taken out of a fusion that
+    is slower on a CPU (`skip_norms_parted`), seconds; `bytes`, `bytes_before`; `warnings`: what fuses in the model's
+    family and did not here;
     `ran`: whether every result also ran, rather than only loaded.
     """
     source, destination = inputs["model"], outputs["model"]
@@ -85,18 +87,26 @@ def _optimize(source: Path, destination: Path, config: Mapping[str, Any], params
     before = load_graph(source)
     destination.parent.mkdir(parents=True, exist_ok=True)
     in_place = _leaves_weights(source, params)
+    told: dict[str, Any] = {}
     with TemporaryDirectory(prefix="onnxbuild-optimize-") as folder, quiet():
         scratch, saved = Path(folder), 0
+
+        def change(path: Path) -> ModelProto:
+            changed = _optimized(path, scratch, config, params)
+            told["fused"] = count_fused(changed)
+            told["skip_norms_parted"] = part_skip_norms(changed) if params.device == "cpu" else 0
+            return changed
+
         if in_place:
-            model = change_graph(source, destination, scratch, lambda path: _optimized(path, scratch, config, params))
+            model = change_graph(source, destination, scratch, change)
         else:
-            model = _optimized(_loadable(source, scratch), scratch, config, params)
+            model = change(_loadable(source, scratch))
             saved = share_equal_weights(model) + tie_transposed_weights(model)
             save_model(model, destination, external=bool(external_files(source)))
     return {
         "nodes_before": sum(count_operators(before).values()),
         "nodes": sum(count_operators(model).values()),
-        "fused": count_fused(model),
+        **told,
         "bytes_before": size_bytes(source),
         "bytes": size_bytes(destination),
         "shared_bytes": saved,

@@ -50,6 +50,7 @@ from onnxbuild.workers.rows import texts
 from onnxbuild.workers.samples import Sample, open_source, single_texts
 from onnxbuild.workers.session import check_still_runs
 from onnxbuild.workers.sessions import OnnxModel
+from onnxbuild.workers.slow_kernels import part_biased_gelus, part_skip_norms
 
 
 def run(params: QuantizeParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
@@ -159,6 +160,9 @@ def _quantize(
     gemms = gemm_to_matmul(model)
     folded = fold_transposed_weights(model)
     drop_unused_weights(model)
+    if params.method != "weight-only":  # which may go to a browser's GPU, that has no kernel of Sum
+        part_biased_gelus(model)
+        part_skip_norms(model)
     measured: dict[str, Any] = {}
     with TemporaryDirectory(prefix="onnxbuild-quantize-") as scratch, quiet():
         if params.method == "dynamic":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import blake2b
 
 import numpy as np
@@ -32,7 +32,7 @@ def gemm_to_matmul(model: ModelProto) -> int:
                 count += 1
             else:
                 nodes.append(node)
-        _replace_nodes(graph, nodes)
+        replace_nodes(graph, nodes)
     return count
 
 
@@ -55,7 +55,7 @@ def fold_transposed_weights(model: ModelProto) -> int:
             array = np.ascontiguousarray(numpy_helper.to_array(source).T)
             graph.initializer.append(numpy_helper.from_array(array, node.output[0]))
             count += 1
-        _replace_nodes(graph, kept)
+        replace_nodes(graph, kept)
     if count:
         drop_unused_weights(model)
     return count
@@ -84,7 +84,7 @@ def tie_transposed_weights(model: ModelProto) -> int:
         saved += _bytes_of(small)
     if nodes:
         _keep_weights(graph, lambda tensor: tensor.name not in gone)
-        _replace_nodes(graph, [*nodes, *graph.node])
+        replace_nodes(graph, [*nodes, *graph.node])
     return saved
 
 
@@ -185,7 +185,8 @@ def _rename_inputs(model: ModelProto, renamed: Mapping[str, str]) -> None:
                     node.input[index] = renamed[name]
 
 
-def _replace_nodes(graph: GraphProto, nodes: list[NodeProto]) -> None:
+def replace_nodes(graph: GraphProto, nodes: Iterable[NodeProto]) -> None:
+    """Let these be a graph's nodes, new ones and some of its own."""
     copies = [NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del graph.node[:]
     graph.node.extend(copies)
