@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from pathlib import Path
 
 import pytest
+from kept import kept_between_tests
 
 from onnxbuild.diagnostics import DiagnosticError
 from onnxbuild.execute.environments import Locked, Unusable
@@ -18,16 +18,11 @@ REQUIREMENTS = ("transformers==5.23.0", "torch==2.13.0", "onnxscript==0.7.2", "o
                 "onnxruntime-genai==0.18.0", "sentencepiece")  # fmt: skip
 
 
-def _store() -> Path:
-    cache_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache_home / "onnxbuild-tests"
-
-
 @cache
 def environment() -> Locked:
     """Errors: the test fails where the packages cannot be had, unless the machine says that it has no index."""
     try:
-        found = Locked("tf5", resolve_toolchain("tf5", REQUIREMENTS), _store())
+        found = Locked("tf5", resolve_toolchain("tf5", REQUIREMENTS), kept_between_tests())
         runner = LocalRunner({"tf5": found})
         try:
             found.interpreter(lambda _text: None, runner._run_command)
