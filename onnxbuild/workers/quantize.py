@@ -154,7 +154,8 @@ def _quantize(
     source: Path, destination: Path, params: QuantizeParams, feeds: Callable[[], Iterable[Feeds]] | None
 ) -> dict[str, Any]:
     started = time.perf_counter()
-    external = has_external_data(source)
+    # Both parse the file, whose weights need not be in memory twice: before the model is there, and after it.
+    before, external = size_bytes(source), has_external_data(source)
     model = load_model(source)
     already = quantized_operators(model)
     gemms = gemm_to_matmul(model)
@@ -166,7 +167,7 @@ def _quantize(
     measured: dict[str, Any] = {}
     with TemporaryDirectory(prefix="onnxbuild-quantize-") as scratch, quiet():
         if params.method == "dynamic":
-            model = quantize_dynamic(model, Path(scratch), params)
+            model = quantize_dynamic(model, params)
         elif params.method == "static":
             assert feeds is not None, "BUG: static quantization without data"
             model, measured = _quantize_static(model, Path(scratch), params, feeds)
@@ -188,9 +189,10 @@ def _quantize(
     }
     destination.parent.mkdir(parents=True, exist_ok=True)
     save_model(model, destination, external=external)
+    del model
     return {
         **facts,
-        "bytes_before": size_bytes(source),
+        "bytes_before": before,
         "bytes": size_bytes(destination),
         "seconds": round(time.perf_counter() - started, 3),
     }

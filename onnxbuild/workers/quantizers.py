@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from pathlib import Path
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,8 +10,9 @@ from onnx import ModelProto, TensorProto
 
 from onnxbuild.steps.quantize import QuantizeParams
 from onnxbuild.workers.calibration import Range
-from onnxbuild.workers.graph import exceeds_message, graphs_of, load_model, nodes_of, opset_of, save_model
+from onnxbuild.workers.graph import graphs_of, nodes_of, opset_of
 from onnxbuild.workers.nbits import Codes, replace_matmuls
+from onnxbuild.workers.shapes import infer_types
 
 _INT16_OPSET = 21
 
@@ -37,28 +37,51 @@ PRESETS: Mapping[str, _Integers] = {
 }
 
 
-def quantize_dynamic(model: ModelProto, scratch: Path, params: QuantizeParams) -> ModelProto:
-    """int8 weights, activations quantized at run time. `scratch` is an empty folder for its files."""
+def quantize_dynamic(model: ModelProto, params: QuantizeParams) -> ModelProto:
+    """int8 weights, activations quantized at run time. `model` is changed.
+
+    By the class behind `onnxruntime.quantization.quantize_dynamic`: that function saves and loads the model twice more
+    to infer shapes, and holds its weights four times over.
+    """
     from onnxruntime.quantization import QuantType
-    from onnxruntime.quantization import quantize_dynamic as quantize
+    from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
+    from onnxruntime.quantization.quant_utils import QuantizationMode, add_infer_metadata, update_opset_version
+    from onnxruntime.quantization.registry import IntegerOpsRegistry
 
     integers = PRESETS[params.preset]
-    source, result = scratch / "float.onnx", scratch / "int8.onnx"
-    large = exceeds_message(model)
-    save_model(model, source, external=large)
-    quantize(
-        source,
-        result,
-        op_types_to_quantize=list(params.operators) or None,
-        per_channel=params.per_channel,
-        reduce_range=integers.reduce_range,
-        weight_type=QuantType.QInt8 if integers.signed_weights else QuantType.QUInt8,
-        nodes_to_exclude=[*params.exclude, *_computed_convolutions(model)],
-        use_external_data_format=large,
-        # Shape inference stops at fused operators, and a tensor of unknown type would end the whole quantization.
-        extra_options={"DefaultTensorType": TensorProto.FLOAT},
+    weights = QuantType.QInt8 if integers.signed_weights else QuantType.QUInt8
+    model = update_opset_version(model, weights)
+    metadata = list(model.metadata_props)
+    shown = list(model.graph.value_info)
+    _replace(model.graph.value_info, infer_types(model))
+    add_infer_metadata(model)
+    quantizer = ONNXQuantizer(
+        model,
+        params.per_channel,
+        integers.reduce_range,
+        QuantizationMode.IntegerOps,
+        True,
+        weights,
+        QuantType.QUInt8,
+        None,
+        [],
+        [*params.exclude, *_computed_convolutions(model)],
+        list(params.operators) or list(IntegerOpsRegistry),
+        # Inference stops at fused operators, and a tensor of unknown type would end the whole quantization.
+        {"DefaultTensorType": TensorProto.FLOAT, "MatMulConstBOnly": True},
     )
-    return load_model(result)
+    quantizer.static = False
+    result: ModelProto = quantizer.quantize_model()
+    _replace(result.graph.value_info, shown)
+    _replace(result.metadata_props, metadata)
+    return result
+
+
+def _replace(field: Any, values: Iterable[Any]) -> None:
+    """Let a repeated field hold copies of these messages."""
+    copies = [type(value).FromString(value.SerializeToString()) for value in values]
+    del field[:]
+    field.extend(copies)
 
 
 def _computed_convolutions(model: ModelProto) -> list[str]:

@@ -1,10 +1,18 @@
-"""ONNX Runtime's symbolic shape inference, taught the reductions of opset 18."""
+"""Shape inference: ONNX Runtime's symbolic one, taught the reductions of opset 18; onnx's, without the weights."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+import onnx
+from onnx import GraphProto, ModelProto, ValueInfoProto, helper
+
+from onnxbuild.workers.graph import weight_bytes
+
+# Shapes and axes are computed of small tensors, whose content the inference has to see.
+_SMALL_BYTES = 1024
 
 _REDUCTIONS = ("ReduceL1", "ReduceL2", "ReduceMax", "ReduceMin", "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp")
 _AXES_ARE_AN_INPUT = 18
@@ -37,3 +45,19 @@ def all_reductions() -> Iterator[None]:
         yield
     finally:
         owner._infer_impl = original  # noqa: SLF001
+
+
+def infer_types(model: ModelProto) -> list[ValueInfoProto]:
+    """Types and shapes of a model's values as onnx infers them, of a copy in which large weights are mere inputs."""
+    whole = model.graph
+    large = [t for t in whole.initializer if weight_bytes(t) > _SMALL_BYTES]
+    stated = {value.name for value in whole.input}
+    graph = GraphProto(name=whole.name, node=whole.node, input=whole.input, output=whole.output)
+    graph.initializer.extend(t for t in whole.initializer if weight_bytes(t) <= _SMALL_BYTES)
+    graph.value_info.extend(whole.value_info)
+    graph.input.extend(
+        helper.make_tensor_value_info(t.name, t.data_type, list(t.dims)) for t in large if t.name not in stated
+    )
+    bare = ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, graph=graph)
+    bare.functions.extend(model.functions)
+    return list(onnx.shape_inference.infer_shapes(bare).graph.value_info)
