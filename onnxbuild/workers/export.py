@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from onnxbuild.steps.export import ExportParams
-from onnxbuild.steps.exporters import is_own, pick, reason
+from onnxbuild.steps.exporters import EXPORTERS, is_own, pick, reason
 from onnxbuild.steps.kind import CheckFailed, Facts, Tell
 from onnxbuild.workers.exported import check_graph, settle
 from onnxbuild.workers.folder import carry_companions, files_below, onnx_names
@@ -39,7 +39,11 @@ def run(params: ExportParams, inputs: Mapping[str, Path], outputs: Mapping[str, 
     source, destination = inputs["model"], outputs["model"]
     config = _config(source)
     if not params.task:
-        raise CheckFailed("OBE01", "no task is given and the model's config.json does not tell one")
+        raise CheckFailed(
+            "OBE01",
+            "no task is given and the model's config.json does not tell one",
+            notes=[("hint", _tasks_in_words(params.exporter, str(config.get("model_type"))))],
+        )
     if params.exporter == "auto":  # a plan has picked already; whoever calls this alone has not
         picked = pick(str(config.get("model_type")), params.task, versions())
         params = msgspec.structs.replace(params, exporter=picked)
@@ -50,7 +54,11 @@ def run(params: ExportParams, inputs: Mapping[str, Path], outputs: Mapping[str, 
     loaded = time.perf_counter()
     progress("tracing the model")
     with _checkpoint(source, params.attention, config) as checkpoint, remote_code(allowed=params.trusts_code), quiet():
-        _export(checkpoint, destination, params, inputs)
+        try:
+            _export(checkpoint, destination, params, inputs)
+        except Exception as error:
+            error.add_note(_circumstances(params))
+            raise
     traced = time.perf_counter()
     progress("writing")
     carry_companions(source, destination)
@@ -71,6 +79,19 @@ def run(params: ExportParams, inputs: Mapping[str, Path], outputs: Mapping[str, 
             "check": round(time.perf_counter() - traced, 3),
         },
     }
+
+
+def _tasks_in_words(exporter: str, model_type: str) -> str:
+    names = [exporter] if exporter in EXPORTERS else list(EXPORTERS)
+    tasks = sorted({task for name in names for task in EXPORTERS[name].tasks_of(model_type)})
+    return f"set `task:` to one of {', '.join(tasks)}" if tasks else "set `task:` on the model"
+
+
+def _circumstances(params: ExportParams) -> str:
+    """What a report of a failed export has to say: who exported, how, with which versions."""
+    found = versions()
+    with_what = [f"{name} {found[name]}" for name in ("torch", "transformers", "optimum-onnx") if name in found]
+    return ", ".join([f"exporter {params.exporter}", f"task {params.task}", f"opset {params.opset}", *with_what])
 
 
 def _export(checkpoint: Path, destination: Path, params: ExportParams, inputs: Mapping[str, Path]) -> None:

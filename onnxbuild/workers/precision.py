@@ -15,7 +15,7 @@ from onnxbuild.machine import usable_cores
 from onnxbuild.steps.kind import CheckFailed, Facts, Tell
 from onnxbuild.steps.precision import PrecisionParams
 from onnxbuild.steps.rows import PORT
-from onnxbuild.workers.calibration import Feeds, feeds_by_file, magnitudes
+from onnxbuild.workers.calibration import Feeds, calibrating, feeds_by_file, magnitudes
 from onnxbuild.workers.decoders import graphs_to_change, merge, merged_name
 from onnxbuild.workers.folder import carry_along, onnx_names
 from onnxbuild.workers.graph import external_files, load_model, nodes_of, save_model, size_bytes
@@ -71,7 +71,8 @@ def _convert(
 ) -> dict[str, Any]:
     started = time.perf_counter()
     with TemporaryDirectory(prefix="onnxbuild-precision-") as scratch, quiet():
-        largest, samples = magnitudes(model, feeds, Path(scratch)) if feeds is not None else ({}, 0)
+        with calibrating():
+            largest, samples = magnitudes(model, feeds, Path(scratch)) if feeds is not None else ({}, 0)
         named = (node.name for node in model.graph.node if {node.name, node.op_type} & {*params.kept})
         kept = {*named, *(node.name for node in model.graph.node if _overflows(node, largest))}
         before = float_nodes(model, Path(scratch))

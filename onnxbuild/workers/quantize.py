@@ -21,6 +21,7 @@ from onnxbuild.steps.rows import PORT
 from onnxbuild.workers.calibration import (
     Counted,
     Feeds,
+    calibrating,
     clipped_by_entropy,
     clipped_by_percentile,
     feeds_by_file,
@@ -169,7 +170,8 @@ def _quantize(
         elif params.algorithm == "gptq":
             assert feeds is not None, "BUG: GPTQ without data"
             seen = Counted(feeds())
-            model = quantize_gptq(model, params, seen, Path(scratch))
+            with calibrating():
+                model = quantize_gptq(model, params, seen, Path(scratch))
             measured = {"calibration": {"samples": seen.count}}
         else:
             model = quantize_weights(model, params)
@@ -215,12 +217,14 @@ def _quantize_static(
     is_float = float_tensors(model, scratch)
     touched = {name for n in nodes for name in (*n.input, *n.output) if name not in stored and is_float.get(name)}
     tensors = sorted(touched)
-    seen = Counted(feeds())
-    limits = ranges(model, tensors, seen, scratch)
-    if not seen.count:
-        raise CheckFailed("OBE58", "the dataset gives no text", notes=[("hint", "see its `columns` and `limit`")])
+    seen, counts = Counted(feeds()), {}
+    with calibrating():
+        limits = ranges(model, tensors, seen, scratch)
+        if not seen.count:
+            raise CheckFailed("OBE58", "the dataset gives no text", notes=[("hint", "see its `columns` and `limit`")])
+        if params.calibration != "minmax":
+            counts = histograms(model, limits, feeds(), scratch)
     if params.calibration != "minmax":
-        counts = histograms(model, limits, feeds(), scratch)
         limits = {
             name: clipped_by_entropy(limits[name], counts[name])
             if params.calibration == "entropy"

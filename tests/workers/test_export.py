@@ -19,6 +19,7 @@ from families import (
     outputs_of,
     run_step,
 )
+from toolchain5 import Workers
 
 from onnxbuild.steps.export import ExportParams
 from onnxbuild.steps.kind import CheckFailed
@@ -59,6 +60,24 @@ def test_the_exported_model_writes_what_pytorch_writes(architecture):
     assert generated_by(exported(architecture)[1], architecture) == generated_by_torch(
         checkpoint(architecture), architecture
     )
+
+
+def test_an_invalid_generation_config_is_carried_over_and_told(tmp_path):
+    workers = Workers(tmp_path / "work", "current")
+    source = hard_links(checkpoint("gpt2"))
+    settings = json.dumps({"temperature": 0.5, "do_sample": False, "transformers_version": "4.57.6"})
+    (source / "generation_config.json").unlink(missing_ok=True)
+    (source / "generation_config.json").write_text(settings)
+    params = ExportParams(task=FAMILIES["gpt2"][0], exporter="optimum")
+    try:
+        facts, folder = workers.run("onnxbuild.workers.export:run", params, "model", model=source)
+        assert [one.split()[0] for one in facts["warnings"]] == ["OBE19"]
+        assert "generation config is invalid and will not be saved" in facts["warnings"][0]
+        assert (folder / "generation_config.json").read_text() == settings
+        facts, _ = workers.run("onnxbuild.workers.export:run", params, "model", model=checkpoint("gpt2"))
+        assert "warnings" not in facts
+    finally:
+        workers.close()
 
 
 SCRIPT = """
