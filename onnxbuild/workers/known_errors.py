@@ -203,6 +203,12 @@ KNOWN: tuple[Known, ...] = (
         " exports it with the config of its nearest family: docs/how-to/own-exporter.md",
     ),
     Known(
+        "OBE02",
+        r"Config dummy inputs are not a subset of the model inputs: (\{.*?\}) vs (\{.*?\})",
+        "the exporter's config feeds {1}, and the model takes {2}",
+        "derive the config from another family, or give `forward` its inputs by name: docs/how-to/own-exporter.md",
+    ),
+    Known(
         "OBE13",
         r"Could not infer the pad token id|Cannot handle batch sizes > 1 if no padding token",
         "the model has no padding token",

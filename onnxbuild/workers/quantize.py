@@ -46,6 +46,7 @@ from onnxbuild.workers.optimize import read_config
 from onnxbuild.workers.quantized import left_in_float, quantized_operators
 from onnxbuild.workers.quantizers import quantize_dynamic, quantize_static, quantize_weights
 from onnxbuild.workers.quiet import quiet
+from onnxbuild.workers.remote_code import with_its_code
 from onnxbuild.workers.rewrites import drop_unused_weights, fold_transposed_weights, gemm_to_matmul
 from onnxbuild.workers.rows import texts
 from onnxbuild.workers.samples import Sample, open_source, single_texts
@@ -53,6 +54,7 @@ from onnxbuild.workers.session import check_still_runs
 from onnxbuild.workers.sessions import OnnxModel
 
 
+@with_its_code
 def run(params: QuantizeParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
     """Quantize each graph, merge decoders again, carry the rest along, run each result once.
 
@@ -120,7 +122,7 @@ def text_feeds(params: QuantizeParams, inputs: Mapping[str, Path]) -> Callable[[
     """What each file is fed while the model reads the dataset. Errors: CheckFailed OBE59 where it reads no text."""
 
     def samples(model: OnnxModel) -> Iterator[Sample]:
-        source = open_source(inputs["model"], model, "", seed=params.seed)
+        source = open_source(inputs["model"], model, "", seed=params.seed, trusts_code=params.trusts_code)
         if not source.reads_text:
             raise CheckFailed(
                 "OBE59",

@@ -83,6 +83,10 @@ SAMPLES = [
         "ValueError: Trying to export a x model, that is a custom or unsupported architecture",
         "model architecture not supported by the exporter",
     ),
+    (
+        "ValueError: Config dummy inputs are not a subset of the model inputs: {'input_ids'} vs {'args', 'kwargs'}",
+        "the exporter's config feeds {'input_ids'}, and the model takes {'args', 'kwargs'}",
+    ),
     ("ValueError: Could not infer the pad token id, which is needed in this case", "the model has no padding token"),
     ("ValueError: too many values to unpack (expected 2)", "the model's head does not give the outputs of this task"),
     (
