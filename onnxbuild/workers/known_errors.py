@@ -88,7 +88,7 @@ KNOWN: tuple[Known, ...] = (
     # The Hub.
     Known(
         "OBE15",
-        r"GatedRepoError|gated repo|awaiting a review"
+        r"GatedRepoError|(?<!private or )gated repo|awaiting a review"
         r"|Access to model .* is restricted",
         "the repository is gated",
         "accept its terms on its page, then set HF_TOKEN to a token of that account",
