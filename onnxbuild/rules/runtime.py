@@ -124,10 +124,7 @@ _TABLE: dict[str, tuple[str, str, str, str]] = {
         "no-padding-token",
         "The model has no padding token.",
         "A batch of texts of several lengths needs one.",
-        (
-            "Set `pad_token_id` in the checkpoint's config.json; the end token's id serves. Batches of one row "
-            "need none."
-        ),
+        ("Set `pad_token_id:` in `export:`; the end token's id serves. Batches of one row need none."),
     ),
     "OBE14": (
         "custom-code",

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from onnxbuild.steps.export import ExportParams
 from onnxbuild.steps.exporters import EXPORTERS, is_own, pick, reason
@@ -53,7 +54,8 @@ def run(params: ExportParams, inputs: Mapping[str, Path], outputs: Mapping[str, 
         importlib.import_module(_LIBRARIES.get(params.exporter, "torch"))
     loaded = time.perf_counter()
     progress("tracing the model")
-    with _checkpoint(source, params.attention, config) as checkpoint, remote_code(allowed=params.trusts_code), quiet():
+    asked = _asked_of_config(params)
+    with _checkpoint(source, config, asked) as checkpoint, remote_code(allowed=params.trusts_code), quiet():
         try:
             _export(checkpoint, destination, params, inputs)
         except Exception as error:
@@ -62,6 +64,8 @@ def run(params: ExportParams, inputs: Mapping[str, Path], outputs: Mapping[str, 
     traced = time.perf_counter()
     progress("writing")
     carry_companions(source, destination)
+    if params.pad_token_id is not UNSET:  # the validation takes it from there, for PyTorch too
+        _name_padding(destination / "config.json", params.pad_token_id)
     if params.exporter != "genai":  # its graph is made for one runtime, in the precision that was asked for
         settle(destination, params.dtype)
     progress("checking")
@@ -104,10 +108,21 @@ def _export(checkpoint: Path, destination: Path, params: ExportParams, inputs: M
     module.export(checkpoint, destination, params)
 
 
+def _asked_of_config(params: ExportParams) -> dict[str, Any]:
+    """What the params have exporters read from config.json, whichever exporter it is."""
+    attention = {"attn_implementation": params.attention} if params.attention != "auto" else {}
+    return attention | ({"pad_token_id": params.pad_token_id} if params.pad_token_id is not UNSET else {})
+
+
+def _name_padding(path: Path, pad_token_id: int) -> None:
+    config = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**config, "pad_token_id": pad_token_id}, indent=2) + "\n", encoding="utf-8")
+
+
 @contextmanager
-def _checkpoint(source: Path, attention: str, config: Mapping[str, Any]) -> Iterator[Path]:
-    """The folder to export from: the source, or links to it with a config that asks for another attention."""
-    if attention == "auto":
+def _checkpoint(source: Path, config: Mapping[str, Any], asked: Mapping[str, Any]) -> Iterator[Path]:
+    """The folder to export from: the source, or links to it with a config that asks for more."""
+    if not asked:
         yield source
         return
     with TemporaryDirectory(prefix="onnxbuild-export-") as scratch:
@@ -116,7 +131,7 @@ def _checkpoint(source: Path, attention: str, config: Mapping[str, Any]) -> Iter
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).symlink_to(os.path.abspath(source / name))
         (root / "config.json").unlink()
-        (root / "config.json").write_text(json.dumps({**config, "attn_implementation": attention}))
+        (root / "config.json").write_text(json.dumps({**config, **asked}))
         yield root
 
 

@@ -212,7 +212,7 @@ KNOWN: tuple[Known, ...] = (
         "OBE13",
         r"Could not infer the pad token id|Cannot handle batch sizes > 1 if no padding token",
         "the model has no padding token",
-        "set `pad_token_id` in the checkpoint's config.json (the end token's id serves); rows of one length, such as"
+        "set `pad_token_id:` in `export:` (`eos_token_id` of config.json serves); batches of one row, such as"
         " `shapes: [[1, 8]]`, need none",
     ),
     Known(

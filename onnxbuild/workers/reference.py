@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -150,6 +151,7 @@ def load_torch(
     model, told = model_class(task, variant).from_pretrained(
         folder, dtype=torch.float32, local_files_only=True, output_loading_info=True, trust_remote_code=trusts_code
     )
+    _lend_padding(model, variant.folder)
     missing = tuple(sorted(told["missing_keys"]))
     return TorchModel(
         model,
@@ -158,6 +160,13 @@ def load_torch(
         random_weights=missing,
         whole_cache=not ("decoder" in variant.stages and "present.0.key" in variant.outputs("decoder")),
     )
+
+
+def _lend_padding(model: Any, exported: Path) -> None:
+    """A classifier looks for its last token by the id of padding: the export's, where the checkpoint names none."""
+    path = exported / "config.json"
+    if getattr(model.config, "pad_token_id", None) is None and path.is_file():
+        model.config.pad_token_id = json.loads(path.read_text(encoding="utf-8")).get("pad_token_id")
 
 
 def model_class(task: str, variant: OnnxModel) -> Any:

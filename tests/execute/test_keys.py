@@ -282,6 +282,7 @@ FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
         "library": export("library", "transformers"),
         "attention": export("attention", "eager"),
         "trust_remote_code": _TRUST,
+        "pad_token_id": export("pad_token_id", 1),
     },
     "optimize": {
         "level": (at("targets", "o2", "optimize", value="O3"), {"m/o2:optimize"}),

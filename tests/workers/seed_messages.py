@@ -82,7 +82,7 @@ SEEDS = (
         "Cannot install a==1 and b==2 because these package versions have conflicting dependencies.",
         "toolchain",
     ),
-    ("OBE13", "Could not infer the pad token id, which is needed in this case", "`pad_token_id`"),
+    ("OBE13", "Could not infer the pad token id, which is needed in this case", "`pad_token_id:`"),
     ("OBE13", "Cannot handle batch sizes > 1 if no padding token is defined.", "shapes: [[1, 8]]"),
     ("OBE14", "The repository x contains custom code which must be executed to correctly load", "trust_remote_code"),
     ("OBE14", "Do you wish to run the custom code? [y/N]", "commit"),
