@@ -10,6 +10,7 @@ from onnxbuild.diagnostics import DiagnosticError, did_you_mean, fault
 from onnxbuild.execute.events import Outcome, Reason
 from onnxbuild.execute.preview import preview
 from onnxbuild.report.explain import explain_action, reason_in_words
+from onnxbuild.report.lines import warning_lines
 from onnxbuild.rules import ALL
 from onnxbuild.store.traces import Last
 
@@ -34,6 +35,7 @@ def explain_code(code: str) -> str:
         raise DiagnosticError(fault("OB041", f"there is no code `{code}`", hint=did_you_mean(code.upper(), ALL)))
     parts = [f"{rule.code} {rule.name} ({rule.severity})", rule.summary]
     parts += [f"why: {rule.why}"] if rule.why else []
+    parts += [f"fix: {rule.fix}"] if rule.fix else []
     parts += [f"bad:\n{_indented(rule.bad)}"] if rule.bad else []
     parts += [f"good:\n{_indented(rule.good)}"] if rule.good else []
     return "\n\n".join(parts)
@@ -66,6 +68,7 @@ def explain_id(name: str, asked: Asked) -> str:
         trace = opened.store.traces.find(last.key) if last and last.key else None
         if trace is not None and last is not None:
             parts.append(f"key: {last.key}\ntook: {trace.seconds:.1f} s, made by {trace.worker}")
+            parts += warning_lines(trace.facts)
         return "\n".join(parts)
 
 

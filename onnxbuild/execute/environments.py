@@ -227,12 +227,17 @@ class Locked:
             reason = next(
                 (line for line in lines if line.startswith("ERROR:")), lines[-1] if lines else "no reason given"
             )
-            hint = "`onnxbuild lock --upgrade` resolves it anew"
+            code, hint = "OBE66", "`onnxbuild lock --upgrade` resolves it anew"
             if "DO NOT MATCH THE HASHES" in output or "Expected sha256" in output:
                 hint = "this machine's index has other files under these versions: `onnxbuild lock --upgrade`"
+            elif "ResolutionImpossible" in output or "conflicting dependencies" in output:
+                code, hint = (
+                    "OBE12",
+                    "a toolchain of its own for each exporter: `onnxbuild lock --upgrade` says what fits",
+                )
             raise Unusable(
                 Failure(
-                    code="OBE66",
+                    code=code,
                     message=f"toolchain `{self._name}` cannot be installed: {reason.removeprefix('ERROR: ')}",
                     notes=(("hint", hint),),
                 )

@@ -313,12 +313,19 @@ def _environment(threads: int) -> dict[str, str]:
     return {"OMP_NUM_THREADS": str(threads), **os.environ, **fixed}
 
 
+_KILLED_INSIDE = 128 + signal.SIGKILL
+
+
 def _death(status: int) -> Failure:
-    if status == -signal.SIGKILL:
+    # 137 is how a shell or a container around an interpreter passes signal 9 on.
+    if status in {-signal.SIGKILL, _KILLED_INSIDE}:
         return Failure(
             code="OBE05",
             message="the worker was killed (signal 9), most likely because memory ran out",
-            notes=(("hint", "fewer actions at once (`-j 1`), a smaller batch, or a machine with more memory"),),
+            notes=(
+                ("hint", "fewer actions at once (`-j 1`), a smaller batch, or a machine with more memory"),
+                ("also", "a calibration needs less with fewer tokens of a row (`sequence`) and `calibration: minmax`"),
+            ),
         )
     if status < 0:
         name = signal.Signals(-status).name

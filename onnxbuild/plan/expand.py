@@ -166,7 +166,12 @@ class _Expander:
         if inputs is None:
             return None
         export = self._add(f"{model.name}:export", self._kinds["export"], settled.plain, inputs, step.key_at)
-        context = msgspec.structs.replace(context, precision=settled.params.dtype, previous=("fetch", "export"))
+        context = msgspec.structs.replace(
+            context,
+            precision=settled.params.dtype,
+            previous=("fetch", "export"),
+            trusts_code=settled.params.trusts_code,
+        )
         return _Base(fetch, OutputRef(export, "model"), context, (fetch.action, export), fetched.unlocked)
 
     def _export_inputs(self, fetch: OutputRef, exporter: str, step: _Step) -> Mapping[str, Input] | None:
@@ -251,7 +256,7 @@ class _Expander:
         # What has faults is settled anew each time, for their places differ.
         block = step.block if not isinstance(step.block, dict) else id(step.block) if step.block else None
         about = (context.task, context.precision, context.previous, context.reference, context.device)
-        key = (step.kind, block, *about, id(context.config), unlocked, self._toolchain)
+        key = (step.kind, block, *about, context.trusts_code, id(context.config), unlocked, self._toolchain)
         if key in self._settled:
             return self._settled[key][0]
         faults = len(self.faults)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import TextIO
+from typing import Any, TextIO
 
 from onnxbuild.execute.events import ActionFinished, ActionProgress, ActionStarted, Event, Outcome
 from onnxbuild.plan.graph import ActionGraph
@@ -60,18 +60,30 @@ class Lines:
 def finished_lines(
     outcome: Outcome, graph: ActionGraph | None = None, outcomes: Mapping[str, Outcome] | None = None
 ) -> list[str]:
-    """How one action ended: a line, below it why it ran, and for a failure what was found."""
+    """How one action ended: a line, below it why it ran, what it warns of, and for a failure what was found."""
     head = f"{outcome.outcome:<9} {outcome.id}"
     if outcome.outcome in ("built", "unchanged", "failed"):
         head = f"{head}  {seconds_in_words(outcome.seconds)}"
         reasons = why(outcome, graph, outcomes)
         # In a first build every action has the same reason: a line of its own for each would double the log.
         if len(reasons) == 1 and reasons[0] in WHOLE.values():
-            return [f"{head}  ({reasons[0]})", *_failure(outcome)]
-        return [head, *(f"{_INDENT}{words}" for words in reasons), *_failure(outcome)]
+            return [f"{head}  ({reasons[0]})", *_warnings(outcome), *_failure(outcome)]
+        return [head, *(f"{_INDENT}{words}" for words in reasons), *_warnings(outcome), *_failure(outcome)]
     if outcome.blocked_by:
         head = f"{head}  (needs {outcome.blocked_by})"
     return [head]
+
+
+def _warnings(outcome: Outcome) -> list[str]:
+    """What a step that succeeded found and someone should know; any kind may write `warnings` into its facts."""
+    return [f"{_INDENT}{line}" for line in warning_lines(outcome.facts)]
+
+
+def warning_lines(facts: Mapping[str, Any]) -> list[str]:
+    """A line for each of the `warnings` of facts, which come from workers and may be anything."""
+    found = facts.get("warnings")
+    texts = [text for text in found if isinstance(text, str)] if isinstance(found, list | tuple) else []
+    return [f"warning: {' '.join(one_printable_line_each(text))}" for text in texts]
 
 
 def _failure(outcome: Outcome) -> list[str]:

@@ -8,70 +8,132 @@ from onnxbuild.rules.rule import Rule
 _TABLE: dict[str, tuple[str, str, str, str]] = {
     "OBE01": (
         "task-unknown",
-        "The task of the model could not be told.",
-        "config.json names no head that implies a task, or a task that the exporter lacks.",
-        "Set `task:` on the model.",
+        "Couldn't determine the model task automatically.",
+        "config.json names no head that implies a task, or one for which the exporter has none.",
+        (
+            "Set `task:` on the model; `architectures` in config.json tells it: BertForSequenceClassification is "
+            "`text-classification`."
+        ),
     ),
     "OBE02": (
         "architecture-unsupported",
-        "The architecture, or the task for it, is not supported.",
-        "The exporter or this version of transformers does not know the model type.",
-        "Choose a task that suits the model; a newer model needs a newer exporter and transformers.",
+        "Model architecture not supported, or not for this task.",
+        (
+            "The exporter has no config for the model type, or this version of transformers is older than the "
+            "model: optimum-onnx 0.1.0 holds it below 4.58."
+        ),
+        (
+            "A task that the model type has; `exporter: transformers` or `genai`; a toolchain with newer "
+            "versions; else a function of your own with the config of the nearest family "
+            "(docs/how-to/own-exporter.md)."
+        ),
     ),
     "OBE03": (
         "export-failed",
-        "The export failed, or its result is not what was asked for.",
-        "The exporter gave up while tracing or converting the model.",
-        "Try `attention: eager` or opset 18 in `export:`; the log holds the exporter's own words.",
+        "ONNX export failed, or its result is not what was asked for.",
+        (
+            "The exporter gave up while it traced, converted or merged the model; OBE08 to OBE12 are the causes "
+            "that can be told apart."
+        ),
+        (
+            "Try `attention: eager` or opset 18 in `export:`, or the other tracer (`exporter: optimum` is "
+            "TorchScript, `transformers` torch.export); the log holds the exporter's own words, the message what "
+            "it was called with."
+        ),
     ),
     "OBE04": (
         "output-mismatch",
-        "A variant does not agree with its reference.",
-        "Too coarse a quantization, a fusion that changes results, or a damaged graph.",
+        "Validation error: output mismatch between a variant and its reference.",
+        (
+            "Below 1e-3 noise of fp32; above it too coarse a quantization, a fusion that changes results, or a "
+            "damaged graph; other names or shapes come from the exporter's config of the model type."
+        ),
         "See which step breaks it first; quantize per channel or with more bits, or set the bound that suits you.",
     ),
     "OBE05": (
         "out-of-memory",
-        "A step ran out of memory.",
-        "An export holds the weights, the traced copy and the result; the system ends a process that takes too much.",
-        "Run fewer actions at once (`-j 1`), or build on a machine with more memory.",
+        "Out of memory during export or another step.",
+        (
+            "An export holds the weights, the traced copy and the result; the system ends a process that takes "
+            "too much without a word (signal 9, exit status 137)."
+        ),
+        (
+            "Run fewer actions at once (`-j 1`), shorten samples, trace without a past, or build on a machine "
+            "with more memory; OBE30 is the same while data is read."
+        ),
     ),
     "OBE06": (
         "not-finite",
-        "A result holds NaN or infinity.",
-        "fp16 overflow, damaged weights, or a mask that leaves nothing to attend to.",
-        "Stay with fp32 for what overflows; fetch the weights again.",
+        "Model produces wrong outputs after conversion: NaN or infinity.",
+        "fp16 overflow (the squares of a LayerNorm), damaged weights, or a mask that leaves nothing to attend to.",
+        (
+            "The run says which step breaks it first: keep in fp32 what overflows (`precision: {dtype: fp16, "
+            "keep_fp32: auto}`), or fetch the weights again."
+        ),
     ),
     "OBE08": (
         "operator-not-exported",
         "The exporter has no form of an operator at this opset.",
         "Some operators of PyTorch came to ONNX with a later opset: scaled_dot_product_attention with 14.",
-        "Set a higher `opset:` (18 is the default), or `attention: eager`.",
+        (
+            "Set the `opset:` that the message names (18 is the default), or `attention: eager`, or `exporter: "
+            "transformers`."
+        ),
     ),
     "OBE09": (
         "axis-specialized",
         "An axis that has to be free was fixed while tracing.",
-        "A branch of the model depends on a size.",
-        "Try `attention: eager` in `export:`.",
+        (
+            "A branch of the model depends on a size, an example had size 1, two axes that are one have two "
+            "names, or positions end somewhere."
+        ),
+        (
+            "`exporter: optimum`, or `attention: eager`; in a function of your own examples of 2 or more, one Dim "
+            "for ids and mask, and a `max`."
+        ),
     ),
-    "OBE10": ("opset-too-low", "The opset is too low for this model.", "", "Set a higher `opset:` in `export:`."),
+    "OBE10": (
+        "opset-too-low",
+        "The opset is lower than what is recommended for this model.",
+        "The exporter's config of the model type was written for a later opset.",
+        "Set `opset: 18`, the default, or higher in `export:`.",
+    ),
     "OBE11": (
         "library-too-old",
         "A library of the toolchain is too old for this model.",
         "The exporter needs a newer release than the one that is installed.",
-        "Install the constraints file of this release.",
+        (
+            "`pip install` what the message names into the toolchain, or install the constraints file of this "
+            "release; transformers from 4.58 on excludes optimum-onnx 0.1.0, so such a model needs a toolchain of "
+            "its own."
+        ),
+    ),
+    "OBE12": (
+        "packages-exclude-each-other",
+        "Packages that were to be installed exclude each other.",
+        (
+            "optimum-onnx 0.1.0 holds transformers below 4.58, and newer models need 5. While a toolchain is "
+            "locked the same is OB105."
+        ),
+        (
+            "Give each exporter a toolchain of its own (`toolchains:`), apart from the environment that serves "
+            "the model."
+        ),
     ),
     "OBE13": (
         "no-padding-token",
         "The model has no padding token.",
         "A batch of texts of several lengths needs one.",
-        "Set `pad_token_id` in the checkpoint's config.json; the end token's id serves.",
+        ("Set `pad_token_id:` in `export:`; the end token's id serves. Batches of one row need none."),
     ),
     "OBE14": (
         "custom-code",
         "The model comes with code of its own, which is not run.",
-        "Code from a repository could do anything on this machine.",
-        "Use a model type that transformers knows.",
+        "Code from a repository could do anything on this machine; nobody is asked at run time.",
+        (
+            "Read it, then write `export: {trust_remote_code: true}` and the commit in `source:`; or use a model "
+            "type that transformers knows."
+        ),
     ),
     "OBE15": (
         "source-unreachable",
@@ -82,76 +144,171 @@ _TABLE: dict[str, tuple[str, str, str, str]] = {
     "OBE16": (
         "checkpoint-damaged",
         "A file of the checkpoint is missing or damaged.",
-        "A download was cut short, a Git-LFS pointer stands for a file, or only other frameworks' weights are there.",
-        "Fetch it again; an adapter has to be merged into its base model first.",
+        (
+            "A download was cut short, a Git-LFS pointer stands for a file, or there are only other frameworks' "
+            "weights, an adapter or GGUF."
+        ),
+        "Fetch it again; merge an adapter into its base model first; use the PyTorch weights in place of others.",
     ),
     "OBE17": (
         "pickle-refused",
         "The weights are a pickle, which this torch does not load.",
         "Loading a pickle can run code.",
-        "Use the repository's safetensors, or convert the .bin file.",
+        "Use the repository's safetensors, convert the .bin file, or name a toolchain with torch 2.6 or newer.",
     ),
-    "OBE18": ("o4-without-gpu", "O4 is fp16 for CUDA.", "", "Use O2 or O3, or `device: cuda`."),
+    "OBE18": (
+        "o4-without-gpu",
+        "O4 is fp16 for CUDA, and there is none.",
+        "fp16 is slower than fp32 on most CPUs, and optimum refuses it.",
+        "Use O2 or O3, or `device: cuda` on a machine that has it.",
+    ),
+    "OBE19": (
+        "generation-config-invalid",
+        "The generation config of the checkpoint is invalid.",
+        (
+            "Settings exclude each other, such as a temperature without `do_sample`; transformers refuses to "
+            "write them. The export goes on and warns: its folder then holds the checkpoint's "
+            "generation_config.json as it is, or none."
+        ),
+        "Mend generation_config.json, or what config.json says of generation.",
+    ),
     "OBE20": (
         "over-two-gigabytes",
         "The model does not fit into one file of 2 GB.",
         "Protobuf's limit; larger weights lie beside the graph as external data.",
-        "Report it: external data should have been used.",
+        (
+            "In a function of your own write external data and check the model by its path; for a step of "
+            "onnxbuild, report it."
+        ),
     ),
-    "OBE21": ("shapes-unknown", "The optimizer cannot infer the shapes of this graph.", "", "Use `optimize: O1`."),
+    "OBE21": (
+        "shapes-unknown",
+        "The optimizer cannot infer the shapes of this graph.",
+        (
+            "Symbolic shape inference does not know every operator, fused ones least of all. In a log alone it is "
+            "harmless."
+        ),
+        "Use `optimize: O1`, or O2 and then `precision: fp16` in place of O4.",
+    ),
     "OBE22": (
         "optimizer-lacks-family",
         "The optimizer knows no fusions for this model type.",
-        "",
+        "Fusions are written family by family.",
         "Use `optimize: O1`, which needs to know nothing of the family, or none.",
     ),
     "OBE23": (
         "merged-decoder",
         "A merged decoder cannot be optimized.",
-        "",
+        "The fusions do not reach into the branches that hold both decoders.",
         "Export it again from the checkpoint: its parts are optimized and merged afterwards.",
     ),
     "OBE24": (
         "nothing-fused",
         "The optimizer fused nothing where fusing is expected.",
-        "The exporter wrote a pattern that the fusions do not match.",
-        "Use `optimize: O1` or none, or export with `attention: eager`.",
+        "The exporter wrote a pattern that the fusions do not match (scaled_dot_product_attention, torch.export).",
+        "Use `optimize: O1` or none, a newer onnxruntime, or export with `attention: eager`.",
     ),
-    "OBE25": ("graph-with-cycle", "The optimizer made a graph with a cycle.", "", "Use `optimize: O1`."),
+    "OBE25": (
+        "graph-with-cycle",
+        "The optimizer made a graph with a cycle.",
+        "A rewrite to fp16 or by inferred shapes put a node before what it reads.",
+        "Use `optimize: O1`, or O2 and then `precision: fp16`; report it to ONNX Runtime.",
+    ),
     "OBE26": (
         "mixed-precision",
         "The graph mixes precisions where they must be equal.",
-        "A half-converted fp16 graph.",
-        "Export with `dtype: fp32`.",
+        "A half-converted fp16 graph: one converted twice, or exported in fp16 by half.",
+        (
+            "Export with `dtype: fp32`, then `precision: {dtype: fp16, keep_fp32: [OPERATOR]}` with the operator "
+            "that the message names."
+        ),
     ),
-    "OBE28": ("no-range", "A tensor has no range or type to quantize by.", "", "Add its node to `exclude`."),
+    "OBE27": (
+        "no-calibration-data",
+        "Static quantization has no data to take ranges from.",
+        "Ranges of activations are measured; only weights can be read from the file.",
+        "Name one of `datasets:` in `quantize: {method: static, dataset: …}`; `method: dynamic` needs none.",
+    ),
+    "OBE28": (
+        "no-range",
+        "A tensor has no range or type to quantize by.",
+        "The calibration never saw it: constant, not a float, or a node that was left out.",
+        "`calibration: minmax`, its operator in `operators`, O1 first, or its node in `exclude`.",
+    ),
+    "OBE29": (
+        "calibration-data-unusable",
+        "A calibrator got no data, or data of a form that it does not take.",
+        "A reader that is empty or was read before, or histograms of batches of several rows.",
+        "Yield rows one by one under the graph's input names; `quantize: {method: static}` does.",
+    ),
+    "OBE30": (
+        "out-of-memory-calibrating",
+        "Out of memory while data was read through a graph.",
+        "Values of every tensor are watched; ONNX Runtime's own calibrators even keep them all.",
+        (
+            "Fewer tokens of a row (`sequence`), then `calibration: minmax`, which keeps no histograms, then "
+            "fewer `operators`."
+        ),
+    ),
     "OBE31": (
         "kernel-missing",
         "This runtime cannot run an operator as the graph has it.",
-        "",
-        "Add the node to `exclude`, or use a newer onnxruntime.",
+        "A provider has kernels for some types only: ConvInteger with signed weights came with onnxruntime 1.24.4.",
+        (
+            "For ConvInteger leave Conv out (`operators: [MatMul]`), or use `method: static`; otherwise add the "
+            "node to `exclude`, or use a newer onnxruntime."
+        ),
     ),
-    "OBE32": ("quantize-fp16", "The graph is fp16, and quantizing starts from fp32.", "", "Quantize the fp32 graph."),
-    "OBE33": ("integer-types", "This pair of integer types is not supported.", "", "Use one of the presets."),
-    "OBE34": ("graph-with-branches", "A graph with branches cannot be quantized this way.", "", "Quantize its parts."),
-    "OBE35": ("opset-for-int4", "4-bit weights need opset 21 in this form.", "", "Set `opset: 21` in `export:`."),
+    "OBE32": (
+        "quantize-fp16",
+        "The graph is fp16, and quantizing starts from fp32.",
+        "Integers are scaled from fp32.",
+        "Quantize the fp32 graph; `precision: fp16` may follow weight-only quantization.",
+    ),
+    "OBE33": (
+        "integer-types",
+        "This pair of integer types is not supported.",
+        (
+            "Activations and weights may be: dynamic U8 with S8 or U8; static U8 with S8 or U8, S8 with S8 (as "
+            "QDQ). S8 with U8 never."
+        ),
+        "Use one of the presets, which are such pairs.",
+    ),
+    "OBE34": (
+        "graph-with-branches",
+        "A graph with branches cannot be quantized this way.",
+        "Ranges of what is inside a branch cannot be measured; optimum quantizes one file at a time.",
+        "`method: dynamic`, or its parts one by one.",
+    ),
+    "OBE35": (
+        "opset-for-int4",
+        "4-bit weights need opset 21 and IR version 10 in this form.",
+        "ONNX has 4-bit integers from there on.",
+        "Set `opset: 21` in `export:`; `method: weight-only` writes MatMulNBits, which any opset takes.",
+    ),
     "OBE36": (
         "model-too-new",
         "The model's opset or IR version is newer than this ONNX Runtime reads.",
-        "",
+        (
+            "It was made by newer libraries than those that run it: onnxruntime 1.31 reads IR version 13 and "
+            "opset 26; opset 18 makes IR version 8, 21 makes 10, 23 makes 11."
+        ),
         "Export with a lower `opset:`, or use a newer onnxruntime.",
     ),
     "OBE37": (
         "input-not-fed",
-        "A graph takes an input that no sample has, or of a type that cannot be fed.",
-        "The tokenizer and the graph disagree, or the task is another one.",
-        "Set the `task:` that the model was trained for.",
+        "A graph takes an input that was not fed, or of a type that cannot be fed.",
+        "The tokenizer and the graph disagree, ids are int32, or the task is another one.",
+        "Feed what `session.get_inputs()` names, as int64; set the `task:` that the model was trained for.",
     ),
     "OBE38": (
         "index-out-of-range",
         "A token or position lies outside its table.",
-        "A text longer than the model's positions, or a tokenizer with a larger vocabulary than the model.",
-        "Use shorter sequences, or the tokenizer that belongs to the model.",
+        (
+            "A text longer than the model's positions, a tokenizer with a larger vocabulary than the model, or "
+            "inputs in the wrong order; the node's name tells which."
+        ),
+        "Use shorter sequences, or the tokenizer that belongs to the model; feed inputs by name.",
     ),
     "OBE39": (
         "axis-fixed",
@@ -180,8 +337,14 @@ _TABLE: dict[str, tuple[str, str, str, str]] = {
     "OBE43": (
         "provider-missing",
         "The execution provider that was asked for is not there.",
-        "ONNX Runtime falls back to the CPU in silence, and a benchmark would measure that.",
-        "Install onnxruntime-gpu with the CUDA that it wants, or set `device: cpu`.",
+        (
+            "The wheel lacks it, or its CUDA and cuDNN are not there. ONNX Runtime falls back to the CPU in "
+            "silence, and a benchmark would measure that."
+        ),
+        (
+            "Install onnxruntime-gpu in place of onnxruntime, with the CUDA that it wants, or set `device: cpu`; "
+            "`onnxbuild doctor` lists what is there."
+        ),
     ),
     "OBE48": (
         "nothing-quantized",
@@ -198,8 +361,8 @@ _TABLE: dict[str, tuple[str, str, str, str]] = {
     "OBE50": (
         "nothing-excluded",
         "`exclude` names a node that is not there.",
-        "",
-        "Name a node of the graph; an optimized graph has other names than the export.",
+        "An optimized graph has other names than the export.",
+        "Name a node of the graph that the step gets.",
     ),
     "OBE51": (
         "tokenizer-not-trained",
@@ -207,14 +370,24 @@ _TABLE: dict[str, tuple[str, str, str, str]] = {
         "There is no text, or the vocabulary is smaller than an alphabet of bytes.",
         "Give it a text, or a larger vocabulary.",
     ),
-    "OBE52": ("disk-full", "The disk is full.", "", "`onnxbuild gc` frees what no manifest needs."),
+    "OBE52": (
+        "disk-full",
+        "The disk is full.",
+        "The store keeps every result until it is collected.",
+        "`onnxbuild gc` frees what no manifest needs.",
+    ),
     "OBE53": (
         "library-missing",
         "A library that the step needs is not installed.",
         "The core of onnxbuild has no frameworks; an extra brings them.",
         "`pip install 'onnxbuild[optimum]'`.",
     ),
-    "OBE54": ("input-output", "The file system reported an error.", "", "The message names the file."),
+    "OBE54": (
+        "input-output",
+        "The file system reported an error.",
+        "Rights, a full or failing disk, or a folder that went away.",
+        "The message names the file.",
+    ),
     "OBE55": (
         "input-unreadable",
         "An input from outside cannot be read.",
@@ -245,7 +418,12 @@ _TABLE: dict[str, tuple[str, str, str, str]] = {
         "It has no tokenizer, or takes no `input_ids`.",
         "Use `method: dynamic`.",
     ),
-    "OBE60": ("interrupted", "The run was interrupted.", "", "The next run goes on from there."),
+    "OBE60": (
+        "interrupted",
+        "The run was interrupted.",
+        "Ctrl-C or a signal; what was done is kept.",
+        "The next run goes on from there.",
+    ),
     "OBE61": (
         "worker-died",
         "The worker process ended without an answer.",
@@ -255,15 +433,25 @@ _TABLE: dict[str, tuple[str, str, str, str]] = {
     "OBE62": (
         "timeout",
         "The action did not end in time and was stopped.",
-        "",
+        "It hung, or the machine is slower than was thought.",
         "`timeout:` in the model gives it longer, in seconds.",
     ),
-    "OBE63": ("inputs-changed", "A worker changed its inputs.", "They are read-only and shared.", "Report it."),
-    "OBE64": ("output-empty", "A worker left an output empty.", "", "Report it, with the log."),
+    "OBE63": (
+        "inputs-changed",
+        "A worker changed its inputs.",
+        "They are read-only and shared.",
+        "Report it.",
+    ),
+    "OBE64": (
+        "output-empty",
+        "A worker left an output empty.",
+        "A step has to write what its kind declares.",
+        "Report it, with the log.",
+    ),
     "OBE65": (
         "interpreter-not-started",
         "The interpreter of a toolchain cannot be started.",
-        "",
+        "It is not there, or no Python.",
         "See that the path in `toolchains:` names a Python that runs.",
     ),
     "OBE66": (
@@ -287,7 +475,7 @@ _TABLE: dict[str, tuple[str, str, str, str]] = {
     "OBE99": (
         "unexplained",
         "A failure that is not in the table.",
-        "",
+        "Nobody has met it yet, or it is a fault of ours.",
         "The log holds the whole story; report it, with the log.",
     ),
 }

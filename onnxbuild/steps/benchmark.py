@@ -7,16 +7,16 @@ from typing import ClassVar, Literal
 
 import msgspec
 
-from onnxbuild.steps.kind import Context, Fault, Kind, Params
+from onnxbuild.steps.kind import Context, Fault, Kind, OpeningParams, trusted
 
 
-class BenchmarkParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class BenchmarkParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What to time: every combination of batch (samples), sequence (tokens) and threads.
 
     `iterations` timed calls a combination and engine after `warmup` calls, in `rounds` interleaved rounds.
     """
 
-    DERIVED: ClassVar[tuple[str, ...]] = ("task", "device")
+    DERIVED: ClassVar[tuple[str, ...]] = ("task", "device", "trust_remote_code")
 
     task: str = ""
     device: Literal["cpu", "cuda"] = "cpu"
@@ -32,7 +32,13 @@ class BenchmarkParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 def _resolve(params: BenchmarkParams, context: Context) -> BenchmarkParams:
     baselines = params.baselines if context.reference == "checkpoint" else ()
-    return msgspec.structs.replace(params, task=context.task or "", device=context.device, baselines=baselines)
+    return msgspec.structs.replace(
+        params,
+        task=context.task or "",
+        device=context.device,
+        baselines=baselines,
+        trust_remote_code=trusted(context),
+    )
 
 
 def _check(params: BenchmarkParams, context: Context) -> Iterable[Fault]:

@@ -38,9 +38,18 @@ COMPANIONS: tuple[str, ...] = (
     "config_sentence_transformers.json",
     "sentence_bert_config.json",
     "sentence_*_config.json",
-    "configuration_*.py",  # custom code is read only where a manifest allows it
+)
+
+# Code of the checkpoint's own, which runs only where a manifest allows it. With one of these every .py file beside it
+# belongs to the checkpoint, for they import each other; without, such a file has nothing to do with the model.
+_CODE: tuple[str, ...] = (
+    "configuration_*.py",
     "modeling_*.py",
     "tokenization_*.py",
+    "processing_*.py",
+    "image_processing_*.py",
+    "feature_extraction_*.py",
+    "custom_st.py",  # modules of sentence-transformers
 )
 
 # The folders of sentence-transformers modules: 1_Pooling, 2_Dense, 2_Normalize …
@@ -67,17 +76,25 @@ def select_onnx(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted({*graphs, *_companions(known)})) if has_graph else ()
 
 
-def is_companion(name: str) -> bool:
+def _is_companion(name: str) -> bool:
     """Whether a loader may read this file beside the weights or graphs (a tokenizer, a config, a pooling module)."""
     path = PurePosixPath(name)
     if len(path.parts) == 1:
-        return _is_like(path.name, COMPANIONS)
+        return _is_like(path.name, (*COMPANIONS, *_CODE))
     return _is_module_file(path)
+
+
+def companions(names: Iterable[str]) -> list[str]:
+    """What a loader may read beside weights or graphs, code with all that it may import."""
+    known = sorted(names)
+    has_code = bool(_matching(known, _CODE))
+    beside = set(_matching(known, ("*.py",))) if has_code else set()
+    return [name for name in known if _is_companion(name) or name in beside]
 
 
 def _companions(known: list[str]) -> list[str]:
     """Companions, with a Dense module's weights in one format only."""
-    found = [name for name in known if is_companion(name)]
+    found = companions(known)
     return [
         name
         for name in found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -21,10 +21,11 @@ class ExportParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     `exporter`: optimum, transformers (transformers 5's own), genai (onnxruntime-genai's model builder),
     `path/to/file.py:function` or `module:function` of your own, or auto, which picks optimum or transformers by model
-    type, task and versions; `opset`: what each exporter can write is in the reference of exports; `dtype`: q8 and q4
-    (weights in blocks) come from genai; `library` is what optimum loads the checkpoint with; `attention`: eager spells
-    attention out; `trust_remote_code: true` runs the checkpoint's own Python code, which must be pinned; `provider`:
-    execution provider that genai builds for; `options`: extra options of genai's builder, by name.
+    type, task and versions; `opset`: what each exporter can write is in the reference of exports; `dtype`: q8 and
+    q4 (weights in blocks) come from genai; `library` is what optimum loads the checkpoint with; `attention`: eager
+    spells attention out; `trust_remote_code: true` runs the checkpoint's own Python code, which must be pinned;
+    `pad_token_id`: the id of padding, for a checkpoint whose config.json names none; `provider`: execution provider
+    that genai builds for; `options`: extra options of genai's builder, by name.
     """
 
     DERIVED: ClassVar[tuple[str, ...]] = ("task",)
@@ -37,6 +38,7 @@ class ExportParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True
     attention: Literal["auto", "eager", "sdpa"] = "auto"
     # Unset fields are left out of a key: those of an export that does not use them stay what they were.
     trust_remote_code: bool | UnsetType = UNSET
+    pad_token_id: Annotated[int, msgspec.Meta(ge=0)] | UnsetType = UNSET
     provider: Literal["cpu", "cuda", "dml", "webgpu"] | UnsetType = UNSET
     options: Mapping[str, str | int | float | bool] | UnsetType = UNSET
 

@@ -7,13 +7,13 @@ from typing import ClassVar
 
 import msgspec
 
-from onnxbuild.steps.kind import Context, Fault, Kind, Params
+from onnxbuild.steps.kind import Context, Fault, Kind, OpeningParams, trusted
 
 
-class GenerateParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class GenerateParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What to continue: `prompts`, each by `max_new_tokens` tokens, on `threads` cores, after one warm-up."""
 
-    DERIVED: ClassVar[tuple[str, ...]] = ("task",)
+    DERIVED: ClassVar[tuple[str, ...]] = ("task", "trust_remote_code")
 
     task: str = ""
     prompts: tuple[str, ...]
@@ -23,7 +23,7 @@ class GenerateParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 def _resolve(params: GenerateParams, context: Context) -> GenerateParams:
-    return msgspec.structs.replace(params, task=context.task or "")
+    return msgspec.structs.replace(params, task=context.task or "", trust_remote_code=trusted(context))
 
 
 def _check(params: GenerateParams, context: Context) -> Iterable[Fault]:

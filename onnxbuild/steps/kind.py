@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Protocol
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from onnxbuild.diagnostics import Severity
 from onnxbuild.machine import Machine
@@ -29,6 +29,21 @@ class Params(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     DERIVED: ClassVar[tuple[str, ...]] = ()
 
 
+class OpeningParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of the params of a step that opens the checkpoint or its tokenizer, whose own code may have to run for it.
+
+    Expansion fills the field in from `export: {trust_remote_code: true}`; a kind names it in `DERIVED`.
+    """
+
+    # Unset where it is not true, and so left out of a key: that of a model without such code stays what it was.
+    trust_remote_code: bool | UnsetType = UNSET
+
+    @property
+    def trusts_code(self) -> bool:
+        """Whether the checkpoint's own code may run."""
+        return self.trust_remote_code is True
+
+
 class Context(Struct, frozen=True, kw_only=True):
     """What a kind's pure check may look at besides the params: the model, as far as it is known without weights."""
 
@@ -42,6 +57,7 @@ class Context(Struct, frozen=True, kw_only=True):
     machine: Machine
     # Of distributions in the model's toolchain, as far as they are known before it is made; "absent" counts as unknown.
     versions: Mapping[str, str] = {}
+    trusts_code: bool = False  # whether the manifest lets the checkpoint's own code run
 
 
 class Fault(Struct, frozen=True, kw_only=True):
@@ -152,6 +168,11 @@ class CheckFailed(Exception):  # noqa: N818 - it is an outcome of a check, not a
             code=code, message=message, notes=tuple(notes), facts=dict(facts or {}), transient=transient
         )
         super().__init__(f"{code} {message}")
+
+
+def trusted(context: Context) -> bool | UnsetType:
+    """The value of `trust_remote_code` in the params of a step that opens what the checkpoint brings."""
+    return True if context.trusts_code else UNSET
 
 
 def plain(value: Any) -> Any:

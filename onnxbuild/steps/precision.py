@@ -7,14 +7,14 @@ from typing import ClassVar, Literal
 
 import msgspec
 
-from onnxbuild.steps.kind import Context, Fault, Kind, Params
+from onnxbuild.steps.kind import Context, Fault, Kind, OpeningParams, trusted
 from onnxbuild.steps.rows import Rows
 
 # What half precision can follow, and what it makes of it. An int8 graph computes its scales in fp32 and nothing else.
 HALVED: Mapping[str, str] = {"fp32": "", "q4": "q4", "q8": "q8", "bnb4": "bnb4"}
 
 
-class PrecisionParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class PrecisionParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Half precision for all that is fp32 in a graph, but for what has to stay.
 
     `dtype`: fp16, or bf16 with the range of fp32 and fewer digits (CUDA alone has its kernels). `keep_io_types`:
@@ -26,7 +26,7 @@ class PrecisionParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=T
     """
 
     SHORT: ClassVar[str | None] = "dtype"
-    DERIVED: ClassVar[tuple[str, ...]] = ("rows",)
+    DERIVED: ClassVar[tuple[str, ...]] = ("rows", "trust_remote_code")
 
     dtype: Literal["fp16", "bf16"]
     keep_io_types: bool = True
@@ -49,10 +49,10 @@ class PrecisionParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=T
         return tuple(name for name in names if name != "auto")
 
 
-def _resolve(params: PrecisionParams, _context: Context) -> PrecisionParams:
+def _resolve(params: PrecisionParams, context: Context) -> PrecisionParams:
     """What only `auto` reads goes back to its default, so that no key hangs on it."""
     if params.finds_overflow:
-        return params
+        return msgspec.structs.replace(params, trust_remote_code=trusted(context))
     default = PrecisionParams(dtype=params.dtype)
     return msgspec.structs.replace(
         params, samples=default.samples, sequence=default.sequence, seed=default.seed, rows=default.rows

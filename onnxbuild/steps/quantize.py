@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal
 
 import msgspec
+from msgspec import UNSET
 
-from onnxbuild.steps.kind import Context, Fault, Kind, Params
+from onnxbuild.steps.kind import Context, Fault, Kind, OpeningParams, Params, trusted
 from onnxbuild.steps.rows import Rows
 
 Preset = Literal["auto", "arm64", "avx2", "avx512", "avx512_vnni"]
@@ -70,7 +71,7 @@ class ModuleParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True
     algorithm: Algorithm | None = None
 
 
-class QuantizeParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class QuantizeParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How to quantize.
 
     dynamic: int8 weights, activations quantized at run time; `preset` picks the integer types for a CPU (`auto`: this
@@ -86,7 +87,7 @@ class QuantizeParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     `fp32` to leave it; `decoder_model_merged` stands for both parts that it is merged from.
     """
 
-    DERIVED: ClassVar[tuple[str, ...]] = ("rows",)
+    DERIVED: ClassVar[tuple[str, ...]] = ("rows", "trust_remote_code")
 
     method: Method
     preset: Preset = "auto"
@@ -135,13 +136,15 @@ def _resolve(params: QuantizeParams, context: Context) -> QuantizeParams:
     preset = params.preset
     if "preset" in read and preset == "auto":
         preset = context.machine.int8_preset  # type: ignore[assignment]
-    if not any(one.reads_text for one in uses):
+    reads_text = any(one.reads_text for one in uses)
+    if not reads_text:
         foreign |= {*_DATA, "rows"}
     if params.calibration != "percentile":
         foreign.add("percentile")
     # Names that form a set: their order and repetitions change nothing, and so no key.
     names = {name: tuple(sorted(set(getattr(params, name)))) for name in ("operators", "exclude")}
-    settled = msgspec.structs.replace(params, preset=preset, **names)
+    trust = trusted(context) if reads_text else UNSET  # the tokenizer alone may bring code
+    settled = msgspec.structs.replace(params, preset=preset, trust_remote_code=trust, **names)
     return msgspec.structs.replace(settled, **{name: getattr(default, name) for name in foreign})
 
 

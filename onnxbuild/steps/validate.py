@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import msgspec
 
 from onnxbuild.diagnostics import did_you_mean
-from onnxbuild.steps.kind import Context, Fault, Kind, Params
+from onnxbuild.steps.kind import Context, Fault, Kind, OpeningParams, trusted
 from onnxbuild.steps.rows import Rows
 from onnxbuild.steps.tasks import is_ctc
 
@@ -77,7 +77,7 @@ THRESHOLDS: Mapping[str, Mapping[str, Mapping[str, float]]] = {
 }
 
 
-class ValidateParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ValidateParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What to compare, and what to accept.
 
     `shapes`: (batch, sequence) pairs in samples and tokens; rows are padded to unequal lengths. `dataset`: rows of your
@@ -86,7 +86,7 @@ class ValidateParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     `on_failure: warn` records a failed check and lets the run go on.
     """
 
-    DERIVED: ClassVar[tuple[str, ...]] = ("task", "precision", "rows")
+    DERIVED: ClassVar[tuple[str, ...]] = ("task", "precision", "rows", "trust_remote_code")
 
     task: str = ""
     precision: str = "fp32"
@@ -122,7 +122,9 @@ def _resolve(params: ValidateParams, context: Context) -> ValidateParams:
     task = context.task or ""
     by_precision = THRESHOLDS["classification" if is_ctc(task, context.config) else table_of(task)]
     judged_as = _judged_as(context.precision)
-    settled = msgspec.structs.replace(params, task=task, precision=context.precision)
+    settled = msgspec.structs.replace(
+        params, task=task, precision=context.precision, trust_remote_code=trusted(context)
+    )
     drop = {"accuracy_drop": ACCURACY_DROP[judged_as]} if settled.reads_labels else {}
     return msgspec.structs.replace(settled, thresholds={**by_precision[judged_as], **drop, **params.thresholds})
 

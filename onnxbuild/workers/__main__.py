@@ -24,7 +24,8 @@ from typing import IO, TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from onnxbuild.steps.kind import Failure, Request, Response
 
-_LOG_TAIL_BYTES = 20_000
+_LOG_TAIL_BYTES = 20_000  # in which a failure is looked for
+_LOG_BYTES = 1 << 20  # in which warnings are
 
 
 def _register_package() -> None:
@@ -167,7 +168,7 @@ def _run(request: Request, tell: Any) -> Response:
     except BaseException as error:  # noqa: BLE001 - whatever a framework raises is one failed action
         traceback.print_exc()
         return Response(id=request.id, failure=_explain(error, request.log))
-    return Response(id=request.id, facts=facts)
+    return Response(id=request.id, facts=_with_warnings(facts, request.log))
 
 
 def _call(request: Request, tell: Any) -> Any:
@@ -189,12 +190,27 @@ def _call(request: Request, tell: Any) -> Any:
 def _explain(error: BaseException, log: str) -> Failure:
     from onnxbuild.workers.errors import explain_exception
 
+    return explain_exception(error, _end_of(log, _LOG_TAIL_BYTES))
+
+
+def _with_warnings(facts: Any, log: str) -> Any:
+    """The facts of a step that succeeded, with what its log says and someone should know added to its `warnings`."""
+    text = _end_of(log, _LOG_BYTES)
+    if not text:  # most steps print nothing
+        return facts
+    from onnxbuild.workers.errors import noticed
+
+    found = noticed(text)
+    return {**facts, "warnings": [*facts.get("warnings", ()), *found]} if found else facts
+
+
+def _end_of(log: str, most_bytes: int) -> str:
     sys.stdout.flush()
     sys.stderr.flush()
     with contextlib.suppress(OSError), open(log, "rb") as file:
-        file.seek(max(0, os.path.getsize(log) - _LOG_TAIL_BYTES))
-        return explain_exception(error, file.read().decode(errors="replace"))
-    return explain_exception(error, "")
+        file.seek(max(0, os.path.getsize(log) - most_bytes))
+        return file.read().decode(errors="replace")
+    return ""
 
 
 @contextlib.contextmanager

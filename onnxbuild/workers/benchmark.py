@@ -18,6 +18,7 @@ from onnxbuild.steps.kind import Facts, Tell
 from onnxbuild.workers import timing
 from onnxbuild.workers.passes import run_stages
 from onnxbuild.workers.reference import Engine, TorchModel, is_onnx, load_torch
+from onnxbuild.workers.remote_code import with_its_code
 from onnxbuild.workers.samples import Sample, Source, open_source, shaped
 from onnxbuild.workers.sessions import Device, OnnxModel, onnx_files
 
@@ -33,6 +34,7 @@ class Combination(Struct, frozen=True, kw_only=True):
     threads: int
 
 
+@with_its_code
 def run(params: BenchmarkParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
     """Time every combination, write every sample to `latencies.json`, and return the summaries.
 
@@ -45,7 +47,8 @@ def run(params: BenchmarkParams, inputs: Mapping[str, Path], outputs: Mapping[st
     variant = OnnxModel(inputs["model"], threads=combinations[0].threads, device=params.device)
     resident["with_onnxruntime"] = timing.resident_bytes()
     baselines = _open_baselines(params, inputs, variant)
-    source = open_source(inputs["model"], variant, params.task, seed=params.seed)
+    trust = params.trusts_code
+    source = open_source(inputs["model"], variant, params.task, seed=params.seed, trusts_code=trust)
     first_ms = _first_inferences(source, variant, [variant, *baselines])
     results: list[dict[str, Any]] = []
     raw: list[dict[str, Any]] = []
@@ -105,7 +108,8 @@ def _open_baselines(params: BenchmarkParams, inputs: Mapping[str, Path], variant
     """The PyTorch engines, which share one model; none where the reference is an ONNX model itself."""
     if not params.baselines or is_onnx(inputs["reference"]):
         return []
-    plain = load_torch(inputs["reference"], params.task, variant, device=params.device)
+    trust = params.trusts_code
+    plain = load_torch(inputs["reference"], params.task, variant, device=params.device, trusts_code=trust)
     engines = {"torch": lambda: plain, "torch.compile": plain.compile}
     return [engines[name]() for name in params.baselines]
 

@@ -8,6 +8,7 @@ histograms want samples of one shape.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import onnxruntime
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 
 from onnxbuild.workers.graph import load_model, save_model
+from onnxbuild.workers.known_errors import CALIBRATING
 from onnxbuild.workers.passes import run_stages
 from onnxbuild.workers.samples import Sample
 from onnxbuild.workers.sessions import OnnxModel, session_options
@@ -53,6 +55,16 @@ def feeds_by_file(folder: Path, samples: Callable[[OnnxModel], Iterable[Sample]]
                     yield model.complete(stage, fed)
 
     return feeds
+
+
+@contextmanager
+def calibrating() -> Iterator[None]:
+    """Note on what is raised inside that data was being read: running out of memory then has remedies of its own."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(CALIBRATING)
+        raise
 
 
 class Counted:

@@ -210,6 +210,12 @@ def _check_names(
     )
 
 
+_OVERFLOW = (
+    "fp16 overflow does this (`precision: {dtype: fp16, keep_fp32: auto}` keeps in fp32 what overflows), and damaged"
+    " weights; no threshold accepts it"
+)
+
+
 def _check_finite(name: str, place: str, reference: np.ndarray, variant: np.ndarray) -> None:
     if np.isnan(reference).any():
         raise CheckFailed(
@@ -222,7 +228,7 @@ def _check_finite(name: str, place: str, reference: np.ndarray, variant: np.ndar
             "OBE06",
             f"{count} of {variant.size} values are NaN or infinite where the reference has numbers "
             f"(output `{name}`, {place})",
-            notes=[("hint", "fp16 overflow and damaged weights do this; no threshold accepts it")],
+            notes=[("hint", _OVERFLOW)],
         )
 
 

@@ -13,9 +13,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from onnxbuild.steps.export import ExportParams
-from onnxbuild.steps.exporters import is_own, pick, reason
+from onnxbuild.steps.exporters import EXPORTERS, is_own, pick, reason
 from onnxbuild.steps.kind import CheckFailed, Facts, Tell
 from onnxbuild.workers.exported import check_graph, settle
 from onnxbuild.workers.folder import carry_companions, files_below, onnx_names
@@ -39,7 +40,11 @@ def run(params: ExportParams, inputs: Mapping[str, Path], outputs: Mapping[str, 
     source, destination = inputs["model"], outputs["model"]
     config = _config(source)
     if not params.task:
-        raise CheckFailed("OBE01", "no task is given and the model's config.json does not tell one")
+        raise CheckFailed(
+            "OBE01",
+            "no task is given and the model's config.json does not tell one",
+            notes=[("hint", _tasks_in_words(params.exporter, str(config.get("model_type"))))],
+        )
     if params.exporter == "auto":  # a plan has picked already; whoever calls this alone has not
         picked = pick(str(config.get("model_type")), params.task, versions())
         params = msgspec.structs.replace(params, exporter=picked)
@@ -49,11 +54,18 @@ def run(params: ExportParams, inputs: Mapping[str, Path], outputs: Mapping[str, 
         importlib.import_module(_LIBRARIES.get(params.exporter, "torch"))
     loaded = time.perf_counter()
     progress("tracing the model")
-    with _checkpoint(source, params.attention, config) as checkpoint, remote_code(allowed=params.trusts_code), quiet():
-        _export(checkpoint, destination, params, inputs)
+    asked = _asked_of_config(params)
+    with _checkpoint(source, config, asked) as checkpoint, remote_code(allowed=params.trusts_code), quiet():
+        try:
+            _export(checkpoint, destination, params, inputs)
+        except Exception as error:
+            error.add_note(_circumstances(params))
+            raise
     traced = time.perf_counter()
     progress("writing")
     carry_companions(source, destination)
+    if params.pad_token_id is not UNSET:  # the validation takes it from there, for PyTorch too
+        _name_padding(destination / "config.json", params.pad_token_id)
     if params.exporter != "genai":  # its graph is made for one runtime, in the precision that was asked for
         settle(destination, params.dtype)
     progress("checking")
@@ -73,6 +85,19 @@ def run(params: ExportParams, inputs: Mapping[str, Path], outputs: Mapping[str, 
     }
 
 
+def _tasks_in_words(exporter: str, model_type: str) -> str:
+    names = [exporter] if exporter in EXPORTERS else list(EXPORTERS)
+    tasks = sorted({task for name in names for task in EXPORTERS[name].tasks_of(model_type)})
+    return f"set `task:` to one of {', '.join(tasks)}" if tasks else "set `task:` on the model"
+
+
+def _circumstances(params: ExportParams) -> str:
+    """What a report of a failed export has to say: who exported, how, with which versions."""
+    found = versions()
+    with_what = [f"{name} {found[name]}" for name in ("torch", "transformers", "optimum-onnx") if name in found]
+    return ", ".join([f"exporter {params.exporter}", f"task {params.task}", f"opset {params.opset}", *with_what])
+
+
 def _export(checkpoint: Path, destination: Path, params: ExportParams, inputs: Mapping[str, Path]) -> None:
     if is_own(params.exporter):
         from onnxbuild.workers import export_own
@@ -83,10 +108,21 @@ def _export(checkpoint: Path, destination: Path, params: ExportParams, inputs: M
     module.export(checkpoint, destination, params)
 
 
+def _asked_of_config(params: ExportParams) -> dict[str, Any]:
+    """What the params have exporters read from config.json, whichever exporter it is."""
+    attention = {"attn_implementation": params.attention} if params.attention != "auto" else {}
+    return attention | ({"pad_token_id": params.pad_token_id} if params.pad_token_id is not UNSET else {})
+
+
+def _name_padding(path: Path, pad_token_id: int) -> None:
+    config = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**config, "pad_token_id": pad_token_id}, indent=2) + "\n", encoding="utf-8")
+
+
 @contextmanager
-def _checkpoint(source: Path, attention: str, config: Mapping[str, Any]) -> Iterator[Path]:
-    """The folder to export from: the source, or links to it with a config that asks for another attention."""
-    if attention == "auto":
+def _checkpoint(source: Path, config: Mapping[str, Any], asked: Mapping[str, Any]) -> Iterator[Path]:
+    """The folder to export from: the source, or links to it with a config that asks for more."""
+    if not asked:
         yield source
         return
     with TemporaryDirectory(prefix="onnxbuild-export-") as scratch:
@@ -95,7 +131,7 @@ def _checkpoint(source: Path, attention: str, config: Mapping[str, Any]) -> Iter
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).symlink_to(os.path.abspath(source / name))
         (root / "config.json").unlink()
-        (root / "config.json").write_text(json.dumps({**config, "attn_implementation": attention}))
+        (root / "config.json").write_text(json.dumps({**config, **asked}))
         yield root
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from onnxbuild.steps.checkpoint_files import ONNX_FILES, is_companion
+from onnxbuild.steps.checkpoint_files import ONNX_FILES, companions
 from onnxbuild.steps.kind import CheckFailed, Tell
 
 _CHUNK_BYTES = 64 << 20
@@ -39,8 +39,8 @@ def carry_along(source: Path, destination: Path) -> None:
 
 def carry_companions(source: Path, destination: Path) -> None:
     """Copy what loaders read beside the weights, where the destination has none of its own."""
-    for name in files_below(source):
-        if is_companion(name) and not (destination / name).exists():
+    for name in companions(files_below(source)):
+        if not (destination / name).exists():
             copy_file(source / name, destination / name)
 
 

@@ -20,6 +20,7 @@ from onnxbuild.steps.tasks import family_of
 from onnxbuild.workers import timing
 from onnxbuild.workers.greedy import Greedy, opens_with_optimum
 from onnxbuild.workers.reference import is_onnx
+from onnxbuild.workers.remote_code import with_its_code
 from onnxbuild.workers.samples import load_tokenizer
 from onnxbuild.workers.sessions import onnx_files, session_options
 
@@ -69,12 +70,15 @@ class TokenClock(BaseStreamer):  # type: ignore[misc]
         """Nothing is left to do."""
 
 
+@with_its_code
 def run(params: GenerateParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
     """Continue every prompt in every round with each engine, write `generations.json`, return text and rates.
 
     Errors: CheckFailed OBE37 where the model has no tokenizer or a prompt gives no tokens.
     """
-    tokenizer = load_tokenizer(inputs["model"]) or load_tokenizer(inputs["reference"])
+    folders = (inputs["model"], inputs["reference"])
+    found_first = (load_tokenizer(folder, trusts_code=params.trusts_code) for folder in folders)
+    tokenizer = next((one for one in found_first if one is not None), None)
     if tokenizer is None:
         raise CheckFailed(
             "OBE37",
@@ -118,7 +122,8 @@ def _open_engines(params: GenerateParams, inputs: Mapping[str, Path]) -> dict[st
     engines = {"onnxruntime": own(params, inputs["model"], suffix)}
     if not is_onnx(inputs["reference"]):
         loader = getattr(transformers, f"AutoModelFor{suffix}")
-        model = loader.from_pretrained(inputs["reference"], dtype=torch.float32, local_files_only=True)
+        options = {"local_files_only": True, "trust_remote_code": params.trusts_code}
+        model = loader.from_pretrained(inputs["reference"], dtype=torch.float32, **options)
         engines["torch"] = model.eval()
     return engines
 
@@ -130,14 +135,15 @@ def _open_plainly(params: GenerateParams, folder: Path, _suffix: str) -> Any:
 def _open_with_optimum(params: GenerateParams, folder: Path, suffix: str) -> Any:
     from optimum import onnxruntime as optimum_runtime
 
+    options = {"local_files_only": True, "trust_remote_code": params.trusts_code}
     return getattr(optimum_runtime, f"ORTModelFor{suffix}").from_pretrained(
         onnx_files(folder)[0].parent,
-        config=transformers.AutoConfig.from_pretrained(folder, local_files_only=True),
+        config=transformers.AutoConfig.from_pretrained(folder, **options),
         provider="CPUExecutionProvider",
         session_options=session_options(params.threads),
         use_io_binding=False,  # measured: it changes nothing on the CPU at batch 1
         use_cache=params.task.endswith("-with-past"),
-        local_files_only=True,
+        **options,
     )
 
 

@@ -15,13 +15,14 @@ from onnxbuild.machine import usable_cores
 from onnxbuild.steps.kind import CheckFailed, Facts, Tell
 from onnxbuild.steps.precision import PrecisionParams
 from onnxbuild.steps.rows import PORT
-from onnxbuild.workers.calibration import Feeds, feeds_by_file, magnitudes
+from onnxbuild.workers.calibration import Feeds, calibrating, feeds_by_file, magnitudes
 from onnxbuild.workers.decoders import graphs_to_change, merge, merged_name
 from onnxbuild.workers.folder import carry_along, onnx_names
 from onnxbuild.workers.graph import external_files, load_model, nodes_of, save_model, size_bytes
 from onnxbuild.workers.half import float_nodes, to_half
 from onnxbuild.workers.optimize import read_config
 from onnxbuild.workers.quiet import quiet
+from onnxbuild.workers.remote_code import with_its_code
 from onnxbuild.workers.rewrites import drop_unused_weights
 from onnxbuild.workers.rows import texts
 from onnxbuild.workers.samples import Sample, open_source, probes, shaped, single_texts
@@ -31,6 +32,7 @@ from onnxbuild.workers.sessions import OnnxModel
 _LARGEST = 65504.0  # of fp16
 
 
+@with_its_code
 def run(params: PrecisionParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
     """Convert each graph, merge decoders again, carry the rest along, run each result once.
 
@@ -71,7 +73,8 @@ def _convert(
 ) -> dict[str, Any]:
     started = time.perf_counter()
     with TemporaryDirectory(prefix="onnxbuild-precision-") as scratch, quiet():
-        largest, samples = magnitudes(model, feeds, Path(scratch)) if feeds is not None else ({}, 0)
+        with calibrating():
+            largest, samples = magnitudes(model, feeds, Path(scratch)) if feeds is not None else ({}, 0)
         named = (node.name for node in model.graph.node if {node.name, node.op_type} & {*params.kept})
         kept = {*named, *(node.name for node in model.graph.node if _overflows(node, largest))}
         before = float_nodes(model, Path(scratch))
@@ -132,7 +135,7 @@ def _feeds(params: PrecisionParams, inputs: Mapping[str, Path]) -> Callable[[str
     """What each file is fed while the model reads the dataset, or what validation would give it."""
 
     def samples(model: OnnxModel) -> Iterator[Sample]:
-        source = open_source(inputs["model"], model, "", seed=params.seed)
+        source = open_source(inputs["model"], model, "", seed=params.seed, trusts_code=params.trusts_code)
         if PORT in inputs and source.reads_text:
             rows = texts(inputs[PORT], params.rows, samples=params.samples, seed=params.seed)
             yield from single_texts(source, rows, params.sequence)

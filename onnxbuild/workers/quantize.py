@@ -21,6 +21,7 @@ from onnxbuild.steps.rows import PORT
 from onnxbuild.workers.calibration import (
     Counted,
     Feeds,
+    calibrating,
     clipped_by_entropy,
     clipped_by_percentile,
     feeds_by_file,
@@ -45,6 +46,7 @@ from onnxbuild.workers.optimize import read_config
 from onnxbuild.workers.quantized import left_in_float, quantized_operators
 from onnxbuild.workers.quantizers import quantize_dynamic, quantize_static, quantize_weights
 from onnxbuild.workers.quiet import quiet
+from onnxbuild.workers.remote_code import with_its_code
 from onnxbuild.workers.rewrites import drop_unused_weights, fold_transposed_weights, gemm_to_matmul
 from onnxbuild.workers.rows import texts
 from onnxbuild.workers.samples import Sample, open_source, single_texts
@@ -53,6 +55,7 @@ from onnxbuild.workers.sessions import OnnxModel
 from onnxbuild.workers.slow_kernels import part_biased_gelus, part_skip_norms
 
 
+@with_its_code
 def run(params: QuantizeParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
     """Quantize each graph, merge decoders again, carry the rest along, run each result once.
 
@@ -120,7 +123,7 @@ def text_feeds(params: QuantizeParams, inputs: Mapping[str, Path]) -> Callable[[
     """What each file is fed while the model reads the dataset. Errors: CheckFailed OBE59 where it reads no text."""
 
     def samples(model: OnnxModel) -> Iterator[Sample]:
-        source = open_source(inputs["model"], model, "", seed=params.seed)
+        source = open_source(inputs["model"], model, "", seed=params.seed, trusts_code=params.trusts_code)
         if not source.reads_text:
             raise CheckFailed(
                 "OBE59",
@@ -174,7 +177,8 @@ def _quantize(
         elif params.algorithm == "gptq":
             assert feeds is not None, "BUG: GPTQ without data"
             seen = Counted(feeds())
-            model = quantize_gptq(model, params, seen, Path(scratch))
+            with calibrating():
+                model = quantize_gptq(model, params, seen, Path(scratch))
             measured = {"calibration": {"samples": seen.count}}
         else:
             model = quantize_weights(model, params)
@@ -221,12 +225,14 @@ def _quantize_static(
     is_float = float_tensors(model, scratch)
     touched = {name for n in nodes for name in (*n.input, *n.output) if name not in stored and is_float.get(name)}
     tensors = sorted(touched)
-    seen = Counted(feeds())
-    limits = ranges(model, tensors, seen, scratch)
-    if not seen.count:
-        raise CheckFailed("OBE58", "the dataset gives no text", notes=[("hint", "see its `columns` and `limit`")])
+    seen, counts = Counted(feeds()), {}
+    with calibrating():
+        limits = ranges(model, tensors, seen, scratch)
+        if not seen.count:
+            raise CheckFailed("OBE58", "the dataset gives no text", notes=[("hint", "see its `columns` and `limit`")])
+        if params.calibration != "minmax":
+            counts = histograms(model, limits, feeds(), scratch)
     if params.calibration != "minmax":
-        counts = histograms(model, limits, feeds(), scratch)
         limits = {
             name: clipped_by_entropy(limits[name], counts[name])
             if params.calibration == "entropy"

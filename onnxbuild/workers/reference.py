@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -124,25 +125,33 @@ def is_onnx(folder: Path) -> bool:
     return bool(onnx_files(folder)) and not weights
 
 
-def open_reference(folder: Path, task: str, variant: OnnxModel, *, threads: int, device: Device = "cpu") -> Any:
+def open_reference(
+    folder: Path, task: str, variant: OnnxModel, *, threads: int, device: Device = "cpu", trusts_code: bool = False
+) -> Any:
     """The engine that a variant is compared with: PyTorch for a checkpoint, ONNX Runtime for an ONNX folder."""
     if is_onnx(folder):
         return OnnxModel(folder, threads=threads, device=device)
     torch.set_num_threads(threads)
-    return load_torch(folder, task, variant, device=device)
+    return load_torch(folder, task, variant, device=device, trusts_code=trusts_code)
 
 
-def load_torch(folder: Path, task: str, variant: OnnxModel, *, device: Device = "cpu") -> TorchModel:
-    """The checkpoint as the class that the variant was exported from. Errors: CheckFailed OBE01 for an unknown task."""
+def load_torch(
+    folder: Path, task: str, variant: OnnxModel, *, device: Device = "cpu", trusts_code: bool = False
+) -> TorchModel:
+    """The checkpoint as the class that the variant was exported from; its own code runs where it is trusted.
+
+    Errors: CheckFailed OBE01 for an unknown task.
+    """
     start = time.perf_counter()
     if _SENTENCE_OUTPUTS & set(variant.outputs(variant.first)):
         from sentence_transformers import SentenceTransformer
 
-        model = SentenceTransformer(str(folder), device=device, local_files_only=True)
+        model = SentenceTransformer(str(folder), device=device, local_files_only=True, trust_remote_code=trusts_code)
         return SentenceModel(model.float(), load_seconds=time.perf_counter() - start, device=device)
     model, told = model_class(task, variant).from_pretrained(
-        folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
+        folder, dtype=torch.float32, local_files_only=True, output_loading_info=True, trust_remote_code=trusts_code
     )
+    _lend_padding(model, variant.folder)
     missing = tuple(sorted(told["missing_keys"]))
     return TorchModel(
         model,
@@ -151,6 +160,13 @@ def load_torch(folder: Path, task: str, variant: OnnxModel, *, device: Device = 
         random_weights=missing,
         whole_cache=not ("decoder" in variant.stages and "present.0.key" in variant.outputs("decoder")),
     )
+
+
+def _lend_padding(model: Any, exported: Path) -> None:
+    """A classifier looks for its last token by the id of padding: the export's, where the checkpoint names none."""
+    path = exported / "config.json"
+    if getattr(model.config, "pad_token_id", None) is None and path.is_file():
+        model.config.pad_token_id = json.loads(path.read_text(encoding="utf-8")).get("pad_token_id")
 
 
 def model_class(task: str, variant: OnnxModel) -> Any:

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeVar
+
+from onnxbuild.steps.kind import Facts, OpeningParams, Tell
+
+P = TypeVar("P", bound=OpeningParams)
+Folders = Mapping[str, Path]
 
 _PREFIX = "transformers_modules"
 
@@ -33,6 +40,17 @@ def remote_code(*, allowed: bool) -> Iterator[None]:
             dynamic_module_utils.HF_MODULES_CACHE = before
             sys.path[:] = path
             _forget()
+
+
+def with_its_code(run: Callable[[P, Folders, Folders, Tell], Facts]) -> Callable[[P, Folders, Folders, Tell], Facts]:
+    """A worker's `run` inside `remote_code`, as its params allow."""
+
+    @wraps(run)
+    def inside(params: P, inputs: Folders, outputs: Folders, progress: Tell) -> Facts:
+        with remote_code(allowed=params.trusts_code):
+            return run(params, inputs, outputs, progress)
+
+    return inside
 
 
 def _forget() -> None:

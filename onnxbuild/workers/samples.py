@@ -80,14 +80,14 @@ class Source(Struct, frozen=True, kw_only=True):
         return int(next((i for i in (found, self.text.get("pad_token_id")) if i is not None and i >= 0), 0))
 
 
-def open_source(folder: Path, model: OnnxModel, task: str, *, seed: int) -> Source:
+def open_source(folder: Path, model: OnnxModel, task: str, *, seed: int, trusts_code: bool = False) -> Source:
     """The source of samples for a model folder with config.json and, mostly, a tokenizer."""
     path = folder / "config.json"
     config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return Source(
         folder=folder,
         config=config,
-        tokenizer=load_tokenizer(folder),
+        tokenizer=load_tokenizer(folder, trusts_code=trusts_code),
         inputs=model.inputs(model.first),
         causal="prefill" in model.stages or task.startswith("text-generation"),
         seed=seed,
@@ -96,13 +96,13 @@ def open_source(folder: Path, model: OnnxModel, task: str, *, seed: int) -> Sour
     )
 
 
-def load_tokenizer(folder: Path) -> Any:
-    """The folder's tokenizer, or None where it has none."""
+def load_tokenizer(folder: Path, *, trusts_code: bool = False) -> Any:
+    """The folder's tokenizer, or None where it has none; code that it brings runs where it is trusted alone."""
     if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json", "vocab.json")):
         return None
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trusts_code)
 
 
 def shaped(source: Source, batch: int, sequence: int, *, padded: bool = True) -> Sample:

@@ -64,7 +64,7 @@ class OnnxModel:
         if not files:
             raise CheckFailed("OBE41", f"the folder holds no ONNX file: {sorted(p.name for p in folder.iterdir())}")
         start = time.perf_counter()
-        self.threads, self.device = threads, device
+        self.folder, self.threads, self.device = folder, threads, device
         self._sessions = {path.name: open_session(path, threads=threads, device=device) for path in files}
         self.load_seconds = time.perf_counter() - start
         self._stages: dict[str, tuple[Any, bool | None]] = {}

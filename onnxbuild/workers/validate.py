@@ -19,11 +19,13 @@ from onnxbuild.workers.compare import Losses, Record, Task, Worst, by_output, co
 from onnxbuild.workers.dataset import Answers, batches_of
 from onnxbuild.workers.passes import run_stages
 from onnxbuild.workers.reference import open_reference
+from onnxbuild.workers.remote_code import with_its_code
 from onnxbuild.workers.samples import Sample, Source, open_source, probes, shaped
 from onnxbuild.workers.sessions import OnnxModel
 from onnxbuild.workers.timing import versions
 
 
+@with_its_code
 def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
     """Compare, write `validation.json`, and return the worst of each metric.
 
@@ -33,9 +35,10 @@ def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str
     threads = int(os.environ.get("OMP_NUM_THREADS") or usable_cores())
     progress("loading the variant and the reference")
     variant = OnnxModel(inputs["model"], threads=threads)
-    reference = open_reference(inputs["reference"], params.task, variant, threads=threads)
+    trust = params.trusts_code
+    reference = open_reference(inputs["reference"], params.task, variant, threads=threads, trusts_code=trust)
     stages = _shared_stages(variant, reference)
-    source = open_source(inputs["model"], variant, params.task, seed=params.seed)
+    source = open_source(inputs["model"], variant, params.task, seed=params.seed, trusts_code=trust)
     answers = Answers(batches_of(inputs[PORT], source, params) if PORT in inputs else ())
     samples = _samples(source, params, answers.samples)
     task = Task(

@@ -252,6 +252,10 @@ def own_exporter(place: Place) -> None:
 _TASK = at("models", "m", "task", value="text-generation"), {
     "m:export", *of_m("validate"), *of_m("benchmark"), *of_m("generate"),
 }  # fmt: skip
+# Steps that open the checkpoint take it from the export.
+_TRUST = at("models", "m", "export", "trust_remote_code", value=True), {
+    "m:export", *of_m("validate"), *of_m("benchmark"), *of_m("generate"),
+}  # fmt: skip
 _DEVICE = at("targets", "o2", "device", value="cuda"), {"m/o2:optimize", "m/o2:benchmark"}
 _EIGHT_BITS = weights("bits", 8)[0], {"m/q4:quantize", "m/q4:validate"}
 
@@ -277,7 +281,8 @@ FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
         "dtype": (half, {"m:export", *of_m("validate", "plain", "o2")}),
         "library": export("library", "transformers"),
         "attention": export("attention", "eager"),
-        "trust_remote_code": export("trust_remote_code", True),
+        "trust_remote_code": _TRUST,
+        "pad_token_id": export("pad_token_id", 1),
     },
     "optimize": {
         "level": (at("targets", "o2", "optimize", value="O3"), {"m/o2:optimize"}),
@@ -305,6 +310,7 @@ FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
         "sequence": dynamic("sequence", 64),
         "seed": dynamic("seed", 1),
         "rows": (at("datasets", "d", "limit", value=1), {"m/int8:quantize"}),
+        "trust_remote_code": (_TRUST[0], _TRUST[1] | {"m/int8:quantize"}),
     },
     "precision": {
         "dtype": (bf16, {"m/o2:optimize", "m/o2:precision", "m/o2:validate", "m/o2:benchmark"}),
@@ -315,6 +321,7 @@ FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
         "sequence": halved("sequence", 64),
         "seed": halved("seed", 1),
         "rows": (at("datasets", "d", "limit", value=1), {"m/o2:precision"}),
+        "trust_remote_code": (_TRUST[0], _TRUST[1] | {"m/o2:precision"}),
     },
     "validate": {
         "task": _TASK,
@@ -327,6 +334,7 @@ FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
         "seed": check("validate", "seed", 1),
         "thresholds": check("validate", "thresholds", {"cosine_min": 0.5}),
         "on_failure": check("validate", "on_failure", "warn"),
+        "trust_remote_code": _TRUST,
     },
     "benchmark": {
         "task": _TASK,
@@ -339,6 +347,7 @@ FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
         "rounds": check("benchmark", "rounds", 5),
         "baselines": check("benchmark", "baselines", []),
         "seed": check("benchmark", "seed", 1),
+        "trust_remote_code": _TRUST,
     },
     "generate": {
         "task": _TASK,
@@ -346,6 +355,7 @@ FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
         "max_new_tokens": check("generate", "max_new_tokens", 65),
         "threads": check("generate", "threads", 2),
         "rounds": check("generate", "rounds", 4),
+        "trust_remote_code": _TRUST,
     },
 }  # fmt: skip
 
@@ -388,12 +398,12 @@ BEFORE: Mapping[tuple[str, str], Edit] = {
     ("precision", "keep_io_types"): lambda place: with_half(place, keep_fp32=[], dataset=""),
     ("precision", "keep_fp32"): lambda place: with_half(place, keep_fp32=[], dataset=""),
     **{("precision", field): with_half for field in (
-        "dataset", "samples", "sequence", "seed", "rows"
+        "dataset", "samples", "sequence", "seed", "rows", "trust_remote_code"
     )},
     **{("validate", field): with_rows for field in ("dataset", "samples", "sequence", "rows")},
     ("quantize", "percentile"): lambda place: with_static(place, calibration="percentile"),
     **{("quantize", field): with_static for field in (
-        "activations", "calibration", "dataset", "samples", "sequence", "seed", "rows"
+        "activations", "calibration", "dataset", "samples", "sequence", "seed", "rows", "trust_remote_code"
     )},
 }  # fmt: skip
 

@@ -43,6 +43,11 @@ def failure(ended: Ended) -> tuple[str, str]:
     [
         ({"do": "exit", "number": 3}, "OBE61", "the worker ended by itself with exit status 3"),
         ({"do": "exit", "number": 0}, "OBE61", "the worker ended by itself with exit status 0"),
+        (
+            {"do": "exit", "number": 137},
+            "OBE05",
+            "the worker was killed (signal 9), most likely because memory ran out",
+        ),
         ({"do": "scribble"}, "OBE61", "the worker died of SIGSEGV"),
         ({"do": "die", "number": signal.SIGABRT}, "OBE61", "the worker died of SIGABRT"),
         ({"do": "die", "number": signal.SIGTERM}, "OBE61", "the worker died of SIGTERM"),

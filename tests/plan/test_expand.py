@@ -62,6 +62,23 @@ def test_params_are_resolved_in_full(graph):
     assert actions["m:fetch"].params["task"] == "fill-mask"
 
 
+def test_trust_in_the_checkpoints_code_is_handed_to_every_step_that_opens_it(graph):
+    asked = """
+        , benchmark: true, generate: {prompts: [a]}
+        , targets: [{name: int8, quantize: {method: static, dataset: d}}, {name: half, precision: fp16}]
+    """
+    text = "datasets: {d: {source: [{text: a}]}}\nmodels: {m: {source: random:gpt2, task: text-generation%s%s}}\n"
+    without = graph(text % (asked, "")).actions
+    trusting = graph(text % (asked, ", export: {trust_remote_code: true}")).actions
+    assert not any("trust_remote_code" in action.params for action in without.values())
+    assert {name for name, action in trusting.items() if action.params.get("trust_remote_code")} == {
+        "m:export", "m/int8:quantize",
+        *(f"m/{target}:{kind}" for target in ("int8", "half") for kind in ("validate", "benchmark", "generate")),
+    }  # fmt: skip
+    for name, action in without.items():  # nothing else differs, so that keys of models without code are what they were
+        assert action.params == {k: v for k, v in trusting[name].params.items() if k != "trust_remote_code"}
+
+
 def test_a_step_that_two_targets_share_is_one_action(graph):
     found = graph(model("[o2, int8, {name: again, optimize: O2}]"))
     assert found.aliases == {

@@ -118,6 +118,23 @@ def test_another_interpreter_tells_what_it_has() -> None:
     assert sys.executable in there.watched()
 
 
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("ERROR: Cannot install a==1 and a==2 because these package versions have conflicting dependencies.", "OBE12"),
+        ("ERROR: No matching distribution found for a==1", "OBE66"),
+    ],
+)
+def test_what_cannot_be_installed(tmp_path: Path, said: str, code: str) -> None:
+    packages = LockedToolchain((LockedPackage("a", "1", "0" * 64),))
+    with pytest.raises(Unusable) as error:
+        Locked("old", packages, tmp_path).interpreter(lambda _text: None, lambda _command: (1, f"Looking\n{said}\n"))
+    assert (error.value.failure.code, error.value.failure.message) == (
+        code,
+        f"toolchain `old` cannot be installed: {said.removeprefix('ERROR: ')}",
+    )
+
+
 def test_an_interpreter_that_is_not_there() -> None:
     with pytest.raises(Unusable) as error:
         Interpreter("gone", "/nowhere/python").identity()

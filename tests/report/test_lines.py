@@ -51,6 +51,19 @@ def test_progress_is_told_every_ten_seconds():
     )
 
 
+def test_warnings_stand_below_the_action():
+    facts = {"warnings": ["OBE19 the generation\nconfig \x1b[31mis invalid", 7, "attention did not fuse"]}
+    built = outcome("a:export", "built", seconds=1, reasons=(Reason("trace", None, None),), facts=facts)
+    assert finished_lines(built) == [
+        "built     a:export  1.0s  (never built)",
+        "          warning: OBE19 the generation config  [31mis invalid",
+        "          warning: attention did not fuse",
+    ]
+    assert finished_lines(outcome("a:export", "built", seconds=1, facts={"warnings": "no list"})) == [
+        "built     a:export  1.0s"
+    ]
+
+
 def test_a_skipped_action_is_one_line():
     assert finished_lines(outcome("a:benchmark", "skipped")) == ["skipped   a:benchmark"]
 

@@ -17,8 +17,11 @@ from families import (
     hard_links,
     minilm_files,
     outputs_of,
+    random_params,
     run_step,
+    text_folder,
 )
+from toolchain5 import Workers
 
 from onnxbuild.steps.export import ExportParams
 from onnxbuild.steps.kind import CheckFailed
@@ -59,6 +62,49 @@ def test_the_exported_model_writes_what_pytorch_writes(architecture):
     assert generated_by(exported(architecture)[1], architecture) == generated_by_torch(
         checkpoint(architecture), architecture
     )
+
+
+def test_a_classifier_without_a_padding_token_needs_one_in_the_manifest(tmp_path):
+    from onnxbuild.steps.validate import ValidateParams
+    from onnxbuild.workers.fetch import run as fetch
+    from onnxbuild.workers.validate import run as validate
+
+    task = "text-classification"
+    _, found = run_step(fetch, random_params("gpt2", task=task), text=text_folder())
+    source = hard_links(found)
+    for name, taken in (("config.json", "pad_token_id"), ("tokenizer_config.json", "pad_token"),
+                        ("special_tokens_map.json", "pad_token")):  # fmt: skip
+        path = source / name
+        content = json.loads(path.read_text()) if path.is_file() else {}
+        content.pop(taken, None)
+        path.unlink(missing_ok=True)
+        path.write_text(json.dumps(content))
+    failure = failure_of(run, ExportParams(task=task, exporter="optimum"), model=source)
+    assert (failure.code, failure.message) == ("OBE13", "the model has no padding token")
+    assert "`pad_token_id:` in `export:`" in dict(failure.notes)["hint"]
+    _, folder = run_step(run, ExportParams(task=task, exporter="optimum", pad_token_id=7), model=source)
+    assert json.loads((folder / "config.json").read_text())["pad_token_id"] == 7
+    params = ValidateParams(task=task, shapes=((3, 20),), thresholds={"max_abs": 1e-4})
+    facts, _ = run_step(validate, params, "report", model=folder, reference=source)
+    assert facts["passed"]
+
+
+def test_an_invalid_generation_config_is_carried_over_and_told(tmp_path):
+    workers = Workers(tmp_path / "work", "current")
+    source = hard_links(checkpoint("gpt2"))
+    settings = json.dumps({"temperature": 0.5, "do_sample": False, "transformers_version": "4.57.6"})
+    (source / "generation_config.json").unlink(missing_ok=True)
+    (source / "generation_config.json").write_text(settings)
+    params = ExportParams(task=FAMILIES["gpt2"][0], exporter="optimum")
+    try:
+        facts, folder = workers.run("onnxbuild.workers.export:run", params, "model", model=source)
+        assert [one.split()[0] for one in facts["warnings"]] == ["OBE19"]
+        assert "generation config is invalid and will not be saved" in facts["warnings"][0]
+        assert (folder / "generation_config.json").read_text() == settings
+        facts, _ = workers.run("onnxbuild.workers.export:run", params, "model", model=checkpoint("gpt2"))
+        assert "warnings" not in facts
+    finally:
+        workers.close()
 
 
 SCRIPT = """

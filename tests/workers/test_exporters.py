@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from families import FAMILIES, SIZES, contents, text_folder
+from msgspec import structs
 from toolchain5 import Workers, environment
 
 from onnxbuild.steps.benchmark import BenchmarkParams
@@ -191,8 +192,16 @@ def test_code_of_the_checkpoint_runs_only_where_it_is_trusted(workers, checkpoin
         (tmp_path / name).write_text(text)
     trust = {"trust_remote_code": True} if trusted else {}
     params = ExportParams(task="text-classification", exporter="transformers", **trust)
-    found, _ = workers.run("onnxbuild.workers.export:run", params, "model", model=tmp_path)
+    found, folder = workers.run("onnxbuild.workers.export:run", params, "model", model=tmp_path)
     if trusted:
         assert set(found["files"]) == {"model.onnx"}
+        ports = {"model": folder, "reference": tmp_path}
+        asked = validation(params.task)
+        failure, _ = workers.run("onnxbuild.workers.validate:run", asked, "report", **ports)
+        assert failure.code == "OBE14"
+        asked = structs.replace(asked, trust_remote_code=True)
+        proven, _ = workers.run("onnxbuild.workers.validate:run", asked, "report", **ports)
+        assert not isinstance(proven, Failure), proven
+        assert proven["passed"]
     else:
         assert found.code == "OBE14"

@@ -34,11 +34,11 @@ def environment() -> Locked:
 
 
 class Workers:
-    """Steps run in that environment, each in a folder of its own below `root`."""
+    """Steps run by worker processes of that environment, or of this one, each in a folder of its own below `root`."""
 
-    def __init__(self, root: Path) -> None:
-        self._root, self._number = root, 0
-        self._runner = LocalRunner({"tf5": environment()})
+    def __init__(self, root: Path, toolchain: str = "tf5") -> None:
+        self._root, self._number, self._toolchain = root, 0, toolchain
+        self._runner = LocalRunner({"tf5": environment()} if toolchain == "tf5" else {})
 
     def run(self, worker: str, params, outputs: str, **inputs: Path):
         """Facts and the output folder, or the failure."""
@@ -52,7 +52,7 @@ class Workers:
             inputs={port: str(folder) for port, folder in inputs.items()}, log=str(work / "log.txt"),
             scratch=str(scratch),
         )  # fmt: skip
-        response = self._runner.submit("tf5", request, lambda _progress: None).result()
+        response = self._runner.submit(self._toolchain, request, lambda _progress: None).result()
         return (response.failure or response.facts), output
 
     def close(self) -> None:
