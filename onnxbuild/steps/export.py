@@ -186,7 +186,7 @@ def _packages(params: ExportParams) -> tuple[str, ...]:
 
 EXPORT = Kind(
     name="export",
-    version=1,
+    version=2,
     params=ExportParams,
     inputs={"model": "checkpoint"},
     outputs={"model": "onnx"},

@@ -106,7 +106,7 @@ def _check(params: PrecisionParams, context: Context) -> Iterable[Fault]:
 
 PRECISION = Kind(
     name="precision",
-    version=1,
+    version=2,
     params=PrecisionParams,
     inputs={"model": "onnx"},
     outputs={"model": "onnx"},

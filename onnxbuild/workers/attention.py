@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from onnxbuild.workers.rewrites import replace_nodes
+from onnxbuild.workers.rewrites import remove_dead_nodes, replace_nodes, sort_nodes
 
 _LOWEST = -1e30  # far below any score, and far from overflowing when a score is added
 _TO_HEADS = [0, 2, 1, 3]
@@ -220,37 +220,3 @@ def _joined(graph: _Graph, mixed: NodeProto) -> NodeProto | None:
 
 def _perm(node: NodeProto) -> list[int]:
     return next((list(a.ints) for a in node.attribute if a.name == "perm"), [])
-
-
-def remove_dead_nodes(model: ModelProto) -> None:
-    """Remove the nodes that lead to no output."""
-    needed = {value.name for value in model.graph.output}
-    kept: list[NodeProto] = []
-    makers = {name: node for node in model.graph.node for name in node.output}
-    alive: set[int] = set()
-    waiting = list(needed)
-    while waiting:
-        node = makers.get(waiting.pop())
-        if node is not None and id(node) not in alive:
-            alive.add(id(node))
-            waiting += [name for name in node.input if name]
-    kept = [node for node in model.graph.node if id(node) in alive]
-    replace_nodes(model.graph, kept)
-
-
-def sort_nodes(model: ModelProto) -> None:
-    """Bring the nodes into an order in which each stands after what it reads."""
-    made_here = {name for node in model.graph.node for name in node.output}
-    ready: set[str] = set()
-    left, ordered = list(model.graph.node), list[NodeProto]()
-    while left:
-        later: list[NodeProto] = []
-        for node in left:
-            if all(name in ready or name not in made_here for name in node.input):
-                ordered.append(node)
-                ready.update(node.output)
-            else:
-                later.append(node)
-        assert len(later) < len(left), "BUG: the graph has a cycle"
-        left = later
-    replace_nodes(model.graph, ordered)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import onnx
 from onnx import ModelProto
 
 from onnxbuild.steps.kind import CheckFailed
-from onnxbuild.workers.decoders import MERGED, settle_merged
+from onnxbuild.workers.decoders import MERGED, merge, merged_name, settle_merged
 from onnxbuild.workers.folder import onnx_names
 from onnxbuild.workers.graph import (
     count_operators,
@@ -21,33 +22,36 @@ from onnxbuild.workers.graph import (
     save_model,
     size_bytes,
 )
+from onnxbuild.workers.half import named, to_half
 from onnxbuild.workers.session import open_session
 
 
 def settle(root: Path, dtype: str) -> None:
-    """Rewrite each graph below `root` in reproducible bytes, in half precision where asked."""
+    """Rewrite each graph below `root` in reproducible bytes, in half precision where asked.
+
+    A merged decoder in half precision is merged anew from its parts, for its branches would stay as they are.
+    """
+    merged = merged_name(root) if dtype == "fp16" else None
     for name in onnx_names(root):
-        path = root / name
-        external = has_external_data(path)
-        if dtype == "fp32" and external:
-            continue  # its bytes are stable as they are, and rewriting gigabytes gains nothing
-        model = load_model(path)
-        if path.name == MERGED:
-            settle_merged(model, model.ir_version)
-        for data in external_files(path):
-            path.with_name(data).unlink()
-        save_model(to_half(model) if dtype == "fp16" else model, path, external=external)
+        if name != merged:
+            _settle(root / name, dtype)
+    if merged is not None:
+        merge(root, merged)
 
 
-def to_half(model: ModelProto) -> ModelProto:
-    """The model in fp16 inside, its inputs and outputs as they were, so that loaders need not know."""
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-    from onnxruntime.transformers.onnx_model import OnnxModel
-
-    half = OnnxModel(convert_float_to_float16(model, keep_io_types=True))
-    half.topological_sort()  # its casts of inputs stand last otherwise
-    result: ModelProto = half.model
-    return result
+def _settle(path: Path, dtype: str) -> None:
+    external = has_external_data(path)
+    if dtype == "fp32" and external:
+        return  # its bytes are stable as they are, and rewriting gigabytes gains nothing
+    model = load_model(path)
+    if path.name == MERGED:
+        settle_merged(model, model.ir_version)
+    if dtype == "fp16":
+        with TemporaryDirectory(prefix="onnxbuild-half-") as scratch:
+            model = to_half(named(model), dtype, (), keep_io_types=True, scratch=Path(scratch))
+    for data in external_files(path):
+        path.with_name(data).unlink()
+    save_model(model, path, external=external)
 
 
 def check_graph(path: Path, opset: int, *, standard: bool = True) -> dict[str, Any]:

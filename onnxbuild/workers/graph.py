@@ -116,16 +116,40 @@ def graphs_of(graph: GraphProto) -> Iterator[GraphProto]:
     """A graph and all graphs inside it (branches of If, bodies of Loop), outermost first."""
     yield graph
     for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == AttributeProto.GRAPH:
-                yield from graphs_of(attribute.g)
-            for inner in attribute.graphs:
-                yield from graphs_of(inner)
+        for inner in _graphs_in(node):
+            yield from graphs_of(inner)
 
 
 def nodes_of(model: ModelProto) -> Iterator[NodeProto]:
     """Every node of a model, those of inner graphs too."""
     return (node for graph in graphs_of(model.graph) for node in graph.node)
+
+
+def names_read(node: NodeProto) -> Iterator[str]:
+    """What a node reads: its inputs, and what its branches and bodies take from the graph around them."""
+    yield from (name for name in node.input if name)
+    yield from names_captured(node)
+
+
+def names_captured(node: NodeProto) -> Iterator[str]:
+    """What the branches and bodies of a node take from the graph around them."""
+    for inner in _graphs_in(node):
+        own = {name for one in inner.node for name in one.output}
+        own |= {value.name for value in inner.input} | {tensor.name for tensor in inner.initializer}
+        given = {value.name for value in inner.output}  # a branch may hand on what it did not make
+        yield from (name for name in (*(n for one in inner.node for n in names_read(one)), *given) if name not in own)
+
+
+def has_branches(node: NodeProto) -> bool:
+    """Whether a node has graphs inside it."""
+    return any(True for _ in _graphs_in(node))
+
+
+def _graphs_in(node: NodeProto) -> Iterator[GraphProto]:
+    for attribute in node.attribute:
+        if attribute.type == AttributeProto.GRAPH:
+            yield attribute.g
+        yield from attribute.graphs
 
 
 def tensors_of(graph: GraphProto) -> Iterator[TensorProto]:

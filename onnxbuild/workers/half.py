@@ -3,6 +3,9 @@
 The converter casts where a node that stays in fp32 meets one that does not, and knows that only from the types of
 values. Shape inference of onnx does not know ONNX Runtime's own operators, so that q4 and fused graphs came out with
 fp16 at one end of an edge and fp32 at the other; a session on the graph knows all of them.
+
+A node with branches (DeBERTa's relative positions) stays in fp32 with all that is in them; what they take from the
+graph around them is cast for them.
 """
 
 from __future__ import annotations
@@ -13,13 +16,24 @@ from pathlib import Path
 import numpy as np
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from onnxbuild.steps.kind import CheckFailed
-from onnxbuild.workers.attention import remove_dead_nodes
 from onnxbuild.workers.calibration import float_tensors
-from onnxbuild.workers.graph import graphs_of, tensors_of
+from onnxbuild.workers.graph import graphs_of, has_branches, names_captured, nodes_of, tensors_of
+from onnxbuild.workers.rewrites import remove_dead_nodes, sort_nodes
 
 # A CumSum of fp16 has no kernel on the CPU, and positions counted in fp16 end at 2048.
 _ALWAYS_FLOAT = ("CumSum",)
+
+
+def named(model: ModelProto) -> ModelProto:
+    """The model with a name for every node: what stays in fp32 is told by name."""
+    taken = {node.name for node in nodes_of(model)}
+    for number, node in enumerate(nodes_of(model)):
+        if not node.name:
+            node.name = f"{node.op_type}_{number}"
+            while node.name in taken:
+                node.name += "_"
+            taken.add(node.name)
+    return model
 
 
 def float_nodes(model: ModelProto, scratch: Path) -> list[str]:
@@ -29,19 +43,12 @@ def float_nodes(model: ModelProto, scratch: Path) -> list[str]:
 
 
 def to_half(model: ModelProto, dtype: str, kept: Collection[str], *, keep_io_types: bool, scratch: Path) -> ModelProto:
-    """The model in `dtype` (fp16, bf16) but for the nodes named in `kept`. `model` is changed.
-
-    Errors: CheckFailed OBE34 for a graph with branches.
-    """
+    """The model in `dtype` (fp16, bf16) but for the nodes named in `kept`. `model` is changed."""
     from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
-    from onnxruntime.transformers.onnx_model import OnnxModel
 
-    if len(list(graphs_of(model.graph))) > 1:
-        raise CheckFailed(
-            "OBE34",
-            "the graph has branches, which cannot be converted to half precision",
-            notes=[("hint", "convert its parts, and merge them afterwards")],
-        )
+    branching = [node.name for node in model.graph.node if has_branches(node)]
+    captured = {name for node in model.graph.node for name in names_captured(node)}
+    captured &= {name for name, is_float in float_tensors(model, scratch).items() if is_float} | _stored_floats(model)
     _declare_types(model, scratch)
     exact = _originals(model) if dtype == "bf16" else {}
     converted = convert_float_to_float16(
@@ -49,14 +56,14 @@ def to_half(model: ModelProto, dtype: str, kept: Collection[str], *, keep_io_typ
         keep_io_types=keep_io_types,
         disable_shape_infer=True,
         op_block_list=[*DEFAULT_OP_BLOCK_LIST, *_ALWAYS_FLOAT],
-        node_block_list=list(kept),
+        node_block_list=[*kept, *branching],
     )
     if dtype == "bf16":
         _to_bfloat16(converted, exact)
     _drop_repeated_casts(converted)
     _join_stretches(converted)
-    sorter = OnnxModel(converted)
-    sorter.topological_sort()  # the casts that the converter adds stand last
+    _cast_for_branches(converted, captured)
+    sort_nodes(converted)  # the casts that the converter adds stand last
     del converted.graph.value_info[:]
     return converted
 
@@ -109,6 +116,27 @@ def _casts_to(node: NodeProto, kind: int) -> bool:
     """Whether it is one of the converter's own casts: a graph's may be meant to round."""
     own = node.op_type == "Cast" and ("cast" in node.name)
     return own and any(attribute.name == "to" and attribute.i == kind for attribute in node.attribute)
+
+
+def _stored_floats(model: ModelProto) -> set[str]:
+    return {tensor.name for tensor in model.graph.initializer if tensor.data_type == TensorProto.FLOAT}
+
+
+def _cast_for_branches(model: ModelProto, captured: Collection[str]) -> None:
+    """Give branches in fp32 what they take from around them, which is in half precision now."""
+    graph = model.graph
+    kinds = {value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.output)}
+    kinds |= {tensor.name: tensor.data_type for tensor in graph.initializer}
+    halved = [name for name in sorted(captured) if kinds.get(name) != TensorProto.FLOAT]
+    renamed = {name: f"{name}_for_branches" for name in halved}
+    for inner in graphs_of(graph):
+        if inner is not graph:
+            for node in inner.node:
+                for place, name in enumerate(node.input):
+                    node.input[place] = renamed.get(name, name)
+    graph.node.extend(
+        helper.make_node("Cast", [n], [renamed[n]], name=f"{n}_cast", to=TensorProto.FLOAT) for n in halved
+    )
 
 
 def _originals(model: ModelProto) -> dict[str, np.ndarray]:

@@ -18,8 +18,8 @@ from onnxbuild.steps.rows import PORT
 from onnxbuild.workers.calibration import Feeds, calibrating, feeds_by_file, magnitudes
 from onnxbuild.workers.decoders import graphs_to_change, merge, merged_name
 from onnxbuild.workers.folder import carry_along, onnx_names
-from onnxbuild.workers.graph import external_files, load_model, nodes_of, save_model, size_bytes
-from onnxbuild.workers.half import float_nodes, to_half
+from onnxbuild.workers.graph import external_files, has_branches, load_model, nodes_of, save_model, size_bytes
+from onnxbuild.workers.half import float_nodes, named, to_half
 from onnxbuild.workers.optimize import read_config
 from onnxbuild.workers.quiet import quiet
 from onnxbuild.workers.remote_code import with_its_code
@@ -44,7 +44,7 @@ def run(params: PrecisionParams, inputs: Mapping[str, Path], outputs: Mapping[st
     names = graphs_to_change(source)
     feeds = _feeds(params, inputs) if params.finds_overflow else None
     files: dict[str, Any] = {}
-    models = {name: _named(load_model(source / name)) for name in names}
+    models = {name: named(load_model(source / name)) for name in names}
     _check_kept(params.kept, models)
     for done, name in enumerate(names):
         progress(f"converting {name} to {params.dtype}", done, len(names))
@@ -76,7 +76,7 @@ def _convert(
         with calibrating():
             largest, samples = magnitudes(model, feeds, Path(scratch)) if feeds is not None else ({}, 0)
         named = (node.name for node in model.graph.node if {node.name, node.op_type} & {*params.kept})
-        kept = {*named, *(node.name for node in model.graph.node if _overflows(node, largest))}
+        kept = {*named, *(n.name for n in model.graph.node if _overflows(n, largest) or has_branches(n))}
         before = float_nodes(model, Path(scratch))
         model = to_half(model, params.dtype, kept, keep_io_types=params.keep_io_types, scratch=Path(scratch))
         drop_unused_weights(model)
@@ -107,18 +107,6 @@ def _overflows(node: NodeProto, largest: Mapping[str, float]) -> bool:
     values = [largest.get(name, 0.0) for name in (*node.input, *node.output)]
     bound = _LARGEST**0.5 if "Normalization" in node.op_type else _LARGEST
     return max(values, default=0.0) > bound
-
-
-def _named(model: ModelProto) -> ModelProto:
-    """The model with a name for every node: what stays in fp32 is told by name."""
-    taken = {node.name for node in nodes_of(model)}
-    for number, node in enumerate(nodes_of(model)):
-        if not node.name:
-            node.name = f"{node.op_type}_{number}"
-            while node.name in taken:
-                node.name += "_"
-            taken.add(node.name)
-    return model
 
 
 def _check_kept(kept: Iterable[str], models: Mapping[str, ModelProto]) -> None:

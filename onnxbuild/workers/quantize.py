@@ -34,7 +34,6 @@ from onnxbuild.workers.folder import carry_along, copy_file, onnx_names
 from onnxbuild.workers.gptq import quantize_gptq
 from onnxbuild.workers.graph import (
     external_files,
-    graphs_of,
     has_external_data,
     load_graph,
     load_model,
@@ -212,12 +211,6 @@ def _quantize_static(
     model: ModelProto, scratch: Path, params: QuantizeParams, feeds: Callable[[], Iterable[Feeds]]
 ) -> tuple[ModelProto, dict[str, Any]]:
     """The model with ranges from the data, and how many samples and tensors these were taken of."""
-    if any(True for graph in graphs_of(model.graph) if graph is not model.graph):
-        raise CheckFailed(
-            "OBE34",
-            "the graph has branches, which static quantization does not reach into",
-            notes=[("hint", "use `method: dynamic`")],
-        )
     operators = params.operators or ("MatMul",)
     stored = {tensor.name for tensor in model.graph.initializer}
     excluded = set(params.exclude)

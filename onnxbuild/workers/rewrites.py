@@ -9,7 +9,7 @@ from hashlib import blake2b
 import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from onnxbuild.workers.graph import graphs_of
+from onnxbuild.workers.graph import graphs_of, names_read
 
 # Below this size a second copy of a tensor costs less than the reader's surprise at a shared one.
 _WORTH_SHARING_BYTES = 1024
@@ -135,6 +135,37 @@ def drop_unused_weights(model: ModelProto) -> None:
             return fresh
 
         _keep_weights(graph, is_first_use)
+
+
+def remove_dead_nodes(model: ModelProto) -> None:
+    """Remove the nodes that lead to no output."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    alive: set[int] = set()
+    waiting = [value.name for value in model.graph.output]
+    while waiting:
+        node = makers.get(waiting.pop())
+        if node is not None and id(node) not in alive:
+            alive.add(id(node))
+            waiting += names_read(node)
+    replace_nodes(model.graph, [node for node in model.graph.node if id(node) in alive])
+
+
+def sort_nodes(model: ModelProto) -> None:
+    """Bring the nodes into an order in which each stands after what it reads."""
+    made_here = {name for node in model.graph.node for name in node.output}
+    ready: set[str] = set()
+    left, ordered = list(model.graph.node), list[NodeProto]()
+    while left:
+        later: list[NodeProto] = []
+        for node in left:
+            if all(name in ready or name not in made_here for name in names_read(node)):
+                ordered.append(node)
+                ready.update(node.output)
+            else:
+                later.append(node)
+        assert len(later) < len(left), "BUG: the graph has a cycle"
+        left = later
+    replace_nodes(model.graph, ordered)
 
 
 def _is_plain_gemm(node: NodeProto, weights: Mapping[str, TensorProto]) -> bool:

@@ -21,6 +21,7 @@ from onnxbuild.steps.kind import CheckFailed
 from onnxbuild.steps.precision import PrecisionParams, precision_after
 from onnxbuild.steps.quantize import QuantizeParams
 from onnxbuild.workers.precision import run
+from onnxbuild.workers.session import open_session
 
 pytestmark = pytest.mark.heavy
 
@@ -160,16 +161,39 @@ def test_a_graph_that_is_half_already_gets_no_smaller():
     assert caught.value.failure.code == "OBE49"
 
 
-def test_a_graph_with_branches():
+@pytest.mark.parametrize("keep_io_types", [True, False])
+def test_branches_stay_in_fp32_and_get_what_they_take_from_outside(keep_io_types):
+    """One reads a weight, an input and a result of what is around it; the other makes numbers too large for fp16."""
     folder = scratch()
-    value = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])
-    branch = helper.make_graph([helper.make_node("Constant", [], ["y"], value_float=1.0)], "b", [], [value])
-    node = helper.make_node("If", ["c"], ["z"], name="if", then_branch=branch, else_branch=branch)
-    condition = helper.make_tensor_value_info("c", TensorProto.BOOL, [])
-    graph = helper.make_graph([node], "g", [condition], [helper.make_tensor_value_info("z", TensorProto.FLOAT, None)])
+    weight = numpy_helper.from_array(np.linspace(-1, 1, 64 * 64, dtype=np.float32).reshape(64, 64), "weight")
+    given = helper.make_tensor_value_info("chosen", TensorProto.FLOAT, None)
+    one = [helper.make_node("MatMul", ["twice", "weight"], ["product"]),
+           helper.make_node("Add", ["product", "x"], ["chosen"])]  # fmt: skip
+    other = [helper.make_node("Mul", ["twice", "large"], ["scaled"]),
+             helper.make_node("Div", ["scaled", "large"], ["chosen"])]  # fmt: skip
+    large = numpy_helper.from_array(np.array(1e6, np.float32), "large")
+    nodes = [
+        helper.make_node("MatMul", ["x", "weight"], ["twice"], name="first"),
+        helper.make_node("If", ["c"], ["z"], name="if", then_branch=helper.make_graph(one, "then", [], [given]),
+                         else_branch=helper.make_graph(other, "else", [], [given], [large])),
+        helper.make_node("MatMul", ["z", "weight"], ["y"], name="last"),
+    ]  # fmt: skip
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", 64]),
+              helper.make_tensor_value_info("c", TensorProto.BOOL, [])]  # fmt: skip
+    graph = helper.make_graph(
+        nodes, "g", inputs, [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)], [weight]
+    )
     onnx.save(
         helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 18)]), folder / "model.onnx"
     )
-    with pytest.raises(CheckFailed) as caught:
-        run_step(run, FP16, model=folder)
-    assert str(caught.value) == "OBE34 the graph has branches, which cannot be converted to half precision"
+    facts, output = run_step(run, PrecisionParams(dtype="fp16", keep_io_types=keep_io_types), model=folder)
+    assert facts["files"]["model.onnx"]["half"] == 2
+    x = np.random.default_rng(0).standard_normal((3, 64)).astype(np.float32)
+    kind = np.float32 if keep_io_types else np.float16
+    for condition in (True, False):
+        wanted, found = (
+            open_session(place / "model.onnx").run(None, {"x": x.astype(of), "c": np.array(condition)})[0]
+            for place, of in ((folder, np.float32), (output, kind))
+        )
+        assert found.dtype == kind
+        np.testing.assert_allclose(found, wanted, rtol=2e-2, atol=0.3)
