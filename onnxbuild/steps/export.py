@@ -54,9 +54,7 @@ def _resolve(params: ExportParams, context: Context) -> ExportParams:
     exporter = _picked(params, context)
     opset = EXPORTERS[exporter].opsets[0] if exporter == "genai" else params.opset  # its builder has one opset
     trust = True if params.trusts_code else UNSET
-    return replace(
-        params, task=context.task or "", exporter=exporter, opset=opset, trust_remote_code=trust
-    )
+    return replace(params, task=context.task or "", exporter=exporter, opset=opset, trust_remote_code=trust)
 
 
 def _picked(params: ExportParams, context: Context) -> str:

@@ -16,6 +16,7 @@ from onnxbuild.steps.kind import CheckFailed
 from onnxbuild.steps.tasks import family_of
 from onnxbuild.workers.classes import class_of
 from onnxbuild.workers.graph import EXTERNAL_FROM_BYTES, save_model
+from onnxbuild.workers.processors import masks_sound
 from onnxbuild.workers.tracing_inputs import Part, decoder_part, encoder_decoder_parts, forward_part, sentence_part
 from onnxbuild.workers.wire_names import rename
 
@@ -34,7 +35,7 @@ def export(checkpoint: Path, destination: Path, params: ExportParams) -> None:
 
 def _graphs(checkpoint: Path, params: ExportParams) -> list[Part]:
     if not _pools(checkpoint, params):
-        return _parts(_load(checkpoint, params), params.task)
+        return _parts(_load(checkpoint, params), params.task, masks_sound=masks_sound(checkpoint))
     if not (checkpoint / "modules.json").is_file():
         raise CheckFailed(
             "OBE02",
@@ -69,13 +70,13 @@ def _load(checkpoint: Path, params: ExportParams) -> Any:
     return loader.from_pretrained(checkpoint, dtype=torch.float32, **options).eval()
 
 
-def _parts(model: Any, task: str) -> list[Part]:
+def _parts(model: Any, task: str, *, masks_sound: bool) -> list[Part]:
     """The graphs of a model, each with the inputs to trace it with."""
     family = family_of(task)
     if family == "decoder":
         return [decoder_part(model) if task.endswith("-with-past") else forward_part(model, left=True)]
     if family == "encoder" or not model.config.is_encoder_decoder:  # a speech model of one graph (CTC)
-        return [forward_part(model)]
+        return [forward_part(model, masks_sound=masks_sound)]
     return encoder_decoder_parts(model, with_past=task.endswith("-with-past"))
 
 

@@ -37,8 +37,8 @@ class Part(Struct, frozen=True, kw_only=True):
     outputs: tuple[str, ...]
 
 
-def forward_part(model: Any, *, left: bool = False) -> Part:
-    """The whole model in one pass; rows are padded on the `left` for a decoder.
+def forward_part(model: Any, *, left: bool = False, masks_sound: bool = False) -> Part:
+    """The whole model in one pass; rows are padded on the `left` for a decoder, sounds get a mask where asked.
 
     Errors: CheckFailed OBE02 where the model takes what cannot be made up.
     """
@@ -46,6 +46,9 @@ def forward_part(model: Any, *, left: bool = False) -> Part:
     inputs = _inputs(model, takes, left=left)
     if "use_cache" in takes:
         inputs["use_cache"] = False
+    if masks_sound and "input_values" in inputs and "attention_mask" in takes:
+        inputs["attention_mask"] = torch.ones_like(inputs["input_values"], dtype=torch.int64)
+        inputs["attention_mask"][0, _SOUND // 2 :] = 0
     return Part(file="model.onnx", model=model, inputs=inputs, outputs=_FORWARD)
 
 
