@@ -146,6 +146,19 @@ def test_a_family_from_its_config_to_its_loader(walk, elsewhere, name, tmp_path)
         loads(quantized, checkpoint, family, exact=False)
 
 
+def test_a_checkpoint_that_does_not_say_how_to_pool(walk):
+    params = ExportParams(task="sentence-similarity", exporter="transformers")
+    worker, checkpoint = "onnxbuild.workers.export:run", walk.checkpoint("bert-fill-mask")
+    failure, _ = walk.workers.run(worker, params, "model", model=checkpoint)
+    assert (failure.code, failure.message) == (
+        "OBE02", "the checkpoint is no sentence-transformer: it has no modules.json, which says how to pool")  # fmt: skip
+    bare = ExportParams(task="sentence-similarity", exporter="transformers", library="transformers")
+    _, model = walk.run("export", bare, model=checkpoint)
+    params = ValidateParams(task="sentence-similarity", thresholds={"max_abs": 1e-4})
+    facts, _ = walk.run("validate", params, "report", model=model, reference=checkpoint)
+    assert facts["metrics"]["max_abs"] < 1e-4
+
+
 def test_another_process_exports_the_same_bytes_of_every_family(walk, elsewhere):
     for name, folder in elsewhere.result().items():
         first, again = contents(walk.exported(name)[1]), contents(folder)
