@@ -63,14 +63,24 @@ def subcommands(parser: argparse.ArgumentParser) -> Mapping[str, argparse.Argume
 
 
 def families() -> str:
-    """The table of families that the tests walk: how far each goes, and what loads it."""
+    """The table of families that the tests walk with optimum's exporter: how far each goes, and what loads it."""
+    return _families("FAMILIES")
+
+
+def families_5() -> str:
+    """The table that they walk with the exporter of transformers 5."""
+    return _families("FAMILIES_5")
+
+
+def _families(table: str) -> str:
     sys.path.insert(0, str(DOCS.parent / "tests" / "workers"))
     import family_table
 
     rows = ["| family | task | optimize | quantize | loaded with | exported twice |", "|---|---|---|---|---|---|"]
-    for family in family_table.FAMILIES:
+    for family in getattr(family_table, table):
         methods = ", ".join(family.quantize) or "not tested"
-        twice = f"differs: {', '.join(family.varies)}" if family.varies else "the same bytes"
+        again = f"differs: {', '.join(family.varies)}" if family.varies else "the same bytes"
+        twice = again if family.twice else "not tested"
         task = f"{family.task} (`library: {family.library}`)" if family.library != "auto" else family.task
         loader = family_table.LOADERS[family.loader]
         level = f"to {family.optimize}" if family.optimize else "not tested"
@@ -81,6 +91,7 @@ def families() -> str:
 
 GENERATORS: Mapping[str, Callable[[], str]] = {
     "families": families,
+    "families-5": families_5,
     "blocks": blocks,
     "steps": steps,
     "codes": codes,

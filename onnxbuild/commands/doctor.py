@@ -21,7 +21,7 @@ from onnxbuild.machine import Machine, this_machine
 NEEDS: Mapping[str, tuple[str, ...]] = {
     "fetch": ("transformers", "torch", "tokenizers", "huggingface_hub"),
     "export": ("optimum", "optimum-onnx", "transformers", "torch", "onnx"),
-    "optimize": ("optimum", "optimum-onnx", "transformers", "onnx", "onnxruntime"),
+    "optimize": ("transformers", "onnx", "onnxruntime"),
     "quantize": ("onnx", "onnxruntime", "onnx-ir"),
     "precision": ("onnx", "onnxruntime", "transformers"),
     "validate": ("optimum", "optimum-onnx", "transformers", "torch", "onnxruntime"),

@@ -309,6 +309,8 @@ def _environment(threads: int) -> dict[str, str]:
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
         "PYTHONUNBUFFERED": "1",
+        # Models iterate over sets of words while they are traced, and the order of their nodes is that of the words.
+        "PYTHONHASHSEED": "0",
     }
     return {"OMP_NUM_THREADS": str(threads), **os.environ, **fixed}
 

@@ -14,7 +14,8 @@ from onnxbuild.plan.toolchains import normalized, toolchain_key
 from onnxbuild.steps.exporters import EXPORTERS
 
 # What a plan may hang on; other versions matter to keys alone, which a runner tells.
-_ASKED = tuple(dict.fromkeys(package for exporter in EXPORTERS.values() for package in exporter.needs))
+_NEEDED = (package for exporter in EXPORTERS.values() for package in exporter.needs)
+_ASKED = tuple(dict.fromkeys((*_NEEDED, "sentence-transformers")))
 _PIN = re.compile(r"([\w.-]+)(?:\[[^\]]*\])?\s*==\s*([\w.+!-]+)\s*")
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Annotated, ClassVar, Literal
 
-import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
+from msgspec.structs import replace
 
 from onnxbuild.diagnostics import did_you_mean
 from onnxbuild.steps.exporters import EXPORTERS, OWN_OPSETS, OWN_PACKAGES, Exporter, is_own, pick
 from onnxbuild.steps.kind import Context, Fault, Kind, Params
-from onnxbuild.steps.tasks import TASKS
+from onnxbuild.steps.tasks import SENTENCE_TASKS, TASKS
 
 _GENAI_FIELDS = ("provider", "options")
 
@@ -22,7 +22,7 @@ class ExportParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True
     `exporter`: optimum, transformers (transformers 5's own), genai (onnxruntime-genai's model builder),
     `path/to/file.py:function` or `module:function` of your own, or auto, which picks optimum or transformers by model
     type, task and versions; `opset`: what each exporter can write is in the reference of exports; `dtype`: q8 and
-    q4 (weights in blocks) come from genai; `library` is what optimum loads the checkpoint with; `attention`: eager
+    q4 (weights in blocks) come from genai; `library` is what the checkpoint is loaded with; `attention`: eager
     spells attention out; `trust_remote_code: true` runs the checkpoint's own Python code, which must be pinned;
     `pad_token_id`: the id of padding, for a checkpoint whose config.json names none; `provider`: execution provider
     that genai builds for; `options`: extra options of genai's builder, by name.
@@ -38,7 +38,7 @@ class ExportParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True
     attention: Literal["auto", "eager", "sdpa"] = "auto"
     # Unset fields are left out of a key: those of an export that does not use them stay what they were.
     trust_remote_code: bool | UnsetType = UNSET
-    pad_token_id: Annotated[int, msgspec.Meta(ge=0)] | UnsetType = UNSET
+    pad_token_id: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
     provider: Literal["cpu", "cuda", "dml", "webgpu"] | UnsetType = UNSET
     options: Mapping[str, str | int | float | bool] | UnsetType = UNSET
 
@@ -56,9 +56,7 @@ def _resolve(params: ExportParams, context: Context) -> ExportParams:
     exporter = _picked(params, context)
     opset = EXPORTERS[exporter].opsets[0] if exporter == "genai" else params.opset  # its builder has one opset
     trust = True if params.trusts_code else UNSET
-    return msgspec.structs.replace(
-        params, task=context.task or "", exporter=exporter, opset=opset, trust_remote_code=trust
-    )
+    return replace(params, task=context.task or "", exporter=exporter, opset=opset, trust_remote_code=trust)
 
 
 def _picked(params: ExportParams, context: Context) -> str:
@@ -100,6 +98,7 @@ def _check_exporter(params: ExportParams, context: Context, exporter: Exporter) 
     if exporter.name != "genai":
         yield from _check_opset(params, exporter.opsets)
     yield from _check_fields(params, exporter)
+    yield from _check_pooling(params, context, exporter)
     model_type, task = _model_type(context), context.task or ""
     if not model_type or task not in TASKS or exporter.knows(model_type, task):
         return
@@ -139,12 +138,37 @@ def _check_fields(params: ExportParams, exporter: Exporter) -> Iterable[Fault]:
             hint=f"one of {', '.join(exporter.dtypes)}; a target's `quantize:` makes {params.dtype} of an fp32 export",
         )
     unread = [field for field in _GENAI_FIELDS if getattr(params, field) is not UNSET and exporter.name != "genai"]
-    if params.library == "sentence_transformers" and exporter.name != "optimum":
+    if params.library == "sentence_transformers" and exporter.name == "genai":
         unread.append("library")
     if params.attention != "auto" and exporter.name == "genai":
         unread.append("attention")
     for field in unread:
         yield Fault(code="OB325", field=field, message=f"`{field}` is not for `exporter: {exporter.name}`")
+
+
+def _check_pooling(params: ExportParams, context: Context, exporter: Exporter) -> Iterable[Fault]:
+    """A sentence-transformer is loaded by its library, pooling and all; a bare encoder would come out without it."""
+    if exporter.name == "genai":
+        return
+    sentences = replace(params, task=context.task or "", exporter=exporter.name)
+    if params.library == "sentence_transformers" and context.task in TASKS and context.task not in SENTENCE_TASKS:
+        yield Fault(
+            code="OB325",
+            field="library",
+            message=f"`library: sentence_transformers` exports sentence vectors, not `{context.task}`",
+            hint=f"set `task:` to one of {', '.join(SENTENCE_TASKS)}, or leave `library:` out",
+        )
+    elif context.task == "sentence-similarity" and _may_pool(sentences) and _lacks(context, "sentence-transformers"):
+        yield Fault(
+            code="OB105",
+            field="library",
+            message="a sentence-transformer is loaded with sentence-transformers, which this toolchain lacks",
+            hint="add it to the toolchain's requirements, or write `library: transformers` for the bare encoder",
+        )
+
+
+def _lacks(context: Context, package: str) -> bool:
+    return context.versions.get(package) == "absent"
 
 
 def _unknown_model(params: ExportParams, context: Context, exporter: Exporter, model_type: str, task: str) -> Fault:
@@ -178,10 +202,16 @@ def _unknown_model(params: ExportParams, context: Context, exporter: Exporter, m
 def _packages(params: ExportParams) -> tuple[str, ...]:
     exporter = EXPORTERS.get(params.exporter)
     packages = exporter.packages if exporter is not None else OWN_PACKAGES
-    # optimum loads a checkpoint with sentence-transformers when it looks like one of theirs, which params do not tell.
-    loader = ("sentence-transformers",) if params.exporter == "optimum" and params.library != "transformers" else ()
+    loader = ("sentence-transformers",) if _may_pool(params) else ()
     converter = ("onnxruntime",) if params.dtype == "fp16" and "onnxruntime" not in packages else ()
     return (*packages, *loader, *converter)
+
+
+def _may_pool(params: ExportParams) -> bool:
+    """Whether sentence-transformers may load the checkpoint: it does where the folder looks like one of theirs."""
+    if params.library != "auto":
+        return params.library == "sentence_transformers"
+    return params.exporter == "optimum" or (params.exporter == "transformers" and params.task in SENTENCE_TASKS)
 
 
 EXPORT = Kind(

@@ -384,6 +384,9 @@ TRANSFORMERS: Mapping[str, str] = {
         moonshine_streaming pop2piano qwen3_asr seamless_m4t seamless_m4t_v2 speech-encoder-decoder
         speech_to_text speecht5 vibevoice vibevoice_asr voxtral voxtral_realtime whisper
     """,
+    # Other models of pictures and text read both together, or patches: there are no inputs to trace them with.
+    "image-to-text": "vision-encoder-decoder",
+    "image-to-text-with-past": "vision-encoder-decoder",
 }
 
 # The architectures of `onnxruntime_genai.models.builder` 0.18 that are decoders of text and nothing else.

@@ -55,7 +55,8 @@ class Context(Struct, frozen=True, kw_only=True):
     reference: str  # artifact type that variants are compared with: checkpoint | onnx
     device: str  # cpu | cuda
     machine: Machine
-    # Of distributions in the model's toolchain, as far as they are known before it is made; "absent" counts as unknown.
+    # Of distributions in the model's toolchain, as far as they are known before it is made; "absent" is what its lock
+    # lacks.
     versions: Mapping[str, str] = {}
     trusts_code: bool = False  # whether the manifest lets the checkpoint's own code run
 

@@ -231,8 +231,8 @@ def _check_data(params: QuantizeParams, context: Context) -> Iterable[Fault]:
             yield Fault(code="OB612", field=field, message=f"`{field}` expects a number from 1")
 
 
-# optimum-onnx merges the decoders of an encoder-decoder again; HQQ computes in torch, plain rounding does not.
-_PACKAGES = ("onnxruntime", "onnx", "onnx-ir", "optimum-onnx")
+# HQQ computes in torch, plain rounding does not.
+_PACKAGES = ("onnxruntime", "onnx", "onnx-ir")
 
 
 def _packages(params: Any) -> tuple[str, ...]:

@@ -30,6 +30,9 @@ TASKS: Mapping[str, Family] = {
     "image-to-text-with-past": "encoder-decoder",
 }
 
+# What a sentence-transformer gives, with its pooling in the graph.
+SENTENCE_TASKS = ("sentence-similarity", "feature-extraction")
+
 SPEECH = "automatic-speech-recognition"
 
 # Speech models of one graph, without a decoder: CTC, a letter for each frame.

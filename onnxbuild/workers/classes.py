@@ -24,6 +24,9 @@ CLASSES: Mapping[str, str] = {
     "image-to-text": "AutoModelForVision2Seq",
 }
 
+# What transformers 5 calls a class of before.
+_RENAMED: Mapping[str, str] = {"AutoModelForVision2Seq": "AutoModelForImageTextToText"}
+
 
 def class_of(task: str, *, ctc: bool = False) -> Any:
     """The class of transformers for a task; `ctc`: a speech model of one graph, without a decoder.
@@ -37,4 +40,11 @@ def class_of(task: str, *, ctc: bool = False) -> Any:
         return transformers.AutoModelForCTC
     if plain not in CLASSES:
         raise CheckFailed("OBE01", f"no PyTorch class is known for task `{task}`")
-    return getattr(transformers, CLASSES[plain])
+    return auto_class(CLASSES[plain])
+
+
+def auto_class(name: str) -> Any:
+    """A class of `CLASSES` under the name that it has in the transformers at hand."""
+    import transformers
+
+    return getattr(transformers, name, None) or getattr(transformers, _RENAMED[name])

@@ -13,6 +13,7 @@ from onnx import ModelProto
 
 from onnxbuild.workers.folder import onnx_names
 from onnxbuild.workers.graph import EXTERNAL_FROM_BYTES, load_model, save_model, size_bytes
+from onnxbuild.workers.merging import merge_passes
 from onnxbuild.workers.rewrites import name_weights_by_use, share_equal_weights
 from onnxbuild.workers.session import open_session
 
@@ -37,17 +38,13 @@ def merge(root: Path, name: str) -> dict[str, Any]:
 
     Loaders take the two parts where there is no merged decoder, so a merge that fails costs a file, not the model.
     """
-    from optimum.onnx import merge_decoders
-
     target = root / name
     parts = [target.with_name(part) for part in PARTS]
     if sum(size_bytes(part) for part in parts) >= EXTERNAL_FROM_BYTES:
         return {"merged": False, "because": "the parts exceed what one protobuf message can hold"}
     decoder, with_past = (load_model(part) for part in parts)
     try:
-        model = merge_decoders(decoder, with_past, save_path=target, strict=False)
-        settle_merged(model, decoder.ir_version)
-        save_model(model, target)
+        save_model(merge_passes(decoder, with_past), target)
         open_session(target)
     except Exception as error:  # noqa: BLE001 - whatever it is, the parts do
         target.unlink(missing_ok=True)
@@ -55,8 +52,15 @@ def merge(root: Path, name: str) -> dict[str, Any]:
     return {"merged": True, "bytes": size_bytes(target)}
 
 
+def merge_parts(root: Path) -> dict[str, Any]:
+    """Write the merged decoder of an export that has its two parts; facts say whether, and why not."""
+    if not all((root / part).is_file() for part in PARTS):
+        return {}
+    return {name: fact for name, fact in merge(root, MERGED).items() if name != "bytes"}
+
+
 def settle_merged(model: ModelProto, ir_version: int) -> None:
-    """Make a merge reproducible: the weights' names and order come from the iteration of a set."""
+    """Make optimum's merge reproducible: its weights' names and order come from the iteration of a set."""
     share_equal_weights(model)
     name_weights_by_use(model)
     model.graph.initializer.sort(key=lambda tensor: tensor.name)

@@ -18,6 +18,7 @@ from msgspec import UNSET
 from onnxbuild.steps.export import ExportParams
 from onnxbuild.steps.exporters import EXPORTERS, is_own, pick, reason
 from onnxbuild.steps.kind import CheckFailed, Facts, Tell
+from onnxbuild.workers.decoders import merge_parts
 from onnxbuild.workers.exported import check_graph, settle
 from onnxbuild.workers.folder import carry_companions, files_below, onnx_names
 from onnxbuild.workers.quiet import quiet
@@ -35,7 +36,8 @@ _LIBRARIES: Mapping[str, str] = {
 def run(params: ExportParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
     """Export, tidy and check.
 
-    Facts: by file nodes, bytes, opset, ir_version; the exporter and why it was picked; the dtype, and seconds by phase.
+    Facts: by file nodes, bytes, opset, ir_version; the exporter and why it was picked; the dtype, and seconds by phase;
+    `merged`: whether a decoder's two passes also became one file, where that was tried, and if not, why.
     """
     source, destination = inputs["model"], outputs["model"]
     config = _config(source)
@@ -68,6 +70,8 @@ def run(params: ExportParams, inputs: Mapping[str, Path], outputs: Mapping[str, 
         _name_padding(destination / "config.json", params.pad_token_id)
     if params.exporter != "genai":  # its graph is made for one runtime, in the precision that was asked for
         settle(destination, params.dtype)
+    # optimum merges by itself, and a function of the user's own writes what it writes.
+    merged = merge_parts(destination) if params.exporter == "transformers" else {}
     progress("checking")
     standard = params.exporter != "genai"  # it writes operators of onnxruntime's own, under the standard's domain
     files = {name: check_graph(destination / name, params.opset, standard=standard) for name in onnx_names(destination)}
@@ -76,6 +80,7 @@ def run(params: ExportParams, inputs: Mapping[str, Path], outputs: Mapping[str, 
         "exporter": params.exporter,
         "because": reason(params.exporter, str(config.get("model_type")), params.task),
         "dtype": params.dtype,
+        **merged,
         "bytes": sum((destination / name).stat().st_size for name in files_below(destination)),
         "seconds": {
             "load": round(loaded - started, 3),

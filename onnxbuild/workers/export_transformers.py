@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from onnxbuild.steps.export import ExportParams
+from onnxbuild.steps.kind import CheckFailed
 from onnxbuild.steps.tasks import family_of
 from onnxbuild.workers.classes import class_of
 from onnxbuild.workers.graph import EXTERNAL_FROM_BYTES, save_model
-from onnxbuild.workers.tracing_inputs import Part, decoder_part, encoder_decoder_parts, forward_part
+from onnxbuild.workers.processors import masks_sound
+from onnxbuild.workers.tracing_inputs import Part, decoder_part, encoder_decoder_parts, forward_part, sentence_part
 from onnxbuild.workers.wire_names import rename
 
 
@@ -24,11 +26,35 @@ def export(checkpoint: Path, destination: Path, params: ExportParams) -> None:
     from transformers.exporters import OnnxConfig, OnnxExporter
 
     exporter = OnnxExporter()
-    for part in _parts(_load(checkpoint, params), params.task):
+    for part in _graphs(checkpoint, params):
         config = OnnxConfig(dynamic=True, opset_version=params.opset)
         program = exporter.export(part.model, dict(part.inputs), config).program
         rename(program, part.outputs)
         _write(program, destination / part.file)
+
+
+def _graphs(checkpoint: Path, params: ExportParams) -> list[Part]:
+    if not _pools(checkpoint, params):
+        return _parts(_load(checkpoint, params), params.task, masks_sound=masks_sound(checkpoint))
+    if not (checkpoint / "modules.json").is_file():
+        raise CheckFailed(
+            "OBE02",
+            "the checkpoint is no sentence-transformer: it has no modules.json, which says how to pool",
+            notes=[("hint", "`library: transformers` exports the bare encoder, as `task: feature-extraction` does")],
+        )
+    from sentence_transformers import SentenceTransformer
+
+    options = {"trust_remote_code": params.trusts_code, "local_files_only": True}
+    attention = {} if params.attention == "auto" else {"attn_implementation": params.attention}
+    model = SentenceTransformer(str(checkpoint), device="cpu", model_kwargs=attention, **options)
+    return [sentence_part(model.float().eval())]
+
+
+def _pools(checkpoint: Path, params: ExportParams) -> bool:
+    """Whether pooling belongs to the graph, as optimum decides it: by the folder, where `library` does not say."""
+    if params.library == "auto" and params.task == "feature-extraction":
+        return (checkpoint / "modules.json").is_file()
+    return params.library == "sentence_transformers" or (params.library, params.task) == ("auto", "sentence-similarity")
 
 
 def _load(checkpoint: Path, params: ExportParams) -> Any:
@@ -44,13 +70,13 @@ def _load(checkpoint: Path, params: ExportParams) -> Any:
     return loader.from_pretrained(checkpoint, dtype=torch.float32, **options).eval()
 
 
-def _parts(model: Any, task: str) -> list[Part]:
+def _parts(model: Any, task: str, *, masks_sound: bool) -> list[Part]:
     """The graphs of a model, each with the inputs to trace it with."""
     family = family_of(task)
     if family == "decoder":
         return [decoder_part(model) if task.endswith("-with-past") else forward_part(model, left=True)]
     if family == "encoder" or not model.config.is_encoder_decoder:  # a speech model of one graph (CTC)
-        return [forward_part(model)]
+        return [forward_part(model, masks_sound=masks_sound)]
     return encoder_decoder_parts(model, with_past=task.endswith("-with-past"))
 
 

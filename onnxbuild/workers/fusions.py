@@ -19,7 +19,8 @@ FUSED: tuple[str, ...] = (
 
 # What O2 (onnxruntime 1.31) made of every file of a random model of the type, exported by optimum-onnx 0.1.0 at opset
 # 18; one of the operators must be there in every file. Which ones depends on more than the family: a plain attention
-# mask gives Attention in BERT, and none in MPNet with its position bias.
+# mask gives Attention in BERT, and none in MPNet with its position bias. Graphs of transformers 5's exporter show the
+# same, but for attention, which does not fuse in any of them and is warned of.
 _NORM = ("SkipLayerNormalization", "EmbedLayerNormalization")
 _RMS = ("SkipSimplifiedLayerNormalization", "SimplifiedLayerNormalization")
 

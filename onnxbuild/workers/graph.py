@@ -8,6 +8,7 @@ with the one check that matters: their path stays inside the model's folder.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from onnxbuild.steps.kind import CheckFailed
 
 # A protobuf message ends at 2 GiB; the margin leaves room for what serializing adds to `ByteSize`.
 EXTERNAL_FROM_BYTES = (2 << 30) - (64 << 20)
+
+# What torch.export writes of a function that it met on its way: `<function sym_min at 0x7fed94d28400>`.
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 # Tensors below this size stay in the graph, where shape inference and a reader can see them (the default of onnx).
 _SMALLEST_EXTERNAL_BYTES = 1024
@@ -226,7 +230,7 @@ def _make_reproducible(model: ModelProto) -> None:
 
 def _tidy_metadata(owner: Any) -> None:
     if owner.metadata_props:
-        kept = sorted((p.key, p.value) for p in owner.metadata_props if "stack_trace" not in p.key)
+        kept = sorted((p.key, _ADDRESS.sub("", p.value)) for p in owner.metadata_props if "stack_trace" not in p.key)
         del owner.metadata_props[:]
         for key, value in kept:
             owner.metadata_props.add(key=key, value=value)

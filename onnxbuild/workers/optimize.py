@@ -15,8 +15,10 @@ from onnxbuild.steps.kind import CheckFailed, Facts, Tell
 from onnxbuild.steps.optimize import OptimizeParams
 from onnxbuild.workers.attention import fuse_attention_with_past
 from onnxbuild.workers.bare import can_leave_weights, change_graph
+from onnxbuild.workers.completions import complete
 from onnxbuild.workers.decoders import graphs_to_change, merge, merged_name
 from onnxbuild.workers.folder import carry_along, copy_file, onnx_names
+from onnxbuild.workers.fusion_settings import LEVELS, Sizes, fusion_options, sizes_of
 from onnxbuild.workers.fusions import check_fused, count_fused, warnings_of
 from onnxbuild.workers.graph import (
     EXTERNAL_FROM_BYTES,
@@ -132,63 +134,42 @@ def _loadable(source: Path, scratch: Path) -> Path:
     return scratch / source.name if external else source
 
 
-def _with_attention(path: Path, scratch: Path, config: Mapping[str, Any], params: OptimizeParams) -> Path:
-    """The graph with its attention fused where the optimizer knows no such fusion and we do; else as it is."""
-    if config.get("model_type") not in _REWRITTEN or params.level == "O1":
-        return path
-    # A head's scores divided by the number of its layer have no place in the operator.
-    if config.get("scale_attn_by_inverse_layer_idx") or not config.get("scale_attn_weights", True):
-        return path
+def _prepared(path: Path, scratch: Path, config: Mapping[str, Any]) -> Path:
+    """The graph in the form that the fusions read; its attention fused where they know no such fusion and we do."""
     model = load_graph(path)
-    if not fuse_attention_with_past(model, int(config.get("n_head") or 0), int(config.get("n_embd") or 0)):
+    if not complete(model) + _fuse_attention(model, config):
         return path
-    rewritten = scratch / f"attention-{path.name}"
+    rewritten = scratch / f"prepared-{path.name}"
     rewritten.write_bytes(model.SerializeToString())  # its weights, where they lie outside, lie beside both
     return rewritten
 
 
+def _fuse_attention(model: ModelProto, config: Mapping[str, Any]) -> int:
+    if config.get("model_type") not in _REWRITTEN:
+        return 0
+    # A head's scores divided by the number of its layer have no place in the operator.
+    if config.get("scale_attn_by_inverse_layer_idx") or not config.get("scale_attn_weights", True):
+        return 0
+    return fuse_attention_with_past(model, int(config.get("n_head") or 0), int(config.get("n_embd") or 0))
+
+
 def _optimized(path: Path, scratch: Path, config: Mapping[str, Any], params: OptimizeParams) -> ModelProto:
     from onnxruntime.transformers.optimizer import optimize_model
-    from optimum.onnxruntime import AutoOptimizationConfig
 
-    on_gpu = params.device == "cuda"
-    settings = AutoOptimizationConfig.with_optimization_level(params.level, for_gpu=on_gpu)
-    only_runtime = not settings.enable_transformers_specific_optimizations
-    family, heads, hidden = ("bert", 0, 0) if only_runtime else _family(config, params.level)
+    level = LEVELS[params.level]
+    sizes = sizes_of(config, params.level) if level.fuses else Sizes("bert", 0, 0)
     with all_reductions():
         optimizer = optimize_model(
-            str(_with_attention(path, scratch, config, params)),
-            family,
-            heads,
-            hidden,
-            opt_level=settings.optimization_level,
-            optimization_options=settings.create_fusion_options(family),
-            use_gpu=on_gpu,
-            only_onnxruntime=only_runtime,
+            str(_prepared(path, scratch, config) if level.fuses else path),
+            sizes.family,
+            sizes.heads,
+            sizes.hidden,
+            opt_level=level.runtime,
+            optimization_options=fusion_options(sizes.family, level),
+            use_gpu=params.device == "cuda",
+            only_onnxruntime=not level.fuses,
         )
-    if settings.fp16:
+    if level.halves:
         optimizer.convert_float_to_float16(use_symbolic_shape_infer=True, keep_io_types=True)
         optimizer.topological_sort()  # the casts of inputs stand last otherwise
     return optimizer.model
-
-
-def _family(config: Mapping[str, Any], level: str) -> tuple[str, int, int]:
-    """What the fusions need to know: the family of graph, the number of heads, the hidden size."""
-    from optimum.onnxruntime.optimization import ORTOptimizer
-    from optimum.onnxruntime.utils import ORTConfigManager
-    from transformers import AutoConfig
-
-    model_type = str(config.get("model_type") or "")
-    try:
-        loaded = AutoConfig.for_model(**{**config, "model_type": model_type})
-        normalized = ORTOptimizer([], loaded).normalized_config
-        family = ORTConfigManager.get_model_ort_type(model_type)
-        heads, hidden = normalized.num_attention_heads, normalized.hidden_size
-    except (NotImplementedError, KeyError, ValueError, AttributeError) as error:
-        named = f"the model type `{model_type}`" if model_type else "a model without config.json"
-        raise CheckFailed(
-            "OBE22",
-            f"{level} knows no fusions for {named}",
-            notes=[("hint", "use `optimize: O1`, which needs to know nothing of the family, or none")],
-        ) from error
-    return family, heads, hidden

@@ -10,13 +10,14 @@ from typing import Any
 from onnxbuild.diagnostics import did_you_mean
 from onnxbuild.steps.fetch import FetchParams
 from onnxbuild.steps.kind import CheckFailed, Tell
-from onnxbuild.workers.classes import CLASSES
+from onnxbuild.workers.classes import CLASSES, auto_class
 from onnxbuild.workers.quiet import quiet
 from onnxbuild.workers.random_parts import write_processor, write_sentence_modules
 from onnxbuild.workers.random_tokenizer import Trained, train_tokenizer
 
 # Fields that a model reads where its config has them, though the defaults have not; DeBERTa v3 is v2 with these.
 _OPTIONAL: Mapping[str, tuple[str, ...]] = {
+    "modernbert": ("global_attn_every_n_layers",),  # a field no longer in transformers 5, which still reads it
     "deberta-v2": ("position_buckets", "norm_rel_ebd", "share_att_key", "conv_kernel_size", "conv_act", "conv_groups"),
 }
 
@@ -74,7 +75,7 @@ def _auto_class(task: str, config: Any) -> Any:
             f"`random:` needs a task that names a head, found `{task}`",
             notes=[("hint", f"set `task:`, one of {', '.join(CLASSES)}")],
         )
-    found = getattr(transformers, name)
+    found = auto_class(name)
     # A speech model without a decoder writes down letter by letter.
     is_ctc = name == "AutoModelForSpeechSeq2Seq" and type(config) not in found._model_mapping  # noqa: SLF001
     return transformers.AutoModelForCTC if is_ctc else found
@@ -92,7 +93,9 @@ def _config(params: FetchParams, trained: Trained | None) -> Any:
         )
     try:
         defaults = AutoConfig.for_model(params.architecture)
-    except ValueError:  # an encoder-decoder of two models has no defaults: both must be named
+    except ValueError:  # an encoder-decoder of two models has no defaults in transformers 4: both must be named
+        return _combined(params, trained)
+    if hasattr(defaults, "encoder") and hasattr(defaults, "decoder"):
         return _combined(params, trained)
     optional = _OPTIONAL.get(params.architecture, ())
     unknown = [key for key in params.config if not hasattr(defaults, key) and key not in optional]
@@ -122,7 +125,8 @@ def _combined(params: FetchParams, trained: Trained | None) -> Any:
         raise CheckFailed("OBE02", f"the config of {params.architecture} does not hold together: {error}") from error
     for name in ("pad_token_id", "eos_token_id"):
         setattr(config, name, getattr(config.decoder, name))
-    start = (config.decoder.decoder_start_token_id, config.decoder.bos_token_id, config.decoder.eos_token_id)
+    names = ("decoder_start_token_id", "bos_token_id", "eos_token_id")
+    start = (getattr(config.decoder, name, None) for name in names)
     config.decoder_start_token_id = next((token for token in start if token is not None), 0)
     return config
 

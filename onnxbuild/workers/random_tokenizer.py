@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +12,8 @@ from onnxbuild.workers.folder import files_below
 
 # A byte-level tokenizer begins with one token for each byte; below that it could not spell every text.
 _BYTES = 256
+
+_CLASS = "PreTrainedTokenizerFast"
 
 _BERT_LIKE = ("bert", "distilbert", "electra", "mpnet", "modernbert", "deberta", "deberta-v2", "albert", "nomic_bert")
 _ROBERTA_LIKE = ("roberta", "xlm-roberta", "camembert", "bart", "mbart")
@@ -98,8 +101,16 @@ def train_tokenizer(architecture: str, text: Path, vocabulary: int, destination:
         **{f"{role}_token": token for role, token in special.tokens.items()},
     )
     tokenizer.save_pretrained(destination)
+    _name_for_all(destination / "tokenizer_config.json")
     ids = {role: backend.token_to_id(token) for role, token in special.tokens.items()}
     return Trained(backend.get_vocab_size(), ids)
+
+
+def _name_for_all(path: Path) -> None:
+    """Name the class as every transformers knows it: 5 writes a name that is new with it, and reads the old one too."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    if config["tokenizer_class"] != _CLASS:
+        path.write_text(json.dumps({**config, "tokenizer_class": _CLASS}, indent=2) + "\n", encoding="utf-8")
 
 
 def _inputs_of(architecture: str) -> list[str]:

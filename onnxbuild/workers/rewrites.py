@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import blake2b
@@ -98,12 +99,11 @@ def share_equal_weights(model: ModelProto) -> int:
     for tensor in graph.initializer:
         if _bytes_of(tensor) < _WORTH_SHARING_BYTES or tensor.name in outputs:
             continue
-        key = (tensor.data_type, tuple(tensor.dims), _digest(numpy_helper.to_array(tensor)))
-        if (original := first.setdefault(key, tensor.name)) != tensor.name:
+        if (original := first.setdefault(content_of(tensor), tensor.name)) != tensor.name:
             renamed[tensor.name] = original
             saved += _bytes_of(tensor)
     if renamed:
-        _rename_inputs(model, renamed)
+        rename_inputs(model, renamed)
         _keep_weights(graph, lambda tensor: tensor.name not in renamed)
     return saved
 
@@ -112,14 +112,23 @@ def name_weights_by_use(model: ModelProto) -> None:
     """Name each outermost weight after the first node that reads it, and the place where it does."""
     stored = {tensor.name for tensor in model.graph.initializer}
     renamed: dict[str, str] = {}
+    taken: set[str] = set()
     for graph in graphs_of(model.graph):
         for number, node in enumerate(graph.node):
             for index, name in enumerate(node.input):
-                if name in stored:
-                    renamed.setdefault(name, f"{node.name or number}.{index}")
+                if name in stored and name not in renamed:
+                    # Nodes of two branches may bear one name.
+                    use = next(n for n in _numbered(f"{node.name or number}.{index}") if n not in taken)
+                    taken.add(use)
+                    renamed[name] = use
     for tensor in model.graph.initializer:
         tensor.name = renamed.get(tensor.name, tensor.name)
-    _rename_inputs(model, renamed)
+    rename_inputs(model, renamed)
+
+
+def _numbered(name: str) -> Iterator[str]:
+    yield name
+    yield from (f"{name}_{number}" for number in itertools.count(1))
 
 
 def drop_unused_weights(model: ModelProto) -> None:
@@ -168,6 +177,20 @@ def sort_nodes(model: ModelProto) -> None:
     replace_nodes(model.graph, ordered)
 
 
+def rename_inputs(model: ModelProto, renamed: Mapping[str, str]) -> None:
+    """Let every node that reads a name read another one; nodes of inner graphs too."""
+    for graph in graphs_of(model.graph):
+        for node in graph.node:
+            for index, name in enumerate(node.input):
+                if name in renamed:
+                    node.input[index] = renamed[name]
+
+
+def content_of(tensor: TensorProto) -> tuple[int, tuple[int, ...], bytes]:
+    """What makes two weights equal: type, shape, and the digest of their numbers."""
+    return tensor.data_type, tuple(tensor.dims), _digest(numpy_helper.to_array(tensor))
+
+
 def _is_plain_gemm(node: NodeProto, weights: Mapping[str, TensorProto]) -> bool:
     if node.op_type != "Gemm" or node.input[1] not in weights:
         return False
@@ -206,14 +229,6 @@ def _is_matrix_transpose(node: NodeProto) -> bool:
 def _is_gathered(graph: GraphProto, name: str) -> bool:
     """Whether a Gather reads the weight: an embedding keeps its form, the head gets the Transpose."""
     return any(node.op_type == "Gather" and node.input[0] == name for node in graph.node)
-
-
-def _rename_inputs(model: ModelProto, renamed: Mapping[str, str]) -> None:
-    for graph in graphs_of(model.graph):
-        for node in graph.node:
-            for index, name in enumerate(node.input):
-                if name in renamed:
-                    node.input[index] = renamed[name]
 
 
 def replace_nodes(graph: GraphProto, nodes: Iterable[NodeProto]) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from msgspec import Struct, structs
 
 from onnxbuild.steps.kind import CheckFailed
+from onnxbuild.workers.processors import masks_sound, processor_of
 from onnxbuild.workers.sentences import SENTENCES
 from onnxbuild.workers.sessions import Arrays, InputSpec, OnnxModel
 
@@ -192,6 +193,8 @@ def _sample(
     if takes_text and source.masks_text:
         # PyTorch must see the padding even where an export took no mask.
         feeds |= {"input_ids": feeds["input_ids"], "attention_mask": feeds.get("attention_mask", mask)}
+    if "input_values" in source.inputs and masks_sound(source.folder):
+        feeds |= _padded_sounds(feeds["input_values"], [len(row) / sequence for row in rows])
     prefix = _prefix(source, batch)
     return Sample(
         label=label if takes_text else f"batch {batch}",
@@ -203,6 +206,14 @@ def _sample(
         tokens=int(mask.sum()) if takes_text else 0,
         probe=probe,
     )
+
+
+def _padded_sounds(sounds: np.ndarray, parts: Sequence[float]) -> dict[str, np.ndarray]:
+    """Sounds of unequal length with their mask: PyTorch must see the padding even where an export took no mask."""
+    longest = sounds.shape[1]
+    lengths = np.maximum(_SHORTEST_AUDIO, np.asarray(parts) * longest).astype(np.int64)
+    mask = (np.arange(longest)[None] < lengths[:, None]).astype(np.int64)
+    return {"input_values": sounds * mask.astype(sounds.dtype), "attention_mask": mask}
 
 
 def _is_fed(name: str) -> bool:
@@ -277,8 +288,7 @@ def _media_shape(source: Source, name: str, spec: InputSpec, sequence: int) -> t
 
 
 def _image_side(source: Source, vision: Mapping[str, Any]) -> tuple[int, int]:
-    path = source.folder / "preprocessor_config.json"
-    processor = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    processor = processor_of(source.folder)
     size = processor.get("crop_size") or processor.get("size") or vision.get("image_size") or 224
     if "image_size" in vision:
         size = vision["image_size"]

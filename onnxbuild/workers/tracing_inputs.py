@@ -23,6 +23,7 @@ _PADDING = 2
 # What a graph gives; a model's other outputs (hidden states, those of nested models) are left out, as optimum does.
 _HEADS = ("logits", "start_logits", "end_logits", "logits_per_image", "logits_per_text", "text_embeds", "image_embeds")
 _HIDDEN = ("last_hidden_state",)
+_SENTENCE = ("token_embeddings", "sentence_embedding")
 _FORWARD = (*_HEADS, *_HIDDEN)
 _OWN_CACHE = ("past_key_values.self_attention_cache.", "past_key_values.layers.")
 
@@ -36,8 +37,8 @@ class Part(Struct, frozen=True, kw_only=True):
     outputs: tuple[str, ...]
 
 
-def forward_part(model: Any, *, left: bool = False) -> Part:
-    """The whole model in one pass; rows are padded on the `left` for a decoder.
+def forward_part(model: Any, *, left: bool = False, masks_sound: bool = False) -> Part:
+    """The whole model in one pass; rows are padded on the `left` for a decoder, sounds get a mask where asked.
 
     Errors: CheckFailed OBE02 where the model takes what cannot be made up.
     """
@@ -45,7 +46,38 @@ def forward_part(model: Any, *, left: bool = False) -> Part:
     inputs = _inputs(model, takes, left=left)
     if "use_cache" in takes:
         inputs["use_cache"] = False
+    if masks_sound and "input_values" in inputs and "attention_mask" in takes:
+        inputs["attention_mask"] = torch.ones_like(inputs["input_values"], dtype=torch.int64)
+        inputs["attention_mask"][0, _SOUND // 2 :] = 0
     return Part(file="model.onnx", model=model, inputs=inputs, outputs=_FORWARD)
+
+
+class _Sentences(torch.nn.Module):  # type: ignore[misc]
+    """A sentence-transformer as a function of tensors: its modules take a mapping, and add to the one they get."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model, self.config = model, model[0].auto_model.config
+
+    def forward(self, **features: torch.Tensor) -> dict[str, torch.Tensor]:
+        found = self.model(features)
+        return {name: found[name] for name in _SENTENCE}
+
+
+def sentence_part(model: Any) -> Part:
+    """A SentenceTransformer with its pooling, and whatever follows it, in the graph.
+
+    Errors: CheckFailed OBE02 where its first module is no encoder of text.
+    """
+    encoder = getattr(model[0], "auto_model", None)
+    if encoder is None or encoder.main_input_name != "input_ids":
+        raise CheckFailed(
+            "OBE02",
+            f"the sentence-transformer begins with a {type(model[0]).__name__}, which is no encoder of text",
+            notes=[("hint", "write `exporter: path/to/file.py:function` with a function that exports this model")],
+        )
+    inputs = _inputs(encoder, inspect.signature(encoder.forward).parameters, left=False)
+    return Part(file="model.onnx", model=_Sentences(model), inputs=inputs, outputs=_SENTENCE)
 
 
 def decoder_part(model: Any) -> Part:

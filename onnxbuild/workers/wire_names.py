@@ -46,6 +46,10 @@ def rename(model: ir.Model, keep: Sequence[str]) -> None:
         value.name = _input_name(str(value.name), decoding=decoding)
     for value in graph.outputs:
         value.name = _cache_name(str(value.name).removeprefix("output."), "present")
+    for values in (graph.inputs, graph.outputs):
+        ordered = sorted(values, key=lambda value: _place(str(value.name)))
+        values.clear()
+        values.extend(ordered)
     _name_axes(graph)
 
 
@@ -65,6 +69,14 @@ def _cache_name(name: str, prefix: str) -> str:
     """`past_key_values.layers.0.keys` as `present.0.key`; a side of an encoder-decoder as `present.0.decoder.key`."""
     match = _CACHE.fullmatch(name)
     return f"{prefix}.{match[2]}.{_SIDES[match[1]]}{match[3]}" if match else name
+
+
+def _place(name: str) -> tuple[int, list[str]]:
+    """Where a value stands: caches last and layer by layer, since optimum's loaders tell them by place, not by name."""
+    _, _, rest = name.partition(".")
+    number, _, part = rest.partition(".")
+    is_cache = name.startswith(("past_key_values.", "present.")) and number.isdigit()
+    return (int(number) + 1, part.split(".")) if is_cache else (0, [])
 
 
 def _name_axes(graph: ir.Graph) -> None:

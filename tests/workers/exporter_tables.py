@@ -24,7 +24,8 @@ def of_transformers():
     import transformers.models.auto.modeling_auto as auto
 
     found = {task: sorted(getattr(auto, f"{name}_MAPPING_NAMES")) for task, name in MAPPINGS.items()}
-    for task in ("text-generation", "text2text-generation", "automatic-speech-recognition"):
+    found["image-to-text"] = sorted({"vision-encoder-decoder"} & {*auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES})
+    for task in ("image-to-text", "text-generation", "text2text-generation", "automatic-speech-recognition"):
         found[f"{task}-with-past"] = found[task]
     speech = {*found["automatic-speech-recognition"], *auto.MODEL_FOR_CTC_MAPPING_NAMES}
     found["automatic-speech-recognition"] = sorted(speech)

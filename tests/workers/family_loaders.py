@@ -172,4 +172,15 @@ def _spell(folder: Path, checkpoint: Path) -> tuple[Answers, Answers]:
     return [model(**feeds).logits.numpy()], [wanted]
 
 
-LOADERS = {**LOADERS, "spell": _spell}
+def _spell_masked(folder: Path, checkpoint: Path) -> tuple[Answers, Answers]:
+    """Two sounds, the second one padded; `ORTModelForCTC` gives no mask to a graph."""
+    extractor = transformers.AutoFeatureExtractor.from_pretrained(checkpoint)
+    sounds = [_sound(), _sound()[:5_000]]
+    feeds = dict(extractor(sounds, sampling_rate=16_000, padding=True, return_tensors="pt"))
+    model = ort.ORTModelForCustomTasks.from_pretrained(folder, local_files_only=True)
+    with torch.inference_mode():
+        wanted = transformers.AutoModelForCTC.from_pretrained(checkpoint).eval()(**feeds).logits.numpy()
+    return [model(**feeds)["logits"].numpy()], [wanted]
+
+
+LOADERS = {**LOADERS, "spell": _spell, "spell_masked": _spell_masked}

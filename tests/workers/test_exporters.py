@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from families import FAMILIES, SIZES, contents, text_folder
-from msgspec import structs
+from msgspec.structs import replace
 from toolchain5 import Workers, environment
 
 from onnxbuild.steps.benchmark import BenchmarkParams
@@ -25,17 +25,30 @@ HEADS = {"num_key_value_heads": 1, "head_dim": 16, "max_position_embeddings": 12
 MODELS = {
     # Weights large enough for padding that is not masked to move the logits.
     "bert": (FAMILIES["bert"][0], {**FAMILIES["bert"][1], "initializer_range": 0.6}, 600),
-    **{name: FAMILIES[name] for name in ("t5", "vit", "wav2vec2")},
+    "t5": FAMILIES["t5"],
     "gpt2": (FAMILIES["gpt2"][0], {**FAMILIES["gpt2"][1], "n_positions": 128}, 600),
-    "modernbert": ("fill-mask", {**SIZES, "local_attention": 8}, 600),
+    # Normalized layer by layer, such models are trained with a mask.
+    "hubert": (
+        "automatic-speech-recognition",
+        {**FAMILIES["wav2vec2"][1], "feat_extract_norm": "layer", "initializer_range": 0.2},
+        0,
+    ),
     "qwen3": ("text-generation-with-past", {**SIZES, **HEADS}, 600),
 }
-FILES = {"t5": ["decoder_model.onnx", "decoder_with_past_model.onnx", "encoder_model.onnx"]}
+PARTS = ["decoder_model.onnx", "decoder_model_merged.onnx", "decoder_with_past_model.onnx", "encoder_model.onnx"]
 
 
 @pytest.fixture(scope="module")
 def workers(tmp_path_factory):
     found = Workers(tmp_path_factory.mktemp("tf5"))
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="module")
+def another(tmp_path_factory):
+    """A process of its own, for exports that must come out the same."""
+    found = Workers(tmp_path_factory.mktemp("another"))
     yield found
     found.close()
 
@@ -62,29 +75,23 @@ def validation(task, precision="fp32"):
     return ValidateParams(task=task, precision=precision, thresholds=bounds, shapes=((1, 8), (3, 20)))
 
 
-@pytest.mark.parametrize("name", list(MODELS))
-def test_transformers_exports_what_pytorch_computes_twice_the_same(workers, checkpoint, name):
+@pytest.mark.parametrize("name", ["gpt2", "t5"])
+def test_what_transformers_exports_is_timed_and_writes(workers, checkpoint, name):
     task = MODELS[name][0]
     params = ExportParams(task=task, exporter="transformers")
     facts, folder = workers.run("onnxbuild.workers.export:run", params, "model", model=checkpoint(name))
     assert not isinstance(facts, Failure), facts
-    assert sorted(facts["files"]) == FILES.get(name, ["model.onnx"])
+    assert sorted(facts["files"]) == (PARTS if name == "t5" else ["model.onnx"])
     assert facts["because"] == f"transformers knows {name} for {task}"
     ports = {"model": folder, "reference": checkpoint(name)}
-    proven, _ = workers.run("onnxbuild.workers.validate:run", validation(task), "report", **ports)
-    assert not isinstance(proven, Failure), proven
-    assert proven["metrics"]["max_abs"] < 1e-4
-    _, other = workers.run("onnxbuild.workers.export:run", params, "model", model=checkpoint(name))
-    assert contents(other) == contents(folder)
     if name == "gpt2":
         timing = BenchmarkParams(task=task, sequence=(8,), iterations=4, rounds=2)
         timed, _ = workers.run("onnxbuild.workers.benchmark:run", timing, "samples", **ports)
         assert {result["stage"] for result in timed["results"]} == {"prefill", "decode"}
-    if name in {"gpt2", "t5"}:
-        asked = GenerateParams(task=task, prompts=("The second run", "A manifest"), max_new_tokens=6, rounds=1)
-        said, _ = workers.run("onnxbuild.workers.generate:run", asked, "samples", **ports)
-        assert not isinstance(said, Failure), said
-        assert said["agreement"] == {"tokens": 12, "of": 12}
+    asked = GenerateParams(task=task, prompts=("The second run", "A manifest"), max_new_tokens=6, rounds=1)
+    said, _ = workers.run("onnxbuild.workers.generate:run", asked, "samples", **ports)
+    assert not isinstance(said, Failure), said
+    assert said["agreement"] == {"tokens": 12, "of": 12}
 
 
 WITHOUT_MASK = """
@@ -119,6 +126,38 @@ def test_an_exporter_of_ones_own_that_forgets_the_mask_fails_its_validation(work
     assert failure.message.startswith("`max_abs` is ")
 
 
+AS_DOCUMENTED = """
+import torch
+from transformers import AutoModelForCTC
+from transformers.exporters import OnnxConfig, OnnxExporter
+
+def export(checkpoint, output, opset, task):
+    model = AutoModelForCTC.from_pretrained(checkpoint).eval()
+    sounds = torch.linspace(-1, 1, 32_000).reshape(2, 16_000)
+    OnnxExporter().export(
+        model, {"input_values": sounds}, OnnxConfig(dynamic=True, opset_version=opset)
+    ).save_pretrained(output)
+"""
+
+
+def test_an_export_of_sounds_that_never_saw_a_mask_fails_its_validation(workers, checkpoint, tmp_path):
+    """transformers' own exporter, as documented: right on the sounds it saw, and padded ones are off by far."""
+    (tmp_path / "mine.py").write_text(AS_DOCUMENTED)
+    params = ExportParams(task="automatic-speech-recognition", exporter="code/mine.py:export")
+    ports = {"model": checkpoint("hubert"), "exporter": tmp_path}
+    facts, folder = workers.run("onnxbuild.workers.export:run", params, "model", **ports)
+    assert not isinstance(facts, Failure), facts
+    ports = {"model": folder, "reference": checkpoint("hubert")}
+    asked = validation("audio-classification")  # a letter for each frame is judged as a class is
+    failure, _ = workers.run("onnxbuild.workers.validate:run", replace(asked, task=params.task), "report", **ports)
+    assert failure.code == "OBE04"
+    assert failure.message.startswith("`max_abs` is ")
+    even = replace(asked, task=params.task, shapes=((1, 16), (1, 40)))
+    proven, _ = workers.run("onnxbuild.workers.validate:run", even, "report", **ports)
+    assert isinstance(proven, Failure)
+    assert "batch 8" in proven.message  # the probe of several lengths finds it, where a row by itself does not
+
+
 @pytest.mark.parametrize(
     ("place", "code", "message"),
     [
@@ -137,12 +176,16 @@ def test_an_exporter_that_cannot_be_used(workers, checkpoint, tmp_path, place, c
 
 
 @pytest.mark.parametrize(("dtype", "precision"), [("fp32", "fp32"), ("q4", "q4")])
-def test_genai_builds_a_decoder_that_agrees_and_that_its_own_runtime_loads(workers, checkpoint, dtype, precision):
+def test_genai_builds_a_decoder_that_agrees_and_that_its_own_runtime_loads(
+    workers, another, checkpoint, dtype, precision
+):
     task = MODELS["qwen3"][0]
     params = ExportParams(task=task, exporter="genai", dtype=dtype, opset=EXPORTERS["genai"].opsets[0])
     facts, folder = workers.run("onnxbuild.workers.export:run", params, "model", model=checkpoint("qwen3"))
     assert facts["files"]["model.onnx"]["opset"] == 22
     assert {"genai_config.json", "tokenizer.json", "config.json"} <= set(contents(folder))
+    _, again = another.run("onnxbuild.workers.export:run", params, "model", model=checkpoint("qwen3"))
+    assert contents(again) == contents(folder)
     ports = {"model": folder, "reference": checkpoint("qwen3")}
     proven, _ = workers.run("onnxbuild.workers.validate:run", validation(task, precision), "report", **ports)
     assert not isinstance(proven, Failure), proven
@@ -199,7 +242,7 @@ def test_code_of_the_checkpoint_runs_only_where_it_is_trusted(workers, checkpoin
         asked = validation(params.task)
         failure, _ = workers.run("onnxbuild.workers.validate:run", asked, "report", **ports)
         assert failure.code == "OBE14"
-        asked = structs.replace(asked, trust_remote_code=True)
+        asked = replace(asked, trust_remote_code=True)
         proven, _ = workers.run("onnxbuild.workers.validate:run", asked, "report", **ports)
         assert not isinstance(proven, Failure), proven
         assert proven["passed"]

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from families import (
     checkpoint,
@@ -24,7 +25,10 @@ from onnxbuild.steps.export import ExportParams
 from onnxbuild.steps.fetch import FetchParams
 from onnxbuild.steps.kind import CheckFailed
 from onnxbuild.steps.optimize import FUSED_TYPES, OptimizeParams
+from onnxbuild.workers.completions import complete
+from onnxbuild.workers.fusion_settings import LEVELS, Sizes, fusion_options, sizes_of
 from onnxbuild.workers.optimize import run
+from onnxbuild.workers.quiet import quiet
 
 pytestmark = pytest.mark.heavy
 
@@ -114,8 +118,6 @@ def test_external_data_stays_external():
 
 
 def test_the_types_that_lint_knows_are_those_that_the_optimizer_knows():
-    from onnxbuild.workers.quiet import quiet
-
     with quiet():
         from optimum.onnxruntime.optimization import ORTOptimizer  # noqa: F401 - it registers clip
         from optimum.onnxruntime.utils import ORTConfigManager
@@ -123,6 +125,52 @@ def test_the_types_that_lint_knows_are_those_that_the_optimizer_knows():
 
     known = {*NormalizedConfigManager._conf, "clip"}
     assert set(FUSED_TYPES) == {name for name in ORTConfigManager._conf if name in known}
+
+
+def test_the_fusions_are_told_what_optimum_tells_them():
+    """The settings are ours, since optimum-onnx cannot be had beside transformers 5; they are to stay the same."""
+    with quiet():
+        from optimum.onnxruntime import AutoOptimizationConfig
+        from optimum.onnxruntime.optimization import ORTOptimizer
+        from optimum.onnxruntime.utils import ORTConfigManager
+        from transformers import AutoConfig
+
+    for model_type in FUSED_TYPES:
+        theirs = ORTOptimizer([], AutoConfig.for_model(model_type)).normalized_config
+        family = ORTConfigManager.get_model_ort_type(model_type)
+        found = sizes_of({"model_type": model_type}, "O2")
+        assert found == Sizes(family, theirs.num_attention_heads, theirs.hidden_size), model_type
+    for name, level in LEVELS.items():
+        asked = AutoOptimizationConfig.with_optimization_level(name)
+        assert (level.runtime, level.fuses) == (
+            asked.optimization_level, asked.enable_transformers_specific_optimizations)  # fmt: skip
+        assert level.halves == asked.fp16
+        for family in ("bert", "bart", "gpt2", "vit", "clip"):
+            assert vars(fusion_options(family, level)) == vars(asked.create_fusion_options(family)), (name, family)
+
+
+def test_inputs_that_fusions_take_for_given_are_there():
+    """torch.export leaves out a bias that is not there; the fusions of onnxruntime index it."""
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 4]) for name in "xy")
+    weights = [
+        numpy_helper.from_array(np.arange(4, dtype=np.float32), "scale"),
+        numpy_helper.from_array(np.arange(16, dtype=np.float32).reshape(4, 4), "w"),
+    ]
+    nodes = [
+        helper.make_node("LayerNormalization", ["x", "scale"], ["normal"]),
+        helper.make_node("Gemm", ["normal", "w"], ["product"]),
+        helper.make_node("Gemm", ["product", "w"], ["y"], transB=1),
+    ]
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", [x], [y], weights), ir_version=8, opset_imports=[helper.make_opsetid("", 18)]
+    )
+    feeds = {"x": np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)}
+    before = onnxruntime.InferenceSession(model.SerializeToString()).run(None, feeds)[0]
+    assert complete(model) == 2
+    assert [(node.op_type, len(node.input)) for node in model.graph.node] == [
+        ("LayerNormalization", 3), ("MatMul", 2), ("Gemm", 2)]  # fmt: skip
+    after = onnxruntime.InferenceSession(model.SerializeToString()).run(None, feeds)[0]
+    np.testing.assert_allclose(after, before, rtol=1e-6)
 
 
 def test_a_type_without_fusions():

@@ -15,7 +15,7 @@ from onnxbuild.plan.toolchains import resolve_toolchain
 from onnxbuild.steps.kind import Request, plain
 
 REQUIREMENTS = ("transformers==5.23.0", "torch==2.13.0", "onnxscript==0.7.2", "onnx==1.23.2", "onnxruntime==1.31.1",
-                "onnxruntime-genai==0.18.0", "sentencepiece")  # fmt: skip
+                "onnxruntime-genai==0.18.0", "sentencepiece", "sentence-transformers==5.7.0")  # fmt: skip
 
 
 @cache

@@ -1,0 +1,62 @@
+"""What lint finds about an export before anything runs."""
+
+from __future__ import annotations
+
+import pytest
+
+from onnxbuild.machine import Machine
+from onnxbuild.steps.export import EXPORT, ExportParams
+from onnxbuild.steps.kind import Context
+
+MACHINE = Machine(cpu="a cpu", architecture="x86_64", flags=("avx2",), cores=2)
+FIVE = {"transformers": "5.23.0", "torch": "2.13.0"}
+
+
+def context(task, model_type="mpnet", **versions) -> Context:
+    return Context(
+        task=task, family="encoder", config={"model_type": model_type}, precision="fp32", previous=(),
+        reference="checkpoint", device="cpu", machine=MACHINE, versions={**FIVE, **versions},
+    )  # fmt: skip
+
+
+def found(params, about):
+    return [(fault.code, fault.field, fault.message) for fault in EXPORT.check(params, about)]
+
+
+@pytest.mark.parametrize("library", ["auto", "sentence_transformers"])
+def test_sentence_vectors_need_sentence_transformers_in_the_toolchain(library):
+    params = ExportParams(exporter="transformers", library=library)
+    lacking = {"sentence-transformers": "absent"}
+    message = "a sentence-transformer is loaded with sentence-transformers, which this toolchain lacks"
+    assert found(params, context("sentence-similarity", **lacking)) == [("OB105", "library", message)]
+    assert found(params, context("sentence-similarity", **{"sentence-transformers": "5.7.0"})) == []
+    assert found(params, context("sentence-similarity")) == []  # nobody knows what an unlocked toolchain will have
+    bare = ExportParams(exporter="transformers", library="transformers")
+    assert found(bare, context("sentence-similarity", **lacking)) == []
+
+
+def test_a_library_of_sentences_does_not_classify():
+    params = ExportParams(exporter="transformers", library="sentence_transformers")
+    message = "`library: sentence_transformers` exports sentence vectors, not `text-classification`"
+    assert found(params, context("text-classification")) == [("OB325", "library", message)]
+    genai = ExportParams(exporter="genai", library="sentence_transformers")
+    task = "text-generation-with-past"
+    assert found(genai, context(task, "qwen3")) == [("OB325", "library", "`library` is not for `exporter: genai`")]
+
+
+@pytest.mark.parametrize("task", ["question-answering", "multiple-choice"])
+def test_a_head_that_the_other_exporter_knows(task):
+    faults = list(EXPORT.check(ExportParams(exporter="optimum"), context(task, "modernbert", transformers="4.57.6")))
+    assert [(fault.code, fault.hint) for fault in faults] == [("OB302", "`exporter: transformers` knows it")]
+    assert found(ExportParams(exporter="transformers"), context(task, "modernbert")) == []
+
+
+def test_the_versions_of_sentence_transformers_are_in_the_key_where_it_may_load_the_checkpoint():
+    def keyed(**fields) -> bool:
+        return "sentence-transformers" in EXPORT.packages(ExportParams(**fields))
+
+    assert keyed(exporter="transformers", task="sentence-similarity")
+    assert keyed(exporter="transformers", task="feature-extraction")
+    assert keyed(exporter="optimum", task="fill-mask")
+    assert not keyed(exporter="transformers", task="fill-mask")
+    assert not keyed(exporter="transformers", task="sentence-similarity", library="transformers")
