@@ -43,7 +43,7 @@ from onnxbuild.workers.graph import (
 )
 from onnxbuild.workers.optimize import read_config
 from onnxbuild.workers.quantized import left_in_float, quantized_operators
-from onnxbuild.workers.quantizers import quantize_dynamic, quantize_static, quantize_weights
+from onnxbuild.workers.quantizers import quantize_dynamic, quantize_static, quantize_weights, without_weight
 from onnxbuild.workers.quiet import quiet
 from onnxbuild.workers.remote_code import with_its_code
 from onnxbuild.workers.rewrites import drop_unused_weights, fold_transposed_weights, gemm_to_matmul
@@ -213,7 +213,7 @@ def _quantize_static(
     """The model with ranges from the data, and how many samples and tensors these were taken of."""
     operators = params.operators or ("MatMul",)
     stored = {tensor.name for tensor in model.graph.initializer}
-    excluded = set(params.exclude)
+    excluded = {*params.exclude, *without_weight(model)}
     nodes = [n for n in model.graph.node if n.op_type in operators and n.name not in excluded]
     is_float = float_tensors(model, scratch)
     touched = {name for n in nodes for name in (*n.input, *n.output) if name not in stored and is_float.get(name)}

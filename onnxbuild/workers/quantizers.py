@@ -65,7 +65,7 @@ def quantize_dynamic(model: ModelProto, params: QuantizeParams) -> ModelProto:
         QuantType.QUInt8,
         None,
         [],
-        [*params.exclude, *_computed_convolutions(model)],
+        [*params.exclude, *without_weight(model)],
         list(params.operators) or list(IntegerOpsRegistry),
         # Inference stops at fused operators, and a tensor of unknown type would end the whole quantization.
         {"DefaultTensorType": TensorProto.FLOAT, "MatMulConstBOnly": True},
@@ -84,10 +84,14 @@ def _replace(field: Any, values: Iterable[Any]) -> None:
     field.extend(copies)
 
 
-def _computed_convolutions(model: ModelProto) -> list[str]:
-    """Convolutions whose weight is computed (wav2vec2's weight norm): the quantizer stops at one instead of passing."""
+def without_weight(model: ModelProto) -> list[str]:
+    """Names of the products and convolutions whose second operand is computed.
+
+    They stay in float: the quantizer stops at such a convolution (wav2vec2's weight norm), and ranges taken from data
+    cut off what lies beyond them, which in a rotary embedding is every position after the longest of the calibration.
+    """
     stored = {tensor.name for graph in graphs_of(model.graph) for tensor in graph.initializer}
-    return [node.name for node in nodes_of(model) if node.op_type == "Conv" and node.input[1] not in stored]
+    return [n.name for n in nodes_of(model) if n.op_type in {"Conv", "MatMul"} and n.input[1] not in stored]
 
 
 def quantize_static(
@@ -112,7 +116,7 @@ def quantize_static(
         QuantType.QUInt16 if params.activations == 16 else QuantType.QUInt8,  # noqa: PLR2004 - bits
         TensorsData(CalibrationMethod.MinMax, pairs),
         [],
-        [*params.exclude, *_computed_convolutions(model)],
+        [*params.exclude, *without_weight(model)],
         list(operators),
         {
             "MatMulConstBOnly": True,
