@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 TEXT = ROOT / "manifests" / "data" / "harbour.txt"
 TASK = "text-generation-with-past"
 SPEEDUP, COSINE, PERPLEXITY, AS_FAST = 3.0, 0.98, 1.01, 0.98
-STEPS_OF_TRAINING, ROWS, TOKENS = 150, 8, 64
+STEPS_OF_TRAINING, WARM_UP, ROWS, TOKENS = 160, 20, 8, 64
 
 Calls = Mapping[str, Callable[[], Any]]
 
@@ -135,19 +135,23 @@ def train(checkpoint: Path) -> None:
 
     torch.set_num_threads(os.cpu_count() or 1)
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_pretrained(checkpoint).train()
+    without_dropout = dict.fromkeys(("attn_pdrop", "resid_pdrop", "embd_pdrop"), 0.0)
+    model = AutoModelForCausalLM.from_pretrained(checkpoint, **without_dropout).train()
     seen, _ = _ids(AutoTokenizer.from_pretrained(checkpoint))
     ids = torch.tensor(seen)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / WARM_UP))
     for step in range(STEPS_OF_TRAINING):
         starts = torch.randint(0, len(ids) - TOKENS, (ROWS,)).tolist()
         batch = torch.stack([ids[start : start + TOKENS] for start in starts])
         with torch.autocast("cpu", dtype=torch.bfloat16):
             loss = model(input_ids=batch, labels=batch).loss
         loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        if step % 50 == 0:
+        schedule.step()
+        if step % 40 == 0:
             print(f"  training GPT-2 124M: step {step} of {STEPS_OF_TRAINING}, loss {loss.item():.2f}", flush=True)
     model.eval().save_pretrained(checkpoint)
 

@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
-from families import checkpoint, exported, generated_by, generated_by_torch, optimized, run_step, scratch
+from families import FAMILIES, checkpoint, exported, generated_by, generated_by_torch, optimized, run_step, scratch
 
+from onnxbuild.steps.export import ExportParams
 from onnxbuild.steps.optimize import OptimizeParams
 from onnxbuild.workers.attention import fuse_attention_with_past
+from onnxbuild.workers.export import run as export
 from onnxbuild.workers.fusions import warnings_of
 from onnxbuild.workers.graph import count_operators, load_model, save_model
 from onnxbuild.workers.optimize import run
@@ -48,6 +50,16 @@ def test_every_attention_of_gpt2_is_fused_and_nothing_is_left_to_warn_of():
     assert facts["warnings"] == []
     assert "Softmax" not in count_operators(load_model(folder / "model.onnx"))
     assert generated_by(folder, "gpt2") == generated_by_torch(checkpoint("gpt2"), "gpt2")
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("opset", [14, 20, 23])
+def test_other_opsets_and_attention_spelled_out_are_fused_too(opset, attention):
+    params = ExportParams(task=FAMILIES["gpt2"][0], exporter="optimum", opset=opset, attention=attention)
+    _, model = run_step(export, params, model=checkpoint("gpt2"))
+    facts, _ = run_step(run, OptimizeParams(level="O2"), model=model)
+    assert facts["files"]["model.onnx"]["fused"]["MultiHeadAttention"] == 2
+    assert facts["warnings"] == []
 
 
 def test_heads_of_another_size_are_left_alone():
