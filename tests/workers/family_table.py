@@ -166,7 +166,7 @@ _MASKED_SOUND = Family(
 
 
 def _briefly(family: Family) -> Family:
-    """Tracing takes longer the more layers there are; of a body that another head goes all the way with, one will do."""
+    """One layer, since each takes its time to trace, of a body that another head goes all the way with."""
     if family.optimize:
         return family
     layers = "n_layers" if family.architecture == "distilbert" else "num_hidden_layers"
