@@ -150,10 +150,8 @@ def test_a_checkpoint_that_does_not_say_how_to_pool(walk):
     params = ExportParams(task="sentence-similarity", exporter="transformers")
     worker, checkpoint = "onnxbuild.workers.export:run", walk.checkpoint("bert-fill-mask")
     failure, _ = walk.workers.run(worker, params, "model", model=checkpoint)
-    assert failure.code == "OBE02"
-    assert (
-        failure.message == "the checkpoint is no sentence-transformer: it has no modules.json, which says how to pool"
-    )
+    message = "the checkpoint is no sentence-transformer: it has no modules.json, which says how to pool"
+    assert (failure.code, failure.message) == ("OBE02", message)
     bare = ExportParams(task="sentence-similarity", exporter="transformers", library="transformers")
     _, model = walk.run("export", bare, model=checkpoint)
     params = ValidateParams(task="sentence-similarity", thresholds={"max_abs": 1e-4})
