@@ -14,13 +14,14 @@ _TELLING_FLAGS = (
 )  # fmt: skip
 
 
-class Machine(Struct, frozen=True):
-    """What a measured result depends on. `cores` are those this process may use."""
+class Machine(Struct, frozen=True, omit_defaults=True):
+    """What a measured result depends on. `cores` are those this process may use; `gpus` are NVIDIA's, by model."""
 
     cpu: str
     architecture: str
     flags: tuple[str, ...]
     cores: int
+    gpus: tuple[str, ...] = ()
 
     @property
     def int8_preset(self) -> str:
@@ -48,7 +49,23 @@ def this_machine() -> Machine:
         architecture=platform.machine(),
         flags=tuple(flag for flag in _TELLING_FLAGS if flag in flags),
         cores=usable_cores(),
+        gpus=nvidia_gpus(),
     )
+
+
+def nvidia_gpus(driver: str = "/proc/driver/nvidia/gpus") -> tuple[str, ...]:
+    """The models of the GPUs that NVIDIA's driver lists, in its order; none where it is not there.
+
+    Read from the driver's files, since asking its own tool would take longer than a run with nothing to do.
+    """
+    found: list[str] = []
+    try:
+        for place in sorted(os.listdir(driver)):
+            with open(f"{driver}/{place}/information", encoding="utf-8") as file:
+                found += [line.partition(":")[2].strip() for line in file if line.startswith("Model:")]
+    except OSError:
+        return ()
+    return tuple(found)
 
 
 def usable_cores() -> int:

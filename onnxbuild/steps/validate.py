@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import ClassVar, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from onnxbuild.diagnostics import did_you_mean
 from onnxbuild.steps.kind import Context, Fault, Kind, OpeningParams, trusted
@@ -86,10 +87,11 @@ class ValidateParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_
     `on_failure: warn` records a failed check and lets the run go on.
     """
 
-    DERIVED: ClassVar[tuple[str, ...]] = ("task", "precision", "rows", "trust_remote_code")
+    DERIVED: ClassVar[tuple[str, ...]] = ("task", "precision", "device", "rows", "trust_remote_code")
 
     task: str = ""
     precision: str = "fp32"
+    device: Literal["cuda"] | UnsetType = UNSET  # of the target, where that is not the CPU
     shapes: tuple[tuple[int, int], ...] = ((1, 8), (1, 64), (4, 32))
     dataset: str = ""
     samples: int = 200
@@ -123,7 +125,11 @@ def _resolve(params: ValidateParams, context: Context) -> ValidateParams:
     by_precision = THRESHOLDS["classification" if is_ctc(task, context.config) else table_of(task)]
     judged_as = _judged_as(context.precision)
     settled = msgspec.structs.replace(
-        params, task=task, precision=context.precision, trust_remote_code=trusted(context)
+        params,
+        task=task,
+        precision=context.precision,
+        device="cuda" if context.device == "cuda" else UNSET,
+        trust_remote_code=trusted(context),
     )
     drop = {"accuracy_drop": ACCURACY_DROP[judged_as]} if settled.reads_labels else {}
     return msgspec.structs.replace(settled, thresholds={**by_precision[judged_as], **drop, **params.thresholds})
@@ -163,7 +169,7 @@ def _check_data(params: ValidateParams, context: Context) -> Iterable[Fault]:
 
 VALIDATE = Kind(
     name="validate",
-    version=2,
+    version=3,
     params=ValidateParams,
     inputs={"model": "onnx", "reference": "checkpoint | onnx"},
     outputs={"report": "report"},

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec import UNSET
 
 from onnxbuild.machine import usable_cores
 from onnxbuild.steps.kind import CheckFailed, Facts, Tell
@@ -34,7 +35,7 @@ def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str
     # The runner tells a worker its share of the cores so; a benchmark before in this process changed torch's own count.
     threads = int(os.environ.get("OMP_NUM_THREADS") or usable_cores())
     progress("loading the variant and the reference")
-    variant = OnnxModel(inputs["model"], threads=threads)
+    variant, warnings = _open_variant(inputs["model"], params, threads)
     trust = params.trusts_code
     reference = open_reference(inputs["reference"], params.task, variant, threads=threads, trusts_code=trust)
     stages = _shared_stages(variant, reference)
@@ -65,12 +66,37 @@ def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str
             "providers": variant.providers(),
             "versions": versions(),
         }
+        | ({"warnings": warnings} if warnings else {})
     )
     report = {**facts, "records": msgspec.to_builtins(records)}
     (outputs["report"] / "validation.json").write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1))
     if broken and params.on_failure == "fail":
         raise CheckFailed("OBE04", broken[0], notes=_notes(broken, reference), facts=facts)
     return facts
+
+
+def _open_variant(folder: Path, params: ValidateParams, threads: int) -> tuple[OnnxModel, list[str]]:
+    """The variant on its device, or where that is not here on the CPU, and what is to be said of that.
+
+    Errors: CheckFailed OBE43 where the CPU cannot run it either, as graphs in bf16.
+    """
+    if params.device is UNSET:
+        return OnnxModel(folder, threads=threads), []
+    try:
+        return OnnxModel(folder, threads=threads, device=params.device), []
+    except CheckFailed as absent:
+        if absent.failure.code != "OBE43":
+            raise
+        try:
+            variant = OnnxModel(folder, threads=threads)
+        except Exception as error:
+            hint = "validate on a machine with CUDA; `validate: false` in the model leaves it to whoever has one"
+            said = " ".join(str(error).split())
+            notes = [("cpu", said), ("hint", hint)]
+            raise CheckFailed(
+                "OBE43", f"{absent.failure.message}; the CPU has no kernels for it", notes=notes
+            ) from error
+        return variant, [f"validated on the CPU, whose kernels are others: {absent.failure.message}"]
 
 
 def _table(task: str, variant: OnnxModel) -> str:

@@ -256,7 +256,7 @@ _TASK = at("models", "m", "task", value="text-generation"), {
 _TRUST = at("models", "m", "export", "trust_remote_code", value=True), {
     "m:export", *of_m("validate"), *of_m("benchmark"), *of_m("generate"),
 }  # fmt: skip
-_DEVICE = at("targets", "o2", "device", value="cuda"), {"m/o2:optimize", "m/o2:benchmark"}
+_DEVICE = at("targets", "o2", "device", value="cuda"), {"m/o2:optimize", "m/o2:benchmark", "m/o2:validate"}
 _EIGHT_BITS = weights("bits", 8)[0], {"m/q4:quantize", "m/q4:validate"}
 
 # For every field of every kind: an edit that sets it to something else, and the actions that it rebuilds by itself.
@@ -324,6 +324,7 @@ FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
         "trust_remote_code": (_TRUST[0], _TRUST[1] | {"m/o2:precision"}),
     },
     "validate": {
+        "device": _DEVICE,
         "task": _TASK,
         "precision": _EIGHT_BITS,
         "shapes": check("validate", "shapes", [[1, 4]]),

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from onnxbuild.digest import digest_value
+from onnxbuild.machine import Machine, nvidia_gpus
+
+CPU = {"cpu": "a", "architecture": "x86_64", "flags": ["avx2"], "cores": 2}
+
+
+def test_gpus_are_told_by_the_drivers_files(tmp_path: Path) -> None:
+    for place, model in (("0000:02:00.0", "NVIDIA L4"), ("0000:01:00.0", "NVIDIA H100 80GB HBM3")):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "information").write_text(f"Model: \t\t {model}\nIRQ:   \t\t 16\nGPU UUID: \t GPU-1\n")
+    assert nvidia_gpus(str(tmp_path)) == ("NVIDIA H100 80GB HBM3", "NVIDIA L4")
+
+
+def test_there_are_none_without_a_driver(tmp_path: Path) -> None:
+    assert nvidia_gpus(str(tmp_path / "absent")) == ()
+
+
+def test_another_gpu_is_another_machine_and_none_changes_no_key() -> None:
+    none, one, other = (msgspec.convert({**CPU, "gpus": gpus}, Machine) for gpus in ([], ["L4"], ["H100"]))
+    assert len({digest_value(machine) for machine in (none, one, other)}) == 3
+    assert digest_value(none) == digest_value(CPU)

@@ -1,0 +1,41 @@
+"""Where a variant for CUDA is validated: on CUDA, and on a machine without it as far as the CPU can."""
+
+from __future__ import annotations
+
+import pytest
+
+onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("torch")
+
+from families import checkpoint, exported, run_step  # noqa: E402
+
+from onnxbuild.steps.kind import CheckFailed  # noqa: E402
+from onnxbuild.steps.precision import PrecisionParams  # noqa: E402
+from onnxbuild.steps.validate import ValidateParams  # noqa: E402
+from onnxbuild.workers import precision  # noqa: E402
+from onnxbuild.workers.validate import run  # noqa: E402
+
+pytestmark = [
+    pytest.mark.heavy,
+    pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="CUDA is here"),
+]
+
+
+def on_cuda(model, precision="fp32"):
+    params = ValidateParams(task="text-classification", precision=precision, device="cuda", thresholds={"top1": 0.5})
+    return run_step(run, params, ports="report", model=model, reference=checkpoint("bert"))[0]
+
+
+def test_a_variant_for_cuda_is_validated_on_the_cpu_where_there_is_none_and_says_so():
+    facts = on_cuda(exported("bert")[1])
+    (warning,) = facts["warnings"]
+    assert warning.startswith("validated on the CPU, whose kernels are others: CUDAExecutionProvider is not in this ")
+    assert set(facts["providers"]) == {"CPUExecutionProvider"}
+
+
+def test_what_no_device_here_can_run_is_not_validated():
+    _, half = run_step(precision.run, PrecisionParams(dtype="bf16"), model=exported("bert")[1])
+    with pytest.raises(CheckFailed, match="the CPU has no kernels for it") as caught:
+        on_cuda(half, "bf16")
+    assert caught.value.failure.code == "OBE43"
+    assert "validate: false" in dict(caught.value.failure.notes)["hint"]
