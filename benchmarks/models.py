@@ -177,8 +177,16 @@ def losses(model: Any, checkpoint: Path) -> np.ndarray:
     return np.concatenate(found)
 
 
-def made(folder: Path, step: str, params: Mapping[str, Any], source: Path, *, port: str = "model") -> Path:
-    """The output folder of a step, made where it is not there."""
+def made(
+    folder: Path,
+    step: str,
+    params: Mapping[str, Any],
+    source: Path,
+    *,
+    port: str = "model",
+    beside: Mapping[str, Path] | None = None,
+) -> Path:
+    """The output folder of a step, made where it is not there; `beside`: its other inputs, by port."""
     import importlib
 
     import msgspec
@@ -188,7 +196,9 @@ def made(folder: Path, step: str, params: Mapping[str, Any], source: Path, *, po
     if not (folder / "done").exists():
         folder.mkdir(parents=True, exist_ok=True)
         worker = importlib.import_module(f"onnxbuild.workers.{step}").run
-        worker(msgspec.convert(params, KINDS[step].params), {port: source}, {"model": folder}, _silent)
+        worker(
+            msgspec.convert(params, KINDS[step].params), {port: source, **(beside or {})}, {"model": folder}, _silent
+        )
         (folder / "done").touch()
     return folder
 
