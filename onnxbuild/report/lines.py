@@ -67,16 +67,18 @@ def finished_lines(
         reasons = why(outcome, graph, outcomes)
         # In a first build every action has the same reason: a line of its own for each would double the log.
         if len(reasons) == 1 and reasons[0] in WHOLE.values():
-            return [f"{head}  ({reasons[0]})", *_warnings(outcome), *_failure(outcome)]
-        return [head, *(f"{_INDENT}{words}" for words in reasons), *_warnings(outcome), *_failure(outcome)]
+            return [f"{head}  ({reasons[0]})", *_told(outcome), *_failure(outcome)]
+        return [head, *(f"{_INDENT}{words}" for words in reasons), *_told(outcome), *_failure(outcome)]
     if outcome.blocked_by:
         head = f"{head}  (needs {outcome.blocked_by})"
     return [head]
 
 
-def _warnings(outcome: Outcome) -> list[str]:
-    """What a step that succeeded found and someone should know; any kind may write `warnings` into its facts."""
-    return [f"{_INDENT}{line}" for line in warning_lines(outcome.facts)]
+def _told(outcome: Outcome) -> list[str]:
+    """What a step that succeeded chose and why, and what someone should know: its facts `because` and `warnings`."""
+    because = outcome.facts.get("because")
+    chosen = one_printable_line_each(because) if isinstance(because, str) else []
+    return [f"{_INDENT}{line}" for line in (*chosen, *warning_lines(outcome.facts))]
 
 
 def warning_lines(facts: Mapping[str, Any]) -> list[str]:

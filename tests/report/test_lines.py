@@ -15,6 +15,17 @@ class Clock:
         return self.now
 
 
+def test_what_a_step_chose_stands_below_its_line_with_the_reason():
+    facts = {"because": "optimum knows bert for fill-mask", "warnings": ["a layer did not fuse"]}
+    built = outcome("a:export", "built", seconds=3.2, reasons=(Reason("params.opset", 18, 20),), facts=facts)
+    assert finished_lines(built) == [
+        "built     a:export  3.2s",
+        "          params.opset: 18 → 20",
+        "          optimum knows bert for fill-mask",
+        "          warning: a layer did not fuse",
+    ]
+
+
 def test_a_run_as_lines():
     stream, clock = io.StringIO(), Clock()
     lines = Lines(stream, clock=clock)

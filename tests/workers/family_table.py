@@ -69,9 +69,9 @@ class Family(NamedTuple):
     """A family with one head: what it is made of, and what is defined for it.
 
     `loader`: the function of `family_loaders` that opens it as its users do. `optimize`: the highest level that it
-    takes. `quantize`: methods. `words`: whether it has a tokenizer. `twice`: whether another process exports it again;
-    `varies`: files whose bytes differ then. `made_for`: the task that the checkpoint was made for, where the export's
-    is another.
+    takes. `quantize`: methods. `words`: whether it has a tokenizer. `first`: whether its body is walked with it in
+    every precision. `twice`: whether another process exports it again; `varies`: files whose bytes differ then.
+    `made_for`: the task that the checkpoint was made for, where the export's is another.
     """
 
     architecture: str
@@ -81,6 +81,7 @@ class Family(NamedTuple):
     optimize: str = "O2"
     quantize: tuple[str, ...] = ("dynamic", "weight-only")
     words: bool = True
+    first: bool = True
     twice: bool = True
     varies: tuple[str, ...] = ()
     made_for: str = ""
@@ -94,10 +95,10 @@ class Family(NamedTuple):
 
 
 def _heads(architecture: str, config: Mapping[str, Any], *tasks: str, **more: Any) -> list[Family]:
-    """A family's heads: all are exported, checked and loaded, the first one is also optimized and quantized."""
+    """A family's heads, of which the first stands for the body that they share."""
     first, *others = [Family(architecture, task, {**config, **_labels(task)}, _PIPELINES[task], **more)
                       for task in tasks]  # fmt: skip
-    return [first, *(family._replace(optimize="", quantize=()) for family in others)]
+    return [first, *(family._replace(first=False) for family in others)]
 
 
 def _labels(task: str) -> Mapping[str, int]:
@@ -166,15 +167,14 @@ _MASKED_SOUND = Family(
 
 
 def _briefly(family: Family) -> Family:
-    """One layer, since each takes its time to trace, of a body that another head goes all the way with."""
-    if family.optimize:
+    """Exported and checked alone, and of one layer: each takes its time to trace, and another head goes all the way."""
+    if family.first:
         return family
     layers = "n_layers" if family.architecture == "distilbert" else "num_hidden_layers"
-    return family._replace(twice=False, config={**family.config, layers: 1})
+    return family._replace(optimize="", quantize=(), twice=False, config={**family.config, layers: 1})
 
 
 # The same families by transformers 5's own exporter.
 FAMILIES_5: tuple[Family, ...] = tuple(
-    _briefly(family)
-    for family in (*FAMILIES, _MASKED_SOUND, *(family._replace(optimize="", quantize=()) for family in _MORE_HEADS))
+    _briefly(family) for family in (*FAMILIES, _MASKED_SOUND, *(family._replace(first=False) for family in _MORE_HEADS))
 )

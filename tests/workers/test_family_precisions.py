@@ -35,7 +35,7 @@ RECIPES: dict[str, tuple[tuple[Params, ...], float]] = {
     "q4f16": ((QuantizeParams(method="weight-only"), HALF), 0.8),
     "static int8": ((STATIC,), 0.95),
 }
-FIRST_HEADS = {family.name: family for family in FAMILIES if family.optimize}
+FIRST_HEADS = {family.name: family for family in FAMILIES if family.first}
 
 
 def is_defined(family: Family, recipe: str) -> bool:
