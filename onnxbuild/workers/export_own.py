@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +28,19 @@ def export(checkpoint: Path, destination: Path, params: ExportParams, code: Path
     place, _, name = params.exporter.rpartition(":")
     with _importable(code):
         function = _function(place, name, code)
-        function(checkpoint, destination, params.opset, params.task)
+        try:
+            function(checkpoint, destination, params.opset, params.task)
+        except Exception as error:
+            if where := _place_in(error, code):
+                error.add_note(f"raised at {where}")
+            raise
+
+
+def _place_in(error: BaseException, code: Path) -> str | None:
+    """The last line of the user's own files that an exception came through: `mine.py:12`."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if Path(frame.filename).is_relative_to(code)]
+    return f"{Path(own[-1].filename).relative_to(code)}:{own[-1].lineno}" if own else None
 
 
 def _function(place: str, name: str, code: Path) -> Callable[..., Any]:
