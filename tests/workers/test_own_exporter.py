@@ -74,9 +74,8 @@ def test_a_function_that_forgets_the_mask_does_not_pass(ernie, tmp_path):
 
 
 def test_what_a_function_raises_is_told_with_its_line(ernie, tmp_path):
-    (tmp_path / "mine.py").write_text(
-        "def half(output):\n    raise ValueError('odd')\n\n\ndef export(checkpoint, output, opset, task):\n    half(output)\n"
-    )
+    half = "def half(output):\n    raise ValueError('odd')\n"
+    (tmp_path / "mine.py").write_text(f"{half}\ndef export(checkpoint, output, opset, task):\n    half(output)\n")
     with pytest.raises(ValueError, match="odd") as error:
         run_step(export, ExportParams(task=TASK, exporter="mine.py:export"), model=ernie, exporter=tmp_path)
     notes = explain_exception(error.value, "").notes
