@@ -1,3 +1,4 @@
+import csv
 import json
 
 import numpy as np
@@ -41,6 +42,34 @@ def test_static_int8(architecture, activations):
     assert file["quantized"]["MatMul"] == (9 if architecture == "gpt2" else 14)
     before, after = (outputs_of(path / "model.onnx")[0] for path in (exported(architecture)[1], folder))
     assert cosine(before, after) > (0.999 if activations == 16 else 0.97)
+
+
+def test_a_format_of_rows_changes_nothing():
+    """The same text as JSON lines, CSV and Parquet, in another column and beside one that nobody reads."""
+    import pyarrow
+    from pyarrow import parquet
+
+    rows = [{"id": number, "review": text} for number, text in enumerate(SENTENCES)]
+    written = {name: scratch() / f"rows.{name}" for name in ("jsonl", "csv", "parquet")}
+    written["jsonl"].write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with written["csv"].open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["id", "review"])
+        writer.writeheader()
+        writer.writerows(rows)
+    parquet.write_table(pyarrow.Table.from_pylist(rows), written["parquet"], row_group_size=7)
+    params = QuantizeParams(**STATIC, rows=Rows(columns={"text": "review"}))
+    made = {
+        name: contents(run_step(run, params, model=exported("bert")[1], dataset=path.parent)[1])["model.onnx"]
+        for name, path in written.items()
+    }
+    assert len(set(made.values())) == 1
+
+
+def test_a_parquet_file_that_is_none():
+    folder = scratch()
+    (folder / "rows.parquet").write_text("no parquet")
+    with pytest.raises(CheckFailed, match=r"OBE58 rows\.parquet cannot be read: "):
+        run_step(run, QuantizeParams(**STATIC), model=exported("bert")[1], dataset=folder)
 
 
 def test_each_calibration_gives_other_ranges():
