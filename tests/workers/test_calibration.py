@@ -46,7 +46,7 @@ def test_static_int8(architecture, activations):
 
 def test_a_format_of_rows_changes_nothing():
     """The same text as JSON lines, CSV and Parquet, in another column and beside one that nobody reads."""
-    import pyarrow
+    import pyarrow as pa
     from pyarrow import parquet
 
     rows = [{"id": number, "review": text} for number, text in enumerate(SENTENCES)]
@@ -56,7 +56,7 @@ def test_a_format_of_rows_changes_nothing():
         writer = csv.DictWriter(file, ["id", "review"])
         writer.writeheader()
         writer.writerows(rows)
-    parquet.write_table(pyarrow.Table.from_pylist(rows), written["parquet"], row_group_size=7)
+    parquet.write_table(pa.Table.from_pylist(rows), written["parquet"], row_group_size=7)
     params = QuantizeParams(**STATIC, rows=Rows(columns={"text": "review"}))
     made = {
         name: contents(run_step(run, params, model=exported("bert")[1], dataset=path.parent)[1])["model.onnx"]
