@@ -108,6 +108,8 @@ class _Handler(BaseHTTPRequestHandler):
         parts = [unquote(part) for part in url.path.strip("/").split("/")]
         if parts[:2] == ["api", "models"]:
             return self._api(parts[2:], parse_qs(url.query))
+        if parts[:2] == ["api", "datasets"]:
+            return self._api(parts[1:], parse_qs(url.query))
         if "resolve" in parts:
             at = parts.index("resolve")
             return self._file("/".join(parts[:at]), parts[at + 1], "/".join(parts[at + 2 :]))

@@ -55,15 +55,15 @@ def run_lock(
 
 
 def _upgraded(manifest: Manifest, names: Sequence[str]) -> list[HubUse]:
-    known = {model.name for model in manifest.models}
+    known = {model.name for model in manifest.models} | manifest.datasets.keys()
     faults: list[Diagnostic] = [
-        fault("OB018", f"`--upgrade {name}` names no model", hint=did_you_mean(name, known))
+        fault("OB018", f"`--upgrade {name}` names no model and no dataset", hint=did_you_mean(name, known))
         for name in names
         if name not in known
     ]
     if faults:
         raise DiagnosticError(faults)
-    return [use for use in hub_uses(manifest) if not names or use.model in names]
+    return [use for use in hub_uses(manifest) if not names or use.name in names]
 
 
 def _toolchain_changes(old: Lock, new: Lock, resolved: Sequence[Toolchain]) -> list[str]:

@@ -48,6 +48,13 @@ class DatasetBlock(Struct):
         str | list[Mapping[str, Any]],
         Meta(description="file:… (jsonl, csv, parquet), hub:org/name@revision, or the rows themselves"),
     ]
+    files: Annotated[
+        str | None,
+        Meta(
+            description="which files of a hub: repository, as a pattern; needed where it has several",
+            examples=["data/validation-*.parquet"],
+        ),
+    ] = None
     columns: Annotated[Mapping[str, str], Meta(description="role → column", examples=[{"text": "sentence"}])] = {}
     limit: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(description="take at most so many rows")] = None
     seed: Annotated[int, Meta(description="seed of the choice where there are more rows than `limit`")] = 0

@@ -306,6 +306,7 @@ def _dataset(name: str, block: Table) -> Dataset:
     return Dataset(
         name=name,
         source=source if isinstance(source, str) else tuple(source),
+        files=block.get("files"),
         columns=block.get("columns", {}),
         limit=block.get("limit"),
         seed=block.get("seed", 0),

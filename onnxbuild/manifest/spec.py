@@ -56,6 +56,7 @@ class Dataset(Struct, frozen=True, kw_only=True):
 
     name: str
     source: str | tuple[Mapping[str, Any], ...]
+    files: str | None
     columns: Mapping[str, str]
     limit: int | None
     seed: int

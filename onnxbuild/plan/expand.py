@@ -302,10 +302,16 @@ class _Expander:
         return msgspec.structs.replace(params, rows=rows)
 
     def _dataset_input(self, params: Any) -> Mapping[str, Input]:
-        """The rows that params name, as an input: they count by content."""
+        """The rows that params name, as an input: they count by content. What is on a Hub is fetched first."""
         name = getattr(params, "dataset", "")
         source = self.sources.rows(self._datasets[name]) if name else None
-        return {ROWS: source} if source is not None else {}
+        if not isinstance(source, Fetched):
+            return {ROWS: source} if source is not None else {}
+        kind = self._kinds["fetch"]
+        params = _as_json(msgspec.convert({**source.params}, kind.params))
+        return {
+            ROWS: OutputRef(self._add(f"datasets/{name}:fetch", kind, params, {}, self._datasets[name].span), "model")
+        }
 
     def _add(self, name: str, kind: Kind, params: Mapping[str, Any], inputs: Mapping[str, Input], at: Span) -> str:
         """The id of the action that does this: an earlier one that does the same, else a new one called `name`."""

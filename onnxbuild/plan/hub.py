@@ -17,6 +17,8 @@ from urllib.parse import quote, urlsplit
 
 from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.plan.locked import LockedSource
+from onnxbuild.steps.fetch import DATASETS
+from onnxbuild.steps.rows import ENDINGS
 
 _TRIES = 4
 _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
@@ -44,12 +46,16 @@ class Hub:
 
         Errors: DiagnosticError OB110, in words for what the Hub answers.
         """
-        answer = self._json(f"/api/models/{quote(repo)}/revision/{quote(revision, safe='')}", repo, revision)
+        rows = repo.startswith(DATASETS)
+        place = quote(repo) if rows else f"models/{quote(repo)}"
+        answer = self._json(f"/api/{place}/revision/{quote(revision, safe='')}", repo, revision)
         commit = answer.get("sha") if isinstance(answer, dict) else None
         if not isinstance(commit, str) or not commit:
             raise _failed(repo, revision, "the answer names no commit")
         siblings = answer.get("siblings") or []
         files = sorted(str(one.get("rfilename")) for one in siblings if isinstance(one, dict) and one.get("rfilename"))
+        if rows:  # a thousand pictures say nothing to a plan
+            return LockedSource(commit, tuple(name for name in files if name.endswith(ENDINGS)))
         config = None
         if "config.json" in files:
             found = self._json(f"/{quote(repo)}/resolve/{commit}/config.json", repo, revision)
@@ -129,4 +135,5 @@ def _is_long(value: Any) -> bool:
 
 
 def _failed(repo: str, revision: str, reason: str, hint: str | None = None) -> DiagnosticError:
-    return DiagnosticError(fault("OB110", f"`hub:{repo}@{revision}` cannot be resolved: {reason}", hint=hint))
+    name = repo.removeprefix(DATASETS)  # as the manifest has it
+    return DiagnosticError(fault("OB110", f"`hub:{name}@{revision}` cannot be resolved: {reason}", hint=hint))

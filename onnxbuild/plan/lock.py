@@ -6,7 +6,8 @@ sorted, each in a block of its own lines. What planning needs of a repository (i
 stands there too, so that a plan asks no network.
 
     {"version": 1,
-     "sources": {"hub:ORG/NAME@REVISION": {"commit": …, "config": {…}, "files": […]}},
+     "sources": {"hub:ORG/NAME@REVISION": {"commit": …, "config": {…}, "files": […]},
+                 "hub:datasets/ORG/NAME@REVISION": {"commit": …, "files": […]}},
      "toolchains": {"PYTHON PLATFORM: REQUIREMENTS": {"packages": [{"name": …, "version": …, "sha256": …}]}}}
 """
 
@@ -14,8 +15,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -24,6 +26,7 @@ from onnxbuild.diagnostics import Diagnostic, DiagnosticError, Span, fault
 from onnxbuild.manifest.spec import Manifest, Toolchain
 from onnxbuild.plan.locked import Lock, Resolve
 from onnxbuild.plan.toolchains import resolve_toolchain, toolchain_key
+from onnxbuild.steps.fetch import DATASETS
 
 FILE_NAME = "onnxbuild.lock"
 DEFAULT_REVISION = "main"
@@ -83,11 +86,16 @@ def write_lock(path: Path, lock: Lock) -> None:
 
 
 class HubUse(Struct, frozen=True):
-    """A hub source as a model names it."""
+    """A hub source as a model or a dataset names it."""
 
-    model: str
-    text: str  # without `hub:`
+    name: str  # of the model or the dataset
+    text: str  # without `hub:`; that of a dataset begins with `datasets/`
     span: Span
+
+    @property
+    def written(self) -> str:
+        """What stands in the manifest."""
+        return f"{_HUB}{self.text.removeprefix(DATASETS)}"
 
     @property
     def key(self) -> str:
@@ -95,15 +103,25 @@ class HubUse(Struct, frozen=True):
         return hub_key(self.text)
 
 
+def dataset_name(text: str) -> str:
+    """The repository of a dataset, with its revision, as the lock and the Hub name it beside models."""
+    return f"{DATASETS}{text}"
+
+
 def hub_uses(manifest: Manifest) -> tuple[HubUse, ...]:
-    """The hub sources of a manifest, in order."""
-    return tuple(
-        HubUse(model.name, model.source.removeprefix(_HUB), model.block.value_span("source"))
-        for model in manifest.models
-        if isinstance(model.source, str)
-        and model.source.startswith(_HUB)
-        and is_hub_name(model.source.removeprefix(_HUB))
+    """The hub sources of a manifest, models' before datasets', in order."""
+    models = ((one.name, one.source, one.block.value_span("source")) for one in manifest.models)
+    rows = ((one.name, one.source, one.span) for one in manifest.datasets.values())
+    return (
+        *(HubUse(name, text, span) for name, text, span in _on_hub(models)),
+        *(HubUse(name, dataset_name(text), span) for name, text, span in _on_hub(rows)),
     )
+
+
+def _on_hub(sources: Iterable[tuple[str, Any, Span]]) -> Iterator[tuple[str, str, Span]]:
+    for name, source, span in sources:
+        if isinstance(source, str) and source.startswith(_HUB) and is_hub_name(text := source.removeprefix(_HUB)):
+            yield name, text, span
 
 
 def unlocked(manifest: Manifest, lock: Lock) -> tuple[HubUse, ...]:
@@ -163,7 +181,7 @@ def lock_for(
         raise DiagnosticError(
             fault(
                 "OB111",
-                f"`hub:{one.text}` is not in `{FILE_NAME}`, and --offline asks nobody",
+                f"`{one.written}` is not in `{FILE_NAME}`, and --offline asks nobody",
                 span=one.span,
                 hint=f"`onnxbuild lock {manifest.path}` resolves it where the Hub can be reached",
             )

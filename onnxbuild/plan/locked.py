@@ -11,7 +11,10 @@ from onnxbuild.plan.toolchains import LockedToolchain
 
 
 class LockedSource(Struct, frozen=True, forbid_unknown_fields=True):
-    """A Hub repository at one commit. `config` is its config.json without long tables of labels, None without one."""
+    """A Hub repository at one commit: of a dataset the files of rows alone.
+
+    `config` is its config.json without long tables of labels, None without one.
+    """
 
     commit: str
     files: tuple[str, ...] = ()

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any, Literal
 
+import msgspec
 from msgspec import Struct
 
 from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
 from onnxbuild.manifest.document import Table
 from onnxbuild.manifest.spec import Dataset, Model
 from onnxbuild.plan.graph import FilesSource, RowsSource
-from onnxbuild.plan.lock import hub_key, hub_name, is_hub_name
+from onnxbuild.plan.lock import dataset_name, hub_key, hub_name, is_hub_name
 from onnxbuild.plan.locked import Lock
 from onnxbuild.steps.checkpoint_files import select_checkpoint, select_onnx
+from onnxbuild.steps.rows import ENDINGS
 
 SCHEMES = ("hub", "local", "package", "random", "onnx")
-DATASET_ENDINGS = (".jsonl", ".csv", ".parquet")
 
 _WEIGHTS = (".safetensors", ".bin", ".onnx", ".onnx_data", ".data")
 # A Git-LFS pointer is some 130 bytes of text that stand for a file which was not downloaded.
 _LFS_MARK, _LFS_BYTES = b"version https://git-lfs", 1024
 _LARGEST_CONFIG = 4 << 20
+_SHOWN_FILES = 8
 
 
 class Fetched(Struct, frozen=True, kw_only=True):
@@ -47,6 +50,7 @@ class SourceReader:
         self.directories: dict[str, None] = {}
         self._lock, self._faults = lock, faults
         self._seen: dict[tuple[str, str], Fetched | None] = {}
+        self._hub_rows: dict[str, Fetched | None] = {}
 
     def fetched(self, model: Model) -> Fetched | None:
         """What a model's `source` stands for; None after a fault."""
@@ -59,29 +63,33 @@ class SourceReader:
         return self._seen[key]
 
     def check_dataset(self, dataset: Dataset) -> None:
-        """Faults of a dataset's source: an unknown kind, a missing file."""
+        """Faults of a dataset's source: an unknown kind, a missing file, several files to choose from."""
+        scheme, _, rest = dataset.source.partition(":") if isinstance(dataset.source, str) else ("", "", "")
+        if dataset.files is not None and scheme != "hub":
+            message = f"`files` of the dataset `{dataset.name}`, whose source is no `hub:`"
+            self._faults.append(fault("OB032", message, span=dataset.span, hint="remove it: the source names the rows"))
         if not isinstance(dataset.source, str):
             return
-        scheme, _, rest = dataset.source.partition(":")
         if scheme == "file":
             path = _absolute(rest, dataset.span)
-            if not path.endswith(DATASET_ENDINGS):
+            if not path.endswith(ENDINGS):
                 message = f"`{dataset.source}` is of no known kind"
-                hint = f"expected a file that ends in {', '.join(DATASET_ENDINGS)}"
+                hint = f"expected a file that ends in {', '.join(ENDINGS)}"
                 self._faults.append(fault("OB026", message, span=dataset.span, hint=hint))
             elif self._exists(rest, path, dataset.span, os.path.isfile):
                 self.files[path] = None
         elif scheme == "hub":
-            message = "datasets from the Hub are not available in this version"
-            self._faults.append(fault("OB019", message, span=dataset.span, hint="download it and use `file:`"))
+            self._hub_rows[dataset.name] = self._dataset(rest, dataset)
         else:
             self._unknown_scheme(dataset.source, dataset.span, ("file", "hub"))
 
-    def rows(self, dataset: Dataset) -> FilesSource | RowsSource | None:
-        """A dataset as an input of an action; None where `check_dataset` found fault with it."""
+    def rows(self, dataset: Dataset) -> FilesSource | RowsSource | Fetched | None:
+        """A dataset as an input of an action, or how it is fetched; None where `check_dataset` found fault with it."""
         if not isinstance(dataset.source, str):
             return RowsSource(dataset.source)
         scheme, _, rest = dataset.source.partition(":")
+        if scheme == "hub":
+            return self._hub_rows.get(dataset.name)
         path = _absolute(rest, dataset.span)
         return FilesSource(os.path.dirname(path), (os.path.basename(path),)) if scheme == "file" else None
 
@@ -122,6 +130,26 @@ class SourceReader:
             return Fetched(params=params, inputs={}, unlocked=True)
         is_onnx = bool(entry.files) and not select_checkpoint(entry.files) and bool(select_onnx(entry.files))
         return Fetched(params=params, inputs={}, artifact="onnx" if is_onnx else "checkpoint", config=entry.config)
+
+    def _dataset(self, text: str, dataset: Dataset) -> Fetched | None:
+        """The files of a dataset on the Hub, at the commit that the lock holds."""
+        if not is_hub_name(text):
+            message = f"`hub:{text}` is not a source"
+            self._faults.append(
+                fault("OB026", message, span=dataset.span, hint="hub:stanfordnlp/sst2, hub:org/name@v1")
+            )
+            return None
+        name = dataset_name(text)
+        repo, revision = hub_name(name)
+        entry = self._lock.sources.get(hub_key(name))
+        params = {"origin": "hub", "repo": repo, "revision": entry.commit if entry else revision}
+        if entry is None:
+            return Fetched(params=params, inputs={}, unlocked=True)
+        chosen = [one for one in entry.files if dataset.files is None or fnmatchcase(one, dataset.files)]
+        if problem := _unclear(text, dataset.files, chosen, entry.files):
+            self._faults.append(msgspec.structs.replace(problem, span=dataset.span))
+            return None
+        return Fetched(params={**params, "files": chosen}, inputs={})
 
     def _random(self, block: Table) -> Fetched | None:
         config = dict(block.get("config", {}))
@@ -282,3 +310,19 @@ def _is_lfs_pointer(path: str) -> bool:
             return file.read(len(_LFS_MARK)) == _LFS_MARK
     except OSError:
         return False
+
+
+def _unclear(repo: str, pattern: str | None, chosen: Sequence[str], files: Sequence[str]) -> Diagnostic | None:
+    """What is wrong with the choice of a dataset's files: there are none, or several that nobody chose."""
+    shown = ", ".join(files[:_SHOWN_FILES]) + (
+        f" and {len(files) - _SHOWN_FILES} more" if len(files) > _SHOWN_FILES else ""
+    )
+    if not files:
+        hint = f"rows are read from {', '.join(ENDINGS)}: download it, convert it, and use `file:`"
+        return fault("OB027", f"`hub:{repo}` holds no rows that can be read", hint=hint)
+    if not chosen:
+        return fault("OB027", f"`files: {pattern}` matches no file of `hub:{repo}`", hint=f"it has {shown}")
+    if pattern is None and len(chosen) > 1:
+        hint = f"name those that are meant, as in `files: {chosen[-1]}`; it has {shown}"
+        return fault("OB012", f"`hub:{repo}` has {len(chosen)} files of rows, and no `files` says which", hint=hint)
+    return None

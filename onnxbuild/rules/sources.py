@@ -28,7 +28,7 @@ def unpinned_revision(world: World) -> Iterator[Diagnostic]:
         if use.key not in world.lock.sources and not is_commit:
             yield fault(
                 "OB101",
-                f"`hub:{use.text}` is not pinned: `{revision}` may move",
+                f"`{use.written}` is not pinned: `{revision}` may move",
                 span=use.span,
                 hint=f"`onnxbuild lock {world.manifest.path}` pins it",
                 severity="warning",

@@ -7,14 +7,17 @@ from typing import Any, ClassVar, Literal
 
 from onnxbuild.steps.kind import Kind, Params
 
+# What the repository of a dataset begins with, as in the addresses of the Hub's own pages.
+DATASETS = "datasets/"
+
 
 class FetchParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where the model comes from.
 
-    `files`: names below the source folder that are taken (local:, package:, onnx:). `repo` and `revision` (a commit
-    id from the lock file): a Hub repository. `architecture`, `config`, `seed`: random weights for a model type, with
-    `config` over the defaults of transformers; `tokenizer_vocabulary`: size of the byte-level BPE tokenizer that is
-    trained on the input `text`, 0 for none.
+    `files`: names below the source folder that are taken (local:, package:, onnx:), or in a repository of rows. `repo`
+    and `revision` (a commit id from the lock file): a Hub repository, `datasets/…` for one of rows. `architecture`,
+    `config`, `seed`: random weights for a model type, with `config` over the defaults of transformers;
+    `tokenizer_vocabulary`: size of the byte-level BPE tokenizer that is trained on the input `text`, 0 for none.
     """
 
     DERIVED: ClassVar[tuple[str, ...]] = ("origin", "files", "repo", "revision")

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+# The formats that are read.
+ENDINGS = (".jsonl", ".csv", ".parquet")
+
 # The input port through which a step gets the dataset that its params name.
 PORT = "dataset"
 

@@ -7,9 +7,10 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from onnxbuild.steps.checkpoint_files import select_checkpoint, select_onnx
-from onnxbuild.steps.fetch import FetchParams
+from onnxbuild.steps.fetch import DATASETS, FetchParams
 from onnxbuild.steps.kind import CheckFailed, Facts, Tell
 from onnxbuild.workers.folder import copy_files, files_below
 
@@ -21,7 +22,7 @@ def run(params: FetchParams, inputs: Mapping[str, Path], outputs: Mapping[str, P
     if params.origin == "files":
         copy_files(inputs["files"], params.files, destination, progress)
     elif params.origin == "hub":
-        _download(params.repo, params.revision, destination, progress)
+        _download(params, destination, progress)
     else:
         from onnxbuild.workers.random_model import make_random
 
@@ -32,14 +33,17 @@ def run(params: FetchParams, inputs: Mapping[str, Path], outputs: Mapping[str, P
     return {"files": len(names), "bytes": sum((destination / name).stat().st_size for name in names), **extra}
 
 
-def _download(repo: str, revision: str, destination: Path, tell: Tell) -> None:
+def _download(params: FetchParams, destination: Path, tell: Tell) -> None:
     from huggingface_hub import HfApi, hf_hub_download
 
     endpoint, token = os.environ.get("HF_ENDPOINT") or None, os.environ.get("HF_TOKEN") or None
+    rows = params.repo.startswith(DATASETS)
+    repo, kind = params.repo.removeprefix(DATASETS), "dataset" if rows else "model"
+    place: dict[str, Any] = {"revision": params.revision, "repo_type": kind}
     tell(f"asking for the files of {repo}")
-    listing = HfApi(endpoint=endpoint, token=token).model_info(repo, revision=revision, files_metadata=True)
+    listing = HfApi(endpoint=endpoint, token=token).repo_info(repo, files_metadata=True, **place)
     sizes = {sibling.rfilename: sibling.size or 0 for sibling in listing.siblings or ()}
-    names = select_checkpoint(sizes) or select_onnx(sizes)
+    names = params.files if rows else select_checkpoint(sizes) or select_onnx(sizes)
     if not names:
         raise _no_weights(repo, sorted(sizes))
     done, total = 0, sum(sizes[name] for name in names)
@@ -47,7 +51,7 @@ def _download(repo: str, revision: str, destination: Path, tell: Tell) -> None:
     with tempfile.TemporaryDirectory(prefix="onnxbuild-fetch-") as scratch:
         for name in names:
             tell(f"downloading {name}", done, total)
-            found = hf_hub_download(repo, name, revision=revision, local_dir=scratch, endpoint=endpoint, token=token)
+            found = hf_hub_download(repo, name, local_dir=scratch, endpoint=endpoint, token=token, **place)
             target = destination / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(found, target)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +28,20 @@ def records(
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Where it stands (`row 3 of a.csv`, from 1) and the value of each role, for `samples` rows chosen by `seed`.
 
-    In the order of the file; all rows where there are fewer. A role is read from the column of its name where
-    `rows.columns` has no other. `rows.limit` and `rows.seed` choose first what the dataset is. Errors: CheckFailed
-    OBE58 where the file cannot be read, has no rows or no such column.
+    In the order of files, by name, and of their rows; all rows where there are fewer. A role is read from the column of
+    its name where `rows.columns` has no other. `rows.limit` and `rows.seed` choose first what the dataset is. Errors:
+    CheckFailed OBE58 where a file cannot be read, has no such column, or all have no rows.
     """
-    path = next(iter(sorted(folder.iterdir())))
-    count = sum(1 for _ in _rows(path))
-    if not count:
-        raise CheckFailed("OBE58", f"{path.name} has no rows")
-    wanted = _chosen(count, rows, samples, seed)
-    for number, row in enumerate(_rows(path)):
-        if number in wanted:
-            found = {role: _value(row, role, rows.columns.get(role, role), path.name) for role in roles}
-            yield f"row {number + 1} of {path.name}", found
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    counts = [sum(1 for _ in _rows(path)) for path in paths]
+    if not sum(counts):
+        raise CheckFailed("OBE58", f"{' and '.join(path.name for path in paths)} has no rows")
+    wanted = _chosen(sum(counts), rows, samples, seed)
+    for path, before in zip(paths, accumulate(counts, initial=0), strict=False):
+        for number, row in enumerate(_rows(path)):
+            if before + number in wanted:
+                found = {role: _value(row, role, rows.columns.get(role, role), path.name) for role in roles}
+                yield f"row {number + 1} of {path.name}", found
 
 
 def _chosen(count: int, rows: Rows, samples: int, seed: int) -> frozenset[int]:

@@ -83,3 +83,69 @@ def test_a_hub_that_is_gone(tmp_path: Path) -> None:
         f"OB110 `hub:openai-community/gpt2@main` cannot be resolved: {endpoint} cannot be reached"
     )
     assert lines[1].startswith("  --> gpt2.yaml:")
+
+
+ROWS = """\
+onnxbuild: 1
+datasets: {reviews: {source: hub:org/reviews, files: "data/validation-*.parquet", columns: {text: sentence}}}
+targets: {int8: {quantize: {method: static, dataset: reviews, samples: 8}}}
+models:
+  bert:
+    source: {random: bert, config: {hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 2,
+             intermediate_size: 64, vocab_size: 600}, tokenizer: {text: "file:text.txt", vocabulary: 500}}
+    task: text-classification
+    validate: {dataset: reviews, samples: 12, thresholds: {top1: 0.5}}
+    targets: [int8]
+"""
+
+
+def parquet(*texts: str) -> bytes:
+    import pyarrow as pa
+    from pyarrow import parquet as format_
+
+    sink = pa.BufferOutputStream()
+    format_.write_table(pa.table({"sentence": list(texts)}), sink)
+    return sink.getvalue().to_pybytes()
+
+
+def outcomes(done: subprocess.CompletedProcess[str]) -> dict[str, dict]:
+    assert done.returncode == 0, done.stdout + done.stderr
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    return {event["id"]: event for event in events if event["event"] == "action"}
+
+
+def test_a_dataset_from_a_hub_calibrates_and_validates(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text((ROOT / "manifests" / "data" / "harbour.txt").read_text())
+    (tmp_path / "m.yaml").write_text(ROWS)
+    shards = {
+        f"data/validation-{n}.parquet": parquet(*(f"The harbour was quiet on day {n}{i}." for i in range(6)))
+        for n in (0, 1)
+    }
+    with HubServer() as hub:
+        everything = {**shards, "data/train-0.parquet": parquet("never read"), "README.md": b"# reviews"}
+        commit = hub.add("datasets/org/reviews", everything)
+        first = outcomes(onnxbuild(tmp_path, "run", "m.yaml", "--json", endpoint=hub.endpoint))
+        lock = json.loads((tmp_path / "onnxbuild.lock").read_text())
+        assert lock["sources"]["hub:datasets/org/reviews@main"]["commit"] == commit
+        assert first["datasets/reviews:fetch"]["facts"]["files"] == 2
+        calibration = first["bert/int8:quantize"]["facts"]["files"]["model.onnx"]["calibration"]
+        assert calibration["samples"] == 8
+        assert first["bert/int8:validate"]["facts"]["dataset"]["name"] == "reviews"
+        assert not [line for line in hub.requests if "train-0" in line]
+
+        # The branch moves on: nothing is asked until somebody upgrades, and then only what changed counts.
+        hub.add("datasets/org/reviews", {**everything, "README.md": b"# changed"})
+        asked = len(hub.requests)
+        again = outcomes(onnxbuild(tmp_path, "run", "m.yaml", "--json", endpoint=hub.endpoint))
+        assert {event["outcome"] for event in again.values()} == {"hit"}
+        assert len(hub.requests) == asked
+        assert onnxbuild(tmp_path, "lock", "m.yaml", "--upgrade", "reviews", endpoint=hub.endpoint).returncode == 0
+        upgraded = outcomes(onnxbuild(tmp_path, "run", "m.yaml", "--json", endpoint=hub.endpoint))
+        assert upgraded["datasets/reviews:fetch"]["outcome"] == "unchanged"
+        assert upgraded["bert/int8:quantize"]["outcome"] == "hit"
+
+        hub.add("datasets/org/reviews", {**everything, "data/validation-1.parquet": parquet(*(["Other rows."] * 6))})
+        onnxbuild(tmp_path, "lock", "m.yaml", "--upgrade", "reviews", endpoint=hub.endpoint)
+        changed = outcomes(onnxbuild(tmp_path, "run", "m.yaml", "--json", endpoint=hub.endpoint))
+        assert changed["bert/int8:quantize"]["outcome"] in {"built", "unchanged"}
+        assert changed["bert:export"]["outcome"] == "hit"

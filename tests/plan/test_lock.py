@@ -102,7 +102,7 @@ def test_the_command(folder, capsys):
 def test_upgrading_an_unknown_model(folder):
     with pytest.raises(DiagnosticError) as raised:
         run_lock("m.yaml", upgrade=["agian"], resolve=Resolver())
-    assert codes(raised) == [("OB018", "`--upgrade agian` names no model", "None")]
+    assert codes(raised) == [("OB018", "`--upgrade agian` names no model and no dataset", "None")]
 
 
 def test_entries_of_other_manifests_stay(folder):
