@@ -206,7 +206,9 @@ def parser() -> argparse.ArgumentParser:
     _add(commands, "schema", _schema, "the JSON Schema of the manifest")
     lock = _add(commands, "lock", _lock, "resolve and pin what comes from a Hub")
     _about_manifest(lock, selectors=False)
-    lock.add_argument("--upgrade", nargs="*", metavar="MODEL", help="pin anew, all models or those named")
+    lock.add_argument(
+        "--upgrade", nargs="*", metavar="NAME", help="pin anew, all sources or those of the models and datasets named"
+    )
     _add_gc(commands)
     _add_cache(commands)
     doctor = _add(commands, "doctor", _doctor, "what this machine can do")
