@@ -308,10 +308,9 @@ class _Expander:
         if not isinstance(source, Fetched):
             return {ROWS: source} if source is not None else {}
         kind = self._kinds["fetch"]
-        params = _as_json(msgspec.convert({**source.params}, kind.params))
-        return {
-            ROWS: OutputRef(self._add(f"datasets/{name}:fetch", kind, params, {}, self._datasets[name].span), "model")
-        }
+        plain = _as_json(msgspec.convert({**source.params}, kind.params))
+        fetch = self._add(f"datasets/{name}:fetch", kind, plain, {}, self._datasets[name].span)
+        return {ROWS: OutputRef(fetch, "model")}
 
     def _add(self, name: str, kind: Kind, params: Mapping[str, Any], inputs: Mapping[str, Input], at: Span) -> str:
         """The id of the action that does this: an earlier one that does the same, else a new one called `name`."""

@@ -16,7 +16,7 @@ from onnxbuild.manifest.document import Table
 from onnxbuild.manifest.spec import Dataset, Model
 from onnxbuild.plan.graph import FilesSource, RowsSource
 from onnxbuild.plan.lock import dataset_name, hub_key, hub_name, is_hub_name
-from onnxbuild.plan.locked import Lock
+from onnxbuild.plan.locked import Lock, LockedSource
 from onnxbuild.steps.checkpoint_files import select_checkpoint, select_onnx
 from onnxbuild.steps.rows import ENDINGS
 
@@ -120,29 +120,32 @@ class SourceReader:
         self._faults.append(fault("OB026", f"`{text}` is not a source", span=at, hint=hint))
 
     def _hub(self, text: str, at: Span) -> Fetched | None:
-        if not is_hub_name(text):
-            self._faults.append(fault("OB026", f"`hub:{text}` is not a source", span=at, hint=_EXAMPLES["hub"]))
+        if not self._is_on_hub(text, at, _EXAMPLES["hub"]):
             return None
-        repo, revision = hub_name(text)
-        entry = self._lock.sources.get(hub_key(text))
-        params = {"origin": "hub", "repo": repo, "revision": entry.commit if entry else revision}
+        params, entry = self._locked(text)
         if entry is None:
             return Fetched(params=params, inputs={}, unlocked=True)
         is_onnx = bool(entry.files) and not select_checkpoint(entry.files) and bool(select_onnx(entry.files))
         return Fetched(params=params, inputs={}, artifact="onnx" if is_onnx else "checkpoint", config=entry.config)
 
+    def _is_on_hub(self, text: str, at: Span, example: str) -> bool:
+        """Whether a text can name a repository; a fault where not."""
+        if not is_hub_name(text):
+            self._faults.append(fault("OB026", f"`hub:{text}` is not a source", span=at, hint=example))
+            return False
+        return True
+
+    def _locked(self, text: str) -> tuple[dict[str, Any], LockedSource | None]:
+        """The params of a fetch, at the commit that the lock holds, and its entry; none where it is not locked."""
+        repo, revision = hub_name(text)
+        entry = self._lock.sources.get(hub_key(text))
+        return {"origin": "hub", "repo": repo, "revision": entry.commit if entry else revision}, entry
+
     def _dataset(self, text: str, dataset: Dataset) -> Fetched | None:
         """The files of a dataset on the Hub, at the commit that the lock holds."""
-        if not is_hub_name(text):
-            message = f"`hub:{text}` is not a source"
-            self._faults.append(
-                fault("OB026", message, span=dataset.span, hint="hub:stanfordnlp/sst2, hub:org/name@v1")
-            )
+        if not self._is_on_hub(text, dataset.span, "hub:stanfordnlp/sst2, hub:org/name@v1"):
             return None
-        name = dataset_name(text)
-        repo, revision = hub_name(name)
-        entry = self._lock.sources.get(hub_key(name))
-        params = {"origin": "hub", "repo": repo, "revision": entry.commit if entry else revision}
+        params, entry = self._locked(dataset_name(text))
         if entry is None:
             return Fetched(params=params, inputs={}, unlocked=True)
         chosen = [one for one in entry.files if dataset.files is None or fnmatchcase(one, dataset.files)]

@@ -10,13 +10,13 @@ from msgspec.structs import replace
 
 from onnxbuild.diagnostics import did_you_mean
 from onnxbuild.steps.exporters import EXPORTERS, OWN_OPSETS, OWN_PACKAGES, Exporter, is_own, pick
-from onnxbuild.steps.kind import Context, Fault, Kind, Params
+from onnxbuild.steps.kind import Context, Fault, Kind, OpeningParams
 from onnxbuild.steps.tasks import SENTENCE_TASKS, TASKS
 
 _GENAI_FIELDS = ("provider", "options")
 
 
-class ExportParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ExportParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How to export.
 
     `exporter`: optimum, transformers (transformers 5's own), genai (onnxruntime-genai's model builder),
@@ -37,15 +37,9 @@ class ExportParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True
     library: Literal["auto", "transformers", "sentence_transformers"] = "auto"
     attention: Literal["auto", "eager", "sdpa"] = "auto"
     # Unset fields are left out of a key: those of an export that does not use them stay what they were.
-    trust_remote_code: bool | UnsetType = UNSET
     pad_token_id: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
     provider: Literal["cpu", "cuda", "dml", "webgpu"] | UnsetType = UNSET
     options: Mapping[str, str | int | float | bool] | UnsetType = UNSET
-
-    @property
-    def trusts_code(self) -> bool:
-        """Whether the checkpoint's own code may run."""
-        return self.trust_remote_code is True
 
 
 def _model_type(context: Context) -> str:

@@ -32,7 +32,7 @@ class Params(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class OpeningParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Base of the params of a step that opens the checkpoint or its tokenizer, whose own code may have to run for it.
 
-    Expansion fills the field in from `export: {trust_remote_code: true}`; a kind names it in `DERIVED`.
+    A person says so in `export:` alone; expansion fills the field in for the others, which name it in `DERIVED`.
     """
 
     # Unset where it is not true, and so left out of a key: that of a model without such code stays what it was.

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import ClassVar, Literal
 
 import msgspec
 
 from onnxbuild.steps.kind import Context, Fault, Kind, Params
 
-# Model types that O2 and up have fusions for: optimum-onnx 0.1.0's table, which a test compares with this one.
-FUSED_TYPES: tuple[str, ...] = (
-    "albert", "bart", "bert", "big_bird", "bigbird_pegasus", "blenderbot", "bloom", "camembert", "clip", "codegen",
-    "deberta", "deberta-v2", "dinov2", "distilbert", "electra", "gpt2", "gpt_bigcode", "gpt_neo", "gpt_neox", "gptj",
-    "granite", "llama", "longt5", "m2m_100", "marian", "mbart", "mistral", "modernbert", "mpnet", "mt5",
-    "nystromformer", "pegasus", "pix2struct", "roberta", "segformer", "t5", "vit", "whisper", "xlm-roberta",
-)  # fmt: skip
+# Model types that O2 and up have fusions for, each with ONNX Runtime's kind of graph that it is optimized as:
+# optimum-onnx 0.1.0's table, which a test compares with this one.
+FUSED_TYPES: Mapping[str, str] = {
+    model_type: family
+    for family, types in {
+        "bert": """
+            albert bert big_bird blenderbot camembert deberta deberta-v2 distilbert electra longt5 modernbert mpnet
+            nystromformer pegasus roberta t5 xlm-roberta
+        """,
+        "bart": "bart bigbird_pegasus m2m_100 marian mbart mt5 whisper",
+        "gpt2": "bloom codegen gpt2 gpt_bigcode gpt_neo gpt_neox gptj granite llama mistral",
+        "vit": "dinov2 pix2struct segformer vit",
+        "clip": "clip",
+    }.items()
+    for model_type in types.split()
+}
 
 
 class OptimizeParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):

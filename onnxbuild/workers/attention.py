@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from onnxbuild.workers.rewrites import remove_dead_nodes, replace_nodes, sort_nodes
+from onnxbuild.workers.rewrites import declare_own_operators, remove_dead_nodes, replace_nodes, sort_nodes
 
 _LOWEST = -1e30  # far below any score, and far from overflowing when a score is added
 _TO_HEADS = [0, 2, 1, 3]
@@ -95,8 +95,7 @@ def fuse_attention_with_past(model: ModelProto, heads: int, hidden: int) -> int:
     replace_nodes(model.graph, [*kept, joined_for_shape, *(node for _, node in masks.values())])
     remove_dead_nodes(model)
     sort_nodes(model)
-    if not any(opset.domain == "com.microsoft" for opset in model.opset_import):
-        model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    declare_own_operators(model)
     return len(found)
 
 

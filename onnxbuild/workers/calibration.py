@@ -82,12 +82,15 @@ class Counted:
             yield fed
 
 
-def float_tensors(model: ModelProto, scratch: Path) -> dict[str, bool]:
-    """Which values of the main graph are fp32, as ONNX Runtime infers it: it knows the types of its own operators."""
+def float_tensors(model: ModelProto, scratch: Path) -> list[str]:
+    """The values of the main graph that are fp32, as ONNX Runtime infers it: it knows the types of its own operators.
+
+    In the order in which they are made, after the inputs.
+    """
     names = list(dict.fromkeys(name for node in model.graph.node for name in node.output if name))
     session = _session(model, scratch, [ValueInfoProto(name=name) for name in names])
     types = {value.name: value.type for value in (*session.get_inputs(), *session.get_outputs())}
-    return {name: kind == "tensor(float)" for name, kind in types.items()}
+    return [name for name, kind in types.items() if kind == "tensor(float)"]
 
 
 def ranges(model: ModelProto, tensors: Collection[str], feeds: Iterable[Feeds], scratch: Path) -> dict[str, Range]:
@@ -157,7 +160,7 @@ def magnitudes(model: ModelProto, feeds: Iterable[Feeds], scratch: Path) -> tupl
 
     Stored weights count too; what masks write to hide a position does not.
     """
-    tensors = [name for name, is_float in float_tensors(model, scratch).items() if is_float]
+    tensors = float_tensors(model, scratch)
     largest = dict.fromkeys(tensors, 0.0)
     count = 0
     for values in _probed(model, dict.fromkeys(tensors, ("magnitude",)), feeds, scratch):

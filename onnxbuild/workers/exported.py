@@ -10,6 +10,7 @@ import onnx
 from onnx import ModelProto
 
 from onnxbuild.steps.kind import CheckFailed
+from onnxbuild.workers.calibration import float_tensors
 from onnxbuild.workers.decoders import MERGED, merge, merged_name, settle_merged
 from onnxbuild.workers.folder import onnx_names
 from onnxbuild.workers.graph import (
@@ -48,7 +49,8 @@ def _settle(path: Path, dtype: str) -> None:
         settle_merged(model, model.ir_version)
     if dtype == "fp16":
         with TemporaryDirectory(prefix="onnxbuild-half-") as scratch:
-            model = to_half(named(model), dtype, (), keep_io_types=True, scratch=Path(scratch))
+            floats = float_tensors(named(model), Path(scratch))
+        model = to_half(model, dtype, (), keep_io_types=True, floats=floats)
     for data in external_files(path):
         path.with_name(data).unlink()
     save_model(model, path, external=external)

@@ -1,7 +1,7 @@
-"""What ONNX Runtime's fusions are told: optimum's levels, its table of families, and sizes from the model's config.
+"""What ONNX Runtime's fusions are told: optimum's levels, a model's family and the sizes in its config.
 
-They are spelled out here, rather than asked of optimum, because optimum-onnx and transformers 5 exclude each other and
-the fusions need neither; a test holds both to optimum-onnx 0.1.0.
+Levels, and families in `FUSED_TYPES`, are spelled out rather than asked of optimum, because optimum-onnx and
+transformers 5 exclude each other and the fusions need neither; a test holds both to optimum-onnx 0.1.0.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from onnxbuild.steps.kind import CheckFailed
+from onnxbuild.steps.optimize import FUSED_TYPES
 
 
 class Level(Struct, frozen=True, kw_only=True):
@@ -30,18 +31,6 @@ LEVELS: Mapping[str, Level] = {
     "O4": Level(approximates_gelu=True, halves=True),
 }
 
-# ONNX Runtime's kind of graph → the model types that are optimized as it.
-_FAMILIES: Mapping[str, str] = {
-    "bert": """
-        albert bert big_bird blenderbot camembert deberta deberta-v2 distilbert electra longt5 modernbert mpnet
-        nystromformer pegasus roberta t5 xlm-roberta
-    """,
-    "bart": "bart bigbird_pegasus m2m_100 marian mbart mt5 whisper",
-    "gpt2": "bloom codegen gpt2 gpt_bigcode gpt_neo gpt_neox gptj granite llama mistral",
-    "vit": "dinov2 pix2struct segformer vit",
-    "clip": "clip",
-}
-_FAMILY_OF: Mapping[str, str] = {name: family for family, names in _FAMILIES.items() for name in names.split()}
 # These keep the sizes of text in a config of its own.
 _NESTED = frozenset({"clip", "pix2struct"})
 
@@ -61,7 +50,7 @@ def sizes_of(config: Mapping[str, Any], level: str) -> Sizes:
     model_type = str(config.get("model_type") or "")
     try:
         loaded = AutoConfig.for_model(**{**config, "model_type": model_type})
-        family = _FAMILY_OF[model_type]
+        family = FUSED_TYPES[model_type]
         owner = loaded.text_config if model_type in _NESTED else loaded
         heads, hidden = owner.num_attention_heads, getattr(owner, "hidden_size", None) or owner.hidden_sizes
     except (KeyError, ValueError, AttributeError) as error:

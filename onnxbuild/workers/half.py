@@ -11,14 +11,12 @@ graph around them is cast for them.
 from __future__ import annotations
 
 from collections.abc import Collection
-from pathlib import Path
 
 import numpy as np
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from onnxbuild.workers.calibration import float_tensors
 from onnxbuild.workers.graph import graphs_of, has_branches, names_captured, nodes_of, tensors_of
-from onnxbuild.workers.rewrites import remove_dead_nodes, sort_nodes
+from onnxbuild.workers.rewrites import remove_dead_nodes, replace_nodes, sort_nodes
 
 # A CumSum of fp16 has no kernel on the CPU, and positions counted in fp16 end at 2048.
 _ALWAYS_FLOAT = ("CumSum",)
@@ -36,20 +34,25 @@ def named(model: ModelProto) -> ModelProto:
     return model
 
 
-def float_nodes(model: ModelProto, scratch: Path) -> list[str]:
+def float_nodes(model: ModelProto, floats: Collection[str]) -> list[str]:
     """Names of the nodes that make or read fp32."""
-    is_float = float_tensors(model, scratch)
-    return [node.name for node in model.graph.node if any(is_float.get(name) for name in (*node.input, *node.output))]
+    known = set(floats)
+    return [node.name for node in model.graph.node if not known.isdisjoint((*node.input, *node.output))]
 
 
-def to_half(model: ModelProto, dtype: str, kept: Collection[str], *, keep_io_types: bool, scratch: Path) -> ModelProto:
-    """The model in `dtype` (fp16, bf16) but for the nodes named in `kept`. `model` is changed."""
+def to_half(
+    model: ModelProto, dtype: str, kept: Collection[str], *, keep_io_types: bool, floats: Collection[str]
+) -> ModelProto:
+    """The model in `dtype` (fp16, bf16) but for the nodes named in `kept`. `model` is changed.
+
+    `floats`: its values that are fp32, as `float_tensors` has them of a model whose nodes all have names.
+    """
     from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
     branching = [node.name for node in model.graph.node if has_branches(node)]
     captured = {name for node in model.graph.node for name in names_captured(node)}
-    captured &= {name for name, is_float in float_tensors(model, scratch).items() if is_float} | _stored_floats(model)
-    _declare_types(model, scratch)
+    captured &= {*floats, *_stored_floats(model)}
+    _declare_types(model, floats)
     exact = _originals(model) if dtype == "bf16" else {}
     converted = convert_float_to_float16(
         model,
@@ -68,12 +71,12 @@ def to_half(model: ModelProto, dtype: str, kept: Collection[str], *, keep_io_typ
     return converted
 
 
-def _declare_types(model: ModelProto, scratch: Path) -> None:
+def _declare_types(model: ModelProto, floats: Collection[str]) -> None:
     """Give every fp32 value of the graph its type, without a shape."""
     own = {value.name for value in (*model.graph.input, *model.graph.output)}
     del model.graph.value_info[:]
-    for name, is_float in float_tensors(model, scratch).items():
-        if is_float and name not in own:
+    for name in floats:
+        if name not in own:
             model.graph.value_info.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
 
 
@@ -83,10 +86,9 @@ def _drop_repeated_casts(model: ModelProto) -> None:
     kept: list[NodeProto] = []
     for node in model.graph.node:
         if node.op_type != "Cast" or node.output[0] not in seen:
-            kept.append(NodeProto.FromString(node.SerializeToString()))
+            kept.append(node)
         seen.update(node.output)
-    del model.graph.node[:]
-    model.graph.node.extend(kept)
+    replace_nodes(model.graph, kept)
 
 
 def _join_stretches(model: ModelProto) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from onnx import ModelProto, OperatorSetIdProto, TensorProto, ValueInfoProto, helper
 
-from onnxbuild.workers.graph import graphs_of
+from onnxbuild.workers.graph import graphs_of, replace_messages
 from onnxbuild.workers.rewrites import content_of, rename_inputs
 
 _INTEGERS = frozenset({TensorProto.INT32, TensorProto.INT64})
@@ -92,7 +92,6 @@ def _take_weights(models: tuple[ModelProto, ModelProto], taken: set[str]) -> lis
     found: dict[tuple[int, tuple[int, ...], bytes], str] = {}
     weights: list[TensorProto] = []
     for model in models:
-        stay = [tensor for tensor in model.graph.initializer if _is_small(tensor)]
         renamed: dict[str, str] = {}
         for tensor in model.graph.initializer:
             if _is_small(tensor):
@@ -105,9 +104,7 @@ def _take_weights(models: tuple[ModelProto, ModelProto], taken: set[str]) -> lis
                 weights[-1].name = found[content]
             renamed[tensor.name] = found[content]
         rename_inputs(model, _changes(renamed))
-        kept = [TensorProto.FromString(tensor.SerializeToString()) for tensor in stay]
-        del model.graph.initializer[:]
-        model.graph.initializer.extend(kept)
+        replace_messages(model.graph.initializer, [t for t in model.graph.initializer if _is_small(t)])
     return weights
 
 

@@ -15,7 +15,7 @@ from onnxbuild.machine import usable_cores
 from onnxbuild.steps.kind import CheckFailed, Facts, Tell
 from onnxbuild.steps.precision import PrecisionParams
 from onnxbuild.steps.rows import PORT
-from onnxbuild.workers.calibration import Feeds, calibrating, feeds_by_file, magnitudes
+from onnxbuild.workers.calibration import Feeds, calibrating, feeds_by_file, float_tensors, magnitudes
 from onnxbuild.workers.decoders import graphs_to_change, merge, merged_name
 from onnxbuild.workers.folder import carry_along, onnx_names
 from onnxbuild.workers.graph import external_files, has_branches, load_model, nodes_of, save_model, size_bytes
@@ -75,10 +75,11 @@ def _convert(
     with TemporaryDirectory(prefix="onnxbuild-precision-") as scratch, quiet():
         with calibrating():
             largest, samples = magnitudes(model, feeds, Path(scratch)) if feeds is not None else ({}, 0)
-        named = (node.name for node in model.graph.node if {node.name, node.op_type} & {*params.kept})
-        kept = {*named, *(n.name for n in model.graph.node if _overflows(n, largest) or has_branches(n))}
-        before = float_nodes(model, Path(scratch))
-        model = to_half(model, params.dtype, kept, keep_io_types=params.keep_io_types, scratch=Path(scratch))
+        asked = (node.name for node in model.graph.node if {node.name, node.op_type} & {*params.kept})
+        kept = {*asked, *(n.name for n in model.graph.node if _overflows(n, largest) or has_branches(n))}
+        floats = float_tensors(model, Path(scratch))
+        before = float_nodes(model, floats)
+        model = to_half(model, params.dtype, kept, keep_io_types=params.keep_io_types, floats=floats)
         drop_unused_weights(model)
     in_half = len(before) - len([name for name in before if name in kept])
     facts = {

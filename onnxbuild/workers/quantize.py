@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
-from onnx import ModelProto, helper
+from onnx import ModelProto
 
 from onnxbuild.diagnostics import did_you_mean
 from onnxbuild.machine import usable_cores
@@ -46,7 +46,12 @@ from onnxbuild.workers.quantized import left_in_float, quantized_operators
 from onnxbuild.workers.quantizers import quantize_dynamic, quantize_static, quantize_weights, without_weight
 from onnxbuild.workers.quiet import quiet
 from onnxbuild.workers.remote_code import with_its_code
-from onnxbuild.workers.rewrites import drop_unused_weights, fold_transposed_weights, gemm_to_matmul
+from onnxbuild.workers.rewrites import (
+    declare_own_operators,
+    drop_unused_weights,
+    fold_transposed_weights,
+    gemm_to_matmul,
+)
 from onnxbuild.workers.rows import texts
 from onnxbuild.workers.samples import Sample, open_source, single_texts
 from onnxbuild.workers.session import check_still_runs
@@ -181,7 +186,7 @@ def _quantize(
             measured = {"calibration": {"samples": seen.count}}
         else:
             model = quantize_weights(model, params)
-        _declare_own_operators(model)
+        declare_own_operators(model)
     drop_unused_weights(model)
     facts = {
         "quantized": _added(quantized_operators(model), already),
@@ -201,12 +206,6 @@ def _quantize(
     }
 
 
-def _declare_own_operators(model: ModelProto) -> None:
-    """Name the domain of ONNX Runtime's operators, which some quantizers use without saying so."""
-    if not any(opset.domain == "com.microsoft" for opset in model.opset_import):
-        model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
-
-
 def _quantize_static(
     model: ModelProto, scratch: Path, params: QuantizeParams, feeds: Callable[[], Iterable[Feeds]]
 ) -> tuple[ModelProto, dict[str, Any]]:
@@ -215,9 +214,8 @@ def _quantize_static(
     stored = {tensor.name for tensor in model.graph.initializer}
     excluded = {*params.exclude, *without_weight(model)}
     nodes = [n for n in model.graph.node if n.op_type in operators and n.name not in excluded]
-    is_float = float_tensors(model, scratch)
-    touched = {name for n in nodes for name in (*n.input, *n.output) if name not in stored and is_float.get(name)}
-    tensors = sorted(touched)
+    floats = set(float_tensors(model, scratch)) - stored
+    tensors = sorted({name for n in nodes for name in (*n.input, *n.output)} & floats)
     seen, counts = Counted(feeds()), {}
     with calibrating():
         limits = ranges(model, tensors, seen, scratch)

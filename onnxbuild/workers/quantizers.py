@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +10,7 @@ from onnx import ModelProto, TensorProto
 
 from onnxbuild.steps.quantize import QuantizeParams
 from onnxbuild.workers.calibration import Range
-from onnxbuild.workers.graph import graphs_of, nodes_of, opset_of
+from onnxbuild.workers.graph import graphs_of, nodes_of, opset_of, replace_messages
 from onnxbuild.workers.nbits import Codes, replace_matmuls
 from onnxbuild.workers.shapes import infer_types
 
@@ -53,14 +53,14 @@ def quantize_dynamic(model: ModelProto, params: QuantizeParams) -> ModelProto:
     model = update_opset_version(model, weights)
     metadata = list(model.metadata_props)
     shown = list(model.graph.value_info)
-    _replace(model.graph.value_info, infer_types(model))
+    replace_messages(model.graph.value_info, infer_types(model))
     add_infer_metadata(model)
     quantizer = ONNXQuantizer(
         model,
         params.per_channel,
         integers.reduce_range,
         QuantizationMode.IntegerOps,
-        True,
+        True,  # "static": its constructor turns Gemm into MatMul and infers once more otherwise, both of which is done
         weights,
         QuantType.QUInt8,
         None,
@@ -72,16 +72,9 @@ def quantize_dynamic(model: ModelProto, params: QuantizeParams) -> ModelProto:
     )
     quantizer.static = False
     result: ModelProto = quantizer.quantize_model()
-    _replace(result.graph.value_info, shown)
-    _replace(result.metadata_props, metadata)
+    replace_messages(result.graph.value_info, shown)
+    replace_messages(result.metadata_props, metadata)
     return result
-
-
-def _replace(field: Any, values: Iterable[Any]) -> None:
-    """Let a repeated field hold copies of these messages."""
-    copies = [type(value).FromString(value.SerializeToString()) for value in values]
-    del field[:]
-    field.extend(copies)
 
 
 def without_weight(model: ModelProto) -> list[str]:

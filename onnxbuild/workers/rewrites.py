@@ -10,7 +10,7 @@ from hashlib import blake2b
 import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from onnxbuild.workers.graph import graphs_of, names_read
+from onnxbuild.workers.graph import graphs_of, names_read, replace_messages
 
 # Below this size a second copy of a tensor costs less than the reader's surprise at a shared one.
 _WORTH_SHARING_BYTES = 1024
@@ -146,6 +146,12 @@ def drop_unused_weights(model: ModelProto) -> None:
         _keep_weights(graph, is_first_use)
 
 
+def declare_own_operators(model: ModelProto) -> None:
+    """Name the domain of ONNX Runtime's operators, which whoever adds one may not have said."""
+    if not any(opset.domain == "com.microsoft" for opset in model.opset_import):
+        model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+
+
 def remove_dead_nodes(model: ModelProto) -> None:
     """Remove the nodes that lead to no output."""
     makers = {name: node for node in model.graph.node for name in node.output}
@@ -233,9 +239,7 @@ def _is_gathered(graph: GraphProto, name: str) -> bool:
 
 def replace_nodes(graph: GraphProto, nodes: Iterable[NodeProto]) -> None:
     """Let these be a graph's nodes, new ones and some of its own."""
-    copies = [NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del graph.node[:]
-    graph.node.extend(copies)
+    replace_messages(graph.node, nodes)
 
 
 def _keep_weights(graph: GraphProto, keep: Callable[[TensorProto], bool]) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
-from onnxbuild.workers.graph import graphs_of, opset_of
+from onnxbuild.workers.graph import graphs_of, names_read, opset_of
 from onnxbuild.workers.rewrites import replace_nodes
 
 _SKIP = "SkipLayerNormalization"
@@ -81,7 +81,7 @@ def _can_part(node: NodeProto, graph: GraphProto, floats: set[str]) -> bool:
     if node.input[2] not in floats:
         return False
     statistics = {name for name in node.output[1:3] if name}
-    return not statistics.intersection(_read(graph))
+    return not (statistics and statistics.intersection(_read(graph)))
 
 
 def _parted(node: NodeProto) -> Iterator[NodeProto]:
@@ -100,5 +100,5 @@ def _floats(*graphs: GraphProto) -> set[str]:
 
 
 def _read(graph: GraphProto) -> Iterable[str]:
-    yield from (name for node in graph.node for name in node.input)
+    yield from (name for node in graph.node for name in names_read(node))
     yield from (value.name for value in graph.output)

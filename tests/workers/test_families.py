@@ -46,9 +46,24 @@ def loose(family: Family, precision: str) -> dict[str, float]:
     return {"max_probability": 0.05} if family.loader == "choose" else LOOSE[precision]
 
 
+def table_for(family: Family) -> str:
+    """The row of bounds that a family's head is judged by."""
+    return "classification" if is_ctc(family.task, {"model_type": family.architecture}) else table_of(family.task)
+
+
+def fetch_params(family: Family) -> FetchParams:
+    """A checkpoint with random weights, and a tokenizer where it has words."""
+    return FetchParams(
+        origin="random",
+        architecture=family.architecture,
+        task=family.made_for or family.task,
+        config=dict(family.config),
+        tokenizer_vocabulary=TOKENS if family.words else 0,
+    )
+
+
 def checked(model, reference, family: Family, precision="fp32"):
-    table = "classification" if is_ctc(family.task, {"model_type": family.architecture}) else table_of(family.task)
-    bounds = loose(family, precision) if precision in LOOSE else THRESHOLDS[table]["fp32"]
+    bounds = loose(family, precision) if precision in LOOSE else THRESHOLDS[table_for(family)]["fp32"]
     params = ValidateParams(task=family.task, precision=precision, thresholds=bounds)
     return run_step(validate.run, params, ports="report", model=model, reference=reference)[0]
 
@@ -70,15 +85,7 @@ def export_params(family: Family) -> ExportParams:
 
 @cache
 def checkpoint_of(name: str):
-    family = BY_NAME[name]
-    params = FetchParams(
-        origin="random",
-        architecture=family.architecture,
-        task=family.made_for or family.task,
-        config=dict(family.config),
-        tokenizer_vocabulary=TOKENS if family.words else 0,
-    )
-    return run_step(fetch.run, params, text=text_folder())[1]
+    return run_step(fetch.run, fetch_params(BY_NAME[name]), text=text_folder())[1]
 
 
 @cache

@@ -16,17 +16,15 @@ for module in ("torch", "optimum.onnxruntime", "sentence_transformers"):
     pytest.importorskip(module)
 
 from families import contents, text_folder  # noqa: E402
-from family_table import FAMILIES_5, TOKENS, Family  # noqa: E402
-from test_families import LOOSE, loads  # noqa: E402
+from family_table import FAMILIES_5, Family  # noqa: E402
+from test_families import LOOSE, fetch_params, loads, table_for  # noqa: E402
 from toolchain5 import Workers  # noqa: E402
 
 from onnxbuild.steps.export import ExportParams  # noqa: E402
-from onnxbuild.steps.fetch import FetchParams  # noqa: E402
 from onnxbuild.steps.kind import Failure  # noqa: E402
 from onnxbuild.steps.optimize import OptimizeParams  # noqa: E402
 from onnxbuild.steps.quantize import QuantizeParams  # noqa: E402
-from onnxbuild.steps.tasks import is_ctc  # noqa: E402
-from onnxbuild.steps.validate import THRESHOLDS, ValidateParams, table_of  # noqa: E402
+from onnxbuild.steps.validate import THRESHOLDS, ValidateParams  # noqa: E402
 from onnxbuild.workers.decoders import MERGED  # noqa: E402
 from onnxbuild.workers.quiet import quiet  # noqa: E402
 
@@ -66,15 +64,7 @@ class Walk:
 
     def checkpoint(self, name: str) -> Path:
         if name not in self._checkpoints:
-            family = BY_NAME[name]
-            params = FetchParams(
-                origin="random",
-                architecture=family.architecture,
-                task=family.made_for or family.task,
-                config=dict(family.config),
-                tokenizer_vocabulary=TOKENS if family.words else 0,
-            )
-            self._checkpoints[name] = self.run("fetch", params, text=text_folder())[1]
+            self._checkpoints[name] = self.run("fetch", fetch_params(BY_NAME[name]), text=text_folder())[1]
         return self._checkpoints[name]
 
     def exported(self, name: str) -> tuple[dict, Path]:
@@ -84,8 +74,7 @@ class Walk:
 
     def checked(self, name: str, model: Path, precision="fp32") -> dict:
         family = BY_NAME[name]
-        ctc = is_ctc(family.task, {"model_type": family.architecture})
-        bounds = LOOSE.get(precision) or THRESHOLDS["classification" if ctc else table_of(family.task)]["fp32"]
+        bounds = LOOSE.get(precision) or THRESHOLDS[table_for(family)]["fp32"]
         if precision == "q4" and family.loader == "match_images":
             bounds = {"cosine_mean": 0.6}  # a text's scores are as many numbers as there are pictures: two to eight
         params = ValidateParams(task=family.task, precision=precision, thresholds=bounds)

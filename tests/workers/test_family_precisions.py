@@ -11,13 +11,13 @@ for module in ("torch", "optimum.onnxruntime", "sentence_transformers"):
 
 from families import run_step, scratch  # noqa: E402
 from family_table import FAMILIES, Family  # noqa: E402
-from test_families import checkpoint_of, exported, loads  # noqa: E402
+from test_families import checkpoint_of, exported, loads, table_for  # noqa: E402
 
 from onnxbuild.steps.kind import Params  # noqa: E402
 from onnxbuild.steps.precision import PrecisionParams  # noqa: E402
 from onnxbuild.steps.quantize import QuantizeParams  # noqa: E402
-from onnxbuild.steps.tasks import family_of, is_ctc  # noqa: E402
-from onnxbuild.steps.validate import NOT_OF_TEXT, THRESHOLDS, ValidateParams, table_of  # noqa: E402
+from onnxbuild.steps.tasks import family_of  # noqa: E402
+from onnxbuild.steps.validate import NOT_OF_TEXT, THRESHOLDS, ValidateParams  # noqa: E402
 from onnxbuild.workers import precision, quantize, validate  # noqa: E402
 from onnxbuild.workers.sentences import SENTENCES  # noqa: E402
 
@@ -66,8 +66,7 @@ def test_a_family_in_a_precision(name, recipe, rows):
         facts, model = run_step(worker.run, params, model=before, **data)
         assert facts["ran"] is True
         assert facts["bytes"] < facts["bytes_before"]
-    table = "classification" if is_ctc(family.task, {"model_type": family.architecture}) else table_of(family.task)
-    bounds = {"cosine_mean": least, **(THRESHOLDS[table]["fp16"] if recipe.startswith("fp16") else {})}
+    bounds = {"cosine_mean": least, **(THRESHOLDS[table_for(family)]["fp16"] if recipe.startswith("fp16") else {})}
     validation = ValidateParams(task=family.task, precision=recipe, thresholds=bounds)
     run_step(validate.run, validation, ports="report", model=model, reference=checkpoint)
     loads(model, checkpoint, family, exact=False)
