@@ -5,6 +5,8 @@ from pathlib import Path
 
 
 def kept_between_tests() -> Path:
-    """The root of that store."""
+    """The root of that store, with the folder of its environments: the first test that asks makes them."""
     cache_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache_home / "onnxbuild-tests"
+    root = cache_home / "onnxbuild-tests"
+    (root / "toolchains").mkdir(parents=True, exist_ok=True)
+    return root
