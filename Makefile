@@ -26,7 +26,7 @@ lint-code: $(READY)
 	$(BIN)/mypy
 
 schemas: $(READY)
-	$(BIN)/python -m onnxbuild.report.jsonl > schemas/events.schema.json
+	$(BIN)/python -m onnxbuild.report.progress.jsonl > schemas/events.schema.json
 	$(BIN)/onnxbuild schema > schemas/manifest.schema.json
 
 docs: $(READY)

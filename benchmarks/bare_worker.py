@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[1]
 
 def requests(world: Path, scratch: Path) -> list[dict[str, object]]:
     """A fetch and three toy steps, each on the output of the one before."""
-    steps = [("onnxbuild.workers.fetch:run", {"origin": "files", "files": ["model.onnx"]}, "files")]
+    steps = [("onnxbuild.workers.fetch.worker:run", {"origin": "files", "files": ["model.onnx"]}, "files")]
     steps += [("onnxbuild_toy.work:run", {"line": line}, "model") for line in "abc"]
     at = next((world / "sources").iterdir())
     found = []

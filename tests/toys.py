@@ -14,8 +14,9 @@ import msgspec
 from onnxbuild.execute.events import ActionFinished, Event, Outcome, RunFinished
 from onnxbuild.execute.policy import Interrupt, Policy
 from onnxbuild.execute.schedule import execute
-from onnxbuild.plan.graph import Action, ActionGraph, FilesSource, Input, OutputRef, RowsSource
-from onnxbuild.steps.kind import CheckFailed, Failure, Kind, Params, Request, Response
+from onnxbuild.planning.action_graph import Action, ActionGraph, FilesSource, Input, OutputRef, RowsSource
+from onnxbuild.protocol import CheckFailed, Failure, Request, Response
+from onnxbuild.steps.kind import Kind, Params
 from onnxbuild.store.store import Store
 
 

@@ -15,20 +15,20 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from onnxbuild.commands.memory import Before, hung_on, parts_of, recall, remember
-from onnxbuild.commands.progress import Uploads
-from onnxbuild.commands.session import Asked, Session, default_jobs, memory_limit, session
-from onnxbuild.execute.deliver import Delivery, deliver
+from onnxbuild.commands.workspace import Asked, Session, default_jobs, memory_limit, session
+from onnxbuild.deliver.out_folder import Delivery, deliver
+from onnxbuild.deliver.write_back import Shared, share
 from onnxbuild.execute.events import SUCCEEDED, Event, Outcome, RunFinished
 from onnxbuild.execute.policy import Interrupt, Policy
 from onnxbuild.execute.schedule import execute
-from onnxbuild.execute.share import Shared, share
-from onnxbuild.report.jsonl import action_line, encode, summary_line
-from onnxbuild.report.profile import Profile, critical_path_in_words
-from onnxbuild.report.reporter import Both, Reporter, reporter_for
-from onnxbuild.report.summary import closing_line, summary
+from onnxbuild.receipts.receipt import Standing, write_receipt
+from onnxbuild.receipts.remembered_plan import Before, hung_on, parts_of, recall, remember
+from onnxbuild.report.progress.jsonl import action_line, encode, summary_line
+from onnxbuild.report.progress.reporter import Both, Reporter, reporter_for
+from onnxbuild.report.progress.uploads import Uploads
+from onnxbuild.report.result.profile import Profile, critical_path_in_words
+from onnxbuild.report.result.summary import closing_line, summary
 from onnxbuild.store.content import DamagedBlob
-from onnxbuild.store.receipt import Standing, write_receipt
 
 # The live view hides the cursor; leaving at once skips what would show it again.
 _SHOW_CURSOR = b"\x1b[?25h"
@@ -175,7 +175,7 @@ def _merged(before: Mapping[str, Outcome], now: Mapping[str, Outcome]) -> dict[s
 def show_plan(asked: Asked, *, as_json: bool, force: bool = False) -> int:
     """What a run would do and why, on stdout; the exit code."""
     from onnxbuild.execute.preview import preview
-    from onnxbuild.report.explain import explain_action
+    from onnxbuild.report.result.reasons import explain_action
 
     with session(asked, write=False) as opened:
         forced = opened.named if force else frozenset[str]()

@@ -11,13 +11,13 @@ from typing import Literal
 
 import msgspec
 
-from onnxbuild.commands.progress import Uploads
-from onnxbuild.commands.session import Asked, Session, session, store_root
+from onnxbuild.commands.workspace import Asked, Session, session, store_root
+from onnxbuild.deliver.write_back import share
 from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.execute.events import Outcome
 from onnxbuild.execute.preview import preview
-from onnxbuild.execute.share import share
 from onnxbuild.manifest.load import load_manifest
+from onnxbuild.report.progress.uploads import Uploads
 from onnxbuild.steps import all_kinds
 from onnxbuild.store.inventory import Damage, Stats, stats, verify
 from onnxbuild.store.store import Store

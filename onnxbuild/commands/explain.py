@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from onnxbuild.commands.session import Asked, session
+from onnxbuild.commands.workspace import Asked, session
 from onnxbuild.diagnostics import DiagnosticError, did_you_mean, fault
 from onnxbuild.execute.events import Outcome, Reason
 from onnxbuild.execute.preview import preview
-from onnxbuild.report.explain import explain_action, reason_in_words
-from onnxbuild.report.lines import warning_lines
+from onnxbuild.report.progress.lines import warning_lines
+from onnxbuild.report.result.reasons import explain_action, reason_in_words
 from onnxbuild.rules import ALL
 from onnxbuild.store.traces import Last
 

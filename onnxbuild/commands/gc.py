@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from onnxbuild.commands.session import Asked, store_root
+from onnxbuild.commands.workspace import Asked, store_root
 from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.manifest.load import load_manifest
 from onnxbuild.steps import all_kinds

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from msgspec import structs
 
-from onnxbuild.commands.session import Asked, Session, session
+from onnxbuild.commands.workspace import Asked, Session, session
 from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.execute.events import Outcome
 from onnxbuild.execute.preview import preview
-from onnxbuild.plan.graph import ActionGraph
-from onnxbuild.report import diagram
-from onnxbuild.report.svg import svg
+from onnxbuild.planning.action_graph import ActionGraph
+from onnxbuild.report.drawing import diagram
+from onnxbuild.report.drawing.svg import svg
 from onnxbuild.store.traces import Last
 
 RENDERERS = {"mermaid": diagram.mermaid, "dot": diagram.dot, "json": diagram.json, "svg": svg}

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError
 from onnxbuild.machine import Machine, this_machine
 from onnxbuild.manifest.load import in_order, read_manifest
-from onnxbuild.plan.expand import survey
-from onnxbuild.plan.lock import lock_path, read_lock
-from onnxbuild.plan.select import select
-from onnxbuild.report.diagnostics import Format, render, wants_colour
+from onnxbuild.planning.expand import survey
+from onnxbuild.planning.lock_file import lock_path, read_lock
+from onnxbuild.planning.select import select
+from onnxbuild.report.render_diagnostics import Format, render, wants_colour
 from onnxbuild.rules import World, check
 from onnxbuild.steps import Kinds, all_kinds
 

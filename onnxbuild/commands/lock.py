@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, did_you_mean, fault
 from onnxbuild.manifest.load import load_manifest
 from onnxbuild.manifest.spec import Manifest, Toolchain
-from onnxbuild.plan.lock import (
+from onnxbuild.planning.lock_file import (
     HubUse,
     hub_resolve,
     hub_uses,
@@ -21,8 +21,8 @@ from onnxbuild.plan.lock import (
     update_lock,
     write_lock,
 )
-from onnxbuild.plan.locked import Lock, Resolve
-from onnxbuild.plan.toolchains import toolchain_key
+from onnxbuild.planning.locked import Lock, Resolve
+from onnxbuild.planning.toolchains import toolchain_key
 from onnxbuild.steps import Kinds, all_kinds
 
 

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from onnxbuild.store.receipt import standing
+from onnxbuild.receipts.receipt import standing
 
 
 def run(options: Mapping[str, Any]) -> int:

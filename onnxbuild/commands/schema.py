@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from onnxbuild.manifest.schema import manifest_schema, step_schemas
+from onnxbuild.manifest.json_schema import manifest_schema, step_schemas
 from onnxbuild.steps import KINDS, Kinds, all_kinds
 
 

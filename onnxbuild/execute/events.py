@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from onnxbuild.steps.kind import Failure
+from onnxbuild.protocol import Failure
 
 # hit: found in the store; built: ran, new result; unchanged: ran, same result as before; failed: ran without a result;
 # blocked: needs what failed; skipped: not begun because the run stopped. A plan says hit or run.

@@ -13,14 +13,14 @@ from pathlib import Path
 import msgspec
 
 from onnxbuild.digest import Digest
-from onnxbuild.execute.environments import Unusable
 from onnxbuild.execute.events import ActionProgress, Outcome, Reason
 from onnxbuild.execute.key import KeyParts
 from onnxbuild.execute.policy import Done, Interrupt, Policy
-from onnxbuild.execute.runner import Runner
-from onnxbuild.plan.graph import Action, FilesSource, OutputRef
+from onnxbuild.planning.action_graph import Action, FilesSource, OutputRef
+from onnxbuild.protocol import Failure, Progress, Request, Response, plain
+from onnxbuild.runners.environments import Unusable
+from onnxbuild.runners.runner import Runner
 from onnxbuild.steps import Kinds
-from onnxbuild.steps.kind import Failure, Progress, Request, Response, plain
 from onnxbuild.store.content import DamagedBlob
 from onnxbuild.store.files import remove_tree, walk_files
 from onnxbuild.store.locks import Holder, Waiting

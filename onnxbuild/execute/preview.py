@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from onnxbuild.digest import Digest
+from onnxbuild.execute.assess import Assessor
+from onnxbuild.execute.decide import Hit, Rebuild, decide, differences
 from onnxbuild.execute.events import Outcome, Reason
-from onnxbuild.execute.parts import Assessor
-from onnxbuild.execute.rebuild import Hit, Rebuild, decide, differences
-from onnxbuild.execute.runner import Runner
 from onnxbuild.execute.schedule import hit_outcome, unreadable
-from onnxbuild.plan.graph import Action, ActionGraph, OutputRef
+from onnxbuild.planning.action_graph import Action, ActionGraph, OutputRef
+from onnxbuild.protocol import plain
+from onnxbuild.runners.runner import Runner
 from onnxbuild.steps import Kinds
-from onnxbuild.steps.kind import plain
 from onnxbuild.store.store import Store
 from onnxbuild.store.traces import Trace
 

@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from msgspec import structs
 
 from onnxbuild.digest import Digest
+from onnxbuild.execute.assess import Assessor
+from onnxbuild.execute.decide import Hit, decide
 from onnxbuild.execute.events import (
     SUCCEEDED,
     ActionFinished,
@@ -26,15 +28,13 @@ from onnxbuild.execute.events import (
     RunStarted,
 )
 from onnxbuild.execute.key import KeyParts
-from onnxbuild.execute.parts import Assessor
 from onnxbuild.execute.perform import Performer, system_failure
 from onnxbuild.execute.policy import Done, Interrupt, Policy
-from onnxbuild.execute.rebuild import Hit, decide
-from onnxbuild.execute.runner import Runner
 from onnxbuild.machine import usable_cores
-from onnxbuild.plan.graph import Action, ActionGraph
+from onnxbuild.planning.action_graph import Action, ActionGraph
+from onnxbuild.protocol import Failure
+from onnxbuild.runners.runner import Runner
 from onnxbuild.steps import Kinds
-from onnxbuild.steps.kind import Failure
 from onnxbuild.store.content import DamagedBlob
 from onnxbuild.store.store import Store
 from onnxbuild.store.traces import DATABASE, Last

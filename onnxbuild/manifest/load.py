@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, Span, did_you_mean, fault
-from onnxbuild.manifest.check import Place, check
 from onnxbuild.manifest.document import Array, Table, read_scalar
 from onnxbuild.manifest.include import read_with_includes
 from onnxbuild.manifest.interpolate import Scope, copy_table, fill
+from onnxbuild.manifest.json_schema import manifest_schema, step_schemas
 from onnxbuild.manifest.language import NAME
 from onnxbuild.manifest.matrix import points
-from onnxbuild.manifest.schema import manifest_schema, step_schemas
 from onnxbuild.manifest.spec import Dataset, Manifest, Model, Store, Target, Toolchain
+from onnxbuild.manifest.structure import Place, check
 
 VERSION = 1
 # Under `defaults:` these would say the same of every model, or replace each other in part.

@@ -6,13 +6,19 @@ from collections.abc import Mapping
 
 from onnxbuild.diagnostics import Diagnostic
 from onnxbuild.manifest.load import in_order
-from onnxbuild.rules import command, runtime, sources, steps, store, structure
+from onnxbuild.rules import command_line, manifest_text, pinning, shared_store, step_params
 from onnxbuild.rules.rule import Rule, World
+from onnxbuild.tables.failure_codes import FAILURE_CODES
 
 __all__ = ["ALL", "Rule", "World", "check"]
 
 ALL: Mapping[str, Rule] = {
-    rule.code: rule for family in (structure, sources, store, command, steps, runtime) for rule in family.RULES
+    rule.code: rule
+    for family in (manifest_text, pinning, shared_store, command_line, step_params)
+    for rule in family.RULES
+} | {
+    code: Rule(code=code, name=page.name, severity="error", summary=page.headline, why=page.cause, fix=page.fix)
+    for code, page in FAILURE_CODES.items()
 }
 
 

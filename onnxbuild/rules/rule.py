@@ -10,8 +10,8 @@ from msgspec import Struct
 
 from onnxbuild.diagnostics import Diagnostic, Severity
 from onnxbuild.manifest.spec import Manifest
-from onnxbuild.plan.expand import Expansion
-from onnxbuild.plan.locked import Lock
+from onnxbuild.planning.expand import Expansion
+from onnxbuild.planning.locked import Lock
 
 
 class World(Struct, frozen=True, kw_only=True):

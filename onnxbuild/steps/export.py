@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from onnxbuild.diagnostics import did_you_mean
 from onnxbuild.steps.exporters import EXPORTERS, OWN_OPSETS, OWN_PACKAGES, Exporter, is_own, pick
 from onnxbuild.steps.kind import Context, Fault, Kind, OpeningParams
-from onnxbuild.steps.tasks import SENTENCE_TASKS, TASKS
+from onnxbuild.tables.tasks import SENTENCE_TASKS, TASKS
 
 _GENAI_FIELDS = ("provider", "options")
 
@@ -214,7 +214,7 @@ EXPORT = Kind(
     params=ExportParams,
     inputs={"model": "checkpoint"},
     outputs={"model": "onnx"},
-    worker="onnxbuild.workers.export:run",
+    worker="onnxbuild.workers.export.worker:run",
     packages=_packages,
     resolve=_resolve,
     check=_check,

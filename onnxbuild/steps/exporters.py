@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from onnxbuild.steps.exporter_types import GENAI, OPTIMUM, TRANSFORMERS
+from onnxbuild.tables.exporter_types import GENAI, OPTIMUM, TRANSFORMERS
 
 Types = Mapping[str, str]  # task → model types, parted by blanks
 

@@ -42,7 +42,7 @@ FETCH = Kind(
     params=FetchParams,
     inputs={},
     outputs={"model": "checkpoint"},
-    worker="onnxbuild.workers.fetch:run",
+    worker="onnxbuild.workers.fetch.worker:run",
     packages=lambda params: _RANDOM_PACKAGES if params.origin == "random" else (),
     transient=True,
     memory_factor=1.0,

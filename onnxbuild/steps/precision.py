@@ -7,8 +7,8 @@ from typing import ClassVar, Literal
 
 import msgspec
 
+from onnxbuild.steps.dataset_rows import Rows
 from onnxbuild.steps.kind import Context, Fault, Kind, OpeningParams, trusted
-from onnxbuild.steps.rows import Rows
 
 # What half precision can follow, and what it makes of it. An int8 graph computes its scales in fp32 and nothing else.
 HALVED: Mapping[str, str] = {"fp32": "", "q4": "q4", "q8": "q8", "bnb4": "bnb4"}
@@ -110,7 +110,7 @@ PRECISION = Kind(
     params=PrecisionParams,
     inputs={"model": "onnx"},
     outputs={"model": "onnx"},
-    worker="onnxbuild.workers.precision:run",
+    worker="onnxbuild.workers.precision.worker:run",
     packages=lambda _params: ("onnxruntime", "onnx", "transformers"),
     resolve=_resolve,
     check=_check,

@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Literal
 import msgspec
 from msgspec import UNSET
 
+from onnxbuild.steps.dataset_rows import Rows
 from onnxbuild.steps.kind import Context, Fault, Kind, OpeningParams, Params, trusted
-from onnxbuild.steps.rows import Rows
 
 Preset = Literal["auto", "arm64", "avx2", "avx512", "avx512_vnni"]
 Method = Literal["dynamic", "static", "weight-only"]
@@ -247,7 +247,7 @@ QUANTIZE = Kind(
     params=QuantizeParams,
     inputs={"model": "onnx"},
     outputs={"model": "onnx"},
-    worker="onnxbuild.workers.quantize:run",
+    worker="onnxbuild.workers.quantize.worker:run",
     packages=_packages,
     resolve=_resolve,
     check=_check,

@@ -9,9 +9,9 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from onnxbuild.diagnostics import did_you_mean
+from onnxbuild.steps.dataset_rows import Rows
 from onnxbuild.steps.kind import Context, Fault, Kind, OpeningParams, trusted
-from onnxbuild.steps.rows import Rows
-from onnxbuild.steps.tasks import is_ctc
+from onnxbuild.tables.tasks import is_ctc
 
 # What can be bounded, and the side from which it is: "min" says that smaller values fail.
 METRICS: Mapping[str, Literal["min", "max"]] = {
@@ -173,7 +173,7 @@ VALIDATE = Kind(
     params=ValidateParams,
     inputs={"model": "onnx", "reference": "checkpoint | onnx"},
     outputs={"report": "report"},
-    worker="onnxbuild.workers.validate:run",
+    worker="onnxbuild.workers.validate.worker:run",
     packages=lambda _params: ("onnxruntime", "transformers", "torch", "sentence-transformers"),
     resolve=_resolve,
     check=_check,

@@ -1,1 +1,1 @@
-"""One module per step kind: the home of torch, transformers, optimum and onnxruntime."""
+"""What runs in a worker process: one folder per step kind, and the ground that they stand on."""

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from onnxbuild.steps.kind import Failure, Request, Response
+    from onnxbuild.protocol import Failure, Request, Response
 
 _LOG_TAIL_BYTES = 20_000  # in which a failure is looked for
 _LOG_BYTES = 1 << 20  # in which warnings are
@@ -81,7 +81,7 @@ def _read(lines: IO[bytes], requests: queue.SimpleQueue[bytes]) -> None:
 def _serve(line: bytes, answers: IO[bytes]) -> None:
     import msgspec
 
-    from onnxbuild.steps.kind import Progress, Request
+    from onnxbuild.protocol import Progress, Request
 
     request = msgspec.json.decode(line, type=Request)
     lock = threading.Lock()
@@ -107,7 +107,7 @@ def _serve(line: bytes, answers: IO[bytes]) -> None:
 
 
 def _cannot_begin(request: Request, error: OSError) -> Response:
-    from onnxbuild.steps.kind import Failure, Response
+    from onnxbuild.protocol import Failure, Response
 
     return Response(
         id=request.id, failure=Failure(code="OBE54", message=f"{error.strerror}: {error.filename or request.log}")
@@ -158,7 +158,7 @@ def _descendants(process: int) -> list[int]:
 
 
 def _run(request: Request, tell: Any) -> Response:
-    from onnxbuild.steps.kind import CheckFailed, Response
+    from onnxbuild.protocol import CheckFailed, Response
 
     try:
         facts = _call(request, tell)
@@ -188,7 +188,7 @@ def _call(request: Request, tell: Any) -> Any:
 
 
 def _explain(error: BaseException, log: str) -> Failure:
-    from onnxbuild.workers.errors import explain_exception
+    from onnxbuild.workers.failures.exceptions import explain_exception
 
     return explain_exception(error, _end_of(log, _LOG_TAIL_BYTES))
 
@@ -198,7 +198,7 @@ def _with_warnings(facts: Any, log: str) -> Any:
     text = _end_of(log, _LOG_BYTES)
     if not text:  # most steps print nothing
         return facts
-    from onnxbuild.workers.errors import noticed
+    from onnxbuild.workers.failures.exceptions import noticed
 
     found = noticed(text)
     return {**facts, "warnings": [*facts.get("warnings", ()), *found]} if found else facts

@@ -2,7 +2,7 @@ import pytest
 
 from onnxbuild.commands.graph import FORMATS, render_graph
 from onnxbuild.execute.events import Outcome
-from onnxbuild.plan.graph import Action, ActionGraph
+from onnxbuild.planning.action_graph import Action, ActionGraph
 
 GRAPH = ActionGraph({"m:fetch": Action(id="m:fetch", kind="fetch", params={}, inputs={})})
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.heavy
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    from onnxbuild.workers.fetch import run
+    from onnxbuild.workers.fetch.worker import run
 
     folder = tmp_path_factory.mktemp("gpt2")
     params = FetchParams(

@@ -11,7 +11,6 @@ from plugin.world import World
 
 PROGRAM = """
 import json, onnxbuild
-from onnxbuild.plan.graph import ActionGraph  # the package of that name is still one
 seen = []
 before = onnxbuild.plan("manifest.yaml")
 result = onnxbuild.run("manifest.yaml", ["m/a"], jobs=1, on_event=lambda event: seen.append(type(event).__name__))

@@ -25,7 +25,7 @@ def world(tmp_path, monkeypatch):
 @pytest.fixture
 def plans(monkeypatch):
     """How often a manifest has been planned."""
-    from onnxbuild.commands import session
+    from onnxbuild.commands import workspace as session
 
     counted = []
     real = session.planned

@@ -7,16 +7,14 @@ kind, write the keys anew with `pytest --update`, and say so in the changelog.
 import json
 from pathlib import Path
 
-import pytest
-
 from onnxbuild.digest import digest_value
-from onnxbuild.execute import parts as parts_module
-from onnxbuild.execute.parts import Assessor
+from onnxbuild.execute import assess as assess_module
+from onnxbuild.execute.assess import Assessor
 from onnxbuild.machine import Machine
 from onnxbuild.manifest.load import load_manifest
-from onnxbuild.plan.expand import expand
-from onnxbuild.plan.graph import OutputRef
-from onnxbuild.plan.lock import read_lock
+from onnxbuild.planning.action_graph import OutputRef
+from onnxbuild.planning.expand import expand
+from onnxbuild.planning.lock_file import read_lock
 from onnxbuild.steps import KINDS
 from onnxbuild.store.store import Store
 
@@ -50,7 +48,7 @@ def keys(store_folder):
 
 
 def test_keys_are_what_they_were(tmp_path, monkeypatch, agrees):
-    monkeypatch.setattr(parts_module, "this_machine", lambda: MACHINE)
+    monkeypatch.setattr(assess_module, "this_machine", lambda: MACHINE)
     found = keys(tmp_path / "store")
     assert {name.partition(":")[2] for name in found} >= set(KINDS)
     agrees(HERE / "keys.json", json.dumps(found, indent=1) + "\n")

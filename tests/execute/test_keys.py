@@ -19,17 +19,17 @@ import pytest
 from msgspec import structs
 
 from onnxbuild.digest import canonical, digest_bytes
-from onnxbuild.execute import parts as parts_module
+from onnxbuild.execute import assess as assess_module
 from onnxbuild.execute.events import SUCCEEDED, ActionFinished, Outcome
 from onnxbuild.execute.preview import preview
 from onnxbuild.execute.schedule import Policy, execute
 from onnxbuild.machine import Machine
 from onnxbuild.manifest.load import load_manifest
-from onnxbuild.plan.expand import expand
-from onnxbuild.plan.graph import ActionGraph
-from onnxbuild.plan.lock import read_lock
+from onnxbuild.planning.action_graph import ActionGraph
+from onnxbuild.planning.expand import expand
+from onnxbuild.planning.lock_file import read_lock
+from onnxbuild.protocol import Request, Response
 from onnxbuild.steps import KINDS
-from onnxbuild.steps.kind import Request, Response
 from onnxbuild.store.store import Store
 
 MACHINE = Machine(cpu="Toy CPU", architecture="x86_64", flags=("avx2",), cores=4)
@@ -150,14 +150,14 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A place in which all has been built, to be copied: a build takes half a second, and there are many tests."""
     root = tmp_path_factory.mktemp("built")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parts_module, "this_machine", lambda: MACHINE)
+        patch.setattr(assess_module, "this_machine", lambda: MACHINE)
         Place(root / "here", root / "store").furnish()
     return root
 
 
 @pytest.fixture
 def place(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-    monkeypatch.setattr(parts_module, "this_machine", lambda: MACHINE)
+    monkeypatch.setattr(assess_module, "this_machine", lambda: MACHINE)
     shutil.copytree(built, tmp_path, dirs_exist_ok=True)
     made = Place(tmp_path / "here", tmp_path / "store")
     assert {outcome.outcome for outcome in made.plan().values()} == {"hit"}
@@ -545,7 +545,7 @@ def test_another_version_of_a_step_kind_rebuilds_its_actions(place: Place, kind:
 def test_another_machine_rebuilds_what_measures(
     place: Place, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(parts_module, "this_machine", lambda: structs.replace(MACHINE, **change))
+    monkeypatch.setattr(assess_module, "this_machine", lambda: structs.replace(MACHINE, **change))
     assert rebuilt(place) == OF_M["benchmark"] | OF_M["generate"]
 
 

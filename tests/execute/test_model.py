@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from toys import Bench, InlineRunner, step
 
 from onnxbuild.execute.events import SUCCEEDED, Outcome
-from onnxbuild.plan.graph import Action, FilesSource
+from onnxbuild.planning.action_graph import Action, FilesSource
 from onnxbuild.store.content import DamagedBlob
 from onnxbuild.store.store import Store
 

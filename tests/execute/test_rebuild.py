@@ -8,7 +8,7 @@ from pathlib import Path
 from toys import Bench, InlineRunner, step
 
 from onnxbuild.execute.events import Reason
-from onnxbuild.plan.graph import FilesSource
+from onnxbuild.planning.action_graph import FilesSource
 
 
 def test_the_second_run_does_nothing(build: Bench) -> None:

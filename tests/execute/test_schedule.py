@@ -10,7 +10,7 @@ from toys import Bench, InlineRunner, cat, step
 
 from onnxbuild.execute.events import ActionProgress, RunFinished
 from onnxbuild.execute.policy import Interrupt
-from onnxbuild.steps.kind import CheckFailed
+from onnxbuild.protocol import CheckFailed
 from onnxbuild.store.store import Store
 
 

@@ -9,10 +9,10 @@ from onnxbuild.diagnostics import DiagnosticError
 from onnxbuild.machine import Machine
 from onnxbuild.manifest.load import load_manifest
 from onnxbuild.manifest.spec import Manifest
-from onnxbuild.plan.expand import expand
-from onnxbuild.plan.graph import ActionGraph
-from onnxbuild.plan.locked import Lock
-from onnxbuild.report.diagnostics import FORMATS, render
+from onnxbuild.planning.action_graph import ActionGraph
+from onnxbuild.planning.expand import expand
+from onnxbuild.planning.locked import Lock
+from onnxbuild.report.render_diagnostics import FORMATS, render
 from onnxbuild.steps import KINDS
 
 MACHINE = Machine(cpu="a cpu", architecture="x86_64", flags=(), cores=2)

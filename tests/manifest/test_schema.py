@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 from onnxbuild.commands.schema import run_schema, schema_text
-from onnxbuild.manifest.check import Place, check
 from onnxbuild.manifest.document import read_document
-from onnxbuild.manifest.schema import manifest_schema, step_schemas
+from onnxbuild.manifest.json_schema import manifest_schema, step_schemas
+from onnxbuild.manifest.structure import Place, check
 from onnxbuild.steps import KINDS
 
 ROOT = Path(__file__).parents[2]

@@ -1,7 +1,7 @@
 """Small graphs and outcomes that the report's tests share."""
 
 from onnxbuild.execute.events import Outcome
-from onnxbuild.plan.graph import Action, ActionGraph, FilesSource, OutputRef, Variant
+from onnxbuild.planning.action_graph import Action, ActionGraph, FilesSource, OutputRef, Variant
 
 
 def action(name: str, *needs: str, source: str | None = None) -> Action:

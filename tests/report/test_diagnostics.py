@@ -4,7 +4,7 @@ import json
 import pytest
 
 from onnxbuild.diagnostics import Diagnostic, Source, Span, fault
-from onnxbuild.report.diagnostics import as_github, as_text, render, show, wants_colour
+from onnxbuild.report.render_diagnostics import as_github, as_text, render, show, wants_colour
 
 TEXT = "models:\n  bert:\n      quantize:\n        per_chanel: true\n"
 SPAN = Span(Source("manifests/bert.yaml", TEXT), 4, 9, 10)

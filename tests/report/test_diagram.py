@@ -2,8 +2,8 @@ import json
 
 from report_worlds import action, graph_of, outcome, outcomes_of, variant
 
-from onnxbuild.report import diagram
-from onnxbuild.report.svg import svg
+from onnxbuild.report.drawing import diagram
+from onnxbuild.report.drawing.svg import svg
 
 GRAPH = graph_of(
     action("m:fetch"),

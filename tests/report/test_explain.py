@@ -2,8 +2,8 @@ import pytest
 from report_worlds import BERT, EXPORT, FETCH, INT8, OPTIMIZE, QUANTIZE, action, graph_of, outcome, outcomes_of
 
 from onnxbuild.execute.events import Reason
-from onnxbuild.plan.graph import Action, RowsSource
-from onnxbuild.report.explain import explain_action, reason_in_words, why
+from onnxbuild.planning.action_graph import Action, RowsSource
+from onnxbuild.report.result.reasons import explain_action, reason_in_words, why
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from onnxbuild.execute.events import (
     RunFinished,
     RunStarted,
 )
-from onnxbuild.report.jsonl import JsonLines, events_schema, events_schema_text
-from onnxbuild.steps.kind import Failure
+from onnxbuild.protocol import Failure
+from onnxbuild.report.progress.jsonl import JsonLines, events_schema, events_schema_text
 
 QUANTIZE = outcome(
     "m/int8:quantize",

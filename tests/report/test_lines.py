@@ -4,8 +4,8 @@ import pytest
 from report_worlds import outcome
 
 from onnxbuild.execute.events import ActionFinished, ActionProgress, ActionStarted, Reason, RunFinished, RunStarted
-from onnxbuild.report.lines import Lines, finished_lines, seconds_in_words
-from onnxbuild.steps.kind import Failure
+from onnxbuild.protocol import Failure
+from onnxbuild.report.progress.lines import Lines, finished_lines, seconds_in_words
 
 
 class Clock:

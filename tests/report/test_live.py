@@ -4,8 +4,8 @@ import threading
 from report_worlds import outcome
 
 from onnxbuild.execute.events import ActionFinished, ActionProgress, ActionStarted, Reason, RunStarted
-from onnxbuild.report.frame import Running, Style, cells, cut, frame
-from onnxbuild.report.live import Live
+from onnxbuild.report.progress.frame import Running, Style, cells, cut, frame
+from onnxbuild.report.progress.live import Live
 
 
 class Terminal(io.StringIO):

@@ -2,10 +2,10 @@ import io
 
 import pytest
 
-from onnxbuild.report.jsonl import JsonLines
-from onnxbuild.report.lines import Lines
-from onnxbuild.report.live import Live
-from onnxbuild.report.reporter import Quiet, reporter_for, wants_colour
+from onnxbuild.report.progress.jsonl import JsonLines
+from onnxbuild.report.progress.lines import Lines
+from onnxbuild.report.progress.live import Live
+from onnxbuild.report.progress.reporter import Quiet, reporter_for, wants_colour
 
 
 class Stream(io.StringIO):

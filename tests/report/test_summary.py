@@ -3,9 +3,9 @@ import pytest
 from report_worlds import BERT, EXPORT, FETCH, FP32, INT8, O2, OPTIMIZE, QUANTIZE, outcome, outcomes_of
 
 from onnxbuild.execute.events import Reason
-from onnxbuild.report.rows import Row, rows
-from onnxbuild.report.summary import closing_line, failures, summary, table
-from onnxbuild.steps.kind import Failure
+from onnxbuild.protocol import Failure
+from onnxbuild.report.result.summary import closing_line, failures, summary, table
+from onnxbuild.report.result.variant_rows import Row, rows
 
 REBUILT = (Reason("packages.onnxruntime", "1.30.0", "1.31.1"),)
 

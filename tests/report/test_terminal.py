@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import sys
 from onnxbuild.execute.events import ActionStarted, RunStarted
-from onnxbuild.report.reporter import reporter_for
+from onnxbuild.report.progress.reporter import reporter_for
 
 reporter = reporter_for("auto", sys.stderr)
 reporter.event(RunStarted(actions=("a:export",), jobs=1))

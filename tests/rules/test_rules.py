@@ -8,7 +8,7 @@ import pytest
 
 from onnxbuild.commands.lint import lint
 from onnxbuild.machine import Machine
-from onnxbuild.report.diagnostics import render
+from onnxbuild.report.render_diagnostics import render
 from onnxbuild.rules import ALL
 from onnxbuild.rules.rule import described
 from onnxbuild.steps import KINDS
@@ -18,7 +18,7 @@ MACHINE = Machine(cpu="a cpu", architecture="x86_64", flags=("avx2",), cores=2)
 CASES = sorted(path.parent.name for path in HERE.glob("*/bad.yaml"))
 # Not found by linting a manifest alone; where each is tested instead.
 ELSEWHERE = {
-    "OB031": "tests/plan/test_lock.py",
+    "OB031": "tests/planning/test_lock.py",
     "OB040": "tests/transcripts/mistakes.txt",
     "OB041": "tests/transcripts/mistakes.txt",
     "OB042": "tests/transcripts/mistakes.txt",
@@ -26,10 +26,10 @@ ELSEWHERE = {
     "OB045": "tests/store",
     "OB046": "tests/store",
     "OB047": "tests/commands",
-    "OB049": "tests/plan/test_toolchains.py",
-    "OB105": "tests/plan",
-    "OB110": "tests/plan/test_hub.py",
-    "OB111": "tests/plan/test_lock.py",
+    "OB049": "tests/planning/test_toolchains.py",
+    "OB105": "tests/planning",
+    "OB110": "tests/planning/test_hub.py",
+    "OB111": "tests/planning/test_lock.py",
 }
 
 

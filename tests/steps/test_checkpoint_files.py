@@ -1,6 +1,6 @@
 """Which files make up a checkpoint: with code of its own all that this may import, without none of it."""
 
-from onnxbuild.steps.checkpoint_files import companions, select_checkpoint, select_onnx
+from onnxbuild.tables.checkpoint_files import companions, select_checkpoint, select_onnx
 
 WEIGHTS = ["config.json", "model.safetensors"]
 

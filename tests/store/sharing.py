@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 from toys import TOYS, Bench, InlineRunner, finished, graph_of
 
+from onnxbuild.deliver.write_back import Shared, share
 from onnxbuild.execute.events import Event, Outcome
 from onnxbuild.execute.policy import Policy
 from onnxbuild.execute.preview import preview
 from onnxbuild.execute.schedule import execute
-from onnxbuild.execute.share import Shared, share
-from onnxbuild.plan.graph import Action, ActionGraph, OutputRef, Variant
+from onnxbuild.planning.action_graph import Action, ActionGraph, OutputRef, Variant
 from onnxbuild.store.backend import Backend, address_of
 from onnxbuild.store.remote import Remote
 from onnxbuild.store.store import Store

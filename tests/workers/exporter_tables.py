@@ -1,4 +1,4 @@
-"""The tables of `steps/exporter_types.py`, asked of the libraries themselves. Run by the interpreter that has them."""
+"""The tables of `tables/exporter_types.py`, asked of the libraries themselves. Run by the interpreter that has them."""
 
 import json
 import sys
@@ -37,7 +37,7 @@ def of_optimum():
     import optimum.exporters.onnx.model_configs  # noqa: F401 - it fills the table
     from optimum.exporters.tasks import TasksManager
 
-    from onnxbuild.steps.tasks import TASKS
+    from onnxbuild.tables.tasks import TASKS
 
     found = {task: [] for task in TASKS}
     for model_type, by_backend in TasksManager._SUPPORTED_MODEL_TYPE.items():

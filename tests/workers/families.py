@@ -99,14 +99,14 @@ def text_folder() -> Path:
 
 @cache
 def checkpoint(architecture: str) -> Path:
-    from onnxbuild.workers.fetch import run
+    from onnxbuild.workers.fetch.worker import run
 
     return run_step(run, random_params(architecture), text=text_folder())[1]
 
 
 @cache
 def exported(architecture: str) -> tuple[dict, Path]:
-    from onnxbuild.workers.export import run
+    from onnxbuild.workers.export.worker import run
 
     return run_step(run, ExportParams(task=FAMILIES[architecture][0]), model=checkpoint(architecture))
 
@@ -114,7 +114,7 @@ def exported(architecture: str) -> tuple[dict, Path]:
 @cache
 def optimized(architecture: str, level: str = "O2") -> tuple[dict, Path]:
     from onnxbuild.steps.optimize import OptimizeParams
-    from onnxbuild.workers.optimize import run
+    from onnxbuild.workers.optimize.worker import run
 
     return run_step(run, OptimizeParams(level=level), model=exported(architecture)[1])
 
@@ -130,7 +130,7 @@ def outputs_of(path: Path, config: dict | None = None, seed: int = 0) -> list:
     """What a graph gives for made-up inputs: token ids drawn from a seed, all else as `run_once` feeds it."""
     import numpy as np
 
-    from onnxbuild.workers.session import open_session, sample_feeds
+    from onnxbuild.workers.engines.smoke_run import open_session, sample_feeds
 
     session = open_session(path, optimize=True)
     feeds = sample_feeds(session, config or {})
@@ -144,7 +144,7 @@ def generated_by(folder: Path, family: str) -> list[list[int]]:
     """Greedy tokens by optimum's own loader, which must find the graphs and use the cache."""
     import torch
 
-    from onnxbuild.workers.quiet import quiet
+    from onnxbuild.workers.libraries.quiet import quiet
 
     with quiet():
         from optimum.onnxruntime import ORTModelForCausalLM, ORTModelForSeq2SeqLM
@@ -156,7 +156,7 @@ def generated_by(folder: Path, family: str) -> list[list[int]]:
 def generated_by_torch(folder: Path, family: str) -> list[list[int]]:
     import torch
 
-    from onnxbuild.workers.quiet import quiet
+    from onnxbuild.workers.libraries.quiet import quiet
 
     with quiet():
         from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from onnxbuild.workers.quiet import quiet
+from onnxbuild.workers.libraries.quiet import quiet
 
 with quiet():
     import transformers

@@ -164,7 +164,7 @@ def _tokenizer():
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
-    from onnxbuild.workers.sentences import SENTENCES
+    from onnxbuild.workers.inputs.sentences import SENTENCES
 
     inner = Tokenizer(models.BPE())
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

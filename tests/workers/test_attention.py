@@ -4,12 +4,12 @@ from families import FAMILIES, checkpoint, exported, generated_by, generated_by_
 
 from onnxbuild.steps.export import ExportParams
 from onnxbuild.steps.optimize import OptimizeParams
-from onnxbuild.workers.attention import fuse_attention_with_past
-from onnxbuild.workers.export import run as export
-from onnxbuild.workers.fusions import warnings_of
-from onnxbuild.workers.graph import count_operators, load_model, save_model
-from onnxbuild.workers.optimize import run
-from onnxbuild.workers.session import open_session
+from onnxbuild.workers.engines.smoke_run import open_session
+from onnxbuild.workers.export.worker import run as export
+from onnxbuild.workers.graphs.onnx_files import count_operators, load_model, save_model
+from onnxbuild.workers.optimize.attention import fuse_attention_with_past
+from onnxbuild.workers.optimize.fused import warnings_of
+from onnxbuild.workers.optimize.worker import run
 
 pytestmark = pytest.mark.heavy
 

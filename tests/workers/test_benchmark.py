@@ -9,9 +9,9 @@ for module in ("torch", "optimum.onnxruntime"):
 
 from small_models import exported, minilm  # noqa: E402
 
+from onnxbuild.protocol import CheckFailed  # noqa: E402
 from onnxbuild.steps.benchmark import BenchmarkParams  # noqa: E402
-from onnxbuild.steps.kind import CheckFailed  # noqa: E402
-from onnxbuild.workers.benchmark import run  # noqa: E402
+from onnxbuild.workers.benchmark.worker import run  # noqa: E402
 
 pytestmark = pytest.mark.heavy
 

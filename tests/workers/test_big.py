@@ -16,8 +16,11 @@ from families import checkpoint, contents, exported, generated_by, generated_by_
 from onnxbuild.steps.optimize import OptimizeParams  # noqa: E402
 from onnxbuild.steps.quantize import QuantizeParams  # noqa: E402
 from onnxbuild.steps.validate import THRESHOLDS, ValidateParams  # noqa: E402
-from onnxbuild.workers import graph, optimize, quantize, validate  # noqa: E402
-from onnxbuild.workers.graph import load_graph, load_model, read_external, save_model  # noqa: E402
+from onnxbuild.workers.graphs import onnx_files as graph  # noqa: E402
+from onnxbuild.workers.graphs.onnx_files import load_graph, load_model, read_external, save_model  # noqa: E402
+from onnxbuild.workers.optimize import worker as optimize  # noqa: E402
+from onnxbuild.workers.quantize import worker as quantize  # noqa: E402
+from onnxbuild.workers.validate import worker as validate  # noqa: E402
 
 pytestmark = pytest.mark.heavy
 
@@ -38,13 +41,13 @@ def with_external_data(architecture):
 @pytest.fixture
 def no_weights_in_memory(monkeypatch):
     """Fails the test when a large tensor is read: those of this size are the large ones here."""
-    monkeypatch.setattr("onnxbuild.workers.bare._SMALL_BYTES", 4096)
+    monkeypatch.setattr("onnxbuild.workers.graphs.weightless._SMALL_BYTES", 4096)
 
     def watched(tensor, path):
         read_external(tensor, path)
         assert len(tensor.raw_data) < 4096, f"{tensor.name} was read"
 
-    monkeypatch.setattr("onnxbuild.workers.bare.read_external", watched)
+    monkeypatch.setattr("onnxbuild.workers.graphs.weightless.read_external", watched)
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2", "bert"])
@@ -61,7 +64,7 @@ def test_a_step_that_changes_the_graph_leaves_the_weights_as_they_are(architectu
 
 
 def test_fusions_above_two_gigabytes_leave_the_weights_as_they_are(monkeypatch, no_weights_in_memory):
-    monkeypatch.setattr("onnxbuild.workers.optimize.EXTERNAL_FROM_BYTES", 1 << 10)
+    monkeypatch.setattr("onnxbuild.workers.optimize.worker.EXTERNAL_FROM_BYTES", 1 << 10)
     source = with_external_data("llama")
     facts, folder = run_step(optimize.run, OptimizeParams(level="O2"), model=source)
     file = facts["files"]["model.onnx"]

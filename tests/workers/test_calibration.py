@@ -6,14 +6,14 @@ import onnx
 import pytest
 from families import contents, exported, generated_by, outputs_of, run_step, scratch
 
-from onnxbuild.steps.kind import CheckFailed
+from onnxbuild.protocol import CheckFailed
+from onnxbuild.steps.dataset_rows import Rows
 from onnxbuild.steps.quantize import ModuleParams, QuantizeParams
-from onnxbuild.steps.rows import Rows
-from onnxbuild.workers.calibration import clipped_by_entropy, clipped_by_percentile
-from onnxbuild.workers.gptq import _rounded
-from onnxbuild.workers.quantize import params_by_file, run
-from onnxbuild.workers.rows import texts
-from onnxbuild.workers.sentences import SENTENCES
+from onnxbuild.workers.calibrate.observe import clipped_by_entropy, clipped_by_percentile
+from onnxbuild.workers.inputs.dataset_texts import texts
+from onnxbuild.workers.inputs.sentences import SENTENCES
+from onnxbuild.workers.quantize.gptq import _rounded
+from onnxbuild.workers.quantize.worker import params_by_file, run
 
 pytestmark = pytest.mark.heavy
 
@@ -100,8 +100,8 @@ def test_the_rows_decide_and_two_runs_agree():
 
 def test_memory_holds_one_sample_at_a_time():
     """Feeds are made as they are read: none is asked for before the one before it was used up."""
-    from onnxbuild.workers.calibration import ranges
-    from onnxbuild.workers.graph import load_model
+    from onnxbuild.workers.calibrate.observe import ranges
+    from onnxbuild.workers.graphs.onnx_files import load_model
 
     model = load_model(exported("bert")[1] / "model.onnx")
     alive = []

@@ -6,9 +6,9 @@ np = pytest.importorskip("numpy")
 for module in ("onnxruntime", "transformers"):
     pytest.importorskip(module)
 
-from onnxbuild.steps.kind import CheckFailed  # noqa: E402
-from onnxbuild.workers.compare import Record, Task, compare, losses, real_rows, worst_of  # noqa: E402
-from onnxbuild.workers.samples import Sample  # noqa: E402
+from onnxbuild.protocol import CheckFailed  # noqa: E402
+from onnxbuild.workers.inputs.samples import Sample  # noqa: E402
+from onnxbuild.workers.validate.compare import Record, Task, compare, losses, real_rows, worst_of  # noqa: E402
 
 EMBEDDING, GENERATION = Task(table="embedding"), Task(table="generation")
 

@@ -11,12 +11,12 @@ for module in ("torch", "optimum.onnxruntime"):
 
 from small_models import Exported, alter_weight, classifier, damaged, exported  # noqa: E402
 
-from onnxbuild.steps.kind import CheckFailed  # noqa: E402
-from onnxbuild.steps.rows import Rows  # noqa: E402
+from onnxbuild.protocol import CheckFailed  # noqa: E402
+from onnxbuild.steps.dataset_rows import Rows  # noqa: E402
 from onnxbuild.steps.validate import ValidateParams  # noqa: E402
-from onnxbuild.workers.dataset import class_of  # noqa: E402
-from onnxbuild.workers.sentences import SENTENCES  # noqa: E402
-from onnxbuild.workers.validate import run  # noqa: E402
+from onnxbuild.workers.inputs.sentences import SENTENCES  # noqa: E402
+from onnxbuild.workers.validate.labelled_rows import class_of  # noqa: E402
+from onnxbuild.workers.validate.worker import run  # noqa: E402
 
 CONFIG = {"id2label": {"0": "NEGATIVE", "1": "NEUTRAL", "2": "POSITIVE"}}
 COLUMNS = {"text": "review", "label": "stars"}

@@ -8,9 +8,9 @@ from seed_messages import SEEDS
 
 from onnxbuild.commands.explain import explain_code
 from onnxbuild.rules import ALL
-from onnxbuild.rules.runtime import RULES as RUNTIME
-from onnxbuild.workers.errors import explain_exception, noticed
-from onnxbuild.workers.known_errors import CALIBRATING, KNOWN, RAISED
+from onnxbuild.tables.failure_codes import RULES as RUNTIME
+from onnxbuild.workers.failures.exceptions import explain_exception, noticed
+from onnxbuild.workers.failures.known_messages import CALIBRATING, KNOWN, RAISED
 
 
 class GatedRepoError(Exception): ...
@@ -436,5 +436,8 @@ def test_every_code_that_a_worker_raises_is_listed():
 
 
 def test_explaining_imports_nothing_heavy():
-    code = "import sys, onnxbuild.workers.errors; print(sorted({'onnx', 'numpy', 'torch'} & set(sys.modules)))"
+    code = (
+        "import sys, onnxbuild.workers.failures.exceptions; "
+        "print(sorted({'onnx', 'numpy', 'torch'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

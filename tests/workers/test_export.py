@@ -23,11 +23,11 @@ from families import (
 )
 from toolchain5 import Workers
 
+from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.export import ExportParams
-from onnxbuild.steps.kind import CheckFailed
-from onnxbuild.workers.errors import explain_exception
-from onnxbuild.workers.export import run
-from onnxbuild.workers.exported import check_graph
+from onnxbuild.workers.export.exported import check_graph
+from onnxbuild.workers.export.worker import run
+from onnxbuild.workers.failures.exceptions import explain_exception
 
 pytestmark = pytest.mark.heavy
 
@@ -66,8 +66,8 @@ def test_the_exported_model_writes_what_pytorch_writes(architecture):
 
 def test_a_classifier_without_a_padding_token_needs_one_in_the_manifest(tmp_path):
     from onnxbuild.steps.validate import ValidateParams
-    from onnxbuild.workers.fetch import run as fetch
-    from onnxbuild.workers.validate import run as validate
+    from onnxbuild.workers.fetch.worker import run as fetch
+    from onnxbuild.workers.validate.worker import run as validate
 
     task = "text-classification"
     _, found = run_step(fetch, random_params("gpt2", task=task), text=text_folder())
@@ -97,11 +97,11 @@ def test_an_invalid_generation_config_is_carried_over_and_told(tmp_path):
     (source / "generation_config.json").write_text(settings)
     params = ExportParams(task=FAMILIES["gpt2"][0], exporter="optimum")
     try:
-        facts, folder = workers.run("onnxbuild.workers.export:run", params, "model", model=source)
+        facts, folder = workers.run("onnxbuild.workers.export.worker:run", params, "model", model=source)
         assert [one.split()[0] for one in facts["warnings"]] == ["OBE19"]
         assert "generation config is invalid and will not be saved" in facts["warnings"][0]
         assert (folder / "generation_config.json").read_text() == settings
-        facts, _ = workers.run("onnxbuild.workers.export:run", params, "model", model=checkpoint("gpt2"))
+        facts, _ = workers.run("onnxbuild.workers.export.worker:run", params, "model", model=checkpoint("gpt2"))
         assert "warnings" not in facts
     finally:
         workers.close()
@@ -112,7 +112,7 @@ import os, socket, sys
 from pathlib import Path
 socket.getaddrinfo = socket.socket.connect = lambda *_: os._exit(9)  # libraries swallow what is merely raised
 from onnxbuild.steps.export import ExportParams
-from onnxbuild.workers.export import run
+from onnxbuild.workers.export.worker import run
 run(ExportParams(task=sys.argv[1]), {"model": Path(sys.argv[2])}, {"model": Path(sys.argv[3])}, lambda *words: None)
 """
 
@@ -165,8 +165,8 @@ def test_external_data_goes_through_every_step(monkeypatch):
     """What optimum does above 2 GB; the inputs of later steps are hard links, which onnx itself refuses to read."""
     from onnxbuild.steps.optimize import OptimizeParams
     from onnxbuild.steps.quantize import QuantizeParams
-    from onnxbuild.workers.optimize import run as optimize
-    from onnxbuild.workers.quantize import run as quantize
+    from onnxbuild.workers.optimize.worker import run as optimize
+    from onnxbuild.workers.quantize.worker import run as quantize
 
     monkeypatch.setenv("FORCE_ONNX_EXTERNAL_DATA", "1")
     _, folder = run_step(run, ExportParams(task=FAMILIES["gpt2"][0]), model=checkpoint("gpt2"))

@@ -11,12 +11,12 @@ from families import FAMILIES, SIZES, contents, text_folder
 from msgspec.structs import replace
 from toolchain5 import Workers, environment
 
+from onnxbuild.protocol import Failure
 from onnxbuild.steps.benchmark import BenchmarkParams
 from onnxbuild.steps.export import ExportParams
 from onnxbuild.steps.exporters import EXPORTERS
 from onnxbuild.steps.fetch import FetchParams
 from onnxbuild.steps.generate import GenerateParams
-from onnxbuild.steps.kind import Failure
 from onnxbuild.steps.validate import THRESHOLDS, ValidateParams, table_of
 
 pytestmark = pytest.mark.heavy
@@ -63,7 +63,7 @@ def checkpoint(workers):
             params = FetchParams(
                 origin="random", architecture=name, task=task, config=config, tokenizer_vocabulary=vocabulary
             )
-            facts, made[name] = workers.run("onnxbuild.workers.fetch:run", params, "model", text=text_folder())
+            facts, made[name] = workers.run("onnxbuild.workers.fetch.worker:run", params, "model", text=text_folder())
             assert not isinstance(facts, Failure), facts
         return made[name]
 
@@ -79,17 +79,17 @@ def validation(task, precision="fp32"):
 def test_what_transformers_exports_is_timed_and_writes(workers, checkpoint, name):
     task = MODELS[name][0]
     params = ExportParams(task=task, exporter="transformers")
-    facts, folder = workers.run("onnxbuild.workers.export:run", params, "model", model=checkpoint(name))
+    facts, folder = workers.run("onnxbuild.workers.export.worker:run", params, "model", model=checkpoint(name))
     assert not isinstance(facts, Failure), facts
     assert sorted(facts["files"]) == (PARTS if name == "t5" else ["model.onnx"])
     assert facts["because"] == f"transformers knows {name} for {task}"
     ports = {"model": folder, "reference": checkpoint(name)}
     if name == "gpt2":
         timing = BenchmarkParams(task=task, sequence=(8,), iterations=4, rounds=2)
-        timed, _ = workers.run("onnxbuild.workers.benchmark:run", timing, "samples", **ports)
+        timed, _ = workers.run("onnxbuild.workers.benchmark.worker:run", timing, "samples", **ports)
         assert {result["stage"] for result in timed["results"]} == {"prefill", "decode"}
     asked = GenerateParams(task=task, prompts=("The second run", "A manifest"), max_new_tokens=6, rounds=1)
-    said, _ = workers.run("onnxbuild.workers.generate:run", asked, "samples", **ports)
+    said, _ = workers.run("onnxbuild.workers.generate.worker:run", asked, "samples", **ports)
     assert not isinstance(said, Failure), said
     assert said["agreement"] == {"tokens": 12, "of": 12}
 
@@ -117,11 +117,11 @@ def test_an_exporter_of_ones_own_that_forgets_the_mask_fails_its_validation(work
     (tmp_path / "mine.py").write_text(WITHOUT_MASK)
     params = ExportParams(task="text-classification", exporter="code/mine.py:export")
     ports = {"model": checkpoint("bert"), "exporter": tmp_path}
-    facts, folder = workers.run("onnxbuild.workers.export:run", params, "model", **ports)
+    facts, folder = workers.run("onnxbuild.workers.export.worker:run", params, "model", **ports)
     assert facts["because"] == "a function of the manifest's own"
     assert contents(tmp_path).keys() == {"mine.py"}
     ports = {"model": folder, "reference": checkpoint("bert")}
-    failure, _ = workers.run("onnxbuild.workers.validate:run", validation(params.task), "report", **ports)
+    failure, _ = workers.run("onnxbuild.workers.validate.worker:run", validation(params.task), "report", **ports)
     assert failure.code == "OBE04"
     assert failure.message.startswith("`max_abs` is ")
 
@@ -145,15 +145,17 @@ def test_an_export_of_sounds_that_never_saw_a_mask_fails_its_validation(workers,
     (tmp_path / "mine.py").write_text(AS_DOCUMENTED)
     params = ExportParams(task="automatic-speech-recognition", exporter="code/mine.py:export")
     ports = {"model": checkpoint("hubert"), "exporter": tmp_path}
-    facts, folder = workers.run("onnxbuild.workers.export:run", params, "model", **ports)
+    facts, folder = workers.run("onnxbuild.workers.export.worker:run", params, "model", **ports)
     assert not isinstance(facts, Failure), facts
     ports = {"model": folder, "reference": checkpoint("hubert")}
     asked = validation("audio-classification")  # a letter for each frame is judged as a class is
-    failure, _ = workers.run("onnxbuild.workers.validate:run", replace(asked, task=params.task), "report", **ports)
+    failure, _ = workers.run(
+        "onnxbuild.workers.validate.worker:run", replace(asked, task=params.task), "report", **ports
+    )
     assert failure.code == "OBE04"
     assert failure.message.startswith("`max_abs` is ")
     even = replace(asked, task=params.task, shapes=((1, 16), (1, 40)))
-    proven, _ = workers.run("onnxbuild.workers.validate:run", even, "report", **ports)
+    proven, _ = workers.run("onnxbuild.workers.validate.worker:run", even, "report", **ports)
     assert isinstance(proven, Failure)
     assert "batch 8" in proven.message  # the probe of several lengths finds it, where a row by itself does not
 
@@ -170,7 +172,7 @@ def test_an_exporter_that_cannot_be_used(workers, checkpoint, tmp_path, place, c
     (tmp_path / "mine.py").write_text(code)
     ports = {"model": checkpoint("bert"), "exporter": tmp_path}
     params = ExportParams(task="text-classification", exporter=place)
-    failure, _ = workers.run("onnxbuild.workers.export:run", params, "model", **ports)
+    failure, _ = workers.run("onnxbuild.workers.export.worker:run", params, "model", **ports)
     assert failure.code == "OBE67"
     assert failure.message.startswith(message)
 
@@ -181,13 +183,13 @@ def test_genai_builds_a_decoder_that_agrees_and_that_its_own_runtime_loads(
 ):
     task = MODELS["qwen3"][0]
     params = ExportParams(task=task, exporter="genai", dtype=dtype, opset=EXPORTERS["genai"].opsets[0])
-    facts, folder = workers.run("onnxbuild.workers.export:run", params, "model", model=checkpoint("qwen3"))
+    facts, folder = workers.run("onnxbuild.workers.export.worker:run", params, "model", model=checkpoint("qwen3"))
     assert facts["files"]["model.onnx"]["opset"] == 22
     assert {"genai_config.json", "tokenizer.json", "config.json"} <= set(contents(folder))
-    _, again = another.run("onnxbuild.workers.export:run", params, "model", model=checkpoint("qwen3"))
+    _, again = another.run("onnxbuild.workers.export.worker:run", params, "model", model=checkpoint("qwen3"))
     assert contents(again) == contents(folder)
     ports = {"model": folder, "reference": checkpoint("qwen3")}
-    proven, _ = workers.run("onnxbuild.workers.validate:run", validation(task, precision), "report", **ports)
+    proven, _ = workers.run("onnxbuild.workers.validate.worker:run", validation(task, precision), "report", **ports)
     assert not isinstance(proven, Failure), proven
     script = "import sys, onnxruntime_genai as g; print(g.Model(sys.argv[1]).type)"
     python = environment().interpreter(lambda _text: None, lambda _command: (1, ""))
@@ -235,15 +237,15 @@ def test_code_of_the_checkpoint_runs_only_where_it_is_trusted(workers, checkpoin
         (tmp_path / name).write_text(text)
     trust = {"trust_remote_code": True} if trusted else {}
     params = ExportParams(task="text-classification", exporter="transformers", **trust)
-    found, folder = workers.run("onnxbuild.workers.export:run", params, "model", model=tmp_path)
+    found, folder = workers.run("onnxbuild.workers.export.worker:run", params, "model", model=tmp_path)
     if trusted:
         assert set(found["files"]) == {"model.onnx"}
         ports = {"model": folder, "reference": tmp_path}
         asked = validation(params.task)
-        failure, _ = workers.run("onnxbuild.workers.validate:run", asked, "report", **ports)
+        failure, _ = workers.run("onnxbuild.workers.validate.worker:run", asked, "report", **ports)
         assert failure.code == "OBE14"
         asked = replace(asked, trust_remote_code=True)
-        proven, _ = workers.run("onnxbuild.workers.validate:run", asked, "report", **ports)
+        proven, _ = workers.run("onnxbuild.workers.validate.worker:run", asked, "report", **ports)
         assert not isinstance(proven, Failure), proven
         assert proven["passed"]
     else:

@@ -22,15 +22,19 @@ from family_loaders import LOADERS  # noqa: E402
 from family_table import FAMILIES, FAMILIES_5, TOKENS, Family  # noqa: E402
 from transformers import AutoModelForTokenClassification  # noqa: E402
 
+from onnxbuild.protocol import CheckFailed  # noqa: E402
 from onnxbuild.steps.export import ExportParams  # noqa: E402
 from onnxbuild.steps.fetch import FetchParams  # noqa: E402
-from onnxbuild.steps.kind import CheckFailed  # noqa: E402
 from onnxbuild.steps.optimize import OptimizeParams  # noqa: E402
 from onnxbuild.steps.quantize import QuantizeParams  # noqa: E402
-from onnxbuild.steps.tasks import is_ctc  # noqa: E402
 from onnxbuild.steps.validate import THRESHOLDS, ValidateParams, table_of  # noqa: E402
-from onnxbuild.workers import export, fetch, optimize, quantize, validate  # noqa: E402
-from onnxbuild.workers.quiet import quiet  # noqa: E402
+from onnxbuild.tables.tasks import is_ctc  # noqa: E402
+from onnxbuild.workers.export import worker as export  # noqa: E402
+from onnxbuild.workers.fetch import worker as fetch  # noqa: E402
+from onnxbuild.workers.libraries.quiet import quiet  # noqa: E402
+from onnxbuild.workers.optimize import worker as optimize  # noqa: E402
+from onnxbuild.workers.quantize import worker as quantize  # noqa: E402
+from onnxbuild.workers.validate import worker as validate  # noqa: E402
 
 # transformers' pipelines hand tensors to numpy the old way, and warn of defaults that nobody here relies on.
 pytestmark = [pytest.mark.heavy, pytest.mark.filterwarnings("ignore")]
@@ -117,7 +121,7 @@ import json, sys
 from pathlib import Path
 import msgspec
 from onnxbuild.steps.export import ExportParams
-from onnxbuild.workers.export import run
+from onnxbuild.workers.export.worker import run
 for params, source, output in json.load(sys.stdin):
     run(msgspec.convert(params, ExportParams), {"model": Path(source)}, {"model": Path(output)}, lambda *words: None)
 """

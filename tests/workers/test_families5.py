@@ -20,13 +20,13 @@ from family_table import FAMILIES_5, Family  # noqa: E402
 from test_families import LOOSE, fetch_params, loads, table_for  # noqa: E402
 from toolchain5 import Workers  # noqa: E402
 
+from onnxbuild.protocol import Failure  # noqa: E402
 from onnxbuild.steps.export import ExportParams  # noqa: E402
-from onnxbuild.steps.kind import Failure  # noqa: E402
 from onnxbuild.steps.optimize import OptimizeParams  # noqa: E402
 from onnxbuild.steps.quantize import QuantizeParams  # noqa: E402
 from onnxbuild.steps.validate import THRESHOLDS, ValidateParams  # noqa: E402
-from onnxbuild.workers.decoders import MERGED  # noqa: E402
-from onnxbuild.workers.quiet import quiet  # noqa: E402
+from onnxbuild.workers.libraries.quiet import quiet  # noqa: E402
+from onnxbuild.workers.model_folder.decoders import MERGED  # noqa: E402
 
 pytestmark = [pytest.mark.heavy, pytest.mark.filterwarnings("ignore")]
 
@@ -96,7 +96,7 @@ def elsewhere(walk, tmp_path_factory):
     workers, threads = Workers(tmp_path_factory.mktemp("elsewhere")), ThreadPoolExecutor(1)
 
     def export_all():
-        worker = "onnxbuild.workers.export:run"
+        worker = "onnxbuild.workers.export.worker:run"
         return {
             name: workers.run(worker, export_params(BY_NAME[name]), "model", model=checkpoint)[1]
             for name, checkpoint in checkpoints.items()
@@ -137,7 +137,7 @@ def test_a_family_from_its_config_to_its_loader(walk, elsewhere, name, tmp_path)
 
 def test_a_checkpoint_that_does_not_say_how_to_pool(walk):
     params = ExportParams(task="sentence-similarity", exporter="transformers")
-    worker, checkpoint = "onnxbuild.workers.export:run", walk.checkpoint("bert-fill-mask")
+    worker, checkpoint = "onnxbuild.workers.export.worker:run", walk.checkpoint("bert-fill-mask")
     failure, _ = walk.workers.run(worker, params, "model", model=checkpoint)
     message = "the checkpoint is no sentence-transformer: it has no modules.json, which says how to pool"
     assert (failure.code, failure.message) == ("OBE02", message)

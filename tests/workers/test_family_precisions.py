@@ -16,10 +16,12 @@ from test_families import checkpoint_of, exported, loads, table_for  # noqa: E40
 from onnxbuild.steps.kind import Params  # noqa: E402
 from onnxbuild.steps.precision import PrecisionParams  # noqa: E402
 from onnxbuild.steps.quantize import QuantizeParams  # noqa: E402
-from onnxbuild.steps.tasks import family_of  # noqa: E402
 from onnxbuild.steps.validate import NOT_OF_TEXT, THRESHOLDS, ValidateParams  # noqa: E402
-from onnxbuild.workers import precision, quantize, validate  # noqa: E402
-from onnxbuild.workers.sentences import SENTENCES  # noqa: E402
+from onnxbuild.tables.tasks import family_of  # noqa: E402
+from onnxbuild.workers.inputs.sentences import SENTENCES  # noqa: E402
+from onnxbuild.workers.precision import worker as precision  # noqa: E402
+from onnxbuild.workers.quantize import worker as quantize  # noqa: E402
+from onnxbuild.workers.validate import worker as validate  # noqa: E402
 
 pytestmark = [pytest.mark.heavy, pytest.mark.filterwarnings("ignore")]
 

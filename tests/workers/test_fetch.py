@@ -13,9 +13,9 @@ from typing import ClassVar
 import pytest
 from families import FAMILIES, checkpoint, contents, random_params, run_step, scratch, silent, text_folder
 
+from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.fetch import FetchParams
-from onnxbuild.steps.kind import CheckFailed
-from onnxbuild.workers.fetch import run
+from onnxbuild.workers.fetch.worker import run
 
 
 def source(tmp_path, **files):
@@ -103,9 +103,9 @@ import json, sys
 from pathlib import Path
 from typing import ClassVar
 from onnxbuild.steps.fetch import FetchParams
-from onnxbuild.steps.kind import CheckFailed
-from onnxbuild.workers.errors import explain_exception
-from onnxbuild.workers.fetch import run
+from onnxbuild.protocol import CheckFailed
+from onnxbuild.workers.failures.exceptions import explain_exception
+from onnxbuild.workers.fetch.worker import run
 params = FetchParams(origin="hub", repo="me/model", revision=sys.argv[1])
 try:
     print(json.dumps(run(params, {}, {"model": Path(sys.argv[2])}, lambda *words: None)))

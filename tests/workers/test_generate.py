@@ -9,9 +9,9 @@ for module in ("torch", "optimum.onnxruntime"):
 
 from small_models import exported  # noqa: E402
 
+from onnxbuild.protocol import CheckFailed  # noqa: E402
 from onnxbuild.steps.generate import GenerateParams  # noqa: E402
-from onnxbuild.steps.kind import CheckFailed  # noqa: E402
-from onnxbuild.workers.generate import Continuation, common_prefix, run  # noqa: E402
+from onnxbuild.workers.generate.worker import Continuation, common_prefix, run  # noqa: E402
 
 pytestmark = pytest.mark.heavy
 

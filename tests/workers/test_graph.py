@@ -7,8 +7,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxbuild.steps.kind import CheckFailed
-from onnxbuild.workers.graph import count_operators, external_files, load_model, save_model, size_bytes
+from onnxbuild.protocol import CheckFailed
+from onnxbuild.workers.graphs.onnx_files import count_operators, external_files, load_model, save_model, size_bytes
 
 pytestmark = pytest.mark.heavy
 

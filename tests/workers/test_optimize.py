@@ -21,14 +21,14 @@ from families import (
 )
 from onnx import TensorProto, helper, numpy_helper
 
+from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.export import ExportParams
 from onnxbuild.steps.fetch import FetchParams
-from onnxbuild.steps.kind import CheckFailed
 from onnxbuild.steps.optimize import FUSED_TYPES, OptimizeParams
-from onnxbuild.workers.completions import complete
-from onnxbuild.workers.fusion_settings import LEVELS, Sizes, fusion_options, sizes_of
-from onnxbuild.workers.optimize import run
-from onnxbuild.workers.quiet import quiet
+from onnxbuild.workers.libraries.quiet import quiet
+from onnxbuild.workers.optimize.completions import complete
+from onnxbuild.workers.optimize.fusion_settings import LEVELS, Sizes, fusion_options, sizes_of
+from onnxbuild.workers.optimize.worker import run
 
 pytestmark = pytest.mark.heavy
 
@@ -55,7 +55,7 @@ def test_a_level_gives_fewer_nodes_and_equal_numbers(architecture, level):
 
 
 def test_what_is_fused_in_a_sentence_transformer():
-    from onnxbuild.workers.export import run as export
+    from onnxbuild.workers.export.worker import run as export
 
     _, folder = run_step(export, ExportParams(task="feature-extraction"), model=minilm_files())
     facts, output = run_step(run, OptimizeParams(level="O2"), model=folder)
@@ -87,8 +87,8 @@ def test_a_tied_head_is_not_written_twice(level):
     config = {"n_embd": 128, "n_layer": 1, "n_head": 2}
     task = "text-generation-with-past"
     fetch = FetchParams(origin="random", architecture="gpt2", task=task, config={**config, "vocab_size": 4000})
-    from onnxbuild.workers.export import run as export
-    from onnxbuild.workers.fetch import run as fetch_run
+    from onnxbuild.workers.export.worker import run as export
+    from onnxbuild.workers.fetch.worker import run as fetch_run
 
     _, source = run_step(fetch_run, fetch, text=text_folder())
     _, model = run_step(export, ExportParams(task=task), model=source)
@@ -104,7 +104,7 @@ def test_two_runs_give_the_same_bytes():
 
 
 def test_external_data_stays_external():
-    from onnxbuild.workers.graph import load_model, save_model
+    from onnxbuild.workers.graphs.onnx_files import load_model, save_model
 
     folder = scratch()
     (folder / "config.json").write_text(json.dumps(config_of("bert")))

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 from families import SIZES, SMALL, run_step, text_folder
 
+from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.export import ExportParams
 from onnxbuild.steps.fetch import FetchParams
-from onnxbuild.steps.kind import CheckFailed
 from onnxbuild.steps.quantize import QuantizeParams
 from onnxbuild.steps.validate import THRESHOLDS, ValidateParams
-from onnxbuild.workers.errors import explain_exception
-from onnxbuild.workers.export import run as export
-from onnxbuild.workers.fetch import run as fetch
-from onnxbuild.workers.quantize import run as quantize
-from onnxbuild.workers.validate import run as validate
+from onnxbuild.workers.export.worker import run as export
+from onnxbuild.workers.failures.exceptions import explain_exception
+from onnxbuild.workers.fetch.worker import run as fetch
+from onnxbuild.workers.quantize.worker import run as quantize
+from onnxbuild.workers.validate.worker import run as validate
 
 pytestmark = pytest.mark.heavy
 

@@ -17,11 +17,11 @@ from families import (
 )
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxbuild.steps.kind import CheckFailed
+from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.precision import PrecisionParams, precision_after
 from onnxbuild.steps.quantize import QuantizeParams
-from onnxbuild.workers.precision import run
-from onnxbuild.workers.session import open_session
+from onnxbuild.workers.engines.smoke_run import open_session
+from onnxbuild.workers.precision.worker import run
 
 pytestmark = pytest.mark.heavy
 
@@ -69,7 +69,7 @@ def test_an_encoder_decoder_in_all_its_files():
 
 
 def test_four_bits_with_half_precision_around_them():
-    from onnxbuild.workers.quantize import run as quantize
+    from onnxbuild.workers.quantize.worker import run as quantize
 
     _, quantized = run_step(quantize, QuantizeParams(method="weight-only"), model=exported("bert")[1])
     facts, folder = run_step(run, FP16, model=quantized)

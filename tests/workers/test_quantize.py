@@ -16,9 +16,9 @@ from families import (
 )
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxbuild.steps.kind import CheckFailed
+from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.quantize import QuantizeParams
-from onnxbuild.workers.quantize import run
+from onnxbuild.workers.quantize.worker import run
 
 pytestmark = pytest.mark.heavy
 
@@ -186,7 +186,7 @@ def test_a_model_that_grows_is_a_failure():
 
 
 def test_external_data_stays_external():
-    from onnxbuild.workers.graph import load_model, save_model
+    from onnxbuild.workers.graphs.onnx_files import load_model, save_model
 
     folder = scratch()
     save_model(load_model(exported("bert")[1] / "model.onnx"), folder / "model.onnx", external=True)

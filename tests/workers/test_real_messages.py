@@ -16,8 +16,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from onnxbuild.workers.calibration import calibrating
-from onnxbuild.workers.errors import explain_exception, noticed
+from onnxbuild.workers.calibrate.observe import calibrating
+from onnxbuild.workers.failures.exceptions import explain_exception, noticed
 
 pytestmark = pytest.mark.heavy
 

@@ -5,8 +5,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxbuild.workers.graph import count_operators
-from onnxbuild.workers.rewrites import (
+from onnxbuild.workers.graphs.onnx_files import count_operators
+from onnxbuild.workers.graphs.rewrites import (
     drop_unused_weights,
     fold_transposed_weights,
     gemm_to_matmul,

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
-from onnxbuild.workers.slow_kernels import part_biased_gelus, part_skip_norms  # noqa: E402
+from onnxbuild.workers.graphs.cpu_kernels import part_biased_gelus, part_skip_norms  # noqa: E402
 
 pytestmark = pytest.mark.heavy
 

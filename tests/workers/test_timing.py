@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxbuild.workers import timing
+from onnxbuild.workers.engines import timing
 
 times = st.lists(st.floats(0.01, 1000), min_size=1, max_size=50)
 

@@ -10,10 +10,10 @@ for module in ("torch", "optimum.onnxruntime", "sentence_transformers"):
 
 from small_models import alter_weight, damaged, exported, minilm, rename_output  # noqa: E402
 
-from onnxbuild.steps.kind import CheckFailed  # noqa: E402
+from onnxbuild.protocol import CheckFailed  # noqa: E402
 from onnxbuild.steps.validate import THRESHOLDS, ValidateParams, table_of  # noqa: E402
-from onnxbuild.workers.compare import Worst  # noqa: E402
-from onnxbuild.workers.validate import broken_bounds, run  # noqa: E402
+from onnxbuild.workers.validate.compare import Worst  # noqa: E402
+from onnxbuild.workers.validate.worker import broken_bounds, run  # noqa: E402
 
 pytestmark = pytest.mark.heavy
 

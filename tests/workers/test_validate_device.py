@@ -9,11 +9,11 @@ pytest.importorskip("torch")
 
 from families import checkpoint, exported, run_step  # noqa: E402
 
-from onnxbuild.steps.kind import CheckFailed  # noqa: E402
+from onnxbuild.protocol import CheckFailed  # noqa: E402
 from onnxbuild.steps.precision import PrecisionParams  # noqa: E402
 from onnxbuild.steps.validate import ValidateParams  # noqa: E402
-from onnxbuild.workers import precision  # noqa: E402
-from onnxbuild.workers.validate import run  # noqa: E402
+from onnxbuild.workers.precision import worker as precision  # noqa: E402
+from onnxbuild.workers.validate.worker import run  # noqa: E402
 
 pytestmark = [
     pytest.mark.heavy,

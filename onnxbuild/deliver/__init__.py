@@ -1,0 +1,1 @@
+"""What leaves the store after a run: the folders under `out/`, and results for other machines."""

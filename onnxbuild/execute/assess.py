@@ -1,0 +1,84 @@
+"""The parts of an action's key, gathered from the graph, the store's memory of files, and where the action will run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from onnxbuild.digest import Digest, digest_value
+from onnxbuild.execute.key import KeyParts
+from onnxbuild.machine import Machine, this_machine
+from onnxbuild.planning.action_graph import Action, ActionGraph, FilesSource, Input, OutputRef
+from onnxbuild.runners.runner import Runner
+from onnxbuild.steps import Kinds
+from onnxbuild.store.content import Tree
+from onnxbuild.store.store import Store
+from onnxbuild.store.traces import Last, Trace
+
+# What a worker takes before it has read a model (measured: torch, transformers and optimum loaded, 0.7 GB).
+_FRAMEWORK_BYTES = 1 << 30
+
+
+class Assessor:
+    """Computes key parts; remembers what is the same for many actions of a run (versions, the machine)."""
+
+    def __init__(self, graph: ActionGraph, kinds: Kinds, store: Store, runner: Runner) -> None:
+        self._graph, self._kinds, self._store, self._runner = graph, kinds, store, runner
+        self._machine: Machine | None = None
+
+    def parts(self, action: Action, outputs: Mapping[str, Mapping[str, Digest]]) -> KeyParts:
+        """The key parts of an action; `outputs`: the digests of what it needs, by action and port.
+
+        Errors: OSError for an input from outside that cannot be read.
+        """
+        return self.parts_with(action, {port: self.digest(ref, outputs) for port, ref in action.inputs.items()})
+
+    def parts_with(self, action: Action, inputs: Mapping[str, Digest]) -> KeyParts:
+        """The key parts of an action whose inputs' digests are given."""
+        kind = self._kinds[action.kind]
+        names = kind.packages(msgspec.convert(action.params, kind.params))
+        return KeyParts(
+            kind=action.kind,
+            version=kind.version,
+            params=action.params,
+            inputs=inputs,
+            packages=self._runner.packages(action.toolchain, names),
+            toolchain=self._runner.identity(action.toolchain) if names else {},
+            machine=self._this_machine() if kind.measures else None,
+        )
+
+    def digest(self, source: Input, outputs: Mapping[str, Mapping[str, Digest]]) -> Digest:
+        """The digest of one input. Errors: OSError; KeyError where the action that makes it has not ended."""
+        if isinstance(source, OutputRef):
+            return outputs[source.action][source.port]
+        if isinstance(source, FilesSource):
+            return self.tree(source).digest
+        return digest_value(source.rows)
+
+    def tree(self, source: FilesSource) -> Tree:
+        """The files of a source as they are now."""
+        return self._store.digest_files(source.root, source.files)
+
+    def input_bytes(self, action: Action, outputs: Mapping[str, Mapping[str, Digest]]) -> int:
+        """The size of all that an action reads. Errors: OSError, KeyError as `digest`."""
+        total = 0
+        for source in action.inputs.values():
+            if isinstance(source, OutputRef):
+                total += self._store.tree(outputs[source.action][source.port]).size
+            elif isinstance(source, FilesSource):
+                total += self.tree(source).size
+        return total
+
+    def memory_estimate(self, action: Action, outputs: Mapping[str, Mapping[str, Digest]]) -> int:
+        """Bytes of memory that an action may come to need: its frameworks, and its inputs some times over."""
+        factor = self._kinds[action.kind].memory_factor
+        return _FRAMEWORK_BYTES + int(factor * self.input_bytes(action, outputs))
+
+    def last_trace(self, last: Last | None) -> Trace | None:
+        """The trace of an action's last success, if the store still has it."""
+        return self._store.traces.find(last.key) if last is not None and last.key is not None else None
+
+    def _this_machine(self) -> Machine:
+        self._machine = self._machine or this_machine()
+        return self._machine

@@ -1,0 +1,66 @@
+"""The decision: is there a stored result for this key, and if not, which parts of the key have changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from onnxbuild.digest import Digest
+from onnxbuild.execute.events import Reason
+from onnxbuild.execute.key import KeyParts, flatten
+from onnxbuild.protocol import plain
+from onnxbuild.store.store import Store
+from onnxbuild.store.traces import Trace
+
+_ABSENT = object()
+
+
+class Hit(Struct, frozen=True):
+    """A stored value has this key: it will do."""
+
+    key: Digest
+    trace: Trace
+
+
+class Rebuild(Struct, frozen=True):
+    """There is none; `reasons` are the parts that differ from the last trace of this action."""
+
+    key: Digest
+    reasons: tuple[Reason, ...]
+
+
+def decide(parts: KeyParts, last: Trace | None, store: Store, *, force: bool = False) -> Hit | Rebuild:
+    """Whether an action must run. `last`: the trace of its last success, for the reasons."""
+    key = parts.key
+    if force:
+        return Rebuild(key, (Reason("forced", None, "--force"),))
+    trace = store.lookup(key)
+    return Hit(key, trace) if trace is not None else Rebuild(key, reasons_for(parts, last))
+
+
+def reasons_for(parts: KeyParts, last: Trace | None) -> tuple[Reason, ...]:
+    """Why there is no stored result: what differs from the last trace."""
+    if last is None:
+        return (Reason("trace", None, "never built"),)
+    changed = differences(last.parts, plain(parts))
+    return changed or (Reason("store", "result", "missing or damaged"),)
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Reason, ...]:
+    """The parts in which two keys differ, by dotted name, in the order of their names."""
+    before, after = flatten(_normal(old)), flatten(_normal(new))
+    names = sorted(before.keys() | after.keys())
+    return tuple(
+        Reason(name, before.get(name), after.get(name))
+        for name in names
+        if before.get(name, _ABSENT) != after.get(name, _ABSENT)
+    )
+
+
+def _normal(parts: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Through JSON and back, as a trace has been: tuples become lists, so that equal is equal."""
+    normal: Mapping[str, Any] = msgspec.json.decode(msgspec.json.encode(parts))
+    return normal

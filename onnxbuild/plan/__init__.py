@@ -1,1 +1,0 @@
-"""From a `Manifest` to an `ActionGraph`: the lock file, expansion, selection."""

@@ -1,0 +1,89 @@
+"""Code that an export runs and that is not ours: exporters of the user's own, and the checkpoint's Python files."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from importlib.machinery import ModuleSpec
+from typing import Any
+
+from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
+from onnxbuild.planning.action_graph import FilesSource
+
+_COMMIT = re.compile(r"@[0-9a-f]{40}$")
+
+
+def exporter_code(text: str, at: Span) -> FilesSource | Diagnostic:
+    """The files that an exporter is made of: one file, or the whole package of a module, by content.
+
+    A path is relative to the file that it was written in. Nothing is imported.
+    """
+    place, _, function = text.rpartition(":")
+    if not place or not function.isidentifier():
+        return fault("OB026", f"`{text}` is not an exporter", span=at, hint="write `path/to/file.py:function`")
+    if not place.endswith(".py"):
+        return _of_module(place, at)
+    path = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(at.source.path)), os.path.expanduser(place)))
+    folder, name = os.path.split(path)
+    if not os.path.isfile(path):
+        near = did_you_mean(name, os.listdir(folder)) if os.path.isdir(folder) else None
+        return fault("OB016", f"`{place}` does not exist", span=at, hint=near or f"looked for `{path}`")
+    return FilesSource(folder, (name,))
+
+
+def floating_code(source: Any, config: Mapping[str, Any] | None, at: Span) -> list[Diagnostic]:
+    """Faults of a checkpoint whose own code may run: it must be pinned in the manifest itself, and be all of it.
+
+    The lock does not do: a first run writes it, with whatever commit is the newest, which nobody has read.
+    """
+    found = []
+    if isinstance(source, str) and source.startswith("hub:") and not _COMMIT.search(source):
+        message = "`trust_remote_code` runs Python code of a revision that is not pinned"
+        hint = f"read the code, then write `{source.partition('@')[0]}@` with the 40 digits of its commit"
+        found.append(fault("OB107", message, span=at, hint=hint))
+    elsewhere = [name for name in _auto_classes(config) if "--" in name]
+    if elsewhere:
+        message = f"the checkpoint's code lies in another repository: `{elsewhere[0].partition('--')[0]}`"
+        hint = "nothing pins that one: copy its .py files beside the weights, and use the folder as `local:`"
+        found.append(fault("OB107", message, span=at, hint=hint))
+    return found
+
+
+def _auto_classes(config: Mapping[str, Any] | None) -> Iterator[str]:
+    names = (config or {}).get("auto_map")
+    for value in names.values() if isinstance(names, Mapping) else ():
+        yield from (one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str))
+
+
+def _of_module(place: str, at: Span) -> FilesSource | Diagnostic:
+    from importlib.util import find_spec
+
+    name = place.partition(".")[0]
+    try:
+        # A dotted name would import the parents of what it names.
+        spec = find_spec(name) if name.isidentifier() else None
+    except (ImportError, ValueError):
+        spec = None
+    files = tuple(sorted(_files(spec))) if spec is not None else ()
+    if spec is None or not files:
+        hint = "write `path/to/file.py:function`, or install the module into the environment of onnxbuild"
+        return fault("OB016", f"the module `{place}` cannot be found", span=at, hint=hint)
+    return FilesSource(_root(spec), files)
+
+
+def _root(spec: ModuleSpec) -> str:
+    places = list(spec.submodule_search_locations or ())
+    return os.path.dirname(places[0] if places else str(spec.origin))
+
+
+def _files(spec: ModuleSpec) -> Iterator[str]:
+    places = list(spec.submodule_search_locations or ())
+    if not places:
+        if spec.origin is not None and spec.origin.endswith(".py"):
+            yield os.path.basename(spec.origin)
+        return
+    for folder, folders, names in os.walk(places[0]):
+        folders[:] = [one for one in folders if one != "__pycache__"]
+        below = os.path.relpath(folder, os.path.dirname(places[0]))
+        yield from (os.path.join(below, name) for name in names if name.endswith(".py"))

@@ -1,0 +1,139 @@
+"""What the Hub says of a repository, over its HTTP API.
+
+huggingface_hub is no dependency of the core, and takes longer to import than this takes to ask.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from http.client import HTTPException
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from onnxbuild.diagnostics import DiagnosticError, fault
+from onnxbuild.planning.locked import LockedSource
+from onnxbuild.steps.dataset_rows import ENDINGS
+from onnxbuild.steps.fetch import DATASETS
+
+_TRIES = 4
+_TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
+_LONGEST_WAIT_SECONDS = 30.0
+_TIMEOUT_SECONDS = 20.0
+_LARGEST_ANSWER = 32 << 20
+_LONGEST_TABLE = 32  # id2label of a thousand classes says nothing to a plan, and fills a diff
+
+
+class Hub:
+    """A Hub-compatible server. `sleep` is called with the seconds to wait before trying again."""
+
+    def __init__(self, endpoint: str, token: str | None = None, sleep: Callable[[float], None] = time.sleep) -> None:
+        self.endpoint = endpoint.rstrip("/")
+        self._token, self._sleep = token, sleep
+        self._opener = urllib.request.build_opener(_RedirectWithoutToken())
+
+    @classmethod
+    def from_environment(cls) -> Hub:
+        """The Hub that HF_ENDPOINT and HF_TOKEN name."""
+        return cls(os.environ.get("HF_ENDPOINT") or "https://huggingface.co", os.environ.get("HF_TOKEN") or None)
+
+    def resolve(self, repo: str, revision: str) -> LockedSource:
+        """The commit that a revision stands for now, with the names of its files and its config.
+
+        Errors: DiagnosticError OB110, in words for what the Hub answers.
+        """
+        rows = repo.startswith(DATASETS)
+        place = quote(repo) if rows else f"models/{quote(repo)}"
+        answer = self._json(f"/api/{place}/revision/{quote(revision, safe='')}", repo, revision)
+        commit = answer.get("sha") if isinstance(answer, dict) else None
+        if not isinstance(commit, str) or not commit:
+            raise _failed(repo, revision, "the answer names no commit")
+        siblings = answer.get("siblings") or []
+        files = sorted(str(one.get("rfilename")) for one in siblings if isinstance(one, dict) and one.get("rfilename"))
+        if rows:  # a thousand pictures say nothing to a plan
+            return LockedSource(commit, tuple(name for name in files if name.endswith(ENDINGS)))
+        config = None
+        if "config.json" in files:
+            found = self._json(f"/{quote(repo)}/resolve/{commit}/config.json", repo, revision)
+            config = (
+                {key: value for key, value in found.items() if not _is_long(value)} if isinstance(found, dict) else None
+            )
+        return LockedSource(commit, tuple(files), config)
+
+    def _json(self, path: str, repo: str, revision: str) -> Any:
+        data = self._get(path, repo, revision)
+        try:
+            return json.loads(data)
+        except (ValueError, RecursionError):
+            raise _failed(repo, revision, f"`{self.endpoint}{path}` answered no JSON") from None
+
+    def _get(self, path: str, repo: str, revision: str) -> bytes:
+        if not self.endpoint.startswith(("http://", "https://")):
+            raise _failed(repo, revision, f"`{self.endpoint}` is not the address of a server", "see HF_ENDPOINT")
+        headers = {"User-Agent": "onnxbuild", **({"Authorization": f"Bearer {self._token}"} if self._token else {})}
+        request = urllib.request.Request(self.endpoint + path, headers=headers)  # noqa: S310 - the endpoint is the user's
+        for attempt in range(1, _TRIES + 1):
+            try:
+                with self._opener.open(request, timeout=_TIMEOUT_SECONDS) as answer:
+                    data: bytes = answer.read(_LARGEST_ANSWER)
+                    return data
+            except urllib.error.HTTPError as error:
+                with error:
+                    if error.code not in _TRANSIENT or attempt == _TRIES:
+                        raise self._refused(error, repo, revision) from None
+                    wait = _retry_after(error.headers.get("Retry-After"), attempt)
+            except (urllib.error.URLError, HTTPException, OSError, ValueError) as error:
+                if attempt == _TRIES or isinstance(error, ValueError):
+                    reason = getattr(error, "reason", None) or error
+                    message = f"{self.endpoint} cannot be reached: {reason}"
+                    hint = "without a network, use `local:` or a lock file that holds this source"
+                    raise _failed(repo, revision, message, hint) from None
+                wait = 2.0 ** (attempt - 1)
+            self._sleep(wait)
+        raise AssertionError("BUG: the last try neither answered nor failed")
+
+    def _refused(self, error: urllib.error.HTTPError, repo: str, revision: str) -> DiagnosticError:
+        code = error.headers.get("X-Error-Code", "")
+        if code == "RevisionNotFound":
+            return _failed(repo, revision, f"the repository has no revision `{revision}`")
+        if error.code == 404 or code == "RepoNotFound":  # noqa: PLR2004
+            hint = "see whether its name is right; a private one needs HF_TOKEN"
+            return _failed(repo, revision, "there is no such repository", hint)
+        if error.code in {401, 403}:
+            # The Hub answers 401 for what does not exist too, so as not to tell private names.
+            hint = "it is private, gated or misspelt: set HF_TOKEN to a token that may read it"
+            if self._token:
+                hint = "it is gated or misspelt, or the token in HF_TOKEN may not read it: ask for access on its page"
+            return _failed(repo, revision, f"access was refused ({error.code})", hint)
+        return _failed(repo, revision, f"{self.endpoint} answered {error.code} {error.reason}", "try again later")
+
+
+class _RedirectWithoutToken(urllib.request.HTTPRedirectHandler):
+    """Follows redirects, and keeps the token from other hosts than the one it was meant for."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        """The request that follows, as inherited, without the token where the host is another."""
+        new = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if new is not None and urlsplit(newurl).netloc != urlsplit(req.full_url).netloc:
+            new.remove_header("Authorization")
+        return new
+
+
+def _retry_after(header: str | None, attempt: int) -> float:
+    wait = float(header) if header and header.isdecimal() else 2.0 ** (attempt - 1)
+    return min(wait, _LONGEST_WAIT_SECONDS)
+
+
+def _is_long(value: Any) -> bool:
+    return isinstance(value, (Mapping, list)) and len(value) > _LONGEST_TABLE
+
+
+def _failed(repo: str, revision: str, reason: str, hint: str | None = None) -> DiagnosticError:
+    name = repo.removeprefix(DATASETS)  # as the manifest has it
+    return DiagnosticError(fault("OB110", f"`hub:{name}@{revision}` cannot be resolved: {reason}", hint=hint))

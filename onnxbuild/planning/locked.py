@@ -1,0 +1,32 @@
+"""What the lock file holds, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from onnxbuild.planning.toolchains import LockedToolchain
+
+
+class LockedSource(Struct, frozen=True, forbid_unknown_fields=True):
+    """A Hub repository at one commit: of a dataset the files of rows alone.
+
+    `config` is its config.json without long tables of labels, None without one.
+    """
+
+    commit: str
+    files: tuple[str, ...] = ()
+    config: Mapping[str, Any] | None = None
+
+
+class Lock(Struct, frozen=True, forbid_unknown_fields=True):
+    """Locked sources by `hub:repo@revision`."""
+
+    version: int = 1
+    sources: Mapping[str, LockedSource] = {}
+    toolchains: Mapping[str, LockedToolchain] = {}  # by requirements, Python and platform
+
+
+Resolve = Callable[[str, str], LockedSource]  # (repository, revision) → commit; errors: DiagnosticError

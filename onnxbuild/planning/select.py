@@ -1,0 +1,98 @@
+"""Selectors: `minilm`, `minilm/cpu-int8`, `minilm/cpu-int8:validate`, `'*/cpu-*'`, `:benchmark`, `+x`, `x+`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import translate
+
+from onnxbuild.diagnostics import Diagnostic, DiagnosticError, did_you_mean, fault
+from onnxbuild.planning.action_graph import ActionGraph
+
+
+def select(graph: ActionGraph, selectors: Sequence[str]) -> ActionGraph:
+    """The actions that selectors name, with all that these need; the whole graph where there are no selectors.
+
+    Errors: DiagnosticError OB018 for each selector that matches nothing.
+    """
+    return graph.only(graph.with_needs(named(graph, selectors))) if selectors else graph
+
+
+def named(graph: ActionGraph, selectors: Sequence[str]) -> frozenset[str]:
+    """The actions that selectors name, without what these need; all where there are no selectors.
+
+    Errors: DiagnosticError OB018 for each selector that matches nothing.
+    """
+    if not selectors:
+        return frozenset(graph.actions)
+    chosen: set[str] = set()
+    faults: list[Diagnostic] = []
+    names = _names(graph)
+    for selector in selectors:
+        # `+x` says what holds anyway; it is there so that scripts can say it.
+        pattern = selector.removeprefix("+")
+        found = _matching(pattern.removesuffix("+"), names)
+        if not found:
+            faults.append(_nothing(selector, graph, names))
+        chosen |= graph.with_dependents(found) if pattern.endswith("+") else found
+    if faults:
+        raise DiagnosticError(faults)
+    return frozenset(chosen)
+
+
+def _names(graph: ActionGraph) -> Mapping[str, str]:
+    """Every name of an action: its id, the names under which other targets share it, the variants that it makes."""
+    made = {variant.name: variant.output.action for variant in graph.variants}
+    return {**made, **{name: name for name in graph.actions}, **graph.aliases}
+
+
+def _matching(pattern: str, names: Mapping[str, str]) -> set[str]:
+    if not pattern:
+        return set()
+    place, colon, kind = pattern.partition(":")
+    model, slash, target = place.partition("/")
+    wanted = [
+        _matcher(model or "*"),
+        _matcher(target) if slash and target else None,
+        _matcher(kind) if colon and kind else None,
+    ]
+    return {action for name, action in names.items() if _is_wanted(name, wanted)}
+
+
+def _matcher(pattern: str) -> re.Pattern[str]:
+    return re.compile(translate(pattern))
+
+
+def _is_wanted(name: str, wanted: list[re.Pattern[str] | None]) -> bool:
+    place, _, kind = name.partition(":")
+    model, _, target = place.partition("/")
+    # A step that a target has twice is `quantize-2`: meant by `:quantize` too.
+    kinds = {kind, re.sub(r"-\d+$", "", kind)}
+    return all(
+        one is None or any(one.match(part) for part in parts)
+        for one, parts in zip(wanted, ({model}, {target}, kinds), strict=True)
+    )
+
+
+def _nothing(selector: str, graph: ActionGraph, names: Mapping[str, str]) -> Diagnostic:
+    hint = did_you_mean(selector.strip("+"), _known(graph, names))
+    model = selector.strip("+").partition("/")[0]
+    targets = [variant.target for variant in graph.variants if variant.model == model]
+    if hint is None and targets:
+        return fault("OB018", f"the selector `{selector}` matches nothing", hint=f"`{model}` has {_listed(targets)}")
+    models = list(dict.fromkeys(variant.model for variant in graph.variants))
+    if hint is None and models:
+        hint = f"models: {_listed(models)}"
+    return fault("OB018", f"the selector `{selector}` matches nothing", hint=hint)
+
+
+def _listed(names: Sequence[str]) -> str:
+    few = 8
+    return ", ".join(f"`{one}`" for one in names[:few]) + (" …" if len(names) > few else "")
+
+
+def _known(graph: ActionGraph, names: Mapping[str, str]) -> Iterable[str]:
+    kinds = {f":{action.kind}" for action in graph.actions.values()}
+    variants = {variant.name for variant in graph.variants}
+    models = {variant.model for variant in graph.variants}
+    return sorted({*models, *variants, *kinds, *names})

@@ -1,0 +1,148 @@
+"""What a run leaves with its receipt, so that the next one decides about what has moved and about nothing else.
+
+The plan is a pure function of files that the receipt watches; while none of them has moved it is read back rather than
+made again. The outcomes are those of the parts that the receipt answers for. docs/decisions/receipts.md weighs this.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from onnxbuild.deliver.out_folder import Delivery
+from onnxbuild.execute.events import Outcome
+from onnxbuild.manifest.spec import Manifest
+from onnxbuild.manifest.spec import Store as Settings
+from onnxbuild.planning.action_graph import Action, ActionGraph, FilesSource
+from onnxbuild.planning.plan import Plan
+from onnxbuild.receipts.receipt import Part, Standing
+from onnxbuild.steps import Places
+from onnxbuild.store.store import Store
+
+
+class Memory(Struct, frozen=True, array_like=True):
+    """A plan without its text, what every action came to, and the parts of the graph that share nothing."""
+
+    manifest: str
+    settings: Settings
+    graph: ActionGraph
+    named: frozenset[str]
+    plugins: Places
+    outcomes: Mapping[str, Outcome]
+    parts: tuple[tuple[str, ...], ...]
+
+    def plan(self, moved: Iterable[int]) -> Plan:
+        """The plan of the parts that have moved."""
+        ids = frozenset(name for number in moved for name in self.parts[number])
+        manifest = Manifest(
+            path=self.manifest, models=(), datasets={}, store=self.settings, files=(), environment={}, toolchains={}
+        )
+        return Plan(
+            manifest=manifest,
+            graph=self.graph.only(ids),
+            named=self.named & ids,
+            whole=self.graph,
+            watched=(),
+            plugins=self.plugins,
+        )
+
+
+_DECODER = msgspec.msgpack.Decoder(Memory)
+
+
+class Before(Struct, frozen=True):
+    """A former run whose plan still holds: its receipt, which knows what has moved, and what was left with it."""
+
+    receipt: Standing
+    memory: Memory
+
+    def plan(self) -> Plan:
+        """The plan of the parts that have moved."""
+        return self.memory.plan(self.receipt.moved)
+
+    def completed(self, outcomes: Mapping[str, Outcome]) -> Mapping[str, Outcome]:
+        """Outcomes of the parts that have moved, with those that the receipt answers for."""
+        return {name: outcomes.get(name, outcome) for name, outcome in self.memory.outcomes.items()}
+
+
+def recall(receipt: Standing | None) -> Before | None:
+    """The former run that left a receipt which still stands; None where it left no more than its answer."""
+    if receipt is None:
+        return None
+    try:
+        memory = _DECODER.decode(receipt.memory())
+    except (OSError, msgspec.MsgspecError):
+        return None
+    return Before(receipt, memory) if len(memory.parts) == len(receipt.parts) else None
+
+
+def remember(plan: Plan, parts: tuple[tuple[str, ...], ...], outcomes: Mapping[str, Outcome]) -> bytes:
+    """What to leave with a receipt; nothing where secrets went into the plan, or environments that must be made."""
+    if plan.manifest.environment or any(model.toolchain for model in plan.manifest.models):
+        return b""
+    # Places in the manifest's text are for those who read it; they would put that text into every action.
+    actions = {name: msgspec.structs.replace(action, span=None) for name, action in plan.graph.actions.items()}
+    return msgspec.msgpack.encode(
+        Memory(
+            manifest=plan.manifest.path,
+            settings=plan.manifest.store,
+            graph=ActionGraph(actions, plan.graph.variants),
+            named=plan.named,
+            plugins=plan.plugins,
+            outcomes=outcomes,
+            parts=parts,
+        )
+    )
+
+
+def parts_of(graph: ActionGraph) -> tuple[tuple[str, ...], ...]:
+    """The parts of a graph between which nothing passes, neither an output nor a file from outside: ids, in order."""
+    leader: dict[Any, Any] = {}
+
+    def find(node: Any) -> Any:
+        while leader.setdefault(node, node) != node:
+            leader[node] = node = leader[leader[node]]
+        return node
+
+    for action in graph.actions.values():
+        for other in (*action.needs, *_files_of(action)):
+            leader[find(other)] = find(action.id)
+    found: dict[Any, list[str]] = {}
+    for name in graph.actions:
+        found.setdefault(find(name), []).append(name)
+    return tuple(map(tuple, found.values()))
+
+
+def hung_on(
+    parts: Iterable[tuple[str, ...]], graph: ActionGraph, deliveries: Iterable[Delivery], store: Store
+) -> list[Part] | None:
+    """For each part the files that its answer hung on; None where one was not read as it is now."""
+    folders = {delivery.variant: delivery.folder for delivery in deliveries}
+    of_action: dict[str, list[str]] = {}
+    for variant in graph.variants:
+        of_action.setdefault(variant.output.action, []).append(folders[variant.name])
+    found = []
+    for part in parts:
+        sources = {path for name in part for path in _files_of(graph.actions[name])}
+        made = [path for name in part for folder in of_action.get(name, ()) for path in _below(folder)]
+        known = store.traces.recall([*sources, *made])
+        if not sources <= known.keys():
+            return None
+        found.append(Part(made, {path: signature for path, (signature, _digest) in known.items()}))
+    return found
+
+
+def _files_of(action: Action) -> Iterator[str]:
+    for source in action.inputs.values():
+        if isinstance(source, FilesSource):
+            yield from (os.path.join(source.root, name) for name in source.files)
+
+
+def _below(folder: str) -> Iterator[str]:
+    for place, _, names in os.walk(folder):
+        yield place
+        yield from (os.path.join(place, name) for name in names)

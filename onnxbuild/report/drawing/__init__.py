@@ -1,0 +1,1 @@
+"""The graph of actions as text and as pictures."""

@@ -1,0 +1,1 @@
+"""What a run came to: tables of variants, reasons, and where the time went."""

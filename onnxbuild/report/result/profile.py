@@ -1,0 +1,92 @@
+"""Where the time of a run went: a Chrome trace for `--profile`, and the critical path for the end of a run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from onnxbuild.execute.events import ActionFinished, ActionProgress, ActionStarted, Event, Outcome
+from onnxbuild.planning.action_graph import ActionGraph
+from onnxbuild.report.progress.lines import seconds_in_words
+
+_START = ""  # no action has this id
+
+
+class Profile:
+    """A reporter that notes when actions ran; `write` makes the file that chrome://tracing and Perfetto open.
+
+    Each action is a slice in the lane of the slot in which it ran; its progress texts are instants in the same lane.
+    """
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._lanes: list[str | None] = []
+        self._open: dict[str, tuple[int, float, str]] = {}
+        self._slices: list[Mapping[str, Any]] = []
+
+    def event(self, event: Event) -> None:
+        """Take one event."""
+        now = time.monotonic()
+        if isinstance(event, ActionStarted):
+            self._open[event.id] = (self._lane(event.id), now, event.kind)
+        elif isinstance(event, ActionProgress) and event.id in self._open:
+            lane, _, kind = self._open[event.id]
+            self._slices.append(self._slice("i", event.text, kind, lane, now) | {"s": "t"})
+        elif isinstance(event, ActionFinished) and event.outcome.id in self._open:
+            self._close(event.outcome, now)
+
+    def close(self) -> None:
+        """There is nothing to give back."""
+
+    def write(self, path: Path) -> None:
+        """Write the trace. Errors: OSError."""
+        path.write_bytes(msgspec.json.encode({"traceEvents": self._slices, "displayTimeUnit": "ms"}))
+
+    def _lane(self, action_id: str) -> int:
+        free = next((number for number, user in enumerate(self._lanes) if user is None), len(self._lanes))
+        self._lanes[free : free + 1] = [action_id]
+        return free
+
+    def _close(self, outcome: Outcome, now: float) -> None:
+        lane, began, kind = self._open.pop(outcome.id)
+        self._lanes[lane] = None
+        arguments = {
+            "outcome": outcome.outcome,
+            "worker_seconds": outcome.seconds,
+            "reasons": [reason.part for reason in outcome.reasons],
+        }
+        entry = self._slice("X", outcome.id, kind, lane, began)
+        self._slices.append({**entry, "dur": round((now - began) * 1e6), "args": arguments})
+
+    def _slice(self, phase: str, name: str, category: str, lane: int, at: float) -> dict[str, Any]:
+        microseconds = round((at - self._began) * 1e6)
+        return {"ph": phase, "name": name, "cat": category, "pid": 1, "tid": lane + 1, "ts": microseconds}
+
+
+def critical_path(graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> tuple[str, ...]:
+    """The chain of actions, each needing the one before, whose running times add up to the most."""
+    # networkx has this too; at the end of every build its import took 107 ms, three times what the rest of it does.
+    ends: dict[str, float] = {}  # seconds of the longest chain that ends with an action
+    before: dict[str, str | None] = {}
+    for name, action in graph.actions.items():  # each stands after all that it needs
+        longest = before[name] = max(action.needs, key=ends.__getitem__, default=None)
+        ends[name] = outcomes[name].seconds + (ends[longest] if longest is not None else 0.0)
+    path: list[str] = []
+    at = max(ends, key=ends.__getitem__, default=None)
+    while at is not None:
+        path.append(at)
+        at = before[at]
+    return tuple(name for name in reversed(path) if outcomes[name].seconds > 0)
+
+
+def critical_path_in_words(graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> str | None:
+    """One line for the end of a run; None where fewer than two actions ran one after the other."""
+    path = critical_path(graph, outcomes)
+    if len(path) < 2:  # noqa: PLR2004 - one action is no path
+        return None
+    steps = " → ".join(f"{name} {seconds_in_words(outcomes[name].seconds)}" for name in path)
+    return f"critical path: {steps}"

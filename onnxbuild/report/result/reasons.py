@@ -1,0 +1,114 @@
+"""Words for why an action runs: each part of its key that differs from the last trace, as a person would say it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from onnxbuild.digest import canonical
+from onnxbuild.execute.events import Outcome, Reason
+from onnxbuild.planning.action_graph import Action, ActionGraph, FilesSource, OutputRef, RowsSource
+
+_LONGEST_VALUE = 60
+_DIGEST_LENGTH = 64
+_SHOWN_OF_DIGEST = 12
+# Parts that stand for the whole action rather than for one piece of its key.
+WHOLE: Mapping[str, str] = {
+    "trace": "never built",
+    "forced": "forced by `--force`",
+    "store": "its result is missing from the store or damaged",
+}
+# Outcomes whose action ran, so that what depends on it may have got another input.
+_RAN = ("built", "unchanged", "failed", "run")
+
+
+def reason_in_words(reason: Reason) -> str:
+    """One reason by itself: `params.preset: avx2 → arm64`, `onnxruntime 1.30.0 → 1.31.1`, `never built`."""
+    head, _, rest = reason.part.partition(".")
+    if head == "packages" and rest:
+        return _package(rest, reason)
+    if head == "inputs" and rest:
+        return f"input `{rest}` changed"
+    if reason.part in WHOLE:
+        return WHOLE[reason.part]
+    return f"{reason.part}: {_value(reason.old)} → {_value(reason.new)}"
+
+
+def why(
+    outcome: Outcome, graph: ActionGraph | None = None, outcomes: Mapping[str, Outcome] | None = None
+) -> tuple[str, ...]:
+    """Every reason of an outcome in words; an input that changed names the action that changed it, and why it ran."""
+    action = graph.actions.get(outcome.id) if graph else None
+    return tuple(_in_context(reason, action, graph, outcomes or {}) for reason in outcome.reasons)
+
+
+def _in_context(
+    reason: Reason, action: Action | None, graph: ActionGraph | None, outcomes: Mapping[str, Outcome]
+) -> str:
+    if graph and action and reason.part.startswith("inputs."):
+        return _input(reason, action, graph, outcomes)
+    return f"{reason_in_words(reason)}{_place(reason, action)}"
+
+
+def _place(reason: Reason, action: Action | None) -> str:
+    """Where in the manifest the step stands whose param was edited."""
+    if action is None or action.span is None or not reason.part.startswith("params."):
+        return ""
+    return f" at {action.span.source.path}:{action.span.line}"
+
+
+def explain_action(
+    outcome: Outcome, graph: ActionGraph | None = None, outcomes: Mapping[str, Outcome] | None = None
+) -> str:
+    """An action's outcome and its reasons, as `explain ID`, `plan` and `run -n` print it."""
+    lines = [f"{outcome.outcome:<9} {outcome.id}"]
+    lines += [f"{'':<9} {words}" for words in why(outcome, graph, outcomes)]
+    return "\n".join(lines)
+
+
+def _package(name: str, reason: Reason) -> str:
+    if reason.old is None:
+        return f"{name} {_value(reason.new)} was installed"
+    if reason.new is None:
+        return f"{name} {_value(reason.old)} was removed"
+    return f"{name} {_value(reason.old)} → {_value(reason.new)}"
+
+
+def _input(reason: Reason, action: Action, graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> str:
+    words = reason_in_words(reason)
+    # A part may go on below the port, as `inputs.model.vocab.txt` does for one file of a folder.
+    port = reason.part.removeprefix("inputs.")
+    source = action.inputs.get(port) or action.inputs.get(port.partition(".")[0])
+    if isinstance(source, FilesSource):
+        return f"{words} (files in {source.root})"
+    if isinstance(source, RowsSource):
+        return f"{words} (rows in the manifest)"
+    if isinstance(source, OutputRef) and (cause := _root_cause(source.action, graph, outcomes)):
+        return f"{words} ({cause})"
+    return words
+
+
+def _root_cause(action_id: str, graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> str | None:
+    """The action furthest up that ran for a reason of its own, since `input changed` alone only moves the question."""
+    outcome = outcomes.get(action_id)
+    if outcome is None or outcome.outcome not in _RAN:
+        return None
+    own = next((r for r in outcome.reasons if not r.part.startswith("inputs.")), None)
+    if own is None:
+        for need in graph.actions[action_id].needs:
+            if cause := _root_cause(need, graph, outcomes):
+                return cause
+    verb = "will be rebuilt" if outcome.outcome == "run" else "was rebuilt"
+    first = own or next(iter(outcome.reasons), None)
+    if first is None:
+        return f"{outcome.kind} {verb}"
+    return f"{outcome.kind} {verb}: {reason_in_words(first)}{_place(first, graph.actions[action_id])}"
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    text = value if isinstance(value, str) and value else canonical(value).decode()
+    if len(text) == _DIGEST_LENGTH and not set(text) - set("0123456789abcdef"):
+        return text[:_SHOWN_OF_DIGEST]
+    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"

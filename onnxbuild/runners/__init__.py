@@ -1,0 +1,1 @@
+"""How workers are reached: the protocol, the local one, and the environments that they run in."""

@@ -1,0 +1,1 @@
+"""Knowledge that can be listed: tasks, thresholds, fusions, file names, model types and failure codes."""

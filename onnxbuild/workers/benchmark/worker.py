@@ -1,0 +1,192 @@
+"""benchmark: latency of a variant and its baselines, side by side in one process with equal threads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from msgspec import Struct
+
+from onnxbuild.machine import this_machine
+from onnxbuild.protocol import Facts, Tell
+from onnxbuild.steps.benchmark import BenchmarkParams
+from onnxbuild.workers.engines import timing
+from onnxbuild.workers.engines.onnxruntime_engine import Device, OnnxModel, onnx_files
+from onnxbuild.workers.engines.torch_engine import Engine, TorchModel, is_onnx, load_torch
+from onnxbuild.workers.inputs.samples import Sample, Source, open_source, shaped
+from onnxbuild.workers.inputs.stages import run_stages
+from onnxbuild.workers.libraries.remote_code import with_its_code
+
+# What is timed of each family: the pass over the input, and one step of the decoder.
+_TIMED = ("forward", "prefill", "decode", "encoder", "decoder_step", "merged_step")
+
+
+class Combination(Struct, frozen=True, kw_only=True):
+    """One point of what is measured."""
+
+    batch: int
+    sequence: int
+    threads: int
+
+
+@with_its_code
+def run(params: BenchmarkParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
+    """Time every combination, write every sample to `latencies.json`, and return the summaries.
+
+    Errors: CheckFailed OBE43 where the device's provider is absent, OBE38 for a sequence longer than the model takes.
+    """
+    progress("loading the models")
+    combinations = _combinations(params)
+    torch.set_num_threads(combinations[0].threads)
+    resident = {"before": timing.resident_bytes()}
+    variant = OnnxModel(inputs["model"], threads=combinations[0].threads, device=params.device)
+    resident["with_onnxruntime"] = timing.resident_bytes()
+    baselines = _open_baselines(params, inputs, variant)
+    trust = params.trusts_code
+    source = open_source(inputs["model"], variant, params.task, seed=params.seed, trusts_code=trust)
+    first_ms = _first_inferences(source, variant, [variant, *baselines])
+    results: list[dict[str, Any]] = []
+    raw: list[dict[str, Any]] = []
+    for done, point in enumerate(combinations):
+        progress(f"timing {point.batch}×{point.sequence}, threads {point.threads}", done, len(combinations))
+        torch.set_num_threads(point.threads)
+        if variant.threads != point.threads:  # a session keeps the threads that it was opened with
+            variant = OnnxModel(inputs["model"], threads=point.threads, device=params.device)
+        found, samples = _measure_point(params, point, source, variant, baselines)
+        results += found
+        raw += samples
+    (outputs["samples"] / "latencies.json").write_bytes(msgspec.json.encode(raw))
+    return {
+        "headline": _headline(results),
+        "results": results,
+        "contended": any(engine["contended"] for result in results for engine in result["engines"].values()),
+        "load_seconds": {"onnxruntime": variant.load_seconds} | {b.name: b.load_seconds for b in baselines},
+        "first_inference_ms": first_ms,
+        "file_bytes": file_bytes(inputs["model"]),
+        "resident_bytes": {**resident, "peak": timing.peak_bytes()},
+        "providers": variant.providers(),
+        "environment": environment(params.device),
+    }
+
+
+def environment(device: Device) -> dict[str, Any]:
+    """What a reader needs in order to place the numbers: machine, load, versions, how threads are held."""
+    machine = this_machine()
+    found = {
+        "cpu": machine.cpu,
+        "flags": list(machine.flags),
+        "cores": machine.cores,
+        "load_average": timing.load_average(),
+        "versions": timing.versions(),
+        "spinning": False,
+        "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
+    }
+    return found | {"gpu": torch.cuda.get_device_name()} if device == "cuda" else found
+
+
+def file_bytes(folder: Path) -> int:
+    """Size of a model's ONNX files with their external data."""
+    places = {path.parent for path in onnx_files(folder)}
+    return sum(p.stat().st_size for place in places for p in place.iterdir() if ".onnx" in p.name)
+
+
+def _combinations(params: BenchmarkParams) -> list[Combination]:
+    return [
+        Combination(batch=batch, sequence=sequence, threads=threads)
+        for threads in params.threads
+        for batch in params.batch
+        for sequence in params.sequence
+    ]
+
+
+def _open_baselines(params: BenchmarkParams, inputs: Mapping[str, Path], variant: OnnxModel) -> list[TorchModel]:
+    """The PyTorch engines, which share one model; none where the reference is an ONNX model itself."""
+    if not params.baselines or is_onnx(inputs["reference"]):
+        return []
+    trust = params.trusts_code
+    plain = load_torch(inputs["reference"], params.task, variant, device=params.device, trusts_code=trust)
+    engines = {"torch": lambda: plain, "torch.compile": plain.compile}
+    return [engines[name]() for name in params.baselines]
+
+
+def _first_inferences(source: Source, variant: OnnxModel, engines: Sequence[Engine]) -> dict[str, float]:
+    """Milliseconds of the very first call of each engine, on one row of eight tokens; compiling is no inference."""
+    sample = shaped(source, 1, 8, padded=False)
+    return {
+        engine.name: timing.time_call(engine.prepare(variant.first, sample.feeds))
+        for engine in engines
+        if engine.name != "torch.compile"
+    }
+
+
+def _measure_point(
+    params: BenchmarkParams, point: Combination, source: Source, variant: OnnxModel, baselines: Sequence[TorchModel]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """A result and the raw milliseconds for each stage of one combination; a compiler that fails is told, not timed."""
+    # A graph compiled for the last shape would otherwise count against the limit of recompilations.
+    torch.compiler.reset()
+    sample = shaped(source, point.batch, point.sequence, padded=False)
+    feeds = {stage: fed for stage, fed, _ in run_stages(variant, sample, variant.stages) if stage in _TIMED}
+    results, raw = [], []
+    engines: list[Engine] = [variant, *baselines]
+    for stage, fed in feeds.items():
+        # Every engine gets the same tensors, the past among them, so that all of them do the same work.
+        failed = {engine.name: why for engine in engines if (why := _why_not_compiled(engine, stage, fed))}
+        able = [engine for engine in engines if engine.name not in failed]
+        calls = {engine.name: engine.prepare(stage, fed) for engine in able}
+        series = timing.measure(calls, warmup=params.warmup, iterations=params.iterations, rounds=params.rounds)
+        where = {"stage": stage, **msgspec.to_builtins(point), "failed": failed}
+        where |= {"threads_used": {engine.name: engine.threads_used() for engine in able}}
+        results.append(where | _result(series, sample, stage, fed, threads=point.threads))
+        raw += [
+            {"stage": stage, **msgspec.to_builtins(point), "engine": name, "rounds_ms": found.rounds}
+            for name, found in series.items()
+        ]
+    return results, raw
+
+
+def _why_not_compiled(engine: Engine, stage: str, fed: Mapping[str, np.ndarray]) -> str | None:
+    """Why torch.compile cannot run this (no C++ compiler, an operator it lacks), None where it can."""
+    if engine.name != "torch.compile":
+        return None
+    try:
+        engine.prepare(stage, fed)()
+    except Exception as error:  # noqa: BLE001 - whatever a compiler raises, the other engines are still to be timed
+        return f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+    return None
+
+
+def _result(
+    series: Mapping[str, timing.Series], sample: Sample, stage: str, fed: Mapping[str, np.ndarray], *, threads: int
+) -> dict[str, Any]:
+    tokens = sample.rows if stage in {"decode", "decoder_step", "merged_step"} else sample.tokens
+    engines = {
+        name: timing.summary(found.values, rows=sample.rows, tokens=tokens)
+        | timing.load_of(found, threads=threads)
+        | {"warmup": msgspec.to_builtins(found.warmup)}
+        for name, found in series.items()
+    }
+    own = series["onnxruntime"]
+    speedups = {name: timing.speedup(own, found) for name, found in series.items() if name != "onnxruntime"}
+    past = next((int(value.shape[-2]) for name, value in fed.items() if name.startswith("past_key_values")), 0)
+    return {"tokens": tokens, "past": past, "engines": engines, "speedup": speedups}
+
+
+def _headline(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The line for a table: the first combination's pass over the input, against the first baseline."""
+    first = results[0]
+    baseline = next(iter(first["speedup"]), None)
+    engines = first["engines"]
+    return {
+        "engine": "onnxruntime",
+        "p50_ms": engines["onnxruntime"]["p50_ms"],
+        "baseline": baseline,
+        "baseline_p50_ms": engines[baseline]["p50_ms"] if baseline else None,
+        "speedup": first["speedup"][baseline]["median"] if baseline else None,
+        "contended": any(engine["contended"] for engine in engines.values()),
+    } | {name: first[name] for name in ("stage", "batch", "sequence", "threads")}

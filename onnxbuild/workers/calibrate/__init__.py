@@ -1,0 +1,1 @@
+"""What the tensors of a graph hold while it reads data."""

@@ -1,0 +1,193 @@
+"""An ONNX model as a set of stages, each an ONNX Runtime session, run with a known number of threads.
+
+A stage is one graph used in one way: `forward` (one pass), `prefill` and `decode` (a decoder with past, without and
+with it), `encoder`, `decoder`, `decoder_step` and, for a merged decoder file, `merged` and `merged_step`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnxruntime
+from msgspec import Struct
+
+from onnxbuild.protocol import CheckFailed
+
+Device = Literal["cpu", "cuda"]
+Arrays = Mapping[str, np.ndarray]
+
+_PROVIDERS: Mapping[Device, tuple[str, ...]] = {
+    "cpu": ("CPUExecutionProvider",),
+    "cuda": ("CUDAExecutionProvider", "CPUExecutionProvider"),
+}
+
+# File name → its stages, with what `use_cache_branch` is fed for each, None where the graph has no such input.
+_STAGES: Mapping[str, Mapping[str, bool | None]] = {
+    "encoder_model.onnx": {"encoder": None},
+    "decoder_model.onnx": {"decoder": None},
+    "decoder_with_past_model.onnx": {"decoder_step": None},
+    "decoder_model_merged.onnx": {"merged": False, "merged_step": True},
+}
+
+_TYPES: Mapping[str, Any] = {
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(bool)": np.bool_,
+}
+
+
+class InputSpec(Struct, frozen=True):
+    """An input of a graph: its dimensions (names where they vary) and its ONNX type."""
+
+    shape: tuple[int | str, ...]
+    type: str
+
+
+class OnnxModel:
+    """The sessions of one folder. `stages` are what it can run, `first` the one that reads what a person gives.
+
+    Outputs come under the names that the graphs give.
+    """
+
+    name = "onnxruntime"
+
+    def __init__(self, folder: Path, *, threads: int, device: Device = "cpu") -> None:
+        """Open every ONNX file that has a stage. Errors: CheckFailed OBE43 where the device's provider is absent."""
+        files = onnx_files(folder)
+        if not files:
+            raise CheckFailed("OBE41", f"the folder holds no ONNX file: {sorted(p.name for p in folder.iterdir())}")
+        start = time.perf_counter()
+        self.folder, self.threads, self.device = folder, threads, device
+        self._sessions = {path.name: open_session(path, threads=threads, device=device) for path in files}
+        self.load_seconds = time.perf_counter() - start
+        self._stages: dict[str, tuple[Any, bool | None]] = {}
+        for name, session in self._sessions.items():
+            for stage, branch in _stages_of(name, session).items():
+                self._stages[stage] = (session, branch)
+        self.stages = tuple(self._stages)
+        self.first = next((stage for stage in ("encoder", "prefill") if stage in self.stages), self.stages[0])
+
+    def inputs(self, stage: str) -> Mapping[str, InputSpec]:
+        """Inputs of a stage's graph, by name."""
+        session, _ = self._stages[stage]
+        return {i.name: InputSpec(tuple(i.shape), i.type) for i in session.get_inputs()}
+
+    def outputs(self, stage: str) -> tuple[str, ...]:
+        """Names of a stage's outputs."""
+        session, _ = self._stages[stage]
+        return tuple(o.name for o in session.get_outputs())
+
+    def prepare(self, stage: str, feeds: Arrays) -> Callable[[], Any]:
+        """A call that runs the stage on these feeds and does nothing else: what a benchmark times."""
+        session, branch = self._stages[stage]
+        complete = _complete(self.inputs(stage), feeds, branch=branch)
+        return lambda: session.run(None, complete)
+
+    def complete(self, stage: str, feeds: Arrays) -> dict[str, np.ndarray]:
+        """Exactly what the stage's graph takes, made of feeds that may hold more or lack a past."""
+        return _complete(self.inputs(stage), feeds, branch=self._stages[stage][1])
+
+    def run(self, stage: str, feeds: Arrays) -> dict[str, np.ndarray]:
+        """Outputs of a stage by name."""
+        found = zip(self.outputs(stage), self.prepare(stage, feeds)(), strict=True)
+        # The cached branch of a merged decoder gives a placeholder for the encoder's keys and values: they stay as fed.
+        return {name: value for name, value in found if stage != "merged_step" or ".encoder." not in name}
+
+    def threads_used(self) -> int:
+        """Threads of a session, as ONNX Runtime tells."""
+        session = next(iter(self._sessions.values()))
+        return int(session.get_session_options().intra_op_num_threads)
+
+    def providers(self) -> dict[str, int]:
+        """How many nodes each execution provider really runs, over all files, as ONNX Runtime assigned them."""
+        counts: Counter[str] = Counter()
+        for session in self._sessions.values():
+            for part in session.get_provider_graph_assignment_info():
+                counts[part.ep_name] += len(part.get_nodes())
+        return dict(counts)
+
+
+def onnx_files(folder: Path) -> list[Path]:
+    """The ONNX files of a model folder, or of its `onnx` folder, where hubs keep them."""
+    here = sorted(folder.glob("*.onnx"))
+    return here or sorted((folder / "onnx").glob("*.onnx"))
+
+
+def open_session(path: Path, *, threads: int, device: Device = "cpu") -> onnxruntime.InferenceSession:
+    """A session with exactly `threads` compute threads on the device's provider.
+
+    Errors: CheckFailed OBE43 where the provider is not there, or takes no node.
+    """
+    wanted = _PROVIDERS[device]
+    available = onnxruntime.get_available_providers()
+    if wanted[0] not in available:
+        raise CheckFailed(
+            "OBE43",
+            f"{wanted[0]} is not in this onnxruntime {onnxruntime.__version__}, which has {', '.join(available)}",
+            notes=[("hint", "install onnxruntime-gpu in this environment, or leave out `device: cuda`")],
+        )
+    session = onnxruntime.InferenceSession(str(path), session_options(threads), providers=list(wanted))
+    # A provider that cannot start is replaced by the CPU with no more than a log line.
+    taken = {part.ep_name for part in session.get_provider_graph_assignment_info()}
+    if wanted[0] not in session.get_providers() or (taken and wanted[0] not in taken):
+        raise CheckFailed(
+            "OBE43",
+            f"{wanted[0]} was asked for, but {path.name} runs on {', '.join(sorted(taken) or session.get_providers())}",
+            notes=[("hint", "the log says why the provider did not start")],
+        )
+    return session
+
+
+def session_options(threads: int) -> onnxruntime.SessionOptions:
+    """Exactly `threads` compute threads, one graph node at a time, and a record of which provider runs what."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Threads that spin between calls take cores from whatever is measured next to them.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    return options
+
+
+def _stages_of(name: str, session: onnxruntime.InferenceSession) -> Mapping[str, bool | None]:
+    inputs = {i.name for i in session.get_inputs()}
+    # Language models for browsers bear the name of an encoder-decoder's part: `decoder_model_merged.onnx`.
+    if name in _STAGES and (name == "encoder_model.onnx" or any("encoder" in i for i in inputs)):
+        return _STAGES[name]
+    if not any(i.startswith("past_key_values") for i in inputs):
+        return {"forward": None}
+    merged = "use_cache_branch" in inputs
+    return {"prefill": False if merged else None, "decode": True if merged else None}
+
+
+def _complete(specs: Mapping[str, InputSpec], feeds: Arrays, *, branch: bool | None) -> dict[str, np.ndarray]:
+    """Exactly the inputs that a graph takes, in its types: feeds that it lacks go, an absent past is an empty one."""
+    batch = next(iter(feeds.values())).shape[0]
+    complete: dict[str, np.ndarray] = {}
+    for name, spec in specs.items():
+        if name == "use_cache_branch":
+            value = np.array([bool(branch)])
+        elif name in feeds:
+            value = feeds[name]
+        elif name.startswith("past_key_values"):
+            value = np.zeros([_empty(d, batch) for d in spec.shape])
+        else:
+            raise CheckFailed("OBE37", f"the graph takes an input `{name}` that no sample has")
+        complete[name] = np.ascontiguousarray(value, dtype=_TYPES.get(spec.type, value.dtype))
+    return complete
+
+
+def _empty(dimension: int | str, batch: int) -> int:
+    """A dimension of an empty past: the batch as it is, any other that varies is a length, of which there is none."""
+    if isinstance(dimension, int):
+        return dimension
+    return batch if "batch" in dimension else 0

@@ -1,0 +1,256 @@
+"""The PyTorch model that a variant came from, run by the same stages and under the same names as its ONNX graphs."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import numpy as np
+import torch
+from transformers.cache_utils import DynamicCache, EncoderDecoderCache
+
+from onnxbuild.workers.engines.onnxruntime_engine import Arrays, Device, OnnxModel, onnx_files
+from onnxbuild.workers.engines.task_classes import class_of
+
+_SENTENCE_OUTPUTS = {"token_embeddings", "sentence_embedding"}
+
+
+class Engine(Protocol):
+    """What can run a model stage by stage: ONNX Runtime, PyTorch, or another in time."""
+
+    name: str
+    load_seconds: float
+
+    def prepare(self, stage: str, feeds: Arrays) -> Callable[[], Any]:
+        """A call that runs the stage on these feeds and does nothing else."""
+
+    def run(self, stage: str, feeds: Arrays) -> dict[str, np.ndarray]:
+        """Outputs of a stage by name."""
+
+    def threads_used(self) -> int:
+        """Threads that the engine computes with."""
+
+
+class TorchModel:
+    """A PyTorch model in fp32, in evaluation mode; `compiled` runs it through torch.compile for each shape.
+
+    `random_weights` names the parameters that the checkpoint lacks. `whole_cache`: an encoder-decoder hands on the
+    keys of its encoder, too; one of two models (a picture's, a text's) makes them anew in every step.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        load_seconds: float,
+        device: Device = "cpu",
+        compiled: bool = False,
+        random_weights: tuple[str, ...] = (),
+        whole_cache: bool = True,
+    ) -> None:
+        """Take a loaded model, which several engines may share."""
+        self.random_weights = random_weights
+        self._whole_cache = whole_cache
+        self.name = "torch.compile" if compiled else "torch"
+        self.load_seconds = load_seconds
+        self.model = model.to(device).eval()
+        self._device = device
+        self._takes = set(inspect.signature(model.forward).parameters)
+        self._call = torch.compile(self.model, dynamic=False) if compiled else self.model
+
+    def compile(self) -> Self:
+        """The same weights, run through torch.compile."""
+        return type(self)(
+            self.model,
+            load_seconds=self.load_seconds,
+            device=self._device,
+            compiled=True,
+            whole_cache=self._whole_cache,
+        )
+
+    def threads_used(self) -> int:
+        """Threads that PyTorch computes with, as it tells."""
+        return int(torch.get_num_threads())
+
+    def prepare(self, stage: str, feeds: Arrays) -> Callable[[], Any]:
+        """A call that runs the stage; tensors are made here, the cache's wrapper (microseconds) in the call."""
+        tensors = {name: torch.from_numpy(np.array(value)).to(self._device) for name, value in feeds.items()}
+        run = _STAGES.get(stage, _forward)(self, tensors)
+        if self._device == "cpu":
+            return _without_gradients(run)
+
+        def synchronized() -> Any:
+            outputs = run()
+            torch.cuda.synchronize()
+            return outputs
+
+        return _without_gradients(synchronized)
+
+    def run(self, stage: str, feeds: Arrays) -> dict[str, np.ndarray]:
+        """Outputs of a stage under the names that an export gives them."""
+        outputs = self.prepare(stage, feeds)()
+        if stage == "encoder":
+            return {"last_hidden_state": _numpy(outputs[0])}
+        named = {name: _numpy(value) for name, value in outputs.items() if isinstance(value, torch.Tensor)}
+        return named | {name: _numpy(value) for name, value in self._cache_of(outputs).items()}
+
+    def _cache_of(self, outputs: Any) -> dict[str, Any]:
+        cache = outputs.get("past_key_values")
+        return _cache_outputs(cache if self._whole_cache else getattr(cache, "self_attention_cache", cache))
+
+
+class SentenceModel(TorchModel):
+    """A SentenceTransformer: its modules give `token_embeddings` and `sentence_embedding` as its export does."""
+
+    def prepare(self, stage: str, feeds: Arrays) -> Callable[[], Any]:
+        """A call on the features that the modules take; they add to the mapping they get, so each call has its own."""
+        del stage
+        taken = ("input_ids", "attention_mask", "token_type_ids")
+        tensors = {name: torch.from_numpy(np.array(feeds[name])).to(self._device) for name in taken if name in feeds}
+        return _without_gradients(lambda: self._call(dict(tensors)))
+
+    def run(self, stage: str, feeds: Arrays) -> dict[str, np.ndarray]:
+        """The two outputs that an export has."""
+        outputs = self.prepare(stage, feeds)()
+        return {name: _numpy(outputs[name]) for name in sorted(_SENTENCE_OUTPUTS)}
+
+
+def is_onnx(folder: Path) -> bool:
+    """Whether a reference is the ONNX model that a variant came from, rather than a checkpoint."""
+    weights = [p for pattern in ("*.safetensors", "*.bin", "*.pt") for p in folder.glob(pattern)]
+    return bool(onnx_files(folder)) and not weights
+
+
+def open_reference(
+    folder: Path, task: str, variant: OnnxModel, *, threads: int, device: Device = "cpu", trusts_code: bool = False
+) -> Any:
+    """The engine that a variant is compared with: PyTorch for a checkpoint, ONNX Runtime for an ONNX folder."""
+    if is_onnx(folder):
+        return OnnxModel(folder, threads=threads, device=device)
+    torch.set_num_threads(threads)
+    return load_torch(folder, task, variant, device=device, trusts_code=trusts_code)
+
+
+def load_torch(
+    folder: Path, task: str, variant: OnnxModel, *, device: Device = "cpu", trusts_code: bool = False
+) -> TorchModel:
+    """The checkpoint as the class that the variant was exported from; its own code runs where it is trusted.
+
+    Errors: CheckFailed OBE01 for an unknown task.
+    """
+    start = time.perf_counter()
+    if _SENTENCE_OUTPUTS & set(variant.outputs(variant.first)):
+        from sentence_transformers import SentenceTransformer
+
+        model = SentenceTransformer(str(folder), device=device, local_files_only=True, trust_remote_code=trusts_code)
+        return SentenceModel(model.float(), load_seconds=time.perf_counter() - start, device=device)
+    model, told = model_class(task, variant).from_pretrained(
+        folder, dtype=torch.float32, local_files_only=True, output_loading_info=True, trust_remote_code=trusts_code
+    )
+    _lend_padding(model, variant.folder)
+    missing = tuple(sorted(told["missing_keys"]))
+    return TorchModel(
+        model,
+        load_seconds=time.perf_counter() - start,
+        device=device,
+        random_weights=missing,
+        whole_cache=not ("decoder" in variant.stages and "present.0.key" in variant.outputs("decoder")),
+    )
+
+
+def _lend_padding(model: Any, exported: Path) -> None:
+    """A classifier looks for its last token by the id of padding: the export's, where the checkpoint names none."""
+    path = exported / "config.json"
+    if getattr(model.config, "pad_token_id", None) is None and path.is_file():
+        model.config.pad_token_id = json.loads(path.read_text(encoding="utf-8")).get("pad_token_id")
+
+
+def model_class(task: str, variant: OnnxModel) -> Any:
+    """The class of transformers for a task; a speech model of one graph without a decoder is a CTC model."""
+    return class_of(task, ctc=variant.stages == ("forward",))
+
+
+def _forward(engine: TorchModel, tensors: dict[str, Any]) -> Callable[[], Any]:
+    kwargs = {name: value for name, value in tensors.items() if name in engine._takes}  # noqa: SLF001 - same module
+    if "use_cache" in engine._takes:  # noqa: SLF001
+        kwargs["use_cache"] = False
+    return lambda: engine._call(**kwargs)  # noqa: SLF001
+
+
+def _causal(engine: TorchModel, tensors: dict[str, Any]) -> Callable[[], Any]:
+    kwargs = {name: value for name, value in tensors.items() if name in engine._takes}  # noqa: SLF001
+    past = _pairs(tensors)
+    return lambda: engine._call(**kwargs, past_key_values=_cache(past), use_cache=True)  # noqa: SLF001
+
+
+def _encode(engine: TorchModel, tensors: dict[str, Any]) -> Callable[[], Any]:
+    encoder = engine.model.get_encoder()
+    takes = set(inspect.signature(encoder.forward).parameters)
+    kwargs = {name: value for name, value in tensors.items() if name in takes}
+    return lambda: encoder(**kwargs)
+
+
+def _decode(engine: TorchModel, tensors: dict[str, Any]) -> Callable[[], Any]:
+    self_past, cross_past = _pairs(tensors, "decoder.") or _pairs(tensors), _pairs(tensors, "encoder.")
+    kwargs = {"decoder_input_ids": tensors["input_ids"], "encoder_outputs": (tensors["encoder_hidden_states"],)}
+    if "encoder_attention_mask" in tensors and "attention_mask" in engine._takes:  # noqa: SLF001
+        kwargs["attention_mask"] = tensors["encoder_attention_mask"]
+
+    def call() -> Any:
+        cache = EncoderDecoderCache(_cache(self_past), _cache(cross_past))
+        return engine._call(**kwargs, past_key_values=cache, use_cache=True)  # noqa: SLF001
+
+    return call
+
+
+_STAGES: Mapping[str, Callable[[TorchModel, dict[str, Any]], Callable[[], Any]]] = {
+    "prefill": _causal, "decode": _causal, "encoder": _encode,
+    "decoder": _decode, "decoder_step": _decode, "merged": _decode, "merged_step": _decode,
+}  # fmt: skip
+
+
+def _pairs(tensors: Mapping[str, Any], kind: str = "") -> list[tuple[Any, Any]]:
+    """Keys and values of each layer, from feeds named `past_key_values.0.decoder.key` and so on."""
+    pairs: list[tuple[Any, Any]] = []
+    while (key := f"past_key_values.{len(pairs)}.{kind}") + "key" in tensors:
+        pairs.append((tensors[key + "key"], tensors[key + "value"]))
+    return pairs
+
+
+def _cache(pairs: list[tuple[Any, Any]]) -> DynamicCache:
+    cache = DynamicCache()
+    for layer, (key, value) in enumerate(pairs):
+        cache.update(key, value, layer)
+    return cache
+
+
+def _cache_outputs(cache: Any) -> dict[str, Any]:
+    """A cache under the names of an export: `present.0.key`, or `present.0.decoder.key` and `present.0.encoder.key`."""
+    if cache is None:
+        return {}
+    if isinstance(cache, EncoderDecoderCache):
+        parts = {"decoder.": cache.self_attention_cache, "encoder.": cache.cross_attention_cache}
+    else:
+        parts = {"": cache}
+    return {
+        f"present.{number}.{kind}{end}": tensor
+        for kind, part in parts.items()
+        for number, layer in enumerate(part.layers)
+        for end, tensor in (("key", layer.keys), ("value", layer.values))
+    }
+
+
+def _without_gradients(call: Callable[[], Any]) -> Callable[[], Any]:
+    def inner() -> Any:
+        with torch.inference_mode():
+            return call()
+
+    return inner
+
+
+def _numpy(tensor: Any) -> np.ndarray:
+    return tensor.detach().cpu().numpy()  # type: ignore[no-any-return]

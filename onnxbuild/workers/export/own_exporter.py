@@ -1,0 +1,93 @@
+"""Export with a function of the user's own, which came as an input: a file, or the package that it is in.
+
+The function is `export(checkpoint: Path, output: Path, opset: int, task: str) -> None`; it writes ONNX files.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from onnxbuild.protocol import CheckFailed
+from onnxbuild.steps.export import ExportParams
+
+_HINT = (
+    "an exporter is a function of (checkpoint, output, opset, task); of its own code it sees this file alone, "
+    "or for `package.module:function` the whole package"
+)
+
+
+def export(checkpoint: Path, destination: Path, params: ExportParams, code: Path) -> None:
+    """Call the function. Errors: CheckFailed OBE67 where it cannot be imported or is none; what it raises itself."""
+    place, _, name = params.exporter.rpartition(":")
+    with _importable(code):
+        function = _function(place, name, code)
+        try:
+            function(checkpoint, destination, params.opset, params.task)
+        except Exception as error:
+            if where := _place_in(error, code):
+                error.add_note(f"raised at {where}")
+            raise
+
+
+def _place_in(error: BaseException, code: Path) -> str | None:
+    """The last line of the user's own files that an exception came through: `mine.py:12`."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if Path(frame.filename).is_relative_to(code)]
+    return f"{Path(own[-1].filename).relative_to(code)}:{own[-1].lineno}" if own else None
+
+
+def _function(place: str, name: str, code: Path) -> Callable[..., Any]:
+    try:
+        module = _module(place, code)
+    except Exception as error:
+        raise _unusable(f"`{place}` cannot be imported: {type(error).__name__}: {error}") from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise _unusable(f"`{place}` has no function `{name}`")
+    return function  # type: ignore[no-any-return]
+
+
+def _module(place: str, code: Path) -> Any:
+    if not place.endswith(".py"):
+        return importlib.import_module(place)
+    path = code / Path(place).name
+    # A name of its own: a worker lives for several exports, whose files may have equal names.
+    spec = importlib.util.spec_from_file_location("onnxbuild_exporter", path)
+    assert spec is not None, "BUG: a .py file has a spec"
+    assert spec.loader is not None, "BUG: a .py file has a loader"
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@contextmanager
+def _importable(code: Path) -> Iterator[None]:
+    """What lies in `code` can be imported inside, and is forgotten afterwards: the next export may bring another."""
+    before = set(sys.modules)
+    sys.path.insert(0, str(code))
+    sys.dont_write_bytecode, writes = True, sys.dont_write_bytecode  # the folder is an input, which is read-only
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = writes
+        sys.path.remove(str(code))
+        for name in set(sys.modules) - before:
+            file = getattr(sys.modules[name], "__file__", None) or ""
+            if file.startswith(f"{code}/"):
+                del sys.modules[name]
+
+
+def _unusable(message: str) -> CheckFailed:
+    return CheckFailed(
+        "OBE67",
+        message,
+        notes=[("hint", _HINT)],
+    )

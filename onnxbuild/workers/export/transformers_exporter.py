@@ -1,0 +1,97 @@
+"""Export with transformers 5's own exporter (torch.export underneath), into the files and names that loaders know.
+
+Its `export_for_generation` is not what is used for generation. Measured with transformers 5.23: it leaves out the
+attention mask of GPT-2 (padded batches would be wrong without a word), fixes the decoder cache of T5 at one token, and
+writes no encoder for it. So each graph is exported from inputs that are made here, with a cache and with padding, and
+gets the names that optimum, Transformers.js and our own checks use.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from onnxbuild.protocol import CheckFailed
+from onnxbuild.steps.export import ExportParams
+from onnxbuild.tables.tasks import family_of
+from onnxbuild.workers.engines.task_classes import class_of
+from onnxbuild.workers.export.tracing_inputs import (
+    Part,
+    decoder_part,
+    encoder_decoder_parts,
+    forward_part,
+    sentence_part,
+)
+from onnxbuild.workers.export.wire_names import rename
+from onnxbuild.workers.folders.processors import masks_sound
+from onnxbuild.workers.graphs.onnx_files import EXTERNAL_FROM_BYTES, save_model
+
+
+def export(checkpoint: Path, destination: Path, params: ExportParams) -> None:
+    """Write the graphs of the task. Errors: CheckFailed OBE02 for a model whose inputs cannot be made up."""
+    from transformers.exporters import OnnxConfig, OnnxExporter
+
+    exporter = OnnxExporter()
+    for part in _graphs(checkpoint, params):
+        config = OnnxConfig(dynamic=True, opset_version=params.opset)
+        program = exporter.export(part.model, dict(part.inputs), config).program
+        rename(program, part.outputs)
+        _write(program, destination / part.file)
+
+
+def _graphs(checkpoint: Path, params: ExportParams) -> list[Part]:
+    if not _pools(checkpoint, params):
+        return _parts(_load(checkpoint, params), params.task, masks_sound=masks_sound(checkpoint))
+    if not (checkpoint / "modules.json").is_file():
+        raise CheckFailed(
+            "OBE02",
+            "the checkpoint is no sentence-transformer: it has no modules.json, which says how to pool",
+            notes=[("hint", "`library: transformers` exports the bare encoder, as `task: feature-extraction` does")],
+        )
+    from sentence_transformers import SentenceTransformer
+
+    options = {"trust_remote_code": params.trusts_code, "local_files_only": True}
+    attention = {} if params.attention == "auto" else {"attn_implementation": params.attention}
+    model = SentenceTransformer(str(checkpoint), device="cpu", model_kwargs=attention, **options)
+    return [sentence_part(model.float().eval())]
+
+
+def _pools(checkpoint: Path, params: ExportParams) -> bool:
+    """Whether pooling belongs to the graph, as optimum decides it: by the folder, where `library` does not say."""
+    if params.library == "auto" and params.task == "feature-extraction":
+        return (checkpoint / "modules.json").is_file()
+    return params.library == "sentence_transformers" or (params.library, params.task) == ("auto", "sentence-similarity")
+
+
+def _load(checkpoint: Path, params: ExportParams) -> Any:
+    import torch
+    from transformers import AutoConfig
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CTC_MAPPING_NAMES
+
+    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": params.trusts_code}
+    config = AutoConfig.from_pretrained(checkpoint, **options)
+    if params.attention != "auto":
+        options["attn_implementation"] = params.attention
+    loader = class_of(params.task, ctc=config.model_type in MODEL_FOR_CTC_MAPPING_NAMES)
+    return loader.from_pretrained(checkpoint, dtype=torch.float32, **options).eval()
+
+
+def _parts(model: Any, task: str, *, masks_sound: bool) -> list[Part]:
+    """The graphs of a model, each with the inputs to trace it with."""
+    family = family_of(task)
+    if family == "decoder":
+        return [decoder_part(model) if task.endswith("-with-past") else forward_part(model, left=True)]
+    if family == "encoder" or not model.config.is_encoder_decoder:  # a speech model of one graph (CTC)
+        return [forward_part(model, masks_sound=masks_sound)]
+    return encoder_decoder_parts(model, with_past=task.endswith("-with-past"))
+
+
+def _write(program: Any, path: Path) -> None:
+    """Save in the form that every exporter's graphs have: weights inside up to 2 GB, beside it from there on."""
+    import onnx_ir
+
+    weights = (value.const_value for value in program.graph.initializers.values())
+    if sum(tensor.nbytes for tensor in weights if tensor is not None) < EXTERNAL_FROM_BYTES:
+        save_model(onnx_ir.to_proto(program), path)
+    else:
+        onnx_ir.save(program, path, external_data=f"{path.name}_data")

@@ -1,0 +1,1 @@
+"""The fetch step: `worker` runs it, and what only it needs stands beside it."""

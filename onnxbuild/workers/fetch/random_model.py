@@ -1,0 +1,138 @@
+"""Random weights for a model type: the real architecture, seeded, with a tokenizer trained on a given text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from onnxbuild.diagnostics import did_you_mean
+from onnxbuild.protocol import CheckFailed, Tell
+from onnxbuild.steps.fetch import FetchParams
+from onnxbuild.workers.engines.task_classes import CLASSES, auto_class
+from onnxbuild.workers.fetch.random_parts import write_processor, write_sentence_modules
+from onnxbuild.workers.fetch.random_tokenizer import Trained, train_tokenizer
+from onnxbuild.workers.libraries.quiet import quiet
+
+# Fields that a model reads where its config has them, though the defaults have not; DeBERTa v3 is v2 with these.
+_OPTIONAL: Mapping[str, tuple[str, ...]] = {
+    "modernbert": ("global_attn_every_n_layers",),  # a field no longer in transformers 5, which still reads it
+    "deberta-v2": ("position_buckets", "norm_rel_ebd", "share_att_key", "conv_kernel_size", "conv_act", "conv_groups"),
+}
+
+
+def make_random(params: FetchParams, text: Path | None, destination: Path, tell: Tell) -> int:
+    """Write a checkpoint with random weights, and a tokenizer where there is text; returns the number of parameters.
+
+    Equal params and text give equal bytes. Errors: CheckFailed OBE02 for an architecture or a config that
+    transformers does not take, OBE51 for a vocabulary that the text cannot fill.
+    """
+    tell("loading libraries")
+    with quiet():
+        import torch
+
+        trained = _tokenizer(params, text, destination, tell)
+        config = _config(params, trained)
+        tell("drawing weights")
+        torch.manual_seed(params.seed)
+        model = _build(_auto_class(params.task, config), config, params)
+        model.eval()
+        _begin_with_padding(model)
+        tell("writing")
+        model.save_pretrained(destination, safe_serialization=True)
+        write_processor(config, destination)
+        if params.task == "sentence-similarity":
+            write_sentence_modules(config, destination)
+    return int(sum(parameter.numel() for parameter in model.parameters()))
+
+
+def _begin_with_padding(model: Any) -> None:
+    """Say with what a decoder begins where the config has no field for it, as that of T5 from transformers 5 on."""
+    config = model.config
+    if getattr(config, "is_encoder_decoder", False) and not hasattr(config, "decoder_start_token_id"):
+        model.generation_config.decoder_start_token_id = config.pad_token_id or 0
+
+
+def _build(auto: Any, config: Any, params: FetchParams) -> Any:
+    try:
+        return auto.from_config(config)
+    except (ValueError, AssertionError, RuntimeError, TypeError, ZeroDivisionError) as error:
+        if "Unrecognized configuration class" in str(error):
+            text = f"transformers has no {params.architecture} for the task `{params.task}`"
+        else:
+            text = f"the config of {params.architecture} does not hold together: {error}"
+        raise CheckFailed("OBE02", text) from error
+
+
+def _auto_class(task: str, config: Any) -> Any:
+    import transformers
+
+    name = CLASSES.get(task.removesuffix("-with-past"))
+    if name is None:
+        raise CheckFailed(
+            "OBE01",
+            f"`random:` needs a task that names a head, found `{task}`",
+            notes=[("hint", f"set `task:`, one of {', '.join(CLASSES)}")],
+        )
+    found = auto_class(name)
+    # A speech model without a decoder writes down letter by letter.
+    is_ctc = name == "AutoModelForSpeechSeq2Seq" and type(config) not in found._model_mapping  # noqa: SLF001
+    return transformers.AutoModelForCTC if is_ctc else found
+
+
+def _config(params: FetchParams, trained: Trained | None) -> Any:
+    from transformers import CONFIG_MAPPING, AutoConfig
+
+    if params.architecture not in CONFIG_MAPPING:
+        near = did_you_mean(params.architecture, CONFIG_MAPPING)
+        raise CheckFailed(
+            "OBE02",
+            f"transformers knows no architecture `{params.architecture}`",
+            notes=[("hint", near or "it is a model type such as `bert`, as `model_type` in a config.json has it")],
+        )
+    try:
+        defaults = AutoConfig.for_model(params.architecture)
+    except ValueError:  # an encoder-decoder of two models has no defaults in transformers 4: both must be named
+        return _combined(params, trained)
+    if hasattr(defaults, "encoder") and hasattr(defaults, "decoder"):
+        return _combined(params, trained)
+    optional = _OPTIONAL.get(params.architecture, ())
+    unknown = [key for key in params.config if not hasattr(defaults, key) and key not in optional]
+    if unknown:
+        hint = did_you_mean(unknown[0], vars(defaults))
+        raise CheckFailed(
+            "OBE02",
+            f"the config of {params.architecture} has no `{unknown[0]}`",
+            notes=[("hint", hint)] if hint else [],
+        )
+    settled = trained.config_for(defaults, params.config) if trained else params.config
+    try:
+        return AutoConfig.for_model(params.architecture, **settled)
+    except (TypeError, ValueError) as error:
+        raise CheckFailed("OBE02", f"the config of {params.architecture} does not hold together: {error}") from error
+
+
+def _combined(params: FetchParams, trained: Trained | None) -> Any:
+    from transformers import AutoConfig
+
+    try:
+        # The config takes `model_type` out of the mappings that it is given.
+        asked = AutoConfig.for_model(params.architecture, **deepcopy(dict(params.config)))
+        settled = trained.config_for(asked, params.config) if trained else params.config
+        config = AutoConfig.for_model(params.architecture, **deepcopy(dict(settled)))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckFailed("OBE02", f"the config of {params.architecture} does not hold together: {error}") from error
+    for name in ("pad_token_id", "eos_token_id"):
+        setattr(config, name, getattr(config.decoder, name))
+    names = ("decoder_start_token_id", "bos_token_id", "eos_token_id")
+    start = (getattr(config.decoder, name, None) for name in names)
+    config.decoder_start_token_id = next((token for token in start if token is not None), 0)
+    return config
+
+
+def _tokenizer(params: FetchParams, text: Path | None, destination: Path, tell: Tell) -> Trained | None:
+    if params.tokenizer_vocabulary <= 0 or text is None:
+        return None
+    tell("training the tokenizer")
+    return train_tokenizer(params.architecture, text, params.tokenizer_vocabulary, destination)

@@ -1,0 +1,70 @@
+"""fetch: files from a folder, a Hub repository, or random weights become one plain folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from onnxbuild.protocol import CheckFailed, Facts, Tell
+from onnxbuild.steps.fetch import DATASETS, FetchParams
+from onnxbuild.tables.checkpoint_files import select_checkpoint, select_onnx
+from onnxbuild.workers.folders.model_files import copy_files, files_below
+
+
+def run(params: FetchParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
+    """Bring the model in. Facts: `files`, `bytes`; for random weights also `parameters`."""
+    destination = outputs["model"]
+    extra: dict[str, int] = {}
+    if params.origin == "files":
+        copy_files(inputs["files"], params.files, destination, progress)
+    elif params.origin == "hub":
+        _download(params, destination, progress)
+    else:
+        from onnxbuild.workers.fetch.random_model import make_random
+
+        extra["parameters"] = make_random(params, inputs.get("text"), destination, progress)
+    names = files_below(destination)
+    if not names:
+        raise CheckFailed("OBE16", "nothing was fetched: the list of files is empty")
+    return {"files": len(names), "bytes": sum((destination / name).stat().st_size for name in names), **extra}
+
+
+def _download(params: FetchParams, destination: Path, tell: Tell) -> None:
+    from huggingface_hub import HfApi, hf_hub_download
+
+    endpoint, token = os.environ.get("HF_ENDPOINT") or None, os.environ.get("HF_TOKEN") or None
+    rows = params.repo.startswith(DATASETS)
+    repo, kind = params.repo.removeprefix(DATASETS), "dataset" if rows else "model"
+    place: dict[str, Any] = {"revision": params.revision, "repo_type": kind}
+    tell(f"asking for the files of {repo}")
+    listing = HfApi(endpoint=endpoint, token=token).repo_info(repo, files_metadata=True, **place)
+    sizes = {sibling.rfilename: sibling.size or 0 for sibling in listing.siblings or ()}
+    names = params.files if rows else select_checkpoint(sizes) or select_onnx(sizes)
+    if not names:
+        raise _no_weights(repo, sorted(sizes))
+    done, total = 0, sum(sizes[name] for name in names)
+    # Not the shared cache: its files are symlinks into a folder that somebody may prune while we read.
+    with tempfile.TemporaryDirectory(prefix="onnxbuild-fetch-") as scratch:
+        for name in names:
+            tell(f"downloading {name}", done, total)
+            found = hf_hub_download(repo, name, local_dir=scratch, endpoint=endpoint, token=token, **place)
+            target = destination / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(found, target)
+            done += sizes[name]
+    tell(f"downloaded {len(names)} files", total, total)
+
+
+def _no_weights(repo: str, names: list[str]) -> CheckFailed:
+    if any(name.startswith("adapter_") for name in names):
+        hint = "it holds an adapter: merge it into its base model, save that, and use it as `local:`"
+    elif any(name.endswith(".gguf") for name in names):
+        hint = "GGUF weights cannot be exported: use the repository with the original weights"
+    else:
+        hint = "it has neither safetensors, nor pytorch_model.bin, nor .onnx files at its top"
+    holds = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")  # noqa: PLR2004
+    return CheckFailed("OBE16", f"{repo} holds no weights that can be used", notes=[("holds", holds), ("hint", hint)])

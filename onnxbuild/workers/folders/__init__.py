@@ -1,0 +1,1 @@
+"""Folders of model files: copying them, and reading the configs in them."""

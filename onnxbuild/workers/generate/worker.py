@@ -1,0 +1,222 @@
+"""generate: greedy text from prompts by ONNX Runtime and by PyTorch in turn, each token timed."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+import transformers
+from msgspec import Struct
+from transformers.generation.streamers import BaseStreamer
+
+from onnxbuild.protocol import CheckFailed, Facts, Tell
+from onnxbuild.steps.generate import GenerateParams
+from onnxbuild.tables.tasks import family_of
+from onnxbuild.workers.engines import timing
+from onnxbuild.workers.engines.onnxruntime_engine import onnx_files, session_options
+from onnxbuild.workers.engines.torch_engine import is_onnx
+from onnxbuild.workers.generate.greedy import Greedy, opens_with_optimum
+from onnxbuild.workers.inputs.samples import load_tokenizer
+from onnxbuild.workers.libraries.remote_code import with_its_code
+
+Generate = Callable[..., Any]
+
+
+class Continuation(Struct, frozen=True, kw_only=True):
+    """What one engine made of one prompt in one round: new tokens, and milliseconds from the start to each of them."""
+
+    prompt: int
+    tokens: tuple[int, ...]
+    token_ms: tuple[float, ...]
+
+    @property
+    def first_ms(self) -> float:
+        """Time to the first token: the prompt's pass."""
+        return self.token_ms[0]
+
+    @property
+    def rate(self) -> float:
+        """Tokens per second, the prompt's pass included."""
+        return 1000 * len(self.tokens) / self.token_ms[-1]
+
+    @property
+    def decode_rate(self) -> float | None:
+        """Tokens per second after the first one; None where there is only one."""
+        spent = self.token_ms[-1] - self.token_ms[0]
+        return 1000 * (len(self.tokens) - 1) / spent if spent > 0 else None
+
+
+class TokenClock(BaseStreamer):  # type: ignore[misc]
+    """Notes when each token comes; what comes first is the prompt, which `generate` hands over before it begins."""
+
+    def __init__(self) -> None:
+        """Start the clock."""
+        self._prompt_seen = False
+        self._start = time.perf_counter_ns()
+        self.times_ms: list[float] = []
+
+    def put(self, value: Any) -> None:
+        """Take a token, and the time."""
+        if self._prompt_seen:
+            self.times_ms.extend([(time.perf_counter_ns() - self._start) / 1e6] * value.numel())
+        self._prompt_seen = True
+
+    def end(self) -> None:
+        """Nothing is left to do."""
+
+
+@with_its_code
+def run(params: GenerateParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
+    """Continue every prompt in every round with each engine, write `generations.json`, return text and rates.
+
+    Errors: CheckFailed OBE37 where the model has no tokenizer or a prompt gives no tokens.
+    """
+    folders = (inputs["model"], inputs["reference"])
+    found_first = (load_tokenizer(folder, trusts_code=params.trusts_code) for folder in folders)
+    tokenizer = next((one for one in found_first if one is not None), None)
+    if tokenizer is None:
+        raise CheckFailed(
+            "OBE37",
+            "the model has no tokenizer, so no prompt can be given to it",
+            notes=[("hint", "add tokenizer.json and tokenizer_config.json to the source, or leave out `generate`")],
+        )
+    prompts = [_encode(tokenizer, prompt) for prompt in params.prompts]
+    torch.set_num_threads(params.threads)
+    progress("loading the variant and PyTorch")
+    engines = _open_engines(params, inputs)
+    settings = _settings(tokenizer, params.max_new_tokens)
+    for name, model in engines.items():
+        progress(f"warming up {name}")
+        _continue(model, 0, prompts[0], settings)
+    found: dict[str, list[Continuation]] = {name: [] for name in engines}
+    for number in range(params.rounds):
+        order = list(engines) if number % 2 == 0 else list(reversed(engines))
+        for name in order:
+            progress(f"round {number + 1}: {name}", number, params.rounds)
+            found[name] += [_continue(engines[name], place, ids, settings) for place, ids in enumerate(prompts)]
+    (outputs["samples"] / "generations.json").write_bytes(msgspec.json.encode(found))
+    return _facts(params, tokenizer, found)
+
+
+def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many tokens two continuations share before they part; past that point they answer different texts."""
+    pairs = zip(first, second, strict=False)
+    return next((place for place, (a, b) in enumerate(pairs) if a != b), min(len(first), len(second)))
+
+
+def _encode(tokenizer: Any, prompt: str) -> Any:
+    encoded = tokenizer(prompt, return_tensors="pt")
+    if encoded["input_ids"].numel() == 0:
+        raise CheckFailed("OBE37", f"the prompt `{prompt}` gives no tokens", notes=[("hint", "write at least a word")])
+    return {name: encoded[name] for name in ("input_ids", "attention_mask") if name in encoded}
+
+
+def _open_engines(params: GenerateParams, inputs: Mapping[str, Path]) -> dict[str, Any]:
+    suffix = "Seq2SeqLM" if family_of(params.task) == "encoder-decoder" else "CausalLM"
+    own = _open_with_optimum if opens_with_optimum(inputs["model"]) else _open_plainly
+    engines = {"onnxruntime": own(params, inputs["model"], suffix)}
+    if not is_onnx(inputs["reference"]):
+        loader = getattr(transformers, f"AutoModelFor{suffix}")
+        options = {"local_files_only": True, "trust_remote_code": params.trusts_code}
+        model = loader.from_pretrained(inputs["reference"], dtype=torch.float32, **options)
+        engines["torch"] = model.eval()
+    return engines
+
+
+def _open_plainly(params: GenerateParams, folder: Path, _suffix: str) -> Any:
+    return Greedy(folder, threads=params.threads)
+
+
+def _open_with_optimum(params: GenerateParams, folder: Path, suffix: str) -> Any:
+    from optimum import onnxruntime as optimum_runtime
+
+    options = {"local_files_only": True, "trust_remote_code": params.trusts_code}
+    return getattr(optimum_runtime, f"ORTModelFor{suffix}").from_pretrained(
+        onnx_files(folder)[0].parent,
+        config=transformers.AutoConfig.from_pretrained(folder, **options),
+        provider="CPUExecutionProvider",
+        session_options=session_options(params.threads),
+        use_io_binding=False,  # measured: it changes nothing on the CPU at batch 1
+        use_cache=params.task.endswith("-with-past"),
+        **options,
+    )
+
+
+def _settings(tokenizer: Any, max_new_tokens: int) -> dict[str, Any]:
+    """Greedy search, the same for every engine whatever a checkpoint's own generation config says."""
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    settings = {"max_new_tokens": max_new_tokens, "do_sample": False, "num_beams": 1}
+    return settings | ({"pad_token_id": pad} if pad is not None else {})
+
+
+def _continue(model: Any, number: int, prompt: Mapping[str, Any], settings: Mapping[str, Any]) -> Continuation:
+    clock = TokenClock()
+    with torch.inference_mode():
+        ids = model.generate(**prompt, **settings, streamer=clock)
+    tokens = ids[0].tolist()[-len(clock.times_ms) :] if clock.times_ms else []
+    assert tokens, "BUG: generate gave no token"
+    return Continuation(prompt=number, tokens=tuple(tokens), token_ms=tuple(clock.times_ms))
+
+
+def _facts(params: GenerateParams, tokenizer: Any, found: Mapping[str, list[Continuation]]) -> dict[str, Any]:
+    engines = {name: _engine_facts(params, tokenizer, parts) for name, parts in found.items()}
+    facts: dict[str, Any] = {
+        "headline": {"engine": "onnxruntime", **_headline(engines["onnxruntime"]), "threads": params.threads},
+        "engines": engines,
+        "threads": params.threads,
+        "versions": timing.versions(),
+    }
+    own, baseline = found["onnxruntime"], found.get("torch")
+    if baseline is not None:
+        facts["agreement"] = _agreement(own[: len(params.prompts)], baseline[: len(params.prompts)])
+        facts["speedup"] = _spread(
+            mine / theirs
+            for mine, theirs in zip(_round_rates(own, params), _round_rates(baseline, params), strict=True)
+        )
+        facts["headline"] |= {
+            "baseline": "torch",
+            "baseline_tokens_per_second": _headline(engines["torch"])["tokens_per_second"],
+            "speedup": facts["speedup"]["median"],
+        }
+    return facts
+
+
+def _headline(engine: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers for a table: the median rate after the prompt (with it, where there was only one token)."""
+    rate = engine["tokens_per_second"] or engine["tokens_per_second_with_prompt"]
+    first = engine["time_to_first_token_ms"]
+    return {"tokens_per_second": rate["median"], "time_to_first_token_ms": first["median"]}
+
+
+def _engine_facts(params: GenerateParams, tokenizer: Any, parts: Sequence[Continuation]) -> dict[str, Any]:
+    decode = [part.decode_rate for part in parts if part.decode_rate is not None]
+    return {
+        "text": [tokenizer.decode(part.tokens, skip_special_tokens=True) for part in parts[: len(params.prompts)]],
+        "new_tokens": [len(part.tokens) for part in parts[: len(params.prompts)]],
+        "tokens_per_second": _spread(decode) if decode else None,
+        "tokens_per_second_with_prompt": _spread(part.rate for part in parts),
+        "time_to_first_token_ms": _spread(part.first_ms for part in parts),
+        "deterministic": all(part.tokens == parts[part.prompt].tokens for part in parts),
+    }
+
+
+def _round_rates(parts: Sequence[Continuation], params: GenerateParams) -> list[float]:
+    """Tokens per second of each round, all prompts together."""
+    size = len(params.prompts)
+    rounds = [parts[start : start + size] for start in range(0, len(parts), size)]
+    return [1000 * sum(len(p.tokens) for p in part) / sum(p.token_ms[-1] for p in part) for part in rounds]
+
+
+def _agreement(own: Sequence[Continuation], baseline: Sequence[Continuation]) -> dict[str, int]:
+    shared = sum(common_prefix(a.tokens, b.tokens) for a, b in zip(own, baseline, strict=True))
+    return {"tokens": shared, "of": sum(max(len(a.tokens), len(b.tokens)) for a, b in zip(own, baseline, strict=True))}
+
+
+def _spread(values: Any) -> dict[str, float]:
+    found = list(values)
+    return {"median": statistics.median(found), "min": min(found), "max": max(found)}

@@ -1,0 +1,1 @@
+"""ONNX files and what can be done to a graph."""

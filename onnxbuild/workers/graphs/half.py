@@ -1,0 +1,179 @@
+"""A graph in half precision, by ONNX Runtime's converter, which is told the type of every value first.
+
+The converter casts where a node that stays in fp32 meets one that does not, and knows that only from the types of
+values. Shape inference of onnx does not know ONNX Runtime's own operators, so that q4 and fused graphs came out with
+fp16 at one end of an edge and fp32 at the other; a session on the graph knows all of them.
+
+A node with branches (DeBERTa's relative positions) stays in fp32 with all that is in them; what they take from the
+graph around them is cast for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from onnxbuild.workers.graphs.onnx_files import graphs_of, has_branches, names_captured, nodes_of, tensors_of
+from onnxbuild.workers.graphs.rewrites import remove_dead_nodes, replace_nodes, sort_nodes
+
+# A CumSum of fp16 has no kernel on the CPU, and positions counted in fp16 end at 2048.
+_ALWAYS_FLOAT = ("CumSum",)
+
+
+def named(model: ModelProto) -> ModelProto:
+    """The model with a name for every node: what stays in fp32 is told by name."""
+    taken = {node.name for node in nodes_of(model)}
+    for number, node in enumerate(nodes_of(model)):
+        if not node.name:
+            node.name = f"{node.op_type}_{number}"
+            while node.name in taken:
+                node.name += "_"
+            taken.add(node.name)
+    return model
+
+
+def float_nodes(model: ModelProto, floats: Collection[str]) -> list[str]:
+    """Names of the nodes that make or read fp32."""
+    known = set(floats)
+    return [node.name for node in model.graph.node if not known.isdisjoint((*node.input, *node.output))]
+
+
+def to_half(
+    model: ModelProto, dtype: str, kept: Collection[str], *, keep_io_types: bool, floats: Collection[str]
+) -> ModelProto:
+    """The model in `dtype` (fp16, bf16) but for the nodes named in `kept`. `model` is changed.
+
+    `floats`: its values that are fp32, as `float_tensors` has them of a model whose nodes all have names.
+    """
+    from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
+
+    branching = [node.name for node in model.graph.node if has_branches(node)]
+    captured = {name for node in model.graph.node for name in names_captured(node)}
+    captured &= {*floats, *_stored_floats(model)}
+    _declare_types(model, floats)
+    exact = _originals(model) if dtype == "bf16" else {}
+    converted = convert_float_to_float16(
+        model,
+        keep_io_types=keep_io_types,
+        disable_shape_infer=True,
+        op_block_list=[*DEFAULT_OP_BLOCK_LIST, *_ALWAYS_FLOAT],
+        node_block_list=[*kept, *branching],
+    )
+    if dtype == "bf16":
+        _to_bfloat16(converted, exact)
+    _drop_repeated_casts(converted)
+    _join_stretches(converted)
+    _cast_for_branches(converted, captured)
+    sort_nodes(converted)  # the casts that the converter adds stand last
+    del converted.graph.value_info[:]
+    return converted
+
+
+def _declare_types(model: ModelProto, floats: Collection[str]) -> None:
+    """Give every fp32 value of the graph its type, without a shape."""
+    own = {value.name for value in (*model.graph.input, *model.graph.output)}
+    del model.graph.value_info[:]
+    for name in floats:
+        if name not in own:
+            model.graph.value_info.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+
+
+def _drop_repeated_casts(model: ModelProto) -> None:
+    """Keep one of equal casts: the converter writes one for each reader, all under one name."""
+    seen: set[str] = set()
+    kept: list[NodeProto] = []
+    for node in model.graph.node:
+        if node.op_type != "Cast" or node.output[0] not in seen:
+            kept.append(node)
+        seen.update(node.output)
+    replace_nodes(model.graph, kept)
+
+
+def _join_stretches(model: ModelProto) -> None:
+    """Let fp32 pass from one node that stays in fp32 to the next: the converter sends it through fp16 on the way.
+
+    That costs digits, and what exceeds 65504 arrives as infinity, which is what the nodes were to be spared.
+    """
+    halved = {node.output[0]: node.input[0] for node in model.graph.node if _casts_to(node, TensorProto.FLOAT16)}
+    joined = {
+        node.output[0]: halved[node.input[0]]
+        for node in model.graph.node
+        if _casts_to(node, TensorProto.FLOAT) and node.input[0] in halved
+    }
+    given = {value.name for value in model.graph.output}
+    for node in model.graph.node:
+        for place, name in enumerate(node.input):
+            if name in joined:
+                node.input[place] = joined[name]
+        if node.op_type == "Cast" and node.output[0] in joined and node.output[0] in given:
+            node.op_type = "Identity"
+            node.input[0] = joined[node.output[0]]
+            del node.attribute[:]
+    remove_dead_nodes(model)
+
+
+def _casts_to(node: NodeProto, kind: int) -> bool:
+    """Whether it is one of the converter's own casts: a graph's may be meant to round."""
+    own = node.op_type == "Cast" and ("cast" in node.name)
+    return own and any(attribute.name == "to" and attribute.i == kind for attribute in node.attribute)
+
+
+def _stored_floats(model: ModelProto) -> set[str]:
+    return {tensor.name for tensor in model.graph.initializer if tensor.data_type == TensorProto.FLOAT}
+
+
+def _cast_for_branches(model: ModelProto, captured: Collection[str]) -> None:
+    """Give branches in fp32 what they take from around them, which is in half precision now."""
+    graph = model.graph
+    kinds = {value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.output)}
+    kinds |= {tensor.name: tensor.data_type for tensor in graph.initializer}
+    halved = [name for name in sorted(captured) if kinds.get(name) != TensorProto.FLOAT]
+    renamed = {name: f"{name}_for_branches" for name in halved}
+    for inner in graphs_of(graph):
+        if inner is not graph:
+            for node in inner.node:
+                for place, name in enumerate(node.input):
+                    node.input[place] = renamed.get(name, name)
+    graph.node.extend(
+        helper.make_node("Cast", [n], [renamed[n]], name=f"{n}_cast", to=TensorProto.FLOAT) for n in halved
+    )
+
+
+def _originals(model: ModelProto) -> dict[str, np.ndarray]:
+    """The stored weights by name, and constants by the node that holds them, before they lose digits."""
+    weights = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer if t.data_type == TensorProto.FLOAT}
+    constants = {
+        node.output[0]: numpy_helper.to_array(attribute.t)
+        for node in model.graph.node
+        for attribute in node.attribute
+        if attribute.type == AttributeProto.TENSOR and attribute.t.data_type == TensorProto.FLOAT
+    }
+    return {**weights, **constants}
+
+
+def _to_bfloat16(model: ModelProto, exact: dict[str, np.ndarray]) -> None:
+    """Make bf16 of all that is fp16, with the digits of the fp32 originals: the two halves keep different ones."""
+    for tensor in model.graph.initializer:
+        _round_to_bfloat16(tensor, exact.get(tensor.name))
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if attribute.name in {"to", "dtype"} and attribute.i == TensorProto.FLOAT16:
+                attribute.i = TensorProto.BFLOAT16
+            elif attribute.type == AttributeProto.TENSOR:
+                _round_to_bfloat16(attribute.t, exact.get(node.output[0]))
+    for value in (*model.graph.input, *model.graph.output):
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT16:
+            value.type.tensor_type.elem_type = TensorProto.BFLOAT16
+    assert not any(t.data_type == TensorProto.FLOAT16 for t in tensors_of(model.graph)), "BUG: fp16 left in bf16"
+
+
+def _round_to_bfloat16(tensor: TensorProto, exact: np.ndarray | None) -> None:
+    import ml_dtypes
+
+    if tensor.data_type != TensorProto.FLOAT16:
+        return
+    array = exact if exact is not None else numpy_helper.to_array(tensor).astype(np.float32)
+    rounded = np.ascontiguousarray(array).astype(ml_dtypes.bfloat16)
+    tensor.CopyFrom(helper.make_tensor(tensor.name, TensorProto.BFLOAT16, array.shape, rounded.tobytes(), raw=True))

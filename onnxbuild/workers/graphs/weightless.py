@@ -1,0 +1,95 @@
+"""Graphs changed without their weights: external tensors stay where they are, and their file as it is.
+
+A step that only changes the graph needs of a large weight its type and shape. So each stands among the graph's inputs
+while an optimizer works on it, and is put back afterwards with the place that it had: nothing is read, and the file
+of weights is copied byte for byte, which the store then keeps once. Measured in docs/explanation/big-models.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from onnx import ModelProto, TensorProto, helper
+from onnx.external_data_helper import uses_external_data
+
+from onnxbuild.workers.folders.model_files import copy_file
+from onnxbuild.workers.graphs.onnx_files import (
+    external_files,
+    graphs_of,
+    load_graph,
+    read_external,
+    save_graph,
+    tensors_of,
+)
+
+# What fusions look into (scales, biases, lengths of rotary tables) is small; what is large they only pass on.
+_SMALL_BYTES = 1 << 20
+
+
+def can_leave_weights(path: Path) -> bool:
+    """Whether all external tensors of a model stand in its outermost graph, whose inputs they may become."""
+    inner = list(graphs_of(load_graph(path).graph))[1:]
+    return bool(external_files(path)) and not any(uses_external_data(t) for graph in inner for t in graph.initializer)
+
+
+def change_graph(source: Path, destination: Path, scratch: Path, change: Callable[[Path], ModelProto]) -> ModelProto:
+    """Let `change` work on the graph at a path in `scratch`, and write the result beside a copy of the weights.
+
+    `scratch` is an empty folder. Returns the result, its large weights as references.
+    """
+    model = load_graph(source)
+    weights, read = _take_out_weights(model, source)
+    bare = scratch / source.name
+    save_graph(model, bare)
+    changed = change(bare)
+    _put_back_weights(changed, weights, read)
+    save_graph(changed, destination)
+    for name in external_files(destination):
+        copy_file(source.with_name(name), destination.with_name(name))
+    return changed
+
+
+def _take_out_weights(model: ModelProto, path: Path) -> tuple[dict[str, TensorProto], dict[str, bytes]]:
+    """Make inputs of the large external weights and read the small ones.
+
+    Returns the weights as they were, and the content of those that were read, by name.
+    """
+    graph = model.graph
+    weights: dict[str, TensorProto] = {}
+    read: dict[str, bytes] = {}
+    for tensor in [t for t in graph.initializer if uses_external_data(t)]:
+        weights[tensor.name] = TensorProto.FromString(tensor.SerializeToString())
+        if _external_bytes(tensor) < _SMALL_BYTES:
+            read_external(tensor, path)
+            read[tensor.name] = tensor.raw_data
+        else:
+            graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
+    for tensor in tensors_of(graph):  # what is left are constants of nodes, which exporters put there too
+        if uses_external_data(tensor) and tensor.name not in weights:
+            read_external(tensor, path)
+    large = {value.name for value in graph.input}
+    kept = [tensor for tensor in graph.initializer if tensor.name not in large]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    return weights, read
+
+
+def _put_back_weights(model: ModelProto, weights: dict[str, TensorProto], read: dict[str, bytes]) -> None:
+    """Turn inputs into weights again, and small weights that are as they were into references to their file."""
+    graph = model.graph
+    used = {name for inner in graphs_of(graph) for node in inner.node for name in node.input}
+    used |= {value.name for value in graph.output}
+    inputs = [value for value in graph.input if value.name not in weights]
+    del graph.input[:]
+    graph.input.extend(inputs)
+    own = [tensor for tensor in graph.initializer if tensor.raw_data != read.get(tensor.name)]
+    theirs = {tensor.name for tensor in own}
+    kept = [tensor for name, tensor in weights.items() if name in used and name not in theirs]
+    del graph.initializer[:]
+    graph.initializer.extend([*kept, *own])
+
+
+def _external_bytes(tensor: TensorProto) -> int:
+    length = next((int(entry.value) for entry in tensor.external_data if entry.key == "length"), None)
+    return _SMALL_BYTES if length is None else length

@@ -1,0 +1,91 @@
+"""Texts from a dataset, read as a stream: what is held in memory does not grow with the file."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onnxbuild.diagnostics import did_you_mean
+from onnxbuild.protocol import CheckFailed
+from onnxbuild.steps.dataset_rows import Rows
+
+_TEXT = "text"
+
+
+def texts(folder: Path, rows: Rows, *, samples: int, seed: int) -> Iterator[str]:
+    """The text of `samples` rows, as `records` chooses and finds them."""
+    return (str(found[_TEXT]) for _, found in records(folder, rows, (_TEXT,), samples=samples, seed=seed))
+
+
+def records(
+    folder: Path, rows: Rows, roles: Sequence[str], *, samples: int, seed: int
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Where it stands (`row 3 of a.csv`, from 1) and the value of each role, for `samples` rows chosen by `seed`.
+
+    In the order of files, by name, and of their rows; all rows where there are fewer. A role is read from the column of
+    its name where `rows.columns` has no other. `rows.limit` and `rows.seed` choose first what the dataset is. Errors:
+    CheckFailed OBE58 where a file cannot be read, has no such column, or all have no rows.
+    """
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    counts = [sum(1 for _ in _rows(path)) for path in paths]
+    if not sum(counts):
+        raise CheckFailed("OBE58", f"{' and '.join(path.name for path in paths)} has no rows")
+    wanted = _chosen(sum(counts), rows, samples, seed)
+    for path, before in zip(paths, accumulate(counts, initial=0), strict=False):
+        for number, row in enumerate(_rows(path)):
+            if before + number in wanted:
+                found = {role: _value(row, role, rows.columns.get(role, role), path.name) for role in roles}
+                yield f"row {number + 1} of {path.name}", found
+
+
+def _chosen(count: int, rows: Rows, samples: int, seed: int) -> frozenset[int]:
+    numbers = np.arange(count)
+    for limit, chance in ((rows.limit, rows.seed), (samples, seed)):
+        if limit is not None and limit < len(numbers):
+            numbers = np.random.default_rng(chance).choice(numbers, limit, replace=False)
+    return frozenset(numbers.tolist())
+
+
+def _value(row: Mapping[str, Any], role: str, column: str, name: str) -> Any:
+    if column not in row:
+        near = did_you_mean(column, row) or f"it has {', '.join(row)}"
+        message = f"{name} has no column `{column}`"
+        raise CheckFailed("OBE58", message, notes=[("hint", f"{near}; `columns: {{{role}: …}}` names it")])
+    return row[column]
+
+
+def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
+    try:
+        yield from _READERS[path.suffix](path)
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        raise CheckFailed("OBE58", f"{path.name} cannot be read: {error}") from error
+
+
+def _jsonl(path: Path) -> Iterator[Mapping[str, Any]]:
+    with path.open(encoding="utf-8") as file:
+        yield from (json.loads(line) for line in file if line.strip())
+
+
+def _csv(path: Path) -> Iterator[Mapping[str, Any]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        yield from csv.DictReader(file)
+
+
+def _parquet(path: Path) -> Iterator[Mapping[str, Any]]:
+    try:
+        from pyarrow import parquet  # type: ignore[import-not-found, import-untyped, unused-ignore]
+    except ImportError as error:
+        message = "reading .parquet needs pyarrow, which is not installed"
+        raise CheckFailed("OBE53", message, notes=[("hint", "`pip install pyarrow`, or save it as .jsonl")]) from error
+    with parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=256):
+            yield from batch.to_pylist()
+
+
+_READERS = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}

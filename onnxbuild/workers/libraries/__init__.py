@@ -1,0 +1,1 @@
+"""Libraries kept in check: their noise, and code that comes with a checkpoint."""

@@ -1,0 +1,191 @@
+"""The quantizers of ONNX Runtime, called on a model in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from onnx import ModelProto, TensorProto
+
+from onnxbuild.steps.quantize import QuantizeParams
+from onnxbuild.workers.calibrate.observe import Range
+from onnxbuild.workers.graphs.onnx_files import graphs_of, nodes_of, opset_of, replace_messages
+from onnxbuild.workers.graphs.shapes import infer_types
+from onnxbuild.workers.quantize.nbits import Codes, replace_matmuls
+
+_INT16_OPSET = 21
+
+# The 4-bit floats of bitsandbytes, by the numbers that the kernel knows them by.
+_BNB4: Mapping[str, int] = {"fp4": 0, "nf4": 1}
+
+
+class _Integers(NamedTuple):
+    """Signedness of the weights; activations are uint8 everywhere, the only kind that dynamic mode has."""
+
+    signed_weights: bool
+    reduce_range: bool
+
+
+# As optimum's AutoQuantizationConfig has them. avx2 adds pairs of u8·u8 products in 16 bits with saturation, so its
+# weights are unsigned; VNNI and ARM's dot product accumulate in 32 bits and take signed ones.
+PRESETS: Mapping[str, _Integers] = {
+    "arm64": _Integers(signed_weights=True, reduce_range=False),
+    "avx2": _Integers(signed_weights=False, reduce_range=False),
+    "avx512": _Integers(signed_weights=True, reduce_range=False),
+    "avx512_vnni": _Integers(signed_weights=True, reduce_range=False),
+}
+
+
+def quantize_dynamic(model: ModelProto, params: QuantizeParams) -> ModelProto:
+    """int8 weights, activations quantized at run time. `model` is changed.
+
+    By the class behind `onnxruntime.quantization.quantize_dynamic`: that function saves and loads the model twice more
+    to infer shapes, and holds its weights four times over.
+    """
+    from onnxruntime.quantization import QuantType
+    from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
+    from onnxruntime.quantization.quant_utils import QuantizationMode, add_infer_metadata, update_opset_version
+    from onnxruntime.quantization.registry import IntegerOpsRegistry
+
+    integers = PRESETS[params.preset]
+    weights = QuantType.QInt8 if integers.signed_weights else QuantType.QUInt8
+    model = update_opset_version(model, weights)
+    metadata = list(model.metadata_props)
+    shown = list(model.graph.value_info)
+    replace_messages(model.graph.value_info, infer_types(model))
+    add_infer_metadata(model)
+    quantizer = ONNXQuantizer(
+        model,
+        params.per_channel,
+        integers.reduce_range,
+        QuantizationMode.IntegerOps,
+        True,  # "static": its constructor turns Gemm into MatMul and infers once more otherwise, both of which is done
+        weights,
+        QuantType.QUInt8,
+        None,
+        [],
+        [*params.exclude, *without_weight(model)],
+        list(params.operators) or list(IntegerOpsRegistry),
+        # Inference stops at fused operators, and a tensor of unknown type would end the whole quantization.
+        {"DefaultTensorType": TensorProto.FLOAT, "MatMulConstBOnly": True},
+    )
+    quantizer.static = False
+    result: ModelProto = quantizer.quantize_model()
+    replace_messages(result.graph.value_info, shown)
+    replace_messages(result.metadata_props, metadata)
+    return result
+
+
+def without_weight(model: ModelProto) -> list[str]:
+    """Names of the products and convolutions whose second operand is computed.
+
+    They stay in float: the quantizer stops at such a convolution (wav2vec2's weight norm), and ranges taken from data
+    cut off what lies beyond them, which in a rotary embedding is every position after the longest of the calibration.
+    """
+    stored = {tensor.name for graph in graphs_of(model.graph) for tensor in graph.initializer}
+    return [n.name for n in nodes_of(model) if n.op_type in {"Conv", "MatMul"} and n.input[1] not in stored]
+
+
+def quantize_static(
+    model: ModelProto, limits: Mapping[str, Range], operators: Collection[str], params: QuantizeParams
+) -> ModelProto:
+    """int8 weights and activations in the ranges given, as QuantizeLinear and DequantizeLinear. `model` is changed.
+
+    What a MatMul gives stays in float: rounding it costs most of the accuracy (MiniLM: cosine 0.935 instead of 0.990)
+    and gains no time, for its next reader wants floats.
+    """
+    from onnxruntime.quantization import QuantType
+    from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+    integers = PRESETS[params.preset]
+    pairs = {name: (np.float32(low), np.float32(high)) for name, (low, high) in limits.items()}
+    quantizer = QDQQuantizer(
+        model,
+        params.per_channel,
+        integers.reduce_range,
+        QuantType.QInt8 if integers.signed_weights else QuantType.QUInt8,
+        QuantType.QUInt16 if params.activations == 16 else QuantType.QUInt8,  # noqa: PLR2004 - bits
+        TensorsData(CalibrationMethod.MinMax, pairs),
+        [],
+        [*params.exclude, *without_weight(model)],
+        list(operators),
+        {
+            "MatMulConstBOnly": True,
+            "OpTypesToExcludeOutputQuantization": ["MatMul"],
+            "DefaultTensorType": TensorProto.FLOAT,
+            # 16-bit QuantizeLinear is a standard operator from opset 21 on.
+            "UseQDQContribOps": params.activations == 16 and opset_of(model) < _INT16_OPSET,  # noqa: PLR2004
+        },
+    )
+    quantizer.quantize_model()
+    result: ModelProto = quantizer.model.model
+    return result
+
+
+def quantize_weights(model: ModelProto, params: QuantizeParams) -> ModelProto:
+    """4- or 8-bit weights in blocks; activations stay as they are. `model` is changed."""
+    if params.algorithm in _BNB4:
+        return _quantize_bnb4(model, params)
+    if params.algorithm == "k_quant":
+        return replace_matmuls(model, params, lambda _, weight: _k_quant(weight, params))
+    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+
+    quantizer = MatMulNBitsQuantizer(
+        model,
+        bits=params.bits,
+        block_size=params.block_size,
+        is_symmetric=params.symmetric,
+        accuracy_level=params.accuracy_level,
+        nodes_to_exclude=list(params.exclude),
+        algo_config=_algorithm(params),
+    )
+    quantizer.process()
+    result: ModelProto = quantizer.model.model
+    return result
+
+
+def _algorithm(params: QuantizeParams) -> Any:
+    from onnxruntime.quantization import matmul_nbits_quantizer as library
+
+    only = ("MatMul",)
+    if params.algorithm == "hqq":
+        return library.HQQWeightOnlyQuantConfig(
+            block_size=params.block_size, bits=params.bits, op_types_to_quantize=only
+        )
+    return library.DefaultWeightOnlyQuantConfig(
+        block_size=params.block_size,
+        is_symmetric=params.symmetric,
+        accuracy_level=params.accuracy_level,
+        bits=params.bits,
+        op_types_to_quantize=only,
+    )
+
+
+def _k_quant(weight: np.ndarray, params: QuantizeParams) -> Codes:
+    """llama.cpp's search for the scale and zero point of each block, by the library.
+
+    Its writing of the result is ours: onnxruntime 1.31 packs zero points across the end of a row, and stops where a
+    row has an odd number of blocks.
+    """
+    from onnxruntime.quantization.neural_compressor.weight_only import quant_tensor_k_quant_cpu
+
+    inputs, outputs = weight.shape
+    blocks = -(-inputs // params.block_size)
+    filled = np.pad(weight, ((0, blocks * params.block_size - inputs), (0, 0)))
+    codes, scales, zeros = quant_tensor_k_quant_cpu(np.ascontiguousarray(filled.T), params.bits, params.block_size)
+    return Codes(
+        codes.reshape(outputs, -1).T.astype(np.uint8),
+        scales.reshape(outputs, blocks).T.astype(np.float32),
+        zeros.reshape(outputs, blocks).T.astype(np.float32),
+    )
+
+
+def _quantize_bnb4(model: ModelProto, params: QuantizeParams) -> ModelProto:
+    from onnxruntime.quantization.matmul_bnb4_quantizer import MatMulBnb4Quantizer
+
+    quantizer = MatMulBnb4Quantizer(model, _BNB4[params.algorithm], params.block_size, list(params.exclude))
+    quantizer.process()
+    result: ModelProto = quantizer.model.model
+    return result

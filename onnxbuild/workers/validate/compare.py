@@ -1,0 +1,256 @@
+"""From the outputs of two engines to one value a metric, with the place where it is worst."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from msgspec import Struct
+
+from onnxbuild.protocol import CheckFailed
+from onnxbuild.steps.validate import METRICS
+from onnxbuild.workers.inputs.samples import Sample
+from onnxbuild.workers.validate import metrics
+
+LOGITS = frozenset({"logits", "start_logits", "end_logits", "logits_per_image", "logits_per_text"})
+
+# Without one of these a variant is of no use for its task; others (a pooler, hidden states) an export may leave out.
+_REQUIRED = LOGITS | {"last_hidden_state", "token_embeddings", "sentence_embedding"}
+
+# Shares and means of counts say nothing of a batch with one row: they are taken over the rows of all samples.
+_POOLED = frozenset({"top1", "kl_mean"})
+
+_PREDICTING = frozenset(
+    {"forward", "prefill", "decoder", "merged"}
+)  # stages whose logits predict tokens they are given
+
+
+class Record(Struct, frozen=True, kw_only=True):
+    """The metrics of one output of one stage on one sample."""
+
+    stage: str
+    output: str
+    where: str
+    rows: int
+    values: Mapping[str, float]
+
+
+class Losses(Struct, frozen=True, kw_only=True):
+    """Negative log likelihoods [rows] of the tokens of one probe, by reference and variant."""
+
+    stage: str
+    reference: np.ndarray
+    variant: np.ndarray
+
+
+class Worst(Struct, frozen=True, kw_only=True):
+    """The value of a metric that counts, and where it was found, in words."""
+
+    value: float
+    where: str
+
+
+def compare(
+    stage: str, sample: Sample, reference: Mapping[str, np.ndarray], variant: Mapping[str, np.ndarray], *, task: Task
+) -> list[Record]:
+    """A record for each output of the variant.
+
+    Errors: CheckFailed OBE04 where names or shapes differ, OBE06 where the variant has a NaN or an infinity of its own.
+    """
+    _check_names(stage, sample, reference, variant)
+    records = []
+    for name, found in variant.items():
+        wanted = reference[name]
+        if wanted.shape != found.shape:
+            raise CheckFailed(
+                "OBE04",
+                f"output `{name}` has shape {_shape(found)}, the reference {_shape(wanted)} ({_place(stage, sample)})",
+            )
+        pairs = list(zip(real_rows(name, stage, wanted, sample), real_rows(name, stage, found, sample), strict=True))
+        for r, v in pairs:
+            _check_finite(name, _place(stage, sample), r, v)
+        records.append(_record(stage, name, sample, [(_finite(r), _finite(v)) for r, v in pairs], task))
+    return records
+
+
+class Task(Struct, frozen=True, kw_only=True):
+    """What decides which metrics an output has: `table` of thresholds; `independent` labels (multi-label)."""
+
+    table: str
+    independent: bool = False
+
+
+def real_rows(name: str, stage: str, array: np.ndarray, sample: Sample) -> list[np.ndarray]:
+    """An output as arrays [rows, width] without its padding: one array, or one a sample where widths differ (spans)."""
+    array = array.astype(np.float32, copy=False)
+    mask = sample.mask
+    if array.ndim <= 2:  # noqa: PLR2004 - [batch, width] and [batch]
+        array = array.reshape(len(array), -1)
+        if mask is not None and name in {"start_logits", "end_logits"}:
+            return [row[real][None] for row, real in zip(array, mask.astype(bool), strict=True)]
+        return [array]
+    if name.startswith("present."):
+        array = np.moveaxis(array, -2, 1)
+        array = array.reshape(*array.shape[:2], -1)
+        mask = None if ".decoder." in name else _mask_of_length(mask, array.shape[1])
+    elif stage in {"forward", "prefill", "encoder"}:
+        mask = _mask_of_length(mask, array.shape[1], step=0)
+    else:
+        mask = None
+    return [array[mask.astype(bool)] if mask is not None else array.reshape(-1, array.shape[-1])]
+
+
+def losses(stage: str, sample: Sample, reference: np.ndarray, variant: np.ndarray) -> Losses | None:
+    """How well both predict the tokens of a probe, each from those before it; None for what predicts no tokens."""
+    if stage not in _PREDICTING or reference.ndim != 3 or not sample.probe:  # noqa: PLR2004 - batch, tokens, vocabulary
+        return None
+    decoding = stage in {"decoder", "merged"}
+    ids = sample.decoder_ids if decoding else sample.feeds["input_ids"]
+    mask = np.ones_like(ids) if decoding or sample.mask is None else sample.mask
+    real = (mask[:, 1:] * mask[:, :-1]).astype(bool)
+    targets = ids[:, 1:][real]
+    per_engine = [metrics.negative_log_likelihoods(logits[:, :-1][real], targets) for logits in (reference, variant)]
+    return Losses(stage=stage, reference=per_engine[0], variant=per_engine[1])
+
+
+def worst_of(records: Iterable[Record], text: Sequence[Losses]) -> dict[str, Worst]:
+    """Each metric at its worst over outputs and samples (counts are pooled over samples first, see `_POOLED`)."""
+    found: dict[str, Worst] = {}
+    for metric, value, where in (*_single(records := list(records)), *_pooled(records), *_ratios(text)):
+        best = found.get(metric)
+        if best is None or _is_worse(metric, value, best.value):
+            found[metric] = Worst(value=value, where=where)
+    return {metric: found[metric] for metric in METRICS if metric in found}
+
+
+def by_output(records: Iterable[Record]) -> dict[str, dict[str, float]]:
+    """Per output (`stage/name`) the worst value of each metric: the table of a report."""
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(f"{record.stage}/{record.output}", []).append(record)
+    return {name: {m: w.value for m, w in worst_of(group, ()).items()} for name, group in groups.items()}
+
+
+def _single(records: Iterable[Record]) -> Iterable[tuple[str, float, str]]:
+    for record in records:
+        for metric in record.values.keys() - _POOLED:
+            yield metric, record.values[metric], f"output `{record.output}`, {record.where}"
+
+
+def _pooled(records: Iterable[Record]) -> Iterable[tuple[str, float, str]]:
+    sums: dict[tuple[str, str, str], tuple[float, int]] = {}
+    for record in records:
+        for metric in record.values.keys() & _POOLED:
+            key = (metric, record.stage, record.output)
+            total, rows = sums.get(key, (0.0, 0))
+            sums[key] = (total + record.values[metric] * record.rows, rows + record.rows)
+    for (metric, stage, output), (total, rows) in sums.items():
+        yield metric, total / rows, f"output `{output}` of {stage}, {rows} rows"
+
+
+def _ratios(text: Sequence[Losses]) -> Iterable[tuple[str, float, str]]:
+    for stage in dict.fromkeys(part.stage for part in text):
+        reference = np.concatenate([part.reference for part in text if part.stage == stage])
+        variant = np.concatenate([part.variant for part in text if part.stage == stage])
+        ratio = metrics.perplexity_ratio(reference, variant)
+        yield "perplexity_ratio", ratio, f"output `logits` of {stage}, {len(reference)} tokens"
+
+
+def _is_worse(metric: str, value: float, than: float) -> bool:
+    return value < than if METRICS[metric] == "min" else value > than
+
+
+def _record(
+    stage: str, name: str, sample: Sample, pairs: Sequence[tuple[np.ndarray, np.ndarray]], task: Task
+) -> Record:
+    per_pair = [_values(name, reference, variant, task) for reference, variant in pairs]
+    weights = [len(reference) for reference, _ in pairs]
+    values: dict[str, float] = {}
+    for metric in per_pair[0]:
+        parts = [part[metric] for part in per_pair]
+        if metric in {"max_abs", "cosine_min", "max_probability"}:
+            values[metric] = min(parts) if METRICS[metric] == "min" else max(parts)
+        else:
+            values[metric] = float(np.average(parts, weights=weights))
+    return Record(stage=stage, output=name, where=_place(stage, sample), rows=sum(weights), values=values)
+
+
+def _values(name: str, reference: np.ndarray, variant: np.ndarray, task: Task) -> dict[str, float]:
+    values = {
+        "max_abs": metrics.max_abs(reference, variant),
+        "mean_abs": metrics.mean_abs(reference, variant),
+        "cosine_min": metrics.cosine_min(reference, variant),
+        "cosine_mean": metrics.cosine_mean(reference, variant),
+    }
+    if name in LOGITS:
+        values["top1"] = metrics.top1(reference, variant)
+        if task.table == "classification":
+            values["max_probability"] = metrics.max_probability(reference, variant, independent=task.independent)
+        if task.table == "generation":
+            values["kl_mean"] = metrics.kl_mean(reference, variant)
+    return values
+
+
+def _check_names(
+    stage: str, sample: Sample, reference: Mapping[str, np.ndarray], variant: Mapping[str, np.ndarray]
+) -> None:
+    strange = [name for name in variant if name not in reference]
+    missing = [name for name in reference if name in _REQUIRED and name not in variant]
+    if not strange and not missing:
+        return
+    found = "" if not missing else f"output `{missing[0]}` is missing"
+    if strange:
+        found += (", " if found else "") + f"output `{strange[0]}` is not one of the reference's"
+    wanted = [name for name in reference if not name.startswith("present.")]
+    raise CheckFailed(
+        "OBE04",
+        f"{found} ({_place(stage, sample)})",
+        notes=[("outputs", ", ".join(f"`{name}`" for name in wanted) + " are the reference's")],
+    )
+
+
+_OVERFLOW = (
+    "fp16 overflow does this (`precision: {dtype: fp16, keep_fp32: auto}` keeps in fp32 what overflows), and damaged"
+    " weights; no threshold accepts it"
+)
+
+
+def _check_finite(name: str, place: str, reference: np.ndarray, variant: np.ndarray) -> None:
+    if np.isnan(reference).any():
+        raise CheckFailed(
+            "OBE06",
+            f"the reference gives NaN in output `{name}`, {place}: nothing can be compared with it",
+            notes=[("hint", "look at the checkpoint's weights")],
+        )
+    if count := metrics.non_finite(reference, variant):
+        raise CheckFailed(
+            "OBE06",
+            f"{count} of {variant.size} values are NaN or infinite where the reference has numbers "
+            f"(output `{name}`, {place})",
+            notes=[("hint", _OVERFLOW)],
+        )
+
+
+def _finite(array: np.ndarray) -> np.ndarray:
+    """Equal infinities of both sides (masks) as zeros, once `_check_finite` has passed them."""
+    # Logits of a large vocabulary are hundreds of megabytes: copy them only where there is something to replace.
+    finite = np.isfinite(array)
+    return array if finite.all() else np.where(finite, array, np.float32(0))
+
+
+def _mask_of_length(mask: np.ndarray | None, length: int, *, step: int = 1) -> np.ndarray | None:
+    """The mask where it has this length, or with the decoded step where that gives it, else None."""
+    if mask is None or mask.shape[1] == length:
+        return mask
+    if step and mask.shape[1] + step == length:
+        return np.concatenate([mask, np.ones((len(mask), step), mask.dtype)], axis=1)  # type: ignore[no-any-return]
+    return None
+
+
+def _place(stage: str, sample: Sample) -> str:
+    return sample.label if stage == "forward" else f"{sample.label}, {stage}"
+
+
+def _shape(array: Any) -> str:
+    return "×".join(map(str, array.shape))

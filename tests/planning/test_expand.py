@@ -1,0 +1,234 @@
+import pytest
+
+from onnxbuild.diagnostics import DiagnosticError
+from onnxbuild.machine import Machine
+from onnxbuild.manifest.load import load_manifest
+from onnxbuild.planning.action_graph import FilesSource, OutputRef
+from onnxbuild.planning.expand import expand, sources_of, survey, watched_files
+from onnxbuild.planning.locked import Lock, LockedSource
+from onnxbuild.steps import KINDS
+
+MACHINE = Machine(cpu="a cpu", architecture="x86_64", flags=("avx2",), cores=2)
+TARGETS = "onnxbuild: 1\ntargets: {fp32: {}, o2: {optimize: O2}, int8: {optimize: O2, quantize: {method: dynamic}}}\n"
+
+
+@pytest.fixture
+def load(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def run(text):
+        (tmp_path / "m.yaml").write_text(text)
+        return load_manifest("m.yaml", kinds=KINDS)
+
+    return run
+
+
+@pytest.fixture
+def graph(load):
+    return lambda text, lock=Lock(): expand(load(TARGETS + text), KINDS, lock, MACHINE)  # noqa: B008 - it is frozen
+
+
+def model(targets, more=""):
+    return f"models: {{m: {{source: random:bert, task: fill-mask, targets: {targets}{more}}}}}\n"
+
+
+def test_the_actions_of_a_model(graph):
+    found = graph(model("[fp32, int8]", ", validate: false"))
+    assert {name: (action.kind, action.needs) for name, action in found.actions.items()} == {
+        "m:fetch": ("fetch", ()),
+        "m:export": ("export", ("m:fetch",)),
+        "m/int8:optimize": ("optimize", ("m:export",)),
+        "m/int8:quantize": ("quantize", ("m/int8:optimize",)),
+    }
+    assert [(v.name, v.output, v.precision, v.steps, v.checks, v.measures) for v in found.variants] == [
+        ("m/fp32", OutputRef("m:export", "model"), "fp32", ("m:fetch", "m:export"), (), ()),
+        (
+            "m/int8",
+            OutputRef("m/int8:quantize", "model"),
+            "int8",
+            ("m:fetch", "m:export", "m/int8:optimize", "m/int8:quantize"),
+            (),
+            (),
+        ),
+    ]
+
+
+def test_params_are_resolved_in_full(graph):
+    actions = graph(model("[int8]")).actions
+    assert actions["m:export"].params["task"] == "fill-mask"
+    assert actions["m/int8:quantize"].params["preset"] == "avx2"
+    assert actions["m/int8:validate"].params["precision"] == "int8"
+    assert actions["m/int8:validate"].params["thresholds"] == {"top1": 0.97}
+    assert actions["m:fetch"].params["task"] == "fill-mask"
+
+
+def test_trust_in_the_checkpoints_code_is_handed_to_every_step_that_opens_it(graph):
+    asked = """
+        , benchmark: true, generate: {prompts: [a]}
+        , targets: [{name: int8, quantize: {method: static, dataset: d}}, {name: half, precision: fp16}]
+    """
+    text = "datasets: {d: {source: [{text: a}]}}\nmodels: {m: {source: random:gpt2, task: text-generation%s%s}}\n"
+    without = graph(text % (asked, "")).actions
+    trusting = graph(text % (asked, ", export: {trust_remote_code: true}")).actions
+    assert not any("trust_remote_code" in action.params for action in without.values())
+    assert {name for name, action in trusting.items() if action.params.get("trust_remote_code")} == {
+        "m:export", "m/int8:quantize",
+        *(f"m/{target}:{kind}" for target in ("int8", "half") for kind in ("validate", "benchmark", "generate")),
+    }  # fmt: skip
+    for name, action in without.items():  # nothing else differs, so that keys of models without code are what they were
+        assert action.params == {k: v for k, v in trusting[name].params.items() if k != "trust_remote_code"}
+
+
+def test_a_step_that_two_targets_share_is_one_action(graph):
+    found = graph(model("[o2, int8, {name: again, optimize: O2}]"))
+    assert found.aliases == {
+        "m/int8:optimize": "m/o2:optimize",
+        "m/again:optimize": "m/o2:optimize",
+        "m/again:validate": "m/o2:validate",
+    }
+    assert [variant.output.action for variant in found.variants] == [
+        "m/o2:optimize",
+        "m/int8:quantize",
+        "m/o2:optimize",
+    ]
+
+
+def test_models_share_too(graph):
+    found = graph("models: {a: &m {source: random:bert, task: fill-mask, targets: [o2]}, b: *m}\n")
+    assert list(found.actions) == ["a:fetch", "a:export", "a/o2:optimize", "a/o2:validate"]
+    assert found.aliases["b:fetch"] == "a:fetch"
+
+
+def test_steps_in_any_order(graph):
+    text = "[{name: x, steps: [{optimize: O1}, {optimize: {level: O2}}, {quantize: {method: weight-only}}]}]"
+    found = graph(model(text, ", validate: false"))
+    assert list(found.actions)[2:] == ["m/x:optimize", "m/x:optimize-2", "m/x:quantize"]
+    assert found.variants[0].precision == "q4"
+
+
+def test_checks_at_model_and_target(graph):
+    off = "{name: off, optimize: O1, validate: false, benchmark: false}"
+    targets = f"[fp32, {off}, {{name: own, optimize: O3, benchmark: {{batch: [4]}}, validate: true}}]"
+    found = graph(model(targets, ", benchmark: {batch: [1], sequence: [8]}, validate: {seed: 5}"))
+    checks = {variant.target: (variant.checks, variant.measures) for variant in found.variants}
+    assert checks == {
+        "fp32": (("m/fp32:validate",), ("m/fp32:benchmark",)),
+        "off": ((), ()),
+        "own": (("m/own:validate",), ("m/own:benchmark",)),
+    }
+    own = found.actions["m/own:benchmark"]
+    assert (own.params["batch"], own.params["sequence"], own.pool) == ([4], [8], "alone")
+    assert found.actions["m/own:validate"].params["seed"] == 5
+    assert own.inputs == {"model": OutputRef("m/own:optimize", "model"), "reference": OutputRef("m:fetch", "model")}
+
+
+def test_precision_flows(graph):
+    found = graph(
+        "models: {m: {source: random:bert, task: fill-mask, export: {dtype: fp16},"
+        " targets: [fp32, {name: fast, device: cuda, optimize: O4}]}}\n"
+    )
+    assert [variant.precision for variant in found.variants] == ["fp16", "fp16"]
+    assert found.actions["m/fast:optimize"].params["device"] == "cuda"
+
+
+def test_random_with_a_tokenizer(graph, tmp_path):
+    (tmp_path / "t.txt").write_text("text")
+    found = graph(
+        "models: {m: {source: {random: gpt2, config: {n_layer: 2}, seed: 3,"
+        " tokenizer: {text: 'file:t.txt', vocabulary: 300}},"
+        " task: text-generation-with-past, targets: [fp32]}}\n"
+    )
+    fetch = found.actions["m:fetch"]
+    assert fetch.inputs == {"text": FilesSource(str(tmp_path), ("t.txt",))}
+    params = {key: fetch.params[key] for key in ("origin", "architecture", "config", "seed", "tokenizer_vocabulary")}
+    assert params == {
+        "origin": "random", "architecture": "gpt2", "config": {"n_layer": 2}, "seed": 3, "tokenizer_vocabulary": 300
+    }  # fmt: skip
+    assert list(sources_of(found)) == [FilesSource(str(tmp_path), ("t.txt",))]
+
+
+def test_onnx_is_its_own_reference(graph, tmp_path):
+    (tmp_path / "g.onnx").write_bytes(b"x")
+    found = graph("models: {m: {source: onnx:g.onnx, targets: [fp32, o2]}}\n")
+    assert list(found.actions) == ["m:fetch", "m/o2:optimize", "m/o2:validate"]
+    assert found.actions["m:fetch"].inputs == {"files": FilesSource(str(tmp_path), ("g.onnx",))}
+    assert [variant.checks for variant in found.variants] == [(), ("m/o2:validate",)]
+
+
+def test_hub_from_the_lock(graph):
+    lock = Lock(
+        sources={"hub:o/m@main": LockedSource("c0ffee", ("model.safetensors",), {"architectures": ["BertForMaskedLM"]})}
+    )
+    found = graph("models: {m: {source: 'hub:o/m', targets: [fp32]}}\n", lock)
+    assert found.actions["m:fetch"].params["revision"] == "c0ffee"
+    assert found.actions["m:export"].params["task"] == "fill-mask"
+
+
+def test_hub_with_onnx_files_alone(graph):
+    lock = Lock(sources={"hub:o/m@main": LockedSource("c0ffee", ("onnx/model.onnx", "config.json"), {})})
+    found = graph("models: {m: {source: 'hub:o/m', targets: [o2]}}\n", lock)
+    assert list(found.actions) == ["m:fetch", "m/o2:optimize", "m/o2:validate"]
+
+
+def test_hub_before_it_is_locked(graph):
+    found = graph("models: {m: {source: 'hub:o/m@v1', targets: [fp32]}}\n")
+    assert found.actions["m:fetch"].params["revision"] == "v1"
+
+
+def test_timeout(graph):
+    actions = graph(model("[fp32]", ", timeout: 60")).actions
+    assert {action.timeout_seconds for action in actions.values()} == {60}
+
+
+def test_every_action_stands_after_what_it_needs(graph):
+    found = graph(model("[int8, o2, fp32]", ", benchmark: true"))
+    seen = set()
+    for action in found.actions.values():
+        assert set(action.needs) <= seen
+        seen.add(action.id)
+
+
+def test_all_faults_at_once(load):
+    manifest = load(
+        TARGETS + "models:\n"
+        "  a: {source: random:bert, targets: [fp32]}\n"
+        "  b: {source: random:bert, targets: [fp32]}\n"
+        "  c: {source: 'local:nowhere', targets: [fp32]}\n"
+        "  d: {source: random:bert, task: fill-mask, export: {opset: 9}, targets: [fp32]}\n"
+        "  e: {source: random:bert, task: fill-mask, targets: [fp32], benchmark: {threads: [9]}}\n"
+    )
+    with pytest.raises(DiagnosticError) as raised:
+        expand(manifest, KINDS, Lock(), MACHINE)
+    assert [(one.code, str(one.span)) for one in raised.value.diagnostics] == [
+        ("OB303", "m.yaml:4:3"),
+        ("OB303", "m.yaml:5:3"),
+        ("OB016", "m.yaml:6:15"),
+        ("OB308", "m.yaml:7:61"),
+    ]
+    found = survey(manifest, KINDS, Lock(), MACHINE)
+    assert [one.code for one in found.diagnostics] == ["OB303", "OB303", "OB016", "OB308", "OB613"]
+
+
+def test_what_a_plan_depends_on(load, tmp_path):
+    folder = tmp_path / "model"
+    (folder / "1_Pooling").mkdir(parents=True)
+    (folder / "1_Pooling" / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_text("x")
+    (folder / "config.json").write_text('{"architectures": ["BertModel"]}')
+    (folder / "README.md").write_text("x")
+    manifest = load(TARGETS + "models: {m: {source: 'local:model', targets: [fp32]}}\n")
+    found = survey(manifest, KINDS, Lock(), MACHINE)
+    assert watched_files(manifest, found, "onnxbuild.lock") == ("m.yaml", "onnxbuild.lock", str(folder / "config.json"))
+    assert found.directories == (str(folder), str(folder / "1_Pooling"))
+    files = ("1_Pooling/config.json", "config.json", "model.safetensors")
+    assert list(sources_of(found.graph)) == [FilesSource(str(folder), files)]
+    assert found.graph.actions["m:export"].params["task"] == "feature-extraction"
+
+
+def test_a_thousand_models(load):
+    body = "".join(
+        f"  m{i}: {{source: 'hub:o/m{i}', task: fill-mask, targets: [fp32, o2, int8], benchmark: {{batch: [1]}}}}\n"
+        for i in range(1000)
+    )
+    found = expand(load(TARGETS + "models:\n" + body), KINDS, Lock(), MACHINE)
+    assert (len(found.actions), len(found.variants)) == (10_000, 3_000)
