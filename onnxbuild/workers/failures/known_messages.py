@@ -8,7 +8,6 @@ first that matches wins, so the particular stands above the general, and within 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 
@@ -29,31 +28,6 @@ class Noticed(NamedTuple):
     pattern: str
     means: str
 
-
-# Codes that workers raise themselves, with what each means; the table below adds those that libraries bring about.
-RAISED: Mapping[str, str] = {
-    "OBE01": "the task of a model could not be told",
-    "OBE02": "the architecture, or the task for it, is not supported",
-    "OBE03": "the export failed, or its result is not what was asked for",
-    "OBE05": "out of memory",
-    "OBE06": "a result holds NaN or infinity",
-    "OBE16": "a file of the checkpoint is missing or damaged",
-    "OBE22": "the optimizer does not know the model type",
-    "OBE24": "the optimizer fused nothing where fusing is expected",
-    "OBE37": "an input is of a kind that cannot be fed",
-    "OBE39": "an axis that has to be free is fixed",
-    "OBE40": "external data is missing, cut short or outside the model's folder",
-    "OBE41": "a file is not an ONNX model",
-    "OBE48": "quantize quantized nothing",
-    "OBE34": "the graph has branches, which the step cannot change",
-    "OBE49": "quantize did not make the model smaller",
-    "OBE50": "`exclude` names a node that is not there",
-    "OBE51": "a tokenizer could not be trained",
-    "OBE58": "a dataset gives no rows that can be used",
-    "OBE59": "a model that reads no text was given rows of text",
-    "OBE67": "an exporter of the manifest's own cannot be used",
-    "OBE99": "a failure that is not in the table",
-}
 
 _MEMORY = (
     r"(?:CUDA out of memory|Failed to allocate memory for requested buffer|bad_alloc"
