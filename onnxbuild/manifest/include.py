@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, Span, fault
-from onnxbuild.manifest.document import LARGEST_BYTES, Array, Table, read_document
+from onnxbuild.manifest.document import Array, Table
+from onnxbuild.manifest.yaml_reader import read_document
+from onnxbuild.manifest.yaml_text import LARGEST_BYTES
 
 # Sections whose entries join; every other key may stand in one file only.
 _JOINED = ("vars", "datasets", "targets", "models", "defaults")
