@@ -12,7 +12,7 @@ import functools
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -23,10 +23,7 @@ from onnxbuild.manifest.schema_types import Schema, SchemaTypes, Undecidable
 from onnxbuild.manifest.structure_words import Broken, Place, not_allowed, words_for, wrong_type
 from onnxbuild.manifest.whole_numbers import settle_whole_numbers
 
-if TYPE_CHECKING:  # only a manifest with a fault imports jsonschema
-    from jsonschema import Draft202012Validator
-    from jsonschema.exceptions import ValidationError
-
+ValidationError = Any  # jsonschema's: only a manifest with a fault imports it
 _REFERENCE = re.compile(r"(?<!\$)\$\{")
 
 
@@ -74,7 +71,7 @@ class Structure:
         return errors
 
     @functools.cached_property
-    def _validator(self) -> Draft202012Validator:
+    def _validator(self) -> Any:
         from jsonschema import Draft202012Validator
 
         return Draft202012Validator(self._schema)
@@ -84,7 +81,7 @@ class _Branch(Struct, frozen=True):
     """One branch of a union, references resolved, and the errors of the value against it."""
 
     schema: Schema
-    errors: list[Any]  # jsonschema's ValidationError
+    errors: list[ValidationError]
 
     @property
     def fits(self) -> bool:
@@ -152,8 +149,7 @@ class _Report:
         errors: dict[str | int, list[ValidationError]] = defaultdict(list)
         for one in error.context or ():
             errors[one.relative_schema_path[0]].append(one)
-        union: Any = error.validator_value
-        for number, schema in enumerate(union):
+        for number, schema in enumerate(error.validator_value):
             resolved = self._resolved(schema)
             if "anyOf" in resolved:
                 yield from self._branches(errors[number][0])
