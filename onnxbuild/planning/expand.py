@@ -134,7 +134,9 @@ class _Expander:
         if not has_processor(fetched.files):
             at = model.block.value_span("source")
             message = f"the checkpoint has no tokenizer, which the task `{task}` needs to read text"
-            hint = "save it beside the weights with `tokenizer.save_pretrained`; without one, checks use random ids"
+            hint = (
+                "save it beside the weights with `tokenizer.save_pretrained`; without one, checks use seeded token ids"
+            )
             self.faults.append(fault("OB330", message, span=at, hint=hint, severity="warning"))
 
     def _base(self, model: Model, fetched: Fetched, context: Context) -> _Base | None:

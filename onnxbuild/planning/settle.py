@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
+from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault, nearest
 from onnxbuild.manifest.document import Table
 from onnxbuild.manifest.spec import Dataset
 from onnxbuild.planning.dataset_sources import DatasetReader
@@ -108,10 +108,15 @@ class Settler:
         for role in roles:
             column = dataset.columns.get(role, role)
             if column not in columns:
-                has = did_you_mean(column, columns) or f"it has {', '.join(f'`{one}`' for one in columns)}"
+                near = nearest(column, columns)
+                has = "" if near is not None else f"{_listed(columns)}; "
+                hint = f"{has}write `columns: {{{role}: {near or '…'}}}` in the dataset"
                 message = f"the dataset `{dataset.name}` has no column `{column}`"
-                hint = f"{has}; `columns: {{{role}: …}}` in the dataset names it"
                 yield fault("OB621", message, span=dataset.span, hint=hint)
+
+
+def _listed(columns: tuple[str, ...]) -> str:
+    return f"it has {', '.join(f'`{one}`' for one in columns)}" if columns else "no column is in all of its rows"
 
 
 class _Same:

@@ -107,7 +107,7 @@ def _check_task(context: Context) -> Iterable[Fault]:
         known = _tasks_of(model_type)
         unknown_type = _unknown_type(model_type) if model_type and not known else None
         hint = unknown_type or f"set `task:` to one of {', '.join(sorted(known or TASKS))}"
-        yield Fault(code="OB303", message="config.json does not say which task the model is for", hint=hint)
+        yield Fault(code="OB303", message="`task:` is missing, and config.json does not imply one", hint=hint)
     elif context.task not in TASKS:
         yield Fault(code="OB302", message=f"unknown task `{context.task}`", hint=_task_hint(context.task, model_type))
 
@@ -117,7 +117,7 @@ def _task_hint(task: str, model_type: str) -> str:
     near, known = closest_task(task), _tasks_of(model_type)
     meant = f"did you mean `{near}`?" if near is not None else None
     has = f"{model_type} has {', '.join(sorted(known))}" if known else None
-    return "; ".join(one for one in (meant, has) if one is not None) or f"one of {', '.join(TASKS)}"
+    return " ".join(one for one in (meant, has) if one is not None) or f"one of {', '.join(TASKS)}"
 
 
 def _tasks_of(model_type: str) -> tuple[str, ...]:

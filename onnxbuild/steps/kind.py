@@ -44,7 +44,7 @@ class OpeningParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     # Unset where it is not true, and so left out of the key: models without such code keep the keys that they had.
     trust_remote_code: Annotated[
         bool | UnsetType,
-        Meta(description="run the Python code that comes with the checkpoint; `source:` must then name a commit"),
+        Meta(description="run the Python code that comes with the checkpoint; a `hub:` source must then name a commit"),
     ] = UNSET
 
     @property

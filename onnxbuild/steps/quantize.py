@@ -61,7 +61,7 @@ _OPERATORS = Meta(
     examples=[["MatMul"], ["MatMul", "Gemm"]],
 )
 _BITS = Meta(description="bits of a weight")
-_BLOCK_SIZE = Meta(description="number of weights along the input dimension that share a scale")
+_BLOCK_SIZE = Meta(description="number of weights along the input dimension that share a scale, a power of two")
 _SYMMETRIC = Meta(description="no zero points")
 _ACCURACY = Meta(
     description="precision of the computation, from 0 (fp32) to 4 (int8), which is many times faster on CPUs at equal"
