@@ -41,7 +41,9 @@ def test_a_library_of_sentences_does_not_classify():
     assert found(params, context("text-classification")) == [("OB325", "library", message)]
     genai = ExportParams(exporter="genai", library="sentence_transformers")
     task = "text-generation-with-past"
-    assert found(genai, context(task, "qwen3")) == [("OB325", "library", "`library` has no effect with `exporter: genai`")]
+    assert found(genai, context(task, "qwen3")) == [
+        ("OB325", "library", "`library` has no effect with `exporter: genai`")
+    ]
 
 
 @pytest.mark.parametrize("task", ["question-answering", "multiple-choice"])
