@@ -151,7 +151,7 @@ def _type_words(schema: Schema) -> str:
 
 
 def _type_hint(value: Any, wanted: list[Schema]) -> str | None:
-    types = {one.get("type") for one in wanted}
+    types = {one.get("type") for one in wanted if "enum" not in one}
     if value is None:
         return _null_hint(wanted)
     if isinstance(value, str) and "boolean" in types and value.lower() in _BOOLEANS:
