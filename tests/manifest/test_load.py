@@ -138,7 +138,7 @@ def test_missing_manifest():
 def test_a_folder_is_no_manifest(tmp_path):
     with pytest.raises(DiagnosticError) as raised:
         load_manifest(tmp_path, kinds=KINDS)
-    assert str(raised.value) == f"OB016 `{tmp_path}` cannot be read: is a directory"
+    assert str(raised.value) == f"OB016 `{tmp_path}` is a folder, and a manifest is a file"
 
 
 def test_required_keys(load):
