@@ -44,8 +44,8 @@ def worker_packages_missing(world: World) -> Iterator[Diagnostic]:
 def _needed(world: World) -> list[str]:
     """The distributions that actions in this interpreter import, each once, in the order of the actions."""
     actions = [one for one in world.expansion.graph.actions.values() if one.toolchain == CURRENT and one.kind in KINDS]
-    # A thousand models share the params of a few targets.
-    unlike = {(one.kind, id(one.params)): one for one in actions}
+    # A thousand models have the params of a few targets: only actions that differ are asked, 20 ms instead of 67.
+    unlike = {(one.kind, msgspec.json.encode(one.params)): one for one in actions}
     names = dict.fromkeys(name for one in unlike.values() for name in _packages(one))
     return [name for name in names if name not in _OPTIONAL]
 
