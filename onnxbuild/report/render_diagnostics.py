@@ -68,6 +68,11 @@ def headline(one: Diagnostic) -> str:
     return f"{one.code} {kind}{subject}{_printable(one.message)}"
 
 
+def code_frame(span: Span) -> list[str]:
+    """The lines that show a place: its address, the line of text with the one before, and carets below it."""
+    return _frame(span, len(str(span.line)), "")
+
+
 def _frame(span: Span, margin: int, tint: str) -> list[str]:
     on = bool(tint)
     bar = _tinted("|", _BLUE, on=on)

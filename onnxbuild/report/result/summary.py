@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from onnxbuild.execute.events import Outcome
+from onnxbuild.execute.events import SUCCEEDED, Outcome
 from onnxbuild.planning.action_graph import ActionGraph, Variant
 from onnxbuild.report.progress.frame import cells
 from onnxbuild.report.progress.lines import one_printable_line_each, seconds_in_words
-from onnxbuild.report.result.reasons import why
+from onnxbuild.report.result.failure_details import again, how_to_accept, place_in_manifest
+from onnxbuild.report.result.generated_text import generated_text
+from onnxbuild.report.result.reasons import WHOLE, why
 from onnxbuild.report.result.variant_rows import Row, broken_metric, metrics_of, rows
 
 _NONE = "–"  # noqa: RUF001 - a dash as tables have it for what was not measured
@@ -24,32 +26,51 @@ def summary(
     *,
     seconds: float,
     manifest: str | None = None,
+    options: Sequence[str] = (),
     interrupted: bool = False,
+    brief: bool = False,
 ) -> str:
-    """Table, failures and closing line, without a newline at the end."""
-    parts = [table(rows(graph, outcomes)), *failures(graph, outcomes, manifest=manifest)]
+    """Table, generated text, failures and closing line, without a newline at the end.
+
+    `manifest` and `options` are those of the run, for the command that repeats a failure. `brief`: no table and no
+    text. An interrupted run has none either: what it measured is incomplete.
+    """
+    parts = [] if brief or interrupted else [table(rows(graph, outcomes)), generated_text(graph, outcomes)]
+    parts += failures(graph, outcomes, manifest=manifest, options=options)
     return "\n\n".join([*(p for p in parts if p), closing_line(outcomes, seconds, interrupted=interrupted)])
 
 
 def closing_line(outcomes: Mapping[str, Outcome], seconds: float, *, interrupted: bool = False) -> str:
     """`up to date: 12 actions, nothing to do`, or `built 9, unchanged 0, hit 3, failed 0 in 41s`."""
+    if interrupted:
+        kept = sum(outcome.outcome in SUCCEEDED for outcome in outcomes.values())
+        return f"interrupted: {kept} of {len(outcomes)} finished and kept; run again to continue"
     counts: dict[str, int] = {}
     for outcome in outcomes.values():
         counts[outcome.outcome] = counts.get(outcome.outcome, 0) + 1
-    if not interrupted and set(counts) <= {"hit"}:
+    if set(counts) <= {"hit"}:
         total = counts.get("hit", 0)
         return f"up to date: {total} action{'' if total == 1 else 's'}, nothing to do"
     words = [f"{name} {counts.get(name, 0)}" for name in _COUNTED]
     words += [f"{name} {counts[name]}" for name in _COUNTED_WHERE_ANY if counts.get(name)]
-    line = f"{', '.join(words)} in {seconds_in_words(seconds)}"
-    return f"interrupted: {line}" if interrupted else line
+    return f"{', '.join(words)} in {seconds_in_words(seconds)}"
 
 
 def table(found: Sequence[Row]) -> str:
-    """The rows under their headings, aligned; columns that no row fills are left out, save the first five."""
+    """The rows under their headings, aligned; the empty string without rows."""
     if not found:
         return ""
-    columns = [
+    shown = columns(found)
+    widths = [max(cells(head), *(cells(value) for value in values)) for head, values in shown]
+    lines = [[head for head, _ in shown], *(list(line) for line in zip(*(v for _, v in shown), strict=True))]
+    text = ["  ".join(_aligned(line, widths)).rstrip() for line in lines]
+    notes = ["", _CONTENDED] if any(r.contended for r in found) else []
+    return "\n".join([*text, *notes])
+
+
+def columns(found: Sequence[Row]) -> list[tuple[str, list[str]]]:
+    """The headings with their values; columns that no row fills are left out, except the first six."""
+    shown = [
         ("variant", [r.name for r in found]),
         ("size", [_megabytes(r.size_bytes) for r in found]),
         ("accuracy", [_accuracy(r) for r in found]),
@@ -58,40 +79,51 @@ def table(found: Sequence[Row]) -> str:
         ("speed-up", [_times(r.speedup) for r in found]),
     ]
     if any(r.tokens_per_second is not None for r in found):
-        columns += [
+        shown += [
             ("first token", [_milliseconds(r.first_token_ms) for r in found]),
             ("tokens/s", [_rate(r.tokens_per_second) for r in found]),
             ("PyTorch tokens/s", [_rate(r.baseline_tokens_per_second) for r in found]),
             ("generation speed-up", [_times(r.generation_speedup) for r in found]),
         ]
-    widths = [max(cells(head), *(cells(value) for value in values)) for head, values in columns]
-    lines = [[head for head, _ in columns], *(list(line) for line in zip(*(v for _, v in columns), strict=True))]
-    text = ["  ".join(_aligned(line, widths)).rstrip() for line in lines]
-    notes = ["", _CONTENDED] if any(r.contended for r in found) else []
-    return "\n".join([*text, *notes])
+    return shown
 
 
-def failures(graph: ActionGraph, outcomes: Mapping[str, Outcome], *, manifest: str | None = None) -> tuple[str, ...]:
-    """Each failed action: what was found, why it ran, the first step that breaks it, its log, how to run it again."""
+def failures(
+    graph: ActionGraph,
+    outcomes: Mapping[str, Outcome],
+    *,
+    manifest: str | None = None,
+    options: Sequence[str] = (),
+) -> tuple[str, ...]:
+    """Each failed action: what was found and where, why it ran, the first step that breaks it, and what helps."""
     failed = (outcome for outcome in outcomes.values() if outcome.outcome == "failed")
-    return tuple(_failure(outcome, graph, outcomes, manifest) for outcome in failed)
+    return tuple(_failure(outcome, graph, outcomes, manifest, options) for outcome in failed)
 
 
-def _failure(outcome: Outcome, graph: ActionGraph, outcomes: Mapping[str, Outcome], manifest: str | None) -> str:
+def _failure(
+    outcome: Outcome,
+    graph: ActionGraph,
+    outcomes: Mapping[str, Outcome],
+    manifest: str | None,
+    options: Sequence[str],
+) -> str:
     failure = outcome.failure
     code, message = (failure.code, failure.message) if failure else ("OBE00", "no reason was given")
     first, *rest = one_printable_line_each(message)
     notes: list[tuple[str, str]] = []
-    if reasons := why(outcome, graph, outcomes):
+    if reasons := [words for words in why(outcome, graph, outcomes) if words != WHOLE["trace"]]:
         notes.append(("ran because", "; ".join(reasons)))
     if breaker := first_step_that_breaks(outcome, graph, outcomes):
         notes.append(("first step that breaks it", breaker))
     notes += failure.notes if failure else ()
+    if accept := how_to_accept(outcome, graph):
+        notes.append(("accept", accept))
     if outcome.log:
         notes.append(("log", outcome.log))
     if manifest:
-        notes.append(("again", f"onnxbuild run {_quoted(manifest)} {_quoted(outcome.id)}"))
+        notes.append(("again", again(outcome, manifest, options)))
     lines = [f"{code} {outcome.id} failed: {first}", *(f"    {line}" for line in rest)]
+    lines += place_in_manifest(outcome, graph)
     for label, text in notes:
         head, *more = one_printable_line_each(text)
         lines += [f"  = {label}: {head}", *(f"      {line}" for line in more)]
@@ -165,10 +197,3 @@ def _rate(value: float | None) -> str:
 
 def _times(value: float | None) -> str:
     return _NONE if value is None else f"{value:.2f}×"
-
-
-def _quoted(text: str) -> str:
-    return text if text and not set(text) - _SAFE_IN_SHELL else "'" + text.replace("'", "'\"'\"'") + "'"
-
-
-_SAFE_IN_SHELL = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789@%+=:,./-_")

@@ -46,13 +46,21 @@ def metrics_of(outcome: Outcome) -> Mapping[str, Any]:
 
 
 def broken_metric(outcome: Outcome) -> str | None:
-    """The first metric of a validation that is outside its bound; NaN is outside of every bound."""
+    """The first metric of a validation that is outside its bound."""
+    return next(iter(broken_metrics(outcome)), None)
+
+
+def broken_metrics(outcome: Outcome) -> tuple[str, ...]:
+    """The metrics of a validation that are outside their bounds; NaN is outside of every bound."""
     measured = metrics_of(outcome)
-    for metric, bound in _mapping(_all_facts(outcome).get("thresholds")).items():
-        value = _number(measured.get(metric))
-        if value is not None and not (value >= bound if METRICS.get(metric) == "min" else value <= bound):
-            return str(metric)
-    return None
+    bounds = _mapping(_all_facts(outcome).get("thresholds"))
+    return tuple(metric for metric, bound in bounds.items() if _is_broken(metric, _number(measured.get(metric)), bound))
+
+
+def _is_broken(metric: str, value: float | None, bound: float) -> bool:
+    if value is None:
+        return False
+    return not (value >= bound if METRICS.get(metric) == "min" else value <= bound)
 
 
 def _all_facts(outcome: Outcome) -> Mapping[str, Any]:
