@@ -160,7 +160,7 @@ def test_nothing_measured_is_a_dash():
         (
             ["hit", "skipped"],
             {"interrupted": True},
-            "interrupted: built 0, unchanged 0, hit 1, failed 0, skipped 1 in 41s",
+            "interrupted: 1 of 2 finished and kept; run again to continue",
         ),
     ],
 )

@@ -22,7 +22,7 @@ def plan_text(graph: ActionGraph, outcomes: Mapping[str, Outcome], lasts: Mappin
     closing = f"{len(runs)} of {len(outcomes)} actions would run"
     if all(_is_new(outcome, lasts.get(outcome.id)) for outcome in outcomes.values()):
         # Said once: in a first build it would be the reason of every line.
-        lines, closing = [f"{outcome.outcome:<9} {outcome.id}" for outcome in runs], f"{closing}: none was ever built"
+        lines = ["nothing has been built yet", *(f"{outcome.outcome:<9} {outcome.id}" for outcome in runs)]
     return "\n".join([*lines, closing])
 
 
