@@ -82,7 +82,7 @@ def _written(action: Action, kind: Kind, manifest: Manifest) -> Mapping[str, Spa
     for model in _models_of(action, manifest):
         own = [target.block for target in model.targets if action.id.startswith(f"{model.name}/{target.name}:")]
         for block in (model.block, *own):
-            places |= block.keys_at
+            places |= {name: at for name, at in block.keys_at.items() if block[name] == action.params.get(name)}
             for table in _tables(block):
                 if kind.name in table and _is_at(action, kind.name, table, model):
                     places |= _fields(table, kind)

@@ -21,7 +21,8 @@ def generated_text(graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> str:
         prompts = graph.actions[outcome.id].params.get("prompts", ())
         for number, prompt in enumerate(prompts[:_MOST_PROMPTS]):
             by_prompt.setdefault(prompt, []).extend(_lines(variant, outcome, number))
-    return "\n".join(line for prompt, lines in by_prompt.items() for line in (f"prompt: {_quoted(prompt)}", *lines))
+    shown = {prompt: lines for prompt, lines in by_prompt.items() if lines}
+    return "\n".join(line for prompt, lines in shown.items() for line in (f"prompt: {_quoted(prompt)}", *lines))
 
 
 def _outcome(variant: Variant, outcomes: Mapping[str, Outcome]) -> Outcome | None:
