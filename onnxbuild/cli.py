@@ -72,9 +72,9 @@ def _checked(options: argparse.Namespace) -> int:
 
         if not isinstance(error, DiagnosticError):
             raise
-        from onnxbuild.report.render_diagnostics import render, wants_colour
+        from onnxbuild.report.render_diagnostics import show
 
-        sys.stderr.write(render(error.diagnostics, "text", colour=wants_colour(sys.stderr)))
+        show(error.diagnostics, sys.stderr)
         return error.exit_code
     return code
 

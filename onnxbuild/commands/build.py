@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from shlex import quote
 from types import FrameType
 from typing import Any
 
@@ -28,6 +29,7 @@ from onnxbuild.report.progress.reporter import Both, Reporter, reporter_for
 from onnxbuild.report.progress.uploads import Uploads
 from onnxbuild.report.result.profile import Profile, critical_path_in_words
 from onnxbuild.report.result.summary import closing_line, summary
+from onnxbuild.report.terminal import wants_colour, width_of
 from onnxbuild.store.content import DamagedBlob
 
 # The live view hides the cursor; leaving at once skips what would show it again.
@@ -241,18 +243,21 @@ def _say(opened: Session, result: Result, asked: Asked, *, as_json: bool) -> Non
         told = f"shared {result.shared.results} results ({result.shared.bytes / 1e6:.1f} MB)"
         print(f"{told} with {opened.store.remote.address.shown}", file=sys.stderr)
     if not as_json:
-        print(_text(opened, result, asked))
+        print(_text(opened, result, asked, width=width_of(sys.stdout), colour=wants_colour(sys.stdout)))
         if path := critical_path_in_words(opened.graph, result.outcomes):
             print(path)
 
 
-def _text(opened: Session, result: Result, asked: Asked) -> str:
+def _text(opened: Session, result: Result, asked: Asked, *, width: int | None = None, colour: bool = False) -> str:
     return summary(
         opened.whole.only(frozenset(result.outcomes)),
         result.outcomes,
         seconds=result.seconds,
-        manifest=asked.manifest,
+        named=opened.named,
+        again=f"onnxbuild run {quote(asked.manifest)}",
         interrupted=result.interrupted,
+        width=width,
+        colour=colour,
     )
 
 

@@ -4,8 +4,9 @@ import pytest
 
 from onnxbuild.report.progress.jsonl import JsonLines
 from onnxbuild.report.progress.lines import Lines
-from onnxbuild.report.progress.live import Live
-from onnxbuild.report.progress.reporter import Quiet, reporter_for, wants_colour
+from onnxbuild.report.progress.live import LiveView
+from onnxbuild.report.progress.reporter import Quiet, reporter_for
+from onnxbuild.report.terminal import wants_colour
 
 
 class Stream(io.StringIO):
@@ -20,11 +21,11 @@ class Stream(io.StringIO):
 @pytest.mark.parametrize(
     ("mode", "terminal", "environ", "kind"),
     [
-        ("auto", True, {"TERM": "xterm"}, Live),
+        ("auto", True, {"TERM": "xterm"}, LiveView),
         ("auto", True, {"TERM": "dumb"}, Lines),
         ("auto", True, {}, Lines),
         ("auto", True, {"TERM": "xterm", "CI": "true"}, Lines),
-        ("auto", True, {"TERM": "xterm", "CI": "false"}, Live),
+        ("auto", True, {"TERM": "xterm", "CI": "false"}, LiveView),
         ("auto", False, {"TERM": "xterm"}, Lines),
         ("lines", True, {"TERM": "xterm"}, Lines),
         ("json", True, {"TERM": "xterm"}, JsonLines),

@@ -10,7 +10,7 @@ from msgspec import Struct
 from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.report.drawing.diagram import COLOURS, edges, state_of
-from onnxbuild.report.progress.frame import cells
+from onnxbuild.report.wording import cells
 
 _ROW, _GAP, _MARGIN, _HEIGHT = 48, 56, 16, 34
 _CELL = 7.3  # width of one cell of 12 px monospace text, with a little to spare

@@ -11,7 +11,7 @@ import msgspec
 
 from onnxbuild.execute.events import ActionFinished, ActionProgress, ActionStarted, Event, Outcome
 from onnxbuild.planning.action_graph import ActionGraph
-from onnxbuild.report.progress.lines import seconds_in_words
+from onnxbuild.report.wording import seconds_in_words
 
 _START = ""  # no action has this id
 
