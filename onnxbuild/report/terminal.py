@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TextIO
 
 _NO = frozenset({"", "0", "false"})
+_ANSI_ON_WINDOWS = frozenset({"WT_SESSION", "TERM", "TERM_PROGRAM", "ANSICON", "ConEmuANSI"})
 _DUMB = frozenset({"dumb", "unknown"})
 
 
@@ -23,6 +24,8 @@ def can_redraw(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
 
 def wants_colour(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
     """Whether to write in colour: on a terminal, unless NO_COLOR has a value (as no-color.org defines it)."""
+    if sys.platform == "win32" and not _ANSI_ON_WINDOWS & environ.keys():
+        return False  # an old console would show the escape sequences themselves
     return can_redraw(stream, environ) and not environ.get("NO_COLOR")
 
 

@@ -23,10 +23,8 @@ def generated_text(
     lines: list[str] = []
     for name, outcome in outcomes.items():
         if outcome.kind == "generate" and (named is None or name in named) and name in graph.actions:
-            pairs = list(_pairs(graph.actions[name].params.get("prompts"), outcome.facts))
-            lines += (
-                [f"{name.rpartition(':')[0]}:", *(f"  {prompt} → {text}" for prompt, text in pairs)] if pairs else []
-            )
+            pairs = _pairs(graph.actions[name].params.get("prompts"), outcome.facts)
+            lines += [f"{name.rpartition(':')[0]}  {prompt} → {text}" for prompt, text in pairs]
     return "\n".join(cropped(line, width or _WIDEST) for line in lines)
 
 

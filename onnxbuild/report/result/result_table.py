@@ -1,9 +1,9 @@
-"""The rows of variants as a table for people (text, Markdown) and as JSON for programs; all three hold the same data."""
+"""The rows of variants as text and Markdown for people, and as JSON for programs; all three hold the same data."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Literal
 
 import msgspec
 from msgspec import Struct
@@ -143,7 +143,7 @@ def _shown(rows: Sequence[Row]) -> list[str]:
         for name, metric in row.metrics.items()
         if name in _COLUMN_OF and metric.bound is not None
     }
-    wanted |= {name for row in rows for name, metric in row.metrics.items() if not metric.passed}
+    wanted |= {name for row in rows for name, metric in row.metrics.items() if not metric.passed or name == ACCURACY}
     for row in rows:
         if not wanted & row.metrics.keys():
             wanted |= set([name for name in _OTHERWISE if name in row.metrics][:1])
@@ -182,17 +182,27 @@ def _rich_table(columns: Sequence[Column], width: int | None) -> str:
     from onnxbuild.report.rich_console import ansi_console
 
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-    for number, column in enumerate(columns):
-        justify: Any = "right" if number else "left"
-        table.add_column(
-            column.heading, justify=justify, vertical="bottom", min_width=column.narrowest, overflow="fold"
-        )
+    for column, cells_wide in zip(columns, _widths(columns, width), strict=True):
+        justify: Literal["left", "right"] = "left" if column is columns[0] else "right"
+        table.add_column(column.heading, justify=justify, vertical="bottom", width=cells_wide, overflow="fold")
     for number in range(len(columns[0].cells)):
         texts = [column.cells[number] for column in columns]
         table.add_row(*(Text(cell.text, style="red" if cell.wrong else "") for cell in texts))
     console = ansi_console(width)
     console.print(table)
     return "\n".join(line.rstrip() for line in console.written().splitlines())
+
+
+def _widths(columns: Sequence[Column], width: int | None) -> list[int]:
+    """The width of each column: its heading stands on one line where there is room for that."""
+    widths = [column.narrowest for column in columns]
+    gaps = len(_GAP) * (len(columns) - 1)
+    spare = sum(column.width for column in columns) if width is None else width - gaps - sum(widths)
+    for number, column in enumerate(columns):
+        if 0 < column.width - widths[number] <= spare:
+            spare -= column.width - widths[number]
+            widths[number] = column.width
+    return widths
 
 
 def _metric(metric: Metric | None) -> Cell:

@@ -31,7 +31,7 @@ def summary(
     """Table, generated text, failures and closing line, without a line break at the end.
 
     `named`: the actions that the selection names (`rows`). `again`: the command of this run without its selectors.
-    `width`: cells of the terminal; without it nothing is cut. Colour needs rich, which a run without work does not load.
+    `width`: cells of the terminal; without it no line wraps. A run without work is not coloured: it does not load rich.
     """
     colour = colour and any(outcome.outcome != "hit" for outcome in outcomes.values())
     parts = [
