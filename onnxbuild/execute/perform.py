@@ -15,7 +15,7 @@ import msgspec
 from onnxbuild.digest import Digest
 from onnxbuild.execute.events import ActionProgress, Outcome, Reason
 from onnxbuild.execute.key import KeyParts
-from onnxbuild.execute.policy import Done, Interrupt, Policy
+from onnxbuild.execute.policy import Done, Interrupt, Policy, log_file
 from onnxbuild.planning.action_graph import Action, FilesSource, OutputRef
 from onnxbuild.protocol import Failure, Progress, Request, Response, plain
 from onnxbuild.runners.environments import Unusable
@@ -210,7 +210,7 @@ class Performer:
                     raise _Rejected(Failure(code="OBE57", message=message, notes=(hint,)))
 
     def _log(self, action: Action) -> Path:
-        return Path(self._policy.logs) / f"{action.id.replace('/', '-').replace(':', '-')}.txt"
+        return log_file(Path(self._policy.logs), action.id)
 
 
 def _succeeded(blank: Outcome, name: str, trace: Trace, seconds: float) -> Outcome:

@@ -18,7 +18,7 @@ from onnxbuild.execute.events import Outcome
 from onnxbuild.manifest.spec import Manifest
 from onnxbuild.manifest.spec import Store as Settings
 from onnxbuild.planning.action_graph import Action, ActionGraph, FilesSource
-from onnxbuild.planning.plan import Plan
+from onnxbuild.planning.planned import Plan
 from onnxbuild.receipts.receipt import Part, Standing
 from onnxbuild.steps import Places
 from onnxbuild.store.store import Store

@@ -69,14 +69,3 @@ def test_a_producer_that_was_a_hit_is_not_blamed():
     check = outcome("b:x", "built", reasons=(Reason("inputs.model", "a", "b"),))
     graph = graph_of(action("a:x"), action("b:x", "a:x"))
     assert why(check, graph, outcomes_of(outcome("a:x", "hit"))) == ("input `model` changed",)
-
-
-def test_the_plan_of_a_first_build_does_not_repeat_that_nothing_was_built():
-    new = (Reason("trace", None, "never built"),)
-    first = outcomes_of(outcome(FETCH, "run", reasons=new), outcome(EXPORT, "run", reasons=new))
-    assert [explain_action(one, BERT, first) for one in first.values()] == [
-        "run       bert:fetch",
-        "run       bert:export",
-    ]
-    later = outcomes_of(outcome(FETCH, "hit"), outcome(EXPORT, "run", reasons=new))
-    assert explain_action(later[EXPORT], BERT, later) == "run       bert:export  (never built)"

@@ -3,7 +3,7 @@ import json
 import re
 
 import pytest
-from report_worlds import BERT, FP32, INT8, O2, OPTIMIZE, QUANTIZE, outcome, outcomes_of
+from report_worlds import BERT, FP32, outcome, outcomes_of
 
 from onnxbuild.report.result.result_table import as_json, as_markdown, as_text
 from onnxbuild.report.result.variant_rows import Metric, Row, rows
@@ -150,16 +150,6 @@ def test_in_colour_headings_wrap_before_columns_move_below():
         "variant     size  cosine      p50      p50  speed-up",
         "bert/o2  90.4 MB  1.0000  25.6 ms  33.2 ms     1.30×",
     ]
-
-
-def test_only_variants_that_the_selection_names_have_a_row():
-    measured = outcomes_of(
-        outcome("bert:export", "hit", facts={"bytes": 91_000_000}),
-        outcome(OPTIMIZE, "hit", facts={"bytes": 90_000_000}),
-    )
-    assert [one.name for one in rows(BERT, measured, {OPTIMIZE})] == [O2.name]
-    assert [one.name for one in rows(BERT, measured, {f"{INT8.name}:validate", QUANTIZE})] == [INT8.name]
-    assert [one.name for one in rows(BERT, measured)] == [FP32.name, O2.name, INT8.name]
 
 
 def test_a_variant_that_was_not_validated_has_no_verdict():

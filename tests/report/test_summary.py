@@ -123,7 +123,7 @@ def a_run():
 
 
 def test_the_end_of_a_run_with_a_failed_check():
-    assert summary(BERT, a_run(), seconds=41.3, again="onnxbuild run manifests/bert.yaml -D a=7") == (
+    assert summary(BERT, a_run(), seconds=41.3, manifest="manifests/bert.yaml", options=["-D", "a=7 8"]) == (
         "variant       size         cosine   check  latency p50  PyTorch p50  speed-up\n"
         "bert/fp32  90.4 MB         1.0000  passed      25.6 ms      33.2 ms     1.30×\n"
         "bert/o2    90.3 MB         1.0000  passed     30.0 ms*      33.0 ms     1.10×\n"
@@ -134,9 +134,12 @@ def test_the_end_of_a_run_with_a_failed_check():
         "OBE04 bert/int8:validate failed: `cosine_mean` is 0.971, below 0.99 (last_hidden_state)\n"
         "  = ran because: input `model` changed (quantize was rebuilt: onnxruntime 1.30.0 → 1.31.1)\n"
         "  = first step that breaks it: quantize (fp32 1.0000, o2 1.0000, int8 0.9710)\n"
-        "  = to accept this result: add `validate: {thresholds: {cosine_mean: 0.97}}` to the target `int8`\n"
+        "  = accept: if this difference is acceptable for `int8`, add to that target\n"
+        "            targets:\n"
+        "              int8:\n"
+        "                validate: {thresholds: {cosine_mean: 0.97}}\n"
         "  = log: .onnxbuild/logs/bert-int8-validate.txt\n"
-        "  = again: onnxbuild run manifests/bert.yaml -D a=7 bert/int8:validate\n"
+        "  = again: onnxbuild run manifests/bert.yaml bert/int8:validate -D 'a=7 8'\n"
         "\n"
         "built 3, unchanged 0, hit 5, failed 1, blocked 1 in 41s"
     )
@@ -175,7 +178,7 @@ def test_a_warned_check_is_marked_and_no_failure():
 def test_a_failure_with_notes_of_its_own_and_a_name_that_a_shell_would_split():
     failure = Failure(code="OBE05", message="the worker died\nout of memory", notes=(("hint", "fewer jobs"),))
     failed = outcome("my model/a:export", "failed", failure=failure)
-    (one,) = failures(BERT, outcomes_of(failed), again="onnxbuild run 'a b.yaml'")
+    (one,) = failures(BERT, outcomes_of(failed), manifest="a b.yaml")
     assert diagnostic(one) == (
         "OBE05 my model/a:export failed: the worker died\n"
         "    out of memory\n"

@@ -101,6 +101,12 @@ def summary_line(outcomes: Iterable[Outcome], seconds: float = 0.0, *, interrupt
     )
 
 
+def events_text(outcomes: Mapping[str, Outcome]) -> str:
+    """The lines of outcomes that are all known at once, and their summary."""
+    lines: list[Line] = [*map(action_line, outcomes.values()), summary_line(outcomes.values())]
+    return "".join(f"{encode(line)}\n" for line in lines)
+
+
 def encode(line: Line) -> str:
     """One line, without a line break. A number that JSON does not have (NaN, infinity) becomes null."""
     return msgspec.json.encode(line).decode()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from decimal import ROUND_CEILING, Decimal
 
 from onnxbuild.diagnostics import Diagnostic
@@ -19,11 +20,20 @@ _AROUND_ONE = frozenset({"cosine_min", "cosine_mean", "top1", "perplexity_ratio"
 
 
 def failures(
-    graph: ActionGraph, outcomes: Mapping[str, Outcome], *, again: str | None = None
+    graph: ActionGraph,
+    outcomes: Mapping[str, Outcome],
+    *,
+    manifest: str | None = None,
+    options: Sequence[str] = (),
 ) -> tuple[Diagnostic, ...]:
-    """A diagnostic per failed action. `again`: the command of this run without its selectors, to repeat one action."""
+    """A diagnostic per failed action. `manifest` and `options` are those of the run, for the command to repeat it."""
     failed = (outcome for outcome in outcomes.values() if outcome.outcome == "failed")
-    return tuple(_failure(outcome, graph, outcomes, again) for outcome in failed)
+    return tuple(_failure(outcome, graph, outcomes, _again(outcome, manifest, options)) for outcome in failed)
+
+
+def _again(outcome: Outcome, manifest: str | None, options: Sequence[str]) -> str | None:
+    """The command that runs one action again, as a shell takes it."""
+    return None if manifest is None else shlex.join(["onnxbuild", "run", manifest, outcome.id, *options])
 
 
 def _failure(outcome: Outcome, graph: ActionGraph, outcomes: Mapping[str, Outcome], again: str | None) -> Diagnostic:
@@ -48,13 +58,11 @@ def _notes(
         notes.append(("first step that breaks it", breaker))
     notes += outcome.failure.notes if outcome.failure else ()
     if accepting := how_to_accept(outcome, graph):
-        notes.append(("to accept this result", accepting))
+        notes.append(("accept", accepting))
     if outcome.log:
         notes.append(("log", outcome.log))
     if again:
-        from shlex import quote
-
-        notes.append(("again", f"{again} {quote(outcome.id)}"))
+        notes.append(("again", again))
     return notes
 
 
@@ -65,7 +73,13 @@ def how_to_accept(outcome: Outcome, graph: ActionGraph) -> str | None:
     if variant is None or not broken or not all(math.isfinite(metric.value) for metric in broken.values()):
         return None
     bounds = ", ".join(f"{name}: {accepting_bound(name, metric):f}" for name, metric in broken.items())
-    return f"add `validate: {{thresholds: {{{bounds}}}}}` to the target `{variant.target}`"
+    lines = [
+        f"if this difference is acceptable for `{variant.target}`, add to that target",
+        "targets:",
+        f"  {variant.target}:",
+        f"    validate: {{thresholds: {{{bounds}}}}}",
+    ]
+    return "\n".join(lines)
 
 
 def accepting_bound(name: str, metric: Metric) -> Decimal:

@@ -1,38 +1,59 @@
-"""What `generate` wrote: each prompt with the continuation of each variant, cropped to a line."""
+"""The text that variants generated, beside PyTorch's text."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from onnxbuild.execute.events import Outcome
-from onnxbuild.planning.action_graph import ActionGraph
+from onnxbuild.execute.events import SUCCEEDED, Outcome
+from onnxbuild.planning.action_graph import ActionGraph, Variant
 from onnxbuild.report.wording import cropped, on_one_line
 
-_WIDEST = 160  # cells, where the output has no width
-_PROMPT = 50
+_LONGEST = 100  # cells of a text that are shown
+_MOST_PROMPTS = 3
 
 
-def generated_text(
-    graph: ActionGraph,
-    outcomes: Mapping[str, Outcome],
-    named: Collection[str] | None = None,
-    width: int | None = None,
-) -> str:
-    """A line per variant and prompt; empty where nothing was generated."""
-    lines: list[str] = []
-    for name, outcome in outcomes.items():
-        if outcome.kind == "generate" and (named is None or name in named) and name in graph.actions:
-            pairs = _pairs(graph.actions[name].params.get("prompts"), outcome.facts)
-            lines += [f"{name.rpartition(':')[0]}  {prompt} → {text}" for prompt, text in pairs]
-    return "\n".join(cropped(line, width or _WIDEST) for line in lines)
+def generated_text(graph: ActionGraph, outcomes: Mapping[str, Outcome], width: int | None = None) -> str:
+    """For each prompt the beginning of what every variant made of it; the empty string where none generates.
+
+    Lines are cropped to `width` cells, where the output has a width.
+    """
+    variants = [(variant, outcome) for variant in graph.variants if (outcome := _outcome(variant, outcomes))]
+    by_prompt: dict[str, list[str]] = {}
+    for variant, outcome in variants:
+        prompts = graph.actions[outcome.id].params.get("prompts", ())
+        for number, prompt in enumerate(prompts[:_MOST_PROMPTS]):
+            by_prompt.setdefault(prompt, []).extend(_lines(variant, outcome, number))
+    lines = [line for prompt, texts in by_prompt.items() for line in (f"prompt: {_quoted(prompt)}", *texts)]
+    return "\n".join(line if width is None else cropped(line, width) for line in lines)
 
 
-def _pairs(prompts: Any, facts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Prompts and what ONNX Runtime continued them with; facts come from a worker and may hold anything."""
-    try:
-        texts = facts["engines"]["onnxruntime"]["text"]
-        both = list(zip(prompts, texts, strict=False))
-    except (KeyError, TypeError):
-        return []
-    return [(cropped(on_one_line(prompt), _PROMPT), on_one_line(str(text)).strip()) for prompt, text in both]
+def _outcome(variant: Variant, outcomes: Mapping[str, Outcome]) -> Outcome | None:
+    measured = (outcomes[name] for name in variant.measures if name in outcomes)
+    return next((one for one in measured if one.kind == "generate" and one.outcome in SUCCEEDED), None)
+
+
+def _lines(variant: Variant, outcome: Outcome, number: int) -> Iterator[str]:
+    """What a variant made of a prompt, and what PyTorch did where that differs."""
+    own, baseline = _text(outcome, "onnxruntime", number), _text(outcome, "torch", number)
+    if own is None:
+        return
+    same = ", as PyTorch" if own == baseline else ""
+    yield f"  {variant.name}{same}: {_quoted(own)}"
+    if baseline is not None and own != baseline:
+        yield f"  {variant.name}, PyTorch: {_quoted(baseline)}"
+
+
+def _text(outcome: Outcome, engine: str, number: int) -> str | None:
+    engines: Any = outcome.facts.get("engines")
+    facts = engines.get(engine) if isinstance(engines, Mapping) else None
+    texts = facts.get("text") if isinstance(facts, Mapping) else None
+    if not isinstance(texts, Sequence) or isinstance(texts, str) or number >= len(texts):
+        return None
+    return str(texts[number])
+
+
+def _quoted(text: str) -> str:
+    """The text on one line, cut where it is long."""
+    line = " ".join(on_one_line(text).split())
+    return f'"{cropped(line, _LONGEST)}"'

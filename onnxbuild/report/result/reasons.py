@@ -61,19 +61,10 @@ def _place(reason: Reason, action: Action | None) -> str:
 def explain_action(
     outcome: Outcome, graph: ActionGraph | None = None, outcomes: Mapping[str, Outcome] | None = None
 ) -> str:
-    """An action's outcome and its reasons, as `explain ID`, `plan` and `run -n` print it.
-
-    "never built" is said only beside other outcomes: in the plan of a first build it holds for every action.
-    """
-    reasons = why(outcome, graph, outcomes)
-    if reasons == (NEVER_BUILT,):
-        first = all(_is_new(other) for other in (outcomes or {}).values())
-        return f"{outcome.outcome:<9} {outcome.id}" + ("" if first else f"  ({NEVER_BUILT})")
-    return "\n".join([f"{outcome.outcome:<9} {outcome.id}", *(f"{'':<9} {words}" for words in reasons)])
-
-
-def _is_new(outcome: Outcome) -> bool:
-    return any(reason.part == "trace" for reason in outcome.reasons)
+    """An action's outcome and its reasons, as `explain ID` prints them."""
+    lines = [f"{outcome.outcome:<9} {outcome.id}"]
+    lines += [f"{'':<9} {words}" for words in why(outcome, graph, outcomes)]
+    return "\n".join(lines)
 
 
 def _package(name: str, reason: Reason) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 
 from onnxbuild.execute.events import SUCCEEDED, Outcome
 from onnxbuild.planning.action_graph import ActionGraph
@@ -22,26 +22,25 @@ def summary(
     outcomes: Mapping[str, Outcome],
     *,
     seconds: float,
-    named: Collection[str] | None = None,
-    again: str | None = None,
+    manifest: str | None = None,
+    options: Sequence[str] = (),
     interrupted: bool = False,
+    brief: bool = False,
     width: int | None = None,
     colour: bool = False,
 ) -> str:
     """Table, generated text, failures and closing line, without a line break at the end.
 
-    `named`: the actions that the selection names (`rows`). `again`: the command of this run without its selectors.
-    `width`: cells of the terminal; without it no line wraps. A run without work is not coloured: it does not load rich.
+    `manifest` and `options` are those of the run, for the command that repeats a failure. `brief`: no table and no
+    text. An interrupted run has none either: what it measured is incomplete. `width`: cells of the terminal; without
+    it no line wraps. A run without work is not coloured: it does not load rich.
     """
     colour = colour and any(outcome.outcome != "hit" for outcome in outcomes.values())
-    parts = [
-        as_text(rows(graph, outcomes, named), width, colour=colour),
-        generated_text(graph, outcomes, named, width),
-        *(
-            diagnostic_as_text(failure, colour=colour, width=width)
-            for failure in failures(graph, outcomes, again=again)
-        ),
-    ]
+    parts: list[str] = []
+    if not brief and not interrupted:
+        parts = [as_text(rows(graph, outcomes), width, colour=colour), generated_text(graph, outcomes, width)]
+    failed = failures(graph, outcomes, manifest=manifest, options=options)
+    parts += [diagnostic_as_text(one, colour=colour, width=width) for one in failed]
     return "\n\n".join([*filter(None, parts), closing_line(outcomes, seconds, interrupted=interrupted)])
 
 

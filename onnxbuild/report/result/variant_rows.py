@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -45,17 +45,9 @@ class Row(Struct, frozen=True, kw_only=True):
     generation_speedup: float | None = None
 
 
-def rows(graph: ActionGraph, outcomes: Mapping[str, Outcome], named: Collection[str] | None = None) -> tuple[Row, ...]:
-    """One row per variant, in the order of the manifest.
-
-    `named`: the actions that a selection names, without those that they only need; a variant of which it names none
-    has no row.
-    """
-    return tuple(_row(variant, outcomes) for variant in graph.variants if named is None or _is_named(variant, named))
-
-
-def _is_named(variant: Variant, named: Collection[str]) -> bool:
-    return any(action in named for action in (variant.output.action, *variant.checks, *variant.measures))
+def rows(graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> tuple[Row, ...]:
+    """One row per variant of the graph, in the order of the manifest."""
+    return tuple(_row(variant, outcomes) for variant in graph.variants)
 
 
 def metrics_of(outcome: Outcome) -> Mapping[str, Any]:
