@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _WIDEST = 160  # characters of a source line that are shown
-_BEFORE_CARET = 40  # of which so many stand before the place, where the line is cut
+_BEFORE_CARET = 40  # of which at most so many stand before the place, where the line is cut
+_COPIED = frozenset({"again", "log"})  # notes that a person copies: a line break would spoil them
 _TINTS = {"error": "red", "warning": "yellow", "info": "yellow"}
 _RULE = "blue"
 
@@ -49,9 +50,12 @@ def diagnostic_lines(one: Diagnostic, widest: int = _WIDEST) -> Iterator[Line]:
         yield from _frame(one.span, margin, tint, widest)
     for label, text in one.notes:
         first, *rest = printable(text, keep="\n").split("\n")
-        yield Line(((f"{' ' * margin} ", ""), ("=", _RULE), (f" {label}: ", "")), ((first, ""),))
+        wraps = label not in _COPIED
+        yield Line(((f"{' ' * margin} ", ""), ("=", _RULE), (f" {label}: ", "")), ((first, ""),), wraps=wraps)
         for more in rest:
-            yield Line(((" " * (margin + len(label) + 5), ""),), ((more, ""),))
+            # An indented line is code, such as YAML.
+            indent = " " * (margin + len(label) + 5)
+            yield Line(((indent, ""),), ((more, ""),), wraps=wraps and not more.startswith(" "))
 
 
 def headline(one: Diagnostic) -> str:
@@ -81,7 +85,7 @@ def coloured(one: Diagnostic, console: Console) -> list[Text]:
 def _frame(span: Span, margin: int, tint: str, widest: int) -> Iterator[Line]:
     before, line = span.source.line(span.line - 1), span.source.line(span.line)
     start = span.column - 1
-    cut = max(0, start - _BEFORE_CARET) if len(line) > widest else 0
+    cut = max(0, start - min(_BEFORE_CARET, widest // 2)) if len(line) > widest else 0
     yield Line(((" " * margin, ""), ("-->", _RULE), (f" {printable(str(span))}", "")), wraps=False)
     yield Line(((f"{' ' * margin} ", ""), ("|", _RULE)), wraps=False)
     if before.strip():

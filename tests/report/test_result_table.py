@@ -138,7 +138,9 @@ def test_a_narrow_terminal_shows_the_columns_below_one_another():
         "variant  PyTorch p50  speed-up\n"
         "bert/o2      33.2 ms     1.30×\n"
         "\n"
-        "* measured while other programs used the cores: compare within a row, not across runs"
+        "* measured while other programs used the\n"
+        "cores: compare within a row, not across\n"
+        "runs"
     )
 
 

@@ -10,8 +10,8 @@ from decimal import ROUND_CEILING, Decimal
 from onnxbuild.diagnostics import Diagnostic
 from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import ActionGraph, Variant
+from onnxbuild.report.result.figures import significant
 from onnxbuild.report.result.reasons import NEVER_BUILT, why
-from onnxbuild.report.result.result_table import significant
 from onnxbuild.report.result.variant_rows import Metric, broken_metrics, metrics_of
 from onnxbuild.steps.validate import METRICS
 

@@ -8,11 +8,10 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from onnxbuild.report.result.figures import NONE, megabytes, milliseconds, rate, significant, times
 from onnxbuild.report.result.variant_rows import ACCURACY, Metric, Row
 from onnxbuild.report.wording import cells
 
-_NONE = "–"  # noqa: RUF001 - the dash that stands for what was not measured
-_DECIMALS = ((100, 0), (10, 1))  # three significant digits: more would be noise
 _CONTENDED = "* measured while other programs used the cores: compare within a row, not across runs"
 _GAP = "  "
 
@@ -79,7 +78,7 @@ def as_text(rows: Sequence[Row], width: int | None = None, *, colour: bool = Fal
         tables = [_rich_table(block, width) for block in blocks(columns, width, lambda column: column.narrowest)]
     else:
         tables = [_plain_table(block) for block in blocks(columns, width, lambda column: column.width)]
-    return "\n\n".join([*tables, *notes(rows)])
+    return "\n\n".join([*tables, *(_wrapped(note, width) for note in notes(rows))])
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
@@ -108,18 +107,18 @@ def columns_of(rows: Sequence[Row]) -> list[Column]:
     if not rows:
         return []
     columns = [
-        _column("size", (_megabytes(row.size_bytes) for row in rows)),
+        _column("size", (megabytes(row.size_bytes) for row in rows)),
         *(Column(_HEADINGS[name], tuple(_metric(row.metrics.get(name)) for row in rows)) for name in _shown(rows)),
         *_verdicts(rows),
-        _column("latency p50", (_milliseconds(row.latency_ms, marked=row.contended) for row in rows)),
-        _column("PyTorch p50", (_milliseconds(row.baseline_ms) for row in rows)),
-        _column("speed-up", (_times(row.speedup) for row in rows)),
-        _column("first token", (_milliseconds(row.first_token_ms) for row in rows)),
-        _column("tokens/s", (_rate(row.tokens_per_second) for row in rows)),
-        _column("PyTorch tokens/s", (_rate(row.baseline_tokens_per_second) for row in rows)),
-        _column("generation speed-up", (_times(row.generation_speedup) for row in rows)),
+        _column("latency p50", (milliseconds(row.latency_ms, marked=row.contended) for row in rows)),
+        _column("PyTorch p50", (milliseconds(row.baseline_ms) for row in rows)),
+        _column("speed-up", (times(row.speedup) for row in rows)),
+        _column("first token", (milliseconds(row.first_token_ms) for row in rows)),
+        _column("tokens/s", (rate(row.tokens_per_second) for row in rows)),
+        _column("PyTorch tokens/s", (rate(row.baseline_tokens_per_second) for row in rows)),
+        _column("generation speed-up", (times(row.generation_speedup) for row in rows)),
     ]
-    filled = [column for column in columns if any(cell.text != _NONE for cell in column.cells)]
+    filled = [column for column in columns if any(cell.text != NONE for cell in column.cells)]
     return [_column("variant", (row.name for row in rows)), *filled]
 
 
@@ -150,11 +149,19 @@ def _shown(rows: Sequence[Row]) -> list[str]:
     return [name for name in _HEADINGS if name in wanted]
 
 
+def _wrapped(text: str, width: int | None) -> str:
+    if width is None:
+        return text
+    import textwrap
+
+    return textwrap.fill(text, width)
+
+
 def _verdicts(rows: Sequence[Row]) -> list[Column]:
     """The column of verdicts, where not every row passed."""
     if all(row.verdict in {"passed", None} for row in rows):
         return []
-    words = {"passed": "passed", "warned": "WARNED", "failed": "FAILED", None: _NONE}
+    words = {"passed": "passed", "warned": "WARNED", "failed": "FAILED", None: NONE}
     return [Column("check", tuple(Cell(words[row.verdict], row.verdict in {"warned", "failed"}) for row in rows))]
 
 
@@ -208,7 +215,7 @@ def _widths(columns: Sequence[Column], width: int | None) -> list[int]:
 def _metric(metric: Metric | None) -> Cell:
     """The value, and the bound where it is outside of it."""
     if metric is None:
-        return Cell(_NONE)
+        return Cell(NONE)
     value = significant(metric.value)
     if metric.passed or metric.bound is None:
         return Cell(value)
@@ -221,28 +228,3 @@ def _beyond(value: float, bound: float) -> str:
 
 def _in_markdown(text: str) -> str:
     return text.replace("|", "\\|").replace("*", "\\*")
-
-
-def _megabytes(size_bytes: int | None) -> str:
-    return _NONE if size_bytes is None else f"{size_bytes / 1e6:.1f} MB"
-
-
-def significant(value: float) -> str:
-    """Four decimals near one, where the fourth matters; two significant digits for small differences."""
-    smallest = 1e-2
-    return f"{value:.4f}" if value == 0 or abs(value) >= smallest else f"{value:.1e}"
-
-
-def _milliseconds(value: float | None, *, marked: bool = False) -> str:
-    if value is None:
-        return _NONE
-    decimals = next((digits for least, digits in _DECIMALS if value >= least), 2)
-    return f"{value:.{decimals}f} ms" + ("*" if marked else "")
-
-
-def _rate(value: float | None) -> str:
-    return _NONE if value is None else f"{value:.1f}"
-
-
-def _times(value: float | None) -> str:
-    return _NONE if value is None else f"{value:.2f}×"
