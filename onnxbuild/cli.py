@@ -58,10 +58,9 @@ def _checked(options: argparse.Namespace) -> int:
         if not isinstance(error, DiagnosticError):
             raise
         from onnxbuild.commands.parsing.mistakes import with_advice
-        from onnxbuild.report.render_diagnostics import render, wants_colour
+        from onnxbuild.report.render_diagnostics import show
 
-        diagnostics = with_advice(error.diagnostics, options)
-        sys.stderr.write(render(diagnostics, "text", colour=wants_colour(sys.stderr)))
+        show(with_advice(error.diagnostics, options), sys.stderr)
         return error.exit_code
 
 

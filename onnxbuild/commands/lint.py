@@ -11,7 +11,7 @@ from onnxbuild.manifest.load import in_order, read_manifest
 from onnxbuild.planning.expand import survey
 from onnxbuild.planning.lock_file import lock_path, read_lock
 from onnxbuild.planning.select import select
-from onnxbuild.report.render_diagnostics import Format, render, wants_colour
+from onnxbuild.report.render_diagnostics import Format, render, show
 from onnxbuild.rules import World, check
 from onnxbuild.steps import Kinds, all_kinds
 
@@ -32,7 +32,10 @@ def run_lint(
     machine = this_machine()
     kinds = kinds or all_kinds()
     faults = [one for path in paths for one in lint(path, machine, selectors=selectors, defines=defines, kinds=kinds)]
-    sys.stdout.write(render(faults, format, colour=format == "text" and wants_colour(sys.stdout)))
+    if format == "text":
+        show(faults, sys.stdout)
+    else:
+        sys.stdout.write(render(faults, format))
     sys.stdout.flush()
     print(summary(faults, len(paths)), file=sys.stderr)
     if any(one.severity == "error" for one in faults):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Literal
 
@@ -14,10 +15,11 @@ from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.planning.select import variants_named
 from onnxbuild.protocol import Failure
 from onnxbuild.report.result import status_text
+from onnxbuild.report.terminal import width_of
 from onnxbuild.store.traces import Last
 
 Format = Literal["text", "markdown", "json"]
-_RENDERERS = {"text": status_text.as_text, "markdown": status_text.as_markdown, "json": status_text.as_json}
+_RENDERERS = {"markdown": status_text.as_markdown, "json": status_text.as_json}
 
 
 def show_status(asked: Asked, format: Format) -> int:  # noqa: A002 - the option's name
@@ -27,7 +29,10 @@ def show_status(asked: Asked, format: Format) -> int:  # noqa: A002 - the option
         lasts = opened.store.traces.last(opened.scope)
         ended = max((lasts[name].at for name in outcomes if name in lasts), default=None)
         graph = ActionGraph(opened.graph.actions, variants_named(opened.graph, asked.selectors), opened.graph.aliases)
-    print(_RENDERERS[format](graph, outcomes, ended))
+    if format == "text":
+        print(status_text.as_text(graph, outcomes, ended, width_of(sys.stdout)))
+    else:
+        print(_RENDERERS[format](graph, outcomes, ended))
     return 0
 
 

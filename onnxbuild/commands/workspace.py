@@ -197,9 +197,9 @@ def reporting(remote: Remote | None) -> Iterator[None]:
         yield
     finally:
         if remote is not None and remote.warnings:
-            from onnxbuild.report.render_diagnostics import render, wants_colour
+            from onnxbuild.report.render_diagnostics import show
 
-            sys.stderr.write(render(remote.warnings, "text", colour=wants_colour(sys.stderr)))
+            show(remote.warnings, sys.stderr)
 
 
 def state_folder(manifest: str) -> Path:

@@ -14,6 +14,7 @@ from onnxbuild.planning.select import variants_named
 from onnxbuild.report.result.folders_written import folders_in_words
 from onnxbuild.report.result.profile import critical_path_in_words
 from onnxbuild.report.result.summary import summary
+from onnxbuild.report.terminal import wants_colour, width_of
 
 
 def report(finished: Finished) -> None:
@@ -23,14 +24,14 @@ def report(finished: Finished) -> None:
         print(line, file=sys.stderr)
     if options.as_json:
         return
-    print(summary_text(result, finished))
+    print(summary_text(result, finished, width=width_of(sys.stdout), colour=wants_colour(sys.stdout)))
     if not options.quiet:
         for line in _details(finished):
             print(line)
 
 
-def summary_text(result: Result, finished: Finished) -> str:
-    """The table of the selected variants, the failures, and the closing line."""
+def summary_text(result: Result, finished: Finished, *, width: int | None = None, colour: bool = False) -> str:
+    """The table of the selected variants, the failures, and the closing line; `width` and `colour` of a terminal."""
     options = finished.options
     return summary(
         _shown_graph(finished),
@@ -40,6 +41,8 @@ def summary_text(result: Result, finished: Finished) -> str:
         options=options.repeated,
         interrupted=result.interrupted,
         brief=options.quiet,
+        width=width,
+        colour=colour,
     )
 
 

@@ -12,7 +12,8 @@ from onnxbuild.digest import canonical
 from onnxbuild.manifest.document import Table
 from onnxbuild.manifest.spec import Manifest, Model
 from onnxbuild.planning.action_graph import Action, Variant
-from onnxbuild.report.progress.lines import one_printable_line_each, warning_lines
+from onnxbuild.report.progress.lines import warning_lines
+from onnxbuild.report.wording import on_one_line, printable_lines
 from onnxbuild.steps import Kinds
 from onnxbuild.steps.kind import Kind
 from onnxbuild.steps.validate import METRICS
@@ -42,7 +43,7 @@ def facts_lines(facts: Mapping[str, Any]) -> Iterator[str]:
     yield from _table("measured:", [(name, _number(value), "") for name, value in headline.items()])
     because = facts.get("because")
     if isinstance(because, str):
-        yield from (f"chosen: {line}" for line in one_printable_line_each(because))
+        yield from (f"chosen: {line}" for line in printable_lines(because))
     yield from warning_lines(facts)
 
 
@@ -147,5 +148,5 @@ def _number(value: Any) -> str:
 
 def _value(value: Any) -> str:
     text = value if isinstance(value, str) and value else canonical(value).decode()
-    line = " ".join(one_printable_line_each(text))
+    line = on_one_line(text)
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"

@@ -1,4 +1,4 @@
-"""The text that variants generated, beside PyTorch's: what a person wants to see before any number."""
+"""The text that variants generated, beside PyTorch's text."""
 
 from __future__ import annotations
 
@@ -7,22 +7,26 @@ from typing import Any
 
 from onnxbuild.execute.events import SUCCEEDED, Outcome
 from onnxbuild.planning.action_graph import ActionGraph, Variant
-from onnxbuild.report.progress.lines import one_printable_line_each
+from onnxbuild.report.wording import cropped, on_one_line
 
-_LONGEST = 100  # characters of a text that are shown
+_LONGEST = 100  # cells of a text that are shown
 _MOST_PROMPTS = 3
 
 
-def generated_text(graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> str:
-    """For each prompt the beginning of what every variant made of it; the empty string where none generates."""
+def generated_text(graph: ActionGraph, outcomes: Mapping[str, Outcome], width: int | None = None) -> str:
+    """For each prompt the beginning of what every variant made of it; the empty string where none generates.
+
+    Lines are cropped to `width` cells, where the output has a width.
+    """
     variants = [(variant, outcome) for variant in graph.variants if (outcome := _outcome(variant, outcomes))]
     by_prompt: dict[str, list[str]] = {}
     for variant, outcome in variants:
         prompts = graph.actions[outcome.id].params.get("prompts", ())
         for number, prompt in enumerate(prompts[:_MOST_PROMPTS]):
             by_prompt.setdefault(prompt, []).extend(_lines(variant, outcome, number))
-    shown = {prompt: lines for prompt, lines in by_prompt.items() if lines}
-    return "\n".join(line for prompt, lines in shown.items() for line in (f"prompt: {_quoted(prompt)}", *lines))
+    shown = {prompt: texts for prompt, texts in by_prompt.items() if texts}
+    lines = [line for prompt, texts in shown.items() for line in (f"prompt: {_quoted(prompt)}", *texts)]
+    return "\n".join(line if width is None else cropped(line, width) for line in lines)
 
 
 def _outcome(variant: Variant, outcomes: Mapping[str, Outcome]) -> Outcome | None:
@@ -52,5 +56,5 @@ def _text(outcome: Outcome, engine: str, number: int) -> str | None:
 
 def _quoted(text: str) -> str:
     """The text on one line, cut where it is long."""
-    line = " ".join(" ".join(one_printable_line_each(text)).split())
-    return f'"{line}"' if len(line) <= _LONGEST else f'"{line[:_LONGEST]}…"'
+    line = " ".join(on_one_line(text).split())
+    return f'"{cropped(line, _LONGEST)}"'

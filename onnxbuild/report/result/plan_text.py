@@ -6,11 +6,9 @@ from collections.abc import Iterator, Mapping
 
 from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import ActionGraph
-from onnxbuild.report.result.reasons import WHOLE, explain_action
+from onnxbuild.report.result.reasons import NEVER_BUILT, explain_action
 from onnxbuild.report.result.summary import closing_line
 from onnxbuild.store.traces import Last
-
-_NEVER_BUILT = WHOLE["trace"]
 
 
 def plan_text(graph: ActionGraph, outcomes: Mapping[str, Outcome], lasts: Mapping[str, Last]) -> str:
@@ -46,7 +44,7 @@ def plan_lines(
     """What a run would do with one action, and why: its state, and below it each reason."""
     failed = failed_last_time(last) if outcome.outcome == "run" else None
     if [reason.part for reason in outcome.reasons] == ["trace"]:
-        yield f"{outcome.outcome:<9} {outcome.id}" + (f"  ({_NEVER_BUILT})" if failed is None else "")
+        yield f"{outcome.outcome:<9} {outcome.id}" + (f"  ({NEVER_BUILT})" if failed is None else "")
     else:
         yield explain_action(outcome, graph, outcomes)
     if failed is not None:

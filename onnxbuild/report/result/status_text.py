@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import msgspec
 
 from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import ActionGraph
-from onnxbuild.report.result.summary import columns, table
+from onnxbuild.report.result import result_table
 from onnxbuild.report.result.variant_rows import rows
 
 
-def as_text(graph: ActionGraph, outcomes: Mapping[str, Outcome], ended: float | None) -> str:
-    """The table, the failures and a closing line. `ended`: when the last of the results was noted, in Unix time."""
-    parts = [table(rows(graph, outcomes)) if outcomes else "", "\n".join(_failures(outcomes))]
+def as_text(graph: ActionGraph, outcomes: Mapping[str, Outcome], ended: float | None, width: int | None = None) -> str:
+    """The table, the failures and a closing line. `ended`: when the last of the results was noted, in Unix time.
+
+    `width`: cells of the terminal that the table is to fit.
+    """
+    parts = [result_table.as_text(rows(graph, outcomes), width), "\n".join(_failures(outcomes))]
     return "\n\n".join([*(part for part in parts if part), _closing(graph, outcomes, ended)])
 
 
 def as_markdown(graph: ActionGraph, outcomes: Mapping[str, Outcome], ended: float | None) -> str:
     """The same as Markdown, for an issue or a pull request."""
-    headings, *lines = zip(*((head, *values) for head, values in columns(rows(graph, outcomes))), strict=True)
-    rule = ["---", *("---:" for _ in headings[1:])]
-    text = "\n".join(_row(cells) for cells in (headings, rule, *lines))
+    text = result_table.as_markdown(rows(graph, outcomes))
     failures = "\n".join(f"- {line}" for line in _failures(outcomes))
     return "\n\n".join(part for part in (text, failures, _closing(graph, outcomes, ended)) if part)
 
@@ -37,11 +38,6 @@ def as_json(graph: ActionGraph, outcomes: Mapping[str, Outcome], ended: float | 
         "ended": ended,
     }
     return msgspec.json.format(msgspec.json.encode(status), indent=2).decode()
-
-
-def _row(cells: Sequence[str]) -> str:
-    escaped = (cell.replace("|", "\\|") for cell in cells)
-    return f"| {' | '.join(escaped)} |"
 
 
 def _failures(outcomes: Mapping[str, Outcome]) -> list[str]:
