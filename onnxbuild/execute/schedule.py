@@ -36,8 +36,9 @@ from onnxbuild.protocol import Failure
 from onnxbuild.runners.runner import Runner
 from onnxbuild.steps import Kinds
 from onnxbuild.store.content import DamagedBlob
+from onnxbuild.store.database import DATABASE
 from onnxbuild.store.store import Store
-from onnxbuild.store.traces import DATABASE, Last
+from onnxbuild.store.traces import Last
 
 # A blob that is damaged again each time it has been rebuilt is a broken disk, not an accident.
 _REPAIRS_PER_ACTION = 3

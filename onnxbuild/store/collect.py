@@ -14,8 +14,9 @@ from msgspec import Struct
 
 from onnxbuild.store import claims
 from onnxbuild.store.content import File
-from onnxbuild.store.store import Store, sweep
+from onnxbuild.store.store import Store
 from onnxbuild.store.traces import Trace
+from onnxbuild.store.working_folders import sweep
 
 
 class Limits(Struct, frozen=True, kw_only=True):
