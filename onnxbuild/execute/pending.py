@@ -39,9 +39,7 @@ class Pending:
         for maker in restarted:
             self._ready.append(maker)
             for user in self._dependents[maker]:
-                if self._needs[
-                    user
-                ]:  # it waits for another action too, and must not start before this one has a result
+                if self._needs[user]:  # it waits for other actions, too, and must not start without this one
                     self._needs[user].add(maker)
 
     def users_of(self, name: str) -> list[str]:

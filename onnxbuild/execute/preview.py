@@ -66,7 +66,7 @@ def _reasons_while_waiting(
     outputs: Mapping[str, Mapping[str, Digest]],
     waits: list[str],
 ) -> tuple[Reason, ...]:
-    """The reasons of an action with inputs that are not built yet: those inputs, and everything else that has changed."""
+    """The reasons of an action with inputs that are not built yet: those inputs, and all other parts that changed."""
     if trace is None:
         return (Reason("trace", None, "never built"),)
     pending = {port: ref for port, ref in action.inputs.items() if isinstance(ref, OutputRef) and ref.action in waits}

@@ -1,4 +1,4 @@
-"""Slots: which jobs run at the same time, and which wait for cores, for memory, or to have the machine to themselves."""
+"""Slots: which jobs run at the same time, and which wait for cores, for memory, or for the whole machine."""
 
 from __future__ import annotations
 

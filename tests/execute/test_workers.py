@@ -60,7 +60,7 @@ def failure(ended: Ended) -> tuple[str, str]:
         ({"do": "fork", "number": 7}, "OBE61", "the worker ended by itself with exit status 7"),
         ({"do": "hog", "number": 1 << 29}, "OBE05", "out of memory"),
         ({"do": "nothing"}, "OBE64", "the worker left output `model` empty"),
-        ({"do": "pipe"}, "OBE64", "the worker left `pipe` in output `model`, which is no file"),
+        ({"do": "pipe"}, "OBE64", "the worker left `pipe` in output `model`, which is not a regular file"),
         ({"do": "not-plain"}, "OBE99", "TypeError: Encoding objects of type object is unsupported"),
         ({"do": "close", "seconds": 60.0}, "OBE61", "the worker closed its end of the pipe and was stopped"),
     ],
