@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from plugin.world import World
 
 from onnxbuild.runners import environments, keeper, processes
 
@@ -38,15 +39,31 @@ def run_hidden(code: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_light_tests_of_the_engine_pass() -> None:
-    light = ["store", "execute/test_keys.py", "execute/test_kept_keys.py", "execute/test_rebuild.py",
-             "execute/test_schedule.py", "test_machine.py"]  # fmt: skip
+    light = ["store", "execute/test_kept_keys.py", "execute/test_rebuild.py", "execute/test_schedule.py",
+             "test_machine.py"]  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-x", "-p", "without_posix", "-p", "no:cacheprovider", "-m", "not heavy",
-         "-k", "not beside_collections and not gpt", *light],
+         *light],
         cwd=TESTS, env={**os.environ, "PYTHONPATH": str(TESTS)}, capture_output=True, text=True, check=False,
         timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+
+
+def test_the_command_runs_real_workers_and_leaves_none(tmp_path: Path) -> None:
+    """A worker starts a daemon in a session of its own; the command and its workers see no /proc and no groups."""
+    world = World(tmp_path)
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / "sitecustomize.py").write_text("import without_posix\n")
+    world.environment["PYTHONPATH"] = os.pathsep.join([str(hidden), str(TESTS), world.environment["PYTHONPATH"]])
+    world.manifest({"bad": [{"do": "daemon", "text": "x"}], "good": [{"text": "good"}]})
+    ended = world.run("--json")
+    assert ended.code == 0, ended
+    assert set(ended.outcomes().values()) == {"built"}
+    assert world.wait_for_silence() == []
+    assert world.left_behind() == []
+    assert set(world.run("--json").outcomes().values()) == {"hit"}
 
 
 def test_what_is_hidden_is_hidden() -> None:
