@@ -10,7 +10,8 @@ PACKAGE = Path(__file__).parents[1] / "onnxbuild"
 
 # Special methods that mean the same in every class.
 SAME_EVERYWHERE = {
-    "__init__", "__enter__", "__exit__", "__str__", "__repr__", "__eq__", "__hash__", "__lt__", "__post_init__", "__getattr__",
+    "__init__", "__enter__", "__exit__", "__str__", "__repr__", "__eq__", "__hash__", "__lt__", "__post_init__",
+    "__getattr__",
 }  # fmt: skip
 
 

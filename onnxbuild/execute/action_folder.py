@@ -74,7 +74,7 @@ class ActionFolder:
             if isinstance(source, FilesSource):
                 now = self._store.digest_files(source.root, source.files)
                 if now.digest != self._job.parts.inputs[port]:
-                    hint = ("hint", "run again: nothing of this was recorded")
+                    hint = ("hint", "run again: this result was not recorded")
                     message = f"input `{port}` changed while the action ran ({source.root})"
                     raise Rejected(Failure(code="OBE57", message=message, notes=(hint,)))
 

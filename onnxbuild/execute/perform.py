@@ -66,7 +66,7 @@ class Performer:
     def _lock(self, job: Job, tell: Tell) -> contextlib.AbstractContextManager[None]:
         def waits(holder: Holder | None) -> None:
             who = f"pid {holder.pid} ({holder.command})" if holder else "another process"
-            tell(ActionProgress(id=job.action.id, text=f"waiting for {who}, which builds the same"))
+            tell(ActionProgress(id=job.action.id, text=f"waiting for {who}, which is building the same result"))
 
         return self._store.lock(job.parts.key, waits, lambda: self._interrupt.requested)
 
@@ -150,7 +150,7 @@ class Performer:
             why = Failure(
                 code="OBE62",
                 message=f"did not end within {limit:g} seconds and was stopped",
-                notes=(("hint", "`--timeout SECONDS`, or `timeout:` in the model, where it needs longer"),),
+                notes=(("hint", "if it needs longer: `--timeout SECONDS`, or `timeout:` in the model"),),
             )
             self._runner.cancel(action.id, why)
             return future.result()
@@ -169,7 +169,7 @@ def system_failure(error: OSError) -> Failure:
         return Failure(
             code="OBE52",
             message="the disk is full",
-            notes=(("hint", "`onnxbuild gc` frees what no manifest needs; `--store DIR` names another disk"),),
+            notes=(("hint", "`onnxbuild gc` removes results that no manifest needs; `--store DIR` uses another disk"),),
         )
     message = f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
     return Failure(code="OBE54", message=message)

@@ -1,9 +1,9 @@
 """The keeper: a small process that outlives a run by a moment and kills every process that the run's workers left.
 
 The kernel of Linux can kill a worker when the command ends (PR_SET_PDEATHSIG), but not the processes that the worker
-has started, and a child that opened a session of its own escapes a signal to the process group. A process cannot lose
-its environment by accident: each worker carries a mark there, and everything that it starts inherits the mark. /proc
-shows it on Linux, psutil on other systems. The keeper waits on a pipe whose other end only the command holds; when the
+has started, and a child that opened a new session escapes a signal to the process group. A process cannot lose its
+environment by accident: each worker carries a mark there, and everything that it starts inherits the mark. /proc shows
+it on Linux, psutil on other systems. The keeper waits on a pipe whose other end only the command holds; when the
 pipe closes, however the command ended, the keeper kills every process that carries the mark.
 
 On Linux the keeper is started by path with `-I -S` and imports only the standard library (measured: 9 ms).
@@ -71,7 +71,7 @@ def _environment(process: int) -> bytes:
 def _marked_in_psutil(mark: str) -> list[int]:
     try:
         import psutil
-    except ImportError:  # a keeper under an interpreter that has no site-packages of its own
+    except ImportError:  # psutil is in the user's site-packages, which `-I` leaves out
         return []
     processes = []
     for process in psutil.process_iter():

@@ -157,8 +157,8 @@ def _death(status: int) -> Failure:
             code="OBE05",
             message="the worker was killed (signal 9), most likely because memory ran out",
             notes=(
-                ("hint", "fewer actions at once (`-j 1`), a smaller batch, or a machine with more memory"),
-                ("also", "a calibration needs less with fewer tokens of a row (`sequence`) and `calibration: minmax`"),
+                ("hint", "run fewer actions at once (`-j 1`), use a smaller batch, or a machine with more memory"),
+                ("also", "calibration needs less with fewer tokens per row (`sequence`) or `calibration: minmax`"),
             ),
         )
     if status < 0:

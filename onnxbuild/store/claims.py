@@ -3,11 +3,11 @@
 Constraints: a run waits for a collection no longer than the collection deletes, and never fails because of one; a
 collection can free space while runs of several hours go on; a run that died claims nothing; a lookup stays cheap.
 
-How it works: a run appends the key of each result that it took or made to a file of its own. It does so under a shared
-lock, together with the lookup, or with the publishing of content and its trace, that the claim belongs to. A
-collection holds that lock alone while it decides and deletes. So it never sees an intermediate state: content without
-the trace that is about to name it, or a lookup that has succeeded and is not yet claimed. It keeps what runs in
-progress have claimed.
+How it works: a run appends the key of each result that it took or made to its own file. It does so under a shared lock,
+together with the lookup, or with the publishing of content and its trace, that the claim belongs to. A collection holds
+that lock alone while it decides and deletes. So it never sees an intermediate state: content without the trace that is
+about to name it, or a lookup that has succeeded and is not yet claimed. It keeps the results that runs in progress have
+claimed.
 
 Layout, below the store's root: `gc.lock`, never removed; `work/<run>/claims`, one key per line. Alternatives that were
 rejected: a time of last use in the database of traces (one write per lookup), and keeping everything that is older

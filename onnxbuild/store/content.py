@@ -166,7 +166,7 @@ def _sever(path: Path) -> None:
     """Replace a link by a separate file: the file that it shares content with may change outside the store."""
     copy = path.with_name(f"{path.name}.severed")
     clone_file(path, copy)
-    copy.replace(path)
+    replace_file(copy, path)
 
 
 def _size(path: Path) -> int | None:

@@ -170,6 +170,8 @@ def remove_tree(folder: str | Path) -> None:
 def _remove_anyway(function: Callable[..., object], path: str, _error: object) -> None:
     with contextlib.suppress(OSError):
         os.chmod(os.path.dirname(path), 0o700)
-        if sys.platform == "win32":  # which removes no read-only file; elsewhere the mode is that of linked blobs, too
+        if sys.platform == "win32":
+            # Windows does not remove a read-only file. The attribute belongs to all hard links of a file, so a blob
+            # loses it once a worker has used it. Elsewhere the mode of a blob must not change.
             os.chmod(path, 0o700)
         (os.rmdir if function is os.rmdir else os.unlink)(path)

@@ -1,8 +1,8 @@
 """A lock that many processes share or one process holds alone: what `claims` is built on.
 
-With `fcntl` it is `flock` on one file, shared or exclusive. Elsewhere there are only exclusive locks (`file_lock`), so
-each process that shares takes a lock of its own in a folder of readers, and takes it while it holds the gate, which is
-the lock on the file itself. A process that wants to be alone keeps the gate closed and waits until no reader is left.
+With `fcntl` it is `flock` on one file, shared or exclusive. Elsewhere there are only exclusive locks (`file_lock`). So
+each process that shares takes a separate lock in a folder of readers. It does so while it holds the gate, which is the
+lock on the file itself. A process that wants to be alone keeps the gate closed and waits until no reader is left.
 """
 
 from __future__ import annotations

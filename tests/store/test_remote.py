@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -180,10 +182,11 @@ def test_no_partial_object_is_visible_after_an_upload_that_failed(tmp_path, shar
 
 
 def test_an_unreachable_remote_store_is_one_warning(tmp_path) -> None:
+    refused = errno.ECONNREFUSED
     alone = Machine(tmp_path / "one", "webdav://127.0.0.1:9/store", InlineRunner(), patience=2.0)
     assert alone(*WORLD) == {"a": "built", "b": "built", "c": "built"}
     assert alone.warnings == [
-        "the remote store webdav://127.0.0.1:9/store cannot be used: [Errno 111] Connection refused"
+        f"the remote store webdav://127.0.0.1:9/store cannot be used: [Errno {refused}] {os.strerror(refused)}"
     ]
 
 
