@@ -13,7 +13,7 @@ from onnxbuild.planning.action_graph import ActionGraph, Variant
 from onnxbuild.report.result.figures import significant
 from onnxbuild.report.result.reasons import NEVER_BUILT, why
 from onnxbuild.report.result.variant_rows import Metric, broken_metrics, metrics_of
-from onnxbuild.steps.validate import METRICS
+from onnxbuild.tables.thresholds import side_of
 
 # Metrics that are 1 where the variant equals the reference; what is rounded is their distance from 1.
 _AROUND_ONE = frozenset({"cosine_min", "cosine_mean", "top1", "perplexity_ratio"})
@@ -85,7 +85,7 @@ def how_to_accept(outcome: Outcome, graph: ActionGraph) -> str | None:
 def accepting_bound(name: str, metric: Metric) -> Decimal:
     """A bound that the measured value passes, with two significant digits (similarities: of their distance from 1)."""
     value = Decimal(metric.value)
-    sign = -1 if METRICS.get(name) == "min" else 1
+    sign = -1 if side_of(name) == "min" else 1
     if name in _AROUND_ONE:
         return (1 + sign * _rounded_up(sign * (value - 1))).normalize()
     return (sign * _rounded_up(sign * value)).normalize()
