@@ -79,7 +79,7 @@ def test_the_line_of_the_manifest_stands_below_a_failure():
 def test_the_bound_that_accepts_a_result_is_the_next_one_that_it_passes(metric, value, bound):
     accepted = accepting_bound(metric, Metric(value=value, bound=0.5, passed=False))
     assert f"{accepted:f}" == bound
-    assert value >= float(accepted) if METRICS[metric] == "min" else value <= float(accepted)
+    assert value >= float(accepted) if METRICS[metric].side == "min" else value <= float(accepted)
 
 
 def test_a_result_that_is_no_number_cannot_be_accepted():

@@ -9,7 +9,7 @@ from report_worlds import BERT, outcome
 from onnxbuild.diagnostics import Source, Span
 from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.protocol import Failure
-from onnxbuild.report.result.failure_details import again, how_to_accept, place_in_manifest
+from onnxbuild.report.result.failed_actions import failures, how_to_accept
 
 CHECK = "bert/int8:validate"
 
@@ -19,27 +19,23 @@ def failed(metrics, thresholds):
     return outcome(CHECK, "failed", failure=Failure(code="OBE04", message="too far", facts=facts))
 
 
-def test_the_place_is_a_code_frame():
-    source = Source("m.yaml", "targets:\n  int8: {quantize: {method: dynamic}}\n")
-    check = structs.replace(BERT.actions[CHECK], span=Span(source, 2, 10, 8))
+def test_a_failure_has_the_place_of_its_action():
+    span = Span(Source("m.yaml", "targets:\n  int8: {quantize: {method: dynamic}}\n"), 2, 10, 8)
+    check = structs.replace(BERT.actions[CHECK], span=span)
     graph = ActionGraph({**BERT.actions, CHECK: check}, BERT.variants)
-    assert list(place_in_manifest(failed({}, {}), graph)) == [
-        " --> m.yaml:2:10",
-        "  |",
-        "1 | targets:",
-        "2 |   int8: {quantize: {method: dynamic}}",
-        "  |          ^^^^^^^^",
-    ]
-    assert place_in_manifest(failed({}, {}), BERT) == ()
+    (diagnostic,) = failures(graph, {CHECK: failed({}, {})})
+    assert (diagnostic.code, diagnostic.subject, diagnostic.span) == ("OBE04", CHECK, span)
+    (without,) = failures(BERT, {CHECK: failed({}, {})})
+    assert without.span is None
 
 
 @pytest.mark.parametrize(
     ("metrics", "thresholds", "written"),
     [
         ({"cosine_mean": 0.97163}, {"cosine_mean": 0.98}, "cosine_mean: 0.971"),
-        ({"max_abs": 0.0123456}, {"max_abs": 0.001}, "max_abs: 0.0124"),
+        ({"max_abs": 0.0123456}, {"max_abs": 0.001}, "max_abs: 0.013"),
         ({"kl_mean": 0.5, "top1": 0.25}, {"kl_mean": 0.01, "top1": 0.97}, "kl_mean: 0.5, top1: 0.25"),
-        ({"perplexity_ratio": 173.21}, {"perplexity_ratio": 1.01}, "perplexity_ratio: 174"),
+        ({"perplexity_ratio": 173.21}, {"perplexity_ratio": 1.01}, "perplexity_ratio: 181"),
     ],
 )
 def test_a_difference_is_accepted_for_one_target(metrics, thresholds, written):
@@ -61,6 +57,5 @@ def test_a_failure_without_metrics_has_nothing_to_accept():
 
 
 def test_the_command_is_quoted_for_a_shell():
-    assert again(failed({}, {}), "a b.yaml", ["-D", "x=$y"]) == (
-        "onnxbuild run 'a b.yaml' bert/int8:validate -D 'x=$y'"
-    )
+    (diagnostic,) = failures(BERT, {CHECK: failed({}, {})}, manifest="a b.yaml", options=["-D", "x=$y"])
+    assert dict(diagnostic.notes)["again"] == "onnxbuild run 'a b.yaml' bert/int8:validate -D 'x=$y'"
