@@ -1,4 +1,4 @@
-"""The how-to pages as programs: their code blocks in order, and the runs that follow them."""
+"""The pages of the documentation as programs: their code blocks in order, and someone who follows them."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Block(NamedTuple):
     text: str
 
 
-def blocks(page: str) -> list[Block]:
-    """The blocks of a page below docs/, in order."""
-    return [Block(*parts) for parts in _BLOCK.findall((DOCS / page).read_text(encoding="utf-8"))]
+def blocks(page: Path) -> list[Block]:
+    """The blocks of a page in order, but for those without a language."""
+    return [Block(*parts) for parts in _BLOCK.findall(page.read_text(encoding="utf-8"))]
 
 
 class Reader:
@@ -44,7 +44,7 @@ class Reader:
 
     def follow(self, page: str) -> None:
         """Errors: AssertionError where a command fails, or does not print what the page says."""
-        steps = blocks(page)
+        steps = blocks(DOCS / page)
         for block, following in zip(steps, [*steps[1:], None], strict=True):
             if block.title:
                 self.write(block.title, block.text)

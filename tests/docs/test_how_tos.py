@@ -1,7 +1,7 @@
-"""Each how-to, and the tutorial, as it stands on its page: its files are written, its commands run, its output compared.
+"""The how-tos and the tutorial as written: a test writes their files, runs their commands and compares the output.
 
-What a page takes from elsewhere is replaced by something small on this machine: models by small ones with random
-weights, the Hub and S3 by servers on loopback, downloads of packages by what is installed.
+Whatever a page takes from elsewhere is replaced by something small on this machine: models by small ones with random
+weights, the Hub and S3 by servers on loopback, downloads of packages by installed ones.
 """
 
 from __future__ import annotations
@@ -28,9 +28,7 @@ def checkpoint(folder: Path, architecture: str, task: str, **config: object) -> 
     from onnxbuild.steps.fetch import FetchParams
     from onnxbuild.workers.fetch.worker import run
 
-    params = FetchParams(
-        origin="random", architecture=architecture, task=task, config=config, tokenizer_vocabulary=500
-    )
+    params = FetchParams(origin="random", architecture=architecture, task=task, config=config, tokenizer_vocabulary=500)
     folder.mkdir(parents=True, exist_ok=True)
     run(params, {"text": TEXT.parent}, {"model": folder}, lambda *_: None)
     return folder
@@ -90,7 +88,9 @@ def test_two_toolchains(tmp_path: Path) -> None:
         python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
         python.chmod(0o755)
     for seed, name in enumerate(("minilm", "new")):
-        checkpoint(tmp_path / "manifests" / name, "bert", "feature-extraction", **SIZES, max_position_embeddings=64 + seed)
+        checkpoint(
+            tmp_path / "manifests" / name, "bert", "feature-extraction", **SIZES, max_position_embeddings=64 + seed
+        )
 
     class WithInterpreters(Reader):
         def write(self, name: str, text: str) -> None:
@@ -100,23 +100,23 @@ def test_two_toolchains(tmp_path: Path) -> None:
 
     reader = WithInterpreters(tmp_path)
     reader.follow("how-to/toolchains.md")
-    delivered = {path.parent.name for path in tmp_path.glob("manifests/out/*/*")}
-    assert delivered == {"minilm", "new"}
+    delivered = {path.relative_to(tmp_path / "project" / "out").as_posix() for path in tmp_path.glob("project/out/*/*")}
+    assert delivered == {"minilm/fp32", "minilm/int8", "new/fp32"}
 
 
 def test_validate_on_your_data(tmp_path: Path) -> None:
-    checkpoint(
-        tmp_path / "local" / "stars", "bert", "text-classification", **SIZES, num_labels=5, initializer_range=0.3
-    )
-    shutil.move(tmp_path / "local" / "stars", tmp_path / "stars")
+    checkpoint(tmp_path / "stars", "bert", "text-classification", **SIZES, num_labels=5, initializer_range=0.3)
     rows = [{"review": line, "stars": number % 5} for number, line in enumerate(TEXT.read_text().splitlines()[:61])]
     data = tmp_path / "data" / "reviews.jsonl"
     data.parent.mkdir()
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     reader = Reader(tmp_path)
     reader.follow("how-to/validate-on-your-data.md")
-    account = json.loads((tmp_path / "out" / "stars" / "fp32" / "onnxbuild.json").read_text())
-    assert account
+    for target in ("fp32", "int8"):
+        account = json.loads((tmp_path / "out" / "stars" / target / "onnxbuild.json").read_text())
+        (facts,) = (check["facts"] for check in account["checks"] if check["kind"] == "validate")
+        assert facts["dataset"]["name"] == "reviews"
+        assert {"agreement", "accuracy", "accuracy_reference"} <= facts["dataset"].keys()
 
 
 def test_add_a_model(tmp_path: Path, hub: HubServer) -> None:
