@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -60,6 +61,12 @@ class Reader:
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
+
+    def events(self, command: str) -> list[dict[str, Any]]:
+        """Run a command with `--json`; the objects that it prints."""
+        self.output = ""
+        self._run(command, fails=False)
+        return [json.loads(line) for line in self.output.splitlines()]
 
     def _run_all(self, commands: str, *, fails: bool) -> None:
         self.output = ""
