@@ -34,12 +34,18 @@ def blocks(page: Path) -> list[Block]:
 class Reader:
     """Someone who follows a page in `folder`: writes the files that have a title, and runs the commands in order.
 
-    `instead` maps a command of the page to the one that the test runs, or to an empty text to skip it. `environment`
-    is added to the variables of every command.
+    `instead` maps a command of the page to the one that the test runs. `small` maps a text of the page's files to one
+    that takes less time. `environment` is added to the variables of every command.
     """
 
-    def __init__(self, folder: Path, instead: Mapping[str, str] | None = None, **environment: str) -> None:
-        self.folder, self.instead = folder, dict(instead or {})
+    def __init__(
+        self,
+        folder: Path,
+        instead: Mapping[str, str] | None = None,
+        small: Mapping[str, str] | None = None,
+        **environment: str,
+    ) -> None:
+        self.folder, self.instead, self.small = folder, dict(instead or {}), dict(small or {})
         self.environment = {**_environment(), **environment}
         self.output = ""
 
@@ -53,11 +59,14 @@ class Reader:
                 self._run_all(block.text, fails=following is not None and _shows_a_failure(following))
             elif block.language == "text":
                 self._expect(block.text)
-        unused = [command for command in self.instead if command not in (DOCS / page).read_text(encoding="utf-8")]
+        text = (DOCS / page).read_text(encoding="utf-8")
+        unused = [part for part in (*self.instead, *self.small) if part not in text]
         assert not unused, f"{page} no longer has {unused}"
 
     def write(self, name: str, text: str) -> None:
         """Put a file where the page says that it is."""
+        for original, shorter in self.small.items():
+            text = text.replace(original, shorter)
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")

@@ -7,13 +7,14 @@ weights, the Hub and S3 by servers on loopback, downloads of packages by install
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from doc_pages import ROOT, Reader
+from doc_pages import DOCS, ROOT, Reader
 from hub_server import HubServer
 from servers import PASSWORD, USER, Server
 
@@ -80,6 +81,18 @@ def test_write_a_step_kind(tmp_path: Path) -> None:
     assert not any((one.view(np.uint32) & 0x7FF).any() for one in values)
 
 
+def test_write_a_custom_exporter(tmp_path: Path) -> None:
+    """With two layers of random weights instead of twelve, whose labels int8 flips by chance."""
+    shutil.copy(TEXT, tmp_path)
+    config = {**SIZES, "vocab_size": 600, "max_position_embeddings": 64, "initializer_range": 0.6}
+    block = {"random": "ernie", "config": config, "tokenizer": {"text": f"file:{TEXT.name}", "vocabulary": 600}}
+    task = "task: text-classification"
+    bound = f"{task}\n    validate: {{thresholds: {{top1: 0.8}}}}"
+    reader = Reader(tmp_path, small={"random:ernie": json.dumps(block), task: bound})
+    reader.follow("how-to/own-exporter.md")
+    assert sorted(path.name for path in (tmp_path / "out" / "ernie").iterdir()) == ["fp32", "int8"]
+
+
 def test_two_toolchains(tmp_path: Path) -> None:
     """The requirements are replaced by an interpreter; `test_two_generations` has pip resolve and install them."""
     for name in ("optimum", "tf5"):
@@ -91,13 +104,8 @@ def test_two_toolchains(tmp_path: Path) -> None:
         folder = tmp_path / "project" / name
         checkpoint(folder, "bert", "feature-extraction", **SIZES, max_position_embeddings=positions)
 
-    class WithInterpreters(Reader):
-        def write(self, name: str, text: str) -> None:
-            before, _, after = text.partition("optimum: {requirements: [")
-            rest = after.partition("]}")[2]
-            super().write(name, f"{before}optimum: {{python: ../optimum/bin/python}}{rest}")
-
-    reader = WithInterpreters(tmp_path)
+    (requirements,) = re.findall(r"requirements: \[.*\]", (DOCS / "how-to" / "toolchains.md").read_text())
+    reader = Reader(tmp_path, small={requirements: "python: ../optimum/bin/python"})
     reader.follow("how-to/toolchains.md")
     delivered = {path.relative_to(tmp_path / "project" / "out").as_posix() for path in tmp_path.glob("project/out/*/*")}
     assert delivered == {"minilm/fp32", "minilm/int8", "new/fp32"}
