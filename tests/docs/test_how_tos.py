@@ -64,7 +64,7 @@ def test_the_tutorial(tmp_path: Path) -> None:
 
 def test_write_a_step_kind(tmp_path: Path) -> None:
     packages = tmp_path / "packages"
-    install = f"pip install --quiet --no-deps --no-build-isolation --target '{packages}' ."
+    install = f"pip install --quiet --no-deps --target '{packages}' ."
     reader = Reader(tmp_path, {"pip install --editable .": install}, PYTHONPATH=f"{packages}:{ROOT}")
     reader.follow("how-to/step-kind.md")
     account = json.loads((tmp_path / "out" / "minilm" / "rounded" / "onnxbuild.json").read_text())
