@@ -90,9 +90,42 @@ def _families(table: str) -> str:
     return "\n".join([*rows, ""])
 
 
+def tasks() -> str:
+    """The table of tasks, with the other names that a manifest may use."""
+    from onnxbuild.tables.tasks import ALIASES, TASKS
+
+    rows = ["| task | other names | input | family | bounds of |", "|---|---|---|---|---|"]
+    for task in TASKS.values():
+        others = ", ".join(f"`{alias}`" for alias, name in ALIASES.items() if name == task.name)
+        modality = task.modality.replace("-", " ")
+        rows.append(f"| `{task.name}` | {others} | {modality} | {task.family} | {task.thresholds} |")
+    return "\n".join([*rows, ""])
+
+
+def thresholds() -> str:
+    """The default bounds: a row per group of tasks, a column per precision."""
+    from onnxbuild.tables.thresholds import ACCURACY_DROP, THRESHOLDS
+
+    head = ["| tasks |", *(f" {_PRECISIONS.get(name, name)} |" for name in ACCURACY_DROP)]
+    rows = ["".join(head), "|---" * (len(ACCURACY_DROP) + 1) + "|"]
+    for tasks_of_row, bounds in THRESHOLDS.items():
+        rows.append(f"| {tasks_of_row} | {' | '.join(_bounds(bounds[name]) for name in ACCURACY_DROP)} |")
+    with_labels = " | ".join(_bounds({"accuracy_drop": bound}) for bound in ACCURACY_DROP.values())
+    return "\n".join([*rows, f"| a dataset with labels, also | {with_labels} |", ""])
+
+
+_PRECISIONS = {"fp32": "fp32 (also O1 to O3)", "q8": "8 bit", "q4": "4 bit", "bnb4": "NF4, FP4"}
+
+
+def _bounds(bounds: Mapping[str, float]) -> str:
+    return ", ".join(f"`{metric}` {bound:g}" for metric, bound in bounds.items())
+
+
 GENERATORS: Mapping[str, Callable[[], str]] = {
     "families": families,
     "families-5": families_5,
+    "tasks": tasks,
+    "thresholds": thresholds,
     "blocks": blocks,
     "steps": steps,
     "codes": codes,

@@ -113,6 +113,11 @@ def test_every_kind_and_param_has_its_place():
         assert {name for name in settings if f"| `{name}` |" not in section} == set(), kind.name
 
 
+@pytest.mark.parametrize("page", ["steps.md", "manifest.md"])
+def test_every_key_and_option_has_a_meaning(page):
+    assert re.findall(r"^\| `.*\|\s*\|$", read(DOCS / "reference" / page), re.MULTILINE) == []
+
+
 def test_every_code_has_its_place():
     page = read(DOCS / "reference" / "codes.md")
     raised = {code for path in (ROOT / "onnxbuild").rglob("*.py") for code in _CODE.findall(read(path))}
