@@ -11,9 +11,9 @@ from msgspec import Struct
 
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, Span, fault
 from onnxbuild.machine import Machine
-from onnxbuild.manifest.document import Table
+from onnxbuild.manifest.document import Table, overlay
 from onnxbuild.manifest.json_schema import place_of
-from onnxbuild.manifest.load import in_order, overlay
+from onnxbuild.manifest.load import in_order
 from onnxbuild.manifest.spec import Manifest, Model, Target
 from onnxbuild.planning.action_graph import (
     CURRENT,
