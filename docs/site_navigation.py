@@ -15,7 +15,7 @@ def on_config(config: Any) -> Any:
     for section in config["nav"]:
         for title, pages in section.items():
             if title in FOLDERS:
-                pages += sorted(pages_of(FOLDERS[title]) - set(pages))
+                pages.extend(sorted(pages_of(FOLDERS[title]) - set(pages)))
     return config
 
 

@@ -3,6 +3,7 @@
 import ast
 import collections
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -268,3 +269,22 @@ def test_a_run_with_nothing_to_do_imports_no_framework(tmp_path):
     code = "from onnxbuild.cli import run_command\nassert run_command(['run', 'm.yaml']) == 0"
     loaded_after(code, tmp_path)
     assert loaded_after(code, tmp_path) & (HEAVY | LATE | TERMINAL) == set()
+
+
+GUIDES = ("ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md")
+# Files that the guides tell a contributor to create.
+NEW_FILES = {"onnxbuild/steps/package.py", "onnxbuild/workers/package/worker.py", "tests/workers/test_package.py"}
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_every_path_that_a_guide_names_exists(guide):
+    text = (ROOT / guide).read_text(encoding="utf-8")
+    paths = set(re.findall(r"`((?:onnxbuild|tests|docs|schemas|benchmarks)/[\w/.-]*)`", text))
+    paths |= set(re.findall(r"\]\(([^)#:\s]+)\)", text))
+    assert sorted(path for path in paths - NEW_FILES if not (ROOT / path).exists()) == []
+
+
+def test_the_guide_describes_every_room():
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    rooms = {path.name for path in (*PACKAGE.glob("*/"), *(PACKAGE / "workers").glob("*/")) if path.is_dir()}
+    assert {room for room in rooms - {"__pycache__"} if f"`{room}/`" not in text} == set()
