@@ -10,8 +10,9 @@ INSTALL := $(BIN)/python .ci/install.py --constraint constraints.txt
 # torch 2.13 is the newest release whose wheel for a CPU comes without gigabytes of CUDA packages.
 HELD_BACK := torch==2.13.0
 
-# No target asks a model hub for anything.
+# No target asks a model hub for anything, and none reports to the makers of a library.
 export HF_HUB_OFFLINE := 1
+export ORT_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # mkdocs-material prints an advertisement for its successor.
 export NO_MKDOCS_2_WARNING := 1
