@@ -37,9 +37,11 @@ schemas: $(READY)
 	$(BIN)/python -m onnxbuild.report.progress.jsonl > schemas/events.schema.json
 	$(BIN)/onnxbuild schema > schemas/manifest.schema.json
 
-# Writes the generated parts of the pages, then the site to site/.
+# Writes the generated parts of the pages and their picture, then the site to site/. The picture shows a first run,
+# whatever has been built here, because its store does not exist.
 docs: $(READY_FOR_DOCS)
 	$(BIN)/python docs/generate.py
+	$(BIN)/onnxbuild graph manifests/quickstart.yaml --store $(VENV)/no-store --format svg --output docs/pictures/quickstart.svg
 	$(BIN)/mkdocs build --strict --quiet
 
 serve-docs: $(READY_FOR_DOCS)
