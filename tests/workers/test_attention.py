@@ -6,7 +6,8 @@ from onnxbuild.steps.export import ExportParams
 from onnxbuild.steps.optimize import OptimizeParams
 from onnxbuild.workers.engines.smoke_run import open_session
 from onnxbuild.workers.export.worker import run as export
-from onnxbuild.workers.graphs.onnx_files import count_operators, load_model, save_model
+from onnxbuild.workers.graphs.graph_files import load_model, save_model
+from onnxbuild.workers.graphs.walk import count_operators
 from onnxbuild.workers.optimize.attention import fuse_attention_with_past
 from onnxbuild.workers.optimize.fused import warnings_of
 from onnxbuild.workers.optimize.worker import run

@@ -9,7 +9,7 @@ from families import contents, exported, generated_by, outputs_of, run_step, scr
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.dataset_rows import Rows
 from onnxbuild.steps.quantize import ModuleParams, QuantizeParams
-from onnxbuild.workers.calibrate.observe import clipped_by_entropy, clipped_by_percentile
+from onnxbuild.workers.calibrate.clip import clipped_by_entropy, clipped_by_percentile
 from onnxbuild.workers.inputs.dataset_texts import texts
 from onnxbuild.workers.inputs.sentences import SENTENCES
 from onnxbuild.workers.quantize.gptq import _rounded
@@ -101,7 +101,7 @@ def test_the_rows_decide_and_two_runs_agree():
 def test_memory_holds_one_sample_at_a_time():
     """Feeds are made as they are read: none is asked for before the one before it was used up."""
     from onnxbuild.workers.calibrate.observe import ranges
-    from onnxbuild.workers.graphs.onnx_files import load_model
+    from onnxbuild.workers.graphs.graph_files import load_model
 
     model = load_model(exported("bert")[1] / "model.onnx")
     alive = []

@@ -9,7 +9,7 @@ import onnxruntime
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from onnxbuild.workers.graphs.merge_decoder import merge_passes
-from onnxbuild.workers.graphs.rewrites import name_weights_by_use, share_equal_weights
+from onnxbuild.workers.graphs.weights import name_weights_by_use, share_equal_weights
 
 SHARED = np.arange(16, dtype=np.float32).reshape(4, 4)
 

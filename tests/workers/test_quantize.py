@@ -186,7 +186,7 @@ def test_a_model_that_grows_is_a_failure():
 
 
 def test_external_data_stays_external():
-    from onnxbuild.workers.graphs.onnx_files import load_model, save_model
+    from onnxbuild.workers.graphs.graph_files import load_model, save_model
 
     folder = scratch()
     save_model(load_model(exported("bert")[1] / "model.onnx"), folder / "model.onnx", external=True)

@@ -16,7 +16,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from onnxbuild.workers.calibrate.observe import calibrating
+from onnxbuild.workers.calibrate.feeds import calibrating
 from onnxbuild.workers.failures.exceptions import explain_exception, noticed
 
 pytestmark = pytest.mark.heavy

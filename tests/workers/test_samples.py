@@ -11,7 +11,7 @@ import numpy as np  # noqa: E402
 from small_models import minilm  # noqa: E402
 
 from onnxbuild.protocol import CheckFailed  # noqa: E402
-from onnxbuild.workers.engines.onnxruntime_engine import InputSpec  # noqa: E402
+from onnxbuild.workers.engines.engine import InputSpec  # noqa: E402
 from onnxbuild.workers.inputs.samples import Source, probes, shaped  # noqa: E402
 from onnxbuild.workers.inputs.sentences import SENTENCES  # noqa: E402
 

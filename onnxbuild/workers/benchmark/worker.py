@@ -16,8 +16,9 @@ from onnxbuild.machine import this_machine
 from onnxbuild.protocol import Facts, Tell
 from onnxbuild.steps.benchmark import BenchmarkParams
 from onnxbuild.workers.engines import timing
-from onnxbuild.workers.engines.onnxruntime_engine import Device, OnnxModel, onnx_files
-from onnxbuild.workers.engines.torch_engine import Engine, TorchModel, is_onnx, load_torch
+from onnxbuild.workers.engines.engine import Device, Engine
+from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel, onnx_files
+from onnxbuild.workers.engines.torch_engine import TorchModel, is_onnx, load_torch
 from onnxbuild.workers.inputs.samples import Sample, Source, open_source, shaped
 from onnxbuild.workers.inputs.stages import run_stages
 from onnxbuild.workers.libraries.remote_code import with_its_code

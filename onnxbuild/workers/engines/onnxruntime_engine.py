@@ -10,16 +10,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnxruntime
-from msgspec import Struct
 
 from onnxbuild.protocol import CheckFailed
-
-Device = Literal["cpu", "cuda"]
-Arrays = Mapping[str, np.ndarray]
+from onnxbuild.workers.engines.engine import Arrays, Device, InputSpec
 
 _PROVIDERS: Mapping[Device, tuple[str, ...]] = {
     "cpu": ("CPUExecutionProvider",),
@@ -41,13 +38,6 @@ _TYPES: Mapping[str, Any] = {
     "tensor(float16)": np.float16,
     "tensor(bool)": np.bool_,
 }
-
-
-class InputSpec(Struct, frozen=True):
-    """An input of a graph: its dimensions (names where they vary) and its ONNX type."""
-
-    shape: tuple[int | str, ...]
-    type: str
 
 
 class OnnxModel:

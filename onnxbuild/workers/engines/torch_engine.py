@@ -7,32 +7,17 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
-from onnxbuild.workers.engines.onnxruntime_engine import Arrays, Device, OnnxModel, onnx_files
+from onnxbuild.workers.engines.engine import Arrays, Device
+from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel, onnx_files
 from onnxbuild.workers.engines.task_classes import class_of
 
 _SENTENCE_OUTPUTS = {"token_embeddings", "sentence_embedding"}
-
-
-class Engine(Protocol):
-    """What can run a model stage by stage: ONNX Runtime, PyTorch, or another in time."""
-
-    name: str
-    load_seconds: float
-
-    def prepare(self, stage: str, feeds: Arrays) -> Callable[[], Any]:
-        """A call that runs the stage on these feeds and does nothing else."""
-
-    def run(self, stage: str, feeds: Arrays) -> dict[str, np.ndarray]:
-        """Outputs of a stage by name."""
-
-    def threads_used(self) -> int:
-        """Threads that the engine computes with."""
 
 
 class TorchModel:

@@ -13,17 +13,16 @@ from onnxbuild.protocol import CheckFailed
 from onnxbuild.workers.calibrate.observe import float_tensors
 from onnxbuild.workers.engines.smoke_run import open_session
 from onnxbuild.workers.folders.model_files import onnx_names
-from onnxbuild.workers.graphs.half import named, to_half
-from onnxbuild.workers.graphs.onnx_files import (
-    count_operators,
+from onnxbuild.workers.graphs.graph_files import (
     external_files,
     has_external_data,
     load_graph,
     load_model,
-    opset_of,
     save_model,
     size_bytes,
 )
+from onnxbuild.workers.graphs.half import named, to_half
+from onnxbuild.workers.graphs.walk import count_operators, opset_of
 from onnxbuild.workers.model_folder.decoders import MERGED, merge, merged_name, settle_merged
 
 

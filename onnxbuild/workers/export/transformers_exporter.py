@@ -24,7 +24,7 @@ from onnxbuild.workers.export.tracing_inputs import (
 )
 from onnxbuild.workers.export.wire_names import rename
 from onnxbuild.workers.folders.processors import masks_sound
-from onnxbuild.workers.graphs.onnx_files import EXTERNAL_FROM_BYTES, save_model
+from onnxbuild.workers.graphs.graph_files import EXTERNAL_FROM_BYTES, save_model
 
 
 def export(checkpoint: Path, destination: Path, params: ExportParams) -> None:

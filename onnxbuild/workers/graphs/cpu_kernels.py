@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator
 
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
-from onnxbuild.workers.graphs.onnx_files import graphs_of, names_read, opset_of
-from onnxbuild.workers.graphs.rewrites import replace_nodes
+from onnxbuild.workers.graphs.nodes import replace_nodes
+from onnxbuild.workers.graphs.walk import graphs_of, names_read, opset_of
 
 _SKIP = "SkipLayerNormalization"
 _NORM_OPSET = 17  # from which on LayerNormalization is a standard operator

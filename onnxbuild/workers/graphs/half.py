@@ -15,8 +15,8 @@ from collections.abc import Collection
 import numpy as np
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from onnxbuild.workers.graphs.onnx_files import graphs_of, has_branches, names_captured, nodes_of, tensors_of
-from onnxbuild.workers.graphs.rewrites import remove_dead_nodes, replace_nodes, sort_nodes
+from onnxbuild.workers.graphs.nodes import remove_dead_nodes, replace_nodes, sort_nodes
+from onnxbuild.workers.graphs.walk import graphs_of, has_branches, names_captured, nodes_of, tensors_of
 
 # A CumSum of fp16 has no kernel on the CPU, and positions counted in fp16 end at 2048.
 _ALWAYS_FLOAT = ("CumSum",)

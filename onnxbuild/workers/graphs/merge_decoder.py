@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping
 
 from onnx import ModelProto, OperatorSetIdProto, TensorProto, ValueInfoProto, helper
 
-from onnxbuild.workers.graphs.onnx_files import graphs_of, replace_messages
-from onnxbuild.workers.graphs.rewrites import content_of, rename_inputs
+from onnxbuild.workers.graphs.nodes import rename_inputs, replace_messages
+from onnxbuild.workers.graphs.walk import graphs_of
+from onnxbuild.workers.graphs.weights import content_of
 
 _INTEGERS = frozenset({TensorProto.INT32, TensorProto.INT64})
 

@@ -9,7 +9,7 @@ from typing import Any
 import onnx
 from onnx import GraphProto, ModelProto, ValueInfoProto, helper
 
-from onnxbuild.workers.graphs.onnx_files import weight_bytes
+from onnxbuild.workers.graphs.weights import weight_bytes
 
 # Shapes and axes are computed of small tensors, whose content the inference has to see.
 _SMALL_BYTES = 1024

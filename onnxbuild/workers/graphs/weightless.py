@@ -14,14 +14,9 @@ from onnx import ModelProto, TensorProto, helper
 from onnx.external_data_helper import uses_external_data
 
 from onnxbuild.workers.folders.model_files import copy_file
-from onnxbuild.workers.graphs.onnx_files import (
-    external_files,
-    graphs_of,
-    load_graph,
-    read_external,
-    save_graph,
-    tensors_of,
-)
+from onnxbuild.workers.graphs.graph_files import external_files, load_graph, save_graph
+from onnxbuild.workers.graphs.walk import graphs_of, tensors_of
+from onnxbuild.workers.graphs.weights import read_external
 
 # What fusions look into (scales, biases, lengths of rotary tables) is small; what is large they only pass on.
 _SMALL_BYTES = 1 << 20

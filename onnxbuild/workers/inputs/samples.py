@@ -11,7 +11,8 @@ import numpy as np
 from msgspec import Struct, structs
 
 from onnxbuild.protocol import CheckFailed
-from onnxbuild.workers.engines.onnxruntime_engine import Arrays, InputSpec, OnnxModel
+from onnxbuild.workers.engines.engine import Arrays, InputSpec
+from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
 from onnxbuild.workers.folders.processors import masks_sound, processor_of
 from onnxbuild.workers.inputs.sentences import SENTENCES
 

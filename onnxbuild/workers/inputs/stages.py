@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from onnxbuild.workers.engines.onnxruntime_engine import Arrays
-from onnxbuild.workers.engines.torch_engine import Engine
+from onnxbuild.workers.engines.engine import Arrays, Engine
 from onnxbuild.workers.inputs.samples import Sample
 
 Pass = tuple[str, Arrays, dict[str, np.ndarray]]  # stage, what it was fed, what came out

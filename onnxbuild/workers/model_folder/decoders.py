@@ -13,9 +13,9 @@ from onnx import ModelProto
 
 from onnxbuild.workers.engines.smoke_run import open_session
 from onnxbuild.workers.folders.model_files import onnx_names
+from onnxbuild.workers.graphs.graph_files import EXTERNAL_FROM_BYTES, load_model, save_model, size_bytes
 from onnxbuild.workers.graphs.merge_decoder import merge_passes
-from onnxbuild.workers.graphs.onnx_files import EXTERNAL_FROM_BYTES, load_model, save_model, size_bytes
-from onnxbuild.workers.graphs.rewrites import name_weights_by_use, share_equal_weights
+from onnxbuild.workers.graphs.weights import name_weights_by_use, share_equal_weights
 
 MERGED = "decoder_model_merged.onnx"
 PARTS = ("decoder_model.onnx", "decoder_with_past_model.onnx")

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from onnxbuild.workers.graphs.rewrites import declare_own_operators, remove_dead_nodes, replace_nodes, sort_nodes
+from onnxbuild.workers.graphs.nodes import declare_own_operators, remove_dead_nodes, replace_nodes, sort_nodes
 
 _LOWEST = -1e30  # far below any score, and far from overflowing when a score is added
 _TO_HEADS = [0, 2, 1, 3]

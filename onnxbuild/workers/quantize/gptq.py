@@ -15,7 +15,8 @@ import numpy as np
 from onnx import ModelProto
 
 from onnxbuild.steps.quantize import QuantizeParams
-from onnxbuild.workers.calibrate.observe import Feeds, watch
+from onnxbuild.workers.calibrate.feeds import Feeds
+from onnxbuild.workers.calibrate.observe import watch
 from onnxbuild.workers.quantize.nbits import Codes, replace_matmuls, taken
 
 _TOP = 15  # the greatest code of 4 bits

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from onnx import ModelProto, NodeProto, TensorProto
 
-from onnxbuild.workers.graphs.onnx_files import graphs_of, nodes_of
+from onnxbuild.workers.graphs.walk import graphs_of, nodes_of
 
 # Operators that exist only with integer weights.
 _QUANTIZED = ("MatMulInteger", "ConvInteger", "QAttention", "DynamicQuantizeLSTM", "MatMulNBits", "QLinearMatMul",

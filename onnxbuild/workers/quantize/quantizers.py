@@ -10,8 +10,9 @@ from onnx import ModelProto, TensorProto
 
 from onnxbuild.steps.quantize import QuantizeParams
 from onnxbuild.workers.calibrate.observe import Range
-from onnxbuild.workers.graphs.onnx_files import graphs_of, nodes_of, opset_of, replace_messages
+from onnxbuild.workers.graphs.nodes import replace_messages
 from onnxbuild.workers.graphs.shapes import infer_types
+from onnxbuild.workers.graphs.walk import graphs_of, nodes_of, opset_of
 from onnxbuild.workers.quantize.nbits import Codes, replace_matmuls
 
 _INT16_OPSET = 21
