@@ -204,7 +204,7 @@ def test_a_module_that_is_not_there():
     params = QuantizeParams(method="weight-only", modules={"encoder": "fp32"})
     with pytest.raises(CheckFailed) as caught:
         params_by_file(params, ["encoder_model.onnx", "decoder_model.onnx"], ["encoder_model.onnx"])
-    assert str(caught.value) == "OBE50 `modules` names `encoder`, and no file is called that"
+    assert str(caught.value) == "OBE50 `modules` names `encoder`, and no file has this name"
     assert caught.value.failure.notes == (("hint", "did you mean `encoder_model`?"),)
 
 

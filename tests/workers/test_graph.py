@@ -61,7 +61,7 @@ def test_missing_and_short_external_data(external):
         load_model(external)
     assert str(caught.value) == "OBE40 model.onnx: its external data `model.onnx_data` is missing"
     assert caught.value.failure.notes == (
-        ("hint", "an .onnx file and its data move as one: bring both, under their first names"),
+        ("hint", "copy the .onnx file together with its data file, both under their original names"),
     )
 
 
@@ -73,8 +73,8 @@ def test_missing_and_short_external_data(external):
             "it is a Git LFS pointer: run `git lfs pull` where it came from",
         ),
         (b"<!DOCTYPE html><html>", "it is a web page: the download was refused, check the address and the token"),
-        (b"\x00\xff\x00garbage", "the file is damaged or something else: fetch it again"),
-        (b"", "the file is damaged or something else: fetch it again"),
+        (b"\x00\xff\x00garbage", "the file is damaged or has another format: fetch it again"),
+        (b"", "the file is damaged or has another format: fetch it again"),
     ],
 )
 def test_what_is_no_model_is_told_by_its_first_bytes(tmp_path, content, hint):

@@ -14,6 +14,9 @@ for module in ("torch", "optimum.onnxruntime"):
 
 from families import exported, scratch  # noqa: E402
 
+from onnxbuild.steps.dataset_rows import PORT  # noqa: E402
+from onnxbuild.workers.inputs.sentences import SENTENCES  # noqa: E402
+
 pytestmark = pytest.mark.heavy
 
 ROOT = Path(__file__).parents[2]
@@ -23,7 +26,10 @@ STEPS = {
     "optimize-O2": ("optimize", {"level": "O2"}),
     "quantize-dynamic": ("quantize", {"method": "dynamic", "preset": "avx2"}),
     "quantize-weight-only": ("quantize", {"method": "weight-only"}),
+    "quantize-static": ("quantize", {"method": "static", "preset": "avx2", "dataset": "d", "samples": 3}),
+    "quantize-gptq": ("quantize", {"method": "weight-only", "algorithm": "gptq", "dataset": "d", "samples": 3}),
     "precision-fp16": ("precision", {"dtype": "fp16"}),
+    "precision-auto": ("precision", {"dtype": "fp16", "keep_fp32": "auto"}),
 }
 
 # As the worker process starts: the package is found by its path, and nothing else of this environment is imported.
@@ -34,19 +40,23 @@ from pathlib import Path
 
 import msgspec
 
-kind, params, source, destination = json.loads(sys.argv[1])
+kind, params, inputs, destination = json.loads(sys.argv[1])
 run = import_module(f"onnxbuild.workers.{kind}.worker").run
 params = msgspec.convert(params, typing.get_type_hints(run)["params"])
-run(params, {"model": Path(source)}, {"model": Path(destination)}, lambda *_: None)
+inputs = {port: Path(folder) for port, folder in inputs.items()}
+run(params, inputs, {"model": Path(destination)}, lambda *_: None)
 print("HEAVY", *sorted({name.split(".")[0] for name in sys.modules} & {"torch", "transformers"}))
 """
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "t5"])
 @pytest.mark.parametrize("step", STEPS)
-def test_a_step_on_graphs_imports_neither_torch_nor_transformers(step, architecture):
+def test_a_step_imports_neither_torch_nor_transformers(step, architecture):
     kind, params = STEPS[step]
-    request = json.dumps([kind, params, str(exported(architecture)[1]), str(scratch())])
+    data = scratch()
+    (data / "rows.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in SENTENCES[:5]))
+    inputs = {"model": str(exported(architecture)[1])} | ({PORT: str(data)} if "dataset" in params else {})
+    request = json.dumps([kind, params, inputs, str(scratch())])
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, request], capture_output=True, text=True, cwd=ROOT, check=False
     )

@@ -98,7 +98,7 @@ def test_a_name_with_a_typo():
     params = PrecisionParams(dtype="fp16", keep_fp32=("LayerNormalisation",))
     with pytest.raises(CheckFailed) as caught:
         run_step(run, params, model=exported("bert")[1])
-    assert str(caught.value) == "OBE50 `keep_fp32` names `LayerNormalisation`, and no operator or node is called that"
+    assert str(caught.value) == "OBE50 `keep_fp32` names `LayerNormalisation`, and no operator or node has this name"
     assert caught.value.failure.notes == (("hint", "did you mean `LayerNormalization`?"),)
 
 

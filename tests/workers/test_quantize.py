@@ -148,7 +148,7 @@ def test_an_excluded_name_with_a_typo():
     params = QuantizeParams(method="weight-only", exclude=(f"{name}x",))
     with pytest.raises(CheckFailed) as caught:
         run_step(run, params, model=exported("bert")[1])
-    assert str(caught.value) == f"OBE50 `exclude` names `{name}x`, and no node is called that"
+    assert str(caught.value) == f"OBE50 `exclude` names `{name}x`, and no node has this name"
     assert caught.value.failure.notes == (("hint", f"did you mean `{name}`?"),)
 
 
@@ -166,7 +166,7 @@ def test_nothing_quantized_is_a_failure():
                 "method does not take; no stored weight: what it works on is computed"
             ),
         ),
-        ("hint", "look at `operators` and `exclude`; a graph that is fp16 or int8 already has nothing left"),
+        ("hint", "check `operators` and `exclude`; a graph that is fp16 or int8 already has nothing left"),
     )
 
 

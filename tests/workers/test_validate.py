@@ -215,7 +215,7 @@ def test_a_sequence_past_the_positions_is_refused(validate):
     failure = caught.value.failure
     assert failure.code == "OBE38"
     assert failure.message == "256 tokens and the step after them do not fit the model's 256 positions"
-    assert failure.notes == (("hint", "give sequences of at most 255"),)
+    assert failure.notes == (("hint", "use sequences of at most 255 tokens"),)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,8 @@ from onnxbuild.workers.engines import timing
 from onnxbuild.workers.engines.engine import Device, Engine
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel, onnx_files
 from onnxbuild.workers.engines.torch_engine import TorchModel, is_onnx, load_torch
-from onnxbuild.workers.inputs.samples import Sample, Source, open_source, shaped
+from onnxbuild.workers.inputs.sample_source import Source, open_source
+from onnxbuild.workers.inputs.samples import Sample, shaped
 from onnxbuild.workers.inputs.stages import run_stages
 from onnxbuild.workers.libraries.remote_code import with_its_code
 

@@ -21,7 +21,7 @@ from onnxbuild.workers.engines import timing
 from onnxbuild.workers.engines.onnxruntime_engine import onnx_files, session_options
 from onnxbuild.workers.engines.torch_engine import is_onnx
 from onnxbuild.workers.generate.greedy import Greedy, opens_with_optimum
-from onnxbuild.workers.inputs.samples import load_tokenizer
+from onnxbuild.workers.inputs.tokenizer import load_tokenizer
 from onnxbuild.workers.libraries.remote_code import with_its_code
 
 Generate = Callable[..., Any]

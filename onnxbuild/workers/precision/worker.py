@@ -23,7 +23,8 @@ from onnxbuild.workers.graphs.half import float_nodes, named, to_half
 from onnxbuild.workers.graphs.walk import has_branches, nodes_of
 from onnxbuild.workers.graphs.weights import drop_unused_weights
 from onnxbuild.workers.inputs.dataset_texts import texts
-from onnxbuild.workers.inputs.samples import Sample, open_source, probes, shaped, single_texts
+from onnxbuild.workers.inputs.sample_source import open_source
+from onnxbuild.workers.inputs.samples import Sample, probes, shaped, single_texts
 from onnxbuild.workers.libraries.quiet import quiet
 from onnxbuild.workers.libraries.remote_code import with_its_code
 from onnxbuild.workers.model_folder.decoders import graphs_to_change
@@ -121,7 +122,8 @@ def _feeds(params: PrecisionParams, inputs: Mapping[str, Path]) -> Callable[[str
     """The feeds of each file while the model reads the dataset, or else the samples of validation."""
 
     def samples(model: OnnxModel) -> Iterator[Sample]:
-        source = open_source(inputs["model"], model, "", seed=params.seed, trusts_code=params.trusts_code)
+        trust = params.trusts_code
+        source = open_source(inputs["model"], model, "", seed=params.seed, trusts_code=trust, light=True)
         if PORT in inputs and source.reads_text:
             rows = texts(inputs[PORT], params.rows, samples=params.samples, seed=params.seed)
             yield from single_texts(source, rows, params.sequence)

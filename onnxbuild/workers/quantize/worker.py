@@ -38,7 +38,8 @@ from onnxbuild.workers.graphs.products import fold_transposed_weights, gemm_to_m
 from onnxbuild.workers.graphs.walk import nodes_of
 from onnxbuild.workers.graphs.weights import drop_unused_weights
 from onnxbuild.workers.inputs.dataset_texts import texts
-from onnxbuild.workers.inputs.samples import Sample, open_source, single_texts
+from onnxbuild.workers.inputs.sample_source import open_source
+from onnxbuild.workers.inputs.samples import Sample, single_texts
 from onnxbuild.workers.libraries.quiet import quiet
 from onnxbuild.workers.libraries.remote_code import with_its_code
 from onnxbuild.workers.model_folder.decoders import MERGED, PARTS, graphs_to_change
@@ -106,7 +107,8 @@ def text_feeds(params: QuantizeParams, inputs: Mapping[str, Path]) -> Callable[[
     """The feeds of each file while the model reads the dataset. Errors: CheckFailed OBE59 where it reads no text."""
 
     def samples(model: OnnxModel) -> Iterator[Sample]:
-        source = open_source(inputs["model"], model, "", seed=params.seed, trusts_code=params.trusts_code)
+        trust = params.trusts_code
+        source = open_source(inputs["model"], model, "", seed=params.seed, trusts_code=trust, light=True)
         if not source.reads_text:
             raise CheckFailed(
                 "OBE59",

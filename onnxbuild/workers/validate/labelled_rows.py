@@ -12,7 +12,8 @@ from msgspec import Struct
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.validate import LABEL, ValidateParams
 from onnxbuild.workers.inputs.dataset_texts import records
-from onnxbuild.workers.inputs.samples import Sample, Source, of_ids, text_limit
+from onnxbuild.workers.inputs.sample_source import Source
+from onnxbuild.workers.inputs.samples import Sample, of_ids, text_limit
 from onnxbuild.workers.validate import metrics
 from onnxbuild.workers.validate.compare import Worst
 

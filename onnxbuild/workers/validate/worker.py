@@ -19,7 +19,8 @@ from onnxbuild.tables.tasks import SPEECH
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
 from onnxbuild.workers.engines.timing import versions
 from onnxbuild.workers.engines.torch_engine import open_reference
-from onnxbuild.workers.inputs.samples import Sample, Source, open_source, probes, shaped
+from onnxbuild.workers.inputs.sample_source import Source, open_source
+from onnxbuild.workers.inputs.samples import Sample, probes, shaped
 from onnxbuild.workers.inputs.stages import run_stages
 from onnxbuild.workers.libraries.remote_code import with_its_code
 from onnxbuild.workers.validate.compare import Losses, Record, Task, Worst, by_output, compare, losses, worst_of
