@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from msgspec import Struct
 
-from onnxbuild.machine import this_machine
+from onnxbuild.machine import peak_resident_bytes, this_machine
 from onnxbuild.protocol import Facts, Tell
 from onnxbuild.steps.benchmark import BenchmarkParams
 from onnxbuild.workers.engines import timing
@@ -70,7 +70,7 @@ def run(params: BenchmarkParams, inputs: Mapping[str, Path], outputs: Mapping[st
         "load_seconds": {"onnxruntime": variant.load_seconds} | {b.name: b.load_seconds for b in baselines},
         "first_inference_ms": first_ms,
         "file_bytes": file_bytes(inputs["model"]),
-        "resident_bytes": {**resident, "peak": timing.peak_bytes()},
+        "resident_bytes": {**resident, "peak": peak_resident_bytes()},
         "providers": variant.providers(),
         "environment": environment(params.device),
     }

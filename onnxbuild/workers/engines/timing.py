@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import platform
-import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -140,12 +138,6 @@ def load_of(series: Series, *, threads: int) -> dict[str, Any]:
     }
 
 
-def peak_bytes() -> int:
-    """Peak resident memory of this process so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if platform.system() == "Darwin" else peak * 1024
-
-
 def resident_bytes() -> int | None:
     """Resident memory of this process now, or None where the system does not say."""
     try:
@@ -173,14 +165,22 @@ def versions() -> dict[str, str]:
 
 
 def _time_round(call: Call, count: int, series: Series) -> None:
-    before = resource.getrusage(resource.RUSAGE_SELF)
+    cpu, switches = time.process_time(), _involuntary_switches()
     start = time.perf_counter()
     times = [time_call(call) for _ in range(count)]
     series.wall_seconds += time.perf_counter() - start
-    after = resource.getrusage(resource.RUSAGE_SELF)
-    series.cpu_seconds += after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    series.involuntary_switches += after.ru_nivcsw - before.ru_nivcsw
+    series.cpu_seconds += time.process_time() - cpu
+    series.involuntary_switches += _involuntary_switches() - switches
     series.rounds.append(times)
+
+
+def _involuntary_switches() -> int:
+    """How often the kernel has taken a core from this process; 0 where the system does not report it (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
 @contextmanager
