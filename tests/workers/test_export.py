@@ -217,7 +217,7 @@ def test_a_damaged_checkpoint(tmp_path, files, code, message):
 def test_weights_of_another_model(tmp_path):
     folder = damaged(tmp_path, config_json=config_with(hidden_size=64))
     failure = failure_of(run, ExportParams(task="text-classification"), model=folder)
-    assert (failure.code, failure.message) == ("OBE16", "the weights do not have the shapes that config.json says")
+    assert (failure.code, failure.message) == ("OBE16", "the shapes of the weights differ from config.json")
 
 
 def test_an_architecture_that_nobody_knows(tmp_path):

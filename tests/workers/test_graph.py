@@ -70,9 +70,9 @@ def test_missing_and_short_external_data(external):
     [
         (
             b"version https://git-lfs.github.com/spec/v1\noid sha256:0",
-            "it is a Git LFS pointer: run `git lfs pull` where it came from",
+            "it is a Git LFS pointer: run `git lfs pull` in the repository that it came from",
         ),
-        (b"<!DOCTYPE html><html>", "it is a web page: the download was refused, check the address and the token"),
+        (b"<!DOCTYPE html><html>", "it is a web page: the download was refused, so check the address and the token"),
         (b"\x00\xff\x00garbage", "the file is damaged or has another format: fetch it again"),
         (b"", "the file is damaged or has another format: fetch it again"),
     ],
