@@ -263,7 +263,7 @@ def test_a_graph_that_cannot_take_made_up_inputs_is_only_loaded(divisor, ran):
 def test_a_folder_without_a_graph():
     with pytest.raises(CheckFailed) as caught:
         run_step(run, OptimizeParams(level="O1"), model=checkpoint("vit"))
-    assert str(caught.value) == "OBE41 the input holds no .onnx file"
+    assert str(caught.value) == "OBE41 the input has no .onnx file"
 
 
 def test_a_damaged_graph():
