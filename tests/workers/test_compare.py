@@ -84,7 +84,7 @@ def test_a_reference_that_is_broken_proves_nothing():
     with pytest.raises(CheckFailed) as caught:
         compare("forward", RAGGED, {"logits": broken}, {"logits": broken}, task=EMBEDDING)
     assert str(caught.value) == (
-        "OBE06 the reference gives NaN in output `logits`, shape 2×3: nothing can be compared with it"
+        "OBE06 the reference returns NaN in output `logits`, shape 2×3: nothing can be compared with it"
     )
 
 

@@ -74,7 +74,7 @@ def test_the_layers_of_gpt2_are_quantized_and_its_head():
     assert file["heads_untied"] == 1
     assert file["quantized"] == {"Gather": 2, "MatMulInteger": 9}
     assert {reason: len(names) for reason, names in file["left_in_float"].items()} == {
-        "no stored weight: what it works on is computed": 4
+        "no stored weight: its inputs are computed": 4
     }
 
 
@@ -162,8 +162,8 @@ def test_nothing_quantized_is_a_failure():
         (
             "found",
             (
-                "Conv with a stored weight, which this method does not take; MatMul with a stored weight, which this "
-                "method does not take; no stored weight: what it works on is computed"
+                "Conv with a stored weight, which this method does not quantize; MatMul with a stored weight, which "
+                "this method does not quantize; no stored weight: its inputs are computed"
             ),
         ),
         ("hint", "check `operators` and `exclude`; a graph that is fp16 or int8 already has nothing left"),

@@ -205,7 +205,7 @@ def test_weights_that_a_checkpoint_lacks_are_named(validate, tmp_path):
         validate(model._replace(checkpoint=headless))
     assert caught.value.failure.notes[-1] == (
         "cause",
-        "the checkpoint has no `classifier.bias`, `classifier.weight`, so PyTorch and the export made up their own",
+        "the checkpoint has no `classifier.bias`, `classifier.weight`, so PyTorch and the export each drew random values",
     )
 
 
@@ -234,7 +234,7 @@ def test_what_is_told_of_a_broken_bound(metric, value, bound, told):
 
 def test_a_bound_on_what_was_not_measured_is_broken():
     assert broken_bounds({}, {"kl_mean": 0.01}) == [
-        "`kl_mean` is bounded by 0.01, but this model has no output that it can be taken of"
+        "`kl_mean` is bounded by 0.01, but this model has no output to measure it on"
     ]
 
 

@@ -1,4 +1,4 @@
-"""Texts from a dataset, read as a stream: what is held in memory does not grow with the file."""
+"""Texts from a dataset, read as a stream, so that memory does not grow with the file."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ _TEXT = "text"
 
 
 def texts(folder: Path, rows: Rows, *, samples: int, seed: int) -> Iterator[str]:
-    """The text of `samples` rows, as `records` chooses and finds them."""
-    return (str(found[_TEXT]) for _, found in records(folder, rows, (_TEXT,), samples=samples, seed=seed))
+    """The text of `samples` rows, which `records` chooses."""
+    return (str(row[_TEXT]) for _, row in records(folder, rows, (_TEXT,), samples=samples, seed=seed))
 
 
 def records(
     folder: Path, rows: Rows, roles: Sequence[str], *, samples: int, seed: int
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Where it stands (`row 3 of a.csv`, from 1) and the value of each role, for `samples` rows chosen by `seed`.
+    """The place (`row 3 of a.csv`, counted from 1) and the value of each role, for `samples` rows chosen by `seed`.
 
-    In the order of files, by name, and of their rows; all rows where there are fewer. A role is read from the column of
-    its name where `rows.columns` has no other. `rows.limit` and `rows.seed` choose first what the dataset is. Errors:
-    CheckFailed OBE58 where a file cannot be read, has no such column, or all have no rows.
+    Rows come in the order of files, by name, and of rows within a file; all of them if there are fewer than `samples`.
+    A role is read from the column that `rows.columns` names for it, or else from the column of its own name.
+    `rows.limit` and `rows.seed` first choose the rows of the dataset. Errors: CheckFailed OBE58 where a file cannot be
+    read or lacks a column, or where no file has rows.
     """
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     counts = [sum(1 for _ in _rows(path)) for path in paths]
@@ -40,8 +41,8 @@ def records(
     for path, before in zip(paths, accumulate(counts, initial=0), strict=False):
         for number, row in enumerate(_rows(path)):
             if before + number in wanted:
-                found = {role: _value(row, role, rows.columns.get(role, role), path.name) for role in roles}
-                yield f"row {number + 1} of {path.name}", found
+                values = {role: _value(row, role, rows.columns.get(role, role), path.name) for role in roles}
+                yield f"row {number + 1} of {path.name}", values
 
 
 def _chosen(count: int, rows: Rows, samples: int, seed: int) -> frozenset[int]:

@@ -1,4 +1,4 @@
-"""validate: runs a variant and its reference on the same samples, and fails where they differ too much."""
+"""validate: runs a variant and its reference on the same samples, and fails if they differ too much."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str
 
     Errors: CheckFailed OBE04 where a bound is broken or outputs differ in name or shape, OBE06 for NaN and Inf.
     """
-    # The runner tells a worker its share of the cores so; a benchmark before in this process changed torch's own count.
+    # The runner sets the worker's share of the cores; torch's own count may be that of an earlier benchmark.
     threads = int(os.environ.get("OMP_NUM_THREADS") or usable_cores())
     progress("loading the variant and the reference")
     variant, warnings = _open_variant(inputs["model"], params, threads)
@@ -77,9 +77,9 @@ def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str
 
 
 def _open_variant(folder: Path, params: ValidateParams, threads: int) -> tuple[OnnxModel, list[str]]:
-    """The variant on its device, or where that is not here on the CPU, and what is to be said of that.
+    """The variant on its device, or on the CPU with a warning where the device is missing.
 
-    Errors: CheckFailed OBE43 where the CPU cannot run it either, as graphs in bf16.
+    Errors: CheckFailed OBE43 where the CPU cannot run it either, for example in bf16.
     """
     if params.device is UNSET:
         return OnnxModel(folder, threads=threads), []
@@ -91,39 +91,38 @@ def _open_variant(folder: Path, params: ValidateParams, threads: int) -> tuple[O
         try:
             variant = OnnxModel(folder, threads=threads)
         except Exception as error:
-            hint = "validate on a machine with CUDA; `validate: false` in the model leaves it to whoever has one"
-            said = " ".join(str(error).split())
-            notes = [("cpu", said), ("hint", hint)]
+            hint = "validate on a machine with CUDA, or set `validate: false` in the model"
+            notes = [("cpu", " ".join(str(error).split())), ("hint", hint)]
             raise CheckFailed(
                 "OBE43", f"{absent.failure.message}; the CPU has no kernels for it", notes=notes
             ) from error
-        return variant, [f"validated on the CPU, whose kernels are others: {absent.failure.message}"]
+        return variant, [f"validated on the CPU, which has other kernels: {absent.failure.message}"]
 
 
 def _table(task: str, variant: OnnxModel) -> str:
-    """The row of thresholds; a speech model of one graph names a letter for each frame, and predicts no next token."""
+    """The row of thresholds; a speech model of one graph classifies each frame, and predicts no next token."""
     hears_at_once = variant.stages == ("forward",) and "input_ids" not in variant.inputs("forward")
     return "classification" if task == SPEECH and hears_at_once else table_of(task)
 
 
 def broken_bounds(worst: Mapping[str, Worst], thresholds: Mapping[str, float]) -> list[str]:
-    """What a person is told of each metric outside its bound; a bound on what was not measured is broken, too."""
-    told = []
+    """A message for each metric outside its bound; a bound on a metric that was not measured counts as broken."""
+    messages = []
     for metric, bound in thresholds.items():
         if metric not in worst:
-            told.append(f"`{metric}` is bounded by {bound:g}, but this model has no output that it can be taken of")
+            messages.append(f"`{metric}` is bounded by {bound:g}, but this model has no output to measure it on")
             continue
         value, side = worst[metric].value, METRICS[metric]
         # Written so that NaN is outside of every bound.
         inside = value >= bound if side == "min" else value <= bound
         if not inside:
             beyond = "below" if side == "min" else "above"
-            told.append(f"`{metric}` is {_distinct(value, bound)}, {beyond} {bound:g} ({worst[metric].where})")
-    return told
+            messages.append(f"`{metric}` is {_distinct(value, bound)}, {beyond} {bound:g} ({worst[metric].where})")
+    return messages
 
 
 def _distinct(value: float, bound: float) -> str:
-    """The value with three digits, or as many more as it takes to stand on its side of the bound."""
+    """The value with three digits, or as many as it takes to show on which side of the bound it is."""
     for digits in range(3, 17):
         shown = float(text := f"{value:.{digits}g}")
         if shown != bound and (shown < bound) == (value < bound):
@@ -132,12 +131,12 @@ def _distinct(value: float, bound: float) -> str:
 
 
 def _notes(broken: Sequence[str], reference: Any) -> list[tuple[str, str]]:
-    """The other broken bounds, and what is known of the cause."""
+    """The other broken bounds, and the cause if it is known."""
     notes = [("also", other) for other in broken[1:]]
     random = getattr(reference, "random_weights", ())
     if random:
         some = ", ".join(f"`{name}`" for name in random[:3]) + (f" and {len(random) - 3} more" if random[3:] else "")
-        notes.append(("cause", f"the checkpoint has no {some}, so PyTorch and the export made up their own"))
+        notes.append(("cause", f"the checkpoint has no {some}, so PyTorch and the export each drew random values"))
     return notes
 
 
@@ -146,11 +145,11 @@ def _compare_sample(
 ) -> tuple[list[Record], list[Losses]]:
     records: list[Record] = []
     text: list[Losses] = []
-    for stage, wanted, found in _together(reference, variant, sample, stages):
-        records += compare(stage, sample, wanted, found, task=task)
-        answers.count(stage, sample, wanted, found)
-        if task.table == "generation" and "logits" in found:
-            predicted = losses(stage, sample, wanted["logits"], found["logits"])
+    for stage, wanted, actual in _together(reference, variant, sample, stages):
+        records += compare(stage, sample, wanted, actual, task=task)
+        answers.count(stage, sample, wanted, actual)
+        if task.table == "generation" and "logits" in actual:
+            predicted = losses(stage, sample, wanted["logits"], actual["logits"])
             text += [predicted] if predicted else []
     return records, text
 
@@ -159,12 +158,12 @@ def _together(
     reference: Any, variant: OnnxModel, sample: Sample, stages: tuple[str, ...]
 ) -> Iterator[tuple[str, dict[str, np.ndarray], dict[str, np.ndarray]]]:
     passes = zip(run_stages(reference, sample, stages), run_stages(variant, sample, stages), strict=True)
-    for (stage, _, wanted), (_, _, found) in passes:
-        yield stage, wanted, found
+    for (stage, _, wanted), (_, _, actual) in passes:
+        yield stage, wanted, actual
 
 
 def _shared_stages(variant: OnnxModel, reference: Any) -> tuple[str, ...]:
-    """The variant's stages; a reference that is ONNX must have them all."""
+    """The variant's stages, all of which an ONNX reference must have."""
     if not isinstance(reference, OnnxModel):
         return variant.stages
     missing = [stage for stage in variant.stages if stage not in reference.stages]
@@ -174,9 +173,9 @@ def _shared_stages(variant: OnnxModel, reference: Any) -> tuple[str, ...]:
 
 
 def _samples(source: Source, params: ValidateParams, rows: Sequence[Sample]) -> list[Sample]:
-    """The shapes that were asked for, and rows of text, else the sentences; without any perplexity is taken on shapes.
+    """The requested shapes, then rows of the dataset or else sentences; without text, shapes measure perplexity.
 
-    The shapes stay beside a dataset: they try the lengths and the padding that its rows may lack.
+    The shapes are compared beside a dataset too, because they test lengths and padding that its rows may lack.
     """
     given = [shaped(source, batch, sequence) for batch, sequence in params.shapes]
     text = list(rows) or probes(source)
@@ -194,8 +193,8 @@ def _facts(
     return {
         "passed": not broken,
         "failures": list(broken),
-        "metrics": {metric: found.value for metric, found in worst.items()},
-        "worst_at": {metric: found.where for metric, found in worst.items()},
+        "metrics": {metric: one.value for metric, one in worst.items()},
+        "worst_at": {metric: one.where for metric, one in worst.items()},
         "thresholds": dict(params.thresholds),
         "outputs": by_output(records),
         "samples": {
