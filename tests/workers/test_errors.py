@@ -46,7 +46,7 @@ SAMPLES = [
     ("SafetensorError: Error while deserializing header: header too large", "the weights file is damaged"),
     (
         "OSError: Error no file named pytorch_model.bin, model.safetensors, tf_model.h5 found in directory x.",
-        "the checkpoint holds no weights that can be used",
+        "the checkpoint has no weights that can be used",
     ),
     (
         "OSError: It looks like the config file at 'x/config.json' is not a valid JSON file.",

@@ -203,7 +203,7 @@ def config_with(**changes):
         ({"config_json": None}, "OBE16", "the checkpoint has no config.json"),
         ({"config_json": b"{"}, "OBE16", "config.json is not JSON: "),
         ({"config_json": b"[]"}, "OBE16", "config.json is not a JSON object"),
-        ({"model_safetensors": None}, "OBE16", "the checkpoint holds no weights that can be used"),
+        ({"model_safetensors": None}, "OBE16", "the checkpoint has no weights that can be used"),
         ({"model_safetensors": b"version https://git-lfs"}, "OBE16", "the weights file is damaged"),
         ({"model_safetensors": b""}, "OBE16", "the weights file is damaged"),
     ],
@@ -249,4 +249,4 @@ def test_a_frozen_axis_is_found(tmp_path):
     assert str(caught.value) == "OBE39 model.onnx: the first axis of input `input_ids` is fixed at 2"
     with pytest.raises(CheckFailed) as caught:
         check_graph(path, 17)
-    assert str(caught.value) == "OBE03 model.onnx has opset 18, asked for was 17"
+    assert str(caught.value) == "OBE03 model.onnx has opset 18, but opset 17 was requested"

@@ -123,7 +123,7 @@ KNOWN: tuple[Known, ...] = (
         "OBE16",
         r"Cannot determine framework from given checkpoint location|does not appear to have a file named"
         r"|Error no file named|Could not find model weights",
-        "the checkpoint holds no weights that can be used",
+        "the checkpoint has no weights that can be used",
         "it needs model.safetensors or pytorch_model.bin: merge an adapter into its base model first"
         " (`merge_and_unload` of peft); instead of TensorFlow, Flax or GGUF weights use the PyTorch original",
     ),
