@@ -187,7 +187,11 @@ SEEDS = (
     ("OBE39", "Invalid rank for input: x Got: 1 Expected: 2", "fixed at export"),
     ("OBE40", "External data path validation failed for initializer: w", "together with its data file"),
     ("OBE40", "External data path does not exist: model.onnx_data", "together with its data file"),
-    ("OBE40", "Data of TensorProto should be stored in model.onnx_data, but it doesn't exist or is not", "together with its data file"),
+    (
+        "OBE40",
+        "Data of TensorProto should be stored in model.onnx_data, but it doesn't exist or is not",
+        "together with its data file",
+    ),
     ("OBE40", "GetFileLength failed: cannot get file size: No such file", "together with its data file"),
     ("OBE40", "External data path: ../weights escapes model directory", "together with its data file"),
     ("OBE41", "INVALID_PROTOBUF : Load model from x.onnx failed:Protobuf parsing failed.", "Git LFS"),

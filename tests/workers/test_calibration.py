@@ -12,8 +12,9 @@ from onnxbuild.steps.quantize import ModuleParams, QuantizeParams
 from onnxbuild.workers.calibrate.clip import clipped_by_entropy, clipped_by_percentile
 from onnxbuild.workers.inputs.dataset_texts import texts
 from onnxbuild.workers.inputs.sentences import SENTENCES
+from onnxbuild.workers.quantize.file_params import params_by_file
 from onnxbuild.workers.quantize.gptq import _rounded
-from onnxbuild.workers.quantize.worker import params_by_file, run
+from onnxbuild.workers.quantize.worker import run
 
 pytestmark = pytest.mark.heavy
 

@@ -56,9 +56,7 @@ def run(params: BenchmarkParams, inputs: Mapping[str, Path], outputs: Mapping[st
     raw: list[dict[str, Any]] = []
     for done, point in enumerate(combinations):
         progress(f"timing {point.batch}×{point.sequence}, threads {point.threads}", done, len(combinations))
-        torch.set_num_threads(point.threads)
-        if variant.threads != point.threads:  # a session keeps the threads that it was opened with
-            variant = OnnxModel(inputs["model"], threads=point.threads, device=params.device)
+        variant = _with_threads(variant, inputs["model"], point.threads)
         measured, samples = _measure_point(params, point, source, variant, baselines)
         results += measured
         raw += samples
@@ -74,6 +72,12 @@ def run(params: BenchmarkParams, inputs: Mapping[str, Path], outputs: Mapping[st
         "providers": variant.providers(),
         "environment": environment(params.device),
     }
+
+
+def _with_threads(variant: OnnxModel, folder: Path, threads: int) -> OnnxModel:
+    """Let PyTorch and the variant compute with `threads`; a session keeps the threads that it was opened with."""
+    torch.set_num_threads(threads)
+    return variant if variant.threads == threads else OnnxModel(folder, threads=threads, device=variant.device)
 
 
 def environment(device: Device) -> dict[str, Any]:

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import msgspec
-import numpy as np
 from onnx import ModelProto
 
-from onnxbuild.diagnostics import did_you_mean
 from onnxbuild.machine import usable_cores
 from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.steps.dataset_rows import PORT
-from onnxbuild.steps.quantize import QuantizeParams, with_module
-from onnxbuild.workers.calibrate.clip import clipped_by_entropy, clipped_by_percentile
+from onnxbuild.steps.quantize import QuantizeParams
 from onnxbuild.workers.calibrate.feeds import Counted, Feeds, calibrating, feeds_by_file
-from onnxbuild.workers.calibrate.observe import Range, float_tensors, histograms, ranges
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
 from onnxbuild.workers.folders.model_files import copy_file, onnx_names
 from onnxbuild.workers.graphs.cpu_kernels import part_biased_gelus, part_skip_norms
@@ -35,18 +29,19 @@ from onnxbuild.workers.graphs.graph_files import (
 )
 from onnxbuild.workers.graphs.nodes import declare_own_operators
 from onnxbuild.workers.graphs.products import fold_transposed_weights, gemm_to_matmul
-from onnxbuild.workers.graphs.walk import nodes_of
 from onnxbuild.workers.graphs.weights import drop_unused_weights
 from onnxbuild.workers.inputs.dataset_texts import texts
 from onnxbuild.workers.inputs.sample_source import open_source
 from onnxbuild.workers.inputs.samples import Sample, single_texts
 from onnxbuild.workers.libraries.quiet import quiet
 from onnxbuild.workers.libraries.remote_code import with_its_code
-from onnxbuild.workers.model_folder.decoders import MERGED, PARTS, graphs_to_change
+from onnxbuild.workers.model_folder.decoders import graphs_to_change
 from onnxbuild.workers.model_folder.each_graph import change_each_graph
+from onnxbuild.workers.quantize.file_params import check_excluded, params_by_file
 from onnxbuild.workers.quantize.gptq import quantize_gptq
 from onnxbuild.workers.quantize.quantized import left_in_float, quantized_operators
-from onnxbuild.workers.quantize.quantizers import quantize_dynamic, quantize_static, quantize_weights, without_weight
+from onnxbuild.workers.quantize.quantizers import quantize_dynamic, quantize_weights
+from onnxbuild.workers.quantize.static_ranges import quantize_with_ranges
 
 
 @with_its_code
@@ -72,37 +67,6 @@ def run(params: QuantizeParams, inputs: Mapping[str, Path], outputs: Mapping[str
     return {**facts, "quantized": _count_quantized(facts)}
 
 
-def params_by_file(
-    params: QuantizeParams, names: Iterable[str], changed: Iterable[str]
-) -> dict[str, QuantizeParams | None]:
-    """The params of each file in `changed`, None for one that stays in fp32; the last pattern that matches decides.
-
-    Errors: CheckFailed OBE50 for a pattern that matches no file.
-    """
-    stems = {name: Path(name).name.removesuffix(".onnx") for name in names}
-    for pattern in params.modules:
-        _check_pattern(pattern, stems.values())
-    return {name: _params_of(params, name, stems[name]) for name in changed}
-
-
-def _params_of(params: QuantizeParams, name: str, stem: str) -> QuantizeParams | None:
-    chosen: QuantizeParams | None = msgspec.structs.replace(params, modules={})
-    for pattern, module in params.modules.items():
-        # A merged decoder is made of its parts, so what `modules` says of it holds for them.
-        of_parts = fnmatchcase(Path(MERGED).stem, pattern) and Path(name).name in PARTS
-        if fnmatchcase(stem, pattern) or of_parts:
-            chosen = None if module == "fp32" else with_module(params, module)
-    return chosen
-
-
-def _check_pattern(pattern: str, stems: Collection[str]) -> None:
-    if not any(fnmatchcase(stem, pattern) for stem in stems):
-        known = ", ".join(f"`{stem}`" for stem in sorted(stems))
-        hint = did_you_mean(pattern, stems) or f"the files are {known}"
-        message = f"`modules` names `{pattern}`, and no file has this name"
-        raise CheckFailed("OBE50", message, notes=[("hint", hint)])
-
-
 def text_feeds(params: QuantizeParams, inputs: Mapping[str, Path]) -> Callable[[str], Iterable[Feeds]]:
     """The feeds of each file while the model reads the dataset. Errors: CheckFailed OBE59 where it reads no text."""
 
@@ -119,15 +83,6 @@ def text_feeds(params: QuantizeParams, inputs: Mapping[str, Path]) -> Callable[[
         yield from single_texts(source, rows, params.sequence)
 
     return feeds_by_file(inputs["model"], samples, threads=usable_cores())
-
-
-def check_excluded(exclude: Iterable[str], graphs: Mapping[str, ModelProto]) -> None:
-    """Every excluded name must be that of a node: a typo would quantize a node that must stay. Errors: OBE50."""
-    known = {node.name for graph in graphs.values() for node in nodes_of(graph)}
-    for name in exclude:
-        if name not in known:
-            hint = did_you_mean(name, known) or f"names look like `{min(known, default='')}`"
-            raise CheckFailed("OBE50", f"`exclude` names `{name}`, and no node has this name", notes=[("hint", hint)])
 
 
 def _leave(source: Path, destination: Path) -> dict[str, Any]:
@@ -183,7 +138,7 @@ def _by_method(
         return quantize_dynamic(model, params), {}
     if params.method == "static":
         assert feeds is not None, "BUG: static quantization without data"
-        return _quantize_static(model, scratch, params, feeds)
+        return quantize_with_ranges(model, scratch, params, feeds)
     if params.algorithm != "gptq":
         return quantize_weights(model, params), {}
     assert feeds is not None, "BUG: GPTQ without data"
@@ -191,53 +146,6 @@ def _by_method(
     with calibrating():
         model = quantize_gptq(model, params, counted, scratch)
     return model, {"calibration": {"samples": counted.count}}
-
-
-def _quantize_static(
-    model: ModelProto, scratch: Path, params: QuantizeParams, feeds: Callable[[], Iterable[Feeds]]
-) -> tuple[ModelProto, dict[str, Any]]:
-    """The model with ranges from the data, and from how many samples and of how many tensors they were taken."""
-    operators = params.operators or ("MatMul",)
-    tensors = _observed_tensors(model, scratch, operators, params)
-    limits, samples = _limits(model, tensors, scratch, params, feeds)
-    facts = {"calibration": {"method": params.calibration, "samples": samples, "tensors": len(limits)}}
-    return quantize_static(model, limits, operators, params), facts
-
-
-def _observed_tensors(
-    model: ModelProto, scratch: Path, operators: Collection[str], params: QuantizeParams
-) -> list[str]:
-    """The fp32 values that the nodes to quantize read or compute."""
-    stored = {tensor.name for tensor in model.graph.initializer}
-    excluded = {*params.exclude, *without_weight(model)}
-    nodes = [n for n in model.graph.node if n.op_type in operators and n.name not in excluded]
-    floats = set(float_tensors(model, scratch)) - stored
-    return sorted({name for n in nodes for name in (*n.input, *n.output)} & floats)
-
-
-def _limits(
-    model: ModelProto,
-    tensors: Collection[str],
-    scratch: Path,
-    params: QuantizeParams,
-    feeds: Callable[[], Iterable[Feeds]],
-) -> tuple[dict[str, Range], int]:
-    """The range of each tensor by the calibration of the params, and the number of samples read."""
-    counted = Counted(feeds())
-    with calibrating():
-        limits = ranges(model, tensors, counted, scratch)
-        if not counted.count:
-            raise CheckFailed("OBE58", "the dataset gives no text", notes=[("hint", "see its `columns` and `limit`")])
-        if params.calibration == "minmax":
-            return limits, counted.count
-        counts = histograms(model, limits, feeds(), scratch)
-    return {name: _clipped(limits[name], counts[name], params) for name in limits}, counted.count
-
-
-def _clipped(limits: Range, counts: np.ndarray, params: QuantizeParams) -> Range:
-    if params.calibration == "entropy":
-        return clipped_by_entropy(limits, counts)
-    return clipped_by_percentile(limits, counts, params.percentile)
 
 
 def _added(now: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:
