@@ -205,7 +205,7 @@ def test_weights_that_a_checkpoint_lacks_are_named(validate, tmp_path):
         validate(model._replace(checkpoint=headless))
     assert caught.value.failure.notes[-1] == (
         "cause",
-        "the checkpoint has no `classifier.bias`, `classifier.weight`, so PyTorch and the export each drew random values",
+        "the checkpoint has no `classifier.bias`, `classifier.weight`, so PyTorch and the export used random values",
     )
 
 

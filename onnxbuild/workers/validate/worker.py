@@ -136,7 +136,7 @@ def _notes(broken: Sequence[str], reference: Any) -> list[tuple[str, str]]:
     random = getattr(reference, "random_weights", ())
     if random:
         some = ", ".join(f"`{name}`" for name in random[:3]) + (f" and {len(random) - 3} more" if random[3:] else "")
-        notes.append(("cause", f"the checkpoint has no {some}, so PyTorch and the export each drew random values"))
+        notes.append(("cause", f"the checkpoint has no {some}, so PyTorch and the export used random values"))
     return notes
 
 
