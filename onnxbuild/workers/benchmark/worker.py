@@ -40,7 +40,7 @@ class Combination(Struct, frozen=True, kw_only=True):
 def run(params: BenchmarkParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
     """Time every combination, write every sample to `latencies.json`, and return the summaries.
 
-    Errors: CheckFailed OBE43 where the device's provider is missing, OBE38 for a sequence longer than the model takes.
+    Errors: CheckFailed OBE43 where the device's provider is missing, OBE38 for a sequence that is too long.
     """
     progress("loading the models")
     combinations = _combinations(params)

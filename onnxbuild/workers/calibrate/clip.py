@@ -1,4 +1,4 @@
-"""Ranges clipped by a histogram: rare large values are given up for finer steps between the others."""
+"""Clips ranges by a histogram: rare large values are sacrificed for finer steps between the others."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What libraries say when they fail, what it means, and what helps: a table to read, to list and to extend.
 
 A pattern is searched for, ignoring case, in the exception's type, text and notes, and then in the end of the log. The
-first match wins: a more specific row stands above a more general one, and memory above everything.
+first match wins: specific rows come before general ones, and memory comes before everything.
 
 `NOTICED` are lines in the log of a step that succeeded nevertheless.
 """

@@ -91,7 +91,7 @@ class Greedy:
 
 
 def opens_with_optimum(folder: Path) -> bool:
-    """Whether optimum's classes are installed and read this folder; they do not know the attention of genai."""
+    """Whether optimum's classes are installed and read this folder; they do not support genai's attention."""
     from importlib.util import find_spec
 
     return find_spec("optimum") is not None and not (folder / "genai_config.json").is_file()

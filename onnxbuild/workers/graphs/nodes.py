@@ -51,7 +51,7 @@ def remove_dead_nodes(model: ModelProto) -> None:
 
 
 def sort_nodes(model: ModelProto) -> None:
-    """Bring the nodes into an order in which each stands after what it reads."""
+    """Sort the nodes so that each follows the nodes whose outputs it reads."""
     made_here = {name for node in model.graph.node for name in node.output}
     ready: set[str] = set()
     left, ordered = list(model.graph.node), list[NodeProto]()

@@ -11,7 +11,7 @@ from onnxbuild.workers.engines.engine import InputSpec
 from onnxbuild.workers.folders.processors import processor_of
 from onnxbuild.workers.inputs.sample_source import Source
 
-_AUDIO_SAMPLES_PER_TOKEN = 250  # 64 tokens stand for one second at the rate that speech models take
+_AUDIO_SAMPLES_PER_TOKEN = 250  # 64 tokens correspond to one second at the sampling rate of speech models
 _SHORTEST_AUDIO = 800  # from fewer than 400 samples the convolutions of wav2vec2 compute nothing
 
 

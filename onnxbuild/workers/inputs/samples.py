@@ -52,7 +52,7 @@ def shaped(source: Source, batch: int, sequence: int, *, padded: bool = True) ->
 
 
 def probes(source: Source) -> list[Sample]:
-    """Enough rows to measure shares of rows: the sentences, in batches, each row in its own length.
+    """Enough rows to measure shares of rows: the sentences, in batches, each row with its own length.
 
     Seeded ids replace them where there is no tokenizer, and seeded images or audio where there is no text. A model that
     takes half a minute of audio per row gets none: its shapes have to suffice.
@@ -87,7 +87,7 @@ def text_limit(source: Source) -> int:
 
 
 def of_ids(source: Source, rows: Rows, *, label: str, number: int, segments: Rows | None = None) -> Sample:
-    """Rows of token ids as one padded batch of natural text; `number` tells it from others.
+    """Rows of token ids as one padded batch of natural text; `number` distinguishes it from other batches.
 
     `segments` are type ids as a tokenizer gives them, for graphs that take them.
     """

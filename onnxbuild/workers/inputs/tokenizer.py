@@ -1,4 +1,4 @@
-"""The tokenizer of a model folder: through transformers, or from tokenizer.json alone where that gives the same ids."""
+"""The tokenizer of a model folder: through transformers, or only from tokenizer.json where that gives the same ids."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json")
 
 _ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
-# Classes of transformers 4 that take tokenizer.json as it is, with the special tokens that they assume.
+# Classes of transformers 4 that use tokenizer.json unchanged, with the special tokens that they assume.
 _BERT = {role: f"[{role.removesuffix('_token').upper()}]" for role in _ROLES[2:]}
 _PLAIN_CLASSES: Mapping[str, Mapping[str, str]] = {
     "PreTrainedTokenizerFast": {},
     "BertTokenizer": _BERT,
     "BertTokenizerFast": _BERT,
 }
-_CHECKED_MAJOR = "4"  # transformers 5 builds some of these classes anew
+_CHECKED_MAJOR = "4"  # transformers 5 constructs some of these classes differently
 
 _FLAGS = ("lstrip", "rstrip", "normalized", "single_word", "special")
 
@@ -54,7 +54,7 @@ class PlainTokenizer:
     def __call__(
         self, text: str, *, truncation: bool = False, max_length: int = 0, verbose: bool = True
     ) -> dict[str, list[int]]:
-        """The `input_ids` of a text with special tokens; `verbose` is there for the interface of transformers."""
+        """The `input_ids` of a text with special tokens; `verbose` is accepted for compatibility with transformers."""
         del verbose
         if truncation:
             self._backend.enable_truncation(max_length, direction=self._side)

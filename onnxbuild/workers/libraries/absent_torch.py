@@ -1,4 +1,4 @@
-"""A stand-in for torch, for a library that imports it and needs nothing of it."""
+"""A stand-in for torch, for a library that imports it without using it."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from onnxbuild.tables.fusions import FUSIONS, Fusion, Size
 
 
 class Level(Struct, frozen=True, kw_only=True):
-    """One of O1 to O4: ONNX Runtime's own level, and what is done beyond it."""
+    """One of O1 to O4: ONNX Runtime's own level, and the steps after it."""
 
     runtime: int = 2
     fuses: bool = True
@@ -41,7 +41,7 @@ class Sizes(Struct, frozen=True):
 
 
 def sizes_of(config: Mapping[str, Any], level: str) -> Sizes:
-    """What the fusions need to know of a model. Errors: CheckFailed OBE22 for an unknown model type."""
+    """The settings that the fusions need for a model. Errors: CheckFailed OBE22 for an unknown model type."""
     model_type = str(config.get("model_type") or "")
     fusion = FUSIONS.get(model_type)
     if fusion is None:

@@ -32,7 +32,7 @@ def params_by_file(
 def _params_of(params: QuantizeParams, name: str, stem: str) -> QuantizeParams | None:
     chosen: QuantizeParams | None = msgspec.structs.replace(params, modules={})
     for pattern, module in params.modules.items():
-        # A merged decoder is made of its parts, so what `modules` says of it holds for them.
+        # A merged decoder consists of its parts, so its entry in `modules` applies to them.
         of_parts = fnmatchcase(Path(MERGED).stem, pattern) and Path(name).name in PARTS
         if fnmatchcase(stem, pattern) or of_parts:
             chosen = None if module == "fp32" else with_module(params, module)

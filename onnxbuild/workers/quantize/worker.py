@@ -96,7 +96,7 @@ def _quantize(
     source: Path, destination: Path, params: QuantizeParams, feeds: Callable[[], Iterable[Feeds]] | None
 ) -> dict[str, Any]:
     started = time.perf_counter()
-    # Both parse the file: before the model is in memory and after it has left, so that its weights are there once.
+    # The file is parsed before the model is loaded and after it is freed, so that its weights are in memory once.
     before, external = size_bytes(source), has_external_data(source)
     model, facts = _quantized(source, params, feeds)
     destination.parent.mkdir(parents=True, exist_ok=True)
@@ -161,7 +161,7 @@ def _check_effect(facts: Mapping[str, Any]) -> None:
     count = _count_quantized(facts)
     if count == 0:
         raise _without_effect({**facts, "quantized": count})
-    # Without the merged decoder: its size says nothing new, and it is missing where merging failed.
+    # Without the merged decoder, which is missing where merging failed.
     changed = [file for file in facts["files"].values() if "bytes_before" in file]
     before, after = (sum(file[name] for file in changed) for name in ("bytes_before", "bytes"))
     if after >= before:
