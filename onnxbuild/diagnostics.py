@@ -84,10 +84,16 @@ def fault(
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """The known word nearest to `word`, as a hint in words, or None where nothing is near."""
+    near = nearest(word, known)
+    return f"did you mean `{near}`?" if near is not None else None
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word nearest to `word`, or None where nothing is near."""
     import difflib
 
     near = difflib.get_close_matches(word, _likely(word, list(known)), n=1, cutoff=0.6)
-    return f"did you mean `{near[0]}`?" if near else None
+    return near[0] if near else None
 
 
 # difflib takes some 20 microseconds a pair: a thousand typos among a thousand names took 25 seconds.

@@ -108,6 +108,9 @@ def _block_schema(params: type[Struct], *, switch: bool) -> Schema:
     branches = [full]
     if short is not None:
         branches.append({**full["properties"][short], "description": f"short for `{short}`"})
+    words = getattr(params, "SHORT_WORDS", {})
+    if words:
+        branches.append({"type": "string", "enum": sorted(words), "description": "short for a whole block"})
     if switch:
         branches.append({"type": "boolean", "description": "true: with defaults; false: off"})
     return full if len(branches) == 1 else {"description": full["description"], "anyOf": branches}

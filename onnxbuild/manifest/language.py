@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+from onnxbuild.tables.tasks import ALIASES, TASKS
+
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"  # of models and targets: they become folders, and parts of selectors
 
 TITLE = "onnxbuild manifest"
@@ -108,7 +110,13 @@ class ModelBlock(Struct):
             examples=["hub:distilbert/distilbert-base-uncased", "local:models/mine"],
         ),
     ]
-    task: Annotated[str, Meta(description="what the model is for; told from config.json where that says it")] = ""
+    task: Annotated[
+        str,
+        Meta(
+            description="what the model is for; by default what config.json implies",
+            examples=[*TASKS, *ALIASES],
+        ),
+    ] = ""
     toolchain: Annotated[str, Meta(description="name of the toolchain in which this model's actions run")] = ""
     timeout: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(description="seconds that one action may take")] = None
     matrix: Annotated[

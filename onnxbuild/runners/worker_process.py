@@ -17,10 +17,11 @@ import msgspec
 from onnxbuild.protocol import Failure, Message, Progress, Request, Response
 from onnxbuild.runners import keeper
 from onnxbuild.runners.runner import Tell
+from onnxbuild.tables.failure_codes import message_of
 
 _GRACE_SECONDS = 2.0
 
-INTERRUPTED = Failure(code="OBE60", message="the run was interrupted")
+INTERRUPTED = Failure(code="OBE60", message=message_of("OBE60"))
 
 
 class WorkerProcess:

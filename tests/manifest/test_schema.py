@@ -76,7 +76,7 @@ def test_derived_params_are_no_words_of_the_language():
 
 
 def test_an_editor_finds_values_and_descriptions():
-    quantize = SCHEMA["$defs"]["TargetBlock"]["properties"]["quantize"]["properties"]
+    quantize = SCHEMA["$defs"]["TargetBlock"]["properties"]["quantize"]["anyOf"][0]["properties"]
     assert quantize["method"]["anyOf"][0]["enum"] == ["dynamic", "static", "weight-only"]
     assert "power of two" in quantize["block_size"]["description"]
     assert all("description" in one for one in SCHEMA["$defs"]["ModelBlock"]["properties"].values())

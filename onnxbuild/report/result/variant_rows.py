@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import ActionGraph, Variant
-from onnxbuild.steps.validate import METRICS
+from onnxbuild.tables.thresholds import is_within
 
 # The metric that a table shows: the first of these that is bounded, or else the first of the others that was measured.
 # What a task is judged by at one precision it is shown by at all, so that a column can be compared.
@@ -50,7 +50,7 @@ def broken_metric(outcome: Outcome) -> str | None:
     measured = metrics_of(outcome)
     for metric, bound in _mapping(_all_facts(outcome).get("thresholds")).items():
         value = _number(measured.get(metric))
-        if value is not None and not (value >= bound if METRICS.get(metric) == "min" else value <= bound):
+        if value is not None and not is_within(metric, value, bound):
             return str(metric)
     return None
 

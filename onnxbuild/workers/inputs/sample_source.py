@@ -9,15 +9,14 @@ from typing import Any
 
 from msgspec import Struct
 
+from onnxbuild.tables.positions import positions_of, text_part
+from onnxbuild.tables.tasks import family_of, reads_pairs
 from onnxbuild.workers.engines.engine import InputSpec
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
 from onnxbuild.workers.inputs.tokenizer import load_light_tokenizer, load_tokenizer
 
 # Model types that take no mask, because they were trained on padding; their tokenizers give none either.
 _UNMASKED = frozenset({"siglip"})
-
-# Tasks whose text is a pair, told apart by its type ids; so is that of a classifier with one label, a reranker.
-_PAIRED = frozenset({"question-answering", "multiple-choice"})
 
 
 class Source(Struct, frozen=True, kw_only=True):
@@ -45,14 +44,12 @@ class Source(Struct, frozen=True, kw_only=True):
     @property
     def text(self) -> Mapping[str, Any]:
         """The part of the config that describes text."""
-        return {**self.config, **self.config.get("decoder", {}), **self.config.get("text_config", {})}
+        return text_part(self.config)
 
     @property
     def positions(self) -> int:
         """The most tokens that the model takes."""
-        named = (self.text.get(key) for key in ("n_positions", "max_position_embeddings"))
-        limits = [int(value) for value in named if isinstance(value, int) and value > 0]
-        return min(limits, default=1 << 20)
+        return positions_of(self.config) or 1 << 20
 
     @property
     def pad_id(self) -> int:
@@ -76,8 +73,8 @@ def open_source(
         config=config,
         tokenizer=load(folder, trusts_code=trusts_code),
         inputs=model.inputs(model.first),
-        causal="prefill" in model.stages or task.startswith("text-generation"),
+        causal="prefill" in model.stages or family_of(task) == "decoder",
         seed=seed,
         even=(folder / "genai_config.json").is_file(),
-        paired=task in _PAIRED or (task == "text-classification" and len(config.get("id2label") or "ab") == 1),
+        paired=reads_pairs(task, config),
     )
