@@ -8,7 +8,8 @@ for module in ("onnxruntime", "transformers"):
 
 from onnxbuild.protocol import CheckFailed  # noqa: E402
 from onnxbuild.workers.inputs.samples import Sample  # noqa: E402
-from onnxbuild.workers.validate.compare import Record, Task, compare, losses, real_rows, worst_of  # noqa: E402
+from onnxbuild.workers.validate.compare import Record, Task, compare, losses, real_rows  # noqa: E402
+from onnxbuild.workers.validate.worst import worst_of  # noqa: E402
 
 EMBEDDING, GENERATION = Task(table="embedding"), Task(table="generation")
 

@@ -37,8 +37,8 @@ class Part(Struct, frozen=True, kw_only=True):
     outputs: tuple[str, ...]
 
 
-def forward_part(model: Any, *, left: bool = False, masks_sound: bool = False) -> Part:
-    """The whole model in one pass; rows are padded on the `left` for a decoder, and `masks_sound` gives audio a mask.
+def forward_part(model: Any, *, left: bool = False, masks_audio: bool = False) -> Part:
+    """The whole model in one pass; rows are padded on the `left` for a decoder, and `masks_audio` gives audio a mask.
 
     Errors: CheckFailed OBE02 where no input can be made for the model.
     """
@@ -46,7 +46,7 @@ def forward_part(model: Any, *, left: bool = False, masks_sound: bool = False) -
     inputs = _inputs(model, takes, left=left)
     if "use_cache" in takes:
         inputs["use_cache"] = False
-    if masks_sound and "input_values" in inputs and "attention_mask" in takes:
+    if masks_audio and "input_values" in inputs and "attention_mask" in takes:
         inputs["attention_mask"] = torch.ones_like(inputs["input_values"], dtype=torch.int64)
         inputs["attention_mask"][0, _AUDIO // 2 :] = 0
     return Part(file="model.onnx", model=model, inputs=inputs, outputs=_FORWARD)

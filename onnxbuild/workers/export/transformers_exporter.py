@@ -23,7 +23,7 @@ from onnxbuild.workers.export.tracing_inputs import (
     sentence_part,
 )
 from onnxbuild.workers.export.wire_names import rename
-from onnxbuild.workers.folders.processors import masks_sound
+from onnxbuild.workers.folders.processors import masks_audio
 from onnxbuild.workers.graphs.graph_files import EXTERNAL_FROM_BYTES, save_model
 
 
@@ -41,7 +41,7 @@ def export(checkpoint: Path, destination: Path, params: ExportParams) -> None:
 
 def _graphs(checkpoint: Path, params: ExportParams) -> list[Part]:
     if not _pools(checkpoint, params):
-        return _parts(_load(checkpoint, params), params.task, masks_sound=masks_sound(checkpoint))
+        return _parts(_load(checkpoint, params), params.task, masks_audio=masks_audio(checkpoint))
     if not (checkpoint / "modules.json").is_file():
         raise CheckFailed(
             "OBE02",
@@ -77,13 +77,13 @@ def _load(checkpoint: Path, params: ExportParams) -> Any:
     return loader.from_pretrained(checkpoint, dtype=torch.float32, **options).eval()
 
 
-def _parts(model: Any, task: str, *, masks_sound: bool) -> list[Part]:
+def _parts(model: Any, task: str, *, masks_audio: bool) -> list[Part]:
     """The graphs of a model, each with the inputs for tracing it."""
     family = family_of(task)
     if family == "decoder":
         return [decoder_part(model) if has_cache(task) else forward_part(model, left=True)]
     if family == "encoder" or not model.config.is_encoder_decoder:  # a speech model of one graph (CTC)
-        return [forward_part(model, masks_sound=masks_sound)]
+        return [forward_part(model, masks_audio=masks_audio)]
     return encoder_decoder_parts(model, with_past=has_cache(task))
 
 

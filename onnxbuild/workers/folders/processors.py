@@ -19,6 +19,6 @@ def processor_of(folder: Path) -> Mapping[str, Any]:
     return config if isinstance(config, dict) else {}
 
 
-def masks_sound(folder: Path) -> bool:
+def masks_audio(folder: Path) -> bool:
     """Whether audio comes with a mask: models whose convolutions normalize each layer were trained with one."""
     return processor_of(folder).get("return_attention_mask") is True

@@ -9,7 +9,7 @@ from msgspec import Struct, structs
 
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.workers.engines.engine import Arrays
-from onnxbuild.workers.folders.processors import masks_sound
+from onnxbuild.workers.folders.processors import masks_audio
 from onnxbuild.workers.inputs.input_values import input_value, is_given
 from onnxbuild.workers.inputs.media import padded_audio
 from onnxbuild.workers.inputs.sample_source import Source
@@ -106,7 +106,7 @@ def _sample(source: Source, rows: Rows, sequence: int, *, label: str, salt: int,
     ids, mask = _padded(rows, sequence, fill=source.pad_id, left=source.causal)
     takes_text = "input_ids" in source.inputs
     feeds = _feeds(source, ids, mask, salt)
-    if "input_values" in source.inputs and masks_sound(source.folder):
+    if "input_values" in source.inputs and masks_audio(source.folder):
         feeds |= padded_audio(feeds["input_values"], [len(row) / sequence for row in rows])
     prefix = decoder_prefix(source, batch)
     return Sample(

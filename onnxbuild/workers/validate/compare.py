@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from msgspec import Struct
 
 from onnxbuild.protocol import CheckFailed
-from onnxbuild.tables.thresholds import METRICS, is_worse
+from onnxbuild.tables.thresholds import METRICS
 from onnxbuild.workers.inputs.samples import Sample
 from onnxbuild.workers.validate import metrics
 
@@ -17,9 +17,6 @@ LOGITS = frozenset({"logits", "start_logits", "end_logits", "logits_per_image", 
 
 # A variant without one of these cannot do its task; an export may leave out others (a pooler, hidden states).
 _REQUIRED = LOGITS | {"last_hidden_state", "token_embeddings", "sentence_embedding"}
-
-# Shares and means say little about a batch of one row, so they are taken over the rows of all samples.
-_POOLED = frozenset({"top1", "kl_mean"})
 
 # Stages whose logits predict the tokens that they are given.
 _PREDICTING = frozenset({"forward", "prefill", "decoder", "merged"})
@@ -41,13 +38,6 @@ class Losses(Struct, frozen=True, kw_only=True):
     stage: str
     reference: np.ndarray
     variant: np.ndarray
-
-
-class Worst(Struct, frozen=True, kw_only=True):
-    """The value of a metric where it is worst, and a description of the place."""
-
-    value: float
-    where: str
 
 
 def compare(
@@ -107,50 +97,6 @@ def losses(stage: str, sample: Sample, reference: np.ndarray, variant: np.ndarra
     targets = ids[:, 1:][real]
     per_engine = [metrics.negative_log_likelihoods(logits[:, :-1][real], targets) for logits in (reference, variant)]
     return Losses(stage=stage, reference=per_engine[0], variant=per_engine[1])
-
-
-def worst_of(records: Iterable[Record], text: Sequence[Losses]) -> dict[str, Worst]:
-    """Each metric at its worst over outputs and samples (counts are pooled over samples first, see `_POOLED`)."""
-    worst: dict[str, Worst] = {}
-    listed = list(records)
-    for metric, value, where in (*_single(listed), *_pooled(listed), *_ratios(text)):
-        best = worst.get(metric)
-        if best is None or is_worse(metric, value, best.value):
-            worst[metric] = Worst(value=value, where=where)
-    return {metric: worst[metric] for metric in METRICS if metric in worst}
-
-
-def by_output(records: Iterable[Record]) -> dict[str, dict[str, float]]:
-    """The worst value of each metric for each output (`stage/name`): the table of a report."""
-    groups: dict[str, list[Record]] = {}
-    for record in records:
-        groups.setdefault(f"{record.stage}/{record.output}", []).append(record)
-    return {name: {m: w.value for m, w in worst_of(group, ()).items()} for name, group in groups.items()}
-
-
-def _single(records: Iterable[Record]) -> Iterable[tuple[str, float, str]]:
-    for record in records:
-        for metric in record.values.keys() - _POOLED:
-            yield metric, record.values[metric], f"output `{record.output}`, {record.where}"
-
-
-def _pooled(records: Iterable[Record]) -> Iterable[tuple[str, float, str]]:
-    sums: dict[tuple[str, str, str], tuple[float, int]] = {}
-    for record in records:
-        for metric in record.values.keys() & _POOLED:
-            key = (metric, record.stage, record.output)
-            total, rows = sums.get(key, (0.0, 0))
-            sums[key] = (total + record.values[metric] * record.rows, rows + record.rows)
-    for (metric, stage, output), (total, rows) in sums.items():
-        yield metric, total / rows, f"output `{output}` of {stage}, {rows} rows"
-
-
-def _ratios(text: Sequence[Losses]) -> Iterable[tuple[str, float, str]]:
-    for stage in dict.fromkeys(part.stage for part in text):
-        reference = np.concatenate([part.reference for part in text if part.stage == stage])
-        variant = np.concatenate([part.variant for part in text if part.stage == stage])
-        ratio = metrics.perplexity_ratio(reference, variant)
-        yield "perplexity_ratio", ratio, f"output `logits` of {stage}, {len(reference)} tokens"
 
 
 def _record(

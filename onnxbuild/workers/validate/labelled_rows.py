@@ -16,7 +16,7 @@ from onnxbuild.workers.inputs.dataset_texts import records
 from onnxbuild.workers.inputs.sample_source import Source
 from onnxbuild.workers.inputs.samples import Sample, of_ids, text_limit
 from onnxbuild.workers.validate import metrics
-from onnxbuild.workers.validate.compare import Worst
+from onnxbuild.workers.validate.worst import Worst
 
 _ROWS_AND_CLASSES = 2  # axes of logits with one decision per row
 _MOST_ROWS = 16  # of a batch

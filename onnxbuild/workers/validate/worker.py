@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -24,8 +24,17 @@ from onnxbuild.workers.inputs.sample_source import Source, open_source
 from onnxbuild.workers.inputs.samples import Sample, probes, shaped
 from onnxbuild.workers.inputs.stages import run_stages
 from onnxbuild.workers.libraries.remote_code import with_its_code
-from onnxbuild.workers.validate.compare import Losses, Record, Task, Worst, by_output, compare, losses, worst_of
+from onnxbuild.workers.validate.compare import Losses, Record, Task, compare, losses
 from onnxbuild.workers.validate.labelled_rows import Answers, batches_of
+from onnxbuild.workers.validate.worst import Worst, by_output, worst_of
+
+
+class _Sides(NamedTuple):
+    """What is compared, and the stages in which."""
+
+    reference: Any
+    variant: OnnxModel
+    stages: tuple[str, ...]
 
 
 @with_its_code
@@ -37,44 +46,42 @@ def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str
     # The runner sets the worker's share of the cores; torch's own count may be that of an earlier benchmark.
     threads = int(os.environ.get("OMP_NUM_THREADS") or usable_cores())
     progress("loading the variant and the reference")
-    variant, warnings = _open_variant(inputs["model"], params, threads)
+    sides, warnings = _open_sides(params, inputs, threads)
     trust = params.trusts_code
-    reference = open_reference(inputs["reference"], params.task, variant, threads=threads, trusts_code=trust)
-    stages = _shared_stages(variant, reference)
-    source = open_source(inputs["model"], variant, params.task, seed=params.seed, trusts_code=trust)
+    source = open_source(inputs["model"], sides.variant, params.task, seed=params.seed, trusts_code=trust)
     answers = Answers(batches_of(inputs[PORT], source, params) if PORT in inputs else ())
     samples = _samples(source, params, answers.samples)
-    task = Task(
-        table=_table(params.task, variant),
-        independent=source.config.get("problem_type") == "multi_label_classification",
-    )
-    records: list[Record] = []
-    text: list[Losses] = []
-    for done, sample in enumerate(samples):
-        progress(f"comparing {sample.label}", done, len(samples))
-        found, predicted = _compare_sample(reference, variant, sample, stages, task, answers)
-        records += found
-        text += predicted
+    independent = source.config.get("problem_type") == "multi_label_classification"
+    task = Task(table=_table(params.task, sides.variant), independent=independent)
+    records, text = _compare_all(sides, samples, task, answers, progress)
     worst = worst_of(records, text) | answers.worst(params.dataset)
     broken = broken_bounds(worst, params.thresholds)
-    of_dataset = {"dataset": {"name": params.dataset, **answers.facts()}} if answers.samples else {}
-    facts = (
-        _facts(params, source, samples, records, worst, broken)
-        | of_dataset
-        | {
-            "stages": list(stages),
-            "reference": reference.name,
-            "threads": threads,
-            "providers": variant.providers(),
-            "versions": versions(),
-        }
-        | ({"warnings": warnings} if warnings else {})
-    )
+    facts = _facts(params, source, samples, records, worst, broken) | _circumstances(sides, threads)
+    facts |= {"dataset": {"name": params.dataset, **answers.facts()}} if answers.samples else {}
+    facts |= {"warnings": warnings} if warnings else {}
     report = {**facts, "records": msgspec.to_builtins(records)}
     (outputs["report"] / "validation.json").write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1))
     if broken and params.on_failure == "fail":
-        raise CheckFailed("OBE04", broken[0], notes=_notes(broken, reference), facts=facts)
+        raise CheckFailed("OBE04", broken[0], notes=_notes(broken, sides.reference), facts=facts)
     return facts
+
+
+def _open_sides(params: ValidateParams, inputs: Mapping[str, Path], threads: int) -> tuple[_Sides, list[str]]:
+    variant, warnings = _open_variant(inputs["model"], params, threads)
+    reference = open_reference(
+        inputs["reference"], params.task, variant, threads=threads, trusts_code=params.trusts_code
+    )
+    return _Sides(reference, variant, _shared_stages(variant, reference)), warnings
+
+
+def _circumstances(sides: _Sides, threads: int) -> dict[str, Any]:
+    return {
+        "stages": list(sides.stages),
+        "reference": sides.reference.name,
+        "threads": threads,
+        "providers": sides.variant.providers(),
+        "versions": versions(),
+    }
 
 
 def _open_variant(folder: Path, params: ValidateParams, threads: int) -> tuple[OnnxModel, list[str]]:
@@ -139,25 +146,27 @@ def _notes(broken: Sequence[str], reference: Any) -> list[tuple[str, str]]:
     return notes
 
 
-def _compare_sample(
-    reference: Any, variant: OnnxModel, sample: Sample, stages: tuple[str, ...], task: Task, answers: Answers
+def _compare_all(
+    sides: _Sides, samples: Sequence[Sample], task: Task, answers: Answers, progress: Tell
 ) -> tuple[list[Record], list[Losses]]:
     records: list[Record] = []
     text: list[Losses] = []
-    for stage, wanted, actual in _together(reference, variant, sample, stages):
-        records += compare(stage, sample, wanted, actual, task=task)
-        answers.count(stage, sample, wanted, actual)
-        if task.table == "generation" and "logits" in actual:
-            predicted = losses(stage, sample, wanted["logits"], actual["logits"])
-            text += [predicted] if predicted else []
+    for done, sample in enumerate(samples):
+        progress(f"comparing {sample.label}", done, len(samples))
+        for stage, wanted, actual in _together(sides, sample):
+            records += compare(stage, sample, wanted, actual, task=task)
+            answers.count(stage, sample, wanted, actual)
+            if task.table == "generation" and "logits" in actual:
+                predicted = losses(stage, sample, wanted["logits"], actual["logits"])
+                text += [predicted] if predicted else []
     return records, text
 
 
-def _together(
-    reference: Any, variant: OnnxModel, sample: Sample, stages: tuple[str, ...]
-) -> Iterator[tuple[str, dict[str, np.ndarray], dict[str, np.ndarray]]]:
-    passes = zip(run_stages(reference, sample, stages), run_stages(variant, sample, stages), strict=True)
-    for (stage, _, wanted), (_, _, actual) in passes:
+def _together(sides: _Sides, sample: Sample) -> Iterator[tuple[str, dict[str, np.ndarray], dict[str, np.ndarray]]]:
+    """The outputs of both sides, stage by stage."""
+    reference = run_stages(sides.reference, sample, sides.stages)
+    variant = run_stages(sides.variant, sample, sides.stages)
+    for (stage, _, wanted), (_, _, actual) in zip(reference, variant, strict=True):
         yield stage, wanted, actual
 
 
@@ -200,10 +209,12 @@ def _facts(
             "batches": len(samples),
             "rows": sum(sample.rows for sample in samples),
             "tokens": sum(sample.tokens for sample in samples),
-            "text": f"rows of `{params.dataset}`"
-            if params.dataset
-            else "sentences"
-            if source.reads_text
-            else "seeded values",
+            "text": _kind_of_text(params, source),
         },
     }
+
+
+def _kind_of_text(params: ValidateParams, source: Source) -> str:
+    if params.dataset:
+        return f"rows of `{params.dataset}`"
+    return "sentences" if source.reads_text else "seeded values"
