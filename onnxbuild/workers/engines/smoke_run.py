@@ -26,7 +26,7 @@ _NUMPY_TYPES = {
 }
 
 
-def open_session(path: Path, *, optimize: bool = False, threads: int = 0) -> Any:
+def open_for_check(path: Path, *, optimize: bool = False, threads: int = 0) -> Any:
     """A CPU session on the model at `path`; graph optimization, which takes longest, only with `optimize`.
 
     Weights are not packed for speed: that needs the memory of a second copy, and a check runs once.
@@ -42,7 +42,7 @@ def open_session(path: Path, *, optimize: bool = False, threads: int = 0) -> Any
 
 def run_once(path: Path, config: Mapping[str, Any]) -> None:
     """Load the model as a user would, and run it once on synthetic inputs. Errors: CheckFailed OBE06 for NaN or Inf."""
-    session = open_session(path, optimize=True)
+    session = open_for_check(path, optimize=True)
     results = session.run(None, sample_feeds(session, config))
     for value, result in zip(session.get_outputs(), results, strict=True):
         if np.issubdtype(result.dtype, np.floating) and not np.isfinite(result).all():
@@ -61,7 +61,7 @@ def check_still_runs(before: Path, after: Path, config: Mapping[str, Any]) -> bo
         try:
             run_once(before, config)
         except Exception:  # noqa: BLE001 - whatever fails, the step did not cause it
-            open_session(after, optimize=True)
+            open_for_check(after, optimize=True)
             return False
         raise
     return True

@@ -11,7 +11,7 @@ from onnx import ModelProto
 
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.workers.calibrate.observe import float_tensors
-from onnxbuild.workers.engines.smoke_run import open_session
+from onnxbuild.workers.engines.smoke_run import open_for_check
 from onnxbuild.workers.folders.model_files import onnx_names
 from onnxbuild.workers.graphs.graph_files import (
     external_files,
@@ -67,7 +67,7 @@ def check_graph(path: Path, opset: int, *, standard: bool = True) -> dict[str, A
     if actual != opset:
         raise CheckFailed("OBE03", f"{path.name} has opset {actual}, but opset {opset} was requested")
     _check_dynamic(path.name, graph)
-    open_session(path)
+    open_for_check(path)
     return {
         "nodes": sum(count_operators(graph).values()),
         "opset": actual,

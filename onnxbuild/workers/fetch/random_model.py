@@ -83,21 +83,36 @@ def _auto_class(task: str, config: Any) -> Any:
 
 
 def _config(params: FetchParams, trained: Trained | None) -> Any:
-    from transformers import CONFIG_MAPPING, AutoConfig
+    from transformers import AutoConfig
 
-    if params.architecture not in CONFIG_MAPPING:
-        near = did_you_mean(params.architecture, CONFIG_MAPPING)
-        raise CheckFailed(
-            "OBE02",
-            f"transformers knows no architecture `{params.architecture}`",
-            notes=[("hint", near or "use a model type such as `bert`, which is `model_type` in a config.json")],
-        )
+    _check_architecture(params.architecture)
     try:
         defaults = AutoConfig.for_model(params.architecture)
     except ValueError:  # an encoder-decoder of two models has no defaults in transformers 4: both must be given
         return _combined(params, trained)
     if hasattr(defaults, "encoder") and hasattr(defaults, "decoder"):
         return _combined(params, trained)
+    _check_fields(params, defaults)
+    settled = trained.config_for(defaults, params.config) if trained else params.config
+    try:
+        return AutoConfig.for_model(params.architecture, **settled)
+    except (TypeError, ValueError) as error:
+        raise CheckFailed("OBE02", f"the config of {params.architecture} is inconsistent: {error}") from error
+
+
+def _check_architecture(architecture: str) -> None:
+    from transformers import CONFIG_MAPPING
+
+    if architecture not in CONFIG_MAPPING:
+        near = did_you_mean(architecture, CONFIG_MAPPING)
+        raise CheckFailed(
+            "OBE02",
+            f"transformers knows no architecture `{architecture}`",
+            notes=[("hint", near or "use a model type such as `bert`, which is `model_type` in a config.json")],
+        )
+
+
+def _check_fields(params: FetchParams, defaults: Any) -> None:
     optional = _OPTIONAL.get(params.architecture, ())
     unknown = [key for key in params.config if not hasattr(defaults, key) and key not in optional]
     if unknown:
@@ -107,11 +122,6 @@ def _config(params: FetchParams, trained: Trained | None) -> Any:
             f"the config of {params.architecture} has no `{unknown[0]}`",
             notes=[("hint", hint)] if hint else [],
         )
-    settled = trained.config_for(defaults, params.config) if trained else params.config
-    try:
-        return AutoConfig.for_model(params.architecture, **settled)
-    except (TypeError, ValueError) as error:
-        raise CheckFailed("OBE02", f"the config of {params.architecture} is inconsistent: {error}") from error
 
 
 def _combined(params: FetchParams, trained: Trained | None) -> Any:

@@ -36,12 +36,15 @@ def run(params: FetchParams, inputs: Mapping[str, Path], outputs: Mapping[str, P
 def _download(params: FetchParams, destination: Path, tell: Tell) -> None:
     from huggingface_hub import HfApi, hf_hub_download
 
-    endpoint, token = os.environ.get("HF_ENDPOINT") or None, os.environ.get("HF_TOKEN") or None
+    access: dict[str, Any] = {
+        "endpoint": os.environ.get("HF_ENDPOINT") or None,
+        "token": os.environ.get("HF_TOKEN") or None,
+    }
     rows = params.repo.startswith(DATASETS)
-    repo, kind = params.repo.removeprefix(DATASETS), "dataset" if rows else "model"
-    place: dict[str, Any] = {"revision": params.revision, "repo_type": kind}
+    repo = params.repo.removeprefix(DATASETS)
+    place = {"revision": params.revision, "repo_type": "dataset" if rows else "model"}
     tell(f"listing the files of {repo}")
-    listing = HfApi(endpoint=endpoint, token=token).repo_info(repo, files_metadata=True, **place)
+    listing = HfApi(**access).repo_info(repo, files_metadata=True, **place)
     sizes = {sibling.rfilename: sibling.size or 0 for sibling in listing.siblings or ()}
     names = params.files if rows else select_checkpoint(sizes) or select_onnx(sizes)
     if not names:
@@ -51,12 +54,14 @@ def _download(params: FetchParams, destination: Path, tell: Tell) -> None:
     with tempfile.TemporaryDirectory(prefix="onnxbuild-fetch-") as scratch:
         for name in names:
             tell(f"downloading {name}", done, total)
-            downloaded = hf_hub_download(repo, name, local_dir=scratch, endpoint=endpoint, token=token, **place)
-            target = destination / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(downloaded, target)
+            _move(hf_hub_download(repo, name, local_dir=scratch, **access, **place), destination / name)
             done += sizes[name]
     tell(f"downloaded {len(names)} files", total, total)
+
+
+def _move(source: str, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(source, target)
 
 
 def _no_weights(repo: str, names: list[str]) -> CheckFailed:

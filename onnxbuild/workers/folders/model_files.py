@@ -34,14 +34,14 @@ def carry_along(source: Path, destination: Path) -> None:
     """Copy everything except graphs and their data: tokenizer, configs, modules."""
     for name in files_below(source):
         if not is_onnx_part(name) and not (destination / name).exists():
-            copy_file(source / name, destination / name)
+            copy_model_file(source / name, destination / name)
 
 
 def carry_companions(source: Path, destination: Path) -> None:
     """Copy the files that loaders read beside the weights, unless the destination already has them."""
     for name in companions(files_below(source)):
         if not (destination / name).exists():
-            copy_file(source / name, destination / name)
+            copy_model_file(source / name, destination / name)
 
 
 def copy_files(source: Path, names: Iterable[str], destination: Path, tell: Tell) -> int:
@@ -61,7 +61,7 @@ def copy_files(source: Path, names: Iterable[str], destination: Path, tell: Tell
     return done
 
 
-def copy_file(source: Path, destination: Path) -> None:
+def copy_model_file(source: Path, destination: Path) -> None:
     """Copy one file's content; the copy is a separate file, never a link."""
     for _ in _copy(source, destination):
         pass

@@ -13,7 +13,7 @@ from pathlib import Path
 from onnx import ModelProto, TensorProto, helper
 from onnx.external_data_helper import uses_external_data
 
-from onnxbuild.workers.folders.model_files import copy_file
+from onnxbuild.workers.folders.model_files import copy_model_file
 from onnxbuild.workers.graphs.graph_files import external_files, load_graph, save_graph
 from onnxbuild.workers.graphs.walk import graphs_of, tensors_of
 from onnxbuild.workers.graphs.weights import read_external
@@ -41,7 +41,7 @@ def change_graph(source: Path, destination: Path, scratch: Path, change: Callabl
     _put_back_weights(changed, weights, read)
     save_graph(changed, destination)
     for name in external_files(destination):
-        copy_file(source.with_name(name), destination.with_name(name))
+        copy_model_file(source.with_name(name), destination.with_name(name))
     return changed
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from onnx import ModelProto
 
-from onnxbuild.workers.engines.smoke_run import open_session
+from onnxbuild.workers.engines.smoke_run import open_for_check
 from onnxbuild.workers.folders.model_files import onnx_names
 from onnxbuild.workers.graphs.graph_files import EXTERNAL_FROM_BYTES, load_model, save_model, size_bytes
 from onnxbuild.workers.graphs.merge_decoder import merge_passes
@@ -45,7 +45,7 @@ def merge(root: Path, name: str) -> dict[str, Any]:
     decoder, with_past = (load_model(part) for part in parts)
     try:
         save_model(merge_passes(decoder, with_past), target)
-        open_session(target)
+        open_for_check(target)
     except Exception as error:  # noqa: BLE001 - the parts work without it
         target.unlink(missing_ok=True)
         return {"merged": False, "because": f"{type(error).__name__}: {error}"}

@@ -15,7 +15,7 @@ from onnxbuild.protocol import Facts, Tell
 from onnxbuild.steps.optimize import OptimizeParams
 from onnxbuild.tables.fusions import FUSIONS
 from onnxbuild.workers.folders.configs import read_config
-from onnxbuild.workers.folders.model_files import copy_file
+from onnxbuild.workers.folders.model_files import copy_model_file
 from onnxbuild.workers.graphs.cpu_kernels import part_skip_norms
 from onnxbuild.workers.graphs.graph_files import (
     EXTERNAL_FROM_BYTES,
@@ -113,7 +113,7 @@ def _loadable(source: Path, scratch: Path) -> Path:
     """A path from which onnx loads the model; onnx rejects external data in hard links, so that is copied first."""
     external = external_files(source)
     for name in (source.name, *external) if external else ():
-        copy_file(source.with_name(name), scratch / name)
+        copy_model_file(source.with_name(name), scratch / name)
     return scratch / source.name if external else source
 
 

@@ -17,7 +17,7 @@ from onnxbuild.steps.dataset_rows import PORT
 from onnxbuild.steps.quantize import QuantizeParams
 from onnxbuild.workers.calibrate.feeds import Counted, Feeds, calibrating, feeds_by_file
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
-from onnxbuild.workers.folders.model_files import copy_file, onnx_names
+from onnxbuild.workers.folders.model_files import copy_model_file, onnx_names
 from onnxbuild.workers.graphs.cpu_kernels import part_biased_gelus, part_skip_norms
 from onnxbuild.workers.graphs.graph_files import (
     external_files,
@@ -88,7 +88,7 @@ def text_feeds(params: QuantizeParams, inputs: Mapping[str, Path]) -> Callable[[
 def _leave(source: Path, destination: Path) -> dict[str, Any]:
     """Copy a file that stays as it is."""
     for name in (source.name, *external_files(source)):
-        copy_file(source.with_name(name), destination.with_name(name))
+        copy_model_file(source.with_name(name), destination.with_name(name))
     return {"bytes_before": size_bytes(source), "bytes": size_bytes(destination), "left": "fp32"}
 
 

@@ -125,11 +125,11 @@ def _rows(folder: Path, source: Source, params: ValidateParams) -> Iterator[_Row
         yield _Row(
             ids=encoded["input_ids"],
             segments=encoded.get("token_type_ids") or [0] * len(encoded["input_ids"]),
-            label=class_of(values[LABEL], source.config, place) if params.reads_labels else None,
+            label=class_of_label(values[LABEL], source.config, place) if params.reads_labels else None,
         )
 
 
-def class_of(value: Any, config: Mapping[str, Any], place: str) -> int:
+def class_of_label(value: Any, config: Mapping[str, Any], place: str) -> int:
     """The class of a label: its number, or its name in `id2label` of config.json, ignoring case.
 
     A model with one logit, which decides by its sign, has the classes 0 and 1. Errors: CheckFailed OBE68 otherwise.
