@@ -110,8 +110,8 @@ def _respond(request: Request, tell: Any) -> Response:
         with logged(request.log), working_in(request.scratch):
             return _run(request, tell)
     except OSError as error:  # the log or the working folder cannot be used
-        message = f"{error.strerror}: {error.filename or request.log}"
-        return Response(id=request.id, failure=Failure(code="OBE54", message=message))
+        place = error.filename or request.log
+        return Response(id=request.id, failure=Failure(code="OBE54", message=f"{error.strerror}: {place}"))
 
 
 def _run(request: Request, tell: Any) -> Response:

@@ -114,8 +114,9 @@ def _check_kept(kept: Iterable[str], models: Mapping[str, ModelProto]) -> None:
     for name in kept:
         if name not in known:
             hint = did_you_mean(name, known) or "name an operator, such as `LayerNormalization`, or a node of the graph"
-            message = f"`keep_fp32` names `{name}`, and no operator or node has this name"
-            raise CheckFailed("OBE50", message, notes=[("hint", hint)])
+            raise CheckFailed(
+                "OBE50", f"`keep_fp32` names `{name}`, and no operator or node has this name", notes=[("hint", hint)]
+            )
 
 
 def _feeds(params: PrecisionParams, inputs: Mapping[str, Path]) -> Callable[[str], Iterable[Feeds]]:

@@ -43,8 +43,7 @@ def _check_pattern(pattern: str, stems: Collection[str]) -> None:
     if not any(fnmatchcase(stem, pattern) for stem in stems):
         known = ", ".join(f"`{stem}`" for stem in sorted(stems))
         hint = did_you_mean(pattern, stems) or f"the files are {known}"
-        message = f"`modules` names `{pattern}`, and no file has this name"
-        raise CheckFailed("OBE50", message, notes=[("hint", hint)])
+        raise CheckFailed("OBE50", f"`modules` names `{pattern}`, and no file has this name", notes=[("hint", hint)])
 
 
 def check_excluded(exclude: Iterable[str], graphs: Mapping[str, ModelProto]) -> None:

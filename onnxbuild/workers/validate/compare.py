@@ -141,9 +141,10 @@ def _check_names(
     if strange:
         faults.append(f"output `{strange[0]}` is not one of the reference's")
     wanted = [name for name in reference if not name.startswith("present.")]
+    differences = ", ".join(faults)
     raise CheckFailed(
         "OBE04",
-        f"{', '.join(faults)} ({_place(stage, sample)})",
+        f"{differences} ({_place(stage, sample)})",
         notes=[("outputs", ", ".join(f"`{name}`" for name in wanted) + " are the reference's")],
     )
 
