@@ -60,10 +60,10 @@ def _build(auto: Any, config: Any, params: FetchParams) -> Any:
         return auto.from_config(config)
     except (ValueError, AssertionError, RuntimeError, TypeError, ZeroDivisionError) as error:
         if "Unrecognized configuration class" in str(error):
-            text = f"transformers has no {params.architecture} for the task `{params.task}`"
-        else:
-            text = f"the config of {params.architecture} is inconsistent: {error}"
-        raise CheckFailed("OBE02", text) from error
+            raise CheckFailed(
+                "OBE02", f"transformers has no {params.architecture} for the task `{params.task}`"
+            ) from error
+        raise CheckFailed("OBE02", f"the config of {params.architecture} is inconsistent: {error}") from error
 
 
 def _auto_class(task: str, config: Any) -> Any:

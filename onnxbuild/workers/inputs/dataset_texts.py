@@ -56,8 +56,11 @@ def _chosen(count: int, rows: Rows, samples: int, seed: int) -> frozenset[int]:
 def _value(row: Mapping[str, Any], role: str, column: str, name: str) -> Any:
     if column not in row:
         near = did_you_mean(column, row) or f"it has {', '.join(row)}"
-        message = f"{name} has no column `{column}`"
-        raise CheckFailed("OBE58", message, notes=[("hint", f"{near}; `columns: {{{role}: …}}` names it")])
+        raise CheckFailed(
+            "OBE58",
+            f"{name} has no column `{column}`",
+            notes=[("hint", f"{near}; set the column with `columns: {{{role}: …}}`")],
+        )
     return row[column]
 
 
@@ -82,8 +85,11 @@ def _parquet(path: Path) -> Iterator[Mapping[str, Any]]:
     try:
         from pyarrow import parquet  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ImportError as error:
-        message = "reading .parquet needs pyarrow, which is not installed"
-        raise CheckFailed("OBE53", message, notes=[("hint", "`pip install pyarrow`, or save it as .jsonl")]) from error
+        raise CheckFailed(
+            "OBE53",
+            "reading .parquet needs pyarrow, which is not installed",
+            notes=[("hint", "run `pip install pyarrow`, or save the file as .jsonl")],
+        ) from error
     with parquet.ParquetFile(path) as file:
         for batch in file.iter_batches(batch_size=256):
             yield from batch.to_pylist()

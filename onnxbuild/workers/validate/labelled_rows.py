@@ -88,8 +88,11 @@ def batches_of(folder: Path, source: Source, params: ValidateParams) -> list[Bat
     label that the model does not have.
     """
     if not source.reads_text:
-        message = "the model reads no text: it has no tokenizer, or takes no `input_ids`"
-        raise CheckFailed("OBE59", message, notes=[("hint", "validate without a `dataset`")])
+        raise CheckFailed(
+            "OBE59",
+            "the model reads no text: it has no tokenizer, or takes no `input_ids`",
+            notes=[("hint", "validate without a `dataset`")],
+        )
     rows = [row for row in _rows(folder, source, params) if row.ids]
     if not rows:
         raise CheckFailed("OBE58", f"no row of dataset `{params.dataset}` has text")
