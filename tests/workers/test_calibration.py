@@ -231,9 +231,7 @@ def test_a_csv_and_a_column_that_is_not_there():
     with pytest.raises(CheckFailed) as caught:
         list(texts(folder, Rows(columns={"text": "sentense"}), samples=5, seed=0))
     assert str(caught.value) == "OBE58 reviews.csv has no column `sentense`"
-    assert caught.value.failure.notes == (
-        ("hint", "did you mean `sentence`?; set the column with `columns: {text: …}`"),
-    )
+    assert caught.value.failure.notes == (("hint", "did you mean `sentence`?; set it with `columns: {text: …}`"),)
 
 
 def test_a_damaged_file():

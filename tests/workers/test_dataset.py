@@ -136,12 +136,12 @@ def test_perplexity_is_taken_on_the_rows(validate):
         (
             [{"text": "a"}],
             COLUMNS,
-            "OBE58 rows.jsonl has no column `review` | hint: it has text; set the column with `columns: {text: …}`",
+            "OBE58 rows.jsonl has no column `review` | hint: it has text; set it with `columns: {text: …}`",
         ),
         (
             [{"review": "a", "star": 1}],
             COLUMNS,
-            "OBE58 rows.jsonl has no column `stars` | hint: did you mean `star`?; set the column with `columns: {label: …}`",
+            "OBE58 rows.jsonl has no column `stars` | hint: did you mean `star`?; set it with `columns: {label: …}`",
         ),
         ([], COLUMNS, "OBE58 rows.jsonl has no rows"),
         (

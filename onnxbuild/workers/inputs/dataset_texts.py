@@ -59,7 +59,7 @@ def _value(row: Mapping[str, Any], role: str, column: str, name: str) -> Any:
         raise CheckFailed(
             "OBE58",
             f"{name} has no column `{column}`",
-            notes=[("hint", f"{near}; set the column with `columns: {{{role}: …}}`")],
+            notes=[("hint", f"{near}; set it with `columns: {{{role}: …}}`")],
         )
     return row[column]
 
