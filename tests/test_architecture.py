@@ -218,6 +218,29 @@ def test_the_median_function_is_short():
     assert statistics.median(sizes) <= MEDIAN_LINES_PER_FUNCTION
 
 
+def reached(name, seen):
+    """Every module that is imported when `name` is: of the package each, of others the first part of the name."""
+    path = PACKAGE.joinpath(*name.split(".")[1:])
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    if name in seen or not path.is_file():
+        return
+    seen.add(name)
+    for other, _ in imports(path, top_only=True):
+        if other.split(".")[0] == "onnxbuild":
+            reached(other, seen)
+        else:
+            seen.add(other.split(".")[0])
+
+
+@pytest.mark.parametrize("step", ["optimize", "quantize", "precision"])
+def test_steps_on_graphs_import_neither_torch_nor_transformers(step):
+    for path in sorted((PACKAGE / "workers" / step).glob("*.py")):
+        seen = set()
+        reached(f"onnxbuild.{dotted_name(path)}", seen)
+        assert not {"torch", "transformers"} & seen, path.name
+        assert path.name != "worker.py" or "onnxruntime" in seen, "the walk does not reach the frameworks"
+
+
 def loaded_after(code, cwd):
     """Packages that a fresh interpreter has loaded after `code`."""
     script = f"import sys\n{code}\nprint('\\nLOADED', *sorted(sys.modules))"
