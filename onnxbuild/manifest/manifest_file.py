@@ -47,12 +47,10 @@ def manifests_in(folder: str) -> list[str]:
 def _near(path: str) -> str | None:
     """The file that a person probably meant: the other suffix, or a similar name in the same folder."""
     folder, name = os.path.split(path)
-    paths = {one: os.path.join(folder, one) for one in manifests_in(folder)}
+    # Names are compared without their suffix, which would make any two of them alike.
+    paths = {os.path.splitext(one)[0]: os.path.join(folder, one) for one in manifests_in(folder)}
     stem = os.path.splitext(name)[0]
-    twin = next((path for one, path in paths.items() if os.path.splitext(one)[0] == stem), None)
-    if twin is not None:
-        return f"did you mean `{twin}`?"
-    near = nearest(name, paths)
+    near = stem if stem in paths else nearest(stem, paths)
     if near is not None:
         return f"did you mean `{paths[near]}`?"
     return None if name.endswith(SUFFIXES) else "the manifest, a YAML file, comes first; selectors come after it"
