@@ -10,13 +10,13 @@ from typing import Any
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, fault
 from onnxbuild.manifest.cross_checks import cross_checks
 from onnxbuild.manifest.document import Table
-from onnxbuild.manifest.include import read_with_includes
 from onnxbuild.manifest.json_schema import manifest_schema, step_schemas
+from onnxbuild.manifest.reading.include import read_with_includes
 from onnxbuild.manifest.sections import read_sections
 from onnxbuild.manifest.sound import sound
 from onnxbuild.manifest.spec import Manifest
-from onnxbuild.manifest.structure import Structure
-from onnxbuild.manifest.structure_words import Place
+from onnxbuild.manifest.structure.structure_checker import Structure
+from onnxbuild.manifest.structure.structure_words import Place
 from onnxbuild.manifest.to_spec import to_manifest
 
 VERSION = 1

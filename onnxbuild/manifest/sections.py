@@ -11,9 +11,9 @@ from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
 from onnxbuild.manifest.document import Table, copy_table, overlay
 from onnxbuild.manifest.interpolate import Scope, fill
 from onnxbuild.manifest.matrix import points
-from onnxbuild.manifest.structure import Structure, block, section
-from onnxbuild.manifest.structure_words import Place
-from onnxbuild.manifest.yaml_reader import read_scalar
+from onnxbuild.manifest.reading.yaml_reader import read_scalar
+from onnxbuild.manifest.structure.structure_checker import Structure, block, section
+from onnxbuild.manifest.structure.structure_words import Place
 
 
 class ModelEntry(Struct, frozen=True):

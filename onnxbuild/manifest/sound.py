@@ -10,7 +10,7 @@ from onnxbuild.diagnostics import Diagnostic
 from onnxbuild.manifest.document import Table, copy_table
 from onnxbuild.manifest.interpolate import Scope, fill
 from onnxbuild.manifest.sections import ModelEntry, Sections
-from onnxbuild.manifest.structure import Structure, block
+from onnxbuild.manifest.structure.structure_checker import Structure, block
 
 
 def sound(sections: Sections, structure: Structure) -> Sections:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, fault
 from onnxbuild.manifest.document import Array, Table
-from onnxbuild.manifest.manifest_file import read_bytes
-from onnxbuild.manifest.yaml_reader import read_document
+from onnxbuild.manifest.reading.manifest_file import read_bytes
+from onnxbuild.manifest.reading.yaml_reader import read_document
 from onnxbuild.rules.rule import Rule, World, rule
 
 _HEAD = '{"question":'  # how a receipt begins; what follows it may be long

@@ -2,8 +2,8 @@ import pytest
 
 from onnxbuild.diagnostics import DiagnosticError
 from onnxbuild.manifest.document import Array, Table
-from onnxbuild.manifest.yaml_reader import DEEPEST, read_document
-from onnxbuild.manifest.yaml_text import LARGEST_BYTES
+from onnxbuild.manifest.reading.yaml_reader import DEEPEST, read_document
+from onnxbuild.manifest.reading.yaml_text import LARGEST_BYTES
 
 
 def read(text):

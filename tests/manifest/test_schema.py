@@ -7,9 +7,9 @@ import yaml
 
 from onnxbuild.commands.schema import run_schema, schema_text
 from onnxbuild.manifest.json_schema import manifest_schema, step_schemas
-from onnxbuild.manifest.structure import Structure
-from onnxbuild.manifest.structure_words import Place
-from onnxbuild.manifest.yaml_reader import read_document
+from onnxbuild.manifest.reading.yaml_reader import read_document
+from onnxbuild.manifest.structure.structure_checker import Structure
+from onnxbuild.manifest.structure.structure_words import Place
 from onnxbuild.planning.sources import SCHEMES
 from onnxbuild.steps import KINDS
 from onnxbuild.tables.thresholds import METRICS

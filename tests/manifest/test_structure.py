@@ -8,10 +8,10 @@ from msgspec import Meta
 from onnxbuild.diagnostics import DiagnosticError
 from onnxbuild.manifest.json_schema import manifest_schema, step_schemas
 from onnxbuild.manifest.load import load_manifest
-from onnxbuild.manifest.schema_types import SchemaTypes, Undecidable
-from onnxbuild.manifest.structure import Structure
-from onnxbuild.manifest.structure_words import Place
-from onnxbuild.manifest.yaml_reader import read_document
+from onnxbuild.manifest.reading.yaml_reader import read_document
+from onnxbuild.manifest.structure.schema_types import SchemaTypes, Undecidable
+from onnxbuild.manifest.structure.structure_checker import Structure
+from onnxbuild.manifest.structure.structure_words import Place
 from onnxbuild.steps import KINDS
 from onnxbuild.steps.kind import Kind, Params
 

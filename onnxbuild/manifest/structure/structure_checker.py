@@ -19,9 +19,9 @@ from msgspec import Struct
 
 from onnxbuild.diagnostics import Diagnostic
 from onnxbuild.manifest.document import Array, Table
-from onnxbuild.manifest.schema_types import Schema, SchemaTypes, Undecidable
-from onnxbuild.manifest.structure_words import Broken, Place, not_allowed, words_for, wrong_type
-from onnxbuild.manifest.whole_numbers import settle_whole_numbers
+from onnxbuild.manifest.structure.schema_types import Schema, SchemaTypes, Undecidable
+from onnxbuild.manifest.structure.structure_words import Broken, Place, not_allowed, words_for, wrong_type
+from onnxbuild.manifest.structure.whole_numbers import settle_whole_numbers
 
 ValidationError = Any  # jsonschema's: only a manifest with a fault imports it
 _REFERENCE = re.compile(r"(?<!\$)\$\{")

@@ -6,7 +6,7 @@ import os
 import re
 
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, Span, fault, nearest
-from onnxbuild.manifest.yaml_text import LARGEST_BYTES
+from onnxbuild.manifest.reading.yaml_text import LARGEST_BYTES
 
 SUFFIXES = (".yaml", ".yml")
 

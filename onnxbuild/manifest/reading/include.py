@@ -6,8 +6,8 @@ import os
 
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, Span, fault
 from onnxbuild.manifest.document import Array, Table
-from onnxbuild.manifest.manifest_file import read_bytes
-from onnxbuild.manifest.yaml_reader import read_document
+from onnxbuild.manifest.reading.manifest_file import read_bytes
+from onnxbuild.manifest.reading.yaml_reader import read_document
 
 # Sections whose entries are joined; every other key may stand in one file only.
 _JOINED = ("vars", "datasets", "targets", "models", "defaults")

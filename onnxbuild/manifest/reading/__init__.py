@@ -1,0 +1,1 @@
+"""From the bytes of manifest files to one document: files, YAML, scalars, includes."""
