@@ -148,7 +148,7 @@ class _Expander:
         fetch = OutputRef(self._add(f"{model.name}:fetch", kind, as_json(params), fetched.inputs, at), "model")
         if fetched.artifact == "onnx":
             if "export" in model.block:
-                message = "an ONNX model is not exported: it is the reference as it is"
+                message = "an `onnx:` model has nothing to export: it is its own reference"
                 at = model.block.key_span("export")
                 self.faults.append(fault("OB032", message, span=at, hint="remove `export:`"))
             return _Base(fetch, fetch, context, (fetch.action,), fetched.unlocked)
@@ -178,7 +178,7 @@ class _Expander:
         return _Base(fetch, OutputRef(export, "model"), context, (fetch.action, export), fetched.unlocked)
 
     def _export_inputs(self, fetch: OutputRef, exporter: str, step: Step) -> Mapping[str, Input] | None:
-        """The checkpoint, and the code of an exporter that the manifest brings itself; None after a fault."""
+        """The checkpoint, and the code of a custom exporter; None after a fault."""
         if not is_own(exporter):
             return {"model": fetch}
         at = step.block.value_span("exporter")
@@ -247,14 +247,14 @@ class _Expander:
                 yield Step(name, block[name], *_places(block, name, target.span))
             return
         for name in written:
-            message = f"`{name}` beside `steps`: its place in the order is not told"
+            message = f"`{name}` beside `steps` has no place in the order"
             self.faults.append(fault("OB032", message, span=block.key_span(name), hint="put it into `steps`"))
         for entry in block["steps"]:
             for name, value in entry.items():
                 yield Step(name, value, *_places(entry, name, target.span))
 
     def _dataset_input(self, params: Any) -> Mapping[str, Input]:
-        """The rows that params name, as an input: they count by content. What is on a Hub is fetched first."""
+        """The rows of the dataset that params name, as an input. A dataset on the Hub is fetched first."""
         name = getattr(params, "dataset", "")
         if not name:
             return {}
@@ -289,12 +289,12 @@ def _check_step(model: Model, target: Target, kind: Kind) -> Step | None:
 
 
 def _places(block: Table, key: str, fallback: Span) -> tuple[Span, Span]:
-    """Where a block's key and value stand; a block that was not written stands where its owner does."""
+    """The places of a block's key and value; a block that was not written has the place of its owner."""
     return block.keys_at.get(key, fallback), block.values_at.get(key, fallback)
 
 
 def watched_files(manifest: Manifest, expansion: Expansion, lock: str) -> tuple[str, ...]:
-    """Every file that the plan was made from, but for the content of sources: an equal set of stats means no news."""
+    """Every file that the plan depends on, except the content of sources. Equal stats mean that nothing has changed."""
     return (*manifest.files, lock, *expansion.files)
 
 
