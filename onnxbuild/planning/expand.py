@@ -33,10 +33,11 @@ from onnxbuild.planning.settle import Settled, Settler, Step, as_json
 from onnxbuild.planning.sources import Fetched, SourceReader
 from onnxbuild.steps import Kinds
 from onnxbuild.steps.dataset_rows import PORT as ROWS
+from onnxbuild.steps.export import unknown_task
 from onnxbuild.steps.exporters import is_own
 from onnxbuild.steps.kind import Context, Kind
 from onnxbuild.tables.checkpoint_files import has_processor
-from onnxbuild.tables.tasks import family_of, infer_task, proper_name, reads_text_rows
+from onnxbuild.tables.tasks import TASKS, family_of, infer_task, proper_name, reads_text_rows
 
 
 class Expansion(Struct, frozen=True, kw_only=True):
@@ -127,6 +128,14 @@ class _Expander:
             for target in model.targets:
                 self._add_target(model, target, base)
 
+    def _check_task(self, model: Model, context: Context) -> None:
+        """A warning for an unknown task of a model that is not exported: its checks cannot know what to bound."""
+        if context.task is None or context.task in TASKS:
+            return
+        problem = unknown_task(context.task, str((context.config or {}).get("model_type") or ""))
+        at = model.block.value_span("task")
+        self.faults.append(fault(problem.code, problem.message, span=at, hint=problem.hint, severity="warning"))
+
     def _check_processor(self, model: Model, fetched: Fetched, task: str | None) -> None:
         """OB330 for a checkpoint of text without a tokenizer. What reads images or audio has another processor."""
         if fetched.artifact != "checkpoint" or fetched.files is None or task is None or not reads_text_rows(task):
@@ -147,6 +156,7 @@ class _Expander:
         at = model.block.key_span("source")
         fetch = OutputRef(self._add(f"{model.name}:fetch", kind, as_json(params), fetched.inputs, at), "model")
         if fetched.artifact == "onnx":
+            self._check_task(model, context)
             if "export" in model.block:
                 message = "an `onnx:` model has nothing to export: it is its own reference"
                 at = model.block.key_span("export")

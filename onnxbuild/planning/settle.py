@@ -18,7 +18,7 @@ from onnxbuild.steps.kind import Context, Fault, Kind, spelled_out
 
 
 class Step(Struct, frozen=True):
-    """A block of one step kind, and where its key stands."""
+    """A block of one step kind, and the places of its key and value."""
 
     kind: str
     block: Any
@@ -79,7 +79,7 @@ class Settler:
 
         They are not resolved yet: that sets what the chosen method does not read to its default.
         """
-        # A missing task is no fault of a model that was never looked at: OB101 asks to lock it.
+        # An unlocked model has no config.json yet, so a missing task is not a fault: OB101 asks to lock it.
         faults = [one for one in kind.check(params, context) if not (unlocked and one.code == "OB303")]
         self._faults.extend(_located(one, step) for one in faults)
         return not any(one.severity == "error" for one in faults)
@@ -135,7 +135,7 @@ class _Same:
 
 
 def _identity(block: Any) -> Any:
-    """What stands for a block in a key: the block itself where it is a mapping, else its value; all empty are equal."""
+    """A block as part of a key: a mapping is equal to itself alone, other values by value; empty ones are all equal."""
     return block if not isinstance(block, dict) else _Same(block) if block else None
 
 

@@ -54,7 +54,9 @@ def kinds_at(places: Places) -> Kinds:
         except Exception as error:
             raise DiagnosticError(_broken(name, f"{type(error).__name__}: {error}")) from error
         if not isinstance(kind, Kind) or kind.name != name or kind.name in KINDS:
-            raise DiagnosticError(_broken(name, "its entry point is no `Kind` of that name, or a built-in has it"))
+            raise DiagnosticError(
+                _broken(name, "its entry point is not a `Kind` of that name, or a built-in kind has the name")
+            )
         kinds[kind.name] = kind
     return kinds
 
