@@ -11,9 +11,8 @@ from msgspec import Struct
 
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, Span, fault
 from onnxbuild.machine import Machine
-from onnxbuild.manifest.document import Table
 from onnxbuild.manifest.json_schema import place_of
-from onnxbuild.manifest.load import in_order, overlay
+from onnxbuild.manifest.load import in_order
 from onnxbuild.manifest.spec import Manifest, Model, Target
 from onnxbuild.planning.action_graph import (
     CURRENT,
@@ -29,7 +28,7 @@ from onnxbuild.planning.exporter_code import exporter_code, floating_code
 from onnxbuild.planning.known_versions import known_versions
 from onnxbuild.planning.local_files import LocalFiles
 from onnxbuild.planning.locked import Lock
-from onnxbuild.planning.settle import Settled, Settler, Step, as_json
+from onnxbuild.planning.settle import Settled, Settler, Step, as_json, block_places, check_step, target_steps
 from onnxbuild.planning.sources import Fetched, SourceReader
 from onnxbuild.steps import Kinds
 from onnxbuild.steps.dataset_rows import PORT as ROWS
@@ -165,7 +164,7 @@ class _Expander:
         step = Step(
             "export",
             model.block.get("export", {}),
-            *_places(model.block, "export", model.block.values_at.get("task", model.span)),
+            *block_places(model.block, "export", model.block.values_at.get("task", model.span)),
         )
         settled = self._settle(step, context, unlocked=fetched.unlocked)
         if settled is None:
@@ -201,7 +200,7 @@ class _Expander:
     def _add_target(self, model: Model, target: Target, base: _Base) -> None:
         context = msgspec.structs.replace(base.context, device=target.device)
         output, steps = base.output, list(base.steps)
-        for step in self._steps(target):
+        for step in target_steps(target, self._kinds, self.faults):
             settled = self._settle(step, context, unlocked=base.unlocked)
             if settled is None:
                 return
@@ -237,7 +236,7 @@ class _Expander:
     def _add_check(
         self, model: Model, target: Target, kind: Kind, base: _Base, output: OutputRef, context: Context
     ) -> str | None:
-        step = _check_step(model, target, kind)
+        step = check_step(model, target, kind)
         if step is None or output == base.fetch:  # a model that came as ONNX is its own reference
             return None
         settled = self._settle(step, context, unlocked=base.unlocked)
@@ -247,21 +246,6 @@ class _Expander:
         name = f"{model.name}/{target.name}:{kind.name}"
         inputs = {**{port: ports[port] for port in kind.inputs}, **self._dataset_input(settled.params)}
         return self._add(name, kind, settled.plain, inputs, step.key_at)
-
-    def _steps(self, target: Target) -> Iterator[Step]:
-        """The steps that make a target's graph, in order: `steps` as written, the short form in the kinds' order."""
-        block = target.block
-        written = [name for name in self._kinds if name in block and place_of(self._kinds[name]) == "target"]
-        if "steps" not in block:
-            for name in written:
-                yield Step(name, block[name], *_places(block, name, target.span))
-            return
-        for name in written:
-            message = f"`{name}` beside `steps` has no place in the order"
-            self.faults.append(fault("OB032", message, span=block.key_span(name), hint="put it into `steps`"))
-        for entry in block["steps"]:
-            for name, value in entry.items():
-                yield Step(name, value, *_places(entry, name, target.span))
 
     def _dataset_input(self, params: Any) -> Mapping[str, Input]:
         """The rows of the dataset that params name, as an input. A dataset on the Hub is fetched first."""
@@ -282,25 +266,6 @@ class _Expander:
 
     def _add(self, name: str, kind: Kind, params: Mapping[str, Any], inputs: Mapping[str, Input], at: Span) -> str:
         return self.shared.add(name, kind, params, inputs, at, toolchain=self._toolchain, timeout=self._timeout)
-
-
-def _check_step(model: Model, target: Target, kind: Kind) -> Step | None:
-    """The block of a check: the target's over the model's; `false` switches it off, `true` on with defaults."""
-    of_model, of_target = model.block.get(kind.name), target.block.get(kind.name)
-    holder, fallback = (target.block, target.span) if of_target is not None else (model.block, model.span)
-    asked = of_target if of_target is not None else of_model
-    if asked is False or (asked is None and not kind.on_by_default):
-        return None
-    places = _places(holder, kind.name, fallback)
-    if isinstance(of_target, Table) and isinstance(of_model, Table):
-        return Step(kind.name, overlay(of_model, of_target), *places)
-    block = asked if isinstance(asked, Table) else of_model if isinstance(of_model, Table) else {}
-    return Step(kind.name, block, *places)
-
-
-def _places(block: Table, key: str, fallback: Span) -> tuple[Span, Span]:
-    """The places of a block's key and value; a block that was not written has the place of its owner."""
-    return block.keys_at.get(key, fallback), block.values_at.get(key, fallback)
 
 
 def watched_files(manifest: Manifest, expansion: Expansion, lock: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""From a block of the manifest to the params of one step: converted, checked and resolved by its kind."""
+"""The steps of a target as written, and the params of each: converted, checked and resolved by its kind."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from msgspec import Struct
 
 from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault, nearest
 from onnxbuild.manifest.document import Table
-from onnxbuild.manifest.spec import Dataset
+from onnxbuild.manifest.json_schema import place_of
+from onnxbuild.manifest.load import overlay
+from onnxbuild.manifest.spec import Dataset, Model, Target
 from onnxbuild.planning.dataset_sources import DatasetReader
 from onnxbuild.steps import Kinds
 from onnxbuild.steps.dataset_rows import Rows
@@ -24,6 +26,41 @@ class Step(Struct, frozen=True):
     block: Any
     key_at: Span
     value_at: Span
+
+
+def target_steps(target: Target, kinds: Kinds, faults: list[Diagnostic]) -> Iterator[Step]:
+    """The steps that make a target's graph, in order: `steps` as written, the short form in the kinds' order."""
+    block = target.block
+    written = [name for name in kinds if name in block and place_of(kinds[name]) == "target"]
+    if "steps" not in block:
+        for name in written:
+            yield Step(name, block[name], *block_places(block, name, target.span))
+        return
+    for name in written:
+        message = f"`{name}` beside `steps` has no place in the order"
+        faults.append(fault("OB032", message, span=block.key_span(name), hint="put it into `steps`"))
+    for entry in block["steps"]:
+        for name, value in entry.items():
+            yield Step(name, value, *block_places(entry, name, target.span))
+
+
+def check_step(model: Model, target: Target, kind: Kind) -> Step | None:
+    """The block of a check: the target's over the model's; `false` switches it off, `true` on with defaults."""
+    of_model, of_target = model.block.get(kind.name), target.block.get(kind.name)
+    holder, fallback = (target.block, target.span) if of_target is not None else (model.block, model.span)
+    asked = of_target if of_target is not None else of_model
+    if asked is False or (asked is None and not kind.on_by_default):
+        return None
+    places = block_places(holder, kind.name, fallback)
+    if isinstance(of_target, Table) and isinstance(of_model, Table):
+        return Step(kind.name, overlay(of_model, of_target), *places)
+    block = asked if isinstance(asked, Table) else of_model if isinstance(of_model, Table) else {}
+    return Step(kind.name, block, *places)
+
+
+def block_places(block: Table, key: str, fallback: Span) -> tuple[Span, Span]:
+    """The places of a block's key and value; a block that was not written has the place of its owner."""
+    return block.keys_at.get(key, fallback), block.values_at.get(key, fallback)
 
 
 class Settled(Struct, frozen=True):
