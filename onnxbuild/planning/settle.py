@@ -9,9 +9,8 @@ import msgspec
 from msgspec import Struct
 
 from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault, nearest
-from onnxbuild.manifest.document import Table
+from onnxbuild.manifest.document import Table, overlay
 from onnxbuild.manifest.json_schema import place_of
-from onnxbuild.manifest.load import overlay
 from onnxbuild.manifest.spec import Dataset, Model, Target
 from onnxbuild.planning.dataset_sources import DatasetReader
 from onnxbuild.steps import Kinds

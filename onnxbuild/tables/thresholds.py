@@ -94,14 +94,15 @@ def default_bounds(task: str, config: Mapping[str, Any] | None, precision: str, 
 
 def is_within(metric: str, value: float, bound: float) -> bool:
     """Whether a value keeps a bound. NaN keeps none."""
-    return value >= bound if _side(metric) == "min" else value <= bound
+    return value >= bound if side_of(metric) == "min" else value <= bound
 
 
 def is_worse(metric: str, value: float, than: float) -> bool:
     """Whether one value of a metric is worse than another."""
-    return value < than if _side(metric) == "min" else value > than
+    return value < than if side_of(metric) == "min" else value > than
 
 
-def _side(metric: str) -> Side:
+def side_of(metric: str) -> Side:
+    """The side of a metric's bound; an unknown metric is bounded from above."""
     known = METRICS.get(metric)
     return known.side if known is not None else "max"

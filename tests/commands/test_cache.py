@@ -83,7 +83,7 @@ def test_an_unusable_remote_store_is_one_warning_and_no_receipt_hides_it(world) 
         done = world.run("--remote", "webdav://127.0.0.1:9/store")
         assert done.code == 0
         fault = f"the remote store webdav://127.0.0.1:9/store cannot be {verb}: [Errno 111] Connection refused"
-        hint = "this run goes on without it; `--offline` does not ask it"
+        hint = "this run continues without it; `--offline` does not ask it"
         assert done.err.endswith(f"OB045 warning: {fault}\n  = hint: {hint}\n")
         assert done.err.count("OB045") == 1
 
@@ -173,7 +173,7 @@ def test_verify_drops_what_is_damaged_and_says_what_will_be_built_again(world) -
     lines = done.out.splitlines()
     assert f"blob {damaged.name[:16]} is damaged; will be built again: m/two:toy-2 (manifest.yaml)" in lines
     assert f"blob {gone.name[:16]} is missing; will be built again: m/one:toy (manifest.yaml)" in lines
-    assert lines[-1] == "2 files were not whole; what was left of them is dropped"
+    assert lines[-1] == "2 files were damaged and have been removed"
     assert not damaged.exists()
     again = world.run("--json").outcomes()
     assert {name for name, outcome in again.items() if outcome != "hit"} == {"m/one:toy", "m/two:toy-2"}
