@@ -113,19 +113,14 @@ def stale() -> list[str]:
 
 
 def _kind(kind: Any) -> str:
-    packages = ", ".join(f"`{name}`" for name in _declared_packages(kind)) or "none"
+    from onnxbuild.commands.doctor import declared_packages
+
+    packages = ", ".join(f"`{name}`" for name in declared_packages(kind)) or "none"
     artifacts = [
         f"Takes {_ports(kind.inputs) or 'what is outside'}; gives {_ports(kind.outputs)}.",
         f"Versions in the key: {packages}." + (" The machine is in the key too." if kind.measures else ""),
     ]
     return _struct(kind.params, title=f"## {kind.name}", also=artifacts)
-
-
-def _declared_packages(kind: Any) -> tuple[str, ...]:
-    """What a kind declares with default params; `fetch` and its like depend on a param that has no default."""
-    required = {f.name: None for f in msgspec.structs.fields(kind.params) if f.required}
-    example = {"level": "O2", "method": "dynamic", "origin": "random", "prompts": (), "dtype": "fp16"}
-    return tuple(kind.packages(kind.params(**{name: example[name] for name in required})))
 
 
 def _ports(ports: Mapping[str, str]) -> str:

@@ -8,7 +8,7 @@ from onnxbuild.diagnostics import DiagnosticError
 
 _MANIFESTS = ("*.yaml", "*.yml")
 
-# The words that a manifest offers, with the manifest taken from the command line as far as it is typed.
+# The names in the manifest on the command line, or in the manifest that was run last.
 _SELECTORS = {
     "bash": "_onnxbuild_selectors",
     "zsh": "_onnxbuild_selectors",
@@ -23,6 +23,7 @@ _onnxbuild_selectors() {
       *.yaml|*.yml) compgen -W "$(onnxbuild completion --list "$word" 2>/dev/null)" -- "$1"; return ;;
     esac
   done
+  compgen -W "$(onnxbuild completion --list "" 2>/dev/null)" -- "$1"
 }
 """,
     "zsh": """
@@ -33,6 +34,7 @@ _onnxbuild_selectors() {
       *.yaml|*.yml) compadd -- ${(f)"$(onnxbuild completion --list $word 2>/dev/null)"}; return ;;
     esac
   done
+  compadd -- ${(f)"$(onnxbuild completion --list "" 2>/dev/null)"}
 }
 """,
     "fish": """
@@ -43,6 +45,7 @@ function _onnxbuild_selectors
       return
     end
   end
+  onnxbuild completion --list "" 2>/dev/null
 end
 """,
 }
@@ -58,12 +61,16 @@ def print_script(parser: argparse.ArgumentParser, shell: str) -> int:
 
 
 def list_names(manifest: str) -> int:
-    """Print the models and the variants of a manifest, one per line; nothing where it cannot be read. The exit code."""
+    """Print the models and the variants of a manifest, one per line; nothing where it cannot be read. The exit code.
+
+    An empty name stands for the manifest that was run last.
+    """
+    from onnxbuild.commands.logs import manifest_in_reach
     from onnxbuild.manifest.load import read_manifest
     from onnxbuild.steps import all_kinds
 
     try:
-        read, _ = read_manifest(manifest, kinds=all_kinds())
+        read, _ = read_manifest(manifest or manifest_in_reach("completion"), kinds=all_kinds())
     except DiagnosticError:
         return 1
     for model in read.models:

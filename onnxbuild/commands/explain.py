@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from onnxbuild.commands.logs import action_named
 from onnxbuild.commands.parsing.options import Asked
@@ -14,8 +15,8 @@ from onnxbuild.execute.events import Reason
 from onnxbuild.execute.policy import log_file
 from onnxbuild.planning.action_graph import Variant
 from onnxbuild.report.result.explained import facts_lines, key_lines, params_lines, variant_lines
-from onnxbuild.report.result.plan_text import failed_last_time
-from onnxbuild.report.result.reasons import explain_action, reason_in_words
+from onnxbuild.report.result.plan_text import failed_last_time, plan_lines
+from onnxbuild.report.result.reasons import reason_in_words
 from onnxbuild.rules import ALL
 from onnxbuild.store.traces import Last, Trace
 
@@ -69,8 +70,7 @@ def _action(name: str, opened: Session) -> Iterator[str]:
     yield from _last_time(name, last)
     yield from _now(name, opened, last)
     yield from params_lines(opened.plan.whole.actions[name], opened.kinds, opened.plan.manifest)
-    if trace is not None:
-        yield from facts_lines(trace.facts)
+    yield from facts_lines(_facts(last, trace))
     yield from _places(name, opened)
     if trace is not None and last is not None:
         yield f"took: {trace.seconds:.1f} s, made by {trace.worker}"
@@ -99,9 +99,9 @@ def _now(name: str, opened: Session, last: Last | None) -> Iterator[str]:
     if outcomes[name].outcome == "hit":
         yield "now: up to date"
         return
-    yield f"now: {explain_action(outcomes[name], graph, outcomes)}"
-    if failed := failed_last_time(last):
-        yield f"{'':<9} {failed}"
+    first, *rest = plan_lines(outcomes[name], graph, outcomes, last)
+    yield f"now: {first}"
+    yield from rest
 
 
 def _places(name: str, opened: Session) -> Iterator[str]:
@@ -128,8 +128,7 @@ def _variant(variant: Variant, opened: Session) -> Iterator[str]:
         yield ""
         yield from _heading(outcomes[name].outcome, name, lasts.get(name))
         yield from params_lines(graph.actions[name], opened.kinds, opened.plan.manifest, defaults=False)
-        trace = _trace(lasts.get(name), opened)
-        yield from facts_lines(trace.facts) if trace is not None else ()
+        yield from facts_lines(_facts(lasts.get(name), _trace(lasts.get(name), opened)))
         log = log_file(opened.logs, name)
         if log.is_file():
             yield f"log: {_relative(log)}"
@@ -140,11 +139,18 @@ def _variant(variant: Variant, opened: Session) -> Iterator[str]:
 def _heading(outcome: str, name: str, last: Last | None) -> Iterator[str]:
     failed = failed_last_time(last)
     state = "up to date" if outcome == "hit" else failed or "would run"
-    yield f"{name}  ({state})"
+    yield f"{name}: {state}"
 
 
 def _trace(last: Last | None, opened: Session) -> Trace | None:
     return opened.store.traces.find(last.key) if last is not None and last.key is not None else None
+
+
+def _facts(last: Last | None, trace: Trace | None) -> Mapping[str, Any]:
+    """What the last run measured, also where its check failed."""
+    if last is not None and last.outcome == "failed":
+        return last.facts
+    return trace.facts if trace is not None else {}
 
 
 def _output(variant: Variant, opened: Session) -> str:

@@ -17,10 +17,13 @@ def show_log(name: str, asked: Asked) -> int:
         action = action_named(name, opened, asked)
         path = log_file(opened.logs, action)
     try:
-        sys.stdout.write(path.read_text(encoding="utf-8", errors="replace"))
+        text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         hint = f"it was never run, or its result came from the store; `onnxbuild explain {action}` shows which"
         raise DiagnosticError(fault("OB018", f"{action} has no log in {opened.logs}", hint=hint)) from None
+    sys.stdout.write(text)
+    if not text:
+        print(f"{path} is empty: the last run printed nothing", file=sys.stderr)
     return 0
 
 

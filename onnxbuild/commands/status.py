@@ -49,7 +49,9 @@ def last_outcome(name: str, last: Last, opened: Session) -> Outcome | None:
     kind = opened.plan.whole.actions[name].kind
     if last.outcome == "failed":
         code, _, message = (last.message or "OBE00 no reason was given").partition(" ")
-        return Outcome(id=name, kind=kind, outcome="failed", failure=Failure(code=code, message=message))
+        return Outcome(
+            id=name, kind=kind, outcome="failed", failure=Failure(code=code, message=message, facts=last.facts)
+        )
     trace = opened.store.traces.find(last.key) if last.key else None
     if trace is None:
         return None

@@ -263,8 +263,11 @@ class _Run:
         key = outcome.key if outcome.outcome in SUCCEEDED else (before.key if before else None)
         reasons = tuple({"part": r.part, "old": r.old, "new": r.new} for r in outcome.reasons)
         message = f"{outcome.failure.code} {outcome.failure.message}" if outcome.failure else None
+        facts = outcome.failure.facts if outcome.failure else {}
         if before is None or (before.key, before.outcome, before.message) != (key, outcome.outcome, message):
-            self.unsaved[outcome.id] = Last(key=key, outcome=outcome.outcome, reasons=reasons, message=message)
+            self.unsaved[outcome.id] = Last(
+                key=key, outcome=outcome.outcome, reasons=reasons, message=message, facts=facts
+            )
         if outcome.outcome in {"built", "unchanged", "failed"}:
             self._save()
 

@@ -61,7 +61,7 @@ class Trace(Struct, frozen=True, kw_only=True):
 class Last(Struct, frozen=True, kw_only=True):
     """How an action of one manifest ended the last time: what `explain` tells, and what reasons are compared with.
 
-    `key` is that of the last success, also after a failure.
+    `key` is that of the last success, also after a failure. `facts`: what a failure measured.
     """
 
     key: str | None
@@ -69,6 +69,7 @@ class Last(Struct, frozen=True, kw_only=True):
     reasons: tuple[Mapping[str, Any], ...] = ()
     at: float = 0.0
     message: str | None = None
+    facts: Mapping[str, Any] = {}
 
 
 class Traces:

@@ -14,7 +14,7 @@ from onnxbuild.commands.building.closing import summary_text
 from onnxbuild.commands.building.finished import Finished
 from onnxbuild.execute.events import Outcome
 from onnxbuild.receipts.receipt import Part, write_receipt
-from onnxbuild.receipts.remembered_plan import hung_on, parts_of, remember
+from onnxbuild.receipts.remembered_plan import files_of_parts, parts_of, remember
 from onnxbuild.report.progress.jsonl import events_text
 
 
@@ -65,7 +65,7 @@ def _parts(finished: Finished, names: tuple[tuple[str, ...], ...]) -> list[Part 
     """The files of every part; None where one was not read as it is now."""
     opened, before = finished.opened, finished.before
     moved = sorted(before.receipt.moved) if before else range(len(names))
-    fresh = hung_on([names[number] for number in moved], opened.graph, finished.result.deliveries, opened.store)
+    fresh = files_of_parts([names[number] for number in moved], opened.graph, finished.result.deliveries, opened.store)
     if fresh is None:
         return None
     files = dict(enumerate(before.receipt.parts)) if before else {}

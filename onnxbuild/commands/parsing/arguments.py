@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
@@ -11,6 +13,7 @@ from onnxbuild.commands.parsing import values
 
 _WRONG = 2
 _PROGRAM = "onnxbuild"
+_DESCRIPTION = "Build, check and measure the ONNX models that a YAML manifest names."
 _SELECTORS = "model, model/target, model/target:kind, :kind, x+, globs"
 
 
@@ -42,11 +45,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def parser(only: str | None = None) -> argparse.ArgumentParser:
     """The parser of every command, or of one alone: building all of them takes longer than a run with nothing to do."""
-    top = _Parser(
-        prog=_PROGRAM, description="Build the ONNX models that a YAML manifest names; check and measure them."
-    )
+    top = _Parser(prog=_PROGRAM, description=_DESCRIPTION, epilog=f"example: {_PROGRAM} run MANIFEST")
     top.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
-    commands = top.add_subparsers(dest="name", metavar="COMMAND", required=True, parser_class=_Parser)
+    commands = top.add_subparsers(dest="name", metavar="COMMAND", required=True, prog=_PROGRAM, parser_class=_Parser)
     for name in [only] if only else COMMANDS:
         command = COMMANDS[name]
         added = commands.add_parser(
@@ -59,7 +60,27 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
     return top
 
 
+class _Formatter(argparse.HelpFormatter):
+    """argparse makes a formatter per argument, and imports `shutil` for its width: 3 ms that only help is worth."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_columns() - 2)
+
+
+def _columns() -> int:
+    """The width of the terminal, or what COLUMNS says, or 80."""
+    if (columns := os.environ.get("COLUMNS", "")).isdecimal() and int(columns):
+        return int(columns)
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or 80
+    except (AttributeError, ValueError, OSError):
+        return 80
+
+
 class _Parser(argparse.ArgumentParser):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(formatter_class=_Formatter, **options)
+
     def error(self, message: str) -> NoReturn:
         """Exit with one line that names the fault, and one that says where help is."""
         if unknown := re.match(r"argument COMMAND: invalid choice: '([^']*)'", message):
@@ -68,9 +89,10 @@ class _Parser(argparse.ArgumentParser):
             near = did_you_mean(unknown[1], COMMANDS)
             hint = near or f"{self.prog} --help"
             self.exit(_WRONG, f"{self.prog}: unknown command `{unknown[1]}`\n  = hint: {hint}\n")
-        lines = [f"{self.prog}: {message}", f"  = hint: {self.prog} --help"]
-        if message.startswith("the following arguments are required"):
-            lines = [lines[0], self.format_usage().rstrip(), *([self.epilog] if self.epilog else []), lines[1]]
+        # argparse names SELECTOR among the missing arguments, although it may be absent.
+        lines = [f"{self.prog}: {message.removesuffix(', SELECTOR')}", f"  = hint: {self.prog} --help"]
+        if "required" in message:
+            lines[1:1] = [self.format_usage().rstrip(), self.epilog or ""]
         self.exit(_WRONG, "\n".join(lines) + "\n")
 
 

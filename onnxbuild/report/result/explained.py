@@ -78,10 +78,12 @@ def _table(title: str, rows: Sequence[tuple[str, str, str]]) -> Iterator[str]:
 
 
 def _written(action: Action, kind: Kind, manifest: Manifest) -> Mapping[str, Span]:
-    """The place of each param that the manifest states."""
+    """The place of each param that the manifest states, in the block of the step or beside it (`task`, `device`)."""
     places: dict[str, Span] = {}
     for model in _models_of(action, manifest):
-        for block in (model.block, *(target.block for target in model.targets)):
+        own = [target.block for target in model.targets if action.id.startswith(f"{model.name}/{target.name}:")]
+        for block in (model.block, *own):
+            places |= {name: at for name, at in block.keys_at.items() if block[name] == action.params.get(name)}
             for table in _tables(block):
                 if kind.name in table and _is_at(action, kind.name, table, model):
                     places |= _fields(table, kind)

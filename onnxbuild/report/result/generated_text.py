@@ -24,7 +24,8 @@ def generated_text(graph: ActionGraph, outcomes: Mapping[str, Outcome], width: i
         prompts = graph.actions[outcome.id].params.get("prompts", ())
         for number, prompt in enumerate(prompts[:_MOST_PROMPTS]):
             by_prompt.setdefault(prompt, []).extend(_lines(variant, outcome, number))
-    lines = [line for prompt, texts in by_prompt.items() for line in (f"prompt: {_quoted(prompt)}", *texts)]
+    shown = {prompt: texts for prompt, texts in by_prompt.items() if texts}
+    lines = [line for prompt, texts in shown.items() for line in (f"prompt: {_quoted(prompt)}", *texts)]
     return "\n".join(line if width is None else cropped(line, width) for line in lines)
 
 
