@@ -68,7 +68,7 @@ def _notes(
 
 
 def how_to_accept(outcome: Outcome, graph: ActionGraph) -> str | None:
-    """The YAML that makes a failed validation pass for its target alone; None where a bound is not what failed."""
+    """The YAML that makes a failed validation pass for its target alone; None where no bound was broken."""
     variant = next((one for one in graph.variants if outcome.id in one.checks), None)
     broken = broken_metrics(outcome)
     if variant is None or not broken or not all(math.isfinite(metric.value) for metric in broken.values()):
