@@ -119,7 +119,7 @@ def _run_one(request: dict[str, object]) -> None:
 
     import msgspec
 
-    from onnxbuild.steps.validate import THRESHOLDS
+    from onnxbuild.tables.thresholds import THRESHOLDS
 
     inputs: Any = {port: Path(path) for port, path in request["inputs"].items()}  # type: ignore[attr-defined]
     output = Path(str(request["output"]))

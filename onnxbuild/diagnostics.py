@@ -1,7 +1,7 @@
-"""Located faults: what was found, where, what would be right, and the likely repair.
+"""Faults with a location: what is wrong, where, what is expected, and the likely fix.
 
-Everything that a person's doing can cause reaches that person as a `Diagnostic`; what cannot happen is an assertion
-that begins with `BUG:`. Rendering (text, JSON, SARIF, GitHub) stands in `onnxbuild.report.render_diagnostics`.
+Everything that a user can cause is reported as a `Diagnostic`; what cannot happen is an assertion that begins with
+`BUG:`. `onnxbuild.report.render_diagnostics` renders diagnostics (text, JSON, SARIF, GitHub).
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ class Source(Struct, frozen=True):
     text: str
 
     def line(self, number: int) -> str:
-        """Line `number` (from 1) without its end, or the empty string past the last one."""
+        """Line `number` (from 1) without its line end; the empty string after the last line."""
         lines = _lines(self.text)
         return lines[number - 1] if 0 < number <= len(lines) else ""
 
 
 @functools.lru_cache(maxsize=16)
 def _lines(text: str) -> list[str]:
-    """Kept, since a thousand faults of one text would split it a thousand times."""
+    """The lines of a text, cached: a thousand faults would otherwise split it a thousand times."""
     return text.splitlines()
 
 
 class Span(Struct, frozen=True):
-    """A stretch of one line of a source; line and column count from 1, length in characters."""
+    """Part of one line of a source. Line and column count from 1; the length is in characters."""
 
     source: Source
     line: int
@@ -46,21 +46,21 @@ class Span(Struct, frozen=True):
 
 
 class Diagnostic(Struct, frozen=True, kw_only=True):
-    """One fault. `notes` are further lines, each with its label (`hint`, `log`, `again`, `ran because`)."""
+    """One fault. `notes` are more lines, each with a label (`hint`, `log`, `again`, `ran because`)."""
 
     code: str
     message: str
     severity: Severity = "error"
     span: Span | None = None
-    subject: str | None = None  # the action id, where a fault belongs to an action rather than to a place in a text
+    subject: str | None = None  # the id of the action, for a fault of an action rather than of a place in a text
     notes: tuple[tuple[str, str], ...] = ()
 
 
 class DiagnosticError(Exception):
-    """One or more faults that end what was being done; `exit_code` as in the command-line reference."""
+    """One or more faults that end a command; `exit_code` is explained in the command-line reference."""
 
     def __init__(self, diagnostics: Diagnostic | Iterable[Diagnostic], *, exit_code: int = 2) -> None:
-        """Carry one fault or many."""
+        """Take one fault or several."""
         self.diagnostics: Sequence[Diagnostic] = (
             (diagnostics,) if isinstance(diagnostics, Diagnostic) else tuple(diagnostics)
         )
@@ -77,25 +77,31 @@ def fault(
     severity: Severity = "error",
     subject: str | None = None,
 ) -> Diagnostic:
-    """A `Diagnostic` with at most a hint: the common case."""
+    """A `Diagnostic` with at most one note, a hint: the common case."""
     notes = (("hint", hint),) if hint else ()
     return Diagnostic(code=code, message=message, severity=severity, span=span, subject=subject, notes=notes)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
-    """The known word nearest to `word`, as a hint in words, or None where nothing is near."""
+    """A hint with the known word that is most similar to `word`, or None if none is similar."""
+    near = nearest(word, known)
+    return f"did you mean `{near}`?" if near is not None else None
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that is most similar to `word`, or None if none is similar."""
     import difflib
 
     near = difflib.get_close_matches(word, _likely(word, list(known)), n=1, cutoff=0.6)
-    return f"did you mean `{near[0]}`?" if near else None
+    return near[0] if near else None
 
 
-# difflib takes some 20 microseconds a pair: a thousand typos among a thousand names took 25 seconds.
+# difflib takes about 20 microseconds per pair: a thousand typos among a thousand names took 25 seconds.
 _MOST_COMPARED = 50
 
 
 def _likely(word: str, known: list[str]) -> list[str]:
-    """The known words that agree with `word` in most places, counted from either end."""
+    """The known words that have the most characters in the same place as `word`, counted from either end."""
     if len(known) <= _MOST_COMPARED:
         return known
     import heapq

@@ -1,7 +1,8 @@
 """Digests: BLAKE3 over file content or over the canonical encoding of a value.
 
-A digest says *what*, never *where*. The canonical encoding is JSON with sorted keys, no spaces and UTF-8, as msgspec
-writes it; so a digest is a full 256-bit hash in lower-case hexadecimal, the same in every process and on every machine.
+A digest depends on content, never on location. The canonical encoding is JSON with sorted keys, without spaces, in
+UTF-8, as msgspec writes it. A digest is the full 256-bit hash in lower-case hexadecimal, and is the same in every
+process and on every machine.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _PARALLEL_BYTES = 4 << 20
 
 
 def canonical(value: Any) -> bytes:
-    """The one encoding of a plain value that is ever hashed or compared."""
+    """The only encoding of a plain value that is hashed or compared."""
     return msgspec.json.encode(value, order="sorted")
 
 
@@ -34,7 +35,7 @@ def digest_bytes(data: bytes) -> Digest:
 
 
 def digest_file(path: Path, size_bytes: int) -> Digest:
-    """Digest of a file's content; memory-mapped and hashed by all cores when it is large.
+    """Digest of a file's content; a large file is memory-mapped and hashed on all cores.
 
     Errors: OSError as the file system gives it.
     """

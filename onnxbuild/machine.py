@@ -1,4 +1,4 @@
-"""The machine that measures: what a latency depends on, as a plain value that keys and presets are made from."""
+"""The machine that measures: what a latency depends on, as a plain value for keys and presets."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import platform
 
 from msgspec import Struct
 
-# Flags that change which kernels ONNX Runtime and PyTorch pick; the other hundred do not belong in a key.
-_TELLING_FLAGS = (
+# Flags that decide which kernels ONNX Runtime and PyTorch use; the other hundred do not belong in a key.
+_KERNEL_FLAGS = (
     "avx", "avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16",
     "asimddp", "i8mm", "sve",
 )  # fmt: skip
 
 
 class Machine(Struct, frozen=True, omit_defaults=True):
-    """What a measured result depends on. `cores` are those this process may use; `gpus` are NVIDIA's, by model."""
+    """What a measured result depends on. `cores`: those that this process may use; `gpus`: NVIDIA's, by model."""
 
     cpu: str
     architecture: str
@@ -25,7 +25,7 @@ class Machine(Struct, frozen=True, omit_defaults=True):
 
     @property
     def int8_preset(self) -> str:
-        """The dynamic-quantization preset that this CPU runs fastest."""
+        """The preset of dynamic quantization that is fastest on this CPU."""
         if self.architecture in {"aarch64", "arm64"}:
             return "arm64"
         if "avx512_vnni" in self.flags:
@@ -34,7 +34,7 @@ class Machine(Struct, frozen=True, omit_defaults=True):
 
 
 def this_machine() -> Machine:
-    """The machine that this process runs on, read from /proc/cpuinfo where there is one."""
+    """The machine that this process runs on. Only Linux has /proc/cpuinfo; elsewhere the flags are unknown."""
     name, flags = platform.processor() or platform.machine(), frozenset[str]()
     for line in _cpuinfo():
         field, _, value = line.partition(":")
@@ -43,29 +43,29 @@ def this_machine() -> Machine:
         elif field.strip() in {"flags", "Features"}:
             flags = frozenset(value.split())
         elif not line:
-            break  # one processor tells for all
+            break  # all processors are the same
     return Machine(
         cpu=name,
         architecture=platform.machine(),
-        flags=tuple(flag for flag in _TELLING_FLAGS if flag in flags),
+        flags=tuple(flag for flag in _KERNEL_FLAGS if flag in flags),
         cores=usable_cores(),
         gpus=nvidia_gpus(),
     )
 
 
 def nvidia_gpus(driver: str = "/proc/driver/nvidia/gpus") -> tuple[str, ...]:
-    """The models of the GPUs that NVIDIA's driver lists, in its order; none where it is not there.
+    """The models of the GPUs that NVIDIA's driver lists, in the order of their places; none without a driver.
 
-    Read from the driver's files, since asking its own tool would take longer than a run with nothing to do.
+    They are read from the driver's files, which only Linux has: nvidia-smi takes longer than a run with nothing to do.
     """
-    found: list[str] = []
+    models: list[str] = []
     try:
         for place in sorted(os.listdir(driver)):
             with open(f"{driver}/{place}/information", encoding="utf-8") as file:
-                found += [line.partition(":")[2].strip() for line in file if line.startswith("Model:")]
+                models += [line.partition(":")[2].strip() for line in file if line.startswith("Model:")]
     except OSError:
         return ()
-    return tuple(found)
+    return tuple(models)
 
 
 def usable_cores() -> int:
@@ -74,9 +74,9 @@ def usable_cores() -> int:
 
 
 def available_memory() -> int | None:
-    """Bytes of memory that programs may still take without swapping: the machine's or the container's, the smaller."""
-    found = [bytes_ for bytes_ in (_available_on_machine(), _available_in_cgroup()) if bytes_ is not None]
-    return min(found, default=None)
+    """Bytes of memory that programs can still use without swapping, on the machine and in the container."""
+    limits = [limit for limit in (_available_on_machine(), _available_in_cgroup()) if limit is not None]
+    return min(limits, default=None)
 
 
 def _available_on_machine() -> int | None:
@@ -85,14 +85,23 @@ def _available_on_machine() -> int | None:
             lines = dict(line.split(":", 1) for line in file)
         return int(lines["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
+        return _available_by_psutil()
+
+
+def _available_by_psutil() -> int | None:
+    """The available memory on systems other than Linux."""
+    try:
+        import psutil
+    except ImportError:  # a worker in another environment
         return None
+    return int(psutil.virtual_memory().available)
 
 
 def _available_in_cgroup() -> int | None:
-    """What a version 2 control group leaves, as a container sees it at the root of its own hierarchy."""
+    """What the limit of a version 2 control group leaves, as a container sees it at the root of its own hierarchy."""
     try:
         with open("/sys/fs/cgroup/memory.max", encoding="ascii") as file:
-            limit = int(file.read())  # "max", where there is none, is no number
+            limit = int(file.read())  # "max" means no limit, and is not a number
         with open("/sys/fs/cgroup/memory.current", encoding="ascii") as file:
             return max(0, limit - int(file.read()))
     except (OSError, ValueError):

@@ -1,6 +1,6 @@
-"""What passes between the engine and a worker, as JSON lines over a pipe.
+"""The messages between the engine and a worker: one JSON object per line, over a pipe.
 
-A worker in another environment or on another machine is reached in the same way as one beside the engine.
+A worker in another environment or on another machine gets the same messages as one beside the engine.
 """
 
 from __future__ import annotations
@@ -15,21 +15,20 @@ Facts = Mapping[str, Any]  # measured values: plain JSON, never part of an artif
 
 
 class Request(Struct, frozen=True, kw_only=True):
-    """One action for a worker. Paths are absolute; inputs are read-only folders, outputs empty ones."""
+    """One action for a worker. Paths are absolute; the inputs are read-only folders, the outputs empty folders."""
 
     id: str
     worker: str  # "module:function"
     params: Mapping[str, Any]
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
-    log: str  # file that receives all that the action prints
-    scratch: str = ""  # working folder on the store's disk, removed with all that is left in it
-    threads: int = 0  # cores that the action may use; 0 leaves it to the worker
-    secrets: Mapping[str, str] = {}  # tokens by name; never logged, never part of a key
+    log: str  # the file that receives everything that the action prints
+    scratch: str = ""  # a working folder on the store's disk, removed after the action
+    threads: int = 0  # the cores that the action may use; 0 lets the worker decide
 
 
 class Progress(Struct, frozen=True, kw_only=True, tag="progress"):
-    """How far a long step is; `done` of `total` in `unit`, or words alone."""
+    """The progress of a long step: `text` in words, and `done` of `total` where it can be counted."""
 
     id: str
     text: str = ""
@@ -50,7 +49,7 @@ class Failure(Struct, frozen=True, kw_only=True):
 class Response(Struct, frozen=True, kw_only=True, tag="response"):
     """The end of one request: facts, or a failure. `peak_bytes` is the worker's peak resident memory.
 
-    `retire`: the worker is to serve no more requests.
+    `retire`: the worker must not get another request.
     """
 
     id: str
@@ -65,14 +64,14 @@ Message = Progress | Response
 
 
 class Tell(Protocol):
-    """What a worker reports through while it works: words, and how much of how much where that can be counted."""
+    """How a worker reports progress: words, and `done` of `total` where it can be counted."""
 
     def __call__(self, text: str, done: float | None = None, total: float | None = None) -> None:
-        """Pass it on to whoever watches; cheap enough for every file, too dear for every tensor."""
+        """Report progress. Cheap enough to call for every file, too expensive to call for every tensor."""
 
 
-class CheckFailed(Exception):  # noqa: N818 - it is an outcome of a check, not an error of ours
-    """Raised by a worker whose result must not count: wrong numbers, a step that did nothing, a bad input."""
+class CheckFailed(Exception):  # noqa: N818 - it is the outcome of a check, not an error in our code
+    """Raised by a worker whose result must be rejected: wrong numbers, a step without effect, a bad input."""
 
     def __init__(
         self,
@@ -83,7 +82,7 @@ class CheckFailed(Exception):  # noqa: N818 - it is an outcome of a check, not a
         facts: Facts | None = None,
         transient: bool = False,
     ) -> None:
-        """Say which code, what was found against what bound, and what helps."""
+        """Name the code, the value and its bound, and what helps."""
         self.failure = Failure(
             code=code, message=message, notes=tuple(notes), facts=dict(facts or {}), transient=transient
         )

@@ -158,11 +158,11 @@ class Bench:
 
 
 def finished(events: Iterable[Event]) -> dict[str, Outcome]:
-    """Outcomes by id, as the events told them."""
+    """Outcomes by id, as the events report them."""
     events = list(events)
-    told = {event.outcome.id: event.outcome for event in events if isinstance(event, ActionFinished)}
+    outcomes = {event.outcome.id: event.outcome for event in events if isinstance(event, ActionFinished)}
     assert isinstance(events[-1], RunFinished)
     ours = {"OBE54", "OBE99"}  # an error of the system, or a bug: no toy asks for one
-    assert not [o.failure for o in told.values() if o.failure and o.failure.code in ours]
-    assert dict(events[-1].outcomes) == told
-    return told
+    assert not [o.failure for o in outcomes.values() if o.failure and o.failure.code in ours]
+    assert dict(events[-1].outcomes) == outcomes
+    return outcomes

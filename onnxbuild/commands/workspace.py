@@ -27,7 +27,7 @@ from onnxbuild.store.store import Store, opened
 if TYPE_CHECKING:  # PyYAML and what depends on it: a run that plans from memory does without
     from onnxbuild.planning.expand import Expansion
     from onnxbuild.planning.locked import Lock
-    from onnxbuild.store.remote import Remote
+    from onnxbuild.store.remote.remote_store import Remote
     from onnxbuild.store.traces import Trace
 
 
@@ -183,8 +183,8 @@ def remote_store(asked: Asked, manifest: Manifest) -> Remote | None:
     written = named or manifest.store.remote
     if not written or asked.offline:
         return None
-    from onnxbuild.store.backend import address_of
-    from onnxbuild.store.remote import Remote
+    from onnxbuild.store.remote.address import address_of
+    from onnxbuild.store.remote.remote_store import Remote
 
     address = address_of(written, Path.cwd() if named else Path(asked.manifest).absolute().parent)
     return Remote(address, readonly=asked.remote_readonly or manifest.store.readonly)

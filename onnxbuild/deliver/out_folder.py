@@ -1,10 +1,10 @@
-"""Deliveries: a finished variant as a folder under `out/`, whole or not at all, and mended when someone edited it."""
+"""Deliveries: a finished variant as a folder under `out/`, complete or not at all, and repaired after edits."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -22,14 +22,14 @@ from onnxbuild.store.store import Store
 
 PROVENANCE = "onnxbuild.json"
 
-# renameat2(2): swap two folders in one step, so that a reader finds the old output or the new one at every moment.
+# renameat2(2) of Linux: swap two folders in one step, so that a reader always finds the old output or the new one.
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
 class Delivery(Struct, frozen=True):
-    """What became of one variant's folder. `edited`: files of it that were not as the last run left them.
+    """The state of one variant's folder. `edited`: its files that were changed since the last run.
 
-    `error`: why it could not be laid out; what was there before is still there.
+    `error`: why the folder could not be written; its previous content is still there.
     """
 
     variant: str
@@ -40,10 +40,10 @@ class Delivery(Struct, frozen=True):
 
 
 def deliver(variant: Variant, graph: ActionGraph, outcomes: Mapping[str, Outcome], store: Store, out: Path) -> Delivery:
-    """Lay a variant out below `out`, if all that it needs and all its checks succeeded.
+    """Write a variant to its folder below `out`, if all its steps and checks succeeded.
 
-    Otherwise the folder stays as it is: the last good output is not taken away for a failed successor. Files that
-    someone put beside ours are kept. Errors: DamagedBlob where a stored file must be built again.
+    Otherwise the folder stays as it is: a failed build does not remove the last good output. Files that others have
+    put into the folder are kept. Errors: DamagedBlob where a stored file must be built again.
     """
     folder = out / variant.model / variant.target
     try:
@@ -64,20 +64,20 @@ def _deliver(
     wanted = {file.name: file for file in content.files}
     wanted[PROVENANCE] = File(PROVENANCE, digest_bytes(provenance), len(provenance))
     present = _present(folder, store)
-    if all(present.get(name) == file for name, file in wanted.items()) and not _torsos(folder):
+    if all(present.get(name) == file for name, file in wanted.items()) and not _leftovers(folder):
         return Delivery(variant.name, str(folder), "intact")
     ours = _ours(folder)
     edited = tuple(sorted(n for n, digest in ours.items() if present.get(n) is None or present[n].digest != digest))
     foreign = {name: file.digest for name, file in present.items() if name not in wanted and name not in ours}
     with store.lock(f"out-{digest_bytes(bytes(folder))}", lambda _holder: None, lambda: False):
-        for torso in _torsos(folder):
-            remove_tree(torso)
+        for leftover in _leftovers(folder):
+            remove_tree(leftover)
         _write(folder, content, provenance, foreign, store)
     return Delivery(variant.name, str(folder), "mended" if edited else "written", edited)
 
 
-def _torsos(folder: Path) -> list[Path]:
-    """What a run that was killed while it laid this folder out has left beside it."""
+def _leftovers(folder: Path) -> list[Path]:
+    """The folders that a run left beside this one when it was killed while writing."""
     with contextlib.suppress(FileNotFoundError):
         return [place for place in folder.parent.iterdir() if place.name.startswith(f"{_fresh(folder)}.")]
     return []
@@ -102,7 +102,7 @@ def _write(folder: Path, content: Tree, provenance: bytes, foreign: Mapping[str,
         _swap(fresh, folder)
     finally:
         remove_tree(fresh)
-    # A link more has moved the ctime of what is not ours, too.
+    # The new hard links have changed the ctime of foreign files, too.
     known = {**foreign, **{file.name: file.digest for file in content.files}, PROVENANCE: digest_bytes(provenance)}
     if not store.readonly:
         store.traces.remember(
@@ -111,31 +111,39 @@ def _write(folder: Path, content: Tree, provenance: bytes, foreign: Mapping[str,
 
 
 def _swap(fresh: Path, folder: Path) -> None:
-    """Put `fresh` in the place of `folder`; what was there is then under the name `fresh`."""
+    """Put `fresh` in the place of `folder`; the old folder then has the name `fresh`."""
     if not folder.exists():
         fresh.rename(folder)
-        return
+    elif not _exchange(fresh, folder):
+        # Not Linux, or a file system without exchange: for a moment, a reader finds no folder.
+        aside = fresh.with_name(f"{fresh.name}.old")
+        folder.rename(aside)
+        fresh.rename(folder)
+        aside.rename(fresh)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap two folders in one step; False where the system or the file system cannot."""
+    if sys.platform != "linux":
+        return False
+    import ctypes
+
     call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if call is not None and call(_AT_FDCWD, bytes(fresh), _AT_FDCWD, bytes(folder), _RENAME_EXCHANGE) == 0:
-        return
-    aside = fresh.with_name(f"{fresh.name}.old")  # no such call, or not on this file system: the next best
-    folder.rename(aside)
-    fresh.rename(folder)
-    aside.rename(fresh)
+    return call is not None and call(_AT_FDCWD, bytes(one), _AT_FDCWD, bytes(other), _RENAME_EXCHANGE) == 0
 
 
 def _present(folder: Path, store: Store) -> Mapping[str, File]:
-    """The files of a folder by name, by content; read only where they have changed since they were last read."""
+    """The files of a folder by name; a file is read only if it has changed since it was last read."""
     if not folder.exists():
         return {}
-    # What is no file (a broken link, a socket) is nobody's output, and cannot be read.
+    # Anything but a file (a broken link, a socket) is not an output, and cannot be read.
     names = tuple(name for name, entry in walk_files(folder) if entry.is_file())
     tree = store.digest_files(str(folder), names)
     return {file.name: file for file in tree.files}
 
 
 def _ours(folder: Path) -> Mapping[str, str]:
-    """Name and digest of the files that a former run put into a folder, by its own account."""
+    """Name and digest of the files that a previous run wrote to a folder, as its `onnxbuild.json` lists them."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         listed = msgspec.json.decode((folder / PROVENANCE).read_bytes())["files"]
         return {name: file["blake3"] for name, file in listed.items()}
@@ -145,7 +153,7 @@ def _ours(folder: Path) -> Mapping[str, str]:
 def _provenance(
     variant: Variant, graph: ActionGraph, outcomes: Mapping[str, Outcome], store: Store, content: Tree
 ) -> bytes:
-    """What was done, with what, and what was found, as JSON: equal for equal results, without places or times."""
+    """The steps, their inputs and their results, as JSON: equal for equal results, without locations or times."""
     done = [name for name in (*variant.steps, *variant.checks, *variant.measures) if name in outcomes]
     value: dict[str, Any] = {
         "onnxbuild": __version__,

@@ -1,4 +1,4 @@
-"""Write-back: which results of a run other machines may have, and their way into the remote store."""
+"""Write-back: which results of a run may be shared, and how they get into the remote store."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ Tell = Callable[[int, int, float], None]  # results done, results in all, bytes 
 
 
 class Shared(Struct, frozen=True):
-    """What became of the results that a remote store lacked. `withheld`: their checks have not passed."""
+    """What was shared of the results that the remote store lacked. `withheld`: results whose checks did not pass."""
 
     results: int
     bytes: int
     withheld: int
-    complete: bool  # all that may be shared is there
+    complete: bool  # the remote store has everything that may be shared
 
 
 def releasable(graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> tuple[str, ...]:
     """Ids of the actions whose results may be shared, in the order of the graph.
 
-    A variant vouches for its steps when it has checks and all of them have passed; what it measured then goes with it.
-    Steps that variants share need one that vouches. What no check hangs on is shared when nothing has failed at all.
+    The steps of a variant may be shared, with its measurements, if the variant has checks and all of them passed. A
+    step of several variants needs one such variant. Actions without a check are shared if nothing failed.
     """
     vouched: set[str] = set()
     checked: set[str] = set()
@@ -58,9 +58,9 @@ def share(
     again: bool = False,
     stop: Callable[[], bool] = lambda: False,
 ) -> Shared | None:
-    """Write what may be shared, and is not known to be there, to the remote store; None where there is none to write.
+    """Write the results that may be shared to the remote store; None if there is no remote store that can be written.
 
-    `again`: ask it for everything, whatever is known. `stop` is asked before each result.
+    Results that the remote store is known to have are skipped, unless `again` is set. `stop` is asked before each one.
     """
     if store.remote is None or store.remote.readonly:
         return None

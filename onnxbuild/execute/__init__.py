@@ -1,1 +1,1 @@
-"""Keys, the decision to run or not, the scheduler and the runner of workers."""
+"""The engine: keys, the decision whether to run, the scheduler, and the threads that drive the workers."""

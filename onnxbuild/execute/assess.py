@@ -1,4 +1,4 @@
-"""The parts of an action's key, gathered from the graph, the store's memory of files, and where the action will run."""
+"""The parts of an action's key, taken from the graph, the digests of files, and the place where the action will run."""
 
 from __future__ import annotations
 
@@ -14,28 +14,27 @@ from onnxbuild.runners.runner import Runner
 from onnxbuild.steps import Kinds
 from onnxbuild.store.content import Tree
 from onnxbuild.store.store import Store
-from onnxbuild.store.traces import Last, Trace
 
-# What a worker takes before it has read a model (measured: torch, transformers and optimum loaded, 0.7 GB).
+# The memory of a worker before it reads a model (measured: 0.7 GB with torch, transformers and optimum loaded).
 _FRAMEWORK_BYTES = 1 << 30
 
 
 class Assessor:
-    """Computes key parts; remembers what is the same for many actions of a run (versions, the machine)."""
+    """Computes key parts; keeps what is the same for many actions of a run (the machine)."""
 
     def __init__(self, graph: ActionGraph, kinds: Kinds, store: Store, runner: Runner) -> None:
         self._graph, self._kinds, self._store, self._runner = graph, kinds, store, runner
         self._machine: Machine | None = None
 
     def parts(self, action: Action, outputs: Mapping[str, Mapping[str, Digest]]) -> KeyParts:
-        """The key parts of an action; `outputs`: the digests of what it needs, by action and port.
+        """The key parts of an action. `outputs`: the digests of finished outputs, by action and port.
 
         Errors: OSError for an input from outside that cannot be read.
         """
         return self.parts_with(action, {port: self.digest(ref, outputs) for port, ref in action.inputs.items()})
 
     def parts_with(self, action: Action, inputs: Mapping[str, Digest]) -> KeyParts:
-        """The key parts of an action whose inputs' digests are given."""
+        """The key parts of an action with the given digests of its inputs."""
         kind = self._kinds[action.kind]
         names = kind.packages(msgspec.convert(action.params, kind.params))
         return KeyParts(
@@ -49,7 +48,7 @@ class Assessor:
         )
 
     def digest(self, source: Input, outputs: Mapping[str, Mapping[str, Digest]]) -> Digest:
-        """The digest of one input. Errors: OSError; KeyError where the action that makes it has not ended."""
+        """The digest of one input. Errors: OSError; KeyError where the action that makes it has not finished."""
         if isinstance(source, OutputRef):
             return outputs[source.action][source.port]
         if isinstance(source, FilesSource):
@@ -61,7 +60,7 @@ class Assessor:
         return self._store.digest_files(source.root, source.files)
 
     def input_bytes(self, action: Action, outputs: Mapping[str, Mapping[str, Digest]]) -> int:
-        """The size of all that an action reads. Errors: OSError, KeyError as `digest`."""
+        """The size of all inputs of an action. Errors: OSError and KeyError, as `digest`."""
         total = 0
         for source in action.inputs.values():
             if isinstance(source, OutputRef):
@@ -71,13 +70,9 @@ class Assessor:
         return total
 
     def memory_estimate(self, action: Action, outputs: Mapping[str, Mapping[str, Digest]]) -> int:
-        """Bytes of memory that an action may come to need: its frameworks, and its inputs some times over."""
+        """An estimate of the memory in bytes that an action needs: its frameworks, and a multiple of its inputs."""
         factor = self._kinds[action.kind].memory_factor
         return _FRAMEWORK_BYTES + int(factor * self.input_bytes(action, outputs))
-
-    def last_trace(self, last: Last | None) -> Trace | None:
-        """The trace of an action's last success, if the store still has it."""
-        return self._store.traces.find(last.key) if last is not None and last.key is not None else None
 
     def _this_machine(self) -> Machine:
         self._machine = self._machine or this_machine()

@@ -1,4 +1,4 @@
-"""The decision: is there a stored result for this key, and if not, which parts of the key have changed."""
+"""The decision: whether the store has a result for a key, and if not, which parts of the key have changed."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ _ABSENT = object()
 
 
 class Hit(Struct, frozen=True):
-    """A stored value has this key: it will do."""
+    """The store has a result with this key."""
 
     key: Digest
     trace: Trace
 
 
 class Rebuild(Struct, frozen=True):
-    """There is none; `reasons` are the parts that differ from the last trace of this action."""
+    """The store has no such result. `reasons`: the parts that differ from the last trace of this action."""
 
     key: Digest
     reasons: tuple[Reason, ...]
 
 
 def decide(parts: KeyParts, last: Trace | None, store: Store, *, force: bool = False) -> Hit | Rebuild:
-    """Whether an action must run. `last`: the trace of its last success, for the reasons."""
+    """Decide whether an action must run. `last`: the trace of its last success, for the reasons."""
     key = parts.key
     if force:
         return Rebuild(key, (Reason("forced", None, "--force"),))
@@ -42,7 +42,7 @@ def decide(parts: KeyParts, last: Trace | None, store: Store, *, force: bool = F
 
 
 def reasons_for(parts: KeyParts, last: Trace | None) -> tuple[Reason, ...]:
-    """Why there is no stored result: what differs from the last trace."""
+    """Why the store has no result: the parts that differ from the last trace."""
     if last is None:
         return (Reason("trace", None, "never built"),)
     changed = differences(last.parts, plain(parts))
@@ -50,7 +50,7 @@ def reasons_for(parts: KeyParts, last: Trace | None) -> tuple[Reason, ...]:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Reason, ...]:
-    """The parts in which two keys differ, by dotted name, in the order of their names."""
+    """The parts in which two keys differ, by dotted name, sorted."""
     before, after = flatten(_normal(old)), flatten(_normal(new))
     names = sorted(before.keys() | after.keys())
     return tuple(
@@ -61,6 +61,6 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Reason,
 
 
 def _normal(parts: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Through JSON and back, as a trace has been: tuples become lists, so that equal is equal."""
+    """Encode and decode as JSON, as in a trace: tuples become lists, so that equal values compare equal."""
     normal: Mapping[str, Any] = msgspec.json.decode(msgspec.json.encode(parts))
     return normal

@@ -1,4 +1,4 @@
-"""What a run tells while it goes on, and the outcomes that an action can have."""
+"""The events of a run, and the outcomes that an action can have."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from msgspec import Struct
 
 from onnxbuild.protocol import Failure
 
-# hit: found in the store; built: ran, new result; unchanged: ran, same result as before; failed: ran without a result;
-# blocked: needs what failed; skipped: not begun because the run stopped. A plan says hit or run.
+# hit: the store had the result; built: ran, with a new result; unchanged: ran, with the same result as before; failed:
+# no result; blocked: depends on a failed action; skipped: not started, or stopped, because the run ended early. A plan
+# has hit, run, and failed for inputs that cannot be read.
 OutcomeName = Literal["hit", "built", "unchanged", "failed", "blocked", "skipped", "run"]
 
-# The outcomes that leave a result to go on with.
+# The outcomes with a result.
 SUCCEEDED = frozenset({"hit", "built", "unchanged"})
 
 
@@ -26,7 +27,7 @@ class Reason(Struct, frozen=True):
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
-    """How one action ended: what a report prints and `--json` writes."""
+    """How one action ended: reports print it and `--json` writes it."""
 
     id: str
     kind: str
@@ -42,7 +43,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
 
 class RunStarted(Struct, frozen=True, kw_only=True, tag="start", tag_field="event"):
-    """The first event: how many actions there are, of which kinds."""
+    """The first event: the ids of all actions, and how many jobs may run at the same time."""
 
     actions: tuple[str, ...]
     jobs: int
@@ -57,7 +58,7 @@ class ActionStarted(Struct, frozen=True, kw_only=True, tag="started", tag_field=
 
 
 class ActionProgress(Struct, frozen=True, kw_only=True, tag="progress", tag_field="event"):
-    """Something happened inside a long step; `text` in words, `done` of `total` where it can be counted."""
+    """Progress of a long step: `text` in words, and `done` of `total` where it can be counted."""
 
     id: str
     text: str = ""
@@ -66,13 +67,13 @@ class ActionProgress(Struct, frozen=True, kw_only=True, tag="progress", tag_fiel
 
 
 class ActionFinished(Struct, frozen=True, kw_only=True, tag="action", tag_field="event"):
-    """An action has ended, or needed not begin."""
+    """An action has finished, or did not have to start."""
 
     outcome: Outcome
 
 
 class RunFinished(Struct, frozen=True, kw_only=True, tag="summary", tag_field="event"):
-    """The last event: every outcome by id, wall seconds of the whole, whether it was interrupted."""
+    """The last event: every outcome by id, the wall-clock seconds of the run, and whether it was interrupted."""
 
     outcomes: Mapping[str, Outcome]
     seconds: float

@@ -1,11 +1,11 @@
-"""Keys: the digest of everything on which an action's result depends, computed from one value."""
+"""Keys: the digest of everything that an action's result depends on, computed from one value."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from onnxbuild.digest import Digest, digest_value
 from onnxbuild.machine import Machine
@@ -15,7 +15,7 @@ class KeyParts(Struct, frozen=True, kw_only=True):
     """Everything that a result depends on, and nothing else.
 
     `inputs`: digest of the tree at each port; `packages`: version of each distribution that the kind declares, as
-    installed where the action runs; `toolchain`: the interpreter; `machine`: for kinds that measure.
+    installed where the action runs; `toolchain`: the interpreter; `machine`: only for kinds that measure.
     """
 
     kind: str
@@ -41,8 +41,3 @@ def flatten(parts: Mapping[str, Any], prefix: str = "") -> Mapping[str, Any]:
         else:
             flat[f"{prefix}{name}"] = value
     return flat
-
-
-def with_inputs(parts: KeyParts, inputs: Mapping[str, Digest]) -> KeyParts:
-    """The same parts with other inputs."""
-    return structs.replace(parts, inputs=inputs)

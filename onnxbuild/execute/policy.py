@@ -1,4 +1,4 @@
-"""How a run is to go, how it is ended early, and what the threads that do its actions report."""
+"""The policy of a run, the interrupt that ends it early, and the report of the threads that perform its actions."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from onnxbuild.store.content import DamagedBlob
 
 
 class Policy(Struct, frozen=True, kw_only=True):
-    """How to run. `jobs`: actions at once; `scope`: the manifest's identity in the store, for reasons."""
+    """How to run. `jobs`: actions at the same time; `scope`: the manifest's identity in the store, for reasons."""
 
     scope: str
     logs: str  # folder that receives the workers' logs
     jobs: int = 1
-    memory_bytes: float = float("inf")  # estimates of actions that run together stay below this
-    force: frozenset[str] = frozenset()  # ids that run whatever is stored
+    memory_bytes: float = float("inf")  # limit for the estimates of actions that run at the same time
+    force: frozenset[str] = frozenset()  # ids that run even if the store has their results
     fail_fast: bool = False
-    attempts: int = 3  # of actions whose failure is transient
+    attempts: int = 3  # for actions whose failure is transient
     backoff_seconds: float = 1.0
     timeout_seconds: float | None = None  # for every action, instead of its own
 
 
 class Done(Struct, frozen=True):
-    """How an action ended; `damaged` where it could not begin because a stored input is not what it should be."""
+    """How an action ended. `damaged`: the stored input because of which it could not start."""
 
     outcome: Outcome
     damaged: DamagedBlob | None = None
 
 
 class Interrupt:
-    """Lets a signal handler end a run: `request` may be called from anywhere, also from a handler."""
+    """Lets a signal handler end a run: `request` may be called from any thread, and from a handler."""
 
     def __init__(self) -> None:
         self.requested = False

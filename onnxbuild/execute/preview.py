@@ -1,4 +1,4 @@
-"""What a run would do: the same decisions, with nothing run."""
+"""What a run would do: the same decisions, without running anything."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from onnxbuild.digest import Digest
 from onnxbuild.execute.assess import Assessor
 from onnxbuild.execute.decide import Hit, Rebuild, decide, differences
 from onnxbuild.execute.events import Outcome, Reason
+from onnxbuild.execute.last_outcomes import LastOutcomes
 from onnxbuild.execute.schedule import hit_outcome, unreadable
 from onnxbuild.planning.action_graph import Action, ActionGraph, OutputRef
 from onnxbuild.protocol import plain
@@ -27,17 +28,18 @@ def preview(
     force: frozenset[str] = frozenset(),
     elsewhere: Callable[[str], Trace | None] | None = None,
 ) -> Iterator[Outcome]:
-    """For every action a hit, or that it would run and why; in the order of the graph.
+    """For every action, in the order of the graph: a hit, or that it would run, with the reasons.
 
-    What follows an action that would run is said to run as well, although an unchanged result may spare it.
-    `elsewhere` is asked for what the store lacks: as a rule the remote store, for the trace alone.
+    An action that depends on one that would run is shown as one that would run, too, although it may turn out to be
+    up to date if the result does not change. `elsewhere` is asked for results that the store lacks: by default the
+    remote store, for the trace only.
     """
     elsewhere = elsewhere or store.offered
     assessor = Assessor(graph, kinds, store, runner)
-    lasts = store.traces.last(scope)
+    last = LastOutcomes(store, scope)
     outputs: dict[str, Mapping[str, Digest]] = {}
     for action in graph.actions.values():
-        trace = assessor.last_trace(lasts.get(action.id))
+        trace = last.trace(action.id)
         if waits := [need for need in action.needs if need not in outputs]:
             reasons = _reasons_while_waiting(action, assessor, trace, outputs, waits)
             yield Outcome(id=action.id, kind=action.kind, outcome="run", reasons=reasons)
@@ -48,8 +50,8 @@ def preview(
             yield Outcome(id=action.id, kind=action.kind, outcome="failed", failure=unreadable(error))
             continue
         decision = decide(parts, trace, store, force=action.id in force)
-        if action.id not in force and isinstance(decision, Rebuild) and (found := elsewhere(decision.key)):
-            decision = Hit(decision.key, found)
+        if action.id not in force and isinstance(decision, Rebuild) and (other := elsewhere(decision.key)):
+            decision = Hit(decision.key, other)
         if isinstance(decision, Hit):
             outputs[action.id] = {port: Digest(digest) for port, digest in decision.trace.outputs.items()}
             yield hit_outcome(action, decision)
@@ -64,7 +66,7 @@ def _reasons_while_waiting(
     outputs: Mapping[str, Mapping[str, Digest]],
     waits: list[str],
 ) -> tuple[Reason, ...]:
-    """The reasons of an action some of whose inputs are yet to be made: those inputs, and all else that has changed."""
+    """The reasons of an action with inputs that are not built yet: those inputs, and all other parts that changed."""
     if trace is None:
         return (Reason("trace", None, "never built"),)
     pending = {port: ref for port, ref in action.inputs.items() if isinstance(ref, OutputRef) and ref.action in waits}

@@ -1,7 +1,7 @@
-"""The scheduler: runs what is not up to date, in the order of the graph, and tells what happens.
+"""The scheduler: runs what is not up to date, in the order of the graph, and yields events.
 
-One loop owns all state. It decides (hit or rebuild) when everything that an action needs is known, hands rebuilds to
-threads, each of which drives one worker through `perform`, and sleeps until one of them has something to say.
+One loop owns all state. It decides (hit or rebuild) when every input of an action is known, gives rebuilds to threads,
+each of which drives one worker through `perform`, and sleeps until a thread has a message.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from onnxbuild.execute.events import (
     Event,
     Outcome,
     OutcomeName,
-    Reason,
     RunFinished,
     RunStarted,
 )
-from onnxbuild.execute.key import KeyParts
+from onnxbuild.execute.job import Job
+from onnxbuild.execute.last_outcomes import LastOutcomes
+from onnxbuild.execute.pending import Pending
 from onnxbuild.execute.perform import Performer, system_failure
 from onnxbuild.execute.policy import Done, Interrupt, Policy
+from onnxbuild.execute.repair import Repairs
+from onnxbuild.execute.slots import Slots
 from onnxbuild.machine import usable_cores
 from onnxbuild.planning.action_graph import Action, ActionGraph
 from onnxbuild.protocol import Failure
 from onnxbuild.runners.runner import Runner
 from onnxbuild.steps import Kinds
 from onnxbuild.store.content import DamagedBlob
+from onnxbuild.store.database import DATABASE
 from onnxbuild.store.store import Store
-from onnxbuild.store.traces import DATABASE, Last
-
-# A blob that is damaged again each time it has been rebuilt is a broken disk, not an accident.
-_REPAIRS_PER_ACTION = 3
 
 
 def execute(
@@ -69,38 +69,34 @@ class _Run:
     def __init__(
         self, graph: ActionGraph, kinds: Kinds, store: Store, runner: Runner, policy: Policy, interrupt: Interrupt
     ) -> None:
-        self.graph, self.store, self.runner, self.policy = graph, store, runner, policy
-        self.interrupt = interrupt
-        self.kinds = kinds
+        self.graph, self.store, self.runner = graph, store, runner
+        self.policy, self.interrupt = policy, interrupt
         self.assessor = Assessor(graph, kinds, store, runner)
         self.performer = Performer(kinds, store, runner, policy, interrupt)
-        self.dependents = graph.dependents()
-        self.order = {name: position for position, name in enumerate(graph.actions)}
-        self.waits = {name: set(action.needs) for name, action in graph.actions.items()}
-        self.ready = [name for name, needs in self.waits.items() if not needs]
-        self.running: set[str] = set()
-        self.memory: dict[str, int] = {}  # estimates of what runs, in bytes
-        self.alone: list[tuple[Action, KeyParts, tuple[Reason, ...]]] = []
-        self.queued: list[tuple[Action, KeyParts, tuple[Reason, ...]]] = []
+        self.pending = Pending(graph)
+        self.slots = Slots(policy.jobs, policy.memory_bytes)
+        self.repairs = Repairs(store)
+        self.last = LastOutcomes(store, policy.scope)
         self.outputs: dict[str, Mapping[str, Digest]] = {}
         self.outcomes: dict[str, Outcome] = {}
-        self.reasons: dict[str, tuple[Reason, ...]] = {}
-        self.repairs: dict[str, int] = {}
-        self.last = store.traces.last(policy.scope)
-        self.unsaved: dict[str, Last] = {}
-        self.stopping = False
+        self.failed_fast = False
         self.pool = ThreadPoolExecutor(max(policy.jobs, 1), thread_name_prefix="action")
+
+    @property
+    def stopping(self) -> bool:
+        """Whether nothing more may start."""
+        return self.failed_fast or self.interrupt.requested
 
     def events(self) -> Iterator[Event]:
         """The whole run."""
         began = time.monotonic()
         yield RunStarted(actions=tuple(self.graph.actions), jobs=self.policy.jobs)
-        while self.ready or self.queued or self.alone or self.running:
+        while self.pending or self.slots:
             yield from self._decide_ready()
             yield from self._launch()
-            if self.running:
+            if self.slots.running:
                 yield from self._receive()
-        self._save()
+        self.last.save()
         yield RunFinished(
             outcomes={name: self.outcomes[name] for name in self.graph.actions},
             seconds=time.monotonic() - began,
@@ -108,76 +104,65 @@ class _Run:
         )
 
     def close(self) -> None:
-        """End what still runs and remember how far it came."""
-        if self.running:
+        """End the jobs that still run, and save the outcomes."""
+        if self.slots.running:
             self.interrupt.requested = True
             self.runner.close()
         self.pool.shutdown()
-        self._save()
+        self.last.save()
 
     # -- deciding -----------------------------------------------------------------------------------------------------
 
     def _decide_ready(self) -> Iterator[Event]:
-        while self.ready:
-            self.ready.sort(key=self.order.__getitem__, reverse=True)
-            action = self.graph.actions[self.ready.pop()]
-            if self.stopping or self.interrupt.requested:
+        while self.pending:
+            action = self.graph.actions[self.pending.pop()]
+            if self.stopping:
                 yield from self._finish(_outcome(action, "skipped"))
                 continue
             try:
-                parts = self.assessor.parts(action, self.outputs)
-                last = self.assessor.last_trace(self.last.get(action.id))
-                decision = decide(parts, last, self.store, force=action.id in self.policy.force)
+                decided = self._decide(action)
             except OSError as error:
                 yield from self._finish(_outcome(action, "failed", failure=unreadable(error)))
                 continue
-            if isinstance(decision, Hit):
-                yield from self._finish(hit_outcome(action, decision))
+            if isinstance(decided, Job):
+                self.slots.add(decided)
             else:
-                self.reasons[action.id] = decision.reasons
-                (self.alone if action.pool == "alone" else self.queued).append((action, parts, decision.reasons))
+                yield from self._finish(hit_outcome(action, decided))
+
+    def _decide(self, action: Action) -> Hit | Job:
+        parts = self.assessor.parts(action, self.outputs)
+        last = self.last.trace(action.id)
+        decision = decide(parts, last, self.store, force=action.id in self.policy.force)
+        if isinstance(decision, Hit):
+            return decision
+        cores = usable_cores()
+        return Job(
+            action=action,
+            parts=parts,
+            reasons=decision.reasons,
+            before=last.outputs if last else None,
+            threads=cores if action.pool == "alone" else max(1, cores // self.policy.jobs),
+            memory_bytes=self.assessor.memory_estimate(action, self.outputs),
+        )
 
     def _launch(self) -> Iterator[Event]:
-        """Start what may start now; an action that wants the machine for itself waits until nothing else is left."""
-        while self.queued and len(self.running) < self.policy.jobs and not self._alone_runs():
-            action = self.queued[0][0]
-            need = self.assessor.memory_estimate(action, self.outputs)
-            if self.running and sum(self.memory.values()) + need > self.policy.memory_bytes:
-                break  # by itself any action may try
-            self.memory[action.id] = need
-            yield from self._start(*self.queued.pop(0))
-        if self.alone and not self.running and not self.queued:
-            yield from self._start(*self.alone.pop(0))
+        while (job := self.slots.next()) is not None:
+            if self.stopping:
+                yield from self._finish(job.outcome("skipped"))
+            else:
+                self.slots.start(job)
+                self.pool.submit(self._perform, job)
+                yield ActionStarted(id=job.action.id, kind=job.action.kind, reasons=job.reasons)
 
-    def _alone_runs(self) -> bool:
-        return any(self.graph.actions[name].pool == "alone" for name in self.running)
-
-    def _start(self, action: Action, parts: KeyParts, reasons: tuple[Reason, ...]) -> Iterator[Event]:
-        if self.stopping or self.interrupt.requested:
-            yield from self._finish(_outcome(action, "skipped", reasons=reasons))
-            return
-        self.running.add(action.id)
-        last = self.assessor.last_trace(self.last.get(action.id))
-        threads = usable_cores() if action.pool == "alone" else max(1, usable_cores() // self.policy.jobs)
-        self.pool.submit(self._perform, action, parts, reasons, last.outputs if last else None, threads)
-        yield ActionStarted(id=action.id, kind=action.kind, reasons=reasons)
-
-    def _perform(
-        self,
-        action: Action,
-        parts: KeyParts,
-        reasons: tuple[Reason, ...],
-        before: Mapping[str, Digest] | None,
-        threads: int,
-    ) -> None:
+    def _perform(self, job: Job) -> None:
         try:
-            done = self.performer.perform(action, parts, reasons, before, threads, self.interrupt.inbox.put)
-        except BaseException as error:  # noqa: BLE001 - a thread that ends without a word would leave the run waiting
+            done = self.performer.perform(job, self.interrupt.inbox.put)
+        except BaseException as error:  # noqa: BLE001 - a thread that ends without a message would leave the run waiting
             failure = Failure(code="OBE99", message=f"BUG: {type(error).__name__}: {error}")
-            done = Done(_outcome(action, "failed", reasons=reasons, failure=failure))
+            done = Done(job.outcome("failed", failure=failure))
         self.interrupt.inbox.put(done)
 
-    # -- what comes back ----------------------------------------------------------------------------------------------
+    # -- what the threads report --------------------------------------------------------------------------------------
 
     def _receive(self) -> Iterator[Event]:
         message = self.interrupt.inbox.get()
@@ -186,95 +171,44 @@ class _Run:
         elif isinstance(message, ActionProgress):
             yield message
         else:
-            self.running.discard(message.outcome.id)
-            self.memory.pop(message.outcome.id, None)
+            self.slots.end(message.outcome.id)
             if message.damaged is not None:
                 yield from self._repair(message.outcome, message.damaged)
             else:
                 yield from self._finish(message.outcome)
 
     def _repair(self, outcome: Outcome, damaged: DamagedBlob) -> Iterator[Event]:
-        """An input turned out to be damaged when it was read: build again whatever made it, then this."""
-        action = self.graph.actions[outcome.id]
-        # Another action may have met the same damage: what makes it is then being built again already.
-        again = {need for need in action.needs if need not in self.outputs}
-        makers = again | {
-            need
-            for need in set(action.needs) - again
-            if any(self._names(digest, damaged) for digest in self.outputs[need].values())
-        }
-        count = self.repairs[action.id] = self.repairs.get(action.id, 0) + 1
-        if not makers or count > _REPAIRS_PER_ACTION:
+        """An input was damaged when it was read: build it again, and then this action."""
+        repair = self.repairs.plan(self.graph.actions[outcome.id], damaged, self.outputs)
+        if repair is None:
             failure = Failure(code="OBE56", message=f"{damaged}, and building it again did not help")
             yield from self._finish(structs.replace(outcome, outcome="failed", failure=failure))
             return
-        self.waits[action.id] = set(makers)
-        for maker in makers - again:
+        for maker in repair.restarted:
             self.outcomes.pop(maker)
             self.outputs.pop(maker)
-            self.ready.append(maker)
-            for user in self.dependents[maker]:
-                if self.waits[user]:  # it waits for something else too, and must not begin with this one gone
-                    self.waits[user].add(maker)
-
-    def _names(self, tree: str, damaged: DamagedBlob) -> bool:
-        return any(file.digest == damaged.digest for file in self.store.tree(tree).files)
+        self.pending.wait_again(outcome.id, makers=repair.makers, restarted=repair.restarted)
 
     def _finish(self, outcome: Outcome) -> Iterator[Event]:
-        self.outcomes[outcome.id] = outcome
-        self._note(outcome)
-        yield ActionFinished(outcome=outcome)
+        yield self._finished(outcome)
         if outcome.outcome in SUCCEEDED:
             self.outputs[outcome.id] = {port: Digest(digest) for port, digest in outcome.outputs.items()}
-            self._release(outcome.id)
+            self.pending.release(outcome.id, finished=self.outcomes.keys())
         else:
-            self.stopping = self.stopping or (self.policy.fail_fast and outcome.outcome == "failed")
-            yield from self._block(outcome)
+            self.failed_fast = self.failed_fast or (self.policy.fail_fast and outcome.outcome == "failed")
+            yield from self._block_users(outcome)
 
-    def _release(self, name: str) -> None:
-        for user in self.dependents[name]:
-            if name in self.waits[user]:
-                self.waits[user].discard(name)
-                if not self.waits[user] and user not in self.outcomes:
-                    self.ready.append(user)
-
-    def _block(self, outcome: Outcome) -> Iterator[Event]:
-        """Everything that needs what failed is blocked (or skipped, like what it waits for)."""
+    def _block_users(self, outcome: Outcome) -> Iterator[Event]:
+        """Everything that depends on a failed action is blocked; what depends on a skipped one is skipped, too."""
         name: OutcomeName = "skipped" if outcome.outcome == "skipped" else "blocked"
-        for user in sorted(self._users_of(outcome.id), key=self.order.__getitem__):
-            if user not in self.outcomes and user not in self.running:
-                blocked = _outcome(self.graph.actions[user], name, blocked_by=outcome.id)
-                self.outcomes[user] = blocked
-                self._note(blocked)
-                yield ActionFinished(outcome=blocked)
+        for user in self.pending.users_of(outcome.id):
+            if user not in self.outcomes and user not in self.slots.running:
+                yield self._finished(_outcome(self.graph.actions[user], name, blocked_by=outcome.id))
 
-    def _users_of(self, name: str) -> set[str]:
-        """All that depends on an action, directly or not; `graph` would import networkx for the same."""
-        found: set[str] = set()
-        waiting = [name]
-        while waiting:
-            fresh = [user for user in self.dependents[waiting.pop()] if user not in found]
-            found.update(fresh)
-            waiting += fresh
-        return found
-
-    def _note(self, outcome: Outcome) -> None:
-        before = self.last.get(outcome.id)
-        key = outcome.key if outcome.outcome in SUCCEEDED else (before.key if before else None)
-        reasons = tuple({"part": r.part, "old": r.old, "new": r.new} for r in outcome.reasons)
-        message = f"{outcome.failure.code} {outcome.failure.message}" if outcome.failure else None
-        facts = outcome.failure.facts if outcome.failure else {}
-        if before is None or (before.key, before.outcome, before.message) != (key, outcome.outcome, message):
-            self.unsaved[outcome.id] = Last(
-                key=key, outcome=outcome.outcome, reasons=reasons, message=message, facts=facts
-            )
-        if outcome.outcome in {"built", "unchanged", "failed"}:
-            self._save()
-
-    def _save(self) -> None:
-        if self.unsaved and not self.store.readonly:
-            self.store.traces.note(self.policy.scope, self.unsaved)
-        self.unsaved = {}
+    def _finished(self, outcome: Outcome) -> ActionFinished:
+        self.outcomes[outcome.id] = outcome
+        self.last.note(outcome)
+        return ActionFinished(outcome=outcome)
 
 
 def hit_outcome(action: Action, hit: Hit) -> Outcome:
@@ -285,25 +219,14 @@ def hit_outcome(action: Action, hit: Hit) -> Outcome:
 
 
 def unreadable(error: OSError) -> Failure:
-    """An input from outside cannot be read; or the store's own record of it."""
+    """The failure for an input from outside that cannot be read, or for the store's own record of it."""
     if str(error.filename).endswith(DATABASE):
         return system_failure(error)
     return Failure(code="OBE55", message=f"input {error.filename!r} cannot be read: {error.strerror}")
 
 
 def _outcome(
-    action: Action,
-    name: OutcomeName,
-    *,
-    reasons: tuple[Reason, ...] = (),
-    failure: Failure | None = None,
-    blocked_by: str | None = None,
+    action: Action, name: OutcomeName, *, failure: Failure | None = None, blocked_by: str | None = None
 ) -> Outcome:
-    return Outcome(
-        id=action.id,
-        kind=action.kind,
-        outcome=name,
-        reasons=reasons,
-        failure=failure,
-        blocked_by=blocked_by,
-    )
+    """An outcome of an action that was not run."""
+    return Outcome(id=action.id, kind=action.kind, outcome=name, failure=failure, blocked_by=blocked_by)

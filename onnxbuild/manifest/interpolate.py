@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import Struct
 
 from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
-from onnxbuild.manifest.document import Array, Table, describe
+from onnxbuild.manifest.document import Array, Table, copy_table, describe
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{([^{}]*)(\}?)")
 
@@ -52,13 +52,6 @@ def _fill_table(table: Table, scope: Scope, faults: list[Diagnostic]) -> Table:
             changed = changed or copy_table(table)
             changed[key] = new
     return table if changed is None else changed
-
-
-def copy_table(table: Table) -> Table:
-    """A table of its own with the same entries and places."""
-    copy = Table(table.span, table)
-    copy.keys_at, copy.values_at = dict(table.keys_at), dict(table.values_at)
-    return copy
 
 
 def _fill_array(array: Array, scope: Scope, faults: list[Diagnostic]) -> Array:

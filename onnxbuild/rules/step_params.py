@@ -225,4 +225,29 @@ RULES: tuple[Rule, ...] = (
 
         Fix: remove `generate:`, or choose a task that generates.
         """),
+    described("OB330", "checkpoint-without-tokenizer", """
+        A checkpoint for a task that reads text, without the files of a tokenizer.
+
+        Why: the exported model has no tokenizer either, checks run on seeded token ids instead of text, and `generate`
+        and datasets cannot be used.
+        Fix: save the tokenizer beside the weights: `tokenizer.save_pretrained(folder)`.
+        """, severity="warning"),
+    described("OB620", "sequence-too-long", """
+        A sequence that is longer than the positions that the model has.
+
+        Why: the model fails on it; rows of a dataset are cut, so that a longer `sequence` has no effect.
+        Bad:
+            models: {m: {source: {random: gpt2, config: {n_positions: 64}}, benchmark: {sequence: [128]}}}
+        Good:
+            models: {m: {source: {random: gpt2, config: {n_positions: 64}}, benchmark: {sequence: [32]}}}
+        """),
+    described("OB621", "dataset-lacks-column", """
+        A dataset without a column that a step reads.
+
+        Why: without `columns:`, a role such as `text` is read from the column of that name.
+        Bad:
+            datasets: {reviews: {source: "file:reviews.jsonl"}}          # {"sentence": …}
+        Good:
+            datasets: {reviews: {source: "file:reviews.jsonl", columns: {text: sentence}}}
+        """),
 )  # fmt: skip

@@ -1,1 +1,1 @@
-"""How workers are reached: the protocol, the local one, and the environments that they run in."""
+"""Runners: their protocol, the local runner, and the environments in which workers run."""

@@ -1,4 +1,4 @@
-"""Where workers run: the interpreter of this command, another one, or an environment made from locked packages."""
+"""The environments of workers: the current interpreter, another interpreter, or one created from locked packages."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from onnxbuild.store import locks
 from onnxbuild.store.files import flush, remove_tree
 
 Say = Callable[[str], None]
-# Runs a command to its end as a child that dies with the run: (exit status, output).
+# Runs a command to completion as a child that ends with the run: (exit status, output).
 Run = Callable[[Sequence[str]], tuple[int, str]]
 
 
 class Unusable(Exception):  # noqa: N818 - carries the failure that every action of the toolchain ends with
-    """An environment cannot be had."""
+    """An environment cannot be used or created."""
 
     def __init__(self, failure: Failure) -> None:
         self.failure = failure
@@ -31,19 +31,19 @@ class Unusable(Exception):  # noqa: N818 - carries the failure that every action
 
 
 class Environment(Protocol):
-    """One toolchain as workers see it."""
+    """The environment of one toolchain."""
 
     def interpreter(self, say: Say, run: Run) -> str:
-        """The Python executable; the environment is made first if need be. Errors: Unusable."""
+        """The Python executable. Creates the environment first if necessary. Errors: Unusable."""
 
     def version(self, name: str) -> str:
-        """The version of a distribution, "absent" where it is not installed."""
+        """The version of a distribution, or "absent" if it is not installed."""
 
     def identity(self) -> Mapping[str, str]:
-        """What else belongs to a key: the implementation and its minor version (patch releases change no result)."""
+        """The other parts of a key: the implementation and its minor version (patch releases change no result)."""
 
     def watched(self) -> tuple[str, ...]:
-        """Files and folders whose stamps change when what is installed changes."""
+        """Files and folders whose time stamps change when the installed packages change."""
 
 
 class Current:
@@ -53,12 +53,12 @@ class Current:
         self._versions: dict[str, str] = {}
 
     def interpreter(self, say: Say, run: Run) -> str:
-        """It is there."""
+        """This interpreter."""
         del say, run
         return sys.executable
 
     def version(self, name: str) -> str:
-        """As `importlib.metadata` finds it."""
+        """The version that `importlib.metadata` reports."""
         from importlib import metadata
 
         if name not in self._versions:
@@ -73,7 +73,7 @@ class Current:
         return {"python": f"{sys.implementation.name}-{sys.version_info.major}.{sys.version_info.minor}"}
 
     def watched(self) -> tuple[str, ...]:
-        """None: a receipt watches this interpreter anyway."""
+        """None: a receipt watches this interpreter in any case."""
         return ()
 
 
@@ -83,7 +83,7 @@ class _Probed(Struct):
     folders: list[str]
 
 
-# Asked of another interpreter; standard library only, and quick.
+# Run by another interpreter. It uses the standard library alone and is fast.
 _PROBE = """
 import json, sys, sysconfig
 from importlib import metadata
@@ -100,21 +100,21 @@ class Interpreter:
 
     def __init__(self, name: str, path: str) -> None:
         self._name, self._path = name, path
-        self._found: _Probed | None = None
+        self._probed: _Probed | None = None
 
     def interpreter(self, say: Say, run: Run) -> str:
-        """The path, if it can be started."""
+        """The path, if the interpreter starts."""
         del say, run
         self._probe()
         return self._path
 
     def version(self, name: str) -> str:
-        """As that interpreter finds it."""
+        """The version that the interpreter reports."""
         versions = {normalized(known): version for known, version in self._probe().versions.items()}
         return versions.get(normalized(name), "absent")
 
     def identity(self) -> Mapping[str, str]:
-        """That implementation."""
+        """The implementation of that interpreter."""
         return {"python": self._probe().implementation}
 
     def watched(self) -> tuple[str, ...]:
@@ -122,10 +122,10 @@ class Interpreter:
         return (self._path, *(folder for folder in self._probe().folders if os.path.isdir(folder)))
 
     def _probe(self) -> _Probed:
-        if self._found is None:
+        if self._probed is None:
             try:
                 done = subprocess.run([self._path, "-c", _PROBE], capture_output=True, timeout=60, check=True)
-                self._found = msgspec.json.decode(done.stdout, type=_Probed)
+                self._probed = msgspec.json.decode(done.stdout, type=_Probed)
             except (OSError, subprocess.SubprocessError, msgspec.DecodeError) as error:
                 raise Unusable(
                     Failure(
@@ -134,28 +134,28 @@ class Interpreter:
                         notes=(("hint", f"{type(error).__name__}: {error}"),),
                     )
                 ) from error
-        return self._found
+        return self._probed
 
 
 class Unlocked:
-    """A toolchain that nobody has resolved yet: a plan says so, and a run resolves it before it begins."""
+    """A toolchain that is not resolved yet: a plan reports it, and a run resolves it before it starts."""
 
     def __init__(self, name: str) -> None:
         self._name = name
 
     def interpreter(self, say: Say, run: Run) -> str:
-        """There is none. Errors: Unusable."""
+        """Always raises Unusable: there is no interpreter yet."""
         del say, run
         hint = ("hint", "`onnxbuild lock MANIFEST` resolves it")
         raise Unusable(Failure(code="OBE65", message=f"toolchain `{self._name}` is not locked", notes=(hint,)))
 
     def version(self, name: str) -> str:
-        """Nobody knows."""
+        """The same text for every distribution, so that a plan can show it."""
         del name
         return "not locked"
 
     def identity(self) -> Mapping[str, str]:
-        """It will be made with this implementation."""
+        """The implementation that will create the environment."""
         return Current().identity()
 
     def watched(self) -> tuple[str, ...]:
@@ -163,11 +163,16 @@ class Unlocked:
         return ()
 
 
-class Locked:
-    """An environment made from locked packages, kept below the store by the digest of the lock and used by all.
+def python_of(environment: Path) -> Path:
+    """The interpreter of a virtual environment."""
+    return environment / "Scripts" / "python.exe" if sys.platform == "win32" else environment / "bin" / "python"
 
-    A virtual environment cannot be moved, so it is made where it stays, under a lock; a marker, written last, says
-    that it is whole, and what a killed run left without one is made again.
+
+class Locked:
+    """An environment created from locked packages, stored under the digest of the lock and shared by all runs.
+
+    A virtual environment cannot be moved, so it is created in its final place, under a lock. A marker, written last,
+    says that it is complete; an environment that a killed run left without the marker is created again.
     """
 
     def __init__(self, name: str, locked: LockedToolchain, store: Path) -> None:
@@ -176,41 +181,41 @@ class Locked:
         self._lock = store / "locks" / f"toolchain-{locked.digest}"
 
     def interpreter(self, say: Say, run: Run) -> str:
-        """Its Python; installing takes as long as downloading does."""
-        if not self._is_whole():
+        """Its Python; the first use installs the packages, which can take minutes."""
+        if not self._is_complete():
             self._lock.parent.mkdir(parents=True, exist_ok=True)
-            waiting = f"waiting for another process, which makes toolchain `{self._name}`"
+            waiting = f"waiting for another process, which is creating toolchain `{self._name}`"
             with locks.hold(self._lock, on_wait=lambda _holder: say(waiting)):
-                if not self._is_whole():
-                    self._make(say, run)
-        return str(self._place / "bin" / "python")
+                if not self._is_complete():
+                    self._create(say, run)
+        return str(python_of(self._place))
 
     def version(self, name: str) -> str:
-        """As the lock has it: nothing needs to be installed to know."""
+        """The version in the lock; nothing has to be installed for it."""
         return self._locked.version(name)
 
     def identity(self) -> Mapping[str, str]:
-        """Such an environment is made with this implementation."""
+        """The implementation that creates the environment."""
         return Current().identity()
 
     def watched(self) -> tuple[str, ...]:
-        """None: what is installed follows from the lock file."""
+        """None: the lock file determines what is installed."""
         return ()
 
-    def _is_whole(self) -> bool:
+    def _is_complete(self) -> bool:
         return (self._place / ".whole").exists()
 
-    def _make(self, say: Say, run: Run) -> None:
+    def _create(self, say: Say, run: Run) -> None:
         remove_tree(self._place)
         self._place.mkdir(parents=True)
-        say(f"making toolchain `{self._name}`: {len(self._locked.packages)} packages")
+        say(f"creating toolchain `{self._name}`: {len(self._locked.packages)} packages")
         self._checked(run([sys.executable, "-m", "venv", str(self._place)]))
         requirements = self._place / "requirements.txt"
         requirements.write_text(
             "".join(f"{p.name}=={p.version} --hash=sha256:{p.sha256}\n" for p in self._locked.packages),
             encoding="utf-8",
         )
-        python = str(self._place / "bin" / "python")
+        python = str(python_of(self._place))
         self._checked(
             run([
                 python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-input", "--disable-pip-version-check",
@@ -223,22 +228,21 @@ class Locked:
     def _checked(self, ended: tuple[int, str]) -> None:
         status, output = ended
         if status != 0:
-            lines = [line for line in output.splitlines() if line.strip()]
-            reason = next(
-                (line for line in lines if line.startswith("ERROR:")), lines[-1] if lines else "no reason given"
-            )
-            code, hint = "OBE66", "`onnxbuild lock --upgrade` resolves it anew"
-            if "DO NOT MATCH THE HASHES" in output or "Expected sha256" in output:
-                hint = "this machine's index has other files under these versions: `onnxbuild lock --upgrade`"
-            elif "ResolutionImpossible" in output or "conflicting dependencies" in output:
-                code, hint = (
-                    "OBE12",
-                    "a toolchain of its own for each exporter: `onnxbuild lock --upgrade` says what fits",
-                )
-            raise Unusable(
-                Failure(
-                    code=code,
-                    message=f"toolchain `{self._name}` cannot be installed: {reason.removeprefix('ERROR: ')}",
-                    notes=(("hint", hint),),
-                )
-            )
+            code, hint = _code_and_hint(output)
+            message = f"toolchain `{self._name}` cannot be installed: {_reason(output)}"
+            raise Unusable(Failure(code=code, message=message, notes=(("hint", hint),)))
+
+
+def _code_and_hint(output: str) -> tuple[str, str]:
+    """The failure code and the advice for what pip printed."""
+    if "DO NOT MATCH THE HASHES" in output or "Expected sha256" in output:
+        return "OBE66", "the index of this machine has other files for these versions: `onnxbuild lock --upgrade`"
+    if "ResolutionImpossible" in output or "conflicting dependencies" in output:
+        return "OBE12", "use a separate toolchain for each exporter; `onnxbuild lock --upgrade` finds versions that fit"
+    return "OBE66", "`onnxbuild lock --upgrade` resolves the toolchain again"
+
+
+def _reason(output: str) -> str:
+    lines = [line for line in output.splitlines() if line.strip()]
+    last = lines[-1] if lines else "no reason given"
+    return next((line for line in lines if line.startswith("ERROR:")), last).removeprefix("ERROR: ")

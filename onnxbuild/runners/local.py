@@ -1,11 +1,10 @@
-"""The local runner keeps warm worker processes, and talks JSON lines over pipes."""
+"""The local runner: keeps worker processes warm and exchanges JSON lines with them over pipes."""
 
 from __future__ import annotations
 
 import errno
 import os
 import subprocess
-import sys
 import threading
 import uuid
 from collections.abc import Mapping, Sequence
@@ -15,23 +14,24 @@ from onnxbuild.machine import usable_cores
 from onnxbuild.protocol import Failure, Progress, Request, Response
 from onnxbuild.runners import keeper
 from onnxbuild.runners.environments import Current, Environment
+from onnxbuild.runners.processes import out_of_reach_of_ctrl_c
 from onnxbuild.runners.runner import Tell
 from onnxbuild.runners.worker_process import INTERRUPTED, WorkerProcess, stream
 
-# A worker is replaced after this many actions, or when its memory has grown past this: leaks of the frameworks
-# (torch's and onnxruntime's arenas are never given back) would otherwise add up over a long run.
+# A worker is replaced after this many actions, or when its memory has grown past this size. Otherwise the leaks of the
+# frameworks would add up over a long run: torch and onnxruntime never release their arenas.
 _ACTIONS_PER_WORKER = 256
 _BYTES_PER_WORKER = 6 << 30
 
 
 class LocalRunner:
-    """Worker processes on this machine, one per action at a time, reused while they are sound.
+    """Worker processes on this machine, one per running action, reused while they are healthy.
 
-    `environments`: those of the toolchains, by name. `threads`: the number of cores that one action may use.
+    `environments`: the environments of the toolchains, by name. `threads`: the number of cores that an action may use.
     """
 
     def __init__(self, environments: Mapping[str, Environment] | None = None, *, threads: int = 0) -> None:
-        """Start nothing yet: processes come with the first request."""
+        """Start no process yet: the first request does."""
         self._environments: Mapping[str, Environment] = {"current": Current(), **(environments or {})}
         self._commands: set[subprocess.Popen[str]] = set()
         self._threads = threads or usable_cores()
@@ -43,11 +43,11 @@ class LocalRunner:
         self._busy: dict[str, WorkerProcess] = {}
         self._mark = uuid.uuid4().hex
         self._keeper: subprocess.Popen[bytes] | None = None
-        # Linux ends a child with the *thread* that made it (PR_SET_PDEATHSIG), so one thread makes them all.
+        # Linux kills a child when the *thread* that started it ends (PR_SET_PDEATHSIG), so one thread starts them all.
         self._spawner = ThreadPoolExecutor(1, thread_name_prefix="spawn")
 
     def packages(self, toolchain: str, names: tuple[str, ...]) -> Mapping[str, str]:
-        """Versions as the interpreter of the toolchain would import them."""
+        """The versions that the interpreter of the toolchain would import."""
         return {name: self._environments[toolchain].version(name) for name in names}
 
     def identity(self, toolchain: str) -> Mapping[str, str]:
@@ -55,7 +55,7 @@ class LocalRunner:
         return self._environments[toolchain].identity()
 
     def submit(self, toolchain: str, request: Request, tell: Tell) -> Future[Response]:
-        """Give a request to an idle worker of the toolchain, or to a new one; its environment may have to be made.
+        """Give a request to an idle worker of the toolchain, or to a new one. Creates the environment if necessary.
 
         Errors: OSError where no worker starts; Unusable.
         """
@@ -73,19 +73,19 @@ class LocalRunner:
             self._busy[request.id] = worker
             closed = self._closed
         worker.begin(request, tell, lambda response: self._end(request.id, worker, future, response))
-        if closed:  # `close` has looked for busy workers a moment ago and did not see this one
+        if closed:  # `close` looked for busy workers a moment ago and did not see this one
             worker.kill(INTERRUPTED)
         return future
 
     def cancel(self, request_id: str, why: Failure) -> None:
-        """Kill the worker and all that it started."""
+        """Kill the worker and everything that it started."""
         with self._lock:
             worker = self._busy.get(request_id)
         if worker is not None:
             worker.kill(why)
 
     def close(self) -> None:
-        """Kill what is busy, end what is idle, wait for all."""
+        """Kill the busy workers, stop the idle ones, and wait for all of them."""
         with self._lock:
             self._closed = True
             busy, idle, commands = list(self._busy.values()), list(self._idle), list(self._commands)
@@ -105,7 +105,7 @@ class LocalRunner:
             self._keeper = None
 
     def _run_command(self, command: Sequence[str]) -> tuple[int, str]:
-        """Run a command that makes an environment; it ends with the run, whatever the run's end is."""
+        """Run a command that creates an environment; the command ends with the run, however the run ends."""
         process = self._spawner.submit(self._start_command, command).result()
         with self._lock:
             self._commands.add(process)
@@ -125,36 +125,36 @@ class LocalRunner:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            start_new_session=True,
             env=os.environ | {keeper.MARK: self._mark},
+            **out_of_reach_of_ctrl_c(),
         )
 
     def _spawn(self, toolchain: str, interpreter: str) -> WorkerProcess:
         self._keep()
-        # A mark is never given twice: the end of a worker kills all that carry its mark.
+        # No two workers have the same mark: the end of a worker kills every process with its mark.
         self._started += 1
         worker = WorkerProcess(toolchain, interpreter, self._threads, f"{self._mark}-{self._started};")
         self._all = [*(one for one in self._all if one.alive), worker]
         return worker
 
     def _keep(self) -> None:
-        """Have the keeper there before the first process that it is to look after."""
+        """Start the keeper before the first process that it watches."""
         if self._closed:
             raise OSError(errno.ECANCELED, "the run was interrupted", "worker")
         if self._keeper is None:
             self._keeper = subprocess.Popen(
-                [sys.executable, "-I", "-S", keeper.__file__, self._mark],
+                keeper.command(self._mark),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                start_new_session=True,
+                **out_of_reach_of_ctrl_c(),
             )
 
     def _end(self, request_id: str, worker: WorkerProcess, future: Future[Response], response: Response) -> None:
-        sound = not response.retire and response.peak_bytes < _BYTES_PER_WORKER
+        healthy = not response.retire and response.peak_bytes < _BYTES_PER_WORKER
         with self._lock:
             self._busy.pop(request_id, None)
-            reusable = sound and worker.alive and worker.actions < _ACTIONS_PER_WORKER and not self._closed
+            reusable = healthy and worker.alive and worker.actions < _ACTIONS_PER_WORKER and not self._closed
             if reusable:
                 self._idle.append(worker)
         if not reusable:

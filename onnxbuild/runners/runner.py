@@ -1,4 +1,4 @@
-"""The protocol of runners: how actions reach the place where they run."""
+"""The protocol of runners: how the engine gives actions to the place where they run."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ Tell = Callable[[Progress], None]
 
 
 class Runner(Protocol):
-    """Where actions run: tells what is installed there, and takes requests."""
+    """A place where actions run: it knows what is installed there, and takes requests."""
 
     def packages(self, toolchain: str, names: tuple[str, ...]) -> Mapping[str, str]:
         """The installed version of each named distribution; "absent" for one that is not installed."""
 
     def identity(self, toolchain: str) -> Mapping[str, str]:
-        """What else of the toolchain belongs to a key: the interpreter."""
+        """The other parts of a key that depend on the toolchain: the interpreter."""
 
     def submit(self, toolchain: str, request: Request, tell: Tell) -> Future[Response]:
-        """Run a request; the future always ends with a response, a failed one where the worker died."""
+        """Run a request. The future always gets a response; if the worker died, the response is a failure."""
 
     def cancel(self, request_id: str, why: Failure) -> None:
-        """End the worker that runs this request; its future ends with `why`."""
+        """Kill the worker that runs this request; the future gets the failure `why`."""
 
     def close(self) -> None:
-        """End all workers, and leave none behind."""
+        """End all workers and everything that they started."""

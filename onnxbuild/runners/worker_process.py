@@ -1,4 +1,4 @@
-"""One worker process: its start, what it is sent, what it says, and its end."""
+"""One worker process: its start, the requests it gets, the messages it sends, and its end."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ import msgspec
 
 from onnxbuild.protocol import Failure, Message, Progress, Request, Response
 from onnxbuild.runners import keeper
+from onnxbuild.runners.processes import kill_with_descendants, out_of_reach_of_ctrl_c
 from onnxbuild.runners.runner import Tell
+from onnxbuild.tables.failure_codes import message_of
 
 _GRACE_SECONDS = 2.0
 
-INTERRUPTED = Failure(code="OBE60", message="the run was interrupted")
+INTERRUPTED = Failure(code="OBE60", message=message_of("OBE60"))
 
 
 class WorkerProcess:
@@ -42,7 +44,7 @@ class WorkerProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C reaches the command alone, which then ends the group
+            **out_of_reach_of_ctrl_c(),
             env=_environment(threads) | {keeper.MARK: mark},
         )
         self._listener = threading.Thread(target=self._listen, daemon=True)
@@ -58,24 +60,22 @@ class WorkerProcess:
             stream(self._process.stdin).write(msgspec.json.encode(request) + b"\n")
             stream(self._process.stdin).flush()
         except OSError:
-            pass  # it died just now; the listener sees the end of its output and reports that
+            pass  # it has just died; the listener sees the end of its output and reports that
         if not self.alive:
             self._report_death()  # the listener ended before there was a request to report on
 
     def kill(self, why: Failure) -> None:
-        """End it and all that it started, at once."""
+        """Kill it and everything that it started."""
         self._why = self._why or why
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        keeper.end_marked(self._mark)
+        self._kill_all()
 
     def stop(self) -> None:
-        """Let it go: at the end of its input it exits."""
+        """Close its input; it exits by itself."""
         with contextlib.suppress(OSError):
             stream(self._process.stdin).close()
 
     def join(self) -> None:
-        """Wait until it is gone; one that does not go by itself is killed."""
+        """Wait until it has exited; kill it if it does not exit by itself."""
         try:
             self._process.wait(_GRACE_SECONDS)
         except subprocess.TimeoutExpired:
@@ -85,10 +85,12 @@ class WorkerProcess:
             self._listener.join()
 
     def _bury(self) -> None:
-        """Once it has ended, end what it started: a forked child that lives on holds the pipe that we listen to."""
+        """Once it has ended, kill what it started: a forked child that lives on holds the pipe that we listen to."""
         self._process.wait()
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        self._kill_all()
+
+    def _kill_all(self) -> None:
+        kill_with_descendants(self._process.pid)
         keeper.end_marked(self._mark)
 
     def _listen(self) -> None:
@@ -98,7 +100,7 @@ class WorkerProcess:
             try:
                 message = decoder.decode(line)
             except msgspec.MsgspecError:
-                # The torso of a message, cut off where the worker was killed; its death is told below.
+                # Part of a message, cut off where the worker was killed; its death is reported below.
                 continue
             if self._request is None or message.id != self._request.id:
                 continue
@@ -140,27 +142,27 @@ def _environment(threads: int) -> dict[str, str]:
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
         "PYTHONUNBUFFERED": "1",
-        # Models iterate over sets of words while they are traced, and the order of their nodes is that of the words.
+        # Tracing a model iterates over sets of strings, and the order of the nodes follows the order of the strings.
         "PYTHONHASHSEED": "0",
     }
     return {"OMP_NUM_THREADS": str(threads), **os.environ, **fixed}
 
 
-_KILLED_INSIDE = 128 + signal.SIGKILL
+# A process that was killed, and how a shell or a container around an interpreter reports signal 9.
+_KILLED = frozenset({-9, 128 + 9})
 
 
 def _death(status: int) -> Failure:
-    # 137 is how a shell or a container around an interpreter passes signal 9 on.
-    if status in {-signal.SIGKILL, _KILLED_INSIDE}:
+    if status in _KILLED:
         return Failure(
             code="OBE05",
             message="the worker was killed (signal 9), most likely because memory ran out",
             notes=(
-                ("hint", "fewer actions at once (`-j 1`), a smaller batch, or a machine with more memory"),
-                ("also", "a calibration needs less with fewer tokens of a row (`sequence`) and `calibration: minmax`"),
+                ("hint", "run fewer actions at once (`-j 1`), use a smaller batch, or a machine with more memory"),
+                ("also", "calibration needs less with fewer tokens per row (`sequence`) or `calibration: minmax`"),
             ),
         )
     if status < 0:
         name = signal.Signals(-status).name
-        return Failure(code="OBE61", message=f"the worker died of {name}", notes=(("hint", "its log has the rest"),))
+        return Failure(code="OBE61", message=f"the worker died of {name}", notes=(("hint", "its log has details"),))
     return Failure(code="OBE61", message=f"the worker ended by itself with exit status {status}")

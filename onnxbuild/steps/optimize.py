@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
+from msgspec import Meta
 
 from onnxbuild.steps.kind import Context, Fault, Kind, Params
 
@@ -28,13 +29,19 @@ FUSED_TYPES: Mapping[str, str] = {
 
 
 class OptimizeParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """O1: constant folding and cleaning; O2: fused operators; O3: with approximated Gelu; O4: fp16, for CUDA."""
+    """How far to optimize."""
 
     SHORT: ClassVar[str | None] = "level"
     DERIVED: ClassVar[tuple[str, ...]] = ("device",)
 
-    level: Literal["O1", "O2", "O3", "O4"]
-    device: Literal["cpu", "cuda"] = "cpu"
+    level: Annotated[
+        Literal["O1", "O2", "O3", "O4"],
+        Meta(
+            description="O1 folds constants and removes dead nodes, O2 also fuses operators, O3 also approximates Gelu,"
+            " O4 also converts to fp16 (CUDA only)"
+        ),
+    ]
+    device: Annotated[Literal["cpu", "cuda"], Meta(description="the target's device")] = "cpu"
 
 
 def _resolve(params: OptimizeParams, context: Context) -> OptimizeParams:
@@ -46,16 +53,16 @@ def _check(params: OptimizeParams, context: Context) -> Iterable[Fault]:
         yield Fault(
             code="OB401",
             field="level",
-            message="O4 is fp16 for CUDA, and this target's device is cpu",
-            hint="O2 or O3, or `device: cuda` in the target",
+            message="O4 converts to fp16 for CUDA, and this target's device is `cpu`",
+            hint="use O2 or O3, or set `device: cuda` in the target",
         )
     model_type = str((context.config or {}).get("model_type") or "")
     if params.level != "O1" and model_type and model_type not in FUSED_TYPES:
         yield Fault(
             code="OB403",
             field="level",
-            message=f"{params.level} knows no fusions for the model type `{model_type}`",
-            hint="O1 works for every type; or leave `optimize:` out",
+            message=f"{params.level} has no fusions for the model type `{model_type}`",
+            hint="use O1, which works for every type, or leave `optimize:` out",
         )
     if "quantize" in context.previous:
         yield Fault(
@@ -63,6 +70,10 @@ def _check(params: OptimizeParams, context: Context) -> Iterable[Fault]:
             message="optimize comes after quantize: fusions do not match a quantized graph",
             hint="optimize first, then quantize",
         )
+
+
+def _precision_after(params: OptimizeParams, context: Context) -> str:
+    return "fp16" if params.level == "O4" else context.precision
 
 
 OPTIMIZE = Kind(
@@ -75,5 +86,6 @@ OPTIMIZE = Kind(
     packages=lambda _params: ("onnxruntime", "onnx", "transformers"),
     resolve=_resolve,
     check=_check,
+    precision_after=_precision_after,
     memory_factor=4.0,
 )

@@ -1,1 +1,1 @@
-"""Artifacts by content, traces by key: what onnxbuild remembers."""
+"""The store: artifacts by content, and traces by key."""

@@ -1,6 +1,6 @@
-"""Garbage collection: keeps what the latest results of any known manifest reach, what is young, and what runs use.
+"""Garbage collection: keeps the latest results of every known manifest, young results, and results that runs use.
 
-It is safe beside runs: `store.claims` says how, and why nothing here has to be guessed from times.
+It is safe beside runs; `store.claims` explains how.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from msgspec import Struct
 
 from onnxbuild.store import claims
 from onnxbuild.store.content import File
-from onnxbuild.store.store import Store, sweep
+from onnxbuild.store.store import Store
 from onnxbuild.store.traces import Trace
+from onnxbuild.store.working_folders import sweep
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """What to keep besides what is reached: results younger than `age_seconds`, as far as all fits `budget_bytes`.
+    """What to keep besides reached results: results younger than `age_seconds`, as far as all fit `budget_bytes`.
 
-    None is no limit; without both, nothing else is kept. Over the budget the oldest unreached results go first, then
-    nothing more: what a manifest needs is never taken.
+    None means no limit; without both limits, nothing else is kept. Over the budget, the oldest unreached results are
+    removed first; results that a manifest needs are never removed.
     """
 
     age_seconds: float | None = None
@@ -30,7 +31,7 @@ class Limits(Struct, frozen=True, kw_only=True):
 
 
 class Freed(Struct, frozen=True):
-    """What a collection freed, or would free; `kept` and `in_use` count results, `scopes` manifests that are gone."""
+    """What a collection freed, or would free. `kept` and `in_use` count results, `scopes` manifests that are gone."""
 
     traces: int
     blobs: int
@@ -43,9 +44,9 @@ class Freed(Struct, frozen=True):
 def collect(
     store: Store, limits: Limits, *, dry_run: bool = False, on_wait: Callable[[], None] = lambda: None
 ) -> Freed:
-    """Forget results that nothing needs, then remove the content that none of the others names.
+    """Remove the traces that nothing needs, then the content that no other trace names.
 
-    Calls `on_wait` once where a run that publishes at this moment has to be waited for. Errors: OSError.
+    Calls `on_wait` once if it has to wait for a run that is publishing. Errors: OSError.
     """
     with claims.alone(store.root, on_wait) as claimed:
         traces = store.traces.all_traces()
@@ -56,7 +57,7 @@ def collect(
         dead = [(digest, status.st_size) for digest, status in store.content.blobs() if digest not in named]
         forgotten = [key for key in traces if key not in kept]
         if not dry_run:
-            # The claim goes before the content: a collection that is killed here leaves content without a name.
+            # The traces go before the content: a collection that is killed here leaves only unnamed content.
             for scope in gone:
                 store.traces.forget_scope(scope)
             store.traces.forget(forgotten)
@@ -86,7 +87,7 @@ def reached(store: Store) -> frozenset[str]:
 
 
 def _kept(traces: Mapping[str, Trace], needed: frozenset[str] | set[str], limits: Limits, sizes: _Sizes) -> set[str]:
-    """Keys of what is needed, and of the rest the youngest that the limits leave room for."""
+    """The needed keys, and those of the youngest other results that fit the limits."""
     if limits == Limits():
         return set(needed)
     oldest = -1.0 if limits.age_seconds is None else time.time() - limits.age_seconds
@@ -103,7 +104,7 @@ def _kept(traces: Mapping[str, Trace], needed: frozenset[str] | set[str], limits
 
 
 class _Sizes:
-    """The size of what a changing set of results names, each file counted once."""
+    """The size of a changing set of results; each file is counted once."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

@@ -1,16 +1,16 @@
 """Artifacts by content: files as blobs named by their digest, folders as trees that list them.
 
-Constraints: a reader never sees a part of a file; equal files are kept once; a damaged blob is noticed when it is
-used; two processes may publish the same file at the same moment; nothing needs a lock.
+Constraints: a reader never sees part of a file; equal files are stored once; a damaged blob is noticed when it is
+used; two processes may publish the same file at the same time; nothing needs a lock.
 
 Layout, below the store's root:
 
     blobs/ab/ab12…      content, mode 0444, named by its digest
-    work/<run>/…        what is being made; swept when the run that owns it is dead
+    work/<run>/…        results in progress; removed when the run that owns them is dead
 
-Trees live in the traces' database: they are small, and a tree without a trace is never looked up. Weighed and set
-aside: one folder a tree (hard links between them break onnx, which refuses linked external data; copies double the
-disk), and packing small files together (no model has enough of them to matter).
+Trees are stored in the database of traces: they are small, and a tree without a trace is never looked up. Alternatives
+that were rejected: one folder per tree (hard links between them break onnx, which refuses linked external data, and
+copies double the disk usage), and packing small files together (no model has enough of them to matter).
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from pathlib import Path
 from msgspec import Struct
 
 from onnxbuild.digest import Digest, digest_file, digest_value
-from onnxbuild.store.files import copy_file, flush, walk_files
+from onnxbuild.store.files import clone_file, flush, link_or_clone, remove_file, replace_file, walk_files
 
 
 class File(Struct, frozen=True):
-    """One file of a tree: its name below the root with slashes, digest of the content, size in bytes."""
+    """One file of a tree: its name below the root with slashes, the digest of its content, its size in bytes."""
 
     name: str
     digest: Digest
@@ -35,7 +35,7 @@ class File(Struct, frozen=True):
 
 
 class Tree(Struct, frozen=True):
-    """A named tree of files, sorted by name. Its digest covers names and contents; never places or times."""
+    """A tree of files, sorted by name. Its digest covers names and contents, never locations or times."""
 
     files: tuple[File, ...]
 
@@ -50,12 +50,12 @@ class Tree(Struct, frozen=True):
         return sum(file.size for file in self.files)
 
 
-class DamagedBlob(Exception):  # noqa: N818 - a state of the store, which a run answers by building again
-    """A stored file is missing, or is no longer what its name says."""
+class DamagedBlob(Exception):  # noqa: N818 - a state of the store, after which a run builds the result again
+    """A stored file is missing, or its content does not have the digest in its name."""
 
-    def __init__(self, digest: str, found: str) -> None:
+    def __init__(self, digest: str, damage: str) -> None:
         self.digest = digest
-        super().__init__(f"blob {digest[:16]} is {found}")
+        super().__init__(f"blob {digest[:16]} is {damage}")
 
 
 class Content:
@@ -65,11 +65,11 @@ class Content:
         self._blobs = root / "blobs"
 
     def path(self, digest: str) -> Path:
-        """Where the blob with this digest stands or would stand."""
+        """The path of the blob with this digest, whether it exists or not."""
         return self._blobs / digest[:2] / digest
 
     def has(self, tree: Tree) -> bool:
-        """Whether every file of a tree is there with its size: a stat each, no reading."""
+        """Whether every file of a tree exists with its size: one stat per file, no reading."""
         for file in tree.files:
             try:
                 if os.stat(self.path(file.digest)).st_size != file.size:
@@ -79,9 +79,9 @@ class Content:
         return True
 
     def ingest(self, folder: Path) -> Tree:
-        """Move every file of a folder of ours into the store and return the tree that it was.
+        """Move every file of one of our folders into the store and return its tree.
 
-        Errors: OSError (a full disk, a read-only store); what was moved by then is whole and harmless.
+        Errors: OSError (a full disk, a read-only store); the files moved by then are complete and do no harm.
         """
         files = []
         for name, entry in walk_files(folder):
@@ -90,51 +90,48 @@ class Content:
             digest = digest_file(Path(entry.path), size)
             if entry.is_symlink() or status.st_nlink > 1:
                 _sever(Path(entry.path))
-            self._adopt(Path(entry.path), digest, size)
+            self.adopt(Path(entry.path), digest, size)
             files.append(File(name, digest, size))
         return Tree(tuple(files))
 
     def adopt(self, path: Path, digest: Digest, size: int) -> None:
         """Move one file whose digest has been checked into the store."""
-        self._adopt(path, digest, size)
-
-    def _adopt(self, path: Path, digest: Digest, size: int) -> None:
         blob = self.path(digest)
-        # A copy that stands already may be damaged: only one that proves itself makes ours superfluous.
+        # A blob that exists already may be damaged: ours is superfluous only if the content of the other is right.
         if _size(blob) == size and digest_file(blob, size) == digest:
-            # Its ctime makes it young: no trace names it for this result yet, and a collection spares the young. Its
-            # mtime stays, by which an action that reads it at this moment is held to have left it alone.
+            # The new ctime makes it young: no trace names it for this result yet, and a collection keeps young blobs.
+            # The mtime stays: an action that reads the blob at this moment is checked by it for having changed it.
             blob.chmod(0o444)
             return
         blob.parent.mkdir(parents=True, exist_ok=True)
+        flush(path)  # before it is read-only: Windows flushes only what it may write
         path.chmod(0o444)
-        flush(path)
-        path.replace(blob)
+        replace_file(path, blob)
         flush(blob.parent)
 
     def verify(self, file: File) -> None:
-        """Read a blob and compare it with its name; one that is damaged is removed, so that it is never served.
+        """Read a blob and compare its digest with its name; a damaged blob is removed, so that it is never used.
 
-        Errors: DamagedBlob; OSError where it cannot be told, such as for want of file descriptors.
+        Errors: DamagedBlob; OSError where it cannot be determined, for example when file descriptors run out.
         """
         blob = self.path(file.digest)
         try:
             intact = _size(blob) == file.size and digest_file(blob, file.size) == file.digest
-            found = "damaged" if blob.exists() else "missing"
+            damage = "damaged" if blob.exists() else "missing"
         except OSError as error:
             if error.errno not in {errno.EIO, errno.ENOENT}:
                 raise
-            intact, found = False, f"unreadable ({error.strerror})"
+            intact, damage = False, f"unreadable ({error.strerror})"
         if not intact:
             self.drop(file.digest)
-            raise DamagedBlob(file.digest, found)
+            raise DamagedBlob(file.digest, damage)
 
     def drop(self, digest: str) -> None:
-        """Remove a blob; one that is gone already is fine."""
-        self.path(digest).unlink(missing_ok=True)
+        """Remove a blob; do nothing if it is already gone."""
+        remove_file(self.path(digest))
 
     def view(self, tree: Tree, folder: Path) -> None:
-        """Lay a tree out read-only for a worker: hard links, no copies. Every blob is verified first.
+        """Make the files of a tree available to a worker, read-only: as hard links, not copies. Verifies every blob.
 
         Errors: DamagedBlob, OSError.
         """
@@ -142,14 +139,10 @@ class Content:
             self.verify(file)
             place = folder / file.name
             place.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                place.hardlink_to(self.path(file.digest))
-            except OSError:  # EMLINK after 65,000 links on ext4, EPERM where links are forbidden
-                copy_file(self.path(file.digest), place)
-                place.chmod(0o444)
+            link_or_clone(self.path(file.digest), place)
 
     def materialize(self, tree: Tree, folder: Path) -> None:
-        """Lay a tree out as files of its own (clones where the file system can), so that edits stay outside.
+        """Write a tree as separate files (clones where the file system can), so that edits do not reach the store.
 
         Errors: DamagedBlob, OSError.
         """
@@ -157,7 +150,7 @@ class Content:
             self.verify(file)
             place = folder / file.name
             place.parent.mkdir(parents=True, exist_ok=True)
-            copy_file(self.path(file.digest), place)
+            clone_file(self.path(file.digest), place)
 
     def blobs(self) -> Iterable[tuple[str, os.stat_result]]:
         """Every blob with its status, in no particular order."""
@@ -170,10 +163,10 @@ class Content:
 
 
 def _sever(path: Path) -> None:
-    """Make a file of its own from a link: what it is linked to may be somebody's, and change under the store."""
+    """Replace a link by a separate file: the file that it shares content with may change outside the store."""
     copy = path.with_name(f"{path.name}.severed")
-    copy_file(path, copy)
-    copy.replace(path)
+    clone_file(path, copy)
+    replace_file(copy, path)
 
 
 def _size(path: Path) -> int | None:

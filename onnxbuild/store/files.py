@@ -1,56 +1,76 @@
-"""Files done safely: copies that share extents where the file system allows, signatures, durable renames."""
+"""Safe file operations: copies that share extents where the file system allows, signatures, durable renames."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-# Linux's ioctl that makes a copy-on-write clone; ext4 and tmpfs answer EOPNOTSUPP.
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+# Linux's ioctl that makes a copy-on-write clone; ext4 and tmpfs answer EOPNOTSUPP, other systems an error of theirs.
 _FICLONE = 0x40049409
 
-# Kernel clocks tick every 1 to 10 ms: a file written twice within a tick may carry one time stamp for two contents.
+# Kernel clocks tick every 1 to 10 ms: a file written twice within a tick may have one time stamp for two contents.
 _TICK_NS = 20_000_000
 
-# size, mtime, ctime (all in ns) and inode: what a content must have kept for its digest to be believed.
+# size, mtime, ctime (both in ns) and inode: as long as all four stay the same, the remembered digest is valid.
 Signature = tuple[int, int, int, int]
 
 
 def signature(status: os.stat_result) -> Signature:
-    """What is remembered of a file beside its digest. ctime cannot be set back, as mtime can with `touch -r`."""
+    """The signature that is remembered with a file's digest. `touch -r` can set mtime back, but not ctime."""
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 def settled_signature(path: str | Path) -> Signature:
-    """The signature of a file, taken after its last change is older than a tick of the clock.
+    """The signature of a file, taken once its last change is older than a tick of the clock.
 
-    A change that comes later then cannot hide behind the same time stamp (the "racy clean" problem of git's index).
+    A later change then cannot have the same time stamp (the "racy clean" problem of git's index).
     """
     status = os.stat(path)
-    while (age := time.time_ns() - status.st_ctime_ns) < _TICK_NS and age >= 0:
+    while (age := time.time_ns() - _changed_ns(status)) < _TICK_NS and age >= 0:
         time.sleep((_TICK_NS - age) / 1e9)
         status = os.stat(path)
     return signature(status)
 
 
-def copy_file(source: str | Path, target: str | Path) -> None:
-    """Copy content: a clone that costs nothing where the file system can, else inside the kernel, else by hand.
+def _changed_ns(status: os.stat_result) -> int:
+    """The time of the last change; on Windows st_ctime is the time of creation."""
+    return status.st_mtime_ns if sys.platform == "win32" else status.st_ctime_ns
 
-    Errors: OSError; `target` is then incomplete and the caller's to remove.
+
+def clone_file(source: str | Path, target: str | Path) -> None:
+    """Copy content: as a copy-on-write clone where the file system can, else inside the kernel, else by reading.
+
+    Errors: OSError; `target` is then incomplete, and the caller removes it.
     """
     with open(source, "rb") as reader, open(target, "wb") as writer:
-        try:
-            fcntl.ioctl(writer.fileno(), _FICLONE, reader.fileno())
-        except OSError:
-            _copy_bytes(reader.fileno(), writer.fileno())
+        if not (_clone(reader.fileno(), writer.fileno()) or _copy_in_kernel(reader.fileno(), writer.fileno())):
+            shutil.copyfileobj(reader, writer, 1 << 20)
 
 
-def _copy_bytes(reader: int, writer: int) -> None:
+def _clone(reader: int, writer: int) -> bool:
+    if fcntl is None:
+        return False
+    try:
+        fcntl.ioctl(writer, _FICLONE, reader)
+    except OSError:
+        return False
+    return True
+
+
+def _copy_in_kernel(reader: int, writer: int) -> bool:
+    """Copy by copy_file_range, which Linux has; False leaves both files at their beginning."""
+    if not hasattr(os, "copy_file_range"):
+        return False
     remaining = os.fstat(reader).st_size
     try:
         while remaining > 0:
@@ -59,25 +79,56 @@ def _copy_bytes(reader: int, writer: int) -> None:
                 break
             remaining -= copied
     except OSError:
-        # Across file systems on old kernels; begin again, since nothing says how far it came.
+        # Across file systems on old kernels. Begin again, since the error does not say how far the copy came.
         os.lseek(reader, 0, os.SEEK_SET)
         os.lseek(writer, 0, os.SEEK_SET)
         os.ftruncate(writer, 0)
-        with open(reader, "rb", closefd=False) as source, open(writer, "wb", closefd=False) as target:
-            shutil.copyfileobj(source, target, 1 << 20)
+        return False
+    return True
+
+
+def link_or_clone(source: Path, target: Path) -> None:
+    """Make `target` a hard link to a file, or a copy with its mode where links fail. Errors: OSError."""
+    try:
+        target.hardlink_to(source)
+    except OSError:  # EMLINK after 65,000 links on ext4, EPERM where links are forbidden, EXDEV across disks
+        clone_file(source, target)
+        shutil.copymode(source, target)
 
 
 def flush(path: str | Path) -> None:
-    """Force a file or folder to the disk, so that a rename after it never uncovers a half-written one."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Force a file or folder to the disk, so that a later rename never exposes a half-written one.
+
+    Windows has no such call for folders, and its file system orders the changes of a folder itself.
+    """
+    is_windows = sys.platform == "win32"
+    if is_windows and os.path.isdir(path):
+        return
+    # Windows flushes only files that are open for writing.
+    descriptor = os.open(path, os.O_RDWR if is_windows else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
+def replace_file(source: Path, target: Path) -> None:
+    """Rename a file over another one; Windows refuses that while the other one is read-only."""
+    if sys.platform == "win32" and target.exists():
+        target.chmod(0o666)
+    source.replace(target)
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file, also a read-only one; do nothing if it is already gone."""
+    if sys.platform == "win32":
+        with contextlib.suppress(OSError):
+            path.chmod(0o666)
+    path.unlink(missing_ok=True)
+
+
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a small file so that a reader sees the old content or the new, never a part."""
+    """Write a small file so that a reader sees either the old content or the new content."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
     try:
         with open(temporary, "wb") as file:
@@ -91,7 +142,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def walk_files(folder: str | Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Every file below a folder as (name with slashes, entry), sorted; links to files count as the files.
+    """Every file below a folder as (name with forward slashes, entry), sorted; a link to a file counts as that file.
 
     Errors: OSError for a folder that cannot be read.
     """
@@ -109,14 +160,18 @@ def _walk(folder: str, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
 
 
 def remove_tree(folder: str | Path) -> None:
-    """Remove a folder of ours whatever the modes in it; one that is gone already is fine."""
-
-    def retry(function: object, path: str, _error: object) -> None:
-        with contextlib.suppress(OSError):
-            os.chmod(os.path.dirname(path), 0o700)
-            (os.rmdir if function is os.rmdir else os.unlink)(path)
-
+    """Remove one of our folders, whatever the modes in it; do nothing if it is already gone."""
     if sys.version_info >= (3, 12):
-        shutil.rmtree(folder, onexc=retry)
+        shutil.rmtree(folder, onexc=_remove_anyway)
     else:
-        shutil.rmtree(folder, onerror=retry)
+        shutil.rmtree(folder, onerror=_remove_anyway)
+
+
+def _remove_anyway(function: Callable[..., object], path: str, _error: object) -> None:
+    with contextlib.suppress(OSError):
+        os.chmod(os.path.dirname(path), 0o700)
+        if sys.platform == "win32":
+            # Windows does not remove a read-only file. The attribute belongs to all hard links of a file, so a blob
+            # loses it once a worker has used it. Elsewhere the mode of a blob must not change.
+            os.chmod(path, 0o700)
+        (os.rmdir if function is os.rmdir else os.unlink)(path)

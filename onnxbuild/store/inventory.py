@@ -1,4 +1,4 @@
-"""What the store holds, counted; and whether it is what it should be."""
+"""The content of the store, counted, and checked for damage."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _DAY_SECONDS = 86_400.0
 
 
 class OfKind(Struct, frozen=True):
-    """The results of one step kind; `bytes` as if each stood alone."""
+    """The results of one step kind. `bytes`: their size without sharing."""
 
     results: int
     bytes: int
 
 
 class Stats(Struct, frozen=True, kw_only=True):
-    """What the store holds. `bytes` is what it takes on the disk; results would take `bytes_named` without sharing."""
+    """The content of the store. `bytes`: its size on the disk; `bytes_named`: the size without sharing of files."""
 
     results: int
     reached: int  # by the latest run of a manifest that still exists
@@ -39,7 +39,7 @@ class Stats(Struct, frozen=True, kw_only=True):
 
 
 class Damage(Struct, frozen=True):
-    """A file that is not what its name says or is gone, and the actions (with their manifests) that made it."""
+    """A damaged or missing file, and the actions (with their manifests) whose results it belongs to."""
 
     digest: str
     found: str
@@ -47,7 +47,7 @@ class Damage(Struct, frozen=True):
 
 
 def stats(store: Store) -> Stats:
-    """Count what the store holds."""
+    """Count the content of the store."""
     traces = store.traces.all_traces()
     named = {key: files_of(store, trace) for key, trace in traces.items()}
     on_disk = {digest: status.st_size for digest, status in store.content.blobs()}
@@ -77,9 +77,9 @@ def stats(store: Store) -> Stats:
 
 
 def verify(store: Store, tell: Callable[[int, int], None] = lambda _done, _all: None) -> tuple[Damage, ...]:
-    """Read every file and drop those that are not what their names say; what is gone is told as well.
+    """Read every file and remove damaged ones; report them, and missing files, too.
 
-    `tell` gets the bytes read, and those to read. Errors: OSError.
+    `tell` gets the bytes read so far, and in total. Errors: OSError.
     """
     traces = store.traces.all_traces()
     makers: dict[str, list[str]] = {}
@@ -91,24 +91,24 @@ def verify(store: Store, tell: Callable[[int, int], None] = lambda _done, _all: 
     for digest, status in store.content.blobs():
         files.setdefault(digest, File("", Digest(digest), status.st_size))
     total, done = sum(file.size for file in files.values()), 0
-    found = []
+    damages = []
     names = _actions_by_key(store)
     for file in files.values():
         try:
             store.content.verify(file)
         except DamagedBlob as damaged:
             actions = sorted({name for key in makers.get(file.digest, ()) for name in names.get(key, ())})
-            found.append(Damage(file.digest, str(damaged), tuple(actions)))
+            damages.append(Damage(file.digest, str(damaged), tuple(actions)))
         done += file.size
         tell(done, total)
-    return tuple(found)
+    return tuple(damages)
 
 
 def _actions_by_key(store: Store) -> Mapping[str, list[tuple[str, str]]]:
-    """For each key the (manifest, action) pairs whose latest result it is."""
-    found: dict[str, list[tuple[str, str]]] = {}
+    """For each key, the (manifest, action) pairs whose latest result it is."""
+    actions: dict[str, list[tuple[str, str]]] = {}
     for scope, lasts in store.traces.all_last().items():
-        for action, last in lasts.items():
+        for name, last in lasts.items():
             if last.key is not None:
-                found.setdefault(last.key, []).append((scope, action))
-    return found
+                actions.setdefault(last.key, []).append((scope, name))
+    return actions

@@ -83,7 +83,7 @@ def test_an_unusable_remote_store_is_one_warning_and_no_receipt_hides_it(world) 
         done = world.run("--remote", "webdav://127.0.0.1:9/store")
         assert done.code == 0
         fault = f"the remote store webdav://127.0.0.1:9/store cannot be {verb}: [Errno 111] Connection refused"
-        hint = "this run goes on without it; `--offline` does not ask it"
+        hint = "this run continues without it; `--offline` does not ask it"
         assert done.err.endswith(f"OB045 warning: {fault}\n  = hint: {hint}\n")
         assert done.err.count("OB045") == 1
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
 import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -16,6 +16,9 @@ import pytest
 from plugin.world import Ended, World, torn
 
 from onnxbuild.store.store import Store
+
+fcntl = pytest.importorskip("fcntl")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="counts processes in /proc")
 
 
 @pytest.fixture

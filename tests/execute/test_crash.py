@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import random
-import resource
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 from plugin.world import World
+
+resource = pytest.importorskip("resource")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="counts processes in /proc")
 
 CHAINS, KILLS = 32, 7  # so many builds, each killed so many times on its way: 224 kills
 

@@ -6,10 +6,12 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
 from toys import Bench, InlineRunner, cat, step
 
 from onnxbuild.execute.events import ActionProgress, RunFinished
 from onnxbuild.execute.policy import Interrupt
+from onnxbuild.planning.action_graph import FilesSource
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.store.store import Store
 
@@ -159,3 +161,32 @@ def test_actions_that_do_not_fit_into_memory_together_run_one_after_the_other(bu
 
 def test_an_action_that_fits_into_no_memory_runs_by_itself(build: Bench) -> None:
     assert build(step("a"), memory_bytes=1) == {"a": "built"}
+
+
+def test_an_action_waits_in_the_queue_while_what_it_reads_is_built_again(build: Bench) -> None:
+    """One job at a time: `b` meets a damaged blob, and `c`, which reads it too, is in the queue by then."""
+    build(step("a", text="spam"), step("b", of="a"), step("c", of="a", text="0"))
+    (blob,) = (path for path in (build.root / "store" / "blobs").rglob("*/*") if path.read_text() == "spam")
+    blob.chmod(0o644)
+    blob.write_text("maps")
+    again = build(step("a", text="spam"), step("b", of="a", text="1"), step("c", of="a", text="22"), jobs=1)
+    assert again == {"a": "unchanged", "b": "built", "c": "built"}
+    assert build.runner.ran == {"a": 2, "b": 2, "c": 2}
+
+
+def test_files_from_outside_are_linked_or_copied_where_symbolic_links_are_forbidden(
+    build: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_self: Path, _target: Path) -> None:
+        raise OSError(1314, "a required privilege is not held by the client")
+
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "file").write_text("eggs")
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    source = FilesSource(str(tmp_path / "in"), ("file",))
+    outcome = build.outcomes(step("a", files=source))["a"]
+    assert (outcome.outcome, build.text(outcome)) == ("built", "eggs")
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    (tmp_path / "in" / "file").write_text("ham")
+    outcome = build.outcomes(step("a", files=source))["a"]
+    assert (outcome.outcome, build.text(outcome)) == ("built", "ham")

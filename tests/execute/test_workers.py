@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sys
 import time
 from pathlib import Path
 
 import pytest
 from plugin.world import Ended, World
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="counts processes in /proc")
 
 
 @pytest.fixture
@@ -60,7 +63,7 @@ def failure(ended: Ended) -> tuple[str, str]:
         ({"do": "fork", "number": 7}, "OBE61", "the worker ended by itself with exit status 7"),
         ({"do": "hog", "number": 1 << 29}, "OBE05", "out of memory"),
         ({"do": "nothing"}, "OBE64", "the worker left output `model` empty"),
-        ({"do": "pipe"}, "OBE64", "the worker left `pipe` in output `model`, which is no file"),
+        ({"do": "pipe"}, "OBE64", "the worker left `pipe` in output `model`, which is not a regular file"),
         ({"do": "not-plain"}, "OBE99", "TypeError: Encoding objects of type object is unsupported"),
         ({"do": "close", "seconds": 60.0}, "OBE61", "the worker closed its end of the pipe and was stopped"),
     ],
@@ -199,7 +202,7 @@ def test_progress_says_who_is_waited_for(world: World) -> None:
     first.communicate(timeout=30)
     said = [line["text"] for line in second.lines() if line["event"] == "progress" and "waiting" in line["text"]]
     assert len(said) == 1
-    found = re.fullmatch(r"waiting for pid (\d+) \((.*)\), which builds the same", said[0])
+    found = re.fullmatch(r"waiting for pid (\d+) \((.*)\), which is building the same result", said[0])
     assert found is not None
     assert int(found[1]) == first.pid
     assert "run manifest.yaml" in found[2]

@@ -48,7 +48,7 @@ def test_requirements_become_packages_with_hashes(locked: LockedToolchain) -> No
 def test_an_environment_is_made_once_and_again_when_it_was_left_half(locked: LockedToolchain, tmp_path: Path) -> None:
     said: list[str] = []
     python = Locked("old", locked, tmp_path).interpreter(said.append, run)
-    assert said == ["making toolchain `old`: 2 packages"]
+    assert said == ["creating toolchain `old`: 2 packages"]
     version = subprocess.run([python, "-c", "import iniconfig, msgspec"], check=False)
     assert version.returncode == 0
     assert Locked("other-name", locked, tmp_path).interpreter(said.append, run) == python

@@ -12,7 +12,7 @@ from onnxbuild.protocol import Failure
 from onnxbuild.report.render_diagnostics import as_text as diagnostic
 from onnxbuild.report.result.failed_actions import accepting_bound, failures, how_to_accept
 from onnxbuild.report.result.variant_rows import Metric
-from onnxbuild.steps.validate import METRICS
+from onnxbuild.tables.thresholds import side_of
 
 CHECK = "bert/int8:validate"
 
@@ -56,7 +56,7 @@ def test_the_line_of_the_manifest_stands_below_a_failure():
 def test_the_bound_that_accepts_a_result_is_the_next_one_that_it_passes(metric, value, bound):
     accepted = accepting_bound(metric, Metric(value=value, bound=0.5, passed=False))
     assert f"{accepted:f}" == bound
-    assert value >= float(accepted) if METRICS[metric] == "min" else value <= float(accepted)
+    assert value >= float(accepted) if side_of(metric) == "min" else value <= float(accepted)
 
 
 @pytest.mark.parametrize(

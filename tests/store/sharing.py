@@ -14,8 +14,9 @@ from onnxbuild.execute.policy import Policy
 from onnxbuild.execute.preview import preview
 from onnxbuild.execute.schedule import execute
 from onnxbuild.planning.action_graph import Action, ActionGraph, OutputRef, Variant
-from onnxbuild.store.backend import Backend, address_of
-from onnxbuild.store.remote import Remote
+from onnxbuild.store.remote.address import address_of
+from onnxbuild.store.remote.backend import Backend
+from onnxbuild.store.remote.remote_store import Remote
 from onnxbuild.store.store import Store
 
 

@@ -173,8 +173,7 @@ def test_where_claims_cannot_be_written_a_collection_waits_for_the_run(build, ma
     build(step("a", text="x"), scope=str(manifest))
     with Store(build.root / "store") as store:
         key = next(iter(store.traces.all_traces()))
-        store._own_work()
-        (store._work / "claims").mkdir()  # as if the disk were full: the file cannot be opened
+        (store._work.path() / "claims").mkdir()  # as if the disk were full: the file cannot be opened
         assert store.lookup(key) is not None
         waits, done = threading.Event(), threading.Event()
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
 from sharing import Machine, variant
 from toys import InlineRunner, cat, step
 
-from onnxbuild.store.backend import address_of
+from onnxbuild.store.remote.address import address_of
 
 WORLD = (step("a", text="spam"), step("b", "count", of="a"), step("c", of=("a", "b"), text="eggs"))
 
@@ -73,7 +75,7 @@ def test_a_blob_that_was_changed_is_one_warning_and_a_local_build_and_is_mended(
     second = machine(tmp_path, "two", shared)
     assert second(*WORLD) == {"a": "built", "b": "hit", "c": "hit"}
     assert second.warnings == [
-        f"the remote store file://{shared} {damaged(shared, blob)}: its content is not what its name says"
+        f"the remote store file://{shared} {damaged(shared, blob)}: its content does not match its name"
     ]
     assert blob.read_bytes() == b"spam"
     third = machine(tmp_path, "three", shared)
@@ -121,7 +123,7 @@ def escape(parcel) -> None:
         (lambda parcel: parcel["trace"]["parts"]["params"].update(text="other"), "it is the trace of another key"),
         (lambda parcel: parcel.update(layout=9), "it has layout 9, expected 1"),
         (lambda parcel: parcel["trace"]["outputs"].update(out="0" * 64), "its outputs and its trees differ"),
-        (escape, "a tree is not what its name says"),
+        (escape, "a tree does not match its name"),
     ],
 )
 def test_a_forged_trace_is_not_believed(tmp_path, shared, change, what) -> None:
@@ -149,7 +151,7 @@ def test_a_name_that_leads_out_of_the_folder_is_refused_even_in_a_tree_with_the_
     forge(shared, consistent)
     second = machine(tmp_path, "two", shared)
     assert second(*world) == {"a": "built"}
-    assert "a tree is not what its name says" in second.warnings[0]
+    assert "a tree does not match its name" in second.warnings[0]
 
 
 def test_readonly_takes_and_writes_nothing(tmp_path, shared) -> None:
@@ -180,10 +182,11 @@ def test_no_partial_object_is_visible_after_an_upload_that_failed(tmp_path, shar
 
 
 def test_an_unreachable_remote_store_is_one_warning(tmp_path) -> None:
+    refused = errno.ECONNREFUSED
     alone = Machine(tmp_path / "one", "webdav://127.0.0.1:9/store", InlineRunner(), patience=2.0)
     assert alone(*WORLD) == {"a": "built", "b": "built", "c": "built"}
     assert alone.warnings == [
-        "the remote store webdav://127.0.0.1:9/store cannot be used: [Errno 111] Connection refused"
+        f"the remote store webdav://127.0.0.1:9/store cannot be used: [Errno {refused}] {os.strerror(refused)}"
     ]
 
 

@@ -15,7 +15,8 @@ from families import checkpoint, contents, exported, generated_by, generated_by_
 
 from onnxbuild.steps.optimize import OptimizeParams  # noqa: E402
 from onnxbuild.steps.quantize import QuantizeParams  # noqa: E402
-from onnxbuild.steps.validate import THRESHOLDS, ValidateParams  # noqa: E402
+from onnxbuild.steps.validate import ValidateParams  # noqa: E402
+from onnxbuild.tables.thresholds import THRESHOLDS  # noqa: E402
 from onnxbuild.workers.graphs import onnx_files as graph  # noqa: E402
 from onnxbuild.workers.graphs.onnx_files import load_graph, load_model, read_external, save_model  # noqa: E402
 from onnxbuild.workers.optimize import worker as optimize  # noqa: E402

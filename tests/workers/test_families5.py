@@ -24,7 +24,8 @@ from onnxbuild.protocol import Failure  # noqa: E402
 from onnxbuild.steps.export import ExportParams  # noqa: E402
 from onnxbuild.steps.optimize import OptimizeParams  # noqa: E402
 from onnxbuild.steps.quantize import QuantizeParams  # noqa: E402
-from onnxbuild.steps.validate import THRESHOLDS, ValidateParams  # noqa: E402
+from onnxbuild.steps.validate import ValidateParams  # noqa: E402
+from onnxbuild.tables.thresholds import THRESHOLDS  # noqa: E402
 from onnxbuild.workers.libraries.quiet import quiet  # noqa: E402
 from onnxbuild.workers.model_folder.decoders import MERGED  # noqa: E402
 

@@ -11,7 +11,8 @@ for module in ("torch", "optimum.onnxruntime", "sentence_transformers"):
 from small_models import alter_weight, damaged, exported, minilm, rename_output  # noqa: E402
 
 from onnxbuild.protocol import CheckFailed  # noqa: E402
-from onnxbuild.steps.validate import THRESHOLDS, ValidateParams, table_of  # noqa: E402
+from onnxbuild.steps.validate import ValidateParams  # noqa: E402
+from onnxbuild.tables.thresholds import THRESHOLDS, table_of  # noqa: E402
 from onnxbuild.workers.validate.compare import Worst  # noqa: E402
 from onnxbuild.workers.validate.worker import broken_bounds, run  # noqa: E402
 

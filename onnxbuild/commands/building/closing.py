@@ -52,7 +52,8 @@ def _details(finished: Finished) -> Iterator[str]:
     folders = [delivery.folder for delivery in result.deliveries if delivery.state in {"written", "mended"}]
     if folders:
         yield folders_in_words(folders)
-    if path := critical_path_in_words(finished.opened.graph, result.outcomes):
+    path = critical_path_in_words(finished.opened.graph, result.outcomes)
+    if path and not result.interrupted:
         yield path
 
 

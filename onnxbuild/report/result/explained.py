@@ -16,7 +16,7 @@ from onnxbuild.report.progress.lines import warning_lines
 from onnxbuild.report.wording import on_one_line, printable_lines
 from onnxbuild.steps import Kinds
 from onnxbuild.steps.kind import Kind
-from onnxbuild.steps.validate import METRICS
+from onnxbuild.tables.thresholds import side_of
 
 _LONGEST = 60  # characters of a value that are shown
 _SHOWN_OF_DIGEST = 12
@@ -139,7 +139,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _bound(metric: str, bounds: Mapping[str, Any]) -> str:
-    return f"{_BOUND[METRICS.get(metric, 'max')]} {_number(bounds[metric])}" if metric in bounds else "no bound"
+    return f"{_BOUND[side_of(metric)]} {_number(bounds[metric])}" if metric in bounds else "no bound"
 
 
 def _number(value: Any) -> str:

@@ -13,7 +13,7 @@ from onnxbuild.planning.action_graph import ActionGraph, Variant
 from onnxbuild.report.result.figures import significant
 from onnxbuild.report.result.reasons import NEVER_BUILT, why
 from onnxbuild.report.result.variant_rows import Metric, broken_metrics, metrics_of
-from onnxbuild.steps.validate import METRICS
+from onnxbuild.tables.thresholds import side_of
 
 _DIGITS = 3  # significant digits of a bound that is offered
 # Metrics that are at most 1: their distance from 1 is rounded instead, to two digits.
@@ -88,7 +88,7 @@ def accepting_bound(name: str, metric: Metric) -> Decimal:
     value = Decimal(metric.value)
     if name in _SIMILARITIES:
         return (1 - _rounded(1 - value, 2, ROUND_CEILING)).normalize()
-    rounding = ROUND_FLOOR if METRICS.get(name) == "min" else ROUND_CEILING
+    rounding = ROUND_FLOOR if side_of(name) == "min" else ROUND_CEILING
     return _rounded(value, _DIGITS, rounding).normalize()
 
 

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import ActionGraph, Variant
-from onnxbuild.steps.validate import METRICS
+from onnxbuild.tables.thresholds import is_within
 
 ACCURACY = "accuracy"  # the share of right labels, where a dataset has labels
 _DROP = "accuracy_drop"
@@ -71,7 +71,7 @@ def _judged(outcome: Outcome) -> Mapping[str, Metric]:
 def _metric(name: str, value: float, bound: float | None) -> Metric:
     if bound is None:
         return Metric(value=value)
-    return Metric(value=value, bound=bound, passed=value >= bound if METRICS.get(name) == "min" else value <= bound)
+    return Metric(value=value, bound=bound, passed=is_within(name, value, bound))
 
 
 def _of_dataset(outcome: Outcome) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.export import ExportParams
-from onnxbuild.tables.tasks import family_of
+from onnxbuild.tables.tasks import family_of, has_cache, pooling_of
 from onnxbuild.workers.engines.task_classes import class_of
 from onnxbuild.workers.export.tracing_inputs import (
     Part,
@@ -58,9 +58,10 @@ def _graphs(checkpoint: Path, params: ExportParams) -> list[Part]:
 
 def _pools(checkpoint: Path, params: ExportParams) -> bool:
     """Whether pooling belongs to the graph, as optimum decides it: by the folder, where `library` does not say."""
-    if params.library == "auto" and params.task == "feature-extraction":
+    pooling = pooling_of(params.task)
+    if params.library == "auto" and pooling == "where the checkpoint has it":
         return (checkpoint / "modules.json").is_file()
-    return params.library == "sentence_transformers" or (params.library, params.task) == ("auto", "sentence-similarity")
+    return params.library == "sentence_transformers" or (params.library, pooling) == ("auto", "always")
 
 
 def _load(checkpoint: Path, params: ExportParams) -> Any:
@@ -80,10 +81,10 @@ def _parts(model: Any, task: str, *, masks_sound: bool) -> list[Part]:
     """The graphs of a model, each with the inputs to trace it with."""
     family = family_of(task)
     if family == "decoder":
-        return [decoder_part(model) if task.endswith("-with-past") else forward_part(model, left=True)]
+        return [decoder_part(model) if has_cache(task) else forward_part(model, left=True)]
     if family == "encoder" or not model.config.is_encoder_decoder:  # a speech model of one graph (CTC)
         return [forward_part(model, masks_sound=masks_sound)]
-    return encoder_decoder_parts(model, with_past=task.endswith("-with-past"))
+    return encoder_decoder_parts(model, with_past=has_cache(task))
 
 
 def _write(program: Any, path: Path) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 from onnxbuild.diagnostics import did_you_mean
 from onnxbuild.protocol import CheckFailed, Tell
 from onnxbuild.steps.fetch import FetchParams
-from onnxbuild.workers.engines.task_classes import CLASSES, auto_class
+from onnxbuild.tables.tasks import TASKS, is_speech_to_text, pooling_of
+from onnxbuild.workers.engines.task_classes import auto_class
 from onnxbuild.workers.fetch.random_parts import write_processor, write_sentence_modules
 from onnxbuild.workers.fetch.random_tokenizer import Trained, train_tokenizer
 from onnxbuild.workers.libraries.quiet import quiet
@@ -42,7 +43,7 @@ def make_random(params: FetchParams, text: Path | None, destination: Path, tell:
         tell("writing")
         model.save_pretrained(destination, safe_serialization=True)
         write_processor(config, destination)
-        if params.task == "sentence-similarity":
+        if pooling_of(params.task) == "always":
             write_sentence_modules(config, destination)
     return int(sum(parameter.numel() for parameter in model.parameters()))
 
@@ -68,16 +69,16 @@ def _build(auto: Any, config: Any, params: FetchParams) -> Any:
 def _auto_class(task: str, config: Any) -> Any:
     import transformers
 
-    name = CLASSES.get(task.removesuffix("-with-past"))
-    if name is None:
+    row = TASKS.get(task)
+    if row is None:
         raise CheckFailed(
             "OBE01",
             f"`random:` needs a task that names a head, found `{task}`",
-            notes=[("hint", f"set `task:`, one of {', '.join(CLASSES)}")],
+            notes=[("hint", f"set `task:`, one of {', '.join(TASKS)}")],
         )
-    found = auto_class(name)
+    found = auto_class(row.model_class)
     # A speech model without a decoder writes down letter by letter.
-    is_ctc = name == "AutoModelForSpeechSeq2Seq" and type(config) not in found._model_mapping  # noqa: SLF001
+    is_ctc = is_speech_to_text(task) and type(config) not in found._model_mapping  # noqa: SLF001
     return transformers.AutoModelForCTC if is_ctc else found
 
 

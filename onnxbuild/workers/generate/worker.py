@@ -16,7 +16,7 @@ from transformers.generation.streamers import BaseStreamer
 
 from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.steps.generate import GenerateParams
-from onnxbuild.tables.tasks import family_of
+from onnxbuild.tables.tasks import family_of, has_cache
 from onnxbuild.workers.engines import timing
 from onnxbuild.workers.engines.onnxruntime_engine import onnx_files, session_options
 from onnxbuild.workers.engines.torch_engine import is_onnx
@@ -142,7 +142,7 @@ def _open_with_optimum(params: GenerateParams, folder: Path, suffix: str) -> Any
         provider="CPUExecutionProvider",
         session_options=session_options(params.threads),
         use_io_binding=False,  # measured: it changes nothing on the CPU at batch 1
-        use_cache=params.task.endswith("-with-past"),
+        use_cache=has_cache(params.task),
         **options,
     )
 

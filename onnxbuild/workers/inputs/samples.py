@@ -11,6 +11,8 @@ import numpy as np
 from msgspec import Struct, structs
 
 from onnxbuild.protocol import CheckFailed
+from onnxbuild.tables.positions import positions_of, text_part
+from onnxbuild.tables.tasks import family_of, reads_pairs
 from onnxbuild.workers.engines.onnxruntime_engine import Arrays, InputSpec, OnnxModel
 from onnxbuild.workers.folders.processors import masks_sound, processor_of
 from onnxbuild.workers.inputs.sentences import SENTENCES
@@ -22,8 +24,6 @@ _SHORTEST_AUDIO = 800  # below 400 samples the convolutions of wav2vec2 leave no
 # Types that see no mask, since they were trained on padding; their tokenizers give none either.
 _UNMASKED = frozenset({"siglip"})
 
-# Tasks whose text is a pair, told apart by its type ids; so is that of a classifier with one label, a reranker.
-_PAIRED = frozenset({"question-answering", "multiple-choice"})
 _DECODER_TOKENS = 8  # prefix that an encoder-decoder is given; one more is its cached step
 _PROBE_BATCH = 8
 _BATCH_AND_SEQUENCE = 2  # axes of text
@@ -72,7 +72,7 @@ class Source(Struct, frozen=True, kw_only=True):
     @property
     def text(self) -> Mapping[str, Any]:
         """The part of the config that speaks of text."""
-        return {**self.config, **self.config.get("decoder", {}), **self.config.get("text_config", {})}
+        return text_part(self.config)
 
     @property
     def pad_id(self) -> int:
@@ -90,10 +90,10 @@ def open_source(folder: Path, model: OnnxModel, task: str, *, seed: int, trusts_
         config=config,
         tokenizer=load_tokenizer(folder, trusts_code=trusts_code),
         inputs=model.inputs(model.first),
-        causal="prefill" in model.stages or task.startswith("text-generation"),
+        causal="prefill" in model.stages or family_of(task) == "decoder",
         seed=seed,
         even=(folder / "genai_config.json").is_file(),
-        paired=task in _PAIRED or (task == "text-classification" and len(config.get("id2label") or "ab") == 1),
+        paired=reads_pairs(task, config),
     )
 
 
@@ -329,9 +329,7 @@ def _prefix(source: Source, batch: int) -> np.ndarray:
 
 
 def _positions(source: Source) -> int:
-    named = (source.text.get(key) for key in ("n_positions", "max_position_embeddings"))
-    limits = [int(value) for value in named if isinstance(value, int) and value > 0]
-    return min(limits, default=1 << 20)
+    return positions_of(source.config) or 1 << 20
 
 
 def _check_length(source: Source, sequence: int) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from msgspec import Struct
 
 from onnxbuild.protocol import CheckFailed
-from onnxbuild.steps.validate import METRICS
+from onnxbuild.tables.thresholds import METRICS, is_worse
 from onnxbuild.workers.inputs.samples import Sample
 from onnxbuild.workers.validate import metrics
 
@@ -119,7 +119,7 @@ def worst_of(records: Iterable[Record], text: Sequence[Losses]) -> dict[str, Wor
     found: dict[str, Worst] = {}
     for metric, value, where in (*_single(records := list(records)), *_pooled(records), *_ratios(text)):
         best = found.get(metric)
-        if best is None or _is_worse(metric, value, best.value):
+        if best is None or is_worse(metric, value, best.value):
             found[metric] = Worst(value=value, where=where)
     return {metric: found[metric] for metric in METRICS if metric in found}
 
@@ -157,10 +157,6 @@ def _ratios(text: Sequence[Losses]) -> Iterable[tuple[str, float, str]]:
         yield "perplexity_ratio", ratio, f"output `logits` of {stage}, {len(reference)} tokens"
 
 
-def _is_worse(metric: str, value: float, than: float) -> bool:
-    return value < than if METRICS[metric] == "min" else value > than
-
-
 def _record(
     stage: str, name: str, sample: Sample, pairs: Sequence[tuple[np.ndarray, np.ndarray]], task: Task
 ) -> Record:
@@ -170,7 +166,7 @@ def _record(
     for metric in per_pair[0]:
         parts = [part[metric] for part in per_pair]
         if metric in {"max_abs", "cosine_min", "max_probability"}:
-            values[metric] = min(parts) if METRICS[metric] == "min" else max(parts)
+            values[metric] = min(parts) if METRICS[metric].side == "min" else max(parts)
         else:
             values[metric] = float(np.average(parts, weights=weights))
     return Record(stage=stage, output=name, where=_place(stage, sample), rows=sum(weights), values=values)

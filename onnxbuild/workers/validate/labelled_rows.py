@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.validate import LABEL, ValidateParams
+from onnxbuild.tables.tasks import row_columns
 from onnxbuild.workers.inputs.dataset_texts import records
 from onnxbuild.workers.inputs.samples import Sample, Source, of_ids, text_limit
 from onnxbuild.workers.validate import metrics
@@ -110,7 +111,7 @@ class _Row(Struct, frozen=True, kw_only=True):
 
 
 def _rows(folder: Path, source: Source, params: ValidateParams) -> Iterator[_Row]:
-    roles = _text_roles(params)
+    roles = row_columns(params.task, params.rows.columns)
     wanted = (*roles, LABEL) if params.reads_labels else roles
     limit = min(params.sequence, text_limit(source))
     for place, found in records(folder, params.rows, wanted, samples=params.samples, seed=params.seed):
@@ -121,14 +122,6 @@ def _rows(folder: Path, source: Source, params: ValidateParams) -> Iterator[_Row
             segments=encoded.get("token_type_ids") or [0] * len(encoded["input_ids"]),
             label=class_of(found[LABEL], source.config, place) if params.reads_labels else None,
         )
-
-
-def _text_roles(params: ValidateParams) -> tuple[str, ...]:
-    """What a row's text is made of: a classifier takes a pair where `columns` names a second text."""
-    if params.task == "question-answering":
-        return ("question", "context")
-    paired = params.task == "text-classification" and "text_pair" in params.rows.columns
-    return ("text", "text_pair") if paired else ("text",)
 
 
 def class_of(value: Any, config: Mapping[str, Any], place: str) -> int:

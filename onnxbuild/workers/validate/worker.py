@@ -14,8 +14,9 @@ from msgspec import UNSET
 from onnxbuild.machine import usable_cores
 from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.steps.dataset_rows import PORT
-from onnxbuild.steps.validate import METRICS, ValidateParams, table_of
-from onnxbuild.tables.tasks import SPEECH
+from onnxbuild.steps.validate import ValidateParams
+from onnxbuild.tables.tasks import ThresholdRow, is_speech_to_text
+from onnxbuild.tables.thresholds import METRICS, is_within, table_of
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
 from onnxbuild.workers.engines.timing import versions
 from onnxbuild.workers.engines.torch_engine import open_reference
@@ -99,10 +100,10 @@ def _open_variant(folder: Path, params: ValidateParams, threads: int) -> tuple[O
         return variant, [f"validated on the CPU, whose kernels are others: {absent.failure.message}"]
 
 
-def _table(task: str, variant: OnnxModel) -> str:
+def _table(task: str, variant: OnnxModel) -> ThresholdRow:
     """The row of thresholds; a speech model of one graph names a letter for each frame, and predicts no next token."""
     hears_at_once = variant.stages == ("forward",) and "input_ids" not in variant.inputs("forward")
-    return "classification" if task == SPEECH and hears_at_once else table_of(task)
+    return "classification" if is_speech_to_text(task) and hears_at_once else table_of(task)
 
 
 def broken_bounds(worst: Mapping[str, Worst], thresholds: Mapping[str, float]) -> list[str]:
@@ -112,11 +113,9 @@ def broken_bounds(worst: Mapping[str, Worst], thresholds: Mapping[str, float]) -
         if metric not in worst:
             told.append(f"`{metric}` is bounded by {bound:g}, but this model has no output that it can be taken of")
             continue
-        value, side = worst[metric].value, METRICS[metric]
-        # Written so that NaN is outside of every bound.
-        inside = value >= bound if side == "min" else value <= bound
-        if not inside:
-            beyond = "below" if side == "min" else "above"
+        value = worst[metric].value
+        if not is_within(metric, value, bound):
+            beyond = "below" if METRICS[metric].side == "min" else "above"
             told.append(f"`{metric}` is {_distinct(value, bound)}, {beyond} {bound:g} ({worst[metric].where})")
     return told
 

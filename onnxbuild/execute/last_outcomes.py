@@ -1,0 +1,45 @@
+"""The last outcome of each action of a manifest, as the store remembers it: read at the start, written during a run."""
+
+from __future__ import annotations
+
+from onnxbuild.execute.events import SUCCEEDED, Outcome
+from onnxbuild.store.store import Store
+from onnxbuild.store.traces import Last, Trace
+
+
+class LastOutcomes:
+    """The last outcomes before this run, and those of this run that have changed."""
+
+    def __init__(self, store: Store, scope: str) -> None:
+        self._store, self._scope = store, scope
+        self._before = store.traces.last(scope)
+        self._unsaved: dict[str, Last] = {}
+
+    def trace(self, name: str) -> Trace | None:
+        """The trace of an action's last success before this run, if the store still has it."""
+        last = self._before.get(name)
+        return self._store.traces.find(last.key) if last is not None and last.key is not None else None
+
+    def note(self, outcome: Outcome) -> None:
+        """Remember an outcome, and save at once if its action has run."""
+        before = self._before.get(outcome.id)
+        last = _last_of(outcome, before)
+        if before is None or (before.key, before.outcome, before.message) != (last.key, last.outcome, last.message):
+            self._unsaved[outcome.id] = last
+        if outcome.outcome in {"built", "unchanged", "failed"}:
+            self.save()
+
+    def save(self) -> None:
+        """Write the outcomes that have changed since the last call."""
+        if self._unsaved and not self._store.readonly:
+            self._store.traces.note(self._scope, self._unsaved)
+        self._unsaved = {}
+
+
+def _last_of(outcome: Outcome, before: Last | None) -> Last:
+    """What is remembered of an outcome; the key of the last success survives a failure."""
+    key = outcome.key if outcome.outcome in SUCCEEDED else (before.key if before else None)
+    reasons = tuple({"part": r.part, "old": r.old, "new": r.new} for r in outcome.reasons)
+    message = f"{outcome.failure.code} {outcome.failure.message}" if outcome.failure else None
+    facts = outcome.failure.facts if outcome.failure else {}
+    return Last(key=key, outcome=outcome.outcome, reasons=reasons, message=message, facts=facts)
