@@ -57,13 +57,11 @@ def test_a_failure_shows_its_line_although_the_plan_was_remembered(world: World)
 
 def test_a_selection_shows_the_selected_rows_only(world: World) -> None:
     world.manifest({"one": [{"text": "1"}], "two": [{"text": "1"}, {"text": "2"}]})
-    assert [line.split()[0] for line in world.run().out.splitlines()[:3]] == ["variant", "m/one", "m/two"]
-    selected = world.run("m/two")
-    assert "m/two" in selected.out
-    assert "m/one" not in selected.out
-    by_kind = world.run(":toy-2")
-    assert "m/two" in by_kind.out
-    assert "m/one" not in by_kind.out
+    assert "m/one" in world.run().out
+    for selector in ("m/two", ":toy-2"):
+        selected = command(world, "status", "manifest.yaml", selector, "--format", "markdown")
+        assert "| m/two |" in selected.out
+        assert "m/one" not in selected.out
 
 
 def test_a_run_names_the_folders_that_it_wrote(world: World) -> None:
@@ -117,7 +115,6 @@ def test_the_status_is_the_last_table_without_a_run(world: World) -> None:
     status = command(world, "status", "manifest.yaml")
     assert status.code == 0
     lines = status.out.splitlines()
-    assert [line.split()[0] for line in lines[:3]] == ["variant", "m/one", "m/two"]
     assert "failed last time: m/two:toy-2: OBE61 the worker ended by itself with exit status 3" in lines
     assert lines[-1].startswith("3 of 4 actions have a result, 1 failed; the last changed at 20")
 
@@ -126,9 +123,7 @@ def test_the_status_as_markdown_and_json(world: World) -> None:
     world.manifest(GOOD_AND_BAD)
     world.run()
     markdown = command(world, "status", "manifest.yaml", "m/two", "--format", "markdown").out.splitlines()
-    assert markdown[0].startswith("| variant | ")
-    assert markdown[1].startswith("| --- | ---: | ")
-    assert markdown[2].startswith("| m/two | ")
+    assert markdown[:3] == ["| variant |", "| --- |", "| m/two |"]
     assert "- failed last time: m/two:toy-2: OBE61 the worker ended by itself with exit status 3" in markdown
     found = json.loads(command(world, "status", "manifest.yaml", "--format", "json").out)
     assert [row["name"] for row in found["variants"]] == ["m/one", "m/two"]
