@@ -1,4 +1,4 @@
-"""Faults that no schema can see: names that cannot be folders, names that nothing has, two models with one name."""
+"""Faults that a schema cannot express: names that are invalid, undefined, or used twice."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _targets_of(model: ModelEntry, targets: Table) -> Iterator[Diagnostic]:
 
 
 def _named_targets(written: object) -> Iterator[tuple[str, Span, bool]]:
-    """Name and place of each target of a model, and whether it stands under `targets:`; other checks see the rest."""
+    """Name and place of each target of a model, and whether it is a shared one; other checks see unusable entries."""
     for entry, entry_at in zip(written, written.items_at, strict=True) if isinstance(written, Array) else ():
         name, at = (entry.get("name"), entry.value_span("name")) if isinstance(entry, Table) else (entry, entry_at)
         if isinstance(name, str) and "${" not in name:
@@ -87,5 +87,5 @@ def _collisions(models: tuple[ModelEntry, ...]) -> Iterator[Diagnostic]:
             first[name] = model.at
             continue
         same_place = first[name] == model.at
-        hint = "put every axis of the matrix into the name" if same_place else f"the first one stands at {first[name]}"
+        hint = "put every axis of the matrix into the name" if same_place else f"the first one is at {first[name]}"
         yield fault("OB006", f"two models are named `{model.name}`", span=model.at, hint=hint)

@@ -12,7 +12,7 @@ from msgspec import Struct
 from onnxbuild.manifest.language import TITLE, ManifestFile, NamedTargetBlock
 
 Schema = dict[str, Any]
-# model: beside the source (export); target: a step that makes a new graph; check: reads a graph, at either place.
+# model: a block beside the source (export); target: a step that makes a new graph; check: reads a graph, in both.
 Holder = Literal["model", "target", "check"]
 _HOLDERS: Mapping[Holder, tuple[str, ...]] = {
     "model": ("ModelBlock",),
@@ -45,7 +45,7 @@ class StepKind(Protocol):
 
 
 def place_of(kind: StepKind) -> Holder | None:
-    """Where a kind's block stands; None for fetch, which `source:` asks for."""
+    """Where the block of a kind may be written; None for fetch, which `source:` asks for."""
     if not kind.inputs:
         return None
     if "onnx" not in kind.outputs.values():
@@ -126,7 +126,7 @@ def _short_forms(params: type[Struct], full: Schema) -> Iterator[Schema]:
 
 
 def _inlined(schema: Any, components: Mapping[str, Any]) -> Any:
-    """The schema with the structs that it refers to in their places: kinds of two plugins may have one name for two."""
+    """The schema with nested structs inlined: two plugins may use one class name for different structs."""
     if isinstance(schema, dict):
         if "$ref" in schema:
             return _inlined(_plain(components[schema["$ref"].rpartition("/")[2]]), components)
@@ -147,7 +147,7 @@ def _admit(schema: Any) -> Any:
         return schema
     if "anyOf" in schema:
         branches = [_admit_below(one) for one in schema["anyOf"] if one != {"type": "null"}]
-        if not any(one.get("type") == "string" for one in branches):
+        if not any(one.get("type") == "string" and "enum" not in one for one in branches):
             branches.append(dict(INTERPOLATION))
         about = {key: value for key, value in schema.items() if (key, value) != ("default", None)}
         return {**about, "anyOf": branches}
@@ -160,12 +160,12 @@ def _admit(schema: Any) -> Any:
 
 def _admit_below(schema: Schema) -> Schema:
     """The schema with references admitted in its parts, not in its place."""
-    found = dict(schema)
-    if "properties" in found:
-        found["properties"] = {name: _admit(one) for name, one in found["properties"].items()}
+    inner = dict(schema)
+    if "properties" in inner:
+        inner["properties"] = {name: _admit(one) for name, one in inner["properties"].items()}
     for key in ("items", "additionalProperties"):
-        if isinstance(found.get(key), dict):
-            found[key] = _admit(found[key])
-    if "prefixItems" in found:
-        found["prefixItems"] = [_admit(one) for one in found["prefixItems"]]
-    return found
+        if isinstance(inner.get(key), dict):
+            inner[key] = _admit(inner[key])
+    if "prefixItems" in inner:
+        inner["prefixItems"] = [_admit(one) for one in inner["prefixItems"]]
+    return inner

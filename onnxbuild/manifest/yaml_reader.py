@@ -53,14 +53,13 @@ def read_scalar(text: str) -> scalars.Scalar:
 
 
 class _Reader:
-    """One pass over the events of one document, with the stack of what is open."""
+    """One pass over the events of one document, with a stack of the open collections."""
 
     def __init__(self, source: Source, faults: list[Diagnostic]) -> None:
         self.source, self.faults = source, faults
         self._stack: list[tuple[Table | Array, str | None, Span]] = []  # open collections: anchor, and place
-        self._keys: list[
-            tuple[str | None, Span] | None
-        ] = []  # for each open table the key that waits, itself None after a fault
+        # For each open collection the key whose value comes next. The name of a key with a fault is None.
+        self._keys: list[tuple[str | None, Span] | None] = []
         self._anchors: dict[str, Any] = {}
         self._merged: dict[int, Table] = {}  # what `<<` names, by the table that names it
         self._open_anchors: set[str] = set()
@@ -92,7 +91,7 @@ class _Reader:
 
     def _span(self, event: Any) -> Span:
         start, end = event.start_mark, event.end_mark
-        # What runs over several lines is marked at its first one, where a person begins to read.
+        # A value of several lines is marked on the first one, where a person begins to read.
         length = end.column - start.column if end.line == start.line else 1
         return Span(self.source, start.line + 1, start.column + 1, max(1, length))
 
@@ -126,7 +125,7 @@ class _Reader:
         node, anchor, at = self._stack.pop()
         self._keys.pop()
         if isinstance(node, Table) and id(node) in self._merged:
-            # A fault already: what it would bring is there all the same, so that its lack is no further fault.
+            # `<<` is a fault already. Its entries are added all the same, so that no missing key is reported too.
             for key, value in self._merged.pop(id(node)).items():
                 node.setdefault(key, value)
         if anchor:
@@ -153,31 +152,33 @@ class _Reader:
 
     def _key(self, value: Any, text: str | None, at: Span, *, is_merge: bool) -> None:
         if is_merge:
-            hint = "put what models share under `defaults:`, and steps that they share into a target"
+            hint = "put values that models share under `defaults:`, and steps that they share into a target"
             self.faults.append(fault("OB020", "merge keys `<<` are not part of the language", span=at, hint=hint))
             text = _MERGE
         elif not isinstance(value, str):
-            found = describe(value)
-            self.faults.append(fault("OB011", f"expected a string as the key, found {found}", span=at, hint="quote it"))
+            what = describe(value)
+            self.faults.append(
+                fault("OB011", f"expected a string as the key, found {what}", span=at, hint="put it in quotes")
+            )
             text = None
         table = self._stack[-1][0]
         assert isinstance(table, Table), "BUG: a key outside a table"
         if text is not None and text in table:
             first = table.keys_at[text]
-            hint = f"the first one stands in line {first.line}"
+            hint = f"the first one is in line {first.line}"
             self.faults.append(fault("OB014", f"duplicate key `{text}`", span=at, hint=hint))
         self._keys[-1] = (text, at)
 
-    def _refuse_key(self, at: Span, found: str) -> None:
+    def _refuse_key(self, at: Span, what: str) -> None:
         if self._stack and type(self._stack[-1][0]) is Table and self._keys[-1] is None:
             hint = "quote a value that begins with `{` or `[`"
-            self._stop("OB011", f"expected a string as the key, found {found}", at, hint)
+            self._stop("OB011", f"expected a string as the key, found {what}", at, hint)
 
     def _alias(self, event: Any) -> None:
         at, name = self._span(event), event.anchor
         self._refuse_key(at, "an alias")
         if name in self._open_anchors:
-            self._stop("OB015", f"the alias `*{name}` stands inside what it refers to", at)
+            self._stop("OB015", f"the alias `*{name}` is inside the value that it refers to", at)
         if name not in self._anchors:
             hint = did_you_mean(name, self._anchors)
             self.faults.append(fault("OB004", f"undefined alias `*{name}`", span=at, hint=hint))
@@ -204,5 +205,5 @@ class _Reader:
         if waiting[0] == _MERGE and isinstance(value, Table):
             self._merged[id(parent)] = value
         elif waiting[0] is not None and waiting[0] != _MERGE and waiting[0] not in parent and value is not _LEFT_OUT:
-            # A duplicate is a fault already; the first one stays.
+            # A duplicate is already reported; the first value stays.
             parent.put(waiting[0], value, waiting[1], at)

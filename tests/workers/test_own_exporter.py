@@ -23,7 +23,7 @@ from onnxbuild.workers.validate.worker import run as validate
 pytestmark = pytest.mark.heavy
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "own-exporter.md"
-BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+BLOCKS = re.findall(r"```python[^\n]*\n(.*?)```", PAGE.read_text(), re.DOTALL)
 WAYS = dict(zip(("custom config", "torch"), BLOCKS, strict=True))
 TASK = "text-classification"
 

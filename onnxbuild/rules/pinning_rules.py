@@ -1,4 +1,4 @@
-"""Rules about where models come from."""
+"""The rule that asks for pins: a source on the Hub whose revision may move."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from onnxbuild.diagnostics import Diagnostic, fault
 from onnxbuild.planning.lock_file import hub_name, hub_uses
-from onnxbuild.rules.rule import Rule, World, described, rule
+from onnxbuild.rules.rule import Rule, World, rule
 
 _COMMIT_LENGTH = 40
 
@@ -15,7 +15,7 @@ _COMMIT_LENGTH = 40
 def unpinned_revision(world: World) -> Iterator[Diagnostic]:
     """A Hub source that neither a commit id nor the lock file pins.
 
-    Why: `main` moves; two machines would build different models from one manifest.
+    Why: `main` moves, so two machines would build different models from one manifest.
     Fix: `onnxbuild lock` writes onnxbuild.lock; commit it.
     Bad:
         source: hub:openai-community/gpt2            # and no onnxbuild.lock
@@ -35,27 +35,4 @@ def unpinned_revision(world: World) -> Iterator[Diagnostic]:
             )
 
 
-RULES: tuple[Rule, ...] = (
-    unpinned_revision,
-    described(
-        "OB105",
-        "toolchain-conflict",
-        """
-        The requirements of a toolchain cannot be resolved together.
-
-        Why: optimum-onnx 0.1.0 requires transformers below 4.58, and newer models need transformers 5.
-        Fix: requirements of one toolchain must fit together; give the other model a toolchain of its own.
-        """,
-    ),
-    described("OB110", "unresolved-source", """
-        The Hub does not say which commit a revision stands for.
-
-        Why: the name is misspelt, access is refused, or there is no network.
-        Fix: what the message says; HF_TOKEN gives access, HF_ENDPOINT names another server.
-        """),
-    described("OB111", "unlocked-offline", """
-        A Hub source that the lock file does not hold, in a run that may ask nobody.
-
-        Fix: `onnxbuild lock` where the Hub can be reached.
-        """),
-)  # fmt: skip
+RULES: tuple[Rule, ...] = (unpinned_revision,)
