@@ -52,7 +52,7 @@ def test_the_light_tests_of_the_engine_pass() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts processes in /proc")
 def test_the_command_runs_real_workers_and_leaves_none(tmp_path: Path) -> None:
-    """A worker starts a daemon in a session of its own; the command and its workers see no /proc and no groups."""
+    """A worker starts a daemon in a new session; the command sees neither /proc nor process groups."""
     world = World(tmp_path)
     hidden = tmp_path / "hidden"
     hidden.mkdir()

@@ -85,7 +85,7 @@ def test_s3_existing_objects_are_not_uploaded_again(tmp_path, s3) -> None:
     assert {path: path.stat().st_mtime_ns for path in objects(s3, "*")} == before
 
 
-def test_s3_a_corrupt_object_is_one_warning_a_local_build_and_mended(tmp_path, s3) -> None:
+def test_s3_a_corrupt_object_is_one_warning_a_local_build_and_repaired(tmp_path, s3) -> None:
     machine(tmp_path, "one")(*WORLD)
     blob = next(path for path in objects(s3, "blobs") if path.read_bytes() == b"spam")
     blob.write_bytes(b"SPAM")
@@ -187,7 +187,7 @@ def test_s3_readonly_writes_nothing(tmp_path, s3) -> None:
     assert objects(s3, "*") == before
 
 
-def test_s3_nobody_there_is_one_warning(tmp_path, s3) -> None:
+def test_s3_no_server_is_one_warning(tmp_path, s3) -> None:
     s3.kill()
     alone = machine(tmp_path, "one")
     assert alone(*WORLD) == BUILT
