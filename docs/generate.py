@@ -1,7 +1,7 @@
 # ruff: noqa: INP001 - a script
-"""Fills the generated parts of the reference, between `<!-- begin NAME -->` and `<!-- end NAME -->`, from the code.
+"""Writes the generated parts of the reference, between `<!-- begin NAME -->` and `<!-- end NAME -->`, from the code.
 
-`python docs/generate.py` rewrites them, `--check` says which are stale; `tests/test_docs.py` runs the check.
+`python docs/generate.py` rewrites them. With `--check` it names the stale pages; `tests/test_docs.py` runs the check.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import argparse
 import ast
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, get_args, get_origin, get_type_hints
+from types import NoneType
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -22,26 +23,26 @@ sys.path.insert(0, str(DOCS.parent))
 
 _MARKED = re.compile(r"(<!-- begin (\S+) -->\n)(.*?)(<!-- end \2 -->)", re.DOTALL)
 _CODE = re.compile(r"OBE?\d{2,3}")
-_ARGUMENT_OF_CODE = 2
+_HEAD_OF_TABLE = 2  # the rows of a table before its content
 
 
 def blocks() -> str:
     """The blocks of the manifest language."""
     from onnxbuild.manifest import language
 
-    found = (getattr(language, name) for name in _classes_in_order(PACKAGE / "manifest" / "language.py"))
-    return "\n".join(_struct(struct, title=f"### {struct.__name__}") for struct in found)
+    names = _classes_from_the_last(PACKAGE / "manifest" / "language.py")
+    return "\n".join(_struct(getattr(language, name), title=f"### {name}") for name in names)
 
 
 def steps() -> str:
-    """The step kinds: params, artifacts, packages in the key."""
+    """The step kinds with their params, their artifacts and the packages in their keys."""
     from onnxbuild.steps import KINDS
 
     return "\n".join(_kind(kind) for kind in KINDS.values())
 
 
 def codes() -> str:
-    """Every code: its page, and the messages that the source gives it."""
+    """Every code with its page and the messages that the source gives it."""
     from onnxbuild.rules import ALL
 
     messages = _messages()
@@ -49,7 +50,7 @@ def codes() -> str:
 
 
 def commands() -> str:
-    """The commands with their arguments and options, as the parser has them."""
+    """The commands with their arguments and options, read from the parser."""
     from onnxbuild.cli import parser
 
     return "\n".join(_command(name, command) for name, command in subcommands(parser()).items())
@@ -63,12 +64,12 @@ def subcommands(parser: argparse.ArgumentParser) -> Mapping[str, argparse.Argume
 
 
 def families() -> str:
-    """The table of families that the tests walk with optimum's exporter: how far each goes, and what loads it."""
+    """The families that the tests build with optimum's exporter: how far each goes, and what loads it."""
     return _families("FAMILIES")
 
 
 def families_5() -> str:
-    """The table that they walk with the exporter of transformers 5."""
+    """The families that the tests build with the exporter of transformers 5."""
     return _families("FAMILIES_5")
 
 
@@ -89,9 +90,42 @@ def _families(table: str) -> str:
     return "\n".join([*rows, ""])
 
 
+def tasks() -> str:
+    """The table of tasks, with the other names that a manifest may use."""
+    from onnxbuild.tables.tasks import ALIASES, TASKS
+
+    rows = ["| task | other names | input | family | bounds of |", "|---|---|---|---|---|"]
+    for task in TASKS.values():
+        others = ", ".join(f"`{alias}`" for alias, name in ALIASES.items() if name == task.name)
+        modality = task.modality.replace("-", " ")
+        rows.append(f"| `{task.name}` | {others} | {modality} | {task.family} | {task.thresholds} |")
+    return "\n".join([*rows, ""])
+
+
+def thresholds() -> str:
+    """The default bounds: a row per group of tasks, a column per precision."""
+    from onnxbuild.tables.thresholds import ACCURACY_DROP, THRESHOLDS
+
+    head = ["| tasks |", *(f" {_PRECISIONS.get(name, name)} |" for name in ACCURACY_DROP)]
+    rows = ["".join(head), "|---" * (len(ACCURACY_DROP) + 1) + "|"]
+    for tasks_of_row, bounds in THRESHOLDS.items():
+        rows.append(f"| {tasks_of_row} | {' | '.join(_bounds(bounds[name]) for name in ACCURACY_DROP)} |")
+    with_labels = " | ".join(_bounds({"accuracy_drop": bound}) for bound in ACCURACY_DROP.values())
+    return "\n".join([*rows, f"| a dataset with labels, also | {with_labels} |", ""])
+
+
+_PRECISIONS = {"fp32": "fp32 (also O1 to O3)", "q8": "8 bit", "q4": "4 bit", "bnb4": "NF4, FP4"}
+
+
+def _bounds(bounds: Mapping[str, float]) -> str:
+    return ", ".join(f"`{metric}` {bound:g}" for metric, bound in bounds.items())
+
+
 GENERATORS: Mapping[str, Callable[[], str]] = {
     "families": families,
     "families-5": families_5,
+    "tasks": tasks,
+    "thresholds": thresholds,
     "blocks": blocks,
     "steps": steps,
     "codes": codes,
@@ -100,7 +134,7 @@ GENERATORS: Mapping[str, Callable[[], str]] = {
 
 
 def pages() -> Iterator[tuple[Path, str]]:
-    """Each page with generated parts, and its text as it should be."""
+    """Each page with generated parts, and the text that it should have."""
     for path in sorted(DOCS.rglob("*.md")):
         text = path.read_text(encoding="utf-8")
         if _MARKED.search(text):
@@ -108,24 +142,19 @@ def pages() -> Iterator[tuple[Path, str]]:
 
 
 def stale() -> list[str]:
-    """Pages that differ from what the code says."""
+    """The pages that differ from what would be generated."""
     return [str(path.relative_to(DOCS)) for path, text in pages() if path.read_text(encoding="utf-8") != text]
 
 
 def _kind(kind: Any) -> str:
-    packages = ", ".join(f"`{name}`" for name in _declared_packages(kind)) or "none"
+    from onnxbuild.commands.doctor import declared_packages
+
+    packages = ", ".join(f"`{name}`" for name in declared_packages(kind)) or "none"
     artifacts = [
-        f"Takes {_ports(kind.inputs) or 'what is outside'}; gives {_ports(kind.outputs)}.",
-        f"Versions in the key: {packages}." + (" The machine is in the key too." if kind.measures else ""),
+        f"Input: {_ports(kind.inputs) or 'a source outside of the store'}. Output: {_ports(kind.outputs)}.",
+        f"Package versions in the key: {packages}." + (" The machine is in the key, too." if kind.measures else ""),
     ]
     return _struct(kind.params, title=f"## {kind.name}", also=artifacts)
-
-
-def _declared_packages(kind: Any) -> tuple[str, ...]:
-    """What a kind declares with default params; `fetch` and its like depend on a param that has no default."""
-    required = {f.name: None for f in msgspec.structs.fields(kind.params) if f.required}
-    example = {"level": "O2", "method": "dynamic", "origin": "random", "prompts": (), "dtype": "fp16"}
-    return tuple(kind.packages(kind.params(**{name: example[name] for name in required})))
 
 
 def _ports(ports: Mapping[str, str]) -> str:
@@ -141,30 +170,33 @@ def _struct(struct: Any, *, title: str, also: list[str] | None = None) -> str:
             continue
         kind, meaning = _type(hints[field.name])
         rows.append(f"| `{field.encode_name}` | {_cell(kind)} | {_default(field)} | {_cell(meaning)} |")
-    shown = rows if len(rows) > _ARGUMENT_OF_CODE else ["No keys."]
+    shown = rows if len(rows) > _HEAD_OF_TABLE else ["No keys."]
     text = " ".join((struct.__doc__ or "").split())
     return "\n".join([title, "", text, "", *(line for part in also or [] for line in (part, "")), *shown, ""])
 
 
 def _type(hint: Any) -> tuple[str, str]:
-    """A type in words, and its description where it has one."""
+    """A type in words, and its description; of nested descriptions the outermost."""
     if hasattr(hint, "__metadata__"):
         words, meaning = _type(hint.__origin__)
-        said = next((m.description for m in hint.__metadata__ if getattr(m, "description", None)), None)
-        return words, said or meaning
-    arguments = [a for a in get_args(hint) if a is not type(None) and a is not ...]
+        descriptions = [text for mark in hint.__metadata__ if (text := getattr(mark, "description", None))]
+        return words, next(iter(descriptions), meaning)
+    arguments = [a for a in get_args(hint) if a not in (NoneType, msgspec.UnsetType, ...)]
     origin = get_origin(hint)
-    if str(origin) == "typing.Literal":
-        return " or ".join(f"`{a}`" for a in arguments), ""
-    inner = [_type(a)[0] for a in arguments]
-    names = {str: "text", int: "integer", float: "number", bool: "boolean", Any: "any", type(None): "nothing"}
     if origin is None:
-        return names.get(hint, getattr(hint, "__name__", str(hint))), ""
+        return _WORDS.get(hint) or getattr(hint, "__name__", str(hint)), ""
+    if origin is Literal:
+        return " or ".join(f"`{a}`" for a in arguments), ""
+    inner = [_type(a) for a in arguments]
+    meaning = next((described for _, described in inner if described), "")
     if origin in (list, tuple):
-        return f"list of {inner[0]}", ""
-    if "Mapping" in str(origin):
-        return f"mapping to {inner[1]}", ""
-    return " or ".join(inner), ""
+        return f"list of {inner[0][0]}", meaning
+    if origin is Mapping:
+        return f"mapping to {inner[1][0]}", meaning
+    return " or ".join(words for words, _ in inner), meaning
+
+
+_WORDS = {str: "text", int: "integer", float: "number", bool: "boolean", Any: "any"}
 
 
 def _default(field: Any) -> str:
@@ -180,13 +212,14 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
 
 
-def _classes_in_order(path: Path) -> list[str]:
+def _classes_from_the_last(path: Path) -> list[str]:
+    """The classes of a module; the last one, which uses the others, comes first."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     names = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
     return list(reversed(names))
 
 
-def _code(code: str, rule: Any, found: list[tuple[str, str]]) -> str:
+def _code(code: str, rule: Any, messages: Sequence[str]) -> str:
     title = f"## {code}" + (f" {rule.name}" if rule else "")
     lines = [title, ""]
     if rule:
@@ -196,23 +229,21 @@ def _code(code: str, rule: Any, found: list[tuple[str, str]]) -> str:
         ]
         for label, example in (("Bad", rule.bad), ("Good", rule.good)):
             lines += [f"{label}:", "", "```yaml", example.strip("\n"), "```", ""] if example else []
-    told = list(dict.fromkeys(message for message, _ in found if message))
-    lines += [*(f"- {_cell(message)}" for message in told), ""] if told else []
+    lines += [*(f"- {_cell(message)}" for message in messages), ""] if messages else []
     return "\n".join(lines)
 
 
-def _messages() -> Mapping[str, list[tuple[str, str]]]:
-    """Code → (message, module) of every call that names the code."""
-    found: dict[str, list[tuple[str, str]]] = {}
-    for path in sorted(PACKAGE.rglob("*.py")):
-        place = path.relative_to(PACKAGE).with_suffix("").as_posix()
+def _messages() -> Mapping[str, Sequence[str]]:
+    """The messages of each code that the source names, in alphabetical order: to move a file changes nothing."""
+    messages: dict[str, set[str]] = {}
+    for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call):
                 for code, message in _codes_of_call(node):
-                    found.setdefault(code, []).append((message, place))
+                    messages.setdefault(code, set()).add(message)
             elif isinstance(node, ast.Constant) and isinstance(node.value, str) and _CODE.fullmatch(node.value):
-                found.setdefault(node.value, []).append(("", place))
-    return found
+                messages.setdefault(node.value, set())
+    return {code: sorted(texts - {""}) for code, texts in messages.items()}
 
 
 def _codes_of_call(node: ast.Call) -> Iterator[tuple[str, str]]:
@@ -229,7 +260,7 @@ def _codes_of_call(node: ast.Call) -> Iterator[tuple[str, str]]:
 
 
 def _text(node: ast.expr | None) -> str:
-    """A string of the source with its variable parts in angle brackets."""
+    """A string of the source; its variable parts are in angle brackets."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     if isinstance(node, ast.JoinedStr):
@@ -256,16 +287,17 @@ def _command(name: str, parser: argparse.ArgumentParser) -> str:
         choices = f" ({', '.join(map(str, action.choices))})" if action.choices else ""
         meaning = ((action.help or "") + choices).strip()
         rows.append(f"| `{_cell(shown)}` | {_cell(meaning)} |")
-    shown_rows = rows if len(rows) > _ARGUMENT_OF_CODE else ["No arguments."]
+    shown_rows = rows if len(rows) > _HEAD_OF_TABLE else ["No arguments."]
     return "\n".join([f"## {name}", "", parser.description or "", "", *shown_rows, ""])
 
 
 def main(arguments: list[str]) -> int:
-    """Rewrite, or with `--check` say what is stale."""
+    """Rewrite the pages, or with `--check` name the stale ones."""
     if "--check" in arguments:
-        for name in (old := stale()):
-            print(f"{name} is stale: run `make docs`")
-        return 1 if old else 0
+        names = stale()
+        for name in names:
+            print(f"{name} is stale: run `python docs/generate.py`")
+        return 1 if names else 0
     for path, text in pages():
         path.write_text(text, encoding="utf-8")
     return 0

@@ -1,7 +1,7 @@
-"""onnxbuild: a YAML manifest becomes exported, optimized, quantized, checked and measured ONNX models.
+"""onnxbuild turns a YAML manifest into exported, optimized, quantized, checked and measured ONNX models.
 
-`load`, `plan` and `run` are the Python interface. They are imported on first use, because a run with nothing to do
-must not pay for them.
+`load`, `plan` and `run` are the Python interface. They are imported on first use: a run with nothing to do must not pay
+for their imports.
 """
 
 from __future__ import annotations

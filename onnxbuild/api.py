@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from onnxbuild.commands.build import Result, run_session
-from onnxbuild.commands.workspace import Asked, default_jobs, memory_limit, session
+from onnxbuild.commands.building.finished import Result
+from onnxbuild.commands.building.rounds import run_session
+from onnxbuild.commands.parsing.options import Asked
+from onnxbuild.commands.workspace import default_jobs, memory_limit, session
 from onnxbuild.execute.events import Event, Outcome
 from onnxbuild.execute.policy import Policy
-from onnxbuild.execute.preview import preview
 from onnxbuild.manifest.load import load_manifest
 from onnxbuild.manifest.spec import Manifest
 from onnxbuild.steps import all_kinds
@@ -30,9 +31,7 @@ def plan(
 ) -> tuple[Outcome, ...]:
     """For every action, `hit` or `run` with its reasons. Errors: DiagnosticError."""
     with session(_asked(path, selectors, defines, store, remote), write=False) as opened:
-        return tuple(
-            preview(opened.graph, kinds=opened.kinds, store=opened.store, runner=opened.runner, scope=opened.scope)
-        )
+        return tuple(opened.preview().values())
 
 
 def run(
@@ -54,10 +53,10 @@ def run(
     with session(_asked(path, selectors, defines, store, remote), write=True, jobs=jobs or default_jobs()) as opened:
         policy = Policy(
             scope=opened.scope,
-            logs=str(opened.state / "logs"),
+            logs=str(opened.logs),
             jobs=jobs or default_jobs(),
             memory_bytes=memory_limit(),
-            force=opened.named if force else frozenset(),
+            force=opened.plan.named if force else frozenset(),
         )
         target = Path(out).absolute() if out else Path(path).absolute().parent / "out"
         return run_session(opened, policy, target, _Callback(on_event or _ignore))
@@ -73,7 +72,7 @@ def _asked(
     return Asked(
         manifest=str(path),
         selectors=tuple(selectors),
-        defines=defines or {},
+        defines=tuple((defines or {}).items()),
         store=str(store) if store else None,
         remote=remote,
     )
@@ -86,7 +85,7 @@ class _Callback:
         self.event = function
 
     def close(self) -> None:
-        """There is nothing to give back."""
+        """Nothing is open."""
 
 
 def _ignore(_event: Event) -> None:

@@ -84,10 +84,16 @@ def fault(
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """A hint with the known word that is most similar to `word`, or None if none is similar."""
+    near = nearest(word, known)
+    return f"did you mean `{near}`?" if near is not None else None
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that is most similar to `word`, or None if none is similar."""
     import difflib
 
     near = difflib.get_close_matches(word, _likely(word, list(known)), n=1, cutoff=0.6)
-    return f"did you mean `{near[0]}`?" if near else None
+    return near[0] if near else None
 
 
 # difflib takes about 20 microseconds per pair: a thousand typos among a thousand names took 25 seconds.

@@ -1,23 +1,25 @@
-"""The documentation says what the code does: generated parts are fresh, commands parse, examples load, links lead."""
+"""The documentation agrees with the code: generated parts are fresh, commands parse, examples load, links resolve."""
 
 import importlib.util
+import itertools
+import json
 import re
 import shlex
-from pathlib import Path
 
+import doc_pages
 import msgspec
 import pytest
+from doc_pages import DOCS, ROOT
 
 from onnxbuild.cli import parser
 from onnxbuild.manifest.load import load_manifest
 from onnxbuild.steps import KINDS
 
-ROOT = Path(__file__).parents[1]
-DOCS = ROOT / "docs"
 PAGES = sorted([ROOT / "README.md", *DOCS.rglob("*.md")])
 MANIFESTS = sorted((ROOT / "manifests").glob("*.yaml"))
 
-_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+_TEXT = re.compile(r"[^\s|#<`]")  # a line of a paragraph or of a list
+_STARTS = re.compile(r"[-|#<`]|\d+\. ")  # what begins something new
 _LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)")
 _CODE = re.compile(r"""["'](OBE?\d{2,3})["']""")
 
@@ -34,7 +36,7 @@ def read(path):
 
 
 def blocks(path, language):
-    return [body for found, body in _BLOCK.findall(read(path)) if found == language]
+    return [block.text for block in doc_pages.blocks(path) if block.language == language]
 
 
 def command_lines():
@@ -111,6 +113,11 @@ def test_every_kind_and_param_has_its_place():
         assert {name for name in settings if f"| `{name}` |" not in section} == set(), kind.name
 
 
+@pytest.mark.parametrize("page", ["steps.md", "manifest.md", "cli.md"])
+def test_every_key_and_option_has_a_meaning(page):
+    assert re.findall(r"^\| `.*\|\s*\|$", read(DOCS / "reference" / page), re.MULTILINE) == []
+
+
 def test_every_code_has_its_place():
     page = read(DOCS / "reference" / "codes.md")
     raised = {code for path in (ROOT / "onnxbuild").rglob("*.py") for code in _CODE.findall(read(path))}
@@ -129,7 +136,15 @@ def test_every_manifest_in_the_documentation_loads(tmp_path):
     for number, (_, body) in enumerate(found):
         manifest = tmp_path / f"{number}.yaml"
         manifest.write_text(body, encoding="utf-8")
-        assert load_manifest(str(manifest), kinds=KINDS).models != ()
+        assert load_manifest(str(manifest), kinds={**KINDS, "round": how_to_kind()}).models != ()
+
+
+def how_to_kind():
+    """The step kind that the how-to declares; tests/docs/test_how_tos.py installs and runs it."""
+    scope = {}
+    source = blocks(DOCS / "how-to" / "step-kind.md", "python")[0]
+    exec(compile(source, "step-kind.md", "exec"), scope)
+    return scope["ROUND"]
 
 
 def test_the_readme_shows_the_quickstart_as_it_is():
@@ -141,6 +156,16 @@ def test_the_readme_shows_the_quickstart_as_it_is():
 def test_every_link_leads_somewhere(path):
     gone = [link for link in _LINK.findall(read(path)) if not (path.parent / link).exists()]
     assert gone == []
+
+
+def test_every_source_file_that_a_page_names_exists():
+    named = {
+        (path.relative_to(ROOT).as_posix(), file)
+        for path in PAGES
+        for file in re.findall(r"\b(?:onnxbuild|tests|benchmarks|schemas|manifests)/[\w/.-]+\.\w+\b", read(path))
+    }
+    assert len(named) > 20
+    assert {(page, file) for page, file in named if not (ROOT / file).is_file()} == set()
 
 
 def test_every_page_that_the_source_names_exists():
@@ -160,10 +185,42 @@ def test_every_decision_is_listed():
 
 
 def test_the_step_kind_of_the_how_to_is_a_step_kind():
-    scope = {}
-    source = blocks(DOCS / "how-to" / "step-kind.md", "python")[0]
-    exec(compile(source, "step-kind.md", "exec"), scope)
-    assert scope["SHRINK"].params(level=2).level == 2
+    params = how_to_kind().params
+    assert msgspec.convert({"bits": 11}, params).bits == 11
+    with pytest.raises(msgspec.ValidationError, match="Expected `int` <= 22"):
+        msgspec.convert({"bits": 23}, params)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_paragraph_is_one_line(path):
+    wrapped = [
+        f"{first} / {second}"
+        for first, second in itertools.pairwise(prose(read(path)))
+        if _TEXT.match(first) and second[:1].strip() and not _STARTS.match(second)
+    ]
+    assert wrapped == []
+
+
+def prose(text):
+    """The lines of a page outside of code blocks."""
+    return re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE).splitlines()
+
+
+def test_the_lock_file_pins_the_toolchains_of_the_example():
+    text = read(ROOT / "manifests" / "onnxbuild.lock")
+    assert "/" not in re.sub(r"hub:\S+", "", text), "neither a package index nor a path of a machine"
+    locked = json.loads(text)["toolchains"]
+    toolchains = load_manifest(str(ROOT / "manifests" / "two-generations.yaml"), kinds=KINDS).toolchains
+    expected = {" ".join(sorted(toolchain.requirements)) for toolchain in toolchains.values()}
+    assert {name.partition(": ")[2] for name in locked} == expected
+
+
+def test_messages_are_in_the_order_of_the_alphabet(tmp_path, monkeypatch):
+    generate = generator()
+    for name, text in (("z.py", 'fault("OB777", "an apple")'), ("a.py", 'fault("OB777", f"a pear of {size}")')):
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(generate, "PACKAGE", tmp_path)
+    assert generate._messages() == {"OB777": ["a pear of <size>", "an apple"]}
 
 
 def test_the_python_page_has_the_signatures():

@@ -55,6 +55,11 @@ class Editor:
         )
         return {item["label"] for item in answer["items"]}
 
+    def hover(self, uri: str, line: int, column: int) -> str:
+        position = {"line": line, "character": column}
+        answer = self.ask("textDocument/hover", {"textDocument": {"uri": uri}, "position": position})
+        return str(answer["contents"]["value"])
+
     def _until(self, wanted: Any) -> Any:
         while True:
             if self.diagnostics and wanted({}):
@@ -124,3 +129,19 @@ def test_an_editor_completes_keys_and_values(editor: Editor) -> None:
     assert {"dynamic", "weight-only"} <= editor.completions(uri, 5, 14)
     uri = editor.open("short.yaml", HEAD + "targets:\n  fast:\n    optimize: \nmodels: {}\n")
     assert {"O1", "O2", "O3", "O4"} <= editor.completions(uri, 4, 14)
+
+
+def test_an_editor_completes_tasks_metrics_and_sources(editor: Editor) -> None:
+    uri = editor.open("task.yaml", HEAD + "models:\n  minilm:\n    task: \n    source: \n")
+    assert {"feature-extraction", "text-classification", "sequence-classification"} <= editor.completions(uri, 4, 10)
+    assert {"hub", "local", "onnx", "random"} <= {label.partition(":")[0] for label in editor.completions(uri, 5, 12)}
+    text = HEAD + "models:\n  minilm:\n    validate:\n      thresholds:\n        \n"
+    assert {"cosine_mean", "max_abs"} <= editor.completions(editor.open("metric.yaml", text), 6, 8)
+
+
+def test_an_editor_explains_a_key(editor: Editor) -> None:
+    text = HEAD + "targets:\n  q4:\n    steps:\n      - quantize: {method: weight-only, block_size: 64}\nmodels: {}\n"
+    uri = editor.open("hover.yaml", text)
+    assert "share a scale" in editor.hover(uri, 5, 45)
+    assert "steps in the order" in editor.hover(uri, 4, 6)
+    assert "quantize" in editor.hover(uri, 5, 10)

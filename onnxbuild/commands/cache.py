@@ -6,16 +6,15 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Literal
 
 import msgspec
 
-from onnxbuild.commands.workspace import Asked, Session, session, store_root
+from onnxbuild.commands.parsing.options import Asked
+from onnxbuild.commands.workspace import Session, session, store_root
 from onnxbuild.deliver.write_back import share
 from onnxbuild.diagnostics import DiagnosticError, fault
-from onnxbuild.execute.events import Outcome
-from onnxbuild.execute.preview import preview
 from onnxbuild.manifest.load import load_manifest
 from onnxbuild.report.progress.uploads import Uploads
 from onnxbuild.steps import all_kinds
@@ -27,7 +26,7 @@ What = Literal["stats", "verify", "push", "pull"]
 
 
 def cache(what: What, asked: Asked, *, as_json: bool = False) -> int:
-    """Do one of the four; the exit code. Errors: DiagnosticError."""
+    """Carry out one subcommand; the exit code. Errors: DiagnosticError."""
     if what == "stats":
         return _stats(asked, as_json=as_json)
     if what == "verify":
@@ -37,23 +36,23 @@ def cache(what: What, asked: Asked, *, as_json: bool = False) -> int:
 
 def _stats(asked: Asked, *, as_json: bool) -> int:
     with _local(asked) as store:
-        found = stats(store)
-    print(msgspec.json.encode(found).decode() if as_json else in_words(found))
+        statistics = stats(store)
+    print(msgspec.json.encode(statistics).decode() if as_json else in_words(statistics))
     return 0
 
 
-def in_words(found: Stats) -> str:
+def in_words(store: Stats) -> str:
     """Statistics as a person reads them."""
     lines = [
-        f"results       {found.results} ({found.reached} needed by manifests, {found.unreached} not)",
-        f"files         {found.files}, {_mb(found.bytes)} on the disk",
-        f"shared files  {_mb(found.bytes_deduplicated)} saved: results name {_mb(found.bytes_named)}",
-        f"gc would free {_mb(found.bytes_unreached)}",
+        f"results       {store.results} ({store.reached} needed by manifests, {store.unreached} not)",
+        f"files         {store.files}, {_mb(store.bytes)} on the disk",
+        f"shared files  {_mb(store.bytes_deduplicated)} saved: results name {_mb(store.bytes_named)}",
+        f"gc would free {_mb(store.bytes_unreached)}",
     ]
-    if found.oldest_days is not None and found.newest_days is not None:
-        lines.append(f"age           {found.newest_days:.1f} to {found.oldest_days:.1f} days")
-    width = max(map(len, found.kinds), default=0)
-    lines += [f"  {kind:<{width}}  {one.results:>5} results  {_mb(one.bytes)}" for kind, one in found.kinds.items()]
+    if store.oldest_days is not None and store.newest_days is not None:
+        lines.append(f"age           {store.newest_days:.1f} to {store.oldest_days:.1f} days")
+    width = max(map(len, store.kinds), default=0)
+    lines += [f"  {kind:<{width}}  {one.results:>5} results  {_mb(one.bytes)}" for kind, one in store.kinds.items()]
     return "\n".join(lines)
 
 
@@ -63,13 +62,12 @@ def _mb(size: int) -> str:
 
 def _verify(asked: Asked) -> int:
     with _local(asked) as store:
-        found = verify(store, _Reading())
+        damages = verify(store, _Reading())
         count = sum(1 for _ in store.content.blobs())
-    for damage in found:
+    for damage in damages:
         print(_damage_in_words(damage))
-    told = f"{len(found)} files were not whole; what was left of them is dropped"
-    print(told if found else f"{count} files, all intact")
-    return 1 if found else 0
+    print(f"{len(damages)} files were damaged and have been removed" if damages else f"{count} files, all intact")
+    return 1 if damages else 0
 
 
 def _damage_in_words(damage: Damage) -> str:
@@ -80,21 +78,21 @@ def _damage_in_words(damage: Damage) -> str:
 
 
 class _Reading:
-    """Says now and then how much has been read."""
+    """Reports from time to time how much has been read."""
 
     def __init__(self) -> None:
-        self._told = time.monotonic()
+        self._reported = time.monotonic()
 
     def __call__(self, done: int, total: int) -> None:
-        if time.monotonic() - self._told >= 2.0:  # noqa: PLR2004 - seconds; a shorter wait needs no word
-            self._told = time.monotonic()
+        if time.monotonic() - self._reported >= 2.0:  # noqa: PLR2004 - seconds; a shorter wait needs no report
+            self._reported = time.monotonic()
             print(f"reading: {_mb(done)} of {_mb(total)}", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
 def _local(asked: Asked) -> Iterator[Store]:
-    """The local store alone; a manifest with faults in its models can still be asked about its store."""
-    manifest = load_manifest(asked.manifest, kinds=all_kinds(), defines=asked.defines)
+    """The local store alone; a manifest whose models have faults still names its store."""
+    manifest = load_manifest(asked.manifest, kinds=all_kinds(), defines=dict(asked.defines))
     root = store_root(asked, manifest)
     with Store(root, readonly=not root.exists() or not os.access(root, os.W_OK), claims=False) as store:
         yield store
@@ -105,14 +103,14 @@ def _local(asked: Asked) -> Iterator[Store]:
 
 def _push(asked: Asked) -> int:
     with _with_remote(asked) as (opened, shown):
-        # What was learned of an earlier push may be out of date: someone may have emptied the remote store.
-        known = {one.id: one for one in _walk(opened, lambda _key: None)}
+        # What is known of an earlier push may be out of date: someone may have emptied the remote store.
+        known = opened.preview(elsewhere=lambda _key: None)
         done = share(opened.graph, known, opened.store, Uploads(), again=True)
         if done is None:
             raise DiagnosticError(fault("OB047", f"the remote store {shown} is read-only here"))
         words = f"{done.results} results of {asked.manifest} are in {shown} ({_mb(done.bytes)} sent)"
         if done.withheld:
-            words += f"; {done.withheld} withheld: their checks have not passed"
+            words += f"; {done.withheld} withheld, since their checks have not passed"
         missing = sum(one.outcome != "hit" for one in known.values())
         if missing:
             words += f"; {missing} are not built"
@@ -129,25 +127,14 @@ def _pull(asked: Asked) -> int:
             fetched.extend([key] if trace is not None else [])
             return trace
 
-        found = list(_walk(opened, obtain))
+        outcomes = opened.preview(elsewhere=obtain).values()
         # As after a run, these are now this manifest's latest results: `gc` keeps them.
-        lasts = {one.id: Last(key=one.key, outcome="hit") for one in found if one.outcome == "hit"}
+        lasts = {one.id: Last(key=one.key, outcome="hit") for one in outcomes if one.outcome == "hit"}
         opened.store.traces.note(opened.scope, lasts)
-        missing = len(found) - len(lasts)
+        missing = len(outcomes) - len(lasts)
         words = f"{len(fetched)} results came from {shown}, {len(lasts) - len(fetched)} were here"
         print(f"{words}; {missing} have to be built" if missing else words)
         return 0 if opened.store.remote is not None and opened.store.remote.usable else 1
-
-
-def _walk(opened: Session, elsewhere: Callable[[str], Trace | None]) -> Iterator[Outcome]:
-    return preview(
-        opened.graph,
-        kinds=opened.kinds,
-        store=opened.store,
-        runner=opened.runner,
-        scope=opened.scope,
-        elsewhere=elsewhere,
-    )
 
 
 @contextlib.contextmanager

@@ -10,25 +10,23 @@ import sys
 from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from onnxbuild import __version__
 from onnxbuild.machine import Machine, this_machine
+from onnxbuild.steps import KINDS, Kinds
+from onnxbuild.steps.kind import Kind
 
-# What each step kind imports, by distribution; the `optimum` extra brings all of it.
-NEEDS: Mapping[str, tuple[str, ...]] = {
-    "fetch": ("transformers", "torch", "tokenizers", "huggingface_hub"),
-    "export": ("optimum", "optimum-onnx", "transformers", "torch", "onnx"),
-    "optimize": ("transformers", "onnx", "onnxruntime"),
-    "quantize": ("onnx", "onnxruntime", "onnx-ir"),
-    "precision": ("onnx", "onnxruntime", "transformers"),
-    "validate": ("optimum", "optimum-onnx", "transformers", "torch", "onnxruntime"),
-    "benchmark": ("optimum", "optimum-onnx", "transformers", "torch", "onnxruntime"),
-    "generate": ("optimum", "optimum-onnx", "transformers", "torch", "onnxruntime"),
-}
-_ALSO_SHOWN = ("sentence-transformers", "safetensors", "numpy")
+# Params with which a kind names the packages of its usual case, where a param has no default or decides about them.
+_USUAL: Mapping[str, Any] = {
+    "origin": "random", "exporter": "optimum", "level": "O2", "method": "dynamic", "dtype": "fp16", "prompts": (),
+}  # fmt: skip
+# Used where they are installed: a step without them does less, but it runs.
+_OPTIONAL = ("sentence-transformers",)
+_ALSO_SHOWN = ("safetensors", "numpy")
 _EXTRA = 'pip install "onnxbuild[optimum]"'
 _PROVIDERS_SECONDS = 60
 _ASK_PROVIDERS = (
@@ -39,7 +37,7 @@ Version = Callable[[str], str | None]
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """What was found. `missing`: step kind → distributions that it needs and that are not installed."""
+    """What this machine has. `missing`: step kind → distributions that it needs and that are not installed."""
 
     onnxbuild: str
     python: str
@@ -71,12 +69,13 @@ def doctor(
     environ: Mapping[str, str] = os.environ,
     ask: tuple[str, ...] = (sys.executable, "-c", _ASK_PROVIDERS),
 ) -> Report:
-    """Look at the machine; imports no framework, and asks ONNX Runtime in a process of its own."""
+    """Look at the machine; imports no framework, and asks ONNX Runtime in a separate process."""
     version = version or installed
     machine = machine or this_machine()
-    names = dict.fromkeys([*(name for needs in NEEDS.values() for name in needs), *_ALSO_SHOWN])
+    needs = needs_of(KINDS)
+    names = dict.fromkeys([*(name for needed in needs.values() for name in needed), *_OPTIONAL, *_ALSO_SHOWN])
     packages = {name: version(name) for name in names}
-    missing = {kind: gone for kind, needs in NEEDS.items() if (gone := tuple(n for n in needs if packages[n] is None))}
+    missing = {kind: tuple(name for name in needed if packages[name] is None) for kind, needed in needs.items()}
     providers, problem = _providers(ask) if packages["onnxruntime"] else ((), None)
     return Report(
         onnxbuild=__version__,
@@ -92,17 +91,20 @@ def doctor(
         provider_problem=problem,
         hub_offline=environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"},
         hub_endpoint=environ.get("HF_ENDPOINT") or "https://huggingface.co",
-        missing=missing,
-        repair=_EXTRA if missing else None,
+        missing={kind: absent for kind, absent in missing.items() if absent},
+        repair=_EXTRA if any(missing.values()) else None,
     )
 
 
-def run_doctor(*, format: str, store: str | None = None) -> int:  # noqa: A002 - the option's name
-    """Print what was found; the exit code."""
-    named = store or os.environ.get("ONNXBUILD_STORE") or ".onnxbuild/store"
-    report = doctor(Path(named).absolute())
-    print(as_json(report) if format == "json" else as_text(report))
-    return report.exit_code
+def needs_of(kinds: Kinds) -> Mapping[str, tuple[str, ...]]:
+    """The distributions without which a step kind does not run, as the kind declares them for its usual params."""
+    return {name: tuple(one for one in declared_packages(kind) if one not in _OPTIONAL) for name, kind in kinds.items()}
+
+
+def declared_packages(kind: Kind) -> tuple[str, ...]:
+    """What a kind declares for its usual params."""
+    fields = {field.encode_name for field in msgspec.structs.fields(kind.params)}
+    return tuple(kind.packages(kind.params(**{name: value for name, value in _USUAL.items() if name in fields})))
 
 
 def as_json(report: Report) -> str:
@@ -131,7 +133,7 @@ def as_text(report: Report) -> str:
 
 
 def installed(name: str) -> str | None:
-    """The version of a distribution as installed, or None; reads metadata and imports nothing of it."""
+    """The version of an installed distribution, or None; reads its metadata and imports nothing."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -147,7 +149,7 @@ def _verdict(report: Report) -> list[str]:
 
 
 def _providers(ask: tuple[str, ...]) -> tuple[tuple[str, ...], str | None]:
-    """What ONNX Runtime offers, or why it could not be asked: a broken build of it crashes when it is imported."""
+    """The providers of ONNX Runtime, or why it did not answer: a broken build of it crashes when it is imported."""
     try:
         done = subprocess.run(ask, capture_output=True, text=True, timeout=_PROVIDERS_SECONDS, check=False)
     except subprocess.TimeoutExpired:

@@ -1,26 +1,41 @@
-"""`onnxbuild explain ID|CODE`: why an action was built or a hit; what a code means."""
+"""`onnxbuild explain ID|VARIANT|CODE`: why an action was built, what a variant is, what a code means."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from onnxbuild.commands.workspace import Asked, session
+from onnxbuild.commands.logs import action_named
+from onnxbuild.commands.parsing.options import Asked
+from onnxbuild.commands.workspace import Session, session
 from onnxbuild.diagnostics import DiagnosticError, did_you_mean, fault
-from onnxbuild.execute.events import Outcome, Reason
-from onnxbuild.execute.preview import preview
-from onnxbuild.report.progress.lines import warning_lines
-from onnxbuild.report.result.reasons import explain_action, reason_in_words
+from onnxbuild.execute.events import Reason
+from onnxbuild.execute.policy import log_file
+from onnxbuild.planning.action_graph import Variant
+from onnxbuild.report.result.explained import facts_lines, key_lines, params_lines, variant_lines
+from onnxbuild.report.result.plan_text import failed_last_time, plan_lines
+from onnxbuild.report.result.reasons import reason_in_words
 from onnxbuild.rules import ALL
-from onnxbuild.store.traces import Last
+from onnxbuild.store.traces import Last, Trace
 
 _CODE = re.compile(r"OBE?\d+", re.IGNORECASE)
 
 
 def explain(subject: str, asked: Asked) -> int:
-    """Print what is known of an action or a code; the exit code. Errors: DiagnosticError."""
-    print(explain_code(subject) if is_code(subject) else explain_id(subject, asked))
+    """Print what is known of an action, a variant or a code; the exit code. Errors: DiagnosticError."""
+    if is_code(subject):
+        print(explain_code(subject))
+        return 0
+    with session(asked, write=False) as opened:
+        variant = next((one for one in opened.plan.whole.variants if one.name == subject), None)
+        lines = _variant(variant, opened) if variant else _action(action_named(subject, opened, asked), opened)
+        print("\n".join(lines))
     return 0
+
+
+# -- a code -----------------------------------------------------------------------------------------------------------
 
 
 def is_code(subject: str) -> bool:
@@ -29,7 +44,7 @@ def is_code(subject: str) -> bool:
 
 
 def explain_code(code: str) -> str:
-    """The page of a code. Errors: DiagnosticError for one that there is not."""
+    """The page of a code. Errors: DiagnosticError for an unknown one."""
     rule = ALL.get(code.upper())
     if rule is None:
         raise DiagnosticError(fault("OB041", f"there is no code `{code}`", hint=did_you_mean(code.upper(), ALL)))
@@ -45,62 +60,105 @@ def _indented(text: str) -> str:
     return "\n".join(f"    {line}".rstrip() for line in text.strip("\n").splitlines())
 
 
-def explain_id(name: str, asked: Asked) -> str:
-    """How the action ended the last time and why, and what a run would do with it now."""
-    with session(asked, write=False) as opened:
-        graph = opened.whole
-        action_id = graph.aliases.get(name, name)
-        if action_id not in graph.actions:
-            near = did_you_mean(name, [*graph.actions, *graph.aliases])
-            raise DiagnosticError(fault("OB018", f"there is no action `{name}` in {asked.manifest}", hint=near))
-        last = opened.store.traces.last(opened.scope).get(action_id)
-        found = {
-            outcome.id: outcome
-            for outcome in preview(
-                graph.only(graph.with_needs([action_id])),
-                kinds=opened.kinds,
-                store=opened.store,
-                runner=opened.runner,
-                scope=opened.scope,
-            )
-        }
-        parts = [_last_time(action_id, last), _now(found[action_id], explain_action(found[action_id], graph, found))]
-        trace = opened.store.traces.find(last.key) if last and last.key else None
-        if trace is not None and last is not None:
-            parts.append(f"key: {last.key}\ntook: {trace.seconds:.1f} s, made by {trace.worker}")
-            parts += warning_lines(trace.facts)
-        return "\n".join(parts)
+# -- an action --------------------------------------------------------------------------------------------------------
 
 
-def _last_time(action_id: str, last: Last | None) -> str:
+def _action(name: str, opened: Session) -> Iterator[str]:
+    """How the action ended the last time and why, what a run would do now, and what its result depends on."""
+    last = opened.store.traces.last(opened.scope).get(name)
+    trace = _trace(last, opened)
+    yield from _last_time(name, last)
+    yield from _now(name, opened, last)
+    yield from params_lines(opened.plan.whole.actions[name], opened.kinds, opened.plan.manifest)
+    yield from facts_lines(_facts(last, trace))
+    yield from _places(name, opened)
+    if trace is not None and last is not None:
+        yield f"took: {trace.seconds:.1f} s, made by {trace.worker}"
+        yield f"key: {last.key}"
+        yield from key_lines(trace.parts)
+
+
+def _last_time(name: str, last: Last | None) -> Iterator[str]:
     if last is None:
-        return f"{action_id} has never been run"
-    words = [f"{action_id}: the last run found it {_word(last.outcome)}"]
-    words += [f"  because {reason_in_words(Reason(r['part'], r['old'], r['new']))}" for r in last.reasons]
-    words += [f"  {last.message}"] if last.message else []
-    return "\n".join(words)
+        yield f"{name} has never been run"
+        return
+    yield f"{name}: {_ended(last.outcome)} in its last run"
+    yield from (f"  because {reason_in_words(Reason(r['part'], r['old'], r['new']))}" for r in last.reasons)
+    if last.message:
+        yield f"  {last.message}"
 
 
-def _word(outcome: str) -> str:
+def _ended(outcome: str) -> str:
     return "up to date (a hit)" if outcome == "hit" else outcome
 
 
-def _now(outcome: Outcome, words: str) -> str:
-    if outcome.outcome == "hit":
-        return "now: up to date"
-    return "now: " + words
+def _now(name: str, opened: Session, last: Last | None) -> Iterator[str]:
+    """What a run would do, in the words of a plan."""
+    graph = opened.plan.whole
+    outcomes = opened.preview(graph.only(graph.with_needs([name])))
+    if outcomes[name].outcome == "hit":
+        yield "now: up to date"
+        return
+    first, *rest = plan_lines(outcomes[name], graph, outcomes, last)
+    yield f"now: {first}"
+    yield from rest
 
 
-def manifest_in_reach() -> str:
-    """The manifest of the run that ended last in this folder or one level below: the one that an id belongs to.
+def _places(name: str, opened: Session) -> Iterator[str]:
+    """The log of the last run, and the output folders of the variants that the action makes."""
+    log = log_file(opened.logs, name)
+    if log.is_file():
+        yield f"log: {_relative(log)}"
+    for variant in opened.plan.whole.variants:
+        if variant.output.action == name:
+            yield f"output: {_output(variant, opened)}"
 
-    Errors: DiagnosticError where nothing has been run here.
-    """
-    places = [Path(), *(entry for entry in Path().iterdir() if entry.is_dir())]
-    receipts = [place / ".onnxbuild" / "last" for place in places]
-    known = [path for path in receipts if path.is_file()]
-    if not known:
-        message = "no manifest has been run in this folder or one below it"
-        raise DiagnosticError(fault("OB042", message, hint="name it: `onnxbuild explain ID -m MANIFEST`"))
-    newest = max(known, key=lambda path: path.stat().st_mtime)
-    return str(newest.parent.parent / newest.read_text(encoding="utf-8").strip())
+
+# -- a variant --------------------------------------------------------------------------------------------------------
+
+
+def _variant(variant: Variant, opened: Session) -> Iterator[str]:
+    """What makes, checks and measures a variant, and where it is written."""
+    graph, lasts = opened.plan.whole, opened.store.traces.last(opened.scope)
+    names = (*variant.steps, *variant.checks, *variant.measures)
+    outcomes = opened.preview(graph.only(graph.with_needs(names)))
+    yield f"{variant.name}: {variant.precision}"
+    yield f"output: {_output(variant, opened)}"
+    for name in names:
+        yield ""
+        yield from _heading(outcomes[name].outcome, name, lasts.get(name))
+        yield from params_lines(graph.actions[name], opened.kinds, opened.plan.manifest, defaults=False)
+        yield from facts_lines(_facts(lasts.get(name), _trace(lasts.get(name), opened)))
+        log = log_file(opened.logs, name)
+        if log.is_file():
+            yield f"log: {_relative(log)}"
+    yield ""
+    yield from variant_lines(variant)
+
+
+def _heading(outcome: str, name: str, last: Last | None) -> Iterator[str]:
+    failed = failed_last_time(last)
+    state = "up to date" if outcome == "hit" else failed or "would run"
+    yield f"{name}: {state}"
+
+
+def _trace(last: Last | None, opened: Session) -> Trace | None:
+    return opened.store.traces.find(last.key) if last is not None and last.key is not None else None
+
+
+def _facts(last: Last | None, trace: Trace | None) -> Mapping[str, Any]:
+    """What the last run measured, also where its check failed."""
+    if last is not None and last.outcome == "failed":
+        return last.facts
+    return trace.facts if trace is not None else {}
+
+
+def _output(variant: Variant, opened: Session) -> str:
+    """The folder that a run writes without `--out`."""
+    folder = Path(opened.plan.manifest.path).absolute().parent / "out" / variant.model / variant.target
+    return _relative(folder) if folder.is_dir() else f"{_relative(folder)} (not written yet)"
+
+
+def _relative(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

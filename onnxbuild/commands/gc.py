@@ -1,10 +1,11 @@
-"""`onnxbuild gc`: free what no manifest's latest results reach."""
+"""`onnxbuild gc`: free what no manifest's latest results need."""
 
 from __future__ import annotations
 
 import sys
 
-from onnxbuild.commands.workspace import Asked, store_root
+from onnxbuild.commands.parsing.options import Asked
+from onnxbuild.commands.workspace import store_root
 from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.manifest.load import load_manifest
 from onnxbuild.steps import all_kinds
@@ -13,11 +14,11 @@ from onnxbuild.store.store import Store
 
 
 def gc(asked: Asked, limits: Limits, *, dry_run: bool) -> int:
-    """Collect and say what was freed; the exit code. Errors: DiagnosticError."""
-    manifest = load_manifest(asked.manifest, kinds=all_kinds(), defines=asked.defines)
+    """Collect, and print what was freed; the exit code. Errors: DiagnosticError."""
+    manifest = load_manifest(asked.manifest, kinds=all_kinds(), defines=dict(asked.defines))
     root = store_root(asked, manifest)
     if not root.exists():
-        print(f"there is no store at {root} yet")
+        print(f"no store exists at {root} yet")
         return 0
     with Store(root, claims=False) as store:
         try:
@@ -30,17 +31,17 @@ def gc(asked: Asked, limits: Limits, *, dry_run: bool) -> int:
 
 
 def in_words(freed: Freed, *, dry_run: bool) -> str:
-    """What a collection came to, in a line."""
+    """The result of a collection, in one line."""
     verb = "would free" if dry_run else "freed"
     words = (
         f"{verb} {freed.bytes / 1e6:.1f} MB: {freed.blobs} files of {freed.traces} results; {freed.kept} results kept"
     )
     if freed.in_use:
-        words += f", {freed.in_use} of them in use by runs at work"
+        words += f", {freed.in_use} of them in use by running builds"
     if freed.scopes:
-        words += f"; {freed.scopes} manifests are gone"
+        words += f"; {freed.scopes} manifests no longer exist"
     return words
 
 
 def _say_wait() -> None:
-    print("waiting for a run that stores a result at this moment", file=sys.stderr)
+    print("waiting for a run that is storing a result", file=sys.stderr)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import PurePath
 
 from msgspec import structs
 
-from onnxbuild.commands.workspace import Asked, Session, session
-from onnxbuild.diagnostics import DiagnosticError, fault
+from onnxbuild.commands.parsing.options import Asked
+from onnxbuild.commands.workspace import Session, session, write_result
 from onnxbuild.execute.events import Outcome
-from onnxbuild.execute.preview import preview
 from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.report.drawing import diagram
 from onnxbuild.report.drawing.svg import svg
@@ -19,6 +17,15 @@ from onnxbuild.store.traces import Last
 
 RENDERERS = {"mermaid": diagram.mermaid, "dot": diagram.dot, "json": diagram.json, "svg": svg}
 FORMATS = tuple(RENDERERS)
+_BY_SUFFIX: Mapping[str, diagram.DiagramFormat] = {
+    ".svg": "svg",
+    ".dot": "dot",
+    ".gv": "dot",
+    ".json": "json",
+    ".mmd": "mermaid",
+    ".mermaid": "mermaid",
+    ".md": "mermaid",
+}
 
 
 def show_graph(asked: Asked, format: diagram.DiagramFormat, *, output: str | None = None) -> int:  # noqa: A002 - the option's name
@@ -28,21 +35,30 @@ def show_graph(asked: Asked, format: diagram.DiagramFormat, *, output: str | Non
     """
     with session(asked, write=False) as opened:
         text = render_graph(opened.graph, format, states(opened))
-    if output is None:
-        sys.stdout.write(text)
-        return 0
-    try:
-        Path(output).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise DiagnosticError(fault("OB016", f"`{output}` cannot be written: {error.strerror}")) from None
+    if output is not None and PurePath(output).suffix.lower() == ".md":
+        text = f"```mermaid\n{text}```\n"
+    write_result(text, output)
     return 0
 
 
+def format_for(format: diagram.DiagramFormat | None, output: str | None) -> diagram.DiagramFormat:  # noqa: A002 - the option's name
+    """The format that is asked for, else that of the file's suffix, else mermaid.
+
+    Errors: ValueError where the two contradict each other, or the suffix alone is to decide and is unknown.
+    """
+    suffix = PurePath(output).suffix.lower() if output else ""
+    by_suffix = _BY_SUFFIX.get(suffix)
+    if output and by_suffix is None and format is None:
+        raise ValueError(f"`{output}` has none of the suffixes {', '.join(_BY_SUFFIX)}: add one, or `--format FORMAT`")
+    if by_suffix is not None and format is not None and by_suffix != format:
+        raise ValueError(f"`--format {format}` contradicts `--output {output}`, which is {by_suffix}")
+    return format or by_suffix or "mermaid"
+
+
 def states(opened: Session) -> Mapping[str, Outcome]:
-    """Of every action whether it is a hit or would run; one that failed the last time it ran is still failed."""
+    """For every action whether it is a hit or would run; one that failed in its last run is still failed."""
     lasts = opened.store.traces.last(opened.scope)
-    found = preview(opened.graph, kinds=opened.kinds, store=opened.store, runner=opened.runner, scope=opened.scope)
-    return {outcome.id: _or_failed(outcome, lasts.get(outcome.id)) for outcome in found}
+    return {name: _or_failed(outcome, lasts.get(name)) for name, outcome in opened.preview().items()}
 
 
 def _or_failed(outcome: Outcome, last: Last | None) -> Outcome:
@@ -52,7 +68,7 @@ def _or_failed(outcome: Outcome, last: Last | None) -> Outcome:
 
 def render_graph(
     graph: ActionGraph,
-    format: diagram.DiagramFormat,  # noqa: A002 - the name that the option has
+    format: diagram.DiagramFormat,  # noqa: A002 - the option's name
     outcomes: Mapping[str, Outcome] | None = None,
 ) -> str:
     """The graph in a format of `FORMATS`, coloured by outcome where there are outcomes."""

@@ -1,4 +1,4 @@
-"""`onnxbuild lint`: every fault of manifests, all at once, without running anything."""
+"""`onnxbuild lint`: every fault of the manifests at once, without running anything."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from onnxbuild.manifest.load import in_order, read_manifest
 from onnxbuild.planning.expand import survey
 from onnxbuild.planning.lock_file import lock_path, read_lock
 from onnxbuild.planning.select import select
-from onnxbuild.report.render_diagnostics import Format, render, wants_colour
+from onnxbuild.report.render_diagnostics import Format, render, show
 from onnxbuild.rules import World, check
 from onnxbuild.steps import Kinds, all_kinds
 
@@ -31,13 +31,16 @@ def run_lint(
     """
     machine = this_machine()
     kinds = kinds or all_kinds()
-    found = [one for path in paths for one in lint(path, machine, selectors=selectors, defines=defines, kinds=kinds)]
-    sys.stdout.write(render(found, format, colour=format == "text" and wants_colour(sys.stdout)))
+    faults = [one for path in paths for one in lint(path, machine, selectors=selectors, defines=defines, kinds=kinds)]
+    if format == "text":
+        show(faults, sys.stdout)
+    else:
+        sys.stdout.write(render(faults, format))
     sys.stdout.flush()
-    print(summary(found, len(paths)), file=sys.stderr)
-    if any(one.severity == "error" for one in found):
+    print(summary(faults, len(paths)), file=sys.stderr)
+    if any(one.severity == "error" for one in faults):
         return 2
-    return 1 if strict and any(one.severity == "warning" for one in found) else 0
+    return 1 if strict and any(one.severity == "warning" for one in faults) else 0
 
 
 def lint(
@@ -55,23 +58,23 @@ def lint(
     except DiagnosticError as error:
         return list(error.diagnostics)
     expansion = survey(manifest, kinds, lock, machine)
-    found = [*faults, *check(World(manifest=manifest, lock=lock, expansion=expansion))]
+    diagnostics = [*faults, *check(World(manifest=manifest, lock=lock, expansion=expansion))]
     if not faults:  # what is left out because of a fault cannot be selected either
         try:
             select(expansion.graph, selectors)
         except DiagnosticError as error:
-            found.extend(error.diagnostics)
-    return in_order(found)
+            diagnostics.extend(error.diagnostics)
+    return in_order(diagnostics)
 
 
-def summary(found: Sequence[Diagnostic], manifests: int) -> str:
+def summary(faults: Sequence[Diagnostic], manifests: int) -> str:
     """How many faults in how many manifests, in words."""
     where = f"in {manifests} manifest{'' if manifests == 1 else 's'}"
-    if not found:
+    if not faults:
         return f"no faults {where}"
     counts = []
     for severity in ("error", "warning", "info"):
-        count = sum(one.severity == severity for one in found)
+        count = sum(one.severity == severity for one in faults)
         if count:
             counts.append(f"{count} {severity}{'' if count == 1 or severity == 'info' else 's'}")
     return f"{', '.join(counts)} {where}"

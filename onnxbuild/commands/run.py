@@ -8,40 +8,59 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from onnxbuild.receipts.receipt import standing
+from onnxbuild.commands.parsing.options import RunOptions
+from onnxbuild.receipts.receipt import Standing, standing
 
 
-def run(options: Mapping[str, Any]) -> int:
-    """Answer from a receipt where nothing has moved, and build otherwise (what has moved, or all); the exit code."""
+def run(options: RunOptions) -> int:
+    """Answer from a receipt where nothing has moved, and build otherwise; the exit code. Errors: DiagnosticError."""
+    if options.dry_run:
+        from onnxbuild.commands.plan import show_plan
+
+        return show_plan(options.asked, as_json=options.as_json, force=options.force)
     question = question_of(options)
-    receipt = None
-    if not options["dry_run"] and not options["force"]:
-        state = os.path.join(os.path.dirname(os.path.abspath(options["manifest"])), ".onnxbuild")
-        receipt = standing(state, question)
-        if receipt is not None and not receipt.moved:
-            sys.stdout.write(receipt.answer)
-            return 0
-    from onnxbuild.commands.build import build
+    receipt = None if options.force else _receipt(options, question)
+    # A verbose run lists every action, which a receipt does not hold.
+    if receipt is not None and not receipt.moved and not options.verbose:
+        sys.stdout.write(last_line(receipt.answer) if options.quiet else receipt.answer)
+        return 0
+    from onnxbuild.commands.building.build import build
 
     return build(options, question, receipt)
 
 
-def _mark(remote: str | None) -> str | None:
-    """What tells one remote store from another, and no password that its address may hold: it goes to the disk."""
+def _receipt(options: RunOptions, question: Mapping[str, Any]) -> Standing | None:
+    state = os.path.join(os.path.dirname(os.path.abspath(options.asked.manifest)), ".onnxbuild")
+    return standing(state, question)
+
+
+def last_line(answer: str) -> str:
+    """The closing line of an answer: what a quiet run prints of it."""
+    return answer.rstrip("\n").rpartition("\n")[2] + "\n"
+
+
+def question_of(options: RunOptions) -> Mapping[str, Any]:
+    """Everything on the command line and in the environment that the answer of a run depends on."""
+    asked = options.asked
+    relative = not all(map(os.path.isabs, (options.out or "/", asked.store or "/")))
+    return {
+        "selectors": asked.selectors,
+        "define": asked.defines,
+        "store": asked.store,
+        "out": options.out,
+        "json": options.as_json,
+        "offline": asked.offline,
+        "remote_readonly": asked.remote_readonly,
+        "manifest": os.path.realpath(asked.manifest),
+        "spelled": asked.manifest,
+        "ONNXBUILD_STORE": os.environ.get("ONNXBUILD_STORE"),
+        "remote": _checksum(asked.remote or os.environ.get("ONNXBUILD_REMOTE")),
+        "folder": os.getcwd() if relative else "",
+    }
+
+
+def _checksum(remote: str | None) -> str | None:
+    """Tells one remote store from another without its address, which may hold a password: receipts are on disk."""
     if not remote:
         return None
     return f"{zlib.crc32((remote if '://' in remote else os.path.abspath(remote)).encode()):08x}"
-
-
-def question_of(options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What the answer of a run depends on, as far as the command line tells."""
-    named = ("selectors", "define", "store", "out", "json", "offline", "remote_readonly")
-    asked = {name: options[name] for name in named}
-    return {
-        **asked,
-        "manifest": os.path.realpath(options["manifest"]),
-        "spelled": options["manifest"],
-        "ONNXBUILD_STORE": os.environ.get("ONNXBUILD_STORE"),
-        "remote": _mark(options["remote"] or os.environ.get("ONNXBUILD_REMOTE")),
-        "folder": os.getcwd() if not all(map(os.path.isabs, (options["out"] or "/", options["store"] or "/"))) else "",
-    }

@@ -1,53 +1,79 @@
-"""What most commands begin with: a manifest becomes a graph, and the store and the runner are opened beside it."""
+"""What most commands begin with: the manifest becomes a plan, and the store and the runner are opened for it."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from onnxbuild.commands.parsing.options import Asked
 from onnxbuild.diagnostics import DiagnosticError, fault
+from onnxbuild.execute.events import Outcome
 from onnxbuild.machine import available_memory, this_machine, usable_cores
 from onnxbuild.manifest.spec import Manifest
-from onnxbuild.planning.plan import Plan
+from onnxbuild.planning.action_graph import ActionGraph
+from onnxbuild.planning.planned import Plan
 from onnxbuild.runners.environments import Environment, Interpreter, Locked, Unlocked, Unusable
 from onnxbuild.runners.local import LocalRunner
 from onnxbuild.runners.runner import Runner
 from onnxbuild.steps import Kinds, all_kinds, kinds_at, plugin_files, plugin_places
 from onnxbuild.store.store import Store, opened
 
-if TYPE_CHECKING:  # PyYAML and what stands on it: a run that plans from memory does without
+if TYPE_CHECKING:  # PyYAML and what depends on it: a run that plans from memory does without
     from onnxbuild.planning.expand import Expansion
     from onnxbuild.planning.locked import Lock
     from onnxbuild.store.remote.remote_store import Remote
+    from onnxbuild.store.traces import Trace
 
 
-class Asked(Struct, frozen=True, kw_only=True):
-    """What every command that reads a manifest takes from its command line."""
+class Session(Struct, frozen=True, kw_only=True):
+    """The plan of a manifest, with the store and the runner that build it."""
 
-    manifest: str
-    selectors: tuple[str, ...] = ()
-    defines: Mapping[str, str] = {}
-    store: str | None = None
-    remote: str | None = None
-    remote_readonly: bool = False
-    offline: bool = False
-
-
-class Session(Plan, frozen=True, kw_only=True):
-    """A manifest, planned, with the store and the runner that it is to be built with."""
-
-    environments: Mapping[str, Environment]  # of toolchains other than the current interpreter
+    plan: Plan
     kinds: Kinds
     store: Store
     runner: Runner
-    scope: str
+    scope: str  # the manifest's identity in the store
     state: Path  # `.onnxbuild/` beside the manifest: logs, receipts
+
+    @property
+    def graph(self) -> ActionGraph:
+        """What was selected, with all that it needs."""
+        return self.plan.graph
+
+    @property
+    def logs(self) -> Path:
+        """The folder of the workers' logs."""
+        return self.state / "logs"
+
+    def preview(
+        self,
+        graph: ActionGraph | None = None,
+        *,
+        force: bool = False,
+        elsewhere: Callable[[str], Trace | None] | None = None,
+    ) -> Mapping[str, Outcome]:
+        """For every action of what was selected (or of `graph`) a hit, or that it would run and why.
+
+        `force`: as if the selected actions had to run. `elsewhere` is asked for what the store lacks.
+        """
+        from onnxbuild.execute.preview import preview
+
+        outcomes = preview(
+            graph or self.graph,
+            kinds=self.kinds,
+            store=self.store,
+            runner=self.runner,
+            scope=self.scope,
+            force=self.plan.named if force else frozenset(),
+            elsewhere=elsewhere,
+        )
+        return {outcome.id: outcome for outcome in outcomes}
 
 
 def planned(asked: Asked, *, write_lock: bool) -> tuple[Manifest, Expansion, Lock]:
@@ -59,13 +85,13 @@ def planned(asked: Asked, *, write_lock: bool) -> tuple[Manifest, Expansion, Loc
     from onnxbuild.planning.expand import survey
     from onnxbuild.planning.lock_file import lock_for
 
-    manifest = load_manifest(asked.manifest, kinds=all_kinds(), defines=asked.defines)
-    lock = lock_for(manifest, offline=asked.offline, write=write_lock, say=_tell)
-    found = survey(manifest, all_kinds(), lock, this_machine())
-    faults = [one for one in found.diagnostics if one.severity == "error"]
+    manifest = load_manifest(asked.manifest, kinds=all_kinds(), defines=dict(asked.defines))
+    lock = lock_for(manifest, offline=asked.offline, write=write_lock, say=_say)
+    expansion = survey(manifest, all_kinds(), lock, this_machine())
+    faults = [one for one in expansion.diagnostics if one.severity == "error"]
     if faults:
         raise DiagnosticError(faults)
-    return manifest, found, lock
+    return manifest, expansion, lock
 
 
 def plan(asked: Asked, *, write_lock: bool) -> tuple[Plan, Mapping[str, Environment]]:
@@ -94,7 +120,7 @@ def plan(asked: Asked, *, write_lock: bool) -> tuple[Plan, Mapping[str, Environm
 
 @contextlib.contextmanager
 def session(asked: Asked, *, write: bool, jobs: int = 1, remembered: Plan | None = None) -> Iterator[Session]:
-    """Everything opened, and closed again at the end; `remembered` is a plan that still holds.
+    """Open the store and the runner, and close them at the end; `remembered` is a plan that still holds.
 
     Errors: DiagnosticError.
     """
@@ -102,16 +128,10 @@ def session(asked: Asked, *, write: bool, jobs: int = 1, remembered: Plan | None
     runner = LocalRunner(environments, threads=max(1, usable_cores() // jobs))
     try:
         remote = remote_store(asked, made.manifest)
-        with telling(remote), opened(store_root(asked, made.manifest), write=write, remote=remote) as store:
+        with reporting(remote), opened(store_root(asked, made.manifest), write=write, remote=remote) as store:
             yield Session(
-                manifest=made.manifest,
-                graph=made.graph,
-                named=made.named,
-                whole=made.whole,
-                watched=made.watched,
-                plugins=made.plugins,
+                plan=made,
                 kinds=kinds_at(made.plugins),
-                environments=environments,
                 store=store,
                 runner=runner,
                 scope=os.path.realpath(asked.manifest),
@@ -121,28 +141,28 @@ def session(asked: Asked, *, write: bool, jobs: int = 1, remembered: Plan | None
         runner.close()
 
 
-def _tell(text: str) -> None:
+def _say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
 def environments_of(manifest: Manifest, lock: Lock, store: Path) -> Mapping[str, Environment]:
-    """The environments of the toolchains that models pick. Errors: DiagnosticError OB048 for one that cannot start."""
+    """The environments of the toolchains that models name. Errors: DiagnosticError OB048 where one does not start."""
     from onnxbuild.planning.toolchains import toolchain_key
 
-    found: dict[str, Environment] = {}
+    environments: dict[str, Environment] = {}
     for name in dict.fromkeys(model.toolchain for model in manifest.models if model.toolchain):
         toolchain = manifest.toolchains[name]
         if toolchain.python:
-            found[name] = Interpreter(name, toolchain.python)
+            environments[name] = Interpreter(name, toolchain.python)
             try:
-                found[name].identity()
+                environments[name].identity()
             except Unusable as error:
                 hint = error.failure.notes[0][1]
                 raise DiagnosticError(fault("OB048", str(error), span=toolchain.span, hint=hint)) from error
         else:
             locked = lock.toolchains.get(toolchain_key(toolchain.requirements))
-            found[name] = Locked(name, locked, store) if locked else Unlocked(name)
-    return found
+            environments[name] = Locked(name, locked, store) if locked else Unlocked(name)
+    return environments
 
 
 def store_root(asked: Asked, manifest: Manifest) -> Path:
@@ -157,7 +177,7 @@ def store_root(asked: Asked, manifest: Manifest) -> Path:
 def remote_store(asked: Asked, manifest: Manifest) -> Remote | None:
     """What is shared with other machines: `--remote`, then ONNXBUILD_REMOTE, then the manifest's `store:`.
 
-    Nothing is opened yet: who finds everything in the local store does not pay for it.
+    Nothing is opened yet: a run that finds everything in the local store does not pay for it.
     """
     named = asked.remote or os.environ.get("ONNXBUILD_REMOTE")
     written = named or manifest.store.remote
@@ -171,15 +191,15 @@ def remote_store(asked: Asked, manifest: Manifest) -> Remote | None:
 
 
 @contextlib.contextmanager
-def telling(remote: Remote | None) -> Iterator[None]:
-    """At the end, say on stderr what was wrong with the remote store: a live view is then no longer in the way."""
+def reporting(remote: Remote | None) -> Iterator[None]:
+    """At the end, report on stderr what was wrong with the remote store: by then the live view has ended."""
     try:
         yield
     finally:
         if remote is not None and remote.warnings:
-            from onnxbuild.report.render_diagnostics import render, wants_colour
+            from onnxbuild.report.render_diagnostics import show
 
-            sys.stderr.write(render(remote.warnings, "text", colour=wants_colour(sys.stderr)))
+            show(remote.warnings, sys.stderr)
 
 
 def state_folder(manifest: str) -> Path:
@@ -188,14 +208,14 @@ def state_folder(manifest: str) -> Path:
 
 
 def state_for(manifest: str, store: Store) -> Path:
-    """That folder, or the store's where the manifest lies on a read-only file system: logs must go somewhere."""
+    """That folder, or the store's where the manifest is on a read-only file system: logs must go somewhere."""
     beside = state_folder(manifest)
     where = beside if beside.exists() else beside.parent
     return beside if os.access(where, os.W_OK) else store.root
 
 
 def memory_limit() -> float:
-    """What actions that run together may be estimated to take: most of what is free now, to stay out of swap."""
+    """The limit on the estimated memory of actions that run together: most of what is free now, to stay out of swap."""
     available = available_memory()
     return float("inf") if available is None else 0.8 * available
 
@@ -203,3 +223,14 @@ def memory_limit() -> float:
 def default_jobs() -> int:
     """As many actions at once as there are cores, up to four: beyond that memory, not cores, is what runs out."""
     return min(4, usable_cores())
+
+
+def write_result(text: str, output: str | None) -> None:
+    """Write a text to a file, or to stdout where none is named. Errors: DiagnosticError OB016."""
+    if output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        Path(output).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise DiagnosticError(fault("OB016", f"`{output}` cannot be written: {error.strerror}")) from None

@@ -41,4 +41,5 @@ def _last_of(outcome: Outcome, before: Last | None) -> Last:
     key = outcome.key if outcome.outcome in SUCCEEDED else (before.key if before else None)
     reasons = tuple({"part": r.part, "old": r.old, "new": r.new} for r in outcome.reasons)
     message = f"{outcome.failure.code} {outcome.failure.message}" if outcome.failure else None
-    return Last(key=key, outcome=outcome.outcome, reasons=reasons, message=message)
+    facts = outcome.failure.facts if outcome.failure else {}
+    return Last(key=key, outcome=outcome.outcome, reasons=reasons, message=message, facts=facts)

@@ -16,7 +16,7 @@ import msgspec
 from onnxbuild.execute.action_folder import ActionFolder, Rejected
 from onnxbuild.execute.events import ActionProgress, Outcome, OutcomeName
 from onnxbuild.execute.job import Job
-from onnxbuild.execute.policy import Done, Interrupt, Policy
+from onnxbuild.execute.policy import Done, Interrupt, Policy, log_file
 from onnxbuild.planning.action_graph import Action
 from onnxbuild.protocol import Failure, Progress, Request, Response, plain
 from onnxbuild.runners.environments import Unusable
@@ -156,7 +156,7 @@ class Performer:
             return future.result()
 
     def _log(self, action: Action) -> Path:
-        return Path(self._policy.logs) / f"{action.id.replace('/', '-').replace(':', '-')}.txt"
+        return log_file(Path(self._policy.logs), action.id)
 
 
 def _succeeded(job: Job, name: OutcomeName, trace: Trace, seconds: float) -> Outcome:

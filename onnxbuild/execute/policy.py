@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+from pathlib import Path
 
 from msgspec import Struct
 
@@ -42,3 +43,8 @@ class Interrupt:
         """Ask the run to end its workers and stop."""
         self.requested = True
         self.inbox.put(None)
+
+
+def log_file(folder: Path, action: str) -> Path:
+    """The log of an action's last run."""
+    return folder / f"{action.replace('/', '-').replace(':', '-')}.txt"

@@ -1,13 +1,15 @@
-"""`include:`: further files whose entries join those of the file that names them."""
+"""`include:` names further files, whose entries are added to those of the file that includes them."""
 
 from __future__ import annotations
 
 import os
 
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, Span, fault
-from onnxbuild.manifest.document import LARGEST_BYTES, Array, Table, read_document
+from onnxbuild.manifest.document import Array, Table
+from onnxbuild.manifest.manifest_file import read_bytes
+from onnxbuild.manifest.yaml_reader import read_document
 
-# Sections whose entries join; every other key may stand in one file only.
+# Sections whose entries are joined; every other key may stand in one file only.
 _JOINED = ("vars", "datasets", "targets", "models", "defaults")
 
 
@@ -23,33 +25,32 @@ def read_with_includes(path: str, faults: list[Diagnostic]) -> tuple[Table, tupl
 
 
 def _read(path: str, at: Span | None, faults: list[Diagnostic]) -> Table:
-    try:
-        with open(path, "rb") as file:
-            data = file.read(LARGEST_BYTES + 1)
-    except FileNotFoundError:
-        raise DiagnosticError(fault("OB016", f"`{path}` does not exist", span=at)) from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise DiagnosticError(fault("OB016", f"`{path}` cannot be read: {reason.lower()}", span=at)) from None
-    return read_document(data, path, faults)
+    return read_document(read_bytes(path, at), path, faults)
 
 
 def _join_includes(into: Table, chain: tuple[str, ...], files: list[str], faults: list[Diagnostic]) -> None:
     for name, at in _names(into, faults):
         path = os.path.normpath(os.path.join(os.path.dirname(chain[-1]), name))
-        if _known(path, chain) is not None:
-            cycle = " → ".join([*chain[chain.index(_known(path, chain) or path) :], path])
-            hint = "a file must not lead back to itself"
+        above = _known(path, chain)
+        if above is not None:
+            cycle = " → ".join([*chain[chain.index(above) :], path])
+            hint = "a file must not include itself, directly or through others"
             faults.append(fault("OB002", f"include cycle: {cycle}", span=at, hint=hint))
         elif _known(path, tuple(files)) is None:
-            try:
-                table = _read(path, at, faults)
-            except DiagnosticError as error:
-                faults.extend(error.diagnostics)
-                continue
-            files.append(path)
-            _join_includes(table, (*chain, path), files, faults)
-            _join(into, table, faults)
+            _join_file(into, path, at, chain, files, faults)
+
+
+def _join_file(
+    into: Table, path: str, at: Span, chain: tuple[str, ...], files: list[str], faults: list[Diagnostic]
+) -> None:
+    try:
+        table = _read(path, at, faults)
+    except DiagnosticError as error:
+        faults.extend(error.diagnostics)
+        return
+    files.append(path)
+    _join_includes(table, (*chain, path), files, faults)
+    _join(into, table, faults)
 
 
 def _names(table: Table, faults: list[Diagnostic]) -> list[tuple[str, Span]]:
@@ -57,12 +58,12 @@ def _names(table: Table, faults: list[Diagnostic]) -> list[tuple[str, Span]]:
     if isinstance(written, str):
         return [(written, table.value_span("include"))]
     if not isinstance(written, Array):
-        return []  # the structural check says what it should be
-    found = [(name, at) for name, at in zip(written, written.items_at, strict=True) if isinstance(name, str)]
-    for name, at in found:
+        return []  # the structural check reports it
+    names = [(name, at) for name, at in zip(written, written.items_at, strict=True) if isinstance(name, str)]
+    for name, at in names:
         if "${" in name:
             faults.append(fault("OB025", "a reference is not allowed in `include:`", span=at))
-    return [(name, at) for name, at in found if "${" not in name]
+    return [(name, at) for name, at in names if "${" not in name]
 
 
 def _known(path: str, among: tuple[str, ...]) -> str | None:
@@ -92,4 +93,4 @@ def _join_section(into: Table, key: str, value: Table, faults: list[Diagnostic])
 
 
 def _duplicate(key: str, at: Span, first: Span) -> Diagnostic:
-    return fault("OB014", f"duplicate key `{key}`", span=at, hint=f"the first one stands at {first}")
+    return fault("OB014", f"duplicate key `{key}`", span=at, hint=f"the first one is at {first}")

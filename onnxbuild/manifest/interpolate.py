@@ -9,13 +9,13 @@ from typing import Any
 from msgspec import Struct
 
 from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
-from onnxbuild.manifest.document import Array, Table, describe
+from onnxbuild.manifest.document import Array, Table, copy_table, describe
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{([^{}]*)(\}?)")
 
 
 class Scope(Struct, frozen=True):
-    """What references can name. `environment` is None where secrets are not allowed; what is read lands in `used`."""
+    """What references can name. `environment` is None where secrets are not allowed; `used` collects what is read."""
 
     vars: Mapping[str, Any]
     matrix: Mapping[str, Any] | None = None
@@ -30,10 +30,10 @@ class _Unresolved(Exception):  # noqa: N818 - carries a fault to the collector
 
 
 def fill(value: Any, at: Span, scope: Scope, faults: list[Diagnostic]) -> Any:
-    """The value with every reference replaced; what holds none is returned as it is, the same object.
+    """The value with every reference replaced. A value without references is returned itself, not as a copy.
 
-    A scalar that is wholly one reference takes the type of what it names; `$${` stands for `${`. References that
-    name nothing become faults and stay.
+    A scalar that consists of one reference takes the type of what it names; `$${` stands for `${`. A reference to
+    something undefined becomes a fault and stays in place.
     """
     if isinstance(value, str):
         return _fill_text(value, at, scope, faults) if "${" in value else value
@@ -54,13 +54,6 @@ def _fill_table(table: Table, scope: Scope, faults: list[Diagnostic]) -> Table:
     return table if changed is None else changed
 
 
-def copy_table(table: Table) -> Table:
-    """A table of its own with the same entries and places."""
-    copy = Table(table.span, table)
-    copy.keys_at, copy.values_at = dict(table.keys_at), dict(table.values_at)
-    return copy
-
-
 def _fill_array(array: Array, scope: Scope, faults: list[Diagnostic]) -> Array:
     new = [fill(item, at, scope, faults) for item, at in zip(array, array.items_at, strict=True)]
     if all(one is other for one, other in zip(new, array, strict=True)):
@@ -76,41 +69,41 @@ def _fill_text(text: str, at: Span, scope: Scope, faults: list[Diagnostic]) -> A
         whole = _REFERENCE.fullmatch(text)
         if whole is not None and whole.group() != "$${":
             return _look_up(whole, at, scope)
-        return _REFERENCE.sub(lambda found: _as_text(found, at, scope), text)
+        return _REFERENCE.sub(lambda reference: _as_text(reference, at, scope), text)
     except _Unresolved as unresolved:
         faults.append(unresolved.diagnostic)
         return text
 
 
-def _as_text(found: re.Match[str], at: Span, scope: Scope) -> str:
-    if found.group() == "$${":
+def _as_text(reference: re.Match[str], at: Span, scope: Scope) -> str:
+    if reference.group() == "$${":
         return "${"
-    value = _look_up(found, at, scope)
+    value = _look_up(reference, at, scope)
     if value is None or isinstance(value, (dict, list)):
-        message = f"`{found.group()}` is {describe(value)}, which cannot stand inside a string"
-        raise _Unresolved(fault("OB011", message, span=_narrow(at, found.group())))
+        message = f"`{reference.group()}` is {describe(value)}, which cannot be part of a string"
+        raise _Unresolved(fault("OB011", message, span=_narrow(at, reference.group())))
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _look_up(found: re.Match[str], at: Span, scope: Scope) -> Any:
-    span = _narrow(at, found.group())
-    if not found.group(2):
+def _look_up(reference: re.Match[str], at: Span, scope: Scope) -> Any:
+    span = _narrow(at, reference.group())
+    if not reference.group(2):
         raise _Unresolved(fault("OB015", "`${` without its `}`", span=span, hint="write `$${` for the characters `${`"))
-    space, _, name = found.group(1).strip().partition(".")
+    space, _, name = reference.group(1).strip().partition(".")
     if space == "env":
         return _secret(name, span, scope)
     tables = {"vars": scope.vars, "matrix": scope.matrix}
     if space not in tables or not name:
         hint = "write `${vars.name}`, `${matrix.name}` or, under `store:`, `${env.NAME}`"
-        raise _Unresolved(fault("OB004", f"`{found.group()}` names nothing", span=span, hint=hint))
+        raise _Unresolved(fault("OB004", f"`{reference.group()}` names nothing", span=span, hint=hint))
     table = tables[space]
     if table is None:
-        hint = "`matrix:` belongs to a model, and its values are known inside that model alone"
-        raise _Unresolved(fault("OB004", f"`{found.group()}` outside a model with a matrix", span=span, hint=hint))
+        hint = "`matrix:` belongs to a model, and only that model can use its values"
+        raise _Unresolved(fault("OB004", f"`{reference.group()}` outside a model with a matrix", span=span, hint=hint))
     value: Any = table
     for part in name.split("."):
         if not isinstance(value, Mapping) or part not in value:
-            raise _Unresolved(_undefined(found.group(), name, space, table, span))
+            raise _Unresolved(_undefined(reference.group(), name, space, table, span))
         value = value[part]
     return value
 
@@ -138,7 +131,7 @@ def _secret(name: str, span: Span, scope: Scope) -> str:
 
 
 def _narrow(at: Span, text: str) -> Span:
-    """The place of a reference inside the scalar that holds it, where the scalar stands on one line as it is."""
+    """The place of a reference inside its scalar, where the scalar is written on one line without escapes."""
     line = at.source.line(at.line)
     column = line.find(text, at.column - 1)
     return Span(at.source, at.line, column + 1, len(text)) if 0 <= column < at.column - 1 + at.length else at

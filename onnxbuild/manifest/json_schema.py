@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -13,15 +12,20 @@ from msgspec import Struct
 from onnxbuild.manifest.language import TITLE, ManifestFile, NamedTargetBlock
 
 Schema = dict[str, Any]
-# model: beside the source (export); target: a step that makes a new graph; check: reads a graph, at either place.
+# model: a block beside the source (export); target: a step that makes a new graph; check: reads a graph, in both.
 Holder = Literal["model", "target", "check"]
+_HOLDERS: Mapping[Holder, tuple[str, ...]] = {
+    "model": ("ModelBlock",),
+    "target": ("TargetBlock", "NamedTargetBlock"),
+    "check": ("TargetBlock", "NamedTargetBlock", "ModelBlock"),
+}
 
 INTERPOLATION: Mapping[str, Any] = {"$ref": "#/$defs/Interpolation"}
 _SCALARS = frozenset({"integer", "number", "boolean"})
 
 
 class StepKind(Protocol):
-    """What of a step kind the language needs."""
+    """The part of a step kind that the language reads."""
 
     @property
     def name(self) -> str:
@@ -37,11 +41,11 @@ class StepKind(Protocol):
 
     @property
     def outputs(self) -> Mapping[str, str]:
-        """Likewise."""
+        """The same for what it makes."""
 
 
 def place_of(kind: StepKind) -> Holder | None:
-    """Where a kind's block stands; None for fetch, which `source:` asks for."""
+    """Where the block of a kind may be written; None for fetch, which `source:` asks for."""
     if not kind.inputs:
         return None
     if "onnx" not in kind.outputs.values():
@@ -50,85 +54,84 @@ def place_of(kind: StepKind) -> Holder | None:
 
 
 def step_schemas(kinds: Mapping[str, Any]) -> dict[str, Schema]:
-    """For each kind that a person can ask for the schema of its block, with its place as `x-place`."""
-    found: dict[str, Schema] = {}
-    for name, kind in kinds.items():
-        place = place_of(kind)
-        if place is not None:
-            found[name] = {**_block_schema(kind.params, switch=place == "check"), "x-place": place}
-    return found
+    """For each kind that a person can ask for, the schema of its block, with its place as `x-place`."""
+    placed = ((name, kind, place_of(kind)) for name, kind in kinds.items())
+    return {
+        name: {**_block_schema(kind.params, switch=place == "check"), "x-place": place}
+        for name, kind, place in placed
+        if place is not None
+    }
 
 
 def manifest_schema(steps: Mapping[str, Mapping[str, Any]]) -> Schema:
     """The schema of a whole manifest whose step blocks have the given schemas (see `step_schemas`)."""
     _, components = msgspec.json.schema_components((ManifestFile, NamedTargetBlock), ref_template="#/$defs/{name}")
     defs: dict[str, Schema] = {name: _admit(_plain(schema)) for name, schema in components.items()}
-    blocks = {
-        name: _admit({key: value for key, value in schema.items() if key != "x-place"})
-        for name, schema in steps.items()
-    }
-    for name, schema in blocks.items():
-        place = steps[name]["x-place"]
-        for holder in ("ModelBlock",) if place == "model" else ("TargetBlock", "NamedTargetBlock"):
-            defs[holder]["properties"][name] = schema
-        if place == "check":
-            defs["ModelBlock"]["properties"][name] = schema
-    in_steps = {name: schema for name, schema in blocks.items() if steps[name]["x-place"] == "target"}
-    defs["Step"] = {
-        "title": "Step", "type": "object", "properties": in_steps, "additionalProperties": False,
-        "description": "one step: a step kind and its params", "minProperties": 1, "maxProperties": 1,
-    }  # fmt: skip
-    for holder in ("TargetBlock", "NamedTargetBlock"):
-        defs[holder]["properties"]["steps"]["anyOf"][0]["items"] = {"$ref": "#/$defs/Step"}
-    for schema in defs.values():
-        if "properties" in schema:
-            schema["additionalProperties"] = False
-    # `source` may come from `defaults:`, and a reference to it must not be demanded of `defaults:` itself.
+    places = {name: schema["x-place"] for name, schema in steps.items()}
+    _place_steps(defs, places)
+    for definition in defs.values():
+        definition["additionalProperties"] = False
+    # `source` may come from `defaults:`, which must not be asked for one either.
     defs["ModelBlock"].pop("required", None)
+    for name, schema in steps.items():
+        defs[name] = _admit({key: value for key, value in schema.items() if key != "x-place"})
     defs["Interpolation"] = {
         "type": "string",
         "pattern": r"\$\{[^{}]+\}",
         "description": "a reference: ${vars.name}, ${matrix.axis}, ${env.NAME}",
-    }  # fmt: skip
+    }
     root = defs.pop("ManifestFile")
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": TITLE}
     return {**root, **head, "$defs": dict(sorted(defs.items()))}
 
 
+def _place_steps(defs: dict[str, Schema], places: Mapping[str, Holder]) -> None:
+    """Let each block refer to the step blocks that may stand in it: one definition per step kind."""
+    for name, place in places.items():
+        for holder in _HOLDERS[place]:
+            defs[holder]["properties"][name] = {"$ref": f"#/$defs/{name}"}
+    defs["Step"] = {
+        "title": "Step",
+        "description": "one step: a step kind and its params",
+        "type": "object",
+        "properties": {name: {"$ref": f"#/$defs/{name}"} for name, place in places.items() if place == "target"},
+        "minProperties": 1,
+        "maxProperties": 1,
+    }
+    for holder in ("TargetBlock", "NamedTargetBlock"):
+        defs[holder]["properties"]["steps"]["anyOf"][0]["items"] = {"$ref": "#/$defs/Step"}
+
+
 def _block_schema(params: type[Struct], *, switch: bool) -> Schema:
-    """The schema of one step block: the params without derived ones, the short form, and true or false."""
+    """The schema of one step block: the params without derived ones, the short forms, and true or false."""
     _, components = msgspec.json.schema_components((params,))
     full = _inlined(_plain(components[params.__name__]), components)
     for derived in getattr(params, "DERIVED", ()):
         full["properties"].pop(derived, None)
     full["description"] = inspect.cleandoc(full.get("description", ""))
     full["required"] = [name for name in full.get("required", []) if name in full["properties"]]
-    _describe(full)
-    short = getattr(params, "SHORT", None)
-    branches = [full]
-    if short is not None:
-        branches.append({**full["properties"][short], "description": f"short for `{short}`"})
+    branches = [full, *_short_forms(params, full)]
     if switch:
         branches.append({"type": "boolean", "description": "true: with defaults; false: off"})
     return full if len(branches) == 1 else {"description": full["description"], "anyOf": branches}
 
 
+def _short_forms(params: type[Struct], full: Schema) -> Iterator[Schema]:
+    """What may stand in the place of a whole block: the value of one field, or words for whole blocks."""
+    short, words = getattr(params, "SHORT", None), getattr(params, "SHORT_WORDS", {})
+    if short is not None:
+        yield {**full["properties"][short], "description": f"short for `{short}`"}
+    if words:
+        yield {"type": "string", "enum": sorted(words), "description": "short for a whole block"}
+
+
 def _inlined(schema: Any, components: Mapping[str, Any]) -> Any:
-    """The schema with the params that it refers to in their places: blocks are used apart from one another."""
+    """The schema with nested structs inlined: two plugins may use one class name for different structs."""
     if isinstance(schema, dict):
         if "$ref" in schema:
             return _inlined(_plain(components[schema["$ref"].rpartition("/")[2]]), components)
         return {key: _inlined(value, components) for key, value in schema.items()}
     return [_inlined(one, components) for one in schema] if isinstance(schema, list) else schema
-
-
-def _describe(schema: Schema) -> None:
-    """Give each property that has no description the clause of the block's description that names it."""
-    clauses = re.split(r"(?<=[.;])\s+|:\s*\n", schema.get("description", ""))
-    for name, property_schema in schema["properties"].items():
-        clause = next((one for one in clauses if f"`{name}`" in one), None)
-        if clause and "description" not in property_schema:
-            property_schema["description"] = " ".join(clause.split())
 
 
 def _plain(schema: Any) -> Any:
@@ -144,7 +147,7 @@ def _admit(schema: Any) -> Any:
         return schema
     if "anyOf" in schema:
         branches = [_admit_below(one) for one in schema["anyOf"] if one != {"type": "null"}]
-        if not any(one.get("type") == "string" for one in branches):
+        if not any(one.get("type") == "string" and "enum" not in one for one in branches):
             branches.append(dict(INTERPOLATION))
         about = {key: value for key, value in schema.items() if (key, value) != ("default", None)}
         return {**about, "anyOf": branches}
@@ -157,12 +160,12 @@ def _admit(schema: Any) -> Any:
 
 def _admit_below(schema: Schema) -> Schema:
     """The schema with references admitted in its parts, not in its place."""
-    found = dict(schema)
-    if "properties" in found:
-        found["properties"] = {name: _admit(one) for name, one in found["properties"].items()}
+    inner = dict(schema)
+    if "properties" in inner:
+        inner["properties"] = {name: _admit(one) for name, one in inner["properties"].items()}
     for key in ("items", "additionalProperties"):
-        if isinstance(found.get(key), dict):
-            found[key] = _admit(found[key])
-    if "prefixItems" in found:
-        found["prefixItems"] = [_admit(one) for one in found["prefixItems"]]
-    return found
+        if isinstance(inner.get(key), dict):
+            inner[key] = _admit(inner[key])
+    if "prefixItems" in inner:
+        inner["prefixItems"] = [_admit(one) for one in inner["prefixItems"]]
+    return inner

@@ -14,7 +14,7 @@ LARGEST = 10_000
 
 
 def points(matrix: Table, at: Span, faults: list[Diagnostic]) -> Iterator[Mapping[str, Any]]:
-    """Every combination in the order written, the last axis moving fastest, without those that `exclude` matches."""
+    """Every combination in the order written, the last axis changing fastest, without those that `exclude` matches."""
     axes = {name: values for name, values in matrix.items() if name != "exclude"}
     count = math.prod(len(values) for values in axes.values())
     if not axes or count == 0:
@@ -32,10 +32,10 @@ def points(matrix: Table, at: Span, faults: list[Diagnostic]) -> Iterator[Mappin
 
 
 def _exclusions(matrix: Table, axes: Mapping[str, Any], faults: list[Diagnostic]) -> list[Table]:
-    found = [one for one in matrix.get("exclude", Array(matrix.span)) if isinstance(one, Table)]
-    for one in found:
+    exclusions = [one for one in matrix.get("exclude", Array(matrix.span)) if isinstance(one, Table)]
+    for one in exclusions:
         for name in one:
             if name not in axes:
                 hint = did_you_mean(name, axes)
                 faults.append(fault("OB004", f"the matrix has no axis `{name}`", span=one.key_span(name), hint=hint))
-    return found
+    return exclusions

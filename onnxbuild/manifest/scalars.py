@@ -1,4 +1,4 @@
-"""Plain scalars as the core schema of YAML 1.2 reads them.
+"""Plain scalars, read by the core schema of YAML 1.2.
 
 PyYAML follows YAML 1.1, in which `no` is a boolean, `010` is 8, `1:30` is 90 and `1e-3` is a string.
 """
@@ -17,8 +17,8 @@ _OCTAL = re.compile(r"0o[0-7]+")
 _HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
-_LARGEST_INTEGER = 2**63 - 1  # beyond it neither JSON readers nor ONNX agree on what a number is
-_LONGEST_NUMBER = 400  # digits; Python refuses to read integers of some thousands
+_LARGEST_INTEGER = 2**63 - 1  # JSON readers and ONNX disagree about larger numbers
+_LONGEST_NUMBER = 400  # digits; Python refuses to read integers of several thousand digits
 
 _FIRST_OF_OTHERS = frozenset("0123456789+-.~nNtTfF")
 _CORE_TAG = "tag:yaml.org,2002:"
@@ -27,7 +27,7 @@ _CORE_TAG = "tag:yaml.org,2002:"
 def plain(text: str) -> Scalar:
     """The value of an unquoted scalar.
 
-    Errors: ValueError, in words, for a number that is infinite, not a number, or too large.
+    Errors: ValueError with a message for a number that is infinite, not a number, or too large.
     """
     if text and text[0] not in _FIRST_OF_OTHERS:
         return text
@@ -41,7 +41,7 @@ def plain(text: str) -> Scalar:
 def tagged(text: str, tag: str) -> Scalar:
     """The value of a scalar with a tag of the core schema (`!!str 5`).
 
-    Errors: ValueError, in words, for another tag or a text that the tag does not allow.
+    Errors: ValueError with a message for an unknown tag, or a text that the tag does not allow.
     """
     name = tag.removeprefix(_CORE_TAG)
     if not tag.startswith(_CORE_TAG) or name not in {"str", "int", "float", "bool", "null"}:
@@ -51,7 +51,7 @@ def tagged(text: str, tag: str) -> Scalar:
     value = plain(text)
     wanted: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,), "null": (type(None),)}
     if not isinstance(value, wanted[name]) or (isinstance(value, bool) and name != "bool"):
-        raise ValueError(f"`{text}` is not of the type that its tag `!!{name}` names")
+        raise ValueError(f"`{text}` does not have the type of its tag `!!{name}`")
     return float(value) if name == "float" and isinstance(value, int) else value
 
 

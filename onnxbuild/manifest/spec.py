@@ -1,20 +1,18 @@
-"""The validated form of a manifest. Step blocks stay tables with spans; `plan.expand` makes params of them."""
+"""The validated form of a manifest. Step blocks stay tables with spans; planning converts them to params."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msgspec import Struct
 
 from onnxbuild.diagnostics import Span
-
-if TYPE_CHECKING:  # these values are never decoded, and a run that plans from memory does without PyYAML
-    from onnxbuild.manifest.document import Table
+from onnxbuild.manifest.document import Table
 
 
 class Target(Struct, frozen=True, kw_only=True):
-    """A recipe under the name that variants have. `block` holds `steps` or the short form, checks and measures."""
+    """A recipe under the name that its variants get. `block` holds the steps, checks and measures as written."""
 
     name: str
     device: str
@@ -23,7 +21,7 @@ class Target(Struct, frozen=True, kw_only=True):
 
 
 class Model(Struct, frozen=True, kw_only=True):
-    """One model, matrix and defaults applied. `block` is the whole block with spans (`block["export"]` …)."""
+    """One model, with matrix and defaults applied. `block` is the whole block with spans (`block["export"]` …)."""
 
     name: str
     source: str | Table
@@ -35,15 +33,15 @@ class Model(Struct, frozen=True, kw_only=True):
 
 
 class Store(Struct, frozen=True, kw_only=True):
-    """Where results are kept: a local folder, and a store that machines share."""
+    """Where results are kept: a local folder, and optionally a store that machines share."""
 
     path: str | None = None
     remote: str | None = None
-    readonly: bool = False  # of the shared one
+    readonly: bool = False  # whether the shared store is only read
 
 
 class Toolchain(Struct, frozen=True, kw_only=True):
-    """An environment for workers: requirements for pip, or the absolute path of an interpreter."""
+    """A Python environment for workers: requirements for pip, or the absolute path of an interpreter."""
 
     name: str
     requirements: tuple[str, ...]
@@ -52,7 +50,7 @@ class Toolchain(Struct, frozen=True, kw_only=True):
 
 
 class Dataset(Struct, frozen=True, kw_only=True):
-    """Rows to check and measure with: a source text, or the rows themselves."""
+    """Rows of data for calibration and checks: a source text, or the rows themselves."""
 
     name: str
     source: str | tuple[Mapping[str, Any], ...]
@@ -64,7 +62,7 @@ class Dataset(Struct, frozen=True, kw_only=True):
 
 
 class Manifest(Struct, frozen=True, kw_only=True):
-    """What a person asked for. `files` and `environment` are all that reading it depended on."""
+    """What a person asked for. Reading it depended on `files` and `environment` only."""
 
     path: str
     models: tuple[Model, ...]
@@ -72,4 +70,4 @@ class Manifest(Struct, frozen=True, kw_only=True):
     toolchains: Mapping[str, Toolchain]
     store: Store
     files: tuple[str, ...]  # the manifest and what it includes
-    environment: Mapping[str, str]  # variables that were read, with values: secrets, to be redacted in all output
+    environment: Mapping[str, str]  # variables that were read: secrets, which all output must redact

@@ -8,6 +8,8 @@ from typing import Any
 from msgspec import Struct, field
 
 from onnxbuild.diagnostics import Span
+from onnxbuild.digest import canonical
+from onnxbuild.steps.kind import Kind
 
 
 class FilesSource(Struct, frozen=True, tag="files"):
@@ -116,3 +118,51 @@ class ActionGraph(Struct, frozen=True):
         actions = {name: action for name, action in self.actions.items() if name in ids}
         variants = tuple(v for v in self.variants if v.output.action in ids)
         return ActionGraph(actions, variants, self.aliases)
+
+
+class SharedActions:
+    """Actions so far, by what they do; `aliases` maps the names under which others asked for one to its id."""
+
+    def __init__(self) -> None:
+        self.actions: dict[str, Action] = {}
+        self.aliases: dict[str, str] = {}
+        self._by_content: dict[bytes, str] = {}
+
+    def add(
+        self,
+        name: str,
+        kind: Kind,
+        params: Mapping[str, Any],
+        inputs: Mapping[str, Input],
+        at: Span,
+        *,
+        toolchain: str,
+        timeout: float | None,
+    ) -> str:
+        """The id of the action that does this: an earlier one that does the same, else a new one called `name`."""
+        toolchain = CURRENT if _copies_files(kind, params) else toolchain
+        content = canonical([kind.name, params, inputs, toolchain])
+        known = self._by_content.get(content)
+        if known is not None:
+            self.aliases.setdefault(name, known)
+            return known
+        unique = self._unique(name)
+        self.actions[unique] = Action(
+            id=unique, kind=kind.name, params=params, inputs=inputs, pool=kind.pool,
+            toolchain=toolchain, timeout_seconds=timeout or kind.timeout_seconds, span=at,
+        )  # fmt: skip
+        self._by_content[content] = unique
+        return unique
+
+    def _unique(self, name: str) -> str:
+        """The name, or with a number where a target has a step twice: `quantize-2`."""
+        number, unique = 1, name
+        while unique in self.actions or unique in self.aliases:
+            number += 1
+            unique = f"{name}-{number}"
+        return unique
+
+
+def _copies_files(kind: Kind, params: Mapping[str, Any]) -> bool:
+    """Whether an action only copies files, which needs no framework, and so no other environment than this one."""
+    return kind.name == "fetch" and params["origin"] == "files"

@@ -13,7 +13,6 @@ stands there too, so that a plan asks no network.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -27,6 +26,7 @@ from onnxbuild.manifest.spec import Manifest, Toolchain
 from onnxbuild.planning.locked import Lock, Resolve
 from onnxbuild.planning.toolchains import resolve_toolchain, toolchain_key
 from onnxbuild.steps.fetch import DATASETS
+from onnxbuild.store.files import write_atomically
 
 FILE_NAME = "onnxbuild.lock"
 DEFAULT_REVISION = "main"
@@ -74,15 +74,7 @@ def write_lock(path: Path, lock: Lock) -> None:
     """Write a lock so that a reader sees the old one or the new one, whole."""
     held = {name: part for name, part in msgspec.to_builtins(lock).items() if part != {}}
     text = msgspec.json.format(msgspec.json.encode(held, order="sorted"), indent=1) + b"\n"
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(path, text)
 
 
 class HubUse(Struct, frozen=True):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import translate
 
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, did_you_mean, fault
-from onnxbuild.planning.action_graph import ActionGraph
+from onnxbuild.planning.action_graph import ActionGraph, Variant
 
 
 def select(graph: ActionGraph, selectors: Sequence[str]) -> ActionGraph:
@@ -38,6 +38,25 @@ def named(graph: ActionGraph, selectors: Sequence[str]) -> frozenset[str]:
     if faults:
         raise DiagnosticError(faults)
     return frozenset(chosen)
+
+
+def variants_named(graph: ActionGraph, selectors: Sequence[str]) -> tuple[Variant, ...]:
+    """The variants that selectors name, directly or through one of their actions; all without selectors.
+
+    A variant whose steps another one needs is built with it, but not named by it.
+    """
+    if not selectors:
+        return graph.variants
+    return tuple(variant for variant in graph.variants if any(_names_variant(one, variant) for one in selectors))
+
+
+def _names_variant(selector: str, variant: Variant) -> bool:
+    pattern = selector.removeprefix("+")
+    own = [f"{variant.name}:{name.rpartition(':')[2]}" for name in (*variant.steps, *variant.checks, *variant.measures)]
+    names = [variant.name, *own]
+    if pattern.endswith("+"):  # what depends on a step is named with it
+        names += variant.steps
+    return bool(_matching(pattern.removesuffix("+"), dict(zip(names, names, strict=True))))
 
 
 def _names(graph: ActionGraph) -> Mapping[str, str]:

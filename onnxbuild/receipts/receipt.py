@@ -1,16 +1,17 @@
-"""Receipts: a run in which all was up to date leaves the list of files it hung on, so that the next one only stats.
+"""Receipts: a run that finds everything up to date lists the files that it depended on; the next run only stats them.
 
-A receipt says: this question (manifest, selectors, options, interpreter), with these files as they are, was answered
-so. It is a shortcut in front of the whole engine and decides nothing itself. Where what the plan was made from has
-moved, it does not apply and the engine decides about everything; where files of some parts of the graph alone have
-moved, the engine decides about these, with the plan that the receipt keeps (docs/decisions/receipts.md).
+A receipt records that this question (manifest, selectors, options, interpreter) had this answer while these files were
+as they are. It is a shortcut in front of the whole engine and decides nothing itself. Where a file that the plan was
+made from has moved (one of its stamps differs), the receipt does not apply and the engine decides everything. Where
+only files of some parts of the graph have moved, the engine decides these, with the plan that the receipt keeps
+(docs/decisions/receipts.md).
 
-It imports nothing beyond the standard library's lightest parts, since a run with nothing to do spends its time on
+This module imports only the lightest parts of the standard library, since a run with nothing to do spends its time on
 imports (measured: msgspec 23 ms and PyYAML 14 against 9 for Python itself).
 
 Layout: a line of JSON, `{"question": …, "environment": {name: value digest}, "installed": …, "read": [[path, size,
 mtime_ns, ctime_ns, inode], …], "made": …, "parts": [[[path, …], …], …], "answer": text}`, then the memory: bytes
-that belong to whoever wrote the receipt, and which a run with nothing to do never reads. Written atomically.
+that belong to the writer of the receipt, and which a run with nothing to do never reads. Written atomically.
 """
 
 from __future__ import annotations
@@ -24,22 +25,21 @@ from typing import Any, NamedTuple
 
 Question = Mapping[str, Any]
 
-# The standard library's own folders on the path.
+# The folders of the standard library on the path.
 _STANDARD = (f"python{sys.version_info.major}.{sys.version_info.minor}", "lib-dynload")
-_HAS_AFFINITY = hasattr(os, "sched_getaffinity")
 
 # A time stamp may be older than the moment of the change by a tick of the kernel's clock.
 _TICK_NS = 20_000_000
 
 
 def receipt_path(folder: str, question: Question) -> str:
-    """Where the receipt for a question stands: one file a question, named by a checksum (the question is compared)."""
+    """The file of the receipt for a question, named by a checksum of it; `standing` compares the question itself."""
     name = zlib.crc32(json.dumps(question, sort_keys=True).encode())
     return os.path.join(folder, "receipts", f"{name:08x}.json")
 
 
 class Standing:
-    """A receipt whose plan still holds: its answer, and the numbers of the parts that have moved since."""
+    """A receipt whose plan still holds: its answer, and the numbers of the parts whose files have moved since."""
 
     __slots__ = ("_line", "_path", "answer", "moved", "parts", "read")
 
@@ -51,13 +51,13 @@ class Standing:
         self.moved = frozenset(number for number, files in enumerate(self.parts) if _have_moved(files))
 
     def memory(self) -> bytes:
-        """What was left with the receipt; empty where it has been replaced meanwhile. Errors: OSError."""
+        """What was written with the receipt; empty where it has been replaced meanwhile. Errors: OSError."""
         with open(self._path, "rb") as file:
             return file.read() if file.readline() == self._line else b""
 
 
 def standing(folder: str, question: Question) -> Standing | None:
-    """The receipt for a question, unless there is none or what its plan was made from has moved."""
+    """The receipt for a question; None where there is none, or where what its plan was made from has moved."""
     path = receipt_path(folder, question)
     try:
         with open(path, "rb") as file:
@@ -87,9 +87,9 @@ def _have_moved(files: Iterable[Any]) -> bool:
 
 
 class Part(NamedTuple):
-    """What one part of an answer hung on.
+    """The files that one part of an answer depends on.
 
-    `made`: what the run wrote itself; `known`: files of sources and outputs with the signatures that go with the
+    `made`: what the run wrote itself; `known`: files of sources and outputs, with the signatures that belong to the
     content that the answer is about.
     """
 
@@ -109,10 +109,10 @@ def write_receipt(
     answer: str,
     memory: bytes = b"",
 ) -> None:
-    """Leave a receipt, unless what the answer hung on has changed since it was read.
+    """Write a receipt, unless a file that the answer depends on has changed since it was read.
 
-    `read`: files and folders that planning read after `began_ns`; `made`: what the run wrote and all parts hang on; a
-    part of a former receipt that has not moved is given as it stands there. Errors: OSError, which harms nothing.
+    `read`: files and folders that planning read after `began_ns`; `made`: what the run wrote and all parts depend on; a
+    part of a former receipt that has not moved is passed as it is there. Errors: OSError, which harms nothing.
     """
     from pathlib import Path
 
@@ -144,12 +144,12 @@ def _stamped(part: Part) -> list[Any]:
 
 
 def installed() -> list[list[Any]]:
-    """What tells that a package was installed, removed or edited: the stamps of site-packages and of our own code."""
+    """What changes when a package is installed, removed or edited: stamps of site-packages and of our own code."""
     folders = [place for place in sys.path if place and not place.endswith(_STANDARD) and os.path.isdir(place)]
-    found = [_installed_in(place) for place in folders]
+    packages = [_installed_in(place) for place in folders]
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     sources = [package, _newest_source(package)]
-    return [*found, sources, [sys.executable, os.stat(sys.executable).st_mtime_ns], list(_machine())]
+    return [*packages, sources, [sys.executable, os.stat(sys.executable).st_mtime_ns], list(_machine())]
 
 
 def _newest_source(folder: str) -> int:
@@ -164,15 +164,29 @@ def _newest_source(folder: str) -> int:
 
 
 def _installed_in(place: str) -> list[Any]:
-    """One folder of packages. Any other on the path may hold packages too, but also what moves with every run."""
+    """One folder on the path. Unless it holds packages alone it may change with every run: only its packages count."""
     if place.endswith("-packages"):
         return [place, os.stat(place).st_mtime_ns]
     return [place, sorted(name for name in os.listdir(place) if name.endswith("-info"))]
 
 
 def _machine() -> tuple[Any, ...]:
-    """Enough of the machine to notice another one: measured facts are not taken from elsewhere."""
-    return os.uname().nodename, os.uname().machine, len(os.sched_getaffinity(0)) if _HAS_AFFINITY else os.cpu_count()
+    """Enough of the machine to notice another one: facts that were measured elsewhere do not hold here."""
+    return *_name_and_architecture(), _cores()
+
+
+def _name_and_architecture() -> tuple[str | None, str | None]:
+    """Windows has no `os.uname`, but both in the environment; importing `platform` would take longer than a receipt."""
+    uname = getattr(os, "uname", None)
+    if uname is None:
+        return os.environ.get("COMPUTERNAME"), os.environ.get("PROCESSOR_ARCHITECTURE")
+    return uname().nodename, uname().machine
+
+
+def _cores() -> int | None:
+    """The cores that this process may use, where the system limits them, or those of the machine."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return os.cpu_count() if affinity is None else len(affinity(0))
 
 
 def _checksum(value: str | None) -> int | None:

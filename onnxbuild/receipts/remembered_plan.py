@@ -1,14 +1,14 @@
-"""What a run leaves with its receipt, so that the next one decides about what has moved and about nothing else.
+"""What a run leaves with its receipt, so that the next one decides only what has moved.
 
-The plan is a pure function of files that the receipt watches; while none of them has moved it is read back rather than
-made again. The outcomes are those of the parts that the receipt answers for. docs/decisions/receipts.md weighs this.
+The plan is a pure function of files that the receipt watches; while none of them has moved, it is read back rather than
+made again. The outcomes are those of the parts that the receipt answers for. docs/decisions/receipts.md gives the
+reasons.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -18,14 +18,14 @@ from onnxbuild.execute.events import Outcome
 from onnxbuild.manifest.spec import Manifest
 from onnxbuild.manifest.spec import Store as Settings
 from onnxbuild.planning.action_graph import Action, ActionGraph, FilesSource
-from onnxbuild.planning.plan import Plan
+from onnxbuild.planning.planned import Plan
 from onnxbuild.receipts.receipt import Part, Standing
 from onnxbuild.steps import Places
 from onnxbuild.store.store import Store
 
 
 class Memory(Struct, frozen=True, array_like=True):
-    """A plan without its text, what every action came to, and the parts of the graph that share nothing."""
+    """A plan without its text, the outcome of every action, and the parts of the graph that share nothing."""
 
     manifest: str
     settings: Settings
@@ -55,7 +55,7 @@ _DECODER = msgspec.msgpack.Decoder(Memory)
 
 
 class Before(Struct, frozen=True):
-    """A former run whose plan still holds: its receipt, which knows what has moved, and what was left with it."""
+    """A former run whose plan still holds: its receipt, which knows what has moved, and the memory left with it."""
 
     receipt: Standing
     memory: Memory
@@ -81,10 +81,10 @@ def recall(receipt: Standing | None) -> Before | None:
 
 
 def remember(plan: Plan, parts: tuple[tuple[str, ...], ...], outcomes: Mapping[str, Outcome]) -> bytes:
-    """What to leave with a receipt; nothing where secrets went into the plan, or environments that must be made."""
+    """The memory to leave with a receipt; empty where the plan holds secrets or needs environments to be made."""
     if plan.manifest.environment or any(model.toolchain for model in plan.manifest.models):
         return b""
-    # Places in the manifest's text are for those who read it; they would put that text into every action.
+    # Places in the manifest would put its text into every action; where one is needed, the manifest is read again.
     actions = {name: msgspec.structs.replace(action, span=None) for name, action in plan.graph.actions.items()}
     return msgspec.msgpack.encode(
         Memory(
@@ -100,40 +100,42 @@ def remember(plan: Plan, parts: tuple[tuple[str, ...], ...], outcomes: Mapping[s
 
 
 def parts_of(graph: ActionGraph) -> tuple[tuple[str, ...], ...]:
-    """The parts of a graph between which nothing passes, neither an output nor a file from outside: ids, in order."""
-    leader: dict[Any, Any] = {}
+    """The parts of a graph that share neither an output nor a file from outside, as ids in order."""
+    # Union-find: every node leads, over its leader, to the one that stands for its part.
+    leader: dict[str, str] = {}
 
-    def find(node: Any) -> Any:
+    def find(node: str) -> str:
         while leader.setdefault(node, node) != node:
-            leader[node] = node = leader[leader[node]]
+            leader[node] = leader[leader[node]]
+            node = leader[node]
         return node
 
     for action in graph.actions.values():
         for other in (*action.needs, *_files_of(action)):
             leader[find(other)] = find(action.id)
-    found: dict[Any, list[str]] = {}
+    parts: dict[str, list[str]] = {}
     for name in graph.actions:
-        found.setdefault(find(name), []).append(name)
-    return tuple(map(tuple, found.values()))
+        parts.setdefault(find(name), []).append(name)
+    return tuple(map(tuple, parts.values()))
 
 
-def hung_on(
+def files_of_parts(
     parts: Iterable[tuple[str, ...]], graph: ActionGraph, deliveries: Iterable[Delivery], store: Store
 ) -> list[Part] | None:
-    """For each part the files that its answer hung on; None where one was not read as it is now."""
+    """For each part the files that its answer depends on; None where one was not read as it is now."""
     folders = {delivery.variant: delivery.folder for delivery in deliveries}
     of_action: dict[str, list[str]] = {}
     for variant in graph.variants:
         of_action.setdefault(variant.output.action, []).append(folders[variant.name])
-    found = []
+    files = []
     for part in parts:
         sources = {path for name in part for path in _files_of(graph.actions[name])}
         made = [path for name in part for folder in of_action.get(name, ()) for path in _below(folder)]
         known = store.traces.recall([*sources, *made])
         if not sources <= known.keys():
             return None
-        found.append(Part(made, {path: signature for path, (signature, _digest) in known.items()}))
-    return found
+        files.append(Part(made, {path: signature for path, (signature, _digest) in known.items()}))
+    return files
 
 
 def _files_of(action: Action) -> Iterator[str]:

@@ -1,27 +1,27 @@
-"""The one renderer of diagnostics: text with a code frame, JSON, SARIF 2.1.0, GitHub annotations."""
+"""Renders diagnostics as text with a code frame, JSON, SARIF 2.1.0 and GitHub annotations."""
 
 from __future__ import annotations
 
 import os
 import sys
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TextIO
 
 import msgspec
 
-from onnxbuild.diagnostics import Diagnostic, Span
+from onnxbuild.diagnostics import Diagnostic
+from onnxbuild.report.code_frame import coloured, diagnostic_lines
+from onnxbuild.report.terminal import wants_colour
 
 Format = Literal["text", "json", "sarif", "github"]
 FORMATS: tuple[Format, ...] = ("text", "json", "sarif", "github")
 
-_WIDEST = 160  # characters of a source line that are shown
-_BEFORE_CARET = 40  # of which so many stand before the place, where the line is cut
-_RED, _YELLOW, _BLUE, _BOLD, _PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[34m", "\x1b[1m", "\x1b[0m"
-
 
 def render(diagnostics: Sequence[Diagnostic], format: Format, *, colour: bool = False) -> str:  # noqa: A002 - the word of the command line
-    """The diagnostics in a format, with a line end after the last line; empty text for none (json, sarif: valid)."""
+    """The diagnostics in a format, with a line break after the last line; no diagnostics are an empty text.
+
+    json and sarif are valid documents without diagnostics, too. `colour` applies to text alone.
+    """
     if format == "json":
         return as_json(diagnostics)
     if format == "sarif":
@@ -32,96 +32,43 @@ def render(diagnostics: Sequence[Diagnostic], format: Format, *, colour: bool = 
 
 
 def show(diagnostics: Iterable[Diagnostic], stream: TextIO | None = None) -> None:
-    """Print diagnostics as text, in colour where the stream is a terminal that wants it."""
+    """Print diagnostics as text; on a terminal that takes colour, in colour and wrapped to its width."""
     stream = stream or sys.stderr
-    stream.write(render(list(diagnostics), "text", colour=wants_colour(stream)))
+    diagnostics = list(diagnostics)
+    if not diagnostics or not wants_colour(stream):
+        stream.write(render(diagnostics, "text"))
+        return
+    from onnxbuild.report.rich_console import TerminalConsole
+
+    console = TerminalConsole(stream, colour=True)
+    for number, one in enumerate(diagnostics):
+        if number:
+            console.print()
+        console.print(*coloured(one, console), sep="\n", soft_wrap=True)
 
 
-def wants_colour(stream: TextIO) -> bool:
-    """Whether colour suits a stream: a terminal, unless NO_COLOR is set or it is dumb."""
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+def as_text(one: Diagnostic, *, colour: bool = False, width: int | None = None) -> str:
+    """One diagnostic: headline, place, code frame, notes. In colour it is wrapped to `width` where there is one."""
+    if not colour:
+        return "\n".join(line.plain for line in diagnostic_lines(one))
+    from onnxbuild.report.rich_console import ansi_console
 
-
-def as_text(one: Diagnostic, *, colour: bool = False) -> str:
-    """One diagnostic: headline, place, code frame, notes."""
-    tint = _RED if one.severity == "error" else _YELLOW
-    head, *rest = headline(one).split(" ", 1)
-    lines = [f"{_tinted(head, _BOLD + tint, on=colour)} {_tinted(' '.join(rest), _BOLD, on=colour)}"]
-    # Without a frame the notes are indented as under a frame of one-digit line numbers.
-    margin = len(str(one.span.line)) if one.span else 1
-    if one.span:
-        lines += _frame(one.span, margin, tint if colour else "")
-    sign = _tinted("=", _BLUE, on=colour)
-    for label, text in one.notes:
-        first, *more = _printable(text, keep="\n").split("\n")
-        lines.append(f"{' ' * margin} {sign} {label}: {first}")
-        lines += [f"{' ' * (margin + len(label) + 5)}{line}" for line in more]
-    return "\n".join(lines)
-
-
-def headline(one: Diagnostic) -> str:
-    """The first line: code, the action that it belongs to, what was found. Errors are not named as such."""
-    kind = "" if one.severity == "error" else f"{one.severity}: "
-    subject = ""
-    if one.subject is not None:
-        subject = f"{one.subject} failed: " if one.severity == "error" else f"{one.subject}: "
-    return f"{one.code} {kind}{subject}{_printable(one.message)}"
-
-
-def _frame(span: Span, margin: int, tint: str) -> list[str]:
-    on = bool(tint)
-    bar = _tinted("|", _BLUE, on=on)
-    before, line = span.source.line(span.line - 1), span.source.line(span.line)
-    lines = [f"{' ' * margin}{_tinted('-->', _BLUE, on=on)} {_printable(str(span))}", f"{' ' * margin} {bar}"]
-    start = span.column - 1
-    cut = max(0, start - _BEFORE_CARET) if len(line) > _WIDEST else 0
-    if before.strip():
-        lines.append(f"{_tinted(str(span.line - 1).rjust(margin), _BLUE, on=on)} {bar} {_shown(before, cut)}")
-    lines.append(f"{_tinted(str(span.line), _BLUE, on=on)} {bar} {_shown(line, cut)}")
-    pad = _blank(_shown(line, cut)[: start - cut])
-    marked = _shown(line, cut)[start - cut : start - cut + span.length]
-    carets = "^" * max(1, min(_width(marked) or 1, _WIDEST))
-    lines.append(f"{' ' * margin} {bar} {pad}{_tinted(carets, tint, on=on)}")
-    return lines
-
-
-def _shown(line: str, cut: int) -> str:
-    return _printable(line[cut : cut + _WIDEST], keep="\t").rstrip()
-
-
-def _blank(text: str) -> str:
-    """Blanks as wide as a text, tabs as they are: the caret stands right whatever a tab's width is."""
-    return "".join("\t" if one == "\t" else " " * _width(one) for one in text)
-
-
-def _width(text: str) -> int:
-    return sum(
-        0 if unicodedata.combining(one) else 2 if unicodedata.east_asian_width(one) in "WF" else 1 for one in text
-    )
-
-
-def _printable(text: str, keep: str = "") -> str:
-    """The text without control characters: a manifest must not steer the terminal of who lints it."""
-    return (
-        text if text.isprintable() else "".join(one if one.isprintable() or one in keep else "\ufffd" for one in text)
-    )
-
-
-def _tinted(text: str, tint: str, *, on: bool) -> str:
-    return f"{tint}{text}{_PLAIN}" if on and text else text
+    console = ansi_console(width)
+    console.print(*coloured(one, console), sep="\n", soft_wrap=True, end="")
+    return console.written()
 
 
 def as_plain(one: Diagnostic) -> dict[str, Any]:
     """One diagnostic as plain JSON values."""
-    found: dict[str, Any] = {"code": one.code, "severity": one.severity, "message": one.message}
+    plain: dict[str, Any] = {"code": one.code, "severity": one.severity, "message": one.message}
     if one.span:
-        found |= {
+        plain |= {
             "file": one.span.source.path, "line": one.span.line, "column": one.span.column,
             "end_column": one.span.column + one.span.length,
         }  # fmt: skip
     if one.subject is not None:
-        found["action"] = one.subject
-    return {**found, "notes": [{"label": label, "text": text} for label, text in one.notes]}
+        plain["action"] = one.subject
+    return {**plain, "notes": [{"label": label, "text": text} for label, text in one.notes]}
 
 
 def as_json(diagnostics: Sequence[Diagnostic]) -> str:
@@ -130,7 +77,7 @@ def as_json(diagnostics: Sequence[Diagnostic]) -> str:
 
 
 def as_sarif(diagnostics: Sequence[Diagnostic]) -> str:
-    """A SARIF 2.1.0 log with one run, its rules those that were met."""
+    """A SARIF 2.1.0 log with one run; its rules are those that have a diagnostic."""
     from onnxbuild import __version__
     from onnxbuild.rules import ALL
 
@@ -174,7 +121,7 @@ def _sarif_result(one: Diagnostic, codes: list[str]) -> Mapping[str, Any]:
 
 
 def as_github(one: Diagnostic) -> str:
-    """One workflow command of GitHub Actions, which shows as an annotation at the line."""
+    """One workflow command of GitHub Actions, which GitHub shows as an annotation of the line."""
     level = {"error": "error", "warning": "warning", "info": "notice"}[one.severity]
     place = ""
     if one.span:

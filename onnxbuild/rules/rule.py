@@ -1,4 +1,4 @@
-"""What a rule is: a code that keeps its meaning for ever, and what there is to know about it, in one docstring."""
+"""A rule: a code that never changes its meaning, with its check and its page in one docstring."""
 
 from __future__ import annotations
 
@@ -12,21 +12,24 @@ from onnxbuild.diagnostics import Diagnostic, Severity
 from onnxbuild.manifest.spec import Manifest
 from onnxbuild.planning.expand import Expansion
 from onnxbuild.planning.locked import Lock
+from onnxbuild.rules.installed import installed_version
 
 
 class World(Struct, frozen=True, kw_only=True):
-    """All that a rule may look at."""
+    """Everything that a rule may look at."""
 
     manifest: Manifest
     lock: Lock
     expansion: Expansion
+    # The version of a distribution in this interpreter, None where it is not installed.
+    installed: Callable[[str], str | None] = installed_version
 
 
 Check = Callable[[World], Iterator[Diagnostic]]
 
 
 class Rule(Struct, frozen=True, kw_only=True):
-    """A code and its page: `summary` is one line, `fix` says what helps, `bad` and `good` are examples.
+    """A code and its page: `summary` is one line, `fix` says how to repair it, `bad` and `good` are examples.
 
     `check` is None where another stage (reading, planning, a worker) finds the fault.
     """

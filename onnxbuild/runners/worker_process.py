@@ -18,10 +18,11 @@ from onnxbuild.protocol import Failure, Message, Progress, Request, Response
 from onnxbuild.runners import keeper
 from onnxbuild.runners.processes import kill_with_descendants, out_of_reach_of_ctrl_c
 from onnxbuild.runners.runner import Tell
+from onnxbuild.tables.failure_codes import message_of
 
 _GRACE_SECONDS = 2.0
 
-INTERRUPTED = Failure(code="OBE60", message="the run was interrupted")
+INTERRUPTED = Failure(code="OBE60", message=message_of("OBE60"))
 
 
 class WorkerProcess:
@@ -138,6 +139,7 @@ def _environment(threads: int) -> dict[str, str]:
     fixed = {
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_DISABLE_TELEMETRY": "1",
+        "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime 1.31 reports to a server, and leaves a device id in the home
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
         "PYTHONUNBUFFERED": "1",

@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
+from msgspec import Meta
 
+from onnxbuild.steps.dataset_rows import check_length
 from onnxbuild.steps.kind import Context, Fault, Kind, OpeningParams, trusted
 
 
 class BenchmarkParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What to time: every combination of batch (samples), sequence (tokens) and threads.
-
-    `iterations` timed calls a combination and engine after `warmup` calls, in `rounds` interleaved rounds.
-    """
+    """What to time: every combination of batch, sequence and threads."""
 
     DERIVED: ClassVar[tuple[str, ...]] = ("task", "device", "trust_remote_code")
 
-    task: str = ""
-    device: Literal["cpu", "cuda"] = "cpu"
-    batch: tuple[int, ...] = (1,)
-    sequence: tuple[int, ...] = (128,)
-    threads: tuple[int, ...] = (1,)
-    iterations: int = 20
-    warmup: int = 5
-    rounds: int = 4
-    baselines: tuple[Literal["torch", "torch.compile"], ...] = ("torch",)
-    seed: int = 0
+    task: Annotated[str, Meta(description="the model's task")] = ""
+    device: Annotated[Literal["cpu", "cuda"], Meta(description="the target's device")] = "cpu"
+    batch: Annotated[tuple[int, ...], Meta(description="batch sizes, in samples", examples=[[1, 8]])] = (1,)
+    sequence: Annotated[tuple[int, ...], Meta(description="sequence lengths, in tokens", examples=[[16, 128]])] = (128,)
+    threads: Annotated[
+        tuple[int, ...], Meta(description="numbers of threads, at most the number of cores", examples=[[1, 4]])
+    ] = (1,)
+    iterations: Annotated[int, Meta(description="timed calls for each combination and engine")] = 20
+    warmup: Annotated[int, Meta(description="calls for each combination and engine before timing begins")] = 5
+    rounds: Annotated[int, Meta(description="rounds in which the engines take turns")] = 4
+    baselines: Annotated[
+        tuple[Literal["torch", "torch.compile"], ...], Meta(description="PyTorch engines to compare with")
+    ] = ("torch",)
+    seed: Annotated[int, Meta(description="seed of the inputs")] = 0
 
 
 def _resolve(params: BenchmarkParams, context: Context) -> BenchmarkParams:
@@ -54,6 +57,7 @@ def _check(params: BenchmarkParams, context: Context) -> Iterable[Fault]:
             severity="warning",
             message=f"{max(params.threads)} threads on {context.machine.cores} cores measure the scheduler",
         )
+    yield from check_length("sequence", max(params.sequence, default=1), context)
 
 
 BENCHMARK = Kind(

@@ -1,12 +1,16 @@
-"""Rows of a dataset as a step reads them: which columns, and how many of them."""
+"""Rows of a dataset as a step reads them: which columns, how many rows, and how much of each."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
-# The formats that are read.
+from onnxbuild.steps.kind import Context, Fault
+from onnxbuild.tables.positions import positions_of
+
+# The file formats that can be read.
 ENDINGS = (".jsonl", ".csv", ".parquet")
 
 # The input port through which a step gets the dataset that its params name.
@@ -14,8 +18,50 @@ PORT = "dataset"
 
 
 class Rows(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the manifest says of a dataset beside its source: role → column, and the choice of rows."""
+    """What the manifest says of a dataset besides its source."""
 
-    columns: Mapping[str, str] = {}
-    limit: int | None = None
-    seed: int = 0
+    columns: Annotated[Mapping[str, str], Meta(description="the column of each role")] = {}
+    limit: Annotated[int | None, Meta(description="take at most this many rows")] = None
+    seed: Annotated[int, Meta(description="seed that chooses rows where there are more than `limit`")] = 0
+
+
+# Fields that the params of several kinds share.
+Dataset = Annotated[str, Meta(description="name of the dataset to read, one of `datasets:`")]
+Samples = Annotated[int, Meta(description="number of rows to read from the dataset, 1 or more")]
+Sequence = Annotated[int, Meta(description="most tokens of a row; longer rows are cut")]
+RowSeed = Annotated[int, Meta(description="seed that chooses the rows")]
+DerivedRows = Annotated[Rows, Meta(description="columns and choice of rows, from the dataset's block")]
+
+
+def check_counts(params: Any) -> Iterator[Fault]:
+    """OB612 for a number of rows or tokens below one."""
+    for field in ("samples", "sequence"):
+        if getattr(params, field) < 1:
+            yield Fault(code="OB612", field=field, message=f"`{field}` expects a number from 1")
+
+
+def check_cut(params: Any, context: Context) -> Iterator[Fault]:
+    """OB620 as a warning: rows are cut to the model's positions, whatever a longer `sequence` says."""
+    positions = positions_of(context.config)
+    if positions is not None and "sequence" in context.written and params.sequence > positions:
+        yield Fault(
+            code="OB620",
+            field="sequence",
+            severity="warning",
+            message=f"rows of {params.sequence} tokens are cut to the model's {positions} positions",
+            hint=f"write `sequence: {positions}` or less",
+        )
+
+
+def check_length(field: str, sequence: int, context: Context) -> Iterator[Fault]:
+    """OB620 for a length that the model has no positions for; a decoder needs one more for its next token."""
+    positions = positions_of(context.config)
+    needed = sequence + 1 if context.family == "decoder" else sequence
+    if positions is not None and needed > positions:
+        step = " and the token after them" if needed > sequence else ""
+        yield Fault(
+            code="OB620",
+            field=field,
+            message=f"{sequence} tokens{step} do not fit the model's {positions} positions",
+            hint=f"use sequences of at most {positions - needed + sequence} tokens",
+        )

@@ -8,38 +8,62 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import replace
 
-from onnxbuild.diagnostics import did_you_mean
+from onnxbuild.diagnostics import did_you_mean, nearest
 from onnxbuild.steps.exporters import EXPORTERS, OWN_OPSETS, OWN_PACKAGES, Exporter, is_own, pick
 from onnxbuild.steps.kind import Context, Fault, Kind, OpeningParams
-from onnxbuild.tables.tasks import SENTENCE_TASKS, TASKS
+from onnxbuild.tables.tasks import SENTENCE_TASKS, TASKS, closest_task, pooling_of
 
 _GENAI_FIELDS = ("provider", "options")
 
 
 class ExportParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How to export.
-
-    `exporter`: optimum, transformers (transformers 5's own), genai (onnxruntime-genai's model builder),
-    `path/to/file.py:function` or `module:function` of your own, or auto, which picks optimum or transformers by model
-    type, task and versions; `opset`: what each exporter can write is in the reference of exports; `dtype`: q8 and
-    q4 (weights in blocks) come from genai; `library` is what the checkpoint is loaded with; `attention`: eager
-    spells attention out; `trust_remote_code: true` runs the checkpoint's own Python code, which must be pinned;
-    `pad_token_id`: the id of padding, for a checkpoint whose config.json names none; `provider`: execution provider
-    that genai builds for; `options`: extra options of genai's builder, by name.
-    """
+    """How to export."""
 
     DERIVED: ClassVar[tuple[str, ...]] = ("task",)
 
-    task: str = ""
-    opset: int = 18
-    exporter: str = "auto"
-    dtype: Literal["fp32", "fp16", "q8", "q4"] = "fp32"
-    library: Literal["auto", "transformers", "sentence_transformers"] = "auto"
-    attention: Literal["auto", "eager", "sdpa"] = "auto"
-    # Unset fields are left out of a key: those of an export that does not use them stay what they were.
-    pad_token_id: Annotated[int, Meta(ge=0)] | UnsetType = UNSET
-    provider: Literal["cpu", "cuda", "dml", "webgpu"] | UnsetType = UNSET
-    options: Mapping[str, str | int | float | bool] | UnsetType = UNSET
+    task: Annotated[str, Meta(description="the model's task")] = ""
+    opset: Annotated[
+        int,
+        Meta(
+            description="ONNX opset: optimum writes 14 to 23, transformers 18 to 23, a custom exporter 7 to 26; genai"
+            " has its own",
+            examples=[18, 20, 21, 23],
+        ),
+    ] = 18
+    exporter: Annotated[
+        str,
+        Meta(
+            description="`optimum`, `transformers` (built into transformers 5), `genai` (the model builder of"
+            " onnxruntime-genai), a custom function as `path/to/file.py:function` or `module:function`, or `auto`,"
+            " which picks optimum or transformers by model type, task and versions",
+            examples=["auto", "optimum", "transformers", "genai", "exporters/mine.py:export"],
+        ),
+    ] = "auto"
+    dtype: Annotated[
+        Literal["fp32", "fp16", "q8", "q4"],
+        Meta(description="precision of the export; only genai writes q8 and q4 (weights in blocks)"),
+    ] = "fp32"
+    library: Annotated[
+        Literal["auto", "transformers", "sentence_transformers"],
+        Meta(description="library that loads the checkpoint"),
+    ] = "auto"
+    attention: Annotated[
+        Literal["auto", "eager", "sdpa"],
+        Meta(description="attention of the PyTorch model; `eager` writes its operators out"),
+    ] = "auto"
+    # Unset fields are left out of a key: exports that do not use them keep the keys that they had.
+    pad_token_id: Annotated[
+        Annotated[int, Meta(ge=0)] | UnsetType,
+        Meta(description="id of the padding token, for a checkpoint whose config.json names none"),
+    ] = UNSET
+    provider: Annotated[
+        Literal["cpu", "cuda", "dml", "webgpu"] | UnsetType,
+        Meta(description="execution provider that genai builds for"),
+    ] = UNSET
+    options: Annotated[
+        Mapping[str, str | int | float | bool] | UnsetType,
+        Meta(description="extra options of genai's builder, by name"),
+    ] = UNSET
 
 
 def _model_type(context: Context) -> str:
@@ -60,15 +84,7 @@ def _picked(params: ExportParams, context: Context) -> str:
 
 
 def _check(params: ExportParams, context: Context) -> Iterable[Fault]:
-    if context.task is None:
-        yield Fault(
-            code="OB303",
-            message="the task cannot be told from the model's config.json",
-            hint=f"set `task:`, one of {', '.join(sorted(TASKS))}",
-        )
-    elif context.task not in TASKS:
-        near = did_you_mean(context.task, TASKS)
-        yield Fault(code="OB302", message=f"unknown task `{context.task}`", hint=near or f"one of {', '.join(TASKS)}")
+    yield from _check_task(context)
     name = _picked(params, context)
     if is_own(name):
         yield from _check_opset(params, OWN_OPSETS)
@@ -79,10 +95,40 @@ def _check(params: ExportParams, context: Context) -> Iterable[Fault]:
             field="exporter",
             message=f"unknown exporter `{name}`",
             hint=did_you_mean(name, EXPORTERS)
-            or f"one of auto, {', '.join(EXPORTERS)}, or `path/to/file.py:function` for one of your own",
+            or f"one of auto, {', '.join(EXPORTERS)}, or `path/to/file.py:function` for a custom exporter",
         )
         return
     yield from _check_exporter(params, context, EXPORTERS[name])
+
+
+def _check_task(context: Context) -> Iterable[Fault]:
+    model_type = _model_type(context)
+    if context.task is None:
+        known = _tasks_of(model_type)
+        unknown_type = _unknown_type(model_type) if model_type and not known else None
+        hint = unknown_type or f"set `task:` to one of {', '.join(sorted(known or TASKS))}"
+        yield Fault(code="OB303", message="`task:` is missing, and config.json does not imply one", hint=hint)
+    elif context.task not in TASKS:
+        yield Fault(code="OB302", message=f"unknown task `{context.task}`", hint=_task_hint(context.task, model_type))
+
+
+def _task_hint(task: str, model_type: str) -> str:
+    """The nearest task, and the tasks that the model type has; all tasks where neither is known."""
+    near, known = closest_task(task), _tasks_of(model_type)
+    meant = f"did you mean `{near}`?" if near is not None else None
+    has = f"{model_type} has {', '.join(sorted(known))}" if known else None
+    return " ".join(one for one in (meant, has) if one is not None) or f"one of {', '.join(TASKS)}"
+
+
+def _tasks_of(model_type: str) -> tuple[str, ...]:
+    """The tasks that any exporter has for a model type."""
+    return tuple(dict.fromkeys(task for one in EXPORTERS.values() for task in one.tasks_of(model_type)))
+
+
+def _unknown_type(model_type: str) -> str | None:
+    known = {name for one in EXPORTERS.values() for types in one.types.values() for name in types.split()}
+    near = nearest(model_type, sorted(known))
+    return f"the model type `{model_type}` is unknown: did you mean `{near}`?" if near is not None else None
 
 
 def _check_exporter(params: ExportParams, context: Context, exporter: Exporter) -> Iterable[Fault]:
@@ -107,7 +153,7 @@ def _version_fault(exporter: Exporter, package: str, found: str) -> Fault:
         code="OB105",
         field="exporter",
         message=f"`{exporter.name}` needs {package} from {lowest} and below {below}, this toolchain has {found}",
-        hint=f"{other}or give the model a toolchain with a {package} that suits",
+        hint=f"{other}or give the model a toolchain with a suitable {package}",
     )
 
 
@@ -118,12 +164,12 @@ def _check_opset(params: ExportParams, opsets: tuple[int, int]) -> Iterable[Faul
             code="OB308",
             field="opset",
             message=f"opset {params.opset} cannot be exported: expected {lowest} to {highest}",
-            hint="18 is the default; 20 and up have a native Gelu",
+            hint="18 is the default; from 20 on Gelu is one operator",
         )
 
 
 def _check_fields(params: ExportParams, exporter: Exporter) -> Iterable[Fault]:
-    """Fields that this exporter does not read, or whose value it cannot do."""
+    """Fields that this exporter does not read, and values that it cannot write."""
     if params.dtype not in exporter.dtypes:
         yield Fault(
             code="OB325",
@@ -137,11 +183,11 @@ def _check_fields(params: ExportParams, exporter: Exporter) -> Iterable[Fault]:
     if params.attention != "auto" and exporter.name == "genai":
         unread.append("attention")
     for field in unread:
-        yield Fault(code="OB325", field=field, message=f"`{field}` is not for `exporter: {exporter.name}`")
+        yield Fault(code="OB325", field=field, message=f"`{field}` has no effect with `exporter: {exporter.name}`")
 
 
 def _check_pooling(params: ExportParams, context: Context, exporter: Exporter) -> Iterable[Fault]:
-    """A sentence-transformer is loaded by its library, pooling and all; a bare encoder would come out without it."""
+    """sentence-transformers loads a checkpoint with its pooling; without the library the bare encoder is exported."""
     if exporter.name == "genai":
         return
     sentences = replace(params, task=context.task or "", exporter=exporter.name)
@@ -152,11 +198,11 @@ def _check_pooling(params: ExportParams, context: Context, exporter: Exporter) -
             message=f"`library: sentence_transformers` exports sentence vectors, not `{context.task}`",
             hint=f"set `task:` to one of {', '.join(SENTENCE_TASKS)}, or leave `library:` out",
         )
-    elif context.task == "sentence-similarity" and _may_pool(sentences) and _lacks(context, "sentence-transformers"):
+    elif pooling_of(context.task) == "always" and _may_pool(sentences) and _lacks(context, "sentence-transformers"):
         yield Fault(
             code="OB105",
             field="library",
-            message="a sentence-transformer is loaded with sentence-transformers, which this toolchain lacks",
+            message="the task needs sentence-transformers to load its pooling, and this toolchain lacks it",
             hint="add it to the toolchain's requirements, or write `library: transformers` for the bare encoder",
         )
 
@@ -166,7 +212,7 @@ def _lacks(context: Context, package: str) -> bool:
 
 
 def _unknown_model(params: ExportParams, context: Context, exporter: Exporter, model_type: str, task: str) -> Fault:
-    """An architecture or a task that the table lacks. Code of the checkpoint's own may be known to nobody."""
+    """A model type or a task that the table lacks. No exporter knows a type that a checkpoint's own code defines."""
     tasks = exporter.tasks_of(model_type)
     others = [one.name for one in EXPORTERS.values() if one is not exporter and one.knows(model_type, task)]
     other = f"`exporter: {others[0]}` knows it" if others else None
@@ -180,7 +226,7 @@ def _unknown_model(params: ExportParams, context: Context, exporter: Exporter, m
     if own and not params.trusts_code:
         return Fault(
             code="OB201",
-            message=f"the checkpoint brings its own Python code for the model type `{model_type}`",
+            message=f"the checkpoint comes with its own Python code for the model type `{model_type}`",
             hint="read it, then write `export: {trust_remote_code: true}`, and the commit in `source:`",
         )
     near = did_you_mean(model_type, {name for types in exporter.types.values() for name in types.split()})
@@ -202,7 +248,7 @@ def _packages(params: ExportParams) -> tuple[str, ...]:
 
 
 def _may_pool(params: ExportParams) -> bool:
-    """Whether sentence-transformers may load the checkpoint: it does where the folder looks like one of theirs."""
+    """Whether sentence-transformers may load the checkpoint: it does where the folder is a sentence-transformer."""
     if params.library != "auto":
         return params.library == "sentence_transformers"
     return params.exporter == "optimum" or (params.exporter == "transformers" and params.task in SENTENCE_TASKS)
@@ -218,5 +264,6 @@ EXPORT = Kind(
     packages=_packages,
     resolve=_resolve,
     check=_check,
+    precision_after=lambda params, _context: params.dtype,
     memory_factor=6.0,
 )

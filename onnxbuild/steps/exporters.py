@@ -1,4 +1,4 @@
-"""The exporters: what each needs, knows and can write; and which one `auto` picks. `exporter_types` has the types."""
+"""The exporters: what each needs, knows and can write, and which one `auto` picks. `exporter_types` has the types."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from onnxbuild.tables.exporter_types import GENAI, OPTIMUM, TRANSFORMERS
 
-Types = Mapping[str, str]  # task → model types, parted by blanks
+Types = Mapping[str, str]  # task → model types, separated by blanks
 
 
 class Exporter(Struct, frozen=True, kw_only=True):
@@ -26,20 +26,20 @@ class Exporter(Struct, frozen=True, kw_only=True):
         return model_type in self.types.get(task, "").split()
 
     def tasks_of(self, model_type: str) -> tuple[str, ...]:
-        """The tasks that the table has for a model type; none for one that it does not know."""
+        """The tasks that the table has for a model type; empty for an unknown type."""
         return tuple(task for task, types in self.types.items() if model_type in types.split())
 
     def lacks(self, versions: Mapping[str, str]) -> tuple[str, str] | None:
-        """The first package whose known version does not suit, and that version; None where all do."""
+        """The first package whose known version is not supported, and that version; None where all are."""
         for package, (lowest, below) in self.needs.items():
-            found = versions.get(package, "absent")
-            if found != "absent" and not _between(found, lowest, below):
-                return package, found
+            version = versions.get(package, "absent")
+            if version != "absent" and not _between(version, lowest, below):
+                return package, version
         return None
 
 
-# Opsets and precisions are measured (docs/reference/export.md), as are the versions for what is not in the packages'
-# own metadata.
+# Opsets and precisions are measured (docs/reference/export.md). So are the versions that the packages' metadata does
+# not state.
 EXPORTERS: Mapping[str, Exporter] = {
     exporter.name: exporter
     for exporter in (
@@ -68,11 +68,11 @@ EXPORTERS: Mapping[str, Exporter] = {
         ),
     )
 }
-# The user's own function: what it needs and knows is its own affair.
+# A custom exporter: nothing is known of what it needs or supports.
 OWN_PACKAGES = ("transformers", "torch", "onnx")
 OWN_OPSETS = (7, 26)
 
-# In this order `auto` looks for one that knows the model. genai is not among them: its folder is for one runtime.
+# The order in which `auto` looks for an exporter that knows the model. genai is left out: it writes for one runtime.
 _AUTOMATIC = ("optimum", "transformers")
 
 
@@ -87,14 +87,14 @@ def reason(name: str, model_type: str, task: str) -> str:
     """Why an exporter is the one for a model, in words."""
     exporter = EXPORTERS.get(name)
     if exporter is None:
-        return "a function of the manifest's own"
+        return "a custom exporter of the manifest"
     if exporter.knows(model_type, task):
         return f"{name} knows {model_type} for {task}"
-    return f"{name} is what the toolchain's versions allow; its table does not have {model_type} for {task}"
+    return f"the toolchain's versions allow {name}; its table does not have {model_type} for {task}"
 
 
 def is_own(name: str) -> bool:
-    """Whether a text names a function of the user's own: `path/to/file.py:function` or `module:function`."""
+    """Whether a text names a custom exporter: `path/to/file.py:function` or `module:function`."""
     return ":" in name
 
 
@@ -103,13 +103,13 @@ def _between(version: str, lowest: str, below: str) -> bool:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """`4.57.6` as (4, 57, 6); what is no number (`2.13.0+cpu`, `5.0rc1`) ends it."""
-    found: list[int] = []
+    """`4.57.6` as (4, 57, 6); the first part that is not a number ends it (`2.13.0+cpu`, `5.0rc1`)."""
+    numbers: list[int] = []
     for part in version.partition("+")[0].split("."):
         digits = part[: len(part) - len(part.lstrip("0123456789"))]
         if not digits:
             break
-        found.append(int(digits))
+        numbers.append(int(digits))
         if digits != part:
             break
-    return tuple(found)
+    return tuple(numbers)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
+
+from msgspec import Meta
 
 from onnxbuild.steps.kind import Kind, Params
 
@@ -12,28 +14,30 @@ DATASETS = "datasets/"
 
 
 class FetchParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where the model comes from.
-
-    `files`: names below the source folder that are taken (local:, package:, onnx:), or in a repository of rows. `repo`
-    and `revision` (a commit id from the lock file): a Hub repository, `datasets/…` for one of rows. `architecture`,
-    `config`, `seed`: random weights for a model type, with `config` over the defaults of transformers;
-    `tokenizer_vocabulary`: size of the byte-level BPE tokenizer that is trained on the input `text`, 0 for none.
-    """
+    """Where the model comes from. A model's `source:` sets these."""
 
     DERIVED: ClassVar[tuple[str, ...]] = ("origin", "files", "repo", "revision")
 
-    origin: Literal["files", "hub", "random"]
-    files: tuple[str, ...] = ()
-    repo: str = ""
-    revision: str = ""
-    architecture: str = ""
-    task: str = ""
-    config: Mapping[str, Any] = {}
-    seed: int = 0
-    tokenizer_vocabulary: int = 0
+    origin: Annotated[
+        Literal["files", "hub", "random"], Meta(description="a local folder, a Hub repository, or random weights")
+    ]
+    files: Annotated[
+        tuple[str, ...], Meta(description="names below the source folder, or in a repository of rows, that are taken")
+    ] = ()
+    repo: Annotated[str, Meta(description="Hub repository; `datasets/…` for one of rows")] = ""
+    revision: Annotated[str, Meta(description="commit id, from the lock file")] = ""
+    architecture: Annotated[str, Meta(description="model type of transformers, for random weights")] = ""
+    task: Annotated[str, Meta(description="task whose head the random weights get")] = ""
+    config: Annotated[
+        Mapping[str, Any], Meta(description="values over the defaults of the model type's config, for random weights")
+    ] = {}
+    seed: Annotated[int, Meta(description="seed of the random weights")] = 0
+    tokenizer_vocabulary: Annotated[
+        int, Meta(description="size of the byte-level BPE tokenizer to train on the input `text`; 0 trains none")
+    ] = 0
 
 
-# Weights are made by transformers and torch, so their versions tell which numbers come out; a copy depends on no one.
+# transformers and torch draw the weights, so their versions change the numbers. A copy depends on no package.
 _RANDOM_PACKAGES = ("transformers", "torch", "tokenizers")
 
 FETCH = Kind(

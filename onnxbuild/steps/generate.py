@@ -1,50 +1,64 @@
-"""generate: greedy text from prompts, with tokens per second and time to the first token, beside PyTorch."""
+"""generate: greedy text from prompts, with tokens per second and time to the first token, compared with PyTorch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import ClassVar
+from collections.abc import Iterable, Mapping
+from typing import Annotated, ClassVar
 
 import msgspec
+from msgspec import Meta
 
 from onnxbuild.steps.kind import Context, Fault, Kind, OpeningParams, trusted
+from onnxbuild.tables.positions import positions_of
+from onnxbuild.tables.tasks import TASKS, Modality
 
 
 class GenerateParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What to continue: `prompts`, each by `max_new_tokens` tokens, on `threads` cores, after one warm-up."""
+    """What to continue, how far, and on how many cores. One warm-up run comes first."""
 
     DERIVED: ClassVar[tuple[str, ...]] = ("task", "trust_remote_code")
 
-    task: str = ""
-    prompts: tuple[str, ...]
-    max_new_tokens: int = 64
-    threads: int = 1
-    rounds: int = 3
+    task: Annotated[str, Meta(description="the model's task")] = ""
+    prompts: Annotated[tuple[str, ...], Meta(description="texts to continue", examples=[["Once upon a time"]])]
+    max_new_tokens: Annotated[int, Meta(description="most tokens to add to each prompt, 1 or more")] = 64
+    threads: Annotated[int, Meta(description="number of cores to run on")] = 1
+    rounds: Annotated[int, Meta(description="number of timed runs of each engine, in turn")] = 3
 
 
 def _resolve(params: GenerateParams, context: Context) -> GenerateParams:
     return msgspec.structs.replace(params, task=context.task or "", trust_remote_code=trusted(context))
 
 
+_NOT_FROM_TEXT: Mapping[Modality, str] = {"audio": "transcribes audio", "image": "describes images"}
+
+
 def _check(params: GenerateParams, context: Context) -> Iterable[Fault]:
+    task = TASKS.get(context.task or "")
     if context.task is not None and context.family == "encoder":
         yield Fault(code="OB614", message=f"task `{context.task}` generates no text", hint="remove `generate:`")
-    elif (context.task or "").startswith("automatic-speech-recognition"):
+    elif task is not None and task.modality in _NOT_FROM_TEXT:
         yield Fault(
             code="OB614",
-            message=f"task `{context.task}` writes down sound, and `prompts` are text",
-            hint="remove `generate:`; `benchmark:` times its encoder and its decoder's step",
-        )
-    elif (context.task or "").startswith("image-to-text"):
-        yield Fault(
-            code="OB614",
-            message=f"task `{context.task}` describes pictures, and `prompts` are text",
-            hint="remove `generate:`; `benchmark:` times its encoder and its decoder's step",
+            message=f"task `{context.task}` {_NOT_FROM_TEXT[task.modality]}, and `prompts` are text",
+            hint="remove `generate:`; `benchmark:` times the encoder and the decoder's step",
         )
     if not params.prompts:
         yield Fault(code="OB612", field="prompts", message="`prompts` is empty")
     if params.max_new_tokens < 1:
         yield Fault(code="OB612", field="max_new_tokens", message="`max_new_tokens` expects a number from 1")
+    yield from _check_positions(params, context)
+
+
+def _check_positions(params: GenerateParams, context: Context) -> Iterable[Fault]:
+    """A decoder keeps the prompt and all new tokens in its positions; the prompt has at least one token."""
+    positions = positions_of(context.config)
+    if context.family == "decoder" and positions is not None and params.max_new_tokens >= positions:
+        yield Fault(
+            code="OB620",
+            field="max_new_tokens",
+            message=f"{params.max_new_tokens} new tokens and a prompt do not fit the model's {positions} positions",
+            hint=f"write `max_new_tokens: {positions // 2}`, which leaves room for a prompt",
+        )
 
 
 GENERATE = Kind(

@@ -1,14 +1,14 @@
 """What a step kind declares.
 
-A kind is a light declaration; its worker, which imports the frameworks, is named as text and never imported here.
+A kind is a light declaration. Its worker imports the frameworks; the kind names it as text and never imports it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from onnxbuild.diagnostics import Severity
 from onnxbuild.machine import Machine
@@ -20,18 +20,32 @@ class Params(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     # The field that a scalar stands for: `optimize: O2` is `optimize: {level: O2}`.
     SHORT: ClassVar[str | None] = None
-    # Fields that expansion fills in from the model and the target: part of the key, not of the manifest language.
+    # Words that stand for whole blocks: `quantize: int8` is `quantize: {method: dynamic}`.
+    SHORT_WORDS: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    # Fields that planning fills in from the model and the target: part of the key, not of the manifest language.
     DERIVED: ClassVar[tuple[str, ...]] = ()
 
 
-class OpeningParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Base of the params of a step that opens the checkpoint or its tokenizer, whose own code may have to run for it.
+def spelled_out(params: type[Params], block: Any) -> Any:
+    """A block as a mapping: a short form is replaced by what it stands for; anything else is returned as it is."""
+    if isinstance(block, Mapping):
+        return block
+    if isinstance(block, str) and block in params.SHORT_WORDS:
+        return params.SHORT_WORDS[block]
+    return block if params.SHORT is None else {params.SHORT: block}
 
-    A person says so in `export:` alone; expansion fills the field in for the others, which name it in `DERIVED`.
+
+class OpeningParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of the params of a step that opens the checkpoint or its tokenizer, which may have to run its own code.
+
+    A person allows that only in `export:`. Planning fills the field in for the other steps, which name it in `DERIVED`.
     """
 
-    # Unset where it is not true, and so left out of a key: that of a model without such code stays what it was.
-    trust_remote_code: bool | UnsetType = UNSET
+    # Unset where it is not true, and so left out of the key: models without such code keep the keys that they had.
+    trust_remote_code: Annotated[
+        bool | UnsetType,
+        Meta(description="run the Python code that comes with the checkpoint; a `hub:` source must then name a commit"),
+    ] = UNSET
 
     @property
     def trusts_code(self) -> bool:
@@ -40,24 +54,24 @@ class OpeningParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Context(Struct, frozen=True, kw_only=True):
-    """What a kind's pure check may look at besides the params: the model, as far as it is known without weights."""
+    """What a kind's pure functions may look at besides the params: the model, as far as planning knows it."""
 
     task: str | None
     family: Family
     config: Mapping[str, Any] | None  # config.json of the checkpoint, where it can be read without a download
-    precision: str  # of the graph that comes in: fp32 | fp16 | int8 | int4 …
+    precision: str  # of the graph that comes in: fp32, fp16, int8, q4 …
     previous: tuple[str, ...]  # kinds that ran before this one, in order
     reference: str  # artifact type that variants are compared with: checkpoint | onnx
     device: str  # cpu | cuda
     machine: Machine
-    # Of distributions in the model's toolchain, as far as they are known before it is made; "absent" is what its lock
-    # lacks.
+    # Versions of distributions in the model's toolchain, as far as planning knows them. "absent": its lock has none.
     versions: Mapping[str, str] = {}
     trusts_code: bool = False  # whether the manifest lets the checkpoint's own code run
+    written: frozenset[str] = frozenset()  # the keys that a person wrote in this block
 
 
 class Fault(Struct, frozen=True, kw_only=True):
-    """What a kind's check finds: `field` is the param at fault, None for the whole step; expansion adds the place."""
+    """What a kind's check finds. `field` is the param at fault, None for the whole step; planning adds the place."""
 
     code: str
     message: str
@@ -67,10 +81,10 @@ class Fault(Struct, frozen=True, kw_only=True):
 
 
 class Kind(Struct, frozen=True, kw_only=True):
-    """A step kind: what can be asked for and who does it.
+    """A step kind: what can be asked for, and which worker does it.
 
-    `inputs` and `outputs` map ports to artifact types (checkpoint, onnx, report, samples). `packages` gives the
-    distributions whose versions, as installed where the action runs, belong to the key. `version` is raised whenever
+    `inputs` and `outputs` map ports to artifact types (checkpoint, onnx, report, samples). `packages` returns the
+    distributions whose versions belong to the key, as installed where the action runs. `version` is raised whenever
     the worker's result changes for equal params. `measures` puts the machine into the key.
     """
 
@@ -79,17 +93,22 @@ class Kind(Struct, frozen=True, kw_only=True):
     params: type[Params]
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
-    worker: str
+    worker: str  # "module:function"
     packages: Callable[[Any], tuple[str, ...]] = lambda _params: ()
-    pool: str = "cpu"  # "cpu" | "alone": a benchmark has the machine for itself
+    pool: str = "cpu"  # "cpu", or "alone": a benchmark has the machine for itself
     measures: bool = False
     transient: bool = False  # a failure may pass by itself (a download): it is tried again, with backoff
     timeout_seconds: float = 3600.0
     memory_factor: float = 3.0  # estimated peak memory as a multiple of the size of all inputs
+    on_by_default: bool = False  # a check that runs unless the manifest switches it off
     resolve: Callable[[Any, Context], Any] = lambda params, _context: params  # fills derived fields and every `auto`
     check: Callable[[Any, Context], Iterable[Fault]] = lambda _params, _context: ()
+    # The precision of the graph that the step writes. It selects the thresholds of the checks that follow.
+    precision_after: Callable[[Any, Context], str] = lambda _params, context: context.precision
+    # The roles of the dataset columns that the step reads, where its params name a dataset.
+    columns: Callable[[Any, Context], tuple[str, ...]] = lambda _params, _context: ()
 
 
 def trusted(context: Context) -> bool | UnsetType:
-    """The value of `trust_remote_code` in the params of a step that opens what the checkpoint brings."""
+    """The value of `trust_remote_code` in the params of a step that opens what comes with the checkpoint."""
     return True if context.trusts_code else UNSET

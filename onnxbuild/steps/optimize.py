@@ -2,39 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import ClassVar, Literal
+from collections.abc import Iterable
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
+from msgspec import Meta
 
 from onnxbuild.steps.kind import Context, Fault, Kind, Params
-
-# Model types that O2 and up have fusions for, each with ONNX Runtime's kind of graph that it is optimized as:
-# optimum-onnx 0.1.0's table, which a test compares with this one.
-FUSED_TYPES: Mapping[str, str] = {
-    model_type: family
-    for family, types in {
-        "bert": """
-            albert bert big_bird blenderbot camembert deberta deberta-v2 distilbert electra longt5 modernbert mpnet
-            nystromformer pegasus roberta t5 xlm-roberta
-        """,
-        "bart": "bart bigbird_pegasus m2m_100 marian mbart mt5 whisper",
-        "gpt2": "bloom codegen gpt2 gpt_bigcode gpt_neo gpt_neox gptj granite llama mistral",
-        "vit": "dinov2 pix2struct segformer vit",
-        "clip": "clip",
-    }.items()
-    for model_type in types.split()
-}
+from onnxbuild.tables.fusions import FUSIONS
 
 
 class OptimizeParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """O1: constant folding and cleaning; O2: fused operators; O3: with approximated Gelu; O4: fp16, for CUDA."""
+    """How far to optimize."""
 
     SHORT: ClassVar[str | None] = "level"
     DERIVED: ClassVar[tuple[str, ...]] = ("device",)
 
-    level: Literal["O1", "O2", "O3", "O4"]
-    device: Literal["cpu", "cuda"] = "cpu"
+    level: Annotated[
+        Literal["O1", "O2", "O3", "O4"],
+        Meta(
+            description="O1 folds constants and removes dead nodes, O2 also fuses operators, O3 also approximates Gelu,"
+            " O4 also converts to fp16 (CUDA only)"
+        ),
+    ]
+    device: Annotated[Literal["cpu", "cuda"], Meta(description="the target's device")] = "cpu"
 
 
 def _resolve(params: OptimizeParams, context: Context) -> OptimizeParams:
@@ -46,16 +37,16 @@ def _check(params: OptimizeParams, context: Context) -> Iterable[Fault]:
         yield Fault(
             code="OB401",
             field="level",
-            message="O4 is fp16 for CUDA, and this target's device is cpu",
-            hint="O2 or O3, or `device: cuda` in the target",
+            message="O4 converts to fp16 for CUDA, and this target's device is `cpu`",
+            hint="use O2 or O3, or set `device: cuda` in the target",
         )
     model_type = str((context.config or {}).get("model_type") or "")
-    if params.level != "O1" and model_type and model_type not in FUSED_TYPES:
+    if params.level != "O1" and model_type and model_type not in FUSIONS:
         yield Fault(
             code="OB403",
             field="level",
-            message=f"{params.level} knows no fusions for the model type `{model_type}`",
-            hint="O1 works for every type; or leave `optimize:` out",
+            message=f"{params.level} has no fusions for the model type `{model_type}`",
+            hint="use O1, which works for every type, or leave `optimize:` out",
         )
     if "quantize" in context.previous:
         yield Fault(
@@ -63,6 +54,10 @@ def _check(params: OptimizeParams, context: Context) -> Iterable[Fault]:
             message="optimize comes after quantize: fusions do not match a quantized graph",
             hint="optimize first, then quantize",
         )
+
+
+def _precision_after(params: OptimizeParams, context: Context) -> str:
+    return "fp16" if params.level == "O4" else context.precision
 
 
 OPTIMIZE = Kind(
@@ -75,5 +70,6 @@ OPTIMIZE = Kind(
     packages=lambda _params: ("onnxruntime", "onnx", "transformers"),
     resolve=_resolve,
     check=_check,
+    precision_after=_precision_after,
     memory_factor=4.0,
 )

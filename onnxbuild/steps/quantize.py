@@ -1,15 +1,16 @@
-"""quantize: int8 with ranges taken at run time or from data, or weights of 4 and 8 bits, in every file of a model."""
+"""quantize: int8 with ranges measured at run time or on data, or weights of 4 and 8 bits, in each file of a model."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, Meta
 
-from onnxbuild.steps.dataset_rows import Rows
+from onnxbuild.steps.dataset_rows import DerivedRows, Rows, RowSeed, Samples, Sequence, check_counts, check_cut
 from onnxbuild.steps.kind import Context, Fault, Kind, OpeningParams, Params, trusted
+from onnxbuild.tables.tasks import reads_text_rows
 
 Preset = Literal["auto", "arm64", "avx2", "avx512", "avx512_vnni"]
 Method = Literal["dynamic", "static", "weight-only"]
@@ -22,7 +23,7 @@ _WEIGHT_ONLY = ("bits", "block_size", "symmetric", "accuracy_level", "algorithm"
 _INT8 = ("preset", "per_channel", "operators")
 _DATA = ("dataset", "samples", "sequence", "seed")
 
-# The fields that only some methods read: naming one with another is a mistake that would pass in silence.
+# The fields that only some methods read. Without a check, one given to another method would be ignored silently.
 _OF_METHOD: Mapping[str, tuple[str, ...]] = {
     "dynamic": _INT8,
     "static": (*_INT8, "activations", "calibration", "percentile", *_DATA),
@@ -32,103 +33,137 @@ _OF_METHOD: Mapping[str, tuple[str, ...]] = {
 _UNUSED_BY_BNB4: Mapping[str, str] = {
     "symmetric": "its 16 values are fixed",
     "accuracy_level": "its kernel computes in the type of the activations",
-    **dict.fromkeys(_DATA, "it looks at weights alone"),
+    **dict.fromkeys(_DATA, "it reads only the weights"),
 }
 
-# Of the fields of weight-only, those that an algorithm has no use for, and why.
+# The fields of weight-only that an algorithm does not read, and why.
 _NOT_OF_ALGORITHM: Mapping[str, Mapping[str, str]] = {
-    "rtn": dict.fromkeys(_DATA, "it looks at weights alone"),
+    "rtn": dict.fromkeys(_DATA, "it reads only the weights"),
     "hqq": {
         "symmetric": "it always has zero points",
         "accuracy_level": "its zero points are floats, for which there is no integer kernel",
-        **dict.fromkeys(_DATA, "it looks at weights alone"),
+        **dict.fromkeys(_DATA, "it reads only the weights"),
     },
-    "k_quant": {"symmetric": "it always has zero points", **dict.fromkeys(_DATA, "it looks at weights alone")},
+    "k_quant": {"symmetric": "it always has zero points", **dict.fromkeys(_DATA, "it reads only the weights")},
     "gptq": {},
     "nf4": _UNUSED_BY_BNB4,
     "fp4": _UNUSED_BY_BNB4,
 }
 
-# Algorithms that come with one number of bits: an 8-bit HQQ graph loads and fails in its first MatMul ("Only 2b and 4b
+# Algorithms with 4 bits only. An 8-bit HQQ graph loads and then fails in its first MatMul ("Only 2b and 4b
 # quantization is supported for unpacked compute").
 _FOUR_BITS = ("hqq", "gptq", "nf4", "fp4")
 
-# Tasks whose inputs are no text: calibration reads rows of text.
-_NOT_OF_TEXT = ("image-classification", "zero-shot-image-classification", "audio-classification",
-                "automatic-speech-recognition", "automatic-speech-recognition-with-past")  # fmt: skip
+# One line for each field, shared by the params of a model and those of one of its files.
+_PER_CHANNEL = Meta(description="one scale for each output channel instead of one for each tensor")
+_OPERATORS = Meta(
+    description="operator types to quantize; the default is all for dynamic and MatMul for static",
+    examples=[["MatMul"], ["MatMul", "Gemm"]],
+)
+_BITS = Meta(description="bits of a weight")
+_BLOCK_SIZE = Meta(description="number of weights along the input dimension that share a scale, a power of two")
+_SYMMETRIC = Meta(description="no zero points")
+_ACCURACY = Meta(
+    description="precision of the computation, from 0 (fp32) to 4 (int8), which is many times faster on CPUs at equal"
+    " accuracy"
+)
+_ALGORITHM = Meta(
+    description="`rtn` rounds; `hqq` and `k_quant` fit scales to the weights; `gptq` fits them to text; `nf4` and `fp4`"
+    " are the 4-bit floats of bitsandbytes"
+)
 
 
 class ModuleParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What one file of a model gets instead of what the others get."""
+    """What differs for one file of a model."""
 
-    method: Literal["dynamic", "weight-only"] | None = None
-    per_channel: bool | None = None
-    operators: tuple[str, ...] | None = None
-    bits: Bits | None = None
-    block_size: BlockSize | None = None
-    symmetric: bool | None = None
-    accuracy_level: AccuracyLevel | None = None
-    algorithm: Algorithm | None = None
+    method: Annotated[Literal["dynamic", "weight-only"] | None, Meta(description="how to quantize this file")] = None
+    per_channel: Annotated[bool | None, _PER_CHANNEL] = None
+    operators: Annotated[tuple[str, ...] | None, _OPERATORS] = None
+    bits: Annotated[Bits | None, _BITS] = None
+    block_size: Annotated[BlockSize | None, _BLOCK_SIZE] = None
+    symmetric: Annotated[bool | None, _SYMMETRIC] = None
+    accuracy_level: Annotated[AccuracyLevel | None, _ACCURACY] = None
+    algorithm: Annotated[Algorithm | None, _ALGORITHM] = None
 
 
 class QuantizeParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How to quantize.
+    """How to quantize. Short forms: `int8` is dynamic, `int4` and `q4` are weight-only with 4 bits, `q8` with 8."""
 
-    dynamic: int8 weights, activations quantized at run time; `preset` picks the integer types for a CPU (`auto`: this
-    one), `per_channel` one scale per output channel, `operators` the types to quantize, all by default. static: the
-    same with ranges of activations from text, as QDQ; `operators` is MatMul by default. `activations`: their bits, 8 or
-    16. `calibration`: minmax, entropy or percentile, which keeps `percentile` percent of the values. `dataset`: that
-    which static and GPTQ take text from, by its name. `samples`: how many rows of it. `sequence`: tokens of a row at
-    most. `seed`: which rows. weight-only: `bits` 4 or 8. `block_size`: weights along the input dimension that share a
-    scale (16 to 256, a power of two). `accuracy_level`: what is computed in, from 0 fp32 to 4 int8, which is many times
-    faster on CPUs at equal accuracy. `symmetric`: no zero points. `algorithm`: rtn rounds; hqq and k_quant fit scales
-    to the weights; gptq to text; nf4 and fp4 are the 4-bit floats of bitsandbytes. `exclude`: names of nodes that stay
-    as they are. `modules`: by the name of a file without `.onnx` (`encoder_model`, `decoder*`) what differs there, or
-    `fp32` to leave it; `decoder_model_merged` stands for both parts that it is merged from.
-    """
-
+    SHORT_WORDS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "int8": {"method": "dynamic"},
+        "int4": {"method": "weight-only", "bits": 4},
+        "q4": {"method": "weight-only", "bits": 4},
+        "q8": {"method": "weight-only", "bits": 8},
+    }
     DERIVED: ClassVar[tuple[str, ...]] = ("rows", "trust_remote_code")
 
-    method: Method
-    preset: Preset = "auto"
-    per_channel: bool = True
-    operators: tuple[str, ...] = ()
-    activations: Literal[8, 16] = 8
-    calibration: Literal["minmax", "entropy", "percentile"] = "minmax"
-    percentile: float = 99.999
-    dataset: str = ""
-    samples: int = 64
-    sequence: int = 128
-    seed: int = 0
-    bits: Bits = 4
-    block_size: BlockSize = 32
-    symmetric: bool = False
-    accuracy_level: AccuracyLevel = 4
-    algorithm: Algorithm = "rtn"
-    exclude: tuple[str, ...] = ()
-    modules: Mapping[str, Literal["fp32"] | ModuleParams] = {}
-    rows: Rows = Rows()
+    method: Annotated[
+        Method,
+        Meta(
+            description="`dynamic` is int8 with activations quantized at run time; `static` is int8 with ranges of"
+            " activations measured on text, as QDQ; `weight-only` quantizes weights in blocks"
+        ),
+    ]
+    preset: Annotated[
+        Preset, Meta(description="the CPU whose integer types int8 is made for; `auto` is this machine")
+    ] = "auto"
+    per_channel: Annotated[bool, _PER_CHANNEL] = True
+    operators: Annotated[tuple[str, ...], _OPERATORS] = ()
+    activations: Annotated[Literal[8, 16], Meta(description="bits of an activation (static)")] = 8
+    calibration: Annotated[
+        Literal["minmax", "entropy", "percentile"], Meta(description="how ranges are taken from values (static)")
+    ] = "minmax"
+    percentile: Annotated[
+        float, Meta(description="percent of the values that `calibration: percentile` keeps, above 50 up to 100")
+    ] = 99.999
+    dataset: Annotated[str, Meta(description="name of the dataset whose text static and GPTQ read")] = ""
+    samples: Samples = 64
+    sequence: Sequence = 128
+    seed: RowSeed = 0
+    bits: Annotated[Bits, _BITS] = 4
+    block_size: Annotated[BlockSize, _BLOCK_SIZE] = 32
+    symmetric: Annotated[bool, _SYMMETRIC] = False
+    accuracy_level: Annotated[AccuracyLevel, _ACCURACY] = 4
+    algorithm: Annotated[Algorithm, _ALGORITHM] = "rtn"
+    exclude: Annotated[
+        tuple[str, ...],
+        Meta(description="names of nodes that stay as they are", examples=[["/classifier/MatMul"]]),
+    ] = ()
+    modules: Annotated[
+        Mapping[str, Literal["fp32"] | ModuleParams],
+        Meta(
+            description="what differs in some files: by file name without `.onnx` or by pattern, params or `fp32`;"
+            " `decoder_model_merged` stands for both parts that it is merged from",
+            examples=[{"encoder_model": "fp32"}, {"decoder*": {"method": "weight-only"}}],
+        ),
+    ] = {}
+    rows: DerivedRows = Rows()
 
     @property
     def reads_text(self) -> bool:
-        """Whether it takes more than the weights to quantize."""
+        """Whether quantizing needs text besides the weights."""
         return self.method == "static" or (self.method == "weight-only" and self.algorithm == "gptq")
 
 
 def with_module(params: QuantizeParams, module: ModuleParams) -> QuantizeParams:
-    """The params of one file: what the module says over what the model says."""
-    said = {name: value for name in module.__struct_fields__ if (value := getattr(module, name)) is not None}
-    return msgspec.structs.replace(params, modules={}, **said)
+    """The params of one file: those of the module over those of the model."""
+    given = {name: getattr(module, name) for name in _given(module)}
+    return msgspec.structs.replace(params, modules={}, **given)
+
+
+def _given(module: ModuleParams) -> list[str]:
+    """The fields that a module sets."""
+    return [name for name in module.__struct_fields__ if getattr(module, name) is not None]
 
 
 def each_module(params: QuantizeParams) -> Iterable[QuantizeParams]:
-    """The params of every file that is quantized: those of the model first."""
+    """The params of every file that is quantized, those of the model first."""
     yield msgspec.structs.replace(params, modules={})
     yield from (with_module(params, module) for module in params.modules.values() if module != "fp32")
 
 
 def _resolve(params: QuantizeParams, context: Context) -> QuantizeParams:
-    """Settle `preset: auto`, and set the fields that nobody reads to their defaults, so that no key hangs on them."""
+    """Settle `preset: auto`. Fields that nothing reads get their defaults, so that no key depends on them."""
     default = QuantizeParams(method=params.method)
     uses = list(each_module(params))
     read = {name for one in uses for name in _OF_METHOD[one.method]}
@@ -141,9 +176,9 @@ def _resolve(params: QuantizeParams, context: Context) -> QuantizeParams:
         foreign |= {*_DATA, "rows"}
     if params.calibration != "percentile":
         foreign.add("percentile")
-    # Names that form a set: their order and repetitions change nothing, and so no key.
+    # These names form a set: their order and repetitions must not change the key.
     names = {name: tuple(sorted(set(getattr(params, name)))) for name in ("operators", "exclude")}
-    trust = trusted(context) if reads_text else UNSET  # the tokenizer alone may bring code
+    trust = trusted(context) if reads_text else UNSET  # only the tokenizer can come with code
     settled = msgspec.structs.replace(params, preset=preset, trust_remote_code=trust, **names)
     return msgspec.structs.replace(settled, **{name: getattr(default, name) for name in foreign})
 
@@ -152,15 +187,16 @@ def _check(params: QuantizeParams, context: Context) -> Iterable[Fault]:
     if context.precision != "fp32":
         yield Fault(
             code="OB511" if context.precision in {"fp16", "bf16"} else "OB512",
-            message=f"quantize of a graph that is {context.precision} already",
-            hint="quantize the fp32 graph: one quantize a target, and no fp16 before it",
+            message=f"quantize of a graph that is already {context.precision}",
+            hint="quantize the fp32 graph: one `quantize` per target, and no fp16 before it",
         )
     default = QuantizeParams(method=params.method)
-    yield from _check_fields(params, {n: n for n in _all_fields() if getattr(params, n) != getattr(default, n)})
+    given = [n for n in _all_fields() if n in context.written or getattr(params, n) != getattr(default, n)]
+    yield from _check_fields(params, {name: name for name in given})
     for name, module in params.modules.items():
         if module != "fp32":
-            said = {n: "modules" for n in module.__struct_fields__ if n != "method" and getattr(module, n) is not None}
-            yield from _check_fields(with_module(params, module), said, f" in `{name}`")
+            in_module = {field: "modules" for field in _given(module) if field != "method"}
+            yield from _check_fields(with_module(params, module), in_module, f" in `{name}`")
     if params.method == "static":
         yield from _check_static(params, context)
     uses = list(each_module(params))
@@ -171,12 +207,12 @@ def _check(params: QuantizeParams, context: Context) -> Iterable[Fault]:
 
 
 def _check_fields(params: QuantizeParams, written: Mapping[str, str], where: str = "") -> Iterable[Fault]:
-    """What is written and not read; `written` maps each such field to the one where a person finds it."""
+    """OB530 for fields that are given and not read. `written` maps each field to the key that a person wrote."""
     unused = _NOT_OF_ALGORITHM[params.algorithm] if params.method == "weight-only" else {}
     for name, field in written.items():
         if name not in _OF_METHOD[params.method]:
             methods = " and ".join(f"`method: {method}`" for method, names in _OF_METHOD.items() if name in names)
-            message, hint = f"`{name}` has no effect with `method: {params.method}`", f"it belongs to {methods}"
+            message, hint = f"`{name}` has no effect with `method: {params.method}`", f"it is a param of {methods}"
         elif name in unused:
             message, hint = f"`{name}` has no effect with `algorithm: {params.algorithm}`", unused[name]
         else:
@@ -186,8 +222,8 @@ def _check_fields(params: QuantizeParams, written: Mapping[str, str], where: str
         yield Fault(
             code="OB530",
             field=written.get("bits", written.get("algorithm")),
-            message=f"`algorithm: {params.algorithm}` has 4 bits and no other number{where}",
-            hint="`bits: 8` goes with rtn and k_quant",
+            message=f"`algorithm: {params.algorithm}` supports only 4 bits{where}",
+            hint="use `algorithm: rtn` or `k_quant` for 8 bits",
         )
 
 
@@ -200,38 +236,38 @@ def _check_static(params: QuantizeParams, context: Context) -> Iterable[Fault]:
         yield Fault(
             code="OB502",
             field="method",
-            message=f"static int8 does not reach into the branches of a merged decoder (task `{context.task}`)",
-            hint="`method: dynamic` quantizes each part and merges them again",
+            message=f"static int8 cannot quantize the branches of a merged decoder (task `{context.task}`)",
+            hint="use `method: dynamic`, which quantizes each part and merges them again",
         )
     if params.modules:
         yield Fault(
-            code="OB530", field="modules", message="`modules` goes with the other methods: static has one set of ranges"
+            code="OB530",
+            field="modules",
+            message="`modules` has no effect with `method: static`: it has one set of ranges",
         )
 
 
 def _check_data(params: QuantizeParams, context: Context) -> Iterable[Fault]:
-    what = "static int8" if params.method == "static" else "GPTQ"
+    is_static = params.method == "static"
+    what, other = ("static int8", "`method: dynamic`") if is_static else ("GPTQ", "`algorithm: k_quant`")
     if not params.dataset:
         yield Fault(
             code="OB501",
-            message=f"{what} takes ranges from text, and no `dataset` is named",
-            hint="name one of `datasets:`; `method: dynamic` needs none"
-            if params.method == "static"
-            else "name one of `datasets:`; `algorithm: k_quant` needs none",
+            message=f"{what} needs text, and no `dataset` is named",
+            hint=f"name one of `datasets:`; {other} needs none",
         )
-    elif context.task in _NOT_OF_TEXT:
+    elif not reads_text_rows(context.task):
         yield Fault(
             code="OB532",
             field="dataset",
             message=f"{what} is calibrated with text, which the task `{context.task}` does not read",
-            hint="`method: dynamic` needs no data",
+            hint=f"use {other}, which needs no data",
         )
-    for field in ("samples", "sequence"):
-        if getattr(params, field) < 1:
-            yield Fault(code="OB612", field=field, message=f"`{field}` expects a number from 1")
+    yield from check_counts(params)
+    yield from check_cut(params, context)
 
 
-# HQQ computes in torch, plain rounding does not.
+# HQQ computes with torch; plain rounding does not.
 _PACKAGES = ("onnxruntime", "onnx", "onnx-ir")
 
 
@@ -239,6 +275,21 @@ def _packages(params: Any) -> tuple[str, ...]:
     torch = ("torch",) if any(one.algorithm == "hqq" for one in each_module(params)) else ()
     text = ("transformers",) if any(one.reads_text for one in each_module(params)) else ()
     return (*_PACKAGES, *torch, *text)
+
+
+# From the most accurate to the least. A model is judged by its least accurate file.
+_ROUGHER = ("q8", "int8", "q4", "bnb4")
+
+
+def precision_of(params: QuantizeParams) -> str:
+    """The name of the precision that these params give, as thresholds and tables use it."""
+    return max((_precision_of_file(one) for one in each_module(params)), key=_ROUGHER.index)
+
+
+def _precision_of_file(params: QuantizeParams) -> str:
+    if params.method != "weight-only":
+        return "int8"
+    return "bnb4" if params.algorithm in {"nf4", "fp4"} else f"q{params.bits}"
 
 
 QUANTIZE = Kind(
@@ -251,19 +302,7 @@ QUANTIZE = Kind(
     packages=_packages,
     resolve=_resolve,
     check=_check,
+    precision_after=lambda params, _context: precision_of(params),
+    columns=lambda params, _context: ("text",) if any(one.reads_text for one in each_module(params)) else (),
     memory_factor=4.0,
 )
-
-# From the one that keeps most to the one that keeps least: a model is judged by the least of its files.
-_ROUGHER = ("q8", "int8", "q4", "bnb4")
-
-
-def precision_of(params: QuantizeParams) -> str:
-    """The name of the precision that these params lead to, as thresholds and tables use it."""
-    return max((_precision_of_file(one) for one in each_module(params)), key=_ROUGHER.index)
-
-
-def _precision_of_file(params: QuantizeParams) -> str:
-    if params.method != "weight-only":
-        return "int8"
-    return "bnb4" if params.algorithm in {"nf4", "fp4"} else f"q{params.bits}"

@@ -39,7 +39,7 @@ class Trace(Struct, frozen=True, kw_only=True):
 class Last(Struct, frozen=True, kw_only=True):
     """The last outcome of an action of one manifest: `explain` shows it, and reasons are found by comparing with it.
 
-    `key` is the key of the last success, even if the action has failed since.
+    `key` is the key of the last success, even if the action has failed since. `facts`: what a failure measured.
     """
 
     key: str | None
@@ -47,6 +47,7 @@ class Last(Struct, frozen=True, kw_only=True):
     reasons: tuple[Mapping[str, Any], ...] = ()
     at: float = 0.0
     message: str | None = None
+    facts: Mapping[str, Any] = {}
 
 
 class Traces:

@@ -56,6 +56,12 @@ _CODE: tuple[str, ...] = (
 _MODULE_FOLDER = "[0-9]_*"
 _MODULE_FILES: tuple[str, ...] = ("config.json", "model.safetensors", "pytorch_model.bin")
 
+# Any of these makes inputs of text, images or audio for the model.
+_PROCESSORS: tuple[str, ...] = (
+    "tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt", "*.model", "preprocessor_config.json",
+    "processor_config.json",
+)  # fmt: skip
+
 ONNX_FILES: tuple[str, ...] = ("*.onnx", "*.onnx_data", "*.onnx_data_*", "*.onnx.data", "*.data")
 
 
@@ -74,6 +80,11 @@ def select_onnx(names: Iterable[str]) -> tuple[str, ...]:
     ]
     has_graph = any(name.endswith(".onnx") for name in graphs)
     return tuple(sorted({*graphs, *_companions(known)})) if has_graph else ()
+
+
+def has_processor(names: Iterable[str]) -> bool:
+    """Whether a checkpoint has a tokenizer, or the processor of images or audio."""
+    return any(_is_like(name, _PROCESSORS) for name in names)
 
 
 def _is_companion(name: str) -> bool:

@@ -173,7 +173,7 @@ def test_verify_drops_what_is_damaged_and_says_what_will_be_built_again(world) -
     lines = done.out.splitlines()
     assert f"blob {damaged.name[:16]} is damaged; will be built again: m/two:toy-2 (manifest.yaml)" in lines
     assert f"blob {gone.name[:16]} is missing; will be built again: m/one:toy (manifest.yaml)" in lines
-    assert lines[-1] == "2 files were not whole; what was left of them is dropped"
+    assert lines[-1] == "2 files were damaged and have been removed"
     assert not damaged.exists()
     again = world.run("--json").outcomes()
     assert {name for name, outcome in again.items() if outcome != "hit"} == {"m/one:toy", "m/two:toy-2"}

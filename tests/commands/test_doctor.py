@@ -2,7 +2,7 @@ import json
 import sys
 from pathlib import Path
 
-from onnxbuild.commands.doctor import NEEDS, as_json, as_text, doctor
+from onnxbuild.commands.doctor import as_json, as_text, doctor, needs_of
 from onnxbuild.machine import Machine
 from onnxbuild.steps import KINDS
 
@@ -71,5 +71,9 @@ def test_json_says_the_same(tmp_path):
     assert (found["int8_preset"], found["packages"]["torch"], found["missing"]["fetch"]) == ("avx512", None, ["torch"])
 
 
-def test_every_step_kind_has_its_needs():
-    assert list(NEEDS) == list(KINDS)
+def test_what_a_step_needs_is_what_its_kind_declares():
+    needs = needs_of(KINDS)
+    assert list(needs) == list(KINDS)
+    assert needs["quantize"] == ("onnxruntime", "onnx", "onnx-ir")
+    assert {"optimum", "optimum-onnx"} <= set(needs["export"])
+    assert "sentence-transformers" not in needs["validate"]

@@ -39,7 +39,7 @@ def test_young_results_and_those_within_the_budget_are_kept(world) -> None:
 def test_a_store_that_is_not_there_is_not_made(world) -> None:
     world.manifest({"one": [{"text": "x"}]})
     done = world.run(verb="gc")
-    assert (done.code, done.out) == (0, f"there is no store at {world.store} yet\n")
+    assert (done.code, done.out) == (0, f"no store exists at {world.store} yet\n")
     assert not world.store.exists()
 
 

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from onnxbuild.cli import run_command
+from onnxbuild.receipts import receipt
 
 
 @pytest.fixture
@@ -111,9 +112,9 @@ def test_sources_that_two_models_share_are_one_part(world, plans, capsys):
 
 def test_a_receipt_whose_memory_cannot_be_read_is_planned_anew(world, plans, capsys):
     run(capsys)
-    (receipt,) = (world / ".onnxbuild" / "receipts").iterdir()
-    line = receipt.read_bytes().partition(b"\n")[0]
-    receipt.write_bytes(line + b"\nnot a plan")
+    (left,) = (world / ".onnxbuild" / "receipts").iterdir()
+    line = left.read_bytes().partition(b"\n")[0]
+    left.write_bytes(line + b"\nnot a plan")
     edit(world, "a", "changed")
     assert run(capsys) == (0, "built 1, unchanged 0, hit 2, failed 0")
     assert len(plans) == 2
@@ -127,3 +128,26 @@ def test_a_program_gets_an_event_for_each_action(world, capsys):
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     outcomes = {event["id"]: event["outcome"] for event in events if event["event"] == "action"}
     assert outcomes == {"a:fetch": "built", "b:fetch": "hit", "c:fetch": "hit"}
+
+
+def test_a_module_two_folders_deep_breaks_a_receipt(tmp_path, monkeypatch):
+    package = tmp_path / "onnxbuild"
+    deep = package / "workers" / "export" / "worker.py"
+    deep.parent.mkdir(parents=True)
+    deep.write_text("x = 1\n")
+    os.utime(deep, ns=(10**18, 10**18))
+    monkeypatch.setattr(receipt, "__file__", str(package / "receipts" / "receipt.py"))
+    before = receipt.installed()
+    assert receipt.installed() == before
+    os.utime(deep, ns=(10**18 + 1, 10**18 + 1))
+    assert receipt.installed() != before
+
+
+def test_a_receipt_needs_nothing_that_windows_lacks(monkeypatch):
+    known = receipt.installed()[-1]
+    monkeypatch.delattr(os, "uname", raising=False)
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setenv("COMPUTERNAME", "otter")
+    monkeypatch.setenv("PROCESSOR_ARCHITECTURE", "AMD64")
+    assert receipt.installed()[-1] == ["otter", "AMD64", os.cpu_count()]
+    assert len(known) == 3

@@ -189,7 +189,7 @@ def test_an_edited_output_is_mended_and_said(shop: Shop) -> None:
     (folder / "notes.txt").write_text("mine")
     ended = shop.command("run", "manifest.yaml")
     assert ended.code == 0
-    assert f"{folder} had been edited (`model.onnx`): mended from the store" in ended.err
+    assert f"{folder} had been edited (`model.onnx`): restored from the store" in ended.err
     assert model.read_bytes() == good
     assert (folder / "notes.txt").read_text() == "mine"
     assert shop.command("run", "manifest.yaml").err == ""

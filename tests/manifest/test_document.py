@@ -1,7 +1,9 @@
 import pytest
 
 from onnxbuild.diagnostics import DiagnosticError
-from onnxbuild.manifest.document import DEEPEST, LARGEST_BYTES, Array, Table, read_document
+from onnxbuild.manifest.document import Array, Table
+from onnxbuild.manifest.yaml_reader import DEEPEST, read_document
+from onnxbuild.manifest.yaml_text import LARGEST_BYTES
 
 
 def read(text):
@@ -89,7 +91,7 @@ def test_an_alias_is_the_same_value():
         ("a:\n\tb: 1\n", [("OB015", "a tab cannot indent in YAML", (2, 1))]),
         ("a: 1\n---\nb: 2\n", [("OB015", "a second document begins here", (2, 1))]),
         ("a: *nope\n", [("OB004", "undefined alias `*nope`", (1, 4))]),
-        ("a: &a [*a]\n", [("OB015", "the alias `*a` stands inside what it refers to", (1, 8))]),
+        ("a: &a [*a]\n", [("OB015", "the alias `*a` is inside the value that it refers to", (1, 8))]),
         ("1: x\n", [("OB011", "expected a string as the key, found the integer `1`", (1, 1))]),
         ("true: x\n", [("OB011", "expected a string as the key, found the boolean `true`", (1, 1))]),
         ("{a: 1}: x\n", [("OB011", "expected a string as the key, found a mapping", (1, 1))]),
@@ -101,12 +103,12 @@ def test_an_alias_is_the_same_value():
             [("OB011", f"the number `{'9' * 37}...` is too large: at most 9223372036854775807", (1, 4))],
         ),
         ("a: !thing 1\n", [("OB011", "unknown tag `!thing`", (1, 4))]),
-        ("a: !!int x\n", [("OB011", "`x` is not of the type that its tag `!!int` names", (1, 4))]),
+        ("a: !!int x\n", [("OB011", "`x` does not have the type of its tag `!!int`", (1, 4))]),
         ("a: !!python/x {}\n", [("OB015", "unknown tag `tag:yaml.org,2002:python/x`", (1, 4))]),
         ("a: 'open\n", [("OB015", "found unexpected end of stream", (1, 4))]),
         (b"a: \xff\n", [("OB022", "not UTF-8: found the byte 0xff", (1, 4))]),
         ("a: 1\n".encode("utf-16"), [("OB022", "not UTF-8: found the byte 0xff", (1, 1))]),
-        ("a: 1\nb: \x00\n", [("OB022", "the control character U+0000 cannot stand in YAML", (2, 4))]),
+        ("a: 1\nb: \x00\n", [("OB022", "the control character U+0000 is not allowed in YAML", (2, 4))]),
     ],
 )  # fmt: skip
 def test_faults(text, expected):

@@ -49,6 +49,15 @@ def test_a_reference_takes_the_type_of_its_variable(load):
     assert block["generate"] == {"prompts": ["${x} you17"]}
 
 
+def test_a_reference_may_stand_for_a_short_form(load):
+    text = "onnxbuild: 1\nvars: {how: int4}\ntargets: {q: {quantize: '${vars.how}'}}\n"
+    text += "models: {m: {source: random:bert, targets: [q]}}\n"
+    assert load(text).models[0].targets[0].block["quantize"] == "int4"
+    assert faults(load, text, defines={"how": "int5"}) == [
+        ("OB013", "expected one of `int4`, `int8`, `q4`, `q8`, found `int5`", "m.yaml:3:25")
+    ]
+
+
 def test_defines_come_before_vars(load):
     text = HEAD + "vars: {n: 1}\nmodels: {m: {source: random:bert, targets: [o2], export: {opset: '${vars.n}'}}}\n"
     assert load(text, defines={"n": "19"}).models[0].block["export"] == {"opset": 19}
@@ -138,7 +147,7 @@ def test_missing_manifest():
 def test_a_folder_is_no_manifest(tmp_path):
     with pytest.raises(DiagnosticError) as raised:
         load_manifest(tmp_path, kinds=KINDS)
-    assert str(raised.value) == f"OB016 `{tmp_path}` cannot be read: is a directory"
+    assert str(raised.value) == f"OB016 `{tmp_path}` is a folder, and a manifest is a file"
 
 
 def test_required_keys(load):

@@ -6,14 +6,18 @@ import pytest
 import yaml
 
 from onnxbuild.commands.schema import run_schema, schema_text
-from onnxbuild.manifest.document import read_document
 from onnxbuild.manifest.json_schema import manifest_schema, step_schemas
-from onnxbuild.manifest.structure import Place, check
+from onnxbuild.manifest.structure import Structure
+from onnxbuild.manifest.structure_words import Place
+from onnxbuild.manifest.yaml_reader import read_document
+from onnxbuild.planning.sources import SCHEMES
 from onnxbuild.steps import KINDS
+from onnxbuild.tables.thresholds import METRICS
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = manifest_schema(step_schemas(KINDS))
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
+STRUCTURE = Structure(SCHEMA)
 
 WHOLE = """
 onnxbuild: 1
@@ -40,12 +44,18 @@ store: {path: x, remote: y}
 """
 
 
-def ours(value):
-    """Whether our walk finds a plain value sound: through text, as it gets there."""
-    found = []
-    table = read_document(yaml.safe_dump(value).encode(), "m.yaml", found)
-    assert found == []
-    return not list(check(table, SCHEMA, SCHEMA["$defs"], Place(table.span, table.span)))
+def document(value):
+    """A plain value as the check gets it: through text."""
+    faults = []
+    table = read_document(yaml.safe_dump(value).encode(), "m.yaml", faults)
+    assert faults == []
+    return table
+
+
+def verdicts(value):
+    """What jsonschema, msgspec and the check that stands on both say of a value."""
+    table = document(value)
+    return VALIDATOR.is_valid(value), STRUCTURE.converts(table, SCHEMA), STRUCTURE.is_valid(table, SCHEMA)
 
 
 def test_the_file_is_fresh():
@@ -65,7 +75,7 @@ def test_the_command_prints_it(capsys):
 def test_a_manifest_with_everything():
     value = yaml.safe_load(WHOLE)
     assert list(VALIDATOR.iter_errors(value)) == []
-    assert ours(value)
+    assert verdicts(value) == (True, True, True)
 
 
 def test_derived_params_are_no_words_of_the_language():
@@ -75,32 +85,68 @@ def test_derived_params_are_no_words_of_the_language():
     assert "fetch" not in steps
 
 
-def test_an_editor_finds_values_and_descriptions():
-    quantize = SCHEMA["$defs"]["TargetBlock"]["properties"]["quantize"]["properties"]
-    assert quantize["method"]["anyOf"][0]["enum"] == ["dynamic", "static", "weight-only"]
+def resolved(schema):
+    return SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+
+
+def keys(schema, place="manifest"):
+    """Every key of the language with its schema, by place; each definition once."""
+    if isinstance(schema, list):
+        for one in schema:
+            yield from keys(one, place)
+    elif isinstance(schema, dict):
+        for name, inner in schema.get("properties", {}).items():
+            yield f"{place}.{name}", inner
+            yield from keys(inner, f"{place}.{name}")
+        for keyword in ("anyOf", "items", "prefixItems", "additionalProperties"):
+            yield from keys(schema.get(keyword), place)
+
+
+def test_every_key_has_a_description():
+    written = [one for name, schema in [("manifest", SCHEMA), *SCHEMA["$defs"].items()] for one in keys(schema, name)]
+    assert len(written) > 120
+    assert [place for place, schema in written if not {**resolved(schema), **schema}.get("description")] == []
+
+
+def test_a_step_block_is_one_definition():
+    reference = {"$ref": "#/$defs/quantize"}
+    for holder in ("TargetBlock", "NamedTargetBlock", "Step"):
+        assert SCHEMA["$defs"][holder]["properties"]["quantize"] == reference
+    holders = [
+        name
+        for name, one in SCHEMA["$defs"].items()
+        if {"$ref": "#/$defs/validate"} in one.get("properties", {}).values()
+    ]
+    assert holders == ["ModelBlock", "NamedTargetBlock", "TargetBlock"]
+
+
+def branches(schema):
+    return [one for branch in resolved(schema)["anyOf"] for one in [resolved(branch)]]
+
+
+def test_an_editor_finds_what_it_can_complete():
+    model, target = SCHEMA["$defs"]["ModelBlock"]["properties"], SCHEMA["$defs"]["TargetBlock"]["properties"]
+    quantize = branches(target["quantize"])[0]["properties"]
+    assert branches(quantize["method"])[0]["enum"] == ["dynamic", "static", "weight-only"]
+    assert (quantize["preset"]["default"], "avx512_vnni" in branches(quantize["preset"])[0]["enum"]) == ("auto", True)
     assert "power of two" in quantize["block_size"]["description"]
-    assert all("description" in one for one in SCHEMA["$defs"]["ModelBlock"]["properties"].values())
+    assert branches(target["optimize"])[1]["enum"] == ["O1", "O2", "O3", "O4"]
+    assert {"fill-mask", "causal-lm"} <= set(model["task"]["examples"])
+    assert {one.partition(":")[0] for one in model["source"]["examples"]} == set(SCHEMES)
+    opset = resolved(model["export"])["properties"]["opset"]
+    assert (opset["default"], 18 in opset["examples"], "14 to 23" in opset["description"]) == (18, True, True)
+    thresholds = branches(model["validate"])[0]["properties"]["thresholds"]["properties"]
+    assert set(thresholds) == set(METRICS)
+    assert thresholds["cosine_mean"]["description"] == METRICS["cosine_mean"].meaning
 
 
 VALUES = [
-    None,
-    True,
-    0,
-    -1,
-    18,
-    2.5,
-    "",
-    "O2",
-    "fp32",
-    "${vars.a}",
-    "18",
-    [],
-    [1],
-    ["a"],
-    {},
-    {"a": 1},
-    [[1, 8]],
-    [[1]],
+    *(None, True, False, 0, -1, 1, 3, 4, 8, 18, 2.5, 0.25, "", "O2", "fp32", "18", "yes", "dynamic", "torch", "fp"),
+    *("${vars.a}", "a ${vars.a} b", "${", "${}", "$${", "$${x}", "${a}${"),
+    *([], [1], ["a"], ["${vars.a}"], ["${"], [None], {}, {"a": 1}, {"a": [1]}, {"a": "${vars.a}"}, {"a": "${"}),
+    *([[1, 8]], [[1]], [[1, 8, 3]], [["${vars.a}", 8]], [["x", 8]], {"optimize": "O2"}, [{"optimize": "O2"}]),
+    *([{"optimize": "O2", "quantize": {"method": "static"}}], [{}], {"max_abs": 1}, {"encoder": "fp32"}),
+    *({"decoder*": {"bits": 8}}, {"d": {"bits": 7}}, [{"name": "t"}], {"method": "dynamic"}, {"random": "bert"}),
 ]
 
 
@@ -126,10 +172,40 @@ def mutated(value, chance):
     return value
 
 
-@pytest.mark.parametrize("seed", range(300))
-def test_our_walk_and_jsonschema_agree(seed):
+@pytest.mark.parametrize("seed", range(400))
+def test_msgspec_and_jsonschema_agree(seed):
     chance = random.Random(seed)
     value = yaml.safe_load(WHOLE)
     for _ in range(chance.randint(1, 3)):
         value = mutated(value, chance)
-    assert ours(value) == VALIDATOR.is_valid(value), value
+    by_schema, by_types, ours = verdicts(value)
+    assert by_types == by_schema, value
+    assert ours == by_schema, value
+
+
+@pytest.mark.parametrize("value", VALUES, ids=repr)
+@pytest.mark.parametrize("definition", sorted(SCHEMA["$defs"]))
+def test_msgspec_and_jsonschema_agree_on_every_block(definition, value):
+    schema = {"$ref": f"#/$defs/{definition}"}
+    assert STRUCTURE.converts(value, schema) == VALIDATOR.evolve(schema=schema).is_valid(value)
+
+
+def test_a_whole_number_is_an_integer_for_the_schema_and_becomes_one():
+    value = yaml.safe_load(WHOLE)
+    value["models"]["m"] |= {"export": {"opset": 17.0}, "timeout": 61.0, "benchmark": {"batch": [3.0, "${vars.a}"]}}
+    value["models"]["m"]["validate"] = {"shapes": [[2.0, 9]], "thresholds": {"max_abs": 2.0}}
+    value["targets"]["q4"]["quantize"] |= {"bits": 8.0, "modules": {"decoder": {"block_size": 64.0}}}
+    table = document(value)
+    assert (VALIDATOR.is_valid(value), STRUCTURE.converts(table, SCHEMA)) == (True, False)
+    assert STRUCTURE.faults(table, Place(table.span, table.span)) == []
+    model, quantize = table["models"]["m"], table["targets"]["q4"]["quantize"]
+    numbers = [
+        model["export"]["opset"],
+        model["timeout"],
+        model["benchmark"]["batch"][0],
+        *model["validate"]["shapes"][0],
+    ]
+    numbers += [quantize["bits"], quantize["modules"]["decoder"]["block_size"]]
+    assert [(type(one), one) for one in numbers] == [(int, one) for one in (17, 61, 3, 2, 9, 8, 64)]
+    assert type(model["validate"]["thresholds"]["max_abs"]) is float
+    assert STRUCTURE.converts(table, SCHEMA)

@@ -7,6 +7,7 @@ from onnxbuild.planning.action_graph import FilesSource, OutputRef
 from onnxbuild.planning.expand import expand, sources_of, survey, watched_files
 from onnxbuild.planning.locked import Lock, LockedSource
 from onnxbuild.steps import KINDS
+from onnxbuild.steps.kind import Kind, Params
 
 MACHINE = Machine(cpu="a cpu", architecture="x86_64", flags=("avx2",), cores=2)
 TARGETS = "onnxbuild: 1\ntargets: {fp32: {}, o2: {optimize: O2}, int8: {optimize: O2, quantize: {method: dynamic}}}\n"
@@ -232,3 +233,133 @@ def test_a_thousand_models(load):
     )
     found = expand(load(TARGETS + "models:\n" + body), KINDS, Lock(), MACHINE)
     assert (len(found.actions), len(found.variants)) == (10_000, 3_000)
+
+
+def plain_form(graph):
+    """What keys are made of, with the names under which it stands."""
+    return {
+        name: (action.kind, action.params, action.inputs, action.toolchain) for name, action in graph.actions.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("alias", "task"),
+    [("causal-lm", "text-generation"), ("causal-lm-with-past", "text-generation-with-past")],
+)
+def test_an_alias_of_a_task_gives_the_same_actions(graph, alias, task):
+    text = "models: {m: {source: random:gpt2, task: %s, targets: [fp32, int8], benchmark: true}}\n"
+    assert plain_form(graph(text % alias)) == plain_form(graph(text % task))
+
+
+def test_an_alias_may_stand_in_the_defaults(graph):
+    found = graph("defaults: {task: seq2seq-lm}\nmodels: {m: {source: random:t5, targets: [fp32]}}\n")
+    assert found.actions["m:export"].params["task"] == "text2text-generation"
+
+
+@pytest.mark.parametrize(
+    ("short", "long"),
+    [("int8", "{method: dynamic}"), ("q4", "{method: weight-only}"), ("q8", "{method: weight-only, bits: 8}")],
+)
+def test_a_short_form_gives_the_same_actions(graph, short, long):
+    targets = "[{name: a, quantize: %s}, {name: b, steps: [{optimize: O1}, {quantize: %s}]}]"
+    assert plain_form(graph(model(targets % (short, short)))) == plain_form(graph(model(targets % (long, long))))
+
+
+class HalveParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A plugin's params."""
+
+    rounds: int = 3
+
+
+class Looked(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Params of a plugin's check."""
+
+    closely: bool = False
+
+
+HALVE = Kind(
+    name="halve",
+    version=1,
+    params=HalveParams,
+    inputs={"model": "onnx"},
+    outputs={"model": "onnx"},
+    worker="toy:halve",
+    precision_after=lambda _params, context: "fp16" if context.precision == "fp32" else f"{context.precision}f16",
+)
+LOOK = Kind(
+    name="look",
+    version=1,
+    params=Looked,
+    inputs={"model": "onnx"},
+    outputs={"report": "report"},
+    worker="toy:look",
+    on_by_default=True,
+)
+
+
+def test_a_plugin_changes_the_precision_and_the_bounds_that_follow(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    kinds = {**KINDS, "halve": HALVE, "look": LOOK}
+    targets = "[{name: a, halve: {rounds: 2}}, {name: b, steps: [{quantize: q4}, {halve: {rounds: 6}}], look: false}]"
+    (tmp_path / "m.yaml").write_text(TARGETS + model(targets))
+    found = expand(load_manifest("m.yaml", kinds=kinds), kinds, Lock(), MACHINE)
+    assert [(one.precision, one.checks) for one in found.variants] == [
+        ("fp16", ("m/a:validate", "m/a:look")),
+        ("q4f16", ("m/b:validate",)),
+    ]
+    validations = [found.actions[f"m/{target}:validate"].params for target in "ab"]
+    assert [(one["precision"], one["thresholds"]) for one in validations] == [
+        ("fp16", {"max_probability": 0.02, "top1": 0.995}),
+        ("q4f16", {"top1": 0.95}),
+    ]
+
+
+def test_equal_blocks_of_a_thousand_models_are_settled_apart_from_others(graph):
+    """A block that is made for one model and dropped must not lend its place in memory to the next one."""
+    targets = ", ".join(f"{{name: t{number}, validate: {{seed: {number}}}}}" for number in range(40))
+    found = graph(
+        model(f"[{targets}]", ", validate: {sequence: 7, dataset: d}") + "datasets: {d: {source: [{text: a}]}}\n"
+    )
+    assert [found.actions[f"m/t{number}:validate"].params["seed"] for number in range(40)] == list(range(40))
+
+
+@pytest.mark.parametrize(
+    ("columns", "wanted"),
+    [("{text: b}", ["b"]), ("{}", ["text"])],
+)
+def test_the_columns_of_a_file_are_looked_at_once_and_watched(load, tmp_path, columns, wanted):
+    (tmp_path / "rows.csv").write_text('"a;b",c\n1,2\n')
+    manifest = load(
+        TARGETS + f"datasets: {{d: {{source: 'file:rows.csv', columns: {columns}}}}}\n"
+        "models: {m: {source: random:bert, task: masked-lm, targets: [fp32], validate: {dataset: d}}}\n"
+    )
+    found = survey(manifest, KINDS, Lock(), MACHINE)
+    assert [(one.code, one.message) for one in found.diagnostics] == [
+        ("OB621", f"the dataset `d` has no column `{name}`") for name in wanted
+    ]
+    assert str(tmp_path / "rows.csv") in found.files
+
+
+@pytest.mark.parametrize("name", ["rows.parquet", "rows.jsonl"])
+def test_columns_that_cannot_be_read_are_no_fault_of_a_plan(load, tmp_path, name):
+    (tmp_path / name).write_text("PAR1, not JSON\n")
+    manifest = load(
+        TARGETS + f"datasets: {{d: {{source: 'file:{name}'}}}}\n"
+        "models: {m: {source: random:bert, task: masked-lm, targets: [fp32], validate: {dataset: d}}}\n"
+    )
+    assert survey(manifest, KINDS, Lock(), MACHINE).diagnostics == ()
+
+
+def test_a_checkpoint_of_images_needs_no_tokenizer(load, tmp_path):
+    (tmp_path / "vit").mkdir()
+    for name in ("config.json", "preprocessor_config.json", "model.safetensors"):
+        (tmp_path / "vit" / name).write_text('{"model_type": "vit", "architectures": ["ViTModel"]}')
+    manifest = load(TARGETS + "models: {m: {source: 'local:vit', targets: [fp32]}}\n")
+    assert survey(manifest, KINDS, Lock(), MACHINE).diagnostics == ()
+
+
+@pytest.mark.parametrize(("files", "codes"), [(("model.safetensors",), ["OB330"]), ((), [])])
+def test_the_lock_tells_of_a_missing_tokenizer(load, files, codes):
+    lock = Lock(sources={"hub:o/m@main": LockedSource("c0ffee", files, {"architectures": ["BertForMaskedLM"]})})
+    manifest = load(TARGETS + "models: {m: {source: 'hub:o/m', targets: [fp32]}}\n")
+    assert [one.code for one in survey(manifest, KINDS, lock, MACHINE).diagnostics] == codes

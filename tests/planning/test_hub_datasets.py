@@ -73,7 +73,7 @@ def test_several_files_of_which_none_was_chosen(manifest):
     assert fault_of(manifest(), *FILES) == (
         "OB012",
         "`hub:org/rows` has 3 files of rows, and no `files` says which",
-        f"name those that are meant, as in `files: data/train-1.parquet`; it has {', '.join(FILES)}",
+        f"choose with a pattern, such as `files: data/train-1.parquet`; it has {', '.join(FILES)}",
     )
 
 
@@ -91,7 +91,7 @@ def test_a_repository_without_rows(manifest):
 
 def test_files_of_something_else_than_a_hub(manifest):
     code, message, _ = fault_of(manifest("{source: [{text: a}], files: a.csv}"))
-    assert (code, message) == ("OB032", "`files` of the dataset `rows`, whose source is no `hub:`")
+    assert (code, message) == ("OB032", "`files` of the dataset `rows`, whose source is not `hub:`")
 
 
 def test_a_name_that_is_none(manifest):

@@ -6,6 +6,7 @@ import pytest
 
 from onnxbuild.manifest.load import load_manifest
 from onnxbuild.planning.action_graph import FilesSource
+from onnxbuild.planning.local_files import LocalFiles
 from onnxbuild.planning.locked import Lock
 from onnxbuild.planning.sources import SourceReader
 from onnxbuild.steps import KINDS
@@ -25,7 +26,7 @@ def read(tmp_path, monkeypatch):
             (tmp_path / where).parent.mkdir(exist_ok=True)
             (tmp_path / where).write_text(body)
         faults = []
-        reader = SourceReader(Lock(), faults)
+        reader = SourceReader(Lock(), LocalFiles(faults))
         found = reader.fetched(load_manifest("m.yaml", kinds=KINDS).models[0])
         return found, [(one.code, one.message) for one in faults]
 

@@ -1,10 +1,12 @@
 import io
 import json
+import re
 
 import pytest
 
 from onnxbuild.diagnostics import Diagnostic, Source, Span, fault
-from onnxbuild.report.render_diagnostics import as_github, as_text, render, show, wants_colour
+from onnxbuild.report.render_diagnostics import as_github, as_text, render, show
+from onnxbuild.report.terminal import wants_colour
 
 TEXT = "models:\n  bert:\n      quantize:\n        per_chanel: true\n"
 SPAN = Span(Source("manifests/bert.yaml", TEXT), 4, 9, 10)
@@ -92,6 +94,7 @@ def test_colour_on_a_terminal_that_wants_it(monkeypatch):
 
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("CI", raising=False)
     assert wants_colour(Terminal())
     assert not wants_colour(io.StringIO())
     stream = Terminal()
@@ -102,9 +105,7 @@ def test_colour_on_a_terminal_that_wants_it(monkeypatch):
 
 
 def test_colour_adds_nothing_but_colour():
-    import re
-
-    assert re.sub(r"\x1b\[\d+m", "", as_text(UNKNOWN, colour=True)) == as_text(UNKNOWN)
+    assert re.sub(r"\x1b\[[\d;]+m", "", as_text(UNKNOWN, colour=True)) == as_text(UNKNOWN)
 
 
 def test_json():
@@ -160,3 +161,40 @@ def test_sarif():
         "artifactLocation": {"uri": "manifests/bert.yaml"},
         "region": {"startLine": 4, "startColumn": 9, "endColumn": 19},
     }
+
+
+def lines_at(width, diagnostic):
+    text = as_text(diagnostic, colour=True, width=width)
+    return [line.rstrip() for line in re.sub(r"\x1b\[[\d;]*m", "", text).splitlines()]
+
+
+def test_prose_is_wrapped_and_what_a_person_copies_is_not():
+    notes = (
+        ("hint", "use fewer jobs, or a machine with more memory"),
+        ("accept", "add to the target `int8` this bound\n  validate: {thresholds: {cosine_mean: 0.97}}"),
+        ("log", "/a/path/that/is/longer/than/the/terminal/log.txt"),
+        ("again", "onnxbuild run a.yaml bert/int8:validate -D size=7"),
+    )
+    assert lines_at(36, Diagnostic(code="OBE05", message="the worker died while it loaded the model", notes=notes)) == [
+        "OBE05 the worker died while it",
+        "      loaded the model",
+        "  = hint: use fewer jobs, or a",
+        "          machine with more memory",
+        "  = accept: add to the target `int8`",
+        "            this bound",
+        "              validate: {thresholds: {cosine_mean: 0.97}}",
+        "  = log: /a/path/that/is/longer/than/the/terminal/log.txt",
+        "  = again: onnxbuild run a.yaml bert/int8:validate -D size=7",
+    ]
+
+
+def test_a_code_frame_is_cut_to_the_terminal():
+    line = "  int8: {optimize: O2, quantize: {method: dynamic}, validate: {thresholds: {cosine_mean: 0.9}}}"
+    one = fault("OB1", "m", span=Span(Source("f", line), 1, line.index("validate") + 1, 8))
+    frame = lines_at(48, one)[3:]
+    assert max(map(len, frame)) <= 48
+    assert frame[0][frame[1].index("^") :].startswith("validate")
+
+
+def test_a_message_of_several_lines_is_indented():
+    assert as_text(fault("OBE5", "the worker died\nout of memory")) == "OBE5 the worker died\n    out of memory"

@@ -5,7 +5,8 @@ from report_worlds import outcome
 
 from onnxbuild.execute.events import ActionFinished, ActionProgress, ActionStarted, Reason, RunFinished, RunStarted
 from onnxbuild.protocol import Failure
-from onnxbuild.report.progress.lines import Lines, finished_lines, seconds_in_words
+from onnxbuild.report.progress.lines import Lines, finished_lines
+from onnxbuild.report.wording import seconds_in_words
 
 
 class Clock:
@@ -50,7 +51,7 @@ def test_a_run_as_lines():
     )
 
 
-def test_progress_is_told_every_ten_seconds():
+def test_progress_is_reported_every_ten_seconds():
     stream, clock = io.StringIO(), Clock()
     lines = Lines(stream, clock=clock)
     lines.event(ActionStarted(id="a:benchmark", kind="benchmark"))
@@ -66,7 +67,7 @@ def test_warnings_stand_below_the_action():
     facts = {"warnings": ["OBE19 the generation\nconfig \x1b[31mis invalid", 7, "attention did not fuse"]}
     built = outcome("a:export", "built", seconds=1, reasons=(Reason("trace", None, None),), facts=facts)
     assert finished_lines(built) == [
-        "built     a:export  1.0s  (never built)",
+        "built     a:export  1.0s",
         "          warning: OBE19 the generation config  [31mis invalid",
         "          warning: attention did not fuse",
     ]
@@ -75,8 +76,8 @@ def test_warnings_stand_below_the_action():
     ]
 
 
-def test_a_skipped_action_is_one_line():
-    assert finished_lines(outcome("a:benchmark", "skipped")) == ["skipped   a:benchmark"]
+def test_a_skipped_action_is_counted_at_the_end_and_has_no_line():
+    assert finished_lines(outcome("a:benchmark", "skipped", blocked_by="a:export")) == []
 
 
 @pytest.mark.parametrize(
@@ -96,6 +97,11 @@ def test_seconds_in_words(seconds, words):
     assert seconds_in_words(seconds) == words
 
 
-def test_a_first_build_is_one_line():
+def test_a_first_build_has_no_reason_worth_a_line():
     built = outcome("a:export", "built", seconds=3.2, reasons=(Reason("trace", None, "never built"),))
-    assert finished_lines(built) == ["built     a:export  3.2s  (never built)"]
+    assert finished_lines(built) == ["built     a:export  3.2s"]
+
+
+def test_a_forced_build_says_so_below_its_line():
+    built = outcome("a:export", "built", seconds=3.2, reasons=(Reason("forced", None, "--force"),))
+    assert finished_lines(built) == ["built     a:export  3.2s", "          forced by `--force`"]

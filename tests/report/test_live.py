@@ -4,8 +4,9 @@ import threading
 from report_worlds import outcome
 
 from onnxbuild.execute.events import ActionFinished, ActionProgress, ActionStarted, Reason, RunStarted
-from onnxbuild.report.progress.frame import Running, Style, cells, cut, frame
-from onnxbuild.report.progress.live import Live
+from onnxbuild.report.progress.frame import Running, Screen, frame
+from onnxbuild.report.progress.live import LiveView
+from onnxbuild.report.wording import cells, cropped
 
 
 class Terminal(io.StringIO):
@@ -29,13 +30,22 @@ class Terminal(io.StringIO):
                 self._character(text[0])
                 text = text[1:]
 
+    def reflow(self, columns):
+        """Become narrower as terminals do: what no longer fits a row goes on in the next one."""
+        rows = [
+            [line[start : start + columns] for start in range(0, max(len(line), 1), columns)] for line in self.lines
+        ]
+        self.lines, self.columns = [row for wrapped in rows for row in wrapped], columns
+        self.row, self.column = len(self.lines) - 1, len(self.lines[-1])
+
     def _control(self, text):
         end = next(n for n, c in enumerate(text) if c.isalpha())
         argument, name = text[:end], text[end]
         if name == "A":
             self.row -= int(argument)
-        elif name == "J":
-            self.lines[self.row :] = [self.lines[self.row][: self.column]]
+        elif name == "K":
+            assert argument == "2"
+            self.lines[self.row] = ""
         elif argument == "?25":
             self.cursor = name == "h"
         else:
@@ -58,13 +68,14 @@ class Terminal(io.StringIO):
 class World:
     def __init__(self, *, colour=False, timer=False):
         self.terminal, self.now = Terminal(), 0.0
-        self.live = Live(self.terminal, colour=colour, clock=lambda: self.now, size=self.size, timer=timer)
+        self.live = LiveView(self.terminal, colour=colour, clock=lambda: self.now, size=self.size, timer=timer)
 
     def size(self):
         return self.terminal.columns, self.terminal.rows
 
     def screen(self):
-        return "\n".join(self.terminal.lines)
+        """What stands on the terminal, without the empty rows below."""
+        return "\n".join(line.rstrip() for line in self.terminal.lines).rstrip("\n")
 
 
 def running_world(**options):
@@ -82,9 +93,9 @@ def test_a_frame_shows_what_runs_for_how_long_how_far_and_what_is_left():
     world = running_world()
     world.live.draw()
     assert world.screen() == (
-        "⠹ a:export     3.0s  ━━━━╌╌╌╌╌╌╌╌╌╌╌╌  25%  tracing\n"
-        "⠹ a:quantize   3.0s\n"
-        "  3.0s  1/4 done, 2 running, 1 left, 1 hit"
+        "  a:export       3s  ━━━━╌╌╌╌╌╌╌╌╌╌╌╌  25%  tracing\n"
+        "  a:quantize     3s\n"
+        "  3s  1/4 done, 2 running, 1 left, 1 hit"
     )
 
 
@@ -98,8 +109,8 @@ def test_a_finished_action_scrolls_above_the_frame():
     assert world.screen() == (
         "built     a:quantize  3.0s\n"
         "          params.bits: 4 → 8\n"
-        "⠹ a:export   3.0s  ━━━━╌╌╌╌╌╌╌╌╌╌╌╌  25%  tracing\n"
-        "  3.0s  2/4 done, 1 running, 1 left, 1 hit, 1 built"
+        "  a:export     3s  ━━━━╌╌╌╌╌╌╌╌╌╌╌╌  25%  tracing\n"
+        "  3s  2/4 done, 1 running, 1 left, 1 hit, 1 built"
     )
 
 
@@ -122,14 +133,56 @@ def test_colour_changes_no_word():
     assert coloured.screen() == plain.screen()
 
 
-def test_a_narrower_terminal_has_wrapped_the_last_frame():
+def test_a_frame_is_drawn_over_when_a_narrower_terminal_has_wrapped_it():
+    world = running_world()
+    world.live.draw()
+    world.terminal.reflow(30)  # the three lines of 50, 19 and 40 cells now take 2, 1 and 2 rows
+    assert len(world.terminal.lines) == 5
+    world.live.draw()
+    assert world.screen() == ("  a:export       3s  25%  tr…\n  a:quantize     3s\n  3s  1/4 done, 2 running, 1…")
+
+
+def test_a_wider_terminal_gets_the_whole_frame():
+    world = running_world()
+    world.terminal.columns = 30
+    world.live.draw()
+    world.terminal.columns = 80
+    world.live.draw()
+    assert world.screen().splitlines()[-1] == "  3s  1/4 done, 2 running, 1 left, 1 hit"
+
+
+def test_nothing_is_drawn_while_nothing_changes():
     world = running_world()
     world.live.draw()
     writes = []
     world.terminal.write = writes.append
-    world.terminal.columns = 30  # the three lines of 54, 21 and 42 cells now take 2, 1 and 2 rows
+    world.now = 3.9  # the view shows whole seconds
     world.live.draw()
-    assert writes[0].startswith("\r\x1b[4A\x1b[J")
+    assert writes == []
+    world.now = 4.0
+    world.live.draw()
+    assert len(writes) == 1
+
+
+def test_a_long_detail_keeps_its_indentation_where_it_wraps():
+    world = running_world()
+    world.terminal.columns = 40
+    facts = {"warnings": ["the attention of 12 layers did not fuse into one kernel"]}
+    world.live.event(ActionFinished(outcome=outcome("a:quantize", "built", seconds=3.0, facts=facts)))
+    assert world.screen().startswith(
+        "built     a:quantize  3.0s\n"
+        "          warning: the attention of 12\n"
+        "          layers did not fuse into one\n"
+        "          kernel\n"
+        "  a:export     3s"
+    )
+
+
+def test_a_step_that_names_markup_is_shown_as_it_is():
+    world = running_world()
+    world.live.event(ActionProgress(id="a:export", text="layer [red]7[/red] :smile: /tmp"))
+    world.live.draw()
+    assert "layer [red]7[/red] :smile: /tmp" in world.screen()
 
 
 def test_a_terminal_that_has_gone_ends_the_view_and_not_the_run():
@@ -139,6 +192,7 @@ def test_a_terminal_that_has_gone_ends_the_view_and_not_the_run():
         raise BrokenPipeError
 
     world.terminal.write = gone
+    world.now = 4.0
     world.live.draw()
     world.live.event(ActionFinished(outcome=outcome("a:export", "built")))
     world.live.close()
@@ -161,33 +215,43 @@ def test_the_timer_draws_by_itself_and_stops_at_close():
     assert [t.name for t in threading.enumerate() if t.name == "live view"] == []
 
 
+def plain(*args, **options):
+    return [line.plain for line in frame(*args, **options)]
+
+
 def test_no_line_is_wider_than_the_terminal():
     slow = Running(id="モデル/とても長い名前のターゲット:benchmark", since=0, text="x" * 200, done=1, total=3)
     for width in range(1, 130):
-        lines = frame([slow], {"hit": 3}, 9, now=700, start=0, style=Style(width=width))
+        lines = plain([slow], {"hit": 3}, 9, now=700, start=0, screen=Screen(width=width))
         assert max(map(cells, lines)) <= max(width - 1, 10)
 
 
 def test_more_than_fits_is_counted():
     many = [Running(id=f"m{n}:export", since=0) for n in range(40)]
-    lines = frame(many, {}, 50, now=1, start=0, style=Style(height=8))
-    assert lines[-2:] == ["  and 36 more", "  1.0s  0/50 done, 40 running, 10 left"]
+    lines = plain(many, {}, 50, now=1, start=0, screen=Screen(height=8))
+    assert lines[-2:] == ["  and 36 more", "  1s  0/50 done, 40 running, 10 left"]
     assert len(lines) == 6
 
 
 def test_plain_characters_where_the_encoding_has_no_others():
     running = Running(id="a:x", since=0, done=1, total=2, text="half")
-    lines = frame([running], {}, 1, now=0, start=0, style=Style(unicode=False))
-    assert lines == ["| a:x   0.0s  ########........  50%  half", "  0.0s  0/1 done, 1 running, 0 left"]
+    lines = plain([running], {}, 1, now=0, start=0, screen=Screen(unicode=False))
+    assert lines == ["  a:x     0s  ########........  50%  half", "  0s  0/1 done, 1 running, 0 left"]
+
+
+def test_a_narrow_terminal_without_unicode_cuts_without_an_ellipsis():
+    running = Running(id="a:x", since=0, text="a text that is far too long")
+    lines = plain([running], {}, 1, now=0, start=0, screen=Screen(width=22, unicode=False))
+    assert lines == ["  a:x     0s  a text ", "  0s  0/1 done, 1 run"]
 
 
 def test_control_characters_of_a_step_do_not_reach_the_terminal():
-    lines = frame([Running(id="a:x", since=0, text="a\nb\x1b[2Jc")], {}, 1, now=0, start=0, style=Style())
-    assert lines[0] == "⠋ a:x   0.0s  a b [2Jc"
+    lines = plain([Running(id="a:x", since=0, text="a\nb\x1b[2Jc")], {}, 1, now=0, start=0, screen=Screen())
+    assert lines[0] == "  a:x     0s  a b [2Jc"
 
 
-def test_cut_counts_cells():
-    assert [cut(text, 6, Style()) for text in ("abcdef", "abcdefg", "モデル", "モデル名")] == [
+def test_cropping_counts_cells():
+    assert [cropped(text, 6) for text in ("abcdef", "abcdefg", "モデル", "モデル名")] == [
         "abcdef",
         "abcde…",
         "モデル",

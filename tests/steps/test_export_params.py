@@ -27,7 +27,7 @@ def found(params, about):
 def test_sentence_vectors_need_sentence_transformers_in_the_toolchain(library):
     params = ExportParams(exporter="transformers", library=library)
     lacking = {"sentence-transformers": "absent"}
-    message = "a sentence-transformer is loaded with sentence-transformers, which this toolchain lacks"
+    message = "the task needs sentence-transformers to load its pooling, and this toolchain lacks it"
     assert found(params, context("sentence-similarity", **lacking)) == [("OB105", "library", message)]
     assert found(params, context("sentence-similarity", **{"sentence-transformers": "5.7.0"})) == []
     assert found(params, context("sentence-similarity")) == []  # nobody knows what an unlocked toolchain will have
@@ -41,7 +41,9 @@ def test_a_library_of_sentences_does_not_classify():
     assert found(params, context("text-classification")) == [("OB325", "library", message)]
     genai = ExportParams(exporter="genai", library="sentence_transformers")
     task = "text-generation-with-past"
-    assert found(genai, context(task, "qwen3")) == [("OB325", "library", "`library` is not for `exporter: genai`")]
+    assert found(genai, context(task, "qwen3")) == [
+        ("OB325", "library", "`library` has no effect with `exporter: genai`")
+    ]
 
 
 @pytest.mark.parametrize("task", ["question-answering", "multiple-choice"])

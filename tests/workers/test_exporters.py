@@ -17,7 +17,8 @@ from onnxbuild.steps.export import ExportParams
 from onnxbuild.steps.exporters import EXPORTERS
 from onnxbuild.steps.fetch import FetchParams
 from onnxbuild.steps.generate import GenerateParams
-from onnxbuild.steps.validate import THRESHOLDS, ValidateParams, table_of
+from onnxbuild.steps.validate import ValidateParams
+from onnxbuild.tables.thresholds import THRESHOLDS, table_of
 
 pytestmark = pytest.mark.heavy
 
@@ -118,7 +119,7 @@ def test_an_exporter_of_ones_own_that_forgets_the_mask_fails_its_validation(work
     params = ExportParams(task="text-classification", exporter="code/mine.py:export")
     ports = {"model": checkpoint("bert"), "exporter": tmp_path}
     facts, folder = workers.run("onnxbuild.workers.export.worker:run", params, "model", **ports)
-    assert facts["because"] == "a function of the manifest's own"
+    assert facts["because"] == "a custom exporter of the manifest"
     assert contents(tmp_path).keys() == {"mine.py"}
     ports = {"model": folder, "reference": checkpoint("bert")}
     failure, _ = workers.run("onnxbuild.workers.validate.worker:run", validation(params.task), "report", **ports)

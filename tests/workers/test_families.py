@@ -27,8 +27,9 @@ from onnxbuild.steps.export import ExportParams  # noqa: E402
 from onnxbuild.steps.fetch import FetchParams  # noqa: E402
 from onnxbuild.steps.optimize import OptimizeParams  # noqa: E402
 from onnxbuild.steps.quantize import QuantizeParams  # noqa: E402
-from onnxbuild.steps.validate import THRESHOLDS, ValidateParams, table_of  # noqa: E402
+from onnxbuild.steps.validate import ValidateParams  # noqa: E402
 from onnxbuild.tables.tasks import is_ctc  # noqa: E402
+from onnxbuild.tables.thresholds import THRESHOLDS, table_of  # noqa: E402
 from onnxbuild.workers.export import worker as export  # noqa: E402
 from onnxbuild.workers.fetch import worker as fetch  # noqa: E402
 from onnxbuild.workers.libraries.quiet import quiet  # noqa: E402

@@ -16,8 +16,9 @@ from test_families import checkpoint_of, exported, loads, table_for  # noqa: E40
 from onnxbuild.steps.kind import Params  # noqa: E402
 from onnxbuild.steps.precision import PrecisionParams  # noqa: E402
 from onnxbuild.steps.quantize import QuantizeParams  # noqa: E402
-from onnxbuild.steps.validate import NOT_OF_TEXT, THRESHOLDS, ValidateParams  # noqa: E402
-from onnxbuild.tables.tasks import family_of  # noqa: E402
+from onnxbuild.steps.validate import ValidateParams  # noqa: E402
+from onnxbuild.tables.tasks import family_of, reads_text_rows  # noqa: E402
+from onnxbuild.tables.thresholds import THRESHOLDS  # noqa: E402
 from onnxbuild.workers.inputs.sentences import SENTENCES  # noqa: E402
 from onnxbuild.workers.precision import worker as precision  # noqa: E402
 from onnxbuild.workers.quantize import worker as quantize  # noqa: E402
@@ -44,7 +45,7 @@ def is_defined(family: Family, recipe: str) -> bool:
     """Static int8 is calibrated with text, and does not reach into a merged decoder; lint says both."""
     if recipe != "static int8":
         return True
-    return family.task not in NOT_OF_TEXT and family_of(family.task) != "encoder-decoder"
+    return reads_text_rows(family.task) and family_of(family.task) != "encoder-decoder"
 
 
 @pytest.fixture(scope="module")

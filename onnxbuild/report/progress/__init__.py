@@ -1,1 +1,1 @@
-"""What a run shows while it goes on: a live view, plain lines, or events for programs."""
+"""What a run shows while it works: a live view, plain lines, or events for programs."""

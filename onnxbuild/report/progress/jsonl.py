@@ -1,4 +1,4 @@
-"""Events for programs: one JSON object a line, and the JSON Schema of those lines.
+"""Events for programs: one JSON object per line, and the JSON Schema of those lines.
 
 Fields are added and never renamed. `python -m onnxbuild.report.progress.jsonl` prints the schema, which `make schemas`
 writes to `schemas/events.schema.json`.
@@ -43,7 +43,7 @@ class ActionLine(Struct, frozen=True, kw_only=True, tag="action", tag_field="eve
 
 
 class SummaryLine(Struct, frozen=True, kw_only=True, tag="summary", tag_field="event"):
-    """The last line: how many actions there were, how many ended how, and which failed."""
+    """The last line: the number of actions, the number per outcome, and which failed."""
 
     actions: int
     counts: Mapping[str, int]
@@ -56,7 +56,7 @@ Line = RunStarted | ActionStarted | ActionProgress | ActionLine | SummaryLine
 
 
 class JsonLines:
-    """Writes each event as one line of JSON, at once, so that a program that reads along is never behind."""
+    """Writes each event at once as one line of JSON, so that a program that reads along is never behind."""
 
     def __init__(self, stream: TextIO) -> None:
         """Write to `stream`."""
@@ -68,12 +68,12 @@ class JsonLines:
         self._stream.flush()
 
     def close(self) -> None:
-        """Nothing is held back."""
+        """Flush the stream."""
         self._stream.flush()
 
 
 def line_of(event: Event) -> Line:
-    """The line that stands for an event."""
+    """The line for an event."""
     match event:
         case ActionFinished(outcome=outcome):
             return action_line(outcome)
@@ -84,7 +84,7 @@ def line_of(event: Event) -> Line:
 
 
 def action_line(outcome: Outcome) -> ActionLine:
-    """An outcome, flat."""
+    """The line for an outcome, whose fields it holds directly."""
     return ActionLine(**{name: getattr(outcome, name) for name in ActionLine.__struct_fields__})
 
 
@@ -101,8 +101,14 @@ def summary_line(outcomes: Iterable[Outcome], seconds: float = 0.0, *, interrupt
     )
 
 
+def events_text(outcomes: Mapping[str, Outcome]) -> str:
+    """The lines of outcomes that are all known at once, and their summary."""
+    lines: list[Line] = [*map(action_line, outcomes.values()), summary_line(outcomes.values())]
+    return "".join(f"{encode(line)}\n" for line in lines)
+
+
 def encode(line: Line) -> str:
-    """One line, without its end. A number that JSON lacks (NaN, infinity) becomes null."""
+    """One line, without a line break. A number that JSON does not have (NaN, infinity) becomes null."""
     return msgspec.json.encode(line).decode()
 
 

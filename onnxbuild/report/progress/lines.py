@@ -1,4 +1,4 @@
-"""Plain lines for logs and CI: one for each action as it ends, and now and then one for a long step's progress."""
+"""Plain lines for logs and CI: one per finished action, and an occasional one for the progress of a long step."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from typing import Any, TextIO
 
 from onnxbuild.execute.events import ActionFinished, ActionProgress, ActionStarted, Event, Outcome
 from onnxbuild.planning.action_graph import ActionGraph
-from onnxbuild.report.result.reasons import WHOLE, why
+from onnxbuild.report.result.reasons import NEVER_BUILT, why
+from onnxbuild.report.wording import on_one_line, printable_lines, seconds_in_words
 
-# Often enough to see that a step lives, rarely enough that an hour's log can be read.
+# Often enough to show that a step is alive, rarely enough that an hour's log stays readable.
 PROGRESS_SECONDS = 10.0
 _INDENT = " " * 10
 
 
 class Lines:
-    """Writes events as lines; `graph` lets a reason name the action that changed an input."""
+    """Writes events as lines; with `graph`, a reason names the action that changed an input."""
 
     def __init__(
         self, stream: TextIO, graph: ActionGraph | None = None, clock: Callable[[], float] = time.monotonic
@@ -25,13 +26,14 @@ class Lines:
         self._stream, self._graph, self._clock = stream, graph, clock
         self._outcomes: dict[str, Outcome] = {}
         self._started: dict[str, float] = {}
-        self._told: dict[str, float] = {}
+        self._reported: dict[str, float] = {}
 
     def event(self, event: Event) -> None:
-        """Write what this event is worth."""
+        """Write the lines for one event, if it has any."""
         match event:
             case ActionStarted(id=action):
-                self._started[action] = self._told[action] = self._clock()
+                self._started[action] = self._clock()
+                self._reported[action] = self._started[action]
             case ActionProgress():
                 self._progress(event)
             case ActionFinished(outcome=outcome):
@@ -41,14 +43,14 @@ class Lines:
                 pass
 
     def close(self) -> None:
-        """Nothing is held back."""
+        """Flush the stream."""
         self._stream.flush()
 
     def _progress(self, event: ActionProgress) -> None:
         now = self._clock()
-        if now - self._told.setdefault(event.id, now) < PROGRESS_SECONDS:
+        if now - self._reported.setdefault(event.id, now) < PROGRESS_SECONDS:
             return
-        self._told[event.id] = now
+        self._reported[event.id] = now
         elapsed = seconds_in_words(now - self._started.get(event.id, now))
         self._write([f"{'running':<9} {event.id}  {elapsed}  {progress_in_words(event)}".rstrip()])
 
@@ -60,62 +62,44 @@ class Lines:
 def finished_lines(
     outcome: Outcome, graph: ActionGraph | None = None, outcomes: Mapping[str, Outcome] | None = None
 ) -> list[str]:
-    """How one action ended: a line, below it why it ran, what it warns of, and for a failure what was found."""
+    """How one action ended: a headline, why it ran, its choices and warnings, and the message of a failure.
+
+    A skipped action has no line: the closing line counts what an interrupted run left to do. An action that was never
+    built before has no reason worth a line.
+    """
+    if outcome.outcome == "skipped":
+        return []
     head = f"{outcome.outcome:<9} {outcome.id}"
     if outcome.outcome in ("built", "unchanged", "failed"):
-        head = f"{head}  {seconds_in_words(outcome.seconds)}"
-        reasons = why(outcome, graph, outcomes)
-        # In a first build every action has the same reason: a line of its own for each would double the log.
-        if len(reasons) == 1 and reasons[0] in WHOLE.values():
-            return [f"{head}  ({reasons[0]})", *_told(outcome), *_failure(outcome)]
-        return [head, *(f"{_INDENT}{words}" for words in reasons), *_told(outcome), *_failure(outcome)]
-    if outcome.blocked_by:
-        head = f"{head}  (needs {outcome.blocked_by})"
-    return [head]
+        reasons = [words for words in why(outcome, graph, outcomes) if words != NEVER_BUILT]
+        details = [*reasons, *_choices(outcome), *warning_lines(outcome.facts), *_failure(outcome)]
+        return [f"{head}  {seconds_in_words(outcome.seconds)}", *(f"{_INDENT}{line}" for line in details)]
+    return [f"{head}  (needs {outcome.blocked_by})" if outcome.blocked_by else head]
 
 
-def _told(outcome: Outcome) -> list[str]:
-    """What a step that succeeded chose and why, and what someone should know: its facts `because` and `warnings`."""
+def _choices(outcome: Outcome) -> list[str]:
+    """What a successful step chose and why: its fact `because`."""
     because = outcome.facts.get("because")
-    chosen = one_printable_line_each(because) if isinstance(because, str) else []
-    return [f"{_INDENT}{line}" for line in (*chosen, *warning_lines(outcome.facts))]
+    return printable_lines(because) if isinstance(because, str) else []
 
 
 def warning_lines(facts: Mapping[str, Any]) -> list[str]:
-    """A line for each of the `warnings` of facts, which come from workers and may be anything."""
-    found = facts.get("warnings")
-    texts = [text for text in found if isinstance(text, str)] if isinstance(found, list | tuple) else []
-    return [f"warning: {' '.join(one_printable_line_each(text))}" for text in texts]
+    """One line per text in the fact `warnings`, which comes from a worker and may hold anything."""
+    warnings = facts.get("warnings")
+    texts = [text for text in warnings if isinstance(text, str)] if isinstance(warnings, list | tuple) else []
+    return [f"warning: {on_one_line(text)}" for text in texts]
 
 
 def _failure(outcome: Outcome) -> list[str]:
     if outcome.failure is None:
         return []
-    first, *rest = one_printable_line_each(f"{outcome.failure.code} {outcome.failure.message}")
-    return [f"{_INDENT}{first}", *(f"{_INDENT}  {line}" for line in rest)]
-
-
-def one_printable_line_each(text: str) -> list[str]:
-    """The lines of a text without control characters, which would move the cursor or recolour the terminal."""
-    return ["".join(c if c.isprintable() else " " for c in line) for line in text.splitlines()] or [""]
-
-
-def seconds_in_words(seconds: float) -> str:
-    """A duration as short as it can be read: `0.4s`, `41s`, `3m07s`, `1h02m`."""
-    minute, hour, tenths_until = 60, 3600, 10
-    if seconds < tenths_until - 0.05:
-        return f"{seconds:.1f}s"
-    whole = round(seconds)
-    if whole < minute:
-        return f"{whole}s"
-    if whole < hour:
-        return f"{whole // minute}m{whole % minute:02d}s"
-    return f"{whole // hour}h{whole % hour // minute:02d}m"
+    first, *rest = printable_lines(f"{outcome.failure.code} {outcome.failure.message}")
+    return [first, *(f"  {line}" for line in rest)]
 
 
 def progress_in_words(event: ActionProgress) -> str:
-    """`12/80 round 3`, as far as a step tells."""
-    text = " ".join(one_printable_line_each(event.text))
+    """`12/80 round 3`: the counts where the step reports them, and its text."""
+    text = on_one_line(event.text)
     if event.done is None or not event.total:
         return text
     return f"{event.done:g}/{event.total:g} {text}".rstrip()

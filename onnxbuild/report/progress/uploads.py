@@ -1,4 +1,4 @@
-"""Progress of long work on the store, as a line on stderr now and then: enough to see that it lives."""
+"""Progress of an upload to the remote store: an occasional line on stderr."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ _EVERY_SECONDS = 5.0
 
 
 class Uploads:
-    """Says from time to time how far a write-back is."""
+    """Reports every few seconds how much of a write-back is done."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
+        """Write to `stream`, by default stderr."""
         self._stream = stream or sys.stderr
-        self._told = time.monotonic()
+        self._reported = time.monotonic()
 
     def __call__(self, done: int, total: int, sent_bytes: float) -> None:
-        """Called after each result."""
-        if time.monotonic() - self._told >= _EVERY_SECONDS and done < total:
-            self._told = time.monotonic()
+        """Report after a result was sent, unless the last report is recent."""
+        if time.monotonic() - self._reported >= _EVERY_SECONDS and done < total:
+            self._reported = time.monotonic()
             print(f"sharing: {done} of {total} results, {sent_bytes / 1e6:.1f} MB", file=self._stream, flush=True)

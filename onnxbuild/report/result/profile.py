@@ -1,4 +1,4 @@
-"""Where the time of a run went: a Chrome trace for `--profile`, and the critical path for the end of a run."""
+"""Where the time of a run went: a Chrome trace for `--profile`, and the critical path for its last line."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import msgspec
 
 from onnxbuild.execute.events import ActionFinished, ActionProgress, ActionStarted, Event, Outcome
 from onnxbuild.planning.action_graph import ActionGraph
-from onnxbuild.report.progress.lines import seconds_in_words
+from onnxbuild.report.wording import seconds_in_words
 
-_START = ""  # no action has this id
+_SHORTEST = 0.05  # seconds; a shorter step would be shown as 0.0s
 
 
 class Profile:
-    """A reporter that notes when actions ran; `write` makes the file that chrome://tracing and Perfetto open.
+    """A reporter that records when actions ran; `write` makes the file that chrome://tracing and Perfetto open.
 
     Each action is a slice in the lane of the slot in which it ran; its progress texts are instants in the same lane.
     """
@@ -29,7 +29,7 @@ class Profile:
         self._slices: list[Mapping[str, Any]] = []
 
     def event(self, event: Event) -> None:
-        """Take one event."""
+        """Receive one event."""
         now = time.monotonic()
         if isinstance(event, ActionStarted):
             self._open[event.id] = (self._lane(event.id), now, event.kind)
@@ -68,11 +68,11 @@ class Profile:
 
 
 def critical_path(graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> tuple[str, ...]:
-    """The chain of actions, each needing the one before, whose running times add up to the most."""
-    # networkx has this too; at the end of every build its import took 107 ms, three times what the rest of it does.
+    """The chain of actions, each of which needs the one before, with the largest sum of running times."""
+    # networkx has this too, but its import took 107 ms at the end of every build: three times all the rest of it.
     ends: dict[str, float] = {}  # seconds of the longest chain that ends with an action
     before: dict[str, str | None] = {}
-    for name, action in graph.actions.items():  # each stands after all that it needs
+    for name, action in graph.actions.items():  # each comes after all that it needs
         longest = before[name] = max(action.needs, key=ends.__getitem__, default=None)
         ends[name] = outcomes[name].seconds + (ends[longest] if longest is not None else 0.0)
     path: list[str] = []
@@ -80,11 +80,11 @@ def critical_path(graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> tuple[
     while at is not None:
         path.append(at)
         at = before[at]
-    return tuple(name for name in reversed(path) if outcomes[name].seconds > 0)
+    return tuple(name for name in reversed(path) if outcomes[name].seconds >= _SHORTEST)
 
 
 def critical_path_in_words(graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> str | None:
-    """One line for the end of a run; None where fewer than two actions ran one after the other."""
+    """One line for the end of a run; None where no two actions ran one after the other."""
     path = critical_path(graph, outcomes)
     if len(path) < 2:  # noqa: PLR2004 - one action is no path
         return None

@@ -1,4 +1,4 @@
-"""Words for why an action runs: each part of its key that differs from the last trace, as a person would say it."""
+"""Why an action runs, in words: each part of its key that differs from the last trace."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from onnxbuild.planning.action_graph import Action, ActionGraph, FilesSource, Ou
 _LONGEST_VALUE = 60
 _DIGEST_LENGTH = 64
 _SHOWN_OF_DIGEST = 12
+NEVER_BUILT = "never built"
 # Parts that stand for the whole action rather than for one piece of its key.
 WHOLE: Mapping[str, str] = {
-    "trace": "never built",
+    "trace": NEVER_BUILT,
     "forced": "forced by `--force`",
     "store": "its result is missing from the store or damaged",
 }
-# Outcomes whose action ran, so that what depends on it may have got another input.
+# Outcomes whose action ran, so that its dependents may have a changed input.
 _RAN = ("built", "unchanged", "failed", "run")
 
 
 def reason_in_words(reason: Reason) -> str:
-    """One reason by itself: `params.preset: avx2 → arm64`, `onnxruntime 1.30.0 → 1.31.1`, `never built`."""
+    """One reason without context: `params.preset: avx2 → arm64`, `onnxruntime 1.30.0 → 1.31.1`, `never built`."""
     head, _, rest = reason.part.partition(".")
     if head == "packages" and rest:
         return _package(rest, reason)
@@ -37,7 +38,7 @@ def reason_in_words(reason: Reason) -> str:
 def why(
     outcome: Outcome, graph: ActionGraph | None = None, outcomes: Mapping[str, Outcome] | None = None
 ) -> tuple[str, ...]:
-    """Every reason of an outcome in words; an input that changed names the action that changed it, and why it ran."""
+    """Every reason of an outcome in words; a changed input names the action that changed it, and why that ran."""
     action = graph.actions.get(outcome.id) if graph else None
     return tuple(_in_context(reason, action, graph, outcomes or {}) for reason in outcome.reasons)
 
@@ -51,7 +52,7 @@ def _in_context(
 
 
 def _place(reason: Reason, action: Action | None) -> str:
-    """Where in the manifest the step stands whose param was edited."""
+    """The line of the manifest that holds the step whose param was edited."""
     if action is None or action.span is None or not reason.part.startswith("params."):
         return ""
     return f" at {action.span.source.path}:{action.span.line}"
@@ -60,7 +61,7 @@ def _place(reason: Reason, action: Action | None) -> str:
 def explain_action(
     outcome: Outcome, graph: ActionGraph | None = None, outcomes: Mapping[str, Outcome] | None = None
 ) -> str:
-    """An action's outcome and its reasons, as `explain ID`, `plan` and `run -n` print it."""
+    """An action's outcome and its reasons, as `explain ID` prints them."""
     lines = [f"{outcome.outcome:<9} {outcome.id}"]
     lines += [f"{'':<9} {words}" for words in why(outcome, graph, outcomes)]
     return "\n".join(lines)
@@ -76,7 +77,7 @@ def _package(name: str, reason: Reason) -> str:
 
 def _input(reason: Reason, action: Action, graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> str:
     words = reason_in_words(reason)
-    # A part may go on below the port, as `inputs.model.vocab.txt` does for one file of a folder.
+    # A part may continue below the port: `inputs.model.vocab.txt` is one file of a folder.
     port = reason.part.removeprefix("inputs.")
     source = action.inputs.get(port) or action.inputs.get(port.partition(".")[0])
     if isinstance(source, FilesSource):
@@ -89,7 +90,7 @@ def _input(reason: Reason, action: Action, graph: ActionGraph, outcomes: Mapping
 
 
 def _root_cause(action_id: str, graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> str | None:
-    """The action furthest up that ran for a reason of its own, since `input changed` alone only moves the question."""
+    """The first action upstream that ran for another reason than a changed input, which only moves the question."""
     outcome = outcomes.get(action_id)
     if outcome is None or outcome.outcome not in _RAN:
         return None

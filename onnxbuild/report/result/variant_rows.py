@@ -1,4 +1,4 @@
-"""What the table at the end of a run takes from facts: one row a variant."""
+"""The result of a build as data: one row per variant, taken from the facts of its actions."""
 
 from __future__ import annotations
 
@@ -9,22 +9,32 @@ from msgspec import Struct
 
 from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import ActionGraph, Variant
-from onnxbuild.steps.validate import METRICS
+from onnxbuild.tables.thresholds import is_within
 
-# The metric that a table shows: the first of these that is bounded, or else the first of the others that was measured.
-# What a task is judged by at one precision it is shown by at all, so that a column can be compared.
-_JUDGED_BY: Mapping[str, str] = {"perplexity_ratio": "perplexity ×", "top1": "top-1"}
-_OTHERWISE: Mapping[str, str] = {"cosine_mean": "cosine", "max_abs": "max diff"}
+ACCURACY = "accuracy"  # the share of right labels, where a dataset has labels
+_DROP = "accuracy_drop"
+
+Verdict = Literal["passed", "warned", "failed"]
+
+
+class Metric(Struct, frozen=True, kw_only=True):
+    """One measured metric of a validation; `bound` is None where the validation does not judge by it."""
+
+    value: float
+    bound: float | None = None
+    passed: bool = True
 
 
 class Row(Struct, frozen=True, kw_only=True):
-    """One variant as far as it was measured; None stands for what was not."""
+    """One variant as far as it was measured; None stands for what was not measured.
+
+    `verdict` is None where the variant was not validated. Sizes are in bytes, latencies in milliseconds per run.
+    """
 
     name: str
     size_bytes: int | None = None
-    metric: str | None = None
-    accuracy: float | None = None
-    verdict: Literal["passed", "warned", "failed"] = "passed"
+    metrics: Mapping[str, Metric] = {}
+    verdict: Verdict | None = None
     latency_ms: float | None = None
     baseline_ms: float | None = None
     speedup: float | None = None
@@ -36,7 +46,7 @@ class Row(Struct, frozen=True, kw_only=True):
 
 
 def rows(graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> tuple[Row, ...]:
-    """A row for each variant, in the order of the manifest."""
+    """One row per variant of the graph, in the order of the manifest."""
     return tuple(_row(variant, outcomes) for variant in graph.variants)
 
 
@@ -45,14 +55,28 @@ def metrics_of(outcome: Outcome) -> Mapping[str, Any]:
     return _mapping(_all_facts(outcome).get("metrics"))
 
 
-def broken_metric(outcome: Outcome) -> str | None:
-    """The first metric of a validation that is outside its bound; NaN is outside of every bound."""
-    measured = metrics_of(outcome)
-    for metric, bound in _mapping(_all_facts(outcome).get("thresholds")).items():
-        value = _number(measured.get(metric))
-        if value is not None and not (value >= bound if METRICS.get(metric) == "min" else value <= bound):
-            return str(metric)
-    return None
+def broken_metrics(outcome: Outcome) -> Mapping[str, Metric]:
+    """The metrics of a validation that are outside their bounds; NaN is outside of every bound."""
+    return {name: metric for name, metric in _judged(outcome).items() if not metric.passed}
+
+
+def _judged(outcome: Outcome) -> Mapping[str, Metric]:
+    """Every metric of a validation, with its bound where it has one."""
+    bounds = _mapping(_all_facts(outcome).get("thresholds"))
+    values = {**metrics_of(outcome), **_of_dataset(outcome)}
+    measured = {name: number for name, value in values.items() if (number := _number(value)) is not None}
+    return {name: _metric(name, value, _number(bounds.get(name))) for name, value in measured.items()}
+
+
+def _metric(name: str, value: float, bound: float | None) -> Metric:
+    if bound is None:
+        return Metric(value=value)
+    return Metric(value=value, bound=bound, passed=is_within(name, value, bound))
+
+
+def _of_dataset(outcome: Outcome) -> Mapping[str, Any]:
+    """The share of right labels, with which `accuracy_drop` is shown."""
+    return {ACCURACY: _mapping(_all_facts(outcome).get("dataset")).get("accuracy")}
 
 
 def _all_facts(outcome: Outcome) -> Mapping[str, Any]:
@@ -65,21 +89,19 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 def _row(variant: Variant, outcomes: Mapping[str, Outcome]) -> Row:
     checks = [outcomes[name] for name in variant.checks if name in outcomes]
-    label, accuracy = next((told for check in checks if (told := _accuracy(check))), (None, None))
-    measured = _mapping(_facts(variant.measures, outcomes, "benchmark").get("headline"))
+    benchmark = _mapping(_facts(variant.measures, outcomes, "benchmark").get("headline"))
     generated = _facts(variant.measures, outcomes, "generate")
     engines = _mapping(generated.get("engines"))
     engine, baseline = _mapping(engines.get("onnxruntime")), _mapping(engines.get("torch"))
     return Row(
         name=variant.name,
         size_bytes=_size(variant, outcomes),
-        metric=label,
-        accuracy=accuracy,
+        metrics=next((metrics for check in checks if (metrics := _judged(check))), {}),
         verdict=_verdict(checks),
-        latency_ms=_number(measured.get("p50_ms")),
-        baseline_ms=_number(measured.get("baseline_p50_ms")),
-        speedup=_number(measured.get("speedup")),
-        contended=bool(measured.get("contended")),
+        latency_ms=_number(benchmark.get("p50_ms")),
+        baseline_ms=_number(benchmark.get("baseline_p50_ms")),
+        speedup=_number(benchmark.get("speedup")),
+        contended=bool(benchmark.get("contended")),
         tokens_per_second=_median(engine.get("tokens_per_second")),
         baseline_tokens_per_second=_median(baseline.get("tokens_per_second")),
         first_token_ms=_median(engine.get("time_to_first_token_ms")),
@@ -88,26 +110,17 @@ def _row(variant: Variant, outcomes: Mapping[str, Outcome]) -> Row:
 
 
 def _facts(actions: Iterable[str], outcomes: Mapping[str, Outcome], kind: str) -> Mapping[str, Any]:
-    found = (outcomes[name].facts for name in actions if name in outcomes and outcomes[name].kind == kind)
-    return next((facts for facts in found if facts), {})
+    facts = (outcomes[name].facts for name in actions if name in outcomes and outcomes[name].kind == kind)
+    return next((one for one in facts if one), {})
 
 
-def _accuracy(check: Outcome) -> tuple[str, float] | None:
-    """The metric to show and its value: the share of right labels where a dataset has them."""
-    right = _number(_mapping(_all_facts(check).get("dataset")).get("accuracy"))
-    if right is not None:
-        return "labels right", right
-    metrics = metrics_of(check)
-    bounded = _mapping(_all_facts(check).get("thresholds"))
-    names = {name: label for name, label in _JUDGED_BY.items() if name in bounded} | dict(_OTHERWISE)
-    return next(((label, v) for name, label in names.items() if (v := _number(metrics.get(name))) is not None), None)
-
-
-def _verdict(checks: Iterable[Outcome]) -> Literal["passed", "warned", "failed"]:
-    checks = list(checks)
-    if any(check.outcome == "failed" for check in checks):
+def _verdict(checks: Iterable[Outcome]) -> Verdict | None:
+    ended = [check for check in checks if check.outcome == "failed" or check.facts]
+    if any(check.outcome == "failed" for check in ended):
         return "failed"
-    return "warned" if any(check.facts.get("passed") is False for check in checks) else "passed"
+    if any(check.facts.get("passed") is False for check in ended):
+        return "warned"
+    return "passed" if ended else None
 
 
 def _size(variant: Variant, outcomes: Mapping[str, Outcome]) -> int | None:

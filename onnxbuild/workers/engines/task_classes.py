@@ -1,4 +1,4 @@
-"""Which class of transformers a task is exported from and compared with."""
+"""The class of transformers that a task is exported from and compared with."""
 
 from __future__ import annotations
 
@@ -6,25 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from onnxbuild.protocol import CheckFailed
+from onnxbuild.tables.tasks import TASKS, is_speech_to_text
 
-CLASSES: Mapping[str, str] = {
-    "feature-extraction": "AutoModel",
-    "sentence-similarity": "AutoModel",
-    "fill-mask": "AutoModelForMaskedLM",
-    "text-classification": "AutoModelForSequenceClassification",
-    "token-classification": "AutoModelForTokenClassification",
-    "question-answering": "AutoModelForQuestionAnswering",
-    "multiple-choice": "AutoModelForMultipleChoice",
-    "image-classification": "AutoModelForImageClassification",
-    "zero-shot-image-classification": "AutoModelForZeroShotImageClassification",
-    "audio-classification": "AutoModelForAudioClassification",
-    "text-generation": "AutoModelForCausalLM",
-    "text2text-generation": "AutoModelForSeq2SeqLM",
-    "automatic-speech-recognition": "AutoModelForSpeechSeq2Seq",
-    "image-to-text": "AutoModelForVision2Seq",
-}
-
-# What transformers 5 calls a class of before.
+# The names in transformers 5 of classes that it renamed.
 _RENAMED: Mapping[str, str] = {"AutoModelForVision2Seq": "AutoModelForImageTextToText"}
 
 
@@ -35,16 +19,14 @@ def class_of(task: str, *, ctc: bool = False) -> Any:
     """
     import transformers
 
-    plain = task.removesuffix("-with-past")
-    if plain == "automatic-speech-recognition" and ctc:
-        return transformers.AutoModelForCTC
-    if plain not in CLASSES:
+    row = TASKS.get(task)
+    if row is None:
         raise CheckFailed("OBE01", f"no PyTorch class is known for task `{task}`")
-    return auto_class(CLASSES[plain])
+    return transformers.AutoModelForCTC if ctc and is_speech_to_text(task) else auto_class(row.model_class)
 
 
 def auto_class(name: str) -> Any:
-    """A class of `CLASSES` under the name that it has in the transformers at hand."""
+    """An auto class, under the name that it has in the installed transformers."""
     import transformers
 
     return getattr(transformers, name, None) or getattr(transformers, _RENAMED[name])

@@ -1,0 +1,1 @@
+"""The phases of a build, in the order in which `build` goes through them."""

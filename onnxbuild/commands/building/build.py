@@ -1,0 +1,94 @@
+"""A build, phase by phase: open, execute and deliver and share, report, leave a receipt when all is well."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from msgspec import structs
+
+from onnxbuild.commands.building.closing import report
+from onnxbuild.commands.building.finished import Finished, Result
+from onnxbuild.commands.building.interrupts import interruptible
+from onnxbuild.commands.building.left_behind import leave_receipt, note_last
+from onnxbuild.commands.building.rounds import run_session
+from onnxbuild.commands.parsing.options import RunOptions
+from onnxbuild.commands.workspace import Session, default_jobs, memory_limit, session
+from onnxbuild.execute.policy import Policy
+from onnxbuild.receipts.receipt import Standing
+from onnxbuild.receipts.remembered_plan import recall
+from onnxbuild.report.progress.reporter import Both, Reporter, reporter_for
+from onnxbuild.report.progress.verbose import WithLogs
+from onnxbuild.report.result.profile import Profile
+
+# What follows the work, in this order: a receipt is left last, since it answers for all of it.
+_PHASES: tuple[Callable[[Finished], None], ...] = (note_last, report, leave_receipt)
+
+
+def build(options: RunOptions, question: Mapping[str, Any], receipt: Standing | None = None) -> int:
+    """Run a manifest as the options say; the exit code. Errors: DiagnosticError.
+
+    `receipt`: of a former run with the same question, whose plan still holds; only what has moved since is decided.
+    """
+    began_ns = time.time_ns()
+    before = recall(receipt) if _may_leave_out(options) else None
+    remembered = before.plan() if before else None
+    with session(options.asked, write=True, jobs=_jobs(options), remembered=remembered) as opened:
+        result = _execute(opened, options)
+        if before:
+            result = structs.replace(result, outcomes=before.completed(result.outcomes))
+        finished = Finished(
+            options=options, opened=opened, result=result, question=question, began_ns=began_ns, before=before
+        )
+        for phase in _PHASES:
+            phase(finished)
+        return result.exit_code
+
+
+def _may_leave_out(options: RunOptions) -> bool:
+    """Whether actions that have not moved may go without an event: programs and verbose runs get one for each."""
+    return not options.as_json and not options.verbose
+
+
+def _execute(opened: Session, options: RunOptions) -> Result:
+    profile = Profile()
+    with interruptible() as interrupt:
+        reporter = Both(_reporter(opened, options), profile)
+        result = run_session(opened, _policy(opened, options), _out(options), reporter, interrupt)
+    if options.profile:
+        profile.write(Path(options.profile))
+    return result
+
+
+def _reporter(opened: Session, options: RunOptions) -> Reporter:
+    if options.as_json:
+        return reporter_for("json", sys.stdout)
+    if options.quiet:
+        return reporter_for("quiet", sys.stderr)
+    if options.verbose:
+        return WithLogs(reporter_for("lines", sys.stderr, graph=opened.graph), sys.stderr, opened.logs)
+    return reporter_for("auto", sys.stderr, graph=opened.graph)
+
+
+def _policy(opened: Session, options: RunOptions) -> Policy:
+    return Policy(
+        scope=opened.scope,
+        logs=str(opened.logs),
+        jobs=_jobs(options),
+        memory_bytes=memory_limit(),
+        force=opened.plan.named if options.force else frozenset(),
+        fail_fast=options.fail_fast,
+        timeout_seconds=options.timeout_seconds,
+    )
+
+
+def _jobs(options: RunOptions) -> int:
+    return options.jobs or default_jobs()
+
+
+def _out(options: RunOptions) -> Path:
+    """Where outputs are written: `--out`, or out/ beside the manifest."""
+    return Path(options.out).absolute() if options.out else Path(options.asked.manifest).absolute().parent / "out"

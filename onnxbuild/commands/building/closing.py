@@ -1,0 +1,99 @@
+"""The end of a run, in words: the table, the failures, the closing line, and what became of the outputs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+
+from onnxbuild.commands.building.finished import Finished, Result
+from onnxbuild.commands.workspace import planned
+from onnxbuild.diagnostics import DiagnosticError
+from onnxbuild.planning.action_graph import ActionGraph
+from onnxbuild.planning.select import variants_named
+from onnxbuild.report.result.folders_written import folders_in_words
+from onnxbuild.report.result.profile import critical_path_in_words
+from onnxbuild.report.result.summary import summary
+from onnxbuild.report.terminal import wants_colour, width_of
+
+
+def report(finished: Finished) -> None:
+    """Print the end of a run: results to stdout, the rest to stderr."""
+    options, result = finished.options, finished.result
+    for line in _notices(finished):
+        print(line, file=sys.stderr)
+    if options.as_json:
+        return
+    print(summary_text(result, finished, width=width_of(sys.stdout), colour=wants_colour(sys.stdout)))
+    if not options.quiet:
+        for line in _details(finished):
+            print(line)
+
+
+def summary_text(result: Result, finished: Finished, *, width: int | None = None, colour: bool = False) -> str:
+    """The table of the selected variants, the failures, and the closing line; `width` and `colour` of a terminal."""
+    options = finished.options
+    return summary(
+        _shown_graph(finished),
+        result.outcomes,
+        seconds=result.seconds,
+        manifest=options.asked.manifest,
+        options=options.repeated,
+        interrupted=result.interrupted,
+        brief=options.quiet,
+        width=width,
+        colour=colour,
+    )
+
+
+def _details(finished: Finished) -> Iterator[str]:
+    """Where the outputs were written, and what the run waited for."""
+    result = finished.result
+    folders = [delivery.folder for delivery in result.deliveries if delivery.state in {"written", "mended"}]
+    if folders:
+        yield folders_in_words(folders)
+    path = critical_path_in_words(finished.opened.graph, result.outcomes)
+    if path and not result.interrupted:
+        yield path
+
+
+def _shown_graph(finished: Finished) -> ActionGraph:
+    """What was run, with the variants that were selected: others share steps with them and have no row."""
+    plan = finished.opened.plan
+    run = plan.whole.only(frozenset(finished.result.outcomes))
+    shown = variants_named(run, finished.options.asked.selectors)
+    return ActionGraph(_with_places(run, finished).actions, shown, run.aliases)
+
+
+def _with_places(graph: ActionGraph, finished: Finished) -> ActionGraph:
+    """The graph with places in the manifest, where a failure is to show its line: a remembered plan has none."""
+    if finished.before is None or finished.result.exit_code == 0:
+        return graph
+    try:
+        _, expansion, _ = planned(finished.options.asked, write_lock=False)
+    except DiagnosticError:  # the manifest has changed meanwhile
+        return graph
+    located = expansion.graph.only(frozenset(graph.actions))
+    return located if located.actions.keys() == graph.actions.keys() else graph
+
+
+def _notices(finished: Finished) -> Iterator[str]:
+    """What became of output folders and of the remote store, where a person should know."""
+    result = finished.result
+    selected = {variant.name for variant in variants_named(finished.opened.graph, finished.options.asked.selectors)}
+    for delivery in result.deliveries:
+        if delivery.state == "mended":
+            names = ", ".join(f"`{name}`" for name in delivery.edited)
+            yield f"{delivery.folder} had been edited ({names}): restored from the store"
+        elif delivery.state == "failed":
+            yield f"{delivery.folder} could not be written: {delivery.error}"
+        elif _kept_last_good(finished, delivery.folder, delivery.state) and delivery.variant in selected:
+            yield f"{delivery.folder} still holds the last good build"
+    remote = finished.opened.store.remote
+    if result.shared is not None and result.shared.results and remote is not None:
+        size = f"{result.shared.bytes / 1e6:.1f} MB"
+        yield f"shared {result.shared.results} results ({size}) with {remote.address.shown}"
+
+
+def _kept_last_good(finished: Finished, folder: str, state: str) -> bool:
+    return state == "withheld" and os.path.isdir(folder) and not finished.result.interrupted

@@ -1,0 +1,33 @@
+"""The signals that end a run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from types import FrameType
+
+from onnxbuild.execute.policy import Interrupt
+
+# The live view hides the cursor, and a process that exits at once skips the code that shows it again.
+_SHOW_CURSOR = b"\x1b[?25h"
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[Interrupt]:
+    """SIGINT and SIGTERM end the run in order; a second one ends the process at once."""
+    interrupt = Interrupt()
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        if interrupt.requested:
+            os.write(2, _SHOW_CURSOR)
+            os._exit(130)  # the workers die with us
+        interrupt.request()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield interrupt
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,268 @@
+"""The argument parsers: one per command, and the one that holds them all."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, NoReturn
+
+from onnxbuild.commands.parsing import values
+
+_WRONG = 2
+_PROGRAM = "onnxbuild"
+_DESCRIPTION = "Build, check and measure the ONNX models that a YAML manifest names."
+_SELECTORS = "model, model/target, model/target:kind, :kind, x+, globs"
+
+
+class _Command(NamedTuple):
+    """How a command appears in help, and the function that gives its parser its arguments."""
+
+    summary: str
+    example: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The options of a command line; exits with code 2 where it is wrong.
+
+    argparse takes no positional argument after an option that follows others, so selectors that stand there are taken
+    from the arguments that it did not recognize.
+    """
+    named = next((word for word in arguments if not word.startswith("-")), None)
+    top = parser(named if named in COMMANDS else None)
+    if not arguments:
+        top.exit(_WRONG, top.format_help())
+    options, rest = top.parse_known_args(arguments)
+    if (rest and not hasattr(options, "selectors")) or any(text.startswith("-") for text in rest):
+        top.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        options.selectors = [*options.selectors, *rest]
+    return options
+
+
+def parser(only: str | None = None) -> argparse.ArgumentParser:
+    """The parser of every command, or of one alone: building all of them takes longer than a run with nothing to do."""
+    top = _Parser(prog=_PROGRAM, description=_DESCRIPTION, epilog=f"example: {_PROGRAM} run MANIFEST")
+    top.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    commands = top.add_subparsers(dest="name", metavar="COMMAND", required=True, prog=_PROGRAM, parser_class=_Parser)
+    for name in [only] if only else COMMANDS:
+        command = COMMANDS[name]
+        added = commands.add_parser(
+            name,
+            help=command.summary,
+            description=f"{command.summary[0].upper()}{command.summary[1:]}.",
+            epilog=f"example: {_PROGRAM} {command.example}",
+        )
+        command.add_arguments(added)
+    return top
+
+
+class _Formatter(argparse.HelpFormatter):
+    """argparse makes a formatter per argument, and imports `shutil` for its width: 3 ms that only help is worth."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_columns() - 2)
+
+
+def _columns() -> int:
+    """The width of the terminal, or what COLUMNS says, or 80."""
+    if (columns := os.environ.get("COLUMNS", "")).isdecimal() and int(columns):
+        return int(columns)
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or 80
+    except (AttributeError, ValueError, OSError):
+        return 80
+
+
+class _Parser(argparse.ArgumentParser):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(formatter_class=_Formatter, **options)
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with one line that names the fault, and one that says where help is."""
+        if unknown := re.match(r"argument COMMAND: invalid choice: '([^']*)'", message):
+            from onnxbuild.diagnostics import did_you_mean
+
+            near = did_you_mean(unknown[1], COMMANDS)
+            hint = near or f"{self.prog} --help"
+            self.exit(_WRONG, f"{self.prog}: unknown command `{unknown[1]}`\n  = hint: {hint}\n")
+        # argparse names SELECTOR among the missing arguments, although it may be absent.
+        lines = [f"{self.prog}: {message.removesuffix(', SELECTOR')}", f"  = hint: {self.prog} --help"]
+        if "required" in message:
+            lines[1:1] = [self.format_usage().rstrip(), self.epilog or ""]
+        self.exit(_WRONG, "\n".join(lines) + "\n")
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_ignored: object) -> None:
+        """Print the version."""
+        from onnxbuild import __version__
+
+        parser.exit(0, f"{_PROGRAM} {__version__}\n")
+
+
+# -- arguments that commands share ------------------------------------------------------------------------------------
+
+
+def _about_manifest(to: argparse.ArgumentParser, *, selectors: bool) -> None:
+    to.add_argument("manifest", metavar="MANIFEST", help="the YAML file")
+    if selectors:
+        to.add_argument("selectors", nargs="*", metavar="SELECTOR", help=_SELECTORS)
+    _common(to)
+
+
+def _common(to: argparse.ArgumentParser) -> None:
+    to.add_argument(
+        "-D",
+        dest="define",
+        action="append",
+        type=values.name_and_value,
+        default=[],
+        metavar="NAME=VALUE",
+        help="set ${vars.NAME}",
+    )
+    to.add_argument("--store", metavar="DIR", help="where results are kept (also ONNXBUILD_STORE)")
+    to.add_argument("--remote", metavar="URL", help="store shared with other machines (also ONNXBUILD_REMOTE)")
+    to.add_argument("--remote-readonly", action="store_true", help="read from the remote store, write nothing to it")
+    to.add_argument("--offline", action="store_true", help="use no network")
+
+
+def _about_last_run(to: argparse.ArgumentParser, metavar: str, words: str) -> None:
+    to.add_argument("subject", metavar=metavar, help=words)
+    to.add_argument("-m", "--manifest", metavar="MANIFEST", help="the manifest (default: the last one run)")
+    _common(to)
+
+
+# -- the arguments of each command ------------------------------------------------------------------------------------
+
+
+def _run(run: argparse.ArgumentParser) -> None:
+    _about_manifest(run, selectors=True)
+    run.add_argument("-n", "--dry-run", action="store_true", help="only show what would run and why")
+    run.add_argument(
+        "-j", "--jobs", type=values.positive, metavar="N", help="actions at once (default: cores, at most 4)"
+    )
+    run.add_argument(
+        "-k", "--keep-going", action="store_true", help="build all that does not need what failed (the default)"
+    )
+    run.add_argument("--fail-fast", action="store_true", help="start nothing more after the first failure")
+    run.add_argument("--force", action="store_true", help="run every selected action whatever is stored")
+    shown = run.add_mutually_exclusive_group()
+    shown.add_argument("-q", "--quiet", action="store_true", help="print only failures and the closing line")
+    shown.add_argument("-v", "--verbose", action="store_true", help="print every action, its reasons and its log file")
+    shown.add_argument("--json", action="store_true", help="print events, one JSON object per line")
+    run.add_argument(
+        "--out", metavar="DIR", help="where finished models are written (default: out/ beside the manifest)"
+    )
+    run.add_argument("--timeout", type=values.seconds, metavar="SECONDS", help="stop any action that takes longer")
+    run.add_argument("--profile", metavar="FILE", help="write where the time went, as a Chrome trace")
+    run.add_argument("--executor", choices=("local",), default="local", help="where actions run")
+
+
+def _plan(plan: argparse.ArgumentParser) -> None:
+    _about_manifest(plan, selectors=True)
+    plan.add_argument("--json", action="store_true", help="print one JSON object per line")
+
+
+def _status(status: argparse.ArgumentParser) -> None:
+    _about_manifest(status, selectors=True)
+    status.add_argument("--format", choices=("text", "markdown", "json"), default="text", help="how to print it")
+
+
+def _lint(lint: argparse.ArgumentParser) -> None:
+    lint.add_argument("manifests", nargs="+", metavar="MANIFEST", help="the YAML files")
+    formats = ("text", "json", "sarif", "github")
+    lint.add_argument("--format", choices=formats, default="text", help="how to print the faults")
+    lint.add_argument("--strict", action="store_true", help="exit with 1 for a warning, too")
+    _common(lint)
+
+
+def _explain(explain: argparse.ArgumentParser) -> None:
+    words = "an action such as minilm/int8:quantize, a variant such as minilm/int8, or a code such as OB301"
+    _about_last_run(explain, "ID|CODE", words)
+
+
+def _logs(logs: argparse.ArgumentParser) -> None:
+    _about_last_run(logs, "ID", "an action such as minilm/int8:quantize")
+
+
+def _graph(graph: argparse.ArgumentParser) -> None:
+    _about_manifest(graph, selectors=True)
+    formats = ("mermaid", "dot", "json", "svg")
+    graph.add_argument("--format", choices=formats, help="the format (default: by the suffix of FILE, or mermaid)")
+    graph.add_argument("--output", metavar="FILE", help="write the drawing to a file: .svg, .dot, .mmd, .md or .json")
+
+
+def _schema(schema: argparse.ArgumentParser) -> None:
+    schema.add_argument("--output", metavar="FILE", help="write the schema to a file instead of to standard output")
+
+
+def _lock(lock: argparse.ArgumentParser) -> None:
+    _about_manifest(lock, selectors=False)
+    words = "pin again, all sources or only those of the models and datasets named"
+    lock.add_argument("--upgrade", nargs="*", metavar="NAME", help=words)
+
+
+def _gc(gc: argparse.ArgumentParser) -> None:
+    _about_manifest(gc, selectors=False)
+    gc.add_argument("-n", "--dry-run", action="store_true", help="only show what would be freed")
+    gc.add_argument("--keep-days", type=values.days, metavar="DAYS", help="keep all results younger than this")
+    words = "free the oldest results until the store is this small, such as 20GB"
+    gc.add_argument("--budget", type=values.size, metavar="SIZE", help=words)
+
+
+def _cache(cache: argparse.ArgumentParser) -> None:
+    cache.add_argument("what", choices=("stats", "verify", "push", "pull"), help="what to do")
+    _about_manifest(cache, selectors=True)
+    cache.add_argument("--json", action="store_true", help="print the statistics as one JSON object")
+
+
+def _doctor(doctor: argparse.ArgumentParser) -> None:
+    doctor.add_argument("--format", choices=("text", "json"), default="text", help="how to print it")
+    doctor.add_argument("--store", metavar="DIR", help="the store whose free space is shown")
+
+
+def _completion(completion: argparse.ArgumentParser) -> None:
+    asked = completion.add_mutually_exclusive_group(required=True)
+    asked.add_argument("shell", nargs="?", choices=("bash", "zsh", "fish"), metavar="SHELL", help="bash, zsh or fish")
+    words = "print the models and targets of a manifest, for the scripts"
+    asked.add_argument("--list", dest="listed", metavar="MANIFEST", help=words)
+
+
+def _help(help_: argparse.ArgumentParser) -> None:
+    help_.add_argument("topic", nargs="?", choices=tuple(COMMANDS), metavar="COMMAND", help="the command to explain")
+
+
+COMMANDS: Mapping[str, _Command] = {
+    "run": _Command("build what is not up to date", "run manifests/quickstart.yaml minilm/int8", _run),
+    "plan": _Command("show the actions, what would run, and why", "plan manifests/quickstart.yaml", _plan),
+    "status": _Command("show the results of the last runs", "status manifests/quickstart.yaml", _status),
+    "lint": _Command("report every fault of a manifest at once", "lint manifests/quickstart.yaml", _lint),
+    "explain": _Command(
+        "explain why an action was built, what a variant is, or what a code means", "explain minilm/int8", _explain
+    ),
+    "logs": _Command("print the log of an action's last run", "logs minilm/int8:quantize", _logs),
+    "graph": _Command("draw the actions", "graph manifests/quickstart.yaml --output graph.svg", _graph),
+    "schema": _Command("print the JSON Schema of the manifest", "schema --output manifest.schema.json", _schema),
+    "lock": _Command("resolve and pin what comes from a Hub", "lock manifests/gpt2.yaml", _lock),
+    "gc": _Command("free what no manifest's latest results need", "gc manifests/quickstart.yaml --dry-run", _gc),
+    "cache": _Command(
+        "show or repair the store; exchange results with the remote store",
+        "cache stats manifests/quickstart.yaml",
+        _cache,
+    ),
+    "doctor": _Command("show what this machine can do", "doctor", _doctor),
+    "completion": _Command("print a script that completes commands in a shell", "completion bash", _completion),
+    "help": _Command("show the help of a command", "help run", _help),
+}
+
+
+def subcommand(top: argparse.ArgumentParser, name: str) -> argparse.ArgumentParser:
+    """The parser of one command."""
+    groups = (action for action in top._actions if isinstance(action, argparse._SubParsersAction))  # noqa: SLF001 - argparse has no public way
+    found: Any = next(groups).choices[name]
+    command: argparse.ArgumentParser = found
+    return command

@@ -1,0 +1,80 @@
+"""What a command line asks for, as values. Light: a run with nothing to do imports this module."""
+
+from __future__ import annotations
+
+import argparse
+from typing import NamedTuple
+
+
+class Asked(NamedTuple):
+    """What every command that reads a manifest takes from its command line."""
+
+    manifest: str
+    selectors: tuple[str, ...] = ()
+    defines: tuple[tuple[str, str], ...] = ()
+    store: str | None = None
+    remote: str | None = None
+    remote_readonly: bool = False
+    offline: bool = False
+
+    def as_arguments(self) -> list[str]:
+        """The options as a person would type them, without the manifest and the selectors."""
+        arguments = [word for name, value in self.defines for word in ("-D", f"{name}={value}")]
+        arguments += ["--store", self.store] if self.store else []
+        arguments += ["--remote", self.remote] if self.remote else []
+        arguments += ["--remote-readonly"] if self.remote_readonly else []
+        return [*arguments, *(["--offline"] if self.offline else [])]
+
+
+class RunOptions(NamedTuple):
+    """What `onnxbuild run` takes from its command line."""
+
+    asked: Asked
+    dry_run: bool = False
+    jobs: int | None = None  # None: as many as `default_jobs` says
+    fail_fast: bool = False
+    force: bool = False
+    as_json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    out: str | None = None
+    timeout_seconds: float | None = None
+    profile: str | None = None
+
+    @property
+    def repeated(self) -> list[str]:
+        """The options that a command needs in order to repeat this run, as a person would type them."""
+        words = self.asked.as_arguments()
+        words += ["--out", self.out] if self.out else []
+        words += ["--jobs", str(self.jobs)] if self.jobs else []
+        return [*words, *(["--timeout", f"{self.timeout_seconds:g}"] if self.timeout_seconds else [])]
+
+
+def asked_for(options: argparse.Namespace) -> Asked:
+    """The part of a command line that all commands share; an option that a command lacks has its default."""
+    return Asked(
+        manifest=options.manifest,
+        selectors=tuple(getattr(options, "selectors", ())),
+        defines=tuple(options.define),
+        store=options.store,
+        remote=options.remote,
+        remote_readonly=options.remote_readonly,
+        offline=options.offline,
+    )
+
+
+def run_options(options: argparse.Namespace) -> RunOptions:
+    """The options of `onnxbuild run`."""
+    return RunOptions(
+        asked=asked_for(options),
+        dry_run=options.dry_run,
+        jobs=options.jobs,
+        fail_fast=options.fail_fast,
+        force=options.force,
+        as_json=options.json,
+        quiet=options.quiet,
+        verbose=options.verbose,
+        out=options.out,
+        timeout_seconds=options.timeout,
+        profile=options.profile,
+    )

@@ -1,0 +1,19 @@
+"""`onnxbuild plan`: what a run would do, and why."""
+
+from __future__ import annotations
+
+from onnxbuild.commands.parsing.options import Asked
+from onnxbuild.commands.workspace import session
+from onnxbuild.report.progress.jsonl import events_text
+from onnxbuild.report.result.plan_text import plan_text
+
+
+def show_plan(asked: Asked, *, as_json: bool, force: bool = False) -> int:
+    """Print every action with what a run would do; the exit code. Errors: DiagnosticError."""
+    with session(asked, write=False) as opened:
+        outcomes = opened.preview(force=force)
+        if as_json:
+            print(events_text(outcomes), end="")
+        else:
+            print(plan_text(opened.graph, outcomes, opened.store.traces.last(opened.scope)))
+    return 1 if any(outcome.outcome == "failed" for outcome in outcomes.values()) else 0

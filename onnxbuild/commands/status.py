@@ -1,0 +1,59 @@
+"""`onnxbuild status`: the results of the last runs, without running anything."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Literal
+
+from msgspec import structs
+
+from onnxbuild.commands.parsing.options import Asked
+from onnxbuild.commands.workspace import Session, session
+from onnxbuild.execute.events import Outcome
+from onnxbuild.planning.action_graph import ActionGraph
+from onnxbuild.planning.select import variants_named
+from onnxbuild.protocol import Failure
+from onnxbuild.report.result import status_text
+from onnxbuild.report.terminal import width_of
+from onnxbuild.store.traces import Last
+
+Format = Literal["text", "markdown", "json"]
+_RENDERERS = {"markdown": status_text.as_markdown, "json": status_text.as_json}
+
+
+def show_status(asked: Asked, format: Format) -> int:  # noqa: A002 - the option's name
+    """Print what the store knows of every selected variant; the exit code. Errors: DiagnosticError."""
+    with session(asked, write=False) as opened:
+        outcomes = last_outcomes(opened)
+        lasts = opened.store.traces.last(opened.scope)
+        ended = max((lasts[name].at for name in outcomes if name in lasts), default=None)
+        graph = ActionGraph(opened.graph.actions, variants_named(opened.graph, asked.selectors), opened.graph.aliases)
+    if format == "text":
+        print(status_text.as_text(graph, outcomes, ended, width_of(sys.stdout)))
+    else:
+        print(_RENDERERS[format](graph, outcomes, ended))
+    return 0
+
+
+def last_outcomes(opened: Session) -> Mapping[str, Outcome]:
+    """How every selected action ended in its last run, with the facts of its last success."""
+    lasts = opened.store.traces.last(opened.scope)
+    known = ((name, lasts[name]) for name in opened.graph.actions if name in lasts)
+    outcomes = ((name, last_outcome(name, last, opened)) for name, last in known)
+    return {name: outcome for name, outcome in outcomes if outcome is not None}
+
+
+def last_outcome(name: str, last: Last, opened: Session) -> Outcome | None:
+    """How an action ended in its last run; None where the store no longer has its result."""
+    kind = opened.plan.whole.actions[name].kind
+    if last.outcome == "failed":
+        code, _, message = (last.message or "OBE00 no reason was given").partition(" ")
+        return Outcome(
+            id=name, kind=kind, outcome="failed", failure=Failure(code=code, message=message, facts=last.facts)
+        )
+    trace = opened.store.traces.find(last.key) if last.key else None
+    if trace is None:
+        return None
+    outcome = Outcome(id=name, kind=kind, outcome="hit", key=last.key, outputs=trace.outputs, facts=trace.facts)
+    return structs.replace(outcome, seconds=trace.seconds)

@@ -1,0 +1,91 @@
+"""Faults that a schema cannot express: names that are invalid, undefined, or used twice."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
+from onnxbuild.manifest.document import Array, Table
+from onnxbuild.manifest.language import NAME
+from onnxbuild.manifest.sections import ModelEntry, Sections
+
+_NAME = re.compile(NAME)
+
+
+def cross_checks(sections: Sections) -> Iterator[Diagnostic]:
+    """Every fault between the sections of a manifest, in no particular order."""
+    for name in sections.targets:
+        yield from _bad_name("target", name, sections.targets.key_span(name))
+    yield from _toolchains(sections.toolchains)
+    for model in sections.models:
+        yield from _bad_name("model", model.name, model.at)
+        yield from _missing(model)
+        yield from _targets_of(model, sections.targets)
+        yield from _toolchain_of(model, sections.toolchains)
+    yield from _collisions(sections.models)
+
+
+def _bad_name(what: str, name: str, at: Span) -> Iterator[Diagnostic]:
+    if "${" not in name and not _NAME.fullmatch(name):
+        hint = "letters, digits, `.`, `_` and `-`, the first a letter or a digit"
+        yield fault("OB023", f"`{name}` cannot name a {what}", span=at, hint=hint)
+
+
+def _toolchains(toolchains: Table) -> Iterator[Diagnostic]:
+    for name, written in toolchains.items():
+        if isinstance(written, Table) and bool(written.get("requirements")) == bool(written.get("python")):
+            message = f"the toolchain `{name}` needs either `requirements` or `python`"
+            yield fault("OB048", message, span=toolchains.key_span(name))
+
+
+def _missing(model: ModelEntry) -> Iterator[Diagnostic]:
+    for key in ("source", "targets"):
+        if key not in model.block or model.block[key] == []:
+            hint = None if key == "source" else "name a target, such as `fp32` with `targets: {fp32: {}}`"
+            yield fault("OB012", f"missing key `{key}` in the model `{model.name}`", span=model.at, hint=hint)
+
+
+def _targets_of(model: ModelEntry, targets: Table) -> Iterator[Diagnostic]:
+    seen: set[str] = set()
+    for name, at, is_shared in _named_targets(model.block.get("targets")):
+        if not is_shared:
+            yield from _bad_name("target", name, at)
+        elif name not in targets:
+            yield _unknown_target(name, at, targets)
+        if name.lower() in seen:
+            yield fault("OB014", f"the target `{name}` is named twice", span=at)
+        seen.add(name.lower())
+
+
+def _named_targets(written: object) -> Iterator[tuple[str, Span, bool]]:
+    """Name and place of each target of a model, and whether it is a shared one; other checks see unusable entries."""
+    for entry, entry_at in zip(written, written.items_at, strict=True) if isinstance(written, Array) else ():
+        name, at = (entry.get("name"), entry.value_span("name")) if isinstance(entry, Table) else (entry, entry_at)
+        if isinstance(name, str) and "${" not in name:
+            yield name, at, not isinstance(entry, Table)
+
+
+def _unknown_target(name: str, at: Span, targets: Table) -> Diagnostic:
+    known = ", ".join(f"`{one}`" for one in targets)
+    listed = f"`targets:` has {known}" if known else "define it under `targets:`"
+    return fault("OB017", f"unknown target `{name}`", span=at, hint=did_you_mean(name, targets) or listed)
+
+
+def _toolchain_of(model: ModelEntry, toolchains: Table) -> Iterator[Diagnostic]:
+    name = model.block.get("toolchain")
+    if isinstance(name, str) and name and "${" not in name and name not in toolchains:
+        hint = did_you_mean(name, toolchains) or "define it under `toolchains:`"
+        yield fault("OB044", f"unknown toolchain `{name}`", span=model.block.value_span("toolchain"), hint=hint)
+
+
+def _collisions(models: tuple[ModelEntry, ...]) -> Iterator[Diagnostic]:
+    first: dict[str, Span] = {}
+    for model in models:
+        name = model.name.lower()  # models become folders, and some file systems ignore case
+        if name not in first:
+            first[name] = model.at
+            continue
+        same_place = first[name] == model.at
+        hint = "put every axis of the matrix into the name" if same_place else f"the first one is at {first[name]}"
+        yield fault("OB006", f"two models are named `{model.name}`", span=model.at, hint=hint)

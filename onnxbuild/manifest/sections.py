@@ -1,0 +1,120 @@
+"""The sections of a document with everything filled in: variables, defaults, and one model per point of a matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
+from onnxbuild.manifest.document import Table, copy_table, overlay
+from onnxbuild.manifest.interpolate import Scope, fill
+from onnxbuild.manifest.matrix import points
+from onnxbuild.manifest.structure import Structure, block, section
+from onnxbuild.manifest.structure_words import Place
+from onnxbuild.manifest.yaml_reader import read_scalar
+
+
+class ModelEntry(Struct, frozen=True):
+    """A model's name, its block, and the place of its name."""
+
+    name: str
+    block: Table
+    at: Span
+
+
+class Sections(Struct, frozen=True, kw_only=True):
+    """Blocks by name, references replaced. What has a fault is still among them (`sound` leaves it out)."""
+
+    models: tuple[ModelEntry, ...]
+    targets: Table
+    datasets: Table
+    toolchains: Table
+    store: Table
+
+
+def read_sections(
+    document: Table,
+    structure: Structure,
+    faults: list[Diagnostic],
+    *,
+    defines: Mapping[str, str],
+    environment: Mapping[str, str],
+    used: dict[str, str],
+) -> Sections:
+    """The sections of a document. What was read of the environment is added to `used`, and faults to `faults`."""
+    return _Filling(document, structure, faults).sections(defines, environment, used)
+
+
+class _Filling:
+    """Fills one document; what its stages share."""
+
+    def __init__(self, document: Table, structure: Structure, faults: list[Diagnostic]) -> None:
+        self.document, self.structure, self.faults = document, structure, faults
+
+    def sections(self, defines: Mapping[str, str], environment: Mapping[str, str], used: dict[str, str]) -> Sections:
+        scope = Scope(self._variables(defines))
+        secrets = Scope(scope.vars, None, environment, used)
+        return Sections(
+            datasets=self._filled(self._section("datasets"), section("DatasetBlock"), scope),
+            targets=self._filled(self._section("targets"), section("TargetBlock"), scope),
+            toolchains=self._filled(self._section("toolchains"), section("ToolchainBlock"), scope),
+            store=self._filled(self._section("store"), block("StoreBlock"), secrets),
+            models=tuple(self._models(scope)),
+        )
+
+    def _section(self, name: str) -> Table:
+        written = self.document.get(name)
+        return written if isinstance(written, Table) else Table(self.document.span)
+
+    def _variables(self, defines: Mapping[str, str]) -> Mapping[str, Any]:
+        written = self._section("vars")
+        self.faults.extend(_undefined(defines, written))
+        values: dict[str, Any] = {}
+        for name, value in written.items():
+            # A variable may use those above it, so that no cycle can arise.
+            given = read_scalar(defines[name]) if name in defines else value
+            values[name] = fill(given, written.value_span(name), Scope(dict(values)), self.faults)
+        return values
+
+    def _filled(self, table: Table, schema: Mapping[str, Any], scope: Scope) -> Table:
+        """The table with references replaced, and checked again where there was one."""
+        filled = fill(table, table.span, scope, self.faults)
+        if filled is not table:
+            self.faults.extend(self.structure.faults(filled, Place(table.span, table.span), schema))
+        assert isinstance(filled, Table), "BUG: a table became something else"
+        return filled
+
+    def _models(self, scope: Scope) -> Iterator[ModelEntry]:
+        """Every model, one per point of a matrix, with defaults and values filled in."""
+        models, defaults = self._section("models"), self._section("defaults")
+        for name, written in models.items():
+            if not isinstance(written, Table):
+                continue
+            merged = overlay(defaults, written) if defaults else written
+            for point in self._points(merged, scope):
+                yield self._model(name, merged, models.key_span(name), Scope(scope.vars, point))
+
+    def _points(self, model: Table, scope: Scope) -> Iterator[Mapping[str, Any] | None]:
+        """The points of a model's matrix; None, once, for a model without one."""
+        matrix = model.get("matrix")
+        if matrix is None:
+            yield None
+        elif isinstance(matrix, Table) and all(isinstance(values, list) for values in matrix.values()):
+            filled = fill(matrix, matrix.span, scope, self.faults)
+            yield from points(filled, model.key_span("matrix"), self.faults)
+
+    def _model(self, name: str, written: Table, at: Span, scope: Scope) -> ModelEntry:
+        if scope.matrix is not None:
+            written = copy_table(written)
+            del written["matrix"]
+        filled = self._filled(written, block("ModelBlock"), scope)
+        return ModelEntry(str(fill(name, at, scope, self.faults)), filled, at)
+
+
+def _undefined(defines: Mapping[str, str], variables: Table) -> Iterator[Diagnostic]:
+    for name in defines:
+        if name not in variables:
+            hint = did_you_mean(name, variables) or "define it under `vars:` with a default"
+            yield fault("OB004", f"`-D {name}=…` sets a variable that is not defined", hint=hint)

@@ -1,0 +1,181 @@
+"""What a structural fault is called: code, message, place and hint for each keyword of the schema that can fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
+from onnxbuild.manifest.document import describe
+from onnxbuild.manifest.language import LATER
+
+Schema = Mapping[str, Any]
+
+_TYPES = {
+    "integer": "an integer", "number": "a number", "boolean": "`true` or `false`", "string": "a string",
+    "array": "a list", "object": "a mapping", "null": "nothing",
+}  # fmt: skip
+_FEW = 8  # known keys up to this number are listed where none is near
+# Words that people bring from torch and from drivers, and the language's own.
+_SYNONYMS: Mapping[str, str] = {
+    "gpu": "cuda", "nvidia": "cuda", "cuda:0": "cuda",
+    "float32": "fp32", "float16": "fp16", "half": "fp16", "bfloat16": "bf16",
+}  # fmt: skip
+# What YAML 1.1 reads as booleans, and YAML 1.2 as strings.
+_BOOLEANS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
+
+
+class Place(Struct, frozen=True):
+    """Where a value stands: its own span, and that of the key that holds it."""
+
+    at: Span
+    key_at: Span
+
+
+class Broken(Struct, frozen=True, kw_only=True):
+    """A value that breaks one keyword of a schema."""
+
+    keyword: str
+    demand: Any  # what the schema has under the keyword
+    schema: Schema
+    value: Any
+    place: Place
+
+
+def wrong_type(value: Any, branches: Iterable[Schema], place: Place) -> Diagnostic:
+    """A value of another type than any of the schemas that could apply."""
+    wanted = list(branches)
+    words = list(dict.fromkeys(_type_words(one) for one in wanted))
+    message = f"expected {' or '.join(words)}, found {describe(value)}"
+    return fault("OB011", message, span=place.at, hint=_type_hint(value, wanted))
+
+
+def not_allowed(value: Any, allowed: list[Any], place: Place) -> Diagnostic:
+    """A value that is none of the allowed ones."""
+    listed = ", ".join(f"`{_yaml(one)}`" for one in allowed)
+    expected = listed if len(allowed) == 1 else f"one of {listed}"
+    if any(_yaml(one) == _yaml(value) for one in allowed):  # the same text, and another type
+        quotes = "remove the quotes" if isinstance(value, str) else "put it in quotes"
+        return fault("OB013", f"expected {expected}, found {describe(value)}", span=place.at, hint=quotes)
+    hint = _near(value, [one for one in allowed if isinstance(one, str)]) if isinstance(value, str) else None
+    return fault("OB013", f"expected {expected}, found `{_yaml(value)}`", span=place.at, hint=hint)
+
+
+def _near(word: str, allowed: list[str]) -> str | None:
+    meant = {_SYNONYMS.get(word.lower()), word.lower()}
+    same = next((one for one in allowed if one.lower() in meant), None)
+    return f"did you mean `{same}`?" if same else did_you_mean(word, allowed)
+
+
+def words_for(broken: Broken) -> Iterable[Diagnostic]:
+    """The faults that a broken keyword stands for; `anyOf` has none of its own."""
+    return _WORDS.get(broken.keyword, _other)(broken)
+
+
+def _wrong_type(broken: Broken) -> Iterator[Diagnostic]:
+    yield wrong_type(broken.value, [broken.schema], broken.place)
+
+
+def _not_allowed(broken: Broken) -> Iterator[Diagnostic]:
+    yield not_allowed(broken.value, broken.demand, broken.place)
+
+
+def _too_small(broken: Broken) -> Iterator[Diagnostic]:
+    yield fault("OB013", f"expected a number from {broken.demand}, found `{broken.value}`", span=broken.place.at)
+
+
+def _too_large(broken: Broken) -> Iterator[Diagnostic]:
+    yield fault("OB013", f"expected a number up to {broken.demand}, found `{broken.value}`", span=broken.place.at)
+
+
+def _length(broken: Broken) -> Iterator[Diagnostic]:
+    least, most = broken.schema.get("minItems", 0), broken.schema.get("maxItems")
+    is_short = len(broken.value) < least
+    bound = f"{least}" if least == most else f"at least {least}" if is_short else f"at most {most}"
+    yield fault("OB011", f"expected a list of {bound}, found {len(broken.value)}", span=broken.place.at)
+
+
+def _count(broken: Broken) -> Iterator[Diagnostic]:
+    known = ", ".join(f"`{name}`" for name in broken.schema.get("properties", ()))
+    message = f"expected one key, found {len(broken.value)}"
+    yield fault("OB011", message, span=broken.place.at, hint=f"one of {known}")
+
+
+def _missing_keys(broken: Broken) -> Iterator[Diagnostic]:
+    properties = broken.schema.get("properties", {})
+    for key in broken.demand:
+        if key not in broken.value:
+            hint = _example(key, properties.get(key, {}))
+            yield fault("OB012", f"missing key `{key}`", span=broken.place.key_at, hint=hint)
+
+
+def _unknown_keys(broken: Broken) -> Iterator[Diagnostic]:
+    for key in broken.value:
+        if key not in broken.schema.get("properties", ()):
+            yield _unknown_key(key, broken.schema, broken.value.key_span(key))
+
+
+def _unknown_key(key: str, schema: Schema, at: Span) -> Diagnostic:
+    title, known = schema.get("title", ""), list(schema.get("properties", ()))
+    if key in LATER.get(title, ()):
+        return fault("OB019", f"`{key}` is not available in this version", span=at, hint="remove it")
+    hint = did_you_mean(key, known)
+    listed = ", ".join(f"`{name}`" for name in known)
+    if title == "Step":
+        return fault("OB024", f"unknown step kind `{key}`", span=at, hint=hint or f"a step is one of {listed}")
+    if hint is None and len(known) <= _FEW:
+        hint = f"expected one of {listed}"
+    return fault("OB001", f"unknown key `{key}`", span=at, hint=hint)
+
+
+def _other(broken: Broken) -> Iterator[Diagnostic]:
+    """A keyword that only a plugin's params use."""
+    message = f"expected `{broken.keyword}: {_yaml(broken.demand)}`, found {describe(broken.value)}"
+    yield fault("OB013", message, span=broken.place.at)
+
+
+_WORDS: Mapping[str, Callable[[Broken], Iterator[Diagnostic]]] = {
+    "type": _wrong_type, "enum": _not_allowed, "minimum": _too_small, "maximum": _too_large,
+    "minItems": _length, "maxItems": _length, "items": _length, "minProperties": _count, "maxProperties": _count,
+    "required": _missing_keys, "additionalProperties": _unknown_keys,
+}  # fmt: skip
+
+
+def _type_words(schema: Schema) -> str:
+    if "enum" in schema:
+        allowed = [f"`{_yaml(one)}`" for one in schema["enum"]]
+        return allowed[0] if len(allowed) == 1 else f"one of {', '.join(allowed)}"
+    return _TYPES[schema.get("type", "object")]
+
+
+def _type_hint(value: Any, wanted: list[Schema]) -> str | None:
+    types = {one.get("type") for one in wanted if "enum" not in one}
+    if value is None:
+        return _null_hint(wanted)
+    if isinstance(value, str) and "boolean" in types and value.lower() in _BOOLEANS:
+        return f"write `{_BOOLEANS[value.lower()]}`: in YAML 1.2 `{value}` is a string"
+    if isinstance(value, str) and types & {"integer", "number"} and value.lstrip("-").replace(".", "", 1).isdecimal():
+        return "remove the quotes"
+    if isinstance(value, (int, float, bool)) and "string" in types:
+        return "put it in quotes"
+    if "array" in types and not isinstance(value, (dict, list)):
+        return f"write `[{_yaml(value)}]`"
+    return None
+
+
+def _null_hint(wanted: list[Schema]) -> str | None:
+    block = next((one for one in wanted if one.get("type") == "object"), None)
+    if block is None or block.get("required"):
+        return None
+    return "give it `source:` and `targets:`" if block.get("title") == "ModelBlock" else "write `{}`"
+
+
+def _example(key: str, schema: Schema) -> str | None:
+    values = [one for branch in (schema, *schema.get("anyOf", ())) for one in branch.get("enum", ())]
+    return f"`{key}` is one of {', '.join(f'`{_yaml(one)}`' for one in values)}" if values else None
+
+
+def _yaml(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else "null" if value is None else str(value)

@@ -1,0 +1,73 @@
+"""From sound sections to the values of a `Manifest`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+
+from onnxbuild.diagnostics import Span
+from onnxbuild.manifest.document import Array, Table
+from onnxbuild.manifest.sections import ModelEntry, Sections
+from onnxbuild.manifest.spec import Dataset, Manifest, Model, Store, Target, Toolchain
+
+
+def to_manifest(path: str, files: tuple[str, ...], sections: Sections, environment: Mapping[str, str]) -> Manifest:
+    """The manifest that sound sections describe."""
+    return Manifest(
+        path=path,
+        models=tuple(_model(one, sections.targets) for one in sections.models),
+        datasets={name: _dataset(name, block) for name, block in sections.datasets.items()},
+        toolchains={name: _toolchain(name, block) for name, block in sections.toolchains.items()},
+        store=_store(sections.store),
+        files=files,
+        environment=environment,
+    )
+
+
+def _model(model: ModelEntry, targets: Table) -> Model:
+    return Model(
+        name=model.name,
+        source=model.block["source"],
+        task=model.block.get("task") or None,
+        toolchain=model.block.get("toolchain") or None,
+        targets=tuple(_targets(model.block["targets"], targets)),
+        block=model.block,
+        span=model.at,
+    )
+
+
+def _targets(written: Array, shared: Table) -> Iterator[Target]:
+    for entry, at in zip(written, written.items_at, strict=True):
+        if isinstance(entry, Table):
+            yield _target(entry["name"], entry, entry.value_span("name"))
+        else:
+            yield _target(entry, shared[entry], at)
+
+
+def _target(name: str, block: Table, span: Span) -> Target:
+    return Target(name=name, device=block.get("device", "cpu"), block=block, span=span)
+
+
+def _store(block: Table) -> Store:
+    return Store(path=block.get("path"), remote=block.get("remote"), readonly=bool(block.get("readonly", False)))
+
+
+def _toolchain(name: str, block: Table) -> Toolchain:
+    python = block.get("python") or None
+    if python:  # relative to the file in which it is written, and not resolved: a venv's python is a link
+        folder = os.path.dirname(os.path.abspath(block.span.source.path))
+        python = os.path.normpath(os.path.join(folder, python))
+    return Toolchain(name=name, requirements=tuple(block.get("requirements", ())), python=python, span=block.span)
+
+
+def _dataset(name: str, block: Table) -> Dataset:
+    source = block["source"]
+    return Dataset(
+        name=name,
+        source=source if isinstance(source, str) else tuple(source),
+        files=block.get("files"),
+        columns=block.get("columns", {}),
+        limit=block.get("limit"),
+        seed=block.get("seed", 0),
+        span=block.value_span("source"),
+    )

@@ -1,0 +1,152 @@
+"""What `explain` shows of an action: params with their origin, metrics beside their bounds, the parts of its key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from onnxbuild.diagnostics import Span
+from onnxbuild.digest import canonical
+from onnxbuild.manifest.document import Table
+from onnxbuild.manifest.spec import Manifest, Model
+from onnxbuild.planning.action_graph import Action, Variant
+from onnxbuild.report.progress.lines import warning_lines
+from onnxbuild.report.wording import on_one_line, printable_lines
+from onnxbuild.steps import Kinds
+from onnxbuild.steps.kind import Kind
+from onnxbuild.tables.thresholds import side_of
+
+_LONGEST = 60  # characters of a value that are shown
+_SHOWN_OF_DIGEST = 12
+_BOUND = {"min": "at least", "max": "at most"}
+
+
+def params_lines(action: Action, kinds: Kinds, manifest: Manifest, *, defaults: bool = True) -> Iterator[str]:
+    """Each param with its value and its origin: a line of the manifest, `default`, or `derived`.
+
+    `defaults`: whether to show params that have their default.
+    """
+    kind = kinds[action.kind]
+    written = _written(action, kind, manifest)
+    rows = [(name, _value(value), _origin(name, value, kind, written)) for name, value in action.params.items()]
+    shown = [row for row in rows if defaults or row[2] != "default"]
+    yield from _table("params:", shown)
+
+
+def facts_lines(facts: Mapping[str, Any]) -> Iterator[str]:
+    """The metrics of a validation beside their bounds, the headline of a measurement, and warnings."""
+    metrics, bounds = _mapping(facts.get("metrics")), _mapping(facts.get("thresholds"))
+    yield from _table("metrics:", [(name, _number(value), _bound(name, bounds)) for name, value in metrics.items()])
+    headline = _mapping(facts.get("headline"))
+    yield from _table("measured:", [(name, _number(value), "") for name, value in headline.items()])
+    because = facts.get("because")
+    if isinstance(because, str):
+        yield from (f"chosen: {line}" for line in printable_lines(because))
+    yield from warning_lines(facts)
+
+
+def key_lines(parts: Mapping[str, Any]) -> Iterator[str]:
+    """The parts of a key besides the params: what a rebuild would be explained by."""
+    rows = [("version of the step", _value(parts.get("version")), "")]
+    rows += [
+        (f"input {port}", str(digest)[:_SHOWN_OF_DIGEST], "") for port, digest in _mapping(parts["inputs"]).items()
+    ]
+    rows += [(name, _value(version), "") for name, version in _mapping(parts.get("packages")).items()]
+    rows += [(f"toolchain {name}", _value(value), "") for name, value in _mapping(parts.get("toolchain")).items()]
+    rows += [(f"machine {name}", _value(value), "") for name, value in _mapping(parts.get("machine")).items()]
+    yield from _table("key parts:", rows)
+
+
+def variant_lines(variant: Variant) -> Iterator[str]:
+    """Where to read on."""
+    last = variant.steps[-1]
+    yield f"more: `onnxbuild explain {last}` shows every param, the key and the reasons of an action"
+
+
+def _table(title: str, rows: Sequence[tuple[str, str, str]]) -> Iterator[str]:
+    if not rows:
+        return
+    names, values = (max(len(row[column]) for row in rows) for column in (0, 1))
+    yield title
+    for name, value, note in rows:
+        yield f"  {name:<{names}}  {value:<{values}}  {note}".rstrip()
+
+
+# -- where params come from -------------------------------------------------------------------------------------------
+
+
+def _written(action: Action, kind: Kind, manifest: Manifest) -> Mapping[str, Span]:
+    """The place of each param that the manifest states, in the block of the step or beside it (`task`, `device`)."""
+    places: dict[str, Span] = {}
+    for model in _models_of(action, manifest):
+        own = [target.block for target in model.targets if action.id.startswith(f"{model.name}/{target.name}:")]
+        for block in (model.block, *own):
+            places |= {name: at for name, at in block.keys_at.items() if block[name] == action.params.get(name)}
+            for table in _tables(block):
+                if kind.name in table and _is_at(action, kind.name, table, model):
+                    places |= _fields(table, kind)
+    return places
+
+
+def _models_of(action: Action, manifest: Manifest) -> list[Model]:
+    name = action.id.partition(":")[0].partition("/")[0]
+    return [model for model in manifest.models if model.name == name]
+
+
+def _is_at(action: Action, kind: str, table: Table, model: Model) -> bool:
+    """Whether a block is that of the action; a model's block also counts for the checks of its targets."""
+    return table.keys_at.get(kind) == action.span or table is model.block
+
+
+def _fields(table: Table, kind: Kind) -> Mapping[str, Span]:
+    block = table[kind.name]
+    if isinstance(block, Table):
+        return dict(block.keys_at)
+    short = kind.params.SHORT
+    return {short: table.value_span(kind.name)} if short is not None and not isinstance(block, bool) else {}
+
+
+def _tables(value: Any) -> Iterator[Table]:
+    """All tables in a block, itself first."""
+    if isinstance(value, Table):
+        yield value
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for one in inner:
+        yield from _tables(one)
+
+
+def _origin(name: str, value: Any, kind: Kind, written: Mapping[str, Span]) -> str:
+    if name in written:
+        return f"{written[name].source.path}:{written[name].line}"
+    return "default" if value == _default(name, kind) else "derived"
+
+
+def _default(name: str, kind: Kind) -> Any:
+    field = next((one for one in msgspec.structs.fields(kind.params) if one.encode_name == name), None)
+    if field is None or field.required:
+        return msgspec.UNSET
+    default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+    return msgspec.json.decode(msgspec.json.encode(default)) if default is not msgspec.UNSET else default
+
+
+# -- values -----------------------------------------------------------------------------------------------------------
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _bound(metric: str, bounds: Mapping[str, Any]) -> str:
+    return f"{_BOUND[side_of(metric)]} {_number(bounds[metric])}" if metric in bounds else "no bound"
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else _value(value)
+
+
+def _value(value: Any) -> str:
+    text = value if isinstance(value, str) and value else canonical(value).decode()
+    line = on_one_line(text)
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"

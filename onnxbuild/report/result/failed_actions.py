@@ -1,0 +1,137 @@
+"""Each failed action as a diagnostic: its place, why it ran, what broke it, how to accept it, how to repeat it."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from decimal import ROUND_CEILING, Decimal
+
+from onnxbuild.diagnostics import Diagnostic
+from onnxbuild.execute.events import Outcome
+from onnxbuild.planning.action_graph import ActionGraph, Variant
+from onnxbuild.report.result.figures import significant
+from onnxbuild.report.result.reasons import NEVER_BUILT, why
+from onnxbuild.report.result.variant_rows import Metric, broken_metrics, metrics_of
+from onnxbuild.tables.thresholds import side_of
+
+# Metrics that are 1 where the variant equals the reference; what is rounded is their distance from 1.
+_AROUND_ONE = frozenset({"cosine_min", "cosine_mean", "top1", "perplexity_ratio"})
+
+
+def failures(
+    graph: ActionGraph,
+    outcomes: Mapping[str, Outcome],
+    *,
+    manifest: str | None = None,
+    options: Sequence[str] = (),
+) -> tuple[Diagnostic, ...]:
+    """A diagnostic per failed action. `manifest` and `options` are those of the run, for the command to repeat it."""
+    failed = (outcome for outcome in outcomes.values() if outcome.outcome == "failed")
+    return tuple(_failure(outcome, graph, outcomes, _again(outcome, manifest, options)) for outcome in failed)
+
+
+def _again(outcome: Outcome, manifest: str | None, options: Sequence[str]) -> str | None:
+    """The command that runs one action again, as a shell takes it."""
+    return None if manifest is None else shlex.join(["onnxbuild", "run", manifest, outcome.id, *options])
+
+
+def _failure(outcome: Outcome, graph: ActionGraph, outcomes: Mapping[str, Outcome], again: str | None) -> Diagnostic:
+    failure, action = outcome.failure, graph.actions.get(outcome.id)
+    return Diagnostic(
+        code=failure.code if failure else "OBE00",
+        message=failure.message if failure else "the step gave no reason",
+        span=action.span if action else None,
+        subject=outcome.id,
+        notes=tuple(_notes(outcome, graph, outcomes, again)),
+    )
+
+
+def _notes(
+    outcome: Outcome, graph: ActionGraph, outcomes: Mapping[str, Outcome], again: str | None
+) -> list[tuple[str, str]]:
+    notes: list[tuple[str, str]] = []
+    reasons = [words for words in why(outcome, graph, outcomes) if words != NEVER_BUILT]
+    if reasons:
+        notes.append(("ran because", "; ".join(reasons)))
+    if breaker := first_step_that_breaks(outcome, graph, outcomes):
+        notes.append(("first step that breaks it", breaker))
+    notes += outcome.failure.notes if outcome.failure else ()
+    if accepting := how_to_accept(outcome, graph):
+        notes.append(("accept", accepting))
+    if outcome.log:
+        notes.append(("log", outcome.log))
+    if again:
+        notes.append(("again", again))
+    return notes
+
+
+def how_to_accept(outcome: Outcome, graph: ActionGraph) -> str | None:
+    """The YAML that makes a failed validation pass for its target alone; None where a bound is not what failed."""
+    variant = next((one for one in graph.variants if outcome.id in one.checks), None)
+    broken = broken_metrics(outcome)
+    if variant is None or not broken or not all(math.isfinite(metric.value) for metric in broken.values()):
+        return None
+    bounds = ", ".join(f"{name}: {accepting_bound(name, metric):f}" for name, metric in broken.items())
+    lines = [
+        f"if this difference is acceptable for `{variant.target}`, add to that target",
+        "targets:",
+        f"  {variant.target}:",
+        f"    validate: {{thresholds: {{{bounds}}}}}",
+    ]
+    return "\n".join(lines)
+
+
+def accepting_bound(name: str, metric: Metric) -> Decimal:
+    """A bound that the measured value passes, with two significant digits (similarities: of their distance from 1)."""
+    value = Decimal(metric.value)
+    sign = -1 if side_of(name) == "min" else 1
+    if name in _AROUND_ONE:
+        return (1 + sign * _rounded_up(sign * (value - 1))).normalize()
+    return (sign * _rounded_up(sign * value)).normalize()
+
+
+def _rounded_up(value: Decimal) -> Decimal:
+    """The next larger number with two significant digits."""
+    if value == 0:
+        return value
+    return value.quantize(Decimal(1).scaleb(value.adjusted() - 1), rounding=ROUND_CEILING)
+
+
+def first_step_that_breaks(outcome: Outcome, graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> str | None:
+    """`quantize (fp32 1.0000, o2 1.0000, int8 0.9710)`: from the checks of variants that are stages of this one.
+
+    None where the check names no metric, or no earlier stage was checked.
+    """
+    variant = next((one for one in graph.variants if outcome.id in one.checks), None)
+    metric = next(iter(broken_metrics(outcome)), None)
+    if variant is None or metric is None:
+        return None
+    stages = [(stage, check) for stage in _stages(variant, graph) if (check := _check(stage, metric, outcomes))]
+    if all(stage.steps == variant.steps for stage, _ in stages):
+        return None  # without an earlier stage the step that broke it is unknown
+    first = next(number for number, (_, check) in enumerate(stages) if _breaks(check, metric))
+    done = stages[first - 1][0].steps if first else ()
+    steps = [graph.actions[step].kind for step in stages[first][0].steps[len(done) :] if step in graph.actions]
+    values = ", ".join(f"{stage.target} {significant(metrics_of(check)[metric])}" for stage, check in stages)
+    return f"{' or '.join(dict.fromkeys(steps))} ({values})"
+
+
+def _breaks(check: Outcome, metric: str) -> bool:
+    return next(iter(broken_metrics(check)), None) == metric
+
+
+def _stages(variant: Variant, graph: ActionGraph) -> list[Variant]:
+    """Variants of the same model whose steps begin this one's steps, the shortest first, and this one last."""
+    stages = {
+        one.steps: one
+        for one in graph.variants
+        if one.model == variant.model and one.steps == variant.steps[: len(one.steps)]
+    }
+    stages[variant.steps] = variant
+    return [stages[steps] for steps in sorted(stages, key=len)]
+
+
+def _check(variant: Variant, metric: str, outcomes: Mapping[str, Outcome]) -> Outcome | None:
+    checks = (outcomes[name] for name in variant.checks if name in outcomes)
+    return next((check for check in checks if isinstance(metrics_of(check).get(metric), int | float)), None)

@@ -1,0 +1,35 @@
+"""Numbers as a table shows them: sizes, durations, rates, metrics."""
+
+from __future__ import annotations
+
+NONE = "–"  # noqa: RUF001 - the dash that stands for what was not measured
+_DECIMALS = ((100, 0), (10, 1))  # three significant digits: more would be noise
+
+
+def megabytes(size_bytes: int | None) -> str:
+    """`22.8 MB`, in millions of bytes."""
+    return NONE if size_bytes is None else f"{size_bytes / 1e6:.1f} MB"
+
+
+def significant(value: float) -> str:
+    """Four decimals near one, where the fourth matters; two significant digits for small differences."""
+    smallest = 1e-2
+    return f"{value:.4f}" if value == 0 or abs(value) >= smallest else f"{value:.1e}"
+
+
+def milliseconds(value: float | None, *, marked: bool = False) -> str:
+    """`6.94 ms`; `marked` adds the asterisk of a note."""
+    if value is None:
+        return NONE
+    decimals = next((digits for least, digits in _DECIMALS if value >= least), 2)
+    return f"{value:.{decimals}f} ms" + ("*" if marked else "")
+
+
+def rate(value: float | None) -> str:
+    """`24.0`, per second."""
+    return NONE if value is None else f"{value:.1f}"
+
+
+def times(value: float | None) -> str:
+    """`1.30×`, a ratio."""
+    return NONE if value is None else f"{value:.2f}×"

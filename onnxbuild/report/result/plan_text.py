@@ -1,0 +1,53 @@
+"""A plan in words: a line for every action, its reasons below it, and how many actions would run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from onnxbuild.execute.events import Outcome
+from onnxbuild.planning.action_graph import ActionGraph
+from onnxbuild.report.result.reasons import NEVER_BUILT, explain_action
+from onnxbuild.report.result.summary import closing_line
+from onnxbuild.store.traces import Last
+
+
+def plan_text(graph: ActionGraph, outcomes: Mapping[str, Outcome], lasts: Mapping[str, Last]) -> str:
+    """The plan of every action. `lasts`: how each ended the last time it ran."""
+    lines = [
+        line for outcome in outcomes.values() for line in plan_lines(outcome, graph, outcomes, lasts.get(outcome.id))
+    ]
+    runs = [outcome for outcome in outcomes.values() if outcome.outcome == "run"]
+    if not runs:
+        return "\n".join([*lines, closing_line(outcomes, 0.0)])
+    closing = f"{len(runs)} of {len(outcomes)} actions would run"
+    if all(_is_new(outcome, lasts.get(outcome.id)) for outcome in outcomes.values()):
+        # Said once: in a first build it would be the reason of every line.
+        lines = ["nothing has been built yet", *(f"{outcome.outcome:<9} {outcome.id}" for outcome in runs)]
+    return "\n".join([*lines, closing])
+
+
+def failed_last_time(last: Last | None) -> str | None:
+    """`failed last time (OBE04)`, where an action failed in its last run."""
+    if last is None or last.outcome != "failed":
+        return None
+    code = (last.message or "").partition(" ")[0]
+    return f"failed last time ({code})" if code else "failed last time"
+
+
+def _is_new(outcome: Outcome, last: Last | None) -> bool:
+    return [reason.part for reason in outcome.reasons] == ["trace"] and failed_last_time(last) is None
+
+
+def plan_lines(
+    outcome: Outcome, graph: ActionGraph, outcomes: Mapping[str, Outcome], last: Last | None
+) -> Iterator[str]:
+    """What a run would do with one action, and why: its state, and below it each reason."""
+    failed = failed_last_time(last) if outcome.outcome == "run" else None
+    if [reason.part for reason in outcome.reasons] == ["trace"]:
+        yield f"{outcome.outcome:<9} {outcome.id}" + (f"  ({NEVER_BUILT})" if failed is None else "")
+    else:
+        yield explain_action(outcome, graph, outcomes)
+    if failed is not None:
+        yield f"{'':<9} {failed}"
+    if outcome.failure is not None:
+        yield f"{'':<9} {outcome.failure.code} {outcome.failure.message}"

@@ -1,0 +1,54 @@
+"""The status of a manifest: the table of the last results as text, Markdown or JSON, and what failed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import msgspec
+
+from onnxbuild.execute.events import Outcome
+from onnxbuild.planning.action_graph import ActionGraph
+from onnxbuild.report.result import result_table
+from onnxbuild.report.result.variant_rows import rows
+
+
+def as_text(graph: ActionGraph, outcomes: Mapping[str, Outcome], ended: float | None, width: int | None = None) -> str:
+    """The table, the failures and a closing line. `ended`: when the last of the results was noted, in Unix time.
+
+    `width`: cells of the terminal that the table is to fit.
+    """
+    parts = [result_table.as_text(rows(graph, outcomes), width), "\n".join(_failures(outcomes))]
+    return "\n\n".join([*(part for part in parts if part), _closing(graph, outcomes, ended)])
+
+
+def as_markdown(graph: ActionGraph, outcomes: Mapping[str, Outcome], ended: float | None) -> str:
+    """The same as Markdown, for an issue or a pull request."""
+    text = result_table.as_markdown(rows(graph, outcomes))
+    failures = "\n".join(f"- {line}" for line in _failures(outcomes))
+    return "\n\n".join(part for part in (text, failures, _closing(graph, outcomes, ended)) if part)
+
+
+def as_json(graph: ActionGraph, outcomes: Mapping[str, Outcome], ended: float | None) -> str:
+    """The same as one JSON object, with numbers in the units of their names."""
+    status = {
+        "variants": rows(graph, outcomes),
+        "actions": {name: outcomes[name].outcome if name in outcomes else None for name in graph.actions},
+        "failures": {name: outcome.failure for name, outcome in outcomes.items() if outcome.failure is not None},
+        "ended": ended,
+    }
+    return msgspec.json.format(msgspec.json.encode(status), indent=2).decode()
+
+
+def _failures(outcomes: Mapping[str, Outcome]) -> list[str]:
+    failed = ((name, outcome.failure) for name, outcome in outcomes.items() if outcome.failure is not None)
+    return [f"failed last time: {name}: {failure.code} {failure.message.splitlines()[0]}" for name, failure in failed]
+
+
+def _closing(graph: ActionGraph, outcomes: Mapping[str, Outcome], ended: float | None) -> str:
+    if ended is None:
+        return f"0 of {len(graph.actions)} actions have a result: nothing has been run yet"
+    failed = sum(outcome.outcome == "failed" for outcome in outcomes.values())
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(ended))
+    done = len(outcomes) - failed
+    return f"{done} of {len(graph.actions)} actions have a result, {failed} failed; the last changed at {when}"

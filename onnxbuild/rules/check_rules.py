@@ -1,0 +1,69 @@
+"""Codes of the steps that read a graph (validate, benchmark, generate) and of their datasets. Found by their checks."""
+
+from __future__ import annotations
+
+from onnxbuild.rules.rule import Rule, described
+
+RULES: tuple[Rule, ...] = (
+    described("OB610", "unknown-metric", """
+        A threshold for a metric that validation does not compute.
+
+        Bad:
+            validate: {thresholds: {cosine: 0.99}}
+        Good:
+            validate: {thresholds: {cosine_mean: 0.99}}
+        """),
+    described("OB611", "empty-shape", """
+        A validation shape without samples or tokens.
+
+        Bad:
+            validate: {shapes: [[0, 16]]}
+        Good:
+            validate: {shapes: [[1, 16]]}
+        """),
+    described("OB612", "count-below-one", """
+        A number of samples, tokens, threads, iterations or rounds that is below one, or an empty list of them.
+
+        Bad:
+            benchmark: {batch: [0]}
+        Good:
+            benchmark: {batch: [1]}
+        """),
+    described("OB613", "more-threads-than-cores", """
+        A benchmark with more threads than this machine has cores.
+
+        Why: it would measure the scheduler of the operating system.
+        """, severity="warning"),
+    described("OB614", "nothing-to-generate", """
+        A `generate:` block for a task that produces no text.
+
+        Fix: remove `generate:`, or choose a task that generates.
+        """),
+    described("OB615", "dataset-not-read", """
+        A dataset that validation cannot read, or a field that has no effect without one.
+
+        Why: rows of a dataset are text; `samples` and `sequence` choose among them, and `accuracy_drop` needs labels.
+        Bad:
+            validate: {samples: 500}
+        Good:
+            validate: {dataset: reviews, samples: 500}
+        """),
+    described("OB620", "sequence-too-long", """
+        A sequence that is longer than the positions that the model has.
+
+        Why: the model fails on it; rows of a dataset are cut, so that a longer `sequence` has no effect.
+        Bad:
+            models: {m: {source: {random: gpt2, config: {n_positions: 64}}, benchmark: {sequence: [128]}}}
+        Good:
+            models: {m: {source: {random: gpt2, config: {n_positions: 64}}, benchmark: {sequence: [32]}}}
+        """),
+    described("OB621", "dataset-lacks-column", """
+        A dataset without a column that a step reads.
+
+        Why: without `columns:`, a role such as `text` is read from the column of that name.
+        Bad:
+            datasets: {reviews: {source: "file:reviews.jsonl"}}          # {"sentence": …}
+        Good:
+            datasets: {reviews: {source: "file:reviews.jsonl", columns: {text: sentence}}}
+        """),
+)  # fmt: skip

@@ -1,0 +1,27 @@
+"""Codes of the command line: found by the commands, described here."""
+
+from __future__ import annotations
+
+from onnxbuild.rules.rule import Rule, described
+
+RULES: tuple[Rule, ...] = (
+    described("OB018", "nothing-selected", """
+        A selector or a name on the command line matches nothing.
+
+        Why: a run that does nothing because of a misspelt name would look like success.
+        Bad:
+            onnxbuild run models.yaml minilm/int-8
+        Good:
+            onnxbuild run models.yaml minilm/int8
+        """),
+    described("OB041", "no-such-code", """
+        `explain` was given a code that does not exist.
+
+        Fix: see the list of codes in `docs/reference/codes.md`.
+        """),
+    described("OB042", "no-manifest-run", """
+        `explain` was given an action, and no manifest that could contain it has been run here.
+
+        Fix: name the manifest: `onnxbuild explain ID -m MANIFEST`.
+        """),
+)  # fmt: skip

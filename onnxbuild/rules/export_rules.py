@@ -1,0 +1,50 @@
+"""Codes of tasks and exports: found by the check of `export`, described here."""
+
+from __future__ import annotations
+
+from onnxbuild.rules.rule import Rule, described
+
+RULES: tuple[Rule, ...] = (
+    described("OB301", "unsupported-architecture", """
+        A model type that the exporter does not know, or an exporter that does not exist.
+
+        Why: the export would fail after the download.
+        Fix: choose another exporter (optimum, transformers, genai), or write a custom one and name it:
+        `exporter: path/to/file.py:function`.
+        Bad:
+            export: {exporter: optimun}
+        Good:
+            export: {exporter: optimum}
+        """),
+    described("OB302", "unsupported-task", """
+        A task that no exporter knows, or that this exporter does not know for this model type.
+
+        Bad:
+            task: text-clasification
+        Good:
+            task: text-classification
+        """),
+    described("OB303", "task-not-inferable", """
+        The task is not given, and cannot be determined from the model's config.json.
+
+        Why: the task determines which head and which inputs are exported; a wrong guess would export random weights.
+        Fix: set `task:`.
+        """),
+    described("OB308", "opset-out-of-range", """
+        An opset that the exporter cannot write.
+
+        Why: optimum writes 14 to 23 (below, scaled_dot_product_attention does not export), transformers 18 to 23.
+        Bad:
+            export: {opset: 11}
+        Good:
+            export: {opset: 18}
+        """),
+    described("OB325", "field-of-other-exporter", """
+        A param or a precision that the chosen exporter does not have.
+
+        Bad:
+            export: {exporter: optimum, dtype: q4}
+        Good:
+            export: {exporter: genai, dtype: q4}
+        """),
+)  # fmt: skip

@@ -1,0 +1,64 @@
+"""The rule that looks at what is installed: a core-only installation lints and plans, and cannot build."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from onnxbuild.diagnostics import Diagnostic, fault
+from onnxbuild.planning.action_graph import CURRENT, Action
+from onnxbuild.rules.rule import Rule, World, rule
+from onnxbuild.steps import KINDS
+
+# Part of a key where it is installed, and needed only by checkpoints that were made with it.
+_OPTIONAL = frozenset({"sentence-transformers"})
+# The extra of pyproject.toml that installs what an exporter needs.
+_EXTRAS = {"onnxscript": "transformers", "onnxruntime-genai": "genai"}
+_SHOWN = 4
+
+
+@rule("OB340", "worker-packages-missing", severity="warning")
+def worker_packages_missing(world: World) -> Iterator[Diagnostic]:
+    """Packages that the steps of a model import are not installed, and the model names no toolchain.
+
+    Why: linting and planning need only onnxbuild itself; the run would fail when its first worker starts.
+    Fix: install the extra that the hint names, or give the model a `toolchain:`.
+    """
+    missing = [name for name in _needed(world) if world.installed(name) is None]
+    if not missing:
+        return
+    model = next((one for one in world.manifest.models if one.toolchain is None), None)
+    shown = ", ".join(f"`{name}`" for name in missing[:_SHOWN])
+    others = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+    yield fault(
+        "OB340",
+        f"not installed in this environment: {shown}{others}",
+        span=model.span if model else None,
+        hint=f"`pip install {_requirement(missing)}` installs what a run needs",
+        severity="warning",
+    )
+
+
+def _needed(world: World) -> list[str]:
+    """The distributions that actions in this interpreter import, each once, in the order of the actions."""
+    actions = [one for one in world.expansion.graph.actions.values() if one.toolchain == CURRENT and one.kind in KINDS]
+    # A thousand models have the params of a few targets: only actions that differ are asked, 20 ms instead of 67.
+    unlike = {(one.kind, msgspec.json.encode(one.params)): one for one in actions}
+    names = dict.fromkeys(name for one in unlike.values() for name in _packages(one))
+    return [name for name in names if name not in _OPTIONAL]
+
+
+def _packages(action: Action) -> tuple[str, ...]:
+    kind = KINDS[action.kind]
+    return kind.packages(msgspec.convert(action.params, kind.params))
+
+
+def _requirement(missing: list[str]) -> str:
+    extra = next((_EXTRAS[name] for name in missing if name in _EXTRAS), "optimum")
+    clone = Path(__file__).parents[2]
+    return f"'.[{extra}]'" if (clone / "pyproject.toml").is_file() else f"'onnxbuild[{extra}]'"
+
+
+RULES: tuple[Rule, ...] = (worker_packages_missing,)

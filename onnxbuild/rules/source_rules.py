@@ -1,0 +1,68 @@
+"""Codes of sources: where models and datasets come from. Found by planning and by the lock, described here."""
+
+from __future__ import annotations
+
+from onnxbuild.rules.rule import Rule, described
+
+RULES: tuple[Rule, ...] = (
+    described("OB026", "bad-source", """
+        A source that begins with no known prefix.
+
+        Fix: a model's source begins with `hub:`, `local:`, `package:`, `random:` or `onnx:`.
+        Bad:
+            source: bert-base-uncased
+        Good:
+            source: hub:google-bert/bert-base-uncased
+        """),
+    described("OB027", "unusable-source", """
+        A source without weights, or with a config that cannot be read.
+
+        Why: the export would find it after minutes, with a worse message.
+        """),
+    described("OB028", "lfs-pointer", """
+        A small text file that stands for weights which Git LFS has not downloaded yet.
+
+        Fix: run `git lfs pull` in the folder.
+        """),
+    described("OB031", "bad-lock", """
+        The lock file cannot be read.
+
+        Fix: after a merge, keep the entries of both sides. Otherwise remove the file and run `onnxbuild lock`.
+        """),
+    described("OB107", "floating-extra-code", """
+        The checkpoint's own Python code may run, and nothing pins it.
+
+        Why: the code that you read today may be different tomorrow. An entry of the lock file is not enough: the
+        first run writes it with the newest commit, which nobody has read.
+        Bad:
+            source: hub:org/model
+            export: {trust_remote_code: true}
+        Good:
+            source: hub:org/model@0123456789abcdef0123456789abcdef01234567
+            export: {trust_remote_code: true}
+        """),
+    described("OB110", "unresolved-source", """
+        The Hub does not resolve a revision to a commit.
+
+        Why: the name is misspelt, access is refused, or there is no network.
+        Fix: see the reason in the message. HF_TOKEN gives access, HF_ENDPOINT names another server.
+        """),
+    described("OB111", "unlocked-offline", """
+        A Hub source without an entry in the lock file, in a run that must stay offline.
+
+        Fix: run `onnxbuild lock` where the Hub can be reached.
+        """),
+    described("OB201", "trust-remote-code", """
+        The checkpoint comes with its own Python code, and the manifest does not allow it to run.
+
+        Why: it would run with your rights.
+        Fix: read the code, then write `export: {trust_remote_code: true}` and the commit in `source:`.
+        """),
+    described("OB330", "checkpoint-without-tokenizer", """
+        A checkpoint for a task that reads text, without the files of a tokenizer.
+
+        Why: the exported model has no tokenizer either, checks run on seeded token ids instead of text, and `generate`
+        and datasets cannot be used.
+        Fix: save the tokenizer beside the weights: `tokenizer.save_pretrained(folder)`.
+        """, severity="warning"),
+)  # fmt: skip

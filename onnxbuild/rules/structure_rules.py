@@ -1,0 +1,126 @@
+"""Codes of the structure of a manifest: keys, types, values, names, references. Found by `onnxbuild.manifest`."""
+
+from __future__ import annotations
+
+from onnxbuild.rules.rule import Rule, described
+
+RULES: tuple[Rule, ...] = (
+    described("OB001", "unknown-key", """
+        A key that the language does not have.
+
+        Why: if a misspelt key were ignored, the default would apply and nobody would notice.
+        Bad:
+            targets:
+              int8: {quantize: {method: dynamic, per_chanel: true}}
+        Good:
+            targets:
+              int8: {quantize: {method: dynamic, per_channel: true}}
+        """),
+    described("OB004", "undefined-reference", """
+        A reference, an alias or a `-D` option whose name is not defined.
+
+        Why: an empty value instead would build something that nobody asked for.
+        Bad:
+            vars: {prompt: "Once upon a time"}
+            # … prompts: ["${vars.promt}"]
+        Good:
+            vars: {prompt: "Once upon a time"}
+            # … prompts: ["${vars.prompt}"]
+        """),
+    described("OB006", "output-collision", """
+        Two models have the same name, and so the same output folder.
+
+        Why: the second would overwrite the first.
+        Bad:
+            models:
+              gpt2:
+                matrix: {size: [gpt2, gpt2-medium]}
+                source: hub:openai-community/${matrix.size}
+                targets: [o2]
+        Good:
+            models:
+              "${matrix.size}":
+                matrix: {size: [gpt2, gpt2-medium]}
+                source: hub:openai-community/${matrix.size}
+                targets: [o2]
+        """),
+    described("OB007", "matrix-explosion", """
+        A matrix with more points than anyone wants to build.
+
+        Why: axes multiply; ten thousand models are a mistake, not a plan.
+        Fix: split the matrix into several models, or leave out points with `exclude:`.
+        """),
+    described("OB011", "wrong-type", """
+        A value whose type its key does not accept.
+
+        Why: YAML distinguishes numbers, booleans and strings; guessing would be wrong for somebody.
+        Bad:
+            export: {opset: "18"}
+        Good:
+            export: {opset: 18}
+        """),
+    described("OB012", "missing-key", """
+        A required key is missing.
+
+        Why: there is no default that would suit everyone.
+        Bad:
+            quantize: {bits: 4}
+        Good:
+            quantize: {method: weight-only, bits: 4}
+        """),
+    described("OB013", "value-not-allowed", """
+        A value that is not one of the allowed ones, or is out of range.
+
+        Why: the step would fail on it later, after minutes of export.
+        Bad:
+            optimize: O5
+        Good:
+            optimize: O3
+        """),
+    described("OB017", "unknown-target", """
+        A model names a target that is not defined.
+
+        Bad:
+            targets: {cpu-o2: {optimize: O2}}
+            models: {m: {source: "random:bert", targets: [cpu-02]}}
+        Good:
+            targets: {cpu-o2: {optimize: O2}}
+            models: {m: {source: "random:bert", targets: [cpu-o2]}}
+        """),
+    described("OB019", "not-available", """
+        A key of the language that this version does not implement yet.
+
+        Why: ignoring it would look like success.
+        Fix: remove it, or install a version that has it.
+        """),
+    described("OB023", "bad-name", """
+        A name that cannot be a folder name and part of a selector.
+
+        Fix: use letters, digits, `.`, `_` and `-`, and begin with a letter or a digit.
+        Bad:
+            models: {"org/model": {source: "hub:org/model", targets: [o2]}}
+        Good:
+            models: {model: {source: "hub:org/model", targets: [o2]}}
+        """),
+    described("OB024", "unknown-step-kind", """
+        A step whose kind is neither built in nor provided by a plugin.
+        """),
+    described("OB025", "reference-not-allowed", """
+        A reference where none is allowed: to the environment outside `store:` and `publish:`, or any in `include:`.
+
+        Why: the environment holds secrets, and a value that gets into a key or a log is no longer secret.
+        Bad:
+            models: {m: {source: "hub:${env.REPO}", targets: [o2]}}
+        Good:
+            vars: {repo: org/name}
+            models: {m: {source: "hub:${vars.repo}", targets: [o2]}}
+        """),
+    described("OB032", "contradiction", """
+        Two keys that contradict each other.
+
+        Bad:
+            targets: {a: {optimize: O2, steps: [{quantize: {method: dynamic}}]}}
+        Good:
+            targets: {a: {steps: [{optimize: O2}, {quantize: {method: dynamic}}]}}
+        """),
+)  # fmt: skip

@@ -1,0 +1,202 @@
+"""What a person sees of the commands, in runs of toy steps: failures, selections, status, logs, explanations."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from plugin.world import Ended, World
+
+GOOD_AND_BAD = {"one": [{"text": "1"}], "two": [{"text": "2"}, {"do": "exit", "number": 3}]}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    made = World(tmp_path / "world")
+    made.environment |= {"NO_COLOR": "1", "COLUMNS": "100"}
+    return made
+
+
+def command(world: World, *arguments: str) -> Ended:
+    done = subprocess.run(
+        [sys.executable, "-m", "onnxbuild", *arguments], cwd=world.root, env=world.environment, text=True,
+        capture_output=True, check=False, timeout=120,
+    )  # fmt: skip
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def test_a_failure_shows_its_line_and_repeats_the_whole_command(world: World) -> None:
+    path = world.manifest(GOOD_AND_BAD)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "vars": {"a": "x"}}))
+    done = world.run("--out", "my out", "-j", "2", "-D", "a=b c", "--timeout", "77.5", "m/two")
+    assert done.code == 1
+    lines = done.out.splitlines()
+    at = lines.index("OBE61 m/two:toy-2 failed: the worker ended by itself with exit status 3")
+    assert lines[at + 1].startswith(" --> manifest.yaml:1:")
+    assert lines[at + 4].strip(" |") == "^^^^^"
+    (again,) = (line for line in lines if line.startswith("  = again: "))
+    assert shlex.split(again.removeprefix("  = again: ")) == [
+        "onnxbuild", "run", "manifest.yaml", "m/two:toy-2", "-D", "a=b c", "--store", str(world.store), "--out",
+        "my out", "--jobs", "2", "--timeout", "77.5",
+    ]  # fmt: skip
+
+
+def test_a_failure_shows_its_line_although_the_plan_was_remembered(world: World) -> None:
+    world.manifest({"two": [{"text": "2"}]})
+    assert world.run().code == 0
+    (world.root / "model" / "model.onnx").write_bytes(b"second " * 900)
+    done = world.run("--timeout", "0.001")
+    assert done.code == 1, done
+    assert " --> manifest.yaml:1:" in done.out
+
+
+def test_a_selection_shows_the_selected_rows_only(world: World) -> None:
+    world.manifest({"one": [{"text": "1"}], "two": [{"text": "1"}, {"text": "2"}]})
+    assert "m/one" in world.run().out
+    for selector in ("m/two", ":toy-2"):
+        selected = command(world, "status", "manifest.yaml", selector, "--format", "markdown")
+        assert "| m/two |" in selected.out
+        assert "m/one" not in selected.out
+
+
+def test_a_run_names_the_folders_that_it_wrote(world: World) -> None:
+    world.manifest({"one": [{"text": "1"}], "two": [{"text": "2"}]})
+    assert "wrote out/m/one/, out/m/two/" in world.run().out.splitlines()
+    assert "wrote" not in world.run().out
+    world.manifest({f"t{number}": [{"text": str(number)}] for number in range(7)})
+    assert "wrote 7 folders below out/m/" in world.run().out.splitlines()
+
+
+def test_a_quiet_run_prints_failures_and_the_closing_line(world: World) -> None:
+    world.manifest(GOOD_AND_BAD)
+    done = world.run("-q")
+    assert done.err == ""
+    assert done.out.splitlines()[0] == "OBE61 m/two:toy-2 failed: the worker ended by itself with exit status 3"
+    assert done.out.splitlines()[-1].startswith("built 3, unchanged 0, hit 0, failed 1 in ")
+    world.manifest({"one": [{"text": "1"}]})
+    closing = "up to date: 2 actions, nothing to do\n"
+    assert (world.run("-q").out, world.run("-q").out) == (closing, closing)  # by the engine, then by the receipt
+
+
+def test_a_verbose_run_prints_every_action_with_its_log(world: World) -> None:
+    world.manifest({"one": [{"text": "1"}]})
+    logs = world.root / ".onnxbuild" / "logs"
+    done = world.run("-v")
+    assert f"          log: {logs / 'm-one-toy.txt'}" in done.err.splitlines()
+    again = world.run("--verbose")
+    assert again.err.splitlines() == ["hit       m:fetch", "hit       m/one:toy"]
+
+
+def test_a_plan_says_what_failed_the_last_time(world: World) -> None:
+    world.manifest(GOOD_AND_BAD)
+    assert world.run(verb="plan").out.splitlines()[0] == "nothing has been built yet"
+    world.run()
+    assert world.run(verb="plan").out == (
+        "hit       m:fetch\n"
+        "hit       m/one:toy\n"
+        "hit       m/two:toy\n"
+        "run       m/two:toy-2\n"
+        "          failed last time (OBE61)\n"
+        "1 of 4 actions would run\n"
+    )
+    world.manifest({**GOOD_AND_BAD, "three": [{"text": "3"}]})
+    assert "run       m/three:toy  (never built)" in world.run(verb="plan").out.splitlines()
+
+
+def test_the_status_is_the_last_table_without_a_run(world: World) -> None:
+    world.manifest(GOOD_AND_BAD)
+    assert command(world, "status", "manifest.yaml").out == ("0 of 4 actions have a result: nothing has been run yet\n")
+    world.run()
+    status = command(world, "status", "manifest.yaml")
+    assert status.code == 0
+    lines = status.out.splitlines()
+    assert "failed last time: m/two:toy-2: OBE61 the worker ended by itself with exit status 3" in lines
+    assert lines[-1].startswith("3 of 4 actions have a result, 1 failed; the last changed at 20")
+
+
+def test_the_status_as_markdown_and_json(world: World) -> None:
+    world.manifest(GOOD_AND_BAD)
+    world.run()
+    markdown = command(world, "status", "manifest.yaml", "m/two", "--format", "markdown").out.splitlines()
+    assert markdown[:3] == ["| variant |", "| --- |", "| m/two |"]
+    assert "- failed last time: m/two:toy-2: OBE61 the worker ended by itself with exit status 3" in markdown
+    found = json.loads(command(world, "status", "manifest.yaml", "--format", "json").out)
+    assert [row["name"] for row in found["variants"]] == ["m/one", "m/two"]
+    assert found["actions"] == {"m:fetch": "hit", "m/one:toy": "hit", "m/two:toy": "hit", "m/two:toy-2": "failed"}
+    assert found["failures"]["m/two:toy-2"]["code"] == "OBE61"
+
+
+def test_logs_prints_the_log_of_the_last_run(world: World) -> None:
+    world.manifest({"one": [{"do": "shout", "text": "hello", "number": 3}]})
+    world.run()
+    log = world.root / ".onnxbuild" / "logs" / "m-one-toy.txt"
+    done = command(world, "logs", "m/one:toy")
+    assert (done.code, done.out) == (0, log.read_text())
+    log.write_text("")
+    silent = command(world, "logs", "m/one:toy", "-m", "manifest.yaml")
+    assert (silent.code, silent.out, silent.err) == (0, "", f"{log} is empty: the last run printed nothing\n")
+    log.unlink()
+    assert command(world, "logs", "m/one:toy").err.startswith(f"OB018 m/one:toy has no log in {log.parent}\n")
+
+
+def test_explain_shows_params_with_their_origin_the_log_the_output_and_the_key(world: World) -> None:
+    world.manifest(GOOD_AND_BAD)
+    world.run()
+    lines = command(world, "explain", "m/one:toy").out.splitlines()
+    assert "  text     1       manifest.yaml:1" in lines
+    assert "  do       append  default" in lines
+    assert "log: .onnxbuild/logs/m-one-toy.txt" in lines
+    assert "output: out/m/one" in lines
+    assert "key parts:" in lines
+    failed = command(world, "explain", "m/two:toy-2").out.splitlines()
+    assert failed[:3] == ["m/two:toy-2: failed in its last run", "  because never built",
+                          "  OBE61 the worker ended by itself with exit status 3"]  # fmt: skip
+    assert "output: out/m/two (not written yet)" in failed
+
+
+def test_explain_shows_a_variant(world: World) -> None:
+    world.manifest(GOOD_AND_BAD)
+    world.run()
+    lines = command(world, "explain", "m/two").out.splitlines()
+    assert lines[:2] == ["m/two: fp32", "output: out/m/two (not written yet)"]
+    headings = [line for line in lines if line.startswith(("m:", "m/two:toy"))]
+    assert headings == ["m:fetch: up to date", "m/two:toy: up to date", "m/two:toy-2: failed last time (OBE61)"]
+    assert "  number  3     manifest.yaml:1" in lines
+
+
+def test_an_interrupt_counts_what_is_kept(world: World) -> None:
+    world.manifest({f"s{number}": [{"text": str(number), "seconds": 1.0}] for number in range(4)})
+    process = world.start("-j", "1")
+    assert process.stderr is not None
+    while "m/s0:toy" not in process.stderr.readline():
+        pass
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert out.splitlines()[0] == "interrupted: 2 of 5 finished and kept; run again to continue"
+    assert "s3" not in out
+
+
+def test_the_schema_is_written_to_a_file(world: World) -> None:
+    assert command(world, "schema", "--output", "schema.json").out == ""
+    assert (world.root / "schema.json").read_text() == command(world, "schema").out
+    failed = command(world, "schema", "--output", "no/such/folder/schema.json")
+    assert (failed.code, failed.err) == (
+        2, "OB016 `no/such/folder/schema.json` cannot be written: No such file or directory\n"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [("g.svg", "<svg "), ("g.dot", "digraph "), ("g.mmd", "flowchart LR\n"), ("g.md", "```mermaid\nflowchart LR\n"),
+     ("g.JSON", '{\n  "actions"')],
+)  # fmt: skip
+def test_the_suffix_chooses_the_format_of_a_drawing(world: World, name: str, start: str) -> None:
+    world.manifest({"one": [{"text": "1"}]})
+    assert command(world, "graph", "manifest.yaml", "--output", name).code == 0
+    assert (world.root / name).read_text().startswith(start)

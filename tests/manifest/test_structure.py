@@ -1,0 +1,163 @@
+"""Which branch of a union a fault is blamed on, and the advice that it comes with."""
+
+from typing import Annotated, Any
+
+import pytest
+from msgspec import Meta
+
+from onnxbuild.diagnostics import DiagnosticError
+from onnxbuild.manifest.json_schema import manifest_schema, step_schemas
+from onnxbuild.manifest.load import load_manifest
+from onnxbuild.manifest.schema_types import SchemaTypes, Undecidable
+from onnxbuild.manifest.structure import Structure
+from onnxbuild.manifest.structure_words import Place
+from onnxbuild.manifest.yaml_reader import read_document
+from onnxbuild.steps import KINDS
+from onnxbuild.steps.kind import Kind, Params
+
+HEAD = 'onnxbuild: 1\nmodels: {m: {source: "random:bert", task: fill-mask, targets: [t]}}\n'
+
+
+@pytest.fixture
+def advice(tmp_path):
+    def run(text):
+        (tmp_path / "m.yaml").write_text(HEAD + text)
+        try:
+            load_manifest(tmp_path / "m.yaml", kinds=KINDS)
+        except DiagnosticError as error:
+            return [(f"{one.code} {one.message}", dict(one.notes).get("hint")) for one in error.diagnostics]
+        return []
+
+    return run
+
+
+METHODS = "`dynamic`, `static`, `weight-only`"
+SHORT = "`int4`, `int8`, `q4`, `q8`"
+
+
+@pytest.mark.parametrize(
+    ("target", "message", "hint"),
+    [
+        # What a new user writes.
+        ("", "OB011 expected a mapping, found nothing (null)", "write `{}`"),
+        ("{device: gpu}", "OB013 expected one of `cpu`, `cuda`, found `gpu`", "did you mean `cuda`?"),
+        ("{device: CPU}", "OB013 expected one of `cpu`, `cuda`, found `CPU`", "did you mean `cpu`?"),
+        ("{precision: half}", "OB013 expected one of `bf16`, `fp16`, found `half`", "did you mean `fp16`?"),
+        (
+            "{quantize: {method: dynamic, per_channel: yes}}",
+            "OB011 expected `true` or `false`, found the string `yes`",
+            "write `true`: in YAML 1.2 `yes` is a string",
+        ),
+        (
+            "{quantize: {method: weight-only, symmetric: Off}}",
+            "OB011 expected `true` or `false`, found the string `Off`",
+            "write `false`: in YAML 1.2 `Off` is a string",
+        ),
+        ("{quantize: int9}", f"OB013 expected one of {SHORT}, found `int9`", "did you mean `int8`?"),
+        ("{quantize: 8}", f"OB011 expected a mapping or one of {SHORT}, found the integer `8`", None),
+        ("{quantize: [int8]}", f"OB011 expected a mapping or one of {SHORT}, found a list", None),
+        # A mapping is checked against the branch of mappings, and a scalar against its own.
+        ("{quantize: {}}", "OB012 missing key `method`", f"`method` is one of {METHODS}"),
+        ("{optimize: {levle: O1, level: O2}}", "OB001 unknown key `levle`", "did you mean `level`?"),
+        ("{benchmark: {batch: 3}}", "OB011 expected a list, found the integer `3`", "write `[3]`"),
+        ("{benchmark: 3}", "OB011 expected a mapping or `true` or `false`, found the integer `3`", None),
+        ("{validate: {shapes: [[3]]}}", "OB011 expected a list of 2, found 1", None),
+        ("{validate: {shapes: [[3, 7, 9]]}}", "OB011 expected a list of 2, found 3", None),
+        ("{validate: {thresholds: {top1: high}}}", "OB011 expected a number, found the string `high`", None),
+        (
+            "{quantize: {method: weight-only, modules: {enc: {bits: 5}}}}",
+            "OB013 expected one of `4`, `8`, found `5`",
+            None,
+        ),
+        (
+            "{quantize: {method: weight-only, modules: {enc: fp16}}}",
+            "OB013 expected `fp32`, found `fp16`",
+            None,
+        ),
+    ],
+)
+def test_a_fault_of_a_target(advice, target, message, hint):
+    assert advice(f"targets: {{t: {target}}}\n" if target else "targets:\n  t:\n") == [(message, hint)]
+
+
+def test_a_model_without_a_block(tmp_path):
+    (tmp_path / "m.yaml").write_text("onnxbuild: 1\nmodels:\n  m:\n")
+    with pytest.raises(DiagnosticError) as raised:
+        load_manifest(tmp_path / "m.yaml", kinds=KINDS)
+    (fault,) = raised.value.diagnostics
+    assert fault.message == "expected a mapping, found nothing (null)"
+    assert fault.notes == (("hint", "give it `source:` and `targets:`"),)
+
+
+def test_a_broken_reference_is_reported_once(advice):
+    faults = advice('targets: {t: {benchmark: {batch: "${vars.b"}}}\n')
+    assert [message for message, _ in faults] == ["OB015 `${` without its `}`"]
+    faults = advice('targets: {t: {benchmark: {batch: "$${"}}}\n')
+    assert ("OB011 expected a list, found the string `$${`", "write `[$${]`") in faults
+
+
+class OddParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What plugins may bring and the built-in kinds do not have."""
+
+    label: Annotated[str, Meta(min_length=3, pattern="^a")] = "abc"
+    share: Annotated[float, Meta(gt=0, le=1)] = 1.0
+    mixed: int | list[str] | str = 0
+    few: Annotated[tuple[int, ...], Meta(max_length=2)] = ()
+    free: Any = None
+
+
+ODD = Kind(
+    name="odd", version=1, params=OddParams, inputs={"model": "onnx"}, outputs={"model": "onnx"}, worker="odd:run"
+)
+
+
+def odd_faults(block):
+    schema = manifest_schema(step_schemas({**KINDS, "odd": ODD}))
+    table = read_document(f"onnxbuild: 1\nmodels: {{}}\ntargets: {{t: {{odd: {block}}}}}\n".encode(), "m.yaml", [])
+    faults = Structure(schema).faults(table, Place(table.span, table.span))
+    return [f"{one.code} {one.message} at {one.span}" for one in faults]
+
+
+@pytest.mark.parametrize(
+    ("block", "expected"),
+    [
+        ("{label: axy, share: 0.5, mixed: [a], few: [1], free: {any: thing}}", []),
+        ("{mixed: text}", []),
+        ("{label: ab}", ["OB013 expected `minLength: 3`, found the string `ab` at m.yaml:3:28"]),
+        ("{label: xyz}", ["OB013 expected `pattern: ^a`, found the string `xyz` at m.yaml:3:28"]),
+        ("{share: 0}", ["OB013 expected `exclusiveMinimum: 0`, found the integer `0` at m.yaml:3:28"]),
+        ("{share: 1.5}", ["OB013 expected a number up to 1, found `1.5` at m.yaml:3:28"]),
+        ("{few: [1, 2, 3]}", ["OB011 expected a list of at most 2, found 3 at m.yaml:3:26"]),
+        ("{mixed: [3]}", ["OB011 expected a string, found the integer `3` at m.yaml:3:29"]),
+    ],
+)
+def test_a_plugin_may_use_other_keywords(block, expected):
+    assert odd_faults(block) == expected
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "string", "format": "date"},
+        {"anyOf": [{"type": "object"}, {"type": "object", "additionalProperties": {"type": "string"}}]},
+        {"enum": [1, "a"]},
+        {"type": "array", "prefixItems": [{"type": "string"}]},
+        {"not": {"type": "string"}},
+        False,
+    ],
+)
+def test_what_msgspec_cannot_express_is_left_to_jsonschema(schema):
+    with pytest.raises(Undecidable):
+        SchemaTypes({}).of(schema)
+
+
+def test_a_schema_that_refers_to_itself_is_left_to_jsonschema():
+    tree = {
+        "type": "object",
+        "properties": {"below": {"$ref": "#/$defs/tree"}, "leaf": {"type": "integer"}},
+        "additionalProperties": False,
+    }
+    structure = Structure({"$ref": "#/$defs/tree", "$defs": {"tree": tree}})
+    assert not structure.converts({"below": {"leaf": 3}}, {"$ref": "#/$defs/tree"})
+    assert structure.is_valid({"below": {"leaf": 3}}, {"$ref": "#/$defs/tree"})
+    assert not structure.is_valid({"below": {"leaf": "x"}}, {"$ref": "#/$defs/tree"})

@@ -1,0 +1,101 @@
+"""What `explain` shows of an action: where its params come from, what it measured against which bounds, its key."""
+
+from onnxbuild.machine import Machine
+from onnxbuild.manifest.load import load_manifest
+from onnxbuild.planning.expand import expand
+from onnxbuild.planning.locked import Lock
+from onnxbuild.report.result.explained import facts_lines, key_lines, params_lines
+from onnxbuild.steps import KINDS
+
+MACHINE = Machine(cpu="Toy", architecture="x86_64", flags=("avx2",), cores=3)
+MANIFEST = """\
+onnxbuild: 1
+defaults:
+  validate:
+    seed: 7
+targets:
+  fast: {optimize: O2}
+  small:
+    steps:
+      - optimize: {level: O1}
+      - quantize:
+          method: dynamic
+          per_channel: true
+    validate:
+      thresholds: {top1: 0.5}
+models:
+  tiny:
+    source: {random: bert, seed: 0}
+    task: text-classification
+    targets: [fast, small]
+"""
+
+
+def shown(tmp_path, name, **options):
+    path = tmp_path / "m.yaml"
+    path.write_text(MANIFEST)
+    manifest = load_manifest(path, kinds=KINDS)
+    action = expand(manifest, KINDS, Lock(), MACHINE).actions[name]
+    lines = [line.replace(str(path), "m.yaml") for line in params_lines(action, KINDS, manifest, **options)]
+    return {line.split()[0]: line.split()[1:] for line in lines[1:]}
+
+
+def test_a_param_of_the_short_form_has_the_line_of_its_value(tmp_path):
+    assert shown(tmp_path, "tiny/fast:optimize")["level"] == ["O2", "m.yaml:6"]
+
+
+def test_params_of_a_step_in_a_list(tmp_path):
+    rows = shown(tmp_path, "tiny/small:quantize")
+    assert rows["method"] == ["dynamic", "m.yaml:11"]
+    assert rows["per_channel"] == ["true", "m.yaml:12"]
+    assert rows["preset"] == ["avx2", "derived"]
+    assert rows["bits"][-1] == "default"
+    assert shown(tmp_path, "tiny/small:optimize")["level"] == ["O1", "m.yaml:9"]
+
+
+def test_a_check_has_the_lines_of_its_target_of_the_defaults_and_of_the_model(tmp_path):
+    rows = shown(tmp_path, "tiny/small:validate")
+    assert rows["thresholds"] == ['{"top1":0.5}', "m.yaml:14"]
+    assert rows["seed"] == ["7", "m.yaml:4"]
+    assert rows["task"] == ["text-classification", "m.yaml:18"]
+    assert rows["precision"] == ["int8", "derived"]
+    assert rows["samples"] == ["200", "default"]
+
+
+def test_defaults_can_be_left_out(tmp_path):
+    assert set(shown(tmp_path, "tiny/fast:optimize", defaults=False)) == {"level"}
+
+
+def test_metrics_stand_beside_their_bounds():
+    facts = {
+        "metrics": {"cosine_mean": 0.98765, "max_abs": 0.5, "mean_abs": 0.031},
+        "thresholds": {"cosine_mean": 0.97, "max_abs": 0.6},
+        "headline": {"p50_ms": 12.3456, "engine": "onnxruntime"},
+        "warnings": ["one layer\nwas kept"],
+    }
+    assert list(facts_lines(facts)) == [
+        "metrics:",
+        "  cosine_mean  0.9877  at least 0.97",
+        "  max_abs      0.5     at most 0.6",
+        "  mean_abs     0.031   no bound",
+        "measured:",
+        "  p50_ms  12.35",
+        "  engine  onnxruntime",
+        "warning: one layer was kept",
+    ]
+    assert list(facts_lines({})) == []
+
+
+def test_the_parts_of_a_key():
+    parts = {
+        "version": 3, "inputs": {"model": "0123456789abcdef"}, "packages": {"onnx": "1.2"},
+        "toolchain": {"python": "cpython-3.11"}, "machine": {"cores": 3},
+    }  # fmt: skip
+    assert list(key_lines(parts)) == [
+        "key parts:",
+        "  version of the step  3",
+        "  input model          0123456789ab",
+        "  onnx                 1.2",
+        "  toolchain python     cpython-3.11",
+        "  machine cores        3",
+    ]

@@ -1,0 +1,48 @@
+"""The text that variants generated, at the end of a run."""
+
+from msgspec import structs
+from report_worlds import BERT, INT8, O2, outcome, outcomes_of
+
+from onnxbuild.planning.action_graph import Action, ActionGraph
+from onnxbuild.report.result.generated_text import generated_text
+
+PROMPTS = ["Once upon", "The\nsea"]
+
+
+def world():
+    names = [f"{variant.name}:generate" for variant in (O2, INT8)]
+    made = {name: Action(id=name, kind="generate", params={"prompts": PROMPTS}, inputs={}) for name in names}
+    return ActionGraph({**BERT.actions, **made}, (O2, INT8))
+
+
+def generated(name, own, baseline):
+    return outcome(name, "hit", facts={"engines": {"onnxruntime": {"text": own}, "torch": {"text": baseline}}})
+
+
+def test_each_prompt_with_what_every_variant_made_of_it():
+    same = generated("bert/o2:generate", [" a time", "\x1b[31mis wide"], [" a time", "\x1b[31mis wide"])
+    other = generated("bert/int8:generate", [" a tide", "is\nwide"], [" a time", "is\nwide"])
+    assert generated_text(world(), outcomes_of(same, other)) == (
+        'prompt: "Once upon"\n'
+        '  bert/o2, as PyTorch: "a time"\n'
+        '  bert/int8: "a tide"\n'
+        '  bert/int8, PyTorch: "a time"\n'
+        'prompt: "The sea"\n'
+        '  bert/o2, as PyTorch: "[31mis wide"\n'
+        '  bert/int8, as PyTorch: "is wide"'
+    )
+
+
+def test_a_long_text_is_cut():
+    long = generated("bert/o2:generate", ["x" * 101, ""], ["x" * 101, ""])
+    lines = generated_text(world(), outcomes_of(long), width=57).splitlines()
+    assert lines[1] == f'  bert/o2, as PyTorch: "{"x" * 32}…'
+    assert max(map(len, lines)) == 57
+
+
+def test_without_a_generation_there_is_no_text():
+    failed = structs.replace(generated("bert/o2:generate", ["a", "b"], ["a", "b"]), outcome="failed")
+    assert generated_text(world(), outcomes_of(failed)) == ""
+    assert generated_text(BERT, {}) == ""
+    odd = outcome("bert/o2:generate", "hit", facts={"engines": {"onnxruntime": {"text": "no list"}}})
+    assert generated_text(world(), outcomes_of(odd)) == ""
