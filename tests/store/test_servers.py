@@ -144,7 +144,7 @@ def test_s3_a_server_that_stalls_in_the_middle_of_a_blob_costs_one_warning(tmp_p
     machine(tmp_path, "one", runner=InlineRunner({"cat": large}))(*WORLD)
     proxy = Proxy(s3.port, allow=9 << 20)
     point_at(proxy.port, monkeypatch)
-    monkeypatch.setattr("onnxbuild.store.backend._SLOWEST_BYTES_A_SECOND", 10_000_000)
+    monkeypatch.setattr("onnxbuild.store.remote.backend._SLOWEST_BYTES_PER_SECOND", 10_000_000)
     second = machine(tmp_path, "two", patience=1.0)
     assert second(*WORLD) == BUILT
     assert len(second.warnings) == 1
