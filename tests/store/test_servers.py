@@ -174,7 +174,7 @@ def test_s3_without_credentials_is_one_warning(tmp_path, s3, monkeypatch) -> Non
 def test_s3_a_bucket_that_does_not_exist_is_one_warning(tmp_path, s3) -> None:
     alone = machine(tmp_path, "one", "s3://no-such-bucket/store")
     assert alone(*WORLD) == BUILT
-    why = "there is no such place (The specified bucket does not exist)"
+    why = "it does not exist (The specified bucket does not exist)"
     assert alone.warnings == [f"the remote store s3://no-such-bucket/store cannot be used: {why}"]
     assert not (s3.folder / "no-such-bucket").exists()
 
