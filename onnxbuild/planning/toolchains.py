@@ -125,7 +125,12 @@ def _pip() -> Iterator[list[str]]:
         return
     with tempfile.TemporaryDirectory(prefix="onnxbuild-") as folder:
         subprocess.run([sys.executable, "-m", "venv", folder], check=True, capture_output=True)
-        yield [str(Path(folder) / "bin" / "python"), "-m", "pip"]
+        yield [str(python_of(Path(folder))), "-m", "pip"]
+
+
+def python_of(environment: Path) -> Path:
+    """The interpreter of a virtual environment."""
+    return environment / "Scripts" / "python.exe" if sys.platform == "win32" else environment / "bin" / "python"
 
 
 def _unresolvable(name: str, errors: str) -> Diagnostic:
