@@ -90,7 +90,17 @@ def planned(asked: Asked, *, write_lock: bool) -> tuple[Manifest, Expansion, Loc
     faults = [one for one in expansion.diagnostics if one.severity == "error"]
     if faults:
         raise DiagnosticError(faults)
+    if write_lock:
+        _show_warnings(manifest, expansion, lock)
     return manifest, expansion, lock
+
+
+def _show_warnings(manifest: Manifest, expansion: Expansion, lock: Lock) -> None:
+    """Before a run, print on stderr what lint warns of. A run that repeats a remembered plan has shown it before."""
+    from onnxbuild.report.render_diagnostics import show
+    from onnxbuild.rules import World, check
+
+    show([one for one in check(World(manifest=manifest, lock=lock, expansion=expansion)) if one.severity == "warning"])
 
 
 def plan(asked: Asked, *, write_lock: bool) -> tuple[Plan, Mapping[str, Environment]]:
