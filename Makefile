@@ -1,15 +1,23 @@
-# Two commands from nothing: `make demo` runs the quickstart, `make test` passes every test. Both make .venv first.
+# `make demo` runs the quickstart and `make test` passes every test. Each makes .venv first where it is missing.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+READY_FOR_DOCS := $(VENV)/.ready-for-docs
 
-# No test and no demo asks a model hub for anything.
+INSTALL := $(BIN)/python .ci/install.py --constraint constraints.txt
+# torch 2.13 is the newest release whose wheel for a CPU comes without gigabytes of CUDA packages.
+HELD_BACK := torch==2.13.0
+
+# No target asks a model hub for anything, and none reports to the makers of a library.
 export HF_HUB_OFFLINE := 1
+export ORT_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# mkdocs-material prints an advertisement for its successor.
+export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: demo test fast lint-code schemas docs venv clean
+.PHONY: demo test fast lint-code schemas docs serve-docs constraints venv clean
 
 demo: $(READY)
 	$(BIN)/onnxbuild run manifests/quickstart.yaml
@@ -29,19 +37,35 @@ schemas: $(READY)
 	$(BIN)/python -m onnxbuild.report.progress.jsonl > schemas/events.schema.json
 	$(BIN)/onnxbuild schema > schemas/manifest.schema.json
 
-docs: $(READY)
+# Writes the generated parts of the pages and their picture, then the site to site/. The picture shows a first run,
+# whatever has been built here, because its store does not exist.
+docs: $(READY_FOR_DOCS)
 	$(BIN)/python docs/generate.py
+	$(BIN)/onnxbuild graph manifests/quickstart.yaml --store $(VENV)/no-store --format svg --output docs/pictures/quickstart.svg
+	$(BIN)/mkdocs build --strict --quiet
+
+serve-docs: $(READY_FOR_DOCS)
+	$(BIN)/mkdocs serve --strict
+
+# Writes constraints.txt anew. Run `make test` before you commit the result.
+constraints:
+	PYTHON='$(PYTHON)' .ci/constraints '$(HELD_BACK)' > constraints.new
+	mv constraints.new constraints.txt
 
 venv: $(READY)
 
-# The stamp is younger than what it was made from exactly when nothing has to be installed.
+# The stamp is newer than the files it depends on exactly when nothing has to be installed.
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "onnxbuild needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1)." >&2; \
 	  echo "Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[optimum,dev]'
+	$(INSTALL) --editable '.[optimum,dev]'
 	@touch $(READY)
 
+$(READY_FOR_DOCS): $(READY)
+	$(INSTALL) --editable '.[docs]'
+	@touch $(READY_FOR_DOCS)
+
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache manifests/.onnxbuild manifests/out
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache site manifests/.onnxbuild manifests/out

@@ -1,6 +1,6 @@
-"""The actions themselves: one worker process, started as onnxbuild starts it, and one chain's actions, without engine.
+"""The work of one chain without the engine: one worker process, started as onnxbuild starts it.
 
-`python bare_worker.py WORLD`. Drives the worker's protocol with the standard library alone.
+`python bare_worker.py WORLD` speaks the protocol of workers with nothing but the standard library.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ PACKAGE = Path(__file__).parents[1]
 
 
 def requests(world: Path, scratch: Path) -> list[dict[str, object]]:
-    """A fetch and three toy steps, each on the output of the one before."""
+    """A fetch and three toy steps. Each reads the output of the previous one."""
     steps = [("onnxbuild.workers.fetch.worker:run", {"origin": "files", "files": ["model.onnx"]}, "files")]
     steps += [("onnxbuild_toy.work:run", {"line": line}, "model") for line in "abc"]
     at = next((world / "sources").iterdir())
-    found = []
+    messages = []
     for number, (worker, params, port) in enumerate(steps):
         to = scratch / str(number)
         to.mkdir()
-        found.append(
+        messages.append(
             {
                 "id": str(number),
                 "worker": worker,
@@ -35,11 +35,11 @@ def requests(world: Path, scratch: Path) -> list[dict[str, object]]:
             }
         )
         at = to
-    return found
+    return messages
 
 
 def main() -> None:
-    """Run the chain and check that it was done."""
+    """Run the chain and check that every action succeeded."""
     with tempfile.TemporaryDirectory() as folder:
         worker = subprocess.Popen(
             [sys.executable, "-P", str(PACKAGE / "onnxbuild" / "workers" / "__main__.py"), str(os.getpid())],

@@ -1,9 +1,9 @@
-"""Peak memory and time of each step on a model of gigabytes, beside the same done with `onnx.load` and `onnx.save`.
+"""Peak memory and time of each step on a model of gigabytes, compared with `onnx.load` and `onnx.save`.
 
 `python benchmarks/big_models.py [--layers 11] [--steps export,graph-only,…] [--work FOLDER]`. The model is a Llama with
 seeded random weights: 11 layers of TinyLlama's sizes are 2.5 GB in fp32, 22 are its 1.1 billion parameters and 4.4 GB.
-Every step runs in a process of its own. Its memory is sampled 20 times a second and told apart: what the process
-allocated (anonymous), and what it mapped from files, which the kernel takes back when somebody else needs it.
+Every step runs in its own process. Its memory is sampled 20 times per second, in two parts: what the process allocated
+(anonymous), and what it mapped from files, which the kernel can take back when another process needs memory.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SIZES = {
     "vocab_size": 32000, "max_position_embeddings": 2048,
 }  # fmt: skip
 
-# Step → the worker, its params, and where its inputs are; `onnx` is what a script without onnxbuild does.
+# Step → its worker, its params, and the folders of its inputs. `onnx` is what a script without onnxbuild does.
 STEPS: Mapping[str, tuple[str, dict[str, object], dict[str, str]]] = {
     "fetch (random weights)": ("fetch", {"origin": "random", "architecture": "llama", "task": TASK, "config": {}}, {}),
     "export": ("export", {"task": TASK}, {"model": "fetch"}),
@@ -39,11 +39,11 @@ STEPS: Mapping[str, tuple[str, dict[str, object], dict[str, str]]] = {
 
 
 def main() -> None:
-    """Run what was asked for, in order, and print a table."""
+    """Run the chosen steps in order, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--layers", type=int, default=11)
-    parser.add_argument("--steps", help="names or beginnings of names, with commas; all without")
-    parser.add_argument("--work", type=Path, help="keep what is made here, and use what is here already")
+    parser.add_argument("--steps", help="names or beginnings of names, separated by commas (default: all)")
+    parser.add_argument("--work", type=Path, help="keep the results in this folder, and reuse those of an earlier run")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
@@ -76,7 +76,7 @@ def _measure(work: Path, layers: int, wanted: list[str]) -> None:
 
 
 def _watched(words: list[str]) -> tuple[float, int, int]:
-    """Seconds, and the largest anonymous and whole resident memory. Errors: RuntimeError where the process fails."""
+    """Seconds, peak anonymous memory and peak resident memory. Errors: RuntimeError if the process fails."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
     began = time.monotonic()
     allocated = resident = 0
@@ -103,17 +103,17 @@ def _memory(process: int) -> tuple[int, int]:
 
 
 def _same_weights(before: Path, after: Path) -> str:
-    """Whether the file of weights is the same, byte for byte, so that a store keeps it once."""
+    """Whether the weights files are equal byte for byte, so that a store keeps them once."""
     digests = []
     for folder in (before, after):
         path = max((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
         with path.open("rb") as file:
             digests.append(hashlib.file_digest(file, "blake2b").digest())
-    return "the same" if digests[0] == digests[1] else "another"
+    return "the same" if digests[0] == digests[1] else "different"
 
 
 def _run_one(request: dict[str, object]) -> None:
-    """One step in this process."""
+    """Run one step in this process."""
     import importlib
     from typing import Any, get_type_hints
 

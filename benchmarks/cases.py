@@ -1,4 +1,4 @@
-"""The benchmarks: each makes its worlds, measures side by side, and says what it found against which bound."""
+"""The benchmarks: each one makes its worlds, measures side by side, and yields values with their bounds."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from table import Line
 
 @dataclass(frozen=True)
 class Bench:
-    """What every benchmark gets: the interpreter of onnxbuild, the peers' programs, an empty folder, and sizes."""
+    """The arguments of a benchmark: the interpreter of onnxbuild, the programs of the peers, an empty folder, sizes."""
 
     python: str
     peers: Path
     folder: Path
     repeats: int
     large_bytes: int = 10 * 10**9
-    scale: float = 1.0  # under 1 for a quick look: numbers of actions shrink
+    scale: float = 1.0  # below 1 the worlds have fewer actions, for a quick look
 
     def actions(self, number: int) -> int:
-        """A number of actions at this scale, as whole chains."""
+        """The number of actions at this scale, rounded to whole chains."""
         return max(1, round(number * self.scale / worlds.STEPS)) * worlds.STEPS
 
     def world(self, name: str, make: Callable[[Path], None]) -> Path:
-        """A new world."""
+        """Make a new world in an empty folder."""
         place = self.folder / name
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
@@ -38,30 +38,30 @@ class Bench:
         return place
 
     def built(self, name: str, actions: int) -> Path:
-        """A world of toy actions in which all is up to date."""
+        """A world of toy actions in which everything is up to date."""
         place = self.world(name, lambda world: worlds.make_onnxbuild(world, actions))
         run_once(worlds.onnxbuild(self.python, place))
         run_once(worlds.onnxbuild(self.python, place))
         return place
 
     def dvc(self, name: str, actions: int) -> Command:
-        """`dvc repro` in a world in which all is up to date."""
+        """`dvc repro` in a world in which everything is up to date."""
         dvc = str(self.peers / "dvc")
         place = self.world(name, lambda world: worlds.make_dvc(world, actions, dvc))
         command = Command([dvc, "repro"], place)
         ran = re.findall(r"^Running stage", run_once(command).output, re.MULTILINE)
-        assert not ran, f"the state written for DVC is not what it takes for up to date: it ran {len(ran)} stages"
+        assert not ran, f"DVC does not take the prepared state for up to date: it ran {len(ran)} stages"
         return command
 
     def doit(self, name: str, actions: int) -> Command:
-        """`doit` likewise."""
+        """`doit` in such a world."""
         place = self.world(name, lambda world: worlds.make_doit(world, actions))
         command = Command([str(self.peers / "doit")], place)
         run_once(command)
         return command
 
     def ninja(self, name: str, actions: int) -> Command:
-        """`ninja` likewise."""
+        """`ninja` in such a world."""
         place = self.world(name, lambda world: worlds.make_ninja(world, actions))
         command = Command([str(self.peers / "ninja")], place)
         run_once(command)
@@ -78,7 +78,7 @@ Benchmark = Callable[[Bench], Iterator[Line]]
 def noop_12(bench: Bench) -> Iterator[Line]:
     """A run with nothing to do, 12 actions."""
     name = "no-op, 12 actions"
-    found = interleaved(
+    samples = interleaved(
         {
             "onnxbuild": worlds.onnxbuild(bench.python, bench.built("small", 12)),
             "python": bench.nothing(),
@@ -88,17 +88,19 @@ def noop_12(bench: Bench) -> Iterator[Line]:
         },
         max(bench.repeats, 7),
     )
-    ours = cpu(found["onnxbuild"])
-    yield Line(name, "CPU", ours, "s", 5 * cpu(found["python"]), f"5 × `python -c pass` ({cpu(found['python']):.4f} s)")
-    yield Line(name, "CPU", ours, "s", cpu(found["dvc"]) / 5, f"1/5 of DVC ({cpu(found['dvc']):.3f} s)")
-    yield Line(name, "wall", wall(found["onnxbuild"]), "s")
-    yield Line(name, "peak memory", peak(found["onnxbuild"]) / 1e6, "MB")
+    ours = cpu(samples["onnxbuild"])
+    yield Line(
+        name, "CPU", ours, "s", 5 * cpu(samples["python"]), f"5 × `python -c pass` ({cpu(samples['python']):.4f} s)"
+    )
+    yield Line(name, "CPU", ours, "s", cpu(samples["dvc"]) / 5, f"1/5 of DVC ({cpu(samples['dvc']):.3f} s)")
+    yield Line(name, "wall", wall(samples["onnxbuild"]), "s")
+    yield Line(name, "peak memory", peak(samples["onnxbuild"]) / 1e6, "MB")
     for peer in ("dvc", "doit", "ninja"):
-        yield Line(name, f"CPU of {peer}", cpu(found[peer]), "s")
+        yield Line(name, f"CPU of {peer}", cpu(samples[peer]), "s")
 
 
 def noop_1000(bench: Bench) -> Iterator[Line]:
-    """A run with nothing to do, 1,000 actions; and whether the same steps run as in ninja."""
+    """A run with nothing to do, 1,000 actions, and whether a change runs the same steps as ninja."""
     actions = bench.actions(1000)
     name = f"no-op, {actions:,} actions"
     world = bench.built("thousand", actions)
@@ -109,19 +111,19 @@ def noop_1000(bench: Bench) -> Iterator[Line]:
         "doit": bench.doit("thousand-doit", actions),
         "ninja": ninja,
     }
-    found = dict(interleaved(commands, max(bench.repeats, 5)))
-    found |= interleaved({"onnxbuild again": commands["onnxbuild"], "dvc": dvc}, 2)
-    ours = cpu(found["onnxbuild"])
-    yield Line(name, "CPU", ours, "s", cpu(found["doit"]), f"doit ({cpu(found['doit']):.3f} s)")
-    yield Line(name, "CPU", ours, "s", cpu(found["dvc"]) / 50, f"1/50 of DVC ({cpu(found['dvc']):.2f} s)")
-    yield Line(name, "wall", wall(found["onnxbuild"]), "s")
-    yield Line(name, "peak memory", peak(found["onnxbuild"]) / 1e6, "MB")
-    yield Line(name, "CPU of ninja", cpu(found["ninja"]), "s")
+    samples = dict(interleaved(commands, max(bench.repeats, 5)))
+    samples |= interleaved({"onnxbuild again": commands["onnxbuild"], "dvc": dvc}, 2)
+    ours = cpu(samples["onnxbuild"])
+    yield Line(name, "CPU", ours, "s", cpu(samples["doit"]), f"doit ({cpu(samples['doit']):.3f} s)")
+    yield Line(name, "CPU", ours, "s", cpu(samples["dvc"]) / 50, f"1/50 of DVC ({cpu(samples['dvc']):.2f} s)")
+    yield Line(name, "wall", wall(samples["onnxbuild"]), "s")
+    yield Line(name, "peak memory", peak(samples["onnxbuild"]) / 1e6, "MB")
+    yield Line(name, "CPU of ninja", cpu(samples["ninja"]), "s")
     yield from _same_as_ninja(bench, name, world, ninja, actions)
 
 
 def _same_as_ninja(bench: Bench, name: str, world: Path, ninja: Command, actions: int) -> Iterator[Line]:
-    """Steps that ran here and not there, or there and not here: with nothing to do, and with sources changed."""
+    """The steps that only one of the two tools ran: with nothing changed, and with changed sources."""
     for words, changed in (("nothing changed", ()), ("one source changed", (1,)), ("three changed", (0, 1, 2))):
         for chain in changed:
             worlds.change_source(world, chain % worlds.chains(actions))
@@ -133,13 +135,13 @@ def _same_as_ninja(bench: Bench, name: str, world: Path, ninja: Command, actions
 
 
 def ran_here(output: str, actions: int) -> set[str]:
-    """The steps, by the peers' names, that a run built, by its lines."""
+    """The steps that a run built, by the names that the peers use, read from its output."""
     names = worlds.step_names(actions)
     return {names[action] for action in re.findall(r"^(?:built|unchanged)  *(m\S+)", output, re.MULTILINE)}
 
 
 def ran_in_ninja(output: str) -> set[str]:
-    """The steps that ninja ran, by its verbose output."""
+    """The steps that ninja ran, read from its verbose output."""
     return set(re.findall(r"cp \S+ built/(\S+)\.onnx", output))
 
 
@@ -147,7 +149,7 @@ def noop_10000(bench: Bench) -> Iterator[Line]:
     """How a run with nothing to do grows."""
     small, large = bench.actions(1000), bench.actions(10_000)
     name = f"no-op, {large:,} actions"
-    found = interleaved(
+    samples = interleaved(
         {
             "python": bench.nothing(),
             "small": worlds.onnxbuild(bench.python, bench.built("thousand", small)),
@@ -155,13 +157,13 @@ def noop_10000(bench: Bench) -> Iterator[Line]:
         },
         max(bench.repeats, 5),
     )
-    idle = cpu(found["python"])
-    growth = (cpu(found["large"]) - idle) / (cpu(found["small"]) - idle)
-    why = f"at most linear, from {small:,} actions ({cpu(found['small']):.3f} s), Python's own start taken off"
+    idle = cpu(samples["python"])
+    growth = (cpu(samples["large"]) - idle) / (cpu(samples["small"]) - idle)
+    why = f"at most linear, from {small:,} actions ({cpu(samples['small']):.3f} s), without the start of Python"
     yield Line(name, "growth of CPU", round(growth, 2), "×", large / small, why)
-    yield Line(name, "peak memory", peak(found["large"]) / 1e6, "MB", 200.0)
-    yield Line(name, "CPU", cpu(found["large"]), "s")
-    yield Line(name, "wall", wall(found["large"]), "s")
+    yield Line(name, "peak memory", peak(samples["large"]) / 1e6, "MB", 200.0)
+    yield Line(name, "CPU", cpu(samples["large"]), "s")
+    yield Line(name, "wall", wall(samples["large"]), "s")
 
 
 def large_model(bench: Bench) -> Iterator[Line]:
@@ -174,11 +176,11 @@ def large_model(bench: Bench) -> Iterator[Line]:
     }
     commands = {key: worlds.onnxbuild(bench.python, place) for key, place in places.items()}
     first = {key: run_once(command) for key, command in commands.items()}
-    found = interleaved(commands, max(bench.repeats, 7))
-    bound = 1.25 * cpu(found["small"])
-    yield Line(name, "CPU", cpu(found["large"]), "s", bound, "1.25 × that with 10 MB: the same, but for noise")
-    yield Line(name, "wall", wall(found["large"]), "s", 1.25 * wall(found["small"]), "1.25 × that with 10 MB")
-    yield Line(name, "first run, CPU", first["large"].cpu_seconds, "s", None, "copies and hashes all of it")
+    samples = interleaved(commands, max(bench.repeats, 7))
+    bound = 1.25 * cpu(samples["small"])
+    yield Line(name, "CPU", cpu(samples["large"]), "s", bound, "1.25 × the run with 10 MB: equal, except for noise")
+    yield Line(name, "wall", wall(samples["large"]), "s", 1.25 * wall(samples["small"]), "1.25 × the run with 10 MB")
+    yield Line(name, "first run, CPU", first["large"].cpu_seconds, "s", None, "copies and hashes the weights")
     yield Line(name, "first run, wall", first["large"].wall_seconds, "s")
     opened = _opened_weights(bench, commands["large"])
     if opened is not None:
@@ -187,10 +189,10 @@ def large_model(bench: Bench) -> Iterator[Line]:
 
 
 def _opened_weights(bench: Bench, command: Command) -> int | None:
-    """How often a run opens a file of weights, as the kernel sees it; None without strace."""
+    """How often a run opens a weights file, counted by strace. None if strace is not installed."""
     strace = shutil.which("strace")
     if strace is None:
-        print("  strace is not installed: what is opened is not counted", file=sys.stderr)
+        print("  strace is not installed, so opened files are not counted", file=sys.stderr)
         return None
     log = bench.folder / "strace.txt"
     words = [strace, "-f", "-e", "trace=open,openat,openat2", "-o", str(log), *command.words]
@@ -203,9 +205,9 @@ def lint_1000(bench: Bench) -> Iterator[Line]:
     models = bench.actions(1000)
     name = f"lint, {models:,} models"
     world = bench.world("lint", lambda place: worlds.make_lint(place, models))
-    found = interleaved({"lint": worlds.onnxbuild(bench.python, world, name="lint")}, bench.repeats)["lint"]
-    yield Line(name, "CPU", cpu(found), "s", 1.0)
-    yield Line(name, "peak memory", peak(found) / 1e6, "MB")
+    samples = interleaved({"lint": worlds.onnxbuild(bench.python, world, name="lint")}, bench.repeats)["lint"]
+    yield Line(name, "CPU", cpu(samples), "s", 1.0)
+    yield Line(name, "peak memory", peak(samples) / 1e6, "MB")
 
 
 def one_changed(bench: Bench) -> Iterator[Line]:
@@ -220,7 +222,7 @@ def one_changed(bench: Bench) -> Iterator[Line]:
     few = worlds.onnxbuild(bench.python, alone)
     doit = bench.doit("thousand-doit", actions)
     peer = Command(doit.words, doit.cwd, before=lambda: worlds.change_source(doit.cwd, 1))
-    found = interleaved(
+    samples = interleaved(
         {
             "no-op": run,
             "changed": change,
@@ -232,22 +234,22 @@ def one_changed(bench: Bench) -> Iterator[Line]:
         },
         max(bench.repeats, 7),
     )
-    # What drives the bare worker is an interpreter that has no part in the work.
-    themselves = cpu(found["actions"]) - cpu(found["python"])
-    bound = 2 * cpu(found["no-op"]) + themselves
-    why = f"2 × the no-op ({cpu(found['no-op']):.3f} s) + the 4 actions in a manifest of their own"
-    yield Line(name, "CPU", cpu(found["changed"]), "s", 2 * cpu(found["no-op"]) + cpu(found["few"]), why)
-    why = f"a stricter reading: beside a worker driven by hand, its start and 4 actions ({themselves:.3f} s)"
-    yield Line(name, "CPU, beside a bare worker", cpu(found["changed"]), "s", bound, why)
-    yield Line(name, "wall", wall(found["changed"]), "s")
-    yield Line(name, "peak memory", peak(found["changed"]) / 1e6, "MB")
+    # The interpreter that drives the bare worker has no part in the work.
+    themselves = cpu(samples["actions"]) - cpu(samples["python"])
+    bound = 2 * cpu(samples["no-op"]) + themselves
+    why = f"2 × the no-op ({cpu(samples['no-op']):.3f} s) + the 4 actions in a separate manifest"
+    yield Line(name, "CPU", cpu(samples["changed"]), "s", 2 * cpu(samples["no-op"]) + cpu(samples["few"]), why)
+    why = f"a stricter bound: a worker without the engine, its start and 4 actions ({themselves:.3f} s)"
+    yield Line(name, "CPU, against a bare worker", cpu(samples["changed"]), "s", bound, why)
+    yield Line(name, "wall", wall(samples["changed"]), "s")
+    yield Line(name, "peak memory", peak(samples["changed"]) / 1e6, "MB")
     why = "a changed source in a manifest that has no other actions"
-    yield Line(name, "CPU of the 4 actions alone", cpu(found["few"]), "s", None, why)
-    yield Line(name, "CPU of doit", cpu(found["doit"]), "s", None, "its actions are 4 `cp`")
+    yield Line(name, "CPU of the 4 actions alone", cpu(samples["few"]), "s", None, why)
+    yield Line(name, "CPU of doit", cpu(samples["doit"]), "s", None, "its actions are 4 `cp`")
 
 
 def cold_1000(bench: Bench) -> Iterator[Line]:
-    """1,000 toy actions, cold."""
+    """1,000 toy actions from an empty store."""
     actions = bench.actions(1000)
     name = f"cold, {actions:,} toy actions"
     world = bench.world("cold", lambda place: worlds.make_onnxbuild(place, actions))
@@ -257,16 +259,21 @@ def cold_1000(bench: Bench) -> Iterator[Line]:
             shutil.rmtree(world / folder, ignore_errors=True)
 
     run = worlds.onnxbuild(bench.python, world)
-    found = interleaved({"cold": Command(run.words, world, run.environment, before=forget)}, bench.repeats)["cold"]
-    yield Line(name, "CPU an action", cpu(found) / actions, "s", 0.005, "all of it, the toys' own work included")
-    yield Line(name, "wall", wall(found), "s")
+    samples = interleaved({"cold": Command(run.words, world, run.environment, before=forget)}, bench.repeats)["cold"]
+    yield Line(name, "CPU per action", cpu(samples) / actions, "s", 0.005, "including the work of the toy steps")
+    yield Line(name, "wall", wall(samples), "s")
     yield Line(
-        name, "workers started", _workers(bench, world, run, forget), "", actions / 20, "each serves many actions"
+        name,
+        "workers started",
+        _workers(bench, world, run, forget),
+        "",
+        actions / 20,
+        "each worker serves many actions",
     )
 
 
 def _workers(bench: Bench, world: Path, run: Command, forget: Callable[[], None]) -> int:
-    """How many worker processes a cold run starts: each one writes a line from its `sitecustomize`."""
+    """How many worker processes a cold run starts. Each writes one line from its `sitecustomize`."""
     spy = bench.folder / "spy"
     spy.mkdir(exist_ok=True)
     log = bench.folder / "workers.txt"
@@ -283,7 +290,7 @@ def _workers(bench: Bench, world: Path, run: Command, forget: Callable[[], None]
 
 
 def quickstart(bench: Bench) -> Iterator[Line]:
-    """A cold build of the quickstart beside `quickstart_baseline.py`."""
+    """A cold build of the quickstart, compared with `quickstart_baseline.py`."""
     name = "quickstart, cold"
     world = bench.world("quickstart", lambda _place: None)
     manifest = worlds.PACKAGE / "manifests" / "quickstart.yaml"
@@ -295,7 +302,7 @@ def quickstart(bench: Bench) -> Iterator[Line]:
 
     run = worlds.onnxbuild(bench.python, world)
     baseline = Path(__file__).with_name("quickstart_baseline.py")
-    found = interleaved(
+    samples = interleaved(
         {
             "scripts": Command([bench.python, str(baseline), str(world / "scripts")], world, run.environment),
             "onnxbuild": Command(run.words, world, run.environment, before=forget),
@@ -303,9 +310,9 @@ def quickstart(bench: Bench) -> Iterator[Line]:
         min(bench.repeats, 3),
     )
     for what, of in (("wall", wall), ("CPU", cpu)):
-        theirs = of(found["scripts"])
+        theirs = of(samples["scripts"])
         yield Line(
-            name, what, of(found["onnxbuild"]), "s", theirs / 2, f"half of commands and scripts ({theirs:.1f} s)"
+            name, what, of(samples["onnxbuild"]), "s", theirs / 2, f"half of the commands and scripts ({theirs:.1f} s)"
         )
 
 

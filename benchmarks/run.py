@@ -1,4 +1,4 @@
-"""`python benchmarks/run.py [NAME…]`: measure side by side, print each value against its bound."""
+"""`python benchmarks/run.py [NAME…]`: measure side by side, and print each value with its bound."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from table import Line, as_json, as_text
 
 
 def main() -> int:
-    """Run what is asked for; 1 where a bound is missed."""
+    """Run the chosen benchmarks. The exit code is 1 if a bound is missed."""
     options = arguments()
     chosen = options.names or list(BENCHMARKS)
     lines: list[Line] = []
@@ -42,7 +42,7 @@ def main() -> int:
 
 
 def machine() -> dict[str, object]:
-    """What the figures hang on. Load: the averages at the end of the run."""
+    """What the figures depend on. `load`: the averages at the end of the run."""
     return {
         "python": platform.python_version(),
         "system": platform.platform(),
@@ -53,14 +53,16 @@ def machine() -> dict[str, object]:
 
 def arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Measure onnxbuild beside DVC, doit and ninja.")
+    parser = argparse.ArgumentParser(description="Compare onnxbuild with DVC, doit and ninja.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; default: all")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
     parser.add_argument("--peers", type=Path, default=peers.DEFAULT, metavar="DIR", help="their virtual environment")
     parser.add_argument("--python", default=sys.executable, help="the interpreter that runs onnxbuild")
-    parser.add_argument("--folder", type=Path, metavar="DIR", help="where worlds are made (default: temporary files)")
-    parser.add_argument("--repeats", type=int, default=5, metavar="N", help="least number of interleaved rounds")
-    parser.add_argument("--scale", type=float, default=1.0, help="under 1: fewer actions, for a quick look")
+    parser.add_argument(
+        "--folder", type=Path, metavar="DIR", help="where worlds are made (default: a temporary folder)"
+    )
+    parser.add_argument("--repeats", type=int, default=5, metavar="N", help="minimum number of interleaved rounds")
+    parser.add_argument("--scale", type=float, default=1.0, help="below 1: fewer actions, for a quick look")
     parser.add_argument("--large-gb", type=float, default=10.0, help="size of the large model's weights")
     options = parser.parse_args()
     unknown = [name for name in options.names if name not in BENCHMARKS]

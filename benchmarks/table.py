@@ -1,4 +1,4 @@
-"""What benchmarks find: measured values beside the bounds that they are held to."""
+"""Results of benchmarks: measured values with their bounds."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Line:
-    """One measured value; `bound` is None for a value that stands there to compare with."""
+    """One measured value. `bound` is None for a value that is only shown for comparison."""
 
     benchmark: str
     what: str
     measured: float
     unit: str
     bound: float | None = None
-    because: str = ""  # how the bound was found, or how a value was measured
+    because: str = ""  # where the bound comes from, or how the value was measured
 
     @property
     def verdict(self) -> str:
-        """`pass` or `MISS`; empty where there is no bound."""
+        """`pass` or `MISS`; empty without a bound."""
         if self.bound is None:
             return ""
         return "pass" if self.measured <= self.bound else "MISS"

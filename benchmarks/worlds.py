@@ -1,7 +1,7 @@
 """Worlds to build: the same graph of chains for onnxbuild, DVC, doit and ninja, and manifests to lint.
 
-A chain is a source file and `STEPS` steps, each of which needs the one before. For onnxbuild that is a model with a
-fetch and three toy steps, whose last result is laid out under `out/`; the others copy files with `cp`.
+A chain is a source file and `STEPS` steps, each of which needs the previous one. For onnxbuild that is a model with a
+fetch and three toy steps, whose last result goes to `out/`. The other tools copy files with `cp`.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ PACKAGE = Path(__file__).parents[1]
 
 
 def environment() -> dict[str, str]:
-    """The environment in which onnxbuild finds itself and the toy step kind; bytecode is kept, as after an install."""
+    """The environment in which Python finds onnxbuild and the toy step kind, and keeps bytecode as an install does."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     return {**kept, "PYTHONPATH": f"{PACKAGE}{os.pathsep}{TOY}", "HF_HUB_OFFLINE": "1"}
 
 
 def onnxbuild(python: str, world: Path, *words: str, name: str = "run") -> Command:
-    """An onnxbuild command on a world's manifest."""
+    """An onnxbuild command on the manifest of a world."""
     return Command([python, "-m", "onnxbuild", name, "manifest.yaml", *words], world, environment())
 
 
 def chains(actions: int) -> int:
-    """How many chains give that many actions."""
-    assert actions % STEPS == 0, f"{actions} actions are no whole number of chains of {STEPS}"
+    """How many chains have that many actions."""
+    assert actions % STEPS == 0, f"{actions} actions are not a whole number of chains of {STEPS}"
     return actions // STEPS
 
 
@@ -43,13 +43,13 @@ def source_of(world: Path, chain: int) -> Path:
 
 
 def change_source(world: Path, chain: int) -> None:
-    """Write other content of another size, in place."""
+    """Change the content and the size of a source, in place."""
     with open(source_of(world, chain), "a", encoding="utf-8") as file:
         file.write(f"change {random.randrange(10**9)}\n")
 
 
 def make_sources(world: Path, actions: int) -> None:
-    """The source files, each with content of its own."""
+    """Write the source files, each with different content."""
     for chain in range(chains(actions)):
         place = source_of(world, chain)
         place.parent.mkdir(parents=True)
@@ -57,7 +57,7 @@ def make_sources(world: Path, actions: int) -> None:
 
 
 def make_onnxbuild(world: Path, actions: int) -> None:
-    """A manifest of toy actions over sources."""
+    """Write a manifest of toy actions over sources."""
     make_sources(world, actions)
     lines = ["onnxbuild: 1", "targets:", "  chain: {steps: [{toy: {line: a}}, {toy: {line: b}}, {toy: {line: c}}]}"]
     lines.append("models:")
@@ -68,26 +68,26 @@ def make_onnxbuild(world: Path, actions: int) -> None:
 
 
 def _edges(actions: int) -> list[tuple[str, str, str]]:
-    """(step, input, output) of every step of the peers' worlds, in order; `step_names` says which action is which."""
-    found = []
+    """(step, input, output) of every step in the worlds of the peers, in order. `step_names` maps actions to them."""
+    edges = []
     for chain in range(chains(actions)):
         model = f"m{chain:05d}"
         at = f"sources/{model}/model.onnx"
         for number in range(STEPS):
             to = f"built/{model}-{number}.onnx"
-            found.append((f"{model}-{number}", at, to))
+            edges.append((f"{model}-{number}", at, to))
             at = to
-    return found
+    return edges
 
 
 def step_names(actions: int) -> dict[str, str]:
-    """Which onnxbuild action is which step of the peers."""
-    found = {}
+    """From each onnxbuild action to the step of the peers that corresponds to it."""
+    steps = {}
     for chain in range(chains(actions)):
         model = f"m{chain:05d}"
         names = [f"{model}:fetch", *(f"{model}/chain:toy{suffix}" for suffix in ("", "-2", "-3"))]
-        found.update({name: f"{model}-{number}" for number, name in enumerate(names)})
-    return found
+        steps.update({name: f"{model}-{number}" for number, name in enumerate(names)})
+    return steps
 
 
 def make_ninja(world: Path, actions: int) -> None:
@@ -114,8 +114,8 @@ def make_doit(world: Path, actions: int) -> None:
 def make_dvc(world: Path, actions: int, dvc: str) -> None:
     """A dvc.yaml of `cp` stages, with the state that `dvc repro` leaves: outputs, cache and dvc.lock.
 
-    The state is written here, because DVC's own first build is quadratic (24 minutes of CPU for 1,000 stages). What
-    it would write for copies is known: the same hash for a chain's source and all its outputs.
+    The first build of DVC is quadratic (24 minutes of CPU for 1,000 stages), so this function writes the state that it
+    would leave. For copies that is the same hash for the source of a chain and all its outputs.
     """
     make_sources(world, actions)
     (world / "built").mkdir()

@@ -79,6 +79,16 @@ def available_memory() -> int | None:
     return min(limits, default=None)
 
 
+def peak_resident_bytes() -> int:
+    """Peak resident memory of this process so far; 0 where the system does not report it (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if platform.system() == "Darwin" else peak * 1024  # macOS counts bytes, Linux KiB
+
+
 def _available_on_machine() -> int | None:
     try:
         with open("/proc/meminfo", encoding="ascii") as file:

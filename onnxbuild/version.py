@@ -1,3 +1,3 @@
-"""The version of onnxbuild, which pyproject.toml repeats."""
+"""The version of onnxbuild. pyproject.toml reads it from here."""
 
 __version__ = "0.1.0"

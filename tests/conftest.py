@@ -1,6 +1,17 @@
-"""What all tests share: `--update` rewrites expected texts; the diff is the review."""
+"""What all tests share: `--update` rewrites expected texts, and the diff is the review."""
+
+import atexit
+import os
+import shutil
+import tempfile
 
 import pytest
+
+# Libraries that a test imports must not leave files in the home or in the folder for temporary files.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = tempfile.mkdtemp(prefix="onnxbuild-torch-")
+    atexit.register(shutil.rmtree, os.environ["TORCHINDUCTOR_CACHE_DIR"], ignore_errors=True)
 
 
 def pytest_addoption(parser):

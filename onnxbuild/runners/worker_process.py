@@ -139,6 +139,7 @@ def _environment(threads: int) -> dict[str, str]:
     fixed = {
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_DISABLE_TELEMETRY": "1",
+        "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime 1.31 reports to a server, and leaves a device id in the home
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
         "PYTHONUNBUFFERED": "1",

@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Annotated, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta
 
 from onnxbuild.steps.kind import Context, Fault, Kind, Params
-
-# Model types that O2 and up have fusions for, each with ONNX Runtime's kind of graph that it is optimized as:
-# optimum-onnx 0.1.0's table, which a test compares with this one.
-FUSED_TYPES: Mapping[str, str] = {
-    model_type: family
-    for family, types in {
-        "bert": """
-            albert bert big_bird blenderbot camembert deberta deberta-v2 distilbert electra longt5 modernbert mpnet
-            nystromformer pegasus roberta t5 xlm-roberta
-        """,
-        "bart": "bart bigbird_pegasus m2m_100 marian mbart mt5 whisper",
-        "gpt2": "bloom codegen gpt2 gpt_bigcode gpt_neo gpt_neox gptj granite llama mistral",
-        "vit": "dinov2 pix2struct segformer vit",
-        "clip": "clip",
-    }.items()
-    for model_type in types.split()
-}
+from onnxbuild.tables.fusions import FUSIONS
 
 
 class OptimizeParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -57,7 +41,7 @@ def _check(params: OptimizeParams, context: Context) -> Iterable[Fault]:
             hint="use O2 or O3, or set `device: cuda` in the target",
         )
     model_type = str((context.config or {}).get("model_type") or "")
-    if params.level != "O1" and model_type and model_type not in FUSED_TYPES:
+    if params.level != "O1" and model_type and model_type not in FUSIONS:
         yield Fault(
             code="OB403",
             field="level",

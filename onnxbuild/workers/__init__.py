@@ -1,1 +1,1 @@
-"""What runs in a worker process: one folder per step kind, and the ground that they stand on."""
+"""The code of the worker process: one folder per step kind, and the modules that they share."""

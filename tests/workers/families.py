@@ -130,9 +130,9 @@ def outputs_of(path: Path, config: dict | None = None, seed: int = 0) -> list:
     """What a graph gives for made-up inputs: token ids drawn from a seed, all else as `run_once` feeds it."""
     import numpy as np
 
-    from onnxbuild.workers.engines.smoke_run import open_session, sample_feeds
+    from onnxbuild.workers.engines.smoke_run import open_for_check, sample_feeds
 
-    session = open_session(path, optimize=True)
+    session = open_for_check(path, optimize=True)
     feeds = sample_feeds(session, config or {})
     for name in feeds:
         if name.endswith("input_ids"):

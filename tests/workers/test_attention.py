@@ -4,9 +4,10 @@ from families import FAMILIES, checkpoint, exported, generated_by, generated_by_
 
 from onnxbuild.steps.export import ExportParams
 from onnxbuild.steps.optimize import OptimizeParams
-from onnxbuild.workers.engines.smoke_run import open_session
+from onnxbuild.workers.engines.smoke_run import open_for_check
 from onnxbuild.workers.export.worker import run as export
-from onnxbuild.workers.graphs.onnx_files import count_operators, load_model, save_model
+from onnxbuild.workers.graphs.graph_files import load_model, save_model
+from onnxbuild.workers.graphs.walk import count_operators
 from onnxbuild.workers.optimize.attention import fuse_attention_with_past
 from onnxbuild.workers.optimize.fused import warnings_of
 from onnxbuild.workers.optimize.worker import run
@@ -31,7 +32,7 @@ def feeds(session, past, tokens, padding):
 
 @pytest.mark.parametrize(("past", "tokens", "padding"), [(0, 8, 0), (0, 8, 3), (5, 1, 0), (5, 1, 2), (5, 3, 2)])
 def test_gpt2_with_one_operator_for_attention_gives_the_same(past, tokens, padding):
-    plain, fused = (open_session(folder / "model.onnx") for folder in (exported("gpt2")[1], optimized("gpt2")[1]))
+    plain, fused = (open_for_check(folder / "model.onnx") for folder in (exported("gpt2")[1], optimized("gpt2")[1]))
     given = feeds(plain, past, tokens, padding)
     for name, wanted, found in zip(
         [value.name for value in plain.get_outputs()], plain.run(None, given), fused.run(None, given), strict=True
@@ -115,4 +116,4 @@ def test_weights_outside_stay_readable():
     save_model(load_model(exported("gpt2")[1] / "model.onnx"), folder / "model.onnx", external=True)
     facts, output = run_step(run, OptimizeParams(level="O2"), model=folder)
     assert facts["files"]["model.onnx"]["fused"]["MultiHeadAttention"] == 2
-    open_session(output / "model.onnx")
+    open_for_check(output / "model.onnx")

@@ -17,8 +17,9 @@ from onnxbuild.steps.optimize import OptimizeParams  # noqa: E402
 from onnxbuild.steps.quantize import QuantizeParams  # noqa: E402
 from onnxbuild.steps.validate import ValidateParams  # noqa: E402
 from onnxbuild.tables.thresholds import THRESHOLDS  # noqa: E402
-from onnxbuild.workers.graphs import onnx_files as graph  # noqa: E402
-from onnxbuild.workers.graphs.onnx_files import load_graph, load_model, read_external, save_model  # noqa: E402
+from onnxbuild.workers.graphs import graph_files as graph  # noqa: E402
+from onnxbuild.workers.graphs.graph_files import load_graph, load_model, save_model  # noqa: E402
+from onnxbuild.workers.graphs.weights import read_external, weight_bytes  # noqa: E402
 from onnxbuild.workers.optimize import worker as optimize  # noqa: E402
 from onnxbuild.workers.quantize import worker as quantize  # noqa: E402
 from onnxbuild.workers.validate import worker as validate  # noqa: E402
@@ -111,7 +112,7 @@ def test_a_size_that_protobuf_cannot_tell_is_told_by_the_shapes():
     small = load_model(exported("bert")[1] / "model.onnx")
     assert not graph.exceeds_message(small)
     assert graph.size_bytes(exported("bert")[1] / "model.onnx") >= sum(
-        graph.weight_bytes(tensor) for tensor in small.graph.initializer
+        weight_bytes(tensor) for tensor in small.graph.initializer
     )
     small.graph.initializer.add(name="large", data_type=onnx.TensorProto.FLOAT, dims=[1 << 15, 1 << 15])
     assert graph.exceeds_message(small)

@@ -9,11 +9,12 @@ from families import contents, exported, generated_by, outputs_of, run_step, scr
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.dataset_rows import Rows
 from onnxbuild.steps.quantize import ModuleParams, QuantizeParams
-from onnxbuild.workers.calibrate.observe import clipped_by_entropy, clipped_by_percentile
+from onnxbuild.workers.calibrate.clip import clipped_by_entropy, clipped_by_percentile
 from onnxbuild.workers.inputs.dataset_texts import texts
 from onnxbuild.workers.inputs.sentences import SENTENCES
+from onnxbuild.workers.quantize.file_params import params_by_file
 from onnxbuild.workers.quantize.gptq import _rounded
-from onnxbuild.workers.quantize.worker import params_by_file, run
+from onnxbuild.workers.quantize.worker import run
 
 pytestmark = pytest.mark.heavy
 
@@ -101,7 +102,7 @@ def test_the_rows_decide_and_two_runs_agree():
 def test_memory_holds_one_sample_at_a_time():
     """Feeds are made as they are read: none is asked for before the one before it was used up."""
     from onnxbuild.workers.calibrate.observe import ranges
-    from onnxbuild.workers.graphs.onnx_files import load_model
+    from onnxbuild.workers.graphs.graph_files import load_model
 
     model = load_model(exported("bert")[1] / "model.onnx")
     alive = []
@@ -204,7 +205,7 @@ def test_a_module_that_is_not_there():
     params = QuantizeParams(method="weight-only", modules={"encoder": "fp32"})
     with pytest.raises(CheckFailed) as caught:
         params_by_file(params, ["encoder_model.onnx", "decoder_model.onnx"], ["encoder_model.onnx"])
-    assert str(caught.value) == "OBE50 `modules` names `encoder`, and no file is called that"
+    assert str(caught.value) == "OBE50 `modules` names `encoder`, and no file has this name"
     assert caught.value.failure.notes == (("hint", "did you mean `encoder_model`?"),)
 
 
@@ -230,7 +231,7 @@ def test_a_csv_and_a_column_that_is_not_there():
     with pytest.raises(CheckFailed) as caught:
         list(texts(folder, Rows(columns={"text": "sentense"}), samples=5, seed=0))
     assert str(caught.value) == "OBE58 reviews.csv has no column `sentense`"
-    assert caught.value.failure.notes == (("hint", "did you mean `sentence`?; `columns: {text: …}` names it"),)
+    assert caught.value.failure.notes == (("hint", "did you mean `sentence`?; set it with `columns: {text: …}`"),)
 
 
 def test_a_damaged_file():

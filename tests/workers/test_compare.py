@@ -8,7 +8,8 @@ for module in ("onnxruntime", "transformers"):
 
 from onnxbuild.protocol import CheckFailed  # noqa: E402
 from onnxbuild.workers.inputs.samples import Sample  # noqa: E402
-from onnxbuild.workers.validate.compare import Record, Task, compare, losses, real_rows, worst_of  # noqa: E402
+from onnxbuild.workers.validate.compare import Record, Task, compare, losses, real_rows  # noqa: E402
+from onnxbuild.workers.validate.worst import worst_of  # noqa: E402
 
 EMBEDDING, GENERATION = Task(table="embedding"), Task(table="generation")
 
@@ -84,7 +85,7 @@ def test_a_reference_that_is_broken_proves_nothing():
     with pytest.raises(CheckFailed) as caught:
         compare("forward", RAGGED, {"logits": broken}, {"logits": broken}, task=EMBEDDING)
     assert str(caught.value) == (
-        "OBE06 the reference gives NaN in output `logits`, shape 2×3: nothing can be compared with it"
+        "OBE06 the reference returns NaN in output `logits`, shape 2×3: nothing can be compared with it"
     )
 
 

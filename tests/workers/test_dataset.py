@@ -15,7 +15,7 @@ from onnxbuild.protocol import CheckFailed  # noqa: E402
 from onnxbuild.steps.dataset_rows import Rows  # noqa: E402
 from onnxbuild.steps.validate import ValidateParams  # noqa: E402
 from onnxbuild.workers.inputs.sentences import SENTENCES  # noqa: E402
-from onnxbuild.workers.validate.labelled_rows import class_of  # noqa: E402
+from onnxbuild.workers.validate.labelled_rows import class_of_label  # noqa: E402
 from onnxbuild.workers.validate.worker import run  # noqa: E402
 
 CONFIG = {"id2label": {"0": "NEGATIVE", "1": "NEUTRAL", "2": "POSITIVE"}}
@@ -136,12 +136,12 @@ def test_perplexity_is_taken_on_the_rows(validate):
         (
             [{"text": "a"}],
             COLUMNS,
-            "OBE58 rows.jsonl has no column `review` | hint: it has text; `columns: {text: …}` names it",
+            "OBE58 rows.jsonl has no column `review` | hint: it has text; set it with `columns: {text: …}`",
         ),
         (
             [{"review": "a", "star": 1}],
             COLUMNS,
-            "OBE58 rows.jsonl has no column `stars` | hint: did you mean `star`?; `columns: {label: …}` names it",
+            "OBE58 rows.jsonl has no column `stars` | hint: did you mean `star`?; set it with `columns: {label: …}`",
         ),
         ([], COLUMNS, "OBE58 rows.jsonl has no rows"),
         (
@@ -174,33 +174,33 @@ def test_a_model_without_a_tokenizer_reads_no_rows(validate):
     [(2, 2), ("2", 2), (2.0, 2), ("POSITIVE", 2), ("positive ", 2), (True, 1), ("NEGATIVE", 0)],
 )
 def test_what_a_label_means(value, number):
-    assert class_of(value, CONFIG, "row 1 of a.csv") == number
+    assert class_of_label(value, CONFIG, "row 1 of a.csv") == number
 
 
 def test_names_that_are_numbers_are_names_first():
-    assert class_of("1", {"id2label": {"0": "1", "1": "2"}}, "row 1 of a.csv") == 0
+    assert class_of_label("1", {"id2label": {"0": "1", "1": "2"}}, "row 1 of a.csv") == 0
 
 
 def test_models_whose_config_leaves_the_names_out():
-    assert class_of("LABEL_1", {}, "row 1 of a.csv") == 1
-    assert class_of(1, {"id2label": {"0": "LABEL_0"}}, "row 1 of a.csv") == 1  # one logit: its sign
+    assert class_of_label("LABEL_1", {}, "row 1 of a.csv") == 1
+    assert class_of_label(1, {"id2label": {"0": "LABEL_0"}}, "row 1 of a.csv") == 1  # one logit: its sign
 
 
 @pytest.mark.parametrize("value", [3, -1, 0.5, None, [0, 1], "", "nan"])
 def test_labels_that_the_model_does_not_know(value):
     with pytest.raises(CheckFailed) as caught:
-        class_of(value, CONFIG, "row 1 of a.csv")
+        class_of_label(value, CONFIG, "row 1 of a.csv")
     assert str(caught.value) == f"OBE68 row 1 of a.csv has the label `{value}`, which the model does not know"
 
 
 def test_a_label_that_one_logit_cannot_decide():
     with pytest.raises(CheckFailed) as caught:
-        class_of(4.5, {"id2label": {"0": "LABEL_0"}}, "row 7 of a.csv")
+        class_of_label(4.5, {"id2label": {"0": "LABEL_0"}}, "row 7 of a.csv")
     assert caught.value.failure.message == "row 7 of a.csv has the label `4.5`, which the model does not know"
     assert caught.value.failure.notes == (("hint", "its labels are `0`, `1`"),)
 
 
 def test_of_many_labels_a_few_are_named():
     with pytest.raises(CheckFailed) as caught:
-        class_of("x", {"id2label": {str(n): f"L{n}" for n in range(20)}}, "row 1 of a.csv")
+        class_of_label("x", {"id2label": {str(n): f"L{n}" for n in range(20)}}, "row 1 of a.csv")
     assert caught.value.failure.notes[0][1].endswith("`L7` (7) and 12 more")

@@ -23,7 +23,7 @@ class SafetensorError(Exception): ...
 SAMPLES = [
     (
         "MemoryError: Unable to allocate 8.00 EiB for an array\nwhile calibrating",
-        "out of memory while the data was read through the graph",
+        "out of memory while calibration data ran through the graph",
     ),
     ("RuntimeError: CUDA out of memory. Tried to allocate 2.00 GiB", "out of memory"),
     ("OSError: [Errno 28] No space left on device", "the disk is full"),
@@ -32,12 +32,12 @@ SAMPLES = [
     ("404 Client Error. Repository Not Found for url: https://hub/x", "the repository does not exist, or is private"),
     (
         "OfflineModeIsEnabled: Cannot reach https://hub/x: offline mode is enabled.",
-        "the model is not on this machine, and the network is switched off",
+        "the model is not on this machine, and network access is turned off",
     ),
     ("ConnectError: [Errno 111] Connection refused", "the Hub could not be reached"),
     (
         "ValueError: The repository x contains custom code which must be executed to correctly load the model.",
-        "the model comes with code of its own, which is not run",
+        "the model comes with its own code, which is not run by default",
     ),
     (
         "ValueError: Due to a serious vulnerability issue in `torch.load`, even with weights_only=True",
@@ -46,7 +46,7 @@ SAMPLES = [
     ("SafetensorError: Error while deserializing header: header too large", "the weights file is damaged"),
     (
         "OSError: Error no file named pytorch_model.bin, model.safetensors, tf_model.h5 found in directory x.",
-        "the checkpoint holds no weights that can be used",
+        "the checkpoint has no weights that can be used",
     ),
     (
         "OSError: It looks like the config file at 'x/config.json' is not a valid JSON file.",
@@ -54,11 +54,11 @@ SAMPLES = [
     ),
     (
         "RuntimeError: You set `ignore_mismatched_sizes` to `False`, thus raising an error.",
-        "the weights do not have the shapes that config.json says",
+        "the shapes of the weights differ from config.json",
     ),
     (
         "RuntimeError: Cannot infer the task from a local directory yet, please specify the task manually",
-        "couldn't determine the model task automatically",
+        "the task could not be determined automatically",
     ),
     (
         (
@@ -81,7 +81,7 @@ SAMPLES = [
     ),
     (
         "ValueError: Trying to export a x model, that is a custom or unsupported architecture",
-        "model architecture not supported by the exporter",
+        "the exporter does not support this model architecture",
     ),
     (
         "ValueError: Config dummy inputs are not a subset of the model inputs: {'input_ids'} vs {'args', 'kwargs'}",
@@ -99,13 +99,13 @@ SAMPLES = [
     ),
     (
         "UnsupportedOperatorError: Exporting the operator 'aten::foo' to ONNX opset version 18 is not supported.",
-        "the exporter has no aten::foo at opset 18",
+        "the exporter does not support aten::foo at opset 18",
     ),
     ("ValueError: Unsupported onnx_opset_version: 24", "the exporter does not know this opset"),
-    ("Constraints violated (batch)! For more information", "an axis that has to be free was fixed while tracing"),
+    ("Constraints violated (batch)! For more information", "an axis that must be dynamic was fixed while tracing"),
     (
         "Opset 11 is lower than the recommended minimum opset (14) to export x.",
-        "opset 11 is lower than what is recommended for this model",
+        "opset 11 is below the minimum that is recommended for this model",
     ),
     (
         (
@@ -124,7 +124,7 @@ SAMPLES = [
     ),
     (
         "ERROR: ResolutionImpossible: for help visit the documentation of pip",
-        "packages that were to be installed exclude each other",
+        "the packages to install exclude each other",
     ),
     (
         "ValueError: This protobuf of onnx model exceeds maximum protobuf size of 2GB",
@@ -177,7 +177,10 @@ SAMPLES = [
         "ValueError: Either calibration_data_reader or an existing calibration_cache_path must be provided.",
         "static quantization has no data to take ranges from",
     ),
-    ("ValueError: Quantization parameters are not specified for param /x.", "a tensor has no range to quantize by"),
+    (
+        "ValueError: Quantization parameters are not specified for param /x.",
+        "a tensor has no range for its quantization",
+    ),
     (
         "ValueError: Histogram has not been collected. Please run collect() first.",
         "a calibrator was asked for ranges before it had any data",
@@ -192,15 +195,15 @@ SAMPLES = [
     ),
     (
         "NOT_IMPLEMENTED : Could not find an implementation for MatMulNBits(1) node with name '/q_proj'",
-        "this runtime has no kernel for MatMulNBits as the graph has it",
+        "this runtime has no kernel for MatMulNBits with the types in the graph",
     ),
     (
         "NOT_IMPLEMENTED : Could not find an implementation for Softmax(13) node with name '/softmax'",
-        "this runtime cannot run Softmax as the graph has it",
+        "this runtime cannot run Softmax with the types in the graph",
     ),
     (
         "NOT_IMPLEMENTED : Could not find an implementation for ReduceMax(18) node with name ''",
-        "this runtime cannot run ReduceMax in the type that the graph has it in",
+        "this runtime cannot run ReduceMax with the types in the graph",
     ),
     (
         (
@@ -221,11 +224,11 @@ SAMPLES = [
     ("WARNING: The opset is under 21 and doesn't support int4 data type.", "4-bit weights need opset 21"),
     (
         "RuntimeError: Unable to find data type for weight_name='/x/MatMul_output_0'. shape_inference failed to",
-        "the type of `/x/MatMul_output_0` is not known, so it cannot be quantized",
+        "the type of `/x/MatMul_output_0` is unknown, so it cannot be quantized",
     ),
     (
         "Fail: Unsupported model IR version: 14, max supported IR version: 13",
-        "the model has IR version 14, this ONNX Runtime reads up to 13",
+        "the model has IR version 14, and this ONNX Runtime reads at most 13",
     ),
     (
         (
@@ -233,7 +236,7 @@ SAMPLES = [
             " versions. "
             "Opset 27 is under development"
         ),
-        "the opset is newer than this ONNX Runtime",
+        "this ONNX Runtime does not support the opset yet",
     ),
     (
         "ValueError: Required inputs (['token_type_ids']) are missing from input feed (['input_ids']).",
@@ -244,13 +247,13 @@ SAMPLES = [
         "InvalidArgument: Unexpected input data type. Actual: (tensor(int32)) , expected: (tensor(int64))",
         "an input is tensor(int32) where the graph takes tensor(int64)",
     ),
-    ("InvalidArgument: Unexpected input data type", "an input is of another type than the graph takes"),
+    ("InvalidArgument: Unexpected input data type", "an input has another type than the graph takes"),
     (
         (
             "running Gather node. Name:'/token_type_embeddings/Gather' Status Message: indices element out of data"
             " bounds, idx=31 must be within the inclusive range [-2,1]"
         ),
-        "an index 31 is outside a table of two rows, which are types of tokens",
+        "index 31 is outside a table of two rows, the types of tokens",
     ),
     (
         (
@@ -264,7 +267,7 @@ SAMPLES = [
             "running Gather node. Name:'/wte/Gather' Status Message: indices element out of data bounds, idx=99 must be"
             " within the inclusive range [-50,49]"
         ),
-        "an index 99 is outside a table of -50 to 49",
+        "index 99 is outside a table of -50 to 49",
     ),
     (
         "InvalidArgument: Got invalid dimensions for input: input_ids for the following indices\n index: 1 Got: 9",
@@ -284,12 +287,12 @@ SAMPLES = [
     ),
     (
         "UserWarning: Specified provider 'CUDAExecutionProvider' is not in available provider names.",
-        "the execution provider that was asked for is not there",
+        "the requested execution provider is not available",
     ),
     ("ModuleNotFoundError: No module named 'sentencepiece'", "the toolchain lacks `sentencepiece`"),
     (
         "ValueError: The truth value of an array with more than one element is ambiguous. Use a.any() or a.all()",
-        "an array stood where one number was expected, as in a histogram of a batch of several rows",
+        "an array was given where one number was expected, as in a histogram of a batch with several rows",
     ),
     (
         "ValueError: see the log\nTracerWarning: Converting a tensor to a Python boolean might cause the trace",
@@ -346,7 +349,7 @@ def test_the_unknown_is_told_as_it_is():
     failure = explain_exception(ZeroDivisionError("a surprise"), "nothing of note")
     assert failure.code == "OBE99"
     assert failure.message == "ZeroDivisionError: a surprise"
-    assert failure.notes == (("hint", "the log holds the whole story"),)
+    assert failure.notes == (("hint", "the log has the full traceback"),)
 
 
 def test_what_was_noted_on_an_exception_is_told():

@@ -203,7 +203,7 @@ def config_with(**changes):
         ({"config_json": None}, "OBE16", "the checkpoint has no config.json"),
         ({"config_json": b"{"}, "OBE16", "config.json is not JSON: "),
         ({"config_json": b"[]"}, "OBE16", "config.json is not a JSON object"),
-        ({"model_safetensors": None}, "OBE16", "the checkpoint holds no weights that can be used"),
+        ({"model_safetensors": None}, "OBE16", "the checkpoint has no weights that can be used"),
         ({"model_safetensors": b"version https://git-lfs"}, "OBE16", "the weights file is damaged"),
         ({"model_safetensors": b""}, "OBE16", "the weights file is damaged"),
     ],
@@ -217,7 +217,7 @@ def test_a_damaged_checkpoint(tmp_path, files, code, message):
 def test_weights_of_another_model(tmp_path):
     folder = damaged(tmp_path, config_json=config_with(hidden_size=64))
     failure = failure_of(run, ExportParams(task="text-classification"), model=folder)
-    assert (failure.code, failure.message) == ("OBE16", "the weights do not have the shapes that config.json says")
+    assert (failure.code, failure.message) == ("OBE16", "the shapes of the weights differ from config.json")
 
 
 def test_an_architecture_that_nobody_knows(tmp_path):
@@ -249,4 +249,4 @@ def test_a_frozen_axis_is_found(tmp_path):
     assert str(caught.value) == "OBE39 model.onnx: the first axis of input `input_ids` is fixed at 2"
     with pytest.raises(CheckFailed) as caught:
         check_graph(path, 17)
-    assert str(caught.value) == "OBE03 model.onnx has opset 18, asked for was 17"
+    assert str(caught.value) == "OBE03 model.onnx has opset 18, but opset 17 was requested"

@@ -140,7 +140,7 @@ def test_a_checkpoint_that_does_not_say_how_to_pool(walk):
     params = ExportParams(task="sentence-similarity", exporter="transformers")
     worker, checkpoint = "onnxbuild.workers.export.worker:run", walk.checkpoint("bert-fill-mask")
     failure, _ = walk.workers.run(worker, params, "model", model=checkpoint)
-    message = "the checkpoint is no sentence-transformer: it has no modules.json, which says how to pool"
+    message = "the checkpoint is not a sentence-transformer: it has no modules.json, which defines the pooling"
     assert (failure.code, failure.message) == ("OBE02", message)
     bare = ExportParams(task="sentence-similarity", exporter="transformers", library="transformers")
     _, model = walk.run("export", bare, model=checkpoint)

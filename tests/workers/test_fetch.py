@@ -151,7 +151,7 @@ def test_a_hub_repository_becomes_plain_files(hub, output):
 def test_what_a_hub_can_answer(hub, output):
     handler, address = hub
     handler.files = {"adapter_model.safetensors": b"w", "README.md": b"r"}
-    assert fetch_from(address, output) == ["OBE16", "me/model holds no weights that can be used", False]
+    assert fetch_from(address, output) == ["OBE16", "me/model has no weights that can be used", False]
     gone = "f" * 40
     assert fetch_from(address, output, revision=gone) == ["OBE15", "the repository has no such revision", False]
     handler.token = "secret"
@@ -229,7 +229,7 @@ def test_without_text_there_is_no_tokenizer():
         (
             {"config": {"n_embd": 30, "n_head": 4}},
             (
-                "OBE02 the config of gpt2 does not hold together: "
+                "OBE02 the config of gpt2 is inconsistent: "
                 "`embed_dim` must be divisible by num_heads (got `embed_dim`: 30 and `num_heads`: 4)."
             ),
         ),
@@ -237,7 +237,7 @@ def test_without_text_there_is_no_tokenizer():
         ({"task": "poetry"}, "OBE01 `random:` needs a task that names a head, found `poetry`"),
         (
             {"tokenizer_vocabulary": 100},
-            "OBE51 a tokenizer of 100 tokens cannot spell every byte: expected 257 or more",
+            "OBE51 a tokenizer of 100 tokens cannot encode every byte: expected 257 or more",
         ),
     ],
 )

@@ -70,14 +70,14 @@ def test_a_model_without_a_tokenizer_is_refused(generate):
         generate(exported("bert"))
     failure = caught.value.failure
     assert failure.code == "OBE37"
-    assert failure.message == "the model has no tokenizer, so no prompt can be given to it"
+    assert failure.message == "the model has no tokenizer, so it cannot read a prompt"
     assert failure.notes == (
         ("hint", "add tokenizer.json and tokenizer_config.json to the source, or leave out `generate`"),
     )
 
 
 def test_an_empty_prompt_is_refused(generate):
-    with pytest.raises(CheckFailed, match="OBE37 the prompt `` gives no tokens"):
+    with pytest.raises(CheckFailed, match="OBE37 the prompt `` has no tokens"):
         generate(exported("gpt2"), prompts=("",))
 
 

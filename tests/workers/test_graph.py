@@ -8,7 +8,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxbuild.protocol import CheckFailed
-from onnxbuild.workers.graphs.onnx_files import count_operators, external_files, load_model, save_model, size_bytes
+from onnxbuild.workers.graphs.graph_files import external_files, load_model, save_model, size_bytes
+from onnxbuild.workers.graphs.walk import count_operators
 
 pytestmark = pytest.mark.heavy
 
@@ -60,7 +61,7 @@ def test_missing_and_short_external_data(external):
         load_model(external)
     assert str(caught.value) == "OBE40 model.onnx: its external data `model.onnx_data` is missing"
     assert caught.value.failure.notes == (
-        ("hint", "an .onnx file and its data move as one: bring both, under their first names"),
+        ("hint", "copy the .onnx file together with its data file, both under their original names"),
     )
 
 
@@ -69,11 +70,11 @@ def test_missing_and_short_external_data(external):
     [
         (
             b"version https://git-lfs.github.com/spec/v1\noid sha256:0",
-            "it is a Git LFS pointer: run `git lfs pull` where it came from",
+            "it is a Git LFS pointer: run `git lfs pull` in the repository that it came from",
         ),
-        (b"<!DOCTYPE html><html>", "it is a web page: the download was refused, check the address and the token"),
-        (b"\x00\xff\x00garbage", "the file is damaged or something else: fetch it again"),
-        (b"", "the file is damaged or something else: fetch it again"),
+        (b"<!DOCTYPE html><html>", "it is a web page: the download was refused, so check the address and the token"),
+        (b"\x00\xff\x00garbage", "the file is damaged or has another format: fetch it again"),
+        (b"", "the file is damaged or has another format: fetch it again"),
     ],
 )
 def test_what_is_no_model_is_told_by_its_first_bytes(tmp_path, content, hint):

@@ -24,7 +24,8 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.export import ExportParams
 from onnxbuild.steps.fetch import FetchParams
-from onnxbuild.steps.optimize import FUSED_TYPES, OptimizeParams
+from onnxbuild.steps.optimize import OptimizeParams
+from onnxbuild.tables.fusions import FUSIONS
 from onnxbuild.workers.libraries.quiet import quiet
 from onnxbuild.workers.optimize.completions import complete
 from onnxbuild.workers.optimize.fusion_settings import LEVELS, Sizes, fusion_options, sizes_of
@@ -104,7 +105,7 @@ def test_two_runs_give_the_same_bytes():
 
 
 def test_external_data_stays_external():
-    from onnxbuild.workers.graphs.onnx_files import load_model, save_model
+    from onnxbuild.workers.graphs.graph_files import load_model, save_model
 
     folder = scratch()
     (folder / "config.json").write_text(json.dumps(config_of("bert")))
@@ -124,7 +125,7 @@ def test_the_types_that_lint_knows_are_those_that_the_optimizer_knows():
         from optimum.utils.normalized_config import NormalizedConfigManager
 
     known = {*NormalizedConfigManager._conf, "clip"}
-    assert set(FUSED_TYPES) == {name for name in ORTConfigManager._conf if name in known}
+    assert set(FUSIONS) == {name for name in ORTConfigManager._conf if name in known}
 
 
 def test_the_fusions_are_told_what_optimum_tells_them():
@@ -135,7 +136,7 @@ def test_the_fusions_are_told_what_optimum_tells_them():
         from optimum.onnxruntime.utils import ORTConfigManager
         from transformers import AutoConfig
 
-    for model_type in FUSED_TYPES:
+    for model_type in FUSIONS:
         theirs = ORTOptimizer([], AutoConfig.for_model(model_type)).normalized_config
         family = ORTConfigManager.get_model_ort_type(model_type)
         found = sizes_of({"model_type": model_type}, "O2")
@@ -147,6 +148,37 @@ def test_the_fusions_are_told_what_optimum_tells_them():
         assert level.halves == asked.fp16
         for family in ("bert", "bart", "gpt2", "vit", "clip"):
             assert vars(fusion_options(family, level)) == vars(asked.create_fusion_options(family)), (name, family)
+
+
+NOT_READ = {"segformer"}  # its sizes are lists, so the fusions read them from the graph
+
+
+@pytest.mark.parametrize("names", ["own", "standard"])
+def test_sizes_are_read_from_the_config_as_transformers_reads_them(names):
+    with quiet():
+        from transformers import AutoConfig
+
+    for number, (model_type, fusion) in enumerate(FUSIONS.items()):
+        if model_type in NOT_READ:
+            continue
+        heads, hidden = 3 + number, 120 * (3 + number)  # odd, and each divides its hidden size
+        fields = (fusion.heads.field, fusion.hidden.field) if names == "own" else ("num_attention_heads", "hidden_size")
+        part = dict(zip(fields, (heads, hidden), strict=True))
+        config = {"model_type": model_type, **({fusion.part: part} if fusion.part else part)}
+        loaded = AutoConfig.for_model(**config)
+        owner = getattr(loaded, fusion.part) if fusion.part else loaded
+        assert (owner.num_attention_heads, owner.hidden_size) == (heads, hidden), model_type
+        assert sizes_of(config, "O2") == Sizes(fusion.family, heads, hidden), model_type
+
+
+def test_an_old_config_of_clip_has_its_text_sizes_twice():
+    config = {
+        "model_type": "clip",
+        "text_config": {"num_attention_heads": 5},
+        "text_config_dict": {"num_attention_heads": 7, "hidden_size": 77},
+    }
+    assert sizes_of(config, "O2") == Sizes("clip", 7, 77)
+    assert sizes_of({**config, "text_config_dict": None}, "O2") == Sizes("clip", 5, 512)
 
 
 def test_inputs_that_fusions_take_for_given_are_there():
@@ -178,7 +210,7 @@ def test_a_type_without_fusions():
         run_step(run, OptimizeParams(level="O2"), model=exported("wav2vec2")[1])
     assert str(caught.value) == "OBE22 O2 knows no fusions for the model type `wav2vec2`"
     assert caught.value.failure.notes == (
-        ("hint", "use `optimize: O1`, which needs to know nothing of the family, or none"),
+        ("hint", "use `optimize: O1`, which works for every model type, or leave `optimize:` out"),
     )
     facts, _ = run_step(run, OptimizeParams(level="O1"), model=exported("wav2vec2")[1])
     assert facts["files"]["model.onnx"]["nodes"] < facts["files"]["model.onnx"]["nodes_before"]
@@ -231,7 +263,7 @@ def test_a_graph_that_cannot_take_made_up_inputs_is_only_loaded(divisor, ran):
 def test_a_folder_without_a_graph():
     with pytest.raises(CheckFailed) as caught:
         run_step(run, OptimizeParams(level="O1"), model=checkpoint("vit"))
-    assert str(caught.value) == "OBE41 the input holds no .onnx file"
+    assert str(caught.value) == "OBE41 the input has no .onnx file"
 
 
 def test_a_damaged_graph():

@@ -20,7 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.precision import PrecisionParams, precision_after
 from onnxbuild.steps.quantize import QuantizeParams
-from onnxbuild.workers.engines.smoke_run import open_session
+from onnxbuild.workers.engines.smoke_run import open_for_check
 from onnxbuild.workers.precision.worker import run
 
 pytestmark = pytest.mark.heavy
@@ -98,7 +98,7 @@ def test_a_name_with_a_typo():
     params = PrecisionParams(dtype="fp16", keep_fp32=("LayerNormalisation",))
     with pytest.raises(CheckFailed) as caught:
         run_step(run, params, model=exported("bert")[1])
-    assert str(caught.value) == "OBE50 `keep_fp32` names `LayerNormalisation`, and no operator or node is called that"
+    assert str(caught.value) == "OBE50 `keep_fp32` names `LayerNormalisation`, and no operator or node has this name"
     assert caught.value.failure.notes == (("hint", "did you mean `LayerNormalization`?"),)
 
 
@@ -192,7 +192,7 @@ def test_branches_stay_in_fp32_and_get_what_they_take_from_outside(keep_io_types
     kind = np.float32 if keep_io_types else np.float16
     for condition in (True, False):
         wanted, found = (
-            open_session(place / "model.onnx").run(None, {"x": x.astype(of), "c": np.array(condition)})[0]
+            open_for_check(place / "model.onnx").run(None, {"x": x.astype(of), "c": np.array(condition)})[0]
             for place, of in ((folder, np.float32), (output, kind))
         )
         assert found.dtype == kind

@@ -74,7 +74,7 @@ def test_the_layers_of_gpt2_are_quantized_and_its_head():
     assert file["heads_untied"] == 1
     assert file["quantized"] == {"Gather": 2, "MatMulInteger": 9}
     assert {reason: len(names) for reason, names in file["left_in_float"].items()} == {
-        "no stored weight: what it works on is computed": 4
+        "no stored weight: its inputs are computed": 4
     }
 
 
@@ -148,7 +148,7 @@ def test_an_excluded_name_with_a_typo():
     params = QuantizeParams(method="weight-only", exclude=(f"{name}x",))
     with pytest.raises(CheckFailed) as caught:
         run_step(run, params, model=exported("bert")[1])
-    assert str(caught.value) == f"OBE50 `exclude` names `{name}x`, and no node is called that"
+    assert str(caught.value) == f"OBE50 `exclude` names `{name}x`, and no node has this name"
     assert caught.value.failure.notes == (("hint", f"did you mean `{name}`?"),)
 
 
@@ -162,11 +162,11 @@ def test_nothing_quantized_is_a_failure():
         (
             "found",
             (
-                "Conv with a stored weight, which this method does not take; MatMul with a stored weight, which this "
-                "method does not take; no stored weight: what it works on is computed"
+                "Conv with a stored weight, which this method does not quantize; MatMul with a stored weight, which "
+                "this method does not quantize; no stored weight: its inputs are computed"
             ),
         ),
-        ("hint", "look at `operators` and `exclude`; a graph that is fp16 or int8 already has nothing left"),
+        ("hint", "check `operators` and `exclude`; a graph that is fp16 or int8 already has nothing left"),
     )
 
 
@@ -186,7 +186,7 @@ def test_a_model_that_grows_is_a_failure():
 
 
 def test_external_data_stays_external():
-    from onnxbuild.workers.graphs.onnx_files import load_model, save_model
+    from onnxbuild.workers.graphs.graph_files import load_model, save_model
 
     folder = scratch()
     save_model(load_model(exported("bert")[1] / "model.onnx"), folder / "model.onnx", external=True)

@@ -16,7 +16,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from onnxbuild.workers.calibrate.observe import calibrating
+from onnxbuild.workers.calibrate.feeds import calibrating
 from onnxbuild.workers.failures.exceptions import explain_exception, noticed
 
 pytestmark = pytest.mark.heavy
@@ -146,12 +146,12 @@ def out_of_memory_while_calibrating():
 RUNTIME = {
     half_mixed: ("OBE26", "the graph mixes precisions at Add"),
     quantized_half: ("OBE32", "the graph is fp16, and quantizing starts from fp32"),
-    no_kernel: ("OBE31", "this runtime cannot run Erf as the graph has it"),
+    no_kernel: ("OBE31", "this runtime cannot run Erf with the types in the graph"),
     no_kernel_for_a_node_that_was_made_of_another: (
         "OBE31",
-        "this runtime cannot run ReduceMax in the type that the graph has it in",
+        "this runtime cannot run ReduceMax with the types in the graph",
     ),
-    no_kernel_of_its_own: ("OBE31", "this runtime has no kernel for MatMulBnb4 as the graph has it"),
+    no_kernel_of_its_own: ("OBE31", "this runtime has no kernel for MatMulBnb4 with the types in the graph"),
     unknown_operator: ("OBE42", "the graph has an operator that this runtime does not know"),
     parted_from_its_data: ("OBE40", "the model's external data cannot be read"),
     cyclic: ("OBE25", "the optimizer made a graph with a cycle"),
@@ -159,11 +159,11 @@ RUNTIME = {
     histogram_of_nothing: ("OBE29", "a calibrator was asked for ranges before it had any data"),
     histogram_of_uneven_rows: (
         "OBE29",
-        "an array stood where one number was expected, as in a histogram of a batch of several rows",
+        "an array was given where one number was expected, as in a histogram of a batch with several rows",
     ),
     wrong_pair_of_integers: ("OBE33", "this pair of integer types is not supported"),
     out_of_memory: ("OBE05", "out of memory"),
-    out_of_memory_while_calibrating: ("OBE30", "out of memory while the data was read through the graph"),
+    out_of_memory_while_calibrating: ("OBE30", "out of memory while calibration data ran through the graph"),
 }
 
 
@@ -199,8 +199,8 @@ def test_inputs_that_do_not_suit():
     ("name", "rows", "message"),
     [
         ("/embeddings/position_embeddings/Gather", 8, "position 9 is outside the model's table, which ends at 7"),
-        ("/embed_tokens/Gather", 8, "an index 9 is outside a table of -8 to 7"),
-        ("/type/Gather", 2, "an index 9 is outside a table of two rows, which are types of tokens"),
+        ("/embed_tokens/Gather", 8, "index 9 is outside a table of -8 to 7"),
+        ("/type/Gather", 2, "index 9 is outside a table of two rows, the types of tokens"),
     ],
 )
 def test_an_index_outside_its_table(name, rows, message):

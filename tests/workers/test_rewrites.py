@@ -5,14 +5,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from onnxbuild.workers.graphs.onnx_files import count_operators
-from onnxbuild.workers.graphs.rewrites import (
-    drop_unused_weights,
-    fold_transposed_weights,
-    gemm_to_matmul,
-    share_equal_weights,
-    tie_transposed_weights,
-)
+from onnxbuild.workers.graphs.products import fold_transposed_weights, gemm_to_matmul
+from onnxbuild.workers.graphs.walk import count_operators
+from onnxbuild.workers.graphs.weights import drop_unused_weights, share_equal_weights, tie_transposed_weights
 
 pytestmark = pytest.mark.heavy
 

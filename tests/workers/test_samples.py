@@ -11,8 +11,9 @@ import numpy as np  # noqa: E402
 from small_models import minilm  # noqa: E402
 
 from onnxbuild.protocol import CheckFailed  # noqa: E402
-from onnxbuild.workers.engines.onnxruntime_engine import InputSpec  # noqa: E402
-from onnxbuild.workers.inputs.samples import Source, probes, shaped  # noqa: E402
+from onnxbuild.workers.engines.engine import InputSpec  # noqa: E402
+from onnxbuild.workers.inputs.sample_source import Source  # noqa: E402
+from onnxbuild.workers.inputs.samples import probes, shaped  # noqa: E402
 from onnxbuild.workers.inputs.sentences import SENTENCES  # noqa: E402
 
 TEXT = {name: InputSpec(("batch_size", "sequence_length"), "tensor(int64)") for name in ("input_ids", "attention_mask")}

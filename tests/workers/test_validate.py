@@ -13,8 +13,8 @@ from small_models import alter_weight, damaged, exported, minilm, rename_output 
 from onnxbuild.protocol import CheckFailed  # noqa: E402
 from onnxbuild.steps.validate import ValidateParams  # noqa: E402
 from onnxbuild.tables.thresholds import THRESHOLDS, table_of  # noqa: E402
-from onnxbuild.workers.validate.compare import Worst  # noqa: E402
 from onnxbuild.workers.validate.worker import broken_bounds, run  # noqa: E402
+from onnxbuild.workers.validate.worst import Worst  # noqa: E402
 
 pytestmark = pytest.mark.heavy
 
@@ -206,7 +206,7 @@ def test_weights_that_a_checkpoint_lacks_are_named(validate, tmp_path):
         validate(model._replace(checkpoint=headless))
     assert caught.value.failure.notes[-1] == (
         "cause",
-        "the checkpoint has no `classifier.bias`, `classifier.weight`, so PyTorch and the export made up their own",
+        "the checkpoint has no `classifier.bias`, `classifier.weight`, so PyTorch and the export used random values",
     )
 
 
@@ -216,7 +216,7 @@ def test_a_sequence_past_the_positions_is_refused(validate):
     failure = caught.value.failure
     assert failure.code == "OBE38"
     assert failure.message == "256 tokens and the step after them do not fit the model's 256 positions"
-    assert failure.notes == (("hint", "give sequences of at most 255"),)
+    assert failure.notes == (("hint", "use sequences of at most 255 tokens"),)
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_what_is_told_of_a_broken_bound(metric, value, bound, told):
 
 def test_a_bound_on_what_was_not_measured_is_broken():
     assert broken_bounds({}, {"kl_mean": 0.01}) == [
-        "`kl_mean` is bounded by 0.01, but this model has no output that it can be taken of"
+        "`kl_mean` is bounded by 0.01, but this model has no output to measure it on"
     ]
 
 

@@ -1,4 +1,4 @@
-"""A step kind whose work takes microseconds, so that what is measured is the engine."""
+"""A step kind whose work takes microseconds, so that a benchmark measures the engine."""
 
 from __future__ import annotations
 

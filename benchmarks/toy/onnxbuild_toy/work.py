@@ -1,4 +1,4 @@
-"""The work of the toy step: the input's graph with a line more."""
+"""The work of the toy step: copy the graph and append a line."""
 
 from __future__ import annotations
 

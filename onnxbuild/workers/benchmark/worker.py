@@ -1,4 +1,4 @@
-"""benchmark: latency of a variant and its baselines, side by side in one process with equal threads."""
+"""benchmark: measures the latency of a variant and its baselines, side by side in one process with equal threads."""
 
 from __future__ import annotations
 
@@ -12,22 +12,24 @@ import numpy as np
 import torch
 from msgspec import Struct
 
-from onnxbuild.machine import this_machine
+from onnxbuild.machine import peak_resident_bytes, this_machine
 from onnxbuild.protocol import Facts, Tell
 from onnxbuild.steps.benchmark import BenchmarkParams
 from onnxbuild.workers.engines import timing
-from onnxbuild.workers.engines.onnxruntime_engine import Device, OnnxModel, onnx_files
-from onnxbuild.workers.engines.torch_engine import Engine, TorchModel, is_onnx, load_torch
-from onnxbuild.workers.inputs.samples import Sample, Source, open_source, shaped
+from onnxbuild.workers.engines.engine import Device, Engine
+from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel, onnx_files
+from onnxbuild.workers.engines.torch_engine import TorchModel, is_onnx, load_torch
+from onnxbuild.workers.inputs.sample_source import Source, open_source
+from onnxbuild.workers.inputs.samples import Sample, shaped
 from onnxbuild.workers.inputs.stages import run_stages
 from onnxbuild.workers.libraries.remote_code import with_its_code
 
-# What is timed of each family: the pass over the input, and one step of the decoder.
+# The stages that are timed: the pass over the input, and one step of the decoder.
 _TIMED = ("forward", "prefill", "decode", "encoder", "decoder_step", "merged_step")
 
 
 class Combination(Struct, frozen=True, kw_only=True):
-    """One point of what is measured."""
+    """One combination of parameters to measure."""
 
     batch: int
     sequence: int
@@ -38,7 +40,7 @@ class Combination(Struct, frozen=True, kw_only=True):
 def run(params: BenchmarkParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
     """Time every combination, write every sample to `latencies.json`, and return the summaries.
 
-    Errors: CheckFailed OBE43 where the device's provider is absent, OBE38 for a sequence longer than the model takes.
+    Errors: CheckFailed OBE43 where the device's provider is missing, OBE38 for a sequence that is too long.
     """
     progress("loading the models")
     combinations = _combinations(params)
@@ -54,11 +56,9 @@ def run(params: BenchmarkParams, inputs: Mapping[str, Path], outputs: Mapping[st
     raw: list[dict[str, Any]] = []
     for done, point in enumerate(combinations):
         progress(f"timing {point.batch}×{point.sequence}, threads {point.threads}", done, len(combinations))
-        torch.set_num_threads(point.threads)
-        if variant.threads != point.threads:  # a session keeps the threads that it was opened with
-            variant = OnnxModel(inputs["model"], threads=point.threads, device=params.device)
-        found, samples = _measure_point(params, point, source, variant, baselines)
-        results += found
+        variant = _with_threads(variant, inputs["model"], point.threads)
+        measured, samples = _measure_point(params, point, source, variant, baselines)
+        results += measured
         raw += samples
     (outputs["samples"] / "latencies.json").write_bytes(msgspec.json.encode(raw))
     return {
@@ -68,16 +68,22 @@ def run(params: BenchmarkParams, inputs: Mapping[str, Path], outputs: Mapping[st
         "load_seconds": {"onnxruntime": variant.load_seconds} | {b.name: b.load_seconds for b in baselines},
         "first_inference_ms": first_ms,
         "file_bytes": file_bytes(inputs["model"]),
-        "resident_bytes": {**resident, "peak": timing.peak_bytes()},
+        "resident_bytes": {**resident, "peak": peak_resident_bytes()},
         "providers": variant.providers(),
         "environment": environment(params.device),
     }
 
 
+def _with_threads(variant: OnnxModel, folder: Path, threads: int) -> OnnxModel:
+    """Let PyTorch and the variant compute with `threads`; a session keeps the threads that it was opened with."""
+    torch.set_num_threads(threads)
+    return variant if variant.threads == threads else OnnxModel(folder, threads=threads, device=variant.device)
+
+
 def environment(device: Device) -> dict[str, Any]:
-    """What a reader needs in order to place the numbers: machine, load, versions, how threads are held."""
+    """What a reader needs to interpret the numbers: machine, load, versions, settings of threads."""
     machine = this_machine()
-    found = {
+    facts = {
         "cpu": machine.cpu,
         "flags": list(machine.flags),
         "cores": machine.cores,
@@ -86,7 +92,7 @@ def environment(device: Device) -> dict[str, Any]:
         "spinning": False,
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
     }
-    return found | {"gpu": torch.cuda.get_device_name()} if device == "cuda" else found
+    return facts | {"gpu": torch.cuda.get_device_name()} if device == "cuda" else facts
 
 
 def file_bytes(folder: Path) -> int:
@@ -105,7 +111,7 @@ def _combinations(params: BenchmarkParams) -> list[Combination]:
 
 
 def _open_baselines(params: BenchmarkParams, inputs: Mapping[str, Path], variant: OnnxModel) -> list[TorchModel]:
-    """The PyTorch engines, which share one model; none where the reference is an ONNX model itself."""
+    """The PyTorch engines, which share one model; none where the reference is an ONNX model."""
     if not params.baselines or is_onnx(inputs["reference"]):
         return []
     trust = params.trusts_code
@@ -115,7 +121,7 @@ def _open_baselines(params: BenchmarkParams, inputs: Mapping[str, Path], variant
 
 
 def _first_inferences(source: Source, variant: OnnxModel, engines: Sequence[Engine]) -> dict[str, float]:
-    """Milliseconds of the very first call of each engine, on one row of eight tokens; compiling is no inference."""
+    """Milliseconds of the first call of each engine, on one row of eight tokens; torch.compile is left out."""
     sample = shaped(source, 1, 8, padded=False)
     return {
         engine.name: timing.time_call(engine.prepare(variant.first, sample.feeds))
@@ -127,7 +133,7 @@ def _first_inferences(source: Source, variant: OnnxModel, engines: Sequence[Engi
 def _measure_point(
     params: BenchmarkParams, point: Combination, source: Source, variant: OnnxModel, baselines: Sequence[TorchModel]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """A result and the raw milliseconds for each stage of one combination; a compiler that fails is told, not timed."""
+    """A result and the raw milliseconds for each stage of one combination; a failed compilation is reported."""
     # A graph compiled for the last shape would otherwise count against the limit of recompilations.
     torch.compiler.reset()
     sample = shaped(source, point.batch, point.sequence, padded=False)
@@ -135,7 +141,7 @@ def _measure_point(
     results, raw = [], []
     engines: list[Engine] = [variant, *baselines]
     for stage, fed in feeds.items():
-        # Every engine gets the same tensors, the past among them, so that all of them do the same work.
+        # Every engine gets the same tensors, including the past, so that all do the same work.
         failed = {engine.name: why for engine in engines if (why := _why_not_compiled(engine, stage, fed))}
         able = [engine for engine in engines if engine.name not in failed]
         calls = {engine.name: engine.prepare(stage, fed) for engine in able}
@@ -144,19 +150,19 @@ def _measure_point(
         where |= {"threads_used": {engine.name: engine.threads_used() for engine in able}}
         results.append(where | _result(series, sample, stage, fed, threads=point.threads))
         raw += [
-            {"stage": stage, **msgspec.to_builtins(point), "engine": name, "rounds_ms": found.rounds}
-            for name, found in series.items()
+            {"stage": stage, **msgspec.to_builtins(point), "engine": name, "rounds_ms": one.rounds}
+            for name, one in series.items()
         ]
     return results, raw
 
 
 def _why_not_compiled(engine: Engine, stage: str, fed: Mapping[str, np.ndarray]) -> str | None:
-    """Why torch.compile cannot run this (no C++ compiler, an operator it lacks), None where it can."""
+    """Why torch.compile cannot run this (no C++ compiler, a missing operator), None where it can."""
     if engine.name != "torch.compile":
         return None
     try:
         engine.prepare(stage, fed)()
-    except Exception as error:  # noqa: BLE001 - whatever a compiler raises, the other engines are still to be timed
+    except Exception as error:  # noqa: BLE001 - whatever a compiler raises, the other engines are still timed
         return f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
     return None
 
@@ -166,19 +172,19 @@ def _result(
 ) -> dict[str, Any]:
     tokens = sample.rows if stage in {"decode", "decoder_step", "merged_step"} else sample.tokens
     engines = {
-        name: timing.summary(found.values, rows=sample.rows, tokens=tokens)
-        | timing.load_of(found, threads=threads)
-        | {"warmup": msgspec.to_builtins(found.warmup)}
-        for name, found in series.items()
+        name: timing.summary(one.values, rows=sample.rows, tokens=tokens)
+        | timing.load_of(one, threads=threads)
+        | {"warmup": msgspec.to_builtins(one.warmup)}
+        for name, one in series.items()
     }
     own = series["onnxruntime"]
-    speedups = {name: timing.speedup(own, found) for name, found in series.items() if name != "onnxruntime"}
+    speedups = {name: timing.speedup(own, one) for name, one in series.items() if name != "onnxruntime"}
     past = next((int(value.shape[-2]) for name, value in fed.items() if name.startswith("past_key_values")), 0)
     return {"tokens": tokens, "past": past, "engines": engines, "speedup": speedups}
 
 
 def _headline(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The line for a table: the first combination's pass over the input, against the first baseline."""
+    """The row of a table: the first combination's pass over the input, against the first baseline."""
     first = results[0]
     baseline = next(iter(first["speedup"]), None)
     engines = first["engines"]

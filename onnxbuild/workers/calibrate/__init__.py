@@ -1,1 +1,1 @@
-"""What the tensors of a graph hold while it reads data."""
+"""Observing the tensors of a graph while it reads data."""

@@ -1,1 +1,1 @@
-"""What runs a model: ONNX Runtime, PyTorch, and the clock beside them."""
+"""Engines that run a model, ONNX Runtime and PyTorch, and the measurement of their time."""

@@ -10,16 +10,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnxruntime
-from msgspec import Struct
 
 from onnxbuild.protocol import CheckFailed
-
-Device = Literal["cpu", "cuda"]
-Arrays = Mapping[str, np.ndarray]
+from onnxbuild.workers.engines.engine import Arrays, Device, InputSpec
 
 _PROVIDERS: Mapping[Device, tuple[str, ...]] = {
     "cpu": ("CPUExecutionProvider",),
@@ -43,17 +40,10 @@ _TYPES: Mapping[str, Any] = {
 }
 
 
-class InputSpec(Struct, frozen=True):
-    """An input of a graph: its dimensions (names where they vary) and its ONNX type."""
-
-    shape: tuple[int | str, ...]
-    type: str
-
-
 class OnnxModel:
-    """The sessions of one folder. `stages` are what it can run, `first` the one that reads what a person gives.
+    """The sessions of one folder. `stages` are what it can run; `first` is the one that reads the model's inputs.
 
-    Outputs come under the names that the graphs give.
+    Outputs have the names of the graphs' outputs.
     """
 
     name = "onnxruntime"
@@ -62,7 +52,7 @@ class OnnxModel:
         """Open every ONNX file that has a stage. Errors: CheckFailed OBE43 where the device's provider is absent."""
         files = onnx_files(folder)
         if not files:
-            raise CheckFailed("OBE41", f"the folder holds no ONNX file: {sorted(p.name for p in folder.iterdir())}")
+            raise CheckFailed("OBE41", f"the folder has no ONNX file: {sorted(p.name for p in folder.iterdir())}")
         start = time.perf_counter()
         self.folder, self.threads, self.device = folder, threads, device
         self._sessions = {path.name: open_session(path, threads=threads, device=device) for path in files}
@@ -91,22 +81,22 @@ class OnnxModel:
         return lambda: session.run(None, complete)
 
     def complete(self, stage: str, feeds: Arrays) -> dict[str, np.ndarray]:
-        """Exactly what the stage's graph takes, made of feeds that may hold more or lack a past."""
+        """Exactly what the stage's graph takes, from feeds that may contain more or lack a past."""
         return _complete(self.inputs(stage), feeds, branch=self._stages[stage][1])
 
     def run(self, stage: str, feeds: Arrays) -> dict[str, np.ndarray]:
         """Outputs of a stage by name."""
-        found = zip(self.outputs(stage), self.prepare(stage, feeds)(), strict=True)
-        # The cached branch of a merged decoder gives a placeholder for the encoder's keys and values: they stay as fed.
-        return {name: value for name, value in found if stage != "merged_step" or ".encoder." not in name}
+        outputs = zip(self.outputs(stage), self.prepare(stage, feeds)(), strict=True)
+        # The cached branch of a merged decoder returns a placeholder for the encoder's cache, which does not change.
+        return {name: value for name, value in outputs if stage != "merged_step" or ".encoder." not in name}
 
     def threads_used(self) -> int:
-        """Threads of a session, as ONNX Runtime tells."""
+        """Threads of a session, as ONNX Runtime reports them."""
         session = next(iter(self._sessions.values()))
         return int(session.get_session_options().intra_op_num_threads)
 
     def providers(self) -> dict[str, int]:
-        """How many nodes each execution provider really runs, over all files, as ONNX Runtime assigned them."""
+        """How many nodes of all files each execution provider runs, as ONNX Runtime assigned them."""
         counts: Counter[str] = Counter()
         for session in self._sessions.values():
             for part in session.get_provider_graph_assignment_info():
@@ -115,15 +105,15 @@ class OnnxModel:
 
 
 def onnx_files(folder: Path) -> list[Path]:
-    """The ONNX files of a model folder, or of its `onnx` folder, where hubs keep them."""
-    here = sorted(folder.glob("*.onnx"))
-    return here or sorted((folder / "onnx").glob("*.onnx"))
+    """The ONNX files of a model folder, or of its `onnx` folder, where repositories on the Hub keep them."""
+    files = sorted(folder.glob("*.onnx"))
+    return files or sorted((folder / "onnx").glob("*.onnx"))
 
 
 def open_session(path: Path, *, threads: int, device: Device = "cpu") -> onnxruntime.InferenceSession:
     """A session with exactly `threads` compute threads on the device's provider.
 
-    Errors: CheckFailed OBE43 where the provider is not there, or takes no node.
+    Errors: CheckFailed OBE43 where the provider is not available, or runs no node.
     """
     wanted = _PROVIDERS[device]
     available = onnxruntime.get_available_providers()
@@ -139,8 +129,8 @@ def open_session(path: Path, *, threads: int, device: Device = "cpu") -> onnxrun
     if wanted[0] not in session.get_providers() or (taken and wanted[0] not in taken):
         raise CheckFailed(
             "OBE43",
-            f"{wanted[0]} was asked for, but {path.name} runs on {', '.join(sorted(taken) or session.get_providers())}",
-            notes=[("hint", "the log says why the provider did not start")],
+            f"{wanted[0]} was requested, but {path.name} runs on {', '.join(sorted(taken) or session.get_providers())}",
+            notes=[("hint", "the log has the reason why the provider did not start")],
         )
     return session
 
@@ -151,7 +141,7 @@ def session_options(threads: int) -> onnxruntime.SessionOptions:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    # Threads that spin between calls take cores from whatever is measured next to them.
+    # Threads that spin between calls take cores from other engines that are measured at the same time.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
@@ -160,7 +150,7 @@ def session_options(threads: int) -> onnxruntime.SessionOptions:
 
 def _stages_of(name: str, session: onnxruntime.InferenceSession) -> Mapping[str, bool | None]:
     inputs = {i.name for i in session.get_inputs()}
-    # Language models for browsers bear the name of an encoder-decoder's part: `decoder_model_merged.onnx`.
+    # Language models for browsers also use the name of an encoder-decoder's part, `decoder_model_merged.onnx`.
     if name in _STAGES and (name == "encoder_model.onnx" or any("encoder" in i for i in inputs)):
         return _STAGES[name]
     if not any(i.startswith("past_key_values") for i in inputs):
@@ -170,7 +160,7 @@ def _stages_of(name: str, session: onnxruntime.InferenceSession) -> Mapping[str,
 
 
 def _complete(specs: Mapping[str, InputSpec], feeds: Arrays, *, branch: bool | None) -> dict[str, np.ndarray]:
-    """Exactly the inputs that a graph takes, in its types: feeds that it lacks go, an absent past is an empty one."""
+    """Exactly the inputs that a graph takes, in its types: other feeds are dropped, a missing past is empty."""
     batch = next(iter(feeds.values())).shape[0]
     complete: dict[str, np.ndarray] = {}
     for name, spec in specs.items():
@@ -181,13 +171,13 @@ def _complete(specs: Mapping[str, InputSpec], feeds: Arrays, *, branch: bool | N
         elif name.startswith("past_key_values"):
             value = np.zeros([_empty(d, batch) for d in spec.shape])
         else:
-            raise CheckFailed("OBE37", f"the graph takes an input `{name}` that no sample has")
+            raise CheckFailed("OBE37", f"the graph takes an input `{name}` that samples do not have")
         complete[name] = np.ascontiguousarray(value, dtype=_TYPES.get(spec.type, value.dtype))
     return complete
 
 
 def _empty(dimension: int | str, batch: int) -> int:
-    """A dimension of an empty past: the batch as it is, any other that varies is a length, of which there is none."""
+    """A dimension of an empty past: fixed ones and the batch as they are, and 0 for a length."""
     if isinstance(dimension, int):
         return dimension
     return batch if "batch" in dimension else 0

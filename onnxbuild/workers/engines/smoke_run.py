@@ -1,4 +1,4 @@
-"""A session of ONNX Runtime on the CPU, as the checks after a step use it: does it load, does it run."""
+"""The check after a step: does the graph load, and does it run, on the CPU."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import onnxruntime
 
 from onnxbuild.protocol import CheckFailed
 
-# What stands for a free axis when a graph is run once. 2, since 1 is what broadcasting hides.
-_FREE_AXIS = 2
+# The length of a dynamic axis when a graph runs once: 2, because broadcasting would hide mistakes with 1.
+_DYNAMIC_AXIS = 2
 
 _NUMPY_TYPES = {
     "tensor(float)": np.float32,
@@ -26,11 +26,10 @@ _NUMPY_TYPES = {
 }
 
 
-def open_session(path: Path, *, optimize: bool = False, threads: int = 0) -> Any:
-    """A CPU session on the model at `path`; graph optimization, which takes longest, only where asked.
+def open_for_check(path: Path, *, optimize: bool = False, threads: int = 0) -> Any:
+    """A CPU session on the model at `path`; graph optimization, which takes longest, only with `optimize`.
 
-    Weights are used as they lie in the file: packing them for speed takes the memory of a second copy, and a check
-    runs once.
+    Weights are not packed for speed: that needs the memory of a second copy, and a check runs once.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -42,60 +41,60 @@ def open_session(path: Path, *, optimize: bool = False, threads: int = 0) -> Any
 
 
 def run_once(path: Path, config: Mapping[str, Any]) -> None:
-    """Load the model as a user would and run it once on made-up inputs. Errors: CheckFailed OBE06 for a NaN or Inf."""
-    session = open_session(path, optimize=True)
+    """Load the model as a user would, and run it once on synthetic inputs. Errors: CheckFailed OBE06 for NaN or Inf."""
+    session = open_for_check(path, optimize=True)
     results = session.run(None, sample_feeds(session, config))
     for value, result in zip(session.get_outputs(), results, strict=True):
         if np.issubdtype(result.dtype, np.floating) and not np.isfinite(result).all():
-            raise CheckFailed("OBE06", f"{path.name}: output `{value.name}` holds NaN or infinity")
+            raise CheckFailed("OBE06", f"{path.name}: output `{value.name}` contains NaN or infinity")
 
 
 def check_still_runs(before: Path, after: Path, config: Mapping[str, Any]) -> bool:
-    """Run what a step made; returns whether it could be run at all.
+    """Run the result of a step; returns whether it could be run at all.
 
-    A graph that somebody else exported may take none of the inputs made up here. Where the step's input fails on them
-    too, nothing is proven against the result, which then has only been loaded. Errors: what `run_once` raises.
+    A graph from another exporter may not accept these synthetic inputs. If the step's input fails on them too, that
+    says nothing about the result, which is then only loaded. Errors: what `run_once` raises.
     """
     try:
         run_once(after, config)
     except Exception:
         try:
             run_once(before, config)
-        except Exception:  # noqa: BLE001 - whatever it says, it says so of the input
-            open_session(after, optimize=True)
+        except Exception:  # noqa: BLE001 - whatever fails, the step did not cause it
+            open_for_check(after, optimize=True)
             return False
         raise
     return True
 
 
 def sample_feeds(session: Any, config: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Made-up inputs for one run: ids of 0, masks of 1, empty pictures; every free axis has the same small length."""
+    """Synthetic inputs for one run: ids of 0, masks of 1, black images; all dynamic axes have one small length."""
     return {value.name: _sample(value, config) for value in session.get_inputs()}
 
 
 def _sample(value: Any, config: Mapping[str, Any]) -> np.ndarray:
     kind = _NUMPY_TYPES.get(value.type)
     if kind is None:
-        raise CheckFailed("OBE37", f"input `{value.name}` has the type {value.type}, which no sample can be made for")
+        raise CheckFailed("OBE37", f"input `{value.name}` has the type {value.type}, for which no sample can be made")
     shape = [_axis(axis, value.name, config) for axis in value.shape]
-    # Token ids and positions 0 are always there; a mask of ones hides nothing; a cache of zeros is finite.
+    # Token id 0 and position 0 always exist; a mask of ones hides nothing; a cache of zeros is finite.
     filled = np.ones if "mask" in value.name else np.zeros
     return filled(shape, dtype=kind)
 
 
 def _axis(axis: object, name: str, config: Mapping[str, Any]) -> int:
-    """The length of one axis: as fixed, as the config fixes it, or the sum of its free parts ("past + sequence")."""
+    """The length of one axis: fixed by the graph or the config, or the sum of its parts ("past + sequence")."""
     if isinstance(axis, int):
         return axis
     fixed = _fixed_axes(config)
     if (name, str(axis)) in fixed:
         return fixed[name, str(axis)]
     parts = [part.strip() for part in str(axis).split("+")]
-    return sum(int(part) if part.isdigit() else _FREE_AXIS for part in parts)
+    return sum(int(part) if part.isdigit() else _DYNAMIC_AXIS for part in parts)
 
 
 def _fixed_axes(config: Mapping[str, Any]) -> dict[tuple[str, str], int]:
-    """Axes that are free in the graph and fixed in the model: pictures and spectrograms come in one size."""
+    """Axes that are dynamic in the graph and fixed in the model: images and spectrograms have one size."""
     vision = config.get("vision_config") or config.get("encoder") or config
     image = int(vision.get("image_size") or 224)
     frames = 2 * int(config.get("max_source_positions") or 1500)

@@ -1,11 +1,9 @@
-"""Measuring calls side by side: warm-up until steady, interleaved rounds, and what else the machine did meanwhile."""
+"""Measures calls side by side: warm-up until steady, interleaved rounds, and the load of the machine meanwhile."""
 
 from __future__ import annotations
 
 import gc
 import os
-import platform
-import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,12 +17,12 @@ Call = Callable[[], Any]
 
 _STEADY = 0.05  # coefficient of variation of the last calls below which an engine counts as warm
 _WINDOW = 5
-_CAP_FACTOR = 4  # at most this many times the warm-up that was asked for
-_BUSY = 0.9  # an engine that got less of its threads than this shared them with someone
+_CAP_FACTOR = 4  # at most this many times the requested warm-up
+_BUSY = 0.9  # an engine that got a smaller share of its threads competed with another process
 
 
 class Warmup(Struct, frozen=True, kw_only=True):
-    """How an engine was warmed: calls until the last five varied by less than 5 %, or until the cap."""
+    """The warm-up of an engine: calls until the last five varied by less than 5 %, or until the cap."""
 
     first_ms: float
     calls: int
@@ -32,7 +30,7 @@ class Warmup(Struct, frozen=True, kw_only=True):
 
 
 class Series(Struct, kw_only=True):
-    """What was measured of one engine: milliseconds of each call by round, and the resources that all of them took."""
+    """The measurements of one engine: milliseconds of each call by round, and the resources of all calls."""
 
     warmup: Warmup
     rounds: list[list[float]] = field(default_factory=list)
@@ -47,9 +45,9 @@ class Series(Struct, kw_only=True):
 
 
 def measure(calls: Mapping[str, Call], *, warmup: int, iterations: int, rounds: int) -> dict[str, Series]:
-    """Time each call `iterations` times, in `rounds` in which every engine has its turn; the order alternates.
+    """Time each call `iterations` times, in `rounds` in which every engine takes its turn; the order alternates.
 
-    A neighbour that slows the machine for a second then slows all engines alike, and their ratio in that round stands.
+    Another process that slows the machine for a second then slows all engines, and their ratio in that round holds.
     """
     series = {name: Series(warmup=warm_up(call, warmup)) for name, call in calls.items()}
     with _without_collector():
@@ -61,13 +59,13 @@ def measure(calls: Mapping[str, Call], *, warmup: int, iterations: int, rounds: 
 
 
 def split(iterations: int, rounds: int) -> list[int]:
-    """`iterations` over at most `rounds` rounds, as evenly as they go: 20 over 3 is 7, 7, 6."""
+    """`iterations` over at most `rounds` rounds, as evenly as possible: 20 over 3 is 7, 7, 6."""
     rounds = min(rounds, iterations)
     return [iterations // rounds + (number < iterations % rounds) for number in range(rounds)]
 
 
 def warm_up(call: Call, minimum: int) -> Warmup:
-    """Call at least `minimum` times and until steady, at most four times as often; the first call is told apart."""
+    """Call at least `minimum` times and until steady, at most four times as often; the first call is kept apart."""
     first = time_call(call)
     times = [first]
     cap = max(minimum, _WINDOW) * _CAP_FACTOR
@@ -90,7 +88,7 @@ def time_call(call: Call) -> float:
 
 
 def summary(values: Sequence[float], *, rows: int, tokens: int) -> dict[str, Any]:
-    """What a report prints of a series of milliseconds; rates are those of the median call."""
+    """The summary of a series of milliseconds; rates are those of the median call."""
     ordered = sorted(values)
     p50 = percentile(ordered, 50)
     return {
@@ -125,10 +123,10 @@ def speedup(engine: Series, baseline: Series) -> dict[str, float]:
 
 
 def load_of(series: Series, *, threads: int) -> dict[str, Any]:
-    """How much of its threads an engine got, and whether someone else took them (`contended`).
+    """How much of its threads an engine got, and whether another process took them (`contended`).
 
-    Threads also wait for each other, so with several of them a low utilisation counts only where the kernel took
-    a core away as well.
+    Threads also wait for each other, so with several of them a low utilisation counts only where the kernel also took
+    a core away.
     """
     utilisation = series.cpu_seconds / series.wall_seconds if series.wall_seconds else 0.0
     starved = utilisation < _BUSY * threads
@@ -140,14 +138,8 @@ def load_of(series: Series, *, threads: int) -> dict[str, Any]:
     }
 
 
-def peak_bytes() -> int:
-    """Peak resident memory of this process so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if platform.system() == "Darwin" else peak * 1024
-
-
 def resident_bytes() -> int | None:
-    """Resident memory of this process now, or None where the system does not say."""
+    """Resident memory of this process now, or None where the system does not report it."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -156,36 +148,44 @@ def resident_bytes() -> int | None:
 
 
 def load_average() -> float | None:
-    """The one-minute load average, or None where there is none."""
+    """The one-minute load average, or None where the system has none."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 
 
 def versions() -> dict[str, str]:
-    """Versions of what takes part in a measurement, as far as it is installed."""
+    """Versions of the packages that take part in a measurement, as far as they are installed."""
     names = ("onnxruntime", "onnxruntime-gpu", "torch", "transformers", "optimum", "optimum-onnx", "numpy")
-    found = {}
+    installed = {}
     for name in names:
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def _time_round(call: Call, count: int, series: Series) -> None:
-    before = resource.getrusage(resource.RUSAGE_SELF)
+    cpu, switches = time.process_time(), _involuntary_switches()
     start = time.perf_counter()
     times = [time_call(call) for _ in range(count)]
     series.wall_seconds += time.perf_counter() - start
-    after = resource.getrusage(resource.RUSAGE_SELF)
-    series.cpu_seconds += after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    series.involuntary_switches += after.ru_nivcsw - before.ru_nivcsw
+    series.cpu_seconds += time.process_time() - cpu
+    series.involuntary_switches += _involuntary_switches() - switches
     series.rounds.append(times)
+
+
+def _involuntary_switches() -> int:
+    """How often the kernel has taken a core from this process; 0 where the system does not report it (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
 @contextmanager
 def _without_collector() -> Iterator[None]:
-    """Keep the garbage collector out of the timed calls; what there is to collect is collected before."""
+    """Keep the garbage collector out of the timed calls; it runs once before them."""
     was_on = gc.isenabled()
     gc.collect()
     gc.disable()

@@ -1,4 +1,4 @@
-"""The PyTorch model that a variant came from, run by the same stages and under the same names as its ONNX graphs."""
+"""The PyTorch model that a variant was exported from, run by the same stages and names as its ONNX graphs."""
 
 from __future__ import annotations
 
@@ -7,39 +7,24 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
-from onnxbuild.workers.engines.onnxruntime_engine import Arrays, Device, OnnxModel, onnx_files
+from onnxbuild.workers.engines.engine import Arrays, Device
+from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel, onnx_files
 from onnxbuild.workers.engines.task_classes import class_of
 
 _SENTENCE_OUTPUTS = {"token_embeddings", "sentence_embedding"}
 
 
-class Engine(Protocol):
-    """What can run a model stage by stage: ONNX Runtime, PyTorch, or another in time."""
-
-    name: str
-    load_seconds: float
-
-    def prepare(self, stage: str, feeds: Arrays) -> Callable[[], Any]:
-        """A call that runs the stage on these feeds and does nothing else."""
-
-    def run(self, stage: str, feeds: Arrays) -> dict[str, np.ndarray]:
-        """Outputs of a stage by name."""
-
-    def threads_used(self) -> int:
-        """Threads that the engine computes with."""
-
-
 class TorchModel:
     """A PyTorch model in fp32, in evaluation mode; `compiled` runs it through torch.compile for each shape.
 
-    `random_weights` names the parameters that the checkpoint lacks. `whole_cache`: an encoder-decoder hands on the
-    keys of its encoder, too; one of two models (a picture's, a text's) makes them anew in every step.
+    `random_weights` names the parameters that the checkpoint lacks. `whole_cache`: an encoder-decoder also passes on
+    the keys of its encoder; one that consists of two models (an image's and a text's) computes them in every step.
     """
 
     def __init__(
@@ -73,11 +58,11 @@ class TorchModel:
         )
 
     def threads_used(self) -> int:
-        """Threads that PyTorch computes with, as it tells."""
+        """Threads that PyTorch computes with, as it reports them."""
         return int(torch.get_num_threads())
 
     def prepare(self, stage: str, feeds: Arrays) -> Callable[[], Any]:
-        """A call that runs the stage; tensors are made here, the cache's wrapper (microseconds) in the call."""
+        """A call that runs the stage; tensors are created here, the cache's wrapper (microseconds) in the call."""
         tensors = {name: torch.from_numpy(np.array(value)).to(self._device) for name, value in feeds.items()}
         run = _STAGES.get(stage, _forward)(self, tensors)
         if self._device == "cpu":
@@ -100,27 +85,29 @@ class TorchModel:
 
     def _cache_of(self, outputs: Any) -> dict[str, Any]:
         cache = outputs.get("past_key_values")
-        return _cache_outputs(cache if self._whole_cache else getattr(cache, "self_attention_cache", cache))
+        if not self._whole_cache and isinstance(cache, EncoderDecoderCache):
+            cache = cache.self_attention_cache
+        return _cache_outputs(cache)
 
 
 class SentenceModel(TorchModel):
-    """A SentenceTransformer: its modules give `token_embeddings` and `sentence_embedding` as its export does."""
+    """A SentenceTransformer: its modules return `token_embeddings` and `sentence_embedding`, as its export does."""
 
     def prepare(self, stage: str, feeds: Arrays) -> Callable[[], Any]:
-        """A call on the features that the modules take; they add to the mapping they get, so each call has its own."""
+        """A call on the features that the modules take; they add to their mapping, so each call gets a copy."""
         del stage
         taken = ("input_ids", "attention_mask", "token_type_ids")
         tensors = {name: torch.from_numpy(np.array(feeds[name])).to(self._device) for name in taken if name in feeds}
         return _without_gradients(lambda: self._call(dict(tensors)))
 
     def run(self, stage: str, feeds: Arrays) -> dict[str, np.ndarray]:
-        """The two outputs that an export has."""
+        """The two outputs of an export."""
         outputs = self.prepare(stage, feeds)()
         return {name: _numpy(outputs[name]) for name in sorted(_SENTENCE_OUTPUTS)}
 
 
 def is_onnx(folder: Path) -> bool:
-    """Whether a reference is the ONNX model that a variant came from, rather than a checkpoint."""
+    """Whether a reference is the ONNX model that a variant was made from, rather than a checkpoint."""
     weights = [p for pattern in ("*.safetensors", "*.bin", "*.pt") for p in folder.glob(pattern)]
     return bool(onnx_files(folder)) and not weights
 
@@ -128,7 +115,7 @@ def is_onnx(folder: Path) -> bool:
 def open_reference(
     folder: Path, task: str, variant: OnnxModel, *, threads: int, device: Device = "cpu", trusts_code: bool = False
 ) -> Any:
-    """The engine that a variant is compared with: PyTorch for a checkpoint, ONNX Runtime for an ONNX folder."""
+    """The engine to compare a variant with: PyTorch for a checkpoint, ONNX Runtime for an ONNX folder."""
     if is_onnx(folder):
         return OnnxModel(folder, threads=threads, device=device)
     torch.set_num_threads(threads)
@@ -138,7 +125,7 @@ def open_reference(
 def load_torch(
     folder: Path, task: str, variant: OnnxModel, *, device: Device = "cpu", trusts_code: bool = False
 ) -> TorchModel:
-    """The checkpoint as the class that the variant was exported from; its own code runs where it is trusted.
+    """The checkpoint as the class that the variant was exported from; its own code runs only where it is trusted.
 
     Errors: CheckFailed OBE01 for an unknown task.
     """
@@ -148,11 +135,11 @@ def load_torch(
 
         model = SentenceTransformer(str(folder), device=device, local_files_only=True, trust_remote_code=trusts_code)
         return SentenceModel(model.float(), load_seconds=time.perf_counter() - start, device=device)
-    model, told = model_class(task, variant).from_pretrained(
+    model, loading = model_class(task, variant).from_pretrained(
         folder, dtype=torch.float32, local_files_only=True, output_loading_info=True, trust_remote_code=trusts_code
     )
     _lend_padding(model, variant.folder)
-    missing = tuple(sorted(told["missing_keys"]))
+    missing = tuple(sorted(loading["missing_keys"]))
     return TorchModel(
         model,
         load_seconds=time.perf_counter() - start,
@@ -163,7 +150,7 @@ def load_torch(
 
 
 def _lend_padding(model: Any, exported: Path) -> None:
-    """A classifier looks for its last token by the id of padding: the export's, where the checkpoint names none."""
+    """Give a classifier the export's id of padding where the checkpoint has none: it finds its last token by it."""
     path = exported / "config.json"
     if getattr(model.config, "pad_token_id", None) is None and path.is_file():
         model.config.pad_token_id = json.loads(path.read_text(encoding="utf-8")).get("pad_token_id")

@@ -1,4 +1,4 @@
-"""What an exporter wrote: converted, put in order, and held to what was asked for."""
+"""The files that an exporter wrote: rewritten in reproducible bytes, converted, and checked."""
 
 from __future__ import annotations
 
@@ -11,26 +11,25 @@ from onnx import ModelProto
 
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.workers.calibrate.observe import float_tensors
-from onnxbuild.workers.engines.smoke_run import open_session
+from onnxbuild.workers.engines.smoke_run import open_for_check
 from onnxbuild.workers.folders.model_files import onnx_names
-from onnxbuild.workers.graphs.half import named, to_half
-from onnxbuild.workers.graphs.onnx_files import (
-    count_operators,
+from onnxbuild.workers.graphs.graph_files import (
     external_files,
     has_external_data,
     load_graph,
     load_model,
-    opset_of,
     save_model,
     size_bytes,
 )
+from onnxbuild.workers.graphs.half import named, to_half
+from onnxbuild.workers.graphs.walk import count_operators, opset_of
 from onnxbuild.workers.model_folder.decoders import MERGED, merge, merged_name, settle_merged
 
 
 def settle(root: Path, dtype: str) -> None:
-    """Rewrite each graph below `root` in reproducible bytes, in half precision where asked.
+    """Rewrite each graph below `root` in reproducible bytes, and in half precision if `dtype` is fp16.
 
-    A merged decoder in half precision is merged anew from its parts, for its branches would stay as they are.
+    In half precision a merged decoder is rebuilt from its parts, because the conversion leaves branches unchanged.
     """
     merged = merged_name(root) if dtype == "fp16" else None
     for name in onnx_names(root):
@@ -43,7 +42,7 @@ def settle(root: Path, dtype: str) -> None:
 def _settle(path: Path, dtype: str) -> None:
     external = has_external_data(path)
     if dtype == "fp32" and external:
-        return  # its bytes are stable as they are, and rewriting gigabytes gains nothing
+        return  # its bytes are reproducible already, and rewriting gigabytes gains nothing
     model = load_model(path)
     if path.name == MERGED:
         settle_merged(model, model.ir_version)
@@ -57,32 +56,33 @@ def _settle(path: Path, dtype: str) -> None:
 
 
 def check_graph(path: Path, opset: int, *, standard: bool = True) -> dict[str, Any]:
-    """Hold one graph to the checker, the opset, dynamic axes and the runtime; returns its facts.
+    """Check one graph: onnx's checker, the opset, dynamic axes, and whether it loads; returns its facts.
 
-    The checker knows the operators of the `standard` alone.
+    onnx's checker knows only the operators of the `standard`.
     """
     if standard:
         onnx.checker.check_model(str(path))
     graph = load_graph(path)
-    if (found := opset_of(graph)) != opset:
-        raise CheckFailed("OBE03", f"{path.name} has opset {found}, asked for was {opset}")
+    actual = opset_of(graph)
+    if actual != opset:
+        raise CheckFailed("OBE03", f"{path.name} has opset {actual}, but opset {opset} was requested")
     _check_dynamic(path.name, graph)
-    open_session(path)
+    open_for_check(path)
     return {
         "nodes": sum(count_operators(graph).values()),
-        "opset": found,
+        "opset": actual,
         "ir_version": graph.ir_version,
         "bytes": size_bytes(path),
     }
 
 
 def _check_dynamic(name: str, model: ModelProto) -> None:
-    """Every input must at least have a free batch axis: a frozen one passes all checks with the exporter's sample."""
+    """Every input needs a dynamic batch axis: a fixed one passes all other checks, with the exporter's sample."""
     for value in model.graph.input:
         shape = value.type.tensor_type.shape
         if shape.dim and value.name != "use_cache_branch" and not shape.dim[0].dim_param:
             raise CheckFailed(
                 "OBE39",
                 f"{name}: the first axis of input `{value.name}` is fixed at {shape.dim[0].dim_value}",
-                notes=[("hint", "the exporter froze it while tracing; report the model type to the exporter")],
+                notes=[("hint", "the exporter fixed it while tracing; report the model type to its project")],
             )

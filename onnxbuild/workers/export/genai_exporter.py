@@ -1,4 +1,4 @@
-"""Export with onnxruntime-genai's model builder: a decoder of text with fused attention, for genai and ONNX Runtime."""
+"""Export with onnxruntime-genai's model builder: a text decoder with fused attention, for genai and ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def export(checkpoint: Path, destination: Path, params: ExportParams) -> None:
 
 
 def _options(params: ExportParams) -> Iterator[str]:
-    yield "hf_token=false"  # it asks for one even where nothing is downloaded
+    yield "hf_token=false"  # it requires a token even if nothing is downloaded
     yield f"hf_remote={str(params.trusts_code).lower()}"
     for name, value in sorted(({} if params.options is UNSET else params.options).items()):
         yield f"{name}={str(value).lower() if isinstance(value, bool) else value}"
@@ -41,7 +41,7 @@ def _head_size(folder: Path) -> int:
 
 
 def _fix_head_size(path: Path, size: int) -> None:
-    """Write the width of keys and values where the builder leaves it free: whoever makes an empty past needs it."""
+    """Fix the width of keys and values, which the builder leaves dynamic: an empty past needs it."""
     model = onnx.load(path, load_external_data=False)
     changed = False
     for value in (*model.graph.input, *model.graph.output):

@@ -16,7 +16,7 @@ def export(checkpoint: Path, destination: Path, params: ExportParams) -> None:
         destination,
         task=params.task,
         opset=params.opset,
-        dtype="fp32",  # fp16 is converted afterwards: exported on a CPU, half of the families do not load
+        dtype="fp32",  # fp16 is converted afterwards: half of the fp16 exports on a CPU do not load
         library_name=None if params.library == "auto" else params.library,
         trust_remote_code=params.trusts_code,
         local_files_only=True,

@@ -1,4 +1,4 @@
-"""Export with a function of the user's own, which came as an input: a file, or the package that it is in.
+"""Export with a custom function, which comes as an input: a file, or the package that contains it.
 
 The function is `export(checkpoint: Path, output: Path, opset: int, task: str) -> None`; it writes ONNX files.
 """
@@ -18,26 +18,27 @@ from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.export import ExportParams
 
 _HINT = (
-    "an exporter is a function of (checkpoint, output, opset, task); of its own code it sees this file alone, "
-    "or for `package.module:function` the whole package"
+    "an exporter is a function of (checkpoint, output, opset, task); it can import only its own file, or for "
+    "`package.module:function` the whole package"
 )
 
 
 def export(checkpoint: Path, destination: Path, params: ExportParams, code: Path) -> None:
-    """Call the function. Errors: CheckFailed OBE67 where it cannot be imported or is none; what it raises itself."""
-    place, _, name = params.exporter.rpartition(":")
+    """Call the function. Errors: CheckFailed OBE67 where it cannot be imported or called; what it raises itself."""
+    module, _, name = params.exporter.rpartition(":")
     with _importable(code):
-        function = _function(place, name, code)
+        function = _function(module, name, code)
         try:
             function(checkpoint, destination, params.opset, params.task)
         except Exception as error:
-            if where := _place_in(error, code):
-                error.add_note(f"raised at {where}")
+            place = _place_in(error, code)
+            if place is not None:
+                error.add_note(f"raised at {place}")
             raise
 
 
 def _place_in(error: BaseException, code: Path) -> str | None:
-    """The last line of the user's own files that an exception came through: `mine.py:12`."""
+    """The last line of the custom code in the traceback of an exception: `mine.py:12`."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if Path(frame.filename).is_relative_to(code)]
     return f"{Path(own[-1].filename).relative_to(code)}:{own[-1].lineno}" if own else None
@@ -58,7 +59,7 @@ def _module(place: str, code: Path) -> Any:
     if not place.endswith(".py"):
         return importlib.import_module(place)
     path = code / Path(place).name
-    # A name of its own: a worker lives for several exports, whose files may have equal names.
+    # A fixed name: a worker runs several exports, whose files may have equal names.
     spec = importlib.util.spec_from_file_location("onnxbuild_exporter", path)
     assert spec is not None, "BUG: a .py file has a spec"
     assert spec.loader is not None, "BUG: a .py file has a loader"
@@ -70,10 +71,11 @@ def _module(place: str, code: Path) -> Any:
 
 @contextmanager
 def _importable(code: Path) -> Iterator[None]:
-    """What lies in `code` can be imported inside, and is forgotten afterwards: the next export may bring another."""
+    """Make the modules in `code` importable inside, and forget them afterwards: the next export may have others."""
     before = set(sys.modules)
     sys.path.insert(0, str(code))
-    sys.dont_write_bytecode, writes = True, sys.dont_write_bytecode  # the folder is an input, which is read-only
+    writes = sys.dont_write_bytecode
+    sys.dont_write_bytecode = True  # the folder is an input, which is read-only
     try:
         yield
     finally:

@@ -1,9 +1,9 @@
-"""Export with transformers 5's own exporter (torch.export underneath), into the files and names that loaders know.
+"""Export with transformers 5's own exporter (based on torch.export), into the files and names that loaders know.
 
-Its `export_for_generation` is not what is used for generation. Measured with transformers 5.23: it leaves out the
-attention mask of GPT-2 (padded batches would be wrong without a word), fixes the decoder cache of T5 at one token, and
-writes no encoder for it. So each graph is exported from inputs that are made here, with a cache and with padding, and
-gets the names that optimum, Transformers.js and our own checks use.
+Its `export_for_generation` is not used. Measured with transformers 5.23: it leaves out the attention mask of GPT-2 (so
+that padded batches would be silently wrong), fixes the decoder cache of T5 at one token, and writes no encoder for it.
+So each graph is exported from inputs that are made here, with a cache and with padding, and gets the names that
+optimum, Transformers.js and our own checks use.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from onnxbuild.workers.export.tracing_inputs import (
     sentence_part,
 )
 from onnxbuild.workers.export.wire_names import rename
-from onnxbuild.workers.folders.processors import masks_sound
-from onnxbuild.workers.graphs.onnx_files import EXTERNAL_FROM_BYTES, save_model
+from onnxbuild.workers.folders.processors import masks_audio
+from onnxbuild.workers.graphs.graph_files import EXTERNAL_FROM_BYTES, save_model
 
 
 def export(checkpoint: Path, destination: Path, params: ExportParams) -> None:
-    """Write the graphs of the task. Errors: CheckFailed OBE02 for a model whose inputs cannot be made up."""
+    """Write the graphs of the task. Errors: CheckFailed OBE02 for a model for which no inputs can be made."""
     from transformers.exporters import OnnxConfig, OnnxExporter
 
     exporter = OnnxExporter()
@@ -41,11 +41,11 @@ def export(checkpoint: Path, destination: Path, params: ExportParams) -> None:
 
 def _graphs(checkpoint: Path, params: ExportParams) -> list[Part]:
     if not _pools(checkpoint, params):
-        return _parts(_load(checkpoint, params), params.task, masks_sound=masks_sound(checkpoint))
+        return _parts(_load(checkpoint, params), params.task, masks_audio=masks_audio(checkpoint))
     if not (checkpoint / "modules.json").is_file():
         raise CheckFailed(
             "OBE02",
-            "the checkpoint is no sentence-transformer: it has no modules.json, which says how to pool",
+            "the checkpoint is not a sentence-transformer: it has no modules.json, which defines the pooling",
             notes=[("hint", "`library: transformers` exports the bare encoder, as `task: feature-extraction` does")],
         )
     from sentence_transformers import SentenceTransformer
@@ -57,7 +57,7 @@ def _graphs(checkpoint: Path, params: ExportParams) -> list[Part]:
 
 
 def _pools(checkpoint: Path, params: ExportParams) -> bool:
-    """Whether pooling belongs to the graph, as optimum decides it: by the folder, where `library` does not say."""
+    """Whether pooling belongs to the graph, decided as optimum does: by `library`, or else by the folder."""
     pooling = pooling_of(params.task)
     if params.library == "auto" and pooling == "where the checkpoint has it":
         return (checkpoint / "modules.json").is_file()
@@ -77,18 +77,18 @@ def _load(checkpoint: Path, params: ExportParams) -> Any:
     return loader.from_pretrained(checkpoint, dtype=torch.float32, **options).eval()
 
 
-def _parts(model: Any, task: str, *, masks_sound: bool) -> list[Part]:
-    """The graphs of a model, each with the inputs to trace it with."""
+def _parts(model: Any, task: str, *, masks_audio: bool) -> list[Part]:
+    """The graphs of a model, each with the inputs for tracing it."""
     family = family_of(task)
     if family == "decoder":
         return [decoder_part(model) if has_cache(task) else forward_part(model, left=True)]
     if family == "encoder" or not model.config.is_encoder_decoder:  # a speech model of one graph (CTC)
-        return [forward_part(model, masks_sound=masks_sound)]
+        return [forward_part(model, masks_audio=masks_audio)]
     return encoder_decoder_parts(model, with_past=has_cache(task))
 
 
 def _write(program: Any, path: Path) -> None:
-    """Save in the form that every exporter's graphs have: weights inside up to 2 GB, beside it from there on."""
+    """Save in the form that all exporters use: weights inside the file up to 2 GB, in a second file from there on."""
     import onnx_ir
 
     weights = (value.const_value for value in program.graph.initializers.values())

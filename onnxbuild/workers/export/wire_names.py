@@ -1,4 +1,4 @@
-"""Graphs of transformers' exporter under the names that loaders know: those of optimum, for inputs, outputs, axes."""
+"""Gives graphs of transformers' exporter the names that loaders know: optimum's inputs, outputs and axes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _IN_DECODER: Mapping[str, str] = {
     "encoder_outputs.last_hidden_state": "encoder_hidden_states",
     "attention_mask": "encoder_attention_mask",
 }
-# Names of the axes that are free, by input. Sums ("past + new") come from what the exporter found out itself.
+# Names of the dynamic axes, by input. The exporter itself finds sums ("past + new").
 _AXES: Mapping[str, tuple[str, ...]] = {
     "input_ids": _TOKENS,
     "position_ids": _TOKENS,
@@ -34,7 +34,7 @@ _AXES: Mapping[str, tuple[str, ...]] = {
 
 
 def rename(model: ir.Model, keep: Sequence[str]) -> None:
-    """Give a graph the names of optimum's exports, keep the outputs that begin with one of `keep`, drop the rest."""
+    """Give a graph the names of optimum's exports, and drop the outputs that do not start with one of `keep`."""
     graph = model.graph
     decoding = any(value.name == "decoder_input_ids" for value in graph.inputs)
     _keep_outputs(graph, keep)
@@ -72,7 +72,7 @@ def _cache_name(name: str, prefix: str) -> str:
 
 
 def _place(name: str) -> tuple[int, list[str]]:
-    """Where a value stands: caches last and layer by layer, since optimum's loaders tell them by place, not by name."""
+    """The sort key of a value: caches last, layer by layer, because optimum's loaders read them by position."""
     _, _, rest = name.partition(".")
     number, _, part = rest.partition(".")
     is_cache = name.startswith(("past_key_values.", "present.")) and number.isdigit()
@@ -90,13 +90,13 @@ def _name_axes(graph: ir.Graph) -> None:
 def _symbol_names(graph: ir.Graph) -> dict[str, str]:
     has_past = any(str(value.name).startswith("past_key_values.") for value in graph.inputs)
     two_towers = {"input_ids", "pixel_values"} <= {str(value.name) for value in graph.inputs}
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
     for value in graph.inputs:
         for axis, name in zip(value.shape or (), _axes_of(str(value.name), value), strict=False):
             symbol = _dimension(axis)
             if isinstance(symbol, str):
-                found.setdefault(symbol, _adapted(name, str(value.name), has_past=has_past, two_towers=two_towers))
-    return found
+                names.setdefault(symbol, _adapted(name, str(value.name), has_past=has_past, two_towers=two_towers))
+    return names
 
 
 def _axes_of(name: str, value: ir.Value) -> tuple[str, ...]:
@@ -124,7 +124,7 @@ def _values(graph: ir.Graph) -> Iterator[ir.Value]:
 
 
 def _dimension(axis: Any) -> int | str | None:
-    """A dimension as a number, a symbol or None; the exporter writes some fixed ones as symbols named `2`."""
+    """A dimension as a number, a symbol or None; the exporter writes some fixed ones as a symbol named `2`."""
     value = axis.value if isinstance(axis, ir.SymbolicDim) else axis
     return int(value) if isinstance(value, str) and value.isdigit() else value
 

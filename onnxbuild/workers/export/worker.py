@@ -1,4 +1,4 @@
-"""export: a checkpoint becomes ONNX files, through the exporter of the params, with what loaders need beside them."""
+"""export: turns a checkpoint into ONNX files with the exporter of the params, and adds the files that loaders need."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,14 +26,14 @@ from onnxbuild.workers.libraries.quiet import quiet
 from onnxbuild.workers.libraries.remote_code import remote_code
 from onnxbuild.workers.model_folder.decoders import merge_parts
 
-# Imported when it is picked: each needs a library that the others exclude.
+# Imported when it is chosen: each needs a library that excludes the others.
 _EXPORTERS: Mapping[str, str] = {
     "optimum": "onnxbuild.workers.export.optimum_exporter",
     "transformers": "onnxbuild.workers.export.transformers_exporter",
     "genai": "onnxbuild.workers.export.genai_exporter",
 }
 
-# What takes long to import, so that its time is told apart.
+# The import that takes longest, so that its time is measured separately.
 _LIBRARIES: Mapping[str, str] = {
     "optimum": "optimum.exporters.onnx",
     "transformers": "transformers.exporters",
@@ -42,47 +42,29 @@ _LIBRARIES: Mapping[str, str] = {
 
 
 def run(params: ExportParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
-    """Export, tidy and check.
+    """Export the checkpoint, tidy the result and check it.
 
-    Facts: by file nodes, bytes, opset, ir_version; the exporter and why it was picked; the dtype, and seconds by phase;
-    `merged`: whether a decoder's two passes also became one file, where that was tried, and if not, why.
+    Facts: by file nodes, bytes, opset, ir_version; the exporter and the reason for it; the dtype, and seconds by phase;
+    `merged`: whether a decoder's two passes were merged into one file, if that was tried, and `because` if not.
     """
     source, destination = inputs["model"], outputs["model"]
     config = _config(source)
-    if not params.task:
-        raise CheckFailed(
-            "OBE01",
-            "no task is given and the model's config.json does not tell one",
-            notes=[("hint", _tasks_in_words(params.exporter, str(config.get("model_type"))))],
-        )
-    if params.exporter == "auto":  # a plan has picked already; whoever calls this alone has not
-        picked = pick(str(config.get("model_type")), params.task, versions())
-        params = msgspec.structs.replace(params, exporter=picked)
-    started = time.perf_counter()
+    params = _with_exporter(params, str(config.get("model_type")))
+    times = [time.perf_counter()]
     progress("loading libraries")
     with quiet():
         importlib.import_module(_LIBRARIES.get(params.exporter, "torch"))
-    loaded = time.perf_counter()
+    times.append(time.perf_counter())
     progress("tracing the model")
-    asked = _asked_of_config(params)
-    with _checkpoint(source, config, asked) as checkpoint, remote_code(allowed=params.trusts_code), quiet():
-        try:
-            _export(checkpoint, destination, params, inputs)
-        except Exception as error:
-            error.add_note(_circumstances(params))
-            raise
-    traced = time.perf_counter()
+    _trace(params, inputs, config, destination)
+    times.append(time.perf_counter())
     progress("writing")
-    carry_companions(source, destination)
-    if params.pad_token_id is not UNSET:  # the validation takes it from there, for PyTorch too
-        _name_padding(destination / "config.json", params.pad_token_id)
-    if params.exporter != "genai":  # its graph is made for one runtime, in the precision that was asked for
-        settle(destination, params.dtype)
-    # optimum merges by itself, and a function of the user's own writes what it writes.
-    merged = merge_parts(destination) if params.exporter == "transformers" else {}
+    merged = _tidy(params, source, destination)
     progress("checking")
-    standard = params.exporter != "genai"  # it writes operators of onnxruntime's own, under the standard's domain
+    # genai writes operators of onnxruntime's own, under the standard's domain.
+    standard = params.exporter != "genai"
     files = {name: check_graph(destination / name, params.opset, standard=standard) for name in onnx_names(destination)}
+    times.append(time.perf_counter())
     return {
         "files": files,
         "exporter": params.exporter,
@@ -90,25 +72,63 @@ def run(params: ExportParams, inputs: Mapping[str, Path], outputs: Mapping[str, 
         "dtype": params.dtype,
         **merged,
         "bytes": sum((destination / name).stat().st_size for name in files_below(destination)),
-        "seconds": {
-            "load": round(loaded - started, 3),
-            "export": round(traced - loaded, 3),
-            "check": round(time.perf_counter() - traced, 3),
-        },
+        "seconds": _phases(times),
     }
 
 
-def _tasks_in_words(exporter: str, model_type: str) -> str:
+def _phases(times: Sequence[float]) -> dict[str, float]:
+    return {name: round(times[n + 1] - times[n], 3) for n, name in enumerate(("load", "export", "check"))}
+
+
+def _with_exporter(params: ExportParams, model_type: str) -> ExportParams:
+    """The params with an exporter chosen, as a plan has done already. Errors: CheckFailed OBE01 without a task."""
+    if not params.task:
+        raise CheckFailed(
+            "OBE01",
+            "no task is set, and the model's config.json does not determine one",
+            notes=[("hint", _task_hint(params.exporter, model_type))],
+        )
+    if params.exporter != "auto":
+        return params
+    return msgspec.structs.replace(params, exporter=pick(model_type, params.task, versions()))
+
+
+def _trace(params: ExportParams, inputs: Mapping[str, Path], config: Mapping[str, Any], destination: Path) -> None:
+    requested = _requested_of_config(params)
+    with (
+        _checkpoint(inputs["model"], config, requested) as checkpoint,
+        remote_code(allowed=params.trusts_code),
+        quiet(),
+    ):
+        try:
+            _export(checkpoint, destination, params, inputs)
+        except Exception as error:
+            error.add_note(_circumstances(params))
+            raise
+
+
+def _tidy(params: ExportParams, source: Path, destination: Path) -> dict[str, Any]:
+    """Add what loaders read, convert, and merge a decoder's two passes; facts about the merge."""
+    carry_companions(source, destination)
+    if params.pad_token_id is not UNSET:  # the validation reads it there, for PyTorch too
+        _name_padding(destination / "config.json", params.pad_token_id)
+    if params.exporter != "genai":  # its graph is made for one runtime, in the requested precision
+        settle(destination, params.dtype)
+    # optimum merges by itself, and the files of a custom exporter stay as they are.
+    return merge_parts(destination) if params.exporter == "transformers" else {}
+
+
+def _task_hint(exporter: str, model_type: str) -> str:
     names = [exporter] if exporter in EXPORTERS else list(EXPORTERS)
     tasks = sorted({task for name in names for task in EXPORTERS[name].tasks_of(model_type)})
     return f"set `task:` to one of {', '.join(tasks)}" if tasks else "set `task:` on the model"
 
 
 def _circumstances(params: ExportParams) -> str:
-    """What a report of a failed export has to say: who exported, how, with which versions."""
-    found = versions()
-    with_what = [f"{name} {found[name]}" for name in ("torch", "transformers", "optimum-onnx") if name in found]
-    return ", ".join([f"exporter {params.exporter}", f"task {params.task}", f"opset {params.opset}", *with_what])
+    """What a report of a failed export must contain: the exporter, its settings, and the versions of libraries."""
+    installed = versions()
+    libraries = [f"{name} {installed[name]}" for name in ("torch", "transformers", "optimum-onnx") if name in installed]
+    return ", ".join([f"exporter {params.exporter}", f"task {params.task}", f"opset {params.opset}", *libraries])
 
 
 def _export(checkpoint: Path, destination: Path, params: ExportParams, inputs: Mapping[str, Path]) -> None:
@@ -119,8 +139,8 @@ def _export(checkpoint: Path, destination: Path, params: ExportParams, inputs: M
     module.export(checkpoint, destination, params)
 
 
-def _asked_of_config(params: ExportParams) -> dict[str, Any]:
-    """What the params have exporters read from config.json, whichever exporter it is."""
+def _requested_of_config(params: ExportParams) -> dict[str, Any]:
+    """The entries of config.json that the params set for every exporter."""
     attention = {"attn_implementation": params.attention} if params.attention != "auto" else {}
     return attention | ({"pad_token_id": params.pad_token_id} if params.pad_token_id is not UNSET else {})
 
@@ -131,9 +151,9 @@ def _name_padding(path: Path, pad_token_id: int) -> None:
 
 
 @contextmanager
-def _checkpoint(source: Path, config: Mapping[str, Any], asked: Mapping[str, Any]) -> Iterator[Path]:
-    """The folder to export from: the source, or links to it with a config that asks for more."""
-    if not asked:
+def _checkpoint(source: Path, config: Mapping[str, Any], requested: Mapping[str, Any]) -> Iterator[Path]:
+    """The folder to export from: the source, or links to it with a changed config."""
+    if not requested:
         yield source
         return
     with TemporaryDirectory(prefix="onnxbuild-export-") as scratch:
@@ -142,7 +162,7 @@ def _checkpoint(source: Path, config: Mapping[str, Any], asked: Mapping[str, Any
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).symlink_to(os.path.abspath(source / name))
         (root / "config.json").unlink()
-        (root / "config.json").write_text(json.dumps({**config, **asked}))
+        (root / "config.json").write_text(json.dumps({**config, **requested}))
         yield root
 
 

@@ -1,6 +1,6 @@
-"""Exceptions of the libraries, told in words that help: searched for in the table of `known_errors`.
+"""Explains exceptions of the libraries by the table in `known_messages`.
 
-Nothing heavy is imported here: an import that failed is one of the things to explain.
+It imports nothing heavy, because a failed import is one of the things to explain.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ _NOTICED = tuple((code, re.compile(pattern, re.IGNORECASE), means) for code, pat
 
 
 def explain_exception(exc: BaseException, log_tail: str) -> Failure:
-    """What happened, in words: from the exception and those that it came from, else from the end of the log."""
-    told = _told(exc)
+    """The failure that an exception means, by its own text and that of its causes, else by the end of the log."""
+    text = _text_of(exc)
     context = tuple(("context", _shorten(note)) for note in getattr(exc, "__notes__", ()))
-    return _explain(told, told, context) or _explain(log_tail, told, context) or _unknown(exc, context)
+    return _explain(text, text, context) or _explain(log_tail, text, context) or _unknown(exc, context)
 
 
 def noticed(log: str) -> list[str]:
-    """What the log of a step that succeeded says and someone should know: a line for each kind of thing, with its code.
+    """The warnings in the log of a step that succeeded: one per row of `NOTICED`, with its code.
 
-    The first line that says it is quoted, since it names the file or the setting.
+    The first matching line is quoted, because it names the file or the setting.
     """
     return [
         f"{code} {means}: {_shorten(log[log.rfind(chr(10), 0, match.start()) + 1 :])}"
@@ -36,13 +36,13 @@ def noticed(log: str) -> list[str]:
     ]
 
 
-def _explain(text: str, told: str, context: tuple[tuple[str, str], ...]) -> Failure | None:
+def _explain(text: str, cause: str, context: tuple[tuple[str, str], ...]) -> Failure | None:
     for known, pattern in _TABLE:
         if (match := pattern.search(text)) is not None:
             return Failure(
                 code=known.code,
                 message=_fill(known.headline, match),
-                notes=(("cause", _shorten(told)), *context, ("hint", _fill(known.hint, match))),
+                notes=(("cause", _shorten(cause)), *context, ("hint", _fill(known.hint, match))),
                 transient=known.transient,
             )
     return None
@@ -52,17 +52,17 @@ def _unknown(exc: BaseException, context: tuple[tuple[str, str], ...]) -> Failur
     return Failure(
         code="OBE99",
         message=_shorten(f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__),
-        notes=(*context, ("hint", "the log holds the whole story")),
+        notes=(*context, ("hint", "the log has the full traceback")),
     )
 
 
-def _told(exc: BaseException) -> str:
-    """The exception's type and text, and those of the ones that it came from; last what was noted on it."""
+def _text_of(exc: BaseException) -> str:
+    """The type and text of an exception and of its causes, then its notes."""
     lines: list[str] = []
-    seen: BaseException | None = exc
-    while seen is not None and len(lines) < 5:  # noqa: PLR2004 - deeper causes have never told more
-        lines.append(f"{type(seen).__name__}: {seen}")
-        seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
+    current: BaseException | None = exc
+    while current is not None and len(lines) < 5:  # noqa: PLR2004 - deeper causes have never added anything
+        lines.append(f"{type(current).__name__}: {current}")
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
     return "\n".join([*lines, *getattr(exc, "__notes__", ())])
 
 

@@ -1,4 +1,4 @@
-"""What lies beside random weights: processors of pictures and sounds, the modules of a sentence-transformer."""
+"""Files beside random weights: processors of images and audio, the modules of a sentence-transformer."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 _IMAGE_PROCESSORS: Mapping[str, str] = {"clip": "CLIPImageProcessor", "siglip": "SiglipImageProcessor"}
 
-# RoBERTa and MPNet count positions from 2 on.
+# RoBERTa and MPNet number positions from 2 on.
 _RESERVED_POSITIONS = 2
 
 
 def write_processor(config: Any, destination: Path) -> None:
-    """What exporters and pipelines read the size of pictures and sounds from: preprocessor_config.json."""
+    """Write preprocessor_config.json, from which exporters and pipelines read the size of images and audio."""
     if config.model_type == "whisper":
         _write_whisper(config, destination)
     elif hasattr(config, "feat_extract_norm"):
@@ -31,7 +31,7 @@ def write_processor(config: Any, destination: Path) -> None:
 
 
 def write_sentence_modules(config: Any, destination: Path) -> None:
-    """Make a sentence-transformer of the checkpoint: mean of the tokens' vectors, then length 1, as most are."""
+    """Turn the checkpoint into a sentence-transformer: the mean of the tokens' vectors, scaled to length 1."""
     kinds = {"": "Transformer", "1_Pooling": "Pooling", "2_Normalize": "Normalize"}
     modules = [
         {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}
@@ -49,7 +49,7 @@ def _write_whisper(config: Any, destination: Path) -> None:
     from transformers import WhisperFeatureExtractor
 
     default = WhisperFeatureExtractor()
-    # The encoder halves the frames, one of which is made of each hop.
+    # The encoder halves the number of frames, and each hop gives one frame.
     seconds = max(1, 2 * config.max_source_positions * default.hop_length // default.sampling_rate)
     WhisperFeatureExtractor(feature_size=config.num_mel_bins, chunk_length=seconds).save_pretrained(destination)
 

@@ -1,4 +1,4 @@
-"""A byte-level BPE tokenizer trained on text files, with the special tokens that a family of models expects."""
+"""Trains a byte-level BPE tokenizer on text files, with the special tokens that a family of models expects."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.workers.folders.model_files import files_below
 
-# A byte-level tokenizer begins with one token for each byte; below that it could not spell every text.
+# A byte-level tokenizer starts with one token for each byte; with fewer it could not encode every text.
 _BYTES = 256
 
 _CLASS = "PreTrainedTokenizerFast"
@@ -46,23 +46,23 @@ _GPT = _Special(
     None,
 )
 
-# What configs call the token of a role; set where a config has the field.
+# The config field for the token of a role; it is set only where a config has the field.
 _CONFIG_FIELDS: Mapping[str, str] = {role: f"{role}_token_id" for role in ("bos", "eos", "pad", "sep", "cls", "mask")}
 
-# The parts of a config that speak of text, in models that also see.
+# The part of a config that describes text, in models that also read images.
 _TEXT_PARTS = ("text_config", "decoder")
 
 
 class Trained(NamedTuple):
-    """A tokenizer that was written: its size, and the id of the token in each role."""
+    """A trained tokenizer: its size, and the id of the token in each role."""
 
     size: int
     ids: Mapping[str, int]
 
     def config_for(self, defaults: Any, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """The config that was asked for, with what must agree with the tokenizer; a text part's own where it has one.
+        """The requested config, with the fields that must agree with the tokenizer, in its text part if it has one.
 
-        The vocabulary keeps its size unless the tokenizer needs more: it is what makes GPT-2 a model of 124 million
+        The vocabulary keeps its size unless the tokenizer needs more, because it makes GPT-2 a model of 124 million
         parameters. Ids that the tokenizer lacks decode to nothing.
         """
         part = next((name for name in _TEXT_PARTS if hasattr(defaults, name)), None)
@@ -70,7 +70,7 @@ class Trained(NamedTuple):
             inner = asked.get(part) or {}
             return {**asked, part: {**inner, **self.config_for(getattr(defaults, part), inner)}}
         fields = {field: self.ids[role] for role, field in _CONFIG_FIELDS.items() if role in self.ids}
-        # Decoders of an encoder-decoder begin with padding (T5) or the end token (BART); keep each one's habit.
+        # Decoders of an encoder-decoder start with padding (T5) or with the end token (BART); both stay so.
         if getattr(defaults, "is_encoder_decoder", False):
             starts_with_pad = getattr(defaults, "decoder_start_token_id", None) in {None, 0}
             fields["decoder_start_token_id"] = self.ids["pad" if starts_with_pad else "eos"]
@@ -82,7 +82,7 @@ class Trained(NamedTuple):
 def train_tokenizer(architecture: str, text: Path, vocabulary: int, destination: Path) -> Trained:
     """Train on every file below `text` and write a fast tokenizer to `destination`.
 
-    Errors: CheckFailed OBE51 where the vocabulary is smaller than an alphabet of bytes, or there is no text.
+    Errors: CheckFailed OBE51 where the vocabulary is smaller than the alphabet of bytes, or there is no text.
     """
     from transformers import PreTrainedTokenizerFast
 
@@ -91,7 +91,7 @@ def train_tokenizer(architecture: str, text: Path, vocabulary: int, destination:
     if vocabulary < _BYTES + len(tokens):
         raise CheckFailed(
             "OBE51",
-            f"a tokenizer of {vocabulary} tokens cannot spell every byte: expected {_BYTES + len(tokens)} or more",
+            f"a tokenizer of {vocabulary} tokens cannot encode every byte: expected {_BYTES + len(tokens)} or more",
         )
     backend = _train(text, tokens, vocabulary)
     _set_template(backend, special)
@@ -107,14 +107,14 @@ def train_tokenizer(architecture: str, text: Path, vocabulary: int, destination:
 
 
 def _name_for_all(path: Path) -> None:
-    """Name the class as every transformers knows it: 5 writes a name that is new with it, and reads the old one too."""
+    """Write the name of the class that every transformers knows: 5 writes a new name, and still reads this one."""
     config = json.loads(path.read_text(encoding="utf-8"))
     if config["tokenizer_class"] != _CLASS:
         path.write_text(json.dumps({**config, "tokenizer_class": _CLASS}, indent=2) + "\n", encoding="utf-8")
 
 
 def _inputs_of(architecture: str) -> list[str]:
-    """What a tokenizer of the family gives; type ids to a model that has none would be an error."""
+    """The outputs of a tokenizer of the family; type ids would be an error for a model without them."""
     inputs = ["input_ids", "attention_mask"]
     if architecture == "siglip":  # trained on padding
         return inputs[:1]

@@ -1,4 +1,4 @@
-"""fetch: files from a folder, a Hub repository, or random weights become one plain folder."""
+"""fetch: brings files from a folder, a Hub repository, or random weights into one plain folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from onnxbuild.workers.folders.model_files import copy_files, files_below
 
 
 def run(params: FetchParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
-    """Bring the model in. Facts: `files`, `bytes`; for random weights also `parameters`."""
+    """Write the model's files. Facts: `files`, `bytes`; for random weights also `parameters`."""
     destination = outputs["model"]
     extra: dict[str, int] = {}
     if params.origin == "files":
@@ -36,35 +36,40 @@ def run(params: FetchParams, inputs: Mapping[str, Path], outputs: Mapping[str, P
 def _download(params: FetchParams, destination: Path, tell: Tell) -> None:
     from huggingface_hub import HfApi, hf_hub_download
 
-    endpoint, token = os.environ.get("HF_ENDPOINT") or None, os.environ.get("HF_TOKEN") or None
+    access: dict[str, Any] = {
+        "endpoint": os.environ.get("HF_ENDPOINT") or None,
+        "token": os.environ.get("HF_TOKEN") or None,
+    }
     rows = params.repo.startswith(DATASETS)
-    repo, kind = params.repo.removeprefix(DATASETS), "dataset" if rows else "model"
-    place: dict[str, Any] = {"revision": params.revision, "repo_type": kind}
-    tell(f"asking for the files of {repo}")
-    listing = HfApi(endpoint=endpoint, token=token).repo_info(repo, files_metadata=True, **place)
+    repo = params.repo.removeprefix(DATASETS)
+    place = {"revision": params.revision, "repo_type": "dataset" if rows else "model"}
+    tell(f"listing the files of {repo}")
+    listing = HfApi(**access).repo_info(repo, files_metadata=True, **place)
     sizes = {sibling.rfilename: sibling.size or 0 for sibling in listing.siblings or ()}
     names = params.files if rows else select_checkpoint(sizes) or select_onnx(sizes)
     if not names:
         raise _no_weights(repo, sorted(sizes))
     done, total = 0, sum(sizes[name] for name in names)
-    # Not the shared cache: its files are symlinks into a folder that somebody may prune while we read.
+    # Not the shared cache: its files are symlinks into a folder that another process may prune meanwhile.
     with tempfile.TemporaryDirectory(prefix="onnxbuild-fetch-") as scratch:
         for name in names:
             tell(f"downloading {name}", done, total)
-            found = hf_hub_download(repo, name, local_dir=scratch, endpoint=endpoint, token=token, **place)
-            target = destination / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(found, target)
+            _move(hf_hub_download(repo, name, local_dir=scratch, **access, **place), destination / name)
             done += sizes[name]
     tell(f"downloaded {len(names)} files", total, total)
 
 
+def _move(source: str, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(source, target)
+
+
 def _no_weights(repo: str, names: list[str]) -> CheckFailed:
     if any(name.startswith("adapter_") for name in names):
-        hint = "it holds an adapter: merge it into its base model, save that, and use it as `local:`"
+        hint = "it has an adapter: merge it into its base model, save the result, and use that as `local:`"
     elif any(name.endswith(".gguf") for name in names):
         hint = "GGUF weights cannot be exported: use the repository with the original weights"
     else:
-        hint = "it has neither safetensors, nor pytorch_model.bin, nor .onnx files at its top"
+        hint = "it has neither safetensors, pytorch_model.bin nor .onnx files in its top folder"
     holds = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")  # noqa: PLR2004
-    return CheckFailed("OBE16", f"{repo} holds no weights that can be used", notes=[("holds", holds), ("hint", hint)])
+    return CheckFailed("OBE16", f"{repo} has no weights that can be used", notes=[("holds", holds), ("hint", hint)])

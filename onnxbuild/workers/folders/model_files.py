@@ -1,4 +1,4 @@
-"""Folders of model files: what is in them, and copying what a step leaves as it is."""
+"""Folders of model files: listing them, and copying what a step does not change."""
 
 from __future__ import annotations
 
@@ -18,39 +18,39 @@ def files_below(root: Path) -> tuple[str, ...]:
 
 
 def onnx_names(root: Path) -> tuple[str, ...]:
-    """Names of the ONNX graphs below `root`, sorted. Errors: CheckFailed OBE41 where there is none."""
+    """Names of the ONNX graphs below `root`, sorted. Errors: CheckFailed OBE41 where there are none."""
     names = tuple(name for name in files_below(root) if name.endswith(".onnx"))
     if not names:
-        raise CheckFailed("OBE41", "the input holds no .onnx file", notes=[("holds", ", ".join(files_below(root)))])
+        raise CheckFailed("OBE41", "the input has no .onnx file", notes=[("holds", ", ".join(files_below(root)))])
     return names
 
 
 def is_onnx_part(name: str) -> bool:
-    """Whether a name is that of a graph or of its external data, rather than of a companion."""
+    """Whether a file is a graph or its external data, rather than a companion."""
     return any(Path(name).match(pattern) for pattern in ONNX_FILES)
 
 
 def carry_along(source: Path, destination: Path) -> None:
-    """Copy everything but graphs and their data: tokenizer, configs, modules."""
+    """Copy everything except graphs and their data: tokenizer, configs, modules."""
     for name in files_below(source):
         if not is_onnx_part(name) and not (destination / name).exists():
-            copy_file(source / name, destination / name)
+            copy_model_file(source / name, destination / name)
 
 
 def carry_companions(source: Path, destination: Path) -> None:
-    """Copy what loaders read beside the weights, where the destination has none of its own."""
+    """Copy the files that loaders read beside the weights, unless the destination already has them."""
     for name in companions(files_below(source)):
         if not (destination / name).exists():
-            copy_file(source / name, destination / name)
+            copy_model_file(source / name, destination / name)
 
 
 def copy_files(source: Path, names: Iterable[str], destination: Path, tell: Tell) -> int:
-    """Copy `names`, telling how far it is; returns bytes. Errors: CheckFailed OBE16 where a file is missing."""
+    """Copy `names` and report progress; returns bytes. Errors: CheckFailed OBE16 where a file is missing."""
     wanted = list(names)
     for name in wanted:
         if not (source / name).is_file():
             raise CheckFailed(
-                "OBE16", f"`{name}` is missing", notes=[("hint", "it was there when the plan was made: run again")]
+                "OBE16", f"`{name}` is missing", notes=[("hint", "it existed when the plan was made: run again")]
             )
     total = sum((source / name).stat().st_size for name in wanted)
     done = 0
@@ -61,14 +61,14 @@ def copy_files(source: Path, names: Iterable[str], destination: Path, tell: Tell
     return done
 
 
-def copy_file(source: Path, destination: Path) -> None:
-    """Copy one file's content; the copy is a file of its own, never a link."""
+def copy_model_file(source: Path, destination: Path) -> None:
+    """Copy one file's content; the copy is a separate file, never a link."""
     for _ in _copy(source, destination):
         pass
 
 
 def _copy(source: Path, destination: Path) -> Iterator[int]:
-    """Copy in large steps, yielding the bytes of each.
+    """Copy in large steps, and yield the bytes of each.
 
     copy_file_range lets the file system share blocks or copy inside the kernel; not every pair of file systems can.
     """
@@ -86,7 +86,7 @@ def _copy(source: Path, destination: Path) -> Iterator[int]:
 def _move_chunk(reading: int, writing: int, count: int) -> int:
     try:
         return os.copy_file_range(reading, writing, count)
-    except (OSError, AttributeError):  # another file system, an old kernel, or not Linux
+    except (OSError, AttributeError):  # between file systems, on an old kernel, or not on Linux
         chunk = os.read(reading, count)
         written = 0
         while written < len(chunk):

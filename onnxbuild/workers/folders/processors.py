@@ -1,4 +1,4 @@
-"""What the processor of pictures or sounds beside a model says about them."""
+"""The config of the image or audio processor of a model."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _FILE = "preprocessor_config.json"
 
 
 def processor_of(folder: Path) -> Mapping[str, Any]:
-    """The processor's config; empty where there is none that can be read."""
+    """The processor's config; empty where there is no readable one."""
     try:
-        found = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+        config = json.loads((folder / _FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return config if isinstance(config, dict) else {}
 
 
-def masks_sound(folder: Path) -> bool:
-    """Whether sounds come with a mask: models whose convolutions normalize each layer were trained with one."""
+def masks_audio(folder: Path) -> bool:
+    """Whether audio comes with a mask: models whose convolutions normalize each layer were trained with one."""
     return processor_of(folder).get("return_attention_mask") is True

@@ -1,4 +1,4 @@
-"""Greedy generation on plain sessions, for toolchains without optimum's classes, and for folders of genai."""
+"""Greedy generation on plain sessions, for toolchains without optimum's classes and for folders of genai."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _LAST = -1
 
 
 class Greedy:
-    """A decoder or encoder-decoder with the part of `generate` of transformers that a measurement calls: one prompt."""
+    """A decoder or encoder-decoder with the part of transformers' `generate` that a measurement needs: one prompt."""
 
     def __init__(self, folder: Path, *, threads: int) -> None:
-        """Open the folder's graphs; what ends and begins a text is read from its configs."""
+        """Open the folder's graphs; its configs name the tokens that start and end a text."""
         self._model = OnnxModel(folder, threads=threads)
         settings = {**_read(folder / "config.json"), **_read(folder / "generation_config.json")}
         ends = settings.get("eos_token_id")
@@ -44,7 +44,7 @@ class Greedy:
         return torch.tensor([[*begins[0].tolist(), *made]])
 
     def _logits(self, ids: np.ndarray, mask: np.ndarray, begins: np.ndarray, made: list[int]) -> Iterator[np.ndarray]:
-        """The logits of each pass; `made` is what came of those before, and grows between two of them."""
+        """The logits of each pass; `made` are the tokens so far, and grows between two passes."""
         if "encoder" in self._model.stages:
             return self._encoder_decoder(ids, mask, begins, made)
         if "prefill" in self._model.stages:
@@ -84,14 +84,14 @@ class Greedy:
             yield outputs["logits"]
             if step in self._model.stages:
                 outputs = self._model.run(step, common | past | {"input_ids": np.array([[made[_LAST]]])})
-                past |= past_feeds(outputs)  # the encoder's side stays what the first pass made
+                past |= past_feeds(outputs)  # the encoder's side stays that of the first pass
             else:
                 whole = np.concatenate([begins, np.array([made], begins.dtype)], axis=1)
                 outputs = self._model.run(first, common | {"input_ids": whole})
 
 
 def opens_with_optimum(folder: Path) -> bool:
-    """Whether optimum's classes are there and read this folder; genai's has its own attention, which they do not."""
+    """Whether optimum's classes are installed and read this folder; they do not support genai's attention."""
     from importlib.util import find_spec
 
     return find_spec("optimum") is not None and not (folder / "genai_config.json").is_file()

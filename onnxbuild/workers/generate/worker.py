@@ -1,4 +1,4 @@
-"""generate: greedy text from prompts by ONNX Runtime and by PyTorch in turn, each token timed."""
+"""generate: continues prompts greedily with ONNX Runtime and PyTorch in turn, and times each token."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from onnxbuild.workers.engines import timing
 from onnxbuild.workers.engines.onnxruntime_engine import onnx_files, session_options
 from onnxbuild.workers.engines.torch_engine import is_onnx
 from onnxbuild.workers.generate.greedy import Greedy, opens_with_optimum
-from onnxbuild.workers.inputs.samples import load_tokenizer
+from onnxbuild.workers.inputs.tokenizer import load_tokenizer
 from onnxbuild.workers.libraries.remote_code import with_its_code
 
 Generate = Callable[..., Any]
 
 
 class Continuation(Struct, frozen=True, kw_only=True):
-    """What one engine made of one prompt in one round: new tokens, and milliseconds from the start to each of them."""
+    """One engine's continuation of one prompt in one round: tokens, and milliseconds from the start to each."""
 
     prompt: int
     tokens: tuple[int, ...]
@@ -36,23 +36,23 @@ class Continuation(Struct, frozen=True, kw_only=True):
 
     @property
     def first_ms(self) -> float:
-        """Time to the first token: the prompt's pass."""
+        """Time to the first token, which is the pass over the prompt."""
         return self.token_ms[0]
 
     @property
     def rate(self) -> float:
-        """Tokens per second, the prompt's pass included."""
+        """Tokens per second, including the pass over the prompt."""
         return 1000 * len(self.tokens) / self.token_ms[-1]
 
     @property
     def decode_rate(self) -> float | None:
-        """Tokens per second after the first one; None where there is only one."""
+        """Tokens per second after the first one; None if there is only one."""
         spent = self.token_ms[-1] - self.token_ms[0]
         return 1000 * (len(self.tokens) - 1) / spent if spent > 0 else None
 
 
 class TokenClock(BaseStreamer):  # type: ignore[misc]
-    """Notes when each token comes; what comes first is the prompt, which `generate` hands over before it begins."""
+    """Records when each token arrives; the first value is the prompt, which `generate` passes before it starts."""
 
     def __init__(self) -> None:
         """Start the clock."""
@@ -61,30 +61,22 @@ class TokenClock(BaseStreamer):  # type: ignore[misc]
         self.times_ms: list[float] = []
 
     def put(self, value: Any) -> None:
-        """Take a token, and the time."""
+        """Record the time of a token."""
         if self._prompt_seen:
             self.times_ms.extend([(time.perf_counter_ns() - self._start) / 1e6] * value.numel())
         self._prompt_seen = True
 
     def end(self) -> None:
-        """Nothing is left to do."""
+        """Do nothing: every token is recorded."""
 
 
 @with_its_code
 def run(params: GenerateParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
     """Continue every prompt in every round with each engine, write `generations.json`, return text and rates.
 
-    Errors: CheckFailed OBE37 where the model has no tokenizer or a prompt gives no tokens.
+    Errors: CheckFailed OBE37 where the model has no tokenizer or a prompt has no tokens.
     """
-    folders = (inputs["model"], inputs["reference"])
-    found_first = (load_tokenizer(folder, trusts_code=params.trusts_code) for folder in folders)
-    tokenizer = next((one for one in found_first if one is not None), None)
-    if tokenizer is None:
-        raise CheckFailed(
-            "OBE37",
-            "the model has no tokenizer, so no prompt can be given to it",
-            notes=[("hint", "add tokenizer.json and tokenizer_config.json to the source, or leave out `generate`")],
-        )
+    tokenizer = _tokenizer(params, inputs)
     prompts = [_encode(tokenizer, prompt) for prompt in params.prompts]
     torch.set_num_threads(params.threads)
     progress("loading the variant and PyTorch")
@@ -93,18 +85,32 @@ def run(params: GenerateParams, inputs: Mapping[str, Path], outputs: Mapping[str
     for name, model in engines.items():
         progress(f"warming up {name}")
         _continue(model, 0, prompts[0], settings)
-    found: dict[str, list[Continuation]] = {name: [] for name in engines}
+    texts: dict[str, list[Continuation]] = {name: [] for name in engines}
     for number in range(params.rounds):
         order = list(engines) if number % 2 == 0 else list(reversed(engines))
         for name in order:
             progress(f"round {number + 1}: {name}", number, params.rounds)
-            found[name] += [_continue(engines[name], place, ids, settings) for place, ids in enumerate(prompts)]
-    (outputs["samples"] / "generations.json").write_bytes(msgspec.json.encode(found))
-    return _facts(params, tokenizer, found)
+            texts[name] += [_continue(engines[name], place, ids, settings) for place, ids in enumerate(prompts)]
+    (outputs["samples"] / "generations.json").write_bytes(msgspec.json.encode(texts))
+    return _facts(params, tokenizer, texts)
+
+
+def _tokenizer(params: GenerateParams, inputs: Mapping[str, Path]) -> Any:
+    """The tokenizer of the variant, or else of the reference."""
+    folders = (inputs["model"], inputs["reference"])
+    loaded = (load_tokenizer(folder, trusts_code=params.trusts_code) for folder in folders)
+    tokenizer = next((one for one in loaded if one is not None), None)
+    if tokenizer is None:
+        raise CheckFailed(
+            "OBE37",
+            "the model has no tokenizer, so it cannot read a prompt",
+            notes=[("hint", "add tokenizer.json and tokenizer_config.json to the source, or leave out `generate`")],
+        )
+    return tokenizer
 
 
 def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
-    """How many tokens two continuations share before they part; past that point they answer different texts."""
+    """How many tokens two continuations share before they differ; after that they continue different texts."""
     pairs = zip(first, second, strict=False)
     return next((place for place, (a, b) in enumerate(pairs) if a != b), min(len(first), len(second)))
 
@@ -112,7 +118,7 @@ def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
 def _encode(tokenizer: Any, prompt: str) -> Any:
     encoded = tokenizer(prompt, return_tensors="pt")
     if encoded["input_ids"].numel() == 0:
-        raise CheckFailed("OBE37", f"the prompt `{prompt}` gives no tokens", notes=[("hint", "write at least a word")])
+        raise CheckFailed("OBE37", f"the prompt `{prompt}` has no tokens", notes=[("hint", "write at least one word")])
     return {name: encoded[name] for name in ("input_ids", "attention_mask") if name in encoded}
 
 
@@ -148,7 +154,7 @@ def _open_with_optimum(params: GenerateParams, folder: Path, suffix: str) -> Any
 
 
 def _settings(tokenizer: Any, max_new_tokens: int) -> dict[str, Any]:
-    """Greedy search, the same for every engine whatever a checkpoint's own generation config says."""
+    """Greedy search, the same for every engine, regardless of the checkpoint's generation config."""
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     settings = {"max_new_tokens": max_new_tokens, "do_sample": False, "num_beams": 1}
     return settings | ({"pad_token_id": pad} if pad is not None else {})
@@ -163,15 +169,15 @@ def _continue(model: Any, number: int, prompt: Mapping[str, Any], settings: Mapp
     return Continuation(prompt=number, tokens=tuple(tokens), token_ms=tuple(clock.times_ms))
 
 
-def _facts(params: GenerateParams, tokenizer: Any, found: Mapping[str, list[Continuation]]) -> dict[str, Any]:
-    engines = {name: _engine_facts(params, tokenizer, parts) for name, parts in found.items()}
+def _facts(params: GenerateParams, tokenizer: Any, texts: Mapping[str, list[Continuation]]) -> dict[str, Any]:
+    engines = {name: _engine_facts(params, tokenizer, parts) for name, parts in texts.items()}
     facts: dict[str, Any] = {
         "headline": {"engine": "onnxruntime", **_headline(engines["onnxruntime"]), "threads": params.threads},
         "engines": engines,
         "threads": params.threads,
         "versions": timing.versions(),
     }
-    own, baseline = found["onnxruntime"], found.get("torch")
+    own, baseline = texts["onnxruntime"], texts.get("torch")
     if baseline is not None:
         facts["agreement"] = _agreement(own[: len(params.prompts)], baseline[: len(params.prompts)])
         facts["speedup"] = _spread(
@@ -187,7 +193,7 @@ def _facts(params: GenerateParams, tokenizer: Any, found: Mapping[str, list[Cont
 
 
 def _headline(engine: Mapping[str, Any]) -> dict[str, Any]:
-    """The numbers for a table: the median rate after the prompt (with it, where there was only one token)."""
+    """The numbers for a table: the median rate after the prompt, or with it if there was only one token."""
     rate = engine["tokens_per_second"] or engine["tokens_per_second_with_prompt"]
     first = engine["time_to_first_token_ms"]
     return {"tokens_per_second": rate["median"], "time_to_first_token_ms": first["median"]}
@@ -206,7 +212,7 @@ def _engine_facts(params: GenerateParams, tokenizer: Any, parts: Sequence[Contin
 
 
 def _round_rates(parts: Sequence[Continuation], params: GenerateParams) -> list[float]:
-    """Tokens per second of each round, all prompts together."""
+    """Tokens per second of each round, over all prompts."""
     size = len(params.prompts)
     rounds = [parts[start : start + size] for start in range(0, len(parts), size)]
     return [1000 * sum(len(p.tokens) for p in part) / sum(p.token_ms[-1] for p in part) for part in rounds]
@@ -218,5 +224,5 @@ def _agreement(own: Sequence[Continuation], baseline: Sequence[Continuation]) ->
 
 
 def _spread(values: Any) -> dict[str, float]:
-    found = list(values)
-    return {"median": statistics.median(found), "min": min(found), "max": max(found)}
+    numbers = list(values)
+    return {"median": statistics.median(numbers), "min": min(numbers), "max": max(numbers)}

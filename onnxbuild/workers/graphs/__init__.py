@@ -1,1 +1,1 @@
-"""ONNX files and what can be done to a graph."""
+"""ONNX files, and operations on their graphs."""

@@ -1,11 +1,11 @@
-"""A graph in half precision, by ONNX Runtime's converter, which is told the type of every value first.
+"""Converts a graph to half precision with ONNX Runtime's converter, after declaring the type of every value.
 
-The converter casts where a node that stays in fp32 meets one that does not, and knows that only from the types of
-values. Shape inference of onnx does not know ONNX Runtime's own operators, so that q4 and fused graphs came out with
-fp16 at one end of an edge and fp32 at the other; a session on the graph knows all of them.
+The converter adds a cast between a node that stays in fp32 and one that does not, and it needs the types of values for
+that. onnx's shape inference does not know ONNX Runtime's own operators, so that q4 and fused graphs ended with fp16 at
+one end of an edge and fp32 at the other. A session on the graph knows the types of all operators.
 
-A node with branches (DeBERTa's relative positions) stays in fp32 with all that is in them; what they take from the
-graph around them is cast for them.
+A node with branches (DeBERTa's relative positions) stays in fp32 with everything inside; what its branches take from
+the graph around them is cast for them.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from collections.abc import Collection
 import numpy as np
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from onnxbuild.workers.graphs.onnx_files import graphs_of, has_branches, names_captured, nodes_of, tensors_of
-from onnxbuild.workers.graphs.rewrites import remove_dead_nodes, replace_nodes, sort_nodes
+from onnxbuild.workers.graphs.nodes import remove_dead_nodes, replace_nodes, sort_nodes
+from onnxbuild.workers.graphs.walk import graphs_of, has_branches, names_captured, nodes_of, tensors_of
 
 # A CumSum of fp16 has no kernel on the CPU, and positions counted in fp16 end at 2048.
 _ALWAYS_FLOAT = ("CumSum",)
 
 
 def named(model: ModelProto) -> ModelProto:
-    """The model with a name for every node: what stays in fp32 is told by name."""
+    """The model with a name for every node: nodes that stay in fp32 are listed by name."""
     taken = {node.name for node in nodes_of(model)}
     for number, node in enumerate(nodes_of(model)):
         if not node.name:
@@ -35,7 +35,7 @@ def named(model: ModelProto) -> ModelProto:
 
 
 def float_nodes(model: ModelProto, floats: Collection[str]) -> list[str]:
-    """Names of the nodes that make or read fp32."""
+    """Names of the nodes that compute or read fp32."""
     known = set(floats)
     return [node.name for node in model.graph.node if not known.isdisjoint((*node.input, *node.output))]
 
@@ -43,9 +43,9 @@ def float_nodes(model: ModelProto, floats: Collection[str]) -> list[str]:
 def to_half(
     model: ModelProto, dtype: str, kept: Collection[str], *, keep_io_types: bool, floats: Collection[str]
 ) -> ModelProto:
-    """The model in `dtype` (fp16, bf16) but for the nodes named in `kept`. `model` is changed.
+    """The model in `dtype` (fp16, bf16), except for the nodes named in `kept`. `model` is changed.
 
-    `floats`: its values that are fp32, as `float_tensors` has them of a model whose nodes all have names.
+    `floats` are its fp32 values, as `float_tensors` returns them for a model whose nodes all have names.
     """
     from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
@@ -66,7 +66,7 @@ def to_half(
     _drop_repeated_casts(converted)
     _join_stretches(converted)
     _cast_for_branches(converted, captured)
-    sort_nodes(converted)  # the casts that the converter adds stand last
+    sort_nodes(converted)  # the converter adds its casts at the end
     del converted.graph.value_info[:]
     return converted
 
@@ -81,7 +81,7 @@ def _declare_types(model: ModelProto, floats: Collection[str]) -> None:
 
 
 def _drop_repeated_casts(model: ModelProto) -> None:
-    """Keep one of equal casts: the converter writes one for each reader, all under one name."""
+    """Keep one of equal casts: the converter writes one for each reader, all with the same name."""
     seen: set[str] = set()
     kept: list[NodeProto] = []
     for node in model.graph.node:
@@ -92,9 +92,9 @@ def _drop_repeated_casts(model: ModelProto) -> None:
 
 
 def _join_stretches(model: ModelProto) -> None:
-    """Let fp32 pass from one node that stays in fp32 to the next: the converter sends it through fp16 on the way.
+    """Pass fp32 directly from one node that stays in fp32 to the next: the converter casts it to fp16 in between.
 
-    That costs digits, and what exceeds 65504 arrives as infinity, which is what the nodes were to be spared.
+    That loses digits, and turns values above 65504 into infinity, which is why these nodes stay in fp32.
     """
     halved = {node.output[0]: node.input[0] for node in model.graph.node if _casts_to(node, TensorProto.FLOAT16)}
     joined = {
@@ -115,7 +115,7 @@ def _join_stretches(model: ModelProto) -> None:
 
 
 def _casts_to(node: NodeProto, kind: int) -> bool:
-    """Whether it is one of the converter's own casts: a graph's may be meant to round."""
+    """Whether a node is one of the converter's casts: a cast of the original graph may be meant to round."""
     own = node.op_type == "Cast" and ("cast" in node.name)
     return own and any(attribute.name == "to" and attribute.i == kind for attribute in node.attribute)
 
@@ -125,7 +125,7 @@ def _stored_floats(model: ModelProto) -> set[str]:
 
 
 def _cast_for_branches(model: ModelProto, captured: Collection[str]) -> None:
-    """Give branches in fp32 what they take from around them, which is in half precision now."""
+    """Cast to fp32 what branches take from the graph around them, which is in half precision now."""
     graph = model.graph
     kinds = {value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.output)}
     kinds |= {tensor.name: tensor.data_type for tensor in graph.initializer}
@@ -142,7 +142,7 @@ def _cast_for_branches(model: ModelProto, captured: Collection[str]) -> None:
 
 
 def _originals(model: ModelProto) -> dict[str, np.ndarray]:
-    """The stored weights by name, and constants by the node that holds them, before they lose digits."""
+    """The stored weights by name, and constants by their node's output, before they lose digits."""
     weights = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer if t.data_type == TensorProto.FLOAT}
     constants = {
         node.output[0]: numpy_helper.to_array(attribute.t)
@@ -154,7 +154,7 @@ def _originals(model: ModelProto) -> dict[str, np.ndarray]:
 
 
 def _to_bfloat16(model: ModelProto, exact: dict[str, np.ndarray]) -> None:
-    """Make bf16 of all that is fp16, with the digits of the fp32 originals: the two halves keep different ones."""
+    """Turn everything in fp16 into bf16, rounded from the fp32 originals: the two formats keep different digits."""
     for tensor in model.graph.initializer:
         _round_to_bfloat16(tensor, exact.get(tensor.name))
     for node in model.graph.node:

@@ -1,8 +1,8 @@
-"""The two passes of an encoder-decoder's decoder as the branches of one If, in the layout of optimum's merged decoders.
+"""Merges the two passes of an encoder-decoder's decoder as branches of one If, in the layout of optimum's decoders.
 
-Spelled out here, since `optimum.onnx.merge_decoders` needs optimum-onnx, which transformers 5 excludes. The graph has a
-further input `use_cache_branch`; its cached branch gives an empty placeholder for the encoder's keys and values, which
-stay as they were fed. Weights lie outside of the branches, once each.
+It is implemented here because `optimum.onnx.merge_decoders` needs optimum-onnx, which transformers 5 excludes. The
+graph has an additional input `use_cache_branch`. Its cached branch returns an empty placeholder for the encoder's keys
+and values, which stay as they were fed. Each weight is stored once, outside of the branches.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ from collections.abc import Iterator, Mapping
 
 from onnx import ModelProto, OperatorSetIdProto, TensorProto, ValueInfoProto, helper
 
-from onnxbuild.workers.graphs.onnx_files import graphs_of, replace_messages
-from onnxbuild.workers.graphs.rewrites import content_of, rename_inputs
+from onnxbuild.workers.graphs.nodes import rename_inputs, replace_messages
+from onnxbuild.workers.graphs.walk import graphs_of
+from onnxbuild.workers.graphs.weights import Content, content_of
 
 _INTEGERS = frozenset({TensorProto.INT32, TensorProto.INT64})
 
 
 def merge_passes(first: ModelProto, later: ModelProto) -> ModelProto:
-    """One model of a decoder's first pass and its pass with a cache. Both are changed.
+    """One model from a decoder's first pass and its pass with a cache. Both are changed.
 
     Errors: ValueError where their opsets, outputs or functions do not allow it.
     """
@@ -50,21 +51,21 @@ def merge_passes(first: ModelProto, later: ModelProto) -> ModelProto:
 
 def _common_imports(first: ModelProto, later: ModelProto) -> list[OperatorSetIdProto]:
     if first.functions or later.functions:
-        raise ValueError("the parts have functions of their own")
-    found: dict[str, int] = {}
+        raise ValueError("the parts contain local functions")
+    versions: dict[str, int] = {}
     for entry in (*first.opset_import, *later.opset_import):
-        if found.setdefault(entry.domain, entry.version) != entry.version:
+        if versions.setdefault(entry.domain, entry.version) != entry.version:
             raise ValueError(f"the parts have different opsets of `{entry.domain or 'ai.onnx'}`")
-    return [helper.make_opsetid(domain, version) for domain, version in found.items()]
+    return [helper.make_opsetid(domain, version) for domain, version in versions.items()]
 
 
 def _add_placeholders(first: ModelProto, later: ModelProto) -> None:
-    """Give the cached pass the outputs that only the first one has, empty: both branches of an If have the same."""
-    there = {value.name for value in later.graph.output}
-    if surplus := there - {value.name for value in first.graph.output}:
+    """Add to the cached pass, empty, the outputs that only the first has: both branches of an If need the same."""
+    present = {value.name for value in later.graph.output}
+    if surplus := present - {value.name for value in first.graph.output}:
         raise ValueError(f"the first pass lacks {', '.join(sorted(surplus))}")
     for value in first.graph.output:
-        if value.name in there:
+        if value.name in present:
             continue
         tensor = value.type.tensor_type
         empty = helper.make_tensor(value.name, tensor.elem_type, _empty_shape(value), [])
@@ -74,22 +75,22 @@ def _add_placeholders(first: ModelProto, later: ModelProto) -> None:
 
 
 def _empty_shape(value: ValueInfoProto) -> list[int]:
-    """A shape of no elements: 0 for the first free axis, 1 for the others."""
+    """A shape without elements: 0 for the first dynamic axis, 1 for the others."""
     sizes = [axis.dim_value or 1 for axis in value.type.tensor_type.shape.dim]
     free = [index for index, axis in enumerate(value.type.tensor_type.shape.dim) if not axis.dim_value]
     if not free:
-        raise ValueError(f"no axis of `{value.name}` is free")
+        raise ValueError(f"no axis of `{value.name}` is dynamic")
     sizes[free[0]] = 0
     return sizes
 
 
 def _take_weights(models: tuple[ModelProto, ModelProto], taken: set[str]) -> list[TensorProto]:
-    """Move the weights out of both models, equal ones once, under names that are free in both; returns them.
+    """Move the weights out of both models, equal ones once, under names that neither uses; returns them.
 
-    Scalars and short lists of integers (axes, shapes) stay: ONNX Runtime folds them where they are used.
+    Scalars and short lists of integers (axes, shapes) stay, because ONNX Runtime folds them where they are used.
     """
     taken = taken | {name for model in models for name in _inner_names(model)}
-    found: dict[tuple[int, tuple[int, ...], bytes], str] = {}
+    names: dict[Content, str] = {}
     weights: list[TensorProto] = []
     for model in models:
         renamed: dict[str, str] = {}
@@ -97,19 +98,19 @@ def _take_weights(models: tuple[ModelProto, ModelProto], taken: set[str]) -> lis
             if _is_small(tensor):
                 continue
             content = content_of(tensor)
-            if content not in found:
-                found[content] = _free_name(tensor.name, taken)
-                taken.add(found[content])
+            if content not in names:
+                names[content] = _free_name(tensor.name, taken)
+                taken.add(names[content])
                 weights.append(TensorProto.FromString(tensor.SerializeToString()))
-                weights[-1].name = found[content]
-            renamed[tensor.name] = found[content]
+                weights[-1].name = names[content]
+            renamed[tensor.name] = names[content]
         rename_inputs(model, _changes(renamed))
         replace_messages(model.graph.initializer, [t for t in model.graph.initializer if _is_small(t)])
     return weights
 
 
 def _inner_names(model: ModelProto) -> Iterator[str]:
-    """Names that live inside of a branch: what nodes give, and the small tensors that stay."""
+    """Names that exist inside a branch: outputs of nodes, and the small tensors that stay."""
     for graph in graphs_of(model.graph):
         yield from (name for node in graph.node for name in node.output)
         yield from (tensor.name for tensor in graph.initializer if graph is not model.graph or _is_small(tensor))

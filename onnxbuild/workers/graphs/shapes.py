@@ -1,4 +1,4 @@
-"""Shape inference: ONNX Runtime's symbolic one, taught the reductions of opset 18; onnx's, without the weights."""
+"""Shape inference: ONNX Runtime's symbolic one with the reductions of opset 18, and onnx's without the weights."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 import onnx
 from onnx import GraphProto, ModelProto, ValueInfoProto, helper
 
-from onnxbuild.workers.graphs.onnx_files import weight_bytes
+from onnxbuild.workers.graphs.weights import weight_bytes
 
-# Shapes and axes are computed of small tensors, whose content the inference has to see.
+# Shapes and axes are computed from small tensors, whose content the inference must see.
 _SMALL_BYTES = 1024
 
 _REDUCTIONS = ("ReduceL1", "ReduceL2", "ReduceMax", "ReduceMin", "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp")
@@ -22,16 +22,16 @@ _AXES_ARE_AN_INPUT = 18
 def all_reductions() -> Iterator[None]:
     """Infer the shape of every reduction as onnxruntime (1.31) infers that of ReduceSum.
 
-    From opset 18 their axes are an input, whose value it looks at for ReduceSum and ReduceMean alone. The norm at the
-    end of every sentence-transformer is a ReduceL2; without its shape the inference ends with a TypeError, which the
-    optimizer swallows, and no SkipLayerNormalization is fused in the whole graph: 99 nodes instead of 74 for
-    all-MiniLM-L6-v2.
+    From opset 18 on the axes of a reduction are an input, whose value onnxruntime reads only for ReduceSum and
+    ReduceMean. The norm at the end of every sentence-transformer is a ReduceL2. Without its shape the inference ends
+    with a TypeError, which the optimizer swallows, and no SkipLayerNormalization is fused in the whole graph: 99 nodes
+    instead of 74 for all-MiniLM-L6-v2.
     """
     from onnxruntime.transformers.shape_infer_helper import SymbolicShapeInferenceHelper
 
-    # The helper is imported under two names, so its base, which is imported under one, is what to change.
+    # The helper is imported under two names and its base under one, so the base is changed.
     owner = SymbolicShapeInferenceHelper.__mro__[1]
-    original = owner._infer_impl  # noqa: SLF001 - there is no public way in
+    original = owner._infer_impl  # noqa: SLF001 - there is no public interface
 
     def infer(self: Any, *args: Any, **options: Any) -> Any:
         opset = next((o.version for o in self.out_mp_.opset_import if o.domain in {"", "ai.onnx"}), 0)
@@ -48,7 +48,7 @@ def all_reductions() -> Iterator[None]:
 
 
 def infer_types(model: ModelProto) -> list[ValueInfoProto]:
-    """Types and shapes of a model's values as onnx infers them, of a copy in which large weights are mere inputs."""
+    """Types and shapes of a model's values as onnx infers them on a copy whose large weights are inputs."""
     whole = model.graph
     large = [t for t in whole.initializer if weight_bytes(t) > _SMALL_BYTES]
     stated = {value.name for value in whole.input}

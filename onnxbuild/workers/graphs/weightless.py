@@ -1,8 +1,8 @@
-"""Graphs changed without their weights: external tensors stay where they are, and their file as it is.
+"""Changes graphs without reading their weights: external tensors stay in their file, which stays as it is.
 
-A step that only changes the graph needs of a large weight its type and shape. So each stands among the graph's inputs
-while an optimizer works on it, and is put back afterwards with the place that it had: nothing is read, and the file
-of weights is copied byte for byte, which the store then keeps once. Measured in docs/explanation/big-models.md.
+A step that changes only the graph needs no more than the type and shape of a large weight. So each large weight becomes
+an input of the graph while an optimizer works on it, and then refers to its file again. The file of weights is copied
+byte for byte, and the store keeps it once. Measured in docs/explanation/big-models.md.
 """
 
 from __future__ import annotations
@@ -13,30 +13,25 @@ from pathlib import Path
 from onnx import ModelProto, TensorProto, helper
 from onnx.external_data_helper import uses_external_data
 
-from onnxbuild.workers.folders.model_files import copy_file
-from onnxbuild.workers.graphs.onnx_files import (
-    external_files,
-    graphs_of,
-    load_graph,
-    read_external,
-    save_graph,
-    tensors_of,
-)
+from onnxbuild.workers.folders.model_files import copy_model_file
+from onnxbuild.workers.graphs.graph_files import external_files, load_graph, save_graph
+from onnxbuild.workers.graphs.walk import graphs_of, tensors_of
+from onnxbuild.workers.graphs.weights import read_external
 
-# What fusions look into (scales, biases, lengths of rotary tables) is small; what is large they only pass on.
+# Fusions read small weights (scales, biases, lengths of rotary tables); they only pass large ones on.
 _SMALL_BYTES = 1 << 20
 
 
 def can_leave_weights(path: Path) -> bool:
-    """Whether all external tensors of a model stand in its outermost graph, whose inputs they may become."""
+    """Whether all external tensors of a model are in its outermost graph, so that they can become its inputs."""
     inner = list(graphs_of(load_graph(path).graph))[1:]
     return bool(external_files(path)) and not any(uses_external_data(t) for graph in inner for t in graph.initializer)
 
 
 def change_graph(source: Path, destination: Path, scratch: Path, change: Callable[[Path], ModelProto]) -> ModelProto:
-    """Let `change` work on the graph at a path in `scratch`, and write the result beside a copy of the weights.
+    """Run `change` on the graph at a path in `scratch`, and write the result next to a copy of the weights.
 
-    `scratch` is an empty folder. Returns the result, its large weights as references.
+    `scratch` is an empty folder. Returns the result, in which large weights are references.
     """
     model = load_graph(source)
     weights, read = _take_out_weights(model, source)
@@ -46,12 +41,12 @@ def change_graph(source: Path, destination: Path, scratch: Path, change: Callabl
     _put_back_weights(changed, weights, read)
     save_graph(changed, destination)
     for name in external_files(destination):
-        copy_file(source.with_name(name), destination.with_name(name))
+        copy_model_file(source.with_name(name), destination.with_name(name))
     return changed
 
 
 def _take_out_weights(model: ModelProto, path: Path) -> tuple[dict[str, TensorProto], dict[str, bytes]]:
-    """Make inputs of the large external weights and read the small ones.
+    """Turn the large external weights into inputs, and read the small ones.
 
     Returns the weights as they were, and the content of those that were read, by name.
     """
@@ -65,7 +60,7 @@ def _take_out_weights(model: ModelProto, path: Path) -> tuple[dict[str, TensorPr
             read[tensor.name] = tensor.raw_data
         else:
             graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
-    for tensor in tensors_of(graph):  # what is left are constants of nodes, which exporters put there too
+    for tensor in tensors_of(graph):  # the rest are constants of nodes, which exporters store there too
         if uses_external_data(tensor) and tensor.name not in weights:
             read_external(tensor, path)
     large = {value.name for value in graph.input}
@@ -76,7 +71,7 @@ def _take_out_weights(model: ModelProto, path: Path) -> tuple[dict[str, TensorPr
 
 
 def _put_back_weights(model: ModelProto, weights: dict[str, TensorProto], read: dict[str, bytes]) -> None:
-    """Turn inputs into weights again, and small weights that are as they were into references to their file."""
+    """Turn the inputs into weights again, and unchanged small weights into references to their file."""
     graph = model.graph
     used = {name for inner in graphs_of(graph) for node in inner.node for name in node.input}
     used |= {value.name for value in graph.output}

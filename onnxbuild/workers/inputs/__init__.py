@@ -1,1 +1,1 @@
-"""What models are fed: samples, sentences, rows of datasets, and the stages that read them."""
+"""Inputs of models: samples, sentences, rows of datasets, and the stages that read them."""

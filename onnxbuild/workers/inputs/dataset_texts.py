@@ -1,4 +1,4 @@
-"""Texts from a dataset, read as a stream: what is held in memory does not grow with the file."""
+"""Texts from a dataset, read as a stream, so that memory does not grow with the file."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ _TEXT = "text"
 
 
 def texts(folder: Path, rows: Rows, *, samples: int, seed: int) -> Iterator[str]:
-    """The text of `samples` rows, as `records` chooses and finds them."""
-    return (str(found[_TEXT]) for _, found in records(folder, rows, (_TEXT,), samples=samples, seed=seed))
+    """The text of `samples` rows, which `records` chooses."""
+    return (str(row[_TEXT]) for _, row in records(folder, rows, (_TEXT,), samples=samples, seed=seed))
 
 
 def records(
     folder: Path, rows: Rows, roles: Sequence[str], *, samples: int, seed: int
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Where it stands (`row 3 of a.csv`, from 1) and the value of each role, for `samples` rows chosen by `seed`.
+    """The place (`row 3 of a.csv`, counted from 1) and the value of each role, for `samples` rows chosen by `seed`.
 
-    In the order of files, by name, and of their rows; all rows where there are fewer. A role is read from the column of
-    its name where `rows.columns` has no other. `rows.limit` and `rows.seed` choose first what the dataset is. Errors:
-    CheckFailed OBE58 where a file cannot be read, has no such column, or all have no rows.
+    Rows come in the order of files, by name, and of rows within a file; all of them if there are fewer than `samples`.
+    A role is read from the column that `rows.columns` names for it, or else from the column of its own name.
+    `rows.limit` and `rows.seed` first choose the rows of the dataset. Errors: CheckFailed OBE58 where a file cannot be
+    read or lacks a column, or where no file has rows.
     """
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     counts = [sum(1 for _ in _rows(path)) for path in paths]
@@ -40,8 +41,8 @@ def records(
     for path, before in zip(paths, accumulate(counts, initial=0), strict=False):
         for number, row in enumerate(_rows(path)):
             if before + number in wanted:
-                found = {role: _value(row, role, rows.columns.get(role, role), path.name) for role in roles}
-                yield f"row {number + 1} of {path.name}", found
+                values = {role: _value(row, role, rows.columns.get(role, role), path.name) for role in roles}
+                yield f"row {number + 1} of {path.name}", values
 
 
 def _chosen(count: int, rows: Rows, samples: int, seed: int) -> frozenset[int]:
@@ -55,8 +56,11 @@ def _chosen(count: int, rows: Rows, samples: int, seed: int) -> frozenset[int]:
 def _value(row: Mapping[str, Any], role: str, column: str, name: str) -> Any:
     if column not in row:
         near = did_you_mean(column, row) or f"it has {', '.join(row)}"
-        message = f"{name} has no column `{column}`"
-        raise CheckFailed("OBE58", message, notes=[("hint", f"{near}; `columns: {{{role}: …}}` names it")])
+        raise CheckFailed(
+            "OBE58",
+            f"{name} has no column `{column}`",
+            notes=[("hint", f"{near}; set it with `columns: {{{role}: …}}`")],
+        )
     return row[column]
 
 
@@ -81,8 +85,11 @@ def _parquet(path: Path) -> Iterator[Mapping[str, Any]]:
     try:
         from pyarrow import parquet  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ImportError as error:
-        message = "reading .parquet needs pyarrow, which is not installed"
-        raise CheckFailed("OBE53", message, notes=[("hint", "`pip install pyarrow`, or save it as .jsonl")]) from error
+        raise CheckFailed(
+            "OBE53",
+            "reading .parquet needs pyarrow, which is not installed",
+            notes=[("hint", "run `pip install pyarrow`, or save the file as .jsonl")],
+        ) from error
     with parquet.ParquetFile(path) as file:
         for batch in file.iter_batches(batch_size=256):
             yield from batch.to_pylist()

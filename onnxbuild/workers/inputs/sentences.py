@@ -1,4 +1,4 @@
-"""English text of several kinds and lengths, so that a comparison sees what a model was trained to see."""
+"""English text of several kinds and lengths, similar to what models were trained on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the stages of a model follow one another: what each is fed comes from the sample and the stages before it."""
+"""Runs the stages of a model in order: each is fed from the sample and the stages before it."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from onnxbuild.workers.engines.onnxruntime_engine import Arrays
-from onnxbuild.workers.engines.torch_engine import Engine
+from onnxbuild.workers.engines.engine import Arrays, Engine
 from onnxbuild.workers.inputs.samples import Sample
 
-Pass = tuple[str, Arrays, dict[str, np.ndarray]]  # stage, what it was fed, what came out
+Pass = tuple[str, Arrays, dict[str, np.ndarray]]  # stage, its feeds, its outputs
 
 
 def run_stages(engine: Engine, sample: Sample, stages: tuple[str, ...]) -> Iterator[Pass]:
-    """Every one of `stages` on one sample, in order; an engine's later stages read its own earlier outputs."""
+    """Run each of `stages` on one sample, in order; an engine's later stages read its own earlier outputs."""
     if "forward" in stages:
         yield "forward", sample.feeds, engine.run("forward", sample.feeds)
     if "prefill" in stages:
@@ -43,7 +42,7 @@ def _encoder_decoder(engine: Engine, sample: Sample, stages: tuple[str, ...]) ->
 
 
 def past_feeds(outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The cache that a pass left, as inputs of the next one."""
+    """The cache that a pass returned, as inputs of the next one."""
     return {
         name.replace("present.", "past_key_values."): value
         for name, value in outputs.items()
@@ -55,5 +54,5 @@ def _next_token(sample: Sample, outputs: Mapping[str, np.ndarray]) -> dict[str, 
     mask = sample.feeds["attention_mask"]
     longer = np.concatenate([mask, np.ones((len(mask), 1), mask.dtype)], axis=1)
     feeds = past_feeds(outputs) | {"input_ids": sample.step_ids, "attention_mask": longer}
-    # A graph without positions (Gemma 3) counts the padding too; PyTorch must then count alike in both passes.
+    # A graph without positions (Gemma 3) counts the padding too; PyTorch must then do the same in both passes.
     return feeds | {"position_ids": mask.sum(axis=1, keepdims=True)} if "position_ids" in sample.feeds else feeds

@@ -1,1 +1,1 @@
-"""Libraries kept in check: their noise, and code that comes with a checkpoint."""
+"""Control over libraries: their log output, and code that comes with a checkpoint."""

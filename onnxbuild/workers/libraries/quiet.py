@@ -1,4 +1,4 @@
-"""Libraries that talk too much: warnings and progress bars kept out of the log, and the network out of reach."""
+"""Keeps warnings and progress bars of verbose libraries out of the log."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_TALKERS = ("optimum", "transformers", "onnxruntime", "onnxscript", "torch.onnx", "sentence_transformers", "root")
+_VERBOSE = ("optimum", "transformers", "onnxruntime", "onnxscript", "torch.onnx", "sentence_transformers", "root")
 
-# What it warns of matters although it went on: a generation config that it left out, outputs that differ.
-_HEARD = "optimum.exporters.onnx.convert"
+# Its warnings matter although it continued: a generation config that it left out, outputs that differ.
+_KEPT = "optimum.exporters.onnx.convert"
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Run a library without its tracer warnings, INFO lines and bars; errors are still logged.
+    """Run a library without its tracer warnings, INFO lines and progress bars; errors are still logged.
 
-    So are the warnings of optimum's export itself, of which `NOTICED` takes what someone should know.
+    The warnings of optimum's export are logged too; `NOTICED` lists those that a user should see.
     """
     root = logging.getLogger()
     level, handlers = root.level, list(root.handlers)
-    levels = {name: logging.getLogger(name).level for name in (*_TALKERS, _HEARD) if name != "root"}
+    levels = {name: logging.getLogger(name).level for name in (*_VERBOSE, _KEPT) if name != "root"}
     for name in levels:
-        logging.getLogger(name).setLevel(logging.WARNING if name == _HEARD else logging.ERROR)
+        logging.getLogger(name).setLevel(logging.WARNING if name == _KEPT else logging.ERROR)
     root.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():

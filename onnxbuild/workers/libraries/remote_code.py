@@ -1,4 +1,4 @@
-"""A checkpoint's own Python code: run where the manifest allows it, in a place of its own, and never asked about."""
+"""A checkpoint's own Python code: runs only where the manifest allows it, in a temporary folder, without a prompt."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _PREFIX = "transformers_modules"
 
 @contextmanager
 def remote_code(*, allowed: bool) -> Iterator[None]:
-    """Inside, transformers copies and imports a checkpoint's code below a temporary folder, which then goes.
+    """Inside, transformers copies and imports a checkpoint's code in a temporary folder, which is then removed.
 
-    Its shared cache (`~/.cache/huggingface/modules`) names modules after the last folder of a path, which for every
-    checkpoint here is the same.
+    Its shared cache (`~/.cache/huggingface/modules`) names modules after the last folder of a path, which is the same
+    for every checkpoint here.
     """
     if not allowed:
         yield

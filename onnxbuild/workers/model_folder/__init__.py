@@ -1,1 +1,1 @@
-"""Models of several files: what a step changes, and what it carries along."""
+"""Models of several files: which graphs a step changes, and what it copies."""

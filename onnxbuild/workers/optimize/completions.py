@@ -1,7 +1,7 @@
-"""Graphs made ready for ONNX Runtime's fusions, which read inputs that are optional as if they were always there.
+"""Completes graphs for ONNX Runtime's fusions, which read optional inputs as if they always existed.
 
-torch.export writes a Gemm without a bias and a LayerNormalization without one (ModernBERT has none); the fusions of
-onnxruntime 1.31 for GPT-2 and BERT end at them with an IndexError.
+torch.export writes Gemm and LayerNormalization without a bias where the model has none (ModernBERT); the fusions of
+onnxruntime 1.31 for GPT-2 and BERT fail on them with an IndexError.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _WITHOUT_BIAS = 2  # inputs of either operator
 
 
 def complete(model: ModelProto) -> int:
-    """Give every LayerNormalization its bias, and make a MatMul of a Gemm that has none; returns how many changed."""
+    """Give every LayerNormalization a bias, and turn a Gemm without one into MatMul; returns how many changed."""
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     changed = 0
     for node in model.graph.node:

@@ -1,7 +1,7 @@
-"""What ONNX Runtime's fusions are told: optimum's levels, a model's family and the sizes in its config.
+"""The settings of ONNX Runtime's fusions: optimum's levels, and the family and sizes of a model.
 
-Levels, and families in `FUSED_TYPES`, are spelled out rather than asked of optimum, because optimum-onnx and
-transformers 5 exclude each other and the fusions need neither; a test holds both to optimum-onnx 0.1.0.
+Levels are written out rather than read from optimum, because optimum-onnx and transformers 5 exclude each other and
+the fusions need neither; a test compares them with optimum-onnx 0.1.0.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any
 from msgspec import Struct
 
 from onnxbuild.protocol import CheckFailed
-from onnxbuild.steps.optimize import FUSED_TYPES
+from onnxbuild.tables.fusions import FUSIONS, Fusion, Size
 
 
 class Level(Struct, frozen=True, kw_only=True):
-    """One of O1 to O4: ONNX Runtime's own level, and what is done beyond it."""
+    """One of O1 to O4: ONNX Runtime's own level, and the steps after it."""
 
     runtime: int = 2
     fuses: bool = True
@@ -31,12 +31,9 @@ LEVELS: Mapping[str, Level] = {
     "O4": Level(approximates_gelu=True, halves=True),
 }
 
-# These keep the sizes of text in a config of its own.
-_NESTED = frozenset({"clip", "pix2struct"})
-
 
 class Sizes(Struct, frozen=True):
-    """The kind of graph, the number of heads and the hidden size; 0 lets a fusion find it in the graph."""
+    """The kind of graph, the number of heads and the hidden size; with 0 a fusion reads the size from the graph."""
 
     family: str
     heads: int
@@ -44,23 +41,33 @@ class Sizes(Struct, frozen=True):
 
 
 def sizes_of(config: Mapping[str, Any], level: str) -> Sizes:
-    """What the fusions need to know of a model. Errors: CheckFailed OBE22 for a type that they do not know."""
-    from transformers import AutoConfig
-
+    """The settings that the fusions need for a model. Errors: CheckFailed OBE22 for an unknown model type."""
     model_type = str(config.get("model_type") or "")
-    try:
-        loaded = AutoConfig.for_model(**{**config, "model_type": model_type})
-        family = FUSED_TYPES[model_type]
-        owner = loaded.text_config if model_type in _NESTED else loaded
-        heads, hidden = owner.num_attention_heads, getattr(owner, "hidden_size", None) or owner.hidden_sizes
-    except (KeyError, ValueError, AttributeError) as error:
-        named = f"the model type `{model_type}`" if model_type else "a model without config.json"
+    fusion = FUSIONS.get(model_type)
+    if fusion is None:
+        subject = f"the model type `{model_type}`" if model_type else "a model without config.json"
         raise CheckFailed(
             "OBE22",
-            f"{level} knows no fusions for {named}",
-            notes=[("hint", "use `optimize: O1`, which needs to know nothing of the family, or none")],
-        ) from error
-    return Sizes(family, *(size if isinstance(size, int) else 0 for size in (heads, hidden)))
+            f"{level} knows no fusions for {subject}",
+            notes=[("hint", "use `optimize: O1`, which works for every model type, or leave `optimize:` out")],
+        )
+    part = _part(config, fusion)
+    heads = _size(part, "num_attention_heads", fusion.heads)
+    return Sizes(fusion.family, heads, _size(part, "hidden_size", fusion.hidden))
+
+
+def _part(config: Mapping[str, Any], fusion: Fusion) -> Mapping[str, Any]:
+    """The block of the config that holds the sizes; old configs of CLIP also have `text_config_dict`, which wins."""
+    if not fusion.part:
+        return config
+    old = config.get(f"{fusion.part}_dict")
+    return old if old is not None else config.get(fusion.part) or {}
+
+
+def _size(config: Mapping[str, Any], standard: str, size: Size) -> int:
+    """A size under the name that all configs accept, or else under the model type's own name."""
+    value = config.get(standard, config.get(size.field, size.default))
+    return value if isinstance(value, int) else 0
 
 
 def fusion_options(family: str, level: Level) -> Any:
@@ -68,8 +75,9 @@ def fusion_options(family: str, level: Level) -> Any:
     from onnxruntime.transformers.fusion_options import FusionOptions
 
     options = FusionOptions(family)
-    options.enable_embed_layer_norm = False  # a quantizer cannot do anything with what it makes
+    options.enable_embed_layer_norm = False  # quantizers cannot handle the operator that it makes
     options.enable_gelu_approximation = level.approximates_gelu
     if family == "clip":
-        options.enable_group_norm = options.enable_packed_kv = False
+        options.enable_group_norm = False
+        options.enable_packed_kv = False
     return options

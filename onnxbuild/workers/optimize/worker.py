@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,23 +13,24 @@ from onnx import ModelProto
 
 from onnxbuild.protocol import Facts, Tell
 from onnxbuild.steps.optimize import OptimizeParams
-from onnxbuild.workers.engines.smoke_run import check_still_runs
+from onnxbuild.tables.fusions import FUSIONS
 from onnxbuild.workers.folders.configs import read_config
-from onnxbuild.workers.folders.model_files import carry_along, copy_file, onnx_names
+from onnxbuild.workers.folders.model_files import copy_model_file
 from onnxbuild.workers.graphs.cpu_kernels import part_skip_norms
-from onnxbuild.workers.graphs.onnx_files import (
+from onnxbuild.workers.graphs.graph_files import (
     EXTERNAL_FROM_BYTES,
-    count_operators,
     external_files,
     load_graph,
     save_model,
     size_bytes,
 )
-from onnxbuild.workers.graphs.rewrites import share_equal_weights, tie_transposed_weights
 from onnxbuild.workers.graphs.shapes import all_reductions
+from onnxbuild.workers.graphs.walk import count_operators
 from onnxbuild.workers.graphs.weightless import can_leave_weights, change_graph
+from onnxbuild.workers.graphs.weights import share_equal_weights, tie_transposed_weights
+from onnxbuild.workers.libraries.absent_torch import torch_stand_in
 from onnxbuild.workers.libraries.quiet import quiet
-from onnxbuild.workers.model_folder.decoders import graphs_to_change, merge, merged_name
+from onnxbuild.workers.model_folder.each_graph import change_each_graph
 from onnxbuild.workers.optimize.attention import fuse_attention_with_past
 from onnxbuild.workers.optimize.completions import complete
 from onnxbuild.workers.optimize.fused import check_fused, count_fused, warnings_of
@@ -36,106 +38,100 @@ from onnxbuild.workers.optimize.fusion_settings import LEVELS, Sizes, fusion_opt
 
 
 def run(params: OptimizeParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
-    """Optimize each graph, merge decoders again, carry the rest along.
+    """Optimize each graph, and complete the folder as `change_each_graph` does.
 
-    Facts: by file nodes and bytes before and after, fused operators by type, normalizations taken out of a fusion that
-    is slower on a CPU (`skip_norms_parted`), seconds; `bytes`, `bytes_before`; `warnings`: what fuses in the model's
-    family and did not here;
-    `ran`: whether every result also ran, rather than only loaded.
+    Facts beyond those of `change_each_graph`: by file nodes and bytes before and after, fused operators by type,
+    normalizations split from a fusion that is slower on a CPU (`skip_norms_parted`), seconds; `warnings`: what fuses
+    in the model type and did not fuse here.
     """
-    source, destination = inputs["model"], outputs["model"]
-    config = read_config(source)
-    names = graphs_to_change(source)
-    files: dict[str, Any] = {}
-    for done, name in enumerate(names):
-        progress(f"optimizing {name}", done, len(names))
-        files[name] = _optimize(source / name, destination / name, config, params)
-    if (merged := merged_name(source)) is not None:
-        progress(f"merging {merged}", len(names), len(names))
-        with quiet():
-            files[merged] = merge(destination, merged)
-    carry_along(source, destination)
-    fused = {name: file["fused"] for name, file in files.items() if "fused" in file}
-    check_fused(str(config.get("model_type")), params.level, fused)
-    progress("running once")
-    ran = [check_still_runs(source / name, destination / name, config) for name in onnx_names(destination)]
-    return {
-        "files": files,
-        "warnings": warnings_of(str(config.get("model_type")), params.level, fused),
-        "ran": all(ran),
-        "bytes_before": sum(size_bytes(source / name) for name in onnx_names(source)),
-        "bytes": sum(size_bytes(destination / name) for name in onnx_names(destination)),
-    }
+    config = read_config(inputs["model"])
+    model_type = str(config.get("model_type"))
+
+    def change(_name: str, source: Path, destination: Path) -> dict[str, Any]:
+        return _optimize(source, destination, config, params)
+
+    def check(facts: Mapping[str, Any]) -> None:
+        check_fused(model_type, params.level, _fused_by_file(facts))
+
+    facts = change_each_graph(
+        inputs["model"], outputs["model"], change, progress, doing="optimizing {name}", check=check
+    )
+    return {**facts, "warnings": warnings_of(model_type, params.level, _fused_by_file(facts))}
 
 
-# Types whose attention with a past no fusion of onnxruntime 1.31 knows, and `attention.py` does.
-_REWRITTEN = frozenset({"gpt2"})
+def _fused_by_file(facts: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    return {name: file["fused"] for name, file in facts["files"].items() if "fused" in file}
 
 
 def _optimize(source: Path, destination: Path, config: Mapping[str, Any], params: OptimizeParams) -> dict[str, Any]:
     started = time.perf_counter()
     before = load_graph(source)
     destination.parent.mkdir(parents=True, exist_ok=True)
-    in_place = _leaves_weights(source, params)
-    told: dict[str, Any] = {}
-    with TemporaryDirectory(prefix="onnxbuild-optimize-") as folder, quiet():
-        scratch, saved = Path(folder), 0
-
-        def change(path: Path) -> ModelProto:
-            changed = _optimized(path, scratch, config, params)
-            told["fused"] = count_fused(changed)
-            told["skip_norms_parted"] = part_skip_norms(changed) if params.device == "cpu" else 0
-            return changed
-
-        if in_place:
-            model = change_graph(source, destination, scratch, change)
-        else:
-            model = change(_loadable(source, scratch))
-            saved = share_equal_weights(model) + tie_transposed_weights(model)
-            save_model(model, destination, external=bool(external_files(source)))
+    with TemporaryDirectory(prefix="onnxbuild-optimize-") as scratch, quiet():
+        model, facts = _optimized_file(source, destination, Path(scratch), config, params)
     return {
         "nodes_before": sum(count_operators(before).values()),
         "nodes": sum(count_operators(model).values()),
-        **told,
+        **facts,
         "bytes_before": size_bytes(source),
         "bytes": size_bytes(destination),
-        "shared_bytes": saved,
-        "weights_left_in_place": in_place,
         "seconds": round(time.perf_counter() - started, 3),
     }
 
 
-def _leaves_weights(source: Path, params: OptimizeParams) -> bool:
-    """Whether only the graph is changed: always where the level does no more, and where the weights are too large.
+def _optimized_file(
+    source: Path, destination: Path, scratch: Path, config: Mapping[str, Any], params: OptimizeParams
+) -> tuple[ModelProto, dict[str, Any]]:
+    """Write the optimized graph, and return it with its facts; its weights stay in their file where possible."""
+    facts: dict[str, Any] = {"shared_bytes": 0, "weights_left_in_place": _leaves_weights(source, params)}
 
-    Attention's fusion packs three weights into one; at 2 GB it is given up, since a message cannot hold the result.
+    def change(path: Path) -> ModelProto:
+        changed = _optimized(path, scratch, config, params)
+        facts["fused"] = count_fused(changed)
+        facts["skip_norms_parted"] = part_skip_norms(changed) if params.device == "cpu" else 0
+        return changed
+
+    if facts["weights_left_in_place"]:
+        return change_graph(source, destination, scratch, change), facts
+    model = change(_loadable(source, scratch))
+    facts["shared_bytes"] = share_equal_weights(model) + tie_transposed_weights(model)
+    save_model(model, destination, external=bool(external_files(source)))
+    return model, facts
+
+
+def _leaves_weights(source: Path, params: OptimizeParams) -> bool:
+    """Whether only the graph is changed: always at O1, and at O2 and O3 where the weights are too large.
+
+    The fusion of attention packs three weights into one. From 2 GB on it is left out, because one protobuf message
+    cannot hold the result.
     """
     only_graph = params.level == "O1" or (params.level != "O4" and size_bytes(source) >= EXTERNAL_FROM_BYTES)
     return only_graph and can_leave_weights(source)
 
 
 def _loadable(source: Path, scratch: Path) -> Path:
-    """A path from which onnx loads the model: it reads no external data through hard links, so it gets real files."""
+    """A path from which onnx loads the model; onnx rejects external data in hard links, so that is copied first."""
     external = external_files(source)
     for name in (source.name, *external) if external else ():
-        copy_file(source.with_name(name), scratch / name)
+        copy_model_file(source.with_name(name), scratch / name)
     return scratch / source.name if external else source
 
 
 def _prepared(path: Path, scratch: Path, config: Mapping[str, Any]) -> Path:
-    """The graph in the form that the fusions read; its attention fused where they know no such fusion and we do."""
+    """The graph in the form that the fusions read, with attention fused by our own rewrite where they have none."""
     model = load_graph(path)
     if not complete(model) + _fuse_attention(model, config):
         return path
     rewritten = scratch / f"prepared-{path.name}"
-    rewritten.write_bytes(model.SerializeToString())  # its weights, where they lie outside, lie beside both
+    rewritten.write_bytes(model.SerializeToString())  # its external weights, if any, are in the folder of both
     return rewritten
 
 
 def _fuse_attention(model: ModelProto, config: Mapping[str, Any]) -> int:
-    if config.get("model_type") not in _REWRITTEN:
+    fusion = FUSIONS.get(str(config.get("model_type")))
+    if fusion is None or fusion.attention != "rewritten":
         return 0
-    # A head's scores divided by the number of its layer have no place in the operator.
+    # The operator cannot divide the scores of a head by the number of its layer.
     if config.get("scale_attn_by_inverse_layer_idx") or not config.get("scale_attn_weights", True):
         return 0
     return fuse_attention_with_past(model, int(config.get("n_head") or 0), int(config.get("n_embd") or 0))
@@ -146,7 +142,7 @@ def _optimized(path: Path, scratch: Path, config: Mapping[str, Any], params: Opt
 
     level = LEVELS[params.level]
     sizes = sizes_of(config, params.level) if level.fuses else Sizes("bert", 0, 0)
-    with all_reductions():
+    with all_reductions(), nullcontext() if params.device == "cuda" else torch_stand_in():
         optimizer = optimize_model(
             str(_prepared(path, scratch, config) if level.fuses else path),
             sizes.family,
@@ -159,5 +155,5 @@ def _optimized(path: Path, scratch: Path, config: Mapping[str, Any], params: Opt
         )
     if level.halves:
         optimizer.convert_float_to_float16(use_symbolic_shape_infer=True, keep_io_types=True)
-        optimizer.topological_sort()  # the casts of inputs stand last otherwise
+        optimizer.topological_sort()  # otherwise the casts of inputs come last
     return optimizer.model

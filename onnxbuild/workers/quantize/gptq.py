@@ -1,9 +1,9 @@
-"""GPTQ: 4-bit weights rounded one input after another, each error made good in the inputs that are still to come.
+"""GPTQ: 4-bit weights are rounded one input after another, and each error is compensated in the inputs that follow.
 
-After Frantar et al., "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers" (2022). Our
-own, since that of onnxruntime 1.31 (`neural_compressor.gptq_quantize`) rounds once more, to other scales, what GPTQ has
-settled (MiniLM: a cosine of 0.9745, as of plain rounding, where this has 0.979), and runs the model once for each
-MatMul and sample.
+After Frantar et al., "GPTQ: Accurate Post-Training Quantization for Generative Pre-trained Transformers" (2022).
+onnxruntime 1.31 has its own (`neural_compressor.gptq_quantize`), which rounds the result of GPTQ again, to other
+scales (MiniLM: a cosine of 0.9745, like plain rounding, instead of 0.979), and runs the model once per MatMul and
+sample.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import numpy as np
 from onnx import ModelProto
 
 from onnxbuild.steps.quantize import QuantizeParams
-from onnxbuild.workers.calibrate.observe import Feeds, watch
+from onnxbuild.workers.calibrate.feeds import Feeds
+from onnxbuild.workers.calibrate.observe import watch
 from onnxbuild.workers.quantize.nbits import Codes, replace_matmuls, taken
 
 _TOP = 15  # the greatest code of 4 bits
@@ -30,13 +31,13 @@ def quantize_gptq(model: ModelProto, params: QuantizeParams, feeds: Iterable[Fee
 
 def _hessians(model: ModelProto, tensors: list[str], feeds: Iterable[Feeds], scratch: Path) -> dict[str, np.ndarray]:
     """The second moments [inputs, inputs] of what each MatMul reads, summed sample by sample."""
-    found: dict[str, np.ndarray] = {}
+    hessians: dict[str, np.ndarray] = {}
     for values in watch(model, tensors, feeds, scratch):
         for name, array in values.items():
             rows = array.reshape(-1, array.shape[-1])
             product = rows.T @ rows
-            found[name] = found[name] + product if name in found else product
-    return found
+            hessians[name] = hessians[name] + product if name in hessians else product
+    return hessians
 
 
 def _rounded(weight: np.ndarray, hessian: np.ndarray, params: QuantizeParams) -> Codes:
@@ -63,7 +64,7 @@ def _rounded(weight: np.ndarray, hessian: np.ndarray, params: QuantizeParams) ->
 
 
 def _inverse_factor(hessian: np.ndarray) -> np.ndarray:
-    """The upper Cholesky factor of the inverse, damped so that there is one; inputs that were always 0 count as 1."""
+    """The upper Cholesky factor of the inverse, damped so that it exists; inputs that were always 0 count as 1."""
     matrix: np.ndarray = hessian.astype(np.float64)
     diagonal = np.diag_indices_from(matrix)
     matrix[diagonal] += np.where(matrix[diagonal] == 0, 1.0, 0.0)

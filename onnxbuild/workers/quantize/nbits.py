@@ -15,9 +15,9 @@ _NIBBLES = 4  # bits, of which two codes share a byte
 
 
 class Codes(NamedTuple):
-    """Weights as numbers from 0 [inputs, outputs] with scales and zero points [blocks, outputs].
+    """Weights as integers from 0 on [inputs, outputs] with scales and zero points [blocks, outputs].
 
-    Inputs are filled up to whole blocks.
+    Inputs are padded to whole blocks.
     """
 
     codes: np.ndarray
@@ -28,7 +28,7 @@ class Codes(NamedTuple):
 def replace_matmuls(
     model: ModelProto, params: QuantizeParams, quantize: Callable[[NodeProto, np.ndarray], Codes]
 ) -> ModelProto:
-    """Replace each MatMul with a stored weight by MatMulNBits with what `quantize` makes of it. `model` is changed."""
+    """Replace each MatMul with a stored weight by MatMulNBits with the codes from `quantize`. `model` is changed."""
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     made: dict[str, tuple[str, ...]] = {}
     for node in taken(model, params):
@@ -41,7 +41,7 @@ def replace_matmuls(
 
 
 def taken(model: ModelProto, params: QuantizeParams) -> list[NodeProto]:
-    """The MatMuls whose weight is a stored matrix, without those that a person excludes."""
+    """The MatMuls whose weight is a stored matrix, without excluded ones."""
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     return [node for node in model.graph.node if _is_taken(node, weights, params)]
 
@@ -52,21 +52,21 @@ def _is_taken(node: NodeProto, weights: Mapping[str, TensorProto], params: Quant
     return len(weights[node.input[1]].dims) == _MATRIX
 
 
-def _store(model: ModelProto, name: str, found: Codes, params: QuantizeParams) -> tuple[str, ...]:
+def _store(model: ModelProto, name: str, weight: Codes, params: QuantizeParams) -> tuple[str, ...]:
     """Write the packed weight, its scales and zero points into the model; returns their names."""
-    outputs = found.codes.shape[1]
+    outputs = weight.codes.shape[1]
     tensors = {
-        f"{name}_Q{params.bits}": _packed(found.codes.T.reshape(outputs, -1, params.block_size), params.bits),
-        f"{name}_scales": np.ascontiguousarray(found.scales.T),
+        f"{name}_Q{params.bits}": _packed(weight.codes.T.reshape(outputs, -1, params.block_size), params.bits),
+        f"{name}_scales": np.ascontiguousarray(weight.scales.T),
     }
     if not params.symmetric:
-        tensors[f"{name}_zero_points"] = _packed(found.zeros.T.astype(np.uint8), params.bits)
+        tensors[f"{name}_zero_points"] = _packed(weight.zeros.T.astype(np.uint8), params.bits)
     model.graph.initializer.extend(numpy_helper.from_array(array, key) for key, array in tensors.items())
     return tuple(tensors)
 
 
 def _packed(codes: np.ndarray, bits: int) -> np.ndarray:
-    """Codes along the last axis; of 4 bits two a byte, the first one in the low half, an odd end filled with 8."""
+    """Codes packed along the last axis: 4-bit codes two per byte, the first in the low half, padded with 8."""
     if bits != _NIBBLES:
         whole: np.ndarray = np.ascontiguousarray(codes)
         return whole

@@ -1,4 +1,4 @@
-"""What a quantizer did to a graph: operators with integer weights, and what it left in float, and why."""
+"""The result of a quantizer: operators with integer weights, and the nodes that stayed in float, with the reason."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Iterable
 
 from onnx import ModelProto, NodeProto, TensorProto
 
-from onnxbuild.workers.graphs.onnx_files import graphs_of, nodes_of
+from onnxbuild.workers.graphs.walk import graphs_of, nodes_of
 
 # Operators that exist only with integer weights.
 _QUANTIZED = ("MatMulInteger", "ConvInteger", "QAttention", "DynamicQuantizeLSTM", "MatMulNBits", "QLinearMatMul",
               "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "GatherBlockQuantized", "MatMulBnb4")  # fmt: skip
 
-# Operators that one would expect to be quantized, as long as one of their inputs is a stored weight.
+# Operators that are usually quantized if one of their inputs is a stored weight.
 _CANDIDATES = ("MatMul", "Gemm", "Conv", "Attention", "FusedMatMul", "LSTM", "Gather")
 
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
@@ -21,8 +21,8 @@ _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorP
 def quantized_operators(model: ModelProto) -> dict[str, int]:
     """How many quantized operators of each type.
 
-    A Gather counts where it reads an integer table, any other operator where one of its inputs is dequantized from
-    stored integers: the form of static quantization.
+    A Gather counts if it reads an integer table, any other operator if one of its inputs is dequantized from stored
+    integers, as static quantization writes it.
     """
     tables = {t.name for g in graphs_of(model.graph) for t in g.initializer if t.data_type not in _FLOATS}
     stored = {
@@ -37,14 +37,14 @@ def quantized_operators(model: ModelProto) -> dict[str, int]:
 
 
 def left_in_float(model: ModelProto, exclude: Iterable[str]) -> dict[str, list[str]]:
-    """Names of the nodes that stayed in float, by the reason for it."""
+    """Names of the nodes that stayed in float, by reason."""
     weights = {t.name for g in graphs_of(model.graph) for t in g.initializer if t.data_type in _FLOATS}
     excluded = set(exclude)
-    found: dict[str, list[str]] = {}
+    nodes: dict[str, list[str]] = {}
     for node in nodes_of(model):
         if node.op_type in _CANDIDATES and (reason := _reason(node, weights, excluded)):
-            found.setdefault(reason, []).append(node.name)
-    return {reason: sorted(names) for reason, names in sorted(found.items())}
+            nodes.setdefault(reason, []).append(node.name)
+    return {reason: sorted(names) for reason, names in sorted(nodes.items())}
 
 
 def _reason(node: NodeProto, weights: set[str], excluded: set[str]) -> str | None:
@@ -54,5 +54,5 @@ def _reason(node: NodeProto, weights: set[str], excluded: set[str]) -> str | Non
     if node.op_type == "Gather":
         return "an embedding, which this method leaves alone" if node.input[0] in weights else None
     if not stored:
-        return "no stored weight: what it works on is computed"
-    return f"{node.op_type} with a stored weight, which this method does not take"
+        return "no stored weight: its inputs are computed"
+    return f"{node.op_type} with a stored weight, which this method does not quantize"

@@ -10,25 +10,26 @@ from onnx import ModelProto, TensorProto
 
 from onnxbuild.steps.quantize import QuantizeParams
 from onnxbuild.workers.calibrate.observe import Range
-from onnxbuild.workers.graphs.onnx_files import graphs_of, nodes_of, opset_of, replace_messages
+from onnxbuild.workers.graphs.nodes import replace_messages
 from onnxbuild.workers.graphs.shapes import infer_types
+from onnxbuild.workers.graphs.walk import graphs_of, nodes_of, opset_of
 from onnxbuild.workers.quantize.nbits import Codes, replace_matmuls
 
 _INT16_OPSET = 21
 
-# The 4-bit floats of bitsandbytes, by the numbers that the kernel knows them by.
+# The 4-bit floats of bitsandbytes, by the kernel's numbers for them.
 _BNB4: Mapping[str, int] = {"fp4": 0, "nf4": 1}
 
 
 class _Integers(NamedTuple):
-    """Signedness of the weights; activations are uint8 everywhere, the only kind that dynamic mode has."""
+    """Signedness of the weights; activations are always uint8, the only type that dynamic mode supports."""
 
     signed_weights: bool
     reduce_range: bool
 
 
-# As optimum's AutoQuantizationConfig has them. avx2 adds pairs of u8·u8 products in 16 bits with saturation, so its
-# weights are unsigned; VNNI and ARM's dot product accumulate in 32 bits and take signed ones.
+# As in optimum's AutoQuantizationConfig. avx2 adds pairs of u8·u8 products in 16 bits with saturation, so its weights
+# are unsigned; VNNI and ARM's dot product accumulate in 32 bits and take signed weights.
 PRESETS: Mapping[str, _Integers] = {
     "arm64": _Integers(signed_weights=True, reduce_range=False),
     "avx2": _Integers(signed_weights=False, reduce_range=False),
@@ -40,8 +41,8 @@ PRESETS: Mapping[str, _Integers] = {
 def quantize_dynamic(model: ModelProto, params: QuantizeParams) -> ModelProto:
     """int8 weights, activations quantized at run time. `model` is changed.
 
-    By the class behind `onnxruntime.quantization.quantize_dynamic`: that function saves and loads the model twice more
-    to infer shapes, and holds its weights four times over.
+    It uses the class behind `onnxruntime.quantization.quantize_dynamic`, because that function saves and loads the
+    model twice to infer shapes, and holds its weights in memory four times.
     """
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
@@ -52,7 +53,7 @@ def quantize_dynamic(model: ModelProto, params: QuantizeParams) -> ModelProto:
     weights = QuantType.QInt8 if integers.signed_weights else QuantType.QUInt8
     model = update_opset_version(model, weights)
     metadata = list(model.metadata_props)
-    shown = list(model.graph.value_info)
+    value_info = list(model.graph.value_info)
     replace_messages(model.graph.value_info, infer_types(model))
     add_infer_metadata(model)
     quantizer = ONNXQuantizer(
@@ -60,19 +61,19 @@ def quantize_dynamic(model: ModelProto, params: QuantizeParams) -> ModelProto:
         params.per_channel,
         integers.reduce_range,
         QuantizationMode.IntegerOps,
-        True,  # "static": its constructor turns Gemm into MatMul and infers once more otherwise, both of which is done
+        True,  # "static", without which its constructor repeats two steps: Gemm to MatMul, and inference
         weights,
         QuantType.QUInt8,
         None,
         [],
         [*params.exclude, *without_weight(model)],
         list(params.operators) or list(IntegerOpsRegistry),
-        # Inference stops at fused operators, and a tensor of unknown type would end the whole quantization.
+        # Inference stops at fused operators, and a tensor of unknown type would fail the whole quantization.
         {"DefaultTensorType": TensorProto.FLOAT, "MatMulConstBOnly": True},
     )
     quantizer.static = False
     result: ModelProto = quantizer.quantize_model()
-    replace_messages(result.graph.value_info, shown)
+    replace_messages(result.graph.value_info, value_info)
     replace_messages(result.metadata_props, metadata)
     return result
 
@@ -80,8 +81,8 @@ def quantize_dynamic(model: ModelProto, params: QuantizeParams) -> ModelProto:
 def without_weight(model: ModelProto) -> list[str]:
     """Names of the products and convolutions whose second operand is computed.
 
-    They stay in float: the quantizer stops at such a convolution (wav2vec2's weight norm), and ranges taken from data
-    cut off what lies beyond them, which in a rotary embedding is every position after the longest of the calibration.
+    They stay in float: the quantizer fails on such a convolution (wav2vec2's weight norm), and ranges from data clip
+    larger values, which in a rotary embedding belong to every position after the longest of the calibration.
     """
     stored = {tensor.name for graph in graphs_of(model.graph) for tensor in graph.initializer}
     return [n.name for n in nodes_of(model) if n.op_type in {"Conv", "MatMul"} and n.input[1] not in stored]
@@ -92,8 +93,8 @@ def quantize_static(
 ) -> ModelProto:
     """int8 weights and activations in the ranges given, as QuantizeLinear and DequantizeLinear. `model` is changed.
 
-    What a MatMul gives stays in float: rounding it costs most of the accuracy (MiniLM: cosine 0.935 instead of 0.990)
-    and gains no time, for its next reader wants floats.
+    The output of a MatMul stays in float: rounding it costs most of the accuracy (MiniLM: cosine 0.935 instead of
+    0.990) and saves no time, because the next node reads floats.
     """
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
@@ -164,10 +165,10 @@ def _algorithm(params: QuantizeParams) -> Any:
 
 
 def _k_quant(weight: np.ndarray, params: QuantizeParams) -> Codes:
-    """llama.cpp's search for the scale and zero point of each block, by the library.
+    """llama.cpp's search for the scale and zero point of each block, by onnxruntime's function.
 
-    Its writing of the result is ours: onnxruntime 1.31 packs zero points across the end of a row, and stops where a
-    row has an odd number of blocks.
+    The result is packed here: onnxruntime 1.31 packs zero points across the end of a row, and fails where a row has
+    an odd number of blocks.
     """
     from onnxruntime.quantization.neural_compressor.weight_only import quant_tensor_k_quant_cpu
 

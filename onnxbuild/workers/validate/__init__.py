@@ -1,1 +1,1 @@
-"""The validate step: `worker` runs it, and what only it needs stands beside it."""
+"""The validate step: `worker` runs it; the other modules are used only by it."""

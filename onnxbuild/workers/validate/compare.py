@@ -1,29 +1,25 @@
-"""From the outputs of two engines to one value a metric, with the place where it is worst."""
+"""Compares the outputs of two engines: one value per metric, with the place where it is worst."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from msgspec import Struct
 
 from onnxbuild.protocol import CheckFailed
-from onnxbuild.tables.thresholds import METRICS, is_worse
+from onnxbuild.tables.thresholds import METRICS
 from onnxbuild.workers.inputs.samples import Sample
 from onnxbuild.workers.validate import metrics
 
 LOGITS = frozenset({"logits", "start_logits", "end_logits", "logits_per_image", "logits_per_text"})
 
-# Without one of these a variant is of no use for its task; others (a pooler, hidden states) an export may leave out.
+# A variant without one of these cannot do its task; an export may leave out others (a pooler, hidden states).
 _REQUIRED = LOGITS | {"last_hidden_state", "token_embeddings", "sentence_embedding"}
 
-# Shares and means of counts say nothing of a batch with one row: they are taken over the rows of all samples.
-_POOLED = frozenset({"top1", "kl_mean"})
-
-_PREDICTING = frozenset(
-    {"forward", "prefill", "decoder", "merged"}
-)  # stages whose logits predict tokens they are given
+# Stages whose logits predict the tokens that they are given.
+_PREDICTING = frozenset({"forward", "prefill", "decoder", "merged"})
 
 
 class Record(Struct, frozen=True, kw_only=True):
@@ -37,18 +33,11 @@ class Record(Struct, frozen=True, kw_only=True):
 
 
 class Losses(Struct, frozen=True, kw_only=True):
-    """Negative log likelihoods [rows] of the tokens of one probe, by reference and variant."""
+    """Negative log likelihoods [rows] of the tokens of one probe, from reference and variant."""
 
     stage: str
     reference: np.ndarray
     variant: np.ndarray
-
-
-class Worst(Struct, frozen=True, kw_only=True):
-    """The value of a metric that counts, and where it was found, in words."""
-
-    value: float
-    where: str
 
 
 def compare(
@@ -56,18 +45,14 @@ def compare(
 ) -> list[Record]:
     """A record for each output of the variant.
 
-    Errors: CheckFailed OBE04 where names or shapes differ, OBE06 where the variant has a NaN or an infinity of its own.
+    Errors: CheckFailed OBE04 where names or shapes differ, OBE06 where only the variant has a NaN or an infinity.
     """
     _check_names(stage, sample, reference, variant)
     records = []
-    for name, found in variant.items():
-        wanted = reference[name]
-        if wanted.shape != found.shape:
-            raise CheckFailed(
-                "OBE04",
-                f"output `{name}` has shape {_shape(found)}, the reference {_shape(wanted)} ({_place(stage, sample)})",
-            )
-        pairs = list(zip(real_rows(name, stage, wanted, sample), real_rows(name, stage, found, sample), strict=True))
+    for name, output in variant.items():
+        _check_shape(name, _place(stage, sample), reference[name], output)
+        rows = real_rows(name, stage, reference[name], sample)
+        pairs = list(zip(rows, real_rows(name, stage, output, sample), strict=True))
         for r, v in pairs:
             _check_finite(name, _place(stage, sample), r, v)
         records.append(_record(stage, name, sample, [(_finite(r), _finite(v)) for r, v in pairs], task))
@@ -75,14 +60,14 @@ def compare(
 
 
 class Task(Struct, frozen=True, kw_only=True):
-    """What decides which metrics an output has: `table` of thresholds; `independent` labels (multi-label)."""
+    """What determines the metrics of an output: the `table` of thresholds; `independent` labels (multi-label)."""
 
     table: str
     independent: bool = False
 
 
 def real_rows(name: str, stage: str, array: np.ndarray, sample: Sample) -> list[np.ndarray]:
-    """An output as arrays [rows, width] without its padding: one array, or one a sample where widths differ (spans)."""
+    """An output as arrays [rows, width] without padding: one array, or one per row where widths differ (spans)."""
     array = array.astype(np.float32, copy=False)
     mask = sample.mask
     if array.ndim <= 2:  # noqa: PLR2004 - [batch, width] and [batch]
@@ -102,7 +87,7 @@ def real_rows(name: str, stage: str, array: np.ndarray, sample: Sample) -> list[
 
 
 def losses(stage: str, sample: Sample, reference: np.ndarray, variant: np.ndarray) -> Losses | None:
-    """How well both predict the tokens of a probe, each from those before it; None for what predicts no tokens."""
+    """How well both predict the tokens of a probe, each from those before it; None where no tokens are predicted."""
     if stage not in _PREDICTING or reference.ndim != 3 or not sample.probe:  # noqa: PLR2004 - batch, tokens, vocabulary
         return None
     decoding = stage in {"decoder", "merged"}
@@ -112,49 +97,6 @@ def losses(stage: str, sample: Sample, reference: np.ndarray, variant: np.ndarra
     targets = ids[:, 1:][real]
     per_engine = [metrics.negative_log_likelihoods(logits[:, :-1][real], targets) for logits in (reference, variant)]
     return Losses(stage=stage, reference=per_engine[0], variant=per_engine[1])
-
-
-def worst_of(records: Iterable[Record], text: Sequence[Losses]) -> dict[str, Worst]:
-    """Each metric at its worst over outputs and samples (counts are pooled over samples first, see `_POOLED`)."""
-    found: dict[str, Worst] = {}
-    for metric, value, where in (*_single(records := list(records)), *_pooled(records), *_ratios(text)):
-        best = found.get(metric)
-        if best is None or is_worse(metric, value, best.value):
-            found[metric] = Worst(value=value, where=where)
-    return {metric: found[metric] for metric in METRICS if metric in found}
-
-
-def by_output(records: Iterable[Record]) -> dict[str, dict[str, float]]:
-    """Per output (`stage/name`) the worst value of each metric: the table of a report."""
-    groups: dict[str, list[Record]] = {}
-    for record in records:
-        groups.setdefault(f"{record.stage}/{record.output}", []).append(record)
-    return {name: {m: w.value for m, w in worst_of(group, ()).items()} for name, group in groups.items()}
-
-
-def _single(records: Iterable[Record]) -> Iterable[tuple[str, float, str]]:
-    for record in records:
-        for metric in record.values.keys() - _POOLED:
-            yield metric, record.values[metric], f"output `{record.output}`, {record.where}"
-
-
-def _pooled(records: Iterable[Record]) -> Iterable[tuple[str, float, str]]:
-    sums: dict[tuple[str, str, str], tuple[float, int]] = {}
-    for record in records:
-        for metric in record.values.keys() & _POOLED:
-            key = (metric, record.stage, record.output)
-            total, rows = sums.get(key, (0.0, 0))
-            sums[key] = (total + record.values[metric] * record.rows, rows + record.rows)
-    for (metric, stage, output), (total, rows) in sums.items():
-        yield metric, total / rows, f"output `{output}` of {stage}, {rows} rows"
-
-
-def _ratios(text: Sequence[Losses]) -> Iterable[tuple[str, float, str]]:
-    for stage in dict.fromkeys(part.stage for part in text):
-        reference = np.concatenate([part.reference for part in text if part.stage == stage])
-        variant = np.concatenate([part.variant for part in text if part.stage == stage])
-        ratio = metrics.perplexity_ratio(reference, variant)
-        yield "perplexity_ratio", ratio, f"output `logits` of {stage}, {len(reference)} tokens"
 
 
 def _record(
@@ -195,20 +137,29 @@ def _check_names(
     missing = [name for name in reference if name in _REQUIRED and name not in variant]
     if not strange and not missing:
         return
-    found = "" if not missing else f"output `{missing[0]}` is missing"
+    faults = [f"output `{missing[0]}` is missing"] if missing else []
     if strange:
-        found += (", " if found else "") + f"output `{strange[0]}` is not one of the reference's"
+        faults.append(f"output `{strange[0]}` is not one of the reference's")
     wanted = [name for name in reference if not name.startswith("present.")]
+    differences = ", ".join(faults)
     raise CheckFailed(
         "OBE04",
-        f"{found} ({_place(stage, sample)})",
+        f"{differences} ({_place(stage, sample)})",
         notes=[("outputs", ", ".join(f"`{name}`" for name in wanted) + " are the reference's")],
     )
 
 
+def _check_shape(name: str, place: str, reference: np.ndarray, variant: np.ndarray) -> None:
+    if reference.shape != variant.shape:
+        raise CheckFailed(
+            "OBE04",
+            f"output `{name}` has shape {_shape(variant)}, the reference {_shape(reference)} ({place})",
+        )
+
+
 _OVERFLOW = (
-    "fp16 overflow does this (`precision: {dtype: fp16, keep_fp32: auto}` keeps in fp32 what overflows), and damaged"
-    " weights; no threshold accepts it"
+    "the cause is an overflow of fp16 (`precision: {dtype: fp16, keep_fp32: auto}` keeps in fp32 what overflows) or"
+    " damaged weights; no threshold accepts it"
 )
 
 
@@ -216,8 +167,8 @@ def _check_finite(name: str, place: str, reference: np.ndarray, variant: np.ndar
     if np.isnan(reference).any():
         raise CheckFailed(
             "OBE06",
-            f"the reference gives NaN in output `{name}`, {place}: nothing can be compared with it",
-            notes=[("hint", "look at the checkpoint's weights")],
+            f"the reference returns NaN in output `{name}`, {place}: nothing can be compared with it",
+            notes=[("hint", "check the checkpoint's weights")],
         )
     if count := metrics.non_finite(reference, variant):
         raise CheckFailed(
@@ -229,14 +180,14 @@ def _check_finite(name: str, place: str, reference: np.ndarray, variant: np.ndar
 
 
 def _finite(array: np.ndarray) -> np.ndarray:
-    """Equal infinities of both sides (masks) as zeros, once `_check_finite` has passed them."""
-    # Logits of a large vocabulary are hundreds of megabytes: copy them only where there is something to replace.
+    """The array with zeros for infinities, which are equal on both sides (masks) after `_check_finite`."""
+    # Logits of a large vocabulary take hundreds of megabytes: copy them only if there is something to replace.
     finite = np.isfinite(array)
     return array if finite.all() else np.where(finite, array, np.float32(0))
 
 
 def _mask_of_length(mask: np.ndarray | None, length: int, *, step: int = 1) -> np.ndarray | None:
-    """The mask where it has this length, or with the decoded step where that gives it, else None."""
+    """The mask if it has this length, perhaps with the decoded step added, else None."""
     if mask is None or mask.shape[1] == length:
         return mask
     if step and mask.shape[1] + step == length:

@@ -1,4 +1,4 @@
-"""The rows of a dataset as samples for validation, and how often each side decides them right."""
+"""The rows of a dataset as samples for validation, and how often each side decides correctly."""
 
 from __future__ import annotations
 
@@ -13,78 +13,86 @@ from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.validate import LABEL, ValidateParams
 from onnxbuild.tables.tasks import row_columns
 from onnxbuild.workers.inputs.dataset_texts import records
-from onnxbuild.workers.inputs.samples import Sample, Source, of_ids, text_limit
+from onnxbuild.workers.inputs.sample_source import Source
+from onnxbuild.workers.inputs.samples import Sample, of_ids, text_limit
 from onnxbuild.workers.validate import metrics
-from onnxbuild.workers.validate.compare import Worst
+from onnxbuild.workers.validate.worst import Worst
 
-_ROWS_AND_CLASSES = 2  # axes of logits that decide one thing a row
+_ROWS_AND_CLASSES = 2  # axes of logits with one decision per row
 _MOST_ROWS = 16  # of a batch
 _MOST_TOKENS = 2048  # of a batch: beyond it a larger batch is no faster on a CPU
-_MOST_LOGITS = 1 << 25  # 128 MB of next-token logits a side; metrics hold a few copies of them
+_MOST_LOGITS = 1 << 25  # 128 MB of next-token logits per side; metrics keep a few copies of them
 
 
 class Batch(Struct, frozen=True, kw_only=True):
-    """Some rows, and the class of each, [rows], where the dataset says it."""
+    """Some rows, and the class of each, [rows], if the dataset has labels."""
 
     sample: Sample
     labels: np.ndarray | None
 
 
 class Answers:
-    """What both sides decide on the rows of a dataset, counted batch by batch; `samples` are the batches."""
+    """The decisions of both sides on the rows of a dataset, counted batch by batch; `samples` are the batches."""
 
     def __init__(self, batches: Sequence[Batch]) -> None:
-        """Begin with no row counted."""
+        """Start with no row counted."""
         self.samples = [batch.sample for batch in batches]
         self._labels = {batch.sample.label: batch.labels for batch in batches}
-        self._compared = self._agreed = self._labelled = self._reference_right = self._variant_right = 0
+        self._compared = 0
+        self._agreed = 0
+        self._labelled = 0
+        self._reference_right = 0
+        self._variant_right = 0
 
     def count(
         self, stage: str, sample: Sample, reference: Mapping[str, np.ndarray], variant: Mapping[str, np.ndarray]
     ) -> None:
-        """Count what a stage gave for a sample, if the sample is of the dataset and each row has one decision."""
+        """Count the outputs of a stage, if the sample belongs to the dataset and each row has one decision."""
         logits = reference.get("logits")
         if sample.label not in self._labels or stage != "forward" or logits is None or logits.ndim != _ROWS_AND_CLASSES:
             return
-        wanted, found = metrics.decisions(logits), metrics.decisions(variant["logits"])
+        wanted, actual = metrics.decisions(logits), metrics.decisions(variant["logits"])
         self._compared += len(wanted)
-        self._agreed += int((wanted == found).sum())
+        self._agreed += int((wanted == actual).sum())
         labels = self._labels[sample.label]
         if labels is not None:
             self._labelled += len(wanted)
             self._reference_right += int((wanted == labels).sum())
-            self._variant_right += int((found == labels).sum())
+            self._variant_right += int((actual == labels).sum())
 
     def worst(self, dataset: str) -> dict[str, Worst]:
-        """`accuracy_drop`, where there were labels."""
+        """`accuracy_drop`, if the dataset has labels."""
         if not self._labelled:
             return {}
-        # From the counts: a difference of two rounded shares would be beyond a bound that it only reaches.
+        # From the counts: a difference of two rounded shares could exceed a bound that the exact value only reaches.
         value = (self._reference_right - self._variant_right) / self._labelled
         shares = [right / self._labelled for right in (self._reference_right, self._variant_right)]
         where = f"{shares[0]:.4f} to {shares[1]:.4f} on {self._labelled} rows of `{dataset}`"
         return {"accuracy_drop": Worst(value=value, where=where)}
 
     def facts(self) -> dict[str, Any]:
-        """How many `rows`; shares of them: `agreement` with the reference, `accuracy` of both where labels were."""
-        found: dict[str, Any] = {"rows": sum(sample.rows for sample in self.samples)}
+        """The number of `rows`, and shares of them: `agreement` with the reference, `accuracy` of both with labels."""
+        facts: dict[str, Any] = {"rows": sum(sample.rows for sample in self.samples)}
         if self._compared:
-            found["agreement"] = self._agreed / self._compared
+            facts["agreement"] = self._agreed / self._compared
         if self._labelled:
-            found["accuracy"] = self._variant_right / self._labelled
-            found["accuracy_reference"] = self._reference_right / self._labelled
-        return found
+            facts["accuracy"] = self._variant_right / self._labelled
+            facts["accuracy_reference"] = self._reference_right / self._labelled
+        return facts
 
 
 def batches_of(folder: Path, source: Source, params: ValidateParams) -> list[Batch]:
-    """The chosen rows in batches of rows of like length, each row cut to `params.sequence` tokens.
+    """The chosen rows in batches of similar length, each row cut to `params.sequence` tokens.
 
-    Errors: CheckFailed OBE58 where there is no such column or no text, OBE59 where the model reads none, OBE68 for a
+    Errors: CheckFailed OBE58 where a column or all text is missing, OBE59 where the model reads no text, OBE68 for a
     label that the model does not have.
     """
     if not source.reads_text:
-        message = "the model reads no text: it has no tokenizer, or takes no `input_ids`"
-        raise CheckFailed("OBE59", message, notes=[("hint", "validate without a `dataset`")])
+        raise CheckFailed(
+            "OBE59",
+            "the model reads no text: it has no tokenizer, or takes no `input_ids`",
+            notes=[("hint", "validate without a `dataset`")],
+        )
     rows = [row for row in _rows(folder, source, params) if row.ids]
     if not rows:
         raise CheckFailed("OBE58", f"no row of dataset `{params.dataset}` has text")
@@ -114,20 +122,20 @@ def _rows(folder: Path, source: Source, params: ValidateParams) -> Iterator[_Row
     roles = row_columns(params.task, params.rows.columns)
     wanted = (*roles, LABEL) if params.reads_labels else roles
     limit = min(params.sequence, text_limit(source))
-    for place, found in records(folder, params.rows, wanted, samples=params.samples, seed=params.seed):
-        texts = [str(found[role]) for role in roles]
+    for place, values in records(folder, params.rows, wanted, samples=params.samples, seed=params.seed):
+        texts = [str(values[role]) for role in roles]
         encoded = source.tokenizer(*texts, truncation=True, max_length=limit)
         yield _Row(
             ids=encoded["input_ids"],
             segments=encoded.get("token_type_ids") or [0] * len(encoded["input_ids"]),
-            label=class_of(found[LABEL], source.config, place) if params.reads_labels else None,
+            label=class_of_label(values[LABEL], source.config, place) if params.reads_labels else None,
         )
 
 
-def class_of(value: Any, config: Mapping[str, Any], place: str) -> int:
-    """The class that a label means: its number, or its name as `id2label` of config.json has it, in any case.
+def class_of_label(value: Any, config: Mapping[str, Any], place: str) -> int:
+    """The class of a label: its number, or its name in `id2label` of config.json, ignoring case.
 
-    Of a model with one logit, which decides by its sign, 0 and 1. Errors: CheckFailed OBE68 for anything else.
+    A model with one logit, which decides by its sign, has the classes 0 and 1. Errors: CheckFailed OBE68 otherwise.
     """
     names = {int(key): str(name) for key, name in (config.get("id2label") or _TWO).items()}
     if len(names) == 1:
@@ -141,8 +149,8 @@ def class_of(value: Any, config: Mapping[str, Any], place: str) -> int:
     number = _whole(value)
     if number is not None and number in names:
         return number
-    few = list(names.items())[:_FEW]
-    listed = ", ".join(f"`{name}`" if name == str(key) else f"`{name}` ({key})" for key, name in few)
+    shown = list(names.items())[:_FEW]
+    listed = ", ".join(f"`{name}`" if name == str(key) else f"`{name}` ({key})" for key, name in shown)
     more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
     raise CheckFailed(
         "OBE68",
@@ -152,11 +160,11 @@ def class_of(value: Any, config: Mapping[str, Any], place: str) -> int:
 
 
 _FEW = 8
-_TWO: Mapping[str, str] = {"0": "LABEL_0", "1": "LABEL_1"}  # what transformers leaves out of config.json
+_TWO: Mapping[str, str] = {"0": "LABEL_0", "1": "LABEL_1"}  # which transformers leaves out of config.json
 
 
 def _whole(value: Any) -> int | None:
-    """A whole number as files write it: 1, 1.0 and "1"; a truth value as 0 and 1."""
+    """A whole number as files write it: 1, 1.0 and "1"; truth values are 0 and 1."""
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -165,7 +173,7 @@ def _whole(value: Any) -> int | None:
 
 
 def _batches(rows: Sequence[_Row], source: Source) -> Iterator[list[_Row]]:
-    """Neighbours, as many as the limits allow; rows come sorted by length."""
+    """Consecutive rows, as many as the limits allow; rows come sorted by length."""
     tokens = min(_MOST_TOKENS, _MOST_LOGITS // int(source.text.get("vocab_size") or 1000))
     most = 1 if source.even else _MOST_ROWS
     batch: list[_Row] = []

@@ -1,7 +1,7 @@
-"""How far a variant is from its reference: pure functions of two arrays of one shape.
+"""Metrics of a variant against its reference: pure functions of two arrays of one shape.
 
-`reference` and `variant` are float arrays [rows, width]: a row is a token's or a sentence's vector, or the logits of
-one decision; rows of padding have been taken out before.
+`reference` and `variant` are float arrays [rows, width]: a row is the vector of a token or a sentence, or the logits of
+one decision. Rows of padding are removed before.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def mean_abs(reference: Array, variant: Array) -> float:
 
 
 def cosines(reference: Array, variant: Array) -> Array:
-    """Cosine of each pair of rows, [rows]: r·v / (|r| |v|); of two zero rows 1, of one zero row 0."""
+    """Cosine of each pair of rows, [rows]: r·v / (|r| |v|); 1 for two zero rows, 0 for one."""
     lengths = np.linalg.norm(reference, axis=-1), np.linalg.norm(variant, axis=-1)
     both_zero = (lengths[0] < _TINY) & (lengths[1] < _TINY)
     product = np.maximum(lengths[0] * lengths[1], _TINY * _TINY)
@@ -43,30 +43,30 @@ def cosine_mean(reference: Array, variant: Array) -> float:
 
 
 def decisions(logits: Array) -> Array:
-    """What each row decides, [rows]: the largest logit, or the sign where there is one logit only."""
+    """The decision of each row, [rows]: the index of the largest logit, or the sign of a single logit."""
     return (logits[:, 0] > 0) if logits.shape[1] == 1 else logits.argmax(axis=-1)  # type: ignore[no-any-return]
 
 
 def top1(reference: Array, variant: Array) -> float:
-    """Share of rows that decide alike."""
+    """Share of rows with the same decision."""
     return float((decisions(reference) == decisions(variant)).mean())
 
 
 def log_softmax(logits: Array) -> Array:
-    """log(exp(x) / sum exp(x)) along the last axis, shifted by the largest so that nothing overflows."""
+    """log(exp(x) / sum exp(x)) along the last axis, shifted by the largest value so that nothing overflows."""
     shifted = logits - logits.max(axis=-1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))  # type: ignore[no-any-return]
 
 
 def probabilities(logits: Array, *, independent: bool = False) -> Array:
-    """Softmax of each row; where labels are `independent`, or there is only one, the logistic function of each."""
+    """Softmax of each row; for `independent` labels, or a single one, the logistic function of each logit."""
     if independent or logits.shape[-1] == 1:
         return np.exp(-np.logaddexp(0.0, -logits))  # type: ignore[no-any-return]
     return np.exp(log_softmax(logits))  # type: ignore[no-any-return]
 
 
 def max_probability(reference: Array, variant: Array, *, independent: bool = False) -> float:
-    """Largest difference of any label's probability."""
+    """Largest difference between the probabilities of any label."""
     return max_abs(probabilities(reference, independent=independent), probabilities(variant, independent=independent))
 
 
@@ -92,6 +92,6 @@ def perplexity_ratio(reference: Array, variant: Array) -> float:
 
 
 def non_finite(reference: Array, variant: Array) -> int:
-    """How many elements of the variant are NaN, or infinite where the reference has not that same infinity."""
+    """How many elements of the variant are NaN, or infinite where the reference does not have the same infinity."""
     same_infinity = np.isinf(reference) & (reference == variant)
     return int((~np.isfinite(variant) & ~same_infinity).sum())

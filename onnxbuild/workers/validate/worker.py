@@ -1,11 +1,11 @@
-"""validate: runs a variant and its reference on the same samples, and fails where they differ too much."""
+"""validate: runs a variant and its reference on the same samples, and fails if they differ too much."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -20,11 +20,21 @@ from onnxbuild.tables.thresholds import METRICS, is_within, table_of
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
 from onnxbuild.workers.engines.timing import versions
 from onnxbuild.workers.engines.torch_engine import open_reference
-from onnxbuild.workers.inputs.samples import Sample, Source, open_source, probes, shaped
+from onnxbuild.workers.inputs.sample_source import Source, open_source
+from onnxbuild.workers.inputs.samples import Sample, probes, shaped
 from onnxbuild.workers.inputs.stages import run_stages
 from onnxbuild.workers.libraries.remote_code import with_its_code
-from onnxbuild.workers.validate.compare import Losses, Record, Task, Worst, by_output, compare, losses, worst_of
+from onnxbuild.workers.validate.compare import Losses, Record, Task, compare, losses
 from onnxbuild.workers.validate.labelled_rows import Answers, batches_of
+from onnxbuild.workers.validate.worst import Worst, by_output, worst_of
+
+
+class _Sides(NamedTuple):
+    """What is compared, and the stages in which."""
+
+    reference: Any
+    variant: OnnxModel
+    stages: tuple[str, ...]
 
 
 @with_its_code
@@ -33,53 +43,51 @@ def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str
 
     Errors: CheckFailed OBE04 where a bound is broken or outputs differ in name or shape, OBE06 for NaN and Inf.
     """
-    # The runner tells a worker its share of the cores so; a benchmark before in this process changed torch's own count.
+    # The runner sets the worker's share of the cores; torch's own count may be that of an earlier benchmark.
     threads = int(os.environ.get("OMP_NUM_THREADS") or usable_cores())
     progress("loading the variant and the reference")
-    variant, warnings = _open_variant(inputs["model"], params, threads)
+    sides, warnings = _open_sides(params, inputs, threads)
     trust = params.trusts_code
-    reference = open_reference(inputs["reference"], params.task, variant, threads=threads, trusts_code=trust)
-    stages = _shared_stages(variant, reference)
-    source = open_source(inputs["model"], variant, params.task, seed=params.seed, trusts_code=trust)
+    source = open_source(inputs["model"], sides.variant, params.task, seed=params.seed, trusts_code=trust)
     answers = Answers(batches_of(inputs[PORT], source, params) if PORT in inputs else ())
     samples = _samples(source, params, answers.samples)
-    task = Task(
-        table=_table(params.task, variant),
-        independent=source.config.get("problem_type") == "multi_label_classification",
-    )
-    records: list[Record] = []
-    text: list[Losses] = []
-    for done, sample in enumerate(samples):
-        progress(f"comparing {sample.label}", done, len(samples))
-        found, predicted = _compare_sample(reference, variant, sample, stages, task, answers)
-        records += found
-        text += predicted
+    independent = source.config.get("problem_type") == "multi_label_classification"
+    task = Task(table=_table(params.task, sides.variant), independent=independent)
+    records, text = _compare_all(sides, samples, task, answers, progress)
     worst = worst_of(records, text) | answers.worst(params.dataset)
     broken = broken_bounds(worst, params.thresholds)
-    of_dataset = {"dataset": {"name": params.dataset, **answers.facts()}} if answers.samples else {}
-    facts = (
-        _facts(params, source, samples, records, worst, broken)
-        | of_dataset
-        | {
-            "stages": list(stages),
-            "reference": reference.name,
-            "threads": threads,
-            "providers": variant.providers(),
-            "versions": versions(),
-        }
-        | ({"warnings": warnings} if warnings else {})
-    )
+    facts = _facts(params, source, samples, records, worst, broken) | _circumstances(sides, threads)
+    facts |= {"dataset": {"name": params.dataset, **answers.facts()}} if answers.samples else {}
+    facts |= {"warnings": warnings} if warnings else {}
     report = {**facts, "records": msgspec.to_builtins(records)}
     (outputs["report"] / "validation.json").write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1))
     if broken and params.on_failure == "fail":
-        raise CheckFailed("OBE04", broken[0], notes=_notes(broken, reference), facts=facts)
+        raise CheckFailed("OBE04", broken[0], notes=_notes(broken, sides.reference), facts=facts)
     return facts
 
 
-def _open_variant(folder: Path, params: ValidateParams, threads: int) -> tuple[OnnxModel, list[str]]:
-    """The variant on its device, or where that is not here on the CPU, and what is to be said of that.
+def _open_sides(params: ValidateParams, inputs: Mapping[str, Path], threads: int) -> tuple[_Sides, list[str]]:
+    variant, warnings = _open_variant(inputs["model"], params, threads)
+    reference = open_reference(
+        inputs["reference"], params.task, variant, threads=threads, trusts_code=params.trusts_code
+    )
+    return _Sides(reference, variant, _shared_stages(variant, reference)), warnings
 
-    Errors: CheckFailed OBE43 where the CPU cannot run it either, as graphs in bf16.
+
+def _circumstances(sides: _Sides, threads: int) -> dict[str, Any]:
+    return {
+        "stages": list(sides.stages),
+        "reference": sides.reference.name,
+        "threads": threads,
+        "providers": sides.variant.providers(),
+        "versions": versions(),
+    }
+
+
+def _open_variant(folder: Path, params: ValidateParams, threads: int) -> tuple[OnnxModel, list[str]]:
+    """The variant on its device, or on the CPU with a warning where the device is missing.
+
+    Errors: CheckFailed OBE43 where the CPU cannot run it either, for example in bf16.
     """
     if params.device is UNSET:
         return OnnxModel(folder, threads=threads), []
@@ -91,37 +99,36 @@ def _open_variant(folder: Path, params: ValidateParams, threads: int) -> tuple[O
         try:
             variant = OnnxModel(folder, threads=threads)
         except Exception as error:
-            hint = "validate on a machine with CUDA; `validate: false` in the model leaves it to whoever has one"
-            said = " ".join(str(error).split())
-            notes = [("cpu", said), ("hint", hint)]
+            hint = "validate on a machine with CUDA, or set `validate: false` in the model"
+            notes = [("cpu", " ".join(str(error).split())), ("hint", hint)]
             raise CheckFailed(
                 "OBE43", f"{absent.failure.message}; the CPU has no kernels for it", notes=notes
             ) from error
-        return variant, [f"validated on the CPU, whose kernels are others: {absent.failure.message}"]
+        return variant, [f"validated on the CPU, which has other kernels: {absent.failure.message}"]
 
 
 def _table(task: str, variant: OnnxModel) -> ThresholdRow:
-    """The row of thresholds; a speech model of one graph names a letter for each frame, and predicts no next token."""
+    """The row of thresholds; a speech model of one graph classifies each frame, and predicts no next token."""
     hears_at_once = variant.stages == ("forward",) and "input_ids" not in variant.inputs("forward")
     return "classification" if is_speech_to_text(task) and hears_at_once else table_of(task)
 
 
 def broken_bounds(worst: Mapping[str, Worst], thresholds: Mapping[str, float]) -> list[str]:
-    """What a person is told of each metric outside its bound; a bound on what was not measured is broken, too."""
-    told = []
+    """A message for each metric outside its bound; a bound on a metric that was not measured counts as broken."""
+    messages = []
     for metric, bound in thresholds.items():
         if metric not in worst:
-            told.append(f"`{metric}` is bounded by {bound:g}, but this model has no output that it can be taken of")
+            messages.append(f"`{metric}` is bounded by {bound:g}, but this model has no output to measure it on")
             continue
         value = worst[metric].value
         if not is_within(metric, value, bound):
             beyond = "below" if METRICS[metric].side == "min" else "above"
-            told.append(f"`{metric}` is {_distinct(value, bound)}, {beyond} {bound:g} ({worst[metric].where})")
-    return told
+            messages.append(f"`{metric}` is {_distinct(value, bound)}, {beyond} {bound:g} ({worst[metric].where})")
+    return messages
 
 
 def _distinct(value: float, bound: float) -> str:
-    """The value with three digits, or as many more as it takes to stand on its side of the bound."""
+    """The value with three digits, or as many as it takes to show on which side of the bound it is."""
     for digits in range(3, 17):
         shown = float(text := f"{value:.{digits}g}")
         if shown != bound and (shown < bound) == (value < bound):
@@ -130,39 +137,41 @@ def _distinct(value: float, bound: float) -> str:
 
 
 def _notes(broken: Sequence[str], reference: Any) -> list[tuple[str, str]]:
-    """The other broken bounds, and what is known of the cause."""
+    """The other broken bounds, and the cause if it is known."""
     notes = [("also", other) for other in broken[1:]]
     random = getattr(reference, "random_weights", ())
     if random:
         some = ", ".join(f"`{name}`" for name in random[:3]) + (f" and {len(random) - 3} more" if random[3:] else "")
-        notes.append(("cause", f"the checkpoint has no {some}, so PyTorch and the export made up their own"))
+        notes.append(("cause", f"the checkpoint has no {some}, so PyTorch and the export used random values"))
     return notes
 
 
-def _compare_sample(
-    reference: Any, variant: OnnxModel, sample: Sample, stages: tuple[str, ...], task: Task, answers: Answers
+def _compare_all(
+    sides: _Sides, samples: Sequence[Sample], task: Task, answers: Answers, progress: Tell
 ) -> tuple[list[Record], list[Losses]]:
     records: list[Record] = []
     text: list[Losses] = []
-    for stage, wanted, found in _together(reference, variant, sample, stages):
-        records += compare(stage, sample, wanted, found, task=task)
-        answers.count(stage, sample, wanted, found)
-        if task.table == "generation" and "logits" in found:
-            predicted = losses(stage, sample, wanted["logits"], found["logits"])
-            text += [predicted] if predicted else []
+    for done, sample in enumerate(samples):
+        progress(f"comparing {sample.label}", done, len(samples))
+        for stage, wanted, actual in _together(sides, sample):
+            records += compare(stage, sample, wanted, actual, task=task)
+            answers.count(stage, sample, wanted, actual)
+            if task.table == "generation" and "logits" in actual:
+                predicted = losses(stage, sample, wanted["logits"], actual["logits"])
+                text += [predicted] if predicted else []
     return records, text
 
 
-def _together(
-    reference: Any, variant: OnnxModel, sample: Sample, stages: tuple[str, ...]
-) -> Iterator[tuple[str, dict[str, np.ndarray], dict[str, np.ndarray]]]:
-    passes = zip(run_stages(reference, sample, stages), run_stages(variant, sample, stages), strict=True)
-    for (stage, _, wanted), (_, _, found) in passes:
-        yield stage, wanted, found
+def _together(sides: _Sides, sample: Sample) -> Iterator[tuple[str, dict[str, np.ndarray], dict[str, np.ndarray]]]:
+    """The outputs of both sides, stage by stage."""
+    reference = run_stages(sides.reference, sample, sides.stages)
+    variant = run_stages(sides.variant, sample, sides.stages)
+    for (stage, _, wanted), (_, _, actual) in zip(reference, variant, strict=True):
+        yield stage, wanted, actual
 
 
 def _shared_stages(variant: OnnxModel, reference: Any) -> tuple[str, ...]:
-    """The variant's stages; a reference that is ONNX must have them all."""
+    """The variant's stages, all of which an ONNX reference must have."""
     if not isinstance(reference, OnnxModel):
         return variant.stages
     missing = [stage for stage in variant.stages if stage not in reference.stages]
@@ -172,9 +181,9 @@ def _shared_stages(variant: OnnxModel, reference: Any) -> tuple[str, ...]:
 
 
 def _samples(source: Source, params: ValidateParams, rows: Sequence[Sample]) -> list[Sample]:
-    """The shapes that were asked for, and rows of text, else the sentences; without any perplexity is taken on shapes.
+    """The requested shapes, then rows of the dataset or else sentences; without text, shapes measure perplexity.
 
-    The shapes stay beside a dataset: they try the lengths and the padding that its rows may lack.
+    The shapes are compared beside a dataset too, because they test lengths and padding that its rows may lack.
     """
     given = [shaped(source, batch, sequence) for batch, sequence in params.shapes]
     text = list(rows) or probes(source)
@@ -192,18 +201,20 @@ def _facts(
     return {
         "passed": not broken,
         "failures": list(broken),
-        "metrics": {metric: found.value for metric, found in worst.items()},
-        "worst_at": {metric: found.where for metric, found in worst.items()},
+        "metrics": {metric: one.value for metric, one in worst.items()},
+        "worst_at": {metric: one.where for metric, one in worst.items()},
         "thresholds": dict(params.thresholds),
         "outputs": by_output(records),
         "samples": {
             "batches": len(samples),
             "rows": sum(sample.rows for sample in samples),
             "tokens": sum(sample.tokens for sample in samples),
-            "text": f"rows of `{params.dataset}`"
-            if params.dataset
-            else "sentences"
-            if source.reads_text
-            else "seeded values",
+            "text": _kind_of_text(params, source),
         },
     }
+
+
+def _kind_of_text(params: ValidateParams, source: Source) -> str:
+    if params.dataset:
+        return f"rows of `{params.dataset}`"
+    return "sentences" if source.reads_text else "seeded values"

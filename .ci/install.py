@@ -1,0 +1,57 @@
+# ruff: noqa: INP001 - a script
+"""Run `pip install` and show its phases, because pip prints either nothing for a minute or several lines per package.
+
+On a terminal one line follows the download; elsewhere there is one line per phase.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+
+# Metadata comes first, in a file of its own; only the archive counts as the package.
+_DOWNLOAD = re.compile(r"\s+(?:Downloading|Using cached) (?:\S*/)?([\w.]+)-(\d[^-]*)-?\S*(?:\.whl|\.tar\.gz) \((.+)\)")
+_INSTALL = "Installing collected packages: "
+
+
+def main(arguments: list[str]) -> int:
+    """Install, and return pip's exit code."""
+    command = [sys.executable, "-m", "pip", "install", "--progress-bar", "off", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as pip:
+        show = rewrite if sys.stdout.isatty() else append
+        show(phases(pip.stdout or ()))
+    return pip.returncode
+
+
+def phases(lines: Iterable[str]) -> Iterator[tuple[str, bool]]:
+    """The lines to show, and whether each opens a phase."""
+    yield "collecting packages", True
+    number = 0
+    for line in lines:
+        if download := _DOWNLOAD.match(line):
+            number += 1
+            name, version, size = download.groups()
+            yield f"package {number}: {name} {version} ({size})", False
+        elif line.startswith(_INSTALL):
+            count = len(line.removeprefix(_INSTALL).split(","))
+            yield f"installing {count} packages: up to a minute", True
+
+
+def append(shown: Iterable[tuple[str, bool]]) -> None:
+    """One line per phase."""
+    for text, opens in shown:
+        if opens:
+            print(text, flush=True)
+
+
+def rewrite(shown: Iterable[tuple[str, bool]]) -> None:
+    """One line per phase, which the packages overwrite meanwhile."""
+    for text, opens in shown:
+        print(f"\r\033[K{text}", end="\n" if opens else "", flush=True)
+    print("\r\033[K", end="", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

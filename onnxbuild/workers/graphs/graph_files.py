@@ -1,0 +1,111 @@
+"""ONNX files: loaded from folders of hard links, saved in the same bytes every time.
+
+onnx 1.23 refuses external data in a hard link or a symbolic link ("multiple hard links, indicating a potential
+hardlink attack"), and every input here is a hard link into the store. So `weights.read_external` reads external
+tensors, and checks only that their path stays inside the model's folder.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+from onnx import ModelProto
+from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+
+from onnxbuild.protocol import CheckFailed
+from onnxbuild.workers.graphs.reproducible import make_reproducible
+from onnxbuild.workers.graphs.walk import tensors_of
+from onnxbuild.workers.graphs.weights import read_external, weight_bytes
+
+# A protobuf message ends at 2 GiB; the margin leaves room for what serializing adds to `ByteSize`.
+EXTERNAL_FROM_BYTES = (2 << 30) - (64 << 20)
+
+# Tensors below this size stay in the graph, where shape inference and a reader can see them (the default of onnx).
+_SMALLEST_EXTERNAL_BYTES = 1024
+
+
+def load_model(path: Path) -> ModelProto:
+    """The model at `path` with all its weights in memory.
+
+    Errors: CheckFailed OBE41 where the file is not an ONNX model, OBE40 where external data is missing, cut short or
+    outside the folder.
+    """
+    model = load_graph(path)
+    for tensor in tensors_of(model.graph):
+        if uses_external_data(tensor):
+            read_external(tensor, path)
+    return model
+
+
+def load_graph(path: Path) -> ModelProto:
+    """The model at `path` without its external weights: enough to count nodes and read shapes."""
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except DecodeError as error:
+        raise _not_a_model(path) from error
+    if not model.graph.node:
+        raise _not_a_model(path)
+    return model
+
+
+def save_model(model: ModelProto, path: Path, *, external: bool = False) -> None:
+    """Write `model` to `path`, with its weights in `<name>.onnx_data` if `external` is set or they exceed 2 GB.
+
+    Equal models give equal bytes. `model` must not be used afterwards where its weights went to external data.
+    """
+    make_reproducible(model)
+    if not external and not exceeds_message(model):
+        path.write_bytes(model.SerializeToString(deterministic=True))
+        return
+    onnx.save_model(
+        model,
+        path,
+        save_as_external_data=True,
+        location=f"{path.name}_data",
+        size_threshold=_SMALLEST_EXTERNAL_BYTES,
+    )
+
+
+def save_graph(model: ModelProto, path: Path) -> None:
+    """Write `model` in reproducible bytes; its external tensors keep referring to a file beside `path`."""
+    make_reproducible(model)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def exceeds_message(model: ModelProto) -> bool:
+    """Whether a model with its weights is too large for one protobuf message.
+
+    Computed from shapes: protobuf's own `ByteSize` raises an EncodeError beyond 2 GB, exactly where it would be needed.
+    """
+    stored = sum(weight_bytes(t) for t in tensors_of(model.graph) if not uses_external_data(t))
+    return stored >= EXTERNAL_FROM_BYTES
+
+
+def has_external_data(path: Path) -> bool:
+    """Whether the model at `path` keeps weights in another file."""
+    return any(uses_external_data(tensor) for tensor in tensors_of(load_graph(path).graph))
+
+
+def size_bytes(path: Path) -> int:
+    """Bytes of a model with its external data."""
+    return path.stat().st_size + sum(path.with_name(name).stat().st_size for name in external_files(path))
+
+
+def external_files(path: Path) -> tuple[str, ...]:
+    """Names of the files that hold the external data of the model at `path`, sorted."""
+    tensors = (t for t in tensors_of(load_graph(path).graph) if uses_external_data(t))
+    return tuple(sorted({ExternalDataInfo(tensor).location for tensor in tensors}))
+
+
+def _not_a_model(path: Path) -> CheckFailed:
+    head = path.read_bytes()[:64] if path.is_file() else b""
+    hint = "the file is damaged or has another format: fetch it again"
+    if head.startswith(b"version https://git-lfs"):
+        hint = "it is a Git LFS pointer: run `git lfs pull` in the repository that it came from"
+    elif head.lstrip().lower().startswith((b"<!doctype", b"<html")):
+        hint = "it is a web page: the download was refused, so check the address and the token"
+    return CheckFailed("OBE41", f"{path.name} is not an ONNX model", notes=[("hint", hint)])

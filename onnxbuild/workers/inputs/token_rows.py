@@ -1,0 +1,51 @@
+"""Rows of token ids: from sentences where the model has a tokenizer, from a seed where it has none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from onnxbuild.workers.inputs.sample_source import Source
+from onnxbuild.workers.inputs.sentences import SENTENCES
+
+_DECODER_TOKENS = 8  # prefix of an encoder-decoder's decoder; one more token is its cached step
+
+
+def token_row(source: Source, number: int, length: int) -> list[int]:
+    """`length` token ids: sentences from the `number`th on, or seeded ids where there is no tokenizer."""
+    if source.tokenizer is None:
+        vocabulary = int(source.text.get("vocab_size", 1000))
+        return np.random.default_rng([source.seed, number, length]).integers(1, vocabulary, length).tolist()  # type: ignore[no-any-return]
+    ids = _enough_ids(source, number, length)
+    end = ids[-1:] if ids[-1] in source.tokenizer.all_special_ids else []
+    return [*ids[: length - len(end)], *end] if length > len(end) else list(ids[:length])
+
+
+def _enough_ids(source: Source, number: int, length: int) -> Sequence[int]:
+    """At least `length` ids of text; every sentence gives at least one token, so this takes few rounds."""
+    start = (source.seed + 7 * number) % len(SENTENCES)
+    text = ""
+    ids: Sequence[int] = []
+    while len(ids) < length:
+        text = (text + " " + " ".join(SENTENCES[start:] + SENTENCES[:start])).strip()
+        ids = source.tokenizer(text, verbose=False)["input_ids"]
+    return ids
+
+
+def sentence_rows(source: Source, limit: int) -> list[list[int]]:
+    """A row per sentence of its natural length, or seeded ids of that length, cut to `limit` tokens."""
+    if source.tokenizer is not None:
+        return [source.tokenizer(text)["input_ids"][:limit] for text in SENTENCES]
+    lengths = (min(len(text.split()), limit) for text in SENTENCES)
+    return [token_row(source, number, length) for number, length in enumerate(lengths)]
+
+
+def decoder_prefix(source: Source, batch: int) -> np.ndarray:
+    """Tokens for a decoder, [batch, prefix + 1], different in each row; the last one is for the cached step."""
+    rows = [token_row(source, row + 3, _DECODER_TOKENS + 1) for row in range(batch)]
+    prefix: np.ndarray = np.array(rows, np.int64)
+    start = source.config.get("decoder_start_token_id")
+    if start is not None:
+        prefix[:, 0] = start
+    return prefix
