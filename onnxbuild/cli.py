@@ -12,13 +12,13 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
-from onnxbuild.commands.parsing.arguments import parse, parser, subcommand
 from onnxbuild.commands.parsing.options import asked_for, run_options
+from onnxbuild.commands.parsing.parsers import parse, parser, subcommand
 
 __all__ = ["main", "parser", "run_command"]
 
 # 0 done, 1 an action or a check failed, 2 the manifest or the command line is wrong, 3 our fault, 130 interrupted.
-_OUR_FAULT, _WRONG, _INTERRUPTED = 3, 2, 130
+_OUR_FAULT, _INTERRUPTED = 3, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

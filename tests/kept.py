@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from platformdirs import user_cache_path
+import platformdirs
 
 
 def kept_between_tests() -> Path:
-    """The root of that store, with the folder of its environments; the first test that needs one creates it."""
-    root = user_cache_path("onnxbuild-tests", appauthor=False)
+    """The root of that store, with its folder of environments. The first test that needs an environment makes it."""
+    root = platformdirs.user_cache_path("onnxbuild-tests", appauthor=False)
     (root / "toolchains").mkdir(parents=True, exist_ok=True)
     return root

@@ -1,4 +1,4 @@
-"""Toy step kinds and a runner that notes what it ran: what most tests of the engine are made of."""
+"""Toy step kinds, and a runner that counts what it ran: most tests of the engine use them."""
 
 from __future__ import annotations
 

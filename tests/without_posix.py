@@ -61,7 +61,7 @@ def _hide() -> None:
 
 
 def _is_ours(module: str) -> bool:
-    return module.partition(".")[0] == "onnxbuild" and not module.startswith("onnxbuild.receipts")
+    return module.partition(".")[0] == "onnxbuild"
 
 
 assert not [name for name in sys.modules if _is_ours(name)], "onnxbuild was imported before the plugin"

@@ -14,6 +14,7 @@ from msgspec import Struct
 from onnxbuild.commands.parsing.options import Asked
 from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.execute.events import Outcome
+from onnxbuild.execute.preview import preview
 from onnxbuild.machine import available_memory, this_machine, usable_cores
 from onnxbuild.manifest.spec import Manifest
 from onnxbuild.planning.action_graph import ActionGraph
@@ -62,8 +63,6 @@ class Session(Struct, frozen=True, kw_only=True):
 
         `force`: as if the selected actions had to run. `elsewhere` is asked for what the store lacks.
         """
-        from onnxbuild.execute.preview import preview
-
         outcomes = preview(
             graph or self.graph,
             kinds=self.kinds,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from onnxbuild.execute.events import SUCCEEDED, Outcome
 from onnxbuild.store.store import Store
 from onnxbuild.store.traces import Last, Trace
@@ -24,7 +26,7 @@ class LastOutcomes:
         """Remember an outcome, and save at once if its action has run."""
         before = self._before.get(outcome.id)
         last = _last_of(outcome, before)
-        if before is None or (before.key, before.outcome, before.message) != (last.key, last.outcome, last.message):
+        if before is None or _remembered(before) != _remembered(last):
             self._unsaved[outcome.id] = last
         if outcome.outcome in {"built", "unchanged", "failed"}:
             self.save()
@@ -34,6 +36,11 @@ class LastOutcomes:
         if self._unsaved and not self._store.readonly:
             self._store.traces.note(self._scope, self._unsaved)
         self._unsaved = {}
+
+
+def _remembered(last: Last) -> tuple[Any, ...]:
+    """What a later run can show of an outcome: where nothing of it is new, nothing is written."""
+    return last.key, last.outcome, last.message, last.facts
 
 
 def _last_of(outcome: Outcome, before: Last | None) -> Last:

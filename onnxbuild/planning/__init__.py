@@ -1,1 +1,1 @@
-"""From a manifest to a graph of actions: sources pinned, steps expanded, what was selected."""
+"""From a manifest to a graph of actions: sources are pinned, steps expanded, actions selected."""

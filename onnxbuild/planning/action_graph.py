@@ -1,4 +1,4 @@
-"""The action graph: what is to be done, each action once, and which needs which."""
+"""The action graph: each action once, and the actions that it needs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from onnxbuild.steps.kind import Kind
 
 
 class FilesSource(Struct, frozen=True, tag="files"):
-    """Files from outside: `root` is an absolute folder, `files` names below it; they count by name and content."""
+    """Files from outside: `files` are names below the absolute folder `root`. Names and content are part of the key."""
 
     root: str
     files: tuple[str, ...]
@@ -38,7 +38,7 @@ Input = FilesSource | RowsSource | OutputRef
 
 
 class Action(Struct, frozen=True, kw_only=True):
-    """One concrete run of a step kind. `params` are plain values, resolved in full."""
+    """One concrete run of a step kind. `params` are plain values, fully resolved."""
 
     id: str  # "minilm/cpu-int8:quantize"
     kind: str
@@ -56,36 +56,36 @@ class Action(Struct, frozen=True, kw_only=True):
 
 
 class Variant(Struct, frozen=True, kw_only=True):
-    """One model and target as it is laid out: its ONNX files, and the actions that check and measure them."""
+    """One model and target: its ONNX files, and the actions that check and measure them."""
 
     model: str
     target: str
     output: OutputRef  # of type onnx
     precision: str
-    steps: tuple[str, ...]  # action ids from fetch to the one that made the output, in order
+    steps: tuple[str, ...]  # action ids from fetch to the one that makes the output, in order
     checks: tuple[str, ...]  # validate
     measures: tuple[str, ...]  # benchmark, generate
 
     @property
     def name(self) -> str:
-        """`model/target`, as selectors and folders have it."""
+        """`model/target`, as in selectors and output folders."""
         return f"{self.model}/{self.target}"
 
 
 class ActionGraph(Struct, frozen=True):
-    """Actions by id, in an order in which each stands after all that it needs, and the variants they lead to."""
+    """Actions by id, each after all that it needs, and the variants that they make."""
 
     actions: Mapping[str, Action]
     variants: tuple[Variant, ...] = ()
-    aliases: Mapping[str, str] = field(default_factory=dict)  # "minilm/small:optimize" → the id of the shared action
+    aliases: Mapping[str, str] = field(default_factory=dict)  # "minilm/small:optimize" → id of the shared action
 
     def dependents(self) -> Mapping[str, tuple[str, ...]]:
-        """For each action the ones that read its outputs."""
-        found: dict[str, list[str]] = {name: [] for name in self.actions}
+        """For each action, the ones that read its outputs."""
+        users: dict[str, list[str]] = {name: [] for name in self.actions}
         for action in self.actions.values():
             for need in dict.fromkeys(action.needs):
-                found[need].append(action.id)
-        return {name: tuple(users) for name, users in found.items()}
+                users[need].append(action.id)
+        return {name: tuple(ids) for name, ids in users.items()}
 
     def with_needs(self, ids: Collection[str]) -> frozenset[str]:
         """The given actions and everything that they need."""
@@ -104,17 +104,17 @@ class ActionGraph(Struct, frozen=True):
     def network(self) -> Any:
         """The graph as a `networkx.DiGraph` of ids, with an edge from each action to every one that reads its outputs.
 
-        networkx is imported here alone and late: it takes 130 to 230 ms, which a run with nothing to do does not pay.
+        networkx is imported only here and late: it takes 130 to 230 ms, which a run with nothing to do must not spend.
         """
         import networkx as nx
 
-        found: Any = nx.DiGraph()
-        found.add_nodes_from(self.actions)
-        found.add_edges_from((need, action.id) for action in self.actions.values() for need in action.needs)
-        return found
+        network: Any = nx.DiGraph()
+        network.add_nodes_from(self.actions)
+        network.add_edges_from((need, action.id) for action in self.actions.values() for need in action.needs)
+        return network
 
     def only(self, ids: frozenset[str]) -> ActionGraph:
-        """The graph of the given actions, which must hold all that each of them needs; order is kept."""
+        """The graph of the given actions, in the same order. They must include all that each of them needs."""
         actions = {name: action for name, action in self.actions.items() if name in ids}
         variants = tuple(v for v in self.variants if v.output.action in ids)
         return ActionGraph(actions, variants, self.aliases)

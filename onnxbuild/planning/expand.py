@@ -11,7 +11,6 @@ from msgspec import Struct
 
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, Span, fault
 from onnxbuild.machine import Machine
-from onnxbuild.manifest.document import Table, overlay
 from onnxbuild.manifest.json_schema import place_of
 from onnxbuild.manifest.load import in_order
 from onnxbuild.manifest.spec import Manifest, Model, Target
@@ -29,14 +28,15 @@ from onnxbuild.planning.exporter_code import exporter_code, floating_code
 from onnxbuild.planning.known_versions import known_versions
 from onnxbuild.planning.local_files import LocalFiles
 from onnxbuild.planning.locked import Lock
-from onnxbuild.planning.settle import Settled, Settler, Step, as_json
+from onnxbuild.planning.settle import Settled, Settler, Step, as_json, block_places, check_step, target_steps
 from onnxbuild.planning.sources import Fetched, SourceReader
 from onnxbuild.steps import Kinds
 from onnxbuild.steps.dataset_rows import PORT as ROWS
+from onnxbuild.steps.export import unknown_task
 from onnxbuild.steps.exporters import is_own
 from onnxbuild.steps.kind import Context, Kind
 from onnxbuild.tables.checkpoint_files import has_processor
-from onnxbuild.tables.tasks import family_of, infer_task, proper_name, reads_text_rows
+from onnxbuild.tables.tasks import TASKS, family_of, infer_task, proper_name, reads_text_rows
 
 
 class Expansion(Struct, frozen=True, kw_only=True):
@@ -127,6 +127,14 @@ class _Expander:
             for target in model.targets:
                 self._add_target(model, target, base)
 
+    def _check_task(self, model: Model, context: Context) -> None:
+        """A warning for an unknown task of a model that is not exported: its checks cannot know what to bound."""
+        if context.task is None or context.task in TASKS:
+            return
+        problem = unknown_task(context.task, str((context.config or {}).get("model_type") or ""))
+        at = model.block.value_span("task")
+        self.faults.append(fault(problem.code, problem.message, span=at, hint=problem.hint, severity="warning"))
+
     def _check_processor(self, model: Model, fetched: Fetched, task: str | None) -> None:
         """OB330 for a checkpoint of text without a tokenizer. What reads images or audio has another processor."""
         if fetched.artifact != "checkpoint" or fetched.files is None or task is None or not reads_text_rows(task):
@@ -147,15 +155,16 @@ class _Expander:
         at = model.block.key_span("source")
         fetch = OutputRef(self._add(f"{model.name}:fetch", kind, as_json(params), fetched.inputs, at), "model")
         if fetched.artifact == "onnx":
+            self._check_task(model, context)
             if "export" in model.block:
-                message = "an ONNX model is not exported: it is the reference as it is"
+                message = "an `onnx:` model has nothing to export: it is its own reference"
                 at = model.block.key_span("export")
                 self.faults.append(fault("OB032", message, span=at, hint="remove `export:`"))
             return _Base(fetch, fetch, context, (fetch.action,), fetched.unlocked)
         step = Step(
             "export",
             model.block.get("export", {}),
-            *_places(model.block, "export", model.block.values_at.get("task", model.span)),
+            *block_places(model.block, "export", model.block.values_at.get("task", model.span)),
         )
         settled = self._settle(step, context, unlocked=fetched.unlocked)
         if settled is None:
@@ -178,7 +187,7 @@ class _Expander:
         return _Base(fetch, OutputRef(export, "model"), context, (fetch.action, export), fetched.unlocked)
 
     def _export_inputs(self, fetch: OutputRef, exporter: str, step: Step) -> Mapping[str, Input] | None:
-        """The checkpoint, and the code of an exporter that the manifest brings itself; None after a fault."""
+        """The checkpoint, and the code of a custom exporter; None after a fault."""
         if not is_own(exporter):
             return {"model": fetch}
         at = step.block.value_span("exporter")
@@ -191,7 +200,7 @@ class _Expander:
     def _add_target(self, model: Model, target: Target, base: _Base) -> None:
         context = msgspec.structs.replace(base.context, device=target.device)
         output, steps = base.output, list(base.steps)
-        for step in self._steps(target):
+        for step in target_steps(target, self._kinds, self.faults):
             settled = self._settle(step, context, unlocked=base.unlocked)
             if settled is None:
                 return
@@ -227,7 +236,7 @@ class _Expander:
     def _add_check(
         self, model: Model, target: Target, kind: Kind, base: _Base, output: OutputRef, context: Context
     ) -> str | None:
-        step = _check_step(model, target, kind)
+        step = check_step(model, target, kind)
         if step is None or output == base.fetch:  # a model that came as ONNX is its own reference
             return None
         settled = self._settle(step, context, unlocked=base.unlocked)
@@ -238,23 +247,8 @@ class _Expander:
         inputs = {**{port: ports[port] for port in kind.inputs}, **self._dataset_input(settled.params)}
         return self._add(name, kind, settled.plain, inputs, step.key_at)
 
-    def _steps(self, target: Target) -> Iterator[Step]:
-        """The steps that make a target's graph, in order: `steps` as written, the short form in the kinds' order."""
-        block = target.block
-        written = [name for name in self._kinds if name in block and place_of(self._kinds[name]) == "target"]
-        if "steps" not in block:
-            for name in written:
-                yield Step(name, block[name], *_places(block, name, target.span))
-            return
-        for name in written:
-            message = f"`{name}` beside `steps`: its place in the order is not told"
-            self.faults.append(fault("OB032", message, span=block.key_span(name), hint="put it into `steps`"))
-        for entry in block["steps"]:
-            for name, value in entry.items():
-                yield Step(name, value, *_places(entry, name, target.span))
-
     def _dataset_input(self, params: Any) -> Mapping[str, Input]:
-        """The rows that params name, as an input: they count by content. What is on a Hub is fetched first."""
+        """The rows of the dataset that params name, as an input. A dataset on the Hub is fetched first."""
         name = getattr(params, "dataset", "")
         if not name:
             return {}
@@ -274,27 +268,8 @@ class _Expander:
         return self.shared.add(name, kind, params, inputs, at, toolchain=self._toolchain, timeout=self._timeout)
 
 
-def _check_step(model: Model, target: Target, kind: Kind) -> Step | None:
-    """The block of a check: the target's over the model's; `false` switches it off, `true` on with defaults."""
-    of_model, of_target = model.block.get(kind.name), target.block.get(kind.name)
-    holder, fallback = (target.block, target.span) if of_target is not None else (model.block, model.span)
-    asked = of_target if of_target is not None else of_model
-    if asked is False or (asked is None and not kind.on_by_default):
-        return None
-    places = _places(holder, kind.name, fallback)
-    if isinstance(of_target, Table) and isinstance(of_model, Table):
-        return Step(kind.name, overlay(of_model, of_target), *places)
-    block = asked if isinstance(asked, Table) else of_model if isinstance(of_model, Table) else {}
-    return Step(kind.name, block, *places)
-
-
-def _places(block: Table, key: str, fallback: Span) -> tuple[Span, Span]:
-    """Where a block's key and value stand; a block that was not written stands where its owner does."""
-    return block.keys_at.get(key, fallback), block.values_at.get(key, fallback)
-
-
 def watched_files(manifest: Manifest, expansion: Expansion, lock: str) -> tuple[str, ...]:
-    """Every file that the plan was made from, but for the content of sources: an equal set of stats means no news."""
+    """Every file that the plan depends on, except the content of sources. Equal stats mean that nothing has changed."""
     return (*manifest.files, lock, *expansion.files)
 
 

@@ -1,4 +1,4 @@
-"""Code that an export runs and that is not ours: exporters of the user's own, and the checkpoint's Python files."""
+"""Foreign code that an export runs: custom exporters, and the Python files of a checkpoint."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _COMMIT = re.compile(r"@[0-9a-f]{40}$")
 
 
 def exporter_code(text: str, at: Span) -> FilesSource | Diagnostic:
-    """The files that an exporter is made of: one file, or the whole package of a module, by content.
+    """The files of a custom exporter: one file, or the whole package of a module.
 
-    A path is relative to the file that it was written in. Nothing is imported.
+    A path is relative to the file in which it was written. Nothing is imported.
     """
     place, _, function = text.rpartition(":")
     if not place or not function.isidentifier():
@@ -33,21 +33,21 @@ def exporter_code(text: str, at: Span) -> FilesSource | Diagnostic:
 
 
 def floating_code(source: Any, config: Mapping[str, Any] | None, at: Span) -> list[Diagnostic]:
-    """Faults of a checkpoint whose own code may run: it must be pinned in the manifest itself, and be all of it.
+    """Faults of a checkpoint whose own code may run: the manifest must pin all of the code.
 
-    The lock does not do: a first run writes it, with whatever commit is the newest, which nobody has read.
+    An entry of the lock is not enough: the first run writes it with the newest commit, which nobody has read.
     """
-    found = []
+    faults = []
     if isinstance(source, str) and source.startswith("hub:") and not _COMMIT.search(source):
-        message = "`trust_remote_code` runs Python code of a revision that is not pinned"
+        message = "`trust_remote_code` runs the Python code of a revision that is not pinned"
         hint = f"read the code, then write `{source.partition('@')[0]}@` with the 40 digits of its commit"
-        found.append(fault("OB107", message, span=at, hint=hint))
+        faults.append(fault("OB107", message, span=at, hint=hint))
     elsewhere = [name for name in _auto_classes(config) if "--" in name]
     if elsewhere:
-        message = f"the checkpoint's code lies in another repository: `{elsewhere[0].partition('--')[0]}`"
-        hint = "nothing pins that one: copy its .py files beside the weights, and use the folder as `local:`"
-        found.append(fault("OB107", message, span=at, hint=hint))
-    return found
+        message = f"the checkpoint's code is in another repository: `{elsewhere[0].partition('--')[0]}`"
+        hint = "its revision is not pinned: copy its .py files beside the weights, and use the folder as `local:`"
+        faults.append(fault("OB107", message, span=at, hint=hint))
+    return faults
 
 
 def _auto_classes(config: Mapping[str, Any] | None) -> Iterator[str]:

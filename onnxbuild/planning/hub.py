@@ -1,6 +1,6 @@
-"""What the Hub says of a repository, over its HTTP API.
+"""Asks the Hub about a repository, over its HTTP API.
 
-huggingface_hub is no dependency of the core, and takes longer to import than this takes to ask.
+huggingface_hub is not a dependency of the core, and importing it takes longer than these requests.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 _LONGEST_WAIT_SECONDS = 30.0
 _TIMEOUT_SECONDS = 20.0
 _LARGEST_ANSWER = 32 << 20
-_LONGEST_TABLE = 32  # id2label of a thousand classes says nothing to a plan, and fills a diff
+_LONGEST_TABLE = 32  # a plan has no use for the names of a thousand classes, and they would fill a diff
 
 
 class Hub:
-    """A Hub-compatible server. `sleep` is called with the seconds to wait before trying again."""
+    """A Hub-compatible server. `sleep` gets the seconds to wait before the next try."""
 
     def __init__(self, endpoint: str, token: str | None = None, sleep: Callable[[float], None] = time.sleep) -> None:
         self.endpoint = endpoint.rstrip("/")
@@ -42,9 +42,9 @@ class Hub:
         return cls(os.environ.get("HF_ENDPOINT") or "https://huggingface.co", os.environ.get("HF_TOKEN") or None)
 
     def resolve(self, repo: str, revision: str) -> LockedSource:
-        """The commit that a revision stands for now, with the names of its files and its config.
+        """The current commit of a revision, with the names of its files and its config.
 
-        Errors: DiagnosticError OB110, in words for what the Hub answers.
+        Errors: DiagnosticError OB110, with a message for each answer of the Hub.
         """
         rows = repo.startswith(DATASETS)
         place = quote(repo) if rows else f"models/{quote(repo)}"
@@ -54,14 +54,11 @@ class Hub:
             raise _failed(repo, revision, "the answer names no commit")
         siblings = answer.get("siblings") or []
         files = sorted(str(one.get("rfilename")) for one in siblings if isinstance(one, dict) and one.get("rfilename"))
-        if rows:  # a thousand pictures say nothing to a plan
+        if rows:  # a plan has no use for the names of a thousand images
             return LockedSource(commit, tuple(name for name in files if name.endswith(ENDINGS)))
         config = None
         if "config.json" in files:
-            found = self._json(f"/{quote(repo)}/resolve/{commit}/config.json", repo, revision)
-            config = (
-                {key: value for key, value in found.items() if not _is_long(value)} if isinstance(found, dict) else None
-            )
+            config = _short_tables(self._json(f"/{quote(repo)}/resolve/{commit}/config.json", repo, revision))
         return LockedSource(commit, tuple(files), config)
 
     def _json(self, path: str, repo: str, revision: str) -> Any:
@@ -69,7 +66,7 @@ class Hub:
         try:
             return json.loads(data)
         except (ValueError, RecursionError):
-            raise _failed(repo, revision, f"`{self.endpoint}{path}` answered no JSON") from None
+            raise _failed(repo, revision, f"the answer of `{self.endpoint}{path}` is not JSON") from None
 
     def _get(self, path: str, repo: str, revision: str) -> bytes:
         if not self.endpoint.startswith(("http://", "https://")):
@@ -101,24 +98,24 @@ class Hub:
         if code == "RevisionNotFound":
             return _failed(repo, revision, f"the repository has no revision `{revision}`")
         if error.code == 404 or code == "RepoNotFound":  # noqa: PLR2004
-            hint = "see whether its name is right; a private one needs HF_TOKEN"
-            return _failed(repo, revision, "there is no such repository", hint)
+            hint = "check the name; a private repository needs HF_TOKEN"
+            return _failed(repo, revision, "the repository does not exist", hint)
         if error.code in {401, 403}:
-            # The Hub answers 401 for what does not exist too, so as not to tell private names.
-            hint = "it is private, gated or misspelt: set HF_TOKEN to a token that may read it"
+            # The Hub answers 401 for missing repositories too, so that private names stay secret.
+            hint = "it is private, gated or misspelt: set HF_TOKEN to a token with read access"
             if self._token:
-                hint = "it is gated or misspelt, or the token in HF_TOKEN may not read it: ask for access on its page"
+                hint = "it is gated or misspelt, or the token in HF_TOKEN has no access: request access on its page"
             return _failed(repo, revision, f"access was refused ({error.code})", hint)
         return _failed(repo, revision, f"{self.endpoint} answered {error.code} {error.reason}", "try again later")
 
 
 class _RedirectWithoutToken(urllib.request.HTTPRedirectHandler):
-    """Follows redirects, and keeps the token from other hosts than the one it was meant for."""
+    """Follows redirects, and sends the token only to the host that it was meant for."""
 
     def redirect_request(
         self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
-        """The request that follows, as inherited, without the token where the host is another."""
+        """The next request, without the token if the host differs."""
         new = super().redirect_request(req, fp, code, msg, headers, newurl)
         if new is not None and urlsplit(newurl).netloc != urlsplit(req.full_url).netloc:
             new.remove_header("Authorization")
@@ -130,10 +127,17 @@ def _retry_after(header: str | None, attempt: int) -> float:
     return min(wait, _LONGEST_WAIT_SECONDS)
 
 
+def _short_tables(config: Any) -> Mapping[str, Any] | None:
+    """A config without its long tables; None if it is not a JSON object."""
+    if not isinstance(config, dict):
+        return None
+    return {key: value for key, value in config.items() if not _is_long(value)}
+
+
 def _is_long(value: Any) -> bool:
     return isinstance(value, (Mapping, list)) and len(value) > _LONGEST_TABLE
 
 
 def _failed(repo: str, revision: str, reason: str, hint: str | None = None) -> DiagnosticError:
-    name = repo.removeprefix(DATASETS)  # as the manifest has it
+    name = repo.removeprefix(DATASETS)  # as in the manifest
     return DiagnosticError(fault("OB110", f"`hub:{name}@{revision}` cannot be resolved: {reason}", hint=hint))

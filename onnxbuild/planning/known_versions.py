@@ -1,4 +1,4 @@
-"""Versions in a toolchain before it is made or asked: from the lock, from its requirements, from what is installed."""
+"""Versions in a toolchain before it exists: from the lock, from its requirements, or from what is installed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from onnxbuild.planning.locked import Lock
 from onnxbuild.planning.toolchains import normalized, toolchain_key
 from onnxbuild.steps.exporters import EXPORTERS
 
-# What a plan may hang on; other versions matter to keys alone, which a runner tells.
+# The versions that a plan may depend on. Others matter only to keys, and a runner reports them.
 _NEEDED = (package for exporter in EXPORTERS.values() for package in exporter.needs)
 _ASKED = tuple(dict.fromkeys((*_NEEDED, "sentence-transformers")))
 _PIN = re.compile(r"([\w.-]+)(?:\[[^\]]*\])?\s*==\s*([\w.+!-]+)\s*")
 
 
 def known_versions(manifest: Manifest, lock: Lock, toolchain: str | None) -> Mapping[str, str]:
-    """The versions that planning looks at, of a toolchain or of this interpreter; what is not known is left out."""
+    """The versions that planning looks at, of a toolchain or of this interpreter. Unknown ones are left out."""
     if toolchain is None:
         return _installed(None)
     asked = manifest.toolchains[toolchain]
@@ -34,15 +34,15 @@ def known_versions(manifest: Manifest, lock: Lock, toolchain: str | None) -> Map
 
 
 def _installed(path: list[str] | None) -> Mapping[str, str]:
-    found: dict[str, str] = {}
+    versions: dict[str, str] = {}
     for name in _ASKED:
         all_of_name = (
             metadata.distributions(name=name) if path is None else metadata.distributions(name=name, path=path)
         )
         distribution = next(iter(all_of_name), None)
         if distribution is not None:
-            found[name] = distribution.version
-    return found
+            versions[name] = distribution.version
+    return versions
 
 
 def _pinned(requirements: Iterable[str]) -> Mapping[str, str]:

@@ -1,9 +1,9 @@
-"""`onnxbuild.lock`: which commit each Hub revision stood for, and which packages each toolchain came to.
+"""`onnxbuild.lock`: the commit of each Hub revision, and the packages of each toolchain.
 
-It lies beside the manifest and is committed with it; manifests of one folder share it. Constraints: read on every run,
-so it is JSON, which msgspec reads a hundred times faster than a YAML or TOML reader; merged by git, so entries are
-sorted, each in a block of its own lines. What planning needs of a repository (its config.json, the names of its files)
-stands there too, so that a plan asks no network.
+It is in the folder of the manifest and is committed with it; the manifests of one folder share it. Constraints: every
+run reads it, so it is JSON, which msgspec reads a hundred times faster than a YAML or TOML reader. git merges it, so
+entries are sorted, each on its own lines. It also holds what planning needs of a repository (config.json, the names of
+its files), so that planning needs no network.
 
     {"version": 1,
      "sources": {"hub:ORG/NAME@REVISION": {"commit": …, "config": {…}, "files": […]},
@@ -35,7 +35,7 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(@[^@\s]+)?")
 
 
 def lock_path(manifest: str | Path) -> Path:
-    """Where the lock file of a manifest lies."""
+    """The path of a manifest's lock file."""
     return Path(manifest).parent / FILE_NAME
 
 
@@ -45,19 +45,19 @@ def is_hub_name(text: str) -> bool:
 
 
 def hub_name(text: str) -> tuple[str, str]:
-    """Repository and revision that `org/name@revision` asks for."""
+    """The repository and the revision of `org/name@revision`."""
     repo, _, revision = text.removeprefix(_HUB).partition("@")
     return repo, revision or DEFAULT_REVISION
 
 
 def hub_key(text: str) -> str:
-    """The entry of a hub source in the lock."""
+    """The key of a hub source in the lock."""
     repo, revision = hub_name(text)
     return f"{_HUB}{repo}@{revision}"
 
 
 def read_lock(path: Path) -> Lock:
-    """The lock in a file; empty where there is none. Errors: DiagnosticError where it cannot be read."""
+    """The lock in a file; empty if the file is missing. Errors: DiagnosticError OB031 if it cannot be read."""
     try:
         lock = msgspec.json.decode(path.read_bytes(), type=Lock)
     except FileNotFoundError:
@@ -71,7 +71,7 @@ def read_lock(path: Path) -> Lock:
 
 
 def write_lock(path: Path, lock: Lock) -> None:
-    """Write a lock so that a reader sees the old one or the new one, whole."""
+    """Write a lock so that a reader sees the whole old one or the whole new one."""
     held = {name: part for name, part in msgspec.to_builtins(lock).items() if part != {}}
     text = msgspec.json.format(msgspec.json.encode(held, order="sorted"), indent=1) + b"\n"
     write_atomically(path, text)
@@ -86,22 +86,22 @@ class HubUse(Struct, frozen=True):
 
     @property
     def written(self) -> str:
-        """What stands in the manifest."""
+        """The source as written in the manifest."""
         return f"{_HUB}{self.text.removeprefix(DATASETS)}"
 
     @property
     def key(self) -> str:
-        """Its entry in the lock."""
+        """Its key in the lock."""
         return hub_key(self.text)
 
 
 def dataset_name(text: str) -> str:
-    """The repository of a dataset, with its revision, as the lock and the Hub name it beside models."""
+    """The repository of a dataset, with its revision, as the lock and the Hub name it to distinguish it from models."""
     return f"{DATASETS}{text}"
 
 
 def hub_uses(manifest: Manifest) -> tuple[HubUse, ...]:
-    """The hub sources of a manifest, models' before datasets', in order."""
+    """The hub sources of a manifest: those of the models, then those of the datasets, in order."""
     models = ((one.name, one.source, one.block.value_span("source")) for one in manifest.models)
     rows = ((one.name, one.source, one.span) for one in manifest.datasets.values())
     return (
@@ -112,8 +112,8 @@ def hub_uses(manifest: Manifest) -> tuple[HubUse, ...]:
 
 def _on_hub(sources: Iterable[tuple[str, Any, Span]]) -> Iterator[tuple[str, str, Span]]:
     for name, source, span in sources:
-        if isinstance(source, str) and source.startswith(_HUB) and is_hub_name(text := source.removeprefix(_HUB)):
-            yield name, text, span
+        if isinstance(source, str) and source.startswith(_HUB) and is_hub_name(source.removeprefix(_HUB)):
+            yield name, source.removeprefix(_HUB), span
 
 
 def unlocked(manifest: Manifest, lock: Lock) -> tuple[HubUse, ...]:
@@ -122,9 +122,9 @@ def unlocked(manifest: Manifest, lock: Lock) -> tuple[HubUse, ...]:
 
 
 def update_lock(lock: Lock, uses: Iterable[HubUse], resolve: Resolve) -> Lock:
-    """The lock with the given sources resolved anew, each once.
+    """The lock with the given sources resolved again, each once.
 
-    Errors: DiagnosticError with every source that could not be resolved, in its place.
+    Errors: DiagnosticError with every source that could not be resolved, at its place.
     """
     sources = dict(lock.sources)
     faults: list[Diagnostic] = []
@@ -146,10 +146,10 @@ def lock_for(
     resolve: Resolve | None = None,
     say: Callable[[str], None] = lambda _text: None,
 ) -> Lock:
-    """The lock of a manifest; `say` hears of what takes long.
+    """The lock of a manifest; `say` gets a line before each step that takes long.
 
-    Before a run (`write`), what it lacks is resolved and written, unless offline; otherwise it is taken as it is, so
-    that a plan asks no network.
+    Before a run (`write`), missing entries are resolved and written, unless offline. Otherwise the lock is used as it
+    is, so that planning needs no network.
 
     Errors: DiagnosticError OB111 for what is missing offline, and those of `update_lock`.
     """
@@ -159,26 +159,8 @@ def lock_for(
     unresolved = unlocked_toolchains(manifest, lock) if write else ()
     if not missing and not unresolved:
         return lock
-    if offline and unresolved:
-        raise DiagnosticError(
-            fault(
-                "OB049",
-                f"the toolchain `{one.name}` is not in `{FILE_NAME}`, and --offline asks nobody",
-                span=one.span,
-                hint=f"`onnxbuild lock {manifest.path}` resolves it where the package index can be reached",
-            )
-            for one in unresolved
-        )
     if offline:
-        raise DiagnosticError(
-            fault(
-                "OB111",
-                f"`{one.written}` is not in `{FILE_NAME}`, and --offline asks nobody",
-                span=one.span,
-                hint=f"`onnxbuild lock {manifest.path}` resolves it where the Hub can be reached",
-            )
-            for one in missing
-        )
+        raise DiagnosticError(_absent_offline(manifest, missing, unresolved))
     if missing:
         lock = update_lock(lock, missing, resolve or hub_resolve())
     lock = lock_toolchains(lock, unresolved, say)
@@ -186,8 +168,34 @@ def lock_for(
     return lock
 
 
+def _absent_offline(
+    manifest: Manifest, missing: Iterable[HubUse], unresolved: Iterable[Toolchain]
+) -> tuple[Diagnostic, ...]:
+    """OB049 for each toolchain that the lock lacks; where it has all of them, OB111 for each source that it lacks."""
+    command = f"`onnxbuild lock {manifest.path}`"
+    toolchains = tuple(
+        fault(
+            "OB049",
+            f"the toolchain `{one.name}` is not in `{FILE_NAME}`, and --offline allows no network",
+            span=one.span,
+            hint=f"{command} resolves it where the package index can be reached",
+        )
+        for one in unresolved
+    )
+    sources = tuple(
+        fault(
+            "OB111",
+            f"`{one.written}` is not in `{FILE_NAME}`, and --offline allows no network",
+            span=one.span,
+            hint=f"{command} resolves it where the Hub can be reached",
+        )
+        for one in missing
+    )
+    return toolchains or sources
+
+
 def toolchains_in_use(manifest: Manifest) -> tuple[Toolchain, ...]:
-    """The toolchains that a model picks and that are made from requirements, in order."""
+    """The toolchains that models name and that are made from requirements, in order."""
     named = dict.fromkeys(model.toolchain for model in manifest.models if model.toolchain)
     return tuple(manifest.toolchains[name] for name in named if name and manifest.toolchains[name].requirements)
 
@@ -198,21 +206,21 @@ def unlocked_toolchains(manifest: Manifest, lock: Lock) -> tuple[Toolchain, ...]
 
 
 def lock_toolchains(lock: Lock, wanted: Iterable[Toolchain], say: Callable[[str], None]) -> Lock:
-    """The lock with the given toolchains resolved anew. Errors: DiagnosticError OB105, in its place."""
-    found = dict(lock.toolchains)
+    """The lock with the given toolchains resolved again. Errors: DiagnosticError OB105, at its place."""
+    toolchains = dict(lock.toolchains)
     for one in wanted:
         say(f"resolving toolchain `{one.name}`: {', '.join(one.requirements)}")
         try:
-            found[toolchain_key(one.requirements)] = resolve_toolchain(one.name, one.requirements)
+            toolchains[toolchain_key(one.requirements)] = resolve_toolchain(one.name, one.requirements)
         except DiagnosticError as error:
             raise DiagnosticError(
-                msgspec.structs.replace(found_fault, span=one.span) for found_fault in error.diagnostics
+                msgspec.structs.replace(problem, span=one.span) for problem in error.diagnostics
             ) from error
-    return msgspec.structs.replace(lock, toolchains=found)
+    return msgspec.structs.replace(lock, toolchains=toolchains)
 
 
 def hub_resolve() -> Resolve:
-    """The resolver that asks the Hub named by the environment."""
+    """The resolver that asks the Hub which the environment names."""
     from onnxbuild.planning.hub import Hub
 
     return Hub.from_environment().resolve

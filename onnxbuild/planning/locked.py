@@ -1,4 +1,4 @@
-"""What the lock file holds, as values."""
+"""The content of the lock file, as values."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from onnxbuild.planning.toolchains import LockedToolchain
 
 
 class LockedSource(Struct, frozen=True, forbid_unknown_fields=True):
-    """A Hub repository at one commit: of a dataset the files of rows alone.
+    """A Hub repository at one commit. For a dataset, `files` are only the files of rows.
 
-    `config` is its config.json without long tables of labels, None without one.
+    `config` is its config.json without long tables of labels, or None if it has no config.json.
     """
 
     commit: str

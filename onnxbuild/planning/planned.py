@@ -1,4 +1,4 @@
-"""The plan of a command: what was selected of a manifest's graph, and what was looked at to make it."""
+"""The plan of a command: the selected part of a manifest's graph, and the files that it depends on."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from onnxbuild.steps import Places
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """What planning gives: a pure function of the files in `watched`, the command line and what is installed."""
+    """The result of planning: a pure function of the `watched` files, the command line and the installed packages."""
 
     manifest: Manifest
-    graph: ActionGraph  # what was selected, with all that it needs
-    named: frozenset[str]  # what was selected
+    graph: ActionGraph  # the selected actions, with all that they need
+    named: frozenset[str]  # the selected actions
     whole: ActionGraph
     watched: tuple[str, ...]  # files and folders that planning looked at
-    plugins: Places  # of the kinds that plugins bring
+    plugins: Places  # of the kinds that plugins declare

@@ -11,7 +11,7 @@ from onnxbuild.planning.action_graph import ActionGraph, Variant
 
 
 def select(graph: ActionGraph, selectors: Sequence[str]) -> ActionGraph:
-    """The actions that selectors name, with all that these need; the whole graph where there are no selectors.
+    """The actions that selectors name, with all that these need; the whole graph without selectors.
 
     Errors: DiagnosticError OB018 for each selector that matches nothing.
     """
@@ -19,7 +19,7 @@ def select(graph: ActionGraph, selectors: Sequence[str]) -> ActionGraph:
 
 
 def named(graph: ActionGraph, selectors: Sequence[str]) -> frozenset[str]:
-    """The actions that selectors name, without what these need; all where there are no selectors.
+    """The actions that selectors name, without what these need; all without selectors.
 
     Errors: DiagnosticError OB018 for each selector that matches nothing.
     """
@@ -29,12 +29,12 @@ def named(graph: ActionGraph, selectors: Sequence[str]) -> frozenset[str]:
     faults: list[Diagnostic] = []
     names = _names(graph)
     for selector in selectors:
-        # `+x` says what holds anyway; it is there so that scripts can say it.
+        # `+x` selects what is selected anyway; it exists so that scripts can be explicit.
         pattern = selector.removeprefix("+")
-        found = _matching(pattern.removesuffix("+"), names)
-        if not found:
+        matches = _matching(pattern.removesuffix("+"), names)
+        if not matches:
             faults.append(_nothing(selector, graph, names))
-        chosen |= graph.with_dependents(found) if pattern.endswith("+") else found
+        chosen |= graph.with_dependents(matches) if pattern.endswith("+") else matches
     if faults:
         raise DiagnosticError(faults)
     return frozenset(chosen)
@@ -60,7 +60,7 @@ def _names_variant(selector: str, variant: Variant) -> bool:
 
 
 def _names(graph: ActionGraph) -> Mapping[str, str]:
-    """Every name of an action: its id, the names under which other targets share it, the variants that it makes."""
+    """Every name of an action: its id, its names in other targets that share it, the variants that it makes."""
     made = {variant.name: variant.output.action for variant in graph.variants}
     return {**made, **{name: name for name in graph.actions}, **graph.aliases}
 
@@ -85,7 +85,7 @@ def _matcher(pattern: str) -> re.Pattern[str]:
 def _is_wanted(name: str, wanted: list[re.Pattern[str] | None]) -> bool:
     place, _, kind = name.partition(":")
     model, _, target = place.partition("/")
-    # A step that a target has twice is `quantize-2`: meant by `:quantize` too.
+    # `:quantize` also means `quantize-2`, a step that a target has twice.
     kinds = {kind, re.sub(r"-\d+$", "", kind)}
     return all(
         one is None or any(one.match(part) for part in parts)

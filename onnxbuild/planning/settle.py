@@ -1,4 +1,4 @@
-"""From a block of the manifest to the params of one step: converted, checked and resolved by its kind."""
+"""The steps of a target as written, and the params of each: converted, checked and resolved by its kind."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import msgspec
 from msgspec import Struct
 
 from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault, nearest
-from onnxbuild.manifest.document import Table
-from onnxbuild.manifest.spec import Dataset
+from onnxbuild.manifest.document import Table, overlay
+from onnxbuild.manifest.json_schema import place_of
+from onnxbuild.manifest.spec import Dataset, Model, Target
 from onnxbuild.planning.dataset_sources import DatasetReader
 from onnxbuild.steps import Kinds
 from onnxbuild.steps.dataset_rows import Rows
@@ -18,12 +19,47 @@ from onnxbuild.steps.kind import Context, Fault, Kind, spelled_out
 
 
 class Step(Struct, frozen=True):
-    """A block of one step kind, and where its key stands."""
+    """A block of one step kind, and the places of its key and value."""
 
     kind: str
     block: Any
     key_at: Span
     value_at: Span
+
+
+def target_steps(target: Target, kinds: Kinds, faults: list[Diagnostic]) -> Iterator[Step]:
+    """The steps that make a target's graph, in order: `steps` as written, the short form in the kinds' order."""
+    block = target.block
+    written = [name for name in kinds if name in block and place_of(kinds[name]) == "target"]
+    if "steps" not in block:
+        for name in written:
+            yield Step(name, block[name], *block_places(block, name, target.span))
+        return
+    for name in written:
+        message = f"`{name}` beside `steps` has no place in the order"
+        faults.append(fault("OB032", message, span=block.key_span(name), hint="put it into `steps`"))
+    for entry in block["steps"]:
+        for name, value in entry.items():
+            yield Step(name, value, *block_places(entry, name, target.span))
+
+
+def check_step(model: Model, target: Target, kind: Kind) -> Step | None:
+    """The block of a check: the target's over the model's; `false` switches it off, `true` on with defaults."""
+    of_model, of_target = model.block.get(kind.name), target.block.get(kind.name)
+    holder, fallback = (target.block, target.span) if of_target is not None else (model.block, model.span)
+    asked = of_target if of_target is not None else of_model
+    if asked is False or (asked is None and not kind.on_by_default):
+        return None
+    places = block_places(holder, kind.name, fallback)
+    if isinstance(of_target, Table) and isinstance(of_model, Table):
+        return Step(kind.name, overlay(of_model, of_target), *places)
+    block = asked if isinstance(asked, Table) else of_model if isinstance(of_model, Table) else {}
+    return Step(kind.name, block, *places)
+
+
+def block_places(block: Table, key: str, fallback: Span) -> tuple[Span, Span]:
+    """The places of a block's key and value; a block that was not written has the place of its owner."""
+    return block.keys_at.get(key, fallback), block.values_at.get(key, fallback)
 
 
 class Settled(Struct, frozen=True):
@@ -79,7 +115,7 @@ class Settler:
 
         They are not resolved yet: that sets what the chosen method does not read to its default.
         """
-        # A missing task is no fault of a model that was never looked at: OB101 asks to lock it.
+        # An unlocked model has no config.json yet, so a missing task is not a fault: OB101 asks to lock it.
         faults = [one for one in kind.check(params, context) if not (unlocked and one.code == "OB303")]
         self._faults.extend(_located(one, step) for one in faults)
         return not any(one.severity == "error" for one in faults)
@@ -135,7 +171,7 @@ class _Same:
 
 
 def _identity(block: Any) -> Any:
-    """What stands for a block in a key: the block itself where it is a mapping, else its value; all empty are equal."""
+    """A block as part of a key: a mapping is equal to itself alone, other values by value; empty ones are all equal."""
     return block if not isinstance(block, dict) else _Same(block) if block else None
 
 

@@ -1,8 +1,8 @@
-"""Toolchains: the Python environments in which workers run, and their exact packages as the lock file holds them.
+"""Toolchains: the Python environments in which workers run, and their exact packages in the lock file.
 
-A toolchain is either an interpreter that exists (`python: path`) or a list of requirements, which pip resolves once;
-the lock keeps name, version and SHA-256 of every file, for one Python and one platform, and names no index: where the
-files come from is a matter of the machine's pip configuration, what they are is not.
+A toolchain is either an existing interpreter (`python: path`) or a list of requirements, which pip resolves once. The
+lock keeps the name, version and SHA-256 of every file, for one Python and one platform. It names no index: the pip
+configuration of the machine says where files come from, the lock says what they are.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from onnxbuild.digest import Digest, digest_value
 
 _NOISE = ("Ignored the following", "ResolutionImpossible")
 
-# The worker side of the protocol needs this beside its frameworks.
+# The worker side of the protocol needs this besides its frameworks.
 _ALWAYS = ("msgspec",)
 
 
@@ -39,13 +39,13 @@ class LockedPackage(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LockedToolchain(Struct, frozen=True, forbid_unknown_fields=True):
-    """Everything that an environment is made of."""
+    """All packages of an environment."""
 
     packages: tuple[LockedPackage, ...]
 
     @property
     def digest(self) -> Digest:
-        """Names the environment: equal packages for an equal Python are one environment, whoever asks for them."""
+        """The name of the environment: toolchains with equal packages and an equal Python share one environment."""
         return digest_value({"packages": self.packages, "python": python_tag()})
 
     def version(self, name: str) -> str:
@@ -55,23 +55,23 @@ class LockedToolchain(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def python_tag() -> str:
-    """The Python and the platform that a resolution is for: `cpython-3.11 linux-x86_64`."""
+    """The Python and the platform of a resolution: `cpython-3.11 linux-x86_64`."""
     version = f"{sys.implementation.name}-{sys.version_info.major}.{sys.version_info.minor}"
     return f"{version} {sysconfig.get_platform()}"
 
 
 def toolchain_key(requirements: Sequence[str]) -> str:
-    """The entry of a toolchain in the lock: what was asked for, and for which Python and platform."""
+    """The key of a toolchain in the lock: its requirements, and the Python and platform that they are resolved for."""
     return f"{python_tag()}: {' '.join(sorted(requirements))}"
 
 
 def normalized(name: str) -> str:
-    """A distribution's name as PEP 503 compares it."""
+    """A distribution's name, normalized as in PEP 503."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def resolve_toolchain(name: str, requirements: Sequence[str]) -> LockedToolchain:
-    """Ask pip which files the requirements come to. Errors: DiagnosticError OB105."""
+    """Ask pip which files the requirements resolve to. Errors: DiagnosticError OB105."""
     with _pip() as pip, tempfile.TemporaryDirectory(prefix="onnxbuild-") as folder:
         report = Path(folder) / "report.json"
         command = [
@@ -81,9 +81,9 @@ def resolve_toolchain(name: str, requirements: Sequence[str]) -> LockedToolchain
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0 or not report.exists():
             raise DiagnosticError(_unresolvable(name, done.stderr))
-        found = msgspec.json.decode(report.read_bytes(), type=_Report)
+        resolved = msgspec.json.decode(report.read_bytes(), type=_Report)
     packages = sorted(
-        (LockedPackage(i.metadata.name, i.metadata.version, i.sha256) for i in found.install),
+        (LockedPackage(i.metadata.name, i.metadata.version, i.sha256) for i in resolved.install),
         key=lambda package: normalized(package.name),
     )
     return LockedToolchain(tuple(packages))
@@ -119,21 +119,26 @@ class _Report(Struct):
 
 @contextlib.contextmanager
 def _pip() -> Iterator[list[str]]:
-    """A pip to ask: this interpreter's, or that of a fresh environment where it has none (uv makes such)."""
+    """A pip command: this interpreter's, or that of a new environment if it has none (uv makes such interpreters)."""
     if importlib.util.find_spec("pip") is not None:
         yield [sys.executable, "-m", "pip"]
         return
     with tempfile.TemporaryDirectory(prefix="onnxbuild-") as folder:
         subprocess.run([sys.executable, "-m", "venv", folder], check=True, capture_output=True)
-        yield [str(Path(folder) / "bin" / "python"), "-m", "pip"]
+        yield [str(python_of(Path(folder))), "-m", "pip"]
+
+
+def python_of(environment: Path) -> Path:
+    """The interpreter of a virtual environment."""
+    return environment / "Scripts" / "python.exe" if sys.platform == "win32" else environment / "bin" / "python"
 
 
 def _unresolvable(name: str, errors: str) -> Diagnostic:
-    said = (line.removeprefix("ERROR: ") for line in errors.splitlines() if line.startswith("ERROR:"))
-    # pip lists every version that there is, twice; and its last line only says that there was no answer.
-    lines = [re.sub(r" \(from versions: .*\)$", "", line) for line in said if not line.startswith(_NOISE)]
+    messages = (line.removeprefix("ERROR: ") for line in errors.splitlines() if line.startswith("ERROR:"))
+    # pip lists every existing version twice, and its last line only says that nothing was found.
+    lines = [re.sub(r" \(from versions: .*\)$", "", line) for line in messages if not line.startswith(_NOISE)]
     reason = (lines[0] if lines else "pip gave no reason").rstrip(".")
     hint = f"check the requirements, and what `pip download` finds for Python {platform.python_version()}"
     if "ResolutionImpossible" in errors or "conflicting dependencies" in errors:
-        hint = "requirements of one toolchain must fit together: give the other model a toolchain of its own"
+        hint = "the requirements of one toolchain must be compatible: give the other model its own toolchain"
     return fault("OB105", f"toolchain `{name}` cannot be resolved: {reason}", hint=hint)

@@ -1,1 +1,1 @@
-"""From events to what a person or a program reads."""
+"""Turns events and outcomes into what people and programs read."""

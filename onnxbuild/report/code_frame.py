@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _WIDEST = 160  # characters of a source line that are shown
-_BEFORE_CARET = 40  # of which at most so many stand before the place, where the line is cut
+_BEFORE_CARET = 40  # of which at most so many come before the fault, where the line is cut
 _COPIED = frozenset({"again", "log"})  # notes that a person copies: a line break would spoil them
 _TINTS = {"error": "red", "warning": "yellow", "info": "yellow"}
 _RULE = "blue"
@@ -24,7 +24,7 @@ Parts = tuple[tuple[str, str], ...]  # text and style, as rich names styles
 
 
 class Line(Struct, frozen=True):
-    """One line: what begins it, and the text, whose further rows are indented as wide as the beginning."""
+    """One line: how it starts, and its text; where the text wraps, it is indented by the width of the start."""
 
     start: Parts
     text: Parts = ()
@@ -107,5 +107,5 @@ def _shown(line: str, cut: int, widest: int) -> str:
 
 
 def _blank(text: str) -> str:
-    """Blanks as wide as a text, with its tabs: the caret stands right whatever a tab's width is."""
+    """Blanks as wide as a text, with its tabs: the caret is in the right place whatever the width of a tab is."""
     return "".join("\t" if one == "\t" else " " * cells(one) for one in text)

@@ -20,7 +20,7 @@ FORMATS: tuple[Format, ...] = ("text", "json", "sarif", "github")
 def render(diagnostics: Sequence[Diagnostic], format: Format, *, colour: bool = False) -> str:  # noqa: A002 - the word of the command line
     """The diagnostics in a format, with a line break after the last line; no diagnostics are an empty text.
 
-    json and sarif are valid documents without diagnostics, too. `colour` applies to text alone.
+    json and sarif are valid documents without diagnostics, too. `colour` applies only to text.
     """
     if format == "json":
         return as_json(diagnostics)

@@ -12,7 +12,7 @@ from typing import Protocol
 import msgspec
 from msgspec import Struct
 
-from onnxbuild.planning.toolchains import LockedToolchain, normalized
+from onnxbuild.planning.toolchains import LockedToolchain, normalized, python_of
 from onnxbuild.protocol import Failure
 from onnxbuild.store import locks
 from onnxbuild.store.files import flush, remove_tree
@@ -161,11 +161,6 @@ class Unlocked:
     def watched(self) -> tuple[str, ...]:
         """None."""
         return ()
-
-
-def python_of(environment: Path) -> Path:
-    """The interpreter of a virtual environment."""
-    return environment / "Scripts" / "python.exe" if sys.platform == "win32" else environment / "bin" / "python"
 
 
 class Locked:

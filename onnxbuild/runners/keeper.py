@@ -27,28 +27,32 @@ _KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 
 def command(mark: str) -> list[str]:
     """The command line of a keeper for the run with this mark; without /proc it needs psutil of site-packages."""
-    flags = ["-I", "-S"] if _has_proc() else ["-I"]
+    flags = ["-I", "-S"] if has_proc() else ["-I"]
     return [sys.executable, *flags, __file__, mark]
 
 
-def end_marked(mark: str) -> None:
-    """Kill every process with the mark in its environment, until none is left."""
+def end_marked(mark: str, *, spare: int = 0) -> bool:
+    """Kill every process with the mark in its environment, except `spare`; return whether there was one."""
+    killed = False
     for _ in range(_ROUNDS):
-        processes = marked(mark)
+        processes = [process for process in marked(mark) if process != spare]
+        killed = killed or bool(processes)
         for process in processes:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(process, _KILL)
         if not processes:
-            return
+            break
         time.sleep(_PAUSE_SECONDS)
+    return killed
 
 
 def marked(mark: str) -> list[int]:
     """The processes that carry a mark, or one that begins with it. A zombie has no environment any more."""
-    return _marked_in_proc(f"{MARK}={mark}".encode()) if _has_proc() else _marked_in_psutil(mark)
+    return _marked_in_proc(f"{MARK}={mark}".encode()) if has_proc() else _marked_in_psutil(mark)
 
 
-def _has_proc() -> bool:
+def has_proc() -> bool:
+    """Whether this system shows the environments of processes in /proc, as Linux does."""
     return os.path.exists("/proc/self/environ")
 
 

@@ -107,7 +107,7 @@ class WorkerProcess:
             if isinstance(message, Progress):
                 self._tell(message)
             else:
-                self._finish(message)
+                self._finish(self._without_leftovers(message))
         self.alive = False
         try:
             self._process.wait(_GRACE_SECONDS)
@@ -116,6 +116,15 @@ class WorkerProcess:
             self._process.wait()
         output.close()
         self._report_death()
+
+    def _without_leftovers(self, response: Response) -> Response:
+        """A response, once nothing that the action started can write into its outputs any more.
+
+        On Linux the worker itself ends such processes. Elsewhere it cannot find those that left its process group.
+        """
+        if keeper.has_proc() or not keeper.end_marked(self._mark, spare=self._process.pid):
+            return response
+        return msgspec.structs.replace(response, retire=True)
 
     def _report_death(self) -> None:
         failure = self._why or _death(self._process.wait())

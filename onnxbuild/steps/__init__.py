@@ -1,4 +1,4 @@
-"""The step kinds: what can be asked for. Built-in ones stand in `KINDS`; plugins bring theirs by entry point."""
+"""The step kinds: what can be asked for. `KINDS` has the built-in ones; plugins register theirs by entry point."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ KINDS: Kinds = {
     kind.name: kind for kind in (FETCH, EXPORT, OPTIMIZE, QUANTIZE, PRECISION, VALIDATE, BENCHMARK, GENERATE)
 }
 
-# A distribution brings a kind with `[project.entry-points."onnxbuild.steps"]` and `name = "module:KIND"`.
+# A distribution registers a kind with `[project.entry-points."onnxbuild.steps"]` and `name = "module:KIND"`.
 GROUP = "onnxbuild.steps"
 
 
 @functools.cache
 def plugin_places() -> Places:
-    """Where installed plugins say that their kinds are. Searching for them takes 25 ms."""
+    """Where installed plugins declare their kinds. Searching for them takes 25 ms."""
     from importlib import metadata
 
     return tuple((entry.name, entry.value) for entry in metadata.entry_points(group=GROUP))
 
 
 def all_kinds() -> Kinds:
-    """The built-in kinds and those of installed plugins. Errors: DiagnosticError OB043 for a plugin that is broken."""
+    """The built-in kinds and those of installed plugins. Errors: DiagnosticError OB043 for a broken plugin."""
     return kinds_at(plugin_places())
 
 
 @functools.cache
 def kinds_at(places: Places) -> Kinds:
     """The built-in kinds and those of the plugins at the given places. Errors: DiagnosticError OB043."""
-    found = dict(KINDS)
+    kinds = dict(KINDS)
     for name, place in places:
         module, _, attribute = place.partition(":")
         try:
@@ -54,13 +54,15 @@ def kinds_at(places: Places) -> Kinds:
         except Exception as error:
             raise DiagnosticError(_broken(name, f"{type(error).__name__}: {error}")) from error
         if not isinstance(kind, Kind) or kind.name != name or kind.name in KINDS:
-            raise DiagnosticError(_broken(name, "its entry point is no `Kind` of that name, or a built-in has it"))
-        found[kind.name] = kind
-    return found
+            raise DiagnosticError(
+                _broken(name, "its entry point is not a `Kind` of that name, or a built-in kind has the name")
+            )
+        kinds[kind.name] = kind
+    return kinds
 
 
 def plugin_files(kinds: Kinds) -> tuple[str, ...]:
-    """The files in which plugins declare their kinds: where one moves, what was planned with it may no longer hold."""
+    """The files in which plugins declare their kinds: after a change of one, a remembered plan may no longer hold."""
     modules = [sys.modules[kind.params.__module__] for name, kind in kinds.items() if name not in KINDS]
     return tuple(module.__file__ for module in modules if module.__file__ is not None)
 

@@ -109,15 +109,16 @@ def _check_task(context: Context) -> Iterable[Fault]:
         hint = unknown_type or f"set `task:` to one of {', '.join(sorted(known or TASKS))}"
         yield Fault(code="OB303", message="`task:` is missing, and config.json does not imply one", hint=hint)
     elif context.task not in TASKS:
-        yield Fault(code="OB302", message=f"unknown task `{context.task}`", hint=_task_hint(context.task, model_type))
+        yield unknown_task(context.task, model_type)
 
 
-def _task_hint(task: str, model_type: str) -> str:
-    """The nearest task, and the tasks that the model type has; all tasks where neither is known."""
+def unknown_task(task: str, model_type: str) -> Fault:
+    """OB302 with the nearest task and the tasks that the model type has, or with all tasks where neither is known."""
     near, known = closest_task(task), _tasks_of(model_type)
     meant = f"did you mean `{near}`?" if near is not None else None
     has = f"{model_type} has {', '.join(sorted(known))}" if known else None
-    return " ".join(one for one in (meant, has) if one is not None) or f"one of {', '.join(TASKS)}"
+    hint = " ".join(one for one in (meant, has) if one is not None) or f"one of {', '.join(TASKS)}"
+    return Fault(code="OB302", message=f"unknown task `{task}`", hint=hint)
 
 
 def _tasks_of(model_type: str) -> tuple[str, ...]:
@@ -145,14 +146,14 @@ def _check_exporter(params: ExportParams, context: Context, exporter: Exporter) 
     yield _unknown_model(params, context, exporter, model_type, task)
 
 
-def _version_fault(exporter: Exporter, package: str, found: str) -> Fault:
+def _version_fault(exporter: Exporter, package: str, version: str) -> Fault:
     lowest, below = exporter.needs[package]
-    fitting = [one.name for one in EXPORTERS.values() if package in one.needs and one.lacks({package: found}) is None]
+    fitting = [one.name for one in EXPORTERS.values() if package in one.needs and one.lacks({package: version}) is None]
     other = f"`exporter: {fitting[0]}` works with that version; " if fitting else ""
     return Fault(
         code="OB105",
         field="exporter",
-        message=f"`{exporter.name}` needs {package} from {lowest} and below {below}, this toolchain has {found}",
+        message=f"`{exporter.name}` needs {package} from {lowest} and below {below}, this toolchain has {version}",
         hint=f"{other}or give the model a toolchain with a suitable {package}",
     )
 

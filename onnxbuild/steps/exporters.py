@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 
 from msgspec import Struct
@@ -98,6 +99,7 @@ def is_own(name: str) -> bool:
     return ":" in name
 
 
+@functools.cache
 def _between(version: str, lowest: str, below: str) -> bool:
     return _numbers(lowest) <= _numbers(version) < _numbers(below)
 

@@ -145,7 +145,10 @@ def _take_portable(path: Path) -> _Portable | None:
 def _is_locked_portable(path: Path) -> bool:
     if not path.exists():
         return False
-    lock = _take_portable(path)
+    try:
+        lock = _take_portable(path)
+    except FileNotFoundError:  # its folder was removed meanwhile
+        return False
     if lock is not None:
         lock.release()
     return lock is None

@@ -40,7 +40,8 @@ class WorkingFolder:
         with _sweeping(self._root):
             _sweep(self._root)
             self._path.mkdir(parents=True)
-            owned.enter_context(locks.hold(self._path / "owner"))
+            # A collection may ask at this moment whether the lock is held, and takes it for as long.
+            owned.enter_context(locks.hold(self._path / "owner", on_wait=lambda _holder: None))
         return owned
 
 

@@ -1,13 +1,15 @@
-"""Which files of a repository or folder make up a model: weights in one format, configs, tokenizer, and no more.
+"""Which files of a repository or folder make up a model: weights in one format, configs and tokenizer.
 
 A Hub repository often holds the same weights three to six times (PyTorch, safetensors, TensorFlow, Flax, ONNX,
-OpenVINO); what is not read by the export must neither be downloaded nor be part of a key.
+OpenVINO). What the export does not read must neither be downloaded nor be part of a key.
 """
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Iterable
-from fnmatch import fnmatchcase
+from fnmatch import fnmatchcase, translate
 from pathlib import PurePosixPath
 
 # Weights, the preferred format first: safetensors loads without unpickling, and transformers prefers it too.
@@ -16,7 +18,7 @@ WEIGHT_FORMATS: tuple[tuple[str, ...], ...] = (
     ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin"),
 )
 
-# What transformers, tokenizers and sentence-transformers read beside the weights, at the top of a checkpoint.
+# What transformers, tokenizers and sentence-transformers read besides the weights, at the top of a checkpoint.
 COMPANIONS: tuple[str, ...] = (
     "config.json",
     "generation_config.json",
@@ -40,8 +42,8 @@ COMPANIONS: tuple[str, ...] = (
     "sentence_*_config.json",
 )
 
-# Code of the checkpoint's own, which runs only where a manifest allows it. With one of these every .py file beside it
-# belongs to the checkpoint, for they import each other; without, such a file has nothing to do with the model.
+# The checkpoint's own code, which runs only where a manifest allows it. If one of these exists, every .py file beside
+# it belongs to the checkpoint, since they import each other. Otherwise a .py file has nothing to do with the model.
 _CODE: tuple[str, ...] = (
     "configuration_*.py",
     "modeling_*.py",
@@ -66,9 +68,9 @@ ONNX_FILES: tuple[str, ...] = ("*.onnx", "*.onnx_data", "*.onnx_data_*", "*.onnx
 
 
 def select_checkpoint(names: Iterable[str]) -> tuple[str, ...]:
-    """The names (POSIX paths below the root) that make up a checkpoint, sorted; empty where there are no weights."""
+    """The names (POSIX paths below the root) that make up a checkpoint, sorted; empty without weights."""
     known = sorted(names)
-    weights = next((found for patterns in WEIGHT_FORMATS if (found := _matching(known, patterns))), [])
+    weights = next((names for names in (_matching(known, patterns) for patterns in WEIGHT_FORMATS) if names), [])
     return tuple(sorted({*weights, *_companions(known)})) if weights else ()
 
 
@@ -88,7 +90,7 @@ def has_processor(names: Iterable[str]) -> bool:
 
 
 def _is_companion(name: str) -> bool:
-    """Whether a loader may read this file beside the weights or graphs (a tokenizer, a config, a pooling module)."""
+    """Whether a loader may read this file besides the weights or graphs (a tokenizer, a config, a pooling module)."""
     path = PurePosixPath(name)
     if len(path.parts) == 1:
         return _is_like(path.name, (*COMPANIONS, *_CODE))
@@ -96,7 +98,7 @@ def _is_companion(name: str) -> bool:
 
 
 def companions(names: Iterable[str]) -> list[str]:
-    """What a loader may read beside weights or graphs, code with all that it may import."""
+    """What a loader may read besides weights or graphs, including code and all that it may import."""
     known = sorted(names)
     has_code = bool(_matching(known, _CODE))
     beside = set(_matching(known, ("*.py",))) if has_code else set()
@@ -104,16 +106,16 @@ def companions(names: Iterable[str]) -> list[str]:
 
 
 def _companions(known: list[str]) -> list[str]:
-    """Companions, with a Dense module's weights in one format only."""
-    found = companions(known)
+    """Companions, with the weights of a Dense module in one format only."""
+    names = companions(known)
     return [
         name
-        for name in found
-        if not (name.endswith("/pytorch_model.bin") and name.replace("pytorch_model.bin", "model.safetensors") in found)
+        for name in names
+        if not (name.endswith("/pytorch_model.bin") and name.replace("pytorch_model.bin", "model.safetensors") in names)
     ]
 
 
-def _matching(known: list[str], patterns: Iterable[str]) -> list[str]:
+def _matching(known: list[str], patterns: tuple[str, ...]) -> list[str]:
     return [name for name in known if _folder(name) == "" and _is_like(name, patterns)]
 
 
@@ -122,8 +124,14 @@ def _is_module_file(path: PurePosixPath) -> bool:
     return "/" not in folder and fnmatchcase(folder, _MODULE_FOLDER) and path.name in _MODULE_FILES
 
 
-def _is_like(name: str, patterns: Iterable[str]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
+def _is_like(name: str, patterns: tuple[str, ...]) -> bool:
+    return _matcher(patterns).match(name) is not None
+
+
+@functools.cache
+def _matcher(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    """One expression for all patterns: matching each by itself was a fifth of the time of a lint."""
+    return re.compile("|".join(translate(pattern) for pattern in patterns))
 
 
 def _folder(name: str) -> str:

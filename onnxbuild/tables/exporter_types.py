@@ -1,4 +1,4 @@
-"""Model types that each exporter knows, by task; a test holds the tables to the libraries."""
+"""Model types that each exporter knows, by task. A test compares these tables with the libraries."""
 
 from __future__ import annotations
 
@@ -384,7 +384,7 @@ TRANSFORMERS: Mapping[str, str] = {
         moonshine_streaming pop2piano qwen3_asr seamless_m4t seamless_m4t_v2 speech-encoder-decoder
         speech_to_text speecht5 vibevoice vibevoice_asr voxtral voxtral_realtime whisper
     """,
-    # Other models of pictures and text read both together, or patches: there are no inputs to trace them with.
+    # Other models of images and text read both together, or patches: no inputs to trace them with can be made.
     "image-to-text": "vision-encoder-decoder",
     "image-to-text-with-past": "vision-encoder-decoder",
 }

@@ -1,4 +1,4 @@
-"""Several runs on one store at once: each action runs once, nobody fails because of another, and readers never wait."""
+"""Several runs on one store at the same time: each action runs once, no run breaks another, and readers never wait."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def world(tmp_path: Path) -> World:
 
 
 def steps(tally: Path, mine: str = "", seconds: float = 0.15) -> dict[str, list[dict]]:
-    """A target that every manifest has, and one of its own."""
+    """A target that all manifests share, and one that is different in each."""
     shared = {"text": "shared ", "seconds": seconds, "tally": str(tally)}
     return {
         "ours": [shared, {"text": "ours ", "seconds": seconds, "tally": str(tally)}],
@@ -78,7 +78,7 @@ def test_a_new_store_is_made_by_many_at_once(world: World) -> None:
 
 
 def test_who_waits_for_a_failing_run_runs_itself(world: World, tmp_path: Path) -> None:
-    """A failure is the builder's own: who waited for it tries again, and is told of its own failure."""
+    """A failure is not shared: a run that waited for a failed build builds by itself, and reports its own failure."""
     tally = tmp_path / "tally"
     world.manifest({"a": [{"do": "nothing", "tally": str(tally), "text": "a", "seconds": 0.3}]})
     ended = [finish(process) for process in [world.start("--json") for _ in range(3)]]
@@ -116,10 +116,10 @@ def test_a_lock_of_a_dead_process_is_no_obstacle(world: World) -> None:
     (world.store / "locks").mkdir(exist_ok=True)
     for key in keys:
         (world.store / "locks" / key).write_text(json.dumps({"pid": 999_999_999, "command": "gone", "since": 0.0}))
-    torso = world.store / "work" / "999999999-deadbeef"
-    torso.mkdir(parents=True)
-    (torso / "owner").write_text("")
-    (torso / "half").write_text("half a model")
+    leftover = world.store / "work" / "999999999-deadbeef"
+    leftover.mkdir(parents=True)
+    (leftover / "owner").write_text("")
+    (leftover / "half").write_text("half a model")
     ended = world.run("--json", "--force")
     assert ended.code == 0
     assert not [line for line in ended.lines() if "waiting" in line.get("text", "")]
@@ -167,14 +167,14 @@ def test_readers_do_not_wait_for_a_writer_of_the_database(world: World) -> None:
 
 def test_outputs_are_whole_at_every_moment(world: World) -> None:
     """One run after the other replaces a folder while somebody reads it all the time."""
-    torsos: list[Path] = []
+    torn_folders: list[Path] = []
     over = threading.Event()
 
     def watch() -> None:
         folder = world.root / "out" / "m" / "a"
         while not over.is_set():
             if folder.exists() and torn(folder):
-                torsos.append(folder)
+                torn_folders.append(folder)
 
     world.manifest({"a": [{"text": "0"}]})
     assert world.run().code == 0
@@ -187,7 +187,7 @@ def test_outputs_are_whole_at_every_moment(world: World) -> None:
     finally:
         over.set()
         reader.join()
-    assert torsos == []
+    assert torn_folders == []
     assert world.delivered() == {"a": b"model " * 2000 + b"7"}
 
 
@@ -213,7 +213,7 @@ def test_a_run_that_begins_while_another_sweeps_keeps_its_work(tmp_path: Path) -
 
 
 def test_two_that_deliver_into_one_folder(world: World, tmp_path: Path) -> None:
-    """Different manifests, one `--out`: the folder is one of theirs, whole, and nobody fails."""
+    """Different manifests, one `--out`: the folder is complete and belongs to one of them, and no run fails."""
     for number in range(4):
         world.manifest({"a": [{"text": str(number)}]}, f"manifest{number}.yaml")
     for _ in range(3):

@@ -33,7 +33,7 @@ def diamond(seed: str) -> dict[str, list[dict]]:
 
 
 def expected(steps: dict[str, list[dict]]) -> dict[str, bytes]:
-    """What a clean build lays out."""
+    """The output of a clean build."""
     return {target: b"model " * 2000 + "".join(s["text"] for s in of).encode() for target, of in steps.items()}
 
 

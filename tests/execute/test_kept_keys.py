@@ -1,4 +1,4 @@
-"""The keys of every kind of action, as they were written down before the code moved: nobody's store may rebuild.
+"""The keys of every kind of action, as they were recorded before the code moved: no store may rebuild.
 
 A changed key rebuilds every store in the field. Where that is meant, because results change, raise the version of the
 kind, write the keys anew with `pytest --update`, and say so in the changelog.

@@ -165,7 +165,7 @@ def place(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place
 
 
 def rebuilt(place: Place) -> set[str]:
-    """What would run for a reason of its own, rather than because what it needs would run."""
+    """The actions that would run for their own reason, rather than because an action before them would run."""
     graph, planned = place.graph(), place.plan()
     runs = {name for name, outcome in planned.items() if outcome.outcome == "run"}
     assert {outcome.outcome for outcome in planned.values()} <= {"run", "hit"}
@@ -661,7 +661,7 @@ def test_the_order_of_names_that_form_a_set_does_not_count(place: Place, field: 
 
 
 def test_the_order_in_which_dimensions_are_measured_does_not_count_twice(place: Place) -> None:
-    """Equal rows in another order are another table, so they do count: said here, so that nobody wonders."""
+    """Equal rows in another order are another table, so the order is part of the key."""
     block = place.manifest["models"]["m"]["benchmark"]
     block["batch"] = [1, 2]
     place.build()

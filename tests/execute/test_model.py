@@ -80,7 +80,7 @@ def lose_a_blob(bench: Bench, number: int, *, damage: bool) -> None:
 
 
 def delivered(bench: Bench, world: list[Action], jobs: int) -> dict[str, Outcome]:
-    """Build as the command does: what is damaged shows when it is laid out, and is then built again."""
+    """Build as the command does: damage is noticed when the output is written, and the result is then built again."""
     while True:
         outcomes = bench.outcomes(*world, jobs=jobs)
         try:

@@ -52,7 +52,7 @@ def test_the_light_tests_of_the_engine_pass() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts processes in /proc")
 def test_the_command_runs_real_workers_and_leaves_none(tmp_path: Path) -> None:
-    """A worker starts a daemon in a session of its own; the command and its workers see no /proc and no groups."""
+    """A worker starts a daemon in a new session; the command sees neither /proc nor process groups."""
     world = World(tmp_path)
     hidden = tmp_path / "hidden"
     hidden.mkdir()
@@ -73,7 +73,7 @@ def test_what_is_hidden_is_hidden() -> None:
         "from onnxbuild.runners import keeper\n"
         "from onnxbuild.machine import this_machine, usable_cores, available_memory\n"
         "assert file_lock.fcntl is None and files.fcntl is None\n"
-        "assert not keeper._has_proc()\n"
+        "assert not keeper.has_proc()\n"
         "assert this_machine().flags == () and usable_cores() >= 1 and available_memory() > 0\n"
     )
     assert (done.returncode, done.stderr) == (0, "")
@@ -141,7 +141,7 @@ def test_the_interpreter_of_an_environment(monkeypatch, tmp_path: Path, platform
 def test_a_run_with_nothing_to_do_imports_neither_psutil_nor_filelock() -> None:
     code = (
         "import sys\n"
-        "import onnxbuild.cli, onnxbuild.commands.build, onnxbuild.runners.local, onnxbuild.execute.schedule\n"
+        "import onnxbuild.cli, onnxbuild.commands.run, onnxbuild.runners.local, onnxbuild.execute.schedule\n"
         "print(sorted({'psutil', 'filelock', 'platformdirs', 'ctypes'} & sys.modules.keys()))"
     )
     done = subprocess.run(

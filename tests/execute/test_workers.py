@@ -1,4 +1,4 @@
-"""Worker processes on bad days: each is one failed action with its words, all else is built, and nobody is left."""
+"""Workers that misbehave: each is one failed action with its message, the rest is built, and no process is left."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_worker_that_hangs_is_stopped_at_the_time_limit_although_it_ignores_si
 
 
 def test_a_daemon_that_a_worker_left_holds_nothing_up(world: World) -> None:
-    """It has a session of its own, so no signal to the worker's group reaches it, and writes into the output."""
+    """It has its own session, so no signal to the worker's group reaches it, and it writes into the output."""
     world.manifest({"bad": [{"do": "daemon", "text": "x"}], "good": GOOD})
     ended = world.run("--json")
     assert ended.code == 0, ended
@@ -173,7 +173,7 @@ def test_a_second_interrupt_ends_at_once(world: World) -> None:
 @pytest.mark.parametrize("do", ["hang", "child", "daemon"])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
 def test_the_death_of_the_command_leaves_no_writer(world: World, do: str, number: int) -> None:
-    """Neither a worker nor what it started, not even what made a session of its own."""
+    """Neither a worker nor its children, not even those that opened a new session."""
     world.manifest({"a": [{"do": do, "seconds": 60.0, "number": 60}]})
     process = world.start()
     wait_for(lambda: any((world.store / "work").glob("*/*/outputs/model")) and len(world.processes()) >= 3)

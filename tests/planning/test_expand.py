@@ -363,3 +363,17 @@ def test_the_lock_tells_of_a_missing_tokenizer(load, files, codes):
     lock = Lock(sources={"hub:o/m@main": LockedSource("c0ffee", files, {"architectures": ["BertForMaskedLM"]})})
     manifest = load(TARGETS + "models: {m: {source: 'hub:o/m', targets: [fp32]}}\n")
     assert [one.code for one in survey(manifest, KINDS, lock, MACHINE).diagnostics] == codes
+
+
+@pytest.mark.parametrize(
+    ("task", "hint"),
+    [("text-clasification", "did you mean `text-classification`?"), ("sequence-classification", None)],
+)
+def test_an_unknown_task_of_an_onnx_model_is_a_warning(load, tmp_path, task, hint):
+    (tmp_path / "g.onnx").write_bytes(b"x")
+    manifest = load(TARGETS + f"models: {{m: {{source: onnx:g.onnx, task: {task}, targets: [o2]}}}}\n")
+    found = survey(manifest, KINDS, Lock(), MACHINE)
+    assert [(one.code, one.severity, one.notes) for one in found.diagnostics] == (
+        [("OB302", "warning", (("hint", hint),))] if hint else []
+    )
+    assert found.graph.actions["m/o2:validate"].params["task"] == (task if hint else "text-classification")

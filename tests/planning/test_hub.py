@@ -73,8 +73,8 @@ def test_what_does_not_pass(hub):
 def test_unknown_repository(hub):
     assert words(hub, "org/bert") == (
         "OB110",
-        "`hub:org/bert@main` cannot be resolved: there is no such repository",
-        (("hint", "see whether its name is right; a private one needs HF_TOKEN"),),
+        "`hub:org/bert@main` cannot be resolved: the repository does not exist",
+        (("hint", "check the name; a private repository needs HF_TOKEN"),),
     )
 
 
@@ -89,7 +89,7 @@ def test_unknown_revision(hub):
 
 def test_gated(hub):
     hub.gated = {"org/bert"}
-    hint = "it is gated or misspelt, or the token in HF_TOKEN may not read it: ask for access on its page"
+    hint = "it is gated or misspelt, or the token in HF_TOKEN has no access: request access on its page"
     message = "`hub:org/bert@main` cannot be resolved: access was refused (403)"
     assert words(hub, "org/bert", token="t") == ("OB110", message, (("hint", hint),))
 
@@ -100,7 +100,7 @@ def test_token(hub):
     assert words(hub, "org/bert") == (
         "OB110",
         "`hub:org/bert@main` cannot be resolved: access was refused (401)",
-        (("hint", "it is private, gated or misspelt: set HF_TOKEN to a token that may read it"),),
+        (("hint", "it is private, gated or misspelt: set HF_TOKEN to a token with read access"),),
     )
     assert ask(hub, "org/bert", token="secret")[0].config == {"model_type": "bert"}
 

@@ -114,7 +114,7 @@ def test_offline_says_what_is_not_locked_as_it_is_written(manifest):
     with pytest.raises(DiagnosticError) as raised:
         lock_for(manifest(), offline=True)
     assert [one.message for one in raised.value.diagnostics] == [
-        "`hub:org/rows` is not in `onnxbuild.lock`, and --offline asks nobody"
+        "`hub:org/rows` is not in `onnxbuild.lock`, and --offline allows no network"
     ]
 
 
@@ -122,5 +122,5 @@ def test_a_repository_that_is_not_there(manifest):
     with HubServer() as server, pytest.raises(DiagnosticError) as raised:
         lock_for(manifest(), resolve=Hub(server.endpoint).resolve)
     (found,) = raised.value.diagnostics
-    assert found.message == "`hub:org/rows@main` cannot be resolved: there is no such repository"
+    assert found.message == "`hub:org/rows@main` cannot be resolved: the repository does not exist"
     assert found.span.line == 2

@@ -67,9 +67,9 @@ def test_offline(folder):
     with pytest.raises(DiagnosticError) as raised:
         lock_for(manifest(), offline=True)
     assert codes(raised) == [
-        ("OB111", "`hub:o/a` is not in `onnxbuild.lock`, and --offline asks nobody", "m.yaml:4:15"),
-        ("OB111", "`hub:o/b@v1` is not in `onnxbuild.lock`, and --offline asks nobody", "m.yaml:5:15"),
-        ("OB111", "`hub:o/a@main` is not in `onnxbuild.lock`, and --offline asks nobody", "m.yaml:6:19"),
+        ("OB111", "`hub:o/a` is not in `onnxbuild.lock`, and --offline allows no network", "m.yaml:4:15"),
+        ("OB111", "`hub:o/b@v1` is not in `onnxbuild.lock`, and --offline allows no network", "m.yaml:5:15"),
+        ("OB111", "`hub:o/a@main` is not in `onnxbuild.lock`, and --offline allows no network", "m.yaml:6:19"),
     ]
 
 

@@ -86,7 +86,7 @@ def test_offline_says_what_is_not_locked(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(DiagnosticError) as error:
         lock_for(load_manifest("m.yaml", kinds=KINDS), offline=True)
     assert [(one.code, one.message, str(one.span)) for one in error.value.diagnostics] == [
-        ("OB049", "the toolchain `old` is not in `onnxbuild.lock`, and --offline asks nobody", "m.yaml:3:8")
+        ("OB049", "the toolchain `old` is not in `onnxbuild.lock`, and --offline allows no network", "m.yaml:3:8")
     ]
 
 

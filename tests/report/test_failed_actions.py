@@ -4,12 +4,15 @@ import math
 
 import pytest
 from msgspec import structs
-from report_worlds import BERT, outcome
+from report_worlds import BERT, QUANTIZE, outcome, outcomes_of
 
 from onnxbuild.diagnostics import Source, Span
 from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.protocol import Failure
-from onnxbuild.report.result.failed_actions import failures, how_to_accept
+from onnxbuild.report.render_diagnostics import as_text as diagnostic
+from onnxbuild.report.result.failed_actions import accepting_bound, failures, how_to_accept
+from onnxbuild.report.result.variant_rows import Metric
+from onnxbuild.tables.thresholds import side_of
 
 CHECK = "bert/int8:validate"
 
@@ -19,23 +22,50 @@ def failed(metrics, thresholds):
     return outcome(CHECK, "failed", failure=Failure(code="OBE04", message="too far", facts=facts))
 
 
-def test_a_failure_has_the_place_of_its_action():
-    span = Span(Source("m.yaml", "targets:\n  int8: {quantize: {method: dynamic}}\n"), 2, 10, 8)
-    check = structs.replace(BERT.actions[CHECK], span=span)
-    graph = ActionGraph({**BERT.actions, CHECK: check}, BERT.variants)
-    (diagnostic,) = failures(graph, {CHECK: failed({}, {})})
-    assert (diagnostic.code, diagnostic.subject, diagnostic.span) == ("OBE04", CHECK, span)
-    (without,) = failures(BERT, {CHECK: failed({}, {})})
-    assert without.span is None
+def test_the_line_of_the_manifest_stands_below_a_failure():
+    source = Source("bert.yaml", "targets:\n  int8: {quantize: {method: dynamic}}\n")
+    steps = {**BERT.actions, QUANTIZE: structs.replace(BERT.actions[QUANTIZE], span=Span(source, 2, 10, 8))}
+    failed = outcome(QUANTIZE, "failed", failure=Failure(code="OBE22", message="no MatMul to quantize"))
+    (one,) = failures(ActionGraph(steps, BERT.variants), outcomes_of(failed))
+    assert diagnostic(one) == (
+        "OBE22 bert/int8:quantize failed: no MatMul to quantize\n"
+        " --> bert.yaml:2:10\n"
+        "  |\n"
+        "1 | targets:\n"
+        "2 |   int8: {quantize: {method: dynamic}}\n"
+        "  |          ^^^^^^^^"
+    )
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "bound"),
+    [
+        ("cosine_mean", 0.971, "0.97"),
+        ("cosine_mean", 0.98976, "0.989"),
+        ("cosine_min", 0.99986, "0.99985"),
+        ("top1", 0.8, "0.8"),
+        ("top1", 0.0, "0"),
+        ("max_abs", 0.001234, "0.00124"),
+        ("max_abs", 17.2, "17.2"),
+        ("perplexity_ratio", 1.0534, "1.06"),
+        ("perplexity_ratio", 37.21, "37.3"),
+        ("kl_mean", 0.0512, "0.0513"),
+        ("accuracy_drop", 0.015, "0.015"),
+    ],
+)
+def test_the_bound_that_accepts_a_result_is_the_next_one_that_it_passes(metric, value, bound):
+    accepted = accepting_bound(metric, Metric(value=value, bound=0.5, passed=False))
+    assert f"{accepted:f}" == bound
+    assert value >= float(accepted) if side_of(metric) == "min" else value <= float(accepted)
 
 
 @pytest.mark.parametrize(
     ("metrics", "thresholds", "written"),
     [
         ({"cosine_mean": 0.97163}, {"cosine_mean": 0.98}, "cosine_mean: 0.971"),
-        ({"max_abs": 0.0123456}, {"max_abs": 0.001}, "max_abs: 0.013"),
+        ({"max_abs": 0.0123456}, {"max_abs": 0.001}, "max_abs: 0.0124"),
         ({"kl_mean": 0.5, "top1": 0.25}, {"kl_mean": 0.01, "top1": 0.97}, "kl_mean: 0.5, top1: 0.25"),
-        ({"perplexity_ratio": 173.21}, {"perplexity_ratio": 1.01}, "perplexity_ratio: 181"),
+        ({"perplexity_ratio": 173.21}, {"perplexity_ratio": 1.01}, "perplexity_ratio: 174"),
     ],
 )
 def test_a_difference_is_accepted_for_one_target(metrics, thresholds, written):
@@ -57,5 +87,6 @@ def test_a_failure_without_metrics_has_nothing_to_accept():
 
 
 def test_the_command_is_quoted_for_a_shell():
-    (diagnostic,) = failures(BERT, {CHECK: failed({}, {})}, manifest="a b.yaml", options=["-D", "x=$y"])
-    assert dict(diagnostic.notes)["again"] == "onnxbuild run 'a b.yaml' bert/int8:validate -D 'x=$y'"
+    outcomes = {CHECK: failed({}, {})}
+    (one,) = failures(BERT, outcomes, manifest="a b.yaml", options=["-D", "x=$y"])
+    assert dict(one.notes)["again"] == "onnxbuild run 'a b.yaml' bert/int8:validate -D 'x=$y'"

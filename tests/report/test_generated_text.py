@@ -35,9 +35,7 @@ def test_each_prompt_with_what_every_variant_made_of_it():
 
 def test_a_long_text_is_cut():
     long = generated("bert/o2:generate", ["x" * 101, ""], ["x" * 101, ""])
-    lines = generated_text(world(), outcomes_of(long), width=57).splitlines()
-    assert lines[1] == f'  bert/o2, as PyTorch: "{"x" * 32}…'
-    assert max(map(len, lines)) == 57
+    assert f'"{"x" * 99}…"' in generated_text(world(), outcomes_of(long))
 
 
 def test_without_a_generation_there_is_no_text():

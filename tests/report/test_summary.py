@@ -2,19 +2,15 @@
 import re
 
 import pytest
-from msgspec import structs
 from report_worlds import BERT, EXPORT, FETCH, FP32, INT8, O2, OPTIMIZE, QUANTIZE, outcome, outcomes_of
 
-from onnxbuild.diagnostics import Source, Span
 from onnxbuild.execute.events import Reason
-from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.protocol import Failure
 from onnxbuild.report.render_diagnostics import as_text as diagnostic
-from onnxbuild.report.result.failed_actions import accepting_bound, failures, how_to_accept
+from onnxbuild.report.result.failed_actions import failures
 from onnxbuild.report.result.result_table import as_text
 from onnxbuild.report.result.summary import closing_line, summary
-from onnxbuild.report.result.variant_rows import Metric, rows
-from onnxbuild.steps.validate import METRICS
+from onnxbuild.report.result.variant_rows import rows
 
 REBUILT = (Reason("packages.onnxruntime", "1.30.0", "1.31.1"),)
 
@@ -43,48 +39,6 @@ def test_where_rows_have_labels_the_share_of_right_ones_is_shown():
     table = as_text(rows(BERT, outcomes_of(outcome(f"{INT8.name}:validate", "built", facts=facts))))
     assert table.splitlines()[0].split() == ["variant", "accuracy", "top-1"]
     assert table.splitlines()[-1].split() == ["bert/int8", "0.9050", "0.9700"]
-
-
-def test_the_line_of_the_manifest_stands_below_a_failure():
-    source = Source("bert.yaml", "targets:\n  int8: {quantize: {method: dynamic}}\n")
-    steps = {**BERT.actions, QUANTIZE: structs.replace(BERT.actions[QUANTIZE], span=Span(source, 2, 10, 8))}
-    failed = outcome(QUANTIZE, "failed", failure=Failure(code="OBE22", message="no MatMul to quantize"))
-    (one,) = failures(ActionGraph(steps, BERT.variants), outcomes_of(failed))
-    assert diagnostic(one) == (
-        "OBE22 bert/int8:quantize failed: no MatMul to quantize\n"
-        " --> bert.yaml:2:10\n"
-        "  |\n"
-        "1 | targets:\n"
-        "2 |   int8: {quantize: {method: dynamic}}\n"
-        "  |          ^^^^^^^^"
-    )
-
-
-@pytest.mark.parametrize(
-    ("metric", "value", "bound"),
-    [
-        ("cosine_mean", 0.971, "0.97"),
-        ("cosine_mean", 0.98976, "0.989"),
-        ("cosine_min", 0.99986, "0.99985"),
-        ("top1", 0.8, "0.8"),
-        ("top1", 0.0, "0"),
-        ("max_abs", 0.001234, "0.0013"),
-        ("max_abs", 17.2, "18"),
-        ("perplexity_ratio", 1.0534, "1.054"),
-        ("perplexity_ratio", 37.21, "38"),
-        ("kl_mean", 0.0512, "0.052"),
-        ("accuracy_drop", 0.015, "0.015"),
-    ],
-)
-def test_the_bound_that_accepts_a_result_is_the_next_one_that_it_passes(metric, value, bound):
-    accepted = accepting_bound(metric, Metric(value=value, bound=0.5, passed=False))
-    assert f"{accepted:f}" == bound
-    assert value >= float(accepted) if METRICS[metric].side == "min" else value <= float(accepted)
-
-
-def test_a_result_that_is_no_number_cannot_be_accepted():
-    failed = check(INT8, float("nan"), bound=0.99, failed=True)
-    assert how_to_accept(failed, BERT) is None
 
 
 def test_a_failure_of_a_first_run_does_not_say_that_nothing_was_built():

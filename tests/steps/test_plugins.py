@@ -46,7 +46,11 @@ def test_a_plugin_brings_its_kind(installed) -> None:
     ("code", "entry", "message"),
     [
         ("1/0", "shout = shout_plugin:KIND", "ZeroDivisionError: division by zero"),
-        (KIND, "whisper = shout_plugin:KIND", "its entry point is no `Kind` of that name, or a built-in has it"),
+        (
+            KIND,
+            "whisper = shout_plugin:KIND",
+            "its entry point is not a `Kind` of that name, or a built-in kind has the name",
+        ),
     ],
 )
 def test_a_broken_plugin_is_named(installed, code: str, entry: str, message: str) -> None:

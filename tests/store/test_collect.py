@@ -136,7 +136,7 @@ def test_a_result_that_a_run_at_work_has_found_is_kept_though_nothing_else_reach
     run.join()
     assert said == [{"a": "hit", "b": "built", "c": "built"}]
     assert bench.runner.ran["a"] == 2  # never a third time
-    assert gc(bench).traces == 1  # only now nobody needs what `a` was in between
+    assert gc(bench).traces == 1  # only now nothing needs the result that `a` had in between
 
 
 def test_a_run_that_died_claims_nothing(build, manifest) -> None:

@@ -1,4 +1,4 @@
-"""Locks between processes: one holder, named to those who wait, and none after it died. With `flock` and without."""
+"""Locks between processes: there is one holder, waiting processes see its name, and a dead one holds nothing."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def mechanism(request, monkeypatch) -> str:
 
 
 class Other:
-    """Another process that runs a script until it is told to end."""
+    """Another process, which runs a script until `end` or `kill`."""
 
     def __init__(self, script: str, path: Path, *, mechanism: str) -> None:
         code = f"import without_posix\n{script}" if mechanism == "filelock" else script
@@ -95,7 +95,7 @@ def test_a_lock_of_a_killed_process_is_free(tmp_path: Path, mechanism: str) -> N
     assert list(tmp_path.iterdir()) == []
 
 
-def test_who_waits_is_told_once_and_gets_the_lock(tmp_path: Path, mechanism: str) -> None:
+def test_a_waiting_process_is_told_the_holder_once_and_gets_the_lock(tmp_path: Path, mechanism: str) -> None:
     path, waits = tmp_path / "lock", []
     other = Other(HOLD, path, mechanism=mechanism)
     threading.Timer(0.3, other.end).start()
@@ -180,7 +180,7 @@ def test_who_shares_waits_for_one_that_is_alone(tmp_path: Path, mechanism: str) 
     assert order == ["alone", "shared"]
 
 
-def test_a_reader_that_was_killed_holds_nobody_up(tmp_path: Path, mechanism: str) -> None:
+def test_a_killed_reader_blocks_no_other_process(tmp_path: Path, mechanism: str) -> None:
     path, waits = tmp_path / "gc.lock", []
     Other(SHARE, path, mechanism=mechanism).kill()
     with hold_alone(path, lambda: waits.append(1)):

@@ -1,4 +1,4 @@
-"""Two machines and a folder that both reach: what is fetched, what is written, and what is never believed."""
+"""Two machines and a folder that both reach: what is fetched, what is written, and what is rejected."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_what_is_there_is_not_written_again(tmp_path, shared) -> None:
     assert {path: path.stat().st_mtime_ns for path in shared.rglob("*") if path.is_file()} == before
 
 
-def test_a_blob_that_was_changed_is_one_warning_and_a_local_build_and_is_mended(tmp_path, shared) -> None:
+def test_a_blob_that_was_changed_is_one_warning_and_a_local_build_and_is_repaired(tmp_path, shared) -> None:
     machine(tmp_path, "one", shared)(*WORLD)
     blob = shared_blob(shared, b"spam")
     blob.chmod(0o644)
@@ -227,7 +227,7 @@ def test_only_what_its_checks_have_passed_is_shared(tmp_path, shared) -> None:
     }  # fmt: skip
 
 
-def test_what_no_check_hangs_on_is_shared_when_nothing_failed(tmp_path, shared) -> None:
+def test_an_action_without_a_check_is_shared_when_nothing_failed(tmp_path, shared) -> None:
     first = machine(tmp_path, "one", shared)
     first(step("a", text="1"), step("b", fail=True))
     assert first.shared.results == 0
@@ -235,7 +235,7 @@ def test_what_no_check_hangs_on_is_shared_when_nothing_failed(tmp_path, shared) 
     assert first.shared.results == 2
 
 
-def test_a_damaged_local_file_is_mended_from_the_remote_store(tmp_path, shared) -> None:
+def test_a_damaged_local_file_is_repaired_from_the_remote_store(tmp_path, shared) -> None:
     first = machine(tmp_path, "one", shared)
     first(*WORLD)
     first.runner.ran.clear()

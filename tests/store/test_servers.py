@@ -85,7 +85,7 @@ def test_s3_existing_objects_are_not_uploaded_again(tmp_path, s3) -> None:
     assert {path: path.stat().st_mtime_ns for path in objects(s3, "*")} == before
 
 
-def test_s3_a_corrupt_object_is_one_warning_a_local_build_and_mended(tmp_path, s3) -> None:
+def test_s3_a_corrupt_object_is_one_warning_a_local_build_and_repaired(tmp_path, s3) -> None:
     machine(tmp_path, "one")(*WORLD)
     blob = next(path for path in objects(s3, "blobs") if path.read_bytes() == b"spam")
     blob.write_bytes(b"SPAM")
@@ -144,7 +144,7 @@ def test_s3_a_server_that_stalls_in_the_middle_of_a_blob_costs_one_warning(tmp_p
     machine(tmp_path, "one", runner=InlineRunner({"cat": large}))(*WORLD)
     proxy = Proxy(s3.port, allow=9 << 20)
     point_at(proxy.port, monkeypatch)
-    monkeypatch.setattr("onnxbuild.store.backend._SLOWEST_BYTES_A_SECOND", 10_000_000)
+    monkeypatch.setattr("onnxbuild.store.remote.backend._SLOWEST_BYTES_PER_SECOND", 10_000_000)
     second = machine(tmp_path, "two", patience=1.0)
     assert second(*WORLD) == BUILT
     assert len(second.warnings) == 1
@@ -174,7 +174,7 @@ def test_s3_without_credentials_is_one_warning(tmp_path, s3, monkeypatch) -> Non
 def test_s3_a_bucket_that_does_not_exist_is_one_warning(tmp_path, s3) -> None:
     alone = machine(tmp_path, "one", "s3://no-such-bucket/store")
     assert alone(*WORLD) == BUILT
-    why = "there is no such place (The specified bucket does not exist)"
+    why = "it does not exist (The specified bucket does not exist)"
     assert alone.warnings == [f"the remote store s3://no-such-bucket/store cannot be used: {why}"]
     assert not (s3.folder / "no-such-bucket").exists()
 
@@ -187,7 +187,7 @@ def test_s3_readonly_writes_nothing(tmp_path, s3) -> None:
     assert objects(s3, "*") == before
 
 
-def test_s3_nobody_there_is_one_warning(tmp_path, s3) -> None:
+def test_s3_no_server_is_one_warning(tmp_path, s3) -> None:
     s3.kill()
     alone = machine(tmp_path, "one")
     assert alone(*WORLD) == BUILT

@@ -1,107 +1,22 @@
-"""The argument parsers: one per command, and the one that holds them all."""
+"""The arguments of every command, and the words that help shows for them."""
 
 from __future__ import annotations
 
 import argparse
-import os
-import re
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from onnxbuild.commands.parsing import values
 
-_WRONG = 2
-_PROGRAM = "onnxbuild"
-_DESCRIPTION = "Build, check and measure the ONNX models that a YAML manifest names."
 _SELECTORS = "model, model/target, model/target:kind, :kind, x+, globs"
 
 
-class _Command(NamedTuple):
+class Command(NamedTuple):
     """How a command appears in help, and the function that gives its parser its arguments."""
 
     summary: str
     example: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
-
-
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """The options of a command line; exits with code 2 where it is wrong.
-
-    argparse takes no positional argument after an option that follows others, so selectors that stand there are taken
-    from the arguments that it did not recognize.
-    """
-    named = next((word for word in arguments if not word.startswith("-")), None)
-    top = parser(named if named in COMMANDS else None)
-    if not arguments:
-        top.exit(_WRONG, top.format_help())
-    options, rest = top.parse_known_args(arguments)
-    if (rest and not hasattr(options, "selectors")) or any(text.startswith("-") for text in rest):
-        top.error(f"unrecognized arguments: {' '.join(rest)}")
-    if rest:
-        options.selectors = [*options.selectors, *rest]
-    return options
-
-
-def parser(only: str | None = None) -> argparse.ArgumentParser:
-    """The parser of every command, or of one alone: building all of them takes longer than a run with nothing to do."""
-    top = _Parser(prog=_PROGRAM, description=_DESCRIPTION, epilog=f"example: {_PROGRAM} run MANIFEST")
-    top.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
-    commands = top.add_subparsers(dest="name", metavar="COMMAND", required=True, prog=_PROGRAM, parser_class=_Parser)
-    for name in [only] if only else COMMANDS:
-        command = COMMANDS[name]
-        added = commands.add_parser(
-            name,
-            help=command.summary,
-            description=f"{command.summary[0].upper()}{command.summary[1:]}.",
-            epilog=f"example: {_PROGRAM} {command.example}",
-        )
-        command.add_arguments(added)
-    return top
-
-
-class _Formatter(argparse.HelpFormatter):
-    """argparse makes a formatter per argument, and imports `shutil` for its width: 3 ms that only help is worth."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, width=_columns() - 2)
-
-
-def _columns() -> int:
-    """The width of the terminal, or what COLUMNS says, or 80."""
-    if (columns := os.environ.get("COLUMNS", "")).isdecimal() and int(columns):
-        return int(columns)
-    try:
-        return os.get_terminal_size(sys.stdout.fileno()).columns or 80
-    except (AttributeError, ValueError, OSError):
-        return 80
-
-
-class _Parser(argparse.ArgumentParser):
-    def __init__(self, **options: Any) -> None:
-        super().__init__(formatter_class=_Formatter, **options)
-
-    def error(self, message: str) -> NoReturn:
-        """Exit with one line that names the fault, and one that says where help is."""
-        if unknown := re.match(r"argument COMMAND: invalid choice: '([^']*)'", message):
-            from onnxbuild.diagnostics import did_you_mean
-
-            near = did_you_mean(unknown[1], COMMANDS)
-            hint = near or f"{self.prog} --help"
-            self.exit(_WRONG, f"{self.prog}: unknown command `{unknown[1]}`\n  = hint: {hint}\n")
-        # argparse names SELECTOR among the missing arguments, although it may be absent.
-        lines = [f"{self.prog}: {message.removesuffix(', SELECTOR')}", f"  = hint: {self.prog} --help"]
-        if "required" in message:
-            lines[1:1] = [self.format_usage().rstrip(), self.epilog or ""]
-        self.exit(_WRONG, "\n".join(lines) + "\n")
-
-
-class _Version(argparse.Action):
-    def __call__(self, parser: argparse.ArgumentParser, *_ignored: object) -> None:
-        """Print the version."""
-        from onnxbuild import __version__
-
-        parser.exit(0, f"{_PROGRAM} {__version__}\n")
 
 
 # -- arguments that commands share ------------------------------------------------------------------------------------
@@ -236,33 +151,25 @@ def _help(help_: argparse.ArgumentParser) -> None:
     help_.add_argument("topic", nargs="?", choices=tuple(COMMANDS), metavar="COMMAND", help="the command to explain")
 
 
-COMMANDS: Mapping[str, _Command] = {
-    "run": _Command("build what is not up to date", "run manifests/quickstart.yaml minilm/int8", _run),
-    "plan": _Command("show the actions, what would run, and why", "plan manifests/quickstart.yaml", _plan),
-    "status": _Command("show the results of the last runs", "status manifests/quickstart.yaml", _status),
-    "lint": _Command("report every fault of a manifest at once", "lint manifests/quickstart.yaml", _lint),
-    "explain": _Command(
+COMMANDS: Mapping[str, Command] = {
+    "run": Command("build what is not up to date", "run manifests/quickstart.yaml minilm/int8", _run),
+    "plan": Command("show the actions, what would run, and why", "plan manifests/quickstart.yaml", _plan),
+    "status": Command("show the results of the last runs", "status manifests/quickstart.yaml", _status),
+    "lint": Command("report every fault of a manifest at once", "lint manifests/quickstart.yaml", _lint),
+    "explain": Command(
         "explain why an action was built, what a variant is, or what a code means", "explain minilm/int8", _explain
     ),
-    "logs": _Command("print the log of an action's last run", "logs minilm/int8:quantize", _logs),
-    "graph": _Command("draw the actions", "graph manifests/quickstart.yaml --output graph.svg", _graph),
-    "schema": _Command("print the JSON Schema of the manifest", "schema --output manifest.schema.json", _schema),
-    "lock": _Command("resolve and pin what comes from a Hub", "lock manifests/gpt2.yaml", _lock),
-    "gc": _Command("free what no manifest's latest results need", "gc manifests/quickstart.yaml --dry-run", _gc),
-    "cache": _Command(
+    "logs": Command("print the log of an action's last run", "logs minilm/int8:quantize", _logs),
+    "graph": Command("draw the actions", "graph manifests/quickstart.yaml --output graph.svg", _graph),
+    "schema": Command("print the JSON Schema of the manifest", "schema --output manifest.schema.json", _schema),
+    "lock": Command("resolve and pin what comes from a Hub", "lock manifests/gpt2.yaml", _lock),
+    "gc": Command("free what no manifest's latest results need", "gc manifests/quickstart.yaml --dry-run", _gc),
+    "cache": Command(
         "show or repair the store; exchange results with the remote store",
         "cache stats manifests/quickstart.yaml",
         _cache,
     ),
-    "doctor": _Command("show what this machine can do", "doctor", _doctor),
-    "completion": _Command("print a script that completes commands in a shell", "completion bash", _completion),
-    "help": _Command("show the help of a command", "help run", _help),
+    "doctor": Command("show what this machine can do", "doctor", _doctor),
+    "completion": Command("print a script that completes commands in a shell", "completion bash", _completion),
+    "help": Command("show the help of a command", "help run", _help),
 }
-
-
-def subcommand(top: argparse.ArgumentParser, name: str) -> argparse.ArgumentParser:
-    """The parser of one command."""
-    groups = (action for action in top._actions if isinstance(action, argparse._SubParsersAction))  # noqa: SLF001 - argparse has no public way
-    found: Any = next(groups).choices[name]
-    command: argparse.ArgumentParser = found
-    return command

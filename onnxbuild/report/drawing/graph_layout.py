@@ -1,7 +1,7 @@
-"""Where the boxes and lines of a drawn graph lie: a column per depth, and room in each column for the lines that pass.
+"""The places of boxes and lines in a drawing: a column per depth, with room in each column for the lines that pass.
 
 An edge that skips columns passes each of them in a slot of its own, so that no line runs behind a box. Edges that
-begin at the same action share their slots. Parts of the graph that are not connected stand below one another.
+begin at the same action share their slots. Unconnected parts of the graph are drawn below one another.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Slot(Struct, frozen=True):
 
 
 class Place(Struct, frozen=True):
-    """Where a slot lies; `y` is its middle."""
+    """The place of a slot; `y` is its middle."""
 
     x: float
     y: float

@@ -1,1 +1,1 @@
-"""What a run came to: tables of variants, reasons, and where the time went."""
+"""The result of a run: tables of variants, reasons, failures, and where the time went."""

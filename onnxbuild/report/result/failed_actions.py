@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Mapping, Sequence
-from decimal import ROUND_CEILING, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 from onnxbuild.diagnostics import Diagnostic
 from onnxbuild.execute.events import Outcome
@@ -15,8 +15,9 @@ from onnxbuild.report.result.reasons import NEVER_BUILT, why
 from onnxbuild.report.result.variant_rows import Metric, broken_metrics, metrics_of
 from onnxbuild.tables.thresholds import side_of
 
-# Metrics that are 1 where the variant equals the reference; what is rounded is their distance from 1.
-_AROUND_ONE = frozenset({"cosine_min", "cosine_mean", "top1", "perplexity_ratio"})
+_DIGITS = 3  # significant digits of a bound that is offered
+# Metrics that are at most 1: their distance from 1 is rounded instead, to two digits.
+_SIMILARITIES = frozenset({"cosine_min", "cosine_mean", "top1"})
 
 
 def failures(
@@ -67,7 +68,7 @@ def _notes(
 
 
 def how_to_accept(outcome: Outcome, graph: ActionGraph) -> str | None:
-    """The YAML that makes a failed validation pass for its target alone; None where a bound is not what failed."""
+    """The YAML that makes a failed validation pass for its target alone; None where no bound was broken."""
     variant = next((one for one in graph.variants if outcome.id in one.checks), None)
     broken = broken_metrics(outcome)
     if variant is None or not broken or not all(math.isfinite(metric.value) for metric in broken.values()):
@@ -83,19 +84,17 @@ def how_to_accept(outcome: Outcome, graph: ActionGraph) -> str | None:
 
 
 def accepting_bound(name: str, metric: Metric) -> Decimal:
-    """A bound that the measured value passes, with two significant digits (similarities: of their distance from 1)."""
+    """The next round bound that the measured value passes."""
     value = Decimal(metric.value)
-    sign = -1 if side_of(name) == "min" else 1
-    if name in _AROUND_ONE:
-        return (1 + sign * _rounded_up(sign * (value - 1))).normalize()
-    return (sign * _rounded_up(sign * value)).normalize()
+    if name in _SIMILARITIES:
+        return (1 - _rounded(1 - value, 2, ROUND_CEILING)).normalize()
+    rounding = ROUND_FLOOR if side_of(name) == "min" else ROUND_CEILING
+    return _rounded(value, _DIGITS, rounding).normalize()
 
 
-def _rounded_up(value: Decimal) -> Decimal:
-    """The next larger number with two significant digits."""
-    if value == 0:
-        return value
-    return value.quantize(Decimal(1).scaleb(value.adjusted() - 1), rounding=ROUND_CEILING)
+def _rounded(value: Decimal, digits: int, rounding: str) -> Decimal:
+    """The value with so many significant digits."""
+    return value.quantize(Decimal(1).scaleb(value.adjusted() - digits + 1), rounding=rounding) if value else value
 
 
 def first_step_that_breaks(outcome: Outcome, graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-NONE = "–"  # noqa: RUF001 - the dash that stands for what was not measured
+NONE = "–"  # noqa: RUF001 - the dash for what was not measured
 _DECIMALS = ((100, 0), (10, 1))  # three significant digits: more would be noise
 
 

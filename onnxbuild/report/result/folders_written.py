@@ -1,4 +1,4 @@
-"""The folders that a run wrote, as a person names them: from the current folder, shortened where there are many."""
+"""The folders that a run wrote, relative to the current folder; only their number where there are many."""
 
 from __future__ import annotations
 

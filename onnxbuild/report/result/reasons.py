@@ -13,7 +13,7 @@ _LONGEST_VALUE = 60
 _DIGEST_LENGTH = 64
 _SHOWN_OF_DIGEST = 12
 NEVER_BUILT = "never built"
-# Parts that stand for the whole action rather than for one piece of its key.
+# Parts that concern the whole action rather than one piece of its key.
 WHOLE: Mapping[str, str] = {
     "trace": NEVER_BUILT,
     "forced": "forced by `--force`",

@@ -28,7 +28,7 @@ _HEADINGS: Mapping[str, str] = {
     "max_abs": "max diff",
     "mean_abs": "mean diff",
 }
-# The column that a bound brings into the table. The worst row and the largest element have a column where they failed.
+# The column that a bound adds to the table. The worst row and the largest element have a column only where they failed.
 _COLUMN_OF: Mapping[str, str] = {
     "accuracy_drop": ACCURACY,
     "perplexity_ratio": "perplexity_ratio",
@@ -38,7 +38,7 @@ _COLUMN_OF: Mapping[str, str] = {
     "cosine_mean": "cosine_mean",
     "cosine_min": "cosine_mean",
 }
-# What a variant is shown by that none of these columns says anything of.
+# The metric to show for a variant that has a value in none of these columns.
 _OTHERWISE = (ACCURACY, "cosine_mean", "max_abs")
 
 
@@ -67,12 +67,12 @@ class Column(Struct, frozen=True):
 
 
 def as_text(rows: Sequence[Row], width: int | None = None, *, colour: bool = False) -> str:
-    """An aligned table; one that is wider than `width` cells goes on below, under the names again.
+    """An aligned table; one that is wider than `width` cells continues below, under the names again.
 
     In colour it is drawn by rich, which wraps headings first. No rows or nothing measured: the empty text.
     """
     columns = columns_of(rows)
-    if len(columns) < 2:  # noqa: PLR2004 - names alone say nothing
+    if len(columns) < 2:  # noqa: PLR2004 - a column of names has no information
         return ""
     if colour:
         tables = [_rich_table(block, width) for block in blocks(columns, width, lambda column: column.narrowest)]
@@ -201,7 +201,7 @@ def _rich_table(columns: Sequence[Column], width: int | None) -> str:
 
 
 def _widths(columns: Sequence[Column], width: int | None) -> list[int]:
-    """The width of each column: its heading stands on one line where there is room for that."""
+    """The width of each column: its heading takes one line where there is room."""
     widths = [column.narrowest for column in columns]
     gaps = len(_GAP) * (len(columns) - 1)
     spare = sum(column.width for column in columns) if width is None else width - gaps - sum(widths)

@@ -26,7 +26,7 @@ class Metric(Struct, frozen=True, kw_only=True):
 
 
 class Row(Struct, frozen=True, kw_only=True):
-    """One variant as far as it was measured; None stands for what was not measured.
+    """One variant as far as it was measured; None means not measured.
 
     `verdict` is None where the variant was not validated. Sizes are in bytes, latencies in milliseconds per run.
     """

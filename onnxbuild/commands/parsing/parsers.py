@@ -1,0 +1,102 @@
+"""The argument parsers: one per command, and the one that holds them all."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from onnxbuild.commands.parsing.arguments import COMMANDS
+
+_WRONG = 2
+_PROGRAM = "onnxbuild"
+_DESCRIPTION = "Build, check and measure the ONNX models that a YAML manifest names."
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The options of a command line; exits with code 2 where it is wrong.
+
+    argparse takes no positional argument after an option that follows others, so selectors that stand there are taken
+    from the arguments that it did not recognize.
+    """
+    top = parser(arguments[0] if arguments and arguments[0] in COMMANDS else None)
+    if not arguments:
+        top.exit(_WRONG, top.format_help())
+    options, rest = top.parse_known_args(arguments)
+    if (rest and not hasattr(options, "selectors")) or any(text.startswith("-") for text in rest):
+        top.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        options.selectors = [*options.selectors, *rest]
+    return options
+
+
+def parser(only: str | None = None) -> argparse.ArgumentParser:
+    """The parser of every command, or of one alone: building all of them takes longer than a run with nothing to do."""
+    top = _Parser(prog=_PROGRAM, description=_DESCRIPTION, epilog=f"example: {_PROGRAM} run MANIFEST")
+    top.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    commands = top.add_subparsers(dest="name", metavar="COMMAND", required=True, prog=_PROGRAM, parser_class=_Parser)
+    for name in [only] if only else COMMANDS:
+        command = COMMANDS[name]
+        added = commands.add_parser(
+            name,
+            help=command.summary,
+            description=f"{command.summary[0].upper()}{command.summary[1:]}.",
+            epilog=f"example: {_PROGRAM} {command.example}",
+        )
+        command.add_arguments(added)
+    return top
+
+
+class _Formatter(argparse.HelpFormatter):
+    """argparse makes a formatter per argument, and imports `shutil` for its width: 3 ms that only help is worth."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_columns() - 2)
+
+
+def _columns() -> int:
+    """The width of the terminal, or what COLUMNS says, or 80."""
+    if (columns := os.environ.get("COLUMNS", "")).isdecimal() and int(columns):
+        return int(columns)
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or 80
+    except (AttributeError, ValueError, OSError):
+        return 80
+
+
+class _Parser(argparse.ArgumentParser):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(formatter_class=_Formatter, **options)
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with one line that names the fault, and one that says where help is."""
+        if unknown := re.match(r"argument COMMAND: invalid choice: '([^']*)'", message):
+            from onnxbuild.diagnostics import did_you_mean
+
+            near = did_you_mean(unknown[1], COMMANDS)
+            hint = near or f"{self.prog} --help"
+            self.exit(_WRONG, f"{self.prog}: unknown command `{unknown[1]}`\n  = hint: {hint}\n")
+        # argparse names SELECTOR among the missing arguments, although it may be absent.
+        lines = [f"{self.prog}: {message.removesuffix(', SELECTOR')}", f"  = hint: {self.prog} --help"]
+        if "required" in message:
+            lines[1:1] = [self.format_usage().rstrip(), self.epilog or ""]
+        self.exit(_WRONG, "\n".join(lines) + "\n")
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_ignored: object) -> None:
+        """Print the version."""
+        from onnxbuild import __version__
+
+        parser.exit(0, f"{_PROGRAM} {__version__}\n")
+
+
+def subcommand(top: argparse.ArgumentParser, name: str) -> argparse.ArgumentParser:
+    """The parser of one command."""
+    groups = (action for action in top._actions if isinstance(action, argparse._SubParsersAction))  # noqa: SLF001 - argparse has no public way
+    found: Any = next(groups).choices[name]
+    command: argparse.ArgumentParser = found
+    return command
