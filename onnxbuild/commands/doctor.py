@@ -15,10 +15,10 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from onnxbuild import __version__
 from onnxbuild.machine import Machine, this_machine
 from onnxbuild.steps import KINDS, Kinds
 from onnxbuild.steps.kind import Kind
+from onnxbuild.version import __version__
 
 # Params with which a kind names the packages of its usual case, where a param has no default or decides about them.
 _USUAL: Mapping[str, Any] = {

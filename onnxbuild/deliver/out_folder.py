@@ -12,13 +12,13 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from onnxbuild import __version__
 from onnxbuild.digest import Digest, digest_bytes
 from onnxbuild.execute.events import SUCCEEDED, Outcome
 from onnxbuild.planning.action_graph import ActionGraph, Variant
 from onnxbuild.store.content import File, Tree
 from onnxbuild.store.files import flush, remove_tree, settled_signature, walk_files
 from onnxbuild.store.store import Store
+from onnxbuild.version import __version__
 
 PROVENANCE = "onnxbuild.json"
 

@@ -78,8 +78,8 @@ def as_json(diagnostics: Sequence[Diagnostic]) -> str:
 
 def as_sarif(diagnostics: Sequence[Diagnostic]) -> str:
     """A SARIF 2.1.0 log with one run; its rules are those that have a diagnostic."""
-    from onnxbuild import __version__
     from onnxbuild.rules import ALL
+    from onnxbuild.version import __version__
 
     codes = list(dict.fromkeys(one.code for one in diagnostics))
     rules = [_sarif_rule(code, ALL.get(code)) for code in codes]

@@ -89,7 +89,7 @@ class _Parser(argparse.ArgumentParser):
 class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_ignored: object) -> None:
         """Print the version."""
-        from onnxbuild import __version__
+        from onnxbuild.version import __version__
 
         parser.exit(0, f"{_PROGRAM} {__version__}\n")
 
