@@ -151,3 +151,21 @@ def test_a_receipt_needs_nothing_that_windows_lacks(monkeypatch):
     monkeypatch.setenv("PROCESSOR_ARCHITECTURE", "AMD64")
     assert receipt.installed()[-1] == ["otter", "AMD64", os.cpu_count()]
     assert len(known) == 3
+
+
+def test_an_answer_wider_than_the_terminal_is_fitted_to_it(world, plans, capsys, monkeypatch):
+    from onnxbuild.commands import run as run_module
+    from onnxbuild.commands.building import closing
+
+    run(capsys)
+    run_command(["run", "m.yaml"])
+    wide = capsys.readouterr().out
+    assert max(map(len, wide.splitlines())) > 13
+    monkeypatch.setattr(run_module, "width_of", lambda _stream: 13)
+    monkeypatch.setattr(closing, "width_of", lambda _stream: 13)
+    assert run_command(["run", "m.yaml"]) == 0
+    fitted = capsys.readouterr().out
+    assert fitted != wide
+    assert "a/fp32" in fitted
+    assert "up to date: 3 actions, nothing to do" in fitted
+    assert len(plans) == 1
