@@ -13,14 +13,14 @@ from onnxbuild.receipts.receipt import Standing, standing
 
 
 def run(options: RunOptions) -> int:
-    """Answer from a receipt where nothing has moved, and build otherwise; the exit code. Errors: DiagnosticError."""
+    """Answer from a receipt if nothing has changed, else build; return the exit code. Errors: DiagnosticError."""
     if options.dry_run:
         from onnxbuild.commands.plan import show_plan
 
         return show_plan(options.asked, as_json=options.as_json, force=options.force)
     question = question_of(options)
     receipt = None if options.force else _receipt(options, question)
-    # A verbose run lists every action, which a receipt does not hold.
+    # A verbose run lists every action, which a receipt does not contain.
     if receipt is not None and not receipt.moved and not options.verbose:
         sys.stdout.write(last_line(receipt.answer) if options.quiet else receipt.answer)
         return 0
@@ -60,7 +60,7 @@ def question_of(options: RunOptions) -> Mapping[str, Any]:
 
 
 def _checksum(remote: str | None) -> str | None:
-    """Tells one remote store from another without its address, which may hold a password: receipts are on disk."""
+    """Distinguishes remote stores without their address, which may contain a password: receipts are on disk."""
     if not remote:
         return None
     return f"{zlib.crc32((remote if '://' in remote else os.path.abspath(remote)).encode()):08x}"

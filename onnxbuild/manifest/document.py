@@ -1,4 +1,4 @@
-"""A YAML document as values that know where they stand: tables, arrays, and scalars in words."""
+"""A YAML document as values that know their places: tables, arrays, and descriptions of scalars."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ _REFERENCE = re.compile(r"\$\$\{|\$\{([^{}]*)(\}?)")
 
 
 class Scope(Struct, frozen=True):
-    """What references can name. `environment` is None where secrets are not allowed; `used` collects what is read."""
+    """What references can name. `environment` is None if secrets are not allowed; `used` collects what is read."""
 
     vars: Mapping[str, Any]
     matrix: Mapping[str, Any] | None = None
@@ -32,7 +32,7 @@ class _Unresolved(Exception):  # noqa: N818 - carries a fault to the collector
 def fill(value: Any, at: Span, scope: Scope, faults: list[Diagnostic]) -> Any:
     """The value with every reference replaced. A value without references is returned itself, not as a copy.
 
-    A scalar that consists of one reference takes the type of what it names; `$${` stands for `${`. A reference to
+    A scalar that consists of one reference gets the type of what it names; `$${` stands for `${`. A reference to
     something undefined becomes a fault and stays in place.
     """
     if isinstance(value, str):

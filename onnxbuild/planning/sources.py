@@ -34,7 +34,7 @@ class Fetched(Struct, frozen=True, kw_only=True):
     inputs: Mapping[str, FilesSource]
     artifact: Literal["checkpoint", "onnx"] = "checkpoint"
     config: Mapping[str, Any] | None = None
-    files: tuple[str, ...] | None = None  # names that the fetch takes, None where they are not known
+    files: tuple[str, ...] | None = None  # names that the fetch takes, None if they are not known
     unlocked: bool = False  # a Hub revision that the lock file does not hold
 
 
@@ -185,7 +185,7 @@ class SourceReader:
 
 
 def locked_fetch(text: str, lock: Lock) -> tuple[dict[str, Any], LockedSource | None]:
-    """The params of a fetch from the Hub, at the locked commit, and the lock's entry; None where it has none."""
+    """The params of a fetch from the Hub, at the locked commit, and the lock's entry; None if it has none."""
     repo, revision = hub_name(text)
     entry = lock.sources.get(hub_key(text))
     return {"origin": "hub", "repo": repo, "revision": entry.commit if entry else revision}, entry

@@ -8,7 +8,7 @@ from importlib import metadata
 
 @functools.cache
 def installed_version(name: str) -> str | None:
-    """The version of a distribution, or None where it is not installed."""
+    """The version of a distribution, or None if it is not installed."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

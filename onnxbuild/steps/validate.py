@@ -61,7 +61,7 @@ class ValidateParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_
         ),
     ] = {}
     on_failure: Annotated[
-        Literal["fail", "warn"], Meta(description="`warn` records a failed check and lets the run go on")
+        Literal["fail", "warn"], Meta(description="`warn` records a failed check and lets the run continue")
     ] = "fail"
     rows: DerivedRows = Rows()
 

@@ -1,4 +1,4 @@
-"""Claims: the results that a run in progress relies on, so that a collection beside it removes none of them.
+"""Claims: the results that a run in progress relies on, so that a collection at the same time removes none of them.
 
 Constraints: a run waits for a collection no longer than the collection deletes, and never fails because of one; a
 collection can free space while runs of several hours go on; a run that died claims nothing; a lookup stays cheap.

@@ -41,7 +41,7 @@ class Fusion(Struct, frozen=True):
     """How one model type is optimized.
 
     `family` is ONNX Runtime's kind of graph. `expected` holds the operators of which at least one appears in every file
-    after O2; it is empty where this was not measured. `attention` says whether attention becomes one operator: by a
+    after O2; it is empty if this was not measured. `attention` says whether attention becomes one operator: by a
     fusion of ONNX Runtime ("fused"), by our rewrite in `optimize/attention.py` ("rewritten"), or not at all.
     `part` names the block of config.json that holds the sizes of a model with several parts.
     """

@@ -93,7 +93,7 @@ def default_bounds(task: str, config: Mapping[str, Any] | None, precision: str, 
 
 
 def is_within(metric: str, value: float, bound: float) -> bool:
-    """Whether a value keeps a bound. NaN keeps none."""
+    """Whether a value is within a bound. NaN is within none."""
     return value >= bound if side_of(metric) == "min" else value <= bound
 
 

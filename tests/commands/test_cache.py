@@ -83,7 +83,7 @@ def test_an_unusable_remote_store_is_one_warning_and_no_receipt_hides_it(world) 
         done = world.run("--remote", "webdav://127.0.0.1:9/store")
         assert done.code == 0
         fault = f"the remote store webdav://127.0.0.1:9/store cannot be {verb}: [Errno 111] Connection refused"
-        hint = "this run continues without it; `--offline` does not ask it"
+        hint = "this run continues without it; `--offline` skips it"
         assert done.err.endswith(f"OB045 warning: {fault}\n  = hint: {hint}\n")
         assert done.err.count("OB045") == 1
 
@@ -106,7 +106,7 @@ def test_push_then_pull(world, tmp_path, shared) -> None:
     assert again.out == f"4 results of manifest.yaml are in {shared} (0.0 MB sent)\n"
     second = another(world, tmp_path, "there")
     pulled = cache(second, "pull", "--remote", shared)
-    assert (pulled.code, pulled.out) == (0, f"4 results came from {shared}, 0 were here\n")
+    assert (pulled.code, pulled.out) == (0, f"4 results came from {shared}, 0 were local\n")
     assert [path.name for path in blobs(second)] == [path.name for path in blobs(world)]
     assert set(second.run("--json", "--offline").outcomes().values()) == {"hit"}
 
@@ -122,7 +122,7 @@ def test_pull_says_what_is_not_there(world, tmp_path, shared) -> None:
     world.run("m/one", "--remote", shared)
     second = another(world, tmp_path, "there")
     pulled = cache(second, "pull", "--remote", shared)
-    assert pulled.out == f"2 results came from {shared}, 0 were here; 2 have to be built\n"
+    assert pulled.out == f"2 results came from {shared}, 0 were local; 2 have to be built\n"
 
 
 def test_push_without_a_remote_store_is_an_error(world) -> None:

@@ -1,4 +1,4 @@
-"""What has moved is decided about, with the plan of the run before; what has not is answered for by its receipt."""
+"""A run decides only what has changed, with the plan of the run before; the receipt answers for the rest."""
 
 import json
 import os
@@ -92,7 +92,7 @@ def test_a_part_that_fails_leaves_the_receipt_of_before(world, plans, capsys):
     run(capsys)
     os.remove(world / "sources" / "a" / "model.onnx")
     edit(world, "b", "changed")
-    # The folder of the source has moved, and with it what the plan was made from.
+    # The folder of the source has changed, and the plan was made from it.
     assert run_command(["run", "m.yaml"]) == 2
     capsys.readouterr()
     edit(world, "a", "a")

@@ -1,4 +1,4 @@
-"""Reads the bytes of a manifest file. A path that is none gets advice: what is there instead, and what to write."""
+"""Reads the bytes of a manifest file. Any other path gets advice: what it is instead, and what to write."""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ class LiveView:
 
     @contextlib.contextmanager
     def _ending_with_the_terminal(self) -> Iterator[None]:
-        """Where the terminal is gone (closed window, closed pipe), the build goes on without a view."""
+        """If the terminal is gone (closed window, closed pipe), the build continues without a view."""
         try:
             yield
         except (OSError, ValueError):

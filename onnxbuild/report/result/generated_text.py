@@ -1,4 +1,4 @@
-"""The text that variants generated, beside PyTorch's text."""
+"""The text that variants generated, and PyTorch's text if it differs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _outcome(variant: Variant, outcomes: Mapping[str, Outcome]) -> Outcome | Non
 
 
 def _lines(variant: Variant, outcome: Outcome, number: int) -> Iterator[str]:
-    """What a variant made of a prompt, and what PyTorch did where that differs."""
+    """What a variant made of a prompt, and what PyTorch did if that differs."""
     own, baseline = _text(outcome, "onnxruntime", number), _text(outcome, "torch", number)
     if own is None:
         return
@@ -55,6 +55,6 @@ def _text(outcome: Outcome, engine: str, number: int) -> str | None:
 
 
 def _quoted(text: str) -> str:
-    """The text on one line, cut where it is long."""
+    """The text on one line, cut if it is long."""
     line = " ".join(on_one_line(text).split())
     return f'"{cropped(line, _LONGEST)}"'

@@ -18,7 +18,7 @@ Verdict = Literal["passed", "warned", "failed"]
 
 
 class Metric(Struct, frozen=True, kw_only=True):
-    """One measured metric of a validation; `bound` is None where the validation does not judge by it."""
+    """One measured metric of a validation; `bound` is None if the validation does not judge by it."""
 
     value: float
     bound: float | None = None
@@ -28,7 +28,7 @@ class Metric(Struct, frozen=True, kw_only=True):
 class Row(Struct, frozen=True, kw_only=True):
     """One variant as far as it was measured; None means not measured.
 
-    `verdict` is None where the variant was not validated. Sizes are in bytes, latencies in milliseconds per run.
+    `verdict` is None if the variant was not validated. Sizes are in bytes, latencies in milliseconds per run.
     """
 
     name: str

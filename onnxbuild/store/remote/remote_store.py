@@ -136,5 +136,5 @@ class Remote:
             if not self._off:
                 self._off = True
                 message = f"the remote store {self.address.shown} {why}"
-                hint = "this run continues without it; `--offline` does not ask it"
+                hint = "this run continues without it; `--offline` skips it"
                 self.warnings.append(fault("OB045", message, severity="warning", hint=hint))

@@ -139,7 +139,7 @@ def load_of(series: Series, *, threads: int) -> dict[str, Any]:
 
 
 def resident_bytes() -> int | None:
-    """Resident memory of this process now, or None where the system does not report it."""
+    """Resident memory of this process now, or None if the system does not report it."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -148,7 +148,7 @@ def resident_bytes() -> int | None:
 
 
 def load_average() -> float | None:
-    """The one-minute load average, or None where the system has none."""
+    """The one-minute load average, or None if the system has none."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 
 

@@ -1,4 +1,4 @@
-"""The common course of optimize, quantize and precision: change every graph of a model folder, and complete the folder.
+"""What optimize, quantize and precision share: they change every graph of a model folder, and complete the folder.
 
 A step passes the function that changes one file. This module does the rest: it merges decoders again, copies the
 companions, runs every result once, and counts bytes.
