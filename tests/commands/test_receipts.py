@@ -151,3 +151,23 @@ def test_a_receipt_needs_nothing_that_windows_lacks(monkeypatch):
     monkeypatch.setenv("PROCESSOR_ARCHITECTURE", "AMD64")
     assert receipt.installed()[-1] == ["otter", "AMD64", os.cpu_count()]
     assert len(known) == 3
+
+
+@pytest.mark.parametrize(("width", "arguments", "kept"), [
+    (None, [], True), (101, [], True), (97, [], False), (97, ["--quiet"], True), (97, ["--json"], True),
+])  # fmt: skip
+def test_an_answer_wider_than_the_terminal_is_made_anew(world, plans, capsys, monkeypatch, width, arguments, kept):
+    from onnxbuild.commands import run as run_module
+
+    run_command(["run", "m.yaml", *arguments])
+    (stored,) = (world / ".onnxbuild" / "receipts").iterdir()
+    line, _, memory = stored.read_bytes().partition(b"\n")
+    answer = "a" * 99 + "\nup to date: 3 actions, nothing to do\n"
+    stored.write_bytes(json.dumps({**json.loads(line), "answer": answer}).encode() + b"\n" + memory)
+    capsys.readouterr()
+    monkeypatch.setattr(run_module, "width_of", lambda _stream: width)
+    assert run_command(["run", "m.yaml", *arguments]) == 0
+    shown = capsys.readouterr().out
+    assert (shown == (run_module.last_line(answer) if "--quiet" in arguments else answer)) == kept
+    assert "up to date: 3 actions" in shown
+    assert len(plans) == 1
