@@ -25,7 +25,7 @@ _EVENTS_SECONDS = 0.5
 
 
 def cpu_seconds(seconds: float, *, watched: bool) -> float:
-    """CPU time of this process while four actions run for `seconds`, with the view or with the same events and no view."""
+    """CPU time of this process while four actions run for `seconds`, with or without the view."""
     reading, writing = pty.openpty()
     drain = subprocess.Popen(["cat"], stdin=reading, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     with os.fdopen(writing, "w", encoding="utf-8") as terminal:

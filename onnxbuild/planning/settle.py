@@ -36,7 +36,7 @@ def target_steps(target: Target, kinds: Kinds, faults: list[Diagnostic]) -> Iter
             yield Step(name, block[name], *block_places(block, name, target.span))
         return
     for name in written:
-        message = f"`{name}` beside `steps` has no place in the order"
+        message = f"`{name}` next to `steps` has no place in the order"
         faults.append(fault("OB032", message, span=block.key_span(name), hint="put it into `steps`"))
     for entry in block["steps"]:
         for name, value in entry.items():

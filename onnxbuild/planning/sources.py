@@ -152,7 +152,7 @@ class SourceReader:
         return self._files(root, self._with_graph(root, name), "onnx", at)
 
     def _with_graph(self, root: str, name: str) -> tuple[str, ...]:
-        """A graph, its external data, and what a loader reads beside them."""
+        """A graph, its external data, and what else a loader reads."""
         names = self._local.names_below(root)
         # Every exporter that writes one file of external data names it after the graph.
         data = [one for one in names if one in {f"{name}_data", f"{name}.data"}]

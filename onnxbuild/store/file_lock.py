@@ -58,7 +58,7 @@ def is_locked(path: Path) -> bool:
 
 
 def is_holder_file(path: Path) -> bool:
-    """Whether a file beside locks is not a lock but the name of a holder."""
+    """Whether a file in a folder of locks is not a lock but the name of a holder."""
     return path.suffix == _HOLDER_SUFFIX
 
 

@@ -25,7 +25,7 @@ def shared(tmp_path: Path) -> str:
 
 
 def another(world: World, tmp_path: Path, name: str) -> World:
-    """Another machine: the same manifest and sources under another path, with a store of its own."""
+    """Another machine: the same manifest and sources under another path, with its own store."""
     found = World(tmp_path / name)
     found.manifest(STEPS)
     return found
@@ -69,7 +69,7 @@ def test_the_manifest_names_the_remote_store_and_offline_does_not_ask_it(world, 
     text["store"] = {"remote": "../shared", "readonly": True}
     (world.root / "manifest.yaml").write_text(json.dumps(text))
     world.run("--remote", str(tmp_path / "shared"))
-    assert not (tmp_path / "shared").exists()  # `readonly` holds for whatever address
+    assert not (tmp_path / "shared").exists()  # `readonly` applies to every address
     text["store"] = {"remote": "../shared"}
     (world.root / "manifest.yaml").write_text(json.dumps(text))
     world.run("--offline")
@@ -118,7 +118,7 @@ def test_pulled_results_are_kept_by_gc(world, tmp_path, shared) -> None:
     assert "freed 0.0 MB: 0 files of 0 results; 4 results kept" in second.run(verb="gc").out
 
 
-def test_pull_says_what_is_not_there(world, tmp_path, shared) -> None:
+def test_pull_says_what_is_missing(world, tmp_path, shared) -> None:
     world.run("m/one", "--remote", shared)
     second = another(world, tmp_path, "there")
     pulled = cache(second, "pull", "--remote", shared)

@@ -32,7 +32,7 @@ def s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def point_at(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a person sets for an S3 server of their own."""
+    """What a user sets for their own S3 server."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{port}")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", USER)
@@ -46,7 +46,7 @@ def machine(tmp_path: Path, name: str, url: str = URL, runner: InlineRunner | No
 
 
 def large(params, inputs, outputs, tell):
-    """Writes 24 MB beside its text: several parts."""
+    """Writes 24 MB in addition to its text: several parts."""
     if params.text == "spam":
         (outputs["out"] / "weights").write_text(os.urandom(12 << 20).hex())
     return cat(params, inputs, outputs, tell)

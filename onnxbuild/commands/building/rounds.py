@@ -35,7 +35,7 @@ def run_session(
         reporter.close()
     if result.interrupted:
         return result
-    # Only now: an upload beside a benchmark would be measured with it.
+    # Only now: a benchmark would also measure an upload that runs at the same time.
     shared = share(opened.graph, result.outcomes, opened.store, Uploads(), stop=lambda: interrupt.requested)
     return structs.replace(result, shared=shared)
 

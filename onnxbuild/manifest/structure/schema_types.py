@@ -145,7 +145,7 @@ class SchemaTypes:
         _expect(schema, {"type", "properties", "additionalProperties"})
         wanted = _constraints(others)
         if any(_constraints(one) != wanted for one in schema["properties"].values()):
-            raise Undecidable("named keys beside free ones of another type")
+            raise Undecidable("named keys and free ones of another type")
         return GenericAlias(dict, (str, self.of(others)))
 
     def _array(self, schema: Schema) -> Any:

@@ -1,6 +1,6 @@
 """The live view of a run on a terminal: finished actions scroll up, and the running ones are below them.
 
-A frame is drawn at most twice a second and only when its text changes: benchmarks run beside it.
+A frame is drawn at most twice a second and only when its text changes: a benchmark may be running.
 `benchmarks/live_view.py` measures its share of a core.
 """
 

@@ -183,7 +183,7 @@ def _shared_stages(variant: OnnxModel, reference: Any) -> tuple[str, ...]:
 def _samples(source: Source, params: ValidateParams, rows: Sequence[Sample]) -> list[Sample]:
     """The requested shapes, then rows of the dataset or else sentences; without text, shapes measure perplexity.
 
-    The shapes are compared beside a dataset too, because they test lengths and padding that its rows may lack.
+    The shapes are compared even with a dataset, because they test lengths and padding that its rows may lack.
     """
     given = [shaped(source, batch, sequence) for batch, sequence in params.shapes]
     text = list(rows) or probes(source)

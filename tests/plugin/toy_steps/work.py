@@ -1,4 +1,4 @@
-"""The worker of `toy`: appends its text to every file, after it has done what it was told to."""
+"""The worker of `toy`: appends its text to every file, after it has done what its params say."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _child(params: ToyParams, out: Path) -> None:
 
 
 def _daemon(params: ToyParams, out: Path) -> None:
-    """The same, with a session of its own and nobody as its parent."""
+    """The same, with its own session and without a parent."""
     if os.fork() == 0:
         os.setsid()
         if os.fork() == 0:
@@ -145,7 +145,7 @@ def _pass(_params: ToyParams, _out: Path) -> None:
 
 
 def _scribble(params: ToyParams, _out: Path) -> None:
-    """Crash inside of C code."""
+    """Crash inside C code."""
     ctypes.string_at(0)
 
 
