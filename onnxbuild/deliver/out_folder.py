@@ -123,7 +123,7 @@ def _swap(fresh: Path, folder: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Swap two folders in one step; False where the system or the file system cannot."""
+    """Swap two folders in one step; False if the system or the file system cannot."""
     if sys.platform != "linux":
         return False
     import ctypes

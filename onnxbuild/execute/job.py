@@ -33,7 +33,7 @@ class Job(Struct, frozen=True, kw_only=True):
         return self.action.pool == "alone"
 
     def outcome(self, name: OutcomeName, *, failure: Failure | None = None) -> Outcome:
-        """An outcome of this job without a result."""
+        """An outcome for this job without a result."""
         return Outcome(
             id=self.action.id,
             kind=self.action.kind,

@@ -29,7 +29,7 @@ class Table(dict[str, Any]):
         self.values_at[key] = value_at
 
     def key_span(self, key: str) -> Span:
-        """The place of a key, or of the whole mapping where the key was not written."""
+        """The place of a key, or of the whole mapping if the key was not written."""
         return self.keys_at.get(key, self.span)
 
     def value_span(self, key: str) -> Span:

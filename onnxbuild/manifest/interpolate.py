@@ -122,7 +122,7 @@ def _undefined(text: str, name: str, space: str, table: Mapping[str, Any], span:
 def _secret(name: str, span: Span, scope: Scope) -> str:
     if scope.environment is None:
         message = f"`${{env.{name}}}` is not allowed here"
-        hint = "the environment gives secrets, under `store:` and `publish:`; for a plain value use `vars:` and `-D`"
+        hint = "the environment is for secrets under `store:` and `publish:`; for a plain value use `vars:` and `-D`"
         raise _Unresolved(fault("OB025", message, span=span, hint=hint))
     if name not in scope.environment:
         raise _Unresolved(fault("OB004", f"the environment variable `{name}` is not set", span=span))
@@ -131,7 +131,7 @@ def _secret(name: str, span: Span, scope: Scope) -> str:
 
 
 def _narrow(at: Span, text: str) -> Span:
-    """The place of a reference inside its scalar, where the scalar is written on one line without escapes."""
+    """The place of a reference inside its scalar, if the scalar is written on one line without escapes."""
     line = at.source.line(at.line)
     column = line.find(text, at.column - 1)
     return Span(at.source, at.line, column + 1, len(text)) if 0 <= column < at.column - 1 + at.length else at

@@ -48,7 +48,7 @@ def read_sections(
 
 
 class _Filling:
-    """Fills one document; holds what the stages of that share."""
+    """Fills one document; holds what its stages share."""
 
     def __init__(self, document: Table, structure: Structure, faults: list[Diagnostic]) -> None:
         self.document, self.structure, self.faults = document, structure, faults

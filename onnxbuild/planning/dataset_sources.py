@@ -96,7 +96,7 @@ def _unclear(repo: str, pattern: str | None, chosen: Sequence[str], files: Seque
     shown = ", ".join(files[:_SHOWN_FILES]) + more
     if not files:
         hint = f"rows are read from {', '.join(ENDINGS)}: download it, convert it, and use `file:`"
-        return fault("OB027", f"`hub:{repo}` holds no rows that can be read", hint=hint)
+        return fault("OB027", f"`hub:{repo}` contains no rows that can be read", hint=hint)
     if not chosen:
         return fault("OB027", f"`files: {pattern}` matches no file of `hub:{repo}`", hint=f"it has {shown}")
     if pattern is None and len(chosen) > 1:

@@ -75,7 +75,7 @@ class LocalFiles:
             self.faults.append(fault("OB027", f"`{path}` cannot be read: {error}", span=at))
             return None
         if not isinstance(config, dict):
-            self.faults.append(fault("OB027", f"`{path}` holds no JSON object", span=at))
+            self.faults.append(fault("OB027", f"`{path}` does not contain a JSON object", span=at))
             return None
         return config
 

@@ -145,7 +145,7 @@ class SourceReader:
         if os.path.isdir(path):
             files = select_onnx(self._local.names_below(path))
             if not files:
-                self._faults.append(fault("OB027", f"`{text}` holds no .onnx file", span=at))
+                self._faults.append(fault("OB027", f"`{text}` contains no .onnx file", span=at))
                 return None
             return self._files(path, files, "onnx", at)
         root, name = os.path.split(path)
@@ -176,12 +176,12 @@ class SourceReader:
     def _no_weights(self, text: str, names: Sequence[str], at: Span) -> None:
         hint = "expected model.safetensors or pytorch_model.bin, in one piece or with its index"
         if any(name.endswith(".onnx") for name in names):
-            hint = f"it holds ONNX files: write `onnx:{text}`"
+            hint = f"it contains ONNX files: write `onnx:{text}`"
         elif any(os.path.basename(name).startswith("adapter_") for name in names):
-            hint = "it holds an adapter: merge it into its base model and save that"
+            hint = "it contains an adapter: merge it into its base model and save that"
         elif any(name.endswith(".gguf") for name in names):
             hint = "GGUF weights cannot be exported: use the original weights"
-        self._faults.append(fault("OB027", f"`{text}` holds no weights", span=at, hint=hint))
+        self._faults.append(fault("OB027", f"`{text}` contains no weights", span=at, hint=hint))
 
 
 def locked_fetch(text: str, lock: Lock) -> tuple[dict[str, Any], LockedSource | None]:

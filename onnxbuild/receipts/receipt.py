@@ -184,7 +184,7 @@ def _name_and_architecture() -> tuple[str | None, str | None]:
 
 
 def _cores() -> int | None:
-    """The cores that this process may use, where the system limits them, or those of the machine."""
+    """The cores that this process may use, if the system limits them, or those of the machine."""
     affinity = getattr(os, "sched_getaffinity", None)
     return os.cpu_count() if affinity is None else len(affinity(0))
 

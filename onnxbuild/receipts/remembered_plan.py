@@ -84,7 +84,7 @@ def remember(plan: Plan, parts: tuple[tuple[str, ...], ...], outcomes: Mapping[s
     """The memory to leave with a receipt; empty if the plan holds secrets or needs environments to be made."""
     if plan.manifest.environment or any(model.toolchain for model in plan.manifest.models):
         return b""
-    # Places in the manifest would put its text into every action; where one is needed, the manifest is read again.
+    # Places in the manifest would put its text into every action; if one is needed, the manifest is read again.
     actions = {name: msgspec.structs.replace(action, span=None) for name, action in plan.graph.actions.items()}
     return msgspec.msgpack.encode(
         Memory(

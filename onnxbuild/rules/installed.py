@@ -1,4 +1,4 @@
-"""What is installed in this interpreter, asked once per distribution: a look-up takes some milliseconds."""
+"""What is installed in this interpreter, looked up once per distribution: a look-up takes some milliseconds."""
 
 from __future__ import annotations
 

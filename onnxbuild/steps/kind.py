@@ -41,7 +41,7 @@ class OpeningParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     A person allows that only in `export:`. Planning fills the field in for the other steps, which name it in `DERIVED`.
     """
 
-    # Unset where it is not true, and so left out of the key: models without such code keep the keys that they had.
+    # Unset if it is not true, and so left out of the key: models without such code keep the keys that they had.
     trust_remote_code: Annotated[
         bool | UnsetType,
         Meta(description="run the Python code that comes with the checkpoint; a `hub:` source must then name a commit"),
@@ -58,7 +58,7 @@ class Context(Struct, frozen=True, kw_only=True):
 
     task: str | None
     family: Family
-    config: Mapping[str, Any] | None  # config.json of the checkpoint, where it can be read without a download
+    config: Mapping[str, Any] | None  # config.json of the checkpoint, if it can be read without a download
     precision: str  # of the graph that comes in: fp32, fp16, int8, q4 …
     previous: tuple[str, ...]  # kinds that ran before this one, in order
     reference: str  # artifact type that variants are compared with: checkpoint | onnx

@@ -82,7 +82,7 @@ class Claims:
 def alone(root: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[frozenset[str]]:
     """No run looks up or publishes while the body runs; yields the keys that runs in progress have claimed.
 
-    Calls `on_wait` once where it has to wait for a run that is publishing. Errors: OSError.
+    Calls `on_wait` once if it has to wait for a run that is publishing. Errors: OSError.
     """
     with hold_alone(root / _LOCK, on_wait):
         yield frozenset(_claimed(root))

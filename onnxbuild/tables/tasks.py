@@ -170,7 +170,7 @@ _MORE_ALIASES: Mapping[str, str] = {"audio-ctc": "automatic-speech-recognition"}
 
 ALIASES: Mapping[str, str] = {**{alias: task.name for task in _ROWS for alias in task.aliases}, **_MORE_ALIASES}
 
-# A second text in each row, where a dataset names a column for it: a reranker reads the query and the document.
+# A second text in each row, if a dataset names a column for it: a reranker reads the query and the document.
 PAIR_COLUMN = "text_pair"
 
 # What a sentence-transformer returns.

@@ -32,7 +32,7 @@ METRICS: Mapping[str, Metric] = {
     "accuracy_drop": Metric("max", "accuracy of the reference minus that of the variant, on a dataset with labels"),
 }
 
-# The default bounds of `accuracy_drop`, where a dataset names a column of labels.
+# The default bounds of `accuracy_drop`, if a dataset names a column of labels.
 ACCURACY_DROP: Bounds = {
     "fp32": 0.0, "fp16": 0.005, "bf16": 0.01, "int8": 0.01, "q8": 0.01, "q4": 0.02, "bnb4": 0.02,
 }  # fmt: skip

@@ -241,5 +241,5 @@ def test_a_damaged_export_fails_the_run_and_keeps_the_last_good_output(tmp_path:
     assert re.search(r"failed +bert/made:validate", said.err), said
     assert re.search(r"OBE04 .*\d.* (above|below|is over|>|<) .*\d", said.err), said.err
     folder = tmp_path / "out" / "bert" / "made"
-    assert f"{folder} still holds the last good build" in said.err
+    assert f"{folder} still contains the last good build" in said.err
     assert (folder / "model.onnx").read_bytes() == good

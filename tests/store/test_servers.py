@@ -93,7 +93,7 @@ def test_s3_a_corrupt_object_is_one_warning_a_local_build_and_repaired(tmp_path,
     assert second(*WORLD) == {"a": "built", "b": "hit", "c": "hit"}
     name = f"blobs/{blob.parent.name}/{blob.name}"
     what = "its content does not match its name"
-    assert second.warnings == [f"the remote store {URL} holds a damaged object: {name}: {what}"]
+    assert second.warnings == [f"the remote store {URL} contains a damaged object: {name}: {what}"]
     assert blob.read_bytes() == b"spam"
 
 

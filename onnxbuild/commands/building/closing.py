@@ -88,7 +88,7 @@ def _notices(finished: Finished) -> Iterator[str]:
         elif delivery.state == "failed":
             yield f"{delivery.folder} could not be written: {delivery.error}"
         elif _kept_last_good(finished, delivery.folder, delivery.state) and delivery.variant in selected:
-            yield f"{delivery.folder} still holds the last good build"
+            yield f"{delivery.folder} still contains the last good build"
     remote = finished.opened.store.remote
     if result.shared is not None and result.shared.results and remote is not None:
         size = f"{result.shared.bytes / 1e6:.1f} MB"

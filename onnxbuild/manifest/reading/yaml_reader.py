@@ -105,7 +105,7 @@ class _Reader:
                 "OB015",
                 "a second document begins here",
                 self._span(event),
-                "a file holds one manifest: remove the `---`",
+                "a file contains one manifest: remove the `---`",
             )
 
     def _start(self, event: Any) -> None:

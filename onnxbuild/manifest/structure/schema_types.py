@@ -244,7 +244,7 @@ def _is_container(schema: Schema) -> bool:
 
 
 def _count_checks(schema: Schema, fields: list[str]) -> Iterator[Check]:
-    """How many keys a struct has, where the schema bounds it: a constraint that msgspec lacks."""
+    """How many keys a struct has, if the schema bounds it: a constraint that msgspec lacks."""
     least, most = schema.get("minProperties", 0), schema.get("maxProperties", len(fields))
     if (least, most) != (0, len(fields)):
         yield lambda block: least <= sum(getattr(block, name) is not UNSET for name in fields) <= most

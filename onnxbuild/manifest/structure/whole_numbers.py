@@ -21,7 +21,7 @@ def settle_whole_numbers(value: Any, schema: Schema, defs: Mapping[str, Schema])
 
 
 def _places(value: Any, branches: list[Schema]) -> Iterator[tuple[Any, Any, list[Schema]]]:
-    """Each place inside a value: what holds it, its key, and the schemas that may apply there."""
+    """Each place inside a value: its container, its key, and the schemas that may apply there."""
     if isinstance(value, Table):
         for key in value:
             inner = [one.get("properties", {}).get(key, one.get("additionalProperties")) for one in branches]

@@ -33,7 +33,7 @@ def failures(
 
 
 def _again(outcome: Outcome, manifest: str | None, options: Sequence[str]) -> str | None:
-    """The command that runs one action again, as a shell takes it."""
+    """The command that runs one action again, quoted for a shell."""
     return None if manifest is None else shlex.join(["onnxbuild", "run", manifest, outcome.id, *options])
 
 

@@ -16,7 +16,7 @@ _MOST_PROMPTS = 3
 def generated_text(graph: ActionGraph, outcomes: Mapping[str, Outcome], width: int | None = None) -> str:
     """For each prompt the beginning of what every variant made of it; the empty string where none generates.
 
-    Lines are cropped to `width` cells, where the output has a width.
+    Lines are cropped to `width` cells, if the output has a width.
     """
     variants = [(variant, outcome) for variant in graph.variants if (outcome := _outcome(variant, outcomes))]
     by_prompt: dict[str, list[str]] = {}

@@ -127,7 +127,7 @@ class Remote:
             self._damaged_once = True
             self._damaged.add(damaged.name)
             if first:
-                message = f"the remote store {self.address.shown} holds a damaged object: {damaged.name}: {damaged}"
+                message = f"the remote store {self.address.shown} contains a damaged object: {damaged.name}: {damaged}"
                 hint = "the result is built locally" + ("" if self.readonly else ", and written again")
                 self.warnings.append(fault("OB046", message, severity="warning", hint=hint))
 

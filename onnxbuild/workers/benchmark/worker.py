@@ -111,7 +111,7 @@ def _combinations(params: BenchmarkParams) -> list[Combination]:
 
 
 def _open_baselines(params: BenchmarkParams, inputs: Mapping[str, Path], variant: OnnxModel) -> list[TorchModel]:
-    """The PyTorch engines, which share one model; none where the reference is an ONNX model."""
+    """The PyTorch engines, which share one model; none if the reference is an ONNX model."""
     if not params.baselines or is_onnx(inputs["reference"]):
         return []
     trust = params.trusts_code

@@ -125,7 +125,7 @@ def speedup(engine: Series, baseline: Series) -> dict[str, float]:
 def load_of(series: Series, *, threads: int) -> dict[str, Any]:
     """How much of its threads an engine got, and whether another process took them (`contended`).
 
-    Threads also wait for each other, so with several of them a low utilisation counts only where the kernel also took
+    Threads also wait for each other, so with several of them a low utilisation counts only if the kernel also took
     a core away.
     """
     utilisation = series.cpu_seconds / series.wall_seconds if series.wall_seconds else 0.0
@@ -175,7 +175,7 @@ def _time_round(call: Call, count: int, series: Series) -> None:
 
 
 def _involuntary_switches() -> int:
-    """How often the kernel has taken a core from this process; 0 where the system does not report it (Windows)."""
+    """How often the kernel has taken a core from this process; 0 if the system does not report it (Windows)."""
     try:
         import resource
     except ImportError:

@@ -1,4 +1,4 @@
-"""Batches for a model: real sentences where it has a tokenizer, seeded values in the right shapes where it has none."""
+"""Batches for a model: real sentences if it has a tokenizer, seeded values in the right shapes if it has none."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def shaped(source: Source, batch: int, sequence: int, *, padded: bool = True) ->
 def probes(source: Source) -> list[Sample]:
     """Enough rows to measure shares of rows: the sentences, in batches, each row with its own length.
 
-    Seeded ids replace them where there is no tokenizer, and seeded images or audio where there is no text. A model that
+    Seeded ids replace them if there is no tokenizer, and seeded images or audio if there is no text. A model that
     takes half a minute of audio per row gets none: its shapes have to suffice.
     """
     if "input_features" in source.inputs:

@@ -1,4 +1,4 @@
-"""The tokenizer of a model folder: through transformers, or only from tokenizer.json where that gives the same ids."""
+"""The tokenizer of a model folder: through transformers, or only from tokenizer.json if that gives the same ids."""
 
 from __future__ import annotations
 

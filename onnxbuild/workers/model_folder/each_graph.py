@@ -58,7 +58,7 @@ def total_bytes(folder: Path) -> int:
 
 
 def _merge_again(source: Path, destination: Path, progress: Tell, count: int) -> dict[str, Any]:
-    """The merged decoder of the changed parts, where the source has one; its facts by file name."""
+    """The merged decoder of the changed parts, if the source has one; its facts by file name."""
     name = merged_name(source)
     if name is None:
         return {}

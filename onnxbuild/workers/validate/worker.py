@@ -85,7 +85,7 @@ def _circumstances(sides: _Sides, threads: int) -> dict[str, Any]:
 
 
 def _open_variant(folder: Path, params: ValidateParams, threads: int) -> tuple[OnnxModel, list[str]]:
-    """The variant on its device, or on the CPU with a warning where the device is missing.
+    """The variant on its device, or on the CPU with a warning if the device is missing.
 
     Errors: CheckFailed OBE43 if the CPU cannot run it either, for example in bf16.
     """
