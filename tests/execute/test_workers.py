@@ -59,7 +59,7 @@ def failure(ended: Ended) -> tuple[str, str]:
             "OBE05",
             "the worker was killed (signal 9), most likely because memory ran out",
         ),
-        ({"do": "torso"}, "OBE05", "the worker was killed (signal 9), most likely because memory ran out"),
+        ({"do": "partial"}, "OBE05", "the worker was killed (signal 9), most likely because memory ran out"),
         ({"do": "fork", "number": 7}, "OBE61", "the worker ended by itself with exit status 7"),
         ({"do": "hog", "number": 1 << 29}, "OBE05", "out of memory"),
         ({"do": "nothing"}, "OBE64", "the worker left output `model` empty"),

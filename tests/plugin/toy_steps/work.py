@@ -117,7 +117,7 @@ def _protocol() -> int:
     )  # fmt: skip
 
 
-def _torso(params: ToyParams, _out: Path) -> None:
+def _partial(params: ToyParams, _out: Path) -> None:
     os.write(_protocol(), b'{"type":"response","id":"')
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -151,6 +151,6 @@ def _scribble(params: ToyParams, _out: Path) -> None:
 
 _DEEDS = {
     "hog": _hog, "die": _die, "exit": _exit, "hang": _hang, "child": _child, "daemon": _daemon, "fork": _fork,
-    "shout": _shout, "torso": _torso, "garbage": _garbage, "close": _close, "fill": _fill, "pipe": _pipe,
+    "shout": _shout, "partial": _partial, "garbage": _garbage, "close": _close, "fill": _fill, "pipe": _pipe,
     "nothing": _pass, "link": _pass, "not-plain": _pass, "scribble": _scribble,
 }  # fmt: skip
