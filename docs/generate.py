@@ -209,7 +209,10 @@ def _default(field: Any) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    """A text on one line of Markdown. Code shows entities as they are written, so only the prose gets them."""
+    parts = text.replace("|", "\\|").replace("\n", " ").split("`")
+    parts[::2] = [prose.replace("<", "&lt;") for prose in parts[::2]]
+    return "`".join(parts)
 
 
 def _classes_from_the_last(path: Path) -> list[str]:

@@ -127,7 +127,7 @@ def _variant(variant: Variant, opened: Session) -> Iterator[str]:
     for name in names:
         yield ""
         yield from _heading(outcomes[name].outcome, name, lasts.get(name))
-        yield from params_lines(graph.actions[name], opened.kinds, opened.plan.manifest, defaults=False)
+        yield from params_lines(graph.actions[name], opened.kinds, opened.plan.manifest, in_full=False)
         yield from facts_lines(_facts(lasts.get(name), _trace(lasts.get(name), opened)))
         log = log_file(opened.logs, name)
         if log.is_file():

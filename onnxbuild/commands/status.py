@@ -48,7 +48,7 @@ def last_outcome(name: str, last: Last, opened: Session) -> Outcome | None:
     """How an action ended in its last run; None if the store no longer has its result."""
     kind = opened.plan.whole.actions[name].kind
     if last.outcome == "failed":
-        code, _, message = (last.message or "OBE00 no reason was given").partition(" ")
+        code, _, message = (last.message or "OBE99 no reason was given").partition(" ")
         return Outcome(
             id=name, kind=kind, outcome="failed", failure=Failure(code=code, message=message, facts=last.facts)
         )

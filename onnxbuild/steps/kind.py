@@ -6,9 +6,9 @@ A kind is a light declaration. Its worker imports the frameworks; the kind names
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, get_type_hints
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
 from onnxbuild.diagnostics import Severity
 from onnxbuild.machine import Machine
@@ -33,6 +33,14 @@ def spelled_out(params: type[Params], block: Any) -> Any:
     if isinstance(block, str) and block in params.SHORT_WORDS:
         return params.SHORT_WORDS[block]
     return block if params.SHORT is None else {params.SHORT: block}
+
+
+def meanings(params: type[Params]) -> Mapping[str, str]:
+    """The description of each field that has one, by the name that a manifest uses."""
+    hints = get_type_hints(params, include_extras=True)
+    fields = {field.encode_name: getattr(hints[field.name], "__metadata__", ()) for field in structs.fields(params)}
+    described = ((name, mark.description) for name, marks in fields.items() for mark in marks if isinstance(mark, Meta))
+    return {name: text for name, text in described if text is not None}
 
 
 class OpeningParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -55,6 +55,13 @@ def test_a_failure_shows_its_line_although_the_plan_was_remembered(world: World)
     assert " --> manifest.yaml:1:" in done.out
 
 
+@pytest.mark.parametrize("words", [("plan", "m.yaml", "--forse"), ("--forse", "plan", "m.yaml")])
+def test_an_unknown_option_points_to_the_help_of_its_command(world: World, words: tuple[str, ...]) -> None:
+    done = command(world, *words)
+    assert (done.code, done.out) == (2, "")
+    assert done.err == "onnxbuild plan: unrecognized arguments: --forse\n  = hint: onnxbuild plan --help\n"
+
+
 def test_a_selection_shows_the_selected_rows_only(world: World) -> None:
     world.manifest({"one": [{"text": "1"}], "two": [{"text": "1"}, {"text": "2"}]})
     assert "m/one" in world.run().out

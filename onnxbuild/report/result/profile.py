@@ -73,7 +73,8 @@ def critical_path(graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> tuple[
     ends: dict[str, float] = {}  # seconds of the longest chain that ends with an action
     before: dict[str, str | None] = {}
     for name, action in graph.actions.items():  # each comes after all that it needs
-        longest = before[name] = max(action.needs, key=ends.__getitem__, default=None)
+        longest = max(action.needs, key=ends.__getitem__, default=None)
+        before[name] = longest
         ends[name] = outcomes[name].seconds + (ends[longest] if longest is not None else 0.0)
     path: list[str] = []
     at = max(ends, key=ends.__getitem__, default=None)

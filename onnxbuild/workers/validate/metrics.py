@@ -81,11 +81,6 @@ def negative_log_likelihoods(logits: Array, targets: Array) -> Array:
     return -log_softmax(logits)[np.arange(len(targets)), targets]  # type: ignore[no-any-return]
 
 
-def perplexity(losses: Array) -> float:
-    """Exponential of the mean negative log likelihood."""
-    return float(np.exp(np.mean(losses)))
-
-
 def perplexity_ratio(reference: Array, variant: Array) -> float:
     """Perplexity of the variant over that of the reference: exp(mean(variant - reference)), from losses [rows]."""
     return float(np.exp(np.mean(variant) - np.mean(reference)))
