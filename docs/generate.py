@@ -255,7 +255,7 @@ def _codes_of_call(node: ast.Call) -> Iterator[tuple[str, str]]:
     if isinstance(node.func, ast.Name) and node.func.id in {"described", "rule"}:
         return  # the page of a code, whose second argument is its name
     if isinstance(node.func, ast.Name) and node.func.id in {"Known", "Noticed"}:
-        arguments = [node.args[0], node.args[2]]  # between them stands the pattern that is searched for
+        arguments = [node.args[0], node.args[2]]  # between them is the pattern that is searched for
     for at, argument in enumerate(arguments):
         if isinstance(argument, ast.Constant) and isinstance(argument.value, str) and _CODE.fullmatch(argument.value):
             following = arguments[at + 1 : at + 2] or [named.get("message")]

@@ -30,13 +30,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read our output has gone; Python would complain about it at exit.
+        # The reader of our output is gone; Python would complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)
 
 
 def run_command(arguments: Sequence[str]) -> int:
-    """Parse and run; the exit code."""
+    """Parse and run; return the exit code."""
     options = parse(arguments)
     try:
         return _checked(options)

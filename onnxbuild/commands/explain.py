@@ -24,7 +24,7 @@ _CODE = re.compile(r"OBE?\d+", re.IGNORECASE)
 
 
 def explain(subject: str, asked: Asked) -> int:
-    """Print what is known of an action, a variant or a code; the exit code. Errors: DiagnosticError."""
+    """Print what is known about an action, a variant or a code; return the exit code. Errors: DiagnosticError."""
     if is_code(subject):
         print(explain_code(subject))
         return 0

@@ -14,7 +14,7 @@ from onnxbuild.report.terminal import width_of
 
 
 def run(options: RunOptions) -> int:
-    """Answer from a receipt where nothing has moved, and build otherwise; the exit code. Errors: DiagnosticError."""
+    """Answer from a receipt if nothing has changed, else build; return the exit code. Errors: DiagnosticError."""
     if options.dry_run:
         from onnxbuild.commands.plan import show_plan
 
@@ -35,9 +35,9 @@ def _receipt(options: RunOptions, question: Mapping[str, Any]) -> Standing | Non
 
 
 def _answers(answer: str, options: RunOptions) -> bool:
-    """Whether a receipt can answer: it lists no actions, as a verbose run does, and its lines are as wide as they are.
+    """Whether a receipt can answer: unlike a verbose run it lists no actions, and the width of its lines is fixed.
 
-    Where the terminal is narrower, the result is printed anew from the remembered plan, fitted to the terminal.
+    On a narrower terminal, the engine prints the result again from the remembered plan, fitted to the terminal.
     """
     if options.quiet or options.as_json:
         return True
@@ -71,7 +71,7 @@ def question_of(options: RunOptions) -> Mapping[str, Any]:
 
 
 def _checksum(remote: str | None) -> str | None:
-    """Tells one remote store from another without its address, which may hold a password: receipts are on disk."""
+    """Distinguishes remote stores without their address, which may contain a password: receipts are on disk."""
     if not remote:
         return None
     return f"{zlib.crc32((remote if '://' in remote else os.path.abspath(remote)).encode()):08x}"

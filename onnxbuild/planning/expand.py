@@ -61,7 +61,7 @@ def expand(manifest: Manifest, kinds: Kinds, lock: Lock, machine: Machine) -> Ac
 
 
 def survey(manifest: Manifest, kinds: Kinds, lock: Lock, machine: Machine) -> Expansion:
-    """The actions of a manifest as far as it is sound, with errors and warnings, in order of place."""
+    """The actions of the sound part of a manifest, with errors and warnings, in order of place."""
     expander = _Expander(kinds, lock, machine, manifest)
     for dataset in manifest.datasets.values():
         expander.datasets.check(dataset)

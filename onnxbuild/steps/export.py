@@ -253,7 +253,7 @@ def _packages(params: ExportParams) -> tuple[str, ...]:
 
 
 def _may_pool(params: ExportParams) -> bool:
-    """Whether sentence-transformers may load the checkpoint: it does where the folder is a sentence-transformer."""
+    """Whether sentence-transformers may load the checkpoint: it does if the folder is a sentence-transformer."""
     if params.library != "auto":
         return params.library == "sentence_transformers"
     return params.exporter == "optimum" or (params.exporter == "transformers" and params.task in SENTENCE_TASKS)

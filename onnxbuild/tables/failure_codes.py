@@ -1,6 +1,6 @@
 """Failure codes (OBE…): what workers and the engine report at run time, each with one meaning, a cause and a fix.
 
-A code keeps its meaning for ever. Where a failure has nothing to add to the table, the code is raised with the table's
+A code never changes its meaning. If a failure has nothing to add to the table, the code is raised with the table's
 message (`message_of`).
 """
 
@@ -20,7 +20,7 @@ class FailureCode(NamedTuple):
 
     @property
     def headline(self) -> str:
-        """The message as a sentence of its own."""
+        """The message as a full sentence."""
         return f"{self.message[0].upper()}{self.message[1:]}."
 
 
@@ -53,7 +53,7 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "the ONNX export failed, or its result differs from what was asked for",
         (
             "The exporter failed while it traced, converted or merged the model. OBE08 to OBE12 are the causes "
-            "that have a code of their own."
+            "that have their own code."
         ),
         (
             "Try `attention: eager` or opset 18 in `export:`, or the other tracer: `exporter: optimum` uses "

@@ -1,4 +1,4 @@
-"""What a person sees of the commands, in runs of toy steps: failures, selections, status, logs, explanations."""
+"""The output of the commands, in runs of toy steps: failures, selections, status, logs, explanations."""
 
 from __future__ import annotations
 

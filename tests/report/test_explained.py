@@ -1,4 +1,4 @@
-"""What `explain` shows of an action: where its params come from, what it measured against which bounds, its key."""
+"""What `explain` shows about an action: where its params come from, what it measured against which bounds, its key."""
 
 import re
 

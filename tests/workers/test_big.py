@@ -1,4 +1,4 @@
-"""What holds for weights above 2 GB, on small models whose weights are put into a file of their own."""
+"""What holds for weights above 2 GB, on small models whose weights are in a separate file."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ GENERATE = "text-generation-with-past"
 
 
 def with_external_data(architecture):
-    """An export as it would be above 2 GB: every graph with its weights beside it."""
+    """An export as it would be above 2 GB: every graph with its weights in a second file."""
     folder = scratch()
     for path in exported(architecture)[1].iterdir():
         if path.suffix == ".onnx":
@@ -108,8 +108,8 @@ def test_a_model_larger_than_a_message_is_written_with_external_data(monkeypatch
     onnx.checker.check_model(str(tmp_path / "model.onnx"))
 
 
-def test_a_size_that_protobuf_cannot_tell_is_told_by_the_shapes():
-    """ByteSize raises beyond 2 GB; here the dimensions say it of a tensor that holds nothing."""
+def test_a_size_that_protobuf_cannot_compute_comes_from_the_shapes():
+    """ByteSize raises beyond 2 GB; here a tensor without content has such dimensions."""
     small = load_model(exported("bert")[1] / "model.onnx")
     assert not graph.exceeds_message(small)
     assert graph.size_bytes(exported("bert")[1] / "model.onnx") >= sum(

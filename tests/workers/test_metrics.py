@@ -92,7 +92,7 @@ def test_zero_vectors_have_a_cosine():
     [
         ([1.0, 2.0], [1.0, math.nan], 1),
         ([1.0, 2.0], [math.inf, math.nan], 2),
-        ([-math.inf, 2.0], [-math.inf, 2.0], 0),  # a mask that both have
+        ([-math.inf, 2.0], [-math.inf, 2.0], 0),  # both have this mask
         ([-math.inf, 2.0], [math.inf, 2.0], 1),
         ([-math.inf, 2.0], [0.0, 2.0], 0),
     ],

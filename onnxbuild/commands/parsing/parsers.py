@@ -51,7 +51,7 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
 
 
 class _Formatter(argparse.HelpFormatter):
-    """argparse makes a formatter per argument, and imports `shutil` for its width: 3 ms that only help is worth."""
+    """argparse makes a formatter per argument, and imports `shutil` for its width: 3 ms that only help needs."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, width=_columns() - 2)

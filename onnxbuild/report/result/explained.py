@@ -1,4 +1,4 @@
-"""What `explain` shows of an action: params with their origin, metrics beside their bounds, the parts of its key."""
+"""What `explain` shows about an action: params with their origin, metrics beside their bounds, the parts of its key."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def failures(
 
 
 def _again(outcome: Outcome, manifest: str | None, options: Sequence[str]) -> str | None:
-    """The command that runs one action again, as a shell takes it."""
+    """The command that runs one action again, quoted for a shell."""
     return None if manifest is None else shlex.join(["onnxbuild", "run", manifest, outcome.id, *options])
 
 
@@ -67,7 +67,7 @@ def _notes(
 
 
 def how_to_accept(outcome: Outcome, graph: ActionGraph) -> str | None:
-    """The YAML that makes a failed validation pass for its target alone; None where no bound was broken."""
+    """The YAML that makes a failed validation pass for its target alone; None if no bound was broken."""
     variant = next((one for one in graph.variants if outcome.id in one.checks), None)
     broken = broken_metrics(outcome)
     if variant is None or not broken or not all(math.isfinite(metric.value) for metric in broken.values()):
@@ -91,14 +91,14 @@ def accepting_bound(name: str, metric: Metric) -> Decimal:
 
 
 def _rounded(value: Decimal, digits: int, rounding: str) -> Decimal:
-    """The value with so many significant digits."""
+    """The value with this many significant digits."""
     return value.quantize(Decimal(1).scaleb(value.adjusted() - digits + 1), rounding=rounding) if value else value
 
 
 def first_step_that_breaks(outcome: Outcome, graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> str | None:
     """`quantize (fp32 1.0000, o2 1.0000, int8 0.9710)`: from the checks of variants that are stages of this one.
 
-    None where the check names no metric, or no earlier stage was checked.
+    None if the check names no metric, or no earlier stage was checked.
     """
     variant = next((one for one in graph.variants if outcome.id in one.checks), None)
     metric = next(iter(broken_metrics(outcome)), None)

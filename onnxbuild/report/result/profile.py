@@ -85,7 +85,7 @@ def critical_path(graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> tuple[
 
 
 def critical_path_in_words(graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> str | None:
-    """One line for the end of a run; None where no two actions ran one after the other."""
+    """One line for the end of a run; None if no two actions ran one after the other."""
     path = critical_path(graph, outcomes)
     if len(path) < 2:  # noqa: PLR2004 - one action is no path
         return None

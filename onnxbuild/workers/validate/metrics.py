@@ -87,6 +87,6 @@ def perplexity_ratio(reference: Array, variant: Array) -> float:
 
 
 def non_finite(reference: Array, variant: Array) -> int:
-    """How many elements of the variant are NaN, or infinite where the reference does not have the same infinity."""
+    """How many elements of the variant are NaN, or infinite if the reference does not have the same infinity."""
     same_infinity = np.isinf(reference) & (reference == variant)
     return int((~np.isfinite(variant) & ~same_infinity).sum())
