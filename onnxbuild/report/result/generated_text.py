@@ -21,9 +21,10 @@ def generated_text(graph: ActionGraph, outcomes: Mapping[str, Outcome], width: i
     variants = [(variant, outcome) for variant in graph.variants if (outcome := _outcome(variant, outcomes))]
     by_prompt: dict[str, list[str]] = {}
     for variant, outcome in variants:
-        prompts = graph.actions[outcome.id].params.get("prompts", ())
+        params = graph.actions[outcome.id].params
+        prompts, limit = params.get("prompts", ()), params.get("max_new_tokens")
         for number, prompt in enumerate(prompts[:_MOST_PROMPTS]):
-            by_prompt.setdefault(prompt, []).extend(_lines(variant, outcome, number))
+            by_prompt.setdefault(prompt, []).extend(_lines(variant, outcome, number, limit))
     shown = {prompt: texts for prompt, texts in by_prompt.items() if texts}
     lines = [line for prompt, texts in shown.items() for line in (f"prompt: {_quoted(prompt)}", *texts)]
     return "\n".join(line if width is None else cropped(line, width) for line in lines)
@@ -34,15 +35,15 @@ def _outcome(variant: Variant, outcomes: Mapping[str, Outcome]) -> Outcome | Non
     return next((one for one in measured if one.kind == "generate" and one.outcome in SUCCEEDED), None)
 
 
-def _lines(variant: Variant, outcome: Outcome, number: int) -> Iterator[str]:
+def _lines(variant: Variant, outcome: Outcome, number: int, limit: Any) -> Iterator[str]:
     """What a variant made of a prompt, and what PyTorch did if that differs."""
     own, baseline = _text(outcome, "onnxruntime", number), _text(outcome, "torch", number)
     if own is None:
         return
     same = ", as PyTorch" if own == baseline else ""
-    yield f"  {variant.name}{same}: {_quoted(own)}"
+    yield f"  {variant.name}{same}: {_quoted(own) or _without_text(outcome, 'onnxruntime', number, limit)}"
     if baseline is not None and own != baseline:
-        yield f"  {variant.name}, PyTorch: {_quoted(baseline)}"
+        yield f"  {variant.name}, PyTorch: {_quoted(baseline) or _without_text(outcome, 'torch', number, limit)}"
 
 
 def _text(outcome: Outcome, engine: str, number: int) -> str | None:
