@@ -161,3 +161,9 @@ def test_a_schema_that_refers_to_itself_is_left_to_jsonschema():
     assert not structure.converts({"below": {"leaf": 3}}, {"$ref": "#/$defs/tree"})
     assert structure.is_valid({"below": {"leaf": 3}}, {"$ref": "#/$defs/tree"})
     assert not structure.is_valid({"below": {"leaf": "x"}}, {"$ref": "#/$defs/tree"})
+
+
+@pytest.mark.parametrize("number", ["1e19", "1e300", "9007199254740994.0", "-1e19"])
+def test_a_whole_number_that_a_float_does_not_hold_exactly_is_no_integer(advice, number):
+    (fault,) = advice(f"targets: {{t: {{}}}}\ndefaults: {{validate: {{seed: {number}}}}}\n")
+    assert fault[0].startswith("OB011 expected an integer, found the number `"), fault

@@ -21,7 +21,7 @@ from onnxbuild.diagnostics import Diagnostic
 from onnxbuild.manifest.document import Array, Table
 from onnxbuild.manifest.structure.schema_types import Schema, SchemaTypes, Undecidable
 from onnxbuild.manifest.structure.structure_words import Broken, Place, not_allowed, words_for, wrong_type
-from onnxbuild.manifest.structure.whole_numbers import settle_whole_numbers
+from onnxbuild.manifest.structure.whole_numbers import is_integer, settle_whole_numbers
 
 ValidationError = Any  # jsonschema's: only a manifest with a fault imports it
 _REFERENCE = re.compile(r"(?<!\$)\$\{")
@@ -41,7 +41,8 @@ class Structure:
     """A schema with its definitions, ready to check documents and their blocks."""
 
     def __init__(self, schema: Schema) -> None:
-        self._schema = schema
+        # jsonschema would choose a validator by `$schema`, in place of the one made here.
+        self._schema = {key: value for key, value in schema.items() if key != "$schema"}
         self._types = SchemaTypes(schema["$defs"])
 
     def faults(self, value: Any, place: Place, schema: Schema | None = None) -> list[Diagnostic]:
@@ -73,8 +74,10 @@ class Structure:
     @functools.cached_property
     def _validator(self) -> Any:
         from jsonschema import Draft202012Validator
+        from jsonschema.validators import extend
 
-        return Draft202012Validator(self._schema)
+        checker = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _checker, value: is_integer(value))
+        return extend(Draft202012Validator, type_checker=checker)(self._schema)
 
 
 class _Branch(Struct, frozen=True):
