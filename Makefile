@@ -1,4 +1,4 @@
-# `make demo` runs the quickstart and `make test` passes every test. Each makes .venv first where it is missing.
+# `make demo` runs the quickstart, and `make test` runs every check and test. Each creates .venv first if it is missing.
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +10,7 @@ INSTALL := $(BIN)/python .ci/install.py --constraint constraints.txt
 # torch 2.13 is the newest release whose wheel for a CPU comes without gigabytes of CUDA packages.
 HELD_BACK := torch==2.13.0
 
-# No target asks a model hub for anything, and none reports to the makers of a library.
+# No target contacts a model hub, and none sends telemetry.
 export HF_HUB_OFFLINE := 1
 export ORT_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -37,7 +37,7 @@ schemas: $(READY)
 	$(BIN)/python -m onnxbuild.report.progress.jsonl > schemas/events.schema.json
 	$(BIN)/onnxbuild schema > schemas/manifest.schema.json
 
-# Writes the generated parts of the pages and their picture, then the site to site/. The picture shows a first run,
+# Writes the generated parts of the pages and their image, then the site to site/. The image shows a first run,
 # whatever has been built here, because its store does not exist.
 docs: $(READY_FOR_DOCS)
 	$(BIN)/python docs/generate.py

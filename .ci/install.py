@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 
-# Metadata comes first, in a file of its own; only the archive counts as the package.
+# Metadata comes first, in a separate file; only the archive counts as the package.
 _DOWNLOAD = re.compile(r"\s+(?:Downloading|Using cached) (?:\S*/)?([\w.]+)-(\d[^-]*)-?\S*(?:\.whl|\.tar\.gz) \((.+)\)")
 _INSTALL = "Installing collected packages: "
 

@@ -50,7 +50,7 @@ class Bench:
         place = self.world(name, lambda world: worlds.make_dvc(world, actions, dvc))
         command = Command([dvc, "repro"], place)
         ran = re.findall(r"^Running stage", run_once(command).output, re.MULTILINE)
-        assert not ran, f"DVC does not take the prepared state for up to date: it ran {len(ran)} stages"
+        assert not ran, f"DVC does not accept the prepared state as up to date: it ran {len(ran)} stages"
         return command
 
     def doit(self, name: str, actions: int) -> Command:
@@ -68,7 +68,7 @@ class Bench:
         return command
 
     def nothing(self) -> Command:
-        """The least that Python can do."""
+        """The minimal Python command, as a baseline."""
         return Command([self.python, "-c", "pass"], self.folder)
 
 
@@ -234,7 +234,7 @@ def one_changed(bench: Bench) -> Iterator[Line]:
         },
         max(bench.repeats, 7),
     )
-    # The interpreter that drives the bare worker has no part in the work.
+    # The interpreter that drives the bare worker does none of the work.
     themselves = cpu(samples["actions"]) - cpu(samples["python"])
     bound = 2 * cpu(samples["no-op"]) + themselves
     why = f"2 × the no-op ({cpu(samples['no-op']):.3f} s) + the 4 actions in a separate manifest"

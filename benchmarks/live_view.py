@@ -19,13 +19,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from onnxbuild.execute.events import ActionProgress, ActionStarted, RunStarted
 from onnxbuild.report.progress.live import LiveView
 
-BOUND = 0.005  # of one core: benchmarks run beside the view
+BOUND = 0.005  # of one core: benchmarks run at the same time as the view
 ACTIONS = tuple(f"minilm/target-{number}:benchmark" for number in range(4))
 _EVENTS_SECONDS = 0.5
 
 
 def cpu_seconds(seconds: float, *, watched: bool) -> float:
-    """CPU time of this process while four actions run for `seconds`, with the view or with the same events unseen."""
+    """CPU time of this process while four actions run for `seconds`, with or without the view."""
     reading, writing = pty.openpty()
     drain = subprocess.Popen(["cat"], stdin=reading, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     with os.fdopen(writing, "w", encoding="utf-8") as terminal:

@@ -209,7 +209,10 @@ def _default(field: Any) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    """A text on one line of Markdown. Code shows entities as they are written, so only the prose gets them."""
+    parts = text.replace("|", "\\|").replace("\n", " ").split("`")
+    parts[::2] = [prose.replace("<", "&lt;") for prose in parts[::2]]
+    return "`".join(parts)
 
 
 def _classes_from_the_last(path: Path) -> list[str]:
@@ -252,7 +255,7 @@ def _codes_of_call(node: ast.Call) -> Iterator[tuple[str, str]]:
     if isinstance(node.func, ast.Name) and node.func.id in {"described", "rule"}:
         return  # the page of a code, whose second argument is its name
     if isinstance(node.func, ast.Name) and node.func.id in {"Known", "Noticed"}:
-        arguments = [node.args[0], node.args[2]]  # between them stands the pattern that is searched for
+        arguments = [node.args[0], node.args[2]]  # between them is the pattern that is searched for
     for at, argument in enumerate(arguments):
         if isinstance(argument, ast.Constant) and isinstance(argument.value, str) and _CODE.fullmatch(argument.value):
             following = arguments[at + 1 : at + 2] or [named.get("message")]

@@ -64,7 +64,7 @@ def _lost_output(probe: str = "") -> int:
 
 
 def run_command(arguments: Sequence[str]) -> int:
-    """Parse and run; the exit code."""
+    """Parse and run; return the exit code."""
     options = parse(arguments)
     try:
         return _checked(options)

@@ -37,7 +37,7 @@ def digest_bytes(data: bytes) -> Digest:
 def digest_file(path: Path, size_bytes: int) -> Digest:
     """Digest of a file's content; a large file is memory-mapped and hashed on all cores.
 
-    Errors: OSError as the file system gives it.
+    Errors: OSError from the file system.
     """
     if size_bytes < _PARALLEL_BYTES:
         return digest_bytes(path.read_bytes())

@@ -80,7 +80,7 @@ def available_memory() -> int | None:
 
 
 def peak_resident_bytes() -> int:
-    """Peak resident memory of this process so far; 0 where the system does not report it (Windows)."""
+    """Peak resident memory of this process so far; 0 if the system does not report it (Windows)."""
     try:
         import resource
     except ImportError:

@@ -1,6 +1,6 @@
 """The messages between the engine and a worker: one JSON object per line, over a pipe.
 
-A worker in another environment or on another machine gets the same messages as one beside the engine.
+A worker in another environment or on another machine gets the same messages as a local one.
 """
 
 from __future__ import annotations

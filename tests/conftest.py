@@ -25,7 +25,7 @@ def agrees(request):
     def check(path, text):
         if request.config.getoption("--update"):
             path.write_text(text, encoding="utf-8")
-        assert path.is_file(), f"{path.name} is not there: `pytest --update` writes it"
+        assert path.is_file(), f"{path.name} is missing: `pytest --update` writes it"
         assert text == path.read_text(encoding="utf-8")
 
     return check

@@ -19,7 +19,7 @@ _FIGURE = re.compile(r"\d[\d.]*")
 
 
 class Block(NamedTuple):
-    """One fenced block; `title` is the file that it shows, empty where it shows none."""
+    """One fenced block; `title` is the file that it shows, empty if it shows none."""
 
     language: str
     title: str
@@ -27,7 +27,7 @@ class Block(NamedTuple):
 
 
 def blocks(page: Path) -> list[Block]:
-    """The blocks of a page in order, but for those without a language."""
+    """The blocks of a page in order, except those without a language."""
     return [Block(*parts) for parts in _BLOCK.findall(page.read_text(encoding="utf-8"))]
 
 
@@ -50,7 +50,7 @@ class Reader:
         self.output = ""
 
     def follow(self, page: str) -> None:
-        """Errors: AssertionError where a command fails, or does not print what the page says."""
+        """Errors: AssertionError if a command fails, or does not print what the page says."""
         steps = blocks(DOCS / page)
         for block, following in zip(steps, [*steps[1:], None], strict=True):
             if block.title:
@@ -94,7 +94,7 @@ class Reader:
         assert done.returncode == int(fails), f"{command}: exit {done.returncode}\n{self.output}"
 
     def _expect(self, text: str) -> None:
-        """Each line of a page's output was printed, but for figures and the spaces between columns; `…` is any text."""
+        """Each line of a page's output was printed, except for figures and spaces between columns; `…` is any text."""
         printed = [_stable(line) for line in self.output.splitlines()]
         for line in filter(str.strip, text.splitlines()):
             pattern = ".*".join(map(re.escape, _stable(line).split("…")))

@@ -15,7 +15,7 @@ LFS_ENDINGS = (".safetensors", ".bin", ".onnx")
 
 
 class HubServer:
-    """Repositories with commits and named revisions; `requests` holds what was asked ("GET /path").
+    """Repositories with commits and named revisions; `requests` lists the requests ("GET /path").
 
     `token`: what every request must bear, None for an open server. `failures`: status codes that the next requests
     get instead of an answer. `gated`: repositories that answer 403.

@@ -1,4 +1,4 @@
-"""Real servers on loopback: rclone serves a folder as S3 and as WebDAV; a proxy stands between, to stall or to cut."""
+"""Real servers on loopback: rclone serves a folder as S3 and as WebDAV; a proxy can stall or cut connections."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Server:
         return True
 
     def kill(self) -> None:
-        """Stop at once, in the middle of whatever it does."""
+        """Stop at once, whatever the server is doing."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()
@@ -67,7 +67,7 @@ class Server:
 
 
 class Proxy:
-    """Passes bytes on to a port until told otherwise. `allow`: bytes of answers, in all, after which it stalls."""
+    """Forwards bytes to a port until it is stopped. `allow`: bytes of answers, in all, after which it stalls."""
 
     def __init__(self, target: int, *, allow: int | None = None) -> None:
         self.target, self.allow = target, allow

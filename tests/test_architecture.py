@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "onnxbuild"
 
-# What each part may import besides itself. A folder inside `workers/` has a row of its own.
+# What each part may import besides itself. A folder inside `workers/` has its own row.
 GROUND = {"version", "diagnostics", "digest", "machine"}
 LANGUAGE = GROUND | {"protocol", "tables", "store", "manifest", "steps"}
 ENGINE = LANGUAGE | {"planning", "runners", "execute"}

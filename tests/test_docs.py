@@ -1,4 +1,4 @@
-"""The documentation agrees with the code: generated parts are fresh, commands parse, examples load, links resolve."""
+"""The documentation agrees with the code: generated parts are current, commands parse, examples load, links resolve."""
 
 import importlib.util
 import itertools

@@ -20,7 +20,7 @@ def undocumented(node, name):
     if not (ast.get_docstring(node) or "").strip():
         yield name
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-        return  # what stands inside a function is nobody's interface
+        return  # what is inside a function is not an interface
     for child in node.body:
         if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and is_public(child):
             yield from undocumented(child, f"{name}.{child.name}")

@@ -10,7 +10,7 @@ from onnxbuild.machine import Machine, nvidia_gpus
 CPU = {"cpu": "a", "architecture": "x86_64", "flags": ["avx2"], "cores": 2}
 
 
-def test_gpus_are_told_by_the_drivers_files(tmp_path: Path) -> None:
+def test_gpus_are_read_from_the_drivers_files(tmp_path: Path) -> None:
     for place, model in (("0000:02:00.0", "NVIDIA L4"), ("0000:01:00.0", "NVIDIA H100 80GB HBM3")):
         (tmp_path / place).mkdir()
         (tmp_path / place / "information").write_text(f"Model: \t\t {model}\nIRQ:   \t\t 16\nGPU UUID: \t GPU-1\n")

@@ -1,7 +1,7 @@
 """Transcripts: commands as a person types them, with their whole output and exit code.
 
 Each file in transcripts/ holds `$ onnxbuild …` lines, what they print (standard output, then standard error) and
-`[exit N]`. `pytest --update` rewrites them, and the diff is the review. `<…>` stands for what varies.
+`[exit N]`. `pytest --update` rewrites them, and the diff is the review. `<…>` replaces what varies.
 """
 
 from __future__ import annotations

@@ -124,7 +124,7 @@ def step(name: str, kind: str = "cat", *, of: str | Iterable[str] = (), files: F
 
 
 def graph_of(*actions: Action) -> ActionGraph:
-    """The graph of actions that are given in an order in which each stands after what it needs."""
+    """The graph of actions, given in an order in which each comes after what it needs."""
     return ActionGraph({action.id: action for action in actions})
 
 
@@ -136,7 +136,7 @@ class Bench:
         self.runner = runner or InlineRunner()
 
     def __call__(self, *actions: Action, **policy: Any) -> dict[str, str]:
-        """Build, and say how each action ended."""
+        """Build, and return how each action ended."""
         return {name: outcome.outcome for name, outcome in self.outcomes(*actions, **policy).items()}
 
     def outcomes(self, *actions: Action, **policy: Any) -> dict[str, Outcome]:

@@ -1,4 +1,4 @@
-"""`onnxbuild cache`: what the store holds, whether it is whole, and its exchange with the remote store."""
+"""`onnxbuild cache`: the contents of the store, their integrity, and the exchange with the remote store."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ What = Literal["stats", "verify", "push", "pull"]
 
 
 def cache(what: What, asked: Asked, *, as_json: bool = False) -> int:
-    """Carry out one subcommand; the exit code. Errors: DiagnosticError."""
+    """Carry out one subcommand; return the exit code. Errors: DiagnosticError."""
     if what == "stats":
         return _stats(asked, as_json=as_json)
     if what == "verify":
@@ -91,7 +91,7 @@ class _Reading:
 
 @contextlib.contextmanager
 def _local(asked: Asked) -> Iterator[Store]:
-    """The local store alone; a manifest whose models have faults still names its store."""
+    """Only the local store; a manifest whose models have faults still names its store."""
     manifest = load_manifest(asked.manifest, kinds=all_kinds(), defines=dict(asked.defines))
     root = store_root(asked, manifest)
     with Store(root, readonly=not root.exists() or not os.access(root, os.W_OK), claims=False) as store:
@@ -103,7 +103,7 @@ def _local(asked: Asked) -> Iterator[Store]:
 
 def _push(asked: Asked) -> int:
     with _with_remote(asked) as (opened, shown):
-        # What is known of an earlier push may be out of date: someone may have emptied the remote store.
+        # The record of earlier pushes may be out of date: someone may have emptied the remote store.
         known = opened.preview(elsewhere=lambda _key: None)
         done = share(opened.graph, known, opened.store, Uploads(), again=True)
         if done is None:
@@ -132,7 +132,7 @@ def _pull(asked: Asked) -> int:
         lasts = {one.id: Last(key=one.key, outcome="hit") for one in outcomes if one.outcome == "hit"}
         opened.store.traces.note(opened.scope, lasts)
         missing = len(outcomes) - len(lasts)
-        words = f"{len(fetched)} results came from {shown}, {len(lasts) - len(fetched)} were here"
+        words = f"{len(fetched)} results came from {shown}, {len(lasts) - len(fetched)} were local"
         print(f"{words}; {missing} have to be built" if missing else words)
         return 0 if opened.store.remote is not None and opened.store.remote.usable else 1
 
@@ -142,6 +142,6 @@ def _with_remote(asked: Asked) -> Iterator[tuple[Session, str]]:
     with session(asked, write=True) as opened:
         if opened.store.remote is None:
             hint = "name one with `--remote URL`, ONNXBUILD_REMOTE or `store: {remote: …}`"
-            what = "`--offline` asks no remote store" if asked.offline else f"{asked.manifest} has no remote store"
+            what = "`--offline` uses no remote store" if asked.offline else f"{asked.manifest} has no remote store"
             raise DiagnosticError(fault("OB047", what, hint=None if asked.offline else hint))
         yield opened, opened.store.remote.address.shown

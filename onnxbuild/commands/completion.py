@@ -59,7 +59,7 @@ end
 
 
 def print_script(parser: argparse.ArgumentParser, shell: str) -> int:
-    """Print the script for a shell; the exit code."""
+    """Print the script for a shell; return the exit code."""
     import shtab
 
     _mark(parser, manifest=shtab.glob(*_MANIFESTS), folder=shtab.DIRECTORY, file=shtab.FILE)
@@ -86,7 +86,7 @@ def list_names(manifest: str) -> int:
 
 
 def _mark(parser: argparse.ArgumentParser, **completions: object) -> None:
-    """Tell shtab how each argument completes, by what its name stands for."""
+    """Tell shtab how each argument completes, by its name."""
     by_metavar = {
         "MANIFEST": completions["manifest"],
         "DIR": completions["folder"],

@@ -20,11 +20,11 @@ from onnxbuild.steps import KINDS, Kinds
 from onnxbuild.steps.kind import Kind
 from onnxbuild.version import __version__
 
-# Params with which a kind names the packages of its usual case, where a param has no default or decides about them.
+# Params of each kind's usual case, where a param has no default or determines the packages.
 _USUAL: Mapping[str, Any] = {
     "origin": "random", "exporter": "optimum", "level": "O2", "method": "dynamic", "dtype": "fp16", "prompts": (),
 }  # fmt: skip
-# Used where they are installed: a step without them does less, but it runs.
+# Optional: a step without them does less, but it runs.
 _OPTIONAL = ("sentence-transformers",)
 _ALSO_SHOWN = ("safetensors", "numpy")
 _EXTRA = 'pip install "onnxbuild[optimum]"'

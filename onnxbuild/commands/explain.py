@@ -24,7 +24,7 @@ _CODE = re.compile(r"OBE?\d+", re.IGNORECASE)
 
 
 def explain(subject: str, asked: Asked) -> int:
-    """Print what is known of an action, a variant or a code; the exit code. Errors: DiagnosticError."""
+    """Print what is known about an action, a variant or a code; return the exit code. Errors: DiagnosticError."""
     if is_code(subject):
         print(explain_code(subject))
         return 0
@@ -127,7 +127,7 @@ def _variant(variant: Variant, opened: Session) -> Iterator[str]:
     for name in names:
         yield ""
         yield from _heading(outcomes[name].outcome, name, lasts.get(name))
-        yield from params_lines(graph.actions[name], opened.kinds, opened.plan.manifest, defaults=False)
+        yield from params_lines(graph.actions[name], opened.kinds, opened.plan.manifest, in_full=False)
         yield from facts_lines(_facts(lasts.get(name), _trace(lasts.get(name), opened)))
         log = log_file(opened.logs, name)
         if log.is_file():

@@ -14,7 +14,7 @@ from onnxbuild.store.store import Store
 
 
 def gc(asked: Asked, limits: Limits, *, dry_run: bool) -> int:
-    """Collect, and print what was freed; the exit code. Errors: DiagnosticError."""
+    """Collect, and print what was freed; return the exit code. Errors: DiagnosticError."""
     manifest = load_manifest(asked.manifest, kinds=all_kinds(), defines=dict(asked.defines))
     root = store_root(asked, manifest)
     if not root.exists():

@@ -29,7 +29,7 @@ _BY_SUFFIX: Mapping[str, diagram.DiagramFormat] = {
 
 
 def show_graph(asked: Asked, format: diagram.DiagramFormat, *, output: str | None = None) -> int:  # noqa: A002 - the option's name
-    """Draw what is selected, on stdout or into a file, with what a run would do; the exit code.
+    """Draw the selected actions and what a run would do, to stdout or a file; return the exit code.
 
     Errors: DiagnosticError.
     """
@@ -42,9 +42,9 @@ def show_graph(asked: Asked, format: diagram.DiagramFormat, *, output: str | Non
 
 
 def format_for(format: diagram.DiagramFormat | None, output: str | None) -> diagram.DiagramFormat:  # noqa: A002 - the option's name
-    """The format that is asked for, else that of the file's suffix, else mermaid.
+    """The requested format, else that of the file's suffix, else mermaid.
 
-    Errors: ValueError where the two contradict each other, or the suffix alone is to decide and is unknown.
+    Errors: ValueError if the two contradict each other, or if only the suffix could decide and it is unknown.
     """
     suffix = PurePath(output).suffix.lower() if output else ""
     by_suffix = _BY_SUFFIX.get(suffix)

@@ -68,7 +68,7 @@ def lint(
 
 
 def summary(faults: Sequence[Diagnostic], manifests: int) -> str:
-    """How many faults in how many manifests, in words."""
+    """The number of faults and of manifests, as text."""
     where = f"in {manifests} manifest{'' if manifests == 1 else 's'}"
     if not faults:
         return f"no faults {where}"

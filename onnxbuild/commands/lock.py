@@ -36,7 +36,7 @@ def run_lock(
 ) -> int:
     """Resolve what the lock lacks and, with `upgrade`, what the named models use (all models for an empty sequence).
 
-    Prints what moved. Errors: DiagnosticError for the manifest, an unknown name, or a source that cannot be resolved.
+    Prints what changed. Errors: DiagnosticError for the manifest, an unknown name, or a source that cannot be resolved.
     """
     manifest = load_manifest(manifest_path, kinds=kinds or all_kinds(), defines=defines)
     path = lock_path(manifest_path)
@@ -67,7 +67,7 @@ def _upgraded(manifest: Manifest, names: Sequence[str]) -> list[HubUse]:
 
 
 def _toolchain_changes(old: Lock, new: Lock, resolved: Sequence[Toolchain]) -> list[str]:
-    """What moved in each toolchain; for a new one, the number of its packages."""
+    """What changed in each toolchain; for a new one, the number of its packages."""
     lines = []
     for toolchain in resolved:
         key = toolchain_key(toolchain.requirements)

@@ -12,7 +12,7 @@ from onnxbuild.execute.policy import log_file
 
 
 def show_log(name: str, asked: Asked) -> int:
-    """Print the log of an action; the exit code. Errors: DiagnosticError."""
+    """Print the log of an action; return the exit code. Errors: DiagnosticError."""
     with session(asked, write=False) as opened:
         action = action_named(name, opened, asked)
         path = log_file(opened.logs, action)
@@ -40,7 +40,7 @@ def action_named(name: str, opened: Session, asked: Asked) -> str:
 def manifest_in_reach(command: str) -> str:
     """The manifest that was run last in this folder or one level below it: the one that an id belongs to.
 
-    `command`: the command that needs it. Errors: DiagnosticError where nothing has been run here.
+    `command`: the command that needs it. Errors: DiagnosticError if nothing has been run here.
     """
     places = [Path(), *(entry for entry in Path().iterdir() if entry.is_dir())]
     notes = [place / ".onnxbuild" / "last" for place in places]

@@ -9,7 +9,7 @@ from onnxbuild.report.result.plan_text import plan_text
 
 
 def show_plan(asked: Asked, *, as_json: bool, force: bool = False) -> int:
-    """Print every action with what a run would do; the exit code. Errors: DiagnosticError."""
+    """Print every action with what a run would do; return the exit code. Errors: DiagnosticError."""
     with session(asked, write=False) as opened:
         outcomes = opened.preview(force=force)
         if as_json:

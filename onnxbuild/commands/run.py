@@ -10,18 +10,18 @@ from typing import Any
 
 from onnxbuild.commands.parsing.options import RunOptions
 from onnxbuild.receipts.receipt import Standing, standing
+from onnxbuild.report.terminal import width_of
 
 
 def run(options: RunOptions) -> int:
-    """Answer from a receipt where nothing has moved, and build otherwise; the exit code. Errors: DiagnosticError."""
+    """Answer from a receipt if nothing has changed, else build; return the exit code. Errors: DiagnosticError."""
     if options.dry_run:
         from onnxbuild.commands.plan import show_plan
 
         return show_plan(options.asked, as_json=options.as_json, force=options.force)
     question = question_of(options)
     receipt = None if options.force else _receipt(options, question)
-    # A verbose run lists every action, which a receipt does not hold.
-    if receipt is not None and not receipt.moved and not options.verbose:
+    if receipt is not None and not receipt.moved and _answers(receipt.answer, options):
         sys.stdout.write(last_line(receipt.answer) if options.quiet else receipt.answer)
         return 0
     from onnxbuild.commands.building.build import build
@@ -32,6 +32,17 @@ def run(options: RunOptions) -> int:
 def _receipt(options: RunOptions, question: Mapping[str, Any]) -> Standing | None:
     state = os.path.join(os.path.dirname(os.path.abspath(options.asked.manifest)), ".onnxbuild")
     return standing(state, question)
+
+
+def _answers(answer: str, options: RunOptions) -> bool:
+    """Whether a receipt can answer: unlike a verbose run it lists no actions, and the width of its lines is fixed.
+
+    On a narrower terminal, the engine prints the result again from the remembered plan, fitted to the terminal.
+    """
+    if options.quiet or options.as_json:
+        return True
+    width = width_of(sys.stdout)
+    return not options.verbose and (width is None or all(len(line) <= width for line in answer.splitlines()))
 
 
 def last_line(answer: str) -> str:
@@ -60,7 +71,7 @@ def question_of(options: RunOptions) -> Mapping[str, Any]:
 
 
 def _checksum(remote: str | None) -> str | None:
-    """Tells one remote store from another without its address, which may hold a password: receipts are on disk."""
+    """Distinguishes remote stores without their address, which may contain a password: receipts are on disk."""
     if not remote:
         return None
     return f"{zlib.crc32((remote if '://' in remote else os.path.abspath(remote)).encode()):08x}"

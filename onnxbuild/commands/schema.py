@@ -10,12 +10,12 @@ from onnxbuild.steps import KINDS, Kinds, all_kinds
 
 
 def schema_text(kinds: Kinds = KINDS) -> str:
-    """The schema as it stands in schemas/manifest.schema.json."""
+    """The text of schemas/manifest.schema.json."""
     return json.dumps(manifest_schema(step_schemas(kinds)), indent=2, ensure_ascii=False) + "\n"
 
 
 def run_schema(*, output: str | None = None) -> int:
-    """Print the schema or write it to a file, with the step kinds of installed plugins; the exit code.
+    """Print the schema or write it to a file, with the step kinds of installed plugins; return the exit code.
 
     Errors: DiagnosticError.
     """

@@ -23,7 +23,7 @@ _RENDERERS = {"markdown": status_text.as_markdown, "json": status_text.as_json}
 
 
 def show_status(asked: Asked, format: Format) -> int:  # noqa: A002 - the option's name
-    """Print what the store knows of every selected variant; the exit code. Errors: DiagnosticError."""
+    """Print what the store knows about every selected variant; return the exit code. Errors: DiagnosticError."""
     with session(asked, write=False) as opened:
         outcomes = last_outcomes(opened)
         lasts = opened.store.traces.last(opened.scope)
@@ -45,10 +45,10 @@ def last_outcomes(opened: Session) -> Mapping[str, Outcome]:
 
 
 def last_outcome(name: str, last: Last, opened: Session) -> Outcome | None:
-    """How an action ended in its last run; None where the store no longer has its result."""
+    """How an action ended in its last run; None if the store no longer has its result."""
     kind = opened.plan.whole.actions[name].kind
     if last.outcome == "failed":
-        code, _, message = (last.message or "OBE00 no reason was given").partition(" ")
+        code, _, message = (last.message or "OBE99 no reason was given").partition(" ")
         return Outcome(
             id=name, kind=kind, outcome="failed", failure=Failure(code=code, message=message, facts=last.facts)
         )

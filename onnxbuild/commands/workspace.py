@@ -25,7 +25,7 @@ from onnxbuild.runners.runner import Runner
 from onnxbuild.steps import Kinds, all_kinds, kinds_at, plugin_files, plugin_places
 from onnxbuild.store.store import Store, opened
 
-if TYPE_CHECKING:  # PyYAML and what depends on it: a run that plans from memory does without
+if TYPE_CHECKING:  # PyYAML and what depends on it: a run with a remembered plan does not need it
     from onnxbuild.planning.expand import Expansion
     from onnxbuild.planning.locked import Lock
     from onnxbuild.store.remote.remote_store import Remote
@@ -59,7 +59,7 @@ class Session(Struct, frozen=True, kw_only=True):
         force: bool = False,
         elsewhere: Callable[[str], Trace | None] | None = None,
     ) -> Mapping[str, Outcome]:
-        """For every action of what was selected (or of `graph`) a hit, or that it would run and why.
+        """For every selected action (or every action of `graph`), a hit, or that it would run and why.
 
         `force`: as if the selected actions had to run. `elsewhere` is asked for what the store lacks.
         """
@@ -96,7 +96,7 @@ def planned(asked: Asked, *, write_lock: bool) -> tuple[Manifest, Expansion, Loc
 
 
 def _show_warnings(manifest: Manifest, expansion: Expansion, lock: Lock) -> None:
-    """Before a run, print on stderr what lint warns of. A run that repeats a remembered plan has shown it before."""
+    """Before a run, print lint's warnings to stderr. A run with a remembered plan has shown them before."""
     from onnxbuild.report.render_diagnostics import show
     from onnxbuild.rules import World, check
 
@@ -155,7 +155,7 @@ def _say(text: str) -> None:
 
 
 def environments_of(manifest: Manifest, lock: Lock, store: Path) -> Mapping[str, Environment]:
-    """The environments of the toolchains that models name. Errors: DiagnosticError OB048 where one does not start."""
+    """The environments of the toolchains that models name. Errors: DiagnosticError OB048 if one does not start."""
     from onnxbuild.planning.toolchains import toolchain_key
 
     environments: dict[str, Environment] = {}
@@ -217,7 +217,7 @@ def state_folder(manifest: str) -> Path:
 
 
 def state_for(manifest: str, store: Store) -> Path:
-    """That folder, or the store's where the manifest is on a read-only file system: logs must go somewhere."""
+    """That folder, or the store's if the manifest is on a read-only file system: logs must go somewhere."""
     beside = state_folder(manifest)
     where = beside if beside.exists() else beside.parent
     return beside if os.access(where, os.W_OK) else store.root
@@ -230,12 +230,12 @@ def memory_limit() -> float:
 
 
 def default_jobs() -> int:
-    """As many actions at once as there are cores, up to four: beyond that memory, not cores, is what runs out."""
+    """As many actions at once as there are cores, at most four: beyond that, memory runs out before cores do."""
     return min(4, usable_cores())
 
 
 def write_result(text: str, output: str | None) -> None:
-    """Write a text to a file, or to stdout where none is named. Errors: DiagnosticError OB016."""
+    """Write a text to a file, or to stdout if none is named. Errors: DiagnosticError OB016."""
     if output is None:
         sys.stdout.write(text)
         return

@@ -43,7 +43,7 @@ def deliver(variant: Variant, graph: ActionGraph, outcomes: Mapping[str, Outcome
     """Write a variant to its folder below `out`, if all its steps and checks succeeded.
 
     Otherwise the folder stays as it is: a failed build does not remove the last good output. Files that others have
-    put into the folder are kept. Errors: DamagedBlob where a stored file must be built again.
+    put into the folder are kept. Errors: DamagedBlob if a stored file must be built again.
     """
     folder = out / variant.model / variant.target
     try:
@@ -123,7 +123,7 @@ def _swap(fresh: Path, folder: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Swap two folders in one step; False where the system or the file system cannot."""
+    """Swap two folders in one step; False if the system or the file system cannot."""
     if sys.platform != "linux":
         return False
     import ctypes

@@ -48,7 +48,7 @@ class Assessor:
         )
 
     def digest(self, source: Input, outputs: Mapping[str, Mapping[str, Digest]]) -> Digest:
-        """The digest of one input. Errors: OSError; KeyError where the action that makes it has not finished."""
+        """The digest of one input. Errors: OSError; KeyError if the action that makes it has not finished."""
         if isinstance(source, OutputRef):
             return outputs[source.action][source.port]
         if isinstance(source, FilesSource):

@@ -29,11 +29,11 @@ class Job(Struct, frozen=True, kw_only=True):
 
     @property
     def runs_alone(self) -> bool:
-        """Whether no other job may run beside it."""
+        """Whether no other job may run at the same time."""
         return self.action.pool == "alone"
 
     def outcome(self, name: OutcomeName, *, failure: Failure | None = None) -> Outcome:
-        """An outcome of this job without a result."""
+        """An outcome for this job without a result."""
         return Outcome(
             id=self.action.id,
             kind=self.action.kind,

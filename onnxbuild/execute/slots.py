@@ -45,7 +45,7 @@ class Slots:
 
     def _has_room_for(self, job: Job) -> bool:
         if not self._running:
-            return True  # by itself any job may try
+            return True  # alone, any job may start
         running = self._running.values()
         memory = sum(one.memory_bytes for one in running) + job.memory_bytes
         is_free = len(self._running) < self._count and not any(one.runs_alone for one in running)

@@ -1,4 +1,4 @@
-"""A YAML document as values that know where they stand: tables, arrays, and scalars in words."""
+"""A YAML document as values that know their places: tables, arrays, and descriptions of scalars."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Table(dict[str, Any]):
         self.values_at[key] = value_at
 
     def key_span(self, key: str) -> Span:
-        """The place of a key, or of the whole mapping where the key was not written."""
+        """The place of a key, or of the whole mapping if the key was not written."""
         return self.keys_at.get(key, self.span)
 
     def value_span(self, key: str) -> Span:

@@ -15,7 +15,7 @@ _REFERENCE = re.compile(r"\$\$\{|\$\{([^{}]*)(\}?)")
 
 
 class Scope(Struct, frozen=True):
-    """What references can name. `environment` is None where secrets are not allowed; `used` collects what is read."""
+    """What references can name. `environment` is None if secrets are not allowed; `used` collects what is read."""
 
     vars: Mapping[str, Any]
     matrix: Mapping[str, Any] | None = None
@@ -32,7 +32,7 @@ class _Unresolved(Exception):  # noqa: N818 - carries a fault to the collector
 def fill(value: Any, at: Span, scope: Scope, faults: list[Diagnostic]) -> Any:
     """The value with every reference replaced. A value without references is returned itself, not as a copy.
 
-    A scalar that consists of one reference takes the type of what it names; `$${` stands for `${`. A reference to
+    A scalar that consists of one reference gets the type of what it names; `$${` stands for `${`. A reference to
     something undefined becomes a fault and stays in place.
     """
     if isinstance(value, str):
@@ -122,7 +122,7 @@ def _undefined(text: str, name: str, space: str, table: Mapping[str, Any], span:
 def _secret(name: str, span: Span, scope: Scope) -> str:
     if scope.environment is None:
         message = f"`${{env.{name}}}` is not allowed here"
-        hint = "the environment gives secrets, under `store:` and `publish:`; for a plain value use `vars:` and `-D`"
+        hint = "the environment is for secrets under `store:` and `publish:`; for a plain value use `vars:` and `-D`"
         raise _Unresolved(fault("OB025", message, span=span, hint=hint))
     if name not in scope.environment:
         raise _Unresolved(fault("OB004", f"the environment variable `{name}` is not set", span=span))
@@ -131,7 +131,7 @@ def _secret(name: str, span: Span, scope: Scope) -> str:
 
 
 def _narrow(at: Span, text: str) -> Span:
-    """The place of a reference inside its scalar, where the scalar is written on one line without escapes."""
+    """The place of a reference inside its scalar, if the scalar is written on one line without escapes."""
     line = at.source.line(at.line)
     column = line.find(text, at.column - 1)
     return Span(at.source, at.line, column + 1, len(text)) if 0 <= column < at.column - 1 + at.length else at

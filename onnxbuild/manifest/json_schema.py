@@ -33,7 +33,7 @@ class StepKind(Protocol):
 
     @property
     def params(self) -> type[Struct]:
-        """What can be asked for."""
+        """The params that a person can set."""
 
     @property
     def inputs(self) -> Mapping[str, str]:
@@ -86,7 +86,7 @@ def manifest_schema(steps: Mapping[str, Mapping[str, Any]]) -> Schema:
 
 
 def _place_steps(defs: dict[str, Schema], places: Mapping[str, Holder]) -> None:
-    """Let each block refer to the step blocks that may stand in it: one definition per step kind."""
+    """Make each block refer to the step blocks that it may contain: one definition per step kind."""
     for name, place in places.items():
         for holder in _HOLDERS[place]:
             defs[holder]["properties"][name] = {"$ref": f"#/$defs/{name}"}
@@ -117,7 +117,7 @@ def _block_schema(params: type[Struct], *, switch: bool) -> Schema:
 
 
 def _short_forms(params: type[Struct], full: Schema) -> Iterator[Schema]:
-    """What may stand in the place of a whole block: the value of one field, or words for whole blocks."""
+    """What may replace a whole block: the value of one field, or a word for the block."""
     short, words = getattr(params, "SHORT", None), getattr(params, "SHORT_WORDS", {})
     if short is not None:
         yield {**full["properties"][short], "description": f"short for `{short}`"}
@@ -159,7 +159,7 @@ def _admit(schema: Any) -> Any:
 
 
 def _admit_below(schema: Schema) -> Schema:
-    """The schema with references admitted in its parts, not in its place."""
+    """The schema with references allowed in its parts, but not instead of it."""
     inner = dict(schema)
     if "properties" in inner:
         inner["properties"] = {name: _admit(one) for name, one in inner["properties"].items()}

@@ -56,7 +56,7 @@ class DatasetBlock(Struct):
     files: Annotated[
         str | None,
         Meta(
-            description="which files of a hub: repository, as a pattern; required where it has several",
+            description="pattern for the files of a hub: repository; required if it has several",
             examples=["data/validation-*.parquet"],
         ),
     ] = None
@@ -64,8 +64,8 @@ class DatasetBlock(Struct):
         Mapping[str, str],
         Meta(description="column of each role, such as `text` and `label`", examples=[{"text": "sentence"}]),
     ] = {}
-    limit: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(description="largest number of rows to take")] = None
-    seed: Annotated[int, Meta(description="seed that chooses rows where there are more than `limit`")] = 0
+    limit: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(description="maximum number of rows to use")] = None
+    seed: Annotated[int, Meta(description="seed that chooses rows if there are more than `limit`")] = 0
 
 
 class StoreBlock(Struct):
@@ -129,7 +129,7 @@ class ModelBlock(Struct):
     task: Annotated[
         str,
         Meta(
-            description="what the model is for; by default what config.json implies",
+            description="what the model does; by default, the task that config.json implies",
             examples=[*TASKS, *ALIASES],
         ),
     ] = ""

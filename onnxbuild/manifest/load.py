@@ -46,9 +46,9 @@ def read_manifest(
     defines: Mapping[str, str] | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> tuple[Manifest, list[Diagnostic]]:
-    """The manifest in a file as far as it is sound, and its faults: a lint goes on with the sound models.
+    """The sound part of the manifest in a file, and its faults: lint continues with the sound models.
 
-    Errors: DiagnosticError where a fault prevents reading the rest.
+    Errors: DiagnosticError if a fault prevents reading the rest.
     """
     faults: list[Diagnostic] = []
     try:
@@ -68,7 +68,7 @@ def read_manifest(
 
 
 def in_order(faults: list[Diagnostic]) -> list[Diagnostic]:
-    """Faults by place, each once (a fault in a matrix model or a shared target is met at every use)."""
+    """Faults by place, each once (a fault in a matrix model or a shared target is found at every use)."""
 
     def place(one: Diagnostic) -> tuple[Any, ...]:
         return (one.span.source.path, one.span.line, one.span.column) if one.span else ("", 0, 0)

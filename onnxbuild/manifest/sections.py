@@ -25,7 +25,7 @@ class ModelEntry(Struct, frozen=True):
 
 
 class Sections(Struct, frozen=True, kw_only=True):
-    """Blocks by name, references replaced. What has a fault is still among them (`sound` leaves it out)."""
+    """Blocks by name, with references replaced. Faulty ones are still included (`sound` leaves them out)."""
 
     models: tuple[ModelEntry, ...]
     targets: Table
@@ -43,12 +43,12 @@ def read_sections(
     environment: Mapping[str, str],
     used: dict[str, str],
 ) -> Sections:
-    """The sections of a document. What was read of the environment is added to `used`, and faults to `faults`."""
+    """The sections of a document. What was read from the environment is added to `used`, and faults to `faults`."""
     return _Filling(document, structure, faults).sections(defines, environment, used)
 
 
 class _Filling:
-    """Fills one document; what its stages share."""
+    """Fills one document; holds what its stages share."""
 
     def __init__(self, document: Table, structure: Structure, faults: list[Diagnostic]) -> None:
         self.document, self.structure, self.faults = document, structure, faults

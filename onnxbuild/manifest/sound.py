@@ -1,4 +1,4 @@
-"""What is left of the sections when every block with a fault is taken out: a lint plans the rest all the same."""
+"""The sections without their faulty blocks, so that lint can plan the rest."""
 
 from __future__ import annotations
 

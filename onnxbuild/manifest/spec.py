@@ -62,7 +62,7 @@ class Dataset(Struct, frozen=True, kw_only=True):
 
 
 class Manifest(Struct, frozen=True, kw_only=True):
-    """What a person asked for. Reading it depended on `files` and `environment` only."""
+    """What a person asked for. Reading it depended only on `files` and `environment`."""
 
     path: str
     models: tuple[Model, ...]

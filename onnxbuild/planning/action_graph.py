@@ -155,7 +155,7 @@ class SharedActions:
         return unique
 
     def _unique(self, name: str) -> str:
-        """The name, or with a number where a target has a step twice: `quantize-2`."""
+        """The name, or with a number if a target has a step twice: `quantize-2`."""
         number, unique = 1, name
         while unique in self.actions or unique in self.aliases:
             number += 1

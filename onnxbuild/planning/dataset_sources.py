@@ -49,7 +49,7 @@ class DatasetReader:
             faults.append(unknown_scheme(dataset.source, dataset.span, ("file", "hub")))
 
     def rows(self, dataset: Dataset) -> FilesSource | RowsSource | Fetched | None:
-        """A dataset as an input of an action, or how it is fetched; None where `check` found a fault."""
+        """A dataset as an input of an action, or how it is fetched; None if `check` found a fault."""
         if not isinstance(dataset.source, str):
             return RowsSource(dataset.source)
         scheme, _, rest = dataset.source.partition(":")
@@ -59,7 +59,7 @@ class DatasetReader:
         return FilesSource(os.path.dirname(path), (os.path.basename(path),)) if scheme == "file" else None
 
     def columns(self, dataset: Dataset) -> tuple[str, ...] | None:
-        """The columns that every row has, as far as a look at the first row shows; None where they are not known."""
+        """The columns that every row has, judging by the first row; None if they are not known."""
         if dataset.name not in self._columns:
             self._columns[dataset.name] = _columns_of(dataset)
         return self._columns[dataset.name]
@@ -74,7 +74,7 @@ class DatasetReader:
             self._local.files[path] = None
 
     def _fetched(self, text: str, dataset: Dataset) -> Fetched | None:
-        """The files of a dataset on the Hub, at the commit that the lock holds."""
+        """The files of a dataset on the Hub, at the commit in the lock."""
         if not is_hub_name(text):
             message = f"`hub:{text}` is not a source"
             self._local.faults.append(fault("OB026", message, span=dataset.span, hint=_HUB_EXAMPLES))
@@ -96,7 +96,7 @@ def _unclear(repo: str, pattern: str | None, chosen: Sequence[str], files: Seque
     shown = ", ".join(files[:_SHOWN_FILES]) + more
     if not files:
         hint = f"rows are read from {', '.join(ENDINGS)}: download it, convert it, and use `file:`"
-        return fault("OB027", f"`hub:{repo}` holds no rows that can be read", hint=hint)
+        return fault("OB027", f"`hub:{repo}` contains no rows that can be read", hint=hint)
     if not chosen:
         return fault("OB027", f"`files: {pattern}` matches no file of `hub:{repo}`", hint=f"it has {shown}")
     if pattern is None and len(chosen) > 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -17,7 +17,6 @@ from onnxbuild.manifest.spec import Manifest, Model, Target
 from onnxbuild.planning.action_graph import (
     CURRENT,
     ActionGraph,
-    FilesSource,
     Input,
     OutputRef,
     SharedActions,
@@ -62,7 +61,7 @@ def expand(manifest: Manifest, kinds: Kinds, lock: Lock, machine: Machine) -> Ac
 
 
 def survey(manifest: Manifest, kinds: Kinds, lock: Lock, machine: Machine) -> Expansion:
-    """The actions of a manifest as far as it is sound, with errors and warnings, in order of place."""
+    """The actions of the sound part of a manifest, with errors and warnings, in order of place."""
     expander = _Expander(kinds, lock, machine, manifest)
     for dataset in manifest.datasets.values():
         expander.datasets.check(dataset)
@@ -271,13 +270,3 @@ class _Expander:
 def watched_files(manifest: Manifest, expansion: Expansion, lock: str) -> tuple[str, ...]:
     """Every file that the plan depends on, except the content of sources. Equal stats mean that nothing has changed."""
     return (*manifest.files, lock, *expansion.files)
-
-
-def sources_of(graph: ActionGraph) -> Iterator[FilesSource]:
-    """The files from outside that a graph reads, each once."""
-    seen: set[FilesSource] = set()
-    for action in graph.actions.values():
-        for source in action.inputs.values():
-            if isinstance(source, FilesSource) and source not in seen:
-                seen.add(source)
-                yield source

@@ -27,7 +27,7 @@ class LocalFiles:
         self.faults = faults
 
     def exists(self, text: str, path: str, at: Span, is_wanted: Callable[[str], bool]) -> bool:
-        """Whether a path is a file or folder as wanted; a fault where it is not. `text` is what a person wrote."""
+        """Whether a path is a file or folder as wanted; a fault if it is not. `text` is what a person wrote."""
         if is_wanted(path):
             return True
         if os.path.exists(path):
@@ -75,7 +75,7 @@ class LocalFiles:
             self.faults.append(fault("OB027", f"`{path}` cannot be read: {error}", span=at))
             return None
         if not isinstance(config, dict):
-            self.faults.append(fault("OB027", f"`{path}` holds no JSON object", span=at))
+            self.faults.append(fault("OB027", f"`{path}` does not contain a JSON object", span=at))
             return None
         return config
 

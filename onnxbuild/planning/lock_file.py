@@ -171,7 +171,7 @@ def lock_for(
 def _absent_offline(
     manifest: Manifest, missing: Iterable[HubUse], unresolved: Iterable[Toolchain]
 ) -> tuple[Diagnostic, ...]:
-    """OB049 for each toolchain that the lock lacks; where it has all of them, OB111 for each source that it lacks."""
+    """OB049 for each toolchain that the lock lacks; if it has all of them, OB111 for each source that it lacks."""
     command = f"`onnxbuild lock {manifest.path}`"
     toolchains = tuple(
         fault(

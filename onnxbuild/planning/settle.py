@@ -36,7 +36,7 @@ def target_steps(target: Target, kinds: Kinds, faults: list[Diagnostic]) -> Iter
             yield Step(name, block[name], *block_places(block, name, target.span))
         return
     for name in written:
-        message = f"`{name}` beside `steps` has no place in the order"
+        message = f"`{name}` next to `steps` has no place in the order"
         faults.append(fault("OB032", message, span=block.key_span(name), hint="put it into `steps`"))
     for entry in block["steps"]:
         for name, value in entry.items():
@@ -88,7 +88,7 @@ class Settler:
             return self._settled[key]
         faults = len(self._faults)
         settled = self._settle_anew(step, context, unlocked=unlocked)
-        # What has faults is settled anew each time, for their places differ.
+        # What has faults is settled again each time, because the places differ.
         if settled is not None and len(self._faults) == faults:
             self._settled[key] = settled
         return settled
@@ -156,7 +156,7 @@ def _listed(columns: tuple[str, ...]) -> str:
 
 
 class _Same:
-    """A value as the key of a dict: equal to itself alone. It keeps the value, so that its id stays taken."""
+    """A value as the key of a dict, equal only to itself. It keeps the value alive, so that its id is not reused."""
 
     __slots__ = ("_value",)
 
@@ -171,7 +171,7 @@ class _Same:
 
 
 def _identity(block: Any) -> Any:
-    """A block as part of a key: a mapping is equal to itself alone, other values by value; empty ones are all equal."""
+    """A block as part of a key: a mapping equals only itself, other values compare by value, empty ones are equal."""
     return block if not isinstance(block, dict) else _Same(block) if block else None
 
 

@@ -34,7 +34,7 @@ class Fetched(Struct, frozen=True, kw_only=True):
     inputs: Mapping[str, FilesSource]
     artifact: Literal["checkpoint", "onnx"] = "checkpoint"
     config: Mapping[str, Any] | None = None
-    files: tuple[str, ...] | None = None  # names that the fetch takes, None where they are not known
+    files: tuple[str, ...] | None = None  # names that the fetch takes, None if they are not known
     unlocked: bool = False  # a Hub revision that the lock file does not hold
 
 
@@ -145,14 +145,14 @@ class SourceReader:
         if os.path.isdir(path):
             files = select_onnx(self._local.names_below(path))
             if not files:
-                self._faults.append(fault("OB027", f"`{text}` holds no .onnx file", span=at))
+                self._faults.append(fault("OB027", f"`{text}` contains no .onnx file", span=at))
                 return None
             return self._files(path, files, "onnx", at)
         root, name = os.path.split(path)
         return self._files(root, self._with_graph(root, name), "onnx", at)
 
     def _with_graph(self, root: str, name: str) -> tuple[str, ...]:
-        """A graph, its external data, and what a loader reads beside them."""
+        """A graph, its external data, and what else a loader reads."""
         names = self._local.names_below(root)
         # Every exporter that writes one file of external data names it after the graph.
         data = [one for one in names if one in {f"{name}_data", f"{name}.data"}]
@@ -176,16 +176,16 @@ class SourceReader:
     def _no_weights(self, text: str, names: Sequence[str], at: Span) -> None:
         hint = "expected model.safetensors or pytorch_model.bin, in one piece or with its index"
         if any(name.endswith(".onnx") for name in names):
-            hint = f"it holds ONNX files: write `onnx:{text}`"
+            hint = f"it contains ONNX files: write `onnx:{text}`"
         elif any(os.path.basename(name).startswith("adapter_") for name in names):
-            hint = "it holds an adapter: merge it into its base model and save that"
+            hint = "it contains an adapter: merge it into its base model and save that"
         elif any(name.endswith(".gguf") for name in names):
             hint = "GGUF weights cannot be exported: use the original weights"
-        self._faults.append(fault("OB027", f"`{text}` holds no weights", span=at, hint=hint))
+        self._faults.append(fault("OB027", f"`{text}` contains no weights", span=at, hint=hint))
 
 
 def locked_fetch(text: str, lock: Lock) -> tuple[dict[str, Any], LockedSource | None]:
-    """The params of a fetch from the Hub, at the locked commit, and the lock's entry; None where it has none."""
+    """The params of a fetch from the Hub, at the locked commit, and the lock's entry; None if it has none."""
     repo, revision = hub_name(text)
     entry = lock.sources.get(hub_key(text))
     return {"origin": "hub", "repo": repo, "revision": entry.commit if entry else revision}, entry

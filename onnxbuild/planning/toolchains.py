@@ -26,7 +26,7 @@ from onnxbuild.digest import Digest, digest_value
 
 _NOISE = ("Ignored the following", "ResolutionImpossible")
 
-# The worker side of the protocol needs this besides its frameworks.
+# The worker side of the protocol needs this in addition to its frameworks.
 _ALWAYS = ("msgspec",)
 
 

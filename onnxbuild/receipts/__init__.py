@@ -1,1 +1,1 @@
-"""What a run leaves behind so that the next one only checks whether a file has moved."""
+"""What a run leaves behind so that the next one only checks whether a file has changed."""

@@ -1,9 +1,9 @@
 """Receipts: a run that finds everything up to date lists the files that it depended on; the next run only stats them.
 
 A receipt records that this question (manifest, selectors, options, interpreter) had this answer while these files were
-as they are. It is a shortcut in front of the whole engine and decides nothing itself. Where a file that the plan was
-made from has moved (one of its stamps differs), the receipt does not apply and the engine decides everything. Where
-only files of some parts of the graph have moved, the engine decides these, with the plan that the receipt keeps
+unchanged. It is a shortcut in front of the whole engine and decides nothing itself. If a file that the plan was made
+from has changed (one of its stamps differs), the receipt does not apply and the engine decides everything. If only
+files of some parts of the graph have changed, the engine decides these parts, with the plan that the receipt keeps
 (docs/decisions/receipts.md).
 
 This module imports only the lightest parts of the standard library, since a run with nothing to do spends its time on
@@ -39,7 +39,7 @@ def receipt_path(folder: str, question: Question) -> str:
 
 
 class Standing:
-    """A receipt whose plan still holds: its answer, and the numbers of the parts whose files have moved since."""
+    """A receipt whose plan still holds: its answer, and the numbers of the parts whose files have changed since."""
 
     __slots__ = ("_line", "_path", "answer", "moved", "parts", "read")
 
@@ -51,13 +51,13 @@ class Standing:
         self.moved = frozenset(number for number, files in enumerate(self.parts) if _have_moved(files))
 
     def memory(self) -> bytes:
-        """What was written with the receipt; empty where it has been replaced meanwhile. Errors: OSError."""
+        """What was written with the receipt; empty if it has been replaced meanwhile. Errors: OSError."""
         with open(self._path, "rb") as file:
             return file.read() if file.readline() == self._line else b""
 
 
 def standing(folder: str, question: Question) -> Standing | None:
-    """The receipt for a question; None where there is none, or where what its plan was made from has moved."""
+    """The receipt for a question; None if there is none, or if what its plan was made from has changed."""
     path = receipt_path(folder, question)
     try:
         with open(path, "rb") as file:
@@ -111,8 +111,8 @@ def write_receipt(
 ) -> None:
     """Write a receipt, unless a file that the answer depends on has changed since it was read.
 
-    `read`: files and folders that planning read after `began_ns`; `made`: what the run wrote and all parts depend on; a
-    part of a former receipt that has not moved is passed as it is there. Errors: OSError, which harms nothing.
+    `read`: files and folders that planning read after `began_ns`; `made`: what the run wrote and all parts depend on.
+    An unchanged part of an earlier receipt is passed as it is there. Errors: OSError, which harms nothing.
     """
     from pathlib import Path
 
@@ -164,7 +164,7 @@ def _newest_source(folder: str) -> int:
 
 
 def _installed_in(place: str) -> list[Any]:
-    """One folder on the path. Unless it holds packages alone it may change with every run: only its packages count."""
+    """One folder on the path. Unless it contains only packages, every run may change it, so only its packages count."""
     if place.endswith("-packages"):
         return [place, os.stat(place).st_mtime_ns]
     return [place, sorted(name for name in os.listdir(place) if name.endswith("-info"))]
@@ -184,7 +184,7 @@ def _name_and_architecture() -> tuple[str | None, str | None]:
 
 
 def _cores() -> int | None:
-    """The cores that this process may use, where the system limits them, or those of the machine."""
+    """The cores that this process may use, if the system limits them, or those of the machine."""
     affinity = getattr(os, "sched_getaffinity", None)
     return os.cpu_count() if affinity is None else len(affinity(0))
 

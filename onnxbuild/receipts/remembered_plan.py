@@ -1,7 +1,7 @@
-"""What a run leaves with its receipt, so that the next one decides only what has moved.
+"""What a run leaves with its receipt, so that the next one decides only what has changed.
 
-The plan is a pure function of files that the receipt watches; while none of them has moved, it is read back rather than
-made again. The outcomes are those of the parts that the receipt answers for. docs/decisions/receipts.md gives the
+The plan is a pure function of files that the receipt watches; while none of them has changed, it is read back instead
+of made again. The outcomes are those of the parts that the receipt answers for. docs/decisions/receipts.md gives the
 reasons.
 """
 
@@ -36,7 +36,7 @@ class Memory(Struct, frozen=True, array_like=True):
     parts: tuple[tuple[str, ...], ...]
 
     def plan(self, moved: Iterable[int]) -> Plan:
-        """The plan of the parts that have moved."""
+        """The plan of the parts that have changed."""
         ids = frozenset(name for number in moved for name in self.parts[number])
         manifest = Manifest(
             path=self.manifest, models=(), datasets={}, store=self.settings, files=(), environment={}, toolchains={}
@@ -55,22 +55,22 @@ _DECODER = msgspec.msgpack.Decoder(Memory)
 
 
 class Before(Struct, frozen=True):
-    """A former run whose plan still holds: its receipt, which knows what has moved, and the memory left with it."""
+    """An earlier run whose plan still holds: its receipt, which knows what has changed, and the memory left with it."""
 
     receipt: Standing
     memory: Memory
 
     def plan(self) -> Plan:
-        """The plan of the parts that have moved."""
+        """The plan of the parts that have changed."""
         return self.memory.plan(self.receipt.moved)
 
     def completed(self, outcomes: Mapping[str, Outcome]) -> Mapping[str, Outcome]:
-        """Outcomes of the parts that have moved, with those that the receipt answers for."""
+        """Outcomes of the parts that have changed, with those that the receipt answers for."""
         return {name: outcomes.get(name, outcome) for name, outcome in self.memory.outcomes.items()}
 
 
 def recall(receipt: Standing | None) -> Before | None:
-    """The former run that left a receipt which still stands; None where it left no more than its answer."""
+    """The earlier run whose receipt still applies; None if it left only its answer."""
     if receipt is None:
         return None
     try:
@@ -81,10 +81,10 @@ def recall(receipt: Standing | None) -> Before | None:
 
 
 def remember(plan: Plan, parts: tuple[tuple[str, ...], ...], outcomes: Mapping[str, Outcome]) -> bytes:
-    """The memory to leave with a receipt; empty where the plan holds secrets or needs environments to be made."""
+    """The memory to leave with a receipt; empty if the plan holds secrets or needs environments to be made."""
     if plan.manifest.environment or any(model.toolchain for model in plan.manifest.models):
         return b""
-    # Places in the manifest would put its text into every action; where one is needed, the manifest is read again.
+    # Places in the manifest would put its text into every action; if one is needed, the manifest is read again.
     actions = {name: msgspec.structs.replace(action, span=None) for name, action in plan.graph.actions.items()}
     return msgspec.msgpack.encode(
         Memory(
@@ -101,7 +101,7 @@ def remember(plan: Plan, parts: tuple[tuple[str, ...], ...], outcomes: Mapping[s
 
 def parts_of(graph: ActionGraph) -> tuple[tuple[str, ...], ...]:
     """The parts of a graph that share neither an output nor a file from outside, as ids in order."""
-    # Union-find: every node leads, over its leader, to the one that stands for its part.
+    # Union-find: every node leads, over its leader, to the one that represents its part.
     leader: dict[str, str] = {}
 
     def find(node: str) -> str:
@@ -122,7 +122,7 @@ def parts_of(graph: ActionGraph) -> tuple[tuple[str, ...], ...]:
 def files_of_parts(
     parts: Iterable[tuple[str, ...]], graph: ActionGraph, deliveries: Iterable[Delivery], store: Store
 ) -> list[Part] | None:
-    """For each part the files that its answer depends on; None where one was not read as it is now."""
+    """For each part the files that its answer depends on; None if one has changed since it was read."""
     folders = {delivery.variant: delivery.folder for delivery in deliveries}
     of_action: dict[str, list[str]] = {}
     for variant in graph.variants:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _WIDEST = 160  # characters of a source line that are shown
-_BEFORE_CARET = 40  # of which at most so many come before the fault, where the line is cut
+_BEFORE_CARET = 40  # of which at most this many come before the fault, if the line is cut
 _COPIED = frozenset({"again", "log"})  # notes that a person copies: a line break would spoil them
 _TINTS = {"error": "red", "warning": "yellow", "info": "yellow"}
 _RULE = "blue"

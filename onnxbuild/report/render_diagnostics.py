@@ -32,7 +32,7 @@ def render(diagnostics: Sequence[Diagnostic], format: Format, *, colour: bool = 
 
 
 def show(diagnostics: Iterable[Diagnostic], stream: TextIO | None = None) -> None:
-    """Print diagnostics as text; on a terminal that takes colour, in colour and wrapped to its width."""
+    """Print diagnostics as text; on a terminal with colour, in colour and wrapped to its width."""
     stream = stream or sys.stderr
     diagnostics = list(diagnostics)
     if not diagnostics or not wants_colour(stream):
@@ -48,7 +48,7 @@ def show(diagnostics: Iterable[Diagnostic], stream: TextIO | None = None) -> Non
 
 
 def as_text(one: Diagnostic, *, colour: bool = False, width: int | None = None) -> str:
-    """One diagnostic: headline, place, code frame, notes. In colour it is wrapped to `width` where there is one."""
+    """One diagnostic: headline, place, code frame, notes. In colour it is wrapped to `width` if there is one."""
     if not colour:
         return "\n".join(line.plain for line in diagnostic_lines(one))
     from onnxbuild.report.rich_console import ansi_console

@@ -1,4 +1,4 @@
-"""The rich console that writes what a person watches. Imported only where there is something to draw (45 ms of CPU)."""
+"""The rich console that writes what a person watches. Imported only if there is something to draw (45 ms of CPU)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a stream can show: whether it is a terminal to redraw, whether it takes colour, how wide it is."""
+"""What a stream can show: whether it is a terminal that can be redrawn, whether it shows colour, how wide it is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _DUMB = frozenset({"dumb", "unknown"})
 
 
 def can_redraw(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether the stream is a terminal that shows a live view. A CI log is not, even where it claims to be a terminal.
+    """Whether the stream is a terminal that shows a live view. A CI log is not, even if it claims to be a terminal.
 
     Windows consoles do not set TERM; elsewhere a terminal without TERM is treated as a dumb one.
     """

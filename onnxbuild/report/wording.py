@@ -34,7 +34,7 @@ def cells(text: str) -> int:
 
 
 def cropped(text: str, width: int) -> str:
-    """The text, or its beginning with an ellipsis where it is wider than `width` cells."""
+    """The text, or its beginning with an ellipsis if it is wider than `width` cells."""
     if cells(text) <= width:
         return text
     kept, used = "", 0

@@ -20,7 +20,7 @@ RULES: tuple[Rule, ...] = (
         Fix: see the list of codes in `docs/reference/codes.md`.
         """),
     described("OB042", "no-manifest-run", """
-        `explain` was given an action, and no manifest that could contain it has been run here.
+        `explain` or `logs` was given an action, and no manifest that could contain it has been run here.
 
         Fix: name the manifest: `onnxbuild explain ID -m MANIFEST`.
         """),

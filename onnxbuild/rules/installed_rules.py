@@ -12,7 +12,7 @@ from onnxbuild.planning.action_graph import CURRENT, Action
 from onnxbuild.rules.rule import Rule, World, rule
 from onnxbuild.steps import KINDS
 
-# Part of a key where it is installed, and needed only by checkpoints that were made with it.
+# Part of a key if it is installed, and needed only by checkpoints that were made with it.
 _OPTIONAL = frozenset({"sentence-transformers"})
 # The extra of pyproject.toml that installs what an exporter needs.
 _EXTRAS = {"onnxscript": "transformers", "onnxruntime-genai": "genai"}

@@ -21,7 +21,7 @@ class World(Struct, frozen=True, kw_only=True):
     manifest: Manifest
     lock: Lock
     expansion: Expansion
-    # The version of a distribution in this interpreter, None where it is not installed.
+    # The version of a distribution in this interpreter, None if it is not installed.
     installed: Callable[[str], str | None] = installed_version
 
 
@@ -31,7 +31,7 @@ Check = Callable[[World], Iterator[Diagnostic]]
 class Rule(Struct, frozen=True, kw_only=True):
     """A code and its page: `summary` is one line, `fix` says how to repair it, `bad` and `good` are examples.
 
-    `check` is None where another stage (reading, planning, a worker) finds the fault.
+    `check` is None if another stage (reading, planning, a worker) finds the fault.
     """
 
     code: str

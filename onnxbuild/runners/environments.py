@@ -83,7 +83,7 @@ class _Probed(Struct):
     folders: list[str]
 
 
-# Run by another interpreter. It uses the standard library alone and is fast.
+# Run by another interpreter. It uses only the standard library and is fast.
 _PROBE = """
 import json, sys, sysconfig
 from importlib import metadata

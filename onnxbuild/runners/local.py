@@ -57,7 +57,7 @@ class LocalRunner:
     def submit(self, toolchain: str, request: Request, tell: Tell) -> Future[Response]:
         """Give a request to an idle worker of the toolchain, or to a new one. Creates the environment if necessary.
 
-        Errors: OSError where no worker starts; Unusable.
+        Errors: OSError if no worker starts; Unusable.
         """
         future: Future[Response] = Future()
         with self._lock:

@@ -18,7 +18,7 @@ def out_of_reach_of_ctrl_c() -> dict[str, Any]:
 
 
 def kill_with_descendants(pid: int) -> None:
-    """Kill a process that was started so, and what it has started, as far as the system connects them."""
+    """Kill a process that was started this way, and what it has started, as far as the system connects them."""
     if hasattr(os, "killpg"):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, signal.SIGKILL)

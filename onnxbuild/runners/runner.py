@@ -1,4 +1,4 @@
-"""The protocol of runners: how the engine gives actions to the place where they run."""
+"""The protocol of runners: how the engine sends actions to the place where they run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Tell = Callable[[Progress], None]
 
 
 class Runner(Protocol):
-    """A place where actions run: it knows what is installed there, and takes requests."""
+    """A place where actions run: it knows what is installed there, and accepts requests."""
 
     def packages(self, toolchain: str, names: tuple[str, ...]) -> Mapping[str, str]:
         """The installed version of each named distribution; "absent" for one that is not installed."""

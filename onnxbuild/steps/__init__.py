@@ -1,4 +1,4 @@
-"""The step kinds: what can be asked for. `KINDS` has the built-in ones; plugins register theirs by entry point."""
+"""The step kinds that a manifest can use. `KINDS` has the built-in ones; plugins register theirs by entry point."""
 
 from __future__ import annotations
 

@@ -18,17 +18,17 @@ PORT = "dataset"
 
 
 class Rows(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the manifest says of a dataset besides its source."""
+    """What the manifest says about a dataset besides its source."""
 
     columns: Annotated[Mapping[str, str], Meta(description="the column of each role")] = {}
-    limit: Annotated[int | None, Meta(description="take at most this many rows")] = None
-    seed: Annotated[int, Meta(description="seed that chooses rows where there are more than `limit`")] = 0
+    limit: Annotated[int | None, Meta(description="maximum number of rows to use")] = None
+    seed: Annotated[int, Meta(description="seed that chooses rows if there are more than `limit`")] = 0
 
 
 # Fields that the params of several kinds share.
 Dataset = Annotated[str, Meta(description="name of the dataset to read, one of `datasets:`")]
 Samples = Annotated[int, Meta(description="number of rows to read from the dataset, 1 or more")]
-Sequence = Annotated[int, Meta(description="most tokens of a row; longer rows are cut")]
+Sequence = Annotated[int, Meta(description="maximum number of tokens per row; longer rows are cut")]
 RowSeed = Annotated[int, Meta(description="seed that chooses the rows")]
 DerivedRows = Annotated[Rows, Meta(description="columns and choice of rows, from the dataset's block")]
 

@@ -126,9 +126,13 @@ def _tasks_of(model_type: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(task for one in EXPORTERS.values() for task in one.tasks_of(model_type)))
 
 
+def _model_types() -> list[str]:
+    """Every model type that an exporter knows."""
+    return sorted({name for one in EXPORTERS.values() for types in one.types.values() for name in types.split()})
+
+
 def _unknown_type(model_type: str) -> str | None:
-    known = {name for one in EXPORTERS.values() for types in one.types.values() for name in types.split()}
-    near = nearest(model_type, sorted(known))
+    near = nearest(model_type, _model_types())
     return f"the model type `{model_type}` is unknown: did you mean `{near}`?" if near is not None else None
 
 
@@ -230,7 +234,7 @@ def _unknown_model(params: ExportParams, context: Context, exporter: Exporter, m
             message=f"the checkpoint comes with its own Python code for the model type `{model_type}`",
             hint="read it, then write `export: {trust_remote_code: true}`, and the commit in `source:`",
         )
-    near = did_you_mean(model_type, {name for types in exporter.types.values() for name in types.split()})
+    near = did_you_mean(model_type, _model_types())
     return Fault(
         code="OB301",
         field="exporter",
@@ -249,7 +253,7 @@ def _packages(params: ExportParams) -> tuple[str, ...]:
 
 
 def _may_pool(params: ExportParams) -> bool:
-    """Whether sentence-transformers may load the checkpoint: it does where the folder is a sentence-transformer."""
+    """Whether sentence-transformers may load the checkpoint: it does if the folder is a sentence-transformer."""
     if params.library != "auto":
         return params.library == "sentence_transformers"
     return params.exporter == "optimum" or (params.exporter == "transformers" and params.task in SENTENCE_TASKS)

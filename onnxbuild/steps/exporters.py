@@ -31,7 +31,7 @@ class Exporter(Struct, frozen=True, kw_only=True):
         return tuple(task for task, types in self.types.items() if model_type in types.split())
 
     def lacks(self, versions: Mapping[str, str]) -> tuple[str, str] | None:
-        """The first package whose known version is not supported, and that version; None where all are."""
+        """The first package whose known version is not supported, and that version; None if all are."""
         for package, (lowest, below) in self.needs.items():
             version = versions.get(package, "absent")
             if version != "absent" and not _between(version, lowest, below):

@@ -22,7 +22,7 @@ class FetchParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True)
         Literal["files", "hub", "random"], Meta(description="a local folder, a Hub repository, or random weights")
     ]
     files: Annotated[
-        tuple[str, ...], Meta(description="names below the source folder, or in a repository of rows, that are taken")
+        tuple[str, ...], Meta(description="names of files to take, below the source folder or in a repository of rows")
     ] = ()
     repo: Annotated[str, Meta(description="Hub repository; `datasets/…` for one of rows")] = ""
     revision: Annotated[str, Meta(description="commit id, from the lock file")] = ""

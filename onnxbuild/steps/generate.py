@@ -20,7 +20,7 @@ class GenerateParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_
 
     task: Annotated[str, Meta(description="the model's task")] = ""
     prompts: Annotated[tuple[str, ...], Meta(description="texts to continue", examples=[["Once upon a time"]])]
-    max_new_tokens: Annotated[int, Meta(description="most tokens to add to each prompt, 1 or more")] = 64
+    max_new_tokens: Annotated[int, Meta(description="maximum number of tokens to add to each prompt, 1 or more")] = 64
     threads: Annotated[int, Meta(description="number of cores to run on")] = 1
     rounds: Annotated[int, Meta(description="number of timed runs of each engine, in turn")] = 3
 

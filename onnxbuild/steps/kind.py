@@ -6,9 +6,9 @@ A kind is a light declaration. Its worker imports the frameworks; the kind names
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, get_type_hints
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
 from onnxbuild.diagnostics import Severity
 from onnxbuild.machine import Machine
@@ -16,7 +16,7 @@ from onnxbuild.tables.tasks import Family
 
 
 class Params(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Base of every kind's params: all that a person can ask of one step, with defaults filled in."""
+    """Base of every kind's params: all settings of one step, with defaults filled in."""
 
     # The field that a scalar stands for: `optimize: O2` is `optimize: {level: O2}`.
     SHORT: ClassVar[str | None] = None
@@ -35,13 +35,21 @@ def spelled_out(params: type[Params], block: Any) -> Any:
     return block if params.SHORT is None else {params.SHORT: block}
 
 
+def meanings(params: type[Params]) -> Mapping[str, str]:
+    """The description of each field that has one, by the name that a manifest uses."""
+    hints = get_type_hints(params, include_extras=True)
+    fields = {field.encode_name: getattr(hints[field.name], "__metadata__", ()) for field in structs.fields(params)}
+    described = ((name, mark.description) for name, marks in fields.items() for mark in marks if isinstance(mark, Meta))
+    return {name: text for name, text in described if text is not None}
+
+
 class OpeningParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Base of the params of a step that opens the checkpoint or its tokenizer, which may have to run its own code.
 
     A person allows that only in `export:`. Planning fills the field in for the other steps, which name it in `DERIVED`.
     """
 
-    # Unset where it is not true, and so left out of the key: models without such code keep the keys that they had.
+    # Unset if it is not true, and so left out of the key: models without such code keep the keys that they had.
     trust_remote_code: Annotated[
         bool | UnsetType,
         Meta(description="run the Python code that comes with the checkpoint; a `hub:` source must then name a commit"),
@@ -58,7 +66,7 @@ class Context(Struct, frozen=True, kw_only=True):
 
     task: str | None
     family: Family
-    config: Mapping[str, Any] | None  # config.json of the checkpoint, where it can be read without a download
+    config: Mapping[str, Any] | None  # config.json of the checkpoint, if it can be read without a download
     precision: str  # of the graph that comes in: fp32, fp16, int8, q4 …
     previous: tuple[str, ...]  # kinds that ran before this one, in order
     reference: str  # artifact type that variants are compared with: checkpoint | onnx
@@ -81,7 +89,7 @@ class Fault(Struct, frozen=True, kw_only=True):
 
 
 class Kind(Struct, frozen=True, kw_only=True):
-    """A step kind: what can be asked for, and which worker does it.
+    """A step kind: its params, and the worker that carries it out.
 
     `inputs` and `outputs` map ports to artifact types (checkpoint, onnx, report, samples). `packages` returns the
     distributions whose versions belong to the key, as installed where the action runs. `version` is raised whenever
@@ -95,9 +103,9 @@ class Kind(Struct, frozen=True, kw_only=True):
     outputs: Mapping[str, str]
     worker: str  # "module:function"
     packages: Callable[[Any], tuple[str, ...]] = lambda _params: ()
-    pool: str = "cpu"  # "cpu", or "alone": a benchmark has the machine for itself
+    pool: str = "cpu"  # "cpu", or "alone": a benchmark has the machine to itself
     measures: bool = False
-    transient: bool = False  # a failure may pass by itself (a download): it is tried again, with backoff
+    transient: bool = False  # a failure may be temporary (a download): it is tried again, with backoff
     timeout_seconds: float = 3600.0
     memory_factor: float = 3.0  # estimated peak memory as a multiple of the size of all inputs
     on_by_default: bool = False  # a check that runs unless the manifest switches it off

@@ -66,7 +66,7 @@ class PrecisionParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw
 
 
 def _resolve(params: PrecisionParams, context: Context) -> PrecisionParams:
-    """Set the fields that only `auto` reads to their defaults where it is off, so that no key depends on them."""
+    """Set the fields that only `auto` reads to their defaults if it is off, so that no key depends on them."""
     if params.finds_overflow:
         return msgspec.structs.replace(params, trust_remote_code=trusted(context))
     default = PrecisionParams(dtype=params.dtype)

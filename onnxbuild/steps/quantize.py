@@ -104,9 +104,7 @@ class QuantizeParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_
             " activations measured on text, as QDQ; `weight-only` quantizes weights in blocks"
         ),
     ]
-    preset: Annotated[
-        Preset, Meta(description="the CPU whose integer types int8 is made for; `auto` is this machine")
-    ] = "auto"
+    preset: Annotated[Preset, Meta(description="CPU whose integer types int8 uses; `auto` is this machine")] = "auto"
     per_channel: Annotated[bool, _PER_CHANNEL] = True
     operators: Annotated[tuple[str, ...], _OPERATORS] = ()
     activations: Annotated[Literal[8, 16], Meta(description="bits of an activation (static)")] = 8
@@ -127,13 +125,13 @@ class QuantizeParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_
     algorithm: Annotated[Algorithm, _ALGORITHM] = "rtn"
     exclude: Annotated[
         tuple[str, ...],
-        Meta(description="names of nodes that stay as they are", examples=[["/classifier/MatMul"]]),
+        Meta(description="names of nodes that are not quantized", examples=[["/classifier/MatMul"]]),
     ] = ()
     modules: Annotated[
         Mapping[str, Literal["fp32"] | ModuleParams],
         Meta(
-            description="what differs in some files: by file name without `.onnx` or by pattern, params or `fp32`;"
-            " `decoder_model_merged` stands for both parts that it is merged from",
+            description="params of single files, or `fp32`, by file name without `.onnx` or by pattern;"
+            " `decoder_model_merged` means both parts that it is merged from",
             examples=[{"encoder_model": "fp32"}, {"decoder*": {"method": "weight-only"}}],
         ),
     ] = {}
@@ -282,7 +280,7 @@ _ROUGHER = ("q8", "int8", "q4", "bnb4")
 
 
 def precision_of(params: QuantizeParams) -> str:
-    """The name of the precision that these params give, as thresholds and tables use it."""
+    """The name of the precision that these params produce, as thresholds and tables use it."""
     return max((_precision_of_file(one) for one in each_module(params)), key=_ROUGHER.index)
 
 

@@ -61,7 +61,7 @@ class ValidateParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_
         ),
     ] = {}
     on_failure: Annotated[
-        Literal["fail", "warn"], Meta(description="`warn` records a failed check and lets the run go on")
+        Literal["fail", "warn"], Meta(description="`warn` records a failed check and lets the run continue")
     ] = "fail"
     rows: DerivedRows = Rows()
 
@@ -124,7 +124,7 @@ def _check_dataset(params: ValidateParams, context: Context) -> Iterable[Fault]:
 
 
 def _check_unread(params: ValidateParams, context: Context) -> Iterable[Fault]:
-    """OB615 for fields that choose rows of a dataset, where there is none."""
+    """OB615 for fields that choose rows of a dataset, if there is none."""
     for field in ("samples", "sequence"):
         is_given = field in context.written or getattr(params, field) != getattr(ValidateParams(), field)
         if is_given and getattr(params, field) >= 1:

@@ -1,4 +1,4 @@
-"""Claims: the results that a run in progress relies on, so that a collection beside it removes none of them.
+"""Claims: the results that a run in progress relies on, so that a collection at the same time removes none of them.
 
 Constraints: a run waits for a collection no longer than the collection deletes, and never fails because of one; a
 collection can free space while runs of several hours go on; a run that died claims nothing; a lookup stays cheap.
@@ -82,7 +82,7 @@ class Claims:
 def alone(root: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[frozenset[str]]:
     """No run looks up or publishes while the body runs; yields the keys that runs in progress have claimed.
 
-    Calls `on_wait` once where it has to wait for a run that is publishing. Errors: OSError.
+    Calls `on_wait` once if it has to wait for a run that is publishing. Errors: OSError.
     """
     with hold_alone(root / _LOCK, on_wait):
         yield frozenset(_claimed(root))

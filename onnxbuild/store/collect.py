@@ -1,6 +1,6 @@
 """Garbage collection: keeps the latest results of every known manifest, young results, and results that runs use.
 
-It is safe beside runs; `store.claims` explains how.
+It is safe while runs use the store; `store.claims` explains how.
 """
 
 from __future__ import annotations

@@ -97,10 +97,10 @@ class Content:
     def adopt(self, path: Path, digest: Digest, size: int) -> None:
         """Move one file whose digest has been checked into the store."""
         blob = self.path(digest)
-        # A blob that exists already may be damaged: ours is superfluous only if the content of the other is right.
+        # A blob that already exists may be damaged: ours is redundant only if the content of the other is right.
         if _size(blob) == size and digest_file(blob, size) == digest:
             # The new ctime makes it young: no trace names it for this result yet, and a collection keeps young blobs.
-            # The mtime stays: an action that reads the blob at this moment is checked by it for having changed it.
+            # The mtime stays: it shows whether an action that reads the blob at this moment has changed it.
             blob.chmod(0o444)
             return
         blob.parent.mkdir(parents=True, exist_ok=True)
@@ -112,7 +112,7 @@ class Content:
     def verify(self, file: File) -> None:
         """Read a blob and compare its digest with its name; a damaged blob is removed, so that it is never used.
 
-        Errors: DamagedBlob; OSError where it cannot be determined, for example when file descriptors run out.
+        Errors: DamagedBlob; OSError if it cannot be determined, for example when file descriptors run out.
         """
         blob = self.path(file.digest)
         try:

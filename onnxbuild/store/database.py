@@ -40,7 +40,7 @@ class Database:
     """One connection, usable from several threads."""
 
     def __init__(self, path: Path, *, readonly: bool) -> None:
-        """Open or create the file. Errors: sqlite3.Error where it is not a database or cannot be created."""
+        """Open or create the file. Errors: sqlite3.Error if it is not a database or cannot be created."""
         self._lock = threading.Lock()
         self._path = path
         self._connection = _open_readonly(path) if readonly else _open(path)

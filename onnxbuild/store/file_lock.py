@@ -1,6 +1,6 @@
 """One exclusive lock on a file, taken from the operating system without waiting.
 
-Where Python has `fcntl`, this is `flock`. Elsewhere, in effect on Windows, filelock takes the lock. filelock would do
+Where Python has `fcntl`, this is `flock`. Elsewhere, in effect on Windows, filelock takes the lock. filelock works
 on every system, but its import costs 44 ms of CPU, and a run with nothing to do takes a lock within a budget of 60 ms.
 docs/decisions/locks.md has the comparison.
 
@@ -34,7 +34,7 @@ class HeldLock(Protocol):
 
 
 def take_lock(path: Path) -> HeldLock | None:
-    """Take the lock on `path`, or return None where another process, or another call of this one, holds it."""
+    """Take the lock on `path`, or return None if another process, or another call of this one, holds it."""
     return _take_flock(path) if fcntl is not None else _take_portable(path)
 
 
@@ -58,7 +58,7 @@ def is_locked(path: Path) -> bool:
 
 
 def is_holder_file(path: Path) -> bool:
-    """Whether a file beside locks is not a lock but the name of a holder."""
+    """Whether a file in a folder of locks is not a lock but the name of a holder."""
     return path.suffix == _HOLDER_SUFFIX
 
 
@@ -104,7 +104,7 @@ def _try_flock(descriptor: int) -> bool:
 
 
 def _is_current(descriptor: int, path: Path) -> bool:
-    """Whether the name still stands for the file that was locked."""
+    """Whether the name still refers to the file that was locked."""
     opened = os.fstat(descriptor)
     try:
         named = os.stat(path)

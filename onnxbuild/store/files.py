@@ -15,7 +15,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-# Linux's ioctl that makes a copy-on-write clone; ext4 and tmpfs answer EOPNOTSUPP, other systems an error of theirs.
+# Linux's ioctl that makes a copy-on-write clone; ext4 and tmpfs answer EOPNOTSUPP, other systems their own errors.
 _FICLONE = 0x40049409
 
 # Kernel clocks tick every 1 to 10 ms: a file written twice within a tick may have one time stamp for two contents.

@@ -36,7 +36,7 @@ def hold(
 ) -> Iterator[None]:
     """Hold the lock `path`. While another process has it, call `on_wait` once with the holder, and wait.
 
-    Errors: `Waiting` where another process has the lock and `on_wait` is None, or when `cancelled` becomes true.
+    Errors: `Waiting` if another process has the lock and `on_wait` is None, or when `cancelled` becomes true.
     """
     lock = take_lock(path)
     if lock is None and on_wait is None:
@@ -67,7 +67,7 @@ def is_held(path: Path) -> bool:
 
 
 def holder(path: Path) -> Holder | None:
-    """The process that holds the lock, or None where it has not written down its name."""
+    """The process that holds the lock, or None if it has not written down its name."""
     try:
         return json.decode(read_holder(path), type=Holder)
     except (OSError, ValueError):

@@ -59,7 +59,7 @@ class SharedLock:
 
 @contextlib.contextmanager
 def hold_alone(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock while no process shares it. Calls `on_wait` once where it has to wait. Errors: OSError."""
+    """Hold the lock while no process shares it. Calls `on_wait` once if it has to wait. Errors: OSError."""
     with _alone_by_flock(path, on_wait) if fcntl is not None else _alone_by_gate(path, on_wait):
         yield
 

@@ -209,7 +209,7 @@ class Store:
 
 @contextlib.contextmanager
 def opened(root: Path, *, write: bool, remote: Remote | None = None) -> Iterator[Store]:
-    """The store below `root`, read-only where it cannot be written, so that `plan` works on any file system."""
+    """The store below `root`, read-only if it cannot be written, so that `plan` works on any file system."""
     readonly = not write and (not root.exists() or not os.access(root, os.W_OK))
     try:
         store = Store(root, readonly=readonly, claims=write, remote=remote)

@@ -54,7 +54,7 @@ class Traces:
     """The tables of the database; usable from several threads."""
 
     def __init__(self, path: Path, *, readonly: bool) -> None:
-        """Open or create it. Errors: sqlite3.Error where the file is not a database or cannot be created."""
+        """Open or create it. Errors: sqlite3.Error if the file is not a database or cannot be created."""
         self._db = Database(path, readonly=readonly)
 
     def close(self) -> None:

@@ -40,7 +40,7 @@ class WorkingFolder:
         with _sweeping(self._root):
             _sweep(self._root)
             self._path.mkdir(parents=True)
-            # A collection may ask at this moment whether the lock is held, and takes it for as long.
+            # A collection that asks at this moment whether the lock is held takes it for that long.
             owned.enter_context(locks.hold(self._path / "owner", on_wait=lambda _holder: None))
         return owned
 

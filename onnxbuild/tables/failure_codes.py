@@ -1,6 +1,6 @@
 """Failure codes (OBE…): what workers and the engine report at run time, each with one meaning, a cause and a fix.
 
-A code keeps its meaning for ever. Where a failure has nothing to add to the table, the code is raised with the table's
+A code never changes its meaning. If a failure has nothing to add to the table, the code is raised with the table's
 message (`message_of`).
 """
 
@@ -20,7 +20,7 @@ class FailureCode(NamedTuple):
 
     @property
     def headline(self) -> str:
-        """The message as a sentence of its own."""
+        """The message as a full sentence."""
         return f"{self.message[0].upper()}{self.message[1:]}."
 
 
@@ -36,10 +36,11 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
     ),
     "OBE02": FailureCode(
         "architecture-unsupported",
-        "the model architecture is not supported, or not for this task",
+        "the model architecture is not supported, or not for this task or config",
         (
             "The exporter has no config for the model type, or the installed transformers is older than the "
-            "model: optimum-onnx 0.1.0 requires transformers below 4.58."
+            "model: optimum-onnx 0.1.0 requires transformers below 4.58. With `random:`, a field of `config:` does not "
+            "suit the model type."
         ),
         (
             "Choose a task that the model type has, `exporter: transformers` or `exporter: genai`, or a toolchain "
@@ -52,7 +53,7 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "the ONNX export failed, or its result differs from what was asked for",
         (
             "The exporter failed while it traced, converted or merged the model. OBE08 to OBE12 are the causes "
-            "that have a code of their own."
+            "that have their own code."
         ),
         (
             "Try `attention: eager` or opset 18 in `export:`, or the other tracer: `exporter: optimum` uses "
@@ -311,8 +312,9 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
     ),
     "OBE37": FailureCode(
         "input-not-fed",
-        "an input of the graph was not fed, or cannot be fed with this type",
-        "The tokenizer and the graph disagree, ids are int32, or the task is another one.",
+        "an input of the model was not fed, or cannot be fed",
+        "The tokenizer is missing or disagrees with the graph, a prompt has no tokens, ids are int32, or the task is "
+        "another one.",
         "Feed what `session.get_inputs()` names, as int64. Set the `task:` that the model was trained for.",
     ),
     "OBE38": FailureCode(
@@ -338,9 +340,9 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
     ),
     "OBE41": FailureCode(
         "not-onnx",
-        "a file is not an ONNX model",
-        "It is damaged, a Git-LFS pointer, or a web page.",
-        "Fetch it again.",
+        "a file is not an ONNX model, or a folder has none",
+        "The file is damaged, a Git-LFS pointer, or a web page; or the folder is that of another format.",
+        "Fetch it again, or name the folder that has the .onnx files.",
     ),
     "OBE42": FailureCode(
         "operator-unknown",
@@ -461,15 +463,15 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
     ),
     "OBE64": FailureCode(
         "output-empty",
-        "the worker left an output empty",
-        "A step has to write every output that its kind declares.",
+        "the worker left an output empty, or something in it that is not a file",
+        "A step has to write every output that its kind declares, as regular files.",
         "Report it, with the log.",
     ),
     "OBE65": FailureCode(
         "interpreter-not-started",
-        "the interpreter of a toolchain cannot be started",
-        "The file is missing, or it is not Python.",
-        "Check that the path in `toolchains:` names a working Python.",
+        "a toolchain has no interpreter that can be started",
+        "The file is missing, it is not Python, or the toolchain is not locked yet.",
+        "Check that the path in `toolchains:` names a working Python, or run `onnxbuild lock`.",
     ),
     "OBE66": FailureCode(
         "toolchain-not-installed",

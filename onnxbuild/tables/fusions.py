@@ -41,7 +41,7 @@ class Fusion(Struct, frozen=True):
     """How one model type is optimized.
 
     `family` is ONNX Runtime's kind of graph. `expected` holds the operators of which at least one appears in every file
-    after O2; it is empty where this was not measured. `attention` says whether attention becomes one operator: by a
+    after O2; it is empty if this was not measured. `attention` says whether attention becomes one operator: by a
     fusion of ONNX Runtime ("fused"), by our rewrite in `optimize/attention.py` ("rewritten"), or not at all.
     `part` names the block of config.json that holds the sizes of a model with several parts.
     """
@@ -55,7 +55,7 @@ class Fusion(Struct, frozen=True):
 
 
 # `expected` is what O2 of onnxruntime 1.31 made of every file of a random model of the type, exported by optimum-onnx
-# 0.1.0 at opset 18. It depends on more than the family: a plain attention mask gives Attention in BERT, and none in
+# 0.1.0 at opset 18. It depends on more than the family: a plain attention mask yields Attention in BERT, and none in
 # MPNet with its position bias. Graphs of transformers 5's exporter give the same except for attention, which does not
 # fuse in any of them; the step then warns.
 FUSIONS: Mapping[str, Fusion] = {

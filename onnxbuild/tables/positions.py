@@ -1,4 +1,4 @@
-"""How many tokens a model takes: the number of positions in its config.json."""
+"""How many tokens a model accepts: the number of positions in its config.json."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def positions_of(config: Mapping[str, Any] | None) -> int | None:
-    """The most tokens that the model takes, None where its config names no limit."""
+    """The maximum number of tokens that the model accepts, None if its config names no limit."""
     if config is None:
         return None
     # Equal to a look into `text_part`, without its copy: a lint asks this for each check of each model.

@@ -34,7 +34,7 @@ class Task(Struct, frozen=True, kw_only=True):
     thresholds: ThresholdRow
     with_past: bool = False  # the decoder takes and returns a KV cache
     is_labelled: bool = False  # one label per row says what is right
-    is_paired: bool = False  # a row holds two texts, which type ids tell apart
+    is_paired: bool = False  # a row holds two texts, which type ids distinguish
     pooling: Pooling = "never"
     aliases: tuple[str, ...] = ()
 
@@ -170,10 +170,10 @@ _MORE_ALIASES: Mapping[str, str] = {"audio-ctc": "automatic-speech-recognition"}
 
 ALIASES: Mapping[str, str] = {**{alias: task.name for task in _ROWS for alias in task.aliases}, **_MORE_ALIASES}
 
-# A second text in each row, where a dataset names a column for it: a reranker reads the query and the document.
+# A second text in each row, if a dataset names a column for it: a reranker reads the query and the document.
 PAIR_COLUMN = "text_pair"
 
-# What a sentence-transformer gives.
+# What a sentence-transformer returns.
 SENTENCE_TASKS: tuple[str, ...] = tuple(task.name for task in _ROWS if task.pooling != "never")
 
 # Speech models that have one graph and no decoder: CTC, one letter for each frame.
@@ -213,13 +213,13 @@ def proper_name(task: str) -> str:
 
 
 def closest_task(text: str) -> str | None:
-    """The proper name of the task whose name or alias is nearest to a text, None where none is near."""
+    """The proper name of the task whose name or alias is nearest to a text, None if none is near."""
     match = nearest(text, (*TASKS, *ALIASES))
     return proper_name(match) if match is not None else None
 
 
 def infer_task(config: Mapping[str, Any]) -> str | None:
-    """The task that a checkpoint's config.json implies, or None where it does not say."""
+    """The task that a checkpoint's config.json implies, or None if it does not say."""
     by_type = _TASK_OF_TYPE.get(str(config.get("model_type")))
     if by_type is not None:
         return by_type

@@ -32,7 +32,7 @@ METRICS: Mapping[str, Metric] = {
     "accuracy_drop": Metric("max", "accuracy of the reference minus that of the variant, on a dataset with labels"),
 }
 
-# The default bounds of `accuracy_drop`, where a dataset names a column of labels.
+# The default bounds of `accuracy_drop`, if a dataset names a column of labels.
 ACCURACY_DROP: Bounds = {
     "fp32": 0.0, "fp16": 0.005, "bf16": 0.01, "int8": 0.01, "q8": 0.01, "q4": 0.02, "bnb4": 0.02,
 }  # fmt: skip
@@ -93,7 +93,7 @@ def default_bounds(task: str, config: Mapping[str, Any] | None, precision: str, 
 
 
 def is_within(metric: str, value: float, bound: float) -> bool:
-    """Whether a value keeps a bound. NaN keeps none."""
+    """Whether a value is within a bound. NaN is within none."""
     return value >= bound if side_of(metric) == "min" else value <= bound
 
 

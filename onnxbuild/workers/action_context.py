@@ -41,7 +41,7 @@ def working_in(folder: str) -> Iterator[None]:
 
 
 def end_of_log(log: str, most_bytes: int) -> str:
-    """The last bytes of a log as text; empty where it cannot be read."""
+    """The last bytes of a log as text; empty if it cannot be read."""
     sys.stdout.flush()
     sys.stderr.flush()
     with contextlib.suppress(OSError), open(log, "rb") as file:

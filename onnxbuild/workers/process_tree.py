@@ -1,4 +1,4 @@
-"""The worker process among others: it ends with the command, and what an action leaves running ends with the action.
+"""The processes around a worker: it ends with the command, and what an action leaves running ends with the action.
 
 On Linux the kernel ends an orphaned worker, and /proc names the processes that an action left running. Elsewhere a
 worker ends when its input does, and processes that an action abandons are not found.

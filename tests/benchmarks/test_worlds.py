@@ -81,7 +81,7 @@ def test_the_doit_file_has_a_task_for_each_step(worlds, tmp_path):
     assert [task["basename"] for task in scope["task_all"]()] == list(worlds.step_names(8).values())
 
 
-def test_a_miss_is_told_apart_from_a_pass():
+def test_a_miss_is_distinguished_from_a_pass():
     table = module("table")
     lines = [
         table.Line("b", "CPU", 0.5, "s", 1.0),

@@ -25,7 +25,7 @@ def shared(tmp_path: Path) -> str:
 
 
 def another(world: World, tmp_path: Path, name: str) -> World:
-    """Another machine: the same manifest and sources under another path, with a store of its own."""
+    """Another machine: the same manifest and sources under another path, with its own store."""
     found = World(tmp_path / name)
     found.manifest(STEPS)
     return found
@@ -69,7 +69,7 @@ def test_the_manifest_names_the_remote_store_and_offline_does_not_ask_it(world, 
     text["store"] = {"remote": "../shared", "readonly": True}
     (world.root / "manifest.yaml").write_text(json.dumps(text))
     world.run("--remote", str(tmp_path / "shared"))
-    assert not (tmp_path / "shared").exists()  # `readonly` holds for whatever address
+    assert not (tmp_path / "shared").exists()  # `readonly` applies to every address
     text["store"] = {"remote": "../shared"}
     (world.root / "manifest.yaml").write_text(json.dumps(text))
     world.run("--offline")
@@ -83,7 +83,7 @@ def test_an_unusable_remote_store_is_one_warning_and_no_receipt_hides_it(world) 
         done = world.run("--remote", "webdav://127.0.0.1:9/store")
         assert done.code == 0
         fault = f"the remote store webdav://127.0.0.1:9/store cannot be {verb}: [Errno 111] Connection refused"
-        hint = "this run continues without it; `--offline` does not ask it"
+        hint = "this run continues without it; `--offline` skips it"
         assert done.err.endswith(f"OB045 warning: {fault}\n  = hint: {hint}\n")
         assert done.err.count("OB045") == 1
 
@@ -106,7 +106,7 @@ def test_push_then_pull(world, tmp_path, shared) -> None:
     assert again.out == f"4 results of manifest.yaml are in {shared} (0.0 MB sent)\n"
     second = another(world, tmp_path, "there")
     pulled = cache(second, "pull", "--remote", shared)
-    assert (pulled.code, pulled.out) == (0, f"4 results came from {shared}, 0 were here\n")
+    assert (pulled.code, pulled.out) == (0, f"4 results came from {shared}, 0 were local\n")
     assert [path.name for path in blobs(second)] == [path.name for path in blobs(world)]
     assert set(second.run("--json", "--offline").outcomes().values()) == {"hit"}
 
@@ -118,11 +118,11 @@ def test_pulled_results_are_kept_by_gc(world, tmp_path, shared) -> None:
     assert "freed 0.0 MB: 0 files of 0 results; 4 results kept" in second.run(verb="gc").out
 
 
-def test_pull_says_what_is_not_there(world, tmp_path, shared) -> None:
+def test_pull_says_what_is_missing(world, tmp_path, shared) -> None:
     world.run("m/one", "--remote", shared)
     second = another(world, tmp_path, "there")
     pulled = cache(second, "pull", "--remote", shared)
-    assert pulled.out == f"2 results came from {shared}, 0 were here; 2 have to be built\n"
+    assert pulled.out == f"2 results came from {shared}, 0 were local; 2 have to be built\n"
 
 
 def test_push_without_a_remote_store_is_an_error(world) -> None:

@@ -1,4 +1,4 @@
-"""What a person sees of the commands, in runs of toy steps: failures, selections, status, logs, explanations."""
+"""The output of the commands, in runs of toy steps: failures, selections, status, logs, explanations."""
 
 from __future__ import annotations
 
@@ -53,6 +53,13 @@ def test_a_failure_shows_its_line_although_the_plan_was_remembered(world: World)
     done = world.run("--timeout", "0.001")
     assert done.code == 1, done
     assert " --> manifest.yaml:1:" in done.out
+
+
+@pytest.mark.parametrize("words", [("plan", "m.yaml", "--forse"), ("--forse", "plan", "m.yaml")])
+def test_an_unknown_option_points_to_the_help_of_its_command(world: World, words: tuple[str, ...]) -> None:
+    done = command(world, *words)
+    assert (done.code, done.out) == (2, "")
+    assert done.err == "onnxbuild plan: unrecognized arguments: --forse\n  = hint: onnxbuild plan --help\n"
 
 
 def test_a_selection_shows_the_selected_rows_only(world: World) -> None:

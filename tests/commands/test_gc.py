@@ -1,4 +1,4 @@
-"""`onnxbuild gc` as a process, alone and beside runs."""
+"""`onnxbuild gc` as a process, alone and during runs."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_number_of_days_below_none_is_refused(world) -> None:
 
 
 @pytest.mark.heavy
-def test_runs_of_several_manifests_beside_collections_never_fail(tmp_path) -> None:
+def test_runs_of_several_manifests_during_collections_never_fail(tmp_path) -> None:
     """Each manifest goes back and forth between two states, while one process after the other collects."""
     store = tmp_path / "store"
     worlds = [World(tmp_path / f"w{number}", store=store) for number in range(2)]

@@ -54,7 +54,7 @@ def test_gpt2_from_a_hub(checkpoint: dict[str, bytes], tmp_path: Path) -> None:
         assert lock["sources"]["hub:openai-community/gpt2@main"]["commit"] == commit
         assert not [line for line in hub.requests if "tf_model.h5" in line and line.startswith("GET")]
 
-        # The branch moves on: nothing is asked, and nothing runs, until somebody upgrades the lock.
+        # The branch moves on: nothing is requested, and nothing runs, until somebody upgrades the lock.
         hub.add("openai-community/gpt2", {**checkpoint, "README.md": b"# changed"})
         asked = len(hub.requests)
         again = onnxbuild(tmp_path, "run", "gpt2.yaml", endpoint=hub.endpoint)
@@ -133,7 +133,7 @@ def test_a_dataset_from_a_hub_calibrates_and_validates(tmp_path: Path) -> None:
         assert first["bert/int8:validate"]["facts"]["dataset"]["name"] == "reviews"
         assert not [line for line in hub.requests if "train-0" in line]
 
-        # The branch moves on: nothing is asked until somebody upgrades, and then only what changed counts.
+        # The branch moves on: nothing is requested until somebody upgrades, and then only what changed counts.
         hub.add("datasets/org/reviews", {**everything, "README.md": b"# changed"})
         asked = len(hub.requests)
         again = outcomes(onnxbuild(tmp_path, "run", "m.yaml", "--json", endpoint=hub.endpoint))

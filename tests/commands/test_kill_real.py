@@ -1,4 +1,4 @@
-"""Real steps, killed: a build of the real MiniLM dies at random moments, and the end is as if it had not."""
+"""Real steps, killed: a build of the real MiniLM dies at random moments, and the final result is the same."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import pytest
 from onnxbuild.commands.lint import run_lint
 
 GOOD = "onnxbuild: 1\ntargets: {fp32: {}}\nmodels: {m: {source: random:bert, task: fill-mask, targets: [fp32]}}\n"
-# Each names its model differently: manifests of one folder that write the same out/ folder are warned of it.
+# Each names its model differently: lint warns of manifests in one folder that write the same out/ folder.
 WARNS = GOOD.replace("random:bert", "'hub:o/m'").replace("{m:", "{w:")
 BAD = GOOD.replace("onnxbuild: 1", "onnxbuild: 1\nmodles: {}").replace("{m:", "{b:")
 

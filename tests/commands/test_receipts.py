@@ -1,4 +1,4 @@
-"""What has moved is decided about, with the plan of the run before; what has not is answered for by its receipt."""
+"""A run decides only what has changed, with the plan of the run before; the receipt answers for the rest."""
 
 import json
 import os
@@ -69,7 +69,7 @@ def test_parts_change_one_after_the_other(world, plans, capsys):
     assert len(plans) == 1
 
 
-def test_a_manifest_that_moved_is_planned_anew(world, plans, capsys):
+def test_a_changed_manifest_is_planned_again(world, plans, capsys):
     run(capsys)
     edit(world, "a", "changed")
     text = (world / "m.yaml").read_text()
@@ -79,7 +79,7 @@ def test_a_manifest_that_moved_is_planned_anew(world, plans, capsys):
     assert (world / "out" / "d" / "fp32" / "model.onnx").read_text() == "c"
 
 
-def test_an_output_that_was_edited_is_mended(world, plans, capsys):
+def test_an_edited_output_is_restored(world, plans, capsys):
     run(capsys)
     place = world / "out" / "c" / "fp32" / "model.onnx"
     place.write_text("edited")
@@ -92,7 +92,7 @@ def test_a_part_that_fails_leaves_the_receipt_of_before(world, plans, capsys):
     run(capsys)
     os.remove(world / "sources" / "a" / "model.onnx")
     edit(world, "b", "changed")
-    # The folder of the source has moved, and with it what the plan was made from.
+    # The folder of the source has changed, and the plan was made from it.
     assert run_command(["run", "m.yaml"]) == 2
     capsys.readouterr()
     edit(world, "a", "a")
@@ -110,7 +110,7 @@ def test_sources_that_two_models_share_are_one_part(world, plans, capsys):
         assert (world / "out" / name / "fp32" / "model.onnx").read_text() == "changed"
 
 
-def test_a_receipt_whose_memory_cannot_be_read_is_planned_anew(world, plans, capsys):
+def test_a_receipt_whose_memory_cannot_be_read_is_planned_again(world, plans, capsys):
     run(capsys)
     (left,) = (world / ".onnxbuild" / "receipts").iterdir()
     line = left.read_bytes().partition(b"\n")[0]
@@ -151,3 +151,33 @@ def test_a_receipt_needs_nothing_that_windows_lacks(monkeypatch):
     monkeypatch.setenv("PROCESSOR_ARCHITECTURE", "AMD64")
     assert receipt.installed()[-1] == ["otter", "AMD64", os.cpu_count()]
     assert len(known) == 3
+
+
+@pytest.mark.parametrize(("width", "arguments", "kept"), [
+    (None, [], True), (101, [], True), (97, [], False), (97, ["--quiet"], True), (97, ["--json"], True),
+])  # fmt: skip
+def test_an_answer_wider_than_the_terminal_is_printed_again(world, plans, capsys, monkeypatch, width, arguments, kept):
+    from onnxbuild.commands import run as run_module
+
+    run_command(["run", "m.yaml", *arguments])
+    (stored,) = (world / ".onnxbuild" / "receipts").iterdir()
+    line, _, memory = stored.read_bytes().partition(b"\n")
+    answer = "a" * 99 + "\nup to date: 3 actions, nothing to do\n"
+    stored.write_bytes(json.dumps({**json.loads(line), "answer": answer}).encode() + b"\n" + memory)
+    capsys.readouterr()
+    monkeypatch.setattr(run_module, "width_of", lambda _stream: width)
+    assert run_command(["run", "m.yaml", *arguments]) == 0
+    shown = capsys.readouterr().out
+    assert (shown == (run_module.last_line(answer) if "--quiet" in arguments else answer)) == kept
+    assert "up to date: 3 actions" in shown
+    assert len(plans) == 1
+
+
+def test_a_quiet_run_leaves_the_whole_answer_for_the_next_one(world, capsys):
+    run_command(["run", "m.yaml", "--quiet"])
+    quiet = capsys.readouterr().out
+    run_command(["run", "m.yaml"])
+    plain = capsys.readouterr().out
+    assert "b/fp32" not in quiet
+    assert "b/fp32" in plain
+    assert plain.endswith("up to date: 3 actions, nothing to do\n")

@@ -1,4 +1,4 @@
-"""`run` at the command line, on the real all-MiniLM-L6-v2: what rebuilds, what is mended, what fails."""
+"""`run` at the command line, on the real all-MiniLM-L6-v2: what rebuilds, what is restored, what fails."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Shop:
         return Ended(process.returncode, process.stdout, process.stderr)
 
     def runs(self) -> set[str]:
-        """What a run would run now."""
+        """The actions that a run would start now."""
         planned = self.command("plan", "manifest.yaml", "--json")
         assert planned.code == 0, planned
         return {name for name, outcome in planned.outcomes().items() if outcome == "run"}
@@ -87,7 +87,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
 
 @pytest.fixture
 def shop(built: Shop) -> Shop:
-    """Every test begins with all built, and puts back what it changed."""
+    """Every test begins with everything built, and undoes its changes."""
     built.path = [str(ROOT)]
     built.write(MANIFEST)
     assert built.runs() == set()
@@ -180,7 +180,7 @@ def test_another_onnxruntime_rebuilds_what_declares_it_and_not_the_export(shop: 
     assert answered.outcomes() == {"minilm:fetch": "hit", "minilm:export": "hit"}
 
 
-def test_an_edited_output_is_mended_and_said(shop: Shop) -> None:
+def test_an_edited_output_is_restored_and_reported(shop: Shop) -> None:
     folder = shop.root / "out" / "minilm" / "q4"
     model = folder / "model.onnx"
     good = model.read_bytes()
@@ -241,5 +241,5 @@ def test_a_damaged_export_fails_the_run_and_keeps_the_last_good_output(tmp_path:
     assert re.search(r"failed +bert/made:validate", said.err), said
     assert re.search(r"OBE04 .*\d.* (above|below|is over|>|<) .*\d", said.err), said.err
     folder = tmp_path / "out" / "bert" / "made"
-    assert f"{folder} still holds the last good build" in said.err
+    assert f"{folder} still contains the last good build" in said.err
     assert (folder / "model.onnx").read_bytes() == good

@@ -48,7 +48,7 @@ def test_two_machines_and_a_bucket(tmp_path, s3) -> None:
     assert "up to date" in second.run().out
 
 
-def test_a_wrong_secret_is_told_nowhere_and_costs_a_local_build(tmp_path, s3) -> None:
+def test_a_wrong_secret_is_shown_nowhere_and_costs_a_local_build(tmp_path, s3) -> None:
     world = machine(tmp_path, "one", s3)
     world.environment["AWS_SECRET_ACCESS_KEY"] = "not-" + PASSWORD
     done = world.run()

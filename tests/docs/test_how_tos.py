@@ -46,7 +46,7 @@ def hub() -> Iterator[HubServer]:
 
 
 def through(hub: HubServer, folder: Path) -> dict[str, str]:
-    """The variables with which a command takes this server for the Hub."""
+    """The variables that make a command use this server as the Hub."""
     return {
         "HF_ENDPOINT": hub.endpoint,
         "HF_HUB_OFFLINE": "0",
@@ -193,7 +193,7 @@ def write_graph(path: Path) -> None:
 
 @pytest.fixture
 def bucket(tmp_path: Path) -> Iterator[Mapping[str, str]]:
-    """The variables with which a command takes a server on loopback for S3; it has the bucket `my-bucket`."""
+    """The variables that make a command use a server on loopback as S3; it has the bucket `my-bucket`."""
     (tmp_path / "s3" / "my-bucket").mkdir(parents=True)
     server = Server("s3", tmp_path / "s3").start()
     yield {

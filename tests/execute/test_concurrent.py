@@ -97,14 +97,14 @@ def test_a_killed_builder_leaves_the_lock_to_who_waits(world: World, tmp_path: P
     first.communicate()
     ended = finish(second)
     assert ended.code == 0
-    assert ended.outcomes() == {"m/a:toy": "built"}  # the line of the fetch has been read away above
+    assert ended.outcomes() == {"m/a:toy": "built"}  # the line of the fetch was skipped above
     assert counted(tally) == {"a": 2}
     assert world.wait_for_silence() == []
     assert world.left_behind() == []
 
 
 def said(process: subprocess.Popen[str], word: str) -> bool:
-    """Whether a line with this word came; lines before it are read away."""
+    """Whether a line with this word came; skips the lines before it."""
     assert process.stdout is not None
     return word in process.stdout.readline()
 
@@ -228,7 +228,7 @@ def test_two_that_deliver_into_one_folder(world: World, tmp_path: Path) -> None:
 def wait_for(condition: object, seconds: float = 20.0) -> None:
     until = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < until, "it did not come to that"
+        assert time.monotonic() < until, "no process had to wait"
         time.sleep(0.01)
 
 

@@ -1,4 +1,4 @@
-"""Crashes: whatever is killed, full, broken or read-only, nothing partial is seen, and the next run goes on."""
+"""Crashes: whatever is killed, full, broken or read-only, nothing partial is visible, and the next run continues."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from plugin.world import World
 resource = pytest.importorskip("resource")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="counts processes in /proc")
 
-CHAINS, KILLS = 32, 7  # so many builds, each killed so many times on its way: 224 kills
+CHAINS, KILLS = 32, 7  # this many builds, each killed this many times before it ends: 224 kills
 
 
 def diamond(seed: str) -> dict[str, list[dict]]:
@@ -66,7 +66,7 @@ def build_killed(root: Path, seed: int) -> None:
         assert set(seen) == set(worlds[0])
         for target, data in seen.items():
             assert data in {expected(one)[target] for one in worlds[: now + 1]}
-        if not killed and now < KILLS:  # it came to its end: edit, so that there is something to kill
+        if not killed and now < KILLS:  # it finished: edit, so that there is something to kill
             now += 1
             world.manifest(worlds[now])
         kills += killed

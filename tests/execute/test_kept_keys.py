@@ -1,7 +1,7 @@
 """The keys of every kind of action, as they were recorded before the code moved: no store may rebuild.
 
 A changed key rebuilds every store in the field. Where that is meant, because results change, raise the version of the
-kind, write the keys anew with `pytest --update`, and say so in the changelog.
+kind, rewrite the keys with `pytest --update`, and say so in the changelog.
 """
 
 import json
@@ -39,7 +39,7 @@ def keys(store_folder):
         assessor = Assessor(graph, KINDS, store, Installed())
         for action in graph.actions.values():
             inputs = {
-                # What an action makes is no matter here: its name stands for it.
+                # What an action makes does not matter here: its name represents it.
                 port: digest_value([ref.action, ref.port]) if isinstance(ref, OutputRef) else assessor.digest(ref, {})
                 for port, ref in action.inputs.items()
             }

@@ -1,6 +1,6 @@
 """What rebuilds: everything on which a result can depend, changed one at a time, and everything on which it cannot.
 
-Real manifests through the real plan; in place of the workers stands a runner that writes down what it was given.
+Real manifests through the real plan; a runner that records its requests replaces the workers.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ MANIFEST: Mapping[str, Any] = {
 
 
 class Recorder:
-    """A runner whose workers write down what they were given, so that what follows sees every change."""
+    """A runner whose workers write their requests to the outputs, so that later actions see every change."""
 
     def __init__(self) -> None:
         self.versions: dict[str, str] = {}
@@ -98,7 +98,7 @@ class Recorder:
 
 
 class Place:
-    """A folder with the manifest, its sources and a store in which all has been built."""
+    """A folder with the manifest, its sources and a store in which everything is built."""
 
     def __init__(self, root: Path, store: Path) -> None:
         self.root, self.store = root, store
@@ -107,7 +107,7 @@ class Place:
         self.manifest: dict[str, Any] = copy.deepcopy(dict(MANIFEST))
 
     def furnish(self) -> None:
-        """Lay out the sources, and build."""
+        """Write the sources, and build."""
         (self.root / "model").mkdir(parents=True)
         self.write("model/config.json", json.dumps(CONFIG))
         self.write("model/model.safetensors", "weights")
@@ -147,7 +147,7 @@ class Place:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A place in which all has been built, to be copied: a build takes half a second, and there are many tests."""
+    """A folder in which everything is built, to be copied: a build takes half a second, and there are many tests."""
     root = tmp_path_factory.mktemp("built")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(assess_module, "this_machine", lambda: MACHINE)
@@ -175,7 +175,7 @@ def rebuilt(place: Place) -> set[str]:
         or not set(graph.actions[name].needs) & runs
     }  # fmt: skip
     followers = set(graph.with_dependents(own)) if own else set()
-    assert runs == followers, "what needs something that would run would run"
+    assert runs == followers, "an action that needs one that would run would run, too"
     return own
 
 

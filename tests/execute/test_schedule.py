@@ -117,7 +117,7 @@ def test_a_transient_failure_is_tried_again(build: Bench) -> None:
     assert texts == ["connection reset; trying again in 0 s"] * 2
 
 
-def test_an_interrupt_skips_what_has_not_begun_and_the_next_run_goes_on(tmp_path: Path) -> None:
+def test_an_interrupt_skips_what_has_not_begun_and_the_next_run_continues(tmp_path: Path) -> None:
     interrupt, began = Interrupt(), threading.Event()
 
     def slow(params, inputs, outputs, tell):

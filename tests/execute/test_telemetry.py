@@ -1,4 +1,4 @@
-"""Workers report to nobody, and leave nothing in the home of the user."""
+"""Workers send no telemetry, and leave nothing in the home of the user."""
 
 import subprocess
 import sys

@@ -1,7 +1,7 @@
-"""The engine where Linux and POSIX have nothing to offer: no flock, process groups, /proc, affinity or clones.
+"""The engine without what only Linux and POSIX have: no flock, process groups, /proc, affinity or clones.
 
-The other tests run once more in a process from which the plugin `without_posix` hides all of that. What Windows does
-otherwise (names, modes, links) is tested on Windows.
+The other tests run once more in a process in which the plugin `without_posix` hides all of that. What Windows does
+differently (names, modes, links) is tested on Windows.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Workers that misbehave: each is one failed action with its message, the rest is built, and no process is left."""
+"""Workers that misbehave: each causes one failed action with its message, the rest is built, and no process is left."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GOOD = [{"text": "good"}]
 
 
 def one_bad(world: World, *arguments: str, **deed: object) -> Ended:
-    """Build a target that misbehaves beside one that does not; the good one must be there whatever happens."""
+    """Build a target that misbehaves and one that does not; the good one must exist whatever happens."""
     world.manifest({"bad": [deed], "good": GOOD})
     ended = world.run("--json", *arguments)
     assert ended.outcomes() == {"m:fetch": "built", "m/bad:toy": "failed", "m/good:toy": "built"}, ended
@@ -59,7 +59,7 @@ def failure(ended: Ended) -> tuple[str, str]:
             "OBE05",
             "the worker was killed (signal 9), most likely because memory ran out",
         ),
-        ({"do": "torso"}, "OBE05", "the worker was killed (signal 9), most likely because memory ran out"),
+        ({"do": "partial"}, "OBE05", "the worker was killed (signal 9), most likely because memory ran out"),
         ({"do": "fork", "number": 7}, "OBE61", "the worker ended by itself with exit status 7"),
         ({"do": "hog", "number": 1 << 29}, "OBE05", "out of memory"),
         ({"do": "nothing"}, "OBE64", "the worker left output `model` empty"),
@@ -138,7 +138,7 @@ def test_workers_are_reused(world: World) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_leaves_nobody_and_the_next_run_goes_on(world: World, tmp_path: Path, number: int) -> None:
+def test_an_interrupt_leaves_no_process_and_the_next_run_continues(world: World, tmp_path: Path, number: int) -> None:
     tally = tmp_path / "tally"
     world.manifest({"quick": [{"text": "q", "tally": str(tally)}], "slow": [{"text": "s", "seconds": 30.0}]})
     process = world.start("--json")

@@ -124,7 +124,7 @@ def test_duplicates_between_files(load):
     ]
 
 
-def test_a_fault_in_an_included_file_stands_there(load):
+def test_a_fault_in_an_included_file_is_shown_there(load):
     text = HEAD + "include: [b.yaml]\nmodels: {m: {source: random:a, targets: [o2]}}\n"
     assert faults(load, text, b="targets:\n  int8: {quantise: {}}\n") == [
         ("OB001", "unknown key `quantise`", "b.yaml:2:10")

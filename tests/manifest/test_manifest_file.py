@@ -1,4 +1,4 @@
-"""A path that is no manifest gets advice: what is there instead, and what to write."""
+"""A path that is not a manifest gets advice: what it is instead, and what to write."""
 
 import pytest
 

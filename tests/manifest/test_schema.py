@@ -53,7 +53,7 @@ def document(value):
 
 
 def verdicts(value):
-    """What jsonschema, msgspec and the check that stands on both say of a value."""
+    """The verdicts of jsonschema, msgspec and the check that uses both on a value."""
     table = document(value)
     return VALIDATOR.is_valid(value), STRUCTURE.converts(table, SCHEMA), STRUCTURE.is_valid(table, SCHEMA)
 

@@ -1,4 +1,4 @@
-"""Which branch of a union a fault is blamed on, and the advice that it comes with."""
+"""Which branch of a union a fault is attributed to, and the advice that it gets."""
 
 from typing import Annotated, Any
 

@@ -86,7 +86,7 @@ def test_a_pattern_that_matches_nothing(manifest):
 
 def test_a_repository_without_rows(manifest):
     code, message, _ = fault_of(manifest())
-    assert (code, message) == ("OB027", "`hub:org/rows` holds no rows that can be read")
+    assert (code, message) == ("OB027", "`hub:org/rows` contains no rows that can be read")
 
 
 def test_files_of_something_else_than_a_hub(manifest):

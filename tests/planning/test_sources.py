@@ -1,4 +1,4 @@
-"""What `source:` stands for; the texts of its faults are in tests/rules (OB016, OB026 to OB028)."""
+"""What `source:` means; the texts of its faults are in tests/rules (OB016, OB026 to OB028)."""
 
 import sys
 

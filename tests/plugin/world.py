@@ -25,7 +25,7 @@ def _heed_hangups() -> None:
 
 
 class World:
-    """A manifest and what lies beside it. `mark` finds all processes that belong to it."""
+    """A manifest and the files around it. `mark` finds all processes that belong to it."""
 
     def __init__(self, root: Path, *, store: Path | None = None) -> None:
         self.root = root
@@ -66,7 +66,7 @@ class World:
         return Ended(process.returncode, out, err)
 
     def processes(self) -> list[int]:
-        """What is alive of this world, keepers among it."""
+        """The living processes of this world, keepers included."""
         found = []
         for name in filter(str.isdecimal, os.listdir("/proc")):
             try:
@@ -78,7 +78,7 @@ class World:
         return found
 
     def wait_for_silence(self, seconds: float = 5.0) -> list[int]:
-        """Wait until nothing of this world is alive; what still is after so long."""
+        """Wait until no process of this world is alive; returns those that remain after the time limit."""
         until = time.monotonic() + seconds
         while (found := self.processes()) and time.monotonic() < until:
             time.sleep(0.01)
@@ -91,15 +91,15 @@ class World:
         return [path.name for path in blobs if blake3(path.read_bytes()).hexdigest() != path.name]
 
     def torn_folders(self) -> list[str]:
-        """Folders under out/ that are not, as a whole, what their own account says."""
+        """Folders under out/ that differ from what their own onnxbuild.json lists."""
         return [str(folder) for folder in (self.root / "out").glob("*/*") if folder.name[0] != "." and torn(folder)]
 
     def delivered(self) -> dict[str, bytes]:
-        """Every model that has been laid out, by target."""
+        """Every delivered model, by target."""
         return {path.parent.name: path.read_bytes() for path in (self.root / "out").glob("*/[!.]*/model.onnx")}
 
     def left_behind(self) -> list[str]:
-        """Working folders, lock files, and torsos beside outputs."""
+        """Working folders, lock files, and partial folders next to outputs."""
         places = [*(self.store / "work").glob("*"), *(self.store / "locks").glob("*"), self.store / "sweeping",
                   *(self.root / "out").glob("*/.*")]  # fmt: skip
         return [str(path) for path in places if path.exists()]
@@ -115,7 +115,7 @@ class Ended:
         return [json.loads(line) for line in self.out.splitlines()]
 
     def actions(self) -> dict[str, dict[str, Any]]:
-        """What `--json` said of each action."""
+        """What `--json` printed about each action."""
         return {line["id"]: line for line in self.lines() if line["event"] == "action"}
 
     def outcomes(self) -> dict[str, str]:
@@ -126,7 +126,7 @@ class Ended:
 
 
 def torn(folder: Path) -> bool:
-    """Whether a folder is not what it lists, each file whole; one that is replaced meanwhile is not torn."""
+    """Whether a folder differs from what it lists; one that is replaced meanwhile does not count."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         listed = json.loads(_read(descriptor, "onnxbuild.json"))["files"]

@@ -36,7 +36,7 @@ def variant(target: str, *steps: str, precision: str = "fp32") -> Variant:
     )
 
 
-# bert as fp32, optimized, and quantized after that: each stage is a variant of its own.
+# bert as fp32, optimized, and quantized after that: each stage is a separate variant.
 FETCH, EXPORT, OPTIMIZE, QUANTIZE = "bert:fetch", "bert:export", "bert/o2:optimize", "bert/int8:quantize"
 FP32 = variant("fp32", FETCH, EXPORT)
 O2 = variant("o2", FETCH, EXPORT, OPTIMIZE)

@@ -1,4 +1,4 @@
-"""What stands around the table: generated text, the folders that were written."""
+"""What is printed around the table: generated text, the folders that were written."""
 
 import os
 

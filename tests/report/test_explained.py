@@ -1,4 +1,6 @@
-"""What `explain` shows of an action: where its params come from, what it measured against which bounds, its key."""
+"""What `explain` shows about an action: where its params come from, what it measured against which bounds, its key."""
+
+import re
 
 from onnxbuild.machine import Machine
 from onnxbuild.manifest.load import load_manifest
@@ -31,13 +33,18 @@ models:
 """
 
 
-def shown(tmp_path, name, **options):
+def cells(tmp_path, name, **options):
+    """The cells of each param's line, by name: value, origin, meaning."""
     path = tmp_path / "m.yaml"
     path.write_text(MANIFEST)
     manifest = load_manifest(path, kinds=KINDS)
     action = expand(manifest, KINDS, Lock(), MACHINE).actions[name]
     lines = [line.replace(str(path), "m.yaml") for line in params_lines(action, KINDS, manifest, **options)]
-    return {line.split()[0]: line.split()[1:] for line in lines[1:]}
+    return {name: rest for name, *rest in (re.split(r" {2,}", line.strip()) for line in lines[1:])}
+
+
+def shown(tmp_path, name, **options):
+    return {param: row[:2] for param, row in cells(tmp_path, name, **options).items()}
 
 
 def test_a_param_of_the_short_form_has_the_line_of_its_value(tmp_path):
@@ -63,7 +70,14 @@ def test_a_check_has_the_lines_of_its_target_of_the_defaults_and_of_the_model(tm
 
 
 def test_defaults_can_be_left_out(tmp_path):
-    assert set(shown(tmp_path, "tiny/fast:optimize", defaults=False)) == {"level"}
+    assert set(shown(tmp_path, "tiny/fast:optimize", in_full=False)) == {"level"}
+
+
+def test_each_param_of_an_action_has_its_meaning(tmp_path):
+    assert cells(tmp_path, "tiny/small:quantize")["bits"] == ["4", "default", "bits of a weight"]
+    for action in ("tiny:export", "tiny/fast:optimize", "tiny/small:quantize", "tiny/small:validate"):
+        assert [param for param, row in cells(tmp_path, action).items() if len(row) < 3] == []
+    assert {len(row) for row in cells(tmp_path, "tiny/small:quantize", in_full=False).values()} == {2}
 
 
 def test_metrics_stand_beside_their_bounds():

@@ -1,4 +1,4 @@
-"""What helps after a failure: where it stands in the manifest, how to accept a difference, how to repeat it."""
+"""What helps after a failure: its place in the manifest, how to accept a difference, how to repeat it."""
 
 import math
 

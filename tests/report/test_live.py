@@ -10,7 +10,7 @@ from onnxbuild.report.wording import cells, cropped
 
 
 class Terminal(io.StringIO):
-    """Enough of a terminal to know what stands on it: lines, a cursor, and the few sequences that the view uses."""
+    """Enough of a terminal to know what it shows: lines, a cursor, and the few sequences that the view uses."""
 
     encoding = "utf-8"
     columns, rows = 80, 24
@@ -74,7 +74,7 @@ class World:
         return self.terminal.columns, self.terminal.rows
 
     def screen(self):
-        """What stands on the terminal, without the empty rows below."""
+        """What the terminal shows, without the empty rows below."""
         return "\n".join(line.rstrip() for line in self.terminal.lines).rstrip("\n")
 
 

@@ -1,4 +1,4 @@
-"""The live view on a real terminal, a pseudo one: whatever the end of the process is, the cursor comes back."""
+"""The live view on a pseudo-terminal: however the process ends, the cursor comes back."""
 
 import os
 import pty

@@ -34,7 +34,7 @@ def warnings(tmp_path, monkeypatch):
     return run
 
 
-def test_a_core_only_installation_is_told_what_to_install(warnings):
+def test_a_core_only_installation_learns_what_to_install(warnings):
     (warning,) = warnings(MANIFEST % "", lambda _name: None)
     assert (warning.severity, warning.span.line, warning.span.column) == ("warning", 5, 3)
     assert warning.message == (

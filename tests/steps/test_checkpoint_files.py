@@ -1,4 +1,4 @@
-"""Which files make up a checkpoint: with code of its own all that this may import, without none of it."""
+"""Which files make up a checkpoint: if it has its own code, also everything that the code may import."""
 
 from onnxbuild.tables.checkpoint_files import companions, select_checkpoint, select_onnx
 

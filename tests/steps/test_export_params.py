@@ -53,6 +53,12 @@ def test_a_head_that_the_other_exporter_knows(task):
     assert found(ExportParams(exporter="transformers"), context(task, "modernbert")) == []
 
 
+@pytest.mark.parametrize(("written", "near"), [("mamba9", "mamba"), ("mpnat", "mpnet")])
+def test_a_misspelt_model_type_is_looked_for_among_the_types_of_every_exporter(written, near):
+    (fault,) = EXPORT.check(ExportParams(exporter="optimum"), context("fill-mask", written, transformers="4.57.6"))
+    assert (fault.code, fault.hint) == ("OB301", f"did you mean `{near}`?")
+
+
 def test_the_versions_of_sentence_transformers_are_in_the_key_where_it_may_load_the_checkpoint():
     def keyed(**fields) -> bool:
         return "sentence-transformers" in EXPORT.packages(ExportParams(**fields))

@@ -91,7 +91,7 @@ def test_the_synonyms_of_optimum_mean_the_same_here() -> None:
         and node.targets[0].id == "_SYNONYM_TASK_MAP"
     )  # fmt: skip
     synonyms = ast.literal_eval(next(tables))
-    # A task of its own here; and masks of images, which no exporter of ours makes.
+    # A separate task here; and masks of images, which none of our exporters makes.
     other = {"sentence-similarity", "mask-generation"}
     ours = {name: task for name, task in synonyms.items() if task in TASKS and name not in other}
     assert len(ours) >= 12

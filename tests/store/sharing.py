@@ -1,4 +1,4 @@
-"""Machines that share a remote store: benches with a store each, and what they said about it."""
+"""Machines that share a remote store: benches with one store each, and their warnings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Collection: what it keeps, what it frees, and that no run beside it notices."""
+"""Collection: what it keeps, what it frees, and that no run at the same time notices."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ def test_where_claims_cannot_be_written_a_collection_waits_for_the_run(build, ma
     assert done.is_set()
 
 
-def test_runs_beside_collections_never_fail_and_never_build_a_thing_twice_for_it(tmp_path) -> None:
+def test_runs_during_collections_never_fail_and_never_build_a_thing_twice_for_it(tmp_path) -> None:
     """Three manifests go back and forth between states on one store, while two collections free all they may."""
     stop = threading.Event()
     faults: list[str] = []

@@ -1,4 +1,4 @@
-"""Locks between processes: there is one holder, waiting processes see its name, and a dead one holds nothing."""
+"""Locks between processes: there is one holder, waiting processes see its name, and a dead process holds no lock."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_lock_of_a_killed_process_is_free(tmp_path: Path, mechanism: str) -> N
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_waiting_process_is_told_the_holder_once_and_gets_the_lock(tmp_path: Path, mechanism: str) -> None:
+def test_a_waiting_process_learns_the_holder_once_and_gets_the_lock(tmp_path: Path, mechanism: str) -> None:
     path, waits = tmp_path / "lock", []
     other = Other(HOLD, path, mechanism=mechanism)
     threading.Timer(0.3, other.end).start()

@@ -97,7 +97,7 @@ def test_a_partial_blob_is_never_kept(tmp_path, shared, cut) -> None:
 
 
 def damaged(shared: Path, blob: Path) -> str:
-    return f"holds a damaged object: {blob.relative_to(shared)}"
+    return f"contains a damaged object: {blob.relative_to(shared)}"
 
 
 def shared_blob(shared: Path, content: bytes) -> Path:

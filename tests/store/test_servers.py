@@ -32,7 +32,7 @@ def s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def point_at(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a person sets for an S3 server of their own."""
+    """What a user sets for their own S3 server."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{port}")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", USER)
@@ -46,7 +46,7 @@ def machine(tmp_path: Path, name: str, url: str = URL, runner: InlineRunner | No
 
 
 def large(params, inputs, outputs, tell):
-    """Writes 24 MB beside its text: several parts."""
+    """Writes 24 MB in addition to its text: several parts."""
     if params.text == "spam":
         (outputs["out"] / "weights").write_text(os.urandom(12 << 20).hex())
     return cat(params, inputs, outputs, tell)
@@ -93,7 +93,7 @@ def test_s3_a_corrupt_object_is_one_warning_a_local_build_and_repaired(tmp_path,
     assert second(*WORLD) == {"a": "built", "b": "hit", "c": "hit"}
     name = f"blobs/{blob.parent.name}/{blob.name}"
     what = "its content does not match its name"
-    assert second.warnings == [f"the remote store {URL} holds a damaged object: {name}: {what}"]
+    assert second.warnings == [f"the remote store {URL} contains a damaged object: {name}: {what}"]
     assert blob.read_bytes() == b"spam"
 
 

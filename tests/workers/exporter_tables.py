@@ -1,9 +1,9 @@
-"""The tables of `tables/exporter_types.py`, asked of the libraries themselves. Run by the interpreter that has them."""
+"""The tables of `tables/exporter_types.py`, read from the libraries themselves, by the interpreter that has them."""
 
 import json
 import sys
 
-# Which mapping of transformers has the classes of a task; a task that is not here has no class of its own.
+# Which mapping of transformers has the classes of a task; a task that is missing here has no separate class.
 MAPPINGS = {
     "feature-extraction": "MODEL",
     "fill-mask": "MODEL_FOR_MASKED_LM",

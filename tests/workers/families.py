@@ -59,7 +59,7 @@ def silent(text, done=None, total=None):
 
 
 def run_step(worker, params, ports="model", **inputs):
-    """Run a worker on hard links that must not be written to; its facts, and its output folder."""
+    """Run a worker on hard links that it must not write to; returns its facts and its output folder."""
     linked = {port: hard_links(folder) for port, folder in inputs.items()}
     before = {port: contents(folder) for port, folder in linked.items()}
     output = scratch()
@@ -127,7 +127,7 @@ def minilm_files() -> Path:
 
 
 def outputs_of(path: Path, config: dict | None = None, seed: int = 0) -> list:
-    """What a graph gives for made-up inputs: token ids drawn from a seed, all else as `run_once` feeds it."""
+    """What a graph returns for synthetic inputs: token ids drawn from a seed, all else as `run_once` feeds it."""
     import numpy as np
 
     from onnxbuild.workers.engines.smoke_run import open_for_check, sample_feeds

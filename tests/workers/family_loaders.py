@@ -1,4 +1,4 @@
-"""Each model as its users open it: the library's own loader on ONNX files, beside the same call on the checkpoint."""
+"""Each model as its users open it: the library's own loader on ONNX files, against the same call on the checkpoint."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _sound() -> np.ndarray:
 
 
 def _pipeline(task: str, onnx: str, plain: str, ask: Callable[[Any], Any], *, image: bool = False) -> Any:
-    """A transformers pipeline over optimum's model class, and over PyTorch's; `ask` gives numbers or words."""
+    """A transformers pipeline over optimum's model class, and over PyTorch's; `ask` returns numbers or words."""
 
     def open_both(folder: Path, checkpoint: Path) -> tuple[Answers, Answers]:
         parts: dict[str, Any] = {}
@@ -173,10 +173,10 @@ def _spell(folder: Path, checkpoint: Path) -> tuple[Answers, Answers]:
 
 
 def _spell_masked(folder: Path, checkpoint: Path) -> tuple[Answers, Answers]:
-    """Two sounds, the second one padded; `ORTModelForCTC` gives no mask to a graph."""
+    """Two recordings, the second one padded; `ORTModelForCTC` passes no mask to a graph."""
     extractor = transformers.AutoFeatureExtractor.from_pretrained(checkpoint)
-    sounds = [_sound(), _sound()[:5_000]]
-    feeds = dict(extractor(sounds, sampling_rate=16_000, padding=True, return_tensors="pt"))
+    recordings = [_sound(), _sound()[:5_000]]
+    feeds = dict(extractor(recordings, sampling_rate=16_000, padding=True, return_tensors="pt"))
     model = ort.ORTModelForCustomTasks.from_pretrained(folder, local_files_only=True)
     with torch.inference_mode():
         wanted = transformers.AutoModelForCTC.from_pretrained(checkpoint).eval()(**feeds).logits.numpy()

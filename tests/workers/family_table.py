@@ -1,8 +1,7 @@
 """The families of models that are tested from a config to the library that their users load them with.
 
-One row a family and head. `docs/reference/families.md` is made from these tables; `test_families.py` walks every row
-of the first and `test_families5.py` every row of the second through the real workers, so what the page says is what
-was run.
+One row per family and head. `docs/reference/families.md` is made from these tables; `test_families.py` runs every row
+of the first and `test_families5.py` every row of the second through the real workers, so the page says what was run.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ LOADERS: Mapping[str, str] = {
     "match_images": "`ORTModelForZeroShotImageClassification`",
     "classify_sound": "transformers `pipeline` over `ORTModelForAudioClassification`",
     "spell": "`ORTModelForCTC`",
-    "spell_masked": "`ORTModelForCustomTasks` on sounds with a mask, which `ORTModelForCTC` does not pass on",
+    "spell_masked": "`ORTModelForCustomTasks` on audio with a mask, which `ORTModelForCTC` does not pass on",
 }
 
 TOKENS = 400  # of the tokenizers that are trained for these models
@@ -66,12 +65,12 @@ _SUMMARIZE = "text2text-generation-with-past"
 
 
 class Family(NamedTuple):
-    """A family with one head: what it is made of, and what is defined for it.
+    """A family with one head: what it is made from, and what is defined for it.
 
     `loader`: the function of `family_loaders` that opens it as its users do. `optimize`: the highest level that it
-    takes. `quantize`: methods. `words`: whether it has a tokenizer. `first`: whether its body is walked with it in
+    supports. `quantize`: methods. `words`: whether it has a tokenizer. `first`: whether its body is walked with it in
     every precision. `twice`: whether another process exports it again; `varies`: files whose bytes differ then.
-    `made_for`: the task that the checkpoint was made for, where the export's is another.
+    `made_for`: the task that the checkpoint was made for, if the export has another.
     """
 
     architecture: str
@@ -89,13 +88,13 @@ class Family(NamedTuple):
 
     @property
     def name(self) -> str:
-        """How a test and the page call it."""
+        """Its name in tests and on the page."""
         head = "reranking" if self.loader == "rerank" else self.task.removesuffix("-with-past")
         return f"{self.architecture}-{head}"
 
 
 def _heads(architecture: str, config: Mapping[str, Any], *tasks: str, **more: Any) -> list[Family]:
-    """A family's heads, of which the first stands for the body that they share."""
+    """A family's heads, of which the first represents the body that they share."""
     first, *others = [Family(architecture, task, {**config, **_labels(task)}, _PIPELINES[task], **more)
                       for task in tasks]  # fmt: skip
     return [first, *(family._replace(first=False) for family in others)]
@@ -158,7 +157,7 @@ FAMILIES: tuple[Family, ...] = (
 _MORE_HEADS = _heads("modernbert", {**_TEXT, "local_attention": 16, "global_attn_every_n_layers": 2},
                      "question-answering", "multiple-choice")  # fmt: skip
 
-# Trained with a mask, which optimum's graphs of sound do not take.
+# Trained with a mask, which optimum's audio graphs do not take.
 _MASKED_SOUND = Family(
     "hubert", "automatic-speech-recognition",
     {**_SPEECH, "feat_extract_norm": "layer", "do_stable_layer_norm": True}, "spell_masked", optimize="O1",
@@ -167,7 +166,7 @@ _MASKED_SOUND = Family(
 
 
 def _briefly(family: Family) -> Family:
-    """Exported and checked alone, and of one layer: each takes its time to trace, and another head goes all the way."""
+    """Only exported and checked, with one layer: each takes long to trace, and another head goes all the way."""
     if family.first:
         return family
     layers = "n_layers" if family.architecture == "distilbert" else "num_hidden_layers"

@@ -1,7 +1,7 @@
-"""Messages that libraries gave people, by code, and a part of the hint that each must get: the list to be complete by.
+"""Messages that users got from libraries, by code, and a part of the hint that each must get: the table must cover all.
 
-What can be brought about cheaply is asked of the libraries themselves in `test_real_messages.py`; these are the rest,
-and the words of other versions.
+`test_real_messages.py` provokes in the libraries themselves what is cheap to provoke; these are the rest, and the
+wording of other versions.
 """
 
 SEEDS = (

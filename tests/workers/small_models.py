@@ -1,4 +1,4 @@
-"""Small models with real configs and seeded weights, exported once a session; MiniLM is the real one."""
+"""Small models with real configs and seeded weights, exported once per session; MiniLM is the real one."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def exported(name: str) -> Exported:
 
 @cache
 def classifier() -> Exported:
-    """A classifier of text with three named labels, its weights so large that it does not always say the same."""
+    """A classifier of text with three named labels, its weights so large that its answers differ."""
     import torch
     from transformers import BertConfig, BertForSequenceClassification
 

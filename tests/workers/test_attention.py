@@ -37,7 +37,7 @@ def test_gpt2_with_one_operator_for_attention_gives_the_same(past, tokens, paddi
     for name, wanted, found in zip(
         [value.name for value in plain.get_outputs()], plain.run(None, given), fused.run(None, given), strict=True
     ):
-        real = slice(max(0, padding - past), None)  # what stands at padding is read by nobody
+        real = slice(max(0, padding - past), None)  # nothing reads the values at padding
         first = wanted[0][real] if name == "logits" else wanted[0][:, padding:]
         same = found[0][real] if name == "logits" else found[0][:, padding:]
         np.testing.assert_allclose(same, first, atol=1e-5)
@@ -94,7 +94,7 @@ def test_families_said_to_fuse_attention_do(architecture):
     assert optimized(architecture)[0]["warnings"] == []
 
 
-def test_what_is_missing_is_told_by_file():
+def test_what_is_missing_is_reported_by_file():
     found = {"encoder.onnx": {"Attention": 2}, "decoder.onnx": {"SkipLayerNormalization": 2}}
     assert warnings_of("bert", "O2", found) == [
         (

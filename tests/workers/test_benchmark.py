@@ -85,7 +85,7 @@ def test_without_a_baseline_there_is_no_speedup(benchmark):
 
 
 @pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")  # torch's own, while it loads its compiler
-def test_a_compiler_that_fails_is_told(benchmark):
+def test_a_compiler_that_fails_is_reported(benchmark):
     import torch._inductor.config as inductor
 
     with inductor.patch({"cpp.cxx": ("no-such-compiler",), "force_disable_caches": True}):

@@ -1,4 +1,4 @@
-"""What holds for weights above 2 GB, on small models whose weights are put into a file of their own."""
+"""What holds for weights above 2 GB, on small models whose weights are in a separate file."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ GENERATE = "text-generation-with-past"
 
 
 def with_external_data(architecture):
-    """An export as it would be above 2 GB: every graph with its weights beside it."""
+    """An export as it would be above 2 GB: every graph with its weights in a second file."""
     folder = scratch()
     for path in exported(architecture)[1].iterdir():
         if path.suffix == ".onnx":
@@ -100,15 +100,16 @@ def test_an_encoder_decoder_keeps_a_file_of_weights_for_each_graph():
 
 
 def test_a_model_larger_than_a_message_is_written_with_external_data(monkeypatch, tmp_path):
-    monkeypatch.setattr(graph, "EXTERNAL_FROM_BYTES", 1 << 10)
+    # Before the limit moves: the export is made on first use, and other tests read it afterwards.
     model = load_model(exported("bert")[1] / "model.onnx")
+    monkeypatch.setattr(graph, "EXTERNAL_FROM_BYTES", 1 << 10)
     save_model(model, tmp_path / "model.onnx")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.onnx", "model.onnx_data"]
     onnx.checker.check_model(str(tmp_path / "model.onnx"))
 
 
-def test_a_size_that_protobuf_cannot_tell_is_told_by_the_shapes():
-    """ByteSize raises beyond 2 GB; here the dimensions say it of a tensor that holds nothing."""
+def test_a_size_that_protobuf_cannot_compute_comes_from_the_shapes():
+    """ByteSize raises beyond 2 GB; here a tensor without content has such dimensions."""
     small = load_model(exported("bert")[1] / "model.onnx")
     assert not graph.exceeds_message(small)
     assert graph.size_bytes(exported("bert")[1] / "model.onnx") >= sum(

@@ -46,7 +46,7 @@ def test_static_int8(architecture, activations):
 
 
 def test_a_format_of_rows_changes_nothing():
-    """The same text as JSON lines, CSV and Parquet, in another column and beside one that nobody reads."""
+    """The same text as JSON lines, CSV and Parquet, in another column and next to one that nobody reads."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -100,7 +100,7 @@ def test_the_rows_decide_and_two_runs_agree():
 
 
 def test_memory_holds_one_sample_at_a_time():
-    """Feeds are made as they are read: none is asked for before the one before it was used up."""
+    """Feeds are made as they are read: none is requested before the previous one was used."""
     from onnxbuild.workers.calibrate.observe import ranges
     from onnxbuild.workers.graphs.graph_files import load_model
 

@@ -39,7 +39,7 @@ def record(rows, *, where="", stage="forward", output="logits", **values):
 def test_padding_counts_for_nothing():
     reference = np.ones((2, 3, 4), np.float32)
     variant = reference.copy()
-    variant[1, 1:] = np.nan  # what a graph makes of padding is its own affair
+    variant[1, 1:] = np.nan  # what a graph computes for padding does not matter
     (found,) = compare(
         "forward", RAGGED, {"last_hidden_state": reference}, {"last_hidden_state": variant}, task=EMBEDDING
     )

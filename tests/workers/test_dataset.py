@@ -1,4 +1,4 @@
-"""validate on rows of a person's own: which rows, what their labels mean, what is told of them."""
+"""validate on a user's rows: which rows, what their labels mean, what is reported about them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COLUMNS = {"text": "review", "label": "stars"}
 
 
 def decided(model: Exported, texts) -> list[int]:
-    """What PyTorch says of each text by itself."""
+    """What PyTorch decides for each text alone."""
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -34,7 +34,7 @@ def decided(model: Exported, texts) -> list[int]:
 
 
 def all_say_one(graph):
-    """A classifier that finds every text to be of class 1."""
+    """A classifier that puts every text into class 1."""
 
     def change(bias):
         bias[1] += 100.0
@@ -110,7 +110,7 @@ def test_a_csv_names_its_labels_by_words_and_samples_are_chosen(validate):
 
 @pytest.mark.heavy
 def test_a_pair_goes_in_with_its_type_ids(validate):
-    """The second text changes what both sides say, alike."""
+    """The second text changes the result of both sides equally."""
     model = classifier()
     columns = {"text": "review", "text_pair": "answer"}
     rows = jsonl({"review": text, "answer": text[::-1]} for text in SENTENCES[:6])

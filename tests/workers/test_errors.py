@@ -345,14 +345,14 @@ def test_the_log_is_looked_at_last():
     assert failure.notes[0] == ("cause", "RuntimeError: aborted")
 
 
-def test_the_unknown_is_told_as_it_is():
+def test_an_unknown_failure_is_reported_as_it_is():
     failure = explain_exception(ZeroDivisionError("a surprise"), "nothing of note")
     assert failure.code == "OBE99"
     assert failure.message == "ZeroDivisionError: a surprise"
     assert failure.notes == (("hint", "the log has the full traceback"),)
 
 
-def test_what_was_noted_on_an_exception_is_told():
+def test_the_notes_of_an_exception_are_reported():
     error = ValueError("a surprise")
     error.add_note("exporter optimum, opset 18")
     failure = explain_exception(error, "")
@@ -377,7 +377,7 @@ def test_every_message_of_the_catalogue_is_explained_under_its_code(code, text, 
 
 
 def test_the_catalogue_is_whole():
-    """OBE07 belongs to browsers; OBE06 and OBE24 are found by checks of our own, which raise no library's message."""
+    """OBE07 belongs to browsers; our own checks find OBE06 and OBE24, without a message of a library."""
     numbers = {*range(1, 7), *range(8, 44)} - {6, 24}
     assert {code for code, _, _ in SEEDS} == {f"OBE{number:02}" for number in numbers}
     assert {"OBE06", "OBE24"} <= FAILURE_CODES.keys()

@@ -168,10 +168,10 @@ def test_external_data_goes_through_every_step(monkeypatch):
     from onnxbuild.workers.optimize.worker import run as optimize
     from onnxbuild.workers.quantize.worker import run as quantize
 
+    plain = outputs_of(exported("gpt2")[1] / "model.onnx")[0]  # an export that other tests share
     monkeypatch.setenv("FORCE_ONNX_EXTERNAL_DATA", "1")
     _, folder = run_step(run, ExportParams(task=FAMILIES["gpt2"][0]), model=checkpoint("gpt2"))
     assert "model.onnx_data" in contents(folder)
-    plain = outputs_of(exported("gpt2")[1] / "model.onnx")[0]
     for worker, params in [
         (optimize, OptimizeParams(level="O1")),
         (optimize, OptimizeParams(level="O2")),

@@ -48,7 +48,7 @@ def workers(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def another(tmp_path_factory):
-    """A process of its own, for exports that must come out the same."""
+    """A separate process, for exports that must be equal."""
     found = Workers(tmp_path_factory.mktemp("another"))
     yield found
     found.close()
@@ -134,22 +134,22 @@ from transformers.exporters import OnnxConfig, OnnxExporter
 
 def export(checkpoint, output, opset, task):
     model = AutoModelForCTC.from_pretrained(checkpoint).eval()
-    sounds = torch.linspace(-1, 1, 32_000).reshape(2, 16_000)
+    audio = torch.linspace(-1, 1, 32_000).reshape(2, 16_000)
     OnnxExporter().export(
-        model, {"input_values": sounds}, OnnxConfig(dynamic=True, opset_version=opset)
+        model, {"input_values": audio}, OnnxConfig(dynamic=True, opset_version=opset)
     ).save_pretrained(output)
 """
 
 
-def test_an_export_of_sounds_that_never_saw_a_mask_fails_its_validation(workers, checkpoint, tmp_path):
-    """transformers' own exporter, as documented: right on the sounds it saw, and padded ones are off by far."""
+def test_an_audio_export_traced_without_a_mask_fails_its_validation(workers, checkpoint, tmp_path):
+    """transformers' own exporter, as documented: right on the audio that it traced, and far off on padded audio."""
     (tmp_path / "mine.py").write_text(AS_DOCUMENTED)
     params = ExportParams(task="automatic-speech-recognition", exporter="code/mine.py:export")
     ports = {"model": checkpoint("hubert"), "exporter": tmp_path}
     facts, folder = workers.run("onnxbuild.workers.export.worker:run", params, "model", **ports)
     assert not isinstance(facts, Failure), facts
     ports = {"model": folder, "reference": checkpoint("hubert")}
-    asked = validation("audio-classification")  # a letter for each frame is judged as a class is
+    asked = validation("audio-classification")  # a letter per frame is judged like a class
     failure, _ = workers.run(
         "onnxbuild.workers.validate.worker:run", replace(asked, task=params.task), "report", **ports
     )
@@ -158,7 +158,7 @@ def test_an_export_of_sounds_that_never_saw_a_mask_fails_its_validation(workers,
     even = replace(asked, task=params.task, shapes=((1, 16), (1, 40)))
     proven, _ = workers.run("onnxbuild.workers.validate.worker:run", even, "report", **ports)
     assert isinstance(proven, Failure)
-    assert "batch 8" in proven.message  # the probe of several lengths finds it, where a row by itself does not
+    assert "batch 8" in proven.message  # the probe of several lengths finds it, and a single row does not
 
 
 @pytest.mark.parametrize(

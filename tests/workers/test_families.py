@@ -42,12 +42,12 @@ pytestmark = [pytest.mark.heavy, pytest.mark.filterwarnings("ignore")]
 
 BY_NAME = {family.name: family for family in FAMILIES}
 
-# Two layers of random weights decide nearly nothing, so of a quantized one the numbers are bounded, not the choices.
+# Two layers of random weights decide almost nothing, so bounds on a quantized one apply to numbers, not to choices.
 LOOSE = {"int8": {"cosine_mean": 0.97}, "q4": {"cosine_mean": 0.8}}
 
 
 def loose(family: Family, precision: str) -> dict[str, float]:
-    """The scores of two choices are two numbers near to each other: what they are chosen by is bounded."""
+    """The scores of two choices are close to each other, so the bound applies to the scores."""
     return {"max_probability": 0.05} if family.loader == "choose" else LOOSE[precision]
 
 
@@ -142,7 +142,7 @@ def test_another_process_exports_the_same_bytes_of_every_family(tmp_path):
 
 
 def test_an_export_that_lost_the_mask_fails_though_its_own_sample_agrees(tmp_path):
-    """What a tracer is given without padding it gets right; on padded rows the graph is wrong, and says nothing."""
+    """A graph traced without padding is right without padding; on padded rows it is silently wrong."""
     name = "bert-token-classification"
     checkpoint = checkpoint_of(name)
     model = AutoModelForTokenClassification.from_pretrained(checkpoint).eval()
@@ -167,8 +167,8 @@ def test_an_export_that_lost_the_mask_fails_though_its_own_sample_agrees(tmp_pat
     assert "(output `logits`, seeded 8×" in str(caught.value)
 
 
-def test_sounds_of_a_model_trained_with_a_mask_fail_where_the_graph_takes_none():
-    """optimum writes no mask for sounds: right for a sound alone, wrong for the shorter ones of a batch."""
+def test_audio_of_a_model_trained_with_a_mask_fails_if_the_graph_takes_none():
+    """optimum writes no mask for audio: right for a single recording, wrong for the shorter ones of a batch."""
     family = next(family for family in FAMILIES_5 if family.loader == "spell_masked")
     params = FetchParams(origin="random", architecture=family.architecture, task=family.task,
                          config={**family.config, "initializer_range": 0.2})  # fmt: skip
@@ -180,7 +180,7 @@ def test_sounds_of_a_model_trained_with_a_mask_fail_where_the_graph_takes_none()
 
 @pytest.mark.parametrize("name", ["gpt2-text-generation", "llama-text-generation", "gemma3_text-text-generation"])
 def test_a_language_model_in_the_layout_of_browsers(name, tmp_path):
-    """Transformers.js wants `decoder_model_merged.onnx`; every step takes it as the decoder that it is."""
+    """Transformers.js wants `decoder_model_merged.onnx`; every step treats it as the decoder that it is."""
     family = BY_NAME[name]
     for path in exported(name).iterdir():
         shutil.copy(path, tmp_path / path.name.replace("model.onnx", "decoder_model_merged.onnx"))

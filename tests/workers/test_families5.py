@@ -1,7 +1,7 @@
 """The families by transformers 5's own exporter: made, exported and changed there, opened by the users' loaders here.
 
-What 5 wrote, checkpoint and graphs, is opened beside transformers 4.57, since optimum's classes and the `onnx` backend
-of sentence-transformers can be had with that alone; the reference of a validation is PyTorch beside transformers 5.
+Checkpoints and graphs that version 5 wrote are opened with transformers 4.57, because optimum's classes and the `onnx`
+backend of sentence-transformers need it; the reference of a validation is PyTorch with transformers 5.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ BY_NAME = {family.name: family for family in FAMILIES_5}
 TWICE = [name for name, family in BY_NAME.items() if family.twice]
 
 
-# Loaders that take a merged decoder where there is one, and else its two parts.
+# Loaders that take a merged decoder if there is one, and otherwise its two parts.
 SEQ2SEQ = {"rewrite": "Seq2SeqLM", "transcribe": "SpeechSeq2Seq", "caption": "Vision2Seq"}
 
 
@@ -77,7 +77,7 @@ class Walk:
         family = BY_NAME[name]
         bounds = LOOSE.get(precision) or THRESHOLDS[table_for(family)]["fp32"]
         if precision == "q4" and family.loader == "match_images":
-            bounds = {"cosine_mean": 0.6}  # a text's scores are as many numbers as there are pictures: two to eight
+            bounds = {"cosine_mean": 0.6}  # a text has as many scores as there are images: two to eight
         params = ValidateParams(task=family.task, precision=precision, thresholds=bounds)
         ports = {"model": model, "reference": self.checkpoint(name)}
         return self.run("validate", params, "report", **ports)[0]
@@ -92,7 +92,7 @@ def walk(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def elsewhere(walk, tmp_path_factory):
-    """The same exports by another worker, beside the walk: it has the second core."""
+    """The same exports by another worker at the same time: it has the second core."""
     checkpoints = {name: walk.checkpoint(name) for name in TWICE}
     workers, threads = Workers(tmp_path_factory.mktemp("elsewhere")), ThreadPoolExecutor(1)
 

@@ -51,7 +51,7 @@ def test_no_files_at_all(tmp_path):
 
 
 class Hub(BaseHTTPRequestHandler):
-    """As much of the Hub as its client needs: the listing of a revision, and files by name."""
+    """The part of the Hub that its client needs: the listing of a revision, and files by name."""
 
     files: ClassVar[dict[str, bytes]] = {}
     commit = "0123456789abcdef0123456789abcdef01234567"
@@ -118,7 +118,7 @@ except Exception as error:
 
 
 def fetch_from(address, output, revision=Hub.commit, token=""):
-    # A process of its own: the client reads its settings when it is imported.
+    # A separate process: the client reads its settings when it is imported.
     environment = {**os.environ, "HF_ENDPOINT": address, "HF_TOKEN": token, "HF_HOME": str(output.parent / "home")}
     environment.update(HF_HUB_OFFLINE="0", HF_HUB_DISABLE_PROGRESS_BARS="1", PYTHONPATH=os.pathsep.join(sys.path))
     done = subprocess.run(

@@ -129,7 +129,7 @@ def test_the_types_that_lint_knows_are_those_that_the_optimizer_knows():
 
 
 def test_the_fusions_are_told_what_optimum_tells_them():
-    """The settings are ours, since optimum-onnx cannot be had beside transformers 5; they are to stay the same."""
+    """The settings are ours, because optimum-onnx excludes transformers 5; they must stay equal to optimum's."""
     with quiet():
         from optimum.onnxruntime import AutoOptimizationConfig
         from optimum.onnxruntime.optimization import ORTOptimizer
@@ -182,7 +182,7 @@ def test_an_old_config_of_clip_has_its_text_sizes_twice():
 
 
 def test_inputs_that_fusions_take_for_given_are_there():
-    """torch.export leaves out a bias that is not there; the fusions of onnxruntime index it."""
+    """torch.export leaves out a missing bias; the fusions of onnxruntime index it."""
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 4]) for name in "xy")
     weights = [
         numpy_helper.from_array(np.arange(4, dtype=np.float32), "scale"),

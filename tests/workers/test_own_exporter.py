@@ -1,4 +1,4 @@
-"""The two exporters of the how-to, as they stand there: an architecture that optimum does not know."""
+"""The two exporters of the how-to, as written: an architecture that optimum does not know."""
 
 from __future__ import annotations
 

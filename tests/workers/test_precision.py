@@ -103,7 +103,7 @@ def test_a_name_with_a_typo():
 
 
 def overflowing_model():
-    """A BERT whose first dense layer gives numbers that fp16 cannot hold, and whose next one makes them small again."""
+    """A BERT whose first dense layer returns numbers too large for fp16, and whose next one makes them small again."""
     folder = scratch()
     for path in exported("bert")[1].iterdir():
         (folder / path.name).write_bytes(path.read_bytes())

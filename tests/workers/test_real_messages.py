@@ -1,4 +1,4 @@
-"""What libraries really say, brought about by calling them, and what is made of it: the table must know their words."""
+"""Real messages of the libraries, provoked by calling them, and their explanation: the table must know the wording."""
 
 from __future__ import annotations
 

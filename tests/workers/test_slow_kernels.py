@@ -54,7 +54,7 @@ def run(made):
 
 
 def loaded_operators(made, folder):
-    """What a session makes of a graph when it loads it."""
+    """What a session turns a graph into when it loads it."""
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(folder / "loaded.onnx")
     options.log_severity_level = 3

@@ -1,4 +1,4 @@
-"""A tokenizer from tokenizer.json alone gives what AutoTokenizer gives, or is refused."""
+"""A tokenizer from tokenizer.json alone returns what AutoTokenizer returns, or is refused."""
 
 from __future__ import annotations
 

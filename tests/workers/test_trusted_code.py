@@ -1,4 +1,4 @@
-"""Checkpoints with Python code of their own, from the command line: it runs in every step, or in none."""
+"""Checkpoints with their own Python code, from the command line: it runs in every step, or in none."""
 
 from __future__ import annotations
 

@@ -194,7 +194,7 @@ def test_a_reference_may_be_onnx(validate, tmp_path):
 
 
 def test_weights_that_a_checkpoint_lacks_are_named(validate, tmp_path):
-    """A fill-mask checkpoint exported as a classifier has a head of random numbers, another one at each load."""
+    """A fill-mask checkpoint exported as a classifier has a head of random numbers, a different one at each load."""
     from safetensors.torch import load_file, save_file
 
     model = exported("bert")

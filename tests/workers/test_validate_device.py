@@ -1,4 +1,4 @@
-"""Where a variant for CUDA is validated: on CUDA, and on a machine without it as far as the CPU can."""
+"""Where a variant for CUDA is validated: on CUDA, or on a machine without it, as far as the CPU can run it."""
 
 from __future__ import annotations
 

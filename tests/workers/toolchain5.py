@@ -1,4 +1,4 @@
-"""The environment with transformers 5, made once a machine by our own code for toolchains, and its workers."""
+"""The environment with transformers 5, created once per machine by our own code for toolchains, and its workers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REQUIREMENTS = ("transformers==5.23.0", "torch==2.13.0", "onnxscript==0.7.2", "o
 
 @cache
 def environment() -> Locked:
-    """Errors: the test fails where the packages cannot be had, unless the machine says that it has no index."""
+    """Errors: the test fails if the packages cannot be installed, unless the machine states that it has no index."""
     try:
         found = Locked("tf5", resolve_toolchain("tf5", REQUIREMENTS), kept_between_tests())
         runner = LocalRunner({"tf5": found})
@@ -34,7 +34,7 @@ def environment() -> Locked:
 
 
 class Workers:
-    """Steps run by worker processes of that environment, or of this one, each in a folder of its own below `root`."""
+    """Steps run by worker processes of that environment, or of this one, each in its own folder below `root`."""
 
     def __init__(self, root: Path, toolchain: str = "tf5") -> None:
         self._root, self._number, self._toolchain = root, 0, toolchain

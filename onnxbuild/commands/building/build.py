@@ -24,14 +24,14 @@ from onnxbuild.report.progress.reporter import Both, Reporter, reporter_for
 from onnxbuild.report.progress.verbose import WithLogs
 from onnxbuild.report.result.profile import Profile
 
-# What follows the work, in this order: a receipt is left last, since it answers for all of it.
+# What follows the work, in this order. The receipt comes last, because it vouches for all of it.
 _PHASES: tuple[Callable[[Finished], None], ...] = (note_last, report, leave_receipt)
 
 
 def build(options: RunOptions, question: Mapping[str, Any], receipt: Standing | None = None) -> int:
-    """Run a manifest as the options say; the exit code. Errors: DiagnosticError.
+    """Run a manifest as the options say; return the exit code. Errors: DiagnosticError.
 
-    `receipt`: of a former run with the same question, whose plan still holds; only what has moved since is decided.
+    `receipt`: that of an earlier run with the same arguments whose plan still holds; only changes since are decided.
     """
     began_ns = time.time_ns()
     before = recall(receipt) if _may_leave_out(options) else None
@@ -49,7 +49,7 @@ def build(options: RunOptions, question: Mapping[str, Any], receipt: Standing | 
 
 
 def _may_leave_out(options: RunOptions) -> bool:
-    """Whether actions that have not moved may go without an event: programs and verbose runs get one for each."""
+    """Whether unchanged actions may have no event: programs and verbose runs get one for each action."""
     return not options.as_json and not options.verbose
 
 

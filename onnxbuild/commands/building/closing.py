@@ -1,4 +1,4 @@
-"""The end of a run, in words: the table, the failures, the closing line, and what became of the outputs."""
+"""The text at the end of a run: the table, the failures, the closing line, and the state of the outputs."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _details(finished: Finished) -> Iterator[str]:
 
 
 def _shown_graph(finished: Finished) -> ActionGraph:
-    """What was run, with the variants that were selected: others share steps with them and have no row."""
+    """The graph that was run, with only the selected variants: others share steps with them and get no row."""
     plan = finished.opened.plan
     run = plan.whole.only(frozenset(finished.result.outcomes))
     shown = variants_named(run, finished.options.asked.selectors)
@@ -66,7 +66,7 @@ def _shown_graph(finished: Finished) -> ActionGraph:
 
 
 def _with_places(graph: ActionGraph, finished: Finished) -> ActionGraph:
-    """The graph with places in the manifest, where a failure is to show its line: a remembered plan has none."""
+    """The graph with places in the manifest if a failure shows its line: a remembered plan has none."""
     if finished.before is None or finished.result.exit_code == 0:
         return graph
     try:
@@ -78,7 +78,7 @@ def _with_places(graph: ActionGraph, finished: Finished) -> ActionGraph:
 
 
 def _notices(finished: Finished) -> Iterator[str]:
-    """What became of output folders and of the remote store, where a person should know."""
+    """What a user should know about the output folders and the remote store."""
     result = finished.result
     selected = {variant.name for variant in variants_named(finished.opened.graph, finished.options.asked.selectors)}
     for delivery in result.deliveries:
@@ -88,7 +88,7 @@ def _notices(finished: Finished) -> Iterator[str]:
         elif delivery.state == "failed":
             yield f"{delivery.folder} could not be written: {delivery.error}"
         elif _kept_last_good(finished, delivery.folder, delivery.state) and delivery.variant in selected:
-            yield f"{delivery.folder} still holds the last good build"
+            yield f"{delivery.folder} still contains the last good build"
     remote = finished.opened.store.remote
     if result.shared is not None and result.shared.results and remote is not None:
         size = f"{result.shared.bytes / 1e6:.1f} MB"

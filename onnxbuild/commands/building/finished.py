@@ -1,4 +1,4 @@
-"""What a build came to, and all that the phases after it look at."""
+"""The result of a build, and everything that the later phases read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from onnxbuild.receipts.remembered_plan import Before
 
 
 class Result(Struct, frozen=True, kw_only=True):
-    """What a run came to: every outcome by id, and what became of each variant's folder."""
+    """The result of a run: every outcome by id, and the state of each variant's folder."""
 
     outcomes: Mapping[str, Outcome]
     deliveries: tuple[Delivery, ...]
@@ -26,7 +26,7 @@ class Result(Struct, frozen=True, kw_only=True):
 
     @property
     def exit_code(self) -> int:
-        """0 done, 1 an action failed or could not be begun, 130 interrupted."""
+        """0 done, 1 an action failed or could not start, 130 interrupted."""
         if self.interrupted:
             return 130
         delivered = all(delivery.state != "failed" for delivery in self.deliveries)
@@ -34,11 +34,11 @@ class Result(Struct, frozen=True, kw_only=True):
 
 
 class Finished(Struct, frozen=True, kw_only=True):
-    """A build that has run: what was asked, what was open for it, and the result."""
+    """A finished build: the request, what was open for it, and the result."""
 
     options: RunOptions
     opened: Session
     result: Result
     question: Mapping[str, Any]  # what the answer depends on
     began_ns: int
-    before: Before | None  # the former run whose plan this one used
+    before: Before | None  # the earlier run whose plan this one used

@@ -19,7 +19,7 @@ from onnxbuild.report.progress.jsonl import events_text
 
 
 def note_last(finished: Finished) -> None:
-    """Note which manifest was run last here, for `explain ID`; a folder that cannot be written costs no more."""
+    """Note which manifest was run last here, for `explain ID`; if the folder cannot be written, only that is lost."""
     state = finished.opened.state
     with contextlib.suppress(OSError):
         state.mkdir(exist_ok=True)
@@ -27,19 +27,19 @@ def note_last(finished: Finished) -> None:
 
 
 def leave_receipt(finished: Finished) -> None:
-    """Leave a receipt, where the next run of the same may be answered by it."""
+    """Leave a receipt if it may answer the next run with the same arguments."""
     result, store = finished.result, finished.opened.store
-    # What could not be shared is offered again by the next run, which a receipt would spare.
+    # The next run offers again what could not be shared; a receipt would skip that.
     if result.exit_code != 0 or not (result.shared is None or result.shared.complete):
         return
-    # Before the receipt: runs that are answered by it have no reason to look for what was left here.
+    # Before the receipt: the runs that it answers do not look for what was left here.
     store.release()
     with contextlib.suppress(OSError):
         _write(finished)
 
 
 def _write(finished: Finished) -> None:
-    """Write the receipt; the parts of a former one that have not moved stay as they are. Errors: OSError."""
+    """Write the receipt; unchanged parts of an earlier one are kept. Errors: OSError."""
     opened, before = finished.opened, finished.before
     whole = opened.plan.whole.only(frozenset(finished.result.outcomes))
     names = before.memory.parts if before else parts_of(whole)
@@ -62,7 +62,7 @@ def _write(finished: Finished) -> None:
 
 
 def _parts(finished: Finished, names: tuple[tuple[str, ...], ...]) -> list[Part | list[Any]] | None:
-    """The files of every part; None where one was not read as it is now."""
+    """The files of every part; None if one has changed since it was read."""
     opened, before = finished.opened, finished.before
     moved = sorted(before.receipt.moved) if before else range(len(names))
     fresh = files_of_parts([names[number] for number in moved], opened.graph, finished.result.deliveries, opened.store)
@@ -73,10 +73,12 @@ def _parts(finished: Finished, names: tuple[tuple[str, ...], ...]) -> list[Part 
 
 
 def _answer(finished: Finished, hits: Mapping[str, Outcome]) -> str:
-    """What a run prints that finds all of this up to date."""
+    """What a run prints if all of this is up to date."""
     if finished.options.as_json:
         return events_text(hits)
-    return summary_text(structs.replace(finished.result, outcomes=hits, seconds=0.0), finished) + "\n"
+    # A quiet run leaves the whole answer, too: the next one may not be quiet.
+    whole = structs.replace(finished, options=finished.options._replace(quiet=False))
+    return summary_text(structs.replace(finished.result, outcomes=hits, seconds=0.0), whole) + "\n"
 
 
 def _as_hits(outcomes: Mapping[str, Outcome]) -> Mapping[str, Outcome]:

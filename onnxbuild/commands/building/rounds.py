@@ -1,4 +1,4 @@
-"""Executing a plan and writing its outputs, again where that uncovers damage; then sharing what was built."""
+"""Executes a plan and writes its outputs, again if that uncovers damage; then shares what was built."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run_session(
         reporter.close()
     if result.interrupted:
         return result
-    # Only now: an upload beside a benchmark would be measured with it.
+    # Only now: a benchmark would also measure an upload that runs at the same time.
     shared = share(opened.graph, result.outcomes, opened.store, Uploads(), stop=lambda: interrupt.requested)
     return structs.replace(result, shared=shared)
 
@@ -75,7 +75,7 @@ def _execute(opened: Session, policy: Policy, reporter: Reporter, interrupt: Int
 
 
 def _follow(events: Iterator[Event], reporter: Reporter, *, again: bool) -> RunFinished:
-    """Pass events on, all but the last; in a second round only those of what it builds."""
+    """Pass on all events but the last; in a second round, only those of what it builds."""
     for event in events:
         if isinstance(event, RunFinished):
             return event

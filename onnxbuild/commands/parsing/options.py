@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Asked(NamedTuple):
-    """What every command that reads a manifest takes from its command line."""
+    """The options of every command that reads a manifest."""
 
     manifest: str
     selectors: tuple[str, ...] = ()
@@ -27,7 +27,7 @@ class Asked(NamedTuple):
 
 
 class RunOptions(NamedTuple):
-    """What `onnxbuild run` takes from its command line."""
+    """The options of `onnxbuild run`, as typed values."""
 
     asked: Asked
     dry_run: bool = False

@@ -27,7 +27,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         top.exit(_WRONG, top.format_help())
     options, rest = top.parse_known_args(arguments)
     if (rest and not hasattr(options, "selectors")) or any(text.startswith("-") for text in rest):
-        top.error(f"unrecognized arguments: {' '.join(rest)}")
+        subcommand(top, options.name).error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
         options.selectors = [*options.selectors, *rest]
     return options
@@ -51,7 +51,7 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
 
 
 class _Formatter(argparse.HelpFormatter):
-    """argparse makes a formatter per argument, and imports `shutil` for its width: 3 ms that only help is worth."""
+    """argparse makes a formatter per argument, and imports `shutil` for its width: 3 ms that only help needs."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, width=_columns() - 2)

@@ -9,14 +9,14 @@ from onnxbuild.manifest.document import Array, Table
 from onnxbuild.manifest.reading.manifest_file import read_bytes
 from onnxbuild.manifest.reading.yaml_reader import read_document
 
-# Sections whose entries are joined; every other key may stand in one file only.
+# Sections whose entries are joined; every other key may appear in one file only.
 _JOINED = ("vars", "datasets", "targets", "models", "defaults")
 
 
 def read_with_includes(path: str, faults: list[Diagnostic]) -> tuple[Table, tuple[str, ...]]:
     """The joined document and the files that it was read from, the manifest first.
 
-    Errors: DiagnosticError where the manifest itself cannot be read; faults of included files are collected.
+    Errors: DiagnosticError if the manifest itself cannot be read; faults of included files are collected.
     """
     root = _read(path, None, faults)
     files = [path]

@@ -1,4 +1,4 @@
-"""Reads the bytes of a manifest file. A path that is none gets advice: what is there instead, and what to write."""
+"""Reads the bytes of a manifest file. Any other path gets advice: what it is instead, and what to write."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LISTED = 4  # manifests of a folder that a hint names
 
 
 def read_bytes(path: str, at: Span | None = None) -> bytes:
-    """The content of a manifest or an included file, cut where it is too large; `at` is where the path is written.
+    """The content of a manifest or an included file, cut if it is too large; `at` is where the path is written.
 
     Errors: DiagnosticError.
     """
@@ -37,7 +37,7 @@ def read_bytes(path: str, at: Span | None = None) -> bytes:
 
 
 def manifests_in(folder: str) -> list[str]:
-    """The names of the YAML files in a folder, in order; none where it cannot be read."""
+    """The names of the YAML files in a folder, in order; none if it cannot be read."""
     try:
         return sorted(name for name in os.listdir(folder or ".") if name.endswith(SUFFIXES))
     except OSError:

@@ -1,4 +1,4 @@
-"""YAML text becomes tables, arrays and scalars that know where each key and value stands.
+"""YAML text becomes tables, arrays and scalars that know the place of each key and value.
 
 Built from libyaml's events rather than from composed nodes: the composer recurses in C, so that a deep text ends the
 process, and events take a third of its time (30,000 events in 28 ms, 78 ms composed). Depth, size and aliases are
@@ -20,13 +20,13 @@ DEEPEST = 64
 # What aliases may add to a document, counted as if each were written out: a billion laughs ends here.
 LARGEST_EXPANSION = 100_000
 
-_LEFT_OUT: Any = object()  # stands for a scalar that has a fault
+_LEFT_OUT: Any = object()  # in place of a scalar that has a fault
 _MERGE = "<<"
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read_document(data: bytes, path: str, faults: list[Diagnostic]) -> Table:
-    """The mapping that a YAML file holds.
+    """The mapping in a YAML file.
 
     A fault that does not end reading (a duplicate key, a bad scalar) is added to `faults`, and its value left out.
     Errors: DiagnosticError with the one fault that ends reading.
@@ -105,7 +105,7 @@ class _Reader:
                 "OB015",
                 "a second document begins here",
                 self._span(event),
-                "a file holds one manifest: remove the `---`",
+                "a file contains one manifest: remove the `---`",
             )
 
     def _start(self, event: Any) -> None:

@@ -16,7 +16,7 @@ _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U000100
 
 
 def decode(data: bytes, path: str) -> Source:
-    """The text of a file. Errors: DiagnosticError where it is too large, not UTF-8, or has control characters."""
+    """The text of a file. Errors: DiagnosticError if it is too large, not UTF-8, or has control characters."""
     if len(data) > LARGEST_BYTES:
         message = f"`{path}` is too large: a manifest has at most {LARGEST_BYTES:,} bytes"
         raise DiagnosticError(fault("OB021", message, hint="split it up with `include:`, or keep data in files"))

@@ -1,7 +1,7 @@
 """The manifest's schema as msgspec types: a conversion to them accepts what is valid, in C and without jsonschema.
 
 The types are made from the schema rather than from the language's structs, so that the two cannot drift apart. They
-are stricter than the schema in one point: a whole number such as `18.0` is no integer to msgspec. Where a schema
+are stricter than the schema in one point: a whole number such as `18.0` is not an integer to msgspec. Where a schema
 uses a keyword that the types cannot express (a plugin may bring one), `Undecidable` leaves the decision to jsonschema.
 """
 
@@ -17,7 +17,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct
 
 Schema = Mapping[str, Any]
-Subschema = Mapping[str, Any] | bool  # true takes every value, false none
+Subschema = Mapping[str, Any] | bool  # true accepts every value, false none
 Check = Callable[[Any], bool]
 
 _ANNOTATIONS = frozenset({
@@ -30,7 +30,7 @@ _BOUNDS = {
 _SCALARS: Mapping[str, Any] = {"boolean": bool, "integer": int, "number": float, "null": None}
 
 
-class Undecidable(Exception):  # noqa: N818 - no fault of anyone: it leaves a decision to jsonschema
+class Undecidable(Exception):  # noqa: N818 - not an error: it leaves the decision to jsonschema
     """A schema that msgspec's types cannot express."""
 
 
@@ -44,7 +44,7 @@ class SchemaTypes:
     def of(self, schema: Subschema) -> Any:
         """The type of a schema. Errors: Undecidable."""
         if schema is False:
-            raise Undecidable("a schema that takes no value")
+            raise Undecidable("a schema that accepts no value")
         if schema is True or not _constraints(schema):
             return Any
         branches = list(self._branches(schema))
@@ -63,7 +63,7 @@ class SchemaTypes:
         return Union[tuple(made)]  # noqa: UP007 - a computed union
 
     def _branches(self, schema: Schema) -> Iterator[Schema]:
-        """The branches of a union, nested unions included; a schema that is no union is its own branch."""
+        """The branches of a union, nested unions included; a schema that is not a union is its own branch."""
         if "$ref" in schema:
             _expect(schema, {"$ref"})
             yield from self._branches(self._defs[schema["$ref"].rpartition("/")[2]])
@@ -105,7 +105,7 @@ class SchemaTypes:
 
     def _struct(self, schema: Schema) -> type[Struct]:
         _expect(schema, {"type", "properties", "required", "additionalProperties", "minProperties", "maxProperties"})
-        # Keys need not be identifiers: the fields have neutral names, and the keys stand beside them.
+        # Keys need not be identifiers: the fields have neutral names, and the keys are kept beside them.
         renamed = {f"field_{number}": key for number, key in enumerate(schema.get("properties", ()))}
         return msgspec.defstruct(
             schema.get("title", "Block"),
@@ -128,7 +128,7 @@ class SchemaTypes:
                 yield functools.partial(_field_passes, name, check)
 
     def _text_check(self, schema: Subschema) -> Check | None:
-        """Whether the texts of a value fit, where its type is loose; None where it is not. Structs check their own."""
+        """Whether the texts of a value fit, where its type is loose; None if it is not. Structs check their own."""
         branches = [] if isinstance(schema, bool) else list(self._branches(schema))
         pattern = _joined([one for one in branches if _is_text(one)]) if _is_loose(branches) else None
         items = next((self._text_check(one["items"]) for one in branches if "items" in one), None)
@@ -145,7 +145,7 @@ class SchemaTypes:
         _expect(schema, {"type", "properties", "additionalProperties"})
         wanted = _constraints(others)
         if any(_constraints(one) != wanted for one in schema["properties"].values()):
-            raise Undecidable("named keys beside free ones of another type")
+            raise Undecidable("named keys and free ones of another type")
         return GenericAlias(dict, (str, self.of(others)))
 
     def _array(self, schema: Schema) -> Any:
@@ -196,7 +196,7 @@ def _any_text(branches: list[Schema]) -> Any:
 
 
 def _joined(branches: list[Schema]) -> str | None:
-    """One pattern for the texts that fit any of several branches; None where every text fits."""
+    """One pattern for the texts that fit any of several branches; None if every text fits."""
     for branch in branches:
         _expect(branch, {"type", "enum", "pattern"})
     if any(not {"enum", "pattern"} & branch.keys() for branch in branches):
@@ -244,7 +244,7 @@ def _is_container(schema: Schema) -> bool:
 
 
 def _count_checks(schema: Schema, fields: list[str]) -> Iterator[Check]:
-    """How many keys a struct has, where the schema bounds it: a constraint that msgspec lacks."""
+    """How many keys a struct has, if the schema bounds it: a constraint that msgspec lacks."""
     least, most = schema.get("minProperties", 0), schema.get("maxProperties", len(fields))
     if (least, most) != (0, len(fields)):
         yield lambda block: least <= sum(getattr(block, name) is not UNSET for name in fields) <= most

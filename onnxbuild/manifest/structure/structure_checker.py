@@ -1,7 +1,7 @@
 """The structural check of a document against the manifest's schema.
 
 msgspec converts what is valid, first and fast (`schema_types`). What it refuses, jsonschema judges: its validator
-finds every fault, and decides where the two differ. What is left to this module is the choice of the branch that a
+finds every fault, and decides where the two differ. This module only chooses the branch that a
 person meant in a union; `structure_words` words the faults. jsonschema takes longer to import than a thousand models
 take to convert, so a valid manifest never imports it.
 """

@@ -1,4 +1,4 @@
-"""What a structural fault is called: code, message, place and hint for each keyword of the schema that can fail."""
+"""The wording of structural faults: code, message, place and hint for each keyword of the schema that can fail."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _BOOLEANS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "fa
 
 
 class Place(Struct, frozen=True):
-    """Where a value stands: its own span, and that of the key that holds it."""
+    """The place of a value: its own span, and that of its key."""
 
     at: Span
     key_at: Span
@@ -70,7 +70,7 @@ def _near(word: str, allowed: list[str]) -> str | None:
 
 
 def words_for(broken: Broken) -> Iterable[Diagnostic]:
-    """The faults that a broken keyword stands for; `anyOf` has none of its own."""
+    """The faults that a broken keyword means; `anyOf` has none itself."""
     return _WORDS.get(broken.keyword, _other)(broken)
 
 

@@ -1,4 +1,4 @@
-"""Whole numbers written with a point: JSON Schema takes `18.0` for an integer, and so an editor accepts it."""
+"""Whole numbers with a decimal point: JSON Schema counts `18.0` as an integer, so editors accept it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def is_integer(value: Any) -> bool:
 
 
 def settle_whole_numbers(value: Any, schema: Schema, defs: Mapping[str, Schema]) -> None:
-    """Replace, inside a valid value, each float that stands where only an integer may by that integer."""
+    """Replace each float inside a valid value by its integer wherever only an integer is allowed."""
     for holder, key, below in _places(value, list(_branches(schema, defs))):
         branches = [branch for one in below for branch in _branches(one, defs)]
         if isinstance(holder[key], float) and _wants_integer(branches):
@@ -31,7 +31,7 @@ def settle_whole_numbers(value: Any, schema: Schema, defs: Mapping[str, Schema])
 
 
 def _places(value: Any, branches: list[Schema]) -> Iterator[tuple[Any, Any, list[Schema]]]:
-    """Each place inside a value: what holds it, its key, and the schemas that may apply there."""
+    """Each place inside a value: its container, its key, and the schemas that may apply there."""
     if isinstance(value, Table):
         for key in value:
             inner = [one.get("properties", {}).get(key, one.get("additionalProperties")) for one in branches]

@@ -1,1 +1,1 @@
-"""The graph of actions as text and as pictures."""
+"""The graph of actions as text and as images."""

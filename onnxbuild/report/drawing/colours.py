@@ -14,7 +14,7 @@ OUTCOMES: Mapping[str, tuple[str, str]] = {
     "blocked": ("#f5f5f5", "#757575"),
     "skipped": ("#f5f5f5", "#757575"),
 }
-UNKNOWN = ("#ffffff", "#555555")  # fill and stroke where the outcome is not known
+UNKNOWN = ("#ffffff", "#555555")  # fill and stroke if the outcome is not known
 
 KINDS: Mapping[str, str] = {
     "fetch": "#607d8b",

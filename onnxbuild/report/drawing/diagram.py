@@ -65,7 +65,7 @@ def edges(graph: ActionGraph) -> list[tuple[str, str]]:
 
 
 def state_of(action: str, outcomes: Outcomes | None) -> str | None:
-    """The outcome of an action, or None where it is not known."""
+    """The outcome of an action, or None if it is not known."""
     outcome = (outcomes or {}).get(action)
     return outcome.outcome if outcome else None
 

@@ -1,6 +1,6 @@
 """The places of boxes and lines in a drawing: a column per depth, with room in each column for the lines that pass.
 
-An edge that skips columns passes each of them in a slot of its own, so that no line runs behind a box. Edges that
+An edge that skips columns passes each of them in its own slot, so that no line runs behind a box. Edges that
 begin at the same action share their slots. Unconnected parts of the graph are drawn below one another.
 """
 

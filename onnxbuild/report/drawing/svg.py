@@ -1,4 +1,4 @@
-"""The action graph as an SVG picture: boxes with the colours of outcome and kind, and a legend; needs no Graphviz."""
+"""The action graph as an SVG image: boxes with the colours of outcome and kind, and a legend; needs no Graphviz."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SWATCH = 14
 
 
 def svg(graph: ActionGraph, outcomes: Mapping[str, Outcome] | None = None) -> str:
-    """A picture of the graph, left to right."""
+    """An SVG image of the graph, left to right."""
     plan = layout(graph)
     boxes = plan.boxes()
     entries = list(_legend_entries(graph, outcomes))

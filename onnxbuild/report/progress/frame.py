@@ -29,7 +29,7 @@ class Running(Struct, kw_only=True):
 
     @property
     def share(self) -> float | None:
-        """The finished share, from 0 to 1; None where the step cannot count it."""
+        """The finished share, from 0 to 1; None if the step cannot count it."""
         if self.done is None or not self.total:
             return None
         return min(max(self.done / self.total, 0.0), 1.0)

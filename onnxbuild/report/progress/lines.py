@@ -98,7 +98,7 @@ def _failure(outcome: Outcome) -> list[str]:
 
 
 def progress_in_words(event: ActionProgress) -> str:
-    """`12/80 round 3`: the counts where the step reports them, and its text."""
+    """`12/80 round 3`: the counts if the step reports them, and its text."""
     text = on_one_line(event.text)
     if event.done is None or not event.total:
         return text

@@ -1,6 +1,6 @@
 """The live view of a run on a terminal: finished actions scroll up, and the running ones are below them.
 
-A frame is drawn at most twice a second and only when its text changes: benchmarks run beside it.
+A frame is drawn at most twice a second and only when its text changes: a benchmark may be running.
 `benchmarks/live_view.py` measures its share of a core.
 """
 
@@ -159,7 +159,7 @@ class LiveView:
 
     @contextlib.contextmanager
     def _ending_with_the_terminal(self) -> Iterator[None]:
-        """Where the terminal is gone (closed window, closed pipe), the build goes on without a view."""
+        """If the terminal is gone (closed window, closed pipe), the build continues without a view."""
         try:
             yield
         except (OSError, ValueError):

@@ -11,7 +11,7 @@ from onnxbuild.report.progress.reporter import Reporter
 
 
 class WithLogs:
-    """Passes events on, and writes after each action that ran where its log is."""
+    """Passes events on and, after each action that ran, writes the path of its log."""
 
     def __init__(self, reporter: Reporter, stream: TextIO, folder: Path) -> None:
         """Write to `stream`; `folder` holds the logs."""

@@ -1,4 +1,4 @@
-"""What `explain` shows of an action: params with their origin, metrics beside their bounds, the parts of its key."""
+"""What `explain` shows about an action: params with their origin, metrics beside their bounds, the parts of its key."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from onnxbuild.planning.action_graph import Action, Variant
 from onnxbuild.report.progress.lines import warning_lines
 from onnxbuild.report.wording import on_one_line, printable_lines
 from onnxbuild.steps import Kinds
-from onnxbuild.steps.kind import Kind
+from onnxbuild.steps.kind import Kind, meanings
 from onnxbuild.tables.thresholds import side_of
 
 _LONGEST = 60  # characters of a value that are shown
@@ -23,15 +23,18 @@ _SHOWN_OF_DIGEST = 12
 _BOUND = {"min": "at least", "max": "at most"}
 
 
-def params_lines(action: Action, kinds: Kinds, manifest: Manifest, *, defaults: bool = True) -> Iterator[str]:
+def params_lines(action: Action, kinds: Kinds, manifest: Manifest, *, in_full: bool = True) -> Iterator[str]:
     """Each param with its value and its origin: a line of the manifest, `default`, or `derived`.
 
-    `defaults`: whether to show params that have their default.
+    `in_full`: also the params that have their default, and what each param means.
     """
     kind = kinds[action.kind]
-    written = _written(action, kind, manifest)
-    rows = [(name, _value(value), _origin(name, value, kind, written)) for name, value in action.params.items()]
-    shown = [row for row in rows if defaults or row[2] != "default"]
+    written, meaning = _written(action, kind, manifest), meanings(kind.params) if in_full else {}
+    rows = [
+        (name, _value(value), _origin(name, value, kind, written), meaning.get(name, ""))
+        for name, value in action.params.items()
+    ]
+    shown = [row for row in rows if in_full or row[2] != "default"]
     yield from _table("params:", shown)
 
 
@@ -65,13 +68,15 @@ def variant_lines(variant: Variant) -> Iterator[str]:
     yield f"more: `onnxbuild explain {last}` shows every param, the key and the reasons of an action"
 
 
-def _table(title: str, rows: Sequence[tuple[str, str, str]]) -> Iterator[str]:
+def _table(title: str, rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    """The title and the rows with aligned columns; nothing without rows."""
     if not rows:
         return
-    names, values = (max(len(row[column]) for row in rows) for column in (0, 1))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     yield title
-    for name, value, note in rows:
-        yield f"  {name:<{names}}  {value:<{values}}  {note}".rstrip()
+    for row in rows:
+        aligned = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield f"  {'  '.join(aligned)}".rstrip()
 
 
 # -- where params come from -------------------------------------------------------------------------------------------

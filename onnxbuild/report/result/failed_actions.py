@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Mapping, Sequence
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from decimal import ROUND_CEILING, Decimal
 
 from onnxbuild.diagnostics import Diagnostic
 from onnxbuild.execute.events import Outcome
@@ -15,9 +15,8 @@ from onnxbuild.report.result.reasons import NEVER_BUILT, why
 from onnxbuild.report.result.variant_rows import Metric, broken_metrics, metrics_of
 from onnxbuild.tables.thresholds import side_of
 
-_DIGITS = 3  # significant digits of a bound that is offered
-# Metrics that are at most 1: their distance from 1 is rounded instead, to two digits.
-_SIMILARITIES = frozenset({"cosine_min", "cosine_mean", "top1"})
+# Significant digits of a bound that is offered: of an upper bound, and of the distance of a lower bound from 1.
+_DIGITS, _DIGITS_FROM_ONE = 3, 2
 
 
 def failures(
@@ -33,14 +32,14 @@ def failures(
 
 
 def _again(outcome: Outcome, manifest: str | None, options: Sequence[str]) -> str | None:
-    """The command that runs one action again, as a shell takes it."""
+    """The command that runs one action again, quoted for a shell."""
     return None if manifest is None else shlex.join(["onnxbuild", "run", manifest, outcome.id, *options])
 
 
 def _failure(outcome: Outcome, graph: ActionGraph, outcomes: Mapping[str, Outcome], again: str | None) -> Diagnostic:
     failure, action = outcome.failure, graph.actions.get(outcome.id)
     return Diagnostic(
-        code=failure.code if failure else "OBE00",
+        code=failure.code if failure else "OBE99",
         message=failure.message if failure else "the step gave no reason",
         span=action.span if action else None,
         subject=outcome.id,
@@ -68,7 +67,7 @@ def _notes(
 
 
 def how_to_accept(outcome: Outcome, graph: ActionGraph) -> str | None:
-    """The YAML that makes a failed validation pass for its target alone; None where no bound was broken."""
+    """The YAML that makes a failed validation pass for its target alone; None if no bound was broken."""
     variant = next((one for one in graph.variants if outcome.id in one.checks), None)
     broken = broken_metrics(outcome)
     if variant is None or not broken or not all(math.isfinite(metric.value) for metric in broken.values()):
@@ -86,21 +85,20 @@ def how_to_accept(outcome: Outcome, graph: ActionGraph) -> str | None:
 def accepting_bound(name: str, metric: Metric) -> Decimal:
     """The next round bound that the measured value passes."""
     value = Decimal(metric.value)
-    if name in _SIMILARITIES:
-        return (1 - _rounded(1 - value, 2, ROUND_CEILING)).normalize()
-    rounding = ROUND_FLOOR if side_of(name) == "min" else ROUND_CEILING
-    return _rounded(value, _DIGITS, rounding).normalize()
+    if side_of(name) == "min":  # these metrics are at most 1
+        return (1 - _rounded(1 - value, _DIGITS_FROM_ONE, ROUND_CEILING)).normalize()
+    return _rounded(value, _DIGITS, ROUND_CEILING).normalize()
 
 
 def _rounded(value: Decimal, digits: int, rounding: str) -> Decimal:
-    """The value with so many significant digits."""
+    """The value with this many significant digits."""
     return value.quantize(Decimal(1).scaleb(value.adjusted() - digits + 1), rounding=rounding) if value else value
 
 
 def first_step_that_breaks(outcome: Outcome, graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> str | None:
     """`quantize (fp32 1.0000, o2 1.0000, int8 0.9710)`: from the checks of variants that are stages of this one.
 
-    None where the check names no metric, or no earlier stage was checked.
+    None if the check names no metric, or no earlier stage was checked.
     """
     variant = next((one for one in graph.variants if outcome.id in one.checks), None)
     metric = next(iter(broken_metrics(outcome)), None)

@@ -1,4 +1,4 @@
-"""The folders that a run wrote, relative to the current folder; only their number where there are many."""
+"""The folders that a run wrote, relative to the current folder; only their number if there are many."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def folders_in_words(folders: Sequence[str]) -> str:
 
 
 def _shown(folder: str) -> str:
-    """The path from the current folder, or the absolute one where that is shorter to read."""
+    """The path from the current folder, or the absolute one if that is shorter to read."""
     try:
         relative = os.path.relpath(folder)
     except ValueError:  # another drive, on Windows

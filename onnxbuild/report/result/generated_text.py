@@ -1,4 +1,4 @@
-"""The text that variants generated, beside PyTorch's text."""
+"""The text that variants generated, and PyTorch's text if it differs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MOST_PROMPTS = 3
 def generated_text(graph: ActionGraph, outcomes: Mapping[str, Outcome], width: int | None = None) -> str:
     """For each prompt the beginning of what every variant made of it; the empty string where none generates.
 
-    Lines are cropped to `width` cells, where the output has a width.
+    Lines are cropped to `width` cells, if the output has a width.
     """
     variants = [(variant, outcome) for variant in graph.variants if (outcome := _outcome(variant, outcomes))]
     by_prompt: dict[str, list[str]] = {}
@@ -35,7 +35,7 @@ def _outcome(variant: Variant, outcomes: Mapping[str, Outcome]) -> Outcome | Non
 
 
 def _lines(variant: Variant, outcome: Outcome, number: int) -> Iterator[str]:
-    """What a variant made of a prompt, and what PyTorch did where that differs."""
+    """What a variant made of a prompt, and what PyTorch did if that differs."""
     own, baseline = _text(outcome, "onnxruntime", number), _text(outcome, "torch", number)
     if own is None:
         return
@@ -55,6 +55,6 @@ def _text(outcome: Outcome, engine: str, number: int) -> str | None:
 
 
 def _quoted(text: str) -> str:
-    """The text on one line, cut where it is long."""
+    """The text on one line, cut if it is long."""
     line = " ".join(on_one_line(text).split())
     return f'"{cropped(line, _LONGEST)}"'

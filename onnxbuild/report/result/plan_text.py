@@ -1,4 +1,4 @@
-"""A plan in words: a line for every action, its reasons below it, and how many actions would run."""
+"""A plan as text: a line for every action, its reasons below it, and how many actions would run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def plan_text(graph: ActionGraph, outcomes: Mapping[str, Outcome], lasts: Mappin
         return "\n".join([*lines, closing_line(outcomes, 0.0)])
     closing = f"{len(runs)} of {len(outcomes)} actions would run"
     if all(_is_new(outcome, lasts.get(outcome.id)) for outcome in outcomes.values()):
-        # Said once: in a first build it would be the reason of every line.
+        # Printed once: in a first build, it would be the reason on every line.
         lines = ["nothing has been built yet", *(f"{outcome.outcome:<9} {outcome.id}" for outcome in runs)]
     return "\n".join([*lines, closing])
 

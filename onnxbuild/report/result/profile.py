@@ -73,7 +73,8 @@ def critical_path(graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> tuple[
     ends: dict[str, float] = {}  # seconds of the longest chain that ends with an action
     before: dict[str, str | None] = {}
     for name, action in graph.actions.items():  # each comes after all that it needs
-        longest = before[name] = max(action.needs, key=ends.__getitem__, default=None)
+        longest = max(action.needs, key=ends.__getitem__, default=None)
+        before[name] = longest
         ends[name] = outcomes[name].seconds + (ends[longest] if longest is not None else 0.0)
     path: list[str] = []
     at = max(ends, key=ends.__getitem__, default=None)
@@ -84,7 +85,7 @@ def critical_path(graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> tuple[
 
 
 def critical_path_in_words(graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> str | None:
-    """One line for the end of a run; None where no two actions ran one after the other."""
+    """One line for the end of a run; None if no two actions ran one after the other."""
     path = critical_path(graph, outcomes)
     if len(path) < 2:  # noqa: PLR2004 - one action is no path
         return None

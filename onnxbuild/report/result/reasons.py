@@ -1,4 +1,4 @@
-"""Why an action runs, in words: each part of its key that differs from the last trace."""
+"""Why an action runs: each part of its key that differs from the last trace."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ _HEADINGS: Mapping[str, str] = {
     "max_abs": "max diff",
     "mean_abs": "mean diff",
 }
-# The column that a bound adds to the table. The worst row and the largest element have a column only where they failed.
+# The column that a bound adds to the table. The worst row and the largest element have a column only if they failed.
 _COLUMN_OF: Mapping[str, str] = {
     "accuracy_drop": ACCURACY,
     "perplexity_ratio": "perplexity_ratio",
@@ -43,7 +43,7 @@ _OTHERWISE = (ACCURACY, "cosine_mean", "max_abs")
 
 
 class Cell(Struct, frozen=True):
-    """The text of one value; `wrong` where it is outside its bound."""
+    """The text of one value; `wrong` if it is outside its bound."""
 
     text: str
     wrong: bool = False
@@ -201,7 +201,7 @@ def _rich_table(columns: Sequence[Column], width: int | None) -> str:
 
 
 def _widths(columns: Sequence[Column], width: int | None) -> list[int]:
-    """The width of each column: its heading takes one line where there is room."""
+    """The width of each column: its heading takes one line if there is room."""
     widths = [column.narrowest for column in columns]
     gaps = len(_GAP) * (len(columns) - 1)
     spare = sum(column.width for column in columns) if width is None else width - gaps - sum(widths)
@@ -213,7 +213,7 @@ def _widths(columns: Sequence[Column], width: int | None) -> list[int]:
 
 
 def _metric(metric: Metric | None) -> Cell:
-    """The value, and the bound where it is outside of it."""
+    """The value, and the bound if it is outside of it."""
     if metric is None:
         return Cell(NONE)
     value = significant(metric.value)

@@ -11,14 +11,14 @@ from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import ActionGraph, Variant
 from onnxbuild.tables.thresholds import is_within
 
-ACCURACY = "accuracy"  # the share of right labels, where a dataset has labels
+ACCURACY = "accuracy"  # the share of right labels, if a dataset has labels
 _DROP = "accuracy_drop"
 
 Verdict = Literal["passed", "warned", "failed"]
 
 
 class Metric(Struct, frozen=True, kw_only=True):
-    """One measured metric of a validation; `bound` is None where the validation does not judge by it."""
+    """One measured metric of a validation; `bound` is None if the validation does not judge by it."""
 
     value: float
     bound: float | None = None
@@ -28,7 +28,7 @@ class Metric(Struct, frozen=True, kw_only=True):
 class Row(Struct, frozen=True, kw_only=True):
     """One variant as far as it was measured; None means not measured.
 
-    `verdict` is None where the variant was not validated. Sizes are in bytes, latencies in milliseconds per run.
+    `verdict` is None if the variant was not validated. Sizes are in bytes, latencies in milliseconds per run.
     """
 
     name: str
@@ -61,7 +61,7 @@ def broken_metrics(outcome: Outcome) -> Mapping[str, Metric]:
 
 
 def _judged(outcome: Outcome) -> Mapping[str, Metric]:
-    """Every metric of a validation, with its bound where it has one."""
+    """Every metric of a validation, with its bound if it has one."""
     bounds = _mapping(_all_facts(outcome).get("thresholds"))
     values = {**metrics_of(outcome), **_of_dataset(outcome)}
     measured = {name: number for name, value in values.items() if (number := _number(value)) is not None}

@@ -127,7 +127,7 @@ class Remote:
             self._damaged_once = True
             self._damaged.add(damaged.name)
             if first:
-                message = f"the remote store {self.address.shown} holds a damaged object: {damaged.name}: {damaged}"
+                message = f"the remote store {self.address.shown} contains a damaged object: {damaged.name}: {damaged}"
                 hint = "the result is built locally" + ("" if self.readonly else ", and written again")
                 self.warnings.append(fault("OB046", message, severity="warning", hint=hint))
 
@@ -136,5 +136,5 @@ class Remote:
             if not self._off:
                 self._off = True
                 message = f"the remote store {self.address.shown} {why}"
-                hint = "this run continues without it; `--offline` does not ask it"
+                hint = "this run continues without it; `--offline` skips it"
                 self.warnings.append(fault("OB045", message, severity="warning", hint=hint))

@@ -40,7 +40,7 @@ class Combination(Struct, frozen=True, kw_only=True):
 def run(params: BenchmarkParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
     """Time every combination, write every sample to `latencies.json`, and return the summaries.
 
-    Errors: CheckFailed OBE43 where the device's provider is missing, OBE38 for a sequence that is too long.
+    Errors: CheckFailed OBE43 if the device's provider is missing, OBE38 for a sequence that is too long.
     """
     progress("loading the models")
     combinations = _combinations(params)
@@ -111,7 +111,7 @@ def _combinations(params: BenchmarkParams) -> list[Combination]:
 
 
 def _open_baselines(params: BenchmarkParams, inputs: Mapping[str, Path], variant: OnnxModel) -> list[TorchModel]:
-    """The PyTorch engines, which share one model; none where the reference is an ONNX model."""
+    """The PyTorch engines, which share one model; none if the reference is an ONNX model."""
     if not params.baselines or is_onnx(inputs["reference"]):
         return []
     trust = params.trusts_code
@@ -157,7 +157,7 @@ def _measure_point(
 
 
 def _why_not_compiled(engine: Engine, stage: str, fed: Mapping[str, np.ndarray]) -> str | None:
-    """Why torch.compile cannot run this (no C++ compiler, a missing operator), None where it can."""
+    """Why torch.compile cannot run this (no C++ compiler, a missing operator), None if it can."""
     if engine.name != "torch.compile":
         return None
     try:

@@ -30,7 +30,7 @@ _MASKED = 1e30
 def float_tensors(model: ModelProto, scratch: Path) -> list[str]:
     """The fp32 values of the main graph: its inputs, then the others in the order in which they are computed.
 
-    ONNX Runtime infers the types, because only it knows those of its own operators.
+    ONNX Runtime infers the types, because only it knows those of its operators.
     """
     names = list(dict.fromkeys(name for node in model.graph.node for name in node.output if name))
     session = _session(model, scratch, [ValueInfoProto(name=name) for name in names])

@@ -23,7 +23,7 @@ _PROVIDERS: Mapping[Device, tuple[str, ...]] = {
     "cuda": ("CUDAExecutionProvider", "CPUExecutionProvider"),
 }
 
-# File name → its stages, with what `use_cache_branch` is fed for each, None where the graph has no such input.
+# File name → its stages, with what `use_cache_branch` is fed for each, None if the graph has no such input.
 _STAGES: Mapping[str, Mapping[str, bool | None]] = {
     "encoder_model.onnx": {"encoder": None},
     "decoder_model.onnx": {"decoder": None},
@@ -49,7 +49,7 @@ class OnnxModel:
     name = "onnxruntime"
 
     def __init__(self, folder: Path, *, threads: int, device: Device = "cpu") -> None:
-        """Open every ONNX file that has a stage. Errors: CheckFailed OBE43 where the device's provider is absent."""
+        """Open every ONNX file that has a stage. Errors: CheckFailed OBE43 if the device's provider is absent."""
         files = onnx_files(folder)
         if not files:
             raise CheckFailed("OBE41", f"the folder has no ONNX file: {sorted(p.name for p in folder.iterdir())}")
@@ -113,7 +113,7 @@ def onnx_files(folder: Path) -> list[Path]:
 def open_session(path: Path, *, threads: int, device: Device = "cpu") -> onnxruntime.InferenceSession:
     """A session with exactly `threads` compute threads on the device's provider.
 
-    Errors: CheckFailed OBE43 where the provider is not available, or runs no node.
+    Errors: CheckFailed OBE43 if the provider is not available, or runs no node.
     """
     wanted = _PROVIDERS[device]
     available = onnxruntime.get_available_providers()

@@ -125,7 +125,7 @@ def speedup(engine: Series, baseline: Series) -> dict[str, float]:
 def load_of(series: Series, *, threads: int) -> dict[str, Any]:
     """How much of its threads an engine got, and whether another process took them (`contended`).
 
-    Threads also wait for each other, so with several of them a low utilisation counts only where the kernel also took
+    Threads also wait for each other, so with several of them a low utilisation counts only if the kernel also took
     a core away.
     """
     utilisation = series.cpu_seconds / series.wall_seconds if series.wall_seconds else 0.0
@@ -139,7 +139,7 @@ def load_of(series: Series, *, threads: int) -> dict[str, Any]:
 
 
 def resident_bytes() -> int | None:
-    """Resident memory of this process now, or None where the system does not report it."""
+    """Resident memory of this process now, or None if the system does not report it."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -148,7 +148,7 @@ def resident_bytes() -> int | None:
 
 
 def load_average() -> float | None:
-    """The one-minute load average, or None where the system has none."""
+    """The one-minute load average, or None if the system has none."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 
 
@@ -175,7 +175,7 @@ def _time_round(call: Call, count: int, series: Series) -> None:
 
 
 def _involuntary_switches() -> int:
-    """How often the kernel has taken a core from this process; 0 where the system does not report it (Windows)."""
+    """How often the kernel has taken a core from this process; 0 if the system does not report it (Windows)."""
     try:
         import resource
     except ImportError:

@@ -150,7 +150,7 @@ def load_torch(
 
 
 def _lend_padding(model: Any, exported: Path) -> None:
-    """Give a classifier the export's id of padding where the checkpoint has none: it finds its last token by it."""
+    """Give a classifier the export's id of padding if the checkpoint has none: it finds its last token by it."""
     path = exported / "config.json"
     if getattr(model.config, "pad_token_id", None) is None and path.is_file():
         model.config.pad_token_id = json.loads(path.read_text(encoding="utf-8")).get("pad_token_id")

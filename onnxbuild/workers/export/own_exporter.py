@@ -24,7 +24,7 @@ _HINT = (
 
 
 def export(checkpoint: Path, destination: Path, params: ExportParams, code: Path) -> None:
-    """Call the function. Errors: CheckFailed OBE67 where it cannot be imported or called; what it raises itself."""
+    """Call the function. Errors: CheckFailed OBE67 if it cannot be imported or called; what it raises itself."""
     module, _, name = params.exporter.rpartition(":")
     with _importable(code):
         function = _function(module, name, code)

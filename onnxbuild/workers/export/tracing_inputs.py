@@ -40,7 +40,7 @@ class Part(Struct, frozen=True, kw_only=True):
 def forward_part(model: Any, *, left: bool = False, masks_audio: bool = False) -> Part:
     """The whole model in one pass; rows are padded on the `left` for a decoder, and `masks_audio` gives audio a mask.
 
-    Errors: CheckFailed OBE02 where no input can be made for the model.
+    Errors: CheckFailed OBE02 if no input can be made for the model.
     """
     takes = inspect.signature(model.forward).parameters
     inputs = _inputs(model, takes, left=left)
@@ -67,7 +67,7 @@ class _Sentences(torch.nn.Module):  # type: ignore[misc]
 def sentence_part(model: Any) -> Part:
     """A SentenceTransformer with its pooling and the modules after it in the graph.
 
-    Errors: CheckFailed OBE02 where its first module is not a text encoder.
+    Errors: CheckFailed OBE02 if its first module is not a text encoder.
     """
     encoder = getattr(model[0], "auto_model", None)
     if encoder is None or encoder.main_input_name != "input_ids":

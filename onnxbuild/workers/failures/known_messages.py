@@ -1,4 +1,4 @@
-"""What libraries say when they fail, what it means, and what helps: a table to read, to list and to extend.
+"""The messages of libraries that fail, what they mean, and what helps: a table to read, to list and to extend.
 
 A pattern is searched for, ignoring case, in the exception's type, text and notes, and then in the end of the log. The
 first match wins: specific rows come before general ones, and memory comes before everything.

@@ -82,7 +82,7 @@ class Trained(NamedTuple):
 def train_tokenizer(architecture: str, text: Path, vocabulary: int, destination: Path) -> Trained:
     """Train on every file below `text` and write a fast tokenizer to `destination`.
 
-    Errors: CheckFailed OBE51 where the vocabulary is smaller than the alphabet of bytes, or there is no text.
+    Errors: CheckFailed OBE51 if the vocabulary is smaller than the alphabet of bytes, or there is no text.
     """
     from transformers import PreTrainedTokenizerFast
 

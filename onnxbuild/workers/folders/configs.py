@@ -10,7 +10,7 @@ from onnxbuild.protocol import CheckFailed
 
 
 def read_config(root: Path) -> dict[str, Any]:
-    """The model's config.json; empty where a folder of bare graphs has none."""
+    """The model's config.json; empty if a folder of bare graphs has none."""
     path = root / "config.json"
     if not path.is_file():
         return {}

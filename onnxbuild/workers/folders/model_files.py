@@ -18,7 +18,7 @@ def files_below(root: Path) -> tuple[str, ...]:
 
 
 def onnx_names(root: Path) -> tuple[str, ...]:
-    """Names of the ONNX graphs below `root`, sorted. Errors: CheckFailed OBE41 where there are none."""
+    """Names of the ONNX graphs below `root`, sorted. Errors: CheckFailed OBE41 if there are none."""
     names = tuple(name for name in files_below(root) if name.endswith(".onnx"))
     if not names:
         raise CheckFailed("OBE41", "the input has no .onnx file", notes=[("holds", ", ".join(files_below(root)))])
@@ -45,7 +45,7 @@ def carry_companions(source: Path, destination: Path) -> None:
 
 
 def copy_files(source: Path, names: Iterable[str], destination: Path, tell: Tell) -> int:
-    """Copy `names` and report progress; returns bytes. Errors: CheckFailed OBE16 where a file is missing."""
+    """Copy `names` and report progress; returns bytes. Errors: CheckFailed OBE16 if a file is missing."""
     wanted = list(names)
     for name in wanted:
         if not (source / name).is_file():

@@ -11,7 +11,7 @@ _FILE = "preprocessor_config.json"
 
 
 def processor_of(folder: Path) -> Mapping[str, Any]:
-    """The processor's config; empty where there is no readable one."""
+    """The processor's config; empty if there is no readable one."""
     try:
         config = json.loads((folder / _FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):

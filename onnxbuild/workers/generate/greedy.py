@@ -44,7 +44,7 @@ class Greedy:
         return torch.tensor([[*begins[0].tolist(), *made]])
 
     def _logits(self, ids: np.ndarray, mask: np.ndarray, begins: np.ndarray, made: list[int]) -> Iterator[np.ndarray]:
-        """The logits of each pass; `made` are the tokens so far, and grows between two passes."""
+        """The logits of each pass; `made` holds the tokens so far, and grows between two passes."""
         if "encoder" in self._model.stages:
             return self._encoder_decoder(ids, mask, begins, made)
         if "prefill" in self._model.stages:

@@ -74,7 +74,7 @@ class TokenClock(BaseStreamer):  # type: ignore[misc]
 def run(params: GenerateParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
     """Continue every prompt in every round with each engine, write `generations.json`, return text and rates.
 
-    Errors: CheckFailed OBE37 where the model has no tokenizer or a prompt has no tokens.
+    Errors: CheckFailed OBE37 if the model has no tokenizer or a prompt has no tokens.
     """
     tokenizer = _tokenizer(params, inputs)
     prompts = [_encode(tokenizer, prompt) for prompt in params.prompts]

@@ -28,7 +28,7 @@ _SMALLEST_EXTERNAL_BYTES = 1024
 def load_model(path: Path) -> ModelProto:
     """The model at `path` with all its weights in memory.
 
-    Errors: CheckFailed OBE41 where the file is not an ONNX model, OBE40 where external data is missing, cut short or
+    Errors: CheckFailed OBE41 if the file is not an ONNX model, OBE40 if external data is missing, cut short or
     outside the folder.
     """
     model = load_graph(path)

@@ -21,7 +21,7 @@ _INTEGERS = frozenset({TensorProto.INT32, TensorProto.INT64})
 def merge_passes(first: ModelProto, later: ModelProto) -> ModelProto:
     """One model from a decoder's first pass and its pass with a cache. Both are changed.
 
-    Errors: ValueError where their opsets, outputs or functions do not allow it.
+    Errors: ValueError if their opsets, outputs or functions do not allow it.
     """
     imports = _common_imports(first, later)
     _add_placeholders(first, later)

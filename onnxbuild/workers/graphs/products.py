@@ -42,7 +42,7 @@ def _rewrite_gemms(graph: GraphProto, outer: Weights) -> int:
 
 
 def fold_transposed_weights(model: ModelProto) -> int:
-    """Store a weight transposed where a MatMul reads it through a Transpose; returns how many.
+    """Store a weight transposed if a MatMul reads it through a Transpose; returns how many.
 
     Tied embeddings are exported as one tensor and a Transpose for the head. A quantizer skips a MatMul whose second
     input is computed, which leaves the largest product of a small language model in fp32.

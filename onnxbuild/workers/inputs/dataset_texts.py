@@ -29,8 +29,8 @@ def records(
     """The place (`row 3 of a.csv`, counted from 1) and the value of each role, for `samples` rows chosen by `seed`.
 
     Rows come in the order of files, by name, and of rows within a file; all of them if there are fewer than `samples`.
-    A role is read from the column that `rows.columns` names for it, or else from the column of its own name.
-    `rows.limit` and `rows.seed` first choose the rows of the dataset. Errors: CheckFailed OBE58 where a file cannot be
+    A role is read from the column that `rows.columns` names for it, or else from the column of the same name.
+    `rows.limit` and `rows.seed` first choose the rows of the dataset. Errors: CheckFailed OBE58 if a file cannot be
     read or lacks a column, or where no file has rows.
     """
     paths = sorted(path for path in folder.rglob("*") if path.is_file())

@@ -48,7 +48,7 @@ class Source(Struct, frozen=True, kw_only=True):
 
     @property
     def positions(self) -> int:
-        """The most tokens that the model takes."""
+        """The maximum number of tokens that the model accepts."""
         return positions_of(self.config) or 1 << 20
 
     @property

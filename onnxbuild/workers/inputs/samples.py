@@ -1,4 +1,4 @@
-"""Batches for a model: real sentences where it has a tokenizer, seeded values in the right shapes where it has none."""
+"""Batches for a model: real sentences if it has a tokenizer, seeded values in the right shapes if it has none."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Rows = Sequence[Sequence[int]]
 
 
 class Sample(Struct, frozen=True, kw_only=True):
-    """One batch. `feeds` are inputs by name; `mask` marks the real tokens, and is None where nothing is padded.
+    """One batch. `feeds` are inputs by name; `mask` marks the real tokens, and is None if nothing is padded.
 
     `decoder_ids` [batch, prefix] and `step_ids` [batch, 1] are what a decoder continues with, the same for every
     engine. `tokens` counts real tokens. `probe`: natural text of natural lengths, on which perplexity is measured.
@@ -42,7 +42,7 @@ class Sample(Struct, frozen=True, kw_only=True):
 def shaped(source: Source, batch: int, sequence: int, *, padded: bool = True) -> Sample:
     """A batch of exactly this shape; where `padded`, each row is shorter than the one before, down to about half.
 
-    Errors: CheckFailed OBE38 where the model has fewer positions.
+    Errors: CheckFailed OBE38 if the model has fewer positions.
     """
     _check_length(source, sequence)
     uneven = padded and not source.even
@@ -54,7 +54,7 @@ def shaped(source: Source, batch: int, sequence: int, *, padded: bool = True) ->
 def probes(source: Source) -> list[Sample]:
     """Enough rows to measure shares of rows: the sentences, in batches, each row with its own length.
 
-    Seeded ids replace them where there is no tokenizer, and seeded images or audio where there is no text. A model that
+    Seeded ids replace them if there is no tokenizer, and seeded images or audio if there is no text. A model that
     takes half a minute of audio per row gets none: its shapes have to suffice.
     """
     if "input_features" in source.inputs:
@@ -82,7 +82,7 @@ def single_texts(source: Source, texts: Iterable[str], sequence: int) -> Iterato
 
 
 def text_limit(source: Source) -> int:
-    """The most tokens of a text that the model and its tokenizer take, with room for one more step."""
+    """The maximum number of tokens of a text for the model and its tokenizer, with room for one more step."""
     return min(source.positions - 1, int(source.tokenizer.model_max_length))
 
 

@@ -1,4 +1,4 @@
-"""Rows of token ids: from sentences where the model has a tokenizer, from a seed where it has none."""
+"""Rows of token ids: from sentences if the model has a tokenizer, from a seed if it has none."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _DECODER_TOKENS = 8  # prefix of an encoder-decoder's decoder; one more token is
 
 
 def token_row(source: Source, number: int, length: int) -> list[int]:
-    """`length` token ids: sentences from the `number`th on, or seeded ids where there is no tokenizer."""
+    """`length` token ids: sentences from the `number`th on, or seeded ids if there is no tokenizer."""
     if source.tokenizer is None:
         vocabulary = int(source.text.get("vocab_size", 1000))
         return np.random.default_rng([source.seed, number, length]).integers(1, vocabulary, length).tolist()  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""The tokenizer of a model folder: through transformers, or only from tokenizer.json where that gives the same ids."""
+"""The tokenizer of a model folder: through transformers, or only from tokenizer.json if that gives the same ids."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FLAGS = ("lstrip", "rstrip", "normalized", "single_word", "special")
 
 
 def load_tokenizer(folder: Path, *, trusts_code: bool = False) -> Any:
-    """The folder's tokenizer, or None where it has none; code of the checkpoint runs only where it is trusted."""
+    """The folder's tokenizer, or None if it has none; code of the checkpoint runs only where it is trusted."""
     if not any((folder / name).is_file() for name in _FILES):
         return None
     from transformers import AutoTokenizer
@@ -64,7 +64,7 @@ class PlainTokenizer:
 
 
 def plain_tokenizer(folder: Path) -> PlainTokenizer | None:
-    """A tokenizer from tokenizer.json alone, or None where transformers would change anything in it.
+    """A tokenizer from tokenizer.json alone, or None if transformers would change anything in it.
 
     A test compares the ids with those of transformers.
     """

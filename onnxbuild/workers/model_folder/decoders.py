@@ -36,7 +36,7 @@ def merged_name(root: Path) -> str | None:
 def merge(root: Path, name: str) -> dict[str, Any]:
     """Write the merged decoder `name` from the parts beside it; facts: `merged`, and `because` if that failed.
 
-    Loaders use the two parts where there is no merged decoder, so a failed merge costs a file, not the model.
+    Loaders use the two parts if there is no merged decoder, so a failed merge costs a file, not the model.
     """
     target = root / name
     parts = [target.with_name(part) for part in PARTS]

@@ -1,4 +1,4 @@
-"""The common course of optimize, quantize and precision: change every graph of a model folder, and complete the folder.
+"""What optimize, quantize and precision share: they change every graph of a model folder, and complete the folder.
 
 A step passes the function that changes one file. This module does the rest: it merges decoders again, copies the
 companions, runs every result once, and counts bytes.
@@ -58,7 +58,7 @@ def total_bytes(folder: Path) -> int:
 
 
 def _merge_again(source: Path, destination: Path, progress: Tell, count: int) -> dict[str, Any]:
-    """The merged decoder of the changed parts, where the source has one; its facts by file name."""
+    """The merged decoder of the changed parts, if the source has one; its facts by file name."""
     name = merged_name(source)
     if name is None:
         return {}

@@ -157,7 +157,7 @@ def _fused(attention: _Attention, heads: int, masks: Masks) -> NodeProto:
 
 
 def _match(graph: _Graph, softmax: NodeProto) -> _Attention | None:
-    """The attention around a softmax, None where it does not match the pattern."""
+    """The attention around a softmax, None if it does not match the pattern."""
     masked, weights = graph.maker(softmax.input[0], "Add"), _guarded(graph, softmax)
     mixed = graph.reader(weights, "MatMul")
     scores = graph.maker(masked.input[0], "MatMul") if masked is not None else None

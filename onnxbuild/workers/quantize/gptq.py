@@ -19,7 +19,7 @@ from onnxbuild.workers.calibrate.feeds import Feeds
 from onnxbuild.workers.calibrate.observe import watch
 from onnxbuild.workers.quantize.nbits import Codes, replace_matmuls, taken
 
-_TOP = 15  # the greatest code of 4 bits
+_TOP = 15  # the largest code of 4 bits
 _DAMPING = 0.01  # of the mean diagonal, as in the paper
 
 

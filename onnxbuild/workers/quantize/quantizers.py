@@ -167,7 +167,7 @@ def _algorithm(params: QuantizeParams) -> Any:
 def _k_quant(weight: np.ndarray, params: QuantizeParams) -> Codes:
     """llama.cpp's search for the scale and zero point of each block, by onnxruntime's function.
 
-    The result is packed here: onnxruntime 1.31 packs zero points across the end of a row, and fails where a row has
+    The result is packed here: onnxruntime 1.31 packs zero points across the end of a row, and fails if a row has
     an odd number of blocks.
     """
     from onnxruntime.quantization.neural_compressor.weight_only import quant_tensor_k_quant_cpu

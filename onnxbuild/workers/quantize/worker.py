@@ -68,7 +68,7 @@ def run(params: QuantizeParams, inputs: Mapping[str, Path], outputs: Mapping[str
 
 
 def text_feeds(params: QuantizeParams, inputs: Mapping[str, Path]) -> Callable[[str], Iterable[Feeds]]:
-    """The feeds of each file while the model reads the dataset. Errors: CheckFailed OBE59 where it reads no text."""
+    """The feeds of each file while the model reads the dataset. Errors: CheckFailed OBE59 if it reads no text."""
 
     def samples(model: OnnxModel) -> Iterator[Sample]:
         trust = params.trusts_code

@@ -45,7 +45,7 @@ def compare(
 ) -> list[Record]:
     """A record for each output of the variant.
 
-    Errors: CheckFailed OBE04 where names or shapes differ, OBE06 where only the variant has a NaN or an infinity.
+    Errors: CheckFailed OBE04 if names or shapes differ, OBE06 if only the variant has a NaN or an infinity.
     """
     _check_names(stage, sample, reference, variant)
     records = []
@@ -87,7 +87,7 @@ def real_rows(name: str, stage: str, array: np.ndarray, sample: Sample) -> list[
 
 
 def losses(stage: str, sample: Sample, reference: np.ndarray, variant: np.ndarray) -> Losses | None:
-    """How well both predict the tokens of a probe, each from those before it; None where no tokens are predicted."""
+    """How well both predict the tokens of a probe, each from those before it; None if no tokens are predicted."""
     if stage not in _PREDICTING or reference.ndim != 3 or not sample.probe:  # noqa: PLR2004 - batch, tokens, vocabulary
         return None
     decoding = stage in {"decoder", "merged"}

@@ -84,7 +84,7 @@ class Answers:
 def batches_of(folder: Path, source: Source, params: ValidateParams) -> list[Batch]:
     """The chosen rows in batches of similar length, each row cut to `params.sequence` tokens.
 
-    Errors: CheckFailed OBE58 where a column or all text is missing, OBE59 where the model reads no text, OBE68 for a
+    Errors: CheckFailed OBE58 if a column or all text is missing, OBE59 if the model reads no text, OBE68 for a
     label that the model does not have.
     """
     if not source.reads_text:

@@ -81,17 +81,12 @@ def negative_log_likelihoods(logits: Array, targets: Array) -> Array:
     return -log_softmax(logits)[np.arange(len(targets)), targets]  # type: ignore[no-any-return]
 
 
-def perplexity(losses: Array) -> float:
-    """Exponential of the mean negative log likelihood."""
-    return float(np.exp(np.mean(losses)))
-
-
 def perplexity_ratio(reference: Array, variant: Array) -> float:
     """Perplexity of the variant over that of the reference: exp(mean(variant - reference)), from losses [rows]."""
     return float(np.exp(np.mean(variant) - np.mean(reference)))
 
 
 def non_finite(reference: Array, variant: Array) -> int:
-    """How many elements of the variant are NaN, or infinite where the reference does not have the same infinity."""
+    """How many elements of the variant are NaN, or infinite if the reference does not have the same infinity."""
     same_infinity = np.isinf(reference) & (reference == variant)
     return int((~np.isfinite(variant) & ~same_infinity).sum())

@@ -41,7 +41,7 @@ class _Sides(NamedTuple):
 def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
     """Compare, write `validation.json`, and return the worst of each metric.
 
-    Errors: CheckFailed OBE04 where a bound is broken or outputs differ in name or shape, OBE06 for NaN and Inf.
+    Errors: CheckFailed OBE04 if a bound is broken or outputs differ in name or shape, OBE06 for NaN and Inf.
     """
     # The runner sets the worker's share of the cores; torch's own count may be that of an earlier benchmark.
     threads = int(os.environ.get("OMP_NUM_THREADS") or usable_cores())
@@ -85,9 +85,9 @@ def _circumstances(sides: _Sides, threads: int) -> dict[str, Any]:
 
 
 def _open_variant(folder: Path, params: ValidateParams, threads: int) -> tuple[OnnxModel, list[str]]:
-    """The variant on its device, or on the CPU with a warning where the device is missing.
+    """The variant on its device, or on the CPU with a warning if the device is missing.
 
-    Errors: CheckFailed OBE43 where the CPU cannot run it either, for example in bf16.
+    Errors: CheckFailed OBE43 if the CPU cannot run it either, for example in bf16.
     """
     if params.device is UNSET:
         return OnnxModel(folder, threads=threads), []
@@ -183,7 +183,7 @@ def _shared_stages(variant: OnnxModel, reference: Any) -> tuple[str, ...]:
 def _samples(source: Source, params: ValidateParams, rows: Sequence[Sample]) -> list[Sample]:
     """The requested shapes, then rows of the dataset or else sentences; without text, shapes measure perplexity.
 
-    The shapes are compared beside a dataset too, because they test lengths and padding that its rows may lack.
+    The shapes are compared even with a dataset, because they test lengths and padding that its rows may lack.
     """
     given = [shaped(source, batch, sequence) for batch, sequence in params.shapes]
     text = list(rows) or probes(source)

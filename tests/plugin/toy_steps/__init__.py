@@ -11,7 +11,7 @@ class ToyParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What to do. `tally`: a file that gets a line for every time that this runs."""
 
     do: Literal[
-        "append", "hog", "die", "exit", "hang", "child", "daemon", "fork", "shout", "torso", "garbage", "close",
+        "append", "hog", "die", "exit", "hang", "child", "daemon", "fork", "shout", "partial", "garbage", "close",
         "fill", "nothing", "link", "pipe", "not-plain", "scribble",
     ] = "append"  # fmt: skip
     text: str = ""

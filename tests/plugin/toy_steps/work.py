@@ -1,4 +1,4 @@
-"""The worker of `toy`: appends its text to every file, after it has done what it was told to."""
+"""The worker of `toy`: appends its text to every file, after it has done what its params say."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _child(params: ToyParams, out: Path) -> None:
 
 
 def _daemon(params: ToyParams, out: Path) -> None:
-    """The same, with a session of its own and nobody as its parent."""
+    """The same, with its own session and without a parent."""
     if os.fork() == 0:
         os.setsid()
         if os.fork() == 0:
@@ -117,7 +117,7 @@ def _protocol() -> int:
     )  # fmt: skip
 
 
-def _torso(params: ToyParams, _out: Path) -> None:
+def _partial(params: ToyParams, _out: Path) -> None:
     os.write(_protocol(), b'{"type":"response","id":"')
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -145,12 +145,12 @@ def _pass(_params: ToyParams, _out: Path) -> None:
 
 
 def _scribble(params: ToyParams, _out: Path) -> None:
-    """Crash inside of C code."""
+    """Crash inside C code."""
     ctypes.string_at(0)
 
 
 _DEEDS = {
     "hog": _hog, "die": _die, "exit": _exit, "hang": _hang, "child": _child, "daemon": _daemon, "fork": _fork,
-    "shout": _shout, "torso": _torso, "garbage": _garbage, "close": _close, "fill": _fill, "pipe": _pipe,
+    "shout": _shout, "partial": _partial, "garbage": _garbage, "close": _close, "fill": _fill, "pipe": _pipe,
     "nothing": _pass, "link": _pass, "not-plain": _pass, "scribble": _scribble,
 }  # fmt: skip
