@@ -59,7 +59,7 @@ class Walk:
         self._checkpoints, self._exports = {}, {}
 
     def run(self, worker, params, port="model", **inputs):
-        facts, folder = self.workers.run(f"onnxbuild.workers.{worker}:run", params, port, **inputs)
+        facts, folder = self.workers.run(f"onnxbuild.workers.{worker}.worker:run", params, port, **inputs)
         assert not isinstance(facts, Failure), facts
         return facts, folder
 
