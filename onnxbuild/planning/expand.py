@@ -130,7 +130,7 @@ class _Expander:
         """A warning for an unknown task of a model that is not exported: its checks cannot know what to bound."""
         if context.task is None or context.task in TASKS:
             return
-        problem = unknown_task(context.task, str((context.config or {}).get("model_type") or ""))
+        problem = unknown_task(context.task, str((context.config or {}).get("model_type") or ""), context.versions)
         at = model.block.value_span("task")
         self.faults.append(fault(problem.code, problem.message, span=at, hint=problem.hint, severity="warning"))
 
