@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import replace
 
-from onnxbuild.diagnostics import did_you_mean, nearest
+from onnxbuild.diagnostics import did_you_mean
 from onnxbuild.steps.exporters import (
     EXPORTERS,
     OWN_OPSETS,
@@ -94,8 +94,16 @@ def _picked(params: ExportParams, context: Context) -> str:
 
 
 def _check(params: ExportParams, context: Context) -> Iterable[Fault]:
-    yield from _check_task(context)
     name = _picked(params, context)
+    if context.config is None and not is_own(name):
+        yield Fault(
+            code="OB027",
+            of_source=True,
+            message="the checkpoint has weights, but no config.json",
+            hint="save it beside the weights with `config.save_pretrained`: it names the model type",
+        )
+        return
+    yield from _check_task(context)
     if is_own(name):
         yield from _check_opset(params, OWN_OPSETS)
         return
@@ -115,8 +123,11 @@ def _check_task(context: Context) -> Iterable[Fault]:
     model_type = _model_type(context)
     if context.task is None:
         known = _tasks_of(model_type, context.versions)
-        unknown_type = _unknown_type(model_type) if model_type and not known else None
-        hint = unknown_type or f"set `task:` to one of {known or ', '.join(sorted(TASKS))}"
+        near = did_you_mean(model_type, _model_types()) if not known and not _has_code(context) else None
+        if near is not None:
+            yield Fault(code="OB301", of_source=True, message=f"unknown model type `{model_type}`", hint=near)
+            return
+        hint = f"set `task:` to one of {known or ', '.join(sorted(TASKS))}"
         yield Fault(code="OB303", message="`task:` is missing, and config.json does not imply one", hint=hint)
     elif context.task not in TASKS:
         yield unknown_task(context.task, model_type, context.versions)
@@ -139,14 +150,14 @@ def _tasks_of(model_type: str, versions: Mapping[str, str]) -> str:
     return ", ".join(tasks) + ("" if able or not knowing else remark(knowing[0].name, versions))
 
 
+def _has_code(context: Context) -> bool:
+    """Whether the checkpoint's own code defines its model type."""
+    return "auto_map" in (context.config or {})
+
+
 def _model_types() -> list[str]:
     """Every model type that an exporter knows."""
     return sorted({name for one in EXPORTERS.values() for types in one.types.values() for name in types.split()})
-
-
-def _unknown_type(model_type: str) -> str | None:
-    near = nearest(model_type, _model_types())
-    return f"the model type `{model_type}` is unknown: did you mean `{near}`?" if near is not None else None
 
 
 def _check_exporter(params: ExportParams, context: Context, exporter: Exporter) -> Iterable[Fault]:
@@ -243,7 +254,7 @@ def _unknown_model(params: ExportParams, context: Context, exporter: Exporter, m
             message=f"`{exporter.name}` does not export {model_type} for `{task}`",
             hint=other or f"set `task:` to one of {', '.join(sorted(tasks))}",
         )
-    own = "auto_map" in (context.config or {})
+    own = _has_code(context)
     if own and not params.trusts_code:
         return Fault(
             code="OB201",
@@ -254,6 +265,7 @@ def _unknown_model(params: ExportParams, context: Context, exporter: Exporter, m
     return Fault(
         code="OB301",
         field="exporter",
+        of_source=other is None and near is not None and not own,
         severity="warning" if own and params.trusts_code else "error",
         message=f"`{exporter.name}` does not know the model type `{model_type}`",
         hint=other or near or f"write {_OWN} with a function that exports it",
