@@ -148,11 +148,19 @@ class Settler:
         for role in roles:
             column = dataset.columns.get(role, role)
             if column not in columns:
-                near = nearest(column, columns)
-                has = "" if near is not None else f"{_listed(columns)}; "
-                hint = f"{has}write `columns: {{{role}: {near or '…'}}}` in the dataset"
                 message = f"the dataset `{dataset.name}` has no column `{column}`"
-                yield fault("OB621", message, span=dataset.span, hint=hint)
+                at, hint = _wrong_column(dataset, role, columns)
+                yield fault("OB621", message, span=at, hint=hint)
+
+
+def _wrong_column(dataset: Dataset, role: str, columns: tuple[str, ...]) -> tuple[Span, str]:
+    """The place and the hint: the written name of the column, or the source where `columns:` does not have the role."""
+    near = nearest(dataset.columns.get(role, role), columns)
+    if isinstance(dataset.columns, Table) and role in dataset.columns:
+        hint = f"did you mean `{near}`?" if near is not None else _listed(columns)
+        return dataset.columns.value_span(role), hint
+    has = "" if near is not None else f"{_listed(columns)}; "
+    return dataset.span, f"{has}write `columns: {{{role}: {near or '…'}}}` in the dataset"
 
 
 def _listed(columns: tuple[str, ...]) -> str:
