@@ -104,6 +104,27 @@ def test_a_scalar_instead_of_a_block_is_advised_as_the_field_that_has_it(advice,
     assert advice(text) == [(f"OB011 expected a mapping, found {found}", hint)]
 
 
+@pytest.mark.parametrize("written", ["targets:", "targets: null"])
+def test_a_model_without_targets(tmp_path, written):
+    (tmp_path / "m.yaml").write_text(f"onnxbuild: 1\nmodels:\n  m:\n    source: random:bert\n    {written}\n")
+    with pytest.raises(DiagnosticError) as caught:
+        load_manifest(tmp_path / "m.yaml", kinds=KINDS)
+    hints = [dict(one.notes).get("hint") for one in caught.value.diagnostics]
+    assert "name one or more targets, such as `targets: [fp32]`" in hints
+
+
+@pytest.mark.parametrize(
+    ("targets", "hint"),
+    [
+        ("{fp32:}", "give the key a value: `{fp32: {}}`"),
+        ("{a: {}, b-7:, c: {}}", "give the key a value: `{b-7: {}}`"),
+        ("{fp32:{}}", "put a blank after the `:`"),
+    ],
+)
+def test_a_colon_without_a_blank_in_flow_style(advice, targets, hint):
+    assert advice(f"targets: {targets}\n") == [("OB015 found unexpected ':'", hint)]
+
+
 def test_a_model_without_a_block(tmp_path):
     (tmp_path / "m.yaml").write_text("onnxbuild: 1\nmodels:\n  m:\n")
     with pytest.raises(DiagnosticError) as raised:

@@ -168,6 +168,8 @@ def _type_hint(value: Any, wanted: list[Schema]) -> str | None:
 def _field_hint(value: Any, wanted: list[Schema], place: Place) -> str | None:
     """For a scalar instead of a block: the block with the field that has this value among its examples."""
     blocks = [one for one in wanted if one.get("type") == "object"]
+    if value is None and _text_of(place.key_at) == "targets":
+        return "name one or more targets, such as `targets: [fp32]`"
     if place.key_at == place.at:  # an entry of a list
         return None
     if value is True and blocks:
@@ -205,6 +207,8 @@ def _null_hint(wanted: list[Schema]) -> str | None:
 
 def _example(key: str, schema: Schema) -> str | None:
     values = [one for branch in (schema, *schema.get("anyOf", ())) for one in branch.get("enum", ())]
+    if len(values) == 1:
+        return f"write `{key}: {_yaml(values[0])}`"
     return f"`{key}` is one of {', '.join(f'`{_yaml(one)}`' for one in values)}" if values else None
 
 
