@@ -235,7 +235,7 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "the graph mixes precisions where they must be equal",
         "The fp16 graph is converted only in part: it was converted twice, or partly exported in fp16.",
         (
-            "Export with `dtype: fp32`, then use `precision: {dtype: fp16, keep_fp32: [OPERATOR]}` with the "
+            "Write `export: {dtype: fp32}`, then use `precision: {dtype: fp16, keep_fp32: [OPERATOR]}` with the "
             "operator that the message names."
         ),
     ),
@@ -271,8 +271,8 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "this runtime has no kernel for an operator of the graph",
         "A provider has kernels for some types only: ConvInteger with signed weights came with onnxruntime 1.24.4.",
         (
-            "For ConvInteger leave Conv out (`operators: [MatMul]`) or use `method: static`. Otherwise name the "
-            "node in `exclude`, or use a newer onnxruntime."
+            "For ConvInteger leave Conv out (`operators: [MatMul]`) or use `quantize: {method: static, dataset: …}`. "
+            "Otherwise name the node in `exclude`, or use a newer onnxruntime."
         ),
     ),
     "OBE32": FailureCode(
@@ -294,7 +294,7 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "graph-with-branches",
         "a graph with branches cannot be quantized this way",
         "Ranges inside a branch cannot be measured; optimum quantizes one file at a time.",
-        "Use `method: dynamic`, or quantize the parts one by one.",
+        "Use `quantize: {method: dynamic}`, or quantize the parts one by one.",
     ),
     "OBE35": FailureCode(
         "opset-for-int4",
@@ -436,7 +436,7 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "reads-no-text",
         "the model does not read text, and the step needs text",
         "It has no tokenizer, or no input `input_ids`.",
-        "Use a method that needs no data, such as `method: dynamic`, or remove `dataset`.",
+        "Use a method that needs no data, such as `quantize: {method: dynamic}`, or remove `dataset`.",
     ),
     "OBE60": FailureCode(
         "interrupted",

@@ -355,8 +355,8 @@ KNOWN: tuple[Known, ...] = (
         r"Requested static quantization.*no calibration ranges"
         r"|Either calibration_data_reader or an existing calibration_cache_path",
         "static quantization has no data to take ranges from",
-        "name one of `datasets:` (`quantize: {method: static, dataset: …}`), or use `method: dynamic`, which needs"
-        " no data",
+        "name one of `datasets:` (`quantize: {method: static, dataset: …}`), or use `quantize: {method: dynamic}`,"
+        " which needs no data",
     ),
     Known(
         "OBE28",
@@ -377,7 +377,7 @@ KNOWN: tuple[Known, ...] = (
         r"Could not find an implementation for ConvInteger\((\d+)\) node with name '?([^'\s]+)",
         "this runtime has no kernel for ConvInteger with these integer types",
         "onnxruntime 1.24.4 and newer has one; with an older version leave Conv out (`operators: [MatMul]`),"
-        " exclude `{2}`, or use `method: static` or unsigned weights",
+        " exclude `{2}`, or use `quantize: {method: static, dataset: …}` or unsigned weights",
     ),
     Known(
         "OBE31",
@@ -419,7 +419,8 @@ KNOWN: tuple[Known, ...] = (
         "OBE34",
         r"quantization is currently not supported for models with subgraphs|Found too many ONNX model files",
         "a graph with branches cannot be quantized this way",
-        "use `method: dynamic`, or export the parts too: each is quantized, and the decoders are merged afterwards",
+        "use `quantize: {method: dynamic}`, or export the parts too: each is quantized, and the decoders are merged"
+        " afterwards",
     ),
     Known(
         "OBE35",
