@@ -16,14 +16,21 @@ _SELECTORS = {
 }
 _PREAMBLE = {
     "bash": """
+# Not `compgen -W`: it would run a command that stands in the name of a model.
+_onnxbuild_names() {
+  local name
+  onnxbuild completion --list "$1" 2>/dev/null | while IFS= read -r name; do
+    [[ "$name" == "$2"* ]] && printf '%s\\n' "$name"
+  done
+}
 _onnxbuild_selectors() {
   local word
   for word in "${COMP_WORDS[@]:2}"; do
     case "$word" in
-      *.yaml|*.yml) compgen -W "$(onnxbuild completion --list "$word" 2>/dev/null)" -- "$1"; return ;;
+      *.yaml|*.yml) _onnxbuild_names "${word//\\\\/}" "$1"; return ;;
     esac
   done
-  compgen -W "$(onnxbuild completion --list "" 2>/dev/null)" -- "$1"
+  _onnxbuild_names "" "$1"
 }
 """,
     "zsh": """
@@ -31,7 +38,7 @@ _onnxbuild_selectors() {
   local word
   for word in $words[2,-1]; do
     case $word in
-      *.yaml|*.yml) compadd -- ${(f)"$(onnxbuild completion --list $word 2>/dev/null)"}; return ;;
+      *.yaml|*.yml) compadd -- ${(f)"$(onnxbuild completion --list ${(Q)word} 2>/dev/null)"}; return ;;
     esac
   done
   compadd -- ${(f)"$(onnxbuild completion --list "" 2>/dev/null)"}

@@ -70,8 +70,10 @@ def _built_in(folder: str) -> Mapping[str, set[str | None]]:
                 question = json.JSONDecoder().raw_decode(file.read(_HEAD_BYTES), len(_HEAD))[0]
         except (OSError, ValueError):
             continue
-        if isinstance(question, dict) and question.get("manifest"):
-            built[os.path.basename(question["manifest"])].add(question.get("out"))
+        manifest, out = (question.get("manifest"), question.get("out")) if isinstance(question, dict) else (None, None)
+        # A damaged receipt may hold anything.
+        if isinstance(manifest, str) and manifest.isprintable() and isinstance(out, str | None):
+            built[os.path.basename(manifest)].add(out)
     return built
 
 
