@@ -28,6 +28,7 @@ from onnxbuild.store.store import Store, opened
 if TYPE_CHECKING:  # PyYAML and what depends on it: a run with a remembered plan does not need it
     from onnxbuild.planning.expand import Expansion
     from onnxbuild.planning.locked import Lock
+    from onnxbuild.rules import World
     from onnxbuild.store.remote.remote_store import Remote
     from onnxbuild.store.traces import Trace
 
@@ -83,6 +84,7 @@ def planned(asked: Asked, *, write_lock: bool) -> tuple[Manifest, Expansion, Loc
     from onnxbuild.manifest.load import load_manifest
     from onnxbuild.planning.expand import survey
     from onnxbuild.planning.lock_file import lock_for
+    from onnxbuild.rules import World
 
     manifest = load_manifest(asked.manifest, kinds=all_kinds(), defines=dict(asked.defines))
     lock = lock_for(manifest, offline=asked.offline, write=write_lock, say=_say)
@@ -91,16 +93,16 @@ def planned(asked: Asked, *, write_lock: bool) -> tuple[Manifest, Expansion, Loc
     if faults:
         raise DiagnosticError(faults)
     if write_lock:
-        _show_warnings(manifest, expansion, lock)
+        _show_warnings(World(manifest=manifest, lock=lock, expansion=expansion, out=asked.out))
     return manifest, expansion, lock
 
 
-def _show_warnings(manifest: Manifest, expansion: Expansion, lock: Lock) -> None:
+def _show_warnings(world: World) -> None:
     """Before a run, print lint's warnings to stderr. A run with a remembered plan has shown them before."""
     from onnxbuild.report.render_diagnostics import show
-    from onnxbuild.rules import World, check
+    from onnxbuild.rules import check
 
-    show([one for one in check(World(manifest=manifest, lock=lock, expansion=expansion)) if one.severity == "warning"])
+    show([one for one in check(world) if one.severity == "warning"])
 
 
 def plan(asked: Asked, *, write_lock: bool) -> tuple[Plan, Mapping[str, Environment]]:

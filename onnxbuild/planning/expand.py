@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, Span, fault
 from onnxbuild.machine import Machine
+from onnxbuild.manifest.document import Table
 from onnxbuild.manifest.json_schema import place_of
 from onnxbuild.manifest.load import in_order
 from onnxbuild.manifest.spec import Manifest, Model, Target
@@ -130,7 +131,7 @@ class _Expander:
         """A warning for an unknown task of a model that is not exported: its checks cannot know what to bound."""
         if context.task is None or context.task in TASKS:
             return
-        problem = unknown_task(context.task, str((context.config or {}).get("model_type") or ""))
+        problem = unknown_task(context.task, str((context.config or {}).get("model_type") or ""), context.versions)
         at = model.block.value_span("task")
         self.faults.append(fault(problem.code, problem.message, span=at, hint=problem.hint, severity="warning"))
 
@@ -164,6 +165,7 @@ class _Expander:
             "export",
             model.block.get("export", {}),
             *block_places(model.block, "export", model.block.values_at.get("task", model.span)),
+            _source_at(model),
         )
         settled = self._settle(step, context, unlocked=fetched.unlocked)
         if settled is None:
@@ -265,6 +267,12 @@ class _Expander:
 
     def _add(self, name: str, kind: Kind, params: Mapping[str, Any], inputs: Mapping[str, Input], at: Span) -> str:
         return self.shared.add(name, kind, params, inputs, at, toolchain=self._toolchain, timeout=self._timeout)
+
+
+def _source_at(model: Model) -> Span:
+    """The place of a model's source, or of the model type in one that is a mapping."""
+    source = model.source
+    return source.value_span("random") if isinstance(source, Table) else model.block.value_span("source")
 
 
 def watched_files(manifest: Manifest, expansion: Expansion, lock: str) -> tuple[str, ...]:

@@ -35,7 +35,8 @@ class LocalFiles:
             self.faults.append(fault("OB016", message, span=at))
             return False
         parent, name = os.path.split(path)
-        near = did_you_mean(name, os.listdir(parent)) if os.path.isdir(parent) else None
+        names = os.listdir(parent) if os.path.isdir(parent) else []
+        near = did_you_mean(name, (one for one in names if is_wanted(os.path.join(parent, one))))
         self.faults.append(fault("OB016", f"`{text}` does not exist", span=at, hint=near or f"looked for `{path}`"))
         return False
 

@@ -25,6 +25,7 @@ class Step(Struct, frozen=True):
     block: Any
     key_at: Span
     value_at: Span
+    source_at: Span | None = None  # of the model, for the step that reads it
 
 
 def target_steps(target: Target, kinds: Kinds, faults: list[Diagnostic]) -> Iterator[Step]:
@@ -60,6 +61,9 @@ def check_step(model: Model, target: Target, kind: Kind) -> Step | None:
 def block_places(block: Table, key: str, fallback: Span) -> tuple[Span, Span]:
     """The places of a block's key and value; a block that was not written has the place of its owner."""
     return block.keys_at.get(key, fallback), block.values_at.get(key, fallback)
+
+
+_NEED_CONFIG = {"OB303", "OB027"}
 
 
 class Settled(Struct, frozen=True):
@@ -115,8 +119,8 @@ class Settler:
 
         They are not resolved yet: that sets what the chosen method does not read to its default.
         """
-        # An unlocked model has no config.json yet, so a missing task is not a fault: OB101 asks to lock it.
-        faults = [one for one in kind.check(params, context) if not (unlocked and one.code == "OB303")]
+        # An unlocked model has no config.json yet, so what needs it is not a fault: OB101 asks to lock it.
+        faults = [one for one in kind.check(params, context) if not (unlocked and one.code in _NEED_CONFIG)]
         self._faults.extend(_located(one, step) for one in faults)
         return not any(one.severity == "error" for one in faults)
 
@@ -144,11 +148,19 @@ class Settler:
         for role in roles:
             column = dataset.columns.get(role, role)
             if column not in columns:
-                near = nearest(column, columns)
-                has = "" if near is not None else f"{_listed(columns)}; "
-                hint = f"{has}write `columns: {{{role}: {near or '…'}}}` in the dataset"
                 message = f"the dataset `{dataset.name}` has no column `{column}`"
-                yield fault("OB621", message, span=dataset.span, hint=hint)
+                at, hint = _wrong_column(dataset, role, columns)
+                yield fault("OB621", message, span=at, hint=hint)
+
+
+def _wrong_column(dataset: Dataset, role: str, columns: tuple[str, ...]) -> tuple[Span, str]:
+    """The place and the hint: the written name of the column, or the source where `columns:` does not have the role."""
+    near = nearest(dataset.columns.get(role, role), columns)
+    if isinstance(dataset.columns, Table) and role in dataset.columns:
+        hint = f"did you mean `{near}`?" if near is not None else _listed(columns)
+        return dataset.columns.value_span(role), hint
+    has = "" if near is not None else f"{_listed(columns)}; "
+    return dataset.span, f"{has}write `columns: {{{role}: {near or '…'}}}` in the dataset"
 
 
 def _listed(columns: tuple[str, ...]) -> str:
@@ -191,7 +203,9 @@ def as_json(params: Any) -> Mapping[str, Any]:
 
 def _located(problem: Fault, step: Step) -> Diagnostic:
     span, field, block = step.key_at, problem.field, step.block
-    if field is not None and not isinstance(block, dict):  # the short form
+    if problem.of_source and step.source_at is not None:
+        span = step.source_at
+    elif field is not None and not isinstance(block, dict):  # the short form
         span = step.value_at
     elif field is not None and isinstance(block, Table) and field in block:
         span = _within(block[field], problem.message) or block.value_span(field)

@@ -191,11 +191,19 @@ def locked_fetch(text: str, lock: Lock) -> tuple[dict[str, Any], LockedSource | 
     return {"origin": "hub", "repo": repo, "revision": entry.commit if entry else revision}, entry
 
 
+def _with_scheme(text: str, known: tuple[str, ...]) -> str | None:
+    """What a text without a scheme may mean: a repository on the Hub, or what is on this machine."""
+    here = f"`local:{text}` for a folder" if "local" in known else f"`file:{text}` for a file"
+    if "hub" in known and is_hub_name(text) and text not in known:
+        return f"write `hub:{text}` for the Hub, {here}"
+    return f"write {here}" if "/" in text else None
+
+
 def unknown_scheme(text: str, at: Span, known: tuple[str, ...]) -> Diagnostic:
     """OB026 for a text that begins with no known scheme."""
     scheme = text.partition(":")[0]
     hint = did_you_mean(scheme, known) if ":" in text else None
-    if hint is None and "/" in text and ":" not in text and "hub" in known:
-        hint = f"write `hub:{text}` for the Hub, `local:{text}` for a folder"
+    if ":" not in text:
+        hint = _with_scheme(text, known)
     hint = hint or f"a source begins with {', '.join(f'`{one}:`' for one in known)}"
     return fault("OB026", f"`{text}` is not a source", span=at, hint=hint)

@@ -103,7 +103,14 @@ def _source_line(number: int, margin: int, shown: str) -> Line:
 
 
 def _shown(line: str, cut: int, widest: int) -> str:
-    return printable(line[cut : cut + widest], keep="\t").rstrip()
+    """The part of a line that is shown. An ellipsis takes the place of one character where the line is cut."""
+    line = line.rstrip()
+    part = line[cut : cut + widest]
+    if cut and line:
+        part = "…" + part[1:]
+    if len(line) > cut + widest:
+        part = part[:-1] + "…"
+    return printable(part, keep="\t").rstrip()
 
 
 def _blank(text: str) -> str:

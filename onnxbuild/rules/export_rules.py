@@ -10,7 +10,7 @@ RULES: tuple[Rule, ...] = (
 
         Why: the export would fail after the download.
         Fix: choose another exporter (optimum, transformers, genai), or write a custom one and name it:
-        `exporter: path/to/file.py:function`.
+        `export: {exporter: path/to/file.py:function}`.
         Bad:
             export: {exporter: optimun}
         Good:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, fault
 from onnxbuild.manifest.document import Array, Table
@@ -24,11 +25,13 @@ def shared_out_folder(world: World) -> Iterator[Diagnostic]:
     Why: both write their results to `out/MODEL/TARGET`, so that each run replaces the files of the other.
     Fix: rename the model or the target in one of them, or run one with `--out DIR`.
     """
+    folder = os.path.dirname(world.manifest.path)
+    if _writes_elsewhere(world, folder):
+        return
     ours = {(one.model, one.target) for one in world.expansion.graph.variants}
     places = {model.name: model.span for model in world.manifest.models}
-    folder = os.path.dirname(world.manifest.path)
     read = {os.path.realpath(one) for one in world.manifest.files}
-    for name in sorted(set(_built_in(folder))):
+    for name in sorted(name for name, outs in _built_in(folder).items() if None in outs):
         path = os.path.join(folder, name)
         common = [] if os.path.realpath(path) in read else sorted(ours & _folders_of(path))
         if common:
@@ -43,24 +46,35 @@ def shared_out_folder(world: World) -> Iterator[Diagnostic]:
             )
 
 
-def _built_in(folder: str) -> Iterator[str]:
-    """The names of the manifests that were built in a folder, into its `out/`: their receipts say so.
+def _writes_elsewhere(world: World, folder: str) -> bool:
+    """Whether the outputs go to another folder than `out/`: that of the run, or of all runs before a lint."""
+    if world.out is not None:
+        return os.path.abspath(world.out) != os.path.join(os.path.abspath(folder), "out")
+    outs = _built_in(folder).get(os.path.basename(world.manifest.path))
+    return outs is not None and None not in outs
+
+
+def _built_in(folder: str) -> Mapping[str, set[str | None]]:
+    """The manifests that were built in a folder, each with the `--out` of its runs: their receipts say so.
 
     Drafts and copies that nobody builds are no fault, and without a receipt nothing is read.
     """
     try:
         receipts = list(os.scandir(os.path.join(folder, ".onnxbuild", "receipts")))
     except OSError:
-        return
+        return {}
+    built: dict[str, set[str | None]] = defaultdict(set)
     for entry in receipts:
         try:
             with open(entry.path, encoding="utf-8", errors="replace") as file:
                 question = json.JSONDecoder().raw_decode(file.read(_HEAD_BYTES), len(_HEAD))[0]
         except (OSError, ValueError):
             continue
-        manifest = question.get("manifest") if isinstance(question, dict) and question.get("out") is None else None
-        if isinstance(manifest, str) and manifest.isprintable():  # a damaged receipt may hold anything
-            yield os.path.basename(manifest)
+        manifest, out = (question.get("manifest"), question.get("out")) if isinstance(question, dict) else (None, None)
+        # A damaged receipt may hold anything.
+        if isinstance(manifest, str) and manifest.isprintable() and isinstance(out, str | None):
+            built[os.path.basename(manifest)].add(out)
+    return built
 
 
 def _folders_of(path: str) -> set[Folder]:

@@ -23,6 +23,7 @@ class World(Struct, frozen=True, kw_only=True):
     expansion: Expansion
     # The version of a distribution in this interpreter, None if it is not installed.
     installed: Callable[[str], str | None] = installed_version
+    out: str | None = None  # the folder that a run writes to, None for lint
 
 
 Check = Callable[[World], Iterator[Diagnostic]]

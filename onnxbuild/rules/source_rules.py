@@ -15,7 +15,7 @@ RULES: tuple[Rule, ...] = (
             source: hub:google-bert/bert-base-uncased
         """),
     described("OB027", "unusable-source", """
-        A source without weights, or with a config that cannot be read.
+        A source without weights, or whose config.json is missing or cannot be read.
 
         Why: the export would find it after minutes, with a worse message.
         """),

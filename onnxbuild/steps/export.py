@@ -8,12 +8,22 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import replace
 
-from onnxbuild.diagnostics import did_you_mean, nearest
-from onnxbuild.steps.exporters import EXPORTERS, OWN_OPSETS, OWN_PACKAGES, Exporter, is_own, pick
+from onnxbuild.diagnostics import did_you_mean
+from onnxbuild.steps.exporters import (
+    EXPORTERS,
+    OWN_OPSETS,
+    OWN_PACKAGES,
+    Exporter,
+    is_own,
+    pick,
+    recommended,
+    remark,
+)
 from onnxbuild.steps.kind import Context, Fault, Kind, OpeningParams
 from onnxbuild.tables.tasks import SENTENCE_TASKS, TASKS, closest_task, pooling_of
 
 _GENAI_FIELDS = ("provider", "options")
+_OWN = "`export: {exporter: path/to/file.py:function}`"
 
 
 class ExportParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -84,8 +94,16 @@ def _picked(params: ExportParams, context: Context) -> str:
 
 
 def _check(params: ExportParams, context: Context) -> Iterable[Fault]:
-    yield from _check_task(context)
     name = _picked(params, context)
+    if context.config is None and not is_own(name):
+        yield Fault(
+            code="OB027",
+            of_source=True,
+            message="the checkpoint has weights, but no config.json",
+            hint="save it beside the weights with `config.save_pretrained`: it names the model type",
+        )
+        return
+    yield from _check_task(context)
     if is_own(name):
         yield from _check_opset(params, OWN_OPSETS)
         return
@@ -95,7 +113,7 @@ def _check(params: ExportParams, context: Context) -> Iterable[Fault]:
             field="exporter",
             message=f"unknown exporter `{name}`",
             hint=did_you_mean(name, EXPORTERS)
-            or f"one of auto, {', '.join(EXPORTERS)}, or `path/to/file.py:function` for a custom exporter",
+            or f"one of auto, {', '.join(EXPORTERS)}, or {_OWN} for a custom exporter",
         )
         return
     yield from _check_exporter(params, context, EXPORTERS[name])
@@ -104,26 +122,37 @@ def _check(params: ExportParams, context: Context) -> Iterable[Fault]:
 def _check_task(context: Context) -> Iterable[Fault]:
     model_type = _model_type(context)
     if context.task is None:
-        known = _tasks_of(model_type)
-        unknown_type = _unknown_type(model_type) if model_type and not known else None
-        hint = unknown_type or f"set `task:` to one of {', '.join(sorted(known or TASKS))}"
+        known = _tasks_of(model_type, context.versions)
+        near = did_you_mean(model_type, _model_types()) if not known and not _has_code(context) else None
+        if near is not None:
+            yield Fault(code="OB301", of_source=True, message=f"unknown model type `{model_type}`", hint=near)
+            return
+        hint = f"set `task:` to one of {known or ', '.join(sorted(TASKS))}"
         yield Fault(code="OB303", message="`task:` is missing, and config.json does not imply one", hint=hint)
     elif context.task not in TASKS:
-        yield unknown_task(context.task, model_type)
+        yield unknown_task(context.task, model_type, context.versions)
 
 
-def unknown_task(task: str, model_type: str) -> Fault:
+def unknown_task(task: str, model_type: str, versions: Mapping[str, str]) -> Fault:
     """OB302 with the nearest task and the tasks that the model type has, or with all tasks where neither is known."""
-    near, known = closest_task(task), _tasks_of(model_type)
+    near, known = closest_task(task), _tasks_of(model_type, versions)
     meant = f"did you mean `{near}`?" if near is not None else None
-    has = f"{model_type} has {', '.join(sorted(known))}" if known else None
+    has = f"{model_type} has {known}" if known else None
     hint = " ".join(one for one in (meant, has) if one is not None) or f"one of {', '.join(TASKS)}"
     return Fault(code="OB302", message=f"unknown task `{task}`", hint=hint)
 
 
-def _tasks_of(model_type: str) -> tuple[str, ...]:
-    """The tasks that any exporter has for a model type."""
-    return tuple(dict.fromkeys(task for one in EXPORTERS.values() for task in one.tasks_of(model_type)))
+def _tasks_of(model_type: str, versions: Mapping[str, str]) -> str:
+    """The tasks of a model type: of the exporters that the toolchain can run, else of the first that it cannot."""
+    knowing = [one for one in EXPORTERS.values() if one.tasks_of(model_type)]
+    able = [one for one in knowing if one.lacks(versions) is None]
+    tasks = sorted({task for one in able or knowing[:1] for task in one.tasks_of(model_type)})
+    return ", ".join(tasks) + ("" if able or not knowing else remark(knowing[0].name, versions))
+
+
+def _has_code(context: Context) -> bool:
+    """Whether the checkpoint's own code defines its model type."""
+    return "auto_map" in (context.config or {})
 
 
 def _model_types() -> list[str]:
@@ -131,35 +160,34 @@ def _model_types() -> list[str]:
     return sorted({name for one in EXPORTERS.values() for types in one.types.values() for name in types.split()})
 
 
-def _unknown_type(model_type: str) -> str | None:
-    near = nearest(model_type, _model_types())
-    return f"the model type `{model_type}` is unknown: did you mean `{near}`?" if near is not None else None
-
-
 def _check_exporter(params: ExportParams, context: Context, exporter: Exporter) -> Iterable[Fault]:
     conflict = exporter.lacks(context.versions)
     if conflict is not None:
-        yield _version_fault(exporter, *conflict)
+        yield _version_fault(exporter, *conflict, context)
     if exporter.name != "genai":
         yield from _check_opset(params, exporter.opsets)
     yield from _check_fields(params, exporter)
     yield from _check_pooling(params, context, exporter)
-    model_type, task = _model_type(context), context.task or ""
-    if not model_type or task not in TASKS or exporter.knows(model_type, task):
-        return
-    yield _unknown_model(params, context, exporter, model_type, task)
+    if not _suits(exporter, context):
+        yield _unknown_model(params, context, exporter, _model_type(context), context.task or "")
 
 
-def _version_fault(exporter: Exporter, package: str, version: str) -> Fault:
+def _version_fault(exporter: Exporter, package: str, version: str, context: Context) -> Fault:
     lowest, below = exporter.needs[package]
-    fitting = [one.name for one in EXPORTERS.values() if package in one.needs and one.lacks({package: version}) is None]
-    other = f"`exporter: {fitting[0]}` works with that version; " if fitting else ""
+    fitting = [one.name for one in EXPORTERS.values() if one.lacks(context.versions) is None and _suits(one, context)]
+    other = f"{recommended(fitting[0], context.versions)} works with that version, or " if fitting else ""
     return Fault(
         code="OB105",
         field="exporter",
         message=f"`{exporter.name}` needs {package} from {lowest} and below {below}, this toolchain has {version}",
-        hint=f"{other}or give the model a toolchain with a suitable {package}",
+        hint=f"{other}give the model a toolchain with a suitable {package}: see docs/how-to/toolchains.md",
     )
+
+
+def _suits(exporter: Exporter, context: Context) -> bool:
+    """Whether an exporter knows the model, or what the model is is not known."""
+    model_type, task = _model_type(context), context.task or ""
+    return not model_type or task not in TASKS or exporter.knows(model_type, task)
 
 
 def _check_opset(params: ExportParams, opsets: tuple[int, int]) -> Iterable[Fault]:
@@ -208,7 +236,7 @@ def _check_pooling(params: ExportParams, context: Context, exporter: Exporter) -
             code="OB105",
             field="library",
             message="the task needs sentence-transformers to load its pooling, and this toolchain lacks it",
-            hint="add it to the toolchain's requirements, or write `library: transformers` for the bare encoder",
+            hint="add it to the toolchain, or write `export: {library: transformers}` for the bare encoder",
         )
 
 
@@ -219,15 +247,14 @@ def _lacks(context: Context, package: str) -> bool:
 def _unknown_model(params: ExportParams, context: Context, exporter: Exporter, model_type: str, task: str) -> Fault:
     """A model type or a task that the table lacks. No exporter knows a type that a checkpoint's own code defines."""
     tasks = exporter.tasks_of(model_type)
-    others = [one.name for one in EXPORTERS.values() if one is not exporter and one.knows(model_type, task)]
-    other = f"`exporter: {others[0]}` knows it" if others else None
+    other = _other_exporter(context, exporter, model_type, task)
     if tasks:
         return Fault(
             code="OB302",
             message=f"`{exporter.name}` does not export {model_type} for `{task}`",
             hint=other or f"set `task:` to one of {', '.join(sorted(tasks))}",
         )
-    own = "auto_map" in (context.config or {})
+    own = _has_code(context)
     if own and not params.trusts_code:
         return Fault(
             code="OB201",
@@ -238,10 +265,18 @@ def _unknown_model(params: ExportParams, context: Context, exporter: Exporter, m
     return Fault(
         code="OB301",
         field="exporter",
+        of_source=other is None and near is not None and not own,
         severity="warning" if own and params.trusts_code else "error",
         message=f"`{exporter.name}` does not know the model type `{model_type}`",
-        hint=other or near or "write `exporter: path/to/file.py:function` with a function that exports it",
+        hint=other or near or f"write {_OWN} with a function that exports it",
     )
+
+
+def _other_exporter(context: Context, exporter: Exporter, model_type: str, task: str) -> str | None:
+    """The exporter that knows the model where this one does not; first those that the toolchain can run."""
+    others = [one for one in EXPORTERS.values() if one is not exporter and one.knows(model_type, task)]
+    others.sort(key=lambda one: one.lacks(context.versions) is not None)
+    return f"the model exports with {recommended(others[0].name, context.versions)}" if others else None
 
 
 def _packages(params: ExportParams) -> tuple[str, ...]:

@@ -94,6 +94,20 @@ def reason(name: str, model_type: str, task: str) -> str:
     return f"the toolchain's versions allow {name}; its table does not have {model_type} for {task}"
 
 
+def recommended(name: str, versions: Mapping[str, str]) -> str:
+    """An exporter as it is written in a model, with the toolchain that it needs where this one cannot run it."""
+    return f"`export: {{exporter: {name}}}`{remark(name, versions)}"
+
+
+def remark(name: str, versions: Mapping[str, str]) -> str:
+    """The toolchain that an exporter needs, if this one cannot run it."""
+    conflict = EXPORTERS[name].lacks(versions)
+    if conflict is None:
+        return ""
+    lowest, below = EXPORTERS[name].needs[conflict[0]]
+    return f" in a toolchain with {conflict[0]} from {lowest} and below {below} (see docs/how-to/toolchains.md)"
+
+
 def is_own(name: str) -> bool:
     """Whether a text names a custom exporter: `path/to/file.py:function` or `module:function`."""
     return ":" in name

@@ -79,13 +79,17 @@ class Context(Struct, frozen=True, kw_only=True):
 
 
 class Fault(Struct, frozen=True, kw_only=True):
-    """What a kind's check finds. `field` is the param at fault, None for the whole step; planning adds the place."""
+    """What a kind's check finds. `field` is the param at fault, None for the whole step; planning adds the place.
+
+    `of_source`: the fault is in the model's source, whatever the step says.
+    """
 
     code: str
     message: str
     field: str | None = None
     hint: str | None = None
     severity: Severity = "error"
+    of_source: bool = False
 
 
 class Kind(Struct, frozen=True, kw_only=True):

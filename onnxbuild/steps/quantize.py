@@ -235,7 +235,7 @@ def _check_static(params: QuantizeParams, context: Context) -> Iterable[Fault]:
             code="OB502",
             field="method",
             message=f"static int8 cannot quantize the branches of a merged decoder (task `{context.task}`)",
-            hint="use `method: dynamic`, which quantizes each part and merges them again",
+            hint="use `quantize: {method: dynamic}`, which quantizes each part and merges them again",
         )
     if params.modules:
         yield Fault(
@@ -247,7 +247,7 @@ def _check_static(params: QuantizeParams, context: Context) -> Iterable[Fault]:
 
 def _check_data(params: QuantizeParams, context: Context) -> Iterable[Fault]:
     is_static = params.method == "static"
-    what, other = ("static int8", "`method: dynamic`") if is_static else ("GPTQ", "`algorithm: k_quant`")
+    what, other = ("static int8", "`quantize: {method: dynamic}`") if is_static else ("GPTQ", "`algorithm: k_quant`")
     if not params.dataset:
         yield Fault(
             code="OB501",

@@ -43,9 +43,9 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
             "suit the model type."
         ),
         (
-            "Choose a task that the model type has, `exporter: transformers` or `exporter: genai`, or a toolchain "
-            "with newer versions. Otherwise write a custom exporter that starts from the nearest family "
-            "(docs/how-to/own-exporter.md)."
+            "Choose a task that the model type has, `export: {exporter: transformers}` or `export: {exporter: genai}` "
+            "in a toolchain with transformers 5 (docs/how-to/toolchains.md). Otherwise write a custom exporter that "
+            "starts from the nearest family (docs/how-to/own-exporter.md)."
         ),
     ),
     "OBE03": FailureCode(
@@ -56,9 +56,9 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
             "that have their own code."
         ),
         (
-            "Try `attention: eager` or opset 18 in `export:`, or the other tracer: `exporter: optimum` uses "
-            "TorchScript, `exporter: transformers` uses torch.export. The log holds the exporter's output; the "
-            "message says how the exporter was called."
+            "Try `export: {attention: eager}` or `export: {opset: 18}`, or the other tracer: `export: {exporter: "
+            "optimum}` uses TorchScript, `export: {exporter: transformers}` uses torch.export. The log holds the "
+            "exporter's output; the message says how the exporter was called."
         ),
     ),
     "OBE04": FailureCode(
@@ -99,7 +99,8 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "operator-not-exported",
         "the exporter cannot write an operator at this opset",
         "Some operators of PyTorch have an ONNX form only from a later opset on: scaled_dot_product_attention from 14.",
-        "Set the `opset:` that the message names (18 is the default), `attention: eager`, or `exporter: transformers`.",
+        "Set the `opset:` that the message names in `export:` (18 is the default), `export: {attention: eager}`, or "
+        "`export: {exporter: transformers}`.",
     ),
     "OBE09": FailureCode(
         "axis-specialized",
@@ -109,15 +110,15 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
             "model has a limited number of positions."
         ),
         (
-            "Use `exporter: optimum` or `attention: eager`. In a custom exporter use examples of size 2 or more, "
-            "one Dim for ids and mask, and a `max`."
+            "Use `export: {exporter: optimum}` or `export: {attention: eager}`. In a custom exporter use examples of "
+            "size 2 or more, one Dim for ids and mask, and a `max`."
         ),
     ),
     "OBE10": FailureCode(
         "opset-too-low",
         "the opset is lower than recommended for this model",
         "The exporter's config of the model type was written for a later opset.",
-        "Set `opset: 18`, the default, or higher in `export:`.",
+        "Set `export: {opset: 18}`, the default, or higher.",
     ),
     "OBE11": FailureCode(
         "library-too-old",
@@ -221,7 +222,7 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "nothing-fused",
         "the optimizer fused nothing where fusions are expected",
         "The exporter wrote a pattern that the fusions do not match (scaled_dot_product_attention, torch.export).",
-        "Use `optimize: O1` or none, a newer onnxruntime, or export with `attention: eager`.",
+        "Use `optimize: O1` or none, a newer onnxruntime, or `export: {attention: eager}`.",
     ),
     "OBE25": FailureCode(
         "graph-with-cycle",
@@ -234,7 +235,7 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "the graph mixes precisions where they must be equal",
         "The fp16 graph is converted only in part: it was converted twice, or partly exported in fp16.",
         (
-            "Export with `dtype: fp32`, then use `precision: {dtype: fp16, keep_fp32: [OPERATOR]}` with the "
+            "Write `export: {dtype: fp32}`, then use `precision: {dtype: fp16, keep_fp32: [OPERATOR]}` with the "
             "operator that the message names."
         ),
     ),
@@ -270,8 +271,8 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "this runtime has no kernel for an operator of the graph",
         "A provider has kernels for some types only: ConvInteger with signed weights came with onnxruntime 1.24.4.",
         (
-            "For ConvInteger leave Conv out (`operators: [MatMul]`) or use `method: static`. Otherwise name the "
-            "node in `exclude`, or use a newer onnxruntime."
+            "For ConvInteger leave Conv out (`operators: [MatMul]`) or use `quantize: {method: static, dataset: …}`. "
+            "Otherwise name the node in `exclude`, or use a newer onnxruntime."
         ),
     ),
     "OBE32": FailureCode(
@@ -293,13 +294,13 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "graph-with-branches",
         "a graph with branches cannot be quantized this way",
         "Ranges inside a branch cannot be measured; optimum quantizes one file at a time.",
-        "Use `method: dynamic`, or quantize the parts one by one.",
+        "Use `quantize: {method: dynamic}`, or quantize the parts one by one.",
     ),
     "OBE35": FailureCode(
         "opset-for-int4",
         "4-bit weights in this form need opset 21 and IR version 10",
         "ONNX has 4-bit integers from opset 21 on.",
-        "Set `opset: 21` in `export:`. `method: weight-only` writes MatMulNBits, which works with any opset.",
+        "Set `export: {opset: 21}`. `quantize: {method: weight-only}` writes MatMulNBits, which works with any opset.",
     ),
     "OBE36": FailureCode(
         "model-too-new",
@@ -435,7 +436,7 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "reads-no-text",
         "the model does not read text, and the step needs text",
         "It has no tokenizer, or no input `input_ids`.",
-        "Use a method that needs no data, such as `method: dynamic`, or remove `dataset`.",
+        "Use a method that needs no data, such as `quantize: {method: dynamic}`, or remove `dataset`.",
     ),
     "OBE60": FailureCode(
         "interrupted",

@@ -55,6 +55,16 @@ SHORT = "`int4`, `int8`, `q4`, `q8`"
         ),
         ("{quantize: int9}", f"OB013 expected one of {SHORT}, found `int9`", "did you mean `int8`?"),
         ("{quantize: 8}", f"OB011 expected a mapping or one of {SHORT}, found the integer `8`", None),
+        (
+            "{quantize: true}",
+            f"OB011 expected a mapping or one of {SHORT}, found the boolean `true`",
+            "write `quantize: {method: dynamic}`",
+        ),
+        (
+            "{optimize: o5}",
+            "OB013 expected one of `O1`, `O2`, `O3`, `O4`, found `o5`",
+            None,
+        ),
         ("{quantize: [int8]}", f"OB011 expected a mapping or one of {SHORT}, found a list", None),
         # A mapping is checked against the branch of mappings, and a scalar against its own.
         ("{quantize: {}}", "OB012 missing key `method`", f"`method` is one of {METHODS}"),
@@ -78,6 +88,41 @@ SHORT = "`int4`, `int8`, `q4`, `q8`"
 )
 def test_a_fault_of_a_target(advice, target, message, hint):
     assert advice(f"targets: {{t: {target}}}\n" if target else "targets:\n  t:\n") == [(message, hint)]
+
+
+@pytest.mark.parametrize(
+    ("value", "found", "hint"),
+    [
+        ("transformers", "the string `transformers`", "write `export: {exporter: transformers}`"),
+        ("eager", "the string `eager`", "write `export: {attention: eager}`"),
+        ("true", "the boolean `true`", "write `export: {}`"),
+        ("[true]", "a list", None),
+    ],
+)
+def test_a_scalar_instead_of_a_block_is_advised_as_the_field_that_has_it(advice, value, found, hint):
+    text = f"targets: {{t: {{}}}}\ndefaults: {{export: {value}}}\n"
+    assert advice(text) == [(f"OB011 expected a mapping, found {found}", hint)]
+
+
+@pytest.mark.parametrize("written", ["targets:", "targets: null"])
+def test_a_model_without_targets(tmp_path, written):
+    (tmp_path / "m.yaml").write_text(f"onnxbuild: 1\nmodels:\n  m:\n    source: random:bert\n    {written}\n")
+    with pytest.raises(DiagnosticError) as caught:
+        load_manifest(tmp_path / "m.yaml", kinds=KINDS)
+    hints = [dict(one.notes).get("hint") for one in caught.value.diagnostics]
+    assert "name one or more targets, such as `targets: [fp32]`" in hints
+
+
+@pytest.mark.parametrize(
+    ("targets", "hint"),
+    [
+        ("{fp32:}", "give the key a value: `{fp32: {}}`"),
+        ("{a: {}, b-7:, c: {}}", "give the key a value: `{b-7: {}}`"),
+        ("{fp32:{}}", "put a blank after the `:`"),
+    ],
+)
+def test_a_colon_without_a_blank_in_flow_style(advice, targets, hint):
+    assert advice(f"targets: {targets}\n") == [("OB015 found unexpected ':'", hint)]
 
 
 def test_a_model_without_a_block(tmp_path):

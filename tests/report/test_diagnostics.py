@@ -74,8 +74,21 @@ def test_the_caret_stands_below(line, column, length, carets):
 
 def test_a_long_line_is_cut_around_its_place():
     frame = at("x" * 1000 + "HERE" + "y" * 1000, 1, 1001, 4)
-    assert frame[1] == "1 | " + "x" * 40 + "HERE" + "y" * 116
+    assert frame[1] == "1 | …" + "x" * 39 + "HERE" + "y" * 115 + "…"
     assert frame[2] == "  | " + " " * 40 + "^^^^"
+
+
+@pytest.mark.parametrize(
+    ("line", "column", "shown"),
+    [
+        ("x" * 160, 3, "x" * 160),
+        ("x" * 161, 3, "x" * 159 + "…"),
+        ("x" * 160 + "   ", 3, "x" * 160),
+        ("x" * 161, 61, "…" + "x" * 140),
+    ],
+)
+def test_an_ellipsis_stands_where_a_line_is_cut_and_nowhere_else(line, column, shown):
+    assert at(line, 1, column, 5)[1] == f"1 | {shown}"
 
 
 def test_control_characters_do_not_reach_the_terminal():

@@ -45,6 +45,8 @@ def faults(name):
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
     monkeypatch.delenv("REPO", raising=False)
+    installed = {"transformers": "4.57.6", "optimum": "2.1.0", "torch": "2.13.0", "sentence-transformers": "5.7.0"}
+    monkeypatch.setattr("onnxbuild.planning.known_versions._installed", lambda _path: installed)
 
 
 @pytest.mark.parametrize("code", CASES)

@@ -25,6 +25,17 @@ def test_two_manifests_with_one_output_folder(world):
     )
 
 
+def test_the_remedy_is_to_write_to_another_folder(world):
+    world.manifest({"a": [{"text": "seven"}]}, name="next.yaml")
+    world.manifest({"a": [{"text": "three"}]})
+    assert world.run().code == 0
+    apart = world.run("--out", "apart", name="next.yaml")
+    assert (apart.code, "OB051" in apart.err) == (0, False)
+    assert "OB051" not in world.run(name="next.yaml", verb="lint").out, "all of its runs wrote elsewhere"
+    assert "OB051" in world.run("--out", "out", name="next.yaml").err
+    assert "OB051" in world.run(name="next.yaml").err
+
+
 def test_another_output_folder(world):
     world.manifest({"a": [{"text": "five"}]}, name="next.yaml")
     world.manifest({"a": [{"text": "five"}]})

@@ -49,8 +49,42 @@ def test_a_library_of_sentences_does_not_classify():
 @pytest.mark.parametrize("task", ["question-answering", "multiple-choice"])
 def test_a_head_that_the_other_exporter_knows(task):
     faults = list(EXPORT.check(ExportParams(exporter="optimum"), context(task, "modernbert", transformers="4.57.6")))
-    assert [(fault.code, fault.hint) for fault in faults] == [("OB302", "`exporter: transformers` knows it")]
+    hint = (
+        "the model exports with `export: {exporter: transformers}` in a toolchain with transformers from 5.23 and"
+        " below 6 (see docs/how-to/toolchains.md)"
+    )
+    assert [(fault.code, fault.hint) for fault in faults] == [("OB302", hint)]
     assert found(ExportParams(exporter="transformers"), context(task, "modernbert")) == []
+
+
+def hints(params, about):
+    return [(fault.code, fault.hint) for fault in EXPORT.check(params, about)]
+
+
+def test_an_exporter_that_the_toolchain_can_run_is_recommended_as_it_is_written_and_without_a_remark():
+    about = context("text-generation", "bert", transformers="5.23.1")
+    four = context("text-generation", "bert", transformers="4.57.6")
+    assert hints(ExportParams(exporter="genai"), about) == [
+        ("OB301", "the model exports with `export: {exporter: transformers}`")
+    ]
+    # optimum works with this version, but does not export the model.
+    assert hints(ExportParams(exporter="transformers"), four) == [
+        ("OB105", "give the model a toolchain with a suitable transformers: see docs/how-to/toolchains.md")
+    ]
+    (fault,) = EXPORT.check(ExportParams(exporter="transformers"), context("fill-mask", "bert", transformers="4.57.6"))
+    assert fault.hint.startswith("`export: {exporter: optimum}` works with that version, or give the model")
+
+
+def test_only_the_tasks_that_the_toolchain_can_export_are_listed():
+    def listed(version, model_type="bert"):
+        (fault,) = EXPORT.check(ExportParams(), context("chess", model_type, transformers=version))
+        return fault.hint
+
+    assert "text-generation" not in listed("4.57.6")
+    assert "text-generation" in listed("5.23.1")
+    assert listed("4.57.6", "timesfm").endswith(
+        " in a toolchain with transformers from 5.23 and below 6 (see docs/how-to/toolchains.md)"
+    )
 
 
 @pytest.mark.parametrize(("written", "near"), [("mamba9", "mamba"), ("mpnat", "mpnet")])

@@ -14,7 +14,11 @@ SEEDS = (
     ("OBE01", "Hub is not reachable and we cannot infer the task from a cached model", "set `task:`"),
     # The architecture.
     ("OBE02", "Trying to export a rwkv model, that is a custom or unsupported architecture", "own-exporter.md"),
-    ("OBE02", "rwkv is not supported yet for transformers. Only ['bert'] are supported", "`exporter: transformers`"),
+    (
+        "OBE02",
+        "rwkv is not supported yet for transformers. Only ['bert'] are supported",
+        "`export: {exporter: transformers}`",
+    ),
     ("OBE02", "rwkv is not supported yet for diffusers.", "own-exporter.md"),
     ("OBE02", "rwkv is not supported yet with the onnx backend. Only ['bert'] are supported", "newer optimum-onnx"),
     ("OBE02", "bert doesn't support task text-to-audio for the onnx backend. Supported tasks are:", "own-exporter.md"),
@@ -32,7 +36,7 @@ SEEDS = (
     (
         "OBE03",
         "torch._dynamo.exc.Unsupported: Call to a function that cannot be traced",
-        "`exporter: optimum` uses Torch",
+        "`export: {exporter: optimum}` uses Torch",
     ),
     ("OBE03", "Unsupported: generator", "opset: 18"),
     ("OBE04", "AtolError: The maximum absolute difference … is not within the set tolerance 1e-05", "rounding of fp32"),
@@ -53,7 +57,7 @@ SEEDS = (
             "Exporting the operator 'aten::scaled_dot_product_attention' to ONNX opset version 13 is not supported. "
             "Support for this operator was added in version 14, try exporting with this version."
         ),
-        "`opset: 14`",
+        "`export: {opset: 14}`",
     ),
     (
         "OBE08",

@@ -319,7 +319,7 @@ def test_the_whole_of_a_failure():
     assert failure.message == "opset 13 has no aten::scaled_dot_product_attention"
     assert failure.notes == (
         ("cause", f"RuntimeError: {text}"),
-        ("hint", "set `opset: 14` or higher in `export:`; 18 is the default"),
+        ("hint", "set `export: {opset: 14}` or higher; 18 is the default"),
     )
     assert not failure.transient
 

@@ -36,7 +36,8 @@ def build(options: RunOptions, question: Mapping[str, Any], receipt: Standing | 
     began_ns = time.time_ns()
     before = recall(receipt) if _may_leave_out(options) else None
     remembered = before.plan() if before else None
-    with session(options.asked, write=True, jobs=_jobs(options), remembered=remembered) as opened:
+    asked = options.asked._replace(out=str(_out(options)))
+    with session(asked, write=True, jobs=_jobs(options), remembered=remembered) as opened:
         result = _execute(opened, options)
         if before:
             result = structs.replace(result, outcomes=before.completed(result.outcomes))

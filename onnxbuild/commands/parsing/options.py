@@ -16,6 +16,7 @@ class Asked(NamedTuple):
     remote: str | None = None
     remote_readonly: bool = False
     offline: bool = False
+    out: str | None = None  # the folder that a run writes its outputs to, for the warnings about it
 
     def as_arguments(self) -> list[str]:
         """The options as a person would type them, without the manifest and the selectors."""

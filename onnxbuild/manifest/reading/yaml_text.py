@@ -59,9 +59,20 @@ def syntax_fault(source: Source, error: yaml.MarkedYAMLError) -> Diagnostic:
         hint = "put a value that contains `: ` in quotes; a nested key needs its own line"
     elif "unexpected end of stream" in problem and error.context_mark:
         span, hint = _span_of(source, error.context_mark), "it is not closed before the file ends"
+    elif problem == "found unexpected ':'":
+        hint = _after_colon(source, span)
     elif error.context_mark and "flow" in str(error.context):
         hint = _unclosed(source, span, str(error.context), error.context_mark.line + 1)
     return fault("OB015", problem, span=span, hint=hint)
+
+
+def _after_colon(source: Source, at: Span) -> str:
+    """The advice for a colon in a flow mapping that another character follows than a blank, as in `{fp32:}`."""
+    line = source.line(at.line)
+    key = re.search(r"[\w.-]+$", line[: at.column - 1])
+    if key is not None and line[at.column : at.column + 1] in {"}", ","}:
+        return f"give the key a value: `{{{key.group()}: {{}}}}`"
+    return "put a blank after the `:`"
 
 
 def _span_of(source: Source, mark: Any) -> Span:

@@ -49,7 +49,7 @@ def wrong_type(value: Any, branches: Iterable[Schema], place: Place) -> Diagnost
     wanted = list(branches)
     words = list(dict.fromkeys(_type_words(one) for one in wanted))
     message = f"expected {' or '.join(words)}, found {describe(value)}"
-    return fault("OB011", message, span=place.at, hint=_type_hint(value, wanted))
+    return fault("OB011", message, span=place.at, hint=_type_hint(value, wanted) or _field_hint(value, wanted, place))
 
 
 def not_allowed(value: Any, allowed: list[Any], place: Place) -> Diagnostic:
@@ -165,6 +165,39 @@ def _type_hint(value: Any, wanted: list[Schema]) -> str | None:
     return None
 
 
+def _field_hint(value: Any, wanted: list[Schema], place: Place) -> str | None:
+    """For a scalar instead of a block: the block with the field that has this value among its examples."""
+    blocks = [one for one in wanted if one.get("type") == "object"]
+    if value is None and _text_of(place.key_at) == "targets":
+        return "name one or more targets, such as `targets: [fp32]`"
+    if place.key_at == place.at:  # an entry of a list
+        return None
+    if value is True and blocks:
+        return f"write `{_text_of(place.key_at)}: {_least(blocks[0])}`"
+    for name, field in ((name, field) for block in blocks for name, field in block.get("properties", {}).items()):
+        if isinstance(value, str) and value in _examples(field):
+            return f"write `{_text_of(place.key_at)}: {{{name}: {value}}}`"
+    return None
+
+
+def _least(block: Schema) -> str:
+    """The least that can be written for a block: its required fields, or nothing."""
+    properties = block.get("properties", {})
+    required = {name: next(iter(_examples(properties.get(name, {}))), "…") for name in block.get("required", ())}
+    return f"{{{', '.join(f'{name}: {_yaml(value)}' for name, value in required.items())}}}"
+
+
+def _text_of(span: Span) -> str:
+    """The text at a place."""
+    return span.source.line(span.line)[span.column - 1 : span.column - 1 + span.length]
+
+
+def _examples(schema: Schema) -> list[Any]:
+    """The values that a schema allows or shows, those of the branches of a union included."""
+    branches = (schema, *schema.get("anyOf", ()))
+    return [one for branch in branches for one in (*branch.get("enum", ()), *branch.get("examples", ()))]
+
+
 def _null_hint(wanted: list[Schema]) -> str | None:
     block = next((one for one in wanted if one.get("type") == "object"), None)
     if block is None or block.get("required"):
@@ -174,6 +207,8 @@ def _null_hint(wanted: list[Schema]) -> str | None:
 
 def _example(key: str, schema: Schema) -> str | None:
     values = [one for branch in (schema, *schema.get("anyOf", ())) for one in branch.get("enum", ())]
+    if len(values) == 1:
+        return f"write `{key}: {_yaml(values[0])}`"
     return f"`{key}` is one of {', '.join(f'`{_yaml(one)}`' for one in values)}" if values else None
 
 

@@ -74,7 +74,7 @@ def sentence_part(model: Any) -> Part:
         raise CheckFailed(
             "OBE02",
             f"the sentence-transformer starts with a {type(model[0]).__name__}, which is not a text encoder",
-            notes=[("hint", "write `exporter: path/to/file.py:function` with a function that exports this model")],
+            notes=[("hint", "write `export: {exporter: path/to/file.py:function}`: a function that exports it")],
         )
     inputs = _inputs(encoder, inspect.signature(encoder.forward).parameters, left=False)
     return Part(file="model.onnx", model=_Sentences(model), inputs=inputs, outputs=_SENTENCE)
@@ -144,7 +144,7 @@ def _inputs(
         raise CheckFailed(
             "OBE02",
             f"no input can be made to trace the model with, because its main input is `{main}`",
-            notes=[("hint", "write `exporter: path/to/file.py:function` with a function that exports this model")],
+            notes=[("hint", "write `export: {exporter: path/to/file.py:function}`: a function that exports it")],
         )
     return inputs
 

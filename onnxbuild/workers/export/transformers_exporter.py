@@ -46,7 +46,12 @@ def _graphs(checkpoint: Path, params: ExportParams) -> list[Part]:
         raise CheckFailed(
             "OBE02",
             "the checkpoint is not a sentence-transformer: it has no modules.json, which defines the pooling",
-            notes=[("hint", "`library: transformers` exports the bare encoder, as `task: feature-extraction` does")],
+            notes=[
+                (
+                    "hint",
+                    "`export: {library: transformers}` or `task: feature-extraction` exports the bare encoder",
+                )
+            ],
         )
     from sentence_transformers import SentenceTransformer
 

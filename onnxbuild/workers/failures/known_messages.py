@@ -159,7 +159,8 @@ KNOWN: tuple[Known, ...] = (
         "OBE02",
         r"KeyError: .*Unknown task: ([\w-]+)\. Possible values are",
         "the task `{1}` does not suit this kind of model",
-        "a sentence-transformer exports as `feature-extraction`; for another task set `library: transformers`",
+        "a sentence-transformer exports as `feature-extraction`; for another task set `export: {library:"
+        " transformers}`",
     ),
     Known(
         "OBE02",
@@ -167,7 +168,7 @@ KNOWN: tuple[Known, ...] = (
         r"|does not recognize this architecture",
         "this version of transformers does not know the architecture",
         "the cause is the version of transformers, not the exporter: optimum-onnx 0.1.0 limits it to below 4.58, so"
-        " use a toolchain with a newer version and `exporter: transformers`",
+        " use a toolchain with a newer version (docs/how-to/toolchains.md) and `export: {exporter: transformers}`",
     ),
     Known(
         "OBE02",
@@ -175,8 +176,9 @@ KNOWN: tuple[Known, ...] = (
         r"|only supports the tasks|(?<!model type )is not supported yet\. Only"
         r"|Unrecognized (configuration class|model in)|Should have a `model_type` key",
         "the exporter does not support this model architecture",
-        "try `exporter: transformers`, `exporter: genai` for a decoder, or a newer optimum-onnx; otherwise write a"
-        " function that exports it with the config of a similar architecture: docs/how-to/own-exporter.md",
+        "with transformers 5 (docs/how-to/toolchains.md) try `export: {exporter: transformers}`, or for a decoder"
+        " `export: {exporter: genai}`, or a newer optimum-onnx; otherwise write a function that exports it with the"
+        " config of a similar architecture: docs/how-to/own-exporter.md",
     ),
     Known(
         "OBE02",
@@ -204,41 +206,41 @@ KNOWN: tuple[Known, ...] = (
         r"Exporting the operator '?(aten::\w+)'? to ONNX opset version (\d+) is not supported\. Support .* added in "
         r"version (\d+)",
         "opset {2} has no {1}",
-        "set `opset: {3}` or higher in `export:`; 18 is the default",
+        "set `export: {opset: {3}}` or higher; 18 is the default",
     ),
     Known(
         "OBE08",
         r"Exporting the operator '?(aten::\w+)'? to ONNX opset version (\d+) is not supported",
         "the exporter does not support {1} at opset {2}",
-        "try `opset: 18` or higher, or `attention: eager` in `export:`; `exporter: transformers` uses torch.export,"
-        " which knows more operators",
+        "try `export: {opset: 18}` or higher, or `export: {attention: eager}`; `export: {exporter: transformers}` in a"
+        " toolchain with transformers 5 uses torch.export, which knows more operators",
     ),
     Known(
         "OBE08",
         r"Unsupported onnx_opset_version|Unsupported ONNX opset version",
         "the exporter does not know this opset",
-        "set `opset:` to 14 … 23 in `export:`; 18 is the default",
+        "set `export: {opset: 18}`, or another from 14 to 23; 18 is the default",
     ),
     Known(
         "OBE09",
         r"Constraints violated \((\w+)\)|Failed to export the model with torch\.export|satisfy the generated guard",
         "an axis that must be dynamic was fixed while tracing",
-        "`exporter: optimum` (TorchScript) fixes none, and `attention: eager` has fewer branches; in a custom"
-        " exporter give each dynamic axis an example size of 2 or more, ids and mask a shared Dim, and positions a"
-        " `max`",
+        "`export: {exporter: optimum}` (TorchScript) fixes none, and `export: {attention: eager}` has fewer branches;"
+        " in a custom exporter give each dynamic axis an example size of 2 or more, ids and mask a shared Dim, and"
+        " positions a `max`",
     ),
     Known(
         "OBE10",
         r"Opset (\d+) is lower than the recommended minimum opset(?: \((\d+)\))?",
         "opset {1} is below the minimum that is recommended for this model",
-        "set `opset: 18`, the default, or higher in `export:`",
+        "set `export: {opset: 18}`, the default, or higher",
     ),
     Known(
         "OBE11",
         r"version of Transformers does not allow .*Minimum required is (\S+?), got:? (\S+)",
         "transformers {2} is too old for this model, which needs {1}",
-        "use a toolchain with `transformers>={1}`: below 4.58 with `exporter: optimum`, from 5 on with `exporter:"
-        " transformers`",
+        "use a toolchain with `transformers>={1}`: below 4.58 with `export: {exporter: optimum}`, from 5.23 on"
+        " with `export: {exporter: transformers}`",
     ),
     Known(
         "OBE11",
@@ -285,7 +287,7 @@ KNOWN: tuple[Known, ...] = (
         r"not within the set tolerance|values not close enough",
         "output mismatch: the exporter's own check finds larger differences than it allows",
         "below 1e-3 it is rounding of fp32, and the exporter's bound (`atol`) is too tight; above that try"
-        " `attention: eager` and a lower `optimize` level: onnxbuild's validation shows how much each output"
+        " `export: {attention: eager}` and a lower `optimize` level: onnxbuild's validation shows how much each output"
         " differs, and after which step",
     ),
     Known(
@@ -299,15 +301,17 @@ KNOWN: tuple[Known, ...] = (
         "OBE03",
         r"The post-processing of the ONNX export failed|Unable to merge decoders",
         "ONNX export failed after tracing, while the graphs were merged",
-        "use `exporter: transformers`, or a custom exporter that calls main_export with `no_post_process=True`",
+        "use `export: {exporter: transformers}` in a toolchain with transformers 5, or a custom exporter that calls"
+        " main_export with `no_post_process=True`",
     ),
     Known(
         "OBE03",
         r"_Map_base::at|TorchScript|torch\.jit|torch\.onnx|TracingCheckError|SymbolicValueError|OnnxExporterError"
         r"|(?:^|[\n.]|: )Unsupported: ",
         "ONNX export failed",
-        "try `attention: eager` in `export:`, `opset: 18`, or the other tracer: `exporter: optimum` uses"
-        " TorchScript, `exporter: transformers` torch.export; the log has the exporter's full message",
+        "try `export: {attention: eager}`, `export: {opset: 18}`, or the other tracer: `export: {exporter: optimum}`"
+        " uses TorchScript, `export: {exporter: transformers}` torch.export (in a toolchain with transformers 5); the"
+        " log has the exporter's full message",
     ),
     # Optimize.
     Known(
@@ -351,8 +355,8 @@ KNOWN: tuple[Known, ...] = (
         r"Requested static quantization.*no calibration ranges"
         r"|Either calibration_data_reader or an existing calibration_cache_path",
         "static quantization has no data to take ranges from",
-        "name one of `datasets:` (`quantize: {method: static, dataset: …}`), or use `method: dynamic`, which needs"
-        " no data",
+        "name one of `datasets:` (`quantize: {method: static, dataset: …}`), or use `quantize: {method: dynamic}`,"
+        " which needs no data",
     ),
     Known(
         "OBE28",
@@ -373,7 +377,7 @@ KNOWN: tuple[Known, ...] = (
         r"Could not find an implementation for ConvInteger\((\d+)\) node with name '?([^'\s]+)",
         "this runtime has no kernel for ConvInteger with these integer types",
         "onnxruntime 1.24.4 and newer has one; with an older version leave Conv out (`operators: [MatMul]`),"
-        " exclude `{2}`, or use `method: static` or unsigned weights",
+        " exclude `{2}`, or use `quantize: {method: static, dataset: …}` or unsigned weights",
     ),
     Known(
         "OBE31",
@@ -415,13 +419,14 @@ KNOWN: tuple[Known, ...] = (
         "OBE34",
         r"quantization is currently not supported for models with subgraphs|Found too many ONNX model files",
         "a graph with branches cannot be quantized this way",
-        "use `method: dynamic`, or export the parts too: each is quantized, and the decoders are merged afterwards",
+        "use `quantize: {method: dynamic}`, or export the parts too: each is quantized, and the decoders are merged"
+        " afterwards",
     ),
     Known(
         "OBE35",
         r"doesn't support int4 data type|may not be a valid model",
         "4-bit weights need opset 21",
-        "set `opset: 21` in `export:`; `method: weight-only` writes MatMulNBits, which works with any opset",
+        "set `export: {opset: 21}`; `quantize: {method: weight-only}` writes MatMulNBits, which works with any opset",
     ),
     Known(
         "OBE28",
@@ -538,7 +543,8 @@ KNOWN: tuple[Known, ...] = (
         "OBE03",
         r"TracerWarning",
         "ONNX export failed after a branch was traced",
-        "a branch on the values of a tensor was frozen: try `attention: eager`, or `exporter: transformers`",
+        "a branch on the values of a tensor was frozen: try `export: {attention: eager}`, or `export: {exporter:"
+        " transformers}` in a toolchain with transformers 5",
     ),
 )
 

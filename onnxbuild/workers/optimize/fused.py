@@ -31,7 +31,10 @@ def check_fused(model_type: str, level: str, by_file: Counts) -> None:
                 notes=[
                     ("expected", f"for {model_type} one of {', '.join(expected)}"),
                     ("found", ", ".join(f"{kind} {count}" for kind, count in counts.items()) or "none"),
-                    ("hint", "export with `attention: eager`, or use `optimize: O1`: this graph's form is not known"),
+                    (
+                        "hint",
+                        "write `export: {attention: eager}` or `optimize: O1`: this graph's form is not known",
+                    ),
                 ],
                 facts={"fused": {file: dict(fused) for file, fused in by_file.items()}},
             )

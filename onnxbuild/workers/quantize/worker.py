@@ -77,7 +77,7 @@ def text_feeds(params: QuantizeParams, inputs: Mapping[str, Path]) -> Callable[[
             raise CheckFailed(
                 "OBE59",
                 "the model reads no text: it has no tokenizer, or takes no `input_ids`",
-                notes=[("hint", "`method: dynamic` needs no data")],
+                notes=[("hint", "`quantize: {method: dynamic}` needs no data")],
             )
         rows = texts(inputs[PORT], params.rows, samples=params.samples, seed=params.seed)
         yield from single_texts(source, rows, params.sequence)
