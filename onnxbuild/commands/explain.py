@@ -17,6 +17,7 @@ from onnxbuild.planning.action_graph import Variant
 from onnxbuild.report.result.explained import facts_lines, key_lines, params_lines, variant_lines
 from onnxbuild.report.result.plan_text import failed_last_time, plan_lines
 from onnxbuild.report.result.reasons import reason_in_words
+from onnxbuild.report.wording import path_from_here
 from onnxbuild.rules import ALL
 from onnxbuild.store.traces import Last, Trace
 
@@ -108,7 +109,7 @@ def _places(name: str, opened: Session) -> Iterator[str]:
     """The log of the last run, and the output folders of the variants that the action makes."""
     log = log_file(opened.logs, name)
     if log.is_file():
-        yield f"log: {_relative(log)}"
+        yield f"log: {path_from_here(log)}"
     for variant in opened.plan.whole.variants:
         if variant.output.action == name:
             yield f"output: {_output(variant, opened)}"
@@ -131,7 +132,7 @@ def _variant(variant: Variant, opened: Session) -> Iterator[str]:
         yield from facts_lines(_facts(lasts.get(name), _trace(lasts.get(name), opened)))
         log = log_file(opened.logs, name)
         if log.is_file():
-            yield f"log: {_relative(log)}"
+            yield f"log: {path_from_here(log)}"
     yield ""
     yield from variant_lines(variant)
 
@@ -156,9 +157,4 @@ def _facts(last: Last | None, trace: Trace | None) -> Mapping[str, Any]:
 def _output(variant: Variant, opened: Session) -> str:
     """The folder that a run writes without `--out`."""
     folder = Path(opened.plan.manifest.path).absolute().parent / "out" / variant.model / variant.target
-    return _relative(folder) if folder.is_dir() else f"{_relative(folder)} (not written yet)"
-
-
-def _relative(path: Path) -> str:
-    here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+    return path_from_here(folder) if folder.is_dir() else f"{path_from_here(folder)} (not written yet)"

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shlex
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -92,9 +95,8 @@ def test_a_quiet_run_prints_failures_and_the_closing_line(world: World) -> None:
 
 def test_a_verbose_run_prints_every_action_with_its_log(world: World) -> None:
     world.manifest({"one": [{"text": "1"}]})
-    logs = world.root / ".onnxbuild" / "logs"
     done = world.run("-v")
-    assert f"          log: {logs / 'm-one-toy.txt'}" in done.err.splitlines()
+    assert "          log: .onnxbuild/logs/m-one-toy.txt" in done.err.splitlines()
     again = world.run("--verbose")
     assert again.err.splitlines() == ["hit       m:fetch", "hit       m/one:toy"]
 
@@ -138,17 +140,50 @@ def test_the_status_as_markdown_and_json(world: World) -> None:
     assert found["failures"]["m/two:toy-2"]["code"] == "OBE61"
 
 
-def test_logs_prints_the_log_of_the_last_run(world: World) -> None:
+def test_logs_prints_the_log_of_the_last_run_and_when_that_was(world: World) -> None:
     world.manifest({"one": [{"do": "shout", "text": "hello", "number": 3}]})
     world.run()
     log = world.root / ".onnxbuild" / "logs" / "m-one-toy.txt"
     done = command(world, "logs", "m/one:toy")
-    assert (done.code, done.out) == (0, log.read_text())
-    log.write_text("")
-    silent = command(world, "logs", "m/one:toy", "-m", "manifest.yaml")
-    assert (silent.code, silent.out, silent.err) == (0, "", f"{log} is empty: the last run printed nothing\n")
+    at = time.strftime("%Y-%m-%d %H:%M", time.localtime(log.stat().st_mtime))
+    assert (done.code, done.out, done.err) == (0, log.read_text(), f"log of {at}, when it succeeded\n")
     log.unlink()
-    assert command(world, "logs", "m/one:toy").err.startswith(f"OB018 m/one:toy has no log in {log.parent}\n")
+    missing = command(world, "logs", "m/one:toy").err
+    assert missing.startswith("OB018 m/one:toy has no log in .onnxbuild/logs\n")
+
+
+def test_an_empty_log_names_the_command_that_shows_more(world: World) -> None:
+    world.manifest({"one": [{"text": "1"}]})
+    world.run()
+    silent = command(world, "logs", "m/one:toy", "-m", "manifest.yaml")
+    assert (silent.code, silent.out) == (0, "")
+    origin, empty = silent.err.splitlines()
+    assert origin.endswith(", when it succeeded")
+    assert re.fullmatch(
+        r"the log is empty: the action printed nothing and succeeded in \d+\.\d s; "
+        r"`onnxbuild explain m/one:toy` shows its facts",
+        empty,
+    )
+
+
+def test_the_log_of_a_failure_that_was_reverted_says_so(world: World) -> None:
+    world.manifest({"one": [{"text": "1"}]})
+    world.run()
+    world.manifest({"one": [{"do": "exit", "number": 3}]})
+    world.run()
+    assert command(world, "logs", "m/one:toy").err.splitlines()[0].endswith(", when it failed (OBE61)")
+    world.manifest({"one": [{"text": "1"}]})
+    assert world.run("--json").outcomes()["m/one:toy"] == "hit"
+    origin = command(world, "logs", "m/one:toy").err.splitlines()[0]
+    assert origin.endswith(", when it failed (OBE61); the current result is another one (a hit)")
+
+
+def test_a_log_that_no_recorded_run_wrote_has_no_outcome(world: World) -> None:
+    world.manifest({"one": [{"text": "1"}]})
+    world.run()
+    log = world.root / ".onnxbuild" / "logs" / "m-one-toy.txt"
+    os.utime(log, (1_700_000_000, 1_700_000_000))
+    assert command(world, "logs", "m/one:toy").err.splitlines()[0].endswith("how that run ended is not recorded")
 
 
 def test_explain_shows_params_with_their_origin_the_log_the_output_and_the_key(world: World) -> None:

@@ -13,6 +13,7 @@ from onnxbuild.planning.action_graph import ActionGraph, Variant
 from onnxbuild.report.result.figures import significant
 from onnxbuild.report.result.reasons import NEVER_BUILT, why
 from onnxbuild.report.result.variant_rows import Metric, broken_metrics, metrics_of
+from onnxbuild.report.wording import path_from_here
 from onnxbuild.tables.thresholds import side_of
 
 # Significant digits of a bound that is offered: of an upper bound, and of the distance of a lower bound from 1.
@@ -60,7 +61,7 @@ def _notes(
     if accepting := how_to_accept(outcome, graph):
         notes.append(("accept", accepting))
     if outcome.log:
-        notes.append(("log", outcome.log))
+        notes.append(("log", path_from_here(outcome.log)))
     if again:
         notes.append(("again", again))
     return notes
