@@ -65,12 +65,12 @@ def list_names(manifest: str) -> int:
 
     An empty name stands for the manifest that was run last.
     """
-    from onnxbuild.commands.logs import manifest_in_reach
+    from onnxbuild.commands.parsing.last_run import last_run
     from onnxbuild.manifest.load import read_manifest
     from onnxbuild.steps import all_kinds
 
     try:
-        read, _ = read_manifest(manifest or manifest_in_reach("completion"), kinds=all_kinds())
+        read, _ = read_manifest(manifest or last_run("completion").manifest, kinds=all_kinds())
     except DiagnosticError:
         return 1
     for model in read.models:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 from onnxbuild.commands.parsing.options import Asked
 from onnxbuild.commands.workspace import Session, session
@@ -77,18 +76,3 @@ def action_named(name: str, opened: Session, asked: Asked) -> str:
         return action
     near = did_you_mean(name, [*graph.actions, *graph.aliases, *(variant.name for variant in graph.variants)])
     raise DiagnosticError(fault("OB018", f"there is no action `{name}` in {asked.manifest}", hint=near))
-
-
-def manifest_in_reach(command: str) -> str:
-    """The manifest that was run last in this folder or one level below it: the one that an id belongs to.
-
-    `command`: the command that needs it. Errors: DiagnosticError if nothing has been run here.
-    """
-    places = [Path(), *(entry for entry in Path().iterdir() if entry.is_dir())]
-    notes = [place / ".onnxbuild" / "last" for place in places]
-    known = [path for path in notes if path.is_file()]
-    if not known:
-        message = "no manifest has been run in this folder or one below it"
-        raise DiagnosticError(fault("OB042", message, hint=f"name it: `onnxbuild {command} -m MANIFEST`"))
-    newest = max(known, key=lambda path: path.stat().st_mtime)
-    return str(newest.parent.parent / newest.read_text(encoding="utf-8").strip())

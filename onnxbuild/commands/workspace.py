@@ -177,10 +177,13 @@ def environments_of(manifest: Manifest, lock: Lock, store: Path) -> Mapping[str,
 def store_root(asked: Asked, manifest: Manifest) -> Path:
     """Where the store is: `--store`, then ONNXBUILD_STORE, then the manifest's `store:`, then beside the manifest."""
     named = asked.store or os.environ.get("ONNXBUILD_STORE")
-    if named:
-        return Path(named).absolute()
-    base = Path(asked.manifest).absolute().parent
-    return base / manifest.store.path if manifest.store.path else state_folder(asked.manifest) / "store"
+    return Path(named).absolute() if named else own_store(asked.manifest, manifest)
+
+
+def own_store(path: str, manifest: Manifest) -> Path:
+    """The store of a manifest where neither the command line nor the environment names another one."""
+    base = Path(path).absolute().parent
+    return base / manifest.store.path if manifest.store.path else state_folder(path) / "store"
 
 
 def remote_store(asked: Asked, manifest: Manifest) -> Remote | None:

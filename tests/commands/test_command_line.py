@@ -186,6 +186,28 @@ def test_a_log_that_no_recorded_run_wrote_has_no_outcome(world: World) -> None:
     assert command(world, "logs", "m/one:toy").err.splitlines()[0].endswith("how that run ended is not recorded")
 
 
+def test_explain_looks_at_the_store_of_the_last_run(world: World) -> None:
+    path = world.manifest({"one": [{"text": "${vars.word}"}]})
+    path.write_text(json.dumps({**json.loads(path.read_text()), "vars": {"word": "x"}}))
+    store = world.root.parent / "my store"
+    world.store = store
+    assert world.run("-D", "word=se cret").code == 0
+    note = world.root / ".onnxbuild" / "last"
+    assert note.read_text() == f"manifest.yaml\nstore: {store}\ndefined: word\n"
+    assumed = f"looking at the store of the last run: {store}"
+    other = "the last run had `-D word=…`; without it, this describes the manifest's own values"
+    done = command(world, "explain", "m/one:toy")
+    assert done.err.splitlines() == [assumed, other]
+    assert done.out.splitlines()[0] == "m/one:toy: built in its last run"
+    defined = command(world, "explain", "m/one:toy", "-D", "word=se cret", "-m", "manifest.yaml")
+    assert defined.err.splitlines() == [assumed]
+    assert "now: up to date" in defined.out.splitlines()
+    status = command(world, "status", "manifest.yaml", "--store", str(store), "-D", "word=y")
+    assert (status.err, "nothing has been run" in status.out) == ("", False)
+    note.write_text("manifest.yaml\n")  # as earlier versions wrote it
+    assert command(world, "explain", "m/one:toy").out.startswith("m/one:toy has never been run\n")
+
+
 def test_explain_shows_params_with_their_origin_the_log_the_output_and_the_key(world: World) -> None:
     world.manifest(GOOD_AND_BAD)
     world.run()
