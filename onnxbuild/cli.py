@@ -176,7 +176,7 @@ def _completion(options: argparse.Namespace) -> int:
     from onnxbuild.commands.completion import list_names, print_script
 
     if options.listed is not None:
-        return list_names(options.listed)
+        return list_names(options.listed, options.prefix)
     return print_script(parser(), options.shell)
 
 

@@ -1,9 +1,9 @@
-"""`onnxbuild explain ID|VARIANT|CODE`: why an action was built, what a variant is, what a code means."""
+"""`onnxbuild explain ID|VARIANT|MODEL|CODE`: why an action was built, what a variant is, what a code means."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +25,23 @@ _CODE = re.compile(r"OBE?\d+", re.IGNORECASE)
 
 
 def explain(subject: str, asked: Asked) -> int:
-    """Print what is known about an action, a variant or a code; return the exit code. Errors: DiagnosticError."""
+    """Print what is known about an action, a variant, a model or a code; the exit code. Errors: DiagnosticError."""
     if is_code(subject):
         print(explain_code(subject))
         return 0
     with session(asked, write=False) as opened:
-        variant = next((one for one in opened.plan.whole.variants if one.name == subject), None)
-        lines = _variant(variant, opened) if variant else _action(action_named(subject, opened, asked), opened)
-        print("\n".join(lines))
+        print("\n".join(_lines(subject, opened, asked)))
     return 0
+
+
+def _lines(subject: str, opened: Session, asked: Asked) -> Iterator[str]:
+    """What is known about an action, a variant or a model. Errors: DiagnosticError OB018."""
+    variants = opened.plan.whole.variants
+    if variant := next((one for one in variants if one.name == subject), None):
+        return _variant(variant, opened)
+    if own := [one for one in variants if one.model == subject]:
+        return _model(own, opened)
+    return _action(action_named(subject, opened, asked), opened)
 
 
 # -- a code -----------------------------------------------------------------------------------------------------------
@@ -113,6 +121,21 @@ def _places(name: str, opened: Session) -> Iterator[str]:
     for variant in opened.plan.whole.variants:
         if variant.output.action == name:
             yield f"output: {_output(variant, opened)}"
+
+
+# -- a model ----------------------------------------------------------------------------------------------------------
+
+
+def _model(variants: Sequence[Variant], opened: Session) -> Iterator[str]:
+    """The variants of a model, each with its output and the actions that failed in their last run."""
+    lasts = opened.store.traces.last(opened.scope)
+    yield f"{variants[0].model}: a model with {len(variants)} variant{'s' if variants[1:] else ''}"
+    for variant in variants:
+        yield f"  {variant.name}: {variant.precision}, output: {_output(variant, opened)}"
+        for name in (*variant.steps, *variant.checks, *variant.measures):
+            if failed := failed_last_time(lasts.get(name)):
+                yield f"    {name}: {failed}"
+    yield f"more: `onnxbuild explain {variants[0].name}` shows the actions of a variant"
 
 
 # -- a variant --------------------------------------------------------------------------------------------------------

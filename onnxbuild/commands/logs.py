@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from onnxbuild.commands.parsing.options import Asked
 from onnxbuild.commands.workspace import Session, session
 from onnxbuild.diagnostics import DiagnosticError, did_you_mean, fault
 from onnxbuild.execute.policy import log_file
+from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.report.wording import path_from_here
 from onnxbuild.store.traces import Last, Ran
 
@@ -19,9 +20,9 @@ _TOLERANCE = 2.0  # seconds by which the clocks of a file system and of this mac
 def show_log(name: str, asked: Asked) -> int:
     """Print the log of an action to stdout and its origin to stderr; return the exit code. Errors: DiagnosticError."""
     with session(asked, write=False) as opened:
-        action = action_named(name, opened, asked)
-        path = log_file(opened.logs, action)
-        last = opened.store.traces.last(opened.scope).get(action)
+        lasts = opened.store.traces.last(opened.scope)
+        action = _action_in(name, opened.plan.whole, lasts) or action_named(name, opened, asked)
+        path, last = log_file(opened.logs, action), lasts.get(action)
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
         written = path.stat().st_mtime
@@ -33,6 +34,24 @@ def show_log(name: str, asked: Asked) -> int:
         print(line, file=sys.stderr, flush=True)
     sys.stdout.write(text)
     return 0
+
+
+def _action_in(name: str, graph: ActionGraph, lasts: Mapping[str, Last]) -> str | None:
+    """The only action of a model or a variant that failed in its last run; None if `name` names neither of the two.
+
+    Errors: DiagnosticError OB018 with the ids to choose from.
+    """
+    variants = [one for one in graph.variants if name in {one.name, one.model}]
+    actions = dict.fromkeys(action for one in variants for action in (*one.steps, *one.checks, *one.measures))
+    if not actions:
+        return None
+    failed = [action for action in actions if action in lasts and lasts[action].outcome == "failed"]
+    if len(failed) != 1:
+        ids = ", ".join(f"`{action}`" for action in failed or actions)
+        hint = f"name the one that failed: {ids}" if failed else f"name one of its actions: {ids}"
+        raise DiagnosticError(fault("OB018", f"`{name}` has more than one log", hint=hint))
+    print(f"{failed[0]} failed in its last run", file=sys.stderr)
+    return failed[0]
 
 
 def _origin(action: str, last: Last | None, written: float, *, empty: bool) -> Iterator[str]:

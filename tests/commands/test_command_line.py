@@ -233,6 +233,30 @@ def test_explain_shows_a_variant(world: World) -> None:
     assert "  number  3     manifest.yaml:1" in lines
 
 
+def test_explain_lists_the_variants_of_a_model(world: World) -> None:
+    world.manifest(GOOD_AND_BAD)
+    world.run()
+    assert command(world, "explain", "m").out.splitlines() == [
+        "m: a model with 2 variants",
+        "  m/one: fp32, output: out/m/one",
+        "  m/two: fp32, output: out/m/two (not written yet)",
+        "    m/two:toy-2: failed last time (OBE61)",
+        "more: `onnxbuild explain m/one` shows the actions of a variant",
+    ]
+
+
+@pytest.mark.parametrize("subject", ["m", "m/two"])
+def test_logs_of_a_model_or_a_variant_is_that_of_the_action_that_failed(world: World, subject: str) -> None:
+    world.manifest(GOOD_AND_BAD)
+    world.run()
+    assert command(world, "logs", subject).err.splitlines()[0] == "m/two:toy-2 failed in its last run"
+    several = command(world, "logs", "m/one")
+    assert (several.code, several.out) == (2, "")
+    assert several.err == (
+        "OB018 `m/one` has more than one log\n  = hint: name one of its actions: `m:fetch`, `m/one:toy`\n"
+    )
+
+
 def test_an_interrupt_counts_what_is_kept(world: World) -> None:
     world.manifest({f"s{number}": [{"text": str(number), "seconds": 1.0}] for number in range(4)})
     process = world.start("-j", "1")

@@ -143,8 +143,9 @@ def _doctor(doctor: argparse.ArgumentParser) -> None:
 def _completion(completion: argparse.ArgumentParser) -> None:
     asked = completion.add_mutually_exclusive_group(required=True)
     asked.add_argument("shell", nargs="?", choices=("bash", "zsh", "fish"), metavar="SHELL", help="bash, zsh or fish")
-    words = "print the models and targets of a manifest, for the scripts"
+    words = "print the names in a manifest, for the scripts"
     asked.add_argument("--list", dest="listed", metavar="MANIFEST", help=words)
+    completion.add_argument("--prefix", default="", metavar="TEXT", help="with --list: how the names begin")
 
 
 def _help(help_: argparse.ArgumentParser) -> None:
