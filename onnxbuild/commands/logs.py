@@ -28,8 +28,8 @@ def show_log(name: str, asked: Asked) -> int:
         written = path.stat().st_mtime
     except OSError:
         hint = f"it was never run, or its result came from the store; `onnxbuild explain {action}` shows which"
-        message = f"{action} has no log in {path_from_here(opened.logs)}"
-        raise DiagnosticError(fault("OB018", message, hint=hint)) from None
+        logs = path_from_here(opened.logs)
+        raise DiagnosticError(fault("OB018", f"{action} has no log in {logs}", hint=hint)) from None
     for line in _origin(action, last, written, empty=not text):
         print(line, file=sys.stderr, flush=True)
     sys.stdout.write(text)

@@ -245,4 +245,5 @@ def write_result(text: str, output: str | None) -> None:
     try:
         Path(output).write_text(text, encoding="utf-8")
     except OSError as error:
-        raise DiagnosticError(fault("OB016", f"`{output}` cannot be written: {error.strerror}")) from None
+        hint = None if Path(output).parent.exists() else f"create the folder `{Path(output).parent}` first"
+        raise DiagnosticError(fault("OB016", f"`{output}` cannot be written: {error.strerror}", hint=hint)) from None

@@ -233,6 +233,14 @@ def test_explain_shows_a_variant(world: World) -> None:
     assert "  number  3     manifest.yaml:1" in lines
 
 
+def test_a_drawing_in_a_folder_that_does_not_exist(world: World) -> None:
+    world.manifest({"one": [{"text": "1"}]})
+    failed = command(world, "graph", "manifest.yaml", "--output", "nodir/g.svg")
+    assert (failed.code, failed.err.splitlines()[1]) == (2, "  = hint: create the folder `nodir` first")
+    folder = command(world, "graph", "manifest.yaml", "--output", "model", "--format", "svg")
+    assert folder.err == "OB016 `model` cannot be written: Is a directory\n"
+
+
 def test_explain_lists_the_variants_of_a_model(world: World) -> None:
     world.manifest(GOOD_AND_BAD)
     world.run()
@@ -278,8 +286,10 @@ def test_the_schema_is_written_to_a_file(world: World) -> None:
     assert command(world, "schema", "--output", "schema.json").out == ""
     assert (world.root / "schema.json").read_text() == command(world, "schema").out
     failed = command(world, "schema", "--output", "no/such/folder/schema.json")
-    assert (failed.code, failed.err) == (
-        2, "OB016 `no/such/folder/schema.json` cannot be written: No such file or directory\n"
+    assert (failed.code, failed.err.splitlines()) == (
+        2,
+        ["OB016 `no/such/folder/schema.json` cannot be written: No such file or directory",
+         "  = hint: create the folder `no/such/folder` first"],
     )  # fmt: skip
 
 
