@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from onnxbuild.planning.action_graph import Variant
 from onnxbuild.report.result.explained import facts_lines, key_lines, params_lines, variant_lines
 from onnxbuild.report.result.plan_text import failed_last_time, plan_lines
 from onnxbuild.report.result.reasons import reason_in_words
+from onnxbuild.report.terminal import width_of
 from onnxbuild.report.wording import path_from_here
 from onnxbuild.rules import ALL
 from onnxbuild.store.traces import Last, Trace
@@ -78,7 +80,8 @@ def _action(name: str, opened: Session) -> Iterator[str]:
     trace = _trace(last, opened)
     yield from _last_time(name, last)
     yield from _now(name, opened, last)
-    yield from params_lines(opened.plan.whole.actions[name], opened.kinds, opened.plan.manifest)
+    width = width_of(sys.stdout)
+    yield from params_lines(opened.plan.whole.actions[name], opened.kinds, opened.plan.manifest, width=width)
     yield from facts_lines(_facts(last, trace))
     yield from _places(name, opened)
     if trace is not None and last is not None:
