@@ -123,13 +123,13 @@ def test_a_broken_bound_is_found_where_the_manifest_states_it(tmp_path, metrics,
 def test_metrics_stand_beside_their_bounds():
     facts = {
         "metrics": {"cosine_mean": 0.98765, "max_abs": 0.5, "mean_abs": 0.031},
-        "thresholds": {"cosine_mean": 0.97, "max_abs": 0.6},
+        "thresholds": {"cosine_mean": 0.9999993, "max_abs": 0.6},
         "headline": {"p50_ms": 12.3456, "engine": "onnxruntime"},
         "warnings": ["one layer\nwas kept"],
     }
     assert list(facts_lines(facts)) == [
         "metrics:",
-        "  cosine_mean  0.9877  at least 0.97",
+        "  cosine_mean  0.9877  at least 0.9999993",
         "  max_abs      0.5     at most 0.6",
         "  mean_abs     0.031   no bound",
         "measured:",

@@ -96,12 +96,12 @@ def _lint(lint: argparse.ArgumentParser) -> None:
 
 
 def _explain(explain: argparse.ArgumentParser) -> None:
-    words = "an action such as minilm/int8:quantize, a variant such as minilm/int8, or a code such as OB301"
+    words = "an action such as minilm/int8:quantize, a variant such as minilm/int8, a model, or a code such as OB301"
     _about_last_run(explain, "ID|CODE", words)
 
 
 def _logs(logs: argparse.ArgumentParser) -> None:
-    _about_last_run(logs, "ID", "an action such as minilm/int8:quantize")
+    _about_last_run(logs, "ID", "an action such as minilm/int8:quantize, or a variant of which one action failed")
 
 
 def _graph(graph: argparse.ArgumentParser) -> None:

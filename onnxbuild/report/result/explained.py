@@ -119,7 +119,8 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _bound(metric: str, bounds: Mapping[str, Any]) -> str:
-    return f"{_BOUND[side_of(metric)]} {_number(bounds[metric])}" if metric in bounds else "no bound"
+    # Not rounded as a measured value is: 0.999999 would be shown as 1.
+    return f"{_BOUND[side_of(metric)]} {bounds[metric]}" if metric in bounds else "no bound"
 
 
 def _number(value: Any) -> str:
