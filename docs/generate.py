@@ -31,7 +31,7 @@ def blocks() -> str:
     from onnxbuild.manifest import language
 
     names = _classes_from_the_last(PACKAGE / "manifest" / "language.py")
-    return "\n".join(_struct(getattr(language, name), title=f"### {name}") for name in names)
+    return "\n".join(_struct(getattr(language, name), title=f"### {name}", rows=_step_rows(name)) for name in names)
 
 
 def steps() -> str:
@@ -157,22 +157,42 @@ def _kind(kind: Any) -> str:
     return _struct(kind.params, title=f"## {kind.name}", also=artifacts)
 
 
+def _step_rows(block: str) -> list[str]:
+    """A row per step kind whose block may be written in this block of the manifest."""
+    from onnxbuild.manifest.json_schema import holders
+    from onnxbuild.steps import KINDS
+
+    return [
+        f"| [`{kind.name}`](steps.md#{kind.name}) | step block | {'on' if kind.on_by_default else ''} |"
+        f" {_first_sentence(kind.params)} |"
+        for kind in KINDS.values()
+        if block in holders(kind)
+    ]
+
+
+def _first_sentence(struct: Any) -> str:
+    sentence = " ".join((struct.__doc__ or "").split()).split(". ")[0].removesuffix(".")
+    return _cell(sentence[:1].lower() + sentence[1:])
+
+
 def _ports(ports: Mapping[str, str]) -> str:
     return ", ".join(f"`{port}` ({kind.replace('|', 'or')})" for port, kind in ports.items())
 
 
-def _struct(struct: Any, *, title: str, also: list[str] | None = None) -> str:
+def _struct(struct: Any, *, title: str, also: Sequence[str] = (), rows: Sequence[str] = ()) -> str:
+    """The section of a block or a step kind: `also` are paragraphs above its table, `rows` are added to the table."""
     hints = get_type_hints(struct, include_extras=True)
     derived = getattr(struct, "DERIVED", ())
-    rows = ["| key | type | default | meaning |", "|---|---|---|---|"]
+    table = ["| key | type | default | meaning |", "|---|---|---|---|"]
     for field in msgspec.structs.fields(struct):
         if field.name in derived or get_origin(hints[field.name]) is ClassVar:
             continue
         kind, meaning = _type(hints[field.name])
-        rows.append(f"| `{field.encode_name}` | {_cell(kind)} | {_default(field)} | {_cell(meaning)} |")
-    shown = rows if len(rows) > _HEAD_OF_TABLE else ["No keys."]
+        table.append(f"| `{field.encode_name}` | {_cell(kind)} | {_default(field)} | {_cell(meaning)} |")
+    table += rows
+    shown = table if len(table) > _HEAD_OF_TABLE else ["No keys."]
     text = " ".join((struct.__doc__ or "").split())
-    return "\n".join([title, "", text, "", *(line for part in also or [] for line in (part, "")), *shown, ""])
+    return "\n".join([title, "", text, "", *(line for part in also for line in (part, "")), *shown, ""])
 
 
 def _type(hint: Any) -> tuple[str, str]:

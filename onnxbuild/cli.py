@@ -18,21 +18,49 @@ from onnxbuild.commands.parsing.parsers import parse, parser, subcommand
 __all__ = ["main", "parser", "run_command"]
 
 # 0 done, 1 an action or a check failed, 2 the manifest or the command line is wrong, 3 our fault, 130 interrupted.
-_OUR_FAULT, _INTERRUPTED = 3, 130
+_FAILED, _OUR_FAULT, _INTERRUPTED = 1, 3, 130
+_STDERR = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command and exit with its code; no exception reaches the terminal as a traceback."""
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal in ASCII shows `?` for `→`, rather than an error
     code = run_command(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(code or _lost_output())
+
+
+def _open_closed_streams() -> None:
+    """Give a process that was started without stdout or stderr (`>&-`) the null device in their place.
+
+    A closed stream is None in Python, and its descriptor would go to the next file that is opened: to the store's.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open to the end
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+
+
+def _is_of_a_stream(error: Exception) -> bool:
+    """Whether an error may come from what was printed: it names no file."""
+    return isinstance(error, OSError) and error.filename is None
+
+
+def _lost_output(probe: str = "") -> int:
+    """1 where stdout takes nothing more, such as on a full disk; 0 where it does, or where its reader has gone."""
     try:
+        sys.stdout.write(probe)
         sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader of our output is gone; Python would complain at exit.
+    except OSError as error:
+        # Python would try again at exit, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(code)
+        if not isinstance(error, BrokenPipeError):
+            print(f"onnxbuild: cannot write to stdout: {error.strerror}", file=sys.stderr)
+            return _FAILED
+    return 0
 
 
 def run_command(arguments: Sequence[str]) -> int:
@@ -45,7 +73,7 @@ def run_command(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         return 0
     except Exception as error:  # noqa: BLE001 - a bug of ours: a log to attach, and exit code 3
-        return _bug(error)
+        return (_is_of_a_stream(error) and _lost_output("\n")) or _bug(error)
 
 
 def _checked(options: argparse.Namespace) -> int:

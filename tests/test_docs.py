@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from doc_pages import DOCS, ROOT
 
-from onnxbuild.cli import parser
+from onnxbuild.cli import parser, run_command
 from onnxbuild.manifest.load import load_manifest
 from onnxbuild.steps import KINDS
 
@@ -67,6 +67,15 @@ def test_generated_parts_are_fresh():
     assert generator().stale() == [], "run `make docs`"
 
 
+def test_the_picture_of_the_quickstart_is_fresh(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    line = re.search(r"onnxbuild (graph .*) --store \S+ (.*) --output (\S+)", read(ROOT / "Makefile"))
+    drawn = tmp_path / "drawn.svg"
+    shown = [*shlex.split(f"{line[1]} {line[2]}"), "--store", str(tmp_path / "store"), "--output", str(drawn)]
+    assert run_command(shown) == 0
+    assert read(drawn) == read(ROOT / line[3]), "run `make docs`"
+
+
 def test_the_manifest_schema_is_fresh():
     from onnxbuild.commands.schema import schema_text
 
@@ -111,6 +120,25 @@ def test_every_kind_and_param_has_its_place():
         section = page.split(f"\n## {kind.name}\n")[1].split("\n## ")[0]
         settings = {f.encode_name for f in msgspec.structs.fields(kind.params)} - set(kind.params.DERIVED)
         assert {name for name in settings if f"| `{name}` |" not in section} == set(), kind.name
+
+
+@pytest.mark.parametrize(
+    ("block", "kinds"),
+    [
+        ("ModelBlock", ["export", "validate", "benchmark", "generate"]),
+        ("TargetBlock", ["optimize", "quantize", "precision", "validate", "benchmark", "generate"]),
+    ],
+)
+def test_a_block_lists_the_step_blocks_that_it_may_contain(block, kinds):
+    section = read(DOCS / "reference" / "manifest.md").split(f"\n### {block}\n")[1].split("\n### ")[0]
+    assert re.findall(r"^\| \[`(\w+)`\]\(steps\.md#\1\) \|", section, re.MULTILINE) == kinds
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_code_shows_no_entity(path):
+    """A code span shows `&lt;` as it is written: its text must have the character itself."""
+    spans = [span for line in prose(read(path)) for span in re.findall(r"`[^`]+`", line)]
+    assert [span for span in spans if re.search(r"&(lt|gt|amp);", span)] == []
 
 
 @pytest.mark.parametrize("page", ["steps.md", "manifest.md", "cli.md"])

@@ -17,36 +17,46 @@ _SELECTORS = {
 _PREAMBLE = {
     "bash": """
 COMP_WORDBREAKS=${COMP_WORDBREAKS//:}  # an id has a colon, at which bash would split it
+# Not `compgen -W`: it would run a command that stands in the name of a model.
+_onnxbuild_names() {
+  local name
+  onnxbuild completion --list "$1" --prefix="$2" 2>/dev/null | while IFS= read -r name; do
+    [[ "$name" == "$2"* ]] && printf '%s\\n' "$name"
+  done
+}
 _onnxbuild_selectors() {
   local word
   for word in "${COMP_WORDS[@]:2}"; do
     case "$word" in
-      *.yaml|*.yml) compgen -W "$(onnxbuild completion --list "$word" --prefix "$1" 2>/dev/null)" -- "$1"; return ;;
+      *.yaml|*.yml) _onnxbuild_names "${word//\\\\/}" "$1"; return ;;
     esac
   done
-  compgen -W "$(onnxbuild completion --list "" --prefix "$1" 2>/dev/null)" -- "$1"
+  _onnxbuild_names "" "$1"
 }
 """,
     "zsh": """
+_onnxbuild_names() {
+  compadd -- ${(f)"$(onnxbuild completion --list "$1" --prefix="$PREFIX" 2>/dev/null)"}
+}
 _onnxbuild_selectors() {
   local word
   for word in $words[2,-1]; do
     case $word in
-      *.yaml|*.yml) compadd -- ${(f)"$(onnxbuild completion --list $word --prefix "$PREFIX" 2>/dev/null)"}; return ;;
+      *.yaml|*.yml) _onnxbuild_names ${(Q)word}; return ;;
     esac
   done
-  compadd -- ${(f)"$(onnxbuild completion --list "" --prefix "$PREFIX" 2>/dev/null)"}
+  _onnxbuild_names ""
 }
 """,
     "fish": """
 function _onnxbuild_selectors
   for word in (commandline -opc)
     if string match -qr '\\\\.ya?ml$' -- $word
-      onnxbuild completion --list $word --prefix (commandline -ct) 2>/dev/null
+      onnxbuild completion --list $word --prefix=(commandline -ct) 2>/dev/null
       return
     end
   end
-  onnxbuild completion --list "" --prefix (commandline -ct) 2>/dev/null
+  onnxbuild completion --list "" --prefix=(commandline -ct) 2>/dev/null
 end
 """,
 }

@@ -53,6 +53,12 @@ def place_of(kind: StepKind) -> Holder | None:
     return "target" if "onnx" in kind.inputs.values() else "model"
 
 
+def holders(kind: StepKind) -> tuple[str, ...]:
+    """The blocks of the manifest, by class name, in which the block of a kind may be written."""
+    place = place_of(kind)
+    return () if place is None else _HOLDERS[place]
+
+
 def step_schemas(kinds: Mapping[str, Any]) -> dict[str, Schema]:
     """For each kind that a person can ask for, the schema of its block, with its place as `x-place`."""
     placed = ((name, kind, place_of(kind)) for name, kind in kinds.items())

@@ -80,9 +80,14 @@ class _Filling:
 
     def _filled(self, table: Table, schema: Mapping[str, Any], scope: Scope) -> Table:
         """The table with references replaced, and checked again where there was one."""
-        filled = fill(table, table.span, scope, self.faults)
+        unresolved: list[Diagnostic] = []
+        filled = fill(table, table.span, scope, unresolved)
         if filled is not table:
-            self.faults.extend(self.structure.faults(filled, Place(table.span, table.span), schema))
+            # Where `$${` left a `${`, it is text, and no value of another type. The check before filling found some.
+            is_escaped = not self.faults and not unresolved and _holds_brace(filled)
+            structure = self.structure.without_references if is_escaped else self.structure
+            self.faults.extend(structure.faults(filled, Place(table.span, table.span), schema))
+        self.faults.extend(unresolved)
         assert isinstance(filled, Table), "BUG: a table became something else"
         return filled
 
@@ -111,6 +116,13 @@ class _Filling:
             del written["matrix"]
         filled = self._filled(written, block("ModelBlock"), scope)
         return ModelEntry(str(fill(name, at, scope, self.faults)), filled, at)
+
+
+def _holds_brace(value: Any) -> bool:
+    """Whether any text inside a value has `${`."""
+    if isinstance(value, dict):
+        return any(map(_holds_brace, value.values()))
+    return any(map(_holds_brace, value)) if isinstance(value, list) else isinstance(value, str) and "${" in value
 
 
 def _undefined(defines: Mapping[str, str], variables: Table) -> Iterator[Diagnostic]:

@@ -58,8 +58,9 @@ def _built_in(folder: str) -> Iterator[str]:
                 question = json.JSONDecoder().raw_decode(file.read(_HEAD_BYTES), len(_HEAD))[0]
         except (OSError, ValueError):
             continue
-        if isinstance(question, dict) and question.get("out") is None and question.get("manifest"):
-            yield os.path.basename(question["manifest"])
+        manifest = question.get("manifest") if isinstance(question, dict) and question.get("out") is None else None
+        if isinstance(manifest, str) and manifest.isprintable():  # a damaged receipt may hold anything
+            yield os.path.basename(manifest)
 
 
 def _folders_of(path: str) -> set[Folder]:

@@ -14,12 +14,13 @@ from msgspec import Struct
 
 from onnxbuild.planning.toolchains import LockedToolchain, normalized, python_of
 from onnxbuild.protocol import Failure
+from onnxbuild.runners import pip_output
 from onnxbuild.store import locks
 from onnxbuild.store.files import flush, remove_tree
 
 Say = Callable[[str], None]
-# Runs a command to completion as a child that ends with the run: (exit status, output).
-Run = Callable[[Sequence[str]], tuple[int, str]]
+# Runs a command to completion as a child that ends with the run, and passes on each line: (exit status, output).
+Run = Callable[[Sequence[str], Callable[[str], None]], tuple[int, str]]
 
 
 class Unusable(Exception):  # noqa: N818 - carries the failure that every action of the toolchain ends with
@@ -204,40 +205,26 @@ class Locked:
         remove_tree(self._place)
         self._place.mkdir(parents=True)
         say(f"creating toolchain `{self._name}`: {len(self._locked.packages)} packages")
-        self._checked(run([sys.executable, "-m", "venv", str(self._place)]))
+        self._checked(run([sys.executable, "-m", "venv", str(self._place)], lambda _line: None))
         requirements = self._place / "requirements.txt"
         requirements.write_text(
             "".join(f"{p.name}=={p.version} --hash=sha256:{p.sha256}\n" for p in self._locked.packages),
             encoding="utf-8",
         )
-        python = str(python_of(self._place))
-        self._checked(
-            run([
-                python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-input", "--disable-pip-version-check",
-                "--require-hashes", "--requirement", str(requirements),
-            ])
-        )  # fmt: skip
+        self._checked(run(self._installation(requirements), pip_output.Counter(len(self._locked.packages), say)))
         (self._place / ".whole").touch()
         flush(self._place)
+
+    def _installation(self, requirements: Path) -> list[str]:
+        """The command that installs exactly the locked packages and prints a line for each."""
+        return [
+            str(python_of(self._place)), "-m", "pip", "install", "--progress-bar", "off", "--no-color", "--no-deps",
+            "--no-input", "--disable-pip-version-check", "--require-hashes", "--requirement", str(requirements),
+        ]  # fmt: skip
 
     def _checked(self, ended: tuple[int, str]) -> None:
         status, output = ended
         if status != 0:
-            code, hint = _code_and_hint(output)
-            message = f"toolchain `{self._name}` cannot be installed: {_reason(output)}"
+            code, hint = pip_output.code_and_hint(output)
+            message = f"toolchain `{self._name}` cannot be installed: {pip_output.reason(output)}"
             raise Unusable(Failure(code=code, message=message, notes=(("hint", hint),)))
-
-
-def _code_and_hint(output: str) -> tuple[str, str]:
-    """The failure code and the advice for what pip printed."""
-    if "DO NOT MATCH THE HASHES" in output or "Expected sha256" in output:
-        return "OBE66", "the index of this machine has other files for these versions: `onnxbuild lock --upgrade`"
-    if "ResolutionImpossible" in output or "conflicting dependencies" in output:
-        return "OBE12", "use a separate toolchain for each exporter; `onnxbuild lock --upgrade` finds versions that fit"
-    return "OBE66", "`onnxbuild lock --upgrade` resolves the toolchain again"
-
-
-def _reason(output: str) -> str:
-    lines = [line for line in output.splitlines() if line.strip()]
-    last = lines[-1] if lines else "no reason given"
-    return next((line for line in lines if line.startswith("ERROR:")), last).removeprefix("ERROR: ")

@@ -7,7 +7,7 @@ import os
 import subprocess
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from onnxbuild.machine import usable_cores
@@ -104,18 +104,26 @@ class LocalRunner:
             self._keeper.wait()
             self._keeper = None
 
-    def _run_command(self, command: Sequence[str]) -> tuple[int, str]:
-        """Run a command that creates an environment; the command ends with the run, however the run ends."""
+    def _run_command(self, command: Sequence[str], on_line: Callable[[str], None]) -> tuple[int, str]:
+        """Run a command that creates an environment; the command ends with the run, however the run ends.
+
+        `on_line` gets each line of the output as soon as the command prints it.
+        """
         process = self._spawner.submit(self._start_command, command).result()
         with self._lock:
             self._commands.add(process)
             closed = self._closed
         if closed:
             process.kill()
-        output, _ = process.communicate()
+        assert process.stdout is not None, "BUG: a command is started with a pipe"
+        lines = []
+        with process:
+            for line in process.stdout:
+                lines.append(line)
+                on_line(line.rstrip("\n"))
         with self._lock:
             self._commands.discard(process)
-        return process.returncode, output
+        return process.returncode, "".join(lines)
 
     def _start_command(self, command: Sequence[str]) -> subprocess.Popen[str]:
         self._keep()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 from msgspec import Struct
 
@@ -22,6 +25,13 @@ class OfKind(Struct, frozen=True):
     bytes: int
 
 
+class OfToolchains(Struct, frozen=True):
+    """The environments that were created from locked packages. No other number of `Stats` includes them."""
+
+    count: int
+    bytes: int
+
+
 class Stats(Struct, frozen=True, kw_only=True):
     """The content of the store. `bytes`: its size on the disk; `bytes_named`: the size without sharing of files."""
 
@@ -35,6 +45,7 @@ class Stats(Struct, frozen=True, kw_only=True):
     bytes_unreached: int  # what `gc` would free
     oldest_days: float | None
     newest_days: float | None
+    toolchains: OfToolchains
     kinds: Mapping[str, OfKind]
 
 
@@ -72,8 +83,22 @@ def stats(store: Store) -> Stats:
         bytes_unreached=sum(size for digest, size in on_disk.items() if digest not in needed),
         oldest_days=max(ages, default=None),
         newest_days=min(ages, default=None),
+        toolchains=_toolchains(store.root / "toolchains"),
         kinds=dict(sorted(kinds.items())),
     )
+
+
+def _toolchains(folder: Path) -> OfToolchains:
+    names = [place for place in folder.glob("*") if place.is_dir()]
+    return OfToolchains(len(names), sum(_sizes(folder)))
+
+
+def _sizes(folder: Path) -> Iterator[int]:
+    """The sizes of all files. Links count as links: a toolchain's Python is one to the interpreter that created it."""
+    for place, _, files in os.walk(folder):
+        for file in files:
+            with contextlib.suppress(FileNotFoundError):  # pip may be at work
+                yield os.lstat(os.path.join(place, file)).st_size
 
 
 def verify(store: Store, tell: Callable[[int, int], None] = lambda _done, _all: None) -> tuple[Damage, ...]:

@@ -155,6 +155,19 @@ def test_stats(world) -> None:
     assert words[-1].startswith("  toy        3 results  ")
 
 
+def test_stats_count_toolchains_on_a_line_of_their_own(world) -> None:
+    world.run()
+    before = json.loads(cache(world, "stats", "--json").out)
+    assert before["toolchains"] == {"count": 0, "bytes": 0}
+    assert "toolchains" not in cache(world, "stats").out
+    for name, size in (("a", 1_300_000), ("b", 2_400_000)):
+        place = world.store / "toolchains" / name / "lib" / "site-packages"
+        place.mkdir(parents=True)
+        (place / "large.so").write_bytes(bytes(size))
+    assert json.loads(cache(world, "stats", "--json").out)["toolchains"] == {"count": 2, "bytes": 3_700_000}
+    assert "\ntoolchains    2, 3.7 MB more; gc keeps them\n" in cache(world, "stats").out
+
+
 def test_stats_of_a_store_that_is_not_there_makes_none(world) -> None:
     assert json.loads(cache(world, "stats", "--json").out)["results"] == 0
     assert not world.store.exists()

@@ -127,3 +127,16 @@ def test_each_script_has_the_syntax_of_its_shell(world: Path, shell: str, check:
     (world / "script").write_text(text)
     done = subprocess.run([shell, *check, "script"], cwd=world, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_bash_runs_no_command_in_the_name_of_a_model(world: Path) -> None:
+    models = dict.fromkeys(("$(touch ran)", "`touch ran`", "osprey"), MANIFEST["models"]["owl"])  # type: ignore[index]
+    (world / "birds.yaml").write_text(json.dumps({**MANIFEST, "models": models}))
+    assert completed(world, "run", "birds.yaml", "o") == {"osprey", "osprey/fp32"}
+    assert "$(touch" in completed(world, "run", "birds.yaml", "")
+    assert not (world / "ran").exists()
+
+
+def test_bash_completes_names_of_a_manifest_with_a_blank_in_its_name(world: Path) -> None:
+    (world / "birds.yaml").rename(world / "all birds.yaml")
+    assert completed(world, "run", r"all\ birds.yaml", "ow") == {"owl", "owl/fp32"}

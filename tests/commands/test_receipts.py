@@ -171,3 +171,13 @@ def test_an_answer_wider_than_the_terminal_is_printed_again(world, plans, capsys
     assert (shown == (run_module.last_line(answer) if "--quiet" in arguments else answer)) == kept
     assert "up to date: 3 actions" in shown
     assert len(plans) == 1
+
+
+def test_a_quiet_run_leaves_the_whole_answer_for_the_next_one(world, capsys):
+    run_command(["run", "m.yaml", "--quiet"])
+    quiet = capsys.readouterr().out
+    run_command(["run", "m.yaml"])
+    plain = capsys.readouterr().out
+    assert "b/fp32" not in quiet
+    assert "b/fp32" in plain
+    assert plain.endswith("up to date: 3 actions, nothing to do\n")

@@ -161,3 +161,23 @@ def test_a_schema_that_refers_to_itself_is_left_to_jsonschema():
     assert not structure.converts({"below": {"leaf": 3}}, {"$ref": "#/$defs/tree"})
     assert structure.is_valid({"below": {"leaf": 3}}, {"$ref": "#/$defs/tree"})
     assert not structure.is_valid({"below": {"leaf": "x"}}, {"$ref": "#/$defs/tree"})
+
+
+@pytest.mark.parametrize("number", ["1e19", "1e300", "9007199254740994.0", "-1e19"])
+def test_a_whole_number_that_a_float_does_not_hold_exactly_is_no_integer(advice, number):
+    (fault,) = advice(f"targets: {{t: {{}}}}\ndefaults: {{validate: {{seed: {number}}}}}\n")
+    assert fault[0].startswith("OB011 expected an integer, found the number `"), fault
+
+
+ESCAPED = [
+    "targets: {t: {steps: '$${x}'}}", "targets: {t: {optimize: '$${x}'}}",
+    "targets: {t: {}}\ndefaults: {benchmark: {batch: ['$${x}']}}", "targets: {t: {}}\ndefaults: {benchmark: '$${x}'}",
+    "targets: {t: {}}\nvars: {x: '$${y}'}\ndefaults: {validate: {shapes: '${vars.x}'}}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ESCAPED)
+def test_an_escaped_reference_is_text(advice, text):
+    (fault,) = advice(text + "\n")
+    assert fault[0].split()[0] in {"OB011", "OB013"}
+    assert "found" in fault[0]

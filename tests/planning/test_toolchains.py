@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ from onnxbuild.diagnostics import DiagnosticError
 from onnxbuild.manifest.load import load_manifest
 from onnxbuild.planning.lock_file import lock_for, read_lock
 from onnxbuild.planning.toolchains import LockedPackage, LockedToolchain, resolve_toolchain, toolchain_key
+from onnxbuild.runners import pip_output
 from onnxbuild.runners.environments import Interpreter, Locked, Unlocked, Unusable
+from onnxbuild.runners.local import LocalRunner
 from onnxbuild.steps import KINDS
 
 MANIFEST = """\
@@ -25,9 +28,18 @@ models:
   bert: {source: random:bert, task: fill-mask, toolchain: old, targets: [fp32]}
 """
 
+MADE = [
+    "creating toolchain `old`: 2 packages",
+    "fetching iniconfig (1 of 2)",
+    "fetching msgspec (2 of 2)",
+    "installing 2 packages",
+]
 
-def run(command):
+
+def run(command, on_line):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
+    for line in done.stdout.splitlines():
+        on_line(line)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -48,14 +60,14 @@ def test_requirements_become_packages_with_hashes(locked: LockedToolchain) -> No
 def test_an_environment_is_made_once_and_again_when_it_was_left_half(locked: LockedToolchain, tmp_path: Path) -> None:
     said: list[str] = []
     python = Locked("old", locked, tmp_path).interpreter(said.append, run)
-    assert said == ["creating toolchain `old`: 2 packages"]
+    assert said == MADE
     version = subprocess.run([python, "-c", "import iniconfig, msgspec"], check=False)
     assert version.returncode == 0
     assert Locked("other-name", locked, tmp_path).interpreter(said.append, run) == python
-    assert len(said) == 1
+    assert said == MADE
     (tmp_path / "toolchains" / locked.digest / ".whole").unlink()
     assert Locked("old", locked, tmp_path).interpreter(said.append, run) == python
-    assert len(said) == 2
+    assert said == [*MADE, *MADE]
 
 
 @pytest.mark.heavy
@@ -128,11 +140,62 @@ def test_another_interpreter_tells_what_it_has() -> None:
 def test_what_cannot_be_installed(tmp_path: Path, said: str, code: str) -> None:
     packages = LockedToolchain((LockedPackage("a", "1", "0" * 64),))
     with pytest.raises(Unusable) as error:
-        Locked("old", packages, tmp_path).interpreter(lambda _text: None, lambda _command: (1, f"Looking\n{said}\n"))
+        Locked("old", packages, tmp_path).interpreter(lambda _text: None, lambda *_command: (1, f"Looking\n{said}\n"))
     assert (error.value.failure.code, error.value.failure.message) == (
         code,
         f"toolchain `old` cannot be installed: {said.removeprefix('ERROR: ')}",
     )
+
+
+PIP = """\
+import sys
+from pathlib import Path
+print("Collecting torch==2.13.0 (line 1)", flush=True)
+print("  Downloading torch-2.13.0.whl (899.7 MB)", flush=True)
+assert sys.stdin.read() == ""
+print("Processing /index/1-2/onnx_ir-0.1.9-py3-none-any.whl (from -r /x-3/r.txt (line 2))", flush=True)
+print("Collecting onnx==1.23.2 (line 3)", flush=True)
+print("  Using cached onnx-1.23.2.whl (17.1 MB)", flush=True)
+print("Installing collected packages: torch, onnx_ir, onnx", flush=True)
+sys.exit(int(sys.argv[1]))
+"""
+COLLECTED = ["fetching torch (1 of 3)", "fetching onnx_ir (2 of 3)", "fetching onnx (3 of 3)", "installing 3 packages"]
+
+
+@pytest.mark.parametrize("status", [0, 7])
+def test_a_command_reports_each_line_as_pip_prints_it(status: int) -> None:
+    said: list[str] = []
+    runner = LocalRunner()
+    try:
+        ended, output = runner._run_command(
+            [sys.executable, "-c", PIP, str(status)], pip_output.Counter(3, said.append)
+        )
+    finally:
+        runner.close()
+    assert (ended, said, len(output.splitlines())) == (status, COLLECTED, 6)
+    assert pip_output.reason(output) == "no reason given"
+
+
+def test_a_line_is_reported_while_the_command_goes_on(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    waits = "import os, sys, time\nprint('first', flush=True)\nwhile not os.path.exists(sys.argv[1]): time.sleep(0.01)"
+    runner = LocalRunner()
+    try:
+        ended = runner._run_command([sys.executable, "-c", waits, str(gate)], lambda _line: gate.touch())
+    finally:
+        runner.close()
+    assert ended == (0, "first\n")
+
+
+def test_the_end_of_a_run_ends_a_command_that_prints() -> None:
+    runner = LocalRunner()
+    endless = "import time\nprint('Collecting torch', flush=True)\ntime.sleep(3600)"
+    with ThreadPoolExecutor(1) as threads:
+        closing: list[Future[None]] = []
+        status, output = runner._run_command(
+            [sys.executable, "-c", endless], lambda _line: closing.append(threads.submit(runner.close))
+        )
+    assert (status != 0, output, [one.exception() for one in closing]) == (True, "Collecting torch\n", [None])
 
 
 def test_an_interpreter_that_is_not_there() -> None:

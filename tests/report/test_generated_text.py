@@ -1,5 +1,6 @@
 """The text that variants generated, at the end of a run."""
 
+import pytest
 from msgspec import structs
 from report_worlds import BERT, INT8, O2, outcome, outcomes_of
 
@@ -36,6 +37,26 @@ def test_each_prompt_with_what_every_variant_made_of_it():
 def test_a_long_text_is_cut():
     long = generated("bert/o2:generate", ["x" * 101, ""], ["x" * 101, ""])
     assert f'"{"x" * 99}…"' in generated_text(world(), outcomes_of(long))
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens", "limit", "shown"),
+    [
+        ("", 1, 64, "(no text: the first token ends it)"),
+        ("", 1, 1, "(1 token without visible text)"),
+        ("\n \n", 17, 17, "(17 tokens without visible text)"),
+        ("", None, 64, '""'),
+        ("x", 1, 64, '"x"'),
+    ],
+)
+def test_an_empty_text_says_why_it_is_empty(text, tokens, limit, shown):
+    name = "bert/o2:generate"
+    params = {"prompts": ["Once"], "max_new_tokens": limit}
+    graph = ActionGraph({**BERT.actions, name: Action(id=name, kind="generate", params=params, inputs={})}, (O2,))
+    counted = {"new_tokens": [tokens]} if tokens else {}
+    engines = {"onnxruntime": {"text": [text], **counted}, "torch": {"text": [text + "y"], "new_tokens": [7]}}
+    facts = generated_text(graph, outcomes_of(outcome(name, "hit", facts={"engines": engines})))
+    assert facts.splitlines()[1] == f"  bert/o2: {shown}"
 
 
 def test_without_a_generation_there_is_no_text():

@@ -193,7 +193,7 @@ def test_genai_builds_a_decoder_that_agrees_and_that_its_own_runtime_loads(
     proven, _ = workers.run("onnxbuild.workers.validate.worker:run", validation(task, precision), "report", **ports)
     assert not isinstance(proven, Failure), proven
     script = "import sys, onnxruntime_genai as g; print(g.Model(sys.argv[1]).type)"
-    python = environment().interpreter(lambda _text: None, lambda _command: (1, ""))
+    python = environment().interpreter(lambda _text: None, lambda *_command: (1, ""))
     done = subprocess.run([python, "-c", script, str(folder)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "qwen3"
 
@@ -202,7 +202,7 @@ def test_genai_builds_a_decoder_that_agrees_and_that_its_own_runtime_loads(
 def test_the_tables_are_what_the_libraries_know(name):
     python = sys.executable
     if name == "transformers":
-        python = environment().interpreter(lambda _text: None, lambda _command: (1, ""))
+        python = environment().interpreter(lambda _text: None, lambda *_command: (1, ""))
     script = Path(__file__).with_name("exporter_tables.py")
     environ = {**os.environ, "PYTHONPATH": str(script.parents[2]), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run([python, str(script), name], capture_output=True, text=True, check=True, env=environ)

@@ -76,7 +76,9 @@ def _answer(finished: Finished, hits: Mapping[str, Outcome]) -> str:
     """What a run prints if all of this is up to date."""
     if finished.options.as_json:
         return events_text(hits)
-    return summary_text(structs.replace(finished.result, outcomes=hits, seconds=0.0), finished) + "\n"
+    # A quiet run leaves the whole answer, too: the next one may not be quiet.
+    whole = structs.replace(finished, options=finished.options._replace(quiet=False))
+    return summary_text(structs.replace(finished.result, outcomes=hits, seconds=0.0), whole) + "\n"
 
 
 def _as_hits(outcomes: Mapping[str, Outcome]) -> Mapping[str, Outcome]:

@@ -156,7 +156,9 @@ COMMANDS: Mapping[str, Command] = {
     "run": Command("build what is not up to date", "run manifests/quickstart.yaml minilm/int8", _run),
     "plan": Command("show the actions, what would run, and why", "plan manifests/quickstart.yaml", _plan),
     "status": Command("show the results of the last runs", "status manifests/quickstart.yaml", _status),
-    "lint": Command("report every fault of a manifest at once", "lint manifests/quickstart.yaml", _lint),
+    "lint": Command(
+        "report the faults of a manifest without running anything", "lint manifests/quickstart.yaml", _lint
+    ),
     "explain": Command(
         "explain why an action was built, what a variant is, or what a code means", "explain minilm/int8", _explain
     ),
@@ -164,7 +166,11 @@ COMMANDS: Mapping[str, Command] = {
     "graph": Command("draw the actions", "graph manifests/quickstart.yaml --output graph.svg", _graph),
     "schema": Command("print the JSON Schema of the manifest", "schema --output manifest.schema.json", _schema),
     "lock": Command("resolve and pin what comes from a Hub", "lock manifests/gpt2.yaml", _lock),
-    "gc": Command("free what no manifest's latest results need", "gc manifests/quickstart.yaml --dry-run", _gc),
+    "gc": Command(
+        "free the results that no manifest's latest run needs; toolchains stay",
+        "gc manifests/quickstart.yaml --dry-run",
+        _gc,
+    ),
     "cache": Command(
         "show or repair the store; exchange results with the remote store",
         "cache stats manifests/quickstart.yaml",

@@ -21,10 +21,11 @@ from onnxbuild.diagnostics import Diagnostic
 from onnxbuild.manifest.document import Array, Table
 from onnxbuild.manifest.structure.schema_types import Schema, SchemaTypes, Undecidable
 from onnxbuild.manifest.structure.structure_words import Broken, Place, not_allowed, words_for, wrong_type
-from onnxbuild.manifest.structure.whole_numbers import settle_whole_numbers
+from onnxbuild.manifest.structure.whole_numbers import is_integer, settle_whole_numbers
 
 ValidationError = Any  # jsonschema's: only a manifest with a fault imports it
 _REFERENCE = re.compile(r"(?<!\$)\$\{")
+_NEVER = r"\$(?!)"  # the pattern of a reference where none may stand: it matches no text
 
 
 def block(definition: str) -> Schema:
@@ -40,8 +41,11 @@ def section(definition: str) -> Schema:
 class Structure:
     """A schema with its definitions, ready to check documents and their blocks."""
 
-    def __init__(self, schema: Schema) -> None:
-        self._schema = schema
+    def __init__(self, schema: Schema, *, references: bool = True) -> None:
+        """`references`: whether a value may be a reference such as `${vars.name}`."""
+        self._references = references
+        # jsonschema would choose a validator by `$schema`, in place of the one made here.
+        self._schema = {key: value for key, value in schema.items() if key != "$schema"}
         self._types = SchemaTypes(schema["$defs"])
 
     def faults(self, value: Any, place: Place, schema: Schema | None = None) -> list[Diagnostic]:
@@ -49,7 +53,7 @@ class Structure:
         schema = schema or self._schema
         if self.converts(value, schema):
             return []
-        report = _Report(value, place, self._schema["$defs"])
+        report = _Report(value, place, self._schema["$defs"], references=self._references)
         return [one for error in self._errors(value, schema) for one in report.faults(error)]
 
     def is_valid(self, value: Any, schema: Schema) -> bool:
@@ -64,6 +68,12 @@ class Structure:
             return False
         return True
 
+    @functools.cached_property
+    def without_references(self) -> Structure:
+        """The same structure for values in which references have been replaced: `${` there is plain text."""
+        defs = {**self._schema["$defs"], "Interpolation": {"type": "string", "pattern": _NEVER}}
+        return Structure({**self._schema, "$defs": defs}, references=False)
+
     def _errors(self, value: Any, schema: Schema) -> list[ValidationError]:
         errors = list(self._validator.evolve(schema=schema).iter_errors(value))
         if not errors:
@@ -73,8 +83,10 @@ class Structure:
     @functools.cached_property
     def _validator(self) -> Any:
         from jsonschema import Draft202012Validator
+        from jsonschema.validators import extend
 
-        return Draft202012Validator(self._schema)
+        checker = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _checker, value: is_integer(value))
+        return extend(Draft202012Validator, type_checker=checker)(self._schema)  # type: ignore[no-untyped-call]
 
 
 class _Branch(Struct, frozen=True):
@@ -97,14 +109,14 @@ class _Branch(Struct, frozen=True):
 class _Report:
     """The faults of one checked value: jsonschema's errors, each in its place and in our words."""
 
-    def __init__(self, root: Any, place: Place, defs: Mapping[str, Schema]) -> None:
-        self._root, self._place, self._defs = root, place, defs
+    def __init__(self, root: Any, place: Place, defs: Mapping[str, Schema], *, references: bool) -> None:
+        self._root, self._place, self._defs, self._references = root, place, defs, references
 
     def faults(self, error: ValidationError) -> list[Diagnostic]:
         broken = self._broken(error)
         if broken.keyword == "anyOf":
             return self._of_union(broken, list(self._branches(error)))
-        if broken.keyword == "pattern" and _refers(broken.value):
+        if broken.keyword == "pattern" and self._refers(broken.value):
             return []  # replacing the reference finds what is wrong with it
         return list(words_for(broken))
 
@@ -130,7 +142,7 @@ class _Report:
 
     def _of_union(self, broken: Broken, branches: list[_Branch]) -> list[Diagnostic]:
         """The faults against the branch that a person meant, by the shape of the value."""
-        if _refers(broken.value):
+        if self._refers(broken.value):
             return []  # likewise
         is_scalar = not isinstance(broken.value, (Table, Array))
         meant = [one for one in branches if one.fits and not one.is_reference]
@@ -140,6 +152,9 @@ class _Report:
         if meant and not (is_scalar and allowed):
             return min((self._of_branch(one) for one in meant), key=len)
         return [wrong_type(broken.value, [one.schema for one in branches if not one.is_reference], broken.place)]
+
+    def _refers(self, value: Any) -> bool:
+        return self._references and isinstance(value, str) and _REFERENCE.search(value) is not None
 
     def _of_branch(self, branch: _Branch) -> list[Diagnostic]:
         return [one for error in branch.errors for one in self.faults(error)]
@@ -160,10 +175,6 @@ class _Report:
         while "$ref" in schema:
             schema = self._defs[schema["$ref"].rpartition("/")[2]]
         return schema
-
-
-def _refers(value: Any) -> bool:
-    return isinstance(value, str) and _REFERENCE.search(value) is not None
 
 
 def _resembles(value: Any, allowed: list[Any]) -> bool:

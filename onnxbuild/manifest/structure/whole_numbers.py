@@ -10,6 +10,16 @@ from onnxbuild.manifest.document import Array, Table
 Schema = Mapping[str, Any]
 
 
+_LARGEST = 2**53  # up to here, a float is the integer that was written
+
+
+def is_integer(value: Any) -> bool:
+    """Whether a value is an integer, or a whole number such as `18.0` that stands for one."""
+    if isinstance(value, float):
+        return value.is_integer() and abs(value) <= _LARGEST
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def settle_whole_numbers(value: Any, schema: Schema, defs: Mapping[str, Schema]) -> None:
     """Replace each float inside a valid value by its integer wherever only an integer is allowed."""
     for holder, key, below in _places(value, list(_branches(schema, defs))):

@@ -21,9 +21,10 @@ def generated_text(graph: ActionGraph, outcomes: Mapping[str, Outcome], width: i
     variants = [(variant, outcome) for variant in graph.variants if (outcome := _outcome(variant, outcomes))]
     by_prompt: dict[str, list[str]] = {}
     for variant, outcome in variants:
-        prompts = graph.actions[outcome.id].params.get("prompts", ())
+        params = graph.actions[outcome.id].params
+        prompts, limit = params.get("prompts", ()), params.get("max_new_tokens")
         for number, prompt in enumerate(prompts[:_MOST_PROMPTS]):
-            by_prompt.setdefault(prompt, []).extend(_lines(variant, outcome, number))
+            by_prompt.setdefault(prompt, []).extend(_lines(variant, outcome, number, limit))
     shown = {prompt: texts for prompt, texts in by_prompt.items() if texts}
     lines = [line for prompt, texts in shown.items() for line in (f"prompt: {_quoted(prompt)}", *texts)]
     return "\n".join(line if width is None else cropped(line, width) for line in lines)
@@ -34,24 +35,49 @@ def _outcome(variant: Variant, outcomes: Mapping[str, Outcome]) -> Outcome | Non
     return next((one for one in measured if one.kind == "generate" and one.outcome in SUCCEEDED), None)
 
 
-def _lines(variant: Variant, outcome: Outcome, number: int) -> Iterator[str]:
+def _lines(variant: Variant, outcome: Outcome, number: int, limit: Any) -> Iterator[str]:
     """What a variant made of a prompt, and what PyTorch did if that differs."""
-    own, baseline = _text(outcome, "onnxruntime", number), _text(outcome, "torch", number)
+    own, baseline = _shown(outcome, "onnxruntime", number, limit), _shown(outcome, "torch", number, limit)
     if own is None:
         return
-    same = ", as PyTorch" if own == baseline else ""
-    yield f"  {variant.name}{same}: {_quoted(own)}"
-    if baseline is not None and own != baseline:
-        yield f"  {variant.name}, PyTorch: {_quoted(baseline)}"
+    same = _text(outcome, "onnxruntime", number) == _text(outcome, "torch", number)
+    yield f"  {variant.name}{', as PyTorch' if same else ''}: {own}"
+    if baseline is not None and not same:
+        yield f"  {variant.name}, PyTorch: {baseline}"
+
+
+def _shown(outcome: Outcome, engine: str, number: int, limit: Any) -> str | None:
+    text = _text(outcome, engine, number)
+    if text is None:
+        return None
+    if text.strip():
+        return _quoted(text)
+    return _without_text(_of_prompt(outcome, engine, "new_tokens", number), limit)
+
+
+def _without_text(tokens: Any, limit: Any) -> str:
+    """Why a text is empty: it ended at once, or none of its tokens is visible.
+
+    A model with random weights generates ids that its small tokenizer lacks, and they decode to nothing.
+    """
+    if tokens == 1 and limit != 1:
+        return "(no text: the first token ends it)"
+    return '""' if tokens is None else f"({tokens} token{'s' * (tokens != 1)} without visible text)"
 
 
 def _text(outcome: Outcome, engine: str, number: int) -> str | None:
+    text = _of_prompt(outcome, engine, "text", number)
+    return None if text is None else str(text)
+
+
+def _of_prompt(outcome: Outcome, engine: str, fact: str, number: int) -> Any:
+    """The value of a fact that has one value per prompt, or None."""
     engines: Any = outcome.facts.get("engines")
     facts = engines.get(engine) if isinstance(engines, Mapping) else None
-    texts = facts.get("text") if isinstance(facts, Mapping) else None
-    if not isinstance(texts, Sequence) or isinstance(texts, str) or number >= len(texts):
+    values = facts.get(fact) if isinstance(facts, Mapping) else None
+    if not isinstance(values, Sequence) or isinstance(values, str) or number >= len(values):
         return None
-    return str(texts[number])
+    return values[number]
 
 
 def _quoted(text: str) -> str:
