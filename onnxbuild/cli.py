@@ -120,8 +120,10 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
+    from onnxbuild.commands.parsing.last_run import follow_last_run
     from onnxbuild.commands.status import show_status
 
+    follow_last_run(options)
     return show_status(asked_for(options), options.format)
 
 
@@ -134,17 +136,20 @@ def _lint(options: argparse.Namespace) -> int:
 def _explain(options: argparse.Namespace) -> int:
     from onnxbuild.commands.explain import explain, is_code
 
-    if options.manifest is None:
-        from onnxbuild.commands.logs import manifest_in_reach
+    if is_code(options.subject):
+        options.manifest = ""
+    else:
+        from onnxbuild.commands.parsing.last_run import follow_last_run
 
-        options.manifest = "" if is_code(options.subject) else manifest_in_reach(f"explain {options.subject}")
+        follow_last_run(options)
     return explain(options.subject, asked_for(options))
 
 
 def _logs(options: argparse.Namespace) -> int:
-    from onnxbuild.commands.logs import manifest_in_reach, show_log
+    from onnxbuild.commands.logs import show_log
+    from onnxbuild.commands.parsing.last_run import follow_last_run
 
-    options.manifest = options.manifest or manifest_in_reach(f"logs {options.subject}")
+    follow_last_run(options)
     return show_log(options.subject, asked_for(options))
 
 
@@ -199,7 +204,7 @@ def _completion(options: argparse.Namespace) -> int:
     from onnxbuild.commands.completion import list_names, print_script
 
     if options.listed is not None:
-        return list_names(options.listed)
+        return list_names(options.listed, options.prefix)
     return print_script(parser(), options.shell)
 
 

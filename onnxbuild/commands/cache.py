@@ -131,7 +131,12 @@ def _pull(asked: Asked) -> int:
 
         outcomes = opened.preview(elsewhere=obtain).values()
         # As after a run, these are now this manifest's latest results: `gc` keeps them.
-        lasts = {one.id: Last(key=one.key, outcome="hit") for one in outcomes if one.outcome == "hit"}
+        before = opened.store.traces.last(opened.scope)
+        lasts = {
+            one.id: Last(key=one.key, outcome="hit", ran=before[one.id].ran if one.id in before else None)
+            for one in outcomes
+            if one.outcome == "hit"
+        }
         opened.store.traces.note(opened.scope, lasts)
         missing = len(outcomes) - len(lasts)
         words = f"{len(fetched)} results came from {shown}, {len(lasts) - len(fetched)} were local"

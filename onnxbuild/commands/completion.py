@@ -1,4 +1,4 @@
-"""`onnxbuild completion SHELL`: a script that completes commands, options, manifests, models and targets."""
+"""`onnxbuild completion SHELL`: a script that completes commands, options, manifests, and the names in them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ _SELECTORS = {
 }
 _PREAMBLE = {
     "bash": """
+COMP_WORDBREAKS=${COMP_WORDBREAKS//:}  # an id has a colon, at which bash would split it
 # Not `compgen -W`: it would run a command that stands in the name of a model.
 _onnxbuild_names() {
   local name
-  onnxbuild completion --list "$1" 2>/dev/null | while IFS= read -r name; do
+  onnxbuild completion --list "$1" --prefix="$2" 2>/dev/null | while IFS= read -r name; do
     [[ "$name" == "$2"* ]] && printf '%s\\n' "$name"
   done
 }
@@ -34,25 +35,28 @@ _onnxbuild_selectors() {
 }
 """,
     "zsh": """
+_onnxbuild_names() {
+  compadd -- ${(f)"$(onnxbuild completion --list "$1" --prefix="$PREFIX" 2>/dev/null)"}
+}
 _onnxbuild_selectors() {
   local word
   for word in $words[2,-1]; do
     case $word in
-      *.yaml|*.yml) compadd -- ${(f)"$(onnxbuild completion --list ${(Q)word} 2>/dev/null)"}; return ;;
+      *.yaml|*.yml) _onnxbuild_names ${(Q)word}; return ;;
     esac
   done
-  compadd -- ${(f)"$(onnxbuild completion --list "" 2>/dev/null)"}
+  _onnxbuild_names ""
 }
 """,
     "fish": """
 function _onnxbuild_selectors
   for word in (commandline -opc)
     if string match -qr '\\\\.ya?ml$' -- $word
-      onnxbuild completion --list $word 2>/dev/null
+      onnxbuild completion --list $word --prefix=(commandline -ct) 2>/dev/null
       return
     end
   end
-  onnxbuild completion --list "" 2>/dev/null
+  onnxbuild completion --list "" --prefix=(commandline -ct) 2>/dev/null
 end
 """,
 }
@@ -67,22 +71,44 @@ def print_script(parser: argparse.ArgumentParser, shell: str) -> int:
     return 0
 
 
-def list_names(manifest: str) -> int:
-    """Print the models and the variants of a manifest, one per line; nothing where it cannot be read. The exit code.
+def list_names(manifest: str, prefix: str = "") -> int:
+    """Print what may follow a prefix, one per line; nothing where the manifest cannot be read. The exit code.
 
-    An empty name stands for the manifest that was run last.
+    Models and variants; with a colon in the prefix, the actions. An empty name of a manifest stands for the one that
+    was run last: what names none may also be a code.
     """
-    from onnxbuild.commands.logs import manifest_in_reach
+    if not manifest and prefix.startswith("OB"):
+        from onnxbuild.rules import ALL
+
+        print("\n".join(ALL))
+    try:
+        names = _actions(manifest) if ":" in prefix else _models_and_variants(manifest)
+    except DiagnosticError:
+        return 1
+    print("\n".join(names))
+    return 0
+
+
+def _models_and_variants(manifest: str) -> list[str]:
+    from onnxbuild.commands.parsing.last_run import last_run
     from onnxbuild.manifest.load import read_manifest
     from onnxbuild.steps import all_kinds
 
-    try:
-        read, _ = read_manifest(manifest or manifest_in_reach("completion"), kinds=all_kinds())
-    except DiagnosticError:
-        return 1
-    for model in read.models:
-        print("\n".join([model.name, *(f"{model.name}/{target.name}" for target in model.targets)]))
-    return 0
+    read, _ = read_manifest(manifest or last_run("completion").manifest, kinds=all_kinds())
+    return [
+        name for model in read.models for name in (model.name, *(f"{model.name}/{one.name}" for one in model.targets))
+    ]
+
+
+def _actions(manifest: str) -> list[str]:
+    """The ids of a plan, also those under which a target shares an action."""
+    from onnxbuild.commands.parsing.last_run import last_run
+    from onnxbuild.commands.parsing.options import Asked
+    from onnxbuild.commands.workspace import planned
+
+    asked = Asked(manifest or last_run("completion").manifest, offline=True)
+    graph = planned(asked, write_lock=False)[1].graph
+    return [*graph.actions, *graph.aliases]
 
 
 def _mark(parser: argparse.ArgumentParser, **completions: object) -> None:

@@ -1,9 +1,10 @@
-"""`onnxbuild explain ID|VARIANT|CODE`: why an action was built, what a variant is, what a code means."""
+"""`onnxbuild explain ID|VARIANT|MODEL|CODE`: why an action was built, what a variant is, what a code means."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from onnxbuild.planning.action_graph import Variant
 from onnxbuild.report.result.explained import facts_lines, key_lines, params_lines, variant_lines
 from onnxbuild.report.result.plan_text import failed_last_time, plan_lines
 from onnxbuild.report.result.reasons import reason_in_words
+from onnxbuild.report.terminal import width_of
+from onnxbuild.report.wording import path_from_here
 from onnxbuild.rules import ALL
 from onnxbuild.store.traces import Last, Trace
 
@@ -24,15 +27,23 @@ _CODE = re.compile(r"OBE?\d+", re.IGNORECASE)
 
 
 def explain(subject: str, asked: Asked) -> int:
-    """Print what is known about an action, a variant or a code; return the exit code. Errors: DiagnosticError."""
+    """Print what is known about an action, a variant, a model or a code; the exit code. Errors: DiagnosticError."""
     if is_code(subject):
         print(explain_code(subject))
         return 0
     with session(asked, write=False) as opened:
-        variant = next((one for one in opened.plan.whole.variants if one.name == subject), None)
-        lines = _variant(variant, opened) if variant else _action(action_named(subject, opened, asked), opened)
-        print("\n".join(lines))
+        print("\n".join(_lines(subject, opened, asked)))
     return 0
+
+
+def _lines(subject: str, opened: Session, asked: Asked) -> Iterator[str]:
+    """What is known about an action, a variant or a model. Errors: DiagnosticError OB018."""
+    variants = opened.plan.whole.variants
+    if variant := next((one for one in variants if one.name == subject), None):
+        return _variant(variant, opened)
+    if own := [one for one in variants if one.model == subject]:
+        return _model(own, opened)
+    return _action(action_named(subject, opened, asked), opened)
 
 
 # -- a code -----------------------------------------------------------------------------------------------------------
@@ -69,7 +80,8 @@ def _action(name: str, opened: Session) -> Iterator[str]:
     trace = _trace(last, opened)
     yield from _last_time(name, last)
     yield from _now(name, opened, last)
-    yield from params_lines(opened.plan.whole.actions[name], opened.kinds, opened.plan.manifest)
+    width = width_of(sys.stdout)
+    yield from params_lines(opened.plan.whole.actions[name], opened.kinds, opened.plan.manifest, width=width)
     yield from facts_lines(_facts(last, trace))
     yield from _places(name, opened)
     if trace is not None and last is not None:
@@ -108,10 +120,25 @@ def _places(name: str, opened: Session) -> Iterator[str]:
     """The log of the last run, and the output folders of the variants that the action makes."""
     log = log_file(opened.logs, name)
     if log.is_file():
-        yield f"log: {_relative(log)}"
+        yield f"log: {path_from_here(log)}"
     for variant in opened.plan.whole.variants:
         if variant.output.action == name:
             yield f"output: {_output(variant, opened)}"
+
+
+# -- a model ----------------------------------------------------------------------------------------------------------
+
+
+def _model(variants: Sequence[Variant], opened: Session) -> Iterator[str]:
+    """The variants of a model, each with its output and the actions that failed in their last run."""
+    lasts = opened.store.traces.last(opened.scope)
+    yield f"{variants[0].model}: a model with {len(variants)} variant{'s' if variants[1:] else ''}"
+    for variant in variants:
+        yield f"  {variant.name}: {variant.precision}, output: {_output(variant, opened)}"
+        for name in (*variant.steps, *variant.checks, *variant.measures):
+            if failed := failed_last_time(lasts.get(name)):
+                yield f"    {name}: {failed}"
+    yield f"more: `onnxbuild explain {variants[0].name}` shows the actions of a variant"
 
 
 # -- a variant --------------------------------------------------------------------------------------------------------
@@ -131,7 +158,7 @@ def _variant(variant: Variant, opened: Session) -> Iterator[str]:
         yield from facts_lines(_facts(lasts.get(name), _trace(lasts.get(name), opened)))
         log = log_file(opened.logs, name)
         if log.is_file():
-            yield f"log: {_relative(log)}"
+            yield f"log: {path_from_here(log)}"
     yield ""
     yield from variant_lines(variant)
 
@@ -156,9 +183,4 @@ def _facts(last: Last | None, trace: Trace | None) -> Mapping[str, Any]:
 def _output(variant: Variant, opened: Session) -> str:
     """The folder that a run writes without `--out`."""
     folder = Path(opened.plan.manifest.path).absolute().parent / "out" / variant.model / variant.target
-    return _relative(folder) if folder.is_dir() else f"{_relative(folder)} (not written yet)"
-
-
-def _relative(path: Path) -> str:
-    here = Path.cwd()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+    return path_from_here(folder) if folder.is_dir() else f"{path_from_here(folder)} (not written yet)"

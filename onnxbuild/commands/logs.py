@@ -1,30 +1,90 @@
-"""`onnxbuild logs ID`: the log of an action's last run."""
+"""`onnxbuild logs ID`: the log of an action's last run, and which run that was."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+import time
+from collections.abc import Iterator, Mapping
 
 from onnxbuild.commands.parsing.options import Asked
 from onnxbuild.commands.workspace import Session, session
 from onnxbuild.diagnostics import DiagnosticError, did_you_mean, fault
 from onnxbuild.execute.policy import log_file
+from onnxbuild.planning.action_graph import ActionGraph
+from onnxbuild.report.wording import path_from_here
+from onnxbuild.store.traces import Last, Ran
+
+_TOLERANCE = 2.0  # seconds by which the clocks of a file system and of this machine may differ
 
 
 def show_log(name: str, asked: Asked) -> int:
-    """Print the log of an action; return the exit code. Errors: DiagnosticError."""
+    """Print the log of an action to stdout and its origin to stderr; return the exit code. Errors: DiagnosticError."""
     with session(asked, write=False) as opened:
-        action = action_named(name, opened, asked)
-        path = log_file(opened.logs, action)
+        lasts = opened.store.traces.last(opened.scope)
+        action = _action_in(name, opened.plan.whole, lasts) or action_named(name, opened, asked)
+        path, last = log_file(opened.logs, action), lasts.get(action)
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
+        written = path.stat().st_mtime
     except OSError:
         hint = f"it was never run, or its result came from the store; `onnxbuild explain {action}` shows which"
-        raise DiagnosticError(fault("OB018", f"{action} has no log in {opened.logs}", hint=hint)) from None
+        logs = path_from_here(opened.logs)
+        raise DiagnosticError(fault("OB018", f"{action} has no log in {logs}", hint=hint)) from None
+    for line in _origin(action, last, written, empty=not text):
+        print(line, file=sys.stderr, flush=True)
     sys.stdout.write(text)
-    if not text:
-        print(f"{path} is empty: the last run printed nothing", file=sys.stderr)
     return 0
+
+
+def _action_in(name: str, graph: ActionGraph, lasts: Mapping[str, Last]) -> str | None:
+    """The only action of a model or a variant that failed in its last run; None if `name` names neither of the two.
+
+    Errors: DiagnosticError OB018 with the ids to choose from.
+    """
+    variants = [one for one in graph.variants if name in {one.name, one.model}]
+    actions = dict.fromkeys(action for one in variants for action in (*one.steps, *one.checks, *one.measures))
+    if not actions:
+        return None
+    failed = [action for action in actions if action in lasts and lasts[action].outcome == "failed"]
+    if len(failed) != 1:
+        ids = ", ".join(f"`{action}`" for action in failed or actions)
+        hint = f"name the one that failed: {ids}" if failed else f"name one of its actions: {ids}"
+        raise DiagnosticError(fault("OB018", f"`{name}` has more than one log", hint=hint))
+    print(f"{failed[0]} failed in its last run", file=sys.stderr)
+    return failed[0]
+
+
+def _origin(action: str, last: Last | None, written: float, *, empty: bool) -> Iterator[str]:
+    """Which run a log is from, and for an empty one, where to read on."""
+    at = time.strftime("%Y-%m-%d %H:%M", time.localtime(written))
+    ran = last.ran if last is not None and last.ran is not None and _is_of(last.ran, written) else None
+    if last is None or ran is None:
+        yield f"log of {at}; how that run ended is not recorded"
+    else:
+        yield f"log of {at}, when it {_ended(ran)}{_since(ran, last)}"
+    if empty:
+        how = f" and {'failed' if ran.outcome == 'failed' else 'succeeded'} in {ran.seconds:.1f} s" if ran else ""
+        yield f"the log is empty: the action printed nothing{how}; `onnxbuild explain {action}` shows its facts"
+
+
+def _is_of(ran: Ran, written: float) -> bool:
+    """Whether a log that was written then is of this run: a later run may have been interrupted, or not recorded."""
+    return ran.at - ran.seconds - _TOLERANCE <= written <= ran.at + _TOLERANCE
+
+
+def _ended(ran: Ran) -> str:
+    if ran.outcome != "failed":
+        return "succeeded"
+    code = (ran.message or "").partition(" ")[0]
+    return f"failed ({code})" if code else "failed"
+
+
+def _since(ran: Ran, last: Last) -> str:
+    """What a reader must know about the current result if it is not that of the log."""
+    current = last.outcome == "failed" if ran.outcome == "failed" else last.key == ran.key
+    if current:
+        return ""
+    return "; the current result is another one" + (" (a hit)" if last.outcome == "hit" else "")
 
 
 def action_named(name: str, opened: Session, asked: Asked) -> str:
@@ -35,18 +95,3 @@ def action_named(name: str, opened: Session, asked: Asked) -> str:
         return action
     near = did_you_mean(name, [*graph.actions, *graph.aliases, *(variant.name for variant in graph.variants)])
     raise DiagnosticError(fault("OB018", f"there is no action `{name}` in {asked.manifest}", hint=near))
-
-
-def manifest_in_reach(command: str) -> str:
-    """The manifest that was run last in this folder or one level below it: the one that an id belongs to.
-
-    `command`: the command that needs it. Errors: DiagnosticError if nothing has been run here.
-    """
-    places = [Path(), *(entry for entry in Path().iterdir() if entry.is_dir())]
-    notes = [place / ".onnxbuild" / "last" for place in places]
-    known = [path for path in notes if path.is_file()]
-    if not known:
-        message = "no manifest has been run in this folder or one below it"
-        raise DiagnosticError(fault("OB042", message, hint=f"name it: `onnxbuild {command} -m MANIFEST`"))
-    newest = max(known, key=lambda path: path.stat().st_mtime)
-    return str(newest.parent.parent / newest.read_text(encoding="utf-8").strip())

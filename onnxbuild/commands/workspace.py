@@ -179,10 +179,13 @@ def environments_of(manifest: Manifest, lock: Lock, store: Path) -> Mapping[str,
 def store_root(asked: Asked, manifest: Manifest) -> Path:
     """Where the store is: `--store`, then ONNXBUILD_STORE, then the manifest's `store:`, then beside the manifest."""
     named = asked.store or os.environ.get("ONNXBUILD_STORE")
-    if named:
-        return Path(named).absolute()
-    base = Path(asked.manifest).absolute().parent
-    return base / manifest.store.path if manifest.store.path else state_folder(asked.manifest) / "store"
+    return Path(named).absolute() if named else own_store(asked.manifest, manifest)
+
+
+def own_store(path: str, manifest: Manifest) -> Path:
+    """The store of a manifest where neither the command line nor the environment names another one."""
+    base = Path(path).absolute().parent
+    return base / manifest.store.path if manifest.store.path else state_folder(path) / "store"
 
 
 def remote_store(asked: Asked, manifest: Manifest) -> Remote | None:
@@ -244,4 +247,5 @@ def write_result(text: str, output: str | None) -> None:
     try:
         Path(output).write_text(text, encoding="utf-8")
     except OSError as error:
-        raise DiagnosticError(fault("OB016", f"`{output}` cannot be written: {error.strerror}")) from None
+        hint = None if Path(output).parent.exists() else f"create the folder `{Path(output).parent}` first"
+        raise DiagnosticError(fault("OB016", f"`{output}` cannot be written: {error.strerror}", hint=hint)) from None

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from onnxbuild.execute.events import SUCCEEDED, Outcome
 from onnxbuild.store.store import Store
-from onnxbuild.store.traces import Last, Trace
+from onnxbuild.store.traces import Last, Ran, Trace
+
+_RAN = frozenset({"built", "unchanged", "failed"})  # the outcomes of an action whose worker ran
 
 
 class LastOutcomes:
@@ -28,7 +31,7 @@ class LastOutcomes:
         last = _last_of(outcome, before)
         if before is None or _remembered(before) != _remembered(last):
             self._unsaved[outcome.id] = last
-        if outcome.outcome in {"built", "unchanged", "failed"}:
+        if outcome.outcome in _RAN:
             self.save()
 
     def save(self) -> None:
@@ -40,7 +43,7 @@ class LastOutcomes:
 
 def _remembered(last: Last) -> tuple[Any, ...]:
     """What a later run can show of an outcome: where nothing of it is new, nothing is written."""
-    return last.key, last.outcome, last.message, last.facts
+    return last.key, last.outcome, last.message, last.facts, last.ran
 
 
 def _last_of(outcome: Outcome, before: Last | None) -> Last:
@@ -49,4 +52,10 @@ def _last_of(outcome: Outcome, before: Last | None) -> Last:
     reasons = tuple({"part": r.part, "old": r.old, "new": r.new} for r in outcome.reasons)
     message = f"{outcome.failure.code} {outcome.failure.message}" if outcome.failure else None
     facts = outcome.failure.facts if outcome.failure else {}
-    return Last(key=key, outcome=outcome.outcome, reasons=reasons, message=message, facts=facts)
+    ran = _ran(outcome, message) if outcome.outcome in _RAN else (before.ran if before else None)
+    return Last(key=key, outcome=outcome.outcome, reasons=reasons, message=message, facts=facts, ran=ran)
+
+
+def _ran(outcome: Outcome, message: str | None) -> Ran:
+    key = outcome.key if outcome.outcome in SUCCEEDED else None
+    return Ran(outcome=outcome.outcome, seconds=outcome.seconds, at=time.time(), key=key, message=message)

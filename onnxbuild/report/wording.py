@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 
 _MINUTE, _HOUR = 60, 3600
@@ -23,6 +24,13 @@ def printable_lines(text: str) -> list[str]:
 def on_one_line(text: str) -> str:
     """The text without line breaks and control characters."""
     return " ".join(printable_lines(text))
+
+
+def path_from_here(path: str | os.PathLike[str]) -> str:
+    """A path as a person would type it: relative where it is in or below the current folder."""
+    path = os.path.abspath(path)
+    here = os.path.join(os.getcwd(), "")
+    return path.removeprefix(here)
 
 
 def cells(text: str) -> int:

@@ -36,10 +36,21 @@ class Trace(Struct, frozen=True, kw_only=True):
     created: float = 0.0
 
 
+class Ran(Struct, frozen=True, kw_only=True):
+    """How an action ended when its worker ran the last time: the run that its log is from. `key`: of its result."""
+
+    outcome: str
+    seconds: float
+    at: float  # the end, in seconds since the epoch
+    key: str | None = None
+    message: str | None = None
+
+
 class Last(Struct, frozen=True, kw_only=True):
     """The last outcome of an action of one manifest: `explain` shows it, and reasons are found by comparing with it.
 
     `key` is the key of the last success, even if the action has failed since. `facts`: what a failure measured.
+    `ran` survives hits; stores of earlier versions lack it.
     """
 
     key: str | None
@@ -48,6 +59,7 @@ class Last(Struct, frozen=True, kw_only=True):
     at: float = 0.0
     message: str | None = None
     facts: Mapping[str, Any] = {}
+    ran: Ran | None = None
 
 
 class Traces:

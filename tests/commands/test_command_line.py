@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shlex
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -92,9 +95,8 @@ def test_a_quiet_run_prints_failures_and_the_closing_line(world: World) -> None:
 
 def test_a_verbose_run_prints_every_action_with_its_log(world: World) -> None:
     world.manifest({"one": [{"text": "1"}]})
-    logs = world.root / ".onnxbuild" / "logs"
     done = world.run("-v")
-    assert f"          log: {logs / 'm-one-toy.txt'}" in done.err.splitlines()
+    assert "          log: .onnxbuild/logs/m-one-toy.txt" in done.err.splitlines()
     again = world.run("--verbose")
     assert again.err.splitlines() == ["hit       m:fetch", "hit       m/one:toy"]
 
@@ -138,17 +140,72 @@ def test_the_status_as_markdown_and_json(world: World) -> None:
     assert found["failures"]["m/two:toy-2"]["code"] == "OBE61"
 
 
-def test_logs_prints_the_log_of_the_last_run(world: World) -> None:
+def test_logs_prints_the_log_of_the_last_run_and_when_that_was(world: World) -> None:
     world.manifest({"one": [{"do": "shout", "text": "hello", "number": 3}]})
     world.run()
     log = world.root / ".onnxbuild" / "logs" / "m-one-toy.txt"
     done = command(world, "logs", "m/one:toy")
-    assert (done.code, done.out) == (0, log.read_text())
-    log.write_text("")
-    silent = command(world, "logs", "m/one:toy", "-m", "manifest.yaml")
-    assert (silent.code, silent.out, silent.err) == (0, "", f"{log} is empty: the last run printed nothing\n")
+    at = time.strftime("%Y-%m-%d %H:%M", time.localtime(log.stat().st_mtime))
+    assert (done.code, done.out, done.err) == (0, log.read_text(), f"log of {at}, when it succeeded\n")
     log.unlink()
-    assert command(world, "logs", "m/one:toy").err.startswith(f"OB018 m/one:toy has no log in {log.parent}\n")
+    missing = command(world, "logs", "m/one:toy").err
+    assert missing.startswith("OB018 m/one:toy has no log in .onnxbuild/logs\n")
+
+
+def test_an_empty_log_names_the_command_that_shows_more(world: World) -> None:
+    world.manifest({"one": [{"text": "1"}]})
+    world.run()
+    silent = command(world, "logs", "m/one:toy", "-m", "manifest.yaml")
+    assert (silent.code, silent.out) == (0, "")
+    origin, empty = silent.err.splitlines()
+    assert origin.endswith(", when it succeeded")
+    assert re.fullmatch(
+        r"the log is empty: the action printed nothing and succeeded in \d+\.\d s; "
+        r"`onnxbuild explain m/one:toy` shows its facts",
+        empty,
+    )
+
+
+def test_the_log_of_a_failure_that_was_reverted_says_so(world: World) -> None:
+    world.manifest({"one": [{"text": "1"}]})
+    world.run()
+    world.manifest({"one": [{"do": "exit", "number": 3}]})
+    world.run()
+    assert command(world, "logs", "m/one:toy").err.splitlines()[0].endswith(", when it failed (OBE61)")
+    world.manifest({"one": [{"text": "1"}]})
+    assert world.run("--json").outcomes()["m/one:toy"] == "hit"
+    origin = command(world, "logs", "m/one:toy").err.splitlines()[0]
+    assert origin.endswith(", when it failed (OBE61); the current result is another one (a hit)")
+
+
+def test_a_log_that_no_recorded_run_wrote_has_no_outcome(world: World) -> None:
+    world.manifest({"one": [{"text": "1"}]})
+    world.run()
+    log = world.root / ".onnxbuild" / "logs" / "m-one-toy.txt"
+    os.utime(log, (1_700_000_000, 1_700_000_000))
+    assert command(world, "logs", "m/one:toy").err.splitlines()[0].endswith("how that run ended is not recorded")
+
+
+def test_explain_looks_at_the_store_of_the_last_run(world: World) -> None:
+    path = world.manifest({"one": [{"text": "${vars.word}"}]})
+    path.write_text(json.dumps({**json.loads(path.read_text()), "vars": {"word": "x"}}))
+    store = world.root.parent / "my store"
+    world.store = store
+    assert world.run("-D", "word=se cret").code == 0
+    note = world.root / ".onnxbuild" / "last"
+    assert note.read_text() == f"manifest.yaml\nstore: {store}\ndefined: word\n"
+    assumed = f"looking at the store of the last run: {store}"
+    other = "the last run had `-D word=…`; without it, this describes the manifest's own values"
+    done = command(world, "explain", "m/one:toy")
+    assert done.err.splitlines() == [assumed, other]
+    assert done.out.splitlines()[0] == "m/one:toy: built in its last run"
+    defined = command(world, "explain", "m/one:toy", "-D", "word=se cret", "-m", "manifest.yaml")
+    assert defined.err.splitlines() == [assumed]
+    assert "now: up to date" in defined.out.splitlines()
+    status = command(world, "status", "manifest.yaml", "--store", str(store), "-D", "word=y")
+    assert (status.err, "nothing has been run" in status.out) == ("", False)
+    note.write_text("manifest.yaml\n")  # as earlier versions wrote it
+    assert command(world, "explain", "m/one:toy").out.startswith("m/one:toy has never been run\n")
 
 
 def test_explain_shows_params_with_their_origin_the_log_the_output_and_the_key(world: World) -> None:
@@ -176,6 +233,38 @@ def test_explain_shows_a_variant(world: World) -> None:
     assert "  number  3     manifest.yaml:1" in lines
 
 
+def test_a_drawing_in_a_folder_that_does_not_exist(world: World) -> None:
+    world.manifest({"one": [{"text": "1"}]})
+    failed = command(world, "graph", "manifest.yaml", "--output", "nodir/g.svg")
+    assert (failed.code, failed.err.splitlines()[1]) == (2, "  = hint: create the folder `nodir` first")
+    folder = command(world, "graph", "manifest.yaml", "--output", "model", "--format", "svg")
+    assert folder.err == "OB016 `model` cannot be written: Is a directory\n"
+
+
+def test_explain_lists_the_variants_of_a_model(world: World) -> None:
+    world.manifest(GOOD_AND_BAD)
+    world.run()
+    assert command(world, "explain", "m").out.splitlines() == [
+        "m: a model with 2 variants",
+        "  m/one: fp32, output: out/m/one",
+        "  m/two: fp32, output: out/m/two (not written yet)",
+        "    m/two:toy-2: failed last time (OBE61)",
+        "more: `onnxbuild explain m/one` shows the actions of a variant",
+    ]
+
+
+@pytest.mark.parametrize("subject", ["m", "m/two"])
+def test_logs_of_a_model_or_a_variant_is_that_of_the_action_that_failed(world: World, subject: str) -> None:
+    world.manifest(GOOD_AND_BAD)
+    world.run()
+    assert command(world, "logs", subject).err.splitlines()[0] == "m/two:toy-2 failed in its last run"
+    several = command(world, "logs", "m/one")
+    assert (several.code, several.out) == (2, "")
+    assert several.err == (
+        "OB018 `m/one` has more than one log\n  = hint: name one of its actions: `m:fetch`, `m/one:toy`\n"
+    )
+
+
 def test_an_interrupt_counts_what_is_kept(world: World) -> None:
     world.manifest({f"s{number}": [{"text": str(number), "seconds": 1.0}] for number in range(4)})
     process = world.start("-j", "1")
@@ -197,8 +286,10 @@ def test_the_schema_is_written_to_a_file(world: World) -> None:
     assert command(world, "schema", "--output", "schema.json").out == ""
     assert (world.root / "schema.json").read_text() == command(world, "schema").out
     failed = command(world, "schema", "--output", "no/such/folder/schema.json")
-    assert (failed.code, failed.err) == (
-        2, "OB016 `no/such/folder/schema.json` cannot be written: No such file or directory\n"
+    assert (failed.code, failed.err.splitlines()) == (
+        2,
+        ["OB016 `no/such/folder/schema.json` cannot be written: No such file or directory",
+         "  = hint: create the folder `no/such/folder` first"],
     )  # fmt: skip
 
 

@@ -84,6 +84,25 @@ def test_bash_completes_the_names_of_the_manifest_that_was_run_last(world: Path)
     assert completed(world, "explain", "owl") == {"owl", "owl/fp32"}
 
 
+def test_bash_completes_the_actions_of_a_variant(world: Path) -> None:
+    (world / "otter").mkdir()
+    (world / "otter" / "model.onnx").write_bytes(b"x")
+    models = {"otter": {**MANIFEST["models"]["otter"], "validate": False, "benchmark": False}}
+    (world / "birds.yaml").write_text(json.dumps({**MANIFEST, "models": models}))
+    (world / ".onnxbuild").mkdir()
+    (world / ".onnxbuild" / "last").write_text("birds.yaml\nstore: /somewhere\n")
+    for words in (("run", "birds.yaml"), ("explain",), ("logs",)):
+        assert completed(world, *words, "otter/small:") == {"otter/small:optimize"}
+        assert completed(world, *words, "otter/s") == {"otter/small"}
+
+
+def test_bash_completes_codes_for_explain(world: Path) -> None:
+    codes = completed(world, "explain", "OBE0")
+    assert {"OBE04", "OBE06"} < codes
+    assert all(code.startswith("OBE0") for code in codes)
+    assert completed(world, "run", "birds.yaml", "OBE0") == set()
+
+
 def test_a_manifest_that_cannot_be_read_offers_nothing(world: Path) -> None:
     (world / "birds.yaml").write_text("{")
     assert completed(world, "run", "birds.yaml", "o") == set()

@@ -2,11 +2,17 @@
 
 import re
 
+import pytest
+from msgspec import structs
+
+from onnxbuild.execute.events import Outcome
 from onnxbuild.machine import Machine
 from onnxbuild.manifest.load import load_manifest
 from onnxbuild.planning.expand import expand
 from onnxbuild.planning.locked import Lock
+from onnxbuild.protocol import Failure
 from onnxbuild.report.result.explained import facts_lines, key_lines, params_lines
+from onnxbuild.report.result.origins import broken_bound
 from onnxbuild.steps import KINDS
 
 MACHINE = Machine(cpu="Toy", architecture="x86_64", flags=("avx2",), cores=3)
@@ -80,16 +86,50 @@ def test_each_param_of_an_action_has_its_meaning(tmp_path):
     assert {len(row) for row in cells(tmp_path, "tiny/small:quantize", in_full=False).values()} == {2}
 
 
+def test_a_long_meaning_wraps_below_itself(tmp_path):
+    path = tmp_path / "m.yaml"
+    path.write_text(MANIFEST)
+    manifest = load_manifest(path, kinds=KINDS)
+    action = expand(manifest, KINDS, Lock(), MACHINE).actions["tiny/small:validate"]
+    whole = list(params_lines(action, KINDS, manifest))
+    start = next(line for line in whole if line.startswith("  shapes ")).index("pairs of batch")
+    lines = list(params_lines(action, KINDS, manifest, width=start + 37))
+    assert max(map(len, lines)) <= start + 37
+    at = next(number for number, line in enumerate(lines) if line.startswith("  shapes "))
+    assert lines[at][start:] == "pairs of batch (samples) and sequence"
+    assert lines[at + 1] == " " * start + "(tokens); rows are padded to unequal"
+    assert list(params_lines(action, KINDS, manifest, width=start + 7)) == whole
+
+
+@pytest.mark.parametrize(
+    ("metrics", "line"),
+    [({"top1": 0.25, "kl_mean": 0.0}, 14), ({"top1": 0.75, "kl_mean": 37.5}, None), ({"kl_mean": 0.0}, 14), ({}, None)],
+)
+def test_a_broken_bound_is_found_where_the_manifest_states_it(tmp_path, metrics, line):
+    path = tmp_path / "m.yaml"
+    path.write_text(MANIFEST)
+    manifest = load_manifest(path, kinds=KINDS)
+    action = expand(manifest, KINDS, Lock(), MACHINE).actions["tiny/small:validate"]
+    facts = {"metrics": metrics, "thresholds": {"top1": 0.5, "kl_mean": 0.3}}
+    failed = Outcome(
+        id=action.id, kind="validate", outcome="failed", failure=Failure(code="OBE04", message="", facts=facts)
+    )
+    action = structs.replace(action, params={**action.params, "thresholds": facts["thresholds"]})
+    at = broken_bound(failed, action, manifest)
+    assert (at.line if at else None) == line
+    assert at is None or at.source.line(at.line)[at.column - 1 :].startswith("top1: 0.5")
+
+
 def test_metrics_stand_beside_their_bounds():
     facts = {
         "metrics": {"cosine_mean": 0.98765, "max_abs": 0.5, "mean_abs": 0.031},
-        "thresholds": {"cosine_mean": 0.97, "max_abs": 0.6},
+        "thresholds": {"cosine_mean": 0.9999993, "max_abs": 0.6},
         "headline": {"p50_ms": 12.3456, "engine": "onnxruntime"},
         "warnings": ["one layer\nwas kept"],
     }
     assert list(facts_lines(facts)) == [
         "metrics:",
-        "  cosine_mean  0.9877  at least 0.97",
+        "  cosine_mean  0.9877  at least 0.9999993",
         "  max_abs      0.5     at most 0.6",
         "  mean_abs     0.031   no bound",
         "measured:",

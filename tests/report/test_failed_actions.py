@@ -82,6 +82,14 @@ def test_what_is_not_finite_cannot_be_accepted(value):
     assert how_to_accept(failed({"max_abs": value}, {"max_abs": 0.1}), BERT) is None
 
 
+def test_a_comparison_with_random_values_cannot_be_accepted():
+    far = failed({"max_abs": 7.25}, {"max_abs": 0.1})
+    cause = ("cause", "the checkpoint has no `classifier.bias`, so PyTorch and the export used random values")
+    noise = structs.replace(far, failure=structs.replace(far.failure, notes=(cause,)))
+    assert how_to_accept(far, BERT) is not None
+    assert how_to_accept(noise, BERT) is None
+
+
 def test_a_failure_without_metrics_has_nothing_to_accept():
     assert how_to_accept(outcome(CHECK, "failed", failure=Failure(code="OBE62", message="too slow")), BERT) is None
 

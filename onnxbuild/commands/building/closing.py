@@ -6,9 +6,12 @@ import os
 import sys
 from collections.abc import Iterator
 
+from msgspec import structs
+
 from onnxbuild.commands.building.finished import Finished, Result
 from onnxbuild.commands.workspace import planned
 from onnxbuild.diagnostics import DiagnosticError
+from onnxbuild.manifest.spec import Manifest
 from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.planning.select import variants_named
 from onnxbuild.report.result.folders_written import folders_in_words
@@ -67,14 +70,29 @@ def _shown_graph(finished: Finished) -> ActionGraph:
 
 def _with_places(graph: ActionGraph, finished: Finished) -> ActionGraph:
     """The graph with places in the manifest if a failure shows its line: a remembered plan has none."""
-    if finished.before is None or finished.result.exit_code == 0:
+    if finished.result.exit_code == 0:
         return graph
+    if finished.before is None:
+        return _at_bounds(graph, finished, finished.opened.plan.manifest)
     try:
-        _, expansion, _ = planned(finished.options.asked, write_lock=False)
+        manifest, expansion, _ = planned(finished.options.asked, write_lock=False)
     except DiagnosticError:  # the manifest has changed meanwhile
         return graph
     located = expansion.graph.only(frozenset(graph.actions))
-    return located if located.actions.keys() == graph.actions.keys() else graph
+    return _at_bounds(located, finished, manifest) if located.actions.keys() == graph.actions.keys() else graph
+
+
+def _at_bounds(graph: ActionGraph, finished: Finished, manifest: Manifest) -> ActionGraph:
+    """The graph in which a failed validation is at the bound that broke, where the manifest states it."""
+    from onnxbuild.report.result.origins import broken_bound
+
+    moved = {
+        name: structs.replace(graph.actions[name], span=at)
+        for name, outcome in finished.result.outcomes.items()
+        if outcome.outcome == "failed" and name in graph.actions
+        if (at := broken_bound(outcome, graph.actions[name], manifest)) is not None
+    }
+    return ActionGraph({**graph.actions, **moved}, graph.variants, graph.aliases)
 
 
 def _notices(finished: Finished) -> Iterator[str]:

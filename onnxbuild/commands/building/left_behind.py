@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from msgspec import structs
 
 from onnxbuild.commands.building.closing import summary_text
 from onnxbuild.commands.building.finished import Finished
+from onnxbuild.commands.parsing.last_run import note_last_run
+from onnxbuild.commands.workspace import own_store
 from onnxbuild.execute.events import Outcome
 from onnxbuild.receipts.receipt import Part, write_receipt
 from onnxbuild.receipts.remembered_plan import files_of_parts, parts_of, remember
@@ -19,11 +20,10 @@ from onnxbuild.report.progress.jsonl import events_text
 
 
 def note_last(finished: Finished) -> None:
-    """Note which manifest was run last here, for `explain ID`; if the folder cannot be written, only that is lost."""
-    state = finished.opened.state
-    with contextlib.suppress(OSError):
-        state.mkdir(exist_ok=True)
-        (state / "last").write_text(f"{Path(finished.options.asked.manifest).name}\n", encoding="utf-8")
+    """Note what was run last here, for `explain ID`."""
+    asked, root = finished.options.asked, finished.opened.store.root
+    own = own_store(asked.manifest, finished.opened.plan.manifest)
+    note_last_run(finished.opened.state, asked, None if root == own else root)
 
 
 def leave_receipt(finished: Finished) -> None:

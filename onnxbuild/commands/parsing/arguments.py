@@ -96,12 +96,12 @@ def _lint(lint: argparse.ArgumentParser) -> None:
 
 
 def _explain(explain: argparse.ArgumentParser) -> None:
-    words = "an action such as minilm/int8:quantize, a variant such as minilm/int8, or a code such as OB301"
+    words = "an action such as minilm/int8:quantize, a variant such as minilm/int8, a model, or a code such as OB301"
     _about_last_run(explain, "ID|CODE", words)
 
 
 def _logs(logs: argparse.ArgumentParser) -> None:
-    _about_last_run(logs, "ID", "an action such as minilm/int8:quantize")
+    _about_last_run(logs, "ID", "an action such as minilm/int8:quantize, or a variant of which one action failed")
 
 
 def _graph(graph: argparse.ArgumentParser) -> None:
@@ -143,8 +143,9 @@ def _doctor(doctor: argparse.ArgumentParser) -> None:
 def _completion(completion: argparse.ArgumentParser) -> None:
     asked = completion.add_mutually_exclusive_group(required=True)
     asked.add_argument("shell", nargs="?", choices=("bash", "zsh", "fish"), metavar="SHELL", help="bash, zsh or fish")
-    words = "print the models and targets of a manifest, for the scripts"
+    words = "print the names in a manifest, for the scripts"
     asked.add_argument("--list", dest="listed", metavar="MANIFEST", help=words)
+    completion.add_argument("--prefix", default="", metavar="TEXT", help="with --list: how the names begin")
 
 
 def _help(help_: argparse.ArgumentParser) -> None:

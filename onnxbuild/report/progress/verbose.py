@@ -8,6 +8,7 @@ from typing import TextIO
 from onnxbuild.execute.events import ActionFinished, Event
 from onnxbuild.execute.policy import log_file
 from onnxbuild.report.progress.reporter import Reporter
+from onnxbuild.report.wording import path_from_here
 
 
 class WithLogs:
@@ -21,7 +22,8 @@ class WithLogs:
         """Receive one event."""
         self._reporter.event(event)
         if isinstance(event, ActionFinished) and event.outcome.outcome in {"built", "unchanged", "failed"}:
-            print(f"{'':<9} log: {log_file(self._folder, event.outcome.id)}", file=self._stream, flush=True)
+            log = path_from_here(log_file(self._folder, event.outcome.id))
+            print(f"{'':<9} log: {log}", file=self._stream, flush=True)
 
     def close(self) -> None:
         """Close the reporter."""

@@ -9,33 +9,36 @@ import msgspec
 
 from onnxbuild.diagnostics import Span
 from onnxbuild.digest import canonical
-from onnxbuild.manifest.document import Table
-from onnxbuild.manifest.spec import Manifest, Model
+from onnxbuild.manifest.spec import Manifest
 from onnxbuild.planning.action_graph import Action, Variant
 from onnxbuild.report.progress.lines import warning_lines
-from onnxbuild.report.wording import on_one_line, printable_lines
+from onnxbuild.report.result.origins import written_params
+from onnxbuild.report.wording import cells, on_one_line, printable_lines
 from onnxbuild.steps import Kinds
 from onnxbuild.steps.kind import Kind, meanings
 from onnxbuild.tables.thresholds import side_of
 
 _LONGEST = 60  # characters of a value that are shown
+_NARROWEST = 20  # cells of a column that wraps
 _SHOWN_OF_DIGEST = 12
 _BOUND = {"min": "at least", "max": "at most"}
 
 
-def params_lines(action: Action, kinds: Kinds, manifest: Manifest, *, in_full: bool = True) -> Iterator[str]:
+def params_lines(
+    action: Action, kinds: Kinds, manifest: Manifest, *, in_full: bool = True, width: int | None = None
+) -> Iterator[str]:
     """Each param with its value and its origin: a line of the manifest, `default`, or `derived`.
 
-    `in_full`: also the params that have their default, and what each param means.
+    `in_full`: also the params that have their default, and what each param means, wrapped to `width`.
     """
     kind = kinds[action.kind]
-    written, meaning = _written(action, kind, manifest), meanings(kind.params) if in_full else {}
+    written, meaning = written_params(action, kind, manifest), meanings(kind.params) if in_full else {}
     rows = [
         (name, _value(value), _origin(name, value, kind, written), meaning.get(name, ""))
         for name, value in action.params.items()
     ]
     shown = [row for row in rows if in_full or row[2] != "default"]
-    yield from _table("params:", shown)
+    yield from _table("params:", shown, width)
 
 
 def facts_lines(facts: Mapping[str, Any]) -> Iterator[str]:
@@ -68,58 +71,30 @@ def variant_lines(variant: Variant) -> Iterator[str]:
     yield f"more: `onnxbuild explain {last}` shows every param, the key and the reasons of an action"
 
 
-def _table(title: str, rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    """The title and the rows with aligned columns; nothing without rows."""
+def _table(title: str, rows: Sequence[tuple[str, ...]], width: int | None = None) -> Iterator[str]:
+    """The title and the rows with aligned columns; nothing without rows. The last column wraps to `width`."""
     if not rows:
         return
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    widths = [max(map(cells, column)) for column in zip(*rows, strict=True)]
     yield title
-    for row in rows:
-        aligned = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        yield f"  {'  '.join(aligned)}".rstrip()
+    for *first, last in rows:
+        start = (
+            "".join(f"  {cell}{' ' * (most - cells(cell))}" for cell, most in zip(first, widths, strict=False)) + "  "
+        )
+        for number, line in enumerate(_wrapped(last, width, cells(start))):
+            yield f"{' ' * cells(start) if number else start}{line}".rstrip()
+
+
+def _wrapped(text: str, width: int | None, indent: int) -> list[str]:
+    """The lines of a text beside columns of `indent` cells; in too little room it is left to the terminal."""
+    if width is None or width - indent < _NARROWEST:
+        return [text]
+    import textwrap
+
+    return textwrap.wrap(text, width - indent, break_long_words=False, break_on_hyphens=False) or [""]
 
 
 # -- where params come from -------------------------------------------------------------------------------------------
-
-
-def _written(action: Action, kind: Kind, manifest: Manifest) -> Mapping[str, Span]:
-    """The place of each param that the manifest states, in the block of the step or beside it (`task`, `device`)."""
-    places: dict[str, Span] = {}
-    for model in _models_of(action, manifest):
-        own = [target.block for target in model.targets if action.id.startswith(f"{model.name}/{target.name}:")]
-        for block in (model.block, *own):
-            places |= {name: at for name, at in block.keys_at.items() if block[name] == action.params.get(name)}
-            for table in _tables(block):
-                if kind.name in table and _is_at(action, kind.name, table, model):
-                    places |= _fields(table, kind)
-    return places
-
-
-def _models_of(action: Action, manifest: Manifest) -> list[Model]:
-    name = action.id.partition(":")[0].partition("/")[0]
-    return [model for model in manifest.models if model.name == name]
-
-
-def _is_at(action: Action, kind: str, table: Table, model: Model) -> bool:
-    """Whether a block is that of the action; a model's block also counts for the checks of its targets."""
-    return table.keys_at.get(kind) == action.span or table is model.block
-
-
-def _fields(table: Table, kind: Kind) -> Mapping[str, Span]:
-    block = table[kind.name]
-    if isinstance(block, Table):
-        return dict(block.keys_at)
-    short = kind.params.SHORT
-    return {short: table.value_span(kind.name)} if short is not None and not isinstance(block, bool) else {}
-
-
-def _tables(value: Any) -> Iterator[Table]:
-    """All tables in a block, itself first."""
-    if isinstance(value, Table):
-        yield value
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    for one in inner:
-        yield from _tables(one)
 
 
 def _origin(name: str, value: Any, kind: Kind, written: Mapping[str, Span]) -> str:
@@ -144,7 +119,8 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _bound(metric: str, bounds: Mapping[str, Any]) -> str:
-    return f"{_BOUND[side_of(metric)]} {_number(bounds[metric])}" if metric in bounds else "no bound"
+    # Not rounded as a measured value is: 0.999999 would be shown as 1.
+    return f"{_BOUND[side_of(metric)]} {bounds[metric]}" if metric in bounds else "no bound"
 
 
 def _number(value: Any) -> str:

@@ -13,6 +13,7 @@ from onnxbuild.planning.action_graph import ActionGraph, Variant
 from onnxbuild.report.result.figures import significant
 from onnxbuild.report.result.reasons import NEVER_BUILT, why
 from onnxbuild.report.result.variant_rows import Metric, broken_metrics, metrics_of
+from onnxbuild.report.wording import path_from_here
 from onnxbuild.tables.thresholds import side_of
 
 # Significant digits of a bound that is offered: of an upper bound, and of the distance of a lower bound from 1.
@@ -60,14 +61,19 @@ def _notes(
     if accepting := how_to_accept(outcome, graph):
         notes.append(("accept", accepting))
     if outcome.log:
-        notes.append(("log", outcome.log))
+        notes.append(("log", path_from_here(outcome.log)))
     if again:
         notes.append(("again", again))
     return notes
 
 
 def how_to_accept(outcome: Outcome, graph: ActionGraph) -> str | None:
-    """The YAML that makes a failed validation pass for its target alone; None if no bound was broken."""
+    """The YAML that makes a failed validation pass for its target alone; None if no bound was broken.
+
+    None also where the cause is known: a comparison with random values is noise, which no bound makes acceptable.
+    """
+    if outcome.failure is not None and any(label == "cause" for label, _ in outcome.failure.notes):
+        return None
     variant = next((one for one in graph.variants if outcome.id in one.checks), None)
     broken = broken_metrics(outcome)
     if variant is None or not broken or not all(math.isfinite(metric.value) for metric in broken.values()):
