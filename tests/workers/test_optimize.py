@@ -236,7 +236,7 @@ def test_a_graph_in_which_nothing_is_fused():
     assert failure.notes == (
         ("expected", "for bert one of Attention, SkipLayerNormalization, EmbedLayerNormalization"),
         ("found", "none"),
-        ("hint", "export with `attention: eager`, or use `optimize: O1`: this graph's form is not known"),
+        ("hint", "write `export: {attention: eager}` or `optimize: O1`: this graph's form is not known"),
     )
 
 
