@@ -63,5 +63,5 @@ def check_length(field: str, sequence: int, context: Context) -> Iterator[Fault]
             code="OB620",
             field=field,
             message=f"{sequence} tokens{step} do not fit the model's {positions} positions",
-            hint=f"use sequences of at most {positions - needed + sequence} tokens",
+            hint=f"use at most {positions - needed + sequence} tokens in `{field}`",
         )

@@ -145,7 +145,8 @@ def test_code_that_is_not_trusted_is_refused_before_anything_runs(tmp_path):
 
 
 def test_code_that_is_not_trusted_does_not_run_behind_an_exporter_of_ones_own(tmp_path):
-    shop = Shop(tmp_path, exporter="mine.py:export", targets=[FP32])
+    fits = {"shapes": [[1, 8], [2, 20]]}  # the default shapes are longer than the model's positions
+    shop = Shop(tmp_path, exporter="mine.py:export", targets=[FP32], validate=fits)
     ended = shop.command("run", "manifest.yaml", "--json")
     assert ended.code == 1
     assert ended.actions()["mine:export"]["failure"]["code"] == "OBE14"
