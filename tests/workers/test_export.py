@@ -236,7 +236,7 @@ def test_a_task_that_the_type_does_not_have():
 def test_an_opset_below_what_attention_needs():
     failure = failure_of(run, ExportParams(task="text-classification", opset=13), model=checkpoint("bert"))
     assert (failure.code, failure.message) == ("OBE08", "opset 13 has no aten::scaled_dot_product_attention")
-    assert failure.notes[-1] == ("hint", "set `opset: 14` or higher in `export:`; 18 is the default")
+    assert failure.notes[-1] == ("hint", "set `export: {opset: 14}` or higher; 18 is the default")
 
 
 def test_a_frozen_axis_is_found(tmp_path):
