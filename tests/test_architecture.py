@@ -15,7 +15,9 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "onnxbuild"
 
 # What each part may import besides itself. A folder inside `workers/` has its own row.
-GROUND = {"version", "diagnostics", "digest", "machine"}
+GROUND = {
+    "version", "diagnostics", "digest", "machine", "regular_files", "permissions", "printable", "secrets",
+}  # fmt: skip
 LANGUAGE = GROUND | {"protocol", "tables", "store", "manifest", "steps"}
 ENGINE = LANGUAGE | {"planning", "runners", "execute"}
 WORKER_GROUND = GROUND | {"protocol", "tables", "steps", "workers.failures", "workers.libraries", "workers.folders"}
@@ -27,6 +29,10 @@ MAY_IMPORT = {
     "diagnostics": set(),
     "digest": set(),
     "machine": set(),
+    "regular_files": set(),
+    "printable": set(),
+    "secrets": set(),
+    "permissions": {"diagnostics", "regular_files"},
     "protocol": GROUND,
     "tables": GROUND,
     "store": GROUND | {"protocol"},

@@ -1,0 +1,50 @@
+"""Reading files that somebody else may have written: regular files only, of a limited size, never through a link."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import stat
+
+# Neither flag exists on Windows, where a folder cannot contain a FIFO or a device.
+_SAFELY = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+_BINARY = getattr(os, "O_BINARY", 0)
+
+
+class NotRegular(OSError):  # noqa: N818 - an OSError whose text says what the file is instead
+    """A path is a symbolic link, a folder, a FIFO, a socket or a device, or the file is larger than is sensible."""
+
+
+def read_regular(path: str | os.PathLike[str], most_bytes: int) -> bytes:
+    """The content of a regular file of at most `most_bytes`.
+
+    A FIFO is not waited for and a device is not read. Only the last part of the path may not be a link; folders on
+    the way are followed. Errors: NotRegular; OSError for a file that is missing or cannot be read.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        data = file.read(most_bytes + 1) if size <= most_bytes else b""
+    if size > most_bytes or len(data) > most_bytes:
+        raise NotRegular(errno.EFBIG, f"is larger than {most_bytes} bytes", os.fspath(path))
+    return data
+
+
+def open_regular(path: str | os.PathLike[str]) -> io.FileIO:
+    """A regular file, open for reading; the caller limits how much it reads. Errors: as `read_regular`."""
+    try:
+        descriptor = os.open(path, _SAFELY | _BINARY)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise NotRegular(errno.ELOOP, "is a symbolic link", os.fspath(path)) from None
+        raise
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise NotRegular(errno.EINVAL, f"is {_kind(status.st_mode)}, not a regular file", os.fspath(path))
+    return io.FileIO(descriptor, "rb", closefd=True)
+
+
+def _kind(mode: int) -> str:
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
