@@ -14,6 +14,7 @@ from onnxbuild.diagnostics import DiagnosticError
 from onnxbuild.manifest.spec import Manifest
 from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.planning.select import variants_named
+from onnxbuild.report.outlet import draw
 from onnxbuild.report.result.folders_written import folders_in_words
 from onnxbuild.report.result.profile import critical_path_in_words
 from onnxbuild.report.result.summary import summary
@@ -27,7 +28,8 @@ def report(finished: Finished) -> None:
         print(line, file=sys.stderr)
     if options.as_json:
         return
-    print(summary_text(result, finished, width=width_of(sys.stdout), colour=wants_colour(sys.stdout)))
+    text = summary_text(result, finished, width=width_of(sys.stdout), colour=wants_colour(sys.stdout))
+    draw(f"{text}\n", sys.stdout)
     if not options.quiet:
         for line in _details(finished):
             print(line)
