@@ -6,10 +6,12 @@ A worker in another environment or on another machine gets the same messages as 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from msgspec import Struct
+
+from onnxbuild.secrets import redacted
 
 Facts = Mapping[str, Any]  # measured values: plain JSON, never part of an artifact's digest
 
@@ -87,6 +89,16 @@ class CheckFailed(Exception):  # noqa: N818 - it is the outcome of a check, not 
             code=code, message=message, notes=tuple(notes), facts=dict(facts or {}), transient=transient
         )
         super().__init__(f"{code} {message}")
+
+
+S = TypeVar("S", bound=Struct)
+
+
+def without_secrets(message: S) -> S:
+    """A message whose texts are free of secrets: what a library prints may hold an address or a token."""
+    text = msgspec.json.encode(message).decode()
+    clean = redacted(text)
+    return message if clean == text else msgspec.json.decode(clean, type=type(message))
 
 
 def plain(value: Any) -> Any:

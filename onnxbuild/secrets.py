@@ -10,12 +10,15 @@ A run with nothing to do uses this module, so it imports nothing that Python has
 from __future__ import annotations
 
 import binascii
+import contextlib
+import io
 import os
 import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 MASK = "***"
+_BLOCK = 1 << 20  # bytes of a file that are read at once
 
 # Shorter values, and short words such as the `runner` of a CI, occur in text that is no secret.
 _SHORTEST, _SHORTEST_WORD = 4, 8
@@ -35,6 +38,7 @@ _HTML = (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"), ("'", "&
 
 _USER = re.compile(r"(?<=://)[^/?#\s\"'<>`]*@")
 _QUERY = re.compile(r"(://[^?#\s\"'<>`]*\?)[^#\s\"'<>`]*=[^#\s\"'<>`]*")
+_WRAP = r"(?:\s*\n\s*)?"  # where a library has wrapped its line
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{16,}")
 
 
@@ -43,14 +47,19 @@ class _Known:
 
     def __init__(self) -> None:
         self.forms: tuple[str, ...] = ()
+        self.over_lines: tuple[re.Pattern[str], ...] = ()
         self.environment_read = False
         self._lock = threading.Lock()
 
     def add(self, values: Iterable[str]) -> None:
-        new = {form for value in values if _is_long_enough(value) for form in _forms(value)}
-        if not new <= set(self.forms):
-            with self._lock:
-                self.forms = tuple(sorted({*self.forms, *new}, key=len, reverse=True))
+        values = {value for value in values if _is_long_enough(value)}
+        new = {form for value in values for form in _forms(value)}
+        if new <= set(self.forms):
+            return
+        wrapped = [re.compile(_WRAP.join(map(re.escape, value))) for value in values if len(value) >= _SHORTEST_WORD]
+        with self._lock:
+            self.forms = tuple(sorted({*self.forms, *new}, key=len, reverse=True))
+            self.over_lines = (*self.over_lines, *wrapped)
 
 
 _KNOWN = _Known()
@@ -78,12 +87,39 @@ def redacted(text: str, *, keep_length: bool = False) -> str:
     for form in _KNOWN.forms:
         if form in text:
             text = text.replace(form, "*" * len(form) if keep_length else MASK)
+    if "\n" in text:
+        for pattern in _KNOWN.over_lines:
+            text = pattern.sub(MASK, text)
     if "://" in text:
         text = _USER.sub(lambda match: f"{_mask(match[0][:-1], keep_length=keep_length)}@", text)
         text = _QUERY.sub(lambda match: match[1] + _mask(match[0][len(match[1]) :], keep_length=keep_length), text)
     if "hf_" in text:
         text = _TOKEN.sub(lambda match: _mask(match[0], keep_length=keep_length), text)
     return text
+
+
+def redact_file(path: str) -> None:
+    """Take the secrets out of a file that another process wrote. A file that cannot be read stays as it is."""
+    from onnxbuild.regular_files import open_regular
+
+    clean = f"{path}.clean"
+    with contextlib.suppress(OSError), open_regular(path) as file:
+        if all(redacted(block) == block for block in _blocks(file)):
+            return
+        file.seek(0)
+        with open(clean, "wb") as copy:
+            copy.writelines(redacted(block).encode("utf-8", "surrogateescape") for block in _blocks(file))
+        os.replace(clean, path)
+
+
+def _blocks(file: io.FileIO) -> Iterator[str]:
+    """The text of a file in parts that end with a line, unless lines are very long."""
+    lines = io.BufferedReader(file)
+    try:
+        while block := lines.read(_BLOCK):
+            yield (block + lines.readline(_BLOCK)).decode("utf-8", "surrogateescape")
+    finally:
+        lines.detach()
 
 
 def shown_command(arguments: Sequence[str]) -> str:

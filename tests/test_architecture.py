@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "machine": set(),
     "regular_files": set(),
     "printable": set(),
-    "secrets": set(),
+    "secrets": {"regular_files"},
     "permissions": {"diagnostics", "regular_files"},
     "protocol": GROUND,
     "tables": GROUND,

@@ -19,9 +19,11 @@ from onnxbuild.machine import available_memory, this_machine, usable_cores
 from onnxbuild.manifest.spec import Manifest
 from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.planning.planned import Plan
+from onnxbuild.printable import printable
 from onnxbuild.runners.environments import Environment, Interpreter, Locked, Unlocked, Unusable
 from onnxbuild.runners.local import LocalRunner
 from onnxbuild.runners.runner import Runner
+from onnxbuild.secrets import redacted
 from onnxbuild.steps import Kinds, all_kinds, kinds_at, plugin_files, plugin_places
 from onnxbuild.store.store import Store, opened
 
@@ -241,6 +243,7 @@ def default_jobs() -> int:
 
 def write_result(text: str, output: str | None) -> None:
     """Write a text to a file, or to stdout if none is named. Errors: DiagnosticError OB016."""
+    text = printable(redacted(text))
     if output is None:
         sys.stdout.write(text)
         return

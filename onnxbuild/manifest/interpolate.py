@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from onnxbuild import secrets
 from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
 from onnxbuild.manifest.document import Array, Table, copy_table, describe
 
@@ -126,6 +127,7 @@ def _secret(name: str, span: Span, scope: Scope) -> str:
         raise _Unresolved(fault("OB025", message, span=span, hint=hint))
     if name not in scope.environment:
         raise _Unresolved(fault("OB004", f"the environment variable `{name}` is not set", span=span))
+    secrets.register(scope.environment[name])
     scope.used[name] = scope.environment[name]
     return scope.environment[name]
 

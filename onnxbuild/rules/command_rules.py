@@ -27,7 +27,7 @@ RULES: tuple[Rule, ...] = (
     described("OB085", "refused-by-the-system", """
         The system refused to read or write something, and no other code names the place.
 
-        Why: a folder has disappeared or is not yours, a disk is full or broken, or a path is longer than the system allows.
+        Why: a folder has disappeared or is not yours, a disk is full or broken, or a path is too long.
         Fix: the message names the path and the reason; `--store DIR` and `--out DIR` choose other places.
         """),
     described("OB086", "not-utf-8", """
@@ -44,6 +44,6 @@ RULES: tuple[Rule, ...] = (
     described("OB088", "out-of-memory", """
         The command itself ran out of memory.
 
-        Fix: run fewer actions at once (`-j 1`), or use a machine with more memory. If a worker runs out, its action fails with OBE05.
+        Fix: run fewer actions at once (`-j 1`), or use a machine with more memory.
         """),
 )  # fmt: skip

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from msgspec import Struct, json
 
+from onnxbuild.secrets import shown_command
 from onnxbuild.store.file_lock import HeldLock, is_holder_file, is_locked, read_holder, take_lock
 
 # How often a waiting process tries again. It could block in the system call, but then Ctrl-C and a time limit would
@@ -49,7 +50,7 @@ def hold(
         time.sleep(_RETRY_SECONDS)
         lock = take_lock(path)
     with _released(lock):
-        lock.write(json.encode(Holder(os.getpid(), " ".join(sys.argv), time.time())))
+        lock.write(json.encode(Holder(os.getpid(), shown_command(sys.argv), time.time())))
         yield
 
 

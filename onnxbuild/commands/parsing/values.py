@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from onnxbuild.secrets import is_secret_name, register
+
 _MOST_DIGITS = 6
 _LONGEST_SECONDS = 4e6  # 46 days; the longest wait of Python on Windows is 49
 _LONGEST_SHOWN = 60
@@ -16,6 +18,8 @@ def name_and_value(text: str) -> tuple[str, str]:
     if not separator or not name:
         # The text may be a secret: only as much of it is shown as names it.
         raise argparse.ArgumentTypeError(f"expected NAME=VALUE, found `{_shown(name)}`")
+    if is_secret_name(name):
+        register(value)
     return name, value
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from onnxbuild.secrets import register_url
+
 S3 = frozenset({"s3", "s3a"})
 WEBDAV = {"webdav": "http", "dav": "http", "webdavs": "https", "davs": "https"}
 
@@ -29,6 +31,7 @@ def address_of(text: str, base: Path) -> Address:
         return Address(f"file://{path}", "file", str(path))
     from urllib.parse import unquote, urlsplit, urlunsplit
 
+    register_url(text)
     parts = urlsplit(text)
     _, _, host = parts.netloc.rpartition("@")
     secrets = tuple({one for one in (parts.password, unquote(parts.password or "")) if one})
