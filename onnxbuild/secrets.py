@@ -47,19 +47,18 @@ class _Known:
 
     def __init__(self) -> None:
         self.forms: tuple[str, ...] = ()
-        self.over_lines: tuple[re.Pattern[str], ...] = ()
+        self.values: tuple[str, ...] = ()
         self.environment_read = False
         self._lock = threading.Lock()
 
     def add(self, values: Iterable[str]) -> None:
         values = {value for value in values if _is_long_enough(value)}
-        new = {form for value in values for form in _forms(value)}
-        if new <= set(self.forms):
+        if values <= set(self.values):
             return
-        wrapped = [re.compile(_WRAP.join(map(re.escape, value))) for value in values if len(value) >= _SHORTEST_WORD]
+        new = {form for value in values for form in _forms(value)}
         with self._lock:
             self.forms = tuple(sorted({*self.forms, *new}, key=len, reverse=True))
-            self.over_lines = (*self.over_lines, *wrapped)
+            self.values = (*self.values, *values)
 
 
 _KNOWN = _Known()
@@ -88,8 +87,8 @@ def redacted(text: str, *, keep_length: bool = False) -> str:
         if form in text:
             text = text.replace(form, "*" * len(form) if keep_length else MASK)
     if "\n" in text:
-        for pattern in _KNOWN.over_lines:
-            text = pattern.sub(MASK, text)
+        for value in _KNOWN.values:
+            text = _without_wrapped(value, text)
     if "://" in text:
         text = _USER.sub(lambda match: f"{_mask(match[0][:-1], keep_length=keep_length)}@", text)
         text = _QUERY.sub(lambda match: match[1] + _mask(match[0][len(match[1]) :], keep_length=keep_length), text)
@@ -137,6 +136,13 @@ def _without_values(arguments: Sequence[str]) -> Iterator[str]:
         else:
             yield argument
         before = argument
+
+
+def _without_wrapped(value: str, text: str) -> str:
+    """The text without a secret that a library broke over lines. One of its ends is whole, then."""
+    if value[:_SHORTEST] not in text and value[-_SHORTEST:] not in text:
+        return text
+    return re.sub(_WRAP.join(map(re.escape, value)), MASK, text)
 
 
 def _mask(text: str, *, keep_length: bool) -> str:

@@ -29,6 +29,8 @@ ELSEWHERE = {
     "OB049": "tests/planning/test_toolchains.py",
     "OB050": "tests/manifest/test_manifest_file.py",
     "OB051": "tests/rules/test_warnings_of_a_run.py",
+    "OB063": "tests/test_permissions.py",
+    **dict.fromkeys(("OB085", "OB086", "OB087", "OB088"), "tests/commands/test_boundary.py"),
     "OB105": "tests/planning",
     "OB110": "tests/planning/test_hub.py",
     "OB111": "tests/planning/test_lock.py",
