@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from onnxbuild.machine import Machine, this_machine
+from onnxbuild.protocol import json_text
 from onnxbuild.steps import KINDS, Kinds
 from onnxbuild.steps.kind import Kind
 from onnxbuild.version import __version__
@@ -109,7 +110,7 @@ def declared_packages(kind: Kind) -> tuple[str, ...]:
 
 def as_json(report: Report) -> str:
     """The report as one JSON object."""
-    return msgspec.json.format(msgspec.json.encode(report), indent=2).decode()
+    return json_text(report, indent=2)
 
 
 def as_text(report: Report) -> str:

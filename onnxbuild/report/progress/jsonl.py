@@ -23,7 +23,7 @@ from onnxbuild.execute.events import (
     RunFinished,
     RunStarted,
 )
-from onnxbuild.protocol import Failure
+from onnxbuild.protocol import Failure, json_text
 
 
 class ActionLine(Struct, frozen=True, kw_only=True, tag="action", tag_field="event"):
@@ -109,7 +109,7 @@ def events_text(outcomes: Mapping[str, Outcome]) -> str:
 
 def encode(line: Line) -> str:
     """One line, without a line break. A number that JSON does not have (NaN, infinity) becomes null."""
-    return msgspec.json.encode(line).decode()
+    return json_text(line)
 
 
 def events_schema() -> dict[str, Any]:

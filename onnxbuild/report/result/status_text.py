@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-import msgspec
-
 from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import ActionGraph
+from onnxbuild.protocol import json_text
 from onnxbuild.report.result import result_table
 from onnxbuild.report.result.variant_rows import rows
 
@@ -37,7 +36,7 @@ def as_json(graph: ActionGraph, outcomes: Mapping[str, Outcome], ended: float | 
         "failures": {name: outcome.failure for name, outcome in outcomes.items() if outcome.failure is not None},
         "ended": ended,
     }
-    return msgspec.json.format(msgspec.json.encode(status), indent=2).decode()
+    return json_text(status, indent=2)
 
 
 def _failures(outcomes: Mapping[str, Outcome]) -> list[str]:
