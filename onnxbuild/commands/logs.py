@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.report.wording import path_from_here
 from onnxbuild.store.traces import Last, Ran
 
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _TOLERANCE = 2.0  # seconds by which the clocks of a file system and of this machine may differ
 
 
@@ -32,8 +34,13 @@ def show_log(name: str, asked: Asked) -> int:
         raise DiagnosticError(fault("OB018", f"{action} has no log in {logs}", hint=hint)) from None
     for line in _origin(action, last, written, empty=not text):
         print(line, file=sys.stderr, flush=True)
-    sys.stdout.write(text)
+    sys.stdout.write(readable(text))
     return 0
+
+
+def readable(log: str) -> str:
+    """A log without the colours of the libraries, and with each state of a progress bar on its own line."""
+    return _COLOURS.sub("", log).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _action_in(name: str, graph: ActionGraph, lasts: Mapping[str, Last]) -> str | None:

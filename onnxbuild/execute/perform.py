@@ -18,6 +18,7 @@ from onnxbuild.execute.events import ActionProgress, Outcome, OutcomeName
 from onnxbuild.execute.job import Job
 from onnxbuild.execute.policy import Done, Interrupt, Policy, log_file
 from onnxbuild.planning.action_graph import Action
+from onnxbuild.printable import printable
 from onnxbuild.protocol import Failure, Progress, Request, Response, plain, without_secrets
 from onnxbuild.runners.environments import Unusable
 from onnxbuild.runners.runner import Runner
@@ -53,6 +54,8 @@ class Performer:
             failure = rejected.failure
         except OSError as error:
             failure = system_failure(error)
+        except UnicodeEncodeError as error:
+            failure = Failure(code="OBE77", message=f"`{printable(error.object)}` is not UTF-8")
         except Exception as error:  # noqa: BLE001 - a bug of ours is still no more than one failed action
             failure = Failure(code="OBE99", message=f"BUG: {type(error).__name__}: {error}")
         return Done(self._failed(job, failure, time.monotonic() - began))

@@ -492,6 +492,12 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "The column is the wrong one, or the model was trained with other names.",
         "Write labels as numbers, or as `id2label` in the model's config.json names them.",
     ),
+    "OBE77": FailureCode(
+        "name-not-utf-8",
+        "a step wrote a file whose name is not UTF-8",
+        "Names of results are part of their digest and of JSON, which hold Unicode text only.",
+        "Make the exporter or the plugin write names that are UTF-8, or better, ASCII.",
+    ),
     "OBE99": FailureCode(
         "unexplained",
         "an unknown failure",

@@ -60,7 +60,9 @@ def test_a_fault_keeps_its_exit_code_without_stderr(world: World) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 @pytest.mark.parametrize("arguments", [(), ("--json",), ("-q",)])
-def test_a_full_disk_behind_stdout_does_not_change_the_result_of_a_build(world: World, arguments: tuple[str, ...]) -> None:
+def test_a_full_disk_behind_stdout_does_not_change_the_result_of_a_build(
+    world: World, arguments: tuple[str, ...]
+) -> None:
     done = in_shell(world, ">/dev/full", *arguments)
     assert done.code == 0, done
     assert done.err.splitlines()[-1] == "onnxbuild: cannot write to stdout: No space left on device"

@@ -19,13 +19,14 @@ from onnxbuild.report.result.folders_written import folders_in_words
 from onnxbuild.report.result.profile import critical_path_in_words
 from onnxbuild.report.result.summary import summary
 from onnxbuild.report.terminal import wants_colour, width_of
+from onnxbuild.report.wording import on_one_line
 
 
 def report(finished: Finished) -> None:
     """Print the end of a run: results to stdout, the rest to stderr."""
     options, result = finished.options, finished.result
     for line in _notices(finished):
-        print(line, file=sys.stderr)
+        print(on_one_line(line), file=sys.stderr)  # a file name must not add a line of its own
     if options.as_json:
         return
     text = summary_text(result, finished, width=width_of(sys.stdout), colour=wants_colour(sys.stdout))

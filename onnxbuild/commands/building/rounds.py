@@ -30,7 +30,7 @@ def run_session(
     interrupt = interrupt or Interrupt()
     try:
         result = _execute_and_deliver(opened, policy, out, reporter, interrupt)
-        reporter.event(RunFinished(outcomes=result.outcomes, seconds=result.seconds, interrupted=result.interrupted))
+        reporter.event(_finished(result))
     finally:
         reporter.close()
     if result.interrupted:
@@ -38,6 +38,15 @@ def run_session(
     # Only now: a benchmark would also measure an upload that runs at the same time.
     shared = share(opened.graph, result.outcomes, opened.store, Uploads(), stop=lambda: interrupt.requested)
     return structs.replace(result, shared=shared)
+
+
+def _finished(result: Result) -> RunFinished:
+    return RunFinished(
+        outcomes=result.outcomes,
+        seconds=result.seconds,
+        interrupted=result.interrupted,
+        undelivered={one.folder: one.error or "" for one in result.deliveries if one.state == "failed"},
+    )
 
 
 def _execute_and_deliver(

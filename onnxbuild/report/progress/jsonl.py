@@ -43,13 +43,17 @@ class ActionLine(Struct, frozen=True, kw_only=True, tag="action", tag_field="eve
 
 
 class SummaryLine(Struct, frozen=True, kw_only=True, tag="summary", tag_field="event"):
-    """The last line: the number of actions, the number per outcome, and which failed."""
+    """The last line: the number of actions, the number per outcome, and which failed.
+
+    `undelivered`: the reason for each output folder that could not be written, which makes a run fail, too.
+    """
 
     actions: int
     counts: Mapping[str, int]
     failed: tuple[str, ...]
     seconds: float
     interrupted: bool = False
+    undelivered: Mapping[str, str] = {}
 
 
 Line = RunStarted | ActionStarted | ActionProgress | ActionLine | SummaryLine
@@ -78,7 +82,8 @@ def line_of(event: Event) -> Line:
         case ActionFinished(outcome=outcome):
             return action_line(outcome)
         case RunFinished():
-            return summary_line(event.outcomes.values(), event.seconds, interrupted=event.interrupted)
+            line = summary_line(event.outcomes.values(), event.seconds, interrupted=event.interrupted)
+            return msgspec.structs.replace(line, undelivered=event.undelivered)
         case _:
             return event
 
