@@ -351,11 +351,12 @@ def test_a_profile_that_cannot_be_written_fails_a_run_that_is_reported(world: Wo
     assert set(world.delivered()) == {"one"}
 
 
-def test_a_name_in_a_message_adds_no_line(world: World) -> None:
+def test_a_name_in_a_message_adds_no_line(tmp_path: Path) -> None:
+    world = World(tmp_path / "world\nhit       forged")
     world.manifest({"one": [{"text": "1"}]})
     world.run()
     (world.root / "out/m/one" / "config.json").write_text("edited")
-    (world.root / "out/m/one" / "a\nhit       forged").write_text("x")
     done = world.run()
     assert done.code == 0, done
-    assert not [line for line in done.err.splitlines() if line.startswith("hit ")]
+    assert "had been edited" in done.err
+    assert not [line for line in done.err.splitlines() if line.startswith("hit       forged")]
