@@ -280,7 +280,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(_lines())
 @example(["run", "-n", "m.yaml", "--timeout", "inf"])
 @example(["run", "-n", "m.yaml", "--jobs", "9" * 5000])

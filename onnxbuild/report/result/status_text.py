@@ -10,6 +10,7 @@ from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.protocol import json_text
 from onnxbuild.report.result import result_table
 from onnxbuild.report.result.variant_rows import rows
+from onnxbuild.report.wording import printable_lines
 
 
 def as_text(graph: ActionGraph, outcomes: Mapping[str, Outcome], ended: float | None, width: int | None = None) -> str:
@@ -41,7 +42,9 @@ def as_json(graph: ActionGraph, outcomes: Mapping[str, Outcome], ended: float | 
 
 def _failures(outcomes: Mapping[str, Outcome]) -> list[str]:
     failed = ((name, outcome.failure) for name, outcome in outcomes.items() if outcome.failure is not None)
-    return [f"failed last time: {name}: {failure.code} {failure.message.splitlines()[0]}" for name, failure in failed]
+    return [
+        f"failed last time: {name}: {failure.code} {printable_lines(failure.message)[0]}" for name, failure in failed
+    ]
 
 
 def _closing(graph: ActionGraph, outcomes: Mapping[str, Outcome], ended: float | None) -> str:
