@@ -6,22 +6,24 @@ Nothing but argparse is imported before a command is known: a run with nothing t
 from __future__ import annotations
 
 import argparse
-import io
 import os
-import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import NoReturn, TextIO
+from typing import NoReturn
+
+try:
+    import _signal as signal  # type: ignore[import-not-found]  # `signal` makes enums of it, in 0.5 ms
+except ImportError:  # another Python than CPython
+    import signal
 
 from onnxbuild.commands.parsing.options import asked_for, run_options
 from onnxbuild.commands.parsing.parsers import parse, parser, subcommand
-from onnxbuild.report.outlet import Outlet
+from onnxbuild.report.outlet import Outlet, open_streams
 
 __all__ = ["main", "parser", "run_command"]
 
 # 0 done, 1 an action or a check failed, 2 the manifest or the command line is wrong, 3 our fault, 130 interrupted.
 _FAILED, _OUR_FAULT, _INTERRUPTED = 1, 3, 130
-_STDERR = 2
 # Where stdout is the only result: without it, the command has done nothing.
 _PRINTS_A_DOCUMENT = frozenset({"graph", "schema", "completion"})
 
@@ -30,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command and exit with its code; no exception reaches the terminal as a traceback."""
     arguments = sys.argv[1:] if arguments is None else arguments
     _heed_signals(_interrupt)
-    _open_streams()
+    open_streams()
     try:
         code = run_command(arguments)
     except SystemExit as stop:  # of argparse
@@ -63,25 +65,6 @@ def _exit_at_once(_number: int, _frame: object) -> NoReturn:
 
 
 # -- streams ----------------------------------------------------------------------------------------------------------
-
-
-def _open_streams() -> None:
-    """Put an `Outlet` before stdout and stderr, and give those that are closed (`>&-`) the null device.
-
-    A closed stream is None in Python, and its descriptor would go to the next file that is opened: to the store's.
-    """
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
-        os.set_inheritable(descriptor, True)
-    os.close(descriptor)
-    sys.stdout, sys.stderr = _outlet(sys.stdout), _outlet(sys.stderr)
-
-
-def _outlet(stream: TextIO | None) -> Outlet:
-    if stream is None:
-        return Outlet(open(os.devnull, "w", encoding="utf-8"), lost="it is closed")
-    if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(errors="replace")  # a terminal in ASCII shows `?` for `→`, rather than an error
-    return Outlet(stream)
 
 
 def _without_lost_output(code: int, arguments: Sequence[str]) -> int:

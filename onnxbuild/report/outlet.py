@@ -1,6 +1,6 @@
 """Standard output and error as every command sees them: text that is safe to print, and no exception for a lost reader.
 
-`cli.main` puts an `Outlet` in place of `sys.stdout` and of `sys.stderr`, so that no command can forget either. What is
+`open_streams` puts an `Outlet` in place of `sys.stdout` and of `sys.stderr`, so that no command can forget either. What is
 written is freed of control characters and of secrets. Colours and the live view take another way, `draw`, which lets
 only these sequences through; rich frees their text before it adds them (`rich_console`).
 
@@ -14,14 +14,16 @@ import contextlib
 import io
 import os
 import re
+import sys
 from typing import Any, TextIO
 
 from onnxbuild.printable import printable
 from onnxbuild.secrets import redacted
 
 # What rich writes: colours; erasing and moving by lines; hiding the cursor; returning to the start of the line.
-_OURS = re.compile(r"(\x1b\[[0-9;]*m|\x1b\[[0-9]*[AK]|\x1b\[\?25[lh]|\r)")
+_OURS = r"(\x1b\[[0-9;]*m|\x1b\[[0-9]*[AK]|\x1b\[\?25[lh]|\r)"
 _OPAQUE = "the stream is closed"
+_STDERR = 2
 
 
 class Outlet(io.TextIOBase):
@@ -42,7 +44,7 @@ class Outlet(io.TextIOBase):
 
     def draw(self, text: str) -> None:
         """Write a text with our own colours and movements of the cursor. Other control characters are escaped."""
-        parts = _OURS.split(redacted(text))
+        parts = re.split(_OURS, redacted(text))
         self._put("".join(part if number % 2 else printable(part) for number, part in enumerate(parts)))
 
     def flush(self) -> None:
@@ -119,3 +121,22 @@ def draw(text: str, stream: TextIO) -> None:
         stream.draw(text)
     else:
         stream.write(text)
+
+
+def open_streams() -> None:
+    """Put an `Outlet` before stdout and stderr, and give those that are closed (`>&-`) the null device.
+
+    A closed stream is None in Python, and its descriptor would go to the next file that is opened: to the store's.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    sys.stdout, sys.stderr = _outlet(sys.stdout), _outlet(sys.stderr)
+
+
+def _outlet(stream: TextIO | None) -> Outlet:
+    if stream is None:
+        return Outlet(open(os.devnull, "w", encoding="utf-8"), lost="it is closed")
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="replace")  # a terminal in ASCII shows `?` for `→`, rather than an error
+    return Outlet(stream)
