@@ -81,7 +81,7 @@ def _without_lost_output(code: int, arguments: Sequence[str]) -> int:
     if out.closed_at_start and command not in _PRINTS_A_DOCUMENT:
         return code
     print(f"onnxbuild: cannot write to stdout: {out.lost}", file=sys.stderr)
-    builds = command == "run" and not {"-n", "--dry-run"} & {*arguments}
+    builds = command == "run" and not {"-n", "--dry-run", "-h", "--help"} & {*arguments}
     return code if builds else code or _FAILED
 
 

@@ -1,6 +1,6 @@
-"""Standard output and error as every command sees them: text that is safe to print, and no exception for a lost reader.
+"""Standard output and error as commands see them: text that is safe to print, and no exception for a lost reader.
 
-`open_streams` puts an `Outlet` in place of `sys.stdout` and of `sys.stderr`, so that no command can forget either. What is
+`open_streams` puts an `Outlet` in place of `sys.stdout` and of `sys.stderr`, so that no command can forget it. What is
 written is freed of control characters and of secrets. Colours and the live view take another way, `draw`, which lets
 only these sequences through; rich frees their text before it adds them (`rich_console`).
 
