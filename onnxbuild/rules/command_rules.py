@@ -30,7 +30,7 @@ RULES: tuple[Rule, ...] = (
         Why: a folder has disappeared or is not yours, a disk is full or broken, or a path is too long.
         Fix: the message names the path and the reason; `--store DIR` and `--out DIR` choose other places.
         """),
-    described("OB086", "not-utf-8", """
+    described("OB086", "undecodable-name", """
         A name or a text contains bytes that are not UTF-8.
 
         Why: names get into keys, lock files and JSON, which hold Unicode text only.

@@ -493,7 +493,7 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "Write labels as numbers, or as `id2label` in the model's config.json names them.",
     ),
     "OBE77": FailureCode(
-        "name-not-utf-8",
+        "result-name-not-utf-8",
         "a step wrote a file whose name is not UTF-8",
         "Names of results are part of their digest and of JSON, which hold Unicode text only.",
         "Make the exporter or the plugin write names that are UTF-8, or better, ASCII.",
