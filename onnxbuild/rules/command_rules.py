@@ -41,7 +41,7 @@ RULES: tuple[Rule, ...] = (
 
         Fix: make lists, tables and folders less deep.
         """),
-    described("OB088", "out-of-memory", """
+    described("OB088", "command-out-of-memory", """
         The command itself ran out of memory.
 
         Fix: run fewer actions at once (`-j 1`), or use a machine with more memory.
