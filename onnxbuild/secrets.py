@@ -36,9 +36,9 @@ _SECRET_NAMES = (
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _HTML = (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"), ("'", "&#x27;"))
 
-_USER = r"(?<=://)[^/?#\s\"'<>`]*@"
-_QUERY = r"(://[^?#\s\"'<>`]*\?)[^#\s\"'<>`]*=[^#\s\"'<>`]*"
-_WRAP = r"(?:\s*\n\s*)?"  # where a library has wrapped its line
+# One pass over a text, whatever it is: no part of a pattern can match in two ways.
+_URL = r"://[^\s\"'<>`]+"
+_WRAP = r"(?:[ \t]*\r?\n[ \t]*)?"  # where a library has wrapped its line
 _HUB_PREFIXED = r"\bhf_[A-Za-z0-9]{16,}"
 
 
@@ -90,8 +90,7 @@ def redacted(text: str, *, keep_length: bool = False) -> str:
         for value in _KNOWN.values:
             text = _without_wrapped(value, text)
     if "://" in text:
-        text = re.sub(_USER, lambda match: f"{_mask(match[0][:-1], keep_length=keep_length)}@", text)
-        text = re.sub(_QUERY, lambda match: match[1] + _mask(match[0][len(match[1]) :], keep_length=keep_length), text)
+        text = re.sub(_URL, lambda match: _without_user_and_query(match[0], keep_length=keep_length), text)
     if "hf_" in text:
         text = re.sub(_HUB_PREFIXED, lambda match: _mask(match[0], keep_length=keep_length), text)
     return text
@@ -136,6 +135,22 @@ def _without_values(arguments: Sequence[str]) -> Iterator[str]:
         else:
             yield argument
         before = argument
+
+
+def _without_user_and_query(url: str, *, keep_length: bool) -> str:
+    """A URL from its `://` on, and what follows it up to a blank. A query may contain another URL; all of it goes."""
+    places, mark, query = url.partition("?")
+    query, sharp, fragment = query.partition("#")
+    if "=" in query:
+        query = _mask(query, keep_length=keep_length)
+    hosts = [_without_user(place, keep_length=keep_length) for place in places.split("://")]
+    return f"{'://'.join(hosts)}{mark}{query}{sharp}{fragment}"
+
+
+def _without_user(place: str, *, keep_length: bool) -> str:
+    host, slash, path = place.partition("/")
+    user, at, host = host.rpartition("@")
+    return f"{_mask(user, keep_length=keep_length) if at else ''}{at}{host}{slash}{path}"
 
 
 def _without_wrapped(value: str, text: str) -> str:
