@@ -288,6 +288,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @example(["gc", "m.yaml", "--keep-days", "1e308"])
 @example(["graph", "m.yaml", "--output", "y/" * 3000 + "g.svg"])
 @example(["plan", os.fsdecode(b"caf\xe9")])
+@example(["status", ""])
+@example(["explain", "m", "-m", ""])
 @example(["explain", os.fsdecode(b"caf\xe9"), "-m", "m.yaml"])
 @example(["plan", "m.yaml", "--store", os.fsdecode(b"caf\xe9")])
 @example(["plan", "m.yaml", "-D", os.fsdecode(b"a=caf\xe9")])

@@ -35,7 +35,10 @@ def world(tmp_path: Path) -> World:
     made = World(tmp_path / "world")
     made.environment |= {
         "REMOTE_PASSWORD": quote(IN_ENV, safe=""), "HF_TOKEN": TOKEN, "NO_COLOR": "1", "TMPDIR": str(tmp_path / "tmp"),
+        "XDG_CONFIG_HOME": str(tmp_path / "config"),
     }  # fmt: skip
+    (tmp_path / "config" / "onnxbuild").mkdir(parents=True)
+    (tmp_path / "config" / "onnxbuild" / "config.toml").write_text('allow_env = ["REMOTE_PASSWORD"]\n')
     (tmp_path / "tmp").mkdir()
     made.manifest(
         {
