@@ -14,8 +14,10 @@ from onnxbuild.machine import usable_cores
 from onnxbuild.protocol import Failure, Progress, Request, Response
 from onnxbuild.runners import keeper
 from onnxbuild.runners.environments import Current, Environment
+from onnxbuild.runners.log_watch import LogWatch
 from onnxbuild.runners.processes import out_of_reach_of_ctrl_c
 from onnxbuild.runners.runner import Tell
+from onnxbuild.runners.worker_environment import of_command
 from onnxbuild.runners.worker_process import INTERRUPTED, WorkerProcess, stream
 
 # A worker is replaced after this many actions, or when its memory has grown past this size. Otherwise the leaks of the
@@ -43,6 +45,7 @@ class LocalRunner:
         self._busy: dict[str, WorkerProcess] = {}
         self._mark = uuid.uuid4().hex
         self._keeper: subprocess.Popen[bytes] | None = None
+        self._log_watch = LogWatch(self._busy_workers)
         # Linux kills a child when the *thread* that started it ends (PR_SET_PDEATHSIG), so one thread starts them all.
         self._spawner = ThreadPoolExecutor(1, thread_name_prefix="spawn")
 
@@ -57,18 +60,17 @@ class LocalRunner:
     def submit(self, toolchain: str, request: Request, tell: Tell) -> Future[Response]:
         """Give a request to an idle worker of the toolchain, or to a new one. Creates the environment if necessary.
 
+        A request that runs somebody else's code always gets a new worker, which ends with the action.
+
         Errors: OSError if no worker starts; Unusable.
         """
         future: Future[Response] = Future()
-        with self._lock:
-            worker = next((w for w in self._idle if w.toolchain == toolchain and w.alive), None)
-            if worker is not None:
-                self._idle.remove(worker)
+        worker = self._take_idle(toolchain, request)
         if worker is None:
             interpreter = self._environments[toolchain].interpreter(
                 lambda text: tell(Progress(id=request.id, text=text)), self._run_command
             )
-            worker = self._spawner.submit(self._spawn, toolchain, interpreter).result()
+            worker = self._spawner.submit(self._spawn, toolchain, interpreter, request.network).result()
         with self._lock:
             self._busy[request.id] = worker
             closed = self._closed
@@ -76,6 +78,17 @@ class LocalRunner:
         if closed:  # `close` looked for busy workers a moment ago and did not see this one
             worker.kill(INTERRUPTED)
         return future
+
+    def _take_idle(self, toolchain: str, request: Request) -> WorkerProcess | None:
+        """A worker that has seen no token unless this request needs one, and never one for somebody else's code."""
+        if request.confined:
+            return None
+        with self._lock:
+            fits = ((w.toolchain, w.network) == (toolchain, request.network) and w.alive for w in self._idle)
+            worker = next((w for w, fit in zip(self._idle, fits, strict=True) if fit), None)
+            if worker is not None:
+                self._idle.remove(worker)
+        return worker
 
     def cancel(self, request_id: str, why: Failure) -> None:
         """Kill the worker and everything that it started."""
@@ -90,6 +103,7 @@ class LocalRunner:
             self._closed = True
             busy, idle, commands = list(self._busy.values()), list(self._idle), list(self._commands)
             self._idle.clear()
+        self._log_watch.stop()
         for command in commands:
             command.kill()
         for worker in busy:
@@ -133,15 +147,17 @@ class LocalRunner:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env=os.environ | {keeper.MARK: self._mark},
+            env=of_command(os.environ) | {keeper.MARK: self._mark},
             **out_of_reach_of_ctrl_c(),
         )
 
-    def _spawn(self, toolchain: str, interpreter: str) -> WorkerProcess:
+    def _spawn(self, toolchain: str, interpreter: str, network: bool) -> WorkerProcess:  # noqa: FBT001 - `submit`
         self._keep()
+        self._log_watch.start()
         # No two workers have the same mark: the end of a worker kills every process with its mark.
         self._started += 1
-        worker = WorkerProcess(toolchain, interpreter, self._threads, f"{self._mark}-{self._started};")
+        mark = f"{self._mark}-{self._started};"
+        worker = WorkerProcess(toolchain, interpreter, self._threads, mark, network=network)
         self._all = [*(one for one in self._all if one.alive), worker]
         return worker
 
@@ -157,6 +173,10 @@ class LocalRunner:
                 stderr=subprocess.DEVNULL,
                 **out_of_reach_of_ctrl_c(),
             )
+
+    def _busy_workers(self) -> list[WorkerProcess]:
+        with self._lock:
+            return list(self._busy.values())
 
     def _end(self, request_id: str, worker: WorkerProcess, future: Future[Response], response: Response) -> None:
         healthy = not response.retire and response.peak_bytes < _BYTES_PER_WORKER
