@@ -37,6 +37,7 @@ class WorkerProcess:
         self._mark = mark
         self._why: Failure | None = None
         self._request: Request | None = None
+        self._confines = False
         self._tell: Tell = lambda _progress: None
         self._done: Callable[[Response], None] = lambda _response: None
         self._began = 0.0
@@ -57,7 +58,7 @@ class WorkerProcess:
     def begin(self, request: Request, tell: Tell, done: Callable[[Response], None]) -> None:
         """Send a request; `done` is called once, from the listening thread."""
         self._tell, self._done, self._began = tell, done, time.monotonic()
-        self._request = request
+        self._request, self._confines = request, request.confined
         self.actions += 1
         try:
             stream(self._process.stdin).write(msgspec.json.encode(request) + b"\n")
@@ -99,6 +100,8 @@ class WorkerProcess:
         self._kill_all()
 
     def _kill_all(self) -> None:
+        if self._confines and self._process.poll() is None:
+            stop_with_descendants(self._process.pid)
         kill_with_descendants(self._process.pid)
         keeper.end_marked(self._mark)
 
@@ -139,8 +142,6 @@ class WorkerProcess:
         return msgspec.structs.replace(response, retire=True)
 
     def _end_for_good(self) -> None:
-        if self._process.poll() is None:
-            stop_with_descendants(self._process.pid)
         self._kill_all()
         self.alive = False
         self._process.wait()

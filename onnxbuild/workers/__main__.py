@@ -62,8 +62,12 @@ def _serve_all(first: bytes, lines: IO[bytes], answers: IO[bytes]) -> None:
 
     from onnxbuild.protocol import Request
     from onnxbuild.workers.confined import Confinement
+    from onnxbuild.workers.supervisor import continue_in_child
 
-    confinement = Confinement(msgspec.json.decode(first, type=Request))
+    request = msgspec.json.decode(first, type=Request)
+    if request.confined:
+        continue_in_child()
+    confinement = Confinement(request)
     requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     requests.put(first)
     threading.Thread(target=_read, args=(lines, requests), daemon=True).start()
@@ -112,7 +116,8 @@ def _serve(line: bytes, stream: IO[bytes], confinement: Confinement) -> None:
     began = time.monotonic()
     response = _respond(request, tell, confinement)
     # Before the response: the store then takes what was written, and nothing may write into it any more.
-    retire = end_orphans()
+    # A confined process cannot search for them: its parent does.
+    retire = request.confined or end_orphans()
     seconds = time.monotonic() - began
     measured = {"seconds": seconds, "peak_bytes": peak_resident_bytes(), "retire": retire}
     answers.send(msgspec.structs.replace(response, **measured))

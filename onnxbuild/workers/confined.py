@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -76,4 +77,6 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _is_refusal(error: BaseException) -> bool:
-    return isinstance(error, PermissionError) or "[Errno 13] Permission denied" in str(error)
+    # EXDEV is Landlock's answer to a link or a move from a folder with fewer rights.
+    refused = isinstance(error, OSError) and error.errno in {errno.EACCES, errno.EPERM, errno.EXDEV}
+    return refused or "[Errno 13] Permission denied" in str(error)
