@@ -19,9 +19,7 @@ def wanted(environ: Mapping[str, str]) -> str:
     return value if value in {"off", "require"} else "auto"
 
 
-def confine(
-    inputs: Iterable[str], outputs: Iterable[str], scratch: str, log: str, *, network: bool = False
-) -> str:
+def confine(inputs: Iterable[str], outputs: Iterable[str], scratch: str, log: str, *, network: bool = False) -> str:
     """Give up everything but the action's own folders; returns what is in force, "" if nothing is.
 
     `network`: keep the network. The home becomes the scratch folder: libraries write caches there. Errors: OSError.
