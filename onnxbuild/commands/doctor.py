@@ -15,7 +15,9 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from onnxbuild.confinement import confine
 from onnxbuild.machine import Machine, this_machine
+from onnxbuild.runners.worker_environment import import_folders
 from onnxbuild.steps import KINDS, Kinds
 from onnxbuild.steps.kind import Kind
 from onnxbuild.version import __version__
@@ -37,7 +39,11 @@ Version = Callable[[str], str | None]
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """What this machine has. `missing`: step kind → distributions that it needs and that are not installed."""
+    """What this machine has.
+
+    `missing`: step kind → distributions that it needs and that are not installed. `confinement`: what confines
+    somebody else's code, in words. `python_path`: the folders of PYTHONPATH, which only our own interpreter gets.
+    """
 
     onnxbuild: str
     python: str
@@ -52,6 +58,8 @@ class Report(Struct, frozen=True, kw_only=True):
     provider_problem: str | None
     hub_offline: bool
     hub_endpoint: str
+    confinement: str
+    python_path: tuple[str, ...]
     missing: Mapping[str, tuple[str, ...]]
     repair: str | None
 
@@ -91,6 +99,8 @@ def doctor(
         provider_problem=problem,
         hub_offline=environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"},
         hub_endpoint=environ.get("HF_ENDPOINT") or "https://huggingface.co",
+        confinement=_confinement(environ),
+        python_path=tuple(import_folders(sys.executable, environ)),
         missing={kind: absent for kind, absent in missing.items() if absent},
         repair=_EXTRA if any(missing.values()) else None,
     )
@@ -124,12 +134,25 @@ def as_text(report: Report) -> str:
         ("memory", _gigabytes(report.memory_bytes)),
         ("store", f"{report.store} ({_gigabytes(report.store_free_bytes)} free)"),
         ("model hub", f"{report.hub_endpoint}{', offline (HF_HUB_OFFLINE)' if report.hub_offline else ''}"),
+        ("confinement", report.confinement),
+        *((("pythonpath", _of_path(report)),) if report.python_path else ()),
         ("providers", report.provider_problem or ", ".join(report.providers) or "none: onnxruntime is not installed"),
         *((name, version or "not installed") for name, version in report.packages.items()),
     ]
     width = max(len(label) for label, _ in lines)
     text = [f"{label:<{width}}  {value}" for label, value in lines]
     return "\n".join([*text, "", *_verdict(report)])
+
+
+def _confinement(environ: Mapping[str, str]) -> str:
+    """What is in force for custom exporters, the code of checkpoints, and plugins that are not pure."""
+    if confine.wanted(environ) == "off":
+        return f"switched off by {confine.SWITCH}"
+    return confine.available() or "none: this system has no Landlock, so somebody else's code can reach all your files"
+
+
+def _of_path(report: Report) -> str:
+    return f"{', '.join(report.python_path)} (workers of this interpreter import from it; toolchains do not)"
 
 
 def installed(name: str) -> str | None:

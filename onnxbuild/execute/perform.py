@@ -143,6 +143,7 @@ class Performer:
             threads=job.threads,
             confined=runs_others_code(kind, job.action.params),
             network=kind.network(job.action.params),
+            warms=kind.warms,
         )
 
     def _in_time(self, action: Action, future: Future[Response]) -> Response:

@@ -24,19 +24,23 @@ from onnxbuild.runners.worker_process import INTERRUPTED, WorkerProcess, stream
 # frameworks would add up over a long run: torch and onnxruntime never release their arenas.
 _ACTIONS_PER_WORKER = 256
 _BYTES_PER_WORKER = 6 << 30
+_WARM = "onnxbuild.workers.libraries.warm:run"
 
 
 class LocalRunner:
     """Worker processes on this machine, one per running action, reused while they are healthy.
 
     `environments`: the environments of the toolchains, by name. `threads`: the number of cores that an action may use.
+    `jobs`: how many actions run at once.
     """
 
-    def __init__(self, environments: Mapping[str, Environment] | None = None, *, threads: int = 0) -> None:
+    def __init__(
+        self, environments: Mapping[str, Environment] | None = None, *, threads: int = 0, jobs: int = 1
+    ) -> None:
         """Start no process yet: the first request does."""
         self._environments: Mapping[str, Environment] = {"current": Current(), **(environments or {})}
         self._commands: set[subprocess.Popen[str]] = set()
-        self._threads = threads or usable_cores()
+        self._threads, self._jobs = threads or usable_cores(), jobs
         self._lock = threading.Lock()
         self._closed = False
         self._all: list[WorkerProcess] = []
@@ -70,11 +74,12 @@ class LocalRunner:
             interpreter = self._environments[toolchain].interpreter(
                 lambda text: tell(Progress(id=request.id, text=text)), self._run_command
             )
-            worker = self._spawner.submit(self._spawn, toolchain, interpreter, request.network).result()
+            worker = self._spawner.submit(self._spawn, toolchain, interpreter, network=request.network).result()
         with self._lock:
             self._busy[request.id] = worker
             closed = self._closed
         worker.begin(request, tell, lambda response: self._end(request.id, worker, future, response))
+        self._warm_another(toolchain, request)
         if closed:  # `close` looked for busy workers a moment ago and did not see this one
             worker.kill(INTERRUPTED)
         return future
@@ -89,6 +94,23 @@ class LocalRunner:
             if worker is not None:
                 self._idle.remove(worker)
         return worker
+
+    def _warm_another(self, toolchain: str, request: Request) -> None:
+        """Start a second worker, if there is none, and have it import what the actions after this one need."""
+        with self._lock:
+            others = [one for one in self._all if one.alive and (one.toolchain, one.network) == (toolchain, False)]
+            if not request.warms or self._jobs <= len(others) or len(others) > 1 or self._closed:
+                return
+        self._spawner.submit(self._spawn_warm, toolchain, request)
+
+    def _spawn_warm(self, toolchain: str, request: Request) -> None:
+        interpreter = self._environments[toolchain].interpreter(lambda _text: None, self._run_command)
+        worker = self._spawn(toolchain, interpreter, network=False)
+        params = {"modules": request.warms}
+        warm = Request(id="", worker=_WARM, params=params, inputs=request.inputs, outputs={}, log="")
+        worker.warm(warm)
+        with self._lock:
+            self._idle.append(worker)
 
     def cancel(self, request_id: str, why: Failure) -> None:
         """Kill the worker and everything that it started."""
@@ -151,7 +173,7 @@ class LocalRunner:
             **out_of_reach_of_ctrl_c(),
         )
 
-    def _spawn(self, toolchain: str, interpreter: str, network: bool) -> WorkerProcess:  # noqa: FBT001 - `submit`
+    def _spawn(self, toolchain: str, interpreter: str, *, network: bool) -> WorkerProcess:
         self._keep()
         self._log_watch.start()
         # No two workers have the same mark: the end of a worker kills every process with its mark.

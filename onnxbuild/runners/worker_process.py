@@ -60,13 +60,18 @@ class WorkerProcess:
         self._tell, self._done, self._began = tell, done, time.monotonic()
         self._request, self._confines = request, request.confined
         self.actions += 1
-        try:
-            stream(self._process.stdin).write(msgspec.json.encode(request) + b"\n")
-            stream(self._process.stdin).flush()
-        except OSError:
-            pass  # it has just died; the listener sees the end of its output and reports that
+        self._send(request)
         if not self.alive:
             self._report_death()  # the listener ended before there was a request to report on
+
+    def warm(self, request: Request) -> None:
+        """Have it import modules before its first request. Nobody waits for the answer, which belongs to no request."""
+        self._send(request)
+
+    def _send(self, request: Request) -> None:
+        with contextlib.suppress(OSError):  # it has just died; the listener sees the end of its output and reports that
+            stream(self._process.stdin).write(msgspec.json.encode(request) + b"\n")
+            stream(self._process.stdin).flush()
 
     @property
     def log(self) -> str:

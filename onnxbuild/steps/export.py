@@ -302,6 +302,7 @@ EXPORT = Kind(
     outputs={"model": "onnx"},
     worker="onnxbuild.workers.export.worker:run",
     pure=True,
+    warms=("torch", "transformers", "onnxbuild.workers.validate.worker"),
     runs_code=lambda params: is_own(str(params.get("exporter", ""))),
     packages=_packages,
     resolve=_resolve,

@@ -117,6 +117,8 @@ class Kind(Struct, frozen=True, kw_only=True):
     runs_code: Callable[[Mapping[str, Any]], bool] = lambda _params: False  # whether plain params name code to run
     # Whether the worker needs the network: only then does it see tokens and the addresses of proxies.
     network: Callable[[Mapping[str, Any]], bool] = lambda _params: False
+    # Modules that the actions after this one import and that take long: a second worker imports them meanwhile.
+    warms: tuple[str, ...] = ()
     memory_factor: float = 3.0  # estimated peak memory as a multiple of the size of all inputs
     on_by_default: bool = False  # a check that runs unless the manifest switches it off
     resolve: Callable[[Any, Context], Any] = lambda params, _context: params  # fills derived fields and every `auto`

@@ -12,7 +12,10 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def logged(path: str) -> Iterator[None]:
-    """Send all output of this process and its children to a file."""
+    """Send all output of this process and its children to a file; nowhere if the path is empty."""
+    if not path:
+        yield
+        return
     descriptor = open_log(path)
     os.ftruncate(descriptor, 0)
     _redirect_output(descriptor)

@@ -66,3 +66,4 @@ def _stranger(name: str, **more: Any) -> Kind:
 STRANGER = _stranger("stranger")
 FRIEND = _stranger("friend", pure=True)
 MESSENGER = _stranger("messenger", pure=True, network=lambda _params: True)
+HERALD = _stranger("herald", pure=True, warms=("wave",))
