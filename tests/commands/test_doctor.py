@@ -96,4 +96,4 @@ def test_what_confines_somebody_elses_code(tmp_path, monkeypatch):
 def test_folders_of_pythonpath_are_shown_with_who_gets_them(tmp_path):
     text = as_text(look(tmp_path, environ={"PYTHONPATH": f"{tmp_path}{os.pathsep}relative"}))
     assert f"pythonpath             {tmp_path} (workers of this interpreter import from it; toolchains do not)" in text
-    assert "pythonpath" not in as_text(look(tmp_path))
+    assert "\npythonpath " not in as_text(look(tmp_path))
