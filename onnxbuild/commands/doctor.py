@@ -75,7 +75,7 @@ def doctor(
     version: Version | None = None,
     machine: Machine | None = None,
     environ: Mapping[str, str] = os.environ,
-    ask: tuple[str, ...] = (sys.executable, "-c", _ASK_PROVIDERS),
+    ask: tuple[str, ...] = (sys.executable, "-P", "-c", _ASK_PROVIDERS),
 ) -> Report:
     """Look at the machine; imports no framework, and asks ONNX Runtime in a separate process."""
     version = version or installed
