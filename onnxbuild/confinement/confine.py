@@ -14,9 +14,9 @@ _NETWORK_ABI, _SIGNAL_ABI = 4, 6
 
 
 def wanted(environ: Mapping[str, str]) -> str:
-    """What the user wants: `off`, `require`, or `auto`."""
-    value = environ.get(SWITCH, "").lower()
-    return value if value in {"off", "require"} else "auto"
+    """What the user wants: `off`, `require`, or `auto`. A word that is none of these was meant to change something."""
+    value = environ.get(SWITCH, "").lower() or "auto"
+    return value if value in {"off", "auto"} else "require"
 
 
 def confine(inputs: Iterable[str], outputs: Iterable[str], scratch: str, log: str, *, network: bool = False) -> str:
@@ -28,7 +28,7 @@ def confine(inputs: Iterable[str], outputs: Iterable[str], scratch: str, log: st
     if version == 0:
         return ""
     _take_home(scratch, network=network)
-    landlock.restrict(_rules(inputs, outputs, scratch, log), network=network)
+    landlock.restrict(_rules(inputs, outputs, scratch, log, network=network), network=network)
     if network:
         return f"Landlock {version}, with the network"
     return _described(version, seccomp=seccomp.restrict())
@@ -48,8 +48,11 @@ def _described(version: int, *, seccomp: bool) -> str:
     return " and ".join(parts) + (f", without {', '.join(lacks)}" if lacks else "")
 
 
-def _rules(inputs: Iterable[str], outputs: Iterable[str], scratch: str, log: str) -> Iterator[tuple[str, int]]:
+def _rules(
+    inputs: Iterable[str], outputs: Iterable[str], scratch: str, log: str, *, network: bool
+) -> Iterator[tuple[str, int]]:
     yield from ((path, landlock.READ) for path in places.readable(os.environ))
+    yield from ((path, landlock.READ) for path in (places.of_network(os.environ) if network else ()))
     yield from ((path, landlock.USE_DEVICE) for path in places.devices())
     yield from ((path, landlock.READ) for folder in inputs for path in (folder, *places.link_targets(folder)))
     yield from ((path, landlock.WRITE_WITHOUT_LINKS) for path in outputs)

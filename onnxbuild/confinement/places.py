@@ -17,6 +17,12 @@ _SYSTEM = (
     "/proc/devices", "/proc/sys", "/proc/driver/nvidia", "/proc/driver/nvidia-uvm",
     "/dev/random", "/dev/urandom", "/dev/zero",
 )  # fmt: skip
+# What finds the address of a host and proves who it is.
+_NETWORK = (
+    "/etc/hosts", "/etc/host.conf", "/etc/resolv.conf", "/etc/gai.conf", "/etc/services", "/etc/protocols", "/etc/ssl",
+    "/etc/pki", "/etc/ca-certificates", "/run/systemd/resolve",
+)  # fmt: skip
+_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 # Devices that are also written to; shared memory, which the frameworks use between their processes.
 _DEVICES = ("/dev/null", "/dev/full", "/dev/kfd", "/dev/dri", "/dev/nvidia-caps")
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the system's own folder
@@ -31,6 +37,12 @@ def readable(environ: Mapping[str, str]) -> Iterator[str]:
     yield from _editable()
     yield from filter(None, environ.get("LD_LIBRARY_PATH", "").split(os.pathsep))
     yield str(Path(__file__).parent.parent)  # the package itself: a toolchain need not have it
+
+
+def of_network(environ: Mapping[str, str]) -> Iterator[str]:
+    """What a process with the network reads besides."""
+    yield from _NETWORK
+    yield from (environ[name] for name in _CERTIFICATES if name in environ)
 
 
 def devices() -> Iterator[str]:

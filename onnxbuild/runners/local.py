@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from onnxbuild.machine import usable_cores
 from onnxbuild.protocol import Failure, Progress, Request, Response
 from onnxbuild.runners import keeper
+from onnxbuild.runners.command_output import read_to_end
 from onnxbuild.runners.environments import Current, Environment
 from onnxbuild.runners.log_watch import LogWatch
 from onnxbuild.runners.processes import out_of_reach_of_ctrl_c
@@ -151,15 +152,10 @@ class LocalRunner:
             closed = self._closed
         if closed:
             process.kill()
-        assert process.stdout is not None, "BUG: a command is started with a pipe"
-        lines = []
-        with process:
-            for line in process.stdout:
-                lines.append(line)
-                on_line(line.rstrip("\n"))
+        output = read_to_end(process, on_line)
         with self._lock:
             self._commands.discard(process)
-        return process.returncode, "".join(lines)
+        return process.returncode, output
 
     def _start_command(self, command: Sequence[str]) -> subprocess.Popen[str]:
         self._keep()

@@ -11,6 +11,7 @@ import pytest
 from plugin.world import Ended, World
 
 from onnxbuild.confinement import landlock, seccomp
+from onnxbuild.confinement.confine import wanted
 
 pytestmark = pytest.mark.skipif(landlock.abi() == 0, reason="the system has no Landlock")
 
@@ -109,6 +110,23 @@ def test_nobody_can_be_contacted(world: World, tmp_path: Path, name: str) -> Non
             listener.settimeout(0)
             with pytest.raises(BlockingIOError):
                 listener.accept()
+
+
+def test_a_plugin_that_declares_the_network_has_it_and_no_files(world: World, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        code = f"import socket\nsocket.create_connection(('127.0.0.1', {port})).close()\nopen('/etc/hosts').read()"
+        found = facts(build(world, code, kind="courier"), "courier")
+    assert found["confined_by"] == f"Landlock {landlock.abi()}, with the network"
+    reading = f"open({str(tmp_path / 'secret')!r})"
+    assert failure(build(world, reading, kind="courier"), "courier")[0] == "OBE73"
+
+
+@pytest.mark.parametrize(("word", "meant"), [("", "auto"), ("auto", "auto"), ("OFF", "off"), ("require", "require"),
+                                             ("requier", "require"), ("1", "require")])  # fmt: skip
+def test_a_word_that_is_unknown_is_taken_for_the_safe_one(word: str, meant: str) -> None:
+    assert wanted({"ONNXBUILD_CONFINE": word}) == meant
+    assert wanted({}) == "auto"
 
 
 @pytest.mark.skipif(landlock.abi() < 6, reason="this Landlock does not confine signals")

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from plugin.world import World
@@ -82,6 +83,28 @@ def test_the_packages_of_the_user_are_found_where_the_command_finds_them(monkeyp
     assert ("-s" in start_options(sys.executable)) is not enabled
     assert "-s" in start_options("/another/python")
     assert "-P" in start_options(sys.executable)
+
+
+def test_a_worker_starts_as_the_command_did_where_variables_cannot_say_so(monkeypatch) -> None:
+    """The command was started with PYTHONDONTWRITEBYTECODE and PYTHONUTF8; a worker does not see these variables."""
+    flags = SimpleNamespace(utf8_mode=1, ignore_environment=0)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setattr(sys, "flags", flags)
+    assert start_options("/another/python") == ["-P", "-u", "-s", "-B", "-X", "utf8"]
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    flags.utf8_mode = 0
+    assert start_options("/another/python") == ["-P", "-u", "-s"]
+    flags.ignore_environment = 1
+    assert import_folders(sys.executable, {"PYTHONPATH": "/folder"}) == []
+
+
+def test_moved_packages_of_the_user_are_found_without_the_variable(monkeypatch) -> None:
+    monkeypatch.setattr("site.ENABLE_USER_SITE", True)
+    monkeypatch.setattr("site.getusersitepackages", lambda: "/moved/site-packages")
+    moved = {"PYTHONUSERBASE": "/moved"}
+    assert import_folders(sys.executable, moved) == ["/moved/site-packages"]
+    assert import_folders("/another/python", moved) == []
+    assert import_folders(sys.executable, {}) == []
 
 
 def test_a_module_in_the_working_folder_is_not_imported(tmp_path: Path) -> None:

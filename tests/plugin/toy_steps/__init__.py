@@ -66,4 +66,6 @@ def _stranger(name: str, **more: Any) -> Kind:
 STRANGER = _stranger("stranger")
 FRIEND = _stranger("friend", pure=True)
 MESSENGER = _stranger("messenger", pure=True, network=lambda _params: True)
+# Not pure, with the network.
+COURIER = _stranger("courier", network=lambda _params: True)
 HERALD = _stranger("herald", pure=True, warms=("wave",))
