@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import threading
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plugin.world import World
+from plugin.world import PLUGIN, World
 
-from onnxbuild.protocol import Failure, Message, Progress, Response
+from onnxbuild.protocol import Failure, Message, Progress, Request, Response
 from onnxbuild.runners import log_watch, messages
+from onnxbuild.runners.local import LocalRunner
 from onnxbuild.runners.messages import LINE_BYTES, Pace, Unreadable
 
 
@@ -199,8 +201,6 @@ def test_an_action_that_prints_without_end_is_ended(tmp_path: Path) -> None:
 
 
 def test_a_log_that_grows_without_end_is_noticed_while_the_action_runs(monkeypatch, tmp_path: Path) -> None:
-    import threading
-
     monkeypatch.setattr(log_watch, "_SECONDS", 0.01)
     killed = threading.Event()
     talker = Talker(str(tmp_path / "log"))
@@ -210,4 +210,24 @@ def test_a_log_that_grows_without_end_is_noticed_while_the_action_runs(monkeypat
     with open(talker.log, "wb") as file:
         file.truncate(log_watch.LOG_BYTES + 1)
     assert killed.wait(10)
+    watch.start()  # again: there is one thread
+    assert sum(thread.name == "logs" for thread in threading.enumerate()) == 1
     watch.stop()
+    assert not any(thread.name == "logs" for thread in threading.enumerate())
+
+
+def test_a_runner_ends_an_action_that_prints_without_end(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(log_watch, "_SECONDS", 0.01)
+    monkeypatch.setattr(log_watch, "LOG_BYTES", 1000)
+    monkeypatch.setenv("PYTHONPATH", str(PLUGIN))
+    code = "import time; print('x' * 2000, flush=True); time.sleep(600)"
+    request = Request(id="a", worker="toy_steps.stranger:run", params={"code": code}, inputs={}, outputs={},
+                      log=str(tmp_path / "log"))  # fmt: skip
+    runner = LocalRunner()
+    try:
+        response = runner.submit("current", request, lambda _progress: None).result(30)
+    finally:
+        runner.close()
+    assert response.failure is not None
+    assert response.failure.code == "OBE74"
+    assert not any(thread.name == "logs" for thread in threading.enumerate())
