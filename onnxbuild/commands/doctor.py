@@ -42,7 +42,7 @@ class Report(Struct, frozen=True, kw_only=True):
     """What this machine has.
 
     `missing`: step kind → distributions that it needs and that are not installed. `confinement`: what confines
-    somebody else's code, in words. `python_path`: the folders of PYTHONPATH, which only our own interpreter gets.
+    somebody else's code, in words. `python_path`: which workers import from the folders of PYTHONPATH; "" if not set.
     """
 
     onnxbuild: str
@@ -59,7 +59,7 @@ class Report(Struct, frozen=True, kw_only=True):
     hub_offline: bool
     hub_endpoint: str
     confinement: str
-    python_path: tuple[str, ...]
+    python_path: str
     missing: Mapping[str, tuple[str, ...]]
     repair: str | None
 
@@ -100,7 +100,7 @@ def doctor(
         hub_offline=environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"},
         hub_endpoint=environ.get("HF_ENDPOINT") or "https://huggingface.co",
         confinement=_confinement(environ),
-        python_path=tuple(import_folders(sys.executable, environ)),
+        python_path=_python_path(environ),
         missing={kind: absent for kind, absent in missing.items() if absent},
         repair=_EXTRA if any(missing.values()) else None,
     )
@@ -135,7 +135,7 @@ def as_text(report: Report) -> str:
         ("store", f"{report.store} ({_gigabytes(report.store_free_bytes)} free)"),
         ("model hub", f"{report.hub_endpoint}{', offline (HF_HUB_OFFLINE)' if report.hub_offline else ''}"),
         ("confinement", report.confinement),
-        *((("pythonpath", _of_path(report)),) if report.python_path else ()),
+        *((("pythonpath", report.python_path),) if report.python_path else ()),
         ("providers", report.provider_problem or ", ".join(report.providers) or "none: onnxruntime is not installed"),
         *((name, version or "not installed") for name, version in report.packages.items()),
     ]
@@ -151,8 +151,11 @@ def _confinement(environ: Mapping[str, str]) -> str:
     return confine.available() or "none: this system has no Landlock, so somebody else's code can reach all your files"
 
 
-def _of_path(report: Report) -> str:
-    return f"{', '.join(report.python_path)} (workers of this interpreter import from it; toolchains do not)"
+def _python_path(environ: Mapping[str, str]) -> str:
+    if not environ.get("PYTHONPATH"):
+        return ""
+    folders = ", ".join(import_folders(sys.executable, environ)) or "no absolute folder"
+    return f"{folders} (workers of this interpreter import from absolute folders in it, those of toolchains from none)"
 
 
 def installed(name: str) -> str | None:

@@ -186,6 +186,7 @@ class LocalRunner:
         if self._keeper is None:
             self._keeper = subprocess.Popen(
                 keeper.command(self._mark),
+                env=of_command(os.environ),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -94,6 +94,8 @@ def test_what_confines_somebody_elses_code(tmp_path, monkeypatch):
 
 
 def test_folders_of_pythonpath_are_shown_with_who_gets_them(tmp_path):
+    note = "(workers of this interpreter import from absolute folders in it, those of toolchains from none)"
     text = as_text(look(tmp_path, environ={"PYTHONPATH": f"{tmp_path}{os.pathsep}relative"}))
-    assert f"pythonpath             {tmp_path} (workers of this interpreter import from it; toolchains do not)" in text
+    assert f"pythonpath             {tmp_path} {note}\n" in text
+    assert look(tmp_path, environ={"PYTHONPATH": "relative"}).python_path == f"no absolute folder {note}"
     assert "\npythonpath " not in as_text(look(tmp_path))

@@ -66,6 +66,7 @@ def test_a_wrong_answer_is_a_failure(data: bytes, message: str | None) -> None:
     with pytest.raises(Unreadable) as caught:
         read(data)
     assert caught.value.failure.code == "OBE72"
+    assert dict(caught.value.failure.notes).keys() == {"hint"}
     assert caught.value.failure.message.startswith(message or "the worker's answer cannot be read")
 
 
