@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import subprocess
@@ -9,17 +10,19 @@ import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from onnxbuild.machine import usable_cores
 from onnxbuild.protocol import Failure, Progress, Request, Response
 from onnxbuild.runners import keeper
-from onnxbuild.runners.command_output import read_to_end
-from onnxbuild.runners.environments import Current, Environment
-from onnxbuild.runners.log_watch import LogWatch
+from onnxbuild.runners.environments import Current, Environment, Unusable
 from onnxbuild.runners.processes import out_of_reach_of_ctrl_c
 from onnxbuild.runners.runner import Tell
-from onnxbuild.runners.worker_environment import of_command
-from onnxbuild.runners.worker_process import INTERRUPTED, WorkerProcess, stream
+
+# A run that has nothing to do starts no process, and so needs none of the modules that functions here import.
+if TYPE_CHECKING:
+    from onnxbuild.runners.log_watch import LogWatch
+    from onnxbuild.runners.worker_process import WorkerProcess
 
 # A worker is replaced after this many actions, or when its memory has grown past this size. Otherwise the leaks of the
 # frameworks would add up over a long run: torch and onnxruntime never release their arenas.
@@ -50,7 +53,7 @@ class LocalRunner:
         self._busy: dict[str, WorkerProcess] = {}
         self._mark = uuid.uuid4().hex
         self._keeper: subprocess.Popen[bytes] | None = None
-        self._log_watch = LogWatch(self._busy_workers)
+        self._log_watch: LogWatch | None = None
         # Linux kills a child when the *thread* that started it ends (PR_SET_PDEATHSIG), so one thread starts them all.
         self._spawner = ThreadPoolExecutor(1, thread_name_prefix="spawn")
 
@@ -82,7 +85,7 @@ class LocalRunner:
         worker.begin(request, tell, lambda response: self._end(request.id, worker, future, response))
         self._warm_another(toolchain, request)
         if closed:  # `close` looked for busy workers a moment ago and did not see this one
-            worker.kill(INTERRUPTED)
+            worker.interrupt()
         return future
 
     def _take_idle(self, toolchain: str, request: Request) -> WorkerProcess | None:
@@ -90,8 +93,8 @@ class LocalRunner:
         if request.confined:
             return None
         with self._lock:
-            fits = ((w.toolchain, w.network) == (toolchain, request.network) and w.alive for w in self._idle)
-            worker = next((w for w, fit in zip(self._idle, fits, strict=True) if fit), None)
+            fitting = (toolchain, request.network)
+            worker = next((w for w in self._idle if (w.toolchain, w.network) == fitting and w.alive), None)
             if worker is not None:
                 self._idle.remove(worker)
         return worker
@@ -102,14 +105,15 @@ class LocalRunner:
             others = [one for one in self._all if one.alive and (one.toolchain, one.network) == (toolchain, False)]
             if not request.warms or self._jobs <= len(others) or len(others) > 1 or self._closed:
                 return
-        self._spawner.submit(self._spawn_warm, toolchain, request)
+        with contextlib.suppress(OSError, Unusable):  # nobody asked for this worker
+            # Here, because the thread that starts processes cannot wait for one that creates an environment.
+            interpreter = self._environments[toolchain].interpreter(lambda _text: None, self._run_command)
+            self._spawner.submit(self._spawn_warm, toolchain, interpreter, request)
 
-    def _spawn_warm(self, toolchain: str, request: Request) -> None:
-        interpreter = self._environments[toolchain].interpreter(lambda _text: None, self._run_command)
+    def _spawn_warm(self, toolchain: str, interpreter: str, request: Request) -> None:
         worker = self._spawn(toolchain, interpreter, network=False)
         params = {"modules": request.warms}
-        warm = Request(id="", worker=_WARM, params=params, inputs=request.inputs, outputs={}, log="")
-        worker.warm(warm)
+        worker.warm(Request(id="", worker=_WARM, params=params, inputs=request.inputs, outputs={}, log=""))
         with self._lock:
             self._idle.append(worker)
 
@@ -124,21 +128,21 @@ class LocalRunner:
         """Kill the busy workers, stop the idle ones, and wait for all of them."""
         with self._lock:
             self._closed = True
-            busy, idle, commands = list(self._busy.values()), list(self._idle), list(self._commands)
-            self._idle.clear()
-        self._log_watch.stop()
+            busy, commands = list(self._busy.values()), list(self._commands)
         for command in commands:
             command.kill()
         for worker in busy:
-            worker.kill(INTERRUPTED)
-        for worker in idle:
-            worker.stop()
+            worker.interrupt()
         self._spawner.shutdown()
+        if self._log_watch is not None:
+            self._log_watch.stop()
+        for worker in self._idle:  # none is added any more
+            worker.stop()
+        self._idle.clear()
         for worker in self._all:
             worker.join()
         if self._keeper is not None:
-            stream(self._keeper.stdin).close()
-            self._keeper.wait()
+            self._keeper.communicate()  # closes its input, and waits
             self._keeper = None
 
     def _run_command(self, command: Sequence[str], on_line: Callable[[str], None]) -> tuple[int, str]:
@@ -152,12 +156,16 @@ class LocalRunner:
             closed = self._closed
         if closed:
             process.kill()
+        from onnxbuild.runners.command_output import read_to_end
+
         output = read_to_end(process, on_line)
         with self._lock:
             self._commands.discard(process)
         return process.returncode, output
 
     def _start_command(self, command: Sequence[str]) -> subprocess.Popen[str]:
+        from onnxbuild.runners.worker_environment import of_command
+
         self._keep()
         return subprocess.Popen(
             command,
@@ -170,7 +178,11 @@ class LocalRunner:
         )
 
     def _spawn(self, toolchain: str, interpreter: str, *, network: bool) -> WorkerProcess:
+        from onnxbuild.runners.log_watch import LogWatch
+        from onnxbuild.runners.worker_process import WorkerProcess
+
         self._keep()
+        self._log_watch = self._log_watch or LogWatch(self._busy_workers)
         self._log_watch.start()
         # No two workers have the same mark: the end of a worker kills every process with its mark.
         self._started += 1
@@ -181,6 +193,8 @@ class LocalRunner:
 
     def _keep(self) -> None:
         """Start the keeper before the first process that it watches."""
+        from onnxbuild.runners.worker_environment import of_command
+
         if self._closed:
             raise OSError(errno.ECANCELED, "the run was interrupted", "worker")
         if self._keeper is None:

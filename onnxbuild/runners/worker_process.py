@@ -84,6 +84,10 @@ class WorkerProcess:
         self._why = self._why or why
         self._kill_all()
 
+    def interrupt(self) -> None:
+        """Kill it because the run was interrupted."""
+        self.kill(INTERRUPTED)
+
     def stop(self) -> None:
         """Close its input; it exits by itself."""
         with contextlib.suppress(OSError):
