@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from onnxbuild.store import locks
-from onnxbuild.store.shared_lock import SharedLock, hold_alone
+from onnxbuild.store.locking.shared_lock import SharedLock, hold_alone
 
 _LOCK = "gc.lock"
 

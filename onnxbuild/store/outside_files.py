@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
 from onnxbuild.digest import Digest, digest_file
 from onnxbuild.store.content import File, Tree
-from onnxbuild.store.files import Signature, settled_signature, signature
+from onnxbuild.store.files import UNSETTLED, Signature, has_fixed_times, settled_signature, signature
 from onnxbuild.store.traces import Traces
 
 
@@ -22,19 +24,32 @@ def digest_outside_files(root: str, names: Sequence[str], traces: Traces, *, rem
     computed: dict[str, tuple[Signature, Digest]] = {}
     files = []
     for name, path in zip(names, paths, strict=True):
-        status = os.stat(path)
+        status = _status(path)
         memo = known.get(path)
-        digest = memo[1] if memo is not None and memo[0] == signature(status) else _compute(path, computed)
+        if memo is None or memo[0] != signature(status):
+            digest = _compute(path, status.st_size, computed)
+        elif has_fixed_times(path, status):
+            digest = digest_file(Path(path), status.st_size)
+            computed[path] = UNSETTLED, digest  # an earlier version remembered it, and a receipt could rely on that
+        else:
+            digest = memo[1]
         files.append(File(name, digest, status.st_size))
     if computed and remember:
         traces.remember(computed)
     return Tree(tuple(files))
 
 
-def _compute(path: str, computed: dict[str, tuple[Signature, Digest]]) -> Digest:
+def _status(path: str) -> os.stat_result:
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):  # reading a FIFO or a device may never end
+        raise OSError(errno.EINVAL, "it is not a regular file", path)
+    return status
+
+
+def _compute(path: str, size: int, computed: dict[str, tuple[Signature, Digest]]) -> Digest:
     """The digest of a file; it goes into `computed` only if the file did not change while it was read."""
     before = settled_signature(path)
-    digest = digest_file(Path(path), before[0])
+    digest = digest_file(Path(path), size)
     if signature(os.stat(path)) == before:
-        computed[path] = (before, digest)
+        computed[path] = before, digest
     return digest

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from file_lock_of_windows import FileLockOfWindows
 
-from onnxbuild.store import file_lock, locks, shared_lock
-from onnxbuild.store.shared_lock import SharedLock, hold_alone
+from onnxbuild.store import locks
+from onnxbuild.store.locking import file_lock, shared_lock
+from onnxbuild.store.locking.shared_lock import SharedLock, hold_alone
 
 TESTS = Path(__file__).parents[1]
 HOLD = """
@@ -28,7 +29,7 @@ with hold(Path(sys.argv[1])):
 SHARE = """
 import sys
 from pathlib import Path
-from onnxbuild.store.shared_lock import SharedLock
+from onnxbuild.store.locking.shared_lock import SharedLock
 lock = SharedLock(Path(sys.argv[1]))
 lock.acquire()
 print("held", flush=True)
@@ -141,10 +142,14 @@ def test_another_thread_may_release(tmp_path: Path, mechanism: str) -> None:
 
 
 def test_lock_files_of_dead_processes_are_removed_and_others_stay(tmp_path: Path, mechanism: str) -> None:
-    dead, alive = (Other(HOLD, tmp_path / name, mechanism=mechanism) for name in ("dead", "alive"))
+    dead, alive = (Other(HOLD, tmp_path / name, mechanism=mechanism) for name in (f"out-{'d' * 64}", "a" * 64))
     dead.kill()
+    (tmp_path / "notes.txt").write_text("no lock")
+    (tmp_path / ("b" * 63)).write_text("no lock either")
+    (tmp_path / ("c" * 64)).symlink_to(tmp_path / "notes.txt")
     locks.remove_unheld(tmp_path)
-    assert {path.stem for path in tmp_path.iterdir()} == {"alive"}
+    names = {path.name for path in tmp_path.iterdir() if path.suffix != ".holder"}
+    assert names == {"a" * 64, "b" * 63, "c" * 64, "notes.txt"}
     alive.end()
 
 
