@@ -152,8 +152,9 @@ class Content:
             raise DamagedBlob(file.digest, damage)
 
     def drop(self, digest: str) -> None:
-        """Remove a blob; do nothing if it is already gone."""
-        remove_file(self.path(digest))
+        """Remove a blob; do nothing if it is already gone, or if its folder is not one of the store's."""
+        if self._is_fan(digest[:2]):
+            remove_file(self.path(digest))
 
     def view(self, tree: Tree, folder: Path) -> None:
         """Make the files of a tree available to a worker, read-only: as hard links, not copies. Verifies every blob.

@@ -19,7 +19,7 @@ _FILE_BITS = 0o666
 def make_folder(path: Path) -> None:
     """Create a folder of the store if it is missing; what stands in its place must be a folder. Errors: OSError."""
     try:
-        path.mkdir()
+        path.mkdir(parents=True)
     except FileExistsError:
         if not stat.S_ISDIR(path.lstat().st_mode):
             raise
