@@ -28,6 +28,7 @@ _ERRNO = {
     sqlite3.SQLITE_CANTOPEN: errno.EMFILE,
     sqlite3.SQLITE_BUSY: errno.EAGAIN,
 }
+_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS traces (key TEXT PRIMARY KEY, body BLOB NOT NULL, created REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS trees (digest TEXT PRIMARY KEY, files BLOB NOT NULL) WITHOUT ROWID;
@@ -49,6 +50,12 @@ _COLUMNS = {
 
 class NewerDatabase(Exception):  # noqa: N818 - a state that the caller reports
     """A newer version has written the database; its text says which."""
+
+
+class DatabaseFailed(OSError):  # noqa: N818 - an OSError as of every other file of the store
+    """The database cannot be read or written. `is_damage`: it is no longer a database of a store."""
+
+    is_damage = False
 
 
 class Database:
@@ -89,8 +96,10 @@ class Database:
             return row
 
     def _as_os_error(self, error: sqlite3.Error) -> OSError:
-        code = _ERRNO.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, errno.EIO)
-        return OSError(code, str(error), str(self._path))
+        code = _ERRNO.get(_code(error), errno.EIO)
+        failure = DatabaseFailed(code, str(error), str(self._path))
+        failure.is_damage = _code(error) in _DAMAGE
+        return failure
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -197,14 +206,18 @@ def _completed(db: sqlite3.Connection) -> sqlite3.Connection:
 
 def is_damaged(error: Exception) -> bool:
     """Whether an error says that the file is not a database of a store, or no longer one."""
-    codes = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
-    return getattr(error, "sqlite_errorcode", None) in codes
+    return error.is_damage if isinstance(error, DatabaseFailed) else _code(error) in _DAMAGE
+
+
+def _code(error: Exception) -> int:
+    """SQLite's primary error code; 0 for another error."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
 def database_error_in_words(root: Path, error: Exception) -> str:
     """Why the store cannot be used. SQLite itself says no more than "disk I/O error" for most problems of a disk."""
     if not isinstance(error, sqlite3.OperationalError):
-        return str(error)
+        return str(error.strerror if isinstance(error, DatabaseFailed) else error)
     with contextlib.suppress(OSError):
         if _is_read_only(root):
             return os.strerror(errno.EROFS)

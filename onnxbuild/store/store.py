@@ -17,7 +17,7 @@ from onnxbuild.digest import Digest
 from onnxbuild.store import locks
 from onnxbuild.store.claims import Claims
 from onnxbuild.store.content import Content, DamagedBlob, Tree
-from onnxbuild.store.database import DATABASE, NewerDatabase, database_error_in_words, is_damaged
+from onnxbuild.store.database import DATABASE, DatabaseFailed, NewerDatabase, database_error_in_words, is_damaged
 from onnxbuild.store.files import remove_tree
 from onnxbuild.store.group_access import make_folder
 from onnxbuild.store.marker import check_store, newer
@@ -68,6 +68,8 @@ class Store:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.close()
+        if isinstance(error, DatabaseFailed):  # a command meets it anywhere, and can do no more than say so
+            raise DiagnosticError(_unusable(self.root, error)) from error
 
     def close(self) -> None:
         """Release everything and close the database."""
