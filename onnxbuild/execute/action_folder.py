@@ -59,7 +59,7 @@ class ActionFolder:
             raise Rejected(Failure(code="OBE63", message="the worker changed its inputs, which are read-only"))
 
     def check_outputs(self) -> None:
-        """Check that every output has files, and nothing but files, once links are copies. Errors: Rejected, OSError."""
+        """Check that every output has files, and nothing else once links are copies. Errors: Rejected, OSError."""
         try:
             make_fit(self.outputs, self._root / "inputs")
         except UnfitOutput as unfit:

@@ -80,9 +80,7 @@ def collect(
 
 def reached(store: Store) -> frozenset[str]:
     """Keys of the latest results of every manifest that still exists."""
-    return frozenset(
-        key for scope, keys in store.traces.last_keys().items() if os.path.lexists(scope) for key in keys
-    )
+    return frozenset(key for scope, keys in store.traces.last_keys().items() if os.path.lexists(scope) for key in keys)
 
 
 def _kept(traces: Mapping[str, Trace], needed: frozenset[str] | set[str], limits: Limits, sizes: _Sizes) -> set[str]:

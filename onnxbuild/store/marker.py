@@ -26,7 +26,9 @@ Signature: 8a477f597d28d172789f06886806bc55
 # This folder is a store of onnxbuild, format {_FORMAT}. `onnxbuild gc` frees what no manifest needs.
 # Programs that back up files skip folders with this file: https://bford.info/cachedir
 """
-_OURS = re.compile(r"Signature: 8a477f597d28d172789f06886806bc55\n# This folder is a store of onnxbuild, format (\d{1,9})\.")
+_OURS = re.compile(
+    r"Signature: 8a477f597d28d172789f06886806bc55\n# This folder is a store of onnxbuild, format (\d{1,9})\."
+)
 _MOST_BYTES = 4096
 
 # What a store consists of. A link in the place of any of these would lead out of the store.
@@ -42,6 +44,13 @@ def check_store(root: Path, *, readonly: bool) -> None:
     Errors: DiagnosticError OB070 (not a store), OB071 (a newer format), OB072 (a link in it); OSError.
     """
     _check_places(root)
+    _check_marker(root, readonly=readonly)
+    if not readonly:
+        for name in (MARKER, "gc.lock"):  # they stay when a store is opened to a group later
+            grant_as_folder(root / name)
+
+
+def _check_marker(root: Path, *, readonly: bool) -> None:
     text = _marker_of(root)
     if text is None:
         names = {path.name for path in root.iterdir()}
@@ -63,7 +72,6 @@ def _mark(root: Path, names: set[str], *, readonly: bool) -> None:
         raise DiagnosticError(_foreign(root, "it is not empty and has no store's marker"))
     if not readonly:
         write_atomically(root / MARKER, _TEXT.encode())
-        grant_as_folder(root / MARKER)
 
 
 def _marker_of(root: Path) -> str | None:

@@ -76,7 +76,7 @@ class _Allowed:
         except OSError:
             raise UnfitOutput(f"{what} that leads to nothing", is_link=True) from None
         if not (target in self._files or any(target.startswith(folder + os.sep) for folder in self._folders)):
-            raise UnfitOutput(f"{what} to {target}, which is neither among its outputs nor among its inputs", is_link=True)
+            raise UnfitOutput(f"{what} to {target}, which is neither an output nor an input of it", is_link=True)
         if not stat.S_ISREG(os.lstat(target).st_mode):
             raise UnfitOutput(f"{what} to {target}, which is not a regular file", is_link=True)
         return Path(target)

@@ -114,7 +114,7 @@ class Traces:
 
     def recall(self, paths: Iterable[str]) -> Mapping[str, tuple[Signature, Digest]]:
         """For each known path, its digest and the signature that the file had when the digest was computed."""
-        memos = {}
+        memos: dict[str, tuple[Signature, Digest]] = {}
         for path in paths:
             if (row := self._db.one("SELECT signature, digest FROM memo WHERE path = ?", path)) is not None:
                 signature = _decoded(row[0], Signature)
@@ -181,7 +181,7 @@ class Traces:
             db.execute("DELETE FROM latest WHERE scope = ?", (scope,))
 
 
-def _decoded(data: Any, kind: type[_Value]) -> _Value | None:
+def _decoded(data: Any, kind: Any) -> Any:
     """A value from its row; None if the row is damaged."""
     try:
         return msgspec.json.decode(data, type=kind)

@@ -231,6 +231,10 @@ def test_dropping_what_is_gone_does_nothing(store: Content, fresh: Path) -> None
 def test_the_digest_of_a_tree_depends_on_names_contents_and_sizes_only() -> None:
     base = Tree((FILE,))
     assert base.digest == Tree((File("model.onnx", DIGEST, len(TEXT)),)).digest
-    others = (File("other.onnx", DIGEST, len(TEXT)), File("model.onnx", Digest("f" * 64), len(TEXT)), File("model.onnx", DIGEST, 1))
+    others = (
+        File("other.onnx", DIGEST, len(TEXT)),
+        File("model.onnx", Digest("f" * 64), len(TEXT)),
+        File("model.onnx", DIGEST, 1),
+    )
     assert len({base.digest, *(Tree((other,)).digest for other in others), Tree(()).digest}) == 5
     assert Tree((FILE, File("x", DIGEST, 3))).size == len(TEXT) + 3

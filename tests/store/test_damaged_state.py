@@ -157,7 +157,9 @@ def test_a_tree_with_another_digest_is_a_miss(traces: Traces) -> None:
 
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(body=st.binary(max_size=200) | st.text(max_size=50) | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False))
+@given(
+    body=st.binary(max_size=200) | st.text(max_size=50) | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False)
+)
 def test_no_row_ends_a_command(traces: Traces, body: bytes | str | float) -> None:
     with traces._db.transaction() as db:
         for table, columns in {"traces": 3, "trees": 2, "latest": 4, "memo": 3}.items():

@@ -33,10 +33,13 @@ def code_of(root: Path, *, readonly: bool = False) -> str | None:
 def everything(root: Path) -> dict[str, bytes | str | None]:
     """All that stands below a folder, with its content."""
     paths = sorted(root.rglob("*"))
-    return {
-        str(path.relative_to(root)): os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else None
-        for path in paths
-    }  # fmt: skip
+    return {str(path.relative_to(root)): content(path) for path in paths}
+
+
+def content(path: Path) -> bytes | str | None:
+    if path.is_symlink():
+        return os.readlink(path)
+    return path.read_bytes() if path.is_file() else None
 
 
 @pytest.fixture
@@ -45,7 +48,13 @@ def victim(tmp_path: Path) -> Path:
     root = tmp_path / "victim"
     for name in ("work/thesis/chapter", "work/1-deadbeef", "locks", "blobs/ab", "toolchains"):
         (root / name).mkdir(parents=True)
-    for name in ("work/thesis/chapter/1.txt", "work/1-deadbeef/x", f"locks/{'a' * 64}", f"blobs/ab/{'ab' * 32}", "notes"):
+    for name in (
+        "work/thesis/chapter/1.txt",
+        "work/1-deadbeef/x",
+        f"locks/{'a' * 64}",
+        f"blobs/ab/{'ab' * 32}",
+        "notes",
+    ):
         (root / name).write_text("precious")
     return root
 
@@ -55,8 +64,8 @@ def test_a_folder_with_other_content_is_refused_by_every_command_and_nothing_cha
     world.manifest({"a": [{"text": "a"}]})
     before = everything(victim)
     for command in (
-        "run manifest.yaml", "run manifest.yaml -n", "plan manifest.yaml", "graph manifest.yaml", "status manifest.yaml",
-        "gc manifest.yaml", "gc manifest.yaml --dry-run", "cache stats manifest.yaml", "cache verify manifest.yaml",
+        "run manifest.yaml", "run manifest.yaml -n", "plan manifest.yaml", "graph manifest.yaml",
+        "status manifest.yaml", "gc manifest.yaml", "gc manifest.yaml --dry-run", "cache stats manifest.yaml", "cache verify manifest.yaml",
         "explain m/a:toy -m manifest.yaml",
     ):  # fmt: skip
         ended = world.run_arguments([*ONNXBUILD, *command.split(), "--store", str(victim)])
@@ -76,7 +85,7 @@ def test_a_manifest_that_names_the_folder_of_somebody_deletes_nothing(victim, tm
 
 
 @pytest.mark.parametrize("readonly", [False, True])
-def test_a_folder_without_a_marker_is_a_store_only_if_it_is_empty(tmp_path: Path, readonly: bool) -> None:
+def test_a_folder_without_a_marker_is_a_store_only_if_it_is_empty(tmp_path: Path, *, readonly: bool) -> None:
     root = tmp_path / "store"
     assert code_of(root, readonly=readonly) is None
     root.mkdir(exist_ok=True)
@@ -105,13 +114,18 @@ def test_reading_creates_nothing(tmp_path: Path) -> None:
 def test_the_marker_is_a_cache_directory_tag(tmp_path: Path) -> None:
     Store(tmp_path / "store").close()
     text = (tmp_path / "store" / MARKER).read_text()
-    assert text.startswith("Signature: 8a477f597d28d172789f06886806bc55\n# This folder is a store of onnxbuild, format 1.")
+    assert text.startswith(
+        "Signature: 8a477f597d28d172789f06886806bc55\n# This folder is a store of onnxbuild, format 1."
+    )
 
 
 @pytest.mark.parametrize(
     ("text", "code"),
     [
-        ("Signature: 8a477f597d28d172789f06886806bc55\n# This file is a cache directory tag created by pip.\n", "OB070"),
+        (
+            "Signature: 8a477f597d28d172789f06886806bc55\n# This file is a cache directory tag created by pip.\n",
+            "OB070",
+        ),
         ("", "OB070"),
         ("x" * 10_000, "OB070"),
         ("Signature: 8a477f597d28d172789f06886806bc55\n# This folder is a store of onnxbuild, format 2. x\n", "OB071"),
@@ -151,7 +165,7 @@ def test_a_store_of_the_first_version_gains_its_new_table(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("readonly", [False, True])
-def test_a_newer_database_is_refused_and_keeps_its_version(tmp_path: Path, readonly: bool) -> None:
+def test_a_newer_database_is_refused_and_keeps_its_version(tmp_path: Path, *, readonly: bool) -> None:
     Bench(tmp_path)(step("a", text="a"))
     with sqlite3.connect(tmp_path / "store" / "traces.db") as db:
         db.execute("PRAGMA user_version=3")
@@ -182,7 +196,18 @@ def test_a_marked_store_with_a_foreign_database_is_unusable(tmp_path: Path) -> N
     assert code_of(tmp_path / "store") == "OB040"
 
 
-NAMES = ("blobs", "work", "locks", "toolchains", "traces.db", "traces.db-wal", "traces.db-shm", "gc.lock", "sweeping", MARKER)
+NAMES = (
+    "blobs",
+    "work",
+    "locks",
+    "toolchains",
+    "traces.db",
+    "traces.db-wal",
+    "traces.db-shm",
+    "gc.lock",
+    "sweeping",
+    MARKER,
+)
 
 
 @posix

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from onnxbuild.regular_files import read_regular
 from onnxbuild.store.files import is_real_file
-from onnxbuild.store.locking.lock_files import NoLocks, fcntl, open_lock_file, try_flock
+from onnxbuild.store.locking.lock_files import HAS_FLOCK, NoLocks, open_lock_file, try_flock
 
 _HOLDER_SUFFIX = ".holder"
 _SOFT_SUFFIX = ".soft"
@@ -41,7 +41,7 @@ def take_lock(path: Path) -> HeldLock | None:
 
     Errors: OSError.
     """
-    if fcntl is None:
+    if not HAS_FLOCK:
         return _take_portable(path)
     try:
         return _take_flock(path)
@@ -52,13 +52,13 @@ def take_lock(path: Path) -> HeldLock | None:
 
 def read_holder(path: Path) -> bytes:
     """What the holder of a lock wrote about itself; it may be incomplete at this moment. Errors: OSError."""
-    beside = fcntl is None or not path.exists()
+    beside = not (HAS_FLOCK and path.exists())
     return read_regular(_holder_file(path) if beside else path, _MOST_BYTES_OF_A_HOLDER)
 
 
 def is_locked(path: Path) -> bool:
     """Whether a living process holds the lock. The lock is held only as long as it takes to ask. Errors: OSError."""
-    if fcntl is None:
+    if not HAS_FLOCK:
         return _is_taken(path, _take_portable)
     if _soft_file(path).exists():
         return _is_taken(_soft_file(path), lambda _soft: _take_soft(path))

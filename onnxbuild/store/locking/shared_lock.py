@@ -1,8 +1,9 @@
 """A lock that many processes share or one process holds alone: what `claims` is built on.
 
 Where there is `flock`, it is that on one file, shared or exclusive. Elsewhere there are only exclusive locks
-(`file_lock`). So each process that shares takes a separate lock in a folder of readers. It does so while it holds the gate, which is the
-lock on the file itself. A process that wants to be alone keeps the gate closed and waits until no reader is left.
+(`file_lock`). So each process that shares takes a separate lock in a folder of readers. It does so while it holds the
+gate, which is the lock on the file itself. A process that wants to be alone keeps the gate closed and waits until no
+reader is left.
 """
 
 from __future__ import annotations
@@ -16,7 +17,14 @@ from pathlib import Path
 
 from onnxbuild.store.group_access import make_folder
 from onnxbuild.store.locking.file_lock import HeldLock, is_locked, lock_of, take_lock
-from onnxbuild.store.locking.lock_files import NoLocks, fcntl, open_lock_file, release_flock, share_flock, try_flock
+from onnxbuild.store.locking.lock_files import (
+    HAS_FLOCK,
+    NoLocks,
+    open_lock_file,
+    release_flock,
+    share_flock,
+    try_flock,
+)
 
 _RETRY_SECONDS = 0.02
 
@@ -36,7 +44,7 @@ class SharedLock:
 
     def _acquire_by_flock(self) -> bool:
         """False if the system or the file system has no `flock`."""
-        if fcntl is None:
+        if not HAS_FLOCK:
             return False
         if self._descriptor is None:
             self._descriptor = open_lock_file(self._path)
@@ -69,7 +77,7 @@ class SharedLock:
 @contextlib.contextmanager
 def hold_alone(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
     """Hold the lock while no process shares it. Calls `on_wait` once if it has to wait. Errors: OSError."""
-    descriptor = None if fcntl is None else open_lock_file(path)
+    descriptor = None if not HAS_FLOCK else open_lock_file(path)
     try:
         by_flock = descriptor is not None and _is_alone(descriptor, on_wait)
         with contextlib.nullcontext() if by_flock else _alone_by_gate(path, on_wait):
