@@ -65,7 +65,8 @@ def test_a_folder_with_other_content_is_refused_by_every_command_and_nothing_cha
     before = everything(victim)
     for command in (
         "run manifest.yaml", "run manifest.yaml -n", "plan manifest.yaml", "graph manifest.yaml",
-        "status manifest.yaml", "gc manifest.yaml", "gc manifest.yaml --dry-run", "cache stats manifest.yaml", "cache verify manifest.yaml",
+        "status manifest.yaml", "gc manifest.yaml", "gc manifest.yaml --dry-run",
+        "cache stats manifest.yaml", "cache verify manifest.yaml",
         "explain m/a:toy -m manifest.yaml",
     ):  # fmt: skip
         ended = world.run_arguments([*ONNXBUILD, *command.split(), "--store", str(victim)])
