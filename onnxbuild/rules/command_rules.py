@@ -24,4 +24,13 @@ RULES: tuple[Rule, ...] = (
 
         Fix: name the manifest: `onnxbuild explain ID -m MANIFEST`.
         """),
+    described("OB063", "bad-user-config", """
+        The user's configuration file, `~/.config/onnxbuild/config.toml`, cannot be read or has an unknown key.
+
+        Why: it says what manifests may reach, so that none of it may be guessed or ignored.
+        Bad:
+            allow_path = "~/models"
+        Good:
+            allow_paths = ["~/models"]
+        """),
 )  # fmt: skip

@@ -32,6 +32,7 @@ ELSEWHERE = {
     "OB070": "tests/store/test_marker.py",
     "OB071": "tests/store/test_marker.py",
     "OB072": "tests/store/test_marker.py",
+    "OB063": "tests/test_permissions.py",
     "OB105": "tests/planning",
     "OB110": "tests/planning/test_hub.py",
     "OB111": "tests/planning/test_lock.py",
