@@ -141,17 +141,6 @@ class Content:
             place.parent.mkdir(parents=True, exist_ok=True)
             link_or_clone(self.path(file.digest), place)
 
-    def materialize(self, tree: Tree, folder: Path) -> None:
-        """Write a tree as separate files (clones where the file system can), so that edits do not reach the store.
-
-        Errors: DamagedBlob, OSError.
-        """
-        for file in tree.files:
-            self.verify(file)
-            place = folder / file.name
-            place.parent.mkdir(parents=True, exist_ok=True)
-            clone_file(self.path(file.digest), place)
-
     def blobs(self) -> Iterable[tuple[str, os.stat_result]]:
         """Every blob with its status, in no particular order."""
         for fan in _listing(self._blobs):
