@@ -52,20 +52,22 @@ def _checked(place: Path, file: File, store: Store, *, is_stored: bool) -> Signa
     raise OSError(errno.EIO, "was changed by another process while it was written", str(place))
 
 
-def present_files(folder: Path, names: Iterable[str], store: Store) -> Mapping[str, File]:
-    """Those of the names that are regular files below a folder; only files that have changed are read."""
-    regular = tuple(sorted(name for name in names if _is_regular(folder, name)))
-    return {file.name: file for file in store.digest_files(str(folder), regular).files}
+def equal_files(files: Iterable[File], folder: Path, store: Store) -> frozenset[str]:
+    """The names of those files that a folder has with the same content; only files that have changed are read."""
+    candidates = {file.name: file for file in files if _size(folder, file.name) == file.size}
+    present = store.digest_files(str(folder), tuple(sorted(candidates))).files
+    return frozenset(file.name for file in present if file == candidates[file.name])
 
 
-def _is_regular(folder: Path, name: str) -> bool:
-    """Whether a name is a regular file below a folder, with no link on the way: a FIFO would block its reader."""
+def _size(folder: Path, name: str) -> int | None:
+    """The size of a regular file below a folder; None if it is anything else, or if there is a link on the way."""
     try:
         parents = list(PurePath(_safe(name)).parents)[:-1]
-        is_file = stat.S_ISREG(os.lstat(folder / name).st_mode)
+        status = os.lstat(folder / name)
     except (OSError, ValueError):
-        return False
-    return is_file and all(is_folder(str(folder / parent)) for parent in parents)
+        return None
+    is_ours = stat.S_ISREG(status.st_mode) and all(is_folder(str(folder / parent)) for parent in parents)
+    return status.st_size if is_ours else None
 
 
 def _safe(name: str) -> str:

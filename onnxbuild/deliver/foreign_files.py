@@ -36,7 +36,7 @@ def _slashes(name: str) -> Iterator[int]:
 def _emptied(old: str, new: str, prefix: str, ours: Collection[str], parents: Collection[str]) -> Iterator[Renamed]:
     _let_change(old)
     for _ in range(_PASSES):
-        for name in _last_the_description(os.listdir(old), prefix):
+        for name in _in_order(os.listdir(old), new, is_top=not prefix):
             place, target = os.path.join(old, name), os.path.join(new, name)
             if is_folder(place) and (prefix + name in parents or is_folder(target)):
                 yield from _emptied(place, _free_for_folder(target), f"{prefix}{name}/", ours, parents)
@@ -60,8 +60,11 @@ def _removed(folder: str) -> bool:
     return True
 
 
-def _last_the_description(names: list[str], prefix: str) -> list[str]:
-    return sorted(names, key=lambda name: (not prefix and name == PROVENANCE, name))
+def _in_order(names: list[str], new: str, *, is_top: bool) -> list[str]:
+    """First what keeps its name, so that nothing else takes it; the description at the end."""
+    return sorted(
+        names, key=lambda name: (is_top and name == PROVENANCE, os.path.lexists(os.path.join(new, name)), name)
+    )
 
 
 def _moved(source: str, target: str, prefix: str) -> Iterator[Renamed]:

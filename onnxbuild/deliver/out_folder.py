@@ -11,7 +11,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from onnxbuild.deliver.copies import checked_copy, present_files
+from onnxbuild.deliver.copies import checked_copy, equal_files
 from onnxbuild.deliver.foreign_files import Renamed, is_folder
 from onnxbuild.deliver.provenance import PROVENANCE, ours, provenance
 from onnxbuild.deliver.replacement import leftovers, replace_folder, tidy_up
@@ -105,23 +105,24 @@ def _delivered(name: str, folder: Path, content: Tree, text: bytes, store: Store
     wanted = {file.name: file for file in (*content.files, File(PROVENANCE, digest_bytes(text), len(text)))}
     edited: set[str] = set()
     for attempt in range(_ATTEMPTS + 1):
-        listed = ours(folder)
-        present = present_files(folder, {*wanted, *listed}, store)
-        if all(present.get(one) == file for one, file in wanted.items()):
+        equal = equal_files(wanted.values(), folder, store)
+        if equal == wanted.keys():
             state: State = "mended" if edited else "written" if attempt else "intact"
             files = {os.path.join(folder, one): file.digest for one, file in wanted.items()}
             return Delivery(name, str(folder), state, tuple(sorted(edited)), tuple(kept), files)
-        edited |= {one for one, digest in listed.items() if one not in present or present[one].digest != digest}
+        listed = ours(folder)
+        edited |= {file.name for file in listed} - equal_files(listed, folder, store)
         with _alone(folder, store):
-            same = {one for one, file in present.items() if file == wanted.get(one)}
-            kept += _write(folder, wanted, text, store, same)
+            kept += _write(folder, wanted, text, store, equal)
     raise OSError(errno.EBUSY, "another process changes its files", str(folder))
 
 
-def _write(folder: Path, wanted: Mapping[str, File], text: bytes, store: Store, same: Collection[str]) -> list[Renamed]:
+def _write(
+    folder: Path, wanted: Mapping[str, File], text: bytes, store: Store, known: Collection[str]
+) -> list[Renamed]:
     copies: dict[str, Signature] = {}
     texts = {PROVENANCE: text}
-    renamed = replace_folder(folder, lambda fresh: copies.update(checked_copy(wanted, texts, store, fresh)), same)
+    renamed = replace_folder(folder, lambda fresh: copies.update(checked_copy(wanted, texts, store, fresh)), known)
     # These are signatures of content that was read. If another process has changed a file since, its signature is
     # another one, and the comparison that follows reads the file.
     if not store.readonly:

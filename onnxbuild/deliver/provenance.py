@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
+from onnxbuild.digest import Digest
 from onnxbuild.execute.events import SUCCEEDED, Outcome
 from onnxbuild.planning.action_graph import ActionGraph, Variant
 from onnxbuild.regular_files import read_regular
-from onnxbuild.store.content import Tree
+from onnxbuild.store.content import File, Tree
 from onnxbuild.store.store import Store
 from onnxbuild.version import __version__
 
@@ -20,16 +22,23 @@ PROVENANCE = "onnxbuild.json"
 _LARGEST = 64 << 20  # bytes; a description of 250 files has 0.1 MB
 
 
-class Described(msgspec.Struct, frozen=True):
+class _Facts(Struct, frozen=True):
+    blake3: str
+    bytes: int
+
+
+class Described(Struct, frozen=True):
     """The part of a description that is read again."""
 
     model: str
     target: str
-    files: Mapping[str, Mapping[str, Any]]
+    files: Mapping[str, _Facts]
 
-    def digests(self) -> Mapping[str, str]:
-        """Name and digest of each file, but not of the description itself."""
-        return {name: str(file.get("blake3")) for name, file in self.files.items() if name != PROVENANCE}
+    def listed(self) -> tuple[File, ...]:
+        """The files that were delivered with the description."""
+        return tuple(
+            File(name, Digest(facts.blake3), facts.bytes) for name, facts in self.files.items() if name != PROVENANCE
+        )
 
 
 def described(folder: Path) -> tuple[Described, bytes] | None:
@@ -41,10 +50,10 @@ def described(folder: Path) -> tuple[Described, bytes] | None:
         return None
 
 
-def ours(folder: Path) -> Mapping[str, str]:
-    """Name and digest of the files that a previous run wrote to a folder, as its description lists them."""
+def ours(folder: Path) -> tuple[File, ...]:
+    """The files that a previous run wrote to a folder, as its description lists them."""
     found = described(folder)
-    return {} if found is None else found[0].digests()
+    return () if found is None else found[0].listed()
 
 
 def provenance(

@@ -82,7 +82,7 @@ def tidy_up(folder: Path, left: Iterable[Path], known: Collection[str] = ()) -> 
         elif not os.path.lexists(folder):
             os.rename(place, folder)
         else:
-            renamed += move_foreign(str(place), str(folder), {*ours(place), *known})
+            renamed += move_foreign(str(place), str(folder), {*(file.name for file in ours(place)), *known})
     return renamed
 
 
