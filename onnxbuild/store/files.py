@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import sys
@@ -20,6 +21,7 @@ _FICLONE = 0x40049409
 
 # Kernel clocks tick every 1 to 10 ms: a file written twice within a tick may have one time stamp for two contents.
 _TICK_NS = 20_000_000
+_MOST_WAITS = 10
 
 # size, mtime, ctime (both in ns) and inode: as long as all four stay the same, the remembered digest is valid.
 Signature = tuple[int, int, int, int]
@@ -31,20 +33,48 @@ def signature(status: os.stat_result) -> Signature:
 
 
 def settled_signature(path: str | Path) -> Signature:
-    """The signature of a file, taken once its last change is older than a tick of the clock.
+    """The signature of a file, taken once its last change is older than the clock that stamped it can tell apart.
 
-    A later change then cannot have the same time stamp (the "racy clean" problem of git's index).
+    A later change then cannot have the same time stamp (the "racy clean" problem of git's index). Errors: OSError,
+    also for a file that changes all the time.
     """
     status = os.stat(path)
-    while (age := time.time_ns() - _changed_ns(status)) < _TICK_NS and age >= 0:
-        time.sleep((_TICK_NS - age) / 1e9)
-        status = os.stat(path)
-    return signature(status)
+    for _ in range(_MOST_WAITS):
+        changed = changed_ns(signature(status))
+        age = time.time_ns() - changed
+        if age >= granule_ns(changed):
+            return signature(status)
+        # A stamp in the future comes from another machine's clock, or from before ours was set back: wait in full.
+        time.sleep((granule_ns(changed) - max(age, 0)) / 1e9)
+        before, status = signature(status), os.stat(path)
+        if age < 0 and signature(status) == before:
+            return before
+    raise OSError(errno.EBUSY, "changes all the time", str(path))
 
 
-def _changed_ns(status: os.stat_result) -> int:
-    """The time of the last change; on Windows st_ctime is the time of creation."""
-    return status.st_mtime_ns if sys.platform == "win32" else status.st_ctime_ns
+def granule_ns(stamp_ns: int) -> int:
+    """How long a time stamp may lie before the change that it is for.
+
+    File systems that store whole seconds round down: ext3 and HFS+ to 1 s, FAT to 2 s. A stamp of a finer one is a
+    whole second once in a while, and then nothing is lost but the wait.
+    """
+    return _TICK_NS + (2_000_000_000 if stamp_ns % 1_000_000_000 == 0 else 0)
+
+
+def may_be_exchanged(path: str | Path, stamp: Signature) -> bool:
+    """Whether a file may have other content under the same signature: that of a read-only image.
+
+    Images (squashfs, ISO 9660, reproducible ext4) have times that somebody chose, in whole seconds. Another image that
+    is mounted in the place of one may have the same files with the same sizes, times and inodes.
+    """
+    if stamp[2] % 1_000_000_000 or not hasattr(os, "statvfs"):
+        return False
+    return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+
+
+def changed_ns(stamp: Signature) -> int:
+    """The time of the last change in a signature; on Windows ctime is the time of creation."""
+    return stamp[1] if sys.platform == "win32" else stamp[2]
 
 
 def clone_file(source: str | Path, target: str | Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from onnxbuild.digest import Digest, digest_file
 from onnxbuild.store.content import File, Tree
-from onnxbuild.store.files import Signature, settled_signature, signature
+from onnxbuild.store.files import Signature, may_be_exchanged, settled_signature, signature
 from onnxbuild.store.traces import Traces
 
 
@@ -24,7 +24,8 @@ def digest_outside_files(root: str, names: Sequence[str], traces: Traces, *, rem
     for name, path in zip(names, paths, strict=True):
         status = os.stat(path)
         memo = known.get(path)
-        digest = memo[1] if memo is not None and memo[0] == signature(status) else _compute(path, computed)
+        is_known = memo is not None and memo[0] == signature(status) and not may_be_exchanged(path, memo[0])
+        digest = memo[1] if memo is not None and is_known else _compute(path, computed)
         files.append(File(name, digest, status.st_size))
     if computed and remember:
         traces.remember(computed)

@@ -152,8 +152,11 @@ class Traces:
 
     def forget(self, keys: Iterable[str]) -> None:
         """Remove traces, and the trees that no other trace names."""
+        gone = [(key,) for key in keys]
+        if gone:
+            self._db.renew()
         with self._db.transaction() as db:
-            db.executemany("DELETE FROM traces WHERE key = ?", [(key,) for key in keys])
+            db.executemany("DELETE FROM traces WHERE key = ?", gone)
             named = {
                 digest
                 for (body,) in db.execute("SELECT body FROM traces")
