@@ -17,9 +17,9 @@ def run(options: RunOptions) -> int:
     if options.dry_run:
         from onnxbuild.commands.plan import show_plan
 
-        return show_plan(options.asked, as_json=options.as_json, force=options.force)
+        return show_plan(options.asked, as_json=options.as_json, force=options.force, out=options.out)
     question = question_of(options)
-    receipt = None if options.force else _receipt(options, question)
+    receipt = None if options.force or options.prune else _receipt(options, question)
     if receipt is not None and not receipt.moved and _answers(receipt.answer, options):
         sys.stdout.write(last_line(receipt.answer) if options.quiet else receipt.answer)
         return 0

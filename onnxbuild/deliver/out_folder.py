@@ -91,11 +91,11 @@ def _check_place(folder: Path) -> None:
 
 def _tidied(folder: Path, left: Iterable[Path], store: Store) -> list[Renamed]:
     """End what a killed run began."""
-    with _alone(folder, store):
+    with alone(folder, store):
         return tidy_up(folder, filter(os.path.lexists, left))
 
 
-def _alone(folder: Path, store: Store) -> AbstractContextManager[None]:
+def alone(folder: Path, store: Store) -> AbstractContextManager[None]:
     """No other run writes this folder while the body runs."""
     return store.lock(f"out-{digest_bytes(bytes(folder))}", lambda _holder: None, lambda: False)
 
@@ -112,7 +112,7 @@ def _delivered(name: str, folder: Path, content: Tree, text: bytes, store: Store
             return Delivery(name, str(folder), state, tuple(sorted(edited)), tuple(kept), files)
         listed = ours(folder)
         edited |= {file.name for file in listed} - equal_files(listed, folder, store)
-        with _alone(folder, store):
+        with alone(folder, store):
             kept += _write(folder, wanted, text, store, equal)
     raise OSError(errno.EBUSY, "another process changes its files", str(folder))
 
