@@ -167,17 +167,6 @@ class Content:
             place.parent.mkdir(parents=True, exist_ok=True)
             link_or_clone(self.path(file.digest), place)
 
-    def materialize(self, tree: Tree, folder: Path) -> None:
-        """Write a tree as separate files (clones where the file system can), so that edits do not reach the store.
-
-        Errors: DamagedBlob, OSError.
-        """
-        for file in tree.files:
-            self.verify(file)
-            place = folder / file.name
-            place.parent.mkdir(parents=True, exist_ok=True)
-            clone_file(self.path(file.digest), place)
-
     def blobs(self) -> Iterable[tuple[str, os.stat_result]]:
         """Every blob with its status, in no particular order; what a store does not make is left out."""
         for fan in filter(is_real_folder, entries_of(self._blobs)):

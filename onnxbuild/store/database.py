@@ -8,14 +8,18 @@ import os
 import sqlite3
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from onnxbuild.store.files import is_real_file
+from onnxbuild.store.files import is_real_file, write_atomically
 from onnxbuild.store.group_access import grant_as_folder
 
 DATABASE = "traces.db"  # its name below the store's root
+# A file with random content, written anew with each new database and whenever results are forgotten: while it is
+# unchanged, everything that was recorded is still known. A receipt can compare its stamps without opening SQLite.
+GENERATION = "traces.generation"
 
 WAIT_SECONDS = 60.0  # for another process that writes
 _VERSION = 2
@@ -65,7 +69,14 @@ class Database:
         """Open or create the file. Errors: NewerDatabase; sqlite3.Error if it is no database or cannot be created."""
         self._lock = threading.Lock()
         self._path = path
+        is_known = path.exists() and path.with_name(GENERATION).exists()
         self._connection = _open_readonly(path) if readonly else _open(path)
+        if not (readonly or is_known):
+            self.renew()
+
+    def renew(self) -> None:
+        """Begin a new generation: receipts of runs before no longer hold. Errors: OSError."""
+        write_atomically(self._path.with_name(GENERATION), uuid.uuid4().hex.encode())
 
     def close(self) -> None:
         """Close the connection."""

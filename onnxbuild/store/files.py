@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import stat
@@ -22,14 +23,10 @@ _FICLONE = 0x40049409
 
 # Kernel clocks tick every 1 to 10 ms: a file written twice within a tick may have one time stamp for two contents.
 _TICK_NS = 20_000_000
-# Some file systems store whole seconds (ext3, HFS+), or every other one (FAT).
-_SECOND_NS = 1_000_000_000
-_COARSE_TICK_NS = 2 * _SECOND_NS
+_MOST_WAITS = 10
 
 # size, mtime, ctime (both in ns) and inode: as long as all four stay the same, the remembered digest is valid.
 Signature = tuple[int, int, int, int]
-# Instead of the signature of a file whose next content may have the same one. No file ever has this signature.
-UNSETTLED: Signature = (-1, 0, 0, 0)
 
 
 def signature(status: os.stat_result) -> Signature:
@@ -38,40 +35,48 @@ def signature(status: os.stat_result) -> Signature:
 
 
 def settled_signature(path: str | Path) -> Signature:
-    """The signature of a file, taken once its last change is older than a tick of the clock, or UNSETTLED.
+    """The signature of a file, taken once its last change is older than the clock that stamped it can tell apart.
 
-    A later change then cannot have the same time stamp (the "racy clean" problem of git's index). UNSETTLED is for
-    files of which that cannot be said: their stamps are in the future, or an image has them (`has_fixed_times`).
+    A later change then cannot have the same time stamp (the "racy clean" problem of git's index). Errors: OSError,
+    also for a file that changes all the time.
     """
     status = os.stat(path)
-    while 0 < (wait := _changed_ns(status) + _tick_ns(status) - time.time_ns()) <= 2 * _COARSE_TICK_NS:
-        time.sleep(wait / _SECOND_NS)
-        status = os.stat(path)
-    return UNSETTLED if wait > 0 or has_fixed_times(path, status) else signature(status)
+    for _ in range(_MOST_WAITS):
+        changed = changed_ns(signature(status))
+        age = time.time_ns() - changed
+        if age >= granule_ns(changed):
+            return signature(status)
+        # A stamp in the future comes from another machine's clock, or from before ours was set back: wait in full.
+        time.sleep((granule_ns(changed) - max(age, 0)) / 1e9)
+        before, status = signature(status), os.stat(path)
+        if age < 0 and signature(status) == before:
+            return before
+    raise OSError(errno.EBUSY, "changes all the time", str(path))
 
 
-def has_fixed_times(path: str | Path, status: os.stat_result) -> bool:
-    """Whether stamps say nothing about content: those of a read-only image, which whoever made it has chosen.
+def granule_ns(stamp_ns: int) -> int:
+    """How long a time stamp may lie before the change that it is for.
 
-    Another image at the same place may have the same stamps for other content. Such images (squashfs, ISO 9660, and
-    others made for reproducible builds) store whole seconds, as almost no file elsewhere has.
+    File systems that store whole seconds round down: ext3 and HFS+ to 1 s, FAT to 2 s. A stamp of a finer one is a
+    whole second once in a while, and then nothing is lost but the wait.
     """
-    if not _is_coarse(status) or not hasattr(os, "statvfs"):
+    return _TICK_NS + (2_000_000_000 if stamp_ns % 1_000_000_000 == 0 else 0)
+
+
+def may_be_exchanged(path: str | Path, stamp: Signature) -> bool:
+    """Whether a file may have other content under the same signature: that of a read-only image.
+
+    Images (squashfs, ISO 9660, reproducible ext4) have times that somebody chose, in whole seconds. Another image that
+    is mounted in the place of one may have the same files with the same sizes, times and inodes.
+    """
+    if stamp[2] % 1_000_000_000 or not hasattr(os, "statvfs"):
         return False
     return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
 
 
-def _is_coarse(status: os.stat_result) -> bool:
-    return _changed_ns(status) % _SECOND_NS == 0
-
-
-def _tick_ns(status: os.stat_result) -> int:
-    return _COARSE_TICK_NS if _is_coarse(status) else _TICK_NS
-
-
-def _changed_ns(status: os.stat_result) -> int:
-    """The time of the last change; on Windows st_ctime is the time of creation."""
-    return status.st_mtime_ns if sys.platform == "win32" else status.st_ctime_ns
+def changed_ns(stamp: Signature) -> int:
+    """The time of the last change in a signature; on Windows ctime is the time of creation."""
+    return stamp[1] if sys.platform == "win32" else stamp[2]
 
 
 def clone_file(source: str | Path, target: str | Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, fault
 from onnxbuild.regular_files import NotRegular, read_regular
-from onnxbuild.store.database import DATABASE, has_our_tables
+from onnxbuild.store.database import DATABASE, GENERATION, has_our_tables
 from onnxbuild.store.files import write_atomically
 from onnxbuild.store.group_access import grant_as_folder
 
@@ -33,7 +33,8 @@ _MOST_BYTES = 4096
 
 # What a store consists of. A link in the place of any of these would lead out of the store.
 _FOLDERS = ("blobs", "work", "locks", "toolchains", "gc.lock.readers")
-_FILES = (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", f"{DATABASE}-journal", "gc.lock", "sweeping", MARKER)
+_LOGS = tuple(f"{DATABASE}-{suffix}" for suffix in ("wal", "shm", "journal"))
+_FILES = (DATABASE, *_LOGS, GENERATION, "gc.lock", "sweeping", MARKER)
 
 _ANOTHER = "name another folder with `--store DIR` or ONNXBUILD_STORE: a new one, an empty one, or a store"
 

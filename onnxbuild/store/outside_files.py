@@ -10,7 +10,7 @@ from pathlib import Path
 
 from onnxbuild.digest import Digest, digest_file
 from onnxbuild.store.content import File, Tree
-from onnxbuild.store.files import UNSETTLED, Signature, has_fixed_times, settled_signature, signature
+from onnxbuild.store.files import Signature, may_be_exchanged, settled_signature, signature
 from onnxbuild.store.traces import Traces
 
 
@@ -26,13 +26,8 @@ def digest_outside_files(root: str, names: Sequence[str], traces: Traces, *, rem
     for name, path in zip(names, paths, strict=True):
         status = _status(path)
         memo = known.get(path)
-        if memo is None or memo[0] != signature(status):
-            digest = _compute(path, status.st_size, computed)
-        elif has_fixed_times(path, status):
-            digest = digest_file(Path(path), status.st_size)
-            computed[path] = UNSETTLED, digest  # an earlier version remembered it, and a receipt could rely on that
-        else:
-            digest = memo[1]
+        is_known = memo is not None and memo[0] == signature(status) and not may_be_exchanged(path, memo[0])
+        digest = memo[1] if memo is not None and is_known else _compute(path, computed)
         files.append(File(name, digest, status.st_size))
     if computed and remember:
         traces.remember(computed)
@@ -46,10 +41,10 @@ def _status(path: str) -> os.stat_result:
     return status
 
 
-def _compute(path: str, size: int, computed: dict[str, tuple[Signature, Digest]]) -> Digest:
+def _compute(path: str, computed: dict[str, tuple[Signature, Digest]]) -> Digest:
     """The digest of a file; it goes into `computed` only if the file did not change while it was read."""
     before = settled_signature(path)
-    digest = digest_file(Path(path), size)
+    digest = digest_file(Path(path), before[0])
     if signature(os.stat(path)) == before:
-        computed[path] = before, digest
+        computed[path] = (before, digest)
     return digest

@@ -168,10 +168,17 @@ class Traces:
     def forget(self, keys: Iterable[str]) -> None:
         """Remove traces and damaged rows of traces, and the trees that no other trace names."""
         with self._db.transaction() as db:
-            db.executemany("DELETE FROM traces WHERE key = ?", [(key,) for key in keys])
             traces = [(key, _trace(key, body)) for key, body in db.execute("SELECT key, body FROM traces")]
-            db.executemany("DELETE FROM traces WHERE key = ?", [(key,) for key, trace in traces if trace is None])
-            named = {digest for _, trace in traces if trace is not None for digest in trace.outputs.values()}
+            gone = {*keys, *(key for key, trace in traces if trace is None)}
+            if gone:
+                self._db.renew()
+            db.executemany("DELETE FROM traces WHERE key = ?", [(key,) for key in gone])
+            named = {
+                digest
+                for key, trace in traces
+                if trace is not None and key not in gone
+                for digest in trace.outputs.values()
+            }
             known = [row[0] for row in db.execute("SELECT digest FROM trees")]
             db.executemany("DELETE FROM trees WHERE digest = ?", [(d,) for d in known if d not in named])
 

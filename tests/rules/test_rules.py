@@ -33,6 +33,8 @@ ELSEWHERE = {
     "OB071": "tests/store/test_marker.py",
     "OB072": "tests/store/test_marker.py",
     "OB063": "tests/test_permissions.py",
+    "OB090": "tests/commands/test_out_folders_of_runs.py",
+    "OB091": "tests/commands/test_out_folders_of_runs.py",
     "OB105": "tests/planning",
     "OB110": "tests/planning/test_hub.py",
     "OB111": "tests/planning/test_lock.py",
