@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxbuild.store.files import is_real_file, write_atomically
-from onnxbuild.store.group_access import grant_as_folder
+from onnxbuild.store.group_access import grant_as_folder, is_shared
 
 DATABASE = "traces.db"  # its name below the store's root
 # A file with random content, written anew with each new database and whenever results are forgotten: while it is
@@ -24,6 +24,7 @@ GENERATION = "traces.generation"
 WAIT_SECONDS = 60.0  # for another process that writes
 _VERSION = 2
 _RETRY_SECONDS = 0.01
+_PATIENCE_SECONDS = 1.0
 # What SQLite needs to open a database in WAL mode: the shared index alone takes 32 KB.
 _SMALLEST_FREE_BYTES = 64 << 10
 _ERRNO = {
@@ -116,28 +117,39 @@ class Database:
 def _open(path: Path) -> sqlite3.Connection:
     """A connection for reading and writing; creates the database if it is missing."""
     share_with_group(path)
-    db = sqlite3.connect(path, timeout=WAIT_SECONDS, check_same_thread=False)
-    until = time.monotonic() + WAIT_SECONDS
+    began = time.monotonic()
     while True:
         try:
-            # When two processes create a database at once, SQLite does not wait for the change of the journal mode, as
-            # it waits elsewhere: the second process fails immediately.
-            version = _known_version(db)
-            db.execute("PRAGMA journal_mode=WAL")
-            db.execute("PRAGMA synchronous=NORMAL")
-            if version != _VERSION:
-                db.executescript(f"{_SCHEMA} PRAGMA user_version={_VERSION};")
-                _check_tables(db)
+            return _prepared(sqlite3.connect(path, timeout=WAIT_SECONDS, check_same_thread=False))
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
-                db.close()
+            if time.monotonic() - began > _patience(error, path):
                 raise
             time.sleep(_RETRY_SECONDS)
-        except (sqlite3.Error, NewerDatabase):
-            db.close()
-            raise
-        else:
-            return db
+
+
+def _prepared(db: sqlite3.Connection) -> sqlite3.Connection:
+    try:
+        version = _known_version(db)
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=NORMAL")
+        if version != _VERSION:
+            db.executescript(f"{_SCHEMA} PRAGMA user_version={_VERSION};")
+            _check_tables(db)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _patience(error: sqlite3.OperationalError, path: Path) -> float:
+    """For how many seconds it is worth while to open the database again after an error."""
+    # When two processes create a database at once, SQLite does not wait for the change of the journal mode, as it
+    # waits elsewhere: the second process fails immediately.
+    if _code(error) == sqlite3.SQLITE_BUSY:
+        return WAIT_SECONDS
+    # Another user creates the log or its index at this moment, and sets its mode just after.
+    is_new_log = _code(error) in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN} and os.access(path, os.W_OK)
+    return _PATIENCE_SECONDS if is_new_log else 0.0
 
 
 def share_with_group(path: Path) -> None:
@@ -145,8 +157,14 @@ def share_with_group(path: Path) -> None:
 
     Also an existing file gets them, so that a store can be shared later. Errors: OSError.
     """
-    with contextlib.suppress(FileExistsError, PermissionError):
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666))
+    if not path.exists() and is_shared(path.parent):
+        # Under its name it has its permissions from the beginning: another user may be opening it.
+        fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+        fresh.touch(exist_ok=False)
+        grant_as_folder(fresh)
+        with contextlib.suppress(OSError):  # another process was first, or there are no hard links
+            path.hardlink_to(fresh)
+        fresh.unlink()
     for suffix in ("", "-wal", "-shm"):
         grant_as_folder(path.with_name(path.name + suffix))
 

@@ -35,9 +35,13 @@ def grant_as_folder(path: Path, descriptor: int | None = None) -> None:
     if sys.platform == "win32":
         return
     with contextlib.suppress(OSError):
-        model = path.parent.stat()
-        if model.st_mode & stat.S_IWGRP:
-            _grant(path if descriptor is None else descriptor, model)
+        if is_shared(path.parent):
+            _grant(path if descriptor is None else descriptor, path.parent.stat())
+
+
+def is_shared(folder: Path) -> bool:
+    """Whether the group of a folder may write to it. Errors: OSError."""
+    return sys.platform != "win32" and bool(folder.stat().st_mode & stat.S_IWGRP)
 
 
 def _grant(target: Path | int, model: os.stat_result) -> None:

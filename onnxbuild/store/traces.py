@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Struct
 
 from onnxbuild.digest import Digest, canonical, digest_value
-from onnxbuild.store.content import File, Tree, is_inside
+from onnxbuild.store.content import File, Tree, are_inside, is_digest
 from onnxbuild.store.database import WAIT_SECONDS, Database
 from onnxbuild.store.files import Signature
 
@@ -67,6 +67,12 @@ class Last(Struct, frozen=True, kw_only=True):
     ran: Ran | None = None
 
 
+_TRACE = msgspec.json.Decoder(Trace)
+_LAST = msgspec.json.Decoder(Last)
+_FILES = msgspec.json.Decoder(tuple[File, ...])
+_SIGNATURE = msgspec.json.Decoder(Signature)
+
+
 class Traces:
     """The tables of the database; usable from several threads."""
 
@@ -100,7 +106,7 @@ class Traces:
         """The last outcome of every action of a manifest."""
         with self._db.transaction() as db:
             rows = db.execute("SELECT action, body FROM latest WHERE scope = ?", (scope,)).fetchall()
-        return dict(_readable((action, _decoded(body, Last)) for action, body in rows))
+        return dict(_readable((action, _decoded(body, _LAST)) for action, body in rows))
 
     def note(self, scope: str, lasts: Mapping[str, Last]) -> None:
         """Store the last outcomes of actions of a manifest. If that fails, later reasons are less exact."""
@@ -117,8 +123,8 @@ class Traces:
         memos: dict[str, tuple[Signature, Digest]] = {}
         for path in paths:
             if (row := self._db.one("SELECT signature, digest FROM memo WHERE path = ?", path)) is not None:
-                signature = _decoded(row[0], Signature)
-                if signature is not None and _is_digest(row[1]):
+                signature = _decoded(row[0], _SIGNATURE)
+                if signature is not None and is_digest(row[1]):
                     memos[path] = (signature, Digest(row[1]))
         return memos
 
@@ -188,10 +194,10 @@ class Traces:
             db.execute("DELETE FROM latest WHERE scope = ?", (scope,))
 
 
-def _decoded(data: Any, kind: Any) -> Any:
+def _decoded(data: Any, decoder: msgspec.json.Decoder[_Value]) -> _Value | None:
     """A value from its row; None if the row is damaged."""
     try:
-        return msgspec.json.decode(data, type=kind)
+        return decoder.decode(data)
     except _UNREADABLE:
         return None
 
@@ -202,21 +208,19 @@ def _readable(pairs: Iterable[tuple[Any, _Value | None]]) -> Iterable[tuple[Any,
 
 def _trace(key: Any, body: Any) -> Trace | None:
     """A trace from its row, if it is the trace of this key and has outputs."""
-    trace = _decoded(body, Trace)
+    trace = _decoded(body, _TRACE)
     return trace if trace is not None and trace.outputs and digest_value(trace.parts) == key else None
 
 
 def _tree(digest: str, files: Any) -> Tree | None:
     """A tree from its row, if it has this digest and can be written below a folder: no result is without files."""
-    named = _decoded(files, tuple[File, ...])
-    tree = Tree(named) if named and all(map(_is_sound, named)) else None
+    named = _decoded(files, _FILES)
+    tree = Tree(named) if named and _are_sound(named) else None
     return tree if tree is not None and tree.digest == digest else None
 
 
-def _is_sound(file: File) -> bool:
-    """Whether a file stays below the folder that it is written to, and its digest below the store's root."""
-    return _is_digest(file.digest) and is_inside(file.name)
-
-
-def _is_digest(text: Any) -> bool:
-    return isinstance(text, str) and len(text) == _DIGEST_LENGTH and text.isalnum() and text.isascii()
+def _are_sound(files: Sequence[File]) -> bool:
+    """Whether files stay below the folder that they are written to, and their digests below the store's root."""
+    digests = "".join([file.digest for file in files])
+    are_digests = len(digests) == _DIGEST_LENGTH * len(files) and digests.isalnum() and digests.isascii()
+    return are_digests and are_inside([file.name for file in files])
