@@ -129,7 +129,7 @@ class Content:
         """Move one file whose digest has been checked into the store."""
         blob = self.path(digest)
         # A blob that already exists may be damaged: ours is redundant only if the content of the other is right.
-        if self._has_size(digest, size) and digest_file(blob, size) == digest and _is_read_only(blob):
+        if self._has_size(digest, size) and digest_file(blob, size, mapped=True) == digest and _is_read_only(blob):
             return
         make_folder(blob.parent.parent)
         make_folder(blob.parent)
@@ -145,7 +145,7 @@ class Content:
         """
         blob = self.path(file.digest)
         try:
-            intact = self._has_size(file.digest, file.size) and digest_file(blob, file.size) == file.digest
+            intact = self._has_size(file.digest, file.size) and digest_file(blob, file.size, mapped=True) == file.digest
             damage = "damaged" if os.path.lexists(blob) else "missing"
         except OSError as error:
             if error.errno not in {errno.EIO, errno.ENOENT}:

@@ -194,7 +194,7 @@ def test_a_view_is_a_read_only_link(store: Content, fresh: Path, tmp_path: Path)
 def test_a_blob_that_the_disk_cannot_read_is_damaged(store: Content, fresh: Path, monkeypatch, number, words) -> None:
     store.ingest(fresh)
 
-    def unreadable(path: Path, size: int) -> Digest:
+    def unreadable(path: Path, size: int, **_how: bool) -> Digest:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(content_module, "digest_file", unreadable)
@@ -207,7 +207,7 @@ def test_a_blob_that_the_disk_cannot_read_is_damaged(store: Content, fresh: Path
 def test_a_blob_that_cannot_be_read_now_is_kept(store: Content, fresh: Path, monkeypatch, number: int) -> None:
     store.ingest(fresh)
 
-    def unreadable(path: Path, size: int) -> Digest:
+    def unreadable(path: Path, size: int, **_how: bool) -> Digest:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(content_module, "digest_file", unreadable)
@@ -234,3 +234,20 @@ def test_the_digest_of_a_tree_depends_on_names_contents_and_sizes_only() -> None
     )
     assert len({base.digest, *(Tree((other,)).digest for other in others), Tree(()).digest}) == 5
     assert Tree((FILE, File("x", DIGEST, 3))).size == len(TEXT) + 3
+
+
+def test_a_blob_that_another_process_removes_ends_no_listing(store: Content, tmp_path: Path, monkeypatch) -> None:
+    digests = ["ab" + "0" * 61 + number for number in "123"]
+    for digest in digests:
+        store.path(digest).parent.mkdir(parents=True, exist_ok=True)
+        store.path(digest).write_text(digest)
+    own, removed = Path.lstat, []
+
+    def lstat(path: Path) -> os.stat_result:
+        if path.name in digests and not removed:
+            removed.append(path.name)
+            path.unlink()
+        return own(path)
+
+    monkeypatch.setattr(Path, "lstat", lstat)
+    assert sorted(digest for digest, _ in store.blobs()) == sorted({*digests} - {*removed})

@@ -51,7 +51,8 @@ class Disk:
             st_ctime_ns=self.changed,
         )  # fmt: skip
 
-    def _statvfs(self, _path: object) -> object:
+    def _statvfs(self, path: object) -> object:
+        assert str(path) == str(self.path)
         return SimpleNamespace(f_flag=os.ST_RDONLY if self.readonly else 0)
 
 
