@@ -34,6 +34,14 @@ CREATE TABLE IF NOT EXISTS latest (
 CREATE TABLE IF NOT EXISTS shared (remote TEXT, key TEXT, PRIMARY KEY (remote, key)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS memo (path TEXT PRIMARY KEY, signature BLOB NOT NULL, digest TEXT NOT NULL) WITHOUT ROWID;
 """
+# Later than the other tables. Earlier versions recorded only which results a remote store has, and not which of them had
+# come from there: all of these count as results that nobody signed.
+_ORIGINS = """
+CREATE {kind} TABLE IF NOT EXISTS origins (
+    key TEXT PRIMARY KEY, remote TEXT NOT NULL, signer TEXT NOT NULL
+) WITHOUT ROWID;
+INSERT OR IGNORE INTO origins SELECT key, remote, '' FROM shared;
+"""
 
 
 class Database:
@@ -90,6 +98,7 @@ def _open(path: Path) -> sqlite3.Connection:
             db.execute("PRAGMA synchronous=NORMAL")
             if db.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
                 db.executescript(f"{_SCHEMA} PRAGMA user_version={_VERSION};")
+            _add_origins(db)
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
                 db.close()
@@ -107,6 +116,7 @@ def _open_readonly(path: Path) -> sqlite3.Connection:
     if not path.exists():
         db = sqlite3.connect(":memory:", check_same_thread=False)
         db.executescript(_SCHEMA)
+        _add_origins(db)
         return db
     # On a read-only file system, a database in WAL mode without its log opens only as immutable. With its log it must
     # not be opened so, or the rows in the log would be missing.
@@ -115,6 +125,7 @@ def _open_readonly(path: Path) -> sqlite3.Connection:
         db = sqlite3.connect(f"{uri}?mode=ro{flag}", uri=True, check_same_thread=False)
         try:
             db.execute("SELECT 1 FROM latest").fetchone()
+            _add_origins(db, "TEMPORARY")
         except sqlite3.OperationalError:
             db.close()
             if flag:
@@ -122,6 +133,12 @@ def _open_readonly(path: Path) -> sqlite3.Connection:
         else:
             return db
     raise AssertionError("BUG: the loop returns or raises")
+
+
+def _add_origins(db: sqlite3.Connection, kind: str = "") -> None:
+    """Create the table of origins if it is missing; `kind`: TEMPORARY for a database that cannot be written."""
+    if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'origins'").fetchone() is None:
+        db.executescript(f"BEGIN {'' if kind else 'IMMEDIATE'}; {_ORIGINS.format(kind=kind)} COMMIT;")
 
 
 def is_damaged(error: Exception) -> bool:

@@ -36,6 +36,16 @@ class Trace(Struct, frozen=True, kw_only=True):
     created: float = 0.0
 
 
+class Origin(Struct, frozen=True):
+    """Where a result came from that was not made with this store.
+
+    `remote`: the address that is shown. `signer`: the identity of the key that signed it, empty if none did.
+    """
+
+    remote: str
+    signer: str
+
+
 class Ran(Struct, frozen=True, kw_only=True):
     """How an action ended when its worker ran the last time: the run that its log is from. `key`: of its result."""
 
@@ -78,13 +88,21 @@ class Traces:
         row = self._db.one("SELECT body FROM traces WHERE key = ?", key)
         return None if row is None else msgspec.json.decode(row[0], type=Trace)
 
-    def record(self, key: str, trace: Trace, trees: Iterable[Tree]) -> None:
-        """Store a trace with the trees that it names, in one transaction."""
+    def record(self, key: str, trace: Trace, trees: Iterable[Tree], origin: Origin | None = None) -> None:
+        """Store a trace with the trees that it names, and where it came from, in one transaction."""
         with self._db.transaction() as db:
             db.executemany(
                 "INSERT OR REPLACE INTO trees VALUES (?, ?)", [(t.digest, canonical(t.files)) for t in trees]
             )
             db.execute("INSERT OR REPLACE INTO traces VALUES (?, ?, ?)", (key, canonical(trace), trace.created))
+            db.execute("DELETE FROM origins WHERE key = ?", (key,))
+            if origin is not None:
+                db.execute("INSERT INTO origins VALUES (?, ?, ?)", (key, origin.remote, origin.signer))
+
+    def origin(self, key: str) -> Origin | None:
+        """Where the result with this key came from; None if it was made with this store."""
+        row = self._db.one("SELECT remote, signer FROM origins WHERE key = ?", key)
+        return None if row is None else Origin(*row)
 
     def tree(self, digest: str) -> Tree | None:
         """The tree with this digest."""
@@ -153,7 +171,9 @@ class Traces:
     def forget(self, keys: Iterable[str]) -> None:
         """Remove traces, and the trees that no other trace names."""
         with self._db.transaction() as db:
-            db.executemany("DELETE FROM traces WHERE key = ?", [(key,) for key in keys])
+            keys = [(key,) for key in keys]
+            db.executemany("DELETE FROM traces WHERE key = ?", keys)
+            db.executemany("DELETE FROM origins WHERE key = ?", keys)
             named = {
                 digest
                 for (body,) in db.execute("SELECT body FROM traces")
