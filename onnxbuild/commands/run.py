@@ -18,7 +18,8 @@ def run(options: RunOptions) -> int:
     if options.dry_run:
         from onnxbuild.commands.plan import show_plan
 
-        return show_plan(options.asked, as_json=options.as_json, force=options.force)
+        asked, as_json = options.asked, options.as_json
+        return show_plan(asked, as_json=as_json, force=options.force, revalidate=options.revalidate)
     question = question_of(options)
     receipt = None if options.force else _receipt(options, question)
     if receipt is not None and not receipt.moved and _answers(receipt.answer, options):
@@ -62,6 +63,9 @@ def question_of(options: RunOptions) -> Mapping[str, Any]:
         "json": options.as_json,
         "offline": asked.offline,
         "remote_readonly": asked.remote_readonly,
+        "trust": asked.trust,
+        "revalidate": options.revalidate,
+        "ONNXBUILD_SIGN_KEY": _checksum(os.environ.get("ONNXBUILD_SIGN_KEY")),
         "manifest": os.path.realpath(asked.manifest),
         "spelled": asked.manifest,
         "ONNXBUILD_STORE": os.environ.get("ONNXBUILD_STORE"),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from onnxbuild.commands.parsing.options import Asked
+from onnxbuild.commands.sharing.open_remote import sharing_for
 from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.execute.events import Outcome
 from onnxbuild.execute.preview import preview
@@ -58,6 +59,7 @@ class Session(Struct, frozen=True, kw_only=True):
         graph: ActionGraph | None = None,
         *,
         force: bool = False,
+        own: frozenset[str] = frozenset(),
         elsewhere: Callable[[str], Trace | None] | None = None,
     ) -> Mapping[str, Outcome]:
         """For every selected action (or every action of `graph`), a hit, or that it would run and why.
@@ -71,6 +73,7 @@ class Session(Struct, frozen=True, kw_only=True):
             runner=self.runner,
             scope=self.scope,
             force=self.plan.named if force else frozenset(),
+            own=own,
             elsewhere=elsewhere,
         )
         return {outcome.id: outcome for outcome in outcomes}
@@ -138,11 +141,16 @@ def session(asked: Asked, *, write: bool, jobs: int = 1, remembered: Plan | None
     made, environments = (remembered, {}) if remembered else plan(asked, write_lock=write)
     runner = LocalRunner(environments, threads=max(1, usable_cores() // jobs))
     try:
-        remote = remote_store(asked, made.manifest)
-        with reporting(remote), opened(store_root(asked, made.manifest), write=write, remote=remote) as store:
+        kinds = kinds_at(made.plugins)
+        sharing = sharing_for(asked, made.manifest, kinds, write=write)
+        root = store_root(asked, made.manifest)
+        with (
+            reporting(sharing.remote),
+            opened(root, write=write, remote=sharing.remote, trust=sharing.trust) as store,
+        ):
             yield Session(
                 plan=made,
-                kinds=kinds_at(made.plugins),
+                kinds=kinds,
                 store=store,
                 runner=runner,
                 scope=os.path.realpath(asked.manifest),
@@ -186,22 +194,6 @@ def own_store(path: str, manifest: Manifest) -> Path:
     """The store of a manifest where neither the command line nor the environment names another one."""
     base = Path(path).absolute().parent
     return base / manifest.store.path if manifest.store.path else state_folder(path) / "store"
-
-
-def remote_store(asked: Asked, manifest: Manifest) -> Remote | None:
-    """What is shared with other machines: `--remote`, then ONNXBUILD_REMOTE, then the manifest's `store:`.
-
-    Nothing is opened yet: a run that finds everything in the local store does not pay for it.
-    """
-    named = asked.remote or os.environ.get("ONNXBUILD_REMOTE")
-    written = named or manifest.store.remote
-    if not written or asked.offline:
-        return None
-    from onnxbuild.store.remote.address import address_of
-    from onnxbuild.store.remote.remote_store import Remote
-
-    address = address_of(written, Path.cwd() if named else Path(asked.manifest).absolute().parent)
-    return Remote(address, readonly=asked.remote_readonly or manifest.store.readonly)
 
 
 @contextlib.contextmanager

@@ -34,8 +34,8 @@ CREATE TABLE IF NOT EXISTS latest (
 CREATE TABLE IF NOT EXISTS shared (remote TEXT, key TEXT, PRIMARY KEY (remote, key)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS memo (path TEXT PRIMARY KEY, signature BLOB NOT NULL, digest TEXT NOT NULL) WITHOUT ROWID;
 """
-# Later than the other tables. Earlier versions recorded only which results a remote store has, and not which of them had
-# come from there: all of these count as results that nobody signed.
+# Later than the other tables. Earlier versions recorded only which results a remote store has, and not which of them
+# had come from there: all of these count as results that nobody signed.
 _ORIGINS = """
 CREATE {kind} TABLE IF NOT EXISTS origins (
     key TEXT PRIMARY KEY, remote TEXT NOT NULL, signer TEXT NOT NULL

@@ -34,8 +34,8 @@ class Store:
 
     `readonly`: nothing is written, not even working folders; results can still be read. `claims`: a collection keeps
     the results that are looked up or made, for as long as the store is open (see `store.claims`). `remote`: the store
-    that is asked for results that this one lacks. `trust`: identities of keys; if there are any, a result that came from
-    a remote store, whoever fetched it, counts only if one of them has signed it.
+    that is asked for results that this one lacks. `trust`: identities of keys; if there are any, a result from a remote
+    store, whoever fetched it, counts only if one of them has signed it.
     """
 
     def __init__(
@@ -91,17 +91,17 @@ class Store:
         """The trace with this key, if the store has every file that it names; `own`: and if it was made locally."""
         with self._undisturbed():
             trace = self.traces.find(key)
-            if trace is None or not self._accepts(key, own=own) or not self.holds(trace):
+            if trace is None or self.refused(key, own=own) or not self.holds(trace):
                 return None
             self._claim(key)
             return trace
 
-    def _accepts(self, key: str, *, own: bool) -> bool:
-        """Whether it matters where the result came from, and if so, whether that is good enough."""
+    def refused(self, key: str, *, own: bool = False) -> Origin | None:
+        """Where a result came from that does not count for this reason; None if it counts, or is missing."""
         if not own and not self._trust:
-            return True
+            return None
         origin = self.traces.origin(key)
-        return origin is None or (not own and origin.signer in self._trust)
+        return origin if origin is not None and (own or origin.signer not in self._trust) else None
 
     def offered(self, key: str) -> Trace | None:
         """The trace that the remote store has for this key; does not fetch its files."""
@@ -145,7 +145,7 @@ class Store:
         from onnxbuild.store.remote.parcel import parcel_of
 
         trace = self.traces.find(key)
-        if self.remote is None or trace is None or not self._accepts(key, own=False) or not self.holds(trace):
+        if self.remote is None or trace is None or self.refused(key) or not self.holds(trace):
             return None
         try:
             sent = self.remote.push(key, parcel_of(trace, map(self.tree, trace.outputs.values())), self.content, tell)

@@ -171,9 +171,9 @@ class Traces:
     def forget(self, keys: Iterable[str]) -> None:
         """Remove traces, and the trees that no other trace names."""
         with self._db.transaction() as db:
-            keys = [(key,) for key in keys]
-            db.executemany("DELETE FROM traces WHERE key = ?", keys)
-            db.executemany("DELETE FROM origins WHERE key = ?", keys)
+            rows = [(key,) for key in keys]
+            db.executemany("DELETE FROM traces WHERE key = ?", rows)
+            db.executemany("DELETE FROM origins WHERE key = ?", rows)
             named = {
                 digest
                 for (body,) in db.execute("SELECT body FROM traces")

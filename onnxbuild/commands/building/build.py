@@ -16,6 +16,7 @@ from onnxbuild.commands.building.interrupts import interruptible
 from onnxbuild.commands.building.left_behind import leave_receipt, note_last
 from onnxbuild.commands.building.rounds import run_session
 from onnxbuild.commands.parsing.options import RunOptions
+from onnxbuild.commands.sharing.revalidation import own_actions
 from onnxbuild.commands.workspace import Session, default_jobs, memory_limit, session
 from onnxbuild.execute.policy import Policy
 from onnxbuild.receipts.receipt import Standing
@@ -81,6 +82,7 @@ def _policy(opened: Session, options: RunOptions) -> Policy:
         jobs=_jobs(options),
         memory_bytes=memory_limit(),
         force=opened.plan.named if options.force else frozenset(),
+        own=own_actions(opened.plan.whole) if options.revalidate else frozenset(),
         fail_fast=options.fail_fast,
         timeout_seconds=options.timeout_seconds,
     )

@@ -16,6 +16,12 @@ class Asked(NamedTuple):
     remote: str | None = None
     remote_readonly: bool = False
     offline: bool = False
+    trust: tuple[str, ...] = ()  # public keys
+
+    def permissions(self):
+        from onnxbuild.permissions import permissions
+
+        return permissions()
     out: str | None = None  # the folder that a run writes its outputs to, for the warnings about it
 
     def as_arguments(self) -> list[str]:
@@ -24,6 +30,7 @@ class Asked(NamedTuple):
         arguments += ["--store", self.store] if self.store else []
         arguments += ["--remote", self.remote] if self.remote else []
         arguments += ["--remote-readonly"] if self.remote_readonly else []
+        arguments += [word for key in self.trust for word in ("--trust", key)]
         return [*arguments, *(["--offline"] if self.offline else [])]
 
 
@@ -41,6 +48,7 @@ class RunOptions(NamedTuple):
     out: str | None = None
     timeout_seconds: float | None = None
     profile: str | None = None
+    revalidate: bool = False
 
     @property
     def repeated(self) -> list[str]:
@@ -48,6 +56,7 @@ class RunOptions(NamedTuple):
         words = self.asked.as_arguments()
         words += ["--out", self.out] if self.out else []
         words += ["--jobs", str(self.jobs)] if self.jobs else []
+        words += ["--revalidate"] if self.revalidate else []
         return [*words, *(["--timeout", f"{self.timeout_seconds:g}"] if self.timeout_seconds else [])]
 
 
@@ -61,6 +70,7 @@ def asked_for(options: argparse.Namespace) -> Asked:
         remote=options.remote,
         remote_readonly=options.remote_readonly,
         offline=options.offline,
+        trust=tuple(options.trust),
     )
 
 
@@ -78,4 +88,5 @@ def run_options(options: argparse.Namespace) -> RunOptions:
         out=options.out,
         timeout_seconds=options.timeout,
         profile=options.profile,
+        revalidate=options.revalidate,
     )

@@ -46,7 +46,8 @@ class Address(Struct, frozen=True):
     @property
     def identity(self) -> str:
         """Distinguishes stores in records on this machine: also two that look the same without their secrets."""
-        return self.shown if self.shown in self.url else f"{self.shown}#{zlib.crc32(self.url.encode()):08x}"
+        is_whole = self.url in {self.shown, f"file://{self.shown}"}
+        return self.shown if is_whole else f"{self.shown}#{zlib.crc32(self.url.encode()):08x}"
 
 
 def address_of(text: str, base: Path, *, by_user: bool = True) -> Address:
@@ -67,7 +68,7 @@ def address_of(text: str, base: Path, *, by_user: bool = True) -> Address:
     if ":" in host and "@" in parts.path + parts.query + parts.fragment:
         # `dav://me:1/2@host/` is a password with a slash in it. Read as a URL, its host is `me`.
         raise InvalidAddress("`@` stands after the host; write special characters of a password as %XX")
-    shown = urlunsplit((parts.scheme, host, parts.path, "", ""))
+    shown = urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
     url = parts.scheme + text[len(parts.scheme) :].rstrip("/")
     return Address(url, parts.scheme, shown, _secrets(parts), by_user)
 
@@ -89,7 +90,13 @@ def _secrets(parts: SplitResult) -> tuple[str, ...]:
     # A user without a password is often a token.
     found = {user, parts.password or parts.username or "", parts.query, parts.fragment}
     found |= {value for _, value in parse_qsl(parts.query)}
-    return tuple(sorted({form for one in found for form in (one, unquote(one)) if len(form) >= _SHORTEST_SECRET}, key=len, reverse=True))
+    return tuple(
+        sorted(
+            {form for one in found for form in (one, unquote(one)) if len(form) >= _SHORTEST_SECRET},
+            key=len,
+            reverse=True,
+        )
+    )
 
 
 def fsspec_options(address: Address, patience_seconds: float) -> tuple[str, Mapping[str, Any]]:

@@ -53,9 +53,7 @@ def flaw_in(
     return next(_flaws(trace, trees, ports or {}), None)
 
 
-def _flaws(
-    trace: Trace, trees: Mapping[str, tuple[File, ...]], ports: Mapping[str, Collection[str]]
-) -> Iterator[str]:
+def _flaws(trace: Trace, trees: Mapping[str, tuple[File, ...]], ports: Mapping[str, Collection[str]]) -> Iterator[str]:
     if flaw := _flaw_in_values((trace.parts, trace.facts)):
         yield flaw
     if not all(map(_is_duration, (trace.seconds, trace.created))) or not _is_short_line(trace.worker):
@@ -117,7 +115,7 @@ def _bytes(name: str) -> int:
 
 
 def _suits_windows(part: str) -> bool:
-    stem = part.split(".")[0].rstrip(" ").lower()
+    stem = part.partition(".")[0].rstrip(" ").lower()
     return not (set(part) & _NOT_ON_WINDOWS or part[-1] in ". " or stem in _RESERVED)
 
 

@@ -56,12 +56,18 @@ class SigningKey(Struct, frozen=True):
 
     def sign(self, data: bytes) -> bytes:
         """The signature of the data."""
-        return _private(self._seed).sign(data)
+        signature: bytes = _private(self._seed).sign(data)
+        return signature
 
     @property
     def secret_text(self) -> str:
         """Its line, for the file that only its owner may read."""
         return f"{_SECRET}{self.public.name}:{base64.b64encode(self._seed).decode()}"
+
+
+def short_identity(identity: str) -> str:
+    """Enough of a key's identity to find its line in a list of keys: the beginning of its base64."""
+    return base64.b64encode(bytes.fromhex(identity)).decode()[:12] + "…"
 
 
 def new_key(name: str) -> SigningKey:
