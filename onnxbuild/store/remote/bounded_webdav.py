@@ -42,7 +42,7 @@ def hooks(base: str) -> Mapping[str, list[Callable[[Any], None]]]:
 def get(filesystem: Any, path: str, start: int, size: int, seconds: float) -> bytes:
     """At most `size` bytes of a file, from `start`, within a time. Errors: OSError, those of httpx."""
     client, headers = filesystem.client, {"Range": f"bytes={start}-{start + size - 1}"}
-    with client.http.stream("GET", client.join_url(path), headers=headers) as answer:
+    with client.http.stream("GET", client.join_url(path), headers=headers, follow_redirects=True) as answer:
         if answer.status_code == _NOT_FOUND:
             raise FileNotFoundError(path)
         if answer.status_code == _BEYOND_THE_END:
