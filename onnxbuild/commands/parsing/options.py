@@ -22,6 +22,7 @@ class Asked(NamedTuple):
         from onnxbuild.permissions import permissions
 
         return permissions()
+
     out: str | None = None  # the folder that a run writes its outputs to, for the warnings about it
 
     def as_arguments(self) -> list[str]:
