@@ -61,7 +61,7 @@ def test_the_token_does_not_follow_to_another_port_and_does_not_come_back(serve)
 
 
 def test_the_token_does_not_follow_to_another_name_of_the_host(serve):
-    server = serve(lambda request: answer(request))
+    server = serve(lambda request: answer(request))  # noqa: PLW0108 - it is defined below
     moved = f"http://localhost:{server.port}/moved"
 
     def answer(request):

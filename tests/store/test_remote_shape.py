@@ -59,6 +59,10 @@ def files_of(parcel: dict[str, Any]) -> list[dict[str, Any]]:
     return next(iter(parcel["trees"].values()))
 
 
+def ports_of(parcel: dict[str, Any]) -> dict[str, Any]:
+    return parcel["trace"]["outputs"]
+
+
 def add(*names: str) -> Callable[[dict[str, Any]], None]:
     """More files with the content of the first."""
     return lambda parcel: files_of(parcel).extend({**files_of(parcel)[0], "name": name} for name in names)
@@ -75,6 +79,7 @@ def other_size(parcel: dict[str, Any]) -> None:
     files_of(parcel).append({**files_of(parcel)[0], "name": "twice", "size": 5})
 
 
+OTHER_PORTS, ODD_RECORD = "its outputs are not those of `cat`", "its record of who built it is not plausible"
 NOT_A_PLACE, SAME_PLACE = "a tree does not match its name", "two files of a tree need the same place"
 FORGED: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "file-and-folder": (add("x", "x/y"), SAME_PLACE),
@@ -98,14 +103,14 @@ FORGED: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "negative-size": (lambda parcel: files_of(parcel)[0].update(size=-1), NOT_A_PLACE),
     "two-sizes": (other_size, "a file has two sizes"),
     "no-files": (lambda parcel: files_of(parcel).clear(), "a tree is empty"),
-    "no-outputs": (lambda parcel: parcel.update(trees={}, trace={**parcel["trace"], "outputs": {}}), "its outputs are not those of `cat`"),
-    "another-port": (lambda parcel: parcel["trace"].update(outputs={"model": parcel["trace"]["outputs"]["out"]}), "its outputs are not those of `cat`"),
-    "one-port-more": (lambda parcel: parcel["trace"]["outputs"].update(more=parcel["trace"]["outputs"]["out"]), "its outputs are not those of `cat`"),
+    "no-outputs": (lambda parcel: parcel["trace"]["outputs"].clear(), OTHER_PORTS),
+    "another-port": (lambda parcel: ports_of(parcel).update(model=ports_of(parcel).pop("out")), OTHER_PORTS),
+    "one-port-more": (lambda parcel: ports_of(parcel).update(more=ports_of(parcel)["out"]), OTHER_PORTS),
     "nested-facts": (lambda parcel: parcel["trace"].update(facts=nested(65)), "its values are nested too deeply"),
     "large-number": (lambda parcel: parcel["trace"].update(facts={"n": 1 << 63}), "a number in it is too large"),
-    "negative-time": (lambda parcel: parcel["trace"].update(seconds=-1.0), "its record of who built it is not plausible"),
-    "long-worker": (lambda parcel: parcel["trace"].update(worker="x" * 201), "its record of who built it is not plausible"),
-    "worker-with-escapes": (lambda parcel: parcel["trace"].update(worker="\x1b]0;x\a"), "its record of who built it is not plausible"),
+    "negative-time": (lambda parcel: parcel["trace"].update(seconds=-1.0), ODD_RECORD),
+    "long-worker": (lambda parcel: parcel["trace"].update(worker="x" * 201), ODD_RECORD),
+    "worker-with-escapes": (lambda parcel: parcel["trace"].update(worker="\x1b]0;x\a"), ODD_RECORD),
     "many-files": (add(*(f"f{number}" for number in range(10_000))), "it has more than 10000 files"),
 }  # fmt: skip
 
@@ -158,7 +163,8 @@ def test_what_is_not_a_trace_takes_little_memory_and_is_refused(data, why) -> No
 
 def test_a_trace_just_below_the_limits_takes_less_than_a_hundred_megabytes() -> None:
     facts = ",".join(f'"{number:07}":{number}.5' for number in range(499_000))
-    data = f'{{"layout":1,"trace":{{"parts":{{}},"outputs":{{}},"facts":{{{facts}}},"seconds":1,"worker":"x"}},"trees":{{}}}}'
+    trace = f'{{"parts":{{}},"outputs":{{}},"facts":{{{facts}}},"seconds":1,"worker":"x"}}'
+    data = f'{{"layout":1,"trace":{trace},"trees":{{}}}}'
     tracemalloc.start()
     with pytest.raises(DamagedObject):
         parcel_from(BLOB, data.encode())
@@ -285,7 +291,8 @@ json_values = st.recursive(
 
 def sound_parcel() -> dict[str, Any]:
     files = (File("a", BLOB, 1), File("b/c", "1" * 64, 2))
-    trace = Trace(parts={"kind": "cat", "n": 1}, outputs={"out": Tree(files).digest}, facts={"x": 1}, seconds=1.0, worker="local")  # fmt: skip
+    parts = {"kind": "cat", "n": 1}
+    trace = Trace(parts=parts, outputs={"out": Tree(files).digest}, facts={"x": 1}, seconds=1.0, worker="local")
     return msgspec.json.decode(plain_object(parcel_of(trace, [Tree(files)])))
 
 
