@@ -43,12 +43,11 @@ def _bad_keys(world: World) -> Iterator[Diagnostic]:
     from onnxbuild.store.remote.signing import public_key
 
     store = world.manifest.store
-    for text in store.trust:
+    for text, at in zip(store.trust, store.trust_spans, strict=True):
         try:
             public_key(text)
         except ValueError as error:
             hint = "`onnxbuild cache keygen` makes a pair of keys, and prints the public one"
-            at = store.spans.get("trust")
             yield fault("OB077", f"`store.trust` has no public key: {error}", span=at, hint=hint)
 
 

@@ -30,6 +30,8 @@ ELSEWHERE = {
     "OB050": "tests/manifest/test_manifest_file.py",
     "OB051": "tests/rules/test_warnings_of_a_run.py",
     "OB063": "tests/test_permissions.py",
+    "OB076": "tests/store/test_signed.py",
+    "OB078": "tests/store/test_remote_shape.py",
     "OB105": "tests/planning",
     "OB110": "tests/planning/test_hub.py",
     "OB111": "tests/planning/test_lock.py",

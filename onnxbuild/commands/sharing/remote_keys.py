@@ -48,8 +48,9 @@ def keys_for(asked: Asked, manifest: Manifest, *, has_remote: bool) -> Keys:
 def _trusted(asked: Asked, manifest: Manifest) -> tuple[PublicKey, ...]:
     by_user: list[tuple[str, Span | None, str]] = [("`--trust`", None, text) for text in asked.trust]
     by_user += [(f"`trust` in {config_path()}", None, text) for text in user_config().trust]
-    at = manifest.store.spans.get("trust")
-    written = by_user or [("`store.trust`", at, text) for text in manifest.store.trust]
+    store = manifest.store
+    places = store.trust_spans or [None] * len(store.trust)  # a remembered plan has none
+    written = by_user or [("`store.trust`", at, text) for text, at in zip(store.trust, places, strict=True)]
     faults: list[Diagnostic] = []
     keys = dict.fromkeys(key for where, span, text in written if (key := _public(text, where, span, faults)))
     if faults:
