@@ -56,7 +56,7 @@ def _store(block: Table) -> Store:
         sign=_key_file(block),
         trust=tuple(block.get("trust", ())),
         spans={key: block.value_span(key) for key in block},
-        trust_spans=block["trust"].items_at if "trust" in block else (),
+        trust_spans=tuple(block["trust"].items_at) if "trust" in block else (),
     )
 
 

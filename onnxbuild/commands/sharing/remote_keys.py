@@ -49,7 +49,7 @@ def _trusted(asked: Asked, manifest: Manifest) -> tuple[PublicKey, ...]:
     by_user: list[tuple[str, Span | None, str]] = [("`--trust`", None, text) for text in asked.trust]
     by_user += [(f"`trust` in {config_path()}", None, text) for text in user_config().trust]
     store = manifest.store
-    places = store.trust_spans or [None] * len(store.trust)  # a remembered plan has none
+    places = store.trust_spans or (None,) * len(store.trust)  # a remembered plan has none
     written = by_user or [("`store.trust`", at, text) for text, at in zip(store.trust, places, strict=True)]
     faults: list[Diagnostic] = []
     keys = dict.fromkeys(key for where, span, text in written if (key := _public(text, where, span, faults)))

@@ -65,9 +65,9 @@ def address_of(text: str, base: Path, *, by_user: bool = True) -> Address:
     except ValueError:
         raise InvalidAddress("its host or port is not valid; write special characters of a password as %XX") from None
     _, _, host = parts.netloc.rpartition("@")
-    if ":" in host and "@" in parts.path + parts.query + parts.fragment:
+    if set(":@") & set(parts.netloc) and "@" in parts.path + parts.query + parts.fragment:
         # `dav://me:1/2@host/` is a password with a slash in it. Read as a URL, its host is `me`.
-        raise InvalidAddress("`@` stands after the host; write special characters of a password as %XX")
+        raise InvalidAddress("`@` stands after the host; write special characters of a password or a path as %XX")
     shown = urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
     url = parts.scheme + text[len(parts.scheme) :].rstrip("/")
     return Address(url, parts.scheme, shown, _secrets(parts), by_user)
