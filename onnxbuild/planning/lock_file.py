@@ -25,11 +25,13 @@ from onnxbuild.diagnostics import Diagnostic, DiagnosticError, Span, fault
 from onnxbuild.manifest.spec import Manifest, Toolchain
 from onnxbuild.planning.locked import Lock, Resolve
 from onnxbuild.planning.toolchains import resolve_toolchain, toolchain_key
+from onnxbuild.regular_files import NotRegular, read_regular
 from onnxbuild.steps.fetch import DATASETS
 from onnxbuild.store.files import write_atomically
 
 FILE_NAME = "onnxbuild.lock"
 DEFAULT_REVISION = "main"
+_LARGEST = 64 << 20  # bytes; a thousand models and ten toolchains take some 5 MB
 _HUB = "hub:"
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(@[^@\s]+)?")
 
@@ -59,10 +61,13 @@ def hub_key(text: str) -> str:
 def read_lock(path: Path) -> Lock:
     """The lock in a file; empty if the file is missing. Errors: DiagnosticError OB031 if it cannot be read."""
     try:
-        lock = msgspec.json.decode(path.read_bytes(), type=Lock)
+        lock = msgspec.json.decode(read_regular(path, _LARGEST), type=Lock)
     except FileNotFoundError:
         return Lock()
-    except (OSError, msgspec.MsgspecError) as error:
+    except NotRegular as error:
+        hint = "it comes with the manifest: restore it, or remove it and run `onnxbuild lock`"
+        raise DiagnosticError(fault("OB031", f"`{path}` {error.strerror}", hint=hint)) from None
+    except (OSError, ValueError, RecursionError, msgspec.MsgspecError) as error:
         hint = "after a merge, keep both sides' entries; or remove the file and run `onnxbuild lock`"
         raise DiagnosticError(fault("OB031", f"`{path}` cannot be read: {error}", hint=hint)) from None
     if lock.version != 1:

@@ -29,6 +29,19 @@ RULES: tuple[Rule, ...] = (
 
         Fix: after a merge, keep the entries of both sides. Otherwise remove the file and run `onnxbuild lock`.
         """),
+    described("OB060", "outside-the-folder", """
+        A manifest names a path outside its folder, directly or through a link, or a model folder contains a link that
+        leads out of it.
+
+        Why: a manifest that somebody else wrote could read any of your files, and write into any of your folders.
+        Fix: put the files below the folder of the manifest, or permit the path with `--allow-path DIR`,
+        `ONNXBUILD_ALLOW_PATH` or `allow_paths` in `~/.config/onnxbuild/config.toml`. A store outside is named with
+        `--store DIR`.
+        Bad:
+            source: local:../../models/mine
+        Good:
+            source: local:models/mine
+        """),
     described("OB107", "floating-extra-code", """
         The checkpoint's own Python code may run, and nothing pins it.
 
