@@ -72,11 +72,12 @@ def store_problem(manifest: Manifest) -> Diagnostic | None:
     written = manifest.store.path
     if written is None:
         return None
-    problem = Reach(manifest.path, Permissions()).problem(written, own_store(manifest.path, written), manifest.store_at)
+    path = own_store(manifest.path, written)
+    problem = Reach(manifest.path, Permissions()).problem(written, path, manifest.store_at)
     if problem is None or problem.code != "OB060":
         return problem
     message = f"the store `{written}` is outside the folder of the manifest"
-    hint = f"name it yourself, with `--store {shlex.quote(written)}` or ONNXBUILD_STORE"
+    hint = f"name it yourself, with `--store {shlex.quote(os.path.realpath(path))}` or ONNXBUILD_STORE"
     return fault("OB060", message, span=manifest.store_at, hint=hint)
 
 
