@@ -45,6 +45,14 @@ def _common(to: argparse.ArgumentParser) -> None:
     words = "take from the remote store only what this public key has signed (repeatable)"
     to.add_argument("--trust", action="append", default=[], metavar="KEY", help=words)
     to.add_argument("--offline", action="store_true", help="use no network")
+    _permissions(to)
+
+
+def _permissions(to: argparse.ArgumentParser) -> None:
+    paths = "let the manifest read a path outside its folder (also ONNXBUILD_ALLOW_PATH)"
+    to.add_argument("--allow-path", action="append", type=values.path, default=[], metavar="DIR", help=paths)
+    words = "let the manifest read an environment variable; NAME may end in *"
+    to.add_argument("--allow-env", action="append", type=values.variable, default=[], metavar="NAME", help=words)
 
 
 def _about_last_run(to: argparse.ArgumentParser, metavar: str, words: str) -> None:
