@@ -228,6 +228,11 @@ def reporting(remote: Remote | None) -> Iterator[None]:
             show(remote.warnings, sys.stderr)
 
 
+def out_folder(manifest: str, out: str | None) -> Path:
+    """Where outputs are written: `--out`, or out/ beside the manifest."""
+    return Path(out).absolute() if out else Path(manifest).absolute().parent / "out"
+
+
 def state_folder(manifest: str) -> Path:
     """`.onnxbuild/` beside a manifest: what a run keeps besides its outputs."""
     return Path(state_beside(manifest))

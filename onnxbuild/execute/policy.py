@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import re
 from pathlib import Path
 
 from msgspec import Struct
@@ -46,6 +47,14 @@ class Interrupt:
         self.inbox.put(None)
 
 
+# Besides letters and digits, names of models and targets have only these.
+_OUTSIDE_NAMES = re.compile(r"[^A-Za-z0-9._/:-]")
+
+
 def log_file(folder: Path, action: str) -> Path:
-    """The log of an action's last run."""
-    return folder / f"{action.replace('/', '-').replace(':', '-')}.txt"
+    """The log of an action's last run; no two actions share one.
+
+    `+` separates the names, because none of them contains it: with `-`, the logs of `a/b-c` and `a-b/c` would be one.
+    """
+    name = _OUTSIDE_NAMES.sub(lambda match: f"%{ord(match[0]):x}", action)
+    return folder / f"{name.replace('/', '+').replace(':', '+')}.txt"

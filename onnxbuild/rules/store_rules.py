@@ -90,6 +90,26 @@ RULES: tuple[Rule, ...] = (
         Fix: remove it (`git rm -r --cached .onnxbuild` if you committed it), or use a store of your own with
         `--store DIR` or ONNXBUILD_STORE: then nothing in it is read.
         """),
+    described("OB070", "not-a-store", """
+        A folder that is to be the store has other content.
+
+        Why: runs and `gc` remove files from a store, so a folder is used only if it is new, empty, or marked as a store
+        by its CACHEDIR.TAG. A store of an earlier version is known by its traces.db, and is marked by the next run.
+        Fix: name another folder with `--store DIR`, ONNXBUILD_STORE or `store: {path: …}`.
+        """),
+    described("OB071", "store-newer", """
+        The store was made by a newer version of onnxbuild.
+
+        Why: this version does not know what the newer one stores, and changes nothing in it.
+        Fix: upgrade onnxbuild, or name another store with `--store DIR`.
+        """),
+    described("OB072", "store-link", """
+        A part of the store is a link, or something else that a store does not make.
+
+        Why: what is written to the store or removed from it would be written or removed elsewhere. Only the folder of
+        the store itself may be a link.
+        Fix: remove the link. To keep a store on another disk, name it with `--store DIR` or ONNXBUILD_STORE.
+        """),
     described("OB045", "remote-unreachable", """
         The remote store cannot be reached, or is too slow.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import errno
 import sqlite3
 import time
 import uuid
@@ -17,8 +17,10 @@ from onnxbuild.digest import Digest
 from onnxbuild.store import locks
 from onnxbuild.store.claims import Claims
 from onnxbuild.store.content import Content, DamagedBlob, Tree
-from onnxbuild.store.database import DATABASE, database_error_in_words, is_damaged
+from onnxbuild.store.database import DATABASE, DatabaseFailed, NewerDatabase, database_error_in_words, is_damaged
 from onnxbuild.store.files import remove_tree
+from onnxbuild.store.group_access import make_folder
+from onnxbuild.store.marker import check_store, newer
 from onnxbuild.store.outside_files import digest_outside_files
 from onnxbuild.store.traces import Origin, Trace, Traces
 from onnxbuild.store.working_folders import WorkingFolder, sweep
@@ -47,7 +49,10 @@ class Store:
         remote: Remote | None = None,
         trust: frozenset[str] = frozenset(),
     ) -> None:
-        """Open the store below `root`; create it if it is missing. Errors: DiagnosticError OB040."""
+        """Open the store below `root`; create it if it is missing.
+
+        Errors: DiagnosticError OB040; OB070, OB071 and OB072 for a folder that is no store, or a newer one.
+        """
         self.root = root
         self.readonly = readonly
         self.remote = remote
@@ -58,7 +63,11 @@ class Store:
         try:
             if not readonly:
                 root.mkdir(parents=True, exist_ok=True)
+            if root.exists():
+                check_store(root, readonly=readonly)
             self.traces = Traces(root / DATABASE, readonly=readonly)
+        except NewerDatabase as error:
+            raise DiagnosticError(newer(root, str(error))) from error
         except (OSError, sqlite3.Error) as error:
             raise DiagnosticError(_unusable(root, error)) from error
 
@@ -67,6 +76,8 @@ class Store:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.close()
+        if isinstance(error, DatabaseFailed):  # a command meets it anywhere, and can do no more than say so
+            raise DiagnosticError(_unusable(self.root, error)) from error
 
     def close(self) -> None:
         """Release everything and close the database."""
@@ -161,9 +172,10 @@ class Store:
         return all(tree is not None and self.content.has(tree) for tree in trees)
 
     def tree(self, digest: str) -> Tree:
-        """The tree with this digest, which a trace names."""
+        """The tree with this digest, which a trace names. Errors: OSError if it is damaged."""
         tree = self.traces.tree(digest)
-        assert tree is not None, f"BUG: a trace names tree {digest}, which is missing"
+        if tree is None:  # `holds` had it; the database was damaged since
+            raise OSError(errno.EIO, "the list of a result's files is missing or damaged", str(self.root / DATABASE))
         return tree
 
     def digest_files(self, root: str, names: tuple[str, ...]) -> Tree:
@@ -181,7 +193,7 @@ class Store:
         Errors: OSError.
         """
         place = self._work.path() / uuid.uuid4().hex[:12]
-        place.mkdir(parents=True)
+        make_folder(place)
         return place
 
     def publish(self, key: str, trace: Trace, ports: Mapping[str, Path]) -> Trace:
@@ -212,7 +224,7 @@ class Store:
     ) -> contextlib.AbstractContextManager[None]:
         """The lock under which one process builds this key, while other processes wait for its result."""
         folder = self.root / "locks"
-        folder.mkdir(exist_ok=True)
+        make_folder(folder)
         return locks.hold(folder / key, on_wait=on_wait, cancelled=cancelled)
 
     def _undisturbed(self) -> contextlib.AbstractContextManager[None]:
@@ -228,15 +240,8 @@ class Store:
 def opened(
     root: Path, *, write: bool, remote: Remote | None = None, trust: frozenset[str] = frozenset()
 ) -> Iterator[Store]:
-    """The store below `root`, read-only if it cannot be written, so that `plan` works on any file system."""
-    readonly = not write and (not root.exists() or not os.access(root, os.W_OK))
-    try:
-        store = Store(root, readonly=readonly, claims=write, remote=remote, trust=trust)
-    except DiagnosticError:
-        if write or readonly:
-            raise
-        store = Store(root, readonly=True, remote=remote, trust=trust)  # for example on a full disk
-    with store:
+    """The store below `root`. Without `write`, nothing is created or changed: `plan` works on any file system."""
+    with Store(root, readonly=not write, claims=write, remote=remote, trust=trust) as store:
         yield store
 
 

@@ -12,17 +12,22 @@ import contextlib
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
 
-from onnxbuild.digest import Digest, canonical
-from onnxbuild.store.content import File, Tree
+from onnxbuild.digest import Digest, canonical, digest_value
+from onnxbuild.store.content import File, Tree, is_inside
 from onnxbuild.store.database import WAIT_SECONDS, Database
 from onnxbuild.store.files import Signature
 
+_Value = TypeVar("_Value")
+
 _SHORT_WAIT_MS = 100
+_DIGEST_LENGTH = 64
+# What `msgspec` raises for bytes that are no such value, and for a column that holds none.
+_UNREADABLE = (msgspec.MsgspecError, ValueError, TypeError, RecursionError)
 
 
 class Trace(Struct, frozen=True, kw_only=True):
@@ -84,9 +89,9 @@ class Traces:
         self._db.close()
 
     def find(self, key: str) -> Trace | None:
-        """The trace with this key."""
+        """The trace with this key; None also if its row is damaged: the result is then built again."""
         row = self._db.one("SELECT body FROM traces WHERE key = ?", key)
-        return None if row is None else msgspec.json.decode(row[0], type=Trace)
+        return None if row is None else _trace(key, row[0])
 
     def record(self, key: str, trace: Trace, trees: Iterable[Tree], origin: Origin | None = None) -> None:
         """Store a trace with the trees that it names, and where it came from, in one transaction."""
@@ -105,15 +110,15 @@ class Traces:
         return None if row is None else Origin(*row)
 
     def tree(self, digest: str) -> Tree | None:
-        """The tree with this digest."""
+        """The tree with this digest; None also if its row is damaged."""
         row = self._db.one("SELECT files FROM trees WHERE digest = ?", digest)
-        return None if row is None else Tree(msgspec.json.decode(row[0], type=tuple[File, ...]))
+        return None if row is None else _tree(digest, row[0])
 
     def last(self, scope: str) -> Mapping[str, Last]:
         """The last outcome of every action of a manifest."""
         with self._db.transaction() as db:
             rows = db.execute("SELECT action, body FROM latest WHERE scope = ?", (scope,)).fetchall()
-        return {action: msgspec.json.decode(body, type=Last) for action, body in rows}
+        return dict(_readable((action, _decoded(body, Last)) for action, body in rows))
 
     def note(self, scope: str, lasts: Mapping[str, Last]) -> None:
         """Store the last outcomes of actions of a manifest. If that fails, later reasons are less exact."""
@@ -127,10 +132,12 @@ class Traces:
 
     def recall(self, paths: Iterable[str]) -> Mapping[str, tuple[Signature, Digest]]:
         """For each known path, its digest and the signature that the file had when the digest was computed."""
-        memos = {}
+        memos: dict[str, tuple[Signature, Digest]] = {}
         for path in paths:
             if (row := self._db.one("SELECT signature, digest FROM memo WHERE path = ?", path)) is not None:
-                memos[path] = (msgspec.json.decode(row[0], type=Signature), Digest(row[1]))
+                signature = _decoded(row[0], Signature)
+                if signature is not None and _is_digest(row[1]):
+                    memos[path] = (signature, Digest(row[1]))
         return memos
 
     def remember(self, memos: Mapping[str, tuple[Signature, Digest]]) -> None:
@@ -157,10 +164,18 @@ class Traces:
         return [key for key in keys if key not in known]
 
     def all_traces(self) -> Mapping[str, Trace]:
-        """Every trace by its key."""
+        """Every readable trace by its key."""
         with self._db.transaction() as db:
             rows = db.execute("SELECT key, body FROM traces").fetchall()
-        return {key: msgspec.json.decode(body, type=Trace) for key, body in rows}
+        return dict(_readable((key, _trace(key, body)) for key, body in rows))
+
+    def last_keys(self) -> Mapping[str, frozenset[str]]:
+        """For every manifest that used this store, the keys of the last success of its actions."""
+        keys: dict[str, set[str]] = {}
+        with self._db.transaction() as db:
+            for scope, key in db.execute("SELECT scope, key FROM latest"):
+                keys.setdefault(str(scope), set()).update([key] if isinstance(key, str) else [])
+        return {scope: frozenset(of) for scope, of in keys.items()}
 
     def all_last(self) -> Mapping[str, Mapping[str, Last]]:
         """The last outcome of every action, for every manifest that used this store."""
@@ -169,15 +184,19 @@ class Traces:
         return {scope: self.last(scope) for scope in scopes}
 
     def forget(self, keys: Iterable[str]) -> None:
-        """Remove traces, and the trees that no other trace names."""
+        """Remove traces and damaged rows of traces, and the trees that no other trace names."""
         with self._db.transaction() as db:
-            rows = [(key,) for key in keys]
-            db.executemany("DELETE FROM traces WHERE key = ?", rows)
-            db.executemany("DELETE FROM origins WHERE key = ?", rows)
+            traces = [(key, _trace(key, body)) for key, body in db.execute("SELECT key, body FROM traces")]
+            gone = {*keys, *(key for key, trace in traces if trace is None)}
+            if gone:
+                self._db.renew()
+            for table in ("traces", "origins"):
+                db.executemany(f"DELETE FROM {table} WHERE key = ?", [(key,) for key in gone])  # noqa: S608 - our own words
             named = {
                 digest
-                for (body,) in db.execute("SELECT body FROM traces")
-                for digest in msgspec.json.decode(body, type=Trace).outputs.values()
+                for key, trace in traces
+                if trace is not None and key not in gone
+                for digest in trace.outputs.values()
             }
             known = [row[0] for row in db.execute("SELECT digest FROM trees")]
             db.executemany("DELETE FROM trees WHERE digest = ?", [(d,) for d in known if d not in named])
@@ -186,3 +205,37 @@ class Traces:
         """Remove the last outcomes of a manifest."""
         with self._db.transaction() as db:
             db.execute("DELETE FROM latest WHERE scope = ?", (scope,))
+
+
+def _decoded(data: Any, kind: Any) -> Any:
+    """A value from its row; None if the row is damaged."""
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except _UNREADABLE:
+        return None
+
+
+def _readable(pairs: Iterable[tuple[Any, _Value | None]]) -> Iterable[tuple[Any, _Value]]:
+    return ((name, value) for name, value in pairs if value is not None)
+
+
+def _trace(key: Any, body: Any) -> Trace | None:
+    """A trace from its row, if it is the trace of this key and has outputs."""
+    trace = _decoded(body, Trace)
+    return trace if trace is not None and trace.outputs and digest_value(trace.parts) == key else None
+
+
+def _tree(digest: str, files: Any) -> Tree | None:
+    """A tree from its row, if it has this digest and can be written below a folder: no result is without files."""
+    named = _decoded(files, tuple[File, ...])
+    tree = Tree(named) if named and all(map(_is_sound, named)) else None
+    return tree if tree is not None and tree.digest == digest else None
+
+
+def _is_sound(file: File) -> bool:
+    """Whether a file stays below the folder that it is written to, and its digest below the store's root."""
+    return _is_digest(file.digest) and is_inside(file.name)
+
+
+def _is_digest(text: Any) -> bool:
+    return isinstance(text, str) and len(text) == _DIGEST_LENGTH and text.isalnum() and text.isascii()

@@ -492,6 +492,15 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "The column is the wrong one, or the model was trained with other names.",
         "Write labels as numbers, or as `id2label` in the model's config.json names them.",
     ),
+    "OBE76": FailureCode(
+        "output-links-outside",
+        "the worker left a link to something that is not its own",
+        (
+            "A link in an output may lead to a file of the same outputs or to an input; it is then stored as a copy. "
+            "The target of any other link is never read, moved or stored."
+        ),
+        "Let the exporter or the plugin copy the file to its output instead of linking it.",
+    ),
     "OBE99": FailureCode(
         "unexplained",
         "an unknown failure",

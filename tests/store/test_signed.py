@@ -269,7 +269,7 @@ def test_a_store_of_an_earlier_version_counts_what_was_shared_as_unsigned(tmp_pa
     one(*WORLD)
     database = one.root / "store" / DATABASE
     with sqlite3.connect(database) as db:
-        db.execute("DROP TABLE origins")
+        db.executescript("DROP TABLE origins; PRAGMA user_version=2;")
     db.close()
     with Store(one.root / "store", readonly=True) as store:
         readonly = {key: store.traces.origin(key) for key in store.traces.all_traces()}

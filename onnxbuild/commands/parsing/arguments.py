@@ -84,6 +84,9 @@ def _run(run: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--out", metavar="DIR", help="where finished models are written (default: out/ beside the manifest)"
     )
+    run.add_argument(
+        "--prune", action="store_true", help="remove output folders of targets that the manifest no longer names"
+    )
     run.add_argument("--timeout", type=values.seconds, metavar="SECONDS", help="stop any action that takes longer")
     run.add_argument("--profile", metavar="FILE", help="write where the time went, as a Chrome trace")
     run.add_argument("--executor", choices=("local",), default="local", help="where actions run")

@@ -54,6 +54,7 @@ class RunOptions(NamedTuple):
     quiet: bool = False
     verbose: bool = False
     out: str | None = None
+    prune: bool = False
     timeout_seconds: float | None = None
     profile: str | None = None
     revalidate: bool = False
@@ -103,6 +104,7 @@ def run_options(options: argparse.Namespace) -> RunOptions:
         quiet=options.quiet,
         verbose=options.verbose,
         out=options.out,
+        prune=options.prune,
         timeout_seconds=options.timeout,
         profile=options.profile,
         revalidate=options.revalidate,
