@@ -1,8 +1,12 @@
 """The token of the Hub in a worker: huggingface_hub sends it to one server, wherever that one redirects to."""
 
 import io
+import os
+import subprocess
+import sys
 
 import pytest
+from hub_server import HubServer
 
 pytestmark = pytest.mark.heavy
 ENDPOINT = "https://hub.example"
@@ -81,3 +85,37 @@ def test_a_file_name_that_leads_elsewhere_is_not_downloaded(name):
 
     with pytest.raises(CheckFailed, match="leads out of its folder"):
         _check_name("org/bert", name)
+
+
+FETCH = """
+import sys
+from pathlib import Path
+from onnxbuild.steps.fetch import FetchParams
+from onnxbuild.workers.fetch.worker import run
+params = FetchParams(origin="hub", repo="org/bert", revision=sys.argv[1])
+print(run(params, {}, {"model": Path(sys.argv[2])}, lambda *_: None))
+"""
+
+
+def test_a_real_download_from_a_second_server_brings_the_file_and_not_the_token(tmp_path):
+    files = {"config.json": b"{}", "model.safetensors": b"weights" * 1000}
+    with HubServer() as hub, HubServer() as content:
+        hub.token = "hush-hush"
+        commit = hub.add("org/bert", files)
+        content.add("org/bert", files)
+        path = f"org/bert/resolve/{commit}/model.safetensors"
+        hub.elsewhere = {"model.safetensors": f"{content.endpoint}/{path}"}
+        environment = {
+            **os.environ, "HF_ENDPOINT": hub.endpoint, "HF_TOKEN": hub.token, "HF_HUB_OFFLINE": "0",
+            "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(tmp_path / "hf"),
+        }  # fmt: skip
+        (tmp_path / "model").mkdir()
+        done = subprocess.run(
+            [sys.executable, "-c", FETCH, commit, str(tmp_path / "model")],
+            env=environment, capture_output=True, text=True, check=False, timeout=120,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "model" / "model.safetensors").read_bytes() == files["model.safetensors"]
+    assert content.requests == [f"GET /{path}"]
+    assert content.tokens_seen == [None]
+    assert set(hub.tokens_seen) == {"Bearer hush-hush"}
