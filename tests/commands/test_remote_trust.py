@@ -324,7 +324,8 @@ def test_revalidate_takes_nothing_that_no_check_proves(tmp_path, shared) -> None
 
 def test_revalidate_runs_sources_and_checks_and_takes_what_they_prove() -> None:
     actions = (
-        structs.replace(step("m:fetch"), kind="fetch"), step("m:export", of="m:fetch"), step("m/good:quantize", of="m:export"),
+        structs.replace(step("m:fetch"), kind="fetch"), step("m:export", of="m:fetch"),
+        step("m/good:quantize", of="m:export"),
         step("m/good:validate", of=("m:fetch", "m/good:quantize")), step("m/good:benchmark", of="m/good:quantize"),
         step("m/loose:quantize", of="m:export"),
     )  # fmt: skip

@@ -119,3 +119,32 @@ def test_a_real_download_from_a_second_server_brings_the_file_and_not_the_token(
     assert content.requests == [f"GET /{path}"]
     assert content.tokens_seen == [None]
     assert set(hub.tokens_seen) == {"Bearer hush-hush"}
+
+
+def test_a_huggingface_hub_on_httpx_sends_the_token_to_the_endpoint_alone(monkeypatch):
+    """From 1.0 on, its clients come from a factory. Tried by hand with 2.4.0, too."""
+    httpx = pytest.importorskip("httpx", reason="the extra `remote` brings it")
+    from onnxbuild.workers.fetch.hub_access import keep_token_at
+
+    log, factories = [], []
+    answers = {f"{ENDPOINT}/a": "https://cdn.example/b", f"{ENDPOINT}/down": "http://hub.example/b"}
+
+    def answer(request):
+        log.append((str(request.url), request.headers.get("Authorization")))
+        location = answers.get(str(request.url))
+        return httpx.Response(302, headers={"Location": location}) if location else httpx.Response(200)
+
+    def client():
+        return httpx.Client(transport=httpx.MockTransport(answer), follow_redirects=True)
+
+    monkeypatch.setattr("huggingface_hub.utils._http.default_client_factory", client, raising=False)
+    monkeypatch.setattr("huggingface_hub.set_client_factory", factories.append, raising=False)
+    keep_token_at(ENDPOINT)
+    with factories[0]() as made:
+        made.get(f"{ENDPOINT}/a", headers={"Authorization": "Bearer hush"})
+        made.get(f"{ENDPOINT}:444/x", headers={"Authorization": "Bearer hush"})
+        with pytest.raises(OSError, match="redirects from https to http"):
+            made.get(f"{ENDPOINT}/down", headers={"Authorization": "Bearer hush"})
+    sent = [f"{ENDPOINT}/a", f"{ENDPOINT}/down"]
+    assert log == [(sent[0], "Bearer hush"), ("https://cdn.example/b", None), (f"{ENDPOINT}:444/x", None),
+                   (sent[1], "Bearer hush")]  # fmt: skip
