@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from onnxbuild.commands.parsing.options import RunOptions
+from onnxbuild.commands.state.trusted_state import distrust, state_beside
+from onnxbuild.permissions import PATHS_VARIABLE, config_stamp
 from onnxbuild.receipts.receipt import Standing, fingerprint, standing
 from onnxbuild.report.terminal import width_of
 
@@ -17,7 +19,8 @@ def run(options: RunOptions) -> int:
     if options.dry_run:
         from onnxbuild.commands.plan import show_plan
 
-        return show_plan(options.asked, as_json=options.as_json, force=options.force, out=options.out)
+        asked, as_json = options.asked, options.as_json
+        return show_plan(asked, as_json=as_json, force=options.force, revalidate=options.revalidate, out=options.out)
     question = question_of(options)
     receipt = None if options.force or options.prune else _receipt(options, question)
     if receipt is not None and not receipt.moved and _answers(receipt.answer, options):
@@ -29,8 +32,10 @@ def run(options: RunOptions) -> int:
 
 
 def _receipt(options: RunOptions, question: Mapping[str, Any]) -> Standing | None:
-    state = os.path.join(os.path.dirname(os.path.abspath(options.asked.manifest)), ".onnxbuild")
-    return standing(state, question)
+    state = state_beside(options.asked.manifest)
+    receipt = standing(state, question)
+    # Asked last, because reading git's index costs more than the receipt of a folder that has none.
+    return None if receipt is None or distrust(state) else receipt
 
 
 def _answers(answer: str, options: RunOptions) -> bool:
@@ -66,9 +71,19 @@ def question_of(options: RunOptions) -> Mapping[str, Any]:
         "json": options.as_json,
         "offline": asked.offline,
         "remote_readonly": asked.remote_readonly,
+        "trust": asked.trust,
+        "revalidate": options.revalidate,
+        "ONNXBUILD_SIGN_KEY": fingerprint(os.environ.get("ONNXBUILD_SIGN_KEY")),
         "manifest": os.path.realpath(asked.manifest),
         "spelled": asked.manifest,
         "ONNXBUILD_STORE": os.environ.get("ONNXBUILD_STORE"),
         "remote": fingerprint(remote if not remote or "://" in remote else os.path.abspath(remote)),
         "folder": os.getcwd() if relative else "",
+        # A manifest that may reach less than before, or more, is another question.
+        "allowed": [
+            *map(os.path.abspath, asked.allow_paths),
+            *asked.allow_env,
+            os.environ.get(PATHS_VARIABLE),
+            config_stamp(),
+        ],
     }

@@ -20,6 +20,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     jobs: int = 1
     memory_bytes: float = float("inf")  # limit for the estimates of actions that run at the same time
     force: frozenset[str] = frozenset()  # ids that run even if the store has their results
+    own: frozenset[str] = frozenset()  # ids whose results count only if they were made locally
     fail_fast: bool = False
     attempts: int = 3  # for actions whose failure is transient
     backoff_seconds: float = 1.0

@@ -95,7 +95,7 @@ def remember(plan: Plan, parts: tuple[tuple[str, ...], ...], outcomes: Mapping[s
     return msgspec.msgpack.encode(
         Memory(
             manifest=plan.manifest.path,
-            settings=plan.manifest.store,
+            settings=msgspec.structs.replace(plan.manifest.store, spans={}, trust_spans=()),
             graph=ActionGraph(actions, plan.graph.variants),
             named=plan.named,
             plugins=plan.plugins,

@@ -22,7 +22,7 @@ DATABASE = "traces.db"  # its name below the store's root
 GENERATION = "traces.generation"
 
 WAIT_SECONDS = 60.0  # for another process that writes
-_VERSION = 2
+_VERSION = 3
 _RETRY_SECONDS = 0.01
 _PATIENCE_SECONDS = 1.0
 # What SQLite needs to open a database in WAL mode: the shared index alone takes 32 KB.
@@ -42,13 +42,20 @@ CREATE TABLE IF NOT EXISTS latest (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS shared (remote TEXT, key TEXT, PRIMARY KEY (remote, key)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS memo (path TEXT PRIMARY KEY, signature BLOB NOT NULL, digest TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS origins (
+    key TEXT PRIMARY KEY, remote TEXT NOT NULL, signer TEXT NOT NULL
+) WITHOUT ROWID;
 """
+# Versions before 3 recorded which results a remote store has, and not which of them had come from there: all of these
+# count as results that nobody signed.
+_ADOPTION = "INSERT OR IGNORE INTO origins SELECT key, remote, '' FROM shared;"
 
 _COLUMNS = {
     "traces": "key, body, created",
     "trees": "digest, files",
     "latest": "scope, action, key, body",
     "shared": "remote, key",
+    "origins": "key, remote, signer",
     "memo": "path, signature, digest",
 }
 
@@ -133,7 +140,7 @@ def _prepared(db: sqlite3.Connection) -> sqlite3.Connection:
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=NORMAL")
         if version != _VERSION:
-            db.executescript(f"{_SCHEMA} PRAGMA user_version={_VERSION};")
+            db.executescript(f"{_SCHEMA} {_ADOPTION} PRAGMA user_version={_VERSION};")
             _check_tables(db)
     except BaseException:
         db.close()
@@ -228,7 +235,7 @@ def _completed(db: sqlite3.Connection) -> sqlite3.Connection:
     copy = sqlite3.connect(":memory:", check_same_thread=False)
     db.backup(copy)
     db.close()
-    copy.executescript(_SCHEMA)
+    copy.executescript(_SCHEMA + _ADOPTION)
     _check_tables(copy)
     return copy
 

@@ -41,6 +41,16 @@ class Trace(Struct, frozen=True, kw_only=True):
     created: float = 0.0
 
 
+class Origin(Struct, frozen=True):
+    """Where a result came from that was not made with this store.
+
+    `remote`: the address that is shown. `signer`: the identity of the key that signed it, empty if none did.
+    """
+
+    remote: str
+    signer: str
+
+
 class Ran(Struct, frozen=True, kw_only=True):
     """How an action ended when its worker ran the last time: the run that its log is from. `key`: of its result."""
 
@@ -89,13 +99,21 @@ class Traces:
         row = self._db.one("SELECT body FROM traces WHERE key = ?", key)
         return None if row is None else _trace(key, row[0])
 
-    def record(self, key: str, trace: Trace, trees: Iterable[Tree]) -> None:
-        """Store a trace with the trees that it names, in one transaction."""
+    def record(self, key: str, trace: Trace, trees: Iterable[Tree], origin: Origin | None = None) -> None:
+        """Store a trace with the trees that it names, and where it came from, in one transaction."""
         with self._db.transaction() as db:
             db.executemany(
                 "INSERT OR REPLACE INTO trees VALUES (?, ?)", [(t.digest, canonical(t.files)) for t in trees]
             )
             db.execute("INSERT OR REPLACE INTO traces VALUES (?, ?, ?)", (key, canonical(trace), trace.created))
+            db.execute("DELETE FROM origins WHERE key = ?", (key,))
+            if origin is not None:
+                db.execute("INSERT INTO origins VALUES (?, ?, ?)", (key, origin.remote, origin.signer))
+
+    def origin(self, key: str) -> Origin | None:
+        """Where the result with this key came from; None if it was made with this store."""
+        row = self._db.one("SELECT remote, signer FROM origins WHERE key = ?", key)
+        return None if row is None else Origin(*row)
 
     def tree(self, digest: str) -> Tree | None:
         """The tree with this digest; None also if its row is damaged."""
@@ -178,7 +196,8 @@ class Traces:
             gone = {*keys, *(key for key, trace in traces if trace is None)}
             if gone:
                 self._db.renew()
-            db.executemany("DELETE FROM traces WHERE key = ?", [(key,) for key in gone])
+            for table in ("traces", "origins"):
+                db.executemany(f"DELETE FROM {table} WHERE key = ?", [(key,) for key in gone])  # noqa: S608 - our own words
             named = {
                 digest
                 for key, trace in traces

@@ -161,7 +161,7 @@ def test_a_store_of_the_first_version_gains_its_new_table(tmp_path: Path) -> Non
         assert store.traces.unshared("remote", ["key"]) == ["key"]
     assert bench(step("a", text="a")) == {"a": "hit"}
     with sqlite3.connect(tmp_path / "store" / "traces.db") as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (2,)
+        assert db.execute("PRAGMA user_version").fetchone() == (3,)
     db.close()
 
 
@@ -169,11 +169,11 @@ def test_a_store_of_the_first_version_gains_its_new_table(tmp_path: Path) -> Non
 def test_a_newer_database_is_refused_and_keeps_its_version(tmp_path: Path, *, readonly: bool) -> None:
     Bench(tmp_path)(step("a", text="a"))
     with sqlite3.connect(tmp_path / "store" / "traces.db") as db:
-        db.execute("PRAGMA user_version=3")
+        db.execute("PRAGMA user_version=4")
     db.close()
     assert code_of(tmp_path / "store", readonly=readonly) == "OB071"
     with sqlite3.connect(tmp_path / "store" / "traces.db") as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (3,)
+        assert db.execute("PRAGMA user_version").fetchone() == (4,)
     db.close()
 
 

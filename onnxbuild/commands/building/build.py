@@ -17,6 +17,7 @@ from onnxbuild.commands.building.left_behind import leave_receipt, note_last
 from onnxbuild.commands.building.rounds import run_session
 from onnxbuild.commands.building.tidying import refuse_link, tidy
 from onnxbuild.commands.parsing.options import RunOptions
+from onnxbuild.commands.sharing.revalidation import own_actions
 from onnxbuild.commands.workspace import Session, default_jobs, memory_limit, out_folder, session
 from onnxbuild.execute.policy import Policy
 from onnxbuild.receipts.receipt import Standing
@@ -83,6 +84,7 @@ def _policy(opened: Session, options: RunOptions) -> Policy:
         jobs=_jobs(options),
         memory_bytes=memory_limit(),
         force=opened.plan.named if options.force else frozenset(),
+        own=own_actions(opened.plan.whole) if options.revalidate else frozenset(),
         fail_fast=options.fail_fast,
         timeout_seconds=options.timeout_seconds,
     )
