@@ -16,7 +16,7 @@ from onnxbuild.diagnostics import Diagnostic, DiagnosticError, fault
 from onnxbuild.regular_files import NotRegular, read_regular
 from onnxbuild.store.database import DATABASE, GENERATION, has_our_tables
 from onnxbuild.store.files import write_atomically
-from onnxbuild.store.group_access import grant_as_folder
+from onnxbuild.store.group_access import grant_as_folder, is_shared, make_folder
 
 MARKER = "CACHEDIR.TAG"
 
@@ -46,9 +46,16 @@ def check_store(root: Path, *, readonly: bool) -> None:
     """
     _check_places(root)
     _check_marker(root, readonly=readonly)
-    if not readonly:
-        for name in (MARKER, "gc.lock"):  # they stay when a store is opened to a group later
-            grant_as_folder(root / name)
+    if not readonly and is_shared(root):
+        _share(root)
+
+
+def _share(root: Path) -> None:
+    """Open what is in the store's folder itself to its group, also in a store that is shared only now."""
+    for name in ("toolchains", "locks"):  # also whoever creates an environment puts something there
+        make_folder(root / name)
+    for name in (MARKER, "gc.lock"):
+        grant_as_folder(root / name)
 
 
 def _check_marker(root: Path, *, readonly: bool) -> None:

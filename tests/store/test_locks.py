@@ -317,6 +317,21 @@ def test_whatever_a_lock_file_holds_is_a_holder_or_none(tmp_path_factory, text: 
     assert holder is None or isinstance(holder, locks.Holder)
 
 
+@pytest.mark.skipif(not file_lock.HAS_FLOCK, reason="this system has no flock")
+def test_the_file_of_a_shared_lock_is_never_removed(tmp_path: Path) -> None:
+    """A run keeps it open between its sections: on another file, its next share would exclude nobody."""
+    path = tmp_path / "gc.lock"
+    mine = SharedLock(path)
+    mine.acquire()
+    mine.release()
+    inode = path.stat().st_ino
+    with hold_alone(path, lambda: None):
+        assert path.stat().st_ino == inode
+    assert path.stat().st_ino == inode
+    mine.close()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["gc.lock"]
+
+
 def test_two_that_share_do_not_wait_for_each_other(tmp_path: Path, mechanism: str) -> None:
     path = tmp_path / "gc.lock"
     other = Other(SHARE, path, mechanism=mechanism)

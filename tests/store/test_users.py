@@ -114,6 +114,7 @@ def test_what_one_user_built_is_a_hit_for_the_other_and_both_build(shared: Path,
     assert anna(lambda: build(shared, ANNA, "y", "z")) == {"ay": "hit", "az": "built"}
     modes = {stat.S_IMODE(path.stat().st_mode) for path in (shared / "store" / "blobs").rglob("*/*")}
     assert modes == {0o444}
+    assert (shared / "store" / "toolchains").is_dir()
     for path in [path for path in (shared / "store").rglob("*") if path.is_dir()]:
         assert (stat.S_IMODE(path.stat().st_mode), path.stat().st_gid) == (0o2775, GROUP), path
     for name in ("traces.db", "gc.lock"):
