@@ -282,3 +282,35 @@ def test_a_collection_removes_only_blobs(tmp_path: Path) -> None:
     assert len(list(root.rglob("*.txt"))) == 1
     assert (stray.parent / ("cd" * 32)).exists()
     assert (root / "blobs" / "thesis" / ("th" * 32)).exists()
+
+
+def test_a_refusal_says_what_was_found_and_that_nothing_changed(tmp_path: Path) -> None:
+    for name in ("foreign", "newer", "linked"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "foreign" / "thesis.txt").touch()
+    (tmp_path / "newer" / MARKER).write_text(f"{SIGNATURE}\n# This folder is a store of onnxbuild, format 7.\n")
+    (tmp_path / "linked" / "gc.lock").mkdir()
+    expected = {
+        "foreign": ("is not a store of onnxbuild: it is not empty and has no store's marker", "name another folder"),
+        "newer": ("was made by a newer onnxbuild: its format is 7, and this version knows 1", "upgrade onnxbuild"),
+        "linked": ("`gc.lock` in it is neither a file nor a folder of a store", f"Remove `{tmp_path / 'linked'}"),
+    }
+    for name, (message, hint) in expected.items():
+        with pytest.raises(DiagnosticError) as raised:
+            Store(tmp_path / name)
+        (one,) = raised.value.diagnostics
+        assert str(tmp_path / name) in one.message
+        assert message in one.message
+        ((label, text),) = one.notes
+        assert label == "hint"
+        assert text.startswith("nothing was changed; ")
+        assert hint in text
+
+
+def test_a_store_makes_a_new_working_folder_after_a_release(tmp_path: Path) -> None:
+    with Store(tmp_path / "store") as store:
+        first = store.workspace()
+        store.release()
+        assert not first.exists()
+        assert store.workspace().is_dir()
+    assert list((tmp_path / "store" / "work").iterdir()) == []
