@@ -18,6 +18,7 @@ from onnxbuild.store.store import Store, opened
 from onnxbuild.store.working_folders import sweep
 
 ONNXBUILD = (sys.executable, "-m", "onnxbuild")
+SIGNATURE = "Signature: 8a477f597d28d172789f06886806bc55"  # of every cache directory tag
 posix = pytest.mark.skipif(sys.platform == "win32", reason="links need rights on Windows")
 
 
