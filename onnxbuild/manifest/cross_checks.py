@@ -36,27 +36,12 @@ def _all(sections: Sections) -> Iterator[Diagnostic]:
     for name in sections.datasets:
         yield from _bad_name("dataset", name, sections.datasets.key_span(name))
     yield from _toolchains(sections.toolchains)
-    yield from _remote(sections.store)
     for model in sections.models:
         yield from _bad_name("model", model.name, model.at)
         yield from _missing(model)
         yield from _targets_of(model, sections.targets)
         yield from _toolchain_of(model, sections.toolchains)
     yield from _collisions(sections.models)
-
-
-def _remote(store: Table) -> Iterator[Diagnostic]:
-    """OB013 for a remote store whose address cannot be split into its parts. Its text may have a password."""
-    text = store.get("remote")
-    if not isinstance(text, str) or "://" not in text:
-        return
-    from urllib.parse import urlsplit
-
-    try:
-        _ = urlsplit(text).port
-    except ValueError:
-        hint = "write it as `scheme://host:port/path`, an IPv6 address in brackets"
-        yield fault("OB013", "the address of the remote store is not a URL", span=store.value_span("remote"), hint=hint)
 
 
 def unreachable(sections: Sections, reach: Reach) -> Iterator[Diagnostic]:
