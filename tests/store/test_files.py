@@ -193,7 +193,7 @@ def test_an_atomic_write_that_fails_leaves_the_old_content_and_no_leftover(tmp_p
     def fail(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", fail)
+    monkeypatch.setattr(files.os, "fsync", fail)  # with `without_posix` this is another module
     with pytest.raises(OSError, match="No space"):
         files.write_atomically(path, b"new")
     assert (path.read_bytes(), [entry.name for entry in tmp_path.iterdir()]) == (b"old", ["file"])

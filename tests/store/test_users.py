@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import stat
-import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
@@ -23,9 +22,10 @@ from onnxbuild.store import locks
 from onnxbuild.store.collect import Limits, collect
 from onnxbuild.store.group_access import grant_as_folder, make_folder
 from onnxbuild.store.inventory import verify
+from onnxbuild.store.locking import lock_files
 from onnxbuild.store.store import Store, opened
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="users and modes of POSIX")
+pytestmark = pytest.mark.skipif(not lock_files.HAS_FLOCK, reason="users and modes of POSIX, and its locks")
 as_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root becomes another user")
 
 ANNA, BERT, GROUP = 12345, 12346, 12300
