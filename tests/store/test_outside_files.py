@@ -30,7 +30,7 @@ class Disk:
         monkeypatch.setattr(files.time, "time_ns", lambda: self.now)
         monkeypatch.setattr(files.time, "sleep", self._sleep)
         # With `without_posix` this is another module than `os` here.
-        monkeypatch.setattr(files.os, "stat", lambda place: self._stamped(real(place), place))
+        monkeypatch.setattr(files.os, "stat", lambda place, **more: self._stamped(real(place, **more), place))
         if hasattr(files.os, "statvfs"):
             monkeypatch.setattr(files.os, "statvfs", self._statvfs)
         self.write("old")
