@@ -18,6 +18,7 @@ PACKAGE = ROOT / "onnxbuild"
 GROUND = {
     "version", "diagnostics", "digest", "machine", "regular_files", "permissions", "printable", "secrets",
     "url_origin",
+    "confinement",
 }  # fmt: skip
 LANGUAGE = GROUND | {"protocol", "tables", "store", "manifest", "steps"}
 ENGINE = LANGUAGE | {"planning", "runners", "execute"}
@@ -34,6 +35,7 @@ MAY_IMPORT = {
     "printable": set(),
     "secrets": set(),
     "url_origin": set(),
+    "confinement": set(),
     "permissions": {"diagnostics", "regular_files"},
     "protocol": GROUND,
     "tables": GROUND,

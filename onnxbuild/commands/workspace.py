@@ -149,7 +149,7 @@ def session(asked: Asked, *, write: bool, jobs: int = 1, remembered: Plan | None
     Errors: DiagnosticError.
     """
     made, environments = (remembered, {}) if remembered else plan(asked, write_lock=write)
-    runner = LocalRunner(environments, threads=max(1, usable_cores() // jobs))
+    runner = LocalRunner(environments, threads=max(1, usable_cores() // jobs), jobs=jobs)
     try:
         kinds = kinds_at(made.plugins)
         sharing = sharing_for(asked, made.manifest, kinds, write=write)
