@@ -16,7 +16,7 @@ try:
 except ImportError:  # another Python than CPython
     import signal
 
-from onnxbuild.commands.parsing.options import asked_for, run_options
+from onnxbuild.commands.parsing.options import asked_for, permissions_of, run_options
 from onnxbuild.commands.parsing.parsers import parse, parser, subcommand
 from onnxbuild.report.outlet import Outlet, open_streams
 
@@ -158,7 +158,13 @@ def _status(options: argparse.Namespace) -> int:
 def _lint(options: argparse.Namespace) -> int:
     from onnxbuild.commands.lint import run_lint
 
-    return run_lint(options.manifests, format=options.format, strict=options.strict, defines=dict(options.define))
+    return run_lint(
+        options.manifests,
+        format=options.format,
+        strict=options.strict,
+        defines=dict(options.define),
+        permissions=permissions_of(options),
+    )
 
 
 def _explain(options: argparse.Namespace) -> int:
@@ -200,7 +206,12 @@ def _schema(options: argparse.Namespace) -> int:
 def _lock(options: argparse.Namespace) -> int:
     from onnxbuild.commands.lock import run_lock
 
-    return run_lock(options.manifest, upgrade=options.upgrade, defines=dict(options.define))
+    return run_lock(
+        options.manifest,
+        upgrade=options.upgrade,
+        defines=dict(options.define),
+        permissions=permissions_of(options),
+    )
 
 
 def _gc(options: argparse.Namespace) -> int:
@@ -213,6 +224,12 @@ def _gc(options: argparse.Namespace) -> int:
 
 
 def _cache(options: argparse.Namespace) -> int:
+    if options.what == "keygen":
+        from onnxbuild.commands.sharing.keygen import keygen
+
+        return keygen(options.output)
+    if options.manifest is None:
+        subcommand(parser("cache"), "cache").error("the following arguments are required: MANIFEST")
     from onnxbuild.commands.cache import cache
 
     return cache(options.what, asked_for(options), as_json=options.json)

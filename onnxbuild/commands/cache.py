@@ -12,12 +12,10 @@ from typing import Literal
 import msgspec
 
 from onnxbuild.commands.parsing.options import Asked
-from onnxbuild.commands.workspace import Session, session, store_root
+from onnxbuild.commands.workspace import Session, loaded, session, store_root
 from onnxbuild.deliver.write_back import share
 from onnxbuild.diagnostics import DiagnosticError, fault
-from onnxbuild.manifest.load import load_manifest
 from onnxbuild.report.progress.uploads import Uploads
-from onnxbuild.steps import all_kinds
 from onnxbuild.store.inventory import Damage, Stats, stats, verify
 from onnxbuild.store.store import Store
 from onnxbuild.store.traces import Last, Trace
@@ -35,7 +33,7 @@ def cache(what: What, asked: Asked, *, as_json: bool = False) -> int:
 
 
 def _stats(asked: Asked, *, as_json: bool) -> int:
-    with _local(asked) as store:
+    with _local(asked, readonly=True) as store:
         statistics = stats(store)
     print(msgspec.json.encode(statistics).decode() if as_json else in_words(statistics))
     return 0
@@ -92,11 +90,11 @@ class _Reading:
 
 
 @contextlib.contextmanager
-def _local(asked: Asked) -> Iterator[Store]:
+def _local(asked: Asked, *, readonly: bool = False) -> Iterator[Store]:
     """Only the local store; a manifest whose models have faults still names its store."""
-    manifest = load_manifest(asked.manifest, kinds=all_kinds(), defines=dict(asked.defines))
-    root = store_root(asked, manifest)
-    with Store(root, readonly=not root.exists() or not os.access(root, os.W_OK), claims=False) as store:
+    root = store_root(asked, loaded(asked))
+    readonly = readonly or not root.exists() or not os.access(root, os.W_OK)
+    with Store(root, readonly=readonly, claims=False) as store:
         yield store
 
 

@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from onnxbuild.commands.parsing.options import Asked
+from onnxbuild.commands.sharing.open_remote import sharing_for
+from onnxbuild.commands.state.trusted_state import distrust, state_beside, state_problem
 from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.execute.events import Outcome
 from onnxbuild.execute.preview import preview
 from onnxbuild.machine import available_memory, this_machine, usable_cores
+from onnxbuild.manifest.reach import store_problem
 from onnxbuild.manifest.spec import Manifest
 from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.planning.planned import Plan
@@ -60,6 +63,7 @@ class Session(Struct, frozen=True, kw_only=True):
         graph: ActionGraph | None = None,
         *,
         force: bool = False,
+        own: frozenset[str] = frozenset(),
         elsewhere: Callable[[str], Trace | None] | None = None,
     ) -> Mapping[str, Outcome]:
         """For every selected action (or every action of `graph`), a hit, or that it would run and why.
@@ -73,9 +77,19 @@ class Session(Struct, frozen=True, kw_only=True):
             runner=self.runner,
             scope=self.scope,
             force=self.plan.named if force else frozenset(),
+            own=own,
             elsewhere=elsewhere,
         )
         return {outcome.id: outcome for outcome in outcomes}
+
+
+def loaded(asked: Asked) -> Manifest:
+    """The manifest, with what the command line says about it. Errors: DiagnosticError with every fault."""
+    from onnxbuild.manifest.load import load_manifest
+
+    return load_manifest(
+        asked.manifest, kinds=all_kinds(), defines=dict(asked.defines), permissions=asked.permissions()
+    )
 
 
 def planned(asked: Asked, *, write_lock: bool) -> tuple[Manifest, Expansion, Lock]:
@@ -83,12 +97,11 @@ def planned(asked: Asked, *, write_lock: bool) -> tuple[Manifest, Expansion, Loc
 
     Errors: DiagnosticError with every fault of every model.
     """
-    from onnxbuild.manifest.load import load_manifest
     from onnxbuild.planning.expand import survey
     from onnxbuild.planning.lock_file import lock_for
     from onnxbuild.rules import World
 
-    manifest = load_manifest(asked.manifest, kinds=all_kinds(), defines=dict(asked.defines))
+    manifest = loaded(asked)
     lock = lock_for(manifest, offline=asked.offline, write=write_lock, say=_say)
     expansion = survey(manifest, all_kinds(), lock, this_machine())
     faults = [one for one in expansion.diagnostics if one.severity == "error"]
@@ -140,11 +153,16 @@ def session(asked: Asked, *, write: bool, jobs: int = 1, remembered: Plan | None
     made, environments = (remembered, {}) if remembered else plan(asked, write_lock=write)
     runner = LocalRunner(environments, threads=max(1, usable_cores() // jobs), jobs=jobs)
     try:
-        remote = remote_store(asked, made.manifest)
-        with reporting(remote), opened(store_root(asked, made.manifest), write=write, remote=remote) as store:
+        kinds = kinds_at(made.plugins)
+        sharing = sharing_for(asked, made.manifest, kinds, write=write)
+        root = store_root(asked, made.manifest)
+        with (
+            reporting(sharing.remote),
+            opened(root, write=write, remote=sharing.remote, trust=sharing.trust) as store,
+        ):
             yield Session(
                 plan=made,
-                kinds=kinds_at(made.plugins),
+                kinds=kinds,
                 store=store,
                 runner=runner,
                 scope=os.path.realpath(asked.manifest),
@@ -179,31 +197,25 @@ def environments_of(manifest: Manifest, lock: Lock, store: Path) -> Mapping[str,
 
 
 def store_root(asked: Asked, manifest: Manifest) -> Path:
-    """Where the store is: `--store`, then ONNXBUILD_STORE, then the manifest's `store:`, then beside the manifest."""
+    """Where the store is: `--store`, then ONNXBUILD_STORE, then the manifest's `store:`, then beside the manifest.
+
+    Errors: DiagnosticError for a store that nobody but the manifest or the checkout names: OB060 if it is outside the
+    manifest's folder, OB062 if it may have come with the checkout.
+    """
     named = asked.store or os.environ.get("ONNXBUILD_STORE")
-    return Path(named).absolute() if named else own_store(asked.manifest, manifest)
+    if named:
+        return Path(named).absolute()
+    root = own_store(asked.manifest, manifest)
+    problem = store_problem(manifest) or state_problem(state_folder(asked.manifest)) or state_problem(root)
+    if problem is not None:
+        raise DiagnosticError(problem)
+    return root
 
 
 def own_store(path: str, manifest: Manifest) -> Path:
     """The store of a manifest where neither the command line nor the environment names another one."""
     base = Path(path).absolute().parent
     return base / manifest.store.path if manifest.store.path else state_folder(path) / "store"
-
-
-def remote_store(asked: Asked, manifest: Manifest) -> Remote | None:
-    """What is shared with other machines: `--remote`, then ONNXBUILD_REMOTE, then the manifest's `store:`.
-
-    Nothing is opened yet: a run that finds everything in the local store does not pay for it.
-    """
-    named = asked.remote or os.environ.get("ONNXBUILD_REMOTE")
-    written = named or manifest.store.remote
-    if not written or asked.offline:
-        return None
-    from onnxbuild.store.remote.address import address_of
-    from onnxbuild.store.remote.remote_store import Remote
-
-    address = address_of(written, Path.cwd() if named else Path(asked.manifest).absolute().parent)
-    return Remote(address, readonly=asked.remote_readonly or manifest.store.readonly)
 
 
 @contextlib.contextmanager
@@ -218,16 +230,21 @@ def reporting(remote: Remote | None) -> Iterator[None]:
             show(remote.warnings, sys.stderr)
 
 
+def out_folder(manifest: str, out: str | None) -> Path:
+    """Where outputs are written: `--out`, or out/ beside the manifest."""
+    return Path(out).absolute() if out else Path(manifest).absolute().parent / "out"
+
+
 def state_folder(manifest: str) -> Path:
     """`.onnxbuild/` beside a manifest: what a run keeps besides its outputs."""
-    return Path(manifest).absolute().parent / ".onnxbuild"
+    return Path(state_beside(manifest))
 
 
 def state_for(manifest: str, store: Store) -> Path:
-    """That folder, or the store's if the manifest is on a read-only file system: logs must go somewhere."""
+    """That folder, or the store's where that one cannot be written or may not be believed: logs must go somewhere."""
     beside = state_folder(manifest)
     where = beside if beside.exists() else beside.parent
-    return beside if os.access(where, os.W_OK) else store.root
+    return beside if os.access(where, os.W_OK) and not distrust(str(beside)) else store.root
 
 
 def memory_limit() -> float:

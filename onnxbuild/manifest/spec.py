@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from onnxbuild.diagnostics import Span
 from onnxbuild.manifest.document import Table
+from onnxbuild.permissions import Permissions
 
 
 class Target(Struct, frozen=True, kw_only=True):
@@ -38,6 +39,10 @@ class Store(Struct, frozen=True, kw_only=True):
     path: str | None = None
     remote: str | None = None
     readonly: bool = False  # whether the shared store is only read
+    sign: str | None = None  # the private key that signs what is written, or the absolute path of its file
+    trust: tuple[str, ...] = ()  # public keys; if there are any, only what they signed is taken
+    spans: Mapping[str, Span] = {}  # of the values, by key
+    trust_spans: tuple[Span, ...] = ()  # of each public key
 
 
 class Toolchain(Struct, frozen=True, kw_only=True):
@@ -71,3 +76,5 @@ class Manifest(Struct, frozen=True, kw_only=True):
     store: Store
     files: tuple[str, ...]  # the manifest and what it includes
     environment: Mapping[str, str]  # variables that were read: secrets, which all output must redact
+    permissions: Permissions = Permissions()  # what the user allows the manifest to reach
+    store_at: Span | None = None  # where the path of the store is written

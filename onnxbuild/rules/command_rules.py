@@ -46,6 +46,17 @@ RULES: tuple[Rule, ...] = (
 
         Fix: run fewer actions at once (`-j 1`), or use a machine with more memory.
         """),
+    described("OB064", "out-in-store", """
+        The output folder is inside the store or the state folder, or a model's folder in it would contain one of them.
+
+        Why: the files of a model replace whatever is in its folder, and the store takes files that it does not know for
+        leftovers.
+        Fix: name another folder with `--out DIR`.
+        Bad:
+            onnxbuild run models.yaml --out .onnxbuild
+        Good:
+            onnxbuild run models.yaml --out models
+        """),
     described("OB063", "bad-user-config", """
         The user's configuration file, `~/.config/onnxbuild/config.toml`, cannot be read or has an unknown key.
 
@@ -54,5 +65,20 @@ RULES: tuple[Rule, ...] = (
             allow_path = "~/models"
         Good:
             allow_paths = ["~/models"]
+        """),
+    described("OB090", "linked-out-folder", """
+        The folder `out/` beside the manifest is a symbolic link.
+
+        Why: in a checkout of somebody else, it leads wherever its author likes, and a run replaces folders below it.
+        Bad:
+            ln -s /data/models out
+            onnxbuild run models.yaml
+        Good:
+            onnxbuild run models.yaml --out /data/models
+        """),
+    described("OB091", "not-pruned", """
+        An output folder that the manifest no longer names could not be removed.
+
+        Fix: correct its permissions, or remove it by hand. The models themselves were built and written.
         """),
 )  # fmt: skip
