@@ -340,3 +340,22 @@ def test_no_output_goes_into_a_store(world, capsys, out, store):
 def test_a_store_beside_the_models_is_no_fault(world):
     assert run_command(["run", "m.yaml", "--out", "kept", "--store", "kept/store"]) == 0
     assert (world / "kept" / "m" / "fp32" / "model.onnx").is_file()
+
+
+def test_the_python_interface_takes_permissions(outside):
+    import onnxbuild
+    from onnxbuild.diagnostics import DiagnosticError
+
+    with pytest.raises(DiagnosticError, match="OB060"):
+        onnxbuild.plan("m.yaml")
+    assert [one.outcome for one in onnxbuild.plan("m.yaml", allow_paths=[outside])] == ["run"]
+    assert onnxbuild.run("m.yaml", allow_paths=[outside]).exit_code == 0
+    assert onnxbuild.load("m.yaml", allow_paths=[outside], allow_env=["A"]).permissions.environment == ("A",)
+
+
+def test_the_python_interface_refuses_an_output_folder_in_the_store(world):
+    import onnxbuild
+    from onnxbuild.diagnostics import DiagnosticError
+
+    with pytest.raises(DiagnosticError, match="OB064"):
+        onnxbuild.run("m.yaml", out=world / ".onnxbuild" / "store" / "blobs")
