@@ -337,6 +337,17 @@ def test_no_output_goes_into_a_store(world, capsys, out, store):
     assert list(world.glob("**/fp32")) == []
 
 
+def test_an_out_folder_that_is_a_link_is_not_followed(world, tmp_path, capsys):
+    (tmp_path / "victim" / "m" / "fp32").mkdir(parents=True)
+    (tmp_path / "victim" / "m" / "fp32" / "model.onnx").write_text("precious")
+    (world / "out").symlink_to("../victim")
+    assert run_command(["run", "m.yaml"]) == 2
+    error = capsys.readouterr().err
+    assert f"`--out {tmp_path / 'victim'}`" in error
+    assert (tmp_path / "victim" / "m" / "fp32" / "model.onnx").read_text() == "precious"
+    assert run_command(["run", "m.yaml", "--out", str(tmp_path / "victim")]) == 0
+
+
 def test_a_store_beside_the_models_is_no_fault(world):
     assert run_command(["run", "m.yaml", "--out", "kept", "--store", "kept/store"]) == 0
     assert (world / "kept" / "m" / "fp32" / "model.onnx").is_file()
