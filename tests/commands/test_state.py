@@ -140,6 +140,21 @@ def test_a_link_in_the_state_is_refused(world, tmp_path, capsys, name, command):
     assert (everything_in(outside) if outside.is_dir() else outside.read_bytes()) == before
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs FIFOs")
+@pytest.mark.parametrize("name", ["logs", "store/traces.db", "store/blobs"])
+def test_a_fifo_in_the_state_is_refused(world, capsys, name):
+    built()
+    place = world / ".onnxbuild" / name
+    if place.is_dir():
+        shutil.rmtree(place)
+    else:
+        place.unlink()
+    os.mkfifo(place)
+    capsys.readouterr()
+    assert run_command(["plan", "m.yaml"]) == 2
+    assert f"contains `{name}`, which is neither a file nor a folder" in capsys.readouterr().err
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give a folder away")
 @pytest.mark.parametrize("command", [*READING, *WRITING], ids=lambda words: " ".join(words[:2]))
 def test_the_state_of_another_user_is_refused(world, capsys, command):
