@@ -11,6 +11,7 @@ from onnxbuild.diagnostics import Diagnostic, DiagnosticError, fault
 from onnxbuild.manifest.document import Array, Table
 from onnxbuild.manifest.reading.manifest_file import read_bytes
 from onnxbuild.manifest.reading.yaml_reader import read_document
+from onnxbuild.regular_files import open_regular
 from onnxbuild.rules.rule import Rule, World, rule
 
 _HEAD = '{"question":'  # how a receipt begins; what follows it may be long
@@ -66,9 +67,10 @@ def _built_in(folder: str) -> Mapping[str, set[str | None]]:
     built: dict[str, set[str | None]] = defaultdict(set)
     for entry in receipts:
         try:
-            with open(entry.path, encoding="utf-8", errors="replace") as file:
-                question = json.JSONDecoder().raw_decode(file.read(_HEAD_BYTES), len(_HEAD))[0]
-        except (OSError, ValueError):
+            with open_regular(entry.path) as file:
+                text = file.read(_HEAD_BYTES).decode("utf-8", "replace")
+            question = json.JSONDecoder().raw_decode(text, len(_HEAD))[0]
+        except (OSError, ValueError, RecursionError):
             continue
         manifest, out = (question.get("manifest"), question.get("out")) if isinstance(question, dict) else (None, None)
         # A damaged receipt may hold anything.
