@@ -67,9 +67,13 @@ def written(name):
     return lambda world: (world / name).write_text("changed")
 
 
+def config_of_a(world):
+    (world / "sources" / "a" / "config.json").write_text("{}")
+
+
 EVENTS = {
     "a source": (written("sources/a/model.onnx"), "built 1, unchanged 0, hit 1, failed 0"),
-    "a new file of a source": (lambda world: (world / "sources" / "a" / "config.json").write_text("{}"), "built 1, unchanged 0, hit 1, failed 0"),
+    "a new file of a source": (config_of_a, "built 1, unchanged 0, hit 1, failed 0"),
     "an output": (written("out/a/fp32/model.onnx"), UP_TO_DATE),
     "a removed output": (removed("out/a/fp32/model.onnx"), UP_TO_DATE),
     "a description": (written("out/a/fp32/onnxbuild.json"), UP_TO_DATE),
