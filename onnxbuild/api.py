@@ -7,8 +7,9 @@ from pathlib import Path
 
 from onnxbuild.commands.building.finished import Result
 from onnxbuild.commands.building.rounds import run_session
+from onnxbuild.commands.building.tidying import refuse_link
 from onnxbuild.commands.parsing.options import Asked
-from onnxbuild.commands.workspace import default_jobs, memory_limit, session
+from onnxbuild.commands.workspace import default_jobs, memory_limit, out_folder, session
 from onnxbuild.execute.events import Event, Outcome
 from onnxbuild.execute.policy import Policy
 from onnxbuild.manifest.load import load_manifest
@@ -50,6 +51,8 @@ def run(
 
     Errors: DiagnosticError.
     """
+    named = str(out) if out else None
+    refuse_link(str(path), named)
     with session(_asked(path, selectors, defines, store, remote), write=True, jobs=jobs or default_jobs()) as opened:
         policy = Policy(
             scope=opened.scope,
@@ -58,8 +61,7 @@ def run(
             memory_bytes=memory_limit(),
             force=opened.plan.named if force else frozenset(),
         )
-        target = Path(out).absolute() if out else Path(path).absolute().parent / "out"
-        return run_session(opened, policy, target, _Callback(on_event or _ignore))
+        return run_session(opened, policy, out_folder(str(path), named), _Callback(on_event or _ignore))
 
 
 def _asked(

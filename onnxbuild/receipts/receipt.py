@@ -189,19 +189,20 @@ def installed() -> list[list[Any]]:
     folders = [place for place in sys.path if place and not place.endswith(_STANDARD) and os.path.isdir(place)]
     packages = [_installed_in(place) for place in folders]
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    sources = [package, _newest_source(package)]
+    sources = [package, _sources(package)]
     return [*packages, sources, [sys.executable, os.stat(sys.executable).st_mtime_ns], list(_machine())]
 
 
-def _newest_source(folder: str) -> int:
-    """When the newest module in a folder, or in any folder below it, was written."""
-    newest = 0
+def _sources(folder: str) -> int:
+    """A checksum of names, sizes and times of all modules in a folder and below it, whatever their order."""
+    total = 0
     for entry in os.scandir(folder):
         if entry.name.endswith(".py"):
-            newest = max(newest, entry.stat().st_mtime_ns)
+            status = entry.stat()
+            total += zlib.crc32(os.fsencode(f"{entry.path} {status.st_size} {status.st_mtime_ns}"))
         elif entry.is_dir() and entry.name != "__pycache__":
-            newest = max(newest, _newest_source(entry.path))
-    return newest
+            total += _sources(entry.path)
+    return total
 
 
 def _installed_in(place: str) -> list[Any]:

@@ -25,6 +25,8 @@ def world(tmp_path, monkeypatch):
     own = tmp_path / "own" / "receipts" / "receipt.py"
     own.parent.mkdir(parents=True)
     own.write_text("")
+    (tmp_path / "own" / "older.py").write_text("")
+    os.utime(tmp_path / "own" / "older.py", ns=(5, 5))
     monkeypatch.setattr(receipt, "__file__", str(own))
     monkeypatch.setenv("SECRET", "one")
     monkeypatch.delenv("UNSET", raising=False)
@@ -100,6 +102,8 @@ WATCHED = {
     ),
     "another path of packages": lambda _world, monkeypatch: monkeypatch.setattr(sys, "path", sys.path[::-1]),
     "our own code": lambda world, _: (world / "own" / "receipts" / "new.py").write_text(""),
+    "our own code, by an older file": lambda world, _: os.utime(world / "own" / "receipts" / "receipt.py", ns=(1, 1)),
+    "our own code, by a missing file": lambda world, _: (world / "own" / "older.py").unlink(),
     "the interpreter": lambda world, _: os.utime(world / "python", ns=(1, 1)),
     "another interpreter": lambda world, monkeypatch: (
         (world / "python3").write_text(""), monkeypatch.setattr(sys, "executable", str(world / "python3"))
