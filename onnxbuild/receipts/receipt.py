@@ -11,8 +11,8 @@ imports (measured: msgspec 23 ms and PyYAML 14 against 9 for Python itself).
 
 Layout: a line of JSON, `{"question": …, "format": number, "environment": {name: value digest}, "installed": …, "read":
 [[path, size, mtime_ns, ctime_ns, inode], …], "absent": [path, …], "store": [folder of blobs, database, its inode,
-"digest size digest size …"], "parts": [[[path, …], …], …], "answer": text}`, then the memory: bytes that belong to the
-writer of the receipt, and which a run with nothing to do never reads. Written atomically.
+"digest size digest size …"], "parts": [[[path, …], …], …], "answer": text, "memory": digest}`, then the memory: bytes
+that belong to the writer of the receipt, and which a run with nothing to do never reads. Written atomically.
 
 A receipt is a file that somebody else may have written or damaged. One that is not a regular file, is huge, does not
 decode, or has another format, is none.
@@ -36,7 +36,7 @@ Question = Mapping[str, Any]
 _STANDARD = (f"python{sys.version_info.major}.{sys.version_info.minor}", "lib-dynload")
 
 _FORMAT = 2
-_LARGEST = 1 << 30  # bytes; a receipt of 20,000 actions has 60 MB
+_LARGEST = 256 << 20  # bytes; a receipt of 1,000 actions has 1 MB
 
 
 def receipt_path(folder: str, question: Question) -> str:
@@ -48,20 +48,24 @@ def receipt_path(folder: str, question: Question) -> str:
 class Standing:
     """A receipt whose plan still holds: its answer, and the numbers of the parts whose files have changed since."""
 
-    __slots__ = ("_line", "_path", "absent", "answer", "moved", "parts", "read")
+    __slots__ = ("_line", "_memory", "_path", "absent", "answer", "moved", "parts", "read")
 
     def __init__(self, path: str, line: bytes, receipt: Mapping[str, Any]) -> None:
         self._path, self._line = path, line
         self.answer: str = receipt["answer"]
         self.read: list[str] = [file[0] for file in receipt["read"]]
+        self._memory: str = receipt["memory"]
         self.absent: list[str] = receipt["absent"]
         self.parts: list[list[Any]] = receipt["parts"]
         self.moved = frozenset(number for number, files in enumerate(self.parts) if _have_moved(files))
 
     def memory(self) -> bytes:
-        """What was written with the receipt; empty if it has been replaced meanwhile. Errors: OSError."""
-        line, rest = _read(self._path, rest=True)
-        return rest if line == self._line else b""
+        """What was written with the receipt; empty if it is damaged or has been replaced. Errors: OSError."""
+        try:
+            line, rest = _read(self._path, rest=True)
+        except ValueError:
+            return b""
+        return rest if line == self._line and _digest(rest) == self._memory else b""
 
 
 def standing(folder: str, question: Question) -> Standing | None:
@@ -174,6 +178,7 @@ def write_receipt(
         "store": [stored.blobs, stored.database, os.stat(stored.database).st_ino, held],
         "parts": [part if isinstance(part, list) else _stamped(part) for part in parts],
         "answer": answer,
+        "memory": _digest(memory),
     }
     path = receipt_path(folder, question)
     os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -233,10 +238,12 @@ def _cores() -> int | None:
 
 def fingerprint(value: str | None) -> str | None:
     """A digest of a value: enough to notice a change, and no secret on the disk."""
-    if value is None:
-        return None
+    return None if value is None else _digest(os.fsencode(value))
+
+
+def _digest(data: bytes) -> str:
     try:
         from _blake2 import blake2b  # hashlib loads OpenSSL, which takes 3 ms
     except ImportError:  # another Python than CPython
         from hashlib import blake2b
-    return blake2b(os.fsencode(value), digest_size=16).hexdigest()
+    return blake2b(data, digest_size=16).hexdigest()

@@ -81,7 +81,7 @@ def recall(receipt: Standing | None) -> Before | None:
         return None
     try:
         memory = _DECODER.decode(receipt.memory())
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, msgspec.MsgspecError, RecursionError):
         return None
     return Before(receipt, memory) if len(memory.parts) == len(receipt.parts) else None
 

@@ -171,6 +171,28 @@ def test_a_link_among_the_receipts_is_not_read_by_lint(world, capsys):
     assert run_command(["lint", "m.yaml"]) == 0
 
 
+def part_of(*needs, files=(), name):
+    inputs = {f"in{number}": OutputRef(need, "out") for number, need in enumerate(needs)}
+    inputs |= {f"files{number}": FilesSource("/root", (file,)) for number, file in enumerate(files)}
+    return Action(id=name, kind="toy", params={}, inputs=inputs)
+
+
+def test_parts_share_neither_an_output_nor_a_file():
+    actions = [
+        part_of(name="a", files=["one"]), part_of("a", name="b"), part_of("b", name="c"),
+        part_of(name="d", files=["two"]), part_of(name="e", files=["two", "three"]), part_of(name="f", files=["three"]),
+        part_of(name="g"), part_of(name="h"), part_of("g", "h", name="i"), part_of(name="j", files=["four"]),
+    ]  # fmt: skip
+    parts = parts_of(ActionGraph({action.id: action for action in actions}))
+    assert parts == (("a", "b", "c"), ("d", "e", "f"), ("g", "h", "i"), ("j",))
+
+
+def test_parts_that_a_late_action_joins_are_one():
+    actions = [part_of(name="a"), part_of("a", name="b"), part_of(name="c"), part_of("c", name="d"),
+               part_of("b", "d", name="e"), part_of("a", name="f")]  # fmt: skip
+    assert parts_of(ActionGraph({action.id: action for action in actions})) == (("a", "b", "c", "d", "e", "f"),)
+
+
 # -- the files of a part ----------------------------------------------------------------------------------------------
 
 

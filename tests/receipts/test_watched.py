@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from onnxbuild.receipts import receipt
 from onnxbuild.receipts.receipt import Stored, receipt_path, standing, write_receipt
@@ -273,3 +275,27 @@ def test_the_memory_is_that_of_the_receipt(world):
     time.sleep(0.05)
     leave(world, memory=b"of the next receipt")
     assert found.memory() == b""
+
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(
+    field=st.sampled_from(["format", "environment", "installed", "read", "made", "absent", "store", "parts", "memory"]),
+    value=_VALUES,
+)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_a_receipt_with_any_value_is_used_or_not_and_never_an_error(world, field, value):
+    place = Path(receipt_path(str(world), QUESTION))
+    if not place.exists():
+        leave(world)
+        place.with_suffix(".whole").write_bytes(place.read_bytes())
+    line = json.loads(place.with_suffix(".whole").read_bytes())
+    place.write_bytes(json.dumps({**line, field: value}).encode() + b"\n")
+    found = standing(str(world), QUESTION)
+    # Nothing that is moved, and no text that could be taken for a memory.
+    assert found is None or (found.answer == "up to date\n" and (field != "memory" or found.memory() == b""))
