@@ -194,3 +194,8 @@ def test_a_quiet_run_leaves_the_whole_answer_for_the_next_one(world, capsys):
     assert "b/fp32" not in quiet
     assert "b/fp32" in plain
     assert plain.endswith("up to date: 3 actions, nothing to do\n")
+
+
+def test_a_limit_on_the_cores_counts(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: {3, 5, 7}, raising=False)
+    assert receipt._cores() == 3
