@@ -25,8 +25,8 @@ import json
 import os
 import sys
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from onnxbuild.regular_files import open_regular
 
@@ -35,7 +35,7 @@ Question = Mapping[str, Any]
 # The folders of the standard library on the path.
 _STANDARD = (f"python{sys.version_info.major}.{sys.version_info.minor}", "lib-dynload")
 
-_FORMAT = 2
+FORMAT = 2
 _LARGEST = 256 << 20  # bytes; a receipt of 1,000 actions has 1 MB
 
 
@@ -65,7 +65,7 @@ class Standing:
             line, rest = _read(self._path, rest=True)
         except ValueError:
             return b""
-        return rest if line == self._line and _digest(rest) == self._memory else b""
+        return rest if line == self._line and digest_of(rest) == self._memory else b""
 
 
 def standing(folder: str, question: Question) -> Standing | None:
@@ -91,7 +91,7 @@ def _read(path: str, *, rest: bool = False) -> tuple[bytes, bytes]:
 def _holds(receipt: Mapping[str, Any], question: Question) -> bool:
     """Whether the answer of a receipt, or the plan that it keeps, may still be used for this question."""
     return (
-        receipt["format"] == _FORMAT
+        receipt["format"] == FORMAT
         and receipt["question"] == json.loads(json.dumps(question))
         and isinstance(receipt["answer"], str)
         and all(fingerprint(os.environ.get(name)) == value for name, value in receipt["environment"].items())
@@ -126,67 +126,6 @@ def _is_stored(blobs: str, database: str, inode: int, held: str) -> bool:
         )
     except OSError:
         return False
-
-
-class Stored(NamedTuple):
-    """What an answer needs of the store: its folder of blobs, its database, and size by digest of each file."""
-
-    blobs: str
-    database: str
-    sizes: Mapping[str, int]
-
-
-def write_receipt(
-    folder: str,
-    question: Question,
-    *,
-    read: Sequence[str],
-    began_ns: int,
-    made: Sequence[str],
-    parts: Iterable[Mapping[str, Any] | list[Any]],
-    stored: Stored,
-    environment: Iterable[str],
-    answer: str,
-    memory: bytes = b"",
-) -> None:
-    """Write a receipt, unless a file that the answer depends on has changed since it was read.
-
-    `read`: files and folders that planning looked at after `began_ns`, also those that are missing; `made`: what all
-    parts depend on; a part has for each of its files the signature that belongs to the content that the answer is
-    about. An unchanged part of an earlier receipt is passed as it is there. Errors: OSError, which harms nothing.
-    """
-    from pathlib import Path
-
-    from onnxbuild.store.files import changed_ns, granule_ns, may_be_exchanged, settled_signature, write_atomically
-
-    present = [path for path in read if os.path.exists(path)]
-    stamps = {path: settled_signature(path) for path in {*present, *made}}
-    for path in present:
-        # A manifest that is edited while its build runs must not be called up to date by the build's end.
-        changed = changed_ns(stamps[path])
-        if changed + granule_ns(changed) >= began_ns or may_be_exchanged(path, stamps[path]):
-            return
-    held = " ".join(f"{digest} {size}" for digest, size in stored.sizes.items())
-    receipt = {
-        "question": question,
-        "format": _FORMAT,
-        "environment": {name: fingerprint(os.environ.get(name)) for name in sorted(environment)},
-        "installed": installed(),
-        "read": [[path, *stamps[path]] for path in present],
-        "absent": sorted({*read} - {*present}),
-        "made": [[path, *stamps[path]] for path in made],
-        "store": [stored.blobs, stored.database, os.stat(stored.database).st_ino, held],
-        "parts": [part if isinstance(part, list) else _stamped(part) for part in parts],
-        "answer": answer,
-        "memory": _digest(memory),
-    }
-    path = receipt_path(folder, question)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    write_atomically(Path(path), json.dumps(receipt, separators=(",", ":")).encode() + b"\n" + memory)
-
-
-def _stamped(part: Mapping[str, Any]) -> list[Any]:
-    return [[path, *stamp] for path, stamp in sorted(part.items())]
 
 
 def installed() -> list[list[Any]]:
@@ -238,10 +177,11 @@ def _cores() -> int | None:
 
 def fingerprint(value: str | None) -> str | None:
     """A digest of a value: enough to notice a change, and no secret on the disk."""
-    return None if value is None else _digest(os.fsencode(value))
+    return None if value is None else digest_of(os.fsencode(value))
 
 
-def _digest(data: bytes) -> str:
+def digest_of(data: bytes) -> str:
+    """A digest of bytes; that of `onnxbuild.digest` takes longer to import."""
     try:
         from _blake2 import blake2b  # hashlib loads OpenSSL, which takes 3 ms
     except ImportError:  # another Python than CPython

@@ -20,7 +20,8 @@ from onnxbuild.manifest.spec import Manifest
 from onnxbuild.manifest.spec import Store as Settings
 from onnxbuild.planning.action_graph import Action, ActionGraph, FilesSource
 from onnxbuild.planning.planned import Plan
-from onnxbuild.receipts.receipt import Standing, Stored
+from onnxbuild.receipts.new_receipt import Stored
+from onnxbuild.receipts.receipt import Standing
 from onnxbuild.steps import Places
 from onnxbuild.store.content import File, Tree
 from onnxbuild.store.database import DATABASE

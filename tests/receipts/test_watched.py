@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from onnxbuild.receipts import receipt
-from onnxbuild.receipts.receipt import Stored, receipt_path, standing, write_receipt
+from onnxbuild.receipts.new_receipt import Stored, write_receipt
+from onnxbuild.receipts.receipt import receipt_path, standing
 
 QUESTION = {"selectors": ["m"], "define": [], "out": None}
 
