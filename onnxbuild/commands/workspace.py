@@ -158,7 +158,7 @@ def _say(text: str) -> None:
 
 def environments_of(manifest: Manifest, lock: Lock, store: Path) -> Mapping[str, Environment]:
     """The environments of the toolchains that models name. Errors: DiagnosticError OB048 if one does not start."""
-    from onnxbuild.planning.toolchains import toolchain_key
+    from onnxbuild.planning.lock_file import lock_key
 
     environments: dict[str, Environment] = {}
     for name in dict.fromkeys(model.toolchain for model in manifest.models if model.toolchain):
@@ -171,7 +171,7 @@ def environments_of(manifest: Manifest, lock: Lock, store: Path) -> Mapping[str,
                 hint = error.failure.notes[0][1]
                 raise DiagnosticError(fault("OB048", str(error), span=toolchain.span, hint=hint)) from error
         else:
-            locked = lock.toolchains.get(toolchain_key(toolchain.requirements))
+            locked = lock.toolchains.get(lock_key(toolchain))
             environments[name] = Locked(name, locked, store) if locked else Unlocked(name)
     return environments
 

@@ -57,7 +57,13 @@ def _toolchain(name: str, block: Table) -> Toolchain:
     if python:  # relative to the file in which it is written, and not resolved: a venv's python is a link
         folder = os.path.dirname(os.path.abspath(block.span.source.path))
         python = os.path.normpath(os.path.join(folder, python))
-    return Toolchain(name=name, requirements=tuple(block.get("requirements", ())), python=python, span=block.span)
+    return Toolchain(
+        name=name,
+        requirements=tuple(block.get("requirements", ())),
+        python=python,
+        span=block.span,
+        sdist=tuple(block.get("sdist", ())),
+    )
 
 
 def _dataset(name: str, block: Table) -> Dataset:

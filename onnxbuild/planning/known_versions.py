@@ -27,7 +27,7 @@ def known_versions(manifest: Manifest, lock: Lock, toolchain: str | None) -> Map
     if asked.python:
         folder = os.path.dirname(os.path.dirname(os.path.abspath(asked.python)))
         return _installed(glob(os.path.join(escape(folder), "lib", "python3*", "site-packages")))
-    locked = lock.toolchains.get(toolchain_key(asked.requirements))
+    locked = lock.toolchains.get(toolchain_key(asked.requirements, asked.sdist))
     if locked is not None:
         return {name: locked.version(name) for name in _ASKED}
     return _pinned(asked.requirements)

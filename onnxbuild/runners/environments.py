@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from onnxbuild.planning.toolchains import LockedToolchain, normalized, python_of
+from onnxbuild.planning.pinned.resolution import formats
 from onnxbuild.protocol import Failure
 from onnxbuild.runners import pip_output
 from onnxbuild.store import locks
@@ -205,7 +206,7 @@ class Locked:
         remove_tree(self._place)
         self._place.mkdir(parents=True)
         say(f"creating toolchain `{self._name}`: {len(self._locked.packages)} packages")
-        self._checked(run([sys.executable, "-m", "venv", str(self._place)], lambda _line: None))
+        self._checked(run([sys.executable, "-I", "-m", "venv", str(self._place)], lambda _line: None))
         requirements = self._place / "requirements.txt"
         requirements.write_text(
             "".join(f"{p.name}=={p.version} --hash=sha256:{p.sha256}\n" for p in self._locked.packages),
@@ -218,8 +219,10 @@ class Locked:
     def _installation(self, requirements: Path) -> list[str]:
         """The command that installs exactly the locked packages and prints a line for each."""
         return [
-            str(python_of(self._place)), "-m", "pip", "install", "--progress-bar", "off", "--no-color", "--no-deps",
-            "--no-input", "--disable-pip-version-check", "--require-hashes", "--requirement", str(requirements),
+            str(python_of(self._place)), "-I", "-m", "pip", "install", "--progress-bar", "off", "--no-color", "--no-deps",
+            "--no-input", "--disable-pip-version-check", "--require-hashes",
+            *formats([one.name for one in self._locked.packages if one.sdist is True]),
+            "--requirement", str(requirements),
         ]  # fmt: skip
 
     def _checked(self, ended: tuple[int, str]) -> None:

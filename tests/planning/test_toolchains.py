@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from onnxbuild.diagnostics import DiagnosticError
+from onnxbuild.digest import digest_value
 from onnxbuild.manifest.load import load_manifest
 from onnxbuild.planning.lock_file import lock_for, read_lock
-from onnxbuild.planning.toolchains import LockedPackage, LockedToolchain, resolve_toolchain, toolchain_key
+from onnxbuild.planning.pinned.resolution import _pip, resolve_toolchain
+from onnxbuild.planning.toolchains import LockedPackage, LockedToolchain, python_tag, toolchain_key
 from onnxbuild.runners import pip_output
 from onnxbuild.runners.environments import Interpreter, Locked, Unlocked, Unusable
 from onnxbuild.runners.local import LocalRunner
@@ -120,6 +123,81 @@ def test_what_pip_cannot_resolve(requirements: list[str], message: str) -> None:
     with pytest.raises(DiagnosticError) as error:
         resolve_toolchain("old", requirements)
     assert [one.message for one in error.value.diagnostics] == [f"toolchain `old` cannot be resolved: {message}"]
+
+
+class Pip:
+    """Stands for the process of pip: notes how it is started, and writes the report of one package."""
+
+    def __init__(self, url: str = "https://files.example/a-1.0-py3-none-any.whl", sha256: str = "0" * 64) -> None:
+        self.url, self.sha256 = url, sha256
+
+    def __call__(self, command, **more):
+        self.command, self.folder = command, Path(more["cwd"])
+        self.in_folder = list(self.folder.iterdir())
+        info = {"url": self.url, "archive_info": {"hashes": {"sha256": self.sha256}}}
+        report = {"install": [{"metadata": {"name": "a", "version": "1.0"}, "download_info": info}]}
+        Path(command[command.index("--report") + 1]).write_text(json.dumps(report))
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+
+def test_pip_gets_names_after_the_options_and_runs_isolated_in_an_empty_folder(monkeypatch, tmp_path) -> None:
+    monkeypatch.chdir(tmp_path)
+    pip = Pip()
+    monkeypatch.setattr(subprocess, "run", pip)
+    requirements = ["evil.zip", "b[x] >=1,<2; python_version<'9'"]
+    assert resolve_toolchain("t", requirements) == LockedToolchain((LockedPackage("a", "1.0", "0" * 64),))
+    assert pip.command[:4] == [sys.executable, "-I", "-m", "pip"]
+    assert pip.command[pip.command.index("--") :] == ["--", "evil.zip", 'b[x]<2,>=1; python_version < "9"', "msgspec"]
+    options = " ".join(pip.command)
+    assert "--only-binary :all: --" in options
+    assert "--isolated" not in options, "the index and the certificates of the user are in pip's configuration"
+    assert pip.folder != tmp_path
+    assert pip.in_folder == []
+
+
+def test_only_a_package_that_the_manifest_names_is_built_from_source(monkeypatch) -> None:
+    pip = Pip(url="https://files.example/a-1.0.tar.gz")
+    monkeypatch.setattr(subprocess, "run", pip)
+    locked = resolve_toolchain("t", ["a"], ["a"])
+    assert locked.packages == (LockedPackage("a", "1.0", "0" * 64, sdist=True),)
+    assert "--only-binary :all: --no-binary a --" in " ".join(pip.command)
+    assert toolchain_key(["a"], ["a"]) == f"{toolchain_key(['a'])} (sdist: a)"
+
+
+def test_a_pip_in_the_working_folder_does_not_run(monkeypatch, tmp_path) -> None:
+    (tmp_path / "pip").mkdir()
+    for name in ("pip/__init__.py", "json.py", "sitecustomize.py"):
+        (tmp_path / name).write_text(f"open({str(tmp_path / 'ran')!r}, 'a').write({name!r})\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with _pip() as pip:
+        done = subprocess.run([*pip, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("pip ")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_an_environment_is_created_by_isolated_interpreters_from_wheels_with_hashes(tmp_path) -> None:
+    commands: list[list[str]] = []
+
+    def note(command, on_line):
+        commands.append(list(command))
+        return (0 if "venv" in command else 1), "ERROR: no"
+
+    packages = (LockedPackage("a", "1.0", "0" * 64), LockedPackage("b", "2.0", "1" * 64, sdist=True))
+    with pytest.raises(Unusable):
+        Locked("t", LockedToolchain(packages), tmp_path).interpreter(lambda _text: None, note)
+    assert [command[1:4] for command in commands] == [["-I", "-m", "venv"], ["-I", "-m", "pip"]]
+    options = " ".join(commands[1])
+    assert "--only-binary :all: --no-binary b" in options
+    assert {"--require-hashes", "--no-deps"} <= set(commands[1])
+    (requirements,) = tmp_path.glob("toolchains/*/requirements.txt")
+    assert requirements.read_text() == f"a==1.0 --hash=sha256:{'0' * 64}\nb==2.0 --hash=sha256:{'1' * 64}\n"
+
+
+def test_the_digest_of_wheels_is_what_it_was_before_there_were_others() -> None:
+    locked = LockedToolchain((LockedPackage("a", "1.0", "0" * 64),))
+    before = {"packages": [{"name": "a", "version": "1.0", "sha256": "0" * 64}], "python": python_tag()}
+    assert locked.digest == digest_value(before)
 
 
 def test_another_interpreter_tells_what_it_has() -> None:

@@ -30,6 +30,7 @@ ELSEWHERE = {
     "OB050": "tests/manifest/test_manifest_file.py",
     "OB051": "tests/rules/test_warnings_of_a_run.py",
     "OB063": "tests/test_permissions.py",
+    "OB080": "tests/planning/test_interpreters.py",
     "OB105": "tests/planning",
     "OB110": "tests/planning/test_hub.py",
     "OB111": "tests/planning/test_lock.py",

@@ -9,7 +9,7 @@ import pytest
 from kept import kept_between_tests
 
 from onnxbuild.diagnostics import DiagnosticError
-from onnxbuild.planning.toolchains import resolve_toolchain
+from onnxbuild.planning.pinned.resolution import resolve_toolchain
 from onnxbuild.protocol import Request, plain
 from onnxbuild.runners.environments import Locked, Unusable
 from onnxbuild.runners.local import LocalRunner
