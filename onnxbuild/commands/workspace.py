@@ -16,11 +16,13 @@ from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.execute.events import Outcome
 from onnxbuild.execute.preview import preview
 from onnxbuild.machine import available_memory, this_machine, usable_cores
-from onnxbuild.manifest.spec import Manifest
-from onnxbuild.planning.action_graph import ActionGraph
+from onnxbuild.manifest.spec import Manifest, Toolchain
+from onnxbuild.planning.action_graph import CURRENT, ActionGraph
 from onnxbuild.planning.planned import Plan
-from onnxbuild.runners.environments import Environment, Interpreter, Locked, Unlocked, Unusable
+from onnxbuild.runners.environments import Current, Environment, Unlocked, Unusable
+from onnxbuild.runners.existing_interpreter import Interpreter
 from onnxbuild.runners.local import LocalRunner
+from onnxbuild.runners.locked_environment import Locked
 from onnxbuild.runners.runner import Runner
 from onnxbuild.steps import Kinds, all_kinds, kinds_at, plugin_files, plugin_places
 from onnxbuild.store.store import Store, opened
@@ -157,23 +159,41 @@ def _say(text: str) -> None:
 
 
 def environments_of(manifest: Manifest, lock: Lock, store: Path) -> Mapping[str, Environment]:
-    """The environments of the toolchains that models name. Errors: DiagnosticError OB048 if one does not start."""
+    """The environments in which actions of a manifest may run: the command's own, and those that models name.
+
+    Errors: DiagnosticError OB048 for an interpreter that is missing, OB080 for one that cannot be understood.
+    """
     from onnxbuild.planning.lock_file import lock_key
 
-    environments: dict[str, Environment] = {}
+    environments: dict[str, Environment] = {CURRENT: Current()}
+    created: dict[str, Environment] = {}  # by digest: toolchains with equal packages share one environment
     for name in dict.fromkeys(model.toolchain for model in manifest.models if model.toolchain):
         toolchain = manifest.toolchains[name]
         if toolchain.python:
-            environments[name] = Interpreter(name, toolchain.python)
-            try:
-                environments[name].identity()
-            except Unusable as error:
-                hint = error.failure.notes[0][1]
-                raise DiagnosticError(fault("OB048", str(error), span=toolchain.span, hint=hint)) from error
-        else:
-            locked = lock.toolchains.get(lock_key(toolchain))
-            environments[name] = Locked(name, locked, store) if locked else Unlocked(name)
+            environments[name] = _existing(toolchain)
+            continue
+        locked = lock.toolchains.get(lock_key(toolchain))
+        environments[name] = (
+            created.setdefault(locked.digest, Locked(name, locked, store)) if locked else Unlocked(name)
+        )
     return environments
+
+
+def _existing(toolchain: Toolchain) -> Interpreter:
+    from onnxbuild.planning.interpreters.site_folders import NotUnderstood
+
+    assert toolchain.python is not None, "BUG: the toolchain names an interpreter"
+    interpreter = Interpreter(toolchain.name, toolchain.python)
+    try:
+        interpreter.identity()
+    except Unusable as error:
+        hint = error.failure.notes[0][1]
+        raise DiagnosticError(fault("OB048", str(error), span=toolchain.span, hint=hint)) from error
+    except NotUnderstood as error:
+        message = f"the interpreter of toolchain `{toolchain.name}` cannot be understood: {error}"
+        hint = "name the `python` of a virtual environment, which has a `pyvenv.cfg` beside it"
+        raise DiagnosticError(fault("OB080", message, span=toolchain.span, hint=hint)) from error
+    return interpreter
 
 
 def store_root(asked: Asked, manifest: Manifest) -> Path:

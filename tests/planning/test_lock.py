@@ -63,9 +63,11 @@ def test_it_is_written_at_first_need(folder):
 def test_its_text(folder):
     lock_for(manifest(), resolve=Resolver())
     assert (folder / "onnxbuild.lock").read_text() == (
-        '{\n "sources": {\n  "hub:o/a@main": {\n   "commit": "a000000000000000000000000000000000000000",\n   "config": {\n    "model_type": "bert"\n   },\n'
+        '{\n "sources": {\n  "hub:o/a@main": {\n   "commit": "'
+        + commit("a")
+        + '",\n   "config": {\n    "model_type": "bert"\n   },\n'
         '   "files": [\n    "config.json",\n    "model.safetensors"\n   ]\n  },\n'
-        '  "hub:o/b@v1": {\n   "commit": "b000000000000000000000000000000000000000",\n   "config": {\n    "model_type": "bert"\n   },\n'
+        '  "hub:o/b@v1": {\n   "commit": "' + commit("b") + '",\n   "config": {\n    "model_type": "bert"\n   },\n'
         '   "files": [\n    "config.json",\n    "model.safetensors"\n   ]\n  }\n },\n "version": 1\n}\n'
     )
     assert sorted(path.name for path in folder.iterdir()) == ["m.yaml", "onnxbuild.lock"]

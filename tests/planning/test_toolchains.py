@@ -17,8 +17,10 @@ from onnxbuild.planning.lock_file import lock_for, read_lock
 from onnxbuild.planning.pinned.resolution import _pip, resolve_toolchain
 from onnxbuild.planning.toolchains import LockedPackage, LockedToolchain, python_tag, toolchain_key
 from onnxbuild.runners import pip_output
-from onnxbuild.runners.environments import Interpreter, Locked, Unlocked, Unusable
+from onnxbuild.runners.environments import Unlocked, Unusable
+from onnxbuild.runners.existing_interpreter import Interpreter
 from onnxbuild.runners.local import LocalRunner
+from onnxbuild.runners.locked_environment import Locked
 from onnxbuild.steps import KINDS
 
 MANIFEST = """\

@@ -72,7 +72,9 @@ def _of_package(key: str, package: LockedPackage) -> Iterator[_Wrong]:
     if not _NAME.fullmatch(package.name):
         yield _Wrong("the name of a package", package.name, "letters, digits, `.`, `_` and `-`", near)
     if not _VERSION.fullmatch(package.version):
-        yield _Wrong("the version of a package", package.version, "a version such as `2.13.0`", (*near, package.version))
+        yield _Wrong(
+            "the version of a package", package.version, "a version such as `2.13.0`", (*near, package.version)
+        )
     if not _SHA256.fullmatch(package.sha256):
         yield _Wrong("the hash of a package", package.sha256, "64 hexadecimal digits", (*near, package.sha256))
 
