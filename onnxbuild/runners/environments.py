@@ -12,6 +12,8 @@ from typing import Protocol
 
 from onnxbuild.planning.interpreters.distributions import own_distributions
 from onnxbuild.protocol import Failure
+from onnxbuild.steps.kind import CODE_OF
+from onnxbuild.steps.python_code import digest_of_code, own_module_place
 
 Say = Callable[[str], None]
 # Runs a command to completion as a child that ends with the run, and passes on each line: (exit status, output).
@@ -33,7 +35,7 @@ class Environment(Protocol):
         """The Python executable. Creates the environment first if necessary. Errors: Unusable."""
 
     def version(self, name: str) -> str:
-        """The version of a distribution, or "absent" if it is not installed; for "*" all of them together."""
+        """The version of a distribution, "absent" if it is not installed; `EVERYTHING` and `CODE_OF` as in `kind`."""
 
     def identity(self) -> Mapping[str, str]:
         """The other parts of a key: the implementation and its minor version (patch releases change no result)."""
@@ -58,6 +60,9 @@ class Current:
 
     def version(self, name: str) -> str:
         """The version of the distribution that this interpreter would import."""
+        if name.startswith(CODE_OF):
+            place = own_module_place(name.removeprefix(CODE_OF))
+            return digest_of_code([place])[:32] if place is not None else "absent"
         return self._installed.version(name)
 
     def identity(self) -> Mapping[str, str]:

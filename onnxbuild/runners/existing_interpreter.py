@@ -10,11 +10,12 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Struct
 
-from onnxbuild.planning.interpreters.distributions import EVERYTHING, Distributions
+from onnxbuild.planning.interpreters.distributions import Distributions
 from onnxbuild.planning.interpreters.site_folders import MayRead, SiteFolders, site_folders
 from onnxbuild.planning.toolchains import normalized
 from onnxbuild.protocol import Failure
 from onnxbuild.runners.environments import Run, Say, Unusable
+from onnxbuild.steps.kind import CODE_OF, EVERYTHING
 
 _PROBE_SECONDS = 60
 _SHOWN = 3
@@ -94,8 +95,9 @@ class Interpreter:
     def _check(self, probed: _Probed) -> None:
         """Compare what keys contain with what the interpreter reports. Errors: Unusable."""
         reported = {normalized(name): version for name, version in probed.versions.items()}
-        names = {*reported, *self._installed.names()} if EVERYTHING in self._asked else self._asked
-        wanted = {normalized(name) for name in names}
+        everything = {*reported, *self._installed.names()} if EVERYTHING in self._asked else set()
+        names = (self._asked - {EVERYTHING}) | everything
+        wanted = {normalized(name) for name in names if not name.startswith(CODE_OF)}
         pairs = [(name, self._installed.released(name), reported.get(name, "absent")) for name in sorted(wanted)]
         pairs.append(("python", self._site.python, probed.implementation))
         differing = [f"{name} is {now}, not {read}" for name, read, now in pairs if read != now]

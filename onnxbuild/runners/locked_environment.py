@@ -18,6 +18,7 @@ from onnxbuild.protocol import Failure
 from onnxbuild.runners import pip_output
 from onnxbuild.runners.environments import Current, Run, Say, Unusable
 from onnxbuild.runners.whole import mark_whole, what_is_wrong
+from onnxbuild.steps.kind import CODE_OF, EVERYTHING
 from onnxbuild.store import locks
 from onnxbuild.store.files import remove_tree
 from onnxbuild.store.shared_lock import SharedLock, hold_alone
@@ -42,8 +43,9 @@ class Locked:
         return str(python_of(self._place))
 
     def version(self, name: str) -> str:
-        """The version in the lock; nothing has to be installed for it."""
-        return self._locked.digest if name == "*" else self._locked.version(name)
+        """The version in the lock; nothing has to be installed for it. All code is determined by its hashes."""
+        whole = name == EVERYTHING or name.startswith(CODE_OF)
+        return self._locked.digest if whole else self._locked.version(name)
 
     def identity(self) -> Mapping[str, str]:
         """The implementation that creates the environment."""

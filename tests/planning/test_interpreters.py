@@ -15,6 +15,7 @@ from onnxbuild.planning.interpreters.distributions import Distributions
 from onnxbuild.planning.interpreters.site_folders import NotUnderstood, site_folders
 from onnxbuild.runners.environments import Current, Unusable
 from onnxbuild.runners.existing_interpreter import Interpreter
+from onnxbuild.steps.kind import EVERYTHING
 
 READING = ["lint", "plan", "graph", "status", "explain"]
 posix = pytest.mark.skipif(sys.platform == "win32", reason="the layout of POSIX, with real links")
@@ -180,7 +181,7 @@ def test_the_code_of_an_editable_installation_is_part_of_its_version(tmp_path: P
     def version(name: str = "mine") -> str:
         return Distributions([str(tmp_path / "site-packages")]).version(name)
 
-    before, everything = version(), version("*")
+    before, everything = version(), version(EVERYTHING)
     assert before.startswith("1.0 (editable ")
     written(project, "src/mine/data.txt=y", ".venv/lib/x.py=1")
     os.utime(project / "src" / "mine" / "__init__.py")
@@ -188,7 +189,7 @@ def test_the_code_of_an_editable_installation_is_part_of_its_version(tmp_path: P
     written(project, "src/mine/__init__.py=a = 2")
     changed = version()
     assert changed != before
-    assert version("*") != everything
+    assert version(EVERYTHING) != everything
     written(project, "src/mine/more.py=")
     assert version() not in {before, changed}
     assert version("other") == "1.0"
@@ -200,11 +201,11 @@ def test_the_code_of_an_editable_installation_is_part_of_its_version(tmp_path: P
 
 def test_the_version_of_everything_changes_with_any_distribution(tmp_path: Path) -> None:
     distribution(tmp_path, "a", "1.0")
-    before = Distributions([str(tmp_path)]).version("*")
+    before = Distributions([str(tmp_path)]).version(EVERYTHING)
     distribution(tmp_path, "onnxbuild", "9")
-    assert Distributions([str(tmp_path)]).version("*") == before
+    assert Distributions([str(tmp_path)]).version(EVERYTHING) == before
     distribution(tmp_path, "b", "1.0")
-    assert Distributions([str(tmp_path)]).version("*") != before
+    assert Distributions([str(tmp_path)]).version(EVERYTHING) != before
 
 
 def test_the_versions_of_this_interpreter_are_those_of_importlib() -> None:

@@ -16,13 +16,13 @@ import msgspec
 from msgspec import Struct
 
 from onnxbuild.digest import digest_value
-from onnxbuild.planning.interpreters.code_digest import digest_of_code, watched_code
 from onnxbuild.planning.interpreters.site_folders import MayRead
 from onnxbuild.planning.toolchains import normalized
 from onnxbuild.regular_files import open_regular, read_regular
+from onnxbuild.steps.kind import CODE_OF, EVERYTHING
+from onnxbuild.steps.python_code import digest_of_code, module_place, watched_code
 
-# What a key has for code that may import anything installed: all distributions together.
-EVERYTHING = "*"
+_DIGITS = 32  # of a digest beside a version
 _HEAD_BYTES = 1 << 16  # name and version stand in the first lines of the metadata
 _URL_BYTES = 1 << 16
 
@@ -84,10 +84,10 @@ class Distributions:
     def version(self, name: str) -> str:
         """The version of a distribution, with a digest of its code if it is editable; `absent` if it is missing.
 
-        `*`: a digest of all names and versions, without our own.
+        `EVERYTHING`: a digest of all names and versions, without our own. `CODE_OF` a module: a digest of its files.
         """
         if name not in self._versions:
-            self._versions[name] = self._everything() if name == EVERYTHING else self._version(normalized(name))
+            self._versions[name] = self._asked(name)
         return self._versions[name]
 
     def released(self, name: str) -> str:
@@ -116,17 +116,31 @@ class Distributions:
         """The names of editable installations."""
         return tuple(name for name, found in self._first.items() if any(map(self._projects, found)))
 
+    def _asked(self, name: str) -> str:
+        if name == EVERYTHING:
+            return self._everything()
+        if name.startswith(CODE_OF):
+            return self._code(name.removeprefix(CODE_OF))
+        return self._version(normalized(name))
+
+    def _code(self, module: str) -> str:
+        """A digest of a module; an editable project may have it at its root or in `src`."""
+        projects = [root for found in self._first.values() for one in found for root in self._projects(one)]
+        folders = (*self._folders, *(os.path.join(root, below) for root in projects for below in ("src", "")))
+        place = module_place(module, folders)
+        return digest_of_code([place])[:_DIGITS] if place is not None else "absent"
+
     def _version(self, name: str) -> str:
         projects = [project for one in self._first.get(name, ()) for project in self._projects(one)]
         released = self.released(name)
-        return f"{released} (editable {digest_of_code(projects)[:16]})" if projects else released
+        return f"{released} (editable {digest_of_code(projects)[:_DIGITS]})" if projects else released
 
     def _projects(self, one: Distribution) -> list[str]:
         project = one.project
         return [project] if project is not None and self._may_read(os.path.realpath(project)) else []
 
     def _everything(self) -> str:
-        return digest_value({name: self.version(name) for name in self._first if name != "onnxbuild"})[:16]
+        return digest_value({name: self.version(name) for name in self._first if name != "onnxbuild"})[:_DIGITS]
 
     @functools.cached_property
     def _first(self) -> Mapping[str, tuple[Distribution, ...]]:

@@ -1,4 +1,4 @@
-"""Digests of Python code: of the project of an editable installation, of the package of a plugin."""
+"""Digests of Python code whose version says nothing: of a plugin, of the project of an editable installation."""
 
 from __future__ import annotations
 
@@ -14,22 +14,54 @@ _NO_CODE = frozenset({"__pycache__", "node_modules", "site-packages"})
 
 
 def digest_of_code(folders: Iterable[str]) -> Digest:
-    """The digest of all Python files below some folders, by content."""
-    return digest_value(
-        [[[name, _digest(os.path.join(folder, name))] for name in python_files(folder)] for folder in folders]
-    )
+    """The digest of all Python files below some folders, and of modules of one file, by content."""
+    content = [
+        [[name, _digest(os.path.join(folder, name).rstrip(os.sep))] for name in python_files(folder)]
+        for folder in folders
+    ]
+    return digest_value(content)
 
 
 def watched_code(folders: Iterable[str]) -> Iterator[str]:
     """The Python files below some folders, and the folders that have any: their stamps change with the code."""
     for folder in folders:
-        files = [os.path.join(folder, name) for name in python_files(folder)]
+        files = [os.path.join(folder, name).rstrip(os.sep) for name in python_files(folder)]
         yield from dict.fromkeys(os.path.dirname(file) for file in files)
         yield from files
 
 
+def module_place(name: str, folders: Iterable[str]) -> str | None:
+    """The folder of a package, or the file of a module, in the first of some folders that has one of that name."""
+    for folder in folders:
+        place = os.path.join(folder, name)
+        if os.path.isdir(place):
+            return place
+        if os.path.isfile(f"{place}.py"):
+            return f"{place}.py"
+    return None
+
+
+def own_module_place(name: str) -> str | None:
+    """The same for this interpreter, which may also find modules by the hooks of editable installations."""
+    from importlib.util import find_spec
+
+    try:
+        spec = find_spec(name)
+    except (ImportError, ValueError):
+        return None
+    if spec is None:
+        return None
+    places = list(spec.submodule_search_locations or ())
+    return places[0] if places else spec.origin
+
+
 def python_files(folder: str) -> list[str]:
-    """The Python files below a folder, relative to it, sorted; without environments and hidden folders."""
+    """The Python files below a folder, relative to it, sorted; without environments and hidden folders.
+
+    For a module of one file, that is the empty name.
+    """
+    if not os.path.isdir(folder):
+        return [""]
     files = []
     for name in _below(folder):
         files.append(name)
