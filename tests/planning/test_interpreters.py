@@ -129,6 +129,17 @@ def test_of_two_versions_on_the_path_the_first_counts_as_python_imports_it(envir
     assert {str(more), str(packages(environment) / "more.pth")} <= set(there.watched())
 
 
+def test_a_folder_that_a_line_names_before_it_exists_is_waited_for(tmp_path) -> None:
+    written(
+        tmp_path, "pyvenv.cfg=version = 3.12", "bin/python=", "lib/python3.12/site-packages/x.pth=../../../later/src"
+    )
+    assert str(tmp_path) in Interpreter("t", str(tmp_path / "bin" / "python")).watched()
+    distribution(tmp_path / "later" / "src", "late", "1.0")
+    there = Interpreter("t", str(tmp_path / "bin" / "python"))
+    assert there.version("late") == "1.0"
+    assert str(tmp_path / "later" / "src") in there.watched()
+
+
 @posix
 def test_the_packages_of_the_system_come_after_those_of_the_environment(tmp_path) -> None:
     place = tmp_path / "env"

@@ -130,15 +130,16 @@ def test_what_pip_cannot_resolve(requirements: list[str], message: str) -> None:
 class Pip:
     """Stands for the process of pip: notes how it is started, and writes the report of one package."""
 
-    def __init__(self, url: str = "https://files.example/a-1.0-py3-none-any.whl", sha256: str = "0" * 64) -> None:
-        self.url, self.sha256 = url, sha256
+    def __init__(self, url: str = "https://files.example/a-1.0-py3-none-any.whl", report: str | None = None) -> None:
+        self.url, self.report = url, report
 
     def __call__(self, command, **more):
         self.command, self.folder = command, Path(more["cwd"])
-        self.in_folder = list(self.folder.iterdir())
-        info = {"url": self.url, "archive_info": {"hashes": {"sha256": self.sha256}}}
+        self.in_folder, self.environment = list(self.folder.iterdir()), more["env"]
+        info = {"url": self.url, "archive_info": {"hashes": {"sha256": "0" * 64}}}
         report = {"install": [{"metadata": {"name": "a", "version": "1.0"}, "download_info": info}]}
-        Path(command[command.index("--report") + 1]).write_text(json.dumps(report))
+        text = json.dumps(report) if self.report is None else self.report
+        Path(command[command.index("--report") + 1]).write_text(text)
         return subprocess.CompletedProcess(command, 0, "", "")
 
 
@@ -155,6 +156,33 @@ def test_pip_gets_names_after_the_options_and_runs_isolated_in_an_empty_folder(m
     assert "--isolated" not in options, "the index and the certificates of the user are in pip's configuration"
     assert pip.folder != tmp_path
     assert pip.in_folder == []
+
+
+def test_pip_gets_its_settings_and_no_token(monkeypatch) -> None:
+    pip = Pip()
+    monkeypatch.setattr(subprocess, "run", pip)
+    kept = {"PIP_INDEX_URL": "https://index.example", "https_proxy": "http://proxy.example", "SSL_CERT_FILE": "/certs"}
+    secret = {"HF_TOKEN": "t", "AWS_SECRET_ACCESS_KEY": "t", "PYTHONPATH": "/x", "GITHUB_TOKEN": "t"}
+    for name, value in (kept | secret).items():
+        monkeypatch.setenv(name, value)
+    resolve_toolchain("t", ["a"])
+    assert kept.items() <= pip.environment.items()
+    assert not secret.keys() & pip.environment.keys()
+
+
+@pytest.mark.parametrize("report", ["", "[]", '{"install": [{"metadata": {"name": 1}}]}'])
+def test_a_report_of_another_form_is_a_fault(monkeypatch, report) -> None:
+    monkeypatch.setattr(subprocess, "run", Pip(report=report))
+    with pytest.raises(DiagnosticError, match="OB105 toolchain `t` cannot be resolved: pip gave no report"):
+        resolve_toolchain("t", ["a"])
+
+
+def test_a_python_that_does_not_start_is_a_fault(monkeypatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    with pytest.raises(
+        DiagnosticError, match="OB105 toolchain `t` cannot be resolved: /no/such/python cannot be started"
+    ):
+        resolve_toolchain("t", ["a"])
 
 
 def test_only_a_package_that_the_manifest_names_is_built_from_source(monkeypatch) -> None:

@@ -175,15 +175,23 @@ def _added(folder: str, files: list[str], unseen: list[str]) -> Iterator[str]:
             continue
         if any(line.startswith(("import ", "import\t")) for line in lines):
             unseen.append(path)
-        yield from (place for line in lines if (place := _place(line, folder)))
+        for place in (os.path.abspath(os.path.join(folder, line.rstrip())) for line in lines if _is_path(line)):
+            if os.path.isdir(place):
+                yield place
+            else:  # until it exists, the folder in which it would appear tells
+                files.append(_nearest(place))
 
 
-def _place(line: str, folder: str) -> str | None:
-    """The folder that a line of a `.pth` file adds; None for code, a comment, and what does not exist."""
-    if not line.strip() or line.startswith(("#", "import ", "import\t")) or "\0" in line:
-        return None
-    place = os.path.abspath(os.path.join(folder, line.rstrip()))
-    return place if os.path.isdir(place) else None
+def _is_path(line: str) -> bool:
+    """Whether a line of a `.pth` file is neither code nor a comment."""
+    return bool(line.strip()) and not line.startswith(("#", "import ", "import\t")) and "\0" not in line
+
+
+def _nearest(place: str) -> str:
+    """The nearest folder above a place that exists."""
+    while not os.path.isdir(place):
+        place = os.path.dirname(place)
+    return place
 
 
 def _listed(folder: str) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.machinery
+import os
 import platform
 import re
 import site
@@ -41,12 +42,44 @@ def resolve_toolchain(name: str, requirements: Sequence[str], sdist: Sequence[st
             "--report", str(report), *formats(sdist),
         ]  # fmt: skip
         command = [*pip, "install", *options, "--", *texts, *_ALWAYS]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=_empty_folder(scratch))
-        if done.returncode != 0 or not report.exists():
+        done = _finished(command, _empty_folder(scratch))
+        if done.returncode != 0:
             raise DiagnosticError(_unresolvable(name, done.stderr))
-        resolved = msgspec.json.decode(report.read_bytes(), type=_Report)
+        try:
+            resolved = msgspec.json.decode(report.read_bytes(), type=_Report)
+        except (OSError, msgspec.MsgspecError) as error:
+            raise DiagnosticError(_unresolvable(name, f"ERROR: pip gave no report that can be read: {error}")) from None
     packages = sorted((one.locked() for one in resolved.install), key=lambda package: normalized(package.name))
     return LockedToolchain(tuple(packages))
+
+
+def _finished(command: list[str], folder: str | Path) -> subprocess.CompletedProcess[str]:
+    """A command that has ended; one that cannot be started has failed."""
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, errors="replace", check=False, cwd=folder, env=pip_environment()
+        )
+    except OSError as error:
+        return subprocess.CompletedProcess(command, 1, "", f"ERROR: {command[0]} cannot be started: {error.strerror}")
+
+
+# What pip and the compilers of a source distribution may read of the environment: settings, and no token.
+_PASSED = frozenset({
+    "PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "TEMP", "TMP", "NETRC", "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE", "SYSTEMROOT", "SYSTEMDRIVE", "COMSPEC", "PATHEXT", "WINDIR", "APPDATA", "LOCALAPPDATA",
+    "PROGRAMDATA", "PROGRAMFILES", "USERPROFILE", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY",
+    "LD_LIBRARY_PATH", "CC", "CXX", "CFLAGS", "CXXFLAGS", "LDFLAGS",
+})  # fmt: skip
+_PASSED_PREFIXES = ("PIP_", "LC_", "XDG_", "SSL_CERT_")
+
+
+def pip_environment() -> dict[str, str]:
+    """The variables that pip gets: its own settings, proxies, certificates and compilers."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.upper() in _PASSED or name.upper().startswith(_PASSED_PREFIXES)
+    }
 
 
 def formats(sdist: Sequence[str]) -> list[str]:
@@ -98,7 +131,7 @@ def _pip() -> Iterator[list[str]]:
         yield [sys.executable, "-I", "-m", "pip"]
         return
     with tempfile.TemporaryDirectory(prefix="onnxbuild-") as folder:
-        subprocess.run([sys.executable, "-I", "-m", "venv", folder], check=True, capture_output=True, cwd=folder)
+        _finished([sys.executable, "-I", "-m", "venv", folder], folder)  # without pip, the next command fails
         yield [str(python_of(Path(folder))), "-I", "-m", "pip"]
 
 
