@@ -64,15 +64,23 @@ def test_requirements_become_packages_with_hashes(locked: LockedToolchain) -> No
 @pytest.mark.heavy
 def test_an_environment_is_made_once_and_again_when_it_was_left_half(locked: LockedToolchain, tmp_path: Path) -> None:
     said: list[str] = []
-    python = Locked("old", locked, tmp_path).interpreter(said.append, run)
+
+    def use(name: str) -> str:
+        environment = Locked(name, locked, tmp_path)
+        try:
+            return environment.interpreter(said.append, run)
+        finally:
+            environment.close()
+
+    python = use("old")
     assert said == MADE
-    version = subprocess.run([python, "-c", "import iniconfig, msgspec"], check=False)
+    version = subprocess.run([python, "-I", "-c", "import iniconfig, msgspec"], check=False)
     assert version.returncode == 0
-    assert Locked("other-name", locked, tmp_path).interpreter(said.append, run) == python
+    assert use("other-name") == python
     assert said == MADE
     (tmp_path / "toolchains" / locked.digest / ".whole").unlink()
-    assert Locked("old", locked, tmp_path).interpreter(said.append, run) == python
-    assert said == [*MADE, *MADE]
+    assert use("old") == python
+    assert said == [*MADE, "creating toolchain `old` again: its creation was interrupted", *MADE]
 
 
 @pytest.mark.heavy
