@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_FOR_DOCS := $(VENV)/.ready-for-docs
+READY_FOR_MUTANTS := $(VENV)/.ready-for-mutants
 
 INSTALL := $(BIN)/python .ci/install.py --constraint constraints.txt
 # torch 2.13 is the newest release whose wheel for a CPU comes without gigabytes of CUDA packages.
@@ -17,7 +18,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # mkdocs-material prints an advertisement for its successor.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: demo test fast lint-code schemas docs serve-docs constraints venv clean
+# The room of `make mutants`, how many of its mutants are tried, and which.
+ROOM ?= execute
+SAMPLE ?= 60
+SEED ?= 1
+
+.PHONY: demo test fast mutants lint-code schemas docs serve-docs constraints venv clean
 
 demo: $(READY)
 	$(BIN)/onnxbuild run manifests/quickstart.yaml
@@ -27,6 +33,10 @@ test: lint-code
 
 fast: $(READY)
 	$(BIN)/python -m pytest -m "not heavy"
+
+# Changes the code of a room in many places, one at a time, and lists the changes that no test notices.
+mutants: $(READY_FOR_MUTANTS)
+	$(BIN)/python tests/trust/run_mutants.py $(ROOM) --sample $(SAMPLE) --seed $(SEED)
 
 lint-code: $(READY)
 	$(BIN)/ruff format --check .
@@ -66,6 +76,10 @@ $(READY): pyproject.toml constraints.txt
 $(READY_FOR_DOCS): $(READY)
 	$(INSTALL) --editable '.[docs]'
 	@touch $(READY_FOR_DOCS)
+
+$(READY_FOR_MUTANTS): $(READY)
+	$(INSTALL) --editable '.[mutants]'
+	@touch $(READY_FOR_MUTANTS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache site manifests/.onnxbuild manifests/out
