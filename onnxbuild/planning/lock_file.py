@@ -31,7 +31,7 @@ from onnxbuild.steps.fetch import DATASETS
 from onnxbuild.store.files import write_atomically
 
 FILE_NAME = "onnxbuild.lock"
-_MOST_BYTES = 8 << 20  # an entry takes some kilobytes; JSON of this size takes 200 MB as values
+_MOST_BYTES = 10 << 20  # a thousand models take 5 MB; the worst JSON of this size takes 250 MB of memory
 _MOST_FAULTS = 100
 DEFAULT_REVISION = "main"
 _HUB = "hub:"
