@@ -78,10 +78,17 @@ def write_lock(path: Path, lock: Lock) -> None:
     """Write a lock so that a reader sees the whole old one or the whole new one.
 
     Errors: DiagnosticError OB031 for what could not be read again: the Hub or pip gave an answer of another form.
+    The lock on the disk stays as it was.
     """
     held = {name: part for name, part in msgspec.to_builtins(lock).items() if part != {}}
     text = msgspec.json.format(msgspec.json.encode(held, order="sorted"), indent=1) + b"\n"
-    _parsed(path, text)
+    try:
+        _parsed(path, text)
+    except DiagnosticError as error:
+        notes = (("hint", "the answer of the Hub or of pip has another form; the lock file stays as it was"),)
+        raise DiagnosticError(
+            msgspec.structs.replace(one, span=None, notes=notes) for one in error.diagnostics
+        ) from None
     write_atomically(path, text)
 
 

@@ -16,10 +16,15 @@ _NO_CODE = frozenset({"__pycache__", "node_modules", "site-packages"})
 def digest_of_code(folders: Iterable[str]) -> Digest:
     """The digest of all Python files below some folders, and of modules of one file, by content."""
     content = [
-        [[name, _digest(os.path.join(folder, name).rstrip(os.sep))] for name in python_files(folder)]
+        [[_encodable(name), _digest(os.path.join(folder, name).rstrip(os.sep))] for name in python_files(folder)]
         for folder in folders
     ]
     return digest_value(content)
+
+
+def _encodable(name: str) -> str:
+    """A name of a file as text that UTF-8 can express; on Linux it may be any bytes."""
+    return name if name.isprintable() else ascii(name)
 
 
 def watched_code(folders: Iterable[str]) -> Iterator[str]:

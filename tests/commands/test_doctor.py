@@ -109,6 +109,6 @@ def test_what_no_key_contains_is_named(tmp_path, plain, monkeypatch):
         f"  {plain / 'hook.pth'} runs code whenever Python starts, and may add packages\n"
         f"  {plain / 'sitecustomize.py'} runs code whenever Python starts, and may add packages\n"
         "  twice is installed as 1.0 and as 2.0 in one folder: reinstall it\n"
-        "  PYTHONPATH is set: interpreters are started with -I, which ignores it"
+        "  PYTHONPATH is set: the interpreters of toolchains do not see it"
     )
     assert len(json.loads(as_json(report))["unseen"]) == 4

@@ -182,6 +182,25 @@ def test_metadata_that_is_a_fifo_or_a_link_is_not_opened(tmp_path: Path) -> None
     assert (installed.version("fifo"), installed.version("link")) == ("1.0", "1.0")
 
 
+def test_odd_bytes_in_an_environment_are_no_fault_of_ours(tmp_path: Path) -> None:
+    packages = tmp_path / "lib" / "python3.12" / "site-packages"
+    config = "pyvenv.cfg=version = 3.12\nhome = /a\0b\ninclude-system-site-packages = true"
+    written(tmp_path, config, "bin/python=")
+    written(packages, "x.pth=a\0b\n\n# c\n")
+    odd = os.fsdecode(b"\xff")
+    try:
+        written(packages, f"{odd}-1.0.dist-info/METADATA=Name: x\nVersion: 1\n", f"project/{odd}.py=")
+    except OSError:
+        pytest.skip("this file system has only names in UTF-8")
+    url = json.dumps({"url": (packages / "project").as_uri(), "dir_info": {"editable": True}})
+    distribution(packages, "mine", "1.0", **{"direct_url.json": url})
+    distribution(packages, "other", "1.0", **{"direct_url.json": '{"url": "file://[", "dir_info": {"editable": true}}'})
+    there = Interpreter("t", str(tmp_path / "bin" / "python"))
+    assert there.version("mine").startswith("1.0 (editable ")
+    assert there.version("other") == "1.0"
+    assert len(there.version(EVERYTHING)) == 32
+
+
 def test_the_code_of_an_editable_installation_is_part_of_its_version(tmp_path: Path) -> None:
     project = written(tmp_path / "project", "src/mine/__init__.py=a = 1", "src/mine/data.txt=x", ".venv/pyvenv.cfg=",
                       ".venv/lib/x.py=")  # fmt: skip

@@ -171,7 +171,9 @@ def _in_folder(folder: str) -> Iterator[Distribution]:
     for name in names:
         path = os.path.join(folder, name)
         # Names with `~` are what an interrupted pip has renamed. An empty folder is what is left of a removed package.
-        if name.endswith((".dist-info", ".egg-info")) and not name.startswith("~") and _has_metadata(path):
+        # A name of a distribution is ASCII (PEP 508).
+        is_metadata = name.endswith((".dist-info", ".egg-info")) and name.isascii() and not name.startswith("~")
+        if is_metadata and _has_metadata(path):
             yield Distribution(path, folder)
 
 

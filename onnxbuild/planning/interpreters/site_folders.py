@@ -114,7 +114,7 @@ def _settings(config: str) -> Mapping[str, str]:
         text = read_regular(config, _MOST_BYTES).decode("utf-8", "replace")
     except OSError as error:
         raise NotUnderstood(f"`{config}` cannot be read: {error.strerror or error}") from None
-    pairs = (line.partition("=") for line in text.splitlines())
+    pairs = (line.partition("=") for line in text.splitlines() if "\0" not in line)
     return {key.strip().lower(): value.strip() for key, _, value in pairs}
 
 
@@ -147,16 +147,16 @@ def _base_folders(real: str, name: str, *, windows: bool) -> list[str]:
 
 def _with_additions(python: str, folders: list[str], read: tuple[str, ...], may_read: MayRead) -> SiteFolders:
     """The folders, each followed by what its `.pth` files add."""
-    path: list[str] = []
+    path: dict[str, bool] = {}  # whether a folder may be read
     files = list(read)
     unseen: list[str] = []
     for folder in dict.fromkeys(folders):
         for place in (folder, *_added(folder, files, unseen)):
-            if not may_read(os.path.realpath(place)):
-                unseen.append(f"{place}, which is outside the folders that may be read")
-            elif place not in path:
-                path.append(place)
-    return SiteFolders(python, tuple(path), tuple(dict.fromkeys(files)), tuple(unseen))
+            if place not in path:
+                path[place] = may_read(os.path.realpath(place))
+    unseen += [f"{place}, which is outside the folders that may be read" for place, may in path.items() if not may]
+    seen = tuple(place for place, may in path.items() if may)
+    return SiteFolders(python, seen, tuple(dict.fromkeys(files)), tuple(unseen))
 
 
 def _added(folder: str, files: list[str], unseen: list[str]) -> Iterator[str]:

@@ -28,7 +28,7 @@ def _in_folders(python: str) -> Iterator[str]:
     for name, versions in installed.doubled().items():
         yield f"{name} is installed as {' and as '.join(versions)} in one folder: reinstall it"
     if site.ENABLE_USER_SITE and os.path.isdir(site.getusersitepackages()):
-        yield f"{site.getusersitepackages()}: workers do not import from the user's own packages"
+        yield f"{site.getusersitepackages()}: toolchains do not import from the user's own packages"
 
 
 def _in_environment(environ: Mapping[str, str]) -> Iterator[str]:
@@ -37,4 +37,4 @@ def _in_environment(environ: Mapping[str, str]) -> Iterator[str]:
             name in {"PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONUSERBASE", "PYTHONPLATLIBDIR"}
             and environ[name]
         ):
-            yield f"{name} is set: interpreters are started with -I, which ignores it"
+            yield f"{name} is set: the interpreters of toolchains do not see it"
