@@ -20,9 +20,7 @@ from onnxbuild.manifest.spec import Manifest, Toolchain
 from onnxbuild.planning.action_graph import CURRENT, ActionGraph
 from onnxbuild.planning.planned import Plan
 from onnxbuild.runners.environments import Current, Environment, Unlocked, Unusable
-from onnxbuild.runners.existing_interpreter import Interpreter
 from onnxbuild.runners.local import LocalRunner
-from onnxbuild.runners.locked_environment import Locked
 from onnxbuild.runners.runner import Runner
 from onnxbuild.steps import Kinds, all_kinds, kinds_at, plugin_files, plugin_places
 from onnxbuild.store.store import Store, opened
@@ -30,6 +28,7 @@ from onnxbuild.store.store import Store, opened
 if TYPE_CHECKING:  # PyYAML and what depends on it: a run with a remembered plan does not need it
     from onnxbuild.planning.expand import Expansion
     from onnxbuild.planning.locked import Lock
+    from onnxbuild.planning.toolchains import LockedToolchain
     from onnxbuild.rules import World
     from onnxbuild.store.remote.remote_store import Remote
     from onnxbuild.store.traces import Trace
@@ -171,16 +170,22 @@ def environments_of(manifest: Manifest, lock: Lock, store: Path) -> Mapping[str,
         toolchain = manifest.toolchains[name]
         if toolchain.python:
             environments[name] = _existing(toolchain)
-            continue
-        locked = lock.toolchains.get(lock_key(toolchain))
-        environments[name] = (
-            created.setdefault(locked.digest, Locked(name, locked, store)) if locked else Unlocked(name)
-        )
+        elif locked := lock.toolchains.get(lock_key(toolchain)):
+            environments[name] = created.setdefault(locked.digest, _created(name, locked, store))
+        else:
+            environments[name] = Unlocked(name)
     return environments
 
 
-def _existing(toolchain: Toolchain) -> Interpreter:
+def _created(name: str, locked: LockedToolchain, store: Path) -> Environment:
+    from onnxbuild.runners.locked_environment import Locked
+
+    return Locked(name, locked, store)
+
+
+def _existing(toolchain: Toolchain) -> Environment:
     from onnxbuild.planning.interpreters.site_folders import NotUnderstood
+    from onnxbuild.runners.existing_interpreter import Interpreter
 
     assert toolchain.python is not None, "BUG: the toolchain names an interpreter"
     interpreter = Interpreter(toolchain.name, toolchain.python)

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from onnxbuild.manifest.spec import Manifest
 from onnxbuild.planning.interpreters.distributions import Distributions, own_distributions
-from onnxbuild.planning.interpreters.site_folders import NotUnderstood, site_folders
 from onnxbuild.planning.locked import Lock
 from onnxbuild.planning.toolchains import normalized, toolchain_key
 from onnxbuild.steps.exporters import EXPORTERS
@@ -33,6 +32,8 @@ def known_versions(manifest: Manifest, lock: Lock, toolchain: str | None) -> Map
 
 def _folders_of(python: str) -> tuple[str, ...]:
     """The site folders of an interpreter; none where it is missing or cannot be understood, which a plan reports."""
+    from onnxbuild.planning.interpreters.site_folders import NotUnderstood, site_folders
+
     try:
         return site_folders(python).folders
     except (FileNotFoundError, NotUnderstood):

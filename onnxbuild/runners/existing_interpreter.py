@@ -10,8 +10,9 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Struct
 
+from onnxbuild.planning.interpreters import MayRead
 from onnxbuild.planning.interpreters.distributions import Distributions
-from onnxbuild.planning.interpreters.site_folders import MayRead, SiteFolders, site_folders
+from onnxbuild.planning.interpreters.site_folders import SiteFolders, site_folders
 from onnxbuild.planning.toolchains import normalized
 from onnxbuild.protocol import Failure
 from onnxbuild.runners.environments import Run, Say, Unusable

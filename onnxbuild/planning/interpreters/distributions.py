@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from onnxbuild.digest import digest_value
-from onnxbuild.planning.interpreters.site_folders import MayRead
+from onnxbuild.planning.interpreters import MayRead
 from onnxbuild.planning.toolchains import normalized
 from onnxbuild.regular_files import open_regular, read_regular
 from onnxbuild.steps.kind import CODE_OF, EVERYTHING

@@ -11,18 +11,17 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
 
+from onnxbuild.planning.interpreters import MayRead
 from onnxbuild.regular_files import read_regular
 
 _MOST_BYTES = 1 << 20
 _VERSIONED = re.compile(r"(?P<name>python|pypy|graalpy)(?P<version>\d\.\d+)t?", re.IGNORECASE)
 _IMPLEMENTATIONS = {"python": "cpython"}  # of a folder's or an executable's name; others are named as they are
 _DLL = re.compile(r"python(\d)(\d{2,})\.dll", re.IGNORECASE)
-
-MayRead = Callable[[str], bool]  # whether a folder, with links resolved, may be looked at
 
 
 class NotUnderstood(Exception):  # noqa: N818 - a finding about a file that somebody named

@@ -7,6 +7,7 @@ that stays below its folder.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 
@@ -18,15 +19,15 @@ from onnxbuild.planning.toolchains import LockedPackage, LockedToolchain, normal
 
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _SOURCE_KEY = re.compile(rf"hub:(?:datasets/)?{_PART}(?:/{_PART})?@[^\s\x00-\x20\x7f]+")
-_TOOLCHAIN_KEY = re.compile(r"\S+-\d+\.\d+ \S+: \S.*")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")  # PEP 508
+# Compiled when the first toolchain is checked: most locks have none, and every lint reads its lock.
+_TOOLCHAIN_KEY = r"\S+-\d+\.\d+ \S+: \S.*"
+_SHA256 = r"[0-9a-f]{64}"
+_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"  # PEP 508
 # PEP 440 in its canonical and its accepted spellings (https://peps.python.org/pep-0440/#appendix-b).
-_VERSION = re.compile(
-    r"v?(?:\d+!)?\d+(?:\.\d+)*(?:[-_.]?(?:alpha|a|beta|b|preview|pre|c|rc)[-_.]?\d*)?"
-    r"(?:-\d+|[-_.]?(?:post|rev|r)[-_.]?\d*)?(?:[-_.]?dev[-_.]?\d*)?(?:\+[a-z0-9]+(?:[-_.][a-z0-9]+)*)?",
-    re.ASCII | re.IGNORECASE,
+_VERSION = (
+    r"(?ai:v?(?:\d+!)?\d+(?:\.\d+)*(?:[-_.]?(?:alpha|a|beta|b|preview|pre|c|rc)[-_.]?\d*)?"
+    r"(?:-\d+|[-_.]?(?:post|rev|r)[-_.]?\d*)?(?:[-_.]?dev[-_.]?\d*)?(?:\+[a-z0-9]+(?:[-_.][a-z0-9]+)*)?)"
 )
 
 
@@ -57,7 +58,7 @@ def _of_source(key: str, entry: LockedSource) -> Iterator[_Wrong]:
 
 
 def _of_toolchain(key: str, entry: LockedToolchain) -> Iterator[_Wrong]:
-    if not _TOOLCHAIN_KEY.fullmatch(key) or not key.isprintable():
+    if not re.fullmatch(_TOOLCHAIN_KEY, key) or not key.isprintable():
         yield _Wrong("the name of a toolchain", key, "a Python, a platform and requirements in one line", (key,))
     names: set[str] = set()
     for package in entry.packages:
@@ -69,16 +70,17 @@ def _of_toolchain(key: str, entry: LockedToolchain) -> Iterator[_Wrong]:
 
 def _of_package(key: str, package: LockedPackage) -> Iterator[_Wrong]:
     near = (key, package.name)
-    if not _NAME.fullmatch(package.name):
+    if not re.fullmatch(_NAME, package.name):
         yield _Wrong("the name of a package", package.name, "letters, digits, `.`, `_` and `-`", near)
-    if not _VERSION.fullmatch(package.version):
+    if not re.fullmatch(_VERSION, package.version):
         yield _Wrong(
             "the version of a package", package.version, "a version such as `2.13.0`", (*near, package.version)
         )
-    if not _SHA256.fullmatch(package.sha256):
+    if not re.fullmatch(_SHA256, package.sha256):
         yield _Wrong("the hash of a package", package.sha256, "64 hexadecimal digits", (*near, package.sha256))
 
 
+@functools.lru_cache(maxsize=4096)  # the files of a thousand repositories have the same few names
 def is_safe_path(name: str) -> bool:
     """Whether a name is a relative path with `/` that stays below its folder on every system."""
     parts = name.split("/")
