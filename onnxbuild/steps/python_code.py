@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from onnxbuild.digest import Digest, digest_bytes, digest_value
 from onnxbuild.regular_files import read_regular
@@ -13,10 +13,16 @@ _MOST_FILES = 20_000  # a project that has more is not one: the home folder, say
 _NO_CODE = frozenset({"__pycache__", "node_modules", "site-packages"})
 
 
-def digest_of_code(folders: Iterable[str]) -> Digest:
-    """The digest of all Python files below some folders, and of modules of one file, by content."""
+def digest_of_code(folders: Iterable[str], may_read: Callable[[str], bool] = lambda _path: True) -> Digest:
+    """The digest of all Python files below some folders, and of modules of one file, by content.
+
+    `may_read`: whether a file that a link leads to may be read; by default every one.
+    """
     content = [
-        [[_encodable(name), _digest(os.path.join(folder, name).rstrip(os.sep))] for name in python_files(folder)]
+        [
+            [_encodable(name), _digest(os.path.join(folder, name).rstrip(os.sep), may_read)]
+            for name in python_files(folder)
+        ]
         for folder in folders
     ]
     return digest_value(content)
@@ -86,8 +92,12 @@ def _has_code(path: str, name: str) -> bool:
     return name[0] != "." and name not in _NO_CODE and not os.path.exists(os.path.join(path, "pyvenv.cfg"))
 
 
-def _digest(path: str) -> str:
+def _digest(path: str, may_read: Callable[[str], bool]) -> str:
+    """The digest of a file, or what it is instead: its state is part of the code's, too."""
+    real = os.path.realpath(path)
+    if os.path.islink(path) and not may_read(real):
+        return f"a link to {_encodable(real)}"
     try:
-        return digest_bytes(read_regular(path, _MOST_BYTES))
-    except OSError as error:  # a link, or a file that is gone again: its state is part of the digest, too
+        return digest_bytes(read_regular(real, _MOST_BYTES))
+    except OSError as error:
         return error.strerror or "unreadable"

@@ -15,7 +15,7 @@ from onnxbuild.planning.interpreters.distributions import Distributions
 from onnxbuild.planning.interpreters.site_folders import NotUnderstood, site_folders
 from onnxbuild.runners.environments import Current, Unusable
 from onnxbuild.runners.existing_interpreter import Interpreter
-from onnxbuild.steps.kind import EVERYTHING
+from onnxbuild.steps.kind import CODE_OF, EVERYTHING
 
 READING = ["lint", "plan", "graph", "status", "explain"]
 posix = pytest.mark.skipif(sys.platform == "win32", reason="the layout of POSIX, with real links")
@@ -180,6 +180,78 @@ def test_metadata_that_is_a_fifo_or_a_link_is_not_opened(tmp_path: Path) -> None
     os.mkfifo(tmp_path / "x.pth")
     installed = Distributions([str(tmp_path)])
     assert (installed.version("fifo"), installed.version("link")) == ("1.0", "1.0")
+
+
+@posix
+def test_a_link_to_code_or_metadata_counts_by_what_it_leads_to_if_that_may_be_read(tmp_path: Path) -> None:
+    packages, outside = tmp_path / "site-packages", tmp_path / "outside"
+    distribution(outside, "linked", "1.0").rename(outside / "info")
+    written(outside, "code.py=a = 1")
+    written(packages, "project/data.txt=x")
+    (packages / "linked-1.0.dist-info").symlink_to(outside / "info")
+    (packages / "project" / "code.py").symlink_to(outside / "code.py")
+    url = json.dumps({"url": (packages / "project").as_uri(), "dir_info": {"editable": True}})
+    distribution(packages, "mine", "1.0", **{"direct_url.json": url})
+
+    def versions(*readable: Path) -> tuple[str, str]:
+        allowed = [os.path.realpath(folder) for folder in readable]
+        installed = Distributions([str(packages)], lambda real: any(real.startswith(one) for one in allowed))
+        return installed.version("linked"), installed.version("mine")
+
+    inside, everywhere = versions(packages), versions(packages, outside)
+    assert (inside[0], everywhere[0]) == ("absent", "1.0")
+    written(outside, "code.py=a = 2")
+    assert versions(packages) == inside
+    assert versions(packages, outside)[1] != everywhere[1]
+
+
+def test_what_setup_py_develop_and_easy_install_left_is_found(tmp_path: Path) -> None:
+    written(tmp_path, "project/mine.egg-info/PKG-INFO=Name: mine\nVersion: 1.0\n", "project/mine.py=a = 1")
+    written(tmp_path, "old-2.0-py3.11.egg/EGG-INFO/PKG-INFO=Name: old\nVersion: 2.0\n")
+    folders = [str(tmp_path / "old-2.0-py3.11.egg"), str(tmp_path / "project"), str(tmp_path / "gone")]
+    before = Distributions(folders).version("mine")
+    assert before.startswith("1.0 (editable ")
+    written(tmp_path, "project/mine.py=a = 2")
+    assert Distributions(folders).version("mine") != before
+    assert Distributions(folders).version("old") == "2.0"
+
+
+@pytest.mark.parametrize("root", ["", "src/"])
+def test_the_module_of_an_editable_plugin_is_found_in_its_project(tmp_path: Path, root: str) -> None:
+    project = written(tmp_path / "project", f"{root}plug/__init__.py=a = 1")
+    url = json.dumps({"url": project.as_uri(), "dir_info": {"editable": True}})
+    distribution(tmp_path / "site-packages", "plug", "1.0", **{"direct_url.json": url})
+    before = Distributions([str(tmp_path / "site-packages")]).version(f"{CODE_OF}plug")
+    assert before != "absent"
+    written(project, f"{root}plug/__init__.py=a = 2")
+    assert Distributions([str(tmp_path / "site-packages")]).version(f"{CODE_OF}plug") != before
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
+def test_a_configuration_that_is_no_file_is_not_read(tmp_path: Path) -> None:
+    written(tmp_path, "bin/python=")
+    (tmp_path / "pyvenv.cfg").symlink_to("/dev/zero")
+    assert site_folders_fault(tmp_path) == "neither its name nor the files around it tell which version of Python it is"
+    (tmp_path / "pyvenv.cfg").unlink()
+    written(tmp_path, "real.cfg=version = 3.12")
+    (tmp_path / "pyvenv.cfg").symlink_to("real.cfg")
+    assert site_folders_fault(tmp_path).endswith("pyvenv.cfg` cannot be read: is a symbolic link")
+
+
+def site_folders_fault(root: Path) -> str:
+    with pytest.raises(NotUnderstood) as error:
+        site_folders(str(root / "bin" / "python"), windows=False)
+    return str(error.value)
+
+
+@posix
+@pytest.mark.parametrize("script", ["#!/bin/sh\nexit 3\n", "#!/bin/sh\necho '{}'\n", "not a program"])
+def test_an_interpreter_that_does_not_answer_is_a_failure_of_the_run(tmp_path: Path, script: str) -> None:
+    written(tmp_path, "pyvenv.cfg=version = 3.11", f"bin/python={script}", "lib/python3.11/site-packages/")
+    (tmp_path / "bin" / "python").chmod(0o755)
+    with pytest.raises(Unusable) as error:
+        Interpreter("t", str(tmp_path / "bin" / "python")).interpreter(lambda _text: None, None)
+    assert error.value.failure.code == "OBE65"
 
 
 def test_odd_bytes_in_an_environment_are_no_fault_of_ours(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import subprocess
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -191,6 +192,34 @@ def test_a_python_that_does_not_start_is_a_fault(monkeypatch) -> None:
         DiagnosticError, match="OB105 toolchain `t` cannot be resolved: /no/such/python cannot be started"
     ):
         resolve_toolchain("t", ["a"])
+
+
+@pytest.mark.parametrize(
+    ("errors", "hint"),
+    [
+        ("ERROR: Could not find a version that satisfies the requirement x (from versions: none)",
+         "; a package without a wheel has to be named in the toolchain's `sdist:`"),
+        ("ERROR: Could not find a version that satisfies the requirement x==9 (from versions: 1.0)", ""),
+        ("ERROR: ResolutionImpossible: see", None),
+    ],
+)  # fmt: skip
+def test_the_advice_after_a_resolution_that_failed(monkeypatch, errors, hint) -> None:
+    failed = subprocess.CompletedProcess([], 1, "", errors)
+    monkeypatch.setattr(subprocess, "run", lambda *_arguments, **_more: failed)
+    with pytest.raises(DiagnosticError) as error:
+        resolve_toolchain("t", ["x"])
+    usual = f"check the requirements, and which wheels `pip download` finds for Python {platform.python_version()}"
+    apart = "the requirements of one toolchain must be compatible: give the other model its own toolchain"
+    assert error.value.diagnostics[0].notes == (("hint", apart if hint is None else f"{usual}{hint}"),)
+
+
+def test_an_interpreter_without_pip_gets_one_for_the_resolution(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr("onnxbuild.planning.pinned.resolution._has_pip", lambda: False)
+    commands = []
+    monkeypatch.setattr(subprocess, "run", lambda command, **_more: commands.append(command))
+    with _pip() as pip:
+        assert commands == [[sys.executable, "-I", "-m", "venv", pip[0].rpartition("/bin/")[0]]]
+        assert pip[1:] == ["-I", "-m", "pip"]
 
 
 def test_only_a_package_that_the_manifest_names_is_built_from_source(monkeypatch) -> None:

@@ -25,6 +25,7 @@ from onnxbuild.steps.python_code import digest_of_code, module_place, watched_co
 _DIGITS = 32  # of a digest beside a version
 _HEAD_BYTES = 1 << 16  # name and version stand in the first lines of the metadata
 _URL_BYTES = 1 << 16
+_IN_EGG = "EGG-INFO"
 
 
 class Distribution(Struct, frozen=True):
@@ -32,6 +33,12 @@ class Distribution(Struct, frozen=True):
 
     metadata: str
     folder: str
+
+    @property
+    def name(self) -> str:
+        """The normalized name, from the name of the folder of metadata, or of the .egg that contains it."""
+        place = os.path.basename(self.metadata)
+        return normalized(_split(os.path.basename(self.folder) if place == _IN_EGG else place)[0])
 
     @property
     def version(self) -> str:
@@ -128,12 +135,12 @@ class Distributions:
         projects = [root for found in self._first.values() for one in found for root in self._projects(one)]
         folders = (*self._folders, *(os.path.join(root, below) for root in projects for below in ("src", "")))
         place = module_place(module, folders)
-        return digest_of_code([place])[:_DIGITS] if place is not None else "absent"
+        return digest_of_code([place], self._may_read)[:_DIGITS] if place is not None else "absent"
 
     def _version(self, name: str) -> str:
         projects = [project for one in self._first.get(name, ()) for project in self._projects(one)]
         released = self.released(name)
-        return f"{released} (editable {digest_of_code(projects)[:_DIGITS]})" if projects else released
+        return f"{released} (editable {digest_of_code(projects, self._may_read)[:_DIGITS]})" if projects else released
 
     def _projects(self, one: Distribution) -> list[str]:
         project = one.project
@@ -148,9 +155,8 @@ class Distributions:
         found: dict[str, tuple[Distribution, ...]] = {}
         for folder in self._folders:
             here: dict[str, tuple[Distribution, ...]] = {}
-            for one in _in_folder(folder):
-                name = normalized(_split(os.path.basename(one.metadata))[0])
-                here[name] = (*here.get(name, ()), one)
+            for one in _in_folder(folder, self._may_read):
+                here[one.name] = (*here.get(one.name, ()), one)
             found = here | found
         return found
 
@@ -160,20 +166,20 @@ def own_distributions() -> Distributions:
     return Distributions([folder for folder in sys.path if folder and os.path.isdir(folder)])
 
 
-def _in_folder(folder: str) -> Iterator[Distribution]:
+def _in_folder(folder: str, may_read: MayRead) -> Iterator[Distribution]:
     try:
         names = sorted(os.listdir(folder))
     except OSError:
         return
     # An .egg that easy-install.pth names is a folder of the path itself, with its metadata inside.
-    if folder.endswith(".egg") and "EGG-INFO" in names:
-        yield Distribution(os.path.join(folder, "EGG-INFO"), folder)
+    if folder.endswith(".egg") and _IN_EGG in names:
+        yield Distribution(os.path.join(folder, _IN_EGG), folder)
     for name in names:
         path = os.path.join(folder, name)
         # Names with `~` are what an interrupted pip has renamed. An empty folder is what is left of a removed package.
         # A name of a distribution is ASCII (PEP 508).
         is_metadata = name.endswith((".dist-info", ".egg-info")) and name.isascii() and not name.startswith("~")
-        if is_metadata and _has_metadata(path):
+        if is_metadata and _has_metadata(path) and (not os.path.islink(path) or may_read(os.path.realpath(path))):
             yield Distribution(path, folder)
 
 
