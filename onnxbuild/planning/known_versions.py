@@ -23,19 +23,20 @@ def known_versions(manifest: Manifest, lock: Lock, toolchain: str | None) -> Map
         return _installed(None)
     asked = manifest.toolchains[toolchain]
     if asked.python:
-        return _installed(_folders_of(asked.python))
+        return _installed(_folders_of(asked.python, manifest))
     locked = lock.toolchains.get(toolchain_key(asked.requirements, asked.sdist))
     if locked is not None:
         return {name: locked.version(name) for name in _ASKED}
     return _pinned(asked.requirements)
 
 
-def _folders_of(python: str) -> tuple[str, ...]:
+def _folders_of(python: str, manifest: Manifest) -> tuple[str, ...]:
     """The site folders of an interpreter; none where it is missing or cannot be understood, which a plan reports."""
     from onnxbuild.planning.interpreters.site_folders import NotUnderstood, site_folders
+    from onnxbuild.planning.interpreters.within_reach import readable_for
 
     try:
-        return site_folders(python).folders
+        return site_folders(python, may_read=readable_for(python, manifest)).folders
     except (FileNotFoundError, NotUnderstood):
         return ()
 

@@ -26,7 +26,7 @@ from onnxbuild.manifest.spec import Manifest, Toolchain
 from onnxbuild.planning.locked import Lock, Resolve
 from onnxbuild.planning.pinned.lock_checks import lock_faults
 from onnxbuild.planning.toolchains import toolchain_key
-from onnxbuild.regular_files import read_regular
+from onnxbuild.regular_files import NotRegular, read_regular
 from onnxbuild.steps.fetch import DATASETS
 from onnxbuild.store.files import write_atomically
 
@@ -69,8 +69,11 @@ def read_lock(path: Path) -> Lock:
         data = read_regular(path, _MOST_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         return Lock()
-    except OSError as error:
-        raise DiagnosticError(_unreadable(path, error.strerror or str(error))) from None
+    except NotRegular as error:
+        hint = "it comes with the manifest: restore it, or remove it and run `onnxbuild lock`"
+        raise DiagnosticError(fault("OB031", f"`{path}` {error.strerror}", hint=hint)) from None
+    except (OSError, ValueError) as error:
+        raise DiagnosticError(_unreadable(path, getattr(error, "strerror", None) or str(error))) from None
     return _parsed(path, data)
 
 

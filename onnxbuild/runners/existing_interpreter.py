@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from onnxbuild.planning.interpreters import MayRead
 from onnxbuild.planning.interpreters.distributions import Distributions
-from onnxbuild.planning.interpreters.site_folders import SiteFolders, site_folders
+from onnxbuild.planning.interpreters.site_folders import OUTSIDE, SiteFolders, site_folders
 from onnxbuild.planning.toolchains import normalized
 from onnxbuild.protocol import Failure
 from onnxbuild.runners.environments import Run, Say, Unusable
@@ -106,13 +106,16 @@ class Interpreter:
             raise Unusable(self._read_differently(differing))
 
     def _read_differently(self, differing: list[str]) -> Failure:
+        hint = "name the interpreter of an environment that has its packages in its own site-packages"
+        if any(OUTSIDE in one for one in self._site.unseen):
+            hint = f"permit the folder with `--allow-path`, or {hint}"
         sources = ", ".join(self._site.unseen[:_SHOWN]) or "`sitecustomize`, or a script that starts another Python"
         return Failure(
             code="OBE70",
             message=f"toolchain `{self._name}` has other packages than its folders: {', '.join(differing[:_SHOWN])}",
             notes=(
                 ("found", f"what a plan cannot see: {sources}"),
-                ("hint", "name the interpreter of an environment that has its packages in its own site-packages"),
+                ("hint", hint),
             ),
         )
 

@@ -11,10 +11,14 @@ from pathlib import Path
 import pytest
 from plugin.world import World
 
+from onnxbuild.manifest.load import load_manifest
+from onnxbuild.permissions import permissions
 from onnxbuild.planning.interpreters.distributions import Distributions
 from onnxbuild.planning.interpreters.site_folders import NotUnderstood, site_folders
+from onnxbuild.planning.interpreters.within_reach import readable_for
 from onnxbuild.runners.environments import Current, Unusable
 from onnxbuild.runners.existing_interpreter import Interpreter
+from onnxbuild.steps import KINDS
 from onnxbuild.steps.kind import CODE_OF, EVERYTHING
 
 READING = ["lint", "plan", "graph", "status", "explain"]
@@ -343,6 +347,27 @@ def test_a_package_outside_what_may_be_read_is_not_looked_at(environment, tmp_pa
     there = Interpreter("t", python(environment), may_read=lambda folder: folder.startswith(inside))
     assert there.version("elsewhere") == "absent"
     assert str(tmp_path / "more") not in there.watched()
+
+
+@posix
+@pytest.mark.parametrize(("permitted", "version"), [(False, "absent"), (True, "1.0")])
+def test_an_environment_that_came_with_the_manifest_stays_within_its_reach(
+    tmp_path, monkeypatch, permitted, version
+) -> None:
+    monkeypatch.delenv("ONNXBUILD_ALLOW_PATH", raising=False)
+    project, more = tmp_path / "project", tmp_path / "more"
+    written(
+        project, "env/pyvenv.cfg=version = 3.11", "env/bin/python=", f"env/lib/python3.11/site-packages/x.pth={more}"
+    )
+    written(project, 'm.yaml={"onnxbuild": 1, "models": {}}')
+    distribution(more, "elsewhere", "1.0")
+    allowed = permissions([str(more)] if permitted else [])
+    manifest = load_manifest(str(project / "m.yaml"), kinds=KINDS, permissions=allowed)
+    inside = str(project / "env" / "bin" / "python")
+    assert Interpreter("t", inside, readable_for(inside, manifest)).version("elsewhere") == version
+    project.joinpath("env").rename(tmp_path / "env")
+    outside = str(tmp_path / "env" / "bin" / "python")
+    assert Interpreter("t", outside, readable_for(outside, manifest)).version("elsewhere") == "1.0"
 
 
 def hostile(world: World, python: str) -> None:

@@ -20,6 +20,7 @@ from onnxbuild.regular_files import read_regular
 
 _MOST_BYTES = 1 << 20
 _VERSIONED = re.compile(r"(?P<name>python|pypy|graalpy)(?P<version>\d\.\d+)t?", re.IGNORECASE)
+OUTSIDE = "which is outside the folders that may be read"
 _IMPLEMENTATIONS = {"python": "cpython"}  # of a folder's or an executable's name; others are named as they are
 _DLL = re.compile(r"python(\d)(\d{2,})\.dll", re.IGNORECASE)
 
@@ -153,7 +154,7 @@ def _with_additions(python: str, folders: list[str], read: tuple[str, ...], may_
         for place in (folder, *_added(folder, files, unseen)):
             if place not in path:
                 path[place] = may_read(os.path.realpath(place))
-    unseen += [f"{place}, which is outside the folders that may be read" for place, may in path.items() if not may]
+    unseen += [f"{place}, {OUTSIDE}" for place, may in path.items() if not may]
     seen = tuple(place for place, may in path.items() if may)
     return SiteFolders(python, seen, tuple(dict.fromkeys(files)), tuple(unseen))
 
