@@ -118,7 +118,7 @@ def imported(environment: Path, name: str) -> str:
 
 
 @posix
-@pytest.mark.parametrize("line", ["../../../../more", "{more}", "# comment\n\n../../../../more\n"])
+@pytest.mark.parametrize("line", ["../../../../more", "{more}  ", "# comment\n\n../../../../more\n"])
 def test_of_two_versions_on_the_path_the_first_counts_as_python_imports_it(environment, tmp_path, line) -> None:
     more = tmp_path / "more"
     distribution(more, "shadowed", "9.0")
