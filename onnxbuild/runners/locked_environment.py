@@ -89,7 +89,7 @@ class Locked:
         if self._place.is_symlink() or self._place.is_file():
             self._place.unlink()
         remove_tree(self._place)
-        self._place.mkdir(parents=True)
+        self._place.mkdir()
         say(f"creating toolchain `{self._name}`: {len(self._locked.packages)} packages")
         self._checked(run([sys.executable, "-I", "-m", "venv", str(self._place)], lambda _line: None))
         requirements = self._place / "requirements.txt"
