@@ -147,7 +147,7 @@ def session(asked: Asked, *, write: bool, jobs: int = 1, remembered: Plan | None
     Errors: DiagnosticError.
     """
     made, environments = (remembered, {}) if remembered else plan(asked, write_lock=write)
-    runner = LocalRunner(environments, threads=max(1, usable_cores() // jobs))
+    runner = LocalRunner(environments, threads=max(1, usable_cores() // jobs), jobs=jobs)
     try:
         remote = remote_store(asked, made.manifest)
         with reporting(remote), opened(store_root(asked, made.manifest), write=write, remote=remote) as store:
@@ -188,7 +188,7 @@ def environments_of(manifest: Manifest, lock: Lock, store: Path) -> Mapping[str,
 
 
 def _created(name: str, locked: LockedToolchain, store: Path) -> Environment:
-    from onnxbuild.runners.locked_environment import Locked
+    from onnxbuild.runners.toolchains.locked_environment import Locked
 
     return Locked(name, locked, store)
 
@@ -196,7 +196,7 @@ def _created(name: str, locked: LockedToolchain, store: Path) -> Environment:
 def _existing(toolchain: Toolchain, manifest: Manifest) -> Environment:
     from onnxbuild.planning.interpreters.site_folders import NotUnderstood
     from onnxbuild.planning.interpreters.within_reach import readable_for
-    from onnxbuild.runners.existing_interpreter import Interpreter
+    from onnxbuild.runners.toolchains.existing_interpreter import Interpreter
 
     assert toolchain.python is not None, "BUG: the toolchain names an interpreter"
     interpreter = Interpreter(toolchain.name, toolchain.python, readable_for(toolchain.python, manifest))

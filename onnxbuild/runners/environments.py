@@ -1,7 +1,7 @@
 """The environments of workers: what each must offer, the current interpreter, and a toolchain that is not locked yet.
 
-`existing_interpreter` has an interpreter that the manifest names, `locked_environment` one that is created from locked
-packages. Everything but `interpreter` is asked while planning, and starts no process.
+`toolchains/` has an interpreter that the manifest names, and one that is created from locked packages. Everything but
+`interpreter` is asked while planning, and starts no process.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from onnxbuild.planning.toolchains import LockedToolchain, python_of
 from onnxbuild.protocol import Failure
 from onnxbuild.runners import pip_output
 from onnxbuild.runners.environments import Current, Run, Say, Unusable
-from onnxbuild.runners.whole import mark_whole, what_is_wrong
+from onnxbuild.runners.toolchains.whole import mark_whole, what_is_wrong
 from onnxbuild.steps.kind import CODE_OF, EVERYTHING
 from onnxbuild.store import locks
 from onnxbuild.store.files import remove_tree
