@@ -77,9 +77,8 @@ class Current:
 
         A receipt watches this interpreter, the metadata of what is installed and our own code in any case.
         """
-        editable = (
-            path for name in self._installed.editable() for path in self._installed.watched(name) if name != _US
-        )
+        others = (name for name in self._installed.editable() if name != _US)
+        editable = (path for name in others for path in self._installed.watched(name))
         names = {*self._installed.names(), *(name for one in EXPORTERS.values() for name in one.packages)} - {_US}
         return tuple(dict.fromkeys((*editable, *self._installed.watched_shadows(sorted(names)))))
 
