@@ -341,7 +341,9 @@ def test_a_key_shows_nothing_of_its_secret() -> None:
         ("ci:AAAA", "a key is `NAME:` and 32 bytes in base64"),
         ("ci:" + "A" * 44, "a key is `NAME:` and 32 bytes in base64"),
         ("c i:" + "A" * 43 + "=", "a key begins with its name: letters, digits, `.`, `_` and `-`, at most 64"),
-        (CI.secret_text, "this is a private key: keep it secret, and name its public key here"),
+        pytest.param(
+            CI.secret_text, "this is a private key: keep it secret, and name its public key here", id="private"
+        ),
     ],
 )
 def test_what_is_no_public_key_is_refused_without_showing_it(text, why) -> None:
