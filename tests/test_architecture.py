@@ -17,6 +17,7 @@ PACKAGE = ROOT / "onnxbuild"
 # What each part may import besides itself. A folder inside `workers/` has its own row.
 GROUND = {
     "version", "diagnostics", "digest", "machine", "regular_files", "permissions", "printable", "secrets",
+    "url_origin",
     "confinement",
 }  # fmt: skip
 LANGUAGE = GROUND | {"protocol", "tables", "store", "manifest", "steps"}
@@ -32,7 +33,8 @@ MAY_IMPORT = {
     "machine": set(),
     "regular_files": set(),
     "printable": set(),
-    "secrets": set(),
+    "secrets": {"regular_files"},
+    "url_origin": set(),
     "confinement": set(),
     "permissions": {"diagnostics", "regular_files"},
     "protocol": GROUND,

@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from onnxbuild import secrets
 from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
 from onnxbuild.manifest.document import Array, Table, copy_table, describe
 from onnxbuild.manifest.secrets_in_store import Secrets
@@ -127,6 +128,7 @@ def _secret(name: str, span: Span, scope: Scope) -> str:
     value = scope.secrets.value(name, span)
     if isinstance(value, Diagnostic):
         raise _Unresolved(value)
+    secrets.register(value)
     return value
 
 

@@ -15,8 +15,10 @@ from onnxbuild.commands.building.finished import Finished, Result
 from onnxbuild.commands.building.interrupts import interruptible
 from onnxbuild.commands.building.left_behind import leave_receipt, note_last
 from onnxbuild.commands.building.rounds import run_session
+from onnxbuild.commands.building.tidying import refuse_link, tidy
 from onnxbuild.commands.parsing.options import RunOptions
-from onnxbuild.commands.workspace import Session, default_jobs, memory_limit, session
+from onnxbuild.commands.sharing.revalidation import own_actions
+from onnxbuild.commands.workspace import Session, default_jobs, memory_limit, out_folder, session
 from onnxbuild.execute.policy import Policy
 from onnxbuild.receipts.receipt import Standing
 from onnxbuild.receipts.remembered_plan import recall
@@ -25,7 +27,7 @@ from onnxbuild.report.progress.verbose import WithLogs
 from onnxbuild.report.result.profile import Profile
 
 # What follows the work, in this order. The receipt comes last, because it vouches for all of it.
-_PHASES: tuple[Callable[[Finished], None], ...] = (note_last, report, leave_receipt)
+_PHASES: tuple[Callable[[Finished], None], ...] = (note_last, report, tidy, leave_receipt)
 
 
 def build(options: RunOptions, question: Mapping[str, Any], receipt: Standing | None = None) -> int:
@@ -34,11 +36,13 @@ def build(options: RunOptions, question: Mapping[str, Any], receipt: Standing | 
     `receipt`: that of an earlier run with the same arguments whose plan still holds; only changes since are decided.
     """
     began_ns = time.time_ns()
+    refuse_link(options)
     before = recall(receipt) if _may_leave_out(options) else None
     remembered = before.plan() if before else None
     asked = options.asked._replace(out=str(_out(options)))
     with session(asked, write=True, jobs=_jobs(options), remembered=remembered) as opened:
-        result = _execute(opened, options)
+        profile = Profile()
+        result = _execute(opened, options, profile)
         if before:
             result = structs.replace(result, outcomes=before.completed(result.outcomes))
         finished = Finished(
@@ -46,7 +50,8 @@ def build(options: RunOptions, question: Mapping[str, Any], receipt: Standing | 
         )
         for phase in _PHASES:
             phase(finished)
-        return result.exit_code
+        unwritten = _write_profile(profile, options.profile) if options.profile else 0
+        return result.exit_code or unwritten
 
 
 def _may_leave_out(options: RunOptions) -> bool:
@@ -54,14 +59,20 @@ def _may_leave_out(options: RunOptions) -> bool:
     return not options.as_json and not options.verbose
 
 
-def _execute(opened: Session, options: RunOptions) -> Result:
-    profile = Profile()
+def _execute(opened: Session, options: RunOptions, profile: Profile) -> Result:
     with interruptible() as interrupt:
         reporter = Both(_reporter(opened, options), profile)
-        result = run_session(opened, _policy(opened, options), _out(options), reporter, interrupt)
-    if options.profile:
-        profile.write(Path(options.profile))
-    return result
+        return run_session(opened, _policy(opened, options), _out(options), reporter, interrupt)
+
+
+def _write_profile(profile: Profile, path: str) -> int:
+    """Write it; the exit code. The run has ended by now, and its own result stands."""
+    try:
+        profile.write(Path(path))
+    except OSError as error:
+        print(f"the profile `{path}` could not be written: {error.strerror}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def _reporter(opened: Session, options: RunOptions) -> Reporter:
@@ -81,6 +92,7 @@ def _policy(opened: Session, options: RunOptions) -> Policy:
         jobs=_jobs(options),
         memory_bytes=memory_limit(),
         force=opened.plan.named if options.force else frozenset(),
+        own=own_actions(opened.plan.whole) if options.revalidate else frozenset(),
         fail_fast=options.fail_fast,
         timeout_seconds=options.timeout_seconds,
     )
@@ -91,5 +103,4 @@ def _jobs(options: RunOptions) -> int:
 
 
 def _out(options: RunOptions) -> Path:
-    """Where outputs are written: `--out`, or out/ beside the manifest."""
-    return Path(options.out).absolute() if options.out else Path(options.asked.manifest).absolute().parent / "out"
+    return out_folder(options.asked.manifest, options.out)

@@ -35,7 +35,7 @@ def run_session(
         check_default_out(out, opened.plan.manifest.path)
         check_out(out, models, (opened.store.root, state_beside(opened.plan.manifest.path)))
         result = _execute_and_deliver(opened, policy, out, reporter, interrupt)
-        reporter.event(RunFinished(outcomes=result.outcomes, seconds=result.seconds, interrupted=result.interrupted))
+        reporter.event(_finished(result))
     finally:
         reporter.close()
     if result.interrupted:
@@ -43,6 +43,15 @@ def run_session(
     # Only now: a benchmark would also measure an upload that runs at the same time.
     shared = share(opened.graph, result.outcomes, opened.store, Uploads(), stop=lambda: interrupt.requested)
     return structs.replace(result, shared=shared)
+
+
+def _finished(result: Result) -> RunFinished:
+    return RunFinished(
+        outcomes=result.outcomes,
+        seconds=result.seconds,
+        interrupted=result.interrupted,
+        undelivered={one.folder: one.error or "" for one in result.deliveries if one.state == "failed"},
+    )
 
 
 def _execute_and_deliver(
@@ -54,13 +63,13 @@ def _execute_and_deliver(
         final = _execute(opened, policy, reporter, interrupt, again=bool(outcomes))
         outcomes = _merged(outcomes, final.outcomes)
         try:
-            deliveries = [deliver(one, opened.graph, outcomes, opened.store, out) for one in opened.graph.variants]
+            deliveries = deliver(opened.graph, outcomes, opened.store, out)
         except DamagedBlob:
             policy = structs.replace(policy, force=frozenset())
             continue
         return Result(
             outcomes=outcomes,
-            deliveries=tuple(deliveries),
+            deliveries=deliveries,
             seconds=time.monotonic() - began,
             interrupted=final.interrupted,
         )
