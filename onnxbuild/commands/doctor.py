@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from onnxbuild.confinement import confine
 from onnxbuild.machine import Machine, this_machine
+from onnxbuild.planning.interpreters.unseen import unseen
 from onnxbuild.protocol import json_text
 from onnxbuild.runners.worker_environment import import_folders
 from onnxbuild.steps import KINDS, Kinds
@@ -44,6 +45,7 @@ class Report(Struct, frozen=True, kw_only=True):
 
     `missing`: step kind → distributions that it needs and that are not installed. `confinement`: what confines
     somebody else's code, in words. `python_path`: which workers import from the folders of PYTHONPATH; "" if not set.
+    `unseen`: what can change results and is in no key.
     """
 
     onnxbuild: str
@@ -61,6 +63,7 @@ class Report(Struct, frozen=True, kw_only=True):
     hub_endpoint: str
     confinement: str
     python_path: str
+    unseen: tuple[str, ...]
     missing: Mapping[str, tuple[str, ...]]
     repair: str | None
 
@@ -77,6 +80,7 @@ def doctor(
     machine: Machine | None = None,
     environ: Mapping[str, str] = os.environ,
     ask: tuple[str, ...] = (sys.executable, "-P", "-c", _ASK_PROVIDERS),
+    python: str = sys.executable,
 ) -> Report:
     """Look at the machine; imports no framework, and asks ONNX Runtime in a separate process."""
     version = version or installed
@@ -102,6 +106,7 @@ def doctor(
         hub_endpoint=environ.get("HF_ENDPOINT") or "https://huggingface.co",
         confinement=_confinement(environ),
         python_path=_python_path(environ),
+        unseen=unseen(python, environ),
         missing={kind: absent for kind, absent in missing.items() if absent},
         repair=_EXTRA if any(missing.values()) else None,
     )
@@ -142,7 +147,8 @@ def as_text(report: Report) -> str:
     ]
     width = max(len(label) for label, _ in lines)
     text = [f"{label:<{width}}  {value}" for label, value in lines]
-    return "\n".join([*text, "", *_verdict(report)])
+    hidden = ["", "in no key:", *(f"  {line}" for line in report.unseen)] if report.unseen else []
+    return "\n".join([*text, *hidden, "", *_verdict(report)])
 
 
 def _confinement(environ: Mapping[str, str]) -> str:

@@ -79,8 +79,13 @@ def _key_file(block: Table) -> str | None:
 
 
 def _toolchain(name: str, block: Table) -> Toolchain:
-    python = interpreter_path(block)
-    return Toolchain(name=name, requirements=tuple(block.get("requirements", ())), python=python, span=block.span)
+    return Toolchain(
+        name=name,
+        requirements=tuple(block.get("requirements", ())),
+        python=interpreter_path(block),
+        span=block.span,
+        sdist=tuple(block.get("sdist", ())),
+    )
 
 
 def interpreter_path(block: Table) -> str | None:

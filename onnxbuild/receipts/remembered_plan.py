@@ -20,7 +20,8 @@ from onnxbuild.manifest.spec import Manifest
 from onnxbuild.manifest.spec import Store as Settings
 from onnxbuild.planning.action_graph import Action, ActionGraph, FilesSource
 from onnxbuild.planning.planned import Plan
-from onnxbuild.receipts.receipt import Standing, Stored
+from onnxbuild.receipts.new_receipt import Stored
+from onnxbuild.receipts.receipt import Standing
 from onnxbuild.secrets import redacted
 from onnxbuild.steps import Places
 from onnxbuild.store.content import File, Tree
@@ -82,7 +83,7 @@ def recall(receipt: Standing | None) -> Before | None:
         return None
     try:
         memory = _DECODER.decode(receipt.memory())
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, msgspec.MsgspecError, RecursionError):
         return None
     return Before(receipt, memory) if len(memory.parts) == len(receipt.parts) else None
 

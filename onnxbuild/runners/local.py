@@ -141,6 +141,8 @@ class LocalRunner:
         self._idle.clear()
         for worker in self._all:
             worker.join()
+        for environment in self._environments.values():
+            environment.close()
         if self._keeper is not None:
             self._keeper.communicate()  # closes its input, and waits
             self._keeper = None

@@ -40,6 +40,7 @@ ELSEWHERE = {
     **dict.fromkeys(("OB085", "OB086", "OB087", "OB088"), "tests/commands/test_boundary.py"),
     "OB090": "tests/commands/test_out_folders_of_runs.py",
     "OB091": "tests/commands/test_out_folders_of_runs.py",
+    "OB080": "tests/planning/test_interpreters.py",
     "OB105": "tests/planning",
     "OB110": "tests/planning/test_hub.py",
     "OB111": "tests/planning/test_lock.py",

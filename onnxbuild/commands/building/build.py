@@ -36,7 +36,7 @@ def build(options: RunOptions, question: Mapping[str, Any], receipt: Standing | 
     `receipt`: that of an earlier run with the same arguments whose plan still holds; only changes since are decided.
     """
     began_ns = time.time_ns()
-    refuse_link(options)
+    refuse_link(options.asked.manifest, options.out)
     before = recall(receipt) if _may_leave_out(options) else None
     remembered = before.plan() if before else None
     asked = options.asked._replace(out=str(_out(options)))

@@ -15,7 +15,7 @@ from onnxbuild.commands.parsing.last_run import note_last_run
 from onnxbuild.commands.workspace import own_store
 from onnxbuild.execute.events import Outcome
 from onnxbuild.printable import printable
-from onnxbuild.receipts.receipt import write_receipt
+from onnxbuild.receipts.new_receipt import write_receipt
 from onnxbuild.receipts.remembered_plan import files_of_parts, parts_of, remember, stored_files
 from onnxbuild.report.progress.jsonl import events_text
 from onnxbuild.secrets import redacted
