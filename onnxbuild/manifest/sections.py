@@ -77,8 +77,17 @@ class _Filling:
             masked = fill(written, written.span, Scope(scope.vars, secrets=Masked({}, Permissions())), [])
             for key, text in masked.items():
                 if isinstance(text, str) and (key == "remote" or "://" in str(filled[key])):
-                    self.faults.extend(misplaced(text, secrets.used, written.value_span(key)))
+                    filled = self._without_misplaced(filled, key, text, secrets)
         return filled
+
+    def _without_misplaced(self, store: Table, key: str, masked: str, secrets: Secrets) -> Table:
+        """The store, without a text in which a secret is misplaced: other checks would show the secret as a host."""
+        problems = list(misplaced(masked, secrets.used, store.value_span(key)))
+        self.faults.extend(problems)
+        if problems:
+            store = copy_table(store)
+            del store[key]
+        return store
 
     def _variables(self, defines: Mapping[str, str]) -> Mapping[str, Any]:
         written = self._section("vars")

@@ -357,8 +357,7 @@ def test_an_out_folder_that_is_a_link_is_not_followed(world, tmp_path, capsys):
     (tmp_path / "victim" / "m" / "fp32" / "model.onnx").write_text("precious")
     (world / "out").symlink_to("../victim")
     assert run_command(["run", "m.yaml"]) == 2
-    error = capsys.readouterr().err
-    assert f"`--out {tmp_path / 'victim'}`" in error
+    assert "`--out DIR`" in capsys.readouterr().err
     assert (tmp_path / "victim" / "m" / "fp32" / "model.onnx").read_text() == "precious"
     assert run_command(["run", "m.yaml", "--out", str(tmp_path / "victim")]) == 0
 

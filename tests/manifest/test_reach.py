@@ -388,10 +388,10 @@ class TestEnvironment:
         "remote",
         [
             "s3://${env.TOKEN}@bucket/x",
-            "https://ci:${env.TOKEN}@example.org/x",
-            "https://${env.TOKEN}:${env.TOKEN}@example.org",
-            "https://example.org/x?token=${env.TOKEN}",
-            "https://${env.TOKEN}@example.org/x?a=1&b=${env.TOKEN}",
+            "webdavs://ci:${env.TOKEN}@example.org/x",
+            "webdavs://${env.TOKEN}:${env.TOKEN}@example.org",
+            "webdavs://example.org/x?token=${env.TOKEN}",
+            "webdavs://${env.TOKEN}@example.org/x?a=1&b=${env.TOKEN}",
         ],
     )
     def test_credentials_may_come_from_a_permitted_variable(self, world, remote, name):
@@ -420,7 +420,7 @@ class TestEnvironment:
         assert not any("hush" in f"{one.message} {one.notes}" for one in problems)
 
     def test_a_variable_may_not_make_the_address_another_one(self, world):
-        (problem,) = world.faults(store("https://${env.ODD}@example.org"), environment=["ODD"])
+        (problem,) = world.faults(store("webdavs://${env.ODD}@example.org"), environment=["ODD"])
         assert problem.message == "the value of `ODD` has a character with a meaning in a URL"
         assert "a@b" not in str(problem)
 
