@@ -8,17 +8,21 @@ from pathlib import Path
 from onnxbuild.commands.building.finished import Result
 from onnxbuild.commands.building.rounds import run_session
 from onnxbuild.commands.parsing.options import Asked
-from onnxbuild.commands.workspace import default_jobs, memory_limit, session
+from onnxbuild.commands.workspace import default_jobs, loaded, memory_limit, session
 from onnxbuild.execute.events import Event, Outcome
 from onnxbuild.execute.policy import Policy
-from onnxbuild.manifest.load import load_manifest
 from onnxbuild.manifest.spec import Manifest
-from onnxbuild.steps import all_kinds
 
 
-def load(path: str | Path, *, defines: Mapping[str, str] | None = None) -> Manifest:
+def load(
+    path: str | Path,
+    *,
+    defines: Mapping[str, str] | None = None,
+    allow_paths: Sequence[str | Path] = (),
+    allow_env: Sequence[str] = (),
+) -> Manifest:
     """The manifest in a file, checked. Errors: DiagnosticError with every fault."""
-    return load_manifest(path, kinds=all_kinds(), defines=defines)
+    return loaded(_asked(path, (), defines, None, None, allow_paths, allow_env))
 
 
 def plan(
@@ -28,9 +32,15 @@ def plan(
     defines: Mapping[str, str] | None = None,
     store: str | Path | None = None,
     remote: str | None = None,
+    allow_paths: Sequence[str | Path] = (),
+    allow_env: Sequence[str] = (),
 ) -> tuple[Outcome, ...]:
-    """For every action, `hit` or `run` with its reasons. Errors: DiagnosticError."""
-    with session(_asked(path, selectors, defines, store, remote), write=False) as opened:
+    """For every action, `hit` or `run` with its reasons. Errors: DiagnosticError.
+
+    `allow_paths` and `allow_env`: what the manifest may read beyond its folder, as `--allow-path` and `--allow-env`.
+    """
+    asked = _asked(path, selectors, defines, store, remote, allow_paths, allow_env)
+    with session(asked, write=False) as opened:
         return tuple(opened.preview().values())
 
 
@@ -45,12 +55,16 @@ def run(
     jobs: int | None = None,
     force: bool = False,
     on_event: Callable[[Event], None] | None = None,
+    allow_paths: Sequence[str | Path] = (),
+    allow_env: Sequence[str] = (),
 ) -> Result:
     """Build what is not up to date. A failed action is an outcome in the result; only bad input raises.
 
+    `allow_paths` and `allow_env`: as for `plan`.
     Errors: DiagnosticError.
     """
-    with session(_asked(path, selectors, defines, store, remote), write=True, jobs=jobs or default_jobs()) as opened:
+    asked = _asked(path, selectors, defines, store, remote, allow_paths, allow_env)
+    with session(asked, write=True, jobs=jobs or default_jobs()) as opened:
         policy = Policy(
             scope=opened.scope,
             logs=str(opened.logs),
@@ -68,6 +82,8 @@ def _asked(
     defines: Mapping[str, str] | None,
     store: str | Path | None,
     remote: str | None,
+    allow_paths: Sequence[str | Path],
+    allow_env: Sequence[str],
 ) -> Asked:
     return Asked(
         manifest=str(path),
@@ -75,6 +91,8 @@ def _asked(
         defines=tuple((defines or {}).items()),
         store=str(store) if store else None,
         remote=remote,
+        allow_paths=tuple(map(str, allow_paths)),
+        allow_env=tuple(allow_env),
     )
 
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
-from onnxbuild.commands.parsing.options import asked_for, run_options
+from onnxbuild.commands.parsing.options import asked_for, permissions_of, run_options
 from onnxbuild.commands.parsing.parsers import parse, parser, subcommand
 
 __all__ = ["main", "parser", "run_command"]
@@ -130,7 +130,13 @@ def _status(options: argparse.Namespace) -> int:
 def _lint(options: argparse.Namespace) -> int:
     from onnxbuild.commands.lint import run_lint
 
-    return run_lint(options.manifests, format=options.format, strict=options.strict, defines=dict(options.define))
+    return run_lint(
+        options.manifests,
+        format=options.format,
+        strict=options.strict,
+        defines=dict(options.define),
+        permissions=permissions_of(options),
+    )
 
 
 def _explain(options: argparse.Namespace) -> int:
@@ -172,7 +178,12 @@ def _schema(options: argparse.Namespace) -> int:
 def _lock(options: argparse.Namespace) -> int:
     from onnxbuild.commands.lock import run_lock
 
-    return run_lock(options.manifest, upgrade=options.upgrade, defines=dict(options.define))
+    return run_lock(
+        options.manifest,
+        upgrade=options.upgrade,
+        defines=dict(options.define),
+        permissions=permissions_of(options),
+    )
 
 
 def _gc(options: argparse.Namespace) -> int:

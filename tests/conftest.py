@@ -14,6 +14,14 @@ if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
     atexit.register(shutil.rmtree, os.environ["TORCHINDUCTOR_CACHE_DIR"], ignore_errors=True)
 
 
+# Tests write models and datasets into folders of their own, beside the manifest that names them. The rule about what
+# a manifest may reach has its own tests, which take the permission away.
+os.environ["ONNXBUILD_ALLOW_PATH"] = tempfile.gettempdir()
+# The configuration of whoever runs the tests must not decide how they end.
+os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp(prefix="onnxbuild-config-")
+atexit.register(shutil.rmtree, os.environ["XDG_CONFIG_HOME"], ignore_errors=True)
+
+
 def pytest_addoption(parser):
     parser.addoption("--update", action="store_true", help="rewrite expected texts instead of comparing with them")
 

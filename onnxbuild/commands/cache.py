@@ -12,12 +12,10 @@ from typing import Literal
 import msgspec
 
 from onnxbuild.commands.parsing.options import Asked
-from onnxbuild.commands.workspace import Session, session, store_root
+from onnxbuild.commands.workspace import Session, loaded, session, store_root
 from onnxbuild.deliver.write_back import share
 from onnxbuild.diagnostics import DiagnosticError, fault
-from onnxbuild.manifest.load import load_manifest
 from onnxbuild.report.progress.uploads import Uploads
-from onnxbuild.steps import all_kinds
 from onnxbuild.store.inventory import Damage, Stats, stats, verify
 from onnxbuild.store.store import Store
 from onnxbuild.store.traces import Last, Trace
@@ -94,8 +92,7 @@ class _Reading:
 @contextlib.contextmanager
 def _local(asked: Asked) -> Iterator[Store]:
     """Only the local store; a manifest whose models have faults still names its store."""
-    manifest = load_manifest(asked.manifest, kinds=all_kinds(), defines=dict(asked.defines))
-    root = store_root(asked, manifest)
+    root = store_root(asked, loaded(asked))
     with Store(root, readonly=not root.exists() or not os.access(root, os.W_OK), claims=False) as store:
         yield store
 

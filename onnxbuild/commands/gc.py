@@ -5,18 +5,15 @@ from __future__ import annotations
 import sys
 
 from onnxbuild.commands.parsing.options import Asked
-from onnxbuild.commands.workspace import store_root
+from onnxbuild.commands.workspace import loaded, store_root
 from onnxbuild.diagnostics import DiagnosticError, fault
-from onnxbuild.manifest.load import load_manifest
-from onnxbuild.steps import all_kinds
 from onnxbuild.store.collect import Freed, Limits, collect
 from onnxbuild.store.store import Store
 
 
 def gc(asked: Asked, limits: Limits, *, dry_run: bool) -> int:
     """Collect, and print what was freed; return the exit code. Errors: DiagnosticError."""
-    manifest = load_manifest(asked.manifest, kinds=all_kinds(), defines=dict(asked.defines))
-    root = store_root(asked, manifest)
+    root = store_root(asked, loaded(asked))
     if not root.exists():
         print(f"no store exists at {root} yet")
         return 0

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError
 from onnxbuild.machine import Machine, this_machine
 from onnxbuild.manifest.load import in_order, read_manifest
+from onnxbuild.permissions import Permissions
 from onnxbuild.planning.expand import survey
 from onnxbuild.planning.lock_file import lock_path, read_lock
 from onnxbuild.planning.select import select
@@ -24,6 +25,7 @@ def run_lint(
     selectors: Sequence[str] = (),
     defines: Mapping[str, str] | None = None,
     kinds: Kinds | None = None,
+    permissions: Permissions | None = None,
 ) -> int:
     """Print the faults of every manifest to stdout and a summary to stderr.
 
@@ -31,7 +33,11 @@ def run_lint(
     """
     machine = this_machine()
     kinds = kinds or all_kinds()
-    faults = [one for path in paths for one in lint(path, machine, selectors=selectors, defines=defines, kinds=kinds)]
+    faults = [
+        one
+        for path in paths
+        for one in lint(path, machine, selectors=selectors, defines=defines, kinds=kinds, permissions=permissions)
+    ]
     if format == "text":
         show(faults, sys.stdout)
     else:
@@ -50,10 +56,11 @@ def lint(
     selectors: Sequence[str] = (),
     defines: Mapping[str, str] | None = None,
     kinds: Kinds,
+    permissions: Permissions | None = None,
 ) -> list[Diagnostic]:
-    """The faults of one manifest, in order of place."""
+    """The faults of one manifest, in order of place. `permissions`: as for `load_manifest`."""
     try:
-        manifest, faults = read_manifest(path, kinds=kinds, defines=defines)
+        manifest, faults = read_manifest(path, kinds=kinds, defines=defines, permissions=permissions)
         lock = read_lock(lock_path(path))
     except DiagnosticError as error:
         return list(error.diagnostics)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, did_you_mean, fault
 from onnxbuild.manifest.load import load_manifest
 from onnxbuild.manifest.spec import Manifest, Toolchain
+from onnxbuild.permissions import Permissions
 from onnxbuild.planning.lock_file import (
     HubUse,
     hub_resolve,
@@ -33,12 +34,13 @@ def run_lock(
     kinds: Kinds | None = None,
     defines: Mapping[str, str] | None = None,
     resolve: Resolve | None = None,
+    permissions: Permissions | None = None,
 ) -> int:
     """Resolve what the lock lacks and, with `upgrade`, what the named models use (all models for an empty sequence).
 
     Prints what changed. Errors: DiagnosticError for the manifest, an unknown name, or a source that cannot be resolved.
     """
-    manifest = load_manifest(manifest_path, kinds=kinds or all_kinds(), defines=defines)
+    manifest = load_manifest(manifest_path, kinds=kinds or all_kinds(), defines=defines, permissions=permissions)
     path = lock_path(manifest_path)
     old = read_lock(path)
     wanted = [*unlocked(manifest, old), *(_upgraded(manifest, upgrade) if upgrade is not None else ())]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -11,9 +12,11 @@ from onnxbuild.commands.workspace import Session, session
 from onnxbuild.diagnostics import DiagnosticError, did_you_mean, fault
 from onnxbuild.execute.policy import log_file
 from onnxbuild.planning.action_graph import ActionGraph
+from onnxbuild.regular_files import open_regular
 from onnxbuild.report.wording import path_from_here
 from onnxbuild.store.traces import Last, Ran
 
+_LARGEST = 64 << 20  # bytes of a log that are shown
 _TOLERANCE = 2.0  # seconds by which the clocks of a file system and of this machine may differ
 
 
@@ -24,8 +27,9 @@ def show_log(name: str, asked: Asked) -> int:
         action = _action_in(name, opened.plan.whole, lasts) or action_named(name, opened, asked)
         path, last = log_file(opened.logs, action), lasts.get(action)
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-        written = path.stat().st_mtime
+        with open_regular(path) as file:
+            text = file.read(_LARGEST).decode("utf-8", "replace")
+            written = os.fstat(file.fileno()).st_mtime
     except OSError:
         hint = f"it was never run, or its result came from the store; `onnxbuild explain {action}` shows which"
         logs = path_from_here(opened.logs)

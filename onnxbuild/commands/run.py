@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from onnxbuild.commands.parsing.options import RunOptions
+from onnxbuild.commands.state.trusted_state import distrust, state_beside
+from onnxbuild.permissions import PATHS_VARIABLE, config_stamp
 from onnxbuild.receipts.receipt import Standing, standing
 from onnxbuild.report.terminal import width_of
 
@@ -30,8 +32,10 @@ def run(options: RunOptions) -> int:
 
 
 def _receipt(options: RunOptions, question: Mapping[str, Any]) -> Standing | None:
-    state = os.path.join(os.path.dirname(os.path.abspath(options.asked.manifest)), ".onnxbuild")
-    return standing(state, question)
+    state = state_beside(options.asked.manifest)
+    receipt = standing(state, question)
+    # Asked last, because reading git's index costs more than the receipt of a folder that has none.
+    return None if receipt is None or distrust(state) else receipt
 
 
 def _answers(answer: str, options: RunOptions) -> bool:
@@ -67,6 +71,13 @@ def question_of(options: RunOptions) -> Mapping[str, Any]:
         "ONNXBUILD_STORE": os.environ.get("ONNXBUILD_STORE"),
         "remote": _checksum(asked.remote or os.environ.get("ONNXBUILD_REMOTE")),
         "folder": os.getcwd() if relative else "",
+        # A manifest that may reach less than before, or more, is another question.
+        "allowed": [
+            *map(os.path.abspath, asked.allow_paths),
+            *asked.allow_env,
+            os.environ.get(PATHS_VARIABLE),
+            config_stamp(),
+        ],
     }
 
 

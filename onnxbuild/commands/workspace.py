@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from onnxbuild.commands.parsing.options import Asked
+from onnxbuild.commands.state.trusted_state import distrust, state_beside, state_problem
 from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.execute.events import Outcome
 from onnxbuild.execute.preview import preview
 from onnxbuild.machine import available_memory, this_machine, usable_cores
+from onnxbuild.manifest.reach import store_problem
 from onnxbuild.manifest.spec import Manifest
 from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.planning.planned import Plan
@@ -76,17 +78,25 @@ class Session(Struct, frozen=True, kw_only=True):
         return {outcome.id: outcome for outcome in outcomes}
 
 
+def loaded(asked: Asked) -> Manifest:
+    """The manifest, with what the command line says about it. Errors: DiagnosticError with every fault."""
+    from onnxbuild.manifest.load import load_manifest
+
+    return load_manifest(
+        asked.manifest, kinds=all_kinds(), defines=dict(asked.defines), permissions=asked.permissions()
+    )
+
+
 def planned(asked: Asked, *, write_lock: bool) -> tuple[Manifest, Expansion, Lock]:
     """The manifest, its whole graph, and the lock; before a run (`write_lock`) sources on a Hub are pinned first.
 
     Errors: DiagnosticError with every fault of every model.
     """
-    from onnxbuild.manifest.load import load_manifest
     from onnxbuild.planning.expand import survey
     from onnxbuild.planning.lock_file import lock_for
     from onnxbuild.rules import World
 
-    manifest = load_manifest(asked.manifest, kinds=all_kinds(), defines=dict(asked.defines))
+    manifest = loaded(asked)
     lock = lock_for(manifest, offline=asked.offline, write=write_lock, say=_say)
     expansion = survey(manifest, all_kinds(), lock, this_machine())
     faults = [one for one in expansion.diagnostics if one.severity == "error"]
@@ -177,9 +187,19 @@ def environments_of(manifest: Manifest, lock: Lock, store: Path) -> Mapping[str,
 
 
 def store_root(asked: Asked, manifest: Manifest) -> Path:
-    """Where the store is: `--store`, then ONNXBUILD_STORE, then the manifest's `store:`, then beside the manifest."""
+    """Where the store is: `--store`, then ONNXBUILD_STORE, then the manifest's `store:`, then beside the manifest.
+
+    Errors: DiagnosticError for a store that nobody but the manifest or the checkout names: OB060 if it is outside the
+    manifest's folder, OB062 if it may have come with the checkout.
+    """
     named = asked.store or os.environ.get("ONNXBUILD_STORE")
-    return Path(named).absolute() if named else own_store(asked.manifest, manifest)
+    if named:
+        return Path(named).absolute()
+    root = own_store(asked.manifest, manifest)
+    problem = store_problem(manifest) or state_problem(state_folder(asked.manifest)) or state_problem(root)
+    if problem is not None:
+        raise DiagnosticError(problem)
+    return root
 
 
 def own_store(path: str, manifest: Manifest) -> Path:
@@ -218,14 +238,14 @@ def reporting(remote: Remote | None) -> Iterator[None]:
 
 def state_folder(manifest: str) -> Path:
     """`.onnxbuild/` beside a manifest: what a run keeps besides its outputs."""
-    return Path(manifest).absolute().parent / ".onnxbuild"
+    return Path(state_beside(manifest))
 
 
 def state_for(manifest: str, store: Store) -> Path:
-    """That folder, or the store's if the manifest is on a read-only file system: logs must go somewhere."""
+    """That folder, or the store's where that one cannot be written or may not be believed: logs must go somewhere."""
     beside = state_folder(manifest)
     where = beside if beside.exists() else beside.parent
-    return beside if os.access(where, os.W_OK) else store.root
+    return beside if os.access(where, os.W_OK) and not distrust(str(beside)) else store.root
 
 
 def memory_limit() -> float:

@@ -8,16 +8,28 @@ from collections.abc import Iterator
 from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
 from onnxbuild.manifest.document import Array, Table
 from onnxbuild.manifest.language import NAME
+from onnxbuild.manifest.reach import Reach
 from onnxbuild.manifest.sections import ModelEntry, Sections
+from onnxbuild.manifest.to_spec import interpreter_path
 
 _NAME = re.compile(NAME)
 
 
-def cross_checks(sections: Sections) -> Iterator[Diagnostic]:
-    """Every fault between the sections of a manifest, in no particular order."""
+def cross_checks(sections: Sections, *, resolved: bool) -> Iterator[Diagnostic]:
+    """Every fault between the sections of a manifest, in no particular order.
+
+    `resolved`: no other fault is known, so that a `${` is plain text that `$${` left, and no reference without a value.
+    """
+    for problem in _all(sections):
+        if resolved or "${" not in problem.message:
+            yield problem
+
+
+def _all(sections: Sections) -> Iterator[Diagnostic]:
     for name in sections.targets:
         yield from _bad_name("target", name, sections.targets.key_span(name))
     yield from _toolchains(sections.toolchains)
+    yield from _remote(sections.store)
     for model in sections.models:
         yield from _bad_name("model", model.name, model.at)
         yield from _missing(model)
@@ -26,8 +38,38 @@ def cross_checks(sections: Sections) -> Iterator[Diagnostic]:
     yield from _collisions(sections.models)
 
 
+def _remote(store: Table) -> Iterator[Diagnostic]:
+    """OB013 for a remote store whose address cannot be split into its parts. Its text may have a password."""
+    text = store.get("remote")
+    if not isinstance(text, str) or "://" not in text:
+        return
+    from urllib.parse import urlsplit
+
+    try:
+        _ = urlsplit(text).port
+    except ValueError:
+        hint = "write it as `scheme://host:port/path`, an IPv6 address in brackets"
+        yield fault("OB013", "the address of the remote store is not a URL", span=store.value_span("remote"), hint=hint)
+
+
+def unreachable(sections: Sections, reach: Reach) -> Iterator[Diagnostic]:
+    """OB060 for every interpreter outside the manifest's folder. Planning checks sources when it looks at them."""
+    for name in sections.toolchains:
+        problem = interpreter_problem(sections.toolchains[name], reach)
+        if problem is not None:
+            yield problem
+
+
+def interpreter_problem(toolchain: object, reach: Reach) -> Diagnostic | None:
+    """OB060 for a toolchain whose interpreter is outside the manifest's folder; other checks see unusable entries."""
+    if not isinstance(toolchain, Table) or not isinstance(toolchain.get("python"), str):
+        return None
+    path = interpreter_path(toolchain)
+    return reach.interpreter_problem(toolchain["python"], path, toolchain.value_span("python")) if path else None
+
+
 def _bad_name(what: str, name: str, at: Span) -> Iterator[Diagnostic]:
-    if "${" not in name and not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name):
         hint = "letters, digits, `.`, `_` and `-`, the first a letter or a digit"
         yield fault("OB023", f"`{name}` cannot name a {what}", span=at, hint=hint)
 
@@ -62,7 +104,7 @@ def _named_targets(written: object) -> Iterator[tuple[str, Span, bool]]:
     """Name and place of each target of a model, and whether it is a shared one; other checks see unusable entries."""
     for entry, entry_at in zip(written, written.items_at, strict=True) if isinstance(written, Array) else ():
         name, at = (entry.get("name"), entry.value_span("name")) if isinstance(entry, Table) else (entry, entry_at)
-        if isinstance(name, str) and "${" not in name:
+        if isinstance(name, str):
             yield name, at, not isinstance(entry, Table)
 
 
@@ -74,7 +116,7 @@ def _unknown_target(name: str, at: Span, targets: Table) -> Diagnostic:
 
 def _toolchain_of(model: ModelEntry, toolchains: Table) -> Iterator[Diagnostic]:
     name = model.block.get("toolchain")
-    if isinstance(name, str) and name and "${" not in name and name not in toolchains:
+    if isinstance(name, str) and name and name not in toolchains:
         hint = did_you_mean(name, toolchains) or "define it under `toolchains:`"
         yield fault("OB044", f"unknown toolchain `{name}`", span=model.block.value_span("toolchain"), hint=hint)
 

@@ -10,17 +10,17 @@ from msgspec import Struct
 
 from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
 from onnxbuild.manifest.document import Array, Table, copy_table, describe
+from onnxbuild.manifest.secrets_in_store import Secrets
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{([^{}]*)(\}?)")
 
 
 class Scope(Struct, frozen=True):
-    """What references can name. `environment` is None if secrets are not allowed; `used` collects what is read."""
+    """What references can name. `secrets` is None where the environment is not allowed."""
 
     vars: Mapping[str, Any]
     matrix: Mapping[str, Any] | None = None
-    environment: Mapping[str, str] | None = None
-    used: dict[str, str] = {}
+    secrets: Secrets | None = None
 
 
 class _Unresolved(Exception):  # noqa: N818 - carries a fault to the collector
@@ -120,14 +120,14 @@ def _undefined(text: str, name: str, space: str, table: Mapping[str, Any], span:
 
 
 def _secret(name: str, span: Span, scope: Scope) -> str:
-    if scope.environment is None:
+    if scope.secrets is None:
         message = f"`${{env.{name}}}` is not allowed here"
         hint = "the environment is for secrets under `store:` and `publish:`; for a plain value use `vars:` and `-D`"
         raise _Unresolved(fault("OB025", message, span=span, hint=hint))
-    if name not in scope.environment:
-        raise _Unresolved(fault("OB004", f"the environment variable `{name}` is not set", span=span))
-    scope.used[name] = scope.environment[name]
-    return scope.environment[name]
+    value = scope.secrets.value(name, span)
+    if isinstance(value, Diagnostic):
+        raise _Unresolved(value)
+    return value
 
 
 def _narrow(at: Span, text: str) -> Span:

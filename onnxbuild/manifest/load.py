@@ -8,16 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, fault
-from onnxbuild.manifest.cross_checks import cross_checks
+from onnxbuild.manifest.cross_checks import cross_checks, unreachable
 from onnxbuild.manifest.document import Table
 from onnxbuild.manifest.json_schema import manifest_schema, step_schemas
+from onnxbuild.manifest.reach import Reach
 from onnxbuild.manifest.reading.include import read_with_includes
+from onnxbuild.manifest.secrets_in_store import Secrets
 from onnxbuild.manifest.sections import read_sections
 from onnxbuild.manifest.sound import sound
 from onnxbuild.manifest.spec import Manifest
 from onnxbuild.manifest.structure.structure_checker import Structure
 from onnxbuild.manifest.structure.structure_words import Place
 from onnxbuild.manifest.to_spec import to_manifest
+from onnxbuild.permissions import Permissions
+from onnxbuild.permissions import permissions as of_user
 
 VERSION = 1
 
@@ -28,12 +32,16 @@ def load_manifest(
     kinds: Mapping[str, Any],
     defines: Mapping[str, str] | None = None,
     environment: Mapping[str, str] | None = None,
+    permissions: Permissions | None = None,
 ) -> Manifest:
     """The manifest in a file. `-D` values override its `vars:`; `environment` is this process's by default.
 
+    `permissions`: what it may reach beyond its folder; by default, what the user's environment and configuration allow.
     Errors: DiagnosticError with every fault that can be found without looking at models.
     """
-    manifest, faults = read_manifest(path, kinds=kinds, defines=defines, environment=environment)
+    manifest, faults = read_manifest(
+        path, kinds=kinds, defines=defines, environment=environment, permissions=permissions
+    )
     if faults:
         raise DiagnosticError(faults)
     return manifest
@@ -45,26 +53,29 @@ def read_manifest(
     kinds: Mapping[str, Any],
     defines: Mapping[str, str] | None = None,
     environment: Mapping[str, str] | None = None,
+    permissions: Permissions | None = None,
 ) -> tuple[Manifest, list[Diagnostic]]:
     """The sound part of the manifest in a file, and its faults: lint continues with the sound models.
 
     Errors: DiagnosticError if a fault prevents reading the rest.
     """
     faults: list[Diagnostic] = []
+    permissions = of_user() if permissions is None else permissions
+    reach = Reach(str(path), permissions)
     try:
-        document, files = read_with_includes(str(path), faults)
+        document, files = read_with_includes(str(path), reach, faults)
         _check_version(document)
     except DiagnosticError as error:
         raise DiagnosticError(in_order([*faults, *error.diagnostics])) from None
     structure = Structure(manifest_schema(step_schemas(kinds)))
     faults += structure.faults(document, Place(document.span, document.span))
-    secrets = os.environ if environment is None else environment
-    used: dict[str, str] = {}
-    sections = read_sections(document, structure, faults, defines=defines or {}, environment=secrets, used=used)
-    faults += cross_checks(sections)
+    secrets = Secrets(os.environ if environment is None else environment, permissions)
+    sections = read_sections(document, structure, faults, defines=defines or {}, secrets=secrets)
+    faults += list(cross_checks(sections, resolved=not faults))
+    faults += unreachable(sections, reach)
     if faults:
-        sections = sound(sections, structure)
-    return to_manifest(str(path), files, sections, used), in_order(faults)
+        sections = sound(sections, structure, reach)
+    return to_manifest(str(path), files, sections, secrets.used, permissions), in_order(faults)
 
 
 def in_order(faults: list[Diagnostic]) -> list[Diagnostic]:

@@ -12,8 +12,12 @@ from onnxbuild.manifest.document import Table, copy_table, overlay
 from onnxbuild.manifest.interpolate import Scope, fill
 from onnxbuild.manifest.matrix import points
 from onnxbuild.manifest.reading.yaml_reader import read_scalar
+from onnxbuild.manifest.secrets_in_store import Masked, Secrets, misplaced
 from onnxbuild.manifest.structure.structure_checker import Structure, block, section
 from onnxbuild.manifest.structure.structure_words import Place
+from onnxbuild.permissions import Permissions
+
+_LISTS = {"type": "object", "additionalProperties": {"type": "array"}}  # of a matrix, once references are replaced
 
 
 class ModelEntry(Struct, frozen=True):
@@ -40,11 +44,10 @@ def read_sections(
     faults: list[Diagnostic],
     *,
     defines: Mapping[str, str],
-    environment: Mapping[str, str],
-    used: dict[str, str],
+    secrets: Secrets,
 ) -> Sections:
-    """The sections of a document. What was read from the environment is added to `used`, and faults to `faults`."""
-    return _Filling(document, structure, faults).sections(defines, environment, used)
+    """The sections of a document; faults are added to `faults`. `secrets` then knows which variables were read."""
+    return _Filling(document, structure, faults).sections(defines, secrets)
 
 
 class _Filling:
@@ -53,20 +56,29 @@ class _Filling:
     def __init__(self, document: Table, structure: Structure, faults: list[Diagnostic]) -> None:
         self.document, self.structure, self.faults = document, structure, faults
 
-    def sections(self, defines: Mapping[str, str], environment: Mapping[str, str], used: dict[str, str]) -> Sections:
+    def sections(self, defines: Mapping[str, str], secrets: Secrets) -> Sections:
         scope = Scope(self._variables(defines))
-        secrets = Scope(scope.vars, None, environment, used)
         return Sections(
             datasets=self._filled(self._section("datasets"), section("DatasetBlock"), scope),
             targets=self._filled(self._section("targets"), section("TargetBlock"), scope),
             toolchains=self._filled(self._section("toolchains"), section("ToolchainBlock"), scope),
-            store=self._filled(self._section("store"), block("StoreBlock"), secrets),
+            store=self._store(scope, secrets),
             models=tuple(self._models(scope)),
         )
 
     def _section(self, name: str) -> Table:
         written = self.document.get(name)
         return written if isinstance(written, Table) else Table(self.document.span)
+
+    def _store(self, scope: Scope, secrets: Secrets) -> Table:
+        written = self._section("store")
+        filled = self._filled(written, block("StoreBlock"), Scope(scope.vars, secrets=secrets))
+        if secrets.used:
+            masked = fill(written, written.span, Scope(scope.vars, secrets=Masked({}, Permissions())), [])
+            for key, text in masked.items():
+                if isinstance(text, str) and (key == "remote" or "://" in str(filled[key])):
+                    self.faults.extend(misplaced(text, secrets.used, written.value_span(key)))
+        return filled
 
     def _variables(self, defines: Mapping[str, str]) -> Mapping[str, Any]:
         written = self._section("vars")
@@ -76,6 +88,9 @@ class _Filling:
             # A variable may use those above it, so that no cycle can arise.
             given = read_scalar(defines[name]) if name in defines else value
             values[name] = fill(given, written.value_span(name), Scope(dict(values)), self.faults)
+        self.faults.extend(
+            fault("OB022", f"`-D {name}=…` has the character U+0000") for name, text in defines.items() if "\0" in text
+        )
         return values
 
     def _filled(self, table: Table, schema: Mapping[str, Any], scope: Scope) -> Table:
@@ -86,7 +101,10 @@ class _Filling:
             # Where `$${` left a `${`, it is text, and no value of another type. The check before filling found some.
             is_escaped = not self.faults and not unresolved and _holds_brace(filled)
             structure = self.structure.without_references if is_escaped else self.structure
-            self.faults.extend(structure.faults(filled, Place(table.span, table.span), schema))
+            # What was wrong with a value before still is, in words that show its escape.
+            known = {(one.code, one.span) for one in self.faults}
+            again = structure.faults(filled, Place(table.span, table.span), schema)
+            self.faults.extend(one for one in again if (one.code, one.span) not in known)
         self.faults.extend(unresolved)
         assert isinstance(filled, Table), "BUG: a table became something else"
         return filled
@@ -106,9 +124,10 @@ class _Filling:
         matrix = model.get("matrix")
         if matrix is None:
             yield None
-        elif isinstance(matrix, Table) and all(isinstance(values, list) for values in matrix.values()):
-            filled = fill(matrix, matrix.span, scope, self.faults)
-            yield from points(filled, model.key_span("matrix"), self.faults)
+        elif isinstance(matrix, Table):
+            filled = self._filled(matrix, _LISTS, scope)
+            if all(isinstance(values, list) for values in filled.values()):
+                yield from points(filled, model.key_span("matrix"), self.faults)
 
     def _model(self, name: str, written: Table, at: Span, scope: Scope) -> ModelEntry:
         if scope.matrix is not None:

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from onnxbuild.diagnostics import Span
 from onnxbuild.manifest.document import Table
+from onnxbuild.permissions import Permissions
 
 
 class Target(Struct, frozen=True, kw_only=True):
@@ -71,3 +72,5 @@ class Manifest(Struct, frozen=True, kw_only=True):
     store: Store
     files: tuple[str, ...]  # the manifest and what it includes
     environment: Mapping[str, str]  # variables that were read: secrets, which all output must redact
+    permissions: Permissions = Permissions()  # what the user allows the manifest to reach
+    store_at: Span | None = None  # where the path of the store is written

@@ -9,9 +9,16 @@ from onnxbuild.diagnostics import Span
 from onnxbuild.manifest.document import Array, Table
 from onnxbuild.manifest.sections import ModelEntry, Sections
 from onnxbuild.manifest.spec import Dataset, Manifest, Model, Store, Target, Toolchain
+from onnxbuild.permissions import Permissions
 
 
-def to_manifest(path: str, files: tuple[str, ...], sections: Sections, environment: Mapping[str, str]) -> Manifest:
+def to_manifest(
+    path: str,
+    files: tuple[str, ...],
+    sections: Sections,
+    environment: Mapping[str, str],
+    permissions: Permissions,
+) -> Manifest:
     """The manifest that sound sections describe."""
     return Manifest(
         path=path,
@@ -21,6 +28,8 @@ def to_manifest(path: str, files: tuple[str, ...], sections: Sections, environme
         store=_store(sections.store),
         files=files,
         environment=environment,
+        permissions=permissions,
+        store_at=sections.store.value_span("path") if "path" in sections.store else None,
     )
 
 
@@ -53,11 +62,17 @@ def _store(block: Table) -> Store:
 
 
 def _toolchain(name: str, block: Table) -> Toolchain:
-    python = block.get("python") or None
-    if python:  # relative to the file in which it is written, and not resolved: a venv's python is a link
-        folder = os.path.dirname(os.path.abspath(block.span.source.path))
-        python = os.path.normpath(os.path.join(folder, python))
+    python = interpreter_path(block)
     return Toolchain(name=name, requirements=tuple(block.get("requirements", ())), python=python, span=block.span)
+
+
+def interpreter_path(block: Table) -> str | None:
+    """The interpreter that a toolchain names; it is relative to the file in which it is written.
+
+    Links are not resolved: the interpreter of a virtual environment is a link to that of the system.
+    """
+    python = block.get("python") or None
+    return python and os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(block.span.source.path)), python))
 
 
 def _dataset(name: str, block: Table) -> Dataset:

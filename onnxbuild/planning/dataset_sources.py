@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ from onnxbuild.planning.local_files import LocalFiles, absolute_path
 from onnxbuild.planning.lock_file import dataset_name, is_hub_name
 from onnxbuild.planning.locked import Lock
 from onnxbuild.planning.sources import Fetched, locked_fetch, unknown_scheme
+from onnxbuild.regular_files import open_regular
 from onnxbuild.steps.dataset_rows import ENDINGS
 
 _SHOWN_FILES = 8
@@ -31,6 +33,7 @@ class DatasetReader:
         self._lock, self._local = lock, local
         self._on_hub: dict[str, Fetched | None] = {}
         self._columns: dict[str, tuple[str, ...] | None] = {}
+        self._usable: set[str] = set()  # datasets in files that may be read and that exist
 
     def check(self, dataset: Dataset) -> None:
         """Faults of a dataset's source: an unknown scheme, a missing file, several files to choose from."""
@@ -61,7 +64,7 @@ class DatasetReader:
     def columns(self, dataset: Dataset) -> tuple[str, ...] | None:
         """The columns that every row has, judging by the first row; None if they are not known."""
         if dataset.name not in self._columns:
-            self._columns[dataset.name] = _columns_of(dataset)
+            self._columns[dataset.name] = _columns_of(dataset) if self._is_readable(dataset) else None
         return self._columns[dataset.name]
 
     def _check_file(self, rest: str, dataset: Dataset) -> None:
@@ -72,6 +75,11 @@ class DatasetReader:
             self._local.faults.append(fault("OB026", message, span=dataset.span, hint=hint))
         elif self._local.exists(rest, path, dataset.span, os.path.isfile):
             self._local.files[path] = None
+            self._usable.add(dataset.name)
+
+    def _is_readable(self, dataset: Dataset) -> bool:
+        """Whether the first row may be read. One outside the reach of the manifest would appear in a message."""
+        return not isinstance(dataset.source, str) or dataset.name in self._usable
 
     def _fetched(self, text: str, dataset: Dataset) -> Fetched | None:
         """The files of a dataset on the Hub, at the commit in the lock."""
@@ -118,14 +126,19 @@ def _columns_of(dataset: Dataset) -> tuple[str, ...] | None:
         return None  # the step that reads the file reports it
 
 
+def _text(path: str, newline: str | None = None) -> io.TextIOWrapper:
+    """A regular file of text; where a link leads has been checked."""
+    return io.TextIOWrapper(io.BufferedReader(open_regular(os.path.realpath(path))), encoding="utf-8", newline=newline)
+
+
 def _jsonl_columns(path: str) -> tuple[str, ...] | None:
-    with open(path, encoding="utf-8") as file:
+    with _text(path) as file:
         row = json.loads(file.readline(_LONGEST_LINE))
     return tuple(row) if isinstance(row, dict) else None
 
 
 def _csv_columns(path: str) -> tuple[str, ...] | None:
-    with open(path, encoding="utf-8", newline="") as file:
+    with _text(path, newline="") as file:
         header = next(csv.reader([file.readline(_LONGEST_LINE)]), None)
     return tuple(header) if header else None
 

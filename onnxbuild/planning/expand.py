@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from onnxbuild.machine import Machine
 from onnxbuild.manifest.document import Table
 from onnxbuild.manifest.json_schema import place_of
 from onnxbuild.manifest.load import in_order
+from onnxbuild.manifest.reach import Reach
 from onnxbuild.manifest.spec import Manifest, Model, Target
 from onnxbuild.planning.action_graph import (
     CURRENT,
@@ -93,7 +95,7 @@ class _Expander:
         self.shared = SharedActions()
         self.variants: list[Variant] = []
         self.faults: list[Diagnostic] = []
-        self.local = LocalFiles(self.faults)
+        self.local = LocalFiles(self.faults, Reach(manifest.path, manifest.permissions))
         self.datasets = DatasetReader(lock, self.local)
         self._sources = SourceReader(lock, self.local)
         self._settler = Settler(kinds, manifest.datasets, self.datasets, self.faults)
@@ -192,10 +194,12 @@ class _Expander:
         if not is_own(exporter):
             return {"model": fetch}
         at = step.block.value_span("exporter")
-        code = exporter_code(exporter, at)
+        code = exporter_code(exporter, at, self.local.reach)
         if isinstance(code, Diagnostic):
             self.faults.append(code)
             return None
+        if len(code.files) == 1:
+            self.local.files[os.path.join(code.root, code.files[0])] = None
         return {"model": fetch, "exporter": code}
 
     def _add_target(self, model: Model, target: Target, base: _Base) -> None:

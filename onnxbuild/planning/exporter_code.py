@@ -9,13 +9,14 @@ from importlib.machinery import ModuleSpec
 from typing import Any
 
 from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
+from onnxbuild.manifest.reach import Reach
 from onnxbuild.planning.action_graph import FilesSource
 
 _COMMIT = re.compile(r"@[0-9a-f]{40}$")
 
 
-def exporter_code(text: str, at: Span) -> FilesSource | Diagnostic:
-    """The files of a custom exporter: one file, or the whole package of a module.
+def exporter_code(text: str, at: Span, reach: Reach) -> FilesSource | Diagnostic:
+    """The files of a custom exporter: one file within reach of the manifest, or the whole package of a module.
 
     A path is relative to the file in which it was written. Nothing is imported.
     """
@@ -25,6 +26,9 @@ def exporter_code(text: str, at: Span) -> FilesSource | Diagnostic:
     if not place.endswith(".py"):
         return _of_module(place, at)
     path = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(at.source.path)), os.path.expanduser(place)))
+    problem = reach.problem(place, path, at)
+    if problem is not None:
+        return problem
     folder, name = os.path.split(path)
     if not os.path.isfile(path):
         near = did_you_mean(name, os.listdir(folder)) if os.path.isdir(folder) else None

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
+from onnxbuild.manifest.reach import Reach
+from onnxbuild.printable import printable
+from onnxbuild.regular_files import read_regular
 
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".onnx", ".onnx_data", ".data")
 # A Git-LFS pointer is some 130 bytes of text that stand for a file which was not downloaded.
@@ -18,16 +21,32 @@ _LARGEST_CONFIG = 4 << 20
 class LocalFiles:
     """Reads files and folders, and notes each of them.
 
-    A later run compares the stats of `files` and `directories` to know that nothing has changed.
+    A later run compares the stats of `files` and `directories` to know that nothing has changed. Only what is within
+    reach of the manifest is looked at.
     """
 
-    def __init__(self, faults: list[Diagnostic]) -> None:
+    def __init__(self, faults: list[Diagnostic], reach: Reach) -> None:
         self.files: dict[str, None] = {}
         self.directories: dict[str, None] = {}
         self.faults = faults
+        self.reach = reach
+        self._installed: set[str] = set()
+        self._links: set[str] = set()
+
+    def believe(self, root: str) -> None:
+        """Look at a folder of an installed package wherever it is, and follow its links: the user installed it."""
+        self._installed.add(root)
+
+    def is_within_reach(self, text: str, path: str, at: Span) -> bool:
+        """Whether the manifest may name a path; a fault if it may not. `text` is what a person wrote."""
+        problem = None if path in self._installed else self.reach.problem(text, path, at)
+        self.faults.extend([problem] if problem else [])
+        return problem is None
 
     def exists(self, text: str, path: str, at: Span, is_wanted: Callable[[str], bool]) -> bool:
-        """Whether a path is a file or folder as wanted; a fault if it is not. `text` is what a person wrote."""
+        """Whether a path within reach is a file or folder as wanted; a fault if not. `text` is what a person wrote."""
+        if not self.is_within_reach(text, path, at):
+            return False
         if is_wanted(path):
             return True
         if os.path.exists(path):
@@ -40,22 +59,45 @@ class LocalFiles:
         self.faults.append(fault("OB016", f"`{text}` does not exist", span=at, hint=near or f"looked for `{path}`"))
         return False
 
-    def names_below(self, root: str) -> list[str]:
+    def names_below(self, root: str, at: Span) -> list[str]:
         """Files at the top of a model folder, in `onnx/` and in the folders of sentence-transformers modules."""
-        names: list[str] = []
-        folders: list[str] = []
-        self.directories[root] = None
-        for entry in os.scandir(root):
-            if entry.is_dir():
-                folders.append(entry.name)
-            elif entry.is_file():
-                names.append(entry.name)
-        for folder in folders:
-            if folder == "onnx" or folder[:1].isdigit():
-                path = os.path.join(root, folder)
-                self.directories[path] = None
-                names += [f"{folder}/{entry.name}" for entry in os.scandir(path) if entry.is_file()]
+        entries = self._entries(root, at)
+        names = [entry.name for entry in entries if _is_file(entry)]
+        for folder in entries:
+            if (folder.name == "onnx" or folder.name[:1].isdigit()) and _is_folder(folder):
+                below = [entry for entry in self._entries(folder.path, at) if _is_file(entry)]
+                names += [f"{folder.name}/{entry.name}" for entry in below]
+                self._links.update(entry.path for entry in below if folder.is_symlink())
         return sorted(names)
+
+    def _entries(self, folder: str, at: Span) -> list[os.DirEntry[str]]:
+        """The entries of a folder; none, with a fault, if it cannot be read. Links among them are noted."""
+        self.directories[folder] = None
+        try:
+            with os.scandir(folder) as scan:
+                entries = list(scan)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            self.faults.append(fault("OB016", f"`{folder}` cannot be read: {reason}", span=at))
+            return []
+        self._links.update(entry.path for entry in entries if entry.is_symlink())
+        return entries
+
+    def stay_inside(self, root: str, names: Sequence[str], at: Span) -> bool:
+        """Whether no file of a model is a link that leads out of its folder, or has a name that cannot be kept.
+
+        There is a fault for each that is.
+        """
+        problems = [
+            fault("OB027", f"the file name `{printable(one)}` cannot be kept", span=at) for one in _unkept(names)
+        ]
+        for name in names:
+            path = os.path.join(root, name)
+            if path in self._links and root not in self._installed:
+                problem = self.reach.link_problem(name, path, root, at)
+                problems += [problem] if problem else []
+        self.faults.extend(problems)
+        return not problems
 
     def are_weights(self, root: str, names: Iterable[str], at: Span) -> bool:
         """Whether the files are what their names say; a fault for each Git-LFS pointer."""
@@ -70,8 +112,8 @@ class LocalFiles:
         path = os.path.join(root, "config.json")
         self.files[path] = None
         try:
-            with open(path, "rb") as file:
-                config = json.loads(file.read(_LARGEST_CONFIG))
+            # In the Hub's cache it is a link; `stay_inside` has checked where it leads.
+            config = json.loads(read_regular(os.path.realpath(path), _LARGEST_CONFIG))
         except (OSError, ValueError, RecursionError) as error:
             self.faults.append(fault("OB027", f"`{path}` cannot be read: {error}", span=at))
             return None
@@ -91,11 +133,22 @@ def folder_of(at: Span) -> str:
     return os.path.dirname(os.path.abspath(at.source.path))
 
 
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a regular file, or a link to one. A link that goes round or cannot be followed is none."""
+    return os.path.isfile(entry) if entry.is_symlink() else entry.is_file()
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    return os.path.isdir(entry) if entry.is_symlink() else entry.is_dir()
+
+
+def _unkept(names: Iterable[str]) -> list[str]:
+    """Names with control characters, or that are not UTF-8: a result is stored by names that every system has."""
+    return [name for name in names if not name.isprintable()]
+
+
 def _is_lfs_pointer(path: str) -> bool:
     try:
-        if os.path.getsize(path) > _LFS_BYTES:
-            return False
-        with open(path, "rb") as file:
-            return file.read(len(_LFS_MARK)) == _LFS_MARK
-    except OSError:
+        return read_regular(os.path.realpath(path), _LFS_BYTES).startswith(_LFS_MARK)
+    except OSError:  # also for a larger file
         return False

@@ -25,11 +25,15 @@ from onnxbuild.diagnostics import Diagnostic, DiagnosticError, Span, fault
 from onnxbuild.manifest.spec import Manifest, Toolchain
 from onnxbuild.planning.locked import Lock, Resolve
 from onnxbuild.planning.toolchains import resolve_toolchain, toolchain_key
+from onnxbuild.printable import printable
+from onnxbuild.regular_files import NotRegular, read_regular
 from onnxbuild.steps.fetch import DATASETS
 from onnxbuild.store.files import write_atomically
 
 FILE_NAME = "onnxbuild.lock"
 DEFAULT_REVISION = "main"
+_LARGEST = 64 << 20  # bytes; a thousand models and ten toolchains take some 5 MB
+_ODD_PART = re.compile(r"\\|(?:^|/)(?:\.{0,2})(?:/|$)|^[A-Za-z]:")  # empty, `.`, `..`, of Windows
 _HUB = "hub:"
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(@[^@\s]+)?")
 
@@ -59,15 +63,26 @@ def hub_key(text: str) -> str:
 def read_lock(path: Path) -> Lock:
     """The lock in a file; empty if the file is missing. Errors: DiagnosticError OB031 if it cannot be read."""
     try:
-        lock = msgspec.json.decode(path.read_bytes(), type=Lock)
+        lock = msgspec.json.decode(read_regular(path, _LARGEST), type=Lock)
     except FileNotFoundError:
         return Lock()
-    except (OSError, msgspec.MsgspecError) as error:
+    except NotRegular as error:
+        hint = "it comes with the manifest: restore it, or remove it and run `onnxbuild lock`"
+        raise DiagnosticError(fault("OB031", f"`{path}` {error.strerror}", hint=hint)) from None
+    except (OSError, ValueError, RecursionError, msgspec.MsgspecError) as error:
         hint = "after a merge, keep both sides' entries; or remove the file and run `onnxbuild lock`"
         raise DiagnosticError(fault("OB031", f"`{path}` cannot be read: {error}", hint=hint)) from None
     if lock.version != 1:
         raise DiagnosticError(fault("OB031", f"`{path}` has version {lock.version}, expected 1"))
+    if (name := _unusable_name(lock)) is not None:
+        raise DiagnosticError(fault("OB031", f"`{path}` names the file `{printable(name)}`, which no repository has"))
     return lock
+
+
+def _unusable_name(lock: Lock) -> str | None:
+    """A name that is no path below a repository: a fetch would write the file to another place."""
+    names = (name for source in lock.sources.values() for name in source.files)
+    return next((one for one in names if not one.isprintable() or _ODD_PART.search(one)), None)
 
 
 def write_lock(path: Path, lock: Lock) -> None:

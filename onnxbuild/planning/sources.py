@@ -11,6 +11,7 @@ from msgspec import Struct
 from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
 from onnxbuild.manifest.document import Table
 from onnxbuild.manifest.spec import Model
+from onnxbuild.permissions import is_below
 from onnxbuild.planning.action_graph import FilesSource
 from onnxbuild.planning.local_files import WEIGHT_SUFFIXES, LocalFiles, absolute_path, folder_of
 from onnxbuild.planning.lock_file import hub_key, hub_name, is_hub_name
@@ -68,7 +69,7 @@ class SourceReader:
         if scheme == "random":
             params = {"origin": "random", "architecture": rest}
             return Fetched(params=params, inputs={}, config={"model_type": rest})
-        root = self._package_folder(rest, at) if scheme == "package" else absolute_path(rest, at)
+        root = self._package_folder(text, rest, at) if scheme == "package" else absolute_path(rest, at)
         if root is None:
             return None
         return self._onnx(rest, root, at) if scheme == "onnx" else self._checkpoint(rest, root, at)
@@ -109,9 +110,10 @@ class SourceReader:
         path = absolute_path(rest, span)
         if not self._local.exists(rest, path, span, os.path.isfile):
             return None
+        self._local.files[path] = None  # a link may lead elsewhere tomorrow: then the manifest is planned again
         return FilesSource(os.path.dirname(path), (os.path.basename(path),))
 
-    def _package_folder(self, text: str, at: Span) -> str | None:
+    def _package_folder(self, written: str, text: str, at: Span) -> str | None:
         """The folder inside an installed package, found without importing the package."""
         from importlib.util import find_spec
 
@@ -127,12 +129,17 @@ class SourceReader:
             hint = f"`pip install {name.replace('_', '-')}` into the environment of onnxbuild"
             self._faults.append(fault("OB016", message, span=at, hint=hint))
             return None
-        return os.path.normpath(os.path.join(places[0], below))
+        root = os.path.normpath(os.path.join(places[0], below))
+        if not is_below(root, os.path.normpath(places[0])):
+            self._faults.append(fault("OB060", f"`{written}` is outside the package `{name}`", span=at))
+            return None
+        self._local.believe(root)
+        return root
 
     def _checkpoint(self, text: str, root: str, at: Span) -> Fetched | None:
         if not self._local.exists(text, root, at, os.path.isdir):
             return None
-        names = self._local.names_below(root)
+        names = self._local.names_below(root, at)
         files = select_checkpoint(names)
         if not files:
             self._no_weights(text, names, at)
@@ -140,20 +147,20 @@ class SourceReader:
         return self._files(root, files, "checkpoint", at)
 
     def _onnx(self, text: str, path: str, at: Span) -> Fetched | None:
-        if not self._local.exists(text, path, at, os.path.exists):
+        if not self._local.exists(text, path, at, _is_file_or_folder):
             return None
         if os.path.isdir(path):
-            files = select_onnx(self._local.names_below(path))
+            files = select_onnx(self._local.names_below(path, at))
             if not files:
                 self._faults.append(fault("OB027", f"`{text}` contains no .onnx file", span=at))
                 return None
             return self._files(path, files, "onnx", at)
         root, name = os.path.split(path)
-        return self._files(root, self._with_graph(root, name), "onnx", at)
+        return self._files(root, self._with_graph(root, name, at), "onnx", at)
 
-    def _with_graph(self, root: str, name: str) -> tuple[str, ...]:
+    def _with_graph(self, root: str, name: str, at: Span) -> tuple[str, ...]:
         """A graph, its external data, and what else a loader reads."""
-        names = self._local.names_below(root)
+        names = self._local.names_below(root, at)
         # Every exporter that writes one file of external data names it after the graph.
         data = [one for one in names if one in {f"{name}_data", f"{name}.data"}]
         companions = [one for one in select_onnx([*names, name]) if not one.endswith(WEIGHT_SUFFIXES)]
@@ -162,7 +169,7 @@ class SourceReader:
     def _files(
         self, root: str, files: tuple[str, ...], artifact: Literal["checkpoint", "onnx"], at: Span
     ) -> Fetched | None:
-        if not self._local.are_weights(root, files, at):
+        if not self._local.stay_inside(root, files, at) or not self._local.are_weights(root, files, at):
             return None
         config = None
         if "config.json" in files:
@@ -182,6 +189,11 @@ class SourceReader:
         elif any(name.endswith(".gguf") for name in names):
             hint = "GGUF weights cannot be exported: use the original weights"
         self._faults.append(fault("OB027", f"`{text}` contains no weights", span=at, hint=hint))
+
+
+def _is_file_or_folder(path: str) -> bool:
+    """Whether something can be a model: a FIFO or a device cannot."""
+    return os.path.isfile(path) or os.path.isdir(path)
 
 
 def locked_fetch(text: str, lock: Lock) -> tuple[dict[str, Any], LockedSource | None]:

@@ -24,6 +24,17 @@ RULES: tuple[Rule, ...] = (
 
         Fix: name the manifest: `onnxbuild explain ID -m MANIFEST`.
         """),
+    described("OB064", "out-in-store", """
+        The output folder is inside the store or the state folder, or a model's folder in it would contain one of them.
+
+        Why: the files of a model replace whatever is in its folder, and the store takes files that it does not know for
+        leftovers.
+        Fix: name another folder with `--out DIR`.
+        Bad:
+            onnxbuild run models.yaml --out .onnxbuild
+        Good:
+            onnxbuild run models.yaml --out models
+        """),
     described("OB063", "bad-user-config", """
         The user's configuration file, `~/.config/onnxbuild/config.toml`, cannot be read or has an unknown key.
 

@@ -11,6 +11,7 @@ from onnxbuild.diagnostics import Diagnostic, DiagnosticError, fault
 from onnxbuild.manifest.document import Array, Table
 from onnxbuild.manifest.reading.manifest_file import read_bytes
 from onnxbuild.manifest.reading.yaml_reader import read_document
+from onnxbuild.regular_files import open_regular
 from onnxbuild.rules.rule import Rule, World, rule
 
 _HEAD = '{"question":'  # how a receipt begins; what follows it may be long
@@ -59,16 +60,21 @@ def _built_in(folder: str) -> Mapping[str, set[str | None]]:
 
     Drafts and copies that nobody builds are no fault, and without a receipt nothing is read.
     """
+    state = os.path.join(folder, ".onnxbuild")
+    receipts_folder = os.path.join(state, "receipts")
+    if os.path.islink(state) or os.path.islink(receipts_folder):
+        return {}
     try:
-        receipts = list(os.scandir(os.path.join(folder, ".onnxbuild", "receipts")))
+        receipts = list(os.scandir(receipts_folder))
     except OSError:
         return {}
     built: dict[str, set[str | None]] = defaultdict(set)
     for entry in receipts:
         try:
-            with open(entry.path, encoding="utf-8", errors="replace") as file:
-                question = json.JSONDecoder().raw_decode(file.read(_HEAD_BYTES), len(_HEAD))[0]
-        except (OSError, ValueError):
+            with open_regular(entry.path) as file:
+                head = file.read(_HEAD_BYTES).decode("utf-8", "replace")
+            question = json.JSONDecoder().raw_decode(head, len(_HEAD))[0]
+        except (OSError, ValueError, RecursionError):
             continue
         manifest, out = (question.get("manifest"), question.get("out")) if isinstance(question, dict) else (None, None)
         # A damaged receipt may hold anything.
@@ -79,6 +85,8 @@ def _built_in(folder: str) -> Mapping[str, set[str | None]]:
 
 def _folders_of(path: str) -> set[Folder]:
     """The folders below `out/` that another manifest writes, as far as its own text says."""
+    if os.path.islink(path):  # it may lead out of the folder
+        return set()
     try:
         return set(_written(read_document(read_bytes(path), path, [])))
     except DiagnosticError:

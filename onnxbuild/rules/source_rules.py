@@ -2,7 +2,30 @@
 
 from __future__ import annotations
 
-from onnxbuild.rules.rule import Rule, described
+from collections.abc import Iterator
+
+from onnxbuild.diagnostics import Diagnostic
+from onnxbuild.manifest.reach import store_problem
+from onnxbuild.rules.rule import Rule, World, described, rule
+
+
+@rule("OB060", "outside-the-folder")
+def outside_the_folder(world: World) -> Iterator[Diagnostic]:
+    """A path in a manifest leads outside its folder, or a link in a model folder leads out of that one.
+
+    Why: a manifest that somebody else wrote could read any of your files, and write into any of your folders.
+    Fix: put the files below the folder of the manifest, or permit the path with `--allow-path DIR`,
+    `ONNXBUILD_ALLOW_PATH` or `allow_paths` in `~/.config/onnxbuild/config.toml`. A store outside is named with
+    `--store DIR`.
+    Bad:
+        source: local:../../models/mine
+    Good:
+        source: local:models/mine
+    """
+    problem = store_problem(world.manifest)  # planning finds the others, and no plan needs the store of a lint
+    if problem is not None:
+        yield problem
+
 
 RULES: tuple[Rule, ...] = (
     described("OB026", "bad-source", """
@@ -29,6 +52,7 @@ RULES: tuple[Rule, ...] = (
 
         Fix: after a merge, keep the entries of both sides. Otherwise remove the file and run `onnxbuild lock`.
         """),
+    outside_the_folder,
     described("OB107", "floating-extra-code", """
         The checkpoint's own Python code may run, and nothing pins it.
 

@@ -11,6 +11,15 @@ RULES: tuple[Rule, ...] = (
         Why: the file system is read-only, a file has the name of the folder, or the database is damaged.
         Fix: name another folder with `--store DIR` or ONNXBUILD_STORE.
         """),
+    described("OB062", "state-not-trusted", """
+        The state folder `.onnxbuild/`, or the store that the manifest names, is tracked by git, belongs to another
+        user, or contains a symbolic link.
+
+        Why: it may have come with the checkout. Whoever wrote it decides what is up to date and what a result contains,
+        and a link in it leads writes to any other folder.
+        Fix: remove it (`git rm -r --cached .onnxbuild` if you committed it), or use a store of your own with
+        `--store DIR` or ONNXBUILD_STORE: then nothing in it is read.
+        """),
     described("OB045", "remote-unreachable", """
         The remote store cannot be reached, or is too slow.
 

@@ -115,6 +115,19 @@ RULES: tuple[Rule, ...] = (
             vars: {repo: org/name}
             models: {m: {source: "hub:${vars.repo}", targets: [o2]}}
         """),
+    described("OB061", "environment-not-permitted", """
+        A reference to an environment variable that the user has not permitted, or in a place where its value would be
+        given away.
+
+        Why: whoever writes a manifest chooses the address to which the value is sent. In the host or the path of a URL,
+        the value reaches name servers and logs too.
+        Fix: permit the variable with `--allow-env NAME` or `allow_env` in `~/.config/onnxbuild/config.toml`, and use it
+        as the user, the password or the query of the URL.
+        Bad:
+            store: {remote: "s3://${env.BUCKET}/onnxbuild"}
+        Good:
+            store: {remote: "webdavs://ci:${env.PASSWORD}@example.org/onnxbuild"}
+        """),
     described("OB032", "contradiction", """
         Two keys that contradict each other.
 

@@ -95,7 +95,7 @@ def test_write_a_custom_exporter(tmp_path: Path) -> None:
 
 def test_two_toolchains(tmp_path: Path) -> None:
     """The requirements are replaced by an interpreter; `test_two_generations` has pip resolve and install them."""
-    for name in ("optimum", "tf5"):
+    for name in ("project/optimum", "tf5"):
         python = tmp_path / name / "bin" / "python"
         python.parent.mkdir(parents=True)
         python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
@@ -107,7 +107,7 @@ def test_two_toolchains(tmp_path: Path) -> None:
     (requirements,) = re.findall(r"requirements: \[.*\]", (DOCS / "how-to" / "toolchains.md").read_text())
     # The command that makes the lock of the example smaller belongs to a clone, and resolves what `requirements` name.
     elsewhere = {"onnxbuild lock manifests/two-generations.yaml --upgrade": "true"}
-    reader = Reader(tmp_path, instead=elsewhere, small={requirements: "python: ../optimum/bin/python"})
+    reader = Reader(tmp_path, instead=elsewhere, small={requirements: "python: optimum/bin/python"})
     reader.follow("how-to/toolchains.md")
     delivered = {path.relative_to(tmp_path / "project" / "out").as_posix() for path in tmp_path.glob("project/out/*/*")}
     assert delivered == {"minilm/fp32", "minilm/int8", "new/fp32"}

@@ -9,12 +9,14 @@ from onnxbuild.diagnostics import DiagnosticError
 from onnxbuild.machine import Machine
 from onnxbuild.manifest.load import load_manifest
 from onnxbuild.manifest.spec import Manifest
+from onnxbuild.permissions import Permissions
 from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.planning.expand import expand
 from onnxbuild.planning.locked import Lock
 from onnxbuild.report.render_diagnostics import FORMATS, render
 from onnxbuild.steps import KINDS
 
+ALLOWED = Permissions(environment=("KEY",))
 MACHINE = Machine(cpu="a cpu", architecture="x86_64", flags=(), cores=2)
 VALID = """\
 onnxbuild: 1
@@ -43,7 +45,7 @@ models:
     source: "hub:a/b-${matrix.x}"
     task: fill-mask
     targets: [q4]
-store: {path: x, remote: "s3://${env.BUCKET}"}
+store: {path: x, remote: "s3://${env.KEY}@bucket"}
 """
 PIECES = [
     *(
@@ -99,7 +101,7 @@ def changed(text, chance):
 def test_the_text_to_begin_with_is_valid(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "m.yaml").write_text(VALID)
-    manifest = load_manifest("m.yaml", kinds=KINDS, environment={"BUCKET": "b"})
+    manifest = load_manifest("m.yaml", kinds=KINDS, environment={"KEY": "k"}, permissions=ALLOWED)
     assert [model.name for model in manifest.models] == ["m", "n-1"]
     assert isinstance(expand(manifest, KINDS, Lock(), MACHINE), ActionGraph)
 
@@ -115,13 +117,13 @@ def test_manifest_or_faults(block, tmp_path, monkeypatch):
             data = data.replace(b"e", b"\xe9", 3)
         (tmp_path / "m.yaml").write_bytes(data)
         try:
-            manifest = load_manifest("m.yaml", kinds=KINDS, environment={"BUCKET": "b"})
+            manifest = load_manifest("m.yaml", kinds=KINDS, environment={"KEY": "k"}, permissions=ALLOWED)
             assert isinstance(manifest, Manifest)
             assert isinstance(expand(manifest, KINDS, Lock(), MACHINE), ActionGraph)
             outcomes.add("sound")
         except DiagnosticError as error:
             outcomes.add("faults" if error.diagnostics else "nothing")
-        found = lint("m.yaml", MACHINE, kinds=KINDS)
+        found = lint("m.yaml", MACHINE, kinds=KINDS, permissions=ALLOWED)
         for one in FORMATS:
             render(found, one)
     assert outcomes == {"sound", "faults"}

@@ -3,6 +3,7 @@ import pytest
 
 from onnxbuild.diagnostics import DiagnosticError
 from onnxbuild.manifest.load import load_manifest
+from onnxbuild.permissions import Permissions
 from onnxbuild.steps import KINDS
 
 HEAD = "onnxbuild: 1\ntargets: {fp32: {}, o2: {optimize: O2}}\n"
@@ -12,11 +13,17 @@ HEAD = "onnxbuild: 1\ntargets: {fp32: {}, o2: {optimize: O2}}\n"
 def load(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
-    def run(text, *, defines=None, environment=None, **files):
+    def run(text, *, defines=None, environment=None, allowed=(), **files):
         for name, content in files.items():
             (tmp_path / f"{name}.yaml").write_text(content)
         (tmp_path / "m.yaml").write_text(text)
-        return load_manifest("m.yaml", kinds=KINDS, defines=defines or {}, environment=environment or {})
+        return load_manifest(
+            "m.yaml",
+            kinds=KINDS,
+            defines=defines or {},
+            environment=environment or {},
+            permissions=Permissions(environment=tuple(allowed)),
+        )
 
     return run
 
@@ -133,9 +140,9 @@ def test_a_fault_in_an_included_file_is_shown_there(load):
 
 def test_secrets_where_they_are_allowed(load):
     text = HEAD + "store: {remote: 's3://${env.KEY}@x'}\nmodels: {m: {source: random:a, targets: [o2]}}\n"
-    manifest = load(text, environment={"KEY": "hush", "OTHER": "1"})
+    manifest = load(text, environment={"KEY": "hush", "OTHER": "1"}, allowed=["KEY"])
     assert (manifest.store.remote, manifest.environment) == ("s3://hush@x", {"KEY": "hush"})
-    assert faults(load, text) == [("OB004", "the environment variable `KEY` is not set", "m.yaml:3:23")]
+    assert faults(load, text, allowed=["K*"]) == [("OB004", "the environment variable `KEY` is not set", "m.yaml:3:23")]
 
 
 def test_missing_manifest():

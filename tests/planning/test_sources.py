@@ -5,6 +5,8 @@ import sys
 import pytest
 
 from onnxbuild.manifest.load import load_manifest
+from onnxbuild.manifest.reach import Reach
+from onnxbuild.permissions import permissions
 from onnxbuild.planning.action_graph import FilesSource
 from onnxbuild.planning.local_files import LocalFiles
 from onnxbuild.planning.locked import Lock
@@ -26,7 +28,7 @@ def read(tmp_path, monkeypatch):
             (tmp_path / where).parent.mkdir(exist_ok=True)
             (tmp_path / where).write_text(body)
         faults = []
-        reader = SourceReader(Lock(), LocalFiles(faults))
+        reader = SourceReader(Lock(), LocalFiles(faults, Reach("m.yaml", permissions())))
         found = reader.fetched(load_manifest("m.yaml", kinds=KINDS).models[0])
         return found, [(one.code, one.message) for one in faults]
 

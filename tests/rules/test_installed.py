@@ -14,7 +14,7 @@ MACHINE = Machine(cpu="a cpu", architecture="x86_64", flags=("avx2",), cores=2)
 MANIFEST = """\
 onnxbuild: 1
 targets: {fp32: {}, int8: {quantize: int8}}
-toolchains: {tf5: {python: /opt/tf5/bin/python}}
+toolchains: {tf5: {python: tf5/bin/python}}
 models:
   m: {source: "random:bert", task: fill-mask, targets: [fp32, int8]%s}
 """

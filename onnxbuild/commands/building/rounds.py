@@ -9,6 +9,8 @@ from pathlib import Path
 from msgspec import structs
 
 from onnxbuild.commands.building.finished import Result
+from onnxbuild.commands.state.out_place import check_out
+from onnxbuild.commands.state.trusted_state import state_beside
 from onnxbuild.commands.workspace import Session
 from onnxbuild.deliver.out_folder import deliver
 from onnxbuild.deliver.write_back import share
@@ -26,9 +28,11 @@ _ROUNDS = 4
 def run_session(
     opened: Session, policy: Policy, out: Path, reporter: Reporter, interrupt: Interrupt | None = None
 ) -> Result:
-    """Execute, deliver and share. Every event goes to the reporter."""
+    """Execute, deliver and share. Every event goes to the reporter. Errors: DiagnosticError OB064 for the folder."""
     interrupt = interrupt or Interrupt()
     try:
+        models = dict.fromkeys(variant.model for variant in opened.graph.variants)
+        check_out(out, models, (opened.store.root, state_beside(opened.plan.manifest.path)))
         result = _execute_and_deliver(opened, policy, out, reporter, interrupt)
         reporter.event(RunFinished(outcomes=result.outcomes, seconds=result.seconds, interrupted=result.interrupted))
     finally:

@@ -43,6 +43,14 @@ def _common(to: argparse.ArgumentParser) -> None:
     to.add_argument("--remote", metavar="URL", help="store shared with other machines (also ONNXBUILD_REMOTE)")
     to.add_argument("--remote-readonly", action="store_true", help="read from the remote store, write nothing to it")
     to.add_argument("--offline", action="store_true", help="use no network")
+    _permissions(to)
+
+
+def _permissions(to: argparse.ArgumentParser) -> None:
+    paths = "let the manifest read a path outside its folder (also ONNXBUILD_ALLOW_PATH)"
+    to.add_argument("--allow-path", action="append", type=values.path, default=[], metavar="DIR", help=paths)
+    words = "let the manifest read an environment variable; NAME may end in *"
+    to.add_argument("--allow-env", action="append", type=values.variable, default=[], metavar="NAME", help=words)
 
 
 def _about_last_run(to: argparse.ArgumentParser, metavar: str, words: str) -> None:

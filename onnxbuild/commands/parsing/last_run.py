@@ -15,9 +15,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from onnxbuild.commands.parsing.options import Asked
+from onnxbuild.commands.state.trusted_state import distrust
 from onnxbuild.diagnostics import DiagnosticError, fault
+from onnxbuild.regular_files import read_regular
+from onnxbuild.store.files import write_atomically
 
 _STORE, _DEFINED = "store: ", "defined: "
+_LARGEST_NOTE = 1 << 20
 
 
 class LastRun(NamedTuple):
@@ -35,7 +39,7 @@ def note_last_run(state: Path, asked: Asked, store: Path | None) -> None:
     lines += [f"{_DEFINED}{name}" for name, _ in asked.defines]
     with contextlib.suppress(OSError):
         state.mkdir(exist_ok=True)
-        (state / "last").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        write_atomically(state / "last", "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape"))
 
 
 def last_run(command: str) -> LastRun:
@@ -44,11 +48,12 @@ def last_run(command: str) -> LastRun:
     Errors: DiagnosticError OB042 if nothing has been run here.
     """
     places = [Path(), *(entry for entry in Path().iterdir() if entry.is_dir())]
-    known = [path for path in (place / ".onnxbuild" / "last" for place in places) if path.is_file()]
-    if not known:
+    known = [path for path in (place / ".onnxbuild" / "last" for place in places) if _is_believed(path)]
+    last = _read(max(known, key=lambda path: path.stat().st_mtime)) if known else None
+    if last is None:
         message = "no manifest has been run in this folder or one below it"
         raise DiagnosticError(fault("OB042", message, hint=f"name it: `onnxbuild {command} -m MANIFEST`"))
-    return _read(max(known, key=lambda path: path.stat().st_mtime))
+    return last
 
 
 def follow_last_run(options: argparse.Namespace) -> None:
@@ -72,14 +77,23 @@ def follow_last_run(options: argparse.Namespace) -> None:
 def _last_run_of(manifest: str) -> LastRun | None:
     """The note beside a manifest, if the last run there was of this manifest."""
     note = Path(manifest).absolute().parent / ".onnxbuild" / "last"
-    last = _read(note) if note.is_file() else None
+    last = _read(note) if _is_believed(note) else None
     return last if last is not None and Path(last.manifest).name == Path(manifest).name else None
 
 
-def _read(note: Path) -> LastRun:
-    name, *rest = note.read_text(encoding="utf-8").splitlines() or [""]
+def _is_believed(note: Path) -> bool:
+    """Whether a note exists and is this user's own: one that came with a checkout could name any store."""
+    return note.is_file() and not note.is_symlink() and distrust(str(note.parent)) is None
+
+
+def _read(note: Path) -> LastRun | None:
+    try:
+        text = read_regular(note, _LARGEST_NOTE).decode("utf-8", "surrogateescape")
+    except OSError:
+        return None
+    name, *rest = text.splitlines() or [""]
     return LastRun(
-        manifest=str(note.parent.parent / name.strip()),
+        manifest=str(note.parent.parent / Path(name.strip()).name),
         store=next(iter(_after(_STORE, rest)), None),
         defined=tuple(_after(_DEFINED, rest)),
     )

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from onnxbuild.permissions import Permissions
 
 
 class Asked(NamedTuple):
@@ -17,6 +20,14 @@ class Asked(NamedTuple):
     remote_readonly: bool = False
     offline: bool = False
     out: str | None = None  # the folder that a run writes its outputs to, for the warnings about it
+    allow_paths: tuple[str, ...] = ()  # what the manifest may reach outside its folder
+    allow_env: tuple[str, ...] = ()  # the variables that it may read
+
+    def permissions(self) -> Permissions:
+        """What the user permits the manifest, here and elsewhere. Errors: DiagnosticError OB063."""
+        from onnxbuild.permissions import permissions
+
+        return permissions(self.allow_paths, self.allow_env)
 
     def as_arguments(self) -> list[str]:
         """The options as a person would type them, without the manifest and the selectors."""
@@ -24,6 +35,8 @@ class Asked(NamedTuple):
         arguments += ["--store", self.store] if self.store else []
         arguments += ["--remote", self.remote] if self.remote else []
         arguments += ["--remote-readonly"] if self.remote_readonly else []
+        arguments += [word for path in self.allow_paths for word in ("--allow-path", path)]
+        arguments += [word for name in self.allow_env for word in ("--allow-env", name)]
         return [*arguments, *(["--offline"] if self.offline else [])]
 
 
@@ -61,7 +74,16 @@ def asked_for(options: argparse.Namespace) -> Asked:
         remote=options.remote,
         remote_readonly=options.remote_readonly,
         offline=options.offline,
+        allow_paths=tuple(options.allow_path),
+        allow_env=tuple(options.allow_env),
     )
+
+
+def permissions_of(options: argparse.Namespace) -> Permissions:
+    """What the user permits a manifest. Errors: DiagnosticError OB063."""
+    from onnxbuild.permissions import permissions
+
+    return permissions(options.allow_path, options.allow_env)
 
 
 def run_options(options: argparse.Namespace) -> RunOptions:

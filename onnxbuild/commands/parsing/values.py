@@ -15,6 +15,20 @@ def name_and_value(text: str) -> tuple[str, str]:
     return name, value
 
 
+def path(text: str) -> str:
+    """A path: an empty one would be the current folder, which nobody meant."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a path, found nothing")
+    return text
+
+
+def variable(text: str) -> str:
+    """The name of an environment variable, or its beginning with `*`."""
+    if not text or "=" in text or "*" in text[:-1]:
+        raise argparse.ArgumentTypeError(f"expected the name of a variable such as TOKEN or S3_*, found `{text}`")
+    return text
+
+
 def positive(text: str) -> int:
     """An integer from 1."""
     if not text.isdecimal() or int(text) < 1:

@@ -6,6 +6,7 @@ import os
 
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, Span, fault
 from onnxbuild.manifest.document import Array, Table
+from onnxbuild.manifest.reach import Reach
 from onnxbuild.manifest.reading.manifest_file import read_bytes
 from onnxbuild.manifest.reading.yaml_reader import read_document
 
@@ -13,53 +14,62 @@ from onnxbuild.manifest.reading.yaml_reader import read_document
 _JOINED = ("vars", "datasets", "targets", "models", "defaults")
 
 
-def read_with_includes(path: str, faults: list[Diagnostic]) -> tuple[Table, tuple[str, ...]]:
-    """The joined document and the files that it was read from, the manifest first.
+def read_with_includes(path: str, reach: Reach, faults: list[Diagnostic]) -> tuple[Table, tuple[str, ...]]:
+    """The joined document and the files that it was read from, the manifest first; includes are within `reach`.
 
     Errors: DiagnosticError if the manifest itself cannot be read; faults of included files are collected.
     """
-    root = _read(path, None, faults)
-    files = [path]
-    _join_includes(root, (path,), files, faults)
-    return root, tuple(files)
+    return _Reading(reach, faults).joined(path)
 
 
-def _read(path: str, at: Span | None, faults: list[Diagnostic]) -> Table:
-    return read_document(read_bytes(path, at), path, faults)
+class _Reading:
+    """One manifest being read with all that it includes; holds what the steps share."""
+
+    def __init__(self, reach: Reach, faults: list[Diagnostic]) -> None:
+        self._reach, self._faults = reach, faults
+        self._files: list[str] = []
+
+    def joined(self, path: str) -> tuple[Table, tuple[str, ...]]:
+        root = read_document(read_bytes(path), path, self._faults)
+        self._files.append(path)
+        self._join_includes(root, (path,))
+        return root, tuple(self._files)
+
+    def _join_includes(self, into: Table, chain: tuple[str, ...]) -> None:
+        for name, at in _names(into, self._faults):
+            path = os.path.normpath(os.path.join(os.path.dirname(chain[-1]), name))
+            problem = self._reach.problem(name, path, at) or _cycle(path, chain, at)
+            if problem is not None:
+                self._faults.append(problem)
+            elif _known(path, tuple(self._files)) is None:
+                self._join_file(into, path, at, chain)
+
+    def _join_file(self, into: Table, path: str, at: Span, chain: tuple[str, ...]) -> None:
+        try:
+            table = read_document(read_bytes(path, at), path, self._faults)
+        except DiagnosticError as error:
+            self._faults.extend(error.diagnostics)
+            return
+        self._files.append(path)
+        self._join_includes(table, (*chain, path))
+        _join(into, table, self._faults)
 
 
-def _join_includes(into: Table, chain: tuple[str, ...], files: list[str], faults: list[Diagnostic]) -> None:
-    for name, at in _names(into, faults):
-        path = os.path.normpath(os.path.join(os.path.dirname(chain[-1]), name))
-        above = _known(path, chain)
-        if above is not None:
-            cycle = " → ".join([*chain[chain.index(above) :], path])
-            hint = "a file must not include itself, directly or through others"
-            faults.append(fault("OB002", f"include cycle: {cycle}", span=at, hint=hint))
-        elif _known(path, tuple(files)) is None:
-            _join_file(into, path, at, chain, files, faults)
-
-
-def _join_file(
-    into: Table, path: str, at: Span, chain: tuple[str, ...], files: list[str], faults: list[Diagnostic]
-) -> None:
-    try:
-        table = _read(path, at, faults)
-    except DiagnosticError as error:
-        faults.extend(error.diagnostics)
-        return
-    files.append(path)
-    _join_includes(table, (*chain, path), files, faults)
-    _join(into, table, faults)
+def _cycle(path: str, chain: tuple[str, ...], at: Span) -> Diagnostic | None:
+    above = _known(path, chain)
+    if above is None:
+        return None
+    cycle = " → ".join([*chain[chain.index(above) :], path])
+    hint = "a file must not include itself, directly or through others"
+    return fault("OB002", f"include cycle: {cycle}", span=at, hint=hint)
 
 
 def _names(table: Table, faults: list[Diagnostic]) -> list[tuple[str, Span]]:
     written = table.get("include", [])
-    if isinstance(written, str):
-        return [(written, table.value_span("include"))]
-    if not isinstance(written, Array):
-        return []  # the structural check reports it
-    names = [(name, at) for name, at in zip(written, written.items_at, strict=True) if isinstance(name, str)]
+    entries = [(written, table.value_span("include"))]
+    if isinstance(written, Array):
+        entries = list(zip(written, written.items_at, strict=True))
+    names = [(name, at) for name, at in entries if isinstance(name, str)]  # the structural check reports the others
     for name, at in names:
         if "${" in name:
             faults.append(fault("OB025", "a reference is not allowed in `include:`", span=at))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, Span, fault, nearest
-from onnxbuild.manifest.reading.yaml_text import LARGEST_BYTES
+from onnxbuild.manifest.reading.yaml_text import LARGEST_BYTES, too_large
+from onnxbuild.regular_files import NotRegular, read_regular
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -16,9 +18,10 @@ _LISTED = 4  # manifests of a folder that a hint names
 
 
 def read_bytes(path: str, at: Span | None = None) -> bytes:
-    """The content of a manifest or an included file, cut if it is too large; `at` is where the path is written.
+    """The content of a manifest or an included file; `at` is where the path is written.
 
-    Errors: DiagnosticError.
+    A link is followed: the command line named the manifest, and an include has been checked by where it leads.
+    Errors: DiagnosticError, also for what is not a regular file: a FIFO would never end.
     """
     if path.endswith((_ONNX, *_WEIGHTS)) and os.path.isfile(path):
         raise DiagnosticError(_is_model(path, at))
@@ -26,11 +29,14 @@ def read_bytes(path: str, at: Span | None = None) -> bytes:
         message = f"`{path}` is a folder, and a manifest is a file"
         raise DiagnosticError(fault("OB016", message, span=at, hint=_for_folder(path)))
     try:
-        with open(path, "rb") as file:
-            return file.read(LARGEST_BYTES + 1)
+        return read_regular(os.path.realpath(path), LARGEST_BYTES)
     except FileNotFoundError:
         hint = _near(path)
         raise DiagnosticError(fault("OB016", f"`{path}` does not exist", span=at, hint=hint)) from None
+    except NotRegular as error:
+        if error.errno == errno.EFBIG:
+            raise DiagnosticError(too_large(path, at)) from None
+        raise DiagnosticError(fault("OB016", f"`{path}` {error.strerror}", span=at)) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DiagnosticError(fault("OB016", f"`{path}` cannot be read: {reason.lower()}", span=at)) from None

@@ -135,14 +135,7 @@ class _Reader:
 
     def _scalar(self, event: Any) -> None:
         at, text = self._span(event), event.value
-        try:
-            if event.tag is not None and event.tag != "!":
-                value = scalars.tagged(text, event.tag)
-            else:
-                value = scalars.plain(text) if event.implicit[0] else text
-        except ValueError as error:
-            self.faults.append(fault("OB011", str(error), span=at))
-            value = _LEFT_OUT
+        value = self._value_of(event, text, at)
         if event.anchor:
             self._anchors[event.anchor] = value
         if self._stack and type(self._stack[-1][0]) is Table and self._keys[-1] is None:
@@ -150,11 +143,27 @@ class _Reader:
         else:
             self._value(value, at, 1)
 
+    def _value_of(self, event: Any, text: str, at: Span) -> Any:
+        """The value of a scalar, left out if it has a fault."""
+        if "\0" in text:
+            # No path, name or package has it, and C code would take what stands before it for the whole.
+            self.faults.append(fault("OB022", "the character U+0000 is not allowed", span=at))
+            return _LEFT_OUT
+        try:
+            if event.tag is not None and event.tag != "!":
+                return scalars.tagged(text, event.tag)
+            return scalars.plain(text) if event.implicit[0] else text
+        except ValueError as error:
+            self.faults.append(fault("OB011", str(error), span=at))
+            return _LEFT_OUT
+
     def _key(self, value: Any, text: str | None, at: Span, *, is_merge: bool) -> None:
         if is_merge:
             hint = "put values that models share under `defaults:`, and steps that they share into a target"
             self.faults.append(fault("OB020", "merge keys `<<` are not part of the language", span=at, hint=hint))
             text = _MERGE
+        elif value is _LEFT_OUT:
+            text = None
         elif not isinstance(value, str):
             what = describe(value)
             self.faults.append(

@@ -18,8 +18,7 @@ _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U000100
 def decode(data: bytes, path: str) -> Source:
     """The text of a file. Errors: DiagnosticError if it is too large, not UTF-8, or has control characters."""
     if len(data) > LARGEST_BYTES:
-        message = f"`{path}` is too large: a manifest has at most {LARGEST_BYTES:,} bytes"
-        raise DiagnosticError(fault("OB021", message, hint="split it up with `include:`, or keep data in files"))
+        raise DiagnosticError(too_large(path))
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -31,6 +30,12 @@ def decode(data: bytes, path: str) -> Source:
         hint = "write it as an escape in double quotes"
         raise DiagnosticError(fault("OB022", message, span=_span_at(source, unprintable.start()), hint=hint))
     return source
+
+
+def too_large(path: str, at: Span | None = None) -> Diagnostic:
+    """OB021 for a file that has more bytes than any manifest."""
+    message = f"`{path}` is too large: a manifest has at most {LARGEST_BYTES:,} bytes"
+    return fault("OB021", message, span=at, hint="split it up with `include:`, or keep data in files")
 
 
 def _not_utf8(data: bytes, path: str, start: int) -> Diagnostic:
