@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, Span, fault
 from onnxbuild.machine import Machine
+from onnxbuild.manifest.budget import MOST_STEPS
 from onnxbuild.manifest.document import Table
 from onnxbuild.manifest.json_schema import place_of
 from onnxbuild.manifest.load import in_order
@@ -203,6 +204,10 @@ class _Expander:
         return {"model": fetch, "exporter": code}
 
     def _add_target(self, model: Model, target: Target, base: _Base) -> None:
+        if len(target.block.get("steps", ())) > MOST_STEPS:
+            message = f"the target has {len(target.block['steps']):,} steps: at most {MOST_STEPS:,}"
+            self.faults.append(fault("OB021", message, span=target.block.key_span("steps")))
+            return
         context = msgspec.structs.replace(base.context, device=target.device)
         output, steps = base.output, list(base.steps)
         for step in target_steps(target, self._kinds, self.faults):

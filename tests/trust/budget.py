@@ -41,7 +41,7 @@ def spent(folder: Path, files: Mapping[str, str], words: Sequence[str] = ("lint"
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "onnxbuild", *words, "m.yaml"],
-            cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT, preexec_fn=_limit,
+            cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT, preexec_fn=_limit,  # noqa: PLW1509 - this process has one thread
         )  # fmt: skip
         code, usage = _waited(process)
         output.seek(0)
