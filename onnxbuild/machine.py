@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 
 from msgspec import Struct
 
@@ -35,7 +36,7 @@ class Machine(Struct, frozen=True, omit_defaults=True):
 
 def this_machine() -> Machine:
     """The machine that this process runs on. Only Linux has /proc/cpuinfo; elsewhere the flags are unknown."""
-    name, flags = platform.processor() or platform.machine(), frozenset[str]()
+    name, flags = _processor(), frozenset[str]()
     for line in _cpuinfo():
         field, _, value = line.partition(":")
         if field.strip() == "model name":
@@ -51,6 +52,17 @@ def this_machine() -> Machine:
         cores=usable_cores(),
         gpus=nvidia_gpus(),
     )
+
+
+def _processor() -> str:
+    """What `platform.processor` returns, without the process `uname -p` that it starts except on Windows.
+
+    A plan starts no process. The names for macOS are those that `uname -p` prints, because keys contain them.
+    """
+    machine = platform.machine()
+    if sys.platform == "win32":
+        return platform.processor() or machine
+    return {"arm64": "arm", "x86_64": "i386"}.get(machine, machine) if sys.platform == "darwin" else machine
 
 
 def nvidia_gpus(driver: str = "/proc/driver/nvidia/gpus") -> tuple[str, ...]:

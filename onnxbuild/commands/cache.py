@@ -48,7 +48,8 @@ def in_words(store: Stats) -> str:
         f"gc would free {_mb(store.bytes_unreached)}",
     ]
     if store.toolchains.count:
-        lines.append(f"toolchains    {store.toolchains.count}, {_mb(store.toolchains.bytes)} more; gc keeps them")
+        size = _mb(store.toolchains.bytes)
+        lines.append(f"toolchains    {store.toolchains.count}, {size} more; gc removes what no lock file names")
     if store.oldest_days is not None and store.newest_days is not None:
         lines.append(f"age           {store.newest_days:.1f} to {store.oldest_days:.1f} days")
     width = max(map(len, store.kinds), default=0)

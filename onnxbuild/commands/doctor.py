@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from onnxbuild.machine import Machine, this_machine
+from onnxbuild.planning.interpreters.unseen import unseen
 from onnxbuild.steps import KINDS, Kinds
 from onnxbuild.steps.kind import Kind
 from onnxbuild.version import __version__
@@ -37,7 +38,11 @@ Version = Callable[[str], str | None]
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """What this machine has. `missing`: step kind → distributions that it needs and that are not installed."""
+    """What this machine has.
+
+    `missing`: step kind → distributions that it needs and that are not installed. `unseen`: what can change results and
+    is in no key.
+    """
 
     onnxbuild: str
     python: str
@@ -52,6 +57,7 @@ class Report(Struct, frozen=True, kw_only=True):
     provider_problem: str | None
     hub_offline: bool
     hub_endpoint: str
+    unseen: tuple[str, ...]
     missing: Mapping[str, tuple[str, ...]]
     repair: str | None
 
@@ -67,7 +73,8 @@ def doctor(
     version: Version | None = None,
     machine: Machine | None = None,
     environ: Mapping[str, str] = os.environ,
-    ask: tuple[str, ...] = (sys.executable, "-c", _ASK_PROVIDERS),
+    ask: tuple[str, ...] = (sys.executable, "-I", "-c", _ASK_PROVIDERS),
+    python: str = sys.executable,
 ) -> Report:
     """Look at the machine; imports no framework, and asks ONNX Runtime in a separate process."""
     version = version or installed
@@ -91,6 +98,7 @@ def doctor(
         provider_problem=problem,
         hub_offline=environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"},
         hub_endpoint=environ.get("HF_ENDPOINT") or "https://huggingface.co",
+        unseen=unseen(python, environ),
         missing={kind: absent for kind, absent in missing.items() if absent},
         repair=_EXTRA if any(missing.values()) else None,
     )
@@ -129,7 +137,8 @@ def as_text(report: Report) -> str:
     ]
     width = max(len(label) for label, _ in lines)
     text = [f"{label:<{width}}  {value}" for label, value in lines]
-    return "\n".join([*text, "", *_verdict(report)])
+    hidden = ["", "in no key:", *(f"  {line}" for line in report.unseen)] if report.unseen else []
+    return "\n".join([*text, *hidden, "", *_verdict(report)])
 
 
 def installed(name: str) -> str | None:

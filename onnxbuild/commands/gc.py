@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 
 from onnxbuild.commands.parsing.options import Asked
 from onnxbuild.commands.workspace import loaded, store_root
 from onnxbuild.diagnostics import DiagnosticError, fault
+from onnxbuild.runners.unused_toolchains import FreedToolchains, free_toolchains, needed_toolchains
 from onnxbuild.store.collect import Freed, Limits, collect
 from onnxbuild.store.store import Store
 
@@ -20,11 +23,33 @@ def gc(asked: Asked, limits: Limits, *, dry_run: bool) -> int:
     with Store(root, claims=False) as store:
         try:
             freed = collect(store, limits, dry_run=dry_run, on_wait=_say_wait)
+            manifests = {os.path.realpath(asked.manifest), *filter(os.path.lexists, store.traces.all_last())}
+            toolchains = _free_toolchains(root, manifests, dry_run=dry_run)
         except OSError as error:
             message = f"the store {root} cannot be collected: {error.strerror}"
             raise DiagnosticError(fault("OB040", message), exit_code=1) from None
     print(in_words(freed, dry_run=dry_run))
+    if toolchains != FreedToolchains():
+        print(of_toolchains(toolchains, dry_run=dry_run))
     return 0
+
+
+def _free_toolchains(root: Path, manifests: set[str], *, dry_run: bool) -> FreedToolchains:
+    try:
+        needed = needed_toolchains(manifests)
+    except DiagnosticError as error:
+        print(f"no toolchain is removed: {error}", file=sys.stderr)
+        return FreedToolchains()
+    return free_toolchains(root, needed, dry_run=dry_run)
+
+
+def of_toolchains(freed: FreedToolchains, *, dry_run: bool) -> str:
+    """What was removed of toolchains, in one line."""
+    verb = "would remove" if dry_run else "removed"
+    words = f"{verb} {freed.count} toolchain{'' if freed.count == 1 else 's'} that no lock file names"
+    if freed.count:
+        words += f", {freed.bytes / 1e6:.1f} MB"
+    return words + (f"; {freed.in_use} in use by running builds" if freed.in_use else "")
 
 
 def in_words(freed: Freed, *, dry_run: bool) -> str:

@@ -13,6 +13,7 @@ from onnxbuild.planning.lock_file import (
     HubUse,
     hub_resolve,
     hub_uses,
+    lock_key,
     lock_path,
     lock_toolchains,
     read_lock,
@@ -23,7 +24,6 @@ from onnxbuild.planning.lock_file import (
     write_lock,
 )
 from onnxbuild.planning.locked import Lock, Resolve
-from onnxbuild.planning.toolchains import toolchain_key
 from onnxbuild.steps import Kinds, all_kinds
 
 
@@ -72,7 +72,7 @@ def _toolchain_changes(old: Lock, new: Lock, resolved: Sequence[Toolchain]) -> l
     """What changed in each toolchain; for a new one, the number of its packages."""
     lines = []
     for toolchain in resolved:
-        key = toolchain_key(toolchain.requirements)
+        key = lock_key(toolchain)
         before = {one.name: one.version for one in old.toolchains[key].packages} if key in old.toolchains else None
         after = {one.name: one.version for one in new.toolchains[key].packages}
         if before is None:

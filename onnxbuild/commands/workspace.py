@@ -18,10 +18,10 @@ from onnxbuild.execute.events import Outcome
 from onnxbuild.execute.preview import preview
 from onnxbuild.machine import available_memory, this_machine, usable_cores
 from onnxbuild.manifest.reach import store_problem
-from onnxbuild.manifest.spec import Manifest
-from onnxbuild.planning.action_graph import ActionGraph
+from onnxbuild.manifest.spec import Manifest, Toolchain
+from onnxbuild.planning.action_graph import CURRENT, ActionGraph
 from onnxbuild.planning.planned import Plan
-from onnxbuild.runners.environments import Environment, Interpreter, Locked, Unlocked, Unusable
+from onnxbuild.runners.environments import Current, Environment, Unlocked, Unusable
 from onnxbuild.runners.local import LocalRunner
 from onnxbuild.runners.runner import Runner
 from onnxbuild.steps import Kinds, all_kinds, kinds_at, plugin_files, plugin_places
@@ -30,6 +30,7 @@ from onnxbuild.store.store import Store, opened
 if TYPE_CHECKING:  # PyYAML and what depends on it: a run with a remembered plan does not need it
     from onnxbuild.planning.expand import Expansion
     from onnxbuild.planning.locked import Lock
+    from onnxbuild.planning.toolchains import LockedToolchain
     from onnxbuild.rules import World
     from onnxbuild.store.remote.remote_store import Remote
     from onnxbuild.store.traces import Trace
@@ -167,23 +168,48 @@ def _say(text: str) -> None:
 
 
 def environments_of(manifest: Manifest, lock: Lock, store: Path) -> Mapping[str, Environment]:
-    """The environments of the toolchains that models name. Errors: DiagnosticError OB048 if one does not start."""
-    from onnxbuild.planning.toolchains import toolchain_key
+    """The environments in which actions of a manifest may run: the command's own, and those that models name.
 
-    environments: dict[str, Environment] = {}
+    Errors: DiagnosticError OB048 for an interpreter that is missing, OB080 for one that cannot be understood.
+    """
+    from onnxbuild.planning.lock_file import lock_key
+
+    environments: dict[str, Environment] = {CURRENT: Current()}
+    created: dict[str, Environment] = {}  # by digest: toolchains with equal packages share one environment
     for name in dict.fromkeys(model.toolchain for model in manifest.models if model.toolchain):
         toolchain = manifest.toolchains[name]
         if toolchain.python:
-            environments[name] = Interpreter(name, toolchain.python)
-            try:
-                environments[name].identity()
-            except Unusable as error:
-                hint = error.failure.notes[0][1]
-                raise DiagnosticError(fault("OB048", str(error), span=toolchain.span, hint=hint)) from error
+            environments[name] = _existing(toolchain, manifest)
+        elif locked := lock.toolchains.get(lock_key(toolchain)):
+            environments[name] = created.setdefault(locked.digest, _created(name, locked, store))
         else:
-            locked = lock.toolchains.get(toolchain_key(toolchain.requirements))
-            environments[name] = Locked(name, locked, store) if locked else Unlocked(name)
+            environments[name] = Unlocked(name)
     return environments
+
+
+def _created(name: str, locked: LockedToolchain, store: Path) -> Environment:
+    from onnxbuild.runners.locked_environment import Locked
+
+    return Locked(name, locked, store)
+
+
+def _existing(toolchain: Toolchain, manifest: Manifest) -> Environment:
+    from onnxbuild.planning.interpreters.site_folders import NotUnderstood
+    from onnxbuild.planning.interpreters.within_reach import readable_for
+    from onnxbuild.runners.existing_interpreter import Interpreter
+
+    assert toolchain.python is not None, "BUG: the toolchain names an interpreter"
+    interpreter = Interpreter(toolchain.name, toolchain.python, readable_for(toolchain.python, manifest))
+    try:
+        interpreter.identity()
+    except Unusable as error:
+        hint = error.failure.notes[0][1]
+        raise DiagnosticError(fault("OB048", str(error), span=toolchain.span, hint=hint)) from error
+    except NotUnderstood as error:
+        message = f"the interpreter of toolchain `{toolchain.name}` cannot be understood: {error}"
+        hint = "name the `python` of a virtual environment, which has a `pyvenv.cfg` beside it"
+        raise DiagnosticError(fault("OB080", message, span=toolchain.span, hint=hint)) from error
+    return interpreter
 
 
 def store_root(asked: Asked, manifest: Manifest) -> Path:

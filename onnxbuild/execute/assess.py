@@ -12,6 +12,7 @@ from onnxbuild.machine import Machine, this_machine
 from onnxbuild.planning.action_graph import Action, ActionGraph, FilesSource, Input, OutputRef
 from onnxbuild.runners.runner import Runner
 from onnxbuild.steps import Kinds
+from onnxbuild.steps.kind import packages_of
 from onnxbuild.store.content import Tree
 from onnxbuild.store.store import Store
 
@@ -36,7 +37,7 @@ class Assessor:
     def parts_with(self, action: Action, inputs: Mapping[str, Digest]) -> KeyParts:
         """The key parts of an action with the given digests of its inputs."""
         kind = self._kinds[action.kind]
-        names = kind.packages(msgspec.convert(action.params, kind.params))
+        names = packages_of(kind, msgspec.convert(action.params, kind.params))
         return KeyParts(
             kind=action.kind,
             version=kind.version,

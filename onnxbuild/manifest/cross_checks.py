@@ -9,6 +9,7 @@ from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
 from onnxbuild.manifest.document import Array, Table
 from onnxbuild.manifest.language import NAME
 from onnxbuild.manifest.reach import Reach
+from onnxbuild.manifest.requirement_texts import requirement_faults
 from onnxbuild.manifest.sections import ModelEntry, Sections
 from onnxbuild.manifest.to_spec import interpreter_path
 
@@ -79,6 +80,8 @@ def _toolchains(toolchains: Table) -> Iterator[Diagnostic]:
         if isinstance(written, Table) and bool(written.get("requirements")) == bool(written.get("python")):
             message = f"the toolchain `{name}` needs either `requirements` or `python`"
             yield fault("OB048", message, span=toolchains.key_span(name))
+        if isinstance(written, Table):
+            yield from requirement_faults(written)
 
 
 def _missing(model: ModelEntry) -> Iterator[Diagnostic]:

@@ -88,6 +88,13 @@ class ToolchainBlock(Struct):
             examples=[["transformers==5.23.0", "torch==2.13.0", "onnxscript"]],
         ),
     ] = []
+    sdist: Annotated[
+        list[str],
+        Meta(
+            description="names of packages that have no wheel: pip builds them, which runs their authors' code",
+            examples=[["antlr4-python3-runtime"]],
+        ),
+    ] = []
     python: Annotated[
         str, Meta(description="path of an existing interpreter, relative to this file", examples=["../tf5/bin/python"])
     ] = ""

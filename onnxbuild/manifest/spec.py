@@ -48,6 +48,7 @@ class Toolchain(Struct, frozen=True, kw_only=True):
     requirements: tuple[str, ...]
     python: str | None
     span: Span
+    sdist: tuple[str, ...] = ()  # packages that pip may build from source; all others come as wheels
 
 
 class Dataset(Struct, frozen=True, kw_only=True):

@@ -62,8 +62,13 @@ def _store(block: Table) -> Store:
 
 
 def _toolchain(name: str, block: Table) -> Toolchain:
-    python = interpreter_path(block)
-    return Toolchain(name=name, requirements=tuple(block.get("requirements", ())), python=python, span=block.span)
+    return Toolchain(
+        name=name,
+        requirements=tuple(block.get("requirements", ())),
+        python=interpreter_path(block),
+        span=block.span,
+        sdist=tuple(block.get("sdist", ())),
+    )
 
 
 def interpreter_path(block: Table) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from onnxbuild.diagnostics import Span
 from onnxbuild.digest import canonical
@@ -144,17 +145,23 @@ class SharedActions:
         toolchain: str,
         timeout: float | None,
     ) -> str:
-        """The id of the action that does this: an earlier one that does the same, else a new one called `name`."""
+        """The id of the action that does this: an earlier one that does the same, else a new one called `name`.
+
+        An action that several models share may take as long as the one that allows it the most.
+        """
         toolchain = CURRENT if _copies_files(kind, params) else toolchain
         content = canonical([kind.name, params, inputs, toolchain])
         known = self._by_content.get(content)
+        seconds = timeout or kind.timeout_seconds
         if known is not None:
+            if seconds > self.actions[known].timeout_seconds:
+                self.actions[known] = replace(self.actions[known], timeout_seconds=seconds)
             self.aliases.setdefault(name, known)
             return known
         unique = self._unique(name)
         self.actions[unique] = Action(
             id=unique, kind=kind.name, params=params, inputs=inputs, pool=kind.pool,
-            toolchain=toolchain, timeout_seconds=timeout or kind.timeout_seconds, span=at,
+            toolchain=toolchain, timeout_seconds=seconds, span=at,
         )  # fmt: skip
         self._by_content[content] = unique
         return unique

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterable, Mapping
-from glob import escape, glob
-from importlib import metadata
+from collections.abc import Iterable, Mapping, Sequence
 
 from onnxbuild.manifest.spec import Manifest
+from onnxbuild.planning.interpreters.distributions import Distributions, own_distributions
 from onnxbuild.planning.locked import Lock
 from onnxbuild.planning.toolchains import normalized, toolchain_key
 from onnxbuild.steps.exporters import EXPORTERS
@@ -25,24 +23,28 @@ def known_versions(manifest: Manifest, lock: Lock, toolchain: str | None) -> Map
         return _installed(None)
     asked = manifest.toolchains[toolchain]
     if asked.python:
-        folder = os.path.dirname(os.path.dirname(os.path.abspath(asked.python)))
-        return _installed(glob(os.path.join(escape(folder), "lib", "python3*", "site-packages")))
-    locked = lock.toolchains.get(toolchain_key(asked.requirements))
+        return _installed(_folders_of(asked.python, manifest))
+    locked = lock.toolchains.get(toolchain_key(asked.requirements, asked.sdist))
     if locked is not None:
         return {name: locked.version(name) for name in _ASKED}
     return _pinned(asked.requirements)
 
 
-def _installed(path: list[str] | None) -> Mapping[str, str]:
-    versions: dict[str, str] = {}
-    for name in _ASKED:
-        all_of_name = (
-            metadata.distributions(name=name) if path is None else metadata.distributions(name=name, path=path)
-        )
-        distribution = next(iter(all_of_name), None)
-        if distribution is not None:
-            versions[name] = distribution.version
-    return versions
+def _folders_of(python: str, manifest: Manifest) -> tuple[str, ...]:
+    """The site folders of an interpreter; none where it is missing or cannot be understood, which a plan reports."""
+    from onnxbuild.planning.interpreters.site_folders import NotUnderstood, site_folders
+    from onnxbuild.planning.interpreters.within_reach import readable_for
+
+    try:
+        return site_folders(python, may_read=readable_for(python, manifest)).folders
+    except (FileNotFoundError, NotUnderstood):
+        return ()
+
+
+def _installed(path: Sequence[str] | None) -> Mapping[str, str]:
+    installed = own_distributions() if path is None else Distributions(path)
+    versions = {name: installed.released(name) for name in _ASKED}
+    return {name: version for name, version in versions.items() if version != "absent"}
 
 
 def _pinned(requirements: Iterable[str]) -> Mapping[str, str]:

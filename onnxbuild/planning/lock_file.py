@@ -21,19 +21,19 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from onnxbuild.diagnostics import Diagnostic, DiagnosticError, Span, fault
+from onnxbuild.diagnostics import Diagnostic, DiagnosticError, Source, Span, fault
 from onnxbuild.manifest.spec import Manifest, Toolchain
 from onnxbuild.planning.locked import Lock, Resolve
-from onnxbuild.planning.toolchains import resolve_toolchain, toolchain_key
-from onnxbuild.printable import printable
+from onnxbuild.planning.pinned.lock_checks import lock_faults
+from onnxbuild.planning.toolchains import toolchain_key
 from onnxbuild.regular_files import NotRegular, read_regular
 from onnxbuild.steps.fetch import DATASETS
 from onnxbuild.store.files import write_atomically
 
 FILE_NAME = "onnxbuild.lock"
+_MOST_BYTES = 10 << 20  # a thousand models take 5 MB; the worst JSON of this size takes 250 MB of memory
+_MOST_FAULTS = 100
 DEFAULT_REVISION = "main"
-_LARGEST = 64 << 20  # bytes; a thousand models and ten toolchains take some 5 MB
-_ODD_PART = re.compile(r"\\|(?:^|/)(?:\.{0,2})(?:/|$)|^[A-Za-z]:")  # empty, `.`, `..`, of Windows
 _HUB = "hub:"
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(@[^@\s]+)?")
 
@@ -61,35 +61,59 @@ def hub_key(text: str) -> str:
 
 
 def read_lock(path: Path) -> Lock:
-    """The lock in a file; empty if the file is missing. Errors: DiagnosticError OB031 if it cannot be read."""
+    """The lock in a file; empty if the file is missing.
+
+    Errors: DiagnosticError OB031 if it cannot be read, with every field that is not what it must be, at its place.
+    """
     try:
-        lock = msgspec.json.decode(read_regular(path, _LARGEST), type=Lock)
-    except FileNotFoundError:
+        data = read_regular(path, _MOST_BYTES)
+    except (FileNotFoundError, NotADirectoryError):
         return Lock()
     except NotRegular as error:
         hint = "it comes with the manifest: restore it, or remove it and run `onnxbuild lock`"
         raise DiagnosticError(fault("OB031", f"`{path}` {error.strerror}", hint=hint)) from None
-    except (OSError, ValueError, RecursionError, msgspec.MsgspecError) as error:
-        hint = "after a merge, keep both sides' entries; or remove the file and run `onnxbuild lock`"
-        raise DiagnosticError(fault("OB031", f"`{path}` cannot be read: {error}", hint=hint)) from None
-    if lock.version != 1:
-        raise DiagnosticError(fault("OB031", f"`{path}` has version {lock.version}, expected 1"))
-    if (name := _unusable_name(lock)) is not None:
-        raise DiagnosticError(fault("OB031", f"`{path}` names the file `{printable(name)}`, which no repository has"))
-    return lock
-
-
-def _unusable_name(lock: Lock) -> str | None:
-    """A name that is no path below a repository: a fetch would write the file to another place."""
-    names = (name for source in lock.sources.values() for name in source.files)
-    return next((one for one in names if not one.isprintable() or _ODD_PART.search(one)), None)
+    except (OSError, ValueError) as error:
+        raise DiagnosticError(_unreadable(path, getattr(error, "strerror", None) or str(error))) from None
+    return _parsed(path, data)
 
 
 def write_lock(path: Path, lock: Lock) -> None:
-    """Write a lock so that a reader sees the whole old one or the whole new one."""
+    """Write a lock so that a reader sees the whole old one or the whole new one.
+
+    Errors: DiagnosticError OB031 for what could not be read again: the Hub or pip gave an answer of another form.
+    The lock on the disk stays as it was.
+    """
     held = {name: part for name, part in msgspec.to_builtins(lock).items() if part != {}}
     text = msgspec.json.format(msgspec.json.encode(held, order="sorted"), indent=1) + b"\n"
+    try:
+        _parsed(path, text)
+    except DiagnosticError as error:
+        notes = (("hint", "the answer of the Hub or of pip has another form; the lock file stays as it was"),)
+        raise DiagnosticError(
+            msgspec.structs.replace(one, span=None, notes=notes) for one in error.diagnostics
+        ) from None
     write_atomically(path, text)
+
+
+def _parsed(path: Path, data: bytes) -> Lock:
+    try:
+        lock = msgspec.json.decode(data, type=Lock)
+        text = data.decode()
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise DiagnosticError(_unreadable(path, str(error))) from None
+    except RecursionError:
+        raise DiagnosticError(_unreadable(path, "its values are nested too deeply")) from None
+    if lock.version != 1:
+        raise DiagnosticError(fault("OB031", f"`{path}` has version {lock.version}, expected 1"))
+    faults = lock_faults(lock, Source(str(path), text))
+    if faults:
+        raise DiagnosticError(faults[:_MOST_FAULTS])
+    return lock
+
+
+def _unreadable(path: Path, reason: str) -> Diagnostic:
+    hint = "after a merge, keep both sides' entries; or remove the file and run `onnxbuild lock`"
+    return fault("OB031", f"`{path}` cannot be read: {reason}", hint=hint)
 
 
 class HubUse(Struct, frozen=True):
@@ -215,18 +239,25 @@ def toolchains_in_use(manifest: Manifest) -> tuple[Toolchain, ...]:
     return tuple(manifest.toolchains[name] for name in named if name and manifest.toolchains[name].requirements)
 
 
+def lock_key(toolchain: Toolchain) -> str:
+    """The key of a manifest's toolchain in the lock."""
+    return toolchain_key(toolchain.requirements, toolchain.sdist)
+
+
 def unlocked_toolchains(manifest: Manifest, lock: Lock) -> tuple[Toolchain, ...]:
     """The toolchains that the lock does not hold for this Python and platform."""
-    return tuple(one for one in toolchains_in_use(manifest) if toolchain_key(one.requirements) not in lock.toolchains)
+    return tuple(one for one in toolchains_in_use(manifest) if lock_key(one) not in lock.toolchains)
 
 
 def lock_toolchains(lock: Lock, wanted: Iterable[Toolchain], say: Callable[[str], None]) -> Lock:
     """The lock with the given toolchains resolved again. Errors: DiagnosticError OB105, at its place."""
+    from onnxbuild.planning.pinned.resolution import resolve_toolchain
+
     toolchains = dict(lock.toolchains)
     for one in wanted:
         say(f"resolving toolchain `{one.name}`: {', '.join(one.requirements)}")
         try:
-            toolchains[toolchain_key(one.requirements)] = resolve_toolchain(one.name, one.requirements)
+            toolchains[lock_key(one)] = resolve_toolchain(one.name, one.requirements, one.sdist)
         except DiagnosticError as error:
             raise DiagnosticError(
                 msgspec.structs.replace(problem, span=one.span) for problem in error.diagnostics

@@ -11,9 +11,10 @@ from onnxbuild.diagnostics import Diagnostic, fault
 from onnxbuild.planning.action_graph import CURRENT, Action
 from onnxbuild.rules.rule import Rule, World, rule
 from onnxbuild.steps import KINDS
+from onnxbuild.steps.kind import EVERYTHING
 
 # Part of a key if it is installed, and needed only by checkpoints that were made with it.
-_OPTIONAL = frozenset({"sentence-transformers"})
+_OPTIONAL = frozenset({"sentence-transformers", EVERYTHING})
 # The extra of pyproject.toml that installs what an exporter needs.
 _EXTRAS = {"onnxscript": "transformers", "onnxruntime-genai": "genai"}
 _SHOWN = 4

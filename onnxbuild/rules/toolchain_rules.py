@@ -39,6 +39,23 @@ RULES: tuple[Rule, ...] = (
         Why: a run resolves them once and writes them down, but not with `--offline`.
         Fix: run `onnxbuild lock MANIFEST` where the package index can be reached.
         """),
+    described("OB080", "interpreter-not-understood", """
+        The Python version or the packages of a toolchain's interpreter cannot be read from its folders.
+
+        Why: a plan starts no interpreter. It reads `pyvenv.cfg` and the names of the folders around the executable.
+        Fix: name the interpreter of a virtual environment, `VENV/bin/python`, and not a script that starts another one.
+        """),
+    described("OB081", "requirement-not-a-name", """
+        A requirement of a toolchain is something else than the name of a package with versions.
+
+        Why: pip also takes options, paths, archives and URLs, and no hash in the lock file covers what they bring.
+        Bad:
+            toolchains:
+              tf5: {requirements: ["--index-url=https://example.com", "transformers @ https://example.com/t.whl"]}
+        Good:
+            toolchains:
+              tf5: {requirements: ["transformers>=5.23,<6"]}
+        """),
     described("OB105", "toolchain-conflict", """
         The requirements of a toolchain cannot be resolved together.
 

@@ -1,22 +1,19 @@
-"""The environments of workers: the current interpreter, another interpreter, or one created from locked packages."""
+"""The environments of workers: what each must offer, the current interpreter, and a toolchain that is not locked yet.
+
+`existing_interpreter` has an interpreter that the manifest names, `locked_environment` one that is created from locked
+packages. Everything but `interpreter` is asked while planning, and starts no process.
+"""
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Protocol
 
-import msgspec
-from msgspec import Struct
-
-from onnxbuild.planning.toolchains import LockedToolchain, normalized, python_of
+from onnxbuild.planning.interpreters.distributions import own_distributions
 from onnxbuild.protocol import Failure
-from onnxbuild.runners import pip_output
-from onnxbuild.store import locks
-from onnxbuild.store.files import flush, remove_tree
+from onnxbuild.steps.kind import CODE_OF
+from onnxbuild.steps.python_code import digest_of_code, own_module_place
 
 Say = Callable[[str], None]
 # Runs a command to completion as a child that ends with the run, and passes on each line: (exit status, output).
@@ -38,7 +35,7 @@ class Environment(Protocol):
         """The Python executable. Creates the environment first if necessary. Errors: Unusable."""
 
     def version(self, name: str) -> str:
-        """The version of a distribution, or "absent" if it is not installed."""
+        """The version of a distribution, "absent" if it is not installed; `EVERYTHING` and `CODE_OF` as in `kind`."""
 
     def identity(self) -> Mapping[str, str]:
         """The other parts of a key: the implementation and its minor version (patch releases change no result)."""
@@ -46,12 +43,15 @@ class Environment(Protocol):
     def watched(self) -> tuple[str, ...]:
         """Files and folders whose time stamps change when the installed packages change."""
 
+    def close(self) -> None:
+        """The run uses the environment no more."""
+
 
 class Current:
     """The interpreter that runs this command."""
 
     def __init__(self) -> None:
-        self._versions: dict[str, str] = {}
+        self._installed = own_distributions()
 
     def interpreter(self, say: Say, run: Run) -> str:
         """This interpreter."""
@@ -59,83 +59,23 @@ class Current:
         return sys.executable
 
     def version(self, name: str) -> str:
-        """The version that `importlib.metadata` reports."""
-        from importlib import metadata
-
-        if name not in self._versions:
-            try:
-                self._versions[name] = metadata.version(name)
-            except metadata.PackageNotFoundError:
-                self._versions[name] = "absent"
-        return self._versions[name]
+        """The version of the distribution that this interpreter would import."""
+        if name.startswith(CODE_OF):
+            place = own_module_place(name.removeprefix(CODE_OF))
+            return digest_of_code([place])[:32] if place is not None else "absent"
+        return self._installed.version(name)
 
     def identity(self) -> Mapping[str, str]:
         """This implementation."""
         return {"python": f"{sys.implementation.name}-{sys.version_info.major}.{sys.version_info.minor}"}
 
     def watched(self) -> tuple[str, ...]:
-        """None: a receipt watches this interpreter in any case."""
-        return ()
+        """The code of editable installations: a receipt watches this interpreter and our own code in any case."""
+        editable = (name for name in self._installed.editable() if name != "onnxbuild")
+        return tuple(path for name in editable for path in self._installed.watched(name))
 
-
-class _Probed(Struct):
-    implementation: str
-    versions: dict[str, str]
-    folders: list[str]
-
-
-# Run by another interpreter. It uses only the standard library and is fast.
-_PROBE = """
-import json, sys, sysconfig
-from importlib import metadata
-print(json.dumps({
-    "implementation": f"{sys.implementation.name}-{sys.version_info.major}.{sys.version_info.minor}",
-    "versions": {d.metadata["Name"]: d.version for d in metadata.distributions() if d.metadata["Name"]},
-    "folders": sorted({sysconfig.get_paths()[n] for n in ("purelib", "platlib")}),
-}))
-"""
-
-
-class Interpreter:
-    """Another interpreter, by path: `toolchains: {NAME: {python: PATH}}`."""
-
-    def __init__(self, name: str, path: str) -> None:
-        self._name, self._path = name, path
-        self._probed: _Probed | None = None
-
-    def interpreter(self, say: Say, run: Run) -> str:
-        """The path, if the interpreter starts."""
-        del say, run
-        self._probe()
-        return self._path
-
-    def version(self, name: str) -> str:
-        """The version that the interpreter reports."""
-        versions = {normalized(known): version for known, version in self._probe().versions.items()}
-        return versions.get(normalized(name), "absent")
-
-    def identity(self) -> Mapping[str, str]:
-        """The implementation of that interpreter."""
-        return {"python": self._probe().implementation}
-
-    def watched(self) -> tuple[str, ...]:
-        """The executable and its site-packages."""
-        return (self._path, *(folder for folder in self._probe().folders if os.path.isdir(folder)))
-
-    def _probe(self) -> _Probed:
-        if self._probed is None:
-            try:
-                done = subprocess.run([self._path, "-c", _PROBE], capture_output=True, timeout=60, check=True)
-                self._probed = msgspec.json.decode(done.stdout, type=_Probed)
-            except (OSError, subprocess.SubprocessError, msgspec.DecodeError) as error:
-                raise Unusable(
-                    Failure(
-                        code="OBE65",
-                        message=f"the interpreter of toolchain `{self._name}` cannot be started: {self._path}",
-                        notes=(("hint", f"{type(error).__name__}: {error}"),),
-                    )
-                ) from error
-        return self._probed
+    def close(self) -> None:
+        """Nothing to give up."""
 
 
 class Unlocked:
@@ -163,68 +103,5 @@ class Unlocked:
         """None."""
         return ()
 
-
-class Locked:
-    """An environment created from locked packages, stored under the digest of the lock and shared by all runs.
-
-    A virtual environment cannot be moved, so it is created in its final place, under a lock. A marker, written last,
-    says that it is complete; an environment that a killed run left without the marker is created again.
-    """
-
-    def __init__(self, name: str, locked: LockedToolchain, store: Path) -> None:
-        self._name, self._locked = name, locked
-        self._place = store / "toolchains" / locked.digest
-        self._lock = store / "locks" / f"toolchain-{locked.digest}"
-
-    def interpreter(self, say: Say, run: Run) -> str:
-        """Its Python; the first use installs the packages, which can take minutes."""
-        if not self._is_complete():
-            self._lock.parent.mkdir(parents=True, exist_ok=True)
-            waiting = f"waiting for another process, which is creating toolchain `{self._name}`"
-            with locks.hold(self._lock, on_wait=lambda _holder: say(waiting)):
-                if not self._is_complete():
-                    self._create(say, run)
-        return str(python_of(self._place))
-
-    def version(self, name: str) -> str:
-        """The version in the lock; nothing has to be installed for it."""
-        return self._locked.version(name)
-
-    def identity(self) -> Mapping[str, str]:
-        """The implementation that creates the environment."""
-        return Current().identity()
-
-    def watched(self) -> tuple[str, ...]:
-        """None: the lock file determines what is installed."""
-        return ()
-
-    def _is_complete(self) -> bool:
-        return (self._place / ".whole").exists()
-
-    def _create(self, say: Say, run: Run) -> None:
-        remove_tree(self._place)
-        self._place.mkdir(parents=True)
-        say(f"creating toolchain `{self._name}`: {len(self._locked.packages)} packages")
-        self._checked(run([sys.executable, "-m", "venv", str(self._place)], lambda _line: None))
-        requirements = self._place / "requirements.txt"
-        requirements.write_text(
-            "".join(f"{p.name}=={p.version} --hash=sha256:{p.sha256}\n" for p in self._locked.packages),
-            encoding="utf-8",
-        )
-        self._checked(run(self._installation(requirements), pip_output.Counter(len(self._locked.packages), say)))
-        (self._place / ".whole").touch()
-        flush(self._place)
-
-    def _installation(self, requirements: Path) -> list[str]:
-        """The command that installs exactly the locked packages and prints a line for each."""
-        return [
-            str(python_of(self._place)), "-m", "pip", "install", "--progress-bar", "off", "--no-color", "--no-deps",
-            "--no-input", "--disable-pip-version-check", "--require-hashes", "--requirement", str(requirements),
-        ]  # fmt: skip
-
-    def _checked(self, ended: tuple[int, str]) -> None:
-        status, output = ended
-        if status != 0:
-            code, hint = pip_output.code_and_hint(output)
-            message = f"toolchain `{self._name}` cannot be installed: {pip_output.reason(output)}"
-            raise Unusable(Failure(code=code, message=message, notes=(("hint", hint),)))
+    def close(self) -> None:
+        """Nothing to give up."""

@@ -99,6 +99,8 @@ class LocalRunner:
         self._spawner.shutdown()
         for worker in self._all:
             worker.join()
+        for environment in self._environments.values():
+            environment.close()
         if self._keeper is not None:
             stream(self._keeper.stdin).close()
             self._keeper.wait()

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Mapping
 from importlib import import_module
+
+from msgspec.structs import replace
 
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, fault
 from onnxbuild.steps.benchmark import BENCHMARK
 from onnxbuild.steps.export import EXPORT
 from onnxbuild.steps.fetch import FETCH
 from onnxbuild.steps.generate import GENERATE
-from onnxbuild.steps.kind import Kind
+from onnxbuild.steps.kind import Kind, plugin_modules
 from onnxbuild.steps.optimize import OPTIMIZE
 from onnxbuild.steps.precision import PRECISION
+from onnxbuild.steps.python_code import own_module_place, watched_code
 from onnxbuild.steps.quantize import QUANTIZE
 from onnxbuild.steps.validate import VALIDATE
 
@@ -57,14 +59,15 @@ def kinds_at(places: Places) -> Kinds:
             raise DiagnosticError(
                 _broken(name, "its entry point is not a `Kind` of that name, or a built-in kind has the name")
             )
-        kinds[kind.name] = kind
+        kinds[kind.name] = replace(kind, is_plugin=True)
     return kinds
 
 
 def plugin_files(kinds: Kinds) -> tuple[str, ...]:
-    """The files in which plugins declare their kinds: after a change of one, a remembered plan may no longer hold."""
-    modules = [sys.modules[kind.params.__module__] for name, kind in kinds.items() if name not in KINDS]
-    return tuple(module.__file__ for module in modules if module.__file__ is not None)
+    """The Python files of plugins, and their folders: a remembered plan holds only while none of them changes."""
+    modules = dict.fromkeys(module for kind in kinds.values() for module in plugin_modules(kind))
+    places = (own_module_place(module) for module in modules)
+    return tuple(watched_code(place for place in places if place is not None))
 
 
 def _broken(name: str, why: str) -> Diagnostic:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+from onnxbuild.steps.kind import EVERYTHING
 from onnxbuild.tables.exporter_types import GENAI, OPTIMUM, TRANSFORMERS
 
 Types = Mapping[str, str]  # task → model types, separated by blanks
@@ -69,8 +70,8 @@ EXPORTERS: Mapping[str, Exporter] = {
         ),
     )
 }
-# A custom exporter: nothing is known of what it needs or supports.
-OWN_PACKAGES = ("transformers", "torch", "onnx")
+# A custom exporter: nothing is known of what it supports, and it may import whatever is installed.
+OWN_PACKAGES = ("transformers", "torch", "onnx", EVERYTHING)
 OWN_OPSETS = (7, 26)
 
 # The order in which `auto` looks for an exporter that knows the model. genai is left out: it writes for one runtime.

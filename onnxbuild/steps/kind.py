@@ -14,6 +14,11 @@ from onnxbuild.diagnostics import Severity
 from onnxbuild.machine import Machine
 from onnxbuild.tables.tasks import Family
 
+# What `packages` may name besides distributions: everything that is installed where the action runs, for code that may
+# import any of it; and the code of a package, by content.
+EVERYTHING = "installed packages"
+CODE_OF = "code of "
+
 
 class Params(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Base of every kind's params: all settings of one step, with defaults filled in."""
@@ -109,6 +114,7 @@ class Kind(Struct, frozen=True, kw_only=True):
     packages: Callable[[Any], tuple[str, ...]] = lambda _params: ()
     pool: str = "cpu"  # "cpu", or "alone": a benchmark has the machine to itself
     measures: bool = False
+    is_plugin: bool = False  # set for the kinds of plugins: their code is part of the key by content
     transient: bool = False  # a failure may be temporary (a download): it is tried again, with backoff
     timeout_seconds: float = 3600.0
     memory_factor: float = 3.0  # estimated peak memory as a multiple of the size of all inputs
@@ -119,6 +125,17 @@ class Kind(Struct, frozen=True, kw_only=True):
     precision_after: Callable[[Any, Context], str] = lambda _params, context: context.precision
     # The roles of the dataset columns that the step reads, where its params name a dataset.
     columns: Callable[[Any, Context], tuple[str, ...]] = lambda _params, _context: ()
+
+
+def packages_of(kind: Kind, params: Any) -> tuple[str, ...]:
+    """What a key has the versions of: the packages that a kind declares, and for a plugin its own code."""
+    return (*kind.packages(params), *(f"{CODE_OF}{module}" for module in plugin_modules(kind)))
+
+
+def plugin_modules(kind: Kind) -> tuple[str, ...]:
+    """The top-level modules with the code of a plugin: of its declaration, and of its worker."""
+    modules = (kind.params.__module__, kind.worker) if kind.is_plugin else ()
+    return tuple(dict.fromkeys(module.partition(":")[0].partition(".")[0] for module in modules))
 
 
 def trusted(context: Context) -> bool | UnsetType:

@@ -89,7 +89,7 @@ def stats(store: Store) -> Stats:
 
 
 def _toolchains(folder: Path) -> OfToolchains:
-    names = [place for place in folder.glob("*") if place.is_dir()]
+    names = [place for place in folder.glob("*") if place.is_dir() and not place.suffix]  # others are locks
     return OfToolchains(len(names), sum(_sizes(folder)))
 
 

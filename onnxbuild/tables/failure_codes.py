@@ -492,6 +492,19 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "The column is the wrong one, or the model was trained with other names.",
         "Write labels as numbers, or as `id2label` in the model's config.json names them.",
     ),
+    "OBE70": FailureCode(
+        "toolchain-read-differently",
+        "an interpreter imports other packages than its folders show",
+        "A plan reads the folders of a toolchain and starts nothing. A `.pth` line with code, a `sitecustomize`, or a "
+        "script in the place of the interpreter adds packages that it cannot see, so the key would be wrong.",
+        "Name the interpreter of an environment that has its packages in its own site-packages.",
+    ),
+    "OBE71": FailureCode(
+        "toolchain-incomplete",
+        "a toolchain lacks packages after its installation",
+        "A setting of pip, such as `target` or `prefix`, installs into another folder.",
+        "Look for it with `pip config list` and among the PIP_ variables, and run again.",
+    ),
     "OBE99": FailureCode(
         "unexplained",
         "an unknown failure",

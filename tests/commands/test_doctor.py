@@ -2,12 +2,25 @@ import json
 import sys
 from pathlib import Path
 
+import pytest
+
 from onnxbuild.commands.doctor import as_json, as_text, doctor, needs_of
 from onnxbuild.machine import Machine
 from onnxbuild.steps import KINDS
 
 MACHINE = Machine(cpu="Toy 1", architecture="x86_64", flags=("avx2", "avx512f"), cores=4)
 ANSWER = (sys.executable, "-c", 'print(\'{"providers": ["CPUExecutionProvider"]}\')')
+
+
+@pytest.fixture(autouse=True)
+def plain(tmp_path):
+    """An environment of which a key knows everything."""
+    packages = tmp_path / "env" / "lib" / "python3.11" / "site-packages"
+    packages.mkdir(parents=True)
+    (tmp_path / "env" / "bin").mkdir()
+    (tmp_path / "env" / "bin" / "python").touch()
+    (tmp_path / "env" / "pyvenv.cfg").write_text("version = 3.11.7\n")
+    return packages
 
 
 def look(tmp_path, *, without=(), ask=ANSWER, environ=None):
@@ -17,6 +30,7 @@ def look(tmp_path, *, without=(), ask=ANSWER, environ=None):
         machine=MACHINE,
         environ=environ or {},
         ask=ask,
+        python=str(tmp_path / "env" / "bin" / "python"),
     )
 
 
@@ -77,3 +91,24 @@ def test_what_a_step_needs_is_what_its_kind_declares():
     assert needs["quantize"] == ("onnxruntime", "onnx", "onnx-ir")
     assert {"optimum", "optimum-onnx"} <= set(needs["export"])
     assert "sentence-transformers" not in needs["validate"]
+
+
+def test_what_no_key_contains_is_named(tmp_path, plain, monkeypatch):
+    monkeypatch.setattr("site.ENABLE_USER_SITE", False)
+    assert "in no key" not in as_text(look(tmp_path))
+    (plain / "hook.pth").write_text("import sys; sys.path.append('/opt/more')\n")
+    (plain / "paths.pth").write_text("/opt\n")
+    (plain / "sitecustomize.py").write_text("")
+    for version in ("1.0", "2.0"):
+        (plain / f"twice-{version}.dist-info").mkdir()
+        (plain / f"twice-{version}.dist-info" / "METADATA").write_text(f"Name: twice\nVersion: {version}\n")
+    report = look(tmp_path, environ={"PYTHONPATH": "/opt/mine", "PYTHONSTARTUP": "", "HOME": "/root"})
+    assert report.exit_code == 0
+    assert as_text(report).split("\n\n")[1] == (
+        "in no key:\n"
+        f"  {plain / 'hook.pth'} runs code whenever Python starts, and may add packages\n"
+        f"  {plain / 'sitecustomize.py'} runs code whenever Python starts, and may add packages\n"
+        "  twice is installed as 1.0 and as 2.0 in one folder: reinstall it\n"
+        "  PYTHONPATH is set: the interpreters of toolchains do not see it"
+    )
+    assert len(json.loads(as_json(report))["unseen"]) == 4

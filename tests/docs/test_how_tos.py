@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -93,18 +95,19 @@ def test_write_a_custom_exporter(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "out" / "ernie").iterdir()) == ["fp32", "int8"]
 
 
-def test_two_toolchains(tmp_path: Path) -> None:
+def test_two_toolchains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The requirements are replaced by an interpreter; `test_two_generations` has pip resolve and install them."""
+    # Environments of their own, with the packages of this one.
+    monkeypatch.setenv("ONNXBUILD_ALLOW_PATH", sysconfig.get_path("purelib"))
     for name in ("project/optimum", "tf5"):
-        python = tmp_path / name / "bin" / "python"
-        python.parent.mkdir(parents=True)
-        python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-        python.chmod(0o755)
+        subprocess.run([sys.executable, "-I", "-m", "venv", "--without-pip", tmp_path / name], check=True)
+        (packages,) = (tmp_path / name).glob("lib/python3*/site-packages")
+        (packages / "these.pth").write_text(sysconfig.get_path("purelib") + "\n")
     for positions, name in ((64, "minilm"), (65, "new")):
         folder = tmp_path / "project" / name
         checkpoint(folder, "bert", "feature-extraction", **SIZES, max_position_embeddings=positions)
 
-    (requirements,) = re.findall(r"requirements: \[.*\]", (DOCS / "how-to" / "toolchains.md").read_text())
+    requirements, *_others = re.findall(r"requirements: \[.*\]", (DOCS / "how-to" / "toolchains.md").read_text())
     # The command that makes the lock of the example smaller belongs to a clone, and resolves what `requirements` name.
     elsewhere = {"onnxbuild lock manifests/two-generations.yaml --upgrade": "true"}
     reader = Reader(tmp_path, instead=elsewhere, small={requirements: "python: optimum/bin/python"})

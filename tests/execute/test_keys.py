@@ -122,7 +122,7 @@ class Place:
         (self.root / name).write_text(text)
 
     def lock(self, repo: str, commit: str) -> None:
-        entry = {"commit": commit, "files": ["config.json", "model.safetensors"], "config": CONFIG}
+        entry = {"commit": commit.ljust(40, "0"), "files": ["config.json", "model.safetensors"], "config": CONFIG}
         self.write("onnxbuild.lock", json.dumps({"version": 1, "sources": {f"hub:{repo}@main": entry}}))
 
     def graph(self, text: str | None = None) -> ActionGraph:

@@ -16,7 +16,8 @@ import psutil
 import pytest
 from plugin.world import World
 
-from onnxbuild.runners import environments, keeper, processes
+from onnxbuild.planning import toolchains
+from onnxbuild.runners import keeper, processes
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="it simulates a system like Windows")
 
@@ -134,8 +135,8 @@ def wait_until_gone(process: int) -> bool:
 
 @pytest.mark.parametrize(("platform", "python"), [("win32", ("Scripts", "python.exe")), ("darwin", ("bin", "python"))])
 def test_the_interpreter_of_an_environment(monkeypatch, tmp_path: Path, platform: str, python: tuple[str, str]) -> None:
-    monkeypatch.setattr(environments.sys, "platform", platform)
-    assert environments.python_of(tmp_path) == tmp_path.joinpath(*python)
+    monkeypatch.setattr(toolchains.sys, "platform", platform)
+    assert toolchains.python_of(tmp_path) == tmp_path.joinpath(*python)
 
 
 def test_a_run_with_nothing_to_do_imports_neither_psutil_nor_filelock() -> None:

@@ -343,7 +343,7 @@ def test_a_huge_lock_file_is_not_read(world):
         file.truncate(3 << 30)
     (problem,) = world.faults(HEAD + MODEL)
     assert problem.code == "OB031"
-    assert problem.message.endswith("is larger than 67108864 bytes")
+    assert problem.message.endswith("is larger than 10485760 bytes")
 
 
 @pytest.mark.parametrize("names", [["../x.jsonl"], ["/etc/x.jsonl"], ["a/../../x.jsonl"], ["a\\..\\x"], ["a\nb"], [""]])

@@ -1,3 +1,6 @@
+import json
+import os
+
 import pytest
 
 from onnxbuild.commands.lock import run_lock
@@ -5,6 +8,7 @@ from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.manifest.load import load_manifest
 from onnxbuild.planning.lock_file import lock_for, read_lock, write_lock
 from onnxbuild.planning.locked import Lock, LockedSource
+from onnxbuild.planning.toolchains import LockedPackage, LockedToolchain
 from onnxbuild.steps import KINDS
 
 TEXT = """onnxbuild: 1
@@ -24,6 +28,10 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+def commit(letter, moved=0):
+    return f"{letter}{moved}".ljust(40, "0")
+
+
 class Resolver:
     def __init__(self):
         self.asked, self.moved = [], 0
@@ -32,7 +40,7 @@ class Resolver:
         self.asked.append((repo, revision))
         if repo == "o/gone":
             raise DiagnosticError(fault("OB110", f"no {repo}"))
-        return LockedSource(f"{repo[-1]}{self.moved}", ("config.json", "model.safetensors"), {"model_type": "bert"})
+        return LockedSource(commit(repo[-1], self.moved), ("config.json", "model.safetensors"), {"model_type": "bert"})
 
 
 def manifest():
@@ -55,9 +63,11 @@ def test_it_is_written_at_first_need(folder):
 def test_its_text(folder):
     lock_for(manifest(), resolve=Resolver())
     assert (folder / "onnxbuild.lock").read_text() == (
-        '{\n "sources": {\n  "hub:o/a@main": {\n   "commit": "a0",\n   "config": {\n    "model_type": "bert"\n   },\n'
+        '{\n "sources": {\n  "hub:o/a@main": {\n   "commit": "'
+        + commit("a")
+        + '",\n   "config": {\n    "model_type": "bert"\n   },\n'
         '   "files": [\n    "config.json",\n    "model.safetensors"\n   ]\n  },\n'
-        '  "hub:o/b@v1": {\n   "commit": "b0",\n   "config": {\n    "model_type": "bert"\n   },\n'
+        '  "hub:o/b@v1": {\n   "commit": "' + commit("b") + '",\n   "config": {\n    "model_type": "bert"\n   },\n'
         '   "files": [\n    "config.json",\n    "model.safetensors"\n   ]\n  }\n },\n "version": 1\n}\n'
     )
     assert sorted(path.name for path in folder.iterdir()) == ["m.yaml", "onnxbuild.lock"]
@@ -89,14 +99,17 @@ def test_what_cannot_be_resolved_has_its_place_and_nothing_is_written(folder):
 def test_the_command(folder, capsys):
     resolve = Resolver()
     assert run_lock("m.yaml", resolve=resolve) == 0
-    assert capsys.readouterr() == ("hub:o/a@main is a0\nhub:o/b@v1 is b0\n", "onnxbuild.lock: 2 sources pinned\n")
+    assert capsys.readouterr() == (
+        f"hub:o/a@main is {commit('a')}\nhub:o/b@v1 is {commit('b')}\n",
+        "onnxbuild.lock: 2 sources pinned\n",
+    )
     resolve.moved = 1
     assert run_lock("m.yaml", resolve=resolve) == 0
     assert capsys.readouterr().out == ""
     assert run_lock("m.yaml", upgrade=["a"], resolve=resolve) == 0
-    assert capsys.readouterr().out == "hub:o/a@main moved: a0 → a1\n"
+    assert capsys.readouterr().out == f"hub:o/a@main moved: {commit('a')} → {commit('a', 1)}\n"
     assert run_lock("m.yaml", upgrade=[], resolve=resolve) == 0
-    assert capsys.readouterr().out == "hub:o/b@v1 moved: b0 → b1\n"
+    assert capsys.readouterr().out == f"hub:o/b@v1 moved: {commit('b')} → {commit('b', 1)}\n"
 
 
 def test_upgrading_an_unknown_model(folder):
@@ -106,7 +119,7 @@ def test_upgrading_an_unknown_model(folder):
 
 
 def test_entries_of_other_manifests_stay(folder):
-    write_lock(folder / "onnxbuild.lock", Lock(sources={"hub:z/z@main": LockedSource("z")}))
+    write_lock(folder / "onnxbuild.lock", Lock(sources={"hub:z/z@main": LockedSource(commit("f"))}))
     assert set(lock_for(manifest(), resolve=Resolver()).sources) == {"hub:z/z@main", "hub:o/a@main", "hub:o/b@v1"}
 
 
@@ -124,3 +137,139 @@ def test_a_damaged_file(folder, text, reason):
         lock_for(manifest())
     assert raised.value.diagnostics[0].code == "OB031"
     assert reason in raised.value.diagnostics[0].message
+
+
+SOUND = {
+    "version": 1,
+    "sources": {"hub:o/a@main": {"commit": "a" * 40, "files": ["config.json", "onnx/model.onnx"]}},
+    "toolchains": {
+        "cpython-3.11 linux-x86_64: torch": {"packages": [{"name": "torch", "version": "2.13.0", "sha256": "b" * 64}]}
+    },
+}
+
+
+def damaged(old, new):
+    """The sound lock as a person sees it, with one text replaced."""
+    text = json.dumps(SOUND, indent=1)
+    assert text.count(json.dumps(old)) == 1
+    return text.replace(json.dumps(old), json.dumps(new))
+
+
+def test_the_lock_that_is_damaged_below_is_sound(folder):
+    (folder / "onnxbuild.lock").write_text(json.dumps(SOUND, indent=1))
+    assert read_lock(folder / "onnxbuild.lock").toolchains.popitem()[1].version("torch") == "2.13.0"
+
+
+COMMIT = "the commit of a source"
+NAME = "the name of a package"
+VERSION = "the version of a package"
+HASH = "the hash of a package"
+FILE = "the name of a file"
+KEY = "cpython-3.11 linux-x86_64: torch"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message", "place"),
+    [
+        ("a" * 40, "main", f"{COMMIT} is `main`, expected 40 hexadecimal digits", "5:14"),
+        ("a" * 40, "A" * 40, f"{COMMIT} is `{'A' * 40}`, expected 40 hexadecimal digits", "5:14"),
+        ("a" * 40, "a" * 40 + "\n", f"{COMMIT} is `{'a' * 40}\\n`, expected 40 hexadecimal digits", "5:14"),
+        ("a" * 40, "", f"{COMMIT} is empty", "5:14"),
+        ("config.json", "/etc/passwd", f"{FILE} is `/etc/passwd`, expected a path that stays below its folder", "7:5"),
+        ("config.json", "a/../../b", f"{FILE} is `a/../../b`, expected a path that stays below its folder", "7:5"),
+        ("config.json", "C:b", f"{FILE} is `C:b`, expected a path that stays below its folder", "7:5"),
+        ("config.json", "..\\b", f"{FILE} is `..\\b`, expected a path that stays below its folder", "7:5"),
+        ("config.json", "a\x1b[2J", f"{FILE} is `a\\x1b[2J`, expected a path that stays below its folder", "7:5"),
+        ("torch", "--index-url=x", f"{NAME} is `--index-url=x`, expected letters, digits, `.`, `_` and `-`", "16:14"),
+        ("torch", "torch @ file:x", f"{NAME} is `torch @ file:x`, expected letters, digits, `.`, `_` and `-`", "16:14"),
+        ("torch", "", f"{NAME} is empty", "16:14"),
+        (
+            "2.13.0",
+            "2.13.0\n--index-url=https://evil.example",
+            f"{VERSION} is `2.13.0\\n--index-url=https://evil.example`, expected a version such as `2.13.0`",
+            "17:17",
+        ),
+        ("2.13.0", "2.13.0 --log=x", f"{VERSION} is `2.13.0 --log=x`, expected a version such as `2.13.0`", "17:17"),
+        ("2.13.0", "", f"{VERSION} is empty", "17:17"),
+        ("b" * 64, "", f"{HASH} is empty", "18:16"),
+        ("b" * 64, "b" * 63, f"{HASH} is `{'b' * 63}`, expected 64 hexadecimal digits", "18:16"),
+        ("b" * 64, "g" * 64, f"{HASH} is `{'g' * 64}`, expected 64 hexadecimal digits", "18:16"),
+        (
+            "hub:o/a@main",
+            "hub:../a@main",
+            "the name of a source is `hub:../a@main`, expected `hub:ORGANIZATION/NAME@REVISION`",
+            "4:3",
+        ),
+        (
+            KEY,
+            "cpython-3.11 linux-x86_64: torch\n",
+            f"the name of a toolchain is `{KEY}\\n`, expected a Python, a platform and requirements in one line",
+            "13:3",
+        ),
+    ],
+)
+def test_a_field_that_is_not_what_it_must_be_is_refused_at_its_place(folder, old, new, message, place):
+    path = folder / "onnxbuild.lock"
+    path.write_text(damaged(old, new))
+    with pytest.raises(DiagnosticError) as raised:
+        read_lock(path)
+    expected = [("OB031", f"`{path}`: {message}")]
+    assert [(one.code, one.message) for one in raised.value.diagnostics] == expected
+    assert str(raised.value.diagnostics[0].span) == f"{path}:{place}"
+
+
+def test_a_package_that_stands_twice_is_refused(folder):
+    lock = json.loads(json.dumps(SOUND))
+    packages = lock["toolchains"][KEY]["packages"]
+    packages.append({**packages[0], "name": "Torch", "version": "1.0"})
+    (folder / "onnxbuild.lock").write_text(json.dumps(lock))
+    with pytest.raises(DiagnosticError, match="the name of a package is `Torch`, expected each package once"):
+        read_lock(folder / "onnxbuild.lock")
+
+
+@pytest.mark.parametrize(
+    ("locked", "message"),
+    [
+        (Lock(sources={"hub:o/a@main": LockedSource("main")}), "the commit of a source is `main`"),
+        (
+            Lock(toolchains={KEY: LockedToolchain((LockedPackage("torch", "2.13.0", ""),))}),
+            "the hash of a package is empty",
+        ),
+    ],
+)
+def test_what_could_not_be_read_again_is_not_written(folder, locked, message):
+    with pytest.raises(DiagnosticError, match=message):
+        write_lock(folder / "onnxbuild.lock", locked)
+    assert not (folder / "onnxbuild.lock").exists()
+
+
+@pytest.mark.parametrize("version", ["2.13.0+cpu", "1!2.0.post1.dev3", "4.0.0rc1", "2024.1", "1.0-1", "v1.0.0-beta.2"])
+def test_every_version_that_pip_may_report_is_accepted(folder, version):
+    lock = Lock(toolchains={KEY: LockedToolchain((LockedPackage("torch", version, "b" * 64),))})
+    write_lock(folder / "onnxbuild.lock", lock)
+    assert read_lock(folder / "onnxbuild.lock") == lock
+
+
+def test_a_lock_of_absurd_size_or_depth_is_refused(folder):
+    path = folder / "onnxbuild.lock"
+    config = "[" * 100_000 + "]" * 100_000
+    path.write_text(f'{{"sources": {{"hub:o/a@main": {{"commit": "{"a" * 40}", "config": {{"x": {config}}}}}}}}}')
+    with pytest.raises(DiagnosticError, match="nested too deeply"):
+        read_lock(path)
+    with path.open("wb") as file:
+        file.truncate(3 << 30)  # a sparse file, which takes no space
+    with pytest.raises(DiagnosticError, match="is larger than"):
+        read_lock(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
+def test_a_lock_that_is_a_fifo_or_a_link_is_refused_instead_of_waited_for(folder):
+    path = folder / "onnxbuild.lock"
+    os.mkfifo(path)
+    with pytest.raises(DiagnosticError, match="FIFO"):
+        read_lock(path)
+    path.unlink()
+    (folder / "elsewhere").write_text(json.dumps(SOUND))
+    path.symlink_to(folder / "elsewhere")
+    with pytest.raises(DiagnosticError, match="symbolic link"):
+        read_lock(path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import platform
 import subprocess
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,12 +12,16 @@ from pathlib import Path
 import pytest
 
 from onnxbuild.diagnostics import DiagnosticError
+from onnxbuild.digest import digest_value
 from onnxbuild.manifest.load import load_manifest
 from onnxbuild.planning.lock_file import lock_for, read_lock
-from onnxbuild.planning.toolchains import LockedPackage, LockedToolchain, resolve_toolchain, toolchain_key
+from onnxbuild.planning.pinned.resolution import _pip, resolve_toolchain
+from onnxbuild.planning.toolchains import LockedPackage, LockedToolchain, python_tag, toolchain_key
 from onnxbuild.runners import pip_output
-from onnxbuild.runners.environments import Interpreter, Locked, Unlocked, Unusable
+from onnxbuild.runners.environments import Unlocked, Unusable
+from onnxbuild.runners.existing_interpreter import Interpreter
 from onnxbuild.runners.local import LocalRunner
+from onnxbuild.runners.locked_environment import Locked
 from onnxbuild.steps import KINDS
 
 MANIFEST = """\
@@ -59,15 +65,23 @@ def test_requirements_become_packages_with_hashes(locked: LockedToolchain) -> No
 @pytest.mark.heavy
 def test_an_environment_is_made_once_and_again_when_it_was_left_half(locked: LockedToolchain, tmp_path: Path) -> None:
     said: list[str] = []
-    python = Locked("old", locked, tmp_path).interpreter(said.append, run)
+
+    def use(name: str) -> str:
+        environment = Locked(name, locked, tmp_path)
+        try:
+            return environment.interpreter(said.append, run)
+        finally:
+            environment.close()
+
+    python = use("old")
     assert said == MADE
-    version = subprocess.run([python, "-c", "import iniconfig, msgspec"], check=False)
+    version = subprocess.run([python, "-I", "-c", "import iniconfig, msgspec"], check=False)
     assert version.returncode == 0
-    assert Locked("other-name", locked, tmp_path).interpreter(said.append, run) == python
+    assert use("other-name") == python
     assert said == MADE
     (tmp_path / "toolchains" / locked.digest / ".whole").unlink()
-    assert Locked("old", locked, tmp_path).interpreter(said.append, run) == python
-    assert said == [*MADE, *MADE]
+    assert use("old") == python
+    assert said == [*MADE, "creating toolchain `old` again: its creation was interrupted", *MADE]
 
 
 @pytest.mark.heavy
@@ -120,6 +134,137 @@ def test_what_pip_cannot_resolve(requirements: list[str], message: str) -> None:
     with pytest.raises(DiagnosticError) as error:
         resolve_toolchain("old", requirements)
     assert [one.message for one in error.value.diagnostics] == [f"toolchain `old` cannot be resolved: {message}"]
+
+
+class Pip:
+    """Stands for the process of pip: notes how it is started, and writes the report of one package."""
+
+    def __init__(self, url: str = "https://files.example/a-1.0-py3-none-any.whl", report: str | None = None) -> None:
+        self.url, self.report = url, report
+
+    def __call__(self, command, **more):
+        self.command, self.folder = command, Path(more["cwd"])
+        self.in_folder, self.environment = list(self.folder.iterdir()), more["env"]
+        info = {"url": self.url, "archive_info": {"hashes": {"sha256": "0" * 64}}}
+        report = {"install": [{"metadata": {"name": "a", "version": "1.0"}, "download_info": info}]}
+        text = json.dumps(report) if self.report is None else self.report
+        Path(command[command.index("--report") + 1]).write_text(text)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+
+def test_pip_gets_names_after_the_options_and_runs_isolated_in_an_empty_folder(monkeypatch, tmp_path) -> None:
+    monkeypatch.chdir(tmp_path)
+    pip = Pip()
+    monkeypatch.setattr(subprocess, "run", pip)
+    requirements = ["evil.zip", "b[x] >=1,<2; python_version<'9'"]
+    assert resolve_toolchain("t", requirements) == LockedToolchain((LockedPackage("a", "1.0", "0" * 64),))
+    assert pip.command[:4] == [sys.executable, "-I", "-m", "pip"]
+    assert pip.command[pip.command.index("--") :] == ["--", "evil.zip", 'b[x]<2,>=1; python_version < "9"', "msgspec"]
+    options = " ".join(pip.command)
+    assert "--only-binary :all: --" in options
+    assert "--isolated" not in options, "the index and the certificates of the user are in pip's configuration"
+    assert pip.folder != tmp_path
+    assert pip.in_folder == []
+
+
+def test_pip_gets_its_settings_and_no_token(monkeypatch) -> None:
+    pip = Pip()
+    monkeypatch.setattr(subprocess, "run", pip)
+    kept = {"PIP_INDEX_URL": "https://index.example", "https_proxy": "http://proxy.example", "SSL_CERT_FILE": "/certs"}
+    secret = {"HF_TOKEN": "t", "AWS_SECRET_ACCESS_KEY": "t", "PYTHONPATH": "/x", "GITHUB_TOKEN": "t"}
+    for name, value in (kept | secret).items():
+        monkeypatch.setenv(name, value)
+    resolve_toolchain("t", ["a"])
+    assert kept.items() <= pip.environment.items()
+    assert not secret.keys() & pip.environment.keys()
+
+
+@pytest.mark.parametrize("report", ["", "[]", '{"install": [{"metadata": {"name": 1}}]}'])
+def test_a_report_of_another_form_is_a_fault(monkeypatch, report) -> None:
+    monkeypatch.setattr(subprocess, "run", Pip(report=report))
+    with pytest.raises(DiagnosticError, match="OB105 toolchain `t` cannot be resolved: pip gave no report"):
+        resolve_toolchain("t", ["a"])
+
+
+def test_a_python_that_does_not_start_is_a_fault(monkeypatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    with pytest.raises(
+        DiagnosticError, match="OB105 toolchain `t` cannot be resolved: /no/such/python cannot be started"
+    ):
+        resolve_toolchain("t", ["a"])
+
+
+@pytest.mark.parametrize(
+    ("errors", "hint"),
+    [
+        ("ERROR: Could not find a version that satisfies the requirement x (from versions: none)",
+         "; a package without a wheel has to be named in the toolchain's `sdist:`"),
+        ("ERROR: Could not find a version that satisfies the requirement x==9 (from versions: 1.0)", ""),
+        ("ERROR: ResolutionImpossible: see", None),
+    ],
+)  # fmt: skip
+def test_the_advice_after_a_resolution_that_failed(monkeypatch, errors, hint) -> None:
+    failed = subprocess.CompletedProcess([], 1, "", errors)
+    monkeypatch.setattr(subprocess, "run", lambda *_arguments, **_more: failed)
+    with pytest.raises(DiagnosticError) as error:
+        resolve_toolchain("t", ["x"])
+    usual = f"check the requirements, and which wheels `pip download` finds for Python {platform.python_version()}"
+    apart = "the requirements of one toolchain must be compatible: give the other model its own toolchain"
+    assert error.value.diagnostics[0].notes == (("hint", apart if hint is None else f"{usual}{hint}"),)
+
+
+def test_an_interpreter_without_pip_gets_one_for_the_resolution(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr("onnxbuild.planning.pinned.resolution._has_pip", lambda: False)
+    commands = []
+    monkeypatch.setattr(subprocess, "run", lambda command, **_more: commands.append(command))
+    with _pip() as pip:
+        assert commands == [[sys.executable, "-I", "-m", "venv", pip[0].rpartition("/bin/")[0]]]
+        assert pip[1:] == ["-I", "-m", "pip"]
+
+
+def test_only_a_package_that_the_manifest_names_is_built_from_source(monkeypatch) -> None:
+    pip = Pip(url="https://files.example/a-1.0.tar.gz")
+    monkeypatch.setattr(subprocess, "run", pip)
+    locked = resolve_toolchain("t", ["a"], ["a"])
+    assert locked.packages == (LockedPackage("a", "1.0", "0" * 64, sdist=True),)
+    assert "--only-binary :all: --no-binary a --" in " ".join(pip.command)
+    assert toolchain_key(["a"], ["a"]) == f"{toolchain_key(['a'])} (sdist: a)"
+
+
+def test_a_pip_in_the_working_folder_does_not_run(monkeypatch, tmp_path) -> None:
+    (tmp_path / "pip").mkdir()
+    for name in ("pip/__init__.py", "json.py", "sitecustomize.py"):
+        (tmp_path / name).write_text(f"open({str(tmp_path / 'ran')!r}, 'a').write({name!r})\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with _pip() as pip:
+        done = subprocess.run([*pip, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("pip ")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_an_environment_is_created_by_isolated_interpreters_from_wheels_with_hashes(tmp_path) -> None:
+    commands: list[list[str]] = []
+
+    def note(command, on_line):
+        commands.append(list(command))
+        return (0 if "venv" in command else 1), "ERROR: no"
+
+    packages = (LockedPackage("a", "1.0", "0" * 64), LockedPackage("b", "2.0", "1" * 64, sdist=True))
+    with pytest.raises(Unusable):
+        Locked("t", LockedToolchain(packages), tmp_path).interpreter(lambda _text: None, note)
+    assert [command[1:4] for command in commands] == [["-I", "-m", "venv"], ["-I", "-m", "pip"]]
+    options = " ".join(commands[1])
+    assert "--only-binary :all: --no-binary b" in options
+    assert {"--require-hashes", "--no-deps"} <= set(commands[1])
+    (requirements,) = tmp_path.glob("toolchains/*/requirements.txt")
+    assert requirements.read_text() == f"a==1.0 --hash=sha256:{'0' * 64}\nb==2.0 --hash=sha256:{'1' * 64}\n"
+
+
+def test_the_digest_of_wheels_is_what_it_was_before_there_were_others() -> None:
+    locked = LockedToolchain((LockedPackage("a", "1.0", "0" * 64),))
+    before = {"packages": [{"name": "a", "version": "1.0", "sha256": "0" * 64}], "python": python_tag()}
+    assert locked.digest == digest_value(before)
 
 
 def test_another_interpreter_tells_what_it_has() -> None:

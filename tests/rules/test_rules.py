@@ -32,6 +32,7 @@ ELSEWHERE = {
     "OB062": "tests/commands/test_state.py",
     "OB064": "tests/commands/test_state.py",
     "OB063": "tests/test_permissions.py",
+    "OB080": "tests/planning/test_interpreters.py",
     "OB105": "tests/planning",
     "OB110": "tests/planning/test_hub.py",
     "OB111": "tests/planning/test_lock.py",

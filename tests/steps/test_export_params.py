@@ -6,7 +6,8 @@ import pytest
 
 from onnxbuild.machine import Machine
 from onnxbuild.steps.export import EXPORT, ExportParams
-from onnxbuild.steps.kind import Context
+from onnxbuild.steps.exporters import EXPORTERS
+from onnxbuild.steps.kind import EVERYTHING, Context
 
 MACHINE = Machine(cpu="a cpu", architecture="x86_64", flags=("avx2",), cores=2)
 FIVE = {"transformers": "5.23.0", "torch": "2.13.0"}
@@ -102,3 +103,9 @@ def test_the_versions_of_sentence_transformers_are_in_the_key_where_it_may_load_
     assert keyed(exporter="optimum", task="fill-mask")
     assert not keyed(exporter="transformers", task="fill-mask")
     assert not keyed(exporter="transformers", task="sentence-similarity", library="transformers")
+
+
+def test_whatever_is_installed_is_in_the_key_of_a_custom_exporter_and_of_no_other():
+    exporters = ("mine.py:export", "package.module:export", *EXPORTERS)
+    whole = [name for name in exporters if EVERYTHING in EXPORT.packages(ExportParams(exporter=name))]
+    assert whole == ["mine.py:export", "package.module:export"]

@@ -68,6 +68,8 @@ def explain_action(
 
 
 def _package(name: str, reason: Reason) -> str:
+    if reason.old is None and " " in name:  # not a distribution: `installed packages`, `code of toy_steps`
+        return f"{name}: part of the key since a newer version of onnxbuild"
     if reason.old is None:
         return f"{name} {_value(reason.new)} was installed"
     if reason.new is None:

@@ -1,5 +1,8 @@
 """Export with a custom function, which comes as an input: a file, or the package that contains it.
 
+The code is copied to a folder of its own before it is imported. The input has links to the files of the user: beside
+those lie other modules, which are not part of the key.
+
 The function is `export(checkpoint: Path, output: Path, opset: int, task: str) -> None`; it writes ONNX files.
 """
 
@@ -7,34 +10,51 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import shutil
 import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.export import ExportParams
 
-_HINT = (
-    "an exporter is a function of (checkpoint, output, opset, task); it can import only its own file, or for "
-    "`package.module:function` the whole package"
+_ALONE = (
+    "a module beside an exporter cannot be imported: install both as one package, and write `package.module:function`"
 )
+_HINT = f"an exporter is a function of (checkpoint, output, opset, task); {_ALONE}"
 
 
 def export(checkpoint: Path, destination: Path, params: ExportParams, code: Path) -> None:
     """Call the function. Errors: CheckFailed OBE67 if it cannot be imported or called; what it raises itself."""
     module, _, name = params.exporter.rpartition(":")
-    with _importable(code):
-        function = _function(module, name, code)
+    with _alone(code) as copy, _importable(copy):
+        function = _function(module, name, copy)
         try:
             function(checkpoint, destination, params.opset, params.task)
         except Exception as error:
-            place = _place_in(error, code)
-            if place is not None:
-                error.add_note(f"raised at {place}")
+            _annotate(error, copy)
             raise
+
+
+@contextmanager
+def _alone(code: Path) -> Iterator[Path]:
+    """A copy of the code in which no link leads back to where it came from."""
+    with TemporaryDirectory(prefix="onnxbuild-exporter-") as folder:
+        copy = Path(folder).resolve() / "code"
+        shutil.copytree(code, copy)
+        yield copy
+
+
+def _annotate(error: Exception, code: Path) -> None:
+    place = _place_in(error, code)
+    if place is not None:
+        error.add_note(f"raised at {place}")
+        if isinstance(error, ModuleNotFoundError):
+            error.add_note(_ALONE)
 
 
 def _place_in(error: BaseException, code: Path) -> str | None:
@@ -83,7 +103,7 @@ def _importable(code: Path) -> Iterator[None]:
         sys.path.remove(str(code))
         for name in set(sys.modules) - before:
             file = getattr(sys.modules[name], "__file__", None) or ""
-            if file.startswith(f"{code}/"):
+            if Path(file).is_relative_to(code):
                 del sys.modules[name]
 
 

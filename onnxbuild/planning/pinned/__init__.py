@@ -1,0 +1,1 @@
+"""What the lock file pins: its fields checked, and how toolchains are resolved."""

@@ -1,0 +1,103 @@
+"""Digests of Python code whose version says nothing: of a plugin, of the project of an editable installation."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+
+from onnxbuild.digest import Digest, digest_bytes, digest_value
+from onnxbuild.regular_files import read_regular
+
+_MOST_BYTES = 16 << 20  # of one file
+_MOST_FILES = 20_000  # a project that has more is not one: the home folder, say
+_NO_CODE = frozenset({"__pycache__", "node_modules", "site-packages"})
+
+
+def digest_of_code(folders: Iterable[str], may_read: Callable[[str], bool] = lambda _path: True) -> Digest:
+    """The digest of all Python files below some folders, and of modules of one file, by content.
+
+    `may_read`: whether a file that a link leads to may be read; by default every one.
+    """
+    content = [
+        [
+            [_encodable(name), _digest(os.path.join(folder, name).rstrip(os.sep), may_read)]
+            for name in python_files(folder)
+        ]
+        for folder in folders
+    ]
+    return digest_value(content)
+
+
+def _encodable(name: str) -> str:
+    """A name of a file as text that UTF-8 can express; on Linux it may be any bytes."""
+    return name if name.isprintable() else ascii(name)
+
+
+def watched_code(folders: Iterable[str]) -> Iterator[str]:
+    """The Python files below some folders, and the folders that have any: their stamps change with the code."""
+    for folder in folders:
+        files = [os.path.join(folder, name).rstrip(os.sep) for name in python_files(folder)]
+        yield from dict.fromkeys(os.path.dirname(file) for file in files)
+        yield from files
+
+
+def module_place(name: str, folders: Iterable[str]) -> str | None:
+    """The folder of a package, or the file of a module, in the first of some folders that has one of that name."""
+    for folder in folders:
+        place = os.path.join(folder, name)
+        if os.path.isdir(place):
+            return place
+        if os.path.isfile(f"{place}.py"):
+            return f"{place}.py"
+    return None
+
+
+def own_module_place(name: str) -> str | None:
+    """The same for this interpreter, which may also find modules by the hooks of editable installations."""
+    from importlib.util import find_spec
+
+    try:
+        spec = find_spec(name)
+    except (ImportError, ValueError):
+        return None
+    if spec is None:
+        return None
+    places = list(spec.submodule_search_locations or ())
+    return places[0] if places else spec.origin
+
+
+def python_files(folder: str) -> list[str]:
+    """The Python files below a folder, relative to it, sorted; without environments and hidden folders.
+
+    For a module of one file, that is the empty name.
+    """
+    if not os.path.isdir(folder):
+        return [""]
+    files = []
+    for name in _below(folder):
+        files.append(name)
+        if len(files) > _MOST_FILES:
+            break
+    return sorted(files)
+
+
+def _below(root: str) -> Iterator[str]:
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(one for one in folders if _has_code(os.path.join(folder, one), one))
+        relative = os.path.relpath(folder, root)
+        yield from (os.path.normpath(os.path.join(relative, name)) for name in sorted(names) if name.endswith(".py"))
+
+
+def _has_code(path: str, name: str) -> bool:
+    return name[0] != "." and name not in _NO_CODE and not os.path.exists(os.path.join(path, "pyvenv.cfg"))
+
+
+def _digest(path: str, may_read: Callable[[str], bool]) -> str:
+    """The digest of a file, or what it is instead: its state is part of the code's, too."""
+    real = os.path.realpath(path)
+    if os.path.islink(path) and not may_read(real):
+        return f"a link to {_encodable(real)}"
+    try:
+        return digest_bytes(read_regular(real, _MOST_BYTES))
+    except OSError as error:
+        return error.strerror or "unreadable"
