@@ -35,7 +35,7 @@ def preview(
     remote store, for the trace only.
     """
     elsewhere = elsewhere or store.offered
-    assessor = Assessor(graph, kinds, store, runner)
+    assessor = Assessor(kinds, store, runner)
     last = LastOutcomes(store, scope)
     outputs: dict[str, Mapping[str, Digest]] = {}
     for action in graph.actions.values():

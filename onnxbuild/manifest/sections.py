@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
-from onnxbuild.manifest.budget import Budget, weight_of
+from onnxbuild.manifest.reading.budget import Budget, weight_of
 from onnxbuild.manifest.document import Table, copy_table, overlay
 from onnxbuild.manifest.interpolate import Scope, fill
 from onnxbuild.manifest.matrix import points

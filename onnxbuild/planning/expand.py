@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, Span, fault
 from onnxbuild.machine import Machine
-from onnxbuild.manifest.budget import MOST_STEPS
+from onnxbuild.manifest.reading.budget import MOST_STEPS
 from onnxbuild.manifest.document import Table
 from onnxbuild.manifest.json_schema import place_of
 from onnxbuild.manifest.load import in_order

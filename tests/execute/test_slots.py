@@ -231,7 +231,7 @@ def test_the_estimate_of_memory_counts_every_input_and_the_frameworks(tmp_path: 
     made = bench.outcomes(step("a", text="y" * 500))["a"]
     action = step("b", of="a", files=FilesSource(str(tmp_path / "in"), ("file",)), rows=({"text": "z"},))
     with Store(tmp_path / "store") as store:
-        assessor = Assessor(None, TOYS, store, bench.runner)
+        assessor = Assessor(TOYS, store, bench.runner)
         outputs = {"a": made.outputs}
         assert assessor.input_bytes(action, outputs) == 1500
         factor = TOYS["cat"].memory_factor

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, Span, fault
-from onnxbuild.manifest.budget import DEEPEST_INCLUDES, MOST_FILES, MOST_VALUES
+from onnxbuild.manifest.reading.budget import DEEPEST_INCLUDES, MOST_FILES, MOST_VALUES
 from onnxbuild.manifest.document import Array, Table
 from onnxbuild.manifest.reach import Reach
 from onnxbuild.manifest.reading.manifest_file import read_bytes
