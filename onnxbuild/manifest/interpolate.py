@@ -9,8 +9,8 @@ from typing import Any
 from msgspec import Struct, field
 
 from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
-from onnxbuild.manifest.reading.budget import Budget, weight_of
 from onnxbuild.manifest.document import Array, Table, copy_table, describe
+from onnxbuild.manifest.reading.budget import Budget, weight_of
 from onnxbuild.manifest.secrets_in_store import Secrets
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{([^{}]*)(\}?)")

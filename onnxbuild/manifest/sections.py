@@ -8,10 +8,10 @@ from typing import Any
 from msgspec import Struct
 
 from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
-from onnxbuild.manifest.reading.budget import Budget, weight_of
 from onnxbuild.manifest.document import Table, copy_table, overlay
 from onnxbuild.manifest.interpolate import Scope, fill
 from onnxbuild.manifest.matrix import points
+from onnxbuild.manifest.reading.budget import Budget, weight_of
 from onnxbuild.manifest.reading.yaml_reader import read_scalar
 from onnxbuild.manifest.secrets_in_store import Masked, Secrets, misplaced
 from onnxbuild.manifest.structure.structure_checker import Structure, block, section

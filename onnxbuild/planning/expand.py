@@ -12,11 +12,11 @@ from msgspec import Struct
 
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, Span, fault
 from onnxbuild.machine import Machine
-from onnxbuild.manifest.reading.budget import MOST_STEPS
 from onnxbuild.manifest.document import Table
 from onnxbuild.manifest.json_schema import place_of
 from onnxbuild.manifest.load import in_order
 from onnxbuild.manifest.reach import Reach
+from onnxbuild.manifest.reading.budget import MOST_STEPS
 from onnxbuild.manifest.spec import Manifest, Model, Target
 from onnxbuild.planning.action_graph import (
     CURRENT,

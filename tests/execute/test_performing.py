@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import threading
 from concurrent.futures import Future
 from pathlib import Path
@@ -347,3 +348,49 @@ def test_an_interrupt_wakes_a_run_that_waits(tmp_path: Path) -> None:
     events = Bench(tmp_path, runner).events(step("a"), step("b", of="a"), interrupt=interrupt, jobs=1)
     assert events[-1].interrupted
     assert {name: one.outcome for name, one in events[-1].outcomes.items()} == {"a": "skipped", "b": "skipped"}
+
+
+def test_a_thread_that_breaks_is_one_failed_action(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(self: perform.Performer, job: Any, tell: Any) -> Any:
+        raise SystemExit("gone")
+
+    monkeypatch.setattr(perform.Performer, "perform", breaks)
+    last = Bench(tmp_path).events(step("a"))[-1]
+    failure = last.outcomes["a"].failure
+    assert last.outcomes["a"].outcome == "failed"
+    assert (failure.code, failure.message) == ("OBE99", "BUG: SystemExit: gone")
+
+
+def test_who_waits_for_another_build_of_the_same_result_says_for_whom(tmp_path: Path) -> None:
+    """One build holds the result while its worker waits; the other is told the process, and then has a hit."""
+    begun, may_end = threading.Event(), threading.Event()
+
+    def held(params: Any, inputs: Any, outputs: Any, tell: Any) -> Any:
+        begun.set()
+        assert may_end.wait(20)
+        return cat(params, inputs, outputs, tell)
+
+    first = threading.Thread(target=lambda: Bench(tmp_path, InlineRunner({"cat": held}))(step("a")))
+    first.start()
+    assert begun.wait(20)
+    texts: list[str] = []
+    interrupt = Interrupt()
+    put = interrupt.inbox.put
+
+    def noted(message: Any) -> None:
+        if isinstance(message, ActionProgress):
+            texts.append(message.text)
+            may_end.set()
+        put(message)
+
+    class Inbox:
+        get = staticmethod(interrupt.inbox.get)
+        put = staticmethod(noted)
+
+    interrupt.inbox = Inbox()
+    second = Bench(tmp_path).outcomes(step("a"), interrupt=interrupt)["a"]
+    first.join()
+    assert second.outcome == "hit"
+    assert len(texts) == 1
+    assert texts[0].startswith(f"waiting for pid {os.getpid()} (")
+    assert texts[0].endswith("), which is building the same result")

@@ -12,8 +12,8 @@ import budget
 from hostile_manifests import CASES
 
 from onnxbuild.diagnostics import DiagnosticError, fault
-from onnxbuild.manifest.reading.budget import MOST_STEPS
 from onnxbuild.manifest.load import load_manifest
+from onnxbuild.manifest.reading.budget import MOST_STEPS
 from onnxbuild.report.render_diagnostics import render
 from onnxbuild.steps import KINDS
 

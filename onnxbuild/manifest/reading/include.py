@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, Span, fault
-from onnxbuild.manifest.reading.budget import DEEPEST_INCLUDES, MOST_FILES, MOST_VALUES
 from onnxbuild.manifest.document import Array, Table
 from onnxbuild.manifest.reach import Reach
+from onnxbuild.manifest.reading.budget import DEEPEST_INCLUDES, MOST_FILES, MOST_VALUES
 from onnxbuild.manifest.reading.manifest_file import read_bytes
 from onnxbuild.manifest.reading.yaml_reader import LARGEST_EXPANSION, read_document
 from onnxbuild.manifest.reading.yaml_text import LARGEST_BYTES

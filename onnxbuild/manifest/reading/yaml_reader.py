@@ -12,9 +12,9 @@ from typing import Any
 import yaml
 
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, Source, Span, did_you_mean, fault
-from onnxbuild.manifest.reading.budget import MOST_FAULTS, MOST_VALUES
 from onnxbuild.manifest.document import Array, Table, describe
 from onnxbuild.manifest.reading import scalars
+from onnxbuild.manifest.reading.budget import MOST_FAULTS, MOST_VALUES
 from onnxbuild.manifest.reading.yaml_text import decode, not_a_mapping, syntax_fault
 
 DEEPEST = 64

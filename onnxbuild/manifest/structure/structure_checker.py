@@ -19,8 +19,8 @@ import msgspec
 from msgspec import Struct
 
 from onnxbuild.diagnostics import Diagnostic
-from onnxbuild.manifest.reading.budget import MOST_FAULTS
 from onnxbuild.manifest.document import Array, Table
+from onnxbuild.manifest.reading.budget import MOST_FAULTS
 from onnxbuild.manifest.structure.schema_types import Schema, SchemaTypes, Undecidable
 from onnxbuild.manifest.structure.structure_words import Broken, Place, not_allowed, words_for, wrong_type
 from onnxbuild.manifest.structure.whole_numbers import is_integer, settle_whole_numbers
