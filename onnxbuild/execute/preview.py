@@ -76,7 +76,8 @@ def _reasons_while_waiting(
         for port, source in action.inputs.items()
     }
     changed = differences(trace.parts, plain(assessor.parts_with(action, inputs)))
-    awaited = tuple(
-        Reason(f"inputs.{port}", known.get(port), f"rebuilt by {ref.action}") for port, ref in pending.items()
-    )
-    return (*changed, *awaited)
+    awaited = {
+        f"inputs.{port}": Reason(f"inputs.{port}", known.get(port), f"rebuilt by {ref.action}")
+        for port, ref in pending.items()
+    }
+    return (*(one for one in changed if one.part not in awaited), *awaited.values())

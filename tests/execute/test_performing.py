@@ -270,6 +270,12 @@ def test_a_plan_says_what_would_run_and_why(build: Bench) -> None:
     assert [one.outcome for one in forced.values()] == ["run", "run", "hit"]
 
 
+def test_a_new_input_that_is_not_built_yet_is_one_reason(build: Bench) -> None:
+    build(step("a", text="x"), step("b", of="a"))
+    found = planned(build, step("a", text="x"), step("n", text="n"), step("b", of=["a", "n"]))
+    assert found["b"].reasons == (Reason("inputs.in1", None, "rebuilt by n"),)
+
+
 def test_a_plan_takes_results_from_elsewhere_but_not_for_what_is_forced(build: Bench, tmp_path: Path) -> None:
     made = build.outcomes(step("a", text="x"))["a"]
     with Store(build.root / "store") as store:
