@@ -12,8 +12,11 @@ from typing import Protocol
 
 from onnxbuild.planning.interpreters.distributions import own_distributions
 from onnxbuild.protocol import Failure
+from onnxbuild.steps.exporters import EXPORTERS
 from onnxbuild.steps.kind import CODE_OF
 from onnxbuild.steps.python_code import digest_of_code, own_module_place
+
+_US = "onnxbuild"
 
 Say = Callable[[str], None]
 # Runs a command to completion as a child that ends with the run, and passes on each line: (exit status, output).
@@ -70,9 +73,15 @@ class Current:
         return {"python": f"{sys.implementation.name}-{sys.version_info.major}.{sys.version_info.minor}"}
 
     def watched(self) -> tuple[str, ...]:
-        """The code of editable installations: a receipt watches this interpreter and our own code in any case."""
-        editable = (name for name in self._installed.editable() if name != "onnxbuild")
-        return tuple(path for name in editable for path in self._installed.watched(name))
+        """The code of editable installations, and of source trees on PYTHONPATH that hide a distribution.
+
+        A receipt watches this interpreter, the metadata of what is installed and our own code in any case.
+        """
+        editable = (
+            path for name in self._installed.editable() for path in self._installed.watched(name) if name != _US
+        )
+        names = {*self._installed.names(), *(name for one in EXPORTERS.values() for name in one.packages)} - {_US}
+        return tuple(dict.fromkeys((*editable, *self._installed.watched_shadows(sorted(names)))))
 
     def close(self) -> None:
         """Nothing to give up."""

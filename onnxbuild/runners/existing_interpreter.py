@@ -68,8 +68,9 @@ class Interpreter:
     def watched(self) -> tuple[str, ...]:
         """The executable, its site folders, and what the versions were read from."""
         editable = (path for name in self._installed.editable() for path in self._installed.watched(name))
+        hidden = self._installed.watched_shadows(self._installed.names())
         folders = (folder for folder in self._site.folders if os.path.isdir(folder))
-        return tuple(dict.fromkeys((*self._site.read, *folders, *editable)))
+        return tuple(dict.fromkeys((*self._site.read, *folders, *editable, *hidden)))
 
     def close(self) -> None:
         """Nothing to give up."""

@@ -95,14 +95,12 @@ def test_write_a_custom_exporter(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "out" / "ernie").iterdir()) == ["fp32", "int8"]
 
 
-def test_two_toolchains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_toolchains(tmp_path: Path) -> None:
     """The requirements are replaced by an interpreter; `test_two_generations` has pip resolve and install them."""
-    # Environments of their own, with the packages of this one.
-    monkeypatch.setenv("ONNXBUILD_ALLOW_PATH", sysconfig.get_path("purelib"))
-    for name in ("project/optimum", "tf5"):
-        subprocess.run([sys.executable, "-I", "-m", "venv", "--without-pip", tmp_path / name], check=True)
-        (packages,) = (tmp_path / name).glob("lib/python3*/site-packages")
-        (packages / "these.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    # An environment of its own, with the packages of this one.
+    subprocess.run([sys.executable, "-I", "-m", "venv", "--without-pip", tmp_path / "tf5"], check=True)
+    (packages,) = tmp_path.glob("tf5/lib/python3*/site-packages")
+    (packages / "these.pth").write_text(sysconfig.get_path("purelib") + "\n")
     for positions, name in ((64, "minilm"), (65, "new")):
         folder = tmp_path / "project" / name
         checkpoint(folder, "bert", "feature-extraction", **SIZES, max_position_embeddings=positions)
@@ -110,7 +108,7 @@ def test_two_toolchains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     requirements, *_others = re.findall(r"requirements: \[.*\]", (DOCS / "how-to" / "toolchains.md").read_text())
     # The command that makes the lock of the example smaller belongs to a clone, and resolves what `requirements` name.
     elsewhere = {"onnxbuild lock manifests/two-generations.yaml --upgrade": "true"}
-    reader = Reader(tmp_path, instead=elsewhere, small={requirements: "python: optimum/bin/python"})
+    reader = Reader(tmp_path, instead=elsewhere, small={requirements: "python: ../tf5/bin/python"})
     reader.follow("how-to/toolchains.md")
     delivered = {path.relative_to(tmp_path / "project" / "out").as_posix() for path in tmp_path.glob("project/out/*/*")}
     assert delivered == {"minilm/fp32", "minilm/int8", "new/fp32"}

@@ -118,7 +118,7 @@ def imported(environment: Path, name: str) -> str:
 
 
 @posix
-@pytest.mark.parametrize("line", ["../../../../more", "{more}", "# comment\n\n../../../../more\n"])
+@pytest.mark.parametrize("line", ["../../../../more", "{more}  ", "# comment\n\n../../../../more\n"])
 def test_of_two_versions_on_the_path_the_first_counts_as_python_imports_it(environment, tmp_path, line) -> None:
     more = tmp_path / "more"
     distribution(more, "shadowed", "9.0")
@@ -303,6 +303,33 @@ def test_the_code_of_an_editable_installation_is_part_of_its_version(tmp_path: P
     assert {str(project / "src" / "mine"), str(project / "src" / "mine" / "__init__.py")} <= watched
     hidden = Distributions([str(tmp_path / "site-packages")], lambda _folder: False)
     assert (hidden.version("mine"), list(hidden.watched("mine"))[1:]) == ("1.0", [])
+
+
+@pytest.mark.parametrize("tree", ["mine_here/__init__.py", "mine_here.py"])
+def test_a_source_tree_that_hides_a_distribution_counts_by_content(tmp_path: Path, tree: str) -> None:
+    earlier, packages = tmp_path / "tree", tmp_path / "site-packages"
+    distribution(packages, "mine-here", "1.0")
+    written(packages, "mine_here/__init__.py=a = 0")
+
+    def version(*folders: Path, name: str = "mine-here") -> str:
+        return Distributions([str(folder) for folder in folders]).version(name)
+
+    assert version(packages) == version(earlier, packages) == "1.0"
+    written(earlier, f"{tree}=a = 1")
+    hidden = version(earlier, packages)
+    assert hidden.startswith("1.0 (hidden by ")
+    assert version(packages, earlier) == "1.0"
+    assert version(earlier).startswith("absent (hidden by ")
+    written(earlier, f"{tree}=a = 2")
+    assert version(earlier, packages) not in {hidden, "1.0"}
+    watched = Distributions([str(earlier), str(packages)]).watched("mine-here")
+    assert str(earlier / tree) in watched
+
+
+def test_a_folder_without_modules_of_its_own_hides_nothing(tmp_path: Path) -> None:
+    distribution(tmp_path / "site-packages", "mine", "1.0")
+    written(tmp_path / "tree", "mine/data.txt=x")  # to Python, a part of a namespace package
+    assert Distributions([str(tmp_path / "tree"), str(tmp_path / "site-packages")]).version("mine") == "1.0"
 
 
 def test_the_version_of_everything_changes_with_any_distribution(tmp_path: Path) -> None:

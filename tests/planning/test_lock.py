@@ -273,3 +273,14 @@ def test_a_lock_that_is_a_fifo_or_a_link_is_refused_instead_of_waited_for(folder
     path.symlink_to(folder / "elsewhere")
     with pytest.raises(DiagnosticError, match="symbolic link"):
         read_lock(path)
+
+
+def test_of_two_toolchains_with_the_same_package_the_damaged_one_is_shown(folder):
+    package = {"name": "torch", "version": "2.13.0", "sha256": "b" * 64}
+    toolchains = {name: {"packages": [dict(package)]} for name in (KEY, f"{KEY} onnx")}
+    toolchains[f"{KEY} onnx"]["packages"][0]["sha256"] = "b" * 63
+    (folder / "onnxbuild.lock").write_text(json.dumps({"version": 1, "toolchains": toolchains}, indent=1))
+    with pytest.raises(DiagnosticError) as raised:
+        read_lock(folder / "onnxbuild.lock")
+    span = raised.value.diagnostics[0].span
+    assert (span.line, span.column, span.length) == (18, 16, 65)

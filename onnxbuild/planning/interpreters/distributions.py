@@ -10,7 +10,7 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 from msgspec import Struct
@@ -113,6 +113,11 @@ class Distributions:
         for one in (one for known in names for one in self._first.get(known, ())):
             yield one.metadata
             yield from watched_code(self._projects(one))
+        yield from self.watched_shadows(names)
+
+    def watched_shadows(self, names: Iterable[str]) -> Iterator[str]:
+        """The code that is imported in place of distributions with these names."""
+        yield from watched_code(place for name in names if (place := self._shadow(name)) is not None)
 
     def doubled(self) -> Mapping[str, tuple[str, ...]]:
         """The distributions of which one folder has several versions."""
@@ -139,8 +144,26 @@ class Distributions:
 
     def _version(self, name: str) -> str:
         projects = [project for one in self._first.get(name, ()) for project in self._projects(one)]
-        released = self.released(name)
-        return f"{released} (editable {digest_of_code(projects, self._may_read)[:_DIGITS]})" if projects else released
+        released, shadow = self.released(name), self._shadow(name)
+        if shadow is not None:
+            return f"{released} (hidden by {digest_of_code([shadow], self._may_read)[:_DIGITS]})"
+        if projects:
+            return f"{released} (editable {digest_of_code(projects, self._may_read)[:_DIGITS]})"
+        return released
+
+    def _shadow(self, name: str) -> str | None:
+        """A module that Python imports in place of a distribution: one in an earlier folder, without any metadata.
+
+        A source tree on PYTHONPATH is such a module. Its name is taken to be that of the distribution.
+        """
+        own = {one.folder for one in self._first.get(name, ())}
+        for folder in self._folders:
+            if folder in own:
+                return None
+            place = module_place(name.replace("-", "_"), [folder])
+            if place is not None and (place.endswith(".py") or os.path.isfile(os.path.join(place, "__init__.py"))):
+                return place
+        return None
 
     def _projects(self, one: Distribution) -> list[str]:
         project = one.project
