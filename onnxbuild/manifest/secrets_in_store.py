@@ -43,7 +43,8 @@ class Secrets:
 class Masked(Secrets):
     """The same variables, each with the mask as its value: only their places are of interest."""
 
-    def value(self, name: str, span: Span) -> str | Diagnostic:  # noqa: ARG002, D102 - as in the base class
+    def value(self, name: str, span: Span) -> str | Diagnostic:  # noqa: ARG002 - as in the base class
+        """The mask."""
         return MASK
 
 

@@ -140,6 +140,21 @@ def test_a_link_in_the_state_is_refused(world, tmp_path, capsys, name, command):
     assert (everything_in(outside) if outside.is_dir() else outside.read_bytes()) == before
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs FIFOs")
+@pytest.mark.parametrize("name", ["logs", "store/traces.db", "store/blobs"])
+def test_a_fifo_in_the_state_is_refused(world, capsys, name):
+    built()
+    place = world / ".onnxbuild" / name
+    if place.is_dir():
+        shutil.rmtree(place)
+    else:
+        place.unlink()
+    os.mkfifo(place)
+    capsys.readouterr()
+    assert run_command(["plan", "m.yaml"]) == 2
+    assert f"contains `{name}`, which is neither a file nor a folder" in capsys.readouterr().err
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give a folder away")
 @pytest.mark.parametrize("command", [*READING, *WRITING], ids=lambda words: " ".join(words[:2]))
 def test_the_state_of_another_user_is_refused(world, capsys, command):
@@ -337,6 +352,36 @@ def test_no_output_goes_into_a_store(world, capsys, out, store):
     assert list(world.glob("**/fp32")) == []
 
 
+def test_an_out_folder_that_is_a_link_is_not_followed(world, tmp_path, capsys):
+    (tmp_path / "victim" / "m" / "fp32").mkdir(parents=True)
+    (tmp_path / "victim" / "m" / "fp32" / "model.onnx").write_text("precious")
+    (world / "out").symlink_to("../victim")
+    assert run_command(["run", "m.yaml"]) == 2
+    error = capsys.readouterr().err
+    assert f"`--out {tmp_path / 'victim'}`" in error
+    assert (tmp_path / "victim" / "m" / "fp32" / "model.onnx").read_text() == "precious"
+    assert run_command(["run", "m.yaml", "--out", str(tmp_path / "victim")]) == 0
+
+
 def test_a_store_beside_the_models_is_no_fault(world):
     assert run_command(["run", "m.yaml", "--out", "kept", "--store", "kept/store"]) == 0
     assert (world / "kept" / "m" / "fp32" / "model.onnx").is_file()
+
+
+def test_the_python_interface_takes_permissions(outside):
+    import onnxbuild
+    from onnxbuild.diagnostics import DiagnosticError
+
+    with pytest.raises(DiagnosticError, match="OB060"):
+        onnxbuild.plan("m.yaml")
+    assert [one.outcome for one in onnxbuild.plan("m.yaml", allow_paths=[outside])] == ["run"]
+    assert onnxbuild.run("m.yaml", allow_paths=[outside]).exit_code == 0
+    assert onnxbuild.load("m.yaml", allow_paths=[outside], allow_env=["A"]).permissions.environment == ("A",)
+
+
+def test_the_python_interface_refuses_an_output_folder_in_the_store(world):
+    import onnxbuild
+    from onnxbuild.diagnostics import DiagnosticError
+
+    with pytest.raises(DiagnosticError, match="OB064"):
+        onnxbuild.run("m.yaml", out=world / ".onnxbuild" / "store" / "blobs")

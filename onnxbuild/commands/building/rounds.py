@@ -9,7 +9,7 @@ from pathlib import Path
 from msgspec import structs
 
 from onnxbuild.commands.building.finished import Result
-from onnxbuild.commands.state.out_place import check_out
+from onnxbuild.commands.state.out_place import check_default_out, check_out
 from onnxbuild.commands.state.trusted_state import state_beside
 from onnxbuild.commands.workspace import Session
 from onnxbuild.deliver.out_folder import deliver
@@ -32,6 +32,7 @@ def run_session(
     interrupt = interrupt or Interrupt()
     try:
         models = dict.fromkeys(variant.model for variant in opened.graph.variants)
+        check_default_out(out, opened.plan.manifest.path)
         check_out(out, models, (opened.store.root, state_beside(opened.plan.manifest.path)))
         result = _execute_and_deliver(opened, policy, out, reporter, interrupt)
         reporter.event(RunFinished(outcomes=result.outcomes, seconds=result.seconds, interrupted=result.interrupted))

@@ -69,7 +69,7 @@ def _indexes(git: str) -> Iterator[bytes]:
 
 def _has_below(index: bytes, folder: bytes) -> bool:
     version = int.from_bytes(index[4:8], "big")
-    if index[:4] != b"DIRC" or version not in {2, 3, 4}:
+    if len(index) < _HEADER + _NAMES[0] or index[:4] != b"DIRC" or version not in {2, 3, 4}:
         raise UnreadableIndex("its index has an unknown format")
     try:
         return _in_whole_paths(index, folder) if version < 4 else _in_short_paths(index, folder)  # noqa: PLR2004
@@ -87,7 +87,7 @@ def _in_whole_paths(index: bytes, folder: bytes) -> bool:
     at = text.find(folder)
     while at >= 0:
         end = text.index(b"\0", at)
-        has_length = end - at in {_length(index, at - _FLAGS), _length(index, at - 2 * _FLAGS)}
+        has_length = min(end - at, _LONGEST) in {_length(index, at - _FLAGS), _length(index, at - 2 * _FLAGS)}
         if has_length and _is_below(text[at:end], folder):
             return True
         at = text.find(folder, at + 1)
@@ -125,7 +125,8 @@ def _first_path_fits(index: bytes, name_size: int) -> bool:
     if not int.from_bytes(index[8:12], "big"):
         return True
     start = _number(index, _path_start(index, _HEADER, name_size))[1]
-    return _length(index, _HEADER + _STATS + name_size) == min(index.index(b"\0", start) - start, _LONGEST)
+    length = index.find(b"\0", start) - start
+    return length > 0 and _length(index, _HEADER + _STATS + name_size) == min(length, _LONGEST)
 
 
 def _number(index: bytes, at: int) -> tuple[int, int]:

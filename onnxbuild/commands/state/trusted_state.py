@@ -44,8 +44,7 @@ def distrust(folder: str) -> str | None:
         return "is a symbolic link"
     if not _is_ours(status):
         return "belongs to another user"
-    link = _link_in(folder)
-    return f"contains the symbolic link `{link}`" if link else _tracked(folder)
+    return _odd_entry(folder) or _tracked(folder)
 
 
 def _is_ours(status: os.stat_result) -> bool:
@@ -53,8 +52,8 @@ def _is_ours(status: os.stat_result) -> bool:
     return not hasattr(os, "geteuid") or status.st_uid in {os.geteuid(), 0}
 
 
-def _link_in(folder: str) -> str | None:
-    """The name of a symbolic link among the entries of a state folder or of its store."""
+def _odd_entry(folder: str, prefix: str = "") -> str | None:
+    """What no run leaves among the entries of a state folder or of its store: a link, a FIFO, a socket, a device."""
     try:
         with os.scandir(folder) as scan:
             entries = list(scan)
@@ -62,9 +61,11 @@ def _link_in(folder: str) -> str | None:
         return None
     for entry in entries:
         if entry.is_symlink():
-            return entry.name
-        if entry.name in _STORES and (below := _link_in(entry.path)):
-            return f"{entry.name}/{below}"
+            return f"contains the symbolic link `{prefix}{entry.name}`"
+        if not entry.is_file() and not entry.is_dir():
+            return f"contains `{prefix}{entry.name}`, which is neither a file nor a folder"
+        if entry.name in _STORES and (below := _odd_entry(entry.path, f"{entry.name}/")):
+            return below
     return None
 
 
