@@ -276,6 +276,17 @@ def test_a_new_input_that_is_not_built_yet_is_one_reason(build: Bench) -> None:
     assert found["b"].reasons == (Reason("inputs.in1", None, "rebuilt by n"),)
 
 
+def test_a_plan_has_the_key_under_which_the_result_will_be_stored(build: Bench) -> None:
+    key = planned(build, step("a", text="x"))["a"].key
+    assert key == build.outcomes(step("a", text="x"))["a"].key
+
+
+def test_a_plan_compares_the_inputs_that_are_known_while_another_is_not_built(build: Bench) -> None:
+    build(step("a", text="x"), step("n", text="n"), step("b", of=["a", "n"]))
+    found = planned(build, step("a", text="x"), step("n", text="changed"), step("b", of=["a", "n"]))
+    assert [(one.part, one.new) for one in found["b"].reasons] == [("inputs.in1", "rebuilt by n")]
+
+
 def test_a_plan_takes_results_from_elsewhere_but_not_for_what_is_forced(build: Bench, tmp_path: Path) -> None:
     made = build.outcomes(step("a", text="x"))["a"]
     with Store(build.root / "store") as store:
@@ -333,22 +344,23 @@ def test_an_action_that_waits_again_is_released_by_its_makers() -> None:
     assert pending.pop() == "d"
 
 
+class Held(Silent):
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = threading.Event()
+
+    def submit(self, toolchain: str, request: Request, tell: Any) -> Future[Response]:
+        future = super().submit(toolchain, request, tell)
+        self.asked.set()
+        return future
+
+    def close(self) -> None:
+        for name, answer in self.answers.items():
+            if not answer.done():
+                self.cancel(name, Failure(code="OBE61", message="interrupted"))
+
+
 def test_an_interrupt_wakes_a_run_that_waits(tmp_path: Path) -> None:
-    class Held(Silent):
-        def __init__(self) -> None:
-            super().__init__()
-            self.asked = threading.Event()
-
-        def submit(self, toolchain: str, request: Request, tell: Any) -> Future[Response]:
-            future = super().submit(toolchain, request, tell)
-            self.asked.set()
-            return future
-
-        def close(self) -> None:
-            for name, answer in self.answers.items():
-                if not answer.done():
-                    self.cancel(name, Failure(code="OBE61", message="interrupted"))
-
     runner, interrupt = Held(), Interrupt()
     threading.Thread(target=lambda: (runner.asked.wait(), interrupt.request())).start()
     events = Bench(tmp_path, runner).events(step("a"), step("b", of="a"), interrupt=interrupt, jobs=1)
@@ -400,3 +412,21 @@ def test_who_waits_for_another_build_of_the_same_result_says_for_whom(tmp_path: 
     assert len(texts) == 1
     assert texts[0].startswith(f"waiting for pid {os.getpid()} (")
     assert texts[0].endswith("), which is building the same result")
+
+
+def test_a_run_that_nobody_follows_any_more_ends_its_workers(tmp_path: Path) -> None:
+    from onnxbuild.execute.policy import Policy
+    from onnxbuild.execute.schedule import execute
+
+    runner, interrupt = Held(), Interrupt()
+    with Store(tmp_path / "store") as store:
+        policy = Policy(scope="test", logs=str(tmp_path / "logs"))
+        events = execute(
+            graph_of(step("a")), kinds=TOYS, store=store, runner=runner, policy=policy, interrupt=interrupt
+        )
+        assert isinstance(next(events), RunStarted)
+        assert isinstance(next(events), ActionStarted)
+        assert runner.asked.wait(20)
+        events.close()
+    assert interrupt.requested is True
+    assert runner.answers["a"].done()
