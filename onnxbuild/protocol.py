@@ -25,6 +25,9 @@ class Request(Struct, frozen=True, kw_only=True):
     log: str  # the file that receives everything that the action prints
     scratch: str = ""  # a working folder on the store's disk, removed after the action
     threads: int = 0  # the cores that the action may use; 0 lets the worker decide
+    confined: bool = False  # runs code that is not ours: in a worker of its own, with access to these folders alone
+    network: bool = False  # needs the network, and so a worker that sees tokens
+    warms: tuple[str, ...] = ()  # modules that a second worker imports meanwhile, for the actions that follow
 
 
 class Progress(Struct, frozen=True, kw_only=True, tag="progress"):

@@ -15,8 +15,10 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from onnxbuild.confinement import confine
 from onnxbuild.machine import Machine, this_machine
 from onnxbuild.planning.interpreters.unseen import unseen
+from onnxbuild.runners.worker_environment import import_folders
 from onnxbuild.steps import KINDS, Kinds
 from onnxbuild.steps.kind import Kind
 from onnxbuild.version import __version__
@@ -41,7 +43,8 @@ class Report(Struct, frozen=True, kw_only=True):
     """What this machine has.
 
     `missing`: step kind → distributions that it needs and that are not installed. `unseen`: what can change results and
-    is in no key.
+    is in no key. `confinement`: what confines somebody else's code, in words. `python_path`: which workers import
+    from the folders of PYTHONPATH; "" if not set.
     """
 
     onnxbuild: str
@@ -58,6 +61,8 @@ class Report(Struct, frozen=True, kw_only=True):
     hub_offline: bool
     hub_endpoint: str
     unseen: tuple[str, ...]
+    confinement: str
+    python_path: str
     missing: Mapping[str, tuple[str, ...]]
     repair: str | None
 
@@ -99,6 +104,8 @@ def doctor(
         hub_offline=environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"},
         hub_endpoint=environ.get("HF_ENDPOINT") or "https://huggingface.co",
         unseen=unseen(python, environ),
+        confinement=_confinement(environ),
+        python_path=_python_path(environ),
         missing={kind: absent for kind, absent in missing.items() if absent},
         repair=_EXTRA if any(missing.values()) else None,
     )
@@ -132,6 +139,8 @@ def as_text(report: Report) -> str:
         ("memory", _gigabytes(report.memory_bytes)),
         ("store", f"{report.store} ({_gigabytes(report.store_free_bytes)} free)"),
         ("model hub", f"{report.hub_endpoint}{', offline (HF_HUB_OFFLINE)' if report.hub_offline else ''}"),
+        ("confinement", report.confinement),
+        *((("pythonpath", report.python_path),) if report.python_path else ()),
         ("providers", report.provider_problem or ", ".join(report.providers) or "none: onnxruntime is not installed"),
         *((name, version or "not installed") for name, version in report.packages.items()),
     ]
@@ -139,6 +148,20 @@ def as_text(report: Report) -> str:
     text = [f"{label:<{width}}  {value}" for label, value in lines]
     hidden = ["", "in no key:", *(f"  {line}" for line in report.unseen)] if report.unseen else []
     return "\n".join([*text, *hidden, "", *_verdict(report)])
+
+
+def _confinement(environ: Mapping[str, str]) -> str:
+    """What is in force for custom exporters, the code of checkpoints, and plugins that are not pure."""
+    if confine.wanted(environ) == "off":
+        return f"switched off by {confine.SWITCH}"
+    return confine.available() or "none: this system has no Landlock, so somebody else's code can reach all your files"
+
+
+def _python_path(environ: Mapping[str, str]) -> str:
+    if not environ.get("PYTHONPATH"):
+        return ""
+    folders = ", ".join(import_folders(sys.executable, environ)) or "no absolute folder"
+    return f"{folders} (workers of this interpreter import from absolute folders in it, those of toolchains from none)"
 
 
 def installed(name: str) -> str | None:

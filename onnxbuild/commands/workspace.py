@@ -147,7 +147,7 @@ def session(asked: Asked, *, write: bool, jobs: int = 1, remembered: Plan | None
     Errors: DiagnosticError.
     """
     made, environments = (remembered, {}) if remembered else plan(asked, write_lock=write)
-    runner = LocalRunner(environments, threads=max(1, usable_cores() // jobs))
+    runner = LocalRunner(environments, threads=max(1, usable_cores() // jobs), jobs=jobs)
     try:
         remote = remote_store(asked, made.manifest)
         with reporting(remote), opened(store_root(asked, made.manifest), write=write, remote=remote) as store:

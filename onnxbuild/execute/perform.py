@@ -22,6 +22,7 @@ from onnxbuild.protocol import Failure, Progress, Request, Response, plain
 from onnxbuild.runners.environments import Unusable
 from onnxbuild.runners.runner import Runner
 from onnxbuild.steps import Kinds
+from onnxbuild.steps.kind import runs_others_code
 from onnxbuild.store.content import DamagedBlob
 from onnxbuild.store.files import remove_tree
 from onnxbuild.store.locks import Holder, Waiting
@@ -130,15 +131,19 @@ class Performer:
         return response
 
     def _request(self, job: Job, folder: ActionFolder) -> Request:
+        kind = self._kinds[job.action.kind]
         return Request(
             id=job.action.id,
-            worker=self._kinds[job.action.kind].worker,
+            worker=kind.worker,
             params=job.action.params,
             inputs=folder.prepare(),
             outputs={port: str(place) for port, place in folder.outputs.items()},
             log=str(self._log(job.action)),
             scratch=str(folder.scratch),
             threads=job.threads,
+            confined=runs_others_code(kind, job.action.params),
+            network=kind.network(job.action.params),
+            warms=kind.warms,
         )
 
     def _in_time(self, action: Action, future: Future[Response]) -> Response:

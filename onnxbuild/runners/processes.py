@@ -9,6 +9,8 @@ import subprocess
 import sys
 from typing import Any
 
+_ROUNDS = 100  # a process that forks without end outruns fewer
+
 
 def out_of_reach_of_ctrl_c() -> dict[str, Any]:
     """Arguments of `Popen` for a process that Ctrl-C does not reach: the command gets it, and ends the process."""
@@ -24,6 +26,35 @@ def kill_with_descendants(pid: int) -> None:
             os.killpg(pid, signal.SIGKILL)
     else:
         _kill_tree(pid)
+
+
+def stop_with_descendants(pid: int) -> None:
+    """Stop a process, and kill all that it has started, wherever that has moved itself; the process stays.
+
+    A worker on Linux adopts what its descendants abandon, so while it is stopped all of them are below it. They cannot
+    escape by leaving its session or by emptying their environment.
+    """
+    if not hasattr(signal, "SIGSTOP"):
+        return
+    with contextlib.suppress(OSError):
+        os.kill(pid, signal.SIGSTOP)
+    for _ in range(_ROUNDS):
+        if not _kill_below(pid):
+            return
+
+
+def _kill_below(pid: int) -> bool:
+    """Kill the running processes below one; whether there were any."""
+    import psutil
+
+    killed = False
+    with contextlib.suppress(psutil.Error):
+        for child in psutil.Process(pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if child.status() != psutil.STATUS_ZOMBIE:
+                    child.kill()
+                    killed = True
+    return killed
 
 
 def _kill_tree(pid: int) -> None:

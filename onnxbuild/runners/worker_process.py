@@ -14,10 +14,12 @@ from typing import IO
 
 import msgspec
 
-from onnxbuild.protocol import Failure, Message, Progress, Request, Response
+from onnxbuild.protocol import Failure, Message, Request, Response
 from onnxbuild.runners import keeper
-from onnxbuild.runners.processes import kill_with_descendants, out_of_reach_of_ctrl_c
+from onnxbuild.runners.messages import Pace, Unreadable, messages
+from onnxbuild.runners.processes import kill_with_descendants, out_of_reach_of_ctrl_c, stop_with_descendants
 from onnxbuild.runners.runner import Tell
+from onnxbuild.runners.worker_environment import import_folders, of_worker, start_options
 from onnxbuild.tables.failure_codes import message_of
 
 _GRACE_SECONDS = 2.0
@@ -28,24 +30,26 @@ INTERRUPTED = Failure(code="OBE60", message=message_of("OBE60"))
 class WorkerProcess:
     """One worker process, the thread that listens to it, and the one that waits for its end."""
 
-    def __init__(self, toolchain: str, interpreter: str, threads: int, mark: str) -> None:
-        self.toolchain = toolchain
+    def __init__(self, toolchain: str, interpreter: str, threads: int, mark: str, *, network: bool = False) -> None:
+        self.toolchain, self.network = toolchain, network
         self.actions = 0
         self.alive = True
         self._mark = mark
         self._why: Failure | None = None
         self._request: Request | None = None
+        self._confines = False
         self._tell: Tell = lambda _progress: None
         self._done: Callable[[Response], None] = lambda _response: None
         self._began = 0.0
         self._ending = threading.Lock()
+        self._pace = Pace()
         self._process = subprocess.Popen(
-            [interpreter, "-P", str(Path(__file__).parent.parent / "workers" / "__main__.py"), str(os.getpid())],
+            _command(interpreter),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             **out_of_reach_of_ctrl_c(),
-            env=_environment(threads) | {keeper.MARK: mark},
+            env=of_worker(os.environ, threads, network=network) | {keeper.MARK: mark},
         )
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
@@ -54,20 +58,35 @@ class WorkerProcess:
     def begin(self, request: Request, tell: Tell, done: Callable[[Response], None]) -> None:
         """Send a request; `done` is called once, from the listening thread."""
         self._tell, self._done, self._began = tell, done, time.monotonic()
-        self._request = request
+        self._request, self._confines = request, request.confined
         self.actions += 1
-        try:
-            stream(self._process.stdin).write(msgspec.json.encode(request) + b"\n")
-            stream(self._process.stdin).flush()
-        except OSError:
-            pass  # it has just died; the listener sees the end of its output and reports that
+        self._send(request)
         if not self.alive:
             self._report_death()  # the listener ended before there was a request to report on
+
+    def warm(self, request: Request) -> None:
+        """Have it import modules before its first request. Nobody waits for the answer, which belongs to no request."""
+        self._send(request)
+
+    def _send(self, request: Request) -> None:
+        with contextlib.suppress(OSError):  # it has just died; the listener sees the end of its output and reports that
+            stream(self._process.stdin).write(msgspec.json.encode(request) + b"\n")
+            stream(self._process.stdin).flush()
+
+    @property
+    def log(self) -> str:
+        """The log of the action that it runs; empty if it runs none."""
+        request = self._request
+        return request.log if request is not None else ""
 
     def kill(self, why: Failure) -> None:
         """Kill it and everything that it started."""
         self._why = self._why or why
         self._kill_all()
+
+    def interrupt(self) -> None:
+        """Kill it because the run was interrupted."""
+        self.kill(INTERRUPTED)
 
     def stop(self) -> None:
         """Close its input; it exits by itself."""
@@ -90,24 +109,19 @@ class WorkerProcess:
         self._kill_all()
 
     def _kill_all(self) -> None:
+        if self._confines and self._process.poll() is None:
+            stop_with_descendants(self._process.pid)
         kill_with_descendants(self._process.pid)
         keeper.end_marked(self._mark)
 
     def _listen(self) -> None:
-        decoder = msgspec.json.Decoder(Message)
         output = stream(self._process.stdout)
-        for line in output:
-            try:
-                message = decoder.decode(line)
-            except msgspec.MsgspecError:
-                # Part of a message, cut off where the worker was killed; its death is reported below.
-                continue
-            if self._request is None or message.id != self._request.id:
-                continue
-            if isinstance(message, Progress):
-                self._tell(message)
-            else:
-                self._finish(self._without_leftovers(message))
+        try:
+            for message in messages(output):
+                if self._request is not None and message.id == self._request.id:
+                    self._receive(message)
+        except Unreadable as unreadable:
+            self.kill(unreadable.failure)
         self.alive = False
         try:
             self._process.wait(_GRACE_SECONDS)
@@ -117,14 +131,29 @@ class WorkerProcess:
         output.close()
         self._report_death()
 
+    def _receive(self, message: Message) -> None:
+        if isinstance(message, Response):
+            self._finish(self._without_leftovers(message))
+        elif self._pace.allows():
+            self._tell(message)
+
     def _without_leftovers(self, response: Response) -> Response:
         """A response, once nothing that the action started can write into its outputs any more.
 
-        On Linux the worker itself ends such processes. Elsewhere it cannot find those that left its process group.
+        On Linux a worker of ours ends such processes itself. Elsewhere it cannot find those that left its process
+        group. A worker that ran somebody else's code is not asked: it ends here, with all that it started.
         """
+        if self._request is not None and self._request.confined:
+            self._end_for_good()
+            return msgspec.structs.replace(response, retire=True)
         if keeper.has_proc() or not keeper.end_marked(self._mark, spare=self._process.pid):
             return response
         return msgspec.structs.replace(response, retire=True)
+
+    def _end_for_good(self) -> None:
+        self._kill_all()
+        self.alive = False
+        self._process.wait()
 
     def _report_death(self) -> None:
         failure = self._why or _death(self._process.wait())
@@ -137,25 +166,17 @@ class WorkerProcess:
             self._done(msgspec.structs.replace(response, id=request.id))
 
 
+def _command(interpreter: str) -> list[str]:
+    """The command line of a worker: our process id, and where it may import from besides its own packages."""
+    main = str(Path(__file__).parent.parent / "workers" / "__main__.py")
+    options, folders = start_options(interpreter), import_folders(interpreter, os.environ)
+    return [interpreter, *options, main, str(os.getpid()), *folders]
+
+
 def stream(pipe: IO[bytes] | None) -> IO[bytes]:
     """A pipe of a process that was started with one."""
     assert pipe is not None, "BUG: a worker is started with pipes"
     return pipe
-
-
-def _environment(threads: int) -> dict[str, str]:
-    """The environment of a worker: quiet, without telemetry, with as many threads as it may use."""
-    fixed = {
-        "TOKENIZERS_PARALLELISM": "false",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime 1.31 reports to a server, and leaves a device id in the home
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
-        "PYTHONUNBUFFERED": "1",
-        # Tracing a model iterates over sets of strings, and the order of the nodes follows the order of the strings.
-        "PYTHONHASHSEED": "0",
-    }
-    return {"OMP_NUM_THREADS": str(threads), **os.environ, **fixed}
 
 
 # A process that was killed, and how a shell or a container around an interpreter reports signal 9.

@@ -67,6 +67,7 @@ BENCHMARK = Kind(
     inputs={"model": "onnx", "reference": "checkpoint | onnx"},
     outputs={"samples": "samples"},
     worker="onnxbuild.workers.benchmark.worker:run",
+    pure=True,
     packages=lambda _params: ("onnxruntime", "transformers", "torch", "sentence-transformers"),
     pool="alone",
     measures=True,

@@ -47,6 +47,8 @@ FETCH = Kind(
     inputs={},
     outputs={"model": "checkpoint"},
     worker="onnxbuild.workers.fetch.worker:run",
+    pure=True,
+    network=lambda params: params.get("origin") == "hub",
     packages=lambda params: _RANDOM_PACKAGES if params.origin == "random" else (),
     transient=True,
     memory_factor=1.0,

@@ -68,6 +68,7 @@ GENERATE = Kind(
     inputs={"model": "onnx", "reference": "checkpoint | onnx"},
     outputs={"samples": "samples"},
     worker="onnxbuild.workers.generate.worker:run",
+    pure=True,
     packages=lambda _params: ("onnxruntime", "optimum", "optimum-onnx", "transformers", "torch"),
     pool="alone",
     measures=True,

@@ -117,6 +117,14 @@ class Kind(Struct, frozen=True, kw_only=True):
     is_plugin: bool = False  # set for the kinds of plugins: their code is part of the key by content
     transient: bool = False  # a failure may be temporary (a download): it is tried again, with backoff
     timeout_seconds: float = 3600.0
+    # The worker runs no code but its own and its libraries', and changes nothing in the process that outlives the
+    # action. Any other worker is confined to its folders as far as the system can, and ends with its action.
+    pure: bool = False
+    runs_code: Callable[[Mapping[str, Any]], bool] = lambda _params: False  # whether plain params name code to run
+    # Whether the worker needs the network: only then does it see tokens and the addresses of proxies.
+    network: Callable[[Mapping[str, Any]], bool] = lambda _params: False
+    # Modules that the actions after this one import and that take long: a second worker imports them meanwhile.
+    warms: tuple[str, ...] = ()
     memory_factor: float = 3.0  # estimated peak memory as a multiple of the size of all inputs
     on_by_default: bool = False  # a check that runs unless the manifest switches it off
     resolve: Callable[[Any, Context], Any] = lambda params, _context: params  # fills derived fields and every `auto`
@@ -136,6 +144,11 @@ def plugin_modules(kind: Kind) -> tuple[str, ...]:
     """The top-level modules with the code of a plugin: of its declaration, and of its worker."""
     modules = (kind.params.__module__, kind.worker) if kind.is_plugin else ()
     return tuple(dict.fromkeys(module.partition(":")[0].partition(".")[0] for module in modules))
+
+
+def runs_others_code(kind: Kind, params: Mapping[str, Any]) -> bool:
+    """Whether an action runs code that is neither ours nor a library's: an exporter's, a checkpoint's or a plugin's."""
+    return not kind.pure or params.get("trust_remote_code") is True or kind.runs_code(params)
 
 
 def trusted(context: Context) -> bool | UnsetType:

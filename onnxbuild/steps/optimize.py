@@ -67,6 +67,7 @@ OPTIMIZE = Kind(
     inputs={"model": "onnx"},
     outputs={"model": "onnx"},
     worker="onnxbuild.workers.optimize.worker:run",
+    pure=True,
     packages=lambda _params: ("onnxruntime", "onnx", "transformers"),
     resolve=_resolve,
     check=_check,

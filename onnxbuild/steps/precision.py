@@ -129,6 +129,7 @@ PRECISION = Kind(
     inputs={"model": "onnx"},
     outputs={"model": "onnx"},
     worker="onnxbuild.workers.precision.worker:run",
+    pure=True,
     packages=lambda _params: ("onnxruntime", "onnx", "transformers"),
     resolve=_resolve,
     check=_check,

@@ -297,6 +297,7 @@ QUANTIZE = Kind(
     inputs={"model": "onnx"},
     outputs={"model": "onnx"},
     worker="onnxbuild.workers.quantize.worker:run",
+    pure=True,
     packages=_packages,
     resolve=_resolve,
     check=_check,

@@ -144,6 +144,7 @@ VALIDATE = Kind(
     inputs={"model": "onnx", "reference": "checkpoint | onnx"},
     outputs={"report": "report"},
     worker="onnxbuild.workers.validate.worker:run",
+    pure=True,
     packages=lambda _params: ("onnxruntime", "transformers", "torch", "sentence-transformers"),
     on_by_default=True,
     resolve=_resolve,

@@ -505,6 +505,30 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "A setting of pip, such as `target` or `prefix`, installs into another folder.",
         "Look for it with `pip config list` and among the PIP_ variables, and run again.",
     ),
+    "OBE72": FailureCode(
+        "answer-unreadable",
+        "a worker wrote what cannot be its answer",
+        "Its code, or a library in it, wrote to the pipe of the protocol, or a plugin returned values without bound.",
+        "A plugin returns plain JSON of less than 8 MB. Otherwise report it, with the log.",
+    ),
+    "OBE73": FailureCode(
+        "confined",
+        "somebody else's code reached for what it may not have",
+        "An exporter, a checkpoint or a plugin opened a file that is not one of its inputs, or a connection.",
+        "Read the code. Make what it needs an input, or trust it with `ONNXBUILD_CONFINE=off`.",
+    ),
+    "OBE74": FailureCode(
+        "log-too-large",
+        "an action printed so much that it was stopped",
+        "Its code prints in a loop.",
+        "The end of the log shows what it prints.",
+    ),
+    "OBE75": FailureCode(
+        "not-confinable",
+        "the system cannot confine somebody else's code, which `ONNXBUILD_CONFINE=require` asks for",
+        "It is not Linux 5.13 or later, or a container forbids Landlock.",
+        "Run it on a system that can, or without the variable: `onnxbuild doctor` says what is in force.",
+    ),
     "OBE99": FailureCode(
         "unexplained",
         "an unknown failure",

@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from onnxbuild.protocol import Failure, Progress, Request, Response
+    from onnxbuild.workers.confined import Confinement
 
 _LOG_TAIL_BYTES = 20_000  # searched for the cause of a failure
 _LOG_BYTES = 1 << 20  # searched for warnings
@@ -41,18 +42,37 @@ def _register_package() -> None:
 def main() -> None:
     """Serve requests until the input ends."""
     _register_package()
-    from onnxbuild.workers.process_tree import die_with_parent
+    from onnxbuild.workers.process_tree import die_with_parent, end_group
 
     die_with_parent(int(sys.argv[1]))
-    requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    sys.path[:0] = sys.argv[2:]
     lines = os.fdopen(os.dup(0), "rb")
     answers = os.fdopen(os.dup(1), "wb")
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)
+    first = lines.readline()  # here and not in the other thread: confinement covers only the threads that come after it
+    if not first:
+        end_group()
+    _serve_all(first, lines, answers)
+
+
+def _serve_all(first: bytes, lines: IO[bytes], answers: IO[bytes]) -> None:
+    import msgspec
+
+    from onnxbuild.protocol import Request
+    from onnxbuild.workers.confined import Confinement
+    from onnxbuild.workers.supervisor import continue_in_child
+
+    request = msgspec.json.decode(first, type=Request)
+    if request.confined:
+        continue_in_child()
+    confinement = Confinement(request)
+    requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    requests.put(first)
     threading.Thread(target=_read, args=(lines, requests), daemon=True).start()
     while line := requests.get():
-        _serve(line, answers)
+        _serve(line, answers, confinement)
 
 
 def _read(lines: IO[bytes], requests: queue.SimpleQueue[bytes]) -> None:
@@ -80,7 +100,7 @@ class _Answers:
             self._stream.flush()
 
 
-def _serve(line: bytes, stream: IO[bytes]) -> None:
+def _serve(line: bytes, stream: IO[bytes], confinement: Confinement) -> None:
     import msgspec
 
     from onnxbuild.machine import peak_resident_bytes
@@ -94,38 +114,43 @@ def _serve(line: bytes, stream: IO[bytes]) -> None:
         answers.send(Progress(id=request.id, text=text, done=done, total=total))
 
     began = time.monotonic()
-    response = _respond(request, tell)
+    response = _respond(request, tell, confinement)
     # Before the response: the store then takes what was written, and nothing may write into it any more.
-    retire = end_orphans()
+    # A confined process cannot search for them: its parent does.
+    retire = request.confined or end_orphans()
     seconds = time.monotonic() - began
     measured = {"seconds": seconds, "peak_bytes": peak_resident_bytes(), "retire": retire}
     answers.send(msgspec.structs.replace(response, **measured))
 
 
-def _respond(request: Request, tell: Any) -> Response:
+def _respond(request: Request, tell: Any, confinement: Confinement) -> Response:
     from onnxbuild.protocol import Failure, Response
     from onnxbuild.workers.action_context import logged, working_in
 
+    if confinement.failure is not None:
+        return Response(id=request.id, failure=confinement.failure)
     try:
         with logged(request.log), working_in(request.scratch):
-            return _run(request, tell)
+            return _run(request, tell, confinement)
     except OSError as error:  # the log or the working folder cannot be used
         place = error.filename or request.log
         return Response(id=request.id, failure=Failure(code="OBE54", message=f"{error.strerror}: {place}"))
 
 
-def _run(request: Request, tell: Any) -> Response:
+def _run(request: Request, tell: Any, confinement: Confinement) -> Response:
     from onnxbuild.protocol import CheckFailed, Response
 
     try:
         facts = _call(request, tell)
     except CheckFailed as failed:
         print(failed, flush=True)
-        return Response(id=request.id, failure=failed.failure, facts=failed.failure.facts)
+        failure = confinement.explain(failed) or failed.failure
+        return Response(id=request.id, failure=failure, facts=failed.failure.facts)
     except BaseException as error:  # noqa: BLE001 - whatever a framework raises is one failed action
         traceback.print_exc()
-        return Response(id=request.id, failure=_explain(error, request.log))
-    return Response(id=request.id, facts=_with_warnings(facts, request.log))
+        return Response(id=request.id, failure=confinement.explain(error) or _explain(error, request.log))
+    facts = _with_warnings(facts, request.log)
+    return Response(id=request.id, facts={**facts, "confined_by": confinement.in_force} if request.confined else facts)
 
 
 def _call(request: Request, tell: Any) -> Any:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 import sys
 from collections.abc import Iterator
 
 
 @contextlib.contextmanager
 def logged(path: str) -> Iterator[None]:
-    """Send all output of this process and its children to a file."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    """Send all output of this process and its children to a file; nowhere if the path is empty."""
+    if not path:
+        yield
+        return
+    descriptor = open_log(path)
+    os.ftruncate(descriptor, 0)
     _redirect_output(descriptor)
     try:
         yield
@@ -20,6 +26,16 @@ def logged(path: str) -> Iterator[None]:
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
         _redirect_output(os.open(os.devnull, os.O_RDWR))
+
+
+def open_log(path: str) -> int:
+    """The descriptor of a log. A link is not followed, a FIFO not waited for, a device not written. Errors: OSError."""
+    safely = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | safely, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", path)
+    return descriptor
 
 
 @contextlib.contextmanager

@@ -1,4 +1,5 @@
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -112,3 +113,24 @@ def test_what_no_key_contains_is_named(tmp_path, plain, monkeypatch):
         "  PYTHONPATH is set: the interpreters of toolchains do not see it"
     )
     assert len(json.loads(as_json(report))["unseen"]) == 4
+
+
+def test_what_confines_somebody_elses_code(tmp_path, monkeypatch):
+    monkeypatch.setattr("onnxbuild.confinement.landlock.abi", lambda: 4)
+    monkeypatch.setattr("onnxbuild.confinement.seccomp.is_available", lambda: False)
+    assert look(tmp_path).confinement == "Landlock 4, without UDP, signals"
+    monkeypatch.setattr("onnxbuild.confinement.seccomp.is_available", lambda: True)
+    assert look(tmp_path).confinement == "Landlock 4 and seccomp, without signals"
+    assert look(tmp_path, environ={"ONNXBUILD_CONFINE": "off"}).confinement == "switched off by ONNXBUILD_CONFINE"
+    monkeypatch.setattr("onnxbuild.confinement.landlock.abi", lambda: 0)
+    report = look(tmp_path)
+    assert report.confinement.startswith("none: this system has no Landlock")
+    assert f"confinement            {report.confinement}\n" in as_text(report)
+
+
+def test_folders_of_pythonpath_are_shown_with_who_gets_them(tmp_path):
+    note = "(workers of this interpreter import from absolute folders in it, those of toolchains from none)"
+    text = as_text(look(tmp_path, environ={"PYTHONPATH": f"{tmp_path}{os.pathsep}relative"}))
+    assert f"pythonpath             {tmp_path} {note}\n" in text
+    assert look(tmp_path, environ={"PYTHONPATH": "relative"}).python_path == f"no absolute folder {note}"
+    assert "\npythonpath " not in as_text(look(tmp_path))

@@ -33,16 +33,18 @@ class World:
         self.mark = uuid.uuid4().hex
         self.environment = {
             **os.environ, "PYTHONPATH": f"{PLUGIN}{os.pathsep}{ROOT}", WORLD: self.mark, "HF_HUB_OFFLINE": "1",
-            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONDONTWRITEBYTECODE": "1", "ONNXBUILD_WORKER_ENV": WORLD,
         }  # fmt: skip
         (root / "model").mkdir(parents=True, exist_ok=True)
         (root / "model" / "model.onnx").write_bytes(b"model " * 2000)
         (root / "model" / "config.json").write_text("{}")
 
-    def manifest(self, steps: dict[str, list[dict[str, Any]]], name: str = "manifest.yaml", **more: Any) -> Path:
+    def manifest(
+        self, steps: dict[str, list[dict[str, Any]]], name: str = "manifest.yaml", *, kind: str = "toy", **more: Any
+    ) -> Path:
         """Write a manifest: one model, for each target its toy steps."""
         model = {"source": "onnx:model", "validate": False, "benchmark": False, "targets": list(steps), **more}
-        targets = {target: {"steps": [{"toy": step} for step in of]} for target, of in steps.items()}
+        targets = {target: {"steps": [{kind: step} for step in of]} for target, of in steps.items()}
         path = self.root / name
         path.write_text(json.dumps({"onnxbuild": 1, "targets": targets, "models": {"m": model}}))  # JSON is YAML
         return path

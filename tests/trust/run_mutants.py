@@ -37,7 +37,7 @@ TESTS = {
     "deliver": ("tests/deliver", "tests/commands/test_run.py", "tests/commands/test_receipts.py", "tests/execute"),
     "runners": ("tests/runners", "tests/execute", "tests/planning/test_toolchains.py"),
     "manifest": ("tests/manifest", "tests/rules"),
-    "workers": ("tests/workers", "tests/execute/test_workers.py"),
+    "workers": ("tests/workers", "tests/execute/test_workers.py", "tests/runners"),
 }
 # Of the workers, only what needs no framework.
 LIGHT_WORKERS = ("failures", "libraries", "folders")

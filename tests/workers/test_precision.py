@@ -197,3 +197,39 @@ def test_branches_stay_in_fp32_and_get_what_they_take_from_outside(keep_io_types
         )
         assert found.dtype == kind
         np.testing.assert_allclose(found, wanted, rtol=2e-2, atol=0.3)
+
+
+@pytest.mark.parametrize("keep_io_types", [True, False])
+@pytest.mark.parametrize("prefix", ["", "cast_", "x_input_cast"])
+def test_casts_of_the_graph_itself_stay_whatever_they_are_called(prefix, keep_io_types):
+    """A model that rounds on purpose, between two nodes that stay in fp32: the casts must not be taken for ours."""
+    folder = scratch()
+    rng = np.random.default_rng(0)
+    weights = [numpy_helper.from_array(rng.standard_normal((64, 64)).astype(np.float32), name) for name in ("a", "b")]
+    nodes = [
+        helper.make_node("MatMul", ["x", "a"], ["h"], name="first"),
+        helper.make_node("Cast", ["h"], ["rounded"], name=f"{prefix}down", to=TensorProto.FLOAT16),
+        helper.make_node("Cast", ["rounded"], ["back"], name=f"{prefix}up", to=TensorProto.FLOAT),
+        helper.make_node("Softmax", ["back"], ["soft"], name="soft"),
+        helper.make_node("MatMul", ["soft", "b"], ["y"], name="last"),
+    ]
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", 64]) for name in "xy")
+    graph = helper.make_graph(nodes, "g", [x], [y], weights)
+    model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 18)])
+    onnx.save(model, folder / "model.onnx")
+    params = PrecisionParams(dtype="fp16", keep_fp32=("first", "soft"), keep_io_types=keep_io_types)
+    _, output = run_step(run, params, model=folder)
+    made = {value: node for node in onnx.load(output / "model.onnx").graph.node for value in node.output}
+    soft = next(node for node in made.values() if node.name == "soft")
+    path = [soft]  # from `soft` up to the product that comes first
+    while path[-1].name != "first":
+        path.append(made[path[-1].input[0]])
+    kinds = [next((a.i for a in node.attribute if a.name == "to"), None) for node in path if node.op_type == "Cast"]
+    assert kinds[0] == TensorProto.FLOAT  # `soft` still computes in fp32,
+    assert f"{prefix}down" in [node.name for node in path]  # of values that the model's own cast has rounded
+    assert TensorProto.FLOAT16 in kinds
+    before, after = (
+        open_for_check(place / "model.onnx").run(None, {"x": np.full((2, 64), 0.1).astype(of)})[0].astype(np.float32)
+        for place, of in ((folder, np.float32), (output, np.float32 if keep_io_types else np.float16))
+    )
+    np.testing.assert_allclose(after, before, atol=5e-3)

@@ -53,6 +53,7 @@ def to_half(
     captured = {name for node in model.graph.node for name in names_captured(node)}
     captured &= {*floats, *_stored_floats(model)}
     _declare_types(model, floats)
+    own_casts = {node.name for node in model.graph.node if node.op_type == "Cast"}
     exact = _originals(model) if dtype == "bf16" else {}
     converted = convert_float_to_float16(
         model,
@@ -64,7 +65,7 @@ def to_half(
     if dtype == "bf16":
         _to_bfloat16(converted, exact)
     _drop_repeated_casts(converted)
-    _join_stretches(converted)
+    _join_stretches(converted, own_casts)
     _cast_for_branches(converted, captured)
     sort_nodes(converted)  # the converter adds its casts at the end
     del converted.graph.value_info[:]
@@ -91,15 +92,17 @@ def _drop_repeated_casts(model: ModelProto) -> None:
     replace_nodes(model.graph, kept)
 
 
-def _join_stretches(model: ModelProto) -> None:
+def _join_stretches(model: ModelProto, own_casts: Collection[str]) -> None:
     """Pass fp32 directly from one node that stays in fp32 to the next: the converter casts it to fp16 in between.
 
-    That loses digits, and turns values above 65504 into infinity, which is why these nodes stay in fp32.
+    That loses digits, and turns values above 65504 into infinity, which is why these nodes stay in fp32. The casts of
+    the original graph stay: they may be meant to round.
     """
-    halved = {node.output[0]: node.input[0] for node in model.graph.node if _casts_to(node, TensorProto.FLOAT16)}
+    added = [node for node in model.graph.node if node.op_type == "Cast" and node.name not in own_casts]
+    halved = {node.output[0]: node.input[0] for node in added if _casts_to(node, TensorProto.FLOAT16)}
     joined = {
         node.output[0]: halved[node.input[0]]
-        for node in model.graph.node
+        for node in added
         if _casts_to(node, TensorProto.FLOAT) and node.input[0] in halved
     }
     given = {value.name for value in model.graph.output}
@@ -115,9 +118,7 @@ def _join_stretches(model: ModelProto) -> None:
 
 
 def _casts_to(node: NodeProto, kind: int) -> bool:
-    """Whether a node is one of the converter's casts: a cast of the original graph may be meant to round."""
-    own = node.op_type == "Cast" and ("cast" in node.name)
-    return own and any(attribute.name == "to" and attribute.i == kind for attribute in node.attribute)
+    return any(attribute.name == "to" and attribute.i == kind for attribute in node.attribute)
 
 
 def _stored_floats(model: ModelProto) -> set[str]:

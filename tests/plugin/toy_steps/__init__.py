@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from onnxbuild.steps.kind import Kind, Params
 
@@ -27,6 +27,7 @@ TOY = Kind(
     inputs={"model": "onnx"},
     outputs={"model": "onnx"},
     worker="toy_steps.work:run",
+    pure=True,
 )
 
 
@@ -44,4 +45,27 @@ DAMAGE = Kind(
     outputs={"model": "onnx"},
     worker="toy_steps.damage:run",
     packages=lambda _params: ("onnx",),
+    pure=True,
 )
+
+
+class StrangerParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Run Python code."""
+
+    code: str = ""
+    text: str = ""
+
+
+def _stranger(name: str, **more: Any) -> Kind:
+    ports = {"model": "onnx"}
+    return Kind(name=name, version=1, params=StrangerParams, inputs=ports, outputs=ports,
+                worker="toy_steps.stranger:run", **more)  # fmt: skip
+
+
+# The same worker under three declarations: nothing is declared, it is pure, it is pure and needs the network.
+STRANGER = _stranger("stranger")
+FRIEND = _stranger("friend", pure=True)
+MESSENGER = _stranger("messenger", pure=True, network=lambda _params: True)
+# Not pure, with the network.
+COURIER = _stranger("courier", network=lambda _params: True)
+HERALD = _stranger("herald", pure=True, warms=("wave",))

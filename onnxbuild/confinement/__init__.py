@@ -1,0 +1,1 @@
+"""Confinement of somebody else's code: files by Landlock, sockets by seccomp. Only Linux has them."""
