@@ -8,6 +8,7 @@ from pathlib import Path
 from onnxbuild.commands.building.finished import Result
 from onnxbuild.commands.building.rounds import run_session
 from onnxbuild.commands.parsing.options import Asked
+from onnxbuild.commands.sharing.revalidation import own_actions
 from onnxbuild.commands.workspace import default_jobs, loaded, memory_limit, session
 from onnxbuild.execute.events import Event, Outcome
 from onnxbuild.execute.policy import Policy
@@ -32,14 +33,17 @@ def plan(
     defines: Mapping[str, str] | None = None,
     store: str | Path | None = None,
     remote: str | None = None,
+    trust: Sequence[str] = (),
     allow_paths: Sequence[str | Path] = (),
     allow_env: Sequence[str] = (),
 ) -> tuple[Outcome, ...]:
     """For every action, `hit` or `run` with its reasons. Errors: DiagnosticError.
 
+    `trust`: public keys, as `--trust`.
+
     `allow_paths` and `allow_env`: what the manifest may read beyond its folder, as `--allow-path` and `--allow-env`.
     """
-    asked = _asked(path, selectors, defines, store, remote, allow_paths, allow_env)
+    asked = _asked(path, selectors, defines, store, remote, allow_paths, allow_env, trust)
     with session(asked, write=False) as opened:
         return tuple(opened.preview().values())
 
@@ -54,16 +58,18 @@ def run(
     out: str | Path | None = None,
     jobs: int | None = None,
     force: bool = False,
+    revalidate: bool = False,
+    trust: Sequence[str] = (),
     on_event: Callable[[Event], None] | None = None,
     allow_paths: Sequence[str | Path] = (),
     allow_env: Sequence[str] = (),
 ) -> Result:
     """Build what is not up to date. A failed action is an outcome in the result; only bad input raises.
 
-    `allow_paths` and `allow_env`: as for `plan`.
+    `trust`, `allow_paths` and `allow_env`: as for `plan`. `revalidate`: as `--revalidate`.
     Errors: DiagnosticError.
     """
-    asked = _asked(path, selectors, defines, store, remote, allow_paths, allow_env)
+    asked = _asked(path, selectors, defines, store, remote, allow_paths, allow_env, trust)
     with session(asked, write=True, jobs=jobs or default_jobs()) as opened:
         policy = Policy(
             scope=opened.scope,
@@ -71,6 +77,7 @@ def run(
             jobs=jobs or default_jobs(),
             memory_bytes=memory_limit(),
             force=opened.plan.named if force else frozenset(),
+            own=own_actions(opened.plan.whole) if revalidate else frozenset(),
         )
         target = Path(out).absolute() if out else Path(path).absolute().parent / "out"
         return run_session(opened, policy, target, _Callback(on_event or _ignore))
@@ -84,6 +91,7 @@ def _asked(
     remote: str | None,
     allow_paths: Sequence[str | Path],
     allow_env: Sequence[str],
+    trust: Sequence[str] = (),
 ) -> Asked:
     return Asked(
         manifest=str(path),
@@ -93,6 +101,7 @@ def _asked(
         remote=remote,
         allow_paths=tuple(map(str, allow_paths)),
         allow_env=tuple(allow_env),
+        trust=tuple(trust),
     )
 
 

@@ -196,6 +196,12 @@ def _gc(options: argparse.Namespace) -> int:
 
 
 def _cache(options: argparse.Namespace) -> int:
+    if options.what == "keygen":
+        from onnxbuild.commands.sharing.keygen import keygen
+
+        return keygen(options.output)
+    if options.manifest is None:
+        subcommand(parser("cache"), "cache").error("the following arguments are required: MANIFEST")
     from onnxbuild.commands.cache import cache
 
     return cache(options.what, asked_for(options), as_json=options.json)

@@ -17,6 +17,7 @@ Digest = NewType("Digest", str)
 
 # Below this size a thread pool costs more than it saves (measured: 1 MB hashes in 0.3 ms on one core).
 _PARALLEL_BYTES = 4 << 20
+_BUFFER_BYTES = 16 << 20
 
 
 def canonical(value: Any) -> bytes:
@@ -34,13 +35,24 @@ def digest_bytes(data: bytes) -> Digest:
     return Digest(blake3(data).hexdigest())
 
 
-def digest_file(path: Path, size_bytes: int) -> Digest:
-    """Digest of a file's content; a large file is memory-mapped and hashed on all cores.
+def digest_file(path: Path, size_bytes: int, *, mapped: bool = False) -> Digest:
+    """Digest of a file's content; a large file is hashed on all cores.
 
-    Errors: OSError from the file system.
+    `mapped`: map it into memory, which saves a copy. Only for a file that nobody shortens meanwhile: the system would
+    end this process (SIGBUS). Errors: OSError from the file system.
     """
     if size_bytes < _PARALLEL_BYTES:
         return digest_bytes(path.read_bytes())
     hasher = blake3(max_threads=blake3.AUTO)
-    hasher.update_mmap(path)
+    if mapped:
+        hasher.update_mmap(path)
+    else:
+        _update(hasher, path)
     return Digest(hasher.hexdigest())
+
+
+def _update(hasher: blake3, path: Path) -> None:
+    buffer = memoryview(bytearray(_BUFFER_BYTES))
+    with open(path, "rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            hasher.update(buffer[:count])

@@ -18,12 +18,13 @@ class HubServer:
     """Repositories with commits and named revisions; `requests` lists the requests ("GET /path").
 
     `token`: what every request must bear, None for an open server. `failures`: status codes that the next requests
-    get instead of an answer. `gated`: repositories that answer 403.
+    get instead of an answer. `gated`: repositories that answer 403. `elsewhere`: where the content of a file is, by its
+    name, as on a Hub whose large files are on another server.
     """
 
     def __init__(self):
         self.repos, self.requests, self.tokens_seen = {}, [], []
-        self.failures, self.gated, self.token = [], set(), None
+        self.failures, self.gated, self.token, self.elsewhere = [], set(), None, {}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
         self._server.hub = self
         self._server.daemon_threads = True
@@ -139,6 +140,8 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"ETag": f'"{_etag(name, data)}"', "X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
         if name.endswith(LFS_ENDINGS):
             headers |= {"X-Linked-Etag": headers["ETag"], "X-Linked-Size": len(data)}
+        if name in self.hub.elsewhere:
+            return 302, {**headers, "Location": self.hub.elsewhere[name]}, b""
         span = self.headers.get("Range")
         if span and span.startswith("bytes="):
             start = int(span.removeprefix("bytes=").split("-")[0])

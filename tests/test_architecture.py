@@ -17,6 +17,7 @@ PACKAGE = ROOT / "onnxbuild"
 # What each part may import besides itself. A folder inside `workers/` has its own row.
 GROUND = {
     "version", "diagnostics", "digest", "machine", "regular_files", "permissions", "printable", "secrets",
+    "url_origin",
     "confinement",
 }  # fmt: skip
 LANGUAGE = GROUND | {"protocol", "tables", "store", "manifest", "steps"}
@@ -33,6 +34,7 @@ MAY_IMPORT = {
     "regular_files": set(),
     "printable": set(),
     "secrets": set(),
+    "url_origin": set(),
     "confinement": set(),
     "permissions": {"diagnostics", "regular_files"},
     "protocol": GROUND,

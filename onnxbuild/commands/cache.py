@@ -33,7 +33,7 @@ def cache(what: What, asked: Asked, *, as_json: bool = False) -> int:
 
 
 def _stats(asked: Asked, *, as_json: bool) -> int:
-    with _local(asked) as store:
+    with _local(asked, readonly=True) as store:
         statistics = stats(store)
     print(msgspec.json.encode(statistics).decode() if as_json else in_words(statistics))
     return 0
@@ -91,10 +91,11 @@ class _Reading:
 
 
 @contextlib.contextmanager
-def _local(asked: Asked) -> Iterator[Store]:
+def _local(asked: Asked, *, readonly: bool = False) -> Iterator[Store]:
     """Only the local store; a manifest whose models have faults still names its store."""
     root = store_root(asked, loaded(asked))
-    with Store(root, readonly=not root.exists() or not os.access(root, os.W_OK), claims=False) as store:
+    readonly = readonly or not root.exists() or not os.access(root, os.W_OK)
+    with Store(root, readonly=readonly, claims=False) as store:
         yield store
 
 

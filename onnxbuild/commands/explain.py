@@ -85,9 +85,19 @@ def _action(name: str, opened: Session) -> Iterator[str]:
     yield from facts_lines(_facts(last, trace))
     yield from _places(name, opened)
     if trace is not None and last is not None:
-        yield f"took: {trace.seconds:.1f} s, made by {trace.worker}"
+        yield f"took: {trace.seconds:.1f} s, made by {trace.worker}{_elsewhere(last, opened)}"
         yield f"key: {last.key}"
         yield from key_lines(trace.parts)
+
+
+def _elsewhere(last: Last, opened: Session) -> str:
+    """Where the result came from, if it came from a remote store, and who signed it."""
+    origin = opened.store.traces.origin(last.key) if last.key is not None else None
+    if origin is None:
+        return ""
+    from onnxbuild.store.remote.signing import short_identity
+
+    return f", from {origin.remote}, {f'signed by {short_identity(origin.signer)}' if origin.signer else 'not signed'}"
 
 
 def _last_time(name: str, last: Last | None) -> Iterator[str]:

@@ -20,7 +20,7 @@ def gc(asked: Asked, limits: Limits, *, dry_run: bool) -> int:
     if not root.exists():
         print(f"no store exists at {root} yet")
         return 0
-    with Store(root, claims=False) as store:
+    with Store(root, readonly=dry_run, claims=False) as store:
         try:
             freed = collect(store, limits, dry_run=dry_run, on_wait=_say_wait)
             manifests = {os.path.realpath(asked.manifest), *filter(os.path.lexists, store.traces.all_last())}

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from onnxbuild.commands.building.tidying import mention, unnamed_folders
 from onnxbuild.commands.parsing.options import Asked
-from onnxbuild.commands.workspace import session
+from onnxbuild.commands.sharing.revalidation import own_actions
+from onnxbuild.commands.workspace import out_folder, session
 from onnxbuild.report.progress.jsonl import events_text
 from onnxbuild.report.result.plan_text import plan_text
 
 
-def show_plan(asked: Asked, *, as_json: bool, force: bool = False) -> int:
+def show_plan(
+    asked: Asked, *, as_json: bool, force: bool = False, revalidate: bool = False, out: str | None = None
+) -> int:
     """Print every action with what a run would do; return the exit code. Errors: DiagnosticError."""
     with session(asked, write=False) as opened:
-        outcomes = opened.preview(force=force)
+        outcomes = opened.preview(force=force, own=own_actions(opened.graph) if revalidate else frozenset())
         if as_json:
             print(events_text(outcomes), end="")
         else:
             print(plan_text(opened.graph, outcomes, opened.store.traces.last(opened.scope)))
+        place = out_folder(asked.manifest, out)
+        mention(unnamed_folders(opened, place), place, asked.manifest)
     return 1 if any(outcome.outcome == "failed" for outcome in outcomes.values()) else 0

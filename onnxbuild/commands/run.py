@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
 from onnxbuild.commands.parsing.options import RunOptions
 from onnxbuild.commands.state.trusted_state import distrust, state_beside
 from onnxbuild.permissions import PATHS_VARIABLE, config_stamp
-from onnxbuild.receipts.receipt import Standing, standing
+from onnxbuild.receipts.receipt import Standing, fingerprint, standing
 from onnxbuild.report.terminal import width_of
 
 
@@ -20,9 +19,10 @@ def run(options: RunOptions) -> int:
     if options.dry_run:
         from onnxbuild.commands.plan import show_plan
 
-        return show_plan(options.asked, as_json=options.as_json, force=options.force)
+        asked, as_json = options.asked, options.as_json
+        return show_plan(asked, as_json=as_json, force=options.force, revalidate=options.revalidate, out=options.out)
     question = question_of(options)
-    receipt = None if options.force else _receipt(options, question)
+    receipt = None if options.force or options.prune else _receipt(options, question)
     if receipt is not None and not receipt.moved and _answers(receipt.answer, options):
         sys.stdout.write(last_line(receipt.answer) if options.quiet else receipt.answer)
         return 0
@@ -55,21 +55,29 @@ def last_line(answer: str) -> str:
 
 
 def question_of(options: RunOptions) -> Mapping[str, Any]:
-    """Everything on the command line and in the environment that the answer of a run depends on."""
+    """Everything on the command line and in the environment that the answer of a run depends on.
+
+    The values of `-D` and the address of a remote store may hold secrets, and receipts are on the disk: both are
+    compared by their digests.
+    """
     asked = options.asked
+    remote = asked.remote or os.environ.get("ONNXBUILD_REMOTE")
     relative = not all(map(os.path.isabs, (options.out or "/", asked.store or "/")))
     return {
         "selectors": asked.selectors,
-        "define": asked.defines,
+        "define": [(name, fingerprint(value)) for name, value in asked.defines],
         "store": asked.store,
         "out": options.out,
         "json": options.as_json,
         "offline": asked.offline,
         "remote_readonly": asked.remote_readonly,
+        "trust": asked.trust,
+        "revalidate": options.revalidate,
+        "ONNXBUILD_SIGN_KEY": fingerprint(os.environ.get("ONNXBUILD_SIGN_KEY")),
         "manifest": os.path.realpath(asked.manifest),
         "spelled": asked.manifest,
         "ONNXBUILD_STORE": os.environ.get("ONNXBUILD_STORE"),
-        "remote": _checksum(asked.remote or os.environ.get("ONNXBUILD_REMOTE")),
+        "remote": fingerprint(remote if not remote or "://" in remote else os.path.abspath(remote)),
         "folder": os.getcwd() if relative else "",
         # A manifest that may reach less than before, or more, is another question.
         "allowed": [
@@ -79,10 +87,3 @@ def question_of(options: RunOptions) -> Mapping[str, Any]:
             config_stamp(),
         ],
     }
-
-
-def _checksum(remote: str | None) -> str | None:
-    """Distinguishes remote stores without their address, which may contain a password: receipts are on disk."""
-    if not remote:
-        return None
-    return f"{zlib.crc32((remote if '://' in remote else os.path.abspath(remote)).encode()):08x}"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from onnxbuild.commands.parsing.options import Asked
+from onnxbuild.commands.sharing.open_remote import sharing_for
 from onnxbuild.commands.state.trusted_state import distrust, state_beside, state_problem
 from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.execute.events import Outcome
@@ -61,6 +62,7 @@ class Session(Struct, frozen=True, kw_only=True):
         graph: ActionGraph | None = None,
         *,
         force: bool = False,
+        own: frozenset[str] = frozenset(),
         elsewhere: Callable[[str], Trace | None] | None = None,
     ) -> Mapping[str, Outcome]:
         """For every selected action (or every action of `graph`), a hit, or that it would run and why.
@@ -74,6 +76,7 @@ class Session(Struct, frozen=True, kw_only=True):
             runner=self.runner,
             scope=self.scope,
             force=self.plan.named if force else frozenset(),
+            own=own,
             elsewhere=elsewhere,
         )
         return {outcome.id: outcome for outcome in outcomes}
@@ -149,11 +152,16 @@ def session(asked: Asked, *, write: bool, jobs: int = 1, remembered: Plan | None
     made, environments = (remembered, {}) if remembered else plan(asked, write_lock=write)
     runner = LocalRunner(environments, threads=max(1, usable_cores() // jobs), jobs=jobs)
     try:
-        remote = remote_store(asked, made.manifest)
-        with reporting(remote), opened(store_root(asked, made.manifest), write=write, remote=remote) as store:
+        kinds = kinds_at(made.plugins)
+        sharing = sharing_for(asked, made.manifest, kinds, write=write)
+        root = store_root(asked, made.manifest)
+        with (
+            reporting(sharing.remote),
+            opened(root, write=write, remote=sharing.remote, trust=sharing.trust) as store,
+        ):
             yield Session(
                 plan=made,
-                kinds=kinds_at(made.plugins),
+                kinds=kinds,
                 store=store,
                 runner=runner,
                 scope=os.path.realpath(asked.manifest),
@@ -234,22 +242,6 @@ def own_store(path: str, manifest: Manifest) -> Path:
     return base / manifest.store.path if manifest.store.path else state_folder(path) / "store"
 
 
-def remote_store(asked: Asked, manifest: Manifest) -> Remote | None:
-    """What is shared with other machines: `--remote`, then ONNXBUILD_REMOTE, then the manifest's `store:`.
-
-    Nothing is opened yet: a run that finds everything in the local store does not pay for it.
-    """
-    named = asked.remote or os.environ.get("ONNXBUILD_REMOTE")
-    written = named or manifest.store.remote
-    if not written or asked.offline:
-        return None
-    from onnxbuild.store.remote.address import address_of
-    from onnxbuild.store.remote.remote_store import Remote
-
-    address = address_of(written, Path.cwd() if named else Path(asked.manifest).absolute().parent)
-    return Remote(address, readonly=asked.remote_readonly or manifest.store.readonly)
-
-
 @contextlib.contextmanager
 def reporting(remote: Remote | None) -> Iterator[None]:
     """At the end, report on stderr what was wrong with the remote store: by then the live view has ended."""
@@ -260,6 +252,11 @@ def reporting(remote: Remote | None) -> Iterator[None]:
             from onnxbuild.report.render_diagnostics import show
 
             show(remote.warnings, sys.stderr)
+
+
+def out_folder(manifest: str, out: str | None) -> Path:
+    """Where outputs are written: `--out`, or out/ beside the manifest."""
+    return Path(out).absolute() if out else Path(manifest).absolute().parent / "out"
 
 
 def state_folder(manifest: str) -> Path:

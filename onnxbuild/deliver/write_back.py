@@ -66,7 +66,7 @@ def share(
         return None
     keys = dict(_keys(releasable(graph, outcomes), outcomes))
     withheld = sum(outcome.outcome in SUCCEEDED for outcome in outcomes.values()) - len(keys)
-    fresh = list(keys) if again else store.traces.unshared(store.remote.address.shown, keys)
+    fresh = list(keys) if again else store.traces.unshared(store.remote.identity, keys)
     results, sent = 0, 0
     for number, key in enumerate(fresh, 1):
         if not store.remote.usable or stop():

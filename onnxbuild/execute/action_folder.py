@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from onnxbuild.execute.job import Job
 from onnxbuild.planning.action_graph import FilesSource, OutputRef, RowsSource
 from onnxbuild.protocol import Failure
 from onnxbuild.store.files import link_or_clone, walk_files
+from onnxbuild.store.new_outputs import UnfitOutput, make_fit
 from onnxbuild.store.store import Store
 
 
@@ -59,14 +59,14 @@ class ActionFolder:
             raise Rejected(Failure(code="OBE63", message="the worker changed its inputs, which are read-only"))
 
     def check_outputs(self) -> None:
-        """Check that every output has files, and nothing but files. Errors: Rejected."""
+        """Check that every output has files, and nothing else once links are copies. Errors: Rejected, OSError."""
+        try:
+            make_fit(self.outputs, self._root / "inputs")
+        except UnfitOutput as unfit:
+            raise Rejected(Failure(code="OBE76" if unfit.is_link else "OBE64", message=str(unfit))) from None
         for port, folder in self.outputs.items():
             if next(walk_files(folder), None) is None:
                 raise Rejected(Failure(code="OBE64", message=f"the worker left output `{port}` empty"))
-            for name, entry in walk_files(folder):
-                if not stat.S_ISREG(entry.stat().st_mode):
-                    message = f"the worker left `{name}` in output `{port}`, which is not a regular file"
-                    raise Rejected(Failure(code="OBE64", message=message))
 
     def check_sources_unchanged(self) -> None:
         """Check that the files from outside still have the content that is in the key. Errors: Rejected, OSError."""

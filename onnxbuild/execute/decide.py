@@ -32,13 +32,22 @@ class Rebuild(Struct, frozen=True):
     reasons: tuple[Reason, ...]
 
 
-def decide(parts: KeyParts, last: Trace | None, store: Store, *, force: bool = False) -> Hit | Rebuild:
-    """Decide whether an action must run. `last`: the trace of its last success, for the reasons."""
+def decide(
+    parts: KeyParts, last: Trace | None, store: Store, *, force: bool = False, own: bool = False
+) -> Hit | Rebuild:
+    """Decide whether an action must run. `last`: the trace of its last success, for the reasons.
+
+    `own`: a result that came from a remote store does not count.
+    """
     key = parts.key
     if force:
         return Rebuild(key, (Reason("forced", None, "--force"),))
-    trace = store.lookup(key)
-    return Hit(key, trace) if trace is not None else Rebuild(key, reasons_for(parts, last))
+    trace = store.lookup(key, own=own)
+    if trace is not None:
+        return Hit(key, trace)
+    if (origin := store.refused(key, own=own)) is not None:
+        return Rebuild(key, (Reason("remote", origin.remote, "built here"),))
+    return Rebuild(key, reasons_for(parts, last))
 
 
 def reasons_for(parts: KeyParts, last: Trace | None) -> tuple[Reason, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import re
 from pathlib import Path
 
 from msgspec import Struct
@@ -19,6 +20,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     jobs: int = 1
     memory_bytes: float = float("inf")  # limit for the estimates of actions that run at the same time
     force: frozenset[str] = frozenset()  # ids that run even if the store has their results
+    own: frozenset[str] = frozenset()  # ids whose results count only if they were made locally
     fail_fast: bool = False
     attempts: int = 3  # for actions whose failure is transient
     backoff_seconds: float = 1.0
@@ -45,6 +47,14 @@ class Interrupt:
         self.inbox.put(None)
 
 
+# Besides letters and digits, names of models and targets have only these.
+_OUTSIDE_NAMES = re.compile(r"[^A-Za-z0-9._/:-]")
+
+
 def log_file(folder: Path, action: str) -> Path:
-    """The log of an action's last run."""
-    return folder / f"{action.replace('/', '-').replace(':', '-')}.txt"
+    """The log of an action's last run; no two actions share one.
+
+    `+` separates the names, because none of them contains it: with `-`, the logs of `a/b-c` and `a-b/c` would be one.
+    """
+    name = _OUTSIDE_NAMES.sub(lambda match: f"%{ord(match[0]):x}", action)
+    return folder / f"{name.replace('/', '+').replace(':', '+')}.txt"

@@ -26,13 +26,14 @@ def preview(
     runner: Runner,
     scope: str,
     force: frozenset[str] = frozenset(),
+    own: frozenset[str] = frozenset(),
     elsewhere: Callable[[str], Trace | None] | None = None,
 ) -> Iterator[Outcome]:
     """For every action, in the order of the graph: a hit, or that it would run, with the reasons.
 
     An action that depends on one that would run is shown as one that would run, too, although it may turn out to be
     up to date if the result does not change. `elsewhere` is asked for results that the store lacks: by default the
-    remote store, for the trace only.
+    remote store, for the trace only, and not for the actions in `own`.
     """
     elsewhere = elsewhere or store.offered
     assessor = Assessor(kinds, store, runner)
@@ -49,8 +50,9 @@ def preview(
         except OSError as error:
             yield Outcome(id=action.id, kind=action.kind, outcome="failed", failure=unreadable(error))
             continue
-        decision = decide(parts, trace, store, force=action.id in force)
-        if action.id not in force and isinstance(decision, Rebuild) and (other := elsewhere(decision.key)):
+        decision = decide(parts, trace, store, force=action.id in force, own=action.id in own)
+        may_ask = action.id not in force | own
+        if may_ask and isinstance(decision, Rebuild) and (other := elsewhere(decision.key)):
             decision = Hit(decision.key, other)
         if isinstance(decision, Hit):
             outputs[action.id] = {port: Digest(digest) for port, digest in decision.trace.outputs.items()}

@@ -132,7 +132,8 @@ class _Run:
     def _decide(self, action: Action) -> Hit | Job:
         parts = self.assessor.parts(action, self.outputs)
         last = self.last.trace(action.id)
-        decision = decide(parts, last, self.store, force=action.id in self.policy.force)
+        policy = self.policy
+        decision = decide(parts, last, self.store, force=action.id in policy.force, own=action.id in policy.own)
         if isinstance(decision, Hit):
             return decision
         cores = usable_cores()

@@ -14,6 +14,11 @@ from onnxbuild.manifest.sections import ModelEntry, Sections
 from onnxbuild.manifest.to_spec import interpreter_path
 
 _NAME = re.compile(NAME)
+# A file name has at most 255 bytes on most systems; that of a log holds the names of a model, a target and a kind.
+_LONGEST_NAME = 100
+# Windows keeps these for devices, also with a suffix (`nul.txt`), and drops a dot at the end. An output folder is
+# copied from one system to another, so they are refused everywhere.
+_DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)
 
 
 def cross_checks(sections: Sections, *, resolved: bool) -> Iterator[Diagnostic]:
@@ -29,28 +34,15 @@ def cross_checks(sections: Sections, *, resolved: bool) -> Iterator[Diagnostic]:
 def _all(sections: Sections) -> Iterator[Diagnostic]:
     for name in sections.targets:
         yield from _bad_name("target", name, sections.targets.key_span(name))
+    for name in sections.datasets:
+        yield from _bad_name("dataset", name, sections.datasets.key_span(name))
     yield from _toolchains(sections.toolchains)
-    yield from _remote(sections.store)
     for model in sections.models:
         yield from _bad_name("model", model.name, model.at)
         yield from _missing(model)
         yield from _targets_of(model, sections.targets)
         yield from _toolchain_of(model, sections.toolchains)
     yield from _collisions(sections.models)
-
-
-def _remote(store: Table) -> Iterator[Diagnostic]:
-    """OB013 for a remote store whose address cannot be split into its parts. Its text may have a password."""
-    text = store.get("remote")
-    if not isinstance(text, str) or "://" not in text:
-        return
-    from urllib.parse import urlsplit
-
-    try:
-        _ = urlsplit(text).port
-    except ValueError:
-        hint = "write it as `scheme://host:port/path`, an IPv6 address in brackets"
-        yield fault("OB013", "the address of the remote store is not a URL", span=store.value_span("remote"), hint=hint)
 
 
 def unreachable(sections: Sections, reach: Reach) -> Iterator[Diagnostic]:
@@ -72,7 +64,18 @@ def interpreter_problem(toolchain: object, reach: Reach) -> Diagnostic | None:
 def _bad_name(what: str, name: str, at: Span) -> Iterator[Diagnostic]:
     if not _NAME.fullmatch(name):
         hint = "letters, digits, `.`, `_` and `-`, the first a letter or a digit"
-        yield fault("OB023", f"`{name}` cannot name a {what}", span=at, hint=hint)
+        yield fault("OB023", f"`{_shortened(name)}` cannot name a {what}", span=at, hint=hint)
+    elif len(name) > _LONGEST_NAME:
+        message = f"`{_shortened(name)}` cannot name a {what}: it has {len(name)} characters"
+        yield fault("OB023", message, span=at, hint=f"at most {_LONGEST_NAME} characters: it becomes a file name")
+    elif _DEVICE.fullmatch(name) or name.endswith("."):
+        message = f"`{name}` cannot name a {what}: Windows has no such folder"
+        hint = "choose another name: output folders are copied from one system to another"
+        yield fault("OB023", message, span=at, hint=hint)
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
 
 
 def _toolchains(toolchains: Table) -> Iterator[Diagnostic]:

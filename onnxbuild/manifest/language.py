@@ -76,6 +76,20 @@ class StoreBlock(Struct):
         str | None, Meta(description="address of a store that machines share", examples=["s3://bucket/onnxbuild"])
     ] = None
     readonly: Annotated[bool, Meta(description="read from `remote`, and never write to it")] = False
+    sign: Annotated[
+        str,
+        Meta(
+            description="file of the private key that signs what is written to `remote`, or a variable that holds it",
+            examples=["ci.key", "${env.ONNXBUILD_KEY}"],
+        ),
+    ] = ""
+    trust: Annotated[
+        list[str],
+        Meta(
+            description="public keys: of `remote`, only what one of them has signed is taken",
+            examples=[["ci:1PYFqQZ5Y5JXLqMRJyqjVqDZKRxjGgN4e1UoXyOBHLM="]],
+        ),
+    ] = []
 
 
 class ToolchainBlock(Struct):

@@ -39,6 +39,10 @@ class Store(Struct, frozen=True, kw_only=True):
     path: str | None = None
     remote: str | None = None
     readonly: bool = False  # whether the shared store is only read
+    sign: str | None = None  # the private key that signs what is written, or the absolute path of its file
+    trust: tuple[str, ...] = ()  # public keys; if there are any, only what they signed is taken
+    spans: Mapping[str, Span] = {}  # of the values, by key
+    trust_spans: tuple[Span, ...] = ()  # of each public key
 
 
 class Toolchain(Struct, frozen=True, kw_only=True):

@@ -58,7 +58,24 @@ def _target(name: str, block: Table, span: Span) -> Target:
 
 
 def _store(block: Table) -> Store:
-    return Store(path=block.get("path"), remote=block.get("remote"), readonly=bool(block.get("readonly", False)))
+    return Store(
+        path=block.get("path"),
+        remote=block.get("remote"),
+        readonly=bool(block.get("readonly", False)),
+        sign=_key_file(block),
+        trust=tuple(block.get("trust", ())),
+        spans={key: block.value_span(key) for key in block},
+        trust_spans=tuple(block["trust"].items_at) if "trust" in block else (),
+    )
+
+
+def _key_file(block: Table) -> str | None:
+    """The private key itself, or the path of its file, which is relative to the file that names it."""
+    written: str | None = block.get("sign") or None
+    if written is None or written.startswith("secret:"):
+        return written
+    folder = os.path.dirname(os.path.abspath(block.value_span("sign").source.path))
+    return os.path.normpath(os.path.join(folder, written))
 
 
 def _toolchain(name: str, block: Table) -> Toolchain:

@@ -7,24 +7,29 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from http.client import HTTPException
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.planning.locked import LockedSource
 from onnxbuild.steps.dataset_rows import ENDINGS
 from onnxbuild.steps.fetch import DATASETS
+from onnxbuild.store.remote.shape import is_safe_name
+from onnxbuild.url_origin import is_downgrade, origin_of
 
 _TRIES = 4
 _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 _LONGEST_WAIT_SECONDS = 30.0
 _TIMEOUT_SECONDS = 20.0
+_LONGEST_ANSWER_SECONDS = 60.0
 _LARGEST_ANSWER = 32 << 20
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _LONGEST_TABLE = 32  # a plan has no use for the names of a thousand classes, and they would fill a diff
 
 
@@ -34,7 +39,7 @@ class Hub:
     def __init__(self, endpoint: str, token: str | None = None, sleep: Callable[[float], None] = time.sleep) -> None:
         self.endpoint = endpoint.rstrip("/")
         self._token, self._sleep = token, sleep
-        self._opener = urllib.request.build_opener(_RedirectWithoutToken())
+        self._opener = _opener()
 
     @classmethod
     def from_environment(cls) -> Hub:
@@ -50,10 +55,11 @@ class Hub:
         place = quote(repo) if rows else f"models/{quote(repo)}"
         answer = self._json(f"/api/{place}/revision/{quote(revision, safe='')}", repo, revision)
         commit = answer.get("sha") if isinstance(answer, dict) else None
-        if not isinstance(commit, str) or not commit:
+        if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
             raise _failed(repo, revision, "the answer names no commit")
-        siblings = answer.get("siblings") or []
-        files = sorted(str(one.get("rfilename")) for one in siblings if isinstance(one, dict) and one.get("rfilename"))
+        files = sorted(_names(answer.get("siblings")))
+        if odd := [name for name in files if not is_safe_name(name)]:
+            raise _failed(repo, revision, f"it has a file with the name {odd[0]!r}, which leads out of its folder")
         if rows:  # a plan has no use for the names of a thousand images
             return LockedSource(commit, tuple(name for name in files if name.endswith(ENDINGS)))
         config = None
@@ -69,15 +75,16 @@ class Hub:
             raise _failed(repo, revision, f"the answer of `{self.endpoint}{path}` is not JSON") from None
 
     def _get(self, path: str, repo: str, revision: str) -> bytes:
-        if not self.endpoint.startswith(("http://", "https://")):
+        if not _is_address(self.endpoint):
             raise _failed(repo, revision, f"`{self.endpoint}` is not the address of a server", "see HF_ENDPOINT")
+        if "@" in self.endpoint:  # and not shown
+            raise _failed(repo, revision, "the address in HF_ENDPOINT has a user or a password", "use HF_TOKEN")
         headers = {"User-Agent": "onnxbuild", **({"Authorization": f"Bearer {self._token}"} if self._token else {})}
         request = urllib.request.Request(self.endpoint + path, headers=headers)  # noqa: S310 - the endpoint is the user's
         for attempt in range(1, _TRIES + 1):
             try:
                 with self._opener.open(request, timeout=_TIMEOUT_SECONDS) as answer:
-                    data: bytes = answer.read(_LARGEST_ANSWER)
-                    return data
+                    return _content(answer)
             except urllib.error.HTTPError as error:
                 with error:
                     if error.code not in _TRANSIENT or attempt == _TRIES:
@@ -109,17 +116,57 @@ class Hub:
         return _failed(repo, revision, f"{self.endpoint} answered {error.code} {error.reason}", "try again later")
 
 
-class _RedirectWithoutToken(urllib.request.HTTPRedirectHandler):
-    """Follows redirects, and sends the token only to the host that it was meant for."""
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects, and sends the token only to the server that it was meant for."""
 
     def redirect_request(
         self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
-        """The next request, without the token if the host differs."""
+        """The next request, without the token if the scheme, the host or the port differs."""
+        if is_downgrade(req.full_url, newurl):
+            raise ValueError("it redirects from https to http")
         new = super().redirect_request(req, fp, code, msg, headers, newurl)
-        if new is not None and urlsplit(newurl).netloc != urlsplit(req.full_url).netloc:
-            new.remove_header("Authorization")
+        if new is not None:
+            new.remove_header("Proxy-authorization")  # added again where the next request goes through the proxy
+            if origin_of(newurl) != origin_of(req.full_url):
+                new.remove_header("Authorization")
         return new
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    """An opener for http and https alone: the usual one follows redirects to ftp, and knows `file:` and `data:`."""
+    request = urllib.request
+    opener = request.OpenerDirector()
+    for handler in (
+        request.ProxyHandler(), request.HTTPHandler(), request.HTTPSHandler(), _Redirects(),
+        request.HTTPDefaultErrorHandler(), request.HTTPErrorProcessor(), request.UnknownHandler(),
+    ):  # fmt: skip
+        opener.add_handler(handler)
+    return opener
+
+
+def _is_address(endpoint: str) -> bool:
+    try:
+        scheme, host, _port = origin_of(endpoint)
+    except ValueError:
+        return False
+    return scheme in {"http", "https"} and bool(host)
+
+
+def _names(siblings: Any) -> Iterator[str]:
+    for one in siblings if isinstance(siblings, list) else ():
+        if isinstance(one, dict) and one.get("rfilename"):
+            yield str(one["rfilename"])
+
+
+def _content(answer: Any) -> bytes:
+    """The whole answer. Errors: ValueError if it is too long, or takes too long: the time limit holds for each read."""
+    data, until = bytearray(), time.monotonic() + _LONGEST_ANSWER_SECONDS
+    while chunk := answer.read1(1 << 16):
+        data += chunk
+        if len(data) > _LARGEST_ANSWER or time.monotonic() > until:
+            raise ValueError("its answer does not end")
+    return bytes(data)
 
 
 def _retry_after(header: str | None, attempt: int) -> float:

@@ -9,13 +9,18 @@ files of some parts of the graph have changed, the engine decides these parts, w
 This module imports only the lightest parts of the standard library, since a run with nothing to do spends its time on
 imports (measured: msgspec 23 ms and PyYAML 14 against 9 for Python itself).
 
-Layout: a line of JSON, `{"question": …, "environment": {name: value digest}, "installed": …, "read": [[path, size,
-mtime_ns, ctime_ns, inode], …], "made": …, "parts": [[[path, …], …], …], "answer": text}`, then the memory: bytes
-that belong to the writer of the receipt, and which a run with nothing to do never reads. Written atomically.
+Layout: a line of JSON, `{"question": …, "format": number, "environment": {name: value digest}, "installed": …, "read":
+[[path, size, mtime_ns, ctime_ns, inode], …], "absent": [path, …], "store": [folder of blobs, database, its inode,
+"digest size digest size …"], "parts": [[[path, …], …], …], "answer": text}`, then the memory: bytes that belong to the
+writer of the receipt, and which a run with nothing to do never reads. Written atomically.
+
+A receipt is a file that somebody else may have written or damaged. One that is not a regular file, is huge, does not
+decode, or has another format, is none.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -23,13 +28,15 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from onnxbuild.regular_files import open_regular
+
 Question = Mapping[str, Any]
 
 # The folders of the standard library on the path.
 _STANDARD = (f"python{sys.version_info.major}.{sys.version_info.minor}", "lib-dynload")
 
-# A time stamp may be older than the moment of the change by a tick of the kernel's clock.
-_TICK_NS = 20_000_000
+_FORMAT = 2
+_LARGEST = 1 << 30  # bytes; a receipt of 20,000 actions has 60 MB
 
 
 def receipt_path(folder: str, question: Question) -> str:
@@ -41,37 +48,56 @@ def receipt_path(folder: str, question: Question) -> str:
 class Standing:
     """A receipt whose plan still holds: its answer, and the numbers of the parts whose files have changed since."""
 
-    __slots__ = ("_line", "_path", "answer", "moved", "parts", "read")
+    __slots__ = ("_line", "_path", "absent", "answer", "moved", "parts", "read")
 
     def __init__(self, path: str, line: bytes, receipt: Mapping[str, Any]) -> None:
         self._path, self._line = path, line
         self.answer: str = receipt["answer"]
         self.read: list[str] = [file[0] for file in receipt["read"]]
+        self.absent: list[str] = receipt["absent"]
         self.parts: list[list[Any]] = receipt["parts"]
         self.moved = frozenset(number for number, files in enumerate(self.parts) if _have_moved(files))
 
     def memory(self) -> bytes:
         """What was written with the receipt; empty if it has been replaced meanwhile. Errors: OSError."""
-        with open(self._path, "rb") as file:
-            return file.read() if file.readline() == self._line else b""
+        line, rest = _read(self._path, rest=True)
+        return rest if line == self._line else b""
 
 
 def standing(folder: str, question: Question) -> Standing | None:
     """The receipt for a question; None if there is none, or if what its plan was made from has changed."""
     path = receipt_path(folder, question)
     try:
-        with open(path, "rb") as file:
-            line = file.readline()
+        line, _ = _read(path)
         receipt = json.loads(line)
-        if receipt["question"] != json.loads(json.dumps(question)):
-            return None
-        if any(_checksum(os.environ.get(name)) != value for name, value in receipt["environment"].items()):
-            return None
-        if receipt["installed"] != installed() or _have_moved([*receipt["read"], *receipt["made"]]):
-            return None
-        return Standing(path, line, receipt)
-    except (OSError, ValueError, KeyError, TypeError):
+        return Standing(path, line, receipt) if _holds(receipt, question) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, MemoryError):
         return None
+
+
+def _read(path: str, *, rest: bool = False) -> tuple[bytes, bytes]:
+    """The line of a receipt, and what follows it. Errors: OSError, ValueError for a file that is too large."""
+    with open_regular(path) as file:
+        if os.fstat(file.fileno()).st_size > _LARGEST:
+            raise ValueError(path)
+        with io.BufferedReader(file, 1 << 16) as reader:
+            return reader.readline(), reader.read() if rest else b""
+
+
+def _holds(receipt: Mapping[str, Any], question: Question) -> bool:
+    """Whether the answer of a receipt, or the plan that it keeps, may still be used for this question."""
+    return (
+        receipt["format"] == _FORMAT
+        and receipt["question"] == json.loads(json.dumps(question))
+        and isinstance(receipt["answer"], str)
+        and all(fingerprint(os.environ.get(name)) == value for name, value in receipt["environment"].items())
+        and receipt["installed"] == installed()
+        # No plan is made from nothing: a receipt that watches no file is not ours.
+        and bool(receipt["read"])
+        and not _have_moved([*receipt["read"], *receipt["made"]])
+        and not any(map(os.path.lexists, receipt["absent"]))
+        and _is_stored(*receipt["store"])
+    )
 
 
 def _have_moved(files: Iterable[Any]) -> bool:
@@ -86,15 +112,24 @@ def _have_moved(files: Iterable[Any]) -> bool:
     return False
 
 
-class Part(NamedTuple):
-    """The files that one part of an answer depends on.
+def _is_stored(blobs: str, database: str, inode: int, held: str) -> bool:
+    """Whether the store has the same database, and every file of the results with its size, as the engine asks too."""
+    stat, fields = os.stat, iter(held.split(" ") if held else ())
+    try:
+        return stat(database).st_ino == inode and all(
+            stat(f"{blobs}/{digest[:2]}/{digest}").st_size == int(size)
+            for digest, size in zip(fields, fields, strict=True)
+        )
+    except OSError:
+        return False
 
-    `made`: what the run wrote itself; `known`: files of sources and outputs, with the signatures that belong to the
-    content that the answer is about.
-    """
 
-    made: Iterable[str]
-    known: Mapping[str, Any]
+class Stored(NamedTuple):
+    """What an answer needs of the store: its folder of blobs, its database, and size by digest of each file."""
+
+    blobs: str
+    database: str
+    sizes: Mapping[str, int]
 
 
 def write_receipt(
@@ -104,43 +139,49 @@ def write_receipt(
     read: Sequence[str],
     began_ns: int,
     made: Sequence[str],
-    parts: Iterable[Part | list[Any]],
+    parts: Iterable[Mapping[str, Any] | list[Any]],
+    stored: Stored,
     environment: Iterable[str],
     answer: str,
     memory: bytes = b"",
 ) -> None:
     """Write a receipt, unless a file that the answer depends on has changed since it was read.
 
-    `read`: files and folders that planning read after `began_ns`; `made`: what the run wrote and all parts depend on.
-    An unchanged part of an earlier receipt is passed as it is there. Errors: OSError, which harms nothing.
+    `read`: files and folders that planning looked at after `began_ns`, also those that are missing; `made`: what all
+    parts depend on; a part has for each of its files the signature that belongs to the content that the answer is
+    about. An unchanged part of an earlier receipt is passed as it is there. Errors: OSError, which harms nothing.
     """
     from pathlib import Path
 
-    from onnxbuild.store.files import settled_signature, write_atomically
+    from onnxbuild.store.files import changed_ns, granule_ns, may_be_exchanged, settled_signature, write_atomically
 
-    stamps = {path: settled_signature(path) for path in {*read, *made}}
-    # A manifest that is edited while its build runs must not be called up to date by the build's end.
-    if any(stamps[path][2] >= began_ns - _TICK_NS for path in read):
-        return
+    present = [path for path in read if os.path.exists(path)]
+    stamps = {path: settled_signature(path) for path in {*present, *made}}
+    for path in present:
+        # A manifest that is edited while its build runs must not be called up to date by the build's end.
+        changed = changed_ns(stamps[path])
+        if changed + granule_ns(changed) >= began_ns or may_be_exchanged(path, stamps[path]):
+            return
+    held = " ".join(f"{digest} {size}" for digest, size in stored.sizes.items())
     receipt = {
         "question": question,
-        "environment": {name: _checksum(os.environ.get(name)) for name in sorted(environment)},
+        "format": _FORMAT,
+        "environment": {name: fingerprint(os.environ.get(name)) for name in sorted(environment)},
         "installed": installed(),
-        "read": [[path, *stamps[path]] for path in read],
+        "read": [[path, *stamps[path]] for path in present],
+        "absent": sorted({*read} - {*present}),
         "made": [[path, *stamps[path]] for path in made],
+        "store": [stored.blobs, stored.database, os.stat(stored.database).st_ino, held],
         "parts": [part if isinstance(part, list) else _stamped(part) for part in parts],
         "answer": answer,
     }
-    path = Path(receipt_path(folder, question))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(receipt, separators=(",", ":")).encode() + b"\n" + memory)
+    path = receipt_path(folder, question)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    write_atomically(Path(path), json.dumps(receipt, separators=(",", ":")).encode() + b"\n" + memory)
 
 
-def _stamped(part: Part) -> list[Any]:
-    from onnxbuild.store.files import settled_signature
-
-    stamps = {path: settled_signature(path) for path in part.made if path not in part.known} | dict(part.known)
-    return [[path, *stamp] for path, stamp in sorted(stamps.items())]
+def _stamped(part: Mapping[str, Any]) -> list[Any]:
+    return [[path, *stamp] for path, stamp in sorted(part.items())]
 
 
 def installed() -> list[list[Any]]:
@@ -189,6 +230,12 @@ def _cores() -> int | None:
     return os.cpu_count() if affinity is None else len(affinity(0))
 
 
-def _checksum(value: str | None) -> int | None:
-    """A checksum of a variable's value: enough to notice a change, and no secret on the disk."""
-    return None if value is None else zlib.crc32(value.encode())
+def fingerprint(value: str | None) -> str | None:
+    """A digest of a value: enough to notice a change, and no secret on the disk."""
+    if value is None:
+        return None
+    try:
+        from _blake2 import blake2b  # hashlib loads OpenSSL, which takes 3 ms
+    except ImportError:  # another Python than CPython
+        from hashlib import blake2b
+    return blake2b(os.fsencode(value), digest_size=16).hexdigest()

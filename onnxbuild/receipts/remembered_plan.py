@@ -14,14 +14,20 @@ import msgspec
 from msgspec import Struct
 
 from onnxbuild.deliver.out_folder import Delivery
+from onnxbuild.digest import Digest
 from onnxbuild.execute.events import Outcome
 from onnxbuild.manifest.spec import Manifest
 from onnxbuild.manifest.spec import Store as Settings
 from onnxbuild.planning.action_graph import Action, ActionGraph, FilesSource
 from onnxbuild.planning.planned import Plan
-from onnxbuild.receipts.receipt import Part, Standing
+from onnxbuild.receipts.receipt import Standing, Stored
 from onnxbuild.steps import Places
+from onnxbuild.store.content import File, Tree
+from onnxbuild.store.database import DATABASE
+from onnxbuild.store.files import Signature, may_be_exchanged
 from onnxbuild.store.store import Store
+
+Memo = tuple[Signature, Digest]
 
 
 class Memory(Struct, frozen=True, array_like=True):
@@ -89,7 +95,7 @@ def remember(plan: Plan, parts: tuple[tuple[str, ...], ...], outcomes: Mapping[s
     return msgspec.msgpack.encode(
         Memory(
             manifest=plan.manifest.path,
-            settings=plan.manifest.store,
+            settings=msgspec.structs.replace(plan.manifest.store, spans={}, trust_spans=()),
             graph=ActionGraph(actions, plan.graph.variants),
             named=plan.named,
             plugins=plan.plugins,
@@ -120,31 +126,70 @@ def parts_of(graph: ActionGraph) -> tuple[tuple[str, ...], ...]:
 
 
 def files_of_parts(
-    parts: Iterable[tuple[str, ...]], graph: ActionGraph, deliveries: Iterable[Delivery], store: Store
-) -> list[Part] | None:
-    """For each part the files that its answer depends on; None if one has changed since it was read."""
-    folders = {delivery.variant: delivery.folder for delivery in deliveries}
-    of_action: dict[str, list[str]] = {}
+    parts: Iterable[tuple[str, ...]],
+    graph: ActionGraph,
+    outcomes: Mapping[str, Outcome],
+    deliveries: Iterable[Delivery],
+    store: Store,
+) -> list[Mapping[str, Signature]] | None:
+    """For each part, the files that its answer depends on, with the signatures of the content that was used.
+
+    None if that content is not known: a file has changed since it was read, or may change without a new signature.
+    """
+    files = {delivery.variant: delivery.files for delivery in deliveries}
+    made_by: dict[str, list[Mapping[str, str]]] = {}
     for variant in graph.variants:
-        of_action.setdefault(variant.output.action, []).append(folders[variant.name])
-    files = []
-    for part in parts:
-        sources = {path for name in part for path in _files_of(graph.actions[name])}
-        made = [path for name in part for folder in of_action.get(name, ()) for path in _below(folder)]
-        known = store.traces.recall([*sources, *made])
-        if not sources <= known.keys():
-            return None
-        files.append(Part(made, {path: signature for path, (signature, _digest) in known.items()}))
-    return files
+        made_by.setdefault(variant.output.action, []).append(files[variant.name])
+    stamps = [_stamps([graph.actions[name] for name in part], made_by, outcomes, store) for part in parts]
+    return None if None in stamps else [one for one in stamps if one is not None]
+
+
+def _stamps(
+    actions: list[Action],
+    made_by: Mapping[str, list[Mapping[str, str]]],
+    outcomes: Mapping[str, Outcome],
+    store: Store,
+) -> Mapping[str, Signature] | None:
+    sources = {path for action in actions for path in _files_of(action)}
+    deliveries = [files for action in actions for files in made_by.get(action.id, ())]
+    made = {path: digest for files in deliveries for path, digest in files.items()}
+    known = store.traces.recall([*sources, *made])
+    are_as_used = (
+        sources <= known.keys()
+        and not any(may_be_exchanged(path, known[path][0]) for path in sources)
+        and all(_are_as_read(action, outcomes[action.id], known, store) for action in actions)
+        and all(deliveries)
+        and all(path in known and known[path][1] == digest for path, digest in made.items())
+    )
+    return {path: stamp for path, (stamp, _digest) in known.items()} if are_as_used else None
+
+
+def _are_as_read(action: Action, outcome: Outcome, known: Mapping[str, Memo], store: Store) -> bool:
+    """Whether what is remembered about the sources of an action is what its key was made from.
+
+    Another process may have read and remembered them anew after they were changed during the run.
+    """
+    sources = {port: source for port, source in action.inputs.items() if isinstance(source, FilesSource)}
+    trace = store.traces.find(outcome.key) if sources and outcome.key else None
+    return not sources or (
+        trace is not None
+        and all(trace.parts["inputs"][port] == _tree(source, known).digest for port, source in sources.items())
+    )
+
+
+def _tree(source: FilesSource, known: Mapping[str, Memo]) -> Tree:
+    memos = ((name, known[os.path.join(source.root, name)]) for name in source.files)
+    return Tree(tuple(File(name, digest, stamp[0]) for name, (stamp, digest) in memos))
+
+
+def stored_files(outcomes: Mapping[str, Outcome], store: Store) -> Stored:
+    """What the results of a run need of the store."""
+    trees = {digest for outcome in outcomes.values() for digest in outcome.outputs.values()}
+    sizes: dict[str, int] = {file.digest: file.size for digest in sorted(trees) for file in store.tree(digest).files}
+    return Stored(str(store.root / "blobs"), str(store.root / DATABASE), sizes)
 
 
 def _files_of(action: Action) -> Iterator[str]:
     for source in action.inputs.values():
         if isinstance(source, FilesSource):
             yield from (os.path.join(source.root, name) for name in source.files)
-
-
-def _below(folder: str) -> Iterator[str]:
-    for place, _, names in os.walk(folder):
-        yield place
-        yield from (os.path.join(place, name) for name in names)

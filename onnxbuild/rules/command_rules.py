@@ -44,4 +44,19 @@ RULES: tuple[Rule, ...] = (
         Good:
             allow_paths = ["~/models"]
         """),
+    described("OB090", "linked-out-folder", """
+        The folder `out/` beside the manifest is a symbolic link.
+
+        Why: in a checkout of somebody else, it leads wherever its author likes, and a run replaces folders below it.
+        Bad:
+            ln -s /data/models out
+            onnxbuild run models.yaml
+        Good:
+            onnxbuild run models.yaml --out /data/models
+        """),
+    described("OB091", "not-pruned", """
+        An output folder that the manifest no longer names could not be removed.
+
+        Fix: correct its permissions, or remove it by hand. The models themselves were built and written.
+        """),
 )  # fmt: skip

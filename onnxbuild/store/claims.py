@@ -22,10 +22,14 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from onnxbuild.regular_files import read_regular
 from onnxbuild.store import locks
-from onnxbuild.store.shared_lock import SharedLock, hold_alone
+from onnxbuild.store.group_access import grant_as_folder
+from onnxbuild.store.locking.shared_lock import SharedLock, hold_alone
+from onnxbuild.store.working_folders import working_folders
 
 _LOCK = "gc.lock"
+_MOST_BYTES = 64 << 20  # a million keys; a file of more is none of ours
 
 
 class Claims:
@@ -55,8 +59,7 @@ class Claims:
         with self._mutex:
             try:
                 if self._file is None:
-                    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-                    self._file = os.open(self._place() / "claims", flags, 0o666)
+                    self._file = _opened(self._place() / "claims")
                 os.write(self._file, f"{key}\n".encode())
             except OSError:
                 # A full disk must not end a run that has nothing to write: a collection waits for this run instead.
@@ -78,6 +81,12 @@ class Claims:
                 self._lock.release()
 
 
+def _opened(path: Path) -> int:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    grant_as_folder(path, descriptor)  # a collection of another user reads it
+    return descriptor
+
+
 @contextlib.contextmanager
 def alone(root: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[frozenset[str]]:
     """No run looks up or publishes while the body runs; yields the keys that runs in progress have claimed.
@@ -85,12 +94,16 @@ def alone(root: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[fr
     Calls `on_wait` once if it has to wait for a run that is publishing. Errors: OSError.
     """
     with hold_alone(root / _LOCK, on_wait):
-        yield frozenset(_claimed(root))
+        yield claimed_now(root)
+
+
+def claimed_now(root: Path) -> frozenset[str]:
+    """The keys that runs in progress have claimed at this moment; without `alone` they may claim more."""
+    return frozenset(_claimed(root))
 
 
 def _claimed(root: Path) -> Iterator[str]:
-    with contextlib.suppress(FileNotFoundError):
-        for place in (root / "work").iterdir():
-            if locks.is_held(place / "owner"):
-                with contextlib.suppress(FileNotFoundError):
-                    yield from (place / "claims").read_text(encoding="utf-8").split()
+    for place in working_folders(root):
+        if locks.is_held(place / "owner"):
+            with contextlib.suppress(FileNotFoundError):
+                yield from read_regular(place / "claims", _MOST_BYTES).decode("ascii", "replace").split()

@@ -5,6 +5,7 @@ It is safe while runs use the store; `store.claims` explains how.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections import Counter
@@ -48,9 +49,11 @@ def collect(
 
     Calls `on_wait` once if it has to wait for a run that is publishing. Errors: OSError.
     """
-    with claims.alone(store.root, on_wait) as claimed:
+    # A dry run changes nothing, so it needs no lock, and creates none.
+    looking = contextlib.nullcontext(claims.claimed_now(store.root)) if dry_run else claims.alone(store.root, on_wait)
+    with looking as claimed:
         traces = store.traces.all_traces()
-        gone = [scope for scope in store.traces.all_last() if not os.path.lexists(scope)]
+        gone = [scope for scope in store.traces.last_keys() if not os.path.lexists(scope)]
         needed = (reached(store) | claimed) & traces.keys()
         kept = _kept(traces, needed, limits, _Sizes(store))
         named = _blobs_of(store, (traces[key] for key in kept))
@@ -77,13 +80,7 @@ def collect(
 
 def reached(store: Store) -> frozenset[str]:
     """Keys of the latest results of every manifest that still exists."""
-    return frozenset(
-        last.key
-        for scope, lasts in store.traces.all_last().items()
-        if os.path.lexists(scope)
-        for last in lasts.values()
-        if last.key is not None
-    )
+    return frozenset(key for scope, keys in store.traces.last_keys().items() if os.path.lexists(scope) for key in keys)
 
 
 def _kept(traces: Mapping[str, Trace], needed: frozenset[str] | set[str], limits: Limits, sizes: _Sizes) -> set[str]:

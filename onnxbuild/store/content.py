@@ -17,13 +17,33 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable
+import re
+import stat
+import sys
+import uuid
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from msgspec import Struct
 
 from onnxbuild.digest import Digest, digest_file, digest_value
-from onnxbuild.store.files import clone_file, flush, link_or_clone, remove_file, replace_file, walk_files
+from onnxbuild.store.files import (
+    clone_file,
+    entries_of,
+    flush,
+    is_real_folder,
+    link_or_clone,
+    remove_file,
+    replace_file,
+    walk_files,
+)
+from onnxbuild.store.group_access import make_folder
+
+_BLOB_MODE = 0o444
+_DIGEST_LENGTH = 64
+# An empty part of a name, `.` or `..`; on Windows also what is not a plain name there.
+_LEAVING = re.compile(r"(?:^|[/\0])\.{0,2}(?:[/\0]|$)" + (r"|[\\:]" if os.sep == "\\" else ""))
+_NAME = re.compile(r"([0-9a-f]{2})/\1[0-9a-f]{62}")
 
 
 class File(Struct, frozen=True):
@@ -63,6 +83,8 @@ class Content:
 
     def __init__(self, root: Path) -> None:
         self._blobs = root / "blobs"
+        self._prefix = f"{self._blobs}{os.sep}"
+        self._fans: set[str] = set()  # folders of blobs that are known to be folders
 
     def path(self, digest: str) -> Path:
         """The path of the blob with this digest, whether it exists or not."""
@@ -70,42 +92,49 @@ class Content:
 
     def has(self, tree: Tree) -> bool:
         """Whether every file of a tree exists with its size: one stat per file, no reading."""
-        for file in tree.files:
-            try:
-                if os.stat(self.path(file.digest)).st_size != file.size:
-                    return False
-            except OSError:
-                return False
-        return True
+        return all(self._has_size(file.digest, file.size) for file in tree.files)
+
+    def _has_size(self, digest: str, size: int) -> bool:
+        """Whether a blob is a regular file of this size, in a real folder: a link may lead anywhere."""
+        try:
+            status = os.lstat(f"{self._prefix}{digest[:2]}{os.sep}{digest}")  # `self.path` takes twice as long as this
+        except OSError:
+            return False
+        return status.st_size == size and stat.S_ISREG(status.st_mode) and self._is_fan(digest[:2])
+
+    def _is_fan(self, fan: str) -> bool:
+        if fan not in self._fans and is_real_folder(self._blobs / fan):
+            self._fans.add(fan)
+        return fan in self._fans
 
     def ingest(self, folder: Path) -> Tree:
         """Move every file of one of our folders into the store and return its tree.
 
-        Errors: OSError (a full disk, a read-only store); the files moved by then are complete and do no harm.
+        Errors: OSError (a full disk, a read-only store, a link or a device among the files); the files moved by then
+        are complete and do no harm.
         """
         files = []
         for name, entry in walk_files(folder):
-            status = entry.stat()
-            size = status.st_size
-            digest = digest_file(Path(entry.path), size)
-            if entry.is_symlink() or status.st_nlink > 1:
-                _sever(Path(entry.path))
-            self.adopt(Path(entry.path), digest, size)
-            files.append(File(name, digest, size))
+            path, status = Path(entry.path), entry.stat(follow_symlinks=False)
+            if not stat.S_ISREG(status.st_mode):
+                raise OSError(errno.EINVAL, "only regular files can be stored", entry.path)
+            if status.st_nlink > 1:
+                _sever(path)
+            digest = digest_file(path, status.st_size)
+            self.adopt(path, digest, status.st_size)
+            files.append(File(name, digest, status.st_size))
         return Tree(tuple(files))
 
     def adopt(self, path: Path, digest: Digest, size: int) -> None:
         """Move one file whose digest has been checked into the store."""
         blob = self.path(digest)
         # A blob that already exists may be damaged: ours is redundant only if the content of the other is right.
-        if _size(blob) == size and digest_file(blob, size) == digest:
-            # The new ctime makes it young: no trace names it for this result yet, and a collection keeps young blobs.
-            # The mtime stays: it shows whether an action that reads the blob at this moment has changed it.
-            blob.chmod(0o444)
+        if self._has_size(digest, size) and digest_file(blob, size, mapped=True) == digest and _is_read_only(blob):
             return
-        blob.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(blob.parent.parent)
+        make_folder(blob.parent)
         flush(path)  # before it is read-only: Windows flushes only what it may write
-        path.chmod(0o444)
+        path.chmod(_BLOB_MODE)
         replace_file(path, blob)
         flush(blob.parent)
 
@@ -116,8 +145,8 @@ class Content:
         """
         blob = self.path(file.digest)
         try:
-            intact = _size(blob) == file.size and digest_file(blob, file.size) == file.digest
-            damage = "damaged" if blob.exists() else "missing"
+            intact = self._has_size(file.digest, file.size) and digest_file(blob, file.size, mapped=True) == file.digest
+            damage = "damaged" if os.path.lexists(blob) else "missing"
         except OSError as error:
             if error.errno not in {errno.EIO, errno.ENOENT}:
                 raise
@@ -127,8 +156,9 @@ class Content:
             raise DamagedBlob(file.digest, damage)
 
     def drop(self, digest: str) -> None:
-        """Remove a blob; do nothing if it is already gone."""
-        remove_file(self.path(digest))
+        """Remove a blob; do nothing if it is already gone, or if its folder is not one of the store's."""
+        if is_digest(digest) and self._is_fan(digest[:2]):
+            remove_file(self.path(digest))
 
     def view(self, tree: Tree, folder: Path) -> None:
         """Make the files of a tree available to a worker, read-only: as hard links, not copies. Verifies every blob.
@@ -141,44 +171,43 @@ class Content:
             place.parent.mkdir(parents=True, exist_ok=True)
             link_or_clone(self.path(file.digest), place)
 
-    def materialize(self, tree: Tree, folder: Path) -> None:
-        """Write a tree as separate files (clones where the file system can), so that edits do not reach the store.
-
-        Errors: DamagedBlob, OSError.
-        """
-        for file in tree.files:
-            self.verify(file)
-            place = folder / file.name
-            place.parent.mkdir(parents=True, exist_ok=True)
-            clone_file(self.path(file.digest), place)
-
     def blobs(self) -> Iterable[tuple[str, os.stat_result]]:
-        """Every blob with its status, in no particular order."""
-        for fan in _listing(self._blobs):
-            for entry in _listing(Path(fan.path)):
+        """Every blob with its status, in no particular order; what a store does not make is left out."""
+        for fan in filter(is_real_folder, entries_of(self._blobs)):
+            for path in entries_of(fan):
                 try:
-                    yield entry.name, entry.stat()
+                    status = path.lstat()
                 except FileNotFoundError:
                     continue  # collected by another process meanwhile
+                if stat.S_ISREG(status.st_mode) and _NAME.fullmatch(f"{fan.name}/{path.name}"):
+                    yield path.name, status
+
+
+def are_inside(names: Sequence[str]) -> bool:
+    """Whether names with slashes all stay below a folder that they are joined to."""
+    text = "\0".join(names)
+    return text.count("\0") == len(names) - 1 and _LEAVING.search(text) is None
+
+
+def is_digest(text: object) -> bool:
+    """Whether a value can be the digest in the name of a blob."""
+    return isinstance(text, str) and len(text) == _DIGEST_LENGTH and text.isalnum() and text.isascii()
 
 
 def _sever(path: Path) -> None:
-    """Replace a link by a separate file: the file that it shares content with may change outside the store."""
-    copy = path.with_name(f"{path.name}.severed")
+    """Replace a hard link by a separate file: the file that it shares content with may change outside the store."""
+    copy = path.with_name(f".severed-{uuid.uuid4().hex[:8]}")
     clone_file(path, copy)
     replace_file(copy, path)
 
 
-def _size(path: Path) -> int | None:
+def _is_read_only(blob: Path) -> bool:
+    """Make a blob read-only if it is not; False if it belongs to another user, who could still change it."""
+    if sys.platform != "win32" and stat.S_IMODE(blob.stat().st_mode) == _BLOB_MODE:
+        return True
     try:
-        return path.stat().st_size
-    except OSError:
-        return None
-
-
-def _listing(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return list(entries)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
+        # The mtime stays: it shows whether an action that reads the blob at this moment has changed it.
+        blob.chmod(_BLOB_MODE)
+    except PermissionError:
+        return False
+    return True

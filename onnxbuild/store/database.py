@@ -8,15 +8,23 @@ import os
 import sqlite3
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from onnxbuild.store.files import is_real_file, write_atomically
+from onnxbuild.store.group_access import grant_as_folder, is_shared
+
 DATABASE = "traces.db"  # its name below the store's root
+# A file with random content, written anew with each new database and whenever results are forgotten: while it is
+# unchanged, everything that was recorded is still known. A receipt can compare its stamps without opening SQLite.
+GENERATION = "traces.generation"
 
 WAIT_SECONDS = 60.0  # for another process that writes
-_VERSION = 2
+_VERSION = 3
 _RETRY_SECONDS = 0.01
+_PATIENCE_SECONDS = 1.0
 # What SQLite needs to open a database in WAL mode: the shared index alone takes 32 KB.
 _SMALLEST_FREE_BYTES = 64 << 10
 _ERRNO = {
@@ -25,6 +33,7 @@ _ERRNO = {
     sqlite3.SQLITE_CANTOPEN: errno.EMFILE,
     sqlite3.SQLITE_BUSY: errno.EAGAIN,
 }
+_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS traces (key TEXT PRIMARY KEY, body BLOB NOT NULL, created REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS trees (digest TEXT PRIMARY KEY, files BLOB NOT NULL) WITHOUT ROWID;
@@ -33,17 +42,49 @@ CREATE TABLE IF NOT EXISTS latest (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS shared (remote TEXT, key TEXT, PRIMARY KEY (remote, key)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS memo (path TEXT PRIMARY KEY, signature BLOB NOT NULL, digest TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS origins (
+    key TEXT PRIMARY KEY, remote TEXT NOT NULL, signer TEXT NOT NULL
+) WITHOUT ROWID;
 """
+# Versions before 3 recorded which results a remote store has, and not which of them had come from there: all of these
+# count as results that nobody signed.
+_ADOPTION = "INSERT OR IGNORE INTO origins SELECT key, remote, '' FROM shared;"
+
+_COLUMNS = {
+    "traces": "key, body, created",
+    "trees": "digest, files",
+    "latest": "scope, action, key, body",
+    "shared": "remote, key",
+    "origins": "key, remote, signer",
+    "memo": "path, signature, digest",
+}
+
+
+class NewerDatabase(Exception):  # noqa: N818 - a state that the caller reports
+    """A newer version has written the database; its text says which."""
+
+
+class DatabaseFailed(OSError):  # noqa: N818 - an OSError as of every other file of the store
+    """The database cannot be read or written. `is_damage`: it is no longer a database of a store."""
+
+    is_damage = False
 
 
 class Database:
     """One connection, usable from several threads."""
 
     def __init__(self, path: Path, *, readonly: bool) -> None:
-        """Open or create the file. Errors: sqlite3.Error if it is not a database or cannot be created."""
+        """Open or create the file. Errors: NewerDatabase; sqlite3.Error if it is no database or cannot be created."""
         self._lock = threading.Lock()
         self._path = path
+        is_known = path.exists() and path.with_name(GENERATION).exists()
         self._connection = _open_readonly(path) if readonly else _open(path)
+        if not (readonly or is_known):
+            self.renew()
+
+    def renew(self) -> None:
+        """Begin a new generation: receipts of runs before no longer hold. Errors: OSError."""
+        write_atomically(self._path.with_name(GENERATION), uuid.uuid4().hex.encode())
 
     def close(self) -> None:
         """Close the connection."""
@@ -74,32 +115,88 @@ class Database:
             return row
 
     def _as_os_error(self, error: sqlite3.Error) -> OSError:
-        code = _ERRNO.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, errno.EIO)
-        return OSError(code, str(error), str(self._path))
+        code = _ERRNO.get(_code(error), errno.EIO)
+        failure = DatabaseFailed(code, str(error), str(self._path))
+        failure.is_damage = _code(error) in _DAMAGE
+        return failure
 
 
 def _open(path: Path) -> sqlite3.Connection:
     """A connection for reading and writing; creates the database if it is missing."""
-    db = sqlite3.connect(path, timeout=WAIT_SECONDS, check_same_thread=False)
-    until = time.monotonic() + WAIT_SECONDS
+    share_with_group(path)
+    began = time.monotonic()
     while True:
         try:
-            # When two processes create a database at once, SQLite does not wait for the change of the journal mode, as
-            # it waits elsewhere: the second process fails immediately.
-            db.execute("PRAGMA journal_mode=WAL")
-            db.execute("PRAGMA synchronous=NORMAL")
-            if db.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
-                db.executescript(f"{_SCHEMA} PRAGMA user_version={_VERSION};")
+            return _prepared(sqlite3.connect(path, timeout=WAIT_SECONDS, check_same_thread=False))
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
-                db.close()
+            if time.monotonic() - began > _patience(error, path):
                 raise
             time.sleep(_RETRY_SECONDS)
-        except sqlite3.Error:
-            db.close()
-            raise
-        else:
-            return db
+
+
+def _prepared(db: sqlite3.Connection) -> sqlite3.Connection:
+    try:
+        version = _known_version(db)
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=NORMAL")
+        if version != _VERSION:
+            db.executescript(f"{_SCHEMA} {_ADOPTION} PRAGMA user_version={_VERSION};")
+            _check_tables(db)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _patience(error: sqlite3.OperationalError, path: Path) -> float:
+    """For how many seconds it is worth while to open the database again after an error."""
+    # When two processes create a database at once, SQLite does not wait for the change of the journal mode, as it
+    # waits elsewhere: the second process fails immediately.
+    if _code(error) == sqlite3.SQLITE_BUSY:
+        return WAIT_SECONDS
+    # Another user creates the log or its index at this moment, and sets its mode just after.
+    is_new_log = _code(error) in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN} and os.access(path, os.W_OK)
+    return _PATIENCE_SECONDS if is_new_log else 0.0
+
+
+def share_with_group(path: Path) -> None:
+    """Create the file with its folder's permissions if its folder belongs to a group; SQLite copies them to its log.
+
+    Also an existing file gets them, so that a store can be shared later. Errors: OSError.
+    """
+    if not path.exists() and is_shared(path.parent):
+        # Under its name it has its permissions from the beginning: another user may be opening it.
+        fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+        fresh.touch(exist_ok=False)
+        grant_as_folder(fresh)
+        with contextlib.suppress(OSError):  # another process was first, or there are no hard links
+            path.hardlink_to(fresh)
+        fresh.unlink()
+    for suffix in ("", "-wal", "-shm"):
+        grant_as_folder(path.with_name(path.name + suffix))
+
+
+def _known_version(db: sqlite3.Connection) -> int:
+    version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    if version > _VERSION:
+        raise NewerDatabase(f"the version of its {DATABASE} is {version}, and this version knows {_VERSION}")
+    return version
+
+
+def _check_tables(db: sqlite3.Connection) -> None:
+    """Errors: sqlite3.OperationalError if a table is missing or has other columns."""
+    for table, columns in _COLUMNS.items():
+        db.execute(f"SELECT {columns} FROM {table} LIMIT 0")  # noqa: S608 - our own words
+
+
+def has_our_tables(path: Path) -> bool:
+    """Whether a file is a database of a store, of any version. Opens it for reading only."""
+    if not is_real_file(path):
+        return False
+    with contextlib.suppress(sqlite3.Error, NewerDatabase, OSError):
+        _open_readonly(path).close()
+        return True
+    return False
 
 
 def _open_readonly(path: Path) -> sqlite3.Connection:
@@ -108,31 +205,55 @@ def _open_readonly(path: Path) -> sqlite3.Connection:
         db = sqlite3.connect(":memory:", check_same_thread=False)
         db.executescript(_SCHEMA)
         return db
-    # On a read-only file system, a database in WAL mode without its log opens only as immutable. With its log it must
-    # not be opened so, or the rows in the log would be missing.
+    # SQLite reads a database in WAL mode only if it may create the log's index beside it. A connection that may write
+    # also removes it at the end, so it is the first choice, forbidden to write rows. On a read-only file system, the
+    # database opens only as immutable. With its log it must not be opened so, or the rows in the log would be missing.
     uri = path.absolute().as_uri()
-    for flag in ("", "&immutable=1"):
-        db = sqlite3.connect(f"{uri}?mode=ro{flag}", uri=True, check_same_thread=False)
+    for mode in ("mode=rw", "mode=ro", "mode=ro&immutable=1"):
+        db = sqlite3.connect(f"{uri}?{mode}", uri=True, timeout=WAIT_SECONDS, check_same_thread=False)
         try:
-            db.execute("SELECT 1 FROM latest").fetchone()
+            db.execute("PRAGMA query_only=ON")
+            return _completed(db) if _known_version(db) < _VERSION else _tried(db)
         except sqlite3.OperationalError:
             db.close()
-            if flag:
+            if mode.endswith("immutable=1"):
                 raise
-        else:
-            return db
+        except (sqlite3.Error, NewerDatabase):
+            db.close()
+            raise
     raise AssertionError("BUG: the loop returns or raises")
 
 
+def _tried(db: sqlite3.Connection) -> sqlite3.Connection:
+    db.execute("SELECT 1 FROM latest").fetchone()
+    return db
+
+
+def _completed(db: sqlite3.Connection) -> sqlite3.Connection:
+    """A copy in memory of a database of an earlier version, with the tables that it lacks."""
+    _tried(db)
+    copy = sqlite3.connect(":memory:", check_same_thread=False)
+    db.backup(copy)
+    db.close()
+    copy.executescript(_SCHEMA + _ADOPTION)
+    _check_tables(copy)
+    return copy
+
+
 def is_damaged(error: Exception) -> bool:
-    """Whether an error says that the file is not a database, or no longer one."""
-    return getattr(error, "sqlite_errorcode", None) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+    """Whether an error says that the file is not a database of a store, or no longer one."""
+    return error.is_damage if isinstance(error, DatabaseFailed) else _code(error) in _DAMAGE
+
+
+def _code(error: Exception) -> int:
+    """SQLite's primary error code; 0 for another error."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
 def database_error_in_words(root: Path, error: Exception) -> str:
     """Why the store cannot be used. SQLite itself says no more than "disk I/O error" for most problems of a disk."""
     if not isinstance(error, sqlite3.OperationalError):
-        return str(error)
+        return str(error.strerror if isinstance(error, DatabaseFailed) else error)
     with contextlib.suppress(OSError):
         if _is_read_only(root):
             return os.strerror(errno.EROFS)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
+import stat
 import sys
 import time
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 try:
@@ -20,6 +23,7 @@ _FICLONE = 0x40049409
 
 # Kernel clocks tick every 1 to 10 ms: a file written twice within a tick may have one time stamp for two contents.
 _TICK_NS = 20_000_000
+_MOST_WAITS = 10
 
 # size, mtime, ctime (both in ns) and inode: as long as all four stay the same, the remembered digest is valid.
 Signature = tuple[int, int, int, int]
@@ -31,28 +35,57 @@ def signature(status: os.stat_result) -> Signature:
 
 
 def settled_signature(path: str | Path) -> Signature:
-    """The signature of a file, taken once its last change is older than a tick of the clock.
+    """The signature of a file, taken once its last change is older than the clock that stamped it can tell apart.
 
-    A later change then cannot have the same time stamp (the "racy clean" problem of git's index).
+    A later change then cannot have the same time stamp (the "racy clean" problem of git's index). Errors: OSError,
+    also for a file that changes all the time.
     """
     status = os.stat(path)
-    while (age := time.time_ns() - _changed_ns(status)) < _TICK_NS and age >= 0:
-        time.sleep((_TICK_NS - age) / 1e9)
-        status = os.stat(path)
-    return signature(status)
+    for _ in range(_MOST_WAITS):
+        changed = changed_ns(signature(status))
+        age = time.time_ns() - changed
+        if age >= granule_ns(changed):
+            return signature(status)
+        # A stamp in the future comes from another machine's clock, or from before ours was set back: wait in full.
+        time.sleep((granule_ns(changed) - max(age, 0)) / 1e9)
+        before, status = signature(status), os.stat(path)
+        if age < 0 and signature(status) == before:
+            return before
+    raise OSError(errno.EBUSY, "changes all the time", str(path))
 
 
-def _changed_ns(status: os.stat_result) -> int:
-    """The time of the last change; on Windows st_ctime is the time of creation."""
-    return status.st_mtime_ns if sys.platform == "win32" else status.st_ctime_ns
+def granule_ns(stamp_ns: int) -> int:
+    """How long a time stamp may lie before the change that it is for.
+
+    File systems that store whole seconds round down: ext3 and HFS+ to 1 s, FAT to 2 s. A stamp of a finer one is a
+    whole second once in a while, and then nothing is lost but the wait.
+    """
+    return _TICK_NS + (2_000_000_000 if stamp_ns % 1_000_000_000 == 0 else 0)
+
+
+def may_be_exchanged(path: str | Path, stamp: Signature) -> bool:
+    """Whether a file may have other content under the same signature: that of a read-only image.
+
+    Images (squashfs, ISO 9660, reproducible ext4) have times that somebody chose, in whole seconds. Another image that
+    is mounted in the place of one may have the same files with the same sizes, times and inodes.
+    """
+    if stamp[2] % 1_000_000_000 or not hasattr(os, "statvfs"):
+        return False
+    return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+
+
+def changed_ns(stamp: Signature) -> int:
+    """The time of the last change in a signature; on Windows ctime is the time of creation."""
+    return stamp[1] if sys.platform == "win32" else stamp[2]
 
 
 def clone_file(source: str | Path, target: str | Path) -> None:
     """Copy content: as a copy-on-write clone where the file system can, else inside the kernel, else by reading.
 
-    Errors: OSError; `target` is then incomplete, and the caller removes it.
+    `target` must not exist: a link in its place would lead elsewhere. Errors: OSError; `target` is then incomplete, and
+    the caller removes it.
     """
-    with open(source, "rb") as reader, open(target, "wb") as writer:
+    with open(source, "rb") as reader, open(target, "xb") as writer:
         if not (_clone(reader.fileno(), writer.fileno()) or _copy_in_kernel(reader.fileno(), writer.fileno())):
             shutil.copyfileobj(reader, writer, 1 << 20)
 
@@ -131,7 +164,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     """Write a small file so that a reader sees either the old content or the new content."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
     try:
-        with open(temporary, "wb") as file:
+        with open(temporary, "xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -142,36 +175,92 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def walk_files(folder: str | Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Every file below a folder as (name with forward slashes, entry), sorted; a link to a file counts as that file.
+    """Everything below a folder but folders, as (name with forward slashes, entry), sorted. No link is followed.
 
     Errors: OSError for a folder that cannot be read.
     """
-    yield from _walk(str(folder), "")
-
-
-def _walk(folder: str, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    with os.scandir(folder) as entries:
-        ordered = sorted(entries, key=lambda entry: entry.name)
-    for entry in ordered:
-        if entry.is_dir():
-            yield from _walk(entry.path, f"{prefix}{entry.name}/")
+    pending = _sorted_entries(str(folder), "")
+    while pending:
+        name, entry = pending.pop()
+        if entry.is_dir(follow_symlinks=False):
+            pending += _sorted_entries(entry.path, f"{name}/")
         else:
-            yield prefix + entry.name, entry
+            yield name, entry
+
+
+def _sorted_entries(folder: str, prefix: str) -> list[tuple[str, os.DirEntry[str]]]:
+    """The entries of a folder with their names, the first at the end."""
+    with os.scandir(folder) as entries:
+        ordered = sorted(entries, key=lambda entry: entry.name, reverse=True)
+    return [(prefix + entry.name, entry) for entry in ordered]
+
+
+def entries_of(folder: Path) -> list[Path]:
+    """What stands in one of our folders; nothing if it is missing, or if something else stands in its place."""
+    if not is_real_folder(folder):
+        return []
+    with contextlib.suppress(FileNotFoundError):
+        return list(folder.iterdir())
+    return []
+
+
+def is_real_folder(path: str | Path) -> bool:
+    """Whether a path names a folder, not a link to one."""
+    return stat.S_ISDIR(_mode(path))
+
+
+def is_real_file(path: str | Path) -> bool:
+    """Whether a path names a regular file, not a link to one."""
+    return stat.S_ISREG(_mode(path))
+
+
+def _mode(path: str | Path) -> int:
+    try:
+        return os.lstat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+
+
+# A path of more bytes is refused by Linux at 4,096, and by other systems earlier.
+_LONGEST_PATH = 2000
+_DEEPEST = 100
 
 
 def remove_tree(folder: str | Path) -> None:
-    """Remove one of our folders, whatever the modes in it; do nothing if it is already gone."""
-    if sys.version_info >= (3, 12):
-        shutil.rmtree(folder, onexc=_remove_anyway)
-    else:
-        shutil.rmtree(folder, onerror=_remove_anyway)
+    """Remove one of our folders, whatever the modes in it; do nothing if it is already gone.
 
-
-def _remove_anyway(function: Callable[..., object], path: str, _error: object) -> None:
+    Links are removed and never followed. What cannot be removed stays: a folder of another user, for example.
+    """
     with contextlib.suppress(OSError):
-        os.chmod(os.path.dirname(path), 0o700)
-        if sys.platform == "win32":
-            # Windows does not remove a read-only file. The attribute belongs to all hard links of a file, so a blob
-            # loses it once a worker has used it. Elsewhere the mode of a blob must not change.
-            os.chmod(path, 0o700)
-        (os.rmdir if function is os.rmdir else os.unlink)(path)
+        if not is_real_folder(folder):
+            os.unlink(folder)
+            return
+    for prepare in (lambda _folder: None, _make_removable):
+        if os.path.lexists(folder):
+            with contextlib.suppress(OSError, RecursionError):
+                prepare(str(folder))
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make_removable(top: str) -> None:
+    """Make all folders below `top` writable, and move the deep ones up, so that `rmtree` reaches everything."""
+    pending = [(top, 0)]
+    while pending:
+        folder, depth = pending.pop()
+        if depth > _DEEPEST or len(folder) > len(top) + _LONGEST_PATH:
+            folder, depth = _moved(folder, os.path.join(top, uuid.uuid4().hex)), 1
+        os.chmod(folder, 0o700)
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append((entry.path, depth + 1))
+                elif sys.platform == "win32":
+                    # Windows does not remove a read-only file. The attribute belongs to all hard links of a file, so a
+                    # blob loses it once a worker has used it. Elsewhere the mode of a blob must not change.
+                    os.chmod(entry.path, 0o700)
+
+
+def _moved(folder: str, target: str) -> str:
+    os.chmod(folder, 0o700)
+    os.rename(folder, target)
+    return target

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,11 +12,15 @@ from pathlib import Path
 
 from msgspec import Struct, json
 
-from onnxbuild.store.file_lock import HeldLock, is_holder_file, is_locked, read_holder, take_lock
+from onnxbuild.store.files import entries_of, is_real_file
+from onnxbuild.store.locking.file_lock import HeldLock, is_locked, lock_of, read_holder, take_lock
 
 # How often a waiting process tries again. It could block in the system call, but then Ctrl-C and a time limit would
 # not reach it.
 _RETRY_SECONDS = 0.05
+
+# The locks in a store's folder of them: of a key, of a toolchain, of an output folder; then our suffixes.
+_NAME = re.compile(r"(toolchain-|out-)?[0-9a-f]{64}(\.soft|\.holder)?")
 
 
 class Holder(Struct, frozen=True):
@@ -75,10 +80,9 @@ def holder(path: Path) -> Holder | None:
 
 
 def remove_unheld(folder: Path) -> None:
-    """Remove the lock files that dead processes left in a folder."""
-    with contextlib.suppress(FileNotFoundError):
-        for path in list(folder.iterdir()):
-            # Taking a lock and releasing it removes its files.
-            if not is_holder_file(path):
-                with contextlib.suppress(Waiting), hold(path):
-                    pass
+    """Remove the lock files that dead processes left in a folder. Files that are no locks of a store stay."""
+    files = [path for path in entries_of(folder) if _NAME.fullmatch(path.name) and is_real_file(path)]
+    for path in sorted({lock_of(path) for path in files}):
+        # Taking a lock and releasing it removes its files.
+        with contextlib.suppress(Waiting, FileNotFoundError, PermissionError), hold(path):
+            pass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import errno
 import sqlite3
 import time
 import uuid
@@ -17,10 +17,12 @@ from onnxbuild.digest import Digest
 from onnxbuild.store import locks
 from onnxbuild.store.claims import Claims
 from onnxbuild.store.content import Content, DamagedBlob, Tree
-from onnxbuild.store.database import DATABASE, database_error_in_words, is_damaged
+from onnxbuild.store.database import DATABASE, DatabaseFailed, NewerDatabase, database_error_in_words, is_damaged
 from onnxbuild.store.files import remove_tree
+from onnxbuild.store.group_access import make_folder
+from onnxbuild.store.marker import check_store, newer
 from onnxbuild.store.outside_files import digest_outside_files
-from onnxbuild.store.traces import Trace, Traces
+from onnxbuild.store.traces import Origin, Trace, Traces
 from onnxbuild.store.working_folders import WorkingFolder, sweep
 
 if TYPE_CHECKING:  # most runs ask no remote store
@@ -34,23 +36,38 @@ class Store:
 
     `readonly`: nothing is written, not even working folders; results can still be read. `claims`: a collection keeps
     the results that are looked up or made, for as long as the store is open (see `store.claims`). `remote`: the store
-    that is asked for results that this one lacks.
+    that is asked for results that this one lacks. `trust`: identities of keys; if there are any, a result from a remote
+    store, whoever fetched it, counts only if one of them has signed it.
     """
 
     def __init__(
-        self, root: Path, *, readonly: bool = False, claims: bool = True, remote: Remote | None = None
+        self,
+        root: Path,
+        *,
+        readonly: bool = False,
+        claims: bool = True,
+        remote: Remote | None = None,
+        trust: frozenset[str] = frozenset(),
     ) -> None:
-        """Open the store below `root`; create it if it is missing. Errors: DiagnosticError OB040."""
+        """Open the store below `root`; create it if it is missing.
+
+        Errors: DiagnosticError OB040; OB070, OB071 and OB072 for a folder that is no store, or a newer one.
+        """
         self.root = root
         self.readonly = readonly
         self.remote = remote
+        self._trust = trust
         self.content = Content(root)
         self._work = WorkingFolder(root)
         self._claims = Claims(root, self._work.path) if claims and not readonly else None
         try:
             if not readonly:
                 root.mkdir(parents=True, exist_ok=True)
+            if root.exists():
+                check_store(root, readonly=readonly)
             self.traces = Traces(root / DATABASE, readonly=readonly)
+        except NewerDatabase as error:
+            raise DiagnosticError(newer(root, str(error))) from error
         except (OSError, sqlite3.Error) as error:
             raise DiagnosticError(_unusable(root, error)) from error
 
@@ -59,6 +76,8 @@ class Store:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.close()
+        if isinstance(error, DatabaseFailed):  # a command meets it anywhere, and can do no more than say so
+            raise DiagnosticError(_unusable(self.root, error)) from error
 
     def close(self) -> None:
         """Release everything and close the database."""
@@ -79,14 +98,21 @@ class Store:
 
     # -- lookup ------------------------------------------------------------------------------------------------
 
-    def lookup(self, key: str) -> Trace | None:
-        """The trace with this key, if the store has every file that it names."""
+    def lookup(self, key: str, *, own: bool = False) -> Trace | None:
+        """The trace with this key, if the store has every file that it names; `own`: and if it was made locally."""
         with self._undisturbed():
             trace = self.traces.find(key)
-            if trace is None or not self.holds(trace):
+            if trace is None or self.refused(key, own=own) or not self.holds(trace):
                 return None
             self._claim(key)
             return trace
+
+    def refused(self, key: str, *, own: bool = False) -> Origin | None:
+        """Where a result came from that does not count for this reason; None if it counts, or is missing."""
+        if not own and not self._trust:
+            return None
+        origin = self.traces.origin(key)
+        return origin if origin is not None and (own or origin.signer not in self._trust) else None
 
     def offered(self, key: str) -> Trace | None:
         """The trace that the remote store has for this key; does not fetch its files."""
@@ -114,11 +140,13 @@ class Store:
                 for digest, place in places.items():
                     self.content.adopt(place, Digest(digest), parcel.files[digest].size)
                 trees = {port: parcel.tree(port) for port in parcel.trace.outputs}
-                trace = self._record(key, parcel.trace, trees)
+                origin = Origin(remote.address.shown, parcel.signer)
+                trace = self._record(key, parcel.trace, trees, origin)
                 # A collection may meanwhile have removed a file that existed and hence was not fetched.
                 if not self.holds(trace):
                     return None
-            self.traces.mark_shared(remote.address.shown, [key])
+            if remote.has_ours(parcel):
+                self.traces.mark_shared(remote.identity, [key])
             return trace
         finally:
             remove_tree(work)
@@ -128,14 +156,14 @@ class Store:
         from onnxbuild.store.remote.parcel import parcel_of
 
         trace = self.traces.find(key)
-        if self.remote is None or trace is None or not self.holds(trace):
+        if self.remote is None or trace is None or self.refused(key) or not self.holds(trace):
             return None
         try:
             sent = self.remote.push(key, parcel_of(trace, map(self.tree, trace.outputs.values())), self.content, tell)
         except DamagedBlob:
             return None  # the next run builds it again, and shares the new result
         if sent is not None and not self.readonly:
-            self.traces.mark_shared(self.remote.address.shown, [key])
+            self.traces.mark_shared(self.remote.identity, [key])
         return sent
 
     def holds(self, trace: Trace) -> bool:
@@ -144,9 +172,10 @@ class Store:
         return all(tree is not None and self.content.has(tree) for tree in trees)
 
     def tree(self, digest: str) -> Tree:
-        """The tree with this digest, which a trace names."""
+        """The tree with this digest, which a trace names. Errors: OSError if it is damaged."""
         tree = self.traces.tree(digest)
-        assert tree is not None, f"BUG: a trace names tree {digest}, which is missing"
+        if tree is None:  # `holds` had it; the database was damaged since
+            raise OSError(errno.EIO, "the list of a result's files is missing or damaged", str(self.root / DATABASE))
         return tree
 
     def digest_files(self, root: str, names: tuple[str, ...]) -> Tree:
@@ -164,7 +193,7 @@ class Store:
         Errors: OSError.
         """
         place = self._work.path() / uuid.uuid4().hex[:12]
-        place.mkdir(parents=True)
+        make_folder(place)
         return place
 
     def publish(self, key: str, trace: Trace, ports: Mapping[str, Path]) -> Trace:
@@ -176,7 +205,7 @@ class Store:
             trees = {port: self.content.ingest(folder) for port, folder in ports.items()}
             return self._record(key, trace, trees)
 
-    def _record(self, key: str, trace: Trace, trees: Mapping[str, Tree]) -> Trace:
+    def _record(self, key: str, trace: Trace, trees: Mapping[str, Tree], origin: Origin | None = None) -> Trace:
         """Record a trace whose content is in the store."""
         complete = Trace(
             parts=trace.parts,
@@ -186,7 +215,7 @@ class Store:
             worker=trace.worker,
             created=time.time(),
         )
-        self.traces.record(key, complete, trees.values())
+        self.traces.record(key, complete, trees.values(), origin)
         self._claim(key)
         return complete
 
@@ -195,7 +224,7 @@ class Store:
     ) -> contextlib.AbstractContextManager[None]:
         """The lock under which one process builds this key, while other processes wait for its result."""
         folder = self.root / "locks"
-        folder.mkdir(exist_ok=True)
+        make_folder(folder)
         return locks.hold(folder / key, on_wait=on_wait, cancelled=cancelled)
 
     def _undisturbed(self) -> contextlib.AbstractContextManager[None]:
@@ -208,16 +237,11 @@ class Store:
 
 
 @contextlib.contextmanager
-def opened(root: Path, *, write: bool, remote: Remote | None = None) -> Iterator[Store]:
-    """The store below `root`, read-only if it cannot be written, so that `plan` works on any file system."""
-    readonly = not write and (not root.exists() or not os.access(root, os.W_OK))
-    try:
-        store = Store(root, readonly=readonly, claims=write, remote=remote)
-    except DiagnosticError:
-        if write or readonly:
-            raise
-        store = Store(root, readonly=True, remote=remote)  # for example on a full disk
-    with store:
+def opened(
+    root: Path, *, write: bool, remote: Remote | None = None, trust: frozenset[str] = frozenset()
+) -> Iterator[Store]:
+    """The store below `root`. Without `write`, nothing is created or changed: `plan` works on any file system."""
+    with Store(root, readonly=not write, claims=write, remote=remote, trust=trust) as store:
         yield store
 
 

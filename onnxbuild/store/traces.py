@@ -10,19 +10,24 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
 
-from onnxbuild.digest import Digest, canonical
-from onnxbuild.store.content import File, Tree
+from onnxbuild.digest import Digest, canonical, digest_value
+from onnxbuild.store.content import File, Tree, are_inside, is_digest
 from onnxbuild.store.database import WAIT_SECONDS, Database
 from onnxbuild.store.files import Signature
 
+_Value = TypeVar("_Value")
+
 _SHORT_WAIT_MS = 100
+_DIGEST_LENGTH = 64
+# What `msgspec` raises for bytes that are no such value, and for a column that holds none.
+_UNREADABLE = (msgspec.MsgspecError, ValueError, TypeError, RecursionError)
 
 
 class Trace(Struct, frozen=True, kw_only=True):
@@ -34,6 +39,16 @@ class Trace(Struct, frozen=True, kw_only=True):
     seconds: float
     worker: str
     created: float = 0.0
+
+
+class Origin(Struct, frozen=True):
+    """Where a result came from that was not made with this store.
+
+    `remote`: the address that is shown. `signer`: the identity of the key that signed it, empty if none did.
+    """
+
+    remote: str
+    signer: str
 
 
 class Ran(Struct, frozen=True, kw_only=True):
@@ -62,6 +77,12 @@ class Last(Struct, frozen=True, kw_only=True):
     ran: Ran | None = None
 
 
+_TRACE = msgspec.json.Decoder(Trace)
+_LAST = msgspec.json.Decoder(Last)
+_FILES = msgspec.json.Decoder(tuple[File, ...])
+_SIGNATURE = msgspec.json.Decoder(Signature)
+
+
 class Traces:
     """The tables of the database; usable from several threads."""
 
@@ -74,28 +95,36 @@ class Traces:
         self._db.close()
 
     def find(self, key: str) -> Trace | None:
-        """The trace with this key."""
+        """The trace with this key; None also if its row is damaged: the result is then built again."""
         row = self._db.one("SELECT body FROM traces WHERE key = ?", key)
-        return None if row is None else msgspec.json.decode(row[0], type=Trace)
+        return None if row is None else _trace(key, row[0])
 
-    def record(self, key: str, trace: Trace, trees: Iterable[Tree]) -> None:
-        """Store a trace with the trees that it names, in one transaction."""
+    def record(self, key: str, trace: Trace, trees: Iterable[Tree], origin: Origin | None = None) -> None:
+        """Store a trace with the trees that it names, and where it came from, in one transaction."""
         with self._db.transaction() as db:
             db.executemany(
                 "INSERT OR REPLACE INTO trees VALUES (?, ?)", [(t.digest, canonical(t.files)) for t in trees]
             )
             db.execute("INSERT OR REPLACE INTO traces VALUES (?, ?, ?)", (key, canonical(trace), trace.created))
+            db.execute("DELETE FROM origins WHERE key = ?", (key,))
+            if origin is not None:
+                db.execute("INSERT INTO origins VALUES (?, ?, ?)", (key, origin.remote, origin.signer))
+
+    def origin(self, key: str) -> Origin | None:
+        """Where the result with this key came from; None if it was made with this store."""
+        row = self._db.one("SELECT remote, signer FROM origins WHERE key = ?", key)
+        return None if row is None else Origin(*row)
 
     def tree(self, digest: str) -> Tree | None:
-        """The tree with this digest."""
+        """The tree with this digest; None also if its row is damaged."""
         row = self._db.one("SELECT files FROM trees WHERE digest = ?", digest)
-        return None if row is None else Tree(msgspec.json.decode(row[0], type=tuple[File, ...]))
+        return None if row is None else _tree(digest, row[0])
 
     def last(self, scope: str) -> Mapping[str, Last]:
         """The last outcome of every action of a manifest."""
         with self._db.transaction() as db:
             rows = db.execute("SELECT action, body FROM latest WHERE scope = ?", (scope,)).fetchall()
-        return {action: msgspec.json.decode(body, type=Last) for action, body in rows}
+        return dict(_readable((action, _decoded(body, _LAST)) for action, body in rows))
 
     def note(self, scope: str, lasts: Mapping[str, Last]) -> None:
         """Store the last outcomes of actions of a manifest. If that fails, later reasons are less exact."""
@@ -109,10 +138,12 @@ class Traces:
 
     def recall(self, paths: Iterable[str]) -> Mapping[str, tuple[Signature, Digest]]:
         """For each known path, its digest and the signature that the file had when the digest was computed."""
-        memos = {}
+        memos: dict[str, tuple[Signature, Digest]] = {}
         for path in paths:
             if (row := self._db.one("SELECT signature, digest FROM memo WHERE path = ?", path)) is not None:
-                memos[path] = (msgspec.json.decode(row[0], type=Signature), Digest(row[1]))
+                signature = _decoded(row[0], _SIGNATURE)
+                if signature is not None and is_digest(row[1]):
+                    memos[path] = (signature, Digest(row[1]))
         return memos
 
     def remember(self, memos: Mapping[str, tuple[Signature, Digest]]) -> None:
@@ -139,10 +170,18 @@ class Traces:
         return [key for key in keys if key not in known]
 
     def all_traces(self) -> Mapping[str, Trace]:
-        """Every trace by its key."""
+        """Every readable trace by its key."""
         with self._db.transaction() as db:
             rows = db.execute("SELECT key, body FROM traces").fetchall()
-        return {key: msgspec.json.decode(body, type=Trace) for key, body in rows}
+        return dict(_readable((key, _trace(key, body)) for key, body in rows))
+
+    def last_keys(self) -> Mapping[str, frozenset[str]]:
+        """For every manifest that used this store, the keys of the last success of its actions."""
+        keys: dict[str, set[str]] = {}
+        with self._db.transaction() as db:
+            for scope, key in db.execute("SELECT scope, key FROM latest"):
+                keys.setdefault(str(scope), set()).update([key] if isinstance(key, str) else [])
+        return {scope: frozenset(of) for scope, of in keys.items()}
 
     def all_last(self) -> Mapping[str, Mapping[str, Last]]:
         """The last outcome of every action, for every manifest that used this store."""
@@ -151,13 +190,19 @@ class Traces:
         return {scope: self.last(scope) for scope in scopes}
 
     def forget(self, keys: Iterable[str]) -> None:
-        """Remove traces, and the trees that no other trace names."""
+        """Remove traces and damaged rows of traces, and the trees that no other trace names."""
         with self._db.transaction() as db:
-            db.executemany("DELETE FROM traces WHERE key = ?", [(key,) for key in keys])
+            traces = [(key, _trace(key, body)) for key, body in db.execute("SELECT key, body FROM traces")]
+            gone = {*keys, *(key for key, trace in traces if trace is None)}
+            if gone:
+                self._db.renew()
+            for table in ("traces", "origins"):
+                db.executemany(f"DELETE FROM {table} WHERE key = ?", [(key,) for key in gone])  # noqa: S608 - our own words
             named = {
                 digest
-                for (body,) in db.execute("SELECT body FROM traces")
-                for digest in msgspec.json.decode(body, type=Trace).outputs.values()
+                for key, trace in traces
+                if trace is not None and key not in gone
+                for digest in trace.outputs.values()
             }
             known = [row[0] for row in db.execute("SELECT digest FROM trees")]
             db.executemany("DELETE FROM trees WHERE digest = ?", [(d,) for d in known if d not in named])
@@ -166,3 +211,35 @@ class Traces:
         """Remove the last outcomes of a manifest."""
         with self._db.transaction() as db:
             db.execute("DELETE FROM latest WHERE scope = ?", (scope,))
+
+
+def _decoded(data: Any, decoder: msgspec.json.Decoder[_Value]) -> _Value | None:
+    """A value from its row; None if the row is damaged."""
+    try:
+        return decoder.decode(data)
+    except _UNREADABLE:
+        return None
+
+
+def _readable(pairs: Iterable[tuple[Any, _Value | None]]) -> Iterable[tuple[Any, _Value]]:
+    return ((name, value) for name, value in pairs if value is not None)
+
+
+def _trace(key: Any, body: Any) -> Trace | None:
+    """A trace from its row, if it is the trace of this key and has outputs."""
+    trace = _decoded(body, _TRACE)
+    return trace if trace is not None and trace.outputs and digest_value(trace.parts) == key else None
+
+
+def _tree(digest: str, files: Any) -> Tree | None:
+    """A tree from its row, if it has this digest and can be written below a folder: no result is without files."""
+    named = _decoded(files, _FILES)
+    tree = Tree(named) if named and _are_sound(named) else None
+    return tree if tree is not None and tree.digest == digest else None
+
+
+def _are_sound(files: Sequence[File]) -> bool:
+    """Whether files stay below the folder that they are written to, and their digests below the store's root."""
+    digests = "".join([file.digest for file in files])
+    are_digests = len(digests) == _DIGEST_LENGTH * len(files) and digests.isalnum() and digests.isascii()
+    return are_digests and are_inside([file.name for file in files])

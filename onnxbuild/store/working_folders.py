@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import threading
 import uuid
 from pathlib import Path
 
 from onnxbuild.store import locks
-from onnxbuild.store.files import remove_tree
+from onnxbuild.store.files import entries_of, is_real_folder, remove_tree
+from onnxbuild.store.group_access import make_folder
+
+_NAME = re.compile(r"[0-9]+-[0-9a-f]{8}")
 
 
 class WorkingFolder:
@@ -39,20 +43,26 @@ class WorkingFolder:
         owned = contextlib.ExitStack()
         with _sweeping(self._root):
             _sweep(self._root)
-            self._path.mkdir(parents=True)
+            make_folder(self._path.parent)
+            make_folder(self._path)
             # A collection that asks at this moment whether the lock is held takes it for that long.
             owned.enter_context(locks.hold(self._path / "owner", on_wait=lambda _holder: None))
         return owned
 
 
 def sweep(root: Path, *, wait: bool = True) -> None:
-    """Remove the working folders and lock files of runs that died.
+    """Remove the working folders and lock files of runs that died; what a store does not make stays.
 
     Errors: OSError; `Waiting` where another process sweeps and `wait` is false.
     """
-    if _entries(root / "work") or _entries(root / "locks"):
+    if working_folders(root) or entries_of(root / "locks"):
         with _sweeping(root, wait=wait):
             _sweep(root)
+
+
+def working_folders(root: Path) -> list[Path]:
+    """The working folders of all runs, living and dead."""
+    return [path for path in entries_of(root / "work") if _NAME.fullmatch(path.name) and is_real_folder(path)]
 
 
 def _sweeping(root: Path, *, wait: bool = True) -> contextlib.AbstractContextManager[None]:
@@ -61,14 +71,7 @@ def _sweeping(root: Path, *, wait: bool = True) -> contextlib.AbstractContextMan
 
 
 def _sweep(root: Path) -> None:
-    for place in _entries(root / "work"):
+    for place in working_folders(root):
         if not locks.is_held(place / "owner"):
             remove_tree(place)
     locks.remove_unheld(root / "locks")
-
-
-def _entries(folder: Path) -> list[Path]:
-    try:
-        return list(folder.iterdir())
-    except FileNotFoundError:
-        return []

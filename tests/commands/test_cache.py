@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 from pathlib import Path
 
 import pytest
+from hostile import Hostile, head
 from plugin.world import Ended, World
 
 STEPS = {"one": [{"text": "1"}], "two": [{"text": "2"}, {"text": "3"}]}
@@ -66,16 +68,17 @@ def test_plan_counts_what_the_remote_store_has_as_a_hit(world, tmp_path, shared)
 
 def test_the_manifest_names_the_remote_store_and_offline_does_not_ask_it(world, tmp_path) -> None:
     text = json.loads((world.root / "manifest.yaml").read_text())
-    text["store"] = {"remote": "../shared", "readonly": True}
+    text["store"] = {"readonly": True}
     (world.root / "manifest.yaml").write_text(json.dumps(text))
     world.run("--remote", str(tmp_path / "shared"))
     assert not (tmp_path / "shared").exists()  # `readonly` applies to every address
-    text["store"] = {"remote": "../shared"}
-    (world.root / "manifest.yaml").write_text(json.dumps(text))
-    world.run("--offline")
-    assert not (tmp_path / "shared").exists()
-    world.run()
-    assert (tmp_path / "shared" / "traces").is_dir()
+    with contextlib.closing(Hostile(lambda request: head(request, 404, Content_Length="0"))) as server:
+        text["store"] = {"remote": f"webdav://127.0.0.1:{server.port}/shared"}
+        (world.root / "manifest.yaml").write_text(json.dumps(text))
+        world.run("--offline", "--force")
+        assert server.seen == []
+        world.run("--force")
+        assert {method for method, _path, _headers in server.seen} >= {"PROPFIND", "MKCOL"}  # it would write
 
 
 def test_an_unusable_remote_store_is_one_warning_and_no_receipt_hides_it(world) -> None:

@@ -96,7 +96,7 @@ def test_a_quiet_run_prints_failures_and_the_closing_line(world: World) -> None:
 def test_a_verbose_run_prints_every_action_with_its_log(world: World) -> None:
     world.manifest({"one": [{"text": "1"}]})
     done = world.run("-v")
-    assert "          log: .onnxbuild/logs/m-one-toy.txt" in done.err.splitlines()
+    assert "          log: .onnxbuild/logs/m+one+toy.txt" in done.err.splitlines()
     again = world.run("--verbose")
     assert again.err.splitlines() == ["hit       m:fetch", "hit       m/one:toy"]
 
@@ -143,7 +143,7 @@ def test_the_status_as_markdown_and_json(world: World) -> None:
 def test_logs_prints_the_log_of_the_last_run_and_when_that_was(world: World) -> None:
     world.manifest({"one": [{"do": "shout", "text": "hello", "number": 3}]})
     world.run()
-    log = world.root / ".onnxbuild" / "logs" / "m-one-toy.txt"
+    log = world.root / ".onnxbuild" / "logs" / "m+one+toy.txt"
     done = command(world, "logs", "m/one:toy")
     at = time.strftime("%Y-%m-%d %H:%M", time.localtime(log.stat().st_mtime))
     assert (done.code, done.out, done.err) == (0, log.read_text(), f"log of {at}, when it succeeded\n")
@@ -181,7 +181,7 @@ def test_the_log_of_a_failure_that_was_reverted_says_so(world: World) -> None:
 def test_a_log_that_no_recorded_run_wrote_has_no_outcome(world: World) -> None:
     world.manifest({"one": [{"text": "1"}]})
     world.run()
-    log = world.root / ".onnxbuild" / "logs" / "m-one-toy.txt"
+    log = world.root / ".onnxbuild" / "logs" / "m+one+toy.txt"
     os.utime(log, (1_700_000_000, 1_700_000_000))
     assert command(world, "logs", "m/one:toy").err.splitlines()[0].endswith("how that run ended is not recorded")
 
@@ -214,7 +214,7 @@ def test_explain_shows_params_with_their_origin_the_log_the_output_and_the_key(w
     lines = command(world, "explain", "m/one:toy").out.splitlines()
     assert "  text     1       manifest.yaml:1" in lines
     assert "  do       append  default" in lines
-    assert "log: .onnxbuild/logs/m-one-toy.txt" in lines
+    assert "log: .onnxbuild/logs/m+one+toy.txt" in lines
     assert "output: out/m/one" in lines
     assert "key parts:" in lines
     failed = command(world, "explain", "m/two:toy-2").out.splitlines()

@@ -65,7 +65,7 @@ def test_bash_completes_commands(world: Path) -> None:
 
 
 def test_bash_completes_options(world: Path) -> None:
-    assert completed(world, "run", "--re") == {"--remote", "--remote-readonly"}
+    assert completed(world, "run", "--re") == {"--remote", "--remote-readonly", "--revalidate"}
 
 
 def test_bash_completes_manifests(world: Path) -> None:

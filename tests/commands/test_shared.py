@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -46,6 +47,23 @@ def test_two_machines_and_a_bucket(tmp_path, s3) -> None:
     assert taken.err == ""
     assert second.delivered() == first.delivered()
     assert "up to date" in second.run().out
+
+
+def test_two_machines_whose_manifest_names_the_bucket_and_a_key(tmp_path, s3) -> None:
+    first, second = machine(tmp_path, "one", s3), machine(tmp_path, "two", s3)
+    made = [sys.executable, "-m", "onnxbuild", "cache", "keygen", "--output", "ci.key"]
+    done = subprocess.run(made, cwd=first.root, env=first.environment, text=True, capture_output=True, check=True)
+    first.environment["ONNXBUILD_SIGN_KEY"] = "ci.key"
+    for world in (first, second):
+        del world.environment["ONNXBUILD_REMOTE"]
+        path = world.root / "manifest.yaml"
+        store = {"remote": "s3://bucket/onnxbuild", "trust": [done.stdout.strip()]}
+        path.write_text(json.dumps({**json.loads(path.read_text()), "store": store}))
+    assert set(first.run("--json").outcomes().values()) == {"built"}
+    assert set(second.run("--json", "-n").outcomes().values()) == {"run"}  # which asks no store of a manifest
+    taken = second.run("--json")
+    assert set(taken.outcomes().values()) == {"hit"}, taken
+    assert taken.err == ""
 
 
 def test_a_wrong_secret_is_shown_nowhere_and_costs_a_local_build(tmp_path, s3) -> None:

@@ -107,7 +107,7 @@ def test_megabytes_of_output_go_to_the_log(world: World) -> None:
     ended = world.run()
     assert ended.code == 0, ended
     assert len(ended.out) + len(ended.err) < 2000
-    log = world.root / ".onnxbuild" / "logs" / "m-loud-toy.txt"
+    log = world.root / ".onnxbuild" / "logs" / "m+loud+toy.txt"
     assert 8 << 20 <= log.stat().st_size < 9 << 20
     assert b"straight to the descriptor" in log.read_bytes()
 

@@ -67,6 +67,14 @@ class World:
         out, err = process.communicate(timeout=120)
         return Ended(process.returncode, out, err)
 
+    def run_arguments(self, arguments: list[str]) -> Ended:
+        """Run any command line in the folder of the manifest."""
+        done = subprocess.run(
+            arguments, cwd=self.root, env=self.environment, text=True, stdin=subprocess.DEVNULL, capture_output=True,
+            check=False, timeout=120,
+        )  # fmt: skip
+        return Ended(done.returncode, done.stdout, done.stderr)
+
     def processes(self) -> list[int]:
         """The living processes of this world, keepers included."""
         found = []

@@ -68,7 +68,7 @@ def a_run():
             bound=0.99,
             failed=True,
             reasons=(Reason("inputs.model", "a", "b"),),
-            log=".onnxbuild/logs/bert-int8-validate.txt",
+            log=".onnxbuild/logs/bert+int8+validate.txt",
         ),
         headline(FP32, 25.61, 33.2),
         headline(O2, 30.0, 33.0, contended=True),
@@ -92,7 +92,7 @@ def test_the_end_of_a_run_with_a_failed_check():
         "            targets:\n"
         "              int8:\n"
         "                validate: {thresholds: {cosine_mean: 0.97}}\n"
-        "  = log: .onnxbuild/logs/bert-int8-validate.txt\n"
+        "  = log: .onnxbuild/logs/bert+int8+validate.txt\n"
         "  = again: onnxbuild run manifests/bert.yaml bert/int8:validate -D 'a=7 8'\n"
         "\n"
         "built 3, unchanged 0, hit 5, failed 1, blocked 1 in 41s"

@@ -17,6 +17,7 @@ from onnxbuild.planning.action_graph import Action, ActionGraph, OutputRef, Vari
 from onnxbuild.store.remote.address import address_of
 from onnxbuild.store.remote.backend import Backend
 from onnxbuild.store.remote.remote_store import Remote
+from onnxbuild.store.remote.signing import PublicKey, SigningKey
 from onnxbuild.store.store import Store
 
 
@@ -31,16 +32,35 @@ class Machine(Bench):
         *,
         readonly: bool = False,
         patience: float = 5.0,
+        trust: tuple[PublicKey, ...] = (),
+        signing: SigningKey | None = None,
     ) -> None:
         super().__init__(root, runner)
         self.url, self.readonly, self.patience = url, readonly, patience
+        self.trust, self.signing = trust, signing
         self.variants: tuple[Variant, ...] = ()
         self.warnings: list[str] = []
         self.shared: Shared | None = None
 
     def remote(self) -> Remote:
         address = address_of(self.url, self.root)
-        return Remote(address, readonly=self.readonly, backend=Backend(address, patience_seconds=self.patience))
+        return Remote(
+            address,
+            readonly=self.readonly,
+            trust=self.trusted,
+            signing=self.signing,
+            ports={name: tuple(kind.outputs) for name, kind in TOYS.items()},
+            backend=Backend(address, patience_seconds=self.patience),
+        )
+
+    @property
+    def trusted(self) -> tuple[PublicKey, ...]:
+        """As the commands do: a machine that signs trusts itself, too."""
+        return (*self.trust, *((self.signing.public,) if self.signing else ()))
+
+    def opened(self, remote: Remote, **more: Any) -> Store:
+        identities = frozenset(key.identity for key in self.trusted)
+        return Store(self.root / "store", remote=remote, trust=identities, **more)
 
     def graph(self, *actions: Action) -> ActionGraph:
         return msgspec.structs.replace(graph_of(*actions), variants=self.variants)
@@ -48,7 +68,7 @@ class Machine(Bench):
     def events(self, *actions: Action, again: bool = False, **policy: Any) -> list[Event]:
         settings = {"scope": "test", "logs": str(self.root / "logs"), "jobs": 2, "backoff_seconds": 0.0, **policy}
         graph, remote = self.graph(*actions), self.remote()
-        with Store(self.root / "store", remote=remote) as store:
+        with self.opened(remote) as store:
             events = list(
                 execute(graph, kinds=TOYS, store=store, runner=self.runner, policy=Policy(**settings))
             )  # fmt: skip
@@ -57,7 +77,7 @@ class Machine(Bench):
         return events
 
     def plan(self, *actions: Action) -> dict[str, str]:
-        with Store(self.root / "store", claims=False, remote=self.remote()) as store:
+        with self.opened(self.remote(), claims=False) as store:
             found = preview(self.graph(*actions), kinds=TOYS, store=store, runner=self.runner, scope="test")
             return {outcome.id: outcome.outcome for outcome in found}
 

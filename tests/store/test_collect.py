@@ -144,7 +144,7 @@ def test_a_run_that_died_claims_nothing(build, manifest) -> None:
     with Store(build.root / "store") as store:
         key = next(iter(store.traces.all_traces()))
     build(step("a", text="new"), scope=str(manifest))
-    dead = build.root / "store" / "work" / "1-dead"
+    dead = build.root / "store" / "work" / "1-deadbeef"
     dead.mkdir()
     (dead / "owner").touch()
     (dead / "claims").write_text(f"{key}\n")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -40,7 +43,6 @@ def _copies_a_part_and_fails():
 def test_a_copy_has_the_content(tmp_path: Path) -> None:
     source, target = tmp_path / "source", tmp_path / "target"
     source.write_bytes(CONTENT)
-    target.write_bytes(b"longer" * len(CONTENT))
     files.clone_file(source, target)
     assert target.read_bytes() == CONTENT
     assert not os.path.samefile(source, target)
@@ -87,3 +89,111 @@ def test_a_damaged_blob_is_replaced_and_removed_although_it_is_read_only(tmp_pat
     with pytest.raises(DamagedBlob):
         content.verify(File("model.onnx", file.digest, file.size))
     assert not blob.exists()
+
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="links need rights on Windows")
+
+
+def test_removing_what_is_missing_changes_nothing_beside_it(tmp_path: Path) -> None:
+    parent = tmp_path / "out"
+    parent.mkdir(mode=0o755)
+    parent.chmod(0o755)
+    files.remove_tree(parent / "missing")
+    (parent / "file").touch()
+    files.remove_tree(parent / "file")
+    assert list(parent.iterdir()) == []
+    assert stat.S_IMODE(parent.stat().st_mode) == 0o755
+
+
+@posix
+def test_removing_follows_no_link(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").write_text("precious")
+    outside.chmod(0o555)
+    (tmp_path / "tree" / "inner").mkdir(parents=True)
+    (tmp_path / "tree" / "inner" / "link").symlink_to(outside)
+    (tmp_path / "tree" / "inner").chmod(0o500)
+    (tmp_path / "link").symlink_to(outside)
+    files.remove_tree(tmp_path / "tree")
+    files.remove_tree(tmp_path / "link")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["outside"]
+    assert ((outside / "file").read_text(), stat.S_IMODE(outside.stat().st_mode)) == ("precious", 0o555)
+
+
+@posix
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="gives up the rights of root in a child")
+def test_without_the_rights_of_root_a_closed_tree_is_removed_too() -> None:
+    place = Path(tempfile.mkdtemp())
+    try:
+        tree = place / "tree"
+        (tree / "closed" / "deep").mkdir(parents=True)
+        (tree / "closed" / "deep" / "file").touch()
+        for path in (place, tree, tree / "closed", tree / "closed" / "deep", tree / "closed" / "deep" / "file"):
+            os.chown(path, 12345, 12345)
+        (tree / "closed" / "deep").chmod(0o000)
+        (tree / "closed").chmod(0o500)
+        child = os.fork()
+        if child == 0:
+            os.setgid(12345)
+            os.setuid(12345)
+            files.remove_tree(tree)
+            os._exit(1 if tree.exists() else 0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    finally:
+        shutil.rmtree(place)
+
+
+@posix
+def test_a_tree_deeper_than_the_stack_and_longer_than_a_path_is_removed(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    chain(tree, "folder", 1200)
+    files.remove_tree(tree)
+    assert not tree.exists()
+
+
+def chain(tree: Path, name: str, depth: int) -> None:
+    """Folders in folders, and a file in the innermost one."""
+    tree.mkdir()
+    folder = os.open(tree, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir(name, dir_fd=folder)
+        inner = os.open(name, os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = inner
+    os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=folder))
+    os.close(folder)
+
+
+@posix
+def test_a_walk_follows_no_link_and_knows_no_depth(tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "file").touch()
+    chain(tmp_path / "tree", "d", 1100)
+    (tmp_path / "tree" / "link").symlink_to(tmp_path / "outside")
+    names = [name for name, _ in files.walk_files(tmp_path / "tree")]
+    assert names == ["d/" * 1100 + "file", "link"]
+    files.remove_tree(tmp_path / "tree")
+
+
+@posix
+def test_a_copy_is_not_written_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "source").write_text("new")
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / "target").symlink_to(tmp_path / "victim")
+    with pytest.raises(FileExistsError):
+        files.clone_file(tmp_path / "source", tmp_path / "target")
+    assert (tmp_path / "victim").read_text() == "precious"
+
+
+def test_an_atomic_write_that_fails_leaves_the_old_content_and_no_leftover(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "file"
+    files.write_atomically(path, b"old")
+
+    def fail(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", fail)  # with `without_posix` this is another module
+    with pytest.raises(OSError, match="No space"):
+        files.write_atomically(path, b"new")
+    assert (path.read_bytes(), [entry.name for entry in tmp_path.iterdir()]) == (b"old", ["file"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -12,9 +13,15 @@ from pathlib import Path
 
 import pytest
 from file_lock_of_windows import FileLockOfWindows
+from hypothesis import given
+from hypothesis import strategies as st
+from toys import Bench, step
 
-from onnxbuild.store import file_lock, locks, shared_lock
-from onnxbuild.store.shared_lock import SharedLock, hold_alone
+from onnxbuild.store import locks
+from onnxbuild.store.collect import Limits, collect
+from onnxbuild.store.locking import file_lock, lock_files, shared_lock
+from onnxbuild.store.locking.shared_lock import SharedLock, hold_alone
+from onnxbuild.store.store import Store
 
 TESTS = Path(__file__).parents[1]
 HOLD = """
@@ -28,7 +35,7 @@ with hold(Path(sys.argv[1])):
 SHARE = """
 import sys
 from pathlib import Path
-from onnxbuild.store.shared_lock import SharedLock
+from onnxbuild.store.locking.shared_lock import SharedLock
 lock = SharedLock(Path(sys.argv[1]))
 lock.acquire()
 print("held", flush=True)
@@ -36,14 +43,33 @@ sys.stdin.read()
 """
 
 
-@pytest.fixture(params=["flock", "filelock"])
+# A file system without `flock`: NFS without its lock service, for example.
+NO_FLOCK = """
+import errno, fcntl, os
+def flock(descriptor, operation):
+    raise OSError(errno.{number}, os.strerror(errno.{number}))
+fcntl.flock = flock
+"""
+PRELUDES = {
+    "flock": "",
+    "filelock": "import without_posix\n",
+    "soft": NO_FLOCK.format(number="ENOLCK"),
+    "soft, ENOTSUP": NO_FLOCK.format(number="ENOTSUP"),
+    "soft, ENOSYS": NO_FLOCK.format(number="ENOSYS"),
+}
+
+
+@pytest.fixture(params=PRELUDES)
 def mechanism(request, monkeypatch) -> str:
-    if request.param == "flock" and file_lock.fcntl is None:
+    if request.param != "filelock" and not file_lock.HAS_FLOCK:
         pytest.skip("this system has no flock")
-    if request.param == "filelock" and file_lock.fcntl is not None:
-        monkeypatch.setattr(file_lock, "fcntl", None)
-        monkeypatch.setattr(shared_lock, "fcntl", None)
+    if request.param == "filelock" and file_lock.HAS_FLOCK:
+        monkeypatch.setattr(file_lock, "HAS_FLOCK", False)
+        monkeypatch.setattr(shared_lock, "HAS_FLOCK", False)
         monkeypatch.setattr("filelock.FileLock", FileLockOfWindows)
+    if request.param.startswith("soft"):
+        monkeypatch.setattr(lock_files.fcntl, "flock", lock_files.fcntl.flock)  # so that it is restored
+        exec(PRELUDES[request.param], {})
     return request.param
 
 
@@ -51,7 +77,7 @@ class Other:
     """Another process, which runs a script until `end` or `kill`."""
 
     def __init__(self, script: str, path: Path, *, mechanism: str) -> None:
-        code = f"import without_posix\n{script}" if mechanism == "filelock" else script
+        code = PRELUDES[mechanism] + script
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)])}
         self.process = subprocess.Popen(
             [sys.executable, "-c", code, str(path)],
@@ -88,7 +114,7 @@ def test_a_lock_of_a_killed_process_is_free(tmp_path: Path, mechanism: str) -> N
     path = tmp_path / "lock"
     other = Other(HOLD, path, mechanism=mechanism)
     other.kill()
-    assert path.exists()
+    assert list(tmp_path.iterdir())
     assert not locks.is_held(path)
     with locks.hold(path):
         assert locks.holder(path).pid == os.getpid()
@@ -141,10 +167,14 @@ def test_another_thread_may_release(tmp_path: Path, mechanism: str) -> None:
 
 
 def test_lock_files_of_dead_processes_are_removed_and_others_stay(tmp_path: Path, mechanism: str) -> None:
-    dead, alive = (Other(HOLD, tmp_path / name, mechanism=mechanism) for name in ("dead", "alive"))
+    dead, alive = (Other(HOLD, tmp_path / name, mechanism=mechanism) for name in (f"out-{'d' * 64}", "a" * 64))
     dead.kill()
+    (tmp_path / "notes.txt").write_text("no lock")
+    (tmp_path / ("b" * 63)).write_text("no lock either")
+    (tmp_path / ("c" * 64)).symlink_to(tmp_path / "notes.txt")
     locks.remove_unheld(tmp_path)
-    assert {path.stem for path in tmp_path.iterdir()} == {"alive"}
+    names = {path.name.removesuffix(".soft") for path in tmp_path.iterdir() if path.suffix != ".holder"}
+    assert names == {"a" * 64, "b" * 63, "c" * 64, "notes.txt"}
     alive.end()
 
 
@@ -186,3 +216,160 @@ def test_a_killed_reader_blocks_no_other_process(tmp_path: Path, mechanism: str)
     with hold_alone(path, lambda: waits.append(1)):
         pass
     assert waits == []
+
+
+@pytest.mark.skipif(not file_lock.HAS_FLOCK, reason="this system has no flock")
+class TestFlock:
+    """What the lock on a file is worth if the file is replaced, and what stands in its place may be anything."""
+
+    def test_a_lock_on_a_file_that_was_replaced_is_no_lock(self, tmp_path: Path, monkeypatch) -> None:
+        """Another process removes the file between its opening and its locking, and a third one creates it again."""
+        path, opened = tmp_path / "lock", []
+        own = lock_files.try_flock
+
+        def replaced_meanwhile(descriptor: int) -> bool:
+            opened.append(os.fstat(descriptor).st_ino)
+            if len(opened) == 1:
+                path.rename(tmp_path / "before")  # still has its inode, so the next file has another one
+                path.touch()
+            return own(descriptor)
+
+        monkeypatch.setattr(file_lock, "try_flock", replaced_meanwhile)
+        lock = file_lock.take_lock(path)
+        assert len(opened) == 2
+        assert opened[1] == path.stat().st_ino != opened[0]
+        lock.release()
+
+    def test_a_lock_on_a_file_that_was_removed_is_no_lock(self, tmp_path: Path, monkeypatch) -> None:
+        path, opened = tmp_path / "lock", []
+        own = lock_files.try_flock
+
+        def removed_meanwhile(descriptor: int) -> bool:
+            opened.append(descriptor)
+            if len(opened) == 1:
+                path.unlink()
+            return own(descriptor)
+
+        monkeypatch.setattr(file_lock, "try_flock", removed_meanwhile)
+        lock = file_lock.take_lock(path)
+        assert (len(opened), path.exists()) == (2, True)
+        lock.release()
+        assert not path.exists()
+
+    def test_the_file_is_removed_before_the_lock_is_given_up(self, tmp_path: Path, monkeypatch) -> None:
+        path, order = tmp_path / "lock", []
+        lock = file_lock.take_lock(path)
+        close = os.close
+
+        def closing(descriptor: int) -> None:
+            order.append(path.exists())
+            close(descriptor)
+
+        monkeypatch.setattr(os, "close", closing)
+        lock.release()
+        assert order == [False]
+
+    def test_a_link_is_no_lock_and_its_target_is_not_touched(self, tmp_path: Path) -> None:
+        (tmp_path / "victim").write_text("precious")
+        (tmp_path / "lock").symlink_to(tmp_path / "victim")
+        with pytest.raises(OSError, match="symbolic links"):
+            file_lock.take_lock(tmp_path / "lock")
+        assert not locks.is_held(tmp_path / "lock")
+        assert locks.holder(tmp_path / "lock") is None
+        (tmp_path / "broken").symlink_to(tmp_path / "none")
+        with pytest.raises(OSError, match="symbolic links"):
+            file_lock.take_lock(tmp_path / "broken")
+        assert (tmp_path / "victim").read_text() == "precious"
+        assert not (tmp_path / "none").exists()
+
+    def test_a_fifo_is_no_lock_and_is_not_waited_for(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "lock")
+        with pytest.raises(OSError, match="not a regular file"):
+            file_lock.take_lock(tmp_path / "lock")
+        assert not locks.is_held(tmp_path / "lock")
+        assert locks.holder(tmp_path / "lock") is None
+
+    def test_a_question_leaves_no_file(self, tmp_path: Path) -> None:
+        assert not locks.is_held(tmp_path / "lock")
+        assert not locks.is_held(tmp_path / "missing" / "lock")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_lock_in_a_missing_folder_is_an_error_at_once(self, tmp_path: Path) -> None:
+        with pytest.raises(FileNotFoundError):
+            file_lock.take_lock(tmp_path / "missing" / "lock")
+
+    def test_another_error_of_flock_is_not_hidden(self, tmp_path: Path, monkeypatch) -> None:
+        def interrupted(_descriptor: int, _operation: int) -> None:
+            raise OSError(5, "Input/output error")
+
+        monkeypatch.setattr(lock_files.fcntl, "flock", interrupted)
+        with pytest.raises(OSError, match="Input/output"):
+            file_lock.take_lock(tmp_path / "lock")
+        with pytest.raises(OSError, match="Input/output"):
+            SharedLock(tmp_path / "gc.lock").acquire()
+
+
+@given(text=st.binary(max_size=100))
+def test_whatever_a_lock_file_holds_is_a_holder_or_none(tmp_path_factory, text: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.lock"
+    path.write_bytes(text)
+    holder = locks.holder(path)
+    assert holder is None or isinstance(holder, locks.Holder)
+
+
+@pytest.mark.skipif(not file_lock.HAS_FLOCK, reason="this system has no flock")
+def test_the_file_of_a_shared_lock_is_never_removed(tmp_path: Path) -> None:
+    """A run keeps it open between its sections: on another file, its next share would exclude nobody."""
+    path = tmp_path / "gc.lock"
+    mine = SharedLock(path)
+    mine.acquire()
+    mine.release()
+    inode = path.stat().st_ino
+    with hold_alone(path, lambda: None):
+        assert path.stat().st_ino == inode
+    assert path.stat().st_ino == inode
+    mine.close()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["gc.lock"]
+
+
+def test_two_that_share_do_not_wait_for_each_other(tmp_path: Path, mechanism: str) -> None:
+    path = tmp_path / "gc.lock"
+    other = Other(SHARE, path, mechanism=mechanism)
+    mine = SharedLock(path)
+    mine.acquire()  # would hang
+    mine.close()
+    other.end()
+
+
+def test_who_shares_again_after_a_release_shares(tmp_path: Path, mechanism: str) -> None:
+    path, waits = tmp_path / "gc.lock", []
+    mine = SharedLock(path)
+    for _ in range(3):
+        mine.acquire()
+        mine.release()
+    mine.acquire()
+    mine.release()
+    with hold_alone(path, lambda: waits.append(1)):
+        pass
+    mine.close()
+    assert waits == []
+
+
+@pytest.mark.skipif(not file_lock.HAS_FLOCK, reason="this system has no flock")
+def test_a_store_on_a_file_system_without_flock_builds_and_collects(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(lock_files.fcntl, "flock", lock_files.fcntl.flock)
+    exec(PRELUDES["soft"], {})
+    bench = Bench(tmp_path)
+    (tmp_path / "m.yaml").touch()
+    assert bench(step("a", text="a"), step("b", text="b"), scope=str(tmp_path / "m.yaml")) == {
+        "a": "built",
+        "b": "built",
+    }
+    assert bench(step("a", text="a"), scope=str(tmp_path / "m.yaml")) == {"a": "hit"}
+    dead = tmp_path / "store" / "work" / "1-deadbeef"
+    dead.mkdir()
+    (dead / "owner.soft").write_text(f"{2**22 + 1}\n{socket.gethostname()}\n")  # no process has this id
+    with Store(tmp_path / "store", claims=False) as store:
+        assert collect(store, Limits()).kept == 2
+    assert [path for path in (tmp_path / "store").rglob("*") if path.parent.name in {"work", "locks"}] == []
+    assert not (tmp_path / "store" / "sweeping.soft").exists()

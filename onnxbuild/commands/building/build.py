@@ -15,8 +15,10 @@ from onnxbuild.commands.building.finished import Finished, Result
 from onnxbuild.commands.building.interrupts import interruptible
 from onnxbuild.commands.building.left_behind import leave_receipt, note_last
 from onnxbuild.commands.building.rounds import run_session
+from onnxbuild.commands.building.tidying import refuse_link, tidy
 from onnxbuild.commands.parsing.options import RunOptions
-from onnxbuild.commands.workspace import Session, default_jobs, memory_limit, session
+from onnxbuild.commands.sharing.revalidation import own_actions
+from onnxbuild.commands.workspace import Session, default_jobs, memory_limit, out_folder, session
 from onnxbuild.execute.policy import Policy
 from onnxbuild.receipts.receipt import Standing
 from onnxbuild.receipts.remembered_plan import recall
@@ -25,7 +27,7 @@ from onnxbuild.report.progress.verbose import WithLogs
 from onnxbuild.report.result.profile import Profile
 
 # What follows the work, in this order. The receipt comes last, because it vouches for all of it.
-_PHASES: tuple[Callable[[Finished], None], ...] = (note_last, report, leave_receipt)
+_PHASES: tuple[Callable[[Finished], None], ...] = (note_last, report, tidy, leave_receipt)
 
 
 def build(options: RunOptions, question: Mapping[str, Any], receipt: Standing | None = None) -> int:
@@ -34,6 +36,7 @@ def build(options: RunOptions, question: Mapping[str, Any], receipt: Standing | 
     `receipt`: that of an earlier run with the same arguments whose plan still holds; only changes since are decided.
     """
     began_ns = time.time_ns()
+    refuse_link(options)
     before = recall(receipt) if _may_leave_out(options) else None
     remembered = before.plan() if before else None
     asked = options.asked._replace(out=str(_out(options)))
@@ -81,6 +84,7 @@ def _policy(opened: Session, options: RunOptions) -> Policy:
         jobs=_jobs(options),
         memory_bytes=memory_limit(),
         force=opened.plan.named if options.force else frozenset(),
+        own=own_actions(opened.plan.whole) if options.revalidate else frozenset(),
         fail_fast=options.fail_fast,
         timeout_seconds=options.timeout_seconds,
     )
@@ -91,5 +95,4 @@ def _jobs(options: RunOptions) -> int:
 
 
 def _out(options: RunOptions) -> Path:
-    """Where outputs are written: `--out`, or out/ beside the manifest."""
-    return Path(options.out).absolute() if options.out else Path(options.asked.manifest).absolute().parent / "out"
+    return out_folder(options.asked.manifest, options.out)

@@ -107,6 +107,8 @@ def _notices(finished: Finished) -> Iterator[str]:
             yield f"{delivery.folder} could not be written: {delivery.error}"
         elif _kept_last_good(finished, delivery.folder, delivery.state) and delivery.variant in selected:
             yield f"{delivery.folder} still contains the last good build"
+        for name, now in delivery.kept:
+            yield f"{delivery.folder} had a file `{name}` that is not of onnxbuild: it is now `{now}`"
     remote = finished.opened.store.remote
     if result.shared is not None and result.shared.results and remote is not None:
         size = f"{result.shared.bytes / 1e6:.1f} MB"

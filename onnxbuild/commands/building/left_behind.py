@@ -14,9 +14,10 @@ from onnxbuild.commands.building.finished import Finished
 from onnxbuild.commands.parsing.last_run import note_last_run
 from onnxbuild.commands.workspace import own_store
 from onnxbuild.execute.events import Outcome
-from onnxbuild.receipts.receipt import Part, write_receipt
-from onnxbuild.receipts.remembered_plan import files_of_parts, parts_of, remember
+from onnxbuild.receipts.receipt import write_receipt
+from onnxbuild.receipts.remembered_plan import files_of_parts, parts_of, remember, stored_files
 from onnxbuild.report.progress.jsonl import events_text
+from onnxbuild.store.database import GENERATION
 
 
 def note_last(finished: Finished) -> None:
@@ -40,32 +41,36 @@ def leave_receipt(finished: Finished) -> None:
 
 def _write(finished: Finished) -> None:
     """Write the receipt; unchanged parts of an earlier one are kept. Errors: OSError."""
-    opened, before = finished.opened, finished.before
-    whole = opened.plan.whole.only(frozenset(finished.result.outcomes))
+    opened, before, outcomes = finished.opened, finished.before, finished.result.outcomes
+    whole = opened.plan.whole.only(frozenset(outcomes))
     names = before.memory.parts if before else parts_of(whole)
     parts = _parts(finished, names)
     if parts is None:
         return
-    hits = _as_hits(finished.result.outcomes)
-    watched = [path for path in map(os.path.abspath, opened.plan.watched) if os.path.exists(path)]
+    hits = _as_hits(outcomes)
     write_receipt(
         str(opened.state),
         finished.question,
-        read=before.receipt.read if before else watched,
+        read=[*before.receipt.read, *before.receipt.absent]
+        if before
+        else list(map(os.path.abspath, opened.plan.watched)),
         began_ns=finished.began_ns,
-        made=[str(opened.store.root / "blobs")],
+        made=[str(opened.store.root / GENERATION)],
         parts=parts,
+        stored=stored_files(outcomes, opened.store),
         environment=opened.plan.manifest.environment,
         answer=_answer(finished, hits),
         memory=remember(structs.replace(opened.plan, graph=whole), names, hits),
     )
 
 
-def _parts(finished: Finished, names: tuple[tuple[str, ...], ...]) -> list[Part | list[Any]] | None:
+def _parts(finished: Finished, names: tuple[tuple[str, ...], ...]) -> list[Mapping[str, Any] | list[Any]] | None:
     """The files of every part; None if one has changed since it was read."""
-    opened, before = finished.opened, finished.before
+    opened, before, result = finished.opened, finished.before, finished.result
     moved = sorted(before.receipt.moved) if before else range(len(names))
-    fresh = files_of_parts([names[number] for number in moved], opened.graph, finished.result.deliveries, opened.store)
+    fresh = files_of_parts(
+        [names[number] for number in moved], opened.graph, result.outcomes, result.deliveries, opened.store
+    )
     if fresh is None:
         return None
     files = dict(enumerate(before.receipt.parts)) if before else {}

@@ -54,13 +54,13 @@ def _execute_and_deliver(
         final = _execute(opened, policy, reporter, interrupt, again=bool(outcomes))
         outcomes = _merged(outcomes, final.outcomes)
         try:
-            deliveries = [deliver(one, opened.graph, outcomes, opened.store, out) for one in opened.graph.variants]
+            deliveries = deliver(opened.graph, outcomes, opened.store, out)
         except DamagedBlob:
             policy = structs.replace(policy, force=frozenset())
             continue
         return Result(
             outcomes=outcomes,
-            deliveries=tuple(deliveries),
+            deliveries=deliveries,
             seconds=time.monotonic() - began,
             interrupted=final.interrupted,
         )

@@ -42,6 +42,8 @@ def _common(to: argparse.ArgumentParser) -> None:
     to.add_argument("--store", metavar="DIR", help="where results are kept (also ONNXBUILD_STORE)")
     to.add_argument("--remote", metavar="URL", help="store shared with other machines (also ONNXBUILD_REMOTE)")
     to.add_argument("--remote-readonly", action="store_true", help="read from the remote store, write nothing to it")
+    words = "take from the remote store only what this public key has signed (repeatable)"
+    to.add_argument("--trust", action="append", default=[], metavar="KEY", help=words)
     to.add_argument("--offline", action="store_true", help="use no network")
     _permissions(to)
 
@@ -73,12 +75,17 @@ def _run(run: argparse.ArgumentParser) -> None:
     )
     run.add_argument("--fail-fast", action="store_true", help="start nothing more after the first failure")
     run.add_argument("--force", action="store_true", help="run every selected action whatever is stored")
+    words = "check again what came from a remote store: fetch from the source, and run every check on this machine"
+    run.add_argument("--revalidate", action="store_true", help=words)
     shown = run.add_mutually_exclusive_group()
     shown.add_argument("-q", "--quiet", action="store_true", help="print only failures and the closing line")
     shown.add_argument("-v", "--verbose", action="store_true", help="print every action, its reasons and its log file")
     shown.add_argument("--json", action="store_true", help="print events, one JSON object per line")
     run.add_argument(
         "--out", metavar="DIR", help="where finished models are written (default: out/ beside the manifest)"
+    )
+    run.add_argument(
+        "--prune", action="store_true", help="remove output folders of targets that the manifest no longer names"
     )
     run.add_argument("--timeout", type=values.seconds, metavar="SECONDS", help="stop any action that takes longer")
     run.add_argument("--profile", metavar="FILE", help="write where the time went, as a Chrome trace")
@@ -138,9 +145,14 @@ def _gc(gc: argparse.ArgumentParser) -> None:
 
 
 def _cache(cache: argparse.ArgumentParser) -> None:
-    cache.add_argument("what", choices=("stats", "verify", "push", "pull"), help="what to do")
-    _about_manifest(cache, selectors=True)
+    whats = ("stats", "verify", "push", "pull", "keygen")
+    cache.add_argument("what", choices=whats, help="what to do; `keygen` makes a pair of keys and needs no manifest")
+    cache.add_argument("manifest", nargs="?", metavar="MANIFEST", help="the YAML file")
+    cache.add_argument("selectors", nargs="*", metavar="SELECTOR", help=_SELECTORS)
+    _common(cache)
     cache.add_argument("--json", action="store_true", help="print the statistics as one JSON object")
+    words = "with keygen: the file of the private key (default: onnxbuild-sign.key)"
+    cache.add_argument("--output", metavar="FILE", help=words)
 
 
 def _doctor(doctor: argparse.ArgumentParser) -> None:

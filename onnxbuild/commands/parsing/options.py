@@ -19,6 +19,7 @@ class Asked(NamedTuple):
     remote: str | None = None
     remote_readonly: bool = False
     offline: bool = False
+    trust: tuple[str, ...] = ()  # public keys
     out: str | None = None  # the folder that a run writes its outputs to, for the warnings about it
     allow_paths: tuple[str, ...] = ()  # what the manifest may reach outside its folder
     allow_env: tuple[str, ...] = ()  # the variables that it may read
@@ -35,6 +36,7 @@ class Asked(NamedTuple):
         arguments += ["--store", self.store] if self.store else []
         arguments += ["--remote", self.remote] if self.remote else []
         arguments += ["--remote-readonly"] if self.remote_readonly else []
+        arguments += [word for key in self.trust for word in ("--trust", key)]
         arguments += [word for path in self.allow_paths for word in ("--allow-path", path)]
         arguments += [word for name in self.allow_env for word in ("--allow-env", name)]
         return [*arguments, *(["--offline"] if self.offline else [])]
@@ -52,8 +54,10 @@ class RunOptions(NamedTuple):
     quiet: bool = False
     verbose: bool = False
     out: str | None = None
+    prune: bool = False
     timeout_seconds: float | None = None
     profile: str | None = None
+    revalidate: bool = False
 
     @property
     def repeated(self) -> list[str]:
@@ -61,6 +65,7 @@ class RunOptions(NamedTuple):
         words = self.asked.as_arguments()
         words += ["--out", self.out] if self.out else []
         words += ["--jobs", str(self.jobs)] if self.jobs else []
+        words += ["--revalidate"] if self.revalidate else []
         return [*words, *(["--timeout", f"{self.timeout_seconds:g}"] if self.timeout_seconds else [])]
 
 
@@ -74,6 +79,7 @@ def asked_for(options: argparse.Namespace) -> Asked:
         remote=options.remote,
         remote_readonly=options.remote_readonly,
         offline=options.offline,
+        trust=tuple(options.trust),
         allow_paths=tuple(options.allow_path),
         allow_env=tuple(options.allow_env),
     )
@@ -98,6 +104,8 @@ def run_options(options: argparse.Namespace) -> RunOptions:
         quiet=options.quiet,
         verbose=options.verbose,
         out=options.out,
+        prune=options.prune,
         timeout_seconds=options.timeout,
         profile=options.profile,
+        revalidate=options.revalidate,
     )

@@ -30,6 +30,8 @@ def reason_in_words(reason: Reason) -> str:
         return _package(rest, reason)
     if head == "inputs" and rest:
         return f"input `{rest}` changed"
+    if reason.part == "remote":
+        return f"the stored result came from {reason.old}"
     if reason.part in WHOLE:
         return WHOLE[reason.part]
     return f"{reason.part}: {_value(reason.old)} → {_value(reason.new)}"

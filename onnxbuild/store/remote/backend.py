@@ -14,7 +14,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from onnxbuild.regular_files import NotRegular
 from onnxbuild.store.remote.address import S3, WEBDAV, Address, fsspec_options, root_on
+from onnxbuild.store.remote.bounded_reads import read_range, size_of
+from onnxbuild.store.remote.remote_errors import DamagedObject, RemoteUnusable
 
 T = TypeVar("T")
 
@@ -29,12 +32,12 @@ PART_BYTES = 8 << 20
 _ATOMIC_WRITES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "memory"})
 
 
-class RemoteUnusable(Exception):  # noqa: N818 - a state of the remote store; a run then builds locally
-    """The remote store cannot be used; the text gives the reason, without secrets."""
-
-
 class Backend:
-    """Objects below an address, by name. Every method raises `RemoteUnusable` for any error but a missing object."""
+    """Objects below an address, by name. No method reads more than it is asked for.
+
+    Errors of every method: RemoteUnusable for any error but a missing object; DamagedObject for a name that has
+    something else than a file.
+    """
 
     def __init__(self, address: Address, *, patience_seconds: float = PATIENCE_SECONDS) -> None:
         self.address, self._patience = address, patience_seconds
@@ -48,18 +51,20 @@ class Backend:
             if self._fs is not None and self.address.scheme in WEBDAV:
                 self._fs.client.http.close()
 
-    def read(self, name: str) -> bytes | None:
-        """The content of a small object, or None if it does not exist."""
-        return self._ask(name, 0, lambda fs, path: fs.cat_file(path))
+    def read(self, name: str, most_bytes: int) -> bytes | None:
+        """The first `most_bytes` of an object, or None if it does not exist."""
+        return self._ask(name, 0, lambda fs, path: self._read(fs, path, None, most_bytes))
 
     def read_part(self, name: str, start: int, end: int) -> bytes | None:
         """The bytes of an object from `start` up to `end`, fewer if it is shorter; None if it does not exist."""
-        return self._ask(name, end - start, lambda fs, path: fs.cat_file(path, start=start, end=end))
+        return self._ask(name, end - start, lambda fs, path: self._read(fs, path, start, end - start))
+
+    def _read(self, filesystem: Any, path: str, start: int | None, size: int) -> bytes:
+        return read_range(filesystem, self.address.scheme, path, start, size, self._seconds_for(size))
 
     def size(self, name: str) -> int | None:
         """The size of an object in bytes, or None if it does not exist."""
-        status = self._ask(name, 0, lambda fs, path: fs.info(path))
-        return None if status is None or status.get("type") == "directory" else int(status["size"] or 0)
+        return self._ask(name, 0, lambda fs, path: size_of(fs, self.address.scheme, path))
 
     def write(self, name: str, data: bytes) -> None:
         """Write a small object atomically."""
@@ -94,9 +99,11 @@ class Backend:
     def _ask(
         self, name: str, size: int, function: Callable[[Any, str], T], *, missing_is_none: bool = True
     ) -> T | None:
-        limit = self._patience + size / _SLOWEST_BYTES_PER_SECOND
+        limit = self._seconds_for(size)
         try:
             return _within(limit, lambda: function(*self._place(name)))
+        except NotRegular as error:
+            raise DamagedObject(name, f"it {error.strerror}") from None
         except FileNotFoundError as error:
             if missing_is_none and not _no_such_bucket(error):
                 return None
@@ -105,6 +112,9 @@ class Backend:
             raise RemoteUnusable(f"no answer within {limit:.0f} seconds") from error
         except Exception as error:  # each backend raises different errors, and each of them means: build locally
             raise RemoteUnusable(self._reason(error)) from error
+
+    def _seconds_for(self, size: int) -> float:
+        return self._patience + size / _SLOWEST_BYTES_PER_SECOND
 
     def _place(self, name: str) -> tuple[Any, str]:
         """The file system, and the path of an object on it."""
@@ -121,9 +131,10 @@ class Backend:
             return self._fs, f"{self._root}/{name}"
 
     def _reason(self, error: BaseException) -> str:
+        reason = backend_error_in_words(error, self.address.scheme)
         for secret in self.address.secrets:
-            error = Exception(str(error).replace(secret, "***")) if secret in str(error) else error
-        return backend_error_in_words(error, self.address.scheme)
+            reason = reason.replace(secret, "***")
+        return reason
 
 
 def backend_error_in_words(error: BaseException, scheme: str) -> str:

@@ -4,39 +4,81 @@ Constraints: a reader gets a whole result or nothing; nothing that arrives is us
 a remote store that is slow, full, broken or forged costs one warning and a local build; an upload that was interrupted
 is repeated.
 
-Layout, below the address: `blobs/ab/ab12…` holds content, named by its digest, and `traces/ab/ab12….json` a trace with
-the trees that it names, written after the last of its blobs. Alternatives that were rejected: the database of traces as
-one object (two machines would overwrite each other), and one object per tree (one more request for some hundred bytes).
+Layout, below the address: `blobs/ab/ab12…` holds content, named by its digest; `traces/ab/ab12….json` a trace with the
+trees that it names, written after the last of its blobs; `signed/SIGNER/ab/ab12….json` the same with a signature.
+Alternatives that were rejected: the database of traces as one object (two machines would overwrite each other), one
+object per tree (one more request for some hundred bytes), and signatures beside the trace in one object (two signers
+who write at the same time would lose one of them, and anybody who may write could remove both).
 """
 
 from __future__ import annotations
 
+import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from onnxbuild.diagnostics import Diagnostic, fault
-from onnxbuild.digest import canonical, digest_value
+from onnxbuild.digest import digest_value
 from onnxbuild.store.content import Content, File, Tree
 from onnxbuild.store.remote.address import Address
-from onnxbuild.store.remote.backend import Backend, RemoteUnusable
-from onnxbuild.store.remote.parcel import DamagedObject, Parcel, blob_name, parcel_from, trace_name
+from onnxbuild.store.remote.backend import Backend
+from onnxbuild.store.remote.parcel import (
+    Parcel,
+    Ports,
+    blob_name,
+    parcel_from,
+    plain_object,
+    signed_name,
+    signed_object,
+    signed_parcel_from,
+    trace_name,
+)
+from onnxbuild.store.remote.remote_errors import DamagedObject, RemoteUnusable
+from onnxbuild.store.remote.shape import MOST_TRACE_BYTES
 from onnxbuild.store.remote.transfer import REQUESTS_AT_ONCE, Tell, Transfer, check_file
+
+if TYPE_CHECKING:
+    from onnxbuild.store.remote.signing import PublicKey, SigningKey
 
 
 class Remote:
-    """A remote store. After the first failure it is off for the rest of the run; `warnings` has the reason, once."""
+    """A remote store. After the first failure it is off for the rest of the run; `warnings` has the reason, once.
 
-    def __init__(self, address: Address, *, readonly: bool = False, backend: Backend | None = None) -> None:
+    `trust`: if there are any, only what one of these keys has signed is taken. `signing`: what is written is signed.
+    `ports`: the output ports of each known kind.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        readonly: bool = False,
+        trust: Iterable[PublicKey] = (),
+        signing: SigningKey | None = None,
+        ports: Ports | None = None,
+        backend: Backend | None = None,
+    ) -> None:
         self.address, self.readonly = address, readonly
         self.warnings: list[Diagnostic] = []
+        self._trust, self._signing, self._ports = tuple(trust), signing, ports
         self._backend = backend or Backend(address)
         self._lock = threading.Lock()
         self._off = False
-        self._damaged_once = False
+        self._warned: set[str] = set()  # codes
         self._damaged: set[str] = set()  # objects with wrong content, to be written again
         self._known: set[str] = set()  # blobs that the remote store has
+
+    @property
+    def identity(self) -> str:
+        """What the local store records about: this address, and who signs what is written there."""
+        return self.address.identity + (f" signed by {self._signing.public.identity}" if self._signing else "")
+
+    def has_ours(self, parcel: Parcel) -> bool:
+        """Whether a parcel that has arrived is what this machine would write."""
+        return self._signing is None or parcel.signer == self._signing.public.identity
 
     @property
     def usable(self) -> bool:
@@ -48,17 +90,42 @@ class Remote:
         self._backend.close()
 
     def offer(self, key: str) -> Parcel | None:
-        """The trace for a key, without its content, if the remote store has it."""
+        """The trace for a key, without its content, if the remote store has it from somebody who is trusted."""
         if self._off:
             return None
         try:
-            data = self._backend.read(trace_name(key))
-            return None if data is None else parcel_from(key, data)
-        except DamagedObject as damaged:
-            self._report_damage(damaged)
+            return self._signed(key) if self._trust else self._plain(key)
         except RemoteUnusable as unusable:
             self._switch_off(f"cannot be used: {unusable}")
         return None
+
+    def _plain(self, key: str) -> Parcel | None:
+        try:
+            data = self._backend.read(trace_name(key), MOST_TRACE_BYTES + 1)
+            return None if data is None else parcel_from(key, data, self._ports)
+        except DamagedObject as damaged:
+            self._report_damage(damaged)
+        return None
+
+    def _signed(self, key: str) -> Parcel | None:
+        for signer in self._trust:
+            try:
+                data = self._backend.read(signed_name(signer.identity, key), MOST_TRACE_BYTES + 1)
+                if data is not None:
+                    return signed_parcel_from(key, data, signer, self._ports)
+            except DamagedObject as damaged:
+                self._report_damage(damaged)
+            except ImportError as error:
+                raise RemoteUnusable(f"signatures need `pip install onnxbuild[remote]` ({error})") from None
+        self._report_unsigned(key)
+        return None
+
+    def _report_unsigned(self, key: str) -> None:
+        """Say once that there are results, but none to be trusted: a forgotten key looks like an empty store."""
+        if "OB076" not in self._warned and self._backend.size(trace_name(key)) is not None:
+            message = f"the remote store {self.address.shown} has results that no trusted key has signed"
+            names = ", ".join(f"`{key.name}`" for key in self._trust)
+            self._warn("OB076", message, f"they are built locally; trusted is {names}")
 
     def fetch(self, parcel: Parcel, content: Content, work: Path, tell: Tell) -> Mapping[str, Path] | None:
         """Fetch and check the files of a parcel that the local store lacks, by digest; None if one did not arrive.
@@ -69,7 +136,12 @@ class Remote:
         if not missing:
             return {}
         places: dict[str, Path] = {file.digest: work / file.digest for file in missing}
-        transfer = Transfer(self._backend, places, sum(file.size for file in missing), tell)
+        total = sum(file.size for file in missing)
+        if total > shutil.disk_usage(work).free:
+            message = f"the remote store {self.address.shown} has a result of {total / 1e9:.1f} GB"
+            self._warn("OB078", message, "the disk has less space: the result is built locally")
+            return None
+        transfer = Transfer(self._backend, places, total, tell)
         try:
             transfer.run(missing)
             for file in missing:
@@ -77,7 +149,7 @@ class Remote:
         except DamagedObject as damaged:
             self._report_damage(damaged)
             # The result that is built instead may have other files: then the trace must be written again, too.
-            self._damaged.add(trace_name(digest_value(parcel.trace.parts)))
+            self._damaged.update(self._names(digest_value(parcel.trace.parts), parcel.signer))
             return None
         except RemoteUnusable as unusable:
             self._switch_off(f"cannot be used: {unusable}")
@@ -92,7 +164,10 @@ class Remote:
         """
         if self._off or self.readonly:
             return None
-        name = trace_name(key)
+        if flaw := parcel.flaw:
+            what = f"a result of kind `{parcel.trace.parts.get('kind')}` cannot be shared: {flaw}"
+            self._warn("OB078", what, "other machines build it themselves")
+            return 0  # nothing that a later run could do better
         try:
             fresh = [file for file in parcel.files.values() if file.digest not in self._known]
             total, sent = sum(file.size for file in fresh), 0
@@ -100,20 +175,39 @@ class Remote:
                 for size in pool.map(lambda file: self._send(file, content), fresh):
                     sent += size
                     tell(sent, total)
-            if self._backend.size(name) is None or name in self._damaged:
-                self._backend.write(name, canonical(parcel))
-                self._damaged.discard(name)
-        except (RemoteUnusable, OSError) as error:
+            for name, data in self._objects(key, parcel):
+                self._write(name, data)
+        except (RemoteUnusable, OSError, ImportError) as error:
             self._switch_off(f"cannot be written: {error}")
             return None
         return sent
+
+    def _objects(self, key: str, parcel: Parcel) -> Iterator[tuple[str, bytes]]:
+        yield trace_name(key), plain_object(parcel)
+        if self._signing is not None:
+            yield signed_name(self._signing.public.identity, key), signed_object(key, parcel, self._signing)
+
+    def _names(self, key: str, signer: str) -> Iterator[str]:
+        yield trace_name(key)
+        yield from (signed_name(signer, key) for signer in (signer,) if signer)
+
+    def _write(self, name: str, data: bytes) -> None:
+        if name in self._damaged or self._size(name) is None:
+            self._backend.write(name, data)
+            self._damaged.discard(name)
+
+    def _size(self, name: str) -> int | None:
+        try:
+            return self._backend.size(name)
+        except DamagedObject:
+            return None
 
     def _send(self, file: File, content: Content) -> int:
         name = blob_name(file.digest)
         if self._off:
             raise RemoteUnusable("it has failed before")
         sent = 0
-        if name in self._damaged or self._backend.size(name) != file.size:
+        if name in self._damaged or self._size(name) != file.size:
             content.verify(file)  # a damaged local file must not be shared
             self._backend.upload(name, content.path(file.digest))
             self._damaged.discard(name)
@@ -123,18 +217,19 @@ class Remote:
 
     def _report_damage(self, damaged: DamagedObject) -> None:
         with self._lock:
-            first = not self._damaged_once
-            self._damaged_once = True
             self._damaged.add(damaged.name)
-            if first:
-                message = f"the remote store {self.address.shown} contains a damaged object: {damaged.name}: {damaged}"
-                hint = "the result is built locally" + ("" if self.readonly else ", and written again")
-                self.warnings.append(fault("OB046", message, severity="warning", hint=hint))
+        message = f"the remote store {self.address.shown} contains a damaged object: {damaged.name}: {damaged}"
+        self._warn("OB046", message, "the result is built locally" + ("" if self.readonly else ", and written again"))
 
     def _switch_off(self, why: str) -> None:
+        self._off = True
+        hint = "this run continues without it; `--offline` skips it"
+        self._warn("OB045", f"the remote store {self.address.shown} {why}", hint)
+
+    def _warn(self, code: str, message: str, hint: str) -> None:
+        """Warn once per code: what is wrong with one object is usually wrong with many."""
         with self._lock:
-            if not self._off:
-                self._off = True
-                message = f"the remote store {self.address.shown} {why}"
-                hint = "this run continues without it; `--offline` skips it"
-                self.warnings.append(fault("OB045", message, severity="warning", hint=hint))
+            first = code not in self._warned
+            self._warned.add(code)
+            if first:
+                self.warnings.append(fault(code, message, severity="warning", hint=hint))

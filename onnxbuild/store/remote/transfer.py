@@ -10,7 +10,8 @@ from pathlib import Path
 from onnxbuild.digest import digest_file
 from onnxbuild.store.content import File
 from onnxbuild.store.remote.backend import PART_BYTES, Backend
-from onnxbuild.store.remote.parcel import DamagedObject, blob_name
+from onnxbuild.store.remote.parcel import blob_name
+from onnxbuild.store.remote.remote_errors import DamagedObject
 
 # More gain little on one connection, and each holds a part in memory.
 REQUESTS_AT_ONCE = 8
@@ -29,12 +30,18 @@ class Transfer:
 
     def run(self, files: Iterable[File]) -> None:
         """Fetch every part. Errors: RemoteUnusable, DamagedObject, OSError of the local disk."""
-        parts = []
-        for file in files:
-            self._places[file.digest].touch()
-            parts += [(file, start) for start in range(0, file.size, PART_BYTES)]
+        files = list(files)
         with ThreadPoolExecutor(REQUESTS_AT_ONCE, thread_name_prefix="fetch") as pool:
+            # A trace can claim any size. The parts are counted only once the object is known to have it.
+            list(pool.map(self._check_size, [file for file in files if file.size > PART_BYTES]))
+            parts = [(file, start) for file in files for start in range(0, file.size, PART_BYTES)]
+            for file in files:
+                self._places[file.digest].touch()
             list(pool.map(self._part, parts))
+
+    def _check_size(self, file: File) -> None:
+        if self._backend.size(blob_name(file.digest)) != file.size:
+            raise DamagedObject(blob_name(file.digest), "it is missing or cut short")
 
     def _part(self, part: tuple[File, int]) -> None:
         if self._failed:

@@ -6,12 +6,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.steps.fetch import DATASETS, FetchParams
 from onnxbuild.tables.checkpoint_files import select_checkpoint, select_onnx
+from onnxbuild.workers.fetch.hub_access import DEFAULT_ENDPOINT, keep_token_at
 from onnxbuild.workers.folders.model_files import copy_files, files_below
 
 
@@ -36,10 +37,9 @@ def run(params: FetchParams, inputs: Mapping[str, Path], outputs: Mapping[str, P
 def _download(params: FetchParams, destination: Path, tell: Tell) -> None:
     from huggingface_hub import HfApi, hf_hub_download
 
-    access: dict[str, Any] = {
-        "endpoint": os.environ.get("HF_ENDPOINT") or None,
-        "token": os.environ.get("HF_TOKEN") or None,
-    }
+    endpoint = os.environ.get("HF_ENDPOINT") or None
+    access: dict[str, Any] = {"endpoint": endpoint, "token": os.environ.get("HF_TOKEN") or None}
+    keep_token_at(endpoint or DEFAULT_ENDPOINT)
     rows = params.repo.startswith(DATASETS)
     repo = params.repo.removeprefix(DATASETS)
     place = {"revision": params.revision, "repo_type": "dataset" if rows else "model"}
@@ -49,6 +49,8 @@ def _download(params: FetchParams, destination: Path, tell: Tell) -> None:
     names = params.files if rows else select_checkpoint(sizes) or select_onnx(sizes)
     if not names:
         raise _no_weights(repo, sorted(sizes))
+    for name in names:
+        _check_name(repo, name)
     done, total = 0, sum(sizes[name] for name in names)
     # Not the shared cache: its files are symlinks into a folder that another process may prune meanwhile.
     with tempfile.TemporaryDirectory(prefix="onnxbuild-fetch-") as scratch:
@@ -57,6 +59,13 @@ def _download(params: FetchParams, destination: Path, tell: Tell) -> None:
             _move(hf_hub_download(repo, name, local_dir=scratch, **access, **place), destination / name)
             done += sizes[name]
     tell(f"downloaded {len(names)} files", total, total)
+
+
+def _check_name(repo: str, name: str) -> None:
+    """The Hub names the files. Errors: CheckFailed for a name that leads out of the folder they are written to."""
+    path = PurePath(name)
+    if path.anchor or ".." in path.parts or not name.isprintable():
+        raise CheckFailed("OBE16", f"{repo} has a file with the name {name!r}, which leads out of its folder")
 
 
 def _move(source: str, target: Path) -> None:

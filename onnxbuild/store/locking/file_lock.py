@@ -2,10 +2,12 @@
 
 Where Python has `fcntl`, this is `flock`. Elsewhere, in effect on Windows, filelock takes the lock. filelock works
 on every system, but its import costs 44 ms of CPU, and a run with nothing to do takes a lock within a budget of 60 ms.
+On a file system without `flock`, filelock's soft lock takes its place: a file that names its process and machine.
 docs/decisions/locks.md has the comparison.
 
-Both locks end with the process that holds them. On Windows nobody can read a file while it is locked, so the holder
-is named in a second file beside it.
+The locks of the system end with the process that holds them. A soft lock whose process is dead is broken by the next
+process on the same machine. On Windows nobody can read a file while it is locked, and a soft lock has its own content,
+so there the holder is named in a second file beside it.
 """
 
 from __future__ import annotations
@@ -15,51 +17,72 @@ import os
 from pathlib import Path
 from typing import Any, Protocol
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from onnxbuild.regular_files import read_regular
+from onnxbuild.store.files import is_real_file
+from onnxbuild.store.locking.lock_files import HAS_FLOCK, NoLocks, open_lock_file, try_flock
 
 _HOLDER_SUFFIX = ".holder"
+_SOFT_SUFFIX = ".soft"
+_MOST_BYTES_OF_A_HOLDER = 1 << 20
 
 
 class HeldLock(Protocol):
     """A lock that this process holds."""
 
     def write(self, text: bytes) -> None:
-        """Write down who holds the lock, for `read_holder` of other processes."""
+        """Write down who holds the lock, for `read_holder` of other processes. Without the right to, do nothing."""
 
     def release(self) -> None:
         """Remove the lock's files and release the lock."""
 
 
 def take_lock(path: Path) -> HeldLock | None:
-    """Take the lock on `path`, or return None if another process, or another call of this one, holds it."""
-    return _take_flock(path) if fcntl is not None else _take_portable(path)
+    """Take the lock on `path`, or return None if another process, or another call of this one, holds it.
+
+    Errors: OSError.
+    """
+    if not HAS_FLOCK:
+        return _take_portable(path)
+    try:
+        return _take_flock(path)
+    except NoLocks:
+        path.unlink(missing_ok=True)
+        return _take_soft(path)
 
 
 def read_holder(path: Path) -> bytes:
     """What the holder of a lock wrote about itself; it may be incomplete at this moment. Errors: OSError."""
-    return path.read_bytes() if fcntl is not None else _holder_file(path).read_bytes()
+    beside = not (HAS_FLOCK and path.exists())
+    return read_regular(_holder_file(path) if beside else path, _MOST_BYTES_OF_A_HOLDER)
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a living process holds the lock. The lock is held only as long as it takes to ask."""
-    if fcntl is None:
-        return _is_locked_portable(path)
-    try:
-        descriptor = os.open(path, os.O_RDWR)
-    except FileNotFoundError:
+    """Whether a living process holds the lock. The lock is held only as long as it takes to ask. Errors: OSError."""
+    if not HAS_FLOCK:
+        return _is_taken(path, _take_portable)
+    if _soft_file(path).exists():
+        return _is_taken(_soft_file(path), lambda _soft: _take_soft(path))
+    return _is_flocked(path)
+
+
+def _is_flocked(path: Path) -> bool:
+    if not is_real_file(path):
         return False
     try:
-        return not _try_flock(descriptor)
+        descriptor = open_lock_file(path, create=False)  # this question leaves nothing behind
+    except FileNotFoundError:  # it was removed meanwhile
+        return False
+    try:
+        return not try_flock(descriptor)
+    except NoLocks:
+        return False
     finally:
         os.close(descriptor)
 
 
-def is_holder_file(path: Path) -> bool:
-    """Whether a file in a folder of locks is not a lock but the name of a holder."""
-    return path.suffix == _HOLDER_SUFFIX
+def lock_of(path: Path) -> Path:
+    """The lock that a file in a folder of locks belongs to: the file itself, or the name without our suffixes."""
+    return path.with_suffix("") if path.suffix in {_HOLDER_SUFFIX, _SOFT_SUFFIX} else path
 
 
 # -- flock ------------------------------------------------------------------------------------------------------------
@@ -72,8 +95,9 @@ class _Flock:
         self._path, self._descriptor = path, descriptor
 
     def write(self, text: bytes) -> None:
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, text, 0)
+        with contextlib.suppress(OSError):  # the file of another user who died, open for reading only
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, text, 0)
 
     def release(self) -> None:
         self._path.unlink(missing_ok=True)
@@ -82,9 +106,9 @@ class _Flock:
 
 def _take_flock(path: Path) -> _Flock | None:
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = open_lock_file(path)
         try:
-            taken = _try_flock(descriptor)
+            taken = try_flock(descriptor)
             if taken and _is_current(descriptor, path):
                 return _Flock(path, descriptor)
         except BaseException:
@@ -95,19 +119,11 @@ def _take_flock(path: Path) -> _Flock | None:
             return None
 
 
-def _try_flock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def _is_current(descriptor: int, path: Path) -> bool:
     """Whether the name still refers to the file that was locked."""
     opened = os.fstat(descriptor)
     try:
-        named = os.stat(path)
+        named = os.lstat(path)
     except FileNotFoundError:
         return False
     return (opened.st_ino, opened.st_dev) == (named.st_ino, named.st_dev)
@@ -134,7 +150,18 @@ def _take_portable(path: Path) -> _Portable | None:
     import filelock
 
     # One thread of a run takes the lock of its working folder and another releases it.
-    lock = filelock.FileLock(path, thread_local=False)
+    return _acquired(path, filelock.FileLock(path, thread_local=False))
+
+
+def _take_soft(path: Path) -> _Portable | None:
+    import filelock
+
+    return _acquired(path, filelock.SoftFileLock(_soft_file(path), thread_local=False))
+
+
+def _acquired(path: Path, lock: Any) -> _Portable | None:
+    import filelock
+
     try:
         lock.acquire(blocking=False)
     except filelock.Timeout:
@@ -142,11 +169,11 @@ def _take_portable(path: Path) -> _Portable | None:
     return _Portable(path, lock)
 
 
-def _is_locked_portable(path: Path) -> bool:
+def _is_taken(path: Path, take: Any) -> bool:
     if not path.exists():
         return False
     try:
-        lock = _take_portable(path)
+        lock = take(path)
     except FileNotFoundError:  # its folder was removed meanwhile
         return False
     if lock is not None:
@@ -156,3 +183,7 @@ def _is_locked_portable(path: Path) -> bool:
 
 def _holder_file(path: Path) -> Path:
     return path.with_name(f"{path.name}{_HOLDER_SUFFIX}")
+
+
+def _soft_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}{_SOFT_SUFFIX}")

@@ -1,8 +1,9 @@
 """A lock that many processes share or one process holds alone: what `claims` is built on.
 
-With `fcntl` it is `flock` on one file, shared or exclusive. Elsewhere there are only exclusive locks (`file_lock`). So
-each process that shares takes a separate lock in a folder of readers. It does so while it holds the gate, which is the
-lock on the file itself. A process that wants to be alone keeps the gate closed and waits until no reader is left.
+Where there is `flock`, it is that on one file, shared or exclusive. Elsewhere there are only exclusive locks
+(`file_lock`). So each process that shares takes a separate lock in a folder of readers. It does so while it holds the
+gate, which is the lock on the file itself. A process that wants to be alone keeps the gate closed and waits until no
+reader is left.
 """
 
 from __future__ import annotations
@@ -14,12 +15,16 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from onnxbuild.store.file_lock import HeldLock, is_holder_file, is_locked, take_lock
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from onnxbuild.store.group_access import make_folder
+from onnxbuild.store.locking.file_lock import HeldLock, is_locked, lock_of, take_lock
+from onnxbuild.store.locking.lock_files import (
+    HAS_FLOCK,
+    NoLocks,
+    open_lock_file,
+    release_flock,
+    share_flock,
+    try_flock,
+)
 
 _RETRY_SECONDS = 0.02
 
@@ -34,12 +39,21 @@ class SharedLock:
 
     def acquire(self) -> None:
         """Wait until no process holds the lock alone, and share it. Errors: OSError."""
-        if fcntl is None:
+        if not self._acquire_by_flock():
             self._reader = _enter(self._path)
-            return
+
+    def _acquire_by_flock(self) -> bool:
+        """False if the system or the file system has no `flock`."""
+        if not HAS_FLOCK:
+            return False
         if self._descriptor is None:
-            self._descriptor = _open(self._path)
-        fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+            self._descriptor = open_lock_file(self._path)
+        try:
+            share_flock(self._descriptor)
+        except NoLocks:
+            self._close_file()
+            return False
+        return True
 
     def release(self) -> None:
         """Give up the share, and keep the file open for the next one."""
@@ -47,11 +61,14 @@ class SharedLock:
             self._reader.release()
             self._reader = None
         if self._descriptor is not None:
-            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+            release_flock(self._descriptor)
 
     def close(self) -> None:
         """Give up the share and the file."""
         self.release()
+        self._close_file()
+
+    def _close_file(self) -> None:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -60,28 +77,21 @@ class SharedLock:
 @contextlib.contextmanager
 def hold_alone(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
     """Hold the lock while no process shares it. Calls `on_wait` once if it has to wait. Errors: OSError."""
-    with _alone_by_flock(path, on_wait) if fcntl is not None else _alone_by_gate(path, on_wait):
-        yield
-
-
-@contextlib.contextmanager
-def _alone_by_flock(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
-    descriptor = _open(path)
+    descriptor = None if not HAS_FLOCK else open_lock_file(path)
     try:
-        _wait_until(lambda: _is_taken(descriptor), on_wait)
-        yield
+        by_flock = descriptor is not None and _is_alone(descriptor, on_wait)
+        with contextlib.nullcontext() if by_flock else _alone_by_gate(path, on_wait):
+            yield
     finally:
-        os.close(descriptor)
+        if descriptor is not None:
+            os.close(descriptor)
 
 
-def _open(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-
-
-def _is_taken(descriptor: int) -> bool:
+def _is_alone(descriptor: int, on_wait: Callable[[], None]) -> bool:
+    """Wait until the lock is held alone; False if the file system has no `flock`."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        _wait_until(lambda: try_flock(descriptor), on_wait)
+    except NoLocks:
         return False
     return True
 
@@ -107,7 +117,7 @@ def _alone_by_gate(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
 def _enter(path: Path) -> HeldLock:
     """The lock of one more reader, taken while the gate is open."""
     folder = _readers_folder(path)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     gate = _take(path, lambda: None)
     try:
         return _take(folder / f"{os.getpid()}-{uuid.uuid4().hex[:8]}", lambda: None)
@@ -131,7 +141,7 @@ def _readers_folder(path: Path) -> Path:
 
 def _readers(path: Path) -> list[Path]:
     try:
-        return [entry for entry in _readers_folder(path).iterdir() if not is_holder_file(entry)]
+        return [lock_of(entry) for entry in _readers_folder(path).iterdir()]
     except FileNotFoundError:
         return []
 

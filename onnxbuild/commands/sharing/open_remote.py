@@ -1,0 +1,87 @@
+"""Which remote store a command uses, and with which keys."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from onnxbuild.commands.parsing.options import Asked
+from onnxbuild.diagnostics import DiagnosticError, fault
+from onnxbuild.manifest.spec import Manifest
+from onnxbuild.steps import Kinds
+
+if TYPE_CHECKING:
+    from onnxbuild.store.remote.address import Address
+    from onnxbuild.store.remote.remote_store import Remote
+
+REMOTE_VARIABLE = "ONNXBUILD_REMOTE"
+
+
+class Sharing(Struct, frozen=True):
+    """What a store needs to know about results from elsewhere. `trust`: identities of keys, if only those count."""
+
+    remote: Remote | None = None
+    trust: frozenset[str] = frozenset()
+
+
+def sharing_for(asked: Asked, manifest: Manifest, kinds: Kinds, *, write: bool) -> Sharing:
+    """The remote store of a command, and whose results count.
+
+    `--remote` wins over ONNXBUILD_REMOTE, and both over the manifest, whose remote store is used only by a command that
+    builds (`write`): somebody who reads another person's manifest contacts nobody. Nothing is contacted yet, and a
+    manifest without any of this imports nothing.
+
+    Errors: DiagnosticError OB075, OB077, OB079.
+    """
+    address = None if asked.offline else _address(asked, manifest, write=write)
+    if address is None and not _may_trust(asked, manifest):
+        return Sharing()
+    from onnxbuild.commands.sharing.remote_keys import keys_for
+
+    keys = keys_for(asked, manifest, has_remote=address is not None)
+    if address is None:
+        return Sharing(trust=keys.identities)
+    from onnxbuild.store.remote.remote_store import Remote
+
+    remote = Remote(
+        address,
+        readonly=asked.remote_readonly or manifest.store.readonly,
+        trust=keys.trust,
+        signing=keys.signing,
+        ports={name: tuple(kind.outputs) for name, kind in kinds.items()},
+    )
+    return Sharing(remote, keys.identities)
+
+
+def _may_trust(asked: Asked, manifest: Manifest) -> bool:
+    """Whether somebody may have named a trusted key; a light test, since most have not."""
+    from onnxbuild.permissions import config_stamp
+
+    return bool(asked.trust or manifest.store.trust) or config_stamp() is not None
+
+
+def _address(asked: Asked, manifest: Manifest, *, write: bool) -> Address | None:
+    named = asked.remote or os.environ.get(REMOTE_VARIABLE)
+    if named:
+        return _parsed(named, Path.cwd(), asked, manifest)
+    if not manifest.store.remote:
+        return None
+    address = _parsed(manifest.store.remote, None, asked, manifest)  # also for a plan, which then ends as the run would
+    return address if write else None
+
+
+def _parsed(text: str, base: Path | None, asked: Asked, manifest: Manifest) -> Address:
+    """The address; `base` is None for one that the manifest names."""
+    from onnxbuild.store.remote.address import InvalidAddress, address_of, why_not_in_manifest
+
+    at = None if base else manifest.store.spans.get("remote")
+    if base is None and (why := why_not_in_manifest(text)):
+        hint = "name it on the command line with `--remote`, or in ONNXBUILD_REMOTE"
+        raise DiagnosticError(fault("OB075", why, span=at, hint=hint))
+    try:
+        return address_of(text, base or Path(asked.manifest).absolute().parent, by_user=base is not None)
+    except InvalidAddress as error:
+        raise DiagnosticError(fault("OB079", f"not the address of a remote store: {error}", span=at)) from None

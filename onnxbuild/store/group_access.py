@@ -1,0 +1,55 @@
+"""Access for several users of one store: what is created below a folder that its group may write, the group may write.
+
+The permissions of the store's folder are the model, as with git's `core.sharedRepository`: whoever creates the folder
+decides once who may use it, and no umask of a later run locks the others out. Windows inherits permissions by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import sys
+from pathlib import Path
+
+_FOLDER_BITS = 0o2777
+_FILE_BITS = 0o666
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder of the store if it is missing; what stands in its place must be a folder. Errors: OSError."""
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError:
+        if not stat.S_ISDIR(path.lstat().st_mode):
+            raise
+    else:
+        grant_as_folder(path)
+
+
+def grant_as_folder(path: Path, descriptor: int | None = None) -> None:
+    """Give a new file or folder the group and the permissions of its folder, if the folder's group may write there.
+
+    Without the right to do so, nothing changes: the owner has it. `descriptor`: of the file, if it is open.
+    """
+    if sys.platform == "win32":
+        return
+    with contextlib.suppress(OSError):
+        if is_shared(path.parent):
+            _grant(path if descriptor is None else descriptor, path.parent.stat())
+
+
+def is_shared(folder: Path) -> bool:
+    """Whether the group of a folder may write to it. Errors: OSError."""
+    return sys.platform != "win32" and bool(folder.stat().st_mode & stat.S_IWGRP)
+
+
+def _grant(target: Path | int, model: os.stat_result) -> None:
+    status = os.stat(target)
+    if status.st_gid != model.st_gid:
+        with contextlib.suppress(OSError):  # only for a group that the user belongs to
+            os.chown(target, -1, model.st_gid)
+    bits = _FOLDER_BITS if stat.S_ISDIR(status.st_mode) else _FILE_BITS
+    wanted = stat.S_IMODE(model.st_mode) & bits
+    if stat.S_IMODE(status.st_mode) != wanted:
+        os.chmod(target, wanted)

@@ -1,0 +1,1 @@
+"""Locks on files, as operating systems and file systems offer them."""

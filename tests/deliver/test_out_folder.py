@@ -1,0 +1,435 @@
+"""What a delivery does to the output folder, to files of others in it, and to what stands in its place."""
+
+import json
+import os
+import socket
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+from blake3 import blake3
+from outs import write
+
+from onnxbuild.deliver import copies, replacement
+from onnxbuild.deliver.out_folder import deliver
+from onnxbuild.deliver.provenance import PROVENANCE
+from onnxbuild.store.content import DamagedBlob
+from onnxbuild.store.store import Store
+
+OLD = {"model.onnx": b"old", "stale.json": b"stale", "sub/a.bin": b"old a", "gone/b.bin": b"old b"}
+NEW = {"model.onnx": b"new", "config.json": b"{}", "sub/a.bin": b"new a", "sub/deep/c.bin": b"new c"}
+posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such file")
+
+
+def test_a_new_result_replaces_the_old_one_and_leaves_no_stale_file(outs):
+    assert outs.deliver(OLD).state == "written"
+    assert outs.files() == OLD
+    assert outs.deliver(OLD).state == "intact"
+    assert outs.deliver(NEW).state == "written"
+    assert outs.files() == NEW
+    assert outs.beside() == ["t"]
+    assert sorted(os.listdir(outs.folder)) == ["config.json", "model.onnx", PROVENANCE, "sub"]
+
+
+def test_a_delivered_file_shares_nothing_with_the_store(outs):
+    outs.deliver(OLD)
+    with Store(outs.root / "store") as store:
+        inodes = {status.st_ino for _, status in store.content.blobs()}
+    placed = [(outs.folder / name).stat() for name in OLD]
+    assert [status.st_nlink for status in placed] == [1] * len(OLD)
+    assert not inodes & {status.st_ino for status in placed}
+    assert all(os.access(outs.folder / name, os.W_OK) for name in OLD)
+
+
+def test_a_failed_build_leaves_the_last_output(outs):
+    outs.deliver(OLD)
+    delivery = outs.deliver(NEW, outcome="failed")
+    assert (delivery.state, delivery.files) == ("withheld", {})
+    assert outs.files() == OLD
+
+
+def test_an_edited_and_a_removed_file_are_restored(outs):
+    outs.deliver(OLD)
+    (outs.folder / "model.onnx").write_bytes(b"edited")
+    (outs.folder / "sub" / "a.bin").unlink()
+    delivery = outs.deliver(OLD)
+    assert (delivery.state, delivery.edited) == ("mended", ("model.onnx", "sub/a.bin"))
+    assert outs.files() == OLD
+
+
+def test_a_delivery_names_the_digest_of_every_file(outs):
+    files = outs.deliver(NEW).files
+    assert {os.path.relpath(path, outs.folder) for path in files} == {*NEW, PROVENANCE}
+    assert all(blake3(Path(path).read_bytes()).hexdigest() == digest for path, digest in files.items())
+
+
+# -- files of others --------------------------------------------------------------------------------------------------
+
+
+def _link(target):
+    return lambda place: place.symlink_to(target)
+
+
+def _socket(place):
+    with socket.socket(socket.AF_UNIX) as one:
+        here = os.open(place.parent, os.O_RDONLY)
+        one.bind(f"/proc/self/fd/{here}/{place.name}")  # a path of a socket has at most 107 bytes
+        os.close(here)
+
+
+FOREIGN = {
+    "a file": ("notes.txt", lambda place: place.write_bytes(b"mine")),
+    "a file in a folder of ours": ("sub/notes.txt", lambda place: place.write_bytes(b"mine")),
+    "a file in a folder that is ours no longer": ("gone/notes.txt", lambda place: place.write_bytes(b"mine")),
+    "a file that nobody may read": ("secret", lambda place: (place.write_bytes(b"mine"), place.chmod(0))),
+    "an empty folder": ("mine", lambda place: place.mkdir()),
+    "a folder with files": ("mine", lambda place: write(place, {"a": b"1", "b/c": b"2"})),
+    "a folder that is read-only": ("mine", lambda place: (write(place, {"a": b"1"}), place.chmod(0o555))),
+    "a link to a file": ("link", _link("model.onnx")),
+    "a link to nothing": ("link", _link("nowhere")),
+    "a link to a folder elsewhere": ("link", _link("../../../elsewhere")),
+    "a link to itself": ("link", _link("link")),
+    "a FIFO": ("fifo", lambda place: os.mkfifo(place, 0o644)),
+    "a name that is not UTF-8": (os.fsdecode(b"caf\xe9"), lambda place: place.write_bytes(b"mine")),
+    "a name with control characters": ("a\x1b[2J\nb", lambda place: place.write_bytes(b"mine")),
+}
+if sys.platform == "linux":
+    FOREIGN["a socket"] = ("socket", _socket)
+
+
+def _seen(place):
+    """What a foreign entry is: kind, mode, inode, content."""
+    status = place.lstat()
+    content = (
+        os.readlink(place) if place.is_symlink() else sorted(map(str, place.rglob("*"))) if place.is_dir() else b""
+    )
+    if stat.S_ISREG(status.st_mode) and status.st_mode & 0o400:
+        content = place.read_bytes()
+    return status.st_mode, status.st_ino, content
+
+
+@posix
+@pytest.mark.parametrize("exchanges", [True, False])
+@pytest.mark.parametrize("what", FOREIGN)
+def test_what_others_put_into_the_folder_stays(outs, monkeypatch, what, exchanges):
+    if not exchanges:
+        monkeypatch.setattr(replacement, "_exchange", lambda _one, _other: False)
+    elsewhere = outs.root / "elsewhere"
+    write(elsewhere, {"precious": b"precious"})
+    name, make = FOREIGN[what]
+    outs.deliver(OLD)
+    make(outs.folder / name)
+    before = _seen(outs.folder / name)
+    assert outs.deliver(OLD).state == "intact"
+    delivery = outs.deliver(NEW)
+    assert (delivery.state, delivery.kept, delivery.error) == ("written", (), None)
+    assert _seen(outs.folder / name) == before
+    assert {one: outs.files()[one] for one in NEW} == NEW
+    assert not (outs.folder / "stale.json").exists()
+    assert outs.beside() == ["t"]
+    assert os.listdir(elsewhere) == ["precious"]
+    assert outs.deliver(NEW).state == "intact"
+
+
+@posix
+def test_a_file_of_others_with_a_name_of_ours_gets_another_name(outs):
+    write(outs.folder, {"model.onnx": b"mine", "model.onnx.kept": b"mine too", "notes": b"notes", "sub": b"a file"})
+    (outs.folder / "config.json" / "x").mkdir(parents=True)
+    delivery = outs.deliver(NEW)
+    assert delivery.state == "written"
+    assert dict(delivery.kept) == {
+        "model.onnx": "model.onnx.kept-2", "sub": "sub.kept", "config.json": "config.json.kept",
+    }  # fmt: skip
+    mine = {"model.onnx.kept": b"mine too", "model.onnx.kept-2": b"mine", "notes": b"notes", "sub.kept": b"a file"}
+    assert outs.files() == {**NEW, **mine}
+    assert (outs.folder / "config.json.kept" / "x").is_dir()
+
+
+def test_a_folder_in_the_place_of_our_file_is_kept(outs):
+    outs.deliver(OLD)
+    (outs.folder / "model.onnx").unlink()
+    write(outs.folder / "model.onnx", {"mine": b"mine"})
+    delivery = outs.deliver(OLD)
+    assert (delivery.state, delivery.edited) == ("mended", ("model.onnx",))
+    assert delivery.kept == (("model.onnx", "model.onnx.kept"),)
+    assert outs.files() == {**OLD, "model.onnx.kept/mine": b"mine"}
+
+
+@posix
+def test_a_link_in_the_place_of_our_file_is_not_followed(outs):
+    precious = outs.root / "precious"
+    precious.write_bytes(b"precious")
+    outs.deliver(OLD)
+    (outs.folder / "model.onnx").unlink()
+    (outs.folder / "model.onnx").symlink_to(precious)
+    assert outs.deliver(OLD).edited == ("model.onnx",)
+    assert (outs.files(), precious.read_bytes()) == (OLD, b"precious")
+
+
+@posix
+def test_a_link_in_the_place_of_a_folder_of_ours_is_not_followed(outs):
+    elsewhere = outs.root / "elsewhere"
+    write(elsewhere, {"a.bin": b"old a"})  # what we delivered: still, it is not ours
+    outs.deliver(OLD)
+    (outs.folder / "sub" / "a.bin").unlink()
+    (outs.folder / "sub").rmdir()
+    (outs.folder / "sub").symlink_to(elsewhere)
+    delivery = outs.deliver(OLD)
+    assert (delivery.edited, delivery.kept) == (("sub/a.bin",), (("sub", "sub.kept"),))
+    assert outs.files() == OLD
+    assert (elsewhere / "a.bin").read_bytes() == b"old a"
+
+
+def test_equal_files_without_a_description_are_taken_for_ours(outs):
+    outs.deliver(OLD)
+    (outs.folder / PROVENANCE).write_bytes(b"{ damaged")
+    (outs.folder / "notes").write_bytes(b"mine")
+    delivery = outs.deliver(OLD)
+    assert (delivery.state, delivery.kept) == ("written", ())
+    assert outs.files() == {**OLD, "notes": b"mine"}
+
+
+@posix
+@pytest.mark.parametrize("damage", [
+    lambda place: os.mkfifo(place, 0o644),
+    lambda place: place.symlink_to("/dev/zero"),
+    lambda place: place.write_bytes(b"[" * 100_000),
+    lambda place: place.write_bytes(b'{"model": "m", "target": "t", "files": {"../../../precious": {"blake3": "x"}}}'),
+    lambda place: place.write_bytes(b'{"model": "m", "target": "t", "files": {"a\\u0000": {"blake3": 7}, "/": {}}}'),
+    lambda place: os.truncate(os.open(place, os.O_CREAT | os.O_RDWR), 1 << 40),
+], ids=["FIFO", "device", "nested", "path", "NUL", "huge"])  # fmt: skip
+def test_a_hostile_description_is_replaced(outs, damage):
+    precious = outs.root / "precious"
+    precious.write_bytes(b"precious")
+    outs.deliver(OLD)
+    (outs.folder / PROVENANCE).unlink()
+    damage(outs.folder / PROVENANCE)
+    assert outs.deliver(NEW).error is None
+    assert {name: outs.files()[name] for name in NEW} == NEW
+    assert outs.is_whole()
+    assert precious.read_bytes() == b"precious"
+
+
+# -- what stands in the place of a folder -----------------------------------------------------------------------------
+
+
+@posix
+@pytest.mark.parametrize("place", ["m", "m/t"])
+def test_a_link_in_the_place_of_an_output_folder_is_refused(outs, place):
+    elsewhere = outs.root / "elsewhere"
+    write(elsewhere / "t", {"precious": b"precious"})
+    link = outs.out / place
+    link.parent.mkdir(parents=True)
+    link.symlink_to(elsewhere if place == "m" else elsewhere / "t")
+    delivery = outs.deliver(NEW)
+    assert (delivery.state, delivery.error) == ("failed", f"is a symbolic link: {link}")
+    assert sorted(path.name for path in elsewhere.rglob("*")) == ["precious", "t"]
+    assert link.is_symlink()
+
+
+def test_a_file_in_the_place_of_an_output_folder_is_refused(outs):
+    write(outs.out, {"m/t": b"mine"})
+    delivery = outs.deliver(NEW)
+    assert (delivery.state, delivery.error) == ("failed", f"Not a directory: {outs.folder}")
+    assert outs.folder.read_bytes() == b"mine"
+
+
+@posix
+@pytest.mark.parametrize("exchanges", [True, False])
+def test_folders_keep_their_modes_and_new_ones_follow_the_umask(outs, monkeypatch, exchanges):
+    if not exchanges:
+        monkeypatch.setattr(replacement, "_exchange", lambda _one, _other: False)
+    before = os.umask(0o022)
+    try:
+        outs.deliver(OLD)
+        assert [stat.S_IMODE(place.stat().st_mode) for place in (outs.out, outs.folder.parent, outs.folder)] == [
+            0o755
+        ] * 3
+        assert stat.S_IMODE((outs.folder / "model.onnx").stat().st_mode) == 0o644
+        outs.folder.parent.chmod(0o750)
+        os.umask(0o002)
+        outs.deliver(NEW)
+        assert stat.S_IMODE(outs.folder.parent.stat().st_mode) == 0o750
+        assert stat.S_IMODE(outs.folder.stat().st_mode) == 0o775
+        outs.deliver(NEW)
+        assert [stat.S_IMODE(place.stat().st_mode) for place in (outs.out, outs.folder.parent)] == [0o755, 0o750]
+    finally:
+        os.umask(before)
+
+
+def test_a_stored_name_that_leads_elsewhere_is_not_written(outs, monkeypatch):
+    from onnxbuild.store.content import File, Tree
+
+    with Store(outs.root / "store") as store:
+        graph, outcomes = outs.published(store, NEW)
+        tree = store.tree(next(iter(outcomes.values())).outputs["out"])
+        for name in ("../../../victim", "/victim"):
+            wrong = Tree((File(name, tree.files[0].digest, tree.files[0].size),))
+            monkeypatch.setattr(store, "tree", lambda _digest, wrong=wrong: wrong)
+            (delivery,) = deliver(graph, outcomes, store, outs.out)
+            assert (delivery.state, delivery.error) == ("failed", f"is not a name below a folder: {name}")
+    assert not (outs.root / "victim").exists()
+    assert not outs.folder.exists()
+
+
+# -- what another process does meanwhile ------------------------------------------------------------------------------
+
+
+def _damage(place):
+    """Other bytes, but the same size and mtime."""
+    status = place.stat()
+    place.write_bytes(b"X" * status.st_size)
+    os.utime(place, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_a_file_that_is_damaged_as_it_appears_is_written_again(outs, monkeypatch):
+    swap, times = replacement._swap, []
+
+    def swap_and_damage(whole, folder, old):
+        swap(whole, folder, old)
+        times.append(1)
+        if len(times) == 1:
+            _damage(folder / "model.onnx")
+
+    monkeypatch.setattr(replacement, "_swap", swap_and_damage)
+    delivery = outs.deliver(OLD)
+    assert (delivery.state, delivery.edited, len(times)) == ("mended", ("model.onnx",), 2)
+    assert outs.files() == OLD
+
+
+def test_a_file_that_is_damaged_again_and_again_fails_the_delivery(outs, monkeypatch):
+    swap = replacement._swap
+
+    def swap_and_damage(whole, folder, old):
+        swap(whole, folder, old)
+        _damage(folder / "model.onnx")
+
+    monkeypatch.setattr(replacement, "_swap", swap_and_damage)
+    delivery = outs.deliver(OLD)
+    assert (delivery.state, delivery.error) == ("failed", f"another process changes its files: {outs.folder}")
+
+
+def test_a_copy_that_is_damaged_before_it_appears_does_not_appear(outs, monkeypatch):
+    outs.deliver(OLD)
+    real = copies.settled_signature
+
+    def damaged(place):
+        if place.name == "model.onnx":
+            _damage(place)
+        return real(place)
+
+    monkeypatch.setattr(copies, "settled_signature", damaged)
+    delivery = outs.deliver(NEW)
+    assert delivery.state == "failed"
+    assert delivery.error.startswith("was changed by another process while it was written: ")
+    assert outs.files() == OLD
+    assert outs.beside() == ["t"]
+
+
+def test_a_copy_that_is_changed_while_it_is_read_does_not_appear(outs, monkeypatch):
+    real = copies.digest_file
+
+    def read_then_damaged(place, size):
+        digest = real(place, size)
+        _damage(place)
+        return digest
+
+    monkeypatch.setattr(copies, "digest_file", read_then_damaged)
+    assert outs.deliver(NEW).state == "failed"
+    assert not outs.folder.exists()
+
+
+def test_damage_after_the_delivery_is_noticed_by_the_next_one(outs):
+    outs.deliver(OLD)
+    _damage(outs.folder / "model.onnx")
+    assert outs.deliver(OLD).edited == ("model.onnx",)
+    assert outs.files() == OLD
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda blob: blob.unlink(), lambda blob: (blob.chmod(0o644), blob.write_bytes(b"X"))]
+)
+def test_a_blob_that_is_missing_or_damaged_is_to_be_built_again(outs, damage):
+    outs.deliver(OLD)
+    with Store(outs.root / "store") as store:
+        graph, outcomes = outs.published(store, NEW)
+        digest = next(f.digest for f in store.tree(outcomes["m/t:toy"].outputs["out"]).files if f.name == "model.onnx")
+        damage(store.content.path(digest))
+        with pytest.raises(DamagedBlob):
+            deliver(graph, outcomes, store, outs.out)
+        assert not store.content.path(digest).exists()
+    assert outs.files() == OLD
+    assert outs.beside() == ["t"]
+
+
+# -- without an exchange of folders -----------------------------------------------------------------------------------
+
+
+def test_the_old_folder_is_put_back_where_the_new_one_cannot_take_its_place(outs, monkeypatch):
+    outs.deliver(OLD)
+    (outs.folder / "notes").write_bytes(b"mine")
+    monkeypatch.setattr(replacement, "_exchange", lambda _one, _other: False)
+    rename = os.rename
+
+    def refuse(source, target):
+        if ".whole." in str(source):
+            raise PermissionError(13, "Permission denied", str(source))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", refuse)
+    assert outs.deliver(NEW).state == "failed"
+    assert outs.files() == {**OLD, "notes": b"mine"}
+    assert outs.beside() == ["t"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="renameat2 is a system call of Linux")
+def test_linux_exchanges_two_folders_in_one_step(tmp_path):
+    write(tmp_path, {"one/a": b"1", "other/b": b"2"})
+    assert replacement._exchange(tmp_path / "one", tmp_path / "other")
+    assert [path.name for path in (tmp_path / "one").iterdir()] == ["b"]
+    assert not replacement._exchange(tmp_path / "one", tmp_path / "missing")
+
+
+def test_other_systems_do_not_try(tmp_path, monkeypatch):
+    write(tmp_path, {"one/a": b"1", "other/b": b"2"})
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert not replacement._exchange(tmp_path / "one", tmp_path / "other")
+    assert [path.name for path in (tmp_path / "one").iterdir()] == ["a"]
+
+
+# -- what a killed run left -------------------------------------------------------------------------------------------
+
+
+def test_leftovers_belong_to_the_target_with_exactly_their_name(tmp_path):
+    for name in (".a.fresh.12345678", ".a.fresh.fresh.12345678", ".a.whole.abcdef01", ".a.old.1", ".a.fresh.77.old"):
+        (tmp_path / name).mkdir()
+    for name in ("a", "a.fresh", ".b.old"):
+        (tmp_path / name).mkdir()
+    (tmp_path / ".a.old.2").write_bytes(b"a file of somebody")
+    found = {target: sorted(path.name for path in paths) for target, paths in replacement.leftovers(tmp_path).items()}
+    assert found == {
+        "a": [".a.fresh.12345678", ".a.fresh.77.old", ".a.old.1", ".a.whole.abcdef01"],
+        "a.fresh": [".a.fresh.fresh.12345678"],
+    }
+    assert replacement.leftovers(tmp_path / "missing") == {}
+
+
+def test_a_failed_build_ends_what_a_killed_run_began(outs):
+    """Version 0.1 was killed between its two renames: the only copy of the user's file is in the folder set aside."""
+    outs.deliver(OLD)
+    (outs.folder / "notes").write_bytes(b"mine")
+    outs.folder.rename(outs.folder.with_name(".t.fresh.4711.old"))
+    delivery = outs.deliver(NEW, outcome="failed")
+    assert delivery.state == "withheld"
+    assert outs.files() == {**OLD, "notes": b"mine"}
+    assert outs.beside() == ["t"]
+
+
+def test_the_description_lists_the_files_of_the_folder(outs):
+    outs.deliver({**NEW, PROVENANCE: b"the description of the model that this one was made from"})
+    listed = json.loads((outs.folder / PROVENANCE).read_bytes())["files"]
+    assert sorted(listed) == sorted(NEW)
+    assert (
+        outs.deliver({**NEW, PROVENANCE: b"the description of the model that this one was made from"}).state == "intact"
+    )

@@ -1,0 +1,307 @@
+"""Several users of one store: what docs/how-to/share-a-store.md promises, with two real users.
+
+Only root can become another user, so these tests are skipped elsewhere. Those of modes at the end need no rights.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from toys import FUNCTIONS, Bench, InlineRunner, step
+
+from onnxbuild.store import locks
+from onnxbuild.store.collect import Limits, collect
+from onnxbuild.store.group_access import grant_as_folder, make_folder
+from onnxbuild.store.inventory import verify
+from onnxbuild.store.locking import lock_files
+from onnxbuild.store.store import Store, opened
+
+pytestmark = pytest.mark.skipif(not lock_files.HAS_FLOCK, reason="users and modes of POSIX, and its locks")
+as_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root becomes another user")
+
+ANNA, BERT, GROUP = 12345, 12346, 12300
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A folder that both users may enter, with a store's folder as the how-to creates it."""
+    place = Path(tempfile.mkdtemp())
+    place.chmod(0o755)
+    store = place / "store"
+    store.mkdir()
+    os.chown(store, ANNA, GROUP)
+    store.chmod(0o2775)
+    for user in (ANNA, BERT):
+        (place / str(user)).mkdir()
+        os.chown(place / str(user), user, user)
+    yield place
+    shutil.rmtree(place)
+
+
+class User:
+    """Another user: calls run in child processes, one after the other or at once."""
+
+    def __init__(self, uid: int, umask: int, *, group: int | None = GROUP) -> None:
+        self._uid, self._umask, self._group = uid, umask, group
+
+    def start(self, work: Callable[[], Any]) -> Callable[[], Any]:
+        """Begin; the answer waits for the end and returns what the work returned."""
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(reader)
+            os._exit(self._work(work, writer))
+        os.close(writer)
+
+        def ended() -> Any:
+            with open(reader, encoding="utf-8") as file:
+                text = file.read()
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, text
+            return json.loads(text)
+
+        return ended
+
+    def __call__(self, work: Callable[[], Any]) -> Any:
+        return self.start(work)()
+
+    def _work(self, work: Callable[[], Any], writer: int) -> int:
+        try:
+            os.setgroups([] if self._group is None else [self._group])
+            os.setgid(self._uid)  # a primary group of one's own, as most systems give it
+            os.setuid(self._uid)
+            os.umask(self._umask)
+            text, code = json.dumps(work()), 0
+        except BaseException:
+            text, code = traceback.format_exc(), 1
+        with open(writer, "w", encoding="utf-8") as file:
+            file.write(text)
+        return code
+
+
+@pytest.fixture(params=[(0o022, 0o022), (0o077, 0o077), (0o002, 0o077)], ids=str)
+def users(request) -> tuple[User, User]:
+    Bench(Path(tempfile.mkdtemp()))(step("a", text="load what children import"))
+    anna, bert = request.param
+    return User(ANNA, anna), User(BERT, bert)
+
+
+def bench_of(shared: Path, user: int, runner: InlineRunner | None = None) -> Bench:
+    """A bench with the shared store, and logs of the user's own."""
+    bench = Bench(shared, runner or InlineRunner())
+    bench.logs = str(shared / str(user) / "logs")
+    return bench
+
+
+def build(shared: Path, user: int, *texts: str, runner: InlineRunner | None = None) -> dict[str, str]:
+    bench = bench_of(shared, user, runner)
+    return bench(*(step(f"a{text}", text=text) for text in texts), logs=bench.logs, scope=str(shared / str(user)))
+
+
+@as_root
+def test_what_one_user_built_is_a_hit_for_the_other_and_both_build(shared: Path, users: tuple[User, User]) -> None:
+    anna, bert = users
+    assert anna(lambda: build(shared, ANNA, "x")) == {"ax": "built"}
+    assert bert(lambda: build(shared, BERT, "x", "y")) == {"ax": "hit", "ay": "built"}
+    assert anna(lambda: build(shared, ANNA, "y", "z")) == {"ay": "hit", "az": "built"}
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in (shared / "store" / "blobs").rglob("*/*")}
+    assert modes == {0o444}
+    assert (shared / "store" / "toolchains").is_dir()
+    for path in [path for path in (shared / "store").rglob("*") if path.is_dir()]:
+        assert (stat.S_IMODE(path.stat().st_mode), path.stat().st_gid) == (0o2775, GROUP), path
+    for name in ("traces.db", "gc.lock"):
+        assert stat.S_IMODE((shared / "store" / name).stat().st_mode) == 0o664
+    assert sorted(path.name for path in (shared / "store" / "work").iterdir()) == []
+
+
+@as_root
+def test_one_user_reads_an_input_that_the_other_has_built(shared: Path, users: tuple[User, User]) -> None:
+    anna, bert = users
+    anna(lambda: build(shared, ANNA, "x"))
+
+    def chain() -> dict[str, str]:
+        bench = bench_of(shared, BERT)
+        return bench(step("ax", text="x"), step("b", of="ax", text="b"), logs=bench.logs)
+
+    assert bert(chain) == {"ax": "hit", "b": "built"}
+
+
+@as_root
+def test_a_damaged_result_of_one_user_is_repaired_by_the_other(shared: Path, users: tuple[User, User]) -> None:
+    anna, bert = users
+    anna(lambda: build(shared, ANNA, "x"))
+    (blob,) = (shared / "store" / "blobs").rglob("*/*")
+    blob.chmod(0o644)
+    blob.write_text("y")
+    blob.chmod(0o444)
+
+    def check() -> int:
+        with Store(shared / "store", claims=False) as store:
+            return len(verify(store))
+
+    assert bert(check) == 1
+    assert bert(lambda: build(shared, BERT, "x"))["ax"] in {"built", "unchanged"}
+    assert anna(lambda: build(shared, ANNA, "x")) == {"ax": "hit"}
+
+
+@as_root
+def test_the_garbage_of_one_user_is_collected_by_the_other(shared: Path, users: tuple[User, User]) -> None:
+    anna, bert = users
+    anna(lambda: build(shared, ANNA, "x", "y"))
+    anna(lambda: build(shared, ANNA, "x"))
+    shutil.rmtree(shared / str(ANNA))  # the folder that stands for a manifest
+
+    def gc() -> int:
+        with Store(shared / "store", claims=False) as store:
+            return collect(store, Limits()).blobs
+
+    assert bert(gc) == 2
+    assert list((shared / "store" / "blobs").rglob("*/*")) == []
+
+
+@as_root
+def test_what_a_killed_run_of_one_user_left_is_swept_by_the_other(shared: Path, users: tuple[User, User]) -> None:
+    anna, bert = users
+
+    def die() -> None:
+        store = Store(shared / "store")
+        (store.workspace() / "half a result").write_text("x")
+        with store.lock("a" * 64, lambda _holder: None, lambda: False):
+            os._exit(0)
+
+    with pytest.raises(json.JSONDecodeError):
+        anna(die)
+    left = [path.name for path in (shared / "store").rglob("*") if path.parent.name in {"work", "locks"}]
+    assert len(left) == 2
+    assert bert(lambda: build(shared, BERT, "x")) == {"ax": "built"}
+    assert [path for path in (shared / "store").rglob("*") if path.parent.name in {"work", "locks"}] == []
+
+
+@as_root
+def test_one_user_waits_for_the_other_who_builds_the_same(shared: Path, users: tuple[User, User]) -> None:
+    anna, bert = users
+    began, go_on = os.pipe(), os.pipe()
+
+    def slow(params, inputs, outputs, tell):
+        os.write(began[1], b"!")
+        os.read(go_on[0], 1)
+        return FUNCTIONS["cat"](params, inputs, outputs, tell)
+
+    first = anna.start(lambda: build(shared, ANNA, "x", runner=InlineRunner({"cat": slow})))
+    os.read(began[0], 1)
+
+    def wait_and_build() -> dict[str, str]:
+        bench, told = bench_of(shared, BERT), []
+        own = locks.holder
+
+        def holder(path: Path):
+            told.append(own(path))
+            os.write(go_on[1], b"!")
+            return told[-1]
+
+        locks.holder = holder
+        outcome = bench(step("ax", text="x"), logs=bench.logs)
+        return {**outcome, "named": bool(told[0]), "ran": bench.runner.ran["ax"]}
+
+    assert bert(wait_and_build) == {"ax": "hit", "named": True, "ran": 0}
+    assert first() == {"ax": "built"}
+
+
+@as_root
+def test_both_users_at_once(shared: Path, users: tuple[User, User]) -> None:
+    texts = [chr(ord("a") + number) for number in range(8)]
+
+    def rounds(user: int) -> Callable[[], list[str]]:
+        return lambda: sorted({o for _ in range(4) for o in build(shared, user, *texts).values()})
+
+    ends = [user.start(rounds(uid)) for user, uid in zip(users, (ANNA, BERT), strict=True)]
+    for end in ends:
+        assert set(end()) <= {"built", "hit"}
+    assert len(list((shared / "store" / "blobs").rglob("*/*"))) == len(texts)
+
+
+@as_root
+def test_a_user_who_may_only_read_plans_and_is_told_when_a_run_cannot_write(shared: Path, users) -> None:
+    anna, _ = users
+    anna(lambda: build(shared, ANNA, "x"))
+    reader = User(BERT, 0o022, group=None)
+
+    def read() -> int:
+        with opened(shared / "store", write=False) as store:
+            return len([key for key in store.traces.all_traces() if store.lookup(key)])
+
+    assert reader(read) == 1
+
+    def write() -> str:
+        try:
+            build(shared, BERT, "x")
+        except Exception as error:
+            return str(error)
+        return "no error"
+
+    assert "OB040" in reader(write)
+
+
+@as_root
+def test_a_store_that_is_shared_later_is_opened_to_the_group_by_its_owner(shared: Path, users) -> None:
+    """The folders get their modes as the how-to says, and the files of the store by the next run of their owner."""
+    anna, bert = users
+    (shared / "store").chmod(0o755)
+    anna(lambda: build(shared, ANNA, "x"))
+    (shared / "store").chmod(0o2775)
+    for path in [path for path in (shared / "store").rglob("*") if path.is_dir()]:
+        os.chown(path, -1, GROUP)
+        path.chmod(0o2775)
+    anna(lambda: build(shared, ANNA, "x"))
+    assert bert(lambda: build(shared, BERT, "x", "y")) == {"ax": "hit", "ay": "built"}
+
+
+@pytest.mark.parametrize(
+    ("of_folder", "file", "folder"),
+    [(0o2775, 0o664, 0o2775), (0o775, 0o664, 0o775), (0o2770, 0o660, 0o2770), (0o1777, 0o666, 0o777)],
+)
+def test_what_is_new_gets_the_permissions_of_its_folder(tmp_path: Path, of_folder: int, file: int, folder: int) -> None:
+    before = os.umask(0o077)
+    try:
+        (tmp_path / "root").mkdir()
+        (tmp_path / "root").chmod(of_folder)
+        (tmp_path / "root" / "file").touch()
+        grant_as_folder(tmp_path / "root" / "file")
+        make_folder(tmp_path / "root" / "folder")
+    finally:
+        os.umask(before)
+    modes = [stat.S_IMODE((tmp_path / "root" / name).stat().st_mode) for name in ("file", "folder")]
+    assert modes == [file, folder]
+
+
+@pytest.mark.parametrize("of_folder", [0o755, 0o700, 0o2755])
+def test_in_a_folder_of_one_user_the_umask_decides(tmp_path: Path, of_folder: int) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root").chmod(of_folder)
+    before = os.umask(0o027)
+    try:
+        (tmp_path / "root" / "file").touch()
+        grant_as_folder(tmp_path / "root" / "file")
+        make_folder(tmp_path / "root" / "folder")
+    finally:
+        os.umask(before)
+    modes = [stat.S_IMODE((tmp_path / "root" / name).stat().st_mode) & 0o777 for name in ("file", "folder")]
+    assert modes == [0o640, 0o750]
+
+
+def test_a_folder_of_the_store_is_no_link_and_no_file(tmp_path: Path) -> None:
+    make_folder(tmp_path / "folder")
+    make_folder(tmp_path / "folder")
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    (tmp_path / "file").touch()
+    for name in ("link", "file"):
+        with pytest.raises(FileExistsError):
+            make_folder(tmp_path / name)
