@@ -21,7 +21,7 @@ from onnxbuild.runners.whole import mark_whole, what_is_wrong
 from onnxbuild.steps.kind import CODE_OF, EVERYTHING
 from onnxbuild.store import locks
 from onnxbuild.store.files import remove_tree
-from onnxbuild.store.shared_lock import SharedLock, hold_alone
+from onnxbuild.store.locking.shared_lock import SharedLock, hold_alone
 
 
 class Locked:

@@ -15,7 +15,7 @@ from onnxbuild.planning.lock_file import lock_path, read_lock
 from onnxbuild.runners.locked_environment import use_lock
 from onnxbuild.store import locks
 from onnxbuild.store.files import remove_tree
-from onnxbuild.store.shared_lock import hold_alone
+from onnxbuild.store.locking.shared_lock import hold_alone
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
