@@ -177,3 +177,20 @@ def test_a_run_over_many_actions_takes_linear_time(tmp_path: Path) -> None:
         return lambda: bench(*actions)
 
     assert_linear(world, 40)
+
+
+def test_an_output_deeper_than_the_recursion_limit_is_one_failed_action(tmp_path: Path) -> None:
+    def deep(params: object, inputs: object, outputs: dict[str, Path], tell: object) -> dict[str, object]:
+        place = outputs["out"]
+        for _ in range(1100):
+            place = place / "d"
+            place.mkdir()
+        (place / "text").write_text("deep")
+        return {}
+
+    bench = Bench(tmp_path, InlineRunner({"count": deep}))
+    outcomes = bench.outcomes(step("a", "count"), step("b", of="a"))
+    assert outcomes["a"].failure is not None
+    assert outcomes["a"].failure.code == "OBE64"  # names in the store have at most 1,024 bytes
+    assert outcomes["b"].outcome == "blocked"
+    assert not list((tmp_path / "store" / "work").iterdir())
