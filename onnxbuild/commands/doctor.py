@@ -42,9 +42,9 @@ Version = Callable[[str], str | None]
 class Report(Struct, frozen=True, kw_only=True):
     """What this machine has.
 
-    `missing`: step kind → distributions that it needs and that are not installed. `unseen`: what can change results and
-    is in no key. `confinement`: what confines somebody else's code, in words. `python_path`: which workers import
-    from the folders of PYTHONPATH; "" if not set.
+    `missing`: step kind → distributions that it needs and that are not installed. `confinement`: what confines
+    somebody else's code, in words. `python_path`: which workers import from the folders of PYTHONPATH; "" if not set.
+    `unseen`: what can change results and is in no key.
     """
 
     onnxbuild: str
@@ -60,9 +60,9 @@ class Report(Struct, frozen=True, kw_only=True):
     provider_problem: str | None
     hub_offline: bool
     hub_endpoint: str
-    unseen: tuple[str, ...]
     confinement: str
     python_path: str
+    unseen: tuple[str, ...]
     missing: Mapping[str, tuple[str, ...]]
     repair: str | None
 
@@ -78,7 +78,7 @@ def doctor(
     version: Version | None = None,
     machine: Machine | None = None,
     environ: Mapping[str, str] = os.environ,
-    ask: tuple[str, ...] = (sys.executable, "-I", "-c", _ASK_PROVIDERS),
+    ask: tuple[str, ...] = (sys.executable, "-P", "-c", _ASK_PROVIDERS),
     python: str = sys.executable,
 ) -> Report:
     """Look at the machine; imports no framework, and asks ONNX Runtime in a separate process."""
@@ -103,9 +103,9 @@ def doctor(
         provider_problem=problem,
         hub_offline=environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"},
         hub_endpoint=environ.get("HF_ENDPOINT") or "https://huggingface.co",
-        unseen=unseen(python, environ),
         confinement=_confinement(environ),
         python_path=_python_path(environ),
+        unseen=unseen(python, environ),
         missing={kind: absent for kind, absent in missing.items() if absent},
         repair=_EXTRA if any(missing.values()) else None,
     )

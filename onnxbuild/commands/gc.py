@@ -9,7 +9,7 @@ from pathlib import Path
 from onnxbuild.commands.parsing.options import Asked
 from onnxbuild.commands.workspace import loaded, store_root
 from onnxbuild.diagnostics import DiagnosticError, fault
-from onnxbuild.runners.unused_toolchains import FreedToolchains, free_toolchains, needed_toolchains
+from onnxbuild.runners.toolchains.unused_toolchains import FreedToolchains, free_toolchains, needed_toolchains
 from onnxbuild.store.collect import Freed, Limits, collect
 from onnxbuild.store.store import Store
 

@@ -196,7 +196,7 @@ def environments_of(manifest: Manifest, lock: Lock, store: Path) -> Mapping[str,
 
 
 def _created(name: str, locked: LockedToolchain, store: Path) -> Environment:
-    from onnxbuild.runners.locked_environment import Locked
+    from onnxbuild.runners.toolchains.locked_environment import Locked
 
     return Locked(name, locked, store)
 
@@ -204,7 +204,7 @@ def _created(name: str, locked: LockedToolchain, store: Path) -> Environment:
 def _existing(toolchain: Toolchain, manifest: Manifest) -> Environment:
     from onnxbuild.planning.interpreters.site_folders import NotUnderstood
     from onnxbuild.planning.interpreters.within_reach import readable_for
-    from onnxbuild.runners.existing_interpreter import Interpreter
+    from onnxbuild.runners.toolchains.existing_interpreter import Interpreter
 
     assert toolchain.python is not None, "BUG: the toolchain names an interpreter"
     interpreter = Interpreter(toolchain.name, toolchain.python, readable_for(toolchain.python, manifest))

@@ -1,7 +1,7 @@
 """The environments of workers: what each must offer, the current interpreter, and a toolchain that is not locked yet.
 
-`existing_interpreter` has an interpreter that the manifest names, `locked_environment` one that is created from locked
-packages. Everything but `interpreter` is asked while planning, and starts no process.
+`toolchains/` has an interpreter that the manifest names, and one that is created from locked packages. Everything but
+`interpreter` is asked while planning, and starts no process.
 """
 
 from __future__ import annotations
@@ -77,9 +77,8 @@ class Current:
 
         A receipt watches this interpreter, the metadata of what is installed and our own code in any case.
         """
-        editable = (
-            path for name in self._installed.editable() for path in self._installed.watched(name) if name != _US
-        )
+        others = (name for name in self._installed.editable() if name != _US)
+        editable = (path for name in others for path in self._installed.watched(name))
         names = {*self._installed.names(), *(name for one in EXPORTERS.values() for name in one.packages)} - {_US}
         return tuple(dict.fromkeys((*editable, *self._installed.watched_shadows(sorted(names)))))
 

@@ -103,14 +103,14 @@ def test_what_no_key_contains_is_named(tmp_path, plain, monkeypatch):
     for version in ("1.0", "2.0"):
         (plain / f"twice-{version}.dist-info").mkdir()
         (plain / f"twice-{version}.dist-info" / "METADATA").write_text(f"Name: twice\nVersion: {version}\n")
-    report = look(tmp_path, environ={"PYTHONPATH": "/opt/mine", "PYTHONSTARTUP": "", "HOME": "/root"})
+    report = look(tmp_path, environ={"PYTHONHOME": "/opt/mine", "PYTHONSTARTUP": "", "HOME": "/root"})
     assert report.exit_code == 0
     assert as_text(report).split("\n\n")[1] == (
         "in no key:\n"
         f"  {plain / 'hook.pth'} runs code whenever Python starts, and may add packages\n"
         f"  {plain / 'sitecustomize.py'} runs code whenever Python starts, and may add packages\n"
         "  twice is installed as 1.0 and as 2.0 in one folder: reinstall it\n"
-        "  PYTHONPATH is set: the interpreters of toolchains do not see it"
+        "  PYTHONHOME is set: the interpreters of toolchains do not see it"
     )
     assert len(json.loads(as_json(report))["unseen"]) == 4
 

@@ -134,7 +134,8 @@ def world(tmp_path, monkeypatch):
         "data/corpus.txt": "hello\n",
         "exporters/mine.py": "raise SystemExit('imported')\n",
         "venv/bin/python": "#!/bin/sh\ntouch started\n",
-        "venv/pyvenv.cfg": "home = /nowhere\n",
+        "venv/pyvenv.cfg": "home = /nowhere\nversion = 3.11.7\n",
+        "venv/lib/python3.11/site-packages/msgspec-0.20.0.dist-info/METADATA": "Name: msgspec\nVersion: 0.20.0\n",
         "json.py": "raise SystemExit('imported from the working folder')\n",
         "onnxbuild.lock": json.dumps(
             {
@@ -166,6 +167,7 @@ def world(tmp_path, monkeypatch):
 _READING_MODES = {"r", "rb", "rt", None}
 _NEW = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _INSTALLED = [os.path.realpath(one) for one in (sys.prefix, sys.base_prefix, ROOT / "onnxbuild")]
+_SEARCHED = {str(ROOT), *sys.path}
 # The machine is part of plans: its processor, memory, GPU and limits.
 _MACHINE = ("/proc/", "/sys/", "/dev/null", "/etc/localtime", "/usr/share/zoneinfo", "/etc/os-release")
 
@@ -187,7 +189,7 @@ def _is_allowed(event, arguments, folder):
         )
     if event in {"os.listdir", "os.scandir"}:
         # Imports list every folder that is searched for modules.
-        return arguments[0] == str(ROOT) or _is_readable(arguments[0] or ".", folder)
+        return arguments[0] in _SEARCHED or _is_readable(arguments[0] or ".", folder)
     if event == "sqlite3.connect":
         return _is_readable(arguments[0].removeprefix("file:").partition("?")[0], folder)
     if event == "os.putenv":

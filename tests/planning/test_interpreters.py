@@ -17,7 +17,7 @@ from onnxbuild.planning.interpreters.distributions import Distributions
 from onnxbuild.planning.interpreters.site_folders import NotUnderstood, site_folders
 from onnxbuild.planning.interpreters.within_reach import readable_for
 from onnxbuild.runners.environments import Current, Unusable
-from onnxbuild.runners.existing_interpreter import Interpreter
+from onnxbuild.runners.toolchains.existing_interpreter import Interpreter
 from onnxbuild.steps import KINDS
 from onnxbuild.steps.kind import CODE_OF, EVERYTHING
 

@@ -19,9 +19,9 @@ from onnxbuild.planning.pinned.resolution import _pip, resolve_toolchain
 from onnxbuild.planning.toolchains import LockedPackage, LockedToolchain, python_tag, toolchain_key
 from onnxbuild.runners import pip_output
 from onnxbuild.runners.environments import Unlocked, Unusable
-from onnxbuild.runners.existing_interpreter import Interpreter
 from onnxbuild.runners.local import LocalRunner
-from onnxbuild.runners.locked_environment import Locked
+from onnxbuild.runners.toolchains.existing_interpreter import Interpreter
+from onnxbuild.runners.toolchains.locked_environment import Locked
 from onnxbuild.steps import KINDS
 
 MANIFEST = """\

@@ -14,8 +14,8 @@ from plugin.world import World
 
 from onnxbuild.planning.toolchains import LockedPackage, LockedToolchain, toolchain_key
 from onnxbuild.runners.environments import Unusable
-from onnxbuild.runners.locked_environment import Locked
-from onnxbuild.runners.unused_toolchains import FreedToolchains, free_toolchains, needed_toolchains
+from onnxbuild.runners.toolchains.locked_environment import Locked
+from onnxbuild.runners.toolchains.unused_toolchains import FreedToolchains, free_toolchains, needed_toolchains
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="the layout of POSIX, with real links")
 LOCKED = LockedToolchain((LockedPackage("frob", "1.0", "0" * 64), LockedPackage("tool_box", "2.0", "1" * 64)))

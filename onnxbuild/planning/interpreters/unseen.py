@@ -10,6 +10,9 @@ from collections.abc import Iterator, Mapping
 from onnxbuild.planning.interpreters.distributions import Distributions
 from onnxbuild.planning.interpreters.site_folders import NotUnderstood, site_folders
 
+# Not PYTHONPATH: doctor has a line of its own for it.
+_IGNORED = frozenset({"PYTHONHOME", "PYTHONUSERBASE", "PYTHONPLATLIBDIR"})
+
 
 def unseen(python: str = sys.executable, environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
     """One line per finding, in words."""

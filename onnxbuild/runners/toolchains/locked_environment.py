@@ -17,7 +17,7 @@ from onnxbuild.planning.toolchains import LockedToolchain, python_of
 from onnxbuild.protocol import Failure
 from onnxbuild.runners import pip_output
 from onnxbuild.runners.environments import Current, Run, Say, Unusable
-from onnxbuild.runners.whole import mark_whole, what_is_wrong
+from onnxbuild.runners.toolchains.whole import mark_whole, what_is_wrong
 from onnxbuild.steps.kind import CODE_OF, EVERYTHING
 from onnxbuild.store import locks
 from onnxbuild.store.files import remove_tree
@@ -89,7 +89,7 @@ class Locked:
         if self._place.is_symlink() or self._place.is_file():
             self._place.unlink()
         remove_tree(self._place)
-        self._place.mkdir(parents=True)
+        self._place.mkdir()
         say(f"creating toolchain `{self._name}`: {len(self._locked.packages)} packages")
         self._checked(run([sys.executable, "-I", "-m", "venv", str(self._place)], lambda _line: None))
         requirements = self._place / "requirements.txt"

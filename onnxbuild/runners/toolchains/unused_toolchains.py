@@ -12,7 +12,7 @@ from typing import NoReturn
 from msgspec import Struct
 
 from onnxbuild.planning.lock_file import lock_path, read_lock
-from onnxbuild.runners.locked_environment import use_lock
+from onnxbuild.runners.toolchains.locked_environment import use_lock
 from onnxbuild.store import locks
 from onnxbuild.store.files import remove_tree
 from onnxbuild.store.locking.shared_lock import hold_alone
