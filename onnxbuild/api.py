@@ -7,9 +7,10 @@ from pathlib import Path
 
 from onnxbuild.commands.building.finished import Result
 from onnxbuild.commands.building.rounds import run_session
+from onnxbuild.commands.building.tidying import refuse_link
 from onnxbuild.commands.parsing.options import Asked
 from onnxbuild.commands.sharing.revalidation import own_actions
-from onnxbuild.commands.workspace import default_jobs, loaded, memory_limit, session
+from onnxbuild.commands.workspace import default_jobs, loaded, memory_limit, out_folder, session
 from onnxbuild.execute.events import Event, Outcome
 from onnxbuild.execute.policy import Policy
 from onnxbuild.manifest.spec import Manifest
@@ -69,6 +70,8 @@ def run(
     `trust`, `allow_paths` and `allow_env`: as for `plan`. `revalidate`: as `--revalidate`.
     Errors: DiagnosticError.
     """
+    named = str(out) if out else None
+    refuse_link(str(path), named)
     asked = _asked(path, selectors, defines, store, remote, allow_paths, allow_env, trust)
     with session(asked, write=True, jobs=jobs or default_jobs()) as opened:
         policy = Policy(
@@ -79,8 +82,7 @@ def run(
             force=opened.plan.named if force else frozenset(),
             own=own_actions(opened.plan.whole) if revalidate else frozenset(),
         )
-        target = Path(out).absolute() if out else Path(path).absolute().parent / "out"
-        return run_session(opened, policy, target, _Callback(on_event or _ignore))
+        return run_session(opened, policy, out_folder(str(path), named), _Callback(on_event or _ignore))
 
 
 def _asked(

@@ -6,101 +6,129 @@ Nothing but argparse is imported before a command is known: a run with nothing t
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
+try:
+    import _signal as signal  # type: ignore[import-not-found]  # `signal` makes enums of it, in 0.5 ms
+except ImportError:  # another Python than CPython
+    import signal
+
 from onnxbuild.commands.parsing.options import asked_for, permissions_of, run_options
 from onnxbuild.commands.parsing.parsers import parse, parser, subcommand
+from onnxbuild.report.outlet import Outlet, open_streams
 
 __all__ = ["main", "parser", "run_command"]
 
 # 0 done, 1 an action or a check failed, 2 the manifest or the command line is wrong, 3 our fault, 130 interrupted.
 _FAILED, _OUR_FAULT, _INTERRUPTED = 1, 3, 130
-_STDERR = 2
+# Where stdout is the only result: without it, the command has done nothing.
+_PRINTS_A_DOCUMENT = frozenset({"graph", "schema", "completion"})
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command and exit with its code; no exception reaches the terminal as a traceback."""
-    _open_closed_streams()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal in ASCII shows `?` for `→`, rather than an error
-    code = run_command(sys.argv[1:] if arguments is None else arguments)
-    sys.exit(code or _lost_output())
-
-
-def _open_closed_streams() -> None:
-    """Give a process that was started without stdout or stderr (`>&-`) the null device in their place.
-
-    A closed stream is None in Python, and its descriptor would go to the next file that is opened: to the store's.
-    """
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
-        os.set_inheritable(descriptor, True)
-    os.close(descriptor)
-    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open to the end
-    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-
-
-def _is_of_a_stream(error: Exception) -> bool:
-    """Whether an error may come from what was printed: it names no file."""
-    return isinstance(error, OSError) and error.filename is None
-
-
-def _lost_output(probe: str = "") -> int:
-    """1 where stdout takes nothing more, such as on a full disk; 0 where it does, or where its reader has gone."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    _heed_signals(_interrupt)
+    open_streams()
     try:
-        sys.stdout.write(probe)
-        sys.stdout.flush()
-    except OSError as error:
-        # Python would try again at exit, and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):
-            print(f"onnxbuild: cannot write to stdout: {error.strerror}", file=sys.stderr)
-            return _FAILED
-    return 0
+        code = run_command(arguments)
+    except SystemExit as stop:  # of argparse
+        code = stop.code if isinstance(stop.code, int) else 0
+    except KeyboardInterrupt:  # a second one, while the first was being handled
+        code = _INTERRUPTED
+    code = _without_lost_output(code, arguments)
+    _heed_signals(_exit_at_once)
+    sys.exit(code)
+
+
+# -- signals ----------------------------------------------------------------------------------------------------------
+
+
+def _heed_signals(handler: Callable[[int, object], object]) -> None:
+    """Handle what asks a program to end; a signal that was ignored from the start (`nohup`) stays so."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
+def _interrupt(_number: int, _frame: object) -> NoReturn:
+    """As Ctrl-C: a build handles signals itself while it runs, and everything else ends with code 130."""
+    raise KeyboardInterrupt
+
+
+def _exit_at_once(_number: int, _frame: object) -> NoReturn:
+    os._exit(_INTERRUPTED)
+
+
+# -- streams ----------------------------------------------------------------------------------------------------------
+
+
+def _without_lost_output(code: int, arguments: Sequence[str]) -> int:
+    """The exit code of a command: 1 where the command succeeded and its result could not be written.
+
+    A reader that goes away (`| head`) has read enough. A closed stream was closed on purpose, unless it is the result.
+    A build has another result than what it prints.
+    """
+    out = sys.stdout
+    out.flush()
+    command = next(iter(arguments), "")
+    if not isinstance(out, Outlet) or out.lost is None or out.reader_left:
+        return code
+    if out.closed_at_start and command not in _PRINTS_A_DOCUMENT:
+        return code
+    print(f"onnxbuild: cannot write to stdout: {out.lost}", file=sys.stderr)
+    builds = command == "run" and not {"-n", "--dry-run", "-h", "--help"} & {*arguments}
+    return code if builds else code or _FAILED
+
+
+# -- errors -----------------------------------------------------------------------------------------------------------
 
 
 def run_command(arguments: Sequence[str]) -> int:
     """Parse and run; return the exit code."""
-    options = parse(arguments)
+    options = None
     try:
-        return _checked(options)
+        options = parse(arguments)
+        return _COMMANDS[options.name](options)
     except KeyboardInterrupt:
         return _INTERRUPTED
-    except BrokenPipeError:
-        return 0
-    except Exception as error:  # noqa: BLE001 - a bug of ours: a log to attach, and exit code 3
-        return (_is_of_a_stream(error) and _lost_output("\n")) or _bug(error)
+    except Exception as error:  # noqa: BLE001 - what is no diagnostic is a bug of ours: a log to attach, and exit code 3
+        return _explained(error, options)
 
 
-def _checked(options: argparse.Namespace) -> int:
-    try:
-        return _COMMANDS[options.name](options)
-    except Exception as error:
-        # Imported only now: in the usual case there is no error, and the receipt of a run needs no msgspec.
-        from onnxbuild.diagnostics import DiagnosticError
+def _explained(error: Exception, options: argparse.Namespace | None) -> int:
+    """Print what went wrong; return the exit code."""
+    # Imported only now: in the usual case there is no error, and the receipt of a run needs no msgspec.
+    from onnxbuild.commands.parsing.mistakes import with_advice
+    from onnxbuild.commands.parsing.refused import as_diagnostics
+    from onnxbuild.report.render_diagnostics import show
 
-        if not isinstance(error, DiagnosticError):
-            raise
-        from onnxbuild.commands.parsing.mistakes import with_advice
-        from onnxbuild.report.render_diagnostics import show
-
-        show(with_advice(error.diagnostics, options), sys.stderr)
-        return error.exit_code
+    known = as_diagnostics(error)
+    if known is None:
+        return _bug(error)
+    show(with_advice(known.diagnostics, options) if options else known.diagnostics, sys.stderr)
+    return known.exit_code
 
 
 def _bug(error: Exception) -> int:
     import tempfile
     import traceback
 
-    with tempfile.NamedTemporaryFile("w", prefix="onnxbuild-", suffix=".log", delete=False) as log:
-        log.write(f"command: {sys.argv}\n")
-        traceback.print_exception(error, file=log)
+    from onnxbuild.secrets import redacted, shown_command
+
+    text = f"command: {shown_command(sys.argv)}\n{''.join(traceback.format_exception(error))}"
     print(f"onnxbuild: internal error: {type(error).__name__}: {error}", file=sys.stderr)
-    print(f"  = log: {log.name}\n  = hint: please report it with this log", file=sys.stderr)
+    try:
+        with tempfile.NamedTemporaryFile("wb", prefix="onnxbuild-", suffix=".log", delete=False) as log:
+            log.write(redacted(text).encode(errors="backslashreplace"))
+    except OSError:  # no disk has room for it
+        print(redacted(text), file=sys.stderr)
+    else:
+        print(f"  = log: {log.name}\n  = hint: please report it with this log", file=sys.stderr)
     return _OUR_FAULT
 
 

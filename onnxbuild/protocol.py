@@ -6,10 +6,13 @@ A worker in another environment or on another machine gets the same messages as 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from msgspec import Struct
+
+from onnxbuild.printable import printable
+from onnxbuild.secrets import redacted
 
 Facts = Mapping[str, Any]  # measured values: plain JSON, never part of an artifact's digest
 
@@ -90,6 +93,37 @@ class CheckFailed(Exception):  # noqa: N818 - it is the outcome of a check, not 
             code=code, message=message, notes=tuple(notes), facts=dict(facts or {}), transient=transient
         )
         super().__init__(f"{code} {message}")
+
+
+S = TypeVar("S", bound=Struct)
+
+
+def without_secrets(message: S) -> S:
+    """A message whose texts are free of secrets: what a library prints may hold an address or a token."""
+    text = json_text(message)
+    clean = redacted(text)
+    return msgspec.json.decode(clean, type=type(message)) if clean != text or not text.isascii() else message
+
+
+def json_text(value: Any, *, indent: int | None = None) -> str:
+    """The JSON of a value, without a line break at the end; `indent` puts each entry on its own line.
+
+    A number that JSON does not have (NaN, infinity) becomes null. In a name that is not UTF-8, each byte that is wrong
+    becomes an escape: JSON has Unicode text only.
+    """
+    try:
+        data = msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        data = msgspec.json.encode(_encodable(msgspec.to_builtins(value)))
+    return (data if indent is None else msgspec.json.format(data, indent=indent)).decode()
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return printable(value) if any("\ud800" <= one <= "\udfff" for one in value) else value
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(one) for key, one in value.items()}
+    return [_encodable(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def plain(value: Any) -> Any:

@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "machine": set(),
     "regular_files": set(),
     "printable": set(),
-    "secrets": set(),
+    "secrets": {"regular_files"},
     "url_origin": set(),
     "confinement": set(),
     "permissions": {"diagnostics", "regular_files"},

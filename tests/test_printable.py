@@ -1,7 +1,9 @@
 """Text from outside cannot command a terminal, reorder what a reader sees, or break an encoder."""
 
+import json
 import os
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,9 +17,9 @@ from onnxbuild.printable import printable
         ("plain", "plain"),
         ("tab\tand\nline", "tab\tand\nline"),
         ("\x1b[2Jgone", "\\x1b[2Jgone"),
-        ("\x9b31m", "\\x9b31m"),
+        ("\x9b31m", "\\u009b31m"),
         ("over\rwritten", "over\\rwritten"),
-        ("bell\x07 and \x7f", "bell\\x07 and \\x7f"),
+        ("bell\x07 and \x7f", "bell\\x07 and \\u007f"),
         ("a\u202eb", "a\\u202eb"),
         ("a\u2028b", "a\\u2028b"),
         (os.fsdecode(b"caf\xe9"), "caf\\xe9"),
@@ -35,3 +37,9 @@ def test_no_text_can_command_a_terminal(text: str) -> None:
     shown.encode()
     assert not any(ord(one) < 32 and one not in "\t\n" for one in shown)
     assert printable(shown) == shown
+
+
+@given(st.recursive(st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+def test_json_keeps_its_meaning(value: object) -> None:
+    for text in (json.dumps(value, ensure_ascii=False, indent=2), msgspec.json.encode(value).decode()):
+        assert json.loads(printable(text)) == value

@@ -18,6 +18,7 @@ from msgspec import Struct
 from onnxbuild.confinement import confine
 from onnxbuild.machine import Machine, this_machine
 from onnxbuild.planning.interpreters.unseen import unseen
+from onnxbuild.protocol import json_text
 from onnxbuild.runners.worker_environment import import_folders
 from onnxbuild.steps import KINDS, Kinds
 from onnxbuild.steps.kind import Kind
@@ -124,7 +125,7 @@ def declared_packages(kind: Kind) -> tuple[str, ...]:
 
 def as_json(report: Report) -> str:
     """The report as one JSON object."""
-    return msgspec.json.format(msgspec.json.encode(report), indent=2).decode()
+    return json_text(report, indent=2)
 
 
 def as_text(report: Report) -> str:

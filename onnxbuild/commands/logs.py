@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ from onnxbuild.regular_files import open_regular
 from onnxbuild.report.wording import path_from_here
 from onnxbuild.store.traces import Last, Ran
 
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _LARGEST = 64 << 20  # bytes of a log that are shown
 _TOLERANCE = 2.0  # seconds by which the clocks of a file system and of this machine may differ
 
@@ -36,8 +38,13 @@ def show_log(name: str, asked: Asked) -> int:
         raise DiagnosticError(fault("OB018", f"{action} has no log in {logs}", hint=hint)) from None
     for line in _origin(action, last, written, empty=not text):
         print(line, file=sys.stderr, flush=True)
-    sys.stdout.write(text)
+    sys.stdout.write(readable(text))
     return 0
+
+
+def readable(log: str) -> str:
+    """A log without the colours of the libraries, and with each state of a progress bar on its own line."""
+    return _COLOURS.sub("", log).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _action_in(name: str, graph: ActionGraph, lasts: Mapping[str, Last]) -> str | None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from onnxbuild.commands.building.tidying import mention, unnamed_folders
+from onnxbuild.commands.building.tidying import mention_unnamed
 from onnxbuild.commands.parsing.options import Asked
 from onnxbuild.commands.sharing.revalidation import own_actions
-from onnxbuild.commands.workspace import out_folder, session
+from onnxbuild.commands.workspace import session
 from onnxbuild.report.progress.jsonl import events_text
 from onnxbuild.report.result.plan_text import plan_text
 
@@ -20,6 +20,5 @@ def show_plan(
             print(events_text(outcomes), end="")
         else:
             print(plan_text(opened.graph, outcomes, opened.store.traces.last(opened.scope)))
-        place = out_folder(asked.manifest, out)
-        mention(unnamed_folders(opened, place), place, asked.manifest)
+        mention_unnamed(opened, asked.manifest, out)
     return 1 if any(outcome.outcome == "failed" for outcome in outcomes.values()) else 0

@@ -22,9 +22,11 @@ from onnxbuild.manifest.reach import store_problem
 from onnxbuild.manifest.spec import Manifest, Toolchain
 from onnxbuild.planning.action_graph import CURRENT, ActionGraph
 from onnxbuild.planning.planned import Plan
+from onnxbuild.printable import printable
 from onnxbuild.runners.environments import Current, Environment, Unlocked, Unusable
 from onnxbuild.runners.local import LocalRunner
 from onnxbuild.runners.runner import Runner
+from onnxbuild.secrets import redacted
 from onnxbuild.steps import Kinds, all_kinds, kinds_at, plugin_files, plugin_places
 from onnxbuild.store.store import Store, opened
 
@@ -284,6 +286,7 @@ def default_jobs() -> int:
 
 def write_result(text: str, output: str | None) -> None:
     """Write a text to a file, or to stdout if none is named. Errors: DiagnosticError OB016."""
+    text = printable(redacted(text))
     if output is None:
         sys.stdout.write(text)
         return

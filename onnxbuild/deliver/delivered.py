@@ -27,7 +27,7 @@ from onnxbuild.regular_files import read_regular
 from onnxbuild.store.files import remove_file, write_atomically
 from onnxbuild.store.store import Store
 
-_LARGEST = 64 << 20  # bytes
+_LARGEST = 16 << 20  # bytes
 _FOLDER = re.compile(f"{NAME}/{NAME}")
 
 

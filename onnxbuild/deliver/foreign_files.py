@@ -88,12 +88,17 @@ def _free_for_folder(place: str) -> str:
     return place if is_folder(place) else _free(place)
 
 
+# A junction of Windows leads elsewhere as a link does; other systems have no such tags.
+_JUNCTION = getattr(stat, "IO_REPARSE_TAG_MOUNT_POINT", None)
+
+
 def is_folder(place: str) -> bool:
     """Whether a path is a folder, and not a link to one."""
     try:
-        return stat.S_ISDIR(os.lstat(place).st_mode)
+        status = os.lstat(place)
     except OSError:
         return False
+    return stat.S_ISDIR(status.st_mode) and (_JUNCTION is None or getattr(status, "st_reparse_tag", 0) != _JUNCTION)
 
 
 def _let_change(folder: str) -> None:

@@ -105,15 +105,15 @@ def _delivered(name: str, folder: Path, content: Tree, text: bytes, store: Store
     wanted = {file.name: file for file in (*content.files, File(PROVENANCE, digest_bytes(text), len(text)))}
     edited: set[str] = set()
     for attempt in range(_ATTEMPTS + 1):
-        equal = equal_files(wanted.values(), folder, store)
-        if equal == wanted.keys():
+        if equal_files(wanted.values(), folder, store) == wanted.keys():
             state: State = "mended" if edited else "written" if attempt else "intact"
             files = {os.path.join(folder, one): file.digest for one, file in wanted.items()}
             return Delivery(name, str(folder), state, tuple(sorted(edited)), tuple(kept), files)
-        listed = ours(folder)
-        edited |= {file.name for file in listed} - equal_files(listed, folder, store)
         with alone(folder, store):
-            kept += _write(folder, wanted, text, store, equal)
+            # Once more: another run may have written the folder meanwhile.
+            equal, listed = equal_files(wanted.values(), folder, store), ours(folder)
+            edited |= {file.name for file in listed} - equal_files(listed, folder, store)
+            kept += _write(folder, wanted, text, store, equal) if equal != wanted.keys() else []
     raise OSError(errno.EBUSY, "another process changes its files", str(folder))
 
 

@@ -19,7 +19,7 @@ from onnxbuild.version import __version__
 
 PROVENANCE = "onnxbuild.json"
 
-_LARGEST = 64 << 20  # bytes; a description of 250 files has 0.1 MB
+_LARGEST = 16 << 20  # bytes; a description of 250 files has 0.1 MB
 
 
 class _Facts(Struct, frozen=True):

@@ -73,11 +73,15 @@ class ActionFinished(Struct, frozen=True, kw_only=True, tag="action", tag_field=
 
 
 class RunFinished(Struct, frozen=True, kw_only=True, tag="summary", tag_field="event"):
-    """The last event: every outcome by id, the wall-clock seconds of the run, and whether it was interrupted."""
+    """The last event: every outcome by id, the wall-clock seconds of the run, and whether it was interrupted.
+
+    `undelivered`: the reason for each output folder that could not be written.
+    """
 
     outcomes: Mapping[str, Outcome]
     seconds: float
     interrupted: bool = False
+    undelivered: Mapping[str, str] = {}
 
 
 Event = RunStarted | ActionStarted | ActionProgress | ActionFinished | RunFinished

@@ -18,9 +18,11 @@ from onnxbuild.execute.events import ActionProgress, Outcome, OutcomeName
 from onnxbuild.execute.job import Job
 from onnxbuild.execute.policy import Done, Interrupt, Policy, log_file
 from onnxbuild.planning.action_graph import Action
-from onnxbuild.protocol import Failure, Progress, Request, Response, plain
+from onnxbuild.printable import printable
+from onnxbuild.protocol import Failure, Progress, Request, Response, plain, without_secrets
 from onnxbuild.runners.environments import Unusable
 from onnxbuild.runners.runner import Runner
+from onnxbuild.secrets import redact_file, redacted
 from onnxbuild.steps import Kinds
 from onnxbuild.steps.kind import runs_others_code
 from onnxbuild.store.content import DamagedBlob
@@ -53,6 +55,8 @@ class Performer:
             failure = rejected.failure
         except OSError as error:
             failure = system_failure(error)
+        except UnicodeEncodeError as error:
+            failure = Failure(code="OBE77", message=f"`{printable(error.object)}` is not UTF-8")
         except Exception as error:  # noqa: BLE001 - a bug of ours is still no more than one failed action
             failure = Failure(code="OBE99", message=f"BUG: {type(error).__name__}: {error}")
         return Done(self._failed(job, failure, time.monotonic() - began))
@@ -61,7 +65,7 @@ class Performer:
         if self._interrupt.requested:
             return job.outcome("skipped")
         log = str(self._log(job.action))
-        outcome = job.outcome("failed", failure=failure)
+        outcome = job.outcome("failed", failure=without_secrets(failure))
         return msgspec.structs.replace(outcome, seconds=seconds, log=log if os.path.exists(log) else None)
 
     def _lock(self, job: Job, tell: Tell) -> contextlib.AbstractContextManager[None]:
@@ -125,9 +129,14 @@ class Performer:
         request = self._request(job, folder)
 
         def forward(progress: Progress) -> None:
-            tell(ActionProgress(id=progress.id, text=progress.text, done=progress.done, total=progress.total))
+            text = redacted(progress.text)
+            tell(ActionProgress(id=progress.id, text=text, done=progress.done, total=progress.total))
 
-        response = self._in_time(job.action, self._runner.submit(job.action.toolchain, request, forward))
+        try:
+            response = self._in_time(job.action, self._runner.submit(job.action.toolchain, request, forward))
+        finally:
+            redact_file(request.log)
+        response = without_secrets(response)
         if response.failure is None:
             folder.check_inputs_untouched()
         return response

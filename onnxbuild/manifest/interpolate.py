@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from onnxbuild import secrets
 from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
 from onnxbuild.manifest.document import Array, Table, copy_table, describe
 from onnxbuild.manifest.reading.budget import Budget, weight_of
@@ -137,6 +138,7 @@ def _secret(name: str, span: Span, scope: Scope) -> str:
     value = scope.secrets.value(name, span)
     if isinstance(value, Diagnostic):
         raise _Unresolved(value)
+    secrets.register(value)
     return value
 
 

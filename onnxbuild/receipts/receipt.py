@@ -11,8 +11,8 @@ imports (measured: msgspec 23 ms and PyYAML 14 against 9 for Python itself).
 
 Layout: a line of JSON, `{"question": …, "format": number, "environment": {name: value digest}, "installed": …, "read":
 [[path, size, mtime_ns, ctime_ns, inode], …], "absent": [path, …], "store": [folder of blobs, database, its inode,
-"digest size digest size …"], "parts": [[[path, …], …], …], "answer": text}`, then the memory: bytes that belong to the
-writer of the receipt, and which a run with nothing to do never reads. Written atomically.
+"digest size digest size …"], "parts": [[[path, …], …], …], "answer": text, "memory": digest}`, then the memory: bytes
+that belong to the writer of the receipt, and which a run with nothing to do never reads. Written atomically.
 
 A receipt is a file that somebody else may have written or damaged. One that is not a regular file, is huge, does not
 decode, or has another format, is none.
@@ -25,8 +25,8 @@ import json
 import os
 import sys
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from onnxbuild.regular_files import open_regular
 
@@ -35,8 +35,8 @@ Question = Mapping[str, Any]
 # The folders of the standard library on the path.
 _STANDARD = (f"python{sys.version_info.major}.{sys.version_info.minor}", "lib-dynload")
 
-_FORMAT = 2
-_LARGEST = 1 << 30  # bytes; a receipt of 20,000 actions has 60 MB
+FORMAT = 2
+_LARGEST = 256 << 20  # bytes; a receipt of 1,000 actions has 1 MB
 
 
 def receipt_path(folder: str, question: Question) -> str:
@@ -48,20 +48,24 @@ def receipt_path(folder: str, question: Question) -> str:
 class Standing:
     """A receipt whose plan still holds: its answer, and the numbers of the parts whose files have changed since."""
 
-    __slots__ = ("_line", "_path", "absent", "answer", "moved", "parts", "read")
+    __slots__ = ("_line", "_memory", "_path", "absent", "answer", "moved", "parts", "read")
 
     def __init__(self, path: str, line: bytes, receipt: Mapping[str, Any]) -> None:
         self._path, self._line = path, line
         self.answer: str = receipt["answer"]
         self.read: list[str] = [file[0] for file in receipt["read"]]
+        self._memory: str = receipt["memory"]
         self.absent: list[str] = receipt["absent"]
         self.parts: list[list[Any]] = receipt["parts"]
         self.moved = frozenset(number for number, files in enumerate(self.parts) if _have_moved(files))
 
     def memory(self) -> bytes:
-        """What was written with the receipt; empty if it has been replaced meanwhile. Errors: OSError."""
-        line, rest = _read(self._path, rest=True)
-        return rest if line == self._line else b""
+        """What was written with the receipt; empty if it is damaged or has been replaced. Errors: OSError."""
+        try:
+            line, rest = _read(self._path, rest=True)
+        except ValueError:
+            return b""
+        return rest if line == self._line and digest_of(rest) == self._memory else b""
 
 
 def standing(folder: str, question: Question) -> Standing | None:
@@ -87,7 +91,7 @@ def _read(path: str, *, rest: bool = False) -> tuple[bytes, bytes]:
 def _holds(receipt: Mapping[str, Any], question: Question) -> bool:
     """Whether the answer of a receipt, or the plan that it keeps, may still be used for this question."""
     return (
-        receipt["format"] == _FORMAT
+        receipt["format"] == FORMAT
         and receipt["question"] == json.loads(json.dumps(question))
         and isinstance(receipt["answer"], str)
         and all(fingerprint(os.environ.get(name)) == value for name, value in receipt["environment"].items())
@@ -124,84 +128,25 @@ def _is_stored(blobs: str, database: str, inode: int, held: str) -> bool:
         return False
 
 
-class Stored(NamedTuple):
-    """What an answer needs of the store: its folder of blobs, its database, and size by digest of each file."""
-
-    blobs: str
-    database: str
-    sizes: Mapping[str, int]
-
-
-def write_receipt(
-    folder: str,
-    question: Question,
-    *,
-    read: Sequence[str],
-    began_ns: int,
-    made: Sequence[str],
-    parts: Iterable[Mapping[str, Any] | list[Any]],
-    stored: Stored,
-    environment: Iterable[str],
-    answer: str,
-    memory: bytes = b"",
-) -> None:
-    """Write a receipt, unless a file that the answer depends on has changed since it was read.
-
-    `read`: files and folders that planning looked at after `began_ns`, also those that are missing; `made`: what all
-    parts depend on; a part has for each of its files the signature that belongs to the content that the answer is
-    about. An unchanged part of an earlier receipt is passed as it is there. Errors: OSError, which harms nothing.
-    """
-    from pathlib import Path
-
-    from onnxbuild.store.files import changed_ns, granule_ns, may_be_exchanged, settled_signature, write_atomically
-
-    present = [path for path in read if os.path.exists(path)]
-    stamps = {path: settled_signature(path) for path in {*present, *made}}
-    for path in present:
-        # A manifest that is edited while its build runs must not be called up to date by the build's end.
-        changed = changed_ns(stamps[path])
-        if changed + granule_ns(changed) >= began_ns or may_be_exchanged(path, stamps[path]):
-            return
-    held = " ".join(f"{digest} {size}" for digest, size in stored.sizes.items())
-    receipt = {
-        "question": question,
-        "format": _FORMAT,
-        "environment": {name: fingerprint(os.environ.get(name)) for name in sorted(environment)},
-        "installed": installed(),
-        "read": [[path, *stamps[path]] for path in present],
-        "absent": sorted({*read} - {*present}),
-        "made": [[path, *stamps[path]] for path in made],
-        "store": [stored.blobs, stored.database, os.stat(stored.database).st_ino, held],
-        "parts": [part if isinstance(part, list) else _stamped(part) for part in parts],
-        "answer": answer,
-    }
-    path = receipt_path(folder, question)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    write_atomically(Path(path), json.dumps(receipt, separators=(",", ":")).encode() + b"\n" + memory)
-
-
-def _stamped(part: Mapping[str, Any]) -> list[Any]:
-    return [[path, *stamp] for path, stamp in sorted(part.items())]
-
-
 def installed() -> list[list[Any]]:
     """What changes when a package is installed, removed or edited: stamps of site-packages and of our own code."""
     folders = [place for place in sys.path if place and not place.endswith(_STANDARD) and os.path.isdir(place)]
     packages = [_installed_in(place) for place in folders]
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    sources = [package, _newest_source(package)]
+    sources = [package, _sources(package)]
     return [*packages, sources, [sys.executable, os.stat(sys.executable).st_mtime_ns], list(_machine())]
 
 
-def _newest_source(folder: str) -> int:
-    """When the newest module in a folder, or in any folder below it, was written."""
-    newest = 0
+def _sources(folder: str) -> int:
+    """A checksum of names, sizes and times of all modules in a folder and below it, whatever their order."""
+    total = 0
     for entry in os.scandir(folder):
         if entry.name.endswith(".py"):
-            newest = max(newest, entry.stat().st_mtime_ns)
+            status = entry.stat()
+            total += zlib.crc32(os.fsencode(f"{entry.path} {status.st_size} {status.st_mtime_ns}"))
         elif entry.is_dir() and entry.name != "__pycache__":
-            newest = max(newest, _newest_source(entry.path))
-    return newest
+            total += _sources(entry.path)
+    return total
 
 
 def _installed_in(place: str) -> list[Any]:
@@ -232,10 +177,13 @@ def _cores() -> int | None:
 
 def fingerprint(value: str | None) -> str | None:
     """A digest of a value: enough to notice a change, and no secret on the disk."""
-    if value is None:
-        return None
+    return None if value is None else digest_of(os.fsencode(value))
+
+
+def digest_of(data: bytes) -> str:
+    """A digest of bytes; that of `onnxbuild.digest` takes longer to import."""
     try:
         from _blake2 import blake2b  # hashlib loads OpenSSL, which takes 3 ms
     except ImportError:  # another Python than CPython
         from hashlib import blake2b
-    return blake2b(os.fsencode(value), digest_size=16).hexdigest()
+    return blake2b(data, digest_size=16).hexdigest()

@@ -20,7 +20,9 @@ from onnxbuild.manifest.spec import Manifest
 from onnxbuild.manifest.spec import Store as Settings
 from onnxbuild.planning.action_graph import Action, ActionGraph, FilesSource
 from onnxbuild.planning.planned import Plan
-from onnxbuild.receipts.receipt import Standing, Stored
+from onnxbuild.receipts.new_receipt import Stored
+from onnxbuild.receipts.receipt import Standing
+from onnxbuild.secrets import redacted
 from onnxbuild.steps import Places
 from onnxbuild.store.content import File, Tree
 from onnxbuild.store.database import DATABASE
@@ -81,14 +83,18 @@ def recall(receipt: Standing | None) -> Before | None:
         return None
     try:
         memory = _DECODER.decode(receipt.memory())
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, msgspec.MsgspecError, RecursionError):
         return None
     return Before(receipt, memory) if len(memory.parts) == len(receipt.parts) else None
 
 
 def remember(plan: Plan, parts: tuple[tuple[str, ...], ...], outcomes: Mapping[str, Outcome]) -> bytes:
     """The memory to leave with a receipt; empty if the plan holds secrets or needs environments to be made."""
-    if plan.manifest.environment or any(model.toolchain for model in plan.manifest.models):
+    if (
+        plan.manifest.environment
+        or _has_secrets(plan.manifest.store.remote)
+        or any(model.toolchain for model in plan.manifest.models)
+    ):
         return b""
     # Places in the manifest would put its text into every action; if one is needed, the manifest is read again.
     actions = {name: msgspec.structs.replace(action, span=None) for name, action in plan.graph.actions.items()}
@@ -103,6 +109,11 @@ def remember(plan: Plan, parts: tuple[tuple[str, ...], ...], outcomes: Mapping[s
             parts=parts,
         )
     )
+
+
+def _has_secrets(remote: str | None) -> bool:
+    """Whether the address of a remote store has a password, which must not be kept."""
+    return redacted(remote or "") != (remote or "")
 
 
 def parts_of(graph: ActionGraph) -> tuple[tuple[str, ...], ...]:

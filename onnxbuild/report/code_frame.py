@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from onnxbuild.diagnostics import Diagnostic, Span
 from onnxbuild.report.wording import cells, printable
+from onnxbuild.secrets import redacted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,7 +50,7 @@ def diagnostic_lines(one: Diagnostic, widest: int = _WIDEST) -> Iterator[Line]:
     if one.span:
         yield from _frame(one.span, margin, tint, widest)
     for label, text in one.notes:
-        first, *rest = printable(text, keep="\n").split("\n")
+        first, *rest = printable(redacted(text), keep="\n").split("\n")
         wraps = label not in _COPIED
         yield Line(((f"{' ' * margin} ", ""), ("=", _RULE), (f" {label}: ", "")), ((first, ""),), wraps=wraps)
         for more in rest:
@@ -63,8 +64,8 @@ def headline(one: Diagnostic) -> str:
     kind = "" if one.severity == "error" else f"{one.severity}: "
     subject = ""
     if one.subject is not None:
-        subject = f"{one.subject} failed: " if one.severity == "error" else f"{one.subject}: "
-    message = printable(one.message, keep="\n")
+        subject = printable(f"{one.subject} failed: " if one.severity == "error" else f"{one.subject}: ")
+    message = printable(redacted(one.message), keep="\n")
     return f"{one.code} {kind}{subject}{message}"
 
 
@@ -83,7 +84,8 @@ def coloured(one: Diagnostic, console: Console) -> list[Text]:
 
 
 def _frame(span: Span, margin: int, tint: str, widest: int) -> Iterator[Line]:
-    before, line = span.source.line(span.line - 1), span.source.line(span.line)
+    # Before a line is cut or wrapped: half a secret would not be recognized.
+    before, line = (redacted(span.source.line(number), keep_length=True) for number in (span.line - 1, span.line))
     start = span.column - 1
     cut = max(0, start - min(_BEFORE_CARET, widest // 2)) if len(line) > widest else 0
     yield Line(((" " * margin, ""), ("-->", _RULE), (f" {printable(str(span))}", "")), wraps=False)

@@ -7,9 +7,8 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TextIO
 
-import msgspec
-
 from onnxbuild.diagnostics import Diagnostic
+from onnxbuild.protocol import json_text
 from onnxbuild.report.code_frame import coloured, diagnostic_lines
 from onnxbuild.report.terminal import wants_colour
 
@@ -120,7 +119,7 @@ def _sarif_result(one: Diagnostic, codes: list[str]) -> Mapping[str, Any]:
         from urllib.parse import quote
 
         place = {
-            "artifactLocation": {"uri": quote(one.span.source.path.replace(os.sep, "/"))},
+            "artifactLocation": {"uri": quote(os.fsencode(one.span.source.path.replace(os.sep, "/")))},
             "region": {
                 "startLine": one.span.line, "startColumn": one.span.column,
                 "endColumn": one.span.column + one.span.length,
@@ -152,4 +151,4 @@ def _one_text(one: Diagnostic) -> str:
 
 
 def _json(value: Any) -> str:
-    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n"
+    return json_text(value, indent=2) + "\n"

@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from typing import TextIO
+from collections.abc import Iterable, Sequence
+from typing import TextIO, cast
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.text import Text
+
+from onnxbuild.printable import printable
+from onnxbuild.report.outlet import Canvas
 
 _UNBOUNDED = 100_000  # cells: wider than any line
 
 
-class TerminalConsole(Console):
+class _SafeConsole(Console):
+    """A console whose text cannot command the terminal: only what rich itself adds is a control sequence."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """The segments of anything that is printed."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(printable(segment.text), segment.style)
+
+
+class TerminalConsole(_SafeConsole):
     """A console on a stream that is a terminal; it writes text as it is, without markup or highlighting."""
 
     def __init__(self, stream: TextIO, *, colour: bool, width: int | None = None) -> None:
         """Write to `stream`; `width` in cells replaces the width of the terminal."""
         super().__init__(
-            file=stream,
+            file=cast("TextIO", Canvas(stream)),
             width=width,
             force_terminal=True,
             color_system="auto" if colour else None,
@@ -33,7 +46,7 @@ class TerminalConsole(Console):
         raise  # noqa: PLE0704 - rich calls this while it handles the error
 
 
-class AnsiConsole(Console):
+class AnsiConsole(_SafeConsole):
     """A console that keeps what it writes, in the 16 colours that every terminal has."""
 
     def __init__(self, width: int) -> None:

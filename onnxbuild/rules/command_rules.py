@@ -24,6 +24,28 @@ RULES: tuple[Rule, ...] = (
 
         Fix: name the manifest: `onnxbuild explain ID -m MANIFEST`.
         """),
+    described("OB085", "refused-by-the-system", """
+        The system refused to read or write something, and no other code names the place.
+
+        Why: a folder has disappeared or is not yours, a disk is full or broken, or a path is too long.
+        Fix: the message names the path and the reason; `--store DIR` and `--out DIR` choose other places.
+        """),
+    described("OB086", "undecodable-name", """
+        A name or a text contains bytes that are not UTF-8.
+
+        Why: names get into keys, lock files and JSON, which hold Unicode text only.
+        Fix: rename the file or the folder, or save the text as UTF-8.
+        """),
+    described("OB087", "nested-too-deeply", """
+        Something in the input is nested more deeply than onnxbuild can follow.
+
+        Fix: make lists, tables and folders less deep.
+        """),
+    described("OB088", "command-out-of-memory", """
+        The command itself ran out of memory.
+
+        Fix: run fewer actions at once (`-j 1`), or use a machine with more memory.
+        """),
     described("OB064", "out-in-store", """
         The output folder is inside the store or the state folder, or a model's folder in it would contain one of them.
 

@@ -28,9 +28,9 @@ RULES: tuple[Rule, ...] = (
             # … prompts: ["${vars.prompt}"]
         """),
     described("OB006", "output-collision", """
-        Two models have the same name, and so the same output folder.
+        Two models have the same name, and so the same output folder. Names that differ only in case count as the same.
 
-        Why: the second would overwrite the first.
+        Why: the second would overwrite the first, on macOS and Windows also if one is `Bert` and the other `bert`.
         Bad:
             models:
               gpt2:
@@ -96,7 +96,8 @@ RULES: tuple[Rule, ...] = (
     described("OB023", "bad-name", """
         A name that cannot be a folder name and part of a selector.
 
-        Fix: use letters, digits, `.`, `_` and `-`, and begin with a letter or a digit.
+        Why: output folders are copied between systems, and Windows has no folder named `aux`, `con.v1` or `v1.`.
+        Fix: use at most 100 letters, digits, `.`, `_` and `-`, and begin with a letter or a digit.
         Bad:
             models: {"org/model": {source: "hub:org/model", targets: [o2]}}
         Good:

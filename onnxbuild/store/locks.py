@@ -12,6 +12,7 @@ from pathlib import Path
 
 from msgspec import Struct, json
 
+from onnxbuild.secrets import shown_command
 from onnxbuild.store.files import entries_of, is_real_file
 from onnxbuild.store.locking.file_lock import HeldLock, is_locked, lock_of, read_holder, take_lock
 
@@ -54,7 +55,7 @@ def hold(
         time.sleep(_RETRY_SECONDS)
         lock = take_lock(path)
     with _released(lock):
-        lock.write(json.encode(Holder(os.getpid(), " ".join(sys.argv), time.time())))
+        lock.write(json.encode(Holder(os.getpid(), shown_command(sys.argv), time.time())))
         yield
 
 

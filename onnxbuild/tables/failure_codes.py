@@ -529,6 +529,21 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "It is not Linux 5.13 or later, or a container forbids Landlock.",
         "Run it on a system that can, or without the variable: `onnxbuild doctor` says what is in force.",
     ),
+    "OBE77": FailureCode(
+        "result-name-not-utf-8",
+        "a step wrote a file whose name is not UTF-8",
+        "Names of results are part of their digest and of JSON, which hold Unicode text only.",
+        "Make the exporter or the plugin write names that are UTF-8, or better, ASCII.",
+    ),
+    "OBE76": FailureCode(
+        "output-links-outside",
+        "the worker left a link to something that is not its own",
+        (
+            "A link in an output may lead to a file of the same outputs or to an input; it is then stored as a copy. "
+            "The target of any other link is never read, moved or stored."
+        ),
+        "Let the exporter or the plugin copy the file to its output instead of linking it.",
+    ),
     "OBE99": FailureCode(
         "unexplained",
         "an unknown failure",

@@ -302,3 +302,61 @@ def test_the_suffix_chooses_the_format_of_a_drawing(world: World, name: str, sta
     world.manifest({"one": [{"text": "1"}]})
     assert command(world, "graph", "manifest.yaml", "--output", name).code == 0
     assert (world.root / name).read_text().startswith(start)
+
+
+@pytest.mark.parametrize("words", [("m/one:toy", "-m", "manifest.yaml"), ("manifest.yaml", "m/one:toy"),
+                                   ("m/one:toy", "manifest.yaml")])  # fmt: skip
+def test_explain_and_logs_take_the_manifest_in_any_place(world: World, words: tuple[str, ...]) -> None:
+    world.manifest({"one": [{"do": "shout", "text": "hello"}]})
+    world.run()
+    explained = command(world, "explain", *words)
+    assert (explained.code, explained.out.splitlines()[0]) == (0, "m/one:toy: built in its last run")
+    assert command(world, "logs", *words).out == "straight to the descriptor\n"
+
+
+def test_two_names_without_a_manifest_are_one_too_many(world: World) -> None:
+    world.manifest({"one": [{"text": "1"}]})
+    world.run()
+    done = command(world, "explain", "m/one", "m/two")
+    assert (done.code, done.err.splitlines()[0]) == (2, "onnxbuild explain: unrecognized arguments: m/two")
+
+
+def test_a_log_is_shown_without_what_commands_a_terminal(world: World) -> None:
+    world.manifest({"one": [{"text": "1"}]})
+    world.run()
+    log = world.root / ".onnxbuild" / "logs" / "m-one-toy.txt"
+    log.write_bytes(b"\x1b[31mred\x1b[0m\r\n 10%\r 20%\x1b[2J\x07\xff\n")
+    assert command(world, "logs", "m/one:toy").out == "red\n 10%\n 20%\\x1b[2J\\x07\ufffd\n"
+
+
+def test_a_folder_that_cannot_be_written_is_in_the_summary(world: World) -> None:
+    world.manifest({"one": [{"text": "1"}], "two": [{"text": "2"}]})
+    (world.root / "out").mkdir()
+    (world.root / "out" / "m").write_text("in the way")
+    done = world.run("--json")
+    assert done.code == 1
+    summary = done.lines()[-1]
+    assert summary["failed"] == []
+    assert sorted(summary["undelivered"]) == [str(world.root / "out/m/one"), str(world.root / "out/m/two")]
+    assert all("out/m" in reason for reason in summary["undelivered"].values())
+
+
+@pytest.mark.parametrize("place", ["missing/profile.json", "/dev/full"])
+def test_a_profile_that_cannot_be_written_fails_a_run_that_is_reported(world: World, place: str) -> None:
+    world.manifest({"one": [{"text": "1"}]})
+    done = world.run("--profile", place)
+    assert done.code == 1, done
+    assert "built 2, unchanged 0, hit 0, failed 0 in" in done.out
+    assert f"the profile `{place}` could not be written: " in done.err
+    assert set(world.delivered()) == {"one"}
+
+
+def test_a_name_in_a_message_adds_no_line(tmp_path: Path) -> None:
+    world = World(tmp_path / "world\nhit       forged")
+    world.manifest({"one": [{"text": "1"}]})
+    world.run()
+    (world.root / "out/m/one" / "config.json").write_text("edited")
+    done = world.run()
+    assert done.code == 0, done
+    assert "had been edited" in done.err
+    assert not [line for line in done.err.splitlines() if line.startswith("hit       forged")]

@@ -6,7 +6,9 @@ import sys
 
 import pytest
 
+import onnxbuild
 from onnxbuild.cli import run_command
+from onnxbuild.diagnostics import DiagnosticError
 
 
 @pytest.fixture
@@ -197,9 +199,24 @@ def test_an_output_folder_that_is_a_link_is_refused_unless_it_is_named(world, ca
         f"OB090 the output folder `{world}/out` is a symbolic link",
         f"  = hint: name the folder that it leads to with `--out DIR`, or remove the link `{world}/out`",
     ]
+    with pytest.raises(DiagnosticError, match="OB090"):
+        onnxbuild.run("m.yaml")
     assert os.listdir(world / "elsewhere") == []
     assert run(capsys, "--out", "out")[0] == 0
     assert os.listdir(world / "elsewhere") == ["a"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="symbolic links need a privilege there")
+def test_a_plan_looks_at_nothing_behind_a_link(world, capsys):
+    manifest("a/old", "a/new")
+    run(capsys)
+    (world / "out").rename(world / "elsewhere")
+    (world / "out").symlink_to("elsewhere")
+    manifest("a/new")
+    assert run_command(["plan", "m.yaml"]) == 0
+    assert capsys.readouterr().err == ""
+    assert run_command(["run", "-n", "m.yaml", "--out", "out"]) == 0
+    assert "a/old" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="symbolic links need a privilege there")

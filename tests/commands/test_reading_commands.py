@@ -4,6 +4,7 @@ Python reports every such call to an audit hook (https://docs.python.org/3/libra
 sees what a command does, whatever module does it. The manifest uses every feature that names something elsewhere.
 """
 
+import functools
 import json
 import os
 import subprocess
@@ -167,7 +168,6 @@ def world(tmp_path, monkeypatch):
 _READING_MODES = {"r", "rb", "rt", None}
 _NEW = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _INSTALLED = [os.path.realpath(one) for one in (sys.prefix, sys.base_prefix, ROOT / "onnxbuild")]
-_SEARCHED = {str(ROOT), *sys.path}
 # The machine is part of plans: its processor, memory, GPU and limits.
 _MACHINE = ("/proc/", "/sys/", "/dev/null", "/etc/localtime", "/usr/share/zoneinfo", "/etc/os-release")
 
@@ -187,9 +187,9 @@ def _is_allowed(event, arguments, folder):
             or _is_state(path, folder)
             or (reads and _is_readable(path, folder))
         )
-    if event in {"os.listdir", "os.scandir"}:
-        # Imports list every folder that is searched for modules.
-        return arguments[0] in _SEARCHED or _is_readable(arguments[0] or ".", folder)
+    if event in {"os.listdir", "os.scandir", "os.walk"}:
+        # Imports list every folder that is searched for modules, that of these tests among them.
+        return arguments[0] == str(ROOT) or _is_readable(arguments[0] or ".", folder)
     if event == "sqlite3.connect":
         return _is_readable(arguments[0].removeprefix("file:").partition("?")[0], folder)
     if event == "os.putenv":
@@ -199,13 +199,20 @@ def _is_allowed(event, arguments, folder):
     )
 
 
+@functools.cache
+def _searched():
+    """Where the interpreter finds what is installed, editable installations included."""
+    command = [sys.executable, "-I", "-c", "import json, sys; print(json.dumps(sys.path))"]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
 def _is_state(path, folder):
     return Path(folder, path).is_relative_to(folder / ".onnxbuild")
 
 
 def _is_readable(path, folder):
     real = os.path.realpath(os.path.join(folder, os.fsdecode(path)))
-    homes = [str(folder), os.path.join(os.environ["XDG_CONFIG_HOME"], "onnxbuild"), *_INSTALLED]
+    homes = [str(folder), os.path.join(os.environ["XDG_CONFIG_HOME"], "onnxbuild"), *_INSTALLED, *_searched()]
     return real.startswith(_MACHINE) or any(real == home or real.startswith(home + os.sep) for home in homes)
 
 

@@ -120,6 +120,19 @@ def test_a_receipt_whose_memory_cannot_be_read_is_planned_again(world, plans, ca
     assert len(plans) == 2
 
 
+@pytest.mark.parametrize("what", ["a", "zz"])
+def test_a_memory_with_one_wrong_byte_is_planned_again(world, plans, capsys, what):
+    """It may still decode, to a plan that nobody asked for."""
+    run(capsys)
+    (left,) = (world / ".onnxbuild" / "receipts").iterdir()
+    line, _, memory = left.read_bytes().partition(b"\n")
+    place = memory.rindex(b"fp32")
+    left.write_bytes(line + b"\n" + memory[:place] + b"fp16" + memory[place + 4 :] + (b"" if what == "a" else b"z"))
+    edit(world, "a", "changed")
+    assert run(capsys) == (0, "built 1, unchanged 0, hit 2, failed 0")
+    assert len(plans) == 2
+
+
 def test_a_program_gets_an_event_for_each_action(world, capsys):
     run_command(["run", "m.yaml", "--json"])
     edit(world, "a", "changed")
@@ -181,3 +194,8 @@ def test_a_quiet_run_leaves_the_whole_answer_for_the_next_one(world, capsys):
     assert "b/fp32" not in quiet
     assert "b/fp32" in plain
     assert plain.endswith("up to date: 3 actions, nothing to do\n")
+
+
+def test_a_limit_on_the_cores_counts(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _process: {3, 5, 7}, raising=False)
+    assert receipt._cores() == 3

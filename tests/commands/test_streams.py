@@ -60,8 +60,57 @@ def test_a_fault_keeps_its_exit_code_without_stderr(world: World) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 @pytest.mark.parametrize("arguments", [(), ("--json",), ("-q",)])
-def test_a_full_disk_behind_stdout_is_no_internal_error(world: World, arguments: tuple[str, ...]) -> None:
+def test_a_full_disk_behind_stdout_does_not_change_the_result_of_a_build(
+    world: World, arguments: tuple[str, ...]
+) -> None:
     done = in_shell(world, ">/dev/full", *arguments)
-    assert done.code == 1, done
+    assert done.code == 0, done
     assert done.err.splitlines()[-1] == "onnxbuild: cannot write to stdout: No space left on device"
     assert "internal error" not in done.err
+    assert set(world.delivered()) == {"one", "two"}
+
+
+READER_LEAVES = "| head -c 1 > /dev/null; exit ${PIPESTATUS[0]}"
+CASES = {"run": 0, "plan": 0, "graph": 0, "status": 0, "lint": 2}
+
+
+def in_bash(world: World, verb: str, redirections: str) -> Ended:
+    if verb == "lint":  # as many faults as fill the pipe
+        models = {f"m{number}": {"source": "onnx:missing", "nonsense": 1} for number in range(400)}
+        (world.root / "manifest.yaml").write_text(json.dumps({"onnxbuild": 1, "models": models}))
+    line = f"{shlex.join([sys.executable, '-m', 'onnxbuild', verb, 'manifest.yaml'])} {redirections}"
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=world.root, env=world.environment, text=True, capture_output=True, check=False,
+        timeout=120,
+    )  # fmt: skip
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize("verb", CASES)
+def test_a_reader_that_goes_away_changes_no_exit_code(world: World, verb: str) -> None:
+    done = in_bash(world, verb, READER_LEAVES)
+    assert done.code == CASES[verb], done
+    assert "Traceback" not in done.err
+    assert "cannot write" not in done.err
+    assert verb != "run" or set(world.delivered()) == {"one", "two"}
+
+
+def test_a_failed_build_stays_one_without_a_reader(world: World) -> None:
+    world.manifest({"one": [{"do": "exit", "number": 3}], "two": [{"text": "2"}]})
+    done = in_bash(world, "run", READER_LEAVES)
+    assert done.code == 1, done
+    assert set(world.delivered()) == {"two"}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize(("verb", "redirections", "code"), [
+    ("plan", ">/dev/full", 1), ("lint", ">/dev/full", 2), ("graph", ">/dev/full", 1), ("graph", ">&-", 1),
+    ("status", ">/dev/full", 1), ("run", "-n >/dev/full", 1), ("run", ">/dev/full 2>/dev/full", 0),
+    ("graph", ">/dev/full 2>&-", 1), ("lint", "2>/dev/full", 2), ("run", "--help >/dev/full", 1),
+])  # fmt: skip
+def test_a_result_that_cannot_be_written_is_a_failure(world: World, verb: str, redirections: str, code: int) -> None:
+    done = in_bash(world, verb, redirections)
+    assert done.code == code, done
+    assert "Traceback" not in done.err
+    if "2>" not in redirections:
+        assert "onnxbuild: cannot write to stdout: " in done.err

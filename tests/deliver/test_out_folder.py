@@ -11,7 +11,7 @@ import pytest
 from blake3 import blake3
 from outs import write
 
-from onnxbuild.deliver import copies, replacement
+from onnxbuild.deliver import copies, out_folder, replacement
 from onnxbuild.deliver.out_folder import deliver
 from onnxbuild.deliver.provenance import PROVENANCE
 from onnxbuild.store.content import DamagedBlob
@@ -361,6 +361,23 @@ def test_a_blob_that_is_missing_or_damaged_is_to_be_built_again(outs, damage):
         assert not store.content.path(digest).exists()
     assert outs.files() == OLD
     assert outs.beside() == ["t"]
+
+
+def test_a_folder_that_another_run_wrote_while_this_one_waited_is_left_alone(outs, monkeypatch):
+    outs.deliver(OLD)
+    alone, inodes = out_folder.alone, []
+
+    def after_another_run(folder, store):
+        monkeypatch.setattr(out_folder, "alone", alone)
+        outs.deliver(NEW)
+        inodes.append(folder.stat().st_ino)
+        return alone(folder, store)
+
+    monkeypatch.setattr(out_folder, "alone", after_another_run)
+    delivery = outs.deliver(NEW)
+    assert (delivery.state, delivery.edited) == ("written", ())
+    assert inodes == [outs.folder.stat().st_ino]
+    assert outs.files() == NEW
 
 
 # -- without an exchange of folders -----------------------------------------------------------------------------------

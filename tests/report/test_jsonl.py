@@ -70,6 +70,7 @@ def test_the_last_line_is_the_summary():
         "failed": ["m/int8:validate"],
         "seconds": 3.5,
         "interrupted": False,
+        "undelivered": {},
     }
 
 

@@ -6,6 +6,7 @@ import sqlite3
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -14,9 +15,11 @@ from hypothesis import strategies as st
 from plugin.world import World
 from toys import Bench, step
 
+from onnxbuild.diagnostics import DiagnosticError
 from onnxbuild.digest import canonical, digest_value
 from onnxbuild.store.collect import Limits, collect
 from onnxbuild.store.content import File, Tree
+from onnxbuild.store.database import DatabaseFailed, database_error_in_words
 from onnxbuild.store.inventory import stats, verify
 from onnxbuild.store.store import Store
 from onnxbuild.store.traces import Trace, Traces
@@ -241,3 +244,50 @@ def test_a_store_whose_database_is_gone_builds_everything_again(tmp_path: Path) 
     (tmp_path / "store" / "traces.db").unlink()
     assert bench(step("a", text="a")) == {"a": "built"}
     assert bench(step("a", text="a")) == {"a": "hit"}
+
+
+def test_a_failure_in_use_names_the_database(tmp_path: Path) -> None:
+    Store(tmp_path / "store").close()
+    store = Store(tmp_path / "store")
+    with store.traces._db.transaction() as db:
+        db.execute("DROP TABLE traces")
+    with pytest.raises(DatabaseFailed) as raised:
+        store.traces.find("f" * 64)
+    assert (raised.value.filename, raised.value.strerror) == (
+        str(tmp_path / "store" / "traces.db"),
+        "no such table: traces",
+    )
+    with pytest.raises(DiagnosticError) as refused, store:
+        store.traces.find("f" * 64)
+    (one,) = refused.value.diagnostics
+    assert (one.code, one.message) == (
+        "OB040",
+        f"the store {tmp_path / 'store'} cannot be used: no such table: traces",
+    )
+    assert f"or remove {tmp_path / 'store' / 'traces.db'}: everything is then built again" in one.notes[0][1]
+
+
+def test_the_reason_of_sqlite_is_replaced_where_the_disk_has_a_better_one(tmp_path: Path, monkeypatch) -> None:
+    vague = sqlite3.OperationalError("disk I/O error")
+    assert database_error_in_words(tmp_path, vague) == "disk I/O error"
+    assert (
+        database_error_in_words(tmp_path, sqlite3.DatabaseError("file is not a database")) == "file is not a database"
+    )
+    monkeypatch.setattr("onnxbuild.store.database._is_read_only", lambda _root: True)
+    assert database_error_in_words(tmp_path, vague) == "Read-only file system"
+    assert (
+        database_error_in_words(tmp_path, OSError(28, "No space left on device"))
+        == "[Errno 28] No space left on device"
+    )
+    monkeypatch.setattr("onnxbuild.store.database._is_read_only", lambda _root: False)
+    monkeypatch.setattr("shutil.disk_usage", lambda _root: SimpleNamespace(free=60_000))
+    assert database_error_in_words(tmp_path, vague) == "the disk is full"
+    monkeypatch.setattr("shutil.disk_usage", lambda _root: SimpleNamespace(free=70_000))
+    assert database_error_in_words(tmp_path, vague) == "disk I/O error"
+
+
+def test_only_what_is_not_known_to_be_shared_with_a_remote_store_is_unshared(traces: Traces) -> None:
+    traces.mark_shared("one", ["a", "b"])
+    traces.mark_shared("other", ["c"])
+    assert traces.unshared("one", ["a", "b", "c"]) == ["c"]
+    assert traces.unshared("other", ["a", "b", "c"]) == ["a", "b"]

@@ -36,12 +36,13 @@ def build(options: RunOptions, question: Mapping[str, Any], receipt: Standing | 
     `receipt`: that of an earlier run with the same arguments whose plan still holds; only changes since are decided.
     """
     began_ns = time.time_ns()
-    refuse_link(options)
+    refuse_link(options.asked.manifest, options.out)
     before = recall(receipt) if _may_leave_out(options) else None
     remembered = before.plan() if before else None
     asked = options.asked._replace(out=str(_out(options)))
     with session(asked, write=True, jobs=_jobs(options), remembered=remembered) as opened:
-        result = _execute(opened, options)
+        profile = Profile()
+        result = _execute(opened, options, profile)
         if before:
             result = structs.replace(result, outcomes=before.completed(result.outcomes))
         finished = Finished(
@@ -49,7 +50,8 @@ def build(options: RunOptions, question: Mapping[str, Any], receipt: Standing | 
         )
         for phase in _PHASES:
             phase(finished)
-        return result.exit_code
+        unwritten = _write_profile(profile, options.profile) if options.profile else 0
+        return result.exit_code or unwritten
 
 
 def _may_leave_out(options: RunOptions) -> bool:
@@ -57,14 +59,20 @@ def _may_leave_out(options: RunOptions) -> bool:
     return not options.as_json and not options.verbose
 
 
-def _execute(opened: Session, options: RunOptions) -> Result:
-    profile = Profile()
+def _execute(opened: Session, options: RunOptions, profile: Profile) -> Result:
     with interruptible() as interrupt:
         reporter = Both(_reporter(opened, options), profile)
-        result = run_session(opened, _policy(opened, options), _out(options), reporter, interrupt)
-    if options.profile:
-        profile.write(Path(options.profile))
-    return result
+        return run_session(opened, _policy(opened, options), _out(options), reporter, interrupt)
+
+
+def _write_profile(profile: Profile, path: str) -> int:
+    """Write it; the exit code. The run has ended by now, and its own result stands."""
+    try:
+        profile.write(Path(path))
+    except OSError as error:
+        print(f"the profile `{path}` could not be written: {error.strerror}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def _reporter(opened: Session, options: RunOptions) -> Reporter:

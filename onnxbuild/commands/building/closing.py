@@ -14,20 +14,23 @@ from onnxbuild.diagnostics import DiagnosticError
 from onnxbuild.manifest.spec import Manifest
 from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.planning.select import variants_named
+from onnxbuild.report.outlet import draw
 from onnxbuild.report.result.folders_written import folders_in_words
 from onnxbuild.report.result.profile import critical_path_in_words
 from onnxbuild.report.result.summary import summary
 from onnxbuild.report.terminal import wants_colour, width_of
+from onnxbuild.report.wording import on_one_line
 
 
 def report(finished: Finished) -> None:
     """Print the end of a run: results to stdout, the rest to stderr."""
     options, result = finished.options, finished.result
     for line in _notices(finished):
-        print(line, file=sys.stderr)
+        print(on_one_line(line), file=sys.stderr)  # a file name must not add a line of its own
     if options.as_json:
         return
-    print(summary_text(result, finished, width=width_of(sys.stdout), colour=wants_colour(sys.stdout)))
+    text = summary_text(result, finished, width=width_of(sys.stdout), colour=wants_colour(sys.stdout))
+    draw(f"{text}\n", sys.stdout)
     if not options.quiet:
         for line in _details(finished):
             print(line)

@@ -16,18 +16,29 @@ _SHOW_CURSOR = b"\x1b[?25h"
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[Interrupt]:
-    """SIGINT and SIGTERM end the run in order; a second one ends the process at once."""
+    """SIGINT, SIGTERM and SIGHUP end the run in order; a second one ends the process at once.
+
+    A closed terminal sends SIGHUP. Under `nohup` it is ignored, and stays so.
+    """
     interrupt = Interrupt()
 
     def handle(_number: int, _frame: FrameType | None) -> None:
         if interrupt.requested:
-            os.write(2, _SHOW_CURSOR)
+            with contextlib.suppress(OSError):
+                os.write(2, _SHOW_CURSOR)
             os._exit(130)  # the workers die with us
         interrupt.request()
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handle) for number in _signals()}
     try:
         yield interrupt
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _signals() -> tuple[signal.Signals, ...]:
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
+    if hangup is None or signal.getsignal(hangup) == signal.SIG_IGN:
+        return signal.SIGINT, signal.SIGTERM
+    return signal.SIGINT, signal.SIGTERM, hangup

@@ -14,9 +14,11 @@ from onnxbuild.commands.building.finished import Finished
 from onnxbuild.commands.parsing.last_run import note_last_run
 from onnxbuild.commands.workspace import own_store
 from onnxbuild.execute.events import Outcome
-from onnxbuild.receipts.receipt import write_receipt
+from onnxbuild.printable import printable
+from onnxbuild.receipts.new_receipt import write_receipt
 from onnxbuild.receipts.remembered_plan import files_of_parts, parts_of, remember, stored_files
 from onnxbuild.report.progress.jsonl import events_text
+from onnxbuild.secrets import redacted
 from onnxbuild.store.database import GENERATION
 
 
@@ -78,7 +80,11 @@ def _parts(finished: Finished, names: tuple[tuple[str, ...], ...]) -> list[Mappi
 
 
 def _answer(finished: Finished, hits: Mapping[str, Outcome]) -> str:
-    """What a run prints if all of this is up to date."""
+    """What a run prints if all of this is up to date: kept on the disk, so without secrets."""
+    return printable(redacted(_answer_text(finished, hits)))
+
+
+def _answer_text(finished: Finished, hits: Mapping[str, Outcome]) -> str:
     if finished.options.as_json:
         return events_text(hits)
     # A quiet run leaves the whole answer, too: the next one may not be quiet.

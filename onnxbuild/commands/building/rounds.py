@@ -35,7 +35,7 @@ def run_session(
         check_default_out(out, opened.plan.manifest.path)
         check_out(out, models, (opened.store.root, state_beside(opened.plan.manifest.path)))
         result = _execute_and_deliver(opened, policy, out, reporter, interrupt)
-        reporter.event(RunFinished(outcomes=result.outcomes, seconds=result.seconds, interrupted=result.interrupted))
+        reporter.event(_finished(result))
     finally:
         reporter.close()
     if result.interrupted:
@@ -43,6 +43,15 @@ def run_session(
     # Only now: a benchmark would also measure an upload that runs at the same time.
     shared = share(opened.graph, result.outcomes, opened.store, Uploads(), stop=lambda: interrupt.requested)
     return structs.replace(result, shared=shared)
+
+
+def _finished(result: Result) -> RunFinished:
+    return RunFinished(
+        outcomes=result.outcomes,
+        seconds=result.seconds,
+        interrupted=result.interrupted,
+        undelivered={one.folder: one.error or "" for one in result.deliveries if one.state == "failed"},
+    )
 
 
 def _execute_and_deliver(

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 from onnxbuild.commands.building.finished import Finished
-from onnxbuild.commands.parsing.options import RunOptions
 from onnxbuild.commands.workspace import Session, out_folder
 from onnxbuild.deliver.delivered import Pruned, left_over, prune, record
 from onnxbuild.diagnostics import DiagnosticError, fault
@@ -16,15 +15,15 @@ from onnxbuild.store.store import Store
 _MOST_NAMED = 10
 
 
-def refuse_link(options: RunOptions) -> None:
+def refuse_link(manifest: str, out: str | None) -> None:
     """Refuse an out/ that is a link, unless the user names it: one in a checkout leads wherever its author likes.
 
     Errors: DiagnosticError OB090.
     """
-    out = out_folder(options.asked.manifest, options.out)
-    if options.out is None and os.path.islink(out):
-        hint = f"name the folder that it leads to with `--out DIR`, or remove the link `{out}`"
-        raise DiagnosticError(fault("OB090", f"the output folder `{out}` is a symbolic link", hint=hint))
+    place = out_folder(manifest, out)
+    if out is None and os.path.islink(place):
+        hint = f"name the folder that it leads to with `--out DIR`, or remove the link `{place}`"
+        raise DiagnosticError(fault("OB090", f"the output folder `{place}` is a symbolic link", hint=hint))
 
 
 def tidy(finished: Finished) -> None:
@@ -36,20 +35,26 @@ def tidy(finished: Finished) -> None:
     out = out_folder(options.asked.manifest, options.out)
     record(opened.state, opened.scope, out, finished.result.deliveries)
     # A remembered plan holds as long as the manifest is unchanged, and may be a part of it.
-    unnamed = [] if finished.before else unnamed_folders(opened, out)
+    unnamed = [] if finished.before else _unnamed(opened, out)
     if options.prune and finished.result.exit_code == 0:
         _prune(unnamed, out, opened.store)
     else:
-        mention(unnamed, out, options.asked.manifest)
+        _mention(unnamed, out, options.asked.manifest)
 
 
-def unnamed_folders(opened: Session, out: Path) -> list[str]:
+def mention_unnamed(opened: Session, manifest: str, out: str | None) -> None:
+    """Name the folders that a run with `--prune` would remove, but not behind a link, which a run refuses."""
+    place = out_folder(manifest, out)
+    if out is not None or not os.path.islink(place):
+        _mention(_unnamed(opened, place), place, manifest)
+
+
+def _unnamed(opened: Session, out: Path) -> list[str]:
     """The variants that the manifest has delivered to `out` and no longer names."""
     return left_over(opened.state, opened.scope, out, {variant.name for variant in opened.plan.whole.variants})
 
 
-def mention(unnamed: list[str], out: Path, manifest: str) -> None:
-    """Name the folders that a run with `--prune` would remove."""
+def _mention(unnamed: list[str], out: Path, manifest: str) -> None:
     for name in unnamed[:_MOST_NAMED]:
         _say(f"{manifest} no longer names {out / name}: `onnxbuild run {manifest} --prune` removes it")
     if len(unnamed) > _MOST_NAMED:

@@ -62,10 +62,10 @@ def follow_last_run(options: argparse.Namespace) -> None:
     Errors: DiagnosticError OB042 if no manifest is named and nothing has been run here.
     """
     named = options.manifest
-    last = _last_run_of(named) if named else last_run(f"{options.name} {options.subject}")
+    last = last_run(f"{options.name} {options.subject}") if named is None else _last_run_of(named)
     if last is None:
         return
-    options.manifest = named or last.manifest
+    options.manifest = last.manifest if named is None else named
     if last.store and not (options.store or os.environ.get("ONNXBUILD_STORE")):
         options.store = last.store
         print(f"looking at the store of the last run: {last.store}", file=sys.stderr)

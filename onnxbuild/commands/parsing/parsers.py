@@ -26,11 +26,27 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     if not arguments:
         top.exit(_WRONG, top.format_help())
     options, rest = top.parse_known_args(arguments)
+    rest = _without_manifest(options, rest)
     if (rest and not hasattr(options, "selectors")) or any(text.startswith("-") for text in rest):
         subcommand(top, options.name).error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
         options.selectors = [*options.selectors, *rest]
     return options
+
+
+def _without_manifest(options: argparse.Namespace, rest: list[str]) -> list[str]:
+    """What is left of the arguments once `explain m.yaml ID` or `explain ID m.yaml` has become `explain ID -m m.yaml`.
+
+    Other commands take the manifest first, so people write it here, too.
+    """
+    if len(rest) != 1 or not hasattr(options, "subject") or options.manifest or rest[0].startswith("-"):
+        return rest
+    files = [one for one in (options.subject, rest[0]) if one.endswith((".yaml", ".yml")) or os.path.isfile(one)]
+    if len(files) != 1:
+        return rest
+    options.manifest = files[0]
+    options.subject = rest[0] if files[0] == options.subject else options.subject
+    return []
 
 
 def parser(only: str | None = None) -> argparse.ArgumentParser:

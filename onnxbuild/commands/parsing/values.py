@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import argparse
 
+from onnxbuild.secrets import is_secret_name, register
+
+_MOST_DIGITS = 6
+_LONGEST_SECONDS = 4e6  # 46 days; the longest wait of Python on Windows is 49
+_LONGEST_SHOWN = 60
 _UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "": 1}
 
 
@@ -11,7 +16,10 @@ def name_and_value(text: str) -> tuple[str, str]:
     """`NAME=VALUE` as a pair."""
     name, separator, value = text.partition("=")
     if not separator or not name:
-        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, found `{text}`")
+        # The text may be a secret: only as much of it is shown as names it.
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, found `{_shown(name)}`")
+    if is_secret_name(name):
+        register(value)
     return name, value
 
 
@@ -30,17 +38,17 @@ def variable(text: str) -> str:
 
 
 def positive(text: str) -> int:
-    """An integer from 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 1, found `{text}`")
+    """An integer from 1 to a million."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS and int(text) >= 1):
+        raise argparse.ArgumentTypeError(f"expected a number from 1, found `{_shown(text)}`")
     return int(text)
 
 
 def seconds(text: str) -> float:
     """A duration in seconds, above zero."""
     number = _number(text)
-    if number is None or not number > 0:
-        raise argparse.ArgumentTypeError(f"expected a number of seconds, found `{text}`")
+    if number is None or not 0 < number <= _LONGEST_SECONDS:
+        raise argparse.ArgumentTypeError(f"expected a number of seconds, found `{_shown(text)}`")
     return number
 
 
@@ -48,7 +56,7 @@ def days(text: str) -> float:
     """A duration in days, zero or more."""
     number = _number(text)
     if number is None or not number >= 0:
-        raise argparse.ArgumentTypeError(f"expected a number of days, found `{text}`")
+        raise argparse.ArgumentTypeError(f"expected a number of days, found `{_shown(text)}`")
     return number
 
 
@@ -56,13 +64,19 @@ def size(text: str) -> int:
     """A number of bytes, with a decimal unit such as `20GB` or without one."""
     digits = text.rstrip("BKMGTbkmgt")
     number, factor = _number(digits), _UNITS.get(text[len(digits) :].upper())
-    if number is None or factor is None:
-        raise argparse.ArgumentTypeError(f"expected a size such as 20GB, found `{text}`")
+    if number is None or factor is None or number < 0:
+        raise argparse.ArgumentTypeError(f"expected a size such as 20GB, found `{_shown(text)}`")
     return int(number * factor)
 
 
 def _number(text: str) -> float | None:
+    """A finite number; None for any other text."""
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         return None
+    return number if number - number == 0 else None  # infinity and NaN differ from themselves
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-import msgspec
-
 from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import ActionGraph
+from onnxbuild.printable import printable
+from onnxbuild.protocol import json_text
 from onnxbuild.report.drawing.colours import OUTCOMES
 
 DiagramFormat = Literal["mermaid", "dot", "json", "svg"]
@@ -56,7 +56,7 @@ def json(graph: ActionGraph, outcomes: Outcomes | None = None) -> str:
         "edges": [{"from": need, "to": user} for need, user in edges(graph)],
         "variants": [{"name": v.name, "precision": v.precision, "output": v.output.action} for v in graph.variants],
     }
-    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n"
+    return json_text(value, indent=2) + "\n"
 
 
 def edges(graph: ActionGraph) -> list[tuple[str, str]]:
@@ -79,6 +79,7 @@ def _label(action: str, state: str | None) -> str:
 
 
 def _mermaid_text(text: str) -> str:
+    text = printable(text)
     # Mermaid has entity codes of this form; `#` is replaced first, since each of them begins with it.
     for character, code in (("#", "#35;"), ('"', "#quot;"), ("<", "#lt;"), (">", "#gt;"), ("`", "#96;")):
         text = text.replace(character, code)
@@ -86,5 +87,5 @@ def _mermaid_text(text: str) -> str:
 
 
 def _dot_text(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    escaped = printable(text).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'

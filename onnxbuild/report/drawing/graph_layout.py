@@ -11,7 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from msgspec import Struct
 
 from onnxbuild.planning.action_graph import ActionGraph
+from onnxbuild.printable import printable
 from onnxbuild.report.wording import cells, cropped
+from onnxbuild.secrets import redacted
 
 BOX_HEIGHT = 34
 MARGIN = 16
@@ -75,7 +77,7 @@ def layout(graph: ActionGraph) -> Layout:
 
 def label(action: str) -> str:
     """The text of a box."""
-    return cropped(action, LONGEST)
+    return cropped(printable(redacted(action)), LONGEST)
 
 
 def _slots(graph: ActionGraph) -> dict[str, Slot]:

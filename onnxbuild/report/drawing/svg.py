@@ -7,6 +7,7 @@ from html import escape
 
 from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import ActionGraph
+from onnxbuild.printable import printable
 from onnxbuild.report.drawing.colours import KINDS, OTHER_KIND, OUTCOMES, UNKNOWN
 from onnxbuild.report.drawing.diagram import state_of
 from onnxbuild.report.drawing.graph_layout import BOX_HEIGHT, CELL, MARGIN, PADDING, Layout, Place, Slot, label, layout
@@ -47,7 +48,7 @@ def _box(graph: ActionGraph, action: str, place: Place, outcomes: Mapping[str, O
     fill, stroke = OUTCOMES[state] if state else UNKNOWN
     top, text = place.y - BOX_HEIGHT / 2, label(action)
     kind = KINDS.get(graph.actions[action].kind, OTHER_KIND)
-    yield f'  <g class="action"><title>{escape(f"{action} {state}" if state else action)}</title>'
+    yield f'  <g class="action"><title>{escape(printable(f"{action} {state}" if state else action))}</title>'
     yield (
         f'    <rect x="{place.x:.0f}" y="{top:.0f}" width="{place.width:.0f}" height="{BOX_HEIGHT}" rx="5"'
         f' fill="{fill}" stroke="{stroke}"/>'

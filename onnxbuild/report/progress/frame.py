@@ -8,6 +8,7 @@ from msgspec import Struct
 from rich.text import Text
 
 from onnxbuild.report.wording import cells, on_one_line, whole_seconds_in_words
+from onnxbuild.secrets import redacted
 
 STYLES: Mapping[str, str] = {
     "built": "green", "unchanged": "cyan", "hit": "cyan", "failed": "red", "blocked": "yellow", "skipped": "dim",
@@ -72,7 +73,7 @@ def _running(running: Running, names: int, width: int, now: float, screen: Scree
             line.append("  ").append_text(_bar(running.share, screen))
         line.append(f" {running.share:>4.0%}")
     if running.text:
-        line.append("  ").append(on_one_line(running.text))
+        line.append("  ").append(on_one_line(redacted(running.text)))
     return line
 
 

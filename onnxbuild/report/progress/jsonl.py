@@ -23,7 +23,7 @@ from onnxbuild.execute.events import (
     RunFinished,
     RunStarted,
 )
-from onnxbuild.protocol import Failure
+from onnxbuild.protocol import Failure, json_text
 
 
 class ActionLine(Struct, frozen=True, kw_only=True, tag="action", tag_field="event"):
@@ -43,13 +43,17 @@ class ActionLine(Struct, frozen=True, kw_only=True, tag="action", tag_field="eve
 
 
 class SummaryLine(Struct, frozen=True, kw_only=True, tag="summary", tag_field="event"):
-    """The last line: the number of actions, the number per outcome, and which failed."""
+    """The last line: the number of actions, the number per outcome, and which failed.
+
+    `undelivered`: the reason for each output folder that could not be written, which makes a run fail, too.
+    """
 
     actions: int
     counts: Mapping[str, int]
     failed: tuple[str, ...]
     seconds: float
     interrupted: bool = False
+    undelivered: Mapping[str, str] = {}
 
 
 Line = RunStarted | ActionStarted | ActionProgress | ActionLine | SummaryLine
@@ -78,7 +82,8 @@ def line_of(event: Event) -> Line:
         case ActionFinished(outcome=outcome):
             return action_line(outcome)
         case RunFinished():
-            return summary_line(event.outcomes.values(), event.seconds, interrupted=event.interrupted)
+            line = summary_line(event.outcomes.values(), event.seconds, interrupted=event.interrupted)
+            return msgspec.structs.replace(line, undelivered=event.undelivered)
         case _:
             return event
 
@@ -109,7 +114,7 @@ def events_text(outcomes: Mapping[str, Outcome]) -> str:
 
 def encode(line: Line) -> str:
     """One line, without a line break. A number that JSON does not have (NaN, infinity) becomes null."""
-    return msgspec.json.encode(line).decode()
+    return json_text(line)
 
 
 def events_schema() -> dict[str, Any]:

@@ -14,6 +14,7 @@ from onnxbuild.planning.action_graph import Action, Variant
 from onnxbuild.report.progress.lines import warning_lines
 from onnxbuild.report.result.origins import written_params
 from onnxbuild.report.wording import cells, on_one_line, printable_lines
+from onnxbuild.secrets import redacted
 from onnxbuild.steps import Kinds
 from onnxbuild.steps.kind import Kind, meanings
 from onnxbuild.tables.thresholds import side_of
@@ -129,5 +130,5 @@ def _number(value: Any) -> str:
 
 def _value(value: Any) -> str:
     text = value if isinstance(value, str) and value else canonical(value).decode()
-    line = on_one_line(text)
+    line = on_one_line(redacted(text))
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"

@@ -8,6 +8,7 @@ from typing import Any
 from onnxbuild.execute.events import SUCCEEDED, Outcome
 from onnxbuild.planning.action_graph import ActionGraph, Variant
 from onnxbuild.report.wording import cropped, on_one_line
+from onnxbuild.secrets import redacted
 
 _LONGEST = 100  # cells of a text that are shown
 _MOST_PROMPTS = 3
@@ -82,5 +83,5 @@ def _of_prompt(outcome: Outcome, engine: str, fact: str, number: int) -> Any:
 
 def _quoted(text: str) -> str:
     """The text on one line, cut if it is long."""
-    line = " ".join(on_one_line(text).split())
+    line = " ".join(on_one_line(redacted(text)).split())
     return f'"{cropped(line, _LONGEST)}"'

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from onnxbuild.execute.events import ActionFinished, ActionProgress, ActionStarted, Event, Outcome
 from onnxbuild.planning.action_graph import ActionGraph
+from onnxbuild.protocol import json_text
 from onnxbuild.report.wording import seconds_in_words
+from onnxbuild.secrets import redacted
 
 _SHORTEST = 0.05  # seconds; a shorter step would be shown as 0.0s
 
@@ -44,7 +44,8 @@ class Profile:
 
     def write(self, path: Path) -> None:
         """Write the trace. Errors: OSError."""
-        path.write_bytes(msgspec.json.encode({"traceEvents": self._slices, "displayTimeUnit": "ms"}))
+        text = redacted(json_text({"traceEvents": self._slices, "displayTimeUnit": "ms"}))
+        path.write_text(text, encoding="utf-8")
 
     def _lane(self, action_id: str) -> int:
         free = next((number for number, user in enumerate(self._lanes) if user is None), len(self._lanes))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
-import msgspec
 from msgspec import Struct
 
+from onnxbuild.protocol import json_text
 from onnxbuild.report.result.figures import NONE, megabytes, milliseconds, rate, significant, times
 from onnxbuild.report.result.variant_rows import ACCURACY, Metric, Row
 from onnxbuild.report.wording import cells
@@ -94,7 +94,7 @@ def as_markdown(rows: Sequence[Row]) -> str:
 
 def as_json(rows: Sequence[Row]) -> str:
     """An array with one object per variant; what was not measured is null."""
-    return msgspec.json.format(msgspec.json.encode(rows), indent=2).decode()
+    return json_text(rows, indent=2)
 
 
 def notes(rows: Iterable[Row]) -> list[str]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-import msgspec
-
 from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import ActionGraph
+from onnxbuild.protocol import json_text
 from onnxbuild.report.result import result_table
 from onnxbuild.report.result.variant_rows import rows
+from onnxbuild.report.wording import printable_lines
 
 
 def as_text(graph: ActionGraph, outcomes: Mapping[str, Outcome], ended: float | None, width: int | None = None) -> str:
@@ -37,12 +37,14 @@ def as_json(graph: ActionGraph, outcomes: Mapping[str, Outcome], ended: float | 
         "failures": {name: outcome.failure for name, outcome in outcomes.items() if outcome.failure is not None},
         "ended": ended,
     }
-    return msgspec.json.format(msgspec.json.encode(status), indent=2).decode()
+    return json_text(status, indent=2)
 
 
 def _failures(outcomes: Mapping[str, Outcome]) -> list[str]:
     failed = ((name, outcome.failure) for name, outcome in outcomes.items() if outcome.failure is not None)
-    return [f"failed last time: {name}: {failure.code} {failure.message.splitlines()[0]}" for name, failure in failed]
+    return [
+        f"failed last time: {name}: {failure.code} {printable_lines(failure.message)[0]}" for name, failure in failed
+    ]
 
 
 def _closing(graph: ActionGraph, outcomes: Mapping[str, Outcome], ended: float | None) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from onnxbuild.execute.events import SUCCEEDED, Outcome
 from onnxbuild.planning.action_graph import ActionGraph
+from onnxbuild.printable import printable
 from onnxbuild.report.render_diagnostics import as_text as diagnostic_as_text
 from onnxbuild.report.result.failed_actions import failures
 from onnxbuild.report.result.generated_text import generated_text
@@ -38,7 +39,9 @@ def summary(
     colour = colour and any(outcome.outcome != "hit" for outcome in outcomes.values())
     parts: list[str] = []
     if not brief and not interrupted:
-        parts = [as_text(rows(graph, outcomes), width, colour=colour), generated_text(graph, outcomes, width)]
+        table = as_text(rows(graph, outcomes), width, colour=colour)
+        # What rich has not drawn is freed here: on a terminal, colours pass.
+        parts = [table if colour else printable(table), printable(generated_text(graph, outcomes, width))]
     failed = failures(graph, outcomes, manifest=manifest, options=options)
     parts += [diagnostic_as_text(one, colour=colour, width=width) for one in failed]
     return "\n\n".join([*filter(None, parts), closing_line(outcomes, seconds, interrupted=interrupted)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
@@ -129,7 +130,7 @@ def _size(variant: Variant, outcomes: Mapping[str, Outcome]) -> int | None:
     files = [_number(_mapping(file).get("bytes")) for file in _mapping(facts.get("files")).values()]
     sizes = [size for size in files if size is not None]
     total = sum(sizes) if sizes and len(sizes) == len(files) else _number(facts.get("bytes"))
-    return None if total is None else int(total)
+    return int(total) if total is not None and math.isfinite(total) else None
 
 
 def _median(spread: Any) -> float | None:
@@ -137,4 +138,9 @@ def _median(spread: Any) -> float | None:
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # JSON has integers of any size
+        return None

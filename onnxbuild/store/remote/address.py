@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
+from onnxbuild.secrets import register_url
 from onnxbuild.store.remote.bounded_webdav import hooks
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def address_of(text: str, base: Path, *, by_user: bool = True) -> Address:
         return Address(f"file://{path}", "file", str(path), by_user=by_user)
     from urllib.parse import urlsplit, urlunsplit
 
+    register_url(text)
     try:
         parts = urlsplit(text)
         _ = parts.port

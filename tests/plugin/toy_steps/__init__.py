@@ -12,7 +12,7 @@ class ToyParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     do: Literal[
         "append", "hog", "die", "exit", "hang", "child", "daemon", "fork", "shout", "partial", "garbage", "close",
-        "fill", "nothing", "link", "pipe", "not-plain", "scribble",
+        "fill", "nothing", "link", "pipe", "not-plain", "scribble", "leak",
     ] = "append"  # fmt: skip
     text: str = ""
     seconds: float = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ctypes
 import os
 import resource
@@ -12,6 +13,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from toy_steps import ToyParams
 
@@ -23,6 +25,8 @@ def run(params: ToyParams, inputs: Mapping[str, Path], outputs: Mapping[str, Pat
         with open(params.tally, "a", encoding="utf-8") as file:
             file.write(f"{params.text} {os.getpid()}\n")
     out = outputs["model"]
+    if params.do == "leak":
+        return _leak(params, inputs["model"], out, tell)
     if params.do != "append":
         _DEEDS[params.do](params, out)
     if params.do in {"nothing", "pipe"}:
@@ -147,6 +151,20 @@ def _pass(_params: ToyParams, _out: Path) -> None:
 def _scribble(params: ToyParams, _out: Path) -> None:
     """Crash inside C code."""
     ctypes.string_at(0)
+
+
+def _leak(params: ToyParams, source: Path, out: Path, tell: Any) -> Mapping[str, Any]:
+    """A library that prints a password in every form. The param holds it backwards, since params are kept."""
+    secret = params.text[::-1]
+    encoded = base64.b64encode(f"user:{secret}".encode()).decode()
+    for text in (secret, quote(secret, safe=""), encoded, f"https://user:{secret}@host/?k={secret}#{secret}",
+                 f"{secret[:9]}\n    {secret[9:]}"):  # fmt: skip
+        print(text, flush=True)
+        tell(text)
+    if params.number:
+        raise RuntimeError(f"no access with {secret}, that is {encoded}")
+    (out / "model.onnx").write_bytes((source / "model.onnx").read_bytes())
+    return {"because": f"asked {secret}", "warnings": [quote(secret, safe="")], "deep": [{secret: encoded}]}
 
 
 _DEEDS = {

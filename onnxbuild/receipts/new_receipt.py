@@ -1,0 +1,69 @@
+"""Writes the receipt of a run that found or made everything; `receipt` has its layout, and reads it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from onnxbuild.receipts.receipt import FORMAT, Question, digest_of, fingerprint, installed, receipt_path
+from onnxbuild.store.files import changed_ns, granule_ns, may_be_exchanged, settled_signature, write_atomically
+
+
+class Stored(NamedTuple):
+    """What an answer needs of the store: its folder of blobs, its database, and size by digest of each file."""
+
+    blobs: str
+    database: str
+    sizes: Mapping[str, int]
+
+
+def write_receipt(
+    folder: str,
+    question: Question,
+    *,
+    read: Sequence[str],
+    began_ns: int,
+    made: Sequence[str],
+    parts: Iterable[Mapping[str, Any] | list[Any]],
+    stored: Stored,
+    environment: Iterable[str],
+    answer: str,
+    memory: bytes = b"",
+) -> None:
+    """Write a receipt, unless a file that the answer depends on has changed since it was read.
+
+    `read`: files and folders that planning looked at after `began_ns`, also those that are missing; `made`: what all
+    parts depend on; a part has for each of its files the signature that belongs to the content that the answer is
+    about. An unchanged part of an earlier receipt is passed as it is there. Errors: OSError, which harms nothing.
+    """
+    present = [path for path in read if os.path.exists(path)]
+    stamps = {path: settled_signature(path) for path in {*present, *made}}
+    for path in present:
+        # A manifest that is edited while its build runs must not be called up to date by the build's end.
+        changed = changed_ns(stamps[path])
+        if changed + granule_ns(changed) >= began_ns or may_be_exchanged(path, stamps[path]):
+            return
+    held = " ".join(f"{digest} {size}" for digest, size in stored.sizes.items())
+    receipt = {
+        "question": question,
+        "format": FORMAT,
+        "environment": {name: fingerprint(os.environ.get(name)) for name in sorted(environment)},
+        "installed": installed(),
+        "read": [[path, *stamps[path]] for path in present],
+        "absent": sorted({*read} - {*present}),
+        "made": [[path, *stamps[path]] for path in made],
+        "store": [stored.blobs, stored.database, os.stat(stored.database).st_ino, held],
+        "parts": [part if isinstance(part, list) else _stamped(part) for part in parts],
+        "answer": answer,
+        "memory": digest_of(memory),
+    }
+    path = receipt_path(folder, question)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    write_atomically(Path(path), json.dumps(receipt, separators=(",", ":")).encode() + b"\n" + memory)
+
+
+def _stamped(part: Mapping[str, Any]) -> list[Any]:
+    return [[path, *stamp] for path, stamp in sorted(part.items())]

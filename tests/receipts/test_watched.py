@@ -1,0 +1,302 @@
+"""One row for each thing that a receipt watches: without the row's event it answers, after it the engine decides."""
+
+import json
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from onnxbuild.receipts import receipt
+from onnxbuild.receipts.new_receipt import Stored, write_receipt
+from onnxbuild.receipts.receipt import receipt_path, standing
+
+QUESTION = {"selectors": ["m"], "define": [], "out": None}
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    """A receipt of a build that never was: it watches one file of each sort."""
+    packages = tmp_path / "lib" / "site-packages"
+    packages.mkdir(parents=True)
+    (tmp_path / "path" / "tool-1.0.dist-info").mkdir(parents=True)
+    monkeypatch.setattr(sys, "path", [str(packages), str(tmp_path / "path")])
+    own = tmp_path / "own" / "receipts" / "receipt.py"
+    own.parent.mkdir(parents=True)
+    own.write_text("")
+    (tmp_path / "own" / "older.py").write_text("")
+    os.utime(tmp_path / "own" / "older.py", ns=(5, 5))
+    monkeypatch.setattr(receipt, "__file__", str(own))
+    monkeypatch.setenv("SECRET", "one")
+    monkeypatch.delenv("UNSET", raising=False)
+    for name in ("manifest.yaml", "generation", "source", "output", "traces.db", "python"):
+        (tmp_path / name).write_text(name)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    blob = tmp_path / "blobs" / "ab" / "abcd"
+    blob.parent.mkdir(parents=True)
+    blob.write_text("blob")
+    time.sleep(0.05)
+    return tmp_path
+
+
+def leave(world, *, began_ns=None, **changes):
+    from onnxbuild.store.files import settled_signature
+
+    write_receipt(
+        str(world),
+        QUESTION,
+        read=[str(world / "manifest.yaml"), str(world / "missing.lock")],
+        began_ns=began_ns or time.time_ns(),
+        made=[str(world / "generation")],
+        parts=[{str(world / name): settled_signature(world / name)} for name in ("source", "output")],
+        stored=Stored(str(world / "blobs"), str(world / "traces.db"), {"abcd": 4}),
+        environment=["SECRET", "UNSET"],
+        answer="up to date\n",
+        **changes,
+    )
+
+
+def touched(name):
+    """A change that keeps size and mtime, as `touch -r` and careful damage do."""
+
+    def event(world, _monkeypatch):
+        place = world / name
+        status = place.stat()
+        time.sleep(0.03)
+        place.write_text("X" * status.st_size)
+        os.utime(place, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+    return event
+
+
+def replaced(name):
+    def event(world, _monkeypatch):
+        content = (world / name).read_bytes()
+        (world / f"{name}.new").write_bytes(content)
+        (world / f"{name}.new").replace(world / name)
+
+    return event
+
+
+def removed(name):
+    return lambda world, _monkeypatch: (world / name).unlink()
+
+
+def patched(place, name, value):
+    return lambda _world, monkeypatch: monkeypatch.setattr(place, name, value)
+
+
+WATCHED = {
+    "a file that planning read": touched("manifest.yaml"),
+    "such a file, replaced": replaced("manifest.yaml"),
+    "such a file, removed": removed("manifest.yaml"),
+    "a file that planning did not find": lambda world, _: (world / "missing.lock").write_text(""),
+    "a file that all parts need": touched("generation"),
+    "a variable of the environment": lambda _world, monkeypatch: monkeypatch.setenv("SECRET", "two"),
+    "a variable that is set no longer": lambda _world, monkeypatch: monkeypatch.delenv("SECRET"),
+    "a variable that is set now": lambda _world, monkeypatch: monkeypatch.setenv("UNSET", ""),
+    "a package that was installed": lambda world, _: (world / "lib" / "site-packages" / "new").mkdir(),
+    "a package in another folder": lambda world, _: (world / "path" / "tool-1.0.dist-info").rename(
+        world / "path" / "tool-2.0.dist-info"
+    ),
+    "another path of packages": lambda _world, monkeypatch: monkeypatch.setattr(sys, "path", sys.path[::-1]),
+    "our own code": lambda world, _: (world / "own" / "receipts" / "new.py").write_text(""),
+    "our own code, by an older file": lambda world, _: os.utime(world / "own" / "receipts" / "receipt.py", ns=(1, 1)),
+    "our own code, by a missing file": lambda world, _: (world / "own" / "older.py").unlink(),
+    "the interpreter": lambda world, _: os.utime(world / "python", ns=(1, 1)),
+    "another interpreter": lambda world, monkeypatch: (
+        (world / "python3").write_text(""), monkeypatch.setattr(sys, "executable", str(world / "python3"))
+    ),
+    "the name of the machine": patched(receipt, "_name_and_architecture", lambda: ("other", platform.machine())),
+    "the cores of the machine": patched(receipt, "_cores", lambda: 1000),
+    "a stored file": removed("blobs/ab/abcd"),
+    "a stored file that was cut short": lambda world, _: (world / "blobs" / "ab" / "abcd").write_text("b"),
+    "the database": removed("traces.db"),
+    "the database, replaced": replaced("traces.db"),
+}  # fmt: skip
+
+
+def test_without_a_change_the_receipt_answers(world):
+    leave(world)
+    found = standing(str(world), QUESTION)
+    assert (found.answer, found.moved) == ("up to date\n", frozenset())
+
+
+@pytest.mark.parametrize("what", WATCHED)
+def test_a_change_of_what_the_plan_needs_ends_the_receipt(world, monkeypatch, what):
+    leave(world)
+    assert standing(str(world), QUESTION) is not None
+    WATCHED[what](world, monkeypatch)
+    assert standing(str(world), QUESTION) is None
+
+
+@pytest.mark.parametrize(("event", "part"), [
+    (touched("source"), 0), (replaced("source"), 0), (removed("source"), 0),
+    (touched("output"), 1), (replaced("output"), 1), (removed("output"), 1),
+])  # fmt: skip
+def test_a_change_of_a_source_or_an_output_moves_its_part_alone(world, monkeypatch, event, part):
+    leave(world)
+    event(world, monkeypatch)
+    assert standing(str(world), QUESTION).moved == {part}
+
+
+@pytest.mark.parametrize("other", [
+    {**QUESTION, "out": "elsewhere"}, {**QUESTION, "selectors": []}, {**QUESTION, "more": 1}, {"selectors": ["m"]},
+])  # fmt: skip
+def test_another_question_has_no_answer(world, other):
+    """Also if both have one file: its name is a checksum of 32 bits."""
+    leave(world)
+    assert standing(str(world), other) is None
+    os.rename(receipt_path(str(world), QUESTION), receipt_path(str(world), other))
+    assert standing(str(world), other) is None
+
+
+def test_values_are_on_the_disk_only_as_digests(world):
+    leave(world)
+    text = Path(receipt_path(str(world), QUESTION)).read_bytes()
+    assert b'"SECRET":"' in text
+    assert b"one" not in text
+
+
+# -- when none is written ---------------------------------------------------------------------------------------------
+
+
+def test_a_manifest_that_was_edited_during_the_run_leaves_none(world):
+    began = time.time_ns()
+    time.sleep(0.03)
+    (world / "manifest.yaml").write_text("edited")
+    leave(world, began_ns=began)
+    assert not (world / "receipts").exists()
+
+
+def whole_seconds(monkeypatch, path, second):
+    """A file system that stores whole seconds, and rounds down."""
+    real = os.stat
+
+    def stat(place, *given, **more):
+        status = real(place, *given, **more)
+        if os.fspath(place) != str(path):
+            return status
+        fields = {name: getattr(status, name) for name in ("st_size", "st_ino", "st_mode")}
+        stamp = second * 10**9
+        return type("Status", (), {**fields, "st_mtime_ns": stamp, "st_ctime_ns": stamp})
+
+    monkeypatch.setattr(os, "stat", stat)
+
+
+@pytest.mark.parametrize(("seconds", "leaves"), [(0.3, False), (1.5, False), (2.5, True)])
+def test_an_edit_in_the_second_in_which_the_run_began_is_not_missed(world, monkeypatch, seconds, leaves):
+    """The file was stamped `seconds` before the run began, and may have been edited up to 2 s after its stamp."""
+    second = int(time.time()) - 10
+    whole_seconds(monkeypatch, world / "manifest.yaml", second)
+    leave(world, began_ns=int((second + seconds) * 10**9))
+    assert (world / "receipts").exists() == leaves
+
+
+def test_a_file_of_a_read_only_image_leaves_none(world, monkeypatch):
+    second = int(time.time()) - 1000
+    whole_seconds(monkeypatch, world / "manifest.yaml", second)
+    flags = {"flag": 0}
+    monkeypatch.setattr(os, "statvfs", lambda _path: type("Mounted", (), {"f_flag": flags["flag"]}), raising=False)
+    monkeypatch.setattr(os, "ST_RDONLY", 1, raising=False)
+    flags["flag"] = 1
+    leave(world)
+    assert not (world / "receipts").exists()
+    flags["flag"] = 0
+    leave(world)
+    assert (world / "receipts").exists()
+
+
+def test_a_receipt_needs_the_database(world):
+    (world / "traces.db").unlink()
+    with pytest.raises(FileNotFoundError):
+        leave(world)
+    assert not (world / "receipts").exists()
+
+
+# -- a receipt that somebody damaged or made --------------------------------------------------------------------------
+
+
+def edited(**changes):
+    def edit(place, text):
+        line, _, rest = text.partition(b"\n")
+        place.write_bytes(json.dumps({**json.loads(line), **changes}).encode() + b"\n" + rest)
+
+    return edit
+
+
+DAMAGED = {
+    "empty": lambda place, _text: place.write_bytes(b""),
+    "cut short": lambda place, text: place.write_bytes(text[: len(text) // 2]),
+    "not JSON": lambda place, text: place.write_bytes(b"\xff" + text),
+    "nested": lambda place, _text: place.write_bytes(b"[" * 200_000),
+    "a list": lambda place, _text: place.write_bytes(b"[]"),
+    "null": lambda place, _text: place.write_bytes(b"null"),
+    "of an older format": edited(format=1),
+    "of a newer format": edited(format=3),
+    "without a format": edited(format=None),
+    "without an answer": edited(answer=None),
+    "with an answer that is no text": edited(answer=["up to date"]),
+    "that watches no file": edited(read=[]),
+    "whose environment is a list": edited(environment=["SECRET"]),
+    "whose files are numbers": edited(read=[1, 2]),
+    "whose store is short": edited(store=["blobs"]),
+    "whose stored files have no size": edited(store=["blobs", "traces.db", 1, "abcd"]),
+    "whose parts are a number": edited(parts=7),
+    "whose absent files are numbers": edited(absent=[[]]),
+    "with NUL in a path": edited(read=[["a\0b", 1, 1, 1, 1]]),
+    "huge": lambda place, _text: os.truncate(place, 1 << 40),
+}
+if sys.platform != "win32":
+    DAMAGED |= {
+        "a link": lambda place, _text: (place.rename(f"{place}.real"), place.symlink_to(f"{place}.real")),
+        "a FIFO": lambda place, _text: (place.unlink(), os.mkfifo(place)),
+        "a folder": lambda place, _text: (place.unlink(), place.mkdir()),
+        "a device": lambda place, _text: (place.unlink(), place.symlink_to("/dev/zero")),
+    }
+
+
+@pytest.mark.parametrize("what", DAMAGED)
+def test_a_damaged_receipt_is_none(world, what):
+    leave(world)
+    place = Path(receipt_path(str(world), QUESTION))
+    DAMAGED[what](place, place.read_bytes())
+    assert standing(str(world), QUESTION) is None
+
+
+def test_the_memory_is_that_of_the_receipt(world):
+    leave(world, memory=b"a\nb")
+    found = standing(str(world), QUESTION)
+    assert found.memory() == b"a\nb"
+    (world / "manifest.yaml").touch()
+    time.sleep(0.05)
+    leave(world, memory=b"of the next receipt")
+    assert found.memory() == b""
+
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(
+    field=st.sampled_from(["format", "environment", "installed", "read", "made", "absent", "store", "parts", "memory"]),
+    value=_VALUES,
+)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_a_receipt_with_any_value_is_used_or_not_and_never_an_error(world, field, value):
+    place = Path(receipt_path(str(world), QUESTION))
+    if not place.exists():
+        leave(world)
+        place.with_suffix(".whole").write_bytes(place.read_bytes())
+    line = json.loads(place.with_suffix(".whole").read_bytes())
+    place.write_bytes(json.dumps({**line, field: value}).encode() + b"\n")
+    found = standing(str(world), QUESTION)
+    # Nothing that is moved, and no text that could be taken for a memory.
+    assert found is None or (found.answer == "up to date\n" and (field != "memory" or found.memory() == b""))
