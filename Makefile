@@ -22,14 +22,18 @@ export NO_MKDOCS_2_WARNING := 1
 ROOM ?= execute
 SAMPLE ?= 60
 SEED ?= 1
+# How many inputs, kills or edits are tried, and how long.
+COUNT ?= 1000
+MINUTES ?= 10
 
-.PHONY: demo test fast mutants lint-code schemas docs serve-docs constraints venv clean
+.PHONY: demo test fast mutants fuzz fuzz-guided kill stale budget lint-code schemas docs serve-docs constraints venv clean
 
 demo: $(READY)
 	$(BIN)/onnxbuild run manifests/quickstart.yaml
 
+# In CI, a test that is skipped must be on the list in tests/may_be_skipped.txt.
 test: lint-code
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(if $(CI),--known-skips-only)
 
 fast: $(READY)
 	$(BIN)/python -m pytest -m "not heavy"
@@ -37,6 +41,25 @@ fast: $(READY)
 # Changes the code of a room in many places, one at a time, and lists the changes that no test notices.
 mutants: $(READY_FOR_MUTANTS)
 	$(BIN)/python tests/trust/run_mutants.py $(ROOM) --sample $(SAMPLE) --seed $(SEED)
+
+# Damaged inputs, 100,000 by COUNT=100000; and for some minutes those that atheris chooses.
+fuzz: $(READY)
+	$(BIN)/python tests/trust/fuzz.py --count $(COUNT) --seed $(SEED)
+
+fuzz-guided: $(READY)
+	$(INSTALL) --editable '.[fuzz]'
+	$(BIN)/python tests/trust/fuzz_guided.py $(MINUTES)
+
+# Builds that are killed, and builds after random edits: each must equal a clean one.
+kill: $(READY)
+	$(BIN)/python tests/trust/kill.py --count $(COUNT) --seed $(SEED)
+
+stale: $(READY)
+	$(BIN)/python tests/trust/stale.py --count $(COUNT) --seed $(SEED)
+
+# What manifests take that are made to take long.
+budget: $(READY)
+	$(BIN)/python tests/trust/budget.py
 
 lint-code: $(READY)
 	$(BIN)/ruff format --check .

@@ -289,6 +289,36 @@ def _workers(bench: Bench, world: Path, run: Command, forget: Callable[[], None]
     return len(log.read_text(encoding="utf-8").splitlines())
 
 
+def targets_4000(bench: Bench) -> Iterator[Line]:
+    """4,000 targets of one model, up to date: from the receipt, and with every target decided."""
+    targets = max(10, round(4000 * bench.scale))
+    name = f"no-op, {targets:,} targets of one model"
+    world = bench.world("targets", lambda place: worlds.make_targets(place, targets))
+    run = worlds.onnxbuild(bench.python, world, "-q")
+    run_once(run)
+    run_once(run)
+
+    def forget() -> None:
+        shutil.rmtree(world / ".onnxbuild" / "receipts", ignore_errors=True)
+
+    decided = Command(run.words, world, run.environment, before=forget)
+    samples = interleaved({"receipt": run, "decided": decided}, min(bench.repeats, 3))
+    yield Line(name, "CPU from the receipt", cpu(samples["receipt"]), "s", 1.0)
+    yield Line(name, "CPU with each decided", cpu(samples["decided"]), "s", 8.0, "84 s while it was quadratic")
+    yield Line(name, "peak memory", peak(samples["decided"]) / 1e6, "MB")
+
+
+def noop_20000(bench: Bench) -> Iterator[Line]:
+    """A run with nothing to do, 20,000 actions."""
+    actions = bench.actions(20_000)
+    name = f"no-op, {actions:,} actions"
+    run = worlds.onnxbuild(bench.python, bench.built("many", actions))
+    samples = interleaved({"onnxbuild": run}, min(bench.repeats, 3))["onnxbuild"]
+    yield Line(name, "CPU", cpu(samples), "s", 3.0)
+    yield Line(name, "wall", wall(samples), "s")
+    yield Line(name, "peak memory", peak(samples) / 1e6, "MB")
+
+
 def quickstart(bench: Bench) -> Iterator[Line]:
     """A cold build of the quickstart, compared with `quickstart_baseline.py`."""
     name = "quickstart, cold"
@@ -320,6 +350,8 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "noop-12": noop_12,
     "noop-1000": noop_1000,
     "noop-10000": noop_10000,
+    "noop-20000": noop_20000,
+    "targets-4000": targets_4000,
     "large-model": large_model,
     "lint-1000": lint_1000,
     "one-changed": one_changed,

@@ -67,6 +67,17 @@ def make_onnxbuild(world: Path, actions: int) -> None:
     (world / "manifest.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def make_targets(world: Path, targets: int) -> None:
+    """Write a manifest of one model with many targets of one toy action each."""
+    (world / "sources" / "m00000").mkdir(parents=True)
+    source_of(world, 0).write_text("source\n", encoding="utf-8")
+    lines = ["onnxbuild: 1", "targets:"]
+    lines += [f"  t{number}: {{steps: [{{toy: {{line: a{number}}}}}]}}" for number in range(targets)]
+    names = ", ".join(f"t{number}" for number in range(targets))
+    lines += ["models:", f"  m: {{source: 'onnx:sources/m00000', targets: [{names}], validate: false}}"]
+    (world / "manifest.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 def _edges(actions: int) -> list[tuple[str, str, str]]:
     """(step, input, output) of every step in the worlds of the peers, in order. `step_names` maps actions to them."""
     edges = []

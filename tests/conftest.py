@@ -4,6 +4,8 @@ import atexit
 import os
 import shutil
 import tempfile
+from fnmatch import fnmatchcase
+from pathlib import Path
 
 import pytest
 
@@ -22,8 +24,47 @@ os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp(prefix="onnxbuild-config-")
 atexit.register(shutil.rmtree, os.environ["XDG_CONFIG_HOME"], ignore_errors=True)
 
 
+KNOWN_SKIPS = Path(__file__).with_name("may_be_skipped.txt")
+
+
 def pytest_addoption(parser):
     parser.addoption("--update", action="store_true", help="rewrite expected texts instead of comparing with them")
+    parser.addoption(
+        "--known-skips-only",
+        action="store_true",
+        help=f"fail if a test is skipped that {KNOWN_SKIPS.name} does not list",
+    )
+
+
+def pytest_configure(config):
+    # With xdist, the reports of all workers arrive in the main process.
+    if config.getoption("--known-skips-only") and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(KnownSkips(), "known-skips")
+
+
+class KnownSkips:
+    """Fails the run if a test was skipped that is not on the list, so that no test is left out unseen."""
+
+    def __init__(self):
+        lines = KNOWN_SKIPS.read_text(encoding="utf-8").splitlines()
+        self.known = [line.partition("  ")[0] for line in lines if line and not line.startswith("#")]
+        self.unknown = {}
+
+    def _note(self, report):
+        is_xfail = hasattr(report, "wasxfail")
+        if report.skipped and not is_xfail and not any(fnmatchcase(report.nodeid, one) for one in self.known):
+            self.unknown[report.nodeid] = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
+
+    pytest_runtest_logreport = _note
+    pytest_collectreport = _note
+
+    def pytest_sessionfinish(self, session):
+        if self.unknown and session.exitstatus in {0, 5}:
+            session.exitstatus = 1
+
+    def pytest_terminal_summary(self, terminalreporter):
+        for name, reason in sorted(self.unknown.items()):
+            terminalreporter.line(f"SKIPPED, and not in tests/{KNOWN_SKIPS.name}: {name} ({reason})", red=True)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import msgspec
 from onnxbuild.digest import Digest, digest_value
 from onnxbuild.execute.key import KeyParts
 from onnxbuild.machine import Machine, this_machine
-from onnxbuild.planning.action_graph import Action, ActionGraph, FilesSource, Input, OutputRef
+from onnxbuild.planning.action_graph import Action, FilesSource, Input, OutputRef
 from onnxbuild.runners.runner import Runner
 from onnxbuild.steps import Kinds
 from onnxbuild.steps.kind import packages_of
@@ -23,8 +23,8 @@ _FRAMEWORK_BYTES = 1 << 30
 class Assessor:
     """Computes key parts; keeps what is the same for many actions of a run (the machine)."""
 
-    def __init__(self, graph: ActionGraph, kinds: Kinds, store: Store, runner: Runner) -> None:
-        self._graph, self._kinds, self._store, self._runner = graph, kinds, store, runner
+    def __init__(self, kinds: Kinds, store: Store, runner: Runner) -> None:
+        self._kinds, self._store, self._runner = kinds, store, runner
         self._machine: Machine | None = None
 
     def parts(self, action: Action, outputs: Mapping[str, Mapping[str, Digest]]) -> KeyParts:

@@ -36,7 +36,7 @@ def preview(
     remote store, for the trace only, and not for the actions in `own`.
     """
     elsewhere = elsewhere or store.offered
-    assessor = Assessor(graph, kinds, store, runner)
+    assessor = Assessor(kinds, store, runner)
     last = LastOutcomes(store, scope)
     outputs: dict[str, Mapping[str, Digest]] = {}
     for action in graph.actions.values():
@@ -78,7 +78,8 @@ def _reasons_while_waiting(
         for port, source in action.inputs.items()
     }
     changed = differences(trace.parts, plain(assessor.parts_with(action, inputs)))
-    awaited = tuple(
-        Reason(f"inputs.{port}", known.get(port), f"rebuilt by {ref.action}") for port, ref in pending.items()
-    )
-    return (*changed, *awaited)
+    awaited = {
+        f"inputs.{port}": Reason(f"inputs.{port}", known.get(port), f"rebuilt by {ref.action}")
+        for port, ref in pending.items()
+    }
+    return (*(one for one in changed if one.part not in awaited), *awaited.values())

@@ -71,7 +71,7 @@ class _Run:
     ) -> None:
         self.graph, self.store, self.runner = graph, store, runner
         self.policy, self.interrupt = policy, interrupt
-        self.assessor = Assessor(graph, kinds, store, runner)
+        self.assessor = Assessor(kinds, store, runner)
         self.performer = Performer(kinds, store, runner, policy, interrupt)
         self.pending = Pending(graph)
         self.slots = Slots(policy.jobs, policy.memory_bytes)
@@ -183,7 +183,7 @@ class _Run:
         repair = self.repairs.plan(self.graph.actions[outcome.id], damaged, self.outputs)
         if repair is None:
             failure = Failure(code="OBE56", message=f"{damaged}, and building it again did not help")
-            yield from self._finish(structs.replace(outcome, outcome="failed", failure=failure))
+            yield from self._finish(structs.replace(outcome, failure=failure))
             return
         for maker in repair.restarted:
             self.outcomes.pop(maker)

@@ -62,6 +62,7 @@ def copy_table(table: Table) -> Table:
     """A new table with the same entries and places."""
     copy = Table(table.span, table)
     copy.keys_at, copy.values_at = dict(table.keys_at), dict(table.values_at)
+    copy.weight = table.weight
     return copy
 
 
@@ -69,6 +70,7 @@ def overlay(base: Table, top: Table) -> Table:
     """A table with the entries of both. Where both have a mapping the two are merged, otherwise `top` wins."""
     merged = copy_table(base)
     merged.span = top.span
+    merged.weight = base.weight + top.weight
     for key, value in top.items():
         below = merged.get(key)
         if isinstance(below, Table) and isinstance(value, Table) and key not in _NOT_MERGED:

@@ -6,22 +6,24 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from onnxbuild import secrets
 from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
 from onnxbuild.manifest.document import Array, Table, copy_table, describe
+from onnxbuild.manifest.reading.budget import Budget, weight_of
 from onnxbuild.manifest.secrets_in_store import Secrets
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{([^{}]*)(\}?)")
 
 
 class Scope(Struct, frozen=True):
-    """What references can name. `secrets` is None where the environment is not allowed."""
+    """What references can name. `secrets` is None where the environment is not allowed; `budget` bounds the result."""
 
     vars: Mapping[str, Any]
     matrix: Mapping[str, Any] | None = None
     secrets: Secrets | None = None
+    budget: Budget = field(default_factory=Budget)
 
 
 class _Unresolved(Exception):  # noqa: N818 - carries a fault to the collector
@@ -52,6 +54,7 @@ def _fill_table(table: Table, scope: Scope, faults: list[Diagnostic]) -> Table:
         if new is not value:
             changed = changed or copy_table(table)
             changed[key] = new
+            changed.weight += weight_of(new) - weight_of(value)
     return table if changed is None else changed
 
 
@@ -62,6 +65,7 @@ def _fill_array(array: Array, scope: Scope, faults: list[Diagnostic]) -> Array:
     copy = Array(array.span)
     copy.extend(new)
     copy.items_at = array.items_at
+    copy.weight = 1 + sum(map(weight_of, new))
     return copy
 
 
@@ -90,6 +94,12 @@ def _look_up(reference: re.Match[str], at: Span, scope: Scope) -> Any:
     span = _narrow(at, reference.group())
     if not reference.group(2):
         raise _Unresolved(fault("OB015", "`${` without its `}`", span=span, hint="write `$${` for the characters `${`"))
+    value = _named(reference, span, scope)
+    scope.budget.spend(weight_of(value), span)
+    return value
+
+
+def _named(reference: re.Match[str], span: Span, scope: Scope) -> Any:
     space, _, name = reference.group(1).strip().partition(".")
     if space == "env":
         return _secret(name, span, scope)

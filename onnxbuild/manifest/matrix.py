@@ -11,6 +11,7 @@ from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
 from onnxbuild.manifest.document import Array, Table
 
 LARGEST = 10_000
+MOST_COMPARED = 1_000_000  # points times exclusions
 
 
 def points(matrix: Table, at: Span, faults: list[Diagnostic]) -> Iterator[Mapping[str, Any]]:
@@ -25,6 +26,10 @@ def points(matrix: Table, at: Span, faults: list[Diagnostic]) -> Iterator[Mappin
         faults.append(fault("OB007", message, span=at, hint="split it into several models"))
         return
     excluded = _exclusions(matrix, axes, faults)
+    if count * len(excluded) > MOST_COMPARED:
+        message = f"{len(excluded):,} exclusions for {count:,} points are too many: at most {MOST_COMPARED // count:,}"
+        faults.append(fault("OB007", message, span=at, hint="split it into several models"))
+        return
     for values in itertools.product(*axes.values()):
         point = dict(zip(axes, values, strict=True))
         if not any(all(point.get(name) == value for name, value in one.items()) for one in excluded):

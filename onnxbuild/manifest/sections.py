@@ -11,6 +11,7 @@ from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
 from onnxbuild.manifest.document import Table, copy_table, overlay
 from onnxbuild.manifest.interpolate import Scope, fill
 from onnxbuild.manifest.matrix import points
+from onnxbuild.manifest.reading.budget import Budget, weight_of
 from onnxbuild.manifest.reading.yaml_reader import read_scalar
 from onnxbuild.manifest.secrets_in_store import Masked, Secrets, misplaced
 from onnxbuild.manifest.structure.structure_checker import Structure, block, section
@@ -55,9 +56,10 @@ class _Filling:
 
     def __init__(self, document: Table, structure: Structure, faults: list[Diagnostic]) -> None:
         self.document, self.structure, self.faults = document, structure, faults
+        self.budget = Budget()
 
     def sections(self, defines: Mapping[str, str], secrets: Secrets) -> Sections:
-        scope = Scope(self._variables(defines))
+        scope = Scope(self._variables(defines), budget=self.budget)
         return Sections(
             datasets=self._filled(self._section("datasets"), section("DatasetBlock"), scope),
             targets=self._filled(self._section("targets"), section("TargetBlock"), scope),
@@ -72,7 +74,7 @@ class _Filling:
 
     def _store(self, scope: Scope, secrets: Secrets) -> Table:
         written = self._section("store")
-        filled = self._filled(written, block("StoreBlock"), Scope(scope.vars, secrets=secrets))
+        filled = self._filled(written, block("StoreBlock"), Scope(scope.vars, secrets=secrets, budget=self.budget))
         if secrets.used:
             masked = fill(written, written.span, Scope(scope.vars, secrets=Masked({}, Permissions())), [])
             for key, text in masked.items():
@@ -96,7 +98,7 @@ class _Filling:
         for name, value in written.items():
             # A variable may use those above it, so that no cycle can arise.
             given = read_scalar(defines[name]) if name in defines else value
-            values[name] = fill(given, written.value_span(name), Scope(dict(values)), self.faults)
+            values[name] = fill(given, written.value_span(name), Scope(values, budget=self.budget), self.faults)
         self.faults.extend(
             fault("OB022", f"`-D {name}=…` has the character U+0000") for name, text in defines.items() if "\0" in text
         )
@@ -126,7 +128,7 @@ class _Filling:
                 continue
             merged = overlay(defaults, written) if defaults else written
             for point in self._points(merged, scope):
-                yield self._model(name, merged, models.key_span(name), Scope(scope.vars, point))
+                yield self._model(name, merged, models.key_span(name), Scope(scope.vars, point, budget=self.budget))
 
     def _points(self, model: Table, scope: Scope) -> Iterator[Mapping[str, Any] | None]:
         """The points of a model's matrix; None, once, for a model without one."""
@@ -141,8 +143,11 @@ class _Filling:
     def _model(self, name: str, written: Table, at: Span, scope: Scope) -> ModelEntry:
         if scope.matrix is not None:
             written = copy_table(written)
-            del written["matrix"]
+            written.weight -= weight_of(written.pop("matrix"))
+        self.budget.spend(written.weight, at)
         filled = self._filled(written, block("ModelBlock"), scope)
+        targets = filled.get("targets")
+        self.budget.spend_variants(len(targets) if isinstance(targets, list) else 0, at)
         return ModelEntry(str(fill(name, at, scope, self.faults)), filled, at)
 
 

@@ -37,6 +37,8 @@ CURRENT = "current"  # the toolchain that is the interpreter of the command itse
 
 Input = FilesSource | RowsSource | OutputRef
 
+_ALL = ""  # a node that stands for several actions; no action has this id
+
 
 class Action(Struct, frozen=True, kw_only=True):
     """One concrete run of a step kind. `params` are plain values, fully resolved."""
@@ -93,14 +95,17 @@ class ActionGraph(Struct, frozen=True):
         import networkx as nx
 
         network = self.network()
-        return frozenset(ids).union(*(nx.ancestors(network, name) for name in ids))
+        # One node that needs all of them, so that each action is visited once however many are given.
+        network.add_edges_from((name, _ALL) for name in ids)
+        return frozenset(ids).union(nx.ancestors(network, _ALL) if ids else ())
 
     def with_dependents(self, ids: Collection[str]) -> frozenset[str]:
         """The given actions and everything that depends on them."""
         import networkx as nx
 
         network = self.network()
-        return frozenset(ids).union(*(nx.descendants(network, name) for name in ids))
+        network.add_edges_from((_ALL, name) for name in ids)
+        return frozenset(ids).union(nx.descendants(network, _ALL) if ids else ())
 
     def network(self) -> Any:
         """The graph as a `networkx.DiGraph` of ids, with an edge from each action to every one that reads its outputs.

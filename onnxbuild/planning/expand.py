@@ -16,6 +16,7 @@ from onnxbuild.manifest.document import Table
 from onnxbuild.manifest.json_schema import place_of
 from onnxbuild.manifest.load import in_order
 from onnxbuild.manifest.reach import Reach
+from onnxbuild.manifest.reading.budget import MOST_STEPS
 from onnxbuild.manifest.spec import Manifest, Model, Target
 from onnxbuild.planning.action_graph import (
     CURRENT,
@@ -203,6 +204,10 @@ class _Expander:
         return {"model": fetch, "exporter": code}
 
     def _add_target(self, model: Model, target: Target, base: _Base) -> None:
+        if len(target.block.get("steps", ())) > MOST_STEPS:
+            message = f"the target has {len(target.block['steps']):,} steps: at most {MOST_STEPS:,}"
+            self.faults.append(fault("OB021", message, span=target.block.key_span("steps")))
+            return
         context = msgspec.structs.replace(base.context, device=target.device)
         output, steps = base.output, list(base.steps)
         for step in target_steps(target, self._kinds, self.faults):

@@ -13,6 +13,7 @@ from onnxbuild.report.code_frame import coloured, diagnostic_lines
 from onnxbuild.report.terminal import wants_colour
 
 Format = Literal["text", "json", "sarif", "github"]
+MOST_SHOWN = 100  # faults that a person is shown
 FORMATS: tuple[Format, ...] = ("text", "json", "sarif", "github")
 
 
@@ -27,7 +28,14 @@ def render(diagnostics: Sequence[Diagnostic], format: Format, *, colour: bool = 
         return as_sarif(diagnostics)
     if format == "github":
         return "".join(f"{as_github(one)}\n" for one in diagnostics)
-    return "\n".join(f"{as_text(one, colour=colour)}\n" for one in diagnostics)
+    texts = [f"{as_text(one, colour=colour)}\n" for one in diagnostics[:MOST_SHOWN]]
+    return "\n".join([*texts, *_more(diagnostics)])
+
+
+def _more(diagnostics: Sequence[Diagnostic]) -> list[str]:
+    """How many faults are not shown; a program gets all of them from the other formats."""
+    hidden = len(diagnostics) - MOST_SHOWN
+    return [f"and {hidden:,} more\n"] if hidden > 0 else []
 
 
 def show(diagnostics: Iterable[Diagnostic], stream: TextIO | None = None) -> None:
@@ -40,10 +48,12 @@ def show(diagnostics: Iterable[Diagnostic], stream: TextIO | None = None) -> Non
     from onnxbuild.report.rich_console import TerminalConsole
 
     console = TerminalConsole(stream, colour=True)
-    for number, one in enumerate(diagnostics):
+    for number, one in enumerate(diagnostics[:MOST_SHOWN]):
         if number:
             console.print()
         console.print(*coloured(one, console), sep="\n", soft_wrap=True)
+    for line in _more(diagnostics):
+        console.print(f"\n{line}", end="")
 
 
 def as_text(one: Diagnostic, *, colour: bool = False, width: int | None = None) -> str:

@@ -52,10 +52,12 @@ RULES: tuple[Rule, ...] = (
               b: {source: "local:b"}
         """),
     described("OB021", "too-large", """
-        A manifest that is too large or too deeply nested, or whose aliases expand to too many values.
+        A manifest that is too large or too deeply nested. Its files, and what aliases, references, defaults and
+        matrices make of them, count together: at most 1,000 files, 8 MB, 200,000 values, 500,000 values after
+        filling in, 25,000 targets of models, 2,000 steps of a target, and 1,000 faults.
 
-        Why: a few lines of aliases can stand for more values than memory holds.
-        Fix: split the manifest with `include:`, and keep data in files.
+        Why: a few lines can stand for more values than memory holds.
+        Fix: split it up into several manifests, and keep data in files.
         """),
     described("OB022", "encoding", """
         Bytes that are not UTF-8, or control characters.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,8 +23,6 @@ models:
     task: feature-extraction
     targets: [fp32, int8]
 """
-
-pytestmark = pytest.mark.heavy
 
 
 def start(folder: Path) -> subprocess.Popen[str]:
@@ -50,21 +49,39 @@ def laid_out(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_a_build_of_real_models_that_was_killed_equals_a_clean_one(tmp_path: Path) -> None:
+def kill_and_compare(root: Path, seed: int, kills: int) -> int:
+    """Kill a build at random moments, each time with an empty store again after it was complete; return the kills."""
+    root.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    clean = start(tmp_path / "clean")
+    clean = start(root / "clean")
     output, _ = clean.communicate()
     assert clean.returncode == 0, output
     whole = time.monotonic() - began
 
-    choice = random.Random(20)
-    for _ in range(3):
-        killed = start(tmp_path / "killed")
-        time.sleep(choice.uniform(0.2, 0.8) * whole)
-        os.killpg(killed.pid, signal.SIGKILL)
+    choice = random.Random(seed)
+    made = 0
+    while made < kills:
+        killed = start(root / "killed")
+        time.sleep(choice.uniform(0.05, 0.95) * whole)
+        if killed.poll() is None:
+            os.killpg(killed.pid, signal.SIGKILL)
+            made += 1
         killed.communicate()
-    last = start(tmp_path / "killed")
+        if killed.returncode == 0 and made < kills:
+            equals_clean(root)
+            shutil.rmtree(root / "killed")
+    last = start(root / "killed")
     output, _ = last.communicate()
     assert last.returncode == 0, output
-    assert laid_out(tmp_path / "killed") == laid_out(tmp_path / "clean")
-    assert not list((tmp_path / "killed" / ".onnxbuild" / "store" / "work").iterdir())
+    equals_clean(root)
+    return made
+
+
+def equals_clean(root: Path) -> None:
+    assert laid_out(root / "killed") == laid_out(root / "clean")
+    assert not list((root / "killed" / ".onnxbuild" / "store" / "work").iterdir())
+
+
+@pytest.mark.heavy
+def test_a_build_of_real_models_that_was_killed_equals_a_clean_one(tmp_path: Path) -> None:
+    assert kill_and_compare(tmp_path, seed=20, kills=3) == 3

@@ -36,7 +36,7 @@ def keys(store_folder):
     graph = expand(load_manifest(str(HERE / "manifest.yaml"), kinds=KINDS), KINDS, read_lock(HERE / "none"), MACHINE)
     found = {}
     with Store(store_folder) as store:
-        assessor = Assessor(graph, KINDS, store, Installed())
+        assessor = Assessor(KINDS, store, Installed())
         for action in graph.actions.values():
             inputs = {
                 # What an action makes does not matter here: its name represents it.

@@ -182,6 +182,7 @@ def main() -> int:
     """Try a sample. The exit code is 1 if fewer are noticed than `--at-least`, and 2 if the tests fail without one."""
     options = arguments()
     room = Room(options.room, options.only)
+    room.tests = options.tests or room.tests
     mutants, total = sampled(ROOT, room.paths, options.sample, options.seed)
     with tempfile.TemporaryDirectory(prefix="onnxbuild-mutants-", ignore_cleanup_errors=True) as folder:
         copies = Copies(Path(folder), options.jobs)
@@ -214,6 +215,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Try mutants of a room on its light tests.")
     parser.add_argument("room", choices=sorted(TESTS))
     parser.add_argument("only", nargs="*", metavar="MODULE", help="only these modules of the room, such as `slots`")
+    parser.add_argument("--tests", nargs="+", metavar="PATH", help="these tests instead of all of the room")
     parser.add_argument("--sample", type=int, default=60, metavar="N", help="how many mutants")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="mutants at the same time")

@@ -7,8 +7,10 @@ import os
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, Span, fault
 from onnxbuild.manifest.document import Array, Table
 from onnxbuild.manifest.reach import Reach
+from onnxbuild.manifest.reading.budget import DEEPEST_INCLUDES, MOST_FILES, MOST_VALUES
 from onnxbuild.manifest.reading.manifest_file import read_bytes
-from onnxbuild.manifest.reading.yaml_reader import read_document
+from onnxbuild.manifest.reading.yaml_reader import LARGEST_EXPANSION, read_document
+from onnxbuild.manifest.reading.yaml_text import LARGEST_BYTES
 
 # Sections whose entries are joined; every other key may appear in one file only.
 _JOINED = ("vars", "datasets", "targets", "models", "defaults")
@@ -22,35 +24,61 @@ def read_with_includes(path: str, reach: Reach, faults: list[Diagnostic]) -> tup
     return _Reading(reach, faults).joined(path)
 
 
+class _TooMuch(DiagnosticError):  # noqa: N818 - passes the place where other faults are collected
+    """The files together are too large: no further one is read."""
+
+
 class _Reading:
     """One manifest being read with all that it includes; holds what the steps share."""
 
     def __init__(self, reach: Reach, faults: list[Diagnostic]) -> None:
         self._reach, self._faults = reach, faults
-        self._files: list[str] = []
+        self._files: dict[str, str] = {}  # by their real paths
+        self._values = self._bytes = 0
 
     def joined(self, path: str) -> tuple[Table, tuple[str, ...]]:
-        root = read_document(read_bytes(path), path, self._faults)
-        self._files.append(path)
+        root = self._read(path, None)
         self._join_includes(root, (path,))
-        return root, tuple(self._files)
+        return root, tuple(self._files.values())
+
+    def _read(self, path: str, at: Span | None) -> Table:
+        data = read_bytes(path, at)
+        self._files[os.path.realpath(path)] = path
+        self._bytes += len(data)
+        self._bound(len(self._files), MOST_FILES, "files", at)
+        self._bound(self._bytes, max(LARGEST_BYTES, len(data)), "bytes", at)  # one file is judged by its reader
+        table = read_document(data, path, self._faults)
+        self._values += table.weight
+        self._bound(self._values, MOST_VALUES + LARGEST_EXPANSION, "values", at)
+        return table
+
+    def _bound(self, found: int, most: int, what: str, at: Span | None) -> None:
+        """Bound all files together. Errors: DiagnosticError OB021."""
+        if found > most:
+            message = f"a manifest and the files that it includes have at most {most:,} {what} together"
+            raise _TooMuch(fault("OB021", message, span=at, hint="split it up into several manifests"))
 
     def _join_includes(self, into: Table, chain: tuple[str, ...]) -> None:
+        if len(chain) > DEEPEST_INCLUDES:
+            message = f"files that include files are nested more than {DEEPEST_INCLUDES} deep"
+            self._faults.append(fault("OB021", message, span=into.value_span("include")))
+            return
         for name, at in _names(into, self._faults):
             path = os.path.normpath(os.path.join(os.path.dirname(chain[-1]), name))
             problem = self._reach.problem(name, path, at) or _cycle(path, chain, at)
             if problem is not None:
                 self._faults.append(problem)
-            elif _known(path, tuple(self._files)) is None:
+            elif os.path.realpath(path) not in self._files:
                 self._join_file(into, path, at, chain)
 
     def _join_file(self, into: Table, path: str, at: Span, chain: tuple[str, ...]) -> None:
         try:
-            table = read_document(read_bytes(path, at), path, self._faults)
+            table = self._read(path, at)
+        except _TooMuch:
+            raise
         except DiagnosticError as error:
             self._faults.extend(error.diagnostics)
             return
-        self._files.append(path)
         self._join_includes(table, (*chain, path))
         _join(into, table, self._faults)
 

@@ -14,6 +14,7 @@ import yaml
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, Source, Span, did_you_mean, fault
 from onnxbuild.manifest.document import Array, Table, describe
 from onnxbuild.manifest.reading import scalars
+from onnxbuild.manifest.reading.budget import MOST_FAULTS, MOST_VALUES
 from onnxbuild.manifest.reading.yaml_text import decode, not_a_mapping, syntax_fault
 
 DEEPEST = 64
@@ -78,8 +79,12 @@ class _Reader:
             yaml.AliasEvent: self._alias,
             yaml.DocumentStartEvent: self._document,
         }
+        events = 0
         try:
             while (event := loader.get_event()) is not None:
+                events += 1
+                if events > MOST_VALUES or len(self.faults) > MOST_FAULTS:
+                    self._too_much(event)
                 handler = handlers.get(type(event))
                 if handler is not None:
                     handler(event)
@@ -97,6 +102,13 @@ class _Reader:
 
     def _stop(self, code: str, message: str, span: Span, hint: str | None = None) -> None:
         raise DiagnosticError(fault(code, message, span=span, hint=hint))
+
+    def _too_much(self, event: Any) -> None:
+        """End reading. What was found so far is reported, too."""
+        if len(self.faults) > MOST_FAULTS:
+            self._stop("OB021", f"more than {MOST_FAULTS:,} faults: the rest was not read", self._span(event))
+        message = f"a manifest has at most {MOST_VALUES:,} values"
+        self._stop("OB021", message, self._span(event), "split it up, or keep data in files")
 
     def _document(self, event: Any) -> None:
         self._documents += 1

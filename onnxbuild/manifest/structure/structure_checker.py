@@ -9,6 +9,7 @@ take to convert, so a valid manifest never imports it.
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,6 +20,7 @@ from msgspec import Struct
 
 from onnxbuild.diagnostics import Diagnostic
 from onnxbuild.manifest.document import Array, Table
+from onnxbuild.manifest.reading.budget import MOST_FAULTS
 from onnxbuild.manifest.structure.schema_types import Schema, SchemaTypes, Undecidable
 from onnxbuild.manifest.structure.structure_words import Broken, Place, not_allowed, words_for, wrong_type
 from onnxbuild.manifest.structure.whole_numbers import is_integer, settle_whole_numbers
@@ -54,7 +56,8 @@ class Structure:
         if self.converts(value, schema):
             return []
         report = _Report(value, place, self._schema["$defs"], references=self._references)
-        return [one for error in self._errors(value, schema) for one in report.faults(error)]
+        found = (one for error in self._errors(value, schema) for one in report.faults(error))
+        return list(itertools.islice(found, MOST_FAULTS))
 
     def is_valid(self, value: Any, schema: Schema) -> bool:
         """Whether a value has no fault."""
@@ -75,7 +78,7 @@ class Structure:
         return Structure({**self._schema, "$defs": defs}, references=False)
 
     def _errors(self, value: Any, schema: Schema) -> list[ValidationError]:
-        errors = list(self._validator.evolve(schema=schema).iter_errors(value))
+        errors = list(itertools.islice(self._validator.evolve(schema=schema).iter_errors(value), MOST_FAULTS))
         if not errors:
             settle_whole_numbers(value, schema, self._schema["$defs"])
         return errors
@@ -118,7 +121,7 @@ class _Report:
             return self._of_union(broken, list(self._branches(error)))
         if broken.keyword == "pattern" and self._refers(broken.value):
             return []  # replacing the reference finds what is wrong with it
-        return list(words_for(broken))
+        return list(itertools.islice(words_for(broken), MOST_FAULTS))
 
     def _broken(self, error: ValidationError) -> Broken:
         """What jsonschema found, in its place."""

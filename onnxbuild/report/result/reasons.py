@@ -95,19 +95,31 @@ def _input(reason: Reason, action: Action, graph: ActionGraph, outcomes: Mapping
 
 def _root_cause(action_id: str, graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> str | None:
     """The first action upstream that ran for another reason than a changed input, which only moves the question."""
-    outcome = outcomes.get(action_id)
-    if outcome is None or outcome.outcome not in _RAN:
+    if not _has_run(action_id, outcomes):
         return None
-    own = next((r for r in outcome.reasons if not r.part.startswith("inputs.")), None)
-    if own is None:
-        for need in graph.actions[action_id].needs:
-            if cause := _root_cause(need, graph, outcomes):
-                return cause
+    cause: str = action_id
+    while _own_reason(outcomes[cause]) is None:
+        above = next((need for need in graph.actions[cause].needs if _has_run(need, outcomes)), None)
+        if above is None:
+            break
+        cause = above
+    return _cause_in_words(outcomes[cause], graph.actions[cause])
+
+
+def _has_run(action_id: str, outcomes: Mapping[str, Outcome]) -> bool:
+    return action_id in outcomes and outcomes[action_id].outcome in _RAN
+
+
+def _own_reason(outcome: Outcome) -> Reason | None:
+    return next((one for one in outcome.reasons if not one.part.startswith("inputs.")), None)
+
+
+def _cause_in_words(outcome: Outcome, action: Action) -> str:
     verb = "will be rebuilt" if outcome.outcome == "run" else "was rebuilt"
-    first = own or next(iter(outcome.reasons), None)
+    first = _own_reason(outcome) or next(iter(outcome.reasons), None)
     if first is None:
         return f"{outcome.kind} {verb}"
-    return f"{outcome.kind} {verb}: {reason_in_words(first)}{_place(first, graph.actions[action_id])}"
+    return f"{outcome.kind} {verb}: {reason_in_words(first)}{_place(first, action)}"
 
 
 def _value(value: Any) -> str:
