@@ -231,8 +231,9 @@ class RemoteSurface(Surface):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        from onnxbuild.store.remote.remote_errors import DamagedObject
         from toys import Bench, step
+
+        from onnxbuild.store.remote.remote_errors import DamagedObject
 
         self.errors = (DiagnosticError, DamagedObject)
         bench = Bench(folder / "remote")
