@@ -10,6 +10,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from onnxbuild.deliver.out_folder import Delivery, deliver
+from onnxbuild.digest import digest_value
 from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import Action, ActionGraph, OutputRef, Variant
 from onnxbuild.store.store import Store
@@ -36,12 +37,14 @@ class Outs:
     def published(self, store: Store, files: Files, target: str = "t",
                   outcome: str = "hit") -> tuple[ActionGraph, dict[str, Outcome]]:  # fmt: skip
         name = f"m/{target}:toy"
-        key = blake3(repr(sorted(files.items())).encode()).hexdigest()
+        contents = {file: blake3(content).hexdigest() for file, content in files.items()}
+        parts = PARTS | {"inputs": contents}
+        key = digest_value(parts)
         trace = store.lookup(key)
         if trace is None:
             work = store.workspace()
             write(work, files)
-            trace = store.publish(key, Trace(parts=PARTS, outputs={}, facts={}, seconds=0.0, worker=""), {"out": work})
+            trace = store.publish(key, Trace(parts=parts, outputs={}, facts={}, seconds=0.0, worker=""), {"out": work})
         action = Action(id=name, kind="toy", params={}, inputs={})
         variant = Variant(
             model="m",

@@ -140,7 +140,7 @@ CASES = {
     "vars: {x: 5}\nmodels: {'m-${matrix.a}': {matrix: {a: '${vars.x}'}, source: random:bert, targets: [fp32]}}": [
         ("OB011", "expected a list, found the integer `5`", "4:40")
     ],
-    'store: {remote: "https://[::1"}\nmodels: {m: {source: random:bert, task: fill-mask, targets: [fp32]}}': [
+    'store: {remote: "webdavs://[::1"}\nmodels: {m: {source: random:bert, task: fill-mask, targets: [fp32]}}': [
         ("OB013", "the address of the remote store is not a URL", "3:17")
     ],
     'models: {m: {source: random:bert, task: "a\\0b", targets: [fp32]}}': [

@@ -22,6 +22,7 @@ WITHOUT_EFFECT = {
 CHANGES = {
     "as_json": True,
     "out": "elsewhere",
+    "revalidate": True,
 }
 CHANGES_OF_ASKED = {
     "manifest": "n.yaml",
@@ -31,6 +32,9 @@ CHANGES_OF_ASKED = {
     "remote": "file:///elsewhere",
     "remote_readonly": True,
     "offline": True,
+    "trust": ("ci:AAAA",),
+    "allow_paths": ("elsewhere",),
+    "allow_env": ("TOKEN",),
 }
 
 

@@ -13,6 +13,7 @@ from onnxbuild.commands import workspace
 from onnxbuild.commands.parsing.options import Asked, RunOptions
 from onnxbuild.commands.run import question_of
 from onnxbuild.deliver.out_folder import deliver
+from onnxbuild.digest import digest_value
 from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import Action, ActionGraph, FilesSource, OutputRef, Variant
 from onnxbuild.receipts.receipt import standing
@@ -37,7 +38,7 @@ def world(tmp_path, monkeypatch):
     (tmp_path / "interpreter").write_text("")
     plugin, interpreter = str(tmp_path / "plugin.py"), str(tmp_path / "interpreter")
     monkeypatch.setattr(workspace, "plugin_files", lambda _kinds: (plugin,))
-    toolchain = type("Toolchain", (), {"watched": lambda _self: (interpreter,)})()
+    toolchain = type("Toolchain", (), {"watched": lambda _self: (interpreter,), "close": lambda _self: None})()
     monkeypatch.setattr(workspace, "environments_of", lambda *_given: {"t": toolchain})
     time.sleep(0.05)
     return tmp_path
@@ -217,13 +218,14 @@ class Parted:
         work = store.workspace()
         (work / "model.onnx").write_text("result")
         trace = Trace(parts=parts, outputs={}, facts={}, seconds=0.0, worker="")
-        trace = store.publish("key", trace, {"out": work})
+        key = digest_value(parts)
+        trace = store.publish(key, trace, {"out": work})
         action = Action(id="m/t:toy", kind="toy", params={}, inputs=self.sources)
         ref = OutputRef("m/t:toy", "out")
         variant = Variant(
             model="m", target="t", output=ref, precision="fp32", steps=("m/t:toy",), checks=(), measures=()
         )
-        outcome = Outcome(id="m/t:toy", kind="toy", outcome="built", key="key", outputs=trace.outputs)
+        outcome = Outcome(id="m/t:toy", kind="toy", outcome="built", key=key, outputs=trace.outputs)
         self.graph, self.outcomes = ActionGraph({"m/t:toy": action}, (variant,)), {"m/t:toy": outcome}
         self.deliveries = deliver(self.graph, self.outcomes, store, self.outs.out)
         return self

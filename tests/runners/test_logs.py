@@ -44,7 +44,7 @@ def test_an_action_whose_log_is_planted_fails_and_harms_nothing(tmp_path: Path, 
     world.manifest({"a": [{"code": "print('harm')"}]}, kind=kind)
     logs = tmp_path / ".onnxbuild" / "logs"
     logs.mkdir(parents=True)
-    PLANTED[what](logs / f"m-a-{kind}.txt")
+    PLANTED[what](logs / f"m+a+{kind}.txt")
     ended = world.run("--json")
     assert ended.code != 0
     victim = logs / "victim"
