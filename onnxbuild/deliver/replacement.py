@@ -41,7 +41,7 @@ def leftovers(parent: Path) -> Mapping[str, list[Path]]:
     found: dict[str, list[Path]] = defaultdict(list)
     try:
         names = sorted(os.listdir(parent))
-    except FileNotFoundError:
+    except OSError:  # the folder is missing, or each delivery to it fails for the same reason
         return found
     for name in names:
         if (match := _LEFTOVER.fullmatch(name)) and is_folder(str(parent / name)):

@@ -324,7 +324,7 @@ def test_two_names_without_a_manifest_are_one_too_many(world: World) -> None:
 def test_a_log_is_shown_without_what_commands_a_terminal(world: World) -> None:
     world.manifest({"one": [{"text": "1"}]})
     world.run()
-    log = world.root / ".onnxbuild" / "logs" / "m-one-toy.txt"
+    log = world.root / ".onnxbuild" / "logs" / "m+one+toy.txt"
     log.write_bytes(b"\x1b[31mred\x1b[0m\r\n 10%\r 20%\x1b[2J\x07\xff\n")
     assert command(world, "logs", "m/one:toy").out == "red\n 10%\n 20%\\x1b[2J\\x07\ufffd\n"
 

@@ -141,7 +141,12 @@ CASES = {
         ("OB011", "expected a list, found the integer `5`", "4:40")
     ],
     'store: {remote: "webdavs://[::1"}\nmodels: {m: {source: random:bert, task: fill-mask, targets: [fp32]}}': [
-        ("OB013", "the address of the remote store is not a URL", "3:17")
+        (
+            "OB079",
+            "not the address of a remote store: its host or port is not valid; write special characters of a password "
+            "as %XX",
+            "3:17",
+        )
     ],
     'models: {m: {source: random:bert, task: "a\\0b", targets: [fp32]}}': [
         ("OB022", "the character U+0000 is not allowed", "3:41")

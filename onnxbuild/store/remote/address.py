@@ -95,8 +95,7 @@ def _secrets(parts: SplitResult) -> tuple[str, ...]:
     return tuple(
         sorted(
             {form for one in found for form in (one, unquote(one)) if len(form) >= _SHORTEST_SECRET},
-            key=len,
-            reverse=True,
+            key=lambda form: (-len(form), form),
         )
     )
 
