@@ -1,4 +1,4 @@
-"""Reading files that somebody else may have written: regular files only, of a limited size, never through a link."""
+"""Files in folders of somebody else: reading regular files only, of a limited size, and never following a link."""
 
 from __future__ import annotations
 
@@ -43,6 +43,25 @@ def open_regular(path: str | os.PathLike[str]) -> io.FileIO:
         os.close(descriptor)
         raise NotRegular(errno.EINVAL, f"is {_kind(status.st_mode)}, not a regular file", os.fspath(path))
     return io.FileIO(descriptor, "rb", closefd=True)
+
+
+def write_named(path: str | os.PathLike[str], text: str) -> None:
+    """Write a text to the file that the command line names, and not to where a link of that name leads.
+
+    A checkout may contain a link with the usual name of a drawing, which leads to a file of the user. `/dev/stdout`
+    is a link of the system. Errors: NotRegular; OSError for a file that cannot be written.
+    """
+    nofollow = 0 if os.path.abspath(path).startswith("/dev/") else getattr(os, "O_NOFOLLOW", 0)
+    try:
+        descriptor = os.open(
+            path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | nofollow | getattr(os, "O_CLOEXEC", 0), 0o666
+        )
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise NotRegular(errno.ELOOP, "is a symbolic link", os.fspath(path)) from None
+        raise
+    with open(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
 
 
 def _kind(mode: int) -> str:

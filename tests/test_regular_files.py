@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from onnxbuild.regular_files import NotRegular, read_regular
+from onnxbuild.regular_files import NotRegular, read_regular, write_named
 
 _POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no FIFOs and devices in folders")
 
@@ -63,3 +63,22 @@ def test_whatever_is_not_a_regular_file_is_refused(
 def test_a_device_is_refused() -> None:
     with pytest.raises(NotRegular, match="a device"):
         read_regular("/dev/zero", 100)
+
+
+@_POSIX
+def test_a_named_file_is_written_and_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("kept", encoding="utf-8")
+    for name, target in (("link", "precious"), ("dangling", "new")):
+        (tmp_path / name).symlink_to(target)
+        with pytest.raises(NotRegular, match="is a symbolic link"):
+            write_named(tmp_path / name, "text")
+    write_named(tmp_path / "plain", "a longer text")
+    write_named(tmp_path / "plain", "täxt")
+    written = {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir() if not path.is_symlink()}
+    assert written == {"precious": "kept", "plain": "täxt"}
+
+
+@_POSIX
+def test_the_links_of_the_system_are_followed(capfd: pytest.CaptureFixture[str]) -> None:
+    write_named("/dev/stdout", "shown")
+    assert capfd.readouterr().out == "shown"

@@ -62,7 +62,8 @@ def question_of(options: RunOptions) -> Mapping[str, Any]:
     """
     asked = options.asked
     remote = asked.remote or os.environ.get("ONNXBUILD_REMOTE")
-    relative = not all(map(os.path.isabs, (options.out or "/", asked.store or "/")))
+    store = asked.store or os.environ.get("ONNXBUILD_STORE")
+    relative = not all(map(os.path.isabs, (options.out or "/", store or "/")))
     return {
         "selectors": asked.selectors,
         "define": [(name, fingerprint(value)) for name, value in asked.defines],

@@ -18,11 +18,12 @@ from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.execute.events import Outcome
 from onnxbuild.execute.preview import preview
 from onnxbuild.machine import available_memory, this_machine, usable_cores
-from onnxbuild.manifest.reach import store_problem
+from onnxbuild.manifest import reach
 from onnxbuild.manifest.spec import Manifest, Toolchain
 from onnxbuild.planning.action_graph import CURRENT, ActionGraph
 from onnxbuild.planning.planned import Plan
 from onnxbuild.printable import printable
+from onnxbuild.regular_files import write_named
 from onnxbuild.runners.environments import Current, Environment, Unlocked, Unusable
 from onnxbuild.runners.local import LocalRunner
 from onnxbuild.runners.runner import Runner
@@ -232,7 +233,7 @@ def store_root(asked: Asked, manifest: Manifest) -> Path:
     if named:
         return Path(named).absolute()
     root = own_store(asked.manifest, manifest)
-    problem = store_problem(manifest) or state_problem(state_folder(asked.manifest)) or state_problem(root)
+    problem = reach.store_problem(manifest) or state_problem(state_folder(asked.manifest)) or state_problem(root)
     if problem is not None:
         raise DiagnosticError(problem)
     return root
@@ -240,8 +241,8 @@ def store_root(asked: Asked, manifest: Manifest) -> Path:
 
 def own_store(path: str, manifest: Manifest) -> Path:
     """The store of a manifest where neither the command line nor the environment names another one."""
-    base = Path(path).absolute().parent
-    return base / manifest.store.path if manifest.store.path else state_folder(path) / "store"
+    written = manifest.store.path
+    return Path(reach.own_store(path, written)) if written else state_folder(path) / "store"
 
 
 @contextlib.contextmanager
@@ -291,7 +292,7 @@ def write_result(text: str, output: str | None) -> None:
         sys.stdout.write(text)
         return
     try:
-        Path(output).write_text(text, encoding="utf-8")
+        write_named(output, text)
     except OSError as error:
         hint = None if Path(output).parent.exists() else f"create the folder `{Path(output).parent}` first"
         raise DiagnosticError(fault("OB016", f"`{output}` cannot be written: {error.strerror}", hint=hint)) from None

@@ -83,7 +83,7 @@ def store_problem(manifest: Manifest) -> Diagnostic | None:
 
 def own_store(manifest: str, written: str) -> str:
     """The folder that `store: {path: …}` means."""
-    return os.path.join(os.path.dirname(os.path.abspath(manifest)), written)
+    return os.path.join(os.path.dirname(os.path.abspath(manifest)), os.path.expanduser(written))
 
 
 def _permit(real: str) -> str:

@@ -70,7 +70,15 @@ class _Filling:
 
     def _section(self, name: str) -> Table:
         written = self.document.get(name)
+        if isinstance(written, str):
+            self._refuse_reference(written, self.document.value_span(name))
         return written if isinstance(written, Table) else Table(self.document.span)
+
+    def _refuse_reference(self, written: str, at: Span) -> None:
+        """A fault for a reference in the place of a whole section, which would be ignored otherwise."""
+        if all((one.code, one.span) != ("OB011", at) for one in self.faults):
+            message = f"expected a mapping, found the string `{written}`"
+            self.faults.append(fault("OB011", message, span=at, hint="write it out, with references inside"))
 
     def _store(self, scope: Scope, secrets: Secrets) -> Table:
         written = self._section("store")
@@ -78,7 +86,7 @@ class _Filling:
         if secrets.used:
             masked = fill(written, written.span, Scope(scope.vars, secrets=Masked({}, Permissions())), [])
             for key, text in masked.items():
-                if isinstance(text, str) and (key == "remote" or "://" in str(filled[key])):
+                if isinstance(text, str) and (key in {"remote", "path"} or "://" in str(filled[key])):
                     filled = self._without_misplaced(filled, key, text, secrets)
         return filled
 

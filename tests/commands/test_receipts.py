@@ -199,3 +199,14 @@ def test_a_quiet_run_leaves_the_whole_answer_for_the_next_one(world, capsys):
 def test_a_limit_on_the_cores_counts(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _process: {3, 5, 7}, raising=False)
     assert receipt._cores() == 3
+
+
+def test_a_relative_store_of_the_environment_is_another_one_elsewhere(world, monkeypatch, capsys):
+    monkeypatch.setenv("ONNXBUILD_STORE", "store")
+    manifest = str(world / "m.yaml")
+    for folder in ("one", "two"):
+        (world / folder).mkdir()
+        monkeypatch.chdir(world / folder)
+        assert run_command(["run", manifest]) == 0
+        assert last_line(capsys) == ("built 3, unchanged 0, hit 0, failed 0")
+        assert (world / folder / "store" / "blobs").is_dir()

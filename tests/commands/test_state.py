@@ -384,3 +384,22 @@ def test_the_python_interface_refuses_an_output_folder_in_the_store(world):
 
     with pytest.raises(DiagnosticError, match="OB064"):
         onnxbuild.run("m.yaml", out=world / ".onnxbuild" / "store" / "blobs")
+
+
+@pytest.mark.parametrize(
+    "command", [["graph", "m.yaml", "--output"], ["schema", "--output"], ["run", "m.yaml", "--profile"]]
+)
+def test_a_link_with_the_name_of_an_output_is_not_followed(world, tmp_path, capsys, command):
+    (tmp_path / "precious").write_text("kept")
+    (world / "g.svg").symlink_to(tmp_path / "precious")
+    assert run_command([*command, "g.svg"]) != 0
+    assert "is a symbolic link" in capsys.readouterr().err
+    assert (tmp_path / "precious").read_text() == "kept"
+
+
+def test_a_store_in_the_home_folder_is_outside(world, capsys):
+    write(store={"path": "~/store"})
+    assert run_command(["run", "m.yaml"]) == 2
+    home = os.path.realpath(os.path.expanduser("~"))
+    assert f"with `--store {home}/store` or ONNXBUILD_STORE" in capsys.readouterr().err
+    assert not (world / "~").exists()

@@ -143,10 +143,18 @@ CASES = {
     'store: {remote: "webdavs://[::1"}\nmodels: {m: {source: random:bert, task: fill-mask, targets: [fp32]}}': [
         (
             "OB079",
-            "not the address of a remote store: its host or port is not valid; write special characters of a password "
-            "as %XX",
+            (
+                "not the address of a remote store: its host or port is not valid; write special characters of a"
+                " password as %XX"
+            ),
             "3:17",
         )
+    ],
+    "vars: {v: {path: x}}\nstore: ${vars.v}\nmodels: {m: {source: random:bert, targets: [fp32]}}": [
+        ("OB011", "expected a mapping, found the string `${vars.v}`", "4:8")
+    ],
+    "vars: {v: {task: x}}\ndefaults: ${vars.v}\nmodels: {m: {source: random:bert, targets: [fp32]}}": [
+        ("OB011", "expected a mapping, found the string `${vars.v}`", "4:11")
     ],
     'models: {m: {source: random:bert, task: "a\\0b", targets: [fp32]}}': [
         ("OB022", "the character U+0000 is not allowed", "3:41")

@@ -419,6 +419,12 @@ class TestEnvironment:
         assert "OB061" in {one.code for one in problems}
         assert not any("hush" in f"{one.message} {one.notes}" for one in problems)
 
+    def test_the_path_of_the_store_may_not(self, world):
+        (problem,) = world.faults(
+            store("s3://b").replace("remote", 'path: "s/${env.TOKEN}", remote'), environment=["TOKEN"]
+        )
+        assert problem.code == "OB061"
+
     def test_a_variable_may_not_make_the_address_another_one(self, world):
         (problem,) = world.faults(store("webdavs://${env.ODD}@example.org"), environment=["ODD"])
         assert problem.message == "the value of `ODD` has a character with a meaning in a URL"

@@ -10,6 +10,7 @@ from typing import Any
 from onnxbuild.execute.events import ActionFinished, ActionProgress, ActionStarted, Event, Outcome
 from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.protocol import json_text
+from onnxbuild.regular_files import write_named
 from onnxbuild.report.wording import seconds_in_words
 from onnxbuild.secrets import redacted
 
@@ -45,7 +46,7 @@ class Profile:
     def write(self, path: Path) -> None:
         """Write the trace. Errors: OSError."""
         text = redacted(json_text({"traceEvents": self._slices, "displayTimeUnit": "ms"}))
-        path.write_text(text, encoding="utf-8")
+        write_named(path, text)
 
     def _lane(self, action_id: str) -> int:
         free = next((number for number, user in enumerate(self._lanes) if user is None), len(self._lanes))
