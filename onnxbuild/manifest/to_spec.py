@@ -75,7 +75,7 @@ def _key_file(block: Table) -> str | None:
     if written is None or written.startswith("secret:"):
         return written
     folder = os.path.dirname(os.path.abspath(block.value_span("sign").source.path))
-    return os.path.normpath(os.path.join(folder, written))
+    return os.path.normpath(os.path.join(folder, os.path.expanduser(written)))
 
 
 def _toolchain(name: str, block: Table) -> Toolchain:
@@ -94,7 +94,8 @@ def interpreter_path(block: Table) -> str | None:
     Links are not resolved: the interpreter of a virtual environment is a link to that of the system.
     """
     python = block.get("python") or None
-    return python and os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(block.span.source.path)), python))
+    folder = os.path.dirname(os.path.abspath(block.span.source.path))
+    return python and os.path.normpath(os.path.join(folder, os.path.expanduser(python)))
 
 
 def _dataset(name: str, block: Table) -> Dataset:

@@ -368,6 +368,14 @@ def secrets(monkeypatch):
 
 
 @pytest.mark.usefixtures("secrets")
+def test_a_tilde_is_the_home_folder_in_every_path(world, monkeypatch):
+    python = HEAD + "toolchains: {t: {python: ~/env/bin/python}}\n" + MODEL.replace("task:", "toolchain: t, task:")
+    for home, code in ((world.inside, "OB027"), (world.inside.parent / "elsewhere", "OB060")):
+        monkeypatch.setenv("HOME", str(home))
+        assert world.codes(source("local:~/model")) == [code]
+        assert ("OB060" in world.codes(python)) == (code == "OB060")
+
+
 class TestEnvironment:
     """`${env.X}` under `store:`."""
 

@@ -59,6 +59,8 @@ def distribution(folder: Path, name: str, version: str, **files: str) -> Path:
         (["pyvenv.cfg=version = 3.12", "bin/python=", "lib64/python3.12/site-packages/",
           "lib/python3.12/site-packages/"], "bin/python", False,
          ("cpython-3.12", ["lib64/python3.12/site-packages", "lib/python3.12/site-packages"])),
+        (["pyvenv.cfg=version = 3.12\x1b]0;x\x07", "bin/python=", "lib/python3.12/site-packages/"], "bin/python", False,
+         ("cpython-3.12", ["lib/python3.12/site-packages"])),
         # What is left of an older Python in the same environment is not on its path.
         (["pyvenv.cfg=version = 3.12", "bin/python=", "lib/python3.11/site-packages/", "lib/python3.12/site-packages/"],
          "bin/python", False, ("cpython-3.12", ["lib/python3.12/site-packages"])),
@@ -71,7 +73,8 @@ def distribution(folder: Path, name: str, version: str, **files: str) -> Path:
         (["python.exe=", "python3.dll=", "python311.dll=", "Lib/site-packages/"], "python.exe", True,
          ("cpython-3.11", [".", "Lib/site-packages"])),
     ],
-    ids=["venv", "pypy", "free-threaded", "fedora", "leftover", "named", "standard library", "windows venv", "windows"],
+    ids=["venv", "pypy", "free-threaded", "fedora", "odd version", "leftover", "named", "standard library",
+         "windows venv", "windows"],
 )  # fmt: skip
 def test_the_layouts_of_environments(tmp_path: Path, files, python, windows, expected) -> None:
     written(tmp_path, *files)
@@ -82,7 +85,9 @@ def test_the_layouts_of_environments(tmp_path: Path, files, python, windows, exp
 @pytest.mark.parametrize(
     "files",
     [["bin/python=#!/bin/sh\nexec python3"], ["bin/python=", "lib/python3.9/os.py=", "lib/python3.10/os.py="],
-     ["bin/python=", "pyvenv.cfg=version = new"]],
+     ["bin/python=", "pyvenv.cfg=version = new"],
+     ["bin/python=", "pyvenv.cfg=version = 3.12\nimplementation = ../../x"],
+     ["bin/python=", "pyvenv.cfg=version = 3.12\nimplementation = \x1b[31m"]],
 )  # fmt: skip
 def test_what_tells_no_version_is_not_started_to_find_out(tmp_path: Path, files) -> None:
     written(tmp_path, *files)

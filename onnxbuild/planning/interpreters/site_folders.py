@@ -81,8 +81,9 @@ def _implementation(prefix: str, python: str, settings: Mapping[str, str], *, wi
         return f"{named['name'].lower()}{named['version']}"
     kind = settings.get("implementation", "python").lower().replace("cpython", "python")
     version = settings.get("version_info") or settings.get("version") or ""
-    if re.match(r"\d\.\d+", version):
-        return f"{kind}{'.'.join(version.split('.')[:2])}"
+    told = _VERSIONED.match(f"{kind}{version}")  # the file may say anything
+    if told is not None:
+        return f"{told['name'].lower()}{told['version']}"
     found = _dlls(os.path.dirname(os.path.realpath(python))) if windows else _libraries(prefix)
     if len(found) != 1:
         raise NotUnderstood("neither its name nor the files around it tell which version of Python it is")
