@@ -367,7 +367,6 @@ def secrets(monkeypatch):
     monkeypatch.setenv("ODD", "a@b/c")
 
 
-@pytest.mark.usefixtures("secrets")
 def test_a_tilde_is_the_home_folder_in_every_path(world, monkeypatch):
     python = HEAD + "toolchains: {t: {python: ~/env/bin/python}}\n" + MODEL.replace("task:", "toolchain: t, task:")
     for home, code in ((world.inside, "OB027"), (world.inside.parent / "elsewhere", "OB060")):
@@ -376,6 +375,7 @@ def test_a_tilde_is_the_home_folder_in_every_path(world, monkeypatch):
         assert ("OB060" in world.codes(python)) == (code == "OB060")
 
 
+@pytest.mark.usefixtures("secrets")
 class TestEnvironment:
     """`${env.X}` under `store:`."""
 
