@@ -46,6 +46,7 @@ def write_receipt(
         changed = changed_ns(stamps[path])
         if changed + granule_ns(changed) >= began_ns or may_be_exchanged(path, stamps[path]):
             return
+    database = os.stat(stored.database)
     held = " ".join(f"{digest} {size}" for digest, size in stored.sizes.items())
     receipt = {
         "question": question,
@@ -55,7 +56,7 @@ def write_receipt(
         "read": [[path, *stamps[path]] for path in present],
         "absent": sorted({*read} - {*present}),
         "made": [[path, *stamps[path]] for path in made],
-        "store": [stored.blobs, stored.database, os.stat(stored.database).st_ino, held],
+        "store": [stored.blobs, stored.database, database.st_ino, database.st_size, held],
         "parts": [part if isinstance(part, list) else _stamped(part) for part in parts],
         "answer": answer,
         "memory": digest_of(memory),
