@@ -217,6 +217,24 @@ def test_a_signal_after_the_end_of_a_command_does_not_change_its_exit_code(world
     assert (done.code, "would run" in done.out) == (0, True), done
 
 
+_FINDER = """
+import os, runpy, signal, sys
+hasattr(signal, "SIGHUP") and signal.signal(signal.SIGHUP, signal.SIG_DFL)
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "onnxbuild.cli":
+            os.kill(os.getpid(), {number})
+sys.meta_path.insert(0, Finder())
+runpy.run_module("onnxbuild", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_before_the_command_line_is_imported_is_130(world: World, number: int) -> None:
+    done = world.run_arguments([sys.executable, "-c", _FINDER.format(number=int(number)), "help"])
+    assert (done.code, done.out, done.err) == (130, "", "")
+
+
 def _with_changes(world: World, changes: str) -> Ended:
     """Plan, after some code has changed the command."""
     imports = "import os, signal, sys\nimport onnxbuild.commands.plan as command\nfrom onnxbuild import cli\n"
