@@ -1,4 +1,4 @@
-"""Text from outside, made safe to print: a file name or a library's message must not command the terminal."""
+"""Text from outside, made safe to print: a file name or a library's message must not control the terminal."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ S = TypeVar("S", bound=Struct)
 
 
 def without_secrets(message: S) -> S:
-    """A message whose texts are free of secrets: what a library prints may hold an address or a token."""
+    """A message without secrets: what a library prints may contain an address or a token."""
     text = json_text(message)
     clean = redacted(text)
     return msgspec.json.decode(clean, type=type(message)) if clean != text or not text.isascii() else message

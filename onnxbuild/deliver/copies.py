@@ -43,7 +43,7 @@ def _copy(file: File, place: Path, text: bytes | None, store: Store) -> None:
 
 
 def _checked(place: Path, file: File, store: Store, *, is_stored: bool) -> Signature:
-    # One read serves both: the copy is right only if the blob was.
+    # One read checks both: the copy is right only if the blob was.
     before = settled_signature(place)
     if digest_file(place, before[0]) == file.digest and signature(os.lstat(place)) == before:
         return before

@@ -22,7 +22,7 @@ def outside_the_folder(world: World) -> Iterator[Diagnostic]:
     Good:
         source: local:models/mine
     """
-    problem = store_problem(world.manifest)  # planning finds the others, and no plan needs the store of a lint
+    problem = store_problem(world.manifest)  # planning finds the others, but does not look at the store
     if problem is not None:
         yield problem
 

@@ -67,7 +67,7 @@ def may_be_exchanged(path: str | Path, stamp: Signature) -> bool:
     """Whether a file may have other content under the same signature: that of a read-only image.
 
     Images (squashfs, ISO 9660, reproducible ext4) have times that somebody chose, in whole seconds. Another image that
-    is mounted in the place of one may have the same files with the same sizes, times and inodes.
+    is mounted in place of one may have the same files with the same sizes, times and inodes.
     """
     if stamp[2] % 1_000_000_000 or not hasattr(os, "statvfs"):
         return False
@@ -196,7 +196,7 @@ def _sorted_entries(folder: str, prefix: str) -> list[tuple[str, os.DirEntry[str
 
 
 def entries_of(folder: Path) -> list[Path]:
-    """What stands in one of our folders; nothing if it is missing, or if something else stands in its place."""
+    """The entries of one of our folders; none if it is missing, or if something else is in its place."""
     if not is_real_folder(folder):
         return []
     with contextlib.suppress(FileNotFoundError):

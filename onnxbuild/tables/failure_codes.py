@@ -496,7 +496,7 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "toolchain-read-differently",
         "an interpreter imports other packages than its folders show",
         "A plan reads the folders of a toolchain and starts nothing. A `.pth` line with code, a `sitecustomize`, or a "
-        "script in the place of the interpreter adds packages that it cannot see, so the key would be wrong.",
+        "script in place of the interpreter adds packages that it cannot see, so the key would be wrong.",
         "Name the interpreter of an environment that has its packages in its own site-packages.",
     ),
     "OBE71": FailureCode(

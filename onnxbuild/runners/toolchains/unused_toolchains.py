@@ -57,7 +57,7 @@ def _removed(place: Path, creation: Path) -> bool:
     creation.parent.mkdir(parents=True, exist_ok=True)
     try:
         with locks.hold(creation), hold_alone(use_lock(place), _give_up):
-            # The marker goes first: what a killed removal leaves is then taken for an interrupted creation.
+            # Remove the marker first: if the removal is killed, the rest counts as an interrupted creation.
             with contextlib.suppress(FileNotFoundError):
                 (place / ".whole").unlink()
             remove_tree(place)
@@ -86,5 +86,5 @@ def _size(folder: Path) -> int:
 def _size_of(path: str) -> int:
     try:
         return os.lstat(path).st_size
-    except FileNotFoundError:  # pip or Python is at work there
+    except FileNotFoundError:  # pip or Python is removing files there
         return 0
