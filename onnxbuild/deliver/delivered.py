@@ -76,7 +76,7 @@ def prune(out: Path, variant: str, store: Store) -> Pruned | None:
     """Remove our files from the folder of a variant, and the folders that are empty then.
 
     None if the folder does not describe itself as that variant. Files of others and edited files stay. The description
-    is removed last, so that this can be repeated when it was killed. Errors: OSError.
+    is removed last, so that the removal can be repeated after a kill. Errors: OSError.
     """
     folder = out / variant
     with alone(folder, store):

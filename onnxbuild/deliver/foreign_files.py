@@ -21,8 +21,8 @@ Renamed = tuple[str, str]  # a name below the folder, and the one that the file 
 def move_foreign(old: str, new: str, ours: Collection[str]) -> list[Renamed]:
     """Move everything that is not ours from `old` to the same place below `new`, and remove `old` with our files in it.
 
-    `ours`: names with slashes. What has the name of a file in `new` gets the ending `.kept`; those are returned. When
-    this is killed, doing it again continues: the description, which says what is ours, is removed last.
+    `ours`: names with slashes. A file with the name of one in `new` gets the ending `.kept`; these are returned. If
+    this is killed, the next call continues: the description, which says what is ours, is removed last.
     Errors: OSError; what could not be moved is still in `old`.
     """
     parents = {name[:end] for name in ours for end in _slashes(name)}

@@ -1,8 +1,8 @@
 """`${env.X}` under `store:`: which variables a manifest may read, and where their values may stand.
 
-A manifest may come from somebody else, and an address is sent to whom it names. So the user permits each variable, and
-its value may stand only where an address holds credentials: in the user information or the query of a URL. In the host
-or the path, whoever wrote the manifest would receive it from the name server, and in another text nobody would.
+A manifest may come from somebody else, and an address is sent to the server that it names. So the user permits each
+variable, and its value may be used only where a URL has credentials: in the user information or the query. In the host
+or the path, the author of the manifest could receive it from name servers or logs.
 """
 
 from __future__ import annotations

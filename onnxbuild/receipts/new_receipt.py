@@ -37,7 +37,7 @@ def write_receipt(
 
     `read`: files and folders that planning looked at after `began_ns`, also those that are missing; `made`: what all
     parts depend on; a part has for each of its files the signature that belongs to the content that the answer is
-    about. An unchanged part of an earlier receipt is passed as it is there. Errors: OSError, which harms nothing.
+    about. An unchanged part of an earlier receipt is passed as it is there. Errors: OSError, which a caller may ignore.
     """
     present = [path for path in read if os.path.exists(path)]
     stamps = {path: settled_signature(path) for path in {*present, *made}}

@@ -14,8 +14,8 @@ Layout: a line of JSON, `{"question": …, "format": number, "environment": {nam
 "digest size digest size …"], "parts": [[[path, …], …], …], "answer": text, "memory": digest}`, then the memory: bytes
 that belong to the writer of the receipt, and which a run with nothing to do never reads. Written atomically.
 
-A receipt is a file that somebody else may have written or damaged. One that is not a regular file, is huge, does not
-decode, or has another format, is none.
+Somebody else may have written or damaged a receipt. One that is not a regular file, is huge, does not decode, or has
+another format is ignored.
 """
 
 from __future__ import annotations

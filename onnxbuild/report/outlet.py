@@ -1,11 +1,11 @@
 """Standard output and error as commands see them: text that is safe to print, and no exception for a lost reader.
 
-`open_streams` puts an `Outlet` in place of `sys.stdout` and of `sys.stderr`, so that no command can forget it. What is
-written is freed of control characters and of secrets. Colours and the live view take another way, `draw`, which lets
-only these sequences through; rich frees their text before it adds them (`rich_console`).
+`open_streams` puts an `Outlet` in place of `sys.stdout` and of `sys.stderr`, so that no command can forget it. In what
+is written, control characters are escaped and secrets masked. Colours and the live view use another method, `draw`,
+which passes only their sequences; rich escapes the text before it adds them (`rich_console`).
 
-A stream that takes nothing more is not an error of the command that prints: a build goes on, and its exit code is its
-own. `lost` says what happened, for `main`.
+A stream that can no longer be written to is not an error of the command that prints: a build goes on, and keeps its
+exit code. `lost` says what happened, for `main`.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def settled_signature(path: str | Path) -> Signature:
     """The signature of a file, taken once its last change is older than the clock that stamped it can tell apart.
 
     A later change then cannot have the same time stamp (the "racy clean" problem of git's index). Errors: OSError,
-    also for a file that changes all the time.
+    also for a file that keeps changing.
     """
     status = os.stat(path)
     for _ in range(_MOST_WAITS):
@@ -57,8 +57,8 @@ def settled_signature(path: str | Path) -> Signature:
 def granule_ns(stamp_ns: int) -> int:
     """How long a time stamp may lie before the change that it is for.
 
-    File systems that store whole seconds round down: ext3 and HFS+ to 1 s, FAT to 2 s. A stamp of a finer one is a
-    whole second once in a while, and then nothing is lost but the wait.
+    File systems that store whole seconds round down: ext3 and HFS+ to 1 s, FAT to 2 s. On a finer file system, a stamp
+    is occasionally a whole second; that costs only the wait.
     """
     return _TICK_NS + (2_000_000_000 if stamp_ns % 1_000_000_000 == 0 else 0)
 

@@ -1,7 +1,7 @@
 """Runs somebody else's code in a child of the worker, which survives and ends what the code leaves running.
 
-What a descendant abandons becomes a child of the nearest process that adopts, which is the worker. If the code ran in
-the worker itself, it could end the worker, and its own children would be nobody's.
+An orphaned descendant becomes a child of the nearest process that adopts orphans, which is the worker. If the code ran
+in the worker itself, it could end the worker, and nobody would end its children.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ class FreedToolchains(Struct, frozen=True):
 def needed_toolchains(manifests: Iterable[str]) -> frozenset[str]:
     """The digests of the environments that the lock files beside some manifests name, for each Python and platform.
 
-    Errors: DiagnosticError OB031 for a lock that cannot be read: what it needs is not known.
+    Errors: DiagnosticError OB031 for a lock that cannot be read, since it is then unknown what it needs.
     """
     paths = {os.path.realpath(lock_path(manifest)) for manifest in manifests}
     entries = (entry for path in sorted(paths) for entry in read_lock(Path(path)).toolchains.items())

@@ -1,7 +1,7 @@
 """Opening the files of locks, and `flock` on them.
 
-A file of a lock may belong to another user who shares the store, and what stands in its place may be anything. It is
-opened without following a link, and only a regular file is a lock.
+The file of a lock may belong to another user who shares the store, and anything may be in its place. It is opened
+without following a link, and only a regular file is a lock.
 """
 
 from __future__ import annotations
