@@ -222,9 +222,7 @@ def _with_changes(world: World, changes: str) -> Ended:
     imports = "import os, signal, sys\nimport onnxbuild.commands.plan as command\nfrom onnxbuild import cli\n"
     # A test run under `nohup` ignores SIGHUP.
     heed = "hasattr(signal, 'SIGHUP') and signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
-    return world.run_arguments(
-        [sys.executable, "-c", f"{imports}{heed}{changes}\ncli.main()", "plan", "manifest.yaml"]
-    )
+    return world.run_arguments([sys.executable, "-c", f"{imports}{heed}{changes}\ncli.main()", "plan", "manifest.yaml"])
 
 
 def test_a_hangup_that_is_ignored_stays_ignored(world: World) -> None:
