@@ -58,7 +58,7 @@ def _ended(arguments: Sequence[str]) -> int:
 
 
 def _heed_signals(handler: Callable[[int, FrameType | None], object] | int) -> None:
-    """Handle what asks a program to end; a signal that was ignored from the start (`nohup`) stays so."""
+    """Handle the signals that ask a program to end; one that was ignored from the start (`nohup`) stays ignored."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) != signal.SIG_IGN:
@@ -66,7 +66,7 @@ def _heed_signals(handler: Callable[[int, FrameType | None], object] | int) -> N
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    """As Ctrl-C: a build handles signals itself while it runs, and everything else ends with code 130.
+    """Act as for Ctrl-C: a build handles signals itself while it runs, and everything else ends with code 130.
 
     No exception is raised inside an import, which may lose it, wrap it in another one, or crash (msgspec's classes).
     """
@@ -147,7 +147,7 @@ def _bug(error: Exception) -> int:
     try:
         with tempfile.NamedTemporaryFile("wb", prefix="onnxbuild-", suffix=".log", delete=False) as log:
             log.write(redacted(text).encode(errors="backslashreplace"))
-    except OSError:  # no disk has room for it
+    except OSError:  # no folder can be written to
         print(redacted(text), file=sys.stderr)
     else:
         print(f"  = log: {log.name}\n  = hint: please report it with this log", file=sys.stderr)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 PATHS_VARIABLE = "ONNXBUILD_ALLOW_PATH"
 _LARGEST_CONFIG = 1 << 20
+_PATHS = ("allow_paths", "sign")  # keys whose values are paths
 
 
 class UserConfig(NamedTuple):
@@ -27,7 +28,7 @@ class UserConfig(NamedTuple):
     allow_paths: tuple[str, ...] = ()  # as in the file: absolute, or from the home folder with `~`
     allow_env: tuple[str, ...] = ()
     trust: tuple[str, ...] = ()  # public keys whose signature makes a result from a remote store acceptable
-    sign: str = ""  # the file of the private key that signs results for a remote store
+    sign: str = ""  # the file of the private key that signs results for a remote store, as `allow_paths`
 
 
 class Permissions(NamedTuple):
@@ -68,7 +69,9 @@ def permissions(paths: Iterable[str] = (), environment: Iterable[str] = ()) -> P
 
 def config_path() -> str:
     """The path of the user's configuration file, whether or not it exists."""
-    home = os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
+    home = os.environ.get("XDG_CONFIG_HOME", "")
+    if not os.path.isabs(home):  # the specification ignores a relative one, which any checkout could contain
+        home = os.path.join(os.path.expanduser("~"), ".config")
     return os.path.join(home, "onnxbuild", "config.toml")
 
 
@@ -120,14 +123,21 @@ def _value(key: str, value: Any, source: Source) -> str | tuple[str, ...]:
         hint = did_you_mean(key, defaults) or f"the keys are {', '.join(f'`{one}`' for one in defaults)}"
         _refuse(f"unknown key `{key}`", source, *_line_of(key, source), hint=hint)
     if isinstance(defaults[key], str) and isinstance(value, str):
+        _check_absolute(key, [value] if value else [], source)
         return value
     if isinstance(defaults[key], tuple) and isinstance(value, list) and all(isinstance(one, str) for one in value):
-        if relative := [one for one in value if key == "allow_paths" and not os.path.isabs(os.path.expanduser(one))]:
-            hint = "write it from the root, or from the home folder with `~/`"
-            _refuse(f"`{relative[0]}` is not an absolute path", source, *_line_of(key, source), hint=hint)
+        _check_absolute(key, value, source)
         return tuple(value)
     wanted = "a string" if isinstance(defaults[key], str) else "a list of strings"
     return _refuse(f"`{key}`: expected {wanted}", source, *_line_of(key, source))
+
+
+def _check_absolute(key: str, values: Iterable[str], source: Source) -> None:
+    """Refuse a relative path: it would name a file of the folder in which the command runs, so of any checkout."""
+    relative = [one for one in values if key in _PATHS and not os.path.isabs(os.path.expanduser(one))]
+    if relative:
+        hint = "write it from the root, or from the home folder with `~/`"
+        _refuse(f"`{relative[0]}` is not an absolute path", source, *_line_of(key, source), hint=hint)
 
 
 def _line_of(key: str, source: Source) -> tuple[int, int]:

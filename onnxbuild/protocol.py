@@ -100,9 +100,19 @@ S = TypeVar("S", bound=Struct)
 
 def without_secrets(message: S) -> S:
     """A message whose texts are free of secrets: what a library prints may hold an address or a token."""
-    text = json_text(message)
-    clean = redacted(text)
-    return msgspec.json.decode(clean, type=type(message)) if clean != text or not text.isascii() else message
+    fields: Mapping[str, Any] = {name: _without_secrets(getattr(message, name)) for name in message.__struct_fields__}
+    return msgspec.structs.replace(message, **fields)
+
+
+def _without_secrets(value: Any) -> Any:
+    """The same value with its texts redacted one by one: a secret such as `1234` also occurs in numbers and names."""
+    if isinstance(value, str):
+        return redacted(_encodable(value))
+    if isinstance(value, Struct):
+        return without_secrets(value)
+    if isinstance(value, Mapping):
+        return {_without_secrets(key): _without_secrets(one) for key, one in value.items()}
+    return type(value)(map(_without_secrets, value)) if isinstance(value, list | tuple) else value
 
 
 def json_text(value: Any, *, indent: int | None = None) -> str:

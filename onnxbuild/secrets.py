@@ -1,8 +1,8 @@
-"""Secrets, and text without them: what a person must not find in a terminal, a log, an event or a file that is kept.
+"""Secrets, and how they are removed from text: none may appear in a terminal, a log, an event or a file that is kept.
 
-A secret is a value that was registered, a variable of the environment whose name says that it is one, what stands
-before the host and after the path of a URL, and an access token of the Hub. Each is also recognized as libraries print
-it: percent-encoded, in base64, and as a string of JSON, Python, HTML or a shell.
+A secret is a value that was registered, an environment variable whose name says that it is one, the parts of a URL
+before the host and after the path, an access token of the Hub, and a private key that signs results. Each is also
+recognized as libraries print it: percent-encoded, in base64, and as a string of JSON, Python, HTML or a shell.
 
 A run with nothing to do uses this module, so it imports nothing that Python has not loaded, and compiles no pattern
 before there is a text that needs it (11 ms for all of them).
@@ -40,6 +40,7 @@ _HTML = (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;"), ("'", "&
 _URL = r"://[^\s\"'<>`]+"
 _WRAP = r"(?:[ \t]*\r?\n[ \t]*)?"  # where a library has wrapped its line
 _HUB_PREFIXED = r"\bhf_[A-Za-z0-9]{16,}"
+_SIGNING_KEY = r"\bsecret:[A-Za-z0-9._-]{1,64}:[A-Za-z0-9+/=]{8,}"  # as `cache keygen` makes it
 
 
 class _Known:
@@ -85,15 +86,35 @@ def redacted(text: str, *, keep_length: bool = False) -> str:
         _read_environment(os.environ)
     for form in _KNOWN.forms:
         if form in text:
-            text = text.replace(form, "*" * len(form) if keep_length else MASK)
+            text = _without(form, text, keep_length=keep_length)
     if "\n" in text:
         for value in _KNOWN.values:
             text = _without_wrapped(value, text)
     if "://" in text:
         text = re.sub(_URL, lambda match: _without_user_and_query(match[0], keep_length=keep_length), text)
-    if "hf_" in text:
-        text = re.sub(_HUB_PREFIXED, lambda match: _mask(match[0], keep_length=keep_length), text)
+    for mark, pattern in (("hf_", _HUB_PREFIXED), ("secret:", _SIGNING_KEY)):
+        if mark in text:
+            text = re.sub(pattern, lambda match: _mask(match[0], keep_length=keep_length), text)
     return text
+
+
+def _without(form: str, text: str, *, keep_length: bool) -> str:
+    if form.isdecimal():
+        return _without_number(form, text, keep_length=keep_length)
+    return text.replace(form, _mask(form, keep_length=keep_length))
+
+
+def _without_number(form: str, text: str, *, keep_length: bool) -> str:
+    """A number as a secret: a short one only where it stands alone, since it occurs in sizes, times and digests."""
+    is_short = len(form) < _SHORTEST_WORD
+    alone = rf"(?<![\w.]){form}(?!\w|\.\d)" if is_short else rf"[\d.]*{form}(?:\d|e-?\d)*"
+
+    def masked(match: re.Match[str]) -> str:
+        mask = _mask(match[2], keep_length=keep_length)
+        # The value of a key in JSON, which must stay JSON.
+        return f'{match[1]}"{mask}"' if match[1] and not keep_length else f"{match[1] or ''}{mask}"
+
+    return re.sub(rf'(":\s?)?({alone})', masked, text)
 
 
 def redact_file(path: str) -> None:
@@ -157,7 +178,8 @@ def _without_wrapped(value: str, text: str) -> str:
     """The text without a secret that a library broke over lines. One of its ends is whole, then."""
     if value[:_SHORTEST] not in text and value[-_SHORTEST:] not in text:
         return text
-    return re.sub(_WRAP.join(map(re.escape, value)), MASK, text)
+    pattern = _WRAP.join(map(re.escape, value))
+    return re.sub(pattern, lambda match: MASK if "\n" in match[0] else match[0], text)
 
 
 def _mask(text: str, *, keep_length: bool) -> str:
@@ -234,7 +256,7 @@ def _in_html(value: str) -> str:
 def _in_base64(data: bytes) -> Iterator[str]:
     """The characters that stand for these bytes whatever surrounds them: three texts, one per place in a triple.
 
-    A header of HTTP has the password after the user, so that its place is any.
+    In an HTTP header, the password follows the user, so it can start at any of the three places.
     """
     import binascii
 

@@ -53,6 +53,15 @@ def test_a_star_alone_permits_every_variable():
     assert Permissions(environment=("*",)).permits_variable("ANY")
 
 
+def test_a_relative_folder_of_configuration_is_ignored(tmp_path, monkeypatch):
+    (tmp_path / "onnxbuild").mkdir()
+    (tmp_path / "onnxbuild" / "config.toml").write_text('allow_env = ["*"]\n', encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", ".")
+    assert user_config() == UserConfig()
+
+
 def test_the_file_may_be_a_link(config, tmp_path):
     (tmp_path / "dotfiles.toml").write_text('allow_env = ["A"]\n', encoding="utf-8")
     config.symlink_to(tmp_path / "dotfiles.toml")
@@ -76,6 +85,7 @@ def test_the_stamp_changes_with_the_content(config):
         (b'allow_paths = "/a"\n', "OB063 `allow_paths`: expected a list of strings\n --> {path}:1:1\n"),
         (b"allow_env = [1]\n", "OB063 `allow_env`: expected a list of strings\n --> {path}:1:1\n"),
         (b"sign = 1\n", "OB063 `sign`: expected a string\n --> {path}:1:1\n"),
+        (b'\nsign = "a.key"\n', "OB063 `a.key` is not an absolute path\n --> {path}:2:1\n"),
         (b'trust = ["a"]\nallow_paths = ["a"]\n', "OB063 `a` is not an absolute path\n --> {path}:2:1\n"),
     ],
 )

@@ -107,6 +107,27 @@ def test_short_values_and_words_stay() -> None:
     assert redacted("the runner of root has 1 abc") == "the runner of root has 1 abc"
 
 
+@pytest.mark.parametrize("secret", ["4711", "47114711"])
+def test_a_number_as_a_secret_leaves_json_valid(secret: str) -> None:
+    register(secret)
+    value = {"bytes": 9147114711456, "same": int(secret), "seconds": 0.0047114711, "tiny": 4.7114711e-9, "text": secret}
+    for indent in (None, 2):
+        shown = json.loads(redacted(json.dumps(value, indent=indent)))
+        assert (shown["same"], shown["text"]) == ("***", "***")
+        assert list(shown) == list(value)
+    assert redacted(f"pin={secret}, {secret}. ({secret})") == "pin=***, ***. (***)"
+
+
+def test_a_short_number_stays_in_longer_ones() -> None:
+    register("4711")
+    assert redacted("14711 0.4711 4711.5 ab4711cd") == "14711 0.4711 4711.5 ab4711cd"
+
+
+def test_a_private_key_that_signs_is_masked() -> None:
+    assert redacted('trust: ["secret:ci:QUJDREVGR0g="]') == 'trust: ["***"]'
+    assert redacted("secret:ci:") == "secret:ci:"
+
+
 def test_variables_that_are_named_as_secrets_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     secrets._KNOWN.environment_read = False
     monkeypatch.setenv("MY_ACCESS_TOKEN", "tok-987")

@@ -1,4 +1,4 @@
-"""Digests of Python code whose version says nothing: of a plugin, of the project of an editable installation."""
+"""Digests of Python code that may change without a new version: of a plugin, or of an editable project."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from onnxbuild.digest import Digest, digest_bytes, digest_value
 from onnxbuild.regular_files import read_regular
 
 _MOST_BYTES = 16 << 20  # of one file
-_MOST_FILES = 20_000  # a project that has more is not one: the home folder, say
+_MOST_FILES = 20_000  # a folder with more is not a project; it may be the home folder
 _NO_CODE = frozenset({"__pycache__", "node_modules", "site-packages"})
 
 
@@ -97,7 +97,7 @@ def _may_have_code(path: str, name: str) -> bool:
 
 
 def _digest(path: str, may_read: Callable[[str], bool]) -> str:
-    """The digest of a file, or what it is instead: its state is part of the code's, too."""
+    """The digest of a file, or what is in its place, which is part of the digest of the code, too."""
     real = os.path.realpath(path)
     if os.path.islink(path) and not may_read(real):
         return f"a link to {_encodable(real)}"

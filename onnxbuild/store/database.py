@@ -158,7 +158,7 @@ def _prepared(db: sqlite3.Connection) -> sqlite3.Connection:
 
 
 def _patience(error: sqlite3.OperationalError, path: Path) -> float:
-    """For how many seconds it is worth while to open the database again after an error."""
+    """For how many seconds to try to open the database again after an error."""
     # When two processes create a database at once, SQLite does not wait for the change of the journal mode, as it
     # waits elsewhere: the second process fails immediately.
     if _code(error) == sqlite3.SQLITE_BUSY:

@@ -236,7 +236,7 @@ def _trace(key: Any, body: Any) -> Trace | None:
 
 
 def _tree(digest: str, files: Any) -> Tree | None:
-    """A tree from its row, if it has this digest and can be written below a folder: no result is without files."""
+    """A tree from its row, if it has this digest and files that can be written below a folder."""
     named = _decoded(files, _FILES)
     tree = Tree(named) if named and _are_sound(named) else None
     return tree if tree is not None and tree.digest == digest else None

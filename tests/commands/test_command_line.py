@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from plugin.world import Ended, World
 
+from onnxbuild.commands.parsing.parsers import parse
+
 GOOD_AND_BAD = {"one": [{"text": "1"}], "two": [{"text": "2"}, {"do": "exit", "number": 3}]}
 
 
@@ -360,3 +362,19 @@ def test_a_name_in_a_message_adds_no_line(tmp_path: Path) -> None:
     assert done.code == 0, done
     assert "had been edited" in done.err
     assert not [line for line in done.err.splitlines() if line.startswith("hit       forged")]
+
+
+@pytest.mark.parametrize(
+    ("line", "manifests", "selectors"),
+    [
+        ("cache push --remote s3://b/p m.yaml", "m.yaml", []),
+        ("cache push m.yaml --remote s3://b/p m/int8", "m.yaml", ["m/int8"]),
+        ("cache stats --json m.yaml m/int8 m/fp32", "m.yaml", ["m/int8", "m/fp32"]),
+        ("lint a.yaml --strict b.yaml", ["a.yaml", "b.yaml"], None),
+        ("run --force m.yaml --remote s3://b/p m/int8", "m.yaml", ["m/int8"]),
+    ],
+)
+def test_options_may_stand_anywhere(line: str, manifests: str | list[str], selectors: list[str] | None) -> None:
+    options = parse(line.split())
+    assert getattr(options, "manifests" if selectors is None else "manifest") == manifests
+    assert getattr(options, "selectors", None) == selectors

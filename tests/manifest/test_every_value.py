@@ -143,8 +143,10 @@ CASES = {
     'store: {remote: "webdavs://[::1"}\nmodels: {m: {source: random:bert, task: fill-mask, targets: [fp32]}}': [
         (
             "OB079",
-            "not the address of a remote store: its host or port is not valid; write special characters of a password "
-            "as %XX",
+            (
+                "not the address of a remote store: its host or port is not valid; write special characters of a "
+                "password as %XX"
+            ),
             "3:17",
         )
     ],

@@ -19,18 +19,21 @@ _DESCRIPTION = "Build, check and measure the ONNX models that a YAML manifest na
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The options of a command line; exits with code 2 where it is wrong.
 
-    argparse takes no positional argument after an option that follows others, so selectors that stand there are taken
-    from the arguments that it did not recognize.
+    argparse takes no positional argument after an option that follows others, so manifests and selectors that stand
+    there are taken from the arguments that it did not recognize.
     """
     top = parser(arguments[0] if arguments and arguments[0] in COMMANDS else None)
     if not arguments:
         top.exit(_WRONG, top.format_help())
     options, rest = top.parse_known_args(arguments)
     rest = _without_manifest(options, rest)
-    if (rest and not hasattr(options, "selectors")) or any(text.startswith("-") for text in rest):
+    several = next((name for name in ("selectors", "manifests") if hasattr(options, name)), None)
+    if (rest and several is None) or any(text.startswith("-") for text in rest):
         subcommand(top, options.name).error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest and getattr(options, "manifest", "") is None:  # `cache push --remote URL MANIFEST`
+        options.manifest = rest.pop(0)
     if rest:
-        options.selectors = [*options.selectors, *rest]
+        setattr(options, several or "", [*getattr(options, several or ""), *rest])
     return options
 
 

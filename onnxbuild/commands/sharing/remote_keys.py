@@ -1,7 +1,7 @@
 """Whose results are taken from a remote store, and the key that signs what is written there.
 
-The user decides: keys from the command line and the user's configuration replace those of a manifest, which say no more
-than who the manifest's author trusts. A machine that signs also trusts itself, and so nothing that nobody signed.
+The user decides: keys from the command line and the user's configuration replace those of a manifest, which only say
+whom the manifest's author trusts. A machine that signs also trusts its own key, so it takes no unsigned results.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from onnxbuild.regular_files import read_regular
 from onnxbuild.store.remote.signing import PublicKey, SigningKey, public_key, signing_key
 
 SIGN_VARIABLE = "ONNXBUILD_SIGN_KEY"
+_OF_MANIFEST = "`store.sign`"
 _LARGEST_KEY_FILE = 4096
 _OTHERS = 0o077  # permissions of everybody but the owner
 
@@ -72,7 +73,7 @@ _MAKE = "`onnxbuild cache keygen` makes a pair of keys, and prints the public on
 def _signing(asked: Asked, manifest: Manifest) -> SigningKey | None:
     for where, span, text in _places(manifest):
         try:
-            if span is not None:
+            if where == _OF_MANIFEST:
                 _check_reach(text, asked)
             return signing_key(text if text.startswith("secret:") else _key_in(Path(text)))
         except ImportError as error:
@@ -91,7 +92,7 @@ def _places(manifest: Manifest) -> Iterator[tuple[str, Span | None, str]]:
     if path := user_config().sign:
         yield f"`sign` in {config_path()}", None, os.path.expanduser(path)
     if manifest.store.sign:
-        yield "`store.sign`", manifest.store.spans.get("sign"), manifest.store.sign
+        yield _OF_MANIFEST, manifest.store.spans.get("sign"), manifest.store.sign
 
 
 def _check_reach(path: str, asked: Asked) -> None:
