@@ -6,9 +6,11 @@ Nothing but argparse is imported before a command is known: a run with nothing t
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from types import FrameType
 from typing import NoReturn
 
 try:
@@ -31,37 +33,57 @@ _PRINTS_A_DOCUMENT = frozenset({"graph", "schema", "completion"})
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command and exit with its code; no exception reaches the terminal as a traceback."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    # The interpreter restores the default handlers as it ends: a late signal would then change the earned exit code.
+    atexit.register(_heed_signals, signal.SIG_IGN)
     _heed_signals(_interrupt)
+    try:
+        code = _ended(arguments)
+        _heed_signals(_exit_at_once)
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
+    sys.exit(code)
+
+
+def _ended(arguments: Sequence[str]) -> int:
+    """Run a command and write out what it printed; return the exit code."""
     open_streams()
     try:
         code = run_command(arguments)
     except SystemExit as stop:  # of argparse
         code = stop.code if isinstance(stop.code, int) else 0
-    except KeyboardInterrupt:  # a second one, while the first was being handled
-        code = _INTERRUPTED
-    code = _without_lost_output(code, arguments)
-    _heed_signals(_exit_at_once)
-    sys.exit(code)
+    return _without_lost_output(code, arguments)
 
 
 # -- signals ----------------------------------------------------------------------------------------------------------
 
 
-def _heed_signals(handler: Callable[[int, object], object]) -> None:
-    """Handle what asks a program to end; a signal that was ignored from the start (`nohup`) stays so."""
+def _heed_signals(handler: Callable[[int, FrameType | None], object] | int) -> None:
+    """Handle the signals that ask a program to end; one that was ignored from the start (`nohup`) stays ignored."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, handler)
 
 
-def _interrupt(_number: int, _frame: object) -> NoReturn:
-    """As Ctrl-C: a build handles signals itself while it runs, and everything else ends with code 130."""
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    """Act as for Ctrl-C: a build handles signals itself while it runs, and everything else ends with code 130.
+
+    No exception is raised inside an import, which may lose it, wrap it in another one, or crash (msgspec's classes).
+    """
+    if _is_importing(frame):
+        _exit_at_once(number, frame)
+    _heed_signals(_exit_at_once)
     raise KeyboardInterrupt
 
 
-def _exit_at_once(_number: int, _frame: object) -> NoReturn:
+def _exit_at_once(_number: int, _frame: FrameType | None) -> NoReturn:
     os._exit(_INTERRUPTED)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back
+    return frame is not None
 
 
 # -- streams ----------------------------------------------------------------------------------------------------------
@@ -125,7 +147,7 @@ def _bug(error: Exception) -> int:
     try:
         with tempfile.NamedTemporaryFile("wb", prefix="onnxbuild-", suffix=".log", delete=False) as log:
             log.write(redacted(text).encode(errors="backslashreplace"))
-    except OSError:  # no disk has room for it
+    except OSError:  # no folder can be written to
         print(redacted(text), file=sys.stderr)
     else:
         print(f"  = log: {log.name}\n  = hint: please report it with this log", file=sys.stderr)

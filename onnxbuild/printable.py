@@ -1,4 +1,4 @@
-"""Text from outside, made safe to print: a file name or a library's message must not command the terminal."""
+"""Text from outside, made safe to print: a file name or a library's message must not control the terminal."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _UNSAFE = f"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff{_BIDIRECTIONAL
 def printable(text: str) -> str:
     r"""The text with each control, escape and bidirectional character shown as an escape such as `\x1b`.
 
-    Tabs and newlines stay. The result can be encoded as UTF-8. JSON stays valid and keeps its meaning: what an encoder
-    of JSON leaves as it is has a form here that JSON has, too, such as `\u009b`.
+    Tabs and newlines stay. The result can be encoded as UTF-8. JSON stays valid and keeps its meaning: a character
+    that JSON encoders do not escape gets an escape that JSON also has, such as `\u009b`.
     """
     # The usual case without the pattern, whose compilation would cost a run with nothing to do 2 ms.
     if text.replace("\n", "").replace("\t", "").isprintable():

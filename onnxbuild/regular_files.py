@@ -13,7 +13,7 @@ _BINARY = getattr(os, "O_BINARY", 0)
 
 
 class NotRegular(OSError):  # noqa: N818 - an OSError whose text says what the file is instead
-    """A path is a symbolic link, a folder, a FIFO, a socket or a device, or the file is larger than is sensible."""
+    """A path is a symbolic link, a folder, a FIFO, a socket or a device, or the file is too large."""
 
 
 def read_regular(path: str | os.PathLike[str], most_bytes: int) -> bytes:

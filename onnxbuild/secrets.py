@@ -1,8 +1,8 @@
-"""Secrets, and text without them: what a person must not find in a terminal, a log, an event or a file that is kept.
+"""Secrets, and how they are removed from text: none may appear in a terminal, a log, an event or a file that is kept.
 
-A secret is a value that was registered, a variable of the environment whose name says that it is one, what stands
-before the host and after the path of a URL, an access token of the Hub, and a private key that signs results. Each is
-also recognized as libraries print it: percent-encoded, in base64, and as a string of JSON, Python, HTML or a shell.
+A secret is a value that was registered, an environment variable whose name says that it is one, the parts of a URL
+before the host and after the path, an access token of the Hub, and a private key that signs results. Each is also
+recognized as libraries print it: percent-encoded, in base64, and as a string of JSON, Python, HTML or a shell.
 
 A run with nothing to do uses this module, so it imports nothing that Python has not loaded, and compiles no pattern
 before there is a text that needs it (11 ms for all of them).
@@ -256,7 +256,7 @@ def _in_html(value: str) -> str:
 def _in_base64(data: bytes) -> Iterator[str]:
     """The characters that stand for these bytes whatever surrounds them: three texts, one per place in a triple.
 
-    A header of HTTP has the password after the user, so that its place is any.
+    In an HTTP header, the password follows the user, so it can start at any of the three places.
     """
     import binascii
 

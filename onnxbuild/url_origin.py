@@ -1,4 +1,4 @@
-"""The origin of a URL: what must stay the same for a request to go to the same server, over the same kind of line."""
+"""The origin of a URL: the parts that must stay the same for a request to reach the same server in the same way."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ def origin_of(url: str) -> tuple[str, str, int | None]:
 
 
 def is_downgrade(before: str, after: str) -> bool:
-    """Whether a redirect leaves https: what follows could be read and changed by anybody on the way."""
+    """Whether a redirect leaves https: anybody on the network path could read and change what follows."""
     return urlsplit(before).scheme == "https" and urlsplit(after).scheme != "https"

@@ -1,5 +1,6 @@
 """The documentation agrees with the code: generated parts are current, commands parse, examples load, links resolve."""
 
+import ast
 import importlib.util
 import itertools
 import json
@@ -206,6 +207,31 @@ def test_every_page_that_the_source_names_exists():
     }
     assert named != set()
     assert {(source, page) for source, page in named if not (ROOT / page).is_file()} == set()
+
+
+def test_every_promise_names_tests_that_exist():
+    page = read(DOCS / "explanation" / "trust.md")
+    rows = re.findall(r"^\| (?!Promise \|)(.+) \| (.*) \|$", page, re.MULTILINE)
+    promises = [promise for promise, _ in rows]
+    assert len(rows) > 100
+    assert sorted({promise for promise in promises if promises.count(promise) > 1}) == []
+    named = {promise: re.findall(r"`(tests/[^`]+)`", tests) for promise, tests in rows}
+    assert [promise for promise, tests in named.items() if not tests] == []
+    assert sorted(name for tests in named.values() for name in tests if not is_test(name)) == []
+
+
+def is_test(name):
+    """Whether `tests/file.py::test` or `tests/file.py::Class::test` exists."""
+    file, *parts = name.split("::")
+    if not parts or not (ROOT / file).is_file():
+        return False
+    body = ast.parse(read(ROOT / file)).body
+    for part in parts:
+        node = next((node for node in body if getattr(node, "name", None) == part), None)
+        if node is None:
+            return False
+        body = node.body
+    return isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
 
 
 def test_every_decision_is_listed():

@@ -85,7 +85,7 @@ def list_names(manifest: str, prefix: str = "") -> int:
         names = _actions(manifest) if ":" in prefix else _models_and_variants(manifest)
     except DiagnosticError:
         return 1
-    print("\n".join(name for name in names if name.isprintable()))  # no shell can be told about the others
+    print("\n".join(name for name in names if name.isprintable()))  # shells cannot complete the others
     return 0
 
 

@@ -152,7 +152,7 @@ def as_text(report: Report) -> str:
 
 
 def _confinement(environ: Mapping[str, str]) -> str:
-    """What is in force for custom exporters, the code of checkpoints, and plugins that are not pure."""
+    """The confinement of custom exporters, the code of checkpoints, and plugins that are not pure."""
     if confine.wanted(environ) == "off":
         return f"switched off by {confine.SWITCH}"
     return confine.available() or "none: this system has no Landlock, so somebody else's code can reach all your files"

@@ -34,7 +34,7 @@ def run(options: RunOptions) -> int:
 def _receipt(options: RunOptions, question: Mapping[str, Any]) -> Standing | None:
     state = state_beside(options.asked.manifest)
     receipt = standing(state, question)
-    # Asked last, because reading git's index costs more than the receipt of a folder that has none.
+    # Checked last, because reading git's index takes longer than the rest of the check.
     return None if receipt is None or distrust(state) else receipt
 
 
@@ -80,7 +80,7 @@ def question_of(options: RunOptions) -> Mapping[str, Any]:
         "ONNXBUILD_STORE": os.environ.get("ONNXBUILD_STORE"),
         "remote": fingerprint(remote if not remote or "://" in remote else os.path.abspath(remote)),
         "folder": os.getcwd() if relative else "",
-        # A manifest that may reach less than before, or more, is another question.
+        # Other permissions make another question.
         "allowed": [
             *map(os.path.abspath, asked.allow_paths),
             *asked.allow_env,

@@ -268,7 +268,7 @@ def state_folder(manifest: str) -> Path:
 
 
 def state_for(manifest: str, store: Store) -> Path:
-    """That folder, or the store's where that one cannot be written or may not be believed: logs must go somewhere."""
+    """That folder, or the store's if that one is not writable or not trusted: logs must go somewhere."""
     beside = state_folder(manifest)
     where = beside if beside.exists() else beside.parent
     return beside if os.access(where, os.W_OK) and not distrust(str(beside)) else store.root

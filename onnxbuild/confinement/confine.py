@@ -14,7 +14,7 @@ _NETWORK_ABI, _SIGNAL_ABI = 4, 6
 
 
 def wanted(environ: Mapping[str, str]) -> str:
-    """What the user wants: `off`, `require`, or `auto`. A word that is none of these was meant to change something."""
+    """What the user wants: `off`, `require`, or `auto`. Any other word counts as `require`."""
     value = environ.get(SWITCH, "").lower() or "auto"
     return value if value in {"off", "auto"} else "require"
 
@@ -60,7 +60,7 @@ def _rules(
 
 
 def _take_home(scratch: str, *, network: bool) -> None:
-    """Have libraries keep their files in the scratch folder, and not look for models on a network that is cut off."""
+    """Make libraries keep their files in the scratch folder, and look for models only on a network that they have."""
     os.environ.update(dict.fromkeys(_OF_SCRATCH, scratch))
     if not network:
         os.environ["HF_HUB_OFFLINE"] = "1"

@@ -1,4 +1,4 @@
-"""Landlock: a process gives up access to all files except those that it names. It needs no privileges.
+"""Landlock: a process gives up access to all files except those that it names. This needs no privileges.
 
 A rule covers a file, or a folder with everything below it. The restriction covers the calling thread and what it
 starts from then on, so it is applied before there is a second thread, and cannot be lifted.
@@ -27,7 +27,7 @@ READ = EXECUTE | READ_FILE | READ_DIR
 USE_DEVICE = READ | WRITE_FILE | _DEVICE_CONTROL
 # Everything but devices and sockets.
 WRITE = (1 << 16) - 1 & ~(_MAKE_DEVICES | _MAKE_SOCKET)
-# A link in an output would lead the store, which is not confined, to a file that the code may not read.
+# The store is not confined: through a link in an output, it would read a file that the code may not read.
 WRITE_WITHOUT_LINKS = WRITE & ~_MAKE_SYMLINK
 
 # The rights to files, by the first ABI that knows them: 13, then moving between folders, truncating, device control.
@@ -84,7 +84,7 @@ def _made(known: int, version: int, *, network: bool) -> int:
 
 
 def _allow(ruleset: int, path: str, allowed: int) -> None:
-    """Allow access to a path; one that does not exist needs no rule."""
+    """Allow access to a path; a missing one needs no rule."""
     try:
         place = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:

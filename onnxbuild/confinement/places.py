@@ -17,7 +17,7 @@ _SYSTEM = (
     "/proc/devices", "/proc/sys", "/proc/driver/nvidia", "/proc/driver/nvidia-uvm",
     "/dev/random", "/dev/urandom", "/dev/zero",
 )  # fmt: skip
-# What finds the address of a host and proves who it is.
+# Name resolution, and the certificates of servers.
 _NETWORK = (
     "/etc/hosts", "/etc/host.conf", "/etc/resolv.conf", "/etc/gai.conf", "/etc/services", "/etc/protocols", "/etc/ssl",
     "/etc/pki", "/etc/ca-certificates", "/run/systemd/resolve",
@@ -40,7 +40,7 @@ def readable(environ: Mapping[str, str]) -> Iterator[str]:
 
 
 def of_network(environ: Mapping[str, str]) -> Iterator[str]:
-    """What a process with the network reads besides."""
+    """What a process with the network also reads."""
     yield from _NETWORK
     yield from (environ[name] for name in _CERTIFICATES if name in environ)
 

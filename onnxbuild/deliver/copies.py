@@ -20,8 +20,8 @@ def checked_copy(
 ) -> Mapping[str, Signature]:
     """Write files to an empty folder; the signature of each belongs to content that was read and is right.
 
-    `texts`: content that is not in the store. The files are separate ones, clones where the file system can, so that
-    an edit does not reach the store. Errors: DamagedBlob, OSError.
+    `texts`: content that is not in the store. The files are separate from those of the store (clones, if the file
+    system has them), so that an edit does not change the store. Errors: DamagedBlob, OSError.
     """
     for file in files.values():
         _copy(file, folder / _safe(file.name), texts.get(file.name), store)
@@ -43,7 +43,7 @@ def _copy(file: File, place: Path, text: bytes | None, store: Store) -> None:
 
 
 def _checked(place: Path, file: File, store: Store, *, is_stored: bool) -> Signature:
-    # One read serves both: the copy is right only if the blob was.
+    # One read checks both: the copy is right only if the blob was.
     before = settled_signature(place)
     if digest_file(place, before[0]) == file.digest and signature(os.lstat(place)) == before:
         return before

@@ -1,4 +1,4 @@
-"""Which folders below `out/` a manifest has written, so that those of targets that it no longer names can be found.
+"""Records which folders below `out/` a manifest has written, to find those of targets that it no longer names.
 
 Layout, in `.onnxbuild/delivered/`, one file per manifest and output folder: `{"manifest": real path, "out": absolute
 path, "folders": {"MODEL/TARGET": digest of its onnxbuild.json}}`. The description itself does not name the manifest,
@@ -76,7 +76,7 @@ def prune(out: Path, variant: str, store: Store) -> Pruned | None:
     """Remove our files from the folder of a variant, and the folders that are empty then.
 
     None if the folder does not describe itself as that variant. Files of others and edited files stay. The description
-    is removed last, so that this can be repeated when it was killed. Errors: OSError.
+    is removed last, so that the removal can be repeated after a kill. Errors: OSError.
     """
     folder = out / variant
     with alone(folder, store):
@@ -119,7 +119,7 @@ def _others(state: Path, own: Record) -> Iterator[Record]:
 
 
 def _description(out: Path, variant: str, digest: str | None = None) -> Described | None:
-    """What the folder of a variant says about itself, if it is that variant (and has the description recorded)."""
+    """The description in the folder of a variant, if it is that variant's (and the one recorded)."""
     if not _FOLDER.fullmatch(variant):
         return None
     folder = out / variant
@@ -132,7 +132,7 @@ def _description(out: Path, variant: str, digest: str | None = None) -> Describe
 
 
 def _remove_empty(removed: Path, top: Path) -> None:
-    """Remove the folders between a removed file and `top`, which stays, as far as they are empty."""
+    """Remove the empty folders between a removed file and `top`, which stays."""
     for folder in removed.parents:
         if folder == top:
             return

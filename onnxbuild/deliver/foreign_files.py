@@ -12,17 +12,17 @@ from pathlib import Path
 from onnxbuild.deliver.provenance import PROVENANCE
 from onnxbuild.store.files import remove_file
 
-# Somebody may add a file while a folder is being emptied; then it is gone through again.
+# Somebody may add a file while a folder is being emptied; then the folder is searched again.
 _PASSES = 10
 
 Renamed = tuple[str, str]  # a name below the folder, and the one that the file has now
 
 
 def move_foreign(old: str, new: str, ours: Collection[str]) -> list[Renamed]:
-    """Move all that is not ours from `old` to the same place below `new`, and remove `old` with our files in it.
+    """Move everything that is not ours from `old` to the same place below `new`, and remove `old` with our files in it.
 
-    `ours`: names with slashes. What has the name of a file in `new` gets the ending `.kept`; those are returned. When
-    this is killed, doing it again continues: the description, which says what is ours, is removed last.
+    `ours`: names with slashes. A file with the name of one in `new` gets the ending `.kept`; these are returned. If
+    this is killed, the next call continues: the description, which says what is ours, is removed last.
     Errors: OSError; what could not be moved is still in `old`.
     """
     parents = {name[:end] for name in ours for end in _slashes(name)}
@@ -61,7 +61,7 @@ def _removed(folder: str) -> bool:
 
 
 def _in_order(names: list[str], new: str, *, is_top: bool) -> list[str]:
-    """First what keeps its name, so that nothing else takes it; the description at the end."""
+    """First the files that keep their names, so that no other file takes one; the description comes last."""
     return sorted(
         names, key=lambda name: (is_top and name == PROVENANCE, os.path.lexists(os.path.join(new, name)), name)
     )
@@ -76,7 +76,7 @@ def _moved(source: str, target: str, prefix: str) -> Iterator[Renamed]:
 
 
 def _free(place: str) -> str:
-    """The path itself if nothing has it, else the path with `.kept`."""
+    """The path itself if it is free, else the path with `.kept`."""
     number, free = 1, place
     while os.path.lexists(free):
         free = f"{place}.kept" if number == 1 else f"{place}.kept-{number}"

@@ -24,7 +24,7 @@ from onnxbuild.store.store import Store
 
 State = Literal["intact", "written", "mended", "withheld", "failed"]
 
-# Another process may damage a folder as soon as it is written; then it is written again, but not for ever.
+# Another process may damage a folder as soon as it is written; then it is written again, but not forever.
 _ATTEMPTS = 3
 
 
@@ -82,7 +82,7 @@ def _caught(
 
 
 def _check_place(folder: Path) -> None:
-    """A link in the place of a folder may lead anywhere; it is neither followed nor replaced. Errors: OSError."""
+    """A link in place of a folder may lead anywhere; it is neither followed nor replaced. Errors: OSError."""
     for place in (folder.parent, folder):
         if os.path.lexists(place) and not is_folder(str(place)):
             words = "is a symbolic link" if place.is_symlink() else os.strerror(errno.ENOTDIR)
@@ -90,18 +90,18 @@ def _check_place(folder: Path) -> None:
 
 
 def _tidied(folder: Path, left: Iterable[Path], store: Store) -> list[Renamed]:
-    """End what a killed run began."""
+    """Complete what a killed run began."""
     with alone(folder, store):
         return tidy_up(folder, filter(os.path.lexists, left))
 
 
 def alone(folder: Path, store: Store) -> AbstractContextManager[None]:
-    """No other run writes this folder while the body runs."""
+    """No other run writes to this folder while the body runs."""
     return store.lock(f"out-{digest_bytes(bytes(folder))}", lambda _holder: None, lambda: False)
 
 
 def _delivered(name: str, folder: Path, content: Tree, text: bytes, store: Store, kept: list[Renamed]) -> Delivery:
-    """Compare the folder with the content and write it where it differs, until it was found equal."""
+    """Compare the folder with the content and write it if it differs, until both are equal."""
     wanted = {file.name: file for file in (*content.files, File(PROVENANCE, digest_bytes(text), len(text)))}
     edited: set[str] = set()
     for attempt in range(_ATTEMPTS + 1):
@@ -110,7 +110,7 @@ def _delivered(name: str, folder: Path, content: Tree, text: bytes, store: Store
             files = {os.path.join(folder, one): file.digest for one, file in wanted.items()}
             return Delivery(name, str(folder), state, tuple(sorted(edited)), tuple(kept), files)
         with alone(folder, store):
-            # Once more: another run may have written the folder meanwhile.
+            # Check again: another run may have written the folder meanwhile.
             equal, listed = equal_files(wanted.values(), folder, store), ours(folder)
             edited |= {file.name for file in listed} - equal_files(listed, folder, store)
             kept += _write(folder, wanted, text, store, equal) if equal != wanted.keys() else []

@@ -50,7 +50,7 @@ def leftovers(parent: Path) -> Mapping[str, list[Path]]:
 
 
 def replace_folder(folder: Path, fill: Callable[[Path], None], known: Collection[str] = ()) -> list[Renamed]:
-    """Put a folder that `fill` has filled in the place of `folder`; foreign files move to it.
+    """Replace `folder` by a folder that `fill` has filled; foreign files move to it.
 
     `known`: names of files that are ours although the old folder does not describe them. Returns the foreign files
     that have another name now. Errors: OSError, and what `fill` raises; then the old folder is in its place.
@@ -74,7 +74,7 @@ def replace_folder(folder: Path, fill: Callable[[Path], None], known: Collection
 
 
 def tidy_up(folder: Path, left: Iterable[Path], known: Collection[str] = ()) -> list[Renamed]:
-    """End replacements of a folder that were begun; see `replace_folder`. Errors: OSError."""
+    """Complete replacements of a folder that were begun; see `replace_folder`. Errors: OSError."""
     renamed: list[Renamed] = []
     for place in sorted(left, key=_is_old):
         if _is_fresh(place):
@@ -105,7 +105,7 @@ def _is_fresh(place: Path) -> bool:
 
 
 def _swap(whole: Path, folder: Path, old: Path) -> None:
-    """Put `whole` in the place of `folder`; the old folder then has the name `whole` or `old`."""
+    """Replace `folder` by `whole`; the old folder then has the name `whole` or `old`."""
     if not os.path.lexists(folder):
         os.rename(whole, folder)
     elif not _exchange(whole, folder):

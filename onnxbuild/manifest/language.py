@@ -86,7 +86,7 @@ class StoreBlock(Struct):
     trust: Annotated[
         list[str],
         Meta(
-            description="public keys: of `remote`, only what one of them has signed is taken",
+            description="public keys: a result from `remote` is taken only if one of them has signed it",
             examples=[["ci:1PYFqQZ5Y5JXLqMRJyqjVqDZKRxjGgN4e1UoXyOBHLM="]],
         ),
     ] = []

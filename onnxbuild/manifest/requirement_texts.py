@@ -36,7 +36,7 @@ def requirement_faults(toolchain: Table) -> Iterator[Diagnostic]:
 
 
 def refusal(text: str) -> str | None:
-    """Why a text is not an acceptable requirement; None if it is one."""
+    """Why a text is not an acceptable requirement; None if it is acceptable."""
     if _USUAL.fullmatch(text):
         return None
     from packaging.requirements import InvalidRequirement, Requirement

@@ -1,8 +1,8 @@
 """`${env.X}` under `store:`: which variables a manifest may read, and where their values may stand.
 
-A manifest may come from somebody else, and an address is sent to whom it names. So the user permits each variable, and
-its value may stand only where an address holds credentials: in the user information or the query of a URL. In the host
-or the path, whoever wrote the manifest would receive it from the name server, and in another text nobody would.
+A manifest may come from somebody else, and an address is sent to the server that it names. So the user permits each
+variable, and its value may be used only where a URL has credentials: in the user information or the query. In the host
+or the path, the author of the manifest could receive it from name servers or logs.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Masked(Secrets):
 
 
 def misplaced(masked: str, secrets: Mapping[str, str], at: Span) -> Iterator[Diagnostic]:
-    """The fault of a text in which a secret has a wrong place, or a value that changes the places of the others."""
+    """The fault of a text in which a secret is in a wrong place, or has a value that would change the other parts."""
     if MASK not in masked:
         return
     user, query, rest = _parts(masked)
@@ -65,7 +65,7 @@ def misplaced(masked: str, secrets: Mapping[str, str], at: Span) -> Iterator[Dia
 
 
 def _parts(text: str) -> tuple[str, str, str]:
-    """User information, query, and all else of a URL. A text that is no URL is all else."""
+    """User information, query, and the rest of a URL. A text that is not a URL counts as the rest."""
     scheme, separator, rest = text.partition(_SEPARATOR)
     if not separator:
         return "", "", text

@@ -120,7 +120,7 @@ class _Filling:
             # Where `$${` left a `${`, it is text, and no value of another type. The check before filling found some.
             is_escaped = not self.faults and not unresolved and _holds_brace(filled)
             structure = self.structure.without_references if is_escaped else self.structure
-            # What was wrong with a value before still is, in words that show its escape.
+            # A value that was wrong before is still wrong, and its message shows the escape.
             known = {(one.code, one.span) for one in self.faults}
             again = structure.faults(filled, Place(table.span, table.span), schema)
             self.faults.extend(one for one in again if (one.code, one.span) not in known)

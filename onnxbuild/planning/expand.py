@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,7 +26,7 @@ from onnxbuild.planning.action_graph import (
     Variant,
 )
 from onnxbuild.planning.dataset_sources import DatasetReader
-from onnxbuild.planning.exporter_code import exporter_code, floating_code
+from onnxbuild.planning.exporter_code import exporter_code, floating_code, watched_code_of
 from onnxbuild.planning.known_versions import known_versions
 from onnxbuild.planning.local_files import LocalFiles
 from onnxbuild.planning.locked import Lock
@@ -199,8 +198,7 @@ class _Expander:
         if isinstance(code, Diagnostic):
             self.faults.append(code)
             return None
-        if len(code.files) == 1:
-            self.local.files[os.path.join(code.root, code.files[0])] = None
+        self.local.files.update(dict.fromkeys(watched_code_of(code)))
         return {"model": fetch, "exporter": code}
 
     def _add_target(self, model: Model, target: Target, base: _Base) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
 from onnxbuild.manifest.reach import Reach
 from onnxbuild.planning.action_graph import FilesSource
+from onnxbuild.steps.python_code import watched_code
 
 _COMMIT = re.compile(r"@[0-9a-f]{40}$")
 
@@ -34,6 +35,12 @@ def exporter_code(text: str, at: Span, reach: Reach) -> FilesSource | Diagnostic
         near = did_you_mean(name, os.listdir(folder)) if os.path.isdir(folder) else None
         return fault("OB016", f"`{place}` does not exist", span=at, hint=near or f"looked for `{path}`")
     return FilesSource(folder, (name,))
+
+
+def watched_code_of(code: FilesSource) -> Iterator[str]:
+    """What changes with the files of an exporter: its file; of a package, all folders that may get a module, too."""
+    place = os.path.join(code.root, code.files[0].partition(os.sep)[0])
+    yield from watched_code([place]) if os.path.isdir(place) else [place]
 
 
 def floating_code(source: Any, config: Mapping[str, Any] | None, at: Span) -> list[Diagnostic]:

@@ -134,7 +134,7 @@ def folder_of(at: Span) -> str:
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a regular file, or a link to one. A link that goes round or cannot be followed is none."""
+    """Whether an entry is a regular file, or a link to one. A circular or broken link does not count."""
     return os.path.isfile(entry) if entry.is_symlink() else entry.is_file()
 
 
@@ -143,7 +143,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _unkept(names: Iterable[str]) -> list[str]:
-    """Names with control characters, or that are not UTF-8: a result is stored by names that every system has."""
+    """Names with control characters, or that are not UTF-8: a stored result has only names that every system allows."""
     return [name for name in names if not name.isprintable()]
 
 

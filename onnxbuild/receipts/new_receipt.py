@@ -1,4 +1,4 @@
-"""Writes the receipt of a run that found or made everything; `receipt` has its layout, and reads it."""
+"""Writes the receipt of a run in which everything succeeded; `receipt` defines its layout, and reads it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from onnxbuild.store.files import changed_ns, granule_ns, may_be_exchanged, sett
 
 
 class Stored(NamedTuple):
-    """What an answer needs of the store: its folder of blobs, its database, and size by digest of each file."""
+    """What an answer needs from the store: its folder of blobs, its database, and the size of each file by digest."""
 
     blobs: str
     database: str
@@ -37,15 +37,16 @@ def write_receipt(
 
     `read`: files and folders that planning looked at after `began_ns`, also those that are missing; `made`: what all
     parts depend on; a part has for each of its files the signature that belongs to the content that the answer is
-    about. An unchanged part of an earlier receipt is passed as it is there. Errors: OSError, which harms nothing.
+    about. An unchanged part of an earlier receipt is passed as it is there. Errors: OSError, which a caller may ignore.
     """
     present = [path for path in read if os.path.exists(path)]
     stamps = {path: settled_signature(path) for path in {*present, *made}}
     for path in present:
-        # A manifest that is edited while its build runs must not be called up to date by the build's end.
+        # If a manifest is edited during its build, the build must not call the edited manifest up to date.
         changed = changed_ns(stamps[path])
         if changed + granule_ns(changed) >= began_ns or may_be_exchanged(path, stamps[path]):
             return
+    database = os.stat(stored.database)
     held = " ".join(f"{digest} {size}" for digest, size in stored.sizes.items())
     receipt = {
         "question": question,
@@ -55,7 +56,7 @@ def write_receipt(
         "read": [[path, *stamps[path]] for path in present],
         "absent": sorted({*read} - {*present}),
         "made": [[path, *stamps[path]] for path in made],
-        "store": [stored.blobs, stored.database, os.stat(stored.database).st_ino, held],
+        "store": [stored.blobs, stored.database, database.st_ino, database.st_size, held],
         "parts": [part if isinstance(part, list) else _stamped(part) for part in parts],
         "answer": answer,
         "memory": digest_of(memory),

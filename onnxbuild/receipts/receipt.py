@@ -10,12 +10,12 @@ This module imports only the lightest parts of the standard library, since a run
 imports (measured: msgspec 23 ms and PyYAML 14 against 9 for Python itself).
 
 Layout: a line of JSON, `{"question": …, "format": number, "environment": {name: value digest}, "installed": …, "read":
-[[path, size, mtime_ns, ctime_ns, inode], …], "absent": [path, …], "store": [folder of blobs, database, its inode,
-"digest size digest size …"], "parts": [[[path, …], …], …], "answer": text, "memory": digest}`, then the memory: bytes
-that belong to the writer of the receipt, and which a run with nothing to do never reads. Written atomically.
+[[path, size, mtime_ns, ctime_ns, inode], …], "absent": [path, …], "store": [folder of blobs, database, its inode, its
+size, "digest size digest size …"], "parts": [[[path, …], …], …], "answer": text, "memory": digest}`, then the memory:
+bytes that belong to the writer of the receipt, and which a run with nothing to do never reads. Written atomically.
 
-A receipt is a file that somebody else may have written or damaged. One that is not a regular file, is huge, does not
-decode, or has another format, is none.
+Somebody else may have written or damaged a receipt. One that is not a regular file, is huge, does not decode, or has
+another format is ignored.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Question = Mapping[str, Any]
 # The folders of the standard library on the path.
 _STANDARD = (f"python{sys.version_info.major}.{sys.version_info.minor}", "lib-dynload")
 
-FORMAT = 2
+FORMAT = 3
 _LARGEST = 256 << 20  # bytes; a receipt of 1,000 actions has 1 MB
 
 
@@ -60,7 +60,7 @@ class Standing:
         self.moved = frozenset(number for number, files in enumerate(self.parts) if _have_moved(files))
 
     def memory(self) -> bytes:
-        """What was written with the receipt; empty if it is damaged or has been replaced. Errors: OSError."""
+        """What was written with the receipt; empty if it is damaged or was replaced. Errors: OSError."""
         try:
             line, rest = _read(self._path, rest=True)
         except ValueError:
@@ -96,7 +96,7 @@ def _holds(receipt: Mapping[str, Any], question: Question) -> bool:
         and isinstance(receipt["answer"], str)
         and all(fingerprint(os.environ.get(name)) == value for name, value in receipt["environment"].items())
         and receipt["installed"] == installed()
-        # No plan is made from nothing: a receipt that watches no file is not ours.
+        # Every plan depends on some file: a receipt that watches none is not ours.
         and bool(receipt["read"])
         and not _have_moved([*receipt["read"], *receipt["made"]])
         and not any(map(os.path.lexists, receipt["absent"]))
@@ -116,11 +116,15 @@ def _have_moved(files: Iterable[Any]) -> bool:
     return False
 
 
-def _is_stored(blobs: str, database: str, inode: int, held: str) -> bool:
-    """Whether the store has the same database, and every file of the results with its size, as the engine asks too."""
+def _is_stored(blobs: str, database: str, inode: int, size_then: int, held: str) -> bool:
+    """Whether the store has the same database, and every file of the results with its size, as the engine asks.
+
+    Results make the database longer. It is shorter after a collection, or if it was cut off.
+    """
     stat, fields = os.stat, iter(held.split(" ") if held else ())
     try:
-        return stat(database).st_ino == inode and all(
+        status = stat(database)
+        return (status.st_ino == inode and status.st_size >= size_then) and all(
             stat(f"{blobs}/{digest[:2]}/{digest}").st_size == int(size)
             for digest, size in zip(fields, fields, strict=True)
         )

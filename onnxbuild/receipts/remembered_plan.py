@@ -194,7 +194,8 @@ def _tree(source: FilesSource, known: Mapping[str, Memo]) -> Tree:
 
 
 def stored_files(outcomes: Mapping[str, Outcome], store: Store) -> Stored:
-    """What the results of a run need of the store."""
+    """What the results of a run need from the store. Errors: OSError."""
+    store.traces.write_back()
     trees = {digest for outcome in outcomes.values() for digest in outcome.outputs.values()}
     sizes: dict[str, int] = {file.digest: file.size for digest in sorted(trees) for file in store.tree(digest).files}
     return Stored(str(store.root / "blobs"), str(store.root / DATABASE), sizes)

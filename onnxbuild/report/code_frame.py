@@ -84,7 +84,7 @@ def coloured(one: Diagnostic, console: Console) -> list[Text]:
 
 
 def _frame(span: Span, margin: int, tint: str, widest: int) -> Iterator[Line]:
-    # Before a line is cut or wrapped: half a secret would not be recognized.
+    # Mask secrets before a line is cut or wrapped: half a secret would not be recognized.
     before, line = (redacted(span.source.line(number), keep_length=True) for number in (span.line - 1, span.line))
     start = span.column - 1
     cut = max(0, start - min(_BEFORE_CARET, widest // 2)) if len(line) > widest else 0

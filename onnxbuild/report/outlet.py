@@ -1,11 +1,11 @@
 """Standard output and error as commands see them: text that is safe to print, and no exception for a lost reader.
 
-`open_streams` puts an `Outlet` in place of `sys.stdout` and of `sys.stderr`, so that no command can forget it. What is
-written is freed of control characters and of secrets. Colours and the live view take another way, `draw`, which lets
-only these sequences through; rich frees their text before it adds them (`rich_console`).
+`open_streams` puts an `Outlet` in place of `sys.stdout` and of `sys.stderr`, so that no command can forget it. In what
+is written, control characters are escaped and secrets masked. Colours and the live view use another method, `draw`,
+which passes only their sequences; rich escapes the text before it adds them (`rich_console`).
 
-A stream that takes nothing more is not an error of the command that prints: a build goes on, and its exit code is its
-own. `lost` says what happened, for `main`.
+A stream that can no longer be written to is not an error of the command that prints: a build goes on, and keeps its
+exit code. `lost` says what happened, for `main`.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _STDERR = 2
 
 
 class Outlet(io.TextIOBase):
-    """A stream to a person or a program, in front of Python's own."""
+    """A stream to a person or a program, which writes to Python's own stream."""
 
     def __init__(self, stream: TextIO, *, lost: str | None = None) -> None:
-        """Write to `stream`. `lost`: why it takes nothing from the start."""
+        """Write to `stream`. `lost`: why nothing can be written from the start."""
         self._stream = stream
         self.lost, self.closed_at_start = lost, lost is not None
         self.reader_left = False
@@ -66,7 +66,7 @@ class Outlet(io.TextIOBase):
         self.reader_left = isinstance(error, BrokenPipeError)
         self.lost = self.lost or (isinstance(error, OSError) and error.strerror) or _OPAQUE
         with contextlib.suppress(OSError, ValueError, AttributeError):
-            # Python would try again at exit what is in its buffer, and complain.
+            # At exit, Python would try to write its buffer again, and report the error.
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, self._stream.fileno())
             os.close(null)
@@ -101,7 +101,7 @@ class Outlet(io.TextIOBase):
 
 
 class Canvas:
-    """A stream for rich: what is written takes the way of `draw`, where the stream has one."""
+    """A stream for rich: it writes with `draw`, if the stream below has that method."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -13,7 +13,7 @@ from onnxbuild.report.code_frame import coloured, diagnostic_lines
 from onnxbuild.report.terminal import wants_colour
 
 Format = Literal["text", "json", "sarif", "github"]
-MOST_SHOWN = 100  # faults that a person is shown
+MOST_SHOWN = 100  # faults in a report for people
 FORMATS: tuple[Format, ...] = ("text", "json", "sarif", "github")
 
 

@@ -17,7 +17,7 @@ _UNBOUNDED = 100_000  # cells: wider than any line
 
 
 class _SafeConsole(Console):
-    """A console whose text cannot command the terminal: only what rich itself adds is a control sequence."""
+    """A console whose text cannot control the terminal: only rich itself adds control sequences."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """The segments of anything that is printed."""

@@ -33,7 +33,7 @@ RULES: tuple[Rule, ...] = (
     described("OB086", "undecodable-name", """
         A name or a text contains bytes that are not UTF-8.
 
-        Why: names get into keys, lock files and JSON, which hold Unicode text only.
+        Why: names become part of keys, lock files and JSON, which can contain only Unicode text.
         Fix: rename the file or the folder, or save the text as UTF-8.
         """),
     described("OB087", "nested-too-deeply", """
@@ -49,7 +49,7 @@ RULES: tuple[Rule, ...] = (
     described("OB064", "out-in-store", """
         The output folder is inside the store or the state folder, or a model's folder in it would contain one of them.
 
-        Why: the files of a model replace whatever is in its folder, and the store takes files that it does not know for
+        Why: the files of a model replace what is in its folder, and the store treats files that it does not know as
         leftovers.
         Fix: name another folder with `--out DIR`.
         Bad:
@@ -60,7 +60,7 @@ RULES: tuple[Rule, ...] = (
     described("OB063", "bad-user-config", """
         The user's configuration file, `~/.config/onnxbuild/config.toml`, cannot be read or has an unknown key.
 
-        Why: it says what manifests may reach, so that none of it may be guessed or ignored.
+        Why: it says what manifests may reach, so onnxbuild neither guesses nor ignores any part of it.
         Bad:
             allow_path = "~/models"
         Good:
@@ -69,7 +69,7 @@ RULES: tuple[Rule, ...] = (
     described("OB090", "linked-out-folder", """
         The folder `out/` beside the manifest is a symbolic link.
 
-        Why: in a checkout of somebody else, it leads wherever its author likes, and a run replaces folders below it.
+        Why: in somebody else's checkout, the link can lead anywhere, and a run replaces folders below it.
         Bad:
             ln -s /data/models out
             onnxbuild run models.yaml

@@ -11,18 +11,18 @@ from onnxbuild.rules.rule import Rule, World, described, rule
 
 @rule("OB060", "outside-the-folder")
 def outside_the_folder(world: World) -> Iterator[Diagnostic]:
-    """A path in a manifest leads outside its folder, or a link in a model folder leads out of that one.
+    """A path leads out of the manifest's folder, or a link in a model folder leads out of the model folder.
 
-    Why: a manifest that somebody else wrote could read any of your files, and write into any of your folders.
+    Why: otherwise, a manifest that somebody else wrote could read any of your files, and write to any of your folders.
     Fix: put the files below the folder of the manifest, or permit the path with `--allow-path DIR`,
-    `ONNXBUILD_ALLOW_PATH` or `allow_paths` in `~/.config/onnxbuild/config.toml`. A store outside is named with
+    `ONNXBUILD_ALLOW_PATH` or `allow_paths` in `~/.config/onnxbuild/config.toml`. A store elsewhere is named with
     `--store DIR`.
     Bad:
         source: local:../../models/mine
     Good:
         source: local:models/mine
     """
-    problem = store_problem(world.manifest)  # planning finds the others, and no plan needs the store of a lint
+    problem = store_problem(world.manifest)  # planning finds the others, but does not look at the store
     if problem is not None:
         yield problem
 

@@ -12,7 +12,7 @@ from onnxbuild.rules.rule import Rule, World, described, rule
 def _foreign_remote(world: World) -> Iterator[Diagnostic]:
     """A manifest names a folder, or a scheme other than S3 and WebDAV, as its remote store.
 
-    Why: a manifest may come from somebody else. A folder on this machine is not for it to choose, and some schemes of
+    Why: a manifest may come from somebody else. It must not choose a folder on this machine, and some schemes of
     fsspec run commands or read other files.
     Fix: name such a store on the command line with `--remote`, or in ONNXBUILD_REMOTE.
     Bad:
@@ -30,11 +30,11 @@ def _foreign_remote(world: World) -> Iterator[Diagnostic]:
 
 @rule("OB077", "bad-key")
 def _bad_keys(world: World) -> Iterator[Diagnostic]:
-    """A key that signs results, or one whose signature is trusted, is not a key or cannot be read.
+    """A key that signs results, or a trusted public key, is not a valid key or cannot be read.
 
-    Why: a run that ignored it would take results from anybody, or write results that nobody takes.
-    Fix: `onnxbuild cache keygen` makes a pair of keys. The public one is one line, `NAME:BASE64`. Only its owner may be
-    able to read the file of the private one.
+    Why: a run that ignored it would take results from anybody, or write results that nobody accepts.
+    Fix: `onnxbuild cache keygen` makes a pair of keys. The public key is one line, `NAME:BASE64`. Only
+    the owner may have access to the file of the private key.
     Bad:
         store: {remote: "s3://bucket/onnxbuild", trust: ["ci"]}
     Good:
@@ -86,15 +86,15 @@ RULES: tuple[Rule, ...] = (
         user, or contains a symbolic link.
 
         Why: it may have come with the checkout. Whoever wrote it decides what is up to date and what a result contains,
-        and a link in it leads writes to any other folder.
+        and a link in it can redirect writes to any other folder.
         Fix: remove it (`git rm -r --cached .onnxbuild` if you committed it), or use a store of your own with
-        `--store DIR` or ONNXBUILD_STORE: then nothing in it is read.
+        `--store DIR` or ONNXBUILD_STORE: then nothing in this one is read.
         """),
     described("OB070", "not-a-store", """
-        A folder that is to be the store has other content.
+        The folder that is named as the store has other content.
 
         Why: runs and `gc` remove files from a store, so a folder is used only if it is new, empty, or marked as a store
-        by its CACHEDIR.TAG. A store of an earlier version is known by its traces.db, and is marked by the next run.
+        by its CACHEDIR.TAG. A store of an earlier version is recognized by its traces.db, and the next run marks it.
         Fix: name another folder with `--store DIR`, ONNXBUILD_STORE or `store: {path: …}`.
         """),
     described("OB071", "store-newer", """
@@ -104,7 +104,7 @@ RULES: tuple[Rule, ...] = (
         Fix: upgrade onnxbuild, or name another store with `--store DIR`.
         """),
     described("OB072", "store-link", """
-        A part of the store is a link, or something else that a store does not make.
+        A part of the store is a link, or something else that a store never creates.
 
         Why: what is written to the store or removed from it would be written or removed elsewhere. Only the folder of
         the store itself may be a link.
@@ -130,7 +130,7 @@ RULES: tuple[Rule, ...] = (
         """),
     _foreign_remote,
     described("OB076", "remote-not-signed", """
-        Keys are trusted, and the remote store has results that none of them has signed.
+        The remote store has results that no trusted key has signed.
 
         Why: the run takes only what a trusted key has signed, and builds the rest locally.
         Fix: trust the key of the machine that writes the results (`--trust`, `trust` in the configuration file or in

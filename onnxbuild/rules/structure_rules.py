@@ -118,10 +118,10 @@ RULES: tuple[Rule, ...] = (
         """),
     described("OB061", "environment-not-permitted", """
         A reference to an environment variable that the user has not permitted, or in a place where its value would be
-        given away.
+        exposed.
 
         Why: whoever writes a manifest chooses the address to which the value is sent. In the host or the path of a URL,
-        the value reaches name servers and logs too.
+        the value would also reach name servers and logs.
         Fix: permit the variable with `--allow-env NAME` or `allow_env` in `~/.config/onnxbuild/config.toml`, and use it
         as the user, the password or the query of the URL.
         Bad:

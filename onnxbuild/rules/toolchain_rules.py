@@ -46,7 +46,7 @@ RULES: tuple[Rule, ...] = (
         Fix: name the interpreter of a virtual environment, `VENV/bin/python`, and not a script that starts another one.
         """),
     described("OB081", "requirement-not-a-name", """
-        A requirement of a toolchain is something else than the name of a package with versions.
+        A requirement of a toolchain is not the name of a package with versions.
 
         Why: pip also takes options, paths, archives and URLs, and no hash in the lock file covers what they bring.
         Bad:

@@ -47,7 +47,7 @@ class Environment(Protocol):
         """Files and folders whose time stamps change when the installed packages change."""
 
     def close(self) -> None:
-        """The run uses the environment no more."""
+        """The run no longer uses the environment."""
 
 
 class Current:

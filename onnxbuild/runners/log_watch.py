@@ -14,11 +14,11 @@ _SECONDS = 1.0
 
 
 class Logging(Protocol):
-    """A worker, as far as its log is concerned."""
+    """What the watch needs to know about a worker."""
 
     @property
     def log(self) -> str:
-        """The log of the action that it runs; empty if it runs none."""
+        """The log of the action that it is running; empty if it is idle."""
 
     def kill(self, why: Failure) -> None:
         """End it."""

@@ -24,7 +24,7 @@ _BURST, _PER_SECOND = 500, 100
 
 
 class Unreadable(Exception):  # noqa: N818 - carries the failure of the action
-    """A worker wrote what cannot be its answer."""
+    """The output of a worker is not a valid answer."""
 
     def __init__(self, message: str) -> None:
         self.failure = Failure(code="OBE72", message=message, notes=(("hint", "its log may say why"),))
@@ -32,7 +32,7 @@ class Unreadable(Exception):  # noqa: N818 - carries the failure of the action
 
 
 def messages(output: IO[bytes]) -> Iterator[Message]:
-    """The messages of a worker. Other lines are passed over: a library may print to the pipe. Errors: Unreadable."""
+    """The messages of a worker. Other lines are ignored: a library may print to the pipe. Errors: Unreadable."""
     decoder = msgspec.json.Decoder(Message)
     while line := output.readline(LINE_BYTES):
         if len(line) == LINE_BYTES and not line.endswith(b"\n"):
@@ -46,7 +46,7 @@ def _decoded(decoder: msgspec.json.Decoder[Message], line: bytes) -> Message | N
     try:
         message = decoder.decode(line)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        # A line that was cut off by the worker's death is no wrong answer; its death is reported.
+        # A line that was cut off by the worker's death is not a wrong answer; the death is reported.
         if line.startswith(_RESPONSE) and line.endswith(b"\n"):
             raise Unreadable(f"the worker's answer cannot be read: {str(error)[:200]}") from error
         return None
@@ -58,7 +58,7 @@ def _shortened(progress: Progress) -> Progress:
 
 
 def _sound(response: Response) -> Response:
-    """The response, if its numbers are plausible, and its values no deeper than what reads them. Errors: Unreadable."""
+    """The response, if its numbers are plausible and its values not nested too deeply. Errors: Unreadable."""
     failure = response.failure
     if not (math.isfinite(response.seconds) and response.seconds >= 0 and 0 <= response.peak_bytes < _LARGEST):
         raise Unreadable("the worker's answer has impossible numbers")

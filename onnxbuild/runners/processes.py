@@ -9,7 +9,7 @@ import subprocess
 import sys
 from typing import Any
 
-_ROUNDS = 100  # a process that forks without end outruns fewer
+_ROUNDS = 100  # fewer rounds would not catch a process that forks without end
 
 
 def out_of_reach_of_ctrl_c() -> dict[str, Any]:
@@ -29,7 +29,7 @@ def kill_with_descendants(pid: int) -> None:
 
 
 def stop_with_descendants(pid: int) -> None:
-    """Stop a process, and kill all that it has started, wherever that has moved itself; the process stays.
+    """Stop a process, and kill all processes that it has started, wherever they have moved; the process itself stays.
 
     A worker on Linux adopts what its descendants abandon, so while it is stopped all of them are below it. They cannot
     escape by leaving its session or by emptying their environment.

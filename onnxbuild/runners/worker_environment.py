@@ -71,9 +71,9 @@ def further(environ: Mapping[str, str]) -> tuple[str, ...]:
 def start_options(interpreter: str) -> list[str]:
     """The options that a worker's interpreter is started with.
 
-    They are those of `-I`, which cannot be given because it ignores PYTHONHASHSEED too: no folder of the script or of
-    the user on the path, and no variable but those in this module. Our own interpreter keeps the user's packages if
-    the command has them: the versions in keys are those that the command finds.
+    They have the effect of `-I`, which itself cannot be used because it also ignores PYTHONHASHSEED: no folder of the
+    script or of the user on the path, and no variables except those in this module. Our own interpreter keeps the
+    user's packages if the command has them: the versions in keys are those that the command finds.
     """
     options = ["-P", "-u"] if _keeps_user_site(interpreter) else ["-P", "-u", "-s"]
     return [*options, *(["-B"] if sys.dont_write_bytecode else []), *(["-X", "utf8"] if sys.flags.utf8_mode else [])]
@@ -82,7 +82,7 @@ def start_options(interpreter: str) -> list[str]:
 def import_folders(interpreter: str, environ: Mapping[str, str]) -> list[str]:
     """The folders of PYTHONPATH, for a worker of the interpreter that runs this command; another has its own packages.
 
-    A relative folder is left out: it is somebody else's where the command runs.
+    A relative folder is left out: it would depend on the working folder, which may be somebody else's.
     """
     if interpreter != sys.executable or sys.flags.ignore_environment:
         return []

@@ -75,7 +75,7 @@ class WorkerProcess:
 
     @property
     def log(self) -> str:
-        """The log of the action that it runs; empty if it runs none."""
+        """The log of the action that it is running; empty if it is idle."""
         request = self._request
         return request.log if request is not None else ""
 

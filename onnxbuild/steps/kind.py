@@ -136,7 +136,7 @@ class Kind(Struct, frozen=True, kw_only=True):
 
 
 def packages_of(kind: Kind, params: Any) -> tuple[str, ...]:
-    """What a key has the versions of: the packages that a kind declares, and for a plugin its own code."""
+    """The packages whose versions a key contains: those that a kind declares, and for a plugin its own code."""
     return (*kind.packages(params), *(f"{CODE_OF}{module}" for module in plugin_modules(kind)))
 
 

@@ -1,4 +1,4 @@
-"""Digests of Python code whose version says nothing: of a plugin, of the project of an editable installation."""
+"""Digests of Python code that may change without a new version: of a plugin, or of an editable project."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from onnxbuild.digest import Digest, digest_bytes, digest_value
 from onnxbuild.regular_files import read_regular
 
 _MOST_BYTES = 16 << 20  # of one file
-_MOST_FILES = 20_000  # a project that has more is not one: the home folder, say
+_MOST_FILES = 20_000  # a folder with more is not a project; it may be the home folder
 _NO_CODE = frozenset({"__pycache__", "node_modules", "site-packages"})
 
 
@@ -34,11 +34,13 @@ def _encodable(name: str) -> str:
 
 
 def watched_code(folders: Iterable[str]) -> Iterator[str]:
-    """The Python files below some folders, and the folders that have any: their stamps change with the code."""
+    """The Python files below some folders, and all folders that may get one: their stamps change with the code."""
     for folder in folders:
-        files = [os.path.join(folder, name).rstrip(os.sep) for name in python_files(folder)]
-        yield from dict.fromkeys(os.path.dirname(file) for file in files)
-        yield from files
+        if not os.path.isdir(folder):
+            yield from (os.path.dirname(folder), folder)
+        for place, names in _bounded(folder):
+            yield place
+            yield from (os.path.join(place, name) for name in names)
 
 
 def module_place(name: str, folders: Iterable[str]) -> str | None:
@@ -73,27 +75,29 @@ def python_files(folder: str) -> list[str]:
     """
     if not os.path.isdir(folder):
         return [""]
-    files = []
-    for name in _below(folder):
-        files.append(name)
-        if len(files) > _MOST_FILES:
-            break
-    return sorted(files)
+    return sorted(
+        os.path.relpath(os.path.join(place, name), folder) for place, names in _bounded(folder) for name in names
+    )
 
 
-def _below(root: str) -> Iterator[str]:
+def _bounded(root: str) -> Iterator[tuple[str, list[str]]]:
+    """Each folder that may have code, with the names of its Python files, until there are too many files."""
+    count = 0
     for folder, folders, names in os.walk(root):
-        folders[:] = sorted(one for one in folders if _has_code(os.path.join(folder, one), one))
-        relative = os.path.relpath(folder, root)
-        yield from (os.path.normpath(os.path.join(relative, name)) for name in sorted(names) if name.endswith(".py"))
+        folders[:] = sorted(one for one in folders if _may_have_code(os.path.join(folder, one), one))
+        files = sorted(name for name in names if name.endswith(".py"))[: _MOST_FILES - count]
+        yield folder, files
+        count += len(files)
+        if count >= _MOST_FILES:
+            return
 
 
-def _has_code(path: str, name: str) -> bool:
+def _may_have_code(path: str, name: str) -> bool:
     return name[0] != "." and name not in _NO_CODE and not os.path.exists(os.path.join(path, "pyvenv.cfg"))
 
 
 def _digest(path: str, may_read: Callable[[str], bool]) -> str:
-    """The digest of a file, or what it is instead: its state is part of the code's, too."""
+    """The digest of a file, or what is in its place, which is part of the digest of the code, too."""
     real = os.path.realpath(path)
     if os.path.islink(path) and not may_read(real):
         return f"a link to {_encodable(real)}"

@@ -77,14 +77,22 @@ class Database:
         """Open or create the file. Errors: NewerDatabase; sqlite3.Error if it is no database or cannot be created."""
         self._lock = threading.Lock()
         self._path = path
-        is_known = path.exists() and path.with_name(GENERATION).exists()
-        self._connection = _open_readonly(path) if readonly else _open(path)
+        is_known = _has_content(path) and path.with_name(GENERATION).exists()
+        self._connection = _open_readonly(path, may_be_new=True) if readonly else _open(path)
         if not (readonly or is_known):
             self.renew()
 
     def renew(self) -> None:
         """Begin a new generation: receipts of runs before no longer hold. Errors: OSError."""
         write_atomically(self._path.with_name(GENERATION), uuid.uuid4().hex.encode())
+
+    def write_back(self) -> None:
+        """Move what is in the log into the file, as the last connection does when it ends. Errors: OSError."""
+        with self._lock:
+            try:
+                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            except sqlite3.Error as error:
+                raise self._as_os_error(error) from error
 
     def close(self) -> None:
         """Close the connection."""
@@ -140,7 +148,8 @@ def _prepared(db: sqlite3.Connection) -> sqlite3.Connection:
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=NORMAL")
         if version != _VERSION:
-            db.executescript(f"{_SCHEMA} {_ADOPTION} PRAGMA user_version={_VERSION};")
+            # One transaction: a run that is killed here leaves either no table or all.
+            db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} {_ADOPTION} PRAGMA user_version={_VERSION}; COMMIT;")
             _check_tables(db)
     except BaseException:
         db.close()
@@ -149,7 +158,7 @@ def _prepared(db: sqlite3.Connection) -> sqlite3.Connection:
 
 
 def _patience(error: sqlite3.OperationalError, path: Path) -> float:
-    """For how many seconds it is worth while to open the database again after an error."""
+    """For how many seconds to try to open the database again after an error."""
     # When two processes create a database at once, SQLite does not wait for the change of the journal mode, as it
     # waits elsewhere: the second process fails immediately.
     if _code(error) == sqlite3.SQLITE_BUSY:
@@ -194,17 +203,22 @@ def has_our_tables(path: Path) -> bool:
     if not is_real_file(path):
         return False
     with contextlib.suppress(sqlite3.Error, NewerDatabase, OSError):
-        _open_readonly(path).close()
+        _open_readonly(path, may_be_new=False).close()
         return True
     return False
 
 
-def _open_readonly(path: Path) -> sqlite3.Connection:
-    """A connection for reading; to an empty database if the file is missing."""
+def _has_content(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
+
+
+def _open_readonly(path: Path, *, may_be_new: bool) -> sqlite3.Connection:
+    """A connection for reading; to an empty database if the file is missing.
+
+    `may_be_new`: a file without tables counts as missing, as a run leaves it that was killed while it created it.
+    """
     if not path.exists():
-        db = sqlite3.connect(":memory:", check_same_thread=False)
-        db.executescript(_SCHEMA)
-        return db
+        return _in_memory()
     # SQLite reads a database in WAL mode only if it may create the log's index beside it. A connection that may write
     # also removes it at the end, so it is the first choice, forbidden to write rows. On a read-only file system, the
     # database opens only as immutable. With its log it must not be opened so, or the rows in the log would be missing.
@@ -213,6 +227,9 @@ def _open_readonly(path: Path) -> sqlite3.Connection:
         db = sqlite3.connect(f"{uri}?{mode}", uri=True, timeout=WAIT_SECONDS, check_same_thread=False)
         try:
             db.execute("PRAGMA query_only=ON")
+            if may_be_new and not db.execute("SELECT 1 FROM sqlite_master").fetchone():
+                db.close()
+                return _in_memory()
             return _completed(db) if _known_version(db) < _VERSION else _tried(db)
         except sqlite3.OperationalError:
             db.close()
@@ -222,6 +239,12 @@ def _open_readonly(path: Path) -> sqlite3.Connection:
             db.close()
             raise
     raise AssertionError("BUG: the loop returns or raises")
+
+
+def _in_memory() -> sqlite3.Connection:
+    db = sqlite3.connect(":memory:", check_same_thread=False)
+    db.executescript(_SCHEMA)
+    return db
 
 
 def _tried(db: sqlite3.Connection) -> sqlite3.Connection:

@@ -38,7 +38,7 @@ def settled_signature(path: str | Path) -> Signature:
     """The signature of a file, taken once its last change is older than the clock that stamped it can tell apart.
 
     A later change then cannot have the same time stamp (the "racy clean" problem of git's index). Errors: OSError,
-    also for a file that changes all the time.
+    also for a file that keeps changing.
     """
     status = os.stat(path)
     for _ in range(_MOST_WAITS):
@@ -57,8 +57,8 @@ def settled_signature(path: str | Path) -> Signature:
 def granule_ns(stamp_ns: int) -> int:
     """How long a time stamp may lie before the change that it is for.
 
-    File systems that store whole seconds round down: ext3 and HFS+ to 1 s, FAT to 2 s. A stamp of a finer one is a
-    whole second once in a while, and then nothing is lost but the wait.
+    File systems that store whole seconds round down: ext3 and HFS+ to 1 s, FAT to 2 s. On a finer file system, a stamp
+    is occasionally a whole second; that costs only the wait.
     """
     return _TICK_NS + (2_000_000_000 if stamp_ns % 1_000_000_000 == 0 else 0)
 
@@ -67,7 +67,7 @@ def may_be_exchanged(path: str | Path, stamp: Signature) -> bool:
     """Whether a file may have other content under the same signature: that of a read-only image.
 
     Images (squashfs, ISO 9660, reproducible ext4) have times that somebody chose, in whole seconds. Another image that
-    is mounted in the place of one may have the same files with the same sizes, times and inodes.
+    is mounted in place of one may have the same files with the same sizes, times and inodes.
     """
     if stamp[2] % 1_000_000_000 or not hasattr(os, "statvfs"):
         return False
@@ -196,7 +196,7 @@ def _sorted_entries(folder: str, prefix: str) -> list[tuple[str, os.DirEntry[str
 
 
 def entries_of(folder: Path) -> list[Path]:
-    """What stands in one of our folders; nothing if it is missing, or if something else stands in its place."""
+    """The entries of one of our folders; none if it is missing, or if something else is in its place."""
     if not is_real_folder(folder):
         return []
     with contextlib.suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""Access for several users of one store: what is created below a folder that its group may write, the group may write.
+"""Access for several users of one store: if a group may write to a folder, it may write to what is created below it.
 
 The permissions of the store's folder are the model, as with git's `core.sharedRepository`: whoever creates the folder
 decides once who may use it, and no umask of a later run locks the others out. Windows inherits permissions by itself.
@@ -17,7 +17,7 @@ _FILE_BITS = 0o666
 
 
 def make_folder(path: Path) -> None:
-    """Create a folder of the store if it is missing; what stands in its place must be a folder. Errors: OSError."""
+    """Create a folder of the store if it is missing; anything else in its place is an error. Errors: OSError."""
     try:
         path.mkdir(parents=True)
     except FileExistsError:

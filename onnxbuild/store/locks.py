@@ -81,7 +81,7 @@ def holder(path: Path) -> Holder | None:
 
 
 def remove_unheld(folder: Path) -> None:
-    """Remove the lock files that dead processes left in a folder. Files that are no locks of a store stay."""
+    """Remove the lock files that dead processes left in a folder. Files that are not locks of a store stay."""
     files = [path for path in entries_of(folder) if _NAME.fullmatch(path.name) and is_real_file(path)]
     for path in sorted({lock_of(path) for path in files}):
         # Taking a lock and releasing it removes its files.

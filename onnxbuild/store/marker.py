@@ -1,8 +1,8 @@
 """The marker of a store: only a folder that has it, or that is empty, is written to and cleaned up.
 
-A manifest can name any folder below its own as its store, and a mistyped option any folder at all. So the first run
+A manifest can name any folder below its own as its store, and a mistyped option can name any folder. So the first run
 writes `CACHEDIR.TAG` (https://bford.info/cachedir) with one more line, which says that this is a store and in which
-format; programs that back up files skip it. A store of an earlier version is known by its database.
+format; programs that back up files skip it. A store of an earlier version is recognized by its database.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _OURS = re.compile(
 )
 _MOST_BYTES = 4096
 
-# What a store consists of. A link in the place of any of these would lead out of the store.
+# What a store consists of. A link in place of any of these would lead out of the store.
 _FOLDERS = ("blobs", "work", "locks", "toolchains", "gc.lock.readers")
 _LOGS = tuple(f"{DATABASE}-{suffix}" for suffix in ("wal", "shm", "journal"))
 _FILES = (DATABASE, *_LOGS, GENERATION, "gc.lock", "sweeping", MARKER)

@@ -1,7 +1,7 @@
-"""What a worker left, made fit for the store: regular files with sound names, and copies in the place of links.
+"""Prepares what a worker left for the store: regular files with valid names, and copies instead of links.
 
 A link among the outputs is followed only within the outputs of the action and to the files that were its inputs. Any
-other target is a file that the action does not own: the store moves what it is given, so it would take that file away.
+other target is a file that the action does not own. The store moves what it is given, so it would take that file away.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ class Store:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.close()
-        if isinstance(error, DatabaseFailed):  # a command meets it anywhere, and can do no more than say so
+        if isinstance(error, DatabaseFailed):  # it can happen in any command, which can only report it
             raise DiagnosticError(_unusable(self.root, error)) from error
 
     def close(self) -> None:

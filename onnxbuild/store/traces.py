@@ -90,6 +90,10 @@ class Traces:
         """Open or create it. Errors: sqlite3.Error if the file is not a database or cannot be created."""
         self._db = Database(path, readonly=readonly)
 
+    def write_back(self) -> None:
+        """Give the file of the database its size, which a receipt compares. Errors: OSError."""
+        self._db.write_back()
+
     def close(self) -> None:
         """Close the database."""
         self._db.close()
@@ -232,7 +236,7 @@ def _trace(key: Any, body: Any) -> Trace | None:
 
 
 def _tree(digest: str, files: Any) -> Tree | None:
-    """A tree from its row, if it has this digest and can be written below a folder: no result is without files."""
+    """A tree from its row, if it has this digest and files that can be written below a folder."""
     named = _decoded(files, _FILES)
     tree = Tree(named) if named and _are_sound(named) else None
     return tree if tree is not None and tree.digest == digest else None

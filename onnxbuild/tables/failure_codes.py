@@ -496,25 +496,25 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "toolchain-read-differently",
         "an interpreter imports other packages than its folders show",
         "A plan reads the folders of a toolchain and starts nothing. A `.pth` line with code, a `sitecustomize`, or a "
-        "script in the place of the interpreter adds packages that it cannot see, so the key would be wrong.",
+        "script in place of the interpreter adds packages that it cannot see, so the key would be wrong.",
         "Name the interpreter of an environment that has its packages in its own site-packages.",
     ),
     "OBE71": FailureCode(
         "toolchain-incomplete",
         "a toolchain lacks packages after its installation",
         "A setting of pip, such as `target` or `prefix`, installs into another folder.",
-        "Look for it with `pip config list` and among the PIP_ variables, and run again.",
+        "Look for the setting with `pip config list` and among the PIP_ variables, remove it, and run again.",
     ),
     "OBE72": FailureCode(
         "answer-unreadable",
-        "a worker wrote what cannot be its answer",
+        "the output of a worker is not a valid answer",
         "Its code, or a library in it, wrote to the pipe of the protocol, or a plugin returned values without bound.",
         "A plugin returns plain JSON of less than 8 MB. Otherwise report it, with the log.",
     ),
     "OBE73": FailureCode(
         "confined",
-        "somebody else's code reached for what it may not have",
-        "An exporter, a checkpoint or a plugin opened a file that is not one of its inputs, or a connection.",
+        "confined code tried to access something outside its action",
+        "Code of an exporter, a checkpoint or a plugin opened a connection, or a file that is not one of its inputs.",
         "Read the code. Make what it needs an input, or trust it with `ONNXBUILD_CONFINE=off`.",
     ),
     "OBE74": FailureCode(
@@ -532,12 +532,12 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
     "OBE77": FailureCode(
         "result-name-not-utf-8",
         "a step wrote a file whose name is not UTF-8",
-        "Names of results are part of their digest and of JSON, which hold Unicode text only.",
+        "Names of results are part of their digest and of JSON, which can contain only Unicode text.",
         "Make the exporter or the plugin write names that are UTF-8, or better, ASCII.",
     ),
     "OBE76": FailureCode(
         "output-links-outside",
-        "the worker left a link to something that is not its own",
+        "the worker left a link that leads out of its action",
         (
             "A link in an output may lead to a file of the same outputs or to an input; it is then stored as a copy. "
             "The target of any other link is never read, moved or stored."

@@ -51,7 +51,7 @@ def main() -> None:
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)
-    first = lines.readline()  # here and not in the other thread: confinement covers only the threads that come after it
+    first = lines.readline()  # not in the other thread: confinement covers only threads that start later
     if not first:
         end_group()
     _serve_all(first, lines, answers)

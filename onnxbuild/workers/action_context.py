@@ -29,7 +29,7 @@ def logged(path: str) -> Iterator[None]:
 
 
 def open_log(path: str) -> int:
-    """The descriptor of a log. A link is not followed, a FIFO not waited for, a device not written. Errors: OSError."""
+    """The descriptor of a log; only a regular file is opened, and no link is followed. Errors: OSError."""
     safely = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | safely, 0o666)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):

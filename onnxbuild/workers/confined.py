@@ -46,7 +46,7 @@ class Confinement:
             self.failure = self.failure or _unable()
 
     def explain(self, error: BaseException) -> Failure | None:
-        """The failure, if an exception comes from code that reached for what it may not have."""
+        """The failure, if an exception comes from code that tried to access something that it may not."""
         from onnxbuild.protocol import Failure
 
         refused = next((one for one in _chain(error) if _is_refusal(one)), None) if self.in_force else None

@@ -1,7 +1,7 @@
-"""Runs somebody else's code in a child of the worker, so that the worker outlives it and ends what it left running.
+"""Runs somebody else's code in a child of the worker, which survives and ends what the code leaves running.
 
-What a descendant abandons becomes a child of the nearest process that adopts, which is the worker. If the code ran in
-the worker itself, it could end the worker, and its own children would be nobody's.
+An orphaned descendant becomes a child of the nearest process that adopts orphans, which is the worker. If the code ran
+in the worker itself, it could end the worker, and nobody would end its children.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from onnxbuild.workers.process_tree import die_with_parent, end_orphans
 
 
 def continue_in_child() -> None:
-    """Return in a child of this process. The process itself waits for it and ends as it did. Needs a single thread."""
+    """Return in a child of this process, which waits for the child and ends in the same way. Needs a single thread."""
     if sys.platform != "linux":
         return
     worker = os.getpid()
@@ -32,7 +32,7 @@ def continue_in_child() -> None:
 def _end_as(status: int) -> NoReturn:
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
-        with contextlib.suppress(OSError):  # SIGKILL has no handler to take away
+        with contextlib.suppress(OSError):  # SIGKILL has no handler to reset
             signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
     os._exit(os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 1)

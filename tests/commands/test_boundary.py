@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from plugin.world import ROOT, World, _heed_hangups
+from plugin.world import ROOT, Ended, World, _heed_hangups
 
 from onnxbuild.cli import run_command
 from onnxbuild.commands.parsing.arguments import COMMANDS
@@ -178,6 +178,69 @@ def test_a_signal_at_any_moment_is_130(
     assert process.returncode == 130, err
     assert "Traceback" not in err
     assert world.wait_for_silence() == []
+
+
+_KILL = "os.kill(os.getpid(), {number})"
+_MOMENTS = {
+    # Python 3.11 makes a RuntimeError of what is raised here.
+    "a class is made in an import": """
+open("slow.py", "w").write("import os\\nclass A:\\n def __set_name__(*_): {kill}\\nclass B:\\n a = A()\\n")
+sys.path.insert(0, os.getcwd())
+command.session = lambda *_, **__: __import__("slow")
+""",
+    # What is raised here is printed as a traceback and lost.
+    "an import ends": """
+class Lock:
+    def __del__(self): {kill}
+def loses():
+    lock = Lock()
+exec(compile("def lose(f): f()", "<frozen importlib._bootstrap>", "exec"))
+command.session = lambda *_, **__: lose(loses)
+""",
+    "the output is written": """
+cli._without_lost_output = lambda code, _: {kill} or code
+""",
+}
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("moment", _MOMENTS)
+def test_a_signal_where_an_exception_would_be_lost_is_130(world: World, moment: str, number: int) -> None:
+    done = _with_changes(world, _MOMENTS[moment].format(kill=_KILL.format(number=number)))
+    assert done.code == 130, done
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_after_the_end_of_a_command_does_not_change_its_exit_code(world: World, number: int) -> None:
+    done = _with_changes(world, f"import atexit\natexit.register(os.kill, os.getpid(), {number})")
+    assert (done.code, "would run" in done.out) == (0, True), done
+
+
+_FINDER = """
+import os, runpy, signal, sys
+hasattr(signal, "SIGHUP") and signal.signal(signal.SIGHUP, signal.SIG_DFL)
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "onnxbuild.cli":
+            os.kill(os.getpid(), {number})
+sys.meta_path.insert(0, Finder())
+runpy.run_module("onnxbuild", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_before_the_command_line_is_imported_is_130(world: World, number: int) -> None:
+    done = world.run_arguments([sys.executable, "-c", _FINDER.format(number=int(number)), "help"])
+    assert (done.code, done.out, done.err) == (130, "", "")
+
+
+def _with_changes(world: World, changes: str) -> Ended:
+    """Plan, after some code has changed the command."""
+    imports = "import os, signal, sys\nimport onnxbuild.commands.plan as command\nfrom onnxbuild import cli\n"
+    # A test run under `nohup` ignores SIGHUP.
+    heed = "hasattr(signal, 'SIGHUP') and signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
+    return world.run_arguments([sys.executable, "-c", f"{imports}{heed}{changes}\ncli.main()", "plan", "manifest.yaml"])
 
 
 def test_a_hangup_that_is_ignored_stays_ignored(world: World) -> None:

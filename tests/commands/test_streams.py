@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from plugin.world import Ended, World
 
+from onnxbuild.version import __version__
+
 STEPS = {"one": [{"text": "1"}], "two": [{"text": "22"}]}
 
 
@@ -114,3 +116,8 @@ def test_a_result_that_cannot_be_written_is_a_failure(world: World, verb: str, r
     assert "Traceback" not in done.err
     if "2>" not in redirections:
         assert "onnxbuild: cannot write to stdout: " in done.err
+
+
+def test_the_version_is_on_stdout(world: World) -> None:
+    done = world.run_arguments([sys.executable, "-m", "onnxbuild", "--version"])
+    assert (done.code, done.out, done.err) == (0, f"onnxbuild {__version__}\n", "")

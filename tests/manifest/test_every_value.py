@@ -144,8 +144,8 @@ CASES = {
         (
             "OB079",
             (
-                "not the address of a remote store: its host or port is not valid; write special characters of a"
-                " password as %XX"
+                "not the address of a remote store: its host or port is not valid; write special characters of a "
+                "password as %XX"
             ),
             "3:17",
         )

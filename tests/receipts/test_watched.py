@@ -117,6 +117,7 @@ WATCHED = {
     "a stored file that was cut short": lambda world, _: (world / "blobs" / "ab" / "abcd").write_text("b"),
     "the database": removed("traces.db"),
     "the database, replaced": replaced("traces.db"),
+    "the database, cut off": lambda world, _: (world / "traces.db").write_text("traces"),
 }  # fmt: skip
 
 
@@ -237,7 +238,7 @@ DAMAGED = {
     "a list": lambda place, _text: place.write_bytes(b"[]"),
     "null": lambda place, _text: place.write_bytes(b"null"),
     "of an older format": edited(format=1),
-    "of a newer format": edited(format=3),
+    "of a newer format": edited(format=receipt.FORMAT + 1),
     "without a format": edited(format=None),
     "without an answer": edited(answer=None),
     "with an answer that is no text": edited(answer=["up to date"]),

@@ -19,7 +19,7 @@ from onnxbuild.diagnostics import DiagnosticError
 from onnxbuild.digest import canonical, digest_value
 from onnxbuild.store.collect import Limits, collect
 from onnxbuild.store.content import File, Tree
-from onnxbuild.store.database import DatabaseFailed, database_error_in_words
+from onnxbuild.store.database import DatabaseFailed, database_error_in_words, has_our_tables
 from onnxbuild.store.inventory import stats, verify
 from onnxbuild.store.store import Store
 from onnxbuild.store.traces import Trace, Traces
@@ -236,6 +236,37 @@ def test_a_damaged_database_is_a_plain_refusal_or_is_repaired(tmp_path: Path, da
     for suffix in ("", "-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
     assert world.run().code == 0  # as the hint says: everything is built again
+
+
+def _of_no_bytes(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def _of_no_tables(path: Path) -> None:
+    path.unlink()
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA journal_mode=WAL")
+    db.close()
+
+
+@pytest.mark.parametrize("made", [_of_no_bytes, _of_no_tables])
+def test_a_database_that_a_killed_run_only_began_is_an_empty_one(tmp_path: Path, made: Callable[[Path], None]) -> None:
+    world = World(tmp_path)
+    world.manifest({"a": [{"text": "a" * 99}]})
+    assert world.run("--json").code == 0
+    made(world.store / "traces.db")
+    store = ("--store", str(world.store))
+    for command in ("plan", "run -n", "graph", "status", "cache stats", "gc --dry-run"):
+        ended = world.run_arguments([*ONNXBUILD, *command.split(), "manifest.yaml", *store])
+        assert ended.code == 0, (command, ended)
+    assert "2 of 2 actions would run" in world.run(verb="plan").out
+    assert set(world.run("--json").outcomes().values()) == {"built"}
+    assert set(world.run("--json").outcomes().values()) == {"hit"}
+
+
+def test_a_folder_with_a_database_of_no_tables_is_no_store(tmp_path: Path) -> None:
+    _of_no_bytes(tmp_path / "traces.db")
+    assert not has_our_tables(tmp_path / "traces.db")
 
 
 def test_a_store_whose_database_is_gone_builds_everything_again(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def _execute(opened: Session, options: RunOptions, profile: Profile) -> Result:
 
 
 def _write_profile(profile: Profile, path: str) -> int:
-    """Write it; the exit code. The run has ended by now, and its own result stands."""
+    """Write it, and return the exit code. The run has already ended, and its own result stands."""
     try:
         profile.write(Path(path))
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The output folder around a run: a link in its place is refused, and folders that no target has any more are found."""
+"""The output folder before and after a run: refuses a link in its place, and finds folders that no target needs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MOST_NAMED = 10
 
 
 def refuse_link(manifest: str, out: str | None) -> None:
-    """Refuse an out/ that is a link, unless the user names it: one in a checkout leads wherever its author likes.
+    """Refuse an out/ that is a link, unless the user names it: a link in a checkout can lead anywhere.
 
     Errors: DiagnosticError OB090.
     """

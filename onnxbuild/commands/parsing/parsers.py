@@ -110,7 +110,8 @@ class _Version(argparse.Action):
         """Print the version."""
         from onnxbuild.version import __version__
 
-        parser.exit(0, f"{_PROGRAM} {__version__}\n")
+        print(f"{_PROGRAM} {__version__}")  # `exit` would write to stderr
+        parser.exit()
 
 
 def subcommand(top: argparse.ArgumentParser, name: str) -> argparse.ArgumentParser:

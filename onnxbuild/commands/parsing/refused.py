@@ -1,7 +1,7 @@
-"""The last boundary: errors that the input or the system has caused, as diagnostics. What is left is a bug of ours.
+"""The last boundary: turns errors that the input or the system has caused into diagnostics. Any other is a bug of ours.
 
-A fault is found where the input is read, and named there with its place. This is for what no such place foresees: a
-folder that disappears, a disk that breaks, a name that no encoding has.
+Most faults are found where the input is read, and reported there with their place. This module is for errors that can
+happen anywhere: a folder that disappears, a disk that breaks, a name that cannot be encoded.
 """
 
 from __future__ import annotations

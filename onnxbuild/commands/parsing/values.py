@@ -16,7 +16,7 @@ def name_and_value(text: str) -> tuple[str, str]:
     """`NAME=VALUE` as a pair."""
     name, separator, value = text.partition("=")
     if not separator or not name:
-        # The text may be a secret: only as much of it is shown as names it.
+        # The text may be a secret, so only the part that names it is shown.
         raise argparse.ArgumentTypeError(f"expected NAME=VALUE, found `{_shown(name)}`")
     if is_secret_name(name):
         register(value)
@@ -24,7 +24,7 @@ def name_and_value(text: str) -> tuple[str, str]:
 
 
 def path(text: str) -> str:
-    """A path: an empty one would be the current folder, which nobody meant."""
+    """A path. An empty one is refused: it would be the current folder, which nobody means."""
     if not text:
         raise argparse.ArgumentTypeError("expected a path, found nothing")
     return text

@@ -31,8 +31,8 @@ def sharing_for(asked: Asked, manifest: Manifest, kinds: Kinds, *, write: bool) 
     """The remote store of a command, and whose results count.
 
     `--remote` wins over ONNXBUILD_REMOTE, and both over the manifest, whose remote store is used only by a command that
-    builds (`write`): somebody who reads another person's manifest contacts nobody. Nothing is contacted yet, and a
-    manifest without any of this imports nothing.
+    builds (`write`): reading another person's manifest contacts no server. Nothing is contacted yet, and a manifest
+    without any of this imports nothing.
 
     Errors: DiagnosticError OB075, OB077, OB079.
     """

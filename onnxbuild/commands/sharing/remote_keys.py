@@ -1,7 +1,7 @@
 """Whose results are taken from a remote store, and the key that signs what is written there.
 
-The user decides: keys from the command line and the user's configuration replace those of a manifest, which say no more
-than who the manifest's author trusts. A machine that signs also trusts itself, and so nothing that nobody signed.
+The user decides: keys from the command line and the user's configuration replace those of a manifest, which only say
+whom the manifest's author trusts. A machine that signs also trusts its own key, so it takes no unsigned results.
 """
 
 from __future__ import annotations

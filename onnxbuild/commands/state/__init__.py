@@ -1,1 +1,1 @@
-"""The state folder beside a manifest: whether it may be believed, and what no run may write over."""
+"""The state folder beside a manifest: whether it can be trusted, and which folders no output may overwrite."""

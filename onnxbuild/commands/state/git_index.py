@@ -95,7 +95,7 @@ def _in_whole_paths(index: bytes, folder: bytes) -> bool:
 
 
 def _length(index: bytes, at: int) -> int:
-    """The length of a path, in the flags of its entry; of a very long one it is only known that it is very long."""
+    """The length of a path, from the flags of its entry. For a very long path, they contain only the maximum."""
     return (index[at] << 8 | index[at + 1]) & _LONGEST
 
 

@@ -1,4 +1,4 @@
-"""Whether a state folder is this user's own. One that came with a checkout may say anything about results.
+"""Whether a state folder can be trusted. One that came with a checkout may claim anything about results.
 
 Light: a run with nothing to do imports this module.
 """
@@ -24,7 +24,7 @@ def state_beside(manifest: str) -> str:
 
 
 def state_problem(folder: str | os.PathLike[str]) -> Diagnostic | None:
-    """OB062 for a state folder or a store that must not be believed."""
+    """OB062 for a state folder or a store that must not be trusted."""
     reason = distrust(os.fspath(folder))
     if reason is None:
         return None
@@ -35,11 +35,11 @@ def state_problem(folder: str | os.PathLike[str]) -> Diagnostic | None:
 
 
 def distrust(folder: str) -> str | None:
-    """Why a state folder, or a store, must not be believed, as the end of a sentence; None if it may be."""
+    """Why a state folder, or a store, must not be trusted, as the end of a sentence; None if it may be."""
     try:
         status = os.lstat(folder)
     except OSError:
-        return None  # what is missing will be made
+        return None  # a missing folder will be created
     if stat.S_ISLNK(status.st_mode):
         return "is a symbolic link"
     if not _is_ours(status):
@@ -48,12 +48,12 @@ def distrust(folder: str) -> str | None:
 
 
 def _is_ours(status: os.stat_result) -> bool:
-    """Whether this user or the system's owns a folder. Windows has no owners in its stats."""
+    """Whether this user or root owns a folder. On Windows, stats contain no owner."""
     return not hasattr(os, "geteuid") or status.st_uid in {os.geteuid(), 0}
 
 
 def _odd_entry(folder: str, prefix: str = "") -> str | None:
-    """What no run leaves among the entries of a state folder or of its store: a link, a FIFO, a socket, a device."""
+    """An entry of a state folder or of its store that no run creates: a link, a FIFO, a socket, a device."""
     try:
         with os.scandir(folder) as scan:
             entries = list(scan)

@@ -1,4 +1,4 @@
-"""What one manifest may use in total, with its includes, references and matrices, so that none takes long to refuse."""
+"""What one manifest may use in total, with includes, references and matrices, so that refusing it never takes long."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Budget:
 
 
 def weight_of(value: Any) -> int:
-    """How many values a value counts as: those inside it, and its text."""
+    """The number of values that a value counts as: those inside it, and its text."""
     if isinstance(value, Table | Array):
         return value.weight
     return 1 + (len(value) // _TEXT if isinstance(value, str) else 0)

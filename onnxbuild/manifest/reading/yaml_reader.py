@@ -158,7 +158,7 @@ class _Reader:
     def _value_of(self, event: Any, text: str, at: Span) -> Any:
         """The value of a scalar, left out if it has a fault."""
         if "\0" in text:
-            # No path, name or package has it, and C code would take what stands before it for the whole.
+            # No path, name or package contains it, and C code would treat it as the end of the text.
             self.faults.append(fault("OB022", "the character U+0000 is not allowed", span=at))
             return _LEFT_OUT
         try:

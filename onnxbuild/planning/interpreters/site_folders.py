@@ -179,7 +179,7 @@ def _added(folder: str, files: list[str], unseen: list[str]) -> Iterator[str]:
         for place in (os.path.abspath(os.path.join(folder, line.rstrip())) for line in lines if _is_path(line)):
             if os.path.isdir(place):
                 yield place
-            else:  # until it exists, the folder in which it would appear tells
+            else:  # until it exists, watch the folder in which it would appear
                 files.append(_nearest(place))
 
 

@@ -1,4 +1,4 @@
-"""What can change the result of a step in this interpreter although no key contains it, for `onnxbuild doctor`."""
+"""What can change the result of a step in this interpreter and is in no key, for `onnxbuild doctor`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from onnxbuild.planning.interpreters.distributions import Distributions
 from onnxbuild.planning.interpreters.site_folders import NotUnderstood, site_folders
 
-# Not PYTHONPATH: doctor has a line of its own for it.
+# Not PYTHONPATH, which has a separate line in doctor.
 _IGNORED = frozenset({"PYTHONHOME", "PYTHONUSERBASE", "PYTHONPLATLIBDIR"})
 
 

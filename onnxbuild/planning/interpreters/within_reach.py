@@ -13,7 +13,7 @@ from onnxbuild.planning.interpreters import MayRead
 def readable_for(python: str, manifest: Manifest) -> MayRead:
     """An environment below the manifest's folder may have come with it: its links and `.pth` files stay within reach.
 
-    One outside was permitted by the user, and with it all that it imports from.
+    The user has permitted any other environment, and with it every folder that it imports from.
     """
     reach = Reach(manifest.path, manifest.permissions)
     came_along = is_below(os.path.realpath(os.path.dirname(python)), reach.folder)

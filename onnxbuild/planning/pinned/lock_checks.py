@@ -1,4 +1,4 @@
-"""The fields of a lock: what each may be, checked when a lock is read and before it is written.
+"""The form of each field of a lock file, checked when it is read and before it is written.
 
 A lock comes with a checkout, so somebody else may have written it. Its texts reach pip, the Hub's URLs, file names and
 the terminal. Each is therefore of a form that means the same everywhere: a name, a version, a commit, a digest, a path
@@ -32,7 +32,7 @@ _VERSION = (
 
 
 class _Wrong(Struct, frozen=True):
-    """A value that is not what it must be; `near` stands in the text of the lock, most specific last."""
+    """A value of the wrong form; `near` are texts that precede it in the lock file, the most specific last."""
 
     what: str
     value: str
@@ -41,7 +41,7 @@ class _Wrong(Struct, frozen=True):
 
 
 def lock_faults(lock: Lock, source: Source) -> list[Diagnostic]:
-    """OB031 for each field of a lock that is not what it must be, at its place in the text."""
+    """OB031 for each field of a lock that has the wrong form, at its place in the text."""
     wrong = [one for key, entry in lock.sources.items() for one in _of_source(key, entry)]
     wrong += [one for key, entry in lock.toolchains.items() for one in _of_toolchain(key, entry)]
     return [_fault(one, source) for one in wrong]

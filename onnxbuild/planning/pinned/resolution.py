@@ -1,8 +1,8 @@
 """How the requirements of a toolchain become packages with versions and hashes: pip resolves them, once.
 
-pip runs with `-I` in an empty folder: neither a `pip/` nor a `json.py` nor an archive of the working folder plays any
-part. The user's own configuration of pip (index, certificates, proxy) applies. pip gets names with versions after
-`--`, and wheels only, because a source distribution runs its author's code while it is resolved.
+pip runs with `-I` in an empty folder, so it uses no `pip/`, `json.py` or archive in the working folder. The user's own
+configuration of pip (index, certificates, proxy) applies. pip gets names with versions after `--`, and wheels only,
+because a source distribution runs its author's code while it is resolved.
 """
 
 from __future__ import annotations

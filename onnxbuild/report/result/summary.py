@@ -40,7 +40,7 @@ def summary(
     parts: list[str] = []
     if not brief and not interrupted:
         table = as_text(rows(graph, outcomes), width, colour=colour)
-        # What rich has not drawn is freed here: on a terminal, colours pass.
+        # Text that rich has not drawn is escaped here; on a terminal, colours are kept.
         parts = [table if colour else printable(table), printable(generated_text(graph, outcomes, width))]
     failed = failures(graph, outcomes, manifest=manifest, options=options)
     parts += [diagnostic_as_text(one, colour=colour, width=width) for one in failed]

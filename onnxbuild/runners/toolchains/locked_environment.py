@@ -62,13 +62,13 @@ class Locked:
             self._in_use = False
 
     def _take(self, say: Say, run: Run) -> None:
-        """Share the environment if it is whole; otherwise create it, and let the caller look again."""
+        """Share the environment if it is complete; otherwise create it, and let the caller look again."""
         self._place.parent.mkdir(parents=True, exist_ok=True)
         self._use.acquire()
         if what_is_wrong(self._place, self._locked) is None:
             self._in_use = True
             return
-        # Given up before the other lock is taken: two runs that both wait to be alone would wait for ever.
+        # Released before the other lock is taken: two runs that both wait to be alone would wait forever.
         self._use.release()
         self._creation.parent.mkdir(parents=True, exist_ok=True)
         waiting = f"waiting for another process, which is creating toolchain `{self._name}`"

@@ -31,7 +31,7 @@ class FreedToolchains(Struct, frozen=True):
 def needed_toolchains(manifests: Iterable[str]) -> frozenset[str]:
     """The digests of the environments that the lock files beside some manifests name, for each Python and platform.
 
-    Errors: DiagnosticError OB031 for a lock that cannot be read: what it needs is not known.
+    Errors: DiagnosticError OB031 for a lock that cannot be read, since it is then unknown what it needs.
     """
     paths = {os.path.realpath(lock_path(manifest)) for manifest in manifests}
     entries = (entry for path in sorted(paths) for entry in read_lock(Path(path)).toolchains.items())
@@ -57,7 +57,7 @@ def _removed(place: Path, creation: Path) -> bool:
     creation.parent.mkdir(parents=True, exist_ok=True)
     try:
         with locks.hold(creation), hold_alone(use_lock(place), _give_up):
-            # The marker goes first: what a killed removal leaves is then taken for an interrupted creation.
+            # Remove the marker first: if the removal is killed, the rest counts as an interrupted creation.
             with contextlib.suppress(FileNotFoundError):
                 (place / ".whole").unlink()
             remove_tree(place)
@@ -86,5 +86,5 @@ def _size(folder: Path) -> int:
 def _size_of(path: str) -> int:
     try:
         return os.lstat(path).st_size
-    except FileNotFoundError:  # pip or Python is at work there
+    except FileNotFoundError:  # pip or Python is removing files there
         return 0

@@ -1,4 +1,4 @@
-"""Whether an environment that was created from a lock is still whole: the files that it had when it was created."""
+"""Whether an environment that was created from a lock is still complete: it must have the files that it had then."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _File = tuple[str, int, int]
 
 
 def mark_whole(place: Path) -> None:
-    """Write down which files an environment has, once everything is installed."""
+    """Record which files an environment has, once everything is installed."""
     write_atomically(place / _MARKER, msgspec.json.encode(list(_files(place))))
     flush(place)
 
 
 def what_is_wrong(place: Path, locked: LockedToolchain) -> str | None:
-    """What is wrong with an environment, in words; None if it is whole. 40,000 files take 0.2 s."""
+    """What is wrong with an environment, in words; None if it is complete. 40,000 files take 0.2 s."""
     if not os.path.lexists(place):
         return "it is missing"
     foreign = _foreign(place)
@@ -88,7 +88,7 @@ def _files(place: Path) -> Iterator[_File]:
 
 
 def _stamp(path: str | os.PathLike[str]) -> tuple[int, int] | None:
-    """Size and time of a file; zeros for a link; None for what is missing or no file."""
+    """Size and time of a file; zeros for a link; None for anything that is missing or not a regular file."""
     try:
         status = os.lstat(path)
     except OSError:

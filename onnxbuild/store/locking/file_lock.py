@@ -30,7 +30,7 @@ class HeldLock(Protocol):
     """A lock that this process holds."""
 
     def write(self, text: bytes) -> None:
-        """Write down who holds the lock, for `read_holder` of other processes. Without the right to, do nothing."""
+        """Record who holds the lock, for `read_holder` of other processes. Do nothing if the file is not writable."""
 
     def release(self) -> None:
         """Remove the lock's files and release the lock."""

@@ -1,7 +1,7 @@
 """Opening the files of locks, and `flock` on them.
 
-A file of a lock may belong to another user who shares the store, and what stands in its place may be anything. It is
-opened without following a link, and only a regular file is a lock.
+The file of a lock may belong to another user who shares the store, and anything may be in its place. It is opened
+without following a link, and only a regular file is a lock.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class NoLocks(OSError):  # noqa: N818 - callers ask for it, and take another kin
 
 
 def open_lock_file(path: Path, *, create: bool = True) -> int:
-    """The descriptor of a lock file. Errors: FileNotFoundError if it is missing and not to be created, OSError."""
+    """The descriptor of a lock file. Errors: FileNotFoundError if it is missing and `create` is false, OSError."""
     until = time.monotonic() + _PATIENCE_SECONDS
     while True:
         try:
@@ -69,7 +69,7 @@ def _created(path: Path) -> int | None:
 
 
 def _existing(path: Path) -> int:
-    """Another user's file that may only be read is enough for `flock`, but the holder cannot be written into it."""
+    """A read-only file of another user is enough for `flock`, but the holder cannot be written to it."""
     try:
         return os.open(path, os.O_RDWR | _SAFELY)
     except OSError as error:

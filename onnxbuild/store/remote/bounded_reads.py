@@ -1,6 +1,6 @@
 """Reading from each kind of backend without taking more than was asked for, whatever the other side sends.
 
-fsspec's `cat_file` reads to the end of the answer, also where the server ignores the range that was asked for.
+fsspec's `cat_file` reads to the end of the answer, even if the server ignores the requested range.
 """
 
 from __future__ import annotations

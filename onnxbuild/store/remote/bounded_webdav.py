@@ -1,7 +1,7 @@
-"""Answers of a WebDAV server, within limits: of its own origin, not compressed, not too long, and not too slow.
+"""Answers of a WebDAV server, within limits: from its own origin, uncompressed, not too long, and not too slow.
 
 A manifest may name a server that somebody else runs. httpx reads an answer to its end, unpacks it, and follows a
-redirect to any host; its time limit holds for each read, so that one byte per second goes on for ever.
+redirect to any host; its time limit applies to each read, so an answer of one byte per second never ends.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def _first_bytes(answer: Any, size: int, until: float) -> bytes:
         data += chunk
         if len(data) >= size:
             break
-        if time.monotonic() > until:  # nobody waits for it any more
+        if time.monotonic() > until:  # the caller has stopped waiting
             raise OSError("the server's answer does not end")
     return bytes(data[:size])
 

@@ -28,7 +28,7 @@ T = TypeVar("T")
 Ports = Mapping[str, Collection[str]]  # the output ports of each kind
 
 _PLAIN, _SIGNED = 1, 2
-_CONTEXT = b"onnxbuild remote result, layout 2\n"  # a signature of this key for anything else is not one of a result
+_CONTEXT = b"onnxbuild remote result, layout 2\n"  # so that no other signature of this key is valid for a result
 
 
 class Parcel(Struct, frozen=True, kw_only=True):
@@ -105,7 +105,7 @@ def parcel_from(key: str, data: bytes, ports: Ports | None = None) -> Parcel:
 
 
 def signed_name(signer: str, key: str) -> str:
-    """The name of the object that holds what one signer states about a key."""
+    """The name of the object with the result that one signer states for a key."""
     return f"signed/{signer}/{key[:2]}/{key}.json"
 
 

@@ -77,7 +77,7 @@ class Remote:
         return self.address.identity + (f" signed by {self._signing.public.identity}" if self._signing else "")
 
     def has_ours(self, parcel: Parcel) -> bool:
-        """Whether a parcel that has arrived is what this machine would write."""
+        """Whether a parcel that has arrived is one that this machine would write."""
         return self._signing is None or parcel.signer == self._signing.public.identity
 
     @property
@@ -121,7 +121,7 @@ class Remote:
         return None
 
     def _report_unsigned(self, key: str) -> None:
-        """Say once that there are results, but none to be trusted: a forgotten key looks like an empty store."""
+        """Report once that there are results, but no trusted ones: a forgotten key looks like an empty store."""
         if "OB076" not in self._warned and self._backend.size(trace_name(key)) is not None:
             message = f"the remote store {self.address.shown} has results that no trusted key has signed"
             names = ", ".join(f"`{key.name}`" for key in self._trust)
@@ -167,7 +167,7 @@ class Remote:
         if flaw := parcel.flaw:
             what = f"a result of kind `{parcel.trace.parts.get('kind')}` cannot be shared: {flaw}"
             self._warn("OB078", what, "other machines build it themselves")
-            return 0  # nothing that a later run could do better
+            return 0  # a later run could not do better
         try:
             fresh = [file for file in parcel.files.values() if file.digest not in self._known]
             total, sent = sum(file.size for file in fresh), 0

@@ -31,7 +31,7 @@ _MOST_BRACKETS, _MOST_COMMAS = 100_000, 500_000
 
 _DIGEST_LENGTH, _DIGITS = 64, frozenset("0123456789abcdef")  # 256 bits in hexadecimal
 
-# Names that Windows does not give to files, with any suffix; there, and on macOS, case does not distinguish names.
+# Names that Windows does not allow for files, with any suffix. On Windows and macOS, case does not distinguish names.
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
 _NOT_ON_WINDOWS = frozenset('<>:"|?*\\')
 _FOLDS_CASE = sys.platform in {"win32", "darwin"}
@@ -120,7 +120,7 @@ def _suits_windows(part: str) -> bool:
 
 
 def _can_stand_together(names: Iterable[str]) -> bool:
-    """Whether no two names are equal, and none is a folder of another."""
+    """Whether all names differ, and none is a folder of another."""
     folded = (unicodedata.normalize("NFC", name).casefold() if _FOLDS_CASE else name for name in names)
     # NUL sorts before every sign of a name: whatever is below `a` follows `a` at once.
     places = sorted(name.replace("/", "\0") for name in folded)
@@ -131,7 +131,7 @@ def _can_stand_together(names: Iterable[str]) -> bool:
 
 
 def _flaw_in_values(value: Any) -> str | None:
-    """Why values are refused: not every program reads large numbers, and the deepest ones end in a RecursionError."""
+    """Why values are refused: not every program reads large numbers, and deep nesting ends in a RecursionError."""
     level = [value]
     for _ in range(DEEPEST_VALUE + 1):
         if not all(map(_is_exact, level)):

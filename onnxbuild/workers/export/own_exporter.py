@@ -42,7 +42,7 @@ def export(checkpoint: Path, destination: Path, params: ExportParams, code: Path
 
 @contextmanager
 def _alone(code: Path) -> Iterator[Path]:
-    """A copy of the code in which no link leads back to where it came from."""
+    """A copy of the code without links to the original."""
     with TemporaryDirectory(prefix="onnxbuild-exporter-") as folder:
         copy = Path(folder).resolve() / "code"
         shutil.copytree(code, copy)

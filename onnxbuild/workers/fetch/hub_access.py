@@ -1,7 +1,7 @@
-"""Which server gets the token of the Hub: the one that HF_ENDPOINT names, and nobody that it redirects to.
+"""Which server gets the token of the Hub: the one that HF_ENDPOINT names, and none that it redirects to.
 
 huggingface_hub removes the token where a redirect leads to another host and port, and keeps it where only the scheme
-changes (0.36 compares `netloc`). So every request is looked at when it is sent, whoever made it.
+changes (0.36 compares `netloc`). So every request is checked when it is sent, whoever made it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ DEFAULT_ENDPOINT = "https://huggingface.co"
 
 
 def keep_token_at(endpoint: str) -> None:
-    """From now on, requests of huggingface_hub in this process bear a token only for this server."""
+    """From now on, requests of huggingface_hub in this process carry a token only to this server."""
     import huggingface_hub
 
     origin = origin_of(endpoint)

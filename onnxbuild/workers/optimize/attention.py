@@ -100,7 +100,7 @@ def _attentions(model: ModelProto) -> list[_Attention]:
 def _with_attentions(
     model: ModelProto, attentions: Sequence[_Attention], heads: int, masks: Masks
 ) -> Iterator[NodeProto]:
-    """The nodes of the model, with each attention in the place of the node that joined its heads."""
+    """The nodes of the model, with each attention in place of the node that joined its heads."""
     replaced = {id(node) for one in attentions for node in (one.concat_key, one.concat_value, one.joined)}
     by_place = {id(one.joined): one for one in attentions}
     for node in model.graph.node:
