@@ -46,6 +46,8 @@ CREATE TABLE IF NOT EXISTS origins (
     key TEXT PRIMARY KEY, remote TEXT NOT NULL, signer TEXT NOT NULL
 ) WITHOUT ROWID;
 """
+# As SQLite keeps their texts.
+_OUR_TABLES = {" ".join(one.split()).replace("IF NOT EXISTS ", "") for one in _SCHEMA.split(";")}
 # Versions before 3 recorded which results a remote store has, and not which of them had come from there: all of these
 # count as results that nobody signed.
 _ADOPTION = "INSERT OR IGNORE INTO origins SELECT key, remote, '' FROM shared;"
@@ -145,6 +147,7 @@ def _open(path: Path) -> sqlite3.Connection:
 def _prepared(db: sqlite3.Connection) -> sqlite3.Connection:
     try:
         version = _known_version(db)
+        _check_schema(db)
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=NORMAL")
         if version != _VERSION:
@@ -192,6 +195,19 @@ def _known_version(db: sqlite3.Connection) -> int:
     return version
 
 
+def _check_schema(db: sqlite3.Connection) -> None:
+    """Check that there is nothing but our tables, as we create them: a view or a trigger runs what its author likes.
+
+    Errors: sqlite3.DatabaseError.
+    """
+    db.execute("PRAGMA trusted_schema=OFF")
+    for kind, name, text in db.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL"):
+        if kind != "table" or " ".join(text.split()) not in _OUR_TABLES:
+            error = sqlite3.DatabaseError(f"the {kind} `{name}` in it is not one of a store")
+            error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+            raise error
+
+
 def _check_tables(db: sqlite3.Connection) -> None:
     """Errors: sqlite3.OperationalError if a table is missing or has other columns."""
     for table, columns in _COLUMNS.items():
@@ -230,7 +246,9 @@ def _open_readonly(path: Path, *, may_be_new: bool) -> sqlite3.Connection:
             if may_be_new and not db.execute("SELECT 1 FROM sqlite_master").fetchone():
                 db.close()
                 return _in_memory()
-            return _completed(db) if _known_version(db) < _VERSION else _tried(db)
+            is_old = _known_version(db) < _VERSION
+            _check_schema(db)
+            return _completed(db) if is_old else _tried(db)
         except sqlite3.OperationalError:
             db.close()
             if mode.endswith("immutable=1"):

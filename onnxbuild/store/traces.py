@@ -9,6 +9,7 @@ files to open in order to decide that there is nothing to do). `database` has th
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -39,6 +40,10 @@ class Trace(Struct, frozen=True, kw_only=True):
     seconds: float
     worker: str
     created: float = 0.0
+
+
+# The identity of a key is its 32 bytes in hexadecimal digits.
+_SIGNER = re.compile(r"(?:[0-9a-f]{64})?")
 
 
 class Origin(Struct, frozen=True):
@@ -117,7 +122,7 @@ class Traces:
     def origin(self, key: str) -> Origin | None:
         """Where the result with this key came from; None if it was made with this store."""
         row = self._db.one("SELECT remote, signer FROM origins WHERE key = ?", key)
-        return None if row is None else Origin(*row)
+        return None if row is None else _origin(*row)
 
     def tree(self, digest: str) -> Tree | None:
         """The tree with this digest; None also if its row is damaged."""
@@ -240,6 +245,12 @@ def _tree(digest: str, files: Any) -> Tree | None:
     named = _decoded(files, _FILES)
     tree = Tree(named) if named and _are_sound(named) else None
     return tree if tree is not None and tree.digest == digest else None
+
+
+def _origin(remote: Any, signer: Any) -> Origin:
+    """An origin from its row; one that nobody signed if the row is damaged, so that the result is not trusted."""
+    is_sound = isinstance(remote, str) and remote.isprintable() and isinstance(signer, str)
+    return Origin(remote, signer) if is_sound and _SIGNER.fullmatch(signer) else Origin("an unknown store", "")
 
 
 def _are_sound(files: Sequence[File]) -> bool:

@@ -22,7 +22,7 @@ from onnxbuild.store.content import File, Tree
 from onnxbuild.store.database import DatabaseFailed, database_error_in_words, has_our_tables
 from onnxbuild.store.inventory import stats, verify
 from onnxbuild.store.store import Store
-from onnxbuild.store.traces import Trace, Traces
+from onnxbuild.store.traces import Origin, Trace, Traces
 
 ONNXBUILD = (sys.executable, "-m", "onnxbuild")
 COLUMNS = {"traces": "body", "trees": "files", "latest": "body", "memo": "signature"}
@@ -322,3 +322,42 @@ def test_only_what_is_not_known_to_be_shared_with_a_remote_store_is_unshared(tra
     traces.mark_shared("other", ["c"])
     assert traces.unshared("one", ["a", "b", "c"]) == ["c"]
     assert traces.unshared("other", ["a", "b", "c"]) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        (
+            "DROP TABLE trees; CREATE VIEW trees AS WITH RECURSIVE r(digest, files) AS "
+            "(SELECT 1, 1 UNION ALL SELECT digest + 1, files FROM r) SELECT * FROM r"
+        ),
+        "CREATE TRIGGER t AFTER INSERT ON memo BEGIN DELETE FROM traces; END",
+        (
+            "DROP TABLE trees; CREATE TABLE trees (digest TEXT PRIMARY KEY, body BLOB, "
+            "files BLOB AS (printf('%.*c', 500000000, 'x')))"
+        ),
+        "CREATE TABLE more (x)",
+    ],
+)
+@pytest.mark.parametrize("readonly", [True, False])
+def test_a_database_that_could_compute_something_is_refused(tmp_path: Path, script: str, *, readonly: bool) -> None:
+    """A view without an end would keep every command busy, and SQLite heeds no signal meanwhile."""
+    Store(tmp_path / "store").close()
+    with sqlite3.connect(tmp_path / "store" / "traces.db") as db:
+        db.executescript(script)
+    db.close()
+    with pytest.raises(DiagnosticError) as refused:
+        Store(tmp_path / "store", readonly=readonly)
+    assert [one.code for one in refused.value.diagnostics] == ["OB040"]
+    assert "is not one of a store" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("remote", "signer"), [("s3://x", "zz"), ("s3://x", b"\xff"), ("s3://x\nforged line", ""), (b"\xff", "")]
+)
+def test_an_origin_that_is_damaged_is_unknown_and_signed_by_nobody(
+    traces: Traces, remote: object, signer: object
+) -> None:
+    with traces._db.transaction() as db:
+        db.execute("INSERT INTO origins VALUES (?, ?, ?)", ("key", remote, signer))
+    assert traces.origin("key") == Origin("an unknown store", "")
