@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hostile_manifests import CASES
 
 ROOT = Path(__file__).parents[2]
 SECONDS, MEGABYTES = 5.0, 300.0  # what a manifest may take to be refused
+
+
+# Runs a command with limits above the budget, so that its figures can be seen, and below what the machine bears. A
+# process of its own, because Linux counts the peak of the process that forks as memory of the child.
+_MEASURE = """
+import json, os, resource, sys
+seconds = int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
+child = os.fork()
+if child == 0:
+    os.execv(sys.argv[3], sys.argv[3:])
+_, status, usage = os.wait4(child, 0)
+with open(sys.argv[1], "w") as file:
+    json.dump([os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, usage.ru_maxrss], file)
+"""
 
 
 @dataclass(frozen=True)
@@ -38,28 +53,16 @@ def spent(folder: Path, files: Mapping[str, str], words: Sequence[str] = ("lint"
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
-    with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "onnxbuild", *words, "m.yaml"],
-            cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT, preexec_fn=_limit,  # noqa: PLW1509 - this process has one thread
+    command = [sys.executable, "-m", "onnxbuild", *words, "m.yaml"]
+    with tempfile.TemporaryFile() as output, tempfile.NamedTemporaryFile() as figures:
+        subprocess.run(
+            [sys.executable, "-I", "-S", "-c", _MEASURE, figures.name, str(int(4 * SECONDS)), *command],
+            cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT, check=True,
         )  # fmt: skip
-        code, usage = _waited(process)
+        code, seconds, kilobytes = json.load(figures)
         output.seek(0)
         text = output.read(20_000_000).decode(errors="replace")
-    return Spent(code, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, text)
-
-
-def _limit() -> None:
-    """More than the budget, so that the figures can be seen, and no more than the machine bears."""
-    resource.setrlimit(resource.RLIMIT_CPU, (int(4 * SECONDS), int(4 * SECONDS) + 1))
-    resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
-
-
-def _waited(process: subprocess.Popen[bytes]) -> tuple[int, Any]:
-    """The exit code, negative for a process that the limits ended, and what it used."""
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return process.returncode, usage
+    return Spent(code, seconds, kilobytes / 1024, text)
 
 
 def main() -> int:

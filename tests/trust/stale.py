@@ -68,12 +68,16 @@ class EditedWorld:
         return self.files(clean.root / "out")
 
     def files(self, out: Path) -> Mapping[str, bytes]:
-        """What is delivered of the targets that the manifest has. `onnxbuild.json` holds the process of the worker."""
+        """What is delivered of the targets that the manifest has.
+
+        `onnxbuild.json` holds the process of the worker. After it was damaged, files that differ from the result are
+        taken for somebody else's, and kept under the name `….kept`.
+        """
         return {
             str(path.relative_to(out)): path.read_bytes()
             for target in self.steps
             for path in sorted((out / "m" / target).rglob("*"))
-            if path.is_file() and path.name not in {"onnxbuild.json", "notes.txt"}
+            if path.is_file() and path.name not in {"onnxbuild.json", "notes.txt"} and path.suffix != ".kept"
         }
 
     def source(self) -> Path:
