@@ -7,6 +7,7 @@ import re
 import statistics
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -182,6 +183,25 @@ def test_workers_need_nothing_that_another_environment_lacks():
 
 def test_every_folder_with_a_worker_is_a_step_kind():
     assert {path.parent.name for path in (PACKAGE / "workers").glob("*/worker.py")} == set(STEP_FOLDERS)
+
+
+@pytest.mark.parametrize("module", ["__main__", *(f"{step}.worker" for step in STEP_FOLDERS)])
+def test_a_worker_starts_without_what_its_environment_may_lack(module):
+    """Also what its modules import in turn: a worker in a toolchain of its own has none of these packages."""
+    script = f"""
+        import importlib, sys
+        class Absent:
+            def find_spec(self, name, path=None, target=None):
+                if name.partition(".")[0] in {NOT_IN_WORKERS!r}:
+                    raise AssertionError(f"{{name}} is imported")
+        sys.meta_path.insert(0, Absent())
+        try:
+            importlib.import_module("onnxbuild.workers.{module}")
+        except ModuleNotFoundError as error:
+            assert error.name.partition(".")[0] in {HEAVY!r}, error
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("step", STEP_FOLDERS)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
-from onnxbuild.digest import Digest, digest_bytes, digest_value
 from onnxbuild.regular_files import read_regular
+
+if TYPE_CHECKING:  # it needs blake3, which the environment of a worker may lack
+    from onnxbuild.digest import Digest
 
 _MOST_BYTES = 16 << 20  # of one file
 _MOST_FILES = 20_000  # a folder with more is not a project; it may be the home folder
@@ -18,6 +21,8 @@ def digest_of_code(folders: Iterable[str], may_read: Callable[[str], bool] = lam
 
     `may_read`: whether a file that a link leads to may be read; by default every one.
     """
+    from onnxbuild.digest import digest_value
+
     content = [
         [
             [_encodable(name), _digest(os.path.join(folder, name).rstrip(os.sep), may_read)]
@@ -98,6 +103,8 @@ def _may_have_code(path: str, name: str) -> bool:
 
 def _digest(path: str, may_read: Callable[[str], bool]) -> str:
     """The digest of a file, or what is in its place, which is part of the digest of the code, too."""
+    from onnxbuild.digest import digest_bytes
+
     real = os.path.realpath(path)
     if os.path.islink(path) and not may_read(real):
         return f"a link to {_encodable(real)}"
