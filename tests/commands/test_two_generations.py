@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from kept import kept_between_tests
+from kept import kept_without_results
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "transformers", "optimum", "onnx", "onnxruntime")
@@ -35,12 +35,11 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_model_of_each_generation_in_one_run(bare: Path, tmp_path: Path) -> None:
     shutil.copy(ROOT / "manifests" / "two-generations.yaml", tmp_path)
     shutil.copytree(ROOT / "manifests" / "data", tmp_path / "data")
-    (tmp_path / "store").mkdir()
-    (tmp_path / "store" / "toolchains").symlink_to(kept_between_tests() / "toolchains")
+    store = kept_without_results()
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
     def onnxbuild(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [bare, "-m", "onnxbuild", *arguments, "two-generations.yaml", "--store", "store"]
+        command = [bare, "-m", "onnxbuild", *arguments, "two-generations.yaml", "--store", str(store)]
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 
     done = onnxbuild("run", "--json")
