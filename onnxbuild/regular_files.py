@@ -7,8 +7,9 @@ import io
 import os
 import stat
 
-# Neither flag exists on Windows, where a folder cannot contain a FIFO or a device.
-_SAFELY = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+# Flags for every file that somebody else may have put in its place: no link is followed, no FIFO is waited for. None of
+# them exists on Windows, where a folder cannot contain a FIFO or a device.
+SAFELY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
 
 
@@ -33,7 +34,7 @@ def read_regular(path: str | os.PathLike[str], most_bytes: int) -> bytes:
 def open_regular(path: str | os.PathLike[str]) -> io.FileIO:
     """A regular file, open for reading; the caller limits how much it reads. Errors: as `read_regular`."""
     try:
-        descriptor = os.open(path, _SAFELY | _BINARY)
+        descriptor = os.open(path, os.O_RDONLY | SAFELY | _BINARY)
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise NotRegular(errno.ELOOP, "is a symbolic link", os.fspath(path)) from None

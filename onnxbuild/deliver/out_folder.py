@@ -22,7 +22,7 @@ from onnxbuild.store.content import File, Tree
 from onnxbuild.store.files import Signature
 from onnxbuild.store.store import Store
 
-State = Literal["intact", "written", "mended", "withheld", "failed"]
+State = Literal["intact", "written", "repaired", "withheld", "failed"]
 
 # Another process may damage a folder as soon as it is written; then it is written again, but not forever.
 _ATTEMPTS = 3
@@ -106,7 +106,7 @@ def _delivered(name: str, folder: Path, content: Tree, text: bytes, store: Store
     edited: set[str] = set()
     for attempt in range(_ATTEMPTS + 1):
         if equal_files(wanted.values(), folder, store) == wanted.keys():
-            state: State = "mended" if edited else "written" if attempt else "intact"
+            state: State = "repaired" if edited else "written" if attempt else "intact"
             files = {os.path.join(folder, one): file.digest for one, file in wanted.items()}
             return Delivery(name, str(folder), state, tuple(sorted(edited)), tuple(kept), files)
         with alone(folder, store):

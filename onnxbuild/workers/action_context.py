@@ -9,6 +9,8 @@ import stat
 import sys
 from collections.abc import Iterator
 
+from onnxbuild.regular_files import SAFELY
+
 
 @contextlib.contextmanager
 def logged(path: str) -> Iterator[None]:
@@ -30,8 +32,7 @@ def logged(path: str) -> Iterator[None]:
 
 def open_log(path: str) -> int:
     """The descriptor of a log; only a regular file is opened, and no link is followed. Errors: OSError."""
-    safely = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | safely, 0o666)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | SAFELY, 0o666)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(errno.EINVAL, "not a regular file", path)

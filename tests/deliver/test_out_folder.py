@@ -54,7 +54,7 @@ def test_an_edited_and_a_removed_file_are_restored(outs):
     (outs.folder / "model.onnx").write_bytes(b"edited")
     (outs.folder / "sub" / "a.bin").unlink()
     delivery = outs.deliver(OLD)
-    assert (delivery.state, delivery.edited) == ("mended", ("model.onnx", "sub/a.bin"))
+    assert (delivery.state, delivery.edited) == ("repaired", ("model.onnx", "sub/a.bin"))
     assert outs.files() == OLD
 
 
@@ -151,7 +151,7 @@ def test_a_folder_in_the_place_of_our_file_is_kept(outs):
     (outs.folder / "model.onnx").unlink()
     write(outs.folder / "model.onnx", {"mine": b"mine"})
     delivery = outs.deliver(OLD)
-    assert (delivery.state, delivery.edited) == ("mended", ("model.onnx",))
+    assert (delivery.state, delivery.edited) == ("repaired", ("model.onnx",))
     assert delivery.kept == (("model.onnx", "model.onnx.kept"),)
     assert outs.files() == {**OLD, "model.onnx.kept/mine": b"mine"}
 
@@ -294,7 +294,7 @@ def test_a_file_that_is_damaged_as_it_appears_is_written_again(outs, monkeypatch
 
     monkeypatch.setattr(replacement, "_swap", swap_and_damage)
     delivery = outs.deliver(OLD)
-    assert (delivery.state, delivery.edited, len(times)) == ("mended", ("model.onnx",), 2)
+    assert (delivery.state, delivery.edited, len(times)) == ("repaired", ("model.onnx",), 2)
     assert outs.files() == OLD
 
 

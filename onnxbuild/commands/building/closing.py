@@ -55,7 +55,7 @@ def summary_text(result: Result, finished: Finished, *, width: int | None = None
 def _details(finished: Finished) -> Iterator[str]:
     """Where the outputs were written, and what the run waited for."""
     result = finished.result
-    folders = [delivery.folder for delivery in result.deliveries if delivery.state in {"written", "mended"}]
+    folders = [delivery.folder for delivery in result.deliveries if delivery.state in {"written", "repaired"}]
     if folders:
         yield folders_in_words(folders)
     path = critical_path_in_words(finished.opened.graph, result.outcomes)
@@ -103,7 +103,7 @@ def _notices(finished: Finished) -> Iterator[str]:
     result = finished.result
     selected = {variant.name for variant in variants_named(finished.opened.graph, finished.options.asked.selectors)}
     for delivery in result.deliveries:
-        if delivery.state == "mended":
+        if delivery.state == "repaired":
             names = ", ".join(f"`{name}`" for name in delivery.edited)
             yield f"{delivery.folder} had been edited ({names}): restored from the store"
         elif delivery.state == "failed":

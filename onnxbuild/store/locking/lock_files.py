@@ -12,6 +12,7 @@ import stat
 import time
 from pathlib import Path
 
+from onnxbuild.regular_files import SAFELY
 from onnxbuild.store.group_access import grant_as_folder
 
 try:
@@ -21,7 +22,6 @@ except ImportError:  # Windows
 
 HAS_FLOCK = fcntl is not None
 
-_SAFELY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 # What file systems without locks answer: NFS without its lock service, Lustre without the mount option, some of FUSE.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -61,7 +61,7 @@ def _checked(descriptor: int, path: Path) -> int:
 
 def _created(path: Path) -> int | None:
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFELY, 0o666)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | SAFELY, 0o666)
     except FileExistsError:
         return None
     grant_as_folder(path, descriptor)
@@ -71,11 +71,11 @@ def _created(path: Path) -> int | None:
 def _existing(path: Path) -> int:
     """A read-only file of another user is enough for `flock`, but the holder cannot be written to it."""
     try:
-        return os.open(path, os.O_RDWR | _SAFELY)
+        return os.open(path, os.O_RDWR | SAFELY)
     except OSError as error:
         if error.errno not in _DENIED:
             raise
-        return os.open(path, os.O_RDONLY | _SAFELY)
+        return os.open(path, os.O_RDONLY | SAFELY)
 
 
 def try_flock(descriptor: int) -> bool:
