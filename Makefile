@@ -18,6 +18,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # mkdocs-material prints an advertisement for its successor.
 export NO_MKDOCS_2_WARNING := 1
 
+# How many processes run the tests.
+PROCESSES ?= 2
+PYTEST = $(BIN)/python -m pytest -n $(PROCESSES) --dist worksteal
+
 # The room of `make mutants`, how many of its mutants are tried, and which.
 ROOM ?= execute
 SAMPLE ?= 60
@@ -33,10 +37,10 @@ demo: $(READY)
 
 # In CI, a test that is skipped must be on the list in tests/may_be_skipped.txt.
 test: lint-code
-	$(BIN)/python -m pytest $(if $(CI),--known-skips-only)
+	$(PYTEST) $(if $(CI),--known-skips-only)
 
 fast: $(READY)
-	$(BIN)/python -m pytest -m "not heavy"
+	$(PYTEST) -m "not heavy"
 
 # Changes the code of a room in many places, one at a time, and lists the changes that no test notices.
 mutants: $(READY_FOR_MUTANTS)

@@ -222,6 +222,18 @@ def test_no_folder_has_more_modules_than_a_reader_keeps_in_mind():
     assert crowded == {}
 
 
+def test_only_one_place_of_the_tests_forks_them():
+    """A forked child that leaves its test goes on with all the others, so `forked.started` is the only way."""
+    calls = {
+        path.name
+        for path in (ROOT / "tests").rglob("*.py")
+        if path.parent.name not in {"toy_steps", "trust"}  # these run in processes of their own
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr in {"fork", "forkpty"}
+    }
+    assert calls == {"forked.py"}
+
+
 def test_no_two_modules_share_a_name():
     places = collections.defaultdict(list)
     for path in modules():

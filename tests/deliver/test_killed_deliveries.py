@@ -2,9 +2,9 @@
 
 import os
 import sys
-import warnings
 
 import pytest
+from forked import started
 from outs import write
 
 from onnxbuild.deliver import replacement
@@ -43,17 +43,12 @@ def _die_at(step):
 
 def killed(outs, files, step):
     """Deliver in a process that dies at a step; whether it did."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # threads of other tests are idle
-        child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            _die_at(step)
-            code = 0 if outs.deliver(files).error is None else 2
-        finally:
-            os._exit(code)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    def work():
+        _die_at(step)
+        return 0 if outs.deliver(files).error is None else 2
+
+    code = started(work)()
     assert code in {0, KILLED}
     return code == KILLED
 

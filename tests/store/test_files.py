@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
+from forked import User, as_root, open_folder
 
 from onnxbuild.store import files
 from onnxbuild.store.content import Content, DamagedBlob, File
@@ -122,10 +121,9 @@ def test_removing_follows_no_link(tmp_path: Path) -> None:
 
 
 @posix
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="gives up the rights of root in a child")
+@as_root
 def test_without_the_rights_of_root_a_closed_tree_is_removed_too() -> None:
-    place = Path(tempfile.mkdtemp())
-    try:
+    with open_folder() as place:
         tree = place / "tree"
         (tree / "closed" / "deep").mkdir(parents=True)
         (tree / "closed" / "deep" / "file").touch()
@@ -133,15 +131,8 @@ def test_without_the_rights_of_root_a_closed_tree_is_removed_too() -> None:
             os.chown(path, 12345, 12345)
         (tree / "closed" / "deep").chmod(0o000)
         (tree / "closed").chmod(0o500)
-        child = os.fork()
-        if child == 0:
-            os.setgid(12345)
-            os.setuid(12345)
-            files.remove_tree(tree)
-            os._exit(1 if tree.exists() else 0)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    finally:
-        shutil.rmtree(place)
+        User(12345)(lambda: files.remove_tree(tree))
+        assert not tree.exists()
 
 
 @posix

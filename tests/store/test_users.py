@@ -10,12 +10,11 @@ import os
 import shutil
 import stat
 import tempfile
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from forked import User, as_root, open_folder
 from toys import FUNCTIONS, Bench, InlineRunner, step
 
 from onnxbuild.store import locks
@@ -26,7 +25,6 @@ from onnxbuild.store.locking import lock_files
 from onnxbuild.store.store import Store, opened
 
 pytestmark = pytest.mark.skipif(not lock_files.HAS_FLOCK, reason="users and modes of POSIX, and its locks")
-as_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root becomes another user")
 
 ANNA, BERT, GROUP = 12345, 12346, 12300
 
@@ -34,64 +32,22 @@ ANNA, BERT, GROUP = 12345, 12346, 12300
 @pytest.fixture
 def shared() -> Iterator[Path]:
     """A folder that both users may enter, with a store's folder as the how-to creates it."""
-    place = Path(tempfile.mkdtemp())
-    place.chmod(0o755)
-    store = place / "store"
-    store.mkdir()
-    os.chown(store, ANNA, GROUP)
-    store.chmod(0o2775)
-    for user in (ANNA, BERT):
-        (place / str(user)).mkdir()
-        os.chown(place / str(user), user, user)
-    yield place
-    shutil.rmtree(place)
-
-
-class User:
-    """Another user: calls run in child processes, one after the other or at once."""
-
-    def __init__(self, uid: int, umask: int, *, group: int | None = GROUP) -> None:
-        self._uid, self._umask, self._group = uid, umask, group
-
-    def start(self, work: Callable[[], Any]) -> Callable[[], Any]:
-        """Begin; the answer waits for the end and returns what the work returned."""
-        reader, writer = os.pipe()
-        child = os.fork()
-        if child == 0:
-            os.close(reader)
-            os._exit(self._work(work, writer))
-        os.close(writer)
-
-        def ended() -> Any:
-            with open(reader, encoding="utf-8") as file:
-                text = file.read()
-            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, text
-            return json.loads(text)
-
-        return ended
-
-    def __call__(self, work: Callable[[], Any]) -> Any:
-        return self.start(work)()
-
-    def _work(self, work: Callable[[], Any], writer: int) -> int:
-        try:
-            os.setgroups([] if self._group is None else [self._group])
-            os.setgid(self._uid)  # a primary group of one's own, as most systems give it
-            os.setuid(self._uid)
-            os.umask(self._umask)
-            text, code = json.dumps(work()), 0
-        except BaseException:
-            text, code = traceback.format_exc(), 1
-        with open(writer, "w", encoding="utf-8") as file:
-            file.write(text)
-        return code
+    with open_folder() as place:
+        store = place / "store"
+        store.mkdir()
+        os.chown(store, ANNA, GROUP)
+        store.chmod(0o2775)
+        for user in (ANNA, BERT):
+            (place / str(user)).mkdir()
+            os.chown(place / str(user), user, user)
+        yield place
 
 
 @pytest.fixture(params=[(0o022, 0o022), (0o077, 0o077), (0o002, 0o077)], ids=str)
 def users(request) -> tuple[User, User]:
     Bench(Path(tempfile.mkdtemp()))(step("a", text="load what children import"))
     anna, bert = request.param
-    return User(ANNA, anna), User(BERT, bert)
+    return User(ANNA, anna, group=GROUP), User(BERT, bert, group=GROUP)
 
 
 def bench_of(shared: Path, user: int, runner: InlineRunner | None = None) -> Bench:
@@ -232,7 +188,7 @@ def test_both_users_at_once(shared: Path, users: tuple[User, User]) -> None:
 def test_a_user_who_may_only_read_plans_and_is_told_when_a_run_cannot_write(shared: Path, users) -> None:
     anna, _ = users
     anna(lambda: build(shared, ANNA, "x"))
-    reader = User(BERT, 0o022, group=None)
+    reader = User(BERT)
 
     def read() -> int:
         with opened(shared / "store", write=False) as store:
