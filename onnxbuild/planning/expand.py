@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, Span, fault
 from onnxbuild.machine import Machine
@@ -185,6 +185,7 @@ class _Expander:
             context,
             precision=self._kinds["export"].precision_after(settled.params, context),
             previous=("fetch", "export"),
+            max_length=None if settled.params.max_length is UNSET else settled.params.max_length,
             trusts_code=settled.params.trusts_code,
         )
         return _Base(fetch, OutputRef(export, "model"), context, (fetch.action, export), fetched.unlocked)

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from onnxbuild.steps.kind import Context, Fault
-from onnxbuild.tables.positions import positions_of
 
 # The file formats that can be read.
 ENDINGS = (".jsonl", ".csv", ".parquet")
@@ -42,7 +41,7 @@ def check_counts(params: Any) -> Iterator[Fault]:
 
 def check_cut(params: Any, context: Context) -> Iterator[Fault]:
     """OB620 as a warning: rows are cut to the model's positions, whatever a longer `sequence` says."""
-    positions = positions_of(context.config)
+    positions = context.positions
     if positions is not None and "sequence" in context.written and params.sequence > positions:
         yield Fault(
             code="OB620",
@@ -55,7 +54,7 @@ def check_cut(params: Any, context: Context) -> Iterator[Fault]:
 
 def check_length(field: str, sequence: int, context: Context) -> Iterator[Fault]:
     """OB620 for a length that the model has no positions for; a decoder needs one more for its next token."""
-    positions = positions_of(context.config)
+    positions = context.positions
     needed = sequence + 1 if context.family == "decoder" else sequence
     if positions is not None and needed > positions:
         step = " and the token after them" if needed > sequence else ""

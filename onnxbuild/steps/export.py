@@ -66,6 +66,14 @@ class ExportParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_on
         Annotated[int, Meta(ge=0)] | UnsetType,
         Meta(description="id of the padding token, for a checkpoint whose config.json names none"),
     ] = UNSET
+    max_length: Annotated[
+        Annotated[int, Meta(ge=2)] | UnsetType,
+        Meta(
+            description="the longest text in tokens that the model is exported for: accepts a graph that is right only"
+            " up to it; the tokenizer is told, validation stays below it, and longer settings of other steps are faults",
+            examples=[64, 512],
+        ),
+    ] = UNSET
     provider: Annotated[
         Literal["cpu", "cuda", "dml", "webgpu"] | UnsetType,
         Meta(description="execution provider that genai builds for"),

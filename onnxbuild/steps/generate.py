@@ -9,7 +9,6 @@ import msgspec
 from msgspec import Meta
 
 from onnxbuild.steps.kind import Context, Fault, Kind, OpeningParams, trusted
-from onnxbuild.tables.positions import positions_of
 from onnxbuild.tables.tasks import TASKS, Modality
 
 
@@ -51,7 +50,7 @@ def _check(params: GenerateParams, context: Context) -> Iterable[Fault]:
 
 def _check_positions(params: GenerateParams, context: Context) -> Iterable[Fault]:
     """A decoder keeps the prompt and all new tokens in its positions; the prompt has at least one token."""
-    positions = positions_of(context.config)
+    positions = context.positions
     if context.family == "decoder" and positions is not None and params.max_new_tokens >= positions:
         yield Fault(
             code="OB620",

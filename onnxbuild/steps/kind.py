@@ -12,6 +12,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
 from onnxbuild.diagnostics import Severity
 from onnxbuild.machine import Machine
+from onnxbuild.tables.positions import positions_of
 from onnxbuild.tables.tasks import Family
 
 # What `packages` may name besides distributions: everything that is installed where the action runs, for code that may
@@ -79,8 +80,15 @@ class Context(Struct, frozen=True, kw_only=True):
     machine: Machine
     # Versions of distributions in the model's toolchain, as far as planning knows them. "absent": its lock has none.
     versions: Mapping[str, str] = {}
+    max_length: int | None = None  # tokens up to which the export holds, where a person has accepted a limit
     trusts_code: bool = False  # whether the manifest lets the checkpoint's own code run
     written: frozenset[str] = frozenset()  # the keys that a person wrote in this block
+
+    @property
+    def positions(self) -> int | None:
+        """The maximum number of tokens that the model and its export accept, None if nothing names a limit."""
+        limits = [limit for limit in (positions_of(self.config), self.max_length) if limit is not None]
+        return min(limits, default=None)
 
 
 class Fault(Struct, frozen=True, kw_only=True):

@@ -46,6 +46,14 @@ class ValidateParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_
             examples=[[[1, 16], [4, 128]]],
         ),
     ] = ((1, 8), (1, 64), (4, 32))
+    # Left out of a key where it is unset.
+    max_length: Annotated[
+        Annotated[int, Meta(ge=1)] | UnsetType,
+        Meta(
+            description="the longest row in tokens that is compared; without it, the model's config, its positions and"
+            " the memory decide"
+        ),
+    ] = UNSET
     dataset: Annotated[
         str, Meta(description="name of a dataset whose rows replace the sentences that come with onnxbuild")
     ] = ""
@@ -66,6 +74,11 @@ class ValidateParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_
     rows: DerivedRows = Rows()
 
     @property
+    def longest(self) -> int | None:
+        """The longest row in tokens, None if the model decides."""
+        return None if self.max_length is UNSET else self.max_length
+
+    @property
     def reads_labels(self) -> bool:
         """Whether rows hold the right answer, so that the accuracy of both sides can be measured."""
         return _is_labelled(self.task) and LABEL in self.rows.columns
@@ -83,10 +96,16 @@ def _resolve(params: ValidateParams, context: Context) -> ValidateParams:
         task=task,
         precision=context.precision,
         device="cuda" if context.device == "cuda" else UNSET,
+        max_length=_shorter(params.max_length, context.max_length),
         trust_remote_code=trusted(context),
     )
     bounds = default_bounds(task, context.config, context.precision, has_labels=settled.reads_labels)
     return msgspec.structs.replace(settled, thresholds={**bounds, **params.thresholds})
+
+
+def _shorter(one: int | UnsetType, other: int | None) -> int | UnsetType:
+    lengths = [length for length in (one, other) if isinstance(length, int)]
+    return min(lengths) if lengths else UNSET
 
 
 def _check(params: ValidateParams, context: Context) -> Iterable[Fault]:
@@ -102,7 +121,8 @@ def _check(params: ValidateParams, context: Context) -> Iterable[Fault]:
     for batch, sequence in params.shapes:
         if batch < 1 or sequence < 1:
             yield Fault(code="OB611", field="shapes", message=f"shape [{batch}, {sequence}] is empty")
-    yield from check_length("shapes", max((sequence for _, sequence in params.shapes), default=1), context)
+    if "shapes" in context.written:  # the default shapes are cut to what the model takes
+        yield from check_length("shapes", max((sequence for _, sequence in params.shapes), default=1), context)
     yield from check_counts(params)
     yield from _check_dataset(params, context)
 
@@ -139,7 +159,7 @@ def _columns(params: ValidateParams, context: Context) -> tuple[str, ...]:
 
 VALIDATE = Kind(
     name="validate",
-    version=3,
+    version=4,
     params=ValidateParams,
     inputs={"model": "onnx", "reference": "checkpoint | onnx"},
     outputs={"report": "report"},

@@ -1,11 +1,18 @@
-"""How many tokens a model accepts: the number of positions in its config.json."""
+"""What a config.json says about lengths: how many tokens a model accepts, and at which lengths it changes its ways."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 _KEYS = ("n_positions", "max_position_embeddings")
+_ROPE = ("rope_scaling", "rope_parameters")
+
+# Entries after which a model computes in another way: chunks of linear attention, windows, sparse blocks, positions
+# of the training before a rotary embedding is scaled. A trace can freeze the way that its own length took.
+_FREEZING = re.compile(r"(^|_)(chunk|window|block|local|original|segment|bucket|buckets|distance)(_|$)")
+_OF_OTHER_INPUTS = ("vision_config", "audio_config", "id2label", "label2id")
 
 
 def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -14,11 +21,44 @@ def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def positions_of(config: Mapping[str, Any] | None) -> int | None:
-    """The maximum number of tokens that the model accepts, None if its config names no limit."""
+    """The maximum number of tokens that the model accepts, None if its config names no limit.
+
+    A rotary embedding that is scaled as the text grows (`dynamic`) reaches its factor times further.
+    """
     if config is None:
         return None
     # Equal to a look into `text_part`, without its copy: a lint asks this for each check of each model.
     inner = (config.get("text_config"), config.get("decoder"))
     parts = (*(part for part in inner if isinstance(part, Mapping)), config)
     named = [next((part[key] for part in parts if key in part), None) for key in _KEYS]
-    return min((value for value in named if isinstance(value, int) and value > 0), default=None)
+    limit = min((value for value in named if isinstance(value, int) and value > 0), default=None)
+    factor = max((_dynamic_factor(part) for part in parts), default=1.0)
+    return limit if limit is None else int(limit * factor)
+
+
+def changes_at(config: Mapping[str, Any]) -> dict[str, int]:
+    """Lengths in tokens by the entry that names them, beyond which the model may compute in another way."""
+    found = dict(_constants(config))
+    limit = next((text_part(config)[key] for key in _KEYS if key in text_part(config)), None)
+    if isinstance(limit, int) and _dynamic_factor(text_part(config)) > 1:
+        found["max_position_embeddings"] = limit
+    return found
+
+
+def _constants(config: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    for key, value in config.items():
+        if isinstance(value, Mapping) and key not in _OF_OTHER_INPUTS:
+            yield from _constants(value)
+        elif _FREEZING.search(key):
+            sizes = [one for one in (value if isinstance(value, list) else [value]) if type(one) is int and one > 0]
+            yield from ((key, one) for one in sorted(sizes)[-1:])
+
+
+def _dynamic_factor(part: Mapping[str, Any]) -> float:
+    """By how much a rotary embedding that grows with the text extends the positions; 1 for any other."""
+    for key in _ROPE:
+        rope = part.get(key)
+        if isinstance(rope, Mapping) and "dynamic" in (rope.get("rope_type"), rope.get("type")):
+            factor = rope.get("factor")
+            return max(1.0, float(factor)) if isinstance(factor, int | float) else 1.0
+    return 1.0

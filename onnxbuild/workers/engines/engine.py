@@ -31,5 +31,8 @@ class Engine(Protocol):
     def run(self, stage: str, feeds: Arrays) -> dict[str, np.ndarray]:
         """Outputs of a stage by name."""
 
+    def renew(self) -> None:
+        """Forget what earlier runs have changed."""
+
     def threads_used(self) -> int:
         """Threads that the engine computes with."""

@@ -90,6 +90,9 @@ class OnnxModel:
         # The cached branch of a merged decoder returns a placeholder for the encoder's cache, which does not change.
         return {name: value for name, value in outputs if stage != "merged_step" or ".encoder." not in name}
 
+    def renew(self) -> None:
+        """A session keeps nothing from one run to the next."""
+
     def threads_used(self) -> int:
         """Threads of a session, as ONNX Runtime reports them."""
         session = next(iter(self._sessions.values()))

@@ -15,6 +15,7 @@ from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from onnxbuild.workers.engines.engine import Arrays, Device
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel, onnx_files
+from onnxbuild.workers.engines.own_state import OwnState
 from onnxbuild.workers.engines.task_classes import class_of
 
 _SENTENCE_OUTPUTS = {"token_embeddings", "sentence_embedding"}
@@ -46,6 +47,7 @@ class TorchModel:
         self._device = device
         self._takes = set(inspect.signature(model.forward).parameters)
         self._call = torch.compile(self.model, dynamic=False) if compiled else self.model
+        self._own_state: OwnState | None = None
 
     def compile(self) -> Self:
         """The same weights, run through torch.compile."""
@@ -56,6 +58,12 @@ class TorchModel:
             compiled=True,
             whole_cache=self._whole_cache,
         )
+
+    def renew(self) -> None:
+        """Put back what runs have changed of the model since the first call of this."""
+        if self._own_state is None:
+            self._own_state = OwnState(self.model)
+        self._own_state.restore()
 
     def threads_used(self) -> int:
         """Threads that PyTorch computes with, as it reports them."""

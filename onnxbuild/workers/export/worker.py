@@ -21,6 +21,7 @@ from onnxbuild.steps.exporters import EXPORTERS, is_own, pick, reason
 from onnxbuild.workers.engines.timing import versions
 from onnxbuild.workers.export import own_exporter
 from onnxbuild.workers.export.exported import check_graph, settle
+from onnxbuild.workers.folders.configs import limit_tokenizer
 from onnxbuild.workers.folders.model_files import carry_companions, files_below, onnx_names
 from onnxbuild.workers.libraries.quiet import quiet
 from onnxbuild.workers.libraries.remote_code import remote_code
@@ -70,6 +71,7 @@ def run(params: ExportParams, inputs: Mapping[str, Path], outputs: Mapping[str, 
         "exporter": params.exporter,
         "because": reason(params.exporter, str(config.get("model_type")), params.task),
         "dtype": params.dtype,
+        **({} if params.max_length is UNSET else {"max_length": params.max_length}),
         **merged,
         "bytes": sum((destination / name).stat().st_size for name in files_below(destination)),
         "seconds": _phases(times),
@@ -112,6 +114,8 @@ def _tidy(params: ExportParams, source: Path, destination: Path) -> dict[str, An
     carry_companions(source, destination)
     if params.pad_token_id is not UNSET:  # the validation reads it there, for PyTorch too
         _name_padding(destination / "config.json", params.pad_token_id)
+    if params.max_length is not UNSET:
+        limit_tokenizer(destination, params.max_length)
     if params.exporter != "genai":  # its graph is made for one runtime, in the requested precision
         settle(destination, params.dtype)
     # optimum merges by itself, and the files of a custom exporter stay as they are.

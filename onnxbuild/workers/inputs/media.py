@@ -28,8 +28,8 @@ def media_shape(source: Source, name: str, spec: InputSpec, sequence: int) -> tu
 
 
 def _known_shapes(source: Source, sequence: int) -> Mapping[str, tuple[int, ...]]:
-    vision = {**source.config, **source.config.get("encoder", {}), **source.config.get("vision_config", {})}
-    side = _image_side(source, vision)
+    vision = vision_part(source.config)
+    side = picture_size(source)
     frames = 2 * int(source.config.get("max_source_positions", 1500))
     return {
         "pixel_values": (int(vision.get("num_channels", 3)), *side),
@@ -39,7 +39,16 @@ def _known_shapes(source: Source, sequence: int) -> Mapping[str, tuple[int, ...]
     }
 
 
-def _image_side(source: Source, vision: Mapping[str, Any]) -> tuple[int, int]:
+def vision_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The part of a config that describes pictures."""
+    return {**config, **(config.get("encoder") or {}), **(config.get("vision_config") or {})}
+
+
+def picture_size(source: Source) -> tuple[int, int]:
+    """Height and width of the source's pictures: its own choice, or what the config and the processor name."""
+    if source.picture_size is not None:
+        return source.picture_size
+    vision = vision_part(source.config)
     processor = processor_of(source.folder)
     size = processor.get("crop_size") or processor.get("size") or vision.get("image_size") or 224
     if "image_size" in vision:

@@ -29,6 +29,7 @@ class Source(Struct, frozen=True, kw_only=True):
     causal: bool  # a decoder: padded on the left, with position ids
     seed: int
     paired: bool = False  # two texts per row
+    picture_size: tuple[int, int] | None = None  # height and width where they are not the configs'
     even: bool = False  # rows of one length: genai's attention counts the tokens of a row from its start
 
     @property

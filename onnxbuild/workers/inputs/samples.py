@@ -13,7 +13,7 @@ from onnxbuild.workers.folders.processors import masks_audio
 from onnxbuild.workers.inputs.input_values import input_value, is_given
 from onnxbuild.workers.inputs.media import padded_audio
 from onnxbuild.workers.inputs.sample_source import Source
-from onnxbuild.workers.inputs.token_rows import decoder_prefix, sentence_rows, token_row
+from onnxbuild.workers.inputs.token_rows import DECODER_TOKENS, STEPS, decoder_prefix, sentence_rows, token_row
 
 _PROBE_BATCH = 8
 _BATCH_AND_SEQUENCE = 2  # axes of text
@@ -25,8 +25,9 @@ Rows = Sequence[Sequence[int]]
 class Sample(Struct, frozen=True, kw_only=True):
     """One batch. `feeds` are inputs by name; `mask` marks the real tokens, and is None if nothing is padded.
 
-    `decoder_ids` [batch, prefix] and `step_ids` [batch, 1] are what a decoder continues with, the same for every
+    `decoder_ids` [batch, prefix] and `step_ids` [batch, steps] are what a decoder continues with, the same for every
     engine. `tokens` counts real tokens. `probe`: natural text of natural lengths, on which perplexity is measured.
+    `length`: the tokens of the longest row, with the padding.
     """
 
     label: str
@@ -36,11 +37,16 @@ class Sample(Struct, frozen=True, kw_only=True):
     decoder_ids: np.ndarray
     rows: int
     tokens: int
+    length: int = 0
     probe: bool = False
 
 
-def shaped(source: Source, batch: int, sequence: int, *, padded: bool = True) -> Sample:
+def shaped(
+    source: Source, batch: int, sequence: int, *, padded: bool = True, decoder_tokens: int = DECODER_TOKENS
+) -> Sample:
     """A batch of exactly this shape; where `padded`, each row is shorter than the one before, down to about half.
+
+    `decoder_tokens` is the length of an encoder-decoder's second input.
 
     Errors: CheckFailed OBE38 if the model has fewer positions.
     """
@@ -48,7 +54,8 @@ def shaped(source: Source, batch: int, sequence: int, *, padded: bool = True) ->
     uneven = padded and not source.even
     lengths = [sequence - (row * sequence) // (2 * batch) if uneven else sequence for row in range(batch)]
     rows = [token_row(source, row, max(1, length)) for row, length in enumerate(lengths)]
-    return _sample(source, rows, sequence, label=f"shape {batch}×{sequence}", salt=sequence)
+    label = f"shape {batch}×{sequence}"
+    return _sample(source, rows, sequence, label=label, salt=sequence, decoder_tokens=decoder_tokens)
 
 
 def probes(source: Source) -> list[Sample]:
@@ -100,7 +107,16 @@ def of_ids(source: Source, rows: Rows, *, label: str, number: int, segments: Row
     return structs.replace(sample, feeds={**sample.feeds, "token_type_ids": types})
 
 
-def _sample(source: Source, rows: Rows, sequence: int, *, label: str, salt: int, probe: bool = False) -> Sample:
+def _sample(
+    source: Source,
+    rows: Rows,
+    sequence: int,
+    *,
+    label: str,
+    salt: int,
+    probe: bool = False,
+    decoder_tokens: int = DECODER_TOKENS,
+) -> Sample:
     """Rows of ids as a batch. `salt` makes the seeded parts of one sample differ from those of another."""
     batch = len(rows)
     ids, mask = _padded(rows, sequence, fill=source.pad_id, left=source.causal)
@@ -108,17 +124,23 @@ def _sample(source: Source, rows: Rows, sequence: int, *, label: str, salt: int,
     feeds = _feeds(source, ids, mask, salt)
     if "input_values" in source.inputs and masks_audio(source.folder):
         feeds |= padded_audio(feeds["input_values"], [len(row) / sequence for row in rows])
-    prefix = decoder_prefix(source, batch)
+    prefix = decoder_prefix(source, batch, decoder_tokens)
     return Sample(
         label=label if takes_text else f"batch {batch}",
         feeds=feeds,
         mask=mask if takes_text and feeds["input_ids"].ndim == _BATCH_AND_SEQUENCE else None,
-        step_ids=prefix[:, -1:],
-        decoder_ids=prefix[:, :-1],
+        step_ids=prefix[:, decoder_tokens : decoder_tokens + _steps_that_fit(source, sequence)],
+        decoder_ids=prefix[:, :decoder_tokens],
         rows=batch,
         tokens=int(mask.sum()) if takes_text else 0,
+        length=sequence,
         probe=probe,
     )
+
+
+def _steps_that_fit(source: Source, sequence: int) -> int:
+    """A decoder's steps take the positions after the prompt; there is room for one, as `_check_length` says."""
+    return max(1, min(STEPS, source.positions - sequence)) if source.causal else STEPS
 
 
 def _padded(rows: Rows, sequence: int, *, fill: int, left: bool) -> tuple[np.ndarray, np.ndarray]:

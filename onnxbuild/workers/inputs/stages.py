@@ -1,4 +1,7 @@
-"""Runs the stages of a model in order: each is fed from the sample and the stages before it."""
+"""Runs the stages of a model in order: each is fed from the sample and the stages before it.
+
+A stage with a past may run for several steps, so that its past grows.
+"""
 
 from __future__ import annotations
 
@@ -12,20 +15,32 @@ from onnxbuild.workers.inputs.samples import Sample
 Pass = tuple[str, Arrays, dict[str, np.ndarray]]  # stage, its feeds, its outputs
 
 
-def run_stages(engine: Engine, sample: Sample, stages: tuple[str, ...]) -> Iterator[Pass]:
-    """Run each of `stages` on one sample, in order; an engine's later stages read its own earlier outputs."""
+def run_stages(engine: Engine, sample: Sample, stages: tuple[str, ...], *, steps: int = 1) -> Iterator[Pass]:
+    """Run each of `stages` on one sample, in order; an engine's later stages read its own earlier outputs.
+
+    A stage with a past runs `steps` times, at most as often as the sample has tokens for it.
+    """
     if "forward" in stages:
         yield "forward", sample.feeds, engine.run("forward", sample.feeds)
     if "prefill" in stages:
         outputs = engine.run("prefill", sample.feeds)
         yield "prefill", sample.feeds, outputs
-        feeds = _next_token(sample, outputs)
-        yield "decode", feeds, engine.run("decode", feeds)
+        mask = sample.feeds["attention_mask"]
+        for ids in _step_ids(sample, steps):
+            mask = np.concatenate([mask, np.ones((len(mask), 1), mask.dtype)], axis=1)
+            feeds = _next_token(sample, outputs, ids, mask)
+            outputs = engine.run("decode", feeds)
+            yield "decode", feeds, outputs
     if "encoder" in stages:
-        yield from _encoder_decoder(engine, sample, stages)
+        yield from _encoder_decoder(engine, sample, stages, steps)
 
 
-def _encoder_decoder(engine: Engine, sample: Sample, stages: tuple[str, ...]) -> Iterator[Pass]:
+def _step_ids(sample: Sample, steps: int) -> list[np.ndarray]:
+    """The tokens of each step, [batch, 1]."""
+    return [sample.step_ids[:, number : number + 1] for number in range(min(steps, sample.step_ids.shape[1]))]
+
+
+def _encoder_decoder(engine: Engine, sample: Sample, stages: tuple[str, ...], steps: int) -> Iterator[Pass]:
     encoded = engine.run("encoder", sample.feeds)
     yield "encoder", sample.feeds, encoded
     common = {"encoder_hidden_states": encoded["last_hidden_state"]}
@@ -37,8 +52,12 @@ def _encoder_decoder(engine: Engine, sample: Sample, stages: tuple[str, ...]) ->
             outputs = engine.run(first, feeds)
             yield first, feeds, outputs
             if step in stages:
-                feeds = common | past_feeds(outputs) | {"input_ids": sample.step_ids}
-                yield step, feeds, engine.run(step, feeds)
+                past = past_feeds(outputs)
+                for ids in _step_ids(sample, steps):
+                    feeds = common | past | {"input_ids": ids}
+                    outputs = engine.run(step, feeds)
+                    yield step, feeds, outputs
+                    past |= past_feeds(outputs)  # the encoder's side stays that of the first pass
 
 
 def past_feeds(outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -50,9 +69,10 @@ def past_feeds(outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     }
 
 
-def _next_token(sample: Sample, outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    mask = sample.feeds["attention_mask"]
-    longer = np.concatenate([mask, np.ones((len(mask), 1), mask.dtype)], axis=1)
-    feeds = past_feeds(outputs) | {"input_ids": sample.step_ids, "attention_mask": longer}
-    # A graph without positions (Gemma 3) counts the padding too; PyTorch must then do the same in both passes.
-    return feeds | {"position_ids": mask.sum(axis=1, keepdims=True)} if "position_ids" in sample.feeds else feeds
+def _next_token(
+    sample: Sample, outputs: Mapping[str, np.ndarray], ids: np.ndarray, mask: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Feeds of one step: its tokens, [batch, 1], and the mask of all tokens up to and with them."""
+    feeds = past_feeds(outputs) | {"input_ids": ids, "attention_mask": mask}
+    # A graph without positions (Gemma 3) counts the padding too; PyTorch must then do the same in all passes.
+    return feeds | {"position_ids": mask.sum(axis=1, keepdims=True) - 1} if "position_ids" in sample.feeds else feeds

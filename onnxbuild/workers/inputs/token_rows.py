@@ -9,7 +9,8 @@ import numpy as np
 from onnxbuild.workers.inputs.sample_source import Source
 from onnxbuild.workers.inputs.sentences import SENTENCES
 
-_DECODER_TOKENS = 8  # prefix of an encoder-decoder's decoder; one more token is its cached step
+DECODER_TOKENS = 8  # prefix of an encoder-decoder's decoder
+STEPS = 3  # tokens after a prefix or a prompt, one for each step with a past
 
 
 def token_row(source: Source, number: int, length: int) -> list[int]:
@@ -41,9 +42,9 @@ def sentence_rows(source: Source, limit: int) -> list[list[int]]:
     return [token_row(source, number, length) for number, length in enumerate(lengths)]
 
 
-def decoder_prefix(source: Source, batch: int) -> np.ndarray:
-    """Tokens for a decoder, [batch, prefix + 1], different in each row; the last one is for the cached step."""
-    rows = [token_row(source, row + 3, _DECODER_TOKENS + 1) for row in range(batch)]
+def decoder_prefix(source: Source, batch: int, length: int = DECODER_TOKENS) -> np.ndarray:
+    """Tokens for a decoder, [batch, length + STEPS], different in each row; the last ones are for steps with a past."""
+    rows = [token_row(source, row + 3, length + STEPS) for row in range(batch)]
     prefix: np.ndarray = np.array(rows, np.int64)
     start = source.config.get("decoder_start_token_id")
     if start is not None:

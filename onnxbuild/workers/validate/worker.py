@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
-import numpy as np
 from msgspec import UNSET
 
 from onnxbuild.machine import usable_cores
@@ -16,32 +15,28 @@ from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.steps.dataset_rows import PORT
 from onnxbuild.steps.validate import ValidateParams
 from onnxbuild.tables.tasks import ThresholdRow, is_speech_to_text
-from onnxbuild.tables.thresholds import METRICS, is_within, table_of
+from onnxbuild.tables.thresholds import table_of
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
 from onnxbuild.workers.engines.timing import versions
 from onnxbuild.workers.engines.torch_engine import open_reference
 from onnxbuild.workers.inputs.sample_source import Source, open_source
 from onnxbuild.workers.inputs.samples import Sample, probes, shaped
-from onnxbuild.workers.inputs.stages import run_stages
 from onnxbuild.workers.libraries.remote_code import with_its_code
-from onnxbuild.workers.validate.compare import Losses, Record, Task, compare, losses
+from onnxbuild.workers.validate.bounds import broken_bounds
+from onnxbuild.workers.validate.compare import Record, Task
+from onnxbuild.workers.validate.extent import Judge
 from onnxbuild.workers.validate.labelled_rows import Answers, batches_of
+from onnxbuild.workers.validate.lengths import Chosen, chosen, limit_of, of_length, other_pictures
+from onnxbuild.workers.validate.trial import Sides, Trial, tried, tried_chosen
 from onnxbuild.workers.validate.worst import Worst, by_output, worst_of
-
-
-class _Sides(NamedTuple):
-    """What is compared, and the stages in which."""
-
-    reference: Any
-    variant: OnnxModel
-    stages: tuple[str, ...]
 
 
 @with_its_code
 def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
     """Compare, write `validation.json`, and return the worst of each metric.
 
-    Errors: CheckFailed OBE04 if a bound is broken or outputs differ in name or shape, OBE06 for NaN and Inf.
+    Errors: CheckFailed OBE04 if a bound is broken or outputs differ in name or shape, OBE06 for NaN and Inf, OBE86 if
+    the variant holds for the shapes that were asked for, and not for those that the model makes likely.
     """
     # The runner sets the worker's share of the cores; torch's own count may be that of an earlier benchmark.
     threads = int(os.environ.get("OMP_NUM_THREADS") or usable_cores())
@@ -50,31 +45,76 @@ def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str
     trust = params.trusts_code
     source = open_source(inputs["model"], sides.variant, params.task, seed=params.seed, trusts_code=trust)
     answers = Answers(batches_of(inputs[PORT], source, params) if PORT in inputs else ())
-    samples = _samples(source, params, answers.samples)
     independent = source.config.get("problem_type") == "multi_label_classification"
     task = Task(table=_table(params.task, sides.variant), independent=independent)
-    records, text = _compare_all(sides, samples, task, answers, progress)
-    worst = worst_of(records, text) | answers.worst(params.dataset)
+    samples = _samples(source, params, answers.samples)
+    given = [tried(sides, one, task, answers) for one in _told(samples, progress)]
+    lengths = chosen(source, _bytes_of(inputs["reference"]), params.longest)
+    trials = list(filter(None, (tried_chosen(sides, one, task) for one in _told(_chosen(source, lengths), progress))))
+    records = [record for trial in (*given, *trials) for record in trial.records]
+    worst = _worst([*given, *trials]) | answers.worst(params.dataset)
     broken = broken_bounds(worst, params.thresholds)
-    facts = _facts(params, source, samples, records, worst, broken) | _circumstances(sides, threads)
+    partly = None
+    if any(trial.error for trial in trials) or (broken and not _broken(given, answers, params)):
+        judge = Judge(sides=sides, source=source, task=task, thresholds=params.thresholds)
+        partly = judge.partly(given, trials)
+        broken = [partly.message, *broken] if partly else broken
+    facts = _facts(params, source, [*given, *trials], records, worst, broken) | _circumstances(sides, threads)
+    warnings += _unreached(lengths)
     facts |= {"dataset": {"name": params.dataset, **answers.facts()}} if answers.samples else {}
     facts |= {"warnings": warnings} if warnings else {}
     report = {**facts, "records": msgspec.to_builtins(records)}
     (outputs["report"] / "validation.json").write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1))
     if broken and params.on_failure == "fail":
-        raise CheckFailed("OBE04", broken[0], notes=_notes(broken, sides.reference), facts=facts)
+        notes = [*_notes(broken, sides.reference), *(partly.notes if partly else ())]
+        raise CheckFailed("OBE86" if partly else "OBE04", broken[0], notes=notes, facts=facts)
     return facts
 
 
-def _open_sides(params: ValidateParams, inputs: Mapping[str, Path], threads: int) -> tuple[_Sides, list[str]]:
+def _told(samples: Sequence[Sample], progress: Tell) -> Iterator[Sample]:
+    """The samples one by one, each announced before it is compared."""
+    for done, sample in enumerate(samples):
+        progress(f"comparing {sample.label}", done, len(samples))
+        yield sample
+
+
+def _chosen(source: Source, lengths: Chosen) -> list[Sample]:
+    """A sample of each length, the shortest with padding, and one with other pictures."""
+    rows = [of_length(source, length, padded=number == 0) for number, length in enumerate(lengths.lengths)]
+    return [*rows, *other_pictures(source)]
+
+
+def _bytes_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _worst(trials: Sequence[Trial]) -> dict[str, Worst]:
+    records = [record for trial in trials for record in trial.records]
+    return worst_of(records, [text for trial in trials for text in trial.text])
+
+
+def _broken(given: Sequence[Trial], answers: Answers, params: ValidateParams) -> list[str]:
+    return broken_bounds(_worst(given) | answers.worst(params.dataset), params.thresholds)
+
+
+def _unreached(lengths: Chosen) -> list[str]:
+    """Warnings for ways of computing that no sample was long enough to reach."""
+    longest = max(lengths.lengths, default=0)
+    return [
+        f"no sample is longer than {longest} tokens, so what changes after `{name}: {size}` was not compared"
+        for name, size in lengths.unreached.items()
+    ]
+
+
+def _open_sides(params: ValidateParams, inputs: Mapping[str, Path], threads: int) -> tuple[Sides, list[str]]:
     variant, warnings = _open_variant(inputs["model"], params, threads)
     reference = open_reference(
         inputs["reference"], params.task, variant, threads=threads, trusts_code=params.trusts_code
     )
-    return _Sides(reference, variant, _shared_stages(variant, reference)), warnings
+    return Sides(reference, variant, _shared_stages(variant, reference)), warnings
 
 
-def _circumstances(sides: _Sides, threads: int) -> dict[str, Any]:
+def _circumstances(sides: Sides, threads: int) -> dict[str, Any]:
     return {
         "stages": list(sides.stages),
         "reference": sides.reference.name,
@@ -113,29 +153,6 @@ def _table(task: str, variant: OnnxModel) -> ThresholdRow:
     return "classification" if is_speech_to_text(task) and hears_at_once else table_of(task)
 
 
-def broken_bounds(worst: Mapping[str, Worst], thresholds: Mapping[str, float]) -> list[str]:
-    """A message for each metric outside its bound; a bound on a metric that was not measured counts as broken."""
-    messages = []
-    for metric, bound in thresholds.items():
-        if metric not in worst:
-            messages.append(f"`{metric}` is bounded by {bound:g}, but this model has no output to measure it on")
-            continue
-        value = worst[metric].value
-        if not is_within(metric, value, bound):
-            beyond = "below" if METRICS[metric].side == "min" else "above"
-            messages.append(f"`{metric}` is {_distinct(value, bound)}, {beyond} {bound:g} ({worst[metric].where})")
-    return messages
-
-
-def _distinct(value: float, bound: float) -> str:
-    """The value with three digits, or as many as it takes to show on which side of the bound it is."""
-    for digits in range(3, 17):
-        shown = float(text := f"{value:.{digits}g}")
-        if shown != bound and (shown < bound) == (value < bound):
-            return text
-    return repr(value)
-
-
 def _notes(broken: Sequence[str], reference: Any) -> list[tuple[str, str]]:
     """The other broken bounds, and the cause if it is known."""
     notes = [("also", other) for other in broken[1:]]
@@ -144,30 +161,6 @@ def _notes(broken: Sequence[str], reference: Any) -> list[tuple[str, str]]:
         some = ", ".join(f"`{name}`" for name in random[:3]) + (f" and {len(random) - 3} more" if random[3:] else "")
         notes.append(("cause", f"the checkpoint has no {some}, so PyTorch and the export used random values"))
     return notes
-
-
-def _compare_all(
-    sides: _Sides, samples: Sequence[Sample], task: Task, answers: Answers, progress: Tell
-) -> tuple[list[Record], list[Losses]]:
-    records: list[Record] = []
-    text: list[Losses] = []
-    for done, sample in enumerate(samples):
-        progress(f"comparing {sample.label}", done, len(samples))
-        for stage, wanted, actual in _together(sides, sample):
-            records += compare(stage, sample, wanted, actual, task=task)
-            answers.count(stage, sample, wanted, actual)
-            if task.table == "generation" and "logits" in actual:
-                predicted = losses(stage, sample, wanted["logits"], actual["logits"])
-                text += [predicted] if predicted else []
-    return records, text
-
-
-def _together(sides: _Sides, sample: Sample) -> Iterator[tuple[str, dict[str, np.ndarray], dict[str, np.ndarray]]]:
-    """The outputs of both sides, stage by stage."""
-    reference = run_stages(sides.reference, sample, sides.stages)
-    variant = run_stages(sides.variant, sample, sides.stages)
-    for (stage, _, wanted), (_, _, actual) in zip(reference, variant, strict=True):
-        yield stage, wanted, actual
 
 
 def _shared_stages(variant: OnnxModel, reference: Any) -> tuple[str, ...]:
@@ -185,19 +178,28 @@ def _samples(source: Source, params: ValidateParams, rows: Sequence[Sample]) -> 
 
     The shapes are compared even with a dataset, because they test lengths and padding that its rows may lack.
     """
-    given = [shaped(source, batch, sequence) for batch, sequence in params.shapes]
+    given = [shaped(source, batch, sequence) for batch, sequence in _shapes(source, params)]
     text = list(rows) or probes(source)
     return given + text if text else [msgspec.structs.replace(sample, probe=True) for sample in given]
+
+
+def _shapes(source: Source, params: ValidateParams) -> Sequence[tuple[int, int]]:
+    """The shapes, cut to what the model takes unless a person wrote them."""
+    if params.shapes != ValidateParams().shapes:
+        return params.shapes
+    limit = limit_of(source, params.longest)
+    return tuple(dict.fromkeys((batch, min(sequence, limit)) for batch, sequence in params.shapes))
 
 
 def _facts(
     params: ValidateParams,
     source: Source,
-    samples: Sequence[Sample],
+    trials: Sequence[Trial],
     records: Sequence[Record],
     worst: Mapping[str, Worst],
     broken: Sequence[str],
 ) -> dict[str, Any]:
+    samples = [trial.sample for trial in trials]
     return {
         "passed": not broken,
         "failures": list(broken),
@@ -209,6 +211,7 @@ def _facts(
             "batches": len(samples),
             "rows": sum(sample.rows for sample in samples),
             "tokens": sum(sample.tokens for sample in samples),
+            "longest": max((sample.length for sample in samples if sample.tokens), default=0),
             "text": _kind_of_text(params, source),
         },
     }

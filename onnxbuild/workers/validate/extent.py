@@ -1,0 +1,72 @@
+"""How far a variant holds: the shapes that it was asked for, and those that its model chose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from msgspec import Struct
+
+from onnxbuild.workers.inputs.sample_source import Source
+from onnxbuild.workers.validate.bounds import broken_bounds
+from onnxbuild.workers.validate.compare import Task
+from onnxbuild.workers.validate.lengths import of_length
+from onnxbuild.workers.validate.trial import Sides, Trial, tried_chosen
+from onnxbuild.workers.validate.worst import worst_of
+
+_MOST_TEXT = 300
+
+
+class Partly(Struct, frozen=True, kw_only=True):
+    """What to say of a variant that holds in part."""
+
+    message: str
+    notes: Sequence[tuple[str, str]] = ()
+
+
+class Judge(Struct, frozen=True, kw_only=True):
+    """Says of single samples whether they keep the bounds."""
+
+    sides: Sides
+    source: Source
+    task: Task
+    thresholds: Mapping[str, float]
+
+    def fault(self, trial: Trial) -> str | None:
+        """What is wrong with a trial by itself, None if it keeps every bound that it can be measured by."""
+        if trial.error is not None:
+            return " ".join(str(trial.error).split())[:_MOST_TEXT]
+        worst = worst_of(trial.records, trial.text)
+        broken = broken_bounds(worst, {name: bound for name, bound in self.thresholds.items() if name in worst})
+        return broken[0] if broken else None
+
+    def partly(self, given: Sequence[Trial], chosen: Sequence[Trial]) -> Partly | None:
+        """Up to where the variant holds, for samples of which the given ones hold and a chosen one does not."""
+        for trial in chosen:
+            fault = self.fault(trial)
+            if fault is None:
+                continue
+            if trial.sample.label.startswith("picture"):
+                message = f"the graph leaves the size of pictures free, and fails for another one: {fault}"
+                return Partly(message=message)
+            wrong = trial.sample.length
+            shorter = (one.sample.length for one in (*given, *chosen) if one.sample.length < wrong)
+            limit = holds_up_to(self._holds, max(shorter, default=1), wrong)
+            message = f"the graph holds up to {limit} tokens, and fails with {wrong}: {fault}"
+            hint = f"`export: {{max_length: {limit}}}` accepts this limit; another exporter may have none"
+            return Partly(message=message, notes=(("hint", hint),))
+        return None
+
+    def _holds(self, length: int) -> bool:
+        trial = tried_chosen(self.sides, of_length(self.source, length), self.task)
+        return trial is None or self.fault(trial) is None
+
+
+def holds_up_to(holds: Callable[[int], bool], right: int, wrong: int) -> int:
+    """The largest length that holds, found by halving between one that does and one that does not."""
+    while wrong - right > 1:
+        middle = (right + wrong) // 2
+        if holds(middle):
+            right = middle
+        else:
+            wrong = middle
+    return right

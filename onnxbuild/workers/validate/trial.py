@@ -1,0 +1,71 @@
+"""One sample through both sides: the reference and the variant, stage by stage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from msgspec import Struct
+
+from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
+from onnxbuild.workers.inputs.samples import Sample
+from onnxbuild.workers.inputs.stages import Pass, run_stages
+from onnxbuild.workers.inputs.token_rows import STEPS
+from onnxbuild.workers.validate.compare import Losses, Record, Task, compare, losses
+from onnxbuild.workers.validate.labelled_rows import Answers
+
+
+class Sides(NamedTuple):
+    """What is compared, and the stages in which."""
+
+    reference: Any
+    variant: OnnxModel
+    stages: tuple[str, ...]
+
+
+class Trial(Struct, frozen=True, kw_only=True):
+    """What one sample gave; `error` is what the variant raised where it should have computed."""
+
+    sample: Sample
+    records: Sequence[Record] = ()
+    text: Sequence[Losses] = ()
+    error: Exception | None = None
+
+
+def tried(sides: Sides, sample: Sample, task: Task, answers: Answers | None = None) -> Trial:
+    """Both sides on one sample, the reference as it was after loading.
+
+    Errors: CheckFailed OBE04 and OBE06 as `compare`, and what an engine raises.
+    """
+    return _against(sides, sample, _wanted(sides, sample), task, answers)
+
+
+def tried_chosen(sides: Sides, sample: Sample, task: Task) -> Trial | None:
+    """The same for a sample that nobody asked for: None if the reference refuses it; the variant's error is kept."""
+    try:
+        wanted = _wanted(sides, sample)
+    except Exception:  # noqa: BLE001 - any refusal of any model: there is nothing to compare with
+        return None
+    try:
+        return _against(sides, sample, wanted, task)
+    except Exception as error:  # noqa: BLE001 - whatever the runtime raises is the verdict
+        return Trial(sample=sample, error=error)
+
+
+def _wanted(sides: Sides, sample: Sample) -> list[Pass]:
+    sides.reference.renew()
+    return list(run_stages(sides.reference, sample, sides.stages, steps=STEPS))
+
+
+def _against(sides: Sides, sample: Sample, wanted: list[Pass], task: Task, answers: Answers | None = None) -> Trial:
+    records: list[Record] = []
+    text: list[Losses] = []
+    variant = run_stages(sides.variant, sample, sides.stages, steps=STEPS)
+    for (stage, _, right), (_, _, actual) in zip(wanted, variant, strict=True):
+        records += compare(stage, sample, right, actual, task=task)
+        if answers is not None:
+            answers.count(stage, sample, right, actual)
+        if task.table == "generation" and "logits" in actual:
+            predicted = losses(stage, sample, right["logits"], actual["logits"])
+            text += [predicted] if predicted else []
+    return Trial(sample=sample, records=records, text=text)
