@@ -70,7 +70,7 @@ class ExportParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_on
         Annotated[int, Meta(ge=2)] | UnsetType,
         Meta(
             description="the longest text in tokens that the model is exported for: accepts a graph that is right only"
-            " up to it; the tokenizer is told, validation stays below it, and longer settings of other steps are faults",
+            " up to it; the tokenizer is told, and validation stays below it; longer settings of steps are faults",
             examples=[64, 512],
         ),
     ] = UNSET

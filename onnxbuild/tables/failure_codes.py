@@ -548,12 +548,12 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "holds-in-part",
         "the variant agrees with the reference in some lengths or sizes, and not in others that its model can meet",
         (
-            "The export froze what depends on a length: a number of chunks, a branch for short texts, positions, or the "
-            "size of a picture. `validate` compares lengths beyond every entry of config.json that can cause this."
+            "The export froze what depends on a length: a number of chunks, a branch for short texts, positions, or "
+            "the size of a picture. `validate` compares lengths beyond every entry of config.json that can cause this."
         ),
         (
-            "Write `export: {max_length: N}` to accept the limit: the tokenizer, lint and the other steps then keep it. Or "
-            "try another exporter: `exporter: transformers`, `exporter: genai`."
+            "Write `export: {max_length: N}` to accept the limit: the tokenizer, lint and the other steps keep it. "
+            "Or try another exporter: `exporter: transformers`, `exporter: genai`."
         ),
     ),
     "OBE99": FailureCode(
