@@ -304,7 +304,7 @@ def _may_pool(params: ExportParams) -> bool:
 
 EXPORT = Kind(
     name="export",
-    version=2,
+    version=3,
     params=ExportParams,
     inputs={"model": "checkpoint"},
     outputs={"model": "onnx"},

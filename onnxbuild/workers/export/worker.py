@@ -21,6 +21,7 @@ from onnxbuild.steps.exporters import EXPORTERS, is_own, pick, reason
 from onnxbuild.workers.engines.timing import versions
 from onnxbuild.workers.export import own_exporter
 from onnxbuild.workers.export.exported import check_graph, settle
+from onnxbuild.workers.export.picture_axes import settle_picture_axes
 from onnxbuild.workers.folders.configs import limit_tokenizer
 from onnxbuild.workers.folders.model_files import carry_companions, files_below, onnx_names
 from onnxbuild.workers.libraries.quiet import quiet
@@ -46,7 +47,8 @@ def run(params: ExportParams, inputs: Mapping[str, Path], outputs: Mapping[str, 
     """Export the checkpoint, tidy the result and check it.
 
     Facts: by file nodes, bytes, opset, ir_version; the exporter and the reason for it; the dtype, and seconds by phase;
-    `merged`: whether a decoder's two passes were merged into one file, if that was tried, and `because` if not.
+    `picture`: the one size of pictures that the graph takes. `merged`: whether a decoder's two passes were merged into
+    one file, if that was tried, and `because` if not.
     """
     source, destination = inputs["model"], outputs["model"]
     config = _config(source)
@@ -110,7 +112,7 @@ def _trace(params: ExportParams, inputs: Mapping[str, Path], config: Mapping[str
 
 
 def _tidy(params: ExportParams, source: Path, destination: Path) -> dict[str, Any]:
-    """Add what loaders read, convert, and merge a decoder's two passes; facts about the merge."""
+    """Add what loaders read, convert, and merge a decoder's two passes; facts about the merge and the axes."""
     carry_companions(source, destination)
     if params.pad_token_id is not UNSET:  # the validation reads it there, for PyTorch too
         _name_padding(destination / "config.json", params.pad_token_id)
@@ -119,7 +121,9 @@ def _tidy(params: ExportParams, source: Path, destination: Path) -> dict[str, An
     if params.exporter != "genai":  # its graph is made for one runtime, in the requested precision
         settle(destination, params.dtype)
     # optimum merges by itself, and the files of a custom exporter stay as they are.
-    return merge_parts(destination) if params.exporter == "transformers" else {}
+    merged = merge_parts(destination) if params.exporter == "transformers" else {}
+    ours = params.exporter in {"optimum", "transformers"}
+    return {**merged, **(settle_picture_axes(destination, params.task) if ours else {})}
 
 
 def _task_hint(exporter: str, model_type: str) -> str:

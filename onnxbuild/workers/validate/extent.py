@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct
 
+from onnxbuild.workers.inputs.picture_sizes import is_other_picture
 from onnxbuild.workers.inputs.sample_source import Source
 from onnxbuild.workers.validate.bounds import broken_bounds
 from onnxbuild.workers.validate.compare import Task
@@ -45,7 +46,7 @@ class Judge(Struct, frozen=True, kw_only=True):
             fault = self.fault(trial)
             if fault is None:
                 continue
-            if trial.sample.label.startswith("picture"):
+            if is_other_picture(trial.sample):
                 message = f"the graph leaves the size of pictures free, and fails for another one: {fault}"
                 return Partly(message=message)
             wrong = trial.sample.length

@@ -7,13 +7,12 @@ computes in another way, and one is the longest that the model has positions for
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from onnxbuild.tables.positions import changes_at, text_part
-from onnxbuild.workers.inputs.media import picture_size, vision_part
 from onnxbuild.workers.inputs.sample_source import Source
 from onnxbuild.workers.inputs.samples import Sample, shaped
 from onnxbuild.workers.inputs.token_rows import DECODER_TOKENS, STEPS
@@ -67,19 +66,6 @@ def of_length(source: Source, length: int, *, padded: bool = False) -> Sample:
     positions = next((int(config[key]) for key in _DECODER_POSITIONS if config.get(key)), length + STEPS)
     decoder = max(DECODER_TOKENS, min(length, positions - STEPS, source.positions - STEPS))
     return shaped(source, _rows(source, padded=padded), length, decoder_tokens=decoder)
-
-
-def other_pictures(source: Source) -> Iterator[Sample]:
-    """A sample with pictures of another height and width, if the graph leaves both free."""
-    spec = source.inputs.get("pixel_values")
-    if spec is None or any(isinstance(size, int) for size in spec.shape[-2:]):
-        return
-    patch = vision_part(source.config).get("patch_size")
-    step = patch if isinstance(patch, int) else 32
-    height, width = picture_size(source)
-    other = structs.replace(source, picture_size=(height + step, width + 2 * step))
-    sample = shaped(other, 1, 8)
-    yield structs.replace(sample, label=f"picture {height + step}×{width + 2 * step}")
 
 
 def _rows(source: Source, *, padded: bool) -> int:

@@ -19,6 +19,7 @@ from onnxbuild.tables.thresholds import table_of
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
 from onnxbuild.workers.engines.timing import versions
 from onnxbuild.workers.engines.torch_engine import open_reference
+from onnxbuild.workers.inputs.picture_sizes import frees_size, other_picture
 from onnxbuild.workers.inputs.sample_source import Source, open_source
 from onnxbuild.workers.inputs.samples import Sample, probes, shaped
 from onnxbuild.workers.libraries.remote_code import with_its_code
@@ -26,7 +27,7 @@ from onnxbuild.workers.validate.bounds import broken_bounds
 from onnxbuild.workers.validate.compare import Record, Task
 from onnxbuild.workers.validate.extent import Judge
 from onnxbuild.workers.validate.labelled_rows import Answers, batches_of
-from onnxbuild.workers.validate.lengths import Chosen, chosen, limit_of, of_length, other_pictures
+from onnxbuild.workers.validate.lengths import Chosen, chosen, limit_of, of_length
 from onnxbuild.workers.validate.trial import Sides, Trial, tried, tried_chosen
 from onnxbuild.workers.validate.worst import Worst, by_output, worst_of
 
@@ -81,7 +82,7 @@ def _told(samples: Sequence[Sample], progress: Tell) -> Iterator[Sample]:
 def _chosen(source: Source, lengths: Chosen) -> list[Sample]:
     """A sample of each length, the shortest with padding, and one with other pictures."""
     rows = [of_length(source, length, padded=number == 0) for number, length in enumerate(lengths.lengths)]
-    return [*rows, *other_pictures(source)]
+    return [*rows, other_picture(source)] if frees_size(source.inputs) else rows
 
 
 def _bytes_of(folder: Path) -> int:
