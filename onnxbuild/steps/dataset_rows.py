@@ -47,7 +47,7 @@ def check_cut(params: Any, context: Context) -> Iterator[Fault]:
             code="OB620",
             field="sequence",
             severity="warning",
-            message=f"rows of {params.sequence} tokens are cut to the model's {positions} positions",
+            message=f"rows of {params.sequence} tokens are cut to {context.limit}",
             hint=f"write `sequence: {positions}` or less",
         )
 
@@ -61,6 +61,6 @@ def check_length(field: str, sequence: int, context: Context) -> Iterator[Fault]
         yield Fault(
             code="OB620",
             field=field,
-            message=f"{sequence} tokens{step} do not fit the model's {positions} positions",
+            message=f"{sequence} tokens{step} do not fit {context.limit}",
             hint=f"use at most {positions - needed + sequence} tokens in `{field}`",
         )

@@ -55,7 +55,7 @@ def _check_positions(params: GenerateParams, context: Context) -> Iterable[Fault
         yield Fault(
             code="OB620",
             field="max_new_tokens",
-            message=f"{params.max_new_tokens} new tokens and a prompt do not fit the model's {positions} positions",
+            message=f"{params.max_new_tokens} new tokens and a prompt do not fit {context.limit}",
             hint=f"write `max_new_tokens: {positions // 2}`, which leaves room for a prompt",
         )
 

@@ -90,6 +90,13 @@ class Context(Struct, frozen=True, kw_only=True):
         limits = [limit for limit in (positions_of(self.config), self.max_length) if limit is not None]
         return min(limits, default=None)
 
+    @property
+    def limit(self) -> str:
+        """What limits `positions`, in words."""
+        if self.max_length is not None and self.positions == self.max_length:
+            return f"the export's `max_length: {self.max_length}`"
+        return f"the model's {self.positions} positions"
+
 
 class Fault(Struct, frozen=True, kw_only=True):
     """What a kind's check finds. `field` is the param at fault, None for the whole step; planning adds the place.

@@ -247,3 +247,51 @@ def test_what_a_model_changes_of_itself_is_put_back():
         assert model.inner is inner
         assert not hasattr(model, "added")
         assert np.isfinite(model.inner.weight.detach().numpy()).all()
+
+
+def test_a_graph_that_takes_pictures_of_one_size_says_so(tmp_path):
+    from transformers import ViTConfig, ViTForImageClassification
+    from transformers.models.resnet import ResNetConfig, ResNetForImageClassification
+
+    sizes = {"hidden_size": 36, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 53}
+    models = {
+        "vit": ViTForImageClassification(ViTConfig(**sizes, image_size=28, patch_size=7)),
+        "resnet": ResNetForImageClassification(ResNetConfig(embedding_size=8, hidden_sizes=[8, 12], depths=[1, 1])),
+    }
+    found = {}
+    for name, model in models.items():
+        (tmp_path / name / "onnx").mkdir(parents=True)
+        model.eval().save_pretrained(tmp_path / name / "checkpoint")
+        params = ExportParams(task="image-classification", exporter="optimum")
+        places = {"model": tmp_path / name / "checkpoint"}, {"model": tmp_path / name / "onnx"}
+        facts = export(params, *places, lambda *_: None)
+        shape = OnnxModel(places[1]["model"], threads=1).inputs("forward")["pixel_values"].shape
+        found[name] = (facts.get("picture"), shape[2:])
+    assert found == {"vit": ([28, 28], (28, 28)), "resnet": (None, ("height", "width"))}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_graph_that_is_wrong_for_another_size_of_pictures_fails(tmp_path, validate):
+    """A graph that gives every picture the logits of the size that it was made for."""
+    from transformers.models.resnet import ResNetConfig, ResNetForImageClassification
+
+    torch.manual_seed(21)
+    config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 12], depths=[1, 1], num_labels=5)
+    model = ResNetForImageClassification(config).eval()
+    model.save_pretrained(tmp_path / "checkpoint")
+    (tmp_path / "onnx").mkdir()
+
+    class Cropping(torch.nn.Module):
+        def forward(self, pixel_values):
+            return model(pixel_values[:, :, :224, :224]).logits
+
+    axes = {"pixel_values": {0: "batch", 2: "height", 3: "width"}, "logits": {0: "batch"}}
+    torch.onnx.export(
+        Cropping(), (torch.zeros(1, 3, 224, 224),), tmp_path / "onnx" / "model.onnx", dynamo=False, opset_version=18,
+        input_names=["pixel_values"], output_names=["logits"], dynamic_axes=axes,
+    )  # fmt: skip
+    (tmp_path / "onnx" / "config.json").write_text((tmp_path / "checkpoint" / "config.json").read_text())
+    with pytest.raises(
+        CheckFailed, match="OBE86 the graph leaves the size of pictures free, and fails for another one"
+    ):
+        validate(Exported(tmp_path / "checkpoint", tmp_path / "onnx", "image-classification"))
