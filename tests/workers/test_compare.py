@@ -54,6 +54,7 @@ def test_padding_counts_for_nothing():
         ("start_logits", "forward", (2, 3), [(1, 3), (1, 1)]),
         ("present.0.key", "prefill", (2, 5, 3, 4), [(4, 20)]),
         ("present.0.key", "decode", (2, 5, 4, 4), [(6, 20)]),
+        ("present.0.key", "decode", (2, 5, 6, 4), [(10, 20)]),  # the third step
         ("logits", "decode", (2, 1, 7), [(2, 7)]),
         ("logits", "decoder", (2, 3, 7), [(6, 7)]),  # its own tokens, not those of the padded input
         ("present.0.encoder.key", "decoder", (2, 5, 3, 4), [(4, 20)]),

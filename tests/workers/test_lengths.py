@@ -118,14 +118,15 @@ def test_a_graph_that_holds_in_part_fails_with_its_limit_which_can_be_accepted(m
     assert failure.facts["passed"] is False
 
     facts = validate(made(build, task), max_length=limit)
-    assert (facts["passed"], facts["samples"]["longest"]) == (True, limit)
+    assert facts["passed"] is True
+    assert int(facts["chosen"][-1].rpartition("×")[2]) == limit
     with pytest.raises(CheckFailed, match="OBE86"):
         validate(made(build, task), max_length=limit + 5)
 
 
 def test_a_window_that_is_traced_right_holds_beyond_it(made, validate):
     facts = validate(made(_window, _TEXT))
-    assert (facts["passed"], facts["samples"]["longest"]) == (True, 699)
+    assert (facts["passed"], facts["chosen"]) == (True, ["shape 2×131", "shape 1×153", "shape 1×699"])
     assert facts["metrics"]["max_abs"] < 1e-4
 
 
@@ -143,7 +144,7 @@ def test_the_default_shapes_are_cut_to_a_model_of_few_positions(made, validate):
         return BertForMaskedLM(BertConfig(**_SIZES, max_position_embeddings=21))
 
     facts = validate(made(short, "fill-mask"))
-    assert (facts["passed"], facts["samples"]["longest"]) == (True, 21)
+    assert (facts["passed"], facts["chosen"]) == (True, ["shape 2×21"])
 
 
 def test_warn_says_up_to_where_it_holds(made, validate):

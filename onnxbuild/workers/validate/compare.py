@@ -11,6 +11,7 @@ from msgspec import Struct
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.tables.thresholds import METRICS
 from onnxbuild.workers.inputs.samples import Sample
+from onnxbuild.workers.inputs.token_rows import STEPS
 from onnxbuild.workers.validate import metrics
 
 LOGITS = frozenset({"logits", "start_logits", "end_logits", "logits_per_image", "logits_per_text"})
@@ -80,7 +81,7 @@ def real_rows(name: str, stage: str, array: np.ndarray, sample: Sample) -> list[
         array = array.reshape(*array.shape[:2], -1)
         mask = None if ".decoder." in name else _mask_of_length(mask, array.shape[1])
     elif stage in {"forward", "prefill", "encoder"}:
-        mask = _mask_of_length(mask, array.shape[1], step=0)
+        mask = _mask_of_length(mask, array.shape[1], steps=0)
     else:
         mask = None
     return [array[mask.astype(bool)] if mask is not None else array.reshape(-1, array.shape[-1])]
@@ -186,12 +187,13 @@ def _finite(array: np.ndarray) -> np.ndarray:
     return array if finite.all() else np.where(finite, array, np.float32(0))
 
 
-def _mask_of_length(mask: np.ndarray | None, length: int, *, step: int = 1) -> np.ndarray | None:
-    """The mask if it has this length, perhaps with the decoded step added, else None."""
+def _mask_of_length(mask: np.ndarray | None, length: int, *, steps: int = STEPS) -> np.ndarray | None:
+    """The mask if it has this length, perhaps with some decoded steps added, else None."""
     if mask is None or mask.shape[1] == length:
         return mask
-    if step and mask.shape[1] + step == length:
-        return np.concatenate([mask, np.ones((len(mask), step), mask.dtype)], axis=1)  # type: ignore[no-any-return]
+    decoded = length - mask.shape[1]
+    if 0 < decoded <= steps:
+        return np.concatenate([mask, np.ones((len(mask), decoded), mask.dtype)], axis=1)  # type: ignore[no-any-return]
     return None
 
 

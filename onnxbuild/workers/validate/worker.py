@@ -60,7 +60,8 @@ def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str
         judge = Judge(sides=sides, source=source, task=task, thresholds=params.thresholds)
         partly = judge.partly(given, trials)
         broken = [partly.message, *broken] if partly else broken
-    facts = _facts(params, source, [*given, *trials], records, worst, broken) | _circumstances(sides, threads)
+    facts = _facts(params, source, samples, records, worst, broken) | _circumstances(sides, threads)
+    facts |= {"chosen": [trial.sample.label for trial in trials]} if trials else {}
     warnings += _unreached(lengths)
     facts |= {"dataset": {"name": params.dataset, **answers.facts()}} if answers.samples else {}
     facts |= {"warnings": warnings} if warnings else {}
@@ -195,12 +196,11 @@ def _shapes(source: Source, params: ValidateParams) -> Sequence[tuple[int, int]]
 def _facts(
     params: ValidateParams,
     source: Source,
-    trials: Sequence[Trial],
+    samples: Sequence[Sample],
     records: Sequence[Record],
     worst: Mapping[str, Worst],
     broken: Sequence[str],
 ) -> dict[str, Any]:
-    samples = [trial.sample for trial in trials]
     return {
         "passed": not broken,
         "failures": list(broken),
@@ -212,7 +212,6 @@ def _facts(
             "batches": len(samples),
             "rows": sum(sample.rows for sample in samples),
             "tokens": sum(sample.tokens for sample in samples),
-            "longest": max((sample.length for sample in samples if sample.tokens), default=0),
             "text": _kind_of_text(params, source),
         },
     }
