@@ -54,7 +54,7 @@ def loose(family: Family, precision: str) -> dict[str, float]:
 
 def longest(family: Family, precision: str) -> int | UnsetType:
     """Quantized random weights match pictures to texts by a few numbers, which long texts make noise."""
-    return UNSET if precision == "fp32" or family.loader != "match_images" else 64
+    return UNSET if precision == "fp32" or family.loader != "match_images" else 8
 
 
 def table_for(family: Family) -> str:
