@@ -1,6 +1,7 @@
 """What a delivery does to the output folder, to files of others in it, and to what stands in its place."""
 
 import contextlib
+import ctypes
 import errno
 import json
 import os
@@ -187,6 +188,18 @@ def test_a_link_in_the_place_of_a_folder_of_ours_is_not_followed(outs):
     assert (delivery.edited, delivery.kept) == (("sub/a.bin",), (("sub", "sub.kept"),))
     assert outs.files() == OLD
     assert (elsewhere / "a.bin").read_bytes() == b"old a"
+
+
+@pytest.mark.parametrize("mine", [{}, {"sub/notes": b"mine", "sub/deep/notes": b"mine, too"}])
+def test_a_folder_of_ours_whose_name_a_file_needs_is_kept_only_with_files_of_others(outs, mine):
+    outs.deliver(NEW)
+    write(outs.folder, mine)
+    delivery = outs.deliver({"sub": b"now a file"})
+    assert (delivery.state, delivery.kept) == ("written", (("sub", "sub.kept"),) if mine else ())
+    assert outs.files() == {
+        "sub": b"now a file",
+        **{name.replace("sub", "sub.kept"): text for name, text in mine.items()},
+    }
 
 
 def test_equal_files_without_a_description_are_taken_for_ours(outs):
@@ -636,6 +649,13 @@ def test_linux_exchanges_two_folders_in_one_step(tmp_path):
     assert not replacement._exchange(tmp_path / "one", tmp_path / "missing")
 
 
+def test_a_c_library_without_the_call_does_not_exchange(tmp_path, monkeypatch):
+    write(tmp_path, {"one/a": b"1", "other/b": b"2"})
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_given, **_more: SimpleNamespace())
+    assert not replacement._exchange(tmp_path / "one", tmp_path / "other")
+    assert [path.name for path in (tmp_path / "one").iterdir()] == ["a"]
+
+
 def test_other_systems_do_not_try(tmp_path, monkeypatch):
     write(tmp_path, {"one/a": b"1", "other/b": b"2"})
     monkeypatch.setattr(sys, "platform", "darwin")
@@ -668,6 +688,21 @@ def test_a_failed_build_ends_what_a_killed_run_began(outs):
     delivery = outs.deliver(NEW, outcome="failed")
     assert delivery.state == "withheld"
     assert outs.files() == {**OLD, "notes": b"mine"}
+    assert outs.beside() == ["t"]
+
+
+def test_the_new_folder_takes_the_place_before_files_of_the_old_one_are_moved(outs):
+    """A run was killed between the two renames of a system that cannot exchange folders."""
+    outs.deliver(OLD)
+    (outs.folder / "notes").write_bytes(b"mine")
+    outs.folder.rename(outs.root / "aside")
+    outs.deliver(NEW)
+    outs.folder.rename(outs.folder.with_name(".t.whole.12345678"))
+    (outs.root / "aside").rename(outs.folder.with_name(".t.old.12345678"))
+    left = replacement.leftovers(outs.folder.parent)["t"]
+    assert [place.name for place in left] == [".t.old.12345678", ".t.whole.12345678"]
+    assert replacement.tidy_up(outs.folder, left) == []
+    assert outs.files() == {**NEW, "notes": b"mine"}
     assert outs.beside() == ["t"]
 
 
