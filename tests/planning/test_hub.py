@@ -176,14 +176,17 @@ def test_a_server_says_how_long_to_wait_within_bounds(header, attempt, wait):
     assert hub_module._retry_after(header, attempt) == wait
 
 
+WITHOUT_TOKEN = "it is private, gated or misspelt: set HF_TOKEN to a token with read access"
+
+
 @pytest.mark.parametrize(
     ("status", "code", "message", "hint"),
     [
         (404, "", "the repository does not exist", "check the name; a private repository needs HF_TOKEN"),
         (401, "RepoNotFound", "the repository does not exist", "check the name; a private repository needs HF_TOKEN"),
         (404, "RevisionNotFound", "the repository has no revision `v1`", None),
-        (401, "", "access was refused (401)", "it is private, gated or misspelt: set HF_TOKEN to a token with read access"),
-        (403, "", "access was refused (403)", "it is private, gated or misspelt: set HF_TOKEN to a token with read access"),
+        (401, "", "access was refused (401)", WITHOUT_TOKEN),
+        (403, "", "access was refused (403)", WITHOUT_TOKEN),
         (418, "", "http://hub.example answered 418 no", "try again later"),
     ],
 )  # fmt: skip

@@ -39,8 +39,8 @@ def contexts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             return ()
 
         return Kind(
-            name=name, version=1, params=Noted, inputs={"model": "onnx"}, outputs={output: output}, worker=f"toy:{name}",
-            check=check, precision_after=lambda _params, _context: "halved",
+            name=name, version=1, params=Noted, inputs={"model": "onnx"}, outputs={output: output},
+            worker=f"toy:{name}", check=check, precision_after=lambda _params, _context: "halved",
         )  # fmt: skip
 
     def plan(model: str) -> dict[tuple[str, str], Context]:
@@ -79,11 +79,11 @@ def test_a_check_that_is_not_on_by_default_and_not_asked_for_is_not_looked_at(co
     assert ("look", "cuda") not in contexts(f"source: 'random:bert', task: fill-mask, {TARGETS}")
 
 
-@pytest.mark.parametrize("trusts", [True, False])
-def test_a_step_knows_whether_code_of_the_checkpoint_may_run(contexts, trusts: bool) -> None:
-    export = f"export: {{dtype: fp16, trust_remote_code: {str(trusts).lower()}}}"
+@pytest.mark.parametrize("trusts", ["true", "false"])
+def test_a_step_knows_whether_code_of_the_checkpoint_may_run(contexts, trusts: str) -> None:
+    export = f"export: {{dtype: fp16, trust_remote_code: {trusts}}}"
     found = contexts(f"source: 'random:bert', task: fill-mask, {export}, {TARGETS}")["note", "cpu"]
-    assert (found.precision, found.trusts_code) == ("fp16", trusts)
+    assert (found.precision, found.trusts_code) == ("fp16", trusts == "true")
 
 
 def test_the_steps_of_an_onnx_model_start_from_the_fetch(contexts, tmp_path: Path) -> None:
