@@ -416,3 +416,11 @@ def test_each_upgraded_source_is_asked_for_once_and_others_keep_theirs(folder):
     assert [(one.name, one.written, one.key) for one in hub_uses(manifest())] == [
         ("a", "hub:o/a", "hub:o/a@main"), ("b", "hub:o/b@v1", "hub:o/b@v1"), ("again", "hub:o/a@main", "hub:o/a@main"),
     ]  # fmt: skip
+
+
+def test_of_two_equal_faults_each_has_its_own_place(folder):
+    text = json.dumps({"sources": {f"hub:o/{name}@main": {"commit": "main"} for name in "ab"}}, indent=1)
+    (folder / "onnxbuild.lock").write_text(text)
+    with pytest.raises(DiagnosticError) as raised:
+        read_lock(folder / "onnxbuild.lock")
+    assert [(one.span.line, one.span.column) for one in raised.value.diagnostics] == [(4, 14), (7, 14)]

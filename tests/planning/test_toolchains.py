@@ -20,7 +20,7 @@ from onnxbuild.manifest.load import load_manifest
 from onnxbuild.planning.lock_file import lock_for, read_lock
 from onnxbuild.planning.pinned import resolution
 from onnxbuild.planning.pinned.resolution import _pip, resolve_toolchain
-from onnxbuild.planning.toolchains import LockedPackage, LockedToolchain, python_tag, toolchain_key
+from onnxbuild.planning.toolchains import LockedPackage, LockedToolchain, python_of, python_tag, toolchain_key
 from onnxbuild.runners import pip_output
 from onnxbuild.runners.environments import Unlocked, Unusable
 from onnxbuild.runners.local import LocalRunner
@@ -442,3 +442,12 @@ def test_the_names_of_a_toolchain_do_not_depend_on_order_or_spelling() -> None:
     one = LockedToolchain((LockedPackage("Zope._-A", "1", "0" * 64), LockedPackage("b", "2", "0" * 64)))
     assert (one.version("zope-a"), one.version("B"), one.version("zope")) == ("1", "2", "absent")
     assert one.digest == one.digest_for(python_tag()) != one.digest_for("cpython-9.9 linux")
+
+
+@pytest.mark.parametrize(
+    ("system", "parts"),
+    [("win32", ("Scripts", "python.exe")), ("linux", ("bin", "python")), ("darwin", ("bin", "python"))],
+)
+def test_the_interpreter_of_an_environment_is_where_the_system_has_it(monkeypatch, system, parts) -> None:
+    monkeypatch.setattr("onnxbuild.planning.toolchains.sys.platform", system)
+    assert python_of(Path("env")).parts == ("env", *parts)
