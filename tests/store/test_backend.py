@@ -109,8 +109,10 @@ def test_what_is_no_file_in_a_folder_is_damaged(folder: Backend, tmp_path: Path)
     (tmp_path / "remote" / "link").symlink_to("folder")
     os.mkfifo(tmp_path / "remote" / "fifo")
     expected = {
-        "folder": "it is a folder, not a regular file", "link": "it is a symbolic link", "fifo": "it is a FIFO, not a regular file",
-    }  # fmt: skip
+        "folder": "it is a folder, not a regular file",
+        "link": "it is a symbolic link",
+        "fifo": "it is a FIFO, not a regular file",
+    }
     for name, damage in expected.items():
         with pytest.raises(DamagedObject) as raised:
             folder.read(name, 10)
@@ -233,7 +235,7 @@ def test_the_size_of_a_missing_file_is_an_error_of_the_file(tmp_path: Path) -> N
 # -- errors, and how long an answer is waited for ---------------------------------------------------------------------
 
 
-class Cause(Exception):
+class AnswerError(Exception):
     response = {"Error": {"Code": "NoSuchBucket"}}  # noqa: RUF012 - as botocore has it
 
 
@@ -267,7 +269,7 @@ def test_a_missing_object_is_none_and_a_missing_bucket_or_target_is_an_error(tmp
     assert (backend.read_part("x", 0, 1), backend.size("x")) == (None, None)
     with pytest.raises(RemoteUnusable, match=r"^it does not exist \(gone\)$"):
         backend.write("x", TEXT)
-    fake.fails.__cause__ = Cause()
+    fake.fails.__cause__ = AnswerError()
     with pytest.raises(RemoteUnusable, match=r"^it does not exist \(gone\)$"):
         backend.size("x")
     fake.fails.__cause__ = OSError("another cause")
