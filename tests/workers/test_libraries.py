@@ -1,4 +1,4 @@
-"""What a worker does around a library: its noise is kept out, its code is allowed or not, and everything is restored."""
+"""What a worker does around a library: it keeps noise out, allows code or not, and restores what it changed."""
 
 from __future__ import annotations
 
@@ -29,8 +29,13 @@ def levels(monkeypatch):
     return lambda: {name or "root": logging.getLogger(name).level for name in (*VERBOSE, KEPT, "")}
 
 
-class Broken(Exception):
+class BrokenError(Exception):
     pass
+
+
+def fail_if(broken: object) -> None:
+    if broken:
+        raise BrokenError
 
 
 @pytest.mark.parametrize("broken", [False, True])
@@ -46,9 +51,8 @@ def test_libraries_are_quiet_and_loud_again_afterwards(levels, *, broken: bool) 
                 warnings.warn("a tracer warning", stacklevel=1)
             assert heard == []
             logging.getLogger().addHandler(logging.NullHandler())  # as onnxruntime's quantizers do
-            if broken:
-                raise Broken
-    except Broken:
+            fail_if(broken)
+    except BrokenError:
         assert broken
     assert levels() == before
     assert logging.getLogger().handlers == handlers
@@ -62,8 +66,8 @@ def test_torch_seems_to_be_there_while_it_is_absent(monkeypatch) -> None:
 
         assert version.hip is None
     assert "torch" not in sys.modules
-    with pytest.raises(Broken), torch_stand_in():
-        raise Broken
+    with pytest.raises(BrokenError), torch_stand_in():
+        raise BrokenError
     assert "torch" not in sys.modules
 
 
@@ -98,9 +102,8 @@ def test_the_code_of_a_checkpoint_lives_in_a_folder_of_its_own_that_is_removed(t
             sys.modules["transformers_modules"] = sys.modules["transformers_modules.m"] = ModuleType("m")
             sys.modules["transformers_modules_of_others"] = ModuleType("others")
             sys.path.append(str(scratch))
-            if broken:
-                raise Broken
-    except Broken:
+            fail_if(broken)
+    except BrokenError:
         assert broken
     others = sys.modules.pop("transformers_modules_of_others", None)
     assert others is not None
