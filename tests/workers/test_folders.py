@@ -166,6 +166,13 @@ def test_a_source_that_becomes_shorter_ends_the_copy(tmp_path: Path, monkeypatch
     assert (tmp_path / "copy").read_bytes() == b"0123456789"
 
 
+def test_a_source_that_grows_meanwhile_is_copied_as_it_was(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "large").write_bytes(b"0123456789")
+    monkeypatch.setattr(os, "fstat", lambda _descriptor: os.stat_result([0, 0, 0, 0, 0, 0, 4, 0, 0, 0]))
+    copy_model_file(tmp_path / "large", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == b"0123"
+
+
 # -- configs -----------------------------------------------------------------------------------------------------------
 
 
