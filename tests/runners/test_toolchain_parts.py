@@ -266,6 +266,21 @@ def test_what_is_wrong_with_an_environment(tmp_path: Path, kind: str, wrong: str
     assert whole.what_is_wrong(place, LOCKED) == wrong
 
 
+@posix
+def test_a_marker_is_written_once_and_only_for_what_is_whole(place: Path) -> None:
+    marker = place / ".whole"
+    marker.write_text("")
+    more = LockedToolchain((*LOCKED.packages, LockedPackage("absent", "1.0", "1" * 64)))
+    assert whole.what_is_wrong(place, more) == "absent is missing"
+    assert marker.read_text() == ""
+    assert whole.what_is_wrong(place, LOCKED) is None
+    listed = marker.read_text()
+    assert "pyvenv.cfg" in listed
+    (place / "later.txt").write_text("")
+    assert whole.what_is_wrong(place, LOCKED) is None
+    assert marker.read_text() == listed
+
+
 def environment(store: Path, digit: str, *sizes: int) -> Path:
     place = store / "toolchains" / (digit * 64)
     (place / "lib").mkdir(parents=True)
