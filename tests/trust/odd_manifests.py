@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from damage import damaged
+
 ROOT = Path(__file__).parents[2]
 Files = Mapping[str, bytes]
 Schema = Mapping[str, Any]
@@ -53,18 +55,30 @@ _NAMES: Mapping[str, Sequence[str]] = {
     "thresholds": ("max_abs",), "vars": ("a", "b", "c", "d"), "matrix": ("x", "y"), "columns": ("text", "label"),
 }  # fmt: skip
 _WANTED = {"ModelBlock": {"source", "task", "targets"}, "ToolchainBlock": {"requirements"}}
-_SELDOM = {"files", "sdist", "python", "sign", "trust", "provider", "options", "attention", "library"}  # of few settings
+_SELDOM = {
+    "files",
+    "sdist",
+    "python",
+    "sign",
+    "trust",
+    "provider",
+    "options",
+    "attention",
+    "library",
+}  # of few settings
 _NOT_DEFAULTS = {"matrix", "source", "targets"}
 _VARIABLES = ("${vars.a}", "${vars.b}", "${vars.c}", "${vars.d}", "${vars.d.text}", "${matrix.x}", "${matrix.y}")
 _ODD_TEXTS = (
-    "", " ", "é", "m/t", "a:b", "a b", "..", "/", "~", "on", "null", "1", "<<", "*", "[", "+", "\0", "\n", "\x1b[2J", "\u202e",
-    "\ufeff", "x" * 300, "hub:", "hub:a/b", "hub:a/b@" + "0" * 40, "local:.", "local:..", "local:/proc", "onnx:rows.csv",
+    "", " ", "é", "m/t", "a:b", "a b", "..", "/", "~", "on", "null", "1", "<<", "*", "[", "+", "\0", "\n", "\x1b[2J",
+    "\u202e",     "\ufeff", "x" * 300, "hub:", "hub:a/b", "hub:a/b@" + "0" * 40,
+    "local:.", "local:..", "local:/proc", "onnx:rows.csv",
     "package:json", "package:json.x", "random:", "file:", "file:m.yaml", "m.yaml", ".", "below", "missing.yaml",
     "${", "$${", "${}", "${vars}", "${vars.}", "${vars.a", "${vars.a.b.c}", "${ vars.a }", "${env.HOME}", "${matrix.}",
     "$${${vars.a}", "${vars.a}${vars.a}", "${x.y}",
 )  # fmt: skip
 _ODD_VALUES: Sequence[Any] = (
-    None, True, False, 0, 1, -1, 2**63, 10**400, 0.5, -0.0, 1e308, float("inf"), float("nan"), [], {}, [[]], [None], {"a": {}},
+    None, True, False, 0, 1, -1, 2**63, 10**400, 0.5, -0.0, 1e308, float("inf"), float("nan"), [], {}, [[]], [None],
+    {"a": {}},
 )  # fmt: skip
 
 
@@ -109,7 +123,12 @@ class OddManifest:
             others = {name: self.table(schema(), "") for name in _INCLUDED}
         if isinstance(main.setdefault("vars", {}), dict):
             main["vars"] |= self._variables
-        return {name: self.text(table).encode("utf-8", "surrogatepass") for name, table in {"m.yaml": main, **others}.items()}
+        return {name: self.file(table) for name, table in {"m.yaml": main, **others}.items()}
+
+    def file(self, table: Mapping[str, Any]) -> bytes:
+        """A mapping as YAML, damaged if anything may be odd."""
+        data = self.text(table).encode("utf-8", "surrogatepass")
+        return damaged(data, self.dice) if self.odd() else data
 
     def odd(self) -> bool:
         return self.dice.random() < self.oddness
@@ -140,7 +159,12 @@ class OddManifest:
 
     def scalar(self, of: Schema) -> Any:
         low = of.get("minimum", 0)
-        numbers = {"integer": [max(low, 1), 8, 18, low], "number": [0.5, 1, 1e-3], "boolean": [False, True], "null": [None]}
+        numbers = {
+            "integer": [max(low, 1), 8, 18, low],
+            "number": [0.5, 1, 1e-3],
+            "boolean": [False, True],
+            "null": [None],
+        }
         return self.dice.choice(numbers[of["type"]]) if "type" in of else self.anything(depth=1)
 
     def table(self, of: Schema, place: str, wanted: set[str] | None = None) -> dict[str, Any]:
@@ -149,7 +173,9 @@ class OddManifest:
             return self.matrix()
         block = of.get("title", "")
         wanted = wanted if wanted is not None else _WANTED.get(block, set())
-        keys = [key for key in of.get("properties", {}) if self.is_written(key, {*wanted, *of.get("required", ())}, place)]
+        keys = [
+            key for key in of.get("properties", {}) if self.is_written(key, {*wanted, *of.get("required", ())}, place)
+        ]
         if "maxProperties" in of:
             keys = [self.dice.choice(list(of["properties"]))]
         made = {key: self.value(of["properties"][key], f"{block}.{key}" if place else key) for key in keys}
@@ -179,7 +205,8 @@ class OddManifest:
     def matrix(self) -> dict[str, Any]:
         values: Sequence[Any] = ["a", "b", 1, 2, 0.5, True, "random:gpt2", "t", {"z": 1}, [1]]
         made: dict[str, Any] = {
-            name: [self.dice.choice(values[:4]) for _ in range(self.dice.randint(1, 3))] for name in self.names("matrix")
+            name: [self.dice.choice(values[:4]) for _ in range(self.dice.randint(1, 3))]
+            for name in self.names("matrix")
         }
         if self.dice.random() < 0.3:
             made["exclude"] = [{name: self.dice.choice(values)} for name in list(made)[:2]]
@@ -202,11 +229,16 @@ class OddManifest:
         if what == 3:
             return [self.anything(depth - 1) for _ in range(self.dice.randrange(3))]
         if what == 4:
-            return {self.dice.choice((*_NAMES["vars"], "text")): self.anything(depth - 1) for _ in range(self.dice.randrange(3))}
-        pool: Sequence[Any] = (("x", 1, "${vars.a}", "${vars.b}", "t"), _ODD_TEXTS, _ODD_VALUES)[what if self.oddness else 0]
+            return {
+                self.dice.choice((*_NAMES["vars"], "text")): self.anything(depth - 1)
+                for _ in range(self.dice.randrange(3))
+            }
+        pool: Sequence[Any] = (("x", 1, "${vars.a}", "${vars.b}", "t"), _ODD_TEXTS, _ODD_VALUES)[
+            what if self.oddness else 0
+        ]
         return self.dice.choice(pool)
 
-    # -- as text --------------------------------------------------------------------------------------------------------
+    # -- as text ------------------------------------------------------------------------------------------------------
 
     def text(self, table: Any) -> str:
         """As YAML in the flow style, with anchors, aliases, merge keys and tags."""
@@ -223,7 +255,11 @@ class OddManifest:
     def _written(self, value: Any) -> str:
         if isinstance(value, dict):
             merged = [f'"<<": *a{self.dice.randrange(self._anchors)}'] if self._anchors and self.odd() else []
-            return "{" + ", ".join([*merged, *(f"{json.dumps(key)}: {self.text(one)}" for key, one in value.items())]) + "}"
+            return (
+                "{"
+                + ", ".join([*merged, *(f"{json.dumps(key)}: {self.text(one)}" for key, one in value.items())])
+                + "}"
+            )
         if isinstance(value, list):
             return "[" + ", ".join(map(self.text, value)) + "]"
         return json.dumps(value)
@@ -234,7 +270,9 @@ def odd_selector(dice: random.Random, names: Sequence[str]) -> str:
     model, _, rest = dice.choice(names).partition("/")
     target, _, kind = rest.partition(":")
     parts = [_pattern(dice, part) for part in (model, target, kind)]
-    text = dice.choice(["{0}", "{0}/{1}", "{0}/{1}:{2}", "{0}:{2}", ":{2}", "/{1}", "{0}/", "{0}:", "{0}/{1}/{2}:{2}:{2}"])
+    text = dice.choice(
+        ["{0}", "{0}/{1}", "{0}/{1}:{2}", "{0}:{2}", ":{2}", "/{1}", "{0}/", "{0}:", "{0}/{1}/{2}:{2}:{2}"]
+    )
     return dice.choice(["", "", "+", "++"]) + text.format(*parts) + dice.choice(["", "", "+", "++"])
 
 
@@ -242,7 +280,8 @@ def _pattern(dice: random.Random, part: str) -> str:
     at = dice.randrange(len(part) + 1)
     first, last = part[:at], part[at:]
     return dice.choice([
-        part, part, "*", f"{first}*", f"*{last}", f"{first}?{last[1:]}", f"{first}[{last[:1]}]{last[1:]}", f"[!{first}]{last}",
-        f"{first}**{last}", f"[{last}", f"{first}[]{last}", f"[z-a]{last}", f"[[:{first}:]]", f"[&&||~~--{first}]", part.upper(),
+        part, part, "*", f"{first}*", f"*{last}", f"{first}?{last[1:]}", f"{first}[{last[:1]}]{last[1:]}",
+        f"[!{first}]{last}",        f"{first}**{last}", f"[{last}", f"{first}[]{last}", f"[z-a]{last}", f"[[:{first}:]]", f"[&&||~~--{first}]",
+        part.upper(),
         dice.choice(_ODD_TEXTS), f"{'*a' * 50}{last}",
     ])  # fmt: skip
