@@ -281,7 +281,8 @@ def _pattern(dice: random.Random, part: str) -> str:
     first, last = part[:at], part[at:]
     return dice.choice([
         part, part, "*", f"{first}*", f"*{last}", f"{first}?{last[1:]}", f"{first}[{last[:1]}]{last[1:]}",
-        f"[!{first}]{last}",        f"{first}**{last}", f"[{last}", f"{first}[]{last}", f"[z-a]{last}", f"[[:{first}:]]", f"[&&||~~--{first}]",
+        f"[!{first}]{last}", f"{first}**{last}", f"[{last}",
+        f"{first}[]{last}", f"[z-a]{last}", f"[[:{first}:]]", f"[&&||~~--{first}]",
         part.upper(),
         dice.choice(_ODD_TEXTS), f"{'*a' * 50}{last}",
     ])  # fmt: skip
