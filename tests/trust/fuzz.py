@@ -73,7 +73,7 @@ def finding(surface: Surface, data: bytes) -> str | None:
     before = _peak_from_now()
     try:
         # The clock of a machine that others use, too, is no measure: a hang takes longer than any pause.
-        with time_limit(4 * SECONDS):
+        with time_limit(12 * SECONDS):
             began = time.process_time()
             surface.read(data)
     except surface.errors:
@@ -100,7 +100,8 @@ def fuzzed(surface: Surface, count: int, seed: int) -> Iterator[tuple[int, bytes
     """The findings of a surface: the number of the input, the input, and what was wrong."""
     seeds = surface.seeds()
     for data in seeds:
-        assert finding(surface, data) is None, f"{surface.name}: an undamaged input fails: {finding(surface, data)}"
+        words = finding(surface, data)
+        assert words is None, f"{surface.name}: an undamaged input fails: {words}"
     for number in range(count):
         data = one_input(seeds, seed, number, is_chance=surface.is_chance)
         if (words := finding(surface, data)) is not None:
