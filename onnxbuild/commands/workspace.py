@@ -24,7 +24,7 @@ from onnxbuild.manifest.spec import Manifest
 from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.planning.planned import Plan
 from onnxbuild.printable import printable
-from onnxbuild.regular_files import write_named
+from onnxbuild.report.named_files import check_named, hint_for, write_named
 from onnxbuild.runners.environments import Environment
 from onnxbuild.runners.local import LocalRunner
 from onnxbuild.runners.runner import Runner
@@ -212,5 +212,17 @@ def write_result(text: str, output: str | None) -> None:
     try:
         write_named(output, text)
     except OSError as error:
-        hint = None if Path(output).parent.exists() else f"create the folder `{Path(output).parent}` first"
-        raise DiagnosticError(fault("OB016", f"`{output}` cannot be written: {error.strerror}", hint=hint)) from None
+        raise _unwritable(output, error) from None
+
+
+def check_output(output: str) -> None:
+    """Check, before the work, that a named file can be replaced. Errors: DiagnosticError OB016."""
+    try:
+        check_named(output)
+    except OSError as error:
+        raise _unwritable(output, error) from None
+
+
+def _unwritable(output: str, error: OSError) -> DiagnosticError:
+    message = f"`{output}` cannot be written: {error.strerror}"
+    return DiagnosticError(fault("OB016", message, hint=hint_for(error, output)))
