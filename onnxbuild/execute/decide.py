@@ -59,14 +59,21 @@ def reasons_for(parts: KeyParts, last: Trace | None) -> tuple[Reason, ...]:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Reason, ...]:
-    """The parts in which two keys differ, by dotted name, sorted."""
-    before, after = flatten(_normal(old)), flatten(_normal(new))
+    """The parts in which two keys differ, by dotted name, sorted. What is empty on one side may be absent on the other.
+
+    An empty table has a name of its own only while nothing is in it, so that the other side names its entries instead.
+    """
+    before, after = (_filled(flatten(_normal(parts))) for parts in (old, new))
     names = sorted(before.keys() | after.keys())
     return tuple(
         Reason(name, before.get(name), after.get(name))
         for name in names
         if before.get(name, _ABSENT) != after.get(name, _ABSENT)
     )
+
+
+def _filled(flat: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {name: value for name, value in flat.items() if value is not None and value != {}}
 
 
 def _normal(parts: Mapping[str, Any]) -> Mapping[str, Any]:
