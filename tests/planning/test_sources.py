@@ -78,10 +78,16 @@ def test_a_package_is_found_and_not_imported(read, tmp_path, monkeypatch):
     assert "toy_pkg" not in sys.modules
 
 
-@pytest.mark.parametrize("name", ["os.path", "no such", "../x", "__main__", "sys"])
+@pytest.mark.parametrize("name", ["no_such", "__main__", "sys"])
 def test_a_package_that_is_none(read, name):
     found, faults = read(f"'package:{name}/x'")
-    assert (found, faults) == (None, [("OB016", f"the package `{name.split('/')[0]}` is not installed")])
+    assert (found, faults) == (None, [("OB016", f"the package `{name}` is not installed")])
+
+
+@pytest.mark.parametrize("name", ["os.path", "no such", "..", ".", "../x", "-e"])
+def test_a_package_with_a_name_that_no_package_has(read, name):
+    found, faults = read(f"'package:{name}/x'")
+    assert (found, faults) == (None, [("OB026", f"`{name.split('/')[0]}` is not the name of a package")])
 
 
 def test_an_onnx_file_with_its_data(read, tmp_path):

@@ -273,12 +273,12 @@ class TestFlock:
     def test_a_link_is_no_lock_and_its_target_is_not_touched(self, tmp_path: Path) -> None:
         (tmp_path / "victim").write_text("precious")
         (tmp_path / "lock").symlink_to(tmp_path / "victim")
-        with pytest.raises(OSError, match="symbolic links"):
+        with pytest.raises(OSError, match="is a symbolic link"):
             file_lock.take_lock(tmp_path / "lock")
         assert not locks.is_held(tmp_path / "lock")
         assert locks.holder(tmp_path / "lock") is None
         (tmp_path / "broken").symlink_to(tmp_path / "none")
-        with pytest.raises(OSError, match="symbolic links"):
+        with pytest.raises(OSError, match="is a symbolic link"):
             file_lock.take_lock(tmp_path / "broken")
         assert (tmp_path / "victim").read_text() == "precious"
         assert not (tmp_path / "none").exists()
