@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -229,6 +229,7 @@ class _Expander:
             check = self._add_check(model, target, kind, base, output, context)
             if check is not None:
                 (measures if kind.measures else checks).append(check)
+        checks += self._opening(model, target, output, context, checks)
         self.variants.append(
             Variant(
                 model=model.name,
@@ -254,6 +255,16 @@ class _Expander:
         name = f"{model.name}/{target.name}:{kind.name}"
         inputs = {**{port: ports[port] for port in kind.inputs}, **self._dataset_input(settled.params)}
         return self._add(name, kind, settled.plain, inputs, step.key_at)
+
+    def _opening(
+        self, model: Model, target: Target, output: OutputRef, context: Context, checks: Sequence[str]
+    ) -> list[str]:
+        """The action that opens the graphs of a variant which no validation opens."""
+        kind = self._kinds.get("load")
+        if kind is None or any(self.shared.actions[check].kind == "validate" for check in checks):
+            return []
+        params = as_json(kind.resolve(kind.params(), context))
+        return [self._add(f"{model.name}/{target.name}:{kind.name}", kind, params, {"model": output}, target.span)]
 
     def _dataset_input(self, params: Any) -> Mapping[str, Input]:
         """The rows of the dataset that params name, as an input. A dataset on the Hub is fetched first."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import filecmp
 from pathlib import Path
 
 from onnxbuild.onnx_outline import NotOnnx, Outline, below_its_folder, read_outline
@@ -16,7 +16,7 @@ def outline_of(path: Path) -> Outline:
     try:
         return read_outline(path.resolve())
     except NotOnnx as error:
-        raise CheckFailed("OBE41", f"{path.name} is not an ONNX model", notes=_about(path, error)) from error
+        raise not_a_model(path) from error
 
 
 def external_files(path: Path) -> tuple[str, ...]:
@@ -35,6 +35,16 @@ def has_external_data(path: Path) -> bool:
 def size_bytes(path: Path) -> int:
     """Bytes of a model with its external data. Errors: CheckFailed OBE40 if a file of it is missing."""
     return path.stat().st_size + sum(data_file(path, name).stat().st_size for name in external_files(path))
+
+
+def check_data(path: Path) -> None:
+    """Check that all weights of the graph at `path` are where it says. Errors: CheckFailed OBE40."""
+    for location, needed in outline_of(path).data.items():
+        size = data_file(path, location).stat().st_size
+        if size < needed:
+            message = f"{path.name}: `{location}` is cut short: it has {size:,} bytes, and the graph reads {needed:,}"
+            hint = "the file was cut short: fetch or export the model again"
+            raise CheckFailed("OBE40", message, notes=[("hint", hint)])
 
 
 def data_file(path: Path, location: str) -> Path:
@@ -69,9 +79,7 @@ def copy_data(source: Path, destination: Path, graph: Path | None = None) -> Non
 def data_below(root: Path) -> frozenset[str]:
     """Names of all files below `root` that hold weights of a graph there, POSIX style."""
     graphs = (name for name in files_below(root) if name.endswith(".onnx"))
-    return frozenset(
-        (Path(name).parent / data).as_posix() for name in graphs for data in external_files(root / name)
-    )
+    return frozenset((Path(name).parent / data).as_posix() for name in graphs for data in external_files(root / name))
 
 
 def check_one_model(root: Path) -> None:
@@ -79,7 +87,10 @@ def check_one_model(root: Path) -> None:
     outlines = {name: outline_of(root / name) for name in files_below(root) if name.endswith(".onnx")}
     why = why_not_one_model({name: outline.inputs for name, outline in outlines.items()})
     if why is not None:
-        hint = f"take one of them with `file:` from an `onnx:` or `hub:` source: {', '.join(outlines)}"
+        hint = (
+            f"there are {', '.join(f'`{name}`' for name in outlines)}: pick one with `file:`, where the source is ONNX;"
+            " an exporter must write the parts of one model, under the names that loaders know"
+        )
         raise CheckFailed("OBE80", why, notes=[("hint", hint)])
 
 
@@ -98,18 +109,16 @@ def _outside(path: Path, location: str) -> CheckFailed:
     )
 
 
-def _about(path: Path, error: NotOnnx) -> Iterator[tuple[str, str]]:
-    head = path.read_bytes()[:64]
+def not_a_model(path: Path) -> CheckFailed:
+    """OBE41, with what the first bytes of the file say about it."""
+    head = path.read_bytes()[:64] if path.is_file() else b""
     hint = "the file is damaged or has another format: fetch it again"
     if head.startswith(b"version https://git-lfs"):
         hint = "it is a Git LFS pointer: run `git lfs pull` in the repository that it came from"
     elif head.lstrip().lower().startswith((b"<!doctype", b"<html")):
         hint = "it is a web page: the download was refused, so check the address and the token"
-    yield ("found", str(error))
-    yield ("hint", hint)
+    return CheckFailed("OBE41", f"{path.name} is not an ONNX model", notes=[("hint", hint)])
 
 
 def _equal(first: Path, second: Path) -> bool:
-    import filecmp
-
     return filecmp.cmp(first, second, shallow=False)
