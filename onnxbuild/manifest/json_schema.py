@@ -43,14 +43,10 @@ class StepKind(Protocol):
     def outputs(self) -> Mapping[str, str]:
         """The same for what it makes."""
 
-    @property
-    def implied(self) -> bool:
-        """Whether planning adds it by itself."""
-
 
 def place_of(kind: StepKind) -> Holder | None:
-    """Where the block of a kind may be written; None for fetch, which `source:` asks for, and for implied kinds."""
-    if not kind.inputs or kind.implied:
+    """Where the block of a kind may be written; None for fetch, which `source:` asks for."""
+    if not kind.inputs:
         return None
     if "onnx" not in kind.outputs.values():
         return "check"

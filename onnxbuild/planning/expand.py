@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -37,6 +37,8 @@ from onnxbuild.steps.dataset_rows import PORT as ROWS
 from onnxbuild.steps.export import unknown_task
 from onnxbuild.steps.exporters import is_own
 from onnxbuild.steps.kind import Context, Kind
+from onnxbuild.steps.load import LOAD
+from onnxbuild.steps.validate import VALIDATE
 from onnxbuild.tables.checkpoint_files import has_processor
 from onnxbuild.tables.tasks import TASKS, family_of, infer_task, proper_name, reads_text_rows
 
@@ -226,10 +228,11 @@ class _Expander:
         checks: list[str] = []
         measures: list[str] = []
         for kind in self._checks:
+            if kind.name == LOAD.name and any(self.shared.actions[one].kind == VALIDATE.name for one in checks):
+                continue  # the validation opens every graph
             check = self._add_check(model, target, kind, base, output, context)
             if check is not None:
                 (measures if kind.measures else checks).append(check)
-        checks += self._opening(model, target, output, context, checks)
         self.variants.append(
             Variant(
                 model=model.name,
@@ -246,7 +249,8 @@ class _Expander:
         self, model: Model, target: Target, kind: Kind, base: _Base, output: OutputRef, context: Context
     ) -> str | None:
         step = check_step(model, target, kind)
-        if step is None or output == base.fetch:  # a model that came as ONNX is its own reference
+        # A model that came as ONNX is its own reference, and may still not load.
+        if step is None or (output == base.fetch and kind.name != LOAD.name):
             return None
         settled = self._settle(step, context, unlocked=base.unlocked)
         if settled is None:
@@ -255,16 +259,6 @@ class _Expander:
         name = f"{model.name}/{target.name}:{kind.name}"
         inputs = {**{port: ports[port] for port in kind.inputs}, **self._dataset_input(settled.params)}
         return self._add(name, kind, settled.plain, inputs, step.key_at)
-
-    def _opening(
-        self, model: Model, target: Target, output: OutputRef, context: Context, checks: Sequence[str]
-    ) -> list[str]:
-        """The action that opens the graphs of a variant which no validation opens."""
-        kind = self._kinds.get("load")
-        if kind is None or any(self.shared.actions[check].kind == "validate" for check in checks):
-            return []
-        params = as_json(kind.resolve(kind.params(), context))
-        return [self._add(f"{model.name}/{target.name}:{kind.name}", kind, params, {"model": output}, target.span)]
 
     def _dataset_input(self, params: Any) -> Mapping[str, Input]:
         """The rows of the dataset that params name, as an input. A dataset on the Hub is fetched first."""

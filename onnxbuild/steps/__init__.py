@@ -26,7 +26,7 @@ Places = tuple[tuple[str, str], ...]  # names of kinds, and where they are: "mod
 
 # In the order in which things happen.
 KINDS: Kinds = {
-    kind.name: kind for kind in (FETCH, EXPORT, OPTIMIZE, QUANTIZE, PRECISION, LOAD, VALIDATE, BENCHMARK, GENERATE)
+    kind.name: kind for kind in (FETCH, EXPORT, OPTIMIZE, QUANTIZE, PRECISION, VALIDATE, LOAD, BENCHMARK, GENERATE)
 }
 
 # A distribution registers a kind with `[project.entry-points."onnxbuild.steps"]` and `name = "module:KIND"`.

@@ -126,7 +126,6 @@ class Kind(Struct, frozen=True, kw_only=True):
     # Modules that the actions after this one import and that take long: a second worker imports them meanwhile.
     warms: tuple[str, ...] = ()
     memory_factor: float = 3.0  # estimated peak memory as a multiple of the size of all inputs
-    implied: bool = False  # planning adds it by itself, and a manifest cannot name it
     on_by_default: bool = False  # a check that runs unless the manifest switches it off
     resolve: Callable[[Any, Context], Any] = lambda params, _context: params  # fills derived fields and every `auto`
     check: Callable[[Any, Context], Iterable[Fault]] = lambda _params, _context: ()

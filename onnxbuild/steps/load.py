@@ -1,7 +1,4 @@
-"""load: opens every graph of a variant once, as its user will, where no validation does.
-
-Planning adds it to a variant without `validate`: a manifest cannot name it, and cannot switch it off.
-"""
+"""load: opens every graph of a variant once, as its user will, where no validation does."""
 
 from __future__ import annotations
 
@@ -14,7 +11,10 @@ from onnxbuild.steps.kind import Context, Kind, Params
 
 
 class LoadParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where the graphs are opened."""
+    """Open every graph once, as a user will, in a variant that is not validated: `validate` opens them itself.
+
+    `load: false` is for graphs that only another runtime can open.
+    """
 
     DERIVED: ClassVar[tuple[str, ...]] = ("device",)
 
@@ -35,7 +35,8 @@ LOAD = Kind(
     outputs={"report": "report"},
     worker="onnxbuild.workers.load.worker:run",
     pure=True,
-    implied=True,
     packages=lambda _params: ("onnxruntime",),
+    on_by_default=True,
     resolve=_resolve,
+    memory_factor=2.0,
 )
