@@ -56,10 +56,9 @@ class Outline(Struct, frozen=True):
 
 def read_outline(path: str | os.PathLike[str]) -> Outline:
     """The outline of the ONNX file at `path`. Errors: NotOnnx; OSError for a file that cannot be read."""
-    with open_regular(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        reader = _Reader()
-        reader.read("model", io.BufferedReader(file, 1 << 16), size, 0)
+    reader = _Reader()
+    with io.BufferedReader(open_regular(path), 1 << 16) as file:
+        reader.read("model", file, os.fstat(file.fileno()).st_size, 0)
     if not reader.nodes:
         raise NotOnnx("it has no graph with a node")
     # Up to IR version 3 weights are listed as inputs, too.

@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "printable": set(),
     "secrets": {"regular_files"},
     "url_origin": set(),
+    "onnx_outline": {"regular_files"},
     "confinement": set(),
     "permissions": {"diagnostics", "regular_files"},
     "protocol": GROUND,

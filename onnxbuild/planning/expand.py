@@ -37,7 +37,7 @@ from onnxbuild.steps.dataset_rows import PORT as ROWS
 from onnxbuild.steps.export import unknown_task
 from onnxbuild.steps.exporters import is_own
 from onnxbuild.steps.kind import Context, Kind
-from onnxbuild.steps.load import LOAD
+from onnxbuild.steps.load_check import LOAD
 from onnxbuild.steps.validate import VALIDATE
 from onnxbuild.tables.checkpoint_files import has_processor
 from onnxbuild.tables.tasks import TASKS, family_of, infer_task, proper_name, reads_text_rows

@@ -117,7 +117,7 @@ class LocalFiles:
         `data`: those that hold weights, whatever they are called.
         """
         weights = (one for one in names if one.endswith(WEIGHT_SUFFIXES) or one in data)
-        pointers = [one for one in weights if _is_lfs_pointer(os.path.join(root, one))]
+        pointers = [one for one in weights if is_lfs_pointer(os.path.join(root, one))]
         for name in pointers:
             hint = f"`git lfs pull` in `{root}` downloads the file itself"
             self.faults.append(fault("OB028", f"`{name}` is a Git-LFS pointer, not weights", span=at, hint=hint))
@@ -163,7 +163,8 @@ def _unkept(names: Iterable[str]) -> list[str]:
     return [name for name in names if not name.isprintable()]
 
 
-def _is_lfs_pointer(path: str) -> bool:
+def is_lfs_pointer(path: str) -> bool:
+    """Whether a file is the text that stands for another one which Git LFS has not downloaded."""
     try:
         return read_regular(os.path.realpath(path), _LFS_BYTES).startswith(_LFS_MARK)
     except OSError:  # also for a larger file

@@ -14,7 +14,7 @@ from onnxbuild.steps.export import EXPORT
 from onnxbuild.steps.fetch import FETCH
 from onnxbuild.steps.generate import GENERATE
 from onnxbuild.steps.kind import Kind, plugin_modules
-from onnxbuild.steps.load import LOAD
+from onnxbuild.steps.load_check import LOAD
 from onnxbuild.steps.optimize import OPTIMIZE
 from onnxbuild.steps.precision import PRECISION
 from onnxbuild.steps.python_code import own_module_place, watched_code

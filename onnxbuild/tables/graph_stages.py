@@ -44,13 +44,32 @@ def why_not_one_model(graphs: Mapping[str, Collection[str]]) -> str | None:
 
     Each graph must have a stage of its own that can be run: any other would be delivered without having been compared.
     """
+    return several(graphs) or incomplete(graphs)
+
+
+def several(graphs: Mapping[str, Collection[str]]) -> str | None:
+    """Which two graphs belong to different models: they have the same stage, or are in two folders."""
     by_stage: dict[str, str] = {}
     for path in sorted(graphs):
-        for stage in stages_of(PurePosixPath(path).name, graphs[path]):
+        for stage in _stages_at(path, graphs):
             if stage in by_stage:
                 return f"`{by_stage[stage]}` and `{path}` are two models: both are run as `{stage}`"
             by_stage[stage] = path
-    return _in_two_folders(graphs) or _unread(by_stage)
+    return _in_two_folders(graphs)
+
+
+def incomplete(graphs: Mapping[str, Collection[str]]) -> str | None:
+    """Which graph cannot be run, because it reads what another one computes that is missing."""
+    by_stage = {stage: path for path in graphs for stage in _stages_at(path, graphs)}
+    for stage, path in by_stage.items():
+        missing = next((one for one in _READS.get(stage, ()) if one not in by_stage), None)
+        if missing is not None:
+            return f"`{path}` reads what the graph of the {missing} computes, and there is none"
+    return None
+
+
+def _stages_at(path: str, graphs: Mapping[str, Collection[str]]) -> Stages:
+    return stages_of(PurePosixPath(path).name, graphs[path])
 
 
 def ambiguous_names(paths: Collection[str]) -> tuple[str, ...]:
@@ -63,11 +82,3 @@ def _in_two_folders(paths: Collection[str]) -> str | None:
     first = min(paths, default="")
     other = next((one for one in sorted(paths) if PurePosixPath(one).parent != PurePosixPath(first).parent), None)
     return f"`{first}` and `{other}` are in two folders, and loaders read one" if other is not None else None
-
-
-def _unread(by_stage: Mapping[str, str]) -> str | None:
-    for stage, path in by_stage.items():
-        missing = [one for one in _READS.get(stage, ()) if one not in by_stage]
-        if missing:
-            return f"`{path}` cannot be run: it reads what a graph for `{missing[0]}` computes, and there is none"
-    return None

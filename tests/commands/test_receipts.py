@@ -17,7 +17,7 @@ def world(tmp_path, monkeypatch):
     for name in "abc":
         (tmp_path / "sources" / name).mkdir(parents=True)
         (tmp_path / "sources" / name / "model.onnx").write_text(name)
-    models = {name: {"source": f"onnx:sources/{name}", "targets": ["fp32"]} for name in "abc"}
+    models = {name: {"source": f"onnx:sources/{name}", "load": False, "targets": ["fp32"]} for name in "abc"}
     (tmp_path / "m.yaml").write_text(json.dumps({"onnxbuild": 1, "targets": {"fp32": {}}, "models": models}))
     time.sleep(0.05)  # a manifest that changed at the moment in which its run began leaves no receipt
     return tmp_path

@@ -39,7 +39,7 @@ def files_read(graph):
 
 
 def test_the_actions_of_a_model(graph):
-    found = graph(model("[fp32, int8]", ", validate: false"))
+    found = graph(model("[fp32, int8]", ", validate: false, load: false"))
     assert {name: (action.kind, action.needs) for name, action in found.actions.items()} == {
         "m:fetch": ("fetch", ()),
         "m:export": ("export", ("m:fetch",)),
@@ -107,7 +107,7 @@ def test_models_share_too(graph):
 
 def test_steps_in_any_order(graph):
     text = "[{name: x, steps: [{optimize: O1}, {optimize: {level: O2}}, {quantize: {method: weight-only}}]}]"
-    found = graph(model(text, ", validate: false"))
+    found = graph(model(text, ", validate: false, load: false"))
     assert list(found.actions)[2:] == ["m/x:optimize", "m/x:optimize-2", "m/x:quantize"]
     assert found.variants[0].precision == "q4"
 
@@ -119,7 +119,7 @@ def test_checks_at_model_and_target(graph):
     checks = {variant.target: (variant.checks, variant.measures) for variant in found.variants}
     assert checks == {
         "fp32": (("m/fp32:validate",), ("m/fp32:benchmark",)),
-        "off": ((), ()),
+        "off": (("m/off:load",), ()),
         "own": (("m/own:validate",), ("m/own:benchmark",)),
     }
     own = found.actions["m/own:benchmark"]
@@ -156,7 +156,7 @@ def test_random_with_a_tokenizer(graph, tmp_path):
 def test_onnx_is_its_own_reference(graph, tmp_path):
     (tmp_path / "g.onnx").write_bytes(b"x")
     found = graph("models: {m: {source: onnx:g.onnx, targets: [fp32, o2]}}\n")
-    assert list(found.actions) == ["m:fetch", "m/o2:optimize", "m/o2:validate"]
+    assert list(found.actions) == ["m:fetch", "m/fp32:load", "m/o2:optimize", "m/o2:validate"]
     assert found.actions["m:fetch"].inputs == {"files": FilesSource(str(tmp_path), ("g.onnx",))}
     assert [variant.checks for variant in found.variants] == [(), ("m/o2:validate",)]
 
@@ -173,7 +173,7 @@ def test_hub_from_the_lock(graph):
 def test_hub_with_onnx_files_alone(graph):
     lock = Lock(sources={"hub:o/m@main": LockedSource("c0ffee", ("onnx/model.onnx", "config.json"), {})})
     found = graph("models: {m: {source: 'hub:o/m', targets: [o2]}}\n", lock)
-    assert list(found.actions) == ["m:fetch", "m/o2:optimize", "m/o2:validate"]
+    assert list(found.actions) == ["m:fetch", "m/fp32:load", "m/o2:optimize", "m/o2:validate"]
 
 
 def test_hub_before_it_is_locked(graph):

@@ -11,8 +11,8 @@ from msgspec import Struct
 from onnxbuild.diagnostics import Diagnostic, Span, fault
 from onnxbuild.onnx_outline import NotOnnx, Outline, below_its_folder, read_outline
 from onnxbuild.planning.graphs.picked import one_of_them
-from onnxbuild.planning.local_files import LocalFiles
-from onnxbuild.tables.graph_stages import why_not_one_model
+from onnxbuild.planning.local_files import LocalFiles, is_lfs_pointer
+from onnxbuild.tables.graph_stages import incomplete, several
 
 
 class Graphs(Struct, frozen=True):
@@ -32,7 +32,7 @@ def with_data(local: LocalFiles, root: str, graphs: Sequence[str], names: Sequen
         return None
     outlines = {name: _outline(local, root, name) for name in graphs}
     known = {name: outline for name, outline in outlines.items() if outline is not None}
-    problems = list(_several(known, at))
+    problems = list(_not_one_model(known, at))
     unread = tuple(end for graph in graphs if graph not in known for end in (f"{graph}_data", f"{graph}.data"))
     data = dict.fromkeys(name for name in names if name.startswith(unread))
     for graph, outline in known.items():
@@ -55,10 +55,12 @@ def _outline(local: LocalFiles, root: str, name: str) -> Outline | None:
         return None
 
 
-def _several(outlines: Mapping[str, Outline], at: Span) -> Iterator[Diagnostic]:
-    why = why_not_one_model({name: outline.inputs for name, outline in outlines.items()})
-    if why is not None:
+def _not_one_model(outlines: Mapping[str, Outline], at: Span) -> Iterator[Diagnostic]:
+    inputs = {name: outline.inputs for name, outline in outlines.items()}
+    if (why := several(inputs)) is not None:
         yield fault("OB622", why, span=at, hint=one_of_them(tuple(outlines)))
+    elif (why := incomplete(inputs)) is not None:
+        yield fault("OB622", why, span=at, hint="add that graph; `file:` takes a list of all graphs of one model")
 
 
 def _below_root(graph: str, location: str) -> str | None:
@@ -81,7 +83,7 @@ def _unusable(local: LocalFiles, root: str, graph: str, name: str, needed: int, 
         message = f"`{graph}` has weights in `{name}`, which does not exist"
         return fault("OB623", message, span=at, hint="copy the graph together with its files, under their own names")
     size = os.path.getsize(path)
-    if size >= needed:
+    if size >= needed or is_lfs_pointer(path):  # which has a fault of its own
         return None
     message = f"`{name}` is cut short: it has {size:,} bytes, and `{graph}` reads {needed:,}"
     return fault("OB623", message, span=at, hint="copy or download the file again")
