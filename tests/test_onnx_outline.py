@@ -62,7 +62,8 @@ def everywhere():
     model = helper.make_model(
         helper.make_graph(
             nodes, "g", [value("x", 3), value("condition"), value("w", 3)], [value("y", 3)],
-            [stored("w", "weights.bin", 100, 12), stored("v", "weights.bin", 8, 20), helper.make_tensor("kept", 1, [3], [1.0, 2, 3])],
+            [stored("w", "weights.bin", 100, 12), stored("v", "weights.bin", 8, 20),
+             helper.make_tensor("kept", 1, [3], [1.0, 2, 3])],
         ),
         ir_version=3, producer_name="at this location",
     )  # fmt: skip
