@@ -22,14 +22,14 @@ from onnx.external_data_helper import set_external_data  # noqa: E402
 pytestmark = pytest.mark.heavy
 
 ROOT = Path(__file__).parents[2]
-X = np.arange(14, dtype=np.float32).reshape(2, 7)
+X = np.arange(2 * 71, dtype=np.float32).reshape(2, 71) / 71
 # Unequal sizes, and a file of its own for each weight: one beside the graph and one in a folder below it.
 FILES = ("weights.bin", "parts/second")
 
 
 def weights(seed: int) -> list[np.ndarray]:
     draw = np.random.default_rng(seed).standard_normal
-    return [draw((7, 5)).astype(np.float32), draw((5, 3)).astype(np.float32)]
+    return [draw((71, 53)).astype(np.float32), draw((53, 37)).astype(np.float32)]
 
 
 def answer(seed: int) -> np.ndarray:
@@ -49,7 +49,7 @@ def model(seed: int, files: tuple[str | None, ...] = (None, None), op: str = "Ma
             tensor.data_location = TensorProto.EXTERNAL
         tensors.append(tensor)
     nodes = [helper.make_node("MatMul", ["x", "w0"], ["h"]), helper.make_node(op, ["h", "w1"], ["y"])]
-    x, y = (helper.make_tensor_value_info(name, 1, ["batch", width]) for name, width in (("x", 7), ("y", 3)))
+    x, y = (helper.make_tensor_value_info(name, 1, ["batch", width]) for name, width in (("x", 71), ("y", 37)))
     graph = helper.make_graph(nodes, "g", [x], [y], tensors)
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     return {"model.onnx": made.SerializeToString(), **contents}
@@ -83,7 +83,6 @@ def test_what_a_graph_names_comes_along_in_every_step(tmp_path):
     targets = {
         "raw": {},
         "o1": {"optimize": "O1"},
-        "o2": {"optimize": "O2"},
         "int8": {"quantize": {"method": "dynamic", "operators": ["MatMul"]}},
         "fp16": {"precision": "fp16"},
     }
@@ -92,12 +91,12 @@ def test_what_a_graph_names_comes_along_in_every_step(tmp_path):
     assert done.returncode == 0, done.stderr
     out = tmp_path / "out" / "m"
     assert names(out / "raw") == ["model.onnx", "onnxbuild.json", "parts/second", "weights.bin"]
-    for target, bound in (("raw", 1e-6), ("o1", 1e-6), ("o2", 1e-6), ("fp16", 0.02), ("int8", 0.05)):
+    for target, bound in (("raw", 1e-6), ("o1", 1e-6), ("fp16", 0.02), ("int8", 0.05)):
         assert "notes.bin" not in names(out / target)
         difference = np.abs(opened(out / target / "model.onnx") - answer(3)).max()
         assert difference <= bound * np.abs(answer(3)).max(), target
         assert (tmp_path / "model" / "weights.bin").exists()
-    for target in ("o2", "int8", "fp16"):  # the weights were written anew
+    for target in ("int8", "fp16"):  # the weights were written anew
         assert "weights.bin" not in names(out / target)
 
 
@@ -116,7 +115,7 @@ def test_each_graph_is_picked_by_its_name(tmp_path):
     for name, seed in (("model", 1), ("model_uint8", 2)):
         folder = tmp_path / "out" / name / "raw"
         assert names(folder) == [f"{name}.onnx", "onnxbuild.json"]
-        np.testing.assert_allclose(opened(folder / f"{name}.onnx"), answer(seed), rtol=1e-5)
+        np.testing.assert_allclose(opened(folder / f"{name}.onnx"), answer(seed), rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("validate", [True, False])
@@ -133,7 +132,7 @@ def test_a_model_that_does_not_load_is_never_delivered(tmp_path, validate):
 def test_weights_that_do_not_fit_the_graph_are_never_delivered(tmp_path):
     files = model(1, FILES)
     made = onnx.load_from_string(files["model.onnx"])
-    made.graph.initializer[0].dims[0] = 8  # the file has 7 rows
+    made.graph.initializer[0].dims[0] = 72  # the file has 71 rows
     write(tmp_path / "model", {**files, "model.onnx": made.SerializeToString()})
     raw = {"targets": {"raw": {}}, "models": {"m": {"source": "onnx:model", "targets": ["raw"]}}}
     done = onnxbuild(tmp_path, raw)
@@ -190,11 +189,11 @@ class TestHub:
         folder = tmp_path / "out" / "m" / "raw"
         wanted = ["config.json", "onnx/model.onnx", "onnx/parts/second", "onnx/weights.bin", "onnxbuild.json"]
         assert names(folder) == wanted
-        np.testing.assert_allclose(opened(folder / "onnx" / "model.onnx"), answer(4), rtol=1e-5)
+        np.testing.assert_allclose(opened(folder / "onnx" / "model.onnx"), answer(4), rtol=1e-5, atol=1e-4)
         assert not {"model_q4.onnx", "unused.onnx_data"} & self.downloaded
 
     def test_a_repository_without_a_file_of_weights_is_a_failure(self, tmp_path, monkeypatch):
         monkeypatch.setattr(self, "FILES", {n: c for n, c in self.FILES.items() if n != "onnx/parts/second"}, False)
         done = self.run(tmp_path, file="onnx/model.onnx")
         assert done.returncode == 1
-        assert "OBE40 m:fetch failed: a graph has weights in `onnx/parts/second`, which is missing" in done.stderr
+        assert "OBE40 a graph has weights in `onnx/parts/second`, which is missing" in done.stderr

@@ -173,7 +173,7 @@ def test_hub_from_the_lock(graph):
 def test_hub_with_onnx_files_alone(graph):
     lock = Lock(sources={"hub:o/m@main": LockedSource("c0ffee", ("onnx/model.onnx", "config.json"), {})})
     found = graph("models: {m: {source: 'hub:o/m', targets: [o2]}}\n", lock)
-    assert list(found.actions) == ["m:fetch", "m/fp32:load", "m/o2:optimize", "m/o2:validate"]
+    assert list(found.actions) == ["m:fetch", "m/o2:optimize", "m/o2:validate"]
 
 
 def test_hub_before_it_is_locked(graph):
