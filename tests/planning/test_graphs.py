@@ -35,7 +35,7 @@ def read(tmp_path, monkeypatch):
         local = LocalFiles(faults, Reach("m.yaml", permissions()))
         found = SourceReader(lock, local).fetched(load_manifest("m.yaml", kinds=KINDS).models[0])
         run.local = local
-        return found, [(one.code, one.message, one.hint) for one in faults]
+        return found, [(one.code, one.message, dict(one.notes).get("hint")) for one in faults]
 
     return run
 
