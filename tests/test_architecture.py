@@ -18,7 +18,7 @@ PACKAGE = ROOT / "onnxbuild"
 # What each part may import besides itself. A folder inside `workers/` has its own row.
 GROUND = {
     "version", "diagnostics", "digest", "machine", "regular_files", "permissions", "printable", "secrets",
-    "url_origin", "onnx_outline",
+    "url_origin", "passed_variables", "onnx_outline",
     "confinement",
 }  # fmt: skip
 LANGUAGE = GROUND | {"protocol", "tables", "store", "manifest", "steps"}
@@ -37,6 +37,7 @@ MAY_IMPORT = {
     "secrets": {"regular_files"},
     "url_origin": set(),
     "onnx_outline": {"regular_files"},
+    "passed_variables": set(),
     "confinement": set(),
     "permissions": {"diagnostics", "regular_files"},
     "protocol": GROUND,
