@@ -59,10 +59,12 @@ MANIFEST: Mapping[str, Any] = {
             "export": {"exporter": "optimum"},
             "targets": ["plain"],
             "validate": False,
+            "load": False,
         },
         "h": {
             "source": "hub:o/n", "task": TASK, "export": {"exporter": "optimum"}, "targets": ["plain"],
             "validate": False,
+            "load": False,
         },
     },
 }  # fmt: skip
