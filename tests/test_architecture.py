@@ -18,7 +18,7 @@ PACKAGE = ROOT / "onnxbuild"
 # What each part may import besides itself. A folder inside `workers/` has its own row.
 GROUND = {
     "version", "diagnostics", "digest", "machine", "regular_files", "permissions", "printable", "secrets",
-    "url_origin", "passed_variables", "onnx_outline",
+    "url_origin", "passed_variables", "onnx_files",
     "confinement",
 }  # fmt: skip
 LANGUAGE = GROUND | {"protocol", "tables", "store", "manifest", "steps"}
@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "printable": set(),
     "secrets": {"regular_files"},
     "url_origin": set(),
-    "onnx_outline": {"regular_files"},
+    "onnx_files": {"regular_files"},
     "passed_variables": set(),
     "confinement": set(),
     "permissions": {"diagnostics", "regular_files"},

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from onnxbuild.onnx_outline import NotOnnx, below_its_folder, read_outline
+from onnxbuild.onnx_files.onnx_outline import NotOnnx, below_its_folder, read_outline
 
 onnx = pytest.importorskip("onnx")
 

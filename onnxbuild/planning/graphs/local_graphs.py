@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from msgspec import Struct
 
 from onnxbuild.diagnostics import Diagnostic, Span, fault
-from onnxbuild.onnx_outline import NotOnnx, Outline, below_its_folder, read_outline
+from onnxbuild.onnx_files.onnx_outline import NotOnnx, Outline, below_its_folder, read_outline
 from onnxbuild.planning.graphs.picked import one_of_them
 from onnxbuild.planning.local_files import LocalFiles, is_lfs_pointer
 from onnxbuild.tables.graph_stages import incomplete, several

@@ -61,6 +61,10 @@ class OnnxModel:
         self.stages = tuple(self._stages)
         self.first = next((stage for stage in ("encoder", "prefill") if stage in self.stages), self.stages[0])
 
+    def stages_in(self, file: str) -> tuple[str, ...]:
+        """The stages of the graph in a file."""
+        return tuple(stage for stage, (session, _) in self._stages.items() if session is self._sessions[file])
+
     def inputs(self, stage: str) -> Mapping[str, InputSpec]:
         """Inputs of a stage's graph, by name."""
         session, _ = self._stages[stage]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import filecmp
 from pathlib import Path
 
-from onnxbuild.onnx_outline import NotOnnx, Outline, below_its_folder, read_outline
+from onnxbuild.onnx_files.onnx_outline import NotOnnx, Outline, below_its_folder, read_outline
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.tables.graph_stages import why_not_one_model
 from onnxbuild.workers.folders.model_files import copy_model_file, files_below
