@@ -267,7 +267,7 @@ def test_a_log_that_is_a_link_is_not_shown(world, tmp_path, capsys):
 def outside(world, tmp_path):
     """The same model, in a folder beside the manifest's."""
     (world / "model").rename(tmp_path / "elsewhere")
-    write(models={"m": {"source": "onnx:../elsewhere", "targets": ["fp32"]}})
+    write(models={"m": {"source": "onnx:../elsewhere", "load": False, "targets": ["fp32"]}})
     return tmp_path / "elsewhere"
 
 
