@@ -160,7 +160,7 @@ def test_onnx_is_its_own_reference(graph, tmp_path):
     found = graph("models: {m: {source: onnx:g.onnx, targets: [fp32, o2]}}\n")
     assert list(found.actions) == ["m:fetch", "m/fp32:load", "m/o2:optimize", "m/o2:validate"]
     assert found.actions["m:fetch"].inputs == {"files": FilesSource(str(tmp_path), ("g.onnx",))}
-    assert [variant.checks for variant in found.variants] == [(), ("m/o2:validate",)]
+    assert [variant.checks for variant in found.variants] == [("m/fp32:load",), ("m/o2:validate",)]
 
 
 def test_hub_from_the_lock(graph):
@@ -415,5 +415,5 @@ def test_steps_beside_the_short_form_and_a_check_that_is_off_at_the_target(load)
     assert (one.code, one.message) == ("OB032", "`optimize` next to `steps` has no place in the order")
     assert one.notes == (("hint", "put it into `steps`"),)
     assert [(variant.name, variant.checks) for variant in found.graph.variants] == [
-        ("m/x", ("m/x:validate",)), ("m/y", ()),
+        ("m/x", ("m/x:validate",)), ("m/y", ("m/y:load",)),
     ]  # fmt: skip
