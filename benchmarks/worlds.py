@@ -63,7 +63,7 @@ def make_onnxbuild(world: Path, actions: int) -> None:
     lines.append("models:")
     for chain in range(chains(actions)):
         model = f"m{chain:05d}"
-        lines.append(f"  {model}: {{source: 'onnx:sources/{model}', targets: [chain], validate: false}}")
+        lines.append(f"  {model}: {{source: 'onnx:sources/{model}', targets: [chain], validate: false, load: false}}")
     (world / "manifest.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -74,7 +74,7 @@ def make_targets(world: Path, targets: int) -> None:
     lines = ["onnxbuild: 1", "targets:"]
     lines += [f"  t{number}: {{steps: [{{toy: {{line: a{number}}}}}]}}" for number in range(targets)]
     names = ", ".join(f"t{number}" for number in range(targets))
-    lines += ["models:", f"  m: {{source: 'onnx:sources/m00000', targets: [{names}], validate: false}}"]
+    lines += ["models:", f"  m: {{source: 'onnx:sources/m00000', targets: [{names}], validate: false, load: false}}"]
     (world / "manifest.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -156,7 +156,8 @@ def make_large(world: Path, size_bytes: int) -> None:
     (folder / "model.onnx").write_text("graph\n", encoding="utf-8")
     with open(folder / "model.onnx_data", "wb") as file:
         file.truncate(size_bytes)
-    text = "onnxbuild: 1\ntargets: {fp32: {}}\nmodels:\n  large: {source: 'onnx:sources/large', targets: [fp32]}\n"
+    model = "{source: 'onnx:sources/large', targets: [fp32], load: false}"
+    text = f"onnxbuild: 1\ntargets: {{fp32: {{}}}}\nmodels:\n  large: {model}\n"
     (world / "manifest.yaml").write_text(text, encoding="utf-8")
 
 

@@ -18,7 +18,7 @@ PACKAGE = ROOT / "onnxbuild"
 # What each part may import besides itself. A folder inside `workers/` has its own row.
 GROUND = {
     "version", "diagnostics", "digest", "machine", "regular_files", "permissions", "printable", "secrets",
-    "url_origin", "passed_variables",
+    "url_origin", "passed_variables", "onnx_files",
     "confinement",
 }  # fmt: skip
 LANGUAGE = GROUND | {"protocol", "tables", "store", "manifest", "steps"}
@@ -26,7 +26,7 @@ ENGINE = LANGUAGE | {"planning", "runners", "execute"}
 WORKER_GROUND = GROUND | {"protocol", "tables", "steps", "workers.failures", "workers.libraries", "workers.folders"}
 WORKER_MODELS = WORKER_GROUND | {"workers.graphs", "workers.engines"}
 WORKER_SHARED = WORKER_MODELS | {"workers.model_folder", "workers.inputs", "workers.calibrate"}
-STEP_FOLDERS = ("fetch", "export", "optimize", "quantize", "precision", "validate", "benchmark", "generate")
+STEP_FOLDERS = ("fetch", "export", "optimize", "quantize", "precision", "load", "validate", "benchmark", "generate")
 MAY_IMPORT = {
     "version": set(),
     "diagnostics": set(),
@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "printable": set(),
     "secrets": {"regular_files"},
     "url_origin": set(),
+    "onnx_files": {"regular_files"},
     "passed_variables": set(),
     "confinement": set(),
     "permissions": {"diagnostics", "regular_files"},

@@ -147,6 +147,14 @@ class ModelBlock(Struct):
             ],
         ),
     ]
+    file: Annotated[
+        str | list[str],
+        Meta(
+            description="the graph to take from an onnx: folder or a hub: repository that has several, or the graphs"
+            " that together are one model",
+            examples=["onnx/model.onnx", ["encoder_model.onnx", "decoder_model_merged.onnx"]],
+        ),
+    ] = []
     task: Annotated[
         str,
         Meta(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from onnxbuild.diagnostics import Span
 from onnxbuild.manifest.document import Array, Table
@@ -42,7 +42,13 @@ def _model(model: ModelEntry, targets: Table) -> Model:
         targets=tuple(_targets(model.block["targets"], targets)),
         block=model.block,
         span=model.at,
+        file=_names(model.block.get("file", ())),
     )
+
+
+def _names(written: str | Sequence[str]) -> tuple[str, ...]:
+    """One name or a list of them."""
+    return (written,) if isinstance(written, str) else tuple(dict.fromkeys(written))
 
 
 def _targets(written: Array, shared: Table) -> Iterator[Target]:

@@ -37,6 +37,8 @@ from onnxbuild.steps.dataset_rows import PORT as ROWS
 from onnxbuild.steps.export import unknown_task
 from onnxbuild.steps.exporters import is_own
 from onnxbuild.steps.kind import Context, Kind
+from onnxbuild.steps.load_check import LOAD
+from onnxbuild.steps.validate import VALIDATE
 from onnxbuild.tables.checkpoint_files import has_processor
 from onnxbuild.tables.tasks import TASKS, family_of, infer_task, proper_name, reads_text_rows
 
@@ -227,6 +229,8 @@ class _Expander:
         checks: list[str] = []
         measures: list[str] = []
         for kind in self._checks:
+            if kind.name == LOAD.name and any(self.shared.actions[one].kind == VALIDATE.name for one in checks):
+                continue  # the validation opens every graph
             check = self._add_check(model, target, kind, base, output, context)
             if check is not None:
                 (measures if kind.measures else checks).append(check)
@@ -246,7 +250,8 @@ class _Expander:
         self, model: Model, target: Target, kind: Kind, base: _Base, output: OutputRef, context: Context
     ) -> str | None:
         step = check_step(model, target, kind)
-        if step is None or output == base.fetch:  # a model that came as ONNX is its own reference
+        # A model that came as ONNX is its own reference, and may still not load.
+        if step is None or (output == base.fetch and kind.name != LOAD.name):
             return None
         settled = self._settle(step, context, unlocked=base.unlocked)
         if settled is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
@@ -97,9 +97,25 @@ class LocalFiles:
         self.faults.extend(problems)
         return not problems
 
-    def are_weights(self, root: str, names: Iterable[str], at: Span) -> bool:
-        """Whether the files are what their names say; a fault for each Git-LFS pointer."""
-        pointers = [one for one in names if one.endswith(WEIGHT_SUFFIXES) and _is_lfs_pointer(os.path.join(root, one))]
+    def may_look_at(self, root: str, name: str) -> bool:
+        """Whether a file that a graph refers to is no link that leads out of the model folder.
+
+        The file may be in any folder below the root, so it is noted here. `stay_inside` reports such a link.
+        """
+        path = os.path.join(root, name)
+        self.directories[os.path.dirname(path)] = None
+        if os.path.realpath(path) == os.path.join(os.path.realpath(root), *name.split("/")):
+            return True
+        self._links.add(path)
+        return root in self._installed or self.reach.link_problem(name, path, root, None) is None
+
+    def are_weights(self, root: str, names: Iterable[str], at: Span, data: Collection[str] = ()) -> bool:
+        """Whether the files are what their names say; a fault for each Git-LFS pointer.
+
+        `data`: those that hold weights, whatever they are called.
+        """
+        weights = (one for one in names if one.endswith(WEIGHT_SUFFIXES) or one in data)
+        pointers = [one for one in weights if is_lfs_pointer(os.path.join(root, one))]
         for name in pointers:
             hint = f"`git lfs pull` in `{root}` downloads the file itself"
             self.faults.append(fault("OB028", f"`{name}` is a Git-LFS pointer, not weights", span=at, hint=hint))
@@ -148,7 +164,8 @@ def _unkept(names: Iterable[str]) -> list[str]:
     return [printable(name).replace("\n", "\\n") for name in names if not name.isprintable()]
 
 
-def _is_lfs_pointer(path: str) -> bool:
+def is_lfs_pointer(path: str) -> bool:
+    """Whether a file is the text that stands for another one which Git LFS has not downloaded."""
     try:
         return read_regular(os.path.realpath(path), _LFS_BYTES).startswith(_LFS_MARK)
     except OSError:  # also for a larger file

@@ -13,10 +13,13 @@ from onnxbuild.manifest.document import Table
 from onnxbuild.manifest.spec import Model
 from onnxbuild.permissions import is_below
 from onnxbuild.planning.action_graph import FilesSource
+from onnxbuild.planning.graphs.local_graphs import with_data
+from onnxbuild.planning.graphs.picked import absent, graphs_in, one_of_them, useless
 from onnxbuild.planning.local_files import WEIGHT_SUFFIXES, LocalFiles, absolute_path, folder_of
 from onnxbuild.planning.lock_file import hub_key, hub_name, is_hub_name
 from onnxbuild.planning.locked import Lock, LockedSource
-from onnxbuild.tables.checkpoint_files import select_checkpoint, select_onnx
+from onnxbuild.tables.checkpoint_files import is_onnx_part, select_checkpoint, select_onnx
+from onnxbuild.tables.graph_stages import ambiguous_names
 
 _EXAMPLES: Mapping[str, str] = {
     "hub": "write `hub:organization/name` or `hub:organization/name@revision`",
@@ -26,6 +29,7 @@ _EXAMPLES: Mapping[str, str] = {
     "onnx": "write `onnx:path/to/model.onnx` or `onnx:path/to/folder`",
 }
 SCHEMES = tuple(_EXAMPLES)
+_NOTHING_TO_PICK = "it picks a graph of an `onnx:` folder, or of a `hub:` repository"
 
 
 class Fetched(Struct, frozen=True, kw_only=True):
@@ -44,19 +48,26 @@ class SourceReader:
 
     def __init__(self, lock: Lock, local: LocalFiles) -> None:
         self._lock, self._local, self._faults = lock, local, local.faults
-        self._seen: dict[tuple[str, str], Fetched | None] = {}
+        self._seen: dict[tuple[str, str, tuple[str, ...]], Fetched | None] = {}
 
     def fetched(self, model: Model) -> Fetched | None:
         """What a model's `source` stands for; None after a fault."""
         at = model.block.value_span("source")
+        has_none = isinstance(model.source, Table) or model.source.startswith(("local:", "package:", "random:"))
+        if has_none and self._is_wrong(useless(model, _NOTHING_TO_PICK)):
+            return None
         if isinstance(model.source, Table):
             return self._random(model.source)
-        key = (folder_of(at), model.source)
+        key = (folder_of(at), model.source, model.file)
         if key not in self._seen:
-            self._seen[key] = self._parse(model.source, at)
+            self._seen[key] = self._parse(model, model.source, at)
         return self._seen[key]
 
-    def _parse(self, text: str, at: Span) -> Fetched | None:
+    def _is_wrong(self, problem: Diagnostic | None) -> bool:
+        self._faults.extend([problem] if problem is not None else [])
+        return problem is not None
+
+    def _parse(self, model: Model, text: str, at: Span) -> Fetched | None:
         scheme, colon, rest = text.partition(":")
         if scheme not in SCHEMES or not colon:
             self._faults.append(unknown_scheme(text, at, SCHEMES))
@@ -65,25 +76,42 @@ class SourceReader:
             self._faults.append(fault("OB026", f"`{text}` names nothing", span=at, hint=_EXAMPLES[scheme]))
             return None
         if scheme == "hub":
-            return self._hub(rest, at)
+            return self._hub(model, rest, at)
         if scheme == "random":
             params = {"origin": "random", "architecture": rest}
             return Fetched(params=params, inputs={}, config={"model_type": rest})
         root = self._package_folder(text, rest, at) if scheme == "package" else absolute_path(rest, at)
         if root is None:
             return None
-        return self._onnx(rest, root, at) if scheme == "onnx" else self._checkpoint(rest, root, at)
+        return self._onnx(model, rest, root, at) if scheme == "onnx" else self._checkpoint(rest, root, at)
 
-    def _hub(self, text: str, at: Span) -> Fetched | None:
+    def _hub(self, model: Model, text: str, at: Span) -> Fetched | None:
         if not is_hub_name(text):
             self._faults.append(fault("OB026", f"`hub:{text}` is not a source", span=at, hint=_EXAMPLES["hub"]))
             return None
         params, entry = locked_fetch(text, self._lock)
         if entry is None:
-            return Fetched(params=params, inputs={}, unlocked=True)
-        is_onnx = bool(entry.files) and not select_checkpoint(entry.files) and bool(select_onnx(entry.files))
-        artifact: Literal["checkpoint", "onnx"] = "onnx" if is_onnx else "checkpoint"
-        return Fetched(params=params, inputs={}, artifact=artifact, config=entry.config, files=entry.files or None)
+            unlocked: Literal["checkpoint", "onnx"] = "onnx" if model.file else "checkpoint"
+            return Fetched(params=params, inputs={}, artifact=unlocked, unlocked=True)
+        if self._is_wrong(absent(model, entry.files)):
+            return None
+        if not model.file and select_checkpoint(entry.files):
+            return Fetched(params=params, inputs={}, config=entry.config, files=entry.files)
+        return self._hub_graphs(model, params, entry, at)
+
+    def _hub_graphs(self, model: Model, params: dict[str, Any], entry: LockedSource, at: Span) -> Fetched | None:
+        """A repository of ONNX files; what its graphs refer to is known once they have been downloaded."""
+        graphs = model.file or graphs_in(entry.files)
+        if not graphs:
+            return Fetched(params=params, inputs={}, config=entry.config, files=entry.files or None)
+        several = () if model.file else ambiguous_names(graphs)
+        if several:
+            message = f"the repository has {len(several)} graphs that are not parts of one model"
+            self._faults.append(fault("OB622", message, span=at, hint=one_of_them(several)))
+            return None
+        files = tuple(sorted({*graphs, *_beside(entry.files)}))
+        params = {**params, "files": files}
+        return Fetched(params=params, inputs={}, artifact="onnx", config=entry.config, files=files)
 
     def _random(self, block: Table) -> Fetched | None:
         config = dict(block.get("config", {}))
@@ -149,30 +177,47 @@ class SourceReader:
             return None
         return self._files(root, files, "checkpoint", at)
 
-    def _onnx(self, text: str, path: str, at: Span) -> Fetched | None:
+    def _onnx(self, model: Model, text: str, path: str, at: Span) -> Fetched | None:
         if not self._local.exists(text, path, at, _is_file_or_folder):
             return None
         if os.path.isdir(path):
-            files = select_onnx(self._local.names_below(path, at))
-            if not files:
-                self._faults.append(fault("OB027", f"`{text}` contains no .onnx file", span=at))
-                return None
-            return self._files(path, files, "onnx", at)
+            return self._onnx_folder(model, text, path, at)
+        if self._is_wrong(useless(model, "the source is one graph already")):
+            return None
         root, name = os.path.split(path)
-        return self._files(root, self._with_graph(root, name, at), "onnx", at)
-
-    def _with_graph(self, root: str, name: str, at: Span) -> tuple[str, ...]:
-        """A graph, its external data, and what else a loader reads."""
         names = self._local.names_below(root, at)
-        # Every exporter that writes one file of external data names it after the graph.
-        data = [one for one in names if one in {f"{name}_data", f"{name}.data"}]
-        companions = [one for one in select_onnx([*names, name]) if not one.endswith(WEIGHT_SUFFIXES)]
-        return tuple(sorted({name, *data, *companions}))
+        beside = [one for one in select_onnx([*names, name]) if not one.endswith(WEIGHT_SUFFIXES)]
+        return self._graphs(root, (name,), names, beside, at)
+
+    def _onnx_folder(self, model: Model, text: str, root: str, at: Span) -> Fetched | None:
+        names = self._local.names_below(root, at)
+        graphs = model.file or graphs_in(names)
+        if not graphs:
+            self._faults.append(fault("OB027", f"`{text}` contains no .onnx file", span=at))
+            return None
+        if self._is_wrong(absent(model, names)):
+            return None
+        return self._graphs(root, graphs, names, _beside(names), at)
+
+    def _graphs(
+        self, root: str, graphs: Sequence[str], names: Sequence[str], beside: Sequence[str], at: Span
+    ) -> Fetched | None:
+        """Graphs, what they refer to, and what else a loader reads."""
+        model = with_data(self._local, root, graphs, names, at)
+        if model is None:
+            return None
+        return self._files(root, tuple(sorted({*model.graphs, *model.data, *beside})), "onnx", at, data=model.data)
 
     def _files(
-        self, root: str, files: tuple[str, ...], artifact: Literal["checkpoint", "onnx"], at: Span
+        self,
+        root: str,
+        files: tuple[str, ...],
+        artifact: Literal["checkpoint", "onnx"],
+        at: Span,
+        *,
+        data: tuple[str, ...] = (),
     ) -> Fetched | None:
-        if not self._local.stay_inside(root, files, at) or not self._local.are_weights(root, files, at):
+        if not self._local.stay_inside(root, files, at) or not self._local.are_weights(root, files, at, data):
             return None
         config = None
         if "config.json" in files:
@@ -192,6 +237,11 @@ class SourceReader:
         elif any(name.endswith(".gguf") for name in names):
             hint = "GGUF weights cannot be exported: use the original weights"
         self._faults.append(fault("OB027", f"`{text}` contains no weights", span=at, hint=hint))
+
+
+def _beside(names: Sequence[str]) -> list[str]:
+    """What a loader reads besides graphs and their weights."""
+    return [name for name in select_onnx([*names, "any.onnx"]) if not is_onnx_part(name)]
 
 
 def _is_file_or_folder(path: str) -> bool:

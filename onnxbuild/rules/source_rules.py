@@ -82,6 +82,34 @@ RULES: tuple[Rule, ...] = (
         Why: it would run with your rights.
         Fix: read the code, then write `export: {trust_remote_code: true}` and the commit in `source:`.
         """),
+    described("OB622", "several-models", """
+        A source with graphs that are not the parts of one model.
+
+        Why: each graph of a model is run in a way of its own: in one pass, as an encoder, as a decoder. Of two graphs
+        that are run in the same way only one would be compared and measured, and the other delivered beside it.
+        Fix: name the graph with `file:`, and write one model for each graph that you want. A model of several graphs,
+        such as an encoder and its decoder, needs all of their names.
+        Bad:
+            models: {m: {source: "onnx:exported", targets: [fp32]}}      # model.onnx and model_uint8.onnx
+        Good:
+            models: {m: {source: "onnx:exported", file: model.onnx, targets: [fp32]}}
+        """),
+    described("OB623", "weights-not-found", """
+        A graph refers to a file of weights that is missing, cut short, or outside the folder of the graph.
+
+        Why: the model would be delivered without it, and would not load.
+        Fix: copy the graph together with all files that it refers to. Their names are in the graph, so they cannot be
+        changed; to move weights into the graph's folder, load the model and save it again.
+        """),
+    described("OB624", "no-such-graph", """
+        `file:` names a graph that the source does not have, or stands beside a source that has no graphs to pick from.
+
+        Fix: `file:` is a path below the folder of an `onnx:` source, or below a `hub:` repository.
+        Bad:
+            models: {m: {source: "onnx:exported/model.onnx", file: model.onnx, targets: [fp32]}}
+        Good:
+            models: {m: {source: "onnx:exported", file: model.onnx, targets: [fp32]}}
+        """),
     described("OB330", "checkpoint-without-tokenizer", """
         A checkpoint for a task that reads text, without the files of a tokenizer.
 

@@ -14,6 +14,7 @@ from onnxbuild.steps.export import EXPORT
 from onnxbuild.steps.fetch import FETCH
 from onnxbuild.steps.generate import GENERATE
 from onnxbuild.steps.kind import Kind, plugin_modules
+from onnxbuild.steps.load_check import LOAD
 from onnxbuild.steps.optimize import OPTIMIZE
 from onnxbuild.steps.precision import PRECISION
 from onnxbuild.steps.python_code import own_module_place, watched_code
@@ -25,7 +26,7 @@ Places = tuple[tuple[str, str], ...]  # names of kinds, and where they are: "mod
 
 # In the order in which things happen.
 KINDS: Kinds = {
-    kind.name: kind for kind in (FETCH, EXPORT, OPTIMIZE, QUANTIZE, PRECISION, VALIDATE, BENCHMARK, GENERATE)
+    kind.name: kind for kind in (FETCH, EXPORT, OPTIMIZE, QUANTIZE, PRECISION, VALIDATE, LOAD, BENCHMARK, GENERATE)
 }
 
 # A distribution registers a kind with `[project.entry-points."onnxbuild.steps"]` and `name = "module:KIND"`.

@@ -84,6 +84,11 @@ def select_onnx(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted({*graphs, *_companions(known)})) if has_graph else ()
 
 
+def is_onnx_part(name: str) -> bool:
+    """Whether a file is a graph, or has a name that exporters give to the weights of one."""
+    return _is_like(PurePosixPath(name).name, ONNX_FILES)
+
+
 def has_processor(names: Iterable[str]) -> bool:
     """Whether a checkpoint has a tokenizer, or the processor of images or audio."""
     return any(_is_like(name, _PROCESSORS) for name in names)

@@ -556,6 +556,30 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
             "Or try another exporter: `exporter: transformers`, `exporter: genai`."
         ),
     ),
+    "OBE80": FailureCode(
+        "not-one-model",
+        "the graphs of a folder are not the parts of one model",
+        (
+            "Two graphs are run in the same way, a graph reads what no other computes, or they are in several folders. "
+            "One of them would be delivered without having been run."
+        ),
+        (
+            "For an `onnx:` or `hub:` source, name the graphs of one model with `file:`. An exporter or a plugin must "
+            "write one model: `model.onnx`, or an encoder and a decoder under the names that optimum gives them."
+        ),
+    ),
+    "OBE81": FailureCode(
+        "does-not-load",
+        "ONNX Runtime cannot open a graph",
+        (
+            "The graph is damaged, needs a newer ONNX Runtime or an operator that it does not have, or its weights do "
+            "not fit it. Nothing else had opened it, because the variant is not validated."
+        ),
+        (
+            "The message has the reason of ONNX Runtime. If only another runtime can open the graph, write `load: "
+            "false` in the target."
+        ),
+    ),
     "OBE99": FailureCode(
         "unexplained",
         "an unknown failure",

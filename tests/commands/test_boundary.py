@@ -27,7 +27,7 @@ from onnxbuild.report.outlet import Outlet
 MANIFEST = """\
 onnxbuild: 1
 vars: {a: x}
-models: {m: {source: "onnx:model", validate: false, benchmark: false, targets: [t]}}
+models: {m: {source: "onnx:model", validate: false, load: false, targets: [t]}}
 targets: {t: {steps: []}}
 """
 

@@ -87,7 +87,7 @@ def test_bash_completes_the_names_of_the_manifest_that_was_run_last(world: Path)
 def test_bash_completes_the_actions_of_a_variant(world: Path) -> None:
     (world / "otter").mkdir()
     (world / "otter" / "model.onnx").write_bytes(b"x")
-    models = {"otter": {**MANIFEST["models"]["otter"], "validate": False, "benchmark": False}}
+    models = {"otter": {**MANIFEST["models"]["otter"], "validate": False, "load": False, "benchmark": False}}
     (world / "birds.yaml").write_text(json.dumps({**MANIFEST, "models": models}))
     (world / ".onnxbuild").mkdir()
     (world / ".onnxbuild" / "last").write_text("birds.yaml\nstore: /somewhere\n")

@@ -25,7 +25,7 @@ def manifest(*variants, name="m.yaml"):
     models, targets = {}, {}
     for variant in variants:
         model, _, target = variant.partition("/")
-        models.setdefault(model, {"source": "onnx:source", "targets": []})["targets"].append(target)
+        models.setdefault(model, {"source": "onnx:source", "load": False, "targets": []})["targets"].append(target)
         targets[target] = {}
     with open(name, "w", encoding="utf-8") as file:
         json.dump({"onnxbuild": 1, "targets": targets, "models": models}, file)

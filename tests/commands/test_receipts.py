@@ -17,7 +17,8 @@ def world(tmp_path, monkeypatch):
     for name in "abc":
         (tmp_path / "sources" / name).mkdir(parents=True)
         (tmp_path / "sources" / name / "model.onnx").write_text(name)
-    models = {name: {"source": f"onnx:sources/{name}", "targets": ["fp32"]} for name in "abc"}
+        (tmp_path / "sources" / name / "model.onnx_data").write_text(name)
+    models = {name: {"source": f"onnx:sources/{name}", "load": False, "targets": ["fp32"]} for name in "abc"}
     (tmp_path / "m.yaml").write_text(json.dumps({"onnxbuild": 1, "targets": {"fp32": {}}, "models": models}))
     time.sleep(0.05)  # a manifest that changed at the moment in which its run began leaves no receipt
     return tmp_path
@@ -45,7 +46,8 @@ def run(capsys, *arguments):
 
 
 def edit(world, name, text):
-    (world / "sources" / name / "model.onnx").write_text(text)
+    """Change weights: a changed graph may refer to other files, and is planned again."""
+    (world / "sources" / name / "model.onnx_data").write_text(text)
 
 
 def test_one_changed_source_is_built_with_the_plan_of_before(world, plans, capsys):
@@ -53,7 +55,7 @@ def test_one_changed_source_is_built_with_the_plan_of_before(world, plans, capsy
     assert run(capsys) == (0, "up to date: 3 actions, nothing to do")
     edit(world, "b", "changed")
     assert run(capsys) == (0, "built 1, unchanged 0, hit 2, failed 0")
-    assert (world / "out" / "b" / "fp32" / "model.onnx").read_text() == "changed"
+    assert (world / "out" / "b" / "fp32" / "model.onnx_data").read_text() == "changed"
     assert run(capsys) == (0, "up to date: 3 actions, nothing to do")
     assert len(plans) == 1
 
@@ -63,7 +65,7 @@ def test_parts_change_one_after_the_other(world, plans, capsys):
     for turn, name in enumerate("abcab"):
         edit(world, name, f"turn {turn}")
         assert run(capsys) == (0, "built 1, unchanged 0, hit 2, failed 0")
-    assert [(world / "out" / name / "fp32" / "model.onnx").read_text() for name in "abc"] == [
+    assert [(world / "out" / name / "fp32" / "model.onnx_data").read_text() for name in "abc"] == [
         "turn 3", "turn 4", "turn 2"
     ]  # fmt: skip
     assert len(plans) == 1
@@ -76,7 +78,7 @@ def test_a_changed_manifest_is_planned_again(world, plans, capsys):
     (world / "m.yaml").write_text(text.replace('"c": {"source": "onnx:sources/c"', '"d": {"source": "onnx:sources/c"'))
     assert run(capsys) == (0, "built 1, unchanged 0, hit 2, failed 0")
     assert len(plans) == 2
-    assert (world / "out" / "d" / "fp32" / "model.onnx").read_text() == "c"
+    assert (world / "out" / "d" / "fp32" / "model.onnx_data").read_text() == "c"
 
 
 def test_an_edited_output_is_restored(world, plans, capsys):
@@ -95,7 +97,7 @@ def test_a_part_that_fails_leaves_the_receipt_of_before(world, plans, capsys):
     # The folder of the source has changed, and the plan was made from it.
     assert run_command(["run", "m.yaml"]) == 2
     capsys.readouterr()
-    edit(world, "a", "a")
+    (world / "sources" / "a" / "model.onnx").write_text("a")
     assert run(capsys) == (0, "built 1, unchanged 0, hit 2, failed 0")
     assert run(capsys) == (0, "up to date: 3 actions, nothing to do")
 
@@ -107,7 +109,7 @@ def test_sources_that_two_models_share_are_one_part(world, plans, capsys):
     edit(world, "a", "changed")
     assert run(capsys) == (0, "built 1, unchanged 0, hit 1, failed 0")
     for name in "ab":
-        assert (world / "out" / name / "fp32" / "model.onnx").read_text() == "changed"
+        assert (world / "out" / name / "fp32" / "model.onnx_data").read_text() == "changed"
 
 
 def test_a_receipt_whose_memory_cannot_be_read_is_planned_again(world, plans, capsys):

@@ -22,7 +22,12 @@ def world(tmp_path, monkeypatch):
 
 
 def write(toolchain=None, **more):
-    model = {"source": "onnx:model", "targets": ["fp32"], **({"toolchain": toolchain} if toolchain else {})}
+    model = {
+        "source": "onnx:model",
+        "load": False,
+        "targets": ["fp32"],
+        **({"toolchain": toolchain} if toolchain else {}),
+    }
     manifest = {"onnxbuild": 1, "targets": {"fp32": {}}, "models": {"m": model}, **more}
     with open("m.yaml", "w", encoding="utf-8") as file:
         json.dump(manifest, file)

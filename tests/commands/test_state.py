@@ -49,7 +49,7 @@ def alarm():
 
 
 def write(**more):
-    models = {"m": {"source": "onnx:model", "targets": ["fp32"]}}
+    models = {"m": {"source": "onnx:model", "load": False, "targets": ["fp32"]}}
     with open("m.yaml", "w", encoding="utf-8") as file:
         json.dump({"onnxbuild": 1, "targets": {"fp32": {}}, "models": models, **more}, file)
     time.sleep(0.05)  # a manifest that changed at the moment in which its run began leaves no receipt
@@ -267,7 +267,7 @@ def test_a_log_that_is_a_link_is_not_shown(world, tmp_path, capsys):
 def outside(world, tmp_path):
     """The same model, in a folder beside the manifest's."""
     (world / "model").rename(tmp_path / "elsewhere")
-    write(models={"m": {"source": "onnx:../elsewhere", "targets": ["fp32"]}})
+    write(models={"m": {"source": "onnx:../elsewhere", "load": False, "targets": ["fp32"]}})
     return tmp_path / "elsewhere"
 
 

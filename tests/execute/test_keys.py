@@ -59,10 +59,12 @@ MANIFEST: Mapping[str, Any] = {
             "export": {"exporter": "optimum"},
             "targets": ["plain"],
             "validate": False,
+            "load": False,
         },
         "h": {
             "source": "hub:o/n", "task": TASK, "export": {"exporter": "optimum"}, "targets": ["plain"],
             "validate": False,
+            "load": False,
         },
     },
 }  # fmt: skip
@@ -198,6 +200,10 @@ def at(*path: str, value: Any) -> Edit:
         block[path[-1]] = value
 
     return edit
+
+
+def with_a_target_that_is_only_opened(place: Place) -> None:
+    place.manifest["models"]["r"] |= {"targets": [{"name": "own"}], "load": True}
 
 
 def of_m(kind: str, *targets: str) -> set[str]:
@@ -337,6 +343,7 @@ FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
         "on_failure": check("validate", "on_failure", "warn"),
         "trust_remote_code": _TRUST,
     },
+    "load": {"device": (at("models", "r", "targets", value=[{"name": "own", "device": "cuda"}]), {"r/own:load"})},
     "benchmark": {
         "task": _TASK,
         "device": _DEVICE,
@@ -402,6 +409,7 @@ BEFORE: Mapping[tuple[str, str], Edit] = {
         "dataset", "samples", "sequence", "seed", "rows", "trust_remote_code"
     )},
     **{("validate", field): with_rows for field in ("dataset", "samples", "sequence", "rows")},
+    ("load", "device"): with_a_target_that_is_only_opened,
     ("quantize", "percentile"): lambda place: with_static(place, calibration="percentile"),
     **{("quantize", field): with_static for field in (
         "activations", "calibration", "dataset", "samples", "sequence", "seed", "rows", "trust_remote_code"

@@ -41,7 +41,7 @@ def files_read(graph):
 
 
 def test_the_actions_of_a_model(graph):
-    found = graph(model("[fp32, int8]", ", validate: false"))
+    found = graph(model("[fp32, int8]", ", validate: false, load: false"))
     assert {name: (action.kind, action.needs) for name, action in found.actions.items()} == {
         "m:fetch": ("fetch", ()),
         "m:export": ("export", ("m:fetch",)),
@@ -109,7 +109,7 @@ def test_models_share_too(graph):
 
 def test_steps_in_any_order(graph):
     text = "[{name: x, steps: [{optimize: O1}, {optimize: {level: O2}}, {quantize: {method: weight-only}}]}]"
-    found = graph(model(text, ", validate: false"))
+    found = graph(model(text, ", validate: false, load: false"))
     assert list(found.actions)[2:] == ["m/x:optimize", "m/x:optimize-2", "m/x:quantize"]
     assert found.variants[0].precision == "q4"
 
@@ -121,7 +121,7 @@ def test_checks_at_model_and_target(graph):
     checks = {variant.target: (variant.checks, variant.measures) for variant in found.variants}
     assert checks == {
         "fp32": (("m/fp32:validate",), ("m/fp32:benchmark",)),
-        "off": ((), ()),
+        "off": (("m/off:load",), ()),
         "own": (("m/own:validate",), ("m/own:benchmark",)),
     }
     own = found.actions["m/own:benchmark"]
@@ -158,9 +158,9 @@ def test_random_with_a_tokenizer(graph, tmp_path):
 def test_onnx_is_its_own_reference(graph, tmp_path):
     (tmp_path / "g.onnx").write_bytes(b"x")
     found = graph("models: {m: {source: onnx:g.onnx, targets: [fp32, o2]}}\n")
-    assert list(found.actions) == ["m:fetch", "m/o2:optimize", "m/o2:validate"]
+    assert list(found.actions) == ["m:fetch", "m/fp32:load", "m/o2:optimize", "m/o2:validate"]
     assert found.actions["m:fetch"].inputs == {"files": FilesSource(str(tmp_path), ("g.onnx",))}
-    assert [variant.checks for variant in found.variants] == [(), ("m/o2:validate",)]
+    assert [variant.checks for variant in found.variants] == [("m/fp32:load",), ("m/o2:validate",)]
 
 
 def test_hub_from_the_lock(graph):
@@ -415,5 +415,5 @@ def test_steps_beside_the_short_form_and_a_check_that_is_off_at_the_target(load)
     assert (one.code, one.message) == ("OB032", "`optimize` next to `steps` has no place in the order")
     assert one.notes == (("hint", "put it into `steps`"),)
     assert [(variant.name, variant.checks) for variant in found.graph.variants] == [
-        ("m/x", ("m/x:validate",)), ("m/y", ()),
+        ("m/x", ("m/x:validate",)), ("m/y", ("m/y:load",)),
     ]  # fmt: skip

@@ -168,7 +168,8 @@ def test_a_locked_repository_is_what_its_files_say(read, files, artifact):
     lock = Lock(sources={"hub:o/m@v1": LockedSource(LOCKED, files, {"model_type": "bert"})})
     found, faults = read("'hub:o/m@v1'", lock=lock)
     assert (faults, found.artifact, found.files) == ([], artifact, files or None)
-    assert found.params == {"origin": "hub", "repo": "o/m", "revision": LOCKED}
+    graphs = {"files": files} if artifact == "onnx" else {}
+    assert found.params == {"origin": "hub", "repo": "o/m", "revision": LOCKED, **graphs}
     assert (found.config, found.unlocked) == ({"model_type": "bert"}, False)
     missing, _ = read("'hub:o/m'", lock=lock)
     assert (missing.params["revision"], missing.config, missing.unlocked) == ("main", None, True)

@@ -43,7 +43,8 @@ class World:
         self, steps: dict[str, list[dict[str, Any]]], name: str = "manifest.yaml", *, kind: str = "toy", **more: Any
     ) -> Path:
         """Write a manifest: one model, for each target its toy steps."""
-        model = {"source": "onnx:model", "validate": False, "benchmark": False, "targets": list(steps), **more}
+        model = {"source": "onnx:model", "validate": False, "load": False, "benchmark": False}
+        model |= {"targets": list(steps), **more}
         targets = {target: {"steps": [{kind: step} for step in of]} for target, of in steps.items()}
         path = self.root / name
         path.write_text(json.dumps({"onnxbuild": 1, "targets": targets, "models": {"m": model}}))  # JSON is YAML

@@ -31,7 +31,7 @@ def world(tmp_path, monkeypatch):
     for name in "ab":
         (tmp_path / "sources" / name).mkdir(parents=True)
         (tmp_path / "sources" / name / "model.onnx").write_text(name)
-    models = {name: {"source": f"onnx:sources/{name}", "targets": ["fp32"]} for name in "ab"}
+    models = {name: {"source": f"onnx:sources/{name}", "load": False, "targets": ["fp32"]} for name in "ab"}
     (tmp_path / "targets.yaml").write_text('targets: {"fp32": {}}')
     (tmp_path / "m.yaml").write_text(json.dumps({"onnxbuild": 1, "include": ["targets.yaml"], "models": models}))
     (tmp_path / "plugin.py").write_text("")

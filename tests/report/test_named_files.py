@@ -34,7 +34,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "model.onnx").write_text("x")
     monkeypatch.chdir(tmp_path)
-    model = {"source": "onnx:model", "targets": ["fp32"]}
+    model = {"source": "onnx:model", "load": False, "targets": ["fp32"]}
     FOREIGN["m.yaml"] = json.dumps({"onnxbuild": 1, "targets": {"fp32": {}}, "models": {"m": model}})
     for name, text in FOREIGN.items():
         (tmp_path / name).write_text(str(text))

@@ -101,7 +101,7 @@ def _files_of_manifest() -> Mapping[str, str]:
         return {"source": "local:checkpoint", "task": "feature-extraction", "export": export, "targets": ["t"]}
 
     models = {"file": model("code/mine.py:export"), "package": model("exporting.work:export")}
-    checks = {"validate": False, "benchmark": False}
+    checks = {"validate": False, "load": False, "benchmark": False}
     return {
         MANIFEST: json.dumps({"onnxbuild": 1, "targets": {"t": {}}, "defaults": checks, "models": models}),
         "checkpoint/config.json": '{"model_type": "bert"}',

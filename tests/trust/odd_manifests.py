@@ -33,6 +33,7 @@ _INCLUDED = ("more.yaml", "below/other.yaml")
 # What a person would write for a key, by its name.
 _USUAL: Mapping[str, Sequence[str]] = {
     "ModelBlock.source": ("random:bert", "random:gpt2", "local:model", "onnx:graph", "onnx:graph/model.onnx"),
+    "ModelBlock.file": ("model.onnx", "other.onnx"),
     "ModelBlock.targets": ("t", "u", "v"),
     "ModelBlock.task": ("fill-mask", "text-generation-with-past", "feature-extraction", ""),
     "ModelBlock.toolchain": ("c", ""),
@@ -56,6 +57,7 @@ _NAMES: Mapping[str, Sequence[str]] = {
 }  # fmt: skip
 _WANTED = {"ModelBlock": {"source", "task", "targets"}, "ToolchainBlock": {"requirements"}}
 _SELDOM = {
+    "file",
     "files",
     "sdist",
     "python",

@@ -8,7 +8,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxbuild.protocol import CheckFailed
-from onnxbuild.workers.graphs.graph_files import external_files, load_model, save_model, size_bytes
+from onnxbuild.workers.folders.model_graphs import external_files, size_bytes
+from onnxbuild.workers.graphs.graph_files import load_model, save_model
 from onnxbuild.workers.graphs.walk import count_operators
 
 pytestmark = pytest.mark.heavy

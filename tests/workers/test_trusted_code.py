@@ -110,7 +110,7 @@ INT8 = {"method": "static", "dataset": "rows", "samples": 4}
 def test_trusted_code_runs_in_every_step_and_leaves_nothing(tmp_path):
     targets = [
         FP32,
-        {"name": "int8", "quantize": INT8, "validate": False, "benchmark": False, "generate": False},
+        {"name": "int8", "quantize": INT8, "validate": False, "load": False, "benchmark": False, "generate": False},
         {"name": "half", "precision": {"dtype": "fp16", "keep_fp32": "auto"}, "benchmark": False, "generate": False},
     ]
     shop = Shop(

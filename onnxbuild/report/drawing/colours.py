@@ -23,6 +23,7 @@ KINDS: Mapping[str, str] = {
     "quantize": "#ef6c00",
     "precision": "#8d6e63",
     "validate": "#388e3c",
+    "load": "#9e9d24",
     "benchmark": "#0097a7",
     "generate": "#c2185b",
 }

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import ActionGraph, Variant
+from onnxbuild.steps.load_check import LOAD
 from onnxbuild.tables.thresholds import is_within
 
 ACCURACY = "accuracy"  # the share of right labels, if a dataset has labels
@@ -89,7 +90,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _row(variant: Variant, outcomes: Mapping[str, Outcome]) -> Row:
-    checks = [outcomes[name] for name in variant.checks if name in outcomes]
+    checks = [outcomes[name] for name in variant.checks if name in outcomes and _compares(outcomes[name])]
     benchmark = _mapping(_facts(variant.measures, outcomes, "benchmark").get("headline"))
     generated = _facts(variant.measures, outcomes, "generate")
     engines = _mapping(generated.get("engines"))
@@ -108,6 +109,11 @@ def _row(variant: Variant, outcomes: Mapping[str, Outcome]) -> Row:
         first_token_ms=_median(engine.get("time_to_first_token_ms")),
         generation_speedup=_median(generated.get("speedup")),
     )
+
+
+def _compares(check: Outcome) -> bool:
+    """Whether a check says something about the numbers: that a variant loads is no validation, that it fails is."""
+    return check.kind != LOAD.name or check.outcome == "failed"
 
 
 def _facts(actions: Iterable[str], outcomes: Mapping[str, Outcome], kind: str) -> Mapping[str, Any]:

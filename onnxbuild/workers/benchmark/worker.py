@@ -19,6 +19,7 @@ from onnxbuild.workers.engines import timing
 from onnxbuild.workers.engines.engine import Device, Engine
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel, onnx_files
 from onnxbuild.workers.engines.torch_engine import TorchModel, is_onnx, load_torch
+from onnxbuild.workers.folders.model_graphs import data_below
 from onnxbuild.workers.inputs.sample_source import Source, open_source
 from onnxbuild.workers.inputs.samples import Sample, shaped
 from onnxbuild.workers.inputs.stages import run_stages
@@ -96,9 +97,9 @@ def environment(device: Device) -> dict[str, Any]:
 
 
 def file_bytes(folder: Path) -> int:
-    """Size of a model's ONNX files with their external data."""
-    places = {path.parent for path in onnx_files(folder)}
-    return sum(p.stat().st_size for place in places for p in place.iterdir() if ".onnx" in p.name)
+    """Size of a model's ONNX files with their external data, which several may share."""
+    files = {*onnx_files(folder), *(folder / name for name in data_below(folder))}
+    return sum(path.stat().st_size for path in files)
 
 
 def _combinations(params: BenchmarkParams) -> list[Combination]:

@@ -15,13 +15,6 @@ from onnxbuild.workers.inputs.stages import run_stages
 
 Feeds = Mapping[str, np.ndarray]
 
-# File → its stage. Any other file is a graph of one pass, or a decoder that is fed without and with a past.
-_STAGES: Mapping[str, tuple[str, ...]] = {
-    "encoder_model.onnx": ("encoder",),
-    "decoder_model.onnx": ("decoder",),
-    "decoder_with_past_model.onnx": ("decoder_step",),
-}
-
 
 def feeds_by_file(
     folder: Path, samples: Callable[[OnnxModel], Iterable[Sample]], *, threads: int
@@ -34,7 +27,7 @@ def feeds_by_file(
     stages = tuple(stage for stage in model.stages if not stage.startswith("merged"))
 
     def feeds(name: str) -> Iterator[Feeds]:
-        here = _STAGES.get(Path(name).name, ("forward", "prefill", "decode"))
+        here = model.stages_in(Path(name).name)
         for sample in samples(model):
             for stage, fed, _ in run_stages(model, sample, stages):
                 if stage in here:

@@ -1,7 +1,6 @@
 """An ONNX model as a set of stages, each an ONNX Runtime session, run with a known number of threads.
 
-A stage is one graph used in one way: `forward` (one pass), `prefill` and `decode` (a decoder with past, without and
-with it), `encoder`, `decoder`, `decoder_step` and, for a merged decoder file, `merged` and `merged_step`.
+`tables/graph_stages.py` says what the stages are, and which graph has which.
 """
 
 from __future__ import annotations
@@ -16,19 +15,13 @@ import numpy as np
 import onnxruntime
 
 from onnxbuild.protocol import CheckFailed
+from onnxbuild.tables.graph_stages import stages_of
 from onnxbuild.workers.engines.engine import Arrays, Device, InputSpec
+from onnxbuild.workers.folders.model_graphs import check_one_model
 
 _PROVIDERS: Mapping[Device, tuple[str, ...]] = {
     "cpu": ("CPUExecutionProvider",),
     "cuda": ("CUDAExecutionProvider", "CPUExecutionProvider"),
-}
-
-# File name → its stages, with what `use_cache_branch` is fed for each, None if the graph has no such input.
-_STAGES: Mapping[str, Mapping[str, bool | None]] = {
-    "encoder_model.onnx": {"encoder": None},
-    "decoder_model.onnx": {"decoder": None},
-    "decoder_with_past_model.onnx": {"decoder_step": None},
-    "decoder_model_merged.onnx": {"merged": False, "merged_step": True},
 }
 
 _TYPES: Mapping[str, Any] = {
@@ -49,20 +42,28 @@ class OnnxModel:
     name = "onnxruntime"
 
     def __init__(self, folder: Path, *, threads: int, device: Device = "cpu") -> None:
-        """Open every ONNX file that has a stage. Errors: CheckFailed OBE43 if the device's provider is absent."""
+        """Open every ONNX file of the folder.
+
+        Errors: CheckFailed OBE43 if the device's provider is absent, OBE80 if the files are not one model.
+        """
         files = onnx_files(folder)
         if not files:
             raise CheckFailed("OBE41", f"the folder has no ONNX file: {sorted(p.name for p in folder.iterdir())}")
+        check_one_model(folder)
         start = time.perf_counter()
         self.folder, self.threads, self.device = folder, threads, device
         self._sessions = {path.name: open_session(path, threads=threads, device=device) for path in files}
         self.load_seconds = time.perf_counter() - start
         self._stages: dict[str, tuple[Any, bool | None]] = {}
         for name, session in self._sessions.items():
-            for stage, branch in _stages_of(name, session).items():
+            for stage, branch in stages_of(name, [i.name for i in session.get_inputs()]).items():
                 self._stages[stage] = (session, branch)
         self.stages = tuple(self._stages)
         self.first = next((stage for stage in ("encoder", "prefill") if stage in self.stages), self.stages[0])
+
+    def stages_in(self, file: str) -> tuple[str, ...]:
+        """The stages of the graph in a file."""
+        return tuple(stage for stage, (session, _) in self._stages.items() if session is self._sessions[file])
 
     def inputs(self, stage: str) -> Mapping[str, InputSpec]:
         """Inputs of a stage's graph, by name."""
@@ -108,9 +109,8 @@ class OnnxModel:
 
 
 def onnx_files(folder: Path) -> list[Path]:
-    """The ONNX files of a model folder, or of its `onnx` folder, where repositories on the Hub keep them."""
-    files = sorted(folder.glob("*.onnx"))
-    return files or sorted((folder / "onnx").glob("*.onnx"))
+    """The ONNX files of a model, which are in its folder, or in one below it, as repositories on the Hub have them."""
+    return sorted(folder.rglob("*.onnx"))
 
 
 def open_session(path: Path, *, threads: int, device: Device = "cpu") -> onnxruntime.InferenceSession:
@@ -149,17 +149,6 @@ def session_options(threads: int) -> onnxruntime.SessionOptions:
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     return options
-
-
-def _stages_of(name: str, session: onnxruntime.InferenceSession) -> Mapping[str, bool | None]:
-    inputs = {i.name for i in session.get_inputs()}
-    # Language models for browsers also use the name of an encoder-decoder's part, `decoder_model_merged.onnx`.
-    if name in _STAGES and (name == "encoder_model.onnx" or any("encoder" in i for i in inputs)):
-        return _STAGES[name]
-    if not any(i.startswith("past_key_values") for i in inputs):
-        return {"forward": None}
-    merged = "use_cache_branch" in inputs
-    return {"prefill": False if merged else None, "decode": True if merged else None}
 
 
 def _complete(specs: Mapping[str, InputSpec], feeds: Arrays, *, branch: bool | None) -> dict[str, np.ndarray]:

@@ -17,6 +17,7 @@ from onnxbuild.workers.engines.engine import Arrays, Device
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel, onnx_files
 from onnxbuild.workers.engines.own_state import OwnState
 from onnxbuild.workers.engines.task_classes import class_of
+from onnxbuild.workers.folders.model_graphs import data_below
 
 _SENTENCE_OUTPUTS = {"token_embeddings", "sentence_embedding"}
 
@@ -116,8 +117,8 @@ class SentenceModel(TorchModel):
 
 def is_onnx(folder: Path) -> bool:
     """Whether a reference is the ONNX model that a variant was made from, rather than a checkpoint."""
-    weights = [p for pattern in ("*.safetensors", "*.bin", "*.pt") for p in folder.glob(pattern)]
-    return bool(onnx_files(folder)) and not weights
+    weights = {path.name for pattern in ("*.safetensors", "*.bin", "*.pt") for path in folder.glob(pattern)}
+    return bool(onnx_files(folder)) and not weights - data_below(folder)  # a graph may have its weights in such a file
 
 
 def open_reference(

@@ -13,14 +13,8 @@ from onnxbuild.protocol import CheckFailed
 from onnxbuild.workers.calibrate.observe import float_tensors
 from onnxbuild.workers.engines.smoke_run import open_for_check
 from onnxbuild.workers.folders.model_files import onnx_names
-from onnxbuild.workers.graphs.graph_files import (
-    external_files,
-    has_external_data,
-    load_graph,
-    load_model,
-    save_model,
-    size_bytes,
-)
+from onnxbuild.workers.folders.model_graphs import external_files, has_external_data, size_bytes
+from onnxbuild.workers.graphs.graph_files import load_graph, load_model, save_model
 from onnxbuild.workers.graphs.half import named, to_half
 from onnxbuild.workers.graphs.walk import count_operators, opset_of
 from onnxbuild.workers.model_folder.decoders import MERGED, merge, merged_name, settle_merged
@@ -34,12 +28,12 @@ def settle(root: Path, dtype: str) -> None:
     merged = merged_name(root) if dtype == "fp16" else None
     for name in onnx_names(root):
         if name != merged:
-            _settle(root / name, dtype)
+            _settle(root, root / name, dtype)
     if merged is not None:
         merge(root, merged)
 
 
-def _settle(path: Path, dtype: str) -> None:
+def _settle(root: Path, path: Path, dtype: str) -> None:
     external = has_external_data(path)
     if dtype == "fp32" and external:
         return  # its bytes are reproducible already, and rewriting gigabytes gains nothing
@@ -50,9 +44,20 @@ def _settle(path: Path, dtype: str) -> None:
         with TemporaryDirectory(prefix="onnxbuild-half-") as scratch:
             floats = float_tensors(named(model), Path(scratch))
         model = to_half(model, dtype, (), keep_io_types=True, floats=floats)
-    for data in external_files(path):
-        path.with_name(data).unlink()
+    for data in _own_data(root, path):
+        data.unlink()
     save_model(model, path, external=external)
+
+
+def _own_data(root: Path, path: Path) -> set[Path]:
+    """The files of weights of a graph that no other graph below `root` shares."""
+    others = {
+        (root / name).parent / data
+        for name in onnx_names(root)
+        if root / name != path
+        for data in external_files(root / name)
+    }
+    return {path.parent / data for data in external_files(path)} - others
 
 
 def check_graph(path: Path, opset: int, *, standard: bool = True) -> dict[str, Any]:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
 from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.steps.fetch import DATASETS, FetchParams
 from onnxbuild.tables.checkpoint_files import select_checkpoint, select_onnx
 from onnxbuild.workers.fetch.hub_access import DEFAULT_ENDPOINT, keep_token_at
 from onnxbuild.workers.folders.model_files import copy_files, files_below
+from onnxbuild.workers.folders.model_graphs import check_one_model, data_below
 
 
 def run(params: FetchParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
@@ -34,8 +35,47 @@ def run(params: FetchParams, inputs: Mapping[str, Path], outputs: Mapping[str, P
     return {"files": len(names), "bytes": sum((destination / name).stat().st_size for name in names), **extra}
 
 
+class _Repository(NamedTuple):
+    """A repository at one commit: the sizes of its files, and how they are downloaded."""
+
+    name: str
+    sizes: Mapping[str, int]
+    place: Mapping[str, Any]
+    tell: Tell
+
+    def take(self, names: Iterable[str], destination: Path) -> None:
+        """Download files into a folder."""
+        from huggingface_hub import hf_hub_download
+
+        wanted = sorted(names)
+        for name in wanted:
+            _check_name(self.name, name)
+        done, total = 0, sum(self.sizes.get(name, 0) for name in wanted)
+        # Not the shared cache: its files are symlinks into a folder that another process may prune meanwhile.
+        with tempfile.TemporaryDirectory(prefix="onnxbuild-fetch-") as scratch:
+            for name in wanted:
+                self.tell(f"downloading {name}", done, total)
+                _move(hf_hub_download(self.name, name, local_dir=scratch, **self.place), destination / name)
+                done += self.sizes.get(name, 0)
+        self.tell(f"downloaded {len(wanted)} files", total, total)
+
+
 def _download(params: FetchParams, destination: Path, tell: Tell) -> None:
-    from huggingface_hub import HfApi, hf_hub_download
+    """Download the files of the plan, and what the graphs among them refer to. Errors: CheckFailed OBE40, OBE80."""
+    repository = _opened(params, tell)
+    sizes = repository.sizes
+    names = params.files or select_checkpoint(sizes) or select_onnx(sizes)
+    if not names:
+        raise _no_weights(repository.name, sorted(sizes))
+    graphs = {name for name in names if name.endswith(".onnx")}
+    if graphs:  # they say what else is needed, and whether they are one model
+        repository.take(graphs, destination)
+        check_one_model(destination)
+    repository.take({*names, *_data(destination, sizes)} - graphs, destination)
+
+
+def _opened(params: FetchParams, tell: Tell) -> _Repository:
+    from huggingface_hub import HfApi
 
     endpoint = os.environ.get("HF_ENDPOINT") or None
     access: dict[str, Any] = {"endpoint": endpoint, "token": os.environ.get("HF_TOKEN") or None}
@@ -46,19 +86,17 @@ def _download(params: FetchParams, destination: Path, tell: Tell) -> None:
     tell(f"listing the files of {repo}")
     listing = HfApi(**access).repo_info(repo, files_metadata=True, **place)
     sizes = {sibling.rfilename: sibling.size or 0 for sibling in listing.siblings or ()}
-    names = params.files if rows else select_checkpoint(sizes) or select_onnx(sizes)
-    if not names:
-        raise _no_weights(repo, sorted(sizes))
-    for name in names:
-        _check_name(repo, name)
-    done, total = 0, sum(sizes[name] for name in names)
-    # Not the shared cache: its files are symlinks into a folder that another process may prune meanwhile.
-    with tempfile.TemporaryDirectory(prefix="onnxbuild-fetch-") as scratch:
-        for name in names:
-            tell(f"downloading {name}", done, total)
-            _move(hf_hub_download(repo, name, local_dir=scratch, **access, **place), destination / name)
-            done += sizes[name]
-    tell(f"downloaded {len(names)} files", total, total)
+    return _Repository(repo, sizes, {**access, **place}, tell)
+
+
+def _data(destination: Path, sizes: Mapping[str, int]) -> frozenset[str]:
+    """The files of the repository that its graphs refer to. Errors: CheckFailed OBE40 for one that it does not have."""
+    data = data_below(destination)
+    missing = min(data - sizes.keys(), default=None)
+    if missing is not None:
+        hint = "the repository is incomplete: name another revision or another repository"
+        raise CheckFailed("OBE40", f"a graph has weights in `{missing}`, which is missing", notes=[("hint", hint)])
+    return data
 
 
 def _check_name(repo: str, name: str) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from onnxbuild.protocol import CheckFailed, Tell
-from onnxbuild.tables.checkpoint_files import ONNX_FILES, companions
+from onnxbuild.tables.checkpoint_files import companions, is_onnx_part
 
 _CHUNK_BYTES = 64 << 20
 
@@ -25,15 +25,10 @@ def onnx_names(root: Path) -> tuple[str, ...]:
     return names
 
 
-def is_onnx_part(name: str) -> bool:
-    """Whether a file is a graph or its external data, rather than a companion."""
-    return any(Path(name).match(pattern) for pattern in ONNX_FILES)
-
-
-def carry_along(source: Path, destination: Path) -> None:
-    """Copy everything except graphs and their data: tokenizer, configs, modules."""
+def carry_along(source: Path, destination: Path, besides: Collection[str]) -> None:
+    """Copy everything except graphs and their data (`besides`): tokenizer, configs, modules."""
     for name in files_below(source):
-        if not is_onnx_part(name) and not (destination / name).exists():
+        if not is_onnx_part(name) and name not in besides and not (destination / name).exists():
             copy_model_file(source / name, destination / name)
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import onnx
 from onnx import ModelProto
-from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+from onnx.external_data_helper import uses_external_data
 
-from onnxbuild.protocol import CheckFailed
+from onnxbuild.workers.folders.model_graphs import not_a_model
 from onnxbuild.workers.graphs.reproducible import make_reproducible
 from onnxbuild.workers.graphs.walk import tensors_of
 from onnxbuild.workers.graphs.weights import read_external, weight_bytes
@@ -32,7 +32,7 @@ def load_model(path: Path) -> ModelProto:
     outside the folder.
     """
     model = load_graph(path)
-    for tensor in tensors_of(model.graph):
+    for tensor in tensors_of(model):
         if uses_external_data(tensor):
             read_external(tensor, path)
     return model
@@ -45,9 +45,9 @@ def load_graph(path: Path) -> ModelProto:
     try:
         model = onnx.load(path, load_external_data=False)
     except DecodeError as error:
-        raise _not_a_model(path) from error
+        raise not_a_model(path) from error
     if not model.graph.node:
-        raise _not_a_model(path)
+        raise not_a_model(path)
     return model
 
 
@@ -81,31 +81,5 @@ def exceeds_message(model: ModelProto) -> bool:
 
     Computed from shapes: protobuf's own `ByteSize` raises an EncodeError beyond 2 GB, exactly where it would be needed.
     """
-    stored = sum(weight_bytes(t) for t in tensors_of(model.graph) if not uses_external_data(t))
+    stored = sum(weight_bytes(t) for t in tensors_of(model) if not uses_external_data(t))
     return stored >= EXTERNAL_FROM_BYTES
-
-
-def has_external_data(path: Path) -> bool:
-    """Whether the model at `path` keeps weights in another file."""
-    return any(uses_external_data(tensor) for tensor in tensors_of(load_graph(path).graph))
-
-
-def size_bytes(path: Path) -> int:
-    """Bytes of a model with its external data."""
-    return path.stat().st_size + sum(path.with_name(name).stat().st_size for name in external_files(path))
-
-
-def external_files(path: Path) -> tuple[str, ...]:
-    """Names of the files that hold the external data of the model at `path`, sorted."""
-    tensors = (t for t in tensors_of(load_graph(path).graph) if uses_external_data(t))
-    return tuple(sorted({ExternalDataInfo(tensor).location for tensor in tensors}))
-
-
-def _not_a_model(path: Path) -> CheckFailed:
-    head = path.read_bytes()[:64] if path.is_file() else b""
-    hint = "the file is damaged or has another format: fetch it again"
-    if head.startswith(b"version https://git-lfs"):
-        hint = "it is a Git LFS pointer: run `git lfs pull` in the repository that it came from"
-    elif head.lstrip().lower().startswith((b"<!doctype", b"<html")):
-        hint = "it is a web page: the download was refused, so check the address and the token"
-    return CheckFailed("OBE41", f"{path.name} is not an ONNX model", notes=[("hint", hint)])

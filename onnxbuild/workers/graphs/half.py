@@ -167,7 +167,7 @@ def _to_bfloat16(model: ModelProto, exact: dict[str, np.ndarray]) -> None:
     for value in (*model.graph.input, *model.graph.output):
         if value.type.tensor_type.elem_type == TensorProto.FLOAT16:
             value.type.tensor_type.elem_type = TensorProto.BFLOAT16
-    assert not any(t.data_type == TensorProto.FLOAT16 for t in tensors_of(model.graph)), "BUG: fp16 left in bf16"
+    assert not any(t.data_type == TensorProto.FLOAT16 for t in tensors_of(model)), "BUG: fp16 left in bf16"
 
 
 def _round_to_bfloat16(tensor: TensorProto, exact: np.ndarray | None) -> None:

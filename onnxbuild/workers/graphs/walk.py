@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
@@ -21,15 +21,28 @@ def nodes_of(model: ModelProto) -> Iterator[NodeProto]:
     return (node for graph in graphs_of(model.graph) for node in graph.node)
 
 
-def tensors_of(graph: GraphProto) -> Iterator[TensorProto]:
-    """Every stored tensor: initializers and constants, including those of inner graphs."""
-    for inner in graphs_of(graph):
-        yield from inner.initializer
-        for node in inner.node:
-            for attribute in node.attribute:
-                if attribute.type == AttributeProto.TENSOR:
-                    yield attribute.t
-                yield from attribute.tensors
+def tensors_of(model: ModelProto) -> Iterator[TensorProto]:
+    """Every stored tensor: initializers and constants, including those of inner graphs and of local functions."""
+    for graph in graphs_of(model.graph):
+        yield from graph.initializer
+        yield from (tensor for one in graph.sparse_initializer for tensor in (one.values, one.indices))
+        yield from _constants(graph.node)
+    for function in model.functions:
+        yield from _constants(function.node)
+        for node in function.node:
+            for inner in (graph for one in _graphs_in(node) for graph in graphs_of(one)):
+                yield from inner.initializer
+                yield from _constants(inner.node)
+
+
+def _constants(nodes: Iterable[NodeProto]) -> Iterator[TensorProto]:
+    """The tensors in the attributes of nodes, without those of their branches and bodies."""
+    for attribute in (attribute for node in nodes for attribute in node.attribute):
+        if attribute.type == AttributeProto.TENSOR:
+            yield attribute.t
+        if attribute.type == AttributeProto.SPARSE_TENSOR:
+            yield from (attribute.sparse_tensor.values, attribute.sparse_tensor.indices)
+        yield from attribute.tensors
 
 
 def names_read(node: NodeProto) -> Iterator[str]:

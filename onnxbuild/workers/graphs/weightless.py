@@ -13,8 +13,8 @@ from pathlib import Path
 from onnx import ModelProto, TensorProto, helper
 from onnx.external_data_helper import uses_external_data
 
-from onnxbuild.workers.folders.model_files import copy_model_file
-from onnxbuild.workers.graphs.graph_files import external_files, load_graph, save_graph
+from onnxbuild.workers.folders.model_graphs import copy_data, external_files
+from onnxbuild.workers.graphs.graph_files import load_graph, save_graph
 from onnxbuild.workers.graphs.walk import graphs_of, tensors_of
 from onnxbuild.workers.graphs.weights import read_external
 
@@ -40,8 +40,7 @@ def change_graph(source: Path, destination: Path, scratch: Path, change: Callabl
     changed = change(bare)
     _put_back_weights(changed, weights, read)
     save_graph(changed, destination)
-    for name in external_files(destination):
-        copy_model_file(source.with_name(name), destination.with_name(name))
+    copy_data(source, destination, graph=destination)
     return changed
 
 
@@ -60,7 +59,7 @@ def _take_out_weights(model: ModelProto, path: Path) -> tuple[dict[str, TensorPr
             read[tensor.name] = tensor.raw_data
         else:
             graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
-    for tensor in tensors_of(graph):  # the rest are constants of nodes, which exporters store there too
+    for tensor in tensors_of(model):  # the rest are constants of nodes, which exporters store there too
         if uses_external_data(tensor) and tensor.name not in weights:
             read_external(tensor, path)
     large = {value.name for value in graph.input}

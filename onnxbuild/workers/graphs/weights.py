@@ -13,6 +13,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_h
 from onnx.external_data_helper import ExternalDataInfo
 
 from onnxbuild.protocol import CheckFailed
+from onnxbuild.workers.folders.model_graphs import data_file
 from onnxbuild.workers.graphs.nodes import rename_inputs, replace_nodes
 from onnxbuild.workers.graphs.walk import graphs_of
 
@@ -37,7 +38,7 @@ def content_of(tensor: TensorProto) -> Content:
 def read_external(tensor: TensorProto, model_path: Path) -> None:
     """Read the content of an external tensor into the message. Errors: CheckFailed OBE40."""
     info = ExternalDataInfo(tensor)
-    data = _external_path(info.location, model_path)
+    data = data_file(model_path, info.location)
     with data.open("rb") as file:
         file.seek(info.offset or 0)
         tensor.raw_data = file.read(info.length or -1)
@@ -163,21 +164,3 @@ def _keep_weights(graph: GraphProto, keep: Callable[[TensorProto], bool]) -> Non
 
 def _digest(array: np.ndarray) -> bytes:
     return blake2b(array.tobytes(), digest_size=16).digest() + repr((array.dtype, array.shape)).encode()
-
-
-def _external_path(location: str, model_path: Path) -> Path:
-    folder = model_path.parent.resolve()
-    if Path(location).is_absolute() or not (folder / location).resolve().is_relative_to(folder):
-        raise CheckFailed(
-            "OBE40",
-            f"{model_path.name}: external data `{location}` lies outside the model's folder",
-            notes=[("hint", "only files beside the model are read; save it again with external data in its folder")],
-        )
-    path = model_path.parent / location
-    if not path.is_file():
-        raise CheckFailed(
-            "OBE40",
-            f"{model_path.name}: its external data `{location}` is missing",
-            notes=[("hint", "copy the .onnx file together with its data file, both under their original names")],
-        )
-    return path

@@ -13,7 +13,8 @@ from onnx import ModelProto
 
 from onnxbuild.workers.engines.smoke_run import open_for_check
 from onnxbuild.workers.folders.model_files import onnx_names
-from onnxbuild.workers.graphs.graph_files import EXTERNAL_FROM_BYTES, load_model, save_model, size_bytes
+from onnxbuild.workers.folders.model_graphs import size_bytes
+from onnxbuild.workers.graphs.graph_files import EXTERNAL_FROM_BYTES, load_model, save_model
 from onnxbuild.workers.graphs.merge_decoder import merge_passes
 from onnxbuild.workers.graphs.weights import name_weights_by_use, share_equal_weights
 

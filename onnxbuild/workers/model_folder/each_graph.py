@@ -14,7 +14,7 @@ from onnxbuild.protocol import Tell
 from onnxbuild.workers.engines.smoke_run import check_still_runs
 from onnxbuild.workers.folders.configs import read_config
 from onnxbuild.workers.folders.model_files import carry_along, onnx_names
-from onnxbuild.workers.graphs.graph_files import size_bytes
+from onnxbuild.workers.folders.model_graphs import data_below, size_bytes
 from onnxbuild.workers.libraries.quiet import quiet
 from onnxbuild.workers.model_folder.decoders import graphs_to_change, merge, merged_name
 
@@ -45,7 +45,7 @@ def change_each_graph(
         progress(doing.format(name=name), done, len(names))
         files[name] = change(name, source / name, destination / name)
     files |= _merge_again(source, destination, progress, len(names))
-    carry_along(source, destination)
+    carry_along(source, destination, besides=data_below(source))
     facts = {"files": files, "bytes_before": total_bytes(source), "bytes": total_bytes(destination)}
     if check is not None:
         check(facts)

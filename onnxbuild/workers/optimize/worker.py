@@ -16,14 +16,9 @@ from onnxbuild.steps.optimize import OptimizeParams
 from onnxbuild.tables.fusions import FUSIONS
 from onnxbuild.workers.folders.configs import read_config
 from onnxbuild.workers.folders.model_files import copy_model_file
+from onnxbuild.workers.folders.model_graphs import copy_data, has_external_data, size_bytes
 from onnxbuild.workers.graphs.cpu_kernels import part_skip_norms
-from onnxbuild.workers.graphs.graph_files import (
-    EXTERNAL_FROM_BYTES,
-    external_files,
-    load_graph,
-    save_model,
-    size_bytes,
-)
+from onnxbuild.workers.graphs.graph_files import EXTERNAL_FROM_BYTES, load_graph, save_model
 from onnxbuild.workers.graphs.shapes import all_reductions
 from onnxbuild.workers.graphs.walk import count_operators
 from onnxbuild.workers.graphs.weightless import can_leave_weights, change_graph
@@ -95,7 +90,7 @@ def _optimized_file(
         return change_graph(source, destination, scratch, change), facts
     model = change(_loadable(source, scratch))
     facts["shared_bytes"] = share_equal_weights(model) + tie_transposed_weights(model)
-    save_model(model, destination, external=bool(external_files(source)))
+    save_model(model, destination, external=has_external_data(source))
     return model, facts
 
 
@@ -111,10 +106,11 @@ def _leaves_weights(source: Path, params: OptimizeParams) -> bool:
 
 def _loadable(source: Path, scratch: Path) -> Path:
     """A path from which onnx loads the model; onnx rejects external data in hard links, so that is copied first."""
-    external = external_files(source)
-    for name in (source.name, *external) if external else ():
-        copy_model_file(source.with_name(name), scratch / name)
-    return scratch / source.name if external else source
+    if not has_external_data(source):
+        return source
+    copy_model_file(source, scratch / source.name)
+    copy_data(source, scratch / source.name)
+    return scratch / source.name
 
 
 def _prepared(path: Path, scratch: Path, config: Mapping[str, Any]) -> Path:

@@ -18,7 +18,8 @@ from onnxbuild.steps.precision import PrecisionParams
 from onnxbuild.workers.calibrate.feeds import Feeds, calibrating, feeds_by_file
 from onnxbuild.workers.calibrate.observe import float_tensors, magnitudes
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
-from onnxbuild.workers.graphs.graph_files import external_files, load_model, save_model, size_bytes
+from onnxbuild.workers.folders.model_graphs import has_external_data, size_bytes
+from onnxbuild.workers.graphs.graph_files import load_model, save_model
 from onnxbuild.workers.graphs.half import float_nodes, named, to_half
 from onnxbuild.workers.graphs.walk import has_branches, nodes_of
 from onnxbuild.workers.graphs.weights import drop_unused_weights
@@ -65,7 +66,7 @@ def _convert(
     with TemporaryDirectory(prefix="onnxbuild-precision-") as scratch, quiet():
         model, facts = _converted(model, Path(scratch), params, feeds)
     destination.parent.mkdir(parents=True, exist_ok=True)
-    save_model(model, destination, external=bool(external_files(source)))
+    save_model(model, destination, external=has_external_data(source))
     sizes = {"bytes_before": size_bytes(source), "bytes": size_bytes(destination)}
     if sizes["bytes"] >= sizes["bytes_before"]:
         raise CheckFailed(

@@ -18,15 +18,9 @@ from onnxbuild.steps.quantize import QuantizeParams
 from onnxbuild.workers.calibrate.feeds import Counted, Feeds, calibrating, feeds_by_file
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
 from onnxbuild.workers.folders.model_files import copy_model_file, onnx_names
+from onnxbuild.workers.folders.model_graphs import copy_data, has_external_data, size_bytes
 from onnxbuild.workers.graphs.cpu_kernels import part_biased_gelus, part_skip_norms
-from onnxbuild.workers.graphs.graph_files import (
-    external_files,
-    has_external_data,
-    load_graph,
-    load_model,
-    save_model,
-    size_bytes,
-)
+from onnxbuild.workers.graphs.graph_files import load_graph, load_model, save_model
 from onnxbuild.workers.graphs.nodes import declare_own_operators
 from onnxbuild.workers.graphs.products import fold_transposed_weights, gemm_to_matmul
 from onnxbuild.workers.graphs.weights import drop_unused_weights
@@ -87,8 +81,8 @@ def text_feeds(params: QuantizeParams, inputs: Mapping[str, Path]) -> Callable[[
 
 def _leave(source: Path, destination: Path) -> dict[str, Any]:
     """Copy a file that stays as it is."""
-    for name in (source.name, *external_files(source)):
-        copy_model_file(source.with_name(name), destination.with_name(name))
+    copy_model_file(source, destination)
+    copy_data(source, destination)
     return {"bytes_before": size_bytes(source), "bytes": size_bytes(destination), "left": "fp32"}
 
 

@@ -1,0 +1,1 @@
+"""What can be known of an ONNX file without a framework."""

@@ -1,0 +1,1 @@
+"""What an ONNX source consists of: its graphs, and the files that these refer to."""

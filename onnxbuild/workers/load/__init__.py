@@ -1,0 +1,1 @@
+"""load: opens every graph of a variant once."""
