@@ -70,6 +70,14 @@ class ExportParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_on
         Literal["cpu", "cuda", "dml", "webgpu"] | UnsetType,
         Meta(description="execution provider that genai builds for"),
     ] = UNSET
+    allow_missing: Annotated[
+        tuple[str, ...] | UnsetType,
+        Meta(
+            description="weights that the checkpoint may lack although outputs depend on them: names, or patterns with"
+            " `*`; any other such weight fails the export",
+            examples=[["*.final_norm.weight"]],
+        ),
+    ] = UNSET
     options: Annotated[
         Mapping[str, str | int | float | bool] | UnsetType,
         Meta(description="extra options of genai's builder, by name"),
@@ -296,7 +304,7 @@ def _may_pool(params: ExportParams) -> bool:
 
 EXPORT = Kind(
     name="export",
-    version=2,
+    version=3,
     params=ExportParams,
     inputs={"model": "checkpoint"},
     outputs={"model": "onnx"},

@@ -544,6 +544,15 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         ),
         "Let the exporter or the plugin copy the file to its output instead of linking it.",
     ),
+    "OBE83": FailureCode(
+        "weights-missing",
+        "the checkpoint lacks weights that an output depends on",
+        "The file was saved without them, a download was cut short, or `task:` asks for a head that was never trained.",
+        (
+            "Set `task:` to the one that the checkpoint was trained for, or fetch the checkpoint again. Where the values "
+            "that PyTorch fills in are right (a norm of ones), list the names in `export: {allow_missing: […]}`."
+        ),
+    ),
     "OBE99": FailureCode(
         "unexplained",
         "an unknown failure",
