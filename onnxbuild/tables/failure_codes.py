@@ -547,9 +547,9 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
     "OBE83": FailureCode(
         "weights-missing",
         "the checkpoint lacks weights that an output depends on",
-        "The file was saved without them, a download was cut short, or `task:` asks for a head that was never trained.",
+        "It was saved without them, a download was cut short, or `task:` asks for a head that was never trained.",
         (
-            "Set `task:` to the one that the checkpoint was trained for, or fetch the checkpoint again. Where the values "
+            "PyTorch fills in are right (a norm of ones), list the names in `export: {allow_missing: […]}`."
             "that PyTorch fills in are right (a norm of ones), list the names in `export: {allow_missing: […]}`."
         ),
     ),

@@ -149,9 +149,7 @@ def load_torch(
 def _load(folder: Path, task: str, variant: OnnxModel, *, device: Device, trusts_code: bool) -> Any:
     del device  # the engine moves it
     loader = model_class(task, variant)
-    return loader.from_pretrained(
-        folder, dtype=torch.float32, local_files_only=True, trust_remote_code=trusts_code
-    )
+    return loader.from_pretrained(folder, dtype=torch.float32, local_files_only=True, trust_remote_code=trusts_code)
 
 
 def _load_sentences(folder: Path, task: str, variant: OnnxModel, *, device: Device, trusts_code: bool) -> Any:

@@ -7,7 +7,7 @@ of a validation agree on a model that was never trained.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -28,9 +28,7 @@ _SOUGHT = 32  # missing weights that are looked at one by one, because each take
 Outputs = list[tuple[str, str, np.ndarray]]  # stage, name, value
 
 
-def check_weights(
-    loads: Sequence[Loaded], params: ExportParams, checkpoint: Path, exported: Path
-) -> dict[str, Any]:
+def check_weights(loads: Sequence[Loaded], params: ExportParams, checkpoint: Path, exported: Path) -> dict[str, Any]:
     """Facts about missing and unknown weights, with warnings.
 
     Errors: CheckFailed OBE83 if an output of the graphs depends on a missing weight that is not allowed to be.
@@ -67,14 +65,14 @@ def _refuse_needed(names: Sequence[str], params: ExportParams, checkpoint: Path,
 
 def _lacking(names: Sequence[str], *notes: tuple[str, str]) -> CheckFailed:
     listed = ", ".join(f"`{name}`" for name in names[:_SOUGHT])
-    hints = (
-        "if the names are of a head, set `task:` to the one that `architectures` in config.json implies; otherwise fetch"
-        " the checkpoint again, or allow it with `export: {allow_missing: [PATTERN]}`"
+    hint = (
+        "for a head, set `task:` to the one that `architectures` in config.json implies; otherwise fetch the checkpoint"
+        " again, or allow it with `export: {allow_missing: [PATTERN]}`"
     )
     return CheckFailed(
         "OBE83",
         f"the checkpoint lacks {some_of(names)}, and PyTorch filled in other values",
-        notes=[("missing", listed + (" …" if len(names) > _SOUGHT else "")), *notes, ("hint", hints)],
+        notes=[("missing", listed + (" …" if len(names) > _SOUGHT else "")), *notes, ("hint", hint)],
     )
 
 
