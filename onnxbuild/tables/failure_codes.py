@@ -549,8 +549,8 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "the checkpoint lacks weights that an output depends on",
         "It was saved without them, a download was cut short, or `task:` asks for a head that was never trained.",
         (
-            "PyTorch fills in are right (a norm of ones), list the names in `export: {allow_missing: […]}`."
-            "that PyTorch fills in are right (a norm of ones), list the names in `export: {allow_missing: […]}`."
+            "Set `task:` to the one that the checkpoint was trained for, or fetch it again. If the values that PyTorch "
+            "fills in are right (a norm of ones), list the names in `export: {allow_missing: […]}`."
         ),
     ),
     "OBE99": FailureCode(

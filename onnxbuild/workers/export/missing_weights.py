@@ -21,6 +21,8 @@ from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.export import ExportParams
 from onnxbuild.workers.engines.loading import Loaded, some_of
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
+from onnxbuild.workers.libraries.quiet import quiet
+from onnxbuild.workers.libraries.remote_code import remote_code
 
 _TOKENS = 8
 _SOUGHT = 32  # missing weights that are looked at one by one, because each takes a run of the model
@@ -43,6 +45,8 @@ def check_weights(loads: Sequence[Loaded], params: ExportParams, checkpoint: Pat
     warnings = [f"the checkpoint lacks no weight that `{pattern}` of `allow_missing` matches" for pattern in unused]
     facts = {"missing_weights": {"allowed": allowed, "without_effect": others}} if missing else {}
     warnings += _unknown(loads)
+    if not loads:
+        warnings.append("missing weights were not looked for: the exporter loaded nothing with transformers")
     return facts | ({"warnings": warnings} if warnings else {})
 
 
@@ -84,8 +88,10 @@ def _needed(names: Sequence[str], params: ExportParams, checkpoint: Path, export
 
     threads = int(os.environ.get("OMP_NUM_THREADS") or usable_cores())
     variant = OnnxModel(exported, threads=threads)
-    reference = load_torch(checkpoint, params.task, variant, trusts_code=params.trusts_code)
-    source = open_source(exported, variant, params.task, seed=0, trusts_code=params.trusts_code)
+    trust = params.trusts_code
+    with remote_code(allowed=trust), quiet():
+        reference = load_torch(checkpoint, params.task, variant, trusts_code=trust)
+        source = open_source(exported, variant, params.task, seed=0, trusts_code=trust)
     samples = [shaped(source, 2, max(1, min(_TOKENS, source.positions - 1))), *probes(source)[:1]]
     return _Trial(reference, variant, samples).needed(names)
 
