@@ -7,7 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
-from families import FAMILIES, checkpoint, run_step, scratch
+from families import FAMILIES, checkpoint, minilm_files, run_step, scratch
 from safetensors.torch import load_file, save_file
 from toolchain5 import Workers
 
@@ -171,6 +171,13 @@ def test_an_expert_that_no_token_chooses_is_not_without_effect():
     assert trial.needed(["unread.bias"]) == []
     assert trial.needed(["experts.0.bias", "unread.bias"]) == ["experts.0.bias"]
     assert trial.needed(["experts.1.bias", "experts.2.weight", "unread.bias"]) == ["experts.1.bias", "experts.2.weight"]
+
+
+def test_the_encoder_of_a_sentence_transformer_is_checked_too():
+    folder = changed(minilm_files(), without=["layer.3.output.LayerNorm"])
+    with pytest.raises(CheckFailed) as raised:
+        run_step(run, ExportParams(task="sentence-similarity"), model=folder)
+    assert listed(raised.value.failure) == [f"encoder.layer.3.output.LayerNorm.{one}" for one in ("bias", "weight")]
 
 
 OWN = """

@@ -95,7 +95,7 @@ def _loaded(model: Any, info: Mapping[str, Any], patterns: Patterns, *, keep: bo
 
 def _computed(model: Any, names: Sequence[str], patterns: Patterns) -> set[str]:
     """The names that a class declares absent from its checkpoints and that are no parameters, or a table of waves."""
-    classes = {cls for module in model.modules() for cls in type(module).__mro__}
+    classes: set[type] = {cls for module in model.modules() for cls in type(module).__mro__}
     absent = [re.compile(pattern) for cls in classes & patterns.keys() for pattern in patterns[cls]]
     learned = {name for name, weight in model.named_parameters(remove_duplicate=False) if weight.requires_grad}
     declared = {name for name in names if name not in learned and any(one.search(name) for one in absent)}
