@@ -107,6 +107,10 @@ def test_keys_that_the_model_does_not_know_are_a_warning():
     ]
 
 
+def _ticked(layer):
+    return f"`{layer}.bias`, `{layer}.weight`, `bert.encoder.layer.0.output.dense.weight`"
+
+
 def test_a_weight_of_another_size_is_a_failure_with_its_name():
     from onnxbuild.workers.failures.exceptions import explain_exception
 
@@ -115,7 +119,8 @@ def test_a_weight_of_another_size_is_a_failure_with_its_name():
     found = explain_exception(raised.value, "")
     assert found.code == "OBE16"
     assert found.message == "the shapes of the weights differ from config.json"
-    assert "bert.encoder.layer.0.intermediate.dense.weight" in dict(found.notes)["cause"]
+    layer = "bert.encoder.layer.0.intermediate.dense"
+    assert ("context", f"weights of another size than config.json implies: {_ticked(layer)} and 3 more") in found.notes
 
 
 def test_positions_by_formula_are_not_missing(tmp_path):
@@ -211,6 +216,11 @@ def test_transformers_5_names_a_missing_norm_too(workers):
     whole, _ = workers.run("onnxbuild.workers.export.worker:run", params, "model", model=folder)
     assert not isinstance(whole, Failure), whole
     assert "missing_weights" not in whole
+    wide, _ = workers.run(
+        "onnxbuild.workers.export.worker:run", params, "model", model=changed(folder, intermediate_size=60)
+    )
+    assert wide.code == "OBE16"
+    assert any("weights of another size than config.json implies: `" in text for _, text in wide.notes)
     less = changed(folder, without=["vit.layernorm"], added=["extra.weight"])
     found, _ = workers.run("onnxbuild.workers.export.worker:run", params, "model", model=less)
     assert found.code == "OBE83"

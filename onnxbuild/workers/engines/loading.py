@@ -5,9 +5,10 @@ An exporter loads its model by itself, and says nothing of the weights that it f
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,13 @@ def watched(folder: Path, *, keep: bool = False) -> Iterator[list[Loaded]]:
     def from_pretrained(cls: Any, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
         name = pretrained_model_name_or_path
         wants_info = kwargs.pop("output_loading_info", False)
+        load = functools.partial(own.__func__, cls, name, *args, output_loading_info=True, **kwargs)
         with _told_of_all(PreTrainedModel) as patterns:
-            model, info = own.__func__(cls, name, *args, output_loading_info=True, **kwargs)
+            try:
+                model, info = load()
+            except RuntimeError as error:
+                _name_mismatched(error, load)
+                raise
         if name is not None and Path(name).is_relative_to(folder):
             loads.append(_loaded(model, info, patterns, keep=keep))
         return (model, info) if wants_info else model
@@ -58,6 +64,15 @@ def watched(folder: Path, *, keep: bool = False) -> Iterator[list[Loaded]]:
         yield loads
     finally:
         PreTrainedModel.from_pretrained = own
+
+
+def _name_mismatched(error: RuntimeError, load: Callable[..., Any]) -> None:
+    """Add the weights of another size to an error that is about sizes: it names no module, or refers to a log."""
+    if "size mismatch" not in str(error) and "ignore_mismatched_sizes" not in str(error):
+        return
+    _, info = load(ignore_mismatched_sizes=True)
+    names = sorted(one if isinstance(one, str) else one[0] for one in info["mismatched_keys"])
+    error.add_note(f"weights of another size than config.json implies: {some_of(names)}")
 
 
 @contextmanager
