@@ -7,10 +7,11 @@ from pathlib import Path
 
 from onnxbuild.commands.building.finished import Result
 from onnxbuild.commands.building.rounds import run_session
-from onnxbuild.commands.building.tidying import refuse_link
 from onnxbuild.commands.parsing.options import Asked
 from onnxbuild.commands.sharing.revalidation import own_actions
-from onnxbuild.commands.workspace import default_jobs, loaded, memory_limit, out_folder, session
+from onnxbuild.commands.state.locations import out_folder
+from onnxbuild.commands.state.out_place import refuse_link
+from onnxbuild.commands.workspace import default_jobs, loaded, memory_limit, session
 from onnxbuild.execute.events import Event, Outcome
 from onnxbuild.execute.policy import Policy
 from onnxbuild.manifest.spec import Manifest
@@ -72,7 +73,8 @@ def run(
     """
     named = str(out) if out else None
     refuse_link(str(path), named)
-    asked = _asked(path, selectors, defines, store, remote, allow_paths, allow_env, trust)
+    place = out_folder(str(path), named)
+    asked = _asked(path, selectors, defines, store, remote, allow_paths, allow_env, trust)._replace(out=str(place))
     with session(asked, write=True, jobs=jobs or default_jobs()) as opened:
         policy = Policy(
             scope=opened.scope,
@@ -82,7 +84,7 @@ def run(
             force=opened.plan.named if force else frozenset(),
             own=own_actions(opened.plan.whole) if revalidate else frozenset(),
         )
-        return run_session(opened, policy, out_folder(str(path), named), _Callback(on_event or _ignore))
+        return run_session(opened, policy, place, _Callback(on_event or _ignore))
 
 
 def _asked(

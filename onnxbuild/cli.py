@@ -180,12 +180,14 @@ def _status(options: argparse.Namespace) -> int:
 def _lint(options: argparse.Namespace) -> int:
     from onnxbuild.commands.lint import run_lint
 
+    options.manifest = ""  # `run_lint` completes it, once for each manifest
     return run_lint(
         options.manifests,
         format=options.format,
         strict=options.strict,
         defines=dict(options.define),
         permissions=permissions_of(options),
+        asked=asked_for(options),
     )
 
 

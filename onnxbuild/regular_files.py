@@ -9,7 +9,7 @@ import stat
 
 # Flags for every file that somebody else may have put in its place: no link is followed, no FIFO is waited for. None of
 # them exists on Windows, where a folder cannot contain a FIFO or a device.
-SAFELY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+_SAFELY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
 
 
@@ -33,36 +33,25 @@ def read_regular(path: str | os.PathLike[str], most_bytes: int) -> bytes:
 
 def open_regular(path: str | os.PathLike[str]) -> io.FileIO:
     """A regular file, open for reading; the caller limits how much it reads. Errors: as `read_regular`."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | SAFELY | _BINARY)
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise NotRegular(errno.ELOOP, "is a symbolic link", os.fspath(path)) from None
-        raise
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
-        os.close(descriptor)
-        raise NotRegular(errno.EINVAL, f"is {_kind(status.st_mode)}, not a regular file", os.fspath(path))
-    return io.FileIO(descriptor, "rb", closefd=True)
+    return io.FileIO(descriptor_of(path, os.O_RDONLY), "rb", closefd=True)
 
 
-def write_named(path: str | os.PathLike[str], text: str) -> None:
-    """Write a text to the file that the command line names, and not to where a link of that name leads.
+def descriptor_of(path: str | os.PathLike[str], flags: int) -> int:
+    """The descriptor of a regular file, opened with these flags; the umask decides the mode of a new file.
 
-    A checkout may contain a link with the usual name of a drawing, which leads to a file of the user. `/dev/stdout`
-    is a link of the system. Errors: NotRegular; OSError for a file that cannot be written.
+    Errors: NotRegular; OSError as of `os.open`.
     """
-    nofollow = 0 if os.path.abspath(path).startswith("/dev/") else getattr(os, "O_NOFOLLOW", 0)
     try:
-        descriptor = os.open(
-            path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | nofollow | getattr(os, "O_CLOEXEC", 0), 0o666
-        )
+        descriptor = os.open(path, flags | _SAFELY | _BINARY, 0o666)
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise NotRegular(errno.ELOOP, "is a symbolic link", os.fspath(path)) from None
         raise
-    with open(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return descriptor
+    os.close(descriptor)
+    raise NotRegular(errno.EINVAL, f"is {_kind(mode)}, not a regular file", os.fspath(path))
 
 
 def _kind(mode: int) -> str:

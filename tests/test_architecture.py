@@ -18,7 +18,7 @@ PACKAGE = ROOT / "onnxbuild"
 # What each part may import besides itself. A folder inside `workers/` has its own row.
 GROUND = {
     "version", "diagnostics", "digest", "machine", "regular_files", "permissions", "printable", "secrets",
-    "url_origin",
+    "url_origin", "passed_variables",
     "confinement",
 }  # fmt: skip
 LANGUAGE = GROUND | {"protocol", "tables", "store", "manifest", "steps"}
@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "printable": set(),
     "secrets": {"regular_files"},
     "url_origin": set(),
+    "passed_variables": set(),
     "confinement": set(),
     "permissions": {"diagnostics", "regular_files"},
     "protocol": GROUND,

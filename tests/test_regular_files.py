@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from onnxbuild.regular_files import NotRegular, read_regular, write_named
+from onnxbuild.regular_files import NotRegular, descriptor_of, read_regular
 
 _POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no FIFOs and devices in folders")
 
@@ -66,19 +66,19 @@ def test_a_device_is_refused() -> None:
 
 
 @_POSIX
-def test_a_named_file_is_written_and_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
-    (tmp_path / "precious").write_text("kept", encoding="utf-8")
-    for name, target in (("link", "precious"), ("dangling", "new")):
-        (tmp_path / name).symlink_to(target)
-        with pytest.raises(NotRegular, match="is a symbolic link"):
-            write_named(tmp_path / name, "text")
-    write_named(tmp_path / "plain", "a longer text")
-    write_named(tmp_path / "plain", "täxt")
-    written = {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir() if not path.is_symlink()}
-    assert written == {"precious": "kept", "plain": "täxt"}
-
-
-@_POSIX
-def test_the_links_of_the_system_are_followed(capfd: pytest.CaptureFixture[str]) -> None:
-    write_named("/dev/stdout", "shown")
-    assert capfd.readouterr().out == "shown"
+@pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_WRONLY | os.O_CREAT, os.O_RDWR | os.O_CREAT | os.O_APPEND])
+@pytest.mark.parametrize("kind", ["link", "dangling", "fifo", "folder"])
+def test_with_any_flags_only_a_regular_file_is_opened(kind: str, flags: int, tmp_path: Path) -> None:
+    (tmp_path / "target").write_bytes(b"secret")
+    place = tmp_path / "a"
+    make = {
+        "link": lambda: place.symlink_to("target"),
+        "dangling": lambda: place.symlink_to("new"),
+        "fifo": lambda: os.mkfifo(place),
+        "folder": place.mkdir,
+    }
+    make[kind]()
+    with pytest.raises(OSError):  # noqa: PT011 - each system has its own words for it
+        descriptor_of(place, flags)
+    assert not (tmp_path / "new").exists()
+    assert (tmp_path / "target").read_bytes() == b"secret"

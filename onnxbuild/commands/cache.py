@@ -12,7 +12,8 @@ from typing import Literal
 import msgspec
 
 from onnxbuild.commands.parsing.options import Asked
-from onnxbuild.commands.workspace import Session, loaded, session, store_root
+from onnxbuild.commands.state.locations import store_root
+from onnxbuild.commands.workspace import Session, loaded, session
 from onnxbuild.deliver.write_back import share
 from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.report.progress.uploads import Uploads

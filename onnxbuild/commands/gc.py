@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from onnxbuild.commands.parsing.options import Asked
-from onnxbuild.commands.workspace import loaded, store_root
+from onnxbuild.commands.state.locations import store_root
+from onnxbuild.commands.workspace import loaded
 from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.runners.toolchains.unused_toolchains import FreedToolchains, free_toolchains, needed_toolchains
 from onnxbuild.store.collect import Freed, Limits, collect

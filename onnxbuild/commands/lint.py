@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 
+from onnxbuild.commands.parsing.options import Asked
+from onnxbuild.commands.state.refusals import refusals
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError
 from onnxbuild.machine import Machine, this_machine
 from onnxbuild.manifest.load import in_order, read_manifest
@@ -16,6 +18,8 @@ from onnxbuild.report.render_diagnostics import Format, render, show
 from onnxbuild.rules import World, check
 from onnxbuild.steps import Kinds, all_kinds
 
+_NOTHING = Asked("")
+
 
 def run_lint(
     paths: Sequence[str],
@@ -26,9 +30,11 @@ def run_lint(
     defines: Mapping[str, str] | None = None,
     kinds: Kinds | None = None,
     permissions: Permissions | None = None,
+    asked: Asked = _NOTHING,
 ) -> int:
     """Print the faults of every manifest to stdout and a summary to stderr.
 
+    `asked`: what else the command line says, such as `--store`.
     Returns 0 without errors, 1 with `strict` and a warning, 2 with an error.
     """
     machine = this_machine()
@@ -36,7 +42,9 @@ def run_lint(
     faults = [
         one
         for path in paths
-        for one in lint(path, machine, selectors=selectors, defines=defines, kinds=kinds, permissions=permissions)
+        for one in lint(
+            path, machine, selectors=selectors, defines=defines, kinds=kinds, permissions=permissions, asked=asked
+        )
     ]
     if format == "text":
         show(faults, sys.stdout)
@@ -57,8 +65,9 @@ def lint(
     defines: Mapping[str, str] | None = None,
     kinds: Kinds,
     permissions: Permissions | None = None,
+    asked: Asked = _NOTHING,
 ) -> list[Diagnostic]:
-    """The faults of one manifest, in order of place. `permissions`: as for `load_manifest`."""
+    """The faults of one manifest, in order of place. `permissions`: as for `load_manifest`; `asked`: as `run_lint`."""
     try:
         manifest, faults = read_manifest(path, kinds=kinds, defines=defines, permissions=permissions)
         lock = read_lock(lock_path(path))
@@ -66,6 +75,7 @@ def lint(
         return list(error.diagnostics)
     expansion = survey(manifest, kinds, lock, machine)
     diagnostics = [*faults, *check(World(manifest=manifest, lock=lock, expansion=expansion))]
+    diagnostics += refusals(asked._replace(manifest=path), manifest)
     if not faults:  # what is left out because of a fault cannot be selected either
         try:
             select(expansion.graph, selectors)

@@ -16,6 +16,10 @@ from onnxbuild.report.terminal import width_of
 
 def run(options: RunOptions) -> int:
     """Answer from a receipt if nothing has changed, else build; return the exit code. Errors: DiagnosticError."""
+    if options.profile:
+        from onnxbuild.commands.workspace import check_output
+
+        check_output(options.profile)
     if options.dry_run:
         from onnxbuild.commands.plan import show_plan
 

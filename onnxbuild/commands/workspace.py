@@ -13,18 +13,19 @@ from msgspec import Struct
 
 from onnxbuild.commands.parsing.options import Asked
 from onnxbuild.commands.sharing.open_remote import sharing_for
-from onnxbuild.commands.state.trusted_state import distrust, state_beside, state_problem
+from onnxbuild.commands.state.locations import state_for, store_root
+from onnxbuild.commands.state.named_environments import environments_of
+from onnxbuild.commands.state.out_place import check_out
 from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.execute.events import Outcome
 from onnxbuild.execute.preview import preview
 from onnxbuild.machine import available_memory, this_machine, usable_cores
-from onnxbuild.manifest import reach
-from onnxbuild.manifest.spec import Manifest, Toolchain
-from onnxbuild.planning.action_graph import CURRENT, ActionGraph
+from onnxbuild.manifest.spec import Manifest
+from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.planning.planned import Plan
 from onnxbuild.printable import printable
-from onnxbuild.regular_files import write_named
-from onnxbuild.runners.environments import Current, Environment, Unlocked, Unusable
+from onnxbuild.report.named_files import check_named, hint_for, write_named
+from onnxbuild.runners.environments import Environment
 from onnxbuild.runners.local import LocalRunner
 from onnxbuild.runners.runner import Runner
 from onnxbuild.secrets import redacted
@@ -34,7 +35,6 @@ from onnxbuild.store.store import Store, opened
 if TYPE_CHECKING:  # PyYAML and what depends on it: a run with a remembered plan does not need it
     from onnxbuild.planning.expand import Expansion
     from onnxbuild.planning.locked import Lock
-    from onnxbuild.planning.toolchains import LockedToolchain
     from onnxbuild.rules import World
     from onnxbuild.store.remote.remote_store import Remote
     from onnxbuild.store.traces import Trace
@@ -150,7 +150,7 @@ def plan(asked: Asked, *, write_lock: bool) -> tuple[Plan, Mapping[str, Environm
 def session(asked: Asked, *, write: bool, jobs: int = 1, remembered: Plan | None = None) -> Iterator[Session]:
     """Open the store and the runner, and close them at the end; `remembered` is a plan that still holds.
 
-    Errors: DiagnosticError.
+    Errors: DiagnosticError, for example OB064 for an output folder (`asked.out`) in the store.
     """
     made, environments = (remembered, {}) if remembered else plan(asked, write_lock=write)
     runner = LocalRunner(environments, threads=max(1, usable_cores() // jobs), jobs=jobs)
@@ -158,6 +158,8 @@ def session(asked: Asked, *, write: bool, jobs: int = 1, remembered: Plan | None
         kinds = kinds_at(made.plugins)
         sharing = sharing_for(asked, made.manifest, kinds, write=write)
         root = store_root(asked, made.manifest)
+        if asked.out is not None:
+            check_out(asked.out, dict.fromkeys(one.model for one in made.graph.variants), made.manifest, root)
         with (
             reporting(sharing.remote),
             opened(root, write=write, remote=sharing.remote, trust=sharing.trust) as store,
@@ -178,73 +180,6 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def environments_of(manifest: Manifest, lock: Lock, store: Path) -> Mapping[str, Environment]:
-    """The environments in which actions of a manifest may run: the command's own, and those that models name.
-
-    Errors: DiagnosticError OB048 for an interpreter that is missing, OB080 for one that cannot be understood.
-    """
-    from onnxbuild.planning.lock_file import lock_key
-
-    environments: dict[str, Environment] = {CURRENT: Current()}
-    created: dict[str, Environment] = {}  # by digest: toolchains with equal packages share one environment
-    for name in dict.fromkeys(model.toolchain for model in manifest.models if model.toolchain):
-        toolchain = manifest.toolchains[name]
-        if toolchain.python:
-            environments[name] = _existing(toolchain, manifest)
-        elif locked := lock.toolchains.get(lock_key(toolchain)):
-            environments[name] = created.setdefault(locked.digest, _created(name, locked, store))
-        else:
-            environments[name] = Unlocked(name)
-    return environments
-
-
-def _created(name: str, locked: LockedToolchain, store: Path) -> Environment:
-    from onnxbuild.runners.toolchains.locked_environment import Locked
-
-    return Locked(name, locked, store)
-
-
-def _existing(toolchain: Toolchain, manifest: Manifest) -> Environment:
-    from onnxbuild.planning.interpreters.site_folders import NotUnderstood
-    from onnxbuild.planning.interpreters.within_reach import readable_for
-    from onnxbuild.runners.toolchains.existing_interpreter import Interpreter
-
-    assert toolchain.python is not None, "BUG: the toolchain names an interpreter"
-    interpreter = Interpreter(toolchain.name, toolchain.python, readable_for(toolchain.python, manifest))
-    try:
-        interpreter.identity()
-    except Unusable as error:
-        hint = error.failure.notes[0][1]
-        raise DiagnosticError(fault("OB048", str(error), span=toolchain.span, hint=hint)) from error
-    except NotUnderstood as error:
-        message = f"the interpreter of toolchain `{toolchain.name}` cannot be understood: {error}"
-        hint = "name the `python` of a virtual environment, which has a `pyvenv.cfg` beside it"
-        raise DiagnosticError(fault("OB080", message, span=toolchain.span, hint=hint)) from error
-    return interpreter
-
-
-def store_root(asked: Asked, manifest: Manifest) -> Path:
-    """Where the store is: `--store`, then ONNXBUILD_STORE, then the manifest's `store:`, then beside the manifest.
-
-    Errors: DiagnosticError for a store that nobody but the manifest or the checkout names: OB060 if it is outside the
-    manifest's folder, OB062 if it may have come with the checkout.
-    """
-    named = asked.store or os.environ.get("ONNXBUILD_STORE")
-    if named:
-        return Path(named).absolute()
-    root = own_store(asked.manifest, manifest)
-    problem = reach.store_problem(manifest) or state_problem(state_folder(asked.manifest)) or state_problem(root)
-    if problem is not None:
-        raise DiagnosticError(problem)
-    return root
-
-
-def own_store(path: str, manifest: Manifest) -> Path:
-    """The store of a manifest where neither the command line nor the environment names another one."""
-    written = manifest.store.path
-    return Path(reach.own_store(path, written)) if written else state_folder(path) / "store"
-
-
 @contextlib.contextmanager
 def reporting(remote: Remote | None) -> Iterator[None]:
     """At the end, report on stderr what was wrong with the remote store: by then the live view has ended."""
@@ -255,23 +190,6 @@ def reporting(remote: Remote | None) -> Iterator[None]:
             from onnxbuild.report.render_diagnostics import show
 
             show(remote.warnings, sys.stderr)
-
-
-def out_folder(manifest: str, out: str | None) -> Path:
-    """Where outputs are written: `--out`, or out/ beside the manifest."""
-    return Path(out).absolute() if out else Path(manifest).absolute().parent / "out"
-
-
-def state_folder(manifest: str) -> Path:
-    """`.onnxbuild/` beside a manifest: what a run keeps besides its outputs."""
-    return Path(state_beside(manifest))
-
-
-def state_for(manifest: str, store: Store) -> Path:
-    """That folder, or the store's if that one is not writable or not trusted: logs must go somewhere."""
-    beside = state_folder(manifest)
-    where = beside if beside.exists() else beside.parent
-    return beside if os.access(where, os.W_OK) and not distrust(str(beside)) else store.root
 
 
 def memory_limit() -> float:
@@ -294,5 +212,17 @@ def write_result(text: str, output: str | None) -> None:
     try:
         write_named(output, text)
     except OSError as error:
-        hint = None if Path(output).parent.exists() else f"create the folder `{Path(output).parent}` first"
-        raise DiagnosticError(fault("OB016", f"`{output}` cannot be written: {error.strerror}", hint=hint)) from None
+        raise _unwritable(output, error) from None
+
+
+def check_output(output: str) -> None:
+    """Check, before the work, that a named file can be replaced. Errors: DiagnosticError OB016."""
+    try:
+        check_named(output)
+    except OSError as error:
+        raise _unwritable(output, error) from None
+
+
+def _unwritable(output: str, error: OSError) -> DiagnosticError:
+    message = f"`{output}` cannot be written: {error.strerror}"
+    return DiagnosticError(fault("OB016", message, hint=hint_for(error, output)))

@@ -39,7 +39,10 @@ def _emptied(old: str, new: str, prefix: str, ours: Collection[str], parents: Co
         for name in _in_order(os.listdir(old), new, is_top=not prefix):
             place, target = os.path.join(old, name), os.path.join(new, name)
             if is_folder(place) and (prefix + name in parents or is_folder(target)):
-                yield from _emptied(place, _free_for_folder(target), f"{prefix}{name}/", ours, parents)
+                free = target if is_folder(target) else _free(target)
+                yield from _emptied(place, free, f"{prefix}{name}/", ours, parents)
+                if free != target and os.path.lexists(free):
+                    yield prefix + name, prefix + os.path.basename(free)
             elif prefix + name in ours and not is_folder(place):
                 remove_file(Path(place))
             else:
@@ -82,10 +85,6 @@ def _free(place: str) -> str:
         free = f"{place}.kept" if number == 1 else f"{place}.kept-{number}"
         number += 1
     return free
-
-
-def _free_for_folder(place: str) -> str:
-    return place if is_folder(place) else _free(place)
 
 
 # A junction of Windows leads elsewhere as a link does; other systems have no such tags.

@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
+from itertools import count
 from pathlib import Path
 from typing import Literal
 
@@ -104,11 +105,13 @@ def _delivered(name: str, folder: Path, content: Tree, text: bytes, store: Store
     """Compare the folder with the content and write it if it differs, until both are equal."""
     wanted = {file.name: file for file in (*content.files, File(PROVENANCE, digest_bytes(text), len(text)))}
     edited: set[str] = set()
-    for attempt in range(_ATTEMPTS + 1):
+    for attempt in count():
         if equal_files(wanted.values(), folder, store) == wanted.keys():
             state: State = "repaired" if edited else "written" if attempt else "intact"
             files = {os.path.join(folder, one): file.digest for one, file in wanted.items()}
             return Delivery(name, str(folder), state, tuple(sorted(edited)), tuple(kept), files)
+        if attempt == _ATTEMPTS:
+            break
         with alone(folder, store):
             # Check again: another run may have written the folder meanwhile.
             equal, listed = equal_files(wanted.values(), folder, store), ours(folder)

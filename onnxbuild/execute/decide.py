@@ -59,14 +59,21 @@ def reasons_for(parts: KeyParts, last: Trace | None) -> tuple[Reason, ...]:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Reason, ...]:
-    """The parts in which two keys differ, by dotted name, sorted."""
+    """The parts in which two keys differ, by dotted name, sorted.
+
+    A part that is empty on one side and absent on the other is named only if nothing else differs: a newer onnxbuild
+    has added it, or its entries are named instead.
+    """
     before, after = flatten(_normal(old)), flatten(_normal(new))
     names = sorted(before.keys() | after.keys())
-    return tuple(
-        Reason(name, before.get(name), after.get(name))
-        for name in names
-        if before.get(name, _ABSENT) != after.get(name, _ABSENT)
-    )
+    changed = [name for name in names if before.get(name, _ABSENT) != after.get(name, _ABSENT)]
+    telling = [name for name in changed if not _is_empty(name, before, after)] or changed
+    return tuple(Reason(name, before.get(name), after.get(name)) for name in telling)
+
+
+def _is_empty(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    values = [one[name] for one in (before, after) if name in one]
+    return len(values) == 1 and values[0] in ({}, [])
 
 
 def _normal(parts: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -87,8 +87,16 @@ def manifest_schema(steps: Mapping[str, Mapping[str, Any]]) -> Schema:
         "description": "a reference: ${vars.name}, ${matrix.axis}, ${env.NAME}",
     }
     root = defs.pop("ManifestFile")
+    for section in root["properties"].values():
+        _without_reference(section)
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": TITLE}
     return {**root, **head, "$defs": dict(sorted(defs.items()))}
+
+
+def _without_reference(section: Schema) -> None:
+    """A whole section is written out: a reference in its place would leave nothing to check, and is a fault."""
+    if any("$ref" in one and one != INTERPOLATION for one in section.get("anyOf", ())):
+        section["anyOf"] = [one for one in section["anyOf"] if one != INTERPOLATION]
 
 
 def _place_steps(defs: dict[str, Schema], places: Mapping[str, Holder]) -> None:

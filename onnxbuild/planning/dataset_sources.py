@@ -23,7 +23,7 @@ from onnxbuild.steps.dataset_rows import ENDINGS
 
 _SHOWN_FILES = 8
 _LONGEST_LINE = 1 << 20  # characters of a first row that planning reads
-_HUB_EXAMPLES = "hub:stanfordnlp/sst2, hub:org/name@v1"
+_HUB_EXAMPLE = "write `hub:organization/name` or `hub:organization/name@revision`"
 
 
 class DatasetReader:
@@ -85,7 +85,7 @@ class DatasetReader:
         """The files of a dataset on the Hub, at the commit in the lock."""
         if not is_hub_name(text):
             message = f"`hub:{text}` is not a source"
-            self._local.faults.append(fault("OB026", message, span=dataset.span, hint=_HUB_EXAMPLES))
+            self._local.faults.append(fault("OB026", message, span=dataset.span, hint=_HUB_EXAMPLE))
             return None
         params, entry = locked_fetch(dataset_name(text), self._lock)
         if entry is None:

@@ -88,9 +88,7 @@ class LocalFiles:
 
         There is a fault for each that is.
         """
-        problems = [
-            fault("OB027", f"the file name `{printable(one)}` cannot be kept", span=at) for one in _unkept(names)
-        ]
+        problems = [fault("OB027", f"the file name `{one}` cannot be kept", span=at) for one in _unkept(names)]
         for name in names:
             path = os.path.join(root, name)
             if path in self._links and root not in self._installed:
@@ -143,8 +141,11 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _unkept(names: Iterable[str]) -> list[str]:
-    """Names with control characters, or that are not UTF-8: a stored result has only names that every system allows."""
-    return [name for name in names if not name.isprintable()]
+    """Names with control characters, or that are not UTF-8, in one printable line each.
+
+    A stored result has only names that every system allows.
+    """
+    return [printable(name).replace("\n", "\\n") for name in names if not name.isprintable()]
 
 
 def _is_lfs_pointer(path: str) -> bool:

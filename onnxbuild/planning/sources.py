@@ -118,9 +118,12 @@ class SourceReader:
         from importlib.util import find_spec
 
         name, _, below = text.partition("/")
+        if not name.isidentifier():  # a dotted name would import the parents of what it names
+            message = f"`{name}` is not the name of a package"
+            self._faults.append(fault("OB026", message, span=at, hint=_EXAMPLES["package"]))
+            return None
         try:
-            # A dotted name would import the parents of what it names.
-            spec = find_spec(name) if name.isidentifier() else None
+            spec = find_spec(name)
         except (ImportError, ValueError):
             spec = None
         places = list(spec.submodule_search_locations or ()) if spec else []

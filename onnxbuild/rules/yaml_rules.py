@@ -28,9 +28,10 @@ RULES: tuple[Rule, ...] = (
             targets: {o2: {optimize: O2}}
         """),
     described("OB016", "missing-file", """
-        A file, folder or package does not exist.
+        A file, folder or package does not exist, or a file that the command line names cannot be written.
 
         Why: a path is relative to the file in which it is written, not to the folder in which a command runs.
+        `--output` and `--profile` replace only what onnxbuild has written: a mistyped name must not cost a manifest.
         Bad:
             source: local:modles/mine
         Good:

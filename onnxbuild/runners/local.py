@@ -166,7 +166,7 @@ class LocalRunner:
         return process.returncode, output
 
     def _start_command(self, command: Sequence[str]) -> subprocess.Popen[str]:
-        from onnxbuild.runners.worker_environment import of_command
+        from onnxbuild.passed_variables import of_pip
 
         self._keep()
         return subprocess.Popen(
@@ -175,7 +175,7 @@ class LocalRunner:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env=of_command(os.environ) | {keeper.MARK: self._mark},
+            env=of_pip(os.environ) | {keeper.MARK: self._mark},
             **out_of_reach_of_ctrl_c(),
         )
 
@@ -195,14 +195,14 @@ class LocalRunner:
 
     def _keep(self) -> None:
         """Start the keeper before the first process that it watches."""
-        from onnxbuild.runners.worker_environment import of_command
+        from onnxbuild.passed_variables import of_pip
 
         if self._closed:
             raise OSError(errno.ECANCELED, "the run was interrupted", "worker")
         if self._keeper is None:
             self._keeper = subprocess.Popen(
                 keeper.command(self._mark),
-                env=of_command(os.environ),
+                env=of_pip(os.environ),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

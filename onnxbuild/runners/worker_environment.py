@@ -1,27 +1,18 @@
 """The environment of a worker: an allow-list of variables, and how its interpreter is started.
 
 A variable that no worker needs stays with the command, so that no token, key or password reaches the code of a library,
-an exporter or a checkpoint. `ONNXBUILD_WORKER_ENV` names further variables; only the user sets it.
+an exporter or a checkpoint.
 """
 
 from __future__ import annotations
 
-import fnmatch
 import os
 import site
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
-FURTHER = "ONNXBUILD_WORKER_ENV"
+from onnxbuild.passed_variables import NETWORK, SYSTEM, chosen, further
 
-_SYSTEM = (
-    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_*", "TZ", "TMPDIR", "XDG_CACHE_HOME",
-    "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "ONNXBUILD_CONFINE",
-    # Windows
-    "ALLUSERSPROFILE", "APPDATA", "COMMONPROGRAMFILES*", "COMPUTERNAME", "COMSPEC", "HOMEDRIVE", "HOMEPATH",
-    "LOCALAPPDATA", "NUMBER_OF_PROCESSORS", "OS", "PATHEXT", "PROCESSOR_*", "PROGRAMDATA", "PROGRAMFILES*",
-    "SYSTEMDRIVE", "SYSTEMROOT", "TEMP", "TMP", "USERNAME", "USERPROFILE", "WINDIR",
-)  # fmt: skip
 # Threads, kernels, caches and devices of the frameworks.
 _FRAMEWORKS = (
     "OMP_*", "GOMP_*", "KMP_*", "MKL_*", "OPENBLAS_*", "NUMEXPR_*", "VECLIB_*", "MALLOC_*",
@@ -30,17 +21,8 @@ _FRAMEWORKS = (
     "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_DATASETS_CACHE", "HF_DATASETS_OFFLINE",
     "HF_MODULES_CACHE", "HUGGINGFACE_HUB_CACHE", "SENTENCE_TRANSFORMERS_HOME",
 )  # fmt: skip
-_NETWORK = (
-    "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy",
-    "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
-)  # fmt: skip
 # Only a worker that fetches or publishes sees them.
 _TOKENS = ("HF_TOKEN", "HF_TOKEN_PATH", "HUGGING_FACE_HUB_TOKEN", "HF_ENDPOINT", "HF_HUB_*", "HF_XET_*", "AWS_*")
-# Of the commands that create an environment: pip's own settings, credentials for its index included.
-_PIP = ("PIP_*", "NETRC", "XDG_RUNTIME_DIR", "SOURCE_DATE_EPOCH")
-# Never passed on, whatever a pattern or the user says: they change which code an interpreter runs.
-_NEVER = ("LD_PRELOAD", "LD_AUDIT", "DYLD_INSERT_LIBRARIES", "PYTHON*")
-
 _FIXED = {
     "TOKENIZERS_PARALLELISM": "false",
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -54,18 +36,8 @@ _FIXED = {
 
 def of_worker(environ: Mapping[str, str], threads: int, *, network: bool) -> dict[str, str]:
     """The variables of a worker: quiet, without telemetry, with as many threads as it may use."""
-    patterns = (*_SYSTEM, *_FRAMEWORKS, *((*_NETWORK, *_TOKENS) if network else ()), *further(environ))
-    return {"OMP_NUM_THREADS": str(threads), **_chosen(environ, patterns), **_FIXED}
-
-
-def of_command(environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables of a command that creates an environment: without the tokens of workers."""
-    return _chosen(environ, (*_SYSTEM, *_NETWORK, *_PIP, *further(environ)))
-
-
-def further(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """The names that the user allows besides."""
-    return tuple(name.strip() for name in environ.get(FURTHER, "").split(",") if name.strip())
+    patterns = (*SYSTEM, *_FRAMEWORKS, *((*NETWORK, *_TOKENS) if network else ()), *further(environ))
+    return {"OMP_NUM_THREADS": str(threads), **chosen(environ, patterns), **_FIXED}
 
 
 def start_options(interpreter: str) -> list[str]:
@@ -92,14 +64,3 @@ def import_folders(interpreter: str, environ: Mapping[str, str]) -> list[str]:
 
 def _keeps_user_site(interpreter: str) -> bool:
     return interpreter == sys.executable and bool(site.ENABLE_USER_SITE)
-
-
-def _chosen(environ: Mapping[str, str], patterns: Iterable[str]) -> dict[str, str]:
-    allowed = tuple(patterns)
-    return {name: value for name, value in environ.items() if _matches(name, allowed) and not _matches(name, _NEVER)}
-
-
-def _matches(name: str, patterns: Iterable[str]) -> bool:
-    """Whether a name fits a pattern. Windows has no lower case in names."""
-    name = name.upper() if sys.platform == "win32" else name
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)

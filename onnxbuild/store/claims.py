@@ -22,7 +22,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from onnxbuild.regular_files import read_regular
+from onnxbuild.regular_files import descriptor_of, read_regular
 from onnxbuild.store import locks
 from onnxbuild.store.group_access import grant_as_folder
 from onnxbuild.store.locking.shared_lock import SharedLock, hold_alone
@@ -82,7 +82,7 @@ class Claims:
 
 
 def _opened(path: Path) -> int:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    descriptor = descriptor_of(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     grant_as_folder(path, descriptor)  # a collection of another user reads it
     return descriptor
 

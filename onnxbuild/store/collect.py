@@ -58,6 +58,7 @@ def collect(
         kept = _kept(traces, needed, limits, _Sizes(store))
         named = _blobs_of(store, (traces[key] for key in kept))
         dead = [(digest, status.st_size) for digest, status in store.content.blobs() if digest not in named]
+        dead += [(digest, 0) for digest in store.content.misplaced() if digest not in named]
         forgotten = [key for key in traces if key not in kept]
         if not dry_run:
             # The traces go before the content: a collection that is killed here leaves only unnamed content.

@@ -31,9 +31,11 @@ from onnxbuild.store.files import (
     clone_file,
     entries_of,
     flush,
+    is_real_file,
     is_real_folder,
     link_or_clone,
     remove_file,
+    remove_tree,
     replace_file,
     walk_files,
 )
@@ -131,6 +133,7 @@ class Content:
         # A blob that already exists may be damaged: ours is redundant only if the content of the other is right.
         if self._has_size(digest, size) and digest_file(blob, size, mapped=True) == digest and _is_read_only(blob):
             return
+        self._clear(blob)
         make_folder(blob.parent.parent)
         make_folder(blob.parent)
         flush(path)  # before it is read-only: Windows flushes only what it may write
@@ -156,9 +159,16 @@ class Content:
             raise DamagedBlob(file.digest, damage)
 
     def drop(self, digest: str) -> None:
-        """Remove a blob; do nothing if it is already gone, or if its folder is not one of the store's."""
+        """Remove a blob, or what is in its place; do nothing if it is already gone, or if its folder is a link."""
         if is_digest(digest) and self._is_fan(digest[:2]):
-            remove_file(self.path(digest))
+            _remove(self.path(digest))
+
+    def _clear(self, blob: Path) -> None:
+        """Make way for a blob: remove what no store makes, a link itself rather than what it leads to."""
+        if os.path.lexists(blob.parent) and not is_real_folder(blob.parent):
+            remove_file(blob.parent)
+        elif os.path.lexists(blob) and not is_real_file(blob):
+            _remove(blob)
 
     def view(self, tree: Tree, folder: Path) -> None:
         """Make the files of a tree available to a worker, read-only: as hard links, not copies. Verifies every blob.
@@ -173,13 +183,20 @@ class Content:
 
     def blobs(self) -> Iterable[tuple[str, os.stat_result]]:
         """Every blob with its status, in no particular order; what a store does not make is left out."""
+        return ((digest, status) for digest, status in self._named() if stat.S_ISREG(status.st_mode))
+
+    def misplaced(self) -> Iterable[str]:
+        """The digests in whose place is a folder, a link, a FIFO or a device: `verify` removes it."""
+        return (digest for digest, status in self._named() if not stat.S_ISREG(status.st_mode))
+
+    def _named(self) -> Iterable[tuple[str, os.stat_result]]:
         for fan in filter(is_real_folder, entries_of(self._blobs)):
             for path in entries_of(fan):
                 try:
                     status = path.lstat()
                 except FileNotFoundError:
                     continue  # collected by another process meanwhile
-                if stat.S_ISREG(status.st_mode) and _NAME.fullmatch(f"{fan.name}/{path.name}"):
+                if _NAME.fullmatch(f"{fan.name}/{path.name}"):
                     yield path.name, status
 
 
@@ -192,6 +209,14 @@ def are_inside(names: Sequence[str]) -> bool:
 def is_digest(text: object) -> bool:
     """Whether a value can be the digest in the name of a blob."""
     return isinstance(text, str) and len(text) == _DIGEST_LENGTH and text.isalnum() and text.isascii()
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, or a folder that is in its place; no link is followed."""
+    if is_real_folder(path):
+        remove_tree(path)
+    else:
+        remove_file(path)
 
 
 def _sever(path: Path) -> None:

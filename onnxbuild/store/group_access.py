@@ -39,6 +39,33 @@ def grant_as_folder(path: Path, descriptor: int | None = None) -> None:
             _grant(path if descriptor is None else descriptor, path.parent.stat())
 
 
+def grant_below(folder: Path) -> None:
+    """Give everything below a folder to its group as well, if the folder's group may write there.
+
+    For what other programs create, such as pip. A file that its owner can execute, its group can, too; a link is left
+    alone, and so is what it leads to. Errors: OSError.
+    """
+    if not is_shared(folder):
+        return
+    model = folder.stat()
+    for place, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = os.path.join(place, name)
+            if not os.path.islink(path):
+                _grant_to_group(path, model)
+
+
+def _grant_to_group(path: str, model: os.stat_result) -> None:
+    status = os.stat(path)
+    if status.st_gid != model.st_gid:
+        with contextlib.suppress(OSError):  # only for a group that the user belongs to
+            os.chown(path, -1, model.st_gid)
+    mode = stat.S_IMODE(status.st_mode)
+    wanted = mode | (mode & stat.S_IRWXU) >> 3 | (stat.S_ISGID if stat.S_ISDIR(status.st_mode) else 0)
+    if mode != wanted:
+        os.chmod(path, wanted)
+
+
 def is_shared(folder: Path) -> bool:
     """Whether the group of a folder may write to it. Errors: OSError."""
     return sys.platform != "win32" and bool(folder.stat().st_mode & stat.S_IWGRP)

@@ -115,6 +115,8 @@ def verify(store: Store, tell: Callable[[int, int], None] = lambda _done, _all: 
             makers.setdefault(file.digest, []).append(key)
     for digest, status in store.content.blobs():
         files.setdefault(digest, File("", Digest(digest), status.st_size))
+    for digest in store.content.misplaced():
+        files.setdefault(digest, File("", Digest(digest), 0))
     total, done = sum(file.size for file in files.values()), 0
     damages = []
     names = _actions_by_key(store)

@@ -143,7 +143,7 @@ def _run(request: Request, tell: Any, confinement: Confinement) -> Response:
     try:
         facts = _call(request, tell)
     except CheckFailed as failed:
-        print(failed, flush=True)
+        print(failed)
         failure = confinement.explain(failed) or failed.failure
         return Response(id=request.id, failure=failure, facts=failed.failure.facts)
     except BaseException as error:  # noqa: BLE001 - whatever a framework raises is one failed action

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
-import stat
 import sys
 from collections.abc import Iterator
 
-from onnxbuild.regular_files import SAFELY
+from onnxbuild.regular_files import descriptor_of
 
 
 @contextlib.contextmanager
@@ -32,11 +30,7 @@ def logged(path: str) -> Iterator[None]:
 
 def open_log(path: str) -> int:
     """The descriptor of a log; only a regular file is opened, and no link is followed. Errors: OSError."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | SAFELY, 0o666)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "not a regular file", path)
-    return descriptor
+    return descriptor_of(path, os.O_WRONLY | os.O_CREAT)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from plugin.world import Ended, World
 
-from onnxbuild.commands.parsing.parsers import parse
+from onnxbuild.commands.parsing.arguments import COMMANDS
+from onnxbuild.commands.parsing.parsers import parse, parser, subcommand
 
 GOOD_AND_BAD = {"one": [{"text": "1"}], "two": [{"text": "2"}, {"do": "exit", "number": 3}]}
 
@@ -378,3 +379,38 @@ def test_options_may_stand_anywhere(line: str, manifests: str | list[str], selec
     options = parse(line.split())
     assert getattr(options, "manifests" if selectors is None else "manifest") == manifests
     assert getattr(options, "selectors", None) == selectors
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("lock --upgrade bert m.yaml", ("m.yaml", ["bert"])),
+        ("lock --upgrade bert gpt2 m.yaml --offline", ("m.yaml", ["bert", "gpt2"])),
+        ("lock --upgrade m.yaml", ("m.yaml", [])),
+        ("lock m.yaml --upgrade bert", ("m.yaml", ["bert"])),
+        ("lock m.yaml --upgrade", ("m.yaml", [])),
+        ("lock m.yaml", ("m.yaml", None)),
+    ],
+)
+def test_the_manifest_may_follow_the_names_to_upgrade(words: str, expected: tuple[str, list[str] | None]) -> None:
+    options = parse(words.split())
+    assert (options.manifest, options.upgrade) == expected
+
+
+@pytest.mark.parametrize("words", ["lock", "lock --upgrade bert", "lock --upgrade a.yaml b.yaml"])
+def test_lock_needs_one_manifest(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse(words.split())
+    assert ended.value.code == 2
+    assert "the following arguments are required: MANIFEST" in capsys.readouterr().err
+
+
+def test_no_other_option_swallows_the_manifest() -> None:
+    """An option with any number of values takes every word after it; `parse` knows only that of `lock`."""
+    greedy = {
+        (name, action.option_strings[0])
+        for name in COMMANDS
+        for action in subcommand(parser(name), name)._actions
+        if action.option_strings and action.nargs in {"*", "+", "?"}
+    }
+    assert greedy == {("lock", "--upgrade")}

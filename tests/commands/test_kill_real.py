@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from trust.killing import killed_after
 
 ROOT = Path(__file__).parents[2]
 MANIFEST = """\
@@ -62,11 +62,7 @@ def kill_and_compare(root: Path, seed: int, kills: int) -> int:
     made = 0
     while made < kills:
         killed = start(root / "killed")
-        time.sleep(choice.uniform(0.05, 0.95) * whole)
-        if killed.poll() is None:
-            os.killpg(killed.pid, signal.SIGKILL)
-            made += 1
-        killed.communicate()
+        made += killed_after(killed, choice.uniform(0.05, 0.95) * whole)
         if killed.returncode == 0 and made < kills:
             equals_clean(root)
             shutil.rmtree(root / "killed")

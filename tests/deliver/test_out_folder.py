@@ -1,19 +1,28 @@
 """What a delivery does to the output folder, to files of others in it, and to what stands in its place."""
 
+import contextlib
+import ctypes
+import errno
 import json
 import os
+import re
 import socket
 import stat
 import sys
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from blake3 import blake3
+from msgspec import structs
 from outs import write
 
-from onnxbuild.deliver import copies, out_folder, replacement
+from onnxbuild.deliver import copies, foreign_files, out_folder, replacement
 from onnxbuild.deliver.out_folder import deliver
 from onnxbuild.deliver.provenance import PROVENANCE
+from onnxbuild.execute.events import Outcome
+from onnxbuild.store import outside_files
 from onnxbuild.store.content import DamagedBlob
 from onnxbuild.store.store import Store
 
@@ -181,6 +190,18 @@ def test_a_link_in_the_place_of_a_folder_of_ours_is_not_followed(outs):
     assert (elsewhere / "a.bin").read_bytes() == b"old a"
 
 
+@pytest.mark.parametrize("mine", [{}, {"sub/notes": b"mine", "sub/deep/notes": b"mine, too"}])
+def test_a_folder_of_ours_whose_name_a_file_needs_is_kept_only_with_files_of_others(outs, mine):
+    outs.deliver(NEW)
+    write(outs.folder, mine)
+    delivery = outs.deliver({"sub": b"now a file"})
+    assert (delivery.state, delivery.kept) == ("written", (("sub", "sub.kept"),) if mine else ())
+    assert outs.files() == {
+        "sub": b"now a file",
+        **{name.replace("sub", "sub.kept"): text for name, text in mine.items()},
+    }
+
+
 def test_equal_files_without_a_description_are_taken_for_ours(outs):
     outs.deliver(OLD)
     (outs.folder / PROVENANCE).write_bytes(b"{ damaged")
@@ -209,6 +230,119 @@ def test_a_hostile_description_is_replaced(outs, damage):
     assert {name: outs.files()[name] for name in NEW} == NEW
     assert outs.is_whole()
     assert precious.read_bytes() == b"precious"
+
+
+def test_a_file_that_loses_its_name_is_numbered_from_two_on(outs):
+    write(outs.folder, {"a": b"1", "a.kept": b"2", "a.kept-2": b"3", "a.kept-3": b"4"})
+    assert outs.deliver({"a": b"ours"}).kept == (("a", "a.kept-4"),)
+    assert outs.files() == {"a": b"ours", "a.kept": b"2", "a.kept-2": b"3", "a.kept-3": b"4", "a.kept-4": b"1"}
+
+
+def test_a_renamed_file_is_named_by_its_whole_path_below_the_folder(outs):
+    write(outs.folder, {"sub/deep/c.bin": b"mine", "sub/a.bin": b"mine, too"})
+    assert outs.deliver(NEW).kept == (
+        ("sub/a.bin", "sub/a.bin.kept"), ("sub/deep/c.bin", "sub/deep/c.bin.kept"),
+    )  # fmt: skip
+    assert outs.files() == {**NEW, "sub/deep/c.bin.kept": b"mine", "sub/a.bin.kept": b"mine, too"}
+
+
+@posix
+def test_a_link_in_the_place_of_an_outer_folder_is_not_followed(outs):
+    """`sub/deep` is a folder, and is reached by a link."""
+    outs.deliver(NEW)
+    (outs.folder / "sub").rename(outs.root / "elsewhere")
+    (outs.folder / "sub").symlink_to(outs.root / "elsewhere")
+    delivery = outs.deliver(NEW)
+    assert (delivery.edited, delivery.kept) == (("sub/a.bin", "sub/deep/c.bin"), (("sub", "sub.kept"),))
+    assert outs.files() == NEW
+
+
+def test_a_file_that_somebody_adds_while_the_old_folder_is_emptied_is_kept(outs, monkeypatch):
+    outs.deliver(OLD)
+    real, times = foreign_files.os.rmdir, []
+
+    def added_before(folder, **more):
+        if "/.t." in str(folder) and len(times) < 5:
+            times.append(1)
+            write(Path(folder), {f"late{len(times)}": b"mine"})
+        real(folder, **more)
+
+    monkeypatch.setattr(foreign_files.os, "rmdir", added_before)
+    assert outs.deliver(NEW).state == "written"
+    late = {name: content for name, content in outs.files().items() if name not in NEW}
+    assert list(late.values()) == [b"mine"] * 5
+    assert outs.beside() == ["t"]
+
+
+def test_an_old_folder_that_is_filled_all_the_time_is_left_with_its_files(outs, monkeypatch):
+    outs.deliver({"a": b"1"})
+    real, times = foreign_files.os.rmdir, []
+
+    def added_before(folder, **more):
+        if "/.t." in str(folder):
+            times.append(1)
+            write(Path(folder), {f"late{len(times)}": b"mine"})
+        real(folder, **more)
+
+    monkeypatch.setattr(foreign_files.os, "rmdir", added_before)
+    delivery = outs.deliver({"a": b"2"})
+    (left,) = (outs.folder.parent / name for name in outs.beside() if name != "t")
+    assert (delivery.state, delivery.error) == ("failed", f"{os.strerror(errno.ENOTEMPTY)}: {left}")
+    assert len(times) == 10
+    assert outs.files() == {"a": b"2", **{f"late{number}": b"mine" for number in range(1, 10)}}
+    assert os.listdir(left) == ["late10"]
+    monkeypatch.undo()
+    assert outs.deliver({"a": b"2"}).error is None
+    assert "late10" in outs.files()
+    assert outs.beside() == ["t"]
+
+
+def test_an_old_folder_that_cannot_be_removed_is_a_failure(outs, monkeypatch):
+    outs.deliver({"a": b"1"})
+
+    rmdir = os.rmdir
+
+    def refused(folder, **more):
+        if "/.t." in str(folder):
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        rmdir(folder, **more)
+
+    monkeypatch.setattr(foreign_files.os, "rmdir", refused)
+    delivery = outs.deliver({"a": b"2"})
+    assert delivery.state == "failed"
+    assert delivery.error.startswith(f"Permission denied: {outs.folder.parent}/.t.")
+    assert outs.files() == {"a": b"2"}
+
+
+@posix
+@pytest.mark.parametrize(
+    ("mode", "may_change", "after"), [(0o555, False, 0o755), (0o500, False, 0o700), (0o555, True, 0o555)]
+)
+def test_a_read_only_folder_is_made_writable_for_its_owner_to_move_what_is_in_it(
+    tmp_path, monkeypatch, mode, may_change, after
+):
+    """Root may change every folder, so the answer of the system is given here."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder").chmod(mode)
+    asked = []
+    monkeypatch.setattr(os, "access", lambda *given: asked.append(given) or may_change)
+    foreign_files._let_change(str(tmp_path / "folder"))
+    assert stat.S_IMODE((tmp_path / "folder").stat().st_mode) == after
+    assert asked == [(str(tmp_path / "folder"), os.W_OK | os.X_OK)]
+    foreign_files._let_change(str(tmp_path / "missing"))
+
+
+def test_a_junction_of_windows_is_no_folder(tmp_path, monkeypatch):
+    (tmp_path / "sub").mkdir()
+    monkeypatch.setattr(foreign_files, "_JUNCTION", 0xA0000003)
+    real = os.lstat
+    tag = {}
+    monkeypatch.setattr(os, "lstat", lambda place: SimpleNamespace(st_mode=real(place).st_mode, **tag))
+    for given, expected in (({}, True), ({"st_reparse_tag": 0}, True), ({"st_reparse_tag": 0xA0000003}, False)):
+        tag.clear()
+        tag.update(given)
+        assert foreign_files.is_folder(str(tmp_path / "sub")) == expected
+    assert not foreign_files.is_folder(str(tmp_path / "missing"))
 
 
 # -- what stands in the place of a folder -----------------------------------------------------------------------------
@@ -322,7 +456,10 @@ def test_a_copy_that_is_damaged_before_it_appears_does_not_appear(outs, monkeypa
     monkeypatch.setattr(copies, "settled_signature", damaged)
     delivery = outs.deliver(NEW)
     assert delivery.state == "failed"
-    assert delivery.error.startswith("was changed by another process while it was written: ")
+    words = "was changed by another process while it was written"
+    assert re.fullmatch(
+        rf"{words}: {re.escape(str(outs.folder.parent))}/\.t\.fresh\.\w{{8}}/model\.onnx", delivery.error
+    )
     assert outs.files() == OLD
     assert outs.beside() == ["t"]
 
@@ -380,6 +517,110 @@ def test_a_folder_that_another_run_wrote_while_this_one_waited_is_left_alone(out
     assert outs.files() == NEW
 
 
+def test_everything_is_on_the_disk_before_it_appears_and_so_is_its_appearance(outs, monkeypatch):
+    """Each file, then the folder of it, and after the exchange the folder of the model."""
+    events = []
+    for module in (copies, replacement):
+        monkeypatch.setattr(module, "flush", lambda place: events.append(place.name if place.is_file() else place))
+    swap = replacement._swap
+    monkeypatch.setattr(replacement, "_swap", lambda *given: (events.append("swap"), swap(*given)))
+    outs.deliver({"a": b"1", "sub/b": b"2"})
+    assert sorted(events[:3]) == ["a", "b", PROVENANCE]
+    assert events[3].name.startswith(".t.fresh.")
+    assert events[4:] == ["swap", outs.folder.parent]
+
+
+def test_a_copy_that_the_disk_refuses_leaves_the_old_output_and_says_why(outs, monkeypatch):
+    outs.deliver(OLD)
+
+    def full(_source, target):
+        target.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device", str(target))
+
+    monkeypatch.setattr(copies, "clone_file", full)
+    delivery = outs.deliver(NEW)
+    assert delivery.state == "failed"
+    assert delivery.error.startswith(f"No space left on device: {outs.folder.parent}/.t.fresh.")
+    assert outs.files() == OLD
+    assert outs.beside() == ["t"]
+
+
+def test_an_error_without_a_file_says_only_why(outs, monkeypatch):
+    def full(_place):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(replacement, "flush", full)
+    assert outs.deliver(NEW).error == "No space left on device"
+    assert not outs.folder.exists()
+
+
+def test_what_was_written_is_known_to_the_next_run(outs, monkeypatch):
+    """Nothing that was delivered is read again as long as it stays as it is."""
+    outs.deliver(NEW)
+    monkeypatch.setattr(outside_files, "digest_file", None)
+    assert outs.deliver(NEW).state == "intact"
+
+
+def test_a_store_that_is_only_read_remembers_nothing_and_can_be_delivered_from(outs):
+    with Store(outs.root / "store") as store:
+        graph, outcomes = outs.published(store, NEW)
+    with Store(outs.root / "store", readonly=True) as store:
+        store.lock = lambda *_given: contextlib.nullcontext()
+        (delivery,) = deliver(graph, outcomes, store, outs.out)
+    assert (delivery.state, outs.files()) == ("written", NEW)
+    with Store(outs.root / "store") as store:
+        assert store.traces.recall(delivery.files) == {}
+
+
+def test_a_folder_is_written_three_times_before_the_delivery_fails(outs, monkeypatch):
+    swap, times = replacement._swap, []
+
+    def swap_and_damage(whole, folder, old):
+        swap(whole, folder, old)
+        times.append(1)
+        if len(times) <= damaged:
+            _damage(folder / "model.onnx")
+
+    monkeypatch.setattr(replacement, "_swap", swap_and_damage)
+    for damaged, state in ((2, "repaired"), (3, "failed")):
+        outs.out = outs.root / "out" / str(damaged)
+        outs.folder = outs.out / "m" / "t"
+        times.clear()
+        assert outs.deliver(OLD).state == state
+        assert len(times) == 3
+
+
+def test_who_waits_for_another_delivery_goes_on_when_it_has_ended(outs):
+    """The second delivery is begun while the first has the folder."""
+    with Store(outs.root / "store") as store:
+        graph, outcomes = outs.published(store, NEW)
+        deliveries = []
+        second = threading.Thread(target=lambda: deliveries.extend(deliver(graph, outcomes, store, outs.out)))
+        with out_folder.alone(outs.folder, store):
+            second.start()
+            second.join(0.1)
+            assert deliveries == []
+        second.join(20)
+    assert [one.state for one in deliveries] == ["written"]
+
+
+def test_every_variant_has_its_own_delivery(outs):
+    """One of them has no outcome at all, one has a check that failed, and one is delivered."""
+    with Store(outs.root / "store") as store:
+        graph, outcomes = outs.published(store, NEW)
+        (good,) = graph.variants
+        unreached = structs.replace(good, target="u", steps=(*good.steps, "m/u:later"))
+        failed = structs.replace(good, target="v", checks=("m/v:validate",))
+        outcomes["m/v:validate"] = Outcome(id="m/v:validate", kind="validate", outcome="failed")
+        graph = structs.replace(graph, variants=(unreached, failed, good))
+        deliveries = deliver(graph, outcomes, store, outs.out)
+    assert [(one.variant, one.folder, one.state) for one in deliveries] == [
+        ("m/u", str(outs.out / "m" / "u"), "withheld"), ("m/v", str(outs.out / "m" / "v"), "withheld"),
+        ("m/t", str(outs.folder), "written"),
+    ]  # fmt: skip
+    assert outs.beside() == ["t"]
+
+
 # -- without an exchange of folders -----------------------------------------------------------------------------------
 
 
@@ -406,6 +647,13 @@ def test_linux_exchanges_two_folders_in_one_step(tmp_path):
     assert replacement._exchange(tmp_path / "one", tmp_path / "other")
     assert [path.name for path in (tmp_path / "one").iterdir()] == ["b"]
     assert not replacement._exchange(tmp_path / "one", tmp_path / "missing")
+
+
+def test_a_c_library_without_the_call_does_not_exchange(tmp_path, monkeypatch):
+    write(tmp_path, {"one/a": b"1", "other/b": b"2"})
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_given, **_more: SimpleNamespace())
+    assert not replacement._exchange(tmp_path / "one", tmp_path / "other")
+    assert [path.name for path in (tmp_path / "one").iterdir()] == ["a"]
 
 
 def test_other_systems_do_not_try(tmp_path, monkeypatch):
@@ -440,6 +688,21 @@ def test_a_failed_build_ends_what_a_killed_run_began(outs):
     delivery = outs.deliver(NEW, outcome="failed")
     assert delivery.state == "withheld"
     assert outs.files() == {**OLD, "notes": b"mine"}
+    assert outs.beside() == ["t"]
+
+
+def test_the_new_folder_takes_the_place_before_files_of_the_old_one_are_moved(outs):
+    """A run was killed between the two renames of a system that cannot exchange folders."""
+    outs.deliver(OLD)
+    (outs.folder / "notes").write_bytes(b"mine")
+    outs.folder.rename(outs.root / "aside")
+    outs.deliver(NEW)
+    outs.folder.rename(outs.folder.with_name(".t.whole.12345678"))
+    (outs.root / "aside").rename(outs.folder.with_name(".t.old.12345678"))
+    left = replacement.leftovers(outs.folder.parent)["t"]
+    assert [place.name for place in left] == [".t.old.12345678", ".t.whole.12345678"]
+    assert replacement.tidy_up(outs.folder, left) == []
+    assert outs.files() == {**NEW, "notes": b"mine"}
     assert outs.beside() == ["t"]
 
 

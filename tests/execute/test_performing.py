@@ -53,6 +53,14 @@ def test_parts_that_differ_are_named_in_order_with_both_values() -> None:
     assert found == (Reason("a", None, 3), Reason("b.x", 1, 2), Reason("c", None, None))
 
 
+def test_a_part_that_is_empty_is_no_difference_to_an_absent_one():
+    """An action of an older onnxbuild had no packages at all; what else changed is the reason."""
+    old = {"packages": {}, "version": 1, "params": {"names": []}}
+    assert differences(old, {"version": 2, "params": {}}) == (Reason("version", 1, 2),)
+    assert differences(old, {**old, "packages": {"onnx": "1.2"}}) == (Reason("packages.onnx", None, "1.2"),)
+    assert differences({"packages": {}}, {}) == (Reason("packages", {}, None),)  # else the run had no reason
+
+
 def test_the_decision(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     made = bench.outcomes(step("a", text="x"))["a"]

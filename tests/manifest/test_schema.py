@@ -209,3 +209,11 @@ def test_a_whole_number_is_an_integer_for_the_schema_and_becomes_one():
     assert [(type(one), one) for one in numbers] == [(int, one) for one in (17, 61, 3, 2, 9, 8, 64)]
     assert type(model["validate"]["thresholds"]["max_abs"]) is float
     assert STRUCTURE.converts(table, SCHEMA)
+
+
+@pytest.mark.parametrize("section", ["store", "defaults"])
+def test_no_reference_may_stand_for_a_whole_section(section):
+    """The reader refuses it, and so does the schema that editors use."""
+    document = {"onnxbuild": 1, section: "${vars.x}", "models": {}}
+    errors = list(jsonschema.Draft202012Validator(manifest_schema(step_schemas(KINDS))).iter_errors(document))
+    assert [list(one.path) for one in errors] == [[section]]

@@ -5,8 +5,10 @@ from onnxbuild.machine import Machine
 from onnxbuild.manifest.load import load_manifest
 from onnxbuild.planning.action_graph import FilesSource, OutputRef
 from onnxbuild.planning.expand import expand, survey, watched_files
+from onnxbuild.planning.known_versions import known_versions
 from onnxbuild.planning.locked import Lock, LockedSource
 from onnxbuild.steps import KINDS
+from onnxbuild.steps.export import unknown_task
 from onnxbuild.steps.kind import Kind, Params
 
 MACHINE = Machine(cpu="a cpu", architecture="x86_64", flags=("avx2",), cores=2)
@@ -382,3 +384,36 @@ def test_an_unknown_task_of_an_onnx_model_is_a_warning(load, tmp_path, task, hin
         [("OB302", "warning", (("hint", hint),))] if hint else []
     )
     assert found.graph.actions["m/o2:validate"].params["task"] == (task if hint else "text-classification")
+
+
+def test_an_unknown_task_of_an_onnx_model_comes_with_those_of_its_type(load, tmp_path):
+    (tmp_path / "g").mkdir()
+    (tmp_path / "g" / "a.onnx").write_bytes(b"x")
+    (tmp_path / "g" / "config.json").write_text('{"model_type": "vit"}')
+    manifest = load(TARGETS + "models: {m: {source: onnx:g, task: chess, targets: [o2]}}\n")
+    (found,) = survey(manifest, KINDS, Lock(), MACHINE).diagnostics
+    expected = unknown_task("chess", "vit", known_versions(manifest, Lock(), None))
+    assert (found.code, found.severity, str(found.span)) == ("OB302", "warning", "m.yaml:3:36")
+    assert found.notes == (("hint", expected.hint),)
+
+
+@pytest.mark.parametrize(("name", "hint"), [("rows2", "did you mean `rows`?"), ("zzz", "define it under `datasets:`")])
+def test_a_dataset_that_is_not_defined_has_its_place_in_a_check(load, name, hint):
+    manifest = load(
+        TARGETS + "datasets: {rows: {source: [{text: a}]}}\n"
+        f"models: {{m: {{source: random:bert, task: fill-mask, targets: [fp32], validate: {{dataset: {name}}}}}}}\n"
+    )
+    (found,) = survey(manifest, KINDS, Lock(), MACHINE).diagnostics
+    assert (found.code, found.message) == ("OB004", f"dataset `{name}` is not defined")
+    assert (str(found.span), found.notes) == ("m.yaml:4:89", (("hint", hint),))
+
+
+def test_steps_beside_the_short_form_and_a_check_that_is_off_at_the_target(load):
+    targets = "[{name: x, optimize: O1, steps: [{quantize: q8}]}, {name: y, validate: false}]"
+    found = survey(load("onnxbuild: 1\n" + model(targets, ", validate: {seed: 5}")), KINDS, Lock(), MACHINE)
+    (one,) = found.diagnostics
+    assert (one.code, one.message) == ("OB032", "`optimize` next to `steps` has no place in the order")
+    assert one.notes == (("hint", "put it into `steps`"),)
+    assert [(variant.name, variant.checks) for variant in found.graph.variants] == [
+        ("m/x", ("m/x:validate",)), ("m/y", ()),
+    ]  # fmt: skip

@@ -2,12 +2,15 @@ import json
 import os
 import subprocess
 import sys
+import urllib.error
+from email.message import Message
 from pathlib import Path
 
 import pytest
 from hub_server import HubServer
 
 from onnxbuild.diagnostics import DiagnosticError
+from onnxbuild.planning import hub as hub_module
 from onnxbuild.planning.hub import Hub
 
 FILES = {
@@ -131,3 +134,136 @@ def test_the_server_speaks_to_huggingface_hub(hub, tmp_path):
     assert folder.name == commit
     assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == set(FILES)
     assert (folder / "model.safetensors").read_bytes() == b"weights"
+
+
+@pytest.fixture
+def without_a_hub():
+    """An address at which nobody answers."""
+    with HubServer() as server:
+        return server.endpoint
+
+
+def test_a_server_that_cannot_be_reached_is_tried_four_times(without_a_hub):
+    waits = []
+    with pytest.raises(DiagnosticError) as raised:
+        Hub(f"{without_a_hub}/", sleep=waits.append).resolve("org/bert", "main")
+    (found,) = raised.value.diagnostics
+    assert waits == [1.0, 2.0, 4.0]
+    assert found.message.startswith(f"`hub:org/bert@main` cannot be resolved: {without_a_hub} cannot be reached: ")
+    assert found.notes == (("hint", "without a network, use `local:` or a lock file that holds this source"),)
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+def test_the_last_of_four_tries_counts(hub, status):
+    hub.add("org/bert", FILES)
+    hub.failures = [status] * 3
+    assert ask(hub, "org/bert")[1] == [1.0, 2.0, 4.0]
+
+
+@pytest.mark.parametrize("status", [400, 410, 501])
+def test_a_refusal_that_stays_is_not_tried_again(hub, status):
+    hub.failures = [status, status]
+    assert words(hub, "org/bert")[1].startswith(f"`hub:org/bert@main` cannot be resolved: <hub> answered {status} ")
+    assert hub.failures == [status]
+
+
+@pytest.mark.parametrize(
+    ("header", "attempt", "wait"),
+    [(None, 1, 1.0), (None, 3, 4.0), ("7", 1, 7.0), ("30", 1, 30.0), ("31", 1, 30.0), ("0", 2, 0.0),
+     ("Wed, 21 Oct 2026 07:28:00 GMT", 2, 2.0), ("-1", 1, 1.0), ("", 2, 2.0)],
+)  # fmt: skip
+def test_a_server_says_how_long_to_wait_within_bounds(header, attempt, wait):
+    assert hub_module._retry_after(header, attempt) == wait
+
+
+WITHOUT_TOKEN = "it is private, gated or misspelt: set HF_TOKEN to a token with read access"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "message", "hint"),
+    [
+        (404, "", "the repository does not exist", "check the name; a private repository needs HF_TOKEN"),
+        (401, "RepoNotFound", "the repository does not exist", "check the name; a private repository needs HF_TOKEN"),
+        (404, "RevisionNotFound", "the repository has no revision `v1`", None),
+        (401, "", "access was refused (401)", WITHOUT_TOKEN),
+        (403, "", "access was refused (403)", WITHOUT_TOKEN),
+        (418, "", "http://hub.example answered 418 no", "try again later"),
+    ],
+)  # fmt: skip
+def test_each_refusal_has_its_words(status, code, message, hint):
+    headers = Message()
+    if code:
+        headers["X-Error-Code"] = code
+    refusal = urllib.error.HTTPError("http://hub.example", status, "no", headers, None)
+    with refusal:
+        (found,) = Hub("http://hub.example")._refused(refusal, "datasets/org/rows", "v1").diagnostics
+    assert (found.code, found.message) == ("OB110", f"`hub:org/rows@v1` cannot be resolved: {message}")
+    assert found.notes == ((("hint", hint),) if hint else ())
+
+
+@pytest.mark.parametrize(
+    ("variables", "endpoint", "token"),
+    [
+        ({}, "https://huggingface.co", None),
+        ({"HF_ENDPOINT": "", "HF_TOKEN": ""}, "https://huggingface.co", None),
+        ({"HF_ENDPOINT": "https://hub.example/", "HF_TOKEN": "t"}, "https://hub.example", "t"),
+    ],
+)
+def test_the_environment_names_the_hub_and_the_token(monkeypatch, variables, endpoint, token):
+    for name in ("HF_ENDPOINT", "HF_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    found = Hub.from_environment()
+    assert (found.endpoint, found._token) == (endpoint, token)
+
+
+def test_what_is_asked_for_is_quoted_in_the_address(hub):
+    commit = hub.add("org/bert", FILES, revision="refs/pr/1?x")
+    assert ask(hub, "org/bert", "refs/pr/1?x")[0].commit == commit
+    assert hub.requests == [
+        "GET /api/models/org/bert/revision/refs%2Fpr%2F1%3Fx", f"GET /org/bert/resolve/{commit}/config.json",
+    ]  # fmt: skip
+    assert hub.tokens_seen == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ({"labels": ["x"] * 32, "names": {str(i): i for i in range(32)}}, {"labels", "names"}),
+        ({"labels": ["x"] * 33, "names": {str(i): i for i in range(33)}, "text": "x" * 33}, {"text"}),
+    ],
+)
+def test_of_a_config_only_long_tables_are_left_out(hub, written, kept):
+    hub.add("org/bert", {"config.json": json.dumps(written).encode()})
+    assert ask(hub, "org/bert")[0].config == {name: written[name] for name in kept}
+
+
+@pytest.mark.parametrize("text", ["[]", "1", '"x"', "null"])
+def test_a_config_that_is_no_object_counts_as_none(hub, text):
+    hub.add("org/bert", {"config.json": text.encode()})
+    assert ask(hub, "org/bert")[0].config is None
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 100_000])
+def test_a_config_that_is_no_json_is_a_fault(hub, text):
+    commit = hub.add("org/bert", {"config.json": text.encode()})
+    path = f"/org/bert/resolve/{commit}/config.json"
+    message = f"`hub:org/bert@main` cannot be resolved: the answer of `<hub>{path}` is not JSON"
+    assert words(hub, "org/bert") == ("OB110", message, ())
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "message", "hint"),
+    [
+        ("nonsense", "`nonsense` is not the address of a server", "see HF_ENDPOINT"),
+        ("file://x/y", "`file://x/y` is not the address of a server", "see HF_ENDPOINT"),
+        ("http://a:b@hub", "the address in HF_ENDPOINT has a user or a password", "use HF_TOKEN"),
+    ],
+)
+def test_the_words_about_an_endpoint(endpoint, message, hint):
+    with pytest.raises(DiagnosticError) as raised:
+        Hub(endpoint).resolve("org/bert", "main")
+    (found,) = raised.value.diagnostics
+    assert found.message == f"`hub:org/bert@main` cannot be resolved: {message}"
+    assert found.notes == (("hint", hint),)

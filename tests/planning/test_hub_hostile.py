@@ -170,3 +170,10 @@ def test_an_answer_that_drips_is_left(serve, monkeypatch):
             request.wfile.write(b" ")
 
     assert refused(endpoint(serve(drip))).endswith("its answer does not end")
+
+
+def test_a_request_names_the_program_and_no_token_where_there_is_none(serve):
+    server = serve(answering())
+    Hub(endpoint(server)).resolve("org/bert", "main")
+    ((method, _path, headers),) = server.seen
+    assert (method, headers["User-Agent"], headers.get("Authorization")) == ("GET", "onnxbuild", None)

@@ -15,6 +15,7 @@ from onnxbuild.manifest.load import load_manifest
 from onnxbuild.permissions import permissions
 from onnxbuild.planning.interpreters.distributions import Distributions
 from onnxbuild.planning.interpreters.site_folders import NotUnderstood, site_folders
+from onnxbuild.planning.interpreters.unseen import unseen
 from onnxbuild.planning.interpreters.within_reach import readable_for
 from onnxbuild.runners.environments import Current, Unusable
 from onnxbuild.runners.toolchains.existing_interpreter import Interpreter
@@ -449,3 +450,88 @@ def test_an_honest_interpreter_does_not_import_from_the_working_folder(tmp_path,
     finally:
         os.chdir(cwd)
     assert not (tmp_path / "ran").exists()
+
+
+# -- what a plan cannot see -------------------------------------------------------------------------------------------
+
+
+def test_each_variable_that_interpreters_of_toolchains_do_not_see_is_named(tmp_path: Path) -> None:
+    names = ["PYTHONHOME", "PYTHONPATH", "PYTHONPLATLIBDIR", "PYTHONSTARTUP", "PYTHONUSERBASE"]
+    found = unseen(str(tmp_path / "gone"), {**dict.fromkeys(reversed(names), "x"), "PYTHONHASHSEED": "1"})
+    assert found == (
+        f"the packages of {tmp_path / 'gone'}: {tmp_path / 'gone'}",
+        *(f"{name} is set: the interpreters of toolchains do not see it" for name in names),
+    )
+    assert unseen(str(tmp_path / "gone"), dict.fromkeys(names, ""))[1:] == ()
+
+
+def test_packages_of_the_user_are_named_where_they_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(tmp_path, "pyvenv.cfg=version = 3.12", "bin/python=", "lib/python3.12/site-packages/", "user/")
+    python = str(tmp_path / "bin" / "python")
+    user = str(tmp_path / "user")
+    monkeypatch.setattr("site.getusersitepackages", lambda: user)
+    for is_on, place, expected in (
+        (True, user, (f"{user}: toolchains do not import from the user's own packages",)),
+        (False, user, ()),
+        (True, f"{user}/gone", ()),
+    ):
+        monkeypatch.setattr("site.ENABLE_USER_SITE", is_on)
+        monkeypatch.setattr("site.getusersitepackages", lambda place=place: place)
+        assert unseen(python, {}) == expected
+
+
+def test_lines_that_are_code_a_comment_or_no_path_add_no_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "lib" / "python3.12" / "site-packages"
+    lines = ["more", "", "  ", "#more2", "import more3", "import\tmore4", "importer", "mo\0re5", "gone/deep"]
+    names = ("more", "#more2", "import more3", "import\tmore4", "importer")
+    written(folder, *(f"{name}/" for name in names), "x.pth=" + "\n".join(lines), ".y.pth=#more2/../import more3")
+    written(folder, "z.txt=importer", "usercustomize.py=", "sitecustomize.py=")
+    written(tmp_path, "pyvenv.cfg=version = 3.12", "bin/python=")
+    found = site_folders(str(tmp_path / "bin" / "python"), windows=False)
+    assert found.folders == (str(folder), str(folder / "more"), str(folder / "importer"))
+    hooks = (folder / "sitecustomize.py", folder / "usercustomize.py", folder / "x.pth")
+    assert found.unseen == tuple(map(str, hooks))
+    config = (tmp_path / "bin" / "python", tmp_path / "pyvenv.cfg")
+    assert found.read == tuple(map(str, (*config, folder / "x.pth", folder)))
+
+
+def test_a_folder_that_may_not_be_read_is_named_and_left_out(tmp_path: Path) -> None:
+    folder = tmp_path / "lib" / "python3.12" / "site-packages"
+    written(tmp_path, "pyvenv.cfg=version = 3.12", "bin/python=", "more/")
+    written(folder, f"x.pth={tmp_path / 'more'}\n{tmp_path / 'more'}")
+    python, real = str(tmp_path / "bin" / "python"), os.path.realpath(tmp_path / "more")
+    found = site_folders(python, may_read=lambda place: place != real, windows=False)
+    assert found.folders == (str(folder),)
+    assert found.unseen == (f"{tmp_path / 'more'}, which is outside the folders that may be read",)
+    assert site_folders(python, windows=False).folders == (str(folder), str(tmp_path / "more"))
+
+
+def test_a_line_of_a_configuration_that_is_odd_is_passed_over(tmp_path: Path) -> None:
+    text = "VERSION=3.9\0\n  Version  =  3.12.4 \nno equals sign\nversion_info\nimplementation = CPython"
+    written(tmp_path, f"pyvenv.cfg={text}", "bin/python=", "lib/python3.12/site-packages/")
+    found = site_folders(str(tmp_path / "bin" / "python"), windows=False)
+    assert (found.python, found.unseen) == ("cpython-3.12", ())
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("onnx_ir-1.1.0.dist-info", ("onnx-ir", "1.1.0")),
+        ("A.B-2.0-py3.11.egg-info", ("a-b", "2.0")),
+        ("bare.egg-info", ("bare", "unknown")),
+        ("c-1.0.egg-info", ("c", "1.0")),
+    ],
+)
+def test_without_metadata_the_name_of_the_folder_tells(tmp_path: Path, name: str, expected) -> None:
+    written(tmp_path / "site-packages", f"{name}/PKG-INFO=\n\nVersion: 9", f"{name}/METADATA=")
+    installed = Distributions([str(tmp_path / "site-packages")])
+    assert [(one, installed.version(one)) for one in installed.names()] == [expected]
+    assert installed.editable() == ()
+
+
+def test_an_egg_info_is_editable_beside_the_code_and_not_among_packages(tmp_path: Path) -> None:
+    for folder in ("code", "site-packages", "dist-packages"):
+        written(tmp_path / folder, "mine.egg-info/PKG-INFO=Version: 1.0\n", "mine.py=a = 1")
+    found = {folder: Distributions([str(tmp_path / folder)]).editable() for folder in
+             ("code", "site-packages", "dist-packages")}  # fmt: skip
+    assert found == {"code": ("mine",), "site-packages": (), "dist-packages": ()}

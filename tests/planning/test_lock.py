@@ -6,8 +6,18 @@ import pytest
 from onnxbuild.commands.lock import run_lock
 from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.manifest.load import load_manifest
-from onnxbuild.planning.lock_file import lock_for, read_lock, write_lock
+from onnxbuild.planning.lock_file import (
+    hub_key,
+    hub_name,
+    hub_uses,
+    is_hub_name,
+    lock_for,
+    read_lock,
+    update_lock,
+    write_lock,
+)
 from onnxbuild.planning.locked import Lock, LockedSource
+from onnxbuild.planning.pinned import lock_checks
 from onnxbuild.planning.toolchains import LockedPackage, LockedToolchain
 from onnxbuild.steps import KINDS
 
@@ -284,3 +294,133 @@ def test_of_two_toolchains_with_the_same_package_the_damaged_one_is_shown(folder
         read_lock(folder / "onnxbuild.lock")
     span = raised.value.diagnostics[0].span
     assert (span.line, span.column, span.length) == (18, 16, 65)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one", "repo", "revision"),
+    [
+        ("o/m", True, "o/m", "main"),
+        ("m", True, "m", "main"),
+        ("o/m@v1", True, "o/m", "v1"),
+        ("o/m@refs/pr/1", True, "o/m", "refs/pr/1"),
+        ("o/m.x_y-z", True, "o/m.x_y-z", "main"),
+        ("a/b/c", False, "a/b/c", "main"),
+        ("-o/m", False, "-o/m", "main"),
+        ("o/.m", False, "o/.m", "main"),
+        ("o/m@", False, "o/m", "main"),
+        ("o/m@a b", False, "o/m", "a b"),
+        ("o/m@a@b", False, "o/m", "a@b"),
+        ("o/m\n", False, "o/m\n", "main"),
+        ("", False, "", "main"),
+    ],
+)
+def test_the_names_of_the_hub(text, is_one, repo, revision):
+    assert is_hub_name(text) is is_one
+    assert hub_name(text) == hub_name(f"hub:{text}") == (repo, revision)
+    assert hub_key(text) == f"hub:{repo}@{revision}"
+
+
+def test_the_hints_of_what_is_missing_offline(folder):
+    with pytest.raises(DiagnosticError) as raised:
+        lock_for(manifest(), offline=True)
+    hint = "`onnxbuild lock m.yaml` resolves it where the Hub can be reached"
+    assert {one.notes for one in raised.value.diagnostics} == {(("hint", hint),)}
+    with_toolchain = "toolchains: {t: {requirements: [a]}}\ndefaults: {toolchain: t}\n"
+    (folder / "m.yaml").write_text(TEXT.replace("models:", f"{with_toolchain}models:"))
+    with pytest.raises(DiagnosticError) as raised:
+        lock_for(manifest(), offline=True)
+    (found,) = raised.value.diagnostics  # what the sources of a missing toolchain lack is asked for later
+    hint = "`onnxbuild lock m.yaml` resolves it where the package index can be reached"
+    assert (found.code, found.notes) == ("OB049", (("hint", hint),))
+
+
+def test_the_hints_of_a_lock_that_cannot_be_read(folder):
+    path = folder / "onnxbuild.lock"
+    merge = "after a merge, keep both sides' entries; or remove the file and run `onnxbuild lock`"
+    for data, reason in (
+        (b"<<<", "JSON is malformed: invalid character (byte 0)"),
+        (b'{"sources": {"hub:o/a@\xff": {}}}', None),
+        (b'{"sources": 1}', "Expected `object`, got `int` - at `$.sources`"),
+        (b'{"other": 1}', "Object contains unknown field `other`"),
+    ):
+        path.write_bytes(data)
+        with pytest.raises(DiagnosticError) as raised:
+            read_lock(path)
+        (found,) = raised.value.diagnostics
+        assert found.message == f"`{path}` cannot be read: {reason}" or reason is None
+        assert (found.code, found.notes) == ("OB031", (("hint", merge),))
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(DiagnosticError) as raised:
+        read_lock(path)
+    (found,) = raised.value.diagnostics
+    hint = "it comes with the manifest: restore it, or remove it and run `onnxbuild lock`"
+    assert (found.code, found.notes) == ("OB031", (("hint", hint),))
+    assert read_lock(folder / "m.yaml" / "onnxbuild.lock") == Lock()
+
+
+def test_a_damaged_lock_shows_a_hundred_faults_at_the_most(folder):
+    path = folder / "onnxbuild.lock"
+    for count in (100, 101):
+        path.write_text(json.dumps({"sources": {f"hub:o/a{n}@main": {"commit": "x"} for n in range(count)}}))
+        with pytest.raises(DiagnosticError) as raised:
+            read_lock(path)
+        assert len(raised.value.diagnostics) == 100
+    assert raised.value.diagnostics[0].notes == (("hint", "remove the entry and run `onnxbuild lock`"),)
+
+
+def test_a_lock_of_a_newer_version_is_refused(folder):
+    path = folder / "onnxbuild.lock"
+    path.write_text('{"version": 2}')
+    with pytest.raises(DiagnosticError) as raised:
+        read_lock(path)
+    assert [one.message for one in raised.value.diagnostics] == [f"`{path}` has version 2, expected 1"]
+
+
+def test_an_answer_that_could_not_be_read_again_has_no_place(folder):
+    with pytest.raises(DiagnosticError) as raised:
+        write_lock(folder / "onnxbuild.lock", Lock(sources={"hub:o/a@main": LockedSource("main")}))
+    (found,) = raised.value.diagnostics
+    hint = "the answer of the Hub or of pip has another form; the lock file stays as it was"
+    assert (found.span, found.notes) == (None, (("hint", hint),))
+
+
+@pytest.mark.parametrize(
+    ("name", "is_safe"),
+    [("a", True), ("a/b.c", True), ("..a/b", True), ("", False), ("/a", False), ("a//b", False), ("a/", False),
+     ("./a", False), ("a/..", False), ("a\\b", False), ("c:a", False), ("a\tb", False), ("é", True)],
+)  # fmt: skip
+def test_a_safe_path_stays_below_its_folder_on_every_system(name, is_safe):
+    assert lock_checks.is_safe_path(name) is is_safe
+
+
+def test_the_place_of_a_text_that_is_not_found_as_written_is_that_before_it(folder):
+    path = folder / "onnxbuild.lock"
+    text = json.dumps(SOUND, indent=1).replace('"config.json"', '"\\u002fx"')
+    path.write_text(text)
+    with pytest.raises(DiagnosticError) as raised:
+        read_lock(path)
+    (found,) = raised.value.diagnostics
+    assert (found.span.line, found.span.column, found.span.length) == (4, 3, len('"hub:o/a@main"'))
+
+
+def test_each_upgraded_source_is_asked_for_once_and_others_keep_theirs(folder):
+    resolve = Resolver()
+    lock = lock_for(manifest(), resolve=resolve)
+    resolve.moved, resolve.asked = 1, []
+    moved = update_lock(lock, [one for one in hub_uses(manifest()) if one.name in {"a", "again"}], resolve)
+    assert resolve.asked == [("o/a", "main")]
+    assert {name: one.commit for name, one in moved.sources.items()} == {
+        "hub:o/a@main": commit("a", 1), "hub:o/b@v1": commit("b"),
+    }  # fmt: skip
+    assert [(one.name, one.written, one.key) for one in hub_uses(manifest())] == [
+        ("a", "hub:o/a", "hub:o/a@main"), ("b", "hub:o/b@v1", "hub:o/b@v1"), ("again", "hub:o/a@main", "hub:o/a@main"),
+    ]  # fmt: skip
+
+
+def test_of_two_equal_faults_each_has_its_own_place(folder):
+    text = json.dumps({"sources": {f"hub:o/{name}@main": {"commit": "main"} for name in "ab"}}, indent=1)
+    (folder / "onnxbuild.lock").write_text(text)
+    with pytest.raises(DiagnosticError) as raised:
+        read_lock(folder / "onnxbuild.lock")
+    assert [(one.span.line, one.span.column) for one in raised.value.diagnostics] == [(4, 14), (7, 14)]

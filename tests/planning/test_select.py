@@ -2,7 +2,7 @@ import pytest
 
 from onnxbuild.diagnostics import DiagnosticError
 from onnxbuild.planning.action_graph import Action, ActionGraph, OutputRef, Variant
-from onnxbuild.planning.select import select
+from onnxbuild.planning.select import named, select
 
 
 def action(name, *needs):
@@ -90,3 +90,45 @@ def test_nothing():
         ("OB018", "the selector `` matches nothing", (("hint", "models: `a`, `b`"),)),
         ("OB018", "the selector `:fecth` matches nothing", (("hint", "did you mean `:fetch`?"),)),
     ]
+
+
+def many(count):
+    """The variants `m/t0`, `m/t1` … of one model without actions."""
+    return tuple(variant("m", f"t{number}", "m:fetch") for number in range(count))
+
+
+@pytest.mark.parametrize(
+    ("selector", "variants", "hint"),
+    [
+        ("m/nothing-like-it", many(2), "`m` has `t0`, `t1`"),
+        ("m/nothing-like-it", many(8), f"`m` has {', '.join(f'`t{n}`' for n in range(8))}"),
+        ("+m/nothing-like-it+", many(9), f"`m` has {', '.join(f'`t{n}`' for n in range(8))} …"),
+        ("zzzzzz", many(2), "models: `m`"),
+        ("+m/t11+", many(2), "did you mean `m/t1`?"),
+        ("zzzzzz", (), None),
+    ],
+)
+def test_the_hint_after_a_selector_that_matches_nothing(selector, variants, hint):
+    graph = ActionGraph({"q:zip": action("q:zip")}, variants)
+    with pytest.raises(DiagnosticError) as raised:
+        named(graph, [selector])
+    (found,) = raised.value.diagnostics
+    assert found.message == f"the selector `{selector}` matches nothing"
+    assert found.notes == ((("hint", hint),) if hint else ())
+
+
+def test_named_actions_come_without_what_they_need():
+    assert named(GRAPH, ["a/cpu-o2:validate"]) == {"a/cpu-o2:validate"}
+    assert named(GRAPH, ["b:fetch+"]) == {"b:fetch", "b:export"}
+    assert named(GRAPH, []) == set(GRAPH.actions)
+
+
+def test_the_needs_and_the_dependents_of_no_action_are_none():
+    assert GRAPH.with_needs(()) == GRAPH.with_dependents(()) == set()
+    assert GRAPH.with_needs(["b:export"]) == {"b:fetch", "b:export"}
+    assert GRAPH.dependents()["b:fetch"] == ("b:export",)
+
+
+def test_an_action_that_reads_two_outputs_of_another_depends_on_it_once():
+    graph = ActionGraph({one.id: one for one in (action("a:fetch"), action("a:export", "a:fetch", "a:fetch"))})
+    assert graph.dependents() == {"a:fetch": ("a:export",), "a:export": ()}

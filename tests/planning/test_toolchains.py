@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
+import site
 import subprocess
 import sys
+import sysconfig
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,8 +18,9 @@ from onnxbuild.diagnostics import DiagnosticError
 from onnxbuild.digest import digest_value
 from onnxbuild.manifest.load import load_manifest
 from onnxbuild.planning.lock_file import lock_for, read_lock
+from onnxbuild.planning.pinned import resolution
 from onnxbuild.planning.pinned.resolution import _pip, resolve_toolchain
-from onnxbuild.planning.toolchains import LockedPackage, LockedToolchain, python_tag, toolchain_key
+from onnxbuild.planning.toolchains import LockedPackage, LockedToolchain, python_of, python_tag, toolchain_key
 from onnxbuild.runners import pip_output
 from onnxbuild.runners.environments import Unlocked, Unusable
 from onnxbuild.runners.local import LocalRunner
@@ -353,3 +357,97 @@ def test_a_toolchain_that_nobody_has_resolved() -> None:
     assert Unlocked("new").version("torch") == "not locked"
     with pytest.raises(Unusable):
         Unlocked("new").interpreter(lambda _text: None, run)
+
+
+def test_what_is_locked_is_announced_and_a_fault_of_it_has_its_place(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("m.yaml").write_text(MANIFEST.replace('["iniconfig==2.0.0"]', '["a", "b>=1"]'))
+    manifest = load_manifest("m.yaml", kinds=KINDS)
+    pip = Pip()
+    monkeypatch.setattr(subprocess, "run", pip)
+    said: list[str] = []
+    lock = lock_for(manifest, say=said.append)
+    assert said == ["resolving toolchain `old`: a, b>=1"]
+    assert list(lock.toolchains) == [toolchain_key(["b>=1", "a"])]
+    assert pip.command[4:-4] == [
+        "install", "--quiet", "--dry-run", "--ignore-installed", "--no-input", "--disable-pip-version-check",
+        "--report", pip.command[11], "--only-binary", ":all:",
+    ]  # fmt: skip
+    Path("onnxbuild.lock").unlink()
+    monkeypatch.setattr(subprocess, "run", lambda command, **_more: subprocess.CompletedProcess(command, 1, "", ""))
+    with pytest.raises(DiagnosticError) as error:
+        lock_for(manifest)
+    assert [(one.code, one.message, str(one.span)) for one in error.value.diagnostics] == [
+        ("OB105", "toolchain `old` cannot be resolved: pip gave no reason", "m.yaml:3:8")
+    ]
+    assert not Path("onnxbuild.lock").exists()
+
+
+@pytest.mark.parametrize(
+    ("errors", "reason"),
+    [
+        ("WARNING: x\nERROR: one.\nERROR: two", "one"),
+        ("ERROR: No x (from versions: 1, 2)\nERROR: y", "No x"),
+        ("ERROR: Ignored the following versions: 1\nERROR: y", "y"),
+        ("ERROR: ResolutionImpossible: see\nERROR: y", "y"),
+        ("no line that says so", "pip gave no reason"),
+    ],
+)
+def test_the_first_line_of_pip_that_tells_something_is_the_reason(monkeypatch, errors, reason) -> None:
+    failed = subprocess.CompletedProcess([], 1, "", errors)
+    monkeypatch.setattr(subprocess, "run", lambda *_arguments, **_more: failed)
+    with pytest.raises(DiagnosticError) as error:
+        resolve_toolchain("t", ["x"])
+    assert [one.message for one in error.value.diagnostics] == [f"toolchain `t` cannot be resolved: {reason}"]
+
+
+def test_packages_are_in_the_order_of_their_normalized_names(monkeypatch) -> None:
+    info = {"url": "x.whl", "archive_info": {"hashes": {"md5": "1", "sha256": "0" * 64}}}
+    names = ("Zope_a", "b", "A.c", "zope-b")
+    installed = [{"metadata": {"name": name, "version": "1"}, "download_info": info} for name in names]
+    installed.append({"metadata": {"name": "from-a-folder", "version": "1"}, "download_info": {}})
+    monkeypatch.setattr(subprocess, "run", Pip(report=json.dumps({"install": installed})))
+    packages = resolve_toolchain("t", ["x"]).packages
+    assert [one.name for one in packages] == ["A.c", "b", "from-a-folder", "Zope_a", "zope-b"]
+    assert packages[2] == LockedPackage("from-a-folder", "1", "", sdist=True)
+    assert packages[0] == LockedPackage("A.c", "1", "0" * 64)
+
+
+def test_pip_of_the_user_or_of_another_folder_does_not_count(monkeypatch, tmp_path) -> None:
+    mine, users = tmp_path / "site-packages", tmp_path / "user" / "site-packages"
+    for folder in (mine, users, tmp_path / "code"):
+        (folder / "pip").mkdir(parents=True)
+        (folder / "pip" / "__init__.py").touch()
+    monkeypatch.setattr(site, "getusersitepackages", lambda: str(users))
+    for path, found in (([str(users)], False), ([str(tmp_path / "code")], False), ([str(users), str(mine)], True)):
+        monkeypatch.setattr(sys, "path", path)
+        assert resolution._has_pip() is found
+
+
+PASSED = ("PATH", "home", "LANG", "Tz", "tmpdir", "Netrc", "HTTPS_PROXY", "no_proxy", "CC", "LDFLAGS", "PIP_NO_INDEX",
+          "pip_cert", "LC_ALL", "XDG_CONFIG_HOME", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "APPDATA")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PASSED)
+def test_each_setting_reaches_pip_however_it_is_spelled(monkeypatch, name) -> None:
+    monkeypatch.setattr(os, "environ", {name: "x", "SECRET": "y", "MY_PIP_X": "z", "ONNXBUILD_X": "z"})
+    assert resolution.pip_environment() == {name: "x"}
+
+
+def test_the_names_of_a_toolchain_do_not_depend_on_order_or_spelling() -> None:
+    tag = f"cpython-{sys.version_info.major}.{sys.version_info.minor} {sysconfig.get_platform()}"
+    assert python_tag() == tag.replace("cpython", sys.implementation.name)
+    assert toolchain_key(["b", "a"]) == f"{python_tag()}: a b"
+    assert toolchain_key(["a"], ["y", "x"]) == f"{python_tag()}: a (sdist: x y)"
+    one = LockedToolchain((LockedPackage("Zope._-A", "1", "0" * 64), LockedPackage("b", "2", "0" * 64)))
+    assert (one.version("zope-a"), one.version("B"), one.version("zope")) == ("1", "2", "absent")
+    assert one.digest == one.digest_for(python_tag()) != one.digest_for("cpython-9.9 linux")
+
+
+@pytest.mark.parametrize(
+    ("system", "parts"),
+    [("win32", ("Scripts", "python.exe")), ("linux", ("bin", "python")), ("darwin", ("bin", "python"))],
+)
+def test_the_interpreter_of_an_environment_is_where_the_system_has_it(monkeypatch, system, parts) -> None:
+    monkeypatch.setattr("onnxbuild.planning.toolchains.sys.platform", system)
+    assert python_of(Path("env")).parts == ("env", *parts)

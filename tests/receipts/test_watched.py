@@ -5,6 +5,8 @@ import os
 import platform
 import sys
 import time
+import zlib
+from hashlib import blake2b
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from onnxbuild.receipts import receipt
 from onnxbuild.receipts.new_receipt import Stored, write_receipt
 from onnxbuild.receipts.receipt import receipt_path, standing
+from onnxbuild.store.files import settled_signature
 
 QUESTION = {"selectors": ["m"], "define": [], "out": None}
 
@@ -43,21 +46,17 @@ def world(tmp_path, monkeypatch):
     return tmp_path
 
 
-def leave(world, *, began_ns=None, **changes):
-    from onnxbuild.store.files import settled_signature
-
-    write_receipt(
-        str(world),
-        QUESTION,
-        read=[str(world / "manifest.yaml"), str(world / "missing.lock")],
-        began_ns=began_ns or time.time_ns(),
-        made=[str(world / "generation")],
-        parts=[{str(world / name): settled_signature(world / name)} for name in ("source", "output")],
-        stored=Stored(str(world / "blobs"), str(world / "traces.db"), {"abcd": 4}),
-        environment=["SECRET", "UNSET"],
-        answer="up to date\n",
-        **changes,
-    )
+def leave(world, **changes):
+    given = {
+        "read": [str(world / "manifest.yaml"), str(world / "missing.lock")],
+        "began_ns": time.time_ns(),
+        "made": [str(world / "generation")],
+        "parts": [{str(world / name): settled_signature(world / name)} for name in ("source", "output")],
+        "stored": Stored(str(world / "blobs"), str(world / "traces.db"), {"abcd": 4}),
+        "environment": ["UNSET", "SECRET"],
+        "answer": "up to date\n",
+    }
+    write_receipt(str(world), QUESTION, **{**given, **changes})
 
 
 def touched(name):
@@ -163,6 +162,209 @@ def test_values_are_on_the_disk_only_as_digests(world):
     assert b"one" not in text
 
 
+# -- what a receipt says, exactly ------------------------------------------------------------------------------------
+
+
+def stamp(path):
+    status = os.stat(path)
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+
+
+def test_a_receipt_has_one_line_of_json_and_the_memory(world):
+    leave(world, memory=b"the memory\nof two lines")
+    line, _, memory = Path(receipt_path(str(world), QUESTION)).read_bytes().partition(b"\n")
+    assert memory == b"the memory\nof two lines"
+    database = (world / "traces.db").stat()
+    value = {
+        "question": QUESTION,
+        "format": 3,
+        "environment": {"SECRET": blake2b(b"one", digest_size=16).hexdigest(), "UNSET": None},
+        "installed": receipt.installed(),
+        "read": [[str(world / "manifest.yaml"), *stamp(world / "manifest.yaml")]],
+        "absent": [str(world / "missing.lock")],
+        "made": [[str(world / "generation"), *stamp(world / "generation")]],
+        "store": [str(world / "blobs"), str(world / "traces.db"), database.st_ino, database.st_size, "abcd 4"],
+        "parts": [[[str(world / name), *stamp(world / name)]] for name in ("source", "output")],
+        "answer": "up to date\n",
+        "memory": blake2b(memory, digest_size=16).hexdigest(),
+    }
+    assert line == json.dumps(value, separators=(",", ":")).encode()
+
+
+def test_a_receipt_says_what_it_watches(world):
+    leave(world)
+    found = standing(str(world), QUESTION)
+    assert found.read == [str(world / "manifest.yaml")]
+    assert found.absent == [str(world / "missing.lock")]
+    assert found.parts == [[[str(world / name), *stamp(world / name)]] for name in ("source", "output")]
+    assert found.memory() == b""
+
+
+def test_a_part_of_an_earlier_receipt_is_passed_on(world):
+    leave(world)
+    parts = standing(str(world), QUESTION).parts
+    leave(world, parts=[parts[0], {str(world / "output"): settled_signature(world / "output")}])
+    assert standing(str(world), QUESTION).parts == parts
+
+
+def test_several_files_are_kept_in_the_order_in_which_they_were_read(world):
+    names = ["traces.db", "manifest.yaml", "python"]
+    leave(world, read=[str(world / name) for name in [*names, "z", "a"]], made=[str(world / "source")])
+    found = standing(str(world), QUESTION)
+    assert found.read == [str(world / name) for name in names]
+    assert found.absent == [str(world / "a"), str(world / "z")]
+
+
+def test_the_name_of_a_receipt_is_a_checksum_of_the_question_in_any_order(tmp_path):
+    expected = zlib.crc32(b'{"a": [1, null], "b": "x"}')
+    assert receipt_path(str(tmp_path), {"b": "x", "a": (1, None)}) == str(
+        tmp_path / "receipts" / f"{expected:08x}.json"
+    )
+
+
+def test_a_question_may_have_tuples(world):
+    os.rename(_left(world, {"selectors": ("m", "n")}), receipt_path(str(world), {"selectors": ("m", "n")}))
+    assert standing(str(world), {"selectors": ("m", "n")}) is not None
+
+
+def _left(world, question):
+    """A receipt for a question, in the file of another one."""
+    leave(world)
+    place = Path(receipt_path(str(world), QUESTION))
+    edited(question=json.loads(json.dumps(question)))(place, place.read_bytes())
+    return place
+
+
+@pytest.mark.parametrize("field", ["read", "made"])
+@pytest.mark.parametrize("number", range(4))
+def test_each_number_of_a_stamp_counts(world, field, number):
+    """Size, mtime, ctime and inode."""
+    leave(world)
+    place = Path(receipt_path(str(world), QUESTION))
+    (file,) = json.loads(place.read_bytes().partition(b"\n")[0])[field]
+    for change in (1, -1):
+        file[1 + number] += change
+        edited(**{field: [file]})(place, place.read_bytes())
+        assert standing(str(world), QUESTION) is None
+        file[1 + number] -= change
+    edited(**{field: [file]})(place, place.read_bytes())
+    assert standing(str(world), QUESTION) is not None
+
+
+def test_each_file_of_a_part_counts(world):
+    two = {str(world / name): settled_signature(world / name) for name in ("source", "output")}
+    leave(world, parts=[{}, two, {str(world / "python"): settled_signature(world / "python")}])
+    (world / "source").unlink()
+    assert standing(str(world), QUESTION).moved == {1}
+
+
+def test_a_database_may_grow(world):
+    leave(world)
+    with (world / "traces.db").open("a") as file:
+        file.write("more results")
+    assert standing(str(world), QUESTION) is not None
+
+
+@pytest.mark.parametrize("sizes", [{}, {"abcd": 4}, {"abcd": 4, "ff00": 3}])
+def test_every_stored_file_counts_with_its_size(world, sizes):
+    (world / "blobs" / "ff").mkdir()
+    (world / "blobs" / "ff" / "ff00").write_text("ff!")
+    stored = Stored(str(world / "blobs"), str(world / "traces.db"), sizes)
+    leave(world, stored=stored)
+    assert standing(str(world), QUESTION) is not None
+    for digest, size in sizes.items():
+        for other in (size - 1, size + 1):
+            leave(world, stored=stored._replace(sizes={**sizes, digest: other}))
+            assert standing(str(world), QUESTION) is None
+
+
+def test_a_receipt_is_read_up_to_its_limit(world, monkeypatch):
+    leave(world, memory=b"memory")
+    size = os.path.getsize(receipt_path(str(world), QUESTION))
+    monkeypatch.setattr(receipt, "_LARGEST", size)
+    found = standing(str(world), QUESTION)
+    assert found.memory() == b"memory"
+    monkeypatch.setattr(receipt, "_LARGEST", size - 1)
+    assert found.memory() == b""
+    assert standing(str(world), QUESTION) is None
+
+
+def test_a_memory_with_a_wrong_byte_is_none(world):
+    leave(world, memory=b"memory")
+    found = standing(str(world), QUESTION)
+    place = Path(receipt_path(str(world), QUESTION))
+    place.write_bytes(place.read_bytes().replace(b"memory", b"Memory")[:-6] + b"memorY")
+    assert found.memory() == b""
+
+
+def test_the_memory_of_a_receipt_that_is_gone_is_an_error(world):
+    leave(world)
+    found = standing(str(world), QUESTION)
+    os.remove(receipt_path(str(world), QUESTION))
+    with pytest.raises(FileNotFoundError):
+        found.memory()
+
+
+# -- what is installed ------------------------------------------------------------------------------------------------
+
+
+def test_what_is_installed_is_packages_our_code_the_interpreter_and_the_machine(world, monkeypatch):
+    """The standard library, archives and the working folder say nothing about packages."""
+    for name in (f"python{sys.version_info.major}.{sys.version_info.minor}", "lib-dynload"):
+        (world / name).mkdir()
+    (world / "archive.zip").write_text("")
+    for name in ("z-2.0.dist-info", "a.egg-info", "module", "info"):
+        (world / "path" / name).mkdir()
+    monkeypatch.setattr(sys, "path", ["", *(str(path) for path in sorted(world.iterdir())), *sys.path])
+    monkeypatch.setattr(receipt, "_machine", lambda: ("otter", "x86_64", 8))
+    folders = [place for place in sys.path[1:-2] if os.path.basename(place) in {"blobs", "lib", "own", "path"}]
+    packages = world / "lib" / "site-packages"
+    code = sum(
+        zlib.crc32(f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}".encode())
+        for path in (world / "own" / "older.py", world / "own" / "receipts" / "receipt.py")
+    )
+    infos = ["a.egg-info", "tool-1.0.dist-info", "z-2.0.dist-info"]
+    assert receipt.installed() == [
+        *([place, infos if place.endswith("path") else []] for place in folders),
+        [str(packages), packages.stat().st_mtime_ns],
+        [str(world / "path"), infos],
+        [str(world / "own"), code],
+        [sys.executable, os.stat(sys.executable).st_mtime_ns],
+        ["otter", "x86_64", 8],
+    ]
+
+
+OWN_CODE = {
+    "a module": ("own/receipts/receipt.py", True),
+    "a new module": ("own/receipts/deep/new.py", True),
+    "a text": ("own/receipts/notes.md", False),
+    "a compiled module": ("own/receipts/__pycache__/receipt.py", False),
+}
+
+
+@pytest.mark.parametrize("what", OWN_CODE)
+def test_of_our_own_code_only_modules_count(world, what):
+    name, counts = OWN_CODE[what]
+    before = receipt.installed()
+    (world / name).parent.mkdir(exist_ok=True)
+    (world / name).write_text("changed")
+    assert (receipt.installed() != before) == counts
+
+
+def test_a_machine_is_known_by_its_name_its_architecture_and_the_cores_of_this_process(monkeypatch):
+    uname = type("Uname", (), {"nodename": "otter", "machine": "riscv64"})
+    monkeypatch.setattr(os, "uname", lambda: uname, raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 5} if process == 0 else set(), raising=False)
+    assert receipt.installed()[-1] == ["otter", "riscv64", 2]
+
+
+def test_a_digest_is_the_same_with_another_python(monkeypatch):
+    expected = blake2b(b"x", digest_size=16).hexdigest()
+    assert (receipt.digest_of(b"x"), receipt.fingerprint("x"), receipt.fingerprint(None)) == (expected, expected, None)
+    monkeypatch.setitem(sys.modules, "_blake2", None)
+    assert receipt.digest_of(b"x") == expected
+
+
 # -- when none is written ---------------------------------------------------------------------------------------------
 
 
@@ -172,6 +374,17 @@ def test_a_manifest_that_was_edited_during_the_run_leaves_none(world):
     (world / "manifest.yaml").write_text("edited")
     leave(world, began_ns=began)
     assert not (world / "receipts").exists()
+
+
+@pytest.mark.parametrize(("later_ns", "leaves"), [(-1, False), (0, False), (1, True)])
+def test_a_file_that_changed_within_a_tick_of_the_beginning_leaves_none(world, later_ns, leaves):
+    for name in ("manifest.yaml", "python"):
+        while stamp(world / name)[2] % 10**9 == 0:  # once in a billion times: such a stamp may be rounded
+            (world / name).touch()
+    changed = max(stamp(world / name)[2] for name in ("manifest.yaml", "python"))
+    read = [str(world / name) for name in ("manifest.yaml", "python")]
+    leave(world, read=read, began_ns=changed + 20_000_000 + later_ns)
+    assert (world / "receipts").exists() == leaves
 
 
 def whole_seconds(monkeypatch, path, second):

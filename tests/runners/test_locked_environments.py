@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from forked import User, as_root, open_folder
 from plugin.world import World
 
 from onnxbuild.planning.toolchains import LockedPackage, LockedToolchain, toolchain_key
@@ -18,6 +19,7 @@ from onnxbuild.runners.toolchains.locked_environment import Locked
 from onnxbuild.runners.toolchains.unused_toolchains import FreedToolchains, free_toolchains, needed_toolchains
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="the layout of POSIX, with real links")
+GROUP = 4200
 LOCKED = LockedToolchain((LockedPackage("frob", "1.0", "0" * 64), LockedPackage("tool_box", "2.0", "1" * 64)))
 
 
@@ -230,3 +232,27 @@ def test_gc_removes_toolchains_that_no_living_manifest_locks(tmp_path) -> None:
     assert "\nwould remove 1 toolchain that no lock file names, " in one.run("-n", verb="gc").out
     assert "\nremoved 1 toolchain that no lock file names, " in one.run(verb="gc").out
     assert not place_in(store).exists()
+
+
+@as_root
+def test_a_toolchain_in_a_shared_store_is_the_group_s_whatever_the_umask() -> None:
+    """Whoever creates it under umask 077 would lock out all others of the group."""
+    with open_folder() as store:
+        os.chown(store, 0, GROUP)
+        store.chmod(0o2775)
+        before = os.umask(0o077)
+        try:
+            Installs().use(store).close()
+        finally:
+            os.umask(before)
+
+        def readable() -> dict[str, int]:
+            """The files that another user of the group can open, and all files."""
+            files = [Path(folder) / name for folder, _, names in os.walk(place_in(store)) for name in names]
+            files = [path for path in files if not path.is_symlink()]
+            return {"all": len(files), "opened": sum(os.access(path, os.R_OK) for path in files)}
+
+        seen = User(4102, 0o077, group=GROUP)(readable)
+        everything = [path for path in place_in(store).rglob("*") if path.is_file() and not path.is_symlink()]
+        assert seen == {"all": len(everything), "opened": len(everything)}
+        assert (site(store).stat().st_mode & 0o7770, site(store).stat().st_gid) == (0o2770, GROUP)

@@ -12,8 +12,11 @@ from types import SimpleNamespace
 import pytest
 from plugin.world import World
 
-from onnxbuild.runners import worker_environment
-from onnxbuild.runners.worker_environment import import_folders, of_command, of_worker, start_options
+from onnxbuild.passed_variables import SYSTEM, matches, of_pip
+from onnxbuild.planning.pinned import resolution
+from onnxbuild.runners import keeper, worker_environment
+from onnxbuild.runners.local import LocalRunner
+from onnxbuild.runners.worker_environment import import_folders, of_worker, start_options
 from onnxbuild.steps import KINDS
 from onnxbuild.steps.kind import runs_others_code
 
@@ -50,9 +53,34 @@ def test_a_worker_with_the_network_sees_tokens_and_proxies_too() -> None:
 
 
 def test_a_command_that_creates_an_environment_sees_the_settings_of_pip_and_no_token() -> None:
-    seen = of_command(everything() | {"PIP_INDEX_URL": "value"})
-    assert {"PIP_INDEX_URL", "NETRC", *PROXIES} <= set(seen)
+    seen = of_pip(everything() | {"PIP_INDEX_URL": "value", "CC": "value", "CFLAGS": "value"})
+    assert {"PIP_INDEX_URL", "NETRC", "CC", "CFLAGS", *PROXIES} <= set(seen)
     assert not set(seen) & {*TOKENS, *NEVER}
+
+
+def test_lock_and_run_give_pip_the_same_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A package that `lock` could build with the compiler of the user must be built with it by `run`, too."""
+    given: list[object] = []
+    stop = RuntimeError()
+
+    def seen(_command: object, **options: object) -> None:
+        given.append(options["env"])
+        raise stop
+
+    for name, value in (everything() | {"CC": "mine", "PIP_INDEX_URL": "value"}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(subprocess, "run", seen)
+    monkeypatch.setattr(subprocess, "Popen", seen)
+    with pytest.raises(RuntimeError):
+        resolution._finished(["pip"], str(tmp_path))
+    runner = LocalRunner({})
+    monkeypatch.setattr(runner, "_keep", lambda: None)
+    with pytest.raises(RuntimeError):
+        runner._start_command(["pip"])
+    of_lock, of_run = given
+    of_run.pop(keeper.MARK)
+    assert of_lock == of_run
+    assert (of_lock["CC"], "HF_TOKEN" in of_lock) == ("mine", False)
 
 
 def test_the_user_can_pass_on_further_variables_but_none_that_choose_code() -> None:
@@ -67,7 +95,7 @@ def test_the_number_of_threads_of_the_user_is_kept() -> None:
 
 @pytest.mark.parametrize("name", [n for n in NEVER if n != "DYLD_INSERT_LIBRARIES"])
 def test_no_pattern_of_ours_takes_a_variable_that_chooses_code(name: str) -> None:
-    assert not worker_environment._matches(name, (*worker_environment._SYSTEM, *worker_environment._FRAMEWORKS))
+    assert not matches(name, (*SYSTEM, *worker_environment._FRAMEWORKS))
 
 
 def test_our_own_interpreter_imports_from_the_folders_of_pythonpath_and_no_other_does(tmp_path: Path) -> None:

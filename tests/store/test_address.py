@@ -107,3 +107,54 @@ def test_fuzz_no_password_is_shown_however_it_is_written(password) -> None:
         assert password in address.secrets
         shown = address.shown
     assert f":{password}@" not in shown
+
+
+CONTROL = "it contains a control character"
+HOST_OR_PORT = "its host or port is not valid; write special characters of a password as %XX"
+LATE_AT = "`@` stands after the host; write special characters of a password or a path as %XX"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("webdav://h/a\nb", CONTROL), ("a\x7f", CONTROL), ("\x00", CONTROL), ("webdav://h:99999/x", HOST_OR_PORT),
+        ("webdav://[::1/x", HOST_OR_PORT), ("webdav://me:1/2@host/x", LATE_AT), ("webdav://me:1?a@host/x", LATE_AT),
+        ("webdav://me:1#a@host", LATE_AT),
+    ],
+)  # fmt: skip
+def test_why_a_text_is_no_address(text: str, message: str) -> None:
+    with pytest.raises(InvalidAddress) as raised:
+        address_of(text, BASE)
+    assert str(raised.value) == message
+
+
+@pytest.mark.parametrize("text", ["s3://bucket/a@b", "webdav://host/a@b?c@d"])
+def test_an_at_sign_in_a_path_is_no_password(text: str) -> None:
+    assert address_of(text, BASE).scheme in {"s3", "webdav"}
+
+
+@pytest.mark.parametrize("by_user", [True, False])
+def test_an_address_knows_who_named_it(by_user, tmp_path, monkeypatch) -> None:
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    for text, scheme, shown in (
+        ("shared", "file", str(BASE / "shared")), ("~/x", "file", str(tmp_path / "x")), ("s3://b/x", "s3", "s3://b/x")
+    ):  # fmt: skip
+        address = address_of(text, BASE, by_user=by_user)
+        assert (address.scheme, address.shown, address.by_user) == (scheme, shown, by_user)
+        assert address.url == (f"file://{shown}" if scheme == "file" else shown)
+        assert (address.identity, address.secrets) == (shown, ())
+
+
+@pytest.mark.parametrize(
+    ("text", "secrets"),
+    [
+        ("webdav://tokentoken@h/x", ("tokentoken",)),
+        ("webdav://me:abc@h/x", ("me:abc",)),
+        ("webdav://me:abcd@h/x", ("me:abcd", "abcd")),
+        ("s3://b/x?key=secret&n=1#frag", ("key=secret&n=1", "secret", "frag")),
+        ("webdav://h/x?a=%41%42%43%44", ("a=%41%42%43%44", "a=ABCD", "ABCD")),
+    ],
+)
+def test_which_parts_of_an_address_are_secret(text: str, secrets: tuple[str, ...]) -> None:
+    assert address_of(text, BASE).secrets == secrets

@@ -251,3 +251,109 @@ def test_a_blob_that_another_process_removes_ends_no_listing(store: Content, tmp
 
     monkeypatch.setattr(Path, "lstat", lstat)
     assert sorted(digest for digest, _ in store.blobs()) == sorted({*digests} - {*removed})
+
+
+def test_a_file_is_on_the_disk_before_it_is_a_blob_and_its_name_after(store: Content, fresh: Path, monkeypatch) -> None:
+    """Else a crash of the machine would leave a blob with other content than its name says."""
+    blob, order = store.path(DIGEST), []
+    own = content_module.replace_file
+
+    def flush(path: Path) -> None:
+        order.append(("flush", path.name, mode(path) & stat.S_IWUSR != 0))
+
+    def replace(source: Path, target: Path) -> None:
+        order.append(("replace", source.name, mode(source) & stat.S_IWUSR != 0))
+        own(source, target)
+
+    monkeypatch.setattr(content_module, "flush", flush)
+    monkeypatch.setattr(content_module, "replace_file", replace)
+    store.ingest(fresh)
+    assert order == [
+        ("flush", "model.onnx", True),
+        ("replace", "model.onnx", False),
+        ("flush", blob.parent.name, True),
+    ]
+
+
+def test_a_view_has_every_file_in_folders_of_any_depth(store: Content, fresh: Path, tmp_path: Path) -> None:
+    for name in ("a/b/c/one", "a/b/c/two", "a/three"):
+        (fresh / name).parent.mkdir(parents=True, exist_ok=True)
+        (fresh / name).write_text(name)
+    store.view(store.ingest(fresh), tmp_path / "view")
+    viewed = {
+        path.relative_to(tmp_path / "view").as_posix() for path in (tmp_path / "view").rglob("*") if path.is_file()
+    }
+    assert viewed == {"a/b/c/one", "a/b/c/two", "a/three", "model.onnx"}
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (None, f"blob {DIGEST[:16]} is missing"),
+        (TEXT[::-1], f"blob {DIGEST[:16]} is damaged"),
+        (OSError(errno.EIO, "Input/output error"), f"blob {DIGEST[:16]} is unreadable (Input/output error)"),
+    ],
+)
+def test_the_damage_is_named(store: Content, fresh: Path, monkeypatch, damage, message: str) -> None:
+    store.ingest(fresh)
+    blob = store.path(DIGEST)
+    blob.chmod(0o644)
+    if isinstance(damage, OSError):
+
+        def unreadable(_path: Path, _size: int, **_how: bool) -> Digest:
+            raise damage
+
+        monkeypatch.setattr(content_module, "digest_file", unreadable)
+    elif damage is None:
+        blob.unlink()
+    else:
+        blob.write_bytes(damage)
+    with pytest.raises(DamagedBlob) as raised:
+        store.verify(FILE)
+    assert (str(raised.value), raised.value.digest) == (message, DIGEST)
+
+
+@posix
+def test_what_cannot_be_stored_is_named(store: Content, fresh: Path) -> None:
+    os.mkfifo(fresh / "x")
+    with pytest.raises(OSError, match="only regular files") as raised:
+        store.ingest(fresh)
+    error = raised.value
+    assert (error.errno, error.strerror, error.filename) == (
+        errno.EINVAL,
+        "only regular files can be stored",
+        str(fresh / "x"),
+    )
+
+
+@pytest.mark.parametrize("name", ["f" * 63, "f" * 65, "é" * 64, "f" * 63 + "."])
+def test_only_what_has_the_name_of_a_blob_is_dropped(store: Content, name: str) -> None:
+    place = store.path(name)
+    place.parent.mkdir(parents=True)
+    place.touch()
+    store.drop(name)
+    assert place.exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("0" * 64, True), ("f" * 64, True), ("f" * 63, False), ("f" * 65, False), ("é" * 64, False), (b"f" * 64, False),
+        ("f" * 63 + ".", False), ("f" * 63 + "/", False), (None, False), (7, False),
+    ],
+)  # fmt: skip
+def test_what_can_be_a_digest(value: object, expected: bool) -> None:  # noqa: FBT001
+    assert content_module.is_digest(value) is expected
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["a"], True), (["a/b", "c.d", "..e", "f..", "g/..h"], True), ([""], False), (["."], False),
+        ([".."], False), (["a", ".."], False), (["../a"], False), (["a/.."], False), (["a/../b"], False),
+        (["a/./b"], False), (["/a"], False), (["a/"], False), (["a//b"], False), (["a\0b"], False),
+        (["a", "b\0c"], False),
+    ],
+)  # fmt: skip
+def test_which_names_stay_below_a_folder(names: list[str], expected: bool) -> None:  # noqa: FBT001
+    assert content_module.are_inside(names) is expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import subprocess
@@ -272,12 +273,12 @@ class TestFlock:
     def test_a_link_is_no_lock_and_its_target_is_not_touched(self, tmp_path: Path) -> None:
         (tmp_path / "victim").write_text("precious")
         (tmp_path / "lock").symlink_to(tmp_path / "victim")
-        with pytest.raises(OSError, match="symbolic links"):
+        with pytest.raises(OSError, match="is a symbolic link"):
             file_lock.take_lock(tmp_path / "lock")
         assert not locks.is_held(tmp_path / "lock")
         assert locks.holder(tmp_path / "lock") is None
         (tmp_path / "broken").symlink_to(tmp_path / "none")
-        with pytest.raises(OSError, match="symbolic links"):
+        with pytest.raises(OSError, match="is a symbolic link"):
             file_lock.take_lock(tmp_path / "broken")
         assert (tmp_path / "victim").read_text() == "precious"
         assert not (tmp_path / "none").exists()
@@ -373,3 +374,149 @@ def test_a_store_on_a_file_system_without_flock_builds_and_collects(tmp_path: Pa
         assert collect(store, Limits()).kept == 2
     assert [path for path in (tmp_path / "store").rglob("*") if path.parent.name in {"work", "locks"}] == []
     assert not (tmp_path / "store" / "sweeping.soft").exists()
+
+
+# -- what a lock says, and what its file may be ------------------------------------------------------------------------
+
+
+def test_a_holder_is_the_command_of_the_process_and_since_when(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(locks.sys, "argv", ["onnxbuild", "run", "m.yaml"])
+    monkeypatch.setattr(locks.time, "time", lambda: 1234.5)
+    with locks.hold(tmp_path / "lock"):
+        assert locks.holder(tmp_path / "lock") == locks.Holder(os.getpid(), "onnxbuild run m.yaml", 1234.5)
+        with pytest.raises(locks.Waiting) as raised, locks.hold(tmp_path / "lock"):
+            pass
+    assert str(raised.value) == str(tmp_path / "lock")
+    assert locks.holder(tmp_path / "lock") is None
+
+
+def test_a_lock_is_given_back_whatever_ends_the_body(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), locks.hold(tmp_path / "lock"):
+        raise KeyError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_whoever_waits_is_asked_before_each_try_whether_it_still_does(tmp_path: Path, monkeypatch) -> None:
+    sleeps, asked = [], []
+    monkeypatch.setattr(locks.time, "sleep", sleeps.append)
+    with locks.hold(tmp_path / "lock"):
+        with (
+            pytest.raises(locks.Waiting) as raised,
+            locks.hold(
+                tmp_path / "lock", on_wait=lambda _holder: None, cancelled=lambda: asked.append(1) or len(asked) == 3
+            ),
+        ):
+            pass
+        assert (str(raised.value), sleeps) == (str(tmp_path / "lock"), [0.05, 0.05])
+
+
+@pytest.mark.parametrize(
+    ("name", "lock"),
+    [
+        ("abc", "abc"),
+        ("abc.holder", "abc"),
+        ("abc.soft", "abc"),
+        ("abc.txt", "abc.txt"),
+        ("abc.soft.holder", "abc.soft"),
+    ],
+)
+def test_the_lock_that_a_file_belongs_to(name: str, lock: str) -> None:
+    assert file_lock.lock_of(Path("folder", name)) == Path("folder", lock)
+
+
+@pytest.mark.skipif(not file_lock.HAS_FLOCK, reason="this system has no flock")
+class TestFiles:
+    """The files of locks, which another user may have made."""
+
+    def test_what_is_no_file_is_named(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "lock")
+        with pytest.raises(OSError, match="as a lock must be") as raised:
+            lock_files.open_lock_file(tmp_path / "lock")
+        error = raised.value
+        assert (error.errno, error.filename) == (22, str(tmp_path / "lock"))
+        assert error.strerror == "is not a regular file, as a lock must be"
+
+    @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
+    def test_a_file_that_may_only_be_read_is_enough(self, tmp_path: Path, monkeypatch, number: int) -> None:
+        (tmp_path / "lock").write_text("another user")
+        own, flags = os.open, []
+
+        def opening(path: Path, how: int, *mode: int) -> int:
+            flags.append(how & (os.O_RDWR | os.O_CREAT))
+            if how & os.O_RDWR and not how & os.O_CREAT:
+                raise OSError(number, os.strerror(number))
+            return own(path, how, *mode)
+
+        monkeypatch.setattr(lock_files.os, "open", opening)
+        lock = file_lock.take_lock(tmp_path / "lock")
+        assert flags == [os.O_RDWR | os.O_CREAT, os.O_RDWR, os.O_RDONLY]
+        lock.write(b"ours")  # cannot be written, and is no error
+        assert (tmp_path / "lock").read_text() == "another user"
+        lock.release()
+        assert not (tmp_path / "lock").exists()
+
+    def test_another_error_of_opening_is_one(self, tmp_path: Path, monkeypatch) -> None:
+        (tmp_path / "lock").touch()
+        own = os.open
+
+        def opening(path: Path, how: int, *mode: int) -> int:
+            if how & os.O_CREAT:
+                return own(path, how, *mode)
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        monkeypatch.setattr(lock_files.os, "open", opening)
+        with pytest.raises(OSError, match="Too many open files"):
+            lock_files.open_lock_file(tmp_path / "lock")
+
+    def test_a_file_that_may_not_be_opened_yet_is_tried_for_a_moment(self, tmp_path: Path, monkeypatch) -> None:
+        """Between its creation and its mode, another user's file is closed to all others."""
+        clock, sleeps = [0.0], []
+
+        def sleep(seconds: float) -> None:
+            sleeps.append(seconds)
+            clock[0] += seconds
+
+        def denied(_path: Path) -> int:
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr(lock_files.time, "monotonic", lambda: clock[0])
+        monkeypatch.setattr(lock_files.time, "sleep", sleep)
+        monkeypatch.setattr(lock_files, "_existing", denied)
+        with pytest.raises(PermissionError):
+            lock_files.open_lock_file(tmp_path / "lock", create=False)
+        assert set(sleeps) == {0.005}
+        assert 40 <= len(sleeps) <= 42
+
+    def test_a_file_that_is_removed_meanwhile_is_created_again(self, tmp_path: Path, monkeypatch) -> None:
+        path, own = tmp_path / "lock", lock_files._existing
+        path.touch()
+
+        def removed(place: Path) -> int:
+            place.unlink(missing_ok=True)
+            return own(place)
+
+        monkeypatch.setattr(lock_files, "_existing", removed)
+        os.close(lock_files.open_lock_file(path))
+        assert path.exists()
+        with pytest.raises(FileNotFoundError):
+            lock_files.open_lock_file(path, create=False)
+
+    @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS])
+    def test_a_file_system_without_locks_says_so(self, monkeypatch, number: int) -> None:
+        def refuse(_descriptor: int, _operation: int) -> None:
+            raise OSError(number, "x")
+
+        monkeypatch.setattr(lock_files.fcntl, "flock", refuse)
+        for ask in (lock_files.try_flock, lock_files.share_flock, lock_files.release_flock):
+            with pytest.raises(lock_files.NoLocks) as raised:
+                ask(0)
+            assert (raised.value.errno, raised.value.strerror) == (number, "the file system has no locks")
+
+    def test_which_lock_is_asked_for(self, monkeypatch) -> None:
+        asked = []
+        monkeypatch.setattr(lock_files.fcntl, "flock", lambda *call: asked.append(call))
+        assert lock_files.try_flock(7) is True
+        lock_files.share_flock(8)
+        lock_files.release_flock(9)
+        fcntl = lock_files.fcntl
+        assert asked == [(7, fcntl.LOCK_EX | fcntl.LOCK_NB), (8, fcntl.LOCK_SH), (9, fcntl.LOCK_UN)]

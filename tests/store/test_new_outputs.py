@@ -137,3 +137,55 @@ def test_an_action_that_links_to_its_source_stores_a_copy(tmp_path: Path) -> Non
     assert bench(step("a", text="a", files=files)) == {"a": "built"}
     assert (source / "weights").read_text() == "weights"
     assert bench(step("a", text="a", files=files)) == {"a": "hit"}
+
+
+def test_each_refusal_of_a_link_names_it_and_where_it_leads(out: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    (out / "sub").mkdir()
+    link = out / "sub" / "x"
+    what = "the worker left `sub/x` in output `out`, a link"
+    refusals = {
+        "nothing": f"{what} that leads to nothing",
+        str(tmp_path / "secret"): f"{what} to {tmp_path / 'secret'}, which is neither an output nor an input of it",
+        str(out / "sub"): f"{what} to {out / 'sub'}, which is not a regular file",
+        str(tmp_path / "inputs" / "model"): f"{what} to {tmp_path / 'inputs' / 'model'}, which is not a regular file",
+        str(out): f"{what} to {out}, which is neither an output nor an input of it",
+    }
+    for target, message in refusals.items():
+        link.symlink_to(target)
+        refused = refusal(out)
+        assert (str(refused), refused.is_link) == (message, True)
+        link.unlink()
+
+
+def test_an_output_that_was_replaced_is_named_and_a_file_is_no_link(out: Path, tmp_path: Path) -> None:
+    out.rmdir()
+    message = "the worker replaced the folder of output `out`"
+    out.write_text("x")
+    refused = refusal(out)
+    assert (str(refused), refused.is_link) == (message, False)
+    out.unlink()
+    out.symlink_to(tmp_path)
+    refused = refusal(out)
+    assert (str(refused), refused.is_link) == (message, True)
+
+
+def test_what_is_too_long_is_shown_by_its_beginning(out: Path) -> None:
+    deep = out.joinpath(*["d" * 200] * 5, "f" * 20)
+    deep.parent.mkdir(parents=True)
+    deep.touch()
+    refused = refusal(out)
+    begin = ("d" * 200)[:80]
+    message = f"the worker left a file in output `out` whose name has 1025 bytes, more than 1024: `{begin}…`"
+    assert (str(refused), refused.is_link) == (message, False)
+    os.mkfifo(out / "a")
+    assert not refusal(out).is_link
+
+
+def test_links_without_a_folder_of_inputs_lead_only_to_outputs(out: Path, tmp_path: Path) -> None:
+    (out / "a").write_text("a")
+    (out / "b").symlink_to("a")
+    make_fit({"out": out}, tmp_path / "no inputs")
+    assert (out / "b").read_text() == "a"
+    assert not (out / "b").is_symlink()
+    assert sorted(path.name for path in out.iterdir()) == ["a", "b"]

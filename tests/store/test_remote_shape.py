@@ -371,3 +371,95 @@ def test_fuzz_names_that_are_taken_can_be_written(names) -> None:
             assert not place.exists()
             place.write_text(name, encoding="utf-8", errors="surrogatepass")
         assert all(Path(folder, name).read_text(encoding="utf-8", errors="surrogatepass") == name for name in names)
+
+
+# -- bounds -----------------------------------------------------------------------------------------------------------
+
+TOO_LARGE, TOO_DEEP = "a number in it is too large", "its values are nested too deeply"
+
+
+@pytest.mark.parametrize(
+    ("facts", "flaw"),
+    [
+        ({"n": (1 << 63) - 1}, None), ({"n": 1 << 63}, TOO_LARGE), ({"n": -(1 << 63)}, None),
+        ({"n": -(1 << 63) - 1}, TOO_LARGE), ({"n": float("inf")}, TOO_LARGE), ({"n": float("nan")}, TOO_LARGE),
+        ({"n": 1e300}, None), ({"n": [1, [2, (1 << 63)]]}, TOO_LARGE), ({"n": ["x", None, True, 0.5]}, None),
+        (nested(63), None), (nested(64), TOO_DEEP),
+    ],
+)  # fmt: skip
+def test_which_values_are_taken(facts: dict[str, Any], flaw: str | None) -> None:
+    trees = tree_of("x")
+    trace = msgspec.structs.replace(trace_of(trees), facts=facts)
+    assert flaw_in(trace, trees) == flaw
+    assert flaw_in(msgspec.structs.replace(trace_of(trees), parts=facts), trees) == flaw
+
+
+@pytest.mark.parametrize(
+    ("record", "is_sound"),
+    [
+        ({"seconds": 0.0}, True), ({"seconds": -0.1}, False), ({"seconds": float("inf")}, False),
+        ({"created": 0.0}, True), ({"created": -0.1}, False), ({"created": float("nan")}, False),
+        ({"worker": "x" * 200}, True), ({"worker": "x" * 201}, False), ({"worker": ""}, True),
+        ({"worker": "a\nb"}, False),
+    ],
+)  # fmt: skip
+def test_which_records_are_plausible(record: dict[str, Any], *, is_sound: bool) -> None:
+    trees = tree_of("x")
+    flaw = flaw_in(msgspec.structs.replace(trace_of(trees), **record), trees)
+    assert flaw == (None if is_sound else ODD_RECORD)
+
+
+@pytest.mark.parametrize(
+    ("kind", "outputs", "flaw"),
+    [
+        ("cat", {"out"}, None), ("cat", {"model"}, OTHER_PORTS), ("cat", {"out", "model"}, OTHER_PORTS),
+        ("cat", set(), OTHER_PORTS), ("unknown", {"model"}, None), (7, {"model"}, None),
+        ("unknown", set(), "its outputs are not those of `unknown`"),
+    ],
+)  # fmt: skip
+def test_the_outputs_are_those_of_the_kind(kind: object, outputs: set[str], flaw: str | None) -> None:
+    trees = tree_of("x")
+    trace = msgspec.structs.replace(
+        trace_of(trees), parts={"kind": kind}, outputs=dict.fromkeys(outputs, next(iter(trees)))
+    )
+    assert flaw_in(trace, trees, {"cat": ("out",)}) == flaw
+
+
+def test_each_output_has_its_tree_and_each_tree_its_output() -> None:
+    one, two = tree_of("x"), tree_of("y")
+    assert flaw_in(trace_of(one), {**one, **two}) == "its outputs and its trees differ"
+    assert flaw_in(trace_of(one), two) == "its outputs and its trees differ"
+    assert flaw_in(trace_of(one), {next(iter(one)): next(iter(two.values()))}) == NOT_A_PLACE
+
+
+@pytest.mark.parametrize(
+    ("name", "is_safe"),
+    [
+        ("x" * 255, True), ("x" * 256, False), ("é" * 127, True), ("é" * 128, False), ("/".join(["x"] * 64), True),
+        ("/".join(["x"] * 65), False), ("/".join(["x" * 200] * 20), True), ("/".join(["x" * 255] * 16), True),
+        ("/".join(["x" * 255] * 16) + "y", False), ("a/..b/c..", True), ("a/../b", False), ("./a", False),
+        ("a/.", False), ("a\x7fb", False), ("a\x9fb", False), ("a\xa0b", True), ("", False), ("/", False),
+    ],
+)  # fmt: skip
+def test_which_names_are_safe(name: str, *, is_safe: bool) -> None:
+    assert is_safe_name(name) is is_safe
+
+
+def test_the_limits_of_a_text_are_inclusive(monkeypatch) -> None:
+    for name, limit in (("MOST_TRACE_BYTES", 6), ("_MOST_BRACKETS", 2), ("_MOST_COMMAS", 2)):
+        monkeypatch.setattr(shape, name, limit)
+    for sound in (b"[{    ", b"[[", b"{{", b",,"):
+        assert shape.flaw_in_text(sound) is None
+    for parts in (b"[[[", b"{{{", b"[{[", b",,,"):
+        assert shape.flaw_in_text(parts) == "it has too many parts"
+    assert shape.flaw_in_text(b"       ") == "it is larger than 0 MB"
+
+
+def test_the_number_and_the_sizes_of_files_are_limited(monkeypatch) -> None:
+    monkeypatch.setattr(shape, "MOST_FILES", 2)
+    assert flaw_in(trace_of(tree_of("a", "b")), tree_of("a", "b")) is None
+    assert flaw_in(trace_of(tree_of("a", "b", "c")), tree_of("a", "b", "c")) == "it has more than 2 files"
+    for size, flaw in ((0, None), ((1 << 63) - 1, None), (1 << 63, NOT_A_PLACE), (-1, NOT_A_PLACE)):
+        files = (File("x", BLOB, size),)
+        trees = {Tree(files).digest: files}
+        assert flaw_in(trace_of(trees), trees) == flaw

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -34,6 +35,17 @@ def nothing_is_partial(world: World) -> None:
     assert world.torn_folders() == []
 
 
+def killed_after(process: subprocess.Popen[str], seconds: float) -> bool:
+    """Kill a build after some time; returns whether it had not ended before."""
+    try:
+        process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        return True
+    return False
+
+
 def build_killed(root: Path, seed: int) -> int:
     """Build once clean to learn how long it takes, edit, and build again with kills all over that time."""
     dice = random.Random(seed)
@@ -47,11 +59,8 @@ def build_killed(root: Path, seed: int) -> int:
     world.manifest(worlds[now])
     while kills < KILLS:
         process = world.start("--json", "-j", "3")
-        time.sleep(dice.uniform(0.02, life))
-        killed = process.poll() is None
-        if killed:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        began = time.monotonic()
+        killed = killed_after(process, dice.uniform(0.02, life))
         nothing_is_partial(world)
         seen = world.delivered()
         # The last good output stays until its successor is whole.
@@ -60,6 +69,7 @@ def build_killed(root: Path, seed: int) -> int:
             assert data in {expected(one)[target] for one in worlds[: now + 1]}
         if not killed:  # it finished: nothing is stale. Then edit, so that there is something to kill
             assert process.returncode == 0
+            life = time.monotonic() - began  # the machine may be faster or slower than it was
             assert seen == expected(worlds[now])
             now = min(now + 1, KILLS)
             world.manifest(worlds[now])

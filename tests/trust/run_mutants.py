@@ -35,10 +35,12 @@ TESTS = {
     "planning": ("tests/planning", "tests/rules", "tests/execute/test_keys.py", "tests/execute/test_kept_keys.py"),
     "receipts": ("tests/receipts", "tests/commands/test_receipts.py", "tests/commands/test_run.py"),
     "deliver": ("tests/deliver", "tests/commands/test_run.py", "tests/commands/test_receipts.py", "tests/execute"),
-    "runners": ("tests/runners", "tests/execute", "tests/planning/test_toolchains.py"),
+    "runners": (
+        "tests/runners", "tests/execute", "tests/planning/test_toolchains.py", "tests/planning/test_interpreters.py",
+    ),
     "manifest": ("tests/manifest", "tests/rules"),
     "workers": ("tests/workers", "tests/execute/test_workers.py", "tests/runners"),
-}
+}  # fmt: skip
 # Of the workers, only what needs no framework.
 LIGHT_WORKERS = ("failures", "libraries", "folders")
 

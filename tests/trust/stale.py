@@ -1,12 +1,14 @@
 """`make stale COUNT=1000`: edit a world at random, build, and compare what was delivered with a build from nothing.
 
-The edits are those of people and of careless tools: of the manifest, of sources (with the same size and the same time
-of last change, too), of what was delivered, of the store, of a plugin's code, and none at all.
+The edits are those of people and of careless tools: of the manifest, of sources, datasets, the code of plugins and of
+custom exporters (with the same size and the same time of last change, too), of what was delivered, of the store, and
+none at all.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import shutil
@@ -20,8 +22,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from plugin.world import PLUGIN, ROOT, World
+from trust.exported_world import ExportedWorld
 
 Steps = dict[str, list[dict]]
+READERS = ("filed", "inline")
 WORDS = ("alpha", "bravo", "delta", "gamma", "omega")  # of one length
 
 
@@ -30,6 +34,7 @@ class EditedWorld:
 
     def __init__(self, root: Path, seed: int) -> None:
         self.dice = random.Random(seed)
+        self.undone: list[str] = []
         self.world = World(root / "world")
         self.plugin = root / "plugin"
         shutil.copytree(PLUGIN, self.plugin)
@@ -40,20 +45,25 @@ class EditedWorld:
             "c": [{"text": "delta"}, {"text": "omega"}, {"text": "alpha"}],
         }
         self.clean_root = root / "clean"
+        self.rows: list[dict[str, str]] = [{"text": "alpha"}]
+        self.limit = 1
+        self.dataset().write_text('{"text": "alpha"}\n')
+        self.exported = ExportedWorld(self.world, self.plugin, root / "clean-exports")
 
     def edit(self) -> str:
-        """Make one edit; return its name."""
-        name, work = self.dice.choice(sorted(EDITS.items()))
-        work(self)
+        """Make one edit; return its name. Each is made once before one is made again."""
+        self.undone = self.undone or self.dice.sample(sorted(EDITS), len(EDITS))
+        name = self.undone.pop()
+        EDITS[name](self)
         return name
 
     def built(self) -> Mapping[str, bytes]:
         """Build incrementally, and return what is delivered."""
-        self.world.manifest(self.steps)
+        self.write_manifest(self.world)
         ended = self.world.run("--json", "-j", "2")
         assert ended.code == 0, ended
         assert self.world.damaged_blobs() == [] or self.world.run("--json").code == 0
-        return self.files(self.world.root / "out")
+        return {**self.files(self.world.root / "out"), **self.exported.built()}
 
     def clean(self) -> Mapping[str, bytes]:
         """Build the same from nothing, in another folder."""
@@ -62,10 +72,22 @@ class EditedWorld:
         clean.environment["PYTHONPATH"] = self.world.environment["PYTHONPATH"]
         shutil.rmtree(clean.root / "model")
         shutil.copytree(self.world.root / "model", clean.root / "model")
-        clean.manifest(self.steps)
+        shutil.copyfile(self.dataset(), clean.root / self.dataset().name)
+        self.write_manifest(clean)
         ended = clean.run("--json", "-j", "2")
         assert ended.code == 0, ended
-        return self.files(clean.root / "out")
+        return {**self.files(clean.root / "out"), **self.exported.clean()}
+
+    def write_manifest(self, world: World) -> None:
+        """The toys of the targets, and two targets that read datasets."""
+        path = world.manifest(self.steps, targets=[*self.steps, *READERS])
+        whole = json.loads(path.read_text())
+        whole["targets"] |= {name: {"steps": [{"reader": {"dataset": name}}]} for name in READERS}
+        whole["datasets"] = {
+            "filed": {"source": "file:rows.jsonl", "limit": self.limit},
+            "inline": {"source": self.rows},
+        }
+        path.write_text(json.dumps(whole))
 
     def files(self, out: Path) -> Mapping[str, bytes]:
         """What is delivered of the targets that the manifest has.
@@ -75,13 +97,16 @@ class EditedWorld:
         """
         return {
             str(path.relative_to(out)): path.read_bytes()
-            for target in self.steps
+            for target in (*self.steps, *READERS)
             for path in sorted((out / "m" / target).rglob("*"))
             if path.is_file() and path.name not in {"onnxbuild.json", "notes.txt"} and path.suffix != ".kept"
         }
 
     def source(self) -> Path:
         return self.world.root / "model" / "model.onnx"
+
+    def dataset(self) -> Path:
+        return self.world.root / "rows.jsonl"
 
     def delivered(self) -> Path | None:
         paths = [path for path in sorted((self.world.root / "out").glob("*/[!.]*/*")) if path.name != "notes.txt"]
@@ -117,23 +142,126 @@ def _source_rewritten(world: EditedWorld) -> None:
     world.source().write_bytes(os.urandom(world.dice.choice([0, 1, 30, 30_000])) + b"x")
 
 
-def _source_same_size(world: EditedWorld) -> None:
-    """In place, with the same size and the time of the last change set back."""
-    path = world.source()
+def _in_place(path: Path, data: bytes, *, whole_second: bool = False) -> None:
+    """Change a file, and put the time of its last change back: exactly, or to the second, as some file systems do."""
     status = path.stat()
     with open(path, "r+b") as file:
-        file.write(world.dice.choice(WORDS).encode()[: status.st_size])
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        file.write(data)
+        file.truncate()
+    time_ns = status.st_mtime_ns // 10**9 * 10**9 if whole_second else status.st_mtime_ns
+    os.utime(path, ns=(time_ns, time_ns))
+
+
+def _replaced(path: Path, data: bytes) -> None:
+    """Rename another file over one, with the same time."""
+    status = path.stat()
+    other = path.with_name("other")
+    other.write_bytes(data)
+    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
+    other.replace(path)
+
+
+def _with_word(world: EditedWorld, path: Path) -> bytes:
+    """The content with another word of the same length in the place of those that it has."""
+    data = path.read_bytes()
+    word = world.dice.choice(WORDS).encode()
+    for one in WORDS:
+        data = data.replace(one.encode(), word)
+    return data
+
+
+def _source_same_size(world: EditedWorld) -> None:
+    path = world.source()
+    data = path.read_bytes()
+    _in_place(path, (world.dice.choice(WORDS).encode() + data[5:])[: len(data)])
+
+
+def _source_same_second(world: EditedWorld) -> None:
+    path = world.source()
+    data = path.read_bytes()
+    _in_place(path, (world.dice.choice(WORDS).encode() + data[5:])[: len(data)], whole_second=True)
 
 
 def _source_replaced(world: EditedWorld) -> None:
-    """Another file renamed over it, with the same size and time."""
     path = world.source()
-    status = path.stat()
-    other = path.with_name("other")
-    other.write_bytes(os.urandom(status.st_size))
-    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
-    other.replace(path)
+    _replaced(path, os.urandom(path.stat().st_size))
+
+
+def _dataset_rewritten(world: EditedWorld) -> None:
+    rows = [json.dumps({"text": world.dice.choice(WORDS)}) for _ in range(world.dice.randint(1, 3))]
+    world.dataset().write_text("\n".join(rows) + "\n")
+
+
+def _dataset_same_size(world: EditedWorld) -> None:
+    _in_place(world.dataset(), _with_word(world, world.dataset()), whole_second=world.dice.random() < 0.5)
+
+
+def _dataset_replaced(world: EditedWorld) -> None:
+    _replaced(world.dataset(), _with_word(world, world.dataset()))
+
+
+def _dataset_rows(world: EditedWorld) -> None:
+    world.rows = [{"text": world.dice.choice(WORDS)} for _ in range(world.dice.randint(1, 2))]
+
+
+def _dataset_limit(world: EditedWorld) -> None:
+    world.limit = world.dice.randint(1, 3)
+
+
+def _manifest_same_size(world: EditedWorld) -> None:
+    """Inline rows of the same length, and the time of the manifest put back."""
+    path = world.world.root / "manifest.yaml"
+    before = path.stat()
+    world.rows = [{"text": world.dice.choice(WORDS)} for _ in world.rows]
+    world.write_manifest(world.world)
+    os.utime(path, ns=(before.st_mtime_ns, before.st_mtime_ns))
+
+
+def _exporter_edited(world: EditedWorld) -> None:
+    world.exported.code.write_bytes(_with_word(world, world.exported.code))
+
+
+def _exporter_same_size(world: EditedWorld) -> None:
+    path = world.exported.code
+    _in_place(path, _with_word(world, path), whole_second=world.dice.random() < 0.5)
+
+
+def _exporter_replaced(world: EditedWorld) -> None:
+    _replaced(world.exported.code, _with_word(world, world.exported.code))
+
+
+def _beside_exporter_edited(world: EditedWorld) -> None:
+    """A module beside an exporter of one file, which it tries to import."""
+    path = world.exported.code.with_name("beside.py")
+    path.write_bytes(_with_word(world, path))
+
+
+def _beside_exporter_same_size(world: EditedWorld) -> None:
+    path = world.exported.code.with_name("beside.py")
+    _in_place(path, _with_word(world, path), whole_second=True)
+
+
+def _exporter_helper_edited(world: EditedWorld) -> None:
+    path = world.exported.package / "words.py"
+    path.write_bytes(_with_word(world, path))
+
+
+def _exporter_helper_same_size(world: EditedWorld) -> None:
+    path = world.exported.package / "words.py"
+    _in_place(path, _with_word(world, path), whole_second=world.dice.random() < 0.5)
+
+
+def _exporter_helper_added(world: EditedWorld) -> None:
+    (world.exported.package / "more.py").write_text(f"WORD = '{world.dice.choice(WORDS)}'\n")
+
+
+def _exporter_helper_removed(world: EditedWorld) -> None:
+    (world.exported.package / "more.py").unlink(missing_ok=True)
+
+
+def _checkpoint_same_size(world: EditedWorld) -> None:
+    path = world.world.root / "checkpoint" / "model.safetensors"
+    _in_place(path, _with_word(world, path), whole_second=world.dice.random() < 0.5)
 
 
 def _config_edited(world: EditedWorld) -> None:
@@ -174,7 +302,8 @@ def _output_added(world: EditedWorld) -> None:
 
 
 def _outputs_removed(world: EditedWorld) -> None:
-    shutil.rmtree(world.world.root / "out", ignore_errors=True)
+    for name in ("out", "exports"):
+        shutil.rmtree(world.world.root / name, ignore_errors=True)
 
 
 def _blob(world: EditedWorld) -> Path | None:
@@ -210,10 +339,11 @@ def _nothing(_world: EditedWorld) -> None:
     pass
 
 
+_HELPERS = {"_blob", "_in_place", "_replaced", "_with_word"}
 EDITS: Mapping[str, Callable[[EditedWorld], None]] = {
     name.removeprefix("_"): work
     for name, work in list(globals().items())
-    if name.startswith("_") and callable(work) and name not in {"_blob", "__loader__"} and not name.startswith("__")
+    if name.startswith("_") and callable(work) and name not in _HELPERS and not name.startswith("__")
 }
 
 

@@ -35,3 +35,26 @@ def test_a_stale_build_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(stale.EditedWorld, "built", once)
     assert len(stale.edited(tmp_path, seed=1, count=1)[1]) == 1
+
+
+@pytest.mark.heavy
+def test_every_word_of_an_exporter_and_of_a_dataset_is_in_the_result(tmp_path: Path) -> None:
+    """Otherwise an edit of it could not be stale."""
+    world = stale.EditedWorld(tmp_path, seed=1)
+    before = world.built()
+    changed = {}
+    for name, path in {
+        "exporter": world.exported.code, "helper": world.exported.package / "words.py", "dataset": world.dataset(),
+        "beside": world.exported.code.with_name("beside.py"),
+    }.items():  # fmt: skip
+        text = path.read_text()
+        path.write_text("".join(text.replace(word, "other") for word in stale.WORDS if word in text))
+        after = world.built()
+        changed[name] = {place for place in after if after[place] != before[place]}
+        before = after
+    assert changed == {
+        "exporter": {"exports/file/t/model.onnx"},
+        "helper": {"exports/package/t/model.onnx"},
+        "dataset": {"m/filed/model.onnx", "m/filed/config.json"},
+        "beside": set(),
+    }

@@ -352,6 +352,54 @@ def test_an_unknown_failure_is_reported_as_it_is():
     assert failure.notes == (("hint", "the log has the full traceback"),)
 
 
+def caused(depth):
+    """An exception with so many causes below it, of which only the deepest is known."""
+    error = SafetensorError("header")
+    for _ in range(depth):
+        outer = RuntimeError("could not load")
+        outer.__cause__ = error
+        error = outer
+    return error
+
+
+def test_five_exceptions_of_a_chain_are_looked_at():
+    assert explain_exception(caused(4), "").code == "OBE16"
+    assert explain_exception(caused(5), "").code == "OBE99"
+
+
+def test_the_context_of_an_exception_is_looked_at_unless_it_is_suppressed():
+    error = RuntimeError("could not load")
+    error.__context__ = SafetensorError("header")
+    assert explain_exception(error, "").code == "OBE16"
+    error.__suppress_context__ = True
+    assert explain_exception(error, "").code == "OBE99"
+
+
+def test_an_exception_without_words_is_named_by_its_type():
+    assert explain_exception(ZeroDivisionError(), "").message == "ZeroDivisionError"
+
+
+def test_messages_and_notes_are_one_line_of_bounded_length():
+    error = ValueError("  two   words\nanother line")
+    error.add_note("n" * 1000)
+    failure = explain_exception(error, "")
+    assert failure.message == "ValueError: two words"
+    assert failure.notes[0] == ("context", "n" * 399 + "…")
+    start = "ValueError: "
+    just = "x" * (400 - len(start))
+    assert explain_exception(ValueError(just), "").message == start + just
+    assert explain_exception(ValueError(just + "y"), "").message == start + just[:-1] + "…"
+
+
+def test_a_part_of_a_message_that_is_absent_is_called_it():
+    import re
+
+    from onnxbuild.workers.failures.exceptions import _fill
+
+    match = re.match(r"(a)(b)?", "a")
+    assert _fill("{1}, {2} and {word}", match) == "a, it and {word}"
+
+
 def test_the_notes_of_an_exception_are_reported():
     error = ValueError("a surprise")
     error.add_note("exporter optimum, opset 18")
@@ -404,7 +452,9 @@ def test_every_code_of_run_time_has_a_cause_and_a_fix():
 def test_what_the_log_of_a_step_that_succeeded_says(line, code):
     found = noticed(f"first line\n{line}\nlast line\n")
     assert [one.split()[0] for one in found] == [code]
-    assert found[0].endswith(line)
+    assert found[0].endswith(f": {line}")
+    assert [one[one.index(": ") + 2 :] for one in noticed(line)] == [line]
+    assert noticed(line.upper())[0].startswith(f"{code} ")
 
 
 def test_an_uneventful_log_says_nothing():

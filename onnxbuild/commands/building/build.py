@@ -15,10 +15,12 @@ from onnxbuild.commands.building.finished import Finished, Result
 from onnxbuild.commands.building.interrupts import interruptible
 from onnxbuild.commands.building.left_behind import leave_receipt, note_last
 from onnxbuild.commands.building.rounds import run_session
-from onnxbuild.commands.building.tidying import refuse_link, tidy
+from onnxbuild.commands.building.tidying import tidy
 from onnxbuild.commands.parsing.options import RunOptions
 from onnxbuild.commands.sharing.revalidation import own_actions
-from onnxbuild.commands.workspace import Session, default_jobs, memory_limit, out_folder, session
+from onnxbuild.commands.state.locations import out_folder
+from onnxbuild.commands.state.out_place import refuse_link
+from onnxbuild.commands.workspace import Session, default_jobs, memory_limit, session
 from onnxbuild.execute.policy import Policy
 from onnxbuild.receipts.receipt import Standing
 from onnxbuild.receipts.remembered_plan import recall

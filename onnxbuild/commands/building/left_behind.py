@@ -12,7 +12,7 @@ from msgspec import structs
 from onnxbuild.commands.building.closing import summary_text
 from onnxbuild.commands.building.finished import Finished
 from onnxbuild.commands.parsing.last_run import note_last_run
-from onnxbuild.commands.workspace import own_store
+from onnxbuild.commands.state.locations import own_store
 from onnxbuild.execute.events import Outcome
 from onnxbuild.printable import printable
 from onnxbuild.receipts.new_receipt import write_receipt

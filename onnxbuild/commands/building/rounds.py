@@ -9,8 +9,6 @@ from pathlib import Path
 from msgspec import structs
 
 from onnxbuild.commands.building.finished import Result
-from onnxbuild.commands.state.out_place import check_out
-from onnxbuild.commands.state.trusted_state import state_beside
 from onnxbuild.commands.workspace import Session
 from onnxbuild.deliver.out_folder import deliver
 from onnxbuild.deliver.write_back import share
@@ -28,11 +26,9 @@ _ROUNDS = 4
 def run_session(
     opened: Session, policy: Policy, out: Path, reporter: Reporter, interrupt: Interrupt | None = None
 ) -> Result:
-    """Execute, deliver and share. Every event goes to the reporter. Errors: DiagnosticError OB064 for the folder."""
+    """Execute, deliver and share. Every event goes to the reporter."""
     interrupt = interrupt or Interrupt()
     try:
-        models = dict.fromkeys(variant.model for variant in opened.graph.variants)
-        check_out(out, models, (opened.store.root, state_beside(opened.plan.manifest.path)))
         result = _execute_and_deliver(opened, policy, out, reporter, interrupt)
         reporter.event(_finished(result))
     finally:

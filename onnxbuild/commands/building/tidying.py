@@ -1,4 +1,4 @@
-"""The output folder before and after a run: refuses a link in its place, and finds folders that no target needs."""
+"""The output folder after a run: finds folders that no target needs."""
 
 from __future__ import annotations
 
@@ -7,23 +7,13 @@ import sys
 from pathlib import Path
 
 from onnxbuild.commands.building.finished import Finished
-from onnxbuild.commands.workspace import Session, out_folder
+from onnxbuild.commands.state.locations import out_folder
+from onnxbuild.commands.workspace import Session
 from onnxbuild.deliver.delivered import Pruned, left_over, prune, record
 from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.store.store import Store
 
 _MOST_NAMED = 10
-
-
-def refuse_link(manifest: str, out: str | None) -> None:
-    """Refuse an out/ that is a link, unless the user names it: a link in a checkout can lead anywhere.
-
-    Errors: DiagnosticError OB090.
-    """
-    place = out_folder(manifest, out)
-    if out is None and os.path.islink(place):
-        hint = f"name the folder that it leads to with `--out DIR`, or remove the link `{place}`"
-        raise DiagnosticError(fault("OB090", f"the output folder `{place}` is a symbolic link", hint=hint))
 
 
 def tidy(finished: Finished) -> None:
@@ -43,10 +33,9 @@ def tidy(finished: Finished) -> None:
 
 
 def mention_unnamed(opened: Session, manifest: str, out: str | None) -> None:
-    """Name the folders that a run with `--prune` would remove, but not behind a link, which a run refuses."""
+    """Name the folders that a run with `--prune` would remove."""
     place = out_folder(manifest, out)
-    if out is not None or not os.path.islink(place):
-        _mention(_unnamed(opened, place), place, manifest)
+    _mention(_unnamed(opened, place), place, manifest)
 
 
 def _unnamed(opened: Session, out: Path) -> list[str]:

@@ -131,7 +131,9 @@ def _schema(schema: argparse.ArgumentParser) -> None:
 
 
 def _lock(lock: argparse.ArgumentParser) -> None:
-    _about_manifest(lock, selectors=False)
+    # Optional for argparse alone: `parse` finds it among the names in `lock --upgrade NAME MANIFEST`.
+    lock.add_argument("manifest", nargs="?", metavar="MANIFEST", help="the YAML file")
+    _common(lock)
     words = "pin again, all sources or only those of the models and datasets named"
     lock.add_argument("--upgrade", nargs="*", metavar="NAME", help=words)
 

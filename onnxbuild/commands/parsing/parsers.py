@@ -27,6 +27,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         top.exit(_WRONG, top.format_help())
     options, rest = top.parse_known_args(arguments)
     rest = _without_manifest(options, rest)
+    if options.name == "lock" and options.manifest is None:
+        _take_manifest(options, top)
     several = next((name for name in ("selectors", "manifests") if hasattr(options, name)), None)
     if (rest and several is None) or any(text.startswith("-") for text in rest):
         subcommand(top, options.name).error(f"unrecognized arguments: {' '.join(rest)}")
@@ -50,6 +52,16 @@ def _without_manifest(options: argparse.Namespace, rest: list[str]) -> list[str]
     options.manifest = files[0]
     options.subject = rest[0] if files[0] == options.subject else options.subject
     return []
+
+
+def _take_manifest(options: argparse.Namespace, top: argparse.ArgumentParser) -> None:
+    """`lock --upgrade NAME MANIFEST`: argparse takes every word after the option as a name."""
+    names = options.upgrade or []
+    files = [one for one in names if one.endswith((".yaml", ".yml")) or os.path.isfile(one)]
+    if len(files) != 1:
+        subcommand(top, "lock").error("the following arguments are required: MANIFEST")
+    options.manifest = files[0]
+    options.upgrade = [one for one in names if one != files[0]]
 
 
 def parser(only: str | None = None) -> argparse.ArgumentParser:

@@ -14,6 +14,7 @@ from onnxbuild.manifest.spec import Manifest
 from onnxbuild.steps import Kinds
 
 if TYPE_CHECKING:
+    from onnxbuild.commands.sharing.remote_keys import Keys
     from onnxbuild.store.remote.address import Address
     from onnxbuild.store.remote.remote_store import Remote
 
@@ -36,13 +37,10 @@ def sharing_for(asked: Asked, manifest: Manifest, kinds: Kinds, *, write: bool) 
 
     Errors: DiagnosticError OB075, OB077, OB079.
     """
-    address = None if asked.offline else _address(asked, manifest, write=write)
-    if address is None and not _may_trust(asked, manifest):
+    address, keys = _checked(asked, manifest)
+    if keys is None:
         return Sharing()
-    from onnxbuild.commands.sharing.remote_keys import keys_for
-
-    keys = keys_for(asked, manifest, has_remote=address is not None)
-    if address is None:
+    if address is None or not (write or address.by_user):
         return Sharing(trust=keys.identities)
     from onnxbuild.store.remote.remote_store import Remote
 
@@ -56,6 +54,21 @@ def sharing_for(asked: Asked, manifest: Manifest, kinds: Kinds, *, write: bool) 
     return Sharing(remote, keys.identities)
 
 
+def check_sharing(asked: Asked, manifest: Manifest) -> None:
+    """Check the address and the keys that a run would use. Errors: DiagnosticError OB075, OB077, OB079."""
+    _checked(asked, manifest)
+
+
+def _checked(asked: Asked, manifest: Manifest) -> tuple[Address | None, Keys | None]:
+    """The address and the keys, which a plan also checks, so that it ends as the run would."""
+    address = None if asked.offline else _address(asked, manifest)
+    if address is None and not _may_trust(asked, manifest):
+        return None, None
+    from onnxbuild.commands.sharing.remote_keys import keys_for
+
+    return address, keys_for(asked, manifest, has_remote=address is not None)
+
+
 def _may_trust(asked: Asked, manifest: Manifest) -> bool:
     """Whether somebody may have named a trusted key; a light test, since most have not."""
     from onnxbuild.permissions import config_stamp
@@ -63,14 +76,11 @@ def _may_trust(asked: Asked, manifest: Manifest) -> bool:
     return bool(asked.trust or manifest.store.trust) or config_stamp() is not None
 
 
-def _address(asked: Asked, manifest: Manifest, *, write: bool) -> Address | None:
+def _address(asked: Asked, manifest: Manifest) -> Address | None:
     named = asked.remote or os.environ.get(REMOTE_VARIABLE)
     if named:
         return _parsed(named, Path.cwd(), asked, manifest)
-    if not manifest.store.remote:
-        return None
-    address = _parsed(manifest.store.remote, None, asked, manifest)  # also for a plan, which then ends as the run would
-    return address if write else None
+    return _parsed(manifest.store.remote, None, asked, manifest) if manifest.store.remote else None
 
 
 def _parsed(text: str, base: Path | None, asked: Asked, manifest: Manifest) -> Address:

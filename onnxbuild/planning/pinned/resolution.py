@@ -24,6 +24,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, fault
 from onnxbuild.manifest.requirement_texts import normal_form
+from onnxbuild.passed_variables import of_pip
 from onnxbuild.planning.toolchains import LockedPackage, LockedToolchain, normalized, python_of
 
 _NOISE = ("Ignored the following", "ResolutionImpossible")
@@ -57,29 +58,10 @@ def _finished(command: list[str], folder: str | Path) -> subprocess.CompletedPro
     """A command that has ended; one that cannot be started has failed."""
     try:
         return subprocess.run(
-            command, capture_output=True, text=True, errors="replace", check=False, cwd=folder, env=pip_environment()
+            command, capture_output=True, text=True, errors="replace", check=False, cwd=folder, env=of_pip(os.environ)
         )
     except OSError as error:
         return subprocess.CompletedProcess(command, 1, "", f"ERROR: {command[0]} cannot be started: {error.strerror}")
-
-
-# What pip and the compilers of a source distribution may read of the environment: settings, and no token.
-_PASSED = frozenset({
-    "PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "TEMP", "TMP", "NETRC", "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE", "SYSTEMROOT", "SYSTEMDRIVE", "COMSPEC", "PATHEXT", "WINDIR", "APPDATA", "LOCALAPPDATA",
-    "PROGRAMDATA", "PROGRAMFILES", "USERPROFILE", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY",
-    "LD_LIBRARY_PATH", "CC", "CXX", "CFLAGS", "CXXFLAGS", "LDFLAGS",
-})  # fmt: skip
-_PASSED_PREFIXES = ("PIP_", "LC_", "XDG_", "SSL_CERT_")
-
-
-def pip_environment() -> dict[str, str]:
-    """The variables that pip gets: its own settings, proxies, certificates and compilers."""
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if name.upper() in _PASSED or name.upper().startswith(_PASSED_PREFIXES)
-    }
 
 
 def formats(sdist: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 from onnxbuild.execute.events import ActionFinished, ActionProgress, ActionStarted, Event, Outcome
 from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.protocol import json_text
-from onnxbuild.regular_files import write_named
+from onnxbuild.report.named_files import write_named
 from onnxbuild.report.wording import seconds_in_words
 from onnxbuild.secrets import redacted
 
@@ -44,7 +44,7 @@ class Profile:
         """There is nothing to give back."""
 
     def write(self, path: Path) -> None:
-        """Write the trace. Errors: OSError."""
+        """Write the trace. Errors: OSError, also for a file that onnxbuild has not written."""
         text = redacted(json_text({"traceEvents": self._slices, "displayTimeUnit": "ms"}))
         write_named(path, text)
 

@@ -21,6 +21,7 @@ from onnxbuild.runners.toolchains.whole import mark_whole, what_is_wrong
 from onnxbuild.steps.kind import CODE_OF, EVERYTHING
 from onnxbuild.store import locks
 from onnxbuild.store.files import remove_tree
+from onnxbuild.store.group_access import grant_below, make_folder
 from onnxbuild.store.locking.shared_lock import SharedLock, hold_alone
 
 
@@ -63,14 +64,14 @@ class Locked:
 
     def _take(self, say: Say, run: Run) -> None:
         """Share the environment if it is complete; otherwise create it, and let the caller look again."""
-        self._place.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self._place.parent)
         self._use.acquire()
         if what_is_wrong(self._place, self._locked) is None:
             self._in_use = True
             return
         # Released before the other lock is taken: two runs that both wait to be alone would wait forever.
         self._use.release()
-        self._creation.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self._creation.parent)
         waiting = f"waiting for another process, which is creating toolchain `{self._name}`"
         with locks.hold(self._creation, on_wait=lambda _holder: say(waiting)):
             in_use = f"waiting for another process, which uses the damaged toolchain `{self._name}`"
@@ -89,7 +90,7 @@ class Locked:
         if self._place.is_symlink() or self._place.is_file():
             self._place.unlink()
         remove_tree(self._place)
-        self._place.mkdir()
+        make_folder(self._place)
         say(f"creating toolchain `{self._name}`: {len(self._locked.packages)} packages")
         self._checked(run([sys.executable, "-I", "-m", "venv", str(self._place)], lambda _line: None))
         requirements = self._place / "requirements.txt"
@@ -98,6 +99,7 @@ class Locked:
             encoding="utf-8",
         )
         self._checked(run(self._installation(requirements), pip_output.Counter(len(self._locked.packages), say)))
+        grant_below(self._place)
         mark_whole(self._place)
         wrong = what_is_wrong(self._place, self._locked)
         if wrong is not None:

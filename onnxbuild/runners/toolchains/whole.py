@@ -14,6 +14,7 @@ from onnxbuild.planning.interpreters.site_folders import NotUnderstood, site_fol
 from onnxbuild.planning.toolchains import LockedToolchain, python_of
 from onnxbuild.regular_files import read_regular
 from onnxbuild.store.files import flush, write_atomically
+from onnxbuild.store.group_access import grant_as_folder
 
 _MARKER = ".whole"
 _MOST_BYTES = 256 << 20  # a toolchain with torch and CUDA has 40,000 files, whose list takes 5 MB
@@ -25,6 +26,7 @@ _File = tuple[str, int, int]
 def mark_whole(place: Path) -> None:
     """Record which files an environment has, once everything is installed."""
     write_atomically(place / _MARKER, msgspec.json.encode(list(_files(place))))
+    grant_as_folder(place / _MARKER)
     flush(place)
 
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 import time
 from pathlib import Path
 
-from onnxbuild.regular_files import SAFELY
+from onnxbuild.regular_files import descriptor_of
 from onnxbuild.store.group_access import grant_as_folder
 
 try:
@@ -49,19 +48,12 @@ def open_lock_file(path: Path, *, create: bool = True) -> int:
                 raise
             time.sleep(_RETRY_SECONDS)
         else:
-            return _checked(descriptor, path)
-
-
-def _checked(descriptor: int, path: Path) -> int:
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):
-        return descriptor
-    os.close(descriptor)
-    raise OSError(errno.EINVAL, "is not a regular file, as a lock must be", str(path))
+            return descriptor
 
 
 def _created(path: Path) -> int | None:
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | SAFELY, 0o666)
+        descriptor = descriptor_of(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     except FileExistsError:
         return None
     grant_as_folder(path, descriptor)
@@ -71,11 +63,11 @@ def _created(path: Path) -> int | None:
 def _existing(path: Path) -> int:
     """A read-only file of another user is enough for `flock`, but the holder cannot be written to it."""
     try:
-        return os.open(path, os.O_RDWR | SAFELY)
+        return descriptor_of(path, os.O_RDWR)
     except OSError as error:
         if error.errno not in _DENIED:
             raise
-        return os.open(path, os.O_RDONLY | SAFELY)
+        return descriptor_of(path, os.O_RDONLY)
 
 
 def try_flock(descriptor: int) -> bool:

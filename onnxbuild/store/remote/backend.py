@@ -32,6 +32,9 @@ PART_BYTES = 8 << 20
 _ATOMIC_WRITES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "memory"})
 
 
+_ALWAYS_WORK = "use S3 (`s3://`), WebDAV (`webdavs://`) or a folder"
+
+
 class Backend:
     """Objects below an address, by name. No method reads more than it is asked for.
 
@@ -123,6 +126,8 @@ class Backend:
                 import fsspec
 
                 protocol, options = fsspec_options(self.address, self._patience)
+                if self.address.scheme not in S3 | WEBDAV.keys():
+                    options = _from_url(fsspec.get_filesystem_class(protocol), self.address)
                 filesystem = fsspec.filesystem(protocol, skip_instance_cache=True, **options)
                 if self.address.scheme in S3:
                     filesystem.retries = 2  # the default of five takes longer than our limit
@@ -137,8 +142,25 @@ class Backend:
         return reason
 
 
+def _from_url(kind: Any, address: Address) -> Mapping[str, Any]:
+    """What an address says about the server, as options of its backend. Errors: ValueError if that is not enough.
+
+    This is checked before the backend is made: some print a traceback when half of one is collected as garbage.
+    """
+    import inspect
+
+    options: Mapping[str, Any] = kind._get_kwargs_from_urls(address.url)  # noqa: SLF001 - fsspec's own way
+    try:
+        inspect.signature(kind.__init__).bind(None, **options)
+    except TypeError as error:
+        raise ValueError(f"an address is not enough for `{address.scheme}:` ({error}); {_ALWAYS_WORK}") from None
+    return options
+
+
 def backend_error_in_words(error: BaseException, scheme: str) -> str:
     """The reason why a backend failed, on one line."""
+    if isinstance(error, ValueError) and str(error).startswith("Protocol not known"):
+        return f"fsspec knows no protocol `{scheme}`; {_ALWAYS_WORK}"
     if isinstance(error, ImportError):
         return f"`{scheme}:` needs `pip install onnxbuild[remote]` ({_first_line(error)})"
     if isinstance(error, PermissionError):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
+from onnxbuild.steps.dataset_rows import Rows
 from onnxbuild.steps.kind import Kind, Params
 
 
@@ -69,3 +70,23 @@ MESSENGER = _stranger("messenger", pure=True, network=lambda _params: True)
 # Not pure, with the network.
 COURIER = _stranger("courier", network=lambda _params: True)
 HERALD = _stranger("herald", pure=True, warms=("wave",))
+
+
+class ReaderParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Append the rows of a dataset."""
+
+    DERIVED: ClassVar[tuple[str, ...]] = ("rows",)
+
+    dataset: str
+    rows: Rows = Rows()
+
+
+READER = Kind(
+    name="reader",
+    version=1,
+    params=ReaderParams,
+    inputs={"model": "onnx"},
+    outputs={"model": "onnx"},
+    worker="toy_steps.reader:run",
+    pure=True,
+)
