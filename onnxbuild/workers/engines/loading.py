@@ -82,7 +82,7 @@ def _told_of_all(base: type) -> Iterator[Patterns]:
     Among those are weights that the outputs depend on, such as the head of a model that does not tie it.
     """
     name = "_keys_to_ignore_on_load_missing"
-    patterns = {cls: getattr(cls, name) for cls in _below(base) if cls.__dict__.get(name)}
+    patterns = {cls: getattr(cls, name) for cls in _below(base) if vars(cls).get(name)}
     for cls in patterns:
         setattr(cls, name, None)
     try:
@@ -93,7 +93,8 @@ def _told_of_all(base: type) -> Iterator[Patterns]:
 
 
 def _below(base: type) -> Iterator[type]:
-    for cls in base.__subclasses__():
+    below: list[type] = base.__subclasses__()
+    for cls in below:
         yield cls
         yield from _below(cls)
 
@@ -110,7 +111,8 @@ def _loaded(model: Any, info: Mapping[str, Any], patterns: Patterns, *, keep: bo
 
 def _computed(model: Any, names: Sequence[str], patterns: Patterns) -> set[str]:
     """The names that a class declares absent from its checkpoints and that are no parameters, or a table of waves."""
-    classes: set[type] = {cls for module in model.modules() for cls in type(module).__mro__}
+    kinds: set[type] = {type(module) for module in model.modules()}
+    classes = {cls for kind in kinds for cls in kind.__mro__}
     absent = [re.compile(pattern) for cls in classes & patterns.keys() for pattern in patterns[cls]]
     learned = {name for name, weight in model.named_parameters(remove_duplicate=False) if weight.requires_grad}
     declared = {name for name in names if name not in learned and any(one.search(name) for one in absent)}
