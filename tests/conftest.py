@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from onnxbuild import secrets
+
 # Libraries that a test imports must not leave files in the home or in the folder for temporary files.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
@@ -65,6 +67,12 @@ class KnownSkips:
     def pytest_terminal_summary(self, terminalreporter):
         for name, reason in sorted(self.unknown.items()):
             terminalreporter.line(f"SKIPPED, and not in tests/{KNOWN_SKIPS.name}: {name} ({reason})", red=True)
+
+
+@pytest.fixture(autouse=True)
+def only_its_own_secrets(monkeypatch):
+    """What one test registers as a secret must not be masked in the texts of the next one."""
+    monkeypatch.setattr(secrets, "_KNOWN", secrets._Known())
 
 
 @pytest.fixture

@@ -430,11 +430,11 @@ class TestFiles:
 
     def test_what_is_no_file_is_named(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "lock")
-        with pytest.raises(OSError, match="as a lock must be") as raised:
+        with pytest.raises(OSError, match="is a FIFO") as raised:
             lock_files.open_lock_file(tmp_path / "lock")
         error = raised.value
         assert (error.errno, error.filename) == (22, str(tmp_path / "lock"))
-        assert error.strerror == "is not a regular file, as a lock must be"
+        assert error.strerror == "is a FIFO, not a regular file"
 
     @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
     def test_a_file_that_may_only_be_read_is_enough(self, tmp_path: Path, monkeypatch, number: int) -> None:

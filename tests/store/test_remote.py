@@ -193,7 +193,8 @@ def test_an_unreachable_remote_store_is_one_warning(tmp_path) -> None:
 def test_an_unknown_scheme_is_one_warning(tmp_path) -> None:
     alone = Machine(tmp_path / "one", "frob://bucket/store", InlineRunner())
     assert alone(*WORLD) == {"a": "built", "b": "built", "c": "built"}
-    assert alone.warnings == ["the remote store frob://bucket/store cannot be used: Protocol not known: frob"]
+    why = "fsspec knows no protocol `frob`; use S3 (`s3://`), WebDAV (`webdavs://`) or a folder"
+    assert alone.warnings == [f"the remote store frob://bucket/store cannot be used: {why}"]
 
 
 def test_secrets_are_shown_nowhere(tmp_path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 
 from onnxbuild.commands.parsing.options import Asked
@@ -34,7 +35,7 @@ def _raised(check: Callable[[], object]) -> Iterator[Diagnostic]:
 
 def _check_store(asked: Asked, manifest: Manifest) -> None:
     root = store_root(asked, manifest)
-    if root.exists():  # else a run creates it
+    if os.path.exists(root):  # else a run creates it; a name that no file can have is a fault of its own
         from onnxbuild.store.marker import check_store
 
         check_store(root, readonly=True)
