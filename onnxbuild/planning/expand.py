@@ -39,8 +39,9 @@ from onnxbuild.steps.exporters import is_own
 from onnxbuild.steps.kind import Context, Kind
 from onnxbuild.steps.load_check import LOAD
 from onnxbuild.steps.validate import VALIDATE
+from onnxbuild.tables.architectures import infer_task
 from onnxbuild.tables.checkpoint_files import has_processor
-from onnxbuild.tables.tasks import TASKS, family_of, infer_task, proper_name, reads_text_rows
+from onnxbuild.tables.tasks import TASKS, family_of, proper_name, reads_text_rows
 
 
 class Expansion(Struct, frozen=True, kw_only=True):
@@ -113,7 +114,8 @@ class _Expander:
         fetched = self._sources.fetched(model)
         if fetched is None:
             return
-        task = proper_name(model.task) if model.task else infer_task(fetched.config or {})
+        versions = self._versions(model.toolchain)
+        task = proper_name(model.task) if model.task else infer_task(fetched.config or {}, versions)
         context = Context(
             task=task,
             family=family_of(task, fetched.config),
@@ -123,7 +125,7 @@ class _Expander:
             reference=fetched.artifact,
             device="cpu",
             machine=self._machine,
-            versions=self._versions(model.toolchain),
+            versions=versions,
         )
         self._check_processor(model, fetched, task)
         base = self._base(model, fetched, context)

@@ -27,7 +27,10 @@ RULES: tuple[Rule, ...] = (
     described("OB303", "task-not-inferable", """
         The task is not given, and cannot be determined from the model's config.json.
 
-        Why: the task determines which head and which inputs are exported; a wrong guess would export random weights.
+        Why: the task determines which head and which inputs are exported; a wrong guess would export random weights, or
+        leave a trained head out. The classes in `architectures` have the task under which transformers 4 or 5,
+        whichever the toolchain has, registers them. A class that it does not register (GPT2DoubleHeadsModel), or
+        registers for two tasks, implies none.
         Fix: set `task:`.
         """),
     described("OB308", "opset-out-of-range", """
@@ -46,5 +49,15 @@ RULES: tuple[Rule, ...] = (
             export: {exporter: optimum, dtype: q4}
         Good:
             export: {exporter: genai, dtype: q4}
+        """),
+    described("OB625", "all-weights-may-be-missing", """
+        A pattern of `allow_missing` that matches every name.
+
+        Why: an export fails if an output depends on a weight that the checkpoint lacks. Such a pattern would let a
+        model pass that was never trained, because PyTorch fills in what is missing.
+        Bad:
+            export: {allow_missing: ["*"]}
+        Good:
+            export: {allow_missing: ["*.final_norm.weight"]}
         """),
 )  # fmt: skip

@@ -20,6 +20,7 @@ from onnxbuild.steps.exporters import (
     remark,
 )
 from onnxbuild.steps.kind import Context, Fault, Kind, OpeningParams
+from onnxbuild.tables.architectures import implied
 from onnxbuild.tables.tasks import SENTENCE_TASKS, TASKS, closest_task, pooling_of
 
 _GENAI_FIELDS = ("provider", "options")
@@ -78,6 +79,14 @@ class ExportParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_on
         Literal["cpu", "cuda", "dml", "webgpu"] | UnsetType,
         Meta(description="execution provider that genai builds for"),
     ] = UNSET
+    allow_missing: Annotated[
+        tuple[str, ...] | UnsetType,
+        Meta(
+            description="weights that the checkpoint may lack although outputs depend on them: names, or patterns with"
+            " `*`; any other such weight fails the export",
+            examples=[["*.final_norm.weight"]],
+        ),
+    ] = UNSET
     options: Annotated[
         Mapping[str, str | int | float | bool] | UnsetType,
         Meta(description="extra options of genai's builder, by name"),
@@ -112,6 +121,7 @@ def _check(params: ExportParams, context: Context) -> Iterable[Fault]:
         )
         return
     yield from _check_task(context)
+    yield from _check_missing(params)
     if is_own(name):
         yield from _check_opset(params, OWN_OPSETS)
         return
@@ -135,10 +145,25 @@ def _check_task(context: Context) -> Iterable[Fault]:
         if near is not None:
             yield Fault(code="OB301", of_source=True, message=f"unknown model type `{model_type}`", hint=near)
             return
-        hint = f"set `task:` to one of {known or ', '.join(sorted(TASKS))}"
-        yield Fault(code="OB303", message="`task:` is missing, and config.json does not imply one", hint=hint)
+        why = implied(context.config or {}, context.versions)
+        meant = ", ".join(why.candidates) or known or ", ".join(sorted(TASKS))
+        yield Fault(
+            code="OB303", message=f"`task:` is missing, and {why.because}", hint=f"set `task:` to one of {meant}"
+        )
     elif context.task not in TASKS:
         yield unknown_task(context.task, model_type, context.versions)
+
+
+def _check_missing(params: ExportParams) -> Iterable[Fault]:
+    """OB625 for a pattern that is no part of a name: it would switch the check of missing weights off."""
+    for pattern in () if params.allow_missing is UNSET else params.allow_missing:
+        if not pattern.strip("*?. "):
+            yield Fault(
+                code="OB625",
+                field="allow_missing",
+                message=f"the pattern `{pattern}` allows every weight to be missing",
+                hint="name the weights that the failed export lists, or a part of their names: `*.final_norm.*`",
+            )
 
 
 def unknown_task(task: str, model_type: str, versions: Mapping[str, str]) -> Fault:

@@ -580,6 +580,15 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
             "false` in the target."
         ),
     ),
+    "OBE83": FailureCode(
+        "weights-missing",
+        "the checkpoint lacks weights that an output depends on",
+        "It was saved without them, a download was cut short, or `task:` asks for a head that was never trained.",
+        (
+            "Set `task:` to the one that the checkpoint was trained for, or fetch it again. If the values that PyTorch "
+            "fills in are right (a norm of ones), list the names in `export: {allow_missing: […]}`."
+        ),
+    ),
     "OBE99": FailureCode(
         "unexplained",
         "an unknown failure",

@@ -182,30 +182,6 @@ CTC_TYPES = frozenset({
     "wav2vec2-conformer", "wavlm",
 })  # fmt: skip
 
-# The suffix of `architectures[0]` in config.json names the head that was trained.
-_TASK_OF_HEAD: Mapping[str, str] = {
-    "ForSequenceClassification": "text-classification",
-    "ForTokenClassification": "token-classification",
-    "ForQuestionAnswering": "question-answering",
-    "ForMultipleChoice": "multiple-choice",
-    "ForMaskedLM": "fill-mask",
-    "ForCausalLM": "text-generation-with-past",
-    "LMHeadModel": "text-generation-with-past",
-    "ForConditionalGeneration": "text2text-generation-with-past",
-    "ForImageClassification": "image-classification",
-    "ForAudioClassification": "audio-classification",
-    "ForCTC": "automatic-speech-recognition",
-    "Model": "feature-extraction",
-}
-
-# Where the head's name misleads: Whisper's "ForConditionalGeneration" reads audio, and "CLIPModel" compares.
-_TASK_OF_TYPE: Mapping[str, str] = {
-    "whisper": "automatic-speech-recognition-with-past",
-    "vision-encoder-decoder": "image-to-text-with-past",
-    "clip": "zero-shot-image-classification",
-    "siglip": "zero-shot-image-classification",
-}
-
 
 def proper_name(task: str) -> str:
     """The name of a task that may be written as an alias; an unknown text is returned as it is."""
@@ -216,16 +192,6 @@ def closest_task(text: str) -> str | None:
     """The proper name of the task whose name or alias is nearest to a text, None if none is near."""
     match = nearest(text, (*TASKS, *ALIASES))
     return proper_name(match) if match is not None else None
-
-
-def infer_task(config: Mapping[str, Any]) -> str | None:
-    """The task that a checkpoint's config.json implies, or None if it does not say."""
-    by_type = _TASK_OF_TYPE.get(str(config.get("model_type")))
-    if by_type is not None:
-        return by_type
-    architectures = config.get("architectures") or []
-    head = str(architectures[0]) if isinstance(architectures, list) and architectures else ""
-    return next((task for suffix, task in _TASK_OF_HEAD.items() if head.endswith(suffix)), None)
 
 
 def family_of(task: str | None, config: Mapping[str, Any] | None = None) -> Family:

@@ -289,6 +289,7 @@ FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
         "attention": export("attention", "eager"),
         "trust_remote_code": _TRUST,
         "pad_token_id": export("pad_token_id", 1),
+        "allow_missing": export("allow_missing", ["*.norm.weight"]),
     },
     "optimize": {
         "level": (at("targets", "o2", "optimize", value="O3"), {"m/o2:optimize"}),

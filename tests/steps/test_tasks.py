@@ -14,7 +14,6 @@ from onnxbuild.tables.tasks import (
     TASKS,
     closest_task,
     family_of,
-    infer_task,
     is_ctc,
     proper_name,
     reads_pairs,
@@ -120,12 +119,6 @@ def test_a_row_of_a_dataset() -> None:
     assert row_columns("fill-mask", {"text_pair": "b"}) == ("text",)
     assert reads_pairs("text-classification", {"id2label": {"0": "score"}})
     assert not reads_pairs("text-classification", {"id2label": {"0": "no", "1": "yes"}})
-
-
-def test_a_config_implies_a_task() -> None:
-    assert infer_task({"model_type": "clip", "architectures": ["CLIPModel"]}) == "zero-shot-image-classification"
-    assert infer_task({"architectures": ["BertForTokenClassification"]}) == "token-classification"
-    assert infer_task({"architectures": "none"}) is None
 
 
 def test_every_bound_is_of_a_metric_and_a_precision() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,6 +14,7 @@ import torch
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from onnxbuild.workers.engines.engine import Arrays, Device
+from onnxbuild.workers.engines.loading import Loaded, watched
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel, onnx_files
 from onnxbuild.workers.engines.own_state import OwnState
 from onnxbuild.workers.engines.task_classes import class_of
@@ -25,8 +26,8 @@ _SENTENCE_OUTPUTS = {"token_embeddings", "sentence_embedding"}
 class TorchModel:
     """A PyTorch model in fp32, in evaluation mode; `compiled` runs it through torch.compile for each shape.
 
-    `random_weights` names the parameters that the checkpoint lacks. `whole_cache`: an encoder-decoder also passes on
-    the keys of its encoder; one that consists of two models (an image's and a text's) computes them in every step.
+    `loads` says which weights the checkpoint lacks. `whole_cache`: an encoder-decoder also passes on the keys of its
+    encoder; one that consists of two models (an image's and a text's) computes them in every step.
     """
 
     def __init__(
@@ -36,11 +37,11 @@ class TorchModel:
         load_seconds: float,
         device: Device = "cpu",
         compiled: bool = False,
-        random_weights: tuple[str, ...] = (),
+        loads: Sequence[Loaded] = (),
         whole_cache: bool = True,
     ) -> None:
         """Take a loaded model, which several engines may share."""
-        self.random_weights = random_weights
+        self.loads = tuple(loads)
         self._whole_cache = whole_cache
         self.name = "torch.compile" if compiled else "torch"
         self.load_seconds = load_seconds
@@ -139,23 +140,33 @@ def load_torch(
     Errors: CheckFailed OBE01 for an unknown task.
     """
     start = time.perf_counter()
-    if _SENTENCE_OUTPUTS & set(variant.outputs(variant.first)):
-        from sentence_transformers import SentenceTransformer
-
-        model = SentenceTransformer(str(folder), device=device, local_files_only=True, trust_remote_code=trusts_code)
-        return SentenceModel(model.float(), load_seconds=time.perf_counter() - start, device=device)
-    model, loading = model_class(task, variant).from_pretrained(
-        folder, dtype=torch.float32, local_files_only=True, output_loading_info=True, trust_remote_code=trusts_code
-    )
-    _lend_padding(model, variant.folder)
-    missing = tuple(sorted(loading["missing_keys"]))
-    return TorchModel(
+    with watched(folder, keep=True) as loads:
+        sentences = bool(_SENTENCE_OUTPUTS & set(variant.outputs(variant.first)))
+        load = _load_sentences if sentences else _load
+        model = load(folder, task, variant, device=device, trusts_code=trusts_code)
+    if not sentences:
+        _lend_padding(model, variant.folder)
+    return (SentenceModel if sentences else TorchModel)(
         model,
         load_seconds=time.perf_counter() - start,
         device=device,
-        random_weights=missing,
+        loads=loads,
         whole_cache=not ("decoder" in variant.stages and "present.0.key" in variant.outputs("decoder")),
     )
+
+
+def _load(folder: Path, task: str, variant: OnnxModel, *, device: Device, trusts_code: bool) -> Any:
+    del device  # the engine moves it
+    loader = model_class(task, variant)
+    return loader.from_pretrained(folder, dtype=torch.float32, local_files_only=True, trust_remote_code=trusts_code)
+
+
+def _load_sentences(folder: Path, task: str, variant: OnnxModel, *, device: Device, trusts_code: bool) -> Any:
+    del task, variant
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(folder), device=device, local_files_only=True, trust_remote_code=trusts_code)
+    return model.float()
 
 
 def _lend_padding(model: Any, exported: Path) -> None:

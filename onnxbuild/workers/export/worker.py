@@ -18,9 +18,11 @@ from msgspec import UNSET
 from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.steps.export import ExportParams
 from onnxbuild.steps.exporters import EXPORTERS, is_own, pick, reason
+from onnxbuild.workers.engines.loading import Loaded, watched
 from onnxbuild.workers.engines.timing import versions
 from onnxbuild.workers.export import own_exporter
 from onnxbuild.workers.export.exported import check_graph, settle
+from onnxbuild.workers.export.missing_weights import check_weights
 from onnxbuild.workers.export.picture_axes import settle_picture_axes
 from onnxbuild.workers.folders.configs import limit_tokenizer
 from onnxbuild.workers.folders.model_files import carry_companions, files_below, onnx_names
@@ -59,7 +61,7 @@ def run(params: ExportParams, inputs: Mapping[str, Path], outputs: Mapping[str, 
         importlib.import_module(_LIBRARIES.get(params.exporter, "torch"))
     times.append(time.perf_counter())
     progress("tracing the model")
-    _trace(params, inputs, config, destination)
+    loads = _trace(params, inputs, config, destination)
     times.append(time.perf_counter())
     progress("writing")
     merged = _tidy(params, source, destination)
@@ -67,6 +69,7 @@ def run(params: ExportParams, inputs: Mapping[str, Path], outputs: Mapping[str, 
     # genai writes operators of onnxruntime's own, under the standard's domain.
     standard = params.exporter != "genai"
     files = {name: check_graph(destination / name, params.opset, standard=standard) for name in onnx_names(destination)}
+    weights = check_weights(loads, params, source, destination)
     times.append(time.perf_counter())
     return {
         "files": files,
@@ -75,6 +78,7 @@ def run(params: ExportParams, inputs: Mapping[str, Path], outputs: Mapping[str, 
         "dtype": params.dtype,
         **({} if params.max_length is UNSET else {"max_length": params.max_length}),
         **merged,
+        **weights,
         "bytes": sum((destination / name).stat().st_size for name in files_below(destination)),
         "seconds": _phases(times),
     }
@@ -97,18 +101,22 @@ def _with_exporter(params: ExportParams, model_type: str) -> ExportParams:
     return msgspec.structs.replace(params, exporter=pick(model_type, params.task, versions()))
 
 
-def _trace(params: ExportParams, inputs: Mapping[str, Path], config: Mapping[str, Any], destination: Path) -> None:
+def _trace(
+    params: ExportParams, inputs: Mapping[str, Path], config: Mapping[str, Any], destination: Path
+) -> list[Loaded]:
     requested = _requested_of_config(params)
     with (
         _checkpoint(inputs["model"], config, requested) as checkpoint,
         remote_code(allowed=params.trusts_code),
         quiet(),
+        watched(checkpoint) as loads,
     ):
         try:
             _export(checkpoint, destination, params, inputs)
         except Exception as error:
             error.add_note(_circumstances(params))
             raise
+    return loads
 
 
 def _tidy(params: ExportParams, source: Path, destination: Path) -> dict[str, Any]:

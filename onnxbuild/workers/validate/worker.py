@@ -16,6 +16,7 @@ from onnxbuild.steps.dataset_rows import PORT
 from onnxbuild.steps.validate import ValidateParams
 from onnxbuild.tables.tasks import ThresholdRow, is_speech_to_text
 from onnxbuild.tables.thresholds import table_of
+from onnxbuild.workers.engines.loading import some_of
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
 from onnxbuild.workers.engines.timing import versions
 from onnxbuild.workers.engines.torch_engine import open_reference
@@ -158,9 +159,9 @@ def _table(task: str, variant: OnnxModel) -> ThresholdRow:
 def _notes(broken: Sequence[str], reference: Any) -> list[tuple[str, str]]:
     """The other broken bounds, and the cause if it is known."""
     notes = [("also", other) for other in broken[1:]]
-    random = getattr(reference, "random_weights", ())
+    random = [name for one in getattr(reference, "loads", ()) for name in one.missing]
     if random:
-        some = ", ".join(f"`{name}`" for name in random[:3]) + (f" and {len(random) - 3} more" if random[3:] else "")
+        some = some_of(random)
         notes.append(("cause", f"the checkpoint has no {some}, so PyTorch and the export used random values"))
     return notes
 
