@@ -289,6 +289,7 @@ FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
         "attention": export("attention", "eager"),
         "trust_remote_code": _TRUST,
         "pad_token_id": export("pad_token_id", 1),
+        "max_length": export("max_length", 40),
         "allow_missing": export("allow_missing", ["*.norm.weight"]),
     },
     "optimize": {
@@ -342,6 +343,7 @@ FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
         "seed": check("validate", "seed", 1),
         "thresholds": check("validate", "thresholds", {"cosine_min": 0.5}),
         "on_failure": check("validate", "on_failure", "warn"),
+        "max_length": check("validate", "max_length", 40),
         "trust_remote_code": _TRUST,
     },
     "load": {"device": (at("models", "r", "targets", value=[{"name": "own", "device": "cuda"}]), {"r/own:load"})},

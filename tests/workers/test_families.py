@@ -20,7 +20,6 @@ import torch  # noqa: E402
 from families import contents, run_step, text_folder  # noqa: E402
 from family_loaders import LOADERS  # noqa: E402
 from family_table import FAMILIES, FAMILIES_5, TOKENS, Family  # noqa: E402
-from msgspec import UNSET, UnsetType  # noqa: E402
 from transformers import AutoModelForTokenClassification  # noqa: E402
 
 from onnxbuild.protocol import CheckFailed  # noqa: E402
@@ -52,11 +51,6 @@ def loose(family: Family, precision: str) -> dict[str, float]:
     return {"max_probability": 0.05} if family.loader == "choose" else LOOSE[precision]
 
 
-def longest(family: Family, precision: str) -> int | UnsetType:
-    """Quantized random weights match pictures to texts by a few numbers, which long texts make noise."""
-    return UNSET if precision == "fp32" or family.loader != "match_images" else 8
-
-
 def table_for(family: Family) -> str:
     """The row of bounds that a family's head is judged by."""
     return "classification" if is_ctc(family.task, {"model_type": family.architecture}) else table_of(family.task)
@@ -75,9 +69,7 @@ def fetch_params(family: Family) -> FetchParams:
 
 def checked(model, reference, family: Family, precision="fp32"):
     bounds = loose(family, precision) if precision in LOOSE else THRESHOLDS[table_for(family)]["fp32"]
-    params = ValidateParams(
-        task=family.task, precision=precision, thresholds=bounds, max_length=longest(family, precision)
-    )
+    params = ValidateParams(task=family.task, precision=precision, thresholds=bounds)
     return run_step(validate.run, params, ports="report", model=model, reference=reference)[0]
 
 

@@ -11,7 +11,7 @@ for module in ("torch", "optimum.onnxruntime", "sentence_transformers"):
 
 from families import run_step, scratch  # noqa: E402
 from family_table import FAMILIES, Family  # noqa: E402
-from test_families import checkpoint_of, exported, loads, longest, table_for  # noqa: E402
+from test_families import checkpoint_of, exported, loads, table_for  # noqa: E402
 
 from onnxbuild.steps.kind import Params  # noqa: E402
 from onnxbuild.steps.precision import PrecisionParams  # noqa: E402
@@ -70,8 +70,6 @@ def test_a_family_in_a_precision(name, recipe, rows):
         assert facts["ran"] is True
         assert facts["bytes"] < facts["bytes_before"]
     bounds = {"cosine_mean": least, **(THRESHOLDS[table_for(family)]["fp16"] if recipe.startswith("fp16") else {})}
-    validation = ValidateParams(
-        task=family.task, precision=recipe, thresholds=bounds, max_length=longest(family, recipe)
-    )
+    validation = ValidateParams(task=family.task, precision=recipe, thresholds=bounds)
     run_step(validate.run, validation, ports="report", model=model, reference=checkpoint)
     loads(model, checkpoint, family, exact=False)

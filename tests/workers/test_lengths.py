@@ -23,7 +23,7 @@ from onnxbuild.workers.export.worker import run as export  # noqa: E402
 from onnxbuild.workers.inputs.sample_source import open_source  # noqa: E402
 from onnxbuild.workers.inputs.samples import shaped  # noqa: E402
 from onnxbuild.workers.inputs.stages import run_stages  # noqa: E402
-from onnxbuild.workers.validate.extent import holds_up_to  # noqa: E402
+from onnxbuild.workers.validate.extent import holds_up_to, of_few_rows  # noqa: E402
 from onnxbuild.workers.validate.lengths import chosen, of_length  # noqa: E402
 from onnxbuild.workers.validate.worker import run  # noqa: E402
 
@@ -300,3 +300,12 @@ def test_a_graph_that_is_wrong_for_another_size_of_pictures_fails(tmp_path, vali
         CheckFailed, match="OBE86 the graph leaves the size of pictures free, and fails for another one"
     ):
         validate(Exported(tmp_path / "checkpoint", tmp_path / "onnx", "image-classification"))
+
+
+@pytest.mark.parametrize(
+    ("metric", "bound", "of_few"),
+    [("cosine_mean", 0.96, 0.84), ("top1", 1.0, 1.0), ("kl_mean", 0.05, 0.2), ("perplexity_ratio", 1.01, 1.04),
+     ("cosine_min", 0.9999, 0.9999), ("max_abs", 0.01, 0.01)],
+)  # fmt: skip
+def test_a_bound_on_a_mean_is_wider_for_few_rows(metric, bound, of_few):
+    assert of_few_rows(metric, bound) == pytest.approx(of_few)

@@ -38,18 +38,17 @@ class Loaded(Struct, kw_only=True, frozen=True):
 def watched(folder: Path, *, keep: bool = False) -> Iterator[list[Loaded]]:
     """The loads from a folder while the block runs; `keep` keeps their models. There are none without transformers."""
     loads: list[Loaded] = []
-    if importlib.util.find_spec("transformers") is None:
+    base = _model_class()
+    if base is None:
         yield loads
         return
-    from transformers import PreTrainedModel
-
-    own = PreTrainedModel.__dict__["from_pretrained"]
+    own = base.__dict__["from_pretrained"]
 
     def from_pretrained(cls: Any, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
         name = pretrained_model_name_or_path
         wants_info = kwargs.pop("output_loading_info", False)
         load = functools.partial(own.__func__, cls, name, *args, output_loading_info=True, **kwargs)
-        with _told_of_all(PreTrainedModel) as patterns:
+        with _told_of_all(base) as patterns:
             try:
                 model, info = load()
             except RuntimeError as error:
@@ -59,11 +58,22 @@ def watched(folder: Path, *, keep: bool = False) -> Iterator[list[Loaded]]:
             loads.append(_loaded(model, info, patterns, keep=keep))
         return (model, info) if wants_info else model
 
-    PreTrainedModel.from_pretrained = classmethod(from_pretrained)
+    base.from_pretrained = classmethod(from_pretrained)
     try:
         yield loads
     finally:
-        PreTrainedModel.from_pretrained = own
+        base.from_pretrained = own
+
+
+def _model_class() -> Any:
+    """The class whose loads are watched; None where transformers is missing or cannot be imported."""
+    if importlib.util.find_spec("transformers") is None:
+        return None
+    try:
+        from transformers import PreTrainedModel
+    except Exception:  # noqa: BLE001 - a custom exporter may run beside a torch that transformers does not take
+        return None
+    return PreTrainedModel
 
 
 def _name_mismatched(error: RuntimeError, load: Callable[..., Any]) -> None:

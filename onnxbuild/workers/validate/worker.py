@@ -54,13 +54,12 @@ def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str
     lengths = chosen(source, _bytes_of(inputs["reference"]), params.longest)
     trials = list(filter(None, (tried_chosen(sides, one, task) for one in _told(_chosen(source, lengths), progress))))
     records = [record for trial in (*given, *trials) for record in trial.records]
-    worst = _worst([*given, *trials]) | answers.worst(params.dataset)
+    worst = _worst(given) | answers.worst(params.dataset)
     broken = broken_bounds(worst, params.thresholds)
     partly = None
-    if any(trial.error for trial in trials) or (broken and not _broken(given, answers, params)):
-        judge = Judge(sides=sides, source=source, task=task, thresholds=params.thresholds)
-        partly = judge.partly(given, trials)
-        broken = [partly.message, *broken] if partly else broken
+    if not broken:
+        partly = Judge(sides=sides, source=source, task=task, thresholds=params.thresholds).partly(given, trials)
+        broken = [partly.message] if partly else []
     facts = _facts(params, source, samples, records, worst, broken) | _circumstances(sides, threads)
     facts |= {"chosen": [trial.sample.label for trial in trials]} if trials else {}
     warnings += _unreached(lengths)
@@ -94,10 +93,6 @@ def _bytes_of(folder: Path) -> int:
 def _worst(trials: Sequence[Trial]) -> dict[str, Worst]:
     records = [record for trial in trials for record in trial.records]
     return worst_of(records, [text for trial in trials for text in trial.text])
-
-
-def _broken(given: Sequence[Trial], answers: Answers, params: ValidateParams) -> list[str]:
-    return broken_bounds(_worst(given) | answers.worst(params.dataset), params.thresholds)
 
 
 def _unreached(lengths: Chosen) -> list[str]:
