@@ -17,6 +17,7 @@ from onnxbuild.steps.optimize import OptimizeParams  # noqa: E402
 from onnxbuild.steps.quantize import QuantizeParams  # noqa: E402
 from onnxbuild.steps.validate import ValidateParams  # noqa: E402
 from onnxbuild.tables.thresholds import THRESHOLDS  # noqa: E402
+from onnxbuild.workers.folders.model_graphs import size_bytes  # noqa: E402
 from onnxbuild.workers.graphs import graph_files as graph  # noqa: E402
 from onnxbuild.workers.graphs.graph_files import load_graph, load_model, save_model  # noqa: E402
 from onnxbuild.workers.graphs.weights import read_external, weight_bytes  # noqa: E402
@@ -112,7 +113,7 @@ def test_a_size_that_protobuf_cannot_compute_comes_from_the_shapes():
     """ByteSize raises beyond 2 GB; here a tensor without content has such dimensions."""
     small = load_model(exported("bert")[1] / "model.onnx")
     assert not graph.exceeds_message(small)
-    assert graph.size_bytes(exported("bert")[1] / "model.onnx") >= sum(
+    assert size_bytes(exported("bert")[1] / "model.onnx") >= sum(
         weight_bytes(tensor) for tensor in small.graph.initializer
     )
     small.graph.initializer.add(name="large", data_type=onnx.TensorProto.FLOAT, dims=[1 << 15, 1 << 15])

@@ -95,7 +95,7 @@ def test_without_a_tokenizer_probes_are_seeded(source):
 def test_a_decoder_starts_where_its_config_says(source):
     sample = shaped(source(decoder_start_token_id=7), 3, 4)
     assert sample.decoder_ids[:, 0].tolist() == [7, 7, 7]
-    assert (sample.decoder_ids.shape, sample.step_ids.shape) == ((3, 8), (3, 1))
+    assert (sample.decoder_ids.shape, sample.step_ids.shape) == ((3, 8), (3, 3))
 
 
 @pytest.mark.heavy
