@@ -41,9 +41,9 @@ def working_in(folder: str) -> Iterator[None]:
     if not folder:
         yield
         return
+    os.chdir(folder)
     before = tempfile.tempdir
     tempfile.tempdir = folder
-    os.chdir(folder)
     try:
         yield
     finally:

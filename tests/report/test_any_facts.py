@@ -7,7 +7,7 @@ import json
 import math
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from report_worlds import QUANTIZE, action, graph_of, outcome, variant
 
@@ -47,6 +47,7 @@ def ended(name: str, how: str, facts: dict[str, Any], text: str) -> Outcome:
 
 
 @settings(max_examples=60, deadline=None)
+@example([("built", {"thresholds": None, "metrics": {"": {"a": "\ud800"}}}, "")] * len(IDS))
 @given(st.lists(st.tuples(ENDS, FACTS, TEXTS), min_size=len(IDS), max_size=len(IDS)))
 def test_any_facts_are_reported(parts: list[tuple[str, dict[str, Any], str]]) -> None:
     known = {name: ended(name, *part) for name, part in zip(IDS, parts, strict=True)}

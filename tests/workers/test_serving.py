@@ -146,7 +146,9 @@ def test_an_action_that_cannot_be_confined_does_not_run() -> None:
 
 @pytest.mark.parametrize(("place", "named"), [("log", "missing/log"), ("scratch", "missing/scratch")])
 def test_a_log_or_a_folder_that_cannot_be_used_is_a_failure(tmp_path: Path, place: str, named: str) -> None:
+    before = tempfile.tempdir
     response = respond(msgspec.structs.replace(request(), **{place: str(tmp_path / named)}))
+    assert tempfile.tempdir == before
     message = f"No such file or directory: {tmp_path / named}"
     assert response == Response(id="a", failure=Failure(code="OBE54", message=message))
 

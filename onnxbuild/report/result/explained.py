@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from onnxbuild.diagnostics import Span
-from onnxbuild.digest import canonical
 from onnxbuild.manifest.spec import Manifest
 from onnxbuild.planning.action_graph import Action, Variant
+from onnxbuild.protocol import json_text
 from onnxbuild.report.progress.lines import warning_lines
 from onnxbuild.report.result.origins import written_params
 from onnxbuild.report.wording import cells, on_one_line, printable_lines
@@ -129,6 +129,6 @@ def _number(value: Any) -> str:
 
 
 def _value(value: Any) -> str:
-    text = value if isinstance(value, str) and value else canonical(value).decode()
+    text = value if isinstance(value, str) and value else json_text(value)
     line = on_one_line(redacted(text))
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
