@@ -67,11 +67,11 @@ def test_graphs_and_their_data_are_told_from_other_files() -> None:
 
 
 def test_everything_but_graphs_is_carried_along_and_nothing_is_replaced(source: Path, tmp_path: Path) -> None:
-    filled(source, ("1_Pooling/config.json",))
+    filled(source, ("1_Pooling/config.json", "weights.bin"))
     there = tmp_path / "there"
     there.mkdir()
     (there / "config.json").write_text("changed by the step")
-    carry_along(source, there)
+    carry_along(source, there, besides={"weights.bin"})
     assert copied(there) == {
         "1_Pooling/config.json": "the content of 1_Pooling/config.json",
         "config.json": "changed by the step",
