@@ -75,7 +75,7 @@ class User:
     def _work(self, work: Callable[[], Any], writer: int) -> int:
         try:
             os.setgroups([] if self._group is None else [self._group])
-            os.setgid(self._uid)  # a primary group of one's own, as most systems give it
+            os.setgid(self._uid)  # the primary group is the user's own, as on most systems
             os.setuid(self._uid)
             os.umask(self._umask)
             text, code = json.dumps(work()), 0

@@ -70,8 +70,8 @@ class ExportParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_on
     max_length: Annotated[
         Annotated[int, Meta(ge=2)] | UnsetType,
         Meta(
-            description="the longest text in tokens that the model is exported for: accepts a graph that is right only"
-            " up to it; the tokenizer is told, and validation stays below it; longer settings of steps are faults",
+            description="the longest text, in tokens, for which the graph has to be right: the tokenizer cuts texts at"
+            " this length, nothing longer is validated, and longer texts in other steps are faults",
             examples=[64, 512],
         ),
     ] = UNSET

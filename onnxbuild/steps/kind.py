@@ -6,7 +6,7 @@ A kind is a light declaration. Its worker imports the frameworks; the kind names
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, ClassVar, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, get_type_hints
 
 from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
@@ -49,6 +49,10 @@ def meanings(params: type[Params]) -> Mapping[str, str]:
     return {name: text for name, text in described if text is not None}
 
 
+# The device of a target where it is not the CPU; left out of a key where it is.
+TargetDevice = Annotated[Literal["cuda"] | UnsetType, Meta(description="the target's device, where it is not the CPU")]
+
+
 class OpeningParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Base of the params of a step that opens the checkpoint or its tokenizer, which may have to run its own code.
 
@@ -83,6 +87,11 @@ class Context(Struct, frozen=True, kw_only=True):
     max_length: int | None = None  # tokens up to which the export holds, where a person has accepted a limit
     trusts_code: bool = False  # whether the manifest lets the checkpoint's own code run
     written: frozenset[str] = frozenset()  # the keys that a person wrote in this block
+
+    @property
+    def target_device(self) -> Literal["cuda"] | UnsetType:
+        """The value of a `TargetDevice`."""
+        return "cuda" if self.device == "cuda" else UNSET
 
     @property
     def positions(self) -> int | None:

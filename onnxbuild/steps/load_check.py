@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar
 
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET
 from msgspec.structs import replace
 
-from onnxbuild.steps.kind import Context, Kind, Params
+from onnxbuild.steps.kind import Context, Kind, Params, TargetDevice
 
 
 class LoadParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -18,13 +18,11 @@ class LoadParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     DERIVED: ClassVar[tuple[str, ...]] = ("device",)
 
-    device: Annotated[Literal["cuda"] | UnsetType, Meta(description="the target's device, where it is not the CPU")] = (
-        UNSET
-    )
+    device: TargetDevice = UNSET
 
 
 def _resolve(params: LoadParams, context: Context) -> LoadParams:
-    return replace(params, device="cuda" if context.device == "cuda" else UNSET)
+    return replace(params, device=context.target_device)
 
 
 LOAD = Kind(

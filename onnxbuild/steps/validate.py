@@ -19,7 +19,7 @@ from onnxbuild.steps.dataset_rows import (
     check_cut,
     check_length,
 )
-from onnxbuild.steps.kind import Context, Fault, Kind, OpeningParams, trusted
+from onnxbuild.steps.kind import Context, Fault, Kind, OpeningParams, TargetDevice, trusted
 from onnxbuild.tables.tasks import TASKS, reads_text_rows, row_columns
 from onnxbuild.tables.thresholds import METRICS, default_bounds
 
@@ -36,9 +36,7 @@ class ValidateParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_
 
     task: Annotated[str, Meta(description="the model's task")] = ""
     precision: Annotated[str, Meta(description="precision of the variant")] = "fp32"
-    device: Annotated[Literal["cuda"] | UnsetType, Meta(description="the target's device, where it is not the CPU")] = (
-        UNSET
-    )
+    device: TargetDevice = UNSET
     shapes: Annotated[
         tuple[tuple[int, int], ...],
         Meta(
@@ -95,7 +93,7 @@ def _resolve(params: ValidateParams, context: Context) -> ValidateParams:
         params,
         task=task,
         precision=context.precision,
-        device="cuda" if context.device == "cuda" else UNSET,
+        device=context.target_device,
         max_length=_shorter(params.max_length, context.max_length),
         trust_remote_code=trusted(context),
     )

@@ -39,8 +39,9 @@ def positions_of(config: Mapping[str, Any] | None) -> int | None:
 def changes_at(config: Mapping[str, Any]) -> dict[str, int]:
     """Lengths in tokens by the entry that names them, beyond which the model may compute in another way."""
     found = dict(_constants(config))
-    limit = next((text_part(config)[key] for key in _KEYS if key in text_part(config)), None)
-    if isinstance(limit, int) and _dynamic_factor(text_part(config)) > 1:
+    text = text_part(config)
+    limit = next((text[key] for key in _KEYS if key in text), None)
+    if isinstance(limit, int) and _dynamic_factor(text) > 1:
         found["max_position_embeddings"] = limit
     return found
 

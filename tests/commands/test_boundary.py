@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
 import signal
 import sqlite3
@@ -14,15 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ended_command import ended_in
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from plugin.world import ROOT, Ended, World, _heed_hangups
 
-from onnxbuild.cli import run_command
 from onnxbuild.commands.parsing.arguments import COMMANDS
 from onnxbuild.commands.parsing.parsers import parser, subcommand
 from onnxbuild.commands.parsing.refused import as_diagnostics
-from onnxbuild.report.outlet import Outlet
 
 MANIFEST = """\
 onnxbuild: 1
@@ -358,19 +356,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @example(["plan", "m.yaml", "-D", os.fsdecode(b"a=caf\xe9")])
 @example(["plan", "m.yaml", "--store", "loop"])
 def test_no_command_line_is_our_fault(folder: Path, line: list[str]) -> None:
-    printed = io.StringIO()
-    with pytest.MonkeyPatch.context() as patched:
-        patched.chdir(folder)
-        patched.setattr(sys, "stdout", Outlet(printed))
-        patched.setattr(sys, "stderr", Outlet(printed))
-        try:
-            code: object = run_command(line)
-        except SystemExit as stop:
-            code = stop.code
-    assert code in {0, 1, 2}, printed.getvalue()
-    assert "internal error" not in printed.getvalue()
-    assert "Traceback" not in printed.getvalue()
-    assert not {*printed.getvalue()} & {"\x1b", "\x9b", "\r"}
+    code, printed = ended_in(folder, line)
+    assert code in {0, 1, 2}, printed
+    assert "internal error" not in printed
+    assert "Traceback" not in printed
+    assert not {*printed} & {"\x1b", "\x9b", "\r"}
 
 
 def test_the_module_can_be_started(world: World) -> None:

@@ -195,7 +195,7 @@ def test_what_is_shared_is_marked_and_what_cannot_be_is_not(tmp_path: Path) -> N
         assert store.share(KEY) is None  # there is no remote store
     with Store(tmp_path / "store", remote=remote, trust=frozenset({"cd" * 32})) as store:
         store.traces.record(KEY, trace, [], NOBODY)
-        assert store.share(KEY) is None  # nobody is told what is not believed here
+        assert store.share(KEY) is None  # a result that this store rejects is not offered to others
     assert len(remote.calls) == 3
 
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import random
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from ended_command import ended_in
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from odd_manifests import BESIDE, BytesDice, Files, OddManifest, odd_selector
 
-from onnxbuild.cli import run_command
 from onnxbuild.diagnostics import DiagnosticError
 from onnxbuild.machine import Machine
 from onnxbuild.manifest.load import read_manifest
@@ -21,7 +18,6 @@ from onnxbuild.planning.action_graph import Action, ActionGraph, OutputRef, Vari
 from onnxbuild.planning.expand import survey
 from onnxbuild.planning.locked import Lock
 from onnxbuild.planning.select import named, select, variants_named
-from onnxbuild.report.outlet import Outlet
 from onnxbuild.steps import KINDS
 
 MACHINE = Machine(cpu="a cpu", architecture="x86_64", flags=(), cores=2)
@@ -48,25 +44,12 @@ def manifests(draw: st.DrawFn) -> Files:
     return OddManifest(draw(st.randoms(use_true_random=False))).files()
 
 
-def _ended(folder: Path, line: Sequence[str]) -> tuple[object, str]:
-    """The exit code of a command, and what it printed."""
-    printed = io.StringIO()
-    with pytest.MonkeyPatch.context() as patched:
-        patched.chdir(folder)
-        patched.setattr(sys, "stdout", Outlet(printed))
-        patched.setattr(sys, "stderr", Outlet(printed))
-        try:
-            return run_command(list(line)), printed.getvalue()
-        except SystemExit as stop:
-            return stop.code, printed.getvalue()
-
-
 @ANY
 @given(manifests(), st.sampled_from(["lint", "plan", "graph"]), st.randoms(use_true_random=False))
 def test_an_odd_manifest_is_planned_or_refused(folder: Path, files: Files, command: str, dice: random.Random) -> None:
     _world(folder, files)
     selectors = [odd_selector(dice, ["m/t:fetch", "n-a/u:export"]) for _ in range(dice.choice([0, 0, 0, 1]))]
-    code, printed = _ended(folder, [command, "m.yaml", *(() if command == "lint" else selectors)])
+    code, printed = ended_in(folder, [command, "m.yaml", *(() if command == "lint" else selectors)])
     assert code in {0, 1, 2}, printed
     assert "internal error" not in printed
     assert "Traceback" not in printed

@@ -1,4 +1,4 @@
-"""Which graphs of a source a model is made from: all of them, or those that `file:` names."""
+"""The graphs of a source that make up a model: all of them, or those that `file:` names."""
 
 from __future__ import annotations
 

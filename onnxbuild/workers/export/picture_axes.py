@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from msgspec import structs
-
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel, onnx_files
 from onnxbuild.workers.graphs.graph_files import load_graph, save_graph
 from onnxbuild.workers.inputs.media import picture_size
-from onnxbuild.workers.inputs.picture_sizes import PICTURE, frees_size, other_picture
+from onnxbuild.workers.inputs.picture_sizes import PICTURE, frees_size, one_picture, other_picture
 from onnxbuild.workers.inputs.sample_source import open_source
-from onnxbuild.workers.inputs.samples import Sample, shaped
+from onnxbuild.workers.inputs.samples import Sample
 
 
 def settle_picture_axes(root: Path, task: str) -> dict[str, list[int]]:
@@ -26,8 +24,7 @@ def settle_picture_axes(root: Path, task: str) -> dict[str, list[int]]:
     if not frees_size(model.inputs(model.first)):
         return {}
     source = open_source(root, model, task, seed=0)
-    own = structs.replace(source, picture_size=picture_size(source))
-    if _runs(model, other_picture(source)) or not _runs(model, shaped(own, 1, min(8, source.positions - 1))):
+    if _runs(model, other_picture(source)) or not _runs(model, one_picture(source)):
         return {}
     height, width = picture_size(source)
     for path in onnx_files(root):

@@ -25,7 +25,7 @@ from onnxbuild.workers.export.exported import check_graph, settle
 from onnxbuild.workers.export.missing_weights import check_weights
 from onnxbuild.workers.export.picture_axes import settle_picture_axes
 from onnxbuild.workers.folders.configs import limit_tokenizer
-from onnxbuild.workers.folders.model_files import carry_companions, files_below, onnx_names
+from onnxbuild.workers.folders.model_files import bytes_below, carry_companions, files_below, onnx_names
 from onnxbuild.workers.libraries.quiet import quiet
 from onnxbuild.workers.libraries.remote_code import remote_code
 from onnxbuild.workers.model_folder.decoders import merge_parts
@@ -79,7 +79,7 @@ def run(params: ExportParams, inputs: Mapping[str, Path], outputs: Mapping[str, 
         **({} if params.max_length is UNSET else {"max_length": params.max_length}),
         **merged,
         **weights,
-        "bytes": sum((destination / name).stat().st_size for name in files_below(destination)),
+        "bytes": bytes_below(destination),
         "seconds": _phases(times),
     }
 

@@ -25,6 +25,11 @@ def onnx_names(root: Path) -> tuple[str, ...]:
     return names
 
 
+def bytes_below(root: Path) -> int:
+    """The size of all files below a folder."""
+    return sum((root / name).stat().st_size for name in files_below(root))
+
+
 def carry_along(source: Path, destination: Path, besides: Collection[str]) -> None:
     """Copy everything except graphs and their data (`besides`): tokenizer, configs, modules."""
     for name in files_below(source):

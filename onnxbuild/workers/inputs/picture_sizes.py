@@ -22,13 +22,18 @@ def frees_size(inputs: Mapping[str, InputSpec]) -> bool:
     return spec is not None and not any(isinstance(size, int) for size in spec.shape[-2:])
 
 
+def one_picture(source: Source) -> Sample:
+    """One picture of the source's size, beside as few tokens as a text may have."""
+    return shaped(source, 1, min(8, source.positions - 1))
+
+
 def other_picture(source: Source) -> Sample:
     """One picture that is a patch higher and two patches wider than the config's."""
     patch = vision_part(source.config).get("patch_size")
     step = patch if isinstance(patch, int) else _STEP
     height, width = picture_size(source)
     size = (height + step, width + 2 * step)
-    sample = shaped(structs.replace(source, picture_size=size), 1, min(8, source.positions - 1))
+    sample = one_picture(structs.replace(source, picture_size=size))
     return structs.replace(sample, label=f"{_LABEL} {size[0]}×{size[1]}")
 
 

@@ -19,6 +19,9 @@ from onnxbuild.workers.inputs.tokenizer import load_light_tokenizer, load_tokeni
 _UNMASKED = frozenset({"siglip"})
 
 
+NO_LIMIT = 1 << 20  # tokens, for a model whose config names no positions
+
+
 class Source(Struct, frozen=True, kw_only=True):
     """What samples are made from: the model's config, its tokenizer or None, and what its first graph takes."""
 
@@ -50,7 +53,7 @@ class Source(Struct, frozen=True, kw_only=True):
     @property
     def positions(self) -> int:
         """The maximum number of tokens that the model accepts."""
-        return positions_of(self.config) or 1 << 20
+        return positions_of(self.config) or NO_LIMIT
 
     @property
     def pad_id(self) -> int:

@@ -12,13 +12,13 @@ from typing import Any
 
 from msgspec import Struct
 
-from onnxbuild.tables.positions import changes_at, text_part
-from onnxbuild.workers.inputs.sample_source import Source
+from onnxbuild.tables.positions import changes_at
+from onnxbuild.workers.inputs.sample_source import NO_LIMIT, Source
 from onnxbuild.workers.inputs.samples import Sample, shaped
 from onnxbuild.workers.inputs.token_rows import DECODER_TOKENS, STEPS
 
 _PAST_TRACES = 131  # odd, and more than twice the longest sequence that exporters trace with
-_BEYOND = 3  # tokens past a constant
+_BEYOND = 3  # tokens past a constant, or one more to make an odd length
 _PAST_CONSTANTS_BYTES = 1 << 30  # memory for a length past a constant, or twice the weights if that is more
 _LONGEST_BYTES = 1 << 28  # the same for the longest positions, which change no way of computing
 _MOST_WORK = 2e13  # tokens × bytes of weights, about two minutes on two cores
@@ -42,8 +42,8 @@ def chosen(source: Source, weights_bytes: int, longest: int | None) -> Chosen:
     limit = limit_of(source, longest)
     constants = {name: size for name, size in changes_at(source.config).items() if size < limit}
     reachable = _longest_within(source, max(_PAST_CONSTANTS_BYTES, 2 * weights_bytes))
-    past = max((_odd(size + _BEYOND) for size in constants.values() if size + _BEYOND < reachable), default=0)
-    named = limit if limit < 1 << 20 else 0
+    past = max((size + _BEYOND | 1 for size in constants.values() if size + _BEYOND < reachable), default=0)
+    named = limit if limit < NO_LIMIT else 0
     work = int(_MOST_WORK / max(1, weights_bytes))
     far = min(named, work, _longest_within(source, max(_LONGEST_BYTES, 2 * weights_bytes)))
     lengths = {min(length, limit) for length in (_PAST_TRACES, past, far) if length}
@@ -62,8 +62,7 @@ def limit_of(source: Source, longest: int | None) -> int:
 
 def of_length(source: Source, length: int, *, padded: bool = False) -> Sample:
     """A sample of this length, of two rows if it is `padded`; an encoder-decoder's decoder gets as much."""
-    config = {**source.config, **text_part(source.config)}
-    positions = next((int(config[key]) for key in _DECODER_POSITIONS if config.get(key)), length + STEPS)
+    positions = next((int(source.text[key]) for key in _DECODER_POSITIONS if source.text.get(key)), length + STEPS)
     decoder = max(DECODER_TOKENS, min(length, positions - STEPS, source.positions - STEPS))
     return shaped(source, _rows(source, padded=padded), length, decoder_tokens=decoder)
 
@@ -76,10 +75,6 @@ def _rows(source: Source, *, padded: bool) -> int:
 def _is_free(source: Source, name: str) -> bool:
     spec = source.inputs.get(name)
     return spec is not None and not isinstance(spec.shape[-1], int)
-
-
-def _odd(length: int) -> int:
-    return length | 1
 
 
 def _longest_within(source: Source, budget: int) -> int:

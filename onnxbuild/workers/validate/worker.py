@@ -20,6 +20,7 @@ from onnxbuild.workers.engines.loading import some_of
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
 from onnxbuild.workers.engines.timing import versions
 from onnxbuild.workers.engines.torch_engine import open_reference
+from onnxbuild.workers.folders.model_files import bytes_below
 from onnxbuild.workers.inputs.picture_sizes import frees_size, other_picture
 from onnxbuild.workers.inputs.sample_source import Source, open_source
 from onnxbuild.workers.inputs.samples import Sample, probes, shaped
@@ -51,7 +52,7 @@ def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str
     task = Task(table=_table(params.task, sides.variant), independent=independent)
     samples = _samples(source, params, answers.samples)
     given = [tried(sides, one, task, answers) for one in _told(samples, progress)]
-    lengths = chosen(source, _bytes_of(inputs["reference"]), params.longest)
+    lengths = chosen(source, bytes_below(inputs["reference"]), params.longest)
     trials = list(filter(None, (tried_chosen(sides, one, task) for one in _told(_chosen(source, lengths), progress))))
     records = [record for trial in (*given, *trials) for record in trial.records]
     worst = _worst(given) | answers.worst(params.dataset)
@@ -84,10 +85,6 @@ def _chosen(source: Source, lengths: Chosen) -> list[Sample]:
     """A sample of each length, the shortest with padding, and one with other pictures."""
     rows = [of_length(source, length, padded=number == 0) for number, length in enumerate(lengths.lengths)]
     return [*rows, other_picture(source)] if frees_size(source.inputs) else rows
-
-
-def _bytes_of(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _worst(trials: Sequence[Trial]) -> dict[str, Worst]:
