@@ -289,7 +289,7 @@ FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
         "attention": export("attention", "eager"),
         "trust_remote_code": _TRUST,
         "pad_token_id": export("pad_token_id", 1),
-        "max_length": export("max_length", 40),
+        "max_length": (export("max_length", 400)[0], {"m:export", *of_m("validate")}),
         "allow_missing": export("allow_missing", ["*.norm.weight"]),
     },
     "optimize": {

@@ -23,9 +23,12 @@ from onnxbuild.workers.export.worker import run as export  # noqa: E402
 from onnxbuild.workers.inputs.sample_source import open_source  # noqa: E402
 from onnxbuild.workers.inputs.samples import shaped  # noqa: E402
 from onnxbuild.workers.inputs.stages import run_stages  # noqa: E402
-from onnxbuild.workers.validate.extent import holds_up_to, of_few_rows  # noqa: E402
+from onnxbuild.workers.validate.compare import Record, Task  # noqa: E402
+from onnxbuild.workers.validate.extent import Judge, holds_up_to, of_few_rows  # noqa: E402
 from onnxbuild.workers.validate.lengths import chosen, of_length  # noqa: E402
+from onnxbuild.workers.validate.trial import Trial  # noqa: E402
 from onnxbuild.workers.validate.worker import run  # noqa: E402
+from onnxbuild.workers.validate.worst import Worst  # noqa: E402
 
 pytestmark = pytest.mark.heavy
 
@@ -309,3 +312,18 @@ def test_a_graph_that_is_wrong_for_another_size_of_pictures_fails(tmp_path, vali
 )  # fmt: skip
 def test_a_bound_on_a_mean_is_wider_for_few_rows(metric, bound, of_few):
     assert of_few_rows(metric, bound) == pytest.approx(of_few)
+
+
+@pytest.mark.parametrize(
+    ("difference", "agrees", "fault"),
+    [(0.19, 0.5, None), (0.21, 0.5, "`top1` is 0.5, below 0.88"), (0.21, 1.0, None)],
+    ids=["as elsewhere", "more than elsewhere", "the same labels"],
+)
+def test_another_label_of_few_rows_counts_where_probabilities_differ_more_than_elsewhere(difference, agrees, fault):
+    usual = {"max_probability": Worst(value=0.05, where="somewhere")}
+    task = Task(table="classification")
+    values = {"top1": agrees, "max_probability": difference}
+    record = Record(stage="forward", output="logits", where="here", rows=2, values=values)
+    judge = Judge(sides=None, source=None, task=task, thresholds={"top1": 0.97}, usual=usual)
+    found = judge.fault(Trial(sample=None, records=[record]))
+    assert found is None if fault is None else found.startswith(fault)

@@ -13,7 +13,7 @@ from onnxbuild.workers.validate.bounds import broken_bounds
 from onnxbuild.workers.validate.compare import Task
 from onnxbuild.workers.validate.lengths import of_length
 from onnxbuild.workers.validate.trial import Sides, Trial, tried_chosen
-from onnxbuild.workers.validate.worst import worst_of
+from onnxbuild.workers.validate.worst import Worst, worst_of
 
 _MOST_TEXT = 300
 
@@ -31,12 +31,13 @@ class Partly(Struct, frozen=True, kw_only=True):
 
 
 class Judge(Struct, frozen=True, kw_only=True):
-    """Says of single samples whether they keep the bounds."""
+    """Says of single samples whether they keep the bounds; `usual` is what the samples that hold gave."""
 
     sides: Sides
     source: Source
     task: Task
     thresholds: Mapping[str, float]
+    usual: Mapping[str, Worst]
 
     def fault(self, trial: Trial) -> str | None:
         """What is wrong with a trial by itself, None if it keeps every bound that it can be measured by."""
@@ -44,6 +45,8 @@ class Judge(Struct, frozen=True, kw_only=True):
             return " ".join(str(trial.error).split())[:_MOST_TEXT]
         worst = worst_of(trial.records, trial.text)
         bounds = {name: of_few_rows(name, bound) for name, bound in self.thresholds.items() if name in worst}
+        if bounds.get("top1", 1.0) < 1.0 and _is_as_usual(worst, self.usual):
+            del bounds["top1"]
         broken = broken_bounds(worst, bounds)
         return broken[0] if broken else None
 
@@ -67,6 +70,12 @@ class Judge(Struct, frozen=True, kw_only=True):
     def _holds(self, length: int) -> bool:
         trial = tried_chosen(self.sides, of_length(self.source, length), self.task)
         return trial is None or self.fault(trial) is None
+
+
+def _is_as_usual(worst: Mapping[str, Worst], usual: Mapping[str, Worst]) -> bool:
+    """Whether class probabilities differ as they do elsewhere: another label of one row is then no more than a tie."""
+    here, elsewhere = worst.get("max_probability"), usual.get("max_probability")
+    return here is not None and elsewhere is not None and here.value <= _SPREAD * elsewhere.value
 
 
 def of_few_rows(metric: str, bound: float) -> float:

@@ -59,7 +59,8 @@ def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str
     broken = broken_bounds(worst, params.thresholds)
     partly = None
     if not broken:
-        partly = Judge(sides=sides, source=source, task=task, thresholds=params.thresholds).partly(given, trials)
+        judge = Judge(sides=sides, source=source, task=task, thresholds=params.thresholds, usual=worst)
+        partly = judge.partly(given, trials)
         broken = [partly.message] if partly else []
     facts = _facts(params, source, samples, records, worst, broken) | _circumstances(sides, threads)
     facts |= {"chosen": [trial.sample.label for trial in trials]} if trials else {}
