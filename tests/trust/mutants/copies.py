@@ -43,7 +43,10 @@ class Copy:
         package = self.place / "onnxbuild"
         recorder = f"__import__('runpy').run_path({str(RECORDER)!r})"
         start = f"{recorder}['record']({str(package) + os.sep!r}, {str(self.calls)!r})"
+        # Tests also run code as another user.
         self.calls.touch()
+        self.calls.chmod(0o666)
+        self.place.parent.chmod(0o755)
         with contextlib.ExitStack() as stack:
             for path in sorted(package.rglob("*.py")):
                 text = path.read_text(encoding="utf-8")
