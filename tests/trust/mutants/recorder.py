@@ -13,15 +13,16 @@ def record(package, log):
     """Append a line for every function below the folder `package` that is called for the first time from now on."""
     seen = {}
 
-    def called(frame, event, _argument):
+    def called(frame, _event, _argument):
         code = frame.f_code
-        if event == "call" and id(code) not in seen:
+        if id(code) not in seen:
             seen[id(code)] = code  # alive, so that no other code gets its id
             if code.co_filename.startswith(package):
                 _append(log, f"{code.co_filename[len(package) :]}:{code.co_firstlineno}:{code.co_name}\n")
 
-    threading.setprofile(called)
-    sys.setprofile(called)
+    # A tracer that returns None is asked for each call only. A profiler is asked for every call of C as well.
+    threading.settrace(called)
+    sys.settrace(called)
 
 
 def _append(log, line):
@@ -32,5 +33,5 @@ def _append(log, line):
 
 def stop():
     """Record no more, in this thread and in those that it will start."""
-    sys.setprofile(None)
-    threading.setprofile(None)
+    sys.settrace(None)
+    threading.settrace(None)
