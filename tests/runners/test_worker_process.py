@@ -88,14 +88,18 @@ class Scene:
         request = Request(id=name, worker="w:run", params={}, inputs={}, outputs={}, log=f"/log/{name}", **more)
         self.worker.begin(request, self.progress.put, self.answers.put)
 
-    def close(self) -> None:
-        if self.process.status is None:
-            self.process.said.close()
-            self.process.end(0)
+    def join(self) -> None:
+        """Wait for the end, and for the thread that kills what is left."""
         self.worker.join()
         for thread in threading.enumerate():
             if "_bury" in thread.name:
                 thread.join(60)
+
+    def close(self) -> None:
+        if self.process.status is None:
+            self.process.said.close()
+            self.process.end(0)
+        self.join()
         for pipe in (self.process.stdin, self.process.heard, self.process.said):
             with contextlib.suppress(BrokenPipeError):
                 pipe.close()
@@ -159,7 +163,7 @@ def test_an_end_without_an_answer_is_a_failure_of_the_request(scene: Scene) -> N
     answer = scene.answers.get(timeout=60)
     assert (answer.id, answer.failure, answer.seconds >= 0, answer.seconds < 60) == ("a", ENDED, True, True)
     assert scene.worker.alive is False
-    scene.worker.join()
+    scene.join()
     assert ("kill", PID) in scene.killed  # what it left behind
     assert "run-1;" in scene.killed
 
