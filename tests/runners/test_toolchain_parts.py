@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -319,3 +320,11 @@ def test_an_environment_whose_removal_is_killed_counts_as_interrupted(tmp_path: 
     with pytest.raises(KeyboardInterrupt):
         free_toolchains(tmp_path, frozenset(), dry_run=False)
     assert whole.what_is_wrong(place, LOCKED) == "its creation was interrupted"
+
+
+@posix
+def test_a_removal_leaves_the_locks_of_a_shared_store_to_its_group(tmp_path: Path) -> None:
+    tmp_path.chmod(0o2775)
+    environment(tmp_path, "a", 1)
+    assert free_toolchains(tmp_path, frozenset(), dry_run=False).count == 1
+    assert stat.S_IMODE((tmp_path / "locks").stat().st_mode) == 0o2775
