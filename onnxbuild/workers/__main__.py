@@ -158,8 +158,11 @@ def _call(request: Request, tell: Any) -> Any:
 
     import msgspec
 
+    from onnxbuild.workers.libraries.absent_sklearn import sklearn_hidden
+
     module, _, function = request.worker.partition(":")
-    run = getattr(importlib.import_module(module), function)
+    with sklearn_hidden():
+        run = getattr(importlib.import_module(module), function)
     params_type = typing.get_type_hints(run)["params"]
     params = msgspec.convert(request.params, params_type)
     inputs = {port: Path(path) for port, path in request.inputs.items()}
