@@ -248,15 +248,24 @@ def _gc(options: argparse.Namespace) -> int:
 
 
 def _cache(options: argparse.Namespace) -> int:
-    if options.what == "keygen":
-        from onnxbuild.commands.sharing.keygen import keygen
-
-        return keygen(options.output)
+    if options.what in {"keygen", "public-key"}:
+        return _keys(options)
     if options.manifest is None:
         subcommand(parser("cache"), "cache").error("the following arguments are required: MANIFEST")
     from onnxbuild.commands.cache import cache
 
     return cache(options.what, asked_for(options), as_json=options.json)
+
+
+def _keys(options: argparse.Namespace) -> int:
+    from onnxbuild.commands.sharing.keygen import keygen, public_of
+
+    files, wanted = [*filter(None, [options.manifest]), *options.selectors], int(options.what == "public-key")
+    if len(files) < wanted:
+        subcommand(parser("cache"), "cache").error("the following arguments are required: FILE")
+    if len(files) > wanted:
+        subcommand(parser("cache"), "cache").error(f"unrecognized arguments: {' '.join(files[wanted:])}")
+    return public_of(files[0]) if wanted else keygen(options.output)
 
 
 def _doctor(options: argparse.Namespace) -> int:
