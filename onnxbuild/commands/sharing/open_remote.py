@@ -104,9 +104,9 @@ def _parsed(text: str, base: Path | None, asked: Asked, manifest: Manifest) -> A
     try:
         address = address_of(text, base or Path(asked.manifest).absolute().parent, by_user=base is not None)
         _check_folder(address)
-        return address
     except InvalidAddress as error:
         raise DiagnosticError(fault("OB079", f"not the address of a remote store: {error}", span=at)) from None
+    return address
 
 
 def _check_folder(address: Address) -> None:
