@@ -119,7 +119,11 @@ def run_command(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return _INTERRUPTED
     except Exception as error:  # noqa: BLE001 - what is no diagnostic is a bug of ours: a log to attach, and exit code 3
-        return _explained(error, options)
+        try:
+            return _explained(error, options)
+        except (MemoryError, ImportError):  # what explains it needs memory, too
+            sys.stderr.write(f"OB088 memory ran out ({type(error).__name__})\n")
+            return _FAILED
 
 
 def _explained(error: Exception, options: argparse.Namespace | None) -> int:
