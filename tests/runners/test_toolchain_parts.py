@@ -190,6 +190,16 @@ def test_an_interpreter_that_is_missing_is_named() -> None:
 # -- the current interpreter, and a toolchain that is not locked -------------------------------------------------------
 
 
+def test_of_the_current_interpreter_the_code_of_others_is_watched(monkeypatch) -> None:
+    current = Current()
+    monkeypatch.setattr(current, "_installed", SimpleNamespace(
+        editable=lambda: ["onnxbuild", "a", "b"], watched=lambda name: [f"/{name}", "/both"],
+        names=lambda: ["z", "onnxbuild"],
+        watched_shadows=lambda names: [f"/hides/{name}" for name in names if name in {"onnxbuild", "optimum", "z"}],
+    ))  # fmt: skip
+    assert current.watched() == ("/a", "/both", "/b", "/hides/optimum", "/hides/z")
+
+
 def test_the_current_interpreter(monkeypatch) -> None:
     current = Current()
     assert current.interpreter(lambda _text: None, lambda _command, _on_line: (0, "")) == sys.executable
