@@ -199,6 +199,10 @@ def test_an_action_that_prints_without_end_is_ended(tmp_path: Path) -> None:
     workers = [Talker(str(tmp_path / name)) for name in ("small", "large", "missing")] + [Talker("")]
     log_watch.end_talkative(workers)
     assert [one.why and one.why.code for one in workers] == [None, "OBE74", None, None]
+    assert workers[1].why is not None
+    assert (
+        workers[1].why.message == f"the action printed more than {log_watch.LOG_BYTES // 1_048_576} MB and was stopped"
+    )
 
 
 def test_a_log_that_grows_without_end_is_noticed_while_the_action_runs(monkeypatch, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 from onnxbuild.machine import usable_cores
 from onnxbuild.protocol import Failure, Progress, Request, Response
 from onnxbuild.runners import keeper, worker_process
-from onnxbuild.runners.environments import Current
+from onnxbuild.runners.environments import Current, Unusable
 from onnxbuild.runners.local import LocalRunner
 
 GIB = 1 << 30
@@ -321,6 +321,23 @@ def test_when_there_is_a_second_worker(start, made, jobs, warms, before, *, seco
     assert len(made) == before + 1 + second
 
 
+@pytest.mark.parametrize("error", [OSError("no"), Unusable(Failure(code="OBE65", message="no"))])
+def test_a_second_worker_that_cannot_start_disturbs_nobody(start, made, monkeypatch, error: Exception) -> None:
+    runner = start(jobs=2)
+    answers = iter(["/other/python"])
+
+    def interpreter(_say: Any, _run: Any) -> str:
+        for path in answers:
+            return path
+        raise error
+
+    monkeypatch.setattr(runner._environments["other"], "interpreter", interpreter)
+    future = submit(runner, "a", "other", warms=("wave",))
+    made[0].answer()
+    assert future.done()
+    assert len(made) == 1
+
+
 def test_workers_that_ended_are_forgotten(start, made) -> None:
     runner = start()
     submit(runner, "a")
@@ -401,6 +418,15 @@ def test_where_proc_is_missing_psutil_shows_the_marks(monkeypatch) -> None:
     monkeypatch.setattr(psutil, "process_iter", lambda: [mine, ended, *others])
     assert keeper.marked("run") == [3, 4]
     assert keeper.marked("run-2;") == [4]
+
+
+def test_a_command_without_a_free_file_descriptor_finds_nothing(monkeypatch) -> None:
+    def listdir(_path: str) -> list[str]:
+        raise OSError(24, "too many open files")
+
+    monkeypatch.setattr(keeper, "has_proc", lambda: True)
+    monkeypatch.setattr(keeper.os, "listdir", listdir)
+    assert keeper.marked("run") == []
 
 
 def test_without_psutil_a_keeper_finds_nothing(monkeypatch) -> None:

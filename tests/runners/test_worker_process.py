@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -338,8 +339,10 @@ def test_a_keeper_outlives_the_signals_that_end_a_command_and_ends_with_its_pipe
     try:
         assert process.stdin is not None
         # It ignores signals once it reads: /proc says so.
+        end = time.monotonic() + 60
         while not _ignores(process.pid, signal.SIGTERM):
             assert process.poll() is None
+            assert time.monotonic() < end
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             process.send_signal(number)
         process.stdin.write(b"x")
