@@ -7,6 +7,7 @@ import os
 import threading
 from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from onnxbuild.execute.preview import preview
 from onnxbuild.execute.schedule import unreadable
 from onnxbuild.planning.action_graph import FilesSource
 from onnxbuild.protocol import CheckFailed, Failure, Request, Response
+from onnxbuild.store.locks import Waiting
 from onnxbuild.store.store import Store
 
 
@@ -459,3 +461,22 @@ def test_a_run_that_nobody_follows_any_more_ends_its_workers(tmp_path: Path) -> 
         events.close()
     assert interrupt.requested is True
     assert runner.answers["a"].done()
+
+
+def test_what_arrives_from_a_remote_store_is_told_in_megabytes_until_the_run_is_interrupted() -> None:
+    told: list[ActionProgress] = []
+
+    def obtain(key: str, arrived: Any) -> str:
+        arrived(1_260_000, 34_560_000)
+        one.interrupt.requested = True
+        with pytest.raises(Waiting, match="m:a"):
+            arrived(2_000_000, 34_560_000)
+        return key
+
+    one = SimpleNamespace(interrupt=SimpleNamespace(requested=False))
+    performer = SimpleNamespace(
+        _policy=SimpleNamespace(own=()), _interrupt=one.interrupt, _store=SimpleNamespace(obtain=obtain)
+    )
+    job: Any = SimpleNamespace(action=SimpleNamespace(id="m:a"), parts=SimpleNamespace(key="k"))
+    assert perform.Performer._obtain(performer, job, told.append) == "k"  # type: ignore[arg-type]
+    assert told == [ActionProgress(id="m:a", text="MB from the remote store", done=1.3, total=34.6)]
