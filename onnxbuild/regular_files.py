@@ -12,6 +12,9 @@ import stat
 _SAFELY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
 
+# A junction of Windows leads elsewhere as a link does; other systems have no such tags.
+_JUNCTION = getattr(stat, "IO_REPARSE_TAG_MOUNT_POINT", None)
+
 
 class NotRegular(OSError):  # noqa: N818 - an OSError whose text says what the file is instead
     """A path is a symbolic link, a folder, a FIFO, a socket or a device, or the file is too large."""
@@ -52,6 +55,20 @@ def descriptor_of(path: str | os.PathLike[str], flags: int) -> int:
         return descriptor
     os.close(descriptor)
     raise NotRegular(errno.EINVAL, f"is {_kind(mode)}, not a regular file", os.fspath(path))
+
+
+def is_folder(place: str) -> bool:
+    """Whether a path is a folder, and not a link to one."""
+    try:
+        status = os.lstat(place)
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and not leads_elsewhere(status)
+
+
+def leads_elsewhere(status: os.stat_result) -> bool:
+    """Whether what `os.lstat` has looked at is a link, or a junction of Windows."""
+    return stat.S_ISLNK(status.st_mode) or (_JUNCTION is not None and getattr(status, "st_reparse_tag", 0) == _JUNCTION)
 
 
 def _kind(mode: int) -> str:

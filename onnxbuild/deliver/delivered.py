@@ -18,12 +18,11 @@ import msgspec
 from msgspec import Struct
 
 from onnxbuild.deliver.copies import equal_files
-from onnxbuild.deliver.foreign_files import is_folder
 from onnxbuild.deliver.out_folder import Delivery, alone
 from onnxbuild.deliver.provenance import PROVENANCE, Described, described
 from onnxbuild.digest import digest_bytes, digest_value
 from onnxbuild.manifest.language import NAME
-from onnxbuild.regular_files import read_regular
+from onnxbuild.regular_files import is_folder, read_regular
 from onnxbuild.store.files import remove_file, write_atomically
 from onnxbuild.store.store import Store
 

@@ -13,12 +13,13 @@ from typing import Literal
 from msgspec import Struct
 
 from onnxbuild.deliver.copies import checked_copy, equal_files
-from onnxbuild.deliver.foreign_files import Renamed, is_folder
+from onnxbuild.deliver.foreign_files import Renamed
 from onnxbuild.deliver.provenance import PROVENANCE, ours, provenance
 from onnxbuild.deliver.replacement import leftovers, replace_folder, tidy_up
 from onnxbuild.digest import Digest, digest_bytes
 from onnxbuild.execute.events import SUCCEEDED, Outcome
 from onnxbuild.planning.action_graph import ActionGraph, Variant
+from onnxbuild.regular_files import is_folder
 from onnxbuild.store.content import File, Tree
 from onnxbuild.store.files import Signature
 from onnxbuild.store.store import Store

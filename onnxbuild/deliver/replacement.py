@@ -25,8 +25,9 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
-from onnxbuild.deliver.foreign_files import Renamed, is_folder, move_foreign
+from onnxbuild.deliver.foreign_files import Renamed, move_foreign
 from onnxbuild.deliver.provenance import ours
+from onnxbuild.regular_files import is_folder
 from onnxbuild.store.files import flush, remove_tree
 
 # What a run leaves when it is killed. Version 0.1 had the process in the name, and `.old` at the end.

@@ -32,7 +32,7 @@ _OURS = re.compile(
 _MOST_BYTES = 4096
 
 # What a store consists of. A link in place of any of these would lead out of the store.
-_FOLDERS = ("blobs", "work", "locks", "toolchains", "gc.lock.readers")
+FOLDERS = ("blobs", "work", "locks", "toolchains", "gc.lock.readers")
 _LOGS = tuple(f"{DATABASE}-{suffix}" for suffix in ("wal", "shm", "journal"))
 _FILES = (DATABASE, *_LOGS, GENERATION, "gc.lock", "sweeping", MARKER)
 
@@ -94,7 +94,7 @@ def _marker_of(root: Path) -> str | None:
 
 
 def _check_places(root: Path) -> None:
-    places = [(name, stat.S_ISDIR) for name in _FOLDERS] + [(name, stat.S_ISREG) for name in _FILES]
+    places = [(name, stat.S_ISDIR) for name in FOLDERS] + [(name, stat.S_ISREG) for name in _FILES]
     for name, is_right in places:
         try:
             mode = (root / name).lstat().st_mode

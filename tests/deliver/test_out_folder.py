@@ -334,15 +334,15 @@ def test_a_read_only_folder_is_made_writable_for_its_owner_to_move_what_is_in_it
 
 def test_a_junction_of_windows_is_no_folder(tmp_path, monkeypatch):
     (tmp_path / "sub").mkdir()
-    monkeypatch.setattr(foreign_files, "_JUNCTION", 0xA0000003)
+    monkeypatch.setattr(regular_files, "_JUNCTION", 0xA0000003)
     real = os.lstat
     tag = {}
     monkeypatch.setattr(os, "lstat", lambda place: SimpleNamespace(st_mode=real(place).st_mode, **tag))
     for given, expected in (({}, True), ({"st_reparse_tag": 0}, True), ({"st_reparse_tag": 0xA0000003}, False)):
         tag.clear()
         tag.update(given)
-        assert foreign_files.is_folder(str(tmp_path / "sub")) == expected
-    assert not foreign_files.is_folder(str(tmp_path / "missing"))
+        assert regular_files.is_folder(str(tmp_path / "sub")) == expected
+    assert not regular_files.is_folder(str(tmp_path / "missing"))
 
 
 # -- what stands in the place of a folder -----------------------------------------------------------------------------
