@@ -91,7 +91,7 @@ def _ways(paths: Iterable[str], stored: Stored) -> tuple[list[str], dict[str, st
     root = os.path.dirname(stored.blobs)
     own = {os.path.join(root, name) for name in FOLDERS}  # also those that a store has only at times
     places = {*own, *(os.path.join(stored.blobs, digest[:2]) for digest in stored.sizes), *paths}
-    for path in list(places):
+    for path in places:
         place = path
         while (place := os.path.dirname(place)) not in places:
             places.add(place)
