@@ -6,6 +6,10 @@ import errno
 import io
 import os
 import stat
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # Flags for every file that somebody else may have put in its place: no link is followed, no FIFO is waited for. None of
 # them exists on Windows, where a folder cannot contain a FIFO or a device.
@@ -55,6 +59,23 @@ def descriptor_of(path: str | os.PathLike[str], flags: int) -> int:
         return descriptor
     os.close(descriptor)
     raise NotRegular(errno.EINVAL, f"is {_kind(mode)}, not a regular file", os.fspath(path))
+
+
+def check_folder(path: Path) -> None:
+    """Check that an absolute path leads to a folder, or that one can be created there, whoever may write.
+
+    Errors: OSError, such as NotADirectoryError for a file on the way, or that of a name that is too long.
+    """
+    for place in (path, *path.parents):
+        try:
+            mode = os.stat(place).st_mode
+        except FileNotFoundError:
+            if place.is_symlink():  # a link that leads nowhere
+                raise
+            continue
+        if not stat.S_ISDIR(mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+        return
 
 
 def is_folder(place: str) -> bool:

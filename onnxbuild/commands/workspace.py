@@ -15,7 +15,8 @@ from onnxbuild.commands.parsing.options import Asked
 from onnxbuild.commands.sharing.open_remote import sharing_for, watched_keys
 from onnxbuild.commands.state.locations import state_for, store_root
 from onnxbuild.commands.state.named_environments import environments_of
-from onnxbuild.commands.state.out_place import check_out
+from onnxbuild.commands.state.out_place import check_folders, check_out
+from onnxbuild.commands.state.own_outputs import check_sources
 from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.execute.events import Outcome
 from onnxbuild.execute.preview import preview
@@ -161,6 +162,9 @@ def session(asked: Asked, *, write: bool, jobs: int = 1, remembered: Plan | None
         root = store_root(asked, made.manifest)
         if asked.out is not None:
             check_out(asked.out, dict.fromkeys(one.model for one in made.graph.variants), made.manifest, root)
+            check_folders(Path(asked.out), made.graph.variants)
+            if remembered is None:  # else the run that left the plan has checked it
+                check_sources(Path(asked.out), made.whole, made.manifest)
         with (
             reporting(sharing.remote),
             opened(root, write=write, remote=sharing.remote, trust=sharing.trust) as store,

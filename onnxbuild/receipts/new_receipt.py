@@ -90,8 +90,9 @@ def _ways(paths: Iterable[str], stored: Stored) -> tuple[list[str], dict[str, st
     """Folders, and links with where they lead: those of the store, among the paths, and on the way to them."""
     root = os.path.dirname(stored.blobs)
     own = {os.path.join(root, name) for name in FOLDERS}  # also those that a store has only at times
-    places = {*own, *(os.path.join(stored.blobs, digest[:2]) for digest in stored.sizes), *paths}
-    for path in places:
+    watched = {*own, *(os.path.join(stored.blobs, digest[:2]) for digest in stored.sizes), *paths}
+    places = set(watched)
+    for path in watched:
         place = path
         while (place := os.path.dirname(place)) not in places:
             places.add(place)

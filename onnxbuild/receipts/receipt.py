@@ -12,8 +12,8 @@ imports (measured: msgspec 23 ms and PyYAML 14 against 9 for Python itself).
 Layout: a line of JSON, `{"question": …, "format": number, "environment": {name: value digest}, "installed": …, "read":
 [[path, size, mtime_ns, ctime_ns, inode], …], "absent": [path, …], "folders": [path, …], "links": {path: where it
 leads}, "made": as "read", "store": [folder of blobs, database, its inode, its size, "digest size digest size …"],
-"parts": [[[path, …], …], …], "answer": text, "memory": digest}`, then the memory: bytes that belong to the writer of the
-receipt, and which a run with nothing to do never reads. Written atomically.
+"parts": [[[path, …], …], …], "answer": text, "memory": digest}`, then the memory: bytes that belong to the writer of
+the receipt, and which a run with nothing to do never reads. Written atomically.
 
 Somebody else may have written or damaged a receipt. One that is not a regular file, is huge, does not decode, or has
 another format is ignored.

@@ -12,15 +12,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from onnxbuild.diagnostics import Diagnostic, DiagnosticError, fault
+from onnxbuild.diagnostics import DiagnosticError
 from onnxbuild.digest import Digest
+from onnxbuild.regular_files import check_folder
 from onnxbuild.store import locks
 from onnxbuild.store.claims import Claims
 from onnxbuild.store.content import Content, DamagedBlob, Tree
-from onnxbuild.store.database import DATABASE, DatabaseFailed, NewerDatabase, database_error_in_words, is_damaged
+from onnxbuild.store.database import DATABASE, DatabaseFailed, NewerDatabase
 from onnxbuild.store.files import remove_tree
 from onnxbuild.store.group_access import make_folder
-from onnxbuild.store.marker import check_store, newer
+from onnxbuild.store.marker import check_store, newer, unusable
 from onnxbuild.store.outside_files import digest_outside_files
 from onnxbuild.store.traces import Origin, Trace, Traces
 from onnxbuild.store.working_folders import WorkingFolder, sweep
@@ -61,6 +62,7 @@ class Store:
         self._work = WorkingFolder(root)
         self._claims = Claims(root, self._work.path) if claims and not readonly else None
         try:
+            check_folder(root)
             if not readonly:
                 root.mkdir(parents=True, exist_ok=True)
             if root.exists():
@@ -69,7 +71,7 @@ class Store:
         except NewerDatabase as error:
             raise DiagnosticError(newer(root, str(error))) from error
         except (OSError, sqlite3.Error) as error:
-            raise DiagnosticError(_unusable(root, error)) from error
+            raise DiagnosticError(unusable(root, error)) from error
 
     def __enter__(self) -> Self:
         return self
@@ -77,7 +79,7 @@ class Store:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.close()
         if isinstance(error, DatabaseFailed):  # it can happen in any command, which can only report it
-            raise DiagnosticError(_unusable(self.root, error)) from error
+            raise DiagnosticError(unusable(self.root, error)) from error
 
     def close(self) -> None:
         """Release everything and close the database."""
@@ -243,10 +245,3 @@ def opened(
     """The store below `root`. Without `write`, nothing is created or changed: `plan` works on any file system."""
     with Store(root, readonly=not write, claims=write, remote=remote, trust=trust) as store:
         yield store
-
-
-def _unusable(root: Path, error: Exception) -> Diagnostic:
-    hint = "name another with `--store DIR` or ONNXBUILD_STORE"
-    if is_damaged(error):
-        hint += f", or remove {root / DATABASE}: everything is then built again"
-    return fault("OB040", f"the store {root} cannot be used: {database_error_in_words(root, error)}", hint=hint)

@@ -1,5 +1,6 @@
 """What `run` does with folders below out/: links are refused, and those of former targets are found and removed."""
 
+import errno
 import json
 import os
 import sys
@@ -8,6 +9,7 @@ import pytest
 
 import onnxbuild
 from onnxbuild.cli import run_command
+from onnxbuild.deliver import out_folder
 from onnxbuild.diagnostics import DiagnosticError
 
 
@@ -127,14 +129,16 @@ def test_a_folder_that_another_manifest_delivers_is_not_pruned(world, capsys):
     assert run(capsys, "--prune") == (0, [f"removed {world}/out/a/t"])
 
 
-def test_nothing_is_pruned_after_a_failure(world, capsys):
+def test_nothing_is_pruned_after_a_failure(world, capsys, monkeypatch):
     manifest("a/old", "a/new")
     run(capsys)
     manifest("a/new")
     (world / "out" / "a" / "new" / "model.onnx").unlink()
-    (world / "out" / "a" / "new" / "model.onnx").mkdir()
-    (world / "out" / "a" / "new").rename(world / "aside")
-    (world / "out" / "a" / "new").write_text("a file where a folder must be")
+
+    def refuse(folder, *_given):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+
+    monkeypatch.setattr(out_folder, "replace_folder", refuse)
     code, lines = run(capsys, "--prune")
     assert (code, folders(world)) == (1, ["a/new", "a/old"])
     assert f"m.yaml no longer names {world}/out/a/old: `onnxbuild run m.yaml --prune` removes it" in lines
@@ -222,13 +226,17 @@ def test_a_plan_refuses_a_link_as_the_run_does(world, capsys):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="symbolic links need a privilege there")
 @pytest.mark.parametrize("place", ["out/a", "out/a/t"])
-def test_a_link_below_the_output_folder_fails_the_run(world, capsys, place):
+def test_a_link_below_the_output_folder_is_refused_before_anything_is_built(world, capsys, place):
     manifest("a/t")
     (world / "elsewhere").mkdir()
     (world / place).parent.mkdir(parents=True)
     (world / place).symlink_to(world / "elsewhere")
-    code, lines = run(capsys)
-    assert (code, lines) == (1, [f"{world}/out/a/t could not be written: is a symbolic link: {world}/{place}"])
+    assert run_command(["run", "m.yaml"]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        f"OB090 the output folder `{world}/{place}` is a symbolic link",
+        "  = hint: remove the link: a run replaces the folder, and does not follow a link",
+    ]
+    assert not (world / ".onnxbuild").exists()
     assert os.listdir(world / "elsewhere") == []
 
 
