@@ -26,6 +26,7 @@ from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.planning.planned import Plan
 from onnxbuild.printable import printable
 from onnxbuild.report.named_files import check_named, hint_for, write_named
+from onnxbuild.report.wording import on_one_line
 from onnxbuild.runners.environments import Environment
 from onnxbuild.runners.local import LocalRunner
 from onnxbuild.runners.runner import Runner
@@ -167,7 +168,9 @@ def session(asked: Asked, *, write: bool, jobs: int = 1, remembered: Plan | None
                 check_sources(Path(asked.out), made.whole, made.manifest)
         with (
             reporting(sharing.remote),
-            opened(root, write=write, remote=sharing.remote, trust=sharing.trust) as store,
+            opened(
+                root, write=write, remote=sharing.remote, trust=sharing.trust, say=_nothing if write else _say
+            ) as store,
         ):
             yield Session(
                 plan=made,
@@ -182,7 +185,11 @@ def session(asked: Asked, *, write: bool, jobs: int = 1, remembered: Plan | None
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    print(on_one_line(text), file=sys.stderr)
+
+
+def _nothing(_text: str) -> None:
+    """A run shows its progress in another way."""
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from onnxbuild.store.database import DATABASE, DatabaseFailed, NewerDatabase
 from onnxbuild.store.files import remove_tree
 from onnxbuild.store.group_access import make_folder
 from onnxbuild.store.marker import check_store, newer, unusable
-from onnxbuild.store.outside_files import digest_outside_files
+from onnxbuild.store.outside_files import Patience, digest_outside_files
 from onnxbuild.store.traces import Origin, Trace, Traces
 from onnxbuild.store.working_folders import WorkingFolder, sweep
 
@@ -38,7 +38,8 @@ class Store:
     `readonly`: nothing is written, not even working folders; results can still be read. `claims`: a collection keeps
     the results that are looked up or made, for as long as the store is open (see `store.claims`). `remote`: the store
     that is asked for results that this one lacks. `trust`: identities of keys; if there are any, a result from a remote
-    store, whoever fetched it, counts only if one of them has signed it.
+    store, whoever fetched it, counts only if one of them has signed it. `say` is told which file is being read if that
+    takes long.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Store:
         claims: bool = True,
         remote: Remote | None = None,
         trust: frozenset[str] = frozenset(),
+        say: Callable[[str], None] = lambda _text: None,
     ) -> None:
         """Open the store below `root`; create it if it is missing.
 
@@ -58,6 +60,7 @@ class Store:
         self.readonly = readonly
         self.remote = remote
         self._trust = trust
+        self._patience = Patience(say)
         self.content = Content(root)
         self._work = WorkingFolder(root)
         self._claims = Claims(root, self._work.path) if claims and not readonly else None
@@ -185,7 +188,7 @@ class Store:
 
         Errors: OSError for a file that cannot be read.
         """
-        return digest_outside_files(root, names, self.traces, remember=not self.readonly)
+        return digest_outside_files(root, names, self.traces, remember=not self.readonly, patience=self._patience)
 
     # -- new results -------------------------------------------------------------------------------------------------
 
@@ -240,8 +243,13 @@ class Store:
 
 @contextlib.contextmanager
 def opened(
-    root: Path, *, write: bool, remote: Remote | None = None, trust: frozenset[str] = frozenset()
+    root: Path,
+    *,
+    write: bool,
+    remote: Remote | None = None,
+    trust: frozenset[str] = frozenset(),
+    say: Callable[[str], None] = lambda _text: None,
 ) -> Iterator[Store]:
     """The store below `root`. Without `write`, nothing is created or changed: `plan` works on any file system."""
-    with Store(root, readonly=not write, claims=write, remote=remote, trust=trust) as store:
+    with Store(root, readonly=not write, claims=write, remote=remote, trust=trust, say=say) as store:
         yield store

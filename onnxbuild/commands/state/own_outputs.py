@@ -35,7 +35,7 @@ class _Written:
     def __init__(self, out: Path, graph: ActionGraph) -> None:
         self._out = os.path.realpath(out)
         self._variants = {(one.model, one.target) for one in graph.variants}
-        self._beside = {one.model for one in graph.variants if is_part_of_a_model(one.target)}
+        self._parts = [(one.model, one.target) for one in graph.variants if is_part_of_a_model(one.target)]
         self._real_folder = functools.cache(os.path.realpath)
 
     def faults(self, graph: ActionGraph, manifest: Manifest) -> Iterator[Diagnostic]:
@@ -53,8 +53,9 @@ class _Written:
         for name in source.files:
             yield from self._fault(os.path.join(source.root, name), at)
         names = self._names(self._real_folder(source.root))
-        if len(names) == 1 and names[0] in self._beside:
-            yield _own(source.root, f"folders of `{names[0]}`", at)
+        for model, target in self._parts if len(names) == 1 else ():  # a run may only be about to write it
+            if names == [model]:
+                yield _own(os.path.join(source.root, target), f"`{model}/{target}`", at)
 
     def _fault(self, path: str, at: Span | None) -> Iterator[Diagnostic]:
         names = self._names(self._real(path))
