@@ -87,6 +87,14 @@ def is_folder(place: str) -> bool:
     return stat.S_ISDIR(status.st_mode) and not leads_elsewhere(status)
 
 
+def is_link(place: str) -> bool:
+    """Whether a path is a link, or a junction of Windows."""
+    try:
+        return leads_elsewhere(os.lstat(place))
+    except OSError:
+        return False
+
+
 def leads_elsewhere(status: os.stat_result) -> bool:
     """Whether what `os.lstat` has looked at is a link, or a junction of Windows."""
     return stat.S_ISLNK(status.st_mode) or (_JUNCTION is not None and getattr(status, "st_reparse_tag", 0) == _JUNCTION)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from onnxbuild.receipts.receipt import FORMAT, Question, digest_of, fingerprint, installed, receipt_path
-from onnxbuild.regular_files import is_folder, leads_elsewhere
+from onnxbuild.regular_files import is_folder, is_link
 from onnxbuild.store.files import (
     Signature,
     changed_ns,
@@ -96,12 +96,9 @@ def _ways(paths: Iterable[str], stored: Stored) -> tuple[list[str], dict[str, st
         place = path
         while (place := os.path.dirname(place)) not in places:
             places.add(place)
-    links = {place: os.path.realpath(place) for place in sorted(places) if _is_link(place)}
-    return sorted((own | set(filter(is_folder, places))) - links.keys()), links
-
-
-def _is_link(place: str) -> bool:
-    return os.path.lexists(place) and leads_elsewhere(os.lstat(place))
+    links = {place: os.path.realpath(place) for place in sorted(places) if is_link(place)}
+    folders = own | set(filter(is_folder, places - set(paths)))  # a path itself is watched by its stamps
+    return sorted(folders - links.keys()), links
 
 
 def _stamped(part: Mapping[str, Any]) -> list[Any]:

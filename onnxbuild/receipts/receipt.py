@@ -27,7 +27,7 @@ import os
 import sys
 import zlib
 from collections.abc import Iterable, Mapping
-from stat import S_ISDIR
+from stat import S_IFDIR, S_IFMT
 from typing import Any
 
 from onnxbuild.regular_files import leads_elsewhere, open_regular
@@ -38,6 +38,7 @@ Question = Mapping[str, Any]
 _STANDARD = (f"python{sys.version_info.major}.{sys.version_info.minor}", "lib-dynload")
 
 FORMAT = 4
+_IS_WINDOWS = sys.platform == "win32"
 _LARGEST = 256 << 20  # bytes; a receipt of 1,000 actions has 1 MB
 
 
@@ -122,7 +123,7 @@ def _lead_there(folders: Iterable[str], links: Mapping[str, str]) -> bool:
             status = lstat(folder)
         except FileNotFoundError:
             continue
-        if not S_ISDIR(status.st_mode) or leads_elsewhere(status):
+        if S_IFMT(status.st_mode) != S_IFDIR or (_IS_WINDOWS and leads_elsewhere(status)):
             return False
     return all(os.path.realpath(link) == place for link, place in links.items())
 

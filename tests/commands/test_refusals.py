@@ -186,6 +186,15 @@ def test_a_file_in_the_place_of_an_output_folder(world, capsys, place):
     assert (world / place).read_text() == "mine"
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no FIFO in a folder")
+@pytest.mark.parametrize("place", ["out", "out/m", "out/m/fp32"])
+def test_a_fifo_in_the_place_of_an_output_folder(world, capsys, place):
+    write()
+    (world / place).parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(world / place)
+    assert refused_by_all(capsys) == f"OB647 the output folder `{world}/{place}` cannot be used: Not a directory"
+
+
 @pytest.mark.parametrize("place", ["out/m", "out/m/fp32"])
 def test_a_link_in_the_place_of_an_output_folder(world, capsys, place):
     write()

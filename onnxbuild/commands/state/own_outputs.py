@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from onnxbuild.manifest.spec import Manifest
 from onnxbuild.permissions import is_below
 from onnxbuild.planning.action_graph import ActionGraph, FilesSource
 from onnxbuild.planning.local_files import is_part_of_a_model
+from onnxbuild.regular_files import is_link
 
 _HINT = (
     "outputs are written after all sources were read, so that the result would be one run behind: name what {} is made "
@@ -24,6 +24,8 @@ def check_sources(out: Path, graph: ActionGraph, manifest: Manifest) -> None:
 
     Errors: DiagnosticError OB646 with each such source.
     """
+    if not os.path.isdir(out):  # before the first run, nothing is in it that could be read
+        return
     faults = list(dict.fromkeys(_Written(out, graph).faults(graph, manifest)))
     if faults:
         raise DiagnosticError(faults)
@@ -36,7 +38,7 @@ class _Written:
         self._out = os.path.realpath(out)
         self._variants = {(one.model, one.target) for one in graph.variants}
         self._parts = [(one.model, one.target) for one in graph.variants if is_part_of_a_model(one.target)]
-        self._real_folder = functools.cache(os.path.realpath)
+        self._known: dict[str, str] = {}
 
     def faults(self, graph: ActionGraph, manifest: Manifest) -> Iterator[Diagnostic]:
         for path in manifest.files:
@@ -63,9 +65,22 @@ class _Written:
             yield _own(os.path.dirname(path), f"`{names[0]}/{names[1]}`", at)
 
     def _real(self, path: str) -> str:
-        """A path with links resolved. Most files of a source are in one folder, and are no links."""
+        """A path with links resolved."""
         folder, name = os.path.split(path)
-        return os.path.realpath(path) if os.path.islink(path) else os.path.join(self._real_folder(folder), name)
+        return os.path.realpath(path) if is_link(path) else os.path.join(self._real_folder(folder), name)
+
+    def _real_folder(self, folder: str) -> str:
+        """A folder with links resolved, by one look at each distinct folder: `realpath` looks at the whole way."""
+        way = []
+        while folder not in self._known and not is_link(folder) and os.path.dirname(folder) != folder:
+            way.append(folder)
+            folder = os.path.dirname(folder)
+        if folder not in self._known:
+            self._known[folder] = os.path.realpath(folder)
+        real = self._known[folder]
+        for one in reversed(way):
+            real = self._known[one] = os.path.join(real, os.path.basename(one))
+        return real
 
     def _names(self, real: str) -> list[str]:
         """The names on the way from the output folder to a path; none if it is elsewhere."""
