@@ -117,6 +117,7 @@ def run_command(arguments: Sequence[str]) -> int:
         options = parse(arguments)
         return _COMMANDS[options.name](options)
     except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
         return _INTERRUPTED
     except Exception as error:  # noqa: BLE001 - what is no diagnostic is a bug of ours: a log to attach, and exit code 3
         return _explained(error, options)
@@ -263,9 +264,10 @@ def _doctor(options: argparse.Namespace) -> int:
     from pathlib import Path
 
     from onnxbuild.commands.doctor import as_json, as_text, doctor
+    from onnxbuild.report.terminal import width_of
 
     report = doctor(Path(options.store or os.environ.get("ONNXBUILD_STORE") or ".onnxbuild/store"))
-    print(as_json(report) if options.format == "json" else as_text(report))
+    print(as_json(report) if options.format == "json" else as_text(report, width_of(sys.stdout)))
     return report.exit_code
 
 

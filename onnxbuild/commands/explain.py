@@ -18,8 +18,8 @@ from onnxbuild.planning.action_graph import Variant
 from onnxbuild.report.result.explained import facts_lines, key_lines, params_lines, variant_lines
 from onnxbuild.report.result.plan_text import failed_last_time, plan_lines
 from onnxbuild.report.result.reasons import reason_in_words
-from onnxbuild.report.terminal import width_of
-from onnxbuild.report.wording import path_from_here
+from onnxbuild.report.terminal import fitted, width_of
+from onnxbuild.report.wording import folded, path_from_here
 from onnxbuild.rules import ALL
 from onnxbuild.store.traces import Last, Trace
 
@@ -29,10 +29,10 @@ _CODE = re.compile(r"OBE?\d+", re.IGNORECASE)
 def explain(subject: str, asked: Asked) -> int:
     """Print what is known about an action, a variant, a model or a code; the exit code. Errors: DiagnosticError."""
     if is_code(subject):
-        print(explain_code(subject))
+        print(explain_code(subject, width_of(sys.stdout)))
         return 0
     with session(asked, write=False) as opened:
-        print("\n".join(_lines(subject, opened, asked)))
+        print(fitted("\n".join(_lines(subject, opened, asked)), sys.stdout))
     return 0
 
 
@@ -54,14 +54,15 @@ def is_code(subject: str) -> bool:
     return _CODE.fullmatch(subject) is not None
 
 
-def explain_code(code: str) -> str:
-    """The page of a code. Errors: DiagnosticError for an unknown one."""
+def explain_code(code: str, width: int | None = None) -> str:
+    """The page of a code, its prose in lines of `width` cells. Errors: DiagnosticError for an unknown one."""
     rule = ALL.get(code.upper())
     if rule is None:
         raise DiagnosticError(fault("OB041", f"there is no code `{code}`", hint=did_you_mean(code.upper(), ALL)))
     parts = [f"{rule.code} {rule.name} ({rule.severity})", rule.summary]
     parts += [f"why: {rule.why}"] if rule.why else []
     parts += [f"fix: {rule.fix}"] if rule.fix else []
+    parts = [folded(part, width, hang=0) for part in parts]
     parts += [f"bad:\n{_indented(rule.bad)}"] if rule.bad else []
     parts += [f"good:\n{_indented(rule.good)}"] if rule.good else []
     return "\n\n".join(parts)

@@ -10,6 +10,7 @@ from onnxbuild.commands.parsing.options import Asked
 from onnxbuild.commands.state.locations import store_root
 from onnxbuild.commands.workspace import loaded
 from onnxbuild.diagnostics import DiagnosticError, fault
+from onnxbuild.report.terminal import fitted
 from onnxbuild.runners.toolchains.unused_toolchains import FreedToolchains, free_toolchains, needed_toolchains
 from onnxbuild.store.collect import Freed, Limits, collect
 from onnxbuild.store.store import Store
@@ -29,9 +30,9 @@ def gc(asked: Asked, limits: Limits, *, dry_run: bool) -> int:
         except OSError as error:
             message = f"the store {root} cannot be collected: {error.strerror}"
             raise DiagnosticError(fault("OB040", message), exit_code=1) from None
-    print(in_words(freed, dry_run=dry_run))
+    print(fitted(in_words(freed, dry_run=dry_run), sys.stdout))
     if toolchains != FreedToolchains():
-        print(of_toolchains(toolchains, dry_run=dry_run))
+        print(fitted(of_toolchains(toolchains, dry_run=dry_run), sys.stdout))
     return 0
 
 

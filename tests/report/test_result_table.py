@@ -206,8 +206,8 @@ def test_a_narrow_terminal_shows_the_columns_below_one_another():
         "bert/o2      33.2 ms     1.30×\n"
         "\n"
         "* measured while other programs used the\n"
-        "cores: compare within a row, not across\n"
-        "runs"
+        "  cores: compare within a row, not\n"
+        "  across runs"
     )
 
 

@@ -18,7 +18,7 @@ from onnxbuild.report.outlet import draw
 from onnxbuild.report.result.folders_written import folders_in_words
 from onnxbuild.report.result.profile import critical_path_in_words
 from onnxbuild.report.result.summary import summary
-from onnxbuild.report.terminal import wants_colour, width_of
+from onnxbuild.report.terminal import fitted, wants_colour, width_of
 from onnxbuild.report.wording import on_one_line
 
 
@@ -26,14 +26,14 @@ def report(finished: Finished) -> None:
     """Print the end of a run: results to stdout, the rest to stderr."""
     options, result = finished.options, finished.result
     for line in _notices(finished):
-        print(on_one_line(line), file=sys.stderr)  # a file name must not add a line of its own
+        print(fitted(on_one_line(line), sys.stderr), file=sys.stderr)  # a file name must not add a line of its own
     if options.as_json:
         return
     text = summary_text(result, finished, width=width_of(sys.stdout), colour=wants_colour(sys.stdout))
     draw(f"{text}\n", sys.stdout)
     if not options.quiet:
         for line in _details(finished):
-            print(line)
+            print(fitted(line, sys.stdout))
 
 
 def summary_text(result: Result, finished: Finished, *, width: int | None = None, colour: bool = False) -> str:

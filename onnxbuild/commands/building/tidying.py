@@ -11,6 +11,7 @@ from onnxbuild.commands.state.locations import out_folder
 from onnxbuild.commands.workspace import Session
 from onnxbuild.deliver.delivered import Pruned, left_over, prune, record
 from onnxbuild.diagnostics import DiagnosticError, fault
+from onnxbuild.report.terminal import fitted
 from onnxbuild.store.store import Store
 
 _MOST_NAMED = 10
@@ -51,7 +52,7 @@ def _mention(unnamed: list[str], out: Path, manifest: str) -> None:
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr)
+    print(fitted(line, sys.stderr), file=sys.stderr)
 
 
 def _prune(unnamed: list[str], out: Path, store: Store) -> None:

@@ -8,6 +8,7 @@ from onnxbuild.protocol import json_text
 from onnxbuild.report.result.figures import NONE, beside_bound, megabytes, milliseconds, rate, significant, times
 from onnxbuild.report.result.table_layout import Cell, Column, Line, blocks
 from onnxbuild.report.result.variant_rows import ACCURACY, Metric, Row, is_uneven
+from onnxbuild.report.wording import folded
 
 _CONTENDED = "* measured while other programs used the cores: compare within a row, not across runs"
 _UNEVEN = "† the median of the ratios of single rounds; the medians of all calls differ from it by more than 5 %"
@@ -48,7 +49,7 @@ def as_text(rows: Sequence[Row], width: int | None = None, *, colour: bool = Fal
     if len(columns) < 2:  # noqa: PLR2004 - a column of names has no information
         return ""
     draw = _coloured if colour else _plain
-    return "\n\n".join([*map(draw, blocks(columns, width)), *(_wrapped(note, width) for note in notes(rows))])
+    return "\n\n".join([*map(draw, blocks(columns, width)), *(folded(note, width, hang=2) for note in notes(rows))])
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
@@ -117,14 +118,6 @@ def _shown(rows: Sequence[Row]) -> list[str]:
         if not wanted & row.metrics.keys():
             wanted |= set([name for name in _OTHERWISE if name in row.metrics][:1])
     return [name for name in _HEADINGS if name in wanted]
-
-
-def _wrapped(text: str, width: int | None) -> str:
-    if width is None:
-        return text
-    import textwrap
-
-    return textwrap.fill(text, width)
 
 
 def _verdicts(rows: Sequence[Row]) -> list[Column]:

@@ -10,7 +10,7 @@ from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.protocol import json_text
 from onnxbuild.report.result import result_table
 from onnxbuild.report.result.variant_rows import rows
-from onnxbuild.report.wording import printable_lines
+from onnxbuild.report.wording import folded, printable_lines
 
 
 def as_text(graph: ActionGraph, outcomes: Mapping[str, Outcome], ended: float | None, width: int | None = None) -> str:
@@ -18,8 +18,9 @@ def as_text(graph: ActionGraph, outcomes: Mapping[str, Outcome], ended: float | 
 
     `width`: cells of the terminal that the table is to fit.
     """
-    parts = [result_table.as_text(rows(graph, outcomes), width), "\n".join(_failures(outcomes))]
-    return "\n\n".join([*(part for part in parts if part), _closing(graph, outcomes, ended)])
+    failures = folded("\n".join(_failures(outcomes)), width)
+    parts = [result_table.as_text(rows(graph, outcomes), width), failures]
+    return "\n\n".join([*(part for part in parts if part), folded(_closing(graph, outcomes, ended), width)])
 
 
 def as_markdown(graph: ActionGraph, outcomes: Mapping[str, Outcome], ended: float | None) -> str:
