@@ -28,5 +28,5 @@ def show_plan(
         else:
             text = plan_text(opened.graph, outcomes, opened.store.traces.last(opened.scope))
             print(fitted(text, sys.stdout))
-        mention_unnamed(opened, asked.manifest, out)
+        mention_unnamed(opened, asked, out)
     return 1 if any(outcome.outcome == "failed" for outcome in outcomes.values()) else 0
