@@ -15,7 +15,7 @@ from onnxbuild.commands.parsing.options import Asked
 from onnxbuild.commands.parsing.refused import as_diagnostics
 from onnxbuild.commands.sharing.revalidation import own_actions
 from onnxbuild.commands.state.locations import out_folder
-from onnxbuild.commands.state.out_place import refuse_link
+from onnxbuild.commands.state.out_place import refuse_place
 from onnxbuild.commands.workspace import default_jobs, loaded, memory_limit, session
 from onnxbuild.execute.events import Event, Outcome
 from onnxbuild.execute.policy import Policy
@@ -92,7 +92,7 @@ def run(
     Errors: DiagnosticError.
     """
     named = str(out) if out else None
-    refuse_link(str(path), named)
+    refuse_place(str(path), named)
     place = out_folder(str(path), named)
     asked = _asked(path, selectors, defines, store, remote, allow_paths, allow_env, trust)._replace(out=str(place))
     with session(asked, write=True, jobs=jobs or default_jobs()) as opened:

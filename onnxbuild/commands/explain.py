@@ -79,7 +79,7 @@ def _action(name: str, opened: Session) -> Iterator[str]:
     """How the action ended the last time and why, what a run would do now, and what its result depends on."""
     last = opened.store.traces.last(opened.scope).get(name)
     trace = _trace(last, opened)
-    yield from _last_time(name, last)
+    yield from _last_time(name, last, opened)
     yield from _now(name, opened, last)
     width = width_of(sys.stdout)
     yield from params_lines(opened.plan.whole.actions[name], opened.kinds, opened.plan.manifest, width=width)
@@ -101,18 +101,24 @@ def _elsewhere(last: Last, opened: Session) -> str:
     return f", from {origin.remote}, {f'signed by {short_identity(origin.signer)}' if origin.signer else 'not signed'}"
 
 
-def _last_time(name: str, last: Last | None) -> Iterator[str]:
+def _last_time(name: str, last: Last | None, opened: Session) -> Iterator[str]:
     if last is None:
         yield f"{name} has never been run"
         return
-    yield f"{name}: {_ended(last.outcome)} in its last run"
-    yield from (f"  because {reason_in_words(Reason(r['part'], r['old'], r['new']))}" for r in last.reasons)
+    yield f"{name}: {_ended(last, opened)} in its last run"
+    if last.outcome != "hit":  # a hit with reasons was found elsewhere, and nothing ran because of them
+        yield from (f"  because {reason_in_words(Reason(r['part'], r['old'], r['new']))}" for r in last.reasons)
     if last.message:
         yield f"  {last.message}"
 
 
-def _ended(outcome: str) -> str:
-    return "up to date (a hit)" if outcome == "hit" else outcome
+def _ended(last: Last, opened: Session) -> str:
+    if last.outcome == "skipped":
+        return "not finished, because the run was interrupted or ended early,"
+    if last.outcome != "hit":
+        return last.outcome
+    origin = opened.store.traces.origin(last.key) if last.reasons and last.key is not None else None
+    return f"fetched from {origin.remote}" if origin is not None else "up to date (a hit)"
 
 
 def _now(name: str, opened: Session, last: Last | None) -> Iterator[str]:

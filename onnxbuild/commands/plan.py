@@ -8,7 +8,7 @@ from onnxbuild.commands.building.tidying import mention_unnamed
 from onnxbuild.commands.parsing.options import Asked
 from onnxbuild.commands.sharing.revalidation import own_actions
 from onnxbuild.commands.state.locations import out_folder
-from onnxbuild.commands.state.out_place import refuse_link
+from onnxbuild.commands.state.out_place import refuse_place
 from onnxbuild.commands.workspace import session
 from onnxbuild.report.progress.jsonl import events_text
 from onnxbuild.report.result.plan_text import plan_text
@@ -19,7 +19,7 @@ def show_plan(
     asked: Asked, *, as_json: bool, force: bool = False, revalidate: bool = False, out: str | None = None
 ) -> int:
     """Print every action with what a run would do; return the exit code. Errors: DiagnosticError, as for the run."""
-    refuse_link(asked.manifest, out)
+    refuse_place(asked.manifest, out)
     asked = asked._replace(out=str(out_folder(asked.manifest, out)))
     with session(asked, write=False) as opened:
         outcomes = opened.preview(force=force, own=own_actions(opened.graph) if revalidate else frozenset())

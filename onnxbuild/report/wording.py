@@ -28,11 +28,21 @@ def on_one_line(text: str) -> str:
     return " ".join(printable_lines(text))
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, in the plural where it is one: `1 file`, `2 files`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def path_from_here(path: str | os.PathLike[str]) -> str:
     """A path as a person would type it: relative where it is in or below the current folder."""
     path = os.path.abspath(path)
     here = os.path.join(os.getcwd(), "")
     return path.removeprefix(here)
+
+
+def folder_from_here(folder: str | os.PathLike[str]) -> str:
+    """A folder as every line of a run shows it: relative where it is below the current folder, and with a separator."""
+    return os.path.join(path_from_here(folder), "")
 
 
 def cells(text: str) -> int:

@@ -66,6 +66,16 @@ RULES: tuple[Rule, ...] = (
         Good:
             allow_paths = ["~/models"]
         """),
+    described("OB643", "out-is-a-file", """
+        A file stands where the output folder, or a folder above it, would be.
+
+        Why: a run writes each variant to a folder below it, and would find this only after it has built everything.
+        Fix: name another folder with `--out DIR`, or move the file.
+        Bad:
+            onnxbuild run models.yaml --out models.yaml
+        Good:
+            onnxbuild run models.yaml --out models
+        """),
     described("OB090", "linked-out-folder", """
         The folder `out/` beside the manifest is a symbolic link.
 

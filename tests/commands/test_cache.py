@@ -55,7 +55,13 @@ def test_a_second_machine_builds_nothing_and_its_second_run_is_up_to_date(world,
     assert set(taken.outcomes().values()) == {"hit"}, taken
     assert second.delivered() == world.delivered()
     assert taken.err == ""
-    assert "up to date" in second.run("--remote", shared).out
+    assert second.run("--remote", shared).out.splitlines()[-1] == "up to date: 4 actions, nothing to do"
+    third = another(world, tmp_path, "elsewhere")
+    fetched = third.run("--remote", shared).out.splitlines()
+    assert "up to date: 4 actions, 4 fetched from the remote store" in fetched
+    explained = third.run_arguments([*third.command()[:3], "explain", "m/one:toy", "--store", str(third.store)]).out
+    assert explained.splitlines()[0] == f"m/one:toy: fetched from {shared} in its last run"
+    assert "never built" not in explained
 
 
 def test_plan_counts_what_the_remote_store_has_as_a_hit(world, tmp_path, shared) -> None:

@@ -316,6 +316,25 @@ def test_an_interrupt_counts_what_is_kept(world: World) -> None:
     assert out.splitlines()[0] == f"interrupted: {len(finished)} of 5 finished and kept; run again to continue"
     assert "s3" not in out
     assert "skipped" not in rest
+    status = command(world, "status", "manifest.yaml").out.splitlines()
+    assert status[-1].endswith("; the last run was interrupted")
+    world.run()
+    assert not command(world, "status", "manifest.yaml").out.splitlines()[-1].endswith("interrupted")
+
+
+def test_an_interrupt_of_the_first_action_is_remembered(world: World) -> None:
+    world.manifest({"slow": [{"do": "hang", "seconds": 30.0}]})
+    process = world.start("-v")
+    log = world.root / ".onnxbuild" / "logs" / "m+slow+toy.txt"
+    while not log.exists():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    shown = command(world, "logs", "m/slow:toy").err.splitlines()[0]
+    assert shown.endswith(", when the run was interrupted")
+    lines = command(world, "explain", "m/slow:toy").out.splitlines()
+    assert lines[0] == "m/slow:toy: not finished, because the run was interrupted or ended early, in its last run"
 
 
 def test_the_schema_is_written_to_a_file(world: World) -> None:

@@ -22,8 +22,8 @@ def test_what_no_manifest_needs_is_freed(world) -> None:
     world.manifest({"one": [{"text": "new"}]})
     world.run()
     size = sum(len(data) for data in world.delivered().values()) / 1e6
-    assert world.run("-n", verb="gc").out == f"would free {size:.1f} MB: 2 files of 1 results; 2 results kept\n"
-    assert world.run(verb="gc").out == f"freed {size:.1f} MB: 2 files of 1 results; 2 results kept\n"
+    assert world.run("-n", verb="gc").out == f"would free {size:.1f} MB: 2 files of 1 result; 2 results kept\n"
+    assert world.run(verb="gc").out == f"freed {size:.1f} MB: 2 files of 1 result; 2 results kept\n"
     assert set(world.run("--json").outcomes().values()) == {"hit"}
 
 
@@ -33,7 +33,7 @@ def test_young_results_and_those_within_the_budget_are_kept(world) -> None:
         world.run()
     assert "0 files of 0 results; 3 results kept" in world.run("--keep-days", "1", verb="gc").out
     assert "0 files of 0 results; 3 results kept" in world.run("--budget", "1MB", verb="gc").out
-    assert "2 files of 1 results; 2 results kept" in world.run("--budget", "10KB", verb="gc").out
+    assert "2 files of 1 result; 2 results kept" in world.run("--budget", "10KB", verb="gc").out
 
 
 def test_a_store_that_is_not_there_is_not_made(world) -> None:

@@ -107,6 +107,12 @@ def test_an_output_folder_in_the_state_folder(world, capsys, command, out):
     assert not (world / ".onnxbuild" / "store" / "out").exists()
 
 
+def test_an_output_folder_that_is_a_file(world, capsys):
+    (world / "out").write_text("a file")
+    write()
+    assert refused_by_all(capsys) == f"OB643 the output folder `{world}/out`: `{world}/out` is a file"
+
+
 def test_an_output_folder_that_is_a_link(world, tmp_path, capsys):
     (tmp_path / "elsewhere").mkdir()
     (world / "out").symlink_to(tmp_path / "elsewhere")

@@ -38,6 +38,7 @@ ELSEWHERE = {
     "OB072": "tests/store/test_marker.py",
     "OB063": "tests/test_permissions.py",
     **dict.fromkeys(("OB085", "OB086", "OB087", "OB088"), "tests/commands/test_boundary.py"),
+    "OB643": "tests/commands/test_out_folders_of_runs.py",
     "OB090": "tests/commands/test_out_folders_of_runs.py",
     "OB091": "tests/commands/test_out_folders_of_runs.py",
     "OB080": "tests/planning/test_interpreters.py",

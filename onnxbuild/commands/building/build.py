@@ -19,7 +19,7 @@ from onnxbuild.commands.building.tidying import tidy
 from onnxbuild.commands.parsing.options import RunOptions
 from onnxbuild.commands.sharing.revalidation import own_actions
 from onnxbuild.commands.state.locations import out_folder
-from onnxbuild.commands.state.out_place import refuse_link
+from onnxbuild.commands.state.out_place import refuse_place
 from onnxbuild.commands.workspace import Session, default_jobs, memory_limit, session
 from onnxbuild.execute.policy import Policy
 from onnxbuild.receipts.receipt import Standing
@@ -38,7 +38,7 @@ def build(options: RunOptions, question: Mapping[str, Any], receipt: Standing | 
     `receipt`: that of an earlier run with the same arguments whose plan still holds; only changes since are decided.
     """
     began_ns = time.time_ns()
-    refuse_link(options.asked.manifest, options.out)
+    refuse_place(options.asked.manifest, options.out)
     before = recall(receipt) if _may_leave_out(options) else None
     remembered = before.plan() if before else None
     asked = options.asked._replace(out=str(_out(options)))

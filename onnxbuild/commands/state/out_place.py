@@ -13,12 +13,16 @@ from onnxbuild.manifest.spec import Manifest
 from onnxbuild.permissions import is_below
 
 
-def refuse_link(manifest: str, out: str | None) -> None:
-    """Refuse an out/ that is a link, unless the user names it: a link in a checkout can lead anywhere.
+def refuse_place(manifest: str, out: str | None) -> None:
+    """Refuse an out/ that cannot be a folder, or that is a link which the user does not name.
 
-    Errors: DiagnosticError OB090.
+    A link in a checkout can lead anywhere. Errors: DiagnosticError OB090, or OB643 for a file.
     """
     place = out_folder(manifest, out)
+    file = next((one for one in (place, *place.parents) if os.path.lexists(one)), None)
+    if file is not None and os.path.exists(file) and not os.path.isdir(file):
+        hint = "name a folder with `--out DIR`; a run creates it"
+        raise DiagnosticError(fault("OB643", f"the output folder `{place}`: `{file}` is a file", hint=hint))
     if out is None and os.path.islink(place):
         hint = f"name the folder that it leads to with `--out DIR`, or remove the link `{place}`"
         raise DiagnosticError(fault("OB090", f"the output folder `{place}` is a symbolic link", hint=hint))

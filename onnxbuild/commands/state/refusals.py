@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from onnxbuild.commands.parsing.options import Asked
 from onnxbuild.commands.sharing.open_remote import check_sharing
 from onnxbuild.commands.state.locations import chosen_store, out_folder, store_root
-from onnxbuild.commands.state.out_place import check_out, refuse_link
+from onnxbuild.commands.state.out_place import check_out, refuse_place
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError
 from onnxbuild.manifest.spec import Manifest
 
@@ -16,7 +16,7 @@ from onnxbuild.manifest.spec import Manifest
 def refusals(asked: Asked, manifest: Manifest) -> Iterator[Diagnostic]:
     """The faults of the store, the output folder, the keys and the interpreters with which a run would begin."""
     yield from _raised(lambda: _check_store(asked, manifest))
-    yield from _raised(lambda: refuse_link(asked.manifest, asked.out))
+    yield from _raised(lambda: refuse_place(asked.manifest, asked.out))
     yield from _raised(lambda: _check_out(asked, manifest))
     yield from _raised(lambda: check_sharing(asked, manifest))
     for toolchain in manifest.toolchains.values():
