@@ -11,7 +11,7 @@ from onnxbuild.commands.state.locations import store_root
 from onnxbuild.commands.workspace import loaded
 from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.report.terminal import fitted
-from onnxbuild.report.wording import counted
+from onnxbuild.report.wording import counted, size_in_words
 from onnxbuild.runners.toolchains.unused_toolchains import FreedToolchains, free_toolchains, needed_toolchains
 from onnxbuild.store.collect import Freed, Limits, collect
 from onnxbuild.store.store import Store
@@ -51,7 +51,7 @@ def of_toolchains(freed: FreedToolchains, *, dry_run: bool) -> str:
     verb = "would remove" if dry_run else "removed"
     words = f"{verb} {counted(freed.count, 'toolchain')} that no lock file names"
     if freed.count:
-        words += f", {freed.bytes / 1e6:.1f} MB"
+        words += f", {size_in_words(freed.bytes)}"
     return words + (f"; {freed.in_use} in use by running builds" if freed.in_use else "")
 
 
@@ -59,7 +59,7 @@ def in_words(freed: Freed, *, dry_run: bool) -> str:
     """The result of a collection, in one line."""
     verb = "would free" if dry_run else "freed"
     words = (
-        f"{verb} {freed.bytes / 1e6:.1f} MB: {counted(freed.blobs, 'file')} of {counted(freed.traces, 'result')}; "
+        f"{verb} {size_in_words(freed.bytes)}: {counted(freed.blobs, 'file')} of {counted(freed.traces, 'result')}; "
         f"{counted(freed.kept, 'result')} kept"
     )
     if freed.in_use:

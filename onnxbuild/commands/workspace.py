@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from onnxbuild.commands.parsing.options import Asked
 from onnxbuild.commands.sharing.open_remote import sharing_for, watched_keys
-from onnxbuild.commands.state.locations import state_for, store_root
+from onnxbuild.commands.state.locations import make_state_folder, state_for, store_root
 from onnxbuild.commands.state.named_environments import environments_of
 from onnxbuild.commands.state.out_place import check_out
 from onnxbuild.diagnostics import DiagnosticError, fault
@@ -161,6 +161,8 @@ def session(asked: Asked, *, write: bool, jobs: int = 1, remembered: Plan | None
         root = store_root(asked, made.manifest)
         if asked.out is not None:
             check_out(asked.out, dict.fromkeys(one.model for one in made.graph.variants), made.manifest, root)
+        if write:
+            make_state_folder(asked.manifest)
         with (
             reporting(sharing.remote),
             opened(root, write=write, remote=sharing.remote, trust=sharing.trust) as store,

@@ -6,7 +6,8 @@ import os
 import unicodedata
 from collections.abc import Iterator
 
-_MINUTE, _HOUR = 60, 3600
+_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+_KILOBYTE, _MEGABYTES_FROM = 1_000, 100_000  # from here on, one decimal of a megabyte is not zero
 _SHOWN_OF_MODEL = 4  # cells of the name of a model that an id keeps where it is shortened
 _TENTHS_BELOW = 10  # seconds from which tenths are left out
 
@@ -31,6 +32,20 @@ def on_one_line(text: str) -> str:
 def counted(number: int, noun: str) -> str:
     """A number with its noun, in the plural where it is one: `1 file`, `2 files`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def size_in_words(size: float) -> str:
+    """A number of bytes in the unit that shows more than zero: `22.8 MB`, `3.1 kB`, `0 bytes`."""
+    if size < _KILOBYTE:
+        return counted(int(size), "byte")
+    return f"{size / 1e3:.1f} kB" if size < _MEGABYTES_FROM else f"{size / 1e6:.1f} MB"
+
+
+def age_in_words(seconds: float) -> str:
+    """An age in days, or in hours or minutes where it is less than one: `2.5 days`, `0 minutes`."""
+    if seconds < _HOUR:
+        return counted(int(seconds // _MINUTE), "minute")
+    return f"{seconds / _HOUR:.1f} hours" if seconds < _DAY else f"{seconds / _DAY:.1f} days"
 
 
 def path_from_here(path: str | os.PathLike[str]) -> str:

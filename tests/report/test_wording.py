@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxbuild.report.wording import cells, folded
+from onnxbuild.report.wording import age_in_words, cells, counted, folded, size_in_words
 
 WROTE = "wrote manifests/out/minilm/fp32/, manifests/out/minilm/o2/, manifests/out/minilm/int8/, manifests/out/m/q4/"
 
@@ -32,6 +32,27 @@ def test_no_word_is_broken_and_none_is_lost(text, width):
     assert lines.split() == text.split()
     for line in lines.split("\n"):
         assert cells(line) <= width or " " not in line.strip() or line in text.split("\n")
+
+
+def test_one_is_not_many():
+    assert [counted(number, "file") for number in (0, 1, 2)] == ["0 files", "1 file", "2 files"]
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [(0, "0 bytes"), (1, "1 byte"), (999, "999 bytes"), (1_000, "1.0 kB"), (99_940, "99.9 kB"), (100_000, "0.1 MB"),
+     (22_850_000, "22.9 MB")],
+)  # fmt: skip
+def test_a_size_that_is_not_zero_is_not_shown_as_zero(size, words):
+    assert size_in_words(size) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "0 minutes"), (119, "1 minute"), (3_599, "59 minutes"), (5_400, "1.5 hours"), (216_000, "2.5 days")],
+)
+def test_an_age_has_the_unit_that_suits_it(seconds, words):
+    assert age_in_words(seconds) == words
 
 
 PROSE = {

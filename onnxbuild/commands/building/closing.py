@@ -20,7 +20,7 @@ from onnxbuild.report.result.folders_written import folders_in_words
 from onnxbuild.report.result.profile import critical_path_in_words
 from onnxbuild.report.result.summary import summary
 from onnxbuild.report.terminal import fitted, wants_colour, width_of
-from onnxbuild.report.wording import counted, folder_from_here, on_one_line
+from onnxbuild.report.wording import counted, folder_from_here, on_one_line, size_in_words
 
 
 def report(finished: Finished) -> None:
@@ -125,7 +125,7 @@ def _notices(finished: Finished) -> Iterator[str]:
             yield f"{folder} had a file `{name}` that is not of onnxbuild: it is now `{now}`"
     remote = finished.opened.store.remote
     if result.shared is not None and result.shared.results and remote is not None:
-        size = f"{result.shared.bytes / 1e6:.1f} MB"
+        size = size_in_words(result.shared.bytes)
         yield f"shared {counted(result.shared.results, 'result')} ({size}) with {remote.address.shown}"
 
 
