@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -77,6 +78,8 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _exit_at_once(_number: int, _frame: FrameType | None) -> NoReturn:
+    with contextlib.suppress(OSError):
+        os.write(2, b"interrupted\n")
     os._exit(_INTERRUPTED)
 
 

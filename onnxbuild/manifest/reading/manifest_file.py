@@ -69,7 +69,7 @@ def _if_selector(path: str) -> str | None:
 def _from_above(path: str) -> str | None:
     """The file here or below that was written as from a folder above: `tiny/m.yaml` where the folder is `tiny/`."""
     parts = [] if os.path.isabs(path) else os.path.normpath(path).split(os.sep)
-    ends = (os.path.join(*parts[number:]) for number in range(1, len(parts)))
+    ends = ("/".join(parts[number:]) for number in range(1, len(parts)))
     here = next((end for end in ends if os.path.isfile(end)), None)
     return None if here is None else f"did you mean `{here}`?"
 
