@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -77,6 +78,8 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _exit_at_once(_number: int, _frame: FrameType | None) -> NoReturn:
+    with contextlib.suppress(OSError):
+        os.write(2, b"interrupted\n")
     os._exit(_INTERRUPTED)
 
 
@@ -117,6 +120,7 @@ def run_command(arguments: Sequence[str]) -> int:
         options = parse(arguments)
         return _COMMANDS[options.name](options)
     except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
         return _INTERRUPTED
     except Exception as error:  # noqa: BLE001 - what is no diagnostic is a bug of ours: a log to attach, and exit code 3
         try:
@@ -276,9 +280,10 @@ def _doctor(options: argparse.Namespace) -> int:
     from pathlib import Path
 
     from onnxbuild.commands.doctor import as_json, as_text, doctor
+    from onnxbuild.report.terminal import width_of
 
     report = doctor(Path(options.store or os.environ.get("ONNXBUILD_STORE") or ".onnxbuild/store"))
-    print(as_json(report) if options.format == "json" else as_text(report))
+    print(as_json(report) if options.format == "json" else as_text(report, width_of(sys.stdout)))
     return report.exit_code
 
 

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from onnxbuild.commands.parsing.options import Asked
 from onnxbuild.commands.sharing.open_remote import sharing_for, watched_keys
-from onnxbuild.commands.state.locations import state_for, store_root
+from onnxbuild.commands.state.locations import make_state_folder, state_for, store_root
 from onnxbuild.commands.state.named_environments import environments_of
 from onnxbuild.commands.state.out_place import check_folders, check_out
 from onnxbuild.commands.state.own_outputs import check_sources
@@ -166,6 +166,8 @@ def session(asked: Asked, *, write: bool, jobs: int = 1, remembered: Plan | None
             check_folders(Path(asked.out), made.graph.variants)
             if remembered is None:  # else the run that left the plan has checked it
                 check_sources(Path(asked.out), made.whole, made.manifest)
+        if write:
+            make_state_folder(asked.manifest)
         with (
             reporting(sharing.remote),
             opened(

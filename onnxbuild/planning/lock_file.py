@@ -33,6 +33,7 @@ from onnxbuild.store.files import write_atomically
 FILE_NAME = "onnxbuild.lock"
 _MOST_BYTES = 10 << 20  # a thousand models take 5 MB; the worst JSON of this size takes 250 MB of memory
 _MOST_FAULTS = 100
+_VERSION = 1
 DEFAULT_REVISION = "main"
 _HUB = "hub:"
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(@[^@\s]+)?")
@@ -103,8 +104,14 @@ def _parsed(path: Path, data: bytes) -> Lock:
         raise DiagnosticError(_unreadable(path, str(error))) from None
     except RecursionError:
         raise DiagnosticError(_unreadable(path, "its values are nested too deeply")) from None
-    if lock.version != 1:
-        raise DiagnosticError(fault("OB031", f"`{path}` has version {lock.version}, expected 1"))
+    if lock.version != _VERSION:
+        hint = "it was made by a newer onnxbuild: update onnxbuild, or remove the file and run `onnxbuild lock`"
+        message = f"`{path}` has version {lock.version}, expected {_VERSION}"
+        raise DiagnosticError(
+            fault(
+                "OB031", message, hint=hint if lock.version > _VERSION else "remove the file and run `onnxbuild lock`"
+            )
+        )
     faults = lock_faults(lock, Source(str(path), text))
     if faults:
         raise DiagnosticError(faults[:_MOST_FAULTS])

@@ -492,6 +492,12 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "The column is the wrong one, or the model was trained with other names.",
         "Write labels as numbers, or as `id2label` in the model's config.json names them.",
     ),
+    "OBE69": FailureCode(
+        "own-exporter-failed",
+        "a custom exporter raised an exception",
+        "The function that `export: {exporter: …}` names, or what it called, has not done its work.",
+        "The message has the exception and the last line of your code; the log has the full traceback.",
+    ),
     "OBE70": FailureCode(
         "toolchain-read-differently",
         "an interpreter imports other packages than its folders show",

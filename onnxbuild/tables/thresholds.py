@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -14,22 +15,31 @@ Side = Literal["min", "max"]
 
 
 class Metric(Struct, frozen=True):
-    """What can be bounded. The side of the bound: "min" fails smaller values, "max" fails larger ones."""
+    """What can be bounded. The side of the bound: "min" fails smaller values, "max" fails larger ones.
+
+    `least`, `most`: the smallest and the largest value that the metric can have.
+    """
 
     side: Side
     meaning: str
+    least: float = 0.0
+    most: float = math.inf
 
 
 METRICS: Mapping[str, Metric] = {
     "max_abs": Metric("max", "largest absolute difference of any element of any output"),
     "mean_abs": Metric("max", "mean absolute difference, worst output"),
-    "cosine_min": Metric("min", "smallest cosine of a row (the vector of a token or a sentence), worst output"),
-    "cosine_mean": Metric("min", "mean cosine of the rows, worst output"),
-    "top1": Metric("min", "share of rows with the same largest logit"),
-    "max_probability": Metric("max", "largest difference of a class probability after softmax"),
+    "cosine_min": Metric(
+        "min", "smallest cosine of a row (the vector of a token or a sentence), worst output", least=-1.0, most=1.0
+    ),
+    "cosine_mean": Metric("min", "mean cosine of the rows, worst output", least=-1.0, most=1.0),
+    "top1": Metric("min", "share of rows with the same largest logit", most=1.0),
+    "max_probability": Metric("max", "largest difference of a class probability after softmax", most=1.0),
     "kl_mean": Metric("max", "mean Kullback-Leibler divergence of the next-token distribution, in nats"),
     "perplexity_ratio": Metric("max", "perplexity of the variant divided by that of the reference"),
-    "accuracy_drop": Metric("max", "accuracy of the reference minus that of the variant, on a dataset with labels"),
+    "accuracy_drop": Metric(
+        "max", "accuracy of the reference minus that of the variant, on a dataset with labels", -1.0, 1.0
+    ),
 }
 
 # The default bounds of `accuracy_drop`, if a dataset names a column of labels.

@@ -374,7 +374,10 @@ def test_a_lock_of_a_newer_version_is_refused(folder):
     path.write_text('{"version": 2}')
     with pytest.raises(DiagnosticError) as raised:
         read_lock(path)
-    assert [one.message for one in raised.value.diagnostics] == [f"`{path}` has version 2, expected 1"]
+    (newer,) = raised.value.diagnostics
+    assert newer.message == f"`{path}` has version 2, expected 1"
+    advice = "it was made by a newer onnxbuild: update onnxbuild, or remove the file and run `onnxbuild lock`"
+    assert newer.notes == (("hint", advice),)
 
 
 def test_an_answer_that_could_not_be_read_again_has_no_place(folder):

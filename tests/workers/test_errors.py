@@ -9,7 +9,7 @@ from seed_messages import SEEDS
 from onnxbuild.commands.explain import explain_code
 from onnxbuild.rules import ALL
 from onnxbuild.tables.failure_codes import FAILURE_CODES
-from onnxbuild.workers.failures.exceptions import explain_exception, noticed
+from onnxbuild.workers.failures.exceptions import explain_exception, note_place, noticed
 from onnxbuild.workers.failures.known_messages import CALIBRATING, KNOWN
 
 
@@ -398,6 +398,17 @@ def test_a_part_of_a_message_that_is_absent_is_called_it():
 
     match = re.match(r"(a)(b)?", "a")
     assert _fill("{1}, {2} and {word}", match) == "a, it and {word}"
+
+
+def test_an_exception_of_a_custom_exporter_is_not_blamed_on_onnxbuild():
+    error = ValueError("no weights")
+    note_place(error, "mine.py:12")
+    failure = explain_exception(error, "")
+    assert (failure.code, failure.message) == ("OBE69", "your exporter failed at mine.py:12: ValueError: no weights")
+    assert FAILURE_CODES["OBE69"].message == "a custom exporter raised an exception"
+    memory = MemoryError()
+    note_place(memory, "mine.py:12")
+    assert explain_exception(memory, "").code == "OBE05"
 
 
 def test_the_notes_of_an_exception_are_reported():

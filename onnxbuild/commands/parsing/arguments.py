@@ -191,7 +191,7 @@ COMMANDS: Mapping[str, Command] = {
     "schema": Command("print the JSON Schema of the manifest", "schema --output manifest.schema.json", _schema),
     "lock": Command("resolve and pin what comes from a Hub", "lock manifests/gpt2.yaml", _lock),
     "gc": Command(
-        "free the results that no manifest's latest run needs; toolchains stay",
+        "free the results that no manifest's latest run needs, and the toolchains that no lock file names",
         "gc manifests/quickstart.yaml --dry-run",
         _gc,
     ),

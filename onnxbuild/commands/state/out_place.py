@@ -17,7 +17,7 @@ from onnxbuild.regular_files import check_folder, is_folder, is_link
 
 
 def refuse_link(manifest: str, out: str | None) -> None:
-    """Refuse an out/ that is a link, unless the user names it: a link in a checkout can lead anywhere.
+    """Refuse an out/ that is a link which the user does not name, because a link in a checkout can lead anywhere.
 
     Errors: DiagnosticError OB090.
     """
