@@ -534,3 +534,25 @@ class TestFiles:
         lock_files.release_flock(9)
         fcntl = lock_files.fcntl
         assert asked == [(7, fcntl.LOCK_EX | fcntl.LOCK_NB), (8, fcntl.LOCK_SH), (9, fcntl.LOCK_UN)]
+
+
+@pytest.mark.parametrize("gate_is_closed", [True, False])
+def test_a_wait_for_the_gate_or_for_readers_pauses_between_two_tries(
+    tmp_path: Path, monkeypatch, *, gate_is_closed: bool
+) -> None:
+    monkeypatch.setattr(shared_lock, "HAS_FLOCK", False)
+    path = tmp_path / "gc.lock"
+    reader = SharedLock(path)
+    held = file_lock.take_lock(path) if gate_is_closed else reader
+    if not gate_is_closed:
+        reader.acquire()
+    sleeps: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        sleeps.append(seconds)
+        if len(sleeps) == 3:
+            held.release()
+
+    monkeypatch.setattr(shared_lock.time, "sleep", sleep)
+    with hold_alone(path, lambda: None):
+        assert sleeps == [0.02] * 3

@@ -307,3 +307,51 @@ def test_a_worker_ends_as_its_child_did(how: str, status: int) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (status, b"")
+
+
+# -- the process itself ------------------------------------------------------------------------------------------------
+
+TOY = """
+import os, sys
+from msgspec import Struct
+from onnxbuild.protocol import Tell
+class Params(Struct):
+    number: int
+def act(params: Params, inputs, outputs, tell: Tell):
+    print("to stdout", flush=True)
+    os.write(1, b"to the pipe?")
+    tell("half", 1, 2)
+    return {"number": params.number, "input": sys.stdin.read(), "pid": os.getpid(), "path": sys.path[0]}
+"""
+
+
+@pytest.fixture
+def started(tmp_path: Path):
+    """Starts the worker as the command does, with this process as the command."""
+    (tmp_path / "toy_alone.py").write_text(TOY)
+    options = ["-P", "-u", serving.__file__, str(os.getpid()), str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, *options], start_new_session=True, **pipes) as process:
+        yield process
+        process.kill()
+
+
+def test_a_worker_answers_requests_until_its_input_ends(started: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    assert started.stdin is not None
+    assert started.stdout is not None
+    for number in (1, 2):
+        asked = request(worker="toy_alone:act", params={"number": number})
+        started.stdin.write(msgspec.json.encode(asked) + b"\n")
+        started.stdin.flush()
+        progress, response = (msgspec.json.decode(started.stdout.readline(), type=Message) for _ in range(2))
+        assert progress == Progress(id="a", text="half", done=1, total=2)
+        assert response.facts == {"number": number, "input": "", "pid": started.pid, "path": str(tmp_path)}
+    started.stdin.close()
+    assert started.stdout.read() == b""
+    assert started.wait(60) in {0, -15}
+
+
+def test_a_worker_that_is_asked_nothing_ends(started: subprocess.Popen[bytes]) -> None:
+    output, _ = started.communicate(timeout=60)
+    assert output == b""
+    assert started.returncode in {0, -15}
