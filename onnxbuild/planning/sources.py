@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
 from onnxbuild.manifest.document import Table
@@ -40,6 +40,7 @@ class Fetched(Struct, frozen=True, kw_only=True):
     artifact: Literal["checkpoint", "onnx"] = "checkpoint"
     config: Mapping[str, Any] | None = None
     files: tuple[str, ...] | None = None  # names that the fetch takes, None if they are not known
+    opset: int | None = None  # the lowest of the graphs of an ONNX source, None if it is not known
     unlocked: bool = False  # a Hub revision that the lock file does not hold
 
 
@@ -206,7 +207,9 @@ class SourceReader:
         model = with_data(self._local, root, graphs, names, at)
         if model is None:
             return None
-        return self._files(root, tuple(sorted({*model.graphs, *model.data, *beside})), "onnx", at, data=model.data)
+        files = tuple(sorted({*model.graphs, *model.data, *beside}))
+        fetched = self._files(root, files, "onnx", at, data=model.data)
+        return None if fetched is None else structs.replace(fetched, opset=model.opset)
 
     def _files(
         self,

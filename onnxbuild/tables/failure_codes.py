@@ -589,6 +589,15 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
             "fills in are right (a norm of ones), list the names in `export: {allow_missing: […]}`."
         ),
     ),
+    "OBE87": FailureCode(
+        "opset-too-low-to-quantize",
+        "the opset of the graph is too low for static quantization",
+        "ONNX has QuantizeLinear from opset 10 on, and one scale for each channel from opset 13 on.",
+        (
+            "Export with a higher `opset:` (18 is the default), or write `per_channel: false`. A graph of an `onnx:` "
+            "source can be converted with `onnx.version_converter`."
+        ),
+    ),
     "OBE99": FailureCode(
         "unexplained",
         "an unknown failure",

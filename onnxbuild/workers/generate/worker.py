@@ -75,7 +75,9 @@ class TokenClock(BaseStreamer):  # type: ignore[misc]
 def run(params: GenerateParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
     """Continue every prompt in every round with each engine, write `generations.json`, return text and rates.
 
-    `warnings` says what a user of optimum's loader must do to load the variant. Errors: CheckFailed OBE37 if the model has no tokenizer or a prompt has no tokens.
+    `warnings` says what a user of optimum's loader must do to run the variant.
+
+    Errors: CheckFailed OBE37 if the model has no tokenizer or a prompt has no tokens.
     """
     tokenizer = _tokenizer(params, inputs)
     prompts = [_encode(tokenizer, prompt) for prompt in params.prompts]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from onnx import ModelProto, NodeProto, TensorProto
 
@@ -16,6 +16,14 @@ _QUANTIZED = ("MatMulInteger", "ConvInteger", "QAttention", "DynamicQuantizeLSTM
 _CANDIDATES = ("MatMul", "Gemm", "Conv", "Attention", "FusedMatMul", "LSTM", "Gather")
 
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
+_MATRIX = 2  # axes
+
+EXCLUDED = "excluded"
+EMBEDDING = "an embedding, which this method leaves alone"
+COMPUTED = "no stored weight: its inputs are computed"
+INNER = "inside of a branch or a loop, which this method leaves alone"
+DEEP = "a weight of three axes or more, which this method leaves alone"
+NOT_FP32 = "its weight is not fp32"
 
 
 def quantized_operators(model: ModelProto) -> dict[str, int]:
@@ -24,10 +32,7 @@ def quantized_operators(model: ModelProto) -> dict[str, int]:
     A Gather counts if it reads an integer table, any other operator if one of its inputs is dequantized from stored
     integers, as static quantization writes it.
     """
-    tables = {t.name for g in graphs_of(model.graph) for t in g.initializer if t.data_type not in _FLOATS}
-    stored = {
-        node.output[0] for node in nodes_of(model) if node.op_type == "DequantizeLinear" and node.input[0] in tables
-    }
+    tables, stored = _integer_tables(model), _dequantized(model)
     counts: dict[str, int] = {}
     for node in nodes_of(model):
         integer_gather = node.op_type == "Gather" and node.input[0] in tables and node.input[0].endswith("_quantized")
@@ -38,21 +43,44 @@ def quantized_operators(model: ModelProto) -> dict[str, int]:
 
 def left_in_float(model: ModelProto, exclude: Iterable[str]) -> dict[str, list[str]]:
     """Names of the nodes that stayed in float, by reason."""
-    weights = {t.name for g in graphs_of(model.graph) for t in g.initializer if t.data_type in _FLOATS}
-    excluded = set(exclude)
+    weights = {t.name: t for g in graphs_of(model.graph) for t in g.initializer if t.data_type in _FLOATS}
+    excluded, done = set(exclude), _dequantized(model)
     nodes: dict[str, list[str]] = {}
-    for node in nodes_of(model):
-        if node.op_type in _CANDIDATES and (reason := _reason(node, weights, excluded)):
-            nodes.setdefault(reason, []).append(node.name)
+    for graph in graphs_of(model.graph):
+        for node in graph.node:
+            if node.op_type not in _CANDIDATES or done.intersection(node.input):
+                continue
+            reason = _reason(node, weights, excluded, inner=graph is not model.graph)
+            if reason is not None:
+                nodes.setdefault(reason, []).append(node.name)
     return {reason: sorted(names) for reason, names in sorted(nodes.items())}
 
 
-def _reason(node: NodeProto, weights: set[str], excluded: set[str]) -> str | None:
-    stored = [name for name in node.input if name in weights]
+def _reason(node: NodeProto, weights: Mapping[str, TensorProto], excluded: set[str], *, inner: bool) -> str | None:
+    stored = [weights[name] for name in node.input if name in weights]
     if node.name in excluded:
-        return "excluded"
+        return EXCLUDED
     if node.op_type == "Gather":
-        return "an embedding, which this method leaves alone" if node.input[0] in weights else None
-    if not stored:
-        return "no stored weight: its inputs are computed"
+        return EMBEDDING if node.input[0] in weights else None
+    return _reason_of_weight(node, stored[0], inner=inner) if stored else COMPUTED
+
+
+def _reason_of_weight(node: NodeProto, weight: TensorProto, *, inner: bool) -> str:
+    if weight.data_type != TensorProto.FLOAT:
+        return NOT_FP32
+    if inner:
+        return INNER
+    if node.op_type == "MatMul" and len(weight.dims) > _MATRIX:
+        return DEEP
     return f"{node.op_type} with a stored weight, which this method does not quantize"
+
+
+def _integer_tables(model: ModelProto) -> set[str]:
+    return {t.name for graph in graphs_of(model.graph) for t in graph.initializer if t.data_type not in _FLOATS}
+
+
+def _dequantized(model: ModelProto) -> set[str]:
+    """What is dequantized from stored integers."""
+    tables = _integer_tables(model)
+    nodes = (node for node in nodes_of(model) if node.op_type == "DequantizeLinear")
+    return {node.output[0] for node in nodes if node.input[0] in tables}
