@@ -7,14 +7,14 @@ from typing import Any
 
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.quantize import QuantizeParams
-from onnxbuild.workers.quantize.quantized import COMPUTED, DEEP, EMBEDDING, EXCLUDED, INNER, NOT_FP32
+from onnxbuild.workers.quantize.quantized import DEEP, EMBEDDING, EXCLUDED, FOLDABLE, INNER, NOT_FP32, OF_OTHER_METHOD
 
 # Why nodes stayed in float → what quantizes them. Most frequent cause first, because a message shows few.
 _CURES: Mapping[str, str] = {
     NOT_FP32: "quantize the fp32 graph: `precision:` comes after `quantize:`",
     DEEP: "`quantize: {method: dynamic}` takes weights of three axes, with one scale for each",
     INNER: "`quantize: {method: weight-only, algorithm: rtn}` also reads branches and loops",
-    COMPUTED: "run `optimize: O1` first: it stores what is computed from weights alone",
+    FOLDABLE: "run `optimize: O1` first: it stores what is computed from weights alone",
     EMBEDDING: "`quantize: {method: dynamic}` also quantizes embeddings",
     EXCLUDED: "name fewer nodes in `exclude`",
 }
@@ -71,7 +71,7 @@ def _found(reasons: Iterable[str]) -> str:
 def _cures(reasons: Iterable[str], params: QuantizeParams) -> list[str]:
     reasons = list(reasons)
     cures = [cure for reason, cure in _CURES.items() if reason in reasons and not _is_settled(reason, params)]
-    plain = [reason.partition(" ")[0] for reason in reasons if reason not in _CURES]
+    plain = [reason.partition(" ")[0] for reason in reasons if reason.endswith(OF_OTHER_METHOD)]
     return cures + ([_for_operators(plain, params)] if plain else [])
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from onnx import ModelProto, NodeProto, TensorProto
 
-from onnxbuild.workers.graphs.walk import graphs_of, nodes_of
+from onnxbuild.workers.graphs.walk import graphs_of, names_read, nodes_of
 
 # Operators that exist only with integer weights.
 _QUANTIZED = ("MatMulInteger", "ConvInteger", "QAttention", "DynamicQuantizeLSTM", "MatMulNBits", "QLinearMatMul",
@@ -21,8 +21,10 @@ _MATRIX = 2  # axes
 EXCLUDED = "excluded"
 EMBEDDING = "an embedding, which this method leaves alone"
 COMPUTED = "no stored weight: its inputs are computed"
+FOLDABLE = "its weight is computed from weights"
 INNER = "inside of a branch or a loop, which this method leaves alone"
 DEEP = "a weight of three axes or more, which this method leaves alone"
+OF_OTHER_METHOD = "with a stored weight, which this method does not quantize"
 NOT_FP32 = "its weight is not fp32"
 
 
@@ -44,13 +46,14 @@ def quantized_operators(model: ModelProto) -> dict[str, int]:
 def left_in_float(model: ModelProto, exclude: Iterable[str]) -> dict[str, list[str]]:
     """Names of the nodes that stayed in float, by reason."""
     weights = {t.name: t for g in graphs_of(model.graph) for t in g.initializer if t.data_type in _FLOATS}
-    excluded, done = set(exclude), _dequantized(model)
+    excluded, done, fed = set(exclude), _dequantized(model), _computed_from_inputs(model)
     nodes: dict[str, list[str]] = {}
     for graph in graphs_of(model.graph):
         for node in graph.node:
             if node.op_type not in _CANDIDATES or done.intersection(node.input):
                 continue
             reason = _reason(node, weights, excluded, inner=graph is not model.graph)
+            reason = FOLDABLE if reason == COMPUTED and not fed.issuperset(node.input) else reason
             if reason is not None:
                 nodes.setdefault(reason, []).append(node.name)
     return {reason: sorted(names) for reason, names in sorted(nodes.items())}
@@ -72,7 +75,19 @@ def _reason_of_weight(node: NodeProto, weight: TensorProto, *, inner: bool) -> s
         return INNER
     if node.op_type == "MatMul" and len(weight.dims) > _MATRIX:
         return DEEP
-    return f"{node.op_type} with a stored weight, which this method does not quantize"
+    return f"{node.op_type} {OF_OTHER_METHOD}"
+
+
+def _computed_from_inputs(model: ModelProto) -> set[str]:
+    """The values that depend on what a graph is fed; the others are the same in every run."""
+    fed: set[str] = {""}
+    for graph in graphs_of(model.graph):
+        stored = {tensor.name for tensor in graph.initializer}
+        fed |= {value.name for value in graph.input if value.name not in stored}
+        for node in graph.node:
+            if not fed.isdisjoint(names_read(node)):
+                fed.update(node.output)
+    return fed
 
 
 def _integer_tables(model: ModelProto) -> set[str]:

@@ -11,10 +11,10 @@ from onnx import ModelProto
 
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.quantize import QuantizeParams, lowest_opset, raise_opset, why_opset_too_low
-from onnxbuild.workers.graphs.walk import opset_of
 from onnxbuild.workers.calibrate.clip import clipped_by_entropy, clipped_by_percentile
 from onnxbuild.workers.calibrate.feeds import Counted, Feeds, calibrating
 from onnxbuild.workers.calibrate.observe import Range, float_tensors, histograms, ranges
+from onnxbuild.workers.graphs.walk import opset_of
 from onnxbuild.workers.quantize.quantizers import quantize_static, without_weight
 
 
