@@ -598,6 +598,12 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
             "source can be converted with `onnx.version_converter`."
         ),
     ),
+    "OBE88": FailureCode(
+        "too-few-positions",
+        "the model takes texts that are too short to be traced",
+        "Its config.json has fewer than 5 positions. An exporter traces a text of 2 tokens with a past of 2.",
+        "Check `max_position_embeddings` in config.json. Otherwise write a custom exporter (docs/how-to/own-exporter.md).",
+    ),
     "OBE99": FailureCode(
         "unexplained",
         "an unknown failure",

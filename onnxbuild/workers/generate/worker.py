@@ -18,6 +18,7 @@ from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.steps.generate import GenerateParams
 from onnxbuild.tables.tasks import family_of, has_cache
 from onnxbuild.workers.engines import timing
+from onnxbuild.workers.engines.named_outputs import name_outputs
 from onnxbuild.workers.engines.onnxruntime_engine import onnx_files, session_options
 from onnxbuild.workers.engines.torch_engine import is_onnx
 from onnxbuild.workers.generate.greedy import Greedy, opens_with_optimum
@@ -133,6 +134,7 @@ def _open_engines(params: GenerateParams, inputs: Mapping[str, Path]) -> tuple[d
         loader = getattr(transformers, f"AutoModelFor{suffix}")
         options = {"local_files_only": True, "trust_remote_code": params.trusts_code}
         model = loader.from_pretrained(inputs["reference"], dtype=torch.float32, **options)
+        name_outputs(model)
         engines["torch"] = model.eval()
     return engines, warnings
 
