@@ -13,6 +13,7 @@ from onnxbuild.manifest.document import Table
 from onnxbuild.manifest.spec import Model
 from onnxbuild.permissions import is_below
 from onnxbuild.planning.action_graph import FilesSource
+from onnxbuild.planning.checkpoints.padding import outside_vocabulary
 from onnxbuild.planning.graphs.local_graphs import with_data
 from onnxbuild.planning.graphs.picked import absent, graphs_in, one_of_them, useless
 from onnxbuild.planning.local_files import WEIGHT_SUFFIXES, LocalFiles, absolute_path, folder_of
@@ -176,7 +177,11 @@ class SourceReader:
         if not files:
             self._no_weights(text, names, at)
             return None
-        return self._files(root, files, "checkpoint", at)
+        fetched = self._files(root, files, "checkpoint", at)
+        if fetched is not None and fetched.config is not None and "tokenizer_config.json" in files:
+            problem = outside_vocabulary(self._local, root, fetched.config, at)
+            self._faults.extend([problem] if problem is not None else [])
+        return fetched
 
     def _onnx(self, model: Model, text: str, path: str, at: Span) -> Fetched | None:
         if not self._local.exists(text, path, at, _is_file_or_folder):

@@ -25,6 +25,8 @@ def short_texts(checkpoint: Path) -> dict[str, int]:
         raise CheckFailed(
             "OBE88",
             f"the model takes texts of at most {positions} tokens, too few to trace it",
-            notes=[("hint", "check `max_position_embeddings` in config.json; a custom exporter can choose its examples")],
+            notes=[
+                ("hint", "check `max_position_embeddings` in config.json; a custom exporter can choose its examples")
+            ],
         )
     return {"sequence_length": min(_OPTIMUM, (positions - 1) // 2)}

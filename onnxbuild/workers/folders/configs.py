@@ -9,7 +9,6 @@ from typing import Any
 
 from onnxbuild.protocol import CheckFailed
 
-
 # Entries for code that traces a model by itself, which gets tuples; the values are those that name outputs.
 _NAMES_OUTPUTS: Mapping[str, bool] = {"return_dict": True, "torchscript": False}
 

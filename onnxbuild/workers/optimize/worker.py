@@ -46,7 +46,7 @@ def run(params: OptimizeParams, inputs: Mapping[str, Path], outputs: Mapping[str
         return _optimize(source, destination, config, params)
 
     def check(facts: Mapping[str, Any]) -> None:
-        check_fused(model_type, params.level, _fused_by_file(facts))
+        check_fused(model_type, params.level, _fused_by_file(facts), inputs["model"])
 
     facts = change_each_graph(
         inputs["model"], outputs["model"], change, progress, doing="optimizing {name}", check=check
