@@ -325,6 +325,13 @@ SAMPLES = [
         "the toolchain lacks `Torch-Scatter`",
     ),
     (
+        (
+            "Fail: [ONNXRuntimeError] : 1 : FAIL : Load model from a/model.onnx failed:Node (l) Op (Lin)"
+            " [ShapeInferenceError] Inference error(s): (op_type:Constant): One of the attributes must be specified"
+        ),
+        "ONNX Runtime does not load a graph",
+    ),
+    (
         "ValueError: The truth value of an array with more than one element is ambiguous. Use a.any() or a.all()",
         "an array was given where one number was expected, as in a histogram of a batch with several rows",
     ),

@@ -589,6 +589,13 @@ KNOWN: tuple[Known, ...] = (
     ),
     # Patterns that say little by themselves come last, so that a more specific one matches first.
     Known(
+        "OBE81",
+        r"Load model from \S+ failed|INVALID_GRAPH|This is an invalid model|ShapeInferenceError",
+        "ONNX Runtime does not load a graph",
+        "the cause names the node: the graph is not valid for its opset and IR version; if it is the source, export or"
+        " convert it again, and if a step wrote it, try `optimize: O1` before that step, and report it",
+    ),
+    Known(
         "OBE29",
         r"truth value of an array with more than one element is ambiguous",
         "an array was given where one number was expected, as in a histogram of a batch with several rows",
