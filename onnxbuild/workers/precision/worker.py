@@ -152,6 +152,6 @@ def _feeds(params: PrecisionParams, inputs: Mapping[str, Path]) -> Callable[[str
             rows = texts(inputs[PORT], params.rows, samples=params.samples, seed=params.seed)
             yield from single_texts(source, rows, params.sequence)
         else:
-            yield from probes(source) or [shaped(source, 1, 8)]
+            yield from probes(source) or [shaped(source, 1, min(8, source.positions - 1))]
 
     return feeds_by_file(inputs["model"], samples, threads=usable_cores())
