@@ -123,6 +123,7 @@ class _Expander:
             precision="fp32",
             previous=("fetch",),
             reference=fetched.artifact,
+            opset=fetched.opset,
             device="cpu",
             machine=self._machine,
             versions=versions,
@@ -189,6 +190,7 @@ class _Expander:
             context,
             precision=self._kinds["export"].precision_after(settled.params, context),
             previous=("fetch", "export"),
+            opset=getattr(settled.params, "opset", None),
             max_length=None if settled.params.max_length is UNSET else settled.params.max_length,
             trusts_code=settled.params.trusts_code,
         )

@@ -6,13 +6,14 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
 from onnxbuild.manifest.document import Table
 from onnxbuild.manifest.spec import Model
 from onnxbuild.permissions import is_below
 from onnxbuild.planning.action_graph import FilesSource
+from onnxbuild.planning.checkpoints.padding import outside_vocabulary
 from onnxbuild.planning.graphs.local_graphs import with_data
 from onnxbuild.planning.graphs.picked import absent, graphs_in, one_of_them, useless
 from onnxbuild.planning.local_files import WEIGHT_SUFFIXES, LocalFiles, absolute_path, folder_of
@@ -40,6 +41,7 @@ class Fetched(Struct, frozen=True, kw_only=True):
     artifact: Literal["checkpoint", "onnx"] = "checkpoint"
     config: Mapping[str, Any] | None = None
     files: tuple[str, ...] | None = None  # names that the fetch takes, None if they are not known
+    opset: int | None = None  # the lowest of the graphs of an ONNX source, None if it is not known
     unlocked: bool = False  # a Hub revision that the lock file does not hold
 
 
@@ -175,7 +177,11 @@ class SourceReader:
         if not files:
             self._no_weights(text, names, at)
             return None
-        return self._files(root, files, "checkpoint", at)
+        fetched = self._files(root, files, "checkpoint", at)
+        if fetched is not None and fetched.config is not None and "tokenizer_config.json" in files:
+            problem = outside_vocabulary(self._local, root, fetched.config, at)
+            self._faults.extend([problem] if problem is not None else [])
+        return fetched
 
     def _onnx(self, model: Model, text: str, path: str, at: Span) -> Fetched | None:
         if not self._local.exists(text, path, at, _is_file_or_folder):
@@ -206,7 +212,9 @@ class SourceReader:
         model = with_data(self._local, root, graphs, names, at)
         if model is None:
             return None
-        return self._files(root, tuple(sorted({*model.graphs, *model.data, *beside})), "onnx", at, data=model.data)
+        files = tuple(sorted({*model.graphs, *model.data, *beside}))
+        fetched = self._files(root, files, "onnx", at, data=model.data)
+        return None if fetched is None else structs.replace(fetched, opset=model.opset)
 
     def _files(
         self,

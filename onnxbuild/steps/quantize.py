@@ -36,6 +36,9 @@ _UNUSED_BY_BNB4: Mapping[str, str] = {
     **dict.fromkeys(_DATA, "it reads only the weights"),
 }
 
+# From which opset on static int8 can be written: ONNX has QuantizeLinear since 10, and its axis since 13.
+_PER_TENSOR_OPSET, _PER_CHANNEL_OPSET = 10, 13
+
 # The fields of weight-only that an algorithm does not read, and why.
 _NOT_OF_ALGORITHM: Mapping[str, Mapping[str, str]] = {
     "rtn": dict.fromkeys(_DATA, "it reads only the weights"),
@@ -237,12 +240,40 @@ def _check_static(params: QuantizeParams, context: Context) -> Iterable[Fault]:
             message=f"static int8 cannot quantize the branches of a merged decoder (task `{context.task}`)",
             hint="use `quantize: {method: dynamic}`, which quantizes each part and merges them again",
         )
+    if context.opset is not None and context.opset < lowest_opset(params):
+        of_source = context.reference == "onnx"
+        yield Fault(
+            code="OB627",
+            field="method",
+            message=why_opset_too_low(params, context.opset),
+            hint=raise_opset(params, context.opset, of_source=of_source),
+        )
     if params.modules:
         yield Fault(
             code="OB530",
             field="modules",
             message="`modules` has no effect with `method: static`: it has one set of ranges",
         )
+
+
+def lowest_opset(params: QuantizeParams) -> int:
+    """The first opset in which static int8 can be written; 16-bit activations have operators of ONNX Runtime."""
+    if params.activations == 16:  # noqa: PLR2004 - bits
+        return 0
+    return _PER_CHANNEL_OPSET if params.per_channel else _PER_TENSOR_OPSET
+
+
+def why_opset_too_low(params: QuantizeParams, opset: int) -> str:
+    """The message for a graph with a lower opset than `lowest_opset`."""
+    per = "channel" if params.per_channel else "tensor"
+    return f"static int8 per {per} needs opset {lowest_opset(params)}, and the graph has {opset}"
+
+
+def raise_opset(params: QuantizeParams, opset: int, *, of_source: bool) -> str:
+    """What helps against an opset that is too low, for a graph that was exported or is the source."""
+    convert = "convert the source with `onnx.version_converter`" if of_source else "set `opset: 18`, the default"
+    per_tensor = params.per_channel and opset >= _PER_TENSOR_OPSET
+    return f"{convert}, or write `per_channel: false`" if per_tensor else convert
 
 
 def _check_data(params: QuantizeParams, context: Context) -> Iterable[Fault]:

@@ -264,13 +264,39 @@ SAMPLES = [
     ),
     (
         (
-            "running Gather node. Name:'/wte/Gather' Status Message: indices element out of data bounds, idx=99 must be"
+            "running Gather node. Name:'/transformer/wte/Gather' Status Message: indices element out of data bounds,"
+            " idx=99 must be within the inclusive range [-50,49]"
+        ),
+        "token 99 is outside the model's vocabulary, which ends at 49",
+    ),
+    (
+        (
+            "running Gather node. Name:'/Gather_3' Status Message: indices element out of data bounds, idx=99 must be"
             " within the inclusive range [-50,49]"
         ),
         "index 99 is outside a table of -50 to 49",
     ),
+    ("IndexError: index out of range in self", "a token or a position is outside a table of the PyTorch model"),
     (
-        "InvalidArgument: Got invalid dimensions for input: input_ids for the following indices\n index: 1 Got: 9",
+        (
+            "InvalidArgument: Got invalid dimensions for input: past_key_values.1.key for the following indices\n"
+            " index: 3 Got: 16 Expected: 32\n Please fix either the inputs/outputs or the model."
+        ),
+        "the past `past_key_values.1.key` has length 16 in axis 3, and the graph takes 32",
+    ),
+    (
+        (
+            "InvalidArgument: Got invalid dimensions for input: input_ids for the following indices\n index: 1 Got: 9"
+            " Expected: 8\n Please fix either the inputs/outputs or the model."
+        ),
+        "the input `input_ids` has length 9 in axis 1, and the graph takes 8",
+    ),
+    (
+        "InvalidArgument: Invalid rank for input: input_ids Got: 1 Expected: 2 Please fix either the inputs/outputs",
+        "the input `input_ids` has 1 axes, and the graph takes 2",
+    ),
+    (
+        "InvalidArgument: Got invalid dimensions for input: input_ids for the following indices",
         "an input has another shape than the graph takes",
     ),
     (
@@ -289,7 +315,22 @@ SAMPLES = [
         "UserWarning: Specified provider 'CUDAExecutionProvider' is not in available provider names.",
         "the requested execution provider is not available",
     ),
+    (
+        "ModuleNotFoundError: No module named 'tensorflow'",
+        "the checkpoint has no PyTorch weights, only those of tensorflow",
+    ),
     ("ModuleNotFoundError: No module named 'sentencepiece'", "the toolchain lacks `sentencepiece`"),
+    (
+        "ImportError: TapasTokenizer requires the Torch-Scatter library but it was not found in your environment",
+        "the toolchain lacks `Torch-Scatter`",
+    ),
+    (
+        (
+            "Fail: [ONNXRuntimeError] : 1 : FAIL : Load model from a/model.onnx failed:Node (l) Op (Lin)"
+            " [ShapeInferenceError] Inference error(s): (op_type:Constant): One of the attributes must be specified"
+        ),
+        "ONNX Runtime does not load a graph",
+    ),
     (
         "ValueError: The truth value of an array with more than one element is ambiguous. Use a.any() or a.all()",
         "an array was given where one number was expected, as in a histogram of a batch with several rows",
@@ -322,6 +363,21 @@ def test_the_whole_of_a_failure():
         ("hint", "set `export: {opset: 14}` or higher; 18 is the default"),
     )
     assert not failure.transient
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("ModuleNotFoundError: No module named 'optimum'", "`pip install 'onnxbuild[optimum]'`"),
+        ("ModuleNotFoundError: No module named 'torch'", "`pip install 'onnxbuild[optimum]'`"),
+        ("ModuleNotFoundError: No module named 'torch_scatter'", "no extra of onnxbuild has it"),
+        ("ImportError: X requires the timm library but it was not found", "no extra of onnxbuild has it"),
+        ("ImportError: TFBertModel requires the TensorFlow library", "exporters read PyTorch"),
+    ],
+)
+def test_a_library_that_is_missing_is_installed_from_where_it_is(text, hint):
+    failure = explain_exception(RuntimeError(text), "")
+    assert hint in dict(failure.notes)["hint"]
 
 
 def test_the_type_of_an_exception_counts_as_its_words_do():

@@ -15,6 +15,7 @@ from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from onnxbuild.workers.engines.engine import Arrays, Device
 from onnxbuild.workers.engines.loading import Loaded, watched
+from onnxbuild.workers.engines.named_outputs import name_outputs
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel, onnx_files
 from onnxbuild.workers.engines.own_state import OwnState
 from onnxbuild.workers.engines.task_classes import class_of
@@ -145,6 +146,7 @@ def load_torch(
         load = _load_sentences if sentences else _load
         model = load(folder, task, variant, device=device, trusts_code=trusts_code)
     if not sentences:
+        name_outputs(model)
         _lend_padding(model, variant.folder)
     return (SentenceModel if sentences else TorchModel)(
         model,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from onnxbuild.steps.export import ExportParams
+from onnxbuild.workers.export.short_texts import short_texts
 
 
 def export(checkpoint: Path, destination: Path, params: ExportParams) -> None:
@@ -21,4 +22,5 @@ def export(checkpoint: Path, destination: Path, params: ExportParams) -> None:
         trust_remote_code=params.trusts_code,
         local_files_only=True,
         do_validation=False,
+        **short_texts(checkpoint),
     )

@@ -24,7 +24,7 @@ from onnxbuild.workers.export import own_exporter
 from onnxbuild.workers.export.exported import check_graph, settle
 from onnxbuild.workers.export.missing_weights import check_weights
 from onnxbuild.workers.export.picture_axes import settle_picture_axes
-from onnxbuild.workers.folders.configs import limit_tokenizer
+from onnxbuild.workers.folders.configs import limit_tokenizer, named_outputs
 from onnxbuild.workers.folders.model_files import bytes_below, carry_companions, files_below, onnx_names
 from onnxbuild.workers.libraries.absent_sklearn import sklearn_hidden
 from onnxbuild.workers.libraries.quiet import quiet
@@ -105,7 +105,7 @@ def _with_exporter(params: ExportParams, model_type: str) -> ExportParams:
 def _trace(
     params: ExportParams, inputs: Mapping[str, Path], config: Mapping[str, Any], destination: Path
 ) -> list[Loaded]:
-    requested = _requested_of_config(params)
+    requested = {**named_outputs(config), **_requested_of_config(params)}
     with (
         _checkpoint(inputs["model"], config, requested) as checkpoint,
         remote_code(allowed=params.trusts_code),

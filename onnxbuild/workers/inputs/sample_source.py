@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -57,9 +58,10 @@ class Source(Struct, frozen=True, kw_only=True):
 
     @property
     def pad_id(self) -> int:
-        """The token id of padding; it is masked, so any valid id serves."""
+        """The token id of padding; it is masked, so any id serves that the model's table has."""
         candidates = (getattr(self.tokenizer, "pad_token_id", None), self.text.get("pad_token_id"))
-        return int(next((i for i in candidates if i is not None and i >= 0), 0))
+        end = self.text.get("vocab_size") or sys.maxsize
+        return int(next((i for i in candidates if i is not None and 0 <= i < end), 0))
 
 
 def open_source(

@@ -85,7 +85,7 @@ def _replace(node: NodeProto, stored: tuple[str, ...], shape: tuple[int, ...], p
             "MatMulNBits",
             [node.input[0], *stored],
             list(node.output),
-            name=f"{node.name}_Q{params.bits}",
+            name=f"{node.name or node.output[0]}_Q{params.bits}",
             domain="com.microsoft",
             **attributes,
         )

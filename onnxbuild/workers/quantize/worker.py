@@ -22,7 +22,8 @@ from onnxbuild.workers.folders.model_graphs import copy_data, has_external_data,
 from onnxbuild.workers.graphs.cpu_kernels import part_biased_gelus, part_skip_norms
 from onnxbuild.workers.graphs.graph_files import load_graph, load_model, save_model
 from onnxbuild.workers.graphs.nodes import declare_own_operators
-from onnxbuild.workers.graphs.products import fold_transposed_weights, gemm_to_matmul
+from onnxbuild.workers.graphs.plain_form import inline_functions, store_weights
+from onnxbuild.workers.graphs.products import fold_transposed_weights, gemm_to_matmul, squeeze_weights
 from onnxbuild.workers.graphs.weights import drop_unused_weights
 from onnxbuild.workers.inputs.dataset_texts import texts
 from onnxbuild.workers.inputs.sample_source import open_source
@@ -31,6 +32,7 @@ from onnxbuild.workers.libraries.quiet import quiet
 from onnxbuild.workers.libraries.remote_code import with_its_code
 from onnxbuild.workers.model_folder.decoders import graphs_to_change
 from onnxbuild.workers.model_folder.each_graph import change_each_graph
+from onnxbuild.workers.quantize.effect import check_effect, count_quantized
 from onnxbuild.workers.quantize.file_params import check_excluded, params_by_file
 from onnxbuild.workers.quantize.gptq import quantize_gptq
 from onnxbuild.workers.quantize.quantized import left_in_float, quantized_operators
@@ -56,9 +58,14 @@ def run(params: QuantizeParams, inputs: Mapping[str, Path], outputs: Mapping[str
         return _quantize(before, after, of_file, feeds and partial(feeds, name)) if of_file else _leave(before, after)
 
     facts = change_each_graph(
-        source, outputs["model"], change, progress, doing="quantizing {name}", check=_check_effect
+        source,
+        outputs["model"],
+        change,
+        progress,
+        doing="quantizing {name}",
+        check=lambda facts: check_effect(facts, params),
     )
-    return {**facts, "quantized": _count_quantized(facts)}
+    return {**facts, "quantized": count_quantized(facts)}
 
 
 def text_feeds(params: QuantizeParams, inputs: Mapping[str, Path]) -> Callable[[str], Iterable[Feeds]]:
@@ -117,12 +124,14 @@ def _quantized(
 
 def _prepare(model: ModelProto, params: QuantizeParams) -> dict[str, int]:
     """Bring the graph into the form that quantizers recognize; facts say how many nodes changed."""
+    stored = {"functions_inlined": inline_functions(model), "weights_stored": store_weights(model)}
     rewritten = {"gemms_rewritten": gemm_to_matmul(model), "heads_untied": fold_transposed_weights(model)}
+    squeeze_weights(model)
     drop_unused_weights(model)
     if params.method != "weight-only":  # its graph may go to a browser's GPU, which has no kernel for Sum
         part_biased_gelus(model)
         part_skip_norms(model)
-    return rewritten
+    return rewritten | {name: count for name, count in stored.items() if count}
 
 
 def _by_method(
@@ -144,38 +153,3 @@ def _by_method(
 
 def _added(now: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:
     return {kind: count - before.get(kind, 0) for kind, count in now.items() if count > before.get(kind, 0)}
-
-
-def _count_quantized(facts: Mapping[str, Any]) -> int:
-    return sum(sum(file["quantized"].values()) for file in facts["files"].values() if "quantized" in file)
-
-
-def _check_effect(facts: Mapping[str, Any]) -> None:
-    """Fail a step that quantized nothing, or whose result is no smaller. Errors: CheckFailed OBE48, OBE49."""
-    count = _count_quantized(facts)
-    if count == 0:
-        raise _without_effect({**facts, "quantized": count})
-    # Without the merged decoder, which is missing where merging failed.
-    changed = [file for file in facts["files"].values() if "bytes_before" in file]
-    before, after = (sum(file[name] for file in changed) for name in ("bytes_before", "bytes"))
-    if after >= before:
-        raise CheckFailed(
-            "OBE49",
-            f"the quantized model has {after} bytes, the original {before}",
-            notes=[("hint", "most of its weights are of a kind that this method leaves alone; try the other method")],
-            facts={**facts, "quantized": count},
-        )
-
-
-def _without_effect(facts: Mapping[str, Any]) -> CheckFailed:
-    idle = [name for name, file in facts["files"].items() if not file.get("quantized", True)]
-    reasons = sorted({reason for file in facts["files"].values() for reason in file.get("left_in_float", {})})
-    return CheckFailed(
-        "OBE48",
-        f"nothing was quantized in {', '.join(idle)}",
-        notes=[
-            ("found", "; ".join(reasons) or "no MatMul, Gemm, Conv or Gather at all"),
-            ("hint", "check `operators` and `exclude`; a graph that is fp16 or int8 already has nothing left"),
-        ],
-        facts=facts,
-    )
