@@ -7,6 +7,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 _KEYS = ("n_positions", "max_position_embeddings")
+
+# Model types that number positions from the token of padding on: as many as its id, and one more, are never used.
+_FROM_PADDING = frozenset({
+    "camembert", "data2vec-text", "ibert", "layoutlmv3", "lilt", "longformer", "luke", "markuplm", "mpnet", "roberta",
+    "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod",
+})  # fmt: skip
+_PADDING = 1  # the id that these types have by default
+
 _ROPE = ("rope_scaling", "rope_parameters")
 
 # Entries after which a model computes in another way: chunks of linear attention, windows, sparse blocks, positions
@@ -32,8 +40,16 @@ def positions_of(config: Mapping[str, Any] | None) -> int | None:
     parts = (*(part for part in inner if isinstance(part, Mapping)), config)
     named = [next((part[key] for part in parts if key in part), None) for key in _KEYS]
     limit = min((value for value in named if isinstance(value, int) and value > 0), default=None)
-    factor = max((_dynamic_factor(part) for part in parts), default=1.0)
-    return limit if limit is None else int(limit * factor)
+    if limit is None:
+        return None
+    if config.get("model_type") in _FROM_PADDING:
+        limit -= _padding_of(config) + 1
+    return int(limit * max((_dynamic_factor(part) for part in parts), default=1.0))
+
+
+def _padding_of(config: Mapping[str, Any]) -> int:
+    named = config.get("pad_token_id")
+    return named if isinstance(named, int) and named >= 0 else _PADDING
 
 
 def changes_at(config: Mapping[str, Any]) -> dict[str, int]:

@@ -92,6 +92,12 @@ def default_bounds(task: str, config: Mapping[str, Any] | None, precision: str, 
     return {**THRESHOLDS[table_of(task, config)][column], **drop}
 
 
+def is_default(metric: str, bound: float, precision: str) -> bool:
+    """Whether a bound is the default of any row of `THRESHOLDS` for a variant of this precision."""
+    column = judged_as(precision)
+    return any(row[column].get(metric) == bound for row in THRESHOLDS.values())
+
+
 def is_within(metric: str, value: float, bound: float) -> bool:
     """Whether a value is within a bound. NaN is within none."""
     return value >= bound if side_of(metric) == "min" else value <= bound
