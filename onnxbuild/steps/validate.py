@@ -106,7 +106,7 @@ def _resolve(params: ValidateParams, context: Context) -> ValidateParams:
     written = params.thresholds.items()
     insisted = tuple(sorted(name for name, bound in written if is_default(name, bound, context.precision)))
     return msgspec.structs.replace(
-        settled, thresholds={**bounds, **params.thresholds}, insisted=insisted if insisted else UNSET
+        settled, thresholds={**bounds, **params.thresholds}, insisted=insisted or UNSET
     )
 
 

@@ -21,6 +21,9 @@ DYNAMIC = {"rope_type": "dynamic", "factor": 2.5}
         ({"max_position_embeddings": 160, "rope_scaling": {"rope_type": "linear", "factor": 2.0}}, 160),
         ({"max_position_embeddings": 160, "rope_scaling": {"rope_type": "dynamic", "factor": 0.5}}, 160),
         ({"max_position_embeddings": 160, "rope_scaling": None}, 160),
+        ({"max_position_embeddings": 514, "model_type": "roberta"}, 512),
+        ({"max_position_embeddings": 514, "model_type": "lilt", "pad_token_id": 3}, 510),
+        ({"max_position_embeddings": 514, "model_type": "bert", "pad_token_id": 3}, 514),
     ],
 )
 def test_positions_are_those_of_the_text_and_reach_further_where_a_rotary_embedding_grows(config, positions):

@@ -57,6 +57,10 @@ SAMPLES = [
         "the shapes of the weights differ from config.json",
     ),
     (
+        "ValueError: Preprocessors for pix2struct need to be available for the ONNX export to infer input static shapes",
+        "the checkpoint has no processor, from which the exporter reads the size of its inputs",
+    ),
+    (
         "RuntimeError: Cannot infer the task from a local directory yet, please specify the task manually",
         "the task could not be determined automatically",
     ),

@@ -59,7 +59,9 @@ class OnnxModel:
             for stage, branch in stages_of(name, [i.name for i in session.get_inputs()]).items():
                 self._stages[stage] = (session, branch)
         self.stages = tuple(self._stages)
-        self.first = next((stage for stage in ("encoder", "prefill", "vision_encoder") if stage in self.stages), self.stages[0])
+        self.first = next(
+            (stage for stage in ("encoder", "prefill", "vision_encoder") if stage in self.stages), self.stages[0]
+        )
 
     def stages_in(self, file: str) -> tuple[str, ...]:
         """The stages of the graph in a file."""

@@ -139,6 +139,12 @@ KNOWN: tuple[Known, ...] = (
         "the shapes of the weights differ from config.json",
         "config.json and the weights belong to different models: fetch both again",
     ),
+    Known(
+        "OBE16",
+        r"Preprocessors for (\S+) need to be available",
+        "the checkpoint has no processor, from which the exporter reads the size of its inputs",
+        "save it beside the weights with `processor.save_pretrained`: preprocessor_config.json and the tokenizer",
+    ),
     # Task and architecture.
     Known(
         "OBE01",
