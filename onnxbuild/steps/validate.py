@@ -105,9 +105,7 @@ def _resolve(params: ValidateParams, context: Context) -> ValidateParams:
     bounds = default_bounds(task, context.config, context.precision, has_labels=settled.reads_labels)
     written = params.thresholds.items()
     insisted = tuple(sorted(name for name, bound in written if is_default(name, bound, context.precision)))
-    return msgspec.structs.replace(
-        settled, thresholds={**bounds, **params.thresholds}, insisted=insisted or UNSET
-    )
+    return msgspec.structs.replace(settled, thresholds={**bounds, **params.thresholds}, insisted=insisted or UNSET)
 
 
 def _shorter(one: int | UnsetType, other: int | None) -> int | UnsetType:

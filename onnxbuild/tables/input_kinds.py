@@ -34,7 +34,7 @@ _SERIES: tuple[Axis, ...] = (("context_length",), ("num_input_channels", "input_
 
 INPUT_KINDS: Mapping[str, InputKind] = {
     # Documents: a page has 1000 units in each direction.
-    "bbox": InputKind((TOKENS, 4), "boxes", 1000),
+    "bbox": InputKind((TOKENS, 4), "boxes", ("max_2d_position_embeddings", 1024)),
     "xpath_tags_seq": InputKind((TOKENS, ("max_depth", 50)), "below", ("max_xpath_tag_unit_embeddings", 256)),
     "xpath_subs_seq": InputKind((TOKENS, ("max_depth", 50)), "below", ("max_xpath_subs_unit_embeddings", 1024)),
     # Regions of a picture beside a text.

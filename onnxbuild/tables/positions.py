@@ -22,6 +22,15 @@ _ROPE = ("rope_scaling", "rope_parameters")
 _FREEZING = re.compile(r"(^|_)(chunk|window|block|local|original|segment|bucket|buckets|distance)(_|$)")
 _OF_OTHER_INPUTS = ("vision_config", "audio_config", "id2label", "label2id")
 
+_OF_NO_TEXT = ("image_size", "num_channels", "num_mel_bins", "input_feat_per_channel", "context_length")
+
+
+def may_read_text(config: Mapping[str, Any] | None) -> bool:
+    """Whether a model reads text, as far as its config says: one of pictures, audio or series has no vocabulary."""
+    if config is None or "text_config" in config or "vocab_size" in text_part(config):
+        return True
+    return not any(key in config for key in _OF_NO_TEXT)
+
 
 def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The part of a config that describes text: a decoder's or a text model's entries over those of the whole."""

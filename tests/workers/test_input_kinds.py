@@ -17,10 +17,12 @@ from families import run_step, scratch  # noqa: E402
 from input_kind_models import MODELS  # noqa: E402
 
 from onnxbuild.protocol import CheckFailed  # noqa: E402
+from onnxbuild.steps.benchmark import BenchmarkParams  # noqa: E402
 from onnxbuild.steps.export import ExportParams  # noqa: E402
 from onnxbuild.steps.quantize import QuantizeParams  # noqa: E402
 from onnxbuild.steps.validate import ValidateParams  # noqa: E402
 from onnxbuild.tables.thresholds import default_bounds  # noqa: E402
+from onnxbuild.workers.benchmark import worker as benchmark  # noqa: E402
 from onnxbuild.workers.engines.onnxruntime_engine import open_session  # noqa: E402
 from onnxbuild.workers.export import worker as export  # noqa: E402
 from onnxbuild.workers.libraries.quiet import quiet  # noqa: E402
@@ -122,3 +124,23 @@ def test_int8_of_a_model_that_reads_pages():
     params = ValidateParams(task="text-classification", precision="int8", thresholds={"max_probability": 0.1})
     ports = {"model": quantized, "reference": checkpoint}
     assert run_step(validate.run, params, ports="report", **ports)[0]["metrics"]["max_probability"] > 0
+
+
+def test_a_graph_without_config_and_task_is_judged_by_what_it_returns(tmp_path):
+    _, _, folder = exported("mctct")
+    (tmp_path / "alone").mkdir()
+    shutil.copy(folder / "model.onnx", tmp_path / "alone")
+    facts = checked(tmp_path / "alone", folder, "")
+    assert facts["passed"]
+    assert "perplexity_ratio" not in facts["thresholds"]
+    written = ValidateParams(thresholds={"perplexity_ratio": 1.5})
+    with pytest.raises(CheckFailed, match="`perplexity_ratio` is bounded by 1.5, but this model has no output"):
+        run_step(validate.run, written, ports="report", model=tmp_path / "alone", reference=tmp_path / "alone")
+
+
+def test_both_graphs_of_a_model_that_cuts_out_objects_are_timed():
+    _, checkpoint, folder = exported("sam")
+    params = BenchmarkParams(task="feature-extraction", batch=(1,), sequence=(8,), threads=(1,), iterations=2, rounds=1)
+    facts = run_step(benchmark.run, params, ports="samples", model=folder, reference=checkpoint)[0]
+    assert [result["stage"] for result in facts["results"]] == ["vision_encoder", "mask_decoder"]
+    assert set(facts["results"][1]["engines"]) == {"onnxruntime", "torch"}

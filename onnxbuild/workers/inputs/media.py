@@ -51,7 +51,7 @@ def _by_frames(source: Source, fixed: tuple[int | str, ...], sequence: int) -> d
         return {}
     frames = source.config.get("max_length")
     spectrum = (int(frames or 0) or 1024, int(source.config.get("num_mel_bins", 128)))
-    shapes = {"input_values": spectrum}
+    shapes: dict[str, tuple[int, ...]] = {"input_values": spectrum}
     if takes_frames(fixed):
         shapes["input_features"] = (max(_SHORTEST_FRAMES, _FRAMES_PER_TOKEN * sequence), int(fixed[1]))
     return shapes

@@ -14,6 +14,7 @@ from onnxbuild.workers.engines.engine import InputSpec
 from onnxbuild.workers.inputs.media import vision_part
 from onnxbuild.workers.inputs.sample_source import Source
 
+_PAGE = 1000  # units of a page in each direction
 _UNKNOWN_AXIS = 3  # the length of an axis that neither the graph nor the config gives
 _FLOATS = ("tensor(float)", "tensor(float16)", "tensor(bfloat16)", "tensor(double)")
 _WHOLE = ("tensor(int64)", "tensor(int32)", "tensor(uint8)", "tensor(int8)", "tensor(bool)")
@@ -85,7 +86,7 @@ def _entries(source: Source) -> Mapping[str, Any]:
 
 def _patches(shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
     """Pictures as rows of patches, each with its row and column from 1 on before its pixels."""
-    values = generator.standard_normal(shape, np.float32)
+    values: np.ndarray = generator.standard_normal(shape, np.float32)
     columns = math.isqrt(shape[1] - 1) + 1
     place = np.arange(shape[1])
     values[..., 0], values[..., 1] = place // columns + 1, place % columns + 1
@@ -93,12 +94,12 @@ def _patches(shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarr
 
 
 def _boxes(generator: np.random.Generator, shape: tuple[int, ...], bound: int) -> np.ndarray:
-    corners = generator.integers(0, bound + 1, (*shape[:-1], 2, 2))
-    return np.sort(corners, axis=-2).reshape(shape)
+    corners: np.ndarray = generator.integers(0, min(bound, _PAGE + 1), (*shape[:-1], 2, 2))
+    return np.sort(corners, axis=-2).reshape(shape)  # type: ignore[no-any-return]
 
 
 def _first(_generator: np.random.Generator, shape: tuple[int, ...], _bound: int) -> np.ndarray:
-    values = np.zeros(shape, np.int64)
+    values: np.ndarray = np.zeros(shape, np.int64)
     values[:, 0] = 1
     return values
 

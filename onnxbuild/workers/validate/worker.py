@@ -48,14 +48,15 @@ def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str
     source = open_source(inputs["model"], sides.variant, params.task, seed=params.seed, trusts_code=trust)
     answers = Answers(batches_of(inputs[PORT], source, params) if PORT in inputs else ())
     independent = source.config.get("problem_type") == "multi_label_classification"
-    task = Task(table=row_of(params.task, sides.variant), independent=independent)
+    row = row_of(params.task, sides.variant)
+    task = Task(table=row, independent=independent)
     samples = _samples(source, params, answers.samples)
     given = [tried(sides, one, task, answers) for one in _told(samples, progress)]
     lengths = chosen(source, bytes_below(inputs["reference"]), params.longest)
     trials = list(filter(None, (tried_chosen(sides, one, task) for one in _told(_chosen(source, lengths), progress))))
     records = [record for trial in (*given, *trials) for record in trial.records]
     worst = _worst(given) | answers.worst(params.dataset)
-    bounds = fitting_bounds(params, task.table, worst)
+    bounds = fitting_bounds(params, row, worst)
     broken = broken_bounds(worst, bounds)
     partly = None
     if not broken:
