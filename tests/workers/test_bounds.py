@@ -6,12 +6,12 @@ import pytest
 
 pytest.importorskip("onnxruntime")
 
-from onnxbuild.machine import this_machine  # noqa: E402
-from onnxbuild.steps.kind import Context  # noqa: E402
-from onnxbuild.steps.validate import VALIDATE, ValidateParams  # noqa: E402
-from onnxbuild.tables.thresholds import default_bounds  # noqa: E402
-from onnxbuild.workers.validate.bounds import fitting_bounds, row_of  # noqa: E402
-from onnxbuild.workers.validate.worst import Worst  # noqa: E402
+from onnxbuild.machine import this_machine
+from onnxbuild.steps.kind import Context
+from onnxbuild.steps.validate import VALIDATE, ValidateParams
+from onnxbuild.tables.thresholds import default_bounds
+from onnxbuild.workers.validate.bounds import fitting_bounds, row_of
+from onnxbuild.workers.validate.worst import Worst
 
 
 class Graph:
@@ -69,10 +69,10 @@ def test_all_that_is_measured_leaves_the_bounds_as_they_are():
     assert fitting("classification", bounds, thresholds=bounds) == bounds
 
 
-@pytest.mark.parametrize("more", [{"thresholds": {"perplexity_ratio": 1.5}},
-                                  {"thresholds": {"perplexity_ratio": 1.001}, "insisted": ("perplexity_ratio",)}])  # fmt: skip
-def test_what_a_person_wrote_stays(more):
-    assert "perplexity_ratio" in fitting("embedding", ["max_abs"], **more)
+@pytest.mark.parametrize(("bound", "insisted"), [(1.5, ()), (1.001, ("perplexity_ratio",))])
+def test_what_a_person_wrote_stays(bound, insisted):
+    written = {"thresholds": {"perplexity_ratio": bound}, "insisted": insisted}
+    assert "perplexity_ratio" in fitting("embedding", ["max_abs"], **written)
 
 
 @pytest.mark.parametrize(("bound", "insisted"), [(1.001, ("perplexity_ratio",)), (1.002, None)])

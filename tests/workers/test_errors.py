@@ -57,8 +57,13 @@ SAMPLES = [
         "the shapes of the weights differ from config.json",
     ),
     (
-        "ValueError: Preprocessors for pix2struct need to be available for the ONNX export to infer input static shapes",
+        "ValueError: Preprocessors for pix2struct need to be available for the ONNX export to infer input",
         "the checkpoint has no processor, from which the exporter reads the size of its inputs",
+    ),
+    (
+        "RuntimeError: Sizes of tensors must match except in dimension 2. Expected size 3 but got size 2\n"
+        "exporter optimum, task text2text-generation-with-past, opset 18",
+        "optimum sizes the past by other fields of config.json than the model does",
     ),
     (
         "RuntimeError: Cannot infer the task from a local directory yet, please specify the task manually",

@@ -134,7 +134,7 @@ def test_a_graph_without_config_and_task_is_judged_by_what_it_returns(tmp_path):
     assert facts["passed"]
     assert "perplexity_ratio" not in facts["thresholds"]
     written = ValidateParams(thresholds={"perplexity_ratio": 1.5})
-    with pytest.raises(CheckFailed, match="`perplexity_ratio` is bounded by 1.5, but this model has no output"):
+    with pytest.raises(CheckFailed, match=r"`perplexity_ratio` is bounded by 1\.5, but this model has no output"):
         run_step(validate.run, written, ports="report", model=tmp_path / "alone", reference=tmp_path / "alone")
 
 
