@@ -69,6 +69,10 @@ THRESHOLDS: Mapping[ThresholdRow, Mapping[str, Bounds]] = {
 }
 
 
+# The row of a graph that returns vectors or numbers, and no logits.
+OF_VECTORS: ThresholdRow = "embedding"
+
+
 def table_of(task: str, config: Mapping[str, Any] | None = None) -> ThresholdRow:
     """The row of `THRESHOLDS` for a task; a CTC model names one letter per frame and predicts no next token."""
     if is_ctc(task, config):

@@ -8,7 +8,16 @@ from msgspec import UNSET
 
 from onnxbuild.steps.validate import ValidateParams
 from onnxbuild.tables.tasks import TASKS, ThresholdRow, is_speech_to_text
-from onnxbuild.tables.thresholds import METRICS, THRESHOLDS, Bounds, is_default, is_within, judged_as, table_of
+from onnxbuild.tables.thresholds import (
+    METRICS,
+    OF_VECTORS,
+    THRESHOLDS,
+    Bounds,
+    is_default,
+    is_within,
+    judged_as,
+    table_of,
+)
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
 from onnxbuild.workers.validate.compare import LOGITS
 from onnxbuild.workers.validate.worst import Worst
@@ -23,7 +32,7 @@ def row_of(task: str, variant: OnnxModel) -> ThresholdRow:
     """
     axes = {name: count for stage in variant.stages for name, count in variant.output_axes(stage).items()}
     if not LOGITS & axes.keys():
-        return "embedding"
+        return OF_VECTORS
     if is_speech_to_text(task) and variant.stages == ("forward",) and "input_ids" not in variant.inputs("forward"):
         return "classification"
     if task in TASKS:
