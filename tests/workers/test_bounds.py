@@ -39,6 +39,7 @@ class Graph:
         ("feature-extraction", Graph("pixel_values", char_logits=3), "embedding"),
         ("", Graph("input_ids", logits=3), "generation"),
         ("", Graph("input_ids", logits=2), "classification"),
+        ("", Graph("input_features", logits=3), "classification"),
         ("", Graph("pixel_values", y=4), "embedding"),
     ],
 )

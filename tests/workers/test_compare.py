@@ -6,6 +6,8 @@ np = pytest.importorskip("numpy")
 for module in ("onnxruntime", "transformers"):
     pytest.importorskip(module)
 
+from msgspec import structs  # noqa: E402
+
 from onnxbuild.protocol import CheckFailed  # noqa: E402
 from onnxbuild.workers.inputs.samples import Sample  # noqa: E402
 from onnxbuild.workers.validate.compare import Record, Task, aligned, compare, losses, real_rows  # noqa: E402
@@ -147,3 +149,8 @@ def test_an_output_of_another_shape_stands_for_none():
 def test_classes_of_tokens_are_not_a_vocabulary():
     probe = sample([[1, 1, 1], [1, 1, 1]], ids=[[8, 9, 7], [5, 6, 7]], probe=True)
     assert losses("forward", probe, np.zeros((2, 3, 4)), np.zeros((2, 3, 4))) is None
+
+
+def test_labels_of_audio_frames_predict_no_tokens():
+    probe = structs.replace(sample([[1, 1, 1]], probe=True), feeds={"input_features": np.zeros((1, 3, 2))})
+    assert losses("forward", probe, np.zeros((1, 3, 4)), np.zeros((1, 3, 4))) is None

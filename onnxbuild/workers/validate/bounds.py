@@ -37,7 +37,8 @@ def row_of(task: str, variant: OnnxModel) -> ThresholdRow:
         return "classification"
     if task in TASKS:
         return table_of(task)
-    return "generation" if axes.get("logits") == _OF_TOKENS else "classification"
+    reads_tokens = any("input_ids" in variant.inputs(stage) for stage in variant.stages)
+    return "generation" if reads_tokens and axes.get("logits") == _OF_TOKENS else "classification"
 
 
 def fitting_bounds(params: ValidateParams, row: ThresholdRow, worst: Mapping[str, Worst]) -> Bounds:

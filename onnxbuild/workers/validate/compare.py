@@ -107,6 +107,8 @@ def losses(stage: str, sample: Sample, reference: np.ndarray, variant: np.ndarra
     if stage not in _PREDICTING or reference.ndim != 3 or not sample.probe:  # noqa: PLR2004 - batch, tokens, vocabulary
         return None
     decoding = stage in {"decoder", "merged"}
+    if not decoding and "input_ids" not in sample.feeds:
+        return None  # labels of audio frames, or of parts of pictures
     ids = sample.decoder_ids if decoding else sample.feeds["input_ids"]
     mask = np.ones_like(ids) if decoding or sample.mask is None else sample.mask
     real = (mask[:, 1:] * mask[:, :-1]).astype(bool)
