@@ -41,6 +41,7 @@ from onnxbuild.steps.load_check import LOAD
 from onnxbuild.steps.validate import VALIDATE
 from onnxbuild.tables.architectures import infer_task
 from onnxbuild.tables.checkpoint_files import has_processor
+from onnxbuild.tables.positions import may_read_text
 from onnxbuild.tables.tasks import TASKS, family_of, proper_name, reads_text_rows
 
 
@@ -146,7 +147,7 @@ class _Expander:
         """OB330 for a checkpoint of text without a tokenizer. What reads images or audio has another processor."""
         if fetched.artifact != "checkpoint" or fetched.files is None or task is None or not reads_text_rows(task):
             return
-        if not has_processor(fetched.files):
+        if may_read_text(fetched.config) and not has_processor(fetched.files):
             at = model.block.value_span("source")
             message = f"the checkpoint has no tokenizer, which the task `{task}` needs to read text"
             hint = (

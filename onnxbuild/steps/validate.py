@@ -22,7 +22,7 @@ from onnxbuild.steps.dataset_rows import (
 )
 from onnxbuild.steps.kind import Context, Fault, Kind, OpeningParams, TargetDevice, trusted
 from onnxbuild.tables.tasks import TASKS, reads_text_rows, row_columns
-from onnxbuild.tables.thresholds import METRICS, Metric, default_bounds
+from onnxbuild.tables.thresholds import METRICS, Metric, default_bounds, is_default
 
 LABEL = "label"  # the role of the column that holds the right answer
 
@@ -33,7 +33,7 @@ _METRIC_KEYS = {name: {"type": "number", "description": metric.meaning} for name
 class ValidateParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What to compare, and which differences to accept."""
 
-    DERIVED: ClassVar[tuple[str, ...]] = ("task", "precision", "device", "rows", "trust_remote_code")
+    DERIVED: ClassVar[tuple[str, ...]] = ("task", "precision", "device", "rows", "trust_remote_code", "insisted")
 
     task: Annotated[str, Meta(description="the model's task")] = ""
     precision: Annotated[str, Meta(description="precision of the variant")] = "fp32"
@@ -71,6 +71,11 @@ class ValidateParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_
         Literal["fail", "warn"], Meta(description="`warn` records a failed check and lets the run continue")
     ] = "fail"
     rows: DerivedRows = Rows()
+    # Left out of a key where it is unset.
+    insisted: Annotated[
+        tuple[str, ...] | UnsetType,
+        Meta(description="metrics of `thresholds` whose bound was written, although it is a default"),
+    ] = UNSET
 
     @property
     def longest(self) -> int | None:
@@ -99,7 +104,9 @@ def _resolve(params: ValidateParams, context: Context) -> ValidateParams:
         trust_remote_code=trusted(context),
     )
     bounds = default_bounds(task, context.config, context.precision, has_labels=settled.reads_labels)
-    return msgspec.structs.replace(settled, thresholds={**bounds, **params.thresholds})
+    written = params.thresholds.items()
+    insisted = tuple(sorted(name for name, bound in written if is_default(name, bound, context.precision)))
+    return msgspec.structs.replace(settled, thresholds={**bounds, **params.thresholds}, insisted=insisted or UNSET)
 
 
 def _shorter(one: int | UnsetType, other: int | None) -> int | UnsetType:

@@ -612,6 +612,15 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
             "false` in the target."
         ),
     ),
+    "OBE90": FailureCode(
+        "fails-on-sample",
+        "the graph fails on a sample that its reference computes",
+        "The export fixed a size, such as the number of rows or tokens, in the middle of the graph.",
+        (
+            "The message names the shape. Export with another exporter, or report the model type to the exporter's "
+            "project. `validate: {shapes: […]}` accepts a graph for the shapes that it holds."
+        ),
+    ),
     "OBE83": FailureCode(
         "weights-missing",
         "the checkpoint lacks weights that an output depends on",

@@ -79,6 +79,10 @@ THRESHOLDS: Mapping[ThresholdRow, Mapping[str, Bounds]] = {
 }
 
 
+# The row of a graph that returns vectors or numbers, and no logits.
+OF_VECTORS: ThresholdRow = "embedding"
+
+
 def table_of(task: str, config: Mapping[str, Any] | None = None) -> ThresholdRow:
     """The row of `THRESHOLDS` for a task; a CTC model names one letter per frame and predicts no next token."""
     if is_ctc(task, config):
@@ -100,6 +104,12 @@ def default_bounds(task: str, config: Mapping[str, Any] | None, precision: str, 
     column = judged_as(precision)
     drop = {"accuracy_drop": ACCURACY_DROP[column]} if has_labels else {}
     return {**THRESHOLDS[table_of(task, config)][column], **drop}
+
+
+def is_default(metric: str, bound: float, precision: str) -> bool:
+    """Whether a bound is the default of any row of `THRESHOLDS` for a variant of this precision."""
+    column = judged_as(precision)
+    return any(row[column].get(metric) == bound for row in THRESHOLDS.values())
 
 
 def is_within(metric: str, value: float, bound: float) -> bool:

@@ -392,15 +392,18 @@ def with_rows(place: Place) -> None:
 
 
 # Fields of an exporter that needs other versions than those installed here: no manifest can set them where tests run.
-ELSEWHERE: Mapping[str, Mapping[str, Any]] = {"export": {"provider": "cuda", "options": {"int4_block_size": 32}}}
+ELSEWHERE: Mapping[str, Mapping[str, Any]] = {
+    "export": {"provider": "cuda", "options": {"int4_block_size": 32}},
+    "validate": {"insisted": ["top1"]},  # derived for each precision by itself: tests/workers/test_bounds.py
+}
 
 
-@pytest.mark.parametrize("field", ELSEWHERE["export"])
-def test_a_field_of_another_toolchain_is_in_the_key(field: str) -> None:
-    make = KINDS["export"].params
-    plain, changed = make(), make(**{field: ELSEWHERE["export"][field]})
+@pytest.mark.parametrize(("kind", "field"), [(kind, field) for kind, of in ELSEWHERE.items() for field in of])
+def test_a_field_that_no_edit_here_sets_is_in_the_key(kind: str, field: str) -> None:
+    make = KINDS[kind].params
+    plain, changed = make(), make(**{field: ELSEWHERE[kind][field]})
     assert field not in msgspec.to_builtins(plain)
-    assert msgspec.to_builtins(changed)[field] == ELSEWHERE["export"][field]
+    assert msgspec.to_builtins(changed)[field] == ELSEWHERE[kind][field]
 
 
 # What has to be built first, where a field has no meaning in the manifest that all tests begin with.

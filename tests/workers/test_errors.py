@@ -57,6 +57,14 @@ SAMPLES = [
         "the shapes of the weights differ from config.json",
     ),
     (
+        "ValueError: Preprocessors for pix2struct need to be available for the ONNX export to infer input",
+        "the checkpoint has no processor, from which the exporter reads the size of its inputs",
+    ),
+    (
+        "RuntimeError: Sizes of tensors must match except in dimension 2.\nexporter optimum, task summarize-with-past",
+        "optimum sizes the past by other fields of config.json than the model does",
+    ),
+    (
         "RuntimeError: Cannot infer the task from a local directory yet, please specify the task manually",
         "the task could not be determined automatically",
     ),

@@ -26,7 +26,7 @@ from onnxbuild.workers.inputs.stages import run_stages
 from onnxbuild.workers.libraries.remote_code import with_its_code
 
 # The stages that are timed: the pass over the input, and one step of the decoder.
-_TIMED = ("forward", "prefill", "decode", "encoder", "decoder_step", "merged_step")
+_TIMED = ("forward", "prefill", "decode", "encoder", "decoder_step", "merged_step", "vision_encoder", "mask_decoder")
 
 
 class Combination(Struct, frozen=True, kw_only=True):

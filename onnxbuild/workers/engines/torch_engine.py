@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
+from transformers.modeling_outputs import BaseModelOutput
 
 from onnxbuild.workers.engines.engine import Arrays, Device
 from onnxbuild.workers.engines.loading import Loaded, watched
@@ -22,6 +23,7 @@ from onnxbuild.workers.engines.task_classes import class_of
 from onnxbuild.workers.folders.model_graphs import data_below
 
 _SENTENCE_OUTPUTS = {"token_embeddings", "sentence_embedding"}
+_NOT_EXPORTED = ("past_key_values", "hidden_states", "attentions")  # the ends of names of tuples of tensors
 
 
 class TorchModel:
@@ -91,7 +93,7 @@ class TorchModel:
         outputs = self.prepare(stage, feeds)()
         if stage == "encoder":
             return {"last_hidden_state": _numpy(outputs[0])}
-        named = {name: _numpy(value) for name, value in outputs.items() if isinstance(value, torch.Tensor)}
+        named = {name: _numpy(value) for name, value in _tensors(outputs)}
         return named | {name: _numpy(value) for name, value in self._cache_of(outputs).items()}
 
     def _cache_of(self, outputs: Any) -> dict[str, Any]:
@@ -204,8 +206,9 @@ def _encode(engine: TorchModel, tensors: dict[str, Any]) -> Callable[[], Any]:
 
 
 def _decode(engine: TorchModel, tensors: dict[str, Any]) -> Callable[[], Any]:
+    encoded = BaseModelOutput(last_hidden_state=tensors["encoder_hidden_states"])
     self_past, cross_past = _pairs(tensors, "decoder.") or _pairs(tensors), _pairs(tensors, "encoder.")
-    kwargs = {"decoder_input_ids": tensors["input_ids"], "encoder_outputs": (tensors["encoder_hidden_states"],)}
+    kwargs = {"decoder_input_ids": tensors["input_ids"], "encoder_outputs": encoded}
     if "encoder_attention_mask" in tensors and "attention_mask" in engine._takes:  # noqa: SLF001
         kwargs["attention_mask"] = tensors["encoder_attention_mask"]
 
@@ -216,9 +219,27 @@ def _decode(engine: TorchModel, tensors: dict[str, Any]) -> Callable[[], Any]:
     return call
 
 
+def _see(engine: TorchModel, tensors: dict[str, Any]) -> Callable[[], Any]:
+    """The encoder of pictures of a model such as SAM, with the positions that its decoder of masks takes."""
+    pixels = tensors["pixel_values"]
+
+    def call() -> Any:
+        positions = engine.model.get_image_wide_positional_embeddings().repeat(len(pixels), 1, 1, 1)
+        embeddings = engine.model.get_image_embeddings(pixels)
+        return {"image_embeddings": embeddings, "image_positional_embeddings": positions}
+
+    return call
+
+
+def _cut_out(engine: TorchModel, tensors: dict[str, Any]) -> Callable[[], Any]:
+    kwargs = {name: tensors[name] for name in ("input_points", "input_labels", "image_embeddings")}
+    return lambda: engine._call(**kwargs)  # noqa: SLF001
+
+
 _STAGES: Mapping[str, Callable[[TorchModel, dict[str, Any]], Callable[[], Any]]] = {
     "prefill": _causal, "decode": _causal, "encoder": _encode,
     "decoder": _decode, "decoder_step": _decode, "merged": _decode, "merged_step": _decode,
+    "vision_encoder": _see, "mask_decoder": _cut_out,
 }  # fmt: skip
 
 
@@ -251,6 +272,15 @@ def _cache_outputs(cache: Any) -> dict[str, Any]:
         for number, layer in enumerate(part.layers)
         for end, tensor in (("key", layer.keys), ("value", layer.values))
     }
+
+
+def _tensors(outputs: Any) -> Iterator[tuple[str, Any]]:
+    """The tensors among a model's outputs; those of a tuple, such as one for each vocabulary, are numbered."""
+    for name, value in outputs.items():
+        if isinstance(value, torch.Tensor):
+            yield name, value
+        elif isinstance(value, tuple) and not name.endswith(_NOT_EXPORTED):
+            yield from ((f"{name}.{number}", one) for number, one in enumerate(value) if isinstance(one, torch.Tensor))
 
 
 def _without_gradients(call: Callable[[], Any]) -> Callable[[], Any]:

@@ -139,6 +139,19 @@ KNOWN: tuple[Known, ...] = (
         "the shapes of the weights differ from config.json",
         "config.json and the weights belong to different models: fetch both again",
     ),
+    Known(
+        "OBE16",
+        r"Preprocessors for (\S+) need to be available",
+        "the checkpoint has no processor, from which the exporter reads the size of its inputs",
+        "save it beside the weights with `processor.save_pretrained`: preprocessor_config.json and the tokenizer",
+    ),
+    Known(
+        "OBE02",
+        r"Sizes of tensors must match except in dimension.*exporter optimum, task \S+-with-past",
+        "optimum sizes the past by other fields of config.json than the model does",
+        "set the task without `-with-past`, which needs no past, or use another exporter; it happens where an encoder"
+        " and its decoder have different numbers of heads",
+    ),
     # Task and architecture.
     Known(
         "OBE01",

@@ -78,9 +78,18 @@ def open_source(
         folder=folder,
         config=config,
         tokenizer=load(folder, trusts_code=trusts_code),
-        inputs=model.inputs(model.first),
+        inputs=_inputs(model),
         causal="prefill" in model.stages or family_of(task) == "decoder",
         seed=seed,
         even=(folder / "genai_config.json").is_file(),
         paired=reads_pairs(task, config),
     )
+
+
+def _inputs(model: OnnxModel) -> Mapping[str, InputSpec]:
+    """What the first stage takes, and what a decoder of masks takes besides what that stage computes."""
+    first = model.inputs(model.first)
+    if "mask_decoder" not in model.stages:
+        return first
+    seen = model.outputs("vision_encoder")
+    return {**first, **{name: spec for name, spec in model.inputs("mask_decoder").items() if name not in seen}}

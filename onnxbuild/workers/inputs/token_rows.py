@@ -16,7 +16,7 @@ STEPS = 3  # tokens after a prefix or a prompt, one for each step with a past
 def token_row(source: Source, number: int, length: int) -> list[int]:
     """`length` token ids: sentences from the `number`th on, or seeded ids if there is no tokenizer."""
     if source.tokenizer is None:
-        vocabulary = int(source.text.get("vocab_size", 1000))
+        vocabulary = max(2, int(source.text.get("vocab_size") or 1000))
         return np.random.default_rng([source.seed, number, length]).integers(1, vocabulary, length).tolist()  # type: ignore[no-any-return]
     ids = _enough_ids(source, number, length)
     end = ids[-1:] if ids[-1] in source.tokenizer.all_special_ids else []
