@@ -13,6 +13,7 @@ from onnxbuild.manifest.document import Table
 from onnxbuild.manifest.spec import Model
 from onnxbuild.permissions import is_below
 from onnxbuild.planning.action_graph import FilesSource
+from onnxbuild.planning.checkpoints.whole import incomplete, with_shards
 from onnxbuild.planning.graphs.local_graphs import with_data
 from onnxbuild.planning.graphs.picked import absent, graphs_in, one_of_them, useless
 from onnxbuild.planning.local_files import WEIGHT_SUFFIXES, LocalFiles, absolute_path, folder_of
@@ -95,7 +96,10 @@ class SourceReader:
             return Fetched(params=params, inputs={}, artifact=unlocked, unlocked=True)
         if self._is_wrong(absent(model, entry.files)):
             return None
-        if not model.file and select_checkpoint(entry.files):
+        checkpoint = () if model.file else select_checkpoint(entry.files)
+        if checkpoint:
+            if self._is_wrong(incomplete(checkpoint, at)):
+                return None
             return Fetched(params=params, inputs={}, config=entry.config, files=entry.files)
         return self._hub_graphs(model, params, entry, at)
 
@@ -175,7 +179,8 @@ class SourceReader:
         if not files:
             self._no_weights(text, names, at)
             return None
-        return self._files(root, files, "checkpoint", at)
+        whole = with_shards(self._local, root, files, at)
+        return self._files(root, whole, "checkpoint", at) if whole is not None else None
 
     def _onnx(self, model: Model, text: str, path: str, at: Span) -> Fetched | None:
         if not self._local.exists(text, path, at, _is_file_or_folder):

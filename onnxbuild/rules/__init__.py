@@ -8,6 +8,7 @@ from onnxbuild.diagnostics import Diagnostic
 from onnxbuild.manifest.load import in_order
 from onnxbuild.rules import (
     check_rules,
+    checkpoint_rules,
     command_rules,
     export_rules,
     graph_rules,
@@ -38,6 +39,7 @@ _FAMILIES = (
     export_rules,
     graph_rules,
     check_rules,
+    checkpoint_rules,
 )
 
 ALL: Mapping[str, Rule] = {rule.code: rule for family in _FAMILIES for rule in family.RULES} | {

@@ -544,6 +544,12 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         ),
         "Let the exporter or the plugin copy the file to its output instead of linking it.",
     ),
+    "OBE85": FailureCode(
+        "shard-not-found",
+        "the checkpoint lacks a file of weights that its index names",
+        "A download or an upload was cut short, or the index belongs to another checkpoint.",
+        "Name another revision of the repository, or copy the whole folder again.",
+    ),
     "OBE86": FailureCode(
         "holds-in-part",
         "the variant agrees with the reference in some lengths or sizes, and not in others that its model can meet",

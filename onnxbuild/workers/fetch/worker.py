@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.steps.fetch import DATASETS, FetchParams
 from onnxbuild.tables.checkpoint_files import select_checkpoint, select_onnx
+from onnxbuild.tables.checkpoints.shards import index_among
 from onnxbuild.workers.fetch.hub_access import DEFAULT_ENDPOINT, keep_token_at
+from onnxbuild.workers.fetch.whole_checkpoint import whole
 from onnxbuild.workers.folders.model_files import copy_files, files_below
 from onnxbuild.workers.folders.model_graphs import check_one_model, data_below
 
@@ -23,6 +25,9 @@ def run(params: FetchParams, inputs: Mapping[str, Path], outputs: Mapping[str, P
     extra: dict[str, int] = {}
     if params.origin == "files":
         copy_files(inputs["files"], params.files, destination, progress)
+        index = index_among(params.files)
+        if index is not None:
+            whole(destination / index, params.files)
     elif params.origin == "hub":
         _download(params, destination, progress)
     else:
@@ -71,7 +76,11 @@ def _download(params: FetchParams, destination: Path, tell: Tell) -> None:
     if graphs:  # they say what else is needed, and whether they are one model
         repository.take(graphs, destination)
         check_one_model(destination)
-    repository.take({*names, *_data(destination, sizes)} - graphs, destination)
+    index = index_among(names)
+    if index is not None:  # it says which files hold weights, whatever they are called
+        repository.take({index}, destination)
+        names = (*names, *whole(destination / index, sizes))
+    repository.take({*names, *_data(destination, sizes)} - {*graphs, index}, destination)
 
 
 def _opened(params: FetchParams, tell: Tell) -> _Repository:
