@@ -25,6 +25,7 @@ from onnxbuild.planning.action_graph import (
     SharedActions,
     Variant,
 )
+from onnxbuild.planning.checkpoints.adapters_of_models import is_merged_into, without_weights
 from onnxbuild.planning.dataset_sources import DatasetReader
 from onnxbuild.planning.exporter_code import exporter_code, floating_code, watched_code_of
 from onnxbuild.planning.known_versions import known_versions
@@ -38,9 +39,11 @@ from onnxbuild.steps.export import unknown_task
 from onnxbuild.steps.exporters import is_own
 from onnxbuild.steps.kind import Context, Kind
 from onnxbuild.steps.load_check import LOAD
+from onnxbuild.steps.prepare import ADAPTER
 from onnxbuild.steps.validate import VALIDATE
 from onnxbuild.tables.architectures import infer_task
 from onnxbuild.tables.checkpoint_files import has_processor
+from onnxbuild.tables.checkpoints.adapters import task_of
 from onnxbuild.tables.tasks import TASKS, family_of, proper_name, reads_text_rows
 
 
@@ -82,7 +85,7 @@ def survey(manifest: Manifest, kinds: Kinds, lock: Lock, machine: Machine) -> Ex
 
 
 class _Base(Struct, frozen=True):
-    """What all targets of a model start from."""
+    """What all targets of a model start from; `fetch` is what its variants are compared with."""
 
     fetch: OutputRef
     output: OutputRef
@@ -112,10 +115,14 @@ class _Expander:
         self._timeout = model.block.get("timeout")
         self._toolchain = model.toolchain or CURRENT
         fetched = self._sources.fetched(model)
-        if fetched is None:
+        adapter = self._sources.adapter(model, model.adapter or "") if is_merged_into(model) else None
+        if fetched is None or (adapter is None and is_merged_into(model)):
+            return
+        if adapter is not None and fetched.artifact == "onnx":
+            self.faults.append(without_weights(model))
             return
         versions = self._versions(model.toolchain)
-        task = proper_name(model.task) if model.task else infer_task(fetched.config or {}, versions)
+        task = proper_name(model.task) if model.task else _implied_task(fetched, adapter, versions)
         context = Context(
             task=task,
             family=family_of(task, fetched.config),
@@ -127,8 +134,8 @@ class _Expander:
             machine=self._machine,
             versions=versions,
         )
-        self._check_processor(model, fetched, task)
-        base = self._base(model, fetched, context)
+        self._check_processor(model, fetched, adapter, task)
+        base = self._base(model, fetched, adapter, context)
         if base is not None:
             for target in model.targets:
                 self._add_target(model, target, base)
@@ -141,11 +148,11 @@ class _Expander:
         at = model.block.value_span("task")
         self.faults.append(fault(problem.code, problem.message, span=at, hint=problem.hint, severity="warning"))
 
-    def _check_processor(self, model: Model, fetched: Fetched, task: str | None) -> None:
+    def _check_processor(self, model: Model, fetched: Fetched, adapter: Fetched | None, task: str | None) -> None:
         """OB330 for a checkpoint of text without a tokenizer. What reads images or audio has another processor."""
         if fetched.artifact != "checkpoint" or fetched.files is None or task is None or not reads_text_rows(task):
             return
-        if not has_processor(fetched.files):
+        if not has_processor((*fetched.files, *((adapter.files or ()) if adapter is not None else ()))):
             at = model.block.value_span("source")
             message = f"the checkpoint has no tokenizer, which the task `{task}` needs to read text"
             hint = (
@@ -153,13 +160,30 @@ class _Expander:
             )
             self.faults.append(fault("OB330", message, span=at, hint=hint, severity="warning"))
 
-    def _base(self, model: Model, fetched: Fetched, context: Context) -> _Base | None:
+    def _fetch(self, name: str, fetched: Fetched, task: str | None, at: Span) -> OutputRef:
         kind = self._kinds["fetch"]
         params = msgspec.convert({**fetched.params}, kind.params)
         if fetched.params["origin"] == "random":
-            params = msgspec.structs.replace(params, task=context.task or "")
-        at = model.block.key_span("source")
-        fetch = OutputRef(self._add(f"{model.name}:fetch", kind, as_json(params), fetched.inputs, at), "model")
+            params = msgspec.structs.replace(params, task=task or "")
+        return OutputRef(self._add(name, kind, as_json(params), fetched.inputs, at), "model")
+
+    def _prepared(
+        self, model: Model, fetch: OutputRef, adapter: Fetched | None, *, trusts_code: bool
+    ) -> tuple[OutputRef, tuple[str, ...]]:
+        """The checkpoint that is exported, and the actions that make it of what was fetched."""
+        if adapter is None:
+            return fetch, ()
+        at = model.block.key_span("adapter")
+        taken = self._fetch(f"adapters/{model.name}:fetch", adapter, None, at)
+        kind = self._kinds["prepare"]
+        params = kind.params(adapter=True, trust_remote_code=True if trusts_code else UNSET)
+        inputs = {"model": fetch, ADAPTER: taken}
+        action = self._add(f"{model.name}:prepare", kind, as_json(params), inputs, at)
+        return OutputRef(action, "model"), (taken.action, action)
+
+    def _base(self, model: Model, fetched: Fetched, adapter: Fetched | None, context: Context) -> _Base | None:
+        fetch = self._fetch(f"{model.name}:fetch", fetched, context.task, model.block.key_span("source"))
+        unlocked = fetched.unlocked or (adapter is not None and adapter.unlocked)
         if fetched.artifact == "onnx":
             self._check_task(model, context)
             if "export" in model.block:
@@ -173,7 +197,7 @@ class _Expander:
             *block_places(model.block, "export", model.block.values_at.get("task", model.span)),
             _source_at(model),
         )
-        settled = self._settle(step, context, unlocked=fetched.unlocked)
+        settled = self._settle(step, context, unlocked=unlocked)
         if settled is None:
             return None
         if settled.params.trusts_code:
@@ -181,7 +205,8 @@ class _Expander:
             self.faults.extend(code)
             if code:
                 return None
-        inputs = self._export_inputs(fetch, settled.params.exporter, step)
+        checkpoint, made = self._prepared(model, fetch, adapter, trusts_code=settled.params.trusts_code)
+        inputs = self._export_inputs(checkpoint, settled.params.exporter, step)
         if inputs is None:
             return None
         export = self._add(f"{model.name}:export", self._kinds["export"], settled.plain, inputs, step.key_at)
@@ -192,7 +217,7 @@ class _Expander:
             max_length=None if settled.params.max_length is UNSET else settled.params.max_length,
             trusts_code=settled.params.trusts_code,
         )
-        return _Base(fetch, OutputRef(export, "model"), context, (fetch.action, export), fetched.unlocked)
+        return _Base(checkpoint, OutputRef(export, "model"), context, (fetch.action, *made, export), unlocked)
 
     def _export_inputs(self, fetch: OutputRef, exporter: str, step: Step) -> Mapping[str, Input] | None:
         """The checkpoint, and the code of a custom exporter; None after a fault."""
@@ -282,6 +307,12 @@ class _Expander:
 
     def _add(self, name: str, kind: Kind, params: Mapping[str, Any], inputs: Mapping[str, Input], at: Span) -> str:
         return self.shared.add(name, kind, params, inputs, at, toolchain=self._toolchain, timeout=self._timeout)
+
+
+def _implied_task(fetched: Fetched, adapter: Fetched | None, versions: Mapping[str, str]) -> str | None:
+    """The task of the head that an adapter brings, or else of the head that config.json names."""
+    brought = task_of(adapter.config or {}) if adapter is not None else None
+    return brought or infer_task(fetched.config or {}, versions)
 
 
 def _source_at(model: Model) -> Span:

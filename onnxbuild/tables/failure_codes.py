@@ -595,6 +595,24 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
             "fills in are right (a norm of ones), list the names in `export: {allow_missing: […]}`."
         ),
     ),
+    "OBE93": FailureCode(
+        "adapter-does-not-fit",
+        "the adapter does not fit the base model",
+        "It was trained for another model or another size, or was saved in part.",
+        "Name the model that it was trained for as the source: `base_model_name_or_path` in adapter_config.json.",
+    ),
+    "OBE94": FailureCode(
+        "peft-missing",
+        "merging an adapter needs peft",
+        "The environment of the worker does not have it: few models need it, so it is an extra.",
+        "`pip install 'onnxbuild[adapters]'`, or add `peft` to the requirements of the toolchain.",
+    ),
+    "OBE95": FailureCode(
+        "adapter-beside-weights",
+        "a repository has an adapter beside its weights",
+        "Loaders differ in what they do with it, and nothing in the manifest says what is meant.",
+        "Write `adapter: hub:…` to merge it into the weights, or `adapter: none` to leave it out.",
+    ),
     "OBE99": FailureCode(
         "unexplained",
         "an unknown failure",
