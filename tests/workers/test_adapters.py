@@ -103,7 +103,9 @@ def test_an_environment_without_peft(monkeypatch):
 def test_the_tokenizer_of_the_adapter_and_the_tokens_that_it_adds():
     folder, _ = adapter(modules_to_save=("embed_tokens", "lm_head"))
     weights = load_file(folder / WEIGHTS)
-    more = {name: value[:1].repeat(9, 1) for name, value in weights.items() if "embed_tokens" in name or "lm_head" in name}
+    more = {
+        name: value[:1].repeat(9, 1) for name, value in weights.items() if "embed_tokens" in name or "lm_head" in name
+    }
     assert len(more) == 2
     import torch
 

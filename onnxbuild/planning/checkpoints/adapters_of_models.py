@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -30,11 +29,11 @@ def beside_weights(model: Model, names: Sequence[str], at: Span) -> Diagnostic |
 def as_source(written: str, config: Mapping[str, Any] | None, at: Span) -> Diagnostic:
     """OB631 for an adapter where a model was expected."""
     base = base_of(config or {})
-    what = f"{kind_of(config or {}) or 'peft'} adapter"
+    kind = kind_of(config or {}) or "of unknown kind"
     of = f" of `{base}`" if base else ""
     source = f"hub:{base}" if base and not base.startswith((".", "/", "~")) else f"local:{base or '…'}"
     hint = f"name the base model, and merge the adapter into it: `source: {source}` and `adapter: {written}`"
-    return fault("OB631", f"`{written}` is an adapter ({what}{of}), not a model", span=at, hint=hint)
+    return fault("OB631", f"`{written}` is an adapter ({kind}{of}), not a model", span=at, hint=hint)
 
 
 def unusable(model: Model, names: Sequence[str], config: Mapping[str, Any] | None, at: Span) -> Iterator[Diagnostic]:
@@ -48,7 +47,7 @@ def unusable(model: Model, names: Sequence[str], config: Mapping[str, Any] | Non
         message = f"the adapter is of the kind {kind}, which has nothing to merge: it adds to the input of the model"
         yield fault("OB633", message, span=at, hint="peft can merge LoRA and its relatives, and IA3")
     base, source = base_of(config or {}), model.source
-    if isinstance(source, str) and source.startswith("hub:") and _is_another(base, source[4:].partition("@")[0]):
+    if isinstance(source, str) and source not in {model.adapter, f"hub:{base}"} and _is_another(base, source):
         message = f"the adapter was trained for `{base}`, and the source is `{source}`"
         hint = "merging fails if the sizes differ; if they do not, check what the model says"
         yield fault("OB633", message, span=at, hint=hint, severity="warning")
@@ -65,10 +64,11 @@ def _lacking(names: Sequence[str]) -> str:
     return f"`{CONFIG}`" if CONFIG not in names else "`adapter_model.safetensors`"
 
 
-def _is_another(base: str, repository: str) -> bool:
-    """Whether a base is another repository of the Hub; a path may be a copy of this one."""
-    is_name = base.count("/") == 1 and not base.startswith((".", "/", "~")) and not os.path.isdir(base)
-    return is_name and base.lower() != repository.lower()
+def _is_another(base: str, source: str) -> bool:
+    """Whether a base is another repository of the Hub than the source; a folder may be a copy of either."""
+    scheme, _, name = source.partition(":")
+    is_name = base.count("/") == 1 and not base.startswith((".", "/", "~"))
+    return scheme == "hub" and is_name and base.lower() != name.partition("@")[0].lower()
 
 
 def _spelled(model: Model) -> str:
