@@ -26,6 +26,7 @@ from onnxbuild.planning.action_graph import (
     Variant,
 )
 from onnxbuild.planning.checkpoints.adapters_of_models import is_merged_into, without_weights
+from onnxbuild.planning.checkpoints.quantized_weights import unreadable
 from onnxbuild.planning.dataset_sources import DatasetReader
 from onnxbuild.planning.exporter_code import exporter_code, floating_code, watched_code_of
 from onnxbuild.planning.known_versions import known_versions
@@ -40,10 +41,12 @@ from onnxbuild.steps.exporters import is_own
 from onnxbuild.steps.kind import Context, Kind
 from onnxbuild.steps.load_check import LOAD
 from onnxbuild.steps.prepare import ADAPTER
+from onnxbuild.steps.quantize import CHECKPOINT
 from onnxbuild.steps.validate import VALIDATE
 from onnxbuild.tables.architectures import infer_task
 from onnxbuild.tables.checkpoint_files import has_processor
 from onnxbuild.tables.checkpoints.adapters import task_of
+from onnxbuild.tables.checkpoints.quantized import quantized_of, without_block
 from onnxbuild.tables.tasks import TASKS, family_of, proper_name, reads_text_rows
 
 
@@ -168,18 +171,20 @@ class _Expander:
         return OutputRef(self._add(name, kind, as_json(params), fetched.inputs, at), "model")
 
     def _prepared(
-        self, model: Model, fetch: OutputRef, adapter: Fetched | None, *, trusts_code: bool
+        self, model: Model, fetch: OutputRef, adapter: Fetched | None, params: Mapping[str, Any]
     ) -> tuple[OutputRef, tuple[str, ...]]:
-        """The checkpoint that is exported, and the actions that make it of what was fetched."""
-        if adapter is None:
+        """The checkpoint that variants are compared with, and the actions that make it of what was fetched."""
+        if all(value is UNSET for value in params.values()):
             return fetch, ()
-        at = model.block.key_span("adapter")
-        taken = self._fetch(f"adapters/{model.name}:fetch", adapter, None, at)
+        at = model.block.key_span("source" if adapter is None else "adapter")
+        inputs: dict[str, Input] = {"model": fetch}
+        made: tuple[str, ...] = ()
+        if adapter is not None:
+            taken = self._fetch(f"adapters/{model.name}:fetch", adapter, None, at)
+            inputs[ADAPTER], made = taken, (taken.action,)
         kind = self._kinds["prepare"]
-        params = kind.params(adapter=True, trust_remote_code=True if trusts_code else UNSET)
-        inputs = {"model": fetch, ADAPTER: taken}
-        action = self._add(f"{model.name}:prepare", kind, as_json(params), inputs, at)
-        return OutputRef(action, "model"), (taken.action, action)
+        action = self._add(f"{model.name}:prepare", kind, as_json(kind.params(**params)), inputs, at)
+        return OutputRef(action, "model"), (*made, action)
 
     def _base(self, model: Model, fetched: Fetched, adapter: Fetched | None, context: Context) -> _Base | None:
         fetch = self._fetch(f"{model.name}:fetch", fetched, context.task, model.block.key_span("source"))
@@ -205,8 +210,19 @@ class _Expander:
             self.faults.extend(code)
             if code:
                 return None
-        checkpoint, made = self._prepared(model, fetch, adapter, trusts_code=settled.params.trusts_code)
-        inputs = self._export_inputs(checkpoint, settled.params.exporter, step)
+        quantized = None if is_own(settled.params.exporter) else quantized_of(context.config)
+        if quantized is not None and quantized.format is None:
+            self.faults.append(unreadable(quantized, model.block.value_span("source")))
+            return None
+        params = {
+            "adapter": UNSET if adapter is None else True,
+            "unpack": UNSET if quantized is None else quantized.format,
+            "trust_remote_code": True if adapter is not None and settled.params.trusts_code else UNSET,
+        }
+        checkpoint, made = self._prepared(model, fetch, adapter, params)
+        # The builder of genai reads such weights itself.
+        exported = fetch if settled.params.exporter == "genai" and adapter is None else checkpoint
+        inputs = self._export_inputs(exported, settled.params.exporter, step)
         if inputs is None:
             return None
         export = self._add(f"{model.name}:export", self._kinds["export"], settled.plain, inputs, step.key_at)
@@ -216,6 +232,8 @@ class _Expander:
             previous=("fetch", "export"),
             max_length=None if settled.params.max_length is UNSET else settled.params.max_length,
             trusts_code=settled.params.trusts_code,
+            # What is merged is no longer what was stored.
+            config=context.config if adapter is None or quantized is None else without_block(context.config or {}),
         )
         return _Base(checkpoint, OutputRef(export, "model"), context, (fetch.action, *made, export), unlocked)
 
@@ -245,6 +263,8 @@ class _Expander:
             kind = self._kinds[step.kind]
             name = f"{model.name}/{target.name}:{step.kind}"
             inputs = {"model": output, **self._dataset_input(settled.params)}
+            if getattr(settled.params, "reads_checkpoint", False):
+                inputs[CHECKPOINT] = base.fetch
             action = self._add(name, kind, settled.plain, inputs, step.key_at)
             output = OutputRef(action, "model")
             steps.append(action)

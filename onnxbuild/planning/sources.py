@@ -15,6 +15,7 @@ from onnxbuild.manifest.spec import Model
 from onnxbuild.permissions import is_below
 from onnxbuild.planning.action_graph import FilesSource
 from onnxbuild.planning.checkpoints.adapters_of_models import as_source, beside_weights, unusable
+from onnxbuild.planning.checkpoints.quantized_weights import described_elsewhere
 from onnxbuild.planning.checkpoints.whole import incomplete, with_shards
 from onnxbuild.planning.graphs.local_graphs import with_data
 from onnxbuild.planning.graphs.picked import absent, graphs_in, one_of_them, useless
@@ -147,7 +148,11 @@ class SourceReader:
             return None
         checkpoint = () if model.file else select_checkpoint(entry.files)
         if checkpoint:
-            if self._is_wrong(incomplete(checkpoint, at) or beside_weights(model, entry.files, at)):
+            if self._is_wrong(
+                incomplete(checkpoint, at)
+                or beside_weights(model, entry.files, at)
+                or described_elsewhere(entry.files, entry.config, at)
+            ):
                 return None
             if weights_of(entry.files) is not None:
                 params = {**params, "adapter": "leave"}
@@ -240,7 +245,8 @@ class SourceReader:
         if self._is_wrong(beside_weights(model, names, at)):
             return None
         whole = with_shards(self._local, root, files, at)
-        return self._files(root, whole, "checkpoint", at) if whole is not None else None
+        fetched = self._files(root, whole, "checkpoint", at) if whole is not None else None
+        return None if fetched is None or self._is_wrong(described_elsewhere(names, fetched.config, at)) else fetched
 
     def _onnx(self, model: Model, text: str, path: str, at: Span) -> Fetched | None:
         if not self._local.exists(text, path, at, _is_file_or_folder):

@@ -39,4 +39,22 @@ RULES: tuple[Rule, ...] = (
         Fix: merge LoRA and its relatives, or IA3, into the checkpoint that `base_model_name_or_path` in
         adapter_config.json names.
         """),
+    described("OB634", "quantized-checkpoint", """
+        A checkpoint whose weights are quantized in a way that cannot be written out without loss: bitsandbytes, FP8,
+        compressed-tensors and others, or GPTQ and AWQ with other than 4 bits or in another layout.
+
+        Why: its weights are read only by kernels for GPUs, and the export would fail in one of five ways.
+        Fix: take the unquantized model, whose name the message has where config.json remembers it, and quantize it in
+        a target. GPTQ and AWQ with 4 bits are read: `quantize: stored` keeps their weights as they are.
+        """),
+    described("OB635", "no-stored-codes", """
+        `quantize: {method: stored}` for a checkpoint that has no weights in 4 bits that MatMulNBits can express.
+
+        Why: `stored` takes over the codes, scales and zero points of a GPTQ or AWQ checkpoint without loss. A merged
+        adapter changes the weights, and with `desc_act` a group of GPTQ does not lie in one piece.
+        Bad:
+            quantize: stored                     # of a checkpoint with plain weights
+        Good:
+            quantize: q4
+        """),
 )  # fmt: skip

@@ -613,6 +613,15 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "Loaders differ in what they do with it, and nothing in the manifest says what is meant.",
         "Write `adapter: hub:…` to merge it into the weights, or `adapter: none` to leave it out.",
     ),
+    "OBE96": FailureCode(
+        "packed-weights-unusable",
+        "the quantized weights of a checkpoint cannot be used",
+        (
+            "They have another layout than config.json says, or, in `quantize: stored`, the graph does not have them: "
+            "a fusion joined them with others, or GPTQ put their groups out of order (`desc_act`)."
+        ),
+        "Put `quantize: stored` before `optimize` in `steps:`, or quantize the values again with `quantize: q4`.",
+    ),
     "OBE99": FailureCode(
         "unexplained",
         "an unknown failure",
