@@ -36,8 +36,8 @@ class Packed(NamedTuple):
 
     def values(self) -> np.ndarray:
         """The weights [K, N]: exact in fp32, since a difference has 5 bits and a scale 11."""
-        zeros, scales = self.zeros.astype(np.float32), self.scales
-        values: np.ndarray = (self.codes.astype(np.float32) - zeros[self.groups]) * scales[self.groups]
+        zeros: np.ndarray = self.zeros.astype(np.float32)
+        values: np.ndarray = (self.codes.astype(np.float32) - zeros[self.groups]) * self.scales[self.groups]
         return values
 
     @property
@@ -62,7 +62,7 @@ def read_gptq(name: str, tensors: Mapping[str, np.ndarray], *, group_size: int, 
 def read_awq(name: str, tensors: Mapping[str, np.ndarray], *, group_size: int) -> Packed:
     """The weights of one layer of AWQ. Errors: CheckFailed OBE96."""
     codes, zeros = (_in_awq_order(_unpacked(tensors[part])) for part in ("qweight", "qzeros"))
-    scales = tensors["scales"].astype(np.float32)
+    scales: np.ndarray = tensors["scales"].astype(np.float32)
     return _checked(name, Packed(codes, zeros, scales, _contiguous(len(codes), group_size)))
 
 
@@ -73,13 +73,13 @@ def _contiguous(inputs: int, group_size: int) -> np.ndarray:
 def _unpacked(packed: np.ndarray) -> np.ndarray:
     """Integers of 32 bits [rows, columns] as codes [rows, 8 × columns], the lowest bits first."""
     shifts: np.ndarray = np.arange(0, 32, 4, dtype=np.uint32)
-    codes: np.ndarray = packed.view(np.uint32)[..., None] >> shifts & _LARGEST
-    codes = codes.astype(np.uint8)
-    return codes.reshape(packed.shape[0], -1)
+    codes: np.ndarray = (packed.view(np.uint32)[..., None] >> shifts & _LARGEST).astype(np.uint8)
+    flat: np.ndarray = codes.reshape(packed.shape[0], -1)
+    return flat
 
 
 def _in_awq_order(codes: np.ndarray) -> np.ndarray:
-    straight = np.empty_like(codes)
+    straight: np.ndarray = np.empty_like(codes)
     for place, column in enumerate(_AWQ_ORDER):
         straight[:, column::_PER_INT32] = codes[:, place::_PER_INT32]
     return straight
