@@ -44,7 +44,7 @@ from onnxbuild.steps.prepare import ADAPTER
 from onnxbuild.steps.quantize import CHECKPOINT
 from onnxbuild.steps.validate import VALIDATE
 from onnxbuild.tables.architectures import infer_task
-from onnxbuild.tables.checkpoint_files import has_processor
+from onnxbuild.tables.checkpoint_files import has_old_layout, has_processor
 from onnxbuild.tables.checkpoints.adapters import task_of
 from onnxbuild.tables.checkpoints.quantized import quantized_of, without_block
 from onnxbuild.tables.tasks import TASKS, family_of, proper_name, reads_text_rows
@@ -215,13 +215,16 @@ class _Expander:
             self.faults.append(unreadable(quantized, model.block.value_span("source")))
             return None
         params = {
+            "flatten": True if has_old_layout(fetched.files or ()) else UNSET,
             "adapter": UNSET if adapter is None else True,
             "unpack": UNSET if quantized is None else quantized.format,
             "trust_remote_code": True if adapter is not None and settled.params.trusts_code else UNSET,
         }
         checkpoint, made = self._prepared(model, fetch, adapter, params)
         # The builder of genai reads such weights itself.
-        exported = fetch if settled.params.exporter == "genai" and adapter is None else checkpoint
+        exported = (
+            fetch if settled.params.exporter == "genai" and quantized is not None and adapter is None else checkpoint
+        )
         inputs = self._export_inputs(exported, settled.params.exporter, step)
         if inputs is None:
             return None

@@ -23,6 +23,7 @@ from onnxbuild.planning.locked import LockedSource
 from onnxbuild.steps.dataset_rows import ENDINGS
 from onnxbuild.steps.fetch import DATASETS
 from onnxbuild.store.remote.shape import is_safe_name
+from onnxbuild.tables.checkpoint_files import CONFIGS
 from onnxbuild.tables.checkpoints.adapters import CONFIG as ADAPTER
 from onnxbuild.url_origin import is_downgrade, origin_of
 
@@ -65,10 +66,11 @@ class Hub:
             raise _failed(repo, revision, f"it has a file with the name {odd[0]!r}, which leads out of its folder")
         if rows:  # a plan has no use for the names of a thousand images
             return LockedSource(commit, tuple(name for name in files if name.endswith(ENDINGS)))
+        place = next((name for name in CONFIGS if name in files), "")
         config, adapter = (
             _short_tables(self._json(f"/{quote(repo)}/resolve/{commit}/{name}", repo, revision))
             if name in files else None
-            for name in ("config.json", ADAPTER)
+            for name in (place, ADAPTER)
         )  # fmt: skip
         return LockedSource(commit, tuple(files), config, UNSET if adapter is None else adapter)
 

@@ -22,7 +22,7 @@ from onnxbuild.planning.graphs.picked import absent, graphs_in, one_of_them, use
 from onnxbuild.planning.local_files import WEIGHT_SUFFIXES, LocalFiles, absolute_path, folder_of
 from onnxbuild.planning.lock_file import hub_key, hub_name, is_hub_name
 from onnxbuild.planning.locked import Lock, LockedSource
-from onnxbuild.tables.checkpoint_files import is_onnx_part, select_checkpoint, select_onnx
+from onnxbuild.tables.checkpoint_files import CONFIGS, is_onnx_part, select_checkpoint, select_onnx
 from onnxbuild.tables.checkpoints.adapters import CONFIG as ADAPTER_CONFIG
 from onnxbuild.tables.checkpoints.adapters import select_adapter, weights_of
 from onnxbuild.tables.graph_stages import ambiguous_names
@@ -290,9 +290,9 @@ class SourceReader:
     ) -> Fetched | None:
         if not self._local.stay_inside(root, files, at) or not self._local.are_weights(root, files, at, data):
             return None
-        config = None
-        if "config.json" in files:
-            config = self._local.config(root, at)
+        config, place = None, next((name for name in CONFIGS if name in files), None)
+        if place is not None:
+            config = self._local.config(root, at, place)
             if config is None:
                 return None
         params = {"origin": "files", "files": files}

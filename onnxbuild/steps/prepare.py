@@ -14,8 +14,12 @@ ADAPTER = "adapter"  # the input port of an adapter
 class PrepareParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What is done to the weights. A model's `source:` and `adapter:` set these."""
 
-    DERIVED: ClassVar[tuple[str, ...]] = ("adapter", "unpack", "trust_remote_code")
+    DERIVED: ClassVar[tuple[str, ...]] = ("flatten", "adapter", "unpack", "trust_remote_code")
 
+    flatten: Annotated[
+        Literal[True] | UnsetType,
+        Meta(description="move the model of an old sentence-transformer out of its folder `0_Transformer`"),
+    ] = UNSET
     adapter: Annotated[
         Literal[True] | UnsetType, Meta(description="merge the adapter of the input `adapter` into the weights")
     ] = UNSET
@@ -27,7 +31,9 @@ class PrepareParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_o
 
 def _packages(params: PrepareParams) -> tuple[str, ...]:
     """Unpacking is exact, whatever library reads the file; merging multiplies matrices."""
-    return ("peft", "transformers", "torch") if params.adapter is True else ("safetensors",)
+    if params.adapter is True:
+        return ("peft", "transformers", "torch")
+    return () if params.unpack is UNSET else ("safetensors",)
 
 
 PREPARE = Kind(

@@ -620,7 +620,7 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
             "They have another layout than config.json says, or, in `quantize: stored`, the graph does not have them: "
             "a fusion joined them with others, or GPTQ put their groups out of order (`desc_act`)."
         ),
-        "Put `quantize: stored` before `optimize` in `steps:`, or quantize the values again with `quantize: q4`.",
+        "Write `optimize: O1`, which joins no weights, or quantize the values again with `quantize: q4`.",
     ),
     "OBE99": FailureCode(
         "unexplained",

@@ -270,6 +270,14 @@ def with_an_adapter(place: Place) -> None:
     place.manifest["models"]["m"]["adapter"] = "local:lora"
 
 
+def into_a_folder(place: Place) -> None:
+    """The layout of old sentence-transformers."""
+    (place.root / "model" / "0_Transformer").mkdir()
+    for path in [path for path in (place.root / "model").iterdir() if path.is_file()]:
+        path.rename(path.parent / "0_Transformer" / path.name)
+    place.write("model/modules.json", "[]")
+
+
 def quantized(place: Place, method: str = "gptq") -> None:
     block = {"quant_method": method, "bits": 4, "group_size": 32}
     place.write("model/config.json", json.dumps({**CONFIG, "quantization_config": block}))
@@ -307,6 +315,7 @@ FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
         ),
     },
     "prepare": {
+        "flatten": (into_a_folder, {"m:fetch", "m:prepare"}),
         "adapter": (with_an_adapter, {"adapters/m:fetch", "m:prepare"}),
         "unpack": (lambda place: quantized(place, "awq"), {"m:fetch", "m:prepare"}),
         "trust_remote_code": (_TRUST[0], _TRUST[1] | {"m:prepare"}),
@@ -436,6 +445,7 @@ def test_a_field_of_another_toolchain_is_in_the_key(field: str) -> None:
 
 # What has to be built first, where a field has no meaning in the manifest that all tests begin with.
 BEFORE: Mapping[tuple[str, str], Edit] = {
+    ("prepare", "flatten"): quantized,
     ("prepare", "adapter"): quantized,
     ("prepare", "unpack"): quantized,
     ("prepare", "trust_remote_code"): quantized_with_an_adapter,

@@ -150,3 +150,24 @@ def test_codes_that_no_graph_has():
     _, exported = run_step(export, ExportParams(task="text-generation"), model=checkpoint)
     with pytest.raises(CheckFailed, match=r"OBE96 the graph has none of the weights"):
         run_step(quantize, STORED, model=exported, checkpoint=other)
+
+
+def test_an_adapter_of_a_packed_model_is_merged_into_its_values():
+    peft = pytest.importorskip("peft")
+    import torch
+    from families import scratch
+    from transformers import LlamaForCausalLM
+
+    folder, expected, _ = packed("gptq")
+    torch.manual_seed(1)
+    lora = peft.LoraConfig(task_type="CAUSAL_LM", r=2, target_modules=["k_proj"], init_lora_weights=False)
+    wrapped = peft.get_peft_model(LlamaForCausalLM.from_pretrained(expected, dtype=torch.float32), lora).eval()
+    wrapped.save_pretrained(adapter := scratch() / "adapter")
+    ids = np.random.default_rng(2).integers(1, 211, (2, 7))
+    with torch.no_grad():
+        reference = wrapped(torch.from_numpy(ids)).logits.numpy()
+    facts, output = run_step(prepare, PrepareParams(unpack="gptq", adapter=True), model=folder, adapter=adapter)
+    assert (facts["unpacked"], facts["merged"]) == (14, "LORA")
+    assert np.abs(torch_logits(output, ids) - reference).max() < 2e-5
+    assert np.abs(torch_logits(expected, ids) - reference).max() > 1e-3
+    assert not (output / "stored_codes.safetensors").exists()

@@ -18,7 +18,7 @@ from onnxbuild.workers.libraries.quiet import quiet
 _HEADS = ("score.weight", "classifier.weight", "classifier.out_proj.weight", "qa_outputs.weight")
 
 
-def merge(base: Path, adapter: Path, destination: Path, tell: Tell, *, trusts_code: bool = False) -> dict[str, Any]:
+def merge(adapter: Path, base: Path, destination: Path, tell: Tell, *, trusts_code: bool = False) -> dict[str, Any]:
     """Write the base model with the adapter added to its weights; facts say which kind, and how many weights it has.
 
     Errors: CheckFailed OBE93 if the adapter does not fit the base, OBE94 if peft is missing.

@@ -99,9 +99,7 @@ def _in_blocks(one: Codes) -> tuple[Codes, int]:
 
 
 def _without_codes(why: str) -> CheckFailed:
-    hint = (
-        "`quantize: {method: stored}` needs an fp32 graph of a GPTQ or AWQ checkpoint, before fusions that join weights"
-    )
+    hint = "`optimize: O1` joins no weights; `quantize: q4` quantizes the values again"
     return CheckFailed("OBE96", why, notes=[("hint", hint)])
 
 
