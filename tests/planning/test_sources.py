@@ -270,3 +270,12 @@ def test_a_file_with_all_weights_needs_no_index(read, tmp_path):
     assert read("local:model")[1] == []
     (tmp_path / "model" / INDEX).write_text('{"weight_map": {"a": "gone.safetensors"}}')
     assert read("local:model")[1] == []
+
+
+def test_the_config_of_an_old_sentence_transformer_is_in_its_folder(read, tmp_path):
+    files = ("0_Transformer/config.json", "0_Transformer/model.safetensors", "modules.json")
+    checkpoint(tmp_path / "old", *files)
+    (tmp_path / "old" / files[0]).write_text('{"model_type": "bert"}')
+    found, faults = read("local:old")
+    assert faults == []
+    assert (found.config, found.files) == ({"model_type": "bert"}, files)

@@ -14,7 +14,9 @@ LARGEST_INDEX = 64 << 20  # that of a model with 100,000 weights has 10 MB
 
 def is_in_shards(files: Collection[str]) -> bool:
     """Whether a loader reads the weights from several files: it prefers the one that has them all."""
-    return not any(one in files for one, *_ in WEIGHT_FORMATS)
+    if any(one in files for one, *_ in WEIGHT_FORMATS):
+        return False
+    return any(index in files for _, index, _ in WEIGHT_FORMATS) or any(_NUMBERED.fullmatch(name) for name in files)
 
 
 def index_among(files: Collection[str]) -> str | None:

@@ -13,9 +13,9 @@ _MODULES = "modules.json"
 
 
 def flatten(source: Path, destination: Path) -> dict[str, str]:
-    """Move the files of the model to the top, where every loader looks for them, and say so in modules.json; facts: the folder.
+    """Move the files of the model to the top, where every loader looks for them, and say so in modules.json.
 
-    Errors: CheckFailed OBE16 for a modules.json that does not name the folder.
+    Facts: `flattened`, the folder. Errors: CheckFailed OBE16 for a modules.json that does not name the folder.
     """
     modules = _modules(source)
     for module in modules:
