@@ -23,7 +23,6 @@ from packed_checkpoints import packed  # noqa: E402
 pytestmark = pytest.mark.heavy
 
 TARGETS = {
-    "fp32": {},
     "stored": {"quantize": "stored"},
     "optimized": {"optimize": "O1", "quantize": "stored"},
 }
@@ -55,6 +54,6 @@ def test_stored_codes_are_delivered_within_the_bounds_of_fp32(tmp_path):
         answer = session.run(["logits"], {one.name: feeds[one.name] for one in session.get_inputs()})[0]
         assert np.abs(answer - reference).max() < 2e-5 * np.abs(reference).max(), target
         kinds = [node.op_type for node in onnx.load(path).graph.node]
-        assert kinds.count("MatMulNBits") == (0 if target == "fp32" else len(layers)), target
+        assert kinds.count("MatMulNBits") == len(layers), target
         record = json.loads((path.parent / "onnxbuild.json").read_text())
-        assert record["precision"] == ("fp32" if target == "fp32" else "q4-stored")
+        assert record["precision"] == "q4-stored"
