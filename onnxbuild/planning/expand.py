@@ -26,7 +26,7 @@ from onnxbuild.planning.action_graph import (
     Variant,
 )
 from onnxbuild.planning.checkpoints.adapters_of_models import is_merged_into, without_weights
-from onnxbuild.planning.checkpoints.quantized_weights import unreadable
+from onnxbuild.planning.checkpoints.preparation import prepare_params, refusal
 from onnxbuild.planning.dataset_sources import DatasetReader
 from onnxbuild.planning.exporter_code import exporter_code, floating_code, watched_code_of
 from onnxbuild.planning.known_versions import known_versions
@@ -44,7 +44,7 @@ from onnxbuild.steps.prepare import ADAPTER
 from onnxbuild.steps.quantize import CHECKPOINT
 from onnxbuild.steps.validate import VALIDATE
 from onnxbuild.tables.architectures import infer_task
-from onnxbuild.tables.checkpoint_files import has_old_layout, has_processor
+from onnxbuild.tables.checkpoint_files import has_processor
 from onnxbuild.tables.checkpoints.adapters import task_of
 from onnxbuild.tables.checkpoints.quantized import quantized_of, without_block
 from onnxbuild.tables.tasks import TASKS, family_of, proper_name, reads_text_rows
@@ -170,6 +170,12 @@ class _Expander:
             params = msgspec.structs.replace(params, task=task or "")
         return OutputRef(self._add(name, kind, as_json(params), fetched.inputs, at), "model")
 
+    def _is_refused(self, model: Model, fetched: Fetched, exporter: str) -> bool:
+        """Whether no exporter reads the weights of a checkpoint; a custom one may."""
+        problem = None if is_own(exporter) else refusal(fetched, _source_at(model))
+        self.faults.extend([problem] if problem is not None else [])
+        return problem is not None
+
     def _prepared(
         self, model: Model, fetch: OutputRef, adapter: Fetched | None, params: Mapping[str, Any]
     ) -> tuple[OutputRef, tuple[str, ...]]:
@@ -202,6 +208,8 @@ class _Expander:
             *block_places(model.block, "export", model.block.values_at.get("task", model.span)),
             _source_at(model),
         )
+        if self._is_refused(model, fetched, str(step.block.get("exporter", ""))):
+            return None
         settled = self._settle(step, context, unlocked=unlocked)
         if settled is None:
             return None
@@ -210,16 +218,9 @@ class _Expander:
             self.faults.extend(code)
             if code:
                 return None
-        quantized = None if is_own(settled.params.exporter) else quantized_of(context.config)
-        if quantized is not None and quantized.format is None:
-            self.faults.append(unreadable(quantized, model.block.value_span("source")))
-            return None
-        params = {
-            "flatten": True if has_old_layout(fetched.files or ()) else UNSET,
-            "adapter": UNSET if adapter is None else True,
-            "unpack": UNSET if quantized is None else quantized.format,
-            "trust_remote_code": True if adapter is not None and settled.params.trusts_code else UNSET,
-        }
+        own = is_own(settled.params.exporter)
+        quantized = None if own else quantized_of(context.config)
+        params = prepare_params(fetched, adapter, quantized, trusts_code=settled.params.trusts_code)
         checkpoint, made = self._prepared(model, fetch, adapter, params)
         # The builder of genai reads such weights itself.
         exported = (

@@ -57,4 +57,15 @@ RULES: tuple[Rule, ...] = (
         Good:
             quantize: q4
         """),
+    described("OB636", "checkpoint-of-another-library", """
+        A checkpoint of timm, or a sentence-transformer that consists of no transformer (StaticEmbedding).
+
+        Why: it has another config.json than transformers reads, or none, and no exporter knows it yet.
+        Fix: write a custom exporter: `export: {exporter: path/to/file.py:function}`.
+        Bad:
+            source: hub:timm/resnet18.a1_in1k
+        Good:
+            source: hub:timm/resnet18.a1_in1k
+            export: {exporter: exporters/resnet.py:export}
+        """),
 )  # fmt: skip
