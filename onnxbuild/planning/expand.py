@@ -46,7 +46,7 @@ from onnxbuild.steps.validate import VALIDATE
 from onnxbuild.tables.architectures import infer_task
 from onnxbuild.tables.checkpoint_files import has_processor
 from onnxbuild.tables.checkpoints.adapters import task_of
-from onnxbuild.tables.checkpoints.quantized import quantized_of, without_block
+from onnxbuild.tables.checkpoints.quantization import quantized_of, without_block
 from onnxbuild.tables.tasks import TASKS, family_of, proper_name, reads_text_rows
 
 

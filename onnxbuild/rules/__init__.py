@@ -8,20 +8,18 @@ from onnxbuild.diagnostics import Diagnostic
 from onnxbuild.manifest.load import in_order
 from onnxbuild.rules import (
     check_rules,
-    checkpoint_rules,
     command_rules,
     export_rules,
     graph_rules,
     installed_rules,
     out_folder_rules,
-    pinning_rules,
-    source_rules,
     store_rules,
     structure_rules,
     toolchain_rules,
     yaml_rules,
 )
 from onnxbuild.rules.rule import Rule, World
+from onnxbuild.rules.sources import checkpoint_rules, pinning_rules, source_rules
 from onnxbuild.tables.failure_codes import FAILURE_CODES
 
 __all__ = ["ALL", "Rule", "World", "check"]

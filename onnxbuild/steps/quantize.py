@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta
 
 from onnxbuild.steps.dataset_rows import DerivedRows, Rows, RowSeed, Samples, Sequence, check_counts, check_cut
 from onnxbuild.steps.kind import Context, Fault, Kind, OpeningParams, Params, trusted
-from onnxbuild.tables.checkpoints.quantized import quantized_of
+from onnxbuild.tables.checkpoints.quantization import quantized_of
 from onnxbuild.tables.tasks import reads_text_rows
 
 Preset = Literal["auto", "arm64", "avx2", "avx512", "avx512_vnni"]

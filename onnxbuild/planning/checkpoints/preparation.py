@@ -11,7 +11,7 @@ from onnxbuild.diagnostics import Diagnostic, Span, fault
 from onnxbuild.planning.checkpoints.quantized_weights import unreadable
 from onnxbuild.planning.sources import Fetched
 from onnxbuild.tables.checkpoint_files import has_old_layout
-from onnxbuild.tables.checkpoints.quantized import Quantized, quantized_of
+from onnxbuild.tables.checkpoints.quantization import Quantized, quantized_of
 
 _OWN = "write `export: {exporter: path/to/file.py:function}` with a function that exports it"
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from onnxbuild.diagnostics import Diagnostic, Span, fault
-from onnxbuild.tables.checkpoints.quantized import Quantized, separate_config
+from onnxbuild.tables.checkpoints.quantization import Quantized, separate_config
 
 
 def unreadable(quantized: Quantized, at: Span) -> Diagnostic:

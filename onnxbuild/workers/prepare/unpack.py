@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 
 from onnxbuild.protocol import CheckFailed, Tell
-from onnxbuild.tables.checkpoints.quantized import CODES, CONV1D_TYPES, Format, block_of, group_size_of, without_block
+from onnxbuild.tables.checkpoints.quantization import (
+    CODES,
+    CONV1D_TYPES,
+    Format,
+    block_of,
+    group_size_of,
+    without_block,
+)
 from onnxbuild.workers.folders.configs import read_config
 from onnxbuild.workers.folders.model_files import carry_companions
 from onnxbuild.workers.prepare.checkpoint_weights import WeightFiles, WeightWriter

@@ -17,7 +17,7 @@ from onnx import ModelProto, numpy_helper
 
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.quantize import QuantizeParams
-from onnxbuild.tables.checkpoints.quantized import CODES
+from onnxbuild.tables.checkpoints.quantization import CODES
 from onnxbuild.workers.quantize.nbits import Codes, put_codes, store_codes, taken
 
 _BLOCKS = (256, 128, 64, 32, 16)  # those that MatMulNBits has
