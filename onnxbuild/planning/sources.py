@@ -15,8 +15,8 @@ from onnxbuild.manifest.spec import Model
 from onnxbuild.permissions import is_below
 from onnxbuild.planning.action_graph import FilesSource
 from onnxbuild.planning.checkpoints.adapters_of_models import as_source, beside_weights, unusable
-from onnxbuild.planning.checkpoints.quantized_weights import described_elsewhere
 from onnxbuild.planning.checkpoints.all_shards import incomplete, with_shards
+from onnxbuild.planning.checkpoints.quantized_weights import described_elsewhere
 from onnxbuild.planning.graphs.local_graphs import with_data
 from onnxbuild.planning.graphs.picked import absent, graphs_in, one_of_them, useless
 from onnxbuild.planning.local_files import WEIGHT_SUFFIXES, LocalFiles, absolute_path, folder_of
