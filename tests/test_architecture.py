@@ -26,7 +26,18 @@ ENGINE = LANGUAGE | {"planning", "runners", "execute"}
 WORKER_GROUND = GROUND | {"protocol", "tables", "steps", "workers.failures", "workers.libraries", "workers.folders"}
 WORKER_MODELS = WORKER_GROUND | {"workers.graphs", "workers.engines"}
 WORKER_SHARED = WORKER_MODELS | {"workers.model_folder", "workers.inputs", "workers.calibrate"}
-STEP_FOLDERS = ("fetch", "export", "optimize", "quantize", "precision", "load", "validate", "benchmark", "generate")
+STEP_FOLDERS = (
+    "fetch",
+    "prepare",
+    "export",
+    "optimize",
+    "quantize",
+    "precision",
+    "load",
+    "validate",
+    "benchmark",
+    "generate",
+)
 MAY_IMPORT = {
     "version": set(),
     "diagnostics": set(),

@@ -13,7 +13,7 @@ from onnxbuild.steps.exporters import EXPORTERS
 
 # The versions that a plan may depend on. Others matter only to keys, and a runner reports them.
 _NEEDED = (package for exporter in EXPORTERS.values() for package in exporter.needs)
-_ASKED = tuple(dict.fromkeys((*_NEEDED, "sentence-transformers")))
+_ASKED = tuple(dict.fromkeys((*_NEEDED, "sentence-transformers", "peft")))
 _PIN = re.compile(r"([\w.-]+)(?:\[[^\]]*\])?\s*==\s*([\w.+!-]+)\s*")
 
 

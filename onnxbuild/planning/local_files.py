@@ -121,9 +121,9 @@ class LocalFiles:
             self.faults.append(fault("OB028", f"`{name}` is a Git-LFS pointer, not weights", span=at, hint=hint))
         return not pointers
 
-    def config(self, root: str, at: Span) -> Mapping[str, Any] | None:
-        """The config.json of a folder; None after a fault."""
-        path = os.path.join(root, "config.json")
+    def config(self, root: str, at: Span, name: str = "config.json") -> Mapping[str, Any] | None:
+        """The config.json of a folder, or another file of JSON; None after a fault."""
+        path = os.path.join(root, name)
         self.files[path] = None
         try:
             # In the Hub's cache it is a link; `stay_inside` has checked where it leads.

@@ -2,11 +2,12 @@
 
 It is in the folder of the manifest and is committed with it; the manifests of one folder share it. Constraints: every
 run reads it, so it is JSON, which msgspec reads a hundred times faster than a YAML or TOML reader. git merges it, so
-entries are sorted, each on its own lines. It also holds what planning needs of a repository (config.json, the names of
-its files), so that planning needs no network.
+entries are sorted, each on its own lines. It also holds what planning needs of a repository (the configs
+of a model and of an adapter, the names of its files), so that planning needs no network.
 
     {"version": 1,
      "sources": {"hub:ORG/NAME@REVISION": {"commit": …, "config": {…}, "files": […]},
+                 "hub:ORG/LORA@REVISION": {"commit": …, "adapter": {…}, "files": […]},
                  "hub:datasets/ORG/NAME@REVISION": {"commit": …, "files": […]}},
      "toolchains": {"PYTHON PLATFORM: REQUIREMENTS": {"packages": [{"name": …, "version": …, "sha256": …}]}}}
 """
@@ -147,8 +148,12 @@ def dataset_name(text: str) -> str:
 
 
 def hub_uses(manifest: Manifest) -> tuple[HubUse, ...]:
-    """The hub sources of a manifest: those of the models, then those of the datasets, in order."""
-    models = ((one.name, one.source, one.block.value_span("source")) for one in manifest.models)
+    """The hub sources of a manifest: those of the models with their adapters, then those of the datasets, in order."""
+    models = (
+        (one.name, source, one.block.value_span(key))
+        for one in manifest.models
+        for key, source in (("source", one.source), ("adapter", one.adapter))
+    )
     rows = ((one.name, one.source, one.span) for one in manifest.datasets.values())
     return (
         *(HubUse(name, text, span) for name, text, span in _on_hub(models)),

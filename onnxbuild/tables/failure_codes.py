@@ -576,6 +576,12 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         ),
         "Let the exporter or the plugin copy the file to its output instead of linking it.",
     ),
+    "OBE85": FailureCode(
+        "shard-not-found",
+        "the checkpoint lacks a file of weights that its index names",
+        "A download or an upload was cut short, or the index belongs to another checkpoint.",
+        "Name another revision of the repository, or copy the whole folder again.",
+    ),
     "OBE86": FailureCode(
         "holds-in-part",
         "the variant agrees with the reference in some lengths or sizes, and not in others that its model can meet",
@@ -644,6 +650,33 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "the model takes texts that are too short to be traced",
         "Its config.json has fewer than 5 positions. An exporter traces a text of 2 tokens with a past of 2.",
         "Check `max_position_embeddings` in config.json, or write a custom exporter (docs/how-to/own-exporter.md).",
+    ),
+    "OBE93": FailureCode(
+        "adapter-does-not-fit",
+        "the adapter does not fit the base model",
+        "It was trained for another model or another size, or was saved in part.",
+        "Name the model that it was trained for as the source: `base_model_name_or_path` in adapter_config.json.",
+    ),
+    "OBE94": FailureCode(
+        "peft-missing",
+        "merging an adapter needs peft",
+        "The environment of the worker does not have it: few models need it, so it is an extra.",
+        "`pip install 'onnxbuild[adapters]'`, or add `peft` to the requirements of the toolchain.",
+    ),
+    "OBE95": FailureCode(
+        "adapter-beside-weights",
+        "a repository has an adapter beside its weights",
+        "Loaders differ in what they do with it, and nothing in the manifest says what is meant.",
+        "Write `adapter: hub:…` to merge it into the weights, or `adapter: none` to leave it out.",
+    ),
+    "OBE96": FailureCode(
+        "packed-weights-unusable",
+        "the quantized weights of a checkpoint cannot be used",
+        (
+            "They have another layout than config.json says, or, in `quantize: stored`, the graph does not have them: "
+            "a fusion joined them with others, or GPTQ put their groups out of order (`desc_act`)."
+        ),
+        "Write `optimize: O1`, which joins no weights, or quantize the values again with `quantize: q4`.",
     ),
     "OBE99": FailureCode(
         "unexplained",

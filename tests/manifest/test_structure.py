@@ -31,8 +31,8 @@ def advice(tmp_path):
     return run
 
 
-METHODS = "`dynamic`, `static`, `weight-only`"
-SHORT = "`int4`, `int8`, `q4`, `q8`"
+METHODS = "`dynamic`, `static`, `stored`, `weight-only`"
+SHORT = "`int4`, `int8`, `q4`, `q8`, `stored`"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
 from onnxbuild.manifest.document import describe
-from onnxbuild.manifest.language import LATER
+from onnxbuild.manifest.language import INSTEAD, LATER
 
 Schema = Mapping[str, Any]
 
@@ -123,7 +123,7 @@ def _unknown_keys(broken: Broken) -> Iterator[Diagnostic]:
 def _unknown_key(key: str, schema: Schema, at: Span) -> Diagnostic:
     title, known = schema.get("title", ""), list(schema.get("properties", ()))
     if key in LATER.get(title, ()):
-        return fault("OB019", f"`{key}` is not available in this version", span=at, hint="remove it")
+        return fault("OB019", f"`{key}` is not available in this version", span=at, hint=INSTEAD.get(key, "remove it"))
     hint = did_you_mean(key, known)
     listed = ", ".join(f"`{name}`" for name in known)
     if title == "Step":

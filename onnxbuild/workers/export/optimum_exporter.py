@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from onnxbuild.steps.export import ExportParams
+from onnxbuild.tables.tasks import pooling_of
 from onnxbuild.workers.export.short_texts import short_texts
+from onnxbuild.workers.folders.sentence_folders import is_cross_encoder, is_embedder
 
 
 def export(checkpoint: Path, destination: Path, params: ExportParams) -> None:
@@ -22,7 +24,7 @@ def export(checkpoint: Path, destination: Path, params: ExportParams) -> None:
             task=params.task,
             opset=params.opset,
             dtype="fp32",  # fp16 is converted afterwards: half of the fp16 exports on a CPU do not load
-            library_name=None if params.library == "auto" else params.library,
+            library_name=_library(checkpoint, params),
             trust_remote_code=params.trusts_code,
             local_files_only=True,
             do_validation=False,
@@ -51,3 +53,14 @@ def _processors_may_be_absent() -> Iterator[None]:
         yield
     finally:
         save_utils.maybe_load_preprocessors = own
+
+
+def _library(checkpoint: Path, params: ExportParams) -> str | None:
+    """The library that loads the checkpoint; None leaves it to optimum.
+
+    It takes whatever has a file of sentence-transformers for an embedder, also a cross-encoder.
+    """
+    if params.library != "auto":
+        return params.library
+    is_classifier = is_cross_encoder(checkpoint) or (pooling_of(params.task) == "never" and is_embedder(checkpoint))
+    return "transformers" if is_classifier else None

@@ -24,6 +24,7 @@ from onnxbuild.workers.export.tracing_inputs import (
 )
 from onnxbuild.workers.export.wire_names import rename
 from onnxbuild.workers.folders.processors import masks_audio
+from onnxbuild.workers.folders.sentence_folders import is_embedder
 from onnxbuild.workers.graphs.graph_files import EXTERNAL_FROM_BYTES, save_model
 
 
@@ -42,7 +43,7 @@ def export(checkpoint: Path, destination: Path, params: ExportParams) -> None:
 def _graphs(checkpoint: Path, params: ExportParams) -> list[Part]:
     if not _pools(checkpoint, params):
         return _parts(_load(checkpoint, params), params.task, masks_audio=masks_audio(checkpoint))
-    if not (checkpoint / "modules.json").is_file():
+    if not is_embedder(checkpoint):
         raise CheckFailed(
             "OBE02",
             "the checkpoint is not a sentence-transformer: it has no modules.json, which defines the pooling",
@@ -65,7 +66,7 @@ def _pools(checkpoint: Path, params: ExportParams) -> bool:
     """Whether pooling belongs to the graph, decided as optimum does: by `library`, or else by the folder."""
     pooling = pooling_of(params.task)
     if params.library == "auto" and pooling == "where the checkpoint has it":
-        return (checkpoint / "modules.json").is_file()
+        return is_embedder(checkpoint)
     return params.library == "sentence_transformers" or (params.library, pooling) == ("auto", "always")
 
 

@@ -124,8 +124,8 @@ KNOWN: tuple[Known, ...] = (
         r"Cannot determine framework from given checkpoint location|does not appear to have a file named"
         r"|Error no file named|Could not find model weights",
         "the checkpoint has no weights that can be used",
-        "it needs model.safetensors or pytorch_model.bin: merge an adapter into its base model first"
-        " (`merge_and_unload` of peft); instead of TensorFlow, Flax or GGUF weights use the PyTorch original",
+        "it needs model.safetensors or pytorch_model.bin: an adapter is named with `adapter:`, beside its base"
+        " model as the source; instead of TensorFlow, Flax or GGUF weights use the PyTorch original",
     ),
     Known(
         "OBE16",

@@ -14,7 +14,7 @@ from onnx import ModelProto
 from onnxbuild.machine import usable_cores
 from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.steps.dataset_rows import PORT
-from onnxbuild.steps.quantize import QuantizeParams
+from onnxbuild.steps.quantize import CHECKPOINT, QuantizeParams
 from onnxbuild.workers.calibrate.feeds import Counted, Feeds, calibrating, feeds_by_file
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
 from onnxbuild.workers.folders.model_files import copy_model_file, onnx_names
@@ -38,6 +38,7 @@ from onnxbuild.workers.quantize.gptq import quantize_gptq
 from onnxbuild.workers.quantize.quantized import left_in_float, quantized_operators
 from onnxbuild.workers.quantize.quantizers import quantize_dynamic, quantize_weights
 from onnxbuild.workers.quantize.static_ranges import quantize_with_ranges
+from onnxbuild.workers.quantize.stored import put_stored, warnings_of
 
 
 @with_its_code
@@ -55,7 +56,9 @@ def run(params: QuantizeParams, inputs: Mapping[str, Path], outputs: Mapping[str
 
     def change(name: str, before: Path, after: Path) -> dict[str, Any]:
         of_file = by_file[name]
-        return _quantize(before, after, of_file, feeds and partial(feeds, name)) if of_file else _leave(before, after)
+        if of_file is None:
+            return _leave(before, after)
+        return _quantize(before, after, of_file, feeds and partial(feeds, name), inputs.get(CHECKPOINT))
 
     facts = change_each_graph(
         source,
@@ -65,7 +68,8 @@ def run(params: QuantizeParams, inputs: Mapping[str, Path], outputs: Mapping[str
         doing="quantizing {name}",
         check=lambda facts: check_effect(facts, params),
     )
-    return {**facts, "quantized": count_quantized(facts)}
+    warnings = warnings_of(facts)
+    return {**facts, "quantized": count_quantized(facts), **({"warnings": warnings} if warnings else {})}
 
 
 def text_feeds(params: QuantizeParams, inputs: Mapping[str, Path]) -> Callable[[str], Iterable[Feeds]]:
@@ -94,12 +98,16 @@ def _leave(source: Path, destination: Path) -> dict[str, Any]:
 
 
 def _quantize(
-    source: Path, destination: Path, params: QuantizeParams, feeds: Callable[[], Iterable[Feeds]] | None
+    source: Path,
+    destination: Path,
+    params: QuantizeParams,
+    feeds: Callable[[], Iterable[Feeds]] | None,
+    checkpoint: Path | None,
 ) -> dict[str, Any]:
     started = time.perf_counter()
     # The file is parsed before the model is loaded and after it is freed, so that its weights are in memory once.
     before, external = size_bytes(source), has_external_data(source)
-    model, facts = _quantized(source, params, feeds)
+    model, facts = _quantized(source, params, feeds, checkpoint)
     destination.parent.mkdir(parents=True, exist_ok=True)
     save_model(model, destination, external=external)
     del model
@@ -108,14 +116,17 @@ def _quantize(
 
 
 def _quantized(
-    source: Path, params: QuantizeParams, feeds: Callable[[], Iterable[Feeds]] | None
+    source: Path, params: QuantizeParams, feeds: Callable[[], Iterable[Feeds]] | None, checkpoint: Path | None
 ) -> tuple[ModelProto, dict[str, Any]]:
     """The quantized model, and what was quantized in it."""
     model = load_model(source)
     already = quantized_operators(model)
     rewritten = _prepare(model, params)
     with TemporaryDirectory(prefix="onnxbuild-quantize-") as scratch, quiet():
-        model, calibration = _by_method(model, params, feeds, Path(scratch))
+        if checkpoint is not None:
+            model, calibration = put_stored(model, params, checkpoint)
+        else:
+            model, calibration = _by_method(model, params, feeds, Path(scratch))
         declare_own_operators(model)
     drop_unused_weights(model)
     counts = {"quantized": _added(quantized_operators(model), already)}
@@ -128,7 +139,10 @@ def _prepare(model: ModelProto, params: QuantizeParams) -> dict[str, int]:
     rewritten = {"gemms_rewritten": gemm_to_matmul(model), "heads_untied": fold_transposed_weights(model)}
     squeeze_weights(model)
     drop_unused_weights(model)
-    if params.method != "weight-only":  # its graph may go to a browser's GPU, which has no kernel for Sum
+    if params.method not in {
+        "weight-only",
+        "stored",
+    }:  # its graph may go to a browser's GPU, which has no kernel for Sum
         part_biased_gelus(model)
         part_skip_norms(model)
     return rewritten | {name: count for name, count in stored.items() if count}
