@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from onnxbuild.steps.kind import EVERYTHING
-from onnxbuild.tables.exporter_types import GENAI, OPTIMUM, TRANSFORMERS
+from onnxbuild.tables.exporter_types import GENAI, MOBIUS, OPTIMUM, TRANSFORMERS
 
 Types = Mapping[str, str]  # task → model types, separated by blanks
 
@@ -58,6 +58,13 @@ EXPORTERS: Mapping[str, Exporter] = {
             needs={"transformers": ("5.23", "6"), "torch": ("2.11", "3")},
             opsets=(18, 23),
             types=TRANSFORMERS,
+        ),
+        Exporter(
+            name="mobius",
+            packages=("mobius-onnx", "transformers", "torch", "onnxscript", "onnx-ir", "onnx-shape-inference", "onnx"),
+            needs={"mobius-onnx": ("0.1", "0.2"), "transformers": ("5.23", "6"), "torch": ("2.13", "2.14")},
+            opsets=(24, 24),
+            types=MOBIUS,
         ),
         Exporter(
             name="genai",

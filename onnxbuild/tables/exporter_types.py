@@ -389,6 +389,12 @@ TRANSFORMERS: Mapping[str, str] = {
     "image-to-text-with-past": "vision-encoder-decoder",
 }
 
+# mobius 0.1.0: the types of its registry of which a small random checkpoint agrees with PyTorch.
+MOBIUS: Mapping[str, str] = {
+    "text-generation-with-past": "qwen3",
+    "feature-extraction": "bert",
+}
+
 # The architectures of `onnxruntime_genai.models.builder` 0.18 that are decoders of text and nothing else.
 GENAI: Mapping[str, str] = {
     "text-generation-with-past": """

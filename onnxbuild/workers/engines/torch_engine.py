@@ -18,6 +18,7 @@ from onnxbuild.workers.engines.loading import Loaded, watched
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel, onnx_files
 from onnxbuild.workers.engines.own_state import OwnState
 from onnxbuild.workers.engines.task_classes import class_of
+from onnxbuild.workers.engines.text_so_far import keeps_states, read_on
 from onnxbuild.workers.folders.model_graphs import data_below
 
 _SENTENCE_OUTPUTS = {"token_embeddings", "sentence_embedding"}
@@ -94,6 +95,8 @@ class TorchModel:
         return named | {name: _numpy(value) for name, value in self._cache_of(outputs).items()}
 
     def _cache_of(self, outputs: Any) -> dict[str, Any]:
+        if keeps_states(self.model, self._takes):
+            return {}
         cache = outputs.get("past_key_values")
         if not self._whole_cache and isinstance(cache, EncoderDecoderCache):
             cache = cache.self_attention_cache
@@ -191,6 +194,8 @@ def _forward(engine: TorchModel, tensors: dict[str, Any]) -> Callable[[], Any]:
 def _causal(engine: TorchModel, tensors: dict[str, Any]) -> Callable[[], Any]:
     kwargs = {name: value for name, value in tensors.items() if name in engine._takes}  # noqa: SLF001
     past = _pairs(tensors)
+    if keeps_states(engine.model, engine._takes):  # noqa: SLF001
+        return read_on(engine._call, engine._takes, tensors)  # noqa: SLF001
     return lambda: engine._call(**kwargs, past_key_values=_cache(past), use_cache=True)  # noqa: SLF001
 
 
