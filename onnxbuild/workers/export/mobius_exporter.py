@@ -17,6 +17,7 @@ from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.export import ExportParams
 from onnxbuild.workers.engines.loading import Loaded, some_of
 from onnxbuild.workers.export.ir_graphs import write_graph
+from onnxbuild.workers.export.linear_attention import repair_linear_attention
 
 _AXES: Mapping[str, str] = {
     "batch": "batch_size",
@@ -48,6 +49,7 @@ def export(checkpoint: Path, destination: Path, params: ExportParams) -> list[Lo
         )
     [model] = package.values()
     _refuse_empty(model)
+    repair_linear_attention(model)
     _rename(model)
     write_graph(model, destination / "model.onnx")
     return [Loaded(missing=(), unknown=tuple(sorted(unplaced)))]
