@@ -17,7 +17,7 @@ from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.export import ExportParams
 from onnxbuild.workers.engines.loading import Loaded, some_of
 from onnxbuild.workers.export.ir_graphs import write_graph
-from onnxbuild.workers.export.linear_attention import repair_linear_attention
+from onnxbuild.workers.export.mobius_repairs import repair
 
 _AXES: Mapping[str, str] = {
     "batch": "batch_size",
@@ -34,13 +34,12 @@ _NAME = re.compile(r"^  (\S+)", re.MULTILINE)
 def export(checkpoint: Path, destination: Path, params: ExportParams) -> list[Loaded]:
     """Write `model.onnx`; returns the weights that the graph lacks and those that it has no place for.
 
-    Errors: CheckFailed OBE97 for a model that mobius does not write as one graph, OBE98 for weights in another format.
+    Errors: CheckFailed OBE97 for a model that mobius does not write as one graph, OBE98 for weights in another format,
+    OBE100 for a graph that does not fit the checkpoint.
     """
-    import mobius
-
     _require_safetensors(checkpoint)
     with _unplaced_weights() as unplaced:
-        package = mobius.build(str(checkpoint), dtype="f32", trust_remote_code=params.trusts_code)
+        package = _built(checkpoint, trusts_code=params.trusts_code)
     if len(package) != 1:
         raise CheckFailed(
             "OBE97",
@@ -49,7 +48,7 @@ def export(checkpoint: Path, destination: Path, params: ExportParams) -> list[Lo
         )
     [model] = package.values()
     _refuse_empty(model)
-    repair_linear_attention(model)
+    repair(model)
     _rename(model)
     write_graph(model, destination / "model.onnx")
     return [Loaded(missing=(), unknown=tuple(sorted(unplaced)))]
@@ -64,15 +63,26 @@ def _require_safetensors(checkpoint: Path) -> None:
         )
 
 
+def _built(checkpoint: Path, *, trusts_code: bool) -> Any:
+    import mobius
+
+    try:
+        return mobius.build(str(checkpoint), dtype="f32", trust_remote_code=trusts_code)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise _unfit(f"mobius cannot build the model: {type(error).__name__}: {error}") from error
+
+
 def _refuse_empty(model: Any) -> None:
-    """A weight of the graph that the checkpoint lacks has no values. Errors: CheckFailed OBE83."""
+    """A weight of the graph that the checkpoint lacks has no values. Errors: CheckFailed OBE100."""
     empty = sorted(name for name, value in model.graph.initializers.items() if value.const_value is None)
     if empty:
-        raise CheckFailed(
-            "OBE83",
-            f"mobius writes a graph with weights that the checkpoint lacks: {some_of(empty)}",
-            notes=[("hint", "the checkpoint is incomplete, or mobius knows another model under this type")],
-        )
+        raise _unfit(f"the graph that mobius writes has weights that the checkpoint lacks: {some_of(empty)}")
+
+
+def _unfit(message: str) -> CheckFailed:
+    return CheckFailed("OBE100", message, notes=[("hint", "choose another exporter: `onnxbuild compare-exporters`")])
 
 
 class _Unplaced(logging.Handler):

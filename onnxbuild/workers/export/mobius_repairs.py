@@ -1,7 +1,9 @@
-"""Two repairs of the layers of linear attention that mobius 0.1.0 writes (Qwen3.5, Qwen3-Next).
+"""Repairs of graphs that mobius 0.1.0 writes; whether the result is right is for `validate` to say.
 
-They read padding as if it were text, where PyTorch sets it to zero; and they divide by a norm without the ε that
-PyTorch adds (1e-6 of the square), so that a token of zeros gives NaN.
+- An encoder's attention gets the mask of padding as it is, whole numbers of [batch, tokens], which ONNX adds to the
+  scores of one row: batches fail, and padding is read.
+- Layers of linear attention (Qwen3.5, Qwen3-Next) read padding as if it were text, where PyTorch sets it to zero.
+- They divide by a norm without the ε that PyTorch adds (1e-6 of the square): a token of zeros gives NaN.
 """
 
 from __future__ import annotations
@@ -14,15 +16,36 @@ import numpy as np
 _LAYER = "/linear_attn/"
 _EPSILON = 1e-6
 _END = np.iinfo(np.int64).max
+_MASKED = ("Attention", 3)  # the operator of ONNX, and which of its inputs is a mask
 
 
-def repair_linear_attention(model: Any) -> None:
-    """Set padding to zero before each such layer, and add ε to the squares that it divides by."""
-    nodes = [node for node in model.graph if _LAYER in f"{node.name}"]
-    if not nodes:
-        return
-    _mask_padding(model.graph, nodes)
-    _add_epsilon(model.graph, nodes)
+def repair(model: Any) -> None:
+    """Repair what a graph has of these."""
+    graph = model.graph
+    _shape_masks(graph)
+    nodes = [node for node in graph if _LAYER in f"{node.name}"]
+    if nodes:
+        _mask_padding(graph, nodes)
+        _add_epsilon(graph, nodes)
+
+
+def _shape_masks(graph: Any) -> None:
+    from onnx_ir import DataType, tape
+
+    masks = [value for value in graph.inputs if value.name == "attention_mask"]
+    readers = [node for mask in masks for node, place in mask.uses() if (node.op_type, place) == _MASKED]
+    if readers:
+        new = tape.Tape()
+        boolean = new.op("Cast", masks, {"to": int(DataType.BOOL)})
+        axes = _constant(graph, "attention.mask_axes", np.array([1, 2]))
+        one = _constant(graph, "attention.one", np.array([1]))
+        # onnxruntime wants a row of the mask for each token, and repeats nothing.
+        tokens = new.op("Shape", masks, {"start": 1, "end": 2})
+        shape = new.op("Concat", [one, one, tokens, one], {"axis": 0})
+        shaped = new.op("Expand", [new.op("Unsqueeze", [boolean, axes]), shape])
+        _insert(graph, graph[0], new)
+        for node in readers:
+            node.replace_input_with(_MASKED[1], shaped)
 
 
 def _mask_padding(graph: Any, nodes: list[Any]) -> None:
