@@ -67,7 +67,8 @@ def _built(asked: Asked, name: str, able: Sequence[Candidate], out: str | None, 
     place = Path(out).absolute() if out else out_folder(asked.manifest, None) / _FOLDER
     changed = asked._replace(out=str(place), selectors=(), change=one_per_exporter(name, able))
     with session(changed, write=True, jobs=jobs) as opened:
-        policy = Policy(scope=f"{opened.scope}#{_FOLDER}", logs=str(opened.logs), jobs=jobs, memory_bytes=memory_limit())
+        scope = f"{opened.scope}#{_FOLDER}"
+        policy = Policy(scope=scope, logs=str(opened.logs), jobs=jobs, memory_bytes=memory_limit())
         with interruptible() as interrupt:
             reporter = reporter_for("auto", sys.stderr, graph=opened.graph)
             result = run_session(opened, policy, place, reporter, interrupt)

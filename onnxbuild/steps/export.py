@@ -301,7 +301,7 @@ def _unknown_model(params: ExportParams, context: Context, exporter: Exporter, m
             code="OB638",
             field="exporter",
             message=f"`{exporter.name}` does not export {model_type} right for `{task}`: {failing}",
-            hint=other or f"write {_OWN} with a function that exports it",
+            hint=other or _other_task(context, model_type) or f"write {_OWN} with a function that exports it",
         )
     if tasks:
         return Fault(
@@ -332,6 +332,13 @@ def _other_exporter(context: Context, exporter: Exporter, model_type: str, task:
     others = [one for one in EXPORTERS.values() if one is not exporter and one.knows(model_type, task)]
     others.sort(key=lambda one: (one.lacks(context.versions) is not None, one.is_missing(context.versions)))
     return f"the model exports with {recommended(others[0].name, context.versions)}" if others else None
+
+
+def _other_task(context: Context, model_type: str) -> str | None:
+    """A task for which an exporter knows the model; first those that the toolchain can run."""
+    able = sorted(EXPORTERS.values(), key=lambda one: one.lacks(context.versions) is not None)
+    known = next(((one.name, tasks[0]) for one in able if (tasks := one.tasks_of(model_type))), None)
+    return f"the model exports for `{known[1]}` with {recommended(known[0], context.versions)}" if known else None
 
 
 def _packages(params: ExportParams) -> tuple[str, ...]:

@@ -41,10 +41,18 @@ class Exporter(Struct, frozen=True, kw_only=True):
         """The tasks that the exporter has for a model type; empty for an unknown type."""
         return tuple(task for task in self.types if self.knows(model_type, task))
 
+    @property
+    def package(self) -> str:
+        """The distribution whose version is the exporter's."""
+        return self.requirement.partition("==")[0] if self.requirement else self.name
+
     def is_missing(self, versions: Mapping[str, str]) -> bool:
-        """Whether a toolchain of which anything is known is known to be without the exporter."""
-        package = (self.requirement or "").partition("==")[0]
-        return bool(package and versions) and versions.get(package, "absent") == "absent"
+        """Whether a toolchain is known to be without a package of the exporter that only a requirement brings."""
+        return self.requirement is not None and versions.get(self.package) == "absent"
+
+    def is_there(self, versions: Mapping[str, str]) -> bool:
+        """Whether `auto` may take the exporter: it is known to be there, or every toolchain for its version has it."""
+        return self.requirement is None or versions.get(self.package, "absent") != "absent"
 
     def lacks(self, versions: Mapping[str, str]) -> tuple[str, str] | None:
         """The first package whose known version is not supported, and that version; None if all are."""
@@ -112,7 +120,7 @@ def pick(model_type: str, task: str, versions: Mapping[str, str]) -> str:
     """The exporter that `auto` stands for: the first that the toolchain's versions allow and that knows the model."""
     able = [name for name in AUTOMATIC if EXPORTERS[name].lacks(versions) is None] or list(AUTOMATIC[:1])
     known = [name for name in able if EXPORTERS[name].knows(model_type, task)]
-    there = [name for name in known if not EXPORTERS[name].is_missing(versions) and (versions or name != "mobius")]
+    there = [name for name in known if EXPORTERS[name].is_there(versions)]
     return (there or able)[0]
 
 

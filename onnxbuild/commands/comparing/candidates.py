@@ -49,16 +49,11 @@ def _candidate(name: str, manifest: Manifest, lock: Lock, model: Model, places: 
         tried = structs.replace(candidate, toolchain=place)
         refusals += (refusal := _refusal(tried, manifest, lock, model))[:1]
         if not refusal:
-            version = known_versions(manifest, lock, place).get(_package(name))
+            version = known_versions(manifest, lock, place).get(EXPORTERS[name].package)
             return structs.replace(tried, version=version)
     # Of the reasons that toolchains give, one about the model is the one that no other toolchain would cure.
     refusals.sort(key=lambda one: one[0] in _OF_TOOLCHAINS)
     return structs.replace(candidate, because=refusals[0][1])
-
-
-def _package(exporter: str) -> str:
-    requirement = EXPORTERS[exporter].requirement
-    return requirement.partition("==")[0] if requirement else exporter
 
 
 def _refusal(candidate: Candidate, manifest: Manifest, lock: Lock, model: Model) -> list[tuple[str, str]]:

@@ -25,7 +25,15 @@ def export(checkpoint: Path, destination: Path, params: ExportParams) -> None:
         place = ("", str(checkpoint), str(destination), precision, provider, cache)
         prepared = builder.parse_extra_options(*place, list(_options(params)))
         builder.create_model(*place, **prepared)
+    if not any(checkpoint.glob("*token*")):
+        _drop_empty_tokenizer(destination)
     _fix_head_size(destination / "model.onnx", _head_size(destination))
+
+
+def _drop_empty_tokenizer(destination: Path) -> None:
+    """The builder saves a tokenizer without words for a checkpoint that has none."""
+    for path in destination.glob("*token*.json"):
+        path.unlink()
 
 
 def _options(params: ExportParams) -> Iterator[str]:

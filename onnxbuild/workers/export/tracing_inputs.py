@@ -85,11 +85,11 @@ def decoder_part(model: Any) -> Part:
     takes = inspect.signature(model.forward).parameters
     mask = _mask(_PAST + _NEW, left=True)
     with torch.no_grad():
-        past = model(input_ids=_ids(model, _PAST), attention_mask=mask[:, :_PAST], use_cache=True).past_key_values
+        first = model(input_ids=_ids(model, _PAST), attention_mask=mask[:, :_PAST], use_cache=True)
     inputs = {"input_ids": _ids(model, _NEW), "attention_mask": mask}
     if "position_ids" in takes:
         inputs["position_ids"] = _positions(mask)[:, _PAST:]
-    inputs |= {"past_key_values": _plain_cache(past), "use_cache": True}
+    inputs |= {"past_key_values": _plain_cache(first.get("past_key_values")), "use_cache": True}
     return Part(file="model.onnx", model=model, inputs=inputs, outputs=("logits", *_OWN_CACHE))
 
 
@@ -211,22 +211,26 @@ def _plain_cache(past: Any) -> DynamicCache:
     cache = DynamicCache()
     for number, layer in enumerate(getattr(past, "layers", ())):
         if getattr(layer, "keys", None) is None:
-            raise _unusable_cache(type(layer).__name__)
+            raise _unusable_cache(_named(layer))
         cache.update(layer.keys, layer.values, number)
     if not cache.layers:
-        raise _unusable_cache(type(past).__name__)
+        raise _unusable_cache(_named(past))
     return cache
 
 
 def _plain_pair(past: Any) -> EncoderDecoderCache:
     if not isinstance(past, EncoderDecoderCache):
-        raise _unusable_cache(type(past).__name__)
+        raise _unusable_cache(_named(past))
     return EncoderDecoderCache(_plain_cache(past.self_attention_cache), _plain_cache(past.cross_attention_cache))
+
+
+def _named(past: Any) -> str:
+    return "in its own modules" if past is None else f"a {type(past).__name__}"
 
 
 def _unusable_cache(name: str) -> CheckFailed:
     return CheckFailed(
         "OBE02",
-        f"the model keeps its past in a {name}, which has no keys and values that a graph can take",
-        notes=[("hint", "export it without a cache: set `task:` without `-with-past`")],
+        f"the model's past is {name}, which has no keys and values that a graph can take",
+        notes=[("hint", "choose another exporter: `onnxbuild compare-exporters` tries each")],
     )

@@ -114,11 +114,11 @@ def _trace(
         watched(checkpoint) as loads,
     ):
         try:
-            loads += _export(checkpoint, destination, params, inputs)
+            own = _export(checkpoint, destination, params, inputs)
         except Exception as error:
             error.add_note(_circumstances(params))
             raise
-    return loads
+    return [*loads, *own]
 
 
 def _tidy(params: ExportParams, source: Path, destination: Path) -> dict[str, Any]:
