@@ -222,7 +222,7 @@ def _graph(options: argparse.Namespace) -> int:
 
 
 def _compare_exporters(options: argparse.Namespace) -> int:
-    from onnxbuild.commands.compare_exporters import compare_exporters
+    from onnxbuild.commands.comparing.compare_exporters import compare_exporters
 
     options.selectors = (options.selectors,) if options.selectors else ()
     return compare_exporters(asked_for(options), out=options.out, as_json_text=options.json, jobs=options.jobs)

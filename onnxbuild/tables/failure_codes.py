@@ -609,6 +609,12 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "that its definition has differ from those of the checkpoint.",
         "Choose another exporter; `onnxbuild compare-exporters` tries each.",
     ),
+    "OBE101": FailureCode(
+        "genai-without-tokenizer",
+        "genai's builder found no tokenizer",
+        "The builder of onnxruntime-genai saves the tokenizer beside the model, and fails without one for some types.",
+        "Save the tokenizer into the checkpoint, or choose another exporter.",
+    ),
     "OBE99": FailureCode(
         "unexplained",
         "an unknown failure",

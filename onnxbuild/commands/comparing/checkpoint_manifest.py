@@ -45,9 +45,7 @@ def manifest_for(asked: Asked) -> Asked:
     place.mkdir(parents=True, exist_ok=True)
     write_atomically(place / _FILE, _manifest(name, folder).encode())
     store = asked.store or os.environ.get("ONNXBUILD_STORE") or str(Path(".onnxbuild").absolute() / "store")
-    return asked._replace(
-        manifest=str(place / _FILE), store=store, allow_paths=(*asked.allow_paths, str(folder))
-    )
+    return asked._replace(manifest=str(place / _FILE), store=store, allow_paths=(*asked.allow_paths, str(folder)))
 
 
 def _manifest(name: str, folder: Path) -> str:

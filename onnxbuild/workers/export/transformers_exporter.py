@@ -90,4 +90,3 @@ def _parts(model: Any, task: str, *, masks_audio: bool) -> list[Part]:
     if family == "encoder" or not model.config.is_encoder_decoder:  # a speech model of one graph (CTC)
         return [forward_part(model, masks_audio=masks_audio)]
     return encoder_decoder_parts(model, with_past=has_cache(task))
-

@@ -58,9 +58,7 @@ def _name(asked: Asked, names: Sequence[str]) -> str:
 
 
 def _refused(candidate: Candidate) -> Compared:
-    return Compared(
-        exporter=candidate.exporter, version=candidate.version, verdict="cannot", because=candidate.because
-    )
+    return Compared(exporter=candidate.exporter, version=candidate.version, verdict="cannot", because=candidate.because)
 
 
 def _built(asked: Asked, name: str, able: Sequence[Candidate], out: str | None, jobs: int) -> list[Compared]:
