@@ -418,8 +418,8 @@ TRANSFORMERS_FAILS: tuple[Failing, ...] = (
 )
 
 # mobius 0.1.0: the types of its registry of which a small random checkpoint with unequal sizes agrees with PyTorch of
-# transformers 5.23 in every check of `validate`. It registers some 200 more of transformers' types under these tasks and
-# others: they failed, or are several graphs.
+# transformers 5.23 in every check of `validate`. It registers some 200 more of transformers' types: those that were
+# tried failed, and the others are several graphs or have other tasks.
 MOBIUS: Mapping[str, str] = {
     "feature-extraction": "bert ernie siglip_vision_model vit vit_msn",
     "text-generation-with-past": """

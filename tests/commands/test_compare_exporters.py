@@ -63,7 +63,7 @@ def test_a_model_that_the_manifest_does_not_have(manifest):
 
 
 ROWS = (
-    Compared(exporter="optimum", version="2.1.0", size_bytes=470_888, max_abs=1.5e-6, latency_ms=0.26, verdict="passed"),
+    Compared(exporter="optimum", version="2.1.0", size_bytes=470_888, max_abs=1e-6, latency_ms=0.26, verdict="passed"),
     Compared(exporter="transformers", version="5.23.0", max_abs=3.1, latency_ms=0.01, verdict="failed", because="no"),
     Compared(exporter="mobius", version="0.1.0", size_bytes=391_460, max_abs=1.6e-6, latency_ms=0.12, verdict="passed"),
     Compared(exporter="genai", verdict="cannot", because="the toolchain does not have `genai`"),
@@ -74,7 +74,7 @@ def test_only_what_is_right_takes_part_in_the_comparison():
     none = NONE.ljust
     assert as_text(comparison("dense", ROWS)).splitlines() == [
         "exporter      version  size    worst difference  latency  verdict",
-        "optimum       2.1.0    0.5 MB  1.5e-06           0.26 ms  passed",
+        "optimum       2.1.0    0.5 MB  1.0e-06           0.26 ms  passed",
         f"transformers  5.23.0   {none(6)}  3.1000            0.01 ms  failed",
         "mobius        0.1.0    0.4 MB  1.6e-06           0.12 ms  passed",
         f"genai         {none(7)}  {none(6)}  {none(16)}  {none(7)}  cannot",
