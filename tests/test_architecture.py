@@ -64,7 +64,8 @@ MAY_IMPORT = {
     "workers.inputs": WORKER_MODELS,
     "workers.calibrate": WORKER_MODELS | {"workers.model_folder", "workers.inputs"},
     **{f"workers.{step}": WORKER_SHARED for step in STEP_FOLDERS},
-    "workers": GROUND | {"protocol", "workers.failures"},  # the process itself; it gets the names of workers as text
+    # The process itself: it gets the names of workers as text.
+    "workers": GROUND | {"protocol", "workers.failures", "workers.libraries"},
 }
 PART_OF = {"__init__": "cli", "__main__": "cli"}
 

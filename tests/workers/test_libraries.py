@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import logging
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -11,6 +14,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from onnxbuild.workers.libraries import warm
+from onnxbuild.workers.libraries.absent_sklearn import sklearn_hidden
 from onnxbuild.workers.libraries.absent_torch import torch_stand_in
 from onnxbuild.workers.libraries.quiet import quiet
 from onnxbuild.workers.libraries.remote_code import remote_code, with_its_code
@@ -77,6 +81,44 @@ def test_the_real_torch_is_left_alone(monkeypatch) -> None:
     with torch_stand_in():
         assert sys.modules["torch"] is real
     assert sys.modules["torch"] is real
+
+
+def test_scikit_learn_is_hidden_for_a_while(monkeypatch) -> None:
+    monkeypatch.delitem(sys.modules, "sklearn", raising=False)
+    with sklearn_hidden():
+        assert importlib.util.find_spec("sklearn") is None
+        with pytest.raises(ImportError):
+            importlib.import_module("sklearn")
+    assert "sklearn" not in sys.modules
+    with pytest.raises(BrokenError), sklearn_hidden():
+        raise BrokenError
+    assert "sklearn" not in sys.modules
+
+
+def test_scikit_learn_that_is_imported_stays(monkeypatch) -> None:
+    real = ModuleType("sklearn")
+    monkeypatch.setitem(sys.modules, "sklearn", real)
+    with sklearn_hidden():
+        assert sys.modules["sklearn"] is real
+    assert sys.modules["sklearn"] is real
+
+
+_HIDDEN = """
+import sys
+from onnxbuild.workers.libraries.absent_sklearn import sklearn_hidden
+with sklearn_hidden():
+    import transformers
+from transformers import AutoModel, GenerationMixin
+assert "sklearn" not in sys.modules, "transformers imported it"
+import sklearn.metrics
+"""
+
+
+@pytest.mark.heavy
+def test_transformers_goes_without_scikit_learn() -> None:
+    for module in ("transformers", "sklearn"):
+        pytest.importorskip(module)
+    subprocess.run([sys.executable, "-c", _HIDDEN], check=True)
 
 
 @pytest.fixture

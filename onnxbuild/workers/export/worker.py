@@ -26,6 +26,7 @@ from onnxbuild.workers.export.missing_weights import check_weights
 from onnxbuild.workers.export.picture_axes import settle_picture_axes
 from onnxbuild.workers.folders.configs import limit_tokenizer
 from onnxbuild.workers.folders.model_files import bytes_below, carry_companions, files_below, onnx_names
+from onnxbuild.workers.libraries.absent_sklearn import sklearn_hidden
 from onnxbuild.workers.libraries.quiet import quiet
 from onnxbuild.workers.libraries.remote_code import remote_code
 from onnxbuild.workers.model_folder.decoders import merge_parts
@@ -59,7 +60,7 @@ def run(params: ExportParams, inputs: Mapping[str, Path], outputs: Mapping[str, 
     params = _with_exporter(params, str(config.get("model_type")))
     times = [time.perf_counter()]
     progress("loading libraries")
-    with quiet():
+    with quiet(), sklearn_hidden():
         importlib.import_module(_LIBRARIES.get(params.exporter, "torch"))
     times.append(time.perf_counter())
     progress("tracing the model")

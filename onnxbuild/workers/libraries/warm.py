@@ -13,6 +13,7 @@ from typing import Any
 from msgspec import Struct
 
 from onnxbuild.protocol import Facts, Tell
+from onnxbuild.workers.libraries.absent_sklearn import sklearn_hidden
 
 _CONFIG_BYTES = 1 << 20
 
@@ -27,7 +28,7 @@ def run(params: WarmParams, inputs: Mapping[str, Path], outputs: Mapping[str, Pa
     """Import the modules, and the one of the model in `inputs`; nobody waits for the result."""
     del outputs, progress
     for module in (*params.modules, *_of_model(inputs)):
-        with contextlib.suppress(Exception):  # the action that needs it reports it
+        with contextlib.suppress(Exception), sklearn_hidden():  # the action that needs it reports it
             importlib.import_module(module)
     return {}
 
