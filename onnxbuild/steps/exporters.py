@@ -8,7 +8,15 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from onnxbuild.steps.kind import EVERYTHING
-from onnxbuild.tables.exporter_types import GENAI, MOBIUS, OPTIMUM, TRANSFORMERS, TRANSFORMERS_FAILS, Failing
+from onnxbuild.tables.exporter_types import (
+    GENAI,
+    GENAI_FAILS,
+    MOBIUS,
+    OPTIMUM,
+    TRANSFORMERS,
+    TRANSFORMERS_FAILS,
+    Failing,
+)
 
 Types = Mapping[str, str]  # task → model types, separated by blanks
 
@@ -99,6 +107,7 @@ EXPORTERS: Mapping[str, Exporter] = {
             needs={"onnxruntime-genai": ("0.18", "1"), "transformers": ("5.23", "6")},
             opsets=(22, 22),
             types=GENAI,
+            fails=GENAI_FAILS,
             dtypes=("fp32", "fp16", "q8", "q4"),
             requirement="onnxruntime-genai==0.18.0",
         ),

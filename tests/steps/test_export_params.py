@@ -123,8 +123,8 @@ MOBIUS = {**FIVE, "mobius-onnx": "0.1.0"}
         ("qwen3_next", DECODER, MOBIUS, "mobius"),
         ("qwen3_next", DECODER, {**MOBIUS, "mobius-onnx": UNPINNED}, "mobius"),
         ("qwen3_next", DECODER, FIVE, "transformers"),  # which refuses it, and names mobius
-        ("granitemoehybrid", DECODER, {**MOBIUS, "onnxruntime-genai": "0.18.0"}, "genai"),
-        ("granitemoehybrid", DECODER, {**MOBIUS, "onnxruntime-genai": "absent"}, "transformers"),
+        ("chatglm", DECODER, {**MOBIUS, "onnxruntime-genai": "0.18.0"}, "genai"),
+        ("chatglm", DECODER, {**MOBIUS, "onnxruntime-genai": "absent"}, "transformers"),
         ("qwen3", DECODER, {}, "optimum"),
     ],
 )
@@ -148,6 +148,7 @@ def test_a_type_that_freezes_is_refused_for_every_task_and_one_with_states_only_
     assert codes("qwen3_5_text", DECODER) == codes("qwen3_5_text", "text-generation") == ["OB638"]
     assert codes("lfm2", DECODER) == ["OB638"]
     assert codes("lfm2", "text-generation") == []
+    assert codes("led", "text2text-generation") == codes("siglip2", "feature-extraction") == ["OB638"]
 
 
 def test_mobius_has_one_opset_and_reads_no_field_of_others():

@@ -95,6 +95,48 @@ def test_what_transformers_exports_is_timed_and_writes(workers, checkpoint, name
     assert said["agreement"] == {"tokens": 12, "of": 12}
 
 
+TOWER = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+EXPERTS = {"num_experts": 4, "vocab_size": 1}
+RARE = {
+    # The decoder asks for the logits of the encoder's routers.
+    "switch_transformers": (
+        "text2text-generation-with-past",
+        {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_decoder_layers": 2, "num_heads": 2, **EXPERTS},
+        600,
+    ),
+    # Its config does not say how many channels a picture has.
+    "blip": (
+        "feature-extraction",
+        {"text_config": {**TOWER, "vocab_size": 200}, "vision_config": {**TOWER, "image_size": 32, "patch_size": 8}},
+        0,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", sorted(RARE))
+def test_types_that_are_read_in_a_way_of_their_own(workers, name):
+    task, config, vocabulary = RARE[name]
+    asked = FetchParams(origin="random", architecture=name, task=task, config=config, tokenizer_vocabulary=vocabulary)
+    _, made = workers.run("onnxbuild.workers.fetch.worker:run", asked, "model", text=text_folder())
+    params = ExportParams(task=task, exporter="transformers")
+    facts, model = workers.run("onnxbuild.workers.export.worker:run", params, "model", model=made)
+    assert not isinstance(facts, Failure), facts
+    bounds = ValidateParams(task=task, thresholds={"max_abs": 1e-4})
+    proven, _ = workers.run("onnxbuild.workers.validate.worker:run", bounds, "report", model=model, reference=made)
+    assert not isinstance(proven, Failure), proven
+    assert proven["passed"]
+
+
+def test_a_past_in_modules_of_the_model_is_a_coded_failure(workers):
+    task, config = "text-generation-with-past", {**SIZES, "vocab_size": 300, "state_size": 8, "time_step_rank": 4}
+    asked = FetchParams(origin="random", architecture="mamba", task=task, config=config)
+    _, made = workers.run("onnxbuild.workers.fetch.worker:run", asked, "model")
+    params = ExportParams(task=task, exporter="transformers")
+    failure, _ = workers.run("onnxbuild.workers.export.worker:run", params, "model", model=made)
+    message = "the model's past is in its own modules, which has no keys and values that a graph can take"
+    assert (failure.code, failure.message) == ("OBE02", message)
+
+
 WITHOUT_MASK = """
 import torch
 from transformers import AutoModelForSequenceClassification

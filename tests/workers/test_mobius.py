@@ -15,8 +15,17 @@ from onnxbuild.steps.validate import ValidateParams
 
 pytestmark = pytest.mark.heavy
 
+# Below the size of the tokenizer, so that the vocabulary is as large as the tokenizer.
+SMALL = {"vocab_size": 1}
 SIZES = {"hidden_size": 48, "intermediate_size": 72, "num_hidden_layers": 4, "num_attention_heads": 6}
-TEXT = {**SIZES, "num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 300, "initializer_range": 0.1}
+TEXT = {
+    **SIZES,
+    **SMALL,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "max_position_embeddings": 300,
+    "initializer_range": 0.1,
+}
 LINEAR = {
     "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 12, "linear_value_head_dim": 20,
 }  # fmt: skip
@@ -25,11 +34,11 @@ DECODER, ENCODER = "text-generation-with-past", "feature-extraction"
 MODELS = {
     "qwen3": (DECODER, TEXT, 600),
     "qwen3_5_text": (DECODER, {**TEXT, **LINEAR}, 600),
-    "bert": (ENCODER, {**SIZES, "max_position_embeddings": 200, "initializer_range": 0.3}, 600),
+    "bert": (ENCODER, {**SIZES, **SMALL, "max_position_embeddings": 200, "initializer_range": 0.3}, 600),
     "vit": (ENCODER, {**SIZES, "image_size": 40, "patch_size": 8, "initializer_range": 0.1}, 0),
     # mobius registers these types and has other models under their names.
-    "roberta": (ENCODER, {**SIZES, "max_position_embeddings": 200, "initializer_range": 0.3}, 600),
-    "modernbert": (ENCODER, {**SIZES, "layer_types": ["full_attention"] * 4}, 600),
+    "roberta": (ENCODER, {**SIZES, **SMALL, "max_position_embeddings": 200, "initializer_range": 0.3}, 600),
+    "modernbert": (ENCODER, {**SIZES, **SMALL, "layer_types": ["full_attention"] * 4}, 600),
 }
 
 

@@ -18,7 +18,7 @@ from onnxbuild.workers.engines.loading import Loaded, watched
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel, onnx_files
 from onnxbuild.workers.engines.own_state import OwnState
 from onnxbuild.workers.engines.task_classes import class_of
-from onnxbuild.workers.engines.text_so_far import keeps_states, read_on
+from onnxbuild.workers.engines.torch_pasts import encoded_as, keeps_states, read_on
 from onnxbuild.workers.folders.model_graphs import data_below
 
 _SENTENCE_OUTPUTS = {"token_embeddings", "sentence_embedding"}
@@ -208,7 +208,8 @@ def _encode(engine: TorchModel, tensors: dict[str, Any]) -> Callable[[], Any]:
 
 def _decode(engine: TorchModel, tensors: dict[str, Any]) -> Callable[[], Any]:
     self_past, cross_past = _pairs(tensors, "decoder.") or _pairs(tensors), _pairs(tensors, "encoder.")
-    kwargs = {"decoder_input_ids": tensors["input_ids"], "encoder_outputs": (tensors["encoder_hidden_states"],)}
+    kwargs = {"decoder_input_ids": tensors["input_ids"]}
+    kwargs["encoder_outputs"] = encoded_as(engine.model, tensors["encoder_hidden_states"])
     if "encoder_attention_mask" in tensors and "attention_mask" in engine._takes:  # noqa: SLF001
         kwargs["attention_mask"] = tensors["encoder_attention_mask"]
 

@@ -114,9 +114,10 @@ def _encoder_part(model: Any) -> Part:
 def _encoded(encoder: Part) -> dict[str, Any]:
     """What the decoder reads of the encoder: its outputs and, for text, its mask."""
     with torch.no_grad():
-        hidden = encoder.model(**encoder.inputs).last_hidden_state
+        encoded = encoder.model(**encoder.inputs)
+    kind = type(encoded) if hasattr(encoded, "router_logits") else BaseModelOutput  # a decoder of experts asks for it
     mask = {"attention_mask": encoder.inputs["attention_mask"]} if "attention_mask" in encoder.inputs else {}
-    return {"encoder_outputs": BaseModelOutput(last_hidden_state=hidden), **mask}
+    return {"encoder_outputs": kind(last_hidden_state=encoded.last_hidden_state), **mask}
 
 
 def _step_part(model: Any, encoded: Mapping[str, Any], first: Mapping[str, Any]) -> Part:
@@ -184,7 +185,8 @@ def _images(config: Any) -> torch.Tensor:
     vision = getattr(config, "vision_config", None) or getattr(config, "encoder", None) or config
     size = getattr(vision, "image_size", None) or 224
     height, width = size if isinstance(size, list | tuple) else (size, size)
-    return torch.linspace(-1, 1, _ROWS * vision.num_channels * height * width).reshape(_ROWS, -1, height, width)
+    channels = getattr(vision, "num_channels", 3)  # BLIP has no other
+    return torch.linspace(-1, 1, _ROWS * channels * height * width).reshape(_ROWS, -1, height, width)
 
 
 def _spectrum(config: Any) -> torch.Tensor:

@@ -1,5 +1,6 @@
-"""A PyTorch decoder whose past is more than keys and values: a step of it starts from the tokens so far.
+"""What a PyTorch decoder is handed besides tokens, where that is more than keys and values or a hidden state.
 
+If its past is more than keys and values, a step starts from the tokens so far.
 Graphs and transformers lay out the states of such layers (convolutions, linear attention) differently. The tokens are
 the same for both.
 """
@@ -8,15 +9,33 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from transformers.modeling_outputs import ModelOutput
 
 from onnxbuild.workers.engines.engine import PAST_IDS
 
 _CACHES = ("past_key_values", "cache_params")
 _KEYS_ONLY = frozenset({"full_attention", "sliding_attention", "chunked_attention", "attention"})
 _LAYERS = ("layer_types", "layers_block_type", "block_types")
+
+
+@dataclass
+class _Routed(ModelOutput):  # type: ignore[misc]
+    """What an encoder of experts returns."""
+
+    last_hidden_state: Any = None
+    hidden_states: Any = None
+    attentions: Any = None
+    router_logits: Any = None
+    router_probs: Any = None
+
+
+def encoded_as(model: Any, hidden: Any) -> Any:
+    """The output of an encoder as the decoder takes it: one of experts asks for it by name."""
+    return _Routed(last_hidden_state=hidden) if hasattr(model.config, "num_experts") else (hidden,)
 
 
 def keeps_states(model: Any, takes: set[str]) -> bool:
