@@ -213,26 +213,23 @@ def _plain_cache(past: Any) -> DynamicCache:
     cache = DynamicCache()
     for number, layer in enumerate(getattr(past, "layers", ())):
         if getattr(layer, "keys", None) is None:
-            raise _unusable_cache(_named(layer))
+            raise _unusable_cache(layer)
         cache.update(layer.keys, layer.values, number)
     if not cache.layers:
-        raise _unusable_cache(_named(past))
+        raise _unusable_cache(past)
     return cache
 
 
 def _plain_pair(past: Any) -> EncoderDecoderCache:
     if not isinstance(past, EncoderDecoderCache):
-        raise _unusable_cache(_named(past))
+        raise _unusable_cache(past)
     return EncoderDecoderCache(_plain_cache(past.self_attention_cache), _plain_cache(past.cross_attention_cache))
 
 
-def _named(past: Any) -> str:
-    return "in its own modules" if past is None else f"a {type(past).__name__}"
-
-
-def _unusable_cache(name: str) -> CheckFailed:
+def _unusable_cache(past: Any) -> CheckFailed:
+    kind = "" if past is None else f", but as a {type(past).__name__}"
     return CheckFailed(
         "OBE02",
-        f"the model's past is {name}, which has no keys and values that a graph can take",
+        f"the model's past is not returned as keys and values that a graph can take{kind}",
         notes=[("hint", "choose another exporter: `onnxbuild compare-exporters` tries each")],
     )
