@@ -229,6 +229,13 @@ def _graph(options: argparse.Namespace) -> int:
     return show_graph(asked_for(options), format_, output=options.output)
 
 
+def _compare_exporters(options: argparse.Namespace) -> int:
+    from onnxbuild.commands.comparing.compare_exporters import compare_exporters
+
+    options.selectors = (options.selectors,) if options.selectors else ()
+    return compare_exporters(asked_for(options), out=options.out, as_json_text=options.json, jobs=options.jobs)
+
+
 def _schema(options: argparse.Namespace) -> int:
     from onnxbuild.commands.schema import run_schema
 
@@ -309,6 +316,7 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "explain": _explain,
     "logs": _logs,
     "graph": _graph,
+    "compare-exporters": _compare_exporters,
     "schema": _schema,
     "lock": _lock,
     "gc": _gc,

@@ -91,9 +91,10 @@ def loaded(asked: Asked) -> Manifest:
     """The manifest, with what the command line says about it. Errors: DiagnosticError with every fault."""
     from onnxbuild.manifest.load import load_manifest
 
-    return load_manifest(
+    manifest = load_manifest(
         asked.manifest, kinds=all_kinds(), defines=dict(asked.defines), permissions=asked.permissions()
     )
+    return asked.change(manifest) if asked.change is not None else manifest
 
 
 def planned(asked: Asked, *, write_lock: bool) -> tuple[Manifest, Expansion, Lock]:

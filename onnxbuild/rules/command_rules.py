@@ -24,6 +24,15 @@ RULES: tuple[Rule, ...] = (
 
         Fix: name the manifest: `onnxbuild explain ID -m MANIFEST`.
         """),
+    described("OB639", "nothing-to-compare", """
+        `compare-exporters` was given a model that the manifest does not have, a manifest with several models and no
+        name, or a folder that is not a checkpoint.
+
+        Bad:
+            onnxbuild compare-exporters models.yaml miniml
+        Good:
+            onnxbuild compare-exporters models.yaml minilm
+        """),
     described("OB085", "refused-by-the-system", """
         The system refused to read or write something, and no other code names the place.
 

@@ -678,6 +678,32 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         ),
         "Write `optimize: O1`, which joins no weights, or quantize the values again with `quantize: q4`.",
     ),
+    "OBE97": FailureCode(
+        "several-graphs",
+        "mobius writes the model as several graphs",
+        "Its models of text and images or audio are an encoder, an embedding and a decoder, which no loader of this "
+        "release runs as one model. Its encoder-decoders take no mask of the encoder's padding.",
+        "Choose another exporter, or export the text model by itself.",
+    ),
+    "OBE98": FailureCode(
+        "no-safetensors",
+        "the checkpoint has no weights that mobius reads",
+        "mobius reads `model.safetensors`, or its shards and their index, and no pickled weights.",
+        "Load the checkpoint and call `save_pretrained`, or choose another exporter.",
+    ),
+    "OBE100": FailureCode(
+        "mobius-does-not-fit",
+        "mobius's definition of the model does not fit the checkpoint",
+        "mobius writes graphs from its own definitions, which know some model types only in part: sizes or weights "
+        "that its definition has differ from those of the checkpoint.",
+        "Choose another exporter; `onnxbuild compare-exporters` tries each.",
+    ),
+    "OBE101": FailureCode(
+        "genai-without-tokenizer",
+        "genai's builder found no tokenizer",
+        "The builder of onnxruntime-genai saves the tokenizer beside the model, and fails without one for some types.",
+        "Save the tokenizer into the checkpoint, or choose another exporter.",
+    ),
     "OBE99": FailureCode(
         "unexplained",
         "an unknown failure",

@@ -44,6 +44,7 @@ ELSEWHERE = {
     "OB091": "tests/commands/test_out_folders_of_runs.py",
     "OB080": "tests/planning/test_interpreters.py",
     "OB105": "tests/planning",
+    "OB639": "tests/commands/test_compare_exporters.py",
     "OB110": "tests/planning/test_hub.py",
     "OB111": "tests/planning/test_lock.py",
     "OB340": "tests/rules/test_installed.py",

@@ -180,7 +180,8 @@ def _result(
     }
     own = series["onnxruntime"]
     speedups = {name: timing.speedup(own, one) for name, one in series.items() if name != "onnxruntime"}
-    past = next((int(value.shape[-2]) for name, value in fed.items() if name.startswith("past_key_values")), 0)
+    keys = (name for name in fed if name.startswith("past_key_values") and name.endswith("key"))
+    past = next((int(fed[name].shape[-2]) for name in keys), 0)
     return {"tokens": tokens, "past": past, "engines": engines, "speedup": speedups}
 
 

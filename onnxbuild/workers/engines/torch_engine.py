@@ -12,7 +12,6 @@ from typing import Any, Self
 import numpy as np
 import torch
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
-from transformers.modeling_outputs import BaseModelOutput
 
 from onnxbuild.workers.engines.engine import Arrays, Device
 from onnxbuild.workers.engines.loading import Loaded, watched
@@ -20,6 +19,7 @@ from onnxbuild.workers.engines.named_outputs import name_outputs
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel, onnx_files
 from onnxbuild.workers.engines.own_state import OwnState
 from onnxbuild.workers.engines.task_classes import class_of
+from onnxbuild.workers.engines.torch_pasts import encoded_as, keeps_states, read_on
 from onnxbuild.workers.folders.model_graphs import data_below
 
 _SENTENCE_OUTPUTS = {"token_embeddings", "sentence_embedding"}
@@ -97,6 +97,8 @@ class TorchModel:
         return named | {name: _numpy(value) for name, value in self._cache_of(outputs).items()}
 
     def _cache_of(self, outputs: Any) -> dict[str, Any]:
+        if keeps_states(self.model, self._takes):
+            return {}
         cache = outputs.get("past_key_values")
         if not self._whole_cache and isinstance(cache, EncoderDecoderCache):
             cache = cache.self_attention_cache
@@ -195,6 +197,8 @@ def _forward(engine: TorchModel, tensors: dict[str, Any]) -> Callable[[], Any]:
 def _causal(engine: TorchModel, tensors: dict[str, Any]) -> Callable[[], Any]:
     kwargs = {name: value for name, value in tensors.items() if name in engine._takes}  # noqa: SLF001
     past = _pairs(tensors)
+    if keeps_states(engine.model, engine._takes):  # noqa: SLF001
+        return read_on(engine._call, engine._takes, tensors)  # noqa: SLF001
     return lambda: engine._call(**kwargs, past_key_values=_cache(past), use_cache=True)  # noqa: SLF001
 
 
@@ -206,9 +210,9 @@ def _encode(engine: TorchModel, tensors: dict[str, Any]) -> Callable[[], Any]:
 
 
 def _decode(engine: TorchModel, tensors: dict[str, Any]) -> Callable[[], Any]:
-    encoded = BaseModelOutput(last_hidden_state=tensors["encoder_hidden_states"])
     self_past, cross_past = _pairs(tensors, "decoder.") or _pairs(tensors), _pairs(tensors, "encoder.")
-    kwargs = {"decoder_input_ids": tensors["input_ids"], "encoder_outputs": encoded}
+    kwargs = {"decoder_input_ids": tensors["input_ids"]}
+    kwargs["encoder_outputs"] = encoded_as(engine.model, tensors["encoder_hidden_states"])
     if "encoder_attention_mask" in tensors and "attention_mask" in engine._takes:  # noqa: SLF001
         kwargs["attention_mask"] = tensors["encoder_attention_mask"]
 

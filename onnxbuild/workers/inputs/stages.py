@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from onnxbuild.workers.engines.engine import Arrays, Engine
+from onnxbuild.workers.engines.engine import PAST_IDS, Arrays, Engine
 from onnxbuild.workers.inputs.samples import Sample
 
 Pass = tuple[str, Arrays, dict[str, np.ndarray]]  # stage, its feeds, its outputs
@@ -25,12 +25,13 @@ def run_stages(engine: Engine, sample: Sample, stages: tuple[str, ...], *, steps
     if "prefill" in stages:
         outputs = engine.run("prefill", sample.feeds)
         yield "prefill", sample.feeds, outputs
-        mask = sample.feeds["attention_mask"]
+        mask, read = sample.feeds["attention_mask"], sample.feeds["input_ids"]
         for ids in _step_ids(sample, steps):
             mask = np.concatenate([mask, np.ones((len(mask), 1), mask.dtype)], axis=1)
-            feeds = _next_token(sample, outputs, ids, mask)
+            feeds = _next_token(sample, outputs, ids, mask) | {PAST_IDS: read}
             outputs = engine.run("decode", feeds)
             yield "decode", feeds, outputs
+            read = np.concatenate([read, ids], axis=1)
     if "vision_encoder" in stages:
         seen = engine.run("vision_encoder", sample.feeds)
         yield "vision_encoder", sample.feeds, seen
