@@ -1,8 +1,8 @@
 """`python benchmarks/breadth.py`: which model types come out right, which are refused, and whether any is wrong.
 
-A small checkpoint of every type that optimum-onnx and transformers 5 know is built by an ordinary manifest, and compared
-with PyTorch by a script that shares nothing with onnxbuild's own validation. Results are kept, so a run can be stopped
-and continued. The exit code is 1 if a bound is missed.
+A small checkpoint of every type that optimum-onnx and transformers 5 know is built by an ordinary manifest, and
+compared with PyTorch by a script that shares nothing with onnxbuild's own validation. Results are kept, so a run can be
+stopped and continued. The exit code is 1 if a bound is missed.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from typing import Any
 
 import platformdirs
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "breadth")]
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent / "breadth"))
 
 from breadth_page import write_page
-from builds import VARIANTS
+from builds import VARIANTS, Places
 from judging import missed_bounds
 from model_lists import Kind, kinds
 from steps_of_batch import rows
@@ -34,30 +35,33 @@ def main() -> int:
     options = arguments()
     work = options.work
     (work / "checkpoints").mkdir(parents=True, exist_ok=True)
-    for exporter in options.exporter:
-        chosen = _chosen(exporter, options)
-        if chosen and not options.no_build:
-            _run(chosen, exporter, options)
+    chosen = {exporter: _chosen(exporter, options) for exporter in options.exporter}
+    for exporter, listed in chosen.items():
+        if listed and not options.no_build:
+            _run(listed, exporter, options)
     known = results(work)
     if options.write:
-        write_page(known)
-    totals = {exporter: len(_chosen(exporter, options)) for exporter in options.exporter}
-    judged = [row for row in known if row["exporter"] in totals and (not options.type or row["type"] in options.type)]
-    missed = missed_bounds(judged, totals)
+        write_page(known, {exporter: kinds(exporter) for exporter in EXPORTERS})
+    names = {(exporter, kind.model_type) for exporter, listed in chosen.items() for kind in listed}
+    judged = [row for row in known if (row["exporter"], row["type"]) in names]
+    missed = missed_bounds(judged, {exporter: len(listed) for exporter, listed in chosen.items()})
     print("\n".join(missed) or "all bounds are met")
     return 1 if missed else 0
 
 
 def _run(chosen: list[Kind], exporter: str, options: argparse.Namespace) -> None:
-    python = python_for(exporter, options.store)
+    python, places = python_for(exporter, options.store), Places(options.work, options.store)
     done = {(row["type"], row["variant"]) for row in results(options.work) if row["exporter"] == exporter}
     for variants in [options.variant] if options.together else [[variant] for variant in options.variant]:
-        left = [kind for kind in chosen
-                if not (options.resume and all((kind.model_type, variant) in done for variant in variants))]  # fmt: skip
-        for start in range(0, len(left), options.batch):
-            batch = left[start : start + options.batch]
-            for row in rows(batch, variants, python=python, work=options.work, store=options.store):
+        wanted = [kind for kind in chosen if not (options.resume and _is_done(kind, variants, done))]
+        for start in range(0, len(wanted), options.batch):
+            batch = wanted[start : start + options.batch]
+            for row in rows(batch, variants, python=python, places=places, jobs=options.jobs):
                 _keep(row, options.work)
+
+
+def _is_done(kind: Kind, variants: list[str], done: set[tuple[str, str]]) -> bool:
+    return all((kind.model_type, variant) in done for variant in variants)
 
 
 def _keep(row: dict[str, Any], work: Path) -> None:
@@ -105,6 +109,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--no-build", action="store_true", help="only judge, and write, what is known")
     parser.add_argument("--write", action="store_true", help="write docs/reference/breadth.md")
     parser.add_argument("--batch", type=int, default=8, metavar="N", help="types per manifest")
+    parser.add_argument("-j", "--jobs", type=int, default=1, metavar="N", help="actions at once")
     parser.add_argument("--work", type=Path, default=cache / "work", help="checkpoints, manifests, results")
     parser.add_argument("--store", type=Path, default=cache / "store", help="the store of the builds")
     return parser.parse_args()

@@ -21,12 +21,23 @@ VARIANTS: Mapping[str, str] = {
     "q4": "quantize: {method: weight-only, bits: 4}",
 }
 # Loose bounds for quantized random weights: `judging` decides on them. Each metric is one that the task's table has.
-_LOOSE = {"embedding": "cosine_mean: 0.3", "classification": "top1: 0", "generation": "kl_mean: 50, perplexity_ratio: 1000"}
+_LOOSE = {
+    "embedding": "cosine_mean: 0.3",
+    "classification": "top1: 0",
+    "generation": "kl_mean: 50, perplexity_ratio: 1000",
+}
 _QUANTIZED = ("int8", "q4")
 
 # The same as in tests/workers/toolchain5.py: both share one environment.
 TRANSFORMERS_5 = ("transformers==5.23.0", "torch==2.13.0", "onnxscript==0.7.2", "onnx==1.23.2", "onnxruntime==1.31.1",
                   "onnxruntime-genai==0.18.0", "sentencepiece", "sentence-transformers==5.7.0")  # fmt: skip
+
+
+class Places(NamedTuple):
+    """The folder of checkpoints, manifests and results, and the store of the builds."""
+
+    work: Path
+    store: Path
 
 
 class Outcome(NamedTuple):
@@ -40,10 +51,11 @@ class Outcome(NamedTuple):
 class Batch:
     """Some types of one exporter, in the folder that keeps checkpoints, manifests and results."""
 
-    def __init__(self, work: Path, store: Path, kinds: list[Kind], variants: Iterable[str]) -> None:
+    def __init__(self, places: Places, kinds: list[Kind], variants: Iterable[str], jobs: int) -> None:
         """Write nothing yet."""
-        self._work, self._store, self._kinds, self._variants = work, store, kinds, tuple(variants)
-        self._out = work / "out"
+        self._work, self._store, self._jobs = places.work, places.store, jobs
+        self._kinds, self._variants = kinds, tuple(variants)
+        self._out = places.work / "out"
 
     def build(self) -> dict[tuple[str, str], Outcome]:
         """The outcome by type and variant."""
@@ -79,7 +91,9 @@ class Batch:
 
     def _run(self, left: set[tuple[str, str]]) -> dict[tuple[str, str], Outcome]:
         manifest, _ = self._manifest(left)
-        done = self._command("run", manifest, "-k", "--json", "-j", "1", "--timeout", "900", "--out", str(self._out))
+        done = self._command(
+            "run", manifest, "-k", "--json", "-j", str(self._jobs), "--timeout", "900", "--out", str(self._out)
+        )
         events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         ended = {event["id"]: event for event in events if event["event"] == "action"}
         if not ended:
@@ -99,7 +113,9 @@ class Batch:
 
     def _command(self, name: str, manifest: Path, *words: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "onnxbuild", name, manifest.name, "--store", str(self._store), *words]
-        return subprocess.run(command, cwd=self._work, env=worlds.environment(), capture_output=True, text=True)
+        return subprocess.run(
+            command, cwd=self._work, env=worlds.environment(), capture_output=True, text=True, check=False
+        )
 
 
 def _model(kind: Kind, variants: list[str]) -> Iterable[tuple[str, str]]:

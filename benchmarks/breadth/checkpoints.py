@@ -36,6 +36,8 @@ HEADS = {
     "question-answering": ("AutoModelForQuestionAnswering",),
     "feature-extraction": ("AutoModel",),
 }
+_CONVOLUTIONS = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d, torch.nn.ConvTranspose1d,
+                 torch.nn.ConvTranspose2d)  # fmt: skip
 MOST_WEIGHTS = 20_000_000
 IDS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "unk_token_id": 3, "decoder_start_token_id": 1}
 
@@ -44,7 +46,7 @@ def head(task: str, config: Any) -> Any:
     """The auto class of the task that knows the config."""
     for name in HEADS[task.removesuffix("-with-past")]:
         auto = getattr(transformers, name, None)
-        if auto is not None and type(config) in auto._model_mapping:
+        if auto is not None and type(config) in auto._model_mapping:  # noqa: SLF001 - it has no public name
             return auto
     raise ValueError(f"no class of {task} takes {type(config).__name__}")
 
@@ -82,7 +84,7 @@ def _config(model_type: str, task: str) -> Any:
     config = small(transformers.CONFIG_MAPPING[model_type], exceptions)
     for part in {id(part): part for part in (config, text_part(config))}.values():
         for name, token in IDS.items():
-            if hasattr(part, name) and getattr(part, name) is not None or name in {"pad_token_id"}:
+            if getattr(part, name, None) is not None or name == "pad_token_id":
                 setattr(part, name, token)
     if getattr(config, "is_encoder_decoder", False) and getattr(config, "decoder_start_token_id", None) is None:
         config.decoder_start_token_id = IDS["decoder_start_token_id"]
@@ -94,7 +96,7 @@ def _config(model_type: str, task: str) -> Any:
 def spread(model: Any) -> None:
     """Draw all weights so that every one of them matters: no constant, no zero, and outputs that differ by input."""
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
-    convolutions = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.modules.conv._ConvNd)}
+    convolutions = {id(module.weight) for module in model.modules() if isinstance(module, _CONVOLUTIONS)}
     generator = torch.Generator().manual_seed(11)
     with torch.no_grad():
         for weight in model.parameters():

@@ -108,11 +108,13 @@ def _translator(model: Any, folder: Path, task: str, config: dict[str, Any], siz
     given = {name: torch.from_numpy(value) for name, value in source.items()}
     tokens, wanted = _by_pytorch(lambda: reference(model, given))
     error = _worst_step(translator_scores(folder, source, tokens), wanted)
-    return {**error, "loader": loads_and_writes(_LOADERS[task.split("-")[0]], folder, given, tokens)}
+    return {**error, "loader": loads_and_writes(_LOADERS[task.partition("-")[0]], folder, given, tokens)}
 
 
 def _worst_step(found: list[np.ndarray], wanted: list[np.ndarray]) -> dict[str, Any]:
-    errors = [_error(ours, theirs, f"step {number}") for number, (ours, theirs) in enumerate(zip(found, wanted))]
+    errors = [
+        _error(ours, theirs, f"step {number}") for number, (ours, theirs) in enumerate(zip(found, wanted, strict=True))
+    ]
     return max(errors, key=lambda error: error["worst"])
 
 

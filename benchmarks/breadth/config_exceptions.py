@@ -1,4 +1,4 @@
-"""Where the rule of `small_config` does not do: fields by model type (dotted in the parts of a config), with reasons."""
+"""Where the rule of `small_config` does not do: fields by model type, dotted in the parts of a config, with reasons."""
 
 from __future__ import annotations
 

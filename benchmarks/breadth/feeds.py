@@ -1,4 +1,4 @@
-"""Inputs for a graph from nothing but the names, types and shapes that it declares, and a config: odd, padded, seeded."""
+"""Inputs for a graph from the names, types and shapes that it declares, and a config: odd, padded, seeded."""
 
 from __future__ import annotations
 
@@ -60,18 +60,22 @@ def _value(entry: Any, config: Mapping[str, Any], size: Size, random: np.random.
     shape = [_extent(axis, place, name, config, size) for place, axis in enumerate(entry.shape)]
     if name.endswith("attention_mask") and len(shape) == 2:
         return _mask(shape, size).astype(kind)
-    if name == "position_ids":
-        return np.broadcast_to(np.arange(shape[-1]), shape).astype(kind)
     if name == "token_type_ids":
         kinds = max(1, min(2, config.get("type_vocab_size") or 1))
         return np.broadcast_to((np.arange(shape[-1]) >= shape[-1] // 2) * (kinds - 1), shape).astype(kind)
+    return _other(name, shape, kind, random)
+
+
+def _other(name: str, shape: list[int], kind: Any, random: np.random.Generator) -> Any:
+    if name == "position_ids":
+        return np.broadcast_to(np.arange(shape[-1]), shape).astype(kind)
     if name == "bbox":
         return _boxes(shape, random).astype(kind)
-    if "mask" in name:
+    if "mask" in name or kind is np.bool_:
         return np.ones(shape, kind)
     if np.issubdtype(kind, np.integer):
         return random.integers(0, 4, shape).astype(kind)
-    return np.ones(shape, kind) if kind is np.bool_ else random.standard_normal(shape).astype(kind)
+    return random.standard_normal(shape).astype(kind)
 
 
 def _ended(ids: np.ndarray, config: Mapping[str, Any], size: Size, *, masked: bool) -> np.ndarray:

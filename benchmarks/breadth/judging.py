@@ -48,7 +48,9 @@ def missed_bounds(rows: list[Mapping[str, Any]], totals: Mapping[str, int]) -> l
     missed += [f"{row['exporter']} {row['type']} {row['variant']} fails with OBE99: {row['message']}"
                for row in rows if row["code"] == "OBE99"]  # fmt: skip
     for exporter, total in totals.items():
-        right = sum(row["verdict"] == "right" for row in rows if (row["exporter"], row["variant"]) == (exporter, "fp32"))
+        right = sum(
+            row["verdict"] == "right" for row in rows if (row["exporter"], row["variant"]) == (exporter, "fp32")
+        )
         if right < LEAST_SHARES[exporter] * total:
             missed.append(f"{exporter}: {right} of {total} types are right, at least "
                           f"{LEAST_SHARES[exporter]:.1%} expected")  # fmt: skip

@@ -22,8 +22,12 @@ ORDER = (
     "question-answering",
     "feature-extraction",
 )
-# Types in optimum's registry whose only tasks onnxbuild does not have.
+# Types in optimum's registry whose only tasks (object and keypoint detection, text to audio) onnxbuild does not have.
 WITHOUT_TASK = ("d_fine", "musicgen", "rt_detr", "rt_detr_v2", "speecht5", "vitpose", "vits")
+OUTSIDE = (
+    f"{', '.join(WITHOUT_TASK)} are in optimum's registry only for tasks that onnxbuild does not have "
+    "(detection of objects and of keypoints, text to audio), so they are in neither list."
+)
 
 
 class Kind(NamedTuple):

@@ -19,29 +19,27 @@ _TEXT = "A build that exits with zero delivers the model that went in, for short
 def save_processors(model_type: str, config: Any, task: str, folder: Path) -> None:
     """Write what reads the inputs of this model: words, pictures, sound."""
     if _reads_words(config, task):
-        _tokenizer(model_type, task).save_pretrained(folder)
-    pictures = _size_of_pictures(config)
-    if pictures:
+        _tokenizer(task).save_pretrained(folder)
+    if "audio" in task or "speech" in task:
+        _save_sound(model_type, config, folder)
+    elif pictures := _size_of_pictures(config):
         _save_pictures(model_type, pictures, folder)
-    elif (sound := _sound(model_type, config)) is not None:
-        sound.save_pretrained(folder)
 
 
 def _reads_words(config: Any, task: str) -> bool:
     return bool(getattr(text_part(config), "vocab_size", 0)) and "audio" not in task
 
 
-def _tokenizer(model_type: str, task: str) -> Any:
-    ends = {"template_processing": False} if task.startswith("text-generation") else {}
-    names = ["input_ids", "attention_mask"]
+def _tokenizer(task: str) -> Any:
+    frame = "" if task.startswith("text-generation") else "<s> $A </s>"
     return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=_trained(not ends), model_input_names=names,
+        tokenizer_object=_trained(frame), model_input_names=["input_ids", "attention_mask"],
         **{f"{role}_token": token for role, token in _SPECIAL.items()},
     )  # fmt: skip
 
 
 @cache
-def _trained(with_ends: bool) -> Tokenizer:
+def _trained(frame: str) -> Tokenizer:
     words = Tokenizer(models.BPE())
     words.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     words.decoder = decoders.ByteLevel()
@@ -50,10 +48,10 @@ def _trained(with_ends: bool) -> Tokenizer:
     trainer = trainers.BpeTrainer(vocab_size=VOCABULARY - 4, special_tokens=special, initial_alphabet=alphabet,
                                   show_progress=False)  # fmt: skip
     words.train_from_iterator(_TEXT.splitlines(), trainer)
-    if with_ends:
+    if frame:
         ids = [(token, words.token_to_id(token)) for token in ("<s>", "</s>")]
         words.post_processor = processors.TemplateProcessing(
-            single="<s> $A </s>", pair="<s> $A </s> $B:1 </s>:1", special_tokens=ids
+            single=frame, pair=f"{frame} $B:1 </s>:1", special_tokens=ids
         )
     return words
 
@@ -90,16 +88,14 @@ def _save_pictures(model_type: str, size: int, folder: Path) -> None:
         (folder / "preprocessor_config.json").write_text(json.dumps(content), encoding="utf-8")
 
 
-def _sound(model_type: str, config: Any) -> Any:
+def _save_sound(model_type: str, config: Any, folder: Path) -> None:
     from transformers.models.auto.feature_extraction_auto import FEATURE_EXTRACTOR_MAPPING_NAMES as NAMES
 
-    kind = getattr(transformers, NAMES.get(model_type) or "", None)
-    if kind is None:
-        return None
+    kind = getattr(transformers, NAMES.get(model_type) or "Wav2Vec2FeatureExtractor")
     known = inspect.signature(kind.__init__).parameters
-    fields = {"feature_size": getattr(config, "num_mel_bins", None), "num_mel_bins": getattr(config, "num_mel_bins", None),
-              "max_length": getattr(config, "max_length", None)}  # fmt: skip
+    bins = getattr(config, "num_mel_bins", None)
+    fields = {"feature_size": bins, "num_mel_bins": bins, "max_length": getattr(config, "max_length", None)}
     given = {name: value for name, value in fields.items() if value and name in known}
     if model_type == "whisper":
         given["chunk_length"] = max(1, 2 * config.max_source_positions * 160 // 16000)
-    return kind(**given)
+    kind(**given).save_pretrained(folder)

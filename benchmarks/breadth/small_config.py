@@ -15,27 +15,37 @@ POSITIONS = 230
 WIDTH = 48
 
 # Pattern of a field's whole name → its size. The first match counts.
+_LENGTHS = (
+    r".*(max_position_embeddings|n_positions|max_(source|target)_positions|max_sequence_length|n_ctx|seq_length)"
+    r"|max_seq_len|model_max_length|max_encoder_position_embeddings|max_decoder_position_embeddings"
+)
+_LAYERS = (
+    r"(num_|n_)?(hidden_|encoder_|vision_|text_|attention_)*(layers?|blocks)|depth|n_layers?|.*_num_layers"
+    r"|num_.*_layers|.*_layers|num_hidden_groups"
+)
+_WIDTHS = r"(.*_)?(hidden_size|d_model|n_embd|emb_dim|dim|embed_dim|embed_size|width|d_embed)(_per_layer_input)?"
+_FEED_FORWARD = r".*(intermediate_size|ffn_dim|d_ff|n_inner|ffn_size|hidden_dim|mlp_dim|inner_dim)(_.*)?"
+_NARROW = r"embedding_size|projection_dim|projection_size|.*proj_dim|input_embedding_size|word_embed_proj_dim"
+_WINDOWS = r"sliding_window|local_attention|attention_window|window|block_size|chunk_size|.*_chunk_size"
 _SIZES: tuple[tuple[str, int], ...] = (
     (r"(text_|source_|target_|src_|tgt_)?vocab(ulary)?_size(_per_layer_input)?", VOCABULARY),
-    (r".*(max_position_embeddings|n_positions|max_(source|target)_positions|max_sequence_length|n_ctx|seq_length)"
-     r"|max_seq_len|model_max_length|max_encoder_position_embeddings|max_decoder_position_embeddings", POSITIONS),
+    (_LENGTHS, POSITIONS),
     (r"num_(key_value|kv|linear_key|query)_(heads|groups)|n_kv_heads?|num_kv_heads|.*_key_value_heads", 1),
     # `num_decoder_layers` of the T5 family stays as large as `num_layers`, by which `generate` sizes its cache.
     (r"decoder_(n_)?layers|n_decoder_layers", 3),
-    (r"(num_|n_)?(hidden_|encoder_|vision_|text_|attention_)*(layers?|blocks)|depth|n_layers?|.*_num_layers"
-     r"|num_.*_layers|.*_layers|num_hidden_groups", 2),
+    (_LAYERS, 2),
     (r".*(num_heads|n_heads?|attention_heads)|num_attention_heads.*", 3),
     (r"(global_)?head_dim|d_kv|attention_head_size|kv_channels|qk_head_dim", 24),
     (r"qk_rope_head_dim|rotary_dim", 8),
     (r"qk_nope_head_dim|v_head_dim", 16),
     (r".*lora_rank", 20),
     (r"decoder_ffn_dim|.*decoder_intermediate_size", 88),
-    (r".*(intermediate_size|ffn_dim|d_ff|n_inner|ffn_size|hidden_dim|mlp_dim|inner_dim)(_.*)?", 80),
-    (r"embedding_size|projection_dim|projection_size|.*proj_dim|input_embedding_size|word_embed_proj_dim", 40),
+    (_FEED_FORWARD, 80),
+    (_NARROW, 40),
     (r"(num|n)_(local_|routed_)?experts|num_local_experts|n_routed_experts|moe_num_experts", 4),
     (r"n_shared_experts|num_shared_experts|n_group|topk_group|num_expert_group|moe_num_shared_experts", 1),
     (r"num_experts_per_tok|num_selected_experts|moe_k|moe_topk|top_k_experts", 2),
-    (r"(.*_)?(hidden_size|d_model|n_embd|emb_dim|dim|embed_dim|embed_size|width|d_embed)(_per_layer_input)?", WIDTH),
+    (_WIDTHS, WIDTH),
     (r"image_size", 48),
     (r"patch_size", 8),
     (r"window_size", 3),
@@ -43,7 +53,7 @@ _SIZES: tuple[tuple[str, int], ...] = (
     (r"num_conv_pos_embeddings", 16),
     (r"num_conv_pos_embedding_groups", 4),
     (r"num_mel_bins|feature_size|input_feat_per_channel", 16),
-    (r"sliding_window|local_attention|attention_window|window|block_size|chunk_size|.*_chunk_size", 16),
+    (_WINDOWS, 16),
     (r".*channels_list|conv_channels", 24),
 )
 _COMPILED = tuple((re.compile(pattern), size) for pattern, size in _SIZES)

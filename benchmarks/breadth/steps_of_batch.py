@@ -10,19 +10,21 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from builds import Batch, Outcome
+from builds import Batch, Outcome, Places
 from judging import Verdict, judged
 from model_lists import Kind
 
 HERE = Path(__file__).parent
 
 
-def rows(kinds: list[Kind], variants: Iterable[str], *, python: str, work: Path, store: Path) -> Iterator[dict[str, Any]]:
+def rows(
+    kinds: list[Kind], variants: Iterable[str], *, python: str, places: Places, jobs: int = 1
+) -> Iterator[dict[str, Any]]:
     """A row per type and variant, all types of one exporter. `python` has transformers of the generation it needs."""
-    variants, started = tuple(variants), time.monotonic()
+    variants, started, work = tuple(variants), time.monotonic(), places.work
     unmade = _make(kinds, python, work)
     made = [kind for kind in kinds if kind.model_type not in unmade]
-    outcomes = Batch(work, store, made, variants).build() if made else {}
+    outcomes = Batch(places, made, variants, jobs).build() if made else {}
     verdicts = {key: Verdict("refused", outcome.code, outcome.message) for key, outcome in outcomes.items()
                 if outcome.folder is None}  # fmt: skip
     verdicts.update(_compare(kinds, outcomes, python, work))
@@ -66,7 +68,7 @@ def _ask(python: str, script: str, jobs: list[dict[str, str]]) -> list[dict[str,
         lines = "".join(json.dumps(job) + "\n" for job in jobs[len(answers) :])
         # Not the paths of this process: what it imports must be its own.
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        done = subprocess.run([python, str(HERE / script)], input=lines, text=True, capture_output=True,
+        done = subprocess.run([python, str(HERE / script)], input=lines, text=True, capture_output=True, check=False,
                               env={**environment, "HF_HUB_OFFLINE": "1"})  # fmt: skip
         answers += [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         if len(answers) < len(jobs):

@@ -21,6 +21,6 @@ def python_for(exporter: str, store: Path) -> str:
     environment = Locked("tf5", resolve_toolchain("tf5", TRANSFORMERS_5), store)
     runner = LocalRunner({"tf5": environment})
     try:
-        return environment.interpreter(lambda _text: None, runner._run_command)
+        return environment.interpreter(lambda _text: None, runner._run_command)  # noqa: SLF001 - as its own tests do
     finally:
         runner.close()
