@@ -58,7 +58,7 @@ def _counts(rows: Sequence[Row], lists: Mapping[str, Sequence[Kind]]) -> Iterato
             yield f"| {exporter} | {variant} | {len(listed)} | {' | '.join(str(found[word]) for word in words)} |"
     shares = ", ".join(f"{share:.1%} of the types of {exporter}" for exporter, share in LEAST_SHARES.items())
     coded = sum(row["code"] == "OBE99" for row in rows)
-    yield f"\nBounds: with `fp32`, at least {shares} are right, no variant is wrong, none is OBE99 ({coded} are)."
+    yield f"\nBounds: with `fp32`, at least {shares} are right, no variant is wrong, none is OBE99 ({coded} are).\n"
     yield f"The list of transformers 5 has the types with a head that optimum does not know. {OUTSIDE}\n"
 
 

@@ -56,7 +56,7 @@ EXCEPTIONS: Mapping[str, Mapping[str, Any]] = {
     # Grouped attention is not in these, or needs two groups.
     "diffllama": {"num_attention_heads": 4, "num_key_value_heads": 2},
     "esmc": {"num_key_value_heads": 3},
-    "dots3_note": {"num_key_value_heads": 3},
+    "dots3_note": {"text_config.num_key_value_heads": 3},
     "dots3_note_text": {"num_key_value_heads": 3},
     # Heads of a state-space layer times their size are the inner width.
     "mamba2": {"num_heads": 4, "head_dim": 24},
@@ -65,6 +65,10 @@ EXCEPTIONS: Mapping[str, Mapping[str, Any]] = {
     "hunyuan_v1_dense": {"head_dim": 24},
     "hunyuan_v1_moe": {"head_dim": 24},
     "ministral": {"head_dim": 24},
+    # A quarter of the head rotates, along two axes.
+    "neomme": {"head_dim": 32},
+    # A width that must follow from another one.
+    "fun_asr_nano": {"adaptor_config.intermediate_size": 12},
     # One entry per layer.
     "laguna": {"num_attention_heads_per_layer": [3, 3]},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"]},

@@ -90,7 +90,9 @@ def _shrunk(name: str, value: Any) -> Any:
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
-        return next((size for pattern, size in _COMPILED if pattern.fullmatch(name) and value > size), None)
+        size = next((size for pattern, size in _COMPILED if pattern.fullmatch(name)), value)
+        # Positions also grow: the comparison needs 150 tokens and some more.
+        return size if size < value or size == POSITIONS else None
     if isinstance(value, list) and value and all(type(one) is int for one in value):
         return _shrunk_list(name, value)
     return None
