@@ -46,6 +46,8 @@ EXCEPTIONS: Mapping[str, Mapping[str, Any]] = {
     "nemotron": {"head_dim": 16},
     "wav2vec2-conformer": {"vocab_size": 389},
     "wav2vec2-bert": {"vocab_size": 389},
+    # optimum traces with 3000 frames, whatever the config says.
+    "whisper": {"max_source_positions": 1500},
     # Two fields say the same.
     "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
     "squeezebert": {"embedding_size": 48},

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 VOCABULARY = 389
@@ -67,7 +68,11 @@ _KEEP = frozenset({
 
 def small(config_class: type, exceptions: Mapping[str, Any]) -> Any:
     """The config of that class with small sizes; `exceptions` are values by field, dotted for the parts of a config."""
-    return config_class(**_values(config_class(), exceptions))
+    try:
+        default = config_class()
+    except (TypeError, ValueError):  # a composition has no default: its parts are given
+        return config_class(**deepcopy(dict(exceptions)))
+    return config_class(**_values(default, exceptions))
 
 
 def _values(default: Any, exceptions: Mapping[str, Any]) -> dict[str, Any]:
