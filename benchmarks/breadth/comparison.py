@@ -54,6 +54,8 @@ def _compare(model: Any, folder: Path, task: str, config: dict[str, Any], size: 
         return _decoder(model, folder, config, size)
     if (folder / "encoder_model.onnx").exists():
         return _translator(model, folder, task, config, size)
+    if not (folder / "model.onnx").exists():
+        raise Unjudged(f"the graphs are {', '.join(sorted(path.name for path in folder.glob('*.onnx')))}")
     return _encoder(model, folder / "model.onnx", config, size)
 
 

@@ -23,6 +23,8 @@ class Size(NamedTuple):
 
 def feeds_for(inputs: list[Any], config: Mapping[str, Any], size: Size) -> dict[str, np.ndarray]:
     """A value for each input. Rows after the first are padded on the right where the graph takes a mask."""
+    if any(entry.name == "input_values" and len(entry.shape) == 2 for entry in inputs):
+        size = size._replace(tokens=size.samples)  # the mask of a recording counts its samples
     random = np.random.default_rng(size.tokens)
     masked = any("mask" in entry.name for entry in inputs)
     return {entry.name: _value(entry, config, size, random, masked=masked) for entry in inputs}
@@ -109,12 +111,14 @@ def _extent(axis: Any, place: int, name: str, config: Mapping[str, Any], size: S
         return size.rows
     if name == "pixel_values":
         return _picture(config) if place > 1 else 3
-    if name in {"input_values", "input_features"} or (name == "attention_mask" and "samples" in str(axis)):
+    if name in {"input_values", "input_features"}:
         return _sound(place, name, config, size)
     return size.tokens
 
 
 def _sound(place: int, name: str, config: Mapping[str, Any], size: Size) -> int:
+    if config.get("model_type") == "audio-spectrogram-transformer":
+        return config["max_length" if place == 1 else "num_mel_bins"]
     if name == "input_features":
         bins = config.get("num_mel_bins") or config.get("input_feat_per_channel") or 80
         frames = 2 * config["max_source_positions"] if config.get("model_type") == "whisper" else size.tokens

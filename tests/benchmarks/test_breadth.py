@@ -154,3 +154,31 @@ def test_a_page_names_what_was_not_run(tmp_path, monkeypatch):
     assert "| t5 | text2text-generation-with-past | optimum | refused (OBE04) | not run | not run | not run |" in page
     assert "| optimum | fp32 | 2 | 1 | 1 | 0 | 0 | 0 | 0 |" in page
     assert "| t5 | optimum | fp32 | refused (OBE04) | why |" in page
+
+
+class Input:
+    """What ONNX Runtime says of an input of a graph."""
+
+    def __init__(self, name, shape, kind="tensor(int64)"):
+        self.name, self.shape, self.type = name, shape, kind
+
+
+def test_inputs_are_padded_and_fit_the_graph():
+    np = pytest.importorskip("numpy")
+    from feeds import Size, feeds_for
+
+    text = [Input("input_ids", ["batch", "sequence"]), Input("attention_mask", ["batch", "sequence"])]
+    config = {"vocab_size": 50, "pad_token_id": 1}
+    made = feeds_for(text, config, Size(tokens=10, samples=100))
+    assert made["attention_mask"].sum(axis=1).tolist() == [10, 6, 3]
+    assert (made["input_ids"][made["attention_mask"] == 0] == 1).all()
+    assert made["input_ids"][made["attention_mask"] == 1].min() >= 6
+    unmasked = feeds_for(text[:1], config, Size(tokens=10, samples=100))
+    assert unmasked["input_ids"].min() >= 6
+    seen = feeds_for([Input("pixel_values", ["b", 3, "h", "w"], "tensor(float)")], {"image_size": 48}, Size(7, 9))
+    assert seen["pixel_values"].shape == (3, 3, 48, 48)
+    heard = [Input("input_values", ["b", "n"], "tensor(float)"), Input("attention_mask", ["b", "n"])]
+    assert {value.shape for value in feeds_for(heard, {}, Size(7, 9)).values()} == {(3, 9)}
+    boxes = feeds_for([Input("bbox", ["b", "s", 4])], {}, Size(7, 9))["bbox"]
+    assert (boxes[..., :2] < boxes[..., 2:]).all()
+    assert np.isfinite(seen["pixel_values"]).all()
