@@ -58,6 +58,30 @@ def test_twenty_types_are_right_by_a_comparison_of_their_own(tmp_path):
     assert {name: result for name, result in found.items() if result[0] != "right"} == {}
     assert set(found) == set(SPREAD)
     assert done.returncode == 0, done.stderr
+    work = tmp_path / "work"
+    double_a_weight(work / "out" / "bert" / "fp32" / "model.onnx")
+    job = {"task": "fill-mask", "checkpoint": str(work / "checkpoints" / "optimum" / "bert"),
+           "onnx": str(work / "out" / "bert" / "fp32")}  # fmt: skip
+    assert compared(job)["worst"] > 0.01
+
+
+def compared(job):
+    """What the comparison answers, in a process that cannot import onnxbuild's tests or benchmarks."""
+    command = [sys.executable, str(BENCHMARKS / "breadth" / "comparison.py")]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, input=json.dumps(job), capture_output=True, text=True, check=True, env=environment)
+    return json.loads(done.stdout)
+
+
+def double_a_weight(path):
+    import onnx
+    from onnx import numpy_helper
+
+    graph = onnx.load(path)
+    weight = next(tensor for tensor in graph.graph.initializer if len(tensor.dims) == 2 and "MatMul" in tensor.name)
+    weight.CopyFrom(numpy_helper.from_array(2 * numpy_helper.to_array(weight), weight.name))
+    path.unlink()  # a link to the store
+    onnx.save(graph, path)
 
 
 def answer(worst, rms=0.0, loader=""):
