@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+import msgspec
 
 from onnxbuild.commands.building.finished import Result
 from onnxbuild.commands.building.rounds import run_session
 from onnxbuild.commands.parsing.options import Asked
+from onnxbuild.commands.parsing.refused import as_diagnostics
 from onnxbuild.commands.sharing.revalidation import own_actions
 from onnxbuild.commands.state.locations import out_folder
 from onnxbuild.commands.state.out_place import refuse_link
@@ -17,27 +22,41 @@ from onnxbuild.execute.policy import Policy
 from onnxbuild.manifest.spec import Manifest
 
 
+@contextmanager
+def _diagnosed() -> Iterator[None]:
+    """Errors of the input and of the system are DiagnosticErrors, as on the command line."""
+    try:
+        yield
+    except Exception as error:
+        known = as_diagnostics(error)
+        if known is None or known is error:
+            raise
+        raise known from error
+
+
+@_diagnosed()
 def load(
     path: str | Path,
     *,
-    defines: Mapping[str, str] | None = None,
-    allow_paths: Sequence[str | Path] = (),
-    allow_env: Sequence[str] = (),
+    defines: Mapping[str, object] | None = None,
+    allow_paths: str | Path | Sequence[str | Path] = (),
+    allow_env: str | Sequence[str] = (),
 ) -> Manifest:
     """The manifest in a file, checked. Errors: DiagnosticError with every fault."""
     return loaded(_asked(path, (), defines, None, None, allow_paths, allow_env))
 
 
+@_diagnosed()
 def plan(
     path: str | Path,
-    selectors: Sequence[str] = (),
+    selectors: str | Sequence[str] = (),
     *,
-    defines: Mapping[str, str] | None = None,
+    defines: Mapping[str, object] | None = None,
     store: str | Path | None = None,
     remote: str | None = None,
-    trust: Sequence[str] = (),
-    allow_paths: Sequence[str | Path] = (),
-    allow_env: Sequence[str] = (),
+    trust: str | Sequence[str] = (),
+    allow_paths: str | Path | Sequence[str | Path] = (),
+    allow_env: str | Sequence[str] = (),
 ) -> tuple[Outcome, ...]:
     """For every action, `hit` or `run` with its reasons. Errors: DiagnosticError.
 
@@ -50,21 +69,22 @@ def plan(
         return tuple(opened.preview().values())
 
 
+@_diagnosed()
 def run(
     path: str | Path,
-    selectors: Sequence[str] = (),
+    selectors: str | Sequence[str] = (),
     *,
-    defines: Mapping[str, str] | None = None,
+    defines: Mapping[str, object] | None = None,
     store: str | Path | None = None,
     remote: str | None = None,
     out: str | Path | None = None,
     jobs: int | None = None,
     force: bool = False,
     revalidate: bool = False,
-    trust: Sequence[str] = (),
+    trust: str | Sequence[str] = (),
     on_event: Callable[[Event], None] | None = None,
-    allow_paths: Sequence[str | Path] = (),
-    allow_env: Sequence[str] = (),
+    allow_paths: str | Path | Sequence[str | Path] = (),
+    allow_env: str | Sequence[str] = (),
 ) -> Result:
     """Build what is not up to date. A failed action is an outcome in the result; only bad input raises.
 
@@ -89,24 +109,34 @@ def run(
 
 def _asked(
     path: str | Path,
-    selectors: Sequence[str],
-    defines: Mapping[str, str] | None,
+    selectors: str | Sequence[str],
+    defines: Mapping[str, object] | None,
     store: str | Path | None,
     remote: str | None,
-    allow_paths: Sequence[str | Path],
-    allow_env: Sequence[str],
-    trust: Sequence[str] = (),
+    allow_paths: str | Path | Sequence[str | Path],
+    allow_env: str | Sequence[str],
+    trust: str | Sequence[str] = (),
 ) -> Asked:
     return Asked(
         manifest=str(path),
-        selectors=tuple(selectors),
-        defines=tuple((defines or {}).items()),
+        selectors=_each(selectors),
+        defines=tuple((name, _text(value)) for name, value in (defines or {}).items()),
         store=str(store) if store else None,
         remote=remote,
-        allow_paths=tuple(map(str, allow_paths)),
-        allow_env=tuple(allow_env),
-        trust=tuple(trust),
+        allow_paths=_each(allow_paths),
+        allow_env=_each(allow_env),
+        trust=_each(trust),
     )
+
+
+def _text(value: object) -> str:
+    """A value as `-D` takes it: `true`, `4`, `int8`."""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _each(values: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
+    """One value or several: a text must not be taken for its letters, of which `/` would permit every path."""
+    return (str(values),) if isinstance(values, str | os.PathLike) else tuple(map(str, values))
 
 
 class _Callback:

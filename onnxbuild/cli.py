@@ -119,7 +119,11 @@ def run_command(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return _INTERRUPTED
     except Exception as error:  # noqa: BLE001 - what is no diagnostic is a bug of ours: a log to attach, and exit code 3
-        return _explained(error, options)
+        try:
+            return _explained(error, options)
+        except (MemoryError, ImportError):  # what explains it needs memory, too
+            sys.stderr.write(f"OB088 memory ran out ({type(error).__name__})\n")
+            return _FAILED
 
 
 def _explained(error: Exception, options: argparse.Namespace | None) -> int:
@@ -248,15 +252,24 @@ def _gc(options: argparse.Namespace) -> int:
 
 
 def _cache(options: argparse.Namespace) -> int:
-    if options.what == "keygen":
-        from onnxbuild.commands.sharing.keygen import keygen
-
-        return keygen(options.output)
+    if options.what in {"keygen", "public-key"}:
+        return _keys(options)
     if options.manifest is None:
         subcommand(parser("cache"), "cache").error("the following arguments are required: MANIFEST")
     from onnxbuild.commands.cache import cache
 
     return cache(options.what, asked_for(options), as_json=options.json)
+
+
+def _keys(options: argparse.Namespace) -> int:
+    from onnxbuild.commands.sharing.keygen import keygen, public_of
+
+    files, wanted = [*filter(None, [options.manifest]), *options.selectors], int(options.what == "public-key")
+    if len(files) < wanted:
+        subcommand(parser("cache"), "cache").error("the following arguments are required: FILE")
+    if len(files) > wanted:
+        subcommand(parser("cache"), "cache").error(f"unrecognized arguments: {' '.join(files[wanted:])}")
+    return public_of(files[0]) if wanted else keygen(options.output)
 
 
 def _doctor(options: argparse.Namespace) -> int:

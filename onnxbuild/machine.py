@@ -136,3 +136,19 @@ def _cpuinfo() -> list[str]:
             return file.read().splitlines()
     except OSError:
         return []
+
+
+# How the loader of libraries says that memory ran out.
+_LOADER_LACKS_MEMORY = ("cannot allocate memory", "failed to map segment", "cannot map zero-fill")
+
+
+def shortage(error: BaseException) -> str | None:
+    """What has run out, in words; None if the error says something else."""
+    text = str(error).lower()
+    is_of_loader = isinstance(error, ImportError) and any(one in text for one in _LOADER_LACKS_MEMORY)
+    if isinstance(error, MemoryError) or is_of_loader:
+        return "memory ran out"
+    # Python has no other error for it: the system refused one more thread, by a limit or for lack of memory.
+    if isinstance(error, RuntimeError) and "can't start new thread" in text:
+        return "the system allows no more threads, or has no memory for one"
+    return None

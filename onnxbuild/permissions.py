@@ -125,6 +125,9 @@ def _value(key: str, value: Any, source: Source) -> str | tuple[str, ...]:
     if isinstance(defaults[key], str) and isinstance(value, str):
         _check_absolute(key, [value] if value else [], source)
         return value
+    if key == "trust" and value == []:
+        hint = "name a key, or remove the line to take every result"
+        _refuse("`trust` names no key, so everything would be taken", source, *_line_of(key, source), hint=hint)
     if isinstance(defaults[key], tuple) and isinstance(value, list) and all(isinstance(one, str) for one in value):
         _check_absolute(key, value, source)
         return tuple(value)

@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import msgspec
@@ -68,8 +68,20 @@ def _verify(asked: Asked) -> int:
         count = sum(1 for _ in store.content.blobs())
     for damage in damages:
         print(_damage_in_words(damage))
-    print(f"{len(damages)} files were damaged and have been removed" if damages else f"{count} files, all intact")
+    print(", ".join(_counts(damages)) if damages else f"{_files(count)}, all intact")
     return 1 if damages else 0
+
+
+def _counts(damages: Sequence[Damage]) -> Iterator[str]:
+    missing = sum(one.missing for one in damages)
+    if damaged := len(damages) - missing:
+        yield f"{_files(damaged)} damaged and removed"
+    if missing:
+        yield f"{_files(missing)} missing"
+
+
+def _files(count: int) -> str:
+    return f"{count} file{'s' * (count != 1)}"
 
 
 def _damage_in_words(damage: Damage) -> str:

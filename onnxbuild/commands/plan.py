@@ -24,5 +24,5 @@ def show_plan(
             print(events_text(outcomes), end="")
         else:
             print(plan_text(opened.graph, outcomes, opened.store.traces.last(opened.scope)))
-        mention_unnamed(opened, asked.manifest, out)
+        mention_unnamed(opened, asked, out)
     return 1 if any(outcome.outcome == "failed" for outcome in outcomes.values()) else 0

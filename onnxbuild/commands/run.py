@@ -67,7 +67,9 @@ def question_of(options: RunOptions) -> Mapping[str, Any]:
     asked = options.asked
     remote = asked.remote or os.environ.get("ONNXBUILD_REMOTE")
     store = asked.store or os.environ.get("ONNXBUILD_STORE")
-    relative = not all(map(os.path.isabs, (options.out or "/", store or "/")))
+    key = os.environ.get("ONNXBUILD_SIGN_KEY")
+    paths = (options.out, store, None if key is None or key.startswith("secret:") else key, *asked.trust)
+    relative = not all(os.path.isabs(path) for path in paths if path)
     return {
         "selectors": asked.selectors,
         "define": [(name, fingerprint(value)) for name, value in asked.defines],
@@ -78,7 +80,7 @@ def question_of(options: RunOptions) -> Mapping[str, Any]:
         "remote_readonly": asked.remote_readonly,
         "trust": asked.trust,
         "revalidate": options.revalidate,
-        "ONNXBUILD_SIGN_KEY": fingerprint(os.environ.get("ONNXBUILD_SIGN_KEY")),
+        "ONNXBUILD_SIGN_KEY": fingerprint(key),
         "manifest": os.path.realpath(asked.manifest),
         "spelled": asked.manifest,
         "ONNXBUILD_STORE": os.environ.get("ONNXBUILD_STORE"),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from onnxbuild.commands.parsing.options import Asked
-from onnxbuild.commands.sharing.open_remote import sharing_for
+from onnxbuild.commands.sharing.open_remote import sharing_for, watched_keys
 from onnxbuild.commands.state.locations import state_for, store_root
 from onnxbuild.commands.state.named_environments import environments_of
 from onnxbuild.commands.state.out_place import check_out
@@ -140,6 +140,7 @@ def plan(asked: Asked, *, write_lock: bool) -> tuple[Plan, Mapping[str, Environm
             *expansion.directories,
             *plugin_files(all_kinds()),
             *(path for environment in environments.values() for path in environment.watched()),
+            *watched_keys(asked, manifest),
         ),
         plugins=plugin_places(),
     )

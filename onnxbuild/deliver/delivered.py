@@ -1,9 +1,9 @@
 """Records which folders below `out/` a manifest has written, to find those of targets that it no longer names.
 
-Layout, in `.onnxbuild/delivered/`, one file per manifest and output folder: `{"manifest": real path, "out": absolute
-path, "folders": {"MODEL/TARGET": digest of its onnxbuild.json}}`. The description itself does not name the manifest,
-because it is equal for equal results. A record is only a hint: a folder that is removed must also describe itself as
-that variant, with exactly that description.
+Layout, in `.onnxbuild/delivered/`, one file per manifest, output folder and values of `-D`: `{"manifest": real path,
+"out": absolute path, "folders": {"MODEL/TARGET": digest of its onnxbuild.json}}`. The description itself does not name
+the manifest, because it is equal for equal results. A record is only a hint: a folder that is removed must also
+describe itself as that variant, with exactly that description.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -26,6 +26,8 @@ from onnxbuild.manifest.language import NAME
 from onnxbuild.regular_files import read_regular
 from onnxbuild.store.files import remove_file, write_atomically
 from onnxbuild.store.store import Store
+
+Defines = Sequence[tuple[str, str]]  # of `-D`
 
 _LARGEST = 16 << 20  # bytes
 _FOLDER = re.compile(f"{NAME}/{NAME}")
@@ -46,9 +48,9 @@ class Pruned(Struct, frozen=True):
     edited: tuple[str, ...]
 
 
-def record(state: Path, manifest: str, out: Path, deliveries: Iterable[Delivery]) -> None:
+def record(state: Path, manifest: str, out: Path, deliveries: Iterable[Delivery], *, defines: Defines = ()) -> None:
     """Add what a run has delivered. If that fails, a folder may later not be found."""
-    path = _path(state, manifest, out)
+    path = _path(state, manifest, out, defines)
     before = _read(path)
     known = before.folders if before is not None else {}
     now = {one.variant: one.files[os.path.join(one.folder, PROVENANCE)] for one in deliveries if one.files}
@@ -59,16 +61,18 @@ def record(state: Path, manifest: str, out: Path, deliveries: Iterable[Delivery]
             write_atomically(path, msgspec.json.encode(Record(manifest, str(out), {**kept, **now})))
 
 
-def left_over(state: Path, manifest: str, out: Path, named: Collection[str]) -> list[str]:
+def left_over(state: Path, manifest: str, out: Path, named: Collection[str], *, defines: Defines = ()) -> list[str]:
     """The variants that a manifest has delivered to `out` and no longer names, if their folders are still there.
 
-    A folder that another manifest beside it has delivered too is not among them.
+    A folder that another manifest beside it, or this one with other values of `-D`, has delivered too is not among
+    them.
     """
-    own = _read(_path(state, manifest, out))
+    path = _path(state, manifest, out, defines)
+    own = _read(path)
     unnamed = sorted(own.folders.keys() - set(named)) if own is not None else []
     if own is None or not unnamed:
         return []
-    others = {name for other in _others(state, own) for name in other.folders}
+    others = {name for other in _others(path, own) for name in other.folders}
     return [name for name in unnamed if name not in others and _description(out, name, own.folders[name])]
 
 
@@ -94,8 +98,10 @@ def prune(out: Path, variant: str, store: Store) -> Pruned | None:
     return Pruned(str(folder), tuple(sorted(edited)))
 
 
-def _path(state: Path, manifest: str, out: Path) -> Path:
-    return state / "delivered" / f"{digest_value([manifest, str(out)])[:16]}.json"
+def _path(state: Path, manifest: str, out: Path, defines: Defines) -> Path:
+    # The values of `-D` may be secret: they are only in the digest.
+    whose = [manifest, str(out), *([sorted(map(list, defines))] if defines else [])]
+    return state / "delivered" / f"{digest_value(whose)[:16]}.json"
 
 
 def _read(path: Path) -> Record | None:
@@ -105,16 +111,13 @@ def _read(path: Path) -> Record | None:
         return None
 
 
-def _others(state: Path, own: Record) -> Iterator[Record]:
-    """The records of other manifests for the same output folder, if these still exist."""
-    for path in (state / "delivered").iterdir():
-        other = _read(path)
-        if (
-            other is not None
-            and other.out == own.out
-            and other.manifest != own.manifest
-            and os.path.isfile(other.manifest)
-        ):
+def _others(path: Path, own: Record) -> Iterator[Record]:
+    """The other records for the same output folder, if their manifests still exist."""
+    for beside in path.parent.iterdir():
+        other = _read(beside) if beside != path else None
+        if other is None or other.out != own.out:
+            continue
+        if other.manifest == own.manifest or os.path.isfile(other.manifest):
             yield other
 
 

@@ -17,6 +17,7 @@ from onnxbuild.execute.action_folder import ActionFolder, Rejected
 from onnxbuild.execute.events import ActionProgress, Outcome, OutcomeName
 from onnxbuild.execute.job import Job
 from onnxbuild.execute.policy import Done, Interrupt, Policy, log_file
+from onnxbuild.machine import shortage
 from onnxbuild.planning.action_graph import Action
 from onnxbuild.printable import printable
 from onnxbuild.protocol import Failure, Progress, Request, Response, plain, without_secrets
@@ -53,12 +54,8 @@ class Performer:
             return Done(job.outcome("skipped"))
         except (Rejected, Unusable) as rejected:
             failure = rejected.failure
-        except OSError as error:
-            failure = system_failure(error)
-        except UnicodeEncodeError as error:
-            failure = Failure(code="OBE77", message=f"`{printable(error.object)}` is not UTF-8")
-        except Exception as error:  # noqa: BLE001 - a bug of ours is still no more than one failed action
-            failure = Failure(code="OBE99", message=f"BUG: {type(error).__name__}: {error}")
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is no more than one failed action
+            failure = failure_of(error)
         return Done(self._failed(job, failure, time.monotonic() - began))
 
     def _failed(self, job: Job, failure: Failure, seconds: float) -> Outcome:
@@ -177,6 +174,17 @@ class Performer:
 
 def _succeeded(job: Job, name: OutcomeName, trace: Trace, seconds: float) -> Outcome:
     return msgspec.structs.replace(job.outcome(name), outputs=trace.outputs, facts=trace.facts, seconds=seconds)
+
+
+def failure_of(error: BaseException) -> Failure:
+    """The failure for an error of the system, and for what is a bug of ours."""
+    if isinstance(error, OSError):
+        return system_failure(error)
+    if isinstance(error, UnicodeEncodeError):
+        return Failure(code="OBE77", message=f"`{printable(error.object)}` is not UTF-8")
+    if lacking := shortage(error):
+        return Failure(code="OBE54", message=lacking, notes=(("hint", "run fewer actions at once (`-j 1`)"),))
+    return Failure(code="OBE99", message=f"BUG: {type(error).__name__}: {error}")
 
 
 def system_failure(error: OSError) -> Failure:

@@ -29,7 +29,7 @@ from onnxbuild.execute.events import (
 from onnxbuild.execute.job import Job
 from onnxbuild.execute.last_outcomes import LastOutcomes
 from onnxbuild.execute.pending import Pending
-from onnxbuild.execute.perform import Performer, system_failure
+from onnxbuild.execute.perform import Performer, failure_of, system_failure
 from onnxbuild.execute.policy import Done, Interrupt, Policy
 from onnxbuild.execute.repair import Repairs
 from onnxbuild.execute.slots import Slots
@@ -159,8 +159,7 @@ class _Run:
         try:
             done = self.performer.perform(job, self.interrupt.inbox.put)
         except BaseException as error:  # noqa: BLE001 - a thread that ends without a message would leave the run waiting
-            failure = Failure(code="OBE99", message=f"BUG: {type(error).__name__}: {error}")
-            done = Done(job.outcome("failed", failure=failure))
+            done = Done(job.outcome("failed", failure=failure_of(error)))
         self.interrupt.inbox.put(done)
 
     # -- what the threads report --------------------------------------------------------------------------------------

@@ -43,6 +43,11 @@ def _bad_keys(world: World) -> Iterator[Diagnostic]:
     from onnxbuild.store.remote.signing import public_key
 
     store = world.manifest.store
+    if "trust" in store.spans and not store.trust:
+        hint = "name a key, or remove `trust` to take every result"
+        yield fault(
+            "OB077", "`store.trust` names no key, so everything would be taken", span=store.spans["trust"], hint=hint
+        )
     for text, at in zip(store.trust, store.trust_spans, strict=True):
         try:
             public_key(text)

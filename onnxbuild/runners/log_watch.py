@@ -34,8 +34,9 @@ class LogWatch:
     def start(self) -> None:
         """Begin, if it has not begun yet."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._watch, name="logs", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._watch, name="logs", daemon=True)
+            thread.start()  # may fail: what has not begun cannot be joined
+            self._thread = thread
 
     def stop(self) -> None:
         """End the thread."""

@@ -52,8 +52,13 @@ class WorkerProcess:
             env=of_worker(os.environ, threads, network=network) | {keeper.MARK: mark},
         )
         self._listener = threading.Thread(target=self._listen, daemon=True)
-        self._listener.start()
-        threading.Thread(target=self._bury, daemon=True).start()
+        try:
+            self._listener.start()
+            threading.Thread(target=self._bury, daemon=True).start()
+        except RuntimeError:  # no more threads: nobody would listen to the process, or wait for its end
+            self._kill_all()
+            self._process.wait()
+            raise
 
     def begin(self, request: Request, tell: Tell, done: Callable[[Response], None]) -> None:
         """Send a request; `done` is called once, from the listening thread."""

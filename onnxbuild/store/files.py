@@ -162,7 +162,7 @@ def remove_file(path: Path) -> None:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a small file so that a reader sees either the old content or the new content."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(6).hex()}")  # two threads may see one time
     try:
         with open(temporary, "xb") as file:
             file.write(data)

@@ -55,6 +55,7 @@ class Damage(Struct, frozen=True):
     digest: str
     found: str
     actions: tuple[tuple[str, str], ...]
+    missing: bool = False
 
 
 def stats(store: Store) -> Stats:
@@ -121,11 +122,12 @@ def verify(store: Store, tell: Callable[[int, int], None] = lambda _done, _all: 
     damages = []
     names = _actions_by_key(store)
     for file in files.values():
+        missing = not os.path.lexists(store.content.path(file.digest))
         try:
             store.content.verify(file)
         except DamagedBlob as damaged:
             actions = sorted({name for key in makers.get(file.digest, ()) for name in names.get(key, ())})
-            damages.append(Damage(file.digest, str(damaged), tuple(actions)))
+            damages.append(Damage(file.digest, str(damaged), tuple(actions), missing))
         done += file.size
         tell(done, total)
     return tuple(damages)

@@ -124,7 +124,7 @@ def _serve(line: bytes, stream: IO[bytes], confinement: Confinement) -> None:
 
 
 def _respond(request: Request, tell: Any, confinement: Confinement) -> Response:
-    from onnxbuild.protocol import Failure, Response
+    from onnxbuild.protocol import Response
     from onnxbuild.workers.action_context import logged, working_in
 
     if confinement.failure is not None:
@@ -133,8 +133,18 @@ def _respond(request: Request, tell: Any, confinement: Confinement) -> Response:
         with logged(request.log), working_in(request.scratch):
             return _run(request, tell, confinement)
     except OSError as error:  # the log or the working folder cannot be used
-        place = error.filename or request.log
-        return Response(id=request.id, failure=Failure(code="OBE54", message=f"{error.strerror}: {place}"))
+        return Response(id=request.id, failure=_of_the_system(error, request.log))
+
+
+def _of_the_system(error: OSError, log: str) -> Failure:
+    """What is known about an error, such as that the disk is full; else what the system says."""
+    from onnxbuild.protocol import Failure
+    from onnxbuild.workers.failures.exceptions import explain_exception
+
+    known = explain_exception(error, "")
+    if known.code != "OBE99":
+        return known
+    return Failure(code="OBE54", message=f"{error.strerror}: {error.filename or log}")
 
 
 def _run(request: Request, tell: Any, confinement: Confinement) -> Response:

@@ -55,6 +55,13 @@ def _encoding_error() -> UnicodeError:
         (_encoding_error(), "OB086", r"`caf\xe9\x1b` is not UTF-8", 2),
         (RecursionError("x"), "OB087", "something in the input is nested too deeply", 2),
         (MemoryError(), "OB088", "memory ran out", 1),
+        (ImportError("x.so: cannot allocate memory in static TLS block"), "OB088", "memory ran out", 1),
+        (
+            RuntimeError("can't start new thread"),
+            "OB088",
+            "the system allows no more threads, or has no memory for one",
+            1,
+        ),
     ],
 )
 def test_what_the_input_or_the_system_caused_is_a_diagnostic(
@@ -67,10 +74,60 @@ def test_what_the_input_or_the_system_caused_is_a_diagnostic(
 
 
 @pytest.mark.parametrize(
-    "error", [KeyError("x"), ValueError("x"), TypeError("x"), AssertionError("BUG: x"), sqlite3.ProgrammingError("x")]
-)
+    "error",
+    [KeyError("x"), ValueError("x"), TypeError("x"), AssertionError("BUG: x"), sqlite3.ProgrammingError("x"),
+     RuntimeError("x"), ImportError("x")],
+)  # fmt: skip
 def test_a_bug_of_ours_is_none(error: Exception) -> None:
     assert as_diagnostics(error) is None
+
+
+_FEW_THREADS = """
+import sys, threading
+left, begin = int(sys.argv.pop(1)), threading.Thread.start
+def start(self):
+    global left
+    if left <= 0:
+        raise RuntimeError("can't start new thread")
+    left -= 1
+    begin(self)
+threading.Thread.start = start
+from onnxbuild.cli import main
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("threads", range(7))
+def test_a_run_that_gets_few_threads_ends_with_a_message_and_leaves_nothing(world: World, threads: int) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", _FEW_THREADS, str(threads), "run", "manifest.yaml", "-j", "2"],
+        cwd=world.root, env=world.environment, text=True, capture_output=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert ended.returncode in ({1} if threads < 3 else {0, 1}), ended
+    said = ended.stdout + ended.stderr
+    assert not [word for word in ("BUG", "Traceback", "internal error", "cannot join") if word in said], said
+    assert ended.returncode == 0 or "the system allows no more threads" in said
+    assert world.wait_for_silence() == []
+    assert world.run().code == 0
+
+
+_NO_MEMORY = """
+import sys
+from onnxbuild import cli
+def broken(options):
+    class Refuses:
+        def find_spec(self, name, path=None, target=None):
+            raise MemoryError
+    sys.meta_path.insert(0, Refuses())
+    raise KeyError("a bug that cannot be explained")
+cli._COMMANDS["doctor"] = broken
+cli.main(["doctor"])
+"""
+
+
+def test_an_error_that_cannot_be_explained_for_lack_of_memory_has_a_message() -> None:
+    ended = subprocess.run([sys.executable, "-c", _NO_MEMORY], text=True, capture_output=True, check=False, timeout=60)
+    assert (ended.returncode, ended.stderr) == (1, "OB088 memory ran out (KeyError)\n")
 
 
 # -- the world around a command ---------------------------------------------------------------------------------------

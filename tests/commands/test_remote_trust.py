@@ -61,7 +61,8 @@ def onnxbuild(world: World, *arguments: str) -> Ended:
 
 def keygen(world: World, name: str = "ci.key") -> str:
     made = onnxbuild(world, "cache", "keygen", "--output", name)
-    assert (made.code, made.err) == (0, ""), made
+    said = f"the private key is in {name}, for ONNXBUILD_SIGN_KEY; its public key, for `trust`:\n"
+    assert (made.code, made.err) == (0, said), made
     return made.out.strip()
 
 
@@ -82,6 +83,36 @@ def test_keygen_writes_a_file_for_its_owner_and_prints_the_public_key(tmp_path) 
     assert path.read_text().startswith("secret:my-ci:")
     if os.name == "posix":
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_the_public_key_of_a_private_one_can_be_had_again(tmp_path) -> None:
+    world = machine(tmp_path, "one")
+    public = keygen(world)
+    again = onnxbuild(world, "cache", "keygen", "--output", "ci.key")
+    assert (again.code, again.out) == (2, "")
+    assert "`onnxbuild cache public-key ci.key` prints its public key" in again.err
+    assert onnxbuild(world, "cache", "public-key", "ci.key").out == f"{public}\n"
+    (world.root / "ci.pub").write_text(public)
+    wrong = onnxbuild(world, "cache", "public-key", "ci.pub")
+    assert wrong.code == 2
+    assert "OB077 `ci.pub` has no private key" in wrong.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["keygen", "manifest.yaml"], "unrecognized arguments: manifest.yaml"),
+        (["public-key"], "the following arguments are required: FILE"),
+        (["public-key", "a.key", "b.key"], "unrecognized arguments: b.key"),
+        (["keygen", "--output", "keys/"], "OB016 `keys/` is a folder"),
+    ],
+)
+def test_commands_for_keys_take_what_they_need(tmp_path, arguments, said) -> None:
+    world = machine(tmp_path, "one")
+    before = set(world.root.iterdir())
+    made = onnxbuild(world, "cache", *arguments)
+    assert (made.code, set(world.root.iterdir())) == (2, before)
+    assert said in made.err
 
 
 @pytest.mark.parametrize("kind", ["file", "link"])
@@ -106,6 +137,115 @@ def test_the_other_subcommands_need_a_manifest(tmp_path) -> None:
     made = onnxbuild(machine(tmp_path, "one"), "cache", "push")
     assert made.code == 2
     assert "the following arguments are required: MANIFEST" in made.err
+
+
+# -- the file of a key -------------------------------------------------------------------------------------------------
+
+
+def signing(tmp_path: Path, shared: str, by: str) -> tuple[World, str]:
+    """A machine that has shared what it signed with a key in a file, and is up to date; the public key."""
+    ci = machine(tmp_path, "ci")
+    public = keygen(ci)
+    if by == "variable":
+        ci.environment["ONNXBUILD_SIGN_KEY"] = "ci.key"
+    else:
+        edit(ci, {"sign": "ci.key"})
+    for _ in range(2):
+        assert ci.run("--remote", shared).code == 0
+    assert ci.run("--remote", shared).out.startswith("up to date")
+    return ci, public
+
+
+@pytest.mark.parametrize("by", ["variable", "manifest"])
+def test_another_key_in_the_same_file_signs_again(tmp_path, shared, by) -> None:
+    ci, _ = signing(tmp_path, shared, by)
+    (ci.root / "ci.key").unlink()
+    other = keygen(ci)
+    assert ci.run("--remote", shared).code == 0
+    reader = machine(tmp_path, "reader")
+    assert outcomes(reader.run("--json", "--remote", shared, "--trust", other)) == {"hit"}
+
+
+@pytest.mark.parametrize("by", ["variable", "manifest"])
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda path: path.unlink(), "names the file"),
+        pytest.param(
+            lambda path: path.chmod(0o644), "others may read", marks=pytest.mark.skipif(os.name != "posix", reason="")
+        ),
+        (lambda path: path.write_text("nonsense"), "has no key"),
+    ],
+)
+def test_a_key_that_no_longer_serves_is_a_fault_in_an_up_to_date_run(tmp_path, shared, by, spoil, said) -> None:
+    ci, _ = signing(tmp_path, shared, by)
+    spoil(ci.root / "ci.key")
+    ended = ci.run("--remote", shared)
+    assert ended.code == 2
+    assert "OB077" in ended.err
+    assert said in ended.err
+
+
+def test_an_empty_key_signs_nothing_and_says_so(tmp_path, shared) -> None:
+    ci = machine(tmp_path, "ci")
+    ci.environment["ONNXBUILD_SIGN_KEY"] = ""
+    ended = ci.run("--remote", shared)
+    assert ended.code == 2
+    assert "OB077 ONNXBUILD_SIGN_KEY is empty, so nothing would be signed" in ended.err
+    assert ci.run("--remote", shared, "--remote-readonly").code == 0
+    assert ci.run("--force").code == 0
+
+
+def test_a_public_key_in_the_place_of_a_private_one(tmp_path, shared) -> None:
+    ci = machine(tmp_path, "ci")
+    ci.environment["ONNXBUILD_SIGN_KEY"] = keygen(ci)
+    ended = ci.run("--remote", shared)
+    assert ended.code == 2
+    assert "ONNXBUILD_SIGN_KEY has a public key: a private one is needed to sign" in ended.err
+
+
+def test_a_trusted_key_may_be_in_a_file_which_counts_for_the_answer(tmp_path, shared) -> None:
+    ci = machine(tmp_path, "ci")
+    public, other = keygen(ci), keygen(ci, "other.key")
+    ci.environment["ONNXBUILD_SIGN_KEY"] = str(ci.root / "ci.key")
+    ci.run("--remote", shared)
+    reader = machine(tmp_path, "reader")
+    keys = reader.root / "keys.pub"
+    keys.write_text(f"{other}\n{public}\n")
+    arguments = ("--json", "--remote", shared, "--remote-readonly", "--trust", "keys.pub")
+    assert [outcomes(reader.run(*arguments)) for _ in range(2)] == [{"hit"}, {"hit"}]
+    keys.write_text(f"{other}\n")
+    assert outcomes(reader.run(*arguments)) == {"unchanged"}  # built here, with the same content
+
+
+def test_a_list_of_trusted_keys_that_is_empty_is_a_fault(tmp_path, shared) -> None:
+    reader = machine(tmp_path, "reader", trust=[])
+    for command in (("run", "manifest.yaml", "--remote", shared), ("lint", "manifest.yaml")):
+        ended = onnxbuild(reader, *command)
+        assert ended.code in {1, 2}
+        assert "OB077 `store.trust` names no key, so everything would be taken" in ended.err + ended.out
+    configured = machine(tmp_path, "configured")
+    configure(configured, "trust = []\n")
+    assert "OB063 `trust` names no key, so everything would be taken" in configured.run("--remote", shared).err
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("s3:/bucket/x", "an address begins with `s3://`"),
+        ("webdavs:host/x", "an address begins with `webdavs://`"),
+        ("no/such/folder", "no/such` does not exist"),
+        (" ", "it is empty"),
+    ],
+)
+def test_a_slip_in_an_address_makes_no_folder(tmp_path, address, said) -> None:
+    world = machine(tmp_path, "one")
+    before = set(world.root.iterdir())
+    ended = world.run("--remote", address)
+    assert ended.code == 2
+    assert "OB079" in ended.err
+    assert said in ended.err
+    assert {path.name for path in world.root.iterdir()} - {path.name for path in before} <= {".onnxbuild"}
 
 
 # -- CI writes, people read -------------------------------------------------------------------------------------------
@@ -220,6 +360,7 @@ def test_a_manifest_names_no_key_outside_its_folder(tmp_path, shared) -> None:
     ci.environment.pop("ONNXBUILD_ALLOW_PATH", None)
     refused = ci.run("--remote", shared)
     assert refused.code == 2
+    assert "OB060 `store.sign`" in refused.err
     assert "is outside the folder of the manifest" in refused.err
     ci.environment["ONNXBUILD_ALLOW_PATH"] = str(tmp_path)
     assert ci.run("--remote", shared).code == 0

@@ -62,6 +62,21 @@ def test_each_manifest_and_each_output_folder_has_a_record(two, state, tmp_path)
     assert len(records(state)) == 3
 
 
+def test_a_folder_that_other_values_of_variables_name_is_not_left_over(two, state):
+    both = [two.deliver(FILES), two.deliver(FILES, target="u")]
+    record(state, MINE, two.out, both[:1], defines=[("a", "1"), ("b", "2")])
+    record(state, MINE, two.out, both, defines=[("a", "2")])
+    assert left_over(state, MINE, two.out, {"m/u"}, defines=[("a", "2")]) == []
+    assert left_over(state, MINE, two.out, (), defines=[("b", "2"), ("a", "1")]) == []
+    assert left_over(state, MINE, two.out, {"m/u"}) == []
+
+
+def test_the_order_of_variables_does_not_matter_for_a_record(outs, state):
+    record(state, MINE, outs.out, [outs.deliver(FILES)], defines=[("a", "1"), ("b", "2")])
+    assert left_over(state, MINE, outs.out, (), defines=[("b", "2"), ("a", "1")]) == ["m/t"]
+    assert left_over(state, MINE, outs.out, (), defines=[("a", "1")]) == []
+
+
 def test_a_later_run_adds_to_the_record_and_forgets_folders_that_are_gone(two, state):
     for name in FILES:
         (two.out / "m" / "t" / name).unlink()

@@ -19,7 +19,7 @@ from onnxbuild.execute.events import ActionFinished, ActionProgress, ActionStart
 from onnxbuild.execute.key import KeyParts, flatten
 from onnxbuild.execute.last_outcomes import LastOutcomes
 from onnxbuild.execute.pending import Pending
-from onnxbuild.execute.perform import system_failure
+from onnxbuild.execute.perform import failure_of, system_failure
 from onnxbuild.execute.policy import Interrupt
 from onnxbuild.execute.preview import preview
 from onnxbuild.execute.schedule import unreadable
@@ -92,6 +92,27 @@ def test_an_error_of_the_system_names_its_file() -> None:
         code="OBE54", message="Permission denied: f"
     )
     assert system_failure(OSError(errno.EIO, "Input/output error")).message == "Input/output error"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (OSError(errno.ENOSPC, "x"), "OBE52", "the disk is full"),
+        (MemoryError(), "OBE54", "memory ran out"),
+        (ImportError("x.so: failed to map segment from shared object"), "OBE54", "memory ran out"),
+        (
+            RuntimeError("can't start new thread"), "OBE54",
+            "the system allows no more threads, or has no memory for one",
+        ),
+        (UnicodeEncodeError("utf-8", "\udc80", 0, 1, "no"), "OBE77", "`\\x80` is not UTF-8"),
+        (RuntimeError("cannot join thread before it is started"), "OBE99",
+         "BUG: RuntimeError: cannot join thread before it is started"),
+        (ImportError("no module"), "OBE99", "BUG: ImportError: no module"),
+    ],
+)  # fmt: skip
+def test_what_the_system_lacks_is_no_bug_of_ours(error, code, message) -> None:
+    failure = failure_of(error)
+    assert (failure.code, failure.message) == (code, message)
 
 
 def test_an_input_that_cannot_be_read_is_no_fault_of_the_store() -> None:

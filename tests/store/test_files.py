@@ -190,6 +190,15 @@ def test_an_atomic_write_that_fails_leaves_the_old_content_and_no_leftover(tmp_p
     assert (path.read_bytes(), [entry.name for entry in tmp_path.iterdir()]) == (b"old", ["file"])
 
 
+def test_two_threads_that_write_in_the_same_moment_do_not_meet(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.time, "monotonic_ns", lambda: 1)
+    names = set()
+    monkeypatch.setattr(files.Path, "replace", lambda self, _target: names.add(self.name))
+    for _ in range(2):
+        files.write_atomically(tmp_path / "file", b"content")
+    assert len(names) == 2
+
+
 # -- each way to copy, and when it is taken ---------------------------------------------------------------------------
 
 

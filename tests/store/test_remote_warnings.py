@@ -103,7 +103,9 @@ def test_a_store_that_fails_is_switched_off_for_the_rest_of_the_run(objects, con
     assert one.offer(key) is None
     assert not one.usable
     expected = warning(
-        "OB045", f"{STORE} cannot be used: no answer", "this run continues without it; `--offline` skips it"
+        "OB045",
+        f"{STORE} cannot be used: no answer",
+        "nothing more is asked of it in this command; `--offline` does without it",
     )
     assert warnings(one) == [expected]
     calls = len(objects.calls)
@@ -120,7 +122,7 @@ def test_a_store_that_cannot_be_written_is_one_warning(objects, content, tmp_pat
     key, parcel = result(content, tmp_path, "a", "b")
     objects.failure = failure("it is full")
     assert one.push(key, parcel, content) is None
-    hint = "this run continues without it; `--offline` skips it"
+    hint = "nothing more is asked of it in this command; `--offline` does without it"
     assert warnings(one) == [warning("OB045", f"{STORE} cannot be written: it is full", hint)]
 
 

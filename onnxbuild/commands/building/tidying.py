@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from pathlib import Path
 
 from onnxbuild.commands.building.finished import Finished
+from onnxbuild.commands.parsing.options import Asked, RunOptions
 from onnxbuild.commands.state.locations import out_folder
 from onnxbuild.commands.workspace import Session
 from onnxbuild.deliver.delivered import Pruned, left_over, prune, record
 from onnxbuild.diagnostics import DiagnosticError, fault
+from onnxbuild.secrets import redacted
 from onnxbuild.store.store import Store
 
 _MOST_NAMED = 10
@@ -23,29 +26,32 @@ def tidy(finished: Finished) -> None:
     """
     options, opened = finished.options, finished.opened
     out = out_folder(options.asked.manifest, options.out)
-    record(opened.state, opened.scope, out, finished.result.deliveries)
+    asked = options.asked
+    record(opened.state, opened.scope, out, finished.result.deliveries, defines=asked.defines)
     # A remembered plan holds as long as the manifest is unchanged, and may be a part of it.
-    unnamed = [] if finished.before else _unnamed(opened, out)
+    unnamed = [] if finished.before else _unnamed(opened, out, asked)
     if options.prune and finished.result.exit_code == 0:
         _prune(unnamed, out, opened.store)
     else:
-        _mention(unnamed, out, options.asked.manifest)
+        _mention(unnamed, out, asked.manifest, options.repeated)
 
 
-def mention_unnamed(opened: Session, manifest: str, out: str | None) -> None:
+def mention_unnamed(opened: Session, asked: Asked, out: str | None) -> None:
     """Name the folders that a run with `--prune` would remove."""
-    place = out_folder(manifest, out)
-    _mention(_unnamed(opened, place), place, manifest)
+    place = out_folder(asked.manifest, out)
+    _mention(_unnamed(opened, place, asked), place, asked.manifest, RunOptions(asked, out=out).repeated)
 
 
-def _unnamed(opened: Session, out: Path) -> list[str]:
+def _unnamed(opened: Session, out: Path, asked: Asked) -> list[str]:
     """The variants that the manifest has delivered to `out` and no longer names."""
-    return left_over(opened.state, opened.scope, out, {variant.name for variant in opened.plan.whole.variants})
+    named = {variant.name for variant in opened.plan.whole.variants}
+    return left_over(opened.state, opened.scope, out, named, defines=asked.defines)
 
 
-def _mention(unnamed: list[str], out: Path, manifest: str) -> None:
+def _mention(unnamed: list[str], out: Path, manifest: str, options: list[str]) -> None:
+    command = shlex.join(["onnxbuild", "run", manifest, *options, "--prune"])
     for name in unnamed[:_MOST_NAMED]:
-        _say(f"{manifest} no longer names {out / name}: `onnxbuild run {manifest} --prune` removes it")
+        _say(redacted(f"{manifest} no longer names {out / name}: `{command}` removes it"))
     if len(unnamed) > _MOST_NAMED:
         _say(f"and {len(unnamed) - _MOST_NAMED} more such folders")
 

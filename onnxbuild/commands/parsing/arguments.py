@@ -147,9 +147,11 @@ def _gc(gc: argparse.ArgumentParser) -> None:
 
 
 def _cache(cache: argparse.ArgumentParser) -> None:
-    whats = ("stats", "verify", "push", "pull", "keygen")
-    cache.add_argument("what", choices=whats, help="what to do; `keygen` makes a pair of keys and needs no manifest")
-    cache.add_argument("manifest", nargs="?", metavar="MANIFEST", help="the YAML file")
+    whats = ("stats", "verify", "push", "pull", "keygen", "public-key")
+    words = "what to do; `keygen` makes a pair of keys, and `public-key` prints the public one of a private key"
+    cache.add_argument("what", choices=whats, help=words)
+    words = "the YAML file; with public-key: the file of the private key; none with keygen"
+    cache.add_argument("manifest", nargs="?", metavar="MANIFEST", help=words)
     cache.add_argument("selectors", nargs="*", metavar="SELECTOR", help=_SELECTORS)
     _common(cache)
     cache.add_argument("--json", action="store_true", help="print the statistics as one JSON object")

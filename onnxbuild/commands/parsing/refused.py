@@ -11,6 +11,7 @@ import os
 import sys
 
 from onnxbuild.diagnostics import DiagnosticError, fault
+from onnxbuild.machine import shortage
 from onnxbuild.printable import printable
 
 _FAILED, _WRONG = 1, 2
@@ -34,8 +35,8 @@ def as_diagnostics(error: Exception) -> DiagnosticError | None:
         return _not_text(error)
     if isinstance(error, RecursionError):
         return _one("OB087", "something in the input is nested too deeply", _WRONG)
-    if isinstance(error, MemoryError):
-        return _one("OB088", "memory ran out", _FAILED, "run fewer actions at once (`-j 1`)")
+    if lacking := shortage(error):
+        return _one("OB088", lacking, _FAILED, "run fewer actions at once (`-j 1`)")
     return _embedded_null(error) or _of_the_database(error)
 
 

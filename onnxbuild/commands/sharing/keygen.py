@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from pathlib import Path
 
+from onnxbuild.commands.sharing.remote_keys import key_in
 from onnxbuild.diagnostics import DiagnosticError, fault
-from onnxbuild.store.remote.signing import SigningKey, new_key
+from onnxbuild.store.remote.signing import SigningKey, new_key, signing_key
 
 DEFAULT_FILE = "onnxbuild-sign.key"
 _OWNER_ONLY = 0o600
@@ -16,14 +18,33 @@ _OWNER_ONLY = 0o600
 def keygen(output: str | None) -> int:
     """Write a new private key, and print its public key. Errors: DiagnosticError OB016, OB077."""
     path = Path(output or DEFAULT_FILE)
+    if path.is_dir() or (output or "").endswith(("/", os.sep)):
+        raise DiagnosticError(fault("OB016", f"`{output}` is a folder", hint="name the file of the private key"))
     try:
         key = new_key(_name_from(path))
     except ImportError as error:
-        hint = "`pip install onnxbuild[remote]` installs it"
-        raise DiagnosticError(fault("OB077", f"a key needs `cryptography` ({error})", hint=hint)) from None
+        raise _lacks_cryptography(error) from None
     _write(path, key)
+    print(f"the private key is in {path}, for ONNXBUILD_SIGN_KEY; its public key, for `trust`:", file=sys.stderr)
     print(key.public.text)
     return 0
+
+
+def public_of(path: str) -> int:
+    """Print the public key of the private key in a file. Errors: DiagnosticError OB077."""
+    try:
+        print(signing_key(key_in(Path(path))).public.text)
+    except ImportError as error:
+        raise _lacks_cryptography(error) from None
+    except (ValueError, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DiagnosticError(fault("OB077", f"`{path}` has no private key: {reason}")) from None
+    return 0
+
+
+def _lacks_cryptography(error: ImportError) -> DiagnosticError:
+    hint = "`pip install onnxbuild[remote]` installs it"
+    return DiagnosticError(fault("OB077", f"a key needs `cryptography` ({error})", hint=hint))
 
 
 def _name_from(path: Path) -> str:
@@ -38,7 +59,7 @@ def _write(path: Path, key: SigningKey) -> None:
         with open(descriptor, "w", encoding="utf-8") as file:
             file.write(f"{key.secret_text}\n")
     except FileExistsError:
-        hint = "`--output FILE` names another; a key that is lost cannot be made again"
+        hint = f"`onnxbuild cache public-key {path}` prints its public key, and `--output FILE` names another file"
         raise DiagnosticError(fault("OB016", f"`{path}` exists", hint=hint)) from None
     except OSError as error:
         advice = None if path.parent.exists() else f"create the folder `{path.parent}` first"

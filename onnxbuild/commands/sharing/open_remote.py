@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from onnxbuild.store.remote.remote_store import Remote
 
 REMOTE_VARIABLE = "ONNXBUILD_REMOTE"
+SIGN_VARIABLE = "ONNXBUILD_SIGN_KEY"
 
 
 class Sharing(Struct, frozen=True):
@@ -52,6 +53,15 @@ def sharing_for(asked: Asked, manifest: Manifest, kinds: Kinds, *, write: bool) 
         ports={name: tuple(kind.outputs) for name, kind in kinds.items()},
     )
     return Sharing(remote, keys.identities)
+
+
+def watched_keys(asked: Asked, manifest: Manifest) -> tuple[str, ...]:
+    """The files of the keys, which an answer depends on. Only a run that signs or trusts imports what reads keys."""
+    if not (SIGN_VARIABLE in os.environ or manifest.store.sign or _may_trust(asked, manifest)):
+        return ()
+    from onnxbuild.commands.sharing.remote_keys import files_of_keys
+
+    return tuple(files_of_keys(asked, manifest))
 
 
 def check_sharing(asked: Asked, manifest: Manifest) -> None:
@@ -92,6 +102,17 @@ def _parsed(text: str, base: Path | None, asked: Asked, manifest: Manifest) -> A
         hint = "name it on the command line with `--remote`, or in ONNXBUILD_REMOTE"
         raise DiagnosticError(fault("OB075", why, span=at, hint=hint))
     try:
-        return address_of(text, base or Path(asked.manifest).absolute().parent, by_user=base is not None)
+        address = address_of(text, base or Path(asked.manifest).absolute().parent, by_user=base is not None)
+        _check_folder(address)
     except InvalidAddress as error:
         raise DiagnosticError(fault("OB079", f"not the address of a remote store: {error}", span=at)) from None
+    return address
+
+
+def _check_folder(address: Address) -> None:
+    """Check that at most the last folder of a path is new: a slip would make a store that nobody looks for."""
+    from onnxbuild.store.remote.address import InvalidAddress
+
+    parent = Path(address.shown).parent
+    if "://" not in address.shown and not parent.is_dir():
+        raise InvalidAddress(f"the folder `{parent}` does not exist")

@@ -7,19 +7,19 @@ whom the manifest's author trusts. A machine that signs also trusts its own key,
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from msgspec import Struct
 
 from onnxbuild.commands.parsing.options import Asked
+from onnxbuild.commands.sharing.open_remote import SIGN_VARIABLE
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, Span, fault
 from onnxbuild.manifest.spec import Manifest
 from onnxbuild.permissions import config_path, is_below, user_config
 from onnxbuild.regular_files import read_regular
 from onnxbuild.store.remote.signing import PublicKey, SigningKey, public_key, signing_key
 
-SIGN_VARIABLE = "ONNXBUILD_SIGN_KEY"
 _OF_MANIFEST = "`store.sign`"
 _LARGEST_KEY_FILE = 4096
 _OTHERS = 0o077  # permissions of everybody but the owner
@@ -38,7 +38,10 @@ class Keys(Struct, frozen=True):
 
 
 def keys_for(asked: Asked, manifest: Manifest, *, has_remote: bool) -> Keys:
-    """The keys that apply to a manifest. Errors: DiagnosticError OB077 for what is not a key or cannot be read."""
+    """The keys that apply to a manifest.
+
+    Errors: DiagnosticError OB077 for what is not a key or cannot be read, OB060 for a file out of a manifest's reach.
+    """
     trust = _trusted(asked, manifest)
     signing = _signing(asked, manifest) if has_remote else None
     if signing is None:
@@ -46,17 +49,48 @@ def keys_for(asked: Asked, manifest: Manifest, *, has_remote: bool) -> Keys:
     return Keys(tuple(dict.fromkeys((*trust, signing.public))), signing)
 
 
+def files_of_keys(asked: Asked, manifest: Manifest) -> Iterator[str]:
+    """The files that keys are read from, whether or not they exist: an answer depends on them."""
+    for _, _, text in _places(manifest):
+        if text and not text.startswith("secret:"):
+            yield text
+    yield from (text for text in asked.trust if not _is_key(text))
+
+
 def _trusted(asked: Asked, manifest: Manifest) -> tuple[PublicKey, ...]:
-    by_user: list[tuple[str, Span | None, str]] = [("`--trust`", None, text) for text in asked.trust]
+    by_user: list[tuple[str, Span | None, str]] = [("`--trust`", None, text) for text in _lines(asked.trust)]
     by_user += [(f"`trust` in {config_path()}", None, text) for text in user_config().trust]
     store = manifest.store
     places = store.trust_spans or (None,) * len(store.trust)  # a remembered plan has none
     written = by_user or [("`store.trust`", at, text) for text, at in zip(store.trust, places, strict=True)]
+    if not by_user and not store.trust and "trust" in store.spans:
+        message = "`store.trust` names no key, so everything would be taken"
+        raise DiagnosticError(fault("OB077", message, span=store.spans["trust"], hint=_MAKE))
     faults: list[Diagnostic] = []
     keys = dict.fromkeys(key for where, span, text in written if (key := _public(text, where, span, faults)))
     if faults:
         raise DiagnosticError(faults)
     return tuple(keys)
+
+
+def _lines(written: Iterable[str]) -> Iterator[str]:
+    """Public keys: each is written as a key, or as the path of a file with one key in each line."""
+    for text in written:
+        if _is_key(text) or not os.path.exists(text):
+            yield text
+            continue
+        try:
+            yield from read_regular(text, _LARGEST_KEY_FILE).decode("utf-8", "replace").split() or [text]
+        except OSError as error:
+            raise DiagnosticError(fault("OB077", f"`--trust {text}`: {error.strerror}", hint=_MAKE)) from None
+
+
+def _is_key(text: str) -> bool:
+    try:
+        public_key(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _public(text: str, where: str, span: Span | None, faults: list[Diagnostic]) -> PublicKey | None:
@@ -68,26 +102,38 @@ def _public(text: str, where: str, span: Span | None, faults: list[Diagnostic]) 
 
 
 _MAKE = "`onnxbuild cache keygen` makes a pair of keys, and prints the public one"
+_UNSET = f"unset {SIGN_VARIABLE} to write results without a signature, or use `--remote-readonly`"
 
 
 def _signing(asked: Asked, manifest: Manifest) -> SigningKey | None:
     for where, span, text in _places(manifest):
+        if not text:  # as CI sets a variable for a secret that is missing
+            if asked.remote_readonly or manifest.store.readonly:
+                continue
+            raise DiagnosticError(fault("OB077", f"{where} is empty, so nothing would be signed", hint=_UNSET))
+        if where == _OF_MANIFEST:
+            _check_reach(text, span, asked)
         try:
-            if where == _OF_MANIFEST:
-                _check_reach(text, asked)
-            return signing_key(text if text.startswith("secret:") else _key_in(Path(text)))
+            return signing_key(text if text.startswith("secret:") else key_in(Path(text)))
         except ImportError as error:
             hint = "`pip install onnxbuild[remote]` installs it"
             raise DiagnosticError(fault("OB077", f"a signature needs `cryptography` ({error})", hint=hint)) from None
         except (ValueError, OSError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise DiagnosticError(fault("OB077", f"{where} has no key: {reason}", span=span, hint=_MAKE)) from None
+            raise DiagnosticError(fault("OB077", _no_key(where, text, error), span=span, hint=_MAKE)) from None
     return None
+
+
+def _no_key(where: str, text: str, error: ValueError | OSError) -> str:
+    if isinstance(error, ValueError):
+        return f"{where} has no key: {error}"
+    if _is_key(text):
+        return f"{where} has a public key: a private one is needed to sign"
+    return f"{where} names the file `{text}`: {error.strerror}"
 
 
 def _places(manifest: Manifest) -> Iterator[tuple[str, Span | None, str]]:
     """Where the private key may be, the user's own first: what names it, its place, and the key or its path."""
-    if variable := os.environ.get(SIGN_VARIABLE):
+    if (variable := os.environ.get(SIGN_VARIABLE)) is not None:
         yield SIGN_VARIABLE, None, variable.strip()
     if path := user_config().sign:
         yield f"`sign` in {config_path()}", None, os.path.expanduser(path)
@@ -95,14 +141,15 @@ def _places(manifest: Manifest) -> Iterator[tuple[str, Span | None, str]]:
         yield _OF_MANIFEST, manifest.store.spans.get("sign"), manifest.store.sign
 
 
-def _check_reach(path: str, asked: Asked) -> None:
-    """Check that a manifest names a file below its folder, or one that the user permits. Errors: ValueError."""
+def _check_reach(path: str, span: Span | None, asked: Asked) -> None:
+    """Check that a manifest names a file below its folder, or one that the user permits. Errors: DiagnosticError."""
     real, folder = os.path.realpath(path), os.path.realpath(os.path.dirname(os.path.abspath(asked.manifest)))
     if not (path.startswith("secret:") or is_below(real, folder) or asked.permissions().permits_path(real)):
-        raise ValueError(f"`{path}` is outside the folder of the manifest; `--allow-path {path}` permits it")
+        message = f"{_OF_MANIFEST}: `{path}` is outside the folder of the manifest"
+        raise DiagnosticError(fault("OB060", message, span=span, hint=f"`--allow-path {path}` permits it"))
 
 
-def _key_in(path: Path) -> str:
+def key_in(path: Path) -> str:
     """The content of a file of which only its owner can read the key. Errors: ValueError, OSError."""
     data = read_regular(path, _LARGEST_KEY_FILE)
     if hasattr(os, "getuid") and path.stat().st_mode & _OTHERS:

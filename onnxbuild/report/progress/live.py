@@ -106,7 +106,8 @@ class LiveView:
         with self._ending_with_the_terminal():
             self._live.start()
         if self._thread:
-            self._thread.start()
+            with contextlib.suppress(RuntimeError):  # no more threads: each event still draws a frame
+                self._thread.start()
 
     def _progress(self, event: ActionProgress) -> None:
         if running := self._running.get(event.id):

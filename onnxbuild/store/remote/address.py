@@ -56,7 +56,11 @@ def address_of(text: str, base: Path, *, by_user: bool = True) -> Address:
     if re.search(r"[\x00-\x1f\x7f]", text):
         raise InvalidAddress("it contains a control character")
     if "://" not in text:
-        path = (base / os.path.expanduser(text)).absolute()
+        if slip := re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/*", text):
+            raise InvalidAddress(f"an address begins with `{slip[1]}://`; write `./` before the name of a folder")
+        if not text.strip():
+            raise InvalidAddress("it is empty")
+        path = Path(os.path.normpath((base / os.path.expanduser(text)).absolute()))
         return Address(f"file://{path}", "file", str(path), by_user=by_user)
     from urllib.parse import urlsplit, urlunsplit
 

@@ -162,7 +162,8 @@ def backend_error_in_words(error: BaseException, scheme: str) -> str:
     if isinstance(error, ValueError) and str(error).startswith("Protocol not known"):
         return f"fsspec knows no protocol `{scheme}`; {_ALWAYS_WORK}"
     if isinstance(error, ImportError):
-        return f"`{scheme}:` needs `pip install onnxbuild[remote]` ({_first_line(error)})"
+        what = "`pip install onnxbuild[remote]`" if scheme in S3 | WEBDAV.keys() else "another package"
+        return f"`{scheme}:` needs {what} ({_first_line(error)})"
     if isinstance(error, PermissionError):
         return f"access denied ({_first_line(error)})"
     if isinstance(error, FileNotFoundError):

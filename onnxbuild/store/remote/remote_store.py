@@ -223,7 +223,7 @@ class Remote:
 
     def _switch_off(self, why: str) -> None:
         self._off = True
-        hint = "this run continues without it; `--offline` skips it"
+        hint = "nothing more is asked of it in this command; `--offline` does without it"
         self._warn("OB045", f"the remote store {self.address.shown} {why}", hint)
 
     def _warn(self, code: str, message: str, hint: str) -> None:
