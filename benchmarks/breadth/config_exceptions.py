@@ -46,6 +46,10 @@ EXCEPTIONS: Mapping[str, Mapping[str, Any]] = {
     "nemotron": {"head_dim": 16},
     "wav2vec2-conformer": {"vocab_size": 389},
     "wav2vec2-bert": {"vocab_size": 389},
+    # Four stages halve the picture, and the last one must still have a whole window.
+    "swin": {"image_size": 96},
+    "swinv2": {"image_size": 96},
+    "donut-swin": {"image_size": 96},
     # optimum traces with 3000 frames, whatever the config says.
     "whisper": {"max_source_positions": 1500},
     # Two fields say the same.
