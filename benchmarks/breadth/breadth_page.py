@@ -34,6 +34,9 @@ def _introduction() -> str:
 def _results(rows: Sequence[Row], lists: Mapping[str, Sequence[Kind]]) -> Iterator[str]:
     dates = sorted({row["date"] for row in rows}) or ["never"]
     yield f"Measured {' to '.join(dict.fromkeys((dates[0], dates[-1])))} on {sys.platform} with {_versions()}.\n"
+    total = sum(map(len, lists.values())) * len(VARIANTS)
+    if missing := total - len(rows):
+        yield f"**Not complete:** {missing} of {total} variants have not been run yet.\n"
     yield from _counts(rows, lists)
     for exporter, listed in lists.items():
         yield from _table(exporter, listed, [row for row in rows if row["exporter"] == exporter])
@@ -41,7 +44,7 @@ def _results(rows: Sequence[Row], lists: Mapping[str, Sequence[Kind]]) -> Iterat
 
 
 def _versions() -> str:
-    names = ("optimum-onnx", "transformers", "torch", "onnx", "onnxruntime")
+    names = ("onnxbuild", "optimum-onnx", "transformers", "torch", "onnx", "onnxruntime")
     ours = ", ".join(f"{name} {metadata.version(name)}" for name in names)
     return f"{ours}; for the exporter `transformers`: {', '.join(TRANSFORMERS_5[:5]).replace('==', ' ')}"
 
