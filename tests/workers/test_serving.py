@@ -233,6 +233,15 @@ def test_all_output_goes_to_the_log_and_nowhere_after_it(tmp_path: Path) -> None
     assert sorted(log.split()) == ["log1", "log2", "log3", "unflushed"]
 
 
+def test_an_action_may_close_its_output(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom onnxbuild.workers.action_context import logged\n"
+        "with logged(sys.argv[1]):\n    print('said')\n    sys.stdout.close()\n    sys.stderr.close()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "log")], capture_output=True, check=False)
+    assert (done.returncode, (tmp_path / "log").read_text()) == (0, "said\n")
+
+
 # -- the processes around it -------------------------------------------------------------------------------------------
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -275,6 +284,13 @@ def test_what_an_action_left_running_is_ended_wherever_it_went() -> None:
         [sys.executable, "-c", ORPHANS], capture_output=True, text=True, check=False, timeout=60, start_new_session=True
     )
     assert (done.stdout, done.stderr) == ("done\n", "")
+
+
+def test_the_processes_below_one_are_those_of_all_its_children(monkeypatch) -> None:
+    monkeypatch.setattr(process_tree, "_children_by_parent", lambda: {1: [2, 3], 2: [4, 6], 3: [5], 5: [7], 9: [8]})
+    assert sorted(process_tree._descendants(1)) == [2, 3, 4, 5, 6, 7]
+    assert process_tree._descendants(3) == [5, 7]
+    assert process_tree._descendants(8) == []
 
 
 @linux
