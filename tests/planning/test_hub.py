@@ -274,6 +274,7 @@ def test_the_config_of_an_adapter_is_kept_where_there_is_one(hub):
     config = {"peft_type": "LORA", "base_model_name_or_path": "org/bert", "target_modules": ["query"]}
     files = {"adapter_config.json": json.dumps(config).encode(), "adapter_model.safetensors": b"w"}
     hub.add("me/lora", files)
+    hub.add("org/bert", FILES)
     found, _ = ask(hub, "me/lora", "main")
     assert (found.adapter, found.config, found.files) == (config, None, tuple(files))
     assert "adapter" not in msgspec.to_builtins(ask(hub, "org/bert", "main")[0])
