@@ -58,14 +58,12 @@ def test_a_key_outside_the_folder(world, tmp_path, capsys):
     write(store={"remote": REMOTE, "sign": "../key"})
     line = refused_by_all(capsys)
     key = tmp_path / "key"
-    assert line == (
-        f"OB077 `store.sign` has no key: `{key}` is outside the folder of the manifest; `--allow-path {key}` permits it"
-    )
+    assert line == f"OB060 `store.sign`: `{key}` is outside the folder of the manifest"
 
 
 def test_a_key_that_is_missing(world, capsys):
     write(store={"remote": REMOTE, "sign": "key"})
-    assert refused_by_all(capsys) == "OB077 `store.sign` has no key: No such file or directory"
+    assert refused_by_all(capsys) == f"OB077 `store.sign` names the file `{world}/key`: No such file or directory"
 
 
 def test_a_key_of_the_user_that_is_none(world, monkeypatch, capsys):
