@@ -63,7 +63,7 @@ def test_a_key_outside_the_folder(world, tmp_path, capsys):
 
 def test_a_key_that_is_missing(world, capsys):
     write(store={"remote": REMOTE, "sign": "key"})
-    assert refused_by_all(capsys) == "OB077 `store.sign` has no key: No such file or directory"
+    assert refused_by_all(capsys) == f"OB077 `store.sign` names the file `{world}/key`: No such file or directory"
 
 
 def test_a_key_of_the_user_that_is_none(world, monkeypatch, capsys):
