@@ -17,6 +17,7 @@ from onnxbuild.commands.state.locations import make_state_folder, state_for, sto
 from onnxbuild.commands.state.named_environments import environments_of
 from onnxbuild.commands.state.out_place import check_folders, check_out
 from onnxbuild.commands.state.own_outputs import check_sources
+from onnxbuild.commands.state.refusals import check_store
 from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.execute.events import Outcome
 from onnxbuild.execute.preview import preview
@@ -168,6 +169,7 @@ def session(asked: Asked, *, write: bool, jobs: int = 1, remembered: Plan | None
             if remembered is None:  # else the run that left the plan has checked it
                 check_sources(Path(asked.out), made.whole, made.manifest)
         if write:
+            check_store(asked, made.manifest)  # before anything is created
             make_state_folder(asked.manifest)
         with (
             reporting(sharing.remote),

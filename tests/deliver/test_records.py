@@ -169,7 +169,7 @@ OTHERS = {
     "another manifest": ({}, ["m/u"]),
     "one that does not exist any more": ({"manifest": "gone.yaml"}, ["m/t", "m/u"]),
     "another output folder": ({"out": "/elsewhere"}, ["m/t", "m/u"]),
-    "the same manifest": ({"manifest": MINE}, ["m/t", "m/u"]),
+    "the same manifest with other values of -D": ({"manifest": MINE}, ["m/u"]),
 }
 
 

@@ -20,7 +20,7 @@ from onnxbuild.regular_files import check_folder
 def refusals(asked: Asked, manifest: Manifest, graph: ActionGraph) -> Iterator[Diagnostic]:
     """The faults of the store, the output folder, the keys and the interpreters with which a run would begin."""
     out = out_folder(asked.manifest, asked.out)
-    yield from _raised(lambda: _check_store(asked, manifest))
+    yield from _raised(lambda: check_store(asked, manifest))
     yield from _raised(lambda: refuse_link(asked.manifest, asked.out))
     yield from _raised(lambda: _check_out(out, asked, manifest))
     if asked.out is not None or not os.path.islink(out):  # else what is below the link is not looked at
@@ -41,7 +41,8 @@ def _raised(check: Callable[[], object]) -> Iterator[Diagnostic]:
         yield from error.diagnostics
 
 
-def _check_store(asked: Asked, manifest: Manifest) -> None:
+def check_store(asked: Asked, manifest: Manifest) -> None:
+    """Check that the place of the store is one, or can become one. Errors: DiagnosticError OB040."""
     root = store_root(asked, manifest)
     if not _is_new(root):
         from onnxbuild.store.marker import check_place
