@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 # The largest difference of any element from PyTorch, relative to the largest value of that output (fp32, O2).
 WORST = {"fp32": 1e-3, "o2": 1e-3}
 # The root mean square of the differences, relative to that of PyTorch's values, for weights of 8 and 4 bits.
-RMS = {"int8": 0.35, "q4": 0.7}
+# Measured on BERT and GPT-2: 0.019 to 0.026 with 8 bits, 0.13 to 0.17 with 4. One doubled matrix of BERT gives 0.16.
+RMS = {"int8": 0.1, "q4": 0.4}
 
 VERDICTS = ("right", "refused", "wrong", "not compared", "no checkpoint")
 

@@ -21,7 +21,11 @@ def loads_and_writes(kind: str, folder: Path, prompt: Mapping[str, torch.Tensor]
         return ""
     try:
         model = getattr(optimum_onnxruntime, kind).from_pretrained(folder, local_files_only=True)
-        written = model.generate(**prompt, do_sample=False, num_beams=1, max_new_tokens=STEPS, min_new_tokens=STEPS)
+        # Called as PyTorch is: without a dictionary, Whisper's answer lacks its first tokens.
+        written = model.generate(
+            **prompt, do_sample=False, num_beams=1, max_new_tokens=STEPS, min_new_tokens=STEPS, output_logits=True,
+            return_dict_in_generate=True,
+        ).sequences  # fmt: skip
     except Exception as error:  # noqa: BLE001 - a limit of the loader is reported, not raised
         return f"{kind} fails: {type(error).__name__}: {error}"[:200]
     if np.array_equal(written.numpy(), tokens):
