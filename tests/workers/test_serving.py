@@ -17,6 +17,7 @@ import pytest
 from msgspec import Struct
 
 from onnxbuild.protocol import CheckFailed, Failure, Message, Progress, Request, Response, Tell
+from onnxbuild.version import __version__
 from onnxbuild.workers import __main__ as serving
 from onnxbuild.workers import process_tree
 from onnxbuild.workers.action_context import end_of_log, open_log, working_in
@@ -329,6 +330,7 @@ def test_a_worker_ends_as_its_child_did(how: str, status: int) -> None:
 
 TOY = """
 import os, sys
+import onnxbuild
 from msgspec import Struct
 from onnxbuild.protocol import Tell
 class Params(Struct):
@@ -337,7 +339,8 @@ def act(params: Params, inputs, outputs, tell: Tell):
     print("to stdout", flush=True)
     os.write(1, b"to the pipe?")
     tell("half", 1, 2)
-    return {"number": params.number, "input": sys.stdin.read(), "pid": os.getpid(), "path": sys.path[0]}
+    place = {"pid": os.getpid(), "path": sys.path[0], "version": onnxbuild.__version__}
+    return {"number": params.number, "input": sys.stdin.read(), **place}
 """
 
 
@@ -361,7 +364,8 @@ def test_a_worker_answers_requests_until_its_input_ends(started: subprocess.Pope
         started.stdin.flush()
         progress, response = (msgspec.json.decode(started.stdout.readline(), type=Message) for _ in range(2))
         assert progress == Progress(id="a", text="half", done=1, total=2)
-        assert response.facts == {"number": number, "input": "", "pid": started.pid, "path": str(tmp_path)}
+        place = {"pid": started.pid, "path": str(tmp_path), "version": __version__}
+        assert response.facts == {"number": number, "input": "", **place}
     started.stdin.close()
     assert started.stdout.read() == b""
     assert started.wait(60) in {0, -15}

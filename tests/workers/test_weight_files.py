@@ -11,6 +11,7 @@ from onnxbuild.protocol import CheckFailed, Failure
 from onnxbuild.workers.folders import model_graphs
 from onnxbuild.workers.folders.model_graphs import (
     check_data,
+    check_one_model,
     copy_data,
     data_below,
     data_file,
@@ -122,6 +123,21 @@ def test_another_graph_may_say_which_weights_are_copied(graph, tmp_path: Path) -
     fill(source.parent, weights=2)
     copy_data(source, tmp_path / "out" / "model.onnx", other)
     assert (tmp_path / "out" / "weights").read_bytes() == b"xx"
+
+
+def test_the_graphs_of_a_folder_are_one_model(graph, monkeypatch) -> None:
+    inputs = {"a.onnx": ("x",), "b.onnx": ("x", "past_key_values.0.key")}
+    monkeypatch.setattr(model_graphs, "read_outline", lambda path: Outline(inputs=inputs[path.name], data={}))
+    root = next(reversed([graph(f"m/{name}") for name in inputs])).parent
+    (root / "notes.txt").write_text("no graph")
+    check_one_model(root)
+    inputs["b.onnx"] = ("x",)
+    hint = (
+        "there are `a.onnx`, `b.onnx`: pick one with `file:`, where the source is ONNX;"
+        " an exporter must write the parts of one model, under the names that loaders know"
+    )
+    message = "`a.onnx` and `b.onnx` are two models: both are run as `forward`"
+    assert failure(check_one_model, root) == Failure(code="OBE80", message=message, notes=(("hint", hint),))
 
 
 DAMAGED = "the file is damaged or has another format: fetch it again"
