@@ -232,7 +232,9 @@ def _graph(options: argparse.Namespace) -> int:
 def _compare_exporters(options: argparse.Namespace) -> int:
     from onnxbuild.commands.comparing.compare_exporters import compare_exporters
 
-    options.selectors = (options.selectors,) if options.selectors else ()
+    if len(options.selectors) > 1:
+        message = f"one model at a time: {', '.join(options.selectors)}"
+        subcommand(parser("compare-exporters"), "compare-exporters").error(message)
     return compare_exporters(asked_for(options), out=options.out, as_json_text=options.json, jobs=options.jobs)
 
 

@@ -179,7 +179,7 @@ def _help(help_: argparse.ArgumentParser) -> None:
 def _compare_exporters(compare: argparse.ArgumentParser) -> None:
     words = "the YAML file, or the folder of a checkpoint"
     compare.add_argument("manifest", metavar="MANIFEST|FOLDER", help=words)
-    compare.add_argument("selectors", nargs="?", metavar="MODEL", help="the model, where the manifest has several")
+    compare.add_argument("selectors", nargs="*", metavar="MODEL", help="the model, where the manifest has several")
     _common(compare)
     compare.add_argument("--json", action="store_true", help="print one JSON object")
     words = "where the models are written (default: out/compare-exporters/ beside the manifest)"
