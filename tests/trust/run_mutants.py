@@ -115,7 +115,7 @@ def _shown(found: Iterator[Verdict]) -> Iterator[Verdict]:
 
 def arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Try mutants of a room on its light tests.")
+    parser = argparse.ArgumentParser(description="Try mutants of a room on its light tests.", allow_abbrev=False)
     parser.add_argument("room", choices=sorted(TESTS))
     parser.add_argument("only", nargs="*", metavar="MODULE", help="only these modules of the room, such as `slots`")
     parser.add_argument("--tests", nargs="+", metavar="PATH", help="these tests instead of all of the room")

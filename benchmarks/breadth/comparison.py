@@ -1,0 +1,178 @@
+"""Compares graphs with PyTorch: `python comparison.py` with one job as JSON per line on its input, one answer per job.
+
+It imports nothing of onnxbuild. Its inputs have three rows of 7 or 150 tokens, the rows padded to the longest, and none
+of them is an input that onnxbuild validates with. A decoder writes tokens with padding on the left, over the graph
+alone and, where optimum is installed, through the loader that its users have.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from checkpoints import head
+from feeds import Size, feeds_for, mask_of, pad_of, words
+from greedy import decoder_scores, reference, translator_scores
+from sessions import session
+from users_loader import loads_and_writes
+
+SIZES = (Size(tokens=7, samples=3001), Size(tokens=150, samples=8111))
+LIMIT_SECONDS = 600
+
+
+class Unjudged(Exception):  # noqa: N818 - not a failure of the graph
+    """This script has no way to compare the graph."""
+
+
+def compare(job: dict[str, Any]) -> dict[str, Any]:
+    """The largest errors over both sizes: `worst` (of any element) and `rms`, relative to the reference's scale."""
+    checkpoint, folder, task = Path(job["checkpoint"]), Path(job["onnx"]), job["task"]
+    config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
+    answers = []
+    for size in SIZES:
+        auto = head(task, transformers.AutoConfig.from_pretrained(checkpoint))
+        model = auto.from_pretrained(checkpoint).eval()
+        with torch.inference_mode():
+            answers.append(_compare(model, folder, task, config, size))
+    worst = max(answers, key=lambda answer: answer["worst"])
+    return {**worst, "rms": max(a["rms"] for a in answers), "loader": "; ".join(dict.fromkeys(
+        a["loader"] for a in answers if a.get("loader")))}  # fmt: skip
+
+
+def _compare(model: Any, folder: Path, task: str, config: dict[str, Any], size: Size) -> dict[str, Any]:
+    if task.startswith("text-generation"):
+        return _decoder(model, folder, config, size)
+    if (folder / "encoder_model.onnx").exists():
+        return _translator(model, folder, task, config, size)
+    if not (folder / "model.onnx").exists():
+        raise Unjudged(f"the graphs are {', '.join(sorted(path.name for path in folder.glob('*.onnx')))}")
+    return _encoder(model, folder / "model.onnx", config, size)
+
+
+def _by_pytorch(call: Callable[[], Any]) -> Any:
+    try:
+        return call()
+    except Exception as error:
+        raise Unjudged(f"PyTorch does not take these inputs: {type(error).__name__}: {error}"[:300]) from error
+
+
+def _encoder(model: Any, path: Path, config: dict[str, Any], size: Size) -> dict[str, Any]:
+    graph = session(path)
+    feeds = feeds_for(graph.get_inputs(), config, size)
+    names = [entry.name for entry in graph.get_outputs()]
+    found = dict(zip(names, graph.run(names, feeds), strict=True))
+    given = _by_pytorch(lambda: model(**{name: torch.from_numpy(value) for name, value in feeds.items()}))
+    pairs = {name: (value, given[name]) for name, value in found.items() if torch.is_tensor(given.get(name))}
+    if not pairs:
+        raise Unjudged(f"the outputs {', '.join(names)} have other names in PyTorch: {', '.join(given.keys())}")
+    mask = feeds.get("attention_mask")
+    errors = [_error(*_counted(ours, theirs.float().numpy(), mask), name) for name, (ours, theirs) in pairs.items()]
+    return max(errors, key=lambda error: error["worst"])
+
+
+def _counted(found: np.ndarray, wanted: np.ndarray, mask: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Without the vectors of padding, which mean nothing; of sound, only the rows without padding."""
+    if mask is None or mask.shape[0] != wanted.shape[0] or wanted.ndim < 2 or found.shape != wanted.shape:
+        return found, wanted
+    if wanted.shape[1] == mask.shape[1]:
+        return found[mask == 1], wanted[mask == 1]
+    full = mask.all(axis=1) if mask.shape[1] > 200 else slice(None)
+    return found[full], wanted[full]
+
+
+def _decoder(model: Any, folder: Path, config: dict[str, Any], size: Size) -> dict[str, Any]:
+    mask = mask_of(size)[:, ::-1].copy()
+    ids = np.where(mask == 1, words(size, config, np.random.default_rng(size.tokens)), pad_of(config))
+    prompt = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+    tokens, wanted = _by_pytorch(lambda: reference(model, prompt))
+    found = decoder_scores(folder, tokens, mask)
+    error = _worst_step(found, wanted)
+    return {**error, "loader": loads_and_writes("ORTModelForCausalLM", folder, prompt, tokens)}
+
+
+_LOADERS = {"text2text": "ORTModelForSeq2SeqLM", "automatic": "ORTModelForSpeechSeq2Seq",
+            "image": "ORTModelForVision2Seq"}  # fmt: skip
+
+
+def _translator(model: Any, folder: Path, task: str, config: dict[str, Any], size: Size) -> dict[str, Any]:
+    inputs = session(folder / "encoder_model.onnx").get_inputs()
+    source = feeds_for(inputs, config, size)
+    given = {name: torch.from_numpy(value) for name, value in source.items()}
+    tokens, wanted = _by_pytorch(lambda: reference(model, given))
+    error = _worst_step(translator_scores(folder, source, tokens), wanted)
+    return {**error, "loader": loads_and_writes(_LOADERS[task.partition("-")[0]], folder, given, tokens)}
+
+
+def _worst_step(found: list[np.ndarray], wanted: list[np.ndarray]) -> dict[str, Any]:
+    errors = [
+        _error(ours, theirs, f"step {number}") for number, (ours, theirs) in enumerate(zip(found, wanted, strict=True))
+    ]
+    return max(errors, key=lambda error: error["worst"])
+
+
+def _error(found: np.ndarray, wanted: np.ndarray, name: str) -> dict[str, Any]:
+    if found.shape != wanted.shape:
+        return {"worst": 9.9, "rms": 9.9, "where": f"{name} has shape {found.shape}, PyTorch's {wanted.shape}"}
+    found, wanted = found.astype(np.float64), wanted.astype(np.float64)
+    finite = np.isfinite(wanted)
+    if (finite != np.isfinite(found)).any() or not finite.any():
+        return {"worst": 9.9, "rms": 9.9, "where": f"{name} is not finite where PyTorch's is, or the reverse"}
+    difference = (found - wanted)[finite]
+    spread = max(float(np.abs(wanted[finite]).max()), 1e-6)
+    scale = max(float(np.sqrt((wanted[finite] ** 2).mean())), 1e-6)
+    return {"worst": float(np.abs(difference).max()) / spread, "rms": float(np.sqrt((difference**2).mean())) / scale,
+            "where": name}  # fmt: skip
+
+
+def answer(job: dict[str, Any]) -> dict[str, Any]:
+    """The answer to a job, whatever happens."""
+    try:
+        return compare(job)
+    except Unjudged as reason:
+        return {"unjudged": str(reason)}
+    except Exception as error:  # noqa: BLE001 - a graph that cannot be run is a result
+        return {"error": f"{type(error).__name__}: {error}"[:400]}
+
+
+def apart(job: dict[str, Any]) -> dict[str, Any]:
+    """`answer` in a process of its own where the system can fork: no model changes what the next one sees."""
+    if not hasattr(os, "fork"):
+        return answer(job)
+    with tempfile.TemporaryFile("w+") as file:
+        child = os.fork()
+        if child == 0:
+            file.write(json.dumps(answer(job)))
+            file.flush()
+            os._exit(0)
+        end = time.monotonic() + LIMIT_SECONDS
+        while os.waitpid(child, os.WNOHANG) == (0, 0):
+            if time.monotonic() > end:
+                os.kill(child, 9)
+                os.waitpid(child, 0)
+                return {"error": f"the comparison took longer than {LIMIT_SECONDS} s"}
+            time.sleep(0.05)
+        file.seek(0)
+        return json.loads(file.read() or '{"error": "the process of the comparison died"}')
+
+
+def main() -> None:
+    """Answer each job."""
+    warnings.simplefilter("ignore")
+    transformers.logging.set_verbosity_error()
+    torch.set_num_threads(1)
+    for line in sys.stdin:
+        print(json.dumps(apart(json.loads(line))), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""Greedy decoding over the graphs of a folder with plain ONNX Runtime, beside PyTorch's `generate`.
+
+The graph gets the tokens that PyTorch chose, so that the scores of each step are compared, and one difference does not
+hide the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sessions import session
+
+STEPS = 6
+_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int64)": np.int64,
+          "tensor(bool)": np.bool_, "tensor(int32)": np.int32}  # fmt: skip
+
+
+def reference(model: Any, feeds: Mapping[str, torch.Tensor]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The tokens that PyTorch generates (with the prompt, if the decoder reads it), and the scores of each step."""
+    given = model.generate(
+        **feeds, do_sample=False, num_beams=1, max_new_tokens=STEPS, min_new_tokens=STEPS, output_logits=True,
+        return_dict_in_generate=True,
+    )  # fmt: skip
+    return given.sequences.numpy(), [step.float().numpy() for step in given.logits]
+
+
+def decoder_scores(folder: Path, tokens: np.ndarray, mask: np.ndarray) -> list[np.ndarray]:
+    """The scores of a decoder's steps. `tokens` has the prompt and PyTorch's choices, `mask` covers the prompt."""
+    graph = session(next(path for name in ("model.onnx", "decoder_model_merged.onnx", "decoder_model.onnx")
+                         if (path := folder / name).exists()))  # fmt: skip
+    known: dict[str, np.ndarray] = {}
+    start, scores = 0, []
+    for end in range(mask.shape[1], mask.shape[1] + STEPS):
+        whole = np.concatenate([mask, np.ones((len(mask), end - mask.shape[1]), np.int64)], axis=1)
+        positions = np.maximum(whole.cumsum(axis=1) - 1, 0)
+        values = {"input_ids": tokens[:, start:end], "attention_mask": whole, "position_ids": positions[:, start:end]}
+        outputs = _run(graph, {**values, **known}, rows=len(mask), past=start)
+        scores.append(outputs["logits"][:, -1])
+        known = _as_past(outputs, graph)
+        start = end if known else 0
+    return scores
+
+
+def translator_scores(folder: Path, source: Mapping[str, np.ndarray], tokens: np.ndarray) -> list[np.ndarray]:
+    """The scores of the steps of an encoder-decoder, first through its decoder, then through the one with a past."""
+    encoder = session(folder / "encoder_model.onnx")
+    first = session(_present(folder, "decoder_model.onnx", "decoder_model_merged.onnx"))
+    later = session(_present(folder, "decoder_with_past_model.onnx", "decoder_model_merged.onnx", "decoder_model.onnx"))
+    hidden = _run(encoder, source, rows=len(tokens), past=0)
+    fixed = {"encoder_hidden_states": hidden["last_hidden_state"],
+             "encoder_attention_mask": source.get("attention_mask", hidden.get("encoder_attention_mask"))}  # fmt: skip
+    start, graph, known, scores = 0, first, {}, []
+    begin = tokens.shape[1] - STEPS
+    for end in range(begin, tokens.shape[1]):
+        step = {"decoder_input_ids": tokens[:, start:end], "input_ids": tokens[:, start:end]}
+        step["use_cache_branch"] = np.array([start > 0])
+        step["decoder_attention_mask"] = np.ones((len(tokens), end), np.int64)
+        outputs = _run(graph, {**fixed, **step, **known}, rows=len(tokens), past=start)
+        scores.append(outputs["logits"][:, -1])
+        known = {**known, **{name: value for name, value in _as_past(outputs, later).items() if value.size}}
+        graph, start = (later, end) if known else (first, 0)
+    return scores
+
+
+def _present(folder: Path, *names: str) -> Path:
+    return next(folder / name for name in names if (folder / name).exists())
+
+
+def _as_past(outputs: Mapping[str, np.ndarray], graph: Any) -> dict[str, np.ndarray]:
+    names = {entry.name for entry in graph.get_inputs()}
+    pairs = ((name.replace("present", "past_key_values", 1), value) for name, value in outputs.items())
+    return {name: value for name, value in pairs if name in names}
+
+
+def _run(graph: Any, values: Mapping[str, Any], *, rows: int, past: int) -> dict[str, np.ndarray]:
+    feeds = {}
+    for entry in graph.get_inputs():
+        value = values.get(entry.name)
+        feeds[entry.name] = _empty(entry, rows, past) if value is None else value.astype(_TYPES[entry.type])
+    names = [entry.name for entry in graph.get_outputs()]
+    return dict(zip(names, graph.run(names, feeds), strict=True))
+
+
+def _empty(entry: Any, rows: int, past: int) -> np.ndarray:
+    """A state before the first token: no row of keys, zeros where the size is fixed."""
+    if not entry.name.startswith(("past", "cache")) or past:
+        raise ValueError(f"nothing is known of the input `{entry.name}`")
+    shape = [axis if isinstance(axis, int) else rows if place == 0 else 0 for place, axis in enumerate(entry.shape)]
+    return np.zeros(shape, _TYPES[entry.type])

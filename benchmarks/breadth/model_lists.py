@@ -1,0 +1,58 @@
+"""Which model types are built, each for its main task: the tables of the exporters, read in a fixed order of tasks."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from onnxbuild.tables.exporter_types import OPTIMUM, TRANSFORMERS
+
+# The main task of a type is the first of these that it has.
+ORDER = (
+    "text2text-generation-with-past",
+    "automatic-speech-recognition-with-past",
+    "image-to-text-with-past",
+    "zero-shot-image-classification",
+    "fill-mask",
+    "text-generation-with-past",
+    "automatic-speech-recognition",
+    "audio-classification",
+    "image-classification",
+    "text-classification",
+    "token-classification",
+    "question-answering",
+    "feature-extraction",
+)
+# Types in optimum's registry whose only tasks (object and keypoint detection, text to audio) onnxbuild does not have.
+WITHOUT_TASK = ("d_fine", "musicgen", "rt_detr", "rt_detr_v2", "speecht5", "vitpose", "vits")
+OUTSIDE = (
+    f"{', '.join(WITHOUT_TASK)} are in optimum's registry only for tasks that onnxbuild does not have "
+    "(detection of objects and of keypoints, text to audio), so they are in neither list."
+)
+
+
+class Kind(NamedTuple):
+    """A model type, its main task, and the exporter that makes it."""
+
+    model_type: str
+    task: str
+    exporter: str
+
+
+def kinds(exporter: str) -> list[Kind]:
+    """The list of an exporter, sorted by type.
+
+    That of transformers has the types with a head that optimum does not know: the others come from optimum's list.
+    """
+    optimum = {name: Kind(name, task, "optimum") for name, task in _main(OPTIMUM).items()}
+    if exporter == "optimum":
+        return sorted(optimum.values())
+    found = (Kind(name, task, exporter) for name, task in _main(TRANSFORMERS).items() if name not in optimum)
+    return sorted(kind for kind in found if kind.task != "feature-extraction")
+
+
+def _main(table: dict[str, str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for task in ORDER:
+        for name in table.get(task, "").split():
+            found.setdefault(name, task)
+    return found

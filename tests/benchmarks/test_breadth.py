@@ -1,0 +1,208 @@
+"""Twenty types of every sort through `benchmarks/breadth.py`, and the parts of it that need no framework."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+# Encoders, decoders, encoder-decoders, pictures, sound, two towers: all right with fp32.
+SPREAD = [
+    "bert",
+    "distilbert",
+    "deberta-v2",
+    "modernbert",
+    "roformer",
+    "gpt2",
+    "llama",
+    "gemma2",
+    "bloom",
+    "olmo2",
+    "opt",
+    "t5",
+    "bart",
+    "whisper",
+    "vit",
+    "convnext",
+    "swin",
+    "wav2vec2",
+    "clip",
+    "vision-encoder-decoder",
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _parts():
+    sys.path[:0] = added = [str(BENCHMARKS), str(BENCHMARKS / "breadth")]
+    yield
+    for path in added:
+        sys.path.remove(path)
+
+
+@pytest.mark.heavy
+def test_twenty_types_are_right_by_a_comparison_of_their_own(tmp_path):
+    for module in ("torch", "optimum.onnxruntime", "PIL"):
+        pytest.importorskip(module)
+    command = [sys.executable, str(BENCHMARKS / "breadth.py"), "--exporter", "optimum", "--variant", "fp32",
+               "--work", str(tmp_path / "work"), "--store", str(tmp_path / "store"), "--batch", "20", "-j", "2",
+               "--type", *SPREAD]  # fmt: skip
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "HF_HUB_OFFLINE": "1"}
+    )
+    lines = (tmp_path / "work" / "results.jsonl").read_text().splitlines()
+    found = {row["type"]: (row["verdict"], row["code"], row["message"]) for row in map(json.loads, lines)}
+    assert {name: result for name, result in found.items() if result[0] != "right"} == {}
+    assert set(found) == set(SPREAD)
+    assert done.returncode == 0, done.stderr
+    work = tmp_path / "work"
+    double_a_weight(work / "out" / "bert" / "fp32" / "model.onnx")
+    job = {"task": "fill-mask", "checkpoint": str(work / "checkpoints" / "optimum" / "bert"),
+           "onnx": str(work / "out" / "bert" / "fp32")}  # fmt: skip
+    assert compared(job)["worst"] > 0.01
+
+
+def compared(job):
+    """What the comparison answers, in a process that cannot import onnxbuild's tests or benchmarks."""
+    command = [sys.executable, str(BENCHMARKS / "breadth" / "comparison.py")]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, input=json.dumps(job), capture_output=True, text=True, check=True, env=environment)
+    return json.loads(done.stdout)
+
+
+def double_a_weight(path):
+    import onnx
+    from onnx import numpy_helper
+
+    graph = onnx.load(path)
+    weight = next(tensor for tensor in graph.graph.initializer if len(tensor.dims) == 2 and "MatMul" in tensor.name)
+    weight.CopyFrom(numpy_helper.from_array(2 * numpy_helper.to_array(weight), weight.name))
+    path.unlink()  # a link to the store
+    onnx.save(graph, path)
+
+
+def answer(worst, rms=0.0, loader=""):
+    return {"worst": worst, "rms": rms, "where": "logits", "loader": loader}
+
+
+@pytest.mark.parametrize(
+    ("variant", "given", "word"),
+    [
+        ("fp32", answer(9e-4), "right"),
+        ("fp32", answer(2e-3), "wrong"),
+        ("o2", answer(float("nan")), "wrong"),
+        ("fp32", answer(1e-6, loader="ORTModelForCausalLM writes other tokens"), "wrong"),
+        ("fp32", answer(1e-6, loader="ORTModelForCausalLM fails: RuntimeError"), "right"),
+        ("int8", answer(0.8, rms=0.1), "right"),
+        ("int8", answer(0.8, rms=0.16), "wrong"),
+        ("q4", answer(0.9, rms=0.3, loader="ORTModelForCausalLM writes other tokens"), "right"),
+        ("fp32", {"error": "RuntimeError"}, "wrong"),
+        ("fp32", {"unjudged": "no outputs"}, "not compared"),
+    ],
+)
+def test_a_verdict(variant, given, word):
+    from judging import judged
+
+    assert judged(variant, given).word == word
+
+
+def row(name, verdict="right", code="", variant="fp32"):
+    return {"exporter": "optimum", "type": name, "variant": variant, "verdict": verdict, "code": code, "message": "why"}
+
+
+def test_bounds_that_are_missed():
+    from judging import missed_bounds
+
+    rows = [row("a"), row("b", "wrong"), row("c", "refused", "OBE99", "int8")]
+    assert missed_bounds(rows, {"optimum": 3}) == [
+        "optimum b fp32 is wrong: why",
+        "optimum c int8 fails with OBE99: why",
+        "optimum: 1 of 3 types are right, at least 93.2% expected",
+    ]
+    assert missed_bounds([row("a"), row("b", "refused", "OBE04", "int8")], {"optimum": 1}) == []
+
+
+def test_the_lists_of_types():
+    from model_lists import WITHOUT_TASK, Kind, kinds
+
+    optimum, newer = kinds("optimum"), kinds("transformers")
+    assert (len(optimum), len(newer)) == (144, 213)
+    assert not {kind.model_type for kind in optimum} & ({kind.model_type for kind in newer} | set(WITHOUT_TASK))
+    assert Kind("bert", "fill-mask", "optimum") in optimum
+    assert Kind("qwen3_next", "text-generation-with-past", "transformers") in newer
+
+
+class Config:
+    """A config of transformers, as far as the rule reads it."""
+
+    model_type = "toy"
+
+    def __init__(self, **values):
+        vars(self).update(values)
+
+    def to_dict(self):
+        return vars(self)
+
+
+class Whole(Config):
+    def __init__(self, **values):
+        super().__init__(hidden_size=768, num_attention_heads=12, head_dim=64, num_hidden_layers=12, vocab_size=30522,
+                         depths=[3, 4, 18, 5], num_channels=3, is_decoder=False, part=Config(d_model=512))  # fmt: skip
+        vars(self).update(values)
+
+
+def test_every_size_of_a_config_shrinks():
+    from small_config import small
+
+    made = vars(small(Whole, {"hidden_size": 40, "part.d_ff": 7}))
+    assert made["part"] == {"model_type": "toy", "d_model": 48, "d_ff": 7}
+    assert {name: made[name] for name in ("hidden_size", "num_attention_heads", "head_dim", "num_hidden_layers")} == {
+        "hidden_size": 40, "num_attention_heads": 3, "head_dim": 24, "num_hidden_layers": 2}  # fmt: skip
+    assert (made["vocab_size"], made["depths"], made["num_channels"]) == (389, [1, 1, 1, 2], 3)
+
+
+def test_a_page_names_what_was_not_run(tmp_path, monkeypatch):
+    import breadth_page
+    from model_lists import Kind
+
+    monkeypatch.setattr(breadth_page, "PAGE", tmp_path / "page.md")
+    monkeypatch.setattr(breadth_page, "_versions", lambda: "versions")
+    rows = [{**row("bert"), "date": "2026-11-26"}, {**row("t5", "refused", "OBE04"), "date": "2026-11-26"}]
+    listed = [Kind("bert", "fill-mask", "optimum"), Kind("t5", "text2text-generation-with-past", "optimum")]
+    breadth_page.write_page(rows, {"optimum": listed})
+    page = (tmp_path / "page.md").read_text()
+    assert "| bert | fill-mask | optimum | right | not run | not run | not run |" in page
+    assert "| t5 | text2text-generation-with-past | optimum | refused (OBE04) | not run | not run | not run |" in page
+    assert "| optimum | fp32 | 2 | 1 | 1 | 0 | 0 | 0 | 0 |" in page
+    assert "| t5 | optimum | fp32 | refused (OBE04) | why |" in page
+
+
+class Input:
+    """What ONNX Runtime says of an input of a graph."""
+
+    def __init__(self, name, shape, kind="tensor(int64)"):
+        self.name, self.shape, self.type = name, shape, kind
+
+
+def test_inputs_are_padded_and_fit_the_graph():
+    np = pytest.importorskip("numpy")
+    from feeds import Size, feeds_for
+
+    text = [Input("input_ids", ["batch", "sequence"]), Input("attention_mask", ["batch", "sequence"])]
+    config = {"vocab_size": 50, "pad_token_id": 1}
+    made = feeds_for(text, config, Size(tokens=10, samples=100))
+    assert made["attention_mask"].sum(axis=1).tolist() == [10, 6, 3]
+    assert (made["input_ids"][made["attention_mask"] == 0] == 1).all()
+    assert made["input_ids"][made["attention_mask"] == 1].min() >= 6
+    unmasked = feeds_for(text[:1], config, Size(tokens=10, samples=100))
+    assert unmasked["input_ids"].min() >= 6
+    seen = feeds_for([Input("pixel_values", ["b", 3, "h", "w"], "tensor(float)")], {"image_size": 48}, Size(7, 9))
+    assert seen["pixel_values"].shape == (3, 3, 48, 48)
+    heard = [Input("input_values", ["b", "n"], "tensor(float)"), Input("attention_mask", ["b", "n"])]
+    assert {value.shape for value in feeds_for(heard, {}, Size(7, 9)).values()} == {(3, 9)}
+    boxes = feeds_for([Input("bbox", ["b", "s", 4])], {}, Size(7, 9))["bbox"]
+    assert (boxes[..., :2] < boxes[..., 2:]).all()
+    assert np.isfinite(seen["pixel_values"]).all()
