@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 
 # Metadata comes first, in a separate file; only the archive counts as the package.
@@ -19,10 +20,20 @@ _INSTALL = "Installing collected packages: "
 def main(arguments: list[str]) -> int:
     """Install, and return pip's exit code."""
     command = [sys.executable, "-m", "pip", "install", "--progress-bar", "off", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as pip:
-        show = rewrite if sys.stdout.isatty() else append
+    show = rewrite if sys.stdout.isatty() else append
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as pip:
+        warnings = threading.Thread(target=pass_on, args=(pip.stderr or (),))
+        warnings.start()
         show(phases(pip.stdout or ()))
+        warnings.join()
     return pip.returncode
+
+
+def pass_on(lines: Iterable[str]) -> None:
+    """Print what pip writes to stderr, each line in place of the one that the packages overwrite."""
+    clear = "\r\033[K" if sys.stdout.isatty() and sys.stderr.isatty() else ""
+    for line in lines:
+        print(f"{clear}{line}", end="", file=sys.stderr, flush=True)
 
 
 def phases(lines: Iterable[str]) -> Iterator[tuple[str, bool]]:

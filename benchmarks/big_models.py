@@ -40,7 +40,7 @@ STEPS: Mapping[str, tuple[str, dict[str, object], dict[str, str]]] = {
 
 def main() -> None:
     """Run the chosen steps in order, and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--layers", type=int, default=11)
     parser.add_argument("--steps", help="names or beginnings of names, separated by commas (default: all)")
     parser.add_argument("--work", type=Path, help="keep the results in this folder, and reuse those of an earlier run")

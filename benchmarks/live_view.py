@@ -52,7 +52,7 @@ def cpu_seconds(seconds: float, *, watched: bool) -> float:
 
 def main() -> int:
     """Measure, print, and compare with the bound."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--seconds", type=float, default=25.0, help="how long the actions run")
     seconds = parser.parse_args().seconds
     cpu_seconds(1.0, watched=True)  # imports and caches

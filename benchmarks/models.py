@@ -36,7 +36,7 @@ Calls = Mapping[str, Callable[[], Any]]
 
 def main() -> int:
     """Measure the chosen models and print one line per bound."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--only", choices=("minilm", "gpt2"))
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--work", type=Path, help="keep the results in this folder, and reuse those of an earlier run")

@@ -64,7 +64,7 @@ RECIPES = (
 
 def main() -> None:
     """Make every variant, measure all of them, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--work", type=Path, help="keep the results in this folder, and reuse those of an earlier run")
     options = parser.parse_args()

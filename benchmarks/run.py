@@ -53,7 +53,7 @@ def machine() -> dict[str, object]:
 
 def arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Compare onnxbuild with DVC, doit and ninja.")
+    parser = argparse.ArgumentParser(description="Compare onnxbuild with DVC, doit and ninja.", allow_abbrev=False)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; default: all")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
     parser.add_argument("--peers", type=Path, default=peers.DEFAULT, metavar="DIR", help="their virtual environment")

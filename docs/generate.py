@@ -251,9 +251,16 @@ def _code(code: str, rule: Any, messages: Sequence[str]) -> str:
             line for label, text in (("Why", rule.why), ("Fix", rule.fix)) if text for line in (f"{label}: {text}", "")
         ]
         for label, example in (("Bad", rule.bad), ("Good", rule.good)):
-            lines += [f"{label}:", "", "```yaml", example.strip("\n"), "```", ""] if example else []
+            lines += [f"{label}:", "", f"```{_language(example)}", example.strip("\n"), "```", ""] if example else []
     lines += [*(f"- {_cell(message)}" for message in messages), ""] if messages else []
     return "\n".join(lines)
+
+
+def _language(example: str) -> str:
+    """What an example is written in: a command, a line of the user's configuration, or YAML."""
+    if example.lstrip().startswith("onnxbuild "):
+        return "sh"
+    return "toml" if re.match(r"\s*\w+ = ", example) else "yaml"
 
 
 def _messages() -> Mapping[str, Sequence[str]]:

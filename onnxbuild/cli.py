@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -77,6 +78,8 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _exit_at_once(_number: int, _frame: FrameType | None) -> NoReturn:
+    with contextlib.suppress(OSError):
+        os.write(2, b"interrupted\n")
     os._exit(_INTERRUPTED)
 
 
@@ -117,6 +120,7 @@ def run_command(arguments: Sequence[str]) -> int:
         options = parse(arguments)
         return _COMMANDS[options.name](options)
     except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
         return _INTERRUPTED
     except Exception as error:  # noqa: BLE001 - what is no diagnostic is a bug of ours: a log to attach, and exit code 3
         try:
@@ -225,6 +229,15 @@ def _graph(options: argparse.Namespace) -> int:
     return show_graph(asked_for(options), format_, output=options.output)
 
 
+def _compare_exporters(options: argparse.Namespace) -> int:
+    from onnxbuild.commands.comparing.compare_exporters import compare_exporters
+
+    if len(options.selectors) > 1:
+        message = f"one model at a time: {', '.join(options.selectors)}"
+        subcommand(parser("compare-exporters"), "compare-exporters").error(message)
+    return compare_exporters(asked_for(options), out=options.out, as_json_text=options.json, jobs=options.jobs)
+
+
 def _schema(options: argparse.Namespace) -> int:
     from onnxbuild.commands.schema import run_schema
 
@@ -276,9 +289,10 @@ def _doctor(options: argparse.Namespace) -> int:
     from pathlib import Path
 
     from onnxbuild.commands.doctor import as_json, as_text, doctor
+    from onnxbuild.report.terminal import width_of
 
     report = doctor(Path(options.store or os.environ.get("ONNXBUILD_STORE") or ".onnxbuild/store"))
-    print(as_json(report) if options.format == "json" else as_text(report))
+    print(as_json(report) if options.format == "json" else as_text(report, width_of(sys.stdout)))
     return report.exit_code
 
 
@@ -304,6 +318,7 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "explain": _explain,
     "logs": _logs,
     "graph": _graph,
+    "compare-exporters": _compare_exporters,
     "schema": _schema,
     "lock": _lock,
     "gc": _gc,

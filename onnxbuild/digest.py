@@ -7,6 +7,7 @@ process and on every machine.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NewType
 
@@ -35,11 +36,14 @@ def digest_bytes(data: bytes) -> Digest:
     return Digest(blake3(data).hexdigest())
 
 
-def digest_file(path: Path, size_bytes: int, *, mapped: bool = False) -> Digest:
+def digest_file(
+    path: Path, size_bytes: int, *, mapped: bool = False, going_on: Callable[[], None] = lambda: None
+) -> Digest:
     """Digest of a file's content; a large file is hashed on all cores.
 
     `mapped`: map it into memory, which saves a copy. Only for a file that nobody shortens meanwhile: the system would
-    end this process (SIGBUS). Errors: OSError from the file system.
+    end this process (SIGBUS). `going_on` is called for each piece of a large file that is read. Errors: OSError from
+    the file system.
     """
     if size_bytes < _PARALLEL_BYTES:
         return digest_bytes(path.read_bytes())
@@ -47,12 +51,13 @@ def digest_file(path: Path, size_bytes: int, *, mapped: bool = False) -> Digest:
     if mapped:
         hasher.update_mmap(path)
     else:
-        _update(hasher, path)
+        _update(hasher, path, going_on)
     return Digest(hasher.hexdigest())
 
 
-def _update(hasher: blake3, path: Path) -> None:
+def _update(hasher: blake3, path: Path, going_on: Callable[[], None]) -> None:
     buffer = memoryview(bytearray(_BUFFER_BYTES))
     with open(path, "rb", buffering=0) as file:
         while count := file.readinto(buffer):
             hasher.update(buffer[:count])
+            going_on()

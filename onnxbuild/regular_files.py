@@ -6,11 +6,18 @@ import errno
 import io
 import os
 import stat
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # Flags for every file that somebody else may have put in its place: no link is followed, no FIFO is waited for. None of
 # them exists on Windows, where a folder cannot contain a FIFO or a device.
 _SAFELY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
+
+# A junction of Windows leads elsewhere as a link does; other systems have no such tags.
+_JUNCTION = getattr(stat, "IO_REPARSE_TAG_MOUNT_POINT", None)
 
 
 class NotRegular(OSError):  # noqa: N818 - an OSError whose text says what the file is instead
@@ -52,6 +59,45 @@ def descriptor_of(path: str | os.PathLike[str], flags: int) -> int:
         return descriptor
     os.close(descriptor)
     raise NotRegular(errno.EINVAL, f"is {_kind(mode)}, not a regular file", os.fspath(path))
+
+
+def check_folder(path: Path) -> None:
+    """Check that an absolute path leads to a folder, or that one can be created there, whoever may write.
+
+    Errors: OSError, such as NotADirectoryError for a file on the way, or that of a name that is too long.
+    """
+    for place in (path, *path.parents):
+        try:
+            mode = os.stat(place).st_mode
+        except FileNotFoundError:
+            if place.is_symlink():  # a link that leads nowhere
+                raise
+            continue
+        if not stat.S_ISDIR(mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+        return
+
+
+def is_folder(place: str) -> bool:
+    """Whether a path is a folder, and not a link to one."""
+    try:
+        status = os.lstat(place)
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and not leads_elsewhere(status)
+
+
+def is_link(place: str) -> bool:
+    """Whether a path is a link, or a junction of Windows."""
+    try:
+        return leads_elsewhere(os.lstat(place))
+    except OSError:
+        return False
+
+
+def leads_elsewhere(status: os.stat_result) -> bool:
+    """Whether what `os.lstat` has looked at is a link, or a junction of Windows."""
+    return stat.S_ISLNK(status.st_mode) or (_JUNCTION is not None and getattr(status, "st_reparse_tag", 0) == _JUNCTION)
 
 
 def _kind(mode: int) -> str:

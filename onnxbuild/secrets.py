@@ -183,7 +183,8 @@ def _without_wrapped(value: str, text: str) -> str:
 
 
 def _mask(text: str, *, keep_length: bool) -> str:
-    return "*" * len(text) if keep_length else MASK
+    # A mask of the length of its secret is not masked again: the carets of a code frame stand below it.
+    return text if text.strip("*") == "" and len(text) >= len(MASK) else "*" * len(text) if keep_length else MASK
 
 
 def _read_environment(environ: Mapping[str, str]) -> None:

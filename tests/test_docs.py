@@ -149,6 +149,8 @@ def test_every_key_and_option_has_a_meaning(page):
 
 def test_every_code_has_its_place():
     page = read(DOCS / "reference" / "codes.md")
+    assert "```sh\nonnxbuild run models.yaml --out .onnxbuild\n```" in page
+    assert not re.search(r"```yaml\n(onnxbuild \w|\w+ = )", page)
     raised = {code for path in (ROOT / "onnxbuild").rglob("*.py") for code in _CODE.findall(read(path))}
     assert len(raised) > 50
     assert {code for code in raised if not re.search(rf"^## {code}\b", page, re.MULTILINE)} == set()

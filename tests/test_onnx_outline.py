@@ -170,3 +170,19 @@ def _length(data):
 )
 def test_locations(location, name):
     assert below_its_folder(location) == name
+
+
+@pytest.mark.parametrize(("imports", "opset"), [([("", 11)], 11), ([("own", 3), ("ai.onnx", 9)], 9), ([("own", 3)], 0)])
+def test_the_opset_of_the_standard_operators(tmp_path, imports, opset):
+    graph = helper.make_graph([add("x", "x", "y")], "g", [value("x", 3)], [value("y", 3)])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid(*one) for one in imports])
+    onnx.save(model, tmp_path / "model.onnx")
+    assert read_outline(tmp_path / "model.onnx").opset == opset
+
+
+def test_weights_that_are_inputs_too_are_told_apart(tmp_path):
+    weight = helper.make_tensor("w", TensorProto.FLOAT, [3], [1.0, 2.0, 3.0])
+    graph = helper.make_graph([add("x", "w", "y")], "g", [value("x", 3), value("w", 3)], [value("y", 3)], [weight])
+    onnx.save(helper.make_model(graph), tmp_path / "model.onnx")
+    outline = read_outline(tmp_path / "model.onnx")
+    assert (outline.inputs, outline.stated) == (("x",), ("w",))

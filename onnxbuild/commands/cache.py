@@ -17,6 +17,7 @@ from onnxbuild.commands.workspace import Session, loaded, session
 from onnxbuild.deliver.write_back import share
 from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.report.progress.uploads import Uploads
+from onnxbuild.report.wording import age_in_words, counted, size_in_words
 from onnxbuild.store.inventory import Damage, Stats, stats, verify
 from onnxbuild.store.store import Store
 from onnxbuild.store.traces import Last, Trace
@@ -42,24 +43,25 @@ def _stats(asked: Asked, *, as_json: bool) -> int:
 
 def in_words(store: Stats) -> str:
     """Statistics as a person reads them."""
+    saved = size_in_words(store.bytes_deduplicated)
     lines = [
         f"results       {store.results} ({store.reached} needed by manifests, {store.unreached} not)",
-        f"files         {store.files}, {_mb(store.bytes)} on the disk",
-        f"shared files  {_mb(store.bytes_deduplicated)} saved: results name {_mb(store.bytes_named)}",
-        f"gc would free {_mb(store.bytes_unreached)}",
+        f"files         {store.files}, {size_in_words(store.bytes)} on the disk",
+        f"shared files  {saved} saved: results name {size_in_words(store.bytes_named)}",
+        f"gc would free {size_in_words(store.bytes_unreached)}",
     ]
     if store.toolchains.count:
-        size = _mb(store.toolchains.bytes)
+        size = size_in_words(store.toolchains.bytes)
         lines.append(f"toolchains    {store.toolchains.count}, {size} more; gc removes what no lock file names")
     if store.oldest_days is not None and store.newest_days is not None:
-        lines.append(f"age           {store.newest_days:.1f} to {store.oldest_days:.1f} days")
+        newest, oldest = (age_in_words(days * 86_400) for days in (store.newest_days, store.oldest_days))
+        lines.append(f"age           {newest} to {oldest}")
     width = max(map(len, store.kinds), default=0)
-    lines += [f"  {kind:<{width}}  {one.results:>5} results  {_mb(one.bytes)}" for kind, one in store.kinds.items()]
+    lines += [
+        f"  {kind:<{width}}  {one.results:>5} result{' ' if one.results == 1 else 's'}  {size_in_words(one.bytes)}"
+        for kind, one in store.kinds.items()
+    ]
     return "\n".join(lines)
-
-
-def _mb(size: int) -> str:
-    return f"{size / 1e6:.1f} MB"
 
 
 def _verify(asked: Asked) -> int:
@@ -100,7 +102,7 @@ class _Reading:
     def __call__(self, done: int, total: int) -> None:
         if time.monotonic() - self._reported >= 2.0:  # noqa: PLR2004 - seconds; a shorter wait needs no report
             self._reported = time.monotonic()
-            print(f"reading: {_mb(done)} of {_mb(total)}", file=sys.stderr, flush=True)
+            print(f"reading: {size_in_words(done)} of {size_in_words(total)}", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -122,12 +124,13 @@ def _push(asked: Asked) -> int:
         done = share(opened.graph, known, opened.store, Uploads(), again=True)
         if done is None:
             raise DiagnosticError(fault("OB047", f"the remote store {shown} is read-only here"))
-        words = f"{done.results} results of {asked.manifest} are in {shown} ({_mb(done.bytes)} sent)"
+        results = f"{counted(done.results, 'result')} of {asked.manifest} {'is' if done.results == 1 else 'are'}"
+        words = f"{results} in {shown} ({size_in_words(done.bytes)} sent)"
         if done.withheld:
             words += f"; {done.withheld} withheld, since their checks have not passed"
         missing = sum(one.outcome != "hit" for one in known.values())
         if missing:
-            words += f"; {missing} are not built"
+            words += f"; {missing} {'is' if missing == 1 else 'are'} not built"
         print(words)
         return 0 if done.complete else 1
 
@@ -151,8 +154,9 @@ def _pull(asked: Asked) -> int:
         }
         opened.store.traces.note(opened.scope, lasts)
         missing = len(outcomes) - len(lasts)
-        words = f"{len(fetched)} results came from {shown}, {len(lasts) - len(fetched)} were local"
-        print(f"{words}; {missing} have to be built" if missing else words)
+        local = len(lasts) - len(fetched)
+        words = f"{counted(len(fetched), 'result')} came from {shown}, {local} {'was' if local == 1 else 'were'} local"
+        print(f"{words}; {missing} {'has' if missing == 1 else 'have'} to be built" if missing else words)
         return 0 if opened.store.remote is not None and opened.store.remote.usable else 1
 
 

@@ -19,6 +19,7 @@ from onnxbuild.confinement import confine
 from onnxbuild.machine import Machine, this_machine
 from onnxbuild.planning.interpreters.unseen import unseen
 from onnxbuild.protocol import json_text
+from onnxbuild.report.wording import folded
 from onnxbuild.runners.worker_environment import import_folders
 from onnxbuild.steps import KINDS, Kinds
 from onnxbuild.steps.kind import Kind
@@ -128,8 +129,8 @@ def as_json(report: Report) -> str:
     return json_text(report, indent=2)
 
 
-def as_text(report: Report) -> str:
-    """The report for a person."""
+def as_text(report: Report, columns: int | None = None) -> str:
+    """The report for a person, in lines of at most `columns` cells."""
     machine = report.machine
     lines = [
         ("onnxbuild", report.onnxbuild),
@@ -146,9 +147,9 @@ def as_text(report: Report) -> str:
         *((name, version or "not installed") for name, version in report.packages.items()),
     ]
     width = max(len(label) for label, _ in lines)
-    text = [f"{label:<{width}}  {value}" for label, value in lines]
+    text = [folded(f"{label:<{width}}  {value}", columns, hang=width + 2) for label, value in lines]
     hidden = ["", "in no key:", *(f"  {line}" for line in report.unseen)] if report.unseen else []
-    return "\n".join([*text, *hidden, "", *_verdict(report)])
+    return "\n".join([*text, folded("\n".join([*hidden, "", *_verdict(report)]), columns)])
 
 
 def _confinement(environ: Mapping[str, str]) -> str:

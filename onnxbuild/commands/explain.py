@@ -18,8 +18,8 @@ from onnxbuild.planning.action_graph import Variant
 from onnxbuild.report.result.explained import facts_lines, key_lines, params_lines, variant_lines
 from onnxbuild.report.result.plan_text import failed_last_time, plan_lines
 from onnxbuild.report.result.reasons import reason_in_words
-from onnxbuild.report.terminal import width_of
-from onnxbuild.report.wording import path_from_here
+from onnxbuild.report.terminal import fitted, width_of
+from onnxbuild.report.wording import folded, path_from_here
 from onnxbuild.rules import ALL
 from onnxbuild.store.traces import Last, Trace
 
@@ -29,10 +29,10 @@ _CODE = re.compile(r"OBE?\d+", re.IGNORECASE)
 def explain(subject: str, asked: Asked) -> int:
     """Print what is known about an action, a variant, a model or a code; the exit code. Errors: DiagnosticError."""
     if is_code(subject):
-        print(explain_code(subject))
+        print(explain_code(subject, width_of(sys.stdout)))
         return 0
     with session(asked, write=False) as opened:
-        print("\n".join(_lines(subject, opened, asked)))
+        print(fitted("\n".join(_lines(subject, opened, asked)), sys.stdout))
     return 0
 
 
@@ -54,14 +54,15 @@ def is_code(subject: str) -> bool:
     return _CODE.fullmatch(subject) is not None
 
 
-def explain_code(code: str) -> str:
-    """The page of a code. Errors: DiagnosticError for an unknown one."""
+def explain_code(code: str, width: int | None = None) -> str:
+    """The page of a code, its prose in lines of `width` cells. Errors: DiagnosticError for an unknown one."""
     rule = ALL.get(code.upper())
     if rule is None:
         raise DiagnosticError(fault("OB041", f"there is no code `{code}`", hint=did_you_mean(code.upper(), ALL)))
     parts = [f"{rule.code} {rule.name} ({rule.severity})", rule.summary]
     parts += [f"why: {rule.why}"] if rule.why else []
     parts += [f"fix: {rule.fix}"] if rule.fix else []
+    parts = [folded(part, width, hang=0) for part in parts]
     parts += [f"bad:\n{_indented(rule.bad)}"] if rule.bad else []
     parts += [f"good:\n{_indented(rule.good)}"] if rule.good else []
     return "\n\n".join(parts)
@@ -78,7 +79,7 @@ def _action(name: str, opened: Session) -> Iterator[str]:
     """How the action ended the last time and why, what a run would do now, and what its result depends on."""
     last = opened.store.traces.last(opened.scope).get(name)
     trace = _trace(last, opened)
-    yield from _last_time(name, last)
+    yield from _last_time(name, last, opened)
     yield from _now(name, opened, last)
     width = width_of(sys.stdout)
     yield from params_lines(opened.plan.whole.actions[name], opened.kinds, opened.plan.manifest, width=width)
@@ -100,18 +101,24 @@ def _elsewhere(last: Last, opened: Session) -> str:
     return f", from {origin.remote}, {f'signed by {short_identity(origin.signer)}' if origin.signer else 'not signed'}"
 
 
-def _last_time(name: str, last: Last | None) -> Iterator[str]:
+def _last_time(name: str, last: Last | None, opened: Session) -> Iterator[str]:
     if last is None:
         yield f"{name} has never been run"
         return
-    yield f"{name}: {_ended(last.outcome)} in its last run"
-    yield from (f"  because {reason_in_words(Reason(r['part'], r['old'], r['new']))}" for r in last.reasons)
+    yield f"{name}: {_ended(last, opened)} in its last run"
+    if last.outcome != "hit":  # a hit with reasons was found elsewhere, and nothing ran because of them
+        yield from (f"  because {reason_in_words(Reason(r['part'], r['old'], r['new']))}" for r in last.reasons)
     if last.message:
         yield f"  {last.message}"
 
 
-def _ended(outcome: str) -> str:
-    return "up to date (a hit)" if outcome == "hit" else outcome
+def _ended(last: Last, opened: Session) -> str:
+    if last.outcome == "skipped":
+        return "not finished, because the run was interrupted or ended early,"
+    if last.outcome != "hit":
+        return last.outcome
+    origin = opened.store.traces.origin(last.key) if last.reasons and last.key is not None else None
+    return f"fetched from {origin.remote}" if origin is not None else "up to date (a hit)"
 
 
 def _now(name: str, opened: Session, last: Last | None) -> Iterator[str]:

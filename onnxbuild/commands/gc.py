@@ -10,6 +10,8 @@ from onnxbuild.commands.parsing.options import Asked
 from onnxbuild.commands.state.locations import store_root
 from onnxbuild.commands.workspace import loaded
 from onnxbuild.diagnostics import DiagnosticError, fault
+from onnxbuild.report.terminal import fitted
+from onnxbuild.report.wording import counted, size_in_words
 from onnxbuild.runners.toolchains.unused_toolchains import FreedToolchains, free_toolchains, needed_toolchains
 from onnxbuild.store.collect import Freed, Limits, collect
 from onnxbuild.store.store import Store
@@ -29,9 +31,9 @@ def gc(asked: Asked, limits: Limits, *, dry_run: bool) -> int:
         except OSError as error:
             message = f"the store {root} cannot be collected: {error.strerror}"
             raise DiagnosticError(fault("OB040", message), exit_code=1) from None
-    print(in_words(freed, dry_run=dry_run))
+    print(fitted(in_words(freed, dry_run=dry_run), sys.stdout))
     if toolchains != FreedToolchains():
-        print(of_toolchains(toolchains, dry_run=dry_run))
+        print(fitted(of_toolchains(toolchains, dry_run=dry_run), sys.stdout))
     return 0
 
 
@@ -47,9 +49,9 @@ def _free_toolchains(root: Path, manifests: set[str], *, dry_run: bool) -> Freed
 def of_toolchains(freed: FreedToolchains, *, dry_run: bool) -> str:
     """What was removed of toolchains, in one line."""
     verb = "would remove" if dry_run else "removed"
-    words = f"{verb} {freed.count} toolchain{'' if freed.count == 1 else 's'} that no lock file names"
+    words = f"{verb} {counted(freed.count, 'toolchain')} that no lock file names"
     if freed.count:
-        words += f", {freed.bytes / 1e6:.1f} MB"
+        words += f", {size_in_words(freed.bytes)}"
     return words + (f"; {freed.in_use} in use by running builds" if freed.in_use else "")
 
 
@@ -57,12 +59,13 @@ def in_words(freed: Freed, *, dry_run: bool) -> str:
     """The result of a collection, in one line."""
     verb = "would free" if dry_run else "freed"
     words = (
-        f"{verb} {freed.bytes / 1e6:.1f} MB: {freed.blobs} files of {freed.traces} results; {freed.kept} results kept"
+        f"{verb} {size_in_words(freed.bytes)}: {counted(freed.blobs, 'file')} of {counted(freed.traces, 'result')}; "
+        f"{counted(freed.kept, 'result')} kept"
     )
     if freed.in_use:
         words += f", {freed.in_use} of them in use by running builds"
     if freed.scopes:
-        words += f"; {freed.scopes} manifests no longer exist"
+        words += f"; {counted(freed.scopes, 'manifest')} no longer exist{'s' if freed.scopes == 1 else ''}"
     return words
 
 

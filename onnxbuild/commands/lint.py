@@ -75,7 +75,7 @@ def lint(
         return list(error.diagnostics)
     expansion = survey(manifest, kinds, lock, machine)
     diagnostics = [*faults, *check(World(manifest=manifest, lock=lock, expansion=expansion))]
-    diagnostics += refusals(asked._replace(manifest=path), manifest)
+    diagnostics += refusals(asked._replace(manifest=path), manifest, expansion.graph)
     if not faults:  # what is left out because of a fault cannot be selected either
         try:
             select(expansion.graph, selectors)

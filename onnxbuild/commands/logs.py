@@ -70,7 +70,9 @@ def _origin(action: str, last: Last | None, written: float, *, empty: bool) -> I
     at = time.strftime("%Y-%m-%d %H:%M", time.localtime(written))
     ran = last.ran if last is not None and last.ran is not None and _is_of(last.ran, written) else None
     if last is None or ran is None:
-        yield f"log of {at}; how that run ended is not recorded"
+        is_cut = last is not None and last.outcome == "skipped"
+        ended = ", when the run was interrupted" if is_cut else "; how that run ended is not recorded"
+        yield f"log of {at}{ended}"
     else:
         yield f"log of {at}, when it {_ended(ran)}{_since(ran, last)}"
     if empty:

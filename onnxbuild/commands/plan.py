@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from onnxbuild.commands.building.tidying import mention_unnamed
 from onnxbuild.commands.parsing.options import Asked
 from onnxbuild.commands.sharing.revalidation import own_actions
@@ -10,6 +12,7 @@ from onnxbuild.commands.state.out_place import refuse_link
 from onnxbuild.commands.workspace import session
 from onnxbuild.report.progress.jsonl import events_text
 from onnxbuild.report.result.plan_text import plan_text
+from onnxbuild.report.terminal import fitted
 
 
 def show_plan(
@@ -23,6 +26,7 @@ def show_plan(
         if as_json:
             print(events_text(outcomes), end="")
         else:
-            print(plan_text(opened.graph, outcomes, opened.store.traces.last(opened.scope)))
+            text = plan_text(opened.graph, outcomes, opened.store.traces.last(opened.scope))
+            print(fitted(text, sys.stdout))
         mention_unnamed(opened, asked, out)
     return 1 if any(outcome.outcome == "failed" for outcome in outcomes.values()) else 0

@@ -39,7 +39,13 @@ def _receipt(options: RunOptions, question: Mapping[str, Any]) -> Standing | Non
     state = state_beside(options.asked.manifest)
     receipt = standing(state, question)
     # Checked last, because reading git's index takes longer than the rest of the check.
-    return None if receipt is None or distrust(state) else receipt
+    return None if receipt is None or distrust(state) or _distrusts_store(receipt, state, options) else receipt
+
+
+def _distrusts_store(receipt: Standing, state: str, options: RunOptions) -> bool:
+    """Whether a store that the manifest alone names must not be trusted; the user may name any."""
+    is_named = options.asked.store or os.environ.get("ONNXBUILD_STORE")
+    return not is_named and receipt.store != os.path.join(state, "store") and distrust(receipt.store) is not None
 
 
 def _answers(answer: str, options: RunOptions) -> bool:

@@ -28,12 +28,19 @@ def show_status(asked: Asked, format: Format) -> int:  # noqa: A002 - the option
         outcomes = last_outcomes(opened)
         lasts = opened.store.traces.last(opened.scope)
         ended = max((lasts[name].at for name in outcomes if name in lasts), default=None)
+        interrupted = _interrupted(opened.graph, lasts)
         graph = ActionGraph(opened.graph.actions, variants_named(opened.graph, asked.selectors), opened.graph.aliases)
     if format == "text":
-        print(status_text.as_text(graph, outcomes, ended, width_of(sys.stdout)))
+        print(status_text.as_text(graph, outcomes, ended, width_of(sys.stdout), interrupted=interrupted))
     else:
-        print(_RENDERERS[format](graph, outcomes, ended))
+        print(_RENDERERS[format](graph, outcomes, ended, interrupted=interrupted))
     return 0
+
+
+def _interrupted(graph: ActionGraph, lasts: Mapping[str, Last]) -> bool:
+    """Whether the last run was interrupted: `--fail-fast` leaves actions out, too, but after one has failed."""
+    ends = {lasts[name].outcome for name in graph.actions if name in lasts}
+    return "skipped" in ends and "failed" not in ends
 
 
 def last_outcomes(opened: Session) -> Mapping[str, Outcome]:

@@ -13,9 +13,11 @@ from msgspec import Struct
 
 from onnxbuild.commands.parsing.options import Asked
 from onnxbuild.commands.sharing.open_remote import sharing_for, watched_keys
-from onnxbuild.commands.state.locations import state_for, store_root
+from onnxbuild.commands.state.locations import make_state_folder, state_for, store_root
 from onnxbuild.commands.state.named_environments import environments_of
-from onnxbuild.commands.state.out_place import check_out
+from onnxbuild.commands.state.out_place import check_folders, check_out
+from onnxbuild.commands.state.own_outputs import check_sources
+from onnxbuild.commands.state.refusals import check_store
 from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.execute.events import Outcome
 from onnxbuild.execute.preview import preview
@@ -25,6 +27,7 @@ from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.planning.planned import Plan
 from onnxbuild.printable import printable
 from onnxbuild.report.named_files import check_named, hint_for, write_named
+from onnxbuild.report.wording import on_one_line
 from onnxbuild.runners.environments import Environment
 from onnxbuild.runners.local import LocalRunner
 from onnxbuild.runners.runner import Runner
@@ -89,9 +92,10 @@ def loaded(asked: Asked) -> Manifest:
     """The manifest, with what the command line says about it. Errors: DiagnosticError with every fault."""
     from onnxbuild.manifest.load import load_manifest
 
-    return load_manifest(
+    manifest = load_manifest(
         asked.manifest, kinds=all_kinds(), defines=dict(asked.defines), permissions=asked.permissions()
     )
+    return asked.change(manifest) if asked.change is not None else manifest
 
 
 def planned(asked: Asked, *, write_lock: bool) -> tuple[Manifest, Expansion, Lock]:
@@ -161,9 +165,17 @@ def session(asked: Asked, *, write: bool, jobs: int = 1, remembered: Plan | None
         root = store_root(asked, made.manifest)
         if asked.out is not None:
             check_out(asked.out, dict.fromkeys(one.model for one in made.graph.variants), made.manifest, root)
+            check_folders(Path(asked.out), made.graph.variants)
+            if remembered is None:  # else the run that left the plan has checked it
+                check_sources(Path(asked.out), made.whole, made.manifest)
+        if write:
+            check_store(asked, made.manifest)  # before anything is created
+            make_state_folder(asked.manifest)
         with (
             reporting(sharing.remote),
-            opened(root, write=write, remote=sharing.remote, trust=sharing.trust) as store,
+            opened(
+                root, write=write, remote=sharing.remote, trust=sharing.trust, say=_nothing if write else _say
+            ) as store,
         ):
             yield Session(
                 plan=made,
@@ -178,7 +190,11 @@ def session(asked: Asked, *, write: bool, jobs: int = 1, remembered: Plan | None
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    print(on_one_line(text), file=sys.stderr)
+
+
+def _nothing(_text: str) -> None:
+    """A run shows its progress in another way."""
 
 
 @contextlib.contextmanager

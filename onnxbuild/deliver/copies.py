@@ -8,8 +8,8 @@ import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
 
-from onnxbuild.deliver.foreign_files import is_folder
 from onnxbuild.digest import digest_file
+from onnxbuild.regular_files import is_folder
 from onnxbuild.store.content import File
 from onnxbuild.store.files import Signature, clone_file, flush, settled_signature, signature
 from onnxbuild.store.store import Store

@@ -18,12 +18,11 @@ import msgspec
 from msgspec import Struct
 
 from onnxbuild.deliver.copies import equal_files
-from onnxbuild.deliver.foreign_files import is_folder
 from onnxbuild.deliver.out_folder import Delivery, alone
 from onnxbuild.deliver.provenance import PROVENANCE, Described, described
 from onnxbuild.digest import digest_bytes, digest_value
 from onnxbuild.manifest.language import NAME
-from onnxbuild.regular_files import read_regular
+from onnxbuild.regular_files import is_folder, read_regular
 from onnxbuild.store.files import remove_file, write_atomically
 from onnxbuild.store.store import Store
 
@@ -42,10 +41,14 @@ class Record(Struct, frozen=True):
 
 
 class Pruned(Struct, frozen=True):
-    """A folder from which our files were removed. `edited`: files that stay, because they have been changed."""
+    """A folder from which our files were removed.
+
+    `edited`: files of ours that stay, because they have been changed. `others`: whether files of others stay, too.
+    """
 
     folder: str
     edited: tuple[str, ...]
+    others: bool = False
 
 
 def record(state: Path, manifest: str, out: Path, deliveries: Iterable[Delivery], *, defines: Defines = ()) -> None:
@@ -94,8 +97,14 @@ def prune(out: Path, variant: str, store: Store) -> Pruned | None:
             _remove_empty(folder / name, folder)
         remove_file(folder / PROVENANCE)
         _remove_empty(folder / PROVENANCE, out)
-    edited = [file.name for file in listed if file.name not in unchanged and os.path.lexists(folder / file.name)]
-    return Pruned(str(folder), tuple(sorted(edited)))
+    edited = {file.name for file in listed if file.name not in unchanged and os.path.lexists(folder / file.name)}
+    return Pruned(str(folder), tuple(sorted(edited)), others=bool(_files_below(folder) - edited))
+
+
+def _files_below(folder: Path) -> set[str]:
+    """The names of everything below a folder that is not a folder itself. Links are not followed."""
+    found = ((Path(place), name) for place, _, names in os.walk(folder) for name in names)
+    return {(place / name).relative_to(folder).as_posix() for place, name in found}
 
 
 def _path(state: Path, manifest: str, out: Path, defines: Defines) -> Path:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from onnxbuild.deliver.provenance import PROVENANCE
+from onnxbuild.regular_files import is_folder
 from onnxbuild.store.files import remove_file
 
 # Somebody may add a file while a folder is being emptied; then the folder is searched again.
@@ -85,19 +86,6 @@ def _free(place: str) -> str:
         free = f"{place}.kept" if number == 1 else f"{place}.kept-{number}"
         number += 1
     return free
-
-
-# A junction of Windows leads elsewhere as a link does; other systems have no such tags.
-_JUNCTION = getattr(stat, "IO_REPARSE_TAG_MOUNT_POINT", None)
-
-
-def is_folder(place: str) -> bool:
-    """Whether a path is a folder, and not a link to one."""
-    try:
-        status = os.lstat(place)
-    except OSError:
-        return False
-    return stat.S_ISDIR(status.st_mode) and (_JUNCTION is None or getattr(status, "st_reparse_tag", 0) != _JUNCTION)
 
 
 def _let_change(folder: str) -> None:

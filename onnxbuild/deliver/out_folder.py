@@ -13,12 +13,13 @@ from typing import Literal
 from msgspec import Struct
 
 from onnxbuild.deliver.copies import checked_copy, equal_files
-from onnxbuild.deliver.foreign_files import Renamed, is_folder
+from onnxbuild.deliver.foreign_files import Renamed
 from onnxbuild.deliver.provenance import PROVENANCE, ours, provenance
 from onnxbuild.deliver.replacement import leftovers, replace_folder, tidy_up
 from onnxbuild.digest import Digest, digest_bytes
 from onnxbuild.execute.events import SUCCEEDED, Outcome
 from onnxbuild.planning.action_graph import ActionGraph, Variant
+from onnxbuild.regular_files import is_folder
 from onnxbuild.store.content import File, Tree
 from onnxbuild.store.files import Signature
 from onnxbuild.store.store import Store
@@ -30,8 +31,9 @@ _ATTEMPTS = 3
 
 
 class Delivery(Struct, frozen=True):
-    """The state of one variant's folder. `edited`: its files that were changed since the last run.
+    """The state of one variant's folder. `edited`: its files that were changed or removed since the last run.
 
+    `missing`: those of them that were removed.
     `kept`: files of others whose names the variant needs, with the names that they have now. `files`: path and digest
     of every delivered file, none if the variant was not delivered. `error`: why the folder could not be written; its
     previous content is still there.
@@ -44,6 +46,7 @@ class Delivery(Struct, frozen=True):
     kept: tuple[Renamed, ...] = ()
     files: Mapping[str, Digest] = {}
     error: str | None = None
+    missing: tuple[str, ...] = ()
 
 
 def deliver(graph: ActionGraph, outcomes: Mapping[str, Outcome], store: Store, out: Path) -> tuple[Delivery, ...]:
@@ -105,17 +108,21 @@ def _delivered(name: str, folder: Path, content: Tree, text: bytes, store: Store
     """Compare the folder with the content and write it if it differs, until both are equal."""
     wanted = {file.name: file for file in (*content.files, File(PROVENANCE, digest_bytes(text), len(text)))}
     edited: set[str] = set()
+    missing: set[str] = set()
     for attempt in count():
         if equal_files(wanted.values(), folder, store) == wanted.keys():
             state: State = "repaired" if edited else "written" if attempt else "intact"
             files = {os.path.join(folder, one): file.digest for one, file in wanted.items()}
-            return Delivery(name, str(folder), state, tuple(sorted(edited)), tuple(kept), files)
+            return Delivery(
+                name, str(folder), state, tuple(sorted(edited)), tuple(kept), files, missing=tuple(sorted(missing))
+            )
         if attempt == _ATTEMPTS:
             break
         with alone(folder, store):
             # Check again: another run may have written the folder meanwhile.
             equal, listed = equal_files(wanted.values(), folder, store), ours(folder)
             edited |= {file.name for file in listed} - equal_files(listed, folder, store)
+            missing |= {one for one in edited if not os.path.lexists(folder / one)}
             kept += _write(folder, wanted, text, store, equal) if equal != wanted.keys() else []
     raise OSError(errno.EBUSY, "another process changes its files", str(folder))
 

@@ -3,7 +3,8 @@
 Constraints: a reader finds the old output or the new one; files of others in the old folder are kept, whatever they
 are; the folder may be of any file system, also of one that cannot exchange two folders.
 
-Beside the folder TARGET there are for a moment, each with a random mark at its end:
+Beside the folder TARGET there are for a moment, each with a random mark of 32 digits at its end, so that no folder of
+somebody else (`.TARGET.old.20261126`) is taken for one of them:
 
     .TARGET.fresh.…   being filled, only with our files: worthless after a kill
     .TARGET.whole.…   filled; after the exchange it is the old folder
@@ -25,12 +26,13 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
-from onnxbuild.deliver.foreign_files import Renamed, is_folder, move_foreign
+from onnxbuild.deliver.foreign_files import Renamed, move_foreign
 from onnxbuild.deliver.provenance import ours
+from onnxbuild.regular_files import is_folder
 from onnxbuild.store.files import flush, remove_tree
 
-# What a run leaves when it is killed. Version 0.1 had the process in the name, and `.old` at the end.
-_LEFTOVER = re.compile(r"\.(?P<target>.+)\.(?P<state>fresh|whole|old)\.[0-9a-f]+(?P<aside>\.old)?")
+# What a run leaves when it is killed. Version 0.1 had the number of the process in the name, and `.old` at the end.
+_LEFTOVER = re.compile(r"\.(?P<target>.+)\.(?:(?P<state>fresh|whole|old)\.[0-9a-f]{32}|fresh\.[0-9]+\.(?P<aside>old))")
 
 # renameat2(2) of Linux: swap two folders in one step, so that a reader always finds the old output or the new one.
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
@@ -44,7 +46,8 @@ def leftovers(parent: Path) -> Mapping[str, list[Path]]:
     except OSError:  # the folder is missing, or each delivery to it fails for the same reason
         return found
     for name in names:
-        if (match := _LEFTOVER.fullmatch(name)) and is_folder(str(parent / name)):
+        match = _LEFTOVER.fullmatch(name)
+        if match and is_folder(str(parent / name)) and (not match["aside"] or ours(parent / name)):
             found[match["target"]].append(parent / name)
     return found
 
@@ -55,7 +58,7 @@ def replace_folder(folder: Path, fill: Callable[[Path], None], known: Collection
     `known`: names of files that are ours although the old folder does not describe them. Returns the foreign files
     that have another name now. Errors: OSError, and what `fill` raises; then the old folder is in its place.
     """
-    mark = uuid.uuid4().hex[:8]
+    mark = uuid.uuid4().hex
     fresh, whole = _beside(folder, "fresh", mark), _beside(folder, "whole", mark)
     fresh.mkdir(parents=True)
     try:
@@ -93,7 +96,7 @@ def _beside(folder: Path, state: str, mark: str) -> Path:
 def _state(place: Path) -> str:
     match = _LEFTOVER.fullmatch(place.name)
     assert match is not None, "BUG: `leftovers` matched it"
-    return "old" if match["aside"] else match["state"]
+    return match["aside"] or match["state"]
 
 
 def _is_old(place: Path) -> bool:

@@ -45,8 +45,8 @@ class StepKind(Protocol):
 
 
 def place_of(kind: StepKind) -> Holder | None:
-    """Where the block of a kind may be written; None for fetch, which `source:` asks for."""
-    if not kind.inputs:
+    """Where the block of a kind may be written; None for fetch and prepare, which the source asks for."""
+    if not kind.inputs or "checkpoint" in kind.outputs.values():
         return None
     if "onnx" not in kind.outputs.values():
         return "check"

@@ -19,11 +19,15 @@ TITLE = "onnxbuild manifest"
 # Keys of the language that no kind implements yet, by block: the message says so instead of "unknown key".
 LATER: Mapping[str, tuple[str, ...]] = {
     TITLE: (),
-    "ModelBlock": ("compile", "package", "publish"),
+    "ModelBlock": ("adapters", "compile", "package", "publish"),
     "TargetBlock": ("compile", "package", "publish", "run"),
     "NamedTargetBlock": ("compile", "package", "publish", "run"),
     "Step": ("compile", "package", "publish", "run"),
     "DatasetBlock": (),
+}
+# What to write instead of such a key.
+INSTEAD: Mapping[str, str] = {
+    "adapters": "several adapters that are chosen at run time come later; `adapter:` merges one into the weights",
 }
 
 
@@ -155,6 +159,14 @@ class ModelBlock(Struct):
             examples=["onnx/model.onnx", ["encoder_model.onnx", "decoder_model_merged.onnx"]],
         ),
     ] = []
+    adapter: Annotated[
+        str,
+        Meta(
+            description="adapter of peft (LoRA and others) that is merged into the source: hub:org/name[@revision] or"
+            " local:path; `none` leaves out one that lies beside the weights",
+            examples=["hub:me/my-lora", "local:loras/mine"],
+        ),
+    ] = ""
     task: Annotated[
         str,
         Meta(

@@ -18,6 +18,9 @@ from onnxbuild.permissions import Permissions, is_below
 # The layout of huggingface_hub's cache: files of a snapshot are links to `../../blobs/DIGEST`.
 _SNAPSHOT = re.compile(r"(.*[\\/](?:models|datasets)--[^\\/]+)[\\/]snapshots[\\/][^\\/]+(?:[\\/].*)?")
 
+# Folders that belong to a program of version control, and that a checkout of somebody else must not write to.
+_OF_OTHERS = {".git", ".hg", ".svn", ".jj", ".bzr"}
+
 
 class Reach:
     """The paths that one manifest may name."""
@@ -73,7 +76,11 @@ def store_problem(manifest: Manifest) -> Diagnostic | None:
     if written is None:
         return None
     path = own_store(manifest.path, written)
-    problem = Reach(manifest.path, Permissions()).problem(written, path, manifest.store_at)
+    reach = Reach(manifest.path, Permissions())
+    problem = reach.problem(written, path, manifest.store_at)
+    if problem is None and not _OF_OTHERS.isdisjoint(os.path.realpath(path)[len(reach.folder) :].lower().split(os.sep)):
+        message = f"the store `{written}` is inside a folder of version control"
+        return fault("OB060", message, span=manifest.store_at, hint="write the name of another folder")
     if problem is None or problem.code != "OB060":
         return problem
     message = f"the store `{written}` is outside the folder of the manifest"

@@ -31,6 +31,7 @@ class Model(Struct, frozen=True, kw_only=True):
     targets: tuple[Target, ...]
     block: Table
     span: Span  # of its name
+    adapter: str | None = None  # the adapter to merge into the source, or `none`
     file: tuple[str, ...] = ()  # the graphs to take from a source that has several
 
 

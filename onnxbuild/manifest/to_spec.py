@@ -42,6 +42,7 @@ def _model(model: ModelEntry, targets: Table) -> Model:
         targets=tuple(_targets(model.block["targets"], targets)),
         block=model.block,
         span=model.at,
+        adapter=model.block.get("adapter") or None,
         file=_names(model.block.get("file", ())),
     )
 

@@ -29,6 +29,8 @@ _PARTS: Mapping[str, Mapping[int, str]] = {
     "sparse": {1: "tensor", 2: "tensor"},
 }
 _GRAPH_INPUT, _VALUE_NAME = 11, 1
+_OPSET_IMPORT, _DOMAIN, _VERSION = 8, 1, 2
+_STANDARD = ("", "ai.onnx")
 _TENSOR_NAME, _EXTERNAL_DATA, _DATA_LOCATION = 8, 13, 14
 _EXTERNAL = 1
 _KEY, _VALUE = 1, 2
@@ -48,10 +50,16 @@ class NotOnnx(ValueError):  # noqa: N818 - its text says what the file is instea
 
 
 class Outline(Struct, frozen=True):
-    """The names that a graph must be fed, and its files of weights as they are written in it, with the bytes needed."""
+    """The names that a graph must be fed, and its files of weights as they are written in it, with the bytes needed.
+
+    `opset` is the version of the standard operators, 0 if the file names none. `stated`: weights that are listed as
+    inputs, too, as all are up to IR version 3.
+    """
 
     inputs: tuple[str, ...]
     data: Mapping[str, int]
+    opset: int = 0
+    stated: tuple[str, ...] = ()
 
 
 def read_outline(path: str | os.PathLike[str]) -> Outline:
@@ -61,10 +69,9 @@ def read_outline(path: str | os.PathLike[str]) -> Outline:
         reader.read("model", file, os.fstat(file.fileno()).st_size, 0)
     if not reader.nodes:
         raise NotOnnx("it has no graph with a node")
-    # Up to IR version 3 weights are listed as inputs, too.
-    return Outline(
-        tuple(name for name in reader.inputs if name not in reader.stored), dict(sorted(reader.data.items()))
-    )
+    inputs = tuple(name for name in reader.inputs if name not in reader.stored)
+    stated = tuple(name for name in reader.inputs if name in reader.stored)
+    return Outline(inputs, dict(sorted(reader.data.items())), reader.opset, stated)
 
 
 def below_its_folder(location: str) -> str | None:
@@ -83,6 +90,7 @@ class _Reader:
         self.stored: set[str] = set()  # names of the weights of the outermost graph
         self.data: dict[str, int] = {}
         self.nodes = 0
+        self.opset = 0
         self._fields_left = _MOST_FIELDS
 
     def read(self, message: str, file: IO[bytes], end: int, depth: int) -> None:
@@ -97,6 +105,8 @@ class _Reader:
             elif part is not None:
                 self.nodes += part == "node"
                 self._part(part, file, length, depth + 1)
+            elif message == "model" and number == _OPSET_IMPORT:
+                self._opset(file, file.tell() + length)
             elif outermost and number == _GRAPH_INPUT:
                 self.inputs.append(self._texts(file, file.tell() + length).get(_VALUE_NAME, ""))
 
@@ -107,6 +117,16 @@ class _Reader:
         content = file.read(length)
         if _MARK in content:
             self.read(message, io.BytesIO(content), length, depth)
+
+    def _opset(self, file: IO[bytes], end: int) -> None:
+        domain, version = "", 0
+        for number, value in self._fields(file, end, varints=True):
+            if number == _DOMAIN:
+                domain = _text(file, value)
+            elif number == _VERSION:
+                version = value
+        if domain in _STANDARD:
+            self.opset = version
 
     def _tensor(self, file: IO[bytes], end: int, *, outermost: bool) -> None:
         name, external, entries = "", False, dict[str, str]()

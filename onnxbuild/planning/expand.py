@@ -25,6 +25,8 @@ from onnxbuild.planning.action_graph import (
     SharedActions,
     Variant,
 )
+from onnxbuild.planning.checkpoints.adapters_of_models import is_merged_into, without_weights
+from onnxbuild.planning.checkpoints.preparation import prepare_params, refusal
 from onnxbuild.planning.dataset_sources import DatasetReader
 from onnxbuild.planning.exporter_code import exporter_code, floating_code, watched_code_of
 from onnxbuild.planning.known_versions import known_versions
@@ -38,9 +40,14 @@ from onnxbuild.steps.export import unknown_task
 from onnxbuild.steps.exporters import is_own
 from onnxbuild.steps.kind import Context, Kind
 from onnxbuild.steps.load_check import LOAD
+from onnxbuild.steps.prepare import ADAPTER
+from onnxbuild.steps.quantize import CHECKPOINT
 from onnxbuild.steps.validate import VALIDATE
 from onnxbuild.tables.architectures import infer_task
 from onnxbuild.tables.checkpoint_files import has_processor
+from onnxbuild.tables.checkpoints.adapters import task_of
+from onnxbuild.tables.checkpoints.quantization import quantized_of, without_block
+from onnxbuild.tables.positions import may_read_text
 from onnxbuild.tables.tasks import TASKS, family_of, proper_name, reads_text_rows
 
 
@@ -82,7 +89,7 @@ def survey(manifest: Manifest, kinds: Kinds, lock: Lock, machine: Machine) -> Ex
 
 
 class _Base(Struct, frozen=True):
-    """What all targets of a model start from."""
+    """What all targets of a model start from; `fetch` is what its variants are compared with."""
 
     fetch: OutputRef
     output: OutputRef
@@ -112,10 +119,14 @@ class _Expander:
         self._timeout = model.block.get("timeout")
         self._toolchain = model.toolchain or CURRENT
         fetched = self._sources.fetched(model)
-        if fetched is None:
+        adapter = self._sources.adapter(model, model.adapter or "") if is_merged_into(model) else None
+        if fetched is None or (adapter is None and is_merged_into(model)):
+            return
+        if adapter is not None and fetched.artifact == "onnx":
+            self.faults.append(without_weights(model))
             return
         versions = self._versions(model.toolchain)
-        task = proper_name(model.task) if model.task else infer_task(fetched.config or {}, versions)
+        task = proper_name(model.task) if model.task else _implied_task(fetched, adapter, versions)
         context = Context(
             task=task,
             family=family_of(task, fetched.config),
@@ -123,12 +134,13 @@ class _Expander:
             precision="fp32",
             previous=("fetch",),
             reference=fetched.artifact,
+            opset=fetched.opset,
             device="cpu",
             machine=self._machine,
             versions=versions,
         )
-        self._check_processor(model, fetched, task)
-        base = self._base(model, fetched, context)
+        self._check_processor(model, fetched, adapter, task)
+        base = self._base(model, fetched, adapter, context)
         if base is not None:
             for target in model.targets:
                 self._add_target(model, target, base)
@@ -141,11 +153,12 @@ class _Expander:
         at = model.block.value_span("task")
         self.faults.append(fault(problem.code, problem.message, span=at, hint=problem.hint, severity="warning"))
 
-    def _check_processor(self, model: Model, fetched: Fetched, task: str | None) -> None:
+    def _check_processor(self, model: Model, fetched: Fetched, adapter: Fetched | None, task: str | None) -> None:
         """OB330 for a checkpoint of text without a tokenizer. What reads images or audio has another processor."""
         if fetched.artifact != "checkpoint" or fetched.files is None or task is None or not reads_text_rows(task):
             return
-        if not has_processor(fetched.files):
+        names = (*fetched.files, *((adapter.files or ()) if adapter is not None else ()))
+        if may_read_text(fetched.config) and not has_processor(names):
             at = model.block.value_span("source")
             message = f"the checkpoint has no tokenizer, which the task `{task}` needs to read text"
             hint = (
@@ -153,13 +166,38 @@ class _Expander:
             )
             self.faults.append(fault("OB330", message, span=at, hint=hint, severity="warning"))
 
-    def _base(self, model: Model, fetched: Fetched, context: Context) -> _Base | None:
+    def _fetch(self, name: str, fetched: Fetched, task: str | None, at: Span) -> OutputRef:
         kind = self._kinds["fetch"]
         params = msgspec.convert({**fetched.params}, kind.params)
         if fetched.params["origin"] == "random":
-            params = msgspec.structs.replace(params, task=context.task or "")
-        at = model.block.key_span("source")
-        fetch = OutputRef(self._add(f"{model.name}:fetch", kind, as_json(params), fetched.inputs, at), "model")
+            params = msgspec.structs.replace(params, task=task or "")
+        return OutputRef(self._add(name, kind, as_json(params), fetched.inputs, at), "model")
+
+    def _is_refused(self, model: Model, fetched: Fetched, exporter: str) -> bool:
+        """Whether no exporter reads the weights of a checkpoint; a custom one may."""
+        problem = None if is_own(exporter) else refusal(fetched, _source_at(model))
+        self.faults.extend([problem] if problem is not None else [])
+        return problem is not None
+
+    def _prepared(
+        self, model: Model, fetch: OutputRef, adapter: Fetched | None, params: Mapping[str, Any]
+    ) -> tuple[OutputRef, tuple[str, ...]]:
+        """The checkpoint that variants are compared with, and the actions that make it of what was fetched."""
+        if all(value is UNSET for value in params.values()):
+            return fetch, ()
+        at = model.block.key_span("source" if adapter is None else "adapter")
+        inputs: dict[str, Input] = {"model": fetch}
+        made: tuple[str, ...] = ()
+        if adapter is not None:
+            taken = self._fetch(f"adapters/{model.name}:fetch", adapter, None, at)
+            inputs[ADAPTER], made = taken, (taken.action,)
+        kind = self._kinds["prepare"]
+        action = self._add(f"{model.name}:prepare", kind, as_json(kind.params(**params)), inputs, at)
+        return OutputRef(action, "model"), (*made, action)
+
+    def _base(self, model: Model, fetched: Fetched, adapter: Fetched | None, context: Context) -> _Base | None:
+        fetch = self._fetch(f"{model.name}:fetch", fetched, context.task, model.block.key_span("source"))
+        unlocked = fetched.unlocked or (adapter is not None and adapter.unlocked)
         if fetched.artifact == "onnx":
             self._check_task(model, context)
             if "export" in model.block:
@@ -173,7 +211,9 @@ class _Expander:
             *block_places(model.block, "export", model.block.values_at.get("task", model.span)),
             _source_at(model),
         )
-        settled = self._settle(step, context, unlocked=fetched.unlocked)
+        if self._is_refused(model, fetched, str(step.block.get("exporter", ""))):
+            return None
+        settled = self._settle(step, context, unlocked=unlocked)
         if settled is None:
             return None
         if settled.params.trusts_code:
@@ -181,7 +221,15 @@ class _Expander:
             self.faults.extend(code)
             if code:
                 return None
-        inputs = self._export_inputs(fetch, settled.params.exporter, step)
+        own = is_own(settled.params.exporter)
+        quantized = None if own else quantized_of(context.config)
+        params = prepare_params(fetched, adapter, quantized, trusts_code=settled.params.trusts_code)
+        checkpoint, made = self._prepared(model, fetch, adapter, params)
+        # The builder of genai reads such weights itself.
+        exported = (
+            fetch if settled.params.exporter == "genai" and quantized is not None and adapter is None else checkpoint
+        )
+        inputs = self._export_inputs(exported, settled.params.exporter, step)
         if inputs is None:
             return None
         export = self._add(f"{model.name}:export", self._kinds["export"], settled.plain, inputs, step.key_at)
@@ -189,10 +237,13 @@ class _Expander:
             context,
             precision=self._kinds["export"].precision_after(settled.params, context),
             previous=("fetch", "export"),
+            opset=getattr(settled.params, "opset", None),
             max_length=None if settled.params.max_length is UNSET else settled.params.max_length,
             trusts_code=settled.params.trusts_code,
+            # What is merged is no longer what was stored.
+            config=context.config if adapter is None or quantized is None else without_block(context.config or {}),
         )
-        return _Base(fetch, OutputRef(export, "model"), context, (fetch.action, export), fetched.unlocked)
+        return _Base(checkpoint, OutputRef(export, "model"), context, (fetch.action, *made, export), unlocked)
 
     def _export_inputs(self, fetch: OutputRef, exporter: str, step: Step) -> Mapping[str, Input] | None:
         """The checkpoint, and the code of a custom exporter; None after a fault."""
@@ -220,6 +271,8 @@ class _Expander:
             kind = self._kinds[step.kind]
             name = f"{model.name}/{target.name}:{step.kind}"
             inputs = {"model": output, **self._dataset_input(settled.params)}
+            if getattr(settled.params, "reads_checkpoint", False):
+                inputs[CHECKPOINT] = base.fetch
             action = self._add(name, kind, settled.plain, inputs, step.key_at)
             output = OutputRef(action, "model")
             steps.append(action)
@@ -282,6 +335,12 @@ class _Expander:
 
     def _add(self, name: str, kind: Kind, params: Mapping[str, Any], inputs: Mapping[str, Input], at: Span) -> str:
         return self.shared.add(name, kind, params, inputs, at, toolchain=self._toolchain, timeout=self._timeout)
+
+
+def _implied_task(fetched: Fetched, adapter: Fetched | None, versions: Mapping[str, str]) -> str | None:
+    """The task of the head that an adapter brings, or else of the head that config.json names."""
+    brought = task_of(adapter.config or {}) if adapter is not None else None
+    return brought or infer_task(fetched.config or {}, versions)
 
 
 def _source_at(model: Model) -> Span:

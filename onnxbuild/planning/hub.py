@@ -16,11 +16,15 @@ from http.client import HTTPException
 from typing import Any
 from urllib.parse import quote
 
+from msgspec import UNSET
+
 from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.planning.locked import LockedSource
 from onnxbuild.steps.dataset_rows import ENDINGS
 from onnxbuild.steps.fetch import DATASETS
 from onnxbuild.store.remote.shape import is_safe_name
+from onnxbuild.tables.checkpoint_files import CONFIGS
+from onnxbuild.tables.checkpoints.adapters import CONFIG as ADAPTER
 from onnxbuild.url_origin import is_downgrade, origin_of
 
 _TRIES = 4
@@ -62,10 +66,13 @@ class Hub:
             raise _failed(repo, revision, f"it has a file with the name {odd[0]!r}, which leads out of its folder")
         if rows:  # a plan has no use for the names of a thousand images
             return LockedSource(commit, tuple(name for name in files if name.endswith(ENDINGS)))
-        config = None
-        if "config.json" in files:
-            config = _short_tables(self._json(f"/{quote(repo)}/resolve/{commit}/config.json", repo, revision))
-        return LockedSource(commit, tuple(files), config)
+        place = next((name for name in CONFIGS if name in files), "")
+        config, adapter = (
+            _short_tables(self._json(f"/{quote(repo)}/resolve/{commit}/{name}", repo, revision))
+            if name in files else None
+            for name in (place, ADAPTER)
+        )  # fmt: skip
+        return LockedSource(commit, tuple(files), config, UNSET if adapter is None else adapter)
 
     def _json(self, path: str, repo: str, revision: str) -> Any:
         data = self._get(path, repo, revision)

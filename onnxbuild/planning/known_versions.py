@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from onnxbuild.manifest.spec import Manifest
 from onnxbuild.planning.interpreters.distributions import Distributions, own_distributions
 from onnxbuild.planning.locked import Lock
 from onnxbuild.planning.toolchains import normalized, toolchain_key
-from onnxbuild.steps.exporters import EXPORTERS
+from onnxbuild.steps.exporters import EXPORTERS, UNPINNED
 
 # The versions that a plan may depend on. Others matter only to keys, and a runner reports them.
 _NEEDED = (package for exporter in EXPORTERS.values() for package in exporter.needs)
-_ASKED = tuple(dict.fromkeys((*_NEEDED, "sentence-transformers")))
+_ASKED = tuple(dict.fromkeys((*_NEEDED, "sentence-transformers", "peft")))
+_REQUIRED = tuple(one.package for one in EXPORTERS.values() if one.requirement)
+_NAME = re.compile(r"[\w.-]+")
 _PIN = re.compile(r"([\w.-]+)(?:\[[^\]]*\])?\s*==\s*([\w.+!-]+)\s*")
 
 
@@ -47,7 +49,10 @@ def _installed(path: Sequence[str] | None) -> Mapping[str, str]:
     return {name: version for name, version in versions.items() if version != "absent"}
 
 
-def _pinned(requirements: Iterable[str]) -> Mapping[str, str]:
+def _pinned(requirements: Sequence[str]) -> Mapping[str, str]:
     pins = (match for one in requirements if (match := _PIN.fullmatch(one.partition(";")[0].strip())))
     named = {normalized(match[1]): match[2] for match in pins}
-    return {name: named[name] for name in _ASKED if name in named}
+    listed = {normalized(match[0]) for one in requirements if (match := _NAME.match(one))}
+    # No package brings these along: without a requirement they are missing, and lint can say so before there is a lock.
+    marks = {name: UNPINNED if name in listed else "absent" for name in _REQUIRED} if requirements else {}
+    return marks | {name: named[name] for name in _ASKED if name in named}

@@ -64,7 +64,7 @@ class LocalFiles:
         entries = self._entries(root, at)
         names = [entry.name for entry in entries if _is_file(entry)]
         for folder in entries:
-            if (folder.name == "onnx" or folder.name[:1].isdigit()) and _is_folder(folder):
+            if is_part_of_a_model(folder.name) and _is_folder(folder):
                 below = [entry for entry in self._entries(folder.path, at) if _is_file(entry)]
                 names += [f"{folder.name}/{entry.name}" for entry in below]
                 self._links.update(entry.path for entry in below if folder.is_symlink())
@@ -121,9 +121,9 @@ class LocalFiles:
             self.faults.append(fault("OB028", f"`{name}` is a Git-LFS pointer, not weights", span=at, hint=hint))
         return not pointers
 
-    def config(self, root: str, at: Span) -> Mapping[str, Any] | None:
-        """The config.json of a folder; None after a fault."""
-        path = os.path.join(root, "config.json")
+    def config(self, root: str, at: Span, name: str = "config.json") -> Mapping[str, Any] | None:
+        """The config.json of a folder, or another file of JSON; None after a fault."""
+        path = os.path.join(root, name)
         self.files[path] = None
         try:
             # In the Hub's cache it is a link; `stay_inside` has checked where it leads.
@@ -135,6 +135,11 @@ class LocalFiles:
             self.faults.append(fault("OB027", f"`{path}` does not contain a JSON object", span=at))
             return None
         return config
+
+
+def is_part_of_a_model(folder: str) -> bool:
+    """Whether a model folder may have files in a folder of this name, such as `onnx` or `1_Pooling`."""
+    return folder == "onnx" or folder[:1].isdigit()
 
 
 def absolute_path(text: str, at: Span) -> str:

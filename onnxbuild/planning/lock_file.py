@@ -2,11 +2,12 @@
 
 It is in the folder of the manifest and is committed with it; the manifests of one folder share it. Constraints: every
 run reads it, so it is JSON, which msgspec reads a hundred times faster than a YAML or TOML reader. git merges it, so
-entries are sorted, each on its own lines. It also holds what planning needs of a repository (config.json, the names of
-its files), so that planning needs no network.
+entries are sorted, each on its own lines. It also holds what planning needs of a repository (the configs
+of a model and of an adapter, the names of its files), so that planning needs no network.
 
     {"version": 1,
      "sources": {"hub:ORG/NAME@REVISION": {"commit": …, "config": {…}, "files": […]},
+                 "hub:ORG/LORA@REVISION": {"commit": …, "adapter": {…}, "files": […]},
                  "hub:datasets/ORG/NAME@REVISION": {"commit": …, "files": […]}},
      "toolchains": {"PYTHON PLATFORM: REQUIREMENTS": {"packages": [{"name": …, "version": …, "sha256": …}]}}}
 """
@@ -33,6 +34,7 @@ from onnxbuild.store.files import write_atomically
 FILE_NAME = "onnxbuild.lock"
 _MOST_BYTES = 10 << 20  # a thousand models take 5 MB; the worst JSON of this size takes 250 MB of memory
 _MOST_FAULTS = 100
+_VERSION = 1
 DEFAULT_REVISION = "main"
 _HUB = "hub:"
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?(@[^@\s]+)?")
@@ -103,8 +105,14 @@ def _parsed(path: Path, data: bytes) -> Lock:
         raise DiagnosticError(_unreadable(path, str(error))) from None
     except RecursionError:
         raise DiagnosticError(_unreadable(path, "its values are nested too deeply")) from None
-    if lock.version != 1:
-        raise DiagnosticError(fault("OB031", f"`{path}` has version {lock.version}, expected 1"))
+    if lock.version != _VERSION:
+        hint = "it was made by a newer onnxbuild: update onnxbuild, or remove the file and run `onnxbuild lock`"
+        message = f"`{path}` has version {lock.version}, expected {_VERSION}"
+        raise DiagnosticError(
+            fault(
+                "OB031", message, hint=hint if lock.version > _VERSION else "remove the file and run `onnxbuild lock`"
+            )
+        )
     faults = lock_faults(lock, Source(str(path), text))
     if faults:
         raise DiagnosticError(faults[:_MOST_FAULTS])
@@ -140,8 +148,12 @@ def dataset_name(text: str) -> str:
 
 
 def hub_uses(manifest: Manifest) -> tuple[HubUse, ...]:
-    """The hub sources of a manifest: those of the models, then those of the datasets, in order."""
-    models = ((one.name, one.source, one.block.value_span("source")) for one in manifest.models)
+    """The hub sources of a manifest: those of the models with their adapters, then those of the datasets, in order."""
+    models = (
+        (one.name, source, one.block.value_span(key))
+        for one in manifest.models
+        for key, source in (("source", one.source), ("adapter", one.adapter))
+    )
     rows = ((one.name, one.source, one.span) for one in manifest.datasets.values())
     return (
         *(HubUse(name, text, span) for name, text, span in _on_hub(models)),

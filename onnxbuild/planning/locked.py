@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from onnxbuild.planning.toolchains import LockedToolchain
 
@@ -19,6 +19,7 @@ class LockedSource(Struct, frozen=True, forbid_unknown_fields=True):
     commit: str
     files: tuple[str, ...] = ()
     config: Mapping[str, Any] | None = None
+    adapter: Mapping[str, Any] | UnsetType = UNSET  # adapter_config.json, where the repository has one
 
 
 class Lock(Struct, frozen=True, forbid_unknown_fields=True):

@@ -63,7 +63,7 @@ def block_places(block: Table, key: str, fallback: Span) -> tuple[Span, Span]:
     return block.keys_at.get(key, fallback), block.values_at.get(key, fallback)
 
 
-_NEED_CONFIG = {"OB303", "OB027"}
+_NEED_CONFIG = {"OB303", "OB027", "OB635"}
 
 
 class Settled(Struct, frozen=True):

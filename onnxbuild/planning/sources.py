@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
+from msgspec.structs import replace
 
 from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
 from onnxbuild.manifest.document import Table
 from onnxbuild.manifest.spec import Model
 from onnxbuild.permissions import is_below
 from onnxbuild.planning.action_graph import FilesSource
+from onnxbuild.planning.checkpoints.adapters_of_models import as_source, beside_weights, unusable
+from onnxbuild.planning.checkpoints.all_shards import incomplete, with_shards
+from onnxbuild.planning.checkpoints.padding import outside_vocabulary
+from onnxbuild.planning.checkpoints.quantized_weights import described_elsewhere
 from onnxbuild.planning.graphs.local_graphs import with_data
 from onnxbuild.planning.graphs.picked import absent, graphs_in, one_of_them, useless
 from onnxbuild.planning.local_files import WEIGHT_SUFFIXES, LocalFiles, absolute_path, folder_of
 from onnxbuild.planning.lock_file import hub_key, hub_name, is_hub_name
 from onnxbuild.planning.locked import Lock, LockedSource
-from onnxbuild.tables.checkpoint_files import is_onnx_part, select_checkpoint, select_onnx
+from onnxbuild.tables.checkpoint_files import CONFIGS, is_onnx_part, select_checkpoint, select_onnx
+from onnxbuild.tables.checkpoints.adapters import CONFIG as ADAPTER_CONFIG
+from onnxbuild.tables.checkpoints.adapters import select_adapter, weights_of
 from onnxbuild.tables.graph_stages import ambiguous_names
 
 _EXAMPLES: Mapping[str, str] = {
@@ -29,6 +36,7 @@ _EXAMPLES: Mapping[str, str] = {
     "onnx": "write `onnx:path/to/model.onnx` or `onnx:path/to/folder`",
 }
 SCHEMES = tuple(_EXAMPLES)
+ADAPTER_SCHEMES = ("hub", "local")
 _NOTHING_TO_PICK = "it picks a graph of an `onnx:` folder, or of a `hub:` repository"
 
 
@@ -40,6 +48,7 @@ class Fetched(Struct, frozen=True, kw_only=True):
     artifact: Literal["checkpoint", "onnx"] = "checkpoint"
     config: Mapping[str, Any] | None = None
     files: tuple[str, ...] | None = None  # names that the fetch takes, None if they are not known
+    opset: int | None = None  # the lowest of the graphs of an ONNX source, None if it is not known
     unlocked: bool = False  # a Hub revision that the lock file does not hold
 
 
@@ -48,7 +57,7 @@ class SourceReader:
 
     def __init__(self, lock: Lock, local: LocalFiles) -> None:
         self._lock, self._local, self._faults = lock, local, local.faults
-        self._seen: dict[tuple[str, str, tuple[str, ...]], Fetched | None] = {}
+        self._seen: dict[tuple[str, str, tuple[str, ...], str], Fetched | None] = {}
 
     def fetched(self, model: Model) -> Fetched | None:
         """What a model's `source` stands for; None after a fault."""
@@ -58,7 +67,7 @@ class SourceReader:
             return None
         if isinstance(model.source, Table):
             return self._random(model.source)
-        key = (folder_of(at), model.source, model.file)
+        key = (folder_of(at), model.source, model.file, model.adapter or "")
         if key not in self._seen:
             self._seen[key] = self._parse(model, model.source, at)
         return self._seen[key]
@@ -83,7 +92,51 @@ class SourceReader:
         root = self._package_folder(text, rest, at) if scheme == "package" else absolute_path(rest, at)
         if root is None:
             return None
-        return self._onnx(model, rest, root, at) if scheme == "onnx" else self._checkpoint(rest, root, at)
+        return self._onnx(model, rest, root, at) if scheme == "onnx" else self._checkpoint(model, rest, root, at)
+
+    def adapter(self, model: Model, text: str) -> Fetched | None:
+        """What a model's `adapter` stands for; None after a fault."""
+        at = model.block.value_span("adapter")
+        scheme, colon, rest = text.partition(":")
+        if scheme not in ADAPTER_SCHEMES or not colon or not rest.strip():
+            self._faults.append(unknown_scheme(text, at, ADAPTER_SCHEMES))
+            return None
+        if scheme == "hub":
+            return self._hub_adapter(model, rest, at)
+        root = absolute_path(rest, at)
+        if not self._local.exists(rest, root, at, os.path.isdir):
+            return None
+        names = self._local.names_below(root, at)
+        config = self._adapter_config(root, names, at)
+        if self._are_errors(unusable(model, names, config, at)):
+            return None
+        fetched = self._files(root, select_adapter(names), "checkpoint", at)
+        return None if fetched is None else replace(fetched, config=config)
+
+    def _hub_adapter(self, model: Model, text: str, at: Span) -> Fetched | None:
+        if not is_hub_name(text):
+            self._faults.append(fault("OB026", f"`hub:{text}` is not a source", span=at, hint=_EXAMPLES["hub"]))
+            return None
+        params, entry = locked_fetch(text, self._lock)
+        params = {**params, "adapter": "take"}
+        if entry is None:
+            return Fetched(params=params, inputs={}, unlocked=True)
+        config = adapter_config_of(entry)
+        if self._are_errors(unusable(model, entry.files, config, at)):
+            return None
+        return Fetched(params=params, inputs={}, config=config, files=select_adapter(entry.files))
+
+    def _adapter_config(self, root: str, names: Sequence[str], at: Span) -> Mapping[str, Any] | None:
+        """The adapter_config.json among the files of a folder, if it is there and can be read."""
+        if ADAPTER_CONFIG not in names or not self._local.stay_inside(root, [ADAPTER_CONFIG], at):
+            return None
+        return self._local.config(root, at, ADAPTER_CONFIG)
+
+    def _are_errors(self, problems: Iterable[Diagnostic]) -> bool:
+        """Whether there are errors among problems, all of which are reported."""
+        found = list(problems)
+        self._faults.extend(found)
+        return any(one.severity == "error" for one in found)
 
     def _hub(self, model: Model, text: str, at: Span) -> Fetched | None:
         if not is_hub_name(text):
@@ -95,13 +148,25 @@ class SourceReader:
             return Fetched(params=params, inputs={}, artifact=unlocked, unlocked=True)
         if self._is_wrong(absent(model, entry.files)):
             return None
-        if not model.file and select_checkpoint(entry.files):
+        checkpoint = () if model.file else select_checkpoint(entry.files)
+        if checkpoint:
+            if self._is_wrong(
+                incomplete(checkpoint, at)
+                or beside_weights(model, entry.files, at)
+                or described_elsewhere(entry.files, entry.config, at)
+            ):
+                return None
+            if weights_of(entry.files) is not None:
+                params = {**params, "adapter": "leave"}
             return Fetched(params=params, inputs={}, config=entry.config, files=entry.files)
         return self._hub_graphs(model, params, entry, at)
 
     def _hub_graphs(self, model: Model, params: dict[str, Any], entry: LockedSource, at: Span) -> Fetched | None:
         """A repository of ONNX files; what its graphs refer to is known once they have been downloaded."""
         graphs = model.file or graphs_in(entry.files)
+        if not graphs and weights_of(entry.files) is not None:
+            self._faults.append(as_source(str(model.source), adapter_config_of(entry), at))
+            return None
         if not graphs:
             return Fetched(params=params, inputs={}, config=entry.config, files=entry.files or None)
         several = () if model.file else ambiguous_names(graphs)
@@ -167,15 +232,28 @@ class SourceReader:
         self._local.believe(root)
         return root
 
-    def _checkpoint(self, text: str, root: str, at: Span) -> Fetched | None:
+    def _checkpoint(self, model: Model, text: str, root: str, at: Span) -> Fetched | None:
         if not self._local.exists(text, root, at, os.path.isdir):
             return None
         names = self._local.names_below(root, at)
         files = select_checkpoint(names)
         if not files:
-            self._no_weights(text, names, at)
+            if weights_of(names) is not None:
+                config = self._adapter_config(root, names, at)
+                self._faults.append(as_source(str(model.source), config, at))
+            else:
+                self._no_weights(text, names, at)
             return None
-        return self._files(root, files, "checkpoint", at)
+        if self._is_wrong(beside_weights(model, names, at)):
+            return None
+        whole = with_shards(self._local, root, files, at)
+        fetched = self._files(root, whole, "checkpoint", at) if whole is not None else None
+        if fetched is None or self._is_wrong(described_elsewhere(names, fetched.config, at)):
+            return None
+        if fetched.config is not None and "tokenizer_config.json" in files:
+            problem = outside_vocabulary(self._local, root, fetched.config, at)
+            self._faults.extend([problem] if problem is not None else [])
+        return fetched
 
     def _onnx(self, model: Model, text: str, path: str, at: Span) -> Fetched | None:
         if not self._local.exists(text, path, at, _is_file_or_folder):
@@ -206,7 +284,9 @@ class SourceReader:
         model = with_data(self._local, root, graphs, names, at)
         if model is None:
             return None
-        return self._files(root, tuple(sorted({*model.graphs, *model.data, *beside})), "onnx", at, data=model.data)
+        files = tuple(sorted({*model.graphs, *model.data, *beside}))
+        fetched = self._files(root, files, "onnx", at, data=model.data)
+        return None if fetched is None else replace(fetched, opset=model.opset)
 
     def _files(
         self,
@@ -219,9 +299,9 @@ class SourceReader:
     ) -> Fetched | None:
         if not self._local.stay_inside(root, files, at) or not self._local.are_weights(root, files, at, data):
             return None
-        config = None
-        if "config.json" in files:
-            config = self._local.config(root, at)
+        config, place = None, next((name for name in CONFIGS if name in files), None)
+        if place is not None:
+            config = self._local.config(root, at, place)
             if config is None:
                 return None
         params = {"origin": "files", "files": files}
@@ -233,7 +313,7 @@ class SourceReader:
         if any(name.endswith(".onnx") for name in names):
             hint = f"it contains ONNX files: write `onnx:{text}`"
         elif any(os.path.basename(name).startswith("adapter_") for name in names):
-            hint = "it contains an adapter: merge it into its base model and save that"
+            hint = "it contains parts of an adapter: peft writes `adapter_config.json` and `adapter_model.safetensors`"
         elif any(name.endswith(".gguf") for name in names):
             hint = "GGUF weights cannot be exported: use the original weights"
         self._faults.append(fault("OB027", f"`{text}` contains no weights", span=at, hint=hint))
@@ -254,6 +334,11 @@ def locked_fetch(text: str, lock: Lock) -> tuple[dict[str, Any], LockedSource | 
     repo, revision = hub_name(text)
     entry = lock.sources.get(hub_key(text))
     return {"origin": "hub", "repo": repo, "revision": entry.commit if entry else revision}, entry
+
+
+def adapter_config_of(entry: LockedSource) -> Mapping[str, Any] | None:
+    """The config of a repository's adapter, if the lock has it."""
+    return None if entry.adapter is UNSET else entry.adapter
 
 
 def _with_scheme(text: str, known: tuple[str, ...]) -> str | None:

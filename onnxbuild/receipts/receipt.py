@@ -10,9 +10,10 @@ This module imports only the lightest parts of the standard library, since a run
 imports (measured: msgspec 23 ms and PyYAML 14 against 9 for Python itself).
 
 Layout: a line of JSON, `{"question": …, "format": number, "environment": {name: value digest}, "installed": …, "read":
-[[path, size, mtime_ns, ctime_ns, inode], …], "absent": [path, …], "store": [folder of blobs, database, its inode, its
-size, "digest size digest size …"], "parts": [[[path, …], …], …], "answer": text, "memory": digest}`, then the memory:
-bytes that belong to the writer of the receipt, and which a run with nothing to do never reads. Written atomically.
+[[path, size, mtime_ns, ctime_ns, inode], …], "absent": [path, …], "folders": [path, …], "links": {path: where it
+leads}, "made": as "read", "store": [folder of blobs, database, its inode, its size, "digest size digest size …"],
+"parts": [[[path, …], …], …], "answer": text, "memory": digest}`, then the memory: bytes that belong to the writer of
+the receipt, and which a run with nothing to do never reads. Written atomically.
 
 Somebody else may have written or damaged a receipt. One that is not a regular file, is huge, does not decode, or has
 another format is ignored.
@@ -26,16 +27,18 @@ import os
 import sys
 import zlib
 from collections.abc import Iterable, Mapping
+from stat import S_IFDIR, S_IFMT
 from typing import Any
 
-from onnxbuild.regular_files import open_regular
+from onnxbuild.regular_files import leads_elsewhere, open_regular
 
 Question = Mapping[str, Any]
 
 # The folders of the standard library on the path.
 _STANDARD = (f"python{sys.version_info.major}.{sys.version_info.minor}", "lib-dynload")
 
-FORMAT = 3
+FORMAT = 4
+_IS_WINDOWS = sys.platform == "win32"
 _LARGEST = 256 << 20  # bytes; a receipt of 1,000 actions has 1 MB
 
 
@@ -48,7 +51,7 @@ def receipt_path(folder: str, question: Question) -> str:
 class Standing:
     """A receipt whose plan still holds: its answer, and the numbers of the parts whose files have changed since."""
 
-    __slots__ = ("_line", "_memory", "_path", "absent", "answer", "moved", "parts", "read")
+    __slots__ = ("_line", "_memory", "_path", "absent", "answer", "moved", "parts", "read", "store")
 
     def __init__(self, path: str, line: bytes, receipt: Mapping[str, Any]) -> None:
         self._path, self._line = path, line
@@ -56,8 +59,11 @@ class Standing:
         self.read: list[str] = [file[0] for file in receipt["read"]]
         self._memory: str = receipt["memory"]
         self.absent: list[str] = receipt["absent"]
+        self.store: str = os.path.dirname(receipt["store"][0])
         self.parts: list[list[Any]] = receipt["parts"]
-        self.moved = frozenset(number for number, files in enumerate(self.parts) if _have_moved(files))
+        self.moved = frozenset(
+            number for number, files in enumerate(self.parts) if _have_moved(files, receipt["links"])
+        )
 
     def memory(self) -> bytes:
         """What was written with the receipt; empty if it is damaged or was replaced. Errors: OSError."""
@@ -98,17 +104,36 @@ def _holds(receipt: Mapping[str, Any], question: Question) -> bool:
         and receipt["installed"] == installed()
         # Every plan depends on some file: a receipt that watches none is not ours.
         and bool(receipt["read"])
-        and not _have_moved([*receipt["read"], *receipt["made"]])
+        and _lead_there(receipt["folders"], receipt["links"])
+        and not _have_moved([*receipt["read"], *receipt["made"]], receipt["links"])
         and not any(map(os.path.lexists, receipt["absent"]))
         and _is_stored(*receipt["store"])
     )
 
 
-def _have_moved(files: Iterable[Any]) -> bool:
-    stat = os.stat
+def _lead_there(folders: Iterable[str], links: Mapping[str, str]) -> bool:
+    """Whether what was a folder is not a link now, and what was a link leads where it led.
+
+    Moving a folder away and putting a link to it in its place changes no stamp of the files in it, but the engine
+    refuses many such links. A folder that is missing says nothing: the files in it are missing, too.
+    """
+    lstat = os.lstat
+    for folder in folders:
+        try:
+            status = lstat(folder)
+        except FileNotFoundError:
+            continue
+        if S_IFMT(status.st_mode) != S_IFDIR or (_IS_WINDOWS and leads_elsewhere(status)):
+            return False
+    return all(os.path.realpath(link) == place for link, place in links.items())
+
+
+def _have_moved(files: Iterable[Any], links: Mapping[str, str]) -> bool:
+    """Whether one of the files has changed. Only what was a link is followed."""
+    stat, lstat = os.stat, os.lstat
     try:
         for path, size, mtime, ctime, inode in files:
-            status = stat(path)
+            status = stat(path) if path in links else lstat(path)
             if (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino) != (size, mtime, ctime, inode):
                 return True
     except OSError:
@@ -121,11 +146,11 @@ def _is_stored(blobs: str, database: str, inode: int, size_then: int, held: str)
 
     Results make the database longer. It is shorter after a collection, or if it was cut off.
     """
-    stat, fields = os.stat, iter(held.split(" ") if held else ())
+    lstat, fields = os.lstat, iter(held.split(" ") if held else ())
     try:
-        status = stat(database)
+        status = lstat(database)
         return (status.st_ino == inode and status.st_size >= size_then) and all(
-            stat(f"{blobs}/{digest[:2]}/{digest}").st_size == int(size)
+            lstat(f"{blobs}/{digest[:2]}/{digest}").st_size == int(size)
             for digest, size in zip(fields, fields, strict=True)
         )
     except OSError:

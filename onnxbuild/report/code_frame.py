@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from onnxbuild.diagnostics import Diagnostic, Span
-from onnxbuild.report.wording import cells, printable
+from onnxbuild.report.wording import cells, folded, printable
 from onnxbuild.secrets import redacted
 
 if TYPE_CHECKING:
@@ -35,6 +35,10 @@ class Line(Struct, frozen=True):
     def plain(self) -> str:
         """The line without styles."""
         return "".join(text for text, _ in (*self.start, *self.text))
+
+    def wrapped(self, width: int | None) -> str:
+        """The same in lines of `width` cells, if the line wraps."""
+        return folded(self.plain, width, sum(cells(text) for text, _ in self.start)) if self.wraps else self.plain
 
 
 def diagnostic_lines(one: Diagnostic, widest: int = _WIDEST) -> Iterator[Line]:

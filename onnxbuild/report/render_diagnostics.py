@@ -10,17 +10,17 @@ from typing import Any, Literal, TextIO
 from onnxbuild.diagnostics import Diagnostic
 from onnxbuild.protocol import json_text
 from onnxbuild.report.code_frame import coloured, diagnostic_lines
-from onnxbuild.report.terminal import wants_colour
+from onnxbuild.report.terminal import wants_colour, width_of
 
 Format = Literal["text", "json", "sarif", "github"]
 MOST_SHOWN = 100  # faults in a report for people
 FORMATS: tuple[Format, ...] = ("text", "json", "sarif", "github")
 
 
-def render(diagnostics: Sequence[Diagnostic], format: Format, *, colour: bool = False) -> str:  # noqa: A002 - the word of the command line
+def render(diagnostics: Sequence[Diagnostic], format: Format, *, colour: bool = False, width: int | None = None) -> str:  # noqa: A002 - the word of the command line
     """The diagnostics in a format, with a line break after the last line; no diagnostics are an empty text.
 
-    json and sarif are valid documents without diagnostics, too. `colour` applies only to text.
+    json and sarif are valid documents without diagnostics, too. `colour` and `width` apply only to text.
     """
     if format == "json":
         return as_json(diagnostics)
@@ -28,7 +28,7 @@ def render(diagnostics: Sequence[Diagnostic], format: Format, *, colour: bool = 
         return as_sarif(diagnostics)
     if format == "github":
         return "".join(f"{as_github(one)}\n" for one in diagnostics)
-    texts = [f"{as_text(one, colour=colour)}\n" for one in diagnostics[:MOST_SHOWN]]
+    texts = [f"{as_text(one, colour=colour, width=width)}\n" for one in diagnostics[:MOST_SHOWN]]
     return "\n".join([*texts, *_more(diagnostics)])
 
 
@@ -43,7 +43,7 @@ def show(diagnostics: Iterable[Diagnostic], stream: TextIO | None = None) -> Non
     stream = stream or sys.stderr
     diagnostics = list(diagnostics)
     if not diagnostics or not wants_colour(stream):
-        stream.write(render(diagnostics, "text"))
+        stream.write(render(diagnostics, "text", width=width_of(stream)))
         return
     from onnxbuild.report.rich_console import TerminalConsole
 
@@ -57,9 +57,9 @@ def show(diagnostics: Iterable[Diagnostic], stream: TextIO | None = None) -> Non
 
 
 def as_text(one: Diagnostic, *, colour: bool = False, width: int | None = None) -> str:
-    """One diagnostic: headline, place, code frame, notes. In colour it is wrapped to `width` if there is one."""
+    """One diagnostic: headline, place, code frame, notes; wrapped to `width` if there is one."""
     if not colour:
-        return "\n".join(line.plain for line in diagnostic_lines(one))
+        return "\n".join(line.wrapped(width) for line in diagnostic_lines(one))
     from onnxbuild.report.rich_console import ansi_console
 
     console = ansi_console(width)

@@ -29,6 +29,13 @@ def wants_colour(stream: TextIO, environ: Mapping[str, str] = os.environ) -> boo
     return can_redraw(stream, environ) and not environ.get("NO_COLOR")
 
 
+def fitted(text: str, stream: TextIO, hang: int | None = None) -> str:
+    """The text as it is printed to a stream: on a terminal, long lines break at spaces rather than inside a word."""
+    from onnxbuild.report.wording import folded
+
+    return folded(text, width_of(stream), hang)
+
+
 def width_of(stream: TextIO) -> int | None:
     """The columns of the terminal that a stream writes to; None for a pipe or a file, which have no width."""
     try:

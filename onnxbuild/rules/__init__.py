@@ -13,14 +13,13 @@ from onnxbuild.rules import (
     graph_rules,
     installed_rules,
     out_folder_rules,
-    pinning_rules,
-    source_rules,
     store_rules,
     structure_rules,
     toolchain_rules,
     yaml_rules,
 )
 from onnxbuild.rules.rule import Rule, World
+from onnxbuild.rules.sources import checkpoint_rules, pinning_rules, source_rules
 from onnxbuild.tables.failure_codes import FAILURE_CODES
 
 __all__ = ["ALL", "Rule", "World", "check"]
@@ -38,6 +37,7 @@ _FAMILIES = (
     export_rules,
     graph_rules,
     check_rules,
+    checkpoint_rules,
 )
 
 ALL: Mapping[str, Rule] = {rule.code: rule for family in _FAMILIES for rule in family.RULES} | {

@@ -13,6 +13,15 @@ RULES: tuple[Rule, ...] = (
         Good:
             validate: {thresholds: {cosine_mean: 0.99}}
         """),
+    described("OB642", "unreachable-threshold", """
+        A threshold outside of the values that its metric can have.
+
+        Why: every variant would fail, or none would, whatever it computes: a cosine is at most 1.
+        Bad:
+            validate: {thresholds: {cosine_mean: 1.5}}
+        Good:
+            validate: {thresholds: {cosine_mean: 0.95}}
+        """),
     described("OB611", "empty-shape", """
         A validation shape without samples or tokens.
 

@@ -24,6 +24,15 @@ RULES: tuple[Rule, ...] = (
 
         Fix: name the manifest: `onnxbuild explain ID -m MANIFEST`.
         """),
+    described("OB639", "nothing-to-compare", """
+        `compare-exporters` was given a model that the manifest does not have, a manifest with several models and no
+        name, or a folder that is not a checkpoint.
+
+        Bad:
+            onnxbuild compare-exporters models.yaml miniml
+        Good:
+            onnxbuild compare-exporters models.yaml minilm
+        """),
     described("OB085", "refused-by-the-system", """
         The system refused to read or write something, and no other code names the place.
 
@@ -67,7 +76,7 @@ RULES: tuple[Rule, ...] = (
             allow_paths = ["~/models"]
         """),
     described("OB090", "linked-out-folder", """
-        The folder `out/` beside the manifest is a symbolic link.
+        The folder `out/` beside the manifest, or the folder of a model or target in it, is a symbolic link.
 
         Why: in somebody else's checkout, the link can lead anywhere, and a run replaces folders below it.
         Bad:
@@ -75,6 +84,24 @@ RULES: tuple[Rule, ...] = (
             onnxbuild run models.yaml
         Good:
             onnxbuild run models.yaml --out /data/models
+        """),
+    described("OB646", "own-output-as-source", """
+        A source, a dataset, an included file or an exporter is in a folder that the same manifest writes.
+
+        Why: a run reads all sources before it writes outputs. So the result would always be made from the outputs of
+        the run before, or a model would be made from itself.
+        Fix: write the steps that belong together as one target, or name the source that the output is made from. To
+        begin from a finished output, use a second manifest, or copy the output to another folder.
+        Bad:
+            models: {base: {source: "hub:org/base"}, second: {source: "onnx:out/base/a"}}
+        Good:
+            models: {base: {source: "hub:org/base"}, second: {source: "onnx:kept/base"}}
+        """),
+    described("OB647", "no-out-folder", """
+        The output folder, or the folder of a model or target below it, is a file, or cannot exist.
+
+        Why: nothing could be written there, which a run would notice only after everything was built.
+        Fix: move the file elsewhere, or name another folder with `--out DIR`.
         """),
     described("OB091", "not-pruned", """
         An output folder that the manifest no longer names could not be removed.

@@ -9,7 +9,7 @@ RULES: tuple[Rule, ...] = (
         A model type that the exporter does not know, or an exporter that does not exist.
 
         Why: the export would fail after the download.
-        Fix: choose another exporter (optimum, transformers, genai), or write a custom one and name it:
+        Fix: choose another exporter (optimum, transformers, mobius, genai), or write a custom one and name it:
         `export: {exporter: path/to/file.py:function}`.
         Bad:
             export: {exporter: optimun}
@@ -49,6 +49,30 @@ RULES: tuple[Rule, ...] = (
             export: {exporter: optimum, dtype: q4}
         Good:
             export: {exporter: genai, dtype: q4}
+        """),
+    described("OB637", "exporter-not-in-toolchain", """
+        An exporter whose package the model's toolchain does not have.
+
+        Why: mobius and genai are packages of their own, which no other package brings along.
+        Fix: add the requirement that the hint names to the toolchain.
+        Bad:
+            toolchains:
+              five: {requirements: ["transformers==5.23.0", "torch==2.13.0"]}
+            models:
+              qwen: {source: local:qwen, toolchain: five, export: {exporter: mobius}, targets: [fp32]}
+        Good:
+            toolchains:
+              five: {requirements: ["transformers==5.23.0", "torch==2.13.0", "mobius-onnx==0.1.0", "onnxruntime"]}
+            models:
+              qwen: {source: local:qwen, toolchain: five, export: {exporter: mobius}, targets: [fp32]}
+        """),
+    described("OB638", "type-that-fails", """
+        A model type that the exporter accepts and does not export right.
+
+        Why: transformers 5 has a class for each of these types, but its exporter cannot take a cache that is more than
+        keys and values (Mamba, LFM2), or freezes a loop over chunks of the text at the length of its sample (Qwen3.5),
+        so that longer texts are wrong. The export would fail after the download, or its validation would.
+        Fix: use the exporter that the hint names, in a toolchain that has it.
         """),
     described("OB625", "all-weights-may-be-missing", """
         A pattern of `allow_missing` that matches every name.

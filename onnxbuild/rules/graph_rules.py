@@ -122,4 +122,16 @@ RULES: tuple[Rule, ...] = (
         Good:
             models: {vit: {source: "random:vit", targets: [{name: a, quantize: {method: dynamic}}]}}
         """),
+    described("OB627", "opset-too-low-for-static", """
+        Static quantization of a graph whose opset has no operators for it.
+
+        Why: ONNX has QuantizeLinear from opset 10 on, and one scale for each channel from opset 13 on. The result
+        would not load.
+        Bad:
+            export: {exporter: "mine.py:export", opset: 12}
+            targets: [{name: a, quantize: {method: static, dataset: d}}]
+        Good:
+            export: {exporter: "mine.py:export", opset: 18}
+            targets: [{name: a, quantize: {method: static, dataset: d}}]
+        """),
 )  # fmt: skip

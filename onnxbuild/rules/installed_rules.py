@@ -16,7 +16,12 @@ from onnxbuild.steps.kind import EVERYTHING
 # Part of a key if it is installed, and needed only by checkpoints that were made with it.
 _OPTIONAL = frozenset({"sentence-transformers", EVERYTHING})
 # The extra of pyproject.toml that installs what an exporter needs.
-_EXTRAS = {"onnxscript": "transformers", "onnxruntime-genai": "genai"}
+_EXTRAS = {
+    "mobius-onnx": "mobius",
+    "onnxscript": "transformers",
+    "onnxruntime-genai": "genai",
+    "peft": "adapters",
+}
 _SHOWN = 4
 
 
@@ -57,7 +62,9 @@ def _packages(action: Action) -> tuple[str, ...]:
 
 
 def _requirement(missing: list[str]) -> str:
-    extra = next((_EXTRAS[name] for name in missing if name in _EXTRAS), "optimum")
+    extra = next((extra for name, extra in _EXTRAS.items() if name in missing and extra != "adapters"), "optimum")
+    if "peft" in missing:
+        extra = "adapters" if missing == ["peft"] else f"{extra},adapters"
     clone = Path(__file__).parents[2]
     return f"'.[{extra}]'" if (clone / "pyproject.toml").is_file() else f"'onnxbuild[{extra}]'"
 

@@ -17,6 +17,7 @@ from onnxbuild.steps.kind import Kind, plugin_modules
 from onnxbuild.steps.load_check import LOAD
 from onnxbuild.steps.optimize import OPTIMIZE
 from onnxbuild.steps.precision import PRECISION
+from onnxbuild.steps.prepare import PREPARE
 from onnxbuild.steps.python_code import own_module_place, watched_code
 from onnxbuild.steps.quantize import QUANTIZE
 from onnxbuild.steps.validate import VALIDATE
@@ -25,9 +26,8 @@ Kinds = Mapping[str, Kind]
 Places = tuple[tuple[str, str], ...]  # names of kinds, and where they are: "module:KIND"
 
 # In the order in which things happen.
-KINDS: Kinds = {
-    kind.name: kind for kind in (FETCH, EXPORT, OPTIMIZE, QUANTIZE, PRECISION, VALIDATE, LOAD, BENCHMARK, GENERATE)
-}
+_BUILT_IN = (FETCH, PREPARE, EXPORT, OPTIMIZE, QUANTIZE, PRECISION, VALIDATE, LOAD, BENCHMARK, GENERATE)
+KINDS: Kinds = {kind.name: kind for kind in _BUILT_IN}
 
 # A distribution registers a kind with `[project.entry-points."onnxbuild.steps"]` and `name = "module:KIND"`.
 GROUP = "onnxbuild.steps"

@@ -39,9 +39,18 @@ def _resolve(params: BenchmarkParams, context: Context) -> BenchmarkParams:
         params,
         task=context.task or "",
         device=context.device,
+        sequence=_fitting(params.sequence, context),
         baselines=baselines,
         trust_remote_code=trusted(context),
     )
+
+
+def _fitting(lengths: tuple[int, ...], context: Context) -> tuple[int, ...]:
+    """The default length is cut to what the model takes; a length that a person wrote is not."""
+    if "sequence" in context.written or context.positions is None:
+        return lengths
+    longest = context.positions - (context.family == "decoder")  # a decoder needs one position for its next token
+    return tuple(max(1, min(one, longest)) for one in lengths)
 
 
 def _check(params: BenchmarkParams, context: Context) -> Iterable[Fault]:
@@ -57,7 +66,8 @@ def _check(params: BenchmarkParams, context: Context) -> Iterable[Fault]:
             severity="warning",
             message=f"{max(params.threads)} threads on {context.machine.cores} cores measure the scheduler",
         )
-    yield from check_length("sequence", max(params.sequence, default=1), context)
+    if "sequence" in context.written:
+        yield from check_length("sequence", max(params.sequence, default=1), context)
 
 
 BENCHMARK = Kind(

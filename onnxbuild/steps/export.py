@@ -24,6 +24,7 @@ from onnxbuild.tables.architectures import implied
 from onnxbuild.tables.tasks import SENTENCE_TASKS, TASKS, closest_task, pooling_of
 
 _GENAI_FIELDS = ("provider", "options")
+_BARE = ("genai", "mobius")  # they do not load the PyTorch model, so neither its attention nor its pooling
 _OWN = "`export: {exporter: path/to/file.py:function}`"
 
 
@@ -37,17 +38,18 @@ class ExportParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_on
         int,
         Meta(
             description="ONNX opset: optimum writes 14 to 23, transformers 18 to 23, a custom exporter 7 to 26; genai"
-            " has its own",
+            " and mobius have their own",
             examples=[18, 20, 21, 23],
         ),
     ] = 18
     exporter: Annotated[
         str,
         Meta(
-            description="`optimum`, `transformers` (built into transformers 5), `genai` (the model builder of"
-            " onnxruntime-genai), a custom function as `path/to/file.py:function` or `module:function`, or `auto`,"
-            " which picks optimum or transformers by model type, task and versions",
-            examples=["auto", "optimum", "transformers", "genai", "exporters/mine.py:export"],
+            description="`optimum`, `transformers` (built into transformers 5), `mobius` (graphs written without"
+            " tracing), `genai` (the model builder of onnxruntime-genai), a custom function as"
+            " `path/to/file.py:function` or `module:function`, or `auto`, which picks the first of these that knows the"
+            " model type and the task and that the toolchain has",
+            examples=["auto", "optimum", "transformers", "mobius", "genai", "exporters/mine.py:export"],
         ),
     ] = "auto"
     dtype: Annotated[
@@ -99,7 +101,8 @@ def _model_type(context: Context) -> str:
 
 def _resolve(params: ExportParams, context: Context) -> ExportParams:
     exporter = _picked(params, context)
-    opset = EXPORTERS[exporter].opsets[0] if exporter == "genai" else params.opset  # its builder has one opset
+    lowest, highest = EXPORTERS[exporter].opsets if exporter in EXPORTERS else OWN_OPSETS
+    opset = lowest if lowest == highest else params.opset
     trust = True if params.trusts_code else UNSET
     return replace(params, task=context.task or "", exporter=exporter, opset=opset, trust_remote_code=trust)
 
@@ -197,7 +200,9 @@ def _check_exporter(params: ExportParams, context: Context, exporter: Exporter) 
     conflict = exporter.lacks(context.versions)
     if conflict is not None:
         yield _version_fault(exporter, *conflict, context)
-    if exporter.name != "genai":
+    if exporter.is_missing(context.versions):
+        yield _missing_exporter(exporter)
+    if exporter.opsets[0] != exporter.opsets[1]:
         yield from _check_opset(params, exporter.opsets)
     yield from _check_fields(params, exporter)
     yield from _check_pooling(params, context, exporter)
@@ -214,6 +219,15 @@ def _version_fault(exporter: Exporter, package: str, version: str, context: Cont
         field="exporter",
         message=f"`{exporter.name}` needs {package} from {lowest} and below {below}, this toolchain has {version}",
         hint=f"{other}give the model a toolchain with a suitable {package}: see docs/how-to/toolchains.md",
+    )
+
+
+def _missing_exporter(exporter: Exporter) -> Fault:
+    return Fault(
+        code="OB637",
+        field="exporter",
+        message=f"the toolchain does not have `{exporter.name}`",
+        hint=f"add `{exporter.requirement}` to the `requirements` of the toolchain",
     )
 
 
@@ -244,9 +258,9 @@ def _check_fields(params: ExportParams, exporter: Exporter) -> Iterable[Fault]:
             hint=f"one of {', '.join(exporter.dtypes)}; a target's `quantize:` makes {params.dtype} of an fp32 export",
         )
     unread = [field for field in _GENAI_FIELDS if getattr(params, field) is not UNSET and exporter.name != "genai"]
-    if params.library == "sentence_transformers" and exporter.name == "genai":
+    if params.library == "sentence_transformers" and exporter.name in _BARE:
         unread.append("library")
-    if params.attention != "auto" and exporter.name == "genai":
+    if params.attention != "auto" and exporter.name in _BARE:
         unread.append("attention")
     for field in unread:
         yield Fault(code="OB325", field=field, message=f"`{field}` has no effect with `exporter: {exporter.name}`")
@@ -254,7 +268,7 @@ def _check_fields(params: ExportParams, exporter: Exporter) -> Iterable[Fault]:
 
 def _check_pooling(params: ExportParams, context: Context, exporter: Exporter) -> Iterable[Fault]:
     """sentence-transformers loads a checkpoint with its pooling; without the library the bare encoder is exported."""
-    if exporter.name == "genai":
+    if exporter.name in _BARE:
         return
     sentences = replace(params, task=context.task or "", exporter=exporter.name)
     if params.library == "sentence_transformers" and context.task in TASKS and context.task not in SENTENCE_TASKS:
@@ -281,6 +295,14 @@ def _unknown_model(params: ExportParams, context: Context, exporter: Exporter, m
     """A model type or a task that the table lacks. No exporter knows a type that a checkpoint's own code defines."""
     tasks = exporter.tasks_of(model_type)
     other = _other_exporter(context, exporter, model_type, task)
+    failing = exporter.failing(model_type, task)
+    if failing is not None:
+        return Fault(
+            code="OB638",
+            field="exporter",
+            message=f"`{exporter.name}` does not export {model_type} right for `{task}`: {failing}",
+            hint=other or _other_task(context, model_type) or f"write {_OWN} with a function that exports it",
+        )
     if tasks:
         return Fault(
             code="OB302",
@@ -308,8 +330,15 @@ def _unknown_model(params: ExportParams, context: Context, exporter: Exporter, m
 def _other_exporter(context: Context, exporter: Exporter, model_type: str, task: str) -> str | None:
     """The exporter that knows the model where this one does not; first those that the toolchain can run."""
     others = [one for one in EXPORTERS.values() if one is not exporter and one.knows(model_type, task)]
-    others.sort(key=lambda one: one.lacks(context.versions) is not None)
+    others.sort(key=lambda one: (one.lacks(context.versions) is not None, one.is_missing(context.versions)))
     return f"the model exports with {recommended(others[0].name, context.versions)}" if others else None
+
+
+def _other_task(context: Context, model_type: str) -> str | None:
+    """A task for which an exporter knows the model; first those that the toolchain can run."""
+    able = sorted(EXPORTERS.values(), key=lambda one: one.lacks(context.versions) is not None)
+    known = next(((one.name, tasks[0]) for one in able if (tasks := one.tasks_of(model_type))), None)
+    return f"the model exports for `{known[1]}` with {recommended(known[0], context.versions)}" if known else None
 
 
 def _packages(params: ExportParams) -> tuple[str, ...]:

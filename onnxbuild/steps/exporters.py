@@ -8,13 +8,25 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from onnxbuild.steps.kind import EVERYTHING
-from onnxbuild.tables.exporter_types import GENAI, OPTIMUM, TRANSFORMERS
+from onnxbuild.tables.exporter_types import (
+    GENAI,
+    GENAI_FAILS,
+    MOBIUS,
+    OPTIMUM,
+    TRANSFORMERS,
+    TRANSFORMERS_FAILS,
+    Failing,
+)
 
 Types = Mapping[str, str]  # task → model types, separated by blanks
 
 
 class Exporter(Struct, frozen=True, kw_only=True):
-    """An exporter: the packages in its key, the versions it works with (from, below), its opsets, types, precisions."""
+    """An exporter: the packages in its key, the versions it works with (from, below), its opsets, types, precisions.
+
+    `fails` are types of its table that it does not export right. `requirement` brings an exporter that no other package
+    brings along: a toolchain without it cannot run the exporter.
+    """
 
     name: str
     packages: tuple[str, ...]
@@ -22,20 +34,39 @@ class Exporter(Struct, frozen=True, kw_only=True):
     opsets: tuple[int, int]
     types: Types
     dtypes: tuple[str, ...] = ("fp32", "fp16")
+    fails: tuple[Failing, ...] = ()
+    requirement: str | None = None
 
     def knows(self, model_type: str, task: str) -> bool:
-        """Whether the table has this task for this model type."""
-        return model_type in self.types.get(task, "").split()
+        """Whether the table has this task for this model type, and the export is not known to fail."""
+        return model_type in self.types.get(task, "").split() and self.failing(model_type, task) is None
+
+    def failing(self, model_type: str, task: str) -> str | None:
+        """Why a model type of the table is not exported right for a task; None if nothing is known against it."""
+        return next((one.reason for one in self.fails if one.concerns(model_type, task)), None)
 
     def tasks_of(self, model_type: str) -> tuple[str, ...]:
-        """The tasks that the table has for a model type; empty for an unknown type."""
-        return tuple(task for task, types in self.types.items() if model_type in types.split())
+        """The tasks that the exporter has for a model type; empty for an unknown type."""
+        return tuple(task for task in self.types if self.knows(model_type, task))
+
+    @property
+    def package(self) -> str:
+        """The distribution whose version is the exporter's."""
+        return self.requirement.partition("==")[0] if self.requirement else self.name
+
+    def is_missing(self, versions: Mapping[str, str]) -> bool:
+        """Whether a toolchain is known to be without a package of the exporter that only a requirement brings."""
+        return self.requirement is not None and versions.get(self.package) == "absent"
+
+    def is_there(self, versions: Mapping[str, str]) -> bool:
+        """Whether `auto` may take the exporter: it is known to be there, or every toolchain for its version has it."""
+        return self.requirement is None or versions.get(self.package, "absent") != "absent"
 
     def lacks(self, versions: Mapping[str, str]) -> tuple[str, str] | None:
         """The first package whose known version is not supported, and that version; None if all are."""
         for package, (lowest, below) in self.needs.items():
             version = versions.get(package, "absent")
-            if version != "absent" and not _between(version, lowest, below):
+            if version not in UNKNOWN and not _between(version, lowest, below):
                 return package, version
         return None
 
@@ -58,6 +89,16 @@ EXPORTERS: Mapping[str, Exporter] = {
             needs={"transformers": ("5.23", "6"), "torch": ("2.11", "3")},
             opsets=(18, 23),
             types=TRANSFORMERS,
+            fails=TRANSFORMERS_FAILS,
+        ),
+        Exporter(
+            name="mobius",
+            packages=("mobius-onnx", "transformers", "torch", "onnxscript", "onnx-ir", "onnx-shape-inference", "onnx"),
+            needs={"mobius-onnx": ("0.1", "0.2"), "transformers": ("5.23", "6"), "torch": ("2.13", "2.14")},
+            opsets=(24, 24),
+            types=MOBIUS,
+            dtypes=("fp32",),
+            requirement="mobius-onnx==0.1.0",
         ),
         Exporter(
             name="genai",
@@ -66,23 +107,30 @@ EXPORTERS: Mapping[str, Exporter] = {
             needs={"onnxruntime-genai": ("0.18", "1"), "transformers": ("5.23", "6")},
             opsets=(22, 22),
             types=GENAI,
+            fails=GENAI_FAILS,
             dtypes=("fp32", "fp16", "q8", "q4"),
+            requirement="onnxruntime-genai==0.18.0",
         ),
     )
 }
+# What a version may be besides a number: not in the lock, or in the requirements without `==`.
+UNPINNED = "unpinned"
+UNKNOWN = frozenset({"absent", UNPINNED})
+
 # A custom exporter: nothing is known of what it supports, and it may import whatever is installed.
 OWN_PACKAGES = ("transformers", "torch", "onnx", EVERYTHING)
 OWN_OPSETS = (7, 26)
 
-# The order in which `auto` looks for an exporter that knows the model. genai is left out: it writes for one runtime.
-_AUTOMATIC = ("optimum", "transformers")
+# The order in which `auto` looks for an exporter that knows the model. genai is last: it writes for one runtime.
+AUTOMATIC = ("optimum", "transformers", "mobius", "genai")
 
 
 def pick(model_type: str, task: str, versions: Mapping[str, str]) -> str:
     """The exporter that `auto` stands for: the first that the toolchain's versions allow and that knows the model."""
-    able = [name for name in _AUTOMATIC if EXPORTERS[name].lacks(versions) is None] or list(_AUTOMATIC[:1])
+    able = [name for name in AUTOMATIC if EXPORTERS[name].lacks(versions) is None] or list(AUTOMATIC[:1])
     known = [name for name in able if EXPORTERS[name].knows(model_type, task)]
-    return (known or able)[0]
+    there = [name for name in known if EXPORTERS[name].is_there(versions)]
+    return (there or able)[0]
 
 
 def reason(name: str, model_type: str, task: str) -> str:
@@ -91,7 +139,9 @@ def reason(name: str, model_type: str, task: str) -> str:
     if exporter is None:
         return "a custom exporter of the manifest"
     if exporter.knows(model_type, task):
-        return f"{name} knows {model_type} for {task}"
+        before = [one for one in AUTOMATIC[: AUTOMATIC.index(name)] if not EXPORTERS[one].knows(model_type, task)]
+        others = f"; {' and '.join(before)} cannot export it" if before else ""
+        return f"{name} knows {model_type} for {task}{others}"
     return f"the toolchain's versions allow {name}; its table does not have {model_type} for {task}"
 
 
@@ -102,9 +152,10 @@ def recommended(name: str, versions: Mapping[str, str]) -> str:
 
 def remark(name: str, versions: Mapping[str, str]) -> str:
     """The toolchain that an exporter needs, if this one cannot run it."""
-    conflict = EXPORTERS[name].lacks(versions)
+    exporter = EXPORTERS[name]
+    conflict = exporter.lacks(versions)
     if conflict is None:
-        return ""
+        return f" with `{exporter.requirement}` in the toolchain" if exporter.is_missing(versions) else ""
     lowest, below = EXPORTERS[name].needs[conflict[0]]
     return f" in a toolchain with {conflict[0]} from {lowest} and below {below} (see docs/how-to/toolchains.md)"
 

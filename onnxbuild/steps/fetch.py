@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from onnxbuild.steps.kind import Kind, Params
 
@@ -16,7 +16,7 @@ DATASETS = "datasets/"
 class FetchParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where the model comes from. A model's `source:` sets these."""
 
-    DERIVED: ClassVar[tuple[str, ...]] = ("origin", "files", "repo", "revision")
+    DERIVED: ClassVar[tuple[str, ...]] = ("origin", "files", "repo", "revision", "adapter")
 
     origin: Annotated[
         Literal["files", "hub", "random"], Meta(description="a local folder, a Hub repository, or random weights")
@@ -26,6 +26,11 @@ class FetchParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True)
     ] = ()
     repo: Annotated[str, Meta(description="Hub repository; `datasets/…` for one of rows")] = ""
     revision: Annotated[str, Meta(description="commit id, from the lock file")] = ""
+    # Unset where a repository does not have both: the others keep the keys that they had.
+    adapter: Annotated[
+        Literal["take", "leave"] | UnsetType,
+        Meta(description="take the adapter of a repository instead of its weights, or leave it beside them"),
+    ] = UNSET
     architecture: Annotated[str, Meta(description="model type of transformers, for random weights")] = ""
     task: Annotated[str, Meta(description="task whose head the random weights get")] = ""
     config: Annotated[

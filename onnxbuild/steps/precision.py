@@ -21,7 +21,7 @@ from onnxbuild.steps.kind import Context, Fault, Kind, OpeningParams, trusted
 
 # The precisions that half precision can follow, and the prefix of the result. An int8 graph computes its scales in
 # fp32 and has no other form.
-HALVED: Mapping[str, str] = {"fp32": "", "q4": "q4", "q8": "q8", "bnb4": "bnb4"}
+HALVED: Mapping[str, str] = {"fp32": "", "q4": "q4", "q4-stored": "q4", "q8": "q8", "bnb4": "bnb4"}
 
 
 class PrecisionParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -10,10 +10,12 @@ from msgspec import UNSET, Meta
 
 from onnxbuild.steps.dataset_rows import DerivedRows, Rows, RowSeed, Samples, Sequence, check_counts, check_cut
 from onnxbuild.steps.kind import Context, Fault, Kind, OpeningParams, Params, trusted
+from onnxbuild.tables.checkpoints.quantization import quantized_of
 from onnxbuild.tables.tasks import reads_text_rows
 
 Preset = Literal["auto", "arm64", "avx2", "avx512", "avx512_vnni"]
-Method = Literal["dynamic", "static", "weight-only"]
+Method = Literal["dynamic", "static", "weight-only", "stored"]
+CHECKPOINT = "checkpoint"  # the input port of the checkpoint whose codes `stored` takes
 Algorithm = Literal["rtn", "hqq", "k_quant", "gptq", "nf4", "fp4"]
 Bits = Literal[4, 8]
 BlockSize = Literal[16, 32, 64, 128, 256]
@@ -28,6 +30,7 @@ _OF_METHOD: Mapping[str, tuple[str, ...]] = {
     "dynamic": _INT8,
     "static": (*_INT8, "activations", "calibration", "percentile", *_DATA),
     "weight-only": (*_WEIGHT_ONLY, *_DATA),
+    "stored": ("accuracy_level",),
 }
 
 _UNUSED_BY_BNB4: Mapping[str, str] = {
@@ -35,6 +38,9 @@ _UNUSED_BY_BNB4: Mapping[str, str] = {
     "accuracy_level": "its kernel computes in the type of the activations",
     **dict.fromkeys(_DATA, "it reads only the weights"),
 }
+
+# From which opset on static int8 can be written: ONNX has QuantizeLinear since 10, and its axis since 13.
+_PER_TENSOR_OPSET, _PER_CHANNEL_OPSET = 10, 13
 
 # The fields of weight-only that an algorithm does not read, and why.
 _NOT_OF_ALGORITHM: Mapping[str, Mapping[str, str]] = {
@@ -87,13 +93,17 @@ class ModuleParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 
 class QuantizeParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How to quantize. Short forms: `int8` is dynamic, `int4` and `q4` are weight-only with 4 bits, `q8` with 8."""
+    """How to quantize. Short forms: `int8` is dynamic, `int4` and `q4` are weight-only with 4 bits, `q8` with 8.
+
+    `stored` takes the 4-bit weights that a checkpoint of GPTQ or AWQ has.
+    """
 
     SHORT_WORDS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "int8": {"method": "dynamic"},
         "int4": {"method": "weight-only", "bits": 4},
         "q4": {"method": "weight-only", "bits": 4},
         "q8": {"method": "weight-only", "bits": 8},
+        "stored": {"method": "stored"},
     }
     DERIVED: ClassVar[tuple[str, ...]] = ("rows", "trust_remote_code")
 
@@ -101,7 +111,8 @@ class QuantizeParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_
         Method,
         Meta(
             description="`dynamic` is int8 with activations quantized at run time; `static` is int8 with ranges of"
-            " activations measured on text, as QDQ; `weight-only` quantizes weights in blocks"
+            " activations measured on text, as QDQ; `weight-only` quantizes weights in blocks; `stored` keeps the 4-bit"
+            " weights of a GPTQ or AWQ checkpoint as they are"
         ),
     ]
     preset: Annotated[Preset, Meta(description="CPU whose integer types int8 uses; `auto` is this machine")] = "auto"
@@ -142,6 +153,11 @@ class QuantizeParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_
         """Whether quantizing needs text besides the weights."""
         return self.method == "static" or (self.method == "weight-only" and self.algorithm == "gptq")
 
+    @property
+    def reads_checkpoint(self) -> bool:
+        """Whether the step takes codes from the checkpoint beside the graph."""
+        return self.method == "stored"
+
 
 def with_module(params: QuantizeParams, module: ModuleParams) -> QuantizeParams:
     """The params of one file: those of the module over those of the model."""
@@ -175,6 +191,8 @@ def _resolve(params: QuantizeParams, context: Context) -> QuantizeParams:
     if params.calibration != "percentile":
         foreign.add("percentile")
     # These names form a set: their order and repetitions must not change the key.
+    if params.method == "stored" and "accuracy_level" not in context.written:
+        params = msgspec.structs.replace(params, accuracy_level=0)  # exact: that is what it is for
     names = {name: tuple(sorted(set(getattr(params, name)))) for name in ("operators", "exclude")}
     trust = trusted(context) if reads_text else UNSET  # only the tokenizer can come with code
     settled = msgspec.structs.replace(params, preset=preset, trust_remote_code=trust, **names)
@@ -197,6 +215,8 @@ def _check(params: QuantizeParams, context: Context) -> Iterable[Fault]:
             yield from _check_fields(with_module(params, module), in_module, f" in `{name}`")
     if params.method == "static":
         yield from _check_static(params, context)
+    if params.method == "stored":
+        yield from _check_stored(params, context)
     uses = list(each_module(params))
     if any(one.reads_text for one in uses):
         yield from _check_data(params, context)
@@ -237,11 +257,62 @@ def _check_static(params: QuantizeParams, context: Context) -> Iterable[Fault]:
             message=f"static int8 cannot quantize the branches of a merged decoder (task `{context.task}`)",
             hint="use `quantize: {method: dynamic}`, which quantizes each part and merges them again",
         )
+    if context.opset is not None and context.opset < lowest_opset(params):
+        of_source = context.reference == "onnx"
+        yield Fault(
+            code="OB627",
+            field="method",
+            message=why_opset_too_low(params, context.opset),
+            hint=raise_opset(params, context.opset, of_source=of_source),
+        )
     if params.modules:
         yield Fault(
             code="OB530",
             field="modules",
             message="`modules` has no effect with `method: static`: it has one set of ranges",
+        )
+
+
+def lowest_opset(params: QuantizeParams) -> int:
+    """The first opset in which static int8 can be written; 16-bit activations have operators of ONNX Runtime."""
+    if params.activations == 16:  # noqa: PLR2004 - bits
+        return 0
+    return _PER_CHANNEL_OPSET if params.per_channel else _PER_TENSOR_OPSET
+
+
+def why_opset_too_low(params: QuantizeParams, opset: int) -> str:
+    """The message for a graph with a lower opset than `lowest_opset`."""
+    per = "channel" if params.per_channel else "tensor"
+    return f"static int8 per {per} needs opset {lowest_opset(params)}, and the graph has {opset}"
+
+
+def raise_opset(params: QuantizeParams, opset: int, *, of_source: bool) -> str:
+    """What helps against an opset that is too low, for a graph that was exported or is the source."""
+    convert = "convert the source with `onnx.version_converter`" if of_source else "set `opset: 18`, the default"
+    per_tensor = params.per_channel and opset >= _PER_TENSOR_OPSET
+    return f"{convert}, or write `per_channel: false`" if per_tensor else convert
+
+
+def _check_stored(params: QuantizeParams, context: Context) -> Iterable[Fault]:
+    """OB635 where there are no codes to take."""
+    quantized = quantized_of(context.config)
+    if context.reference != "checkpoint" or quantized is None or quantized.format is None:
+        yield Fault(
+            code="OB635",
+            field="method",
+            message="`method: stored` takes weights that the checkpoint has in 4 bits, and this one has none",
+            hint="`quantize: q4` quantizes plain weights; only GPTQ and AWQ have codes, until an adapter is merged",
+        )
+    elif quantized.reordered:
+        yield Fault(
+            code="OB635",
+            field="method",
+            message="the groups of this checkpoint are out of order (`desc_act`), which MatMulNBits cannot express",
+            hint="`quantize: q4` quantizes its values again",
+        )
+    if params.modules:
+        yield Fault(
+            code="OB530", field="modules", message="`modules` has no effect with `method: stored`: it takes all weights"
         )
 
 
@@ -280,7 +351,12 @@ _ROUGHER = ("q8", "int8", "q4", "bnb4")
 
 
 def precision_of(params: QuantizeParams) -> str:
-    """The name of the precision that these params produce, as thresholds and tables use it."""
+    """The name of the precision that these params produce, as thresholds and tables use it.
+
+    Stored codes are the numbers of the reference itself, so that the bounds of fp32 hold for them.
+    """
+    if params.method == "stored":
+        return "q4-stored"
     return max((_precision_of_file(one) for one in each_module(params)), key=_ROUGHER.index)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Annotated, ClassVar, Literal
 
@@ -21,7 +22,7 @@ from onnxbuild.steps.dataset_rows import (
 )
 from onnxbuild.steps.kind import Context, Fault, Kind, OpeningParams, TargetDevice, trusted
 from onnxbuild.tables.tasks import TASKS, reads_text_rows, row_columns
-from onnxbuild.tables.thresholds import METRICS, default_bounds
+from onnxbuild.tables.thresholds import METRICS, Metric, default_bounds, is_default
 
 LABEL = "label"  # the role of the column that holds the right answer
 
@@ -32,7 +33,7 @@ _METRIC_KEYS = {name: {"type": "number", "description": metric.meaning} for name
 class ValidateParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What to compare, and which differences to accept."""
 
-    DERIVED: ClassVar[tuple[str, ...]] = ("task", "precision", "device", "rows", "trust_remote_code")
+    DERIVED: ClassVar[tuple[str, ...]] = ("task", "precision", "device", "rows", "trust_remote_code", "insisted")
 
     task: Annotated[str, Meta(description="the model's task")] = ""
     precision: Annotated[str, Meta(description="precision of the variant")] = "fp32"
@@ -70,6 +71,11 @@ class ValidateParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_
         Literal["fail", "warn"], Meta(description="`warn` records a failed check and lets the run continue")
     ] = "fail"
     rows: DerivedRows = Rows()
+    # Left out of a key where it is unset.
+    insisted: Annotated[
+        tuple[str, ...] | UnsetType,
+        Meta(description="metrics of `thresholds` whose bound was written, although it is a default"),
+    ] = UNSET
 
     @property
     def longest(self) -> int | None:
@@ -98,7 +104,9 @@ def _resolve(params: ValidateParams, context: Context) -> ValidateParams:
         trust_remote_code=trusted(context),
     )
     bounds = default_bounds(task, context.config, context.precision, has_labels=settled.reads_labels)
-    return msgspec.structs.replace(settled, thresholds={**bounds, **params.thresholds})
+    written = params.thresholds.items()
+    insisted = tuple(sorted(name for name, bound in written if is_default(name, bound, context.precision)))
+    return msgspec.structs.replace(settled, thresholds={**bounds, **params.thresholds}, insisted=insisted or UNSET)
 
 
 def _shorter(one: int | UnsetType, other: int | None) -> int | UnsetType:
@@ -107,15 +115,7 @@ def _shorter(one: int | UnsetType, other: int | None) -> int | UnsetType:
 
 
 def _check(params: ValidateParams, context: Context) -> Iterable[Fault]:
-    for metric in params.thresholds:
-        if metric not in METRICS:
-            near = did_you_mean(metric, METRICS)
-            yield Fault(
-                code="OB610",
-                field="thresholds",
-                message=f"unknown metric `{metric}`",
-                hint=near or f"one of {', '.join(METRICS)}",
-            )
+    yield from _check_thresholds(params)
     for batch, sequence in params.shapes:
         if batch < 1 or sequence < 1:
             yield Fault(code="OB611", field="shapes", message=f"shape [{batch}, {sequence}] is empty")
@@ -123,6 +123,23 @@ def _check(params: ValidateParams, context: Context) -> Iterable[Fault]:
         yield from check_length("shapes", max((sequence for _, sequence in params.shapes), default=1), context)
     yield from check_counts(params)
     yield from _check_dataset(params, context)
+
+
+def _check_thresholds(params: ValidateParams) -> Iterable[Fault]:
+    """OB610 for an unknown metric, OB642 for a bound outside of what a metric can be."""
+    for name, bound in params.thresholds.items():
+        metric = METRICS.get(name)
+        if metric is None:
+            hint = did_you_mean(name, METRICS) or f"one of {', '.join(METRICS)}"
+            yield Fault(code="OB610", field="thresholds", message=f"unknown metric `{name}`", hint=hint)
+        elif not metric.least <= bound <= metric.most:
+            message = f"`{name}: {bound}` is outside of what `{name}` can be: {_range_of(metric)}"
+            yield Fault(code="OB642", field="thresholds", message=message, hint=f"it is the {metric.meaning}")
+
+
+def _range_of(metric: Metric) -> str:
+    least = f"{metric.least:g}"
+    return f"{least} or more" if metric.most == math.inf else f"{least} to {metric.most:g}"
 
 
 def _check_dataset(params: ValidateParams, context: Context) -> Iterable[Fault]:

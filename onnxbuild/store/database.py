@@ -293,6 +293,8 @@ def _code(error: Exception) -> int:
 
 def database_error_in_words(root: Path, error: Exception) -> str:
     """Why the store cannot be used. SQLite itself says no more than "disk I/O error" for most problems of a disk."""
+    if isinstance(error, OSError) and error.filename == str(root) and error.strerror:
+        return error.strerror  # the message names the store
     if not isinstance(error, sqlite3.OperationalError):
         return str(error.strerror if isinstance(error, DatabaseFailed) else error)
     with contextlib.suppress(OSError):

@@ -55,8 +55,15 @@ def hold(
         time.sleep(_RETRY_SECONDS)
         lock = take_lock(path)
     with _released(lock):
-        lock.write(json.encode(Holder(os.getpid(), shown_command(sys.argv), time.time())))
+        lock.write(json.encode(Holder(os.getpid(), _this_command(), time.time())))
         yield
+
+
+def _this_command() -> str:
+    """The command line of this process, with the name of the program in place of its path."""
+    program = Path(sys.argv[0])
+    name = program.parent.name if program.name == "__main__.py" else program.name
+    return shown_command([name, *sys.argv[1:]])
 
 
 @contextlib.contextmanager

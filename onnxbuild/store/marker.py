@@ -13,8 +13,8 @@ import stat
 from pathlib import Path
 
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, fault
-from onnxbuild.regular_files import NotRegular, read_regular
-from onnxbuild.store.database import DATABASE, GENERATION, has_our_tables
+from onnxbuild.regular_files import NotRegular, check_folder, read_regular
+from onnxbuild.store.database import DATABASE, GENERATION, database_error_in_words, has_our_tables, is_damaged
 from onnxbuild.store.files import write_atomically
 from onnxbuild.store.group_access import grant_as_folder, is_shared, make_folder
 
@@ -32,7 +32,7 @@ _OURS = re.compile(
 _MOST_BYTES = 4096
 
 # What a store consists of. A link in place of any of these would lead out of the store.
-_FOLDERS = ("blobs", "work", "locks", "toolchains", "gc.lock.readers")
+FOLDERS = ("blobs", "work", "locks", "toolchains", "gc.lock.readers")
 _LOGS = tuple(f"{DATABASE}-{suffix}" for suffix in ("wal", "shm", "journal"))
 _FILES = (DATABASE, *_LOGS, GENERATION, "gc.lock", "sweeping", MARKER)
 
@@ -48,6 +48,19 @@ def check_store(root: Path, *, readonly: bool) -> None:
     _check_marker(root, readonly=readonly)
     if not readonly and is_shared(root):
         _share(root)
+
+
+def check_place(root: Path) -> None:
+    """Check, as a reading command does, that a folder is a store, or that a run could create one there.
+
+    Errors: DiagnosticError as of `check_store`, and OB040.
+    """
+    try:
+        check_folder(root)
+        if root.exists():
+            check_store(root, readonly=True)
+    except OSError as error:
+        raise DiagnosticError(unusable(root, error)) from error
 
 
 def _share(root: Path) -> None:
@@ -94,7 +107,7 @@ def _marker_of(root: Path) -> str | None:
 
 
 def _check_places(root: Path) -> None:
-    places = [(name, stat.S_ISDIR) for name in _FOLDERS] + [(name, stat.S_ISREG) for name in _FILES]
+    places = [(name, stat.S_ISDIR) for name in FOLDERS] + [(name, stat.S_ISREG) for name in _FILES]
     for name, is_right in places:
         try:
             mode = (root / name).lstat().st_mode
@@ -110,6 +123,14 @@ def _check_places(root: Path) -> None:
 def _foreign(root: Path, why: str) -> Diagnostic:
     message = f"the folder {root} is not a store of onnxbuild: {why}"
     return fault("OB070", message, hint=f"nothing was changed; {_ANOTHER}")
+
+
+def unusable(root: Path, error: Exception) -> Diagnostic:
+    """The fault of a store that the system or its database does not let be opened or created."""
+    hint = "name another with `--store DIR` or ONNXBUILD_STORE"
+    if is_damaged(error):
+        hint += f", or remove {root / DATABASE}: everything is then built again"
+    return fault("OB040", f"the store {root} cannot be used: {database_error_in_words(root, error)}", hint=hint)
 
 
 def newer(root: Path, why: str) -> Diagnostic:

@@ -12,16 +12,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from onnxbuild.diagnostics import Diagnostic, DiagnosticError, fault
+from onnxbuild.diagnostics import DiagnosticError
 from onnxbuild.digest import Digest
+from onnxbuild.regular_files import check_folder
 from onnxbuild.store import locks
 from onnxbuild.store.claims import Claims
 from onnxbuild.store.content import Content, DamagedBlob, Tree
-from onnxbuild.store.database import DATABASE, DatabaseFailed, NewerDatabase, database_error_in_words, is_damaged
+from onnxbuild.store.database import DATABASE, DatabaseFailed, NewerDatabase
 from onnxbuild.store.files import remove_tree
 from onnxbuild.store.group_access import make_folder
-from onnxbuild.store.marker import check_store, newer
-from onnxbuild.store.outside_files import digest_outside_files
+from onnxbuild.store.marker import check_store, newer, unusable
+from onnxbuild.store.outside_files import Patience, digest_outside_files
 from onnxbuild.store.traces import Origin, Trace, Traces
 from onnxbuild.store.working_folders import WorkingFolder, sweep
 
@@ -37,7 +38,8 @@ class Store:
     `readonly`: nothing is written, not even working folders; results can still be read. `claims`: a collection keeps
     the results that are looked up or made, for as long as the store is open (see `store.claims`). `remote`: the store
     that is asked for results that this one lacks. `trust`: identities of keys; if there are any, a result from a remote
-    store, whoever fetched it, counts only if one of them has signed it.
+    store, whoever fetched it, counts only if one of them has signed it. `say` is told which file is being read if that
+    takes long.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Store:
         claims: bool = True,
         remote: Remote | None = None,
         trust: frozenset[str] = frozenset(),
+        say: Callable[[str], None] = lambda _text: None,
     ) -> None:
         """Open the store below `root`; create it if it is missing.
 
@@ -57,10 +60,12 @@ class Store:
         self.readonly = readonly
         self.remote = remote
         self._trust = trust
+        self._patience = Patience(say)
         self.content = Content(root)
         self._work = WorkingFolder(root)
         self._claims = Claims(root, self._work.path) if claims and not readonly else None
         try:
+            check_folder(root)
             if not readonly:
                 root.mkdir(parents=True, exist_ok=True)
             if root.exists():
@@ -69,7 +74,7 @@ class Store:
         except NewerDatabase as error:
             raise DiagnosticError(newer(root, str(error))) from error
         except (OSError, sqlite3.Error) as error:
-            raise DiagnosticError(_unusable(root, error)) from error
+            raise DiagnosticError(unusable(root, error)) from error
 
     def __enter__(self) -> Self:
         return self
@@ -77,7 +82,7 @@ class Store:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.close()
         if isinstance(error, DatabaseFailed):  # it can happen in any command, which can only report it
-            raise DiagnosticError(_unusable(self.root, error)) from error
+            raise DiagnosticError(unusable(self.root, error)) from error
 
     def close(self) -> None:
         """Release everything and close the database."""
@@ -183,7 +188,7 @@ class Store:
 
         Errors: OSError for a file that cannot be read.
         """
-        return digest_outside_files(root, names, self.traces, remember=not self.readonly)
+        return digest_outside_files(root, names, self.traces, remember=not self.readonly, patience=self._patience)
 
     # -- new results -------------------------------------------------------------------------------------------------
 
@@ -238,15 +243,13 @@ class Store:
 
 @contextlib.contextmanager
 def opened(
-    root: Path, *, write: bool, remote: Remote | None = None, trust: frozenset[str] = frozenset()
+    root: Path,
+    *,
+    write: bool,
+    remote: Remote | None = None,
+    trust: frozenset[str] = frozenset(),
+    say: Callable[[str], None] = lambda _text: None,
 ) -> Iterator[Store]:
     """The store below `root`. Without `write`, nothing is created or changed: `plan` works on any file system."""
-    with Store(root, readonly=not write, claims=write, remote=remote, trust=trust) as store:
+    with Store(root, readonly=not write, claims=write, remote=remote, trust=trust, say=say) as store:
         yield store
-
-
-def _unusable(root: Path, error: Exception) -> Diagnostic:
-    hint = "name another with `--store DIR` or ONNXBUILD_STORE"
-    if is_damaged(error):
-        hint += f", or remove {root / DATABASE}: everything is then built again"
-    return fault("OB040", f"the store {root} cannot be used: {database_error_in_words(root, error)}", hint=hint)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from fnmatch import fnmatchcase, translate
 from pathlib import PurePosixPath
 
@@ -56,6 +56,10 @@ _CODE: tuple[str, ...] = (
 
 # The folders of sentence-transformers modules: 1_Pooling, 2_Dense, 2_Normalize …
 _MODULE_FOLDER = "[0-9]_*"
+# The model itself, in what sentence-transformers wrote before version 2.
+OLD_TRANSFORMER = "0_Transformer"
+# Where config.json can be.
+CONFIGS = ("config.json", f"{OLD_TRANSFORMER}/config.json")
 _MODULE_FILES: tuple[str, ...] = ("config.json", "model.safetensors", "pytorch_model.bin")
 
 # Any of these makes inputs of text, images or audio for the model.
@@ -71,7 +75,19 @@ def select_checkpoint(names: Iterable[str]) -> tuple[str, ...]:
     """The names (POSIX paths below the root) that make up a checkpoint, sorted; empty without weights."""
     known = sorted(names)
     weights = next((names for names in (_matching(known, patterns) for patterns in WEIGHT_FORMATS) if names), [])
-    return tuple(sorted({*weights, *_companions(known)})) if weights else ()
+    return tuple(sorted({*weights, *_companions(known)})) if weights else _old_sentence_files(known)
+
+
+def _old_sentence_files(known: list[str]) -> tuple[str, ...]:
+    """The files of a sentence-transformer whose model is in a folder of its own; empty for anything else."""
+    inner = [name.removeprefix(f"{OLD_TRANSFORMER}/") for name in known if name.startswith(f"{OLD_TRANSFORMER}/")]
+    chosen = select_checkpoint(inner) if "modules.json" in known else ()
+    return tuple(sorted({*_companions(known), *(f"{OLD_TRANSFORMER}/{name}" for name in chosen)})) if chosen else ()
+
+
+def has_old_layout(names: Collection[str]) -> bool:
+    """Whether the files of a checkpoint have the model in a folder of its own."""
+    return "config.json" not in names and f"{OLD_TRANSFORMER}/config.json" in names
 
 
 def select_onnx(names: Iterable[str]) -> tuple[str, ...]:
@@ -91,7 +107,7 @@ def is_onnx_part(name: str) -> bool:
 
 def has_processor(names: Iterable[str]) -> bool:
     """Whether a checkpoint has a tokenizer, or the processor of images or audio."""
-    return any(_is_like(name, _PROCESSORS) for name in names)
+    return any(_is_like(name.removeprefix(f"{OLD_TRANSFORMER}/"), _PROCESSORS) for name in names)
 
 
 def _is_companion(name: str) -> bool:

@@ -221,8 +221,11 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
     "OBE24": FailureCode(
         "nothing-fused",
         "the optimizer fused nothing where fusions are expected",
-        "The exporter wrote a pattern that the fusions do not match (scaled_dot_product_attention, torch.export).",
-        "Use `optimize: O1` or none, a newer onnxruntime, or `export: {attention: eager}`.",
+        (
+            "The fusions know the form in which optimum exports a model type at opset 18. The graph has another form "
+            "(another exporter or opset), or is quantized or in half precision already."
+        ),
+        "Use `optimize: O1`, which matches no forms, or export as the message says; optimize before you quantize.",
     ),
     "OBE25": FailureCode(
         "graph-with-cycle",
@@ -233,10 +236,11 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
     "OBE26": FailureCode(
         "mixed-precision",
         "the graph mixes precisions where they must be equal",
-        "The fp16 graph is converted only in part: it was converted twice, or partly exported in fp16.",
+        "A part of the graph is in half precision and its neighbours are not: it was converted twice or partly, or a "
+        "converter does not know the operator.",
         (
-            "Write `export: {dtype: fp32}`, then use `precision: {dtype: fp16, keep_fp32: [OPERATOR]}` with the "
-            "operator that the message names."
+            "If `precision` fails, keep the operator in fp32: `keep_fp32: [OPERATOR]`. Any other step needs a graph "
+            "that is fp32 throughout: export with `dtype: fp32`, and let `precision:` come last."
         ),
     ),
     "OBE27": FailureCode(
@@ -322,16 +326,26 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "index-out-of-range",
         "a token or position is outside its table",
         (
-            "A text is longer than the model's positions, the tokenizer has a larger vocabulary than the model, "
-            "or inputs are in the wrong order. The node's name shows which."
+            "A text is longer than the model's positions, tokens were added to the tokenizer and the model was not "
+            "resized, or inputs are in the wrong order. The node's name and the size of the table show which."
         ),
-        "Use shorter sequences, or the tokenizer that belongs to the model; feed inputs by name.",
+        (
+            "Use shorter sequences, call `model.resize_token_embeddings(len(tokenizer))` and save the model, or feed "
+            "inputs by name."
+        ),
     ),
     "OBE39": FailureCode(
         "axis-fixed",
-        "an axis that has to be dynamic is fixed",
-        "It was fixed during the export.",
-        "Export it again. An `onnx:` source needs dynamic batch and sequence axes.",
+        "an input has another shape than the graph takes",
+        (
+            "The export fixed the axis, the input has an axis too few, or a loader computes the sizes of an empty past "
+            "from other fields than the graph has."
+        ),
+        (
+            "The message names the input, the axis and the length that the graph takes. Feed that length, or export "
+            "again with a dynamic axis; an `onnx:` source needs dynamic batch and sequence axes. For a past, set the "
+            "loader's sizes: docs/how-to/gpt2.md."
+        ),
     ),
     "OBE40": FailureCode(
         "external-data",
@@ -366,14 +380,20 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
     "OBE48": FailureCode(
         "nothing-quantized",
         "quantize changed nothing",
-        "The graph has no operator that the method quantizes.",
-        "Choose the other method, or check `operators` and `exclude`.",
+        (
+            "The graph has no operator that the method quantizes: its weights are in branches, have three axes, are "
+            "computed, are in half precision, or belong to operators that `operators` does not name."
+        ),
+        "The message says why the operators stayed in float, and what quantizes them.",
     ),
     "OBE49": FailureCode(
         "not-smaller",
         "the step did not make the model smaller",
-        "Most weights are in operators that it left as they are.",
-        "Choose the other method, or check `operators`, `exclude` and `keep_fp32`.",
+        (
+            "Most weights are in operators that it left as they are, or are so small that scales and casts take more "
+            "than they save."
+        ),
+        "The message says where the weights are. A model of a few kilobytes gets no smaller: leave the step out.",
     ),
     "OBE50": FailureCode(
         "name-not-in-model",
@@ -399,8 +419,14 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
     "OBE53": FailureCode(
         "library-missing",
         "a library that the step needs is not installed",
-        "The core of onnxbuild has no frameworks; an extra installs them.",
-        "`pip install 'onnxbuild[optimum]'`.",
+        (
+            "The core of onnxbuild has no frameworks; an extra installs them. Some models need a library more, such as "
+            "sentencepiece or timm."
+        ),
+        (
+            "`pip install 'onnxbuild[optimum]'` for the frameworks; any other library into the model's toolchain, or "
+            "into its `requirements:`."
+        ),
     ),
     "OBE54": FailureCode(
         "input-output",
@@ -492,6 +518,12 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "The column is the wrong one, or the model was trained with other names.",
         "Write labels as numbers, or as `id2label` in the model's config.json names them.",
     ),
+    "OBE69": FailureCode(
+        "own-exporter-failed",
+        "a custom exporter raised an exception",
+        "The function that `export: {exporter: …}` names, or what it called, has not done its work.",
+        "The message has the exception and the last line of your code; the log has the full traceback.",
+    ),
     "OBE70": FailureCode(
         "toolchain-read-differently",
         "an interpreter imports other packages than its folders show",
@@ -544,6 +576,12 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         ),
         "Let the exporter or the plugin copy the file to its output instead of linking it.",
     ),
+    "OBE85": FailureCode(
+        "shard-not-found",
+        "the checkpoint lacks a file of weights that its index names",
+        "A download or an upload was cut short, or the index belongs to another checkpoint.",
+        "Name another revision of the repository, or copy the whole folder again.",
+    ),
     "OBE86": FailureCode(
         "holds-in-part",
         "the variant agrees with the reference in some lengths or sizes, and not in others that its model can meet",
@@ -580,6 +618,15 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
             "false` in the target."
         ),
     ),
+    "OBE90": FailureCode(
+        "fails-on-sample",
+        "the graph fails on a sample that its reference computes",
+        "The export fixed a size, such as the number of rows or tokens, in the middle of the graph.",
+        (
+            "The message names the shape. Export with another exporter, or report the model type to the exporter's "
+            "project. `validate: {shapes: […]}` accepts a graph for the shapes that it holds."
+        ),
+    ),
     "OBE83": FailureCode(
         "weights-missing",
         "the checkpoint lacks weights that an output depends on",
@@ -588,6 +635,74 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
             "Set `task:` to the one that the checkpoint was trained for, or fetch it again. If the values that PyTorch "
             "fills in are right (a norm of ones), list the names in `export: {allow_missing: […]}`."
         ),
+    ),
+    "OBE87": FailureCode(
+        "opset-too-low-to-quantize",
+        "the opset of the graph is too low for static quantization",
+        "ONNX has QuantizeLinear from opset 10 on, and one scale for each channel from opset 13 on.",
+        (
+            "Export with a higher `opset:` (18 is the default), or write `per_channel: false`. A graph of an `onnx:` "
+            "source can be converted with `onnx.version_converter`."
+        ),
+    ),
+    "OBE88": FailureCode(
+        "too-few-positions",
+        "the model takes texts that are too short to be traced",
+        "Its config.json has fewer than 5 positions. An exporter traces a text of 2 tokens with a past of 2.",
+        "Check `max_position_embeddings` in config.json, or write a custom exporter (docs/how-to/own-exporter.md).",
+    ),
+    "OBE93": FailureCode(
+        "adapter-does-not-fit",
+        "the adapter does not fit the base model",
+        "It was trained for another model or another size, or was saved in part.",
+        "Name the model that it was trained for as the source: `base_model_name_or_path` in adapter_config.json.",
+    ),
+    "OBE94": FailureCode(
+        "peft-missing",
+        "merging an adapter needs peft",
+        "The environment of the worker does not have it: few models need it, so it is an extra.",
+        "`pip install 'onnxbuild[adapters]'`, or add `peft` to the requirements of the toolchain.",
+    ),
+    "OBE95": FailureCode(
+        "adapter-beside-weights",
+        "a repository has an adapter beside its weights",
+        "Loaders differ in what they do with it, and nothing in the manifest says what is meant.",
+        "Write `adapter: hub:…` to merge it into the weights, or `adapter: none` to leave it out.",
+    ),
+    "OBE96": FailureCode(
+        "packed-weights-unusable",
+        "the quantized weights of a checkpoint cannot be used",
+        (
+            "They have another layout than config.json says, or, in `quantize: stored`, the graph does not have them: "
+            "a fusion joined them with others, or GPTQ put their groups out of order (`desc_act`)."
+        ),
+        "Write `optimize: O1`, which joins no weights, or quantize the values again with `quantize: q4`.",
+    ),
+    "OBE97": FailureCode(
+        "several-graphs",
+        "mobius writes the model as several graphs",
+        "Its models of text and images or audio are an encoder, an embedding and a decoder, which no loader of this "
+        "release runs as one model. Its encoder-decoders take no mask of the encoder's padding.",
+        "Choose another exporter, or export the text model by itself.",
+    ),
+    "OBE98": FailureCode(
+        "no-safetensors",
+        "the checkpoint has no weights that mobius reads",
+        "mobius reads `model.safetensors`, or its shards and their index, and no pickled weights.",
+        "Load the checkpoint and call `save_pretrained`, or choose another exporter.",
+    ),
+    "OBE100": FailureCode(
+        "mobius-does-not-fit",
+        "mobius's definition of the model does not fit the checkpoint",
+        "mobius writes graphs from its own definitions, which know some model types only in part: sizes or weights "
+        "that its definition has differ from those of the checkpoint.",
+        "Choose another exporter; `onnxbuild compare-exporters` tries each.",
+    ),
+    "OBE101": FailureCode(
+        "genai-without-tokenizer",
+        "genai's builder found no tokenizer",
+        "The builder of onnxruntime-genai saves the tokenizer beside the model, and fails without one for some types.",
+        "Save the tokenizer into the checkpoint, or choose another exporter.",
     ),
     "OBE99": FailureCode(
         "unexplained",

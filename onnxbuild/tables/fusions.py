@@ -12,7 +12,8 @@ from typing import Literal
 
 from msgspec import Struct
 
-# Operators that only a fusion makes. Plain LayerNormalization and Gelu are exported as such from opsets 17 and 20 on.
+# Operators that a fusion makes. LayerNormalization and Gelu are not among them, because most graphs are exported with
+# them: they are standard from opsets 17 and 20 on. Those that are standard from opset 23 on count wherever they are.
 FUSED_OPERATORS: tuple[str, ...] = (
     "Attention", "MultiHeadAttention", "DecoderMaskedMultiHeadAttention", "GroupQueryAttention", "RotaryEmbedding",
     "EmbedLayerNormalization", "SkipLayerNormalization", "SimplifiedLayerNormalization",
@@ -23,7 +24,7 @@ FUSED_OPERATORS: tuple[str, ...] = (
 ATTENTION_OPERATORS = ("Attention", "MultiHeadAttention", "GroupQueryAttention", "DecoderMaskedMultiHeadAttention")
 
 _NORM = ("SkipLayerNormalization", "EmbedLayerNormalization")
-_RMS = ("SkipSimplifiedLayerNormalization", "SimplifiedLayerNormalization")
+_RMS = ("SkipSimplifiedLayerNormalization", "SimplifiedLayerNormalization", "RMSNormalization")
 _ENCODER = ("Attention", *_NORM)
 
 

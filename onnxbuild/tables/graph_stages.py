@@ -1,7 +1,8 @@
 """Stages: the ways in which the graphs of a model are run. A folder whose graphs are not one model is found by them.
 
 A stage is one graph used in one way: `forward` (one pass), `prefill` and `decode` (a decoder with past, without and
-with it), `encoder`, `decoder`, `decoder_step` and, for a merged decoder file, `merged` and `merged_step`.
+with it), `encoder`, `decoder`, `decoder_step` and, for a merged decoder file, `merged` and `merged_step`. A model that
+cuts objects out of pictures has `vision_encoder` and `mask_decoder`, which reads points beside what the encoder saw.
 """
 
 from __future__ import annotations
@@ -19,12 +20,21 @@ _BY_NAME: Mapping[str, Stages] = {
     "decoder_model_merged.onnx": {"merged": False, "merged_step": True},
 }
 
+# The same for the parts of a model such as SAM. Other models have files of these names too, beside further ones.
+_OF_PICTURES: Mapping[str, Stages] = {
+    "vision_encoder.onnx": {"vision_encoder": None},
+    "prompt_encoder_mask_decoder.onnx": {"mask_decoder": None},
+}
+
+_STAGES_OF_PICTURES = frozenset(stage for stages in _OF_PICTURES.values() for stage in stages)
+
 # Stage → those whose outputs it reads. Without them it cannot be run.
 _READS: Mapping[str, tuple[str, ...]] = {
     "decoder": ("encoder",),
     "decoder_step": ("encoder", "decoder"),
     "merged": ("encoder",),
     "merged_step": ("encoder", "merged"),
+    "mask_decoder": ("vision_encoder",),
 }
 
 
@@ -33,6 +43,8 @@ def stages_of(name: str, inputs: Collection[str]) -> Stages:
     # Language models for browsers also use the name of an encoder-decoder's part, `decoder_model_merged.onnx`.
     if name in _BY_NAME and (name == "encoder_model.onnx" or any("encoder" in i for i in inputs)):
         return _BY_NAME[name]
+    if name in _OF_PICTURES and "input_ids" not in inputs:
+        return _OF_PICTURES[name]
     if not any(i.startswith("past_key_values") for i in inputs):
         return {"forward": None}
     merged = "use_cache_branch" in inputs
@@ -55,6 +67,9 @@ def several(graphs: Mapping[str, Collection[str]]) -> str | None:
             if stage in by_stage:
                 return f"`{by_stage[stage]}` and `{path}` are two models: both are run as `{stage}`"
             by_stage[stage] = path
+    other = next((path for stage, path in by_stage.items() if stage not in _STAGES_OF_PICTURES), None)
+    if "vision_encoder" in by_stage and other is not None:
+        return f"`{by_stage['vision_encoder']}` and `{other}` are two models"
     return _in_two_folders(graphs)
 
 
@@ -74,7 +89,8 @@ def _stages_at(path: str, graphs: Mapping[str, Collection[str]]) -> Stages:
 
 def ambiguous_names(paths: Collection[str]) -> tuple[str, ...]:
     """The graphs of which only one can be meant, where no more than their names is known; empty if all may be."""
-    whole = sorted(path for path in paths if PurePosixPath(path).name not in _BY_NAME)
+    parts = _OF_PICTURES if all(PurePosixPath(path).name in _OF_PICTURES for path in paths) else _BY_NAME
+    whole = sorted(path for path in paths if PurePosixPath(path).name not in parts)
     return tuple(whole) if len(whole) > 1 else tuple(sorted(paths)) if _in_two_folders(paths) else ()
 
 

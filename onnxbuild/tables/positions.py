@@ -7,12 +7,29 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 _KEYS = ("n_positions", "max_position_embeddings")
+
+# Model types that number positions from the token of padding on: as many as its id, and one more, are never used.
+_FROM_PADDING = frozenset({
+    "camembert", "data2vec-text", "ibert", "layoutlmv3", "lilt", "longformer", "luke", "markuplm", "mpnet", "roberta",
+    "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod",
+})  # fmt: skip
+_PADDING = 1  # the id that these types have by default
+
 _ROPE = ("rope_scaling", "rope_parameters")
 
 # Entries after which a model computes in another way: chunks of linear attention, windows, sparse blocks, positions
 # of the training before a rotary embedding is scaled. A trace can freeze the way that its own length took.
 _FREEZING = re.compile(r"(^|_)(chunk|window|block|local|original|segment|bucket|buckets|distance)(_|$)")
 _OF_OTHER_INPUTS = ("vision_config", "audio_config", "id2label", "label2id")
+
+_OF_NO_TEXT = ("image_size", "num_channels", "num_mel_bins", "input_feat_per_channel", "context_length")
+
+
+def may_read_text(config: Mapping[str, Any] | None) -> bool:
+    """Whether a model reads text, as far as its config says: one of pictures, audio or series has no vocabulary."""
+    if config is None or "text_config" in config or "vocab_size" in text_part(config):
+        return True
+    return not any(key in config for key in _OF_NO_TEXT)
 
 
 def text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -32,8 +49,16 @@ def positions_of(config: Mapping[str, Any] | None) -> int | None:
     parts = (*(part for part in inner if isinstance(part, Mapping)), config)
     named = [next((part[key] for part in parts if key in part), None) for key in _KEYS]
     limit = min((value for value in named if isinstance(value, int) and value > 0), default=None)
-    factor = max((_dynamic_factor(part) for part in parts), default=1.0)
-    return limit if limit is None else int(limit * factor)
+    if limit is None:
+        return None
+    if config.get("model_type") in _FROM_PADDING:
+        limit -= _padding_of(config) + 1
+    return int(limit * max((_dynamic_factor(part) for part in parts), default=1.0))
+
+
+def _padding_of(config: Mapping[str, Any]) -> int:
+    named = config.get("pad_token_id")
+    return named if isinstance(named, int) and named >= 0 else _PADDING
 
 
 def changes_at(config: Mapping[str, Any]) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -14,22 +15,31 @@ Side = Literal["min", "max"]
 
 
 class Metric(Struct, frozen=True):
-    """What can be bounded. The side of the bound: "min" fails smaller values, "max" fails larger ones."""
+    """What can be bounded. The side of the bound: "min" fails smaller values, "max" fails larger ones.
+
+    `least`, `most`: the smallest and the largest value that the metric can have.
+    """
 
     side: Side
     meaning: str
+    least: float = 0.0
+    most: float = math.inf
 
 
 METRICS: Mapping[str, Metric] = {
     "max_abs": Metric("max", "largest absolute difference of any element of any output"),
     "mean_abs": Metric("max", "mean absolute difference, worst output"),
-    "cosine_min": Metric("min", "smallest cosine of a row (the vector of a token or a sentence), worst output"),
-    "cosine_mean": Metric("min", "mean cosine of the rows, worst output"),
-    "top1": Metric("min", "share of rows with the same largest logit"),
-    "max_probability": Metric("max", "largest difference of a class probability after softmax"),
+    "cosine_min": Metric(
+        "min", "smallest cosine of a row (the vector of a token or a sentence), worst output", least=-1.0, most=1.0
+    ),
+    "cosine_mean": Metric("min", "mean cosine of the rows, worst output", least=-1.0, most=1.0),
+    "top1": Metric("min", "share of rows with the same largest logit", most=1.0),
+    "max_probability": Metric("max", "largest difference of a class probability after softmax", most=1.0),
     "kl_mean": Metric("max", "mean Kullback-Leibler divergence of the next-token distribution, in nats"),
     "perplexity_ratio": Metric("max", "perplexity of the variant divided by that of the reference"),
-    "accuracy_drop": Metric("max", "accuracy of the reference minus that of the variant, on a dataset with labels"),
+    "accuracy_drop": Metric(
+        "max", "accuracy of the reference minus that of the variant, on a dataset with labels", -1.0, 1.0
+    ),
 }
 
 # The default bounds of `accuracy_drop`, if a dataset names a column of labels.
@@ -69,6 +79,10 @@ THRESHOLDS: Mapping[ThresholdRow, Mapping[str, Bounds]] = {
 }
 
 
+# The row of a graph that returns vectors or numbers, and no logits.
+OF_VECTORS: ThresholdRow = "embedding"
+
+
 def table_of(task: str, config: Mapping[str, Any] | None = None) -> ThresholdRow:
     """The row of `THRESHOLDS` for a task; a CTC model names one letter per frame and predicts no next token."""
     if is_ctc(task, config):
@@ -90,6 +104,12 @@ def default_bounds(task: str, config: Mapping[str, Any] | None, precision: str, 
     column = judged_as(precision)
     drop = {"accuracy_drop": ACCURACY_DROP[column]} if has_labels else {}
     return {**THRESHOLDS[table_of(task, config)][column], **drop}
+
+
+def is_default(metric: str, bound: float, precision: str) -> bool:
+    """Whether a bound is the default of any row of `THRESHOLDS` for a variant of this precision."""
+    column = judged_as(precision)
+    return any(row[column].get(metric) == bound for row in THRESHOLDS.values())
 
 
 def is_within(metric: str, value: float, bound: float) -> bool:

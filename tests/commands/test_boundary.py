@@ -232,6 +232,7 @@ def test_a_signal_at_any_moment_is_130(
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130, err
     assert "Traceback" not in err
+    assert err.splitlines()[-1] == "interrupted"
     assert world.wait_for_silence() == []
 
 

@@ -11,6 +11,8 @@ import pytest
 from hostile import Hostile, head
 from plugin.world import Ended, World
 
+from onnxbuild.report.wording import size_in_words
+
 STEPS = {"one": [{"text": "1"}], "two": [{"text": "2"}, {"text": "3"}]}
 
 
@@ -55,7 +57,13 @@ def test_a_second_machine_builds_nothing_and_its_second_run_is_up_to_date(world,
     assert set(taken.outcomes().values()) == {"hit"}, taken
     assert second.delivered() == world.delivered()
     assert taken.err == ""
-    assert "up to date" in second.run("--remote", shared).out
+    assert second.run("--remote", shared).out.splitlines()[-1] == "up to date: 4 actions, nothing to do"
+    third = another(world, tmp_path, "elsewhere")
+    fetched = third.run("--remote", shared).out.splitlines()
+    assert "up to date: 4 actions, 4 fetched from the remote store" in fetched
+    explained = third.run_arguments([*third.command()[:3], "explain", "m/one:toy", "--store", str(third.store)]).out
+    assert explained.splitlines()[0] == f"m/one:toy: fetched from {shared} in its last run"
+    assert "never built" not in explained
 
 
 def test_plan_counts_what_the_remote_store_has_as_a_hit(world, tmp_path, shared) -> None:
@@ -103,10 +111,13 @@ def test_a_password_in_an_address_is_written_nowhere(world) -> None:
 def test_push_then_pull(world, tmp_path, shared) -> None:
     world.run()
     pushed = cache(world, "push", "--remote", shared)
-    size = sum(path.stat().st_size for path in blobs(world)) / 1e6
-    assert (pushed.code, pushed.out) == (0, f"4 results of manifest.yaml are in {shared} ({size:.1f} MB sent)\n")
+    size = sum(path.stat().st_size for path in blobs(world))
+    assert (pushed.code, pushed.out) == (
+        0,
+        f"4 results of manifest.yaml are in {shared} ({size_in_words(size)} sent)\n",
+    )
     again = cache(world, "push", "--remote", shared)
-    assert again.out == f"4 results of manifest.yaml are in {shared} (0.0 MB sent)\n"
+    assert again.out == f"4 results of manifest.yaml are in {shared} (0 bytes sent)\n"
     second = another(world, tmp_path, "there")
     pulled = cache(second, "pull", "--remote", shared)
     assert (pulled.code, pulled.out) == (0, f"4 results came from {shared}, 0 were local\n")
@@ -118,7 +129,7 @@ def test_pulled_results_are_kept_by_gc(world, tmp_path, shared) -> None:
     world.run("--remote", shared)
     second = another(world, tmp_path, "there")
     cache(second, "pull", "--remote", shared)
-    assert "freed 0.0 MB: 0 files of 0 results; 4 results kept" in second.run(verb="gc").out
+    assert "freed 0 bytes: 0 files of 0 results; 4 results kept" in second.run(verb="gc").out
 
 
 def test_pull_says_what_is_missing(world, tmp_path, shared) -> None:

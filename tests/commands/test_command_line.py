@@ -65,7 +65,40 @@ def test_a_failure_shows_its_line_although_the_plan_was_remembered(world: World)
 def test_an_unknown_option_points_to_the_help_of_its_command(world: World, words: tuple[str, ...]) -> None:
     done = command(world, *words)
     assert (done.code, done.out) == (2, "")
-    assert done.err == "onnxbuild plan: unrecognized arguments: --forse\n  = hint: onnxbuild plan --help\n"
+    assert done.err == (
+        "onnxbuild plan: unrecognized arguments: --forse\n  = hint: `--force` is an option of `onnxbuild run`\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["run", "m.yaml", "--forc"], "did you mean `--force`?"),
+        (["run", "m.yaml", "--dryrun"], "did you mean `--dry-run`?"),
+        (["gc", "m.yaml", "--dry-rum"], "did you mean `--dry-run`?"),
+        (["run", "m.yaml", "--remote-read-only"], "did you mean `--remote-readonly`?"),
+        (["run", "m.yaml", "--remote-read-only=x"], "did you mean `--remote-readonly`?"),
+        (["plan", "m.yaml", "--revalidate"], "`--revalidate` is an option of `onnxbuild run`"),
+        (["plan", "m.yaml", "--qqqqqq"], "onnxbuild plan --help"),
+        (["plan", "m.yaml", "-x"], "onnxbuild plan --help"),
+        (["cache", "stat", "m.yaml"], "did you mean `stats`?"),
+        (["graph", "m.yaml", "--format", "mermade"], "did you mean `mermaid`?"),
+        (["help", "rum"], "did you mean `run`?"),
+        (["rum", "m.yaml"], "did you mean `run`?"),
+    ],
+)
+def test_a_misspelt_word_is_not_guessed_and_gets_a_hint(capsys, words: list[str], hint: str) -> None:
+    with pytest.raises(SystemExit) as stop:
+        parse(words)
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"  = hint: {hint}"
+
+
+def test_no_parser_guesses_what_an_abbreviation_means() -> None:
+    top = parser()
+    assert [one.allow_abbrev for one in (top, *(subcommand(top, name) for name in COMMANDS))] == [False] * (
+        len(COMMANDS) + 1
+    )
 
 
 def test_a_selection_shows_the_selected_rows_only(world: World) -> None:
@@ -283,6 +316,25 @@ def test_an_interrupt_counts_what_is_kept(world: World) -> None:
     assert out.splitlines()[0] == f"interrupted: {len(finished)} of 5 finished and kept; run again to continue"
     assert "s3" not in out
     assert "skipped" not in rest
+    status = command(world, "status", "manifest.yaml").out.splitlines()
+    assert status[-1].endswith("; the last run was interrupted")
+    world.run()
+    assert not command(world, "status", "manifest.yaml").out.splitlines()[-1].endswith("interrupted")
+
+
+def test_an_interrupt_of_the_first_action_is_remembered(world: World) -> None:
+    world.manifest({"slow": [{"do": "hang", "seconds": 30.0}]})
+    process = world.start("-v")
+    log = world.root / ".onnxbuild" / "logs" / "m+slow+toy.txt"
+    while not log.exists():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    shown = command(world, "logs", "m/slow:toy").err.splitlines()[0]
+    assert shown.endswith(", when the run was interrupted")
+    lines = command(world, "explain", "m/slow:toy").out.splitlines()
+    assert lines[0] == "m/slow:toy: not finished, because the run was interrupted or ended early, in its last run"
 
 
 def test_the_schema_is_written_to_a_file(world: World) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from plugin.world import World
 
+from onnxbuild.report.wording import size_in_words
+
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
@@ -21,9 +23,9 @@ def test_what_no_manifest_needs_is_freed(world) -> None:
     world.run()
     world.manifest({"one": [{"text": "new"}]})
     world.run()
-    size = sum(len(data) for data in world.delivered().values()) / 1e6
-    assert world.run("-n", verb="gc").out == f"would free {size:.1f} MB: 2 files of 1 results; 2 results kept\n"
-    assert world.run(verb="gc").out == f"freed {size:.1f} MB: 2 files of 1 results; 2 results kept\n"
+    size = sum(len(data) for data in world.delivered().values())
+    assert world.run("-n", verb="gc").out == f"would free {size_in_words(size)}: 2 files of 1 result; 2 results kept\n"
+    assert world.run(verb="gc").out == f"freed {size_in_words(size)}: 2 files of 1 result; 2 results kept\n"
     assert set(world.run("--json").outcomes().values()) == {"hit"}
 
 
@@ -33,7 +35,7 @@ def test_young_results_and_those_within_the_budget_are_kept(world) -> None:
         world.run()
     assert "0 files of 0 results; 3 results kept" in world.run("--keep-days", "1", verb="gc").out
     assert "0 files of 0 results; 3 results kept" in world.run("--budget", "1MB", verb="gc").out
-    assert "2 files of 1 results; 2 results kept" in world.run("--budget", "10KB", verb="gc").out
+    assert "2 files of 1 result; 2 results kept" in world.run("--budget", "10KB", verb="gc").out
 
 
 def test_a_store_that_is_not_there_is_not_made(world) -> None:

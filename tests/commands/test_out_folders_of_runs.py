@@ -1,5 +1,6 @@
 """What `run` does with folders below out/: links are refused, and those of former targets are found and removed."""
 
+import errno
 import json
 import os
 import sys
@@ -8,6 +9,7 @@ import pytest
 
 import onnxbuild
 from onnxbuild.cli import run_command
+from onnxbuild.deliver import out_folder
 from onnxbuild.diagnostics import DiagnosticError
 
 
@@ -45,14 +47,14 @@ def test_a_folder_of_a_former_target_is_mentioned_and_pruned(world, capsys):
     manifest("a/old", "a/new", "gone/old")
     assert run(capsys) == (0, [])
     manifest("a/new")
-    words = [f"m.yaml no longer names {world}/out/{name}: `onnxbuild run m.yaml --prune` removes it"
+    words = [f"m.yaml no longer names out/{name}/: `onnxbuild run m.yaml --prune` removes it"
              for name in ("a/old", "gone/old")]  # fmt: skip
     assert run(capsys) == (0, words)
     assert run(capsys, "--dry-run", "--prune") == (0, words)
     assert run_command(["plan", "m.yaml"]) == 0
     assert capsys.readouterr().err.splitlines() == words
     assert folders(world) == ["a/new", "a/old", "gone/old"]
-    assert run(capsys, "--prune") == (0, [f"removed {world}/out/a/old", f"removed {world}/out/gone/old"])
+    assert run(capsys, "--prune") == (0, ["removed out/a/old/", "removed out/gone/old/"])
     assert [sorted(os.listdir(world / "out")), folders(world)] == [["a"], ["a/new"]]
     assert run(capsys, "--prune") == (0, [])
 
@@ -63,13 +65,50 @@ def test_files_that_are_not_ours_survive_pruning(world, capsys):
     (world / "out" / "a" / "old" / "model.onnx").write_text("my own weights")
     (world / "out" / "a" / "old" / "notes").write_text("mine")
     manifest("a/new")
-    place = f"{world}/out/a/old"
-    words = f"removed the models from {place}, which still has files of others and edited ones (`model.onnx`)"
+    words = "removed the models from out/a/old/, which still has edited files (`model.onnx`) and files of others"
     assert run(capsys, "--prune") == (0, [words])
     assert {path.name: path.read_text() for path in (world / "out" / "a" / "old").iterdir()} == {
         "model.onnx": "my own weights", "notes": "mine",
     }  # fmt: skip
     assert run(capsys, "--prune") == (0, []), "it is no longer ours"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("model.onnx", "edited files (`model.onnx`)"), ("notes", "files of others"), ("empty/", "folders of others")],
+)
+def test_what_stays_of_a_pruned_folder_is_named_as_what_it_is(world, capsys, name, words):
+    manifest("a/old", "a/new")
+    run(capsys)
+    place = world / "out" / "a" / "old" / name
+    if name.endswith("/"):
+        place.mkdir()
+    else:
+        place.write_text("mine")
+    manifest("a/new")
+    assert run(capsys, "--prune") == (0, [f"removed the models from out/a/old/, which still has {words}"])
+    assert os.listdir(world / "out" / "a" / "old") == [name.rstrip("/")]
+
+
+@pytest.mark.parametrize(
+    ("edited", "removed", "words"),
+    [
+        (["model.onnx"], [], "had been edited (`model.onnx`)"),
+        ([], ["model.onnx"], "lacked files (`model.onnx`)"),
+        (["config.json"], ["model.onnx"], "had been edited (`config.json`) and lacked files (`model.onnx`)"),
+    ],
+)
+def test_a_repair_says_what_was_done_to_the_files(world, capsys, edited, removed, words):
+    (world / "source" / "config.json").write_text("{}")
+    manifest("a/t")
+    run(capsys)
+    folder = world / "out" / "a" / "t"
+    for name in edited:
+        (folder / name).unlink()
+        (folder / name).write_text("[]")
+    for name in removed:
+        (folder / name).unlink()
+    assert run(capsys) == (0, [f"out/a/t/ {words}: restored from the store"])
 
 
 def test_only_what_onnxbuild_wrote_is_pruned(world, capsys):
@@ -82,7 +121,7 @@ def test_only_what_onnxbuild_wrote_is_pruned(world, capsys):
         (world / "out" / "a" / "old" / "onnxbuild.json").read_bytes()
     )
     manifest("a/new")
-    assert run(capsys, "--prune") == (0, [f"removed {world}/out/a/old"])
+    assert run(capsys, "--prune") == (0, ["removed out/a/old/"])
     assert folders(world) == ["a/copy", "a/new", "a/other"]
 
 
@@ -124,20 +163,22 @@ def test_a_folder_that_another_manifest_delivers_is_not_pruned(world, capsys):
     assert run(capsys, "--prune") == (0, [])
     assert folders(world) == ["a/t", "b/t"]
     os.remove("other.yaml")
-    assert run(capsys, "--prune") == (0, [f"removed {world}/out/a/t"])
+    assert run(capsys, "--prune") == (0, ["removed out/a/t/"])
 
 
-def test_nothing_is_pruned_after_a_failure(world, capsys):
+def test_nothing_is_pruned_after_a_failure(world, capsys, monkeypatch):
     manifest("a/old", "a/new")
     run(capsys)
     manifest("a/new")
     (world / "out" / "a" / "new" / "model.onnx").unlink()
-    (world / "out" / "a" / "new" / "model.onnx").mkdir()
-    (world / "out" / "a" / "new").rename(world / "aside")
-    (world / "out" / "a" / "new").write_text("a file where a folder must be")
+
+    def refuse(folder, *_given):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+
+    monkeypatch.setattr(out_folder, "replace_folder", refuse)
     code, lines = run(capsys, "--prune")
     assert (code, folders(world)) == (1, ["a/new", "a/old"])
-    assert f"m.yaml no longer names {world}/out/a/old: `onnxbuild run m.yaml --prune` removes it" in lines
+    assert "m.yaml no longer names out/a/old/: `onnxbuild run m.yaml --prune` removes it" in lines
 
 
 def test_a_selection_of_targets_leaves_the_others(world, capsys):
@@ -152,7 +193,7 @@ def test_each_output_folder_has_its_own_record(world, capsys):
     run(capsys, "--out", "elsewhere/out")
     manifest("a/new")
     assert run(capsys, "--prune") == (0, [])
-    assert run(capsys, "--prune", "--out", "elsewhere/out") == (0, [f"removed {world}/elsewhere/out/a/old"])
+    assert run(capsys, "--prune", "--out", "elsewhere/out") == (0, ["removed elsewhere/out/a/old/"])
 
 
 def test_a_folder_that_cannot_be_removed_fails_the_run(world, capsys, monkeypatch):
@@ -167,10 +208,10 @@ def test_a_folder_that_cannot_be_removed_fails_the_run(world, capsys, monkeypatc
 
     monkeypatch.setattr(delivered, "remove_file", refuse)
     code, lines = run(capsys, "--prune")
-    assert (code, lines) == (1, [f"OB091 {world}/out/a/old could not be removed: Permission denied"])
+    assert (code, lines) == (1, ["OB091 out/a/old/ could not be removed: Permission denied"])
     monkeypatch.undo()
     monkeypatch.chdir(world)
-    assert run(capsys, "--prune") == (0, [f"removed {world}/out/a/old"])
+    assert run(capsys, "--prune") == (0, ["removed out/a/old/"])
 
 
 @pytest.mark.parametrize(
@@ -222,13 +263,17 @@ def test_a_plan_refuses_a_link_as_the_run_does(world, capsys):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="symbolic links need a privilege there")
 @pytest.mark.parametrize("place", ["out/a", "out/a/t"])
-def test_a_link_below_the_output_folder_fails_the_run(world, capsys, place):
+def test_a_link_below_the_output_folder_is_refused_before_anything_is_built(world, capsys, place):
     manifest("a/t")
     (world / "elsewhere").mkdir()
     (world / place).parent.mkdir(parents=True)
     (world / place).symlink_to(world / "elsewhere")
-    code, lines = run(capsys)
-    assert (code, lines) == (1, [f"{world}/out/a/t could not be written: is a symbolic link: {world}/{place}"])
+    assert run_command(["run", "m.yaml"]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        f"OB090 the output folder `{world}/{place}` is a symbolic link",
+        "  = hint: remove the link: a run replaces the folder, and does not follow a link",
+    ]
+    assert not (world / ".onnxbuild").exists()
     assert os.listdir(world / "elsewhere") == []
 
 
@@ -236,5 +281,5 @@ def test_a_file_that_had_to_make_room_is_named(world, capsys):
     manifest("a/t")
     (world / "out" / "a" / "t").mkdir(parents=True)
     (world / "out" / "a" / "t" / "model.onnx").write_text("mine")
-    words = f"{world}/out/a/t had a file `model.onnx` that is not of onnxbuild: it is now `model.onnx.kept`"
+    words = "out/a/t/ had a file `model.onnx` that is not of onnxbuild: it is now `model.onnx.kept`"
     assert words in run(capsys)[1]

@@ -290,3 +290,36 @@ def test_what_is_not_the_manifest_s_own_is_refused_unread(world, part, command):
     assert "OB060" in printed or "OB061" in printed
     assert forbidden(events, world) == []
     assert "precious" not in printed
+
+
+LARGE = [
+    ["plan", "m.yaml"],
+    ["run", "-n", "m.yaml"],
+    ["plan", "m.yaml", "--json"],
+    ["explain", "m:fetch", "-m", "m.yaml"],
+]
+
+
+@pytest.mark.parametrize("command", LARGE, ids=" ".join)
+def test_a_file_whose_reading_takes_long_is_named(tmp_path, monkeypatch, capsys, command):
+    """50 GB took 20 s without a word."""
+    from onnxbuild.cli import run_command
+    from onnxbuild.store import outside_files
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(outside_files, "_SILENT_SECONDS", 0)
+    (tmp_path / "model").mkdir()
+    with open("model/model.onnx", "wb") as file:
+        file.truncate(20 << 20)
+    manifest = {
+        "onnxbuild": 1,
+        "targets": {"fp32": {}},
+        "models": {"m": {"source": "onnx:model", "load": False, "targets": ["fp32"]}},
+    }
+    Path("m.yaml").write_text(json.dumps(manifest), encoding="utf-8")
+    assert run_command(command) == 0
+    assert capsys.readouterr().err.splitlines()[0] == f"reading {tmp_path}/model/model.onnx (21.0 MB)"
+    assert run_command(["run", "-q", "m.yaml"]) == 0
+    assert "reading" not in capsys.readouterr().err, "a run shows its progress"
+    assert run_command(command) == 0
+    assert "reading" not in capsys.readouterr().err, "the file is not read again"

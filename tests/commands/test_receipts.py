@@ -158,6 +158,18 @@ def test_a_module_two_folders_deep_breaks_a_receipt(tmp_path, monkeypatch):
     assert receipt.installed() != before
 
 
+@pytest.mark.parametrize("changed", ["a.py", "b.py", "c/d.py", "c/e.py", "f/g.py"])
+def test_every_module_of_the_tool_breaks_a_receipt(tmp_path, monkeypatch, changed):
+    package = tmp_path / "onnxbuild"
+    for name in ("a.py", "b.py", "c/d.py", "c/e.py", "f/g.py"):
+        (package / name).parent.mkdir(parents=True, exist_ok=True)
+        (package / name).write_text(name)
+    monkeypatch.setattr(receipt, "__file__", str(package / "receipts" / "receipt.py"))
+    before = receipt.installed()
+    (package / changed).write_text("changed")
+    assert receipt.installed() != before
+
+
 def test_a_receipt_needs_nothing_that_windows_lacks(monkeypatch):
     known = receipt.installed()[-1]
     monkeypatch.delattr(os, "uname", raising=False)

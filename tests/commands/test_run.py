@@ -189,7 +189,7 @@ def test_an_edited_output_is_restored_and_reported(shop: Shop) -> None:
     (folder / "notes.txt").write_text("mine")
     ended = shop.command("run", "manifest.yaml")
     assert ended.code == 0
-    assert f"{folder} had been edited (`model.onnx`): restored from the store" in ended.err
+    assert "out/minilm/q4/ had been edited (`model.onnx`): restored from the store" in ended.err
     assert model.read_bytes() == good
     assert (folder / "notes.txt").read_text() == "mine"
     assert shop.command("run", "manifest.yaml").err == ""
@@ -241,5 +241,5 @@ def test_a_damaged_export_fails_the_run_and_keeps_the_last_good_output(tmp_path:
     assert re.search(r"failed +bert/made:validate", said.err), said
     assert re.search(r"OBE04 .*\d.* (above|below|is over|>|<) .*\d", said.err), said.err
     folder = tmp_path / "out" / "bert" / "made"
-    assert f"{folder} still contains the last good build" in said.err
+    assert "out/bert/made/ still contains the last good build" in said.err
     assert (folder / "model.onnx").read_bytes() == good

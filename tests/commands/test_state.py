@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import struct
+import subprocess
 import time
 
 import pytest
@@ -403,3 +404,22 @@ def test_a_store_in_the_home_folder_is_outside(world, capsys):
     home = os.path.realpath(os.path.expanduser("~"))
     assert f"with `--store {home}/store` or ONNXBUILD_STORE" in capsys.readouterr().err
     assert not (world / "~").exists()
+
+
+def test_git_stages_nothing_of_the_state(world):
+    git = shutil.which("git")
+    assert git is not None
+    subprocess.run([git, "init", "-q", "."], check=True)
+    assert run_command(["run", "m.yaml"]) == 0
+    assert run_command(["run", "m.yaml"]) == 0
+    subprocess.run([git, "add", "-A"], check=True)
+    staged = subprocess.run([git, "ls-files"], check=True, capture_output=True, text=True).stdout.split()
+    assert "m.yaml" in staged
+    assert [name for name in staged if name.startswith(".onnxbuild")] == []
+
+
+def test_a_state_folder_of_the_user_keeps_its_gitignore(world):
+    (world / ".onnxbuild").mkdir()
+    (world / ".onnxbuild" / ".gitignore").write_text("mine")
+    assert run_command(["run", "m.yaml"]) == 0
+    assert (world / ".onnxbuild" / ".gitignore").read_text() == "mine"

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import socket
 import stat
 import sys
@@ -18,6 +19,7 @@ from blake3 import blake3
 from msgspec import structs
 from outs import write
 
+from onnxbuild import regular_files
 from onnxbuild.deliver import copies, foreign_files, out_folder, replacement
 from onnxbuild.deliver.out_folder import deliver
 from onnxbuild.deliver.provenance import PROVENANCE
@@ -334,15 +336,15 @@ def test_a_read_only_folder_is_made_writable_for_its_owner_to_move_what_is_in_it
 
 def test_a_junction_of_windows_is_no_folder(tmp_path, monkeypatch):
     (tmp_path / "sub").mkdir()
-    monkeypatch.setattr(foreign_files, "_JUNCTION", 0xA0000003)
+    monkeypatch.setattr(regular_files, "_JUNCTION", 0xA0000003)
     real = os.lstat
     tag = {}
     monkeypatch.setattr(os, "lstat", lambda place: SimpleNamespace(st_mode=real(place).st_mode, **tag))
     for given, expected in (({}, True), ({"st_reparse_tag": 0}, True), ({"st_reparse_tag": 0xA0000003}, False)):
         tag.clear()
         tag.update(given)
-        assert foreign_files.is_folder(str(tmp_path / "sub")) == expected
-    assert not foreign_files.is_folder(str(tmp_path / "missing"))
+        assert regular_files.is_folder(str(tmp_path / "sub")) == expected
+    assert not regular_files.is_folder(str(tmp_path / "missing"))
 
 
 # -- what stands in the place of a folder -----------------------------------------------------------------------------
@@ -458,7 +460,7 @@ def test_a_copy_that_is_damaged_before_it_appears_does_not_appear(outs, monkeypa
     assert delivery.state == "failed"
     words = "was changed by another process while it was written"
     assert re.fullmatch(
-        rf"{words}: {re.escape(str(outs.folder.parent))}/\.t\.fresh\.\w{{8}}/model\.onnx", delivery.error
+        rf"{words}: {re.escape(str(outs.folder.parent))}/\.t\.fresh\.\w{{32}}/model\.onnx", delivery.error
     )
     assert outs.files() == OLD
     assert outs.beside() == ["t"]
@@ -667,17 +669,40 @@ def test_other_systems_do_not_try(tmp_path, monkeypatch):
 
 
 def test_leftovers_belong_to_the_target_with_exactly_their_name(tmp_path):
-    for name in (".a.fresh.12345678", ".a.fresh.fresh.12345678", ".a.whole.abcdef01", ".a.old.1", ".a.fresh.77.old"):
+    mark = "0123456789abcdef" * 2
+    left = [f".a.fresh.{mark}", f".a.old.{mark}", f".a.whole.{mark}"]
+    for name in (*left, f".a.fresh.fresh.{mark}", "a", "a.fresh", ".b.old"):
         (tmp_path / name).mkdir()
-    for name in ("a", "a.fresh", ".b.old"):
-        (tmp_path / name).mkdir()
-    (tmp_path / ".a.old.2").write_bytes(b"a file of somebody")
+    (tmp_path / f".a.old.{mark[::-1]}").write_bytes(b"a file of somebody")
     found = {target: sorted(path.name for path in paths) for target, paths in replacement.leftovers(tmp_path).items()}
     assert found == {
-        "a": [".a.fresh.12345678", ".a.fresh.77.old", ".a.old.1", ".a.whole.abcdef01"],
-        "a.fresh": [".a.fresh.fresh.12345678"],
+        "a": left,
+        "a.fresh": [f".a.fresh.fresh.{mark}"],
     }
     assert replacement.leftovers(tmp_path / "missing") == {}
+
+
+OF_SOMEBODY = (".t.fresh.2024", ".t.old.20261126", ".t.whole.abc", ".t.fresh.deadbeef", ".t.fresh.77.old", ".t.old.1",
+               f".t.fresh.{'a' * 31}", f".t.fresh.{'a' * 33}", f".t.fresh.{'A' * 32}", f".t.fresh.{'a' * 32}.old",
+               f"t.fresh.{'a' * 32}")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OF_SOMEBODY)
+def test_a_folder_that_only_looks_like_a_leftover_stays(outs, name):
+    """A backup with a date in its name is not what a killed run has left."""
+    outs.deliver(OLD)
+    write(outs.folder.with_name(name), {"mine.txt": b"precious"})
+    for files in (NEW, OLD):
+        outs.deliver(files)
+        assert outs.files() == files
+        assert (outs.folder.with_name(name) / "mine.txt").read_bytes() == b"precious"
+
+
+def test_a_copy_of_an_output_is_kept_whole(outs):
+    outs.deliver(OLD)
+    shutil.copytree(outs.folder, outs.folder.with_name(".t.old.20261126"))
+    outs.deliver(NEW)
+    assert (outs.folder.with_name(".t.old.20261126") / "model.onnx").read_bytes() == OLD["model.onnx"]
 
 
 def test_a_failed_build_ends_what_a_killed_run_began(outs):
@@ -693,14 +718,15 @@ def test_a_failed_build_ends_what_a_killed_run_began(outs):
 
 def test_the_new_folder_takes_the_place_before_files_of_the_old_one_are_moved(outs):
     """A run was killed between the two renames of a system that cannot exchange folders."""
+    mark = "0123456789abcdef" * 2
     outs.deliver(OLD)
     (outs.folder / "notes").write_bytes(b"mine")
     outs.folder.rename(outs.root / "aside")
     outs.deliver(NEW)
-    outs.folder.rename(outs.folder.with_name(".t.whole.12345678"))
-    (outs.root / "aside").rename(outs.folder.with_name(".t.old.12345678"))
+    outs.folder.rename(outs.folder.with_name(f".t.whole.{mark}"))
+    (outs.root / "aside").rename(outs.folder.with_name(f".t.old.{mark}"))
     left = replacement.leftovers(outs.folder.parent)["t"]
-    assert [place.name for place in left] == [".t.old.12345678", ".t.whole.12345678"]
+    assert [place.name for place in left] == [f".t.old.{mark}", f".t.whole.{mark}"]
     assert replacement.tidy_up(outs.folder, left) == []
     assert outs.files() == {**NEW, "notes": b"mine"}
     assert outs.beside() == ["t"]

@@ -169,7 +169,7 @@ OTHERS = {
     "another manifest": ({}, ["m/u"]),
     "one that does not exist any more": ({"manifest": "gone.yaml"}, ["m/t", "m/u"]),
     "another output folder": ({"out": "/elsewhere"}, ["m/t", "m/u"]),
-    "the same manifest": ({"manifest": MINE}, ["m/t", "m/u"]),
+    "the same manifest with other values of -D": ({"manifest": MINE}, ["m/u"]),
 }
 
 
@@ -200,7 +200,7 @@ def test_pruning_removes_our_files_and_the_folders_that_are_empty_then(two):
 
 def test_pruning_keeps_edited_files_and_those_of_others(two):
     write(two.folder, {"sub/notes": b"mine", "sub/deep/a.bin": b"edited", "model.onnx": b"edited, too"})
-    assert pruned(two, "m/t") == Pruned(str(two.folder), ("model.onnx", "sub/deep/a.bin"))
+    assert pruned(two, "m/t") == Pruned(str(two.folder), ("model.onnx", "sub/deep/a.bin"), others=True)
     assert two.files() == {"sub/notes": b"mine", "sub/deep/a.bin": b"edited", "model.onnx": b"edited, too"}
     assert not (two.folder / PROVENANCE).exists()
 
@@ -208,7 +208,7 @@ def test_pruning_keeps_edited_files_and_those_of_others(two):
 def test_a_file_that_is_missing_was_not_edited(two):
     (two.folder / "model.onnx").unlink()
     (two.folder / "notes").write_bytes(b"mine")
-    assert pruned(two, "m/t") == Pruned(str(two.folder), ())
+    assert pruned(two, "m/t") == Pruned(str(two.folder), (), others=True)
     assert two.files() == {"notes": b"mine"}
 
 

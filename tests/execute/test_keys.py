@@ -255,6 +255,39 @@ def own_exporter(place: Place) -> None:
     place.manifest["models"]["m"]["export"]["exporter"] = "own.py:export"
 
 
+def beside_an_adapter(place: Place) -> None:
+    """A repository with both, of which the weights are taken."""
+    files = ["adapter_config.json", "adapter_model.safetensors", "config.json", "model.safetensors"]
+    entry = {"commit": "c0ffee".ljust(40, "0"), "files": files, "config": CONFIG, "adapter": {"peft_type": "LORA"}}
+    place.write("onnxbuild.lock", json.dumps({"version": 1, "sources": {"hub:o/n@main": entry}}))
+    place.manifest["models"]["h"]["adapter"] = "none"
+
+
+def with_an_adapter(place: Place) -> None:
+    (place.root / "lora").mkdir(exist_ok=True)
+    place.write("lora/adapter_config.json", json.dumps({"peft_type": "LORA"}))
+    place.write("lora/adapter_model.safetensors", "adapter")
+    place.manifest["models"]["m"]["adapter"] = "local:lora"
+
+
+def into_a_folder(place: Place) -> None:
+    """The layout of old sentence-transformers."""
+    (place.root / "model" / "0_Transformer").mkdir()
+    for path in [path for path in (place.root / "model").iterdir() if path.is_file()]:
+        path.rename(path.parent / "0_Transformer" / path.name)
+    place.write("model/modules.json", "[]")
+
+
+def quantized(place: Place, method: str = "gptq") -> None:
+    block = {"quant_method": method, "bits": 4, "group_size": 32}
+    place.write("model/config.json", json.dumps({**CONFIG, "quantization_config": block}))
+
+
+def quantized_with_an_adapter(place: Place) -> None:
+    quantized(place)
+    with_an_adapter(place)
+
+
 _TASK = at("models", "m", "task", value="text-generation"), {
     "m:export", *of_m("validate"), *of_m("benchmark"), *of_m("generate"),
 }  # fmt: skip
@@ -272,6 +305,7 @@ FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
         "files": (lambda place: place.write("model/merges.txt", "more"), {"m:fetch"}),
         "repo": (another_repository, {"h:fetch"}),
         "revision": (lambda place: place.lock("o/n", "decaf"), {"h:fetch"}),
+        "adapter": (beside_an_adapter, {"h:fetch"}),
         "architecture": (random("random", "gpt_neo")),
         "task": (at("models", "r", "task", value="text-generation"), {"r:fetch", "r:export"}),
         "config": (random("config", {"n_layer": 2})),
@@ -279,6 +313,12 @@ FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
         "tokenizer_vocabulary": (
             random("tokenizer", {"text": "file:text/text.txt", "vocabulary": 301})
         ),
+    },
+    "prepare": {
+        "flatten": (into_a_folder, {"m:fetch", "m:prepare"}),
+        "adapter": (with_an_adapter, {"adapters/m:fetch", "m:prepare"}),
+        "unpack": (lambda place: quantized(place, "awq"), {"m:fetch", "m:prepare"}),
+        "trust_remote_code": (_TRUST[0], _TRUST[1] | {"m:prepare"}),
     },
     "export": {
         "task": _TASK,
@@ -392,19 +432,26 @@ def with_rows(place: Place) -> None:
 
 
 # Fields of an exporter that needs other versions than those installed here: no manifest can set them where tests run.
-ELSEWHERE: Mapping[str, Mapping[str, Any]] = {"export": {"provider": "cuda", "options": {"int4_block_size": 32}}}
+ELSEWHERE: Mapping[str, Mapping[str, Any]] = {
+    "export": {"provider": "cuda", "options": {"int4_block_size": 32}},
+    "validate": {"insisted": ["top1"]},  # derived for each precision by itself: tests/workers/test_bounds.py
+}
 
 
-@pytest.mark.parametrize("field", ELSEWHERE["export"])
-def test_a_field_of_another_toolchain_is_in_the_key(field: str) -> None:
-    make = KINDS["export"].params
-    plain, changed = make(), make(**{field: ELSEWHERE["export"][field]})
+@pytest.mark.parametrize(("kind", "field"), [(kind, field) for kind, of in ELSEWHERE.items() for field in of])
+def test_a_field_that_no_edit_here_sets_is_in_the_key(kind: str, field: str) -> None:
+    make = KINDS[kind].params
+    plain, changed = make(), make(**{field: ELSEWHERE[kind][field]})
     assert field not in msgspec.to_builtins(plain)
-    assert msgspec.to_builtins(changed)[field] == ELSEWHERE["export"][field]
+    assert msgspec.to_builtins(changed)[field] == ELSEWHERE[kind][field]
 
 
 # What has to be built first, where a field has no meaning in the manifest that all tests begin with.
 BEFORE: Mapping[tuple[str, str], Edit] = {
+    ("prepare", "flatten"): quantized,
+    ("prepare", "adapter"): quantized,
+    ("prepare", "unpack"): quantized,
+    ("prepare", "trust_remote_code"): quantized_with_an_adapter,
     ("precision", "dtype"): lambda place: with_half(place, keep_fp32=[], dataset=""),
     ("precision", "keep_io_types"): lambda place: with_half(place, keep_fp32=[], dataset=""),
     ("precision", "keep_fp32"): lambda place: with_half(place, keep_fp32=[], dataset=""),
@@ -479,6 +526,11 @@ INPUTS: Mapping[str, tuple[Edit, set[str]]] = {
     "text of a tokenizer": (lambda place: place.write("text/text.txt", "other text"), {"r:fetch"}),
     "rows of a dataset": (at("datasets", "d", "source", value=[{"text": "c"}]), {"m/int8:quantize"}),
     "rows to validate with": (at("datasets", "d", "source", value=[{"text": "c"}]), of_m("validate")),
+    "weights of an adapter": (
+        lambda place: place.write("lora/adapter_model.safetensors", "other"), {"adapters/m:fetch"},
+    ),
+    "tokenizer of an adapter": (lambda place: place.write("lora/tokenizer.json", "its own"), {"adapters/m:fetch"}),
+    "weights below an adapter": (lambda place: place.write("model/model.safetensors", "other weights"), {"m:fetch"}),
     "commit of a hub revision": (lambda place: place.lock("o/n", "decaf"), {"h:fetch"}),
 }  # fmt: skip
 
@@ -487,6 +539,7 @@ INPUTS: Mapping[str, tuple[Edit, set[str]]] = {
 def test_a_changed_input_rebuilds_from_its_fetch_on(place: Place, name: str) -> None:
     edit, expected = INPUTS[name]
     first = {"rows of a dataset": with_static, "rows to validate with": with_rows}.get(name)
+    first = with_an_adapter if name.endswith(" adapter") else first
     if first is not None:
         first(place)
         place.build()

@@ -145,6 +145,13 @@ def test_secrets_where_they_are_allowed(load):
     assert faults(load, text, allowed=["K*"]) == [("OB004", "the environment variable `KEY` is not set", "m.yaml:3:23")]
 
 
+def test_a_key_may_be_a_variable_and_the_place_of_a_store_may_not(load):
+    text = HEAD + "store: {%s: '${env.KEY}'}\nmodels: {m: {source: random:a, targets: [o2]}}\n"
+    more = {"environment": {"KEY": "secret:x"}, "allowed": ["KEY"]}
+    assert load(text % "sign", **more).store.sign == "secret:x"
+    assert [code for code, _, _ in faults(load, text % "path", **more)] == ["OB061"]
+
+
 def test_missing_manifest():
     with pytest.raises(DiagnosticError) as raised:
         load_manifest("nowhere/m.yaml", kinds=KINDS)

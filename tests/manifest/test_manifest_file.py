@@ -38,6 +38,12 @@ def test_a_misspelt_name(advice):
     assert advice("zzz.yaml", "models.yaml")[1] is None
 
 
+def test_a_path_from_the_folder_above(advice, tmp_path, monkeypatch):
+    assert advice("tiny/m.yaml", "m.yaml")[1] == "did you mean `m.yaml`?"
+    assert advice("a/tiny/m.yaml", "tiny/m.yaml", "tiny/n.yaml")[1] == "did you mean `tiny/m.yaml`?"
+    assert advice("tiny/o.yaml", "m.yaml")[1] is None
+
+
 def test_a_selector_before_the_manifest(advice):
     hint = "the manifest, a YAML file, comes first; selectors come after it"
     assert advice("minilm", "quickstart.yaml") == ("OB016 `minilm` does not exist", hint)

@@ -31,8 +31,8 @@ def advice(tmp_path):
     return run
 
 
-METHODS = "`dynamic`, `static`, `weight-only`"
-SHORT = "`int4`, `int8`, `q4`, `q8`"
+METHODS = "`dynamic`, `static`, `stored`, `weight-only`"
+SHORT = "`int4`, `int8`, `q4`, `q8`, `stored`"
 
 
 @pytest.mark.parametrize(
@@ -96,6 +96,9 @@ def test_a_fault_of_a_target(advice, target, message, hint):
         ("transformers", "the string `transformers`", "write `export: {exporter: transformers}`"),
         ("eager", "the string `eager`", "write `export: {attention: eager}`"),
         ("true", "the boolean `true`", "write `export: {}`"),
+        ("e.py:export", "the string `e.py:export`", "write `export: {exporter: e.py:export}`"),
+        ("my.mod:fn", "the string `my.mod:fn`", "write `export: {exporter: my.mod:fn}`"),
+        ("nonsense", "the string `nonsense`", None),
         ("[true]", "a list", None),
     ],
 )
@@ -123,6 +126,24 @@ def test_a_model_without_targets(tmp_path, written):
 )
 def test_a_colon_without_a_blank_in_flow_style(advice, targets, hint):
     assert advice(f"targets: {targets}\n") == [("OB015 found unexpected ':'", hint)]
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("hello: [", "the `[` in line 1 is not closed, or a comma is missing"),
+        ("onnxbuild: 1\ntargets: [\n", "the `[` in line 2 is not closed, or a comma is missing"),
+        ("a: {b: \n", "the `{` in line 1 is not closed, or a comma is missing"),
+        ("a: {b: [1, 2}\n", "the `[` in line 1 is not closed, or a comma is missing"),
+        ('a:\n  - "[" # {\n  - [b,\n    {c: 1},\n\n', "the `[` in line 3 is not closed, or a comma is missing"),
+        ("a: {b: [1],\n  c: ${{x}}\n", "inside `{`, put a value with `${…}` in quotes"),
+    ],
+)
+def test_an_open_bracket_is_named_with_its_line(tmp_path, text, hint):
+    (tmp_path / "m.yaml").write_text(text)
+    with pytest.raises(DiagnosticError) as raised:
+        load_manifest(tmp_path / "m.yaml", kinds=KINDS)
+    assert [(one.code, dict(one.notes).get("hint")) for one in raised.value.diagnostics] == [("OB015", hint)]
 
 
 def test_a_model_without_a_block(tmp_path):

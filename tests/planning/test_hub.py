@@ -6,6 +6,7 @@ import urllib.error
 from email.message import Message
 from pathlib import Path
 
+import msgspec
 import pytest
 from hub_server import HubServer
 
@@ -267,3 +268,13 @@ def test_the_words_about_an_endpoint(endpoint, message, hint):
     (found,) = raised.value.diagnostics
     assert found.message == f"`hub:org/bert@main` cannot be resolved: {message}"
     assert found.notes == (("hint", hint),)
+
+
+def test_the_config_of_an_adapter_is_kept_where_there_is_one(hub):
+    config = {"peft_type": "LORA", "base_model_name_or_path": "org/bert", "target_modules": ["query"]}
+    files = {"adapter_config.json": json.dumps(config).encode(), "adapter_model.safetensors": b"w"}
+    hub.add("me/lora", files)
+    hub.add("org/bert", FILES)
+    found, _ = ask(hub, "me/lora", "main")
+    assert (found.adapter, found.config, found.files) == (config, None, tuple(files))
+    assert "adapter" not in msgspec.to_builtins(ask(hub, "org/bert", "main")[0])

@@ -374,7 +374,10 @@ def test_a_lock_of_a_newer_version_is_refused(folder):
     path.write_text('{"version": 2}')
     with pytest.raises(DiagnosticError) as raised:
         read_lock(path)
-    assert [one.message for one in raised.value.diagnostics] == [f"`{path}` has version 2, expected 1"]
+    (newer,) = raised.value.diagnostics
+    assert newer.message == f"`{path}` has version 2, expected 1"
+    advice = "it was made by a newer onnxbuild: update onnxbuild, or remove the file and run `onnxbuild lock`"
+    assert newer.notes == (("hint", advice),)
 
 
 def test_an_answer_that_could_not_be_read_again_has_no_place(folder):
@@ -424,3 +427,16 @@ def test_of_two_equal_faults_each_has_its_own_place(folder):
     with pytest.raises(DiagnosticError) as raised:
         read_lock(folder / "onnxbuild.lock")
     assert [(one.span.line, one.span.column) for one in raised.value.diagnostics] == [(4, 14), (7, 14)]
+
+
+def test_an_adapter_is_pinned_as_a_source_is(folder):
+    model = "source: 'hub:o/a', task: fill-mask, targets: [fp32]"
+    (folder / "m.yaml").write_text(
+        f"onnxbuild: 1\ntargets: {{fp32: {{}}}}\nmodels:\n  a: {{{model}, adapter: 'hub:me/lora@v2'}}\n"
+        f"  b: {{{model}, adapter: none}}\n"
+    )
+    asked = Resolver()
+    lock = lock_for(manifest(), resolve=asked)
+    assert asked.asked == [("o/a", "main"), ("me/lora", "v2")]
+    assert lock.sources["hub:me/lora@v2"].commit == commit("a")
+    assert [one.written for one in hub_uses(manifest())] == ["hub:o/a", "hub:me/lora@v2", "hub:o/a"]

@@ -234,3 +234,48 @@ def test_a_name_that_cannot_be_kept_and_a_pointer_are_faults(read, tmp_path):
     assert read("onnx:g") == (None, [("OB028", "`a.onnx` is a Git-LFS pointer, not weights")])
     (tmp_path / "g" / "a.onnx").write_bytes(pointer.ljust(1025, b" "))
     assert read("onnx:g")[1] == []
+
+
+INDEX = "model.safetensors.index.json"
+
+
+@pytest.mark.parametrize(
+    ("index", "fault"),
+    [
+        ("{", "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
+        ("{}", "it has no `weight_map`"),
+        ('{"weight_map": {}}', "it has no `weight_map`"),
+        ('{"weight_map": {"a": 1}}', "it has no `weight_map`"),
+    ],
+)
+def test_an_index_that_names_nothing(read, tmp_path, index, fault):
+    checkpoint(tmp_path / "model", "config.json", "model-00001-of-00001.safetensors")
+    (tmp_path / "model" / INDEX).write_text(index)
+    assert read("local:model") == (None, [("OB027", f"`{INDEX}` cannot be used: {fault}")])
+
+
+def test_the_shards_are_those_that_the_index_names_and_stay_in_the_folder(read, tmp_path):
+    checkpoint(tmp_path / "model", "config.json", "odd.safetensors", "model-00001-of-00001.safetensors")
+    path = tmp_path / "model" / INDEX
+    path.write_text('{"weight_map": {"a": "odd.safetensors"}}')
+    found, faults = read("local:model")
+    assert faults == []
+    assert found.files == ("config.json", "model-00001-of-00001.safetensors", INDEX, "odd.safetensors")
+    path.write_text('{"weight_map": {"a": "../m.yaml"}}')
+    assert read("local:model") == (None, [("OB630", f"`{INDEX}` names '../m.yaml', which is outside the folder")])
+
+
+def test_a_file_with_all_weights_needs_no_index(read, tmp_path):
+    checkpoint(tmp_path / "model", "config.json", "model.safetensors", "model-00001-of-00002.safetensors")
+    assert read("local:model")[1] == []
+    (tmp_path / "model" / INDEX).write_text('{"weight_map": {"a": "gone.safetensors"}}')
+    assert read("local:model")[1] == []
+
+
+def test_the_config_of_an_old_sentence_transformer_is_in_its_folder(read, tmp_path):
+    files = ("0_Transformer/config.json", "0_Transformer/model.safetensors", "modules.json")
+    checkpoint(tmp_path / "old", *files)
+    (tmp_path / "old" / files[0]).write_text('{"model_type": "bert"}')
+    found, faults = read("local:old")
+    assert faults == []
+    assert (found.config, found.files) == ({"model_type": "bert"}, files)

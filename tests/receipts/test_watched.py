@@ -177,11 +177,21 @@ def test_a_receipt_has_one_line_of_json_and_the_memory(world):
     database = (world / "traces.db").stat()
     value = {
         "question": QUESTION,
-        "format": 3,
+        "format": 4,
         "environment": {"SECRET": blake2b(b"one", digest_size=16).hexdigest(), "UNSET": None},
         "installed": receipt.installed(),
         "read": [[str(world / "manifest.yaml"), *stamp(world / "manifest.yaml")]],
         "absent": [str(world / "missing.lock")],
+        "folders": sorted(
+            {
+                *map(str, [world, *world.parents]),
+                *(
+                    str(world / name)
+                    for name in ("blobs", "blobs/ab", "work", "locks", "toolchains", "gc.lock.readers")
+                ),
+            }
+        ),
+        "links": {},
         "made": [[str(world / "generation"), *stamp(world / "generation")]],
         "store": [str(world / "blobs"), str(world / "traces.db"), database.st_ino, database.st_size, "abcd 4"],
         "parts": [[[str(world / name), *stamp(world / name)]] for name in ("source", "output")],
@@ -376,6 +386,22 @@ def test_a_manifest_that_was_edited_during_the_run_leaves_none(world):
     assert not (world / "receipts").exists()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="symbolic links need a privilege there")
+def test_a_link_that_was_made_during_the_run_leaves_none(world):
+    """Planning looked at the folder that was there before; nobody has judged where the link leads."""
+    (world / "way").mkdir()
+    (world / "way" / "file").write_text("")
+    time.sleep(0.03)
+    began = time.time_ns()
+    (world / "way").rename(world / "elsewhere")
+    (world / "way").symlink_to("elsewhere")
+    leave(world, read=[str(world / "way" / "file")], began_ns=began)
+    assert not (world / "receipts").exists()
+    time.sleep(0.03)
+    leave(world, read=[str(world / "way" / "file")], began_ns=time.time_ns())
+    assert standing(str(world), QUESTION) is not None
+
+
 @pytest.mark.parametrize(("later_ns", "leaves"), [(-1, False), (0, False), (1, True)])
 def test_a_file_that_changed_within_a_tick_of_the_beginning_leaves_none(world, later_ns, leaves):
     for name in ("manifest.yaml", "python"):
@@ -461,6 +487,8 @@ DAMAGED = {
     "whose store is short": edited(store=["blobs"]),
     "whose stored files have no size": edited(store=["blobs", "traces.db", 1, "abcd"]),
     "whose parts are a number": edited(parts=7),
+    "whose folders are numbers": edited(folders=[[]]),
+    "whose links are a list": edited(links=["link"]),
     "whose absent files are numbers": edited(absent=[[]]),
     "with NUL in a path": edited(read=[["a\0b", 1, 1, 1, 1]]),
     "huge": lambda place, _text: os.truncate(place, 1 << 40),
@@ -500,7 +528,9 @@ _VALUES = st.recursive(
 
 
 @given(
-    field=st.sampled_from(["format", "environment", "installed", "read", "made", "absent", "store", "parts", "memory"]),
+    field=st.sampled_from(
+        ["format", "environment", "installed", "read", "made", "absent", "folders", "links", "store", "parts", "memory"]
+    ),
     value=_VALUES,
 )
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

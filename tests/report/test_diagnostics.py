@@ -5,6 +5,7 @@ import re
 import pytest
 
 from onnxbuild.diagnostics import Diagnostic, Source, Span, fault
+from onnxbuild.report.outlet import Outlet
 from onnxbuild.report.render_diagnostics import as_github, as_text, render, show
 from onnxbuild.report.terminal import wants_colour
 
@@ -38,6 +39,45 @@ def test_text():
         "  = ran because: input `model` changed\n"
         "  = log: logs/x.txt\n"
     )
+
+
+SECRET = "https://user:a-very-long-password@host/x?sig=0123456789"
+
+
+@pytest.mark.parametrize("marked", [SECRET, "host/x", "after"])
+def test_carets_stand_below_masked_text(marked):
+    line = f"remote: [{SECRET}, after]"
+    place = Span(Source("f", line), 1, line.index(marked) + 1, len(marked))
+    below = io.StringIO()
+    Outlet(below).write(as_text(fault("OB1", "m", span=place)))
+    *_, shown, carets = below.getvalue().splitlines()
+    masked = f"1 | remote: [https://{'*' * 25}@host/x?{'*' * 15} after]"
+    assert shown == masked
+    assert (
+        shown[carets.index("^") : carets.rindex("^") + 1]
+        == {
+            SECRET: f"https://{'*' * 25}@host/x?{'*' * 14}",
+            "host/x": "host/x",
+            "after": "after",
+        }[marked]
+    )
+
+
+def test_notes_wrap_at_spaces_and_commands_do_not():
+    one = Diagnostic(
+        code="OB1",
+        message="a message that is long",
+        notes=(("hint", "a hint with a/rather/long/path in it"), ("again", "run a b c d e f")),
+    )
+    assert as_text(one, width=20).splitlines() == [
+        "OB1 a message that",
+        "    is long",
+        "  = hint: a hint",
+        "          with",
+        "          a/rather/long/path",
+        "          in it",
+        "  = again: run a b c d e f",
+    ]
 
 
 def test_a_warning_says_so():

@@ -1,12 +1,13 @@
 import io
 import threading
 
+import pytest
 from report_worlds import outcome
 
 from onnxbuild.execute.events import ActionFinished, ActionProgress, ActionStarted, Reason, RunStarted
 from onnxbuild.report.progress.frame import Running, Screen, frame
 from onnxbuild.report.progress.live import LiveView
-from onnxbuild.report.wording import cells, cropped
+from onnxbuild.report.wording import cells, cropped, shortened_id
 
 
 class Terminal(io.StringIO):
@@ -224,6 +225,36 @@ def test_no_line_is_wider_than_the_terminal():
     for width in range(1, 130):
         lines = plain([slow], {"hit": 3}, 9, now=700, start=0, screen=Screen(width=width))
         assert max(map(cells, lines)) <= max(width - 1, 10)
+
+
+def test_a_long_id_loses_its_middle_and_keeps_target_and_step():
+    name = "a-rather-long-model-name-for-the-production-system/int8:quantize"
+    slow = [Running(id=name, since=0), Running(id=name.partition("/")[0] + ":fetch", since=0)]
+    lines = plain(slow, {}, 2, now=2, start=0, screen=Screen(width=80))
+    assert lines[:2] == [
+        "  a-rather-long-model-name…/int8:quantize     2s",
+        "  a-rather-long-model-name-for-the…:fetch     2s",
+    ]
+    lines = plain(slow, {}, 2, now=2, start=0, screen=Screen(width=80, unicode=False))
+    assert lines[0] == "  a-rather-long-model-nam../int8:quantize     2s"
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "shown"),
+    [
+        ("m/int8:quantize", 15, "m/int8:quantize"),
+        ("model/int8:quantize", 18, "mode…int8:quantize"),
+        ("m/a-rather-long-name-of-a-target:validate", 20, "m…-a-target:validate"),
+        ("a-long-model/a-long-target:validate", 20, "a-lo…target:validate"),
+        ("a-long-model/a-long-target:validate", 10, "…:validate"),
+        ("a-long-model/a-long-target:validate", 4, "…ate"),
+        ("モデルモデル/o2:fetch", 16, "モデル…/o2:fetch"),
+        ("a name without any mark", 10, "… any mark"),
+    ],
+)
+def test_an_id_is_shortened_in_its_model_first(name, width, shown):
+    assert shortened_id(name, width) == shown
+    assert cells(shown) <= width
 
 
 def test_more_than_fits_is_counted():

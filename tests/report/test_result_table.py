@@ -3,9 +3,11 @@ import json
 import re
 
 import pytest
+from msgspec import structs
 from report_worlds import BERT, FP32, outcome, outcomes_of
 
 from onnxbuild.report.result.result_table import as_json, as_markdown, as_text
+from onnxbuild.report.result.result_table import columns_of as table_of
 from onnxbuild.report.result.variant_rows import Metric, Row, rows
 from onnxbuild.report.wording import cells
 
@@ -107,26 +109,91 @@ def test_a_metric_is_shown_for_every_variant_that_measured_it():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("colour", [False, True])
+LONG = tuple(
+    structs.replace(one, name=f"a-rather-long-model-name-for-the-production-system-of-2026/{target}")
+    for one, target in zip(GPT, ("fp32", "int8-for-the-old-servers"), strict=True)
+)
+VALUES = [cell for one in table_of(GPT)[1:] for cell in (one.heading, *(cell.text for cell in one.cells))]
+
+
+@pytest.mark.parametrize("found", [GPT, LONG], ids=["short", "long"])
 @pytest.mark.parametrize("width", [40, 60, 80, 120, 200])
-def test_a_table_fits_the_width_and_no_number_is_wrapped(width, colour):
-    table = without_colour(as_text(GPT, width, colour=colour))
-    assert max(map(cells, table.splitlines())) <= width
-    for value in (
-        "perplexity",
-        "KL divergence",
-        "PyTorch",
-        "generation",
-        "0.0523 > 0.01",
-        "25.6 ms",
-        "90.4 MB",
-        "FAILED",
-        "1.11×",
-        "24.0",
-    ):
-        assert value in table
-    # Each block of columns begins with the names of all rows.
-    assert table.count("gpt2/int8") == table.count("variant") == table.count("\n\n") + 1
+def test_a_table_fits_the_width_and_neither_a_heading_nor_a_number_is_wrapped(width, found):
+    table = as_text(found, width)
+    names = [one.name for one in found]
+    others = [line for line in table.splitlines() if line not in names]
+    assert max(map(cells, others)) <= width
+    for value in VALUES:
+        assert re.search(rf"(^|  ){re.escape(value)}(  |$)", table, re.MULTILINE), value
+    # Each block of columns begins with the names of all rows, whole.
+    assert {table.count(name) for name in [*names, "variant"]} == {table.count("\n\n") + 1}
+
+
+@pytest.mark.parametrize("found", [GPT, LONG], ids=["short", "long"])
+@pytest.mark.parametrize("width", [None, 10, 40, 80, 200])
+def test_colour_changes_no_character_of_a_table(width, found):
+    coloured = as_text(found, width, colour=True)
+    assert without_colour(coloured) == as_text(found, width)
+    assert "\x1b[31m0.0523 > 0.01\x1b[0m" in coloured
+    assert "\x1b[1mvariant\x1b[0m" in coloured
+
+
+def test_long_names_stand_above_their_values():
+    assert as_text([structs.replace(one, metrics={}) for one in LONG], 80) == (
+        "variant\n"
+        "     size   check  latency p50  PyTorch p50  speed-up  first token  tokens/s\n"
+        "a-rather-long-model-name-for-the-production-system-of-2026/fp32\n"
+        "  90.4 MB  passed      25.6 ms      33.2 ms     1.30×      61.0 ms      24.0\n"
+        "a-rather-long-model-name-for-the-production-system-of-2026/int8-for-the-old-servers\n"
+        "  90.4 MB  FAILED      25.6 ms      33.2 ms     1.30×            –         –\n"
+        "\n"
+        "variant\n"
+        "  PyTorch tokens/s  generation speed-up\n"
+        "a-rather-long-model-name-for-the-production-system-of-2026/fp32\n"
+        "              21.7                1.11×\n"
+        "a-rather-long-model-name-for-the-production-system-of-2026/int8-for-the-old-servers\n"
+        "                 –                    –"
+    )
+
+
+def test_a_speed_up_that_the_two_columns_contradict_has_a_note():
+    found = [Row(name="bert/o2", latency_ms=66.4, baseline_ms=91.9, speedup=1.92), row("bert/o3")]
+    assert as_text(found) == (
+        "variant     size  latency p50  PyTorch p50  speed-up\n"
+        "bert/o2        –      66.4 ms      91.9 ms    1.92×†\n"
+        "bert/o3  90.4 MB      25.6 ms      33.2 ms     1.30×\n"
+        "\n"
+        "† the median of the ratios of single rounds; the medians of all calls differ from it by more than 5 %"
+    )
+
+
+@pytest.mark.parametrize(
+    ("speedup", "torch", "own", "noted"),
+    [(0.92, 26.7, 29.3, False), (1.05, 100, 100, False), (1.06, 100, 100, True), (1.0, 107, 100, True),
+     (1.9, None, 100, False), (None, 100, 50, False)],
+)  # fmt: skip
+def test_a_difference_of_five_percent_is_noted_for_latencies_and_for_rates(speedup, torch, own, noted):
+    latencies = Row(name="a/b", latency_ms=own, baseline_ms=torch, speedup=speedup)
+    rates = Row(
+        name="a/b", tokens_per_second=torch, baseline_tokens_per_second=own, generation_speedup=speedup, size_bytes=1
+    )
+    assert ["†" in as_text([latencies]), "†" in as_text([rates])] == [noted, noted]
+
+
+@pytest.mark.parametrize(
+    ("value", "bound", "shown"),
+    [
+        (0.971, 0.99, "0.9710 < 0.99"),
+        (0.9999984, 1.0, "0.999998 < 1"),
+        (0.99999, 0.999995, "0.99999 < 0.999995"),
+        (0.99, 0.99999999, "0.9900 < 0.99999999"),
+        (1.0000000000000002, 1.0, "1.0000000000000002 > 1"),
+        (float("nan"), 0.9, "nan ≠ 0.9"),
+    ],
+)
+def test_a_broken_bound_has_as_many_digits_as_show_that_it_is_broken(value, bound, shown):
+    table = as_text([row("bert/o2", metrics={"cosine_mean": judged(value, bound, passed=False)})])
+    assert shown in table
 
 
 def test_a_narrow_terminal_shows_the_columns_below_one_another():
@@ -139,19 +206,9 @@ def test_a_narrow_terminal_shows_the_columns_below_one_another():
         "bert/o2      33.2 ms     1.30×\n"
         "\n"
         "* measured while other programs used the\n"
-        "cores: compare within a row, not across\n"
-        "runs"
+        "  cores: compare within a row, not\n"
+        "  across runs"
     )
-
-
-def test_in_colour_headings_wrap_before_columns_move_below():
-    found = [row("bert/o2", metrics={"cosine_mean": judged(1.0, 0.99)})]
-    assert [len(as_text(found, 52).split("\n\n")), len(as_text(found, 60).split("\n\n"))] == [2, 1]
-    assert [line.rstrip() for line in without_colour(as_text(found, 52, colour=True)).splitlines()] == [
-        "                          latency  PyTorch",
-        "variant     size  cosine      p50      p50  speed-up",
-        "bert/o2  90.4 MB  1.0000  25.6 ms  33.2 ms     1.30×",
-    ]
 
 
 def test_a_variant_that_was_not_validated_has_no_verdict():

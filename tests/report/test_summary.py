@@ -147,6 +147,12 @@ def test_a_failure_with_notes_of_its_own_and_a_name_that_a_shell_would_split():
         (["hit"] * 12, {}, "up to date: 12 actions, nothing to do"),
         (["hit"], {}, "up to date: 1 action, nothing to do"),
         ([], {}, "up to date: 0 actions, nothing to do"),
+        (["hit"] * 5, {"fetched": 2}, "up to date: 5 actions, 2 fetched from the remote store"),
+        (
+            ["built", "hit", "hit", "blocked"],
+            {"fetched": 1},
+            "built 1, unchanged 0, hit 2 (1 fetched from the remote store), failed 0, blocked 1 in 41s",
+        ),
         (["built"] * 9 + ["hit"] * 3, {}, "built 9, unchanged 0, hit 3, failed 0 in 41s"),
         (
             ["hit", "built", "unchanged", *["skipped"] * 9, "failed"],

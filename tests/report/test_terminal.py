@@ -61,3 +61,16 @@ def test_no_color_leaves_no_colour():
     )
     assert "\x1b[32mbuilt\x1b[0m" in output_on_a_terminal(finish, NO_COLOR="")
     assert "\x1b[32m" not in output_on_a_terminal(finish, NO_COLOR="1")
+
+
+def test_a_second_interrupt_leaves_the_prompt_on_a_line_of_its_own():
+    twice = (
+        "import os, signal\n"
+        "from onnxbuild.commands.building.interrupts import interruptible\n"
+        "with interruptible():\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    print('still there')"
+    )
+    output = output_on_a_terminal(twice)
+    assert output.endswith(", 0 left\r\x1b[2K\x1b[?25hinterrupted: stopped at once; run again to continue\r\n")

@@ -13,7 +13,9 @@ import pytest
 from forked import User, as_root, open_folder
 from plugin.world import World
 
-from onnxbuild.planning.toolchains import LockedPackage, LockedToolchain, toolchain_key
+from onnxbuild.planning.pinned.resolution import formats
+from onnxbuild.planning.toolchains import LockedPackage, LockedToolchain, python_of, toolchain_key
+from onnxbuild.protocol import Failure
 from onnxbuild.runners.environments import Unusable
 from onnxbuild.runners.toolchains.locked_environment import Locked
 from onnxbuild.runners.toolchains.unused_toolchains import FreedToolchains, free_toolchains, needed_toolchains
@@ -256,3 +258,59 @@ def test_a_toolchain_in_a_shared_store_is_the_group_s_whatever_the_umask() -> No
         everything = [path for path in place_in(store).rglob("*") if path.is_file() and not path.is_symlink()]
         assert seen == {"all": len(everything), "opened": len(everything)}
         assert (site(store).stat().st_mode & 0o7770, site(store).stat().st_gid) == (0o2770, GROUP)
+
+
+# -- the commands that create an environment ---------------------------------------------------------------------------
+
+
+class Commands:
+    """Notes the commands, each of which ends as a test says and creates nothing."""
+
+    def __init__(self, *ends: tuple[int, str]) -> None:
+        self.ends, self.noted = list(ends), []
+
+    def __call__(self, command, _on_line):
+        self.noted.append(command)
+        return self.ends.pop(0)
+
+
+def failure_of(store: Path, commands: Commands, locked: LockedToolchain = LOCKED) -> Failure:
+    with pytest.raises(Unusable) as caught:
+        Locked("t", locked, store).interpreter(lambda _text: None, commands)
+    return caught.value.failure
+
+
+@pytest.mark.parametrize("before", [(), ((0, ""),)], ids=["venv", "pip"])
+def test_a_command_that_fails_is_named_with_its_reason_and_advice(tmp_path: Path, before) -> None:
+    commands = Commands(*before, (1, "Collecting frob\nERROR: THESE PACKAGES DO NOT MATCH THE HASHES. x\n"))
+    assert failure_of(tmp_path, commands) == Failure(
+        code="OBE66",
+        message="toolchain `t` cannot be installed: THESE PACKAGES DO NOT MATCH THE HASHES. x",
+        notes=(("hint", "the index of this machine has other files for these versions: `onnxbuild lock --upgrade`"),),
+    )
+    assert commands.ends == []
+
+
+def test_what_is_incomplete_after_its_installation_is_not_used(tmp_path: Path) -> None:
+    assert failure_of(tmp_path, Commands((0, ""), (0, ""))) == Failure(
+        code="OBE71",
+        message="toolchain `t` is incomplete after its installation: it has no interpreter",
+        notes=(("hint", "look for settings of pip that install elsewhere: `pip config list`, and PIP_ variables"),),
+    )
+
+
+def test_exactly_the_locked_packages_are_installed(tmp_path: Path) -> None:
+    packages = (LockedPackage("frob", "1.0", "0" * 64), LockedPackage("old", "2", "1" * 64, sdist=True))
+    locked, commands = LockedToolchain(packages), Commands((0, ""), (0, ""))
+    failure_of(tmp_path, commands, locked)
+    place = tmp_path / "toolchains" / locked.digest
+    created, installed = commands.noted
+    assert created == [sys.executable, "-I", "-m", "venv", str(place)]
+    assert installed == [
+        str(python_of(place)), "-I", "-m", "pip", "install", "--progress-bar", "off", "--no-color", "--no-deps",
+        "--no-input", "--disable-pip-version-check", "--require-hashes", *formats(["old"]),
+        "--requirement", str(place / "requirements.txt"),
+    ]  # fmt: skip
+    assert (place / "requirements.txt").read_text() == (
+        f"frob==1.0 --hash=sha256:{'0' * 64}\nold==2 --hash=sha256:{'1' * 64}\n"
+    )

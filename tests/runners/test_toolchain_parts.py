@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -189,6 +190,16 @@ def test_an_interpreter_that_is_missing_is_named() -> None:
 # -- the current interpreter, and a toolchain that is not locked -------------------------------------------------------
 
 
+def test_of_the_current_interpreter_the_code_of_others_is_watched(monkeypatch) -> None:
+    current = Current()
+    monkeypatch.setattr(current, "_installed", SimpleNamespace(
+        editable=lambda: ["onnxbuild", "a", "b"], watched=lambda name: [f"/{name}", "/both"],
+        names=lambda: ["z", "onnxbuild"],
+        watched_shadows=lambda names: [f"/hides/{name}" for name in names if name in {"onnxbuild", "optimum", "z"}],
+    ))  # fmt: skip
+    assert current.watched() == ("/a", "/both", "/b", "/hides/optimum", "/hides/z")
+
+
 def test_the_current_interpreter(monkeypatch) -> None:
     current = Current()
     assert current.interpreter(lambda _text: None, lambda _command, _on_line: (0, "")) == sys.executable
@@ -319,3 +330,11 @@ def test_an_environment_whose_removal_is_killed_counts_as_interrupted(tmp_path: 
     with pytest.raises(KeyboardInterrupt):
         free_toolchains(tmp_path, frozenset(), dry_run=False)
     assert whole.what_is_wrong(place, LOCKED) == "its creation was interrupted"
+
+
+@posix
+def test_a_removal_leaves_the_locks_of_a_shared_store_to_its_group(tmp_path: Path) -> None:
+    tmp_path.chmod(0o2775)
+    environment(tmp_path, "a", 1)
+    assert free_toolchains(tmp_path, frozenset(), dry_run=False).count == 1
+    assert stat.S_IMODE((tmp_path / "locks").stat().st_mode) == 0o2775

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 from onnxbuild.machine import usable_cores
@@ -234,6 +238,35 @@ def test_a_request_that_arrives_while_the_runner_closes_is_interrupted(start, ma
     assert submit(runner).result(0).failure == worker_process.INTERRUPTED
 
 
+def sleeping(seconds: int) -> list[str]:
+    return [sys.executable, "-I", "-S", "-c", f"print('begun', flush=True)\nimport time\ntime.sleep({seconds})"]
+
+
+def test_a_command_that_starts_while_the_runner_closes_is_killed(start, monkeypatch) -> None:
+    runner = start()
+    monkeypatch.setattr(
+        runner, "_start_command", lambda command: subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    )
+    assert runner._run_command(sleeping(0), lambda _line: None) == (0, "begun\n")
+    runner._closed = True
+    assert runner._run_command(sleeping(600), lambda _line: None)[0] != 0
+    assert runner._commands == set()
+
+
+def test_closing_kills_a_command_that_runs(start, monkeypatch) -> None:
+    runner = start()
+    monkeypatch.setattr(
+        runner, "_start_command", lambda command: subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    )
+    closing = threading.Event()
+
+    def close(_line: str) -> None:
+        threading.Thread(target=lambda: (runner.close(), closing.set())).start()
+
+    assert runner._run_command(sleeping(600), close)[0] != 0
+    assert closing.wait(60)
+
+
 def test_an_environment_that_is_created_reports_to_the_action(start, made) -> None:
     heard: list[Progress] = []
     start().submit("other", request("x"), heard.append)
@@ -325,8 +358,6 @@ def test_other_ends_of_a_worker_are_named(status: int, message: str, notes: tupl
 
 
 def test_the_command_line_of_a_worker(monkeypatch, tmp_path: Path) -> None:
-    import os
-
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(worker_process, "start_options", lambda interpreter: ["-P", interpreter])
     command = worker_process._command(sys.executable)
@@ -344,6 +375,38 @@ def test_the_command_line_of_a_worker(monkeypatch, tmp_path: Path) -> None:
 def test_the_command_line_of_a_keeper(monkeypatch, proc: bool, flags: list[str]) -> None:  # noqa: FBT001
     monkeypatch.setattr(keeper, "has_proc", lambda: proc)
     assert keeper.command("mark") == [sys.executable, *flags, keeper.__file__, "mark"]
+
+
+class Seen:
+    """A process as psutil shows it."""
+
+    def __init__(self, pid: int, **variables: str) -> None:
+        self.pid, self.variables = pid, variables
+
+    def environ(self) -> dict[str, str]:
+        if not self.variables:
+            raise psutil.AccessDenied(self.pid)
+        return self.variables
+
+
+def test_where_proc_is_missing_psutil_shows_the_marks(monkeypatch) -> None:
+    mine, ended = Seen(os.getpid(), ONNXBUILD_RUN="run-1;"), Seen(2)
+    others = [
+        Seen(3, ONNXBUILD_RUN="run-1;"),
+        Seen(4, ONNXBUILD_RUN="run-2;"),
+        Seen(5, HOME="run"),
+        Seen(6, ONNXBUILD_RUN="ru"),
+    ]
+    monkeypatch.setattr(keeper, "has_proc", lambda: False)
+    monkeypatch.setattr(psutil, "process_iter", lambda: [mine, ended, *others])
+    assert keeper.marked("run") == [3, 4]
+    assert keeper.marked("run-2;") == [4]
+
+
+def test_without_psutil_a_keeper_finds_nothing(monkeypatch) -> None:
+    monkeypatch.setattr(keeper, "has_proc", lambda: False)
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    assert keeper.marked("run") == []
 
 
 def ending(monkeypatch, alive: list[list[int]], *, spare: int = 0) -> tuple[bool, list[tuple[int, int]], int]:

@@ -6,7 +6,7 @@ import pytest
 
 from onnxbuild.machine import Machine
 from onnxbuild.steps.export import EXPORT, ExportParams
-from onnxbuild.steps.exporters import EXPORTERS
+from onnxbuild.steps.exporters import EXPORTERS, UNPINNED, pick, reason
 from onnxbuild.steps.kind import EVERYTHING, Context
 
 MACHINE = Machine(cpu="a cpu", architecture="x86_64", flags=("avx2",), cores=2)
@@ -109,3 +109,50 @@ def test_whatever_is_installed_is_in_the_key_of_a_custom_exporter_and_of_no_othe
     exporters = ("mine.py:export", "package.module:export", *EXPORTERS)
     whole = [name for name in exporters if EVERYTHING in EXPORT.packages(ExportParams(exporter=name))]
     assert whole == ["mine.py:export", "package.module:export"]
+
+
+DECODER = "text-generation-with-past"
+MOBIUS = {**FIVE, "mobius-onnx": "0.1.0"}
+
+
+@pytest.mark.parametrize(
+    ("model_type", "task", "versions", "picked"),
+    [
+        ("qwen3", DECODER, {"transformers": "4.57.6", "optimum": "2.1.0"}, "optimum"),
+        ("qwen3", DECODER, MOBIUS, "transformers"),
+        ("qwen3_next", DECODER, MOBIUS, "mobius"),
+        ("qwen3_next", DECODER, {**MOBIUS, "mobius-onnx": UNPINNED}, "mobius"),
+        ("qwen3_next", DECODER, FIVE, "transformers"),  # which refuses it, and names mobius
+        ("chatglm", DECODER, {**MOBIUS, "onnxruntime-genai": "0.18.0"}, "genai"),
+        ("chatglm", DECODER, {**MOBIUS, "onnxruntime-genai": "absent"}, "transformers"),
+        ("qwen3", DECODER, {}, "optimum"),
+    ],
+)
+def test_auto_takes_the_first_exporter_that_knows_the_model_and_that_the_toolchain_has(
+    model_type, task, versions, picked
+):
+    assert pick(model_type, task, versions) == picked
+
+
+def test_the_reason_names_the_exporters_before_it_that_cannot():
+    assert reason("mobius", "qwen3_next", DECODER) == (
+        f"mobius knows qwen3_next for {DECODER}; optimum and transformers cannot export it"
+    )
+    assert reason("transformers", "qwen3", DECODER) == f"transformers knows qwen3 for {DECODER}"
+
+
+def test_a_type_that_freezes_is_refused_for_every_task_and_one_with_states_only_with_a_past():
+    def codes(model_type, task):
+        return [code for code, _, _ in found(ExportParams(exporter="transformers"), context(task, model_type))]
+
+    assert codes("qwen3_5_text", DECODER) == codes("qwen3_5_text", "text-generation") == ["OB638"]
+    assert codes("lfm2", DECODER) == ["OB638"]
+    assert codes("lfm2", "text-generation") == []
+    assert codes("led", "text2text-generation") == codes("siglip2", "feature-extraction") == ["OB638"]
+
+
+def test_mobius_has_one_opset_and_reads_no_field_of_others():
+    params = ExportParams(exporter="mobius", attention="eager", dtype="fp16")
+    assert {field for code, field, _ in found(params, context(DECODER, "qwen3", **MOBIUS))} == {"attention", "dtype"}
+    resolved = EXPORT.resolve(ExportParams(exporter="mobius"), context(DECODER, "qwen3", **MOBIUS))
+    assert resolved.opset == 24

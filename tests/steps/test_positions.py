@@ -2,7 +2,7 @@
 
 import pytest
 
-from onnxbuild.tables.positions import changes_at, positions_of
+from onnxbuild.tables.positions import changes_at, may_read_text, positions_of
 
 DYNAMIC = {"rope_type": "dynamic", "factor": 2.5}
 
@@ -21,6 +21,9 @@ DYNAMIC = {"rope_type": "dynamic", "factor": 2.5}
         ({"max_position_embeddings": 160, "rope_scaling": {"rope_type": "linear", "factor": 2.0}}, 160),
         ({"max_position_embeddings": 160, "rope_scaling": {"rope_type": "dynamic", "factor": 0.5}}, 160),
         ({"max_position_embeddings": 160, "rope_scaling": None}, 160),
+        ({"max_position_embeddings": 514, "model_type": "roberta"}, 512),
+        ({"max_position_embeddings": 514, "model_type": "lilt", "pad_token_id": 3}, 510),
+        ({"max_position_embeddings": 514, "model_type": "bert", "pad_token_id": 3}, 514),
     ],
 )
 def test_positions_are_those_of_the_text_and_reach_further_where_a_rotary_embedding_grows(config, positions):
@@ -49,3 +52,19 @@ def test_positions_are_those_of_the_text_and_reach_further_where_a_rotary_embedd
 )  # fmt: skip
 def test_entries_after_which_a_model_computes_in_another_way(config, constants):
     assert changes_at(config) == constants
+
+
+@pytest.mark.parametrize(
+    ("config", "reads"),
+    [
+        (None, True),
+        ({"model_type": "bert"}, True),
+        ({"model_type": "patchtst", "context_length": 40}, False),
+        ({"model_type": "mgp-str", "image_size": [32, 128]}, False),
+        ({"model_type": "layoutlmv3", "vocab_size": 99, "num_channels": 3}, True),
+        ({"model_type": "owlv2", "text_config": {}, "image_size": 9}, True),
+        ({"model_type": "vision-encoder-decoder", "decoder": {"vocab_size": 9}, "image_size": 9}, True),
+    ],
+)
+def test_a_model_of_pictures_or_series_reads_no_text(config, reads):
+    assert may_read_text(config) is reads

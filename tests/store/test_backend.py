@@ -281,6 +281,8 @@ def test_an_answer_that_does_not_come_is_not_waited_for(tmp_path: Path) -> None:
     fake.info = lambda _path: never.wait(20)
     with pytest.raises(RemoteUnusable, match=r"^no answer within 0 seconds$"):
         on(fake, "memory://x", tmp_path, patience=0.02).size("x")
+    # Nor does it delay the end of the command.
+    assert {thread.daemon for thread in threading.enumerate() if thread.name == "remote"} == {True}
     never.set()
 
 

@@ -98,6 +98,20 @@ class Other:
         assert self.process.returncode == 0
 
 
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["/opt/a/long/path/.venv/bin/onnxbuild", "run", "m.yaml"], "onnxbuild run m.yaml"),
+        (["/opt/lib/python3/site-packages/onnxbuild/__main__.py", "run"], "onnxbuild run"),
+        (["-c"], "-c"),
+    ],
+)
+def test_a_holder_is_named_without_the_path_of_its_program(tmp_path: Path, monkeypatch, words, shown) -> None:
+    monkeypatch.setattr(sys, "argv", words)
+    with locks.hold(tmp_path / "lock"):
+        assert locks.holder(tmp_path / "lock").command == shown
+
+
 def test_a_holder_is_named_and_the_lock_goes_with_it(tmp_path: Path, mechanism: str) -> None:
     path = tmp_path / "lock"
     other = Other(HOLD, path, mechanism=mechanism)
@@ -520,3 +534,25 @@ class TestFiles:
         lock_files.release_flock(9)
         fcntl = lock_files.fcntl
         assert asked == [(7, fcntl.LOCK_EX | fcntl.LOCK_NB), (8, fcntl.LOCK_SH), (9, fcntl.LOCK_UN)]
+
+
+@pytest.mark.parametrize("gate_is_closed", [True, False])
+def test_a_wait_for_the_gate_or_for_readers_pauses_between_two_tries(
+    tmp_path: Path, monkeypatch, *, gate_is_closed: bool
+) -> None:
+    monkeypatch.setattr(shared_lock, "HAS_FLOCK", False)
+    path = tmp_path / "gc.lock"
+    reader = SharedLock(path)
+    held = file_lock.take_lock(path) if gate_is_closed else reader
+    if not gate_is_closed:
+        reader.acquire()
+    sleeps: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        sleeps.append(seconds)
+        if len(sleeps) == 3:
+            held.release()
+
+    monkeypatch.setattr(shared_lock.time, "sleep", sleep)
+    with hold_alone(path, lambda: None):
+        assert sleeps == [0.02] * 3

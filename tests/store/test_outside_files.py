@@ -12,7 +12,7 @@ import pytest
 from onnxbuild.digest import digest_bytes
 from onnxbuild.store import files, outside_files
 from onnxbuild.store.files import may_be_exchanged, settled_signature, signature
-from onnxbuild.store.outside_files import digest_outside_files
+from onnxbuild.store.outside_files import Patience, digest_outside_files
 from onnxbuild.store.store import Store
 
 SECOND = 1_000_000_000
@@ -150,7 +150,9 @@ def test_a_read_only_disk_with_real_times_is_believed(place: Path, monkeypatch) 
 def test_a_file_is_read_once_and_again_only_after_a_change(place: Path, tmp_path: Path, monkeypatch) -> None:
     reads = []
     real = outside_files.digest_file
-    monkeypatch.setattr(outside_files, "digest_file", lambda path, size: reads.append(path.name) or real(path, size))
+    monkeypatch.setattr(
+        outside_files, "digest_file", lambda path, *more, **named: reads.append(path.name) or real(path, *more, **named)
+    )
     (tmp_path / "other").write_text("other")
     place.write_text("old")
     names = [place.name, "other"]
@@ -169,7 +171,7 @@ def test_a_file_is_read_once_and_again_only_after_a_change(place: Path, tmp_path
 def test_a_file_that_changes_while_it_is_read_is_not_remembered(place: Path, tmp_path: Path, monkeypatch) -> None:
     real = outside_files.digest_file
 
-    def read_and_change(path: Path, size: int):
+    def read_and_change(path: Path, size: int, **_more: object):
         digest = real(path, size)
         path.write_text("longer than before")
         return digest
@@ -189,3 +191,55 @@ def test_a_fifo_and_a_device_are_not_read(tmp_path: Path) -> None:
         for name in ("fifo", "zero"):
             with pytest.raises(OSError, match="not a regular file"):
                 digest_outside_files(str(tmp_path), [name], store.traces, remember=True)
+
+
+# -- a file whose reading takes long ----------------------------------------------------------------------------------
+
+
+class Clock:
+    """A clock that goes on by `step` seconds at each look at it."""
+
+    def __init__(self, step: float) -> None:
+        self.step, self.now = step, 0.0
+
+    def __call__(self) -> float:
+        self.now += self.step
+        return self.now
+
+
+def _read_with(tmp_path: Path, step: float, *sizes: int) -> list[str]:
+    """What is said while files of these sizes are read, in pieces of 16 MiB."""
+    names = [f"file{number}" for number in range(len(sizes))]
+    for name, size in zip(names, sizes, strict=True):
+        with open(tmp_path / name, "wb") as file:
+            file.truncate(size)  # a hole takes no space
+    said: list[str] = []
+    with Store(tmp_path / "store") as store:
+        digest_outside_files(
+            str(tmp_path), names, store.traces, remember=False, patience=Patience(said.append, Clock(step))
+        )
+    return [one.replace(f"{tmp_path}/", "") for one in said]
+
+
+PIECE = 16 << 20
+
+
+@pytest.mark.parametrize(("step", "sizes", "said"), [
+    (0.0, (4 * PIECE,), []),
+    (0.9, (2 * PIECE,), []),
+    (1.0, (2 * PIECE,), ["reading file0 (33.6 MB)"]),
+    (1.0, (6 * PIECE,), ["reading file0 (100.7 MB)"]),
+    (0.5, (3 * PIECE, PIECE, 3 * PIECE), ["reading file1 (16.8 MB)"]),
+    (1.0, (2 * PIECE, 2 * PIECE, PIECE), ["reading file0 (33.6 MB)", "reading file1 (33.6 MB)"]),
+    (9.0, (100, 100), []),
+], ids=["at once", "just below", "at the limit", "only once", "together", "each", "small"])  # fmt: skip
+def test_a_file_is_named_once_reading_has_taken_two_seconds(tmp_path: Path, step, sizes, said) -> None:  # type: ignore[no-untyped-def]
+    assert _read_with(tmp_path, step, *sizes) == said
+
+
+def test_the_size_of_a_large_file_is_told_in_gigabytes() -> None:
+    said: list[str] = []
+    patience = Patience(said.append, Clock(3.0))
+    patience.begin("model.onnx", 50 << 30)
+    patience.going_on()
+    assert said == ["reading model.onnx (53.7 GB)"]

@@ -151,6 +151,18 @@ def _signed_object() -> tuple[str, bytes]:
 KEY, SIGNED = _signed_object()
 
 
+@pytest.mark.parametrize(("ports", "is_taken"), [(("out",), True), (("model",), False), (("out", "model"), False)])
+def test_a_signed_result_has_the_outputs_of_its_step_kind(ports, *, is_taken: bool) -> None:
+    from onnxbuild.store.remote.parcel import signed_parcel_from
+    from onnxbuild.store.remote.remote_errors import DamagedObject
+
+    if is_taken:
+        assert signed_parcel_from(KEY, SIGNED, CI.public, {"cat": ports}).signer == CI.public.identity
+    else:
+        with pytest.raises(DamagedObject):
+            signed_parcel_from(KEY, SIGNED, CI.public, {"cat": ports})
+
+
 def test_a_result_that_was_signed_for_one_key_is_refused_for_another(tmp_path, shared) -> None:
     machine(tmp_path, "ci", shared, signing=CI)(step("a", text="spam"))
     first = signed_by(shared, CI)[0]

@@ -19,7 +19,7 @@ from toys import FUNCTIONS, Bench, InlineRunner, step
 
 from onnxbuild.store import locks
 from onnxbuild.store.collect import Limits, collect
-from onnxbuild.store.group_access import grant_as_folder, make_folder
+from onnxbuild.store.group_access import grant_as_folder, grant_below, make_folder
 from onnxbuild.store.inventory import verify
 from onnxbuild.store.locking import lock_files
 from onnxbuild.store.store import Store, opened
@@ -261,3 +261,43 @@ def test_a_folder_of_the_store_is_no_link_and_no_file(tmp_path: Path) -> None:
     for name in ("link", "file"):
         with pytest.raises(FileExistsError):
             make_folder(tmp_path / name)
+
+
+def made_by_another_program(folder: Path, mode: int) -> None:
+    folder.mkdir()
+    (folder / "inner").mkdir()
+    for name, own in {"text": 0o600, "inner/program": 0o744, "inner/fixed": 0o444}.items():
+        (folder / name).touch()
+        (folder / name).chmod(own)
+    (folder.parent / "outside").touch(0o600)
+    (folder / "link").symlink_to(folder.parent / "outside")
+    (folder / "inner").chmod(0o700)
+    folder.chmod(mode)
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        (0o2775, {"text": 0o660, "inner": 0o2770, "inner/program": 0o774, "inner/fixed": 0o444}),
+        (0o755, {"text": 0o600, "inner": 0o700, "inner/program": 0o744, "inner/fixed": 0o444}),
+    ],
+)
+def test_what_another_program_made_is_given_to_the_group_of_a_shared_folder(
+    tmp_path: Path, mode: int, expected: dict[str, int]
+) -> None:
+    folder = tmp_path / "root"
+    made_by_another_program(folder, mode)
+    grant_below(folder)
+    assert {name: stat.S_IMODE((folder / name).stat().st_mode) for name in expected} == expected
+    assert stat.S_IMODE((tmp_path / "outside").stat().st_mode) == 0o600
+    assert stat.S_IMODE(folder.stat().st_mode) == mode
+
+
+@as_root
+def test_what_another_program_made_gets_the_group_of_a_shared_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "root"
+    made_by_another_program(folder, 0o2775)
+    os.chown(folder, -1, GROUP)
+    grant_below(folder)
+    assert {path.stat().st_gid for path in (folder / "text", folder / "inner", folder / "inner" / "program")} == {GROUP}
+    assert (tmp_path / "outside").stat().st_gid != GROUP

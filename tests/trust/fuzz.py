@@ -141,7 +141,9 @@ def report(name: str, count: int, seconds: float, found: list[tuple[int, bytes, 
 
 def main() -> int:
     """Fuzz every surface, or one. The exit code is 1 if there is a finding."""
-    parser = argparse.ArgumentParser(description="Damaged inputs for everything that reads what somebody else wrote.")
+    parser = argparse.ArgumentParser(
+        description="Damaged inputs for everything that reads what somebody else wrote.", allow_abbrev=False
+    )
     parser.add_argument("--count", type=int, default=10_000, help="inputs in all")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--surface", choices=sorted(_SHARES))

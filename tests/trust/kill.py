@@ -35,7 +35,7 @@ def tried(what: str, work: Callable[[Path, int], int], seeds: Iterable[int], job
 
 def main() -> int:
     """The exit code is 1 if something was lost, partial or stale after a kill."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2)

@@ -370,7 +370,7 @@ def edited(root: Path, seed: int, count: int) -> tuple[Counter[str], list[str]]:
 
 def main() -> int:
     """The exit code is 1 if a build delivered something else than one from nothing."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

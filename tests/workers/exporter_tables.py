@@ -48,5 +48,16 @@ def of_optimum():
     return {task: sorted(types) for task, types in found.items() if types}
 
 
+def of_mobius():
+    """What it registers, by its own names of tasks; what is right of that, `tables/exporter_types.py` says."""
+    from mobius import registry
+    from mobius._config_resolver import _default_task_for_model
+
+    found = {}
+    for model_type in registry.architectures():
+        found.setdefault(_default_task_for_model(model_type), []).append(model_type)
+    return found
+
+
 if __name__ == "__main__":
-    print(json.dumps({"optimum": of_optimum, "transformers": of_transformers}[sys.argv[1]]()))
+    print(json.dumps({"optimum": of_optimum, "transformers": of_transformers, "mobius": of_mobius}[sys.argv[1]]()))

@@ -180,15 +180,27 @@ SEEDS = (
             "Name:'/embed_tokens/Gather' indices element out of data bounds, idx=9 must be within the inclusive range"
             " [-9,8]"
         ),
-        "tokenizer",
+        "resize_token_embeddings",
     ),
     (
         "OBE38",
         "Name:'/type/Gather' indices element out of data bounds, idx=9 must be within the inclusive range [-2,1]",
         "feed them by name",
     ),
-    ("OBE39", "Got invalid dimensions for input: x for the following indices", "fixed at export"),
-    ("OBE39", "Invalid rank for input: x Got: 1 Expected: 2", "fixed at export"),
+    ("OBE38", "IndexError: index out of range in self", "resize_token_embeddings"),
+    ("OBE39", "Got invalid dimensions for input: x for the following indices", "get_inputs()"),
+    (
+        "OBE39",
+        "Got invalid dimensions for input: past_key_values.0.key for the following indices index: 1 Got: 4 Expected: 2",
+        "embed_size_per_head",
+    ),
+    (
+        "OBE39",
+        "Got invalid dimensions for input: x for the following indices\n index: 1 Got: 4 Expected: 2\n Please fix",
+        "pad or resize the input to 2",
+    ),
+    ("OBE39", "Invalid rank for input: x Got: 1 Expected: 2", "axis of the batch"),
+    ("OBE16", "ImportError: TFBertModel requires the TensorFlow library but it was not found", "from_tf=True"),
     ("OBE40", "External data path validation failed for initializer: w", "data file"),
     ("OBE40", "External data path does not exist: model.onnx_data", "data file"),
     (

@@ -6,7 +6,7 @@ import atexit
 import shutil
 import tempfile
 import warnings
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,6 +53,24 @@ def _t5():
     return T5ForConditionalGeneration(T5Config(**sizes, vocab_size=500, decoder_start_token_id=0))
 
 
+def _wide_t5():
+    """Heads that are larger than their share of the hidden size, as in t5-11b."""
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    sizes = {"d_model": 64, "d_kv": 32, "d_ff": 128, "num_layers": 2, "num_heads": 4}
+    return T5ForConditionalGeneration(
+        T5Config(**sizes, vocab_size=500, decoder_start_token_id=0, initializer_factor=3.0)
+    )
+
+
+def _odd_decoder(architecture: str, **sizes: int):
+    """A decoder whose heads are not those that its hidden size and number of heads imply."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = {**_SMALL, "vocab_size": 500, "max_position_embeddings": 128, "initializer_range": 0.3, "pad_token_id": 0}
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model(architecture, **config, **sizes))
+
+
 def _vit():
     from transformers import ViTConfig, ViTForImageClassification
 
@@ -75,6 +93,11 @@ _MODELS = {
     "questions": (_questions, "question-answering"),
     "gpt2": (_gpt2, "text-generation-with-past"),
     "t5": (_t5, "text2text-generation-with-past"),
+    "t5-wide": (_wide_t5, "text2text-generation-with-past"),
+    "llama-wide": (partial(_odd_decoder, "llama", head_dim=32, num_key_value_heads=2), "text-generation-with-past"),
+    "olmo2-grouped": (partial(_odd_decoder, "olmo2", num_key_value_heads=2), "text-generation-with-past"),
+    "phi3-grouped": (partial(_odd_decoder, "phi3", num_key_value_heads=2), "text-generation-with-past"),
+    "gemma2-wide": (partial(_odd_decoder, "gemma2", head_dim=32, num_key_value_heads=2), "text-generation-with-past"),
     "vit": (_vit, "image-classification"),
     "whisper": (_whisper, "automatic-speech-recognition-with-past"),
 }
@@ -89,7 +112,7 @@ def exported(name: str) -> Exported:
     checkpoint = _ROOT / name / "checkpoint"
     torch.manual_seed(0)
     build().save_pretrained(checkpoint)
-    if name in {"gpt2", "t5"}:
+    if "generation" in task:
         _tokenizer().save_pretrained(checkpoint)
     return Exported(checkpoint, _export(checkpoint, _ROOT / name / "onnx", task), task)
 

@@ -6,9 +6,11 @@ np = pytest.importorskip("numpy")
 for module in ("onnxruntime", "transformers"):
     pytest.importorskip(module)
 
+from msgspec import structs  # noqa: E402
+
 from onnxbuild.protocol import CheckFailed  # noqa: E402
 from onnxbuild.workers.inputs.samples import Sample  # noqa: E402
-from onnxbuild.workers.validate.compare import Record, Task, compare, losses, real_rows  # noqa: E402
+from onnxbuild.workers.validate.compare import Record, Task, aligned, compare, losses, real_rows  # noqa: E402
 from onnxbuild.workers.validate.worst import worst_of  # noqa: E402
 
 EMBEDDING, GENERATION = Task(table="embedding"), Task(table="generation")
@@ -125,3 +127,30 @@ def test_divergence_is_measured_of_what_generates():
     logits = np.zeros((2, 3, 5), np.float32)
     (found,) = compare("prefill", RAGGED, {"logits": logits}, {"logits": logits}, task=GENERATION)
     assert found.values["kl_mean"] == 0.0
+
+
+def test_outputs_of_unknown_names_are_those_of_their_shape_in_order():
+    reference = {"logits.0": np.zeros((2, 9, 13)), "logits.1": np.ones((2, 9, 57)), "logits.2": np.full((2, 9, 57), 2)}
+    variant = {"char": np.zeros((2, 9, 13)), "bpe": np.zeros((2, 9, 57)), "wp": np.zeros((2, 9, 57))}
+    found = aligned(reference, variant)
+    assert [found[name].flat[0] for name in ("char", "bpe", "wp")] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("name", ["logits", "last_hidden_state"])
+def test_an_output_that_a_task_needs_stands_for_no_other(name):
+    found = aligned({name: np.zeros((2, 3))}, {"scores": np.zeros((2, 3))})
+    assert "scores" not in found
+
+
+def test_an_output_of_another_shape_stands_for_none():
+    assert "scores" not in aligned({"values": np.zeros((2, 3))}, {"scores": np.zeros((2, 4))})
+
+
+def test_classes_of_tokens_are_not_a_vocabulary():
+    probe = sample([[1, 1, 1], [1, 1, 1]], ids=[[8, 9, 7], [5, 6, 7]], probe=True)
+    assert losses("forward", probe, np.zeros((2, 3, 4)), np.zeros((2, 3, 4))) is None
+
+
+def test_labels_of_audio_frames_predict_no_tokens():
+    probe = structs.replace(sample([[1, 1, 1]], probe=True), feeds={"input_features": np.zeros((1, 3, 2))})
+    assert losses("forward", probe, np.zeros((1, 3, 4)), np.zeros((1, 3, 4))) is None

@@ -9,7 +9,7 @@ from seed_messages import SEEDS
 from onnxbuild.commands.explain import explain_code
 from onnxbuild.rules import ALL
 from onnxbuild.tables.failure_codes import FAILURE_CODES
-from onnxbuild.workers.failures.exceptions import explain_exception, noticed
+from onnxbuild.workers.failures.exceptions import explain_exception, note_place, noticed
 from onnxbuild.workers.failures.known_messages import CALIBRATING, KNOWN
 
 
@@ -55,6 +55,14 @@ SAMPLES = [
     (
         "RuntimeError: You set `ignore_mismatched_sizes` to `False`, thus raising an error.",
         "the shapes of the weights differ from config.json",
+    ),
+    (
+        "ValueError: Preprocessors for pix2struct need to be available for the ONNX export to infer input",
+        "the checkpoint has no processor, from which the exporter reads the size of its inputs",
+    ),
+    (
+        "RuntimeError: Sizes of tensors must match except in dimension 2.\nexporter optimum, task summarize-with-past",
+        "optimum sizes the past by other fields of config.json than the model does",
     ),
     (
         "RuntimeError: Cannot infer the task from a local directory yet, please specify the task manually",
@@ -264,13 +272,39 @@ SAMPLES = [
     ),
     (
         (
-            "running Gather node. Name:'/wte/Gather' Status Message: indices element out of data bounds, idx=99 must be"
+            "running Gather node. Name:'/transformer/wte/Gather' Status Message: indices element out of data bounds,"
+            " idx=99 must be within the inclusive range [-50,49]"
+        ),
+        "token 99 is outside the model's vocabulary, which ends at 49",
+    ),
+    (
+        (
+            "running Gather node. Name:'/Gather_3' Status Message: indices element out of data bounds, idx=99 must be"
             " within the inclusive range [-50,49]"
         ),
         "index 99 is outside a table of -50 to 49",
     ),
+    ("IndexError: index out of range in self", "a token or a position is outside a table of the PyTorch model"),
     (
-        "InvalidArgument: Got invalid dimensions for input: input_ids for the following indices\n index: 1 Got: 9",
+        (
+            "InvalidArgument: Got invalid dimensions for input: past_key_values.1.key for the following indices\n"
+            " index: 3 Got: 16 Expected: 32\n Please fix either the inputs/outputs or the model."
+        ),
+        "the past `past_key_values.1.key` has length 16 in axis 3, and the graph takes 32",
+    ),
+    (
+        (
+            "InvalidArgument: Got invalid dimensions for input: input_ids for the following indices\n index: 1 Got: 9"
+            " Expected: 8\n Please fix either the inputs/outputs or the model."
+        ),
+        "the input `input_ids` has length 9 in axis 1, and the graph takes 8",
+    ),
+    (
+        "InvalidArgument: Invalid rank for input: input_ids Got: 1 Expected: 2 Please fix either the inputs/outputs",
+        "the input `input_ids` has 1 axes, and the graph takes 2",
+    ),
+    (
+        "InvalidArgument: Got invalid dimensions for input: input_ids for the following indices",
         "an input has another shape than the graph takes",
     ),
     (
@@ -289,7 +323,22 @@ SAMPLES = [
         "UserWarning: Specified provider 'CUDAExecutionProvider' is not in available provider names.",
         "the requested execution provider is not available",
     ),
+    (
+        "ModuleNotFoundError: No module named 'tensorflow'",
+        "the checkpoint has no PyTorch weights, only those of tensorflow",
+    ),
     ("ModuleNotFoundError: No module named 'sentencepiece'", "the toolchain lacks `sentencepiece`"),
+    (
+        "ImportError: TapasTokenizer requires the Torch-Scatter library but it was not found in your environment",
+        "the toolchain lacks `Torch-Scatter`",
+    ),
+    (
+        (
+            "Fail: [ONNXRuntimeError] : 1 : FAIL : Load model from a/model.onnx failed:Node (l) Op (Lin)"
+            " [ShapeInferenceError] Inference error(s): (op_type:Constant): One of the attributes must be specified"
+        ),
+        "ONNX Runtime does not load a graph",
+    ),
     (
         "ValueError: The truth value of an array with more than one element is ambiguous. Use a.any() or a.all()",
         "an array was given where one number was expected, as in a histogram of a batch with several rows",
@@ -322,6 +371,21 @@ def test_the_whole_of_a_failure():
         ("hint", "set `export: {opset: 14}` or higher; 18 is the default"),
     )
     assert not failure.transient
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("ModuleNotFoundError: No module named 'optimum'", "`pip install 'onnxbuild[optimum]'`"),
+        ("ModuleNotFoundError: No module named 'torch'", "`pip install 'onnxbuild[optimum]'`"),
+        ("ModuleNotFoundError: No module named 'torch_scatter'", "no extra of onnxbuild has it"),
+        ("ImportError: X requires the timm library but it was not found", "no extra of onnxbuild has it"),
+        ("ImportError: TFBertModel requires the TensorFlow library", "exporters read PyTorch"),
+    ],
+)
+def test_a_library_that_is_missing_is_installed_from_where_it_is(text, hint):
+    failure = explain_exception(RuntimeError(text), "")
+    assert hint in dict(failure.notes)["hint"]
 
 
 def test_the_type_of_an_exception_counts_as_its_words_do():
@@ -398,6 +462,17 @@ def test_a_part_of_a_message_that_is_absent_is_called_it():
 
     match = re.match(r"(a)(b)?", "a")
     assert _fill("{1}, {2} and {word}", match) == "a, it and {word}"
+
+
+def test_an_exception_of_a_custom_exporter_is_not_blamed_on_onnxbuild():
+    error = ValueError("no weights")
+    note_place(error, "mine.py:12")
+    failure = explain_exception(error, "")
+    assert (failure.code, failure.message) == ("OBE69", "your exporter failed at mine.py:12: ValueError: no weights")
+    assert FAILURE_CODES["OBE69"].message == "a custom exporter raised an exception"
+    memory = MemoryError()
+    note_place(memory, "mine.py:12")
+    assert explain_exception(memory, "").code == "OBE05"
 
 
 def test_the_notes_of_an_exception_are_reported():

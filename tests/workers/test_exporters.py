@@ -95,6 +95,50 @@ def test_what_transformers_exports_is_timed_and_writes(workers, checkpoint, name
     assert said["agreement"] == {"tokens": 12, "of": 12}
 
 
+TOWER = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+EXPERTS = {"num_experts": 4, "vocab_size": 1}
+RARE = {
+    # The decoder asks for the logits of the encoder's routers.
+    "switch_transformers": (
+        "text2text-generation-with-past",
+        {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_decoder_layers": 2, "num_heads": 2, **EXPERTS},
+        600,
+    ),
+    # Its config does not say how many channels a picture has.
+    "blip": (
+        "feature-extraction",
+        {"text_config": {**TOWER, "vocab_size": 200}, "vision_config": {**TOWER, "image_size": 32, "patch_size": 8}},
+        0,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", sorted(RARE))
+def test_types_that_are_read_in_a_way_of_their_own(workers, name):
+    task, config, vocabulary = RARE[name]
+    asked = FetchParams(origin="random", architecture=name, task=task, config=config, tokenizer_vocabulary=vocabulary)
+    _, made = workers.run("onnxbuild.workers.fetch.worker:run", asked, "model", text=text_folder())
+    params = ExportParams(task=task, exporter="transformers")
+    facts, model = workers.run("onnxbuild.workers.export.worker:run", params, "model", model=made)
+    assert not isinstance(facts, Failure), facts
+    bounds = ValidateParams(task=task, thresholds={"max_abs": 1e-4})
+    proven, _ = workers.run("onnxbuild.workers.validate.worker:run", bounds, "report", model=model, reference=made)
+    assert not isinstance(proven, Failure), proven
+    assert proven["passed"]
+
+
+def test_a_past_that_is_handed_on_under_another_name_is_a_coded_failure(workers):
+    config = {"hidden_size": 32, "num_hidden_layers": 2, "vocab_size": 1, "state_size": 8, "time_step_rank": 4}
+    task = "text-generation-with-past"
+    asked = FetchParams(origin="random", architecture="mamba", task=task, config=config, tokenizer_vocabulary=600)
+    fetched, made = workers.run("onnxbuild.workers.fetch.worker:run", asked, "model", text=text_folder())
+    assert not isinstance(fetched, Failure), fetched
+    params = ExportParams(task=task, exporter="transformers")
+    failure, _ = workers.run("onnxbuild.workers.export.worker:run", params, "model", model=made)
+    message = "the model's past is not returned as keys and values that a graph can take"
+    assert (failure.code, failure.message) == ("OBE02", message)
+
+
 WITHOUT_MASK = """
 import torch
 from transformers import AutoModelForSequenceClassification
@@ -198,16 +242,36 @@ def test_genai_builds_a_decoder_that_agrees_and_that_its_own_runtime_loads(
     assert done.stdout.strip() == "qwen3"
 
 
-@pytest.mark.parametrize("name", ["optimum", "transformers"])
-def test_the_tables_are_what_the_libraries_know(name):
+def known_to_its_library(name):
     python = sys.executable
-    if name == "transformers":
+    if name != "optimum":
         python = environment().interpreter(lambda _text: None, lambda *_command: (1, ""))
     script = Path(__file__).with_name("exporter_tables.py")
     environ = {**os.environ, "PYTHONPATH": str(script.parents[2]), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run([python, str(script), name], capture_output=True, text=True, check=True, env=environ)
-    asked = json.loads(done.stdout.splitlines()[-1])
-    assert {task: types.split() for task, types in EXPORTERS[name].types.items()} == asked
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def types_of(name):
+    return {task: types.split() for task, types in EXPORTERS[name].types.items()}
+
+
+@pytest.mark.parametrize("name", ["optimum", "transformers"])
+def test_the_tables_are_what_the_libraries_know(name):
+    assert types_of(name) == known_to_its_library(name)
+
+
+def test_what_was_proven_of_mobius_is_what_it_registers_for_these_tasks():
+    known, proven = known_to_its_library("mobius"), types_of("mobius")
+    generating = {one for task in known if task.endswith("text-generation") for one in known[task]}
+    assert set(proven["text-generation-with-past"]) <= generating
+    assert set(proven["feature-extraction"]) <= {*known["feature-extraction"], *known["image-classification"]}
+
+
+def test_types_that_fail_are_types_of_the_table():
+    for exporter in EXPORTERS.values():
+        known = {one for types in exporter.types.values() for one in types.split()}
+        assert {one for failing in exporter.fails for one in failing.types.split()} <= known, exporter.name
 
 
 OWN_CODE = {

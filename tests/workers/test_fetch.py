@@ -137,6 +137,34 @@ def output(tmp_path):
     return tmp_path / "output"
 
 
+INDEX = "model.safetensors.index.json"
+
+
+def index_of(*shards):
+    return json.dumps({"weight_map": {f"w{n}": name for n, name in enumerate(shards)}}).encode()
+
+
+def test_a_shard_that_the_index_names_is_copied_or_named(tmp_path):
+    (tmp_path / INDEX).write_bytes(index_of("odd name.safetensors", "model-00001-of-00001.safetensors"))
+    (tmp_path / "odd name.safetensors").write_bytes(b"w")
+    params = FetchParams(origin="files", files=(INDEX, "odd name.safetensors"))
+    with pytest.raises(CheckFailed) as caught:
+        run(params, {"files": tmp_path}, {"model": scratch()}, silent)
+    assert str(caught.value) == f"OBE85 the checkpoint lacks `model-00001-of-00001.safetensors`, which {INDEX} names"
+
+
+@pytest.mark.heavy
+def test_the_shards_of_a_repository_are_those_of_its_index(hub, output):
+    handler, address = hub
+    shards = {"model-00001-of-00001.safetensors": b"a", "odd/second.safetensors": b"b"}
+    handler.files = {"config.json": b"{}", INDEX: index_of(*shards), **shards}
+    assert fetch_from(address, output)["files"] == 4
+    handler.files = {"config.json": b"{}", INDEX: index_of(*shards, "gone.safetensors"), **shards}
+    code, message, transient = fetch_from(address, output.parent / "second")
+    assert (code, message) == ("OBE85", f"the checkpoint lacks `gone.safetensors`, which {INDEX} names")
+    assert not transient
+
+
 @pytest.mark.heavy
 def test_a_hub_repository_becomes_plain_files(hub, output):
     handler, address = hub

@@ -11,7 +11,7 @@ import pytest
 
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.workers.folders import model_files
-from onnxbuild.workers.folders.configs import read_config
+from onnxbuild.workers.folders.configs import limit_tokenizer, read_config
 from onnxbuild.workers.folders.model_files import (
     carry_along,
     carry_companions,
@@ -222,3 +222,18 @@ def test_the_config_of_a_processor(tmp_path: Path) -> None:
     config = {"sampling_rate": 16000, "name": "é"}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(config, ensure_ascii=False), encoding="utf-8")
     assert processor_of(tmp_path) == config
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [({"model_max_length": 1000}, 64), ({"model_max_length": 8}, 8), ({}, 64), ({"a": "é"}, 64)]
+)
+def test_a_tokenizer_reads_no_more_tokens_than_the_graph_takes(tmp_path: Path, before, after: int) -> None:
+    path = tmp_path / "tokenizer_config.json"
+    path.write_text(json.dumps(before), encoding="utf-8")
+    limit_tokenizer(tmp_path, 64)
+    assert json.loads(path.read_text(encoding="utf-8")) == {**before, "model_max_length": after}
+
+
+def test_a_folder_without_a_tokenizer_gets_none(tmp_path: Path) -> None:
+    limit_tokenizer(tmp_path, 64)
+    assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,6 +12,8 @@ from small_models import exported  # noqa: E402
 
 from onnxbuild.protocol import CheckFailed  # noqa: E402
 from onnxbuild.steps.generate import GenerateParams  # noqa: E402
+from onnxbuild.workers.generate import worker  # noqa: E402
+from onnxbuild.workers.generate.loader_past import fit_past  # noqa: E402
 from onnxbuild.workers.generate.worker import Continuation, common_prefix, run  # noqa: E402
 
 pytestmark = pytest.mark.heavy
@@ -41,6 +44,79 @@ def test_onnx_writes_what_pytorch_writes(generate, tmp_path, name):
     assert facts["headline"]["speedup"] == facts["speedup"]["median"]
     written = json.loads((tmp_path / "generations.json").read_text())
     assert [len(part["token_ms"]) for part in written["onnxruntime"]] == [12] * 4
+
+
+@pytest.mark.parametrize(
+    ("name", "loader", "implied", "own"),
+    [
+        ("llama-wide", "model.num_key_value_heads", "2 heads of 16", (2, 32)),
+        ("olmo2-grouped", "model.num_key_value_heads", "4 heads of 16", (2, 16)),
+        ("phi3-grouped", "model.num_key_value_heads", "4 heads of 16", (2, 16)),
+        ("gemma2-wide", "model.num_key_value_heads", "4 heads of 16", (2, 32)),
+        ("t5-wide", "model.decoder.num_attention_heads", "4 heads of 16", (4, 32)),
+    ],
+)
+def test_the_past_has_the_sizes_of_the_graph_rather_than_those_that_the_loader_computes(
+    generate, name, loader, implied, own
+):
+    facts = generate(exported(name), max_new_tokens=8, rounds=1)
+    assert facts["engines"]["onnxruntime"]["text"] == facts["engines"]["torch"]["text"]
+    assert facts["agreement"]["tokens"] == facts["agreement"]["of"] > 8
+    (warning,) = facts["warnings"]
+    assert f"({implied}) than the graph has ({own[0]} heads of {own[1]})" in warning
+    path = loader.rpartition(".")[0]
+    assert f"`{loader} = {own[0]}` and `{path}.embed_size_per_head = {own[1]}`" in warning
+
+
+def test_a_user_of_the_loader_can_follow_the_warning():
+    """What the warning says, done by hand with the library that users have."""
+    import torch
+    from optimum.onnxruntime import ORTModelForCausalLM
+    from transformers import AutoModelForCausalLM
+
+    made = exported("olmo2-grouped")
+    model = ORTModelForCausalLM.from_pretrained(made.onnx)
+    ids = torch.tensor([[9, 17, 30, 41]])
+    with pytest.raises(Exception, match="Got invalid dimensions for input: past_key_values"):
+        model.generate(ids, max_new_tokens=6, do_sample=False)
+    model.num_key_value_heads = 2
+    model.embed_size_per_head = 16
+    reference = AutoModelForCausalLM.from_pretrained(made.checkpoint).generate(ids, max_new_tokens=6, do_sample=False)
+    assert model.generate(ids, max_new_tokens=6, do_sample=False).tolist() == reference.tolist()
+
+
+def test_layers_of_different_sizes_run_without_the_loader(generate, monkeypatch):
+    def refuse(_model):
+        raise ValueError("the layers have different sizes: [(1, 16), (2, 16)]")
+
+    monkeypatch.setattr(worker, "fit_past", refuse)
+    facts = generate(exported("llama-wide"), max_new_tokens=6, rounds=1)
+    assert facts["engines"]["onnxruntime"]["text"] == facts["engines"]["torch"]["text"]
+    (warning,) = facts["warnings"]
+    assert warning == (
+        "optimum's ORTModelForCausalLM cannot run the graph (the layers have different sizes: [(1, 16), (2, 16)]);"
+        " it ran on plain sessions"
+    )
+
+
+@pytest.mark.parametrize(
+    ("shapes", "outcome"),
+    [
+        ({"past_key_values.0.key": ["b", 2, "n", 16], "past_key_values.1.key": ["b", 1, "n", 16]}, "different sizes"),
+        ({"past_key_values.0.key": ["b", "heads", "n", "size"]}, None),  # nothing to tell the loader
+        ({"past_key_values.0.key": ["b", 4, "n", 16]}, None),  # the loader is right
+        ({"past_key_values.0.key": ["b", 64, "n"]}, None),  # the old form of bloom
+        ({"input_ids": ["b", "n"]}, None),
+    ],
+)
+def test_what_a_loader_is_told(shapes, outcome):
+    model = SimpleNamespace(input_shapes=shapes, num_key_value_heads=4, embed_size_per_head=16)
+    if outcome is None:
+        assert fit_past(model) is None
+        assert (model.num_key_value_heads, model.embed_size_per_head) == (4, 16)
+    else:
+        with pytest.raises(ValueError, match=outcome):
+            fit_past(model)
 
 
 def test_tokens_are_those_of_the_model_itself(generate):

@@ -28,6 +28,7 @@ from onnxbuild.steps.optimize import OptimizeParams
 from onnxbuild.tables.fusions import FUSIONS
 from onnxbuild.workers.libraries.quiet import quiet
 from onnxbuild.workers.optimize.completions import complete
+from onnxbuild.workers.optimize.fused import count_fused
 from onnxbuild.workers.optimize.fusion_settings import LEVELS, Sizes, fusion_options, sizes_of
 from onnxbuild.workers.optimize.worker import run
 
@@ -226,8 +227,37 @@ def bare_model(folder):
     return folder
 
 
-def test_a_graph_in_which_nothing_is_fused():
+OTHER_FORM = (
+    "use `optimize: O1`, which matches no forms; what fuses in bert was measured on its export by `export: {exporter:"
+    " optimum, opset: 18}`, and this graph has another form"
+)
+
+
+def quantized(model):
+    node = helper.make_node("DynamicQuantizeLinear", ["y"], ["q", "s", "z"])
+    model.graph.node.append(node)
+    model.graph.output.append(helper.make_tensor_value_info("q", TensorProto.UINT8, None))
+
+
+def half(model):
+    model.graph.initializer.append(numpy_helper.from_array(np.ones(2, np.float16), "h"))
+    model.graph.node.append(helper.make_node("Neg", ["h"], ["n"]))
+    model.graph.output.append(helper.make_tensor_value_info("n", TensorProto.FLOAT16, [2]))
+
+
+@pytest.mark.parametrize(
+    ("change", "hint"),
+    [
+        (lambda _model: None, OTHER_FORM),
+        (quantized, "the graph is quantized already, and no fusion matches it: optimize first, then quantize"),
+        (half, "the graph is in half precision already, and few fusions match it: optimize first, then `precision:`"),
+    ],
+)
+def test_a_graph_in_which_nothing_is_fused(change, hint):
     folder = bare_model(scratch())
+    model = onnx.load(folder / "model.onnx")
+    change(model)
+    onnx.save(model, folder / "model.onnx")
     (folder / "config.json").write_text(json.dumps(config_of("bert")))
     with pytest.raises(CheckFailed) as caught:
         run_step(run, OptimizeParams(level="O2"), model=folder)
@@ -236,8 +266,38 @@ def test_a_graph_in_which_nothing_is_fused():
     assert failure.notes == (
         ("expected", "for bert one of Attention, SkipLayerNormalization, EmbedLayerNormalization"),
         ("found", "none"),
-        ("hint", "write `export: {attention: eager}` or `optimize: O1`: this graph's form is not known"),
+        ("hint", hint),
     )
+
+
+@pytest.mark.parametrize("task", ["text-classification", "feature-extraction"])
+@pytest.mark.parametrize("architecture", ["llama", "mistral"])
+def test_a_norm_that_is_fused_counts_in_whichever_domain_it_is(architecture, task):
+    """ONNX Runtime writes SimplifiedLayerNormalization as an operator of the standard, which it is not."""
+    from onnxbuild.workers.export.worker import run as export
+    from onnxbuild.workers.fetch.worker import run as fetch_run
+
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    config = {**sizes, "num_key_value_heads": 1, "head_dim": 16, "vocab_size": 300, "pad_token_id": 0}
+    fetch = FetchParams(origin="random", architecture=architecture, task=task, config=config)
+    _, source = run_step(fetch_run, fetch, text=text_folder())
+    _, model = run_step(export, ExportParams(task=task), model=source)
+    facts, folder = run_step(run, OptimizeParams(level="O2"), model=model)
+    fused = facts["files"]["model.onnx"]["fused"]
+    assert fused["SimplifiedLayerNormalization"] == 5  # two per layer, and the last one
+    assert facts["warnings"] == []
+    domains = {n.domain for n in onnx.load(folder / "model.onnx").graph.node if "SimplifiedLayerNorm" in n.op_type}
+    assert domains == {""}
+    for old, new in zip(outputs_of(model / "model.onnx"), outputs_of(folder / "model.onnx"), strict=True):
+        np.testing.assert_allclose(new, old, atol=1e-4)
+
+
+@pytest.mark.parametrize("domain", ["", "com.microsoft"])
+@pytest.mark.parametrize("operator", ["RMSNormalization", "Attention", "SimplifiedLayerNormalization"])
+def test_a_fused_operator_counts_in_every_domain(operator, domain):
+    node = helper.make_node(operator, ["x", "w"], ["y"], domain=domain)
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 8]) for name in "xy")
+    assert count_fused(helper.make_model(helper.make_graph([node], "g", [x], [y]))) == {operator: 1}
 
 
 def test_a_graph_without_a_config():

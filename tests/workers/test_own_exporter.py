@@ -79,5 +79,6 @@ def test_what_a_function_raises_is_told_with_its_line(ernie, tmp_path):
     (tmp_path / "mine.py").write_text(f"{half}\ndef export(checkpoint, output, opset, task):\n    half(output)\n")
     with pytest.raises(ValueError, match="odd") as error:
         run_step(export, ExportParams(task=TASK, exporter="mine.py:export"), model=ernie, exporter=tmp_path)
-    notes = explain_exception(error.value, "").notes
-    assert ("context", "raised at mine.py:2") in notes
+    failure = explain_exception(error.value, "")
+    assert (failure.code, failure.message) == ("OBE69", "your exporter failed at mine.py:2: ValueError: odd")
+    assert ("context", "raised at mine.py:2") in failure.notes

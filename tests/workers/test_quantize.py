@@ -166,7 +166,7 @@ def test_nothing_quantized_is_a_failure():
                 "this method does not quantize; no stored weight: its inputs are computed"
             ),
         ),
-        ("hint", "check `operators` and `exclude`; a graph that is fp16 or int8 already has nothing left"),
+        ("hint", "name them in `operators: [Conv, MatMul]`"),
     )
 
 
@@ -183,6 +183,16 @@ def test_a_model_that_grows_is_a_failure():
     assert failure.code == "OBE49"
     before = (folder / "model.onnx").stat().st_size
     assert failure.message == f"the quantized model has {failure.facts['bytes']} bytes, the original {before}"
+    assert failure.notes == (
+        ("found", "1 quantized operators; no other operator has a float weight"),
+        (
+            "hint",
+            (
+                "scales and casts take more than small weights save: write `per_channel: false`, or leave `quantize:` "
+                "out for this model"
+            ),
+        ),
+    )
 
 
 def test_external_data_stays_external():

@@ -73,10 +73,63 @@ def test_multiple_choice_has_an_axis_more(source):
     assert sample.mask is None
 
 
-def test_an_input_of_an_unknown_kind_is_refused(source):
+def test_an_input_that_is_not_numbers_is_refused(source):
     with pytest.raises(CheckFailed) as caught:
-        shaped(source(TEXT | {"bbox": InputSpec(("batch_size", "sequence_length", 4), "tensor(int64)")}), 1, 4)
-    assert str(caught.value) == "OBE37 the graph takes an input `bbox` for which no sample can be made"
+        shaped(source(TEXT | {"texts": InputSpec(("batch_size",), "tensor(string)")}), 1, 4)
+    wanted = "OBE37 the graph takes an input `texts` for which no sample can be made: its type is tensor(string)"
+    assert str(caught.value) == wanted
+
+
+def test_an_input_whose_size_no_config_names_is_refused(source):
+    spec = InputSpec(("batch_size", "sequence_length", "num_input_channels"), "tensor(float)")
+    with pytest.raises(CheckFailed, match=r"`past_values` .* config.json has no `context_length`"):
+        shaped(source({"past_values": spec}), 1, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "axes", "config", "shape", "bounds"),
+    [
+        ("bbox", ("s", 4), {}, (2, 6, 4), (0, 1000)),
+        ("xpath_tags_seq", ("s", "d"), {"max_depth": 7, "max_xpath_tag_unit_embeddings": 31}, (2, 6, 7), (0, 30)),
+        ("xpath_subs_seq", ("s", "d"), {"max_depth": 7, "max_xpath_subs_unit_embeddings": 57}, (2, 6, 7), (0, 56)),
+        ("visual_embeds", ("n", "d"), {"visual_embedding_dim": 20}, (2, 5, 20), (-9, 9)),
+        ("visual_token_type_ids", ("n",), {"type_vocab_size": 2}, (2, 5), (0, 1)),
+        ("visual_attention_mask", ("n",), {}, (2, 5), (1, 1)),
+        ("past_values", ("sequence_length", 3), {"context_length": 40}, (2, 40, 3), (-9, 9)),
+        ("timesteps", ("s",), {"max_ep_len": 9}, (2, 6), (0, 8)),
+        ("input_points", ("m", "n", 2), {"vision_config": {"image_size": 32}}, (2, 2, 3, 2), (0, 32)),
+        ("input_labels", ("m", "n"), {}, (2, 2, 3), (0, 1)),
+        ("global_attention_mask", ("s",), {}, (2, 6), (0, 1)),
+        ("of_nobody", ("some_sequence", "width", 4), {"width": 3}, (2, 6, 3, 4), (0, 1)),
+    ],
+)
+def test_other_inputs_follow_the_graph_and_the_config(source, name, axes, config, shape, bounds):
+    found = shaped(source(TEXT | {name: InputSpec(("batch", *axes), "tensor(int64)")}, **config), 2, 6)
+    value = found.feeds[name]
+    assert value.shape == shape
+    assert bounds[0] <= value.min() <= value.max() <= bounds[1]
+
+
+def test_the_second_corner_of_a_box_is_not_before_the_first(source):
+    boxes = shaped(source(TEXT | {"bbox": InputSpec(("b", "s", 4), "tensor(int64)")}), 4, 32).feeds["bbox"]
+    assert (boxes[..., :2] <= boxes[..., 2:]).all()
+
+
+def test_patches_have_their_place_and_a_mask(source):
+    takes = {"flattened_patches": InputSpec(("b", 20, 50), "tensor(float)"),
+             "attention_mask": InputSpec(("b", 20), "tensor(int64)")}  # fmt: skip
+    found = shaped(source(takes), 2, 8).feeds
+    assert found["flattened_patches"][0, :7, :2].tolist() == [[1, n] for n in range(1, 6)] + [[2, 1], [2, 2]]
+    assert found["attention_mask"].sum(axis=1).tolist() == [20, 20]  # no row is shorter than convolutions can read
+
+
+def test_frames_are_masked_where_the_graph_takes_a_mask(source):
+    takes = {"input_features": InputSpec(("b", "frames", 16), "tensor(float)"),
+             "attention_mask": InputSpec(("b", "frames"), "tensor(int64)")}  # fmt: skip
+    found = shaped(source(takes, max_position_embeddings=9), 2, 64).feeds
+    assert found["input_features"].shape == (2, 256, 16)
+    assert found["attention_mask"].sum(axis=1).tolist() == [256, 192]
+    assert not found["input_features"][1, 192:].any()
 
 
 def test_too_long_a_sequence_is_refused(source):

@@ -17,6 +17,7 @@ import pytest
 from msgspec import Struct
 
 from onnxbuild.protocol import CheckFailed, Failure, Message, Progress, Request, Response, Tell
+from onnxbuild.version import __version__
 from onnxbuild.workers import __main__ as serving
 from onnxbuild.workers import process_tree
 from onnxbuild.workers.action_context import end_of_log, open_log, working_in
@@ -233,6 +234,15 @@ def test_all_output_goes_to_the_log_and_nowhere_after_it(tmp_path: Path) -> None
     assert sorted(log.split()) == ["log1", "log2", "log3", "unflushed"]
 
 
+def test_an_action_may_close_its_output(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom onnxbuild.workers.action_context import logged\n"
+        "with logged(sys.argv[1]):\n    print('said')\n    sys.stdout.close()\n    sys.stderr.close()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "log")], capture_output=True, check=False)
+    assert (done.returncode, (tmp_path / "log").read_text()) == (0, "said\n")
+
+
 # -- the processes around it -------------------------------------------------------------------------------------------
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -277,6 +287,13 @@ def test_what_an_action_left_running_is_ended_wherever_it_went() -> None:
     assert (done.stdout, done.stderr) == ("done\n", "")
 
 
+def test_the_processes_below_one_are_those_of_all_its_children(monkeypatch) -> None:
+    monkeypatch.setattr(process_tree, "_children_by_parent", lambda: {1: [2, 3], 2: [4, 6], 3: [5], 5: [7], 9: [8]})
+    assert sorted(process_tree._descendants(1)) == [2, 3, 4, 5, 6, 7]
+    assert process_tree._descendants(3) == [5, 7]
+    assert process_tree._descendants(8) == []
+
+
 @linux
 def test_a_worker_whose_command_has_ended_does_not_begin() -> None:
     code = "from onnxbuild.workers.process_tree import die_with_parent\ndie_with_parent(1)\nprint('began')"
@@ -307,3 +324,54 @@ def test_a_worker_ends_as_its_child_did(how: str, status: int) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (status, b"")
+
+
+# -- the process itself ------------------------------------------------------------------------------------------------
+
+TOY = """
+import os, sys
+import onnxbuild
+from msgspec import Struct
+from onnxbuild.protocol import Tell
+class Params(Struct):
+    number: int
+def act(params: Params, inputs, outputs, tell: Tell):
+    print("to stdout", flush=True)
+    os.write(1, b"to the pipe?")
+    tell("half", 1, 2)
+    place = {"pid": os.getpid(), "path": sys.path[0], "version": onnxbuild.__version__}
+    return {"number": params.number, "input": sys.stdin.read(), **place}
+"""
+
+
+@pytest.fixture
+def started(tmp_path: Path):
+    """Starts the worker as the command does, with this process as the command."""
+    (tmp_path / "toy_alone.py").write_text(TOY)
+    options = ["-P", "-u", serving.__file__, str(os.getpid()), str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, *options], start_new_session=True, **pipes) as process:
+        yield process
+        process.kill()
+
+
+def test_a_worker_answers_requests_until_its_input_ends(started: subprocess.Popen[bytes], tmp_path: Path) -> None:
+    assert started.stdin is not None
+    assert started.stdout is not None
+    for number in (1, 2):
+        asked = request(worker="toy_alone:act", params={"number": number})
+        started.stdin.write(msgspec.json.encode(asked) + b"\n")
+        started.stdin.flush()
+        progress, response = (msgspec.json.decode(started.stdout.readline(), type=Message) for _ in range(2))
+        assert progress == Progress(id="a", text="half", done=1, total=2)
+        place = {"pid": started.pid, "path": str(tmp_path), "version": __version__}
+        assert response.facts == {"number": number, "input": "", **place}
+    started.stdin.close()
+    assert started.stdout.read() == b""
+    assert started.wait(60) in {0, -15}
+
+
+def test_a_worker_that_is_asked_nothing_ends(started: subprocess.Popen[bytes]) -> None:
+    output, _ = started.communicate(timeout=60)
+    assert output == b""
+    assert started.returncode in {0, -15}

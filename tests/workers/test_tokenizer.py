@@ -86,3 +86,27 @@ def test_a_refused_tokenizer_comes_from_transformers(tmp_path):
     folder = changed(tmp_path, do_lower_case=False)
     assert type(load_light_tokenizer(folder)).__name__ == "BertTokenizerFast"
     assert load_light_tokenizer(tmp_path) is None
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(("name", "place"), [("LayoutLMv3TokenizerFast", "boxes"), ("MarkupLMTokenizerFast", "xpaths")])
+def test_a_tokenizer_that_asks_for_places_reads_text_alone(name, place, tmp_path):
+    import transformers
+    from tokenizers import ByteLevelBPETokenizer
+
+    model = ByteLevelBPETokenizer()
+    words = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    model.train_from_iterator(["the second run does nothing, and can say why"], 300, special_tokens=words)
+    model.save_model(str(tmp_path))
+    tags = {"tags_dict": {"html": 0, "body": 1, "p": 2}} if place == "xpaths" else {}
+    files = {"vocab_file": f"{tmp_path}/vocab.json", "merges_file": f"{tmp_path}/merges.txt"}
+    own = getattr(transformers, name)(**files, **tags)
+    own.save_pretrained(tmp_path)
+    tokenizer = load_tokenizer(tmp_path)
+    places = {"boxes": [[1, 2, 3, 4]] * 3, "xpaths": ["/html/body/p"] * 3}[place]
+    wanted = own(["the", "second", "run"], **{place: places})["input_ids"]
+    assert tokenizer("the second run")["input_ids"] == wanted
+    assert tokenizer("the second run", truncation=True, max_length=4)["input_ids"] == [*wanted[:3], wanted[-1]]
+    pair = own("why", ["the", "second", "run"], **{place: places})["input_ids"]
+    assert tokenizer("why", "the second run")["input_ids"] == pair
+    assert tokenizer.pad_token_id == own.pad_token_id

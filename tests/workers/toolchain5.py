@@ -16,7 +16,8 @@ from onnxbuild.runners.local import LocalRunner
 from onnxbuild.runners.toolchains.locked_environment import Locked
 
 REQUIREMENTS = ("transformers==5.23.0", "torch==2.13.0", "onnxscript==0.7.2", "onnx==1.23.2", "onnxruntime==1.31.1",
-                "onnxruntime-genai==0.18.0", "sentencepiece", "sentence-transformers==5.7.0")  # fmt: skip
+                "onnxruntime-genai==0.18.0", "sentencepiece", "sentence-transformers==5.7.0",
+                "mobius-onnx==0.1.0")  # fmt: skip
 
 
 @cache

@@ -10,6 +10,7 @@ from msgspec import structs
 
 from onnxbuild.commands.building.finished import Finished, Result
 from onnxbuild.commands.workspace import planned
+from onnxbuild.deliver.out_folder import Delivery
 from onnxbuild.diagnostics import DiagnosticError
 from onnxbuild.manifest.spec import Manifest
 from onnxbuild.planning.action_graph import ActionGraph
@@ -18,22 +19,22 @@ from onnxbuild.report.outlet import draw
 from onnxbuild.report.result.folders_written import folders_in_words
 from onnxbuild.report.result.profile import critical_path_in_words
 from onnxbuild.report.result.summary import summary
-from onnxbuild.report.terminal import wants_colour, width_of
-from onnxbuild.report.wording import on_one_line
+from onnxbuild.report.terminal import fitted, wants_colour, width_of
+from onnxbuild.report.wording import counted, folder_from_here, on_one_line, size_in_words
 
 
 def report(finished: Finished) -> None:
     """Print the end of a run: results to stdout, the rest to stderr."""
     options, result = finished.options, finished.result
     for line in _notices(finished):
-        print(on_one_line(line), file=sys.stderr)  # a file name must not add a line of its own
+        print(fitted(on_one_line(line), sys.stderr), file=sys.stderr)  # a file name must not add a line of its own
     if options.as_json:
         return
     text = summary_text(result, finished, width=width_of(sys.stdout), colour=wants_colour(sys.stdout))
     draw(f"{text}\n", sys.stdout)
     if not options.quiet:
         for line in _details(finished):
-            print(line)
+            print(fitted(line, sys.stdout))
 
 
 def summary_text(result: Result, finished: Finished, *, width: int | None = None, colour: bool = False) -> str:
@@ -46,10 +47,20 @@ def summary_text(result: Result, finished: Finished, *, width: int | None = None
         manifest=options.asked.manifest,
         options=options.repeated,
         interrupted=result.interrupted,
+        fetched=_fetched(finished, result),
         brief=options.quiet,
         width=width,
         colour=colour,
     )
+
+
+def _fetched(finished: Finished, result: Result) -> int:
+    """How many results this run took from the remote store. A hit with a reason was none when the run began."""
+    if finished.opened.store.remote is None:
+        return 0
+    origin = finished.opened.store.traces.origin
+    hits = [one for one in result.outcomes.values() if one.outcome == "hit" and one.reasons and one.key]
+    return sum(origin(one.key) is not None for one in hits if one.key)
 
 
 def _details(finished: Finished) -> Iterator[str]:
@@ -103,19 +114,27 @@ def _notices(finished: Finished) -> Iterator[str]:
     result = finished.result
     selected = {variant.name for variant in variants_named(finished.opened.graph, finished.options.asked.selectors)}
     for delivery in result.deliveries:
+        folder = folder_from_here(delivery.folder)
         if delivery.state == "repaired":
-            names = ", ".join(f"`{name}`" for name in delivery.edited)
-            yield f"{delivery.folder} had been edited ({names}): restored from the store"
+            yield f"{folder} {_changes(delivery)}: restored from the store"
         elif delivery.state == "failed":
-            yield f"{delivery.folder} could not be written: {delivery.error}"
+            yield f"{folder} could not be written: {delivery.error}"
         elif _kept_last_good(finished, delivery.folder, delivery.state) and delivery.variant in selected:
-            yield f"{delivery.folder} still contains the last good build"
+            yield f"{folder} still contains the last good build"
         for name, now in delivery.kept:
-            yield f"{delivery.folder} had a file `{name}` that is not of onnxbuild: it is now `{now}`"
+            yield f"{folder} had a file `{name}` that is not of onnxbuild: it is now `{now}`"
     remote = finished.opened.store.remote
     if result.shared is not None and result.shared.results and remote is not None:
-        size = f"{result.shared.bytes / 1e6:.1f} MB"
-        yield f"shared {result.shared.results} results ({size}) with {remote.address.shown}"
+        size = size_in_words(result.shared.bytes)
+        yield f"shared {counted(result.shared.results, 'result')} ({size}) with {remote.address.shown}"
+
+
+def _changes(delivery: Delivery) -> str:
+    """What somebody did to the files of a folder."""
+    edited = [name for name in delivery.edited if name not in delivery.missing]
+    words = {"had been edited": edited, "lacked files": delivery.missing}
+    listed = ((verb, ", ".join(f"`{name}`" for name in names)) for verb, names in words.items() if names)
+    return " and ".join(f"{verb} ({names})" for verb, names in listed)
 
 
 def _kept_last_good(finished: Finished, folder: str, state: str) -> bool:

@@ -10,8 +10,10 @@ from types import FrameType
 
 from onnxbuild.execute.policy import Interrupt
 
-# The live view hides the cursor, and a process that exits at once skips the code that shows it again.
-_SHOW_CURSOR = b"\x1b[?25h"
+# The live view hides the cursor and leaves it behind its last line; a process that exits at once skips the code that
+# gives the terminal back.
+_GIVE_BACK = b"\r\x1b[2K\x1b[?25h"
+_AT_ONCE = b"interrupted: stopped at once; run again to continue\n"
 
 
 @contextlib.contextmanager
@@ -24,8 +26,7 @@ def interruptible() -> Iterator[Interrupt]:
 
     def handle(_number: int, _frame: FrameType | None) -> None:
         if interrupt.requested:
-            with contextlib.suppress(OSError):
-                os.write(2, _SHOW_CURSOR)
+            _leave_the_terminal()
             os._exit(130)  # the workers die with us
         interrupt.request()
 
@@ -35,6 +36,12 @@ def interruptible() -> Iterator[Interrupt]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _leave_the_terminal() -> None:
+    """Say how the run ended, on a line of its own, so that no prompt is glued to the live view."""
+    with contextlib.suppress(OSError):
+        os.write(2, (_GIVE_BACK if os.isatty(2) else b"") + _AT_ONCE)
 
 
 def _signals() -> tuple[signal.Signals, ...]:

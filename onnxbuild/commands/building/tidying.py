@@ -13,6 +13,8 @@ from onnxbuild.commands.state.locations import out_folder
 from onnxbuild.commands.workspace import Session
 from onnxbuild.deliver.delivered import Pruned, left_over, prune, record
 from onnxbuild.diagnostics import DiagnosticError, fault
+from onnxbuild.report.terminal import fitted
+from onnxbuild.report.wording import folder_from_here
 from onnxbuild.secrets import redacted
 from onnxbuild.store.store import Store
 
@@ -51,13 +53,13 @@ def _unnamed(opened: Session, out: Path, asked: Asked) -> list[str]:
 def _mention(unnamed: list[str], out: Path, manifest: str, options: list[str]) -> None:
     command = shlex.join(["onnxbuild", "run", manifest, *options, "--prune"])
     for name in unnamed[:_MOST_NAMED]:
-        _say(redacted(f"{manifest} no longer names {out / name}: `{command}` removes it"))
+        _say(redacted(f"{manifest} no longer names {folder_from_here(out / name)}: `{command}` removes it"))
     if len(unnamed) > _MOST_NAMED:
         _say(f"and {len(unnamed) - _MOST_NAMED} more such folders")
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr)
+    print(fitted(line, sys.stderr), file=sys.stderr)
 
 
 def _prune(unnamed: list[str], out: Path, store: Store) -> None:
@@ -66,15 +68,17 @@ def _prune(unnamed: list[str], out: Path, store: Store) -> None:
         try:
             _say(_in_words(prune(out, name, store), out / name))
         except OSError as error:
-            faults.append(fault("OB091", f"{out / name} could not be removed: {error.strerror}"))
+            faults.append(fault("OB091", f"{folder_from_here(out / name)} could not be removed: {error.strerror}"))
     if faults:
         raise DiagnosticError(faults, exit_code=1)
 
 
 def _in_words(done: Pruned | None, folder: Path) -> str:
     if done is None:
-        return f"{folder} is no longer a folder that onnxbuild wrote, and stays"
+        return f"{folder_from_here(folder)} is no longer a folder that onnxbuild wrote, and stays"
+    shown = folder_from_here(folder)
     if not os.path.isdir(folder):
-        return f"removed {folder}"
-    edited = f" and edited ones ({', '.join(f'`{one}`' for one in done.edited)})" if done.edited else ""
-    return f"removed the models from {folder}, which still has files of others{edited}"
+        return f"removed {shown}"
+    edited = f"edited files ({', '.join(f'`{one}`' for one in done.edited)})" if done.edited else ""
+    kept = " and ".join(filter(None, [edited, "files of others" if done.others else ""])) or "folders of others"
+    return f"removed the models from {shown}, which still has {kept}"

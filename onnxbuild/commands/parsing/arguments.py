@@ -176,6 +176,17 @@ def _help(help_: argparse.ArgumentParser) -> None:
     help_.add_argument("topic", nargs="?", choices=tuple(COMMANDS), metavar="COMMAND", help="the command to explain")
 
 
+def _compare_exporters(compare: argparse.ArgumentParser) -> None:
+    words = "the YAML file, or the folder of a checkpoint"
+    compare.add_argument("manifest", metavar="MANIFEST|FOLDER", help=words)
+    compare.add_argument("selectors", nargs="*", metavar="MODEL", help="the model, where the manifest has several")
+    _common(compare)
+    compare.add_argument("--json", action="store_true", help="print one JSON object")
+    words = "where the models are written (default: out/compare-exporters/ beside the manifest)"
+    compare.add_argument("--out", metavar="DIR", help=words)
+    compare.add_argument("-j", "--jobs", type=values.positive, metavar="N", help="actions at once")
+
+
 COMMANDS: Mapping[str, Command] = {
     "run": Command("build what is not up to date", "run manifests/quickstart.yaml minilm/int8", _run),
     "plan": Command("show the actions, what would run, and why", "plan manifests/quickstart.yaml", _plan),
@@ -188,10 +199,15 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "logs": Command("print the log of an action's last run", "logs minilm/int8:quantize", _logs),
     "graph": Command("draw the actions", "graph manifests/quickstart.yaml --output graph.svg", _graph),
+    "compare-exporters": Command(
+        "build a model with each exporter that can, and compare them",
+        "compare-exporters manifests/quickstart.yaml minilm",
+        _compare_exporters,
+    ),
     "schema": Command("print the JSON Schema of the manifest", "schema --output manifest.schema.json", _schema),
     "lock": Command("resolve and pin what comes from a Hub", "lock manifests/gpt2.yaml", _lock),
     "gc": Command(
-        "free the results that no manifest's latest run needs; toolchains stay",
+        "free the results that no manifest's latest run needs, and the toolchains that no lock file names",
         "gc manifests/quickstart.yaml --dry-run",
         _gc,
     ),

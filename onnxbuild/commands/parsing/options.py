@@ -6,6 +6,9 @@ import argparse
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from onnxbuild.manifest.spec import Manifest
     from onnxbuild.permissions import Permissions
 
 
@@ -23,6 +26,7 @@ class Asked(NamedTuple):
     out: str | None = None  # the folder that a run writes its outputs to, for the warnings about it
     allow_paths: tuple[str, ...] = ()  # what the manifest may reach outside its folder
     allow_env: tuple[str, ...] = ()  # the variables that it may read
+    change: Callable[[Manifest], Manifest] | None = None  # what a command makes of the manifest before it is planned
 
     def permissions(self) -> Permissions:
         """What the user permits the manifest, here and elsewhere. Errors: DiagnosticError OB063."""

@@ -100,7 +100,8 @@ def _columns() -> int:
 
 class _Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
-        super().__init__(formatter_class=_Formatter, **options)
+        # An abbreviation would be taken for an option that a typo may not have meant: `--forc` for `--force`.
+        super().__init__(formatter_class=_Formatter, allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
         """Exit with one line that names the fault, and one that says where help is."""
@@ -111,10 +112,40 @@ class _Parser(argparse.ArgumentParser):
             hint = near or f"{self.prog} --help"
             self.exit(_WRONG, f"{self.prog}: unknown command `{unknown[1]}`\n  = hint: {hint}\n")
         # argparse names SELECTOR among the missing arguments, although it may be absent.
-        lines = [f"{self.prog}: {message.removesuffix(', SELECTOR')}", f"  = hint: {self.prog} --help"]
+        hint = _near_option(message, self) or _near_choice(message, self) or f"{self.prog} --help"
+        lines = [f"{self.prog}: {message.removesuffix(', SELECTOR')}", f"  = hint: {hint}"]
         if "required" in message:
             lines[1:1] = [self.format_usage().rstrip(), self.epilog or ""]
         self.exit(_WRONG, "\n".join(lines) + "\n")
+
+
+def _near_option(message: str, of: argparse.ArgumentParser) -> str | None:
+    """The option that an unknown one was probably meant as, be it one of another command."""
+    from onnxbuild.diagnostics import nearest
+
+    unknown = re.match(r"unrecognized arguments: .*?(?<!\S)(--?[^\s=]+)", message)
+    if unknown is None:
+        return None
+    everything = parser()
+    commands = {name: list(subcommand(everything, name)._option_string_actions) for name in COMMANDS}  # noqa: SLF001 - argparse has no public way
+    known = [option for options in commands.values() for option in options if option.startswith("--")]
+    near = nearest(unknown[1], dict.fromkeys(known)) if unknown[1].startswith("--") else None
+    owners = [f"`{_PROGRAM} {name}`" for name, options in commands.items() if near in options]
+    if near is None or near in of._option_string_actions:  # noqa: SLF001
+        return None if near is None else f"did you mean `{near}`?"
+    return f"`{near}` is an option of {', '.join(owners)}"
+
+
+def _near_choice(message: str, of: argparse.ArgumentParser) -> str | None:
+    """The choice that a wrong one was probably meant as."""
+    from onnxbuild.diagnostics import did_you_mean
+
+    wrong = re.match(r"argument (\S+): invalid choice: '([^']*)'", message)
+    if wrong is None:
+        return None
+    names = {name: one for one in of._actions for name in (one.dest, one.metavar, "/".join(one.option_strings))}  # noqa: SLF001
+    found = names.get(wrong[1])
+    return did_you_mean(wrong[2], map(str, found.choices)) if found is not None and found.choices else None
 
 
 class _Version(argparse.Action):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,6 +55,17 @@ def out_folder(manifest: str, out: str | None) -> Path:
 def state_folder(manifest: str) -> Path:
     """`.onnxbuild/` beside a manifest: what a run keeps besides its outputs."""
     return Path(state_beside(manifest))
+
+
+def make_state_folder(manifest: str) -> None:
+    """Create `.onnxbuild/` beside a manifest if it is missing, with a `.gitignore`: `git add -A` must not stage it.
+
+    If that fails, another folder is used, or what needs the folder reports it.
+    """
+    folder = state_folder(manifest)
+    with contextlib.suppress(OSError):
+        folder.mkdir()
+        (folder / ".gitignore").write_text("# Created by onnxbuild.\n*\n", encoding="utf-8")
 
 
 def state_for(manifest: str, store: Store) -> Path:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from onnxbuild.commands.state.locations import out_folder, own_store
 from onnxbuild.commands.state.trusted_state import state_beside
-from onnxbuild.diagnostics import DiagnosticError, fault
+from onnxbuild.diagnostics import Diagnostic, DiagnosticError, fault
 from onnxbuild.manifest.spec import Manifest
 from onnxbuild.permissions import is_below
+from onnxbuild.planning.action_graph import Variant
+from onnxbuild.regular_files import check_folder, is_folder, is_link
 
 
 def refuse_link(manifest: str, out: str | None) -> None:
-    """Refuse an out/ that is a link, unless the user names it: a link in a checkout can lead anywhere.
+    """Refuse an out/ that is a link which the user does not name, because a link in a checkout can lead anywhere.
 
     Errors: DiagnosticError OB090.
     """
@@ -22,6 +25,35 @@ def refuse_link(manifest: str, out: str | None) -> None:
     if out is None and os.path.islink(place):
         hint = f"name the folder that it leads to with `--out DIR`, or remove the link `{place}`"
         raise DiagnosticError(fault("OB090", f"the output folder `{place}` is a symbolic link", hint=hint))
+
+
+def check_folders(out: Path, variants: Collection[Variant]) -> None:
+    """Refuse what stands in the place of the output folder, or of a folder below it that a run would replace.
+
+    `out`: absolute; it may be a link that the user names. A link below it is never followed, since it can lead
+    anywhere. Errors: DiagnosticError OB090 for links, and OB647 for files.
+    """
+    try:
+        check_folder(out)
+    except OSError as error:
+        hint = "remove what is in its place, or name another folder with `--out DIR`"
+        message = f"the output folder `{out}` cannot be used: {error.strerror}"
+        raise DiagnosticError(fault("OB647", message, hint=hint)) from None
+    if not os.path.isdir(out):
+        return
+    models = {one.model: os.path.join(out, one.model) for one in variants}
+    below = [*models.values(), *(os.path.join(models[one.model], one.target) for one in variants)]
+    faults = [_misplaced(place) for place in below if not is_folder(place) and os.path.lexists(place)]
+    if faults:
+        raise DiagnosticError(faults)
+
+
+def _misplaced(place: str) -> Diagnostic:
+    if is_link(place):
+        message = f"the output folder `{place}` is a symbolic link"
+        return fault("OB090", message, hint="remove the link: a run replaces the folder, and does not follow a link")
+    message = f"the output folder `{place}` cannot be used: {os.strerror(errno.ENOTDIR)}"
+    return fault("OB647", message, hint="move the file elsewhere, or name another folder with `--out DIR`")
 
 
 def check_out(out: str | Path, models: Iterable[str], manifest: Manifest, store: Path) -> None:

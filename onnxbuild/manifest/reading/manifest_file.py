@@ -31,7 +31,7 @@ def read_bytes(path: str, at: Span | None = None) -> bytes:
     try:
         return read_regular(os.path.realpath(path), LARGEST_BYTES)
     except FileNotFoundError:
-        hint = _near(path)
+        hint = _near(path) or (_from_above(path) if at is None else None) or _if_selector(path)
         raise DiagnosticError(fault("OB016", f"`{path}` does not exist", span=at, hint=hint)) from None
     except NotRegular as error:
         if error.errno == errno.EFBIG:
@@ -59,7 +59,19 @@ def _near(path: str) -> str | None:
     near = stem if stem in paths else nearest(stem, paths)
     if near is not None:
         return f"did you mean `{paths[near]}`?"
-    return None if name.endswith(SUFFIXES) else "the manifest, a YAML file, comes first; selectors come after it"
+    return None
+
+
+def _if_selector(path: str) -> str | None:
+    return None if path.endswith(SUFFIXES) else "the manifest, a YAML file, comes first; selectors come after it"
+
+
+def _from_above(path: str) -> str | None:
+    """The file here or below that was written as from a folder above: `tiny/m.yaml` where the folder is `tiny/`."""
+    parts = [] if os.path.isabs(path) else os.path.normpath(path).split(os.sep)
+    ends = ("/".join(parts[number:]) for number in range(1, len(parts)))
+    here = next((end for end in ends if os.path.isfile(end)), None)
+    return None if here is None else f"did you mean `{here}`?"
 
 
 def _for_folder(path: str) -> str:

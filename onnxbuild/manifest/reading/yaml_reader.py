@@ -15,7 +15,7 @@ from onnxbuild.diagnostics import Diagnostic, DiagnosticError, Source, Span, did
 from onnxbuild.manifest.document import Array, Table, describe
 from onnxbuild.manifest.reading import scalars
 from onnxbuild.manifest.reading.budget import MOST_FAULTS, MOST_VALUES
-from onnxbuild.manifest.reading.yaml_text import decode, not_a_mapping, syntax_fault
+from onnxbuild.manifest.reading.yaml_text import LOADER, decode, not_a_mapping, syntax_fault
 
 DEEPEST = 64
 # What aliases may add to a document, counted as if each were written out: a billion laughs ends here.
@@ -23,7 +23,6 @@ LARGEST_EXPANSION = 100_000
 
 _LEFT_OUT: Any = object()  # in place of a scalar that has a fault
 _MERGE = "<<"
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read_document(data: bytes, path: str, faults: list[Diagnostic]) -> Table:
@@ -69,7 +68,7 @@ class _Reader:
         self._documents = 0
 
     def read(self) -> Any:
-        loader = _LOADER(self.source.text)
+        loader = LOADER(self.source.text)
         handlers = {
             yaml.ScalarEvent: self._scalar,
             yaml.MappingStartEvent: self._start,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import Any
 
@@ -11,6 +12,7 @@ from onnxbuild.diagnostics import Diagnostic, DiagnosticError, Source, Span, fau
 from onnxbuild.manifest.document import Array
 
 LARGEST_BYTES = 8 << 20
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -67,7 +69,7 @@ def syntax_fault(source: Source, error: yaml.MarkedYAMLError) -> Diagnostic:
     elif problem == "found unexpected ':'":
         hint = _after_colon(source, span)
     elif error.context_mark and "flow" in str(error.context):
-        hint = _unclosed(source, span, str(error.context), error.context_mark.line + 1)
+        hint = _unclosed(source, span)
     return fault("OB015", problem, span=span, hint=hint)
 
 
@@ -84,11 +86,31 @@ def _span_of(source: Source, mark: Any) -> Span:
     return Span(source, mark.line + 1, mark.column + 1)
 
 
-def _unclosed(source: Source, span: Span, context: str, line: int) -> str:
-    opened = "{" if "mapping" in context else "["
+def _unclosed(source: Source, span: Span) -> str | None:
+    """The advice for a fault inside brackets, with the innermost one that is open there."""
+    brackets = _open_brackets(source, (span.line - 1, span.column - 1))
+    if not brackets:
+        return None
+    line, column = brackets[-1]
+    opened = source.line(line + 1)[column]
     if "${" in source.line(span.line):
         return f"inside `{opened}`, put a value with `${{…}}` in quotes"
-    return f"the `{opened}` in line {line} is not closed, or a comma is missing"
+    return f"the `{opened}` in line {line + 1} is not closed, or a comma is missing"
+
+
+def _open_brackets(source: Source, end: tuple[int, int]) -> list[tuple[int, int]]:
+    """The line and column, from zero, of each bracket that is open at a place."""
+    opened: list[tuple[int, int]] = []
+    with contextlib.suppress(yaml.YAMLError):
+        for token in yaml.scan(source.text, Loader=LOADER):
+            at = (token.start_mark.line, token.start_mark.column)
+            if at >= end:
+                break
+            if isinstance(token, yaml.FlowSequenceStartToken | yaml.FlowMappingStartToken):
+                opened.append(at)
+            elif isinstance(token, yaml.FlowSequenceEndToken | yaml.FlowMappingEndToken) and opened:
+                opened.pop()
+    return opened
 
 
 def not_a_mapping(source: Source, root: Any) -> Diagnostic:

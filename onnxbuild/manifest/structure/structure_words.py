@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ from msgspec import Struct
 
 from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
 from onnxbuild.manifest.document import describe
-from onnxbuild.manifest.language import LATER
+from onnxbuild.manifest.language import INSTEAD, LATER
 
 Schema = Mapping[str, Any]
 
@@ -23,6 +24,8 @@ _SYNONYMS: Mapping[str, str] = {
     "gpu": "cuda", "nvidia": "cuda", "cuda:0": "cuda",
     "float32": "fp32", "float16": "fp16", "half": "fp16", "bfloat16": "bf16",
 }  # fmt: skip
+# A function in a file or a module, as custom exporters are named.
+_FUNCTION = re.compile(r"[\w./-]*[\w-]:[A-Za-z_]\w*")
 # What YAML 1.1 reads as booleans, and YAML 1.2 as strings.
 _BOOLEANS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 
@@ -120,7 +123,7 @@ def _unknown_keys(broken: Broken) -> Iterator[Diagnostic]:
 def _unknown_key(key: str, schema: Schema, at: Span) -> Diagnostic:
     title, known = schema.get("title", ""), list(schema.get("properties", ()))
     if key in LATER.get(title, ()):
-        return fault("OB019", f"`{key}` is not available in this version", span=at, hint="remove it")
+        return fault("OB019", f"`{key}` is not available in this version", span=at, hint=INSTEAD.get(key, "remove it"))
     hint = did_you_mean(key, known)
     listed = ", ".join(f"`{name}`" for name in known)
     if title == "Step":
@@ -175,9 +178,16 @@ def _field_hint(value: Any, wanted: list[Schema], place: Place) -> str | None:
     if value is True and blocks:
         return f"write `{_text_of(place.key_at)}: {_least(blocks[0])}`"
     for name, field in ((name, field) for block in blocks for name, field in block.get("properties", {}).items()):
-        if isinstance(value, str) and value in _examples(field):
+        if isinstance(value, str) and _is_like(value, _examples(field)):
             return f"write `{_text_of(place.key_at)}: {{{name}: {value}}}`"
     return None
+
+
+def _is_like(value: str, examples: list[Any]) -> bool:
+    """Whether a value is one of the examples, or names a function as one of them does."""
+    if value in examples:
+        return True
+    return bool(_FUNCTION.fullmatch(value)) and any(_FUNCTION.fullmatch(str(one)) for one in examples)
 
 
 def _least(block: Schema) -> str:

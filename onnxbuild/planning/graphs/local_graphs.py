@@ -16,10 +16,14 @@ from onnxbuild.tables.graph_stages import incomplete, several
 
 
 class Graphs(Struct, frozen=True):
-    """The graphs of a source, and their files of weights; names below its root, POSIX style."""
+    """The graphs of a source, and their files of weights; names below its root, POSIX style.
+
+    `opset`: the lowest version of the standard operators in them; None if no graph names one.
+    """
 
     graphs: tuple[str, ...]
     data: tuple[str, ...]
+    opset: int | None = None
 
 
 def with_data(local: LocalFiles, root: str, graphs: Sequence[str], names: Sequence[str], at: Span) -> Graphs | None:
@@ -42,7 +46,8 @@ def with_data(local: LocalFiles, root: str, graphs: Sequence[str], names: Sequen
             problems += [problem] if problem is not None else []
             data |= {name: None} if name is not None else {}
     local.faults.extend(problems)
-    return None if problems else Graphs(tuple(graphs), tuple(data))
+    opset = min((outline.opset for outline in known.values() if outline.opset), default=None)
+    return None if problems else Graphs(tuple(graphs), tuple(data), opset)
 
 
 def _outline(local: LocalFiles, root: str, name: str) -> Outline | None:

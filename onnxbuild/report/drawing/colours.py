@@ -18,6 +18,7 @@ UNKNOWN = ("#ffffff", "#555555")  # fill and stroke if the outcome is not known
 
 KINDS: Mapping[str, str] = {
     "fetch": "#607d8b",
+    "prepare": "#00796b",
     "export": "#1976d2",
     "optimize": "#7b1fa2",
     "quantize": "#ef6c00",

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 from rich.text import Text
 
-from onnxbuild.report.wording import cells, on_one_line, whole_seconds_in_words
+from onnxbuild.report.wording import cells, on_one_line, shortened_id, whole_seconds_in_words
 from onnxbuild.secrets import redacted
 
 STYLES: Mapping[str, str] = {
@@ -64,8 +64,7 @@ def frame(
 
 def _running(running: Running, names: int, width: int, now: float, screen: Screen) -> Text:
     line = Text("  ")
-    name = Text(running.id)
-    _crop(name, names, screen)
+    name = Text(shortened_id(running.id, names, "…" if screen.unicode else ".."))
     name.pad_right(names - name.cell_len)
     line.append_text(name).append(f" {whole_seconds_in_words(int(now - running.since)):>6}")
     if running.share is not None:

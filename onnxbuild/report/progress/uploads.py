@@ -6,6 +6,8 @@ import sys
 import time
 from typing import TextIO
 
+from onnxbuild.report.wording import counted
+
 _EVERY_SECONDS = 5.0
 
 
@@ -21,4 +23,8 @@ class Uploads:
         """Report after a result was sent, unless the last report is recent."""
         if time.monotonic() - self._reported >= _EVERY_SECONDS and done < total:
             self._reported = time.monotonic()
-            print(f"sharing: {done} of {total} results, {sent_bytes / 1e6:.1f} MB", file=self._stream, flush=True)
+            print(
+                f"sharing: {done} of {counted(total, 'result')}, {sent_bytes / 1e6:.1f} MB",
+                file=self._stream,
+                flush=True,
+            )

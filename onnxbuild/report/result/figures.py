@@ -17,6 +17,17 @@ def significant(value: float) -> str:
     return f"{value:.4f}" if value == 0 or abs(value) >= smallest else f"{value:.1e}"
 
 
+def beside_bound(value: float, bound: float) -> tuple[str, str]:
+    """A value and the bound that it broke, with enough digits to see that: `0.999998` and `1`, not `1.0000`."""
+    texts = (significant(value), *(f"{value:.{digits}g}" for digits in range(5, 18)))
+    shown = next((text for text in texts if _side(float(text), bound) == _side(value, bound)), repr(value))
+    return shown, next((text for text in (f"{bound:g}", repr(bound)) if float(text) == bound), repr(bound))
+
+
+def _side(value: float, bound: float) -> tuple[bool, bool]:
+    return value < bound, value > bound
+
+
 def milliseconds(value: float | None, *, marked: bool = False) -> str:
     """`6.94 ms`; `marked` adds the asterisk of a note."""
     if value is None:
@@ -30,6 +41,6 @@ def rate(value: float | None) -> str:
     return NONE if value is None else f"{value:.1f}"
 
 
-def times(value: float | None) -> str:
-    """`1.30×`, a ratio."""
-    return NONE if value is None else f"{value:.2f}×"
+def times(value: float | None, *, marked: bool = False) -> str:
+    """`1.30×`, a ratio; `marked` adds the dagger of a note."""
+    return NONE if value is None else f"{value:.2f}×" + ("†" if marked else "")

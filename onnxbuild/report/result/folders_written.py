@@ -5,20 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from onnxbuild.report.wording import folder_from_here
+
 _MOST_LISTED = 4
 
 
 def folders_in_words(folders: Sequence[str]) -> str:
     """`wrote out/minilm/fp32, out/minilm/int8`, or `wrote 12 folders below out/`."""
     if len(folders) <= _MOST_LISTED:
-        return f"wrote {', '.join(_shown(folder) for folder in folders)}"
-    return f"wrote {len(folders)} folders below {_shown(os.path.commonpath(folders))}"
-
-
-def _shown(folder: str) -> str:
-    """The path from the current folder, or the absolute one if that is shorter to read."""
-    try:
-        relative = os.path.relpath(folder)
-    except ValueError:  # another drive, on Windows
-        return folder
-    return folder if relative.startswith(os.pardir) else f"{relative}{os.sep}"
+        return f"wrote {', '.join(folder_from_here(folder) for folder in folders)}"
+    return f"wrote {len(folders)} folders below {folder_from_here(os.path.commonpath(folders))}"

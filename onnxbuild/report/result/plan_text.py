@@ -8,6 +8,7 @@ from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.report.result.reasons import NEVER_BUILT, explain_action
 from onnxbuild.report.result.summary import closing_line
+from onnxbuild.report.wording import counted
 from onnxbuild.store.traces import Last
 
 
@@ -19,7 +20,7 @@ def plan_text(graph: ActionGraph, outcomes: Mapping[str, Outcome], lasts: Mappin
     runs = [outcome for outcome in outcomes.values() if outcome.outcome == "run"]
     if not runs:
         return "\n".join([*lines, closing_line(outcomes, 0.0)])
-    closing = f"{len(runs)} of {len(outcomes)} actions would run"
+    closing = f"{len(runs)} of {counted(len(outcomes), 'action')} would run"
     if all(_is_new(outcome, lasts.get(outcome.id)) for outcome in outcomes.values()):
         # Printed once: in a first build, it would be the reason on every line.
         lines = ["nothing has been built yet", *(f"{outcome.outcome:<9} {outcome.id}" for outcome in runs)]

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Literal
-
-from msgspec import Struct
+from collections.abc import Iterable, Mapping, Sequence
 
 from onnxbuild.protocol import json_text
-from onnxbuild.report.result.figures import NONE, megabytes, milliseconds, rate, significant, times
-from onnxbuild.report.result.variant_rows import ACCURACY, Metric, Row
-from onnxbuild.report.wording import cells
+from onnxbuild.report.result.figures import NONE, beside_bound, megabytes, milliseconds, rate, significant, times
+from onnxbuild.report.result.table_layout import Cell, Column, Line, blocks
+from onnxbuild.report.result.variant_rows import ACCURACY, Metric, Row, is_uneven
+from onnxbuild.report.wording import folded
 
 _CONTENDED = "* measured while other programs used the cores: compare within a row, not across runs"
-_GAP = "  "
+_UNEVEN = "† the median of the ratios of single rounds; the medians of all calls differ from it by more than 5 %"
 
 # The heading of each metric, in the order of the columns.
 _HEADINGS: Mapping[str, str] = {
@@ -42,43 +40,16 @@ _COLUMN_OF: Mapping[str, str] = {
 _OTHERWISE = (ACCURACY, "cosine_mean", "max_abs")
 
 
-class Cell(Struct, frozen=True):
-    """The text of one value; `wrong` if it is outside its bound."""
-
-    text: str
-    wrong: bool = False
-
-
-class Column(Struct, frozen=True):
-    """A heading and one cell per row."""
-
-    heading: str
-    cells: tuple[Cell, ...]
-
-    @property
-    def width(self) -> int:
-        """Cells of the terminal, with the heading on one line."""
-        return max(cells(self.heading), *(cells(cell.text) for cell in self.cells))
-
-    @property
-    def narrowest(self) -> int:
-        """Cells of the terminal, with the heading wrapped between its words; values do not wrap."""
-        return max(*(cells(word) for word in self.heading.split()), *(cells(cell.text) for cell in self.cells))
-
-
 def as_text(rows: Sequence[Row], width: int | None = None, *, colour: bool = False) -> str:
-    """An aligned table; one that is wider than `width` cells continues below, under the names again.
+    """An aligned table that fits `width` cells; colour changes none of its words and places.
 
-    In colour it is drawn by rich, which wraps headings first. No rows or nothing measured: the empty text.
+    No rows or nothing measured: the empty text.
     """
     columns = columns_of(rows)
     if len(columns) < 2:  # noqa: PLR2004 - a column of names has no information
         return ""
-    if colour:
-        tables = [_rich_table(block, width) for block in blocks(columns, width, lambda column: column.narrowest)]
-    else:
-        tables = [_plain_table(block) for block in blocks(columns, width, lambda column: column.width)]
-    return "\n\n".join([*tables, *(_wrapped(note, width) for note in notes(rows))])
+    draw = _coloured if colour else _plain
+    return "\n\n".join([*map(draw, blocks(columns, width)), *(folded(note, width, hang=2) for note in notes(rows))])
 
 
 def as_markdown(rows: Sequence[Row]) -> str:
@@ -99,7 +70,10 @@ def as_json(rows: Sequence[Row]) -> str:
 
 def notes(rows: Iterable[Row]) -> list[str]:
     """What the marks in the table mean, where there are any."""
-    return [_CONTENDED] if any(row.contended for row in rows) else []
+    rows = list(rows)
+    uneven = any(_uneven(row) or _uneven_text(row) for row in rows)
+    marks = {_CONTENDED: any(row.contended for row in rows), _UNEVEN: uneven}
+    return [note for note, is_used in marks.items() if is_used]
 
 
 def columns_of(rows: Sequence[Row]) -> list[Column]:
@@ -112,26 +86,23 @@ def columns_of(rows: Sequence[Row]) -> list[Column]:
         *_verdicts(rows),
         _column("latency p50", (milliseconds(row.latency_ms, marked=row.contended) for row in rows)),
         _column("PyTorch p50", (milliseconds(row.baseline_ms) for row in rows)),
-        _column("speed-up", (times(row.speedup) for row in rows)),
+        _column("speed-up", (times(row.speedup, marked=_uneven(row)) for row in rows)),
         _column("first token", (milliseconds(row.first_token_ms) for row in rows)),
         _column("tokens/s", (rate(row.tokens_per_second) for row in rows)),
         _column("PyTorch tokens/s", (rate(row.baseline_tokens_per_second) for row in rows)),
-        _column("generation speed-up", (times(row.generation_speedup) for row in rows)),
+        _column("generation speed-up", (times(row.generation_speedup, marked=_uneven_text(row)) for row in rows)),
     ]
     filled = [column for column in columns if any(cell.text != NONE for cell in column.cells)]
     return [_column("variant", (row.name for row in rows)), *filled]
 
 
-def blocks(columns: Sequence[Column], width: int | None, width_of: Callable[[Column], int]) -> list[list[Column]]:
-    """The columns in groups that fit the width, each group led by the first column."""
-    names, *others = columns
-    made: list[list[Column]] = [[names]]
-    for column in others:
-        used = sum(width_of(one) + len(_GAP) for one in made[-1])
-        if width is not None and used + width_of(column) > width and len(made[-1]) > 1:
-            made.append([names])
-        made[-1].append(column)
-    return made
+def _uneven(row: Row) -> bool:
+    """Whether the latencies beside a speed-up have another ratio than it says."""
+    return is_uneven(row.speedup, row.baseline_ms, row.latency_ms)
+
+
+def _uneven_text(row: Row) -> bool:
+    return is_uneven(row.generation_speedup, row.tokens_per_second, row.baseline_tokens_per_second)
 
 
 def _shown(rows: Sequence[Row]) -> list[str]:
@@ -149,14 +120,6 @@ def _shown(rows: Sequence[Row]) -> list[str]:
     return [name for name in _HEADINGS if name in wanted]
 
 
-def _wrapped(text: str, width: int | None) -> str:
-    if width is None:
-        return text
-    import textwrap
-
-    return textwrap.fill(text, width)
-
-
 def _verdicts(rows: Sequence[Row]) -> list[Column]:
     """The column of verdicts, where not every row passed."""
     if all(row.verdict in {"passed", None} for row in rows):
@@ -169,57 +132,28 @@ def _column(heading: str, texts: Iterable[str]) -> Column:
     return Column(heading, tuple(Cell(text) for text in texts))
 
 
-def _plain_table(columns: Sequence[Column]) -> str:
-    lines = [[column.heading for column in columns]]
-    lines += [list(texts) for texts in zip(*([cell.text for cell in column.cells] for column in columns), strict=True)]
-    widths = [column.width for column in columns]
-    return "\n".join(_GAP.join(_aligned(line, widths)).rstrip() for line in lines)
+def _plain(lines: Sequence[Line]) -> str:
+    return "\n".join("".join(text for text, _ in line).rstrip() for line in lines)
 
 
-def _aligned(line: Sequence[str], widths: Sequence[int]) -> list[str]:
-    """Names to the left, numbers to the right."""
-    (name, width), *others = zip(line, widths, strict=True)
-    return [name + " " * (width - cells(name)), *(" " * (w - cells(text)) + text for text, w in others)]
-
-
-def _rich_table(columns: Sequence[Column], width: int | None) -> str:
-    from rich.table import Table
+def _coloured(lines: Sequence[Line]) -> str:
     from rich.text import Text
 
     from onnxbuild.report.rich_console import ansi_console
 
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-    for column, cells_wide in zip(columns, _widths(columns, width), strict=True):
-        justify: Literal["left", "right"] = "left" if column is columns[0] else "right"
-        table.add_column(column.heading, justify=justify, vertical="bottom", width=cells_wide, overflow="fold")
-    for number in range(len(columns[0].cells)):
-        texts = [column.cells[number] for column in columns]
-        table.add_row(*(Text(cell.text, style="red" if cell.wrong else "") for cell in texts))
-    console = ansi_console(width)
-    console.print(table)
-    return "\n".join(line.rstrip() for line in console.written().splitlines())
-
-
-def _widths(columns: Sequence[Column], width: int | None) -> list[int]:
-    """The width of each column: its heading takes one line if there is room."""
-    widths = [column.narrowest for column in columns]
-    gaps = len(_GAP) * (len(columns) - 1)
-    spare = sum(column.width for column in columns) if width is None else width - gaps - sum(widths)
-    for number, column in enumerate(columns):
-        if 0 < column.width - widths[number] <= spare:
-            spare -= column.width - widths[number]
-            widths[number] = column.width
-    return widths
+    console = ansi_console(None)
+    console.print(*(Text.assemble(*line) for line in lines), sep="\n", end="", soft_wrap=True)
+    return console.written()
 
 
 def _metric(metric: Metric | None) -> Cell:
     """The value, and the bound if it is outside of it."""
     if metric is None:
         return Cell(NONE)
-    value = significant(metric.value)
     if metric.passed or metric.bound is None:
-        return Cell(value)
-    return Cell(f"{value} {_beyond(metric.value, metric.bound)} {metric.bound:g}", wrong=True)
+        return Cell(significant(metric.value))
+    value, bound = beside_bound(metric.value, metric.bound)
+    return Cell(f"{value} {_beyond(metric.value, metric.bound)} {bound}", wrong=True)
 
 
 def _beyond(value: float, bound: float) -> str:

@@ -10,32 +10,47 @@ from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.protocol import json_text
 from onnxbuild.report.result import result_table
 from onnxbuild.report.result.variant_rows import rows
-from onnxbuild.report.wording import printable_lines
+from onnxbuild.report.wording import counted, folded, printable_lines
 
 
-def as_text(graph: ActionGraph, outcomes: Mapping[str, Outcome], ended: float | None, width: int | None = None) -> str:
+def as_text(
+    graph: ActionGraph,
+    outcomes: Mapping[str, Outcome],
+    ended: float | None,
+    width: int | None = None,
+    *,
+    interrupted: bool = False,
+) -> str:
     """The table, the failures and a closing line. `ended`: when the last of the results was noted, in Unix time.
 
-    `width`: cells of the terminal that the table is to fit.
+    `width`: cells of the terminal that the table is to fit. `interrupted`: whether the last run was.
     """
-    parts = [result_table.as_text(rows(graph, outcomes), width), "\n".join(_failures(outcomes))]
-    return "\n\n".join([*(part for part in parts if part), _closing(graph, outcomes, ended)])
+    failures = folded("\n".join(_failures(outcomes)), width)
+    parts = [result_table.as_text(rows(graph, outcomes), width), failures]
+    return "\n\n".join(
+        [*(part for part in parts if part), folded(_closing(graph, outcomes, ended, interrupted), width)]
+    )
 
 
-def as_markdown(graph: ActionGraph, outcomes: Mapping[str, Outcome], ended: float | None) -> str:
+def as_markdown(
+    graph: ActionGraph, outcomes: Mapping[str, Outcome], ended: float | None, *, interrupted: bool = False
+) -> str:
     """The same as Markdown, for an issue or a pull request."""
     text = result_table.as_markdown(rows(graph, outcomes))
     failures = "\n".join(f"- {line}" for line in _failures(outcomes))
-    return "\n\n".join(part for part in (text, failures, _closing(graph, outcomes, ended)) if part)
+    return "\n\n".join(part for part in (text, failures, _closing(graph, outcomes, ended, interrupted)) if part)
 
 
-def as_json(graph: ActionGraph, outcomes: Mapping[str, Outcome], ended: float | None) -> str:
+def as_json(
+    graph: ActionGraph, outcomes: Mapping[str, Outcome], ended: float | None, *, interrupted: bool = False
+) -> str:
     """The same as one JSON object, with numbers in the units of their names."""
     status = {
         "variants": rows(graph, outcomes),
         "actions": {name: outcomes[name].outcome if name in outcomes else None for name in graph.actions},
         "failures": {name: outcome.failure for name, outcome in outcomes.items() if outcome.failure is not None},
         "ended": ended,
+        "interrupted": interrupted,
     }
     return json_text(status, indent=2)
 
@@ -47,10 +62,12 @@ def _failures(outcomes: Mapping[str, Outcome]) -> list[str]:
     ]
 
 
-def _closing(graph: ActionGraph, outcomes: Mapping[str, Outcome], ended: float | None) -> str:
+def _closing(graph: ActionGraph, outcomes: Mapping[str, Outcome], ended: float | None, interrupted: bool) -> str:  # noqa: FBT001 - a part of the state
+    total = counted(len(graph.actions), "action")
     if ended is None:
-        return f"0 of {len(graph.actions)} actions have a result: nothing has been run yet"
+        why = "the last run was interrupted" if interrupted else "nothing has been run yet"
+        return f"0 of {total} have a result: {why}"
     failed = sum(outcome.outcome == "failed" for outcome in outcomes.values())
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(ended))
-    done = len(outcomes) - failed
-    return f"{done} of {len(graph.actions)} actions have a result, {failed} failed; the last changed at {when}"
+    closing = f"{len(outcomes) - failed} of {total} have a result, {failed} failed; the last changed at {when}"
+    return f"{closing}; the last run was interrupted" if interrupted else closing

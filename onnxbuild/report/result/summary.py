@@ -12,7 +12,7 @@ from onnxbuild.report.result.failed_actions import failures
 from onnxbuild.report.result.generated_text import generated_text
 from onnxbuild.report.result.result_table import as_text
 from onnxbuild.report.result.variant_rows import rows
-from onnxbuild.report.wording import seconds_in_words
+from onnxbuild.report.wording import counted, seconds_in_words
 
 _COUNTED = ("built", "unchanged", "hit", "failed")
 _COUNTED_WHERE_ANY = ("blocked", "skipped", "run")
@@ -26,6 +26,7 @@ def summary(
     manifest: str | None = None,
     options: Sequence[str] = (),
     interrupted: bool = False,
+    fetched: int = 0,
     brief: bool = False,
     width: int | None = None,
     colour: bool = False,
@@ -34,7 +35,8 @@ def summary(
 
     `manifest` and `options` are those of the run, for the command that repeats a failure. `brief`: no table and no
     text. An interrupted run has none either: what it measured is incomplete. `width`: cells of the terminal; without
-    it no line wraps. A run without work is not coloured: it does not load rich.
+    it no line wraps. A run without work is not coloured: it does not load rich. `fetched`: how many hits came from the
+    remote store.
     """
     colour = colour and any(outcome.outcome != "hit" for outcome in outcomes.values())
     parts: list[str] = []
@@ -44,11 +46,18 @@ def summary(
         parts = [table if colour else printable(table), printable(generated_text(graph, outcomes, width))]
     failed = failures(graph, outcomes, manifest=manifest, options=options)
     parts += [diagnostic_as_text(one, colour=colour, width=width) for one in failed]
-    return "\n\n".join([*filter(None, parts), closing_line(outcomes, seconds, interrupted=interrupted)])
+    return "\n\n".join(
+        [*filter(None, parts), closing_line(outcomes, seconds, interrupted=interrupted, fetched=fetched)]
+    )
 
 
-def closing_line(outcomes: Mapping[str, Outcome], seconds: float, *, interrupted: bool = False) -> str:
-    """`up to date: 12 actions, nothing to do`, or `built 9, unchanged 0, hit 3, failed 0 in 41s`."""
+def closing_line(
+    outcomes: Mapping[str, Outcome], seconds: float, *, interrupted: bool = False, fetched: int = 0
+) -> str:
+    """`up to date: 12 actions, nothing to do`, or `built 9, unchanged 0, hit 3, failed 0 in 41s`.
+
+    `fetched`: how many of the hits this run has fetched from the remote store.
+    """
     counts: dict[str, int] = {}
     for outcome in outcomes.values():
         counts[outcome.outcome] = counts.get(outcome.outcome, 0) + 1
@@ -56,8 +65,10 @@ def closing_line(outcomes: Mapping[str, Outcome], seconds: float, *, interrupted
         finished = sum(count for outcome, count in counts.items() if outcome in SUCCEEDED)
         return f"interrupted: {finished} of {len(outcomes)} finished and kept; run again to continue"
     if set(counts) <= {"hit"}:
-        total = counts.get("hit", 0)
-        return f"up to date: {total} action{'' if total == 1 else 's'}, nothing to do"
+        did = f"{fetched} fetched from the remote store" if fetched else "nothing to do"
+        return f"up to date: {counted(counts.get('hit', 0), 'action')}, {did}"
     words = [f"{name} {counts.get(name, 0)}" for name in _COUNTED]
+    if fetched:
+        words[_COUNTED.index("hit")] += f" ({fetched} fetched from the remote store)"
     words += [f"{name} {counts[name]}" for name in _COUNTED_WHERE_ANY if counts.get(name)]
     return f"{', '.join(words)} in {seconds_in_words(seconds)}"

@@ -16,6 +16,8 @@ from onnxbuild.tables.thresholds import is_within
 ACCURACY = "accuracy"  # the share of right labels, if a dataset has labels
 _DROP = "accuracy_drop"
 
+_NOTED = 0.05  # the share by which a speed-up may differ from the ratio of the medians beside it without a note
+
 Verdict = Literal["passed", "warned", "failed"]
 
 
@@ -50,6 +52,13 @@ class Row(Struct, frozen=True, kw_only=True):
 def rows(graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> tuple[Row, ...]:
     """One row per variant of the graph, in the order of the manifest."""
     return tuple(_row(variant, outcomes) for variant in graph.variants)
+
+
+def is_uneven(speedup: float | None, above: float | None, below: float | None) -> bool:
+    """Whether a speed-up, the median over rounds, contradicts the ratio of two medians over all calls."""
+    if not speedup or above is None or not below:
+        return False
+    return abs(above / below / speedup - 1) > _NOTED
 
 
 def metrics_of(outcome: Outcome) -> Mapping[str, Any]:

@@ -15,6 +15,7 @@ from onnxbuild.planning.lock_file import lock_path, read_lock
 from onnxbuild.runners.toolchains.locked_environment import use_lock
 from onnxbuild.store import locks
 from onnxbuild.store.files import remove_tree
+from onnxbuild.store.group_access import make_folder
 from onnxbuild.store.locking.shared_lock import hold_alone
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -54,7 +55,7 @@ def free_toolchains(store: Path, needed: frozenset[str], *, dry_run: bool) -> Fr
 
 def _removed(place: Path, creation: Path) -> bool:
     """Remove an environment; false if a run uses or creates it at the moment."""
-    creation.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(creation.parent)
     try:
         with locks.hold(creation), hold_alone(use_lock(place), _give_up):
             # Remove the marker first: if the removal is killed, the rest counts as an interrupted creation.

@@ -26,7 +26,7 @@ from onnxbuild.workers.inputs.stages import run_stages
 from onnxbuild.workers.libraries.remote_code import with_its_code
 
 # The stages that are timed: the pass over the input, and one step of the decoder.
-_TIMED = ("forward", "prefill", "decode", "encoder", "decoder_step", "merged_step")
+_TIMED = ("forward", "prefill", "decode", "encoder", "decoder_step", "merged_step", "vision_encoder", "mask_decoder")
 
 
 class Combination(Struct, frozen=True, kw_only=True):
@@ -123,7 +123,7 @@ def _open_baselines(params: BenchmarkParams, inputs: Mapping[str, Path], variant
 
 def _first_inferences(source: Source, variant: OnnxModel, engines: Sequence[Engine]) -> dict[str, float]:
     """Milliseconds of the first call of each engine, on one row of eight tokens; torch.compile is left out."""
-    sample = shaped(source, 1, 8, padded=False)
+    sample = shaped(source, 1, min(8, source.positions - 1), padded=False)
     return {
         engine.name: timing.time_call(engine.prepare(variant.first, sample.feeds))
         for engine in engines
@@ -180,7 +180,8 @@ def _result(
     }
     own = series["onnxruntime"]
     speedups = {name: timing.speedup(own, one) for name, one in series.items() if name != "onnxruntime"}
-    past = next((int(value.shape[-2]) for name, value in fed.items() if name.startswith("past_key_values")), 0)
+    keys = (name for name in fed if name.startswith("past_key_values") and name.endswith("key"))
+    past = next((int(fed[name].shape[-2]) for name in keys), 0)
     return {"tokens": tokens, "past": past, "engines": engines, "speedup": speedups}
 
 

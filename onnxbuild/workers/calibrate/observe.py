@@ -7,7 +7,7 @@ end, and their histograms need samples of one shape.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +67,9 @@ def watch(
     """The tensors themselves, for each feed."""
     inputs = {value.name for value in model.graph.input}
     names = [name for name in tensors if name not in inputs]
-    session = _session(model, scratch, [ValueInfoProto(name=name) for name in names])
+    run = _runner(model, scratch, names)
     for fed in feeds:
-        computed = dict(zip(names, session.run(names, dict(fed)), strict=True))
+        computed = dict(zip(names, run(fed), strict=True))
         yield {name: computed[name] if name in computed else fed[name] for name in tensors}
 
 
@@ -103,9 +103,9 @@ def _probed(
     """
     probed, names = _with_probes(model, probes)
     outputs = [output for of_tensor in names.values() for output in of_tensor]
-    session = _session(probed, scratch, [ValueInfoProto(name=output) for output in outputs])
+    run = _runner(probed, scratch, outputs)
     for fed in feeds:
-        numbers = iter(session.run(outputs, dict(fed)))
+        numbers = iter(run(fed))
         yield {tensor: [float(next(numbers)) for _ in of_tensor] for tensor, of_tensor in names.items()}
 
 
@@ -138,6 +138,15 @@ def _magnitude(model: ModelProto, tensor: str, output: str) -> str:
         )
     )
     return kept
+
+
+def _runner(model: ModelProto, scratch: Path, names: Collection[str]) -> Callable[[Feeds], Sequence[Any]]:
+    """What computes these values from feeds; for no value nothing is run, because a session needs an output."""
+    if not names:
+        return lambda _fed: ()
+    session = _session(model, scratch, [ValueInfoProto(name=name) for name in names])
+    wanted = list(names)
+    return lambda fed: session.run(wanted, dict(fed))
 
 
 def _session(model: ModelProto, scratch: Path, outputs: Iterable[Any]) -> onnxruntime.InferenceSession:

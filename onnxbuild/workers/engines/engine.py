@@ -11,6 +11,8 @@ from msgspec import Struct
 Device = Literal["cpu", "cuda"]
 Arrays = Mapping[str, np.ndarray]
 
+PAST_IDS = "past_ids"  # the feed with the tokens before a step, [batch, past]; graphs do not take it
+
 
 class InputSpec(Struct, frozen=True):
     """An input of a graph: its dimensions (names where they vary) and its ONNX type."""

@@ -59,7 +59,9 @@ class OnnxModel:
             for stage, branch in stages_of(name, [i.name for i in session.get_inputs()]).items():
                 self._stages[stage] = (session, branch)
         self.stages = tuple(self._stages)
-        self.first = next((stage for stage in ("encoder", "prefill") if stage in self.stages), self.stages[0])
+        self.first = next(
+            (stage for stage in ("encoder", "prefill", "vision_encoder") if stage in self.stages), self.stages[0]
+        )
 
     def stages_in(self, file: str) -> tuple[str, ...]:
         """The stages of the graph in a file."""
@@ -74,6 +76,11 @@ class OnnxModel:
         """Names of a stage's outputs."""
         session, _ = self._stages[stage]
         return tuple(o.name for o in session.get_outputs())
+
+    def output_axes(self, stage: str) -> Mapping[str, int]:
+        """The number of axes of each output of a stage, by name."""
+        session, _ = self._stages[stage]
+        return {o.name: len(o.shape) for o in session.get_outputs()}
 
     def prepare(self, stage: str, feeds: Arrays) -> Callable[[], Any]:
         """A call that runs the stage on these feeds and does nothing else: what a benchmark times."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,12 +15,15 @@ from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from onnxbuild.workers.engines.engine import Arrays, Device
 from onnxbuild.workers.engines.loading import Loaded, watched
+from onnxbuild.workers.engines.named_outputs import name_outputs
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel, onnx_files
 from onnxbuild.workers.engines.own_state import OwnState
 from onnxbuild.workers.engines.task_classes import class_of
+from onnxbuild.workers.engines.torch_pasts import encoded_as, keeps_states, read_on
 from onnxbuild.workers.folders.model_graphs import data_below
 
 _SENTENCE_OUTPUTS = {"token_embeddings", "sentence_embedding"}
+_NOT_EXPORTED = ("past_key_values", "hidden_states", "attentions")  # the ends of names of tuples of tensors
 
 
 class TorchModel:
@@ -90,10 +93,12 @@ class TorchModel:
         outputs = self.prepare(stage, feeds)()
         if stage == "encoder":
             return {"last_hidden_state": _numpy(outputs[0])}
-        named = {name: _numpy(value) for name, value in outputs.items() if isinstance(value, torch.Tensor)}
+        named = {name: _numpy(value) for name, value in _tensors(outputs)}
         return named | {name: _numpy(value) for name, value in self._cache_of(outputs).items()}
 
     def _cache_of(self, outputs: Any) -> dict[str, Any]:
+        if keeps_states(self.model, self._takes):
+            return {}
         cache = outputs.get("past_key_values")
         if not self._whole_cache and isinstance(cache, EncoderDecoderCache):
             cache = cache.self_attention_cache
@@ -145,6 +150,7 @@ def load_torch(
         load = _load_sentences if sentences else _load
         model = load(folder, task, variant, device=device, trusts_code=trusts_code)
     if not sentences:
+        name_outputs(model)
         _lend_padding(model, variant.folder)
     return (SentenceModel if sentences else TorchModel)(
         model,
@@ -191,6 +197,8 @@ def _forward(engine: TorchModel, tensors: dict[str, Any]) -> Callable[[], Any]:
 def _causal(engine: TorchModel, tensors: dict[str, Any]) -> Callable[[], Any]:
     kwargs = {name: value for name, value in tensors.items() if name in engine._takes}  # noqa: SLF001
     past = _pairs(tensors)
+    if keeps_states(engine.model, engine._takes):  # noqa: SLF001
+        return read_on(engine._call, engine._takes, tensors)  # noqa: SLF001
     return lambda: engine._call(**kwargs, past_key_values=_cache(past), use_cache=True)  # noqa: SLF001
 
 
@@ -203,7 +211,8 @@ def _encode(engine: TorchModel, tensors: dict[str, Any]) -> Callable[[], Any]:
 
 def _decode(engine: TorchModel, tensors: dict[str, Any]) -> Callable[[], Any]:
     self_past, cross_past = _pairs(tensors, "decoder.") or _pairs(tensors), _pairs(tensors, "encoder.")
-    kwargs = {"decoder_input_ids": tensors["input_ids"], "encoder_outputs": (tensors["encoder_hidden_states"],)}
+    kwargs = {"decoder_input_ids": tensors["input_ids"]}
+    kwargs["encoder_outputs"] = encoded_as(engine.model, tensors["encoder_hidden_states"])
     if "encoder_attention_mask" in tensors and "attention_mask" in engine._takes:  # noqa: SLF001
         kwargs["attention_mask"] = tensors["encoder_attention_mask"]
 
@@ -214,9 +223,27 @@ def _decode(engine: TorchModel, tensors: dict[str, Any]) -> Callable[[], Any]:
     return call
 
 
+def _see(engine: TorchModel, tensors: dict[str, Any]) -> Callable[[], Any]:
+    """The encoder of pictures of a model such as SAM, with the positions that its decoder of masks takes."""
+    pixels = tensors["pixel_values"]
+
+    def call() -> Any:
+        positions = engine.model.get_image_wide_positional_embeddings().repeat(len(pixels), 1, 1, 1)
+        embeddings = engine.model.get_image_embeddings(pixels)
+        return {"image_embeddings": embeddings, "image_positional_embeddings": positions}
+
+    return call
+
+
+def _cut_out(engine: TorchModel, tensors: dict[str, Any]) -> Callable[[], Any]:
+    kwargs = {name: tensors[name] for name in ("input_points", "input_labels", "image_embeddings")}
+    return lambda: engine._call(**kwargs)  # noqa: SLF001
+
+
 _STAGES: Mapping[str, Callable[[TorchModel, dict[str, Any]], Callable[[], Any]]] = {
     "prefill": _causal, "decode": _causal, "encoder": _encode,
     "decoder": _decode, "decoder_step": _decode, "merged": _decode, "merged_step": _decode,
+    "vision_encoder": _see, "mask_decoder": _cut_out,
 }  # fmt: skip
 
 
@@ -249,6 +276,15 @@ def _cache_outputs(cache: Any) -> dict[str, Any]:
         for number, layer in enumerate(part.layers)
         for end, tensor in (("key", layer.keys), ("value", layer.values))
     }
+
+
+def _tensors(outputs: Any) -> Iterator[tuple[str, Any]]:
+    """The tensors among a model's outputs; those of a tuple, such as one for each vocabulary, are numbered."""
+    for name, value in outputs.items():
+        if isinstance(value, torch.Tensor):
+            yield name, value
+        elif isinstance(value, tuple) and not name.endswith(_NOT_EXPORTED):
+            yield from ((f"{name}.{number}", one) for number, one in enumerate(value) if isinstance(one, torch.Tensor))
 
 
 def _without_gradients(call: Callable[[], Any]) -> Callable[[], Any]:

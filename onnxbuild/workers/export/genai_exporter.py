@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 import onnx
 from msgspec import UNSET
 
+from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.export import ExportParams
 
 _PRECISIONS = {"fp32": "fp32", "fp16": "fp16", "q8": "int8", "q4": "int4"}
@@ -24,8 +25,29 @@ def export(checkpoint: Path, destination: Path, params: ExportParams) -> None:
     with TemporaryDirectory(prefix="onnxbuild-genai-") as cache:
         place = ("", str(checkpoint), str(destination), precision, provider, cache)
         prepared = builder.parse_extra_options(*place, list(_options(params)))
-        builder.create_model(*place, **prepared)
+        try:
+            builder.create_model(*place, **prepared)
+        except ValueError as error:
+            if "backend tokenizer" in str(error):
+                raise _without_tokenizer() from error
+            raise
+    if not any(checkpoint.glob("*token*")):
+        _drop_empty_tokenizer(destination)
     _fix_head_size(destination / "model.onnx", _head_size(destination))
+
+
+def _without_tokenizer() -> CheckFailed:
+    return CheckFailed(
+        "OBE101",
+        "genai's builder saves the tokenizer beside the model, and the checkpoint has none that can be loaded",
+        notes=[("hint", "save it into the checkpoint with `tokenizer.save_pretrained`, or choose another exporter")],
+    )
+
+
+def _drop_empty_tokenizer(destination: Path) -> None:
+    """The builder saves a tokenizer without words for a checkpoint that has none."""
+    for path in destination.glob("*token*.json"):
+        path.unlink()
 
 
 def _options(params: ExportParams) -> Iterator[str]:

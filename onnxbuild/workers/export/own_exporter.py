@@ -21,6 +21,7 @@ from typing import Any
 
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.export import ExportParams
+from onnxbuild.workers.failures.exceptions import note_place
 
 _ALONE = (
     "a module beside an exporter cannot be imported: install both as one package, and write `package.module:function`"
@@ -52,7 +53,7 @@ def _alone(code: Path) -> Iterator[Path]:
 def _annotate(error: Exception, code: Path) -> None:
     place = _place_in(error, code)
     if place is not None:
-        error.add_note(f"raised at {place}")
+        note_place(error, place)
         if isinstance(error, ModuleNotFoundError):
             error.add_note(_ALONE)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel, onnx_files
 from onnxbuild.workers.graphs.graph_files import load_graph, save_graph
 from onnxbuild.workers.inputs.media import picture_size
 from onnxbuild.workers.inputs.picture_sizes import PICTURE, frees_size, one_picture, other_picture
-from onnxbuild.workers.inputs.sample_source import open_source
+from onnxbuild.workers.inputs.sample_source import Source, open_source
 from onnxbuild.workers.inputs.samples import Sample
 
 
@@ -24,7 +25,7 @@ def settle_picture_axes(root: Path, task: str) -> dict[str, list[int]]:
     if not frees_size(model.inputs(model.first)):
         return {}
     source = open_source(root, model, task, seed=0)
-    if _runs(model, other_picture(source)) or not _runs(model, one_picture(source)):
+    if _runs(model, source, other_picture) or not _runs(model, source, one_picture):
         return {}
     height, width = picture_size(source)
     for path in onnx_files(root):
@@ -36,10 +37,10 @@ def _takes_pictures(path: Path) -> bool:
     return any(one.name == PICTURE for one in load_graph(path).graph.input)
 
 
-def _runs(model: OnnxModel, sample: Sample) -> bool:
+def _runs(model: OnnxModel, source: Source, make: Callable[[Source], Sample]) -> bool:
     try:
-        model.run(model.first, sample.feeds)
-    except Exception:  # noqa: BLE001 - whatever the runtime raises, the graph does not take the size
+        model.run(model.first, make(source).feeds)
+    except Exception:  # noqa: BLE001 - whatever is raised, the graph does not take the size, or no sample can be made
         return False
     return True
 

@@ -85,11 +85,11 @@ def decoder_part(model: Any) -> Part:
     takes = inspect.signature(model.forward).parameters
     mask = _mask(_PAST + _NEW, left=True)
     with torch.no_grad():
-        past = model(input_ids=_ids(model, _PAST), attention_mask=mask[:, :_PAST], use_cache=True).past_key_values
+        first = model(input_ids=_ids(model, _PAST), attention_mask=mask[:, :_PAST], use_cache=True)
     inputs = {"input_ids": _ids(model, _NEW), "attention_mask": mask}
     if "position_ids" in takes:
         inputs["position_ids"] = _positions(mask)[:, _PAST:]
-    inputs |= {"past_key_values": _plain_cache(past), "use_cache": True}
+    inputs |= {"past_key_values": _plain_cache(first.get("past_key_values")), "use_cache": True}
     return Part(file="model.onnx", model=model, inputs=inputs, outputs=("logits", *_OWN_CACHE))
 
 
@@ -114,9 +114,10 @@ def _encoder_part(model: Any) -> Part:
 def _encoded(encoder: Part) -> dict[str, Any]:
     """What the decoder reads of the encoder: its outputs and, for text, its mask."""
     with torch.no_grad():
-        hidden = encoder.model(**encoder.inputs).last_hidden_state
+        encoded = encoder.model(**encoder.inputs)
+    kind = type(encoded) if hasattr(encoded, "router_logits") else BaseModelOutput  # a decoder of experts asks for it
     mask = {"attention_mask": encoder.inputs["attention_mask"]} if "attention_mask" in encoder.inputs else {}
-    return {"encoder_outputs": BaseModelOutput(last_hidden_state=hidden), **mask}
+    return {"encoder_outputs": kind(last_hidden_state=encoded.last_hidden_state), **mask}
 
 
 def _step_part(model: Any, encoded: Mapping[str, Any], first: Mapping[str, Any]) -> Part:
@@ -184,7 +185,8 @@ def _images(config: Any) -> torch.Tensor:
     vision = getattr(config, "vision_config", None) or getattr(config, "encoder", None) or config
     size = getattr(vision, "image_size", None) or 224
     height, width = size if isinstance(size, list | tuple) else (size, size)
-    return torch.linspace(-1, 1, _ROWS * vision.num_channels * height * width).reshape(_ROWS, -1, height, width)
+    channels = getattr(vision, "num_channels", 3)  # BLIP has no other
+    return torch.linspace(-1, 1, _ROWS * channels * height * width).reshape(_ROWS, -1, height, width)
 
 
 def _spectrum(config: Any) -> torch.Tensor:
@@ -211,22 +213,23 @@ def _plain_cache(past: Any) -> DynamicCache:
     cache = DynamicCache()
     for number, layer in enumerate(getattr(past, "layers", ())):
         if getattr(layer, "keys", None) is None:
-            raise _unusable_cache(type(layer).__name__)
+            raise _unusable_cache(layer)
         cache.update(layer.keys, layer.values, number)
     if not cache.layers:
-        raise _unusable_cache(type(past).__name__)
+        raise _unusable_cache(past)
     return cache
 
 
 def _plain_pair(past: Any) -> EncoderDecoderCache:
     if not isinstance(past, EncoderDecoderCache):
-        raise _unusable_cache(type(past).__name__)
+        raise _unusable_cache(past)
     return EncoderDecoderCache(_plain_cache(past.self_attention_cache), _plain_cache(past.cross_attention_cache))
 
 
-def _unusable_cache(name: str) -> CheckFailed:
+def _unusable_cache(past: Any) -> CheckFailed:
+    kind = "" if past is None else f", but as a {type(past).__name__}"
     return CheckFailed(
         "OBE02",
-        f"the model keeps its past in a {name}, which has no keys and values that a graph can take",
-        notes=[("hint", "export it without a cache: set `task:` without `-with-past`")],
+        f"the model's past is not returned as keys and values that a graph can take{kind}",
+        notes=[("hint", "choose another exporter: `onnxbuild compare-exporters` tries each")],
     )

@@ -15,6 +15,7 @@ from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.export import ExportParams
 from onnxbuild.tables.tasks import family_of, has_cache, pooling_of
 from onnxbuild.workers.engines.task_classes import class_of
+from onnxbuild.workers.export.ir_graphs import write_graph
 from onnxbuild.workers.export.tracing_inputs import (
     Part,
     decoder_part,
@@ -24,7 +25,7 @@ from onnxbuild.workers.export.tracing_inputs import (
 )
 from onnxbuild.workers.export.wire_names import rename
 from onnxbuild.workers.folders.processors import masks_audio
-from onnxbuild.workers.graphs.graph_files import EXTERNAL_FROM_BYTES, save_model
+from onnxbuild.workers.folders.sentence_folders import is_embedder
 
 
 def export(checkpoint: Path, destination: Path, params: ExportParams) -> None:
@@ -36,13 +37,13 @@ def export(checkpoint: Path, destination: Path, params: ExportParams) -> None:
         config = OnnxConfig(dynamic=True, opset_version=params.opset)
         program = exporter.export(part.model, dict(part.inputs), config).program
         rename(program, part.outputs)
-        _write(program, destination / part.file)
+        write_graph(program, destination / part.file)
 
 
 def _graphs(checkpoint: Path, params: ExportParams) -> list[Part]:
     if not _pools(checkpoint, params):
         return _parts(_load(checkpoint, params), params.task, masks_audio=masks_audio(checkpoint))
-    if not (checkpoint / "modules.json").is_file():
+    if not is_embedder(checkpoint):
         raise CheckFailed(
             "OBE02",
             "the checkpoint is not a sentence-transformer: it has no modules.json, which defines the pooling",
@@ -65,7 +66,7 @@ def _pools(checkpoint: Path, params: ExportParams) -> bool:
     """Whether pooling belongs to the graph, decided as optimum does: by `library`, or else by the folder."""
     pooling = pooling_of(params.task)
     if params.library == "auto" and pooling == "where the checkpoint has it":
-        return (checkpoint / "modules.json").is_file()
+        return is_embedder(checkpoint)
     return params.library == "sentence_transformers" or (params.library, pooling) == ("auto", "always")
 
 
@@ -90,14 +91,3 @@ def _parts(model: Any, task: str, *, masks_audio: bool) -> list[Part]:
     if family == "encoder" or not model.config.is_encoder_decoder:  # a speech model of one graph (CTC)
         return [forward_part(model, masks_audio=masks_audio)]
     return encoder_decoder_parts(model, with_past=has_cache(task))
-
-
-def _write(program: Any, path: Path) -> None:
-    """Save in the form that all exporters use: weights inside the file up to 2 GB, in a second file from there on."""
-    import onnx_ir
-
-    weights = (value.const_value for value in program.graph.initializers.values())
-    if sum(tensor.nbytes for tensor in weights if tensor is not None) < EXTERNAL_FROM_BYTES:
-        save_model(onnx_ir.to_proto(program), path)
-    else:
-        onnx_ir.save(program, path, external_data=f"{path.name}_data")

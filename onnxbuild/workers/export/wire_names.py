@@ -56,8 +56,13 @@ def rename(model: ir.Model, keep: Sequence[str]) -> None:
 def _keep_outputs(graph: ir.Graph, keep: Sequence[str]) -> None:
     for value in list(graph.outputs):
         name = str(value.name).removeprefix("output.")
-        if not any(name == wanted or (wanted.endswith(".") and name.startswith(wanted)) for wanted in keep):
+        if not any(name == wanted or _is_cache(name, wanted) for wanted in keep):
             graph.outputs.remove(value)
+
+
+def _is_cache(name: str, wanted: str) -> bool:
+    """Whether an output is a key or a value below a prefix; a cache also has the size of a sliding window."""
+    return wanted.endswith(".") and name.startswith(wanted) and _CACHE.fullmatch(name) is not None
 
 
 def _input_name(name: str, *, decoding: bool) -> str:

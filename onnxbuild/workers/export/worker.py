@@ -24,7 +24,7 @@ from onnxbuild.workers.export import own_exporter
 from onnxbuild.workers.export.exported import check_graph, settle
 from onnxbuild.workers.export.missing_weights import check_weights
 from onnxbuild.workers.export.picture_axes import settle_picture_axes
-from onnxbuild.workers.folders.configs import limit_tokenizer
+from onnxbuild.workers.folders.configs import limit_tokenizer, named_outputs
 from onnxbuild.workers.folders.model_files import bytes_below, carry_companions, files_below, onnx_names
 from onnxbuild.workers.libraries.absent_sklearn import sklearn_hidden
 from onnxbuild.workers.libraries.quiet import quiet
@@ -35,6 +35,7 @@ from onnxbuild.workers.model_folder.decoders import merge_parts
 _EXPORTERS: Mapping[str, str] = {
     "optimum": "onnxbuild.workers.export.optimum_exporter",
     "transformers": "onnxbuild.workers.export.transformers_exporter",
+    "mobius": "onnxbuild.workers.export.mobius_exporter",
     "genai": "onnxbuild.workers.export.genai_exporter",
 }
 
@@ -42,6 +43,7 @@ _EXPORTERS: Mapping[str, str] = {
 _LIBRARIES: Mapping[str, str] = {
     "optimum": "optimum.exporters.onnx",
     "transformers": "transformers.exporters",
+    "mobius": "mobius",
     "genai": "onnxruntime_genai",
 }
 
@@ -105,7 +107,7 @@ def _with_exporter(params: ExportParams, model_type: str) -> ExportParams:
 def _trace(
     params: ExportParams, inputs: Mapping[str, Path], config: Mapping[str, Any], destination: Path
 ) -> list[Loaded]:
-    requested = _requested_of_config(params)
+    requested = {**named_outputs(config), **_requested_of_config(params)}
     with (
         _checkpoint(inputs["model"], config, requested) as checkpoint,
         remote_code(allowed=params.trusts_code),
@@ -113,11 +115,11 @@ def _trace(
         watched(checkpoint) as loads,
     ):
         try:
-            _export(checkpoint, destination, params, inputs)
+            own = _export(checkpoint, destination, params, inputs)
         except Exception as error:
             error.add_note(_circumstances(params))
             raise
-    return loads
+    return [*loads, *own]
 
 
 def _tidy(params: ExportParams, source: Path, destination: Path) -> dict[str, Any]:
@@ -148,12 +150,13 @@ def _circumstances(params: ExportParams) -> str:
     return ", ".join([f"exporter {params.exporter}", f"task {params.task}", f"opset {params.opset}", *libraries])
 
 
-def _export(checkpoint: Path, destination: Path, params: ExportParams, inputs: Mapping[str, Path]) -> None:
+def _export(checkpoint: Path, destination: Path, params: ExportParams, inputs: Mapping[str, Path]) -> list[Loaded]:
+    """Write the graphs; returns the loads of an exporter that does not load with transformers."""
     if is_own(params.exporter):
         own_exporter.export(checkpoint, destination, params, inputs["exporter"])
-        return
+        return []
     module = importlib.import_module(_EXPORTERS[params.exporter])
-    module.export(checkpoint, destination, params)
+    return module.export(checkpoint, destination, params) or []
 
 
 def _requested_of_config(params: ExportParams) -> dict[str, Any]:

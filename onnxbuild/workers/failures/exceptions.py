@@ -14,6 +14,7 @@ _TABLE: tuple[tuple[Known, re.Pattern[str]], ...] = tuple(
     (known, re.compile(known.pattern, re.IGNORECASE | re.DOTALL)) for known in KNOWN
 )
 _LONGEST_MESSAGE = 400
+_RAISED_AT = "raised at "  # begins the note about the line of a custom exporter
 _NOTICED = tuple((code, re.compile(pattern, re.IGNORECASE), means) for code, pattern, means in NOTICED)
 
 
@@ -48,10 +49,19 @@ def _explain(text: str, cause: str, context: tuple[tuple[str, str], ...]) -> Fai
     return None
 
 
+def note_place(exc: BaseException, place: str) -> None:
+    """Note that an exception left the custom exporter at a place such as `mine.py:12`."""
+    exc.add_note(f"{_RAISED_AT}{place}")
+
+
 def _unknown(exc: BaseException, context: tuple[tuple[str, str], ...]) -> Failure:
+    message = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
+    place = next((note for _, note in context if note.startswith(_RAISED_AT)), None)
+    if place is not None:
+        message = f"your exporter failed at {place.removeprefix(_RAISED_AT)}: {message}"
     return Failure(
-        code="OBE99",
-        message=_shorten(f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__),
+        code="OBE99" if place is None else "OBE69",
+        message=_shorten(message),
         notes=(*context, ("hint", "the log has the full traceback")),
     )
 

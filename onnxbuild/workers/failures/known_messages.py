@@ -124,8 +124,8 @@ KNOWN: tuple[Known, ...] = (
         r"Cannot determine framework from given checkpoint location|does not appear to have a file named"
         r"|Error no file named|Could not find model weights",
         "the checkpoint has no weights that can be used",
-        "it needs model.safetensors or pytorch_model.bin: merge an adapter into its base model first"
-        " (`merge_and_unload` of peft); instead of TensorFlow, Flax or GGUF weights use the PyTorch original",
+        "it needs model.safetensors or pytorch_model.bin: an adapter is named with `adapter:`, beside its base"
+        " model as the source; instead of TensorFlow, Flax or GGUF weights use the PyTorch original",
     ),
     Known(
         "OBE16",
@@ -138,6 +138,19 @@ KNOWN: tuple[Known, ...] = (
         r"size mismatch for (\S+?):|You set `?ignore_mismatched_sizes`? to `?False",
         "the shapes of the weights differ from config.json",
         "config.json and the weights belong to different models: fetch both again",
+    ),
+    Known(
+        "OBE16",
+        r"Preprocessors for (\S+) need to be available",
+        "the checkpoint has no processor, from which the exporter reads the size of its inputs",
+        "save it beside the weights with `processor.save_pretrained`: preprocessor_config.json and the tokenizer",
+    ),
+    Known(
+        "OBE02",
+        r"Sizes of tensors must match except in dimension.*exporter optimum, task \S+-with-past",
+        "optimum sizes the past by other fields of config.json than the model does",
+        "set the task without `-with-past`, which needs no past, or use another exporter; it happens where an encoder"
+        " and its decoder have different numbers of heads",
     ),
     # Task and architecture.
     Known(
@@ -346,8 +359,8 @@ KNOWN: tuple[Known, ...] = (
         "OBE26",
         r"Type parameter \(\w+\) of Optype \((\w+)\) bound to different types",
         "the graph mixes precisions at {1}",
-        "start from an fp32 export (`dtype: fp32`) and convert once: `precision: {dtype: fp16, keep_fp32: [{1}],"
-        " keep_io_types: true}`",
+        "if `precision` failed, keep the operator in fp32: `precision: {dtype: fp16, keep_fp32: [{1}]}`; any other step"
+        " needs a graph that is fp32 throughout: export with `dtype: fp32`, and let `precision:` come last",
     ),
     # Quantize.
     Known(
@@ -481,22 +494,60 @@ KNOWN: tuple[Known, ...] = (
     ),
     Known(
         "OBE38",
-        r"Name:\s*'([^']*position[^']*)'.*indices element out of data bounds, idx=(-?\d+) must be within the inclusive"
-        r" range \[(-?\d+),\s*(-?\d+)\]",
+        r"Name:\s*'([^']*(?:position|/wpe|pos_emb)[^']*)'.*indices element out of data bounds,"
+        r" idx=(-?\d+) must be within the inclusive range \[(-?\d+),\s*(-?\d+)\]",
         "position {2} is outside the model's table, which ends at {4}",
         "the text is longer than the model takes: truncate it, or use shorter sequences",
     ),
     Known(
         "OBE38",
+        r"Name:\s*'[^']*(?:word_emb|embed_tokens|tok_emb|/wte|/shared)[^']*'.*indices element out of data bounds,"
+        r" idx=(-?\d+) must be within the inclusive range \[(-?\d+),\s*(-?\d+)\]",
+        "token {1} is outside the model's vocabulary, which ends at {3}",
+        "tokens were added to the tokenizer and the model was not resized: call"
+        " `model.resize_token_embeddings(len(tokenizer))` and save both, or use the tokenizer without them",
+    ),
+    Known(
+        "OBE38",
         r"indices element out of data bounds, idx=(-?\d+) must be within the inclusive range \[(-?\d+),\s*(-?\d+)\]",
         "index {1} is outside a table of {2} to {3}",
-        "a token id exceeds the vocabulary: use the model's own tokenizer",
+        "if config.json has `vocab_size` {3} + 1, tokens were added to the tokenizer and not to the model; if it has so"
+        " many positions, the text is too long; the node's name says which",
+    ),
+    Known(
+        "OBE38",
+        r"IndexError: index out of range in self",
+        "a token or a position is outside a table of the PyTorch model",
+        "if the text is no longer than `max_position_embeddings`, tokens were added to the tokenizer and the model was"
+        " not resized: call `model.resize_token_embeddings(len(tokenizer))` and save both",
+    ),
+    Known(
+        "OBE39",
+        r"Got invalid dimensions for input: (past_key_values\S*).*?index: (\d+) Got: (\d+) Expected: (\d+)",
+        "the past `{1}` has length {3} in axis {2}, and the graph takes {4}",
+        "what made the past computes its sizes from other fields of config.json than the model: with optimum's loader,"
+        " set `num_key_value_heads` and `embed_size_per_head` after loading (docs/how-to/gpt2.md); otherwise take"
+        " the sizes from `session.get_inputs()`",
+    ),
+    Known(
+        "OBE39",
+        r"Got invalid dimensions for input: (\S+).*?index: (\d+) Got: (\d+) Expected: (\d+)",
+        "the input `{1}` has length {3} in axis {2}, and the graph takes {4}",
+        "the graph was exported for this length alone: pad or resize the input to {4}, or export it again with a"
+        " dynamic axis, as `export: {exporter: optimum}` does",
+    ),
+    Known(
+        "OBE39",
+        r"Invalid rank for input: (\S+) Got: (\d+) Expected: (\d+)",
+        "the input `{1}` has {2} axes, and the graph takes {3}",
+        "inputs begin with the axis of the batch: feed one text as [1, tokens], and one picture as [1, channels,"
+        " height, width]",
     ),
     Known(
         "OBE39",
         r"Got invalid dimensions for input|Invalid rank for input",
         "an input has another shape than the graph takes",
-        "an axis was fixed at export: export it as a dynamic axis, or pad to the length that the graph has",
+        "feed what `session.get_inputs()` names; an axis with a number there has one length",
     ),
     Known(
         "OBE40",
@@ -526,13 +577,37 @@ KNOWN: tuple[Known, ...] = (
         " names, or set `device: cpu`; `onnxbuild doctor` lists the available providers",
     ),
     Known(
+        "OBE16",
+        r"(?:ImportError|ModuleNotFoundError): .*?(?:requires? the|No module named) '?`?(TensorFlow|tensorflow|tf_keras"
+        r"|Flax|flax|jax)\b",
+        "the checkpoint has no PyTorch weights, only those of {1}",
+        "exporters read PyTorch: use the repository's safetensors or .bin files, or convert the checkpoint once with"
+        " `from_pretrained(folder, from_tf=True)` or `from_flax=True` where {1} is installed",
+    ),
+    Known(
+        "OBE53",
+        r"(?:ModuleNotFoundError|ImportError|PackageNotFoundError): .*?(?:No module named|requires the?) '?`?"
+        r"(torch|PyTorch|transformers|optimum|onnx|onnxruntime|onnx_ir|onnxscript|sentence_transformers|sentencepiece|accelerate)"
+        r"(?![\w-])",
+        "the toolchain lacks `{1}`",
+        "install the extra that contains it: `pip install 'onnxbuild[optimum]'`, or `pip install '.[optimum]'` from"
+        " a clone; `onnxbuild[transformers]` is the one for `exporter: transformers`",
+    ),
+    Known(
         "OBE53",
         r"(?:ModuleNotFoundError|ImportError|PackageNotFoundError): .*?(?:No module named|requires the?) '?`?([\w.-]+)",
         "the toolchain lacks `{1}`",
-        "install the extra that contains it: `pip install 'onnxbuild[optimum]'`, or `pip install '.[optimum]'` from"
-        " a clone",
+        "this model needs it, and no extra of onnxbuild has it: install it into the model's toolchain, or name it in"
+        " `requirements:` under `toolchains:`",
     ),
     # Patterns that say little by themselves come last, so that a more specific one matches first.
+    Known(
+        "OBE81",
+        r"Load model from \S+ failed|INVALID_GRAPH|This is an invalid model|ShapeInferenceError",
+        "ONNX Runtime does not load a graph",
+        "the cause names the node: the graph is not valid for its opset and IR version; if it is the source, export or"
+        " convert it again, and if a step wrote it, try `optimize: O1` before that step, and report it",
+    ),
     Known(
         "OBE29",
         r"truth value of an array with more than one element is ambiguous",

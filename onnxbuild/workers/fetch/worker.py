@@ -9,10 +9,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
+from msgspec import UNSET
+
 from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.steps.fetch import DATASETS, FetchParams
 from onnxbuild.tables.checkpoint_files import select_checkpoint, select_onnx
+from onnxbuild.tables.checkpoints.adapters import CONFIG, select_adapter, weights_of
+from onnxbuild.tables.checkpoints.shards import index_among
 from onnxbuild.workers.fetch.hub_access import DEFAULT_ENDPOINT, keep_token_at
+from onnxbuild.workers.fetch.whole_checkpoint import whole
 from onnxbuild.workers.folders.model_files import copy_files, files_below
 from onnxbuild.workers.folders.model_graphs import check_one_model, data_below
 
@@ -23,6 +28,9 @@ def run(params: FetchParams, inputs: Mapping[str, Path], outputs: Mapping[str, P
     extra: dict[str, int] = {}
     if params.origin == "files":
         copy_files(inputs["files"], params.files, destination, progress)
+        index = index_among(params.files)
+        if index is not None:
+            whole(destination / index, params.files)
     elif params.origin == "hub":
         _download(params, destination, progress)
     else:
@@ -64,14 +72,29 @@ def _download(params: FetchParams, destination: Path, tell: Tell) -> None:
     """Download the files of the plan, and what the graphs among them refer to. Errors: CheckFailed OBE40, OBE80."""
     repository = _opened(params, tell)
     sizes = repository.sizes
-    names = params.files or select_checkpoint(sizes) or select_onnx(sizes)
+    names = params.files or _selected(params, repository.name, sizes)
     if not names:
         raise _no_weights(repository.name, sorted(sizes))
     graphs = {name for name in names if name.endswith(".onnx")}
     if graphs:  # they say what else is needed, and whether they are one model
         repository.take(graphs, destination)
         check_one_model(destination)
-    repository.take({*names, *_data(destination, sizes)} - graphs, destination)
+    index = index_among(names)
+    if index is not None:  # it says which files hold weights, whatever they are called
+        repository.take({index}, destination)
+        names = (*names, *whole(destination / index, sizes))
+    repository.take({*names, *_data(destination, sizes)} - {*graphs, index}, destination)
+
+
+def _selected(params: FetchParams, repo: str, sizes: Mapping[str, int]) -> tuple[str, ...]:
+    """The files of a model or of an adapter. Errors: CheckFailed OBE95 for both, where neither was chosen."""
+    if params.adapter == "take":
+        return select_adapter(sizes)
+    checkpoint = select_checkpoint(sizes)
+    if checkpoint and params.adapter is UNSET and weights_of(sizes) is not None:
+        hint = f"write `adapter: hub:{repo}` to merge it into the weights, or `adapter: none` to leave it out"
+        raise CheckFailed("OBE95", f"{repo} has an adapter beside its weights", notes=[("hint", hint)])
+    return checkpoint or select_onnx(sizes)
 
 
 def _opened(params: FetchParams, tell: Tell) -> _Repository:
@@ -113,7 +136,7 @@ def _move(source: str, target: Path) -> None:
 
 def _no_weights(repo: str, names: list[str]) -> CheckFailed:
     if any(name.startswith("adapter_") for name in names):
-        hint = "it has an adapter: merge it into its base model, save the result, and use that as `local:`"
+        hint = f"it has an adapter: name its base model (in {CONFIG}) as the source, and write `adapter: hub:{repo}`"
     elif any(name.endswith(".gguf") for name in names):
         hint = "GGUF weights cannot be exported: use the repository with the original weights"
     else:

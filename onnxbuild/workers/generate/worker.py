@@ -18,9 +18,11 @@ from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.steps.generate import GenerateParams
 from onnxbuild.tables.tasks import family_of, has_cache
 from onnxbuild.workers.engines import timing
+from onnxbuild.workers.engines.named_outputs import name_outputs
 from onnxbuild.workers.engines.onnxruntime_engine import onnx_files, session_options
 from onnxbuild.workers.engines.torch_engine import is_onnx
 from onnxbuild.workers.generate.greedy import Greedy, opens_with_optimum
+from onnxbuild.workers.generate.loader_past import fit_past
 from onnxbuild.workers.inputs.tokenizer import load_tokenizer
 from onnxbuild.workers.libraries.remote_code import with_its_code
 
@@ -74,13 +76,15 @@ class TokenClock(BaseStreamer):  # type: ignore[misc]
 def run(params: GenerateParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
     """Continue every prompt in every round with each engine, write `generations.json`, return text and rates.
 
+    `warnings` says what a user of optimum's loader must do to run the variant.
+
     Errors: CheckFailed OBE37 if the model has no tokenizer or a prompt has no tokens.
     """
     tokenizer = _tokenizer(params, inputs)
     prompts = [_encode(tokenizer, prompt) for prompt in params.prompts]
     torch.set_num_threads(params.threads)
     progress("loading the variant and PyTorch")
-    engines = _open_engines(params, inputs)
+    engines, warnings = _open_engines(params, inputs)
     settings = _settings(tokenizer, params.max_new_tokens)
     for name, model in engines.items():
         progress(f"warming up {name}")
@@ -92,7 +96,7 @@ def run(params: GenerateParams, inputs: Mapping[str, Path], outputs: Mapping[str
             progress(f"round {number + 1}: {name}", number, params.rounds)
             texts[name] += [_continue(engines[name], place, ids, settings) for place, ids in enumerate(prompts)]
     (outputs["samples"] / "generations.json").write_bytes(msgspec.json.encode(texts))
-    return _facts(params, tokenizer, texts)
+    return _facts(params, tokenizer, texts) | ({"warnings": warnings} if warnings else {})
 
 
 def _tokenizer(params: GenerateParams, inputs: Mapping[str, Path]) -> Any:
@@ -122,20 +126,30 @@ def _encode(tokenizer: Any, prompt: str) -> Any:
     return {name: encoded[name] for name in ("input_ids", "attention_mask") if name in encoded}
 
 
-def _open_engines(params: GenerateParams, inputs: Mapping[str, Path]) -> dict[str, Any]:
+def _open_engines(params: GenerateParams, inputs: Mapping[str, Path]) -> tuple[dict[str, Any], list[str]]:
     suffix = "Seq2SeqLM" if family_of(params.task) == "encoder-decoder" else "CausalLM"
-    own = _open_with_optimum if opens_with_optimum(inputs["model"]) else _open_plainly
-    engines = {"onnxruntime": own(params, inputs["model"], suffix)}
+    variant, warnings = _open_variant(params, inputs["model"], suffix)
+    engines = {"onnxruntime": variant}
     if not is_onnx(inputs["reference"]):
         loader = getattr(transformers, f"AutoModelFor{suffix}")
         options = {"local_files_only": True, "trust_remote_code": params.trusts_code}
         model = loader.from_pretrained(inputs["reference"], dtype=torch.float32, **options)
+        name_outputs(model)
         engines["torch"] = model.eval()
-    return engines
+    return engines, warnings
 
 
-def _open_plainly(params: GenerateParams, folder: Path, _suffix: str) -> Any:
-    return Greedy(folder, threads=params.threads)
+def _open_variant(params: GenerateParams, folder: Path, suffix: str) -> tuple[Any, list[str]]:
+    """The variant by optimum's loader, which users have, where it can run it; else by sessions of our own."""
+    if opens_with_optimum(folder):
+        model = _open_with_optimum(params, folder, suffix)
+        try:
+            warning = fit_past(model)
+        except ValueError as error:
+            warning = f"optimum's {type(model).__name__} cannot run the graph ({error}); it ran on plain sessions"
+            return Greedy(folder, threads=params.threads), [warning]
+        return model, [warning] if warning is not None else []
+    return Greedy(folder, threads=params.threads), []
 
 
 def _open_with_optimum(params: GenerateParams, folder: Path, suffix: str) -> Any:

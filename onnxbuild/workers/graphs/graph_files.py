@@ -14,6 +14,7 @@ from onnx import ModelProto
 from onnx.external_data_helper import uses_external_data
 
 from onnxbuild.workers.folders.model_graphs import not_a_model
+from onnxbuild.workers.graphs.plain_form import take_weights_from_inputs
 from onnxbuild.workers.graphs.reproducible import make_reproducible
 from onnxbuild.workers.graphs.walk import tensors_of
 from onnxbuild.workers.graphs.weights import read_external, weight_bytes
@@ -39,7 +40,10 @@ def load_model(path: Path) -> ModelProto:
 
 
 def load_graph(path: Path) -> ModelProto:
-    """The model at `path` without its external weights: enough to count nodes and read shapes."""
+    """The model at `path` without its external weights: enough to count nodes and read shapes.
+
+    No weight is also an input, as it is up to IR version 3.
+    """
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     try:
@@ -48,6 +52,7 @@ def load_graph(path: Path) -> ModelProto:
         raise not_a_model(path) from error
     if not model.graph.node:
         raise not_a_model(path)
+    take_weights_from_inputs(model)
     return model
 
 

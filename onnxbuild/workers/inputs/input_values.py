@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from onnxbuild.protocol import CheckFailed
 from onnxbuild.workers.engines.engine import InputSpec
 from onnxbuild.workers.inputs.media import media_shape
+from onnxbuild.workers.inputs.other_inputs import other_input
 from onnxbuild.workers.inputs.sample_source import Source
 
 _CHOICES = 3  # answers per question of a multiple-choice sample
@@ -18,7 +18,7 @@ def is_given(name: str) -> bool:
 
 
 def input_value(source: Source, name: str, spec: InputSpec, ids: np.ndarray, mask: np.ndarray, salt: int) -> np.ndarray:
-    """The value of one input: text, position and type ids follow the tokens, all else follows the graph's shapes."""
+    """The value of one input: text, position and type ids follow the tokens, all else is drawn from a seed."""
     if name == "input_ids":
         return _answers(source, ids, mask) if len(spec.shape) > ids.ndim else ids
     if name == "attention_mask":
@@ -27,7 +27,7 @@ def input_value(source: Source, name: str, spec: InputSpec, ids: np.ndarray, mas
         return _repeated(_segments(source, mask), spec)
     if name == "position_ids":
         return _positions(source, mask)
-    return _media(source, name, spec, ids.shape, salt)
+    return _seeded(source, name, spec, (ids.shape[0], ids.shape[1]), salt)
 
 
 def _positions(source: Source, mask: np.ndarray) -> np.ndarray:
@@ -37,15 +37,15 @@ def _positions(source: Source, mask: np.ndarray) -> np.ndarray:
     return np.arange(mask.shape[1])[None].repeat(len(mask), 0)
 
 
-def _media(source: Source, name: str, spec: InputSpec, text_shape: tuple[int, ...], salt: int) -> np.ndarray:
+def _seeded(source: Source, name: str, spec: InputSpec, text_shape: tuple[int, int], salt: int) -> np.ndarray:
     batch, sequence = text_shape
-    sizes = media_shape(source, name, spec, sequence)
-    if sizes is None:
-        raise CheckFailed("OBE37", f"the graph takes an input `{name}` for which no sample can be made")
-    if name == "pixel_mask":
-        return np.ones((batch, *sizes), np.int64)
     # Seeded by the input's name, so that a sample does not depend on the order of the inputs.
     generator = np.random.default_rng([source.seed, len(name), batch, salt])
+    sizes = media_shape(source, name, spec, sequence)
+    if sizes is None:
+        return other_input(source, name, spec, text_shape, generator)
+    if name == "pixel_mask":
+        return np.ones((batch, *sizes), np.int64)
     return generator.standard_normal((batch, *sizes), np.float32)  # type: ignore[no-any-return]
 
 

@@ -12,7 +12,13 @@ from onnxbuild.workers.folders.processors import processor_of
 from onnxbuild.workers.inputs.sample_source import Source
 
 _AUDIO_SAMPLES_PER_TOKEN = 250  # 64 tokens correspond to one second at the sampling rate of speech models
-_SHORTEST_AUDIO = 800  # from fewer than 400 samples the convolutions of wav2vec2 compute nothing
+_FRAMES_PER_TOKEN = 4
+_SHORTEST_AUDIO = 1000  # fewer than 895 samples are too short for the convolutions of Moonshine, 400 for wav2vec2's
+_SHORTEST_FRAMES = 32
+_FRAMES_AND_FEATURES = 2  # axes after the batch
+
+# What an `attention_mask` hides parts of where there is no text; their second axis is time, or the patches of pictures.
+_MASKED = ("input_values", "input_features", "flattened_patches")
 
 
 def media_shape(source: Source, name: str, spec: InputSpec, sequence: int) -> tuple[int, ...] | None:
@@ -20,14 +26,14 @@ def media_shape(source: Source, name: str, spec: InputSpec, sequence: int) -> tu
 
     Audio is as long as text of `sequence` tokens would be. None for an input that is neither image nor audio.
     """
-    known = _known_shapes(source, sequence)
-    if name not in known:
-        return None
     fixed = spec.shape[1:]
+    known = _known_shapes(source, sequence) | _by_frames(source, fixed, sequence)
+    if name not in known or len(known[name]) != len(fixed):
+        return None
     return tuple(f if isinstance(f, int) else k for f, k in zip(fixed, known[name], strict=True))
 
 
-def _known_shapes(source: Source, sequence: int) -> Mapping[str, tuple[int, ...]]:
+def _known_shapes(source: Source, sequence: int) -> dict[str, tuple[int, ...]]:
     vision = vision_part(source.config)
     side = picture_size(source)
     frames = 2 * int(source.config.get("max_source_positions", 1500))
@@ -37,6 +43,23 @@ def _known_shapes(source: Source, sequence: int) -> Mapping[str, tuple[int, ...]
         "input_features": (int(source.config.get("num_mel_bins", 80)), frames),
         "input_values": (max(_SHORTEST_AUDIO, _AUDIO_SAMPLES_PER_TOKEN * sequence),),
     }
+
+
+def _by_frames(source: Source, fixed: tuple[int | str, ...], sequence: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of spectra whose frames come before their features, which a graph fixes: speech_to_text's, AST's."""
+    if len(fixed) != _FRAMES_AND_FEATURES:
+        return {}
+    frames = source.config.get("max_length")
+    spectrum = (int(frames or 0) or 1024, int(source.config.get("num_mel_bins", 128)))
+    shapes: dict[str, tuple[int, ...]] = {"input_values": spectrum}
+    if takes_frames(fixed):
+        shapes["input_features"] = (max(_SHORTEST_FRAMES, _FRAMES_PER_TOKEN * sequence), int(fixed[1]))
+    return shapes
+
+
+def takes_frames(fixed: tuple[int | str, ...]) -> bool:
+    """Whether the axes after the batch are any number of frames, each with a fixed number of features."""
+    return len(fixed) == _FRAMES_AND_FEATURES and isinstance(fixed[0], str) and isinstance(fixed[1], int)
 
 
 def vision_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -59,12 +82,17 @@ def picture_size(source: Source) -> tuple[int, int]:
     return (int(size[0]), int(size[1])) if isinstance(size, list) else (int(size), int(size))
 
 
-def padded_audio(audio: np.ndarray, shares: Sequence[float]) -> dict[str, np.ndarray]:
-    """Audio cut to a share of its length in each row, with the mask, which PyTorch needs even where an export did not.
+def padded_media(feeds: Mapping[str, np.ndarray], shares: Sequence[float]) -> dict[str, np.ndarray]:
+    """Audio, or patches, cut to a share of their length in each row, with the mask, which PyTorch needs in any case.
 
-    No row is shorter than what the convolutions can read.
+    No row is shorter than what the convolutions can read. Nothing if the feeds have neither.
     """
-    longest = audio.shape[1]
-    lengths = np.maximum(_SHORTEST_AUDIO, np.asarray(shares) * longest).astype(np.int64)
+    name = next((one for one in _MASKED if one in feeds), None)
+    if name is None:
+        return {}
+    values = feeds[name]
+    longest, shortest = values.shape[1], _SHORTEST_AUDIO if values.ndim == 2 else _SHORTEST_FRAMES  # noqa: PLR2004
+    lengths = np.clip(np.asarray(shares) * longest, min(shortest, longest), longest).astype(np.int64)
     mask = (np.arange(longest)[None] < lengths[:, None]).astype(np.int64)
-    return {"input_values": audio * mask.astype(audio.dtype), "attention_mask": mask}
+    hidden = mask.reshape(*mask.shape, *[1] * (values.ndim - mask.ndim))
+    return {name: values * hidden.astype(values.dtype), "attention_mask": mask}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -57,9 +58,10 @@ class Source(Struct, frozen=True, kw_only=True):
 
     @property
     def pad_id(self) -> int:
-        """The token id of padding; it is masked, so any valid id serves."""
+        """The token id of padding; it is masked, so any id serves that the model's table has."""
         candidates = (getattr(self.tokenizer, "pad_token_id", None), self.text.get("pad_token_id"))
-        return int(next((i for i in candidates if i is not None and i >= 0), 0))
+        end = self.text.get("vocab_size") or sys.maxsize
+        return int(next((i for i in candidates if i is not None and 0 <= i < end), 0))
 
 
 def open_source(
@@ -76,9 +78,18 @@ def open_source(
         folder=folder,
         config=config,
         tokenizer=load(folder, trusts_code=trusts_code),
-        inputs=model.inputs(model.first),
+        inputs=_inputs(model),
         causal="prefill" in model.stages or family_of(task) == "decoder",
         seed=seed,
         even=(folder / "genai_config.json").is_file(),
         paired=reads_pairs(task, config),
     )
+
+
+def _inputs(model: OnnxModel) -> Mapping[str, InputSpec]:
+    """What the first stage takes, and what a decoder of masks takes besides what that stage computes."""
+    first = model.inputs(model.first)
+    if "mask_decoder" not in model.stages:
+        return first
+    seen = model.outputs("vision_encoder")
+    return {**first, **{name: spec for name, spec in model.inputs("mask_decoder").items() if name not in seen}}

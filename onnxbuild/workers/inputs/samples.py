@@ -11,7 +11,7 @@ from onnxbuild.protocol import CheckFailed
 from onnxbuild.workers.engines.engine import Arrays
 from onnxbuild.workers.folders.processors import masks_audio
 from onnxbuild.workers.inputs.input_values import input_value, is_given
-from onnxbuild.workers.inputs.media import padded_audio
+from onnxbuild.workers.inputs.media import padded_media
 from onnxbuild.workers.inputs.sample_source import Source
 from onnxbuild.workers.inputs.token_rows import DECODER_TOKENS, STEPS, decoder_prefix, sentence_rows, token_row
 
@@ -122,8 +122,8 @@ def _sample(
     ids, mask = _padded(rows, sequence, fill=source.pad_id, left=source.causal)
     takes_text = "input_ids" in source.inputs
     feeds = _feeds(source, ids, mask, salt)
-    if "input_values" in source.inputs and masks_audio(source.folder):
-        feeds |= padded_audio(feeds["input_values"], [len(row) / sequence for row in rows])
+    if _masks_media(source):
+        feeds |= padded_media(feeds, [len(row) / sequence for row in rows])
     prefix = decoder_prefix(source, batch, decoder_tokens)
     return Sample(
         label=label if takes_text else f"batch {batch}",
@@ -136,6 +136,12 @@ def _sample(
         length=sequence,
         probe=probe,
     )
+
+
+def _masks_media(source: Source) -> bool:
+    """Whether a mask hides parts of audio, or of patches: the graph takes one, or the model was trained with one."""
+    takes = "attention_mask" in source.inputs or ("input_values" in source.inputs and masks_audio(source.folder))
+    return takes and "input_ids" not in source.inputs
 
 
 def _steps_that_fit(source: Source, sequence: int) -> int:
@@ -165,6 +171,8 @@ def _feeds(source: Source, ids: np.ndarray, mask: np.ndarray, salt: int) -> dict
 
 
 def _check_length(source: Source, sequence: int) -> None:
+    if "input_ids" not in source.inputs:
+        return  # positions are those of text
     needed = sequence + 1 if source.causal else sequence
     if needed > source.positions:
         step = " and the step after them" if source.causal else ""

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from onnxbuild.workers.engines.engine import Arrays, Engine
+from onnxbuild.workers.engines.engine import PAST_IDS, Arrays, Engine
 from onnxbuild.workers.inputs.samples import Sample
 
 Pass = tuple[str, Arrays, dict[str, np.ndarray]]  # stage, its feeds, its outputs
@@ -25,12 +25,19 @@ def run_stages(engine: Engine, sample: Sample, stages: tuple[str, ...], *, steps
     if "prefill" in stages:
         outputs = engine.run("prefill", sample.feeds)
         yield "prefill", sample.feeds, outputs
-        mask = sample.feeds["attention_mask"]
+        mask, read = sample.feeds["attention_mask"], sample.feeds["input_ids"]
         for ids in _step_ids(sample, steps):
             mask = np.concatenate([mask, np.ones((len(mask), 1), mask.dtype)], axis=1)
-            feeds = _next_token(sample, outputs, ids, mask)
+            feeds = _next_token(sample, outputs, ids, mask) | {PAST_IDS: read}
             outputs = engine.run("decode", feeds)
             yield "decode", feeds, outputs
+            read = np.concatenate([read, ids], axis=1)
+    if "vision_encoder" in stages:
+        seen = engine.run("vision_encoder", sample.feeds)
+        yield "vision_encoder", sample.feeds, seen
+        if "mask_decoder" in stages:
+            feeds = {**sample.feeds, **seen}
+            yield "mask_decoder", feeds, engine.run("mask_decoder", feeds)
     if "encoder" in stages:
         yield from _encoder_decoder(engine, sample, stages, steps)
 
@@ -44,20 +51,27 @@ def _encoder_decoder(engine: Engine, sample: Sample, stages: tuple[str, ...], st
     encoded = engine.run("encoder", sample.feeds)
     yield "encoder", sample.feeds, encoded
     common = {"encoder_hidden_states": encoded["last_hidden_state"]}
-    if sample.mask is not None:
+    if "attention_mask" in sample.feeds:
         common["encoder_attention_mask"] = sample.feeds["attention_mask"]
     for first, step in (("decoder", "decoder_step"), ("merged", "merged_step")):
         if first in stages:
-            feeds = common | {"input_ids": sample.decoder_ids}
+            feeds = common | {"input_ids": sample.decoder_ids, **_seen(sample.decoder_ids)}
             outputs = engine.run(first, feeds)
             yield first, feeds, outputs
             if step in stages:
                 past = past_feeds(outputs)
-                for ids in _step_ids(sample, steps):
-                    feeds = common | past | {"input_ids": ids}
+                for number, ids in enumerate(_step_ids(sample, steps)):
+                    seen = _seen(sample.decoder_ids, number + 1)
+                    feeds = common | past | {"input_ids": ids, **seen}
                     outputs = engine.run(step, feeds)
                     yield step, feeds, outputs
                     past |= past_feeds(outputs)  # the encoder's side stays that of the first pass
+
+
+def _seen(ids: np.ndarray, more: int = 0) -> dict[str, np.ndarray]:
+    """The mask that some decoders take of the tokens so far, of which none is padding."""
+    mask = np.ones((len(ids), ids.shape[1] + more), np.int64)
+    return {"decoder_attention_mask": mask, "attention_mask": mask}  # exporters drop the prefix in a decoder's graph
 
 
 def past_feeds(outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

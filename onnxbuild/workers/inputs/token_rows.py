@@ -15,22 +15,24 @@ STEPS = 3  # tokens after a prefix or a prompt, one for each step with a past
 
 def token_row(source: Source, number: int, length: int) -> list[int]:
     """`length` token ids: sentences from the `number`th on, or seeded ids if there is no tokenizer."""
-    if source.tokenizer is None:
-        vocabulary = int(source.text.get("vocab_size", 1000))
+    ids = _enough_ids(source, number, length) if source.tokenizer is not None else ()
+    if not ids:  # genai saves a tokenizer without words for a checkpoint that has none
+        vocabulary = max(2, int(source.text.get("vocab_size") or 1000))
         return np.random.default_rng([source.seed, number, length]).integers(1, vocabulary, length).tolist()  # type: ignore[no-any-return]
-    ids = _enough_ids(source, number, length)
     end = ids[-1:] if ids[-1] in source.tokenizer.all_special_ids else []
     return [*ids[: length - len(end)], *end] if length > len(end) else list(ids[:length])
 
 
 def _enough_ids(source: Source, number: int, length: int) -> Sequence[int]:
-    """At least `length` ids of text; every sentence gives at least one token, so this takes few rounds."""
+    """At least `length` ids of text, in few rounds, or none if the tokenizer knows no words."""
     start = (source.seed + 7 * number) % len(SENTENCES)
     text = ""
     ids: Sequence[int] = []
     while len(ids) < length:
         text = (text + " " + " ".join(SENTENCES[start:] + SENTENCES[:start])).strip()
         ids = source.tokenizer(text, verbose=False)["input_ids"]
+        if not ids:
+            break
     return ids
 
 

@@ -8,6 +8,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from onnxbuild.workers.inputs.word_tokenizer import with_places
+
 _FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json")
 
 _ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -30,7 +32,7 @@ def load_tokenizer(folder: Path, *, trusts_code: bool = False) -> Any:
         return None
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trusts_code)
+    return with_places(AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trusts_code))
 
 
 def load_light_tokenizer(folder: Path, *, trusts_code: bool = False) -> Any:

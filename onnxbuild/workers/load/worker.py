@@ -77,7 +77,7 @@ def _open_on_device(path: Path, name: str) -> str | None:
 
 def _explained(error: Exception, name: str) -> CheckFailed:
     known = explain_exception(error, "")
-    if known.code != "OBE99":
+    if known.code not in {"OBE81", "OBE99"}:
         return CheckFailed(known.code, known.message, notes=known.notes)
     reason = " ".join(str(error).split())
     hint = "look at the step before it with `netron`, or build it again; ONNX Runtime gives the reason"

@@ -16,7 +16,7 @@ from onnxbuild.steps.optimize import OptimizeParams
 from onnxbuild.tables.fusions import FUSIONS
 from onnxbuild.workers.folders.configs import read_config
 from onnxbuild.workers.folders.model_files import copy_model_file
-from onnxbuild.workers.folders.model_graphs import copy_data, has_external_data, size_bytes
+from onnxbuild.workers.folders.model_graphs import copy_data, has_external_data, outline_of, size_bytes
 from onnxbuild.workers.graphs.cpu_kernels import part_skip_norms
 from onnxbuild.workers.graphs.graph_files import EXTERNAL_FROM_BYTES, load_graph, save_model
 from onnxbuild.workers.graphs.shapes import all_reductions
@@ -46,7 +46,7 @@ def run(params: OptimizeParams, inputs: Mapping[str, Path], outputs: Mapping[str
         return _optimize(source, destination, config, params)
 
     def check(facts: Mapping[str, Any]) -> None:
-        check_fused(model_type, params.level, _fused_by_file(facts))
+        check_fused(model_type, params.level, _fused_by_file(facts), inputs["model"])
 
     facts = change_each_graph(
         inputs["model"], outputs["model"], change, progress, doing="optimizing {name}", check=check
@@ -113,10 +113,14 @@ def _loadable(source: Path, scratch: Path) -> Path:
     return scratch / source.name
 
 
-def _prepared(path: Path, scratch: Path, config: Mapping[str, Any]) -> Path:
-    """The graph in the form that the fusions read, with attention fused by our own rewrite where they have none."""
-    model = load_graph(path)
-    if not complete(model) + _fuse_attention(model, config):
+def _prepared(path: Path, scratch: Path, config: Mapping[str, Any], *, fuses: bool) -> Path:
+    """The graph in the form that the optimizer reads: it folds no weight that is an input, too.
+
+    Where it `fuses`, attention is fused by our own rewrite where the fusions have none.
+    """
+    stated = outline_of(path).stated
+    model = load_graph(path) if fuses or stated else None
+    if model is None or not (bool(stated) + (complete(model) + _fuse_attention(model, config) if fuses else 0)):
         return path
     rewritten = scratch / f"prepared-{path.name}"
     rewritten.write_bytes(model.SerializeToString())  # its external weights, if any, are in the folder of both
@@ -140,7 +144,7 @@ def _optimized(path: Path, scratch: Path, config: Mapping[str, Any], params: Opt
     sizes = sizes_of(config, params.level) if level.fuses else Sizes("bert", 0, 0)
     with all_reductions(), nullcontext() if params.device == "cuda" else torch_stand_in():
         optimizer = optimize_model(
-            str(_prepared(path, scratch, config) if level.fuses else path),
+            str(_prepared(path, scratch, config, fuses=level.fuses)),
             sizes.family,
             sizes.heads,
             sizes.hidden,

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from onnx import ModelProto, NodeProto
+from onnx import ModelProto, NodeProto, TensorProto
 
 from onnxbuild.diagnostics import did_you_mean
 from onnxbuild.machine import usable_cores
@@ -21,8 +21,9 @@ from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
 from onnxbuild.workers.folders.model_graphs import has_external_data, size_bytes
 from onnxbuild.workers.graphs.graph_files import load_model, save_model
 from onnxbuild.workers.graphs.half import float_nodes, named, to_half
-from onnxbuild.workers.graphs.walk import has_branches, nodes_of
-from onnxbuild.workers.graphs.weights import drop_unused_weights
+from onnxbuild.workers.graphs.plain_form import inline_functions, write_constants_as_tensors
+from onnxbuild.workers.graphs.walk import has_branches, names_captured, nodes_of, tensors_of
+from onnxbuild.workers.graphs.weights import drop_unused_weights, weight_bytes
 from onnxbuild.workers.inputs.dataset_texts import texts
 from onnxbuild.workers.inputs.sample_source import open_source
 from onnxbuild.workers.inputs.samples import Sample, probes, shaped, single_texts
@@ -32,6 +33,7 @@ from onnxbuild.workers.model_folder.decoders import graphs_to_change
 from onnxbuild.workers.model_folder.each_graph import change_each_graph
 
 _LARGEST = 65504.0  # of fp16
+_FEW = 0.1  # of the bytes of all weights
 
 
 @with_its_code
@@ -43,7 +45,7 @@ def run(params: PrecisionParams, inputs: Mapping[str, Path], outputs: Mapping[st
     no kernels for it.
     """
     feeds = _feeds(params, inputs) if params.finds_overflow else None
-    models = {name: named(load_model(inputs["model"] / name)) for name in graphs_to_change(inputs["model"])}
+    models = {name: _prepared(inputs["model"] / name) for name in graphs_to_change(inputs["model"])}
     _check_kept(params.kept, models)
 
     def change(name: str, source: Path, destination: Path) -> dict[str, Any]:
@@ -59,6 +61,13 @@ def run(params: PrecisionParams, inputs: Mapping[str, Path], outputs: Mapping[st
     )
 
 
+def _prepared(path: Path) -> ModelProto:
+    model = load_model(path)
+    inline_functions(model)
+    write_constants_as_tensors(model)
+    return named(model)
+
+
 def _convert(
     model: ModelProto, source: Path, destination: Path, params: PrecisionParams, feeds: Iterable[Feeds] | None
 ) -> dict[str, Any]:
@@ -66,16 +75,29 @@ def _convert(
     with TemporaryDirectory(prefix="onnxbuild-precision-") as scratch, quiet():
         model, facts = _converted(model, Path(scratch), params, feeds)
     destination.parent.mkdir(parents=True, exist_ok=True)
+    cure = _cure(model)
     save_model(model, destination, external=has_external_data(source))
     sizes = {"bytes_before": size_bytes(source), "bytes": size_bytes(destination)}
     if sizes["bytes"] >= sizes["bytes_before"]:
         raise CheckFailed(
             "OBE49",
             f"{destination.name} in {params.dtype} has {sizes['bytes']} bytes, the original {sizes['bytes_before']}",
-            notes=[("hint", "it has hardly any fp32 weights left to convert, or `keep_fp32` keeps them all")],
+            notes=[("hint", cure)],
             facts=facts,
         )
     return {**facts, **sizes, "seconds": round(time.perf_counter() - started, 3)}
+
+
+def _cure(model: ModelProto) -> str:
+    """What helps if a converted model is no smaller, by where its fp32 weights are."""
+    inner = {name for node in model.graph.node for name in names_captured(node)}
+    sizes = {t.name: weight_bytes(t) for t in tensors_of(model) if t.data_type == TensorProto.FLOAT}
+    if sum(sizes.values()) < _FEW * sum(weight_bytes(tensor) for tensor in tensors_of(model)):
+        return "it has hardly any fp32 weights: it is in half precision or quantized already, so leave `precision:` out"
+    own = {tensor.name for tensor in model.graph.initializer}
+    if sum(size for name, size in sizes.items() if name in inner or name not in own) > sum(sizes.values()) / 2:
+        return "its weights are read by branches or loops, which stay in fp32: leave `precision:` out"
+    return "most of its weights belong to nodes that stay in fp32: name fewer in `keep_fp32`"
 
 
 def _converted(
@@ -130,6 +152,6 @@ def _feeds(params: PrecisionParams, inputs: Mapping[str, Path]) -> Callable[[str
             rows = texts(inputs[PORT], params.rows, samples=params.samples, seed=params.seed)
             yield from single_texts(source, rows, params.sequence)
         else:
-            yield from probes(source) or [shaped(source, 1, 8)]
+            yield from probes(source) or [shaped(source, 1, min(8, source.positions - 1))]
 
     return feeds_by_file(inputs["model"], samples, threads=usable_cores())

@@ -35,8 +35,8 @@ def replace_matmuls(
         name = node.input[1]
         if name not in made:
             weight = numpy_helper.to_array(weights[name]).astype(np.float32)
-            made[name] = _store(model, name, quantize(node, weight), params)
-        _replace(node, made[name], tuple(weights[name].dims), params)
+            made[name] = store_codes(model, name, quantize(node, weight), params)
+        put_codes(node, made[name], tuple(weights[name].dims), params)
     return model
 
 
@@ -52,7 +52,7 @@ def _is_taken(node: NodeProto, weights: Mapping[str, TensorProto], params: Quant
     return len(weights[node.input[1]].dims) == _MATRIX
 
 
-def _store(model: ModelProto, name: str, weight: Codes, params: QuantizeParams) -> tuple[str, ...]:
+def store_codes(model: ModelProto, name: str, weight: Codes, params: QuantizeParams) -> tuple[str, ...]:
     """Write the packed weight, its scales and zero points into the model; returns their names."""
     outputs = weight.codes.shape[1]
     tensors = {
@@ -76,7 +76,8 @@ def _packed(codes: np.ndarray, bits: int) -> np.ndarray:
     return packed
 
 
-def _replace(node: NodeProto, stored: tuple[str, ...], shape: tuple[int, ...], params: QuantizeParams) -> None:
+def put_codes(node: NodeProto, stored: tuple[str, ...], shape: tuple[int, ...], params: QuantizeParams) -> None:
+    """Make a MatMul a MatMulNBits with the tensors that `store_codes` wrote; `shape` is that of its weight."""
     attributes = {"K": shape[0], "N": shape[1], "bits": params.bits, "block_size": params.block_size}
     if params.accuracy_level:
         attributes["accuracy_level"] = params.accuracy_level
@@ -85,7 +86,7 @@ def _replace(node: NodeProto, stored: tuple[str, ...], shape: tuple[int, ...], p
             "MatMulNBits",
             [node.input[0], *stored],
             list(node.output),
-            name=f"{node.name}_Q{params.bits}",
+            name=f"{node.name or node.output[0]}_Q{params.bits}",
             domain="com.microsoft",
             **attributes,
         )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from onnx import ModelProto, NodeProto, TensorProto
 
-from onnxbuild.workers.graphs.walk import graphs_of, nodes_of
+from onnxbuild.workers.graphs.walk import graphs_of, names_read, nodes_of
 
 # Operators that exist only with integer weights.
 _QUANTIZED = ("MatMulInteger", "ConvInteger", "QAttention", "DynamicQuantizeLSTM", "MatMulNBits", "QLinearMatMul",
@@ -16,6 +16,16 @@ _QUANTIZED = ("MatMulInteger", "ConvInteger", "QAttention", "DynamicQuantizeLSTM
 _CANDIDATES = ("MatMul", "Gemm", "Conv", "Attention", "FusedMatMul", "LSTM", "Gather")
 
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
+_MATRIX = 2  # axes
+
+EXCLUDED = "excluded"
+EMBEDDING = "an embedding, which this method leaves alone"
+COMPUTED = "no stored weight: its inputs are computed"
+FOLDABLE = "its weight is computed from weights"
+INNER = "inside of a branch or a loop, which this method leaves alone"
+DEEP = "a weight of three axes or more, which this method leaves alone"
+OF_OTHER_METHOD = "with a stored weight, which this method does not quantize"
+NOT_FP32 = "its weight is not fp32"
 
 
 def quantized_operators(model: ModelProto) -> dict[str, int]:
@@ -24,10 +34,7 @@ def quantized_operators(model: ModelProto) -> dict[str, int]:
     A Gather counts if it reads an integer table, any other operator if one of its inputs is dequantized from stored
     integers, as static quantization writes it.
     """
-    tables = {t.name for g in graphs_of(model.graph) for t in g.initializer if t.data_type not in _FLOATS}
-    stored = {
-        node.output[0] for node in nodes_of(model) if node.op_type == "DequantizeLinear" and node.input[0] in tables
-    }
+    tables, stored = _integer_tables(model), _dequantized(model)
     counts: dict[str, int] = {}
     for node in nodes_of(model):
         integer_gather = node.op_type == "Gather" and node.input[0] in tables and node.input[0].endswith("_quantized")
@@ -38,21 +45,57 @@ def quantized_operators(model: ModelProto) -> dict[str, int]:
 
 def left_in_float(model: ModelProto, exclude: Iterable[str]) -> dict[str, list[str]]:
     """Names of the nodes that stayed in float, by reason."""
-    weights = {t.name for g in graphs_of(model.graph) for t in g.initializer if t.data_type in _FLOATS}
-    excluded = set(exclude)
+    weights = {t.name: t for g in graphs_of(model.graph) for t in g.initializer if t.data_type in _FLOATS}
+    excluded, done, fed = set(exclude), _dequantized(model), _computed_from_inputs(model)
     nodes: dict[str, list[str]] = {}
-    for node in nodes_of(model):
-        if node.op_type in _CANDIDATES and (reason := _reason(node, weights, excluded)):
-            nodes.setdefault(reason, []).append(node.name)
+    for graph in graphs_of(model.graph):
+        for node in graph.node:
+            if node.op_type not in _CANDIDATES or done.intersection(node.input):
+                continue
+            reason = _reason(node, weights, excluded, inner=graph is not model.graph)
+            reason = FOLDABLE if reason == COMPUTED and not fed.issuperset(node.input) else reason
+            if reason is not None:
+                nodes.setdefault(reason, []).append(node.name)
     return {reason: sorted(names) for reason, names in sorted(nodes.items())}
 
 
-def _reason(node: NodeProto, weights: set[str], excluded: set[str]) -> str | None:
-    stored = [name for name in node.input if name in weights]
+def _reason(node: NodeProto, weights: Mapping[str, TensorProto], excluded: set[str], *, inner: bool) -> str | None:
+    stored = [weights[name] for name in node.input if name in weights]
     if node.name in excluded:
-        return "excluded"
+        return EXCLUDED
     if node.op_type == "Gather":
-        return "an embedding, which this method leaves alone" if node.input[0] in weights else None
-    if not stored:
-        return "no stored weight: its inputs are computed"
-    return f"{node.op_type} with a stored weight, which this method does not quantize"
+        return EMBEDDING if node.input[0] in weights else None
+    return _reason_of_weight(node, stored[0], inner=inner) if stored else COMPUTED
+
+
+def _reason_of_weight(node: NodeProto, weight: TensorProto, *, inner: bool) -> str:
+    if weight.data_type != TensorProto.FLOAT:
+        return NOT_FP32
+    if inner:
+        return INNER
+    if node.op_type == "MatMul" and len(weight.dims) > _MATRIX:
+        return DEEP
+    return f"{node.op_type} {OF_OTHER_METHOD}"
+
+
+def _computed_from_inputs(model: ModelProto) -> set[str]:
+    """The values that depend on what a graph is fed; the others are the same in every run."""
+    fed: set[str] = {""}
+    for graph in graphs_of(model.graph):
+        stored = {tensor.name for tensor in graph.initializer}
+        fed |= {value.name for value in graph.input if value.name not in stored}
+        for node in graph.node:
+            if not fed.isdisjoint(names_read(node)):
+                fed.update(node.output)
+    return fed
+
+
+def _integer_tables(model: ModelProto) -> set[str]:
+    return {t.name for graph in graphs_of(model.graph) for t in graph.initializer if t.data_type not in _FLOATS}
+
+
+def _dequantized(model: ModelProto) -> set[str]:
+    """What is dequantized from stored integers."""
+    tables = _integer_tables(model)
+    nodes = (node for node in nodes_of(model) if node.op_type == "DequantizeLinear")
+    return {node.output[0] for node in nodes if node.input[0] in tables}

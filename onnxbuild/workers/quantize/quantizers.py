@@ -72,6 +72,7 @@ def quantize_dynamic(model: ModelProto, params: QuantizeParams) -> ModelProto:
         {"DefaultTensorType": TensorProto.FLOAT, "MatMulConstBOnly": True},
     )
     quantizer.static = False
+    _keep_per_tensor(quantizer, model)
     result: ModelProto = quantizer.quantize_model()
     replace_messages(result.graph.value_info, value_info)
     replace_messages(result.metadata_props, metadata)
@@ -120,9 +121,33 @@ def quantize_static(
             "UseQDQContribOps": params.activations == 16 and opset_of(model) < _INT16_OPSET,  # noqa: PLR2004
         },
     )
+    deep = _weights_of_three_axes(model)
+    own = quantizer.is_tensor_per_channel
+    quantizer.is_tensor_per_channel = lambda name, *args, **more: (
+        (False, None) if name in deep else own(name, *args, **more)
+    )
     quantizer.quantize_model()
     result: ModelProto = quantizer.model.model
     return result
+
+
+def _keep_per_tensor(quantizer: Any, model: ModelProto) -> None:
+    """Let a dynamic quantizer give one scale to each weight of three axes or more."""
+    deep = {t.name: t for t in model.graph.initializer if t.name in _weights_of_three_axes(model)}
+    own = quantizer.quantize_weight_per_channel
+
+    def quantize(name: str, kind: Any, axis: int, *args: Any, **more: Any) -> Any:
+        if name in deep:
+            return quantizer.quantize_initializer(deep[name], kind, *args, **more)
+        return own(name, kind, axis, *args, **more)
+
+    quantizer.quantize_weight_per_channel = quantize
+
+
+def _weights_of_three_axes(model: ModelProto) -> set[str]:
+    """Weights of products that are no matrices: the kernels of ONNX Runtime 1.31 have one scale for each of them."""
+    deep = {tensor.name for tensor in model.graph.initializer if len(tensor.dims) > 2}  # noqa: PLR2004 - a matrix
+    return {node.input[1] for node in nodes_of(model) if node.op_type == "MatMul" and node.input[1] in deep}
 
 
 def quantize_weights(model: ModelProto, params: QuantizeParams) -> ModelProto:

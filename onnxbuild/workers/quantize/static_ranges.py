@@ -10,22 +10,34 @@ import numpy as np
 from onnx import ModelProto
 
 from onnxbuild.protocol import CheckFailed
-from onnxbuild.steps.quantize import QuantizeParams
+from onnxbuild.steps.quantize import QuantizeParams, lowest_opset, raise_opset, why_opset_too_low
 from onnxbuild.workers.calibrate.clip import clipped_by_entropy, clipped_by_percentile
 from onnxbuild.workers.calibrate.feeds import Counted, Feeds, calibrating
 from onnxbuild.workers.calibrate.observe import Range, float_tensors, histograms, ranges
+from onnxbuild.workers.graphs.walk import opset_of
 from onnxbuild.workers.quantize.quantizers import quantize_static, without_weight
 
 
 def quantize_with_ranges(
     model: ModelProto, scratch: Path, params: QuantizeParams, feeds: Callable[[], Iterable[Feeds]]
 ) -> tuple[ModelProto, dict[str, Any]]:
-    """The model with ranges from the data, and from how many samples and of how many tensors they were taken."""
+    """The model with ranges from the data, and from how many samples and of how many tensors they were taken.
+
+    Errors: CheckFailed OBE58 for a dataset without text, OBE87 if QuantizeLinear is not in the graph's opset.
+    """
+    _check_opset(model, params)
     operators = params.operators or ("MatMul",)
     tensors = _observed_tensors(model, scratch, operators, params)
     limits, samples = _limits(model, tensors, scratch, params, feeds)
     facts = {"calibration": {"method": params.calibration, "samples": samples, "tensors": len(limits)}}
     return quantize_static(model, limits, operators, params), facts
+
+
+def _check_opset(model: ModelProto, params: QuantizeParams) -> None:
+    opset = opset_of(model)
+    if opset < lowest_opset(params):
+        hint = f"{raise_opset(params, opset, of_source=False)}; a graph of your own: `onnx.version_converter`"
+        raise CheckFailed("OBE87", why_opset_too_low(params, opset), notes=[("hint", hint)])
 
 
 def _observed_tensors(

@@ -14,7 +14,7 @@ from onnx import ModelProto
 from onnxbuild.machine import usable_cores
 from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.steps.dataset_rows import PORT
-from onnxbuild.steps.quantize import QuantizeParams
+from onnxbuild.steps.quantize import CHECKPOINT, QuantizeParams
 from onnxbuild.workers.calibrate.feeds import Counted, Feeds, calibrating, feeds_by_file
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
 from onnxbuild.workers.folders.model_files import copy_model_file, onnx_names
@@ -22,7 +22,8 @@ from onnxbuild.workers.folders.model_graphs import copy_data, has_external_data,
 from onnxbuild.workers.graphs.cpu_kernels import part_biased_gelus, part_skip_norms
 from onnxbuild.workers.graphs.graph_files import load_graph, load_model, save_model
 from onnxbuild.workers.graphs.nodes import declare_own_operators
-from onnxbuild.workers.graphs.products import fold_transposed_weights, gemm_to_matmul
+from onnxbuild.workers.graphs.plain_form import inline_functions, store_weights
+from onnxbuild.workers.graphs.products import fold_transposed_weights, gemm_to_matmul, squeeze_weights
 from onnxbuild.workers.graphs.weights import drop_unused_weights
 from onnxbuild.workers.inputs.dataset_texts import texts
 from onnxbuild.workers.inputs.sample_source import open_source
@@ -31,11 +32,13 @@ from onnxbuild.workers.libraries.quiet import quiet
 from onnxbuild.workers.libraries.remote_code import with_its_code
 from onnxbuild.workers.model_folder.decoders import graphs_to_change
 from onnxbuild.workers.model_folder.each_graph import change_each_graph
+from onnxbuild.workers.quantize.effect import check_effect, count_quantized
 from onnxbuild.workers.quantize.file_params import check_excluded, params_by_file
 from onnxbuild.workers.quantize.gptq import quantize_gptq
 from onnxbuild.workers.quantize.quantized import left_in_float, quantized_operators
 from onnxbuild.workers.quantize.quantizers import quantize_dynamic, quantize_weights
 from onnxbuild.workers.quantize.static_ranges import quantize_with_ranges
+from onnxbuild.workers.quantize.stored import put_stored, warnings_of
 
 
 @with_its_code
@@ -53,12 +56,20 @@ def run(params: QuantizeParams, inputs: Mapping[str, Path], outputs: Mapping[str
 
     def change(name: str, before: Path, after: Path) -> dict[str, Any]:
         of_file = by_file[name]
-        return _quantize(before, after, of_file, feeds and partial(feeds, name)) if of_file else _leave(before, after)
+        if of_file is None:
+            return _leave(before, after)
+        return _quantize(before, after, of_file, feeds and partial(feeds, name), inputs.get(CHECKPOINT))
 
     facts = change_each_graph(
-        source, outputs["model"], change, progress, doing="quantizing {name}", check=_check_effect
+        source,
+        outputs["model"],
+        change,
+        progress,
+        doing="quantizing {name}",
+        check=lambda facts: check_effect(facts, params),
     )
-    return {**facts, "quantized": _count_quantized(facts)}
+    warnings = warnings_of(facts)
+    return {**facts, "quantized": count_quantized(facts), **({"warnings": warnings} if warnings else {})}
 
 
 def text_feeds(params: QuantizeParams, inputs: Mapping[str, Path]) -> Callable[[str], Iterable[Feeds]]:
@@ -87,12 +98,16 @@ def _leave(source: Path, destination: Path) -> dict[str, Any]:
 
 
 def _quantize(
-    source: Path, destination: Path, params: QuantizeParams, feeds: Callable[[], Iterable[Feeds]] | None
+    source: Path,
+    destination: Path,
+    params: QuantizeParams,
+    feeds: Callable[[], Iterable[Feeds]] | None,
+    checkpoint: Path | None,
 ) -> dict[str, Any]:
     started = time.perf_counter()
     # The file is parsed before the model is loaded and after it is freed, so that its weights are in memory once.
     before, external = size_bytes(source), has_external_data(source)
-    model, facts = _quantized(source, params, feeds)
+    model, facts = _quantized(source, params, feeds, checkpoint)
     destination.parent.mkdir(parents=True, exist_ok=True)
     save_model(model, destination, external=external)
     del model
@@ -101,14 +116,17 @@ def _quantize(
 
 
 def _quantized(
-    source: Path, params: QuantizeParams, feeds: Callable[[], Iterable[Feeds]] | None
+    source: Path, params: QuantizeParams, feeds: Callable[[], Iterable[Feeds]] | None, checkpoint: Path | None
 ) -> tuple[ModelProto, dict[str, Any]]:
     """The quantized model, and what was quantized in it."""
     model = load_model(source)
     already = quantized_operators(model)
     rewritten = _prepare(model, params)
     with TemporaryDirectory(prefix="onnxbuild-quantize-") as scratch, quiet():
-        model, calibration = _by_method(model, params, feeds, Path(scratch))
+        if checkpoint is not None:
+            model, calibration = put_stored(model, params, checkpoint)
+        else:
+            model, calibration = _by_method(model, params, feeds, Path(scratch))
         declare_own_operators(model)
     drop_unused_weights(model)
     counts = {"quantized": _added(quantized_operators(model), already)}
@@ -117,12 +135,17 @@ def _quantized(
 
 def _prepare(model: ModelProto, params: QuantizeParams) -> dict[str, int]:
     """Bring the graph into the form that quantizers recognize; facts say how many nodes changed."""
+    stored = {"functions_inlined": inline_functions(model), "weights_stored": store_weights(model)}
     rewritten = {"gemms_rewritten": gemm_to_matmul(model), "heads_untied": fold_transposed_weights(model)}
+    squeeze_weights(model)
     drop_unused_weights(model)
-    if params.method != "weight-only":  # its graph may go to a browser's GPU, which has no kernel for Sum
+    if params.method not in {
+        "weight-only",
+        "stored",
+    }:  # its graph may go to a browser's GPU, which has no kernel for Sum
         part_biased_gelus(model)
         part_skip_norms(model)
-    return rewritten
+    return rewritten | {name: count for name, count in stored.items() if count}
 
 
 def _by_method(
@@ -144,38 +167,3 @@ def _by_method(
 
 def _added(now: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:
     return {kind: count - before.get(kind, 0) for kind, count in now.items() if count > before.get(kind, 0)}
-
-
-def _count_quantized(facts: Mapping[str, Any]) -> int:
-    return sum(sum(file["quantized"].values()) for file in facts["files"].values() if "quantized" in file)
-
-
-def _check_effect(facts: Mapping[str, Any]) -> None:
-    """Fail a step that quantized nothing, or whose result is no smaller. Errors: CheckFailed OBE48, OBE49."""
-    count = _count_quantized(facts)
-    if count == 0:
-        raise _without_effect({**facts, "quantized": count})
-    # Without the merged decoder, which is missing where merging failed.
-    changed = [file for file in facts["files"].values() if "bytes_before" in file]
-    before, after = (sum(file[name] for file in changed) for name in ("bytes_before", "bytes"))
-    if after >= before:
-        raise CheckFailed(
-            "OBE49",
-            f"the quantized model has {after} bytes, the original {before}",
-            notes=[("hint", "most of its weights are of a kind that this method leaves alone; try the other method")],
-            facts={**facts, "quantized": count},
-        )
-
-
-def _without_effect(facts: Mapping[str, Any]) -> CheckFailed:
-    idle = [name for name, file in facts["files"].items() if not file.get("quantized", True)]
-    reasons = sorted({reason for file in facts["files"].values() for reason in file.get("left_in_float", {})})
-    return CheckFailed(
-        "OBE48",
-        f"nothing was quantized in {', '.join(idle)}",
-        notes=[
-            ("found", "; ".join(reasons) or "no MatMul, Gemm, Conv or Gather at all"),
-            ("hint", "check `operators` and `exclude`; a graph that is fp16 or int8 already has nothing left"),
-        ],
-        facts=facts,
-    )

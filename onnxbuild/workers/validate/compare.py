@@ -22,6 +22,8 @@ _REQUIRED = LOGITS | {"last_hidden_state", "token_embeddings", "sentence_embeddi
 # Stages whose logits predict the tokens that they are given.
 _PREDICTING = frozenset({"forward", "prefill", "decoder", "merged"})
 
+_PAST = "present."
+
 
 class Record(Struct, frozen=True, kw_only=True):
     """The metrics of one output of one stage on one sample."""
@@ -44,10 +46,13 @@ class Losses(Struct, frozen=True, kw_only=True):
 def compare(
     stage: str, sample: Sample, reference: Mapping[str, np.ndarray], variant: Mapping[str, np.ndarray], *, task: Task
 ) -> list[Record]:
-    """A record for each output of the variant.
+    """A record for each output of the variant. A past that PyTorch lays out differently is proven by the next steps.
 
     Errors: CheckFailed OBE04 if names or shapes differ, OBE06 if only the variant has a NaN or an infinity.
     """
+    reference = aligned(reference, variant)
+    if not any(name.startswith(_PAST) for name in reference):
+        variant = {name: output for name, output in variant.items() if not name.startswith(_PAST)}
     _check_names(stage, sample, reference, variant)
     records = []
     for name, output in variant.items():
@@ -58,6 +63,20 @@ def compare(
             _check_finite(name, _place(stage, sample), r, v)
         records.append(_record(stage, name, sample, [(_finite(r), _finite(v)) for r, v in pairs], task))
     return records
+
+
+def aligned(reference: Mapping[str, np.ndarray], variant: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The reference's outputs, renamed after outputs of the variant that have names of an exporter's own.
+
+    Each of those stands for the first output of its shape, in order, that no output of the variant is named after.
+    """
+    free = {name: value for name, value in reference.items() if name not in {*variant, *_REQUIRED}}
+    named = dict(reference)
+    for name in (one for one in variant if one not in reference):
+        match = next((one for one, value in free.items() if value.shape == variant[name].shape), None)
+        if match is not None:
+            named[name] = free.pop(match)
+    return named
 
 
 class Task(Struct, frozen=True, kw_only=True):
@@ -92,10 +111,14 @@ def losses(stage: str, sample: Sample, reference: np.ndarray, variant: np.ndarra
     if stage not in _PREDICTING or reference.ndim != 3 or not sample.probe:  # noqa: PLR2004 - batch, tokens, vocabulary
         return None
     decoding = stage in {"decoder", "merged"}
+    if not decoding and "input_ids" not in sample.feeds:
+        return None  # labels of audio frames, or of parts of pictures
     ids = sample.decoder_ids if decoding else sample.feeds["input_ids"]
     mask = np.ones_like(ids) if decoding or sample.mask is None else sample.mask
     real = (mask[:, 1:] * mask[:, :-1]).astype(bool)
     targets = ids[:, 1:][real]
+    if targets.max(initial=0) >= reference.shape[-1]:
+        return None  # classes of tokens rather than a vocabulary
     per_engine = [metrics.negative_log_likelihoods(logits[:, :-1][real], targets) for logits in (reference, variant)]
     return Losses(stage=stage, reference=per_engine[0], variant=per_engine[1])
 

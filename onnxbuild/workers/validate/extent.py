@@ -59,6 +59,8 @@ class Judge(Struct, frozen=True, kw_only=True):
             if is_other_picture(trial.sample):
                 message = f"the graph leaves the size of pictures free, and fails for another one: {fault}"
                 return Partly(message=message)
+            if "input_ids" not in self.source.inputs:
+                return Partly(message=f"the graph leaves the length of audio free, and fails for another one: {fault}")
             wrong = trial.sample.length
             shorter = (one.sample.length for one in (*given, *chosen) if one.sample.length < wrong)
             limit = holds_up_to(self._holds, max(shorter, default=1), wrong)

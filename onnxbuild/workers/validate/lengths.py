@@ -13,6 +13,7 @@ from typing import Any
 from msgspec import Struct
 
 from onnxbuild.tables.positions import changes_at
+from onnxbuild.workers.inputs.media import takes_frames
 from onnxbuild.workers.inputs.sample_source import NO_LIMIT, Source
 from onnxbuild.workers.inputs.samples import Sample, shaped
 from onnxbuild.workers.inputs.token_rows import DECODER_TOKENS, STEPS
@@ -36,7 +37,7 @@ class Chosen(Struct, frozen=True, kw_only=True):
 def chosen(source: Source, weights_bytes: int, longest: int | None) -> Chosen:
     """The lengths for a model of this size, none of them above `longest`."""
     if "input_ids" not in source.inputs:
-        return Chosen(lengths=(_PAST_TRACES,) if _is_free(source, "input_values") else ())
+        return Chosen(lengths=(_PAST_TRACES,) if _hears_any_length(source) else ())
     if not _is_free(source, "input_ids"):
         return Chosen()
     limit = limit_of(source, longest)
@@ -75,6 +76,11 @@ def _rows(source: Source, *, padded: bool) -> int:
 def _is_free(source: Source, name: str) -> bool:
     spec = source.inputs.get(name)
     return spec is not None and not isinstance(spec.shape[-1], int)
+
+
+def _hears_any_length(source: Source) -> bool:
+    spectrum = source.inputs.get("input_features")
+    return _is_free(source, "input_values") or (spectrum is not None and takes_frames(spectrum.shape[1:]))
 
 
 def _longest_within(source: Source, budget: int) -> int:

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
+from onnxbuild.protocol import CheckFailed
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
+from onnxbuild.workers.failures.exceptions import explain_exception
 from onnxbuild.workers.inputs.samples import Sample
 from onnxbuild.workers.inputs.stages import Pass, run_stages
 from onnxbuild.workers.inputs.token_rows import STEPS
@@ -35,9 +37,24 @@ class Trial(Struct, frozen=True, kw_only=True):
 def tried(sides: Sides, sample: Sample, task: Task, answers: Answers | None = None) -> Trial:
     """Both sides on one sample, the reference as it was after loading.
 
-    Errors: CheckFailed OBE04 and OBE06 as `compare`, and what an engine raises.
+    Errors: CheckFailed OBE04 and OBE06 as `compare`, OBE90 if the variant's graph fails, and what PyTorch raises.
     """
-    return _against(sides, sample, _wanted(sides, sample), task, answers)
+    wanted = _wanted(sides, sample)
+    try:
+        return _against(sides, sample, wanted, task, answers)
+    except CheckFailed:
+        raise
+    except Exception as error:
+        raise _explained(error, sample) from error
+
+
+def _explained(error: Exception, sample: Sample) -> Exception:
+    """The error itself where its message is known, else that the graph does not take what the reference takes."""
+    if explain_exception(error, "").code != "OBE99":
+        return error
+    hint = "the export fixed a size that it should not have: try another exporter, or smaller `shapes`"
+    message = f"the graph fails on {sample.label}, which the reference computes"
+    return CheckFailed("OBE90", message, notes=[("cause", " ".join(str(error).split())), ("hint", hint)])
 
 
 def tried_chosen(sides: Sides, sample: Sample, task: Task) -> Trial | None:

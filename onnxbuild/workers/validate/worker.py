@@ -14,8 +14,7 @@ from onnxbuild.machine import usable_cores
 from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.steps.dataset_rows import PORT
 from onnxbuild.steps.validate import ValidateParams
-from onnxbuild.tables.tasks import ThresholdRow, is_speech_to_text
-from onnxbuild.tables.thresholds import table_of
+from onnxbuild.tables.thresholds import Bounds
 from onnxbuild.workers.engines.loading import some_of
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
 from onnxbuild.workers.engines.timing import versions
@@ -25,7 +24,7 @@ from onnxbuild.workers.inputs.picture_sizes import frees_size, other_picture
 from onnxbuild.workers.inputs.sample_source import Source, open_source
 from onnxbuild.workers.inputs.samples import Sample, probes, shaped
 from onnxbuild.workers.libraries.remote_code import with_its_code
-from onnxbuild.workers.validate.bounds import broken_bounds
+from onnxbuild.workers.validate.bounds import broken_bounds, fitting_bounds, row_of
 from onnxbuild.workers.validate.compare import Record, Task
 from onnxbuild.workers.validate.extent import Judge
 from onnxbuild.workers.validate.labelled_rows import Answers, batches_of
@@ -49,20 +48,22 @@ def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str
     source = open_source(inputs["model"], sides.variant, params.task, seed=params.seed, trusts_code=trust)
     answers = Answers(batches_of(inputs[PORT], source, params) if PORT in inputs else ())
     independent = source.config.get("problem_type") == "multi_label_classification"
-    task = Task(table=_table(params.task, sides.variant), independent=independent)
+    row = row_of(params.task, sides.variant)
+    task = Task(table=row, independent=independent)
     samples = _samples(source, params, answers.samples)
     given = [tried(sides, one, task, answers) for one in _told(samples, progress)]
     lengths = chosen(source, bytes_below(inputs["reference"]), params.longest)
     trials = list(filter(None, (tried_chosen(sides, one, task) for one in _told(_chosen(source, lengths), progress))))
     records = [record for trial in (*given, *trials) for record in trial.records]
     worst = _worst(given) | answers.worst(params.dataset)
-    broken = broken_bounds(worst, params.thresholds)
+    bounds = fitting_bounds(params, row, worst)
+    broken = broken_bounds(worst, bounds)
     partly = None
     if not broken:
-        judge = Judge(sides=sides, source=source, task=task, thresholds=params.thresholds, usual=worst)
+        judge = Judge(sides=sides, source=source, task=task, thresholds=bounds, usual=worst)
         partly = judge.partly(given, trials)
         broken = [partly.message] if partly else []
-    facts = _facts(params, source, samples, records, worst, broken) | _circumstances(sides, threads)
+    facts = _facts(params, bounds, source, samples, records, worst, broken) | _circumstances(sides, threads)
     facts |= {"chosen": [trial.sample.label for trial in trials]} if trials else {}
     warnings += _unreached(lengths)
     facts |= {"dataset": {"name": params.dataset, **answers.facts()}} if answers.samples else {}
@@ -143,12 +144,6 @@ def _open_variant(folder: Path, params: ValidateParams, threads: int) -> tuple[O
         return variant, [f"validated on the CPU, which has other kernels: {absent.failure.message}"]
 
 
-def _table(task: str, variant: OnnxModel) -> ThresholdRow:
-    """The row of thresholds; a speech model of one graph classifies each frame, and predicts no next token."""
-    hears_at_once = variant.stages == ("forward",) and "input_ids" not in variant.inputs("forward")
-    return "classification" if is_speech_to_text(task) and hears_at_once else table_of(task)
-
-
 def _notes(broken: Sequence[str], reference: Any) -> list[tuple[str, str]]:
     """The other broken bounds, and the cause if it is known."""
     notes = [("also", other) for other in broken[1:]]
@@ -189,6 +184,7 @@ def _shapes(source: Source, params: ValidateParams) -> Sequence[tuple[int, int]]
 
 def _facts(
     params: ValidateParams,
+    bounds: Bounds,
     source: Source,
     samples: Sequence[Sample],
     records: Sequence[Record],
@@ -200,7 +196,7 @@ def _facts(
         "failures": list(broken),
         "metrics": {metric: one.value for metric, one in worst.items()},
         "worst_at": {metric: one.where for metric, one in worst.items()},
-        "thresholds": dict(params.thresholds),
+        "thresholds": dict(bounds),
         "outputs": by_output(records),
         "samples": {
             "batches": len(samples),

@@ -117,4 +117,13 @@ RULES: tuple[Rule, ...] = (
         and datasets cannot be used.
         Fix: save the tokenizer beside the weights: `tokenizer.save_pretrained(folder)`.
         """, severity="warning"),
+    described("OB626", "padding-outside-vocabulary", """
+        The tokenizer of a checkpoint pads with a token for which the model has no embedding.
+
+        Why: somebody added a token of padding to the tokenizer and did not resize the model. A single text works; a
+        batch of texts of several lengths fails, in PyTorch as in ONNX Runtime. Validation pads with another id, because
+        padding is masked.
+        Fix: call `model.resize_token_embeddings(len(tokenizer))` and save the model, or set `tokenizer.pad_token` to a
+        token that the model has, such as the end token, and save the tokenizer.
+        """, severity="warning"),
 )  # fmt: skip

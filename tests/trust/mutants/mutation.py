@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import libcst as cst
 import libcst.matchers as m
 from libcst.metadata import MetadataWrapper, PositionProvider
+from mutants.mutant import Mutant
 from mutmut.mutation.mutators import mutation_operators
 
 # What these hold is not behaviour: types, and the texts of assertions about what cannot happen.
@@ -19,22 +18,6 @@ _PASSED_OVER = (cst.Annotation, cst.Assert, cst.Import, cst.ImportFrom, cst.Deco
 _PROSE = m.SimpleString(value=m.MatchIfTrue(lambda text: " " in text))
 # A name that `msgspec`, `isinstance` and the like read, and calls whose arguments always raise when they are wrong.
 _CERTAIN = m.Call(func=m.OneOf(m.Name("isinstance"), m.Name("len"), m.Name("cast"), m.Name("super")))
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """One changed module: its path in the repository, the line that changed, and its whole text."""
-
-    path: str
-    line: int
-    text: str
-    original: str
-
-    @property
-    def change(self) -> str:
-        """The lines that differ, as `-` and `+`."""
-        lines = difflib.unified_diff(self.original.splitlines(), self.text.splitlines(), n=0, lineterm="")
-        return "\n".join(line for line in lines if not line.startswith(("---", "+++", "@@")))
 
 
 def _removed_call(node: cst.SimpleStatementLine) -> Iterable[cst.CSTNode]:

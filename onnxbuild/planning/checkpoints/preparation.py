@@ -1,0 +1,48 @@
+"""What has to be done to a checkpoint before its export, and which checkpoints no exporter reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import UNSET
+
+from onnxbuild.diagnostics import Diagnostic, Span, fault
+from onnxbuild.planning.checkpoints.quantized_weights import unreadable
+from onnxbuild.planning.sources import Fetched
+from onnxbuild.tables.checkpoint_files import has_old_layout
+from onnxbuild.tables.checkpoints.quantization import Quantized, quantized_of
+
+_OWN = "write `export: {exporter: path/to/file.py:function}` with a function that exports it"
+
+
+def prepare_params(
+    fetched: Fetched, adapter: Fetched | None, quantized: Quantized | None, *, trusts_code: bool
+) -> Mapping[str, Any]:
+    """The params of `prepare`; all are unset where the checkpoint is exported as it is."""
+    return {
+        "flatten": True if has_old_layout(fetched.files or ()) else UNSET,
+        "adapter": UNSET if adapter is None else True,
+        "unpack": UNSET if quantized is None else quantized.format,
+        "trust_remote_code": True if adapter is not None and trusts_code else UNSET,
+    }
+
+
+def refusal(fetched: Fetched, at: Span) -> Diagnostic | None:
+    """OB634 or OB636 for a checkpoint whose weights no exporter reads."""
+    quantized = quantized_of(fetched.config)
+    if quantized is not None and quantized.format is None:
+        return unreadable(quantized, at)
+    return _of_another_library(fetched, at)
+
+
+def _of_another_library(fetched: Fetched, at: Span) -> Diagnostic | None:
+    """OB636, rather than a fault that calls the checkpoint damaged."""
+    config, files = fetched.config, fetched.files or ()
+    if config is None and "modules.json" in files:
+        message = "the checkpoint is a sentence-transformer without a transformer (StaticEmbedding, or words)"
+        return fault("OB636", message, span=at, hint=f"no exporter reads it yet: {_OWN}, and `validate: false`")
+    if config is not None and "model_type" not in config and isinstance(config.get("architecture"), str):
+        message = f"the checkpoint is one of timm (`{config['architecture']}`)"
+        return fault("OB636", message, span=at, hint=f"no exporter reads it yet: {_OWN}")
+    return None

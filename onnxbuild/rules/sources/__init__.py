@@ -1,0 +1,1 @@
+"""Codes of sources: where they come from, what pins them, and what their files say."""

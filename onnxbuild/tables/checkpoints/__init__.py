@@ -1,0 +1,1 @@
+"""What the files of a checkpoint say: shards and their index, adapters, quantized weights."""

@@ -1,0 +1,1 @@
+"""prepare: adapters merged, and quantized weights unpacked, before the export."""
