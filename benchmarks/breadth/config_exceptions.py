@@ -52,6 +52,8 @@ EXCEPTIONS: Mapping[str, Mapping[str, Any]] = {
     "donut-swin": {"image_size": 96},
     # optimum traces with 3000 frames, whatever the config says.
     "whisper": {"max_source_positions": 1500},
+    # Its attention is split into four parts.
+    "codegen": {"n_head": 4},
     # Two fields say the same.
     "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
     "squeezebert": {"embedding_size": 48},
