@@ -385,12 +385,15 @@ def test_a_log_is_shown_without_what_commands_a_terminal(world: World) -> None:
 
 
 def test_a_folder_that_cannot_be_written_is_in_the_summary(world: World) -> None:
-    world.manifest({"one": [{"text": "1"}], "two": [{"text": "2"}]})
+    world.manifest({"one": [{"text": "1", "seconds": 1.5}], "two": [{"text": "2"}]})
+    process = world.start("--json", "-j", "1")
+    while not (world.root / ".onnxbuild" / "logs").exists():  # it has looked at the output folder, and builds
+        time.sleep(0.01)
     (world.root / "out").mkdir()
     (world.root / "out" / "m").write_text("in the way")
-    done = world.run("--json")
-    assert done.code == 1
-    summary = done.lines()[-1]
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    summary = json.loads(out.splitlines()[-1])
     assert summary["failed"] == []
     assert sorted(summary["undelivered"]) == [str(world.root / "out/m/one"), str(world.root / "out/m/two")]
     assert all("out/m" in reason for reason in summary["undelivered"].values())
