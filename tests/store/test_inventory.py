@@ -132,7 +132,7 @@ def test_damage_names_the_actions_that_it_concerns_and_the_progress_ends_at_the_
         damaged: Damage(
             damaged, f"blob {damaged[:16]} is damaged", ((manifest, "m:a"), (manifest, "m:b"), ("~another", "m:z"))
         ),
-        missing: Damage(missing, f"blob {missing[:16]} is missing", ((manifest, "m:b"),)),
+        missing: Damage(missing, f"blob {missing[:16]} is missing", ((manifest, "m:b"),), missing=True),
         stray.name: Damage(stray.name, f"blob {stray.name[:16]} is damaged", ()),
     }
     assert [total for _, total in told] == [5 + 3 + 7 + 5] * 4

@@ -60,7 +60,7 @@ def address_of(text: str, base: Path, *, by_user: bool = True) -> Address:
             raise InvalidAddress(f"an address begins with `{slip[1]}://`; write `./` before the name of a folder")
         if not text.strip():
             raise InvalidAddress("it is empty")
-        path = Path(os.path.normpath((base / os.path.expanduser(text)).absolute()))
+        path = (base / os.path.expanduser(text)).absolute()
         return Address(f"file://{path}", "file", str(path), by_user=by_user)
     from urllib.parse import urlsplit, urlunsplit
 
