@@ -52,7 +52,9 @@ def test_a_model_of_each_generation_in_one_run(bare: Path, tmp_path: Path) -> No
         "encoder": "optimum",
         "llm": "transformers",
     }
-    assert exports["llm"]["because"] == "transformers knows ministral3 for text-generation-with-past"
+    assert exports["llm"]["because"] == (
+        "transformers knows ministral3 for text-generation-with-past; optimum cannot export it"
+    )
     assert {"encoder/int8:validate", "llm/fp32:validate", "llm/int8:generate"} <= set(actions)
     assert actions["llm/fp32:generate"]["facts"]["agreement"] == {"tokens": 16, "of": 16}
 

@@ -61,7 +61,7 @@ def test_a_reference_may_stand_for_a_short_form(load):
     text += "models: {m: {source: random:bert, targets: [q]}}\n"
     assert load(text).models[0].targets[0].block["quantize"] == "int4"
     assert faults(load, text, defines={"how": "int5"}) == [
-        ("OB013", "expected one of `int4`, `int8`, `q4`, `q8`, found `int5`", "m.yaml:3:25")
+        ("OB013", "expected one of `int4`, `int8`, `q4`, `q8`, `stored`, found `int5`", "m.yaml:3:25")
     ]
 
 

@@ -96,7 +96,11 @@ SEEDS = (
     ("OBE15", "We couldn't connect to 'https://hub' to load the files", "network"),
     ("OBE15", "HfHubHTTPError: 401 Client Error: for url: https://hub/api/models/x", "HF_TOKEN"),
     ("OBE15", "HfHubHTTPError: 403 Client Error: for url: https://hub/api/models/x", "HF_TOKEN"),
-    ("OBE16", "Cannot determine framework from given checkpoint location. There should be", "merge an adapter"),
+    (
+        "OBE16",
+        "Cannot determine framework from given checkpoint location. There should be",
+        "an adapter is named with `adapter:`",
+    ),
     (
         "OBE16",
         "x does not appear to have a file named pytorch_model.bin but there is a file for TensorFlow",

@@ -6,9 +6,11 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from msgspec import structs
+
 from onnxbuild.commands.parsing.options import Asked
 from onnxbuild.commands.sharing.open_remote import check_sharing
-from onnxbuild.commands.state.locations import chosen_store, out_folder, store_root
+from onnxbuild.commands.state.locations import chosen_store, out_folder, own_store, store_root
 from onnxbuild.commands.state.out_place import check_folders, check_out, refuse_link
 from onnxbuild.commands.state.own_outputs import check_sources
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError
@@ -44,10 +46,16 @@ def _raised(check: Callable[[], object]) -> Iterator[Diagnostic]:
 def check_store(asked: Asked, manifest: Manifest) -> None:
     """Check that the place of the store is one, or can become one. Errors: DiagnosticError OB040."""
     root = store_root(asked, manifest)
-    if not _is_new(root):
-        from onnxbuild.store.marker import check_place
+    if _is_new(root):
+        return
+    from onnxbuild.store.marker import check_place
 
+    try:
         check_place(root)
+    except DiagnosticError as error:
+        at = manifest.store_at if root == own_store(manifest.path, manifest) else None
+        located = [structs.replace(one, span=one.span or at) for one in error.diagnostics]
+        raise DiagnosticError(located, exit_code=error.exit_code) from None
 
 
 def _is_new(root: Path) -> bool:
