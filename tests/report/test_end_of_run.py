@@ -73,4 +73,4 @@ def test_a_few_folders_are_named_and_many_are_counted(tmp_path, monkeypatch):
     many = [str(inside / "out" / "bert" / f"t{number}") for number in range(7)]
     assert folders_in_words(many) == f"wrote 7 folders below {os.path.join('out', 'bert')}{os.sep}"
     elsewhere = str(tmp_path / "there" / "out" / "bert" / "o2")
-    assert folders_in_words([elsewhere]) == f"wrote {elsewhere}"
+    assert folders_in_words([elsewhere]) == f"wrote {elsewhere}{os.sep}"

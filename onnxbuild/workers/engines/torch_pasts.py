@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers.modeling_outputs import ModelOutput
+from transformers.modeling_outputs import BaseModelOutput, ModelOutput
 
 from onnxbuild.workers.engines.engine import PAST_IDS
 
@@ -34,8 +34,9 @@ class _Routed(ModelOutput):  # type: ignore[misc]
 
 
 def encoded_as(model: Any, hidden: Any) -> Any:
-    """The output of an encoder as the decoder takes it: one of experts asks for it by name."""
-    return _Routed(last_hidden_state=hidden) if hasattr(model.config, "num_experts") else (hidden,)
+    """The output of an encoder as the decoder takes it: one of experts asks for more of it by name."""
+    kind = _Routed if hasattr(model.config, "num_experts") else BaseModelOutput
+    return kind(last_hidden_state=hidden)
 
 
 def keeps_states(model: Any, takes: set[str]) -> bool:
