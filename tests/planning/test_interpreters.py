@@ -13,6 +13,7 @@ from plugin.world import World
 
 from onnxbuild.manifest.load import load_manifest
 from onnxbuild.permissions import permissions
+from onnxbuild.planning.interpreters import distributions
 from onnxbuild.planning.interpreters.distributions import Distributions
 from onnxbuild.planning.interpreters.site_folders import NotUnderstood, site_folders
 from onnxbuild.planning.interpreters.unseen import unseen
@@ -535,3 +536,12 @@ def test_an_egg_info_is_editable_beside_the_code_and_not_among_packages(tmp_path
     found = {folder: Distributions([str(tmp_path / folder)]).editable() for folder in
              ("code", "site-packages", "dist-packages")}  # fmt: skip
     assert found == {"code": ("mine",), "site-packages": (), "dist-packages": ()}
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [("file:///a/b%20c", "/a/b c"), ("file:///C:/a", "C:/a"), ("https://a/b", None), ("file:///a%00b", None),
+     ("file://[", None)],
+)  # fmt: skip
+def test_the_path_of_an_url_of_a_distribution(url, path):
+    assert distributions._path(url) == path
