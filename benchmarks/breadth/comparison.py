@@ -70,8 +70,9 @@ def _encoder(model: Any, path: Path, config: dict[str, Any], size: Size) -> dict
     graph = session(path)
     feeds = feeds_for(graph.get_inputs(), config, size)
     names = [entry.name for entry in graph.get_outputs()]
-    found = dict(zip(names, graph.run(names, feeds), strict=True))
+    # PyTorch goes first: what it refuses says nothing about the graph.
     given = _by_pytorch(lambda: model(**{name: torch.from_numpy(value) for name, value in feeds.items()}))
+    found = dict(zip(names, graph.run(names, feeds), strict=True))
     pairs = {name: (value, given[name]) for name, value in found.items() if torch.is_tensor(given.get(name))}
     if not pairs:
         raise Unjudged(f"the outputs {', '.join(names)} have other names in PyTorch: {', '.join(given.keys())}")

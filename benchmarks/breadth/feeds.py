@@ -62,7 +62,7 @@ def _value(entry: Any, config: Mapping[str, Any], size: Size, random: np.random.
     shape = [_extent(axis, place, name, config, size) for place, axis in enumerate(entry.shape)]
     if name.endswith("attention_mask") and len(shape) == 2:
         return _mask(shape, size).astype(kind)
-    if name == "token_type_ids":
+    if name.endswith("token_type_ids"):
         kinds = max(1, min(2, config.get("type_vocab_size") or 1))
         return np.broadcast_to((np.arange(shape[-1]) >= shape[-1] // 2) * (kinds - 1), shape).astype(kind)
     return _other(name, shape, kind, random)
@@ -109,11 +109,12 @@ def _extent(axis: Any, place: int, name: str, config: Mapping[str, Any], size: S
         return axis
     if place == 0:
         return size.rows
+    named = "context_length" if name == "past_values" else axis  # or the name of a size, such as `max_depth`
+    if isinstance(config.get(named), int):
+        return int(config[named])
     if name == "pixel_values":
         return _picture(config) if place > 1 else 3
-    if name in {"input_values", "input_features"}:
-        return _sound(place, name, config, size)
-    return size.tokens
+    return _sound(place, name, config, size) if name in {"input_values", "input_features"} else size.tokens
 
 
 def _sound(place: int, name: str, config: Mapping[str, Any], size: Size) -> int:
