@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from families import FAMILIES, SIZES, contents, text_folder
 from msgspec.structs import replace
-from toolchain5 import Workers, environment
+from toolchain5 import Workers, environment, random_checkpoints
 
 from onnxbuild.protocol import Failure
 from onnxbuild.steps.benchmark import BenchmarkParams
@@ -56,19 +56,7 @@ def another(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def checkpoint(workers):
-    made = {}
-
-    def make(name):
-        if name not in made:
-            task, config, vocabulary = MODELS[name]
-            params = FetchParams(
-                origin="random", architecture=name, task=task, config=config, tokenizer_vocabulary=vocabulary
-            )
-            facts, made[name] = workers.run("onnxbuild.workers.fetch.worker:run", params, "model", text=text_folder())
-            assert not isinstance(facts, Failure), facts
-        return made[name]
-
-    return make
+    return random_checkpoints(workers, MODELS)
 
 
 def validation(task, precision="fp32"):

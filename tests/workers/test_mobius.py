@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from families import text_folder
-from toolchain5 import Workers
+from toolchain5 import Workers, random_checkpoints
 
 from onnxbuild.protocol import Failure
 from onnxbuild.steps.benchmark import BenchmarkParams
 from onnxbuild.steps.export import ExportParams
-from onnxbuild.steps.fetch import FetchParams
 from onnxbuild.steps.generate import GenerateParams
 from onnxbuild.steps.validate import ValidateParams
 
@@ -51,19 +49,7 @@ def workers(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def made(workers):
-    found = {}
-
-    def make(name):
-        if name not in found:
-            task, config, vocabulary = MODELS[name]
-            params = FetchParams(
-                origin="random", architecture=name, task=task, config=config, tokenizer_vocabulary=vocabulary
-            )
-            facts, found[name] = workers.run("onnxbuild.workers.fetch.worker:run", params, "model", text=text_folder())
-            assert not isinstance(facts, Failure), facts
-        return found[name]
-
-    return make
+    return random_checkpoints(workers, MODELS)
 
 
 def exported(workers, made, name, **params):

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
+from families import text_folder
 from kept import kept_between_tests
 
 from onnxbuild.diagnostics import DiagnosticError
 from onnxbuild.planning.pinned.resolution import resolve_toolchain
-from onnxbuild.protocol import Request, plain
+from onnxbuild.protocol import Failure, Request, plain
 from onnxbuild.runners.environments import Unusable
 from onnxbuild.runners.local import LocalRunner
 from onnxbuild.runners.toolchains.locked_environment import Locked
+from onnxbuild.steps.fetch import FetchParams
 
 REQUIREMENTS = ("transformers==5.23.0", "torch==2.13.0", "onnxscript==0.7.2", "onnx==1.23.2", "onnxruntime==1.31.1",
                 "onnxruntime-genai==0.18.0", "sentencepiece", "sentence-transformers==5.7.0",
@@ -59,3 +63,21 @@ class Workers:
 
     def close(self) -> None:
         self._runner.close()
+
+
+def random_checkpoints(workers: Workers, models: Mapping[str, Any]) -> Callable[[str], Path]:
+    """Makes each model of a table (task, config, vocabulary) once, and returns its folder."""
+    made: dict[str, Path] = {}
+
+    def make(name: str) -> Path:
+        if name not in made:
+            task, config, vocabulary = models[name]
+            params = FetchParams(
+                origin="random", architecture=name, task=task, config=config, tokenizer_vocabulary=vocabulary
+            )
+            facts, folder = workers.run("onnxbuild.workers.fetch.worker:run", params, "model", text=text_folder())
+            assert not isinstance(facts, Failure), facts
+            made[name] = folder
+        return made[name]
+
+    return make

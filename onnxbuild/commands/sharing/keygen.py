@@ -7,7 +7,7 @@ import re
 import sys
 from pathlib import Path
 
-from onnxbuild.commands.sharing.remote_keys import key_in
+from onnxbuild.commands.sharing.remote_keys import key_in, lacks_cryptography
 from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.store.remote.signing import SigningKey, new_key, signing_key
 
@@ -23,7 +23,7 @@ def keygen(output: str | None) -> int:
     try:
         key = new_key(_name_from(path))
     except ImportError as error:
-        raise _lacks_cryptography(error) from None
+        raise lacks_cryptography("a key", error) from None
     _write(path, key)
     print(f"the private key is in {path}, for ONNXBUILD_SIGN_KEY; its public key, for `trust`:", file=sys.stderr)
     print(key.public.text)
@@ -35,16 +35,11 @@ def public_of(path: str) -> int:
     try:
         print(signing_key(key_in(Path(path))).public.text)
     except ImportError as error:
-        raise _lacks_cryptography(error) from None
+        raise lacks_cryptography("a key", error) from None
     except (ValueError, OSError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise DiagnosticError(fault("OB077", f"`{path}` has no private key: {reason}")) from None
     return 0
-
-
-def _lacks_cryptography(error: ImportError) -> DiagnosticError:
-    hint = "`pip install onnxbuild[remote]` installs it"
-    return DiagnosticError(fault("OB077", f"a key needs `cryptography` ({error})", hint=hint))
 
 
 def _name_from(path: Path) -> str:

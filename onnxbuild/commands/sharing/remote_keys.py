@@ -116,11 +116,16 @@ def _signing(asked: Asked, manifest: Manifest) -> SigningKey | None:
         try:
             return signing_key(text if text.startswith("secret:") else key_in(Path(text)))
         except ImportError as error:
-            hint = "`pip install onnxbuild[remote]` installs it"
-            raise DiagnosticError(fault("OB077", f"a signature needs `cryptography` ({error})", hint=hint)) from None
+            raise lacks_cryptography("a signature", error) from None
         except (ValueError, OSError) as error:
             raise DiagnosticError(fault("OB077", _no_key(where, text, error), span=span, hint=_MAKE)) from None
     return None
+
+
+def lacks_cryptography(what: str, error: ImportError) -> DiagnosticError:
+    """The fault of a machine on which no key can be made or used."""
+    hint = "`pip install onnxbuild[remote]` installs it"
+    return DiagnosticError(fault("OB077", f"{what} needs `cryptography` ({error})", hint=hint))
 
 
 def _no_key(where: str, text: str, error: ValueError | OSError) -> str:

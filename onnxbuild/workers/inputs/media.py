@@ -17,7 +17,7 @@ _SHORTEST_AUDIO = 1000  # fewer than 895 samples are too short for the convoluti
 _SHORTEST_FRAMES = 32
 _FRAMES_AND_FEATURES = 2  # axes after the batch
 
-# What an `attention_mask` hides parts of where there is no text; their second axis is time, or the patches of pictures.
+# Inputs without text that an `attention_mask` hides in part. Their second axis is time, or the patches of a picture.
 _MASKED = ("input_values", "input_features", "flattened_patches")
 
 
