@@ -34,7 +34,7 @@ HEADS = {
     "text-classification": ("AutoModelForSequenceClassification",),
     "token-classification": ("AutoModelForTokenClassification",),
     "question-answering": ("AutoModelForQuestionAnswering",),
-    "feature-extraction": ("AutoModel",),
+    "feature-extraction": ("AutoModel", "AutoModelForPreTraining"),  # a retriever has only the second
 }
 _CONVOLUTIONS = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d, torch.nn.ConvTranspose1d,
                  torch.nn.ConvTranspose2d)  # fmt: skip
@@ -56,6 +56,7 @@ def make(model_type: str, task: str, folder: Path) -> None:
     config = _config(model_type, task)
     auto = head(task, config)
     _check_size(auto, config)
+    _name_first_head(auto, config)
     torch.manual_seed(7)
     model = auto.from_config(config)
     spread(model)
@@ -66,6 +67,13 @@ def make(model_type: str, task: str, folder: Path) -> None:
     model.save_pretrained(partial)
     save_processors(model_type, model.config, task, partial)
     partial.replace(folder)
+
+
+def _name_first_head(auto: Any, config: Any) -> None:
+    """Choose the first of several classes with one head, such as DeiT with and without its teacher."""
+    classes = auto._model_mapping[type(config)]  # noqa: SLF001 - it has no public name
+    if isinstance(classes, list | tuple):
+        config.architectures = [classes[0].__name__]
 
 
 def _check_size(auto: Any, config: Any) -> None:

@@ -54,6 +54,20 @@ EXCEPTIONS: Mapping[str, Mapping[str, Any]] = {
     "whisper": {"max_source_positions": 1500},
     # Its attention is split into four parts.
     "codegen": {"n_head": 4},
+    # The class sets it to the part of a head that rotates; keys and values are made from one latent for every head.
+    "deepseek_v3": {"head_dim": 8, "num_key_value_heads": 3},
+    # Four convolutions halve the picture, whatever the size of a patch says.
+    "levit": {"image_size": 80, "patch_size": 16},
+    # One row of the picture's tokens; as in its checkpoints, the config says how many (48 / 8 squared).
+    "colpali": {"vlm_config.vision_config.num_image_tokens": 36, "vlm_config.text_config.num_image_tokens": 36},
+    # Its output projection is square, so that heads times their size are the width.
+    "helium": {"head_dim": 16},
+    "mctct": {"attention_head_dim": 16},
+    # Each block takes what the one before it gives; the last is four times as wide (1280 in its code) as the default 320.
+    "efficientnet": {"width_coefficient": 0.25, "depth_coefficient": 0.5, "hidden_dim": 320,
+                     "in_channels": [32, 16, 24, 40, 80, 112, 192], "out_channels": [16, 24, 40, 80, 112, 192, 320]},
+    # Four coordinates and two sizes of a box make the width: 4 * 9 + 2 * 6.
+    "layoutlmv3": {"coordinate_size": 9, "shape_size": 6},
     # Two fields say the same.
     "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
     "squeezebert": {"embedding_size": 48},

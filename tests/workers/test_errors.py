@@ -7,9 +7,10 @@ import pytest
 from seed_messages import SEEDS
 
 from onnxbuild.commands.explain import explain_code
+from onnxbuild.protocol import json_text
 from onnxbuild.rules import ALL
 from onnxbuild.tables.failure_codes import FAILURE_CODES
-from onnxbuild.workers.failures.exceptions import explain_exception, note_place, noticed
+from onnxbuild.workers.failures.exceptions import explain_exception, note_export, note_place, noticed
 from onnxbuild.workers.failures.known_messages import CALIBRATING, KNOWN
 
 
@@ -110,7 +111,10 @@ SAMPLES = [
         "the exporter does not support aten::foo at opset 18",
     ),
     ("ValueError: Unsupported onnx_opset_version: 24", "the exporter does not know this opset"),
-    ("Constraints violated (batch)! For more information", "an axis that must be dynamic was fixed while tracing"),
+    (
+        "Constraints violated (batch)! For more information",
+        "an axis that must be dynamic was fixed while tracing: RuntimeError: Constraints violated (batch)! For more information",
+    ),
     (
         "Opset 11 is lower than the recommended minimum opset (14) to export x.",
         "opset 11 is below the minimum that is recommended for this model",
@@ -156,9 +160,10 @@ SAMPLES = [
     ),
     (
         "RuntimeError: The post-processing of the ONNX export failed.",
-        "ONNX export failed after tracing, while the graphs were merged",
+        "ONNX export failed after tracing, while the graphs were merged: RuntimeError: RuntimeError: The post-processing"
+        " of the ONNX export failed.",
     ),
-    ("IndexError: _Map_base::at", "ONNX export failed"),
+    ("IndexError: _Map_base::at", "ONNX export failed: RuntimeError: IndexError: _Map_base::at"),
     ("Exception: Incomplete symbolic shape inference", "the optimizer cannot infer the shapes of this graph"),
     (
         "NotImplementedError: Tried to use ORTOptimizer for the model type wav2vec2, but it is not available yet.",
@@ -345,7 +350,7 @@ SAMPLES = [
     ),
     (
         "ValueError: see the log\nTracerWarning: Converting a tensor to a Python boolean might cause the trace",
-        "ONNX export failed after a branch was traced",
+        "ONNX export failed after a branch was traced: RuntimeError: ValueError: see the log",
     ),
 ]
 
@@ -475,11 +480,65 @@ def test_an_exception_of_a_custom_exporter_is_not_blamed_on_onnxbuild():
     assert explain_exception(memory, "").code == "OBE05"
 
 
+SIZES = "mat1 and mat2 shapes cannot be multiplied (32x126 and 128x128)"
+TRACEBACK = "torch/onnx/utils.py, line 7, in _create_jit_graph\n    torch.jit._get_trace_graph(model, args)"
+
+
+def chained():
+    """What torch.onnx raises: a long text that says the reason late, with the reason as its cause."""
+    outer = RuntimeError("torch.onnx failed to export the model.\nStep 2 of 3\n\n## Exception summary")
+    outer.__cause__ = RuntimeError(f"{SIZES}\nsecond line")
+    return outer
+
+
+FAILED_EXPORTS = [
+    (RuntimeError(SIZES), TRACEBACK, f"ONNX export failed: RuntimeError: {SIZES}"),  # optimum
+    (chained(), "", f"ONNX export failed: RuntimeError: {SIZES}"),  # transformers, torch.export
+    (NotImplementedError("\n  no GRU\n"), "", "ONNX export failed: NotImplementedError: no GRU"),  # genai, a function
+    (StopIteration(), "", "ONNX export failed: StopIteration"),
+    (
+        Exception("The post-processing of the ONNX export failed. Detailed error: Unable to merge: Detailed error: no"),
+        "",
+        "ONNX export failed after tracing, while the graphs were merged: no",
+    ),
+    (
+        RuntimeError("Failed to export the model with torch.export. Step 1 of 3"),
+        "",
+        (
+            "an axis that must be dynamic was fixed while tracing: RuntimeError: Failed to export the model with"
+            " torch.export. Step 1 of 3"
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("raised", "log", "message"), FAILED_EXPORTS, ids=[message for *_, message in FAILED_EXPORTS])
+def test_a_failed_export_names_the_last_reason_of_the_library_in_its_first_line(raised, log, message):
+    note_export(raised, "optimum, opset 18")
+    failure = explain_exception(raised, log)
+    assert (failure.code, failure.message) == ("OBE09" if message.startswith("an axis") else "OBE03", message)
+    assert ("context", "exporter optimum, opset 18") in failure.notes
+    assert dict(failure.notes)["hint"]
+
+
+def test_a_reason_is_cut_to_one_line_of_reasonable_length():
+    error = RuntimeError("x" * 900)
+    note_export(error, "optimum, opset 18")
+    assert len(explain_exception(error, "").message) == len("ONNX export failed: ") + 240
+
+
+def test_what_code_of_onnxbuild_raises_in_an_exporter_is_not_the_exporters_fault():
+    with pytest.raises(TypeError) as caught:
+        json_text(object())
+    note_export(caught.value, "optimum, opset 18")
+    assert explain_exception(caught.value, "").code == "OBE99"
+
+
 def test_the_notes_of_an_exception_are_reported():
     error = ValueError("a surprise")
-    error.add_note("exporter optimum, opset 18")
+    error.add_note("rows 8, opset 18")
     failure = explain_exception(error, "")
-    assert (failure.code, failure.notes[0]) == ("OBE99", ("context", "exporter optimum, opset 18"))
+    assert (failure.code, failure.notes[0]) == ("OBE99", ("context", "rows 8, opset 18"))
     memory = MemoryError()
     assert explain_exception(memory, "").code == "OBE05"
     memory.add_note(CALIBRATING)

@@ -24,6 +24,7 @@ from onnxbuild.workers.export import own_exporter
 from onnxbuild.workers.export.exported import check_graph, settle
 from onnxbuild.workers.export.missing_weights import check_weights
 from onnxbuild.workers.export.picture_axes import settle_picture_axes
+from onnxbuild.workers.failures.exceptions import note_export
 from onnxbuild.workers.folders.configs import limit_tokenizer, named_outputs
 from onnxbuild.workers.folders.model_files import bytes_below, carry_companions, files_below, onnx_names
 from onnxbuild.workers.libraries.absent_sklearn import sklearn_hidden
@@ -117,7 +118,7 @@ def _trace(
         try:
             own = _export(checkpoint, destination, params, inputs)
         except Exception as error:
-            error.add_note(_circumstances(params))
+            note_export(error, _circumstances(params))
             raise
     return [*loads, *own]
 
@@ -147,7 +148,7 @@ def _circumstances(params: ExportParams) -> str:
     """What a report of a failed export must contain: the exporter, its settings, and the versions of libraries."""
     installed = versions()
     libraries = [f"{name} {installed[name]}" for name in ("torch", "transformers", "optimum-onnx") if name in installed]
-    return ", ".join([f"exporter {params.exporter}", f"task {params.task}", f"opset {params.opset}", *libraries])
+    return ", ".join([params.exporter, f"task {params.task}", f"opset {params.opset}", *libraries])
 
 
 def _export(checkpoint: Path, destination: Path, params: ExportParams, inputs: Mapping[str, Path]) -> list[Loaded]:

@@ -6,14 +6,19 @@ It imports nothing heavy, because a failed import is one of the things to explai
 from __future__ import annotations
 
 import re
+import traceback
+from pathlib import Path
 
 from onnxbuild.protocol import Failure
-from onnxbuild.workers.failures.known_messages import KNOWN, NOTICED, Known
+from onnxbuild.workers.failures.known_messages import EXPORT_FAILED, KNOWN, NOTICED, OTHER_TRACER, Known
 
 _TABLE: tuple[tuple[Known, re.Pattern[str]], ...] = tuple(
     (known, re.compile(known.pattern, re.IGNORECASE | re.DOTALL)) for known in KNOWN
 )
 _LONGEST_MESSAGE = 400
+_LONGEST_REASON = 240
+_OURS = Path(__file__).parents[2]
+_EXPORTED_BY = "exporter "  # begins the note about a call of an exporter
 _RAISED_AT = "raised at "  # begins the note about the line of a custom exporter
 _NOTICED = tuple((code, re.compile(pattern, re.IGNORECASE), means) for code, pattern, means in NOTICED)
 
@@ -22,7 +27,7 @@ def explain_exception(exc: BaseException, log_tail: str) -> Failure:
     """The failure that an exception means, by its own text and that of its causes, else by the end of the log."""
     text = _text_of(exc)
     context = tuple(("context", _shorten(note)) for note in getattr(exc, "__notes__", ()))
-    return _explain(text, text, context) or _explain(log_tail, text, context) or _unknown(exc, context)
+    return _explain(text, exc, context) or _explain(log_tail, exc, context) or _unknown(exc, context)
 
 
 def noticed(log: str) -> list[str]:
@@ -37,13 +42,13 @@ def noticed(log: str) -> list[str]:
     ]
 
 
-def _explain(text: str, cause: str, context: tuple[tuple[str, str], ...]) -> Failure | None:
+def _explain(text: str, exc: BaseException, context: tuple[tuple[str, str], ...]) -> Failure | None:
     for known, pattern in _TABLE:
         if (match := pattern.search(text)) is not None:
             return Failure(
                 code=known.code,
-                message=_fill(known.headline, match),
-                notes=(("cause", _shorten(cause)), *context, ("hint", _fill(known.hint, match))),
+                message=_fill(known.headline, match).replace("{reason}", _reason(exc)),
+                notes=(("cause", _shorten(_text_of(exc))), *context, ("hint", _fill(known.hint, match))),
                 transient=known.transient,
             )
     return None
@@ -54,16 +59,44 @@ def note_place(exc: BaseException, place: str) -> None:
     exc.add_note(f"{_RAISED_AT}{place}")
 
 
+def note_export(exc: BaseException, circumstances: str) -> None:
+    """Note that an exception left an exporter, which was called with these settings and versions."""
+    exc.add_note(f"{_EXPORTED_BY}{circumstances}")
+
+
 def _unknown(exc: BaseException, context: tuple[tuple[str, str], ...]) -> Failure:
-    message = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
+    message = _line_of(exc)
     place = next((note for _, note in context if note.startswith(_RAISED_AT)), None)
     if place is not None:
         message = f"your exporter failed at {place.removeprefix(_RAISED_AT)}: {message}"
+    elif any(note.startswith(_EXPORTED_BY) for _, note in context) and not _is_ours(exc):
+        message = EXPORT_FAILED.replace("{reason}", _reason(exc))
+        return Failure(code="OBE03", message=message, notes=(*context, ("hint", OTHER_TRACER)))
     return Failure(
         code="OBE99" if place is None else "OBE69",
         message=_shorten(message),
         notes=(*context, ("hint", "the log has the full traceback")),
     )
+
+
+def _reason(exc: BaseException) -> str:
+    """What the library says last, in one line: its innermost cause, which the exceptions around it only repeat."""
+    while exc.__cause__ is not None:
+        exc = exc.__cause__
+    line = _line_of(exc)
+    return _shorten(line.rpartition("Detailed error: ")[2], _LONGEST_REASON)
+
+
+def _line_of(exc: BaseException) -> str:
+    """The type of an exception and the first line of its text that is not empty."""
+    text = str(exc).strip()
+    return f"{type(exc).__name__}: {text.splitlines()[0].strip()}" if text else type(exc).__name__
+
+
+def _is_ours(exc: BaseException) -> bool:
+    """Whether code of onnxbuild raised it, which is a fault of onnxbuild and not of an exporter."""
+    frames = traceback.extract_tb(exc.__traceback__)
+    return bool(frames) and Path(frames[-1].filename).is_relative_to(_OURS)
 
 
 def _text_of(exc: BaseException) -> str:
@@ -80,6 +113,6 @@ def _fill(template: str, match: re.Match[str]) -> str:
     return re.sub(r"\{(\d)\}", lambda place: match.group(int(place[1])) or "it", template)
 
 
-def _shorten(text: str) -> str:
+def _shorten(text: str, longest: int = _LONGEST_MESSAGE) -> str:
     line = " ".join(text.split("\n", 1)[0].split())
-    return line if len(line) <= _LONGEST_MESSAGE else f"{line[: _LONGEST_MESSAGE - 1]}…"
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"

@@ -12,7 +12,10 @@ from typing import NamedTuple
 
 
 class Known(NamedTuple):
-    """One known failure; `hint` and `headline` may quote groups of the pattern as {1}, {2}."""
+    """One known failure; `hint` and `headline` may quote groups of the pattern as {1}, {2}.
+
+    `{reason}` in a headline is the library's own reason, in one line.
+    """
 
     code: str
     pattern: str
@@ -37,6 +40,14 @@ _MEMORY = (
 
 # The note on every exception raised while a worker reads data: running out of memory then has its own row.
 CALIBRATING = "while calibrating"
+
+# Also for what an exporter raises and no row knows.
+EXPORT_FAILED = "ONNX export failed: {reason}"
+OTHER_TRACER = (
+    "try `export: {attention: eager}`, `export: {opset: 18}`, or the other tracer: `export: {exporter: optimum}`"
+    " uses TorchScript, `export: {exporter: transformers}` torch.export (in a toolchain with transformers 5); the"
+    " log has the exporter's full message"
+)
 
 KNOWN: tuple[Known, ...] = (
     # Memory first: it appears inside every other failure.
@@ -237,7 +248,7 @@ KNOWN: tuple[Known, ...] = (
     Known(
         "OBE09",
         r"Constraints violated \((\w+)\)|Failed to export the model with torch\.export|satisfy the generated guard",
-        "an axis that must be dynamic was fixed while tracing",
+        "an axis that must be dynamic was fixed while tracing: {reason}",
         "`export: {exporter: optimum}` (TorchScript) fixes none, and `export: {attention: eager}` has fewer branches;"
         " in a custom exporter give each dynamic axis an example size of 2 or more, ids and mask a shared Dim, and"
         " positions a `max`",
@@ -313,7 +324,7 @@ KNOWN: tuple[Known, ...] = (
     Known(
         "OBE03",
         r"The post-processing of the ONNX export failed|Unable to merge decoders",
-        "ONNX export failed after tracing, while the graphs were merged",
+        "ONNX export failed after tracing, while the graphs were merged: {reason}",
         "use `export: {exporter: transformers}` in a toolchain with transformers 5, or a custom exporter that calls"
         " main_export with `no_post_process=True`",
     ),
@@ -321,10 +332,8 @@ KNOWN: tuple[Known, ...] = (
         "OBE03",
         r"_Map_base::at|TorchScript|torch\.jit|torch\.onnx|TracingCheckError|SymbolicValueError|OnnxExporterError"
         r"|(?:^|[\n.]|: )Unsupported: ",
-        "ONNX export failed",
-        "try `export: {attention: eager}`, `export: {opset: 18}`, or the other tracer: `export: {exporter: optimum}`"
-        " uses TorchScript, `export: {exporter: transformers}` torch.export (in a toolchain with transformers 5); the"
-        " log has the exporter's full message",
+        EXPORT_FAILED,
+        OTHER_TRACER,
     ),
     # Optimize.
     Known(
@@ -617,7 +626,7 @@ KNOWN: tuple[Known, ...] = (
     Known(
         "OBE03",
         r"TracerWarning",
-        "ONNX export failed after a branch was traced",
+        "ONNX export failed after a branch was traced: {reason}",
         "a branch on the values of a tensor was frozen: try `export: {attention: eager}`, or `export: {exporter:"
         " transformers}` in a toolchain with transformers 5",
     ),
