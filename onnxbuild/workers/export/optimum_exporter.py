@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from onnxbuild.steps.export import ExportParams
 from onnxbuild.tables.tasks import pooling_of
+from onnxbuild.workers.export.repairs.optimum_repairs import repaired
+from onnxbuild.workers.export.repairs.unnamed_outputs import drop_unnamed_outputs
 from onnxbuild.workers.export.short_texts import short_texts
 from onnxbuild.workers.folders.sentence_folders import is_cross_encoder, is_embedder
 
@@ -17,7 +16,7 @@ def export(checkpoint: Path, destination: Path, params: ExportParams) -> None:
     """Write the graphs of the task, with tokenizer and configs."""
     from optimum.exporters.onnx import main_export
 
-    with _processors_may_be_absent():
+    with repaired():
         main_export(
             str(checkpoint),
             destination,
@@ -30,29 +29,7 @@ def export(checkpoint: Path, destination: Path, params: ExportParams) -> None:
             do_validation=False,
             **short_texts(checkpoint),
         )
-
-
-class _Processors(list[Any]):
-    """Processors, of which an absent one is None."""
-
-    def __getitem__(self, index: Any) -> Any:
-        return super().__getitem__(index) if self else None
-
-
-@contextmanager
-def _processors_may_be_absent() -> Iterator[None]:
-    """Let optimum read the last processor of a checkpoint that has none, as its inputs for DINOv2 do.
-
-    `Dinov2DummyInputGenerator` of optimum 2.1 raises IndexError otherwise, and expects None.
-    """
-    from optimum.utils import save_utils
-
-    own = save_utils.maybe_load_preprocessors
-    save_utils.maybe_load_preprocessors = lambda *args, **kwargs: _Processors(own(*args, **kwargs))
-    try:
-        yield
-    finally:
-        save_utils.maybe_load_preprocessors = own
+    drop_unnamed_outputs(destination)
 
 
 def _library(checkpoint: Path, params: ExportParams) -> str | None:

@@ -1,0 +1,86 @@
+"""Repairs of what optimum-onnx 0.1.0 and transformers 4.57 do wrong while a model is traced.
+
+Each replaces one function as long as the export runs, so that what comes after it sees the libraries as they are.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+
+@contextmanager
+def repaired() -> Iterator[None]:
+    """All repairs."""
+    with ExitStack() as stack:
+        for repair in (_processors_may_be_absent, _positions_without_cache, _axis_of_three_inputs):
+            stack.enter_context(repair())
+        yield
+
+
+class _Processors(list[Any]):
+    """Processors, of which an absent one is None."""
+
+    def __getitem__(self, index: Any) -> Any:
+        return super().__getitem__(index) if self else None
+
+
+@contextmanager
+def _processors_may_be_absent() -> Iterator[None]:
+    """Let optimum read the last processor of a checkpoint that has none, as its inputs for DINOv2 do.
+
+    `Dinov2DummyInputGenerator` of optimum 2.1 raises IndexError otherwise, and expects None.
+    """
+    from optimum.utils import save_utils
+
+    own = save_utils.maybe_load_preprocessors
+    with _replaced(save_utils, "maybe_load_preprocessors", lambda *args, **kwargs: _Processors(own(*args, **kwargs))):
+        yield
+
+
+@contextmanager
+def _positions_without_cache() -> Iterator[None]:
+    """Count the positions of ImageGPT from 0 without a cache: transformers adds None, optimum traces without one."""
+    import torch
+    from transformers.models.imagegpt.modeling_imagegpt import ImageGPTModel
+
+    own = ImageGPTModel.forward
+
+    @functools.wraps(own)
+    def forward(self: Any, input_ids: Any = None, past_key_values: Any = None, **given: Any) -> Any:
+        if past_key_values is None and given.get("position_ids") is None and input_ids is not None:
+            given["position_ids"] = torch.arange(input_ids.shape[-1], device=input_ids.device)[None]
+        return own(self, input_ids, past_key_values, **given)
+
+    with _replaced(ImageGPTModel, "forward", forward):
+        yield
+
+
+@contextmanager
+def _axis_of_three_inputs() -> Iterator[None]:
+    """Name the axis of the hidden states of a decision transformer, which has a state, an action and a return per step.
+
+    optimum calls it `sequence_length`, as it does that of the inputs. ONNX Runtime takes both for equal when it fuses
+    shapes, and the graph then fails with every input.
+    """
+    from optimum.exporters.onnx.model_configs import DecisionTransformerOnnxConfig as Config
+
+    own = Config.outputs.fget
+
+    def outputs(self: Any) -> dict[str, dict[int, str]]:
+        return {**own(self), "last_hidden_state": {0: "batch_size", 1: "three_sequence_lengths"}}
+
+    with _replaced(Config, "outputs", property(outputs)):
+        yield
+
+
+@contextmanager
+def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    own = vars(owner)[name]
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, own)
