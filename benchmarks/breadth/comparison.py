@@ -28,6 +28,8 @@ from users_loader import loads_and_writes
 
 SIZES = (Size(tokens=7, samples=3001), Size(tokens=150, samples=8111))
 LIMIT_SECONDS = 600
+# PyTorch's name of an output → the graph's, by model type.
+_OTHER_NAMES = {"maskformer": {"transformer_decoder_last_hidden_state": "last_hidden_state"}}
 
 
 class Unjudged(Exception):  # noqa: N818 - not a failure of the graph
@@ -71,7 +73,7 @@ def _encoder(model: Any, path: Path, config: dict[str, Any], size: Size) -> dict
     feeds = feeds_for(graph.get_inputs(), config, size)
     names = [entry.name for entry in graph.get_outputs()]
     # PyTorch goes first: what it refuses says nothing about the graph.
-    given = _by_pytorch(lambda: model(**{name: torch.from_numpy(value) for name, value in feeds.items()}))
+    given = _named(_by_pytorch(lambda: model(**{name: torch.from_numpy(one) for name, one in feeds.items()})), config)
     found = dict(zip(names, graph.run(names, feeds), strict=True))
     pairs = {name: (value, given[name]) for name, value in found.items() if torch.is_tensor(given.get(name))}
     if not pairs:
@@ -79,6 +81,12 @@ def _encoder(model: Any, path: Path, config: dict[str, Any], size: Size) -> dict
     mask = feeds.get("attention_mask")
     errors = [_error(*_counted(ours, theirs.float().numpy(), mask), name) for name, (ours, theirs) in pairs.items()]
     return max(errors, key=lambda error: error["worst"])
+
+
+def _named(given: Any, config: dict[str, Any]) -> dict[str, Any]:
+    """PyTorch's outputs under the graph's names; optimum's documentation says which it means where they differ."""
+    others = _OTHER_NAMES.get(config["model_type"], {})
+    return {others.get(name, name): value for name, value in given.items()}
 
 
 def _counted(found: np.ndarray, wanted: np.ndarray, mask: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

@@ -27,7 +27,8 @@ EXCEPTIONS: Mapping[str, Mapping[str, Any]] = {
     # Compositions have no default parts.
     "encoder-decoder": {
         "encoder": {"model_type": "bert", **_READING},
-        "decoder": {"model_type": "bert", **_READING, **_CROSS},
+        # As bert2gpt2: optimum has no past for BERT as a decoder, which lint says.
+        "decoder": {"model_type": "gpt2", **_WRITING, **_CROSS},
     },
     "vision-encoder-decoder": {
         "encoder": {"model_type": "vit", **_SEEING},
@@ -58,8 +59,15 @@ EXCEPTIONS: Mapping[str, Mapping[str, Any]] = {
     "deepseek_v3": {"head_dim": 8, "num_key_value_heads": 3},
     # Four convolutions halve the picture, whatever the size of a patch says.
     "levit": {"image_size": 80, "patch_size": 16},
-    # One row of the picture's tokens; as in its checkpoints, the config says how many (48 / 8 squared).
-    "colpali": {"vlm_config.vision_config.num_image_tokens": 36, "vlm_config.text_config.num_image_tokens": 36},
+    # As in its checkpoints, the config says how many tokens a picture has (48 / 8 squared), and pictures become as wide
+    # as tokens.
+    "colpali": {"vlm_config.vision_config.num_image_tokens": 36, "vlm_config.text_config.num_image_tokens": 36,
+                "vlm_config.vision_config.hidden_size": 36, "vlm_config.vision_config.projection_dim": 48,
+                "vlm_config.projection_dim": 48, "vlm_config.image_token_index": 5, "embedding_dim": 20},
+    # Three positions per step, of which the comparison takes 150.
+    "decision_transformer": {"n_positions": 512},
+    # optimum traces with 16 tokens, which must not happen to be a whole window.
+    "longformer": {"attention_window": [24, 24]},
     # Its output projection is square, so that heads times their size are the width.
     "helium": {"head_dim": 16},
     "mctct": {"attention_head_dim": 16},

@@ -27,7 +27,19 @@ def feeds_for(inputs: list[Any], config: Mapping[str, Any], size: Size) -> dict[
         size = size._replace(tokens=size.samples)  # the mask of a recording counts its samples
     random = np.random.default_rng(size.tokens)
     masked = any("mask" in entry.name for entry in inputs)
-    return {entry.name: _value(entry, config, size, random, masked=masked) for entry in inputs}
+    feeds = {entry.name: _value(entry, config, size, random, masked=masked) for entry in inputs}
+    return _with_places_of_pictures(feeds, config)
+
+
+def _with_places_of_pictures(feeds: dict[str, np.ndarray], config: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The tokens that a picture replaces, before the words, where the config says how many they are."""
+    part = config.get("vlm_config") or {}
+    count = (part.get("vision_config") or {}).get("num_image_tokens")
+    if count is None or "pixel_values" not in feeds:
+        return feeds
+    before = {"input_ids": part["image_token_index"], "attention_mask": 1}
+    return {name: np.pad(value, ((0, 0), (count, 0)), constant_values=before[name]) if name in before else value
+            for name, value in feeds.items()}  # fmt: skip
 
 
 def lengths(size: Size, *, masked: bool = True) -> np.ndarray:

@@ -74,6 +74,14 @@ RULES: tuple[Rule, ...] = (
         so that longer texts are wrong. The export would fail after the download, or its validation would.
         Fix: use the exporter that the hint names, in a toolchain that has it.
         """),
+    described("OB640", "decoder-without-past", """
+        A model of an encoder and a decoder, exported with a past by optimum, which has no past for that decoder.
+
+        Why: optimum reads the past of an `encoder-decoder` or `vision-encoder-decoder` from its config of the decoder's
+        own type. BERT and RoBERTa have none there, though transformers lets them write. The export would fail after
+        the download.
+        Fix: leave `-with-past` out of the task: the graph is right, and slower for long texts.
+        """),
     described("OB625", "all-weights-may-be-missing", """
         A pattern of `allow_missing` that matches every name.
 

@@ -21,7 +21,7 @@ from onnxbuild.steps.exporters import (
 )
 from onnxbuild.steps.kind import Context, Fault, Kind, OpeningParams
 from onnxbuild.tables.architectures import implied
-from onnxbuild.tables.tasks import SENTENCE_TASKS, TASKS, closest_task, pooling_of
+from onnxbuild.tables.tasks import PAST, SENTENCE_TASKS, TASKS, closest_task, pooling_of
 
 _GENAI_FIELDS = ("provider", "options")
 _BARE = ("genai", "mobius")  # they do not load the PyTorch model, so neither its attention nor its pooling
@@ -208,6 +208,23 @@ def _check_exporter(params: ExportParams, context: Context, exporter: Exporter) 
     yield from _check_pooling(params, context, exporter)
     if not _suits(exporter, context):
         yield _unknown_model(params, context, exporter, _model_type(context), context.task or "")
+    elif exporter.name == "optimum":
+        yield from _check_decoder(context, exporter)
+
+
+def _check_decoder(context: Context, exporter: Exporter) -> Iterable[Fault]:
+    """OB640 for a composed model whose decoder optimum exports without a past, as it does BERT."""
+    decoder, task = (context.config or {}).get("decoder"), context.task or ""
+    model_type = decoder.get("model_type") if isinstance(decoder, Mapping) else None
+    if model_type is None or not task.endswith(PAST):
+        return
+    if not any(known.endswith(PAST) for known in exporter.tasks_of(model_type)):
+        yield Fault(
+            code="OB640",
+            field="exporter",
+            message=f"`optimum` exports the decoder of the model, a {model_type}, without a past",
+            hint=f"set `task: {task.removesuffix(PAST)}`, which computes the whole text again for each token",
+        )
 
 
 def _version_fault(exporter: Exporter, package: str, version: str, context: Context) -> Fault:

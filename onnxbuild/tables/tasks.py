@@ -19,7 +19,7 @@ ThresholdRow = Literal["embedding", "classification", "generation"]
 # Whether sentence-transformers loads the checkpoint, so that its pooling is part of the graph.
 Pooling = Literal["never", "where the checkpoint has it", "always"]
 
-_PAST = "-with-past"
+PAST = "-with-past"
 
 
 class Task(Struct, frozen=True, kw_only=True):
@@ -52,8 +52,8 @@ class Task(Struct, frozen=True, kw_only=True):
 def _with_and_without_past(**row: Any) -> Iterator[Task]:
     """The two rows of a task that generates: each alias has a `-with-past` form too."""
     yield Task(**row)
-    aliases = tuple(f"{alias}{_PAST}" for alias in row.pop("aliases"))
-    yield Task(**{**row, "name": f"{row['name']}{_PAST}"}, with_past=True, aliases=aliases)
+    aliases = tuple(f"{alias}{PAST}" for alias in row.pop("aliases"))
+    yield Task(**{**row, "name": f"{row['name']}{PAST}"}, with_past=True, aliases=aliases)
 
 
 _ROWS = (

@@ -66,6 +66,10 @@ SAMPLES = [
         "optimum sizes the past by other fields of config.json than the model does",
     ),
     (
+        "ValueError: The decoder part of the encoder-decoder model is bert which does not need past key values.",
+        "optimum exports the decoder of the model, a bert, without a past",
+    ),
+    (
         "RuntimeError: Cannot infer the task from a local directory yet, please specify the task manually",
         "the task could not be determined automatically",
     ),

@@ -163,6 +163,12 @@ KNOWN: tuple[Known, ...] = (
         "set the task without `-with-past`, which needs no past, or use another exporter; it happens where an encoder"
         " and its decoder have different numbers of heads",
     ),
+    Known(
+        "OBE02",
+        r"decoder part of the encoder-decoder model is (\S+) which does not need past",
+        "optimum exports the decoder of the model, a {1}, without a past",
+        "set the task without `-with-past`: `text2text-generation`, or `image-to-text`",
+    ),
     # Task and architecture.
     Known(
         "OBE01",
