@@ -88,7 +88,7 @@ def _config(model_type: str, task: str) -> Any:
                 setattr(part, name, token)
     if getattr(config, "is_encoder_decoder", False) and getattr(config, "decoder_start_token_id", None) is None:
         config.decoder_start_token_id = IDS["decoder_start_token_id"]
-    if "classification" in task and "zero-shot" not in task:
+    if "classification" in task and "zero-shot" not in task and "num_labels" not in exceptions:
         config.num_labels = 5
     return config
 

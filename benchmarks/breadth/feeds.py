@@ -52,6 +52,14 @@ def vocabulary(config: Mapping[str, Any]) -> int:
     return min([part["vocab_size"] for part in parts if isinstance(part.get("vocab_size"), int)] or [300])
 
 
+def points_for(config: Mapping[str, Any], size: Size) -> dict[str, np.ndarray]:
+    """Points of pictures that say what to cut out (two masks each), and whether they are inside of it."""
+    random = np.random.default_rng(size.tokens)
+    count = 1 + size.tokens % 4
+    places = random.uniform(0, _picture(config), (size.rows, 2, count, 2)).astype(np.float32)
+    return {"input_points": places, "input_labels": random.integers(0, 2, (size.rows, 2, count))}
+
+
 def _value(entry: Any, config: Mapping[str, Any], size: Size, random: np.random.Generator, *, masked: bool) -> Any:
     name, kind = entry.name, _TYPES[entry.type]
     if name in _WORDS:
@@ -73,6 +81,8 @@ def _other(name: str, shape: list[int], kind: Any, random: np.random.Generator) 
         return np.broadcast_to(np.arange(shape[-1]), shape).astype(kind)
     if name == "bbox":
         return _boxes(shape, random).astype(kind)
+    if name == "flattened_patches":
+        return _patches(shape, random).astype(kind)
     if "mask" in name or kind is np.bool_:
         return np.ones(shape, kind)
     if np.issubdtype(kind, np.integer):
@@ -96,6 +106,13 @@ def pad_of(config: Mapping[str, Any]) -> int:
 def _mask(shape: list[int], size: Size) -> np.ndarray:
     counted = np.ceil(lengths(size) / size.tokens * shape[1]).astype(int)
     return (np.arange(shape[1])[None] < counted[: shape[0], None]).astype(np.int64)
+
+
+def _patches(shape: list[int], random: np.random.Generator) -> np.ndarray:
+    """Rows and columns from 1 on, then pixels."""
+    values = random.standard_normal(shape)
+    values[..., :2] = random.integers(1, 9, (*shape[:-1], 2))
+    return values
 
 
 def _boxes(shape: list[int], random: np.random.Generator) -> np.ndarray:
