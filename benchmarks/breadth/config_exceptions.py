@@ -50,6 +50,8 @@ EXCEPTIONS: Mapping[str, Mapping[str, Any]] = {
     "swin": {"image_size": 96},
     "swinv2": {"image_size": 96},
     "donut-swin": {"image_size": 96},
+    # The default is a picture of 512 × 864, which is not one size to shrink.
+    "yolos": {"image_size": [64, 96]},
     # optimum traces with 3000 frames, whatever the config says.
     "whisper": {"max_source_positions": 1500},
     # Its attention is split into four parts.

@@ -56,7 +56,7 @@ def points_for(config: Mapping[str, Any], size: Size) -> dict[str, np.ndarray]:
     """Points of pictures that say what to cut out (two masks each), and whether they are inside of it."""
     random = np.random.default_rng(size.tokens)
     count = 1 + size.tokens % 4
-    places = random.uniform(0, _picture(config), (size.rows, 2, count, 2)).astype(np.float32)
+    places = random.uniform(0, _picture(config, -1), (size.rows, 2, count, 2)).astype(np.float32)
     return {"input_points": places, "input_labels": random.integers(0, 2, (size.rows, 2, count))}
 
 
@@ -130,7 +130,7 @@ def _extent(axis: Any, place: int, name: str, config: Mapping[str, Any], size: S
     if isinstance(config.get(named), int):
         return int(config[named])
     if name == "pixel_values":
-        return _picture(config) if place > 1 else 3
+        return _picture(config, place - 4) if place > 1 else 3
     return _sound(place, name, config, size) if name in {"input_values", "input_features"} else size.tokens
 
 
@@ -145,8 +145,10 @@ def _sound(place: int, name: str, config: Mapping[str, Any], size: Size) -> int:
     return size.samples
 
 
-def _picture(config: Mapping[str, Any]) -> int:
+def _picture(config: Mapping[str, Any], axis: int) -> int:
+    """The size along an axis, -2 for the height and -1 for the width."""
     for part in (config, config.get("vision_config") or {}, config.get("encoder") or {}):
-        if isinstance(part.get("image_size"), int):
-            return part["image_size"]
+        size = part.get("image_size")
+        if isinstance(size, int | list):
+            return size[axis] if isinstance(size, list) else size
     return 64

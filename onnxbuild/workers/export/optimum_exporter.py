@@ -17,7 +17,7 @@ def export(checkpoint: Path, destination: Path, params: ExportParams) -> None:
     """Write the graphs of the task, with tokenizer and configs."""
     from optimum.exporters.onnx import main_export
 
-    with _processors_may_be_absent():
+    with _processors_may_be_absent(), _past_of_grouped_heads():
         main_export(
             str(checkpoint),
             destination,
@@ -53,6 +53,30 @@ def _processors_may_be_absent() -> Iterator[None]:
         yield
     finally:
         save_utils.maybe_load_preprocessors = own
+
+
+@contextmanager
+def _past_of_grouped_heads() -> Iterator[None]:
+    """Let optimum trace a decoder with as many heads in its past as the model has keys.
+
+    `DummyPastKeyValuesGenerator` of optimum 2.1, which serves Phi, takes the number of heads of queries.
+    """
+    from optimum.utils import DummyPastKeyValuesGenerator as Past
+
+    own = Past.__init__
+
+    def sized(self: Any, task: str, normalized_config: Any, *args: Any, **kwargs: Any) -> None:
+        own(self, task, normalized_config, *args, **kwargs)
+        heads = getattr(normalized_config, "num_key_value_heads", None)
+        if type(self) is Past and heads:
+            width = self.hidden_size // self.num_attention_heads
+            self.num_attention_heads, self.hidden_size = heads, heads * width
+
+    Past.__init__ = sized
+    try:
+        yield
+    finally:
+        Past.__init__ = own
 
 
 def _library(checkpoint: Path, params: ExportParams) -> str | None:
