@@ -136,7 +136,8 @@ def _translator(model: Any, folder: Path, task: str, config: dict[str, Any], siz
     given = {name: torch.from_numpy(value) for name, value in source.items()}
     tokens, wanted = _by_pytorch(lambda: reference(model, given))
     error = _worst_step(translator_scores(folder, source, tokens), wanted)
-    return {**error, "loader": loads_and_writes(_LOADERS[task.partition("-")[0]], folder, given, tokens)}
+    kind = "ORTModelForPix2Struct" if "flattened_patches" in given else _LOADERS[task.partition("-")[0]]
+    return {**error, "loader": loads_and_writes(kind, folder, given, tokens)}
 
 
 def _worst_step(found: list[np.ndarray], wanted: list[np.ndarray]) -> dict[str, Any]:
