@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 import transformers
 from checkpoints import head
-from feeds import Size, feeds_for, mask_of, pad_of, words
+from feeds import Size, feeds_for, mask_of, pad_of, points_for, words
 from greedy import decoder_scores, reference, translator_scores
 from sessions import session
 from users_loader import loads_and_writes
@@ -56,6 +56,8 @@ def _compare(model: Any, folder: Path, task: str, config: dict[str, Any], size: 
         return _decoder(model, folder, config, size)
     if (folder / "encoder_model.onnx").exists():
         return _translator(model, folder, task, config, size)
+    if (folder / "vision_encoder.onnx").exists():
+        return _cutter(model, folder, config, size)
     if not (folder / "model.onnx").exists():
         raise Unjudged(f"the graphs are {', '.join(sorted(path.name for path in folder.glob('*.onnx')))}")
     return _encoder(model, folder / "model.onnx", config, size)
@@ -75,7 +77,8 @@ def _encoder(model: Any, path: Path, config: dict[str, Any], size: Size) -> dict
     # PyTorch goes first: what it refuses says nothing about the graph.
     given = _named(_by_pytorch(lambda: model(**{name: torch.from_numpy(one) for name, one in feeds.items()})), config)
     found = dict(zip(names, graph.run(names, feeds), strict=True))
-    pairs = {name: (value, given[name]) for name, value in found.items() if torch.is_tensor(given.get(name))}
+    named = _tensors(given, names)
+    pairs = {name: (value, named[name]) for name, value in found.items() if name in named}
     if not pairs:
         raise Unjudged(f"the outputs {', '.join(names)} have other names in PyTorch: {', '.join(given.keys())}")
     mask = feeds.get("attention_mask")
@@ -87,6 +90,28 @@ def _named(given: Any, config: dict[str, Any]) -> dict[str, Any]:
     """PyTorch's outputs under the graph's names; optimum's documentation says which it means where they differ."""
     others = _OTHER_NAMES.get(config["model_type"], {})
     return {others.get(name, name): value for name, value in given.items()}
+
+
+def _tensors(given: Mapping[str, Any], names: list[str]) -> dict[str, torch.Tensor]:
+    """PyTorch's tensors by name; those of a tuple (a head for each alphabet) by the graph's names, if it is all."""
+    for value in given.values():
+        if isinstance(value, tuple) and len(value) == len(names) and not set(names) & set(given):
+            return dict(zip(names, value, strict=True))
+    return {name: value for name, value in given.items() if torch.is_tensor(value)}
+
+
+def _cutter(model: Any, folder: Path, config: dict[str, Any], size: Size) -> dict[str, Any]:
+    """Masks of pictures, from points: the encoder's outputs are the decoder's inputs."""
+    encoder, decoder = session(folder / "vision_encoder.onnx"), session(folder / "prompt_encoder_mask_decoder.onnx")
+    pictures = feeds_for(encoder.get_inputs(), config, size)
+    points = points_for(config, size)
+    tensors = {name: torch.from_numpy(value) for name, value in {**pictures, **points}.items()}
+    given = _by_pytorch(lambda: model(**tensors))
+    seen = dict(zip((entry.name for entry in encoder.get_outputs()), encoder.run(None, pictures), strict=True))
+    names = [entry.name for entry in decoder.get_outputs()]
+    errors = [_error(ours, given[name].float().numpy(), name)
+              for name, ours in zip(names, decoder.run(names, {**seen, **points}), strict=True)]  # fmt: skip
+    return max(errors, key=lambda error: error["worst"])
 
 
 def _counted(found: np.ndarray, wanted: np.ndarray, mask: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -119,7 +144,8 @@ def _translator(model: Any, folder: Path, task: str, config: dict[str, Any], siz
     given = {name: torch.from_numpy(value) for name, value in source.items()}
     tokens, wanted = _by_pytorch(lambda: reference(model, given))
     error = _worst_step(translator_scores(folder, source, tokens), wanted)
-    return {**error, "loader": loads_and_writes(_LOADERS[task.partition("-")[0]], folder, given, tokens)}
+    kind = "ORTModelForPix2Struct" if "flattened_patches" in given else _LOADERS[task.partition("-")[0]]
+    return {**error, "loader": loads_and_writes(kind, folder, given, tokens)}
 
 
 def _worst_step(found: list[np.ndarray], wanted: list[np.ndarray]) -> dict[str, Any]:

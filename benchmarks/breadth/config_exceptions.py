@@ -44,13 +44,15 @@ EXCEPTIONS: Mapping[str, Mapping[str, Any]] = {
     "table-transformer": _OWN_BACKBONE,
     # No default: the config describes no model without it.
     "esm": {"vocab_size": 389, "mask_token_id": 4, "pad_token_id": 0, "position_embedding_type": "rotary"},
-    "nemotron": {"head_dim": 16},
+    "nemotron": {"head_dim": 24, "num_key_value_heads": 1},
     "wav2vec2-conformer": {"vocab_size": 389},
     "wav2vec2-bert": {"vocab_size": 389},
     # Four stages halve the picture, and the last one must still have a whole window.
     "swin": {"image_size": 96},
     "swinv2": {"image_size": 96},
     "donut-swin": {"image_size": 96},
+    # The default is a picture of 512 × 864, which is not one size to shrink.
+    "yolos": {"image_size": [64, 96]},
     # optimum traces with 3000 frames, whatever the config says.
     "whisper": {"max_source_positions": 1500},
     # Its attention is split into four parts.
@@ -72,7 +74,7 @@ EXCEPTIONS: Mapping[str, Mapping[str, Any]] = {
     # Its output projection is square, so that heads times their size are the width.
     "helium": {"head_dim": 16},
     "mctct": {"attention_head_dim": 16},
-    # Each block takes what the one before it gives; the last is four times as wide (1280 in its code) as the default 320.
+    # Each block takes what the one before it gives; a quarter of the 1280 channels that its code ends with.
     "efficientnet": {"width_coefficient": 0.25, "depth_coefficient": 0.5, "hidden_dim": 320,
                      "in_channels": [32, 16, 24, 40, 80, 112, 192], "out_channels": [16, 24, 40, 80, 112, 192, 320]},
     # Four coordinates and two sizes of a box make the width: 4 * 9 + 2 * 6.
@@ -82,9 +84,15 @@ EXCEPTIONS: Mapping[str, Mapping[str, Any]] = {
     "squeezebert": {"embedding_size": 48},
     # Heads that must divide a width which the rule does not set.
     "mobilevit": {"num_attention_heads": 2, "hidden_sizes": [32, 40, 48]},
-    "perceiver": {"num_self_attention_heads": 2, "num_cross_attention_heads": 2, "d_latents": 48, "d_model": 40},
+    # Its own tokenizer has 262 tokens, the default; the tokenizer of these checkpoints has more.
+    "perceiver": {"num_self_attention_heads": 2, "num_cross_attention_heads": 2, "d_latents": 48, "d_model": 40,
+                  "vocab_size": 389},
     "bit": {"embedding_size": 32, "hidden_sizes": [32, 64, 96, 128], "num_groups": 8},
-    # Grouped attention is not in these, or needs two groups.
+    # The attention of its bottleneck is narrower than the model, and its heads divide it.
+    "mobilebert": {"intra_bottleneck_size": 36},
+    # Grouped attention is not in these, or needs two groups. transformers 4 reads the queries of moonshine by the
+    # number of its key-value heads, and no published checkpoint has fewer of them than heads.
+    "moonshine": {"encoder_num_key_value_heads": 3, "decoder_num_key_value_heads": 3},
     "diffllama": {"num_attention_heads": 4, "num_key_value_heads": 2},
     "esmc": {"num_key_value_heads": 3},
     "dots3_note": {"text_config.num_key_value_heads": 3},
@@ -98,6 +106,17 @@ EXCEPTIONS: Mapping[str, Mapping[str, Any]] = {
     "ministral": {"head_dim": 24},
     # A quarter of the head rotates, along two axes.
     "neomme": {"head_dim": 32},
+    # Text and pictures meet at the width of the vision model.
+    "siglip": {"text_config.hidden_size": 36, "text_config.projection_size": 48},
+    # Pictures leave their encoder at the width of the decoder, whose positions are halves of it.
+    "sam": {"vision_config.output_channels": 32, "vision_config.num_pos_feats": 16, "vision_config.image_size": 96,
+            "vision_config.global_attn_indexes": [1], "prompt_encoder_config.hidden_size": 32,
+            "prompt_encoder_config.image_size": 96, "prompt_encoder_config.image_embedding_size": 12,
+            "mask_decoder_config.hidden_size": 32, "mask_decoder_config.num_attention_heads": 2},
+    # The pixels of a patch, in three colors; heads that make up the width.
+    "pix2struct": {"vision_config.patch_embed_hidden_size": 192, "text_config.d_kv": 16},
+    # `PvtConfig` forgets any other number of labels when it is loaded.
+    "pvt": {"num_labels": 1000},
     # A width that must follow from another one.
     "fun_asr_nano": {"adaptor_config.intermediate_size": 12},
     # One entry per layer.

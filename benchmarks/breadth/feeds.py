@@ -64,6 +64,14 @@ def vocabulary(config: Mapping[str, Any]) -> int:
     return min([part["vocab_size"] for part in parts if isinstance(part.get("vocab_size"), int)] or [300])
 
 
+def points_for(config: Mapping[str, Any], size: Size) -> dict[str, np.ndarray]:
+    """Points of pictures that say what to cut out (two masks each), and whether they are inside of it."""
+    random = np.random.default_rng(size.tokens)
+    count = 1 + size.tokens % 4
+    places = random.uniform(0, _picture(config, -1), (size.rows, 2, count, 2)).astype(np.float32)
+    return {"input_points": places, "input_labels": random.integers(0, 2, (size.rows, 2, count))}
+
+
 def _value(entry: Any, config: Mapping[str, Any], size: Size, random: np.random.Generator, *, masked: bool) -> Any:
     name, kind = entry.name, _TYPES[entry.type]
     if name in _WORDS:
@@ -85,6 +93,8 @@ def _other(name: str, shape: list[int], kind: Any, random: np.random.Generator) 
         return np.broadcast_to(np.arange(shape[-1]), shape).astype(kind)
     if name == "bbox":
         return _boxes(shape, random).astype(kind)
+    if name == "flattened_patches":
+        return _patches(shape, random).astype(kind)
     if "mask" in name or kind is np.bool_:
         return np.ones(shape, kind)
     if np.issubdtype(kind, np.integer):
@@ -110,6 +120,13 @@ def _mask(shape: list[int], size: Size) -> np.ndarray:
     return (np.arange(shape[1])[None] < counted[: shape[0], None]).astype(np.int64)
 
 
+def _patches(shape: list[int], random: np.random.Generator) -> np.ndarray:
+    """Rows and columns from 1 on, then pixels."""
+    values = random.standard_normal(shape)
+    values[..., :2] = random.integers(1, 9, (*shape[:-1], 2))
+    return values
+
+
 def _boxes(shape: list[int], random: np.random.Generator) -> np.ndarray:
     first, extent = random.integers(0, 500, (*shape[:-1], 2)), random.integers(1, 450, (*shape[:-1], 2))
     return np.concatenate([first, first + extent], axis=-1)
@@ -125,7 +142,7 @@ def _extent(axis: Any, place: int, name: str, config: Mapping[str, Any], size: S
     if isinstance(config.get(named), int):
         return int(config[named])
     if name == "pixel_values":
-        return _picture(config) if place > 1 else 3
+        return _picture(config, place - 4) if place > 1 else 3
     return _sound(place, name, config, size) if name in {"input_values", "input_features"} else size.tokens
 
 
@@ -140,8 +157,10 @@ def _sound(place: int, name: str, config: Mapping[str, Any], size: Size) -> int:
     return size.samples
 
 
-def _picture(config: Mapping[str, Any]) -> int:
+def _picture(config: Mapping[str, Any], axis: int) -> int:
+    """The size along an axis, -2 for the height and -1 for the width."""
     for part in (config, config.get("vision_config") or {}, config.get("encoder") or {}):
-        if isinstance(part.get("image_size"), int):
-            return part["image_size"]
+        size = part.get("image_size")
+        if isinstance(size, int | list):
+            return size[axis] if isinstance(size, list) else size
     return 64

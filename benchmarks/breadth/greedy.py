@@ -58,7 +58,8 @@ def translator_scores(folder: Path, source: Mapping[str, np.ndarray], tokens: np
     for end in range(begin, tokens.shape[1]):
         step = {"decoder_input_ids": tokens[:, start:end], "input_ids": tokens[:, start:end]}
         step["use_cache_branch"] = np.array([start > 0])
-        step["decoder_attention_mask"] = np.ones((len(tokens), end), np.int64)
+        # Beside `encoder_attention_mask`, Pix2Struct's decoders have their own mask under the plain name.
+        step["attention_mask"] = step["decoder_attention_mask"] = np.ones((len(tokens), end), np.int64)
         outputs = _run(graph, {**fixed, **step, **known}, rows=len(tokens), past=start)
         scores.append(outputs["logits"][:, -1])
         known = {**known, **{name: value for name, value in _as_past(outputs, later).items() if value.size}}

@@ -24,9 +24,13 @@ ORDER = (
 )
 # Types in optimum's registry whose only tasks (object and keypoint detection, text to audio) onnxbuild does not have.
 WITHOUT_TASK = ("d_fine", "musicgen", "rt_detr", "rt_detr_v2", "speecht5", "vitpose", "vits")
+# Names that optimum gives parts of pipelines of diffusers: no config.json has them as its `model_type`.
+PARTS = ("siglip-text", "siglip-text-with-projection")
 OUTSIDE = (
     f"{', '.join(WITHOUT_TASK)} are in optimum's registry only for tasks that onnxbuild does not have "
-    "(detection of objects and of keypoints, text to audio), so they are in neither list."
+    f"(detection of objects and of keypoints, text to audio), so they are in neither list. "
+    f"Nor are {' and '.join(PARTS)}: optimum names parts of diffusers' pipelines so, and no config.json has such a "
+    "model type."
 )
 
 
@@ -43,7 +47,7 @@ def kinds(exporter: str) -> list[Kind]:
 
     That of transformers has the types with a head that optimum does not know: the others come from optimum's list.
     """
-    optimum = {name: Kind(name, task, "optimum") for name, task in _main(OPTIMUM).items()}
+    optimum = {name: Kind(name, task, "optimum") for name, task in _main(OPTIMUM).items() if name not in PARTS}
     if exporter == "optimum":
         return sorted(optimum.values())
     found = (Kind(name, task, exporter) for name, task in _main(TRANSFORMERS).items() if name not in optimum)

@@ -13,6 +13,8 @@ from small_config import VOCABULARY, text_part
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 _SPECIAL = {"pad": "<pad>", "bos": "<s>", "eos": "</s>", "unk": "<unk>", "mask": "<mask>", "cls": "<s>", "sep": "</s>"}
+# Pix2Struct cuts pictures of any size into as many patches as its processor says, each of 8 × 8 pixels here.
+_PATCHES = {"max_patches": 40, "patch_size": {"height": 8, "width": 8}}
 _TEXT = "A build that exits with zero delivers the model that went in, for short and for long inputs alike.\n" * 20
 
 
@@ -61,7 +63,8 @@ def _size_of_pictures(config: Any) -> int | None:
         size = getattr(part, "image_size", None)
         if isinstance(size, int):
             return size
-        if hasattr(part, "patch_size") or (part is config and _is_only_vision(config)):
+        sees = hasattr(part, "patch_size") or hasattr(part, "patch_embed_hidden_size")
+        if sees or (part is config and _is_only_vision(config)):
             return 64
     return None
 
@@ -79,7 +82,8 @@ def _save_pictures(model_type: str, size: int, folder: Path) -> None:
     side = {"height": size, "width": size}
     try:
         kind = getattr(transformers, name)
-        more = {"crop_size": side} if "crop_size" in inspect.signature(kind.__init__).parameters else {}
+        offered = {"crop_size": side, **_PATCHES}
+        more = {key: value for key, value in offered.items() if key in inspect.signature(kind.__init__).parameters}
         kind(size=side, **more).save_pretrained(folder)
     except ValueError:
         kind(size={"shortest_edge": size}).save_pretrained(folder)

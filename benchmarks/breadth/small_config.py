@@ -63,6 +63,7 @@ _COMPILED = tuple((re.compile(pattern), size) for pattern, size in _SIZES)
 _KEEP = frozenset({
     "num_channels", "in_channels", "num_labels", "pad_token_id", "type_vocab_size", "max_2d_position_embeddings",
     "num_hidden_layers_to_skip", "num_feature_levels",
+    "num_encoder_blocks",  # stages, one for each entry of `depths` and `hidden_sizes`
 })  # fmt: skip
 
 

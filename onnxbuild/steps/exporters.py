@@ -13,6 +13,7 @@ from onnxbuild.tables.exporter_types import (
     GENAI_FAILS,
     MOBIUS,
     OPTIMUM,
+    OPTIMUM_FAILS,
     TRANSFORMERS,
     TRANSFORMERS_FAILS,
     Failing,
@@ -82,6 +83,7 @@ EXPORTERS: Mapping[str, Exporter] = {
             needs={"transformers": ("4.36", "4.58"), "optimum": ("2.1", "2.2")},
             opsets=(14, 23),
             types=OPTIMUM,
+            fails=OPTIMUM_FAILS,
         ),
         Exporter(
             name="transformers",

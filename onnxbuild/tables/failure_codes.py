@@ -651,6 +651,18 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "Its config.json has fewer than 5 positions. An exporter traces a text of 2 tokens with a past of 2.",
         "Check `max_position_embeddings` in config.json, or write a custom exporter (docs/how-to/own-exporter.md).",
     ),
+    "OBE89": FailureCode(
+        "draws-random-values",
+        "the graph draws random values, so no two runs of it agree",
+        (
+            "The model draws in its forward pass, as ViTMAE does to hide patches, and the exporter copied that into "
+            "the graph. Neither the reference nor an earlier run gives the same outputs."
+        ),
+        (
+            "Export with a custom exporter that makes the random values an input (docs/how-to/own-exporter.md), or "
+            "choose a class without them: the encoder of ViTMAE alone is a ViT."
+        ),
+    ),
     "OBE93": FailureCode(
         "adapter-does-not-fit",
         "the adapter does not fit the base model",

@@ -61,3 +61,15 @@ INPUT_KINDS: Mapping[str, InputKind] = {
     "decoder_attention_mask": InputKind((TOKENS,), "ones"),
     "global_attention_mask": InputKind((TOKENS,), "first"),
 }
+
+_PICTURE_AXES = 4  # batch, colors, height, width
+
+
+def axes_of_config(name: str, rank: int) -> Mapping[int, tuple[str | int, ...]]:
+    """The axes of an input that have one size for a model, by their number: its config and its weights fix them."""
+    if name == "pixel_values":
+        return {1: ("num_channels", 3)} if rank == _PICTURE_AXES else {}
+    kind = INPUT_KINDS.get(name)
+    if kind is None or len(kind.axes) != rank - 1:
+        return {}
+    return {number: axis for number, axis in enumerate(kind.axes, 1) if isinstance(axis, tuple)}

@@ -126,11 +126,12 @@ def test_bounds_that_are_missed():
 
 
 def test_the_lists_of_types():
-    from model_lists import WITHOUT_TASK, Kind, kinds
+    from model_lists import PARTS, WITHOUT_TASK, Kind, kinds
 
     optimum, newer = kinds("optimum"), kinds("transformers")
-    assert (len(optimum), len(newer)) == (144, 213)
-    assert not {kind.model_type for kind in optimum} & ({kind.model_type for kind in newer} | set(WITHOUT_TASK))
+    assert (len(optimum), len(newer)) == (142, 213)
+    others = {kind.model_type for kind in newer} | set(WITHOUT_TASK) | set(PARTS)
+    assert not {kind.model_type for kind in optimum} & others
     assert Kind("bert", "fill-mask", "optimum") in optimum
     assert Kind("qwen3_next", "text-generation-with-past", "transformers") in newer
 
@@ -206,3 +207,20 @@ def test_inputs_are_padded_and_fit_the_graph():
     boxes = feeds_for([Input("bbox", ["b", "s", 4])], {}, Size(7, 9))["bbox"]
     assert (boxes[..., :2] < boxes[..., 2:]).all()
     assert np.isfinite(seen["pixel_values"]).all()
+    wide = feeds_for(
+        [Input("pixel_values", ["b", "c", "h", "w"], "tensor(float)")], {"image_size": [64, 96]}, Size(7, 9)
+    )
+    assert wide["pixel_values"].shape == (3, 3, 64, 96)
+    patches = feeds_for([Input("flattened_patches", ["b", 5, 14], "tensor(float)")], {}, Size(7, 9))
+    assert patches["flattened_patches"][..., :2].min() >= 1  # rows and columns
+
+
+def test_several_heads_are_compared_under_the_names_of_the_graph():
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    from comparison import _tensors
+
+    one, other = torch.zeros(2), torch.ones(2)
+    assert _tensors({"logits": (one, other)}, ["letters", "words"]) == {"letters": one, "words": other}
+    assert _tensors({"logits": one, "hidden_states": (one, other)}, ["logits", "words"]) == {"logits": one}
+    assert _tensors({"logits": (one, other)}, ["logits"]) == {}

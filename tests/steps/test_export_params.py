@@ -151,6 +151,19 @@ def test_a_type_that_freezes_is_refused_for_every_task_and_one_with_states_only_
     assert codes("led", "text2text-generation") == codes("siglip2", "feature-extraction") == ["OB638"]
 
 
+def test_a_type_whose_graph_cannot_be_compared_is_refused_by_every_exporter_that_has_it():
+    def told(exporter, model_type, versions):
+        asked = context("feature-extraction", model_type, **versions)
+        return [(fault.code, fault.hint) for fault in EXPORT.check(ExportParams(exporter=exporter), asked)]
+
+    own = "write `export: {exporter: path/to/file.py:function}` with a function that exports it"
+    four = {"transformers": "4.57.6", "optimum": "2.1.0"}
+    assert told("optimum", "vit_mae", four) == told("transformers", "vit_mae", {}) == [("OB638", own)]
+    ((code, hint),) = told("optimum", "trocr", four)
+    assert code == "OB638"
+    assert "`text-generation" in hint
+
+
 def test_mobius_has_one_opset_and_reads_no_field_of_others():
     params = ExportParams(exporter="mobius", attention="eager", dtype="fp16")
     assert {field for code, field, _ in found(params, context(DECODER, "qwen3", **MOBIUS))} == {"attention", "dtype"}

@@ -117,7 +117,10 @@ SAMPLES = [
     ("ValueError: Unsupported onnx_opset_version: 24", "the exporter does not know this opset"),
     (
         "Constraints violated (batch)! For more information",
-        "an axis that must be dynamic was fixed while tracing: RuntimeError: Constraints violated (batch)! For more information",
+        (
+            "an axis that must be dynamic was fixed while tracing: RuntimeError: Constraints violated (batch)!"
+            " For more information"
+        ),
     ),
     (
         "Opset 11 is lower than the recommended minimum opset (14) to export x.",
@@ -164,8 +167,10 @@ SAMPLES = [
     ),
     (
         "RuntimeError: The post-processing of the ONNX export failed.",
-        "ONNX export failed after tracing, while the graphs were merged: RuntimeError: RuntimeError: The post-processing"
-        " of the ONNX export failed.",
+        (
+            "ONNX export failed after tracing, while the graphs were merged: RuntimeError: RuntimeError: The"
+            " post-processing of the ONNX export failed."
+        ),
     ),
     ("IndexError: _Map_base::at", "ONNX export failed: RuntimeError: IndexError: _Map_base::at"),
     ("Exception: Incomplete symbolic shape inference", "the optimizer cannot infer the shapes of this graph"),

@@ -89,6 +89,18 @@ def generated(name, folder, model, feeds):
 
 
 @pytest.mark.parametrize(
+    ("name", "reads", "axes"),
+    [("markuplm", "xpath_tags_seq", ["sequence_length", 7]), ("markuplm", "xpath_subs_seq", ["sequence_length", 7]),
+     ("visual_bert", "visual_embeds", ["visual_seq_length", 20]), ("patchtsmixer", "past_values", [40, 3]),
+     ("mgp-str", "pixel_values", [3, 16, 40])],
+)  # fmt: skip
+def test_an_axis_that_can_only_have_one_size_says_so(name, reads, axes):
+    session = open_session(exported(name)[2] / "model.onnx", threads=1)
+    shapes = {one.name: one.shape for one in session.get_inputs()}
+    assert shapes[reads] == ["batch_size", *axes]
+
+
+@pytest.mark.parametrize(
     ("name", "file", "reads"),
     [("layoutlm", "model.onnx", "bbox"), ("markuplm", "model.onnx", "xpath_subs_seq"),
      ("visual_bert", "model.onnx", "visual_embeds"),

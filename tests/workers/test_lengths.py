@@ -270,8 +270,8 @@ def test_a_graph_that_takes_pictures_of_one_size_says_so(tmp_path):
         places = {"model": tmp_path / name / "checkpoint"}, {"model": tmp_path / name / "onnx"}
         facts = export(params, *places, lambda *_: None)
         shape = OnnxModel(places[1]["model"], threads=1).inputs("forward")["pixel_values"].shape
-        found[name] = (facts.get("picture"), shape[2:])
-    assert found == {"vit": ([28, 28], (28, 28)), "resnet": (None, ("height", "width"))}
+        found[name] = (facts.get("picture"), shape[1:])
+    assert found == {"vit": ([28, 28], (3, 28, 28)), "resnet": (None, (3, "height", "width"))}
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -303,6 +303,21 @@ def test_a_graph_that_is_wrong_for_another_size_of_pictures_fails(tmp_path, vali
         CheckFailed, match="OBE86 the graph leaves the size of pictures free, and fails for another one"
     ):
         validate(Exported(tmp_path / "checkpoint", tmp_path / "onnx", "image-classification"))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_graph_that_draws_random_values_is_named(tmp_path, validate):
+    from transformers.models.vit_mae import ViTMAEConfig, ViTMAEModel
+
+    torch.manual_seed(21)
+    sizes = {"hidden_size": 36, "num_hidden_layers": 1, "num_attention_heads": 3, "intermediate_size": 53}
+    model = ViTMAEModel(ViTMAEConfig(**sizes, image_size=28, patch_size=7))
+    model.eval().save_pretrained(tmp_path / "checkpoint")
+    (tmp_path / "onnx").mkdir()
+    params = ExportParams(task="feature-extraction", exporter="optimum")
+    export(params, {"model": tmp_path / "checkpoint"}, {"model": tmp_path / "onnx"}, lambda *_: None)
+    with pytest.raises(CheckFailed, match=r"OBE89 the graph draws random values \(RandomUniform(Like)?\), and differs"):
+        validate(Exported(tmp_path / "checkpoint", tmp_path / "onnx", "feature-extraction"))
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,8 @@ def _model(architecture, sizes):
     if architecture == "gpt2":
         config = transformers.GPT2Config(n_layer=1, n_head=2, n_embd=32, vocab_size=500, initializer_range=0.3, **sizes)
         return transformers.GPT2LMHeadModel(config)
+    if architecture == "phi":
+        return transformers.PhiForCausalLM(transformers.PhiConfig(**{**SIZES, **sizes}))
     config = {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 1, "num_heads": 2, "vocab_size": 500}
     return transformers.T5ForConditionalGeneration(transformers.T5Config(**config, decoder_start_token_id=0))
 
@@ -131,6 +133,15 @@ def test_the_length_that_is_traced(positions, shapes, tmp_path):
     config = {} if positions is None else {"max_position_embeddings": positions}
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert", **config}))
     assert short_texts(tmp_path) == shapes
+
+
+def test_a_decoder_whose_past_has_fewer_heads_than_its_queries():
+    """optimum sizes the past of Phi by the heads of queries, and failed to trace it."""
+    checkpoint = checkpoint_of("phi", sizes={"num_attention_heads": 4, "num_key_value_heads": 2})
+    onnx = exported(checkpoint, CAUSAL)
+    past = {one.name: one.shape for one in open_for_check(onnx / "model.onnx").get_inputs()}["past_key_values.0.key"]
+    assert (past[1], past[3]) == (2, 8)
+    assert validated(checkpoint, onnx, CAUSAL)["passed"]
 
 
 def test_too_few_positions_to_trace(tmp_path):

@@ -12,6 +12,7 @@ from small_models import minilm  # noqa: E402
 
 from onnxbuild.protocol import CheckFailed  # noqa: E402
 from onnxbuild.workers.engines.engine import InputSpec  # noqa: E402
+from onnxbuild.workers.inputs.other_inputs import config_sizes  # noqa: E402
 from onnxbuild.workers.inputs.sample_source import Source  # noqa: E402
 from onnxbuild.workers.inputs.samples import probes, shaped  # noqa: E402
 from onnxbuild.workers.inputs.sentences import SENTENCES  # noqa: E402
@@ -108,6 +109,25 @@ def test_other_inputs_follow_the_graph_and_the_config(source, name, axes, config
     value = found.feeds[name]
     assert value.shape == shape
     assert bounds[0] <= value.min() <= value.max() <= bounds[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "axes", "config", "sizes"),
+    [
+        ("pixel_values", ("c", "h", "w"), {"vision_config": {"num_channels": 1}}, {1: 1}),
+        ("pixel_values", ("c", "h", "w"), {}, {1: 3}),
+        ("pixel_values", (3, "h", "w"), {}, {}),
+        ("pixel_values", ("frames", "c", "h", "w"), {}, {}),
+        ("xpath_tags_seq", ("s", "d"), {"max_depth": 7}, {2: 7}),
+        ("past_values", ("s", "c"), {"context_length": 40, "num_input_channels": 2}, {1: 40, 2: 2}),
+        ("past_values", ("s", 1), {}, {}),  # nothing says how long the series is
+        ("input_points", ("m", "n", 2), {}, {}),
+        ("input_ids", ("s",), {}, {}),
+    ],
+)
+def test_axes_that_the_config_gives_one_size(source, name, axes, config, sizes):
+    spec = InputSpec(("batch", *axes), "tensor(float)")
+    assert config_sizes(source({name: spec}, **config), name, spec) == sizes
 
 
 def test_the_second_corner_of_a_box_is_not_before_the_first(source):

@@ -22,8 +22,8 @@ from onnxbuild.workers.engines.loading import Loaded, watched
 from onnxbuild.workers.engines.timing import versions
 from onnxbuild.workers.export import own_exporter
 from onnxbuild.workers.export.exported import check_graph, settle
+from onnxbuild.workers.export.fixed_axes import settle_axes
 from onnxbuild.workers.export.missing_weights import check_weights
-from onnxbuild.workers.export.picture_axes import settle_picture_axes
 from onnxbuild.workers.failures.exceptions import note_export
 from onnxbuild.workers.folders.configs import limit_tokenizer, named_outputs
 from onnxbuild.workers.folders.model_files import bytes_below, carry_companions, files_below, onnx_names
@@ -135,7 +135,7 @@ def _tidy(params: ExportParams, source: Path, destination: Path) -> dict[str, An
     # optimum merges by itself, and the files of a custom exporter stay as they are.
     merged = merge_parts(destination) if params.exporter == "transformers" else {}
     ours = params.exporter in {"optimum", "transformers"}
-    return {**merged, **(settle_picture_axes(destination, params.task) if ours else {})}
+    return {**merged, **(settle_axes(destination, params.task) if ours else {})}
 
 
 def _task_hint(exporter: str, model_type: str) -> str:

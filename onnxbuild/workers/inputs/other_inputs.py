@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from onnxbuild.protocol import CheckFailed
-from onnxbuild.tables.input_kinds import INPUT_KINDS, TOKENS, Axis, InputKind, Values
+from onnxbuild.tables.input_kinds import INPUT_KINDS, TOKENS, Axis, InputKind, Values, axes_of_config
 from onnxbuild.workers.engines.engine import InputSpec
 from onnxbuild.workers.inputs.media import vision_part
 from onnxbuild.workers.inputs.sample_source import Source
@@ -39,6 +39,13 @@ def other_input(
         sizes = tuple(f if isinstance(f, int) else k for f, k in zip(spec.shape[1:], known, strict=True))
     bound = _length(source, kind.bound, name, sequence)
     return _VALUES[kind.values](generator, (batch, *sizes), bound)
+
+
+def config_sizes(source: Source, name: str, spec: InputSpec) -> dict[int, int]:
+    """The sizes that the config gives the axes of an input which the graph leaves free, by their number."""
+    axes = axes_of_config(name, len(spec.shape))
+    sizes = {number: _entry(source, axis) for number, axis in axes.items() if isinstance(spec.shape[number], str)}
+    return {number: size for number, size in sizes.items() if size is not None}
 
 
 def _unknown(name: str, spec: InputSpec) -> InputKind:
@@ -72,12 +79,16 @@ def _length(source: Source, axis: Axis, name: str, sequence: int) -> int:
         return axis
     if axis == TOKENS:
         return sequence
+    size = _entry(source, axis)
+    if size is None:
+        raise _refused(name, f"config.json has no {' or '.join(f'`{one}`' for one in axis)}")
+    return size
+
+
+def _entry(source: Source, axis: tuple[str | int, ...]) -> int | None:
     entries = _entries(source)
-    for one in axis:
-        found = entries.get(one) if isinstance(one, str) else one
-        if isinstance(found, int):
-            return found
-    raise _refused(name, f"config.json has no {' or '.join(f'`{one}`' for one in axis)}")
+    sizes = (entries.get(one) if isinstance(one, str) else one for one in axis)
+    return next((size for size in sizes if isinstance(size, int)), None)
 
 
 def _entries(source: Source) -> Mapping[str, Any]:

@@ -26,7 +26,8 @@ from onnxbuild.workers.inputs.samples import Sample, probes, shaped
 from onnxbuild.workers.libraries.remote_code import with_its_code
 from onnxbuild.workers.validate.bounds import broken_bounds, fitting_bounds, row_of
 from onnxbuild.workers.validate.compare import Record, Task
-from onnxbuild.workers.validate.extent import Judge
+from onnxbuild.workers.validate.draws import drawing_operators
+from onnxbuild.workers.validate.extent import Judge, Partly
 from onnxbuild.workers.validate.labelled_rows import Answers, batches_of
 from onnxbuild.workers.validate.lengths import Chosen, chosen, limit_of, of_length
 from onnxbuild.workers.validate.trial import Sides, Trial, tried, tried_chosen
@@ -38,7 +39,8 @@ def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str
     """Compare, write `validation.json`, and return the worst of each metric.
 
     Errors: CheckFailed OBE04 if a bound is broken or outputs differ in name or shape, OBE06 for NaN and Inf, OBE86 if
-    the variant holds for the shapes that were asked for, and not for those that the model makes likely.
+    the variant holds for the shapes that were asked for, and not for those that the model makes likely, OBE89 if a
+    bound is broken and the graph draws random values.
     """
     # The runner sets the worker's share of the cores; torch's own count may be that of an earlier benchmark.
     threads = int(os.environ.get("OMP_NUM_THREADS") or usable_cores())
@@ -71,9 +73,16 @@ def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str
     report = {**facts, "records": msgspec.to_builtins(records)}
     (outputs["report"] / "validation.json").write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1))
     if broken and params.on_failure == "fail":
-        notes = [*_notes(broken, sides.reference), *(partly.notes if partly else ())]
-        raise CheckFailed("OBE86" if partly else "OBE04", broken[0], notes=notes, facts=facts)
+        raise _failure(broken, sides, partly, facts)
     return facts
+
+
+def _failure(broken: Sequence[str], sides: Sides, partly: Partly | None, facts: Facts) -> CheckFailed:
+    notes = [*_notes(broken, sides.reference), *(partly.notes if partly else ())]
+    if drawing := drawing_operators(sides.variant.folder):
+        message = f"the graph draws random values ({', '.join(drawing)}), and differs in each run: {broken[0]}"
+        return CheckFailed("OBE89", message, notes=notes, facts=facts)
+    return CheckFailed("OBE86" if partly else "OBE04", broken[0], notes=notes, facts=facts)
 
 
 def _told(samples: Sequence[Sample], progress: Tell) -> Iterator[Sample]:

@@ -15,7 +15,12 @@ from typing import Any
 def repaired() -> Iterator[None]:
     """All repairs."""
     with ExitStack() as stack:
-        for repair in (_processors_may_be_absent, _positions_without_cache, _axis_of_three_inputs):
+        for repair in (
+            _processors_may_be_absent,
+            _past_of_grouped_heads,
+            _positions_without_cache,
+            _axis_of_three_inputs,
+        ):
             stack.enter_context(repair())
         yield
 
@@ -73,6 +78,27 @@ def _axis_of_three_inputs() -> Iterator[None]:
         return {**own(self), "last_hidden_state": {0: "batch_size", 1: "three_sequence_lengths"}}
 
     with _replaced(Config, "outputs", property(outputs)):
+        yield
+
+
+@contextmanager
+def _past_of_grouped_heads() -> Iterator[None]:
+    """Let optimum trace a decoder with as many heads in its past as the model has keys.
+
+    `DummyPastKeyValuesGenerator` of optimum 2.1, which serves Phi, takes the number of heads of queries.
+    """
+    from optimum.utils import DummyPastKeyValuesGenerator as Past
+
+    own = Past.__init__
+
+    def sized(self: Any, task: str, normalized_config: Any, *args: Any, **kwargs: Any) -> None:
+        own(self, task, normalized_config, *args, **kwargs)
+        heads = getattr(normalized_config, "num_key_value_heads", None)
+        if type(self) is Past and heads:
+            width = self.hidden_size // self.num_attention_heads
+            self.num_attention_heads, self.hidden_size = heads, heads * width
+
+    with _replaced(Past, "__init__", sized):
         yield
 
 
