@@ -52,8 +52,8 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "export-failed",
         "the ONNX export failed, or its result differs from what was asked for",
         (
-            "The exporter failed while it traced, converted or merged the model. OBE08 to OBE12 are the causes "
-            "that have their own code."
+            "The exporter failed while it traced, converted or merged the model. The message ends with its own last "
+            "reason. OBE08 to OBE12 are the causes that have their own code."
         ),
         (
             "Try `export: {attention: eager}` or `export: {opset: 18}`, or the other tracer: `export: {exporter: "

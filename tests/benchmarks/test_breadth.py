@@ -215,6 +215,28 @@ def test_inputs_are_padded_and_fit_the_graph():
     assert patches["flattened_patches"][..., :2].min() >= 1  # rows and columns
 
 
+def test_a_picture_has_its_tokens_before_the_words():
+    pytest.importorskip("numpy")
+    from feeds import Size, feeds_for
+
+    inputs = [Input("input_ids", ["b", "s"]), Input("attention_mask", ["b", "s"]),
+              Input("pixel_values", ["b", 3, 48, 48], "tensor(float)")]  # fmt: skip
+    config = {"vlm_config": {"image_token_index": 389, "vision_config": {"num_image_tokens": 4}}}
+    made = feeds_for(inputs, config, Size(tokens=10, samples=9))
+    assert made["input_ids"].shape == (3, 14)
+    assert (made["input_ids"] == 389).sum(axis=1).tolist() == [4, 4, 4]
+    assert made["attention_mask"].sum(axis=1).tolist() == [14, 10, 7]
+
+
+def test_an_output_that_optimum_renames_is_compared_with_what_it_means():
+    pytest.importorskip("transformers")
+    from comparison import _named
+
+    given = {"encoder_last_hidden_state": 1, "transformer_decoder_last_hidden_state": 2}
+    assert _named(given, {"model_type": "maskformer"})["last_hidden_state"] == 2
+    assert _named(given, {"model_type": "bert"}) == given
+
+
 def test_several_heads_are_compared_under_the_names_of_the_graph():
     torch = pytest.importorskip("torch")
     pytest.importorskip("transformers")

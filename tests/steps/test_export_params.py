@@ -159,6 +159,7 @@ def test_a_type_whose_graph_cannot_be_compared_is_refused_by_every_exporter_that
     own = "write `export: {exporter: path/to/file.py:function}` with a function that exports it"
     four = {"transformers": "4.57.6", "optimum": "2.1.0"}
     assert told("optimum", "vit_mae", four) == told("transformers", "vit_mae", {}) == [("OB638", own)]
+    assert [code for code, _ in told("optimum", "longformer", four)] == ["OB638"]
     ((code, hint),) = told("optimum", "trocr", four)
     assert code == "OB638"
     assert "`text-generation" in hint
