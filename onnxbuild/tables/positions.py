@@ -65,10 +65,19 @@ def changes_at(config: Mapping[str, Any]) -> dict[str, int]:
     """Lengths in tokens by the entry that names them, beyond which the model may compute in another way."""
     found = dict(_constants(config))
     text = text_part(config)
+    if sparse := _sparse_from(text):
+        found["attention_type"] = sparse
     limit = next((text[key] for key in _KEYS if key in text), None)
     if isinstance(limit, int) and _dynamic_factor(text) > 1:
         found["max_position_embeddings"] = limit
     return found
+
+
+def _sparse_from(text: Mapping[str, Any]) -> int:
+    """The most tokens that BigBird attends to in full: two global blocks, three near ones, twice the random ones."""
+    block, random = text.get("block_size"), text.get("num_random_blocks")
+    is_sparse = text.get("attention_type") == "block_sparse" and isinstance(block, int) and isinstance(random, int)
+    return (5 + 2 * random) * block if is_sparse else 0
 
 
 def _constants(config: Mapping[str, Any]) -> Iterator[tuple[str, int]]:

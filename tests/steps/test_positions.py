@@ -39,6 +39,8 @@ def test_positions_are_those_of_the_text_and_reach_further_where_a_rotary_embedd
         ({"sliding_window": 150, "use_sliding_window": True}, {"sliding_window": 150}),
         ({"attention_window": [32, 48, 16]}, {"attention_window": 48}),
         ({"block_size": 16, "attention_type": "block_sparse"}, {"block_size": 16}),
+        ({"block_size": 16, "attention_type": "block_sparse", "num_random_blocks": 3},
+         {"block_size": 16, "attention_type": 176}),
         ({"relative_attention_num_buckets": 32, "relative_attention_max_distance": 128},
          {"relative_attention_num_buckets": 32, "relative_attention_max_distance": 128}),
         ({"original_max_position_embeddings": 150}, {"original_max_position_embeddings": 150}),

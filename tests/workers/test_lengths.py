@@ -45,6 +45,14 @@ def _bigbird():
     )
 
 
+def _bigbird_of_odd_positions():
+    """It pads 225 tokens and more to 240, and refuses them."""
+    from transformers import BigBirdConfig, BigBirdForMaskedLM
+
+    sparse = {"block_size": 16, "num_random_blocks": 3}
+    return BigBirdForMaskedLM(BigBirdConfig(**_SIZES, **sparse, max_position_embeddings=230, initializer_range=0.4))
+
+
 def _dynamic():
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -125,6 +133,17 @@ def test_a_graph_that_holds_in_part_fails_with_its_limit_which_can_be_accepted(m
     assert int(facts["chosen"][-1].rpartition("×")[2]) == limit
     with pytest.raises(CheckFailed, match="OBE86"):
         validate(made(build, task), max_length=limit + 5)
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["known", "unknown"])
+def test_a_model_that_refuses_its_last_positions_is_compared_with_the_longest_text_that_it_takes(
+    made, validate, monkeypatch, is_known
+):
+    """The validation passed: 230 tokens were refused by PyTorch, and 131 are within its full attention of 176."""
+    if not is_known:
+        monkeypatch.setattr("onnxbuild.tables.positions._sparse_from", lambda text: 0)
+    with pytest.raises(CheckFailed, match="OBE86 the graph holds up to 176 tokens, and fails with "):
+        validate(made(_bigbird_of_odd_positions, "fill-mask"))
 
 
 def test_a_window_that_is_traced_right_holds_beyond_it(made, validate):

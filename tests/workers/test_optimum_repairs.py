@@ -52,7 +52,7 @@ def fed(name, rows, length):
         return {**floats, "timesteps": times, "attention_mask": np.ones_like(times)}
     ids = random.integers(6, 99, (rows, length))
     if name == "imagegpt":
-        return {"input_ids": ids}
+        return {"input_ids": ids, "attention_mask": np.ones_like(ids)}
     ids[:, -1] = 2
     return {"input_ids": ids, "attention_mask": np.ones_like(ids),
             "pixel_values": random.standard_normal((rows + 1, 3, 24, 24))}  # fmt: skip

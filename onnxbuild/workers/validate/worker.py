@@ -27,7 +27,7 @@ from onnxbuild.workers.libraries.remote_code import with_its_code
 from onnxbuild.workers.validate.bounds import broken_bounds, fitting_bounds, row_of
 from onnxbuild.workers.validate.compare import Record, Task
 from onnxbuild.workers.validate.draws import drawing_operators
-from onnxbuild.workers.validate.extent import Judge, Partly
+from onnxbuild.workers.validate.extent import Judge, Partly, tried_below
 from onnxbuild.workers.validate.labelled_rows import Answers, batches_of
 from onnxbuild.workers.validate.lengths import Chosen, chosen, limit_of, of_length
 from onnxbuild.workers.validate.trial import Sides, Trial, tried, tried_chosen
@@ -56,6 +56,7 @@ def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str
     given = [tried(sides, one, task, answers) for one in _told(samples, progress)]
     lengths = chosen(source, bytes_below(inputs["reference"]), params.longest)
     trials = list(filter(None, (tried_chosen(sides, one, task) for one in _told(_chosen(source, lengths), progress))))
+    trials += _longest(sides, source, task, lengths, [*given, *trials])
     records = [record for trial in (*given, *trials) for record in trial.records]
     worst = _worst(given) | answers.worst(params.dataset)
     bounds = fitting_bounds(params, row, worst)
@@ -96,6 +97,15 @@ def _chosen(source: Source, lengths: Chosen) -> list[Sample]:
     """A sample of each length, the shortest with padding, and one with other pictures."""
     rows = [of_length(source, length, padded=number == 0) for number, length in enumerate(lengths.lengths)]
     return [*rows, other_picture(source)] if frees_size(source.inputs) else rows
+
+
+def _longest(sides: Sides, source: Source, task: Task, lengths: Chosen, trials: Sequence[Trial]) -> list[Trial]:
+    """One more trial where the reference refused the longest of the chosen lengths."""
+    wanted, taken = max(lengths.lengths, default=0), max((trial.sample.length for trial in trials), default=0)
+    if taken >= wanted:
+        return []
+    longest = tried_below(sides, source, task, taken=taken, refused=wanted)
+    return [] if longest is None else [longest]
 
 
 def _worst(trials: Sequence[Trial]) -> dict[str, Worst]:
