@@ -97,7 +97,7 @@ def _shrunk(name: str, value: Any) -> Any:
         return None
     if isinstance(value, int):
         size = next((size for pattern, size in _COMPILED if pattern.fullmatch(name)), value)
-        # Positions also grow: the comparison needs 150 tokens and some more.
+        # Positions also grow: the comparison takes 211 tokens and some more.
         return size if size < value or size == POSITIONS else None
     if isinstance(value, list) and value and all(type(one) is int for one in value):
         return _shrunk_list(name, value)

@@ -141,9 +141,10 @@ def test_a_model_that_refuses_its_last_positions_is_compared_with_the_longest_te
 ):
     """The validation passed: 230 tokens were refused by PyTorch, and 131 are within its full attention of 176."""
     if not is_known:
-        monkeypatch.setattr("onnxbuild.tables.positions._sparse_from", lambda text: 0)
+        monkeypatch.setattr("onnxbuild.tables.positions._sparse_from", lambda _text: 0)
+    model = made(_bigbird_of_odd_positions, "fill-mask")
     with pytest.raises(CheckFailed, match="OBE86 the graph holds up to 176 tokens, and fails with "):
-        validate(made(_bigbird_of_odd_positions, "fill-mask"))
+        validate(model)
 
 
 def test_a_window_that_is_traced_right_holds_beyond_it(made, validate):
