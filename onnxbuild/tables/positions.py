@@ -76,8 +76,9 @@ def changes_at(config: Mapping[str, Any]) -> dict[str, int]:
 def _sparse_from(text: Mapping[str, Any]) -> int:
     """The most tokens that BigBird attends to in full: two global blocks, three near ones, twice the random ones."""
     block, random = text.get("block_size"), text.get("num_random_blocks")
-    is_sparse = text.get("attention_type") == "block_sparse" and isinstance(block, int) and isinstance(random, int)
-    return (5 + 2 * random) * block if is_sparse else 0
+    if text.get("attention_type") != "block_sparse" or not isinstance(block, int) or not isinstance(random, int):
+        return 0
+    return (5 + 2 * random) * block
 
 
 def _constants(config: Mapping[str, Any]) -> Iterator[tuple[str, int]]:

@@ -16,6 +16,7 @@ from onnxbuild.steps.export import ExportParams  # noqa: E402
 from onnxbuild.workers.engines.smoke_run import open_for_check  # noqa: E402
 from onnxbuild.workers.export.optimum_exporter import export  # noqa: E402
 from onnxbuild.workers.export.repairs.unnamed_outputs import drop_unnamed_outputs  # noqa: E402
+from onnxbuild.workers.libraries.imagegpt_positions import count_positions  # noqa: E402
 from onnxbuild.workers.libraries.quiet import quiet  # noqa: E402
 
 pytestmark = pytest.mark.heavy
@@ -76,6 +77,16 @@ def test_a_repaired_graph_agrees_with_pytorch(make, tmp_path):
             wanted = model(**{name: torch.from_numpy(value) for name, value in feeds.items()})
         for name, value in zip(names, graph.run(None, feeds), strict=True):
             np.testing.assert_allclose(value, wanted[name].numpy(), atol=1e-4, err_msg=f"{name}, {rows} × {length}")
+
+
+def test_the_reference_of_imagegpt_runs_without_a_cache():
+    torch.manual_seed(0)
+    model, _ = imagegpt()
+    feeds = {name: torch.from_numpy(value) for name, value in fed("imagegpt", 2, 9).items()}
+    with torch.inference_mode():
+        wanted = model.eval()(**feeds).logits
+        count_positions(model)
+        assert torch.equal(model(**feeds, use_cache=False).logits, wanted)
 
 
 def test_outputs_that_nobody_named_are_dropped_unless_there_are_no_others(tmp_path):

@@ -21,6 +21,7 @@ from onnxbuild.workers.engines.own_state import OwnState
 from onnxbuild.workers.engines.task_classes import class_of
 from onnxbuild.workers.engines.torch_pasts import encoded_as, keeps_states, read_on
 from onnxbuild.workers.folders.model_graphs import data_below
+from onnxbuild.workers.libraries.imagegpt_positions import count_positions
 
 _SENTENCE_OUTPUTS = {"token_embeddings", "sentence_embedding"}
 _NOT_EXPORTED = ("past_key_values", "hidden_states", "attentions")  # the ends of names of tuples of tensors
@@ -151,6 +152,7 @@ def load_torch(
         model = load(folder, task, variant, device=device, trusts_code=trusts_code)
     if not sentences:
         name_outputs(model)
+        count_positions(model)
         _lend_padding(model, variant.folder)
     return (SentenceModel if sentences else TorchModel)(
         model,

@@ -5,10 +5,11 @@ Each replaces one function as long as the export runs, so that what comes after 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
+
+from onnxbuild.workers.libraries.imagegpt_positions import counting
 
 
 @contextmanager
@@ -47,19 +48,10 @@ def _processors_may_be_absent() -> Iterator[None]:
 
 @contextmanager
 def _positions_without_cache() -> Iterator[None]:
-    """Count the positions of ImageGPT from 0 without a cache: transformers adds None, optimum traces without one."""
-    import torch
+    """Count the positions of ImageGPT from 0: optimum traces it without a cache."""
     from transformers.models.imagegpt.modeling_imagegpt import ImageGPTModel
 
-    own = ImageGPTModel.forward
-
-    @functools.wraps(own)
-    def forward(self: Any, input_ids: Any = None, past_key_values: Any = None, **given: Any) -> Any:
-        if past_key_values is None and given.get("position_ids") is None and input_ids is not None:
-            given["position_ids"] = torch.arange(input_ids.shape[-1], device=input_ids.device)[None]
-        return own(self, input_ids, past_key_values, **given)
-
-    with _replaced(ImageGPTModel, "forward", forward):
+    with _replaced(ImageGPTModel, "forward", counting(ImageGPTModel.forward)):
         yield
 
 
