@@ -82,8 +82,8 @@ def _save_pictures(model_type: str, size: int, folder: Path) -> None:
     side = {"height": size, "width": size}
     try:
         kind = getattr(transformers, name)
-        offered = {"crop_size": side, **_PATCHES}
-        more = {key: value for key, value in offered.items() if key in inspect.signature(kind.__init__).parameters}
+        known = inspect.signature(kind.__init__).parameters
+        more = {**({"crop_size": side} if "crop_size" in known else {}), **(_PATCHES if "max_patches" in known else {})}
         kind(size=side, **more).save_pretrained(folder)
     except ValueError:
         kind(size={"shortest_edge": size}).save_pretrained(folder)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from onnxbuild.protocol import CheckFailed
-from onnxbuild.tables.input_kinds import INPUT_KINDS, TOKENS, Axis, InputKind, Values, axes_of_config
+from onnxbuild.tables.input_kinds import INPUT_KINDS, Axis, InputKind, Values, axes_of_config
 from onnxbuild.workers.engines.engine import InputSpec
 from onnxbuild.workers.inputs.media import vision_part
 from onnxbuild.workers.inputs.sample_source import Source
@@ -77,7 +77,7 @@ def _length(source: Source, axis: Axis, name: str, sequence: int) -> int:
     """An axis, or the end of a range, as `input_kinds` writes it."""
     if isinstance(axis, int):
         return axis
-    if axis == TOKENS:
+    if isinstance(axis, str):  # `TOKENS`, the one word among the axes
         return sequence
     size = _entry(source, axis)
     if size is None:
