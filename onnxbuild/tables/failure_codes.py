@@ -651,6 +651,18 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "Its config.json has fewer than 5 positions. An exporter traces a text of 2 tokens with a past of 2.",
         "Check `max_position_embeddings` in config.json, or write a custom exporter (docs/how-to/own-exporter.md).",
     ),
+    "OBE92": FailureCode(
+        "not-run-by-pytorch",
+        "PyTorch does not run the model on the inputs that are made to trace it",
+        (
+            "Sizes in config.json contradict each other, or the model takes inputs of a kind that this exporter does "
+            "not make, such as regions of a picture. The exporter has not been called yet."
+        ),
+        (
+            "The message has PyTorch's reason. If it names a size, check config.json. Otherwise choose another "
+            "exporter (`onnxbuild compare-exporters` tries each), or write one: docs/how-to/own-exporter.md."
+        ),
+    ),
     "OBE93": FailureCode(
         "adapter-does-not-fit",
         "the adapter does not fit the base model",

@@ -8,6 +8,7 @@ optimum, Transformers.js and our own checks use.
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from onnxbuild.workers.export.tracing_inputs import (
     sentence_part,
 )
 from onnxbuild.workers.export.wire_names import rename
+from onnxbuild.workers.failures.exceptions import noted
+from onnxbuild.workers.failures.known_messages import TRACING, UNTRACEABLE
 from onnxbuild.workers.folders.processors import masks_audio
 from onnxbuild.workers.folders.sentence_folders import is_embedder
 
@@ -33,11 +36,24 @@ def export(checkpoint: Path, destination: Path, params: ExportParams) -> None:
     from transformers.exporters import OnnxConfig, OnnxExporter
 
     exporter = OnnxExporter()
-    for part in _graphs(checkpoint, params):
+    with noted(UNTRACEABLE):
+        parts = _graphs(checkpoint, params)
+        for part in parts:
+            _run_once(part)
+    for part in parts:
         config = OnnxConfig(dynamic=True, opset_version=params.opset)
-        program = exporter.export(part.model, dict(part.inputs), config).program
+        with noted(TRACING):
+            program = exporter.export(part.model, dict(part.inputs), config).program
         rename(program, part.outputs)
         write_graph(program, destination / part.file)
+
+
+def _run_once(part: Part) -> None:
+    """PyTorch itself runs the inputs first: what it rejects is no failure of the exporter."""
+    import torch
+
+    with torch.no_grad():
+        part.model(**copy.deepcopy(dict(part.inputs)))
 
 
 def _graphs(checkpoint: Path, params: ExportParams) -> list[Part]:
@@ -89,5 +105,5 @@ def _parts(model: Any, task: str, *, masks_audio: bool) -> list[Part]:
     if family == "decoder":
         return [decoder_part(model) if has_cache(task) else forward_part(model, left=True)]
     if family == "encoder" or not model.config.is_encoder_decoder:  # a speech model of one graph (CTC)
-        return [forward_part(model, masks_audio=masks_audio)]
+        return [forward_part(model, masks_audio=masks_audio, sees=task != "fill-mask")]
     return encoder_decoder_parts(model, with_past=has_cache(task))

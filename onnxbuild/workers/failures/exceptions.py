@@ -6,6 +6,8 @@ It imports nothing heavy, because a failed import is one of the things to explai
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from onnxbuild.protocol import Failure
 from onnxbuild.workers.failures.known_messages import KNOWN, NOTICED, Known
@@ -52,6 +54,16 @@ def _explain(text: str, cause: str, context: tuple[tuple[str, str], ...]) -> Fai
 def note_place(exc: BaseException, place: str) -> None:
     """Note that an exception left the custom exporter at a place such as `mine.py:12`."""
     exc.add_note(f"{_RAISED_AT}{place}")
+
+
+@contextmanager
+def noted(circumstance: str) -> Iterator[None]:
+    """Note on an exception of this block what was being done, for the rows of the table that depend on it."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(circumstance)
+        raise
 
 
 def _unknown(exc: BaseException, context: tuple[tuple[str, str], ...]) -> Failure:
