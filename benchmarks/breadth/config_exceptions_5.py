@@ -10,6 +10,7 @@ _LATENT = {"num_key_value_heads": 3}
 _LATENT_8 = {**_LATENT, "head_dim": 8}
 # One layer of each kind: two layers alone would be of the first kind.
 _LINEAR_AND_FULL = {"layer_types": ["linear_attention", "full_attention"]}
+_TEXT_LINEAR_AND_FULL = {"text_config.layer_types": ["linear_attention", "full_attention"]}
 _EXPERTS = {"n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2}
 
 EXCEPTIONS_5: Mapping[str, Mapping[str, Any]] = {
@@ -24,15 +25,16 @@ EXCEPTIONS_5: Mapping[str, Mapping[str, Any]] = {
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
     "lfm3": {"num_hidden_layers": 3, "layer_types": ["conv", "full_attention", "sliding_attention"]},
     **dict.fromkeys(("qwen3_5_text", "qwen3_5_moe_text", "qwen3_next"), _LINEAR_AND_FULL),
-    **dict.fromkeys(("qwen3_5", "qwen3_5_moe"), {f"text_config.{name}": value for name, value in _LINEAR_AND_FULL.items()}),
+    **dict.fromkeys(("qwen3_5", "qwen3_5_moe"), _TEXT_LINEAR_AND_FULL),
     "qwen4_exp_text": {"layer_types": ["linear_attention", "indexed_attention"]},
     "qwen4_exp": {"text_config.layer_types": ["linear_attention", "indexed_attention"]},
     "recurrent_gemma": {"num_hidden_layers": 3, "lru_width": 48},
     "nemotron_h": {"mamba_num_heads": 4, "mamba_head_dim": 24, "n_groups": 2},
     "mamba2": {"num_heads": 4, "head_dim": 24, "n_groups": 2},
-    "zamba": {"num_hidden_layers": 3, "layers_block_type": ["linear_attention", "linear_attention", "hybrid"],
+    "zamba": {"num_hidden_layers": 4, "layers_block_type": ["linear_attention", "hybrid"] * 2,
               "attention_hidden_size": 96, "attention_head_dim": 32, "num_key_value_heads": 3, "mamba_dt_rank": 3},
-    "zamba2": {"num_hidden_layers": 3, "layers_block_type": ["linear_attention", "linear_attention", "hybrid"],
+    "zamba2": {"num_hidden_layers": 4, "layers_block_type": ["linear_attention", "hybrid"] * 2,
+               "attention_hidden_size": 96, "attention_head_dim": 32,
                "n_mamba_heads": 4, "mamba_headdim": 24, "num_key_value_heads": 3},
     "deepseek_v2": {**_LATENT, **_EXPERTS},
     "bert-generation": {"is_decoder": True},
@@ -55,6 +57,12 @@ EXCEPTIONS_5: Mapping[str, Mapping[str, Any]] = {
                  "stage_numb_of_layers": [1, 1, 2, 1], "stage_num_blocks": [1, 1, 1, 1]},
     "luke": {"entity_vocab_size": 389, "entity_emb_size": 40},
     "moonshine_streaming": {"num_key_value_heads": 3},
+    # Layers of a window have twice the heads of keys and values.
+    "mimo_v2_flash": {"num_attention_heads": 4},
+    "bros": {"hidden_size": 192},
+    "kyutai_speech_to_text": {"num_codebooks": 4, "codebook_vocab_size": 40, "audio_pad_token_id": 549},
+    "speecht5": {"num_feat_extract_layers": 7},
+    "shieldgemma2": {"mm_tokens_per_image": 9},
     "xmod": {"default_language": "en_XX"},
     "xlstm": {"hidden_size": 48, "embedding_dim": 48, "num_heads": 3},
 }  # fmt: skip

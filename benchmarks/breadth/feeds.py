@@ -121,7 +121,9 @@ def _sound(place: int, name: str, config: Mapping[str, Any], size: Size) -> int:
     if config.get("model_type") == "audio-spectrogram-transformer":
         return config["max_length" if place == 1 else "num_mel_bins"]
     if name == "input_features":
-        bins = config.get("num_mel_bins") or config.get("input_feat_per_channel") or 80
+        parts = (config, config.get("encoder_config") or {})
+        bins = next((part["num_mel_bins"] for part in parts if part.get("num_mel_bins")), None)
+        bins = bins or config.get("input_feat_per_channel") or 80
         frames = 2 * config["max_source_positions"] if config.get("model_type") == "whisper" else size.tokens
         is_bins = place == (1 if config.get("model_type") == "whisper" else 2)
         return bins if is_bins else frames

@@ -60,8 +60,13 @@ def _masked_length(inputs: Mapping[str, Any], *, masks_audio: bool) -> int:
     """How many samples or frames of audio a mask covers; 0 without a mask. Spectra by frame always come with one."""
     if masks_audio and "input_values" in inputs:
         return int(inputs["input_values"].shape[1])
+    return _FRAMES if bins_by_frame(inputs) else 0
+
+
+def bins_by_frame(inputs: Mapping[str, Any]) -> int | None:
+    """The size of a frame of a spectrum whose frames come first; None if there is no such spectrum."""
     spectrum = inputs.get("input_features")
-    return _FRAMES if spectrum is not None and spectrum.shape[1] == _FRAMES else 0
+    return int(spectrum.shape[2]) if spectrum is not None and spectrum.shape[1] == _FRAMES else None
 
 
 class _Sentences(torch.nn.Module):  # type: ignore[misc]

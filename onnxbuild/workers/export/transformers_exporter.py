@@ -17,8 +17,10 @@ from onnxbuild.steps.export import ExportParams
 from onnxbuild.tables.tasks import family_of, has_cache, pooling_of
 from onnxbuild.workers.engines.task_classes import class_of
 from onnxbuild.workers.export.ir_graphs import write_graph
+from onnxbuild.workers.export.recurrences import as_loops
 from onnxbuild.workers.export.tracing_inputs import (
     Part,
+    bins_by_frame,
     decoder_part,
     encoder_decoder_parts,
     forward_part,
@@ -42,9 +44,9 @@ def export(checkpoint: Path, destination: Path, params: ExportParams) -> None:
             _run_once(part)
     for part in parts:
         config = OnnxConfig(dynamic=True, opset_version=params.opset)
-        with noted(TRACING):
+        with noted(TRACING), as_loops(part.model):
             program = exporter.export(part.model, dict(part.inputs), config).program
-        rename(program, part.outputs)
+        rename(program, part.outputs, bins=bins_by_frame(part.inputs))
         write_graph(program, destination / part.file)
 
 

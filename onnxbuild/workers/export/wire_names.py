@@ -36,8 +36,11 @@ _AXES: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def rename(model: ir.Model, keep: Sequence[str]) -> None:
-    """Give a graph the names of optimum's exports, and drop the outputs that do not start with one of `keep`."""
+def rename(model: ir.Model, keep: Sequence[str], *, bins: int | None = None) -> None:
+    """Give a graph the names of optimum's exports, and drop the outputs that do not start with one of `keep`.
+
+    `bins` is the size of each frame of a spectrum whose frames come first: the exporter leaves it free.
+    """
     graph = model.graph
     decoding = any(value.name == "decoder_input_ids" for value in graph.inputs)
     _keep_outputs(graph, keep)
@@ -53,7 +56,7 @@ def rename(model: ir.Model, keep: Sequence[str]) -> None:
         ordered = sorted(values, key=lambda value: _place(str(value.name)))
         values.clear()
         values.extend(ordered)
-    _name_axes(graph)
+    _name_axes(graph, bins)
 
 
 def _keep_outputs(graph: ir.Graph, keep: Sequence[str]) -> None:
@@ -93,12 +96,23 @@ def _place(name: str) -> tuple[int, list[str]]:
     return (int(number) + 1, part.split(".")) if is_cache else (0, [])
 
 
-def _name_axes(graph: ir.Graph) -> None:
+def _name_axes(graph: ir.Graph, bins: int | None) -> None:
     """Replace the exporter's symbols (`s43`) by names, in every shape of the graph."""
-    names = _symbol_names(graph)
+    names = _fix_bins(graph, bins) | _symbol_names(graph)
     for value in _values(graph):
         if value.shape is not None:
-            value.shape = ir.Shape([_renamed(_dimension(axis), names) for axis in value.shape])
+            axes = (_renamed(_dimension(axis), names) for axis in value.shape)
+            value.shape = ir.Shape([int(axis) if isinstance(axis, str) and axis.isdigit() else axis for axis in axes])
+
+
+def _fix_bins(graph: ir.Graph, bins: int | None) -> dict[str, str]:
+    """The number of bins by its symbol, and fixed in the input itself."""
+    value = next((one for one in graph.inputs if one.name == "input_features"), None)
+    if bins is None or value is None or value.shape is None:
+        return {}
+    *before, last = (_dimension(axis) for axis in value.shape)
+    value.shape = ir.Shape([*before, bins])
+    return {last: str(bins)} if isinstance(last, str) else {}
 
 
 def _symbol_names(graph: ir.Graph) -> dict[str, str]:
