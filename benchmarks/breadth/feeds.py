@@ -25,6 +25,8 @@ def feeds_for(inputs: list[Any], config: Mapping[str, Any], size: Size) -> dict[
     """A value for each input. Rows after the first are padded on the right where the graph takes a mask."""
     if any(entry.name == "input_values" and len(entry.shape) == 2 for entry in inputs):
         size = size._replace(tokens=size.samples)  # the mask of a recording counts its samples
+    if any(entry.name == "input_features" for entry in inputs) and config.get("model_type") != "whisper":
+        size = size._replace(tokens=size.samples // 50)  # frames: some convolutions take no fewer than 30
     random = np.random.default_rng(size.tokens)
     masked = any("mask" in entry.name for entry in inputs)
     return {entry.name: _value(entry, config, size, random, masked=masked) for entry in inputs}

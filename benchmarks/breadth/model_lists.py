@@ -32,8 +32,8 @@ OUTSIDE = (
 )
 # Types of transformers 5 that are no model which an ONNX file could stand for here, by reason.
 NOT_MEANT = {
-    "its auto classes know only a part of it, whose checkpoint has another type": (
-        "emu3 mllama musicgen musicgen_melody"
+    "its auto classes write its checkpoint as one of another type": (
+        "emu3 gpt-sw3 llama4 mllama musicgen musicgen_melody qwen3_5 qwen3_5_moe qwen4_exp"
     ),
     "it is a draft, which reads the hidden states of another model": "gemma4_assistant gemma4_unified_assistant",
     "its model needs a package that transformers does not install (natten, detectron2, timm)": (

@@ -129,7 +129,7 @@ def test_the_lists_of_types():
     from model_lists import WITHOUT_TASK, Kind, kinds
 
     optimum, newer = kinds("optimum"), kinds("transformers")
-    assert (len(optimum), len(newer)) == (144, 203)
+    assert (len(optimum), len(newer)) == (144, 198)
     assert not {kind.model_type for kind in optimum} & ({kind.model_type for kind in newer} | set(WITHOUT_TASK))
     assert Kind("bert", "fill-mask", "optimum") in optimum
     assert Kind("qwen3_next", "text-generation-with-past", "transformers") in newer

@@ -9,6 +9,8 @@ optimum, Transformers.js and our own checks use.
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +46,28 @@ def export(checkpoint: Path, destination: Path, params: ExportParams) -> None:
             _run_once(part)
     for part in parts:
         config = OnnxConfig(dynamic=True, opset_version=params.opset)
-        with noted(TRACING), as_loops(part.model):
+        with noted(TRACING), as_loops(part.model), _same_type_stays():
             program = exporter.export(part.model, dict(part.inputs), config).program
         rename(program, part.outputs, bins=bins_by_frame(part.inputs))
         write_graph(program, destination / part.file)
+
+
+@contextmanager
+def _same_type_stays() -> Iterator[None]:
+    """`Module.to` of the type that all weights have already changes nothing, and a traced weight cannot be replaced."""
+    import torch
+
+    before = torch.nn.Module.to
+
+    def to(module: Any, *args: Any, **kwargs: Any) -> Any:
+        types = {weight.dtype for weight in module.parameters() if weight.is_floating_point()}
+        return module if not kwargs and types == set(args) else before(module, *args, **kwargs)
+
+    torch.nn.Module.to = to
+    try:
+        yield
+    finally:
+        torch.nn.Module.to = before
 
 
 def _run_once(part: Part) -> None:
