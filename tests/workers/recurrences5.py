@@ -12,7 +12,7 @@ from transformers.models.kimi_linear import modeling_kimi_linear
 from transformers.models.mamba2 import modeling_mamba2
 from transformers.models.qwen3_next import modeling_qwen3_next
 
-from onnxbuild.workers.export import recurrences as ours
+from onnxbuild.workers.export.tracing import recurrences as ours
 
 ROWS, HEADS, WIDTH, STATE, GROUPS = 2, 4, 6, 5, 2
 

@@ -19,8 +19,8 @@ from onnxbuild.steps.export import ExportParams
 from onnxbuild.tables.tasks import family_of, has_cache, pooling_of
 from onnxbuild.workers.engines.task_classes import class_of
 from onnxbuild.workers.export.ir_graphs import write_graph
-from onnxbuild.workers.export.recurrences import as_loops
-from onnxbuild.workers.export.tracing_inputs import (
+from onnxbuild.workers.export.tracing.recurrences import as_loops
+from onnxbuild.workers.export.tracing.tracing_inputs import (
     Part,
     bins_by_frame,
     decoder_part,

@@ -14,7 +14,7 @@ from msgspec import Struct
 from transformers.modeling_outputs import BaseModelOutput
 
 from onnxbuild.protocol import CheckFailed
-from onnxbuild.workers.export.plain_caches import plain_cache, plain_pair
+from onnxbuild.workers.export.tracing.plain_caches import plain_cache, plain_pair
 
 # torch.export treats 0 and 1 as fixed, and may treat two equal sizes as one axis, so all differ and exceed 1.
 _ROWS, _TEXTS, _TOKENS, _PAST, _NEW, _CHOICES, _AUDIO, _FRAMES = 2, 3, 7, 5, 4, 6, 16_000, 170
