@@ -10,7 +10,6 @@ _LATENT = {"num_key_value_heads": 3}
 _LATENT_8 = {**_LATENT, "head_dim": 8}
 # One layer of each kind: two layers alone would be of the first kind.
 _LINEAR_AND_FULL = {"layer_types": ["linear_attention", "full_attention"]}
-_TEXT_LINEAR_AND_FULL = {"text_config.layer_types": ["linear_attention", "full_attention"]}
 _EXPERTS = {"n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2}
 
 EXCEPTIONS_5: Mapping[str, Mapping[str, Any]] = {
@@ -25,9 +24,9 @@ EXCEPTIONS_5: Mapping[str, Mapping[str, Any]] = {
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
     "lfm3": {"num_hidden_layers": 3, "layer_types": ["conv", "full_attention", "sliding_attention"]},
     **dict.fromkeys(("qwen3_5_text", "qwen3_5_moe_text", "qwen3_next"), _LINEAR_AND_FULL),
-    **dict.fromkeys(("qwen3_5", "qwen3_5_moe"), _TEXT_LINEAR_AND_FULL),
-    "qwen4_exp_text": {"layer_types": ["linear_attention", "indexed_attention"]},
-    "qwen4_exp": {"text_config.layer_types": ["linear_attention", "indexed_attention"]},
+    "qwen4_exp_text": {"layer_types": ["linear_attention", "indexed_attention"], "indexer_n_heads": 3,
+                       "indexer_kv_heads": 1, "indexer_head_dim": 16, "indexer_budget": 64,
+                       "indexer_compress_ratio": 4},
     "recurrent_gemma": {"num_hidden_layers": 3, "lru_width": 48},
     "nemotron_h": {"mamba_num_heads": 4, "mamba_head_dim": 24, "n_groups": 2},
     "mamba2": {"num_heads": 4, "head_dim": 24, "n_groups": 2},

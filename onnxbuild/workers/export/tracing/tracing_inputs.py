@@ -187,7 +187,8 @@ def _text(model: Any, takes: Mapping[str, Any], config: Any, *, left: bool) -> d
     if "token_type_ids" in takes and types > 1:
         inputs["token_type_ids"] = torch.zeros_like(ids)
     if "bbox" in takes:
-        inputs["bbox"] = torch.arange(rows * _TOKENS * 4).reshape(rows, _TOKENS, 4) % 100
+        boxes = torch.arange(rows * _TOKENS * 4).reshape(rows, _TOKENS, 4) % 100
+        inputs["bbox"] = boxes / 100 if hasattr(config, "bbox_scale") else boxes  # BROS scales shares of the page
     if type(model).__name__.endswith("ForMultipleChoice"):
         inputs = {name: value[:, None].repeat_interleave(_CHOICES, 1) for name, value in inputs.items()}
     if left and "position_ids" in takes:
