@@ -628,7 +628,7 @@ KNOWN: tuple[Known, ...] = (
     # Whatever else PyTorch says there: its first line is the reason.
     Known(
         "OBE92",
-        rf"^([^\n]+).*{UNTRACEABLE}",
+        rf"^([^\n]{{1,300}}).*{UNTRACEABLE}",
         "PyTorch does not run the model on the inputs that are made to trace it: {1}",
         "check the sizes in config.json, and that `task:` is what `architectures` names; if the checkpoint runs in"
         " PyTorch, its inputs are of a kind that this exporter does not make: choose another exporter"
@@ -636,7 +636,7 @@ KNOWN: tuple[Known, ...] = (
     ),
     Known(
         "OBE03",
-        rf"^([^\n]+).*{TRACING}",
+        rf"^([^\n]{{1,300}}).*{TRACING}",
         "torch.export does not trace the model: {1}",
         "choose another exporter (`onnxbuild compare-exporters` tries each), or a newer transformers; try `export:"
         " {attention: eager}`, which has fewer branches",
