@@ -18,6 +18,7 @@ from typing import Any
 import torch
 import transformers
 from config_exceptions import EXCEPTIONS
+from config_exceptions_5 import EXCEPTIONS_5
 from processors import save_processors
 from small_config import small, text_part
 
@@ -96,7 +97,7 @@ def _check_size(auto: Any, config: Any) -> None:
 
 
 def _config(model_type: str, task: str) -> Any:
-    exceptions = dict(EXCEPTIONS.get(model_type, {}))
+    exceptions = {**EXCEPTIONS.get(model_type, {}), **EXCEPTIONS_5.get(model_type, {})}
     config = small(transformers.CONFIG_MAPPING[model_type], exceptions)
     for part in {id(part): part for part in (config, text_part(config))}.values():
         for name, token in IDS.items():

@@ -25,6 +25,8 @@ def feeds_for(inputs: list[Any], config: Mapping[str, Any], size: Size) -> dict[
     """A value for each input. Rows after the first are padded on the right where the graph takes a mask."""
     if any(entry.name == "input_values" and len(entry.shape) == 2 for entry in inputs):
         size = size._replace(tokens=size.samples)  # the mask of a recording counts its samples
+    if any(entry.name == "input_features" for entry in inputs) and config.get("model_type") != "whisper":
+        size = size._replace(tokens=size.samples // 50)  # frames: some convolutions take no fewer than 30
     random = np.random.default_rng(size.tokens)
     masked = any("mask" in entry.name for entry in inputs)
     feeds = {entry.name: _value(entry, config, size, random, masked=masked) for entry in inputs}
@@ -150,7 +152,9 @@ def _sound(place: int, name: str, config: Mapping[str, Any], size: Size) -> int:
     if config.get("model_type") == "audio-spectrogram-transformer":
         return config["max_length" if place == 1 else "num_mel_bins"]
     if name == "input_features":
-        bins = config.get("num_mel_bins") or config.get("input_feat_per_channel") or 80
+        parts = (config, config.get("encoder_config") or {})
+        bins = next((part["num_mel_bins"] for part in parts if part.get("num_mel_bins")), None)
+        bins = bins or config.get("input_feat_per_channel") or 80
         frames = 2 * config["max_source_positions"] if config.get("model_type") == "whisper" else size.tokens
         is_bins = place == (1 if config.get("model_type") == "whisper" else 2)
         return bins if is_bins else frames

@@ -95,11 +95,16 @@ def _save_pictures(model_type: str, size: int, folder: Path) -> None:
 def _save_sound(model_type: str, config: Any, folder: Path) -> None:
     from transformers.models.auto.feature_extraction_auto import FEATURE_EXTRACTOR_MAPPING_NAMES as NAMES
 
-    kind = getattr(transformers, NAMES.get(model_type) or "Wav2Vec2FeatureExtractor")
+    name = NAMES.get(model_type) or "Wav2Vec2FeatureExtractor"
+    kind = getattr(transformers, name)
     known = inspect.signature(kind.__init__).parameters
     bins = getattr(config, "num_mel_bins", None)
     fields = {"feature_size": bins, "num_mel_bins": bins, "max_length": getattr(config, "max_length", None)}
     given = {name: value for name, value in fields.items() if value and name in known}
     if model_type == "whisper":
         given["chunk_length"] = max(1, 2 * config.max_source_positions * 160 // 16000)
-    kind(**given).save_pretrained(folder)
+    try:
+        kind(**given).save_pretrained(folder)
+    except ImportError:  # a package is missing, and only the file is needed
+        content = {"feature_extractor_type": name, **given}
+        (folder / "preprocessor_config.json").write_text(json.dumps(content), encoding="utf-8")

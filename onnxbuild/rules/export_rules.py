@@ -69,10 +69,10 @@ RULES: tuple[Rule, ...] = (
     described("OB638", "type-that-fails", """
         A model type that the exporter accepts and does not export right.
 
-        Why: transformers 5 has a class for each of these types, but its exporter cannot take a cache that is more than
-        keys and values (Mamba, LFM2), or freezes a loop over chunks of the text at the length of its sample (Qwen3.5),
-        so that longer texts are wrong. Two types have the same fate with optimum: Longformer has as many windows and
-        rows as the sample, and ViTMAE hides other patches in each run. The export or its validation would fail.
+        Why: transformers 5 has a class for each of these types, but its exporter cannot take their cache (Mamba), or
+        freezes a loop over the text at the length of its sample (MiniMax, RWKV), so that longer texts are wrong. Two
+        types have the same fate with optimum: Longformer has as many windows and rows as the sample, and ViTMAE hides
+        other patches in each run. The export would fail after the download, or its validation would.
         Fix: use the exporter that the hint names, in a toolchain that has it.
         """),
     described("OB640", "decoder-without-past", """

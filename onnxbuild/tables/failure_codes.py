@@ -663,6 +663,18 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
             "choose a class without them: the encoder of ViTMAE alone is a ViT."
         ),
     ),
+    "OBE92": FailureCode(
+        "not-run-by-pytorch",
+        "PyTorch does not run the model on the inputs that are made to trace it",
+        (
+            "Sizes in config.json contradict each other, or the model takes inputs of a kind that this exporter does "
+            "not make, such as regions of a picture. The exporter has not been called yet."
+        ),
+        (
+            "The message has PyTorch's reason. If it names a size, check config.json. Otherwise choose another "
+            "exporter (`onnxbuild compare-exporters` tries each), or write one: docs/how-to/own-exporter.md."
+        ),
+    ),
     "OBE93": FailureCode(
         "adapter-does-not-fit",
         "the adapter does not fit the base model",

@@ -129,7 +129,7 @@ def test_the_lists_of_types():
     from model_lists import PARTS, WITHOUT_TASK, Kind, kinds
 
     optimum, newer = kinds("optimum"), kinds("transformers")
-    assert (len(optimum), len(newer)) == (142, 213)
+    assert (len(optimum), len(newer)) == (142, 198)
     others = {kind.model_type for kind in newer} | set(WITHOUT_TASK) | set(PARTS)
     assert not {kind.model_type for kind in optimum} & others
     assert Kind("bert", "fill-mask", "optimum") in optimum

@@ -120,9 +120,8 @@ MOBIUS = {**FIVE, "mobius-onnx": "0.1.0"}
     [
         ("qwen3", DECODER, {"transformers": "4.57.6", "optimum": "2.1.0"}, "optimum"),
         ("qwen3", DECODER, MOBIUS, "transformers"),
-        ("qwen3_next", DECODER, MOBIUS, "mobius"),
-        ("qwen3_next", DECODER, {**MOBIUS, "mobius-onnx": UNPINNED}, "mobius"),
-        ("qwen3_next", DECODER, FIVE, "transformers"),  # which refuses it, and names mobius
+        ("qwen3_next", DECODER, {**MOBIUS, "mobius-onnx": UNPINNED}, "transformers"),
+        ("mamba", DECODER, MOBIUS, "transformers"),  # which refuses it, and names the task that it can
         ("chatglm", DECODER, {**MOBIUS, "onnxruntime-genai": "0.18.0"}, "genai"),
         ("chatglm", DECODER, {**MOBIUS, "onnxruntime-genai": "absent"}, "transformers"),
         ("qwen3", DECODER, {}, "optimum"),
@@ -135,8 +134,8 @@ def test_auto_takes_the_first_exporter_that_knows_the_model_and_that_the_toolcha
 
 
 def test_the_reason_names_the_exporters_before_it_that_cannot():
-    assert reason("mobius", "qwen3_next", DECODER) == (
-        f"mobius knows qwen3_next for {DECODER}; optimum and transformers cannot export it"
+    assert reason("genai", "chatglm", DECODER) == (
+        f"genai knows chatglm for {DECODER}; optimum and transformers and mobius cannot export it"
     )
     assert reason("transformers", "qwen3", DECODER) == f"transformers knows qwen3 for {DECODER}"
 
@@ -145,10 +144,12 @@ def test_a_type_that_freezes_is_refused_for_every_task_and_one_with_states_only_
     def codes(model_type, task):
         return [code for code, _, _ in found(ExportParams(exporter="transformers"), context(task, model_type))]
 
-    assert codes("qwen3_5_text", DECODER) == codes("qwen3_5_text", "text-generation") == ["OB638"]
-    assert codes("lfm2", DECODER) == ["OB638"]
-    assert codes("lfm2", "text-generation") == []
+    assert codes("minimax", DECODER) == codes("minimax", "text-generation") == ["OB638"]
+    assert codes("mamba", DECODER) == ["OB638"]
+    assert codes("mamba", "text-generation") == []
     assert codes("led", "text2text-generation") == codes("siglip2", "feature-extraction") == ["OB638"]
+    for name in ("bamba", "granitemoehybrid", "lfm2", "qwen3_5_text", "qwen3_next"):
+        assert codes(name, DECODER) == codes(name, "text-generation") == [], name
 
 
 def test_a_type_whose_graph_cannot_be_compared_is_refused_by_every_exporter_that_has_it():

@@ -11,7 +11,7 @@ from onnxbuild.protocol import json_text
 from onnxbuild.rules import ALL
 from onnxbuild.tables.failure_codes import FAILURE_CODES
 from onnxbuild.workers.failures.exceptions import explain_exception, note_export, note_place, noticed
-from onnxbuild.workers.failures.known_messages import CALIBRATING, KNOWN
+from onnxbuild.workers.failures.known_messages import CALIBRATING, KNOWN, TRACING, UNTRACEABLE
 
 
 class GatedRepoError(Exception): ...
@@ -360,6 +360,14 @@ SAMPLES = [
     (
         "ValueError: see the log\nTracerWarning: Converting a tensor to a Python boolean might cause the trace",
         "ONNX export failed after a branch was traced: RuntimeError: ValueError: see the log",
+    ),
+    (
+        f"ValueError: no bbox\n{UNTRACEABLE}",
+        "PyTorch does not run the model on the inputs that are made to trace it: RuntimeError: ValueError: no bbox",
+    ),
+    (
+        f"GuardOnDataDependentSymNode: no guard on Eq(u0, 0)\n{TRACING}",
+        "torch.export does not trace the model: RuntimeError: GuardOnDataDependentSymNode: no guard on Eq(u0, 0)",
     ),
 ]
 

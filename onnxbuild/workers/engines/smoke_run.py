@@ -13,6 +13,7 @@ from onnxbuild.protocol import CheckFailed
 
 # The length of a dynamic axis when a graph runs once: 2, because broadcasting would hide mistakes with 1.
 _DYNAMIC_AXIS = 2
+_FRAMES = 200  # of a spectrum of any length: more than convolutions and their strides take
 
 _NUMPY_TYPES = {
     "tensor(float)": np.float32,
@@ -97,7 +98,8 @@ def _fixed_axes(config: Mapping[str, Any]) -> dict[tuple[str, str], int]:
     """Axes that are dynamic in the graph and fixed in the model: images and spectrograms have one size."""
     vision = config.get("vision_config") or config.get("encoder") or config
     image = int(vision.get("image_size") or 224)
-    frames = 2 * int(config.get("max_source_positions") or 1500)
+    # Only Whisper's spectra have one length; those that come frame by frame have any.
+    frames = 2 * int(config.get("max_source_positions") or 1500) if "num_mel_bins" in config else _FRAMES
     channels = int(vision.get("num_channels") or 3)
     return {
         ("pixel_values", "num_channels"): channels,

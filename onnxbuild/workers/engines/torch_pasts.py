@@ -23,6 +23,13 @@ _LAYERS = ("layer_types", "layers_block_type", "block_types")
 
 
 @dataclass
+class _Encoded(BaseModelOutput):  # type: ignore[misc]
+    """What an encoder returns; some decoders of audio ask for a mask of its frames."""
+
+    attention_mask: Any = None
+
+
+@dataclass
 class _Routed(ModelOutput):  # type: ignore[misc]
     """What an encoder of experts returns."""
 
@@ -35,7 +42,7 @@ class _Routed(ModelOutput):  # type: ignore[misc]
 
 def encoded_as(model: Any, hidden: Any) -> Any:
     """The output of an encoder as the decoder takes it: one of experts asks for more of it by name."""
-    kind = _Routed if hasattr(model.config, "num_experts") else BaseModelOutput
+    kind = _Routed if hasattr(model.config, "num_experts") else _Encoded
     return kind(last_hidden_state=hidden)
 
 

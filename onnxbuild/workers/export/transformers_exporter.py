@@ -8,6 +8,9 @@ optimum, Transformers.js and our own checks use.
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +19,18 @@ from onnxbuild.steps.export import ExportParams
 from onnxbuild.tables.tasks import family_of, has_cache, pooling_of
 from onnxbuild.workers.engines.task_classes import class_of
 from onnxbuild.workers.export.ir_graphs import write_graph
-from onnxbuild.workers.export.tracing_inputs import (
+from onnxbuild.workers.export.tracing.recurrences import as_loops
+from onnxbuild.workers.export.tracing.tracing_inputs import (
     Part,
+    bins_by_frame,
     decoder_part,
     encoder_decoder_parts,
     forward_part,
     sentence_part,
 )
 from onnxbuild.workers.export.wire_names import rename
+from onnxbuild.workers.failures.exceptions import noted
+from onnxbuild.workers.failures.known_messages import TRACING, UNTRACEABLE
 from onnxbuild.workers.folders.processors import masks_audio
 from onnxbuild.workers.folders.sentence_folders import is_embedder
 
@@ -33,11 +40,42 @@ def export(checkpoint: Path, destination: Path, params: ExportParams) -> None:
     from transformers.exporters import OnnxConfig, OnnxExporter
 
     exporter = OnnxExporter()
-    for part in _graphs(checkpoint, params):
+    with noted(UNTRACEABLE):
+        parts = _graphs(checkpoint, params)
+        for part in parts:
+            _run_once(part)
+    for part in parts:
         config = OnnxConfig(dynamic=True, opset_version=params.opset)
-        program = exporter.export(part.model, dict(part.inputs), config).program
-        rename(program, part.outputs)
+        with noted(TRACING), as_loops(part.model), _same_type_stays():
+            program = exporter.export(part.model, dict(part.inputs), config).program
+        rename(program, part.outputs, bins=bins_by_frame(part.inputs))
         write_graph(program, destination / part.file)
+
+
+@contextmanager
+def _same_type_stays() -> Iterator[None]:
+    """`Module.to` of the type that all weights have already changes nothing, and a traced weight cannot be replaced."""
+    import torch
+
+    before = torch.nn.Module.to
+
+    def to(module: Any, *args: Any, **kwargs: Any) -> Any:
+        types = {weight.dtype for weight in module.parameters() if weight.is_floating_point()}
+        return module if not kwargs and types == set(args) else before(module, *args, **kwargs)
+
+    torch.nn.Module.to = to
+    try:
+        yield
+    finally:
+        torch.nn.Module.to = before
+
+
+def _run_once(part: Part) -> None:
+    """PyTorch itself runs the inputs first: what it rejects is no failure of the exporter."""
+    import torch
+
+    with torch.no_grad():
+        part.model(**copy.deepcopy(dict(part.inputs)))
 
 
 def _graphs(checkpoint: Path, params: ExportParams) -> list[Part]:
@@ -89,5 +127,5 @@ def _parts(model: Any, task: str, *, masks_audio: bool) -> list[Part]:
     if family == "decoder":
         return [decoder_part(model) if has_cache(task) else forward_part(model, left=True)]
     if family == "encoder" or not model.config.is_encoder_decoder:  # a speech model of one graph (CTC)
-        return [forward_part(model, masks_audio=masks_audio)]
+        return [forward_part(model, masks_audio=masks_audio, sees=task != "fill-mask")]
     return encoder_decoder_parts(model, with_past=has_cache(task))

@@ -9,7 +9,10 @@ from typing import Any
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-_CACHE = re.compile(r"past_key_values\.(?:(self|cross)_attention_cache\.)?layers\.(\d+)\.(key|value)s")
+_CACHE = re.compile(
+    r"(?:past_key_values|cache_params)\.(?:(self|cross)_attention_cache\.)?layers\.(\d+)\."
+    r"(key|value|indexer_key|conv_state|recurrent_state)s(?:\.(\d+))?"
+)
 _SIDES: Mapping[str | None, str] = {None: "", "self": "decoder.", "cross": "encoder."}
 _SYMBOL = re.compile(r"\b[su]\d+\b")
 
@@ -33,8 +36,11 @@ _AXES: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def rename(model: ir.Model, keep: Sequence[str]) -> None:
-    """Give a graph the names of optimum's exports, and drop the outputs that do not start with one of `keep`."""
+def rename(model: ir.Model, keep: Sequence[str], *, bins: int | None = None) -> None:
+    """Give a graph the names of optimum's exports, and drop the outputs that do not start with one of `keep`.
+
+    `bins` is the size of each frame of a spectrum whose frames come first: the exporter leaves it free.
+    """
     graph = model.graph
     decoding = any(value.name == "decoder_input_ids" for value in graph.inputs)
     _keep_outputs(graph, keep)
@@ -50,7 +56,7 @@ def rename(model: ir.Model, keep: Sequence[str]) -> None:
         ordered = sorted(values, key=lambda value: _place(str(value.name)))
         values.clear()
         values.extend(ordered)
-    _name_axes(graph)
+    _name_axes(graph, bins)
 
 
 def _keep_outputs(graph: ir.Graph, keep: Sequence[str]) -> None:
@@ -71,9 +77,15 @@ def _input_name(name: str, *, decoding: bool) -> str:
 
 
 def _cache_name(name: str, prefix: str) -> str:
-    """`past_key_values.layers.0.keys` as `present.0.key`; a side of an encoder-decoder as `present.0.decoder.key`."""
+    """`past_key_values.layers.0.keys` as `present.0.key`; a side of an encoder-decoder as `present.0.decoder.key`.
+
+    A layer without attention may have several states, which are numbered from the second on: `present.0.conv_state.1`.
+    """
     match = _CACHE.fullmatch(name)
-    return f"{prefix}.{match[2]}.{_SIDES[match[1]]}{match[3]}" if match else name
+    if match is None:
+        return name
+    number = f".{match[4]}" if match[4] and match[4] != "0" else ""
+    return f"{prefix}.{match[2]}.{_SIDES[match[1]]}{match[3]}{number}"
 
 
 def _place(name: str) -> tuple[int, list[str]]:
@@ -84,12 +96,23 @@ def _place(name: str) -> tuple[int, list[str]]:
     return (int(number) + 1, part.split(".")) if is_cache else (0, [])
 
 
-def _name_axes(graph: ir.Graph) -> None:
+def _name_axes(graph: ir.Graph, bins: int | None) -> None:
     """Replace the exporter's symbols (`s43`) by names, in every shape of the graph."""
-    names = _symbol_names(graph)
+    names = _fix_bins(graph, bins) | _symbol_names(graph)
     for value in _values(graph):
         if value.shape is not None:
-            value.shape = ir.Shape([_renamed(_dimension(axis), names) for axis in value.shape])
+            axes = (_renamed(_dimension(axis), names) for axis in value.shape)
+            value.shape = ir.Shape([int(axis) if isinstance(axis, str) and axis.isdigit() else axis for axis in axes])
+
+
+def _fix_bins(graph: ir.Graph, bins: int | None) -> dict[str, str]:
+    """The number of bins by its symbol, and fixed in the input itself."""
+    value = next((one for one in graph.inputs if one.name == "input_features"), None)
+    if bins is None or value is None or value.shape is None:
+        return {}
+    *before, last = (_dimension(axis) for axis in value.shape)
+    value.shape = ir.Shape([*before, bins])
+    return {last: str(bins)} if isinstance(last, str) else {}
 
 
 def _symbol_names(graph: ir.Graph) -> dict[str, str]:
@@ -106,12 +129,21 @@ def _symbol_names(graph: ir.Graph) -> dict[str, str]:
 
 def _axes_of(name: str, value: ir.Value) -> tuple[str, ...]:
     if name.startswith("past_key_values."):
-        length = "encoder_sequence_length" if ".encoder." in name else "past_sequence_length"
-        return ("batch_size", "num_heads", length, "head_size")
+        return _axes_of_past(name)
     axes = _AXES.get(name, tuple(f"{name}_{number}" for number in range(len(value.shape or ()))))
+    if name == "input_features" and isinstance(_dimension(value.shape[-1]), int):  # frames come first
+        return ("batch_size", "encoder_sequence_length")
     if axes == _TOKENS and len(value.shape or ()) == len(axes) + 1:  # multiple choice
         return (axes[0], "num_choices", *axes[1:])
     return axes
+
+
+def _axes_of_past(name: str) -> tuple[str, ...]:
+    length = "encoder_sequence_length" if ".encoder." in name else "past_sequence_length"
+    if name.endswith(".indexer_key"):
+        return ("batch_size", length, "head_size")
+    # Only the rows of a state are dynamic.
+    return ("batch_size",) if "_state" in name else ("batch_size", "num_heads", length, "head_size")
 
 
 def _adapted(axis: str, name: str, *, has_past: bool, two_towers: bool) -> str:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from onnxbuild.protocol import Failure
@@ -62,6 +64,16 @@ def note_place(exc: BaseException, place: str) -> None:
 def note_export(exc: BaseException, circumstances: str) -> None:
     """Note that an exception left an exporter, which was called with these settings and versions."""
     exc.add_note(f"{_EXPORTED_BY}{circumstances}")
+
+
+@contextmanager
+def noted(circumstance: str) -> Iterator[None]:
+    """Note on an exception of this block what was being done, for the rows of the table that depend on it."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(circumstance)
+        raise
 
 
 def _unknown(exc: BaseException, context: tuple[tuple[str, str], ...]) -> Failure:

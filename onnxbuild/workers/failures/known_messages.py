@@ -48,6 +48,9 @@ OTHER_TRACER = (
     " uses TorchScript, `export: {exporter: transformers}` torch.export (in a toolchain with transformers 5); the"
     " log has the exporter's full message"
 )
+# The notes on exceptions raised while transformers' exporter runs the model to trace it, and while it traces it.
+UNTRACEABLE = "while PyTorch ran the model on the inputs to trace"
+TRACING = "while torch.export traced the model"
 
 KNOWN: tuple[Known, ...] = (
     # Memory first: it appears inside every other failure.
@@ -635,6 +638,22 @@ KNOWN: tuple[Known, ...] = (
         "ONNX export failed after a branch was traced: {reason}",
         "a branch on the values of a tensor was frozen: try `export: {attention: eager}`, or `export: {exporter:"
         " transformers}` in a toolchain with transformers 5",
+    ),
+    # Whatever else PyTorch says there: its first line is the reason.
+    Known(
+        "OBE92",
+        rf"^([^\n]{{1,300}}).*{UNTRACEABLE}",
+        "PyTorch does not run the model on the inputs that are made to trace it: {1}",
+        "check the sizes in config.json, and that `task:` is what `architectures` names; if the checkpoint runs in"
+        " PyTorch, its inputs are of a kind that this exporter does not make: choose another exporter"
+        " (`onnxbuild compare-exporters` tries each), or write one: docs/how-to/own-exporter.md",
+    ),
+    Known(
+        "OBE03",
+        rf"^([^\n]{{1,300}}).*{TRACING}",
+        "torch.export does not trace the model: {1}",
+        "choose another exporter (`onnxbuild compare-exporters` tries each), or a newer transformers; try `export:"
+        " {attention: eager}`, which has fewer branches",
     ),
 )
 

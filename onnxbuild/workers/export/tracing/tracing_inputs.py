@@ -11,21 +11,23 @@ from typing import Any
 
 import torch
 from msgspec import Struct
-from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
 from onnxbuild.protocol import CheckFailed
+from onnxbuild.workers.export.tracing.plain_caches import plain_cache, plain_pair
 
 # torch.export treats 0 and 1 as fixed, and may treat two equal sizes as one axis, so all differ and exceed 1.
-_ROWS, _TEXTS, _TOKENS, _PAST, _NEW, _CHOICES, _AUDIO = 2, 3, 7, 5, 4, 6, 16_000
+_ROWS, _TEXTS, _TOKENS, _PAST, _NEW, _CHOICES, _AUDIO, _FRAMES = 2, 3, 7, 5, 4, 6, 16_000, 170
 _PADDING = 2
+_CHARACTERS = 128  # of a model that reads characters, and has no vocabulary
 
 # The outputs of a graph; other outputs of a model (hidden states, nested models) are left out, as optimum does.
 _HEADS = ("logits", "start_logits", "end_logits", "logits_per_image", "logits_per_text", "text_embeds", "image_embeds")
 _HIDDEN = ("last_hidden_state",)
 _SENTENCE = ("token_embeddings", "sentence_embedding")
 _FORWARD = (*_HEADS, *_HIDDEN)
-_OWN_CACHE = ("past_key_values.self_attention_cache.", "past_key_values.layers.")
+_ASKED_FOR = ("router_logits", "attention_mask")
+_OWN_CACHE = ("past_key_values.self_attention_cache.", "past_key_values.layers.", "cache_params.layers.")
 
 
 class Part(Struct, frozen=True, kw_only=True):
@@ -37,19 +39,34 @@ class Part(Struct, frozen=True, kw_only=True):
     outputs: tuple[str, ...]
 
 
-def forward_part(model: Any, *, left: bool = False, masks_audio: bool = False) -> Part:
+def forward_part(model: Any, *, left: bool = False, masks_audio: bool = False, sees: bool = True) -> Part:
     """The whole model in one pass; rows are padded on the `left` for a decoder, and `masks_audio` gives audio a mask.
+
+    A model that `sees` gets pictures where it takes them; without them, it reads texts alone.
 
     Errors: CheckFailed OBE02 if no input can be made for the model.
     """
     takes = inspect.signature(model.forward).parameters
-    inputs = _inputs(model, takes, left=left)
+    inputs = _inputs(model, takes, left=left, sees=sees)
     if "use_cache" in takes:
         inputs["use_cache"] = False
-    if masks_audio and "input_values" in inputs and "attention_mask" in takes:
-        inputs["attention_mask"] = torch.ones_like(inputs["input_values"], dtype=torch.int64)
-        inputs["attention_mask"][0, _AUDIO // 2 :] = 0
+    if "attention_mask" in takes and (length := _masked_length(inputs, masks_audio=masks_audio)):
+        inputs["attention_mask"] = torch.ones((_ROWS, length), dtype=torch.int64)
+        inputs["attention_mask"][0, length // 2 :] = 0
     return Part(file="model.onnx", model=model, inputs=inputs, outputs=_FORWARD)
+
+
+def _masked_length(inputs: Mapping[str, Any], *, masks_audio: bool) -> int:
+    """How many samples or frames of audio a mask covers; 0 without a mask. Spectra by frame always come with one."""
+    if masks_audio and "input_values" in inputs:
+        return int(inputs["input_values"].shape[1])
+    return _FRAMES if bins_by_frame(inputs) else 0
+
+
+def bins_by_frame(inputs: Mapping[str, Any]) -> int | None:
+    """The size of a frame of a spectrum whose frames come first; None if there is no such spectrum."""
+    spectrum = inputs.get("input_features")
+    return int(spectrum.shape[2]) if spectrum is not None and spectrum.shape[1] == _FRAMES else None
 
 
 class _Sentences(torch.nn.Module):  # type: ignore[misc]
@@ -85,11 +102,12 @@ def decoder_part(model: Any) -> Part:
     takes = inspect.signature(model.forward).parameters
     mask = _mask(_PAST + _NEW, left=True)
     with torch.no_grad():
-        first = model(input_ids=_ids(model, _PAST), attention_mask=mask[:, :_PAST], use_cache=True)
-    inputs = {"input_ids": _ids(model, _NEW), "attention_mask": mask}
+        first = model(input_ids=_ids(model.config, _PAST), attention_mask=mask[:, :_PAST], use_cache=True)
+    inputs = {"input_ids": _ids(model.config, _NEW), "attention_mask": mask}
     if "position_ids" in takes:
         inputs["position_ids"] = _positions(mask)[:, _PAST:]
-    inputs |= {"past_key_values": _plain_cache(first.get("past_key_values")), "use_cache": True}
+    name = "cache_params" if "cache_params" in takes else "past_key_values"  # as models without attention call it
+    inputs |= {name: plain_cache(first.get(name)), "use_cache": True}
     return Part(file="model.onnx", model=model, inputs=inputs, outputs=("logits", *_OWN_CACHE))
 
 
@@ -97,7 +115,7 @@ def encoder_decoder_parts(model: Any, *, with_past: bool) -> list[Part]:
     """The encoder, the decoder's first pass, and its pass with a cache (`with_past`), for any number of new tokens."""
     encoder = _encoder_part(model)
     encoded = _encoded(encoder)
-    first = {**encoded, "decoder_input_ids": _ids(model, _PAST)}
+    first = {**encoded, "decoder_input_ids": _ids(model.config, _PAST)}
     cache = ("past_key_values.",) if with_past else ()
     inputs = {**first, "use_cache": with_past}
     decoder = Part(file="decoder_model.onnx", model=model, inputs=inputs, outputs=("logits", *cache))
@@ -107,7 +125,9 @@ def encoder_decoder_parts(model: Any, *, with_past: bool) -> list[Part]:
 def _encoder_part(model: Any) -> Part:
     encoder = model.get_encoder()
     takes = inspect.signature(encoder.forward).parameters
-    inputs = _inputs(encoder, takes, left=False, config=model.config, main=model.main_input_name)
+    # A composition calls its main input `inputs`, whatever its encoder calls it.
+    main = model.main_input_name if model.main_input_name in takes else encoder.main_input_name
+    inputs = _inputs(encoder, takes, left=False, config=model.config, main=main, sees=main != "input_ids")
     return Part(file="encoder_model.onnx", model=encoder, inputs=inputs, outputs=_HIDDEN)
 
 
@@ -115,7 +135,8 @@ def _encoded(encoder: Part) -> dict[str, Any]:
     """What the decoder reads of the encoder: its outputs and, for text, its mask."""
     with torch.no_grad():
         encoded = encoder.model(**encoder.inputs)
-    kind = type(encoded) if hasattr(encoded, "router_logits") else BaseModelOutput  # a decoder of experts asks for it
+    # Some decoders ask for what else their encoder returns: its router's logits, or a mask of frames.
+    kind = type(encoded) if any(hasattr(encoded, name) for name in _ASKED_FOR) else BaseModelOutput
     mask = {"attention_mask": encoder.inputs["attention_mask"]} if "attention_mask" in encoder.inputs else {}
     return {"encoder_outputs": kind(last_hidden_state=encoded.last_hidden_state), **mask}
 
@@ -124,18 +145,25 @@ def _step_part(model: Any, encoded: Mapping[str, Any], first: Mapping[str, Any])
     """The decoder's pass with the cache that its first pass returns."""
     with torch.no_grad():
         past = model(**first, use_cache=True).past_key_values
-    inputs = {**encoded, "decoder_input_ids": _ids(model, _NEW), "past_key_values": _plain_pair(past)}
+    inputs = {**encoded, "decoder_input_ids": _ids(model.config, _NEW), "past_key_values": plain_pair(past)}
     outputs = ("logits", *_OWN_CACHE)
     return Part(file="decoder_with_past_model.onnx", model=model, inputs={**inputs, "use_cache": True}, outputs=outputs)
 
 
 def _inputs(
-    model: Any, takes: Mapping[str, Any], *, left: bool, config: Any = None, main: str | None = None
+    model: Any,
+    takes: Mapping[str, Any],
+    *,
+    left: bool,
+    config: Any = None,
+    main: str | None = None,
+    sees: bool = True,
 ) -> dict[str, Any]:
     """The inputs of a pass over text, images or audio, or over text and images."""
     config = config or model.config
     main = main or model.main_input_name
     inputs: dict[str, Any] = {}
+    takes = takes if sees else {name: one for name, one in takes.items() if name != "pixel_values"}
     if "input_ids" in takes:
         inputs |= _text(model, takes, config, left=left)
     for name in ("pixel_values", main):
@@ -153,21 +181,24 @@ def _inputs(
 def _text(model: Any, takes: Mapping[str, Any], config: Any, *, left: bool) -> dict[str, Any]:
     # A two-tower model takes different numbers of texts and images, and must be traced with different numbers.
     rows = _TEXTS if "pixel_values" in takes else _ROWS
-    ids, mask = _ids(model, _TOKENS, rows), _mask(_TOKENS, left=left, rows=rows)
+    ids, mask = _ids(config, _TOKENS, rows), _mask(_TOKENS, left=left, rows=rows)
     types = int(getattr(config, "type_vocab_size", 0) or 0)
     inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": mask}
     if "token_type_ids" in takes and types > 1:
         inputs["token_type_ids"] = torch.zeros_like(ids)
+    if "bbox" in takes:
+        boxes = torch.arange(rows * _TOKENS * 4).reshape(rows, _TOKENS, 4) % 100
+        inputs["bbox"] = boxes / 100 if hasattr(config, "bbox_scale") else boxes  # BROS scales shares of the page
     if type(model).__name__.endswith("ForMultipleChoice"):
-        inputs = {name: value[:, None].repeat(1, _CHOICES, 1) for name, value in inputs.items()}
+        inputs = {name: value[:, None].repeat_interleave(_CHOICES, 1) for name, value in inputs.items()}
     if left and "position_ids" in takes:
         inputs["position_ids"] = _positions(mask)
     return inputs
 
 
-def _ids(model: Any, tokens: int, rows: int = _ROWS) -> torch.Tensor:
+def _ids(config: Any, tokens: int, rows: int = _ROWS) -> torch.Tensor:
     """Ids that differ, without the first few ids, which are special tokens in most vocabularies."""
-    vocabulary = int(model.config.get_text_config().vocab_size)
+    vocabulary = int(getattr(config.get_text_config(), "vocab_size", _CHARACTERS))
     return (torch.arange(rows * tokens).reshape(rows, tokens) % max(1, vocabulary - 5)) + 4
 
 
@@ -190,8 +221,20 @@ def _images(config: Any) -> torch.Tensor:
 
 
 def _spectrum(config: Any) -> torch.Tensor:
-    frames = 2 * int(getattr(config, "max_source_positions", 1500))
-    return torch.linspace(-1, 1, _ROWS * config.num_mel_bins * frames).reshape(_ROWS, config.num_mel_bins, frames)
+    """Bins by frames for Whisper, whose pictures of sound have one length; frames by bins for all others."""
+    bins = getattr(config, "num_mel_bins", None)
+    if bins and hasattr(config, "max_source_positions"):
+        frames = 2 * int(config.max_source_positions)
+        return torch.linspace(-1, 1, _ROWS * bins * frames).reshape(_ROWS, bins, frames)
+    bins = _bins(config)
+    return torch.linspace(-1, 1, _ROWS * _FRAMES * bins).reshape(_ROWS, _FRAMES, bins)
+
+
+def _bins(config: Any) -> int:
+    names = ("num_mel_bins", "feature_projection_input_dim", "input_feat_per_channel")
+    parts = (config, getattr(config, "encoder_config", None))
+    found = (getattr(part, name, None) for part in parts for name in names)
+    return int(next((bins for bins in found if bins), 80))
 
 
 def _audio(_config: Any) -> torch.Tensor:
@@ -203,33 +246,3 @@ _MEDIA: Mapping[str, Callable[[Any], torch.Tensor]] = {
     "input_features": _spectrum,
     "input_values": _audio,
 }
-
-
-def _plain_cache(past: Any) -> DynamicCache:
-    """Keys and values of each layer without the counters of sliding windows, which a graph cannot take as inputs.
-
-    The exporter traces such layers in full; the mask hides what the window hides.
-    """
-    cache = DynamicCache()
-    for number, layer in enumerate(getattr(past, "layers", ())):
-        if getattr(layer, "keys", None) is None:
-            raise _unusable_cache(layer)
-        cache.update(layer.keys, layer.values, number)
-    if not cache.layers:
-        raise _unusable_cache(past)
-    return cache
-
-
-def _plain_pair(past: Any) -> EncoderDecoderCache:
-    if not isinstance(past, EncoderDecoderCache):
-        raise _unusable_cache(past)
-    return EncoderDecoderCache(_plain_cache(past.self_attention_cache), _plain_cache(past.cross_attention_cache))
-
-
-def _unusable_cache(past: Any) -> CheckFailed:
-    kind = "" if past is None else f", but as a {type(past).__name__}"
-    return CheckFailed(
-        "OBE02",
-        f"the model's past is not returned as keys and values that a graph can take{kind}",
-        notes=[("hint", "choose another exporter: `onnxbuild compare-exporters` tries each")],
-    )
