@@ -10,7 +10,7 @@ from msgspec import UNSET
 from onnxbuild.diagnostics import Diagnostic, Span, fault
 from onnxbuild.planning.checkpoints.quantized_weights import unreadable
 from onnxbuild.planning.sources import Fetched
-from onnxbuild.tables.checkpoint_files import has_old_layout
+from onnxbuild.tables.checkpoint_files import old_folder
 from onnxbuild.tables.checkpoints.quantization import Quantized, quantized_of
 
 _OWN = "write `export: {exporter: path/to/file.py:function}` with a function that exports it"
@@ -21,7 +21,7 @@ def prepare_params(
 ) -> Mapping[str, Any]:
     """The params of `prepare`; all are unset where the checkpoint is exported as it is."""
     return {
-        "flatten": True if has_old_layout(fetched.files or ()) else UNSET,
+        "flatten": True if old_folder(fetched.files or ()) is not None else UNSET,
         "adapter": UNSET if adapter is None else True,
         "unpack": UNSET if quantized is None else quantized.format,
         "trust_remote_code": True if adapter is not None and trusts_code else UNSET,
