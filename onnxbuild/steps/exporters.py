@@ -27,8 +27,8 @@ class Exporter(Struct, frozen=True, kw_only=True):
     """An exporter: the packages in its key, the versions it works with (from, below), its opsets, types, precisions.
 
     `fails` are types of its table that it does not export right. `requirement` brings an exporter that no other package
-    brings along: a toolchain without it cannot run the exporter. `may_come_along`: another package may bring it, so that
-    requirements without it do not say that it is missing; a lock does.
+    brings along: a toolchain without it cannot run the exporter. If it `may_come_along` with another package, only a
+    lock can say that it is missing.
     """
 
     name: str
@@ -146,16 +146,17 @@ OWN_OPSETS = (7, 26)
 
 # The order in which `auto` looks for an exporter that knows the model. genai is last: it writes for one runtime.
 AUTOMATIC = ("optimum", "timm", "sentence_transformers", "transformers", "mobius", "genai")
-# Those of checkpoints that no other exporter is meant for.
+# Those that only know checkpoints which transformers does not load.
 OF_OTHER_LIBRARIES = ("timm", "sentence_transformers")
 
 
 def pick(model_type: str, task: str, versions: Mapping[str, str]) -> str:
     """The exporter that `auto` stands for: the first that the toolchain's versions allow and that knows the model."""
-    able = [name for name in AUTOMATIC if EXPORTERS[name].lacks(versions) is None] or list(AUTOMATIC[:1])
+    able = [name for name in AUTOMATIC if EXPORTERS[name].lacks(versions) is None]
     known = [name for name in able if EXPORTERS[name].knows(model_type, task)]
     there = [name for name in known if EXPORTERS[name].is_there(versions)]
-    return (there or able)[0]
+    usual = [name for name in able if name not in OF_OTHER_LIBRARIES]
+    return (there or usual or AUTOMATIC)[0]
 
 
 def reason(name: str, model_type: str, task: str) -> str:

@@ -43,7 +43,15 @@ _METRIC_KEYS = {name: {"type": "number", "description": metric.meaning} for name
 class ValidateParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What to compare, and which differences to accept."""
 
-    DERIVED: ClassVar[tuple[str, ...]] = ("task", "precision", "device", "library", "rows", "trust_remote_code", "insisted")
+    DERIVED: ClassVar[tuple[str, ...]] = (
+        "task",
+        "precision",
+        "device",
+        "library",
+        "rows",
+        "trust_remote_code",
+        "insisted",
+    )
 
     task: Annotated[str, Meta(description="the model's task")] = ""
     precision: Annotated[str, Meta(description="precision of the variant")] = "fp32"

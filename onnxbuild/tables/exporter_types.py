@@ -445,7 +445,7 @@ GENAI: Mapping[str, str] = {
     """,
 }
 
-# timm 1.0.31, and sentence-transformers 5.7.0 without a transformer. The types are those of `checkpoints/other_libraries`.
+# timm 1.0.31, and sentence-transformers 5.7.0 without a transformer; `checkpoints/other_libraries` has the types.
 TIMM: Mapping[str, str] = {"image-classification": "timm_wrapper", "feature-extraction": "timm_wrapper"}
 
 SENTENCE_TRANSFORMERS: Mapping[str, str] = {

@@ -44,7 +44,9 @@ def candidates(manifest: Manifest, lock: Lock, model: Model) -> tuple[Candidate,
     return tuple(one for one in found if one is not None)
 
 
-def _candidate(name: str, manifest: Manifest, lock: Lock, model: Model, places: Sequence[str | None]) -> Candidate | None:
+def _candidate(
+    name: str, manifest: Manifest, lock: Lock, model: Model, places: Sequence[str | None]
+) -> Candidate | None:
     """The candidate; None for the exporter of a library that the checkpoint has nothing to do with."""
     candidate = Candidate(exporter=name, model=f"{model.name}-{name}")
     refusals: list[tuple[str, str]] = []

@@ -37,12 +37,8 @@ def refusal(fetched: Fetched, at: Span) -> Diagnostic | None:
 
 
 def _of_another_library(fetched: Fetched, at: Span) -> Diagnostic | None:
-    """OB636, rather than a fault that calls the checkpoint damaged."""
-    config, files = fetched.config, fetched.files or ()
-    if config is None and "modules.json" in files:
-        message = "the checkpoint is a sentence-transformer without a transformer (StaticEmbedding, or words)"
-        return fault("OB636", message, span=at, hint=f"no exporter reads it yet: {_OWN}, and `validate: false`")
-    if config is not None and "model_type" not in config and isinstance(config.get("architecture"), str):
-        message = f"the checkpoint is one of timm (`{config['architecture']}`)"
-        return fault("OB636", message, span=at, hint=f"no exporter reads it yet: {_OWN}")
-    return None
+    """OB636, rather than a fault about a config.json that such a checkpoint never has."""
+    if fetched.config is not None or "modules.json" not in (fetched.files or ()):
+        return None
+    message = "the checkpoint is a sentence-transformer that begins neither with a transformer nor with StaticEmbedding"
+    return fault("OB636", message, span=at, hint=f"no exporter reads it: {_OWN}, and `validate: false`")

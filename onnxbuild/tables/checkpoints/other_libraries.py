@@ -33,13 +33,19 @@ def _is_timm(config: Mapping[str, Any]) -> bool:
 
 def _timm_class(config: Mapping[str, Any]) -> str:
     """The class of transformers that would load the checkpoint: without classes it has features alone."""
+    return "TimmWrapperModel" if classes_of(config) == 0 else "TimmWrapperForImageClassification"
+
+
+def classes_of(config: Mapping[str, Any]) -> int | None:
+    """How many classes timm's config says that the model has."""
     number = config.get("num_classes", pretrained_of(config).get("num_classes"))
-    return "TimmWrapperModel" if number == 0 else "TimmWrapperForImageClassification"
+    return number if isinstance(number, int) else None
 
 
 def pretrained_of(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """What timm's config says of the pictures; in old ones it stands at the top."""
-    return config.get("pretrained_cfg") or config
+    inner = config.get("pretrained_cfg")
+    return inner if isinstance(inner, Mapping) else config
 
 
 def _is_static(config: Mapping[str, Any] | None, files: Collection[str]) -> bool:

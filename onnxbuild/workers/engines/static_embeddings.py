@@ -9,8 +9,8 @@ import torch
 
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.tables.checkpoints.other_libraries import STATIC
-from onnxbuild.workers.folders.sentence_folders import module_kinds
 from onnxbuild.workers.folders.other_checkpoints import type_of
+from onnxbuild.workers.folders.sentence_folders import module_kinds
 
 SENTENCE = "sentence_embedding"
 
@@ -40,7 +40,9 @@ def _check_kind(folder: Path) -> None:
     if not kinds:
         raise CheckFailed("OBE16", "modules.json names no modules, or cannot be read")
     if kinds[0] != "StaticEmbedding":
-        message = f"the sentence-transformer starts with {kinds[0]}, which is neither a transformer nor a StaticEmbedding"
+        message = (
+            f"the sentence-transformer starts with {kinds[0]}, which is neither a transformer nor a StaticEmbedding"
+        )
         hint = "write `export: {exporter: path/to/file.py:function}`: a function that exports it"
         raise CheckFailed("OBE103", message, notes=[("hint", hint)])
 
@@ -53,6 +55,7 @@ class Bags(torch.nn.Module):  # type: ignore[misc]
         self.model = model
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The vector of each row."""
         kept = attention_mask.bool()
         ends = kept.sum(1).cumsum(0)
         offsets = torch.cat([ends.new_zeros(1), ends[:-1]])
@@ -68,6 +71,7 @@ class Rows(torch.nn.Module):  # type: ignore[misc]
         self.table, self.others = first.embedding.weight, torch.nn.ModuleList(others)
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The vector of each row."""
         kept = attention_mask.unsqueeze(-1).to(self.table.dtype)
         vectors = torch.nn.functional.embedding(input_ids, self.table) * kept
         features = {SENTENCE: vectors.sum(1) / kept.sum(1).clamp(min=1.0)}

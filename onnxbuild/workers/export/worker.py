@@ -49,7 +49,6 @@ _LIBRARIES: Mapping[str, str] = {
     "mobius": "mobius",
     "genai": "onnxruntime_genai",
     "timm": "timm",
-    "sentence_transformers": "sentence_transformers",
 }
 
 

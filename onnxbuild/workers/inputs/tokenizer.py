@@ -40,7 +40,9 @@ def load_tokenizer(folder: Path, *, trusts_code: bool = False) -> Any:
 
 def load_light_tokenizer(folder: Path, *, trusts_code: bool = False) -> Any:
     """The folder's tokenizer without transformers where that gives the same ids, else through transformers."""
-    return (None if starts_static(folder) else plain_tokenizer(folder)) or load_tokenizer(folder, trusts_code=trusts_code)
+    return (None if starts_static(folder) else plain_tokenizer(folder)) or load_tokenizer(
+        folder, trusts_code=trusts_code
+    )
 
 
 def bare_tokenizer(folder: Path) -> PlainTokenizer:

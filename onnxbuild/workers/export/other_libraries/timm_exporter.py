@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,61 +15,65 @@ from onnxbuild.workers.engines.smoke_run import open_for_check
 from onnxbuild.workers.engines.timm_models import Opened, open_timm
 from onnxbuild.workers.export.other_libraries.traced import write_traced
 
+_PICTURE = "pixel_values"
 _BATCH = {0: "batch_size"}
-_FREE = {**_BATCH, 2: "height", 3: "width"}
 _STEP = 32  # how much the sizes of convolutional models divide by
 _NEAR = 1e-3  # of the largest value
+
+Outputs = Mapping[str, Any]
 
 
 def export(checkpoint: Path, destination: Path, params: ExportParams) -> list[Loaded]:
     """Write the graph."""
     opened = open_timm(checkpoint, params.task)
-    if not _takes_other_sizes(opened) or not _is_right_for_others(opened, _write(opened, _FREE, destination, params)):
-        _write(opened, _BATCH, destination, params)
+    own, other = _picture(opened, 0), _picture(opened, _STEP)
+    usual, unusual = _run(opened, own), _try(opened, other)
+    if unusual is not None:
+        axes = {_PICTURE: {**_BATCH, 2: "height", 3: "width"}, **_free_axes(usual, unusual)}
+        graph = write_traced(opened.model, {_PICTURE: own}, axes, destination, params.opset)
+        if _gives(graph, other, unusual):
+            return [Loaded(missing=(), unknown=opened.unknown)]
+    axes = dict.fromkeys((_PICTURE, *usual), _BATCH)
+    write_traced(opened.model, {_PICTURE: own}, axes, destination, params.opset)
     return [Loaded(missing=(), unknown=opened.unknown)]
 
 
-def _write(opened: Opened, axes: dict[int, str], destination: Path, params: ExportParams) -> Path:
-    pixels = torch.zeros(2, *opened.picture)
-    with torch.no_grad():
-        outputs = opened.model(pixels)
-    free = {name: _axes_of(value, axes) for name, value in outputs.items()}
-    return write_traced(
-        opened.model, {"pixel_values": pixels}, {"pixel_values": axes, **free}, destination, params.opset
-    )
-
-
-def _axes_of(output: Any, axes: dict[int, str]) -> dict[int, str]:
-    """The batch, and where sizes are free the places of a map of features."""
-    if len(axes) == 1 or output.dim() <= 2:  # noqa: PLR2004
-        return _BATCH
-    return {**_BATCH, **{axis: f"{axis}_of_features" for axis in range(1, output.dim())}}
-
-
-def _other(opened: Opened) -> Any:
+def _picture(opened: Opened, step: int) -> Any:
+    """Two pictures of the model's size, or of one that is a step higher and two steps wider."""
     channels, height, width = opened.picture
-    return torch.randn(1, channels, height + _STEP, width + 2 * _STEP, generator=torch.Generator().manual_seed(0))
+    noise = torch.Generator().manual_seed(0)
+    return torch.randn(2, channels, height + step, width + 2 * step, generator=noise)
 
 
-def _takes_other_sizes(opened: Opened) -> bool:
-    try:
-        with torch.no_grad():
-            opened.model(_other(opened))
-    except (AssertionError, RuntimeError, ValueError):
-        return False
-    return True
-
-
-def _is_right_for_others(opened: Opened, graph: Path) -> bool:
-    """Whether a graph gives what timm gives for another size: one that was computed while tracing may be in it."""
-    pixels = _other(opened)
+def _run(opened: Opened, pixels: Any) -> Outputs:
     with torch.no_grad():
-        expected = [value.numpy() for value in opened.model(pixels).values()]
+        return dict(opened.model(pixels))
+
+
+def _try(opened: Opened, pixels: Any) -> Outputs | None:
     try:
-        found = open_for_check(graph).run(None, {"pixel_values": pixels.numpy()})
+        return _run(opened, pixels)
+    except (AssertionError, RuntimeError, ValueError):  # how models say that they take one size
+        return None
+
+
+def _free_axes(usual: Outputs, unusual: Outputs) -> dict[str, dict[int, str]]:
+    """The axes of the outputs that depend on the size of the picture."""
+    return {name: {**_BATCH, **_unlike(value, unusual[name])} for name, value in usual.items()}
+
+
+def _unlike(one: Any, other: Any) -> dict[int, str]:
+    sizes = enumerate(zip(one.shape, other.shape, strict=True))
+    return {axis: f"features_{axis}" for axis, (size, another) in sizes if size != another}
+
+
+def _gives(graph: Path, pixels: Any, expected: Outputs) -> bool:
+    """Whether a graph gives what timm gives for another size: what was computed while tracing may be fixed in it."""
+    try:
+        found = open_for_check(graph).run(list(expected), {_PICTURE: pixels.numpy()})
     except Exception:  # noqa: BLE001 - whatever ONNX Runtime raises, the graph does not take the size
         return False
-    return all(_are_near(one, other) for one, other in zip(found, expected, strict=True))
+    return all(_are_near(one, other.numpy()) for one, other in zip(found, expected.values(), strict=True))
 
 
 def _are_near(one: np.ndarray, other: np.ndarray) -> bool:
