@@ -116,7 +116,7 @@ EXPORTERS: Mapping[str, Exporter] = {
         ),
         Exporter(
             name="sentence_transformers",
-            packages=("sentence-transformers", "torch", "onnx"),
+            packages=("sentence-transformers", "transformers", "torch", "onnx"),
             needs={"sentence-transformers": ("5", "6")},
             opsets=(14, 20),
             types=SENTENCE_TRANSFORMERS,
