@@ -14,7 +14,7 @@ from onnxbuild.steps.exporters import EXPORTERS, UNPINNED
 # The versions that a plan may depend on. Others matter only to keys, and a runner reports them.
 _NEEDED = (package for exporter in EXPORTERS.values() for package in exporter.needs)
 _ASKED = tuple(dict.fromkeys((*_NEEDED, "sentence-transformers", "peft")))
-_REQUIRED = tuple(one.package for one in EXPORTERS.values() if one.requirement)
+_REQUIRED = tuple(one.package for one in EXPORTERS.values() if one.requirement and not one.may_come_along)
 _NAME = re.compile(r"[\w.-]+")
 _PIN = re.compile(r"([\w.-]+)(?:\[[^\]]*\])?\s*==\s*([\w.+!-]+)\s*")
 

@@ -26,6 +26,7 @@ from onnxbuild.planning.locked import Lock, LockedSource
 from onnxbuild.tables.checkpoint_files import CONFIGS, is_onnx_part, select_checkpoint, select_onnx
 from onnxbuild.tables.checkpoints.adapters import CONFIG as ADAPTER_CONFIG
 from onnxbuild.tables.checkpoints.adapters import select_adapter, weights_of
+from onnxbuild.tables.checkpoints.other_libraries import described
 from onnxbuild.tables.graph_stages import ambiguous_names
 
 _EXAMPLES: Mapping[str, str] = {
@@ -158,7 +159,8 @@ class SourceReader:
                 return None
             if weights_of(entry.files) is not None:
                 params = {**params, "adapter": "leave"}
-            return Fetched(params=params, inputs={}, config=entry.config, files=entry.files)
+            config = described(entry.config, entry.files)
+            return Fetched(params=params, inputs={}, config=config, files=entry.files)
         return self._hub_graphs(model, params, entry, at)
 
     def _hub_graphs(self, model: Model, params: dict[str, Any], entry: LockedSource, at: Span) -> Fetched | None:
@@ -304,6 +306,8 @@ class SourceReader:
             config = self._local.config(root, at, place)
             if config is None:
                 return None
+        if artifact == "checkpoint":
+            config = described(config, files)
         params = {"origin": "files", "files": files}
         inputs = {"files": FilesSource(root, files)}
         return Fetched(params=params, inputs=inputs, artifact=artifact, config=config, files=files)

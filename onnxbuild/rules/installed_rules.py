@@ -20,8 +20,9 @@ _EXTRAS = {
     "mobius-onnx": "mobius",
     "onnxscript": "transformers",
     "onnxruntime-genai": "genai",
-    "peft": "adapters",
 }
+# Those that are installed beside any of the others.
+_BESIDE = {"peft": "adapters", "timm": "timm", "torchvision": "timm"}
 _SHOWN = 4
 
 
@@ -62,9 +63,9 @@ def _packages(action: Action) -> tuple[str, ...]:
 
 
 def _requirement(missing: list[str]) -> str:
-    extra = next((extra for name, extra in _EXTRAS.items() if name in missing and extra != "adapters"), "optimum")
-    if "peft" in missing:
-        extra = "adapters" if missing == ["peft"] else f"{extra},adapters"
+    beside = dict.fromkeys(_BESIDE[name] for name in missing if name in _BESIDE)
+    extras = [next((extra for name, extra in _EXTRAS.items() if name in missing), "optimum")]
+    extra = ",".join([*(extras if set(missing) - _BESIDE.keys() else ()), *beside])
     clone = Path(__file__).parents[2]
     return f"'.[{extra}]'" if (clone / "pyproject.toml").is_file() else f"'onnxbuild[{extra}]'"
 

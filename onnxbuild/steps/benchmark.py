@@ -6,19 +6,29 @@ from collections.abc import Iterable
 from typing import Annotated, ClassVar, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta
 
 from onnxbuild.steps.dataset_rows import check_length
-from onnxbuild.steps.kind import Context, Fault, Kind, OpeningParams, trusted
+from onnxbuild.steps.kind import (
+    Context,
+    Fault,
+    Kind,
+    Library,
+    OpeningParams,
+    compared_by,
+    library_of,
+    trusted,
+)
 
 
 class BenchmarkParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What to time: every combination of batch, sequence and threads."""
 
-    DERIVED: ClassVar[tuple[str, ...]] = ("task", "device", "trust_remote_code")
+    DERIVED: ClassVar[tuple[str, ...]] = ("task", "device", "library", "trust_remote_code")
 
     task: Annotated[str, Meta(description="the model's task")] = ""
     device: Annotated[Literal["cpu", "cuda"], Meta(description="the target's device")] = "cpu"
+    library: Library = UNSET
     batch: Annotated[tuple[int, ...], Meta(description="batch sizes, in samples", examples=[[1, 8]])] = (1,)
     sequence: Annotated[tuple[int, ...], Meta(description="sequence lengths, in tokens", examples=[[16, 128]])] = (128,)
     threads: Annotated[
@@ -42,6 +52,7 @@ def _resolve(params: BenchmarkParams, context: Context) -> BenchmarkParams:
         sequence=_fitting(params.sequence, context),
         baselines=baselines,
         trust_remote_code=trusted(context),
+        library=library_of(context.config),
     )
 
 
@@ -78,7 +89,7 @@ BENCHMARK = Kind(
     outputs={"samples": "samples"},
     worker="onnxbuild.workers.benchmark.worker:run",
     pure=True,
-    packages=lambda _params: ("onnxruntime", "transformers", "torch", "sentence-transformers"),
+    packages=lambda params: compared_by(params.library),
     pool="alone",
     measures=True,
     resolve=_resolve,

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from onnxbuild.diagnostics import did_you_mean
 from onnxbuild.steps.exporters import (
     EXPORTERS,
+    OF_OTHER_LIBRARIES,
     OWN_OPSETS,
     OWN_PACKAGES,
     Exporter,
@@ -21,10 +22,12 @@ from onnxbuild.steps.exporters import (
 )
 from onnxbuild.steps.kind import Context, Fault, Kind, OpeningParams
 from onnxbuild.tables.architectures import implied
+from onnxbuild.tables.checkpoints.other_libraries import TIMM, classes_of
 from onnxbuild.tables.tasks import PAST, SENTENCE_TASKS, TASKS, closest_task, pooling_of
 
 _GENAI_FIELDS = ("provider", "options")
 _BARE = ("genai", "mobius")  # they do not load the PyTorch model, so neither its attention nor its pooling
+_OF_TRANSFORMERS = ("pad_token_id", "allow_missing")  # what only a model that transformers loads has
 _OWN = "`export: {exporter: path/to/file.py:function}`"
 
 
@@ -37,8 +40,8 @@ class ExportParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_on
     opset: Annotated[
         int,
         Meta(
-            description="ONNX opset: optimum writes 14 to 23, transformers 18 to 23, a custom exporter 7 to 26; genai"
-            " and mobius have their own",
+            description="ONNX opset: optimum writes 14 to 23, transformers 18 to 23, timm and sentence_transformers 14"
+            " to 20, a custom exporter 7 to 26; genai and mobius have their own",
             examples=[18, 20, 21, 23],
         ),
     ] = 18
@@ -46,10 +49,11 @@ class ExportParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_on
         str,
         Meta(
             description="`optimum`, `transformers` (built into transformers 5), `mobius` (graphs written without"
-            " tracing), `genai` (the model builder of onnxruntime-genai), a custom function as"
+            " tracing), `genai` (the model builder of onnxruntime-genai), `timm`, `sentence_transformers` (for a"
+            " StaticEmbedding), a custom function as"
             " `path/to/file.py:function` or `module:function`, or `auto`, which picks the first of these that knows the"
             " model type and the task and that the toolchain has",
-            examples=["auto", "optimum", "transformers", "mobius", "genai", "exporters/mine.py:export"],
+            examples=["auto", "optimum", "transformers", "mobius", "genai", "timm", "exporters/mine.py:export"],
         ),
     ] = "auto"
     dtype: Annotated[
@@ -124,6 +128,7 @@ def _check(params: ExportParams, context: Context) -> Iterable[Fault]:
         )
         return
     yield from _check_task(context)
+    yield from _check_classes(context)
     yield from _check_missing(params)
     if is_own(name):
         yield from _check_opset(params, OWN_OPSETS)
@@ -155,6 +160,13 @@ def _check_task(context: Context) -> Iterable[Fault]:
         )
     elif context.task not in TASKS:
         yield unknown_task(context.task, model_type, context.versions)
+
+
+def _check_classes(context: Context) -> Iterable[Fault]:
+    config = context.config or {}
+    if config.get("model_type") == TIMM and context.task == "image-classification" and classes_of(config) == 0:
+        message = "the checkpoint of timm has no classes: `num_classes` is 0"
+        yield Fault(code="OB651", message=message, hint="set `task: feature-extraction`, which exports its features")
 
 
 def _check_missing(params: ExportParams) -> Iterable[Fault]:
@@ -275,17 +287,26 @@ def _check_fields(params: ExportParams, exporter: Exporter) -> Iterable[Fault]:
             hint=f"one of {', '.join(exporter.dtypes)}; a target's `quantize:` makes {params.dtype} of an fp32 export",
         )
     unread = [field for field in _GENAI_FIELDS if getattr(params, field) is not UNSET and exporter.name != "genai"]
-    if params.library == "sentence_transformers" and exporter.name in _BARE:
+    others = exporter.name in OF_OTHER_LIBRARIES
+    if (others or params.library == "sentence_transformers") and not _loads(exporter, params.library):
         unread.append("library")
-    if params.attention != "auto" and exporter.name in _BARE:
+    if params.attention != "auto" and exporter.name in (*_BARE, *OF_OTHER_LIBRARIES):
         unread.append("attention")
+    unread += [field for field in _OF_TRANSFORMERS if others and getattr(params, field) is not UNSET]
     for field in unread:
         yield Fault(code="OB325", field=field, message=f"`{field}` has no effect with `exporter: {exporter.name}`")
 
 
+def _loads(exporter: Exporter, library: str) -> bool:
+    """Whether an exporter loads checkpoints with a library."""
+    if exporter.name in OF_OTHER_LIBRARIES:
+        return library in {"auto", exporter.name}
+    return exporter.name not in _BARE
+
+
 def _check_pooling(params: ExportParams, context: Context, exporter: Exporter) -> Iterable[Fault]:
     """sentence-transformers loads a checkpoint with its pooling; without the library the bare encoder is exported."""
-    if exporter.name in _BARE:
+    if exporter.name in (*_BARE, *OF_OTHER_LIBRARIES):
         return
     sentences = replace(params, task=context.task or "", exporter=exporter.name)
     if params.library == "sentence_transformers" and context.task in TASKS and context.task not in SENTENCE_TASKS:

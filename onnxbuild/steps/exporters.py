@@ -14,6 +14,8 @@ from onnxbuild.tables.exporter_types import (
     MOBIUS,
     OPTIMUM,
     OPTIMUM_FAILS,
+    SENTENCE_TRANSFORMERS,
+    TIMM,
     TRANSFORMERS,
     TRANSFORMERS_FAILS,
     Failing,
@@ -26,7 +28,8 @@ class Exporter(Struct, frozen=True, kw_only=True):
     """An exporter: the packages in its key, the versions it works with (from, below), its opsets, types, precisions.
 
     `fails` are types of its table that it does not export right. `requirement` brings an exporter that no other package
-    brings along: a toolchain without it cannot run the exporter.
+    brings along: a toolchain without it cannot run the exporter. If it `may_come_along` with another package, only a
+    lock can say that it is missing.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Exporter(Struct, frozen=True, kw_only=True):
     dtypes: tuple[str, ...] = ("fp32", "fp16")
     fails: tuple[Failing, ...] = ()
     requirement: str | None = None
+    may_come_along: bool = False
 
     def knows(self, model_type: str, task: str) -> bool:
         """Whether the table has this task for this model type, and the export is not known to fail."""
@@ -61,7 +65,8 @@ class Exporter(Struct, frozen=True, kw_only=True):
 
     def is_there(self, versions: Mapping[str, str]) -> bool:
         """Whether `auto` may take the exporter: it is known to be there, or every toolchain for its version has it."""
-        return self.requirement is None or versions.get(self.package, "absent") != "absent"
+        unknown = "" if self.may_come_along else "absent"
+        return self.requirement is None or versions.get(self.package, unknown) != "absent"
 
     def lacks(self, versions: Mapping[str, str]) -> tuple[str, str] | None:
         """The first package whose known version is not supported, and that version; None if all are."""
@@ -103,6 +108,24 @@ EXPORTERS: Mapping[str, Exporter] = {
             requirement="mobius-onnx==0.1.0",
         ),
         Exporter(
+            name="timm",
+            packages=("timm", "torchvision", "torch", "onnx"),
+            needs={"timm": ("1.0.16", "2")},  # the first that reads a folder
+            opsets=(14, 20),
+            types=TIMM,
+            requirement="timm==1.0.31",
+            may_come_along=True,
+        ),
+        Exporter(
+            name="sentence_transformers",
+            packages=("sentence-transformers", "transformers", "torch", "onnx"),
+            needs={"sentence-transformers": ("5", "6")},
+            opsets=(14, 20),
+            types=SENTENCE_TRANSFORMERS,
+            requirement="sentence-transformers==5.7.0",
+            may_come_along=True,
+        ),
+        Exporter(
             name="genai",
             packages=("onnxruntime-genai", "transformers", "torch", "onnx-ir", "onnx"),
             # Its builder imports classes that transformers 4 does not have.
@@ -124,15 +147,18 @@ OWN_PACKAGES = ("transformers", "torch", "onnx", EVERYTHING)
 OWN_OPSETS = (7, 26)
 
 # The order in which `auto` looks for an exporter that knows the model. genai is last: it writes for one runtime.
-AUTOMATIC = ("optimum", "transformers", "mobius", "genai")
+AUTOMATIC = ("optimum", "timm", "sentence_transformers", "transformers", "mobius", "genai")
+# Those that only know checkpoints which transformers does not load.
+OF_OTHER_LIBRARIES = ("timm", "sentence_transformers")
 
 
 def pick(model_type: str, task: str, versions: Mapping[str, str]) -> str:
     """The exporter that `auto` stands for: the first that the toolchain's versions allow and that knows the model."""
-    able = [name for name in AUTOMATIC if EXPORTERS[name].lacks(versions) is None] or list(AUTOMATIC[:1])
+    able = [name for name in AUTOMATIC if EXPORTERS[name].lacks(versions) is None]
     known = [name for name in able if EXPORTERS[name].knows(model_type, task)]
     there = [name for name in known if EXPORTERS[name].is_there(versions)]
-    return (there or able)[0]
+    usual = [name for name in able if name not in OF_OTHER_LIBRARIES]
+    return (there or usual or AUTOMATIC)[0]
 
 
 def reason(name: str, model_type: str, task: str) -> str:
@@ -141,7 +167,8 @@ def reason(name: str, model_type: str, task: str) -> str:
     if exporter is None:
         return "a custom exporter of the manifest"
     if exporter.knows(model_type, task):
-        before = [one for one in AUTOMATIC[: AUTOMATIC.index(name)] if not EXPORTERS[one].knows(model_type, task)]
+        tried = [one for one in AUTOMATIC[: AUTOMATIC.index(name)] if one not in OF_OTHER_LIBRARIES]
+        before = [one for one in tried if not EXPORTERS[one].knows(model_type, task)]
         others = f"; {' and '.join(before)} cannot export it" if before else ""
         return f"{name} knows {model_type} for {task}{others}"
     return f"the toolchain's versions allow {name}; its table does not have {model_type} for {task}"

@@ -12,6 +12,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
 from onnxbuild.diagnostics import Severity
 from onnxbuild.machine import Machine
+from onnxbuild.tables.checkpoints.other_libraries import TIMM
 from onnxbuild.tables.positions import positions_of
 from onnxbuild.tables.tasks import Family
 
@@ -51,6 +52,12 @@ def meanings(params: type[Params]) -> Mapping[str, str]:
 
 # The device of a target where it is not the CPU; left out of a key where it is.
 TargetDevice = Annotated[Literal["cuda"] | UnsetType, Meta(description="the target's device, where it is not the CPU")]
+
+
+# The library that loads the checkpoint; left out of a key where the packages of the key say it.
+Library = Annotated[
+    Literal["timm"] | UnsetType, Meta(description="the library that loads the checkpoint, where it is timm")
+]
 
 
 class OpeningParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -179,3 +186,14 @@ def runs_others_code(kind: Kind, params: Mapping[str, Any]) -> bool:
 def trusted(context: Context) -> bool | UnsetType:
     """The value of `trust_remote_code` in the params of a step that opens what comes with the checkpoint."""
     return True if context.trusts_code else UNSET
+
+
+def library_of(config: Mapping[str, Any] | None) -> Literal["timm"] | UnsetType:
+    """The value of a `Library` for a model."""
+    return "timm" if (config or {}).get("model_type") == TIMM else UNSET
+
+
+def compared_by(library: Literal["timm"] | UnsetType) -> tuple[str, ...]:
+    """The packages that run a variant and the PyTorch model beside it."""
+    others = () if library is UNSET else (library, "torchvision")
+    return ("onnxruntime", "transformers", "torch", "sentence-transformers", *others)

@@ -20,7 +20,17 @@ from onnxbuild.steps.dataset_rows import (
     check_cut,
     check_length,
 )
-from onnxbuild.steps.kind import Context, Fault, Kind, OpeningParams, TargetDevice, trusted
+from onnxbuild.steps.kind import (
+    Context,
+    Fault,
+    Kind,
+    Library,
+    OpeningParams,
+    TargetDevice,
+    compared_by,
+    library_of,
+    trusted,
+)
 from onnxbuild.tables.tasks import TASKS, reads_text_rows, row_columns
 from onnxbuild.tables.thresholds import METRICS, Metric, default_bounds, is_default
 
@@ -33,11 +43,20 @@ _METRIC_KEYS = {name: {"type": "number", "description": metric.meaning} for name
 class ValidateParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What to compare, and which differences to accept."""
 
-    DERIVED: ClassVar[tuple[str, ...]] = ("task", "precision", "device", "rows", "trust_remote_code", "insisted")
+    DERIVED: ClassVar[tuple[str, ...]] = (
+        "task",
+        "precision",
+        "device",
+        "library",
+        "rows",
+        "trust_remote_code",
+        "insisted",
+    )
 
     task: Annotated[str, Meta(description="the model's task")] = ""
     precision: Annotated[str, Meta(description="precision of the variant")] = "fp32"
     device: TargetDevice = UNSET
+    library: Library = UNSET
     shapes: Annotated[
         tuple[tuple[int, int], ...],
         Meta(
@@ -102,6 +121,7 @@ def _resolve(params: ValidateParams, context: Context) -> ValidateParams:
         device=context.target_device,
         max_length=_shorter(params.max_length, context.max_length),
         trust_remote_code=trusted(context),
+        library=library_of(context.config),
     )
     bounds = default_bounds(task, context.config, context.precision, has_labels=settled.reads_labels)
     written = params.thresholds.items()
@@ -180,7 +200,7 @@ VALIDATE = Kind(
     outputs={"report": "report"},
     worker="onnxbuild.workers.validate.worker:run",
     pure=True,
-    packages=lambda _params: ("onnxruntime", "transformers", "torch", "sentence-transformers"),
+    packages=lambda params: compared_by(params.library),
     on_by_default=True,
     resolve=_resolve,
     check=_check,

@@ -12,6 +12,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from onnxbuild.tables.checkpoints.other_libraries import STATIC
 from onnxbuild.tables.tasks import TASKS
 
 _BASE = "feature-extraction"
@@ -51,6 +52,8 @@ def infer_task(config: Mapping[str, Any], versions: Mapping[str, str]) -> str | 
 
 def implied(config: Mapping[str, Any], versions: Mapping[str, str]) -> Implied:
     """What `architectures` of a config.json imply for the transformers among these versions."""
+    if config.get("model_type") == STATIC:
+        return Implied(task=_BASE)
     names = config.get("architectures") or []
     names = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
     if not names:

@@ -56,8 +56,10 @@ _CODE: tuple[str, ...] = (
 
 # The folders of sentence-transformers modules: 1_Pooling, 2_Dense, 2_Normalize …
 _MODULE_FOLDER = "[0-9]_*"
-# The model itself, in what sentence-transformers wrote before version 2.
+# The model itself, in what sentence-transformers wrote before version 2, and for a StaticEmbedding before version 5.
 OLD_TRANSFORMER = "0_Transformer"
+OLD_STATIC = "0_StaticEmbedding"
+_OLD_FOLDERS = (OLD_TRANSFORMER, OLD_STATIC)
 # Where config.json can be.
 CONFIGS = ("config.json", f"{OLD_TRANSFORMER}/config.json")
 _MODULE_FILES: tuple[str, ...] = ("config.json", "model.safetensors", "pytorch_model.bin")
@@ -80,14 +82,21 @@ def select_checkpoint(names: Iterable[str]) -> tuple[str, ...]:
 
 def _old_sentence_files(known: list[str]) -> tuple[str, ...]:
     """The files of a sentence-transformer whose model is in a folder of its own; empty for anything else."""
-    inner = [name.removeprefix(f"{OLD_TRANSFORMER}/") for name in known if name.startswith(f"{OLD_TRANSFORMER}/")]
-    chosen = select_checkpoint(inner) if "modules.json" in known else ()
-    return tuple(sorted({*_companions(known), *(f"{OLD_TRANSFORMER}/{name}" for name in chosen)})) if chosen else ()
+    for folder in _OLD_FOLDERS if "modules.json" in known else ():
+        inner = [name.removeprefix(f"{folder}/") for name in known if name.startswith(f"{folder}/")]
+        chosen = select_checkpoint(inner)
+        if chosen:
+            return tuple(sorted({*_companions(known), *(f"{folder}/{name}" for name in chosen)}))
+    return ()
 
 
-def has_old_layout(names: Collection[str]) -> bool:
-    """Whether the files of a checkpoint have the model in a folder of its own."""
-    return "config.json" not in names and f"{OLD_TRANSFORMER}/config.json" in names
+def old_folder(names: Collection[str]) -> str | None:
+    """The folder that the files of a checkpoint have the model in, if it is one of its own."""
+    if "config.json" in names:
+        return None
+    if f"{OLD_TRANSFORMER}/config.json" in names:
+        return OLD_TRANSFORMER
+    return OLD_STATIC if "modules.json" in names and f"{OLD_STATIC}/tokenizer.json" in names else None
 
 
 def select_onnx(names: Iterable[str]) -> tuple[str, ...]:
@@ -107,7 +116,12 @@ def is_onnx_part(name: str) -> bool:
 
 def has_processor(names: Iterable[str]) -> bool:
     """Whether a checkpoint has a tokenizer, or the processor of images or audio."""
-    return any(_is_like(name.removeprefix(f"{OLD_TRANSFORMER}/"), _PROCESSORS) for name in names)
+    return any(_is_like(_without_old_folder(name), _PROCESSORS) for name in names)
+
+
+def _without_old_folder(name: str) -> str:
+    folder, _, inner = name.partition("/")
+    return inner if folder in _OLD_FOLDERS else name
 
 
 def _is_companion(name: str) -> bool:

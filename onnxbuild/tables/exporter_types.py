@@ -469,3 +469,11 @@ GENAI: Mapping[str, str] = {
         lfm2_moe llama mistral nemotron olmo phi phi3 phimoe qwen2 qwen3 smollm3
     """,
 }
+
+# timm 1.0.31, and sentence-transformers 5.7.0 without a transformer; `checkpoints/other_libraries` has the types.
+TIMM: Mapping[str, str] = {"image-classification": "timm_wrapper", "feature-extraction": "timm_wrapper"}
+
+SENTENCE_TRANSFORMERS: Mapping[str, str] = {
+    "feature-extraction": "static_embedding",
+    "sentence-similarity": "static_embedding",
+}

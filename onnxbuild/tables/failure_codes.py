@@ -728,6 +728,12 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "The builder of onnxruntime-genai saves the tokenizer beside the model, and fails without one for some types.",
         "Save the tokenizer into the checkpoint, or choose another exporter.",
     ),
+    "OBE103": FailureCode(
+        "library-cannot-load",
+        "the library of the checkpoint cannot load it",
+        "timm or sentence-transformers refuses it: an architecture of another version, or weights of another shape.",
+        "Name a toolchain with the version that the checkpoint was saved with. The cause is the library's own message.",
+    ),
     "OBE99": FailureCode(
         "unexplained",
         "an unknown failure",

@@ -22,7 +22,7 @@ _ROPE = ("rope_scaling", "rope_parameters")
 _FREEZING = re.compile(r"(^|_)(chunk|window|block|local|original|segment|bucket|buckets|distance)(_|$)")
 _OF_OTHER_INPUTS = ("vision_config", "audio_config", "id2label", "label2id")
 
-_OF_NO_TEXT = ("image_size", "num_channels", "num_mel_bins", "input_feat_per_channel", "context_length")
+_OF_NO_TEXT = ("architecture", "image_size", "num_channels", "num_mel_bins", "input_feat_per_channel", "context_length")
 
 
 def may_read_text(config: Mapping[str, Any] | None) -> bool:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import UNSET
 
 from onnxbuild.machine import Machine
+from onnxbuild.steps.benchmark import BENCHMARK
 from onnxbuild.steps.export import EXPORT, ExportParams
 from onnxbuild.steps.exporters import EXPORTERS, UNPINNED, pick, reason
 from onnxbuild.steps.kind import EVERYTHING, Context
+from onnxbuild.steps.validate import VALIDATE
 
 MACHINE = Machine(cpu="a cpu", architecture="x86_64", flags=("avx2",), cores=2)
 FIVE = {"transformers": "5.23.0", "torch": "2.13.0"}
@@ -171,3 +174,60 @@ def test_mobius_has_one_opset_and_reads_no_field_of_others():
     assert {field for code, field, _ in found(params, context(DECODER, "qwen3", **MOBIUS))} == {"attention", "dtype"}
     resolved = EXPORT.resolve(ExportParams(exporter="mobius"), context(DECODER, "qwen3", **MOBIUS))
     assert resolved.opset == 24
+
+
+OF_OTHERS = [
+    ("timm", "timm_wrapper", "feature-extraction"),
+    ("sentence_transformers", "static_embedding", "sentence-similarity"),
+]
+
+
+@pytest.mark.parametrize(("name", "model_type", "task"), OF_OTHERS)
+@pytest.mark.parametrize("five", [{}, FIVE, {"transformers": "4.57.6", "optimum": "2.1.0"}])
+def test_a_checkpoint_of_another_library_is_exported_by_it(name, model_type, task, five):
+    package = EXPORTERS[name].package
+    for versions in ({}, {package: EXPORTERS[name].requirement.partition("==")[2]}, {package: UNPINNED}):
+        assert pick(model_type, task, {**five, **versions}) == name
+    assert pick("bert", "fill-mask", {**five, package: "absent"}) == ("transformers" if five == FIVE else "optimum")
+    assert pick("unheard_of", task, five) == ("transformers" if five == FIVE else "optimum")
+
+
+@pytest.mark.parametrize(("name", "model_type", "task"), OF_OTHERS)
+def test_a_toolchain_without_that_library(name, model_type, task):
+    package = EXPORTERS[name].package
+    params = ExportParams(exporter=name)
+    lacking = context(task, model_type, **{package: "absent"})
+    assert found(params, lacking) == [("OB637", "exporter", f"the toolchain does not have `{name}`")]
+    assert found(params, context(task, model_type)) == []  # another package may bring it
+    old = context(task, model_type, **{package: "0.9.0"})
+    assert [fault.code for fault in EXPORT.check(params, old)] == ["OB105"]
+
+
+@pytest.mark.parametrize(("name", "model_type", "task"), OF_OTHERS)
+def test_fields_that_such_an_exporter_does_not_read(name, model_type, task):
+    params = ExportParams(
+        exporter=name, attention="eager", library="transformers", pad_token_id=0, allow_missing=("a*",)
+    )
+    fields = ["library", "attention", "pad_token_id", "allow_missing"]
+    about = context(task, model_type)
+    assert found(params, about) == [
+        ("OB325", field, f"`{field}` has no effect with `exporter: {name}`") for field in fields
+    ]
+    assert found(ExportParams(exporter="sentence_transformers", library="sentence_transformers"),
+                 context("sentence-similarity", "static_embedding")) == []  # fmt: skip
+
+
+def test_the_key_of_such_an_export_has_the_library():
+    assert EXPORT.packages(ExportParams(exporter="timm")) == ("timm", "torchvision", "torch", "onnx")
+    static = ExportParams(exporter="sentence_transformers", task="sentence-similarity")
+    assert EXPORT.packages(static) == ("sentence-transformers", "transformers", "torch", "onnx")
+
+
+@pytest.mark.parametrize("kind", [VALIDATE, BENCHMARK])
+def test_a_comparison_with_timm_has_it_in_its_key(kind):
+    about = {"task": "image-classification", "model_type": "timm_wrapper"}
+    params = kind.resolve(kind.params(), context(**about))
+    assert params.library == "timm"
+    assert {"timm", "torchvision"} < set(kind.packages(params))
+    other = kind.resolve(kind.params(), context("image-classification", "resnet"))
+    assert (other.library, "timm" in kind.packages(other)) == (UNSET, False)

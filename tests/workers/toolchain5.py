@@ -42,9 +42,9 @@ def environment() -> Locked:
 class Workers:
     """Steps run by worker processes of that environment, or of this one, each in its own folder below `root`."""
 
-    def __init__(self, root: Path, toolchain: str = "tf5") -> None:
+    def __init__(self, root: Path, toolchain: str = "tf5", runner: LocalRunner | None = None) -> None:
         self._root, self._number, self._toolchain = root, 0, toolchain
-        self._runner = LocalRunner({"tf5": environment()} if toolchain == "tf5" else {})
+        self._runner = runner or LocalRunner({"tf5": environment()} if toolchain == "tf5" else {})
 
     def run(self, worker: str, params, outputs: str, **inputs: Path):
         """Facts and the output folder, or the failure."""

@@ -14,10 +14,11 @@ from onnxbuild.planning.expand import survey
 from onnxbuild.planning.known_versions import known_versions
 from onnxbuild.planning.locked import Lock
 from onnxbuild.steps import all_kinds
-from onnxbuild.steps.exporters import AUTOMATIC, EXPORTERS
+from onnxbuild.steps.exporters import AUTOMATIC, EXPORTERS, OF_OTHER_LIBRARIES
 
 _TARGET = "fp32"
 _OF_TOOLCHAINS = ("OB105", "OB637")
+_UNKNOWN_MODEL = "OB301"
 _MEASURED = ("validate", "benchmark")  # the blocks of the model that stay; both run whatever it says
 
 
@@ -39,10 +40,14 @@ class Candidate(Struct, frozen=True, kw_only=True):
 def candidates(manifest: Manifest, lock: Lock, model: Model) -> tuple[Candidate, ...]:
     """Every exporter, with the first toolchain that can run it: the model's own, this interpreter, the manifest's."""
     places = tuple(dict.fromkeys((model.toolchain, None, *manifest.toolchains)))
-    return tuple(_candidate(name, manifest, lock, model, places) for name in AUTOMATIC)
+    found = (_candidate(name, manifest, lock, model, places) for name in AUTOMATIC)
+    return tuple(one for one in found if one is not None)
 
 
-def _candidate(name: str, manifest: Manifest, lock: Lock, model: Model, places: Sequence[str | None]) -> Candidate:
+def _candidate(
+    name: str, manifest: Manifest, lock: Lock, model: Model, places: Sequence[str | None]
+) -> Candidate | None:
+    """The candidate; None for the exporter of a library that the checkpoint has nothing to do with."""
     candidate = Candidate(exporter=name, model=f"{model.name}-{name}")
     refusals: list[tuple[str, str]] = []
     for place in places:
@@ -53,6 +58,8 @@ def _candidate(name: str, manifest: Manifest, lock: Lock, model: Model, places: 
             return structs.replace(tried, version=version)
     # Of the reasons that toolchains give, one about the model is the one that no other toolchain would cure.
     refusals.sort(key=lambda one: one[0] in _OF_TOOLCHAINS)
+    if name in OF_OTHER_LIBRARIES and refusals[0][0] == _UNKNOWN_MODEL:
+        return None
     return structs.replace(candidate, because=refusals[0][1])
 
 

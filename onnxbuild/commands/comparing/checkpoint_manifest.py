@@ -22,7 +22,7 @@ _TOOLCHAINS: Mapping[str, tuple[str, ...]] = {
     ),
     "transformers-5": (
         "transformers==5.23.0", "torch==2.13.0", "onnxscript==0.7.2", "onnx==1.23.2", "onnxruntime==1.31.1",
-        *(one.requirement for one in EXPORTERS.values() if one.requirement), "sentencepiece",
+        *(one.requirement for one in EXPORTERS.values() if one.requirement and not one.may_come_along), "sentencepiece",
         "sentence-transformers==5.7.0",
     ),
 }  # fmt: skip

@@ -10,7 +10,7 @@ from msgspec import UNSET
 from onnxbuild.diagnostics import Diagnostic, Span, fault
 from onnxbuild.planning.checkpoints.quantized_weights import unreadable
 from onnxbuild.planning.sources import Fetched
-from onnxbuild.tables.checkpoint_files import has_old_layout
+from onnxbuild.tables.checkpoint_files import old_folder
 from onnxbuild.tables.checkpoints.quantization import Quantized, quantized_of
 
 _OWN = "write `export: {exporter: path/to/file.py:function}` with a function that exports it"
@@ -21,7 +21,7 @@ def prepare_params(
 ) -> Mapping[str, Any]:
     """The params of `prepare`; all are unset where the checkpoint is exported as it is."""
     return {
-        "flatten": True if has_old_layout(fetched.files or ()) else UNSET,
+        "flatten": True if old_folder(fetched.files or ()) is not None else UNSET,
         "adapter": UNSET if adapter is None else True,
         "unpack": UNSET if quantized is None else quantized.format,
         "trust_remote_code": True if adapter is not None and trusts_code else UNSET,
@@ -37,12 +37,8 @@ def refusal(fetched: Fetched, at: Span) -> Diagnostic | None:
 
 
 def _of_another_library(fetched: Fetched, at: Span) -> Diagnostic | None:
-    """OB636, rather than a fault that calls the checkpoint damaged."""
-    config, files = fetched.config, fetched.files or ()
-    if config is None and "modules.json" in files:
-        message = "the checkpoint is a sentence-transformer without a transformer (StaticEmbedding, or words)"
-        return fault("OB636", message, span=at, hint=f"no exporter reads it yet: {_OWN}, and `validate: false`")
-    if config is not None and "model_type" not in config and isinstance(config.get("architecture"), str):
-        message = f"the checkpoint is one of timm (`{config['architecture']}`)"
-        return fault("OB636", message, span=at, hint=f"no exporter reads it yet: {_OWN}")
-    return None
+    """OB636, rather than a fault about a config.json that such a checkpoint never has."""
+    if fetched.config is not None or "modules.json" not in (fetched.files or ()):
+        return None
+    message = "the checkpoint is a sentence-transformer that begins neither with a transformer nor with StaticEmbedding"
+    return fault("OB636", message, span=at, hint=f"no exporter reads it: {_OWN}, and `validate: false`")

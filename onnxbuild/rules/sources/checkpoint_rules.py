@@ -58,14 +58,24 @@ RULES: tuple[Rule, ...] = (
             quantize: q4
         """),
     described("OB636", "checkpoint-of-another-library", """
-        A checkpoint of timm, or a sentence-transformer that consists of no transformer (StaticEmbedding).
+        A sentence-transformer that begins neither with a transformer nor with a StaticEmbedding, but with words.
 
-        Why: it has another config.json than transformers reads, or none, and no exporter knows it yet.
+        Why: it has no config.json, and no exporter knows its modules.
         Fix: write a custom exporter: `export: {exporter: path/to/file.py:function}`.
         Bad:
-            source: hub:timm/resnet18.a1_in1k
+            source: local:words
         Good:
-            source: hub:timm/resnet18.a1_in1k
-            export: {exporter: exporters/resnet.py:export}
+            source: local:words
+            export: {exporter: exporters/words.py:export}
+        """),
+    described("OB651", "no-classes", """
+        A checkpoint of timm without classes, for the task `image-classification`.
+
+        Why: with `num_classes: 0` timm returns the features of a picture where its classes would be.
+        Fix: export the features.
+        Bad:
+            models: {m: {source: "local:features", task: image-classification, targets: [fp32]}}
+        Good:
+            models: {m: {source: "local:features", task: feature-extraction, targets: [fp32]}}
         """),
 )  # fmt: skip

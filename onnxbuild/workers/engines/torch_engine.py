@@ -145,6 +145,11 @@ def load_torch(
 
     Errors: CheckFailed OBE01 for an unknown task.
     """
+    from onnxbuild.workers.engines.library_models import open_library_model
+
+    other = open_library_model(folder, task, device=device)
+    if other is not None:
+        return other
     start = time.perf_counter()
     with watched(folder, keep=True) as loads:
         sentences = bool(_SENTENCE_OUTPUTS & set(variant.outputs(variant.first)))

@@ -18,6 +18,7 @@ from msgspec import UNSET
 from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.steps.export import ExportParams
 from onnxbuild.steps.exporters import EXPORTERS, is_own, pick, reason
+from onnxbuild.tables.checkpoints.other_libraries import described
 from onnxbuild.workers.engines.loading import Loaded, watched
 from onnxbuild.workers.engines.timing import versions
 from onnxbuild.workers.export import own_exporter
@@ -38,6 +39,8 @@ _EXPORTERS: Mapping[str, str] = {
     "transformers": "onnxbuild.workers.export.transformers_exporter",
     "mobius": "onnxbuild.workers.export.mobius_exporter",
     "genai": "onnxbuild.workers.export.genai_exporter",
+    "timm": "onnxbuild.workers.export.other_libraries.timm_exporter",
+    "sentence_transformers": "onnxbuild.workers.export.other_libraries.static_exporter",
 }
 
 # The import that takes longest, so that its time is measured separately.
@@ -46,6 +49,7 @@ _LIBRARIES: Mapping[str, str] = {
     "transformers": "transformers.exporters",
     "mobius": "mobius",
     "genai": "onnxruntime_genai",
+    "timm": "timm",
 }
 
 
@@ -187,15 +191,20 @@ def _checkpoint(source: Path, config: Mapping[str, Any], requested: Mapping[str,
         yield root
 
 
-def _config(source: Path) -> dict[str, Any]:
+def _config(source: Path) -> Mapping[str, Any]:
+    """The config of a checkpoint, with the model type where it is one of another library."""
+    files = files_below(source)
+    found = described(_written_config(source) if "config.json" in files else None, files)
+    if found is None:
+        raise CheckFailed(
+            "OBE16", "the checkpoint has no config.json", notes=[("holds", ", ".join(files) or "nothing")]
+        )
+    return found
+
+
+def _written_config(source: Path) -> dict[str, Any]:
     try:
         config = json.loads((source / "config.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckFailed(
-            "OBE16",
-            "the checkpoint has no config.json",
-            notes=[("holds", ", ".join(files_below(source)) or "nothing")],
-        ) from None
     except ValueError as error:
         raise CheckFailed("OBE16", f"config.json is not JSON: {error}") from error
     if not isinstance(config, dict):

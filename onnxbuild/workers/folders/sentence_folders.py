@@ -18,3 +18,18 @@ def is_cross_encoder(folder: Path) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(config, dict) and config.get("model_type") == "CrossEncoder"
+
+
+def starts_static(folder: Path) -> bool:
+    """Whether the first module is a StaticEmbedding, also in a folder of graphs that was exported from one."""
+    kinds = module_kinds(folder)
+    return kinds[:1] == ["StaticEmbedding"]
+
+
+def module_kinds(folder: Path) -> list[str]:
+    """The classes that modules.json names, in order; none if it cannot be read."""
+    try:
+        modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+        return [str(one["type"]).rpartition(".")[2] for one in modules]
+    except (OSError, ValueError, TypeError, KeyError):
+        return []

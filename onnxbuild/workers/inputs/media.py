@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from onnxbuild.tables.checkpoints.other_libraries import pretrained_of
 from onnxbuild.workers.engines.engine import InputSpec
 from onnxbuild.workers.folders.processors import processor_of
 from onnxbuild.workers.inputs.sample_source import Source
@@ -64,7 +65,13 @@ def takes_frames(fixed: tuple[int | str, ...]) -> bool:
 
 def vision_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The part of a config that describes pictures."""
-    return {**config, **(config.get("encoder") or {}), **(config.get("vision_config") or {})}
+    return {**config, **(config.get("encoder") or {}), **(config.get("vision_config") or {}), **_of_timm(config)}
+
+
+def _of_timm(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The pictures of timm's config, in the words of transformers."""
+    size = pretrained_of(config).get("input_size") if isinstance(config.get("architecture"), str) else None
+    return {} if size is None else {"num_channels": size[0], "image_size": list(size[1:])}
 
 
 def picture_size(source: Source) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from onnxbuild.workers.folders.sentence_folders import starts_static
 from onnxbuild.workers.inputs.word_tokenizer import with_places
 
 _FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json")
@@ -30,6 +31,8 @@ def load_tokenizer(folder: Path, *, trusts_code: bool = False) -> Any:
     """The folder's tokenizer, or None if it has none; code of the checkpoint runs only where it is trusted."""
     if not any((folder / name).is_file() for name in _FILES):
         return None
+    if starts_static(folder):
+        return bare_tokenizer(folder)
     from transformers import AutoTokenizer
 
     return with_places(AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trusts_code))
@@ -37,7 +40,18 @@ def load_tokenizer(folder: Path, *, trusts_code: bool = False) -> Any:
 
 def load_light_tokenizer(folder: Path, *, trusts_code: bool = False) -> Any:
     """The folder's tokenizer without transformers where that gives the same ids, else through transformers."""
-    return plain_tokenizer(folder) or load_tokenizer(folder, trusts_code=trusts_code)
+    return (None if starts_static(folder) else plain_tokenizer(folder)) or load_tokenizer(
+        folder, trusts_code=trusts_code
+    )
+
+
+def bare_tokenizer(folder: Path) -> PlainTokenizer:
+    """The tokenizer of a StaticEmbedding: tokenizer.json alone, which its library takes without special tokens."""
+    from tokenizers import Tokenizer, processors
+
+    backend = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    backend.post_processor = processors.Sequence([])
+    return PlainTokenizer(backend, {}, (), "right")
 
 
 class PlainTokenizer:
