@@ -163,6 +163,34 @@ def products_in_branches():
     return build([choose, node("Relu", ["z"], ["y"])], [WEIGHT, stored("v", INNER, OUTER)], inputs=[CHOICE])
 
 
+def names_that_converters_add(*endings):
+    """Weights of their own under the names that a quantizer or converter gives to the parts and copies of `w`."""
+
+    def make():
+        bias = [stored(f"w{ending}", OUTER) for ending in endings]
+        nodes = [node("Gemm", ["x", "w", f"w{endings[0]}"], ["m"], transB=1)]
+        for number, tensor in enumerate(bias):
+            nodes.append(node("Mul", [nodes[-1].output[0], tensor.name], [f"m{number}"]))
+        nodes.append(node("MatMul", [nodes[-1].output[0], "m_scale"], ["y"]))
+        return build(nodes, [stored("w", OUTER, INNER), *bias, stored("m_scale", OUTER, OUTER)])
+
+    return make
+
+
+def one_matrix_of_three_axes_in_a_loop():
+    """What is multiplied has an unknown number of axes there, and the opset is older than a Slice with inputs."""
+    inner = [value("i", [], TensorProto.INT64), value("go", [], TensorProto.BOOL), value("s", None)]
+    nodes = [node("MatMul", ["s", "w"], ["t"]), helper.make_node("Identity", ["go"], ["on"])]
+    body = helper.make_graph(nodes, "body", inner, [value("on", [], TensorProto.BOOL), value("t", None)])
+    twice = numpy_helper.from_array(np.array(2), "twice")
+    loop = node("Loop", ["twice", "", "x"], ["z"], body=body)
+    weights = [stored("w", 1, INNER, INNER), twice, stored("v", INNER, OUTER)]
+    last = node("MatMul", ["z", "v"], ["y"])
+    return build([loop, last], weights, x=("k", "n", INNER), shape=None, opset=9, ir=4)
+
+
+ADDED = ("_scale", "_zero_point", "_quantized", "_Q4", "_scales", "_zero_points", "_transposed", "_cast_to_fp32")
+
 FORMS = {
     "weights as inputs, IR 3": (lambda: weights_are_inputs(3, 11), STEPS),
     "weights as inputs, IR 8": (lambda: weights_are_inputs(8, 17), STEPS),
@@ -178,6 +206,9 @@ FORMS = {
     "local functions": (local_functions, STEPS),
     "branches": (branches_read_values_and_weights, STEPS),
     "products in branches": (products_in_branches, ("O1", "q4", "q8", "nf4")),
+    "names that converters add": (names_that_converters_add(*ADDED), STEPS),
+    "names of rewritten weights": (names_that_converters_add("_transposed_scale", "_transposed_quantized"), STEPS),
+    "one matrix of three axes in a loop": (one_matrix_of_three_axes_in_a_loop, ("O1", "q4", "q8")),
     "opset 9": (lambda: build(PRODUCT, [WEIGHT, BIAS], opset=9, ir=4), STEPS),
     "opset 12": (lambda: build(PRODUCT, [WEIGHT, BIAS], opset=12, ir=7), STEPS),
 }

@@ -19,6 +19,7 @@ from onnxbuild.workers.calibrate.feeds import Feeds, calibrating, feeds_by_file
 from onnxbuild.workers.calibrate.observe import float_tensors, magnitudes
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
 from onnxbuild.workers.folders.model_graphs import has_external_data, size_bytes
+from onnxbuild.workers.graphs.free_names import free_added_names
 from onnxbuild.workers.graphs.graph_files import load_model, save_model
 from onnxbuild.workers.graphs.half import float_nodes, named, to_half
 from onnxbuild.workers.graphs.plain_form import inline_functions, write_constants_as_tensors
@@ -65,6 +66,7 @@ def _prepared(path: Path) -> ModelProto:
     model = load_model(path)
     inline_functions(model)
     write_constants_as_tensors(model)
+    free_added_names(model)
     return named(model)
 
 
