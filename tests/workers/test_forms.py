@@ -170,11 +170,27 @@ def names_that_converters_add(*endings):
         bias = [stored(f"w{ending}", OUTER) for ending in endings]
         nodes = [node("Gemm", ["x", "w", f"w{endings[0]}"], ["m"], transB=1)]
         for number, tensor in enumerate(bias):
-            nodes.append(node("Mul", [nodes[-1].output[0], tensor.name], [f"m{number}"]))
+            nodes.append(node("Add", [nodes[-1].output[0], tensor.name], [f"m{number}"]))
         nodes.append(node("MatMul", [nodes[-1].output[0], "m_scale"], ["y"]))
         return build(nodes, [stored("w", OUTER, INNER), *bias, stored("m_scale", OUTER, OUTER)])
 
     return make
+
+
+def an_identity_of_a_transposed_weight():
+    nodes = [node("Transpose", ["turned"], ["t"]), node("Identity", ["t"], ["w"]), *PRODUCT]
+    return build(nodes, [stored("turned", OUTER, INNER), BIAS])
+
+
+def nodes_without_names():
+    """One of them multiplies computed values, and stays in float."""
+    nodes = [*PRODUCT[:1], helper.make_node("Transpose", ["m"], ["t"]), helper.make_node("MatMul", ["m", "t"], ["s"])]
+    nodes.append(helper.make_node("MatMul", ["s", "m"], ["z"]))
+    nodes.append(helper.make_node("MatMul", ["z", "v"], ["y"]))
+    model = build(nodes, [WEIGHT, stored("v", OUTER, OUTER)])
+    for one in model.graph.node:
+        one.name = ""
+    return model
 
 
 def one_matrix_of_three_axes_in_a_loop():
@@ -208,6 +224,7 @@ FORMS = {
     "products in branches": (products_in_branches, ("O1", "q4", "q8", "nf4")),
     "names that converters add": (names_that_converters_add(*ADDED), STEPS),
     "names of rewritten weights": (names_that_converters_add("_transposed_scale", "_transposed_quantized"), STEPS),
+    "an identity of a transposed weight": (an_identity_of_a_transposed_weight, STEPS),
     "one matrix of three axes in a loop": (one_matrix_of_three_axes_in_a_loop, ("O1", "q4", "q8")),
     "opset 9": (lambda: build(PRODUCT, [WEIGHT, BIAS], opset=9, ir=4), STEPS),
     "opset 12": (lambda: build(PRODUCT, [WEIGHT, BIAS], opset=12, ir=7), STEPS),
@@ -252,6 +269,12 @@ def test_a_step_gives_the_numbers_of_the_original(form, step):
         assert not {FOLDABLE, COMPUTED}.intersection(file["left_in_float"])
     if step == "fp16" and form not in {"a cast", "a gemm of a cast"}:
         assert file["bytes"] < 0.6 * file["bytes_before"]
+
+
+@pytest.mark.parametrize("step", ["int8", "int8 per tensor", "q4", "q8", "nf4"])
+def test_a_node_without_a_name_that_stays_in_float_keeps_no_other_in_float(step):
+    facts, _ = run_step(*STEPS[step], model=folder_of(nodes_without_names()))
+    assert sum(facts["files"]["model.onnx"]["quantized"].values()) == 2
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from onnx import ModelProto, TensorProto
 
 from onnxbuild.steps.quantize import QuantizeParams
 from onnxbuild.workers.calibrate.observe import Range
-from onnxbuild.workers.graphs.half import named
 from onnxbuild.workers.graphs.nodes import replace_messages
 from onnxbuild.workers.graphs.shapes import infer_types
 from onnxbuild.workers.graphs.walk import graphs_of, nodes_of, opset_of
@@ -183,7 +182,7 @@ def _too_deep_to_reshape(model: ModelProto) -> list[str]:
         return []
     stored = (tensor for graph in graphs_of(model.graph) for tensor in graph.initializer)
     deep = {tensor.name for tensor in stored if len(tensor.dims) > 2}  # noqa: PLR2004 - a matrix
-    return [n.name for n in nodes_of(named(model)) if n.op_type == "MatMul" and n.input[1] in deep]
+    return [n.name for n in nodes_of(model) if n.op_type == "MatMul" and n.input[1] in deep]
 
 
 def _algorithm(params: QuantizeParams) -> Any:
