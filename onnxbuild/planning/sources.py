@@ -271,7 +271,8 @@ class SourceReader:
         names = self._local.names_below(root, at)
         graphs = model.file or graphs_in(names)
         if not graphs:
-            self._faults.append(fault("OB027", f"`{text}` contains no .onnx file", span=at, hint=_deeper(text, names)))
+            hint = "graphs are looked for at its top and in `onnx/`: name the folder that holds those of one model"
+            self._faults.append(fault("OB027", f"`{text}` contains no .onnx file", span=at, hint=hint))
             return None
         if self._is_wrong(absent(model, names)):
             return None
@@ -357,9 +358,3 @@ def unknown_scheme(text: str, at: Span, known: tuple[str, ...]) -> Diagnostic:
         hint = _with_scheme(text, known)
     hint = hint or f"a source begins with {', '.join(f'`{one}:`' for one in known)}"
     return fault("OB026", f"`{text}` is not a source", span=at, hint=hint)
-
-
-def _deeper(text: str, names: Sequence[str]) -> str | None:
-    """Where the graphs are, if they are in folders below."""
-    deeper = sorted({name.rpartition("/")[0] for name in names if name.endswith(".onnx")})
-    return f"there are graphs below it: name one of these folders, such as `{text}/{deeper[0]}`" if deeper else None

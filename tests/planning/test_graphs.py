@@ -84,11 +84,12 @@ def test_weights_under_the_name_of_the_description(read, tmp_path, monkeypatch):
     assert read("onnx:good") == (None, [("OB623", message, hint)])
 
 
-def test_graphs_in_folders_below_are_named(read, tmp_path):
-    for name in ("b", "a"):
-        shutil.copytree(tmp_path / "two", tmp_path / "several" / name)
-    hint = "there are graphs below it: name one of these folders, such as `onnx:several/a`"
-    assert read("onnx:several") == (None, [("OB027", "`onnx:several` contains no .onnx file", hint)])
+def test_graphs_in_folders_below_are_no_model(read, tmp_path):
+    for name in ("a", "b", "c"):
+        shutil.copytree(tmp_path / "good", tmp_path / "several" / name)
+    hint = "graphs are looked for at its top and in `onnx/`: name the folder that holds those of one model"
+    assert read("onnx:several") == (None, [("OB027", "`several` contains no .onnx file", hint)])
+    assert read("onnx:several/b")[1] == []
 
 
 def test_only_the_picked_graphs_are_taken(read):
