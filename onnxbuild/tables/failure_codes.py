@@ -704,6 +704,12 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "The builder of onnxruntime-genai saves the tokenizer beside the model, and fails without one for some types.",
         "Save the tokenizer into the checkpoint, or choose another exporter.",
     ),
+    "OBE105": FailureCode(
+        "opset-without-bf16",
+        "an operator does not take bf16 at the opset of the graph",
+        "ONNX has bf16 from opset 13 on, and for some operators only later: for Where from 16 on.",
+        "Export with a higher `opset:`, keep the operator in fp32 (`keep_fp32: [OPERATOR]`), or use fp16.",
+    ),
     "OBE99": FailureCode(
         "unexplained",
         "an unknown failure",

@@ -23,6 +23,7 @@ from onnxbuild.workers.engines.smoke_run import open_for_check  # noqa: E402
 from onnxbuild.workers.graphs.graph_files import load_model, save_model  # noqa: E402
 from onnxbuild.workers.graphs.plain_form import store_weights  # noqa: E402
 from onnxbuild.workers.graphs.products import squeeze_weights  # noqa: E402
+from onnxbuild.workers.graphs.walk import graphs_of, nodes_of  # noqa: E402
 from onnxbuild.workers.optimize.worker import run as optimize  # noqa: E402
 from onnxbuild.workers.precision.worker import run as precision  # noqa: E402
 from onnxbuild.workers.quantize.gptq import quantize_gptq  # noqa: E402
@@ -322,6 +323,49 @@ def test_half_precision_of_weights_in_branches_says_where_they_are():
     assert dict(caught.value.failure.notes)["hint"] == (
         "its weights are read by branches or loops, which stay in fp32: leave `precision:` out"
     )
+
+
+BF16 = PrecisionParams(dtype="bf16", keep_io_types=False)
+
+
+def branches_with_weights_in_fp16():
+    then = [helper.make_node("Cast", ["held"], ["k"], to=FLOAT), helper.make_node("Mul", ["m", "k"], ["o"])]
+    other = [helper.make_node("Neg", ["m"], ["o"])]
+    inner = branch(then, "o", [stored("held", OUTER, dtype=np.float16)])
+    choose = node("If", ["c"], ["y"], then_branch=inner, else_branch=branch(other, "o"))
+    return build([node("MatMul", ["x", "w"], ["m"]), choose], [WEIGHT], inputs=[CHOICE])
+
+
+@pytest.mark.parametrize("form", [branches_with_weights_in_fp16, a_cast, numbers_without_a_tensor, local_functions])
+def test_bf16_has_one_type_everywhere(form):
+    """No CPU runs it, so that the same graph is run with fp32 in the place of bf16, after onnx has checked its types."""
+    folder = folder_of(form())
+    _, output = run_step(precision, BF16, model=folder)
+    model = onnx.shape_inference.infer_shapes(load_model(output / "model.onnx"), check_type=True, strict_mode=True)
+    for one in [tensor for inner in graphs_of(model.graph) for tensor in inner.initializer]:
+        if one.data_type == TensorProto.BFLOAT16:
+            one.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(one).astype(np.float32), one.name))
+    for one in (one for each in nodes_of(model) for one in each.attribute):
+        if one.name == "to" and one.i == TensorProto.BFLOAT16:
+            one.i = FLOAT
+        elif one.type == onnx.AttributeProto.TENSOR and one.t.data_type == TensorProto.BFLOAT16:
+            one.t.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(one.t).astype(np.float32)))
+    del model.graph.value_info[:]
+    for one in (*model.graph.input, *model.graph.output):
+        if one.type.tensor_type.elem_type == TensorProto.BFLOAT16:
+            one.type.tensor_type.elem_type = FLOAT
+    save_model(model, folder / "as-fp32.onnx")
+    assert max(differences(folder / "model.onnx", folder / "as-fp32.onnx")) < 0.02
+
+
+@pytest.mark.parametrize(("opset", "ir", "operator"), [(12, 7, "MatMul"), (14, 7, "Where")])
+def test_bf16_at_an_opset_without_it_is_a_failure_that_names_the_operator(opset, ir, operator):
+    nodes = [node("MatMul", ["x", "w"], ["m"]), node("Where", ["c", "m", "b"], ["y"])]
+    folder = folder_of(build(nodes, [WEIGHT, BIAS], inputs=[CHOICE], opset=opset, ir=ir))
+    with pytest.raises(CheckFailed) as caught:
+        run_step(precision, BF16, model=folder)
+    assert str(caught.value) == f"OBE105 {operator} does not take bf16 at opset {opset}, which the graph has"
+    assert f"`keep_fp32: [{operator}]`" in dict(caught.value.failure.notes)["hint"]
 
 
 STATIC = QuantizeParams(method="static", preset="avx2", dataset="text")
