@@ -96,7 +96,7 @@ SAMPLES = [
         "the exporter's config feeds {'input_ids'}, and the model takes {'args', 'kwargs'}",
     ),
     (
-        "ValueError: `get_seq_length` can only be called on Attention layers, and the current Cache seem to only contain",
+        "ValueError: `get_seq_length` can only be called on Attention layers, and the current Cache seem",
         "the model's past is not keys and values in every layer, which the exporter needs",
     ),
     (
@@ -202,8 +202,10 @@ SAMPLES = [
         "a calibrator was asked for ranges before it had any data",
     ),
     (
-        "Non-zero status code returned while running GroupQueryAttention node. Name:'/model/layers.0/attn' Status"
-        " Message: head_size shall be a multiple of 16. Got head_size % 16 == 8",
+        (
+            "Non-zero status code returned while running GroupQueryAttention node. Name:'/model/layers.0/attn' Status"
+            " Message: head_size shall be a multiple of 16. Got head_size % 16 == 8"
+        ),
         "this runtime's attention takes only heads whose size is a multiple of 16, and the model's leave 8 over",
     ),
     (

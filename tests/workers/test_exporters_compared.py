@@ -71,7 +71,9 @@ def test_a_checkpoint_folder_is_compared_without_a_manifest(checkpoint, tmp_path
         assert rows[name]["latency_ms"] > 0
         made = tmp_path / "work/.onnxbuild/compare-exporters/small-qwen/out/compare-exporters" / f"small-qwen-{name}"
         assert (made / "fp32" / "model.onnx").is_file()
-    kernel = "OBE31 this runtime's attention takes only heads whose size is a multiple of 16, and the model's leave 8 over"
+    kernel = (
+        "OBE31 this runtime's attention takes only heads whose size is a multiple of 16, and the model's leave 8 over"
+    )
     assert rows["genai"]["because"].startswith(kernel)
 
     assert run_command(command) == 0

@@ -338,7 +338,7 @@ def branches_with_weights_in_fp16():
 
 @pytest.mark.parametrize("form", [branches_with_weights_in_fp16, a_cast, numbers_without_a_tensor, local_functions])
 def test_bf16_has_one_type_everywhere(form):
-    """No CPU runs it, so that the same graph is run with fp32 in the place of bf16, after onnx has checked its types."""
+    """No CPU runs it: the same graph is run with fp32 in the place of bf16, after onnx has checked its types."""
     folder = folder_of(form())
     _, output = run_step(precision, BF16, model=folder)
     model = onnx.shape_inference.infer_shapes(load_model(output / "model.onnx"), check_type=True, strict_mode=True)

@@ -73,7 +73,9 @@ def test_attention_of_heads_that_its_kernel_does_not_take(size, multiple):
     attention_of_heads(16)
     failure = explained(lambda: attention_of_heads(size))
     assert failure.code == "OBE31"
-    assert failure.message.startswith(f"this runtime's attention takes only heads whose size is a multiple of {multiple},")
+    assert failure.message.startswith(
+        f"this runtime's attention takes only heads whose size is a multiple of {multiple},"
+    )
     assert "other exporters" in dict(failure.notes)["hint"]
 
 
