@@ -35,6 +35,8 @@ _TENSOR_NAME, _EXTERNAL_DATA, _DATA_LOCATION = 8, 13, 14
 _EXTERNAL = 1
 _KEY, _VALUE = 1, 2
 
+DESCRIPTION = "onnxbuild.json"  # what a delivery writes beside a model
+
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _FIXED: Mapping[int, int] = {_FIXED64: 8, _FIXED32: 4}
 
@@ -80,6 +82,11 @@ def below_its_folder(location: str) -> str | None:
     if path.is_absolute() or PureWindowsPath(location).anchor or ".." in path.parts or not path.name:
         return None
     return path.as_posix()
+
+
+def is_description(location: str) -> bool:
+    """Whether a location is that of the description, which would overwrite the weights."""
+    return location.casefold() == DESCRIPTION
 
 
 class _Reader:

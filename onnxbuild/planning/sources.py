@@ -273,7 +273,8 @@ class SourceReader:
         names = self._local.names_below(root, at)
         graphs = model.file or graphs_in(names)
         if not graphs:
-            self._faults.append(fault("OB027", f"`{text}` contains no .onnx file", span=at))
+            hint = "graphs are looked for at its top and in `onnx/`: name the folder that holds those of one model"
+            self._faults.append(fault("OB027", f"`{text}` contains no .onnx file", span=at, hint=hint))
             return None
         if self._is_wrong(absent(model, names)):
             return None

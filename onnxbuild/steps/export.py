@@ -16,9 +16,11 @@ from onnxbuild.steps.exporters import (
     OWN_PACKAGES,
     Exporter,
     is_own,
+    knows_type,
     pick,
     recommended,
     remark,
+    what_each_lacks,
 )
 from onnxbuild.steps.kind import Context, Fault, Kind, OpeningParams
 from onnxbuild.tables.architectures import implied
@@ -149,6 +151,9 @@ def _check_task(context: Context) -> Iterable[Fault]:
     model_type = _model_type(context)
     if context.task is None:
         known = _tasks_of(model_type, context.versions)
+        if not known and knows_type(model_type):
+            yield _no_exporter(model_type)
+            return
         near = did_you_mean(model_type, _model_types()) if not known and not _has_code(context) else None
         if near is not None:
             yield Fault(code="OB301", of_source=True, message=f"unknown model type `{model_type}`", hint=near)
@@ -167,6 +172,15 @@ def _check_classes(context: Context) -> Iterable[Fault]:
     if config.get("model_type") == TIMM and context.task == "image-classification" and classes_of(config) == 0:
         message = "the checkpoint of timm has no classes: `num_classes` is 0"
         yield Fault(code="OB651", message=message, hint="set `task: feature-extraction`, which exports its features")
+
+
+def _no_exporter(model_type: str) -> Fault:
+    return Fault(
+        code="OB638",
+        of_source=True,
+        message=f"no exporter exports {model_type} right: {what_each_lacks(model_type, '')}",
+        hint=f"write {_OWN} with a function that exports it",
+    )
 
 
 def _check_missing(params: ExportParams) -> Iterable[Fault]:
@@ -339,7 +353,7 @@ def _unknown_model(params: ExportParams, context: Context, exporter: Exporter, m
             code="OB638",
             field="exporter",
             message=f"`{exporter.name}` does not export {model_type} right for `{task}`: {failing}",
-            hint=other or _other_task(context, model_type) or f"write {_OWN} with a function that exports it",
+            hint=other or _other_task(context, model_type) or _by_hand(model_type, task),
         )
     if tasks:
         return Fault(
@@ -354,15 +368,22 @@ def _unknown_model(params: ExportParams, context: Context, exporter: Exporter, m
             message=f"the checkpoint comes with its own Python code for the model type `{model_type}`",
             hint="read it, then write `export: {trust_remote_code: true}`, and the commit in `source:`",
         )
-    near = did_you_mean(model_type, _model_types())
+    known = knows_type(model_type)
+    near = did_you_mean(model_type, _model_types()) if not known else _other_task(context, model_type)
     return Fault(
         code="OB301",
         field="exporter",
-        of_source=other is None and near is not None and not own,
+        of_source=other is None and near is not None and not known and not own,
         severity="warning" if own and params.trusts_code else "error",
         message=f"`{exporter.name}` does not know the model type `{model_type}`",
-        hint=other or near or f"write {_OWN} with a function that exports it",
+        hint=other or near or _by_hand(model_type, task),
     )
+
+
+def _by_hand(model_type: str, task: str) -> str:
+    """A custom exporter as the way out, with what each exporter lacks if at least one knows the type."""
+    why = f"no exporter can ({what_each_lacks(model_type, task)}): " if knows_type(model_type) else ""
+    return f"{why}write {_OWN} with a function that exports it"
 
 
 def _other_exporter(context: Context, exporter: Exporter, model_type: str, task: str) -> str | None:

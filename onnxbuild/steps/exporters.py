@@ -174,6 +174,31 @@ def reason(name: str, model_type: str, task: str) -> str:
     return f"the toolchain's versions allow {name}; its table does not have {model_type} for {task}"
 
 
+def knows_type(model_type: str) -> bool:
+    """Whether a table has the model type, for whatever task and whether or not it is exported right."""
+    return any(model_type in types.split() for one in EXPORTERS.values() for types in one.types.values())
+
+
+def what_each_lacks(model_type: str, task: str) -> str:
+    """Why no exporter exports a model for a task: the reason of each that knows the type, then those that do not."""
+    reasons = {name: _lack(one, model_type, task) for name, one in EXPORTERS.items()}
+    strangers = [name for name, why in reasons.items() if why is None]
+    said = [f"{name}: {why}" for name, why in reasons.items() if why is not None]
+    if strangers:
+        *others, last = strangers
+        names = f"{', '.join(others)} and {last}" if others else last
+        said.append(f"{names} {'do' if others else 'does'} not know it")
+    return "; ".join(said)
+
+
+def _lack(exporter: Exporter, model_type: str, task: str) -> str | None:
+    having = [one for one, types in exporter.types.items() if model_type in types.split()]
+    tasks = exporter.tasks_of(model_type)
+    asked = [task] if task in having else having
+    failing = next((why for one in asked if (why := exporter.failing(model_type, one)) is not None), None)
+    return failing or (f"exports it for {', '.join(tasks)} only" if tasks else None)
+
+
 def recommended(name: str, versions: Mapping[str, str]) -> str:
     """An exporter as it is written in a model, with the toolchain that it needs where this one cannot run it."""
     return f"`export: {{exporter: {name}}}`{remark(name, versions)}"

@@ -734,6 +734,12 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "timm or sentence-transformers refuses it: an architecture of another version, or weights of another shape.",
         "Name a toolchain with the version that the checkpoint was saved with. The cause is the library's own message.",
     ),
+    "OBE105": FailureCode(
+        "opset-without-bf16",
+        "an operator does not take bf16 at the opset of the graph",
+        "ONNX has bf16 from opset 13 on, and for some operators only later: for Where from 16 on.",
+        "Export with a higher `opset:`, keep the operator in fp32 (`keep_fp32: [OPERATOR]`), or use fp16.",
+    ),
     "OBE99": FailureCode(
         "unexplained",
         "an unknown failure",

@@ -11,6 +11,7 @@ import pytest
 
 from onnxbuild.manifest.load import load_manifest
 from onnxbuild.manifest.reach import Reach
+from onnxbuild.onnx_files.onnx_outline import Outline
 from onnxbuild.permissions import permissions
 from onnxbuild.planning.local_files import LocalFiles
 from onnxbuild.planning.locked import Lock, LockedSource
@@ -71,6 +72,24 @@ def test_a_file_that_is_no_model_is_left_to_the_run(read, tmp_path):
     (tmp_path / "good" / "model.onnx").write_text("not a graph")
     (tmp_path / "good" / "model.onnx_data").write_text("weights")
     assert read("onnx:good")[0].params["files"] == ("model.onnx", "model.onnx_data")
+
+
+def test_weights_under_the_name_of_the_description(read, tmp_path, monkeypatch):
+    """A delivery would write its own file in their place, and the model would not load."""
+    named = Outline(inputs=("x",), data={"onnxbuild.json": 1})
+    monkeypatch.setattr("onnxbuild.planning.graphs.local_graphs.read_outline", lambda _path: named)
+    (tmp_path / "good" / "onnxbuild.json").write_text("weights")
+    message = "`model.onnx` has weights in `onnxbuild.json`, which onnxbuild writes beside every model"
+    hint = "save the model again with another name for its weights"
+    assert read("onnx:good") == (None, [("OB623", message, hint)])
+
+
+def test_graphs_in_folders_below_are_no_model(read, tmp_path):
+    for name in ("a", "b", "c"):
+        shutil.copytree(tmp_path / "good", tmp_path / "several" / name)
+    hint = "graphs are looked for at its top and in `onnx/`: name the folder that holds those of one model"
+    assert read("onnx:several") == (None, [("OB027", "`several` contains no .onnx file", hint)])
+    assert read("onnx:several/b")[1] == []
 
 
 def test_only_the_picked_graphs_are_taken(read):

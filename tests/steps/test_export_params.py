@@ -8,7 +8,7 @@ from msgspec import UNSET
 from onnxbuild.machine import Machine
 from onnxbuild.steps.benchmark import BENCHMARK
 from onnxbuild.steps.export import EXPORT, ExportParams
-from onnxbuild.steps.exporters import EXPORTERS, UNPINNED, pick, reason
+from onnxbuild.steps.exporters import EXPORTERS, UNPINNED, pick, reason, what_each_lacks
 from onnxbuild.steps.kind import EVERYTHING, Context
 from onnxbuild.steps.validate import VALIDATE
 
@@ -231,3 +231,43 @@ def test_a_comparison_with_timm_has_it_in_its_key(kind):
     assert {"timm", "torchvision"} < set(kind.packages(params))
     other = kind.resolve(kind.params(), context("image-classification", "resnet"))
     assert (other.library, "timm" in kind.packages(other)) == (UNSET, False)
+
+
+FROZEN = "its loop over chunks of the text is frozen at the length of the sample"
+NOBODY = f"transformers: {FROZEN}; optimum, mobius and genai do not know it"
+BY_HAND = "write `export: {exporter: path/to/file.py:function}` with a function that exports it"
+MOBIUS_AND_GENAI = {"mobius-onnx": "0.1.0", "onnxruntime-genai": "0.18.0"}
+DECODER = "text-generation-with-past"
+
+
+@pytest.mark.parametrize(
+    ("model_type", "task", "name", "before"),
+    [
+        ("vjepa2", "feature-extraction", "transformers", "optimum"),
+        ("qwen3_next", DECODER, "mobius", "optimum and transformers"),
+        ("chatglm", DECODER, "genai", "optimum and transformers and mobius"),
+    ],
+)
+def test_auto_takes_the_only_exporter_that_knows_a_type_and_says_so(model_type, task, name, before):
+    assert [one for one, exporter in EXPORTERS.items() if exporter.knows(model_type, task)] == [name]
+    assert pick(model_type, task, {**FIVE, **MOBIUS_AND_GENAI}) == name
+    assert reason(name, model_type, task) == f"{name} knows {model_type} for {task}; {before} cannot export it"
+
+
+def test_a_type_that_nobody_exports_is_refused_with_what_each_lacks():
+    (fault,) = EXPORT.check(ExportParams(), context(DECODER, "minimax", **MOBIUS_AND_GENAI))
+    assert (fault.code, fault.hint) == ("OB638", f"no exporter can ({NOBODY}): {BY_HAND}")
+    (fault,) = EXPORT.check(ExportParams(), context(DECODER, "minimax", transformers="4.57.6"))
+    assert (fault.code, fault.message) == ("OB301", "`optimum` does not know the model type `minimax`")
+    assert fault.hint == f"no exporter can ({NOBODY}): {BY_HAND}"
+    (fault,) = EXPORT.check(ExportParams(), context(None, "minimax", transformers="4.57.6"))
+    assert (fault.code, fault.message) == ("OB638", f"no exporter exports minimax right: {NOBODY}")
+
+
+def test_no_hint_names_what_was_written():
+    """A type that some table has is no typing error, although this exporter does not know it."""
+    (fault,) = EXPORT.check(ExportParams(exporter="genai"), context(DECODER, "mamba2", **MOBIUS_AND_GENAI))
+    assert fault.hint == "the model exports for `feature-extraction` with `export: {exporter: transformers}`"
+    assert what_each_lacks("mamba2", DECODER) == (
+        "transformers: its past is more than keys and values; optimum, mobius and genai do not know it"
+    )

@@ -39,6 +39,13 @@ SEEDS = (
         "`export: {exporter: optimum}` uses Torch",
     ),
     ("OBE03", "Unsupported: generator", "opset: 18"),
+    ("OBE03", "GuardOnDataDependentSymNode: Could not guard on data-dependent expression Eq(u0, 1)", "max_length"),
+    (
+        "OBE02",
+        "ValueError: `get_seq_length` can only be called on Attention layers, and the current",
+        "compare-exporters",
+    ),
+    ("OBE31", "Status Message: head_size shall be a multiple of 16. Got head_size % 16 == 8", "plain operators"),
     ("OBE04", "AtolError: The maximum absolute difference … is not within the set tolerance 1e-05", "rounding of fp32"),
     ("OBE04", "\t\t-[x] values not close enough, max diff: 6.75 (atol: 1e-05)", "which step"),
     ("OBE04", "ShapeError: Output shapes do not match between reference model and ONNX", "config"),

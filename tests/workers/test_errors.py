@@ -100,6 +100,14 @@ SAMPLES = [
         "ValueError: Config dummy inputs are not a subset of the model inputs: {'input_ids'} vs {'args', 'kwargs'}",
         "the exporter's config feeds {'input_ids'}, and the model takes {'args', 'kwargs'}",
     ),
+    (
+        "ValueError: `get_seq_length` can only be called on Attention layers, and the current Cache seem",
+        "the model's past is not keys and values in every layer, which the exporter needs",
+    ),
+    (
+        "GuardOnDataDependentSymNode: Could not guard on data-dependent expression Eq(u0, 1) (unhinted: Eq(u0, 1))",
+        "the model decides by a value that it computes, and torch.export cannot trace both ways",
+    ),
     ("ValueError: Could not infer the pad token id, which is needed in this case", "the model has no padding token"),
     ("ValueError: too many values to unpack (expected 2)", "the model's head does not give the outputs of this task"),
     (
@@ -206,6 +214,13 @@ SAMPLES = [
     (
         "ValueError: Histogram has not been collected. Please run collect() first.",
         "a calibrator was asked for ranges before it had any data",
+    ),
+    (
+        (
+            "Non-zero status code returned while running GroupQueryAttention node. Name:'/model/layers.0/attn' Status"
+            " Message: head_size shall be a multiple of 16. Got head_size % 16 == 8"
+        ),
+        "this runtime's attention takes only heads whose size is a multiple of 16, and the model's leave 8 over",
     ),
     (
         (

@@ -23,6 +23,7 @@ from onnxbuild.workers.engines.smoke_run import open_for_check  # noqa: E402
 from onnxbuild.workers.graphs.graph_files import load_model, save_model  # noqa: E402
 from onnxbuild.workers.graphs.plain_form import store_weights  # noqa: E402
 from onnxbuild.workers.graphs.products import squeeze_weights  # noqa: E402
+from onnxbuild.workers.graphs.walk import graphs_of, nodes_of  # noqa: E402
 from onnxbuild.workers.optimize.worker import run as optimize  # noqa: E402
 from onnxbuild.workers.precision.worker import run as precision  # noqa: E402
 from onnxbuild.workers.quantize.gptq import quantize_gptq  # noqa: E402
@@ -163,6 +164,50 @@ def products_in_branches():
     return build([choose, node("Relu", ["z"], ["y"])], [WEIGHT, stored("v", INNER, OUTER)], inputs=[CHOICE])
 
 
+def names_that_converters_add(*endings):
+    """Weights of their own under the names that a quantizer or converter gives to the parts and copies of `w`."""
+
+    def make():
+        bias = [stored(f"w{ending}", OUTER) for ending in endings]
+        nodes = [node("Gemm", ["x", "w", f"w{endings[0]}"], ["m"], transB=1)]
+        for number, tensor in enumerate(bias):
+            nodes.append(node("Add", [nodes[-1].output[0], tensor.name], [f"m{number}"]))
+        nodes.append(node("MatMul", [nodes[-1].output[0], "m_scale"], ["y"]))
+        return build(nodes, [stored("w", OUTER, INNER), *bias, stored("m_scale", OUTER, OUTER)])
+
+    return make
+
+
+def an_identity_of_a_transposed_weight():
+    nodes = [node("Transpose", ["turned"], ["t"]), node("Identity", ["t"], ["w"]), *PRODUCT]
+    return build(nodes, [stored("turned", OUTER, INNER), BIAS])
+
+
+def nodes_without_names():
+    """One of them multiplies computed values, and stays in float."""
+    nodes = [*PRODUCT[:1], helper.make_node("Transpose", ["m"], ["t"]), helper.make_node("MatMul", ["m", "t"], ["s"])]
+    nodes.append(helper.make_node("MatMul", ["s", "m"], ["z"]))
+    nodes.append(helper.make_node("MatMul", ["z", "v"], ["y"]))
+    model = build(nodes, [WEIGHT, stored("v", OUTER, OUTER)])
+    for one in model.graph.node:
+        one.name = ""
+    return model
+
+
+def one_matrix_of_three_axes_in_a_loop():
+    """What is multiplied has an unknown number of axes there, and the opset is older than a Slice with inputs."""
+    inner = [value("i", [], TensorProto.INT64), value("go", [], TensorProto.BOOL), value("s", None)]
+    nodes = [node("MatMul", ["s", "w"], ["t"]), helper.make_node("Identity", ["go"], ["on"])]
+    body = helper.make_graph(nodes, "body", inner, [value("on", [], TensorProto.BOOL), value("t", None)])
+    twice = numpy_helper.from_array(np.array(2), "twice")
+    loop = node("Loop", ["twice", "", "x"], ["z"], body=body)
+    weights = [stored("w", 1, INNER, INNER), twice, stored("v", INNER, OUTER)]
+    last = node("MatMul", ["z", "v"], ["y"])
+    return build([loop, last], weights, x=("k", "n", INNER), shape=None, opset=9, ir=4)
+
+
+ADDED = ("_scale", "_zero_point", "_quantized", "_Q4", "_scales", "_zero_points", "_transposed", "_cast_to_fp32")
+
 FORMS = {
     "weights as inputs, IR 3": (lambda: weights_are_inputs(3, 11), STEPS),
     "weights as inputs, IR 8": (lambda: weights_are_inputs(8, 17), STEPS),
@@ -178,6 +223,10 @@ FORMS = {
     "local functions": (local_functions, STEPS),
     "branches": (branches_read_values_and_weights, STEPS),
     "products in branches": (products_in_branches, ("O1", "q4", "q8", "nf4")),
+    "names that converters add": (names_that_converters_add(*ADDED), STEPS),
+    "names of rewritten weights": (names_that_converters_add("_transposed_scale", "_transposed_quantized"), STEPS),
+    "an identity of a transposed weight": (an_identity_of_a_transposed_weight, STEPS),
+    "one matrix of three axes in a loop": (one_matrix_of_three_axes_in_a_loop, ("O1", "q4", "q8")),
     "opset 9": (lambda: build(PRODUCT, [WEIGHT, BIAS], opset=9, ir=4), STEPS),
     "opset 12": (lambda: build(PRODUCT, [WEIGHT, BIAS], opset=12, ir=7), STEPS),
 }
@@ -221,6 +270,12 @@ def test_a_step_gives_the_numbers_of_the_original(form, step):
         assert not {FOLDABLE, COMPUTED}.intersection(file["left_in_float"])
     if step == "fp16" and form not in {"a cast", "a gemm of a cast"}:
         assert file["bytes"] < 0.6 * file["bytes_before"]
+
+
+@pytest.mark.parametrize("step", ["int8", "int8 per tensor", "q4", "q8", "nf4"])
+def test_a_node_without_a_name_that_stays_in_float_keeps_no_other_in_float(step):
+    facts, _ = run_step(*STEPS[step], model=folder_of(nodes_without_names()))
+    assert sum(facts["files"]["model.onnx"]["quantized"].values()) == 2
 
 
 @pytest.mark.parametrize(
@@ -268,6 +323,49 @@ def test_half_precision_of_weights_in_branches_says_where_they_are():
     assert dict(caught.value.failure.notes)["hint"] == (
         "its weights are read by branches or loops, which stay in fp32: leave `precision:` out"
     )
+
+
+BF16 = PrecisionParams(dtype="bf16", keep_io_types=False)
+
+
+def branches_with_weights_in_fp16():
+    then = [helper.make_node("Cast", ["held"], ["k"], to=FLOAT), helper.make_node("Mul", ["m", "k"], ["o"])]
+    other = [helper.make_node("Neg", ["m"], ["o"])]
+    inner = branch(then, "o", [stored("held", OUTER, dtype=np.float16)])
+    choose = node("If", ["c"], ["y"], then_branch=inner, else_branch=branch(other, "o"))
+    return build([node("MatMul", ["x", "w"], ["m"]), choose], [WEIGHT], inputs=[CHOICE])
+
+
+@pytest.mark.parametrize("form", [branches_with_weights_in_fp16, a_cast, numbers_without_a_tensor, local_functions])
+def test_bf16_has_one_type_everywhere(form):
+    """No CPU runs it: the same graph is run with fp32 in the place of bf16, after onnx has checked its types."""
+    folder = folder_of(form())
+    _, output = run_step(precision, BF16, model=folder)
+    model = onnx.shape_inference.infer_shapes(load_model(output / "model.onnx"), check_type=True, strict_mode=True)
+    for one in [tensor for inner in graphs_of(model.graph) for tensor in inner.initializer]:
+        if one.data_type == TensorProto.BFLOAT16:
+            one.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(one).astype(np.float32), one.name))
+    for one in (one for each in nodes_of(model) for one in each.attribute):
+        if one.name == "to" and one.i == TensorProto.BFLOAT16:
+            one.i = FLOAT
+        elif one.type == onnx.AttributeProto.TENSOR and one.t.data_type == TensorProto.BFLOAT16:
+            one.t.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(one.t).astype(np.float32)))
+    del model.graph.value_info[:]
+    for one in (*model.graph.input, *model.graph.output):
+        if one.type.tensor_type.elem_type == TensorProto.BFLOAT16:
+            one.type.tensor_type.elem_type = FLOAT
+    save_model(model, folder / "as-fp32.onnx")
+    assert max(differences(folder / "model.onnx", folder / "as-fp32.onnx")) < 0.02
+
+
+@pytest.mark.parametrize(("opset", "ir", "operator"), [(12, 7, "MatMul"), (14, 7, "Where")])
+def test_bf16_at_an_opset_without_it_is_a_failure_that_names_the_operator(opset, ir, operator):
+    nodes = [node("MatMul", ["x", "w"], ["m"]), node("Where", ["c", "m", "b"], ["y"])]
+    folder = folder_of(build(nodes, [WEIGHT, BIAS], inputs=[CHOICE], opset=opset, ir=ir))
+    with pytest.raises(CheckFailed) as caught:
+        run_step(precision, BF16, model=folder)
+    assert str(caught.value) == f"OBE105 {operator} does not take bf16 at opset {opset}, which the graph has"
+    assert f"`keep_fp32: [{operator}]`" in dict(caught.value.failure.notes)["hint"]
 
 
 STATIC = QuantizeParams(method="static", preset="avx2", dataset="text")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 
 import pytest
 
@@ -19,6 +20,7 @@ from onnxbuild.steps.validate import ValidateParams  # noqa: E402
 from onnxbuild.tables.thresholds import THRESHOLDS, table_of  # noqa: E402
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel  # noqa: E402
 from onnxbuild.workers.engines.own_state import OwnState  # noqa: E402
+from onnxbuild.workers.engines.torch_engine import TorchModel  # noqa: E402
 from onnxbuild.workers.export.worker import run as export  # noqa: E402
 from onnxbuild.workers.inputs.sample_source import open_source  # noqa: E402
 from onnxbuild.workers.inputs.samples import shaped  # noqa: E402
@@ -246,15 +248,25 @@ def test_a_limit_is_found_by_halving():
 
 
 def test_what_a_model_changes_of_itself_is_put_back():
+    from transformers import BertConfig
+
     class Changing(torch.nn.Module):
         def __init__(self):
             super().__init__()
             self.inner = torch.nn.Linear(3, 2)
             self.register_buffer("seen", torch.zeros(2))
             self.kind, self.lengths = "sparse", [1]
+            self.deep, self.longest, self.counts = {"by length": [deque([1])]}, torch.zeros(3), np.zeros(2)
+            self.config = BertConfig(chunk=[7])
 
         def forward(self, x):
             self.kind = "full"
+            self.deep["by length"][0].append(len(x))
+            self.longest[1:] += len(x)
+            self.counts += 1
+            self.config.chunk.append(9)
+            self.config.is_decoder = True
+            self.drawn = torch.rand(2)
             self.lengths.append(len(x))
             self.inner = torch.nn.Linear(3, 2)
             self.added = 1
@@ -263,14 +275,45 @@ def test_what_a_model_changes_of_itself_is_put_back():
 
     model = Changing()
     inner, state = model.inner, OwnState(model)
+    config, drawn = model.config, []
     for _ in range(2):
+        state.restore()
         model(torch.zeros(5, 3))
+        drawn.append(model.drawn.tolist())
         with torch.inference_mode():
             state.restore()
         assert (model.kind, model.lengths, model.seen.tolist()) == ("sparse", [1], [0.0, 0.0])
+        assert (model.deep, model.longest.tolist()) == ({"by length": [deque([1])]}, [0.0, 0.0, 0.0])
+        assert model.counts.tolist() == [0.0, 0.0]
+        assert model.config is config
+        assert (config.chunk, config.is_decoder) == ([7], False)
         assert model.inner is inner
         assert not hasattr(model, "added")
         assert np.isfinite(model.inner.weight.detach().numpy()).all()
+    assert drawn[0] == drawn[1]
+    assert not state.lost_weights()
+
+
+@pytest.mark.parametrize("way", ["in place", "as data"])
+def test_a_model_that_writes_to_its_weights_is_loaded_again(way):
+    class Learning(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.full((2,), 3.0))
+            self.register_buffer("mean", torch.ones(2))
+
+        def forward(self, x):
+            y = x * self.weight * self.mean
+            if way == "in place":
+                self.weight.mul_(x.shape[0])
+            self.mean.data += 1
+            return {"y": y}
+
+    model = TorchModel(Learning(), load_seconds=0.0, again=Learning)
+    for rows in (2, 5, 3):
+        model.renew()
+        given = np.ones((rows, 2), np.float32)
+        assert model.run("forward", {"x": given})["y"].tolist() == (3 * given).tolist()
 
 
 def test_a_graph_that_takes_pictures_of_one_size_says_so(tmp_path):

@@ -57,6 +57,22 @@ def test_a_missing_norm_is_named():
     assert listed(found) == list(NORM)
 
 
+def test_a_missing_bias_of_a_checkpoint_in_several_files_is_named():
+    """Its shards and their index agree, so that only the model knows that a weight is missing."""
+    folder = changed(checkpoint("bert"), without=[NORM[0]], added=["extra.weight"])
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    files = {name: f"model-0000{number % 3 + 1}-of-00003.safetensors" for number, name in enumerate(sorted(weights))}
+    for file in set(files.values()):
+        part = {name: value for name, value in weights.items() if files[name] == file}
+        save_file(part, folder / file, {"format": "pt"})
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": files}))
+    with pytest.raises(CheckFailed) as raised:
+        run_step(run, ExportParams(task=FAMILIES["bert"][0]), model=folder)
+    assert raised.value.failure.code == "OBE83"
+    assert listed(raised.value.failure) == [NORM[0]]
+
+
 def test_a_missing_norm_of_a_decoder_and_of_an_encoder_decoder_is_named():
     assert listed(failure("llama", without=["model.norm."])) == ["model.norm.weight"]
     assert listed(failure("t5", without=["decoder.final_layer_norm"])) == ["decoder.final_layer_norm.weight"]

@@ -56,6 +56,29 @@ def explained(call):
     raise AssertionError("it worked")
 
 
+def attention_of_heads(size):
+    kinds = {"q": [1, 1, size], "k": [1, 1, size], "v": [1, 1, size], "pk": [1, 1, 0, size], "pv": [1, 1, 0, size]}
+    inputs = {name: (FLOAT, shape) for name, shape in kinds.items()}
+    inputs |= {"ends": (TensorProto.INT32, [1]), "total": (TensorProto.INT32, [])}
+    inputs |= {name: (FLOAT, [4, size // 2]) for name in ("cos", "sin")}
+    node = helper.make_node("GroupQueryAttention", list(inputs), ["y", "nk", "nv"], domain="com.microsoft", do_rotary=1,
+                            num_heads=1, kv_num_heads=1)  # fmt: skip
+    model = graph([node], inputs, {"y": (FLOAT, [1, 1, size])}, domains=["com.microsoft"])
+    feeds = {name: np.zeros(shape, np.float32 if kind == FLOAT else np.int32) for name, (kind, shape) in inputs.items()}
+    return session(model).run(None, {**feeds, "total": np.array(1, np.int32)})
+
+
+@pytest.mark.parametrize(("size", "multiple"), [(24, "16"), (12, "8")])
+def test_attention_of_heads_that_its_kernel_does_not_take(size, multiple):
+    attention_of_heads(16)
+    failure = explained(lambda: attention_of_heads(size))
+    assert failure.code == "OBE31"
+    assert failure.message.startswith(
+        f"this runtime's attention takes only heads whose size is a multiple of {multiple},"
+    )
+    assert "other exporters" in dict(failure.notes)["hint"]
+
+
 def half_mixed():
     node = helper.make_node("Add", ["x", "h"], ["y"])
     session(graph([node], {"x": (FLOAT, [1]), "h": (HALF, [1])}, {"y": (FLOAT, [1])}))
@@ -382,12 +405,23 @@ def dynamic_branch():
     branch(torch.ones(2))
 
 
+def branch_by_a_computed_value():
+    import torch
+
+    class Branch(torch.nn.Module):
+        def forward(self, x):
+            return x if x.sum() > 0 else -x
+
+    torch.export.export(Branch(), (torch.ones(2),))
+
+
 TRANSFORMERS = {
     no_task: "OBE01",
     no_exporter_for_the_type: "OBE02",
     no_exporter_for_the_task: "OBE02",
     new_architecture: "OBE02",
     dynamic_branch: "OBE03",
+    branch_by_a_computed_value: "OBE03",
     opset_without_attention: "OBE08",
     free_axis_that_is_fixed: "OBE09",
     no_padding_token: "OBE13",

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from onnxbuild.onnx_files.onnx_outline import NotOnnx, Outline
+from onnxbuild.deliver.provenance import PROVENANCE
+from onnxbuild.onnx_files.onnx_outline import DESCRIPTION, NotOnnx, Outline
 from onnxbuild.protocol import CheckFailed, Failure
 from onnxbuild.workers.folders import model_graphs
 from onnxbuild.workers.folders.model_graphs import (
@@ -101,6 +102,15 @@ def test_a_file_outside_the_folder_is_refused_also_through_a_link(graph, tmp_pat
     assert failure(data_file, path, "link") == Failure(
         code="OBE40", message=message.format("link"), notes=(("hint", hint),)
     )
+
+
+def test_weights_under_the_name_of_the_description_are_refused(graph) -> None:
+    path = graph(**{"OnnxBuild.json": 1})
+    fill(path.parent, **{"OnnxBuild.json": 1})
+    message = "model.onnx: external data `OnnxBuild.json` has the name of what onnxbuild writes beside every model"
+    hint = "save the model again with another name for its weights"
+    assert failure(external_files, path) == Failure(code="OBE40", message=message, notes=(("hint", hint),))
+    assert PROVENANCE == DESCRIPTION
 
 
 def test_weights_are_copied_once_and_never_over_others(graph, tmp_path: Path) -> None:

@@ -25,9 +25,11 @@ from onnxbuild.execute.policy import Policy
 from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.planning.lock_file import lock_for
 from onnxbuild.planning.select import select
+from onnxbuild.protocol import Failure
 from onnxbuild.report.progress.reporter import reporter_for
 from onnxbuild.report.result.variant_rows import Row, rows
 
+_WITHOUT_REASON = ("OBE81", "OBE90")
 _FOLDER = "compare-exporters"  # below the folder of outputs: these models are no targets of the manifest
 
 
@@ -78,7 +80,13 @@ def _failed(graph: ActionGraph, result: Result, candidate: Candidate) -> str | N
     """The failure of the first action of an exporter's model that failed."""
     own = [result.outcomes[name] for name in select(graph, [f"{candidate.variant}:*"]).actions]
     failure = next((one.failure for one in own if one.failure is not None), None)
-    return f"{failure.code} {failure.message}" if failure is not None else None
+    return _in_words(failure) if failure is not None else None
+
+
+def _in_words(failure: Failure) -> str:
+    """The message, and the library's own where the code says only that there is one."""
+    cause = dict(failure.notes).get("cause") if failure.code in _WITHOUT_REASON else None
+    return f"{failure.code} {failure.message}" + (f" ({cause})" if cause else "")
 
 
 def _compared(candidate: Candidate, row: Row, failed: str | None) -> Compared:

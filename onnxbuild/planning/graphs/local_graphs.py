@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from msgspec import Struct
 
 from onnxbuild.diagnostics import Diagnostic, Span, fault
-from onnxbuild.onnx_files.onnx_outline import NotOnnx, Outline, below_its_folder, read_outline
+from onnxbuild.onnx_files.onnx_outline import NotOnnx, Outline, below_its_folder, is_description, read_outline
 from onnxbuild.planning.graphs.picked import one_of_them
 from onnxbuild.planning.local_files import LocalFiles, is_lfs_pointer
 from onnxbuild.tables.graph_stages import incomplete, several
@@ -75,7 +75,7 @@ def _below_root(graph: str, location: str) -> str | None:
 
 
 def _outside(graph: str, location: str, at: Span) -> Diagnostic:
-    message = f"`{graph}` has weights in `{location}`, which is outside its folder"
+    message = f"`{graph}` has weights in `{location}`: the path is absolute or has `..` in it"
     return fault("OB623", message, span=at, hint="save the model again with all of its files in one folder")
 
 
@@ -83,6 +83,9 @@ def _unusable(local: LocalFiles, root: str, graph: str, name: str, needed: int, 
     """Why a file of weights cannot be used; None also for a link that leads elsewhere, which has a fault of its own."""
     if not local.may_look_at(root, name):
         return None
+    if is_description(name):
+        message = f"`{graph}` has weights in `{name}`, which onnxbuild writes beside every model"
+        return fault("OB623", message, span=at, hint="save the model again with another name for its weights")
     path = os.path.join(root, name)
     if not os.path.isfile(path):
         message = f"`{graph}` has weights in `{name}`, which does not exist"

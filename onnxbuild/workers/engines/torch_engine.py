@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 import time
@@ -43,9 +44,11 @@ class TorchModel:
         compiled: bool = False,
         loads: Sequence[Loaded] = (),
         whole_cache: bool = True,
+        again: Callable[[], Any] | None = None,
     ) -> None:
-        """Take a loaded model, which several engines may share."""
+        """Take a loaded model, which several engines may share; `again` loads it anew."""
         self.loads = tuple(loads)
+        self._again = again
         self._whole_cache = whole_cache
         self.name = "torch.compile" if compiled else "torch"
         self.load_seconds = load_seconds
@@ -66,9 +69,12 @@ class TorchModel:
         )
 
     def renew(self) -> None:
-        """Put back what runs have changed of the model since the first call of this."""
+        """Put back what runs have changed of the model since the first call of this; weights from the checkpoint."""
         if self._own_state is None:
             self._own_state = OwnState(self.model)
+        if self._own_state.lost_weights() and self._again is not None:
+            self.model.load_state_dict(self._again().state_dict())
+            self._own_state.lost_weights()  # the versions after this change are the right ones
         self._own_state.restore()
 
     def threads_used(self) -> int:
@@ -151,10 +157,12 @@ def load_torch(
     if other is not None:
         return other
     start = time.perf_counter()
+    sentences = bool(_SENTENCE_OUTPUTS & set(variant.outputs(variant.first)))
+    again = functools.partial(
+        _load_sentences if sentences else _load, folder, task, variant, device=device, trusts_code=trusts_code
+    )
     with watched(folder, keep=True) as loads:
-        sentences = bool(_SENTENCE_OUTPUTS & set(variant.outputs(variant.first)))
-        load = _load_sentences if sentences else _load
-        model = load(folder, task, variant, device=device, trusts_code=trusts_code)
+        model = again()
     if not sentences:
         name_outputs(model)
         count_positions(model)
@@ -165,6 +173,7 @@ def load_torch(
         device=device,
         loads=loads,
         whole_cache=not ("decoder" in variant.stages and "present.0.key" in variant.outputs("decoder")),
+        again=again,
     )
 
 

@@ -221,6 +221,20 @@ KNOWN: tuple[Known, ...] = (
         " docs/how-to/own-exporter.md",
     ),
     Known(
+        "OBE02",
+        r"`get_seq_length` can only be called on Attention layers",
+        "the model's past is not keys and values in every layer, which the exporter needs",
+        "choose another exporter: `onnxbuild compare-exporters` tries each",
+    ),
+    Known(
+        "OBE03",
+        r"GuardOnDataDependentSymNode|Could not (?:guard on|extract specialized integer from) data-dependent",
+        "the model decides by a value that it computes, and torch.export cannot trace both ways",
+        "where optimum knows the model type, `export: {exporter: optimum}` traces the way that its sample takes, and"
+        " `validate` says up to which length that holds (`export: {max_length: N}` accepts it); otherwise a custom"
+        " exporter (docs/how-to/own-exporter.md)",
+    ),
+    Known(
         "OBE13",
         r"Could not infer the pad token id|Cannot handle batch sizes > 1 if no padding token",
         "the model has no padding token",
@@ -402,6 +416,13 @@ KNOWN: tuple[Known, ...] = (
         "a calibrator was asked for ranges before it had any data",
         "its reader returned nothing: check that it yields rows under the graph's input names, and starts again for"
         " each pass",
+    ),
+    Known(
+        "OBE31",
+        r"head_size (?:shall|must) be a multiple of (\d+)\. Got head_size % \d+ == (\d+)",
+        "this runtime's attention takes only heads whose size is a multiple of {1}, and the model's leave {2} over",
+        "the operator is GroupQueryAttention, which `exporter: genai` writes for every model; other exporters write"
+        " attention as plain operators",
     ),
     Known(
         "OBE31",

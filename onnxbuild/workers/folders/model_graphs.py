@@ -5,7 +5,7 @@ from __future__ import annotations
 import filecmp
 from pathlib import Path
 
-from onnxbuild.onnx_files.onnx_outline import NotOnnx, Outline, below_its_folder, read_outline
+from onnxbuild.onnx_files.onnx_outline import NotOnnx, Outline, below_its_folder, is_description, read_outline
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.tables.graph_stages import why_not_one_model
 from onnxbuild.workers.folders.model_files import copy_model_file, files_below
@@ -98,6 +98,12 @@ def _inside(path: Path, location: str) -> str:
     name = below_its_folder(location)
     if name is None:
         raise _outside(path, location)
+    if is_description(name):
+        raise CheckFailed(
+            "OBE40",
+            f"{path.name}: external data `{location}` has the name of what onnxbuild writes beside every model",
+            notes=[("hint", "save the model again with another name for its weights")],
+        )
     return name
 
 

@@ -13,10 +13,11 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import numpy as np
-from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, defs, helper, numpy_helper
 
 from onnxbuild.workers.graphs.nodes import remove_dead_nodes, replace_nodes, sort_nodes
-from onnxbuild.workers.graphs.walk import graphs_of, has_branches, names_captured, nodes_of, tensors_of
+from onnxbuild.workers.graphs.shapes import infer_types
+from onnxbuild.workers.graphs.walk import graphs_of, has_branches, names_captured, nodes_of, opset_of
 
 # A CumSum of fp16 has no kernel on the CPU, and positions counted in fp16 end at 2048.
 _ALWAYS_FLOAT = ("CumSum",)
@@ -167,7 +168,29 @@ def _to_bfloat16(model: ModelProto, exact: dict[str, np.ndarray]) -> None:
     for value in (*model.graph.input, *model.graph.output):
         if value.type.tensor_type.elem_type == TensorProto.FLOAT16:
             value.type.tensor_type.elem_type = TensorProto.BFLOAT16
-    assert not any(t.data_type == TensorProto.FLOAT16 for t in tensors_of(model)), "BUG: fp16 left in bf16"
+    left = any(tensor.data_type == TensorProto.FLOAT16 for tensor in model.graph.initializer)
+    assert not left, "BUG: fp16 left in bf16"  # branches keep their own: they stay as they are
+
+
+def lacks_bfloat16(model: ModelProto) -> str | None:
+    """The first operator that reads or gives bf16 and cannot at the opset of the graph, None if there is none."""
+    values = (*model.graph.input, *model.graph.output, *infer_types(model))
+    kinds = {value.name: value.type.tensor_type.elem_type for value in values}
+    kinds |= {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    halves = {name for name, kind in kinds.items() if kind == TensorProto.BFLOAT16}
+    opset = opset_of(model)
+    standard = (node for node in model.graph.node if node.domain in {"", "ai.onnx"})
+    return next((node.op_type for node in standard if not _takes(node, opset, halves)), None)
+
+
+def _takes(node: NodeProto, opset: int, halves: Collection[str]) -> bool:
+    """Whether the operator of this version has bf16 among the types of each place where the node has it."""
+    schema = defs.get_schema(node.op_type, opset, "")
+    places = ((schema.inputs, node.input), (schema.outputs, node.output))
+    return all(
+        "tensor(bfloat16)" in formal[min(place, len(formal) - 1)].types  # the last may stand for several
+        for formal, names in places for place, name in enumerate(names) if name in halves
+    )  # fmt: skip
 
 
 def _round_to_bfloat16(tensor: TensorProto, exact: np.ndarray | None) -> None:

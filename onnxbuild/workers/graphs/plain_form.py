@@ -111,6 +111,10 @@ class _Scope(NamedTuple):
         inner = self.weight(node.input[0])
         return _in_float(inner) if inner is not None and node.op_type == "Cast" else inner
 
+    def is_transposed(self, name: str) -> bool:
+        """Whether a Transpose gives a value: who reads it without a copy between them can store it transposed."""
+        return name in self.makers and self.makers[name][1].op_type == "Transpose"
+
 
 def _defined(graph: GraphProto) -> Iterator[str]:
     yield from (name for node in graph.node for name in node.output)
@@ -125,9 +129,12 @@ def _weights_read(model: ModelProto) -> Iterator[str]:
 def _store(model: ModelProto, scope: _Scope, name: str) -> bool:
     """Store one weight in place of the node that gives it; readers of an Identity read what it copies."""
     weight = scope.weight(name)
+    graph, node = scope.makers[name]
+    if weight is None and node.op_type == "Identity" and scope.is_transposed(node.input[0]):
+        rename_inputs(model, {name: node.input[0]})
+        return True
     if weight is None:
         return False
-    graph, node = scope.makers[name]
     if node.op_type == "Identity" and node.input[0] in scope.stored:
         rename_inputs(model, {name: node.input[0]})
         return True

@@ -19,10 +19,11 @@ from onnxbuild.workers.calibrate.feeds import Feeds, calibrating, feeds_by_file
 from onnxbuild.workers.calibrate.observe import float_tensors, magnitudes
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
 from onnxbuild.workers.folders.model_graphs import has_external_data, size_bytes
+from onnxbuild.workers.graphs.free_names import free_added_names
 from onnxbuild.workers.graphs.graph_files import load_model, save_model
-from onnxbuild.workers.graphs.half import float_nodes, named, to_half
+from onnxbuild.workers.graphs.half import float_nodes, lacks_bfloat16, named, to_half
 from onnxbuild.workers.graphs.plain_form import inline_functions, write_constants_as_tensors
-from onnxbuild.workers.graphs.walk import has_branches, names_captured, nodes_of, tensors_of
+from onnxbuild.workers.graphs.walk import has_branches, names_captured, nodes_of, opset_of, tensors_of
 from onnxbuild.workers.graphs.weights import drop_unused_weights, weight_bytes
 from onnxbuild.workers.inputs.dataset_texts import texts
 from onnxbuild.workers.inputs.sample_source import open_source
@@ -65,6 +66,7 @@ def _prepared(path: Path) -> ModelProto:
     model = load_model(path)
     inline_functions(model)
     write_constants_as_tensors(model)
+    free_added_names(model)
     return named(model)
 
 
@@ -111,12 +113,22 @@ def _converted(
     before = float_nodes(model, floats)
     model = to_half(model, params.dtype, kept, keep_io_types=params.keep_io_types, floats=floats)
     drop_unused_weights(model)
+    if params.dtype == "bf16":  # no CPU runs it, so that nothing else would notice
+        _check_bfloat16(model)
     return model, {
         "half": sum(name not in kept for name in before),
         "kept_fp32": sorted(name for name in before if name in kept),
         "overflow": {name: round(value, 1) for name, value in sorted(largest.items()) if value > _LARGEST},
         "overflow_samples": samples,
     }
+
+
+def _check_bfloat16(model: ModelProto) -> None:
+    operator = lacks_bfloat16(model)
+    if operator is not None:
+        message = f"{operator} does not take bf16 at opset {opset_of(model)}, which the graph has"
+        hint = f"export with a higher `opset:` (22 has bf16 nearly everywhere), or keep it: `keep_fp32: [{operator}]`"
+        raise CheckFailed("OBE105", message, notes=[("hint", hint)])
 
 
 def _stays(node: NodeProto, kept: Collection[str], largest: Mapping[str, float]) -> bool:

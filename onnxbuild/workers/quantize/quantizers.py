@@ -16,6 +16,7 @@ from onnxbuild.workers.graphs.walk import graphs_of, nodes_of, opset_of
 from onnxbuild.workers.quantize.nbits import Codes, replace_matmuls
 
 _INT16_OPSET = 21
+_INTEGER_MAX_OPSET = 12
 
 # The 4-bit floats of bitsandbytes, by the kernel's numbers for them.
 _BNB4: Mapping[str, int] = {"fp4": 0, "nf4": 1}
@@ -164,12 +165,24 @@ def quantize_weights(model: ModelProto, params: QuantizeParams) -> ModelProto:
         block_size=params.block_size,
         is_symmetric=params.symmetric,
         accuracy_level=params.accuracy_level,
-        nodes_to_exclude=list(params.exclude),
+        nodes_to_exclude=[*params.exclude, *_too_deep_to_reshape(model)],
         algo_config=_algorithm(params),
     )
     quantizer.process()
     result: ModelProto = quantizer.model.model
     return result
+
+
+def _too_deep_to_reshape(model: ModelProto) -> list[str]:
+    """Names of the products that stay in float at an old opset: the quantizer reshapes their result by later forms.
+
+    It takes a weight of one matrix in three axes, and computes the shape of the result with Slice and Max of integers.
+    """
+    if opset_of(model) >= _INTEGER_MAX_OPSET:
+        return []
+    stored = (tensor for graph in graphs_of(model.graph) for tensor in graph.initializer)
+    deep = {tensor.name for tensor in stored if len(tensor.dims) > 2}  # noqa: PLR2004 - a matrix
+    return [n.name for n in nodes_of(model) if n.op_type == "MatMul" and n.input[1] in deep]
 
 
 def _algorithm(params: QuantizeParams) -> Any:

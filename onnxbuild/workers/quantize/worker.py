@@ -20,7 +20,9 @@ from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
 from onnxbuild.workers.folders.model_files import copy_model_file, onnx_names
 from onnxbuild.workers.folders.model_graphs import copy_data, has_external_data, size_bytes
 from onnxbuild.workers.graphs.cpu_kernels import part_biased_gelus, part_skip_norms
+from onnxbuild.workers.graphs.free_names import free_added_names
 from onnxbuild.workers.graphs.graph_files import load_graph, load_model, save_model
+from onnxbuild.workers.graphs.half import named
 from onnxbuild.workers.graphs.nodes import declare_own_operators
 from onnxbuild.workers.graphs.plain_form import inline_functions, store_weights
 from onnxbuild.workers.graphs.products import fold_transposed_weights, gemm_to_matmul, squeeze_weights
@@ -136,6 +138,7 @@ def _quantized(
 def _prepare(model: ModelProto, params: QuantizeParams) -> dict[str, int]:
     """Bring the graph into the form that quantizers recognize; facts say how many nodes changed."""
     stored = {"functions_inlined": inline_functions(model), "weights_stored": store_weights(model)}
+    free_added_names(named(model))  # quantizers list what they leave in float by name
     rewritten = {"gemms_rewritten": gemm_to_matmul(model), "heads_untied": fold_transposed_weights(model)}
     squeeze_weights(model)
     drop_unused_weights(model)
