@@ -25,7 +25,7 @@ from onnxbuild.steps.exporters import (
 from onnxbuild.steps.kind import Context, Fault, Kind, OpeningParams
 from onnxbuild.tables.architectures import implied
 from onnxbuild.tables.checkpoints.other_libraries import TIMM, classes_of
-from onnxbuild.tables.tasks import PAST, SENTENCE_TASKS, TASKS, closest_task, pooling_of
+from onnxbuild.tables.tasks import IMAGE_CLASSES, PAST, SENTENCE_TASKS, TASKS, closest_task, pooling_of
 
 _GENAI_FIELDS = ("provider", "options")
 _BARE = ("genai", "mobius")  # they do not load the PyTorch model, so neither its attention nor its pooling
@@ -169,7 +169,7 @@ def _check_task(context: Context) -> Iterable[Fault]:
 
 def _check_classes(context: Context) -> Iterable[Fault]:
     config = context.config or {}
-    if config.get("model_type") == TIMM and context.task == "image-classification" and classes_of(config) == 0:
+    if config.get("model_type") == TIMM and context.task == IMAGE_CLASSES and classes_of(config) == 0:
         message = "the checkpoint of timm has no classes: `num_classes` is 0"
         yield Fault(code="OB651", message=message, hint="set `task: feature-extraction`, which exports its features")
 

@@ -182,6 +182,8 @@ def knows_type(model_type: str) -> bool:
 def what_each_lacks(model_type: str, task: str) -> str:
     """Why no exporter exports a model for a task: the reason of each that knows the type, then those that do not."""
     reasons = {name: _lack(one, model_type, task) for name, one in EXPORTERS.items()}
+    # Whoever asks for a model of transformers need not read that timm does not know it.
+    reasons = {name: why for name, why in reasons.items() if why is not None or name not in OF_OTHER_LIBRARIES}
     strangers = [name for name, why in reasons.items() if why is None]
     said = [f"{name}: {why}" for name, why in reasons.items() if why is not None]
     if strangers:

@@ -20,6 +20,9 @@ ThresholdRow = Literal["embedding", "classification", "generation"]
 Pooling = Literal["never", "where the checkpoint has it", "always"]
 
 PAST = "-with-past"
+# Tasks whose models differ from others of their family in what they take, or in what their library calls them.
+FILL_MASK = "fill-mask"
+IMAGE_CLASSES = "image-classification"
 
 
 class Task(Struct, frozen=True, kw_only=True):
@@ -72,7 +75,7 @@ _ROWS = (
         aliases=("sentence-embedding", "sentence-embeddings"),
     ),
     Task(
-        name="fill-mask",
+        name=FILL_MASK,
         model_class="AutoModelForMaskedLM",
         thresholds="classification",
         aliases=("masked-lm",),
@@ -109,7 +112,7 @@ _ROWS = (
         is_paired=True,
     ),
     Task(
-        name="image-classification",
+        name=IMAGE_CLASSES,
         modality="image",
         columns=(),
         model_class="AutoModelForImageClassification",

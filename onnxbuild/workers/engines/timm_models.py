@@ -12,12 +12,12 @@ from msgspec import Struct
 
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.tables.checkpoints.other_libraries import TIMM
+from onnxbuild.tables.tasks import IMAGE_CLASSES
 from onnxbuild.workers.engines.loading import some_of
 from onnxbuild.workers.folders.configs import read_config
 from onnxbuild.workers.folders.other_checkpoints import type_of
 
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-_CLASSES = "image-classification"
 
 
 class Opened(Struct, frozen=True, kw_only=True):
@@ -76,7 +76,7 @@ def _unloadable(error: Exception) -> CheckFailed:
 
 def _for_task(model: Any, task: str) -> Any:
     model = model.float().eval()
-    if task != _CLASSES:
+    if task != IMAGE_CLASSES:
         model.reset_classifier(0)
         return _Features(model)
     if not model.num_classes:

@@ -16,7 +16,7 @@ from typing import Any
 
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.export import ExportParams
-from onnxbuild.tables.tasks import family_of, has_cache, pooling_of
+from onnxbuild.tables.tasks import FILL_MASK, family_of, has_cache, pooling_of
 from onnxbuild.workers.engines.task_classes import class_of
 from onnxbuild.workers.export.ir_graphs import write_graph
 from onnxbuild.workers.export.tracing.recurrences import as_loops
@@ -127,5 +127,5 @@ def _parts(model: Any, task: str, *, masks_audio: bool) -> list[Part]:
     if family == "decoder":
         return [decoder_part(model) if has_cache(task) else forward_part(model, left=True)]
     if family == "encoder" or not model.config.is_encoder_decoder:  # a speech model of one graph (CTC)
-        return [forward_part(model, masks_audio=masks_audio, sees=task != "fill-mask")]
+        return [forward_part(model, masks_audio=masks_audio, sees=task != FILL_MASK)]
     return encoder_decoder_parts(model, with_past=has_cache(task))
