@@ -162,7 +162,8 @@ def test_a_type_whose_graph_cannot_be_compared_is_refused_by_every_exporter_that
 
     hides = "its graph hides other patches in each run"
     nobody = f"optimum: {hides}; transformers: {hides}; mobius and genai do not know it"
-    own = f"no exporter can ({nobody}): write `export: {{exporter: path/to/file.py:function}}` with a function that exports it"
+    by_hand = "write `export: {exporter: path/to/file.py:function}` with a function that exports it"
+    own = f"no exporter can ({nobody}): {by_hand}"
     four = {"transformers": "4.57.6", "optimum": "2.1.0"}
     assert told("optimum", "vit_mae", four) == told("transformers", "vit_mae", {}) == [("OB638", own)]
     assert [code for code, _ in told("optimum", "longformer", four)] == ["OB638"]
