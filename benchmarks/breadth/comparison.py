@@ -84,7 +84,8 @@ def _encoder(model: Any, path: Path, config: dict[str, Any], size: Size) -> dict
     if not pairs:
         raise Unjudged(f"the outputs {', '.join(names)} have other names in PyTorch: {', '.join(given.keys())}")
     mask = feeds.get("attention_mask")
-    errors = [_error(*_counted(ours, theirs.float().numpy(), mask), name) for name, (ours, theirs) in pairs.items()]
+    kept = _heard if "input_features" in feeds and mask is not None else _counted
+    errors = [_error(*kept(ours, theirs.float().numpy(), mask), name) for name, (ours, theirs) in pairs.items()]
     return max(errors, key=lambda error: error["worst"])
 
 
@@ -114,6 +115,15 @@ def _cutter(model: Any, folder: Path, config: dict[str, Any], size: Size) -> dic
     errors = [_error(ours, given[name].float().numpy(), name)
               for name, ours in zip(names, decoder.run(names, {**seen, **points}), strict=True)]  # fmt: skip
     return max(errors, key=lambda error: error["worst"])
+
+
+def _heard(found: np.ndarray, wanted: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Without the frames of padding, of which a model of sound makes fewer than it reads."""
+    if found.shape != wanted.shape or wanted.ndim != 3:
+        return found, wanted
+    heard = mask.sum(axis=1) * wanted.shape[1] // mask.shape[1]
+    kept = np.arange(wanted.shape[1])[None] < heard[:, None]
+    return found[kept], wanted[kept]
 
 
 def _counted(found: np.ndarray, wanted: np.ndarray, mask: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

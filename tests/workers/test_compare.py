@@ -154,3 +154,12 @@ def test_classes_of_tokens_are_not_a_vocabulary():
 def test_labels_of_audio_frames_predict_no_tokens():
     probe = structs.replace(sample([[1, 1, 1]], probe=True), feeds={"input_features": np.zeros((1, 3, 2))})
     assert losses("forward", probe, np.zeros((1, 3, 4)), np.zeros((1, 3, 4))) is None
+
+
+def test_padded_frames_of_a_spectrum_are_left_out_also_where_the_model_makes_fewer():
+    mask = np.array([[1] * 60, [1] * 36 + [0] * 24])
+    feeds = {"input_features": np.zeros((2, 60, 16)), "attention_mask": mask}
+    heard = structs.replace(RAGGED, feeds=feeds, mask=None)
+    frames = np.arange(2 * 8 * 3).reshape(2, 8, 3)
+    (rows,) = real_rows("logits", "forward", frames, heard)
+    assert rows.tolist() == [*frames[0].tolist(), *frames[1, :4].tolist()]

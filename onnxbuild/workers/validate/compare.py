@@ -101,7 +101,8 @@ def real_rows(name: str, stage: str, array: np.ndarray, sample: Sample) -> list[
         array = array.reshape(*array.shape[:2], -1)
         mask = None if ".decoder." in name else _mask_of_length(mask, array.shape[1])
     elif stage in {"forward", "prefill", "encoder"}:
-        mask = _mask_of_length(mask, array.shape[1], steps=0)
+        frames = array.shape[1]
+        mask = _heard(sample, frames) if mask is None else _mask_of_length(mask, frames, steps=0)
     else:
         mask = None
     return [array[mask.astype(bool)] if mask is not None else array.reshape(-1, array.shape[-1])]
@@ -220,6 +221,15 @@ def _mask_of_length(mask: np.ndarray | None, length: int, *, steps: int = STEPS)
     if 0 < decoded <= steps:
         return np.concatenate([mask, np.ones((len(mask), decoded), mask.dtype)], axis=1)  # type: ignore[no-any-return]
     return None
+
+
+def _heard(sample: Sample, frames: int) -> np.ndarray | None:
+    """The frames of sound that are no padding: a model makes fewer of them than it reads. None without such a mask."""
+    mask = sample.feeds.get("attention_mask")
+    if mask is None or "input_features" not in sample.feeds:
+        return None
+    heard = mask.sum(axis=1) * frames // mask.shape[1]
+    return (np.arange(frames)[None] < heard[:, None]).astype(np.int64)  # type: ignore[no-any-return]
 
 
 def _place(stage: str, sample: Sample) -> str:
