@@ -91,7 +91,7 @@ def _tensor(value: torch.Tensor) -> Callable[[], None]:
         if value.shape == kept.shape:
             value.copy_(kept)
         else:
-            value.set_(kept.clone())  # type: ignore[no-untyped-call]
+            value.set_(kept.clone())
 
     return put_back
 
