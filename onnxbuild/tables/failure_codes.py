@@ -639,6 +639,15 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
             "comparison: compare it with PyTorch by a script."
         ),
     ),
+    "OBE84": FailureCode(
+        "reference-fails",
+        "PyTorch itself fails on a sample of the validation",
+        (
+            "The sample is made from the checkpoint's config.json, processor and tokenizer. They belong to different "
+            "models if, for example, the processor makes pictures of another size than the model takes."
+        ),
+        "Fetch the checkpoint again, or write the size into its processor that config.json says.",
+    ),
     "OBE83": FailureCode(
         "weights-missing",
         "the checkpoint lacks weights that an output depends on",
