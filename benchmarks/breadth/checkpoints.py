@@ -97,6 +97,8 @@ def _check_size(auto: Any, config: Any) -> None:
 
 
 def _config(model_type: str, task: str) -> Any:
+    if model_type not in transformers.CONFIG_MAPPING:
+        raise ValueError("transformers has no such type: its code comes with each checkpoint")
     exceptions = {**EXCEPTIONS.get(model_type, {}), **EXCEPTIONS_5.get(model_type, {})}
     config = small(transformers.CONFIG_MAPPING[model_type], exceptions)
     for part in {id(part): part for part in (config, text_part(config))}.values():

@@ -78,7 +78,7 @@ EXCEPTIONS: Mapping[str, Mapping[str, Any]] = {
     "efficientnet": {"width_coefficient": 0.25, "depth_coefficient": 0.5, "hidden_dim": 320,
                      "in_channels": [32, 16, 24, 40, 80, 112, 192], "out_channels": [16, 24, 40, 80, 112, 192, 320]},
     # Four coordinates and two sizes of a box make the width: 4 * 9 + 2 * 6.
-    "layoutlmv3": {"coordinate_size": 9, "shape_size": 6},
+    "layoutlmv3": {"coordinate_size": 9, "shape_size": 6, "input_size": 56},
     # Two fields say the same.
     "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
     "squeezebert": {"embedding_size": 48},

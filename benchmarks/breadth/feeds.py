@@ -164,7 +164,7 @@ def _sound(place: int, name: str, config: Mapping[str, Any], size: Size) -> int:
 def _picture(config: Mapping[str, Any], axis: int) -> int:
     """The size along an axis, -2 for the height and -1 for the width."""
     for part in (config, config.get("vision_config") or {}, config.get("encoder") or {}):
-        size = part.get("image_size")
+        size = part.get("image_size", part.get("input_size"))
         if isinstance(size, int | list):
             return size[axis] if isinstance(size, list) else size
     return 64

@@ -60,7 +60,7 @@ def _trained(frame: str) -> Tokenizer:
 
 def _size_of_pictures(config: Any) -> int | None:
     for part in (config, getattr(config, "vision_config", None), getattr(config, "encoder", None)):
-        size = getattr(part, "image_size", None)
+        size = getattr(part, "image_size", getattr(part, "input_size", None))  # LayoutLMv3 has the second
         if isinstance(size, int):
             return size
         sees = hasattr(part, "patch_size") or hasattr(part, "patch_embed_hidden_size")

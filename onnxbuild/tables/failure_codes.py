@@ -627,6 +627,27 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
             "project. `validate: {shapes: […]}` accepts a graph for the shapes that it holds."
         ),
     ),
+    "OBE82": FailureCode(
+        "no-reference-class",
+        "PyTorch cannot load the model for this task, so a variant has no reference",
+        (
+            "An exporter has a class of its own for the model type (ColPali with optimum), and the auto class of the "
+            "task in transformers does not know the type."
+        ),
+        (
+            "Set the task whose auto class knows the model. Otherwise `validate: false` delivers the model without the "
+            "comparison: compare it with PyTorch by a script."
+        ),
+    ),
+    "OBE84": FailureCode(
+        "reference-fails",
+        "PyTorch itself fails on a sample of the validation",
+        (
+            "The sample is made from the checkpoint's config.json, processor and tokenizer. They belong to different "
+            "models if, for example, the processor makes pictures of another size than the model takes."
+        ),
+        "Fetch the checkpoint again, or write the size into its processor that config.json says.",
+    ),
     "OBE83": FailureCode(
         "weights-missing",
         "the checkpoint lacks weights that an output depends on",

@@ -553,6 +553,12 @@ def test_a_failed_export_names_the_last_reason_of_the_library_in_its_first_line(
     assert dict(failure.notes)["hint"]
 
 
+def test_an_exception_may_be_its_own_cause():
+    error = RuntimeError("torch.onnx failed")
+    error.__cause__ = error
+    assert explain_exception(error, "").message == "ONNX export failed: RuntimeError: torch.onnx failed"
+
+
 def test_a_reason_is_cut_to_one_line_of_reasonable_length():
     error = RuntimeError("x" * 900)
     note_export(error, "optimum, opset 18")

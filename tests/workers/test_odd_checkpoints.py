@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from onnxbuild.steps.export import ExportParams  # noqa: E402
 from onnxbuild.steps.generate import GenerateParams  # noqa: E402
 from onnxbuild.steps.validate import ValidateParams  # noqa: E402
 from onnxbuild.workers.engines.smoke_run import open_for_check  # noqa: E402
+from onnxbuild.workers.engines.torch_engine import load_torch  # noqa: E402
 from onnxbuild.workers.export.short_texts import short_texts  # noqa: E402
 from onnxbuild.workers.export.worker import run as export  # noqa: E402
 from onnxbuild.workers.folders.configs import named_outputs  # noqa: E402
@@ -142,6 +144,13 @@ def test_a_decoder_whose_past_has_fewer_heads_than_its_queries():
     past = {one.name: one.shape for one in open_for_check(onnx / "model.onnx").get_inputs()}["past_key_values.0.key"]
     assert (past[1], past[3]) == (2, 8)
     assert validated(checkpoint, onnx, CAUSAL)["passed"]
+
+
+def test_a_type_that_the_class_of_the_task_does_not_know_has_no_reference(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "colpali"}))
+    graph = SimpleNamespace(stages=("forward",), first="forward", outputs=lambda _stage: ("embeddings",))
+    with pytest.raises(CheckFailed, match="OBE82 transformers loads the checkpoint with no class for `feature-ext"):
+        load_torch(tmp_path, "feature-extraction", graph)
 
 
 def test_too_few_positions_to_trace(tmp_path):

@@ -55,6 +55,19 @@ def test_what_is_known_of_an_error_is_kept(error):
     assert fails_with(error) is error
 
 
+def test_a_reference_that_fails_on_its_own_sample_is_no_unknown_failure():
+    raised = RuntimeError("The size of tensor a (65) must match\nthe size of tensor b (785)")
+    with pytest.raises(CheckFailed) as caught:
+        tried(Sides(Engine(raised), Engine(), ("forward",)), sample(), TASK)
+    failure = caught.value.failure
+    reason = "RuntimeError: The size of tensor a (65) must match the size of tensor b (785)"
+    assert (failure.code, failure.message) == ("OBE84", f"PyTorch fails on batch 1: {reason}")
+    known = RuntimeError("CUDA out of memory")
+    with pytest.raises(RuntimeError) as caught:
+        tried(Sides(Engine(known), Engine(), ("forward",)), sample(), TASK)
+    assert caught.value is known
+
+
 def test_another_length_of_audio_has_no_tokens():
     record = Record(stage="forward", output="logits", where="batch 2", rows=2, values={"max_abs": 0.5})
 

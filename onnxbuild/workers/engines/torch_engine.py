@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
+from onnxbuild.protocol import CheckFailed
 from onnxbuild.workers.engines.engine import Arrays, Device
 from onnxbuild.workers.engines.loading import Loaded, watched
 from onnxbuild.workers.engines.named_outputs import name_outputs
@@ -149,7 +150,7 @@ def load_torch(
 ) -> TorchModel:
     """The checkpoint as the class that the variant was exported from; its own code runs only where it is trusted.
 
-    Errors: CheckFailed OBE01 for an unknown task.
+    Errors: CheckFailed OBE01 for an unknown task, OBE82 for a type that the task's class does not know.
     """
     from onnxbuild.workers.engines.library_models import open_library_model
 
@@ -180,7 +181,16 @@ def load_torch(
 def _load(folder: Path, task: str, variant: OnnxModel, *, device: Device, trusts_code: bool) -> Any:
     del device  # the engine moves it
     loader = model_class(task, variant)
-    return loader.from_pretrained(folder, dtype=torch.float32, local_files_only=True, trust_remote_code=trusts_code)
+    try:
+        return loader.from_pretrained(folder, dtype=torch.float32, local_files_only=True, trust_remote_code=trusts_code)
+    except ValueError as error:
+        if "Unrecognized configuration class" not in str(error):
+            raise
+        raise CheckFailed(
+            "OBE82",
+            f"transformers loads the checkpoint with no class for `{task}`, so there is nothing to compare with",
+            notes=[("hint", "`validate: false` delivers the model without the comparison")],
+        ) from error
 
 
 def _load_sentences(folder: Path, task: str, variant: OnnxModel, *, device: Device, trusts_code: bool) -> Any:

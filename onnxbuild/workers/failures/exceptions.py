@@ -19,6 +19,7 @@ _TABLE: tuple[tuple[Known, re.Pattern[str]], ...] = tuple(
 )
 _LONGEST_MESSAGE = 400
 _LONGEST_REASON = 240
+_DEEPEST = 10
 _OURS = Path(__file__).parents[2]
 _EXPORTED_BY = "exporter "  # begins the note about a call of an exporter
 _RAISED_AT = "raised at "  # begins the note about the line of a custom exporter
@@ -93,8 +94,8 @@ def _unknown(exc: BaseException, context: tuple[tuple[str, str], ...]) -> Failur
 
 def _reason(exc: BaseException) -> str:
     """What the library says last, in one line: its innermost cause, which the exceptions around it only repeat."""
-    while exc.__cause__ is not None:
-        exc = exc.__cause__
+    for _ in range(_DEEPEST):  # an exception may be its own cause
+        exc = exc.__cause__ or exc
     line = _line_of(exc)
     return _shorten(line.rpartition("Detailed error: ")[2], _LONGEST_REASON)
 

@@ -16,6 +16,8 @@ from onnxbuild.workers.inputs.token_rows import STEPS
 from onnxbuild.workers.validate.compare import Losses, Record, Task, compare, losses
 from onnxbuild.workers.validate.labelled_rows import Answers
 
+_MOST_TEXT = 240
+
 
 class Sides(NamedTuple):
     """What is compared, and the stages in which."""
@@ -37,15 +39,27 @@ class Trial(Struct, frozen=True, kw_only=True):
 def tried(sides: Sides, sample: Sample, task: Task, answers: Answers | None = None) -> Trial:
     """Both sides on one sample, the reference as it was after loading.
 
-    Errors: CheckFailed OBE04 and OBE06 as `compare`, OBE90 if the variant's graph fails, and what PyTorch raises.
+    Errors: CheckFailed OBE04 and OBE06 as `compare`, OBE84 if PyTorch fails, OBE90 if the variant's graph does.
     """
-    wanted = _wanted(sides, sample)
+    try:
+        wanted = _wanted(sides, sample)
+    except Exception as error:
+        raise _refused(error, sample) from error
     try:
         return _against(sides, sample, wanted, task, answers)
     except CheckFailed:
         raise
     except Exception as error:
         raise _explained(error, sample) from error
+
+
+def _refused(error: Exception, sample: Sample) -> Exception:
+    """The error itself where its message is known, else that the reference does not take its sample."""
+    if isinstance(error, CheckFailed) or explain_exception(error, "").code != "OBE99":
+        return error
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:_MOST_TEXT]
+    hint = "the checkpoint's processor or tokenizer may make other sizes than config.json says: fetch both again"
+    return CheckFailed("OBE84", f"PyTorch fails on {sample.label}: {reason}", notes=[("hint", hint)])
 
 
 def _explained(error: Exception, sample: Sample) -> Exception:
