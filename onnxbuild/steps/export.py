@@ -417,7 +417,7 @@ def _may_pool(params: ExportParams) -> bool:
 
 EXPORT = Kind(
     name="export",
-    version=3,
+    version=4,
     params=ExportParams,
     inputs={"model": "checkpoint"},
     outputs={"model": "onnx"},

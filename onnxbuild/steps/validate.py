@@ -194,7 +194,7 @@ def _columns(params: ValidateParams, context: Context) -> tuple[str, ...]:
 
 VALIDATE = Kind(
     name="validate",
-    version=4,
+    version=5,
     params=ValidateParams,
     inputs={"model": "onnx", "reference": "checkpoint | onnx"},
     outputs={"report": "report"},
