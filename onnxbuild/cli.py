@@ -229,6 +229,19 @@ def _graph(options: argparse.Namespace) -> int:
     return show_graph(asked_for(options), format_, output=options.output)
 
 
+def _report(options: argparse.Namespace) -> int:
+    from onnxbuild.commands.reporting.report import ReportOptions, format_for, report
+
+    try:
+        format_ = format_for(options.format, options.output)
+    except ValueError as error:
+        subcommand(parser("report"), "report").error(str(error))
+    if options.show and format_ != "html":
+        subcommand(parser("report"), "report").error("`--open` shows the page: it needs `--format html`")
+    chosen = ReportOptions(format=format_, output=options.output, plots=options.plots, show=options.show)
+    return report(asked_for(options), chosen)
+
+
 def _compare_exporters(options: argparse.Namespace) -> int:
     from onnxbuild.commands.comparing.compare_exporters import compare_exporters
 
@@ -318,6 +331,7 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "explain": _explain,
     "logs": _logs,
     "graph": _graph,
+    "report": _report,
     "compare-exporters": _compare_exporters,
     "schema": _schema,
     "lock": _lock,

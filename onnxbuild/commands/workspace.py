@@ -226,8 +226,13 @@ def write_result(text: str, output: str | None) -> None:
     if output is None:
         sys.stdout.write(text)
         return
+    write_file(text, output)
+
+
+def write_file(content: str | bytes, output: str) -> None:
+    """Write a file that the command line names. Errors: DiagnosticError OB016."""
     try:
-        write_named(output, text)
+        write_named(output, content)
     except OSError as error:
         raise _unwritable(output, error) from None
 

@@ -126,6 +126,16 @@ def _graph(graph: argparse.ArgumentParser) -> None:
     graph.add_argument("--output", metavar="FILE", help="write the drawing to a file: .svg, .dot, .mmd, .md or .json")
 
 
+def _report(report: argparse.ArgumentParser) -> None:
+    _about_manifest(report, selectors=True)
+    formats = ("html", "markdown", "json", "csv")
+    report.add_argument("--format", choices=formats, help="the format (default: by the suffix of FILE, or html)")
+    words = "the file (default: out/NAME-report.html beside the manifest; standard output for the other formats)"
+    report.add_argument("--output", metavar="FILE", help=words)
+    report.add_argument("--plots", metavar="DIR", help="write the plots to this folder as well, as SVG and PNG")
+    report.add_argument("--open", dest="show", action="store_true", help="open the page in a browser")
+
+
 def _schema(schema: argparse.ArgumentParser) -> None:
     schema.add_argument("--output", metavar="FILE", help="write the schema to a file instead of to standard output")
 
@@ -199,6 +209,11 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "logs": Command("print the log of an action's last run", "logs minilm/int8:quantize", _logs),
     "graph": Command("draw the actions", "graph manifests/quickstart.yaml --output graph.svg", _graph),
+    "report": Command(
+        "write the evidence of a build as a page, or as Markdown, JSON or CSV",
+        "report manifests/quickstart.yaml --open",
+        _report,
+    ),
     "compare-exporters": Command(
         "build a model with each exporter that can, and compare them",
         "compare-exporters manifests/quickstart.yaml minilm",
