@@ -41,7 +41,7 @@ ELSEWHERE = {
     "OB063": "tests/test_permissions.py",
     **dict.fromkeys(("OB085", "OB086", "OB087", "OB088"), "tests/commands/test_boundary.py"),
     "OB090": "tests/commands/test_out_folders_of_runs.py",
-    "OB091": "tests/commands/test_out_folders_of_runs.py",
+    "OB091", "OB092": "tests/commands/test_out_folders_of_runs.py",
     "OB080": "tests/planning/test_interpreters.py",
     "OB105": "tests/planning",
     "OB639": "tests/commands/test_compare_exporters.py",

@@ -47,7 +47,7 @@ def report(asked: Asked, options: ReportOptions) -> int:
         evidence, texts = _evidence(asked, opened)
     drawn = _drawn(evidence, options)
     if options.plots is not None:
-        _write_plots(drawn, _created(Path(options.plots), "--plots DIR"))
+        write_plots(drawn, options.plots)
     write_result(_page(evidence, drawn, texts) if options.format == "html" else _text(evidence, options.format), output)
     if output is not None:
         print(f"wrote {path_from_here(output)}", file=sys.stderr)
@@ -118,9 +118,11 @@ def _created(folder: Path, option: str) -> Path:
     return folder
 
 
-def _write_plots(drawn: Sequence[Plot], folder: Path) -> None:
+def write_plots(drawn: Sequence[Plot], place: str) -> None:
+    """Write each plot to a folder as SVG and PNG; the folder is created if it is missing. Errors: DiagnosticError."""
     from onnxbuild.report.page.canvas import as_files
 
+    folder = _created(Path(place), "--plots DIR")
     for plot in drawn:
         for suffix, data in as_files(plot.figure, plot.name).items():
             write_file(data, str(folder / f"{plot.name}.{suffix}"))

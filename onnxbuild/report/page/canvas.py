@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from onnxbuild.diagnostics import DiagnosticError, fault
@@ -40,9 +41,16 @@ _FONT = re.compile(r"(font: [0-9.]+px) [^;\"]*")
 
 
 @contextmanager
-def drawing() -> Iterator[None]:
-    """The settings under which figures are drawn and written. Errors: DiagnosticError OB092 without matplotlib."""
-    with _matplotlib().rc_context(_SETTINGS):
+def drawing(**settings: Any) -> Iterator[None]:
+    """The settings under which figures are drawn and written. Errors: DiagnosticError OB092 without matplotlib.
+
+    matplotlib reads `matplotlibrc` in the current folder, which may be somebody else's and can start LaTeX. So all of
+    its settings are put back to the defaults first.
+    """
+    matplotlib = needed("matplotlib")
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update({**_SETTINGS, **settings})
         yield
 
 
@@ -53,14 +61,14 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _matplotlib() -> Any:
+def needed(package: str) -> Any:
+    """A package of the extra `report`. Errors: DiagnosticError OB092 if it is not installed."""
     try:
-        import matplotlib as mpl
-    except ImportError:
-        message = "the plots of a report need matplotlib, which is not installed"
-        hint = "pip install 'onnxbuild[report]', or `--format markdown`"
+        return import_module(package)
+    except ImportError as error:
+        message = f"the page of a report needs `{package}`, which cannot be imported: {error}"
+        hint = "`pip install 'onnxbuild[report]'`, or `--format markdown`"
         raise DiagnosticError(fault("OB092", message, hint=hint)) from None
-    return mpl
 
 
 def as_svg(figure: Figure, name: str) -> str:
@@ -87,6 +95,6 @@ def _written(figure: Figure, suffix: str, name: str, facecolor: str = "none") ->
     file = io.BytesIO()
     # `named_files` recognizes onnxbuild's files by these words. Without a date, equal figures are equal files.
     metadata = {"Date": None, "Creator": "onnxbuild"} if suffix == "svg" else {"Software": "onnxbuild"}
-    with _matplotlib().rc_context({**_SETTINGS, "svg.hashsalt": name}):
+    with drawing(**{"svg.hashsalt": name}):
         figure.savefig(file, format=suffix, metadata=metadata, facecolor=facecolor, dpi=160)
     return file.getvalue()

@@ -12,7 +12,7 @@ from onnxbuild.protocol import json_text
 from onnxbuild.report.evidence.evidence import Evidence, Step
 from onnxbuild.report.evidence.figure_tables import Table, check_table, latency_table, variant_table
 from onnxbuild.report.evidence.words import machine_words, summary
-from onnxbuild.report.page.canvas import as_svg
+from onnxbuild.report.page.canvas import as_svg, needed
 from onnxbuild.report.page.plots import Plot
 from onnxbuild.report.result import result_table
 from onnxbuild.report.wording import seconds_in_words
@@ -29,9 +29,9 @@ class _Drawn(Struct, frozen=True):
 
 def html_page(evidence: Evidence, drawn: Sequence[Plot], texts: str = "") -> str:
     """The page. `texts`: what the variants generated, as lines."""
-    from jinja2 import Environment, StrictUndefined
-
-    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(_part("page.html"))
+    jinja2 = needed("jinja2")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    template = environment.from_string(_part("page.html"))
     checks, latencies = check_table(evidence), latency_table(evidence)
     parts: dict[str, Any] = {
         "variants": variant_table(evidence),
@@ -40,7 +40,7 @@ def html_page(evidence: Evidence, drawn: Sequence[Plot], texts: str = "") -> str
         "plots": [_Drawn(one.name, one.title, one.description, as_svg(one.figure, one.name)) for one in drawn],
         "texts": texts.splitlines(),
     }
-    return template.render(
+    rendered: str = template.render(
         **parts,
         evidence=evidence,
         summary=summary(evidence),
@@ -50,9 +50,10 @@ def html_page(evidence: Evidence, drawn: Sequence[Plot], texts: str = "") -> str
         machines=[machine_words(machine) for machine in evidence.machines],
         words_of=_words_of,
         details_of=_details_of,
-        css=_markup(_part("page.css")),
-        script=_markup(_part("page.js")),
+        css=_part("page.css"),
+        script=_part("page.js"),
     )
+    return rendered
 
 
 _SECTIONS = {
@@ -72,12 +73,6 @@ def _has(part: Any) -> bool:
 
 def _part(name: str) -> str:
     return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
-
-
-def _markup(text: str) -> Any:
-    from markupsafe import Markup
-
-    return Markup(text)  # noqa: S704 - a file of this package
 
 
 def failed_steps(evidence: Evidence) -> list[Step]:
