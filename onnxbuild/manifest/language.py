@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+from onnxbuild.tables.regressions import FIGURES
 from onnxbuild.tables.tasks import ALIASES, TASKS
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"  # of models and targets: they become folders, and parts of selectors
@@ -207,6 +208,15 @@ class ManifestFile(Struct):
     ] = {}
     toolchains: Annotated[
         Mapping[str, ToolchainBlock], Meta(description="Python environments for workers, by name")
+    ] = {}
+    regressions: Annotated[
+        Mapping[str, str],
+        Meta(
+            description="how much worse a figure may be than in the build that `run --against` names: a share (`+5%`)"
+            " or an amount (`-0.01`)",
+            examples=[{"latency.p50": "+5%", "cosine_mean": "-0.005"}],
+            extra_json_schema={"properties": {name: {"type": "string"} for name in FIGURES}},
+        ),
     ] = {}
     defaults: Annotated[ModelBlock | None, Meta(description="values for every model that does not set its own")] = None
     store: Annotated[StoreBlock | None, Meta(description="where results are kept")] = None

@@ -80,4 +80,5 @@ class Manifest(Struct, frozen=True, kw_only=True):
     files: tuple[str, ...]  # the manifest and what it includes
     environment: Mapping[str, str]  # variables that were read: secrets, which all output must redact
     permissions: Permissions = Permissions()  # what the user allows the manifest to reach
+    regressions: Mapping[str, str] = {}  # by figure: how much worse it may be than in an earlier build
     store_at: Span | None = None  # where the path of the store is written

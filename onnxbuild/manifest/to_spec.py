@@ -29,6 +29,7 @@ def to_manifest(
         files=files,
         environment=environment,
         permissions=permissions,
+        regressions={name: text for name, text in sections.regressions.items() if isinstance(text, str)},
         store_at=sections.store.value_span("path") if "path" in sections.store else None,
     )
 

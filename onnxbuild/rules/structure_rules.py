@@ -129,6 +129,15 @@ RULES: tuple[Rule, ...] = (
         Good:
             store: {remote: "webdavs://ci:${env.PASSWORD}@example.org/onnxbuild"}
         """),
+    described("OB033", "bad-regression", """
+        An entry of `regressions:` names no figure that builds have, or its value is no bound.
+
+        Why: a bound that can never be broken looks like a check.
+        Bad:
+            regressions: {latency: "5%", accuracy: "+1%"}
+        Good:
+            regressions: {latency.p50: "+5%", accuracy: "-1%"}
+        """),
     described("OB032", "contradiction", """
         Two keys that contradict each other.
 

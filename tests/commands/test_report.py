@@ -27,6 +27,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return made
 
 
+def bare(world: World, *arguments: str) -> Ended:
+    """A command as it is written, without the manifest that others get first."""
+    return world.run_arguments([sys.executable, "-m", "onnxbuild", *arguments, "--store", str(world.store)])
+
+
 def reported(world: World, *arguments: str) -> Ended:
     return world.run(*arguments, verb="report")
 
@@ -130,3 +135,85 @@ def test_a_manifest_that_was_never_run_is_a_page_that_says_so(tmp_path: Path) ->
     never.manifest(STEPS)
     done = reported(never, "--format", "markdown")
     assert (done.code, "Nothing has been run yet." in done.out) == (0, True)
+
+
+# -- two builds -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> World:
+    made = World(tmp_path)
+    made.manifest(STEPS)
+    assert made.run().code == 0
+    return made
+
+
+def test_two_builds_are_named_as_report_folder_manifest_or_revision(fresh: World) -> None:
+    assert reported(fresh, "--output", "base.json").code == 0
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
+    for arguments in (["init", "-q"], ["add", "base.json"], ["commit", "-qm", "base"]):
+        subprocess.run([*git, *arguments], cwd=fresh.root, check=True)
+    for name in ("base.json", "out", "out/m/one", "manifest.yaml", "HEAD:base.json", "HEAD:./base.json"):
+        done = bare(fresh, "report", "--compare", name, "manifest.yaml")
+        assert (done.code, done.err) == (0, ""), name
+    whole = json.loads(bare(fresh, "report", "--compare", "out/m/one", "out", "--format", "json").out)
+    assert (whole["gone"], whole["new"]) == ([], ["m/two"])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nothing.json", "`nothing.json` does not exist"),
+        ("HEAD:nothing.json", "`HEAD:nothing.json` does not exist"),
+        ("--upload-pack=x:y", "expected 2 arguments"),
+        ("notes.txt", "`notes.txt` is neither a report in JSON nor an `onnxbuild.json`"),
+        ("empty", "the folder `empty` has no `onnxbuild.json`"),
+    ],
+)
+def test_what_is_no_build_is_refused(fresh: World, name: str, message: str) -> None:
+    (fresh.root / "notes.txt").write_text('{"onnxbuild": 1}')
+    (fresh.root / "empty").mkdir()
+    done = bare(fresh, "report", "--compare", name, "manifest.yaml")
+    assert done.code == 2
+    assert message in done.err
+
+
+def test_git_runs_nothing_that_a_checkout_names(fresh: World) -> None:
+    subprocess.run(["git", "init", "-q"], cwd=fresh.root, check=True)
+    for key in ("core.fsmonitor", "core.sshCommand", "core.pager", "diff.external"):
+        subprocess.run(["git", "config", key, "touch owned; false"], cwd=fresh.root, check=True)
+    bare(fresh, "report", "--compare", "HEAD:base.json", "manifest.yaml")
+    assert not (fresh.root / "owned").exists()
+
+
+def test_a_run_against_an_earlier_build_fails_where_a_bound_is_broken(fresh: World) -> None:
+    assert reported(fresh, "--output", "base.json").code == 0
+    base = json.loads((fresh.root / "base.json").read_text())
+    for variant in base["variants"]:
+        variant["row"]["size_bytes"] = 100
+    now = json.loads(json.dumps(base))
+    for variant in now["variants"]:
+        variant["row"]["size_bytes"] = 106
+    (fresh.root / "base.json").write_text(json.dumps(base))
+    (fresh.root / "now.json").write_text(json.dumps(now))
+    manifest = fresh.root / "manifest.yaml"
+    written = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps(written | {"regressions": {"size": "+5%"}}))
+    done = bare(fresh, "report", "manifest.yaml", "--compare", "base.json", "now.json")
+    assert (done.code, "2 regressions: m/one size beyond +5%" in done.out) == (1, True)
+    # The toy steps have no size, and what was measured before and is not any more shows nothing.
+    done = fresh.run("--against", "base.json")
+    assert (done.code, "2 regressions: m/one size beyond +5%" in done.out) == (1, True), done
+    manifest.write_text(json.dumps(written | {"regressions": {"speedup": "-5%"}}))
+    assert fresh.run("--against", "base.json").code == 0
+    events = fresh.run("--against", "base.json", "--json")
+    assert json.loads(events.out.splitlines()[-1])["event"] == "summary"
+    assert "against base.json:" in events.err
+
+
+def test_a_missing_baseline_costs_no_build(fresh: World) -> None:
+    fresh.manifest({"one": [{"text": "other"}]})
+    done = fresh.run("--against", "missing.json")
+    assert (done.code, done.out) == (2, "")
+    assert "OB093" in done.err
+    assert "one" not in done.err

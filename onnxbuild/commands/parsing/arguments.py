@@ -88,6 +88,8 @@ def _run(run: argparse.ArgumentParser) -> None:
         "--prune", action="store_true", help="remove output folders of targets that the manifest no longer names"
     )
     run.add_argument("--timeout", type=values.seconds, metavar="SECONDS", help="stop any action that takes longer")
+    words = "compare with this build afterwards, and fail where `regressions:` of the manifest is broken"
+    run.add_argument("--against", metavar="BUILD", help=words)
     run.add_argument("--profile", metavar="FILE", help="write where the time went, as a Chrome trace")
     run.add_argument("--executor", choices=("local",), default="local", help="where actions run")
 
@@ -127,8 +129,12 @@ def _graph(graph: argparse.ArgumentParser) -> None:
 
 
 def _report(report: argparse.ArgumentParser) -> None:
-    _about_manifest(report, selectors=True)
-    formats = ("html", "markdown", "json", "csv")
+    report.add_argument("manifest", nargs="?", default="", metavar="MANIFEST", help="the YAML file")
+    report.add_argument("selectors", nargs="*", metavar="SELECTOR", help=_SELECTORS)
+    _common(report)
+    words = "show what changed between two builds: manifests, reports in JSON, folders of outputs, or REVISION:FILE"
+    report.add_argument("--compare", nargs=2, metavar=("A", "B"), help=words)
+    formats = ("html", "markdown", "json", "csv", "text")
     report.add_argument("--format", choices=formats, help="the format (default: by the suffix of FILE, or html)")
     words = "the file (default: out/NAME-report.html beside the manifest; standard output for the other formats)"
     report.add_argument("--output", metavar="FILE", help=words)

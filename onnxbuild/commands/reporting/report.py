@@ -10,15 +10,11 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import Struct
 
 from onnxbuild.commands.parsing.options import Asked
-from onnxbuild.commands.status import last_outcomes
-from onnxbuild.commands.workspace import Session, check_output, session, write_file, write_result
+from onnxbuild.commands.reporting.gathered import evidence_of_manifest
+from onnxbuild.commands.workspace import check_output, write_file, write_result
 from onnxbuild.diagnostics import DiagnosticError, fault
-from onnxbuild.planning.action_graph import ActionGraph
-from onnxbuild.planning.select import variants_named
 from onnxbuild.report.evidence.evidence import Evidence
 from onnxbuild.report.evidence.formats import as_csv, as_json, as_markdown
-from onnxbuild.report.evidence.gathering import gather
-from onnxbuild.report.result.generated_text import generated_text
 from onnxbuild.report.wording import counted, folder_from_here, path_from_here
 
 if TYPE_CHECKING:
@@ -43,8 +39,7 @@ def report(asked: Asked, options: ReportOptions) -> int:
     output = options.output or (_default(asked) if options.format == "html" else None)
     if output is not None:
         check_output(output)
-    with session(asked, write=False) as opened:
-        evidence, texts = _evidence(asked, opened)
+    evidence, texts, _ = evidence_of_manifest(asked)
     drawn = _drawn(evidence, options)
     if options.plots is not None:
         write_plots(drawn, options.plots)
@@ -83,17 +78,6 @@ def format_for(format: Format | None, output: str | None) -> Format:  # noqa: A0
     if by_suffix is not None and format is not None and by_suffix != format:
         raise ValueError(f"`--format {format}` contradicts `--output {output}`, which is {by_suffix}")
     return format or by_suffix or "html"
-
-
-def _evidence(asked: Asked, opened: Session) -> tuple[Evidence, str]:
-    """The evidence of the selected variants, and what they generated."""
-    outcomes = last_outcomes(opened)
-    lasts = opened.store.traces.last(opened.scope)
-    graph = ActionGraph(opened.graph.actions, variants_named(opened.graph, asked.selectors), opened.graph.aliases)
-    ended = max((lasts[name].at for name in outcomes if name in lasts), default=None)
-    source = path_from_here(asked.manifest)
-    evidence = gather(graph, outcomes, opened.store.traces.find, source=source, ended=ended)
-    return evidence, generated_text(graph, outcomes)
 
 
 def _text(evidence: Evidence, format: Format) -> str:  # noqa: A002 - the option's name

@@ -18,7 +18,8 @@ from onnxbuild.tables.thresholds import Side
 class Check(Struct, frozen=True, kw_only=True):
     """One metric of a validation. `bound` is None if the validation does not judge by it.
 
-    `data`: what both models read. `worst_at`: the output and the input with the worst value.
+    `data`: what both models read. `worst_at`: the output and the input with the worst value. `interval`: the ends of
+    the 95 % confidence interval, None if none was computed.
     """
 
     action: str
@@ -29,6 +30,7 @@ class Check(Struct, frozen=True, kw_only=True):
     passed: bool
     data: str = ""
     worst_at: str = ""
+    interval: tuple[float, float] | None = None
 
 
 class Ratio(Struct, frozen=True, kw_only=True):

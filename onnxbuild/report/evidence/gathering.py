@@ -75,7 +75,7 @@ def _step(outcome: Outcome, params: Mapping[str, Any], find: Find) -> Step:
 def checks_of(outcome: Outcome) -> Iterator[Check]:
     """Every metric that a validation measured."""
     facts = outcome.failure.facts if outcome.failure is not None else outcome.facts
-    places = facts.get("worst_at") or {}
+    places, intervals = facts.get("worst_at") or {}, facts.get("intervals") or {}
     for name, metric in judged_metrics(outcome).items():
         yield Check(
             action=outcome.id,
@@ -86,7 +86,12 @@ def checks_of(outcome: Outcome) -> Iterator[Check]:
             passed=metric.passed,
             data=_data(facts.get("samples") or {}),
             worst_at=str(places.get(name, "")),
+            interval=_pair(intervals.get(name)),
         )
+
+
+def _pair(interval: Any) -> tuple[float, float] | None:
+    return (float(interval[0]), float(interval[1])) if interval else None
 
 
 def _data(samples: Mapping[str, Any]) -> str:
