@@ -249,7 +249,7 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from onnxbuild.commands.reporting.compare import compare_builds
+    from onnxbuild.commands.reporting.compared_builds import compare_builds
 
     wrong = next((name for name in ("plots", "show") if getattr(options, name)), None)
     if wrong or options.format in {"html", "csv"}:

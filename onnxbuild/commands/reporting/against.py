@@ -8,7 +8,7 @@ from msgspec import structs
 
 from onnxbuild.commands.parsing.options import RunOptions
 from onnxbuild.commands.reporting.builds import build_named
-from onnxbuild.commands.reporting.compare import bounds_in
+from onnxbuild.commands.reporting.compared_builds import bounds_in
 from onnxbuild.commands.reporting.gathered import evidence_of_manifest
 from onnxbuild.commands.run import answer_or_build
 from onnxbuild.report.evidence.comparison import compare
