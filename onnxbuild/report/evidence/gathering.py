@@ -8,10 +8,10 @@ from typing import Any
 
 from msgspec import structs
 
+from onnxbuild.deliver.variant_rows import Row, judged_metrics, rows
 from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import ActionGraph, Variant
 from onnxbuild.report.evidence.evidence import Check, Evidence, Measurement, Ratio, Step, VariantEvidence
-from onnxbuild.report.result.variant_rows import Row, judged_metrics, rows
 from onnxbuild.store.traces import Trace
 from onnxbuild.tables.thresholds import side_of
 from onnxbuild.version import __version__

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from onnxbuild.deliver.variant_rows import ACCURACY, Metric, Row, is_uneven
 from onnxbuild.protocol import json_text
 from onnxbuild.report.result.figures import NONE, beside_bound, megabytes, milliseconds, rate, significant, times
 from onnxbuild.report.result.table_layout import Cell, Column, Line, blocks
-from onnxbuild.report.result.variant_rows import ACCURACY, Metric, Row, is_uneven
 from onnxbuild.report.wording import folded
 
 _CONTENDED = "* measured while other programs used the cores: compare within a row, not across runs"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
+from onnxbuild.deliver.variant_rows import rows
 from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.protocol import json_text
 from onnxbuild.report.result import result_table
-from onnxbuild.report.result.variant_rows import rows
 from onnxbuild.report.wording import counted, folded, printable_lines
 
 
