@@ -1,4 +1,4 @@
-# `make demo` runs the quickstart, and `make test` runs every check and test. Each creates .venv first if it is missing.
+# `make demo` runs the quickstart and writes its report, and `make test` runs every check and test. Each creates .venv first if it is missing.
 
 PYTHON ?= python3
 VENV := .venv
@@ -34,6 +34,7 @@ MINUTES ?= 10
 
 demo: $(READY)
 	$(BIN)/onnxbuild run manifests/quickstart.yaml
+	$(BIN)/onnxbuild report manifests/quickstart.yaml
 
 # In CI, a test that is skipped must be on the list in tests/may_be_skipped.txt.
 test: lint-code

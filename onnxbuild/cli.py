@@ -229,6 +229,36 @@ def _graph(options: argparse.Namespace) -> int:
     return show_graph(asked_for(options), format_, output=options.output)
 
 
+def _report(options: argparse.Namespace) -> int:
+    from onnxbuild.commands.reporting.report import ReportOptions, format_for, report
+
+    if options.compare:
+        return _compare(options)
+    if not options.manifest:
+        subcommand(parser("report"), "report").error("the following arguments are required: MANIFEST")
+    if options.format == "text":
+        subcommand(parser("report"), "report").error("`--format text` is for `--compare`: `onnxbuild status` prints it")
+    try:
+        format_ = format_for(options.format, options.output)
+    except ValueError as error:
+        subcommand(parser("report"), "report").error(str(error))
+    if options.show and format_ != "html":
+        subcommand(parser("report"), "report").error("`--open` shows the page: it needs `--format html`")
+    chosen = ReportOptions(format=format_, output=options.output, plots=options.plots, show=options.show)
+    return report(asked_for(options), chosen)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from onnxbuild.commands.reporting.compared_builds import compare_builds
+
+    wrong = next((name for name in ("plots", "show") if getattr(options, name)), None)
+    if wrong or options.format in {"html", "csv"}:
+        unfit = {"plots": "--plots", "show": "--open"}.get(wrong or "", f"--format {options.format}")
+        subcommand(parser("report"), "report").error(f"`--compare` is text, Markdown or JSON: it takes no `{unfit}`")
+    first, second = options.compare
+    return compare_builds(asked_for(options), (first, second), options.format or "text", options.output)
+
+
 def _compare_exporters(options: argparse.Namespace) -> int:
     from onnxbuild.commands.comparing.compare_exporters import compare_exporters
 
@@ -318,6 +348,7 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "explain": _explain,
     "logs": _logs,
     "graph": _graph,
+    "report": _report,
     "compare-exporters": _compare_exporters,
     "schema": _schema,
     "lock": _lock,

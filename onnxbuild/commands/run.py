@@ -25,6 +25,15 @@ def run(options: RunOptions) -> int:
 
         asked, as_json = options.asked, options.as_json
         return show_plan(asked, as_json=as_json, force=options.force, revalidate=options.revalidate, out=options.out)
+    if options.against is not None:
+        from onnxbuild.commands.reporting.against import run_against
+
+        return run_against(options)
+    return answer_or_build(options)
+
+
+def answer_or_build(options: RunOptions) -> int:
+    """Answer from a receipt, or build; return the exit code. Errors: DiagnosticError."""
     question = question_of(options)
     receipt = None if options.force or options.prune else _receipt(options, question)
     if receipt is not None and not receipt.moved and _answers(receipt.answer, options):

@@ -18,6 +18,7 @@ from onnxbuild.manifest.structure.structure_checker import Structure, block, sec
 from onnxbuild.manifest.structure.structure_words import Place
 from onnxbuild.permissions import Permissions
 
+_TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
 _LISTS = {"type": "object", "additionalProperties": {"type": "array"}}  # of a matrix, once references are replaced
 
 
@@ -37,6 +38,7 @@ class Sections(Struct, frozen=True, kw_only=True):
     datasets: Table
     toolchains: Table
     store: Table
+    regressions: Table
 
 
 def read_sections(
@@ -65,6 +67,7 @@ class _Filling:
             targets=self._filled(self._section("targets"), section("TargetBlock"), scope),
             toolchains=self._filled(self._section("toolchains"), section("ToolchainBlock"), scope),
             store=self._store(scope, secrets),
+            regressions=self._filled(self._section("regressions"), _TEXTS, scope),
             models=tuple(self._models(scope)),
         )
 

@@ -1,5 +1,6 @@
-"""The files that the command line names as outputs: `--output FILE`, `--profile FILE`. A file of somebody else is kept.
+"""The files that the command line names as outputs: `--output FILE`, `--profile FILE`, `--plots DIR`.
 
+A file of somebody else is kept.
 A mistyped option must not cost a manifest, a lock file or a model. A file that exists is replaced only if it is empty
 or begins as one that onnxbuild writes under such a name, whatever the command. `cache keygen` replaces nothing at all.
 """
@@ -22,6 +23,12 @@ _BEGINNINGS = (
     rb'<svg xmlns="[^"]*" width="\d+" height="\d+" viewBox="[^"]*" font-family="monospace" font-size="12">\s*<defs>',
     rb'\{\s*"actions": \[\s*(?:\{\s*"id": |\])',
     rb'\{\s*"title": "onnxbuild manifest",',
+    rb'<!doctype html>\n<html lang="en">\n<head>\n(?:<meta [^\n]*\n){3}<meta name="generator" content="onnxbuild ',
+    rb"<!-- a report of onnxbuild -->\n",
+    rb"model,target,precision,figure,value,unit,",
+    rb'\{\s*"onnxbuild": "[^"]*",\s*"source": ',
+    rb"\x89PNG\n\x1a\n.{25,120}tEXtSoftware\x00onnxbuild",
+    rb"<\?xml [^>]*>\n<!DOCTYPE svg (?:(?!</metadata>).)*<dc:title>onnxbuild</dc:title>",
 )
 _OURS = re.compile(b"|".join(_BEGINNINGS), re.DOTALL)
 _MOST_BYTES = 16 << 20  # of a drawing in Markdown, which is read to its end
@@ -31,13 +38,13 @@ class NotOurs(OSError):  # noqa: N818 - an OSError whose text says why nothing w
     """A file exists, and onnxbuild has not written it."""
 
 
-def write_named(path: str | os.PathLike[str], text: str) -> None:
-    """Write a text to the file that the command line names, and not to where a link of that name leads.
+def write_named(path: str | os.PathLike[str], content: str | bytes) -> None:
+    """Write a text or bytes to the file that the command line names, and not to where a link of that name leads.
 
     A checkout may contain a link with the usual name of a drawing, which leads to a file of the user.
     Errors: NotOurs; NotRegular; OSError for a file that cannot be written.
     """
-    data = text.encode()
+    data = content.encode() if isinstance(content, str) else content
     if os.path.abspath(path).startswith(_DEVICES):
         with open(path, "wb") as device:
             device.write(data)

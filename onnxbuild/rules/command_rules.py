@@ -103,6 +103,18 @@ RULES: tuple[Rule, ...] = (
         Why: nothing could be written there, which a run would notice only after everything was built.
         Fix: move the file elsewhere, or name another folder with `--out DIR`.
         """),
+    described("OB092", "no-plots", """
+        The page of a report and its plots need matplotlib and Jinja, and one of them is not installed.
+
+        Why: the core of onnxbuild has few dependencies. Markdown, CSV and JSON need neither of the two.
+        Fix: `pip install 'onnxbuild[report]'`, or `onnxbuild report MANIFEST --format markdown`.
+        """),
+    described("OB093", "no-such-build", """
+        `report --compare` or `run --against` names something that is not a build.
+
+        A build is a manifest (its last results), a report that `onnxbuild report --format json` wrote, a folder of
+        outputs with an `onnxbuild.json`, or `REVISION:FILE` with such a file as git has it.
+        """),
     described("OB091", "not-pruned", """
         An output folder that the manifest no longer names could not be removed.
 

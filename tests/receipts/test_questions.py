@@ -15,6 +15,7 @@ WITHOUT_EFFECT = {
     "quiet": "prints the last line of the same answer",
     "verbose": "asks for no receipt",
     "profile": "written only by a build",
+    "against": "compares after an ordinary run, and leaves it its receipt",
     "jobs": "changes no result",
     "fail_fast": "a receipt is about a build without failures",
     "timeout_seconds": "a receipt is about a build without failures",

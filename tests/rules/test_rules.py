@@ -42,6 +42,8 @@ ELSEWHERE = {
     **dict.fromkeys(("OB085", "OB086", "OB087", "OB088"), "tests/commands/test_boundary.py"),
     "OB090": "tests/commands/test_out_folders_of_runs.py",
     "OB091": "tests/commands/test_out_folders_of_runs.py",
+    "OB092": "tests/commands/test_report.py",
+    "OB093": "tests/commands/test_report.py",
     "OB080": "tests/planning/test_interpreters.py",
     "OB105": "tests/planning",
     "OB639": "tests/commands/test_compare_exporters.py",

@@ -88,6 +88,8 @@ def _run(run: argparse.ArgumentParser) -> None:
         "--prune", action="store_true", help="remove output folders of targets that the manifest no longer names"
     )
     run.add_argument("--timeout", type=values.seconds, metavar="SECONDS", help="stop any action that takes longer")
+    words = "compare with this build afterwards, and fail where `regressions:` of the manifest is broken"
+    run.add_argument("--against", metavar="BUILD", help=words)
     run.add_argument("--profile", metavar="FILE", help="write where the time went, as a Chrome trace")
     run.add_argument("--executor", choices=("local",), default="local", help="where actions run")
 
@@ -124,6 +126,20 @@ def _graph(graph: argparse.ArgumentParser) -> None:
     formats = ("mermaid", "dot", "json", "svg")
     graph.add_argument("--format", choices=formats, help="the format (default: by the suffix of FILE, or mermaid)")
     graph.add_argument("--output", metavar="FILE", help="write the drawing to a file: .svg, .dot, .mmd, .md or .json")
+
+
+def _report(report: argparse.ArgumentParser) -> None:
+    report.add_argument("manifest", nargs="?", default="", metavar="MANIFEST", help="the YAML file")
+    report.add_argument("selectors", nargs="*", metavar="SELECTOR", help=_SELECTORS)
+    _common(report)
+    words = "show what changed between two builds: manifests, reports in JSON, folders of outputs, or REVISION:FILE"
+    report.add_argument("--compare", nargs=2, metavar=("A", "B"), help=words)
+    formats = ("html", "markdown", "json", "csv", "text")
+    report.add_argument("--format", choices=formats, help="the format (default: by the suffix of FILE, or html)")
+    words = "the file (default: out/NAME-report.html beside the manifest; standard output for the other formats)"
+    report.add_argument("--output", metavar="FILE", help=words)
+    report.add_argument("--plots", metavar="DIR", help="write the plots to this folder as well, as SVG and PNG")
+    report.add_argument("--open", dest="show", action="store_true", help="open the page in a browser")
 
 
 def _schema(schema: argparse.ArgumentParser) -> None:
@@ -199,6 +215,11 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "logs": Command("print the log of an action's last run", "logs minilm/int8:quantize", _logs),
     "graph": Command("draw the actions", "graph manifests/quickstart.yaml --output graph.svg", _graph),
+    "report": Command(
+        "write the evidence of a build as a page, or as Markdown, JSON or CSV",
+        "report manifests/quickstart.yaml --open",
+        _report,
+    ),
     "compare-exporters": Command(
         "build a model with each exporter that can, and compare them",
         "compare-exporters manifests/quickstart.yaml minilm",

@@ -62,6 +62,7 @@ class RunOptions(NamedTuple):
     timeout_seconds: float | None = None
     profile: str | None = None
     revalidate: bool = False
+    against: str | None = None
 
     @property
     def repeated(self) -> list[str]:
@@ -70,6 +71,7 @@ class RunOptions(NamedTuple):
         words += ["--out", self.out] if self.out else []
         words += ["--jobs", str(self.jobs)] if self.jobs else []
         words += ["--revalidate"] if self.revalidate else []
+        words += ["--against", self.against] if self.against else []
         return [*words, *(["--timeout", f"{self.timeout_seconds:g}"] if self.timeout_seconds else [])]
 
 
@@ -112,4 +114,5 @@ def run_options(options: argparse.Namespace) -> RunOptions:
         timeout_seconds=options.timeout,
         profile=options.profile,
         revalidate=options.revalidate,
+        against=options.against,
     )

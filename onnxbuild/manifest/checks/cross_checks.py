@@ -6,12 +6,14 @@ import re
 from collections.abc import Iterator
 
 from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
+from onnxbuild.manifest.checks.choice_checks import choice_faults
 from onnxbuild.manifest.document import Array, Table
 from onnxbuild.manifest.language import NAME
 from onnxbuild.manifest.reach import Reach
 from onnxbuild.manifest.requirement_texts import requirement_faults
 from onnxbuild.manifest.sections import ModelEntry, Sections
 from onnxbuild.manifest.to_spec import interpreter_path
+from onnxbuild.tables.regressions import FIGURES, allowance, worse_way
 
 _NAME = re.compile(NAME)
 # A file name has at most 255 bytes on most systems; that of a log holds the names of a model, a target and a kind.
@@ -42,7 +44,9 @@ def _all(sections: Sections) -> Iterator[Diagnostic]:
         yield from _missing(model)
         yield from _targets_of(model, sections.targets)
         yield from _toolchain_of(model, sections.toolchains)
+        yield from choice_faults(model, sections.targets)
     yield from _collisions(sections.models)
+    yield from _regressions(sections.regressions)
 
 
 def unreachable(sections: Sections, reach: Reach) -> Iterator[Diagnostic]:
@@ -59,6 +63,28 @@ def interpreter_problem(toolchain: object, reach: Reach) -> Diagnostic | None:
         return None
     path = interpreter_path(toolchain)
     return reach.interpreter_problem(toolchain["python"], path, toolchain.value_span("python")) if path else None
+
+
+def _regressions(written: Table) -> Iterator[Diagnostic]:
+    """OB033 for a figure that no build has, and for a bound that is none."""
+    for name, text in written.items():
+        if name not in FIGURES:
+            hint = did_you_mean(name, FIGURES) or f"one of {', '.join(FIGURES)}"
+            yield fault("OB033", f"unknown figure `{name}`", span=written.key_span(name), hint=hint)
+        elif isinstance(text, str):
+            yield from _bad_bound(name, text, written.value_span(name))
+
+
+def _bad_bound(name: str, text: str, at: Span) -> Iterator[Diagnostic]:
+    bound = allowance(text)
+    sign = "+" if worse_way(name) > 0 else "-"
+    if bound is None:
+        hint = f"write a share such as `{sign}5%`, or an amount such as `{sign}0.01`"
+        yield fault("OB033", f"`{text}` is not a bound of a regression", span=at, hint=hint)
+    elif bound.way != worse_way(name):
+        less = "smaller" if sign == "+" else "larger"
+        message = f"`{name}` is better where it is {less}, so `{text}` would forbid an improvement"
+        yield fault("OB033", message, span=at, hint=f"write `{sign}{text.strip()[1:]}`")
 
 
 def _bad_name(what: str, name: str, at: Span) -> Iterator[Diagnostic]:

@@ -68,10 +68,10 @@ def metrics_of(outcome: Outcome) -> Mapping[str, Any]:
 
 def broken_metrics(outcome: Outcome) -> Mapping[str, Metric]:
     """The metrics of a validation that are outside their bounds; NaN is outside of every bound."""
-    return {name: metric for name, metric in _judged(outcome).items() if not metric.passed}
+    return {name: metric for name, metric in judged_metrics(outcome).items() if not metric.passed}
 
 
-def _judged(outcome: Outcome) -> Mapping[str, Metric]:
+def judged_metrics(outcome: Outcome) -> Mapping[str, Metric]:
     """Every metric of a validation, with its bound if it has one."""
     bounds = _mapping(_all_facts(outcome).get("thresholds"))
     values = {**metrics_of(outcome), **_of_dataset(outcome)}
@@ -107,7 +107,7 @@ def _row(variant: Variant, outcomes: Mapping[str, Outcome]) -> Row:
     return Row(
         name=variant.name,
         size_bytes=_size(variant, outcomes),
-        metrics=next((metrics for check in checks if (metrics := _judged(check))), {}),
+        metrics=next((metrics for check in checks if (metrics := judged_metrics(check))), {}),
         verdict=_verdict(checks),
         latency_ms=_number(benchmark.get("p50_ms")),
         baseline_ms=_number(benchmark.get("baseline_p50_ms")),

@@ -1,0 +1,174 @@
+"""Two builds side by side: what changed in accuracy, size and speed, and whether that is more than noise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+from msgspec import Struct
+
+from onnxbuild.report.evidence.evidence import Evidence, Measurement, VariantEvidence
+from onnxbuild.report.evidence.gathering import OWN_ENGINE
+from onnxbuild.tables.regressions import ACCURACY, FIGURES, Allowance, worse_way
+
+Verdict = Literal["better", "worse", "equal", "undecided", "new", "gone"]
+Breach = Literal["broken", "undecided"]
+
+_EQUAL = 1e-9  # relative; the same file measured on the same rows gives the same number
+# The standard error of a median is that of a mean times the root of half of pi, for samples of a normal distribution
+# (Kenney and Keeping, "Mathematics of Statistics", part 2); 1.96 of them cover 95 %.
+_MEDIAN_95 = 1.96 * math.sqrt(math.pi / 2)
+
+
+class Figure(Struct, frozen=True):
+    """A value with the ends of its 95 % interval; a value that is exact has an interval of no width."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether repeating it would give the same number."""
+        return self.low == self.high
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """One figure of one variant in two builds. `where`: the configuration, for latencies beyond the first one.
+
+    `allowed`: the bound that it is judged by. `breach`: whether that is broken, or the interval does not decide it.
+    """
+
+    variant: str
+    figure: str
+    where: str = ""
+    before: Figure | None
+    after: Figure | None
+    verdict: Verdict
+    allowed: str = ""
+    breach: Breach | None = None
+
+    @property
+    def relative(self) -> float | None:
+        """The change as a share of the earlier value."""
+        if self.before is None or self.after is None or self.before.value == 0:
+            return None
+        return self.after.value / self.before.value - 1
+
+
+class Comparison(Struct, frozen=True, kw_only=True):
+    """Two builds. `gone` and `new`: variants that only the first or the second has."""
+
+    before: str
+    after: str
+    changes: tuple[Change, ...]
+    gone: tuple[str, ...] = ()
+    new: tuple[str, ...] = ()
+    machines_differ: bool = False
+
+    @property
+    def broken(self) -> tuple[Change, ...]:
+        """The changes that a bound forbids."""
+        return tuple(change for change in self.changes if change.breach == "broken")
+
+
+def compare(before: Evidence, after: Evidence, bounds: Mapping[str, Allowance] | None = None) -> Comparison:
+    """Every figure of the variants that both builds have. `bounds`: by figure, how much worse it may become."""
+    olds = {variant.name: variant for variant in before.variants}
+    news = {variant.name: variant for variant in after.variants}
+    return Comparison(
+        before=before.source,
+        after=after.source,
+        changes=tuple(
+            change for name in news if name in olds for change in _changes(olds[name], news[name], bounds or {})
+        ),
+        gone=tuple(name for name in olds if name not in news),
+        new=tuple(name for name in news if name not in olds),
+        machines_differ=bool(before.machines and after.machines) and before.machines != after.machines,
+    )
+
+
+def _changes(old: VariantEvidence, new: VariantEvidence, bounds: Mapping[str, Allowance]) -> Iterator[Change]:
+    befores, afters = dict(_figures(old)), dict(_figures(new))
+    for key in dict.fromkeys([*befores, *afters]):
+        before, after = befores.get(key), afters.get(key)
+        allowed = bounds.get(key[0])
+        yield Change(
+            variant=new.name,
+            figure=key[0],
+            where=key[1],
+            before=before,
+            after=after,
+            verdict=_verdict(key[0], before, after),
+            allowed=allowed.text if allowed else "",
+            breach=_breach(before, after, allowed),
+        )
+
+
+def _verdict(figure: str, before: Figure | None, after: Figure | None) -> Verdict:
+    if before is None or after is None:
+        return "new" if before is None else "gone"
+    if math.isclose(before.value, after.value, rel_tol=_EQUAL, abs_tol=0):
+        return "equal"
+    if before.low <= after.high and after.low <= before.high:
+        return "undecided"
+    return "worse" if (after.value - before.value) * worse_way(figure) > 0 else "better"
+
+
+def _breach(before: Figure | None, after: Figure | None, allowed: Allowance | None) -> Breach | None:
+    """A bound is broken if the whole interval is beyond it; an interval that crosses it decides nothing."""
+    if before is None or allowed is None:
+        return None
+    if after is None:
+        return "broken"  # what was measured before, and is not any more, shows nothing
+    if after == before:
+        return None  # the same measurement: a run measures again only what was built again
+    limit = allowed.limit(before.value)
+    nearest, farthest = (after.low, after.high) if allowed.way > 0 else (after.high, after.low)
+    if (nearest - limit) * allowed.way > 0 or math.isnan(after.value):
+        return "broken"
+    return "undecided" if (farthest - limit) * allowed.way > 0 else None
+
+
+# -- the figures of a variant -----------------------------------------------------------------------------------------
+
+
+def _figures(variant: VariantEvidence) -> Iterator[tuple[tuple[str, str], Figure]]:
+    """Each figure under its name and its configuration."""
+    row = variant.row
+    if row.size_bytes is not None:
+        yield ("size", ""), exact(row.size_bytes)
+    for check in variant.checks:
+        if check.metric in FIGURES or check.metric == ACCURACY:
+            yield (check.metric, ""), Figure(check.value, *(check.interval or (check.value, check.value)))
+    own = [one for one in variant.measurements if one.engine == OWN_ENGINE]
+    for number, one in enumerate(own):
+        where = "" if number == 0 else words_of(one)
+        yield from ((key, figure) for key, figure in _latencies(one, where))
+    for name, value in (("tokens_per_second", row.tokens_per_second), ("first_token", row.first_token_ms)):
+        if value is not None:
+            yield (name, ""), Figure(value, value * _LEAST_OF_ONE, value / _LEAST_OF_ONE)
+
+
+_LEAST_OF_ONE = 0.95  # generation keeps no spread between runs of one prompt: 5 % is what neighbours alone change
+
+
+def _latencies(one: Measurement, where: str) -> Iterator[tuple[tuple[str, str], Figure]]:
+    error = _MEDIAN_95 * one.stdev_ms / math.sqrt(max(1, one.calls))
+    values = {"p50": one.p50_ms, "p90": one.p90_ms, "p99": one.p99_ms, "mean": one.mean_ms}
+    for name, value in values.items():
+        yield (f"latency.{name}", where), Figure(value, value - error, value + error)
+    if one.ratios:
+        ratio = one.ratios[0]
+        yield ("speedup", where), Figure(ratio.median, ratio.least, ratio.most)
+
+
+def words_of(one: Measurement) -> str:
+    """`batch 8, 128 tokens, 1 thread`."""
+    return f"batch {one.batch}, {one.sequence} tokens, {one.threads} thread{'s' * (one.threads > 1)}"
+
+
+def exact(value: float) -> Figure:
+    """A figure that repeating would not change."""
+    return Figure(float(value), float(value), float(value))

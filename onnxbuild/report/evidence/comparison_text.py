@@ -1,0 +1,111 @@
+"""A comparison of two builds for people: as aligned text, as Markdown, and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from onnxbuild.protocol import json_text
+from onnxbuild.report.evidence.comparison import Change, Comparison, Figure
+from onnxbuild.report.evidence.figure_tables import Table, in_markdown
+from onnxbuild.report.result.figures import NONE, megabytes, milliseconds, rate, significant, times
+from onnxbuild.report.result.table_layout import Cell, Column, blocks
+
+# Shown where nothing changed, too: a reader looks for them.
+_ALWAYS = ("size", "accuracy", "speedup")
+_HIDDEN = ("latency.p99", "latency.mean")  # of a comparison without bounds; JSON has them
+
+
+def as_text(comparison: Comparison, width: int | None = None) -> str:
+    """The changed figures as a table, what only one build has, and the bounds that are broken."""
+    table = comparison_table(comparison)
+    columns = [Column(head, tuple(row[number] for row in table.rows)) for number, head in enumerate(table.head)]
+    lines = [
+        "\n".join("".join(text for text, _ in line).rstrip() for line in block) for block in blocks(columns, width)
+    ] if table.rows else ["no figure has changed"]  # fmt: skip
+    return "\n\n".join([*lines, *_remarks(comparison)])
+
+
+def as_markdown(comparison: Comparison) -> str:
+    """The same for a comment on a pull request."""
+    table = comparison_table(comparison)
+    head = f"<!-- a report of onnxbuild -->\n### {comparison.before} → {comparison.after}"
+    return (
+        "\n\n".join(
+            [head, in_markdown(table, first=2) if table.rows else "No figure has changed.", *_remarks(comparison)]
+        )
+        + "\n"
+    )
+
+
+def as_json(comparison: Comparison) -> str:
+    """All figures, also those that are equal."""
+    return json_text(comparison, indent=2)
+
+
+def comparison_table(comparison: Comparison) -> Table:
+    """One row for each figure that changed, that a bound judges, or that readers look for."""
+    shown = [change for change in comparison.changes if _is_shown(change)]
+    head = ["variant", "figure", "before", "after", "change", "verdict"]
+    rows = [_row(change) for change in shown]
+    if any(change.allowed for change in shown):
+        head.append("allowed")
+        rows = [(*row, Cell(change.allowed or NONE)) for row, change in zip(rows, shown, strict=True)]
+    return Table(tuple(head), tuple(rows))
+
+
+def _is_shown(change: Change) -> bool:
+    if change.allowed or change.figure in _ALWAYS:
+        return True
+    return change.verdict != "equal" and change.figure not in _HIDDEN
+
+
+def _row(change: Change) -> tuple[Cell, ...]:
+    relative = change.relative
+    verdict = {"broken": "BROKEN", "undecided": "undecided", None: change.verdict}[change.breach]
+    return (
+        Cell(change.variant),
+        Cell(_named(change)),
+        Cell(_value(change.figure, change.before)),
+        Cell(_value(change.figure, change.after)),
+        Cell(NONE if relative is None else f"{relative:+.1%}"),
+        Cell(verdict, wrong=change.breach == "broken"),
+    )
+
+
+def _named(change: Change) -> str:
+    return f"{change.figure} ({change.where})" if change.where else change.figure
+
+
+def _value(name: str, figure: Figure | None) -> str:
+    if figure is None:
+        return NONE
+    if name == "size":
+        return megabytes(int(figure.value))
+    shown = _formatter(name)
+    text = shown(figure.value)
+    return text if figure.is_exact else f"{text} ({shown(figure.low)} to {shown(figure.high)})"
+
+
+def _formatter(name: str) -> Callable[[float], str]:
+    if name.startswith("latency.") or name == "first_token":
+        return milliseconds
+    return {"speedup": times, "tokens_per_second": rate}.get(name, significant)
+
+
+def _remarks(comparison: Comparison) -> list[str]:
+    remarks = [_listed("only before", comparison.gone), _listed("only after", comparison.new)]
+    if comparison.machines_differ:
+        remarks.append("the two builds were measured on different machines: only ratios to a baseline are comparable")
+    broken = comparison.broken
+    if broken:
+        words = "; ".join(f"{change.variant} {_named(change)} beyond {change.allowed}" for change in broken)
+        remarks.append(f"{len(broken)} regression{'s' * (len(broken) > 1)}: {words}")
+    undecided = [change for change in comparison.changes if change.breach == "undecided"]
+    if undecided:
+        words = ", ".join(f"{change.variant} {_named(change)}" for change in undecided)
+        remarks.append(f"not decided, because the interval crosses the bound: {words}")
+    return [one for one in remarks if one]
+
+
+def _listed(words: str, names: Sequence[str]) -> str:
+    return f"{words}: {', '.join(names)}" if names else ""

@@ -1,0 +1,137 @@
+"""The evidence of a build: every verdict, every measured configuration and every step of each variant.
+
+It is made from the outcomes of actions, and nothing in it is computed by a renderer: a page, a table and a comparison
+that are made from the same evidence show the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from onnxbuild.deliver.variant_rows import Row
+from onnxbuild.tables.thresholds import Side
+
+
+class Check(Struct, frozen=True, kw_only=True):
+    """One metric of a validation. `bound` is None if the validation does not judge by it.
+
+    `data`: what both models read. `worst_at`: the output and the input with the worst value. `interval`: the ends of
+    the 95 % confidence interval, None if none was computed.
+    """
+
+    action: str
+    metric: str
+    value: float
+    bound: float | None
+    side: Side
+    passed: bool
+    data: str = ""
+    worst_at: str = ""
+    interval: tuple[float, float] | None = None
+
+
+class Ratio(Struct, frozen=True, kw_only=True):
+    """How many times faster than a baseline: the median over rounds, and the range of the rounds."""
+
+    baseline: str
+    median: float
+    least: float
+    most: float
+
+
+class Measurement(Struct, frozen=True, kw_only=True):
+    """One engine in one configuration. Latencies are in milliseconds per call, rates per second.
+
+    `past`: tokens in the key-value cache. `ratios`: only for the variant itself, one for each baseline.
+    """
+
+    action: str
+    engine: str
+    stage: str
+    batch: int
+    sequence: int
+    threads: int
+    past: int = 0
+    calls: int
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    mean_ms: float
+    min_ms: float
+    max_ms: float
+    stdev_ms: float
+    samples_per_second: float
+    tokens_per_second: float | None = None
+    contended: bool = False
+    ratios: tuple[Ratio, ...] = ()
+
+    @property
+    def configuration(self) -> tuple[str, int, int, int]:
+        """What was fed, and with how many threads: engines are comparable if this is equal."""
+        return self.stage, self.batch, self.sequence, self.threads
+
+
+class Step(Struct, frozen=True, kw_only=True):
+    """One action. `seconds`: how long it took when it ran, None if unknown. `failure`: its code and message."""
+
+    id: str
+    kind: str
+    outcome: str
+    seconds: float | None = None
+    params: Mapping[str, Any] = {}
+    packages: Mapping[str, str] = {}
+    toolchain: Mapping[str, Any] = {}
+    machine: Mapping[str, Any] | None = None
+    key: str | None = None
+    facts: Mapping[str, Any] = {}
+    failure: str | None = None
+
+
+class VariantEvidence(Struct, frozen=True, kw_only=True):
+    """Everything about one variant; `steps` go from fetch to its last measurement."""
+
+    model: str
+    target: str
+    precision: str
+    row: Row
+    checks: tuple[Check, ...]
+    measurements: tuple[Measurement, ...]
+    steps: tuple[Step, ...]
+
+    @property
+    def name(self) -> str:
+        """`model/target`."""
+        return self.row.name
+
+
+class Evidence(Struct, frozen=True, kw_only=True):
+    """A build. `ended`: when the last of its results was noted, in Unix time, None if nothing has been run."""
+
+    onnxbuild: str
+    source: str
+    ended: float | None
+    variants: tuple[VariantEvidence, ...]
+
+    @property
+    def machines(self) -> tuple[Mapping[str, Any], ...]:
+        """The machines that measured, each once."""
+        found: list[Mapping[str, Any]] = []
+        for variant in self.variants:
+            for step in variant.steps:
+                if step.machine is not None and step.machine not in found:
+                    found.append(step.machine)
+        return tuple(found)
+
+    @property
+    def packages(self) -> Mapping[str, tuple[str, ...]]:
+        """The versions of each package that took part in a result."""
+        found: dict[str, list[str]] = {}
+        for variant in self.variants:
+            for step in variant.steps:
+                for name, version in step.packages.items():
+                    if version not in found.setdefault(name, []):
+                        found[name].append(version)
+        return {name: tuple(found[name]) for name in sorted(found)}

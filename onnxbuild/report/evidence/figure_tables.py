@@ -1,0 +1,109 @@
+"""The tables of a report: variants, metrics, latencies. Every format shows the same cells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from msgspec import Struct
+
+from onnxbuild.report.evidence.evidence import Check, Evidence, Measurement, Ratio, VariantEvidence
+from onnxbuild.report.result import result_table
+from onnxbuild.report.result.figures import NONE, beside_bound, rate, significant
+from onnxbuild.report.result.table_layout import Cell
+from onnxbuild.report.wording import counted
+
+_OPERATORS: Mapping[str, str] = {"min": "≥", "max": "≤"}
+_CHECKS = ("variant", "metric", "value", "bound", "verdict", "compared on", "worst at")
+_LATENCIES = (
+    "variant", "engine", "stage", "batch", "tokens", "past", "threads", "p50", "p90", "p99", "mean", "min", "max",
+    "stdev", "calls", "samples/s", "tokens/s", "speed-up", "contended",
+)  # fmt: skip
+
+
+class Table(Struct, frozen=True):
+    """Headings, and rows of as many cells."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+def variant_table(evidence: Evidence) -> Table:
+    """One row per variant, with the columns that `run` and `status` show."""
+    columns = result_table.columns_of([variant.row for variant in evidence.variants])
+    return Table(
+        tuple(column.heading for column in columns),
+        tuple(zip(*(column.cells for column in columns), strict=True)),
+    )
+
+
+def check_table(evidence: Evidence) -> Table:
+    """One row per metric of each validation; those that are judged by come first."""
+    rows = (
+        _check_row(variant, check)
+        for variant in evidence.variants
+        for check in sorted(variant.checks, key=lambda check: check.bound is None)
+    )
+    return Table(_CHECKS, tuple(rows))
+
+
+def _check_row(variant: VariantEvidence, check: Check) -> tuple[Cell, ...]:
+    value, bound = significant(check.value), NONE
+    if check.bound is not None:
+        shown = beside_bound(check.value, check.bound)
+        value = value if check.passed else shown[0]
+        bound = f"{_OPERATORS[check.side]} {shown[1]}"
+    verdict = NONE if check.bound is None else "passed" if check.passed else "FAILED"
+    texts = (variant.name, check.metric, value, bound, verdict, check.data or NONE, check.worst_at or NONE)
+    return tuple(Cell(text, wrong=not check.passed and text in {value, "FAILED"}) for text in texts)
+
+
+def latency_table(evidence: Evidence) -> Table:
+    """One row per engine and configuration of each variant. Columns without any value are left out."""
+    rows = [_latency_row(variant, measurement) for variant in evidence.variants for measurement in variant.measurements]
+    used = [
+        number for number, heading in enumerate(_LATENCIES)
+        if any(row[number].text not in {NONE, ""} for row in rows) or heading in {"variant", "engine"}
+    ]  # fmt: skip
+    return Table(
+        tuple(_LATENCIES[number] for number in used), tuple(tuple(row[number] for number in used) for row in rows)
+    )
+
+
+def _latency_row(variant: VariantEvidence, one: Measurement) -> tuple[Cell, ...]:
+    spread = (one.p50_ms, one.p90_ms, one.p99_ms, one.mean_ms, one.min_ms, one.max_ms, one.stdev_ms)
+    texts = (
+        variant.name, one.engine, one.stage, str(one.batch), str(one.sequence), str(one.past) if one.past else NONE,
+        str(one.threads), *(f"{value:.2f}" for value in spread), str(one.calls), rate(one.samples_per_second),
+        rate(one.tokens_per_second), "; ".join(map(ratio_words, one.ratios)) or NONE, "yes" if one.contended else NONE,
+    )  # fmt: skip
+    return tuple(map(Cell, texts))
+
+
+def ratio_words(ratio: Ratio) -> str:
+    """`1.48× torch (1.37 to 1.65)`; no ratio where the range of the rounds includes 1."""
+    if ratio.least <= 1 <= ratio.most:
+        return f"as {ratio.baseline} ({ratio.least:.2f} to {ratio.most:.2f})"
+    return f"{ratio.median:.2f}× {ratio.baseline} ({ratio.least:.2f} to {ratio.most:.2f})"
+
+
+def verdicts(evidence: Evidence) -> str:
+    """`4 variants (3 passed, 1 failed)`."""
+    words = {"passed": "passed", "warned": "passed with a warning", "failed": "failed", None: "not validated"}
+    found = [variant.row.verdict for variant in evidence.variants]
+    counts = [f"{found.count(name)} {text}" for name, text in words.items() if name in found]
+    return f"{counted(len(found), 'variant')} ({', '.join(counts)})" if counts else "0 variants"
+
+
+def in_markdown(table: Table, *, first: int = 1) -> str:
+    """The table in GitHub's Markdown; the first columns are aligned to the left."""
+    lines: Iterable[Sequence[str]] = [
+        table.head,
+        ["---"] * first + ["---:"] * (len(table.head) - first),
+        *([_bold(cell) for cell in row] for row in table.rows),
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _bold(cell: Cell) -> str:
+    text = cell.text.replace("|", "\\|").replace("*", "\\*").replace("<", "&lt;")
+    return f"**{text}**" if cell.wrong else text

@@ -1,0 +1,95 @@
+"""A report in other formats than HTML: Markdown for a pull request, CSV for a spreadsheet, JSON for programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterator
+
+from msgspec import structs
+
+from onnxbuild.protocol import json_text
+from onnxbuild.report.evidence.evidence import Evidence, VariantEvidence
+from onnxbuild.report.evidence.figure_tables import check_table, in_markdown, latency_table, variant_table
+from onnxbuild.report.evidence.words import environment, summary
+from onnxbuild.report.result import result_table
+
+_COLUMNS = (
+    "model", "target", "precision", "figure", "value", "unit", "bound", "side", "passed", "engine", "stage", "batch",
+    "tokens", "threads", "contended",
+)  # fmt: skip
+_MOST_IN_COMMENT = 60_000  # a comment on GitHub has at most 65,536 characters
+
+Figure = dict[str, object]
+
+
+def as_json(evidence: Evidence) -> str:
+    """All of the evidence as one object, with numbers in the units of their names."""
+    return json_text(evidence, indent=2)
+
+
+def as_csv(evidence: Evidence) -> str:
+    """One line per figure, under headings; a cell is empty where it does not apply."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for variant in evidence.variants:
+        named = {"model": variant.model, "target": variant.target, "precision": variant.precision}
+        writer.writerows(named | figure for figure in _figures(variant))
+    return file.getvalue()
+
+
+def _figures(variant: VariantEvidence) -> Iterator[Figure]:
+    row = variant.row
+    if row.size_bytes is not None:
+        yield {"figure": "size", "value": row.size_bytes, "unit": "bytes"}
+    for check in variant.checks:
+        bound = "" if check.bound is None else check.bound
+        passed = "" if check.bound is None else str(check.passed).lower()
+        yield {"figure": check.metric, "value": check.value, "bound": bound, "side": check.side, "passed": passed}
+    for one in variant.measurements:
+        where: Figure = {name: getattr(one, name) for name in ("engine", "stage", "batch", "threads")}
+        where |= {"tokens": one.sequence, "contended": str(one.contended).lower()}
+        for name, value in structs.asdict(one).items():
+            if isinstance(value, float) and math.isfinite(value):
+                figure, _, unit = name.rpartition("_")
+                yield {"figure": figure if unit == "ms" else name, "value": value, "unit": _unit(unit)} | where
+        for ratio in one.ratios:
+            yield {"figure": f"speed-up over {ratio.baseline}", "value": ratio.median, "unit": "×"} | where
+    for name, unit in (("tokens_per_second", "1/s"), ("first_token_ms", "ms"), ("generation_speedup", "×")):
+        if (value := getattr(row, name)) is not None:
+            yield {"figure": f"generation: {name.removesuffix('_ms')}", "value": value, "unit": unit}
+
+
+def _unit(suffix: str) -> str:
+    return {"ms": "ms", "second": "1/s"}.get(suffix, "")
+
+
+def as_markdown(evidence: Evidence) -> str:
+    """What fits into a comment on a pull request: the variants, and the other tables folded in."""
+    notes = result_table.notes(variant.row for variant in evidence.variants)
+    failures = [
+        f"- **{step.id}** {step.failure}" for variant in evidence.variants for step in variant.steps if step.failure
+    ]
+    parts = [
+        f"<!-- a report of onnxbuild -->\n### {evidence.source}",
+        summary(evidence),
+        in_markdown(variant_table(evidence)) if evidence.variants else "",
+        *(note.replace("*", "\\*", 1) for note in notes),
+        "\n".join(dict.fromkeys(failures)),
+        _folded("Validation", in_markdown(check_table(evidence), first=2)),
+        _folded("Benchmarks", in_markdown(latency_table(evidence), first=3)),
+        _folded("Environment", "\n".join(f"- {line}" for line in environment(evidence))),
+    ]
+    whole: list[str] = []
+    for part in filter(None, parts):
+        if sum(map(len, whole)) + len(part) > _MOST_IN_COMMENT:
+            whole.append("The other tables are too long for a comment: `onnxbuild report` writes them as a page.")
+            break
+        whole.append(part)
+    return "\n\n".join(whole) + "\n"
+
+
+def _folded(title: str, text: str) -> str:
+    return f"<details><summary>{title}</summary>\n\n{text}\n\n</details>" if "\n" in text else ""

@@ -1,0 +1,131 @@
+"""Evidence from the outcomes of a build."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from msgspec import structs
+
+from onnxbuild.deliver.variant_rows import Row, judged_metrics, rows
+from onnxbuild.execute.events import Outcome
+from onnxbuild.planning.action_graph import ActionGraph, Variant
+from onnxbuild.report.evidence.evidence import Check, Evidence, Measurement, Ratio, Step, VariantEvidence
+from onnxbuild.store.traces import Trace
+from onnxbuild.tables.thresholds import side_of
+from onnxbuild.version import __version__
+
+Find = Callable[[str], Trace | None]
+
+OWN_ENGINE = "onnxruntime"
+_NUMBERS = ("p50_ms", "p90_ms", "p99_ms", "mean_ms", "min_ms", "max_ms", "stdev_ms", "samples_per_second")
+
+
+def gather(
+    graph: ActionGraph, outcomes: Mapping[str, Outcome], find: Find, *, source: str, ended: float | None
+) -> Evidence:
+    """The evidence of every variant of a graph; `find` gives the trace of a key."""
+    variants = zip(graph.variants, rows(graph, outcomes), strict=True)
+    return Evidence(
+        onnxbuild=__version__,
+        source=source,
+        ended=ended,
+        variants=tuple(_variant(variant, row, graph, outcomes, find) for variant, row in variants),
+    )
+
+
+def _variant(
+    variant: Variant, row: Row, graph: ActionGraph, outcomes: Mapping[str, Outcome], find: Find
+) -> VariantEvidence:
+    names = [name for name in (*variant.steps, *variant.checks, *variant.measures) if name in outcomes]
+    steps = tuple(_step(outcomes[name], graph.actions[name].params, find) for name in names)
+    checks = tuple(check for name in variant.checks if name in outcomes for check in checks_of(outcomes[name]))
+    measures = [outcomes[name] for name in variant.measures if name in outcomes]
+    return VariantEvidence(
+        model=variant.model,
+        target=variant.target,
+        precision=variant.precision,
+        row=row,
+        checks=checks,
+        measurements=tuple(one for outcome in measures for one in measurements_of(outcome)),
+        steps=steps,
+    )
+
+
+def _step(outcome: Outcome, params: Mapping[str, Any], find: Find) -> Step:
+    trace = find(outcome.key) if outcome.key else None
+    parts = trace.parts if trace is not None else {}
+    failure = outcome.failure
+    return Step(
+        id=outcome.id,
+        kind=outcome.kind,
+        outcome=outcome.outcome,
+        seconds=trace.seconds if trace is not None else outcome.seconds or None,
+        params=params,
+        packages=parts.get("packages") or {},
+        toolchain=parts.get("toolchain") or {},
+        machine=parts.get("machine"),
+        key=outcome.key,
+        facts=failure.facts if failure is not None else outcome.facts,
+        failure=f"{failure.code} {failure.message}" if failure is not None else None,
+    )
+
+
+def checks_of(outcome: Outcome) -> Iterator[Check]:
+    """Every metric that a validation measured."""
+    facts = outcome.failure.facts if outcome.failure is not None else outcome.facts
+    places, intervals = facts.get("worst_at") or {}, facts.get("intervals") or {}
+    for name, metric in judged_metrics(outcome).items():
+        yield Check(
+            action=outcome.id,
+            metric=name,
+            value=metric.value,
+            bound=metric.bound,
+            side=side_of(name),
+            passed=metric.passed,
+            data=_data(facts.get("samples") or {}),
+            worst_at=str(places.get(name, "")),
+            interval=_pair(intervals.get(name)),
+        )
+
+
+def _pair(interval: Any) -> tuple[float, float] | None:
+    return (float(interval[0]), float(interval[1])) if interval else None
+
+
+def _data(samples: Mapping[str, Any]) -> str:
+    """`46 rows, 924 tokens: sentences`."""
+    counts = [f"{samples[name]} {name}" for name in ("rows", "tokens") if samples.get(name)]
+    return ": ".join(part for part in (", ".join(counts), str(samples.get("text") or "")) if part)
+
+
+def measurements_of(outcome: Outcome) -> Iterator[Measurement]:
+    """Every engine in every configuration that a benchmark measured."""
+    results = outcome.facts.get("results")
+    for result in results if outcome.kind == "benchmark" and isinstance(results, list | tuple) else ():
+        for engine, series in result["engines"].items():
+            measurement = _measurement(outcome.id, engine, series, result)
+            yield structs.replace(measurement, ratios=_ratios(result)) if engine == OWN_ENGINE else measurement
+
+
+def _measurement(action: str, engine: str, series: Mapping[str, Any], result: Mapping[str, Any]) -> Measurement:
+    numbers: dict[str, Any] = {name: float(series.get(name, math.nan)) for name in _NUMBERS}
+    return Measurement(
+        action=action,
+        engine=engine,
+        stage=result["stage"],
+        batch=result["batch"],
+        sequence=result["sequence"],
+        threads=result["threads"],
+        past=result.get("past") or 0,
+        calls=series["n"],
+        tokens_per_second=series.get("tokens_per_second"),
+        contended=bool(series.get("contended")),
+        **numbers,
+    )
+
+
+def _ratios(result: Mapping[str, Any]) -> tuple[Ratio, ...]:
+    found = (result.get("speedup") or {}).items()
+    return tuple(Ratio(baseline=name, median=one["median"], least=one["min"], most=one["max"]) for name, one in found)

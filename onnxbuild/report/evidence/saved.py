@@ -1,0 +1,79 @@
+"""Evidence that was saved: the JSON of a report, or `onnxbuild.json` of delivered folders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from onnxbuild.execute.events import Outcome
+from onnxbuild.planning.action_graph import Action, ActionGraph, OutputRef, Variant
+from onnxbuild.report.evidence.evidence import Evidence
+from onnxbuild.report.evidence.gathering import gather
+from onnxbuild.store.traces import Trace
+
+_CHECKS, _MEASURES = ("validate", "load"), ("benchmark", "generate")
+
+
+class _Step(Struct, frozen=True):
+    id: str
+    kind: str
+    key: str
+    params: Mapping[str, Any]
+    packages: Mapping[str, str]
+    toolchain: Mapping[str, Any]
+    machine: Mapping[str, Any] | None
+    facts: Mapping[str, Any]
+
+
+class Delivered(Struct, frozen=True):
+    """The part of `onnxbuild.json` that a comparison needs."""
+
+    model: str
+    target: str
+    precision: str
+    steps: tuple[_Step, ...]
+
+
+def read_report(text: bytes) -> Evidence:
+    """The evidence of a report in JSON. Errors: ValueError if the text is something else."""
+    return msgspec.json.decode(text, type=Evidence)
+
+
+def read_delivered(text: bytes) -> Delivered:
+    """What `onnxbuild.json` says. Errors: ValueError if the text is something else."""
+    return msgspec.json.decode(text, type=Delivered)
+
+
+def evidence_of(delivered: Iterable[Delivered], source: str) -> Evidence:
+    """The evidence of variants that were delivered; what a failed action measured is not in their descriptions."""
+    delivered = list(delivered)
+    steps = {step.id: step for one in delivered for step in one.steps}
+    actions = {step.id: Action(id=step.id, kind=step.kind, params=step.params, inputs={}) for step in steps.values()}
+    outcomes = {
+        step.id: Outcome(id=step.id, kind=step.kind, outcome="hit", key=step.key, facts=step.facts)
+        for step in steps.values()
+    }
+    traces = {step.key: _trace(step) for step in steps.values()}
+    graph = ActionGraph(actions, tuple(_variant(one) for one in delivered))
+    return gather(graph, outcomes, traces.get, source=source, ended=None)
+
+
+def _variant(one: Delivered) -> Variant:
+    builds = tuple(step.id for step in one.steps if step.kind not in {*_CHECKS, *_MEASURES})
+    return Variant(
+        model=one.model,
+        target=one.target,
+        output=OutputRef(builds[-1] if builds else "", "model"),
+        precision=one.precision,
+        steps=builds,
+        checks=tuple(step.id for step in one.steps if step.kind in _CHECKS),
+        measures=tuple(step.id for step in one.steps if step.kind in _MEASURES),
+    )
+
+
+def _trace(step: _Step) -> Trace:
+    parts = {"packages": step.packages, "toolchain": step.toolchain, "machine": step.machine}
+    return Trace(parts=parts, outputs={}, facts=step.facts, seconds=0.0, worker="")

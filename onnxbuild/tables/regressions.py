@@ -1,0 +1,74 @@
+"""What may be bounded between two builds: the figures of a variant, and which way each is better."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Literal
+
+from msgspec import Struct
+
+from onnxbuild.tables.thresholds import METRICS
+
+Better = Literal["less", "more"]
+
+ACCURACY = "accuracy"
+_SPEED: Mapping[str, Better] = {
+    "latency.p50": "less",
+    "latency.p90": "less",
+    "latency.p99": "less",
+    "latency.mean": "less",
+    "speedup": "more",
+    "tokens_per_second": "more",
+    "first_token": "less",
+}
+
+# Every figure that two builds are compared by.
+FIGURES: Mapping[str, Better] = {
+    "size": "less",
+    ACCURACY: "more",
+    **{name: "more" if metric.side == "min" else "less" for name, metric in METRICS.items()},
+    **_SPEED,
+}
+
+MEANINGS: Mapping[str, str] = {
+    "size": "graphs and weights, in bytes",
+    ACCURACY: "share of right labels, on a dataset with labels",
+    **{name: metric.meaning for name, metric in METRICS.items()},
+    **{f"latency.{name}": f"{name} of the latency, in milliseconds" for name in ("p50", "p90", "p99", "mean")},
+    "speedup": "latency of the first baseline divided by that of the variant",
+    "tokens_per_second": "tokens per second of generated text",
+    "first_token": "milliseconds until the first token of generated text",
+}
+
+_BOUND = re.compile(r"([+-])(\d+(?:\.\d+)?)(%?)")
+
+
+class Allowance(Struct, frozen=True):
+    """By how much a figure may become worse: a share of the earlier value, or an amount in the figure's unit.
+
+    `way`: 1 if the figure may grow, -1 if it may shrink.
+    """
+
+    text: str
+    way: int
+    amount: float
+    is_share: bool
+
+    def limit(self, before: float) -> float:
+        """The worst value that is allowed."""
+        return before + self.way * self.amount * (abs(before) if self.is_share else 1.0)
+
+
+def allowance(text: str) -> Allowance | None:
+    """`+5%`, `-0.5%` or `+0.01` as a value; None if the text is not a bound of this form."""
+    match = _BOUND.fullmatch(text.strip())
+    if match is None:
+        return None
+    is_share = bool(match[3])
+    return Allowance(text.strip(), 1 if match[1] == "+" else -1, float(match[2]) / (100 if is_share else 1), is_share)
+
+
+def worse_way(figure: str) -> int:
+    """1 if a larger value is worse, -1 if a smaller one is."""
+    return 1 if FIGURES[figure] == "less" else -1

@@ -1,0 +1,219 @@
+"""The command `report`: what it writes where, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+from plugin.world import Ended, World
+
+from onnxbuild.commands.reporting.report import write_plots
+from onnxbuild.diagnostics import DiagnosticError
+from onnxbuild.report.page.canvas import drawing, new_figure
+from onnxbuild.report.page.plots import Plot
+
+STEPS = {"one": [{"text": "1"}], "two": [{"text": "22"}]}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    made = World(tmp_path_factory.mktemp("report"))
+    made.manifest(STEPS)
+    assert made.run().code == 0
+    return made
+
+
+def bare(world: World, *arguments: str) -> Ended:
+    """A command as it is written, without the manifest that others get first."""
+    return world.run_arguments([sys.executable, "-m", "onnxbuild", *arguments, "--store", str(world.store)])
+
+
+def reported(world: World, *arguments: str) -> Ended:
+    return world.run(*arguments, verb="report")
+
+
+def test_the_page_is_beside_the_outputs_and_is_replaced(world: World) -> None:
+    page = world.root / "out" / "manifest-report.html"
+    for _ in range(2):
+        done = reported(world)
+        assert (done.code, done.out, done.err) == (0, "", "wrote out/manifest-report.html\n")
+    text = page.read_text()
+    assert text.startswith("<!doctype html>")
+    assert "m/one" in text
+    assert "m/two" in text
+    assert world.run().code == 0  # a run takes it for nothing of its own
+    assert page.exists()
+
+
+@pytest.mark.parametrize("name", ["r.html", "r.md", "r.json", "r.csv"])
+def test_the_suffix_chooses_the_format_and_own_files_are_replaced(world: World, name: str) -> None:
+    for _ in range(2):
+        assert reported(world, "--output", name).code == 0
+    beginnings = {"r.html": "<!doctype", "r.md": "<!-- a report", "r.json": '{\n  "onnxbuild"', "r.csv": "model,target"}
+    assert (world.root / name).read_text().startswith(beginnings[name])
+
+
+def test_the_formats_agree(world: World) -> None:
+    whole = json.loads(reported(world, "--format", "json").out)
+    names = [variant["row"]["name"] for variant in whole["variants"]]
+    assert names == ["m/one", "m/two"]
+    assert all(f"| {name} |" in reported(world, "--format", "markdown").out for name in names)
+
+
+def test_a_selector_restricts_it(world: World) -> None:
+    whole = json.loads(reported(world, "m/two", "--format", "json").out)
+    assert [variant["row"]["name"] for variant in whole["variants"]] == ["m/two"]
+
+
+def test_a_file_of_somebody_else_is_kept(world: World) -> None:
+    (world.root / "notes.html").write_text('<!doctype html>\n<html lang="en">\n<head>\n<title>Notes</title>')
+    done = reported(world, "--output", "notes.html")
+    assert done.code == 2
+    assert "OB016 `notes.html` cannot be written: it exists, and onnxbuild has not written it" in done.err
+    assert "Notes" in (world.root / "notes.html").read_text()
+
+
+def test_plots_are_written_to_a_new_folder_and_again(tmp_path: Path) -> None:
+    folder = tmp_path / "made" / "plots"
+    plots = [Plot("size-m", "sizes", "", _figure())]
+    for _ in range(2):
+        write_plots(plots, str(folder))
+    assert sorted(path.name for path in folder.iterdir()) == ["size-m.png", "size-m.svg"]
+    (folder / "size-m.png").write_bytes(b"\x89PNG\r\n\x1a\nsomebody's picture")
+    with pytest.raises(DiagnosticError, match="it exists, and onnxbuild has not written it"):
+        write_plots(plots, str(folder))
+
+
+def _figure() -> Figure:
+    with drawing():
+        figure = new_figure(3, 2)
+        figure.add_subplot().barh([0], [1])
+        return figure
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--format", "csv", "--output", "r.html"], "`--format csv` contradicts `--output r.html`, which is html"),
+        (["--output", "r.pdf"], "`r.pdf` has none of the suffixes .html, .htm, .md, .json, .csv"),
+        (["--format", "json", "--open"], "`--open` shows the page: it needs `--format html`"),
+        (["--format", "yaml"], "argument --format: invalid choice: 'yaml'"),
+    ],
+)
+def test_options_that_contradict_each_other(world: World, arguments: list[str], message: str) -> None:
+    done = reported(world, *arguments)
+    assert done.code == 2
+    assert message in done.err
+
+
+def test_without_matplotlib_the_page_is_refused_and_the_rest_works(world: World) -> None:
+    hidden = "import sys; sys.modules['matplotlib'] = None; from onnxbuild.cli import main; main(sys.argv[1:])"
+    command = [sys.executable, "-c", hidden, "report", "manifest.yaml"]
+    done = subprocess.run(command, cwd=world.root, env=world.environment, text=True, capture_output=True, check=False)
+    assert done.returncode == 2
+    assert "OB092 the page of a report needs `matplotlib`" in done.stderr
+    assert "hint: `pip install 'onnxbuild[report]'`" in done.stderr
+    other = [*command, "--format", "markdown"]
+    done = subprocess.run(other, cwd=world.root, env=world.environment, text=True, capture_output=True, check=False)
+    assert (done.returncode, "| m/one |" in done.stdout) == (0, True)
+
+
+def test_settings_of_matplotlib_in_a_checkout_have_no_effect(world: World) -> None:
+    assert reported(world, "--output", "before.html").code == 0
+    (world.root / "matplotlibrc").write_text("text.usetex: True\nfont.size: 31\nsavefig.facecolor: red\n")
+    assert reported(world, "--output", "after.html").code == 0
+    assert Path(world.root, "before.html").read_text() == Path(world.root, "after.html").read_text()
+    (world.root / "matplotlibrc").unlink()
+
+
+def test_a_manifest_that_was_never_run_is_a_page_that_says_so(tmp_path: Path) -> None:
+    never = World(tmp_path)
+    never.manifest(STEPS)
+    done = reported(never, "--format", "markdown")
+    assert (done.code, "Nothing has been run yet." in done.out) == (0, True)
+
+
+# -- two builds -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> World:
+    made = World(tmp_path)
+    made.manifest(STEPS)
+    assert made.run().code == 0
+    return made
+
+
+def test_two_builds_are_named_as_report_folder_manifest_or_revision(fresh: World) -> None:
+    assert reported(fresh, "--output", "base.json").code == 0
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
+    for arguments in (["init", "-q"], ["add", "base.json"], ["commit", "-qm", "base"]):
+        subprocess.run([*git, *arguments], cwd=fresh.root, check=True)
+    for name in ("base.json", "out", "out/m/one", "manifest.yaml", "HEAD:base.json", "HEAD:./base.json"):
+        done = bare(fresh, "report", "--compare", name, "manifest.yaml")
+        assert (done.code, done.err) == (0, ""), name
+    whole = json.loads(bare(fresh, "report", "--compare", "out/m/one", "out", "--format", "json").out)
+    assert (whole["gone"], whole["new"]) == ([], ["m/two"])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nothing.json", "`nothing.json` does not exist"),
+        ("HEAD:nothing.json", "`HEAD:nothing.json` does not exist"),
+        ("--upload-pack=x:y", "expected 2 arguments"),
+        ("notes.txt", "`notes.txt` is neither a report in JSON nor an `onnxbuild.json`"),
+        ("empty", "the folder `empty` has no `onnxbuild.json`"),
+    ],
+)
+def test_what_is_no_build_is_refused(fresh: World, name: str, message: str) -> None:
+    (fresh.root / "notes.txt").write_text('{"onnxbuild": 1}')
+    (fresh.root / "empty").mkdir()
+    done = bare(fresh, "report", "--compare", name, "manifest.yaml")
+    assert done.code == 2
+    assert message in done.err
+
+
+def test_git_runs_nothing_that_a_checkout_names(fresh: World) -> None:
+    subprocess.run(["git", "init", "-q"], cwd=fresh.root, check=True)
+    for key in ("core.fsmonitor", "core.sshCommand", "core.pager", "diff.external"):
+        subprocess.run(["git", "config", key, "touch owned; false"], cwd=fresh.root, check=True)
+    bare(fresh, "report", "--compare", "HEAD:base.json", "manifest.yaml")
+    assert not (fresh.root / "owned").exists()
+
+
+def test_a_run_against_an_earlier_build_fails_where_a_bound_is_broken(fresh: World) -> None:
+    assert reported(fresh, "--output", "base.json").code == 0
+    base = json.loads((fresh.root / "base.json").read_text())
+    for variant in base["variants"]:
+        variant["row"]["size_bytes"] = 100
+    now = json.loads(json.dumps(base))
+    for variant in now["variants"]:
+        variant["row"]["size_bytes"] = 106
+    (fresh.root / "base.json").write_text(json.dumps(base))
+    (fresh.root / "now.json").write_text(json.dumps(now))
+    manifest = fresh.root / "manifest.yaml"
+    written = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps(written | {"regressions": {"size": "+5%"}}))
+    done = bare(fresh, "report", "manifest.yaml", "--compare", "base.json", "now.json")
+    assert (done.code, "2 regressions: m/one size beyond +5%" in done.out) == (1, True)
+    # The toy steps have no size, and what was measured before and is not any more shows nothing.
+    done = fresh.run("--against", "base.json")
+    assert (done.code, "2 regressions: m/one size beyond +5%" in done.out) == (1, True), done
+    manifest.write_text(json.dumps(written | {"regressions": {"speedup": "-5%"}}))
+    assert fresh.run("--against", "base.json").code == 0
+    events = fresh.run("--against", "base.json", "--json")
+    assert json.loads(events.out.splitlines()[-1])["event"] == "summary"
+    assert "against base.json:" in events.err
+
+
+def test_a_missing_baseline_costs_no_build(fresh: World) -> None:
+    fresh.manifest({"one": [{"text": "other"}]})
+    done = fresh.run("--against", "missing.json")
+    assert (done.code, done.out) == (2, "")
+    assert "OB093" in done.err
+    assert "one" not in done.err

@@ -1,0 +1,130 @@
+# ruff: noqa: RUF001 - dashes are as the report prints them
+import csv
+import io
+import json
+
+from evidence_worlds import MACHINE, evidence, outcomes
+from report_worlds import BERT
+
+from onnxbuild.report.evidence.configurations import configuration_columns
+from onnxbuild.report.evidence.evidence import Ratio
+from onnxbuild.report.evidence.figure_tables import check_table, in_markdown, latency_table, ratio_words
+from onnxbuild.report.evidence.formats import as_csv, as_json, as_markdown
+from onnxbuild.report.evidence.front import Point, front_of, tradeoffs
+from onnxbuild.report.evidence.gathering import gather
+from onnxbuild.report.result.result_table import drawn
+
+
+def texts(table):
+    return [[cell.text for cell in row] for row in table.rows]
+
+
+def test_every_measured_configuration_and_baseline_is_shown():
+    table = latency_table(evidence())
+    shown = {tuple(row[table.head.index(name)] for name in ("variant", "engine", "batch")) for row in texts(table)}
+    assert shown == {
+        ("bert/fp32", "onnxruntime", "1"), ("bert/fp32", "torch", "1"), ("bert/fp32", "torch.compile", "1"),
+        ("bert/fp32", "onnxruntime", "8"), ("bert/fp32", "torch", "8"),
+        ("bert/o2", "onnxruntime", "1"), ("bert/o2", "torch", "1"),
+        ("bert/int8", "onnxruntime", "1"), ("bert/int8", "torch", "1"),
+    }  # fmt: skip
+    assert "past" not in table.head  # no engine had a past
+
+
+def test_a_ratio_is_shown_only_where_its_range_excludes_1():
+    assert ratio_words(Ratio(baseline="torch", median=1.5, least=1.35, most=1.65)) == "1.50× torch (1.35 to 1.65)"
+    assert ratio_words(Ratio(baseline="torch", median=1.02, least=0.98, most=1.06)) == "as torch (0.98 to 1.06)"
+    assert ratio_words(Ratio(baseline="torch", median=0.5, least=0.45, most=0.6)) == "0.50× torch (0.45 to 0.60)"
+
+
+def test_a_failed_check_shows_its_value_its_bound_and_its_place():
+    table = check_table(evidence())
+    row = next(row for row in table.rows if row[0].text == "bert/int8" and row[1].text == "cosine_mean")
+    assert [(cell.text, cell.wrong) for cell in row] == [
+        ("bert/int8", False), ("cosine_mean", False), ("0.6500", True), ("≥ 0.98", False), ("FAILED", True),
+        ("46 rows, 924 tokens: sentences", False), ("output `logits`, shape 1×37", False),
+    ]  # fmt: skip
+
+
+def test_the_front_is_what_no_other_variant_beats_in_both():
+    points = [Point("fast", 5, 0.02), Point("exact", 20, 0.0), Point("worse", 21.5, 0.03), Point("between", 10, 0.01)]
+    assert front_of(points) == {"fast", "exact", "between"}
+
+
+def test_noise_beats_nothing():
+    close = [Point("one", 20.0, 3e-8), Point("other", 20.8, 9e-8)]
+    assert front_of(close) == {"one", "other"}
+    assert front_of([*close, Point("slower", 22.0, 5e-8)]) == {"one", "other"}
+    assert front_of([Point("one", 20.0, 0.01), Point("less exact", 20.4, 0.02)]) == {"one"}
+
+
+def test_the_tradeoff_has_the_deviation_from_the_ideal():
+    (tradeoff,) = tradeoffs(evidence().variants)
+    assert tradeoff.words == "1 - mean cosine"
+    assert [(point.name, point.milliseconds, round(point.deviation, 6)) for point in tradeoff.points] == [
+        ("bert/fp32", 20.0, 0.0), ("bert/o2", 20.4, 0.00001), ("bert/int8", 6.0, 0.35),
+    ]  # fmt: skip
+    assert tradeoff.front == {"bert/fp32", "bert/int8"}
+
+
+def test_csv_has_one_line_per_figure():
+    lines = list(csv.DictReader(io.StringIO(as_csv(evidence()))))
+    sizes = {line["target"]: line["value"] for line in lines if line["figure"] == "size"}
+    assert sizes == {"fp32": "90400000", "o2": "90300000", "int8": "22800000"}
+    failed = [line for line in lines if line["passed"] == "false"]
+    assert [(line["figure"], line["value"], line["bound"], line["side"]) for line in failed] == [
+        ("cosine_mean", "0.65", "0.98", "min")
+    ]
+    compiled = [line["value"] for line in lines if line["engine"] == "torch.compile" and line["figure"] == "p50"]
+    assert compiled == ["25.0"]
+
+
+def test_json_holds_what_the_page_is_made_from():
+    whole = json.loads(as_json(evidence()))
+    assert whole["source"] == "toy.yaml"
+    assert [variant["row"]["verdict"] for variant in whole["variants"]] == ["passed", "passed", "failed"]
+    steps = {step["id"]: step for step in whole["variants"][0]["steps"]}
+    assert steps["bert/fp32:benchmark"]["machine"] == MACHINE
+    assert steps["bert:export"]["seconds"] == 61.5
+
+
+def test_markdown_is_a_table_with_the_others_folded_in():
+    text = as_markdown(evidence())
+    assert "3 variants (2 passed, 1 failed) of 1 model" in text
+    assert "| **0.6500 &lt; 0.98** | **FAILED** |" in text
+    assert "- **bert/int8:validate** OBE04 `cosine_mean` is 0.65, below 0.98" in text
+    assert "- measured on Toy 3000, x86_64, 3 cores, avx2" in text
+    assert text.count("<details>") == text.count("</details>") == 3
+
+
+def test_markdown_fits_a_comment_whatever_was_built():
+    big = evidence()
+    many = type(big)(onnxbuild="1", source="x", ended=None, variants=big.variants * 200)
+    text = as_markdown(many)
+    assert len(text) < 65_536
+    assert "too long for a comment" in text
+
+
+def test_cells_cannot_break_a_table():
+    table = check_table(evidence())
+    odd = type(table)(table.head, (tuple(type(cell)("a|b*<i>") for cell in table.rows[0]),))
+    assert in_markdown(odd).splitlines()[2].startswith("| a\\|b\\*&lt;i> |")
+
+
+def test_nothing_built_yet_is_evidence_too():
+    nothing = gather(BERT, {}, lambda _key: None, source="toy.yaml", ended=None)
+    assert "Nothing has been run yet." in as_markdown(nothing)
+    assert [variant.steps for variant in nothing.variants] == [(), (), ()]
+
+
+def test_a_terminal_shows_every_configuration_once_there_are_several():
+    text = drawn(configuration_columns(BERT, outcomes()))
+    assert [line.split() for line in text.splitlines()] == [
+        ["variant", "batch", "tokens", "p50", "torch", "p50", "speed-up", "torch.compile", "p50", "speed-up"],
+        ["bert/fp32", "1", "37", "20.0", "ms", "30.0", "ms", "1.50×", "25.0", "ms", "1.25×"],
+        ["bert/fp32", "8", "37", "90.0", "ms", "88.0", "ms", "≈", "1", "–", "–"],
+        ["bert/o2", "1", "37", "20.4", "ms", "30.6", "ms", "1.50×", "–", "–"],
+        ["bert/int8", "1", "37", "6.00", "ms", "30.0", "ms", "5.00×", "–", "–"],
+    ]
+    one_each = {name: one for name, one in outcomes().items() if name != "bert/fp32:benchmark"}
+    assert configuration_columns(BERT, one_each) == []
