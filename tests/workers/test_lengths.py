@@ -294,18 +294,19 @@ def test_what_a_model_changes_of_itself_is_put_back():
     assert not state.lost_weights()
 
 
-@pytest.mark.parametrize("way", ["in place", "as data"])
-def test_a_model_that_writes_to_its_weights_is_loaded_again(way):
+def test_a_model_that_writes_to_its_weights_is_loaded_again():
+    from transformers import BertConfig
+
     class Learning(torch.nn.Module):
         def __init__(self):
             super().__init__()
+            self.config = BertConfig()
             self.weight = torch.nn.Parameter(torch.full((2,), 3.0))
             self.register_buffer("mean", torch.ones(2))
 
         def forward(self, x):
             y = x * self.weight * self.mean
-            if way == "in place":
-                self.weight.mul_(x.shape[0])
+            self.weight.mul_(x.shape[0])
             self.mean.data += 1
             return {"y": y}
 
