@@ -62,17 +62,22 @@ def read_on(call: Callable[..., Any], takes: set[str], tensors: Mapping[str, Any
         fed = {name: value for name, value in tensors.items() if name in takes}
         return lambda: call(**fed, use_cache=False)
     if bool(tensors["attention_mask"].all()):
-        return _on_cache(call, tensors)
+        return _on_cache(call, takes, tensors)
     return _on_all(call, takes, tensors)
 
 
-def _on_cache(call: Callable[..., Any], tensors: Mapping[str, Any]) -> Callable[[], Any]:
+def _on_cache(call: Callable[..., Any], takes: set[str], tensors: Mapping[str, Any]) -> Callable[[], Any]:
     with torch.inference_mode():
         before = call(input_ids=tensors[PAST_IDS], use_cache=True)
     name = next((name for name in _CACHES if before.get(name) is not None), None)
+    step = {"input_ids": tensors["input_ids"], "use_cache": True}
     if name is None:  # it keeps its states in its own modules
-        return lambda: call(input_ids=tensors["input_ids"], use_cache=True)
-    return lambda: call(input_ids=tensors["input_ids"], use_cache=True, **{name: copy.deepcopy(before[name])})
+        return lambda: call(**step)
+    # transformers counts the tokens so far in the first layer of a cache, which knows nothing if it has no attention.
+    mask = tensors["attention_mask"]
+    known = {"attention_mask": mask, "position_ids": (mask.cumsum(dim=1) - 1)[:, -tensors["input_ids"].shape[1] :]}
+    step |= {one: value for one, value in known.items() if one in takes}
+    return lambda: call(**step, **{name: copy.deepcopy(before[name])})
 
 
 def _on_all(call: Callable[..., Any], takes: set[str], tensors: Mapping[str, Any]) -> Callable[[], Any]:
