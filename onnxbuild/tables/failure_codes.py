@@ -704,6 +704,12 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "The builder of onnxruntime-genai saves the tokenizer beside the model, and fails without one for some types.",
         "Save the tokenizer into the checkpoint, or choose another exporter.",
     ),
+    "OBE120": FailureCode(
+        "no-graph-in-common",
+        "the graphs before and after a step cannot be compared",
+        "`blame` compares graphs with the same file name, and the step renamed all of them.",
+        "Let the step keep the names of the files, or look at its outputs instead.",
+    ),
     "OBE99": FailureCode(
         "unexplained",
         "an unknown failure",

@@ -21,6 +21,8 @@ from onnxbuild.workers.graphs.graph_files import save_model
 
 Range = tuple[float, float]
 
+_FLOATING = frozenset({"tensor(float)", "tensor(float16)", "tensor(double)"})
+
 BINS = 2048  # of a histogram
 
 # A larger value means "never" (masks add the lowest float), and fp16 has its own lowest value for that.
@@ -32,10 +34,29 @@ def float_tensors(model: ModelProto, scratch: Path) -> list[str]:
 
     ONNX Runtime infers the types, because only it knows those of its operators.
     """
+    return [name for name, kind in _types(model, scratch).items() if kind == "tensor(float)"]
+
+
+def floating_tensors(model: ModelProto, scratch: Path) -> list[str]:
+    """The same for every floating-point type that numpy has."""
+    return [name for name, kind in _types(model, scratch).items() if kind in _FLOATING]
+
+
+def _types(model: ModelProto, scratch: Path) -> dict[str, str]:
+    """The type of each input and of each value that a node computes."""
     names = list(dict.fromkeys(name for node in model.graph.node for name in node.output if name))
     session = _session(model, scratch, [ValueInfoProto(name=name) for name in names])
-    types = {value.name: value.type for value in (*session.get_inputs(), *session.get_outputs())}
-    return [name for name, kind in types.items() if kind == "tensor(float)"]
+    return {value.name: value.type for value in (*session.get_inputs(), *session.get_outputs())}
+
+
+def sizes(model: ModelProto, tensors: Iterable[str], fed: Feeds, scratch: Path) -> dict[str, int]:
+    """How many values each tensor has for these feeds."""
+    sized = ModelProto()
+    sized.CopyFrom(model)
+    outputs = {name: f"onnxbuild_{place}_size" for place, name in enumerate(tensors)}
+    sized.graph.node.extend(helper.make_node("Size", [name], [output]) for name, output in outputs.items())
+    numbers = _runner(sized, scratch, list(outputs.values()))(fed)
+    return {name: int(number) for name, number in zip(outputs, numbers, strict=True)}
 
 
 def ranges(model: ModelProto, tensors: Collection[str], feeds: Iterable[Feeds], scratch: Path) -> dict[str, Range]:

@@ -1,0 +1,109 @@
+"""The answer of `blame` as text and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+
+from onnxbuild.commands.blaming.verdict import Blame, Graph, Node, Output, Stand
+from onnxbuild.printable import printable
+from onnxbuild.protocol import json_text
+from onnxbuild.report.result.figures import NONE, significant
+from onnxbuild.report.result.table_layout import Cell, Column, blocks
+from onnxbuild.report.result.variant_rows import Metric
+from onnxbuild.report.wording import folded
+from onnxbuild.tables.thresholds import side_of
+
+
+def as_json(blame: Blame) -> str:
+    """One JSON object."""
+    return json_text(blame, indent=2)
+
+
+def as_text(blame: Blame, width: int | None = None) -> str:
+    """The metrics after each step, the first step that breaks it, and what in that step does. `width`: of a terminal."""
+    parts = [_steps(blame.steps, width), folded(_verdict(blame), width)]
+    parts += [folded(_output(one), width) for one in blame.outputs]
+    parts += [part for graph in blame.graphs for part in _graph(graph, width)]
+    return printable("\n\n".join(parts))
+
+
+def _steps(steps: Sequence[Stand], width: int | None) -> str:
+    """A table with a row per step, and a column per metric with its bound."""
+    metrics = {name: metric for stand in steps for name, metric in stand.metrics.items()}
+    columns = [Column("step", tuple(Cell(_row_name(stand)) for stand in steps))]
+    columns += [
+        Column(_heading(name, metric), tuple(_cell(stand.metrics.get(name)) for stand in steps))
+        for name, metric in metrics.items()
+    ]
+    return _lines(columns, width)
+
+
+def _row_name(stand: Stand) -> str:
+    return stand.step if stand.label == stand.step else f"{stand.step} ({stand.label})"
+
+
+def _heading(name: str, metric: Metric) -> str:
+    sign = "≥" if side_of(name) == "min" else "≤"
+    return name if metric.bound is None else f"{name} {sign} {metric.bound:g}"
+
+
+def _cell(metric: Metric | None) -> Cell:
+    if metric is None:
+        return Cell(NONE)
+    return Cell(significant(metric.value) + ("" if metric.passed else " ✗"), wrong=not metric.passed)
+
+
+def _verdict(blame: Blame) -> str:
+    if blame.first is None:
+        return f"nothing breaks: `{blame.variant}` passes its validation after every step"
+    lines = [f"first step that breaks it: {blame.first}{_values(blame)}"]
+    lines += [stand.why for stand in blame.steps if stand.step == blame.first and stand.why]
+    if blame.steps[-1].why is None:
+        lines.append(f"the steps after it make up for it: `{blame.variant}` passes its validation")
+    if blame.outputs:
+        lines.append("there is no graph before an export to compare nodes with; these outputs differ from PyTorch's:")
+    return "\n".join(lines)
+
+
+def _values(blame: Blame) -> str:
+    """` (cosine_mean: export 1.0000, O2 1.0000, int8 0.9710)`."""
+    metrics = ((stand.label, stand.metrics.get(blame.metric or "")) for stand in blame.steps)
+    texts = [f"{label} {significant(metric.value)}" for label, metric in metrics if metric is not None]
+    return f" ({blame.metric}: {', '.join(texts)})" if texts else ""
+
+
+def _output(output: Output) -> str:
+    return f"  {output.name}: {', '.join(f'{name} {significant(value)}' for name, value in output.metrics.items())}"
+
+
+def _graph(graph: Graph, width: int | None) -> Iterator[str]:
+    """The table of the nodes, and the line for the manifest, which is not folded: it is made to be copied."""
+    if not graph.nodes:
+        yield folded(f"{graph.file}: {graph.because or 'no node of this graph was changed'}", width)
+        return
+    words = f"{graph.file}: the nodes whose error grows most, of {graph.compared} that were compared"
+    yield f"{folded(words, width)}\n{_lines(_columns(graph.nodes), width)}"
+    if graph.exclude:
+        yield f"exclude: {json.dumps(list(graph.exclude), ensure_ascii=False)}"
+
+
+def _columns(nodes: Sequence[Node]) -> list[Column]:
+    texts = {
+        "node": [node.name for node in nodes],
+        "operator": [node.operator for node in nodes],
+        "error before": [_share(node.error_before) for node in nodes],
+        "error after": [_share(node.error_after) for node in nodes],
+    }
+    return [Column(heading, tuple(map(Cell, column))) for heading, column in texts.items()]
+
+
+def _share(error: float) -> str:
+    """A relative error: `1.24%`."""
+    least = 1e-4
+    return f"{error:.2%}" if error == 0 or error >= least else f"{error:.0e}"
+
+
+def _lines(columns: Sequence[Column], width: int | None) -> str:
+    parts = ["\n".join("".join(text for text, _ in line).rstrip() for line in part) for part in blocks(columns, width)]
+    return "\n\n".join(parts)

@@ -1,0 +1,127 @@
+"""blame: feeds two graphs the same rows, and compares their tensors node by node.
+
+Facts: `graphs`, one entry per graph of the model, with the ten nodes whose error grows most; the report has all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import msgspec
+import numpy as np
+from onnx import ModelProto, helper
+
+from onnxbuild.machine import usable_cores
+from onnxbuild.protocol import CheckFailed, Facts, Tell
+from onnxbuild.steps.blame import BlameParams
+from onnxbuild.steps.dataset_rows import PORT
+from onnxbuild.workers.blame.correspondence import Correspondence
+from onnxbuild.workers.blame.differences import Differences, groups
+from onnxbuild.workers.blame.ranking import MOST, Grown, as_facts, grown
+from onnxbuild.workers.calibrate.feeds import Feeds, feeds_by_file
+from onnxbuild.workers.calibrate.observe import floating_tensors, sizes, watch
+from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
+from onnxbuild.workers.folders.model_files import onnx_names
+from onnxbuild.workers.graphs.graph_files import load_model
+from onnxbuild.workers.graphs.plain_form import inline_functions
+from onnxbuild.workers.inputs.dataset_texts import texts
+from onnxbuild.workers.inputs.sample_source import Source, open_source
+from onnxbuild.workers.inputs.samples import Sample, shaped, single_texts
+from onnxbuild.workers.inputs.sentences import SENTENCES
+from onnxbuild.workers.libraries.quiet import quiet
+from onnxbuild.workers.libraries.remote_code import with_its_code
+from onnxbuild.workers.model_folder.decoders import graphs_to_change
+
+_VALUES_AT_ONCE = 64 << 20  # of one graph, in a group of tensors
+_FEW_TOKENS = 16  # of a row without text
+
+
+@with_its_code
+def run(params: BlameParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
+    """Compare each graph that both folders have, and write `blame.json`. Errors: CheckFailed OBE120 if there is none."""
+    before, after = inputs["before"], inputs["after"]
+    shared = [name for name in graphs_to_change(before) if name in onnx_names(after)]
+    if not shared:
+        raise CheckFailed("OBE120", "the graphs before and after the step have different file names")
+    feeds = feeds_by_file(before, lambda model: _samples(params, inputs, model), threads=usable_cores())
+    graphs: list[dict[str, Any]] = []
+    report: dict[str, Any] = {}
+    for done, name in enumerate(shared):
+        progress(f"comparing {name}", done, len(shared))
+        rows = list(feeds(name))
+        entry, report[name] = _compared(before / name, after / name, rows) if rows else _not_run(name)
+        graphs.append({"file": name, **entry})
+    (outputs["report"] / "blame.json").write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1))
+    return {"graphs": graphs}
+
+
+def _samples(params: BlameParams, inputs: Mapping[str, Path], model: OnnxModel) -> Iterator[Sample]:
+    """Single rows, so that no padding is compared: texts, or else seeded values."""
+    source = open_source(inputs["before"], model, "", seed=params.seed, trusts_code=params.trusts_code, light=True)
+    if not source.reads_text:
+        yield from _seeded(source)
+        return
+    rows: Iterable[str] = SENTENCES[: params.samples]
+    if PORT in inputs:
+        rows = texts(inputs[PORT], params.rows, samples=params.samples, seed=params.seed)
+    yield from single_texts(source, rows, params.sequence)
+
+
+def _seeded(source: Source) -> Iterator[Sample]:
+    for more in range(2):
+        yield shaped(source, 1, min(_FEW_TOKENS + more, source.positions - 1))
+
+
+def _not_run(name: str) -> tuple[dict[str, Any], list[Any]]:
+    return {"because": f"`{name}` was not run: a merged decoder is compared through its parts"}, []
+
+
+def _compared(before: Path, after: Path, rows: Sequence[Feeds]) -> tuple[dict[str, Any], list[Any]]:
+    """The facts of one graph, and all its nodes for the report."""
+    first, second = _load(before), _load(after)
+    with TemporaryDirectory(prefix="onnxbuild-blame-") as scratch, quiet():
+        place = Path(scratch)
+        between = Correspondence(first, second, floating_tensors(first, place), floating_tensors(second, place))
+        errors = _errors(first, second, between.pairs, rows, place)
+    nodes = grown(between, errors)
+    entry = {"compared": len(errors), "nodes": as_facts(nodes), "exclude": _exclude(nodes)}
+    return entry, msgspec.to_builtins(nodes)
+
+
+def _load(path: Path) -> ModelProto:
+    model = load_model(path)
+    inline_functions(model)
+    return model
+
+
+def _exclude(nodes: Sequence[Grown]) -> list[str]:
+    """The nodes of those shown that the step quantizes: only these can be taken back."""
+    return [one.name for one in nodes[:MOST] if one.quantized]
+
+
+def _errors(
+    first: ModelProto, second: ModelProto, pairs: Mapping[str, str], rows: Sequence[Feeds], scratch: Path
+) -> dict[str, float]:
+    """The relative error of each tensor that has a counterpart. Each group of tensors is computed and then forgotten."""
+    longest = max(rows, key=lambda fed: sum(value.size for value in fed.values()))
+    differences = Differences()
+    for names in groups(sizes(first, pairs, longest, scratch), _VALUES_AT_ONCE):
+        others = [pairs[name] for name in names]
+        wanted = watch(first, names, rows, scratch)
+        actual = watch(second, others, list(_fitting(second, rows)), scratch)
+        for one, other in zip(wanted, actual, strict=True):
+            for name in names:
+                differences.add(name, one[name], other[pairs[name]])
+    return differences.errors()
+
+
+def _fitting(model: ModelProto, rows: Iterable[Feeds]) -> Iterator[Feeds]:
+    """The rows in the types of a graph: one in half precision may take halves."""
+    types = {
+        value.name: helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type) for value in model.graph.input
+    }
+    for fed in rows:
+        yield {name: np.asarray(fed[name], dtype=kind) for name, kind in types.items() if name in fed}
