@@ -5,9 +5,7 @@ No manifest asks for it, so it is not in `KINDS`: the command `blame` adds it to
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
-
-from msgspec import Meta
+from typing import ClassVar
 
 from onnxbuild.steps.dataset_rows import DerivedRows, Rows, RowSeed, Samples, Sequence
 from onnxbuild.steps.kind import Kind, OpeningParams

@@ -71,7 +71,10 @@ def _graphs(opened: Session, stage: Stage, jobs: int) -> tuple[Graph, ...]:
 
 
 def _run(opened: Session, graph: ActionGraph, jobs: int) -> Mapping[str, Outcome]:
-    """The outcomes of a graph without variants. Errors: _Stopped if an action failed for another reason than a bound."""
+    """The outcomes of a graph without variants.
+
+    Errors: _Stopped if an action failed for another reason than a bound, or the run was interrupted.
+    """
     session_of = structs.replace(opened, plan=structs.replace(opened.plan, graph=graph))
     scope = f"{opened.scope}#{_SCOPE}"
     policy = Policy(scope=scope, logs=str(opened.logs), jobs=jobs, memory_bytes=memory_limit())

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from onnxbuild.commands.blaming.verdict import Blame, Graph, Node, Output, Stand
 from onnxbuild.printable import printable
 from onnxbuild.protocol import json_text
-from onnxbuild.report.result.figures import NONE, significant
+from onnxbuild.report.result.figures import NONE, beside_bound, significant
 from onnxbuild.report.result.table_layout import Cell, Column, blocks
 from onnxbuild.report.result.variant_rows import Metric
 from onnxbuild.report.wording import folded
@@ -21,7 +21,7 @@ def as_json(blame: Blame) -> str:
 
 
 def as_text(blame: Blame, width: int | None = None) -> str:
-    """The metrics after each step, the first step that breaks it, and what in that step does. `width`: of a terminal."""
+    """The metrics after each step, the first that breaks it, and the nodes that do. `width`: cells of a terminal."""
     parts = [_steps(blame.steps, width), folded(_verdict(blame), width)]
     parts += [folded(_output(one), width) for one in blame.outputs]
     parts += [part for graph in blame.graphs for part in _graph(graph, width)]
@@ -51,7 +51,12 @@ def _heading(name: str, metric: Metric) -> str:
 def _cell(metric: Metric | None) -> Cell:
     if metric is None:
         return Cell(NONE)
-    return Cell(significant(metric.value) + ("" if metric.passed else " ✗"), wrong=not metric.passed)
+    return Cell(_figure(metric) + ("" if metric.passed else " ✗"), wrong=not metric.passed)
+
+
+def _figure(metric: Metric) -> str:
+    """A value with enough digits to show on which side of its bound it is."""
+    return significant(metric.value) if metric.bound is None else beside_bound(metric.value, metric.bound)[0]
 
 
 def _verdict(blame: Blame) -> str:
@@ -69,7 +74,7 @@ def _verdict(blame: Blame) -> str:
 def _values(blame: Blame) -> str:
     """` (cosine_mean: export 1.0000, O2 1.0000, int8 0.9710)`."""
     metrics = ((stand.label, stand.metrics.get(blame.metric or "")) for stand in blame.steps)
-    texts = [f"{label} {significant(metric.value)}" for label, metric in metrics if metric is not None]
+    texts = [f"{label} {_figure(metric)}" for label, metric in metrics if metric is not None]
     return f" ({blame.metric}: {', '.join(texts)})" if texts else ""
 
 

@@ -9,11 +9,9 @@ from msgspec import Struct
 
 from onnxbuild.commands.blaming.chain import Chain, Stage
 from onnxbuild.execute.events import SUCCEEDED, Outcome
+from onnxbuild.report.result.failed_actions import OF_THE_GRAPH
 from onnxbuild.report.result.variant_rows import Metric, judged_metrics
 from onnxbuild.tables.thresholds import is_within
-
-# The failures of a validation that are the fault of the graph; others, such as a lack of memory, say nothing about it.
-OF_THE_GRAPH = frozenset({"OBE04", "OBE06", "OBE86", "OBE90"})
 
 
 class Stand(Struct, frozen=True, kw_only=True):

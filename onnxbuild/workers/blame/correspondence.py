@@ -15,8 +15,8 @@ from onnx import ModelProto, NodeProto, numpy_helper
 
 # What quantizers append to the name of a tensor that exists only as integers and scales.
 _ENDINGS = ("_DequantizeLinear_Output", "_dequantized")
-# Parts of the names of operators that compute with quantized numbers.
-_QUANTIZED = ("Quant", "Integer", "QLinear", "NBits", "Bnb4", "QAttention", "QGemm")
+# Parts of the names of operators that compute with quantized numbers, in lower case.
+_QUANTIZED = ("quant", "integer", "qlinear", "nbits", "bnb4", "qattention", "qgemm", "qordered")
 
 
 class Graph:
@@ -113,4 +113,4 @@ def _named_after(name: str, others: Collection[str]) -> str | None:
 
 
 def _quantizes(node: NodeProto) -> bool:
-    return any(part in node.op_type for part in _QUANTIZED)
+    return any(part in node.op_type.lower() for part in _QUANTIZED)

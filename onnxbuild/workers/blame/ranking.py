@@ -30,7 +30,7 @@ class Grown(Struct, frozen=True, kw_only=True):
 def grown(between: Correspondence, errors: Mapping[str, float]) -> list[Grown]:
     """The changed nodes whose error grows, those that add most first."""
     nodes = [_grown(between, errors, tensor) for tensor in between.changed if tensor in errors]
-    return sorted((one for one in nodes if one.error_after > _NOISE), key=_added, reverse=True)
+    return sorted((one for one in nodes if one.growth > 1), key=_added, reverse=True)
 
 
 def _grown(between: Correspondence, errors: Mapping[str, float], tensor: str) -> Grown:

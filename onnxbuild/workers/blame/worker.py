@@ -41,7 +41,10 @@ _FEW_TOKENS = 16  # of a row without text
 
 @with_its_code
 def run(params: BlameParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
-    """Compare each graph that both folders have, and write `blame.json`. Errors: CheckFailed OBE120 if there is none."""
+    """Compare each graph that both folders have, and write `blame.json`.
+
+    Errors: CheckFailed OBE120 if there is none.
+    """
     before, after = inputs["before"], inputs["after"]
     shared = [name for name in graphs_to_change(before) if name in onnx_names(after)]
     if not shared:
@@ -105,7 +108,7 @@ def _exclude(nodes: Sequence[Grown]) -> list[str]:
 def _errors(
     first: ModelProto, second: ModelProto, pairs: Mapping[str, str], rows: Sequence[Feeds], scratch: Path
 ) -> dict[str, float]:
-    """The relative error of each tensor that has a counterpart. Each group of tensors is computed and then forgotten."""
+    """The relative error of each tensor that has a counterpart; the tensors are computed group by group."""
     longest = max(rows, key=lambda fed: sum(value.size for value in fed.values()))
     differences = Differences()
     for names in groups(sizes(first, pairs, longest, scratch), _VALUES_AT_ONCE):
