@@ -231,8 +231,8 @@ def test_a_lack_of_memory_says_nothing_about_a_graph(graph, code, says):
 
 
 NODES = (
-    Node(name="/layer.0/dense/MatMul", operator="MatMul", error_before=0.0, error_after=0.0124, growth=124.0),
-    Node(name="/layer.1/dense/MatMul", operator="MatMul", error_before=0.0124, error_after=0.3, growth=24.2),
+    Node(name="/layer.0/dense/MatMul", operator="MatMul", error_before=0.0, error_after=0.0124, added=0.0636),
+    Node(name="/layer.1/dense/MatMul", operator="MatMul", error_before=0.0124, error_after=0.3, added=0.0012),
 )
 GRAPHS = (
     Graph(file="encoder_model.onnx", compared=71, nodes=NODES, exclude=("/layer.0/dense/MatMul", "ü")),
@@ -245,10 +245,10 @@ def test_the_nodes_and_a_line_to_paste(graph):
     _, blame = verdict(graph, right, right, wrong)
     text = as_text(structs.replace(blame, graphs=GRAPHS))
     assert text.split("\n\n", 2)[2].splitlines() == [
-        "encoder_model.onnx: the nodes whose error grows most, of 71 that were compared",
-        "node                   operator  error before  error after",
-        "/layer.0/dense/MatMul    MatMul         0.00%        1.24%",
-        "/layer.1/dense/MatMul    MatMul         1.24%       30.00%",
+        "encoder_model.onnx: the nodes that cost most; 71 tensors were compared",
+        "node                   operator  error before  error after     adds",
+        "/layer.0/dense/MatMul    MatMul         0.00%        1.24%   0.0636",
+        "/layer.1/dense/MatMul    MatMul         1.24%       30.00%  1.2e-03",
         "",
         'exclude: ["/layer.0/dense/MatMul", "ü"]',
         "",

@@ -87,7 +87,7 @@ def _graph(graph: Graph, width: int | None) -> Iterator[str]:
     if not graph.nodes:
         yield folded(f"{graph.file}: {graph.because or 'no node of this graph was changed'}", width)
         return
-    words = f"{graph.file}: the nodes whose error grows most, of {graph.compared} that were compared"
+    words = f"{graph.file}: the nodes that cost most; {graph.compared} tensors were compared"
     yield f"{folded(words, width)}\n{_lines(_columns(graph.nodes), width)}"
     if graph.exclude:
         yield f"exclude: {json.dumps(list(graph.exclude), ensure_ascii=False)}"
@@ -99,14 +99,23 @@ def _columns(nodes: Sequence[Node]) -> list[Column]:
         "operator": [node.operator for node in nodes],
         "error before": [_share(node.error_before) for node in nodes],
         "error after": [_share(node.error_after) for node in nodes],
+        "adds": [_amount(node.added) for node in nodes],
     }
     return [Column(heading, tuple(map(Cell, column))) for heading, column in texts.items()]
 
 
 def _share(error: float) -> str:
     """A relative error: `1.24%`."""
-    least = 1e-4
-    return f"{error:.2%}" if error == 0 or error >= least else f"{error:.0e}"
+    least, most = 1e-4, 100.0
+    if error > most:
+        return "> 10000%"
+    return f"{error:.2%}" if error == 0 or error >= least else "< 0.01%"
+
+
+def _amount(value: float) -> str:
+    """What a node adds, in the unit of its output: `0.0636`."""
+    most = 1e6
+    return "> 1e6" if value > most else significant(value)
 
 
 def _lines(columns: Sequence[Column], width: int | None) -> str:

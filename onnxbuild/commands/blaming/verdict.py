@@ -24,17 +24,21 @@ class Stand(Struct, frozen=True, kw_only=True):
 
 
 class Node(Struct, frozen=True, kw_only=True):
-    """A node of the graph before a step. The errors are relative: before it, those of its inputs; after it, its own."""
+    """A node of the graph before a step, with relative errors: the largest of its inputs, and that of its output.
+
+    `added` is what the step adds in this node: the RMS of the difference of its output, given the same inputs.
+    """
 
     name: str
     operator: str
     error_before: float
     error_after: float
-    growth: float
+    added: float
+    quantized: bool = False
 
 
 class Graph(Struct, frozen=True, kw_only=True):
-    """The nodes of one graph whose error grows most, and those of them that `exclude` can leave as they were."""
+    """The nodes of one graph that cost most, and those of them that `exclude` can leave as they were."""
 
     file: str
     compared: int = 0

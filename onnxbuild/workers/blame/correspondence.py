@@ -80,6 +80,10 @@ class Correspondence:
         pairs = ((name, _named_after(name, others)) for name in floats if name not in inputs)
         self.pairs: Mapping[str, str] = {name: other for name, other in pairs if other is not None}
 
+    def keep(self, names: Collection[str]) -> None:
+        """Forget the other tensors."""
+        self.pairs = {name: other for name, other in self.pairs.items() if name in names}
+
     @cached_property
     def changed(self) -> dict[str, NodeProto]:
         """The nodes of the first graph that compute a tensor in another way than the second one, by that tensor."""

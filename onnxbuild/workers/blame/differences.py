@@ -1,4 +1,4 @@
-"""The relative error of each tensor: the RMS of the difference over the RMS of the first value, over all rows."""
+"""How far two tensors are apart: over all rows, relative to the first one and in its own unit."""
 
 from __future__ import annotations
 
@@ -12,32 +12,33 @@ _MASKED = 1e30
 
 
 class Differences:
-    """Sums over rows, by tensor. A tensor whose shapes differ is left out."""
+    """Sums over rows, by tensor."""
 
     def __init__(self) -> None:
         """Start without rows."""
-        self._squares: dict[str, tuple[float, float]] = {}
-        self._unlike: set[str] = set()
+        self._sums: dict[str, tuple[float, float, int]] = {}
 
     def add(self, name: str, before: np.ndarray, after: np.ndarray) -> None:
         """Count the values of one row."""
-        if before.shape != after.shape:
-            self._unlike.add(name)
-            return
-        wanted, actual = before.astype(np.float64).ravel(), after.astype(np.float64).ravel()
-        counts = np.abs(wanted) < _MASKED  # also False for NaN
-        wanted, actual = wanted[counts], actual[counts]
-        squares = np.sum(np.square(wanted - actual)), np.sum(np.square(wanted))
-        difference, size = self._squares.get(name, (0.0, 0.0))
-        self._squares[name] = (difference + float(squares[0]), size + float(squares[1]))
+        counts = np.abs(before.astype(np.float64)) < _MASKED  # also False for NaN
+        wanted: np.ndarray = before[counts].astype(np.float64)
+        actual: np.ndarray = after[counts].astype(np.float64)
+        difference, size, count = self._sums.get(name, (0.0, 0.0, 0))
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares = float(np.sum(np.square(wanted - actual)))
+        self._sums[name] = (difference + squares, size + float(np.sum(np.square(wanted))), count + wanted.size)
 
-    def errors(self) -> dict[str, float]:
-        """The relative error of each tensor; infinite if the second value is not finite, or the first one is zero."""
-        return {name: relative(*sums) for name, sums in self._squares.items() if name not in self._unlike}
+    def relative(self) -> dict[str, float]:
+        """The RMS of the difference over the RMS of the first tensor, by tensor."""
+        return {name: root(difference, size) for name, (difference, size, _) in self._sums.items()}
+
+    def absolute(self) -> dict[str, float]:
+        """The RMS of the difference, by tensor."""
+        return {name: root(difference, count) for name, (difference, _, count) in self._sums.items()}
 
 
-def relative(difference: float, size: float) -> float:
-    """The root of the ratio of two sums of squares."""
+def root(difference: float, size: float) -> float:
+    """The root of a ratio; infinite if a value is not finite, or differs from a tensor of zeros."""
     if difference == 0:
         return 0.0
     return math.sqrt(difference / size) if math.isfinite(difference) and size > 0 else math.inf

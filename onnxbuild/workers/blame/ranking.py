@@ -1,78 +1,62 @@
-"""The nodes of a graph whose error grows most."""
+"""The nodes of a graph that cost most accuracy."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
-from msgspec import Struct
+import msgspec
+from msgspec import Struct, structs
 
 from onnxbuild.workers.blame.correspondence import Correspondence
+from onnxbuild.workers.blame.measured import Errors
 
 MOST = 10
 
-# Below this relative error a tensor counts as right: between the noise of fp32 (1e-6) and 8 bits (1e-2).
-_NOISE = 1e-4
+_LARGEST = 1e300  # stands for infinity, which JSON does not have
 
 
-class Grown(Struct, frozen=True, kw_only=True):
-    """A node that was changed, with the error of its output and the largest error of its inputs."""
+class Costly(Struct, frozen=True, kw_only=True):
+    """A node that was changed, with the largest relative error of its inputs, and that of its output.
+
+    `added` is the RMS of what the change adds to its output, given the same inputs. It is not relative: a residual
+    stream takes up all sums in one unit. Measured with MiniLM int8 (mean cosine 0.9935), ten nodes taken back give
+    0.9984 in this order, 0.9965 by the relative value, and 0.9954 by the growth of the error from input to output.
+    """
 
     name: str
     operator: str
     error_before: float
     error_after: float
-    growth: float
+    added: float
     quantized: bool
 
 
-def grown(between: Correspondence, errors: Mapping[str, float]) -> list[Grown]:
-    """The changed nodes whose error grows, those that add most first."""
-    nodes = [_grown(between, errors, tensor) for tensor in between.changed if tensor in errors]
-    return sorted((one for one in nodes if one.growth > 1), key=_added, reverse=True)
+def ranked(between: Correspondence, errors: Errors) -> list[Costly]:
+    """The changed nodes that add an error, the largest first. Where a step quantizes, only what it quantized counts."""
+    nodes = [_costly(between, errors, tensor) for tensor in between.changed if tensor in errors.added]
+    costly = [one for one in nodes if one.added > 0]
+    quantized = [one for one in costly if one.quantized]
+    return sorted(quantized or costly, key=lambda one: one.added, reverse=True)
 
 
-def _grown(between: Correspondence, errors: Mapping[str, float], tensor: str) -> Grown:
+def _costly(between: Correspondence, errors: Errors, tensor: str) -> Costly:
     node = between.changed[tensor]
-    before = max((errors[name] for name in between.inputs_of(tensor) if name in errors), default=0.0)
-    return Grown(
+    before = (errors.relative[name] for name in between.inputs_of(tensor) if name in errors.relative)
+    return Costly(
         name=node.name or tensor,
         operator=node.op_type,
-        error_before=before,
-        error_after=errors[tensor],
-        growth=_growth(before, errors[tensor]),
+        error_before=max(before, default=0.0),
+        error_after=errors.relative[tensor],
+        added=errors.added[tensor],
         quantized=bool(node.name) and between.is_quantized(tensor),
     )
 
 
-def _growth(before: float, after: float) -> float:
-    """How many times the error grows; one below the noise of floats counts as that noise."""
-    return max(after, _NOISE) / max(before, _NOISE) if math.isfinite(before) else 1.0
+def as_facts(nodes: Iterable[Costly]) -> list[dict[str, Any]]:
+    """The nodes as plain values of JSON."""
+    return [msgspec.to_builtins(structs.replace(one, **_finite(one))) for one in nodes]
 
 
-def _added(one: Grown) -> float:
-    """What a node adds: errors of independent causes add up as squares do."""
-    if not math.isfinite(one.error_before):
-        return 0.0
-    return math.sqrt(max(0.0, one.error_after**2 - one.error_before**2))
-
-
-def as_facts(nodes: Iterable[Grown]) -> list[dict[str, Any]]:
-    """The ten that grow most, as plain values; an infinite error is the largest float."""
-    return [
-        {
-            "name": one.name,
-            "operator": one.operator,
-            "error_before": _finite(one.error_before),
-            "error_after": _finite(one.error_after),
-            "growth": _finite(one.growth),
-        }
-        for one in list(nodes)[:MOST]
-    ]
-
-
-def _finite(value: float) -> float:
-    """JSON has no infinity."""
-    largest = 1e300
-    return value if math.isfinite(value) else largest
+def _finite(one: Costly) -> dict[str, float]:
+    return {name: min(getattr(one, name), _LARGEST) for name in ("error_before", "error_after", "added")}

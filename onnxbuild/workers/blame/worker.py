@@ -1,6 +1,6 @@
 """blame: feeds two graphs the same rows, and compares their tensors node by node.
 
-Facts: `graphs`, one entry per graph of the model, with the ten nodes whose error grows most; the report has all.
+Facts: `graphs`, one entry per graph of the model, with the ten nodes that cost most; the report has all.
 """
 
 from __future__ import annotations
@@ -11,18 +11,15 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
-import numpy as np
-from onnx import ModelProto, helper
+from onnx import ModelProto
 
 from onnxbuild.machine import usable_cores
 from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.steps.blame import BlameParams
 from onnxbuild.steps.dataset_rows import PORT
-from onnxbuild.workers.blame.correspondence import Correspondence
-from onnxbuild.workers.blame.differences import Differences, groups
-from onnxbuild.workers.blame.ranking import MOST, Grown, as_facts, grown
+from onnxbuild.workers.blame.measured import Pair
+from onnxbuild.workers.blame.ranking import MOST, Costly, as_facts, ranked
 from onnxbuild.workers.calibrate.feeds import Feeds, feeds_by_file
-from onnxbuild.workers.calibrate.observe import floating_tensors, sizes, watch
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
 from onnxbuild.workers.folders.model_files import onnx_names
 from onnxbuild.workers.graphs.graph_files import load_model
@@ -35,7 +32,6 @@ from onnxbuild.workers.libraries.quiet import quiet
 from onnxbuild.workers.libraries.remote_code import with_its_code
 from onnxbuild.workers.model_folder.decoders import graphs_to_change
 
-_VALUES_AT_ONCE = 64 << 20  # of one graph, in a group of tensors
 _FEW_TOKENS = 16  # of a row without text
 
 
@@ -84,14 +80,11 @@ def _not_run(name: str) -> tuple[dict[str, Any], list[Any]]:
 
 def _compared(before: Path, after: Path, rows: Sequence[Feeds]) -> tuple[dict[str, Any], list[Any]]:
     """The facts of one graph, and all its nodes for the report."""
-    first, second = _load(before), _load(after)
     with TemporaryDirectory(prefix="onnxbuild-blame-") as scratch, quiet():
-        place = Path(scratch)
-        between = Correspondence(first, second, floating_tensors(first, place), floating_tensors(second, place))
-        errors = _errors(first, second, between.pairs, rows, place)
-    nodes = grown(between, errors)
-    entry = {"compared": len(errors), "nodes": as_facts(nodes), "exclude": _exclude(nodes)}
-    return entry, msgspec.to_builtins(nodes)
+        pair = Pair(_load(before), _load(after), rows, Path(scratch))
+        nodes = ranked(pair.between, pair.errors())
+    plain = as_facts(nodes)
+    return {"compared": len(pair.between.pairs), "nodes": plain[:MOST], "exclude": _exclude(nodes)}, plain
 
 
 def _load(path: Path) -> ModelProto:
@@ -100,31 +93,6 @@ def _load(path: Path) -> ModelProto:
     return model
 
 
-def _exclude(nodes: Sequence[Grown]) -> list[str]:
+def _exclude(nodes: Sequence[Costly]) -> list[str]:
     """The nodes of those shown that the step quantizes: only these can be taken back."""
     return [one.name for one in nodes[:MOST] if one.quantized]
-
-
-def _errors(
-    first: ModelProto, second: ModelProto, pairs: Mapping[str, str], rows: Sequence[Feeds], scratch: Path
-) -> dict[str, float]:
-    """The relative error of each tensor that has a counterpart; the tensors are computed group by group."""
-    longest = max(rows, key=lambda fed: sum(value.size for value in fed.values()))
-    differences = Differences()
-    for names in groups(sizes(first, pairs, longest, scratch), _VALUES_AT_ONCE):
-        others = [pairs[name] for name in names]
-        wanted = watch(first, names, rows, scratch)
-        actual = watch(second, others, list(_fitting(second, rows)), scratch)
-        for one, other in zip(wanted, actual, strict=True):
-            for name in names:
-                differences.add(name, one[name], other[pairs[name]])
-    return differences.errors()
-
-
-def _fitting(model: ModelProto, rows: Iterable[Feeds]) -> Iterator[Feeds]:
-    """The rows in the types of a graph: one in half precision may take halves."""
-    types = {
-        value.name: helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type) for value in model.graph.input
-    }
-    for fed in rows:
-        yield {name: np.asarray(fed[name], dtype=kind) for name, kind in types.items() if name in fed}

@@ -21,7 +21,7 @@ from onnxbuild.workers.graphs.graph_files import save_model
 
 Range = tuple[float, float]
 
-_FLOATING = frozenset({"tensor(float)", "tensor(float16)", "tensor(double)"})
+_FLOATING = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 
 BINS = 2048  # of a histogram
 
@@ -37,9 +37,10 @@ def float_tensors(model: ModelProto, scratch: Path) -> list[str]:
     return [name for name, kind in _types(model, scratch).items() if kind == "tensor(float)"]
 
 
-def floating_tensors(model: ModelProto, scratch: Path) -> list[str]:
-    """The same for every floating-point type that numpy has."""
-    return [name for name, kind in _types(model, scratch).items() if kind in _FLOATING]
+def floating_tensors(model: ModelProto, scratch: Path) -> dict[str, np.dtype[Any]]:
+    """The same for every floating-point type that numpy has, with the types."""
+    types = _types(model, scratch).items()
+    return {name: np.dtype(_FLOATING[kind]) for name, kind in types if kind in _FLOATING}
 
 
 def _types(model: ModelProto, scratch: Path) -> dict[str, str]:
@@ -49,14 +50,14 @@ def _types(model: ModelProto, scratch: Path) -> dict[str, str]:
     return {value.name: value.type for value in (*session.get_inputs(), *session.get_outputs())}
 
 
-def sizes(model: ModelProto, tensors: Iterable[str], fed: Feeds, scratch: Path) -> dict[str, int]:
-    """How many values each tensor has for these feeds."""
-    sized = ModelProto()
-    sized.CopyFrom(model)
-    outputs = {name: f"onnxbuild_{place}_size" for place, name in enumerate(tensors)}
-    sized.graph.node.extend(helper.make_node("Size", [name], [output]) for name, output in outputs.items())
-    numbers = _runner(sized, scratch, list(outputs.values()))(fed)
-    return {name: int(number) for name, number in zip(outputs, numbers, strict=True)}
+def shapes(model: ModelProto, tensors: Iterable[str], fed: Feeds, scratch: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor for these feeds."""
+    shaped = ModelProto()
+    shaped.CopyFrom(model)
+    outputs = {name: f"onnxbuild_{place}_shape" for place, name in enumerate(tensors)}
+    shaped.graph.node.extend(helper.make_node("Shape", [name], [output]) for name, output in outputs.items())
+    values = runner(shaped, scratch, list(outputs.values()))(fed)
+    return {name: tuple(map(int, value)) for name, value in zip(outputs, values, strict=True)}
 
 
 def ranges(model: ModelProto, tensors: Collection[str], feeds: Iterable[Feeds], scratch: Path) -> dict[str, Range]:
@@ -88,7 +89,7 @@ def watch(
     """The tensors themselves, for each feed."""
     inputs = {value.name for value in model.graph.input}
     names = [name for name in tensors if name not in inputs]
-    run = _runner(model, scratch, names)
+    run = runner(model, scratch, names)
     for fed in feeds:
         computed = dict(zip(names, run(fed), strict=True))
         yield {name: computed[name] if name in computed else fed[name] for name in tensors}
@@ -124,7 +125,7 @@ def _probed(
     """
     probed, names = _with_probes(model, probes)
     outputs = [output for of_tensor in names.values() for output in of_tensor]
-    run = _runner(probed, scratch, outputs)
+    run = runner(probed, scratch, outputs)
     for fed in feeds:
         numbers = iter(run(fed))
         yield {tensor: [float(next(numbers)) for _ in of_tensor] for tensor, of_tensor in names.items()}
@@ -161,7 +162,7 @@ def _magnitude(model: ModelProto, tensor: str, output: str) -> str:
     return kept
 
 
-def _runner(model: ModelProto, scratch: Path, names: Collection[str]) -> Callable[[Feeds], Sequence[Any]]:
+def runner(model: ModelProto, scratch: Path, names: Collection[str]) -> Callable[[Feeds], Sequence[Any]]:
     """What computes these values from feeds; for no value nothing is run, because a session needs an output."""
     if not names:
         return lambda _fed: ()
