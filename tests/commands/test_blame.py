@@ -9,7 +9,7 @@ from msgspec import structs
 
 from onnxbuild.commands.blaming.blame_text import as_json, as_text
 from onnxbuild.commands.blaming.chain import chain_of, label_of, variant_named, with_checks, with_nodes
-from onnxbuild.commands.blaming.verdict import Graph, Node, blame_of, first_broken, is_measured
+from onnxbuild.commands.blaming.verdict import Graph, Node, Pasted, blame_of, first_broken, is_measured, pasted
 from onnxbuild.diagnostics import DiagnosticError
 from onnxbuild.execute.events import Outcome
 from onnxbuild.machine import Machine
@@ -235,33 +235,60 @@ NODES = (
     Node(name="/layer.1/dense/MatMul", operator="MatMul", error_before=0.0124, error_after=0.3, added=0.0012),
 )
 GRAPHS = (
-    Graph(file="encoder_model.onnx", compared=71, nodes=NODES, exclude=("/layer.0/dense/MatMul", "ü")),
+    Graph(file="encoder_model.onnx", compared=71, nodes=NODES),
     Graph(file="decoder_model.onnx", compared=12),
     Graph(file="decoder_model_merged.onnx", because="it was not run"),
 )
 
+PASTED = Pasted(param="exclude", names=("/layer.0/dense/MatMul", "ü"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "expected"),
+    [
+        ("quantize", {"exclude": ["/first"]}, ("exclude", ("/first", "/layer.0/dense/MatMul"))),
+        ("quantize", {}, ("exclude", ("/layer.0/dense/MatMul",))),
+        ("precision", {"keep_fp32": "auto"}, ("keep_fp32", ("auto", *(one.name for one in NODES)))),
+        (
+            "precision",
+            {"keep_fp32": ["Softmax", NODES[1].name]},
+            ("keep_fp32", ("Softmax", *(one.name for one in NODES[::-1]))),
+        ),
+        ("optimize", {"level": "O2"}, None),
+    ],
+)
+def test_what_is_pasted_keeps_what_the_step_already_names(graph, kind, params, expected):
+    stage = structs.replace(chain(graph).stages[1], kind=kind, params=params)
+    found = pasted(stage, (structs.replace(GRAPHS[0], nodes=(structs.replace(NODES[0], quantized=True), NODES[1])),))
+    assert (found and (found.param, found.names)) == expected
+
+
+def test_a_node_without_a_name_cannot_be_excluded(graph):
+    nodes = tuple(structs.replace(one, named=False, quantized=True) for one in NODES)
+    assert pasted(chain(graph).stages[2], (structs.replace(GRAPHS[0], nodes=nodes),)) is None
+
 
 def test_the_nodes_and_a_line_to_paste(graph):
     _, blame = verdict(graph, right, right, wrong)
-    text = as_text(structs.replace(blame, graphs=GRAPHS))
+    text = as_text(structs.replace(blame, graphs=GRAPHS, pasted=PASTED))
     assert text.split("\n\n", 2)[2].splitlines() == [
         "encoder_model.onnx: the nodes that cost most; 71 tensors were compared",
         "node                   operator  error before  error after     adds",
         "/layer.0/dense/MatMul    MatMul         0.00%        1.24%   0.0636",
         "/layer.1/dense/MatMul    MatMul         1.24%       30.00%  1.2e-03",
         "",
-        'exclude: ["/layer.0/dense/MatMul", "ü"]',
-        "",
         "decoder_model.onnx: no node of this graph was changed",
         "",
         "decoder_model_merged.onnx: it was not run",
+        "",
+        'exclude: ["/layer.0/dense/MatMul", "ü"]',
     ]
 
 
 @pytest.mark.parametrize("width", [40, 57, 80])
 def test_the_answer_fits_the_terminal_but_for_what_is_pasted(graph, width):
     _, blame = verdict(graph, right, right, wrong)
-    lines = as_text(structs.replace(blame, graphs=GRAPHS), width).splitlines()
+    lines = as_text(structs.replace(blame, graphs=GRAPHS, pasted=PASTED), width).splitlines()
     assert [line for line in lines if cells(line) > width and not line.startswith("exclude: ")] == []
     assert 'exclude: ["/layer.0/dense/MatMul", "ü"]' in lines
 

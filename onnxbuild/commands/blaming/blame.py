@@ -15,7 +15,7 @@ from msgspec import structs
 
 from onnxbuild.commands.blaming.blame_text import as_json, as_text
 from onnxbuild.commands.blaming.chain import Chain, Stage, chain_of, variant_named, with_checks, with_nodes
-from onnxbuild.commands.blaming.verdict import Blame, Graph, blame_of, first_broken, is_measured
+from onnxbuild.commands.blaming.verdict import Blame, Graph, blame_of, first_broken, is_measured, pasted
 from onnxbuild.commands.building.interrupts import interruptible
 from onnxbuild.commands.building.rounds import run_session
 from onnxbuild.commands.parsing.options import Asked
@@ -59,7 +59,8 @@ def _verdict(opened: Session, chain: Chain, jobs: int) -> Blame:
     stage = first_broken(chain, verdict)
     if stage is None or stage.nodes is None:
         return verdict
-    return structs.replace(verdict, graphs=_graphs(opened, stage, jobs))
+    graphs = _graphs(opened, stage, jobs)
+    return structs.replace(verdict, graphs=graphs, pasted=pasted(stage, graphs))
 
 
 def _graphs(opened: Session, stage: Stage, jobs: int) -> tuple[Graph, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from onnxbuild.commands.blaming.verdict import Blame, Graph, Node, Output, Stand
 from onnxbuild.printable import printable
@@ -24,7 +24,8 @@ def as_text(blame: Blame, width: int | None = None) -> str:
     """The metrics after each step, the first that breaks it, and the nodes that do. `width`: cells of a terminal."""
     parts = [_steps(blame.steps, width), folded(_verdict(blame), width)]
     parts += [folded(_output(one), width) for one in blame.outputs]
-    parts += [part for graph in blame.graphs for part in _graph(graph, width)]
+    parts += [_graph(graph, width) for graph in blame.graphs]
+    parts += [f"{blame.pasted.param}: {_list(blame.pasted.names)}"] if blame.pasted else []
     return printable("\n\n".join(parts))
 
 
@@ -82,15 +83,16 @@ def _output(output: Output) -> str:
     return f"  {output.name}: {', '.join(f'{name} {significant(value)}' for name, value in output.metrics.items())}"
 
 
-def _graph(graph: Graph, width: int | None) -> Iterator[str]:
-    """The table of the nodes, and the line for the manifest, which is not folded: it is made to be copied."""
+def _list(names: Sequence[str]) -> str:
+    """Names as YAML, on one line that is not folded: it is made to be copied."""
+    return json.dumps(list(names), ensure_ascii=False)
+
+
+def _graph(graph: Graph, width: int | None) -> str:
     if not graph.nodes:
-        yield folded(f"{graph.file}: {graph.because or 'no node of this graph was changed'}", width)
-        return
+        return folded(f"{graph.file}: {graph.because or 'no node of this graph was changed'}", width)
     words = f"{graph.file}: the nodes that cost most; {graph.compared} tensors were compared"
-    yield f"{folded(words, width)}\n{_lines(_columns(graph.nodes), width)}"
-    if graph.exclude:
-        yield f"exclude: {json.dumps(list(graph.exclude), ensure_ascii=False)}"
+    return f"{folded(words, width)}\n{_lines(_columns(graph.nodes), width)}"
 
 
 def _columns(nodes: Sequence[Node]) -> list[Column]:

@@ -28,6 +28,7 @@ class Stage(Struct, frozen=True, kw_only=True):
 
     kind: str
     label: str  # what its result is called: `export`, `O2`, `int8`
+    params: Mapping[str, Any]
     check: Action
     nodes: Action | None = None
 
@@ -82,6 +83,7 @@ def _stage(variant: Variant, step: Action, validate: Action) -> Stage:
     return Stage(
         kind=step.kind,
         label=label_of(step.kind, step.params),
+        params=step.params,
         check=_check(f"{variant.name}:validate-after-{name}", step, validate),
         nodes=None if step.kind == "export" else _nodes(f"{variant.name}:blame-{name}", step, validate),
     )

@@ -11,7 +11,12 @@ from onnxbuild.commands.blaming.chain import Chain, Stage
 from onnxbuild.execute.events import SUCCEEDED, Outcome
 from onnxbuild.report.result.failed_actions import OF_THE_GRAPH
 from onnxbuild.report.result.variant_rows import Metric, judged_metrics
+from onnxbuild.steps.precision import PRECISION
+from onnxbuild.steps.quantize import QUANTIZE
 from onnxbuild.tables.thresholds import is_within
+
+# The param of a step that names the nodes that it leaves as they are.
+_LEAVES: Mapping[str, str] = {QUANTIZE.name: "exclude", PRECISION.name: "keep_fp32"}
 
 
 class Stand(Struct, frozen=True, kw_only=True):
@@ -34,16 +39,16 @@ class Node(Struct, frozen=True, kw_only=True):
     error_before: float
     error_after: float
     added: float
+    named: bool = True  # whether the graph has a name for it that a manifest can use
     quantized: bool = False
 
 
 class Graph(Struct, frozen=True, kw_only=True):
-    """The nodes of one graph that cost most, and those of them that `exclude` can leave as they were."""
+    """The nodes of one graph that cost most."""
 
     file: str
     compared: int = 0
     nodes: tuple[Node, ...] = ()
-    exclude: tuple[str, ...] = ()
     because: str | None = None  # why there are none
 
 
@@ -52,6 +57,13 @@ class Output(Struct, frozen=True, kw_only=True):
 
     name: str
     metrics: Mapping[str, float]
+
+
+class Pasted(Struct, frozen=True, kw_only=True):
+    """A param of the step that leaves nodes as they were, with the nodes that it already names, and those shown."""
+
+    param: str
+    names: tuple[str, ...]
 
 
 class Blame(Struct, frozen=True, kw_only=True):
@@ -63,6 +75,7 @@ class Blame(Struct, frozen=True, kw_only=True):
     metric: str | None = None  # the one that it breaks, None for a failure of another kind
     outputs: tuple[Output, ...] = ()  # of an export
     graphs: tuple[Graph, ...] = ()  # of any other step
+    pasted: Pasted | None = None
 
 
 def is_measured(outcome: Outcome) -> bool:
@@ -91,6 +104,18 @@ def blame_of(chain: Chain, outcomes: Mapping[str, Outcome]) -> Blame:
 def first_broken(chain: Chain, blame: Blame) -> Stage | None:
     """The stage that a verdict names."""
     return next((stage for stage in chain.stages if name_of(stage) == blame.first), None)
+
+
+def pasted(stage: Stage, graphs: Sequence[Graph]) -> Pasted | None:
+    """What to write into the step to leave the nodes that cost most as they were; None if it has no such param."""
+    param = _LEAVES.get(stage.kind)
+    nodes = [node for graph in graphs for node in graph.nodes if node.named]
+    names = [node.name for node in nodes if node.quantized or stage.kind != QUANTIZE.name]
+    if param is None or not names:
+        return None
+    written = stage.params.get(param, ())
+    already = [written] if isinstance(written, str) else [str(one) for one in written]
+    return Pasted(param=param, names=tuple(dict.fromkeys((*already, *names))))
 
 
 def name_of(stage: Stage) -> str:

@@ -29,6 +29,7 @@ class Costly(Struct, frozen=True, kw_only=True):
     error_before: float
     error_after: float
     added: float
+    named: bool  # a manifest can name it
     quantized: bool
 
 
@@ -49,7 +50,8 @@ def _costly(between: Correspondence, errors: Errors, tensor: str) -> Costly:
         error_before=max(before, default=0.0),
         error_after=errors.relative[tensor],
         added=errors.added[tensor],
-        quantized=bool(node.name) and between.is_quantized(tensor),
+        named=bool(node.name),
+        quantized=between.is_quantized(tensor),
     )
 
 

@@ -18,7 +18,7 @@ from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.steps.blame import BlameParams
 from onnxbuild.steps.dataset_rows import PORT
 from onnxbuild.workers.blame.measured import Pair
-from onnxbuild.workers.blame.ranking import MOST, Costly, as_facts, ranked
+from onnxbuild.workers.blame.ranking import MOST, as_facts, ranked
 from onnxbuild.workers.calibrate.feeds import Feeds, feeds_by_file
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
 from onnxbuild.workers.folders.model_files import onnx_names
@@ -84,15 +84,10 @@ def _compared(before: Path, after: Path, rows: Sequence[Feeds]) -> tuple[dict[st
         pair = Pair(_load(before), _load(after), rows, Path(scratch))
         nodes = ranked(pair.between, pair.errors())
     plain = as_facts(nodes)
-    return {"compared": len(pair.between.pairs), "nodes": plain[:MOST], "exclude": _exclude(nodes)}, plain
+    return {"compared": len(pair.between.pairs), "nodes": plain[:MOST]}, plain
 
 
 def _load(path: Path) -> ModelProto:
     model = load_model(path)
     inline_functions(model)
     return model
-
-
-def _exclude(nodes: Sequence[Costly]) -> list[str]:
-    """The nodes of those shown that the step quantizes: only these can be taken back."""
-    return [one.name for one in nodes[:MOST] if one.quantized]
