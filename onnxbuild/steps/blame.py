@@ -32,5 +32,5 @@ BLAME = Kind(
     worker="onnxbuild.workers.blame.worker:run",
     pure=True,
     packages=lambda _params: ("onnxruntime", "onnx", "transformers"),
-    memory_factor=4.0,
+    memory_factor=5.0,
 )

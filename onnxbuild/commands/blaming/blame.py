@@ -59,7 +59,12 @@ def _verdict(opened: Session, chain: Chain, jobs: int) -> Blame:
     stage = first_broken(chain, verdict)
     if stage is None or stage.nodes is None:
         return verdict
-    graphs = _graphs(opened, stage, jobs)
+    try:
+        graphs = _graphs(opened, stage, jobs)
+    except _Stopped as stopped:
+        if stopped.code == _INTERRUPTED:
+            raise
+        return verdict  # it stands without the nodes, and stderr has the reason
     return structs.replace(verdict, graphs=graphs, pasted=pasted(stage, graphs))
 
 

@@ -71,7 +71,7 @@ def _samples(params: BlameParams, inputs: Mapping[str, Path], model: OnnxModel) 
 
 def _seeded(source: Source) -> Iterator[Sample]:
     for more in range(2):
-        yield shaped(source, 1, min(_FEW_TOKENS + more, source.positions - 1))
+        yield shaped(source, 1, max(1, min(_FEW_TOKENS + more, source.positions - 1)))
 
 
 def _not_run(name: str) -> tuple[dict[str, Any], list[Any]]:
