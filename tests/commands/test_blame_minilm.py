@@ -44,10 +44,11 @@ import shutil
 import numpy as np
 import onnx
 from onnx import numpy_helper
+from crude_steps import CrudeParams
 from onnxruntime.quantization import quantize_dynamic
 
 
-def run(params, inputs, outputs, progress):
+def run(params: CrudeParams, inputs, outputs, progress):
     source, target = inputs["model"], outputs["model"]
     shutil.copytree(source, target, dirs_exist_ok=True)
     options = {"MatMulConstBOnly": True}

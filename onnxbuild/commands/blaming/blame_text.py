@@ -6,11 +6,11 @@ import json
 from collections.abc import Sequence
 
 from onnxbuild.commands.blaming.verdict import Blame, Graph, Node, Output, Stand
+from onnxbuild.deliver.variant_rows import Metric
 from onnxbuild.printable import printable
 from onnxbuild.protocol import json_text
 from onnxbuild.report.result.figures import NONE, beside_bound, significant
 from onnxbuild.report.result.table_layout import Cell, Column, blocks
-from onnxbuild.report.result.variant_rows import Metric
 from onnxbuild.report.wording import folded
 from onnxbuild.tables.thresholds import side_of
 

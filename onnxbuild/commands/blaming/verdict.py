@@ -8,9 +8,9 @@ from typing import Any
 from msgspec import Struct
 
 from onnxbuild.commands.blaming.chain import Chain, Stage
+from onnxbuild.deliver.variant_rows import Metric, judged_metrics
 from onnxbuild.execute.events import SUCCEEDED, Outcome
 from onnxbuild.report.result.failed_actions import OF_THE_GRAPH
-from onnxbuild.report.result.variant_rows import Metric, judged_metrics
 from onnxbuild.steps.precision import PRECISION
 from onnxbuild.steps.quantize import QUANTIZE
 from onnxbuild.tables.thresholds import is_within
