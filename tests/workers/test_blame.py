@@ -92,6 +92,13 @@ def test_another_name_for_a_weight_is_no_change():
     assert compared(chain(), other)[0].between.changed == {}
 
 
+def test_a_node_that_reads_another_tensor_is_changed():
+    other = chain()
+    other.graph.node[3].input[1] = "a"
+    pair, errors = compared(chain(), other)
+    assert [one.name for one in ranked(pair.between, errors)] == ["sum"]
+
+
 def test_a_fused_node_is_compared_through_the_tensor_that_it_ends_in():
     product = (WEIGHTS["w0"] @ WEIGHTS["w1"]).astype(np.float32)
     fused = [

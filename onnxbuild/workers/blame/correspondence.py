@@ -46,14 +46,17 @@ class Graph:
         """The nearest `known` tensors that a tensor is computed from."""
         return {name for node in self.reached(tensor, known) for name in node.input if name in known}
 
-    def content(self, nodes: Collection[NodeProto]) -> list[tuple[object, ...]]:
-        """What nodes compute: operators, attributes and stored values, whatever they and their tensors are called."""
-        return sorted((self._content(node) for node in nodes), key=repr)
+    def content(self, nodes: Collection[NodeProto], names: Mapping[str, str]) -> list[tuple[object, ...]]:
+        """What nodes compute: operators, attributes, stored values, and what they read of the tensors in `names`.
 
-    def _content(self, node: NodeProto) -> tuple[object, ...]:
+        Other names do not count: neither theirs, nor those of weights and of tensors between them.
+        """
+        return sorted((self._content(node, names) for node in nodes), key=repr)
+
+    def _content(self, node: NodeProto, names: Mapping[str, str]) -> tuple[object, ...]:
         attributes = tuple(sorted(one.SerializeToString(deterministic=True) for one in node.attribute))
-        stored = tuple(self.stored.get(name, b"") for name in node.input)
-        return (node.domain, node.op_type, attributes, stored)
+        read = tuple(self.stored.get(name, names.get(name, "")) for name in node.input)
+        return (node.domain, node.op_type, attributes, read)
 
 
 def _stored(model: ModelProto) -> Iterator[tuple[str, bytes]]:
@@ -76,8 +79,8 @@ class Correspondence:
     def __init__(self, before: ModelProto, after: ModelProto, floats: Collection[str], others: Collection[str]) -> None:
         """`floats` and `others`: the floating-point tensors of the two graphs that can be compared."""
         self.before, self.after = Graph(before), Graph(after)
-        inputs = {value.name for value in before.graph.input}
-        pairs = ((name, _named_after(name, others)) for name in floats if name not in inputs)
+        self._inputs = {value.name: value.name for value in before.graph.input}
+        pairs = ((name, _named_after(name, others)) for name in floats if name not in self._inputs)
         self.pairs: Mapping[str, str] = {name: other for name, other in pairs if other is not None}
 
     def keep(self, names: Collection[str]) -> None:
@@ -102,14 +105,20 @@ class Correspondence:
         before, after = self._parts(tensor)
         return any(map(_quantizes, after)) and not any(map(_quantizes, before))
 
+    @cached_property
+    def _names(self) -> tuple[dict[str, str], dict[str, str]]:
+        """The tensors of each graph that correspond, and the inputs, with the names that the first graph has."""
+        same = self._inputs | {name: name for name in self.pairs}
+        return same, same | {other: name for name, other in self.pairs.items()}
+
     def _is_changed(self, tensor: str) -> bool:
-        before, after = self._parts(tensor)
-        return self.before.content(before) != self.after.content(after)
+        (before, after), (same, others) = self._parts(tensor), self._names
+        return self.before.content(before, same) != self.after.content(after, others)
 
     def _parts(self, tensor: str) -> tuple[list[NodeProto], list[NodeProto]]:
         """The nodes of both graphs between a tensor and those before it that correspond."""
-        others = {*self.pairs.values(), *self.pairs}
-        return self.before.reached(tensor, self.pairs), self.after.reached(self.pairs[tensor], others)
+        same, others = self._names
+        return self.before.reached(tensor, same), self.after.reached(self.pairs[tensor], others)
 
 
 def _named_after(name: str, others: Collection[str]) -> str | None:
