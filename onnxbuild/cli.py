@@ -268,6 +268,12 @@ def _compare_exporters(options: argparse.Namespace) -> int:
     return compare_exporters(asked_for(options), out=options.out, as_json_text=options.json, jobs=options.jobs)
 
 
+def _blame(options: argparse.Namespace) -> int:
+    from onnxbuild.commands.blaming.blame import blame
+
+    return blame(asked_for(options), as_json_text=options.json, jobs=options.jobs)
+
+
 def _schema(options: argparse.Namespace) -> int:
     from onnxbuild.commands.schema import run_schema
 
@@ -350,6 +356,7 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "graph": _graph,
     "report": _report,
     "compare-exporters": _compare_exporters,
+    "blame": _blame,
     "schema": _schema,
     "lock": _lock,
     "gc": _gc,

@@ -37,6 +37,7 @@ STEP_FOLDERS = (
     "validate",
     "benchmark",
     "generate",
+    "blame",
 )
 MAY_IMPORT = {
     "version": set(),

@@ -31,7 +31,16 @@ def show_status(asked: Asked, format: Format) -> int:  # noqa: A002 - the option
         interrupted = _interrupted(opened.graph, lasts)
         graph = structs.replace(opened.graph, variants=variants_named(opened.graph, asked.selectors))
     if format == "text":
-        print(status_text.as_text(graph, outcomes, ended, width_of(sys.stdout), interrupted=interrupted))
+        text = status_text.as_text(
+            graph,
+            outcomes,
+            ended,
+            width_of(sys.stdout),
+            interrupted=interrupted,
+            manifest=asked.manifest,
+            options=asked.as_arguments(),
+        )
+        print(text)
     else:
         print(_RENDERERS[format](graph, outcomes, ended, interrupted=interrupted))
     return 0

@@ -152,15 +152,19 @@ def plan(asked: Asked, *, write_lock: bool) -> tuple[Plan, Mapping[str, Environm
 
 
 @contextlib.contextmanager
-def session(asked: Asked, *, write: bool, jobs: int = 1, remembered: Plan | None = None) -> Iterator[Session]:
+def session(
+    asked: Asked, *, write: bool, jobs: int = 1, remembered: Plan | None = None, also: Kinds | None = None
+) -> Iterator[Session]:
     """Open the store and the runner, and close them at the end; `remembered` is a plan that still holds.
+
+    `also`: kinds that a command adds to those of manifests.
 
     Errors: DiagnosticError, for example OB064 for an output folder (`asked.out`) in the store.
     """
     made, environments = (remembered, {}) if remembered else plan(asked, write_lock=write)
     runner = LocalRunner(environments, threads=max(1, usable_cores() // jobs), jobs=jobs)
     try:
-        kinds = kinds_at(made.plugins)
+        kinds = {**kinds_at(made.plugins), **(also or {})}
         sharing = sharing_for(asked, made.manifest, kinds, write=write)
         root = store_root(asked, made.manifest)
         if asked.out is not None:

@@ -33,6 +33,20 @@ RULES: tuple[Rule, ...] = (
         Good:
             onnxbuild compare-exporters models.yaml minilm
         """),
+    described("OB670", "nobody-to-blame", """
+        `blame` was given names of several variants, or of none.
+
+        Why: it validates the result of every step of one variant.
+        Bad:
+            onnxbuild blame models.yaml minilm
+        Good:
+            onnxbuild blame models.yaml minilm/int8
+        """),
+    described("OB671", "blames-without-a-check", """
+        `blame` was given a variant that is not validated, so there is no bound that a step could break.
+
+        Fix: remove `validate: false` from the model or the target.
+        """),
     described("OB085", "refused-by-the-system", """
         The system refused to read or write something, and no other code names the place.
 

@@ -28,6 +28,8 @@ Places = tuple[tuple[str, str], ...]  # names of kinds, and where they are: "mod
 # In the order in which things happen.
 _BUILT_IN = (FETCH, PREPARE, EXPORT, OPTIMIZE, QUANTIZE, PRECISION, VALIDATE, LOAD, BENCHMARK, GENERATE)
 KINDS: Kinds = {kind.name: kind for kind in _BUILT_IN}
+# Kinds that only a command asks for: no manifest has their blocks, and no plugin may have their names.
+_OF_COMMANDS = frozenset({"blame"})
 
 # A distribution registers a kind with `[project.entry-points."onnxbuild.steps"]` and `name = "module:KIND"`.
 GROUP = "onnxbuild.steps"
@@ -56,7 +58,7 @@ def kinds_at(places: Places) -> Kinds:
             kind = getattr(import_module(module.strip()), attribute.strip())
         except Exception as error:
             raise DiagnosticError(_broken(name, f"{type(error).__name__}: {error}")) from error
-        if not isinstance(kind, Kind) or kind.name != name or kind.name in KINDS:
+        if not isinstance(kind, Kind) or kind.name != name or name in KINDS or name in _OF_COMMANDS:
             raise DiagnosticError(
                 _broken(name, "its entry point is not a `Kind` of that name, or a built-in kind has the name")
             )

@@ -761,6 +761,12 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "ONNX has bf16 from opset 13 on, and for some operators only later: for Where from 16 on.",
         "Export with a higher `opset:`, keep the operator in fp32 (`keep_fp32: [OPERATOR]`), or use fp16.",
     ),
+    "OBE120": FailureCode(
+        "no-graph-in-common",
+        "the graphs before and after a step cannot be compared",
+        "`blame` compares graphs with the same file name, and the step renamed all of them.",
+        "Let the step keep the names of the files, or look at its outputs instead.",
+    ),
     "OBE99": FailureCode(
         "unexplained",
         "an unknown failure",

@@ -11,7 +11,8 @@ from onnxbuild.diagnostics import Source, Span
 from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.protocol import Failure
 from onnxbuild.report.render_diagnostics import as_text as diagnostic
-from onnxbuild.report.result.failed_actions import accepting_bound, failures, how_to_accept
+from onnxbuild.report.result import status_text
+from onnxbuild.report.result.failed_actions import accepting_bound, failures, how_to_accept, how_to_blame
 from onnxbuild.tables.thresholds import side_of
 
 CHECK = "bert/int8:validate"
@@ -98,3 +99,29 @@ def test_the_command_is_quoted_for_a_shell():
     outcomes = {CHECK: failed({}, {})}
     (one,) = failures(BERT, outcomes, manifest="a b.yaml", options=["-D", "x=$y"])
     assert dict(one.notes)["again"] == "onnxbuild run 'a b.yaml' bert/int8:validate -D 'x=$y'"
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "blamed"),
+    [
+        (CHECK, "OBE04", True),
+        (CHECK, "OBE06", True),
+        (CHECK, "OBE86", True),
+        (CHECK, "OBE90", True),
+        (CHECK, "OBE05", False),  # a lack of memory is the fault of no step
+        (QUANTIZE, "OBE04", False),
+    ],
+)
+def test_a_validation_that_a_graph_fails_comes_with_the_command_that_finds_the_step(name, code, blamed):
+    one = outcome(name, "failed", failure=Failure(code=code, message="too far"))
+    command = "onnxbuild blame 'a b.yaml' bert/int8 -D 'x=$y'"
+    assert how_to_blame(one, BERT, "a b.yaml", ["-D", "x=$y"]) == (command if blamed else None)
+    (diagnosed,) = failures(BERT, {name: one}, manifest="a b.yaml", options=["-j", "2"], common=["-D", "x=$y"])
+    assert dict(diagnosed.notes).get("blame") == (command if blamed else None)
+
+
+def test_status_prints_the_command_below_the_failure():
+    text = status_text.as_text(BERT, {CHECK: failed({}, {})}, 0.0, manifest="m.yaml", options=["--offline"])
+    assert (
+        "failed last time: bert/int8:validate: OBE04 too far\n  = blame: onnxbuild blame m.yaml bert/int8 --offline\n"
+    ) in text

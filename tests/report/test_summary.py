@@ -77,7 +77,8 @@ def a_run():
 
 
 def test_the_end_of_a_run_with_a_failed_check():
-    assert summary(BERT, a_run(), seconds=41.3, manifest="manifests/bert.yaml", options=["-D", "a=7 8"]) == (
+    commands = {"manifest": "manifests/bert.yaml", "options": ["-D", "a=7 8", "-j", "2"], "common": ["-D", "a=7 8"]}
+    assert summary(BERT, a_run(), seconds=41.3, **commands) == (
         "variant       size         cosine   check  latency p50  PyTorch p50  speed-up\n"
         "bert/fp32  90.4 MB         1.0000  passed      25.6 ms      33.2 ms     1.30×\n"
         "bert/o2    90.3 MB         1.0000  passed     30.0 ms*      33.0 ms     1.10×\n"
@@ -93,7 +94,8 @@ def test_the_end_of_a_run_with_a_failed_check():
         "              int8:\n"
         "                validate: {thresholds: {cosine_mean: 0.97}}\n"
         "  = log: .onnxbuild/logs/bert+int8+validate.txt\n"
-        "  = again: onnxbuild run manifests/bert.yaml bert/int8:validate -D 'a=7 8'\n"
+        "  = blame: onnxbuild blame manifests/bert.yaml bert/int8 -D 'a=7 8'\n"
+        "  = again: onnxbuild run manifests/bert.yaml bert/int8:validate -D 'a=7 8' -j 2\n"
         "\n"
         "built 3, unchanged 0, hit 5, failed 1, blocked 1 in 41s"
     )

@@ -47,6 +47,7 @@ ELSEWHERE = {
     "OB080": "tests/planning/test_interpreters.py",
     "OB105": "tests/planning",
     "OB639": "tests/commands/test_compare_exporters.py",
+    **dict.fromkeys(("OB670", "OB671"), "tests/commands/test_blame.py"),
     "OB110": "tests/planning/test_hub.py",
     "OB111": "tests/planning/test_lock.py",
     "OB340": "tests/rules/test_installed.py",

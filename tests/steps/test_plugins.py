@@ -57,6 +57,11 @@ def test_a_plugin_brings_its_kind(installed) -> None:
             "whisper = shout_plugin:KIND",
             "its entry point is not a `Kind` of that name, or a built-in kind has the name",
         ),
+        (
+            KIND.replace('"shout"', '"blame"'),  # a command adds that kind to plans
+            "blame = shout_plugin:KIND",
+            "its entry point is not a `Kind` of that name, or a built-in kind has the name",
+        ),
     ],
 )
 def test_a_broken_plugin_is_named(installed, code: str, entry: str, message: str) -> None:

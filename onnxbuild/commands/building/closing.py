@@ -46,6 +46,7 @@ def summary_text(result: Result, finished: Finished, *, width: int | None = None
         seconds=result.seconds,
         manifest=options.asked.manifest,
         options=options.repeated,
+        common=options.asked.as_arguments(),
         interrupted=result.interrupted,
         fetched=_fetched(finished, result),
         brief=options.quiet,

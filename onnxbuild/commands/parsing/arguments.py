@@ -203,6 +203,14 @@ def _compare_exporters(compare: argparse.ArgumentParser) -> None:
     compare.add_argument("-j", "--jobs", type=values.positive, metavar="N", help="actions at once")
 
 
+def _blame(blame: argparse.ArgumentParser) -> None:
+    blame.add_argument("manifest", metavar="MANIFEST", help="the YAML file")
+    blame.add_argument("selectors", nargs="+", metavar="MODEL/TARGET", help="the variant")
+    _common(blame)
+    blame.add_argument("--json", action="store_true", help="print one JSON object")
+    blame.add_argument("-j", "--jobs", type=values.positive, metavar="N", help="actions at once")
+
+
 COMMANDS: Mapping[str, Command] = {
     "run": Command("build what is not up to date", "run manifests/quickstart.yaml minilm/int8", _run),
     "plan": Command("show the actions, what would run, and why", "plan manifests/quickstart.yaml", _plan),
@@ -224,6 +232,11 @@ COMMANDS: Mapping[str, Command] = {
         "build a model with each exporter that can, and compare them",
         "compare-exporters manifests/quickstart.yaml minilm",
         _compare_exporters,
+    ),
+    "blame": Command(
+        "show which step of a variant breaks its validation, and which nodes",
+        "blame manifests/quickstart.yaml minilm/int8",
+        _blame,
     ),
     "schema": Command("print the JSON Schema of the manifest", "schema --output manifest.schema.json", _schema),
     "lock": Command("resolve and pin what comes from a Hub", "lock manifests/gpt2.yaml", _lock),

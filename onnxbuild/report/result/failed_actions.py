@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import ROUND_CEILING, Decimal
 
 from onnxbuild.deliver.variant_rows import Metric, broken_metrics, metrics_of
@@ -16,6 +16,9 @@ from onnxbuild.report.result.reasons import NEVER_BUILT, why
 from onnxbuild.report.wording import path_from_here
 from onnxbuild.tables.thresholds import side_of
 
+# The failures of a validation that are the fault of the graph; others, such as a lack of memory, say nothing about it.
+OF_THE_GRAPH = frozenset({"OBE04", "OBE06", "OBE86", "OBE90"})
+
 # Significant digits of a bound that is offered: of an upper bound, and of the distance of a lower bound from 1.
 _DIGITS, _DIGITS_FROM_ONE = 3, 2
 
@@ -26,30 +29,53 @@ def failures(
     *,
     manifest: str | None = None,
     options: Sequence[str] = (),
+    common: Sequence[str] = (),
 ) -> tuple[Diagnostic, ...]:
-    """A diagnostic per failed action. `manifest` and `options` are those of the run, for the command to repeat it."""
+    """A diagnostic per failed action. `manifest` and `options` are those of the run, for the command to repeat it.
+
+    `common`: those of the options that every command takes.
+    """
     failed = (outcome for outcome in outcomes.values() if outcome.outcome == "failed")
-    return tuple(_failure(outcome, graph, outcomes, _again(outcome, manifest, options)) for outcome in failed)
+    return tuple(
+        _failure(outcome, graph, outcomes, tuple(_commands(outcome, graph, manifest, options, common)))
+        for outcome in failed
+    )
 
 
-def _again(outcome: Outcome, manifest: str | None, options: Sequence[str]) -> str | None:
-    """The command that runs one action again, quoted for a shell."""
-    return None if manifest is None else shlex.join(["onnxbuild", "run", manifest, outcome.id, *options])
+def _commands(
+    outcome: Outcome, graph: ActionGraph, manifest: str | None, options: Sequence[str], common: Sequence[str]
+) -> Iterator[tuple[str, str]]:
+    """The commands that find the cause of a failure, and that run its action again, quoted for a shell."""
+    if manifest is None:
+        return
+    if blaming := how_to_blame(outcome, graph, manifest, common):
+        yield "blame", blaming
+    yield "again", shlex.join(["onnxbuild", "run", manifest, outcome.id, *options])
 
 
-def _failure(outcome: Outcome, graph: ActionGraph, outcomes: Mapping[str, Outcome], again: str | None) -> Diagnostic:
+def how_to_blame(outcome: Outcome, graph: ActionGraph, manifest: str, options: Sequence[str]) -> str | None:
+    """The command that names the step and the nodes that broke a validation; None for any other failure."""
+    variant = next((one for one in graph.variants if outcome.id in one.checks), None)
+    if variant is None or outcome.failure is None or outcome.failure.code not in OF_THE_GRAPH:
+        return None
+    return shlex.join(["onnxbuild", "blame", manifest, variant.name, *options])
+
+
+def _failure(
+    outcome: Outcome, graph: ActionGraph, outcomes: Mapping[str, Outcome], commands: Sequence[tuple[str, str]]
+) -> Diagnostic:
     failure, action = outcome.failure, graph.actions.get(outcome.id)
     return Diagnostic(
         code=failure.code if failure else "OBE99",
         message=failure.message if failure else "the step gave no reason",
         span=action.span if action else None,
         subject=outcome.id,
-        notes=tuple(_notes(outcome, graph, outcomes, again)),
+        notes=tuple(_notes(outcome, graph, outcomes, commands)),
     )
 
 
 def _notes(
-    outcome: Outcome, graph: ActionGraph, outcomes: Mapping[str, Outcome], again: str | None
+    outcome: Outcome, graph: ActionGraph, outcomes: Mapping[str, Outcome], commands: Sequence[tuple[str, str]]
 ) -> list[tuple[str, str]]:
     notes: list[tuple[str, str]] = []
     reasons = [words for words in why(outcome, graph, outcomes) if words != NEVER_BUILT]
@@ -62,9 +88,7 @@ def _notes(
         notes.append(("accept", accepting))
     if outcome.log:
         notes.append(("log", path_from_here(outcome.log)))
-    if again:
-        notes.append(("again", again))
-    return notes
+    return [*notes, *commands]
 
 
 def how_to_accept(outcome: Outcome, graph: ActionGraph) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from onnxbuild.deliver.variant_rows import rows
 from onnxbuild.execute.events import Outcome
@@ -11,6 +11,7 @@ from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.protocol import json_text
 from onnxbuild.report.evidence.configurations import configuration_columns
 from onnxbuild.report.result import result_table
+from onnxbuild.report.result.failed_actions import how_to_blame
 from onnxbuild.report.wording import counted, folded, printable_lines
 
 
@@ -21,12 +22,16 @@ def as_text(
     width: int | None = None,
     *,
     interrupted: bool = False,
+    manifest: str | None = None,
+    options: Sequence[str] = (),
 ) -> str:
     """The table, the failures and a closing line. `ended`: when the last of the results was noted, in Unix time.
 
-    `width`: cells of the terminal that the table is to fit. `interrupted`: whether the last run was.
+    `width`: cells of the terminal that the table is to fit. `interrupted`: whether the last run was. `manifest` and
+    `options` are those of the command, for the one that finds the cause of a failure.
     """
-    failures = folded("\n".join(_failures(outcomes)), width)
+    lines = _failures(outcomes) if manifest is None else _with_commands(graph, outcomes, manifest, options)
+    failures = folded("\n".join(lines), width)
     measured = configuration_columns(graph, outcomes)
     configurations = result_table.drawn(measured, width) if measured else ""
     parts = [result_table.as_text(rows(graph, outcomes), width), configurations, failures]
@@ -56,6 +61,18 @@ def as_json(
         "interrupted": interrupted,
     }
     return json_text(status, indent=2)
+
+
+def _with_commands(
+    graph: ActionGraph, outcomes: Mapping[str, Outcome], manifest: str, options: Sequence[str]
+) -> list[str]:
+    """The failures, each with the command that finds its cause."""
+    lines: list[str] = []
+    for name, outcome in outcomes.items():
+        lines += _failures({name: outcome})
+        blaming = how_to_blame(outcome, graph, manifest, options)
+        lines += [f"  = blame: {blaming}"] if blaming else []
+    return lines
 
 
 def _failures(outcomes: Mapping[str, Outcome]) -> list[str]:

@@ -27,6 +27,7 @@ def summary(
     seconds: float,
     manifest: str | None = None,
     options: Sequence[str] = (),
+    common: Sequence[str] = (),
     interrupted: bool = False,
     fetched: int = 0,
     brief: bool = False,
@@ -35,7 +36,8 @@ def summary(
 ) -> str:
     """Table, generated text, failures and closing line, without a line break at the end.
 
-    `manifest` and `options` are those of the run, for the command that repeats a failure. `brief`: no table and no
+    `manifest` and `options` are those of the run, for the command that repeats a failure; `common` are those of the
+    options that every command takes. `brief`: no table and no
     text. An interrupted run has none either: what it measured is incomplete. `width`: cells of the terminal; without
     it no line wraps. A run without work is not coloured: it does not load rich. `fetched`: how many hits came from the
     remote store.
@@ -50,7 +52,7 @@ def summary(
         best = "\n".join(in_words(chosen) for chosen in chosen_variants(graph, outcomes) if chosen.best is not None)
         texts = [printable(generated_text(graph, outcomes, width)), printable(folded(best, width))]
         parts = [table if colour else printable(table), *texts]
-    failed = failures(graph, outcomes, manifest=manifest, options=options)
+    failed = failures(graph, outcomes, manifest=manifest, options=options, common=common)
     parts += [diagnostic_as_text(one, colour=colour, width=width) for one in failed]
     return "\n\n".join(
         [*filter(None, parts), closing_line(outcomes, seconds, interrupted=interrupted, fetched=fetched)]

@@ -21,6 +21,8 @@ from onnxbuild.workers.graphs.graph_files import save_model
 
 Range = tuple[float, float]
 
+_FLOATING = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
+
 BINS = 2048  # of a histogram
 
 # A larger value means "never" (masks add the lowest float), and fp16 has its own lowest value for that.
@@ -32,10 +34,30 @@ def float_tensors(model: ModelProto, scratch: Path) -> list[str]:
 
     ONNX Runtime infers the types, because only it knows those of its operators.
     """
+    return [name for name, kind in _types(model, scratch).items() if kind == "tensor(float)"]
+
+
+def floating_tensors(model: ModelProto, scratch: Path) -> dict[str, np.dtype[Any]]:
+    """The same for every floating-point type that numpy has, with the types."""
+    types = _types(model, scratch).items()
+    return {name: np.dtype(_FLOATING[kind]) for name, kind in types if kind in _FLOATING}
+
+
+def _types(model: ModelProto, scratch: Path) -> dict[str, str]:
+    """The type of each input and of each value that a node computes."""
     names = list(dict.fromkeys(name for node in model.graph.node for name in node.output if name))
     session = _session(model, scratch, [ValueInfoProto(name=name) for name in names])
-    types = {value.name: value.type for value in (*session.get_inputs(), *session.get_outputs())}
-    return [name for name, kind in types.items() if kind == "tensor(float)"]
+    return {value.name: value.type for value in (*session.get_inputs(), *session.get_outputs())}
+
+
+def shapes(model: ModelProto, tensors: Iterable[str], fed: Feeds, scratch: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor for these feeds."""
+    shaped = ModelProto()
+    shaped.CopyFrom(model)
+    outputs = {name: f"onnxbuild_{place}_shape" for place, name in enumerate(tensors)}
+    shaped.graph.node.extend(helper.make_node("Shape", [name], [output]) for name, output in outputs.items())
+    values = runner(shaped, scratch, list(outputs.values()))(fed)
+    return {name: tuple(map(int, value)) for name, value in zip(outputs, values, strict=True)}
 
 
 def ranges(model: ModelProto, tensors: Collection[str], feeds: Iterable[Feeds], scratch: Path) -> dict[str, Range]:
@@ -67,7 +89,7 @@ def watch(
     """The tensors themselves, for each feed."""
     inputs = {value.name for value in model.graph.input}
     names = [name for name in tensors if name not in inputs]
-    run = _runner(model, scratch, names)
+    run = runner(model, scratch, names)
     for fed in feeds:
         computed = dict(zip(names, run(fed), strict=True))
         yield {name: computed[name] if name in computed else fed[name] for name in tensors}
@@ -103,7 +125,7 @@ def _probed(
     """
     probed, names = _with_probes(model, probes)
     outputs = [output for of_tensor in names.values() for output in of_tensor]
-    run = _runner(probed, scratch, outputs)
+    run = runner(probed, scratch, outputs)
     for fed in feeds:
         numbers = iter(run(fed))
         yield {tensor: [float(next(numbers)) for _ in of_tensor] for tensor, of_tensor in names.items()}
@@ -140,7 +162,7 @@ def _magnitude(model: ModelProto, tensor: str, output: str) -> str:
     return kept
 
 
-def _runner(model: ModelProto, scratch: Path, names: Collection[str]) -> Callable[[Feeds], Sequence[Any]]:
+def runner(model: ModelProto, scratch: Path, names: Collection[str]) -> Callable[[Feeds], Sequence[Any]]:
     """What computes these values from feeds; for no value nothing is run, because a session needs an output."""
     if not names:
         return lambda _fed: ()
