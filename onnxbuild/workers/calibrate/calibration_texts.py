@@ -1,7 +1,7 @@
-     """Texts that a model reads where no dataset is named: several kinds, lengths and languages, written for onnxbuild.
+"""Texts that a model reads where no dataset is named: several kinds, lengths and languages, written for onnxbuild.
 
 None of them is among the sentences of validation, so that a model is not judged on what it was calibrated with.
-     """
+"""
 
 from __future__ import annotations
 
@@ -30,9 +30,11 @@ CALIBRATION_TEXTS: tuple[str, ...] = (
     "这家酒店离地铁站很近。早餐也不错。",
     "Поезд опоздал на сорок минут, и мы не успели на последний автобус.",
     "A violin has four strings, tuned in fifths; a guitar has six, tuned mostly in fourths.",
-    ("Dear Ms Okafor, thank you for your letter of 3 March. We have checked the meter, and the reading was wrong by a "
-     "factor of ten. A corrected bill is enclosed; the difference will be paid back to your account within 14 days. "
-     "Please accept our apologies for the trouble that this has caused."),
+    (
+        "Dear Ms Okafor, thank you for your letter of 3 March. We have checked the meter, and the reading was wrong by a "
+        "factor of ten. A corrected bill is enclosed; the difference will be paid back to your account within 14 days. "
+        "Please accept our apologies for the trouble that this has caused."
+    ),
     "The harbour froze in January 1709, and for five weeks people crossed it on foot with carts and horses.",
     "Fix the crash when the list is empty, and add a test for it.",
     "Glaciers carve valleys in the shape of a U, whereas rivers cut valleys in the shape of a V.",
@@ -41,15 +43,19 @@ CALIBRATION_TEXTS: tuple[str, ...] = (
     "SELECT name, COUNT(*) FROM orders WHERE total > 100 GROUP BY name ORDER BY 2 DESC;",
     "The goalkeeper was sent off after twelve minutes; the rest of the match was an exercise in defending.",
     "What do you call a group of crows?",
-    ("The symptoms began three days after the trip: fever, a dry cough, and pain in the joints. The test for malaria "
-     "was negative, that for dengue positive. The patient recovered within two weeks and has had no relapse since."),
+    (
+        "The symptoms began three days after the trip: fever, a dry cough, and pain in the joints. The test for malaria "
+        "was negative, that for dengue positive. The patient recovered within two weeks and has had no relapse since."
+    ),
     "Light rain in the north, sunny spells elsewhere, highs of 17 to 21 degrees.",
     "He counted the money twice, put it back under the floor, and said nothing to anyone for thirty years.",
     "Please find the minutes attached. Item 4 was postponed; items 5 to 7 were approved without changes.",
     "The new bridge carries 40,000 vehicles a day, twice as many as its engineers had planned for.",
     "Octane, cetane and butane are hydrocarbons; methanol is an alcohol.",
-    ("Once you have soldered the resistor, measure the voltage between pins 3 and 8: it should be close to 3.3 V. If it "
-     "is lower, look for a bridge of solder between neighbouring pins, and check that the diode is not reversed."),
+    (
+        "Once you have soldered the resistor, measure the voltage between pins 3 and 8: it should be close to 3.3 V. If "
+        "it is lower, look for a bridge of solder between neighbouring pins, and check that the diode is not reversed."
+    ),
     "The translation keeps the rhyme and loses the joke.",
     "In a democracy, the losers of an election accept the result, and the winners accept that they may lose the next.",
     "#travel #sunset Can't believe this view was free",
