@@ -92,7 +92,7 @@ class ModuleParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True
     method: Annotated[Literal["dynamic", "weight-only"] | None, Meta(description="how to quantize this file")] = None
     per_channel: Annotated[bool | None, _PER_CHANNEL] = None
     operators: Annotated[tuple[str, ...] | None, _OPERATORS] = None
-    smooth: Annotated[Smooth | None, _SMOOTH] = None
+    smooth: Annotated[Smooth | UnsetType, _SMOOTH] = UNSET
     bits: Annotated[Bits | None, _BITS] = None
     block_size: Annotated[BlockSize | None, _BLOCK_SIZE] = None
     symmetric: Annotated[bool | None, _SYMMETRIC] = None
@@ -193,7 +193,7 @@ def with_module(params: QuantizeParams, module: ModuleParams) -> QuantizeParams:
 
 def _given(module: ModuleParams) -> list[str]:
     """The fields that a module sets."""
-    return [name for name in module.__struct_fields__ if getattr(module, name) is not None]
+    return [name for name in module.__struct_fields__ if getattr(module, name) not in (None, UNSET)]
 
 
 def each_module(params: QuantizeParams) -> Iterable[QuantizeParams]:
@@ -382,7 +382,7 @@ def _check_smooth(params: QuantizeParams, context: Context) -> Iterable[Fault]:
             yield Fault(
                 code="OB665",
                 field="smooth" if number == params.smooth else "modules",
-                message=f"`smooth` expects a number above 0 and below 1, found {number}",
+                message=f"`smooth` expects a number above 0 and below 1, found {number:g}",
                 hint="`smooth: auto` searches it for each product",
             )
     if numbers and not reads_text_rows(context.task):

@@ -31,8 +31,8 @@ CALIBRATION_TEXTS: tuple[str, ...] = (
     "Поезд опоздал на сорок минут, и мы не успели на последний автобус.",
     "A violin has four strings, tuned in fifths; a guitar has six, tuned mostly in fourths.",
     (
-        "Dear Ms Okafor, thank you for your letter of 3 March. We have checked the meter, and the reading was wrong by a "
-        "factor of ten. A corrected bill is enclosed; the difference will be paid back to your account within 14 days. "
+        "Dear Ms Okafor, thank you for your letter of 3 March. We have checked the meter, and the reading was wrong by "
+        "a factor of ten. A corrected bill is enclosed; the difference will be paid back within 14 days. "
         "Please accept our apologies for the trouble that this has caused."
     ),
     "The harbour froze in January 1709, and for five weeks people crossed it on foot with carts and horses.",
@@ -44,8 +44,8 @@ CALIBRATION_TEXTS: tuple[str, ...] = (
     "The goalkeeper was sent off after twelve minutes; the rest of the match was an exercise in defending.",
     "What do you call a group of crows?",
     (
-        "The symptoms began three days after the trip: fever, a dry cough, and pain in the joints. The test for malaria "
-        "was negative, that for dengue positive. The patient recovered within two weeks and has had no relapse since."
+        "The symptoms began three days after the trip: fever, a dry cough, and painful joints. Malaria was ruled out; "
+        "the patient recovered within two weeks and has had no relapse since."
     ),
     "Light rain in the north, sunny spells elsewhere, highs of 17 to 21 degrees.",
     "He counted the money twice, put it back under the floor, and said nothing to anyone for thirty years.",
@@ -53,8 +53,8 @@ CALIBRATION_TEXTS: tuple[str, ...] = (
     "The new bridge carries 40,000 vehicles a day, twice as many as its engineers had planned for.",
     "Octane, cetane and butane are hydrocarbons; methanol is an alcohol.",
     (
-        "Once you have soldered the resistor, measure the voltage between pins 3 and 8: it should be close to 3.3 V. If "
-        "it is lower, look for a bridge of solder between neighbouring pins, and check that the diode is not reversed."
+        "Once you have soldered the resistor, measure the voltage between pins 3 and 8: it should be close to 3.3 V. "
+        "If it is lower, look for a bridge of solder between the pins, and check that the diode is not reversed."
     ),
     "The translation keeps the rhyme and loses the joke.",
     "In a democracy, the losers of an election accept the result, and the winners accept that they may lose the next.",

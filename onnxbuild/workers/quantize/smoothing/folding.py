@@ -26,8 +26,8 @@ _NORMS: Mapping[str, tuple[int, ...]] = {
 _ENDING = "_smoothed"
 
 
-def put_scales(model: ModelProto, group: Group, scales: np.ndarray, *, per_channel: bool) -> tuple[int, int]:
-    """Smooth the products of one group. `model` is changed. Returns how many inverses were folded, and how many Muls.
+def put_scales(model: ModelProto, group: Group, scales: np.ndarray, *, per_channel: bool) -> dict[str, int]:
+    """Smooth the products of one group. `model` is changed. Returns how many inverses were `folded` and `multiplied`.
 
     `per_channel`: the columns of a weight may be scaled, because each has its own scale when it is quantized.
     """
@@ -38,7 +38,7 @@ def put_scales(model: ModelProto, group: Group, scales: np.ndarray, *, per_chann
     multiplied = [name for name in group.activations if name not in folded]
     for name in multiplied:
         _multiply(graph, name, group)
-    return len(folded), len(multiplied)
+    return {"folded": len(folded), "multiplied": len(multiplied)}
 
 
 class _Graph:

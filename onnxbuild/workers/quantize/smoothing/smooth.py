@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from onnx import ModelProto, numpy_helper
@@ -37,8 +37,9 @@ def smooth(
 ) -> dict[str, Any]:
     """Smooth every group whose error becomes smaller, or with the strength of the params. `model` is changed.
 
-    Facts: `samples` read, `strengths` by the first node of a group (None: not smoothed), the mean of the groups'
-    errors before and after, how many inverses were folded and how many Muls were added, and what was left, by reason.
+    Facts: `passes` of the graph over text, `strengths` by the first node of a group (None: not smoothed), the mean of
+    the groups' errors before and after, how many inverses were folded and how many Muls were added, what was left, by
+    reason.
     `auto` is not worth a failure: where the model cannot be run on text, the facts are `skipped`, with the reason.
     """
     groups, left = groups_in(model, params)
@@ -49,25 +50,36 @@ def smooth(
         if params.smooth != "auto":
             raise
         return {"skipped": str(error)}
+    choices, put = _smooth_groups(model, groups, _Search(params, activations, known), left)
+    named_left = {why: sorted(names) for why, names in sorted(left.items())}
+    return {"passes": counted.count, **_facts(choices), **put, "left": named_left}
+
+
+class _Search(NamedTuple):
+    """What decides on the strength of a group."""
+
+    params: QuantizeParams
+    activations: Mapping[str, Activation]
+    known: Known
+
+
+def _smooth_groups(
+    model: ModelProto, groups: Iterable[Group], search: _Search, left: dict[str, list[str]]
+) -> tuple[dict[str, Choice], Counter[str]]:
+    """The choice for each group by the name of its first node, and what was added to the graph. `left` is added to."""
     contents = {tensor.name: content_of(tensor) for tensor in model.graph.initializer if _is_read(tensor.name, groups)}
     choices: dict[str, Choice] = {}
     put: Counter[str] = Counter()
     for group in groups:
-        choice = _known(group, contents, known) or _chosen(model, group, activations, params)
+        choice = _known(group, contents, search.known) or _chosen(model, group, search)
         if choice is None:
-            left.setdefault(_why_not(group, activations), []).extend(product.name for product in group.products)
+            left.setdefault(_why_not(group, search.activations), []).extend(one.name for one in group.products)
             continue
         choices[group.name] = choice
-        known.update((contents[weight], choice) for weight in group.weights)
+        search.known.update((contents[weight], choice) for weight in group.weights)
         if choice.strength is not None:
-            folded, multiplied = put_scales(model, group, choice.scales, per_channel=params.per_channel)
-            put.update(folded=folded, multiplied=multiplied)
-    return {
-        "samples": counted.count,
-        **_facts(choices),
-        **put,
-        "left": {why: sorted(left[why]) for why in sorted(left)},
-    }
+            put.update(put_scales(model, group, choice.scales, per_channel=search.params.per_channel))
+    return choices, put
 
 
 def not_smoothed(facts: Mapping[str, Any]) -> list[str]:
@@ -102,10 +114,9 @@ def _known(group: Group, contents: Mapping[str, Content], known: Known) -> Choic
     return found[0] if all(one is found[0] for one in found) else None
 
 
-def _chosen(
-    model: ModelProto, group: Group, activations: Mapping[str, Activation], params: QuantizeParams
-) -> Choice | None:
+def _chosen(model: ModelProto, group: Group, search: _Search) -> Choice | None:
     """The choice for a group, None if its activations were not seen or are not numbers."""
+    params, activations = search.params, search.activations
     if not all(name in activations and np.isfinite(activations[name].largest).all() for name in group.activations):
         return None
     stored = {tensor.name: tensor for tensor in model.graph.initializer}
