@@ -142,6 +142,24 @@ RULES: tuple[Rule, ...] = (
         Good:
             models: {vit: {source: "random:vit", targets: [{name: a, quantize: {method: dynamic}}]}}
         """),
+    described("OB667", "bound-of-a-search", """
+        A bound in `subject_to` that is none, or that points the wrong way.
+
+        Why: cosines and the share of equal winners are better when they are larger, divergences when they are smaller.
+        Bad:
+            quantize: {method: auto, subject_to: {cosine_mean: "< 0.999"}}
+        Good:
+            quantize: {method: auto, subject_to: {cosine_mean: ">= 0.999"}}
+        """),
+    described("OB668", "search-impossible", """
+        `method: auto` without bounds, or for a model that it cannot search.
+
+        Why: the search takes back nodes until the bounds hold, and measures them on text, in models of one graph.
+        Bad:
+            quantize: {method: auto}
+        Good:
+            quantize: {method: auto, subject_to: {cosine_mean: ">= 0.999"}}
+        """),
     described("OB627", "opset-too-low-for-static", """
         Static quantization of a graph whose opset has no operators for it.
 

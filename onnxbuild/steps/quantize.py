@@ -8,13 +8,14 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from onnxbuild.steps.bounds_of_search import Metric, check_bounds
 from onnxbuild.steps.dataset_rows import DerivedRows, Rows, RowSeed, Samples, Sequence, check_counts, check_cut
 from onnxbuild.steps.kind import Context, Fault, Kind, OpeningParams, Params, trusted
 from onnxbuild.tables.checkpoints.quantization import quantized_of
 from onnxbuild.tables.tasks import reads_text_rows
 
 Preset = Literal["auto", "arm64", "avx2", "avx512", "avx512_vnni"]
-Method = Literal["dynamic", "static", "weight-only", "stored"]
+Method = Literal["dynamic", "static", "weight-only", "stored", "auto"]
 CHECKPOINT = "checkpoint"  # the input port of the checkpoint whose codes `stored` takes
 Algorithm = Literal["rtn", "hqq", "k_quant", "gptq", "nf4", "fp4"]
 Bits = Literal[4, 8]
@@ -32,7 +33,9 @@ _OF_METHOD: Mapping[str, tuple[str, ...]] = {
     "static": (*_INT8, "activations", "calibration", "percentile", *_DATA),
     "weight-only": (*_WEIGHT_ONLY, *_DATA),
     "stored": ("accuracy_level",),
+    "auto": (*_INT8, "smooth", "subject_to", "minimize", "block_size", *_DATA),
 }
+_OF_INTEGERS = ("dynamic", "auto")  # the methods that smooth
 
 _UNUSED_BY_BNB4: Mapping[str, str] = {
     "symmetric": "its 16 values are fixed",
@@ -120,7 +123,8 @@ class QuantizeParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_
         Meta(
             description="`dynamic` is int8 with activations quantized at run time; `static` is int8 with ranges of"
             " activations measured on text, as QDQ; `weight-only` quantizes weights in blocks; `stored` keeps the 4-bit"
-            " weights of a GPTQ or AWQ checkpoint as they are"
+            " weights of a GPTQ or AWQ checkpoint as they are; `auto` searches the cheapest mix of int8, 8-bit weights"
+            " and fp32 that keeps the bounds in `subject_to`"
         ),
     ]
     preset: Annotated[Preset, Meta(description="CPU whose integer types int8 uses; `auto` is this machine")] = "auto"
@@ -128,6 +132,18 @@ class QuantizeParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_
     operators: Annotated[tuple[str, ...], _OPERATORS] = ()
     # Unset without smoothing, and so left out of the key: such steps keep the keys that they had.
     smooth: Annotated[Smooth | UnsetType, _SMOOTH] = UNSET
+    subject_to: Annotated[
+        Mapping[Metric, str] | UnsetType,
+        Meta(
+            description="bounds that the result keeps on text that it was not calibrated with, against the graph that"
+            " comes in (auto); `top1` and `kl_mean` are of logits",
+            examples=[{"cosine_mean": ">= 0.999"}, {"kl_mean": "<= 0.001", "top1": ">= 0.99"}],
+        ),
+    ] = UNSET
+    minimize: Annotated[
+        Literal["latency", "size"] | UnsetType,
+        Meta(description="what the search makes small, by a table of costs and not by a clock (auto)"),
+    ] = UNSET
     activations: Annotated[Literal[8, 16], Meta(description="bits of an activation (static)")] = 8
     calibration: Annotated[
         Literal["minmax", "entropy", "percentile"], Meta(description="how ranges are taken from values (static)")
@@ -167,7 +183,12 @@ class QuantizeParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_
     @property
     def smooths(self) -> bool:
         """Whether the products are smoothed before they are quantized; `smooth: auto` is settled by then."""
-        return self.method == "dynamic" and self.smooth not in (UNSET, "off")
+        return self.method in _OF_INTEGERS and self.smooth not in (UNSET, "off")
+
+    @property
+    def searches(self) -> bool:
+        """Whether the form of each node is searched."""
+        return self.method == "auto"
 
     @property
     def needs_rows(self) -> bool:
@@ -177,7 +198,7 @@ class QuantizeParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_
     @property
     def reads_text(self) -> bool:
         """Whether the model reads text while it is quantized."""
-        return self.needs_rows or self.smooths
+        return self.needs_rows or self.smooths or self.searches
 
     @property
     def reads_checkpoint(self) -> bool:
@@ -231,7 +252,7 @@ def _with_smooth(params: QuantizeParams, context: Context) -> QuantizeParams:
     smooth: Any = params.smooth
     if smooth is UNSET:
         smooth = "auto" if reads_text_rows(context.task) else UNSET
-    if smooth == "off" or not any(one.method == "dynamic" for one in each_module(params)):
+    if smooth == "off" or not any(one.method in _OF_INTEGERS for one in each_module(params)):
         smooth = UNSET
     return msgspec.structs.replace(params, smooth=smooth)
 
@@ -254,6 +275,8 @@ def _check(params: QuantizeParams, context: Context) -> Iterable[Fault]:
         yield from _check_static(params, context)
     if params.method == "stored":
         yield from _check_stored(params, context)
+    if params.searches:
+        yield from _check_search(params, context)
     if any(one.needs_rows for one in each_module(params)):
         yield from _check_data(params, context)
     else:
@@ -374,6 +397,36 @@ def _check_data(params: QuantizeParams, context: Context) -> Iterable[Fault]:
     yield from check_cut(params, context)
 
 
+def _check_search(params: QuantizeParams, context: Context) -> Iterable[Fault]:
+    """OB667 and OB668 for a search without bounds, or where it cannot be made."""
+    if not params.subject_to:
+        yield Fault(
+            code="OB668",
+            message="`method: auto` needs the bounds that the result keeps",
+            hint='write `subject_to: {cosine_mean: ">= 0.999"}`',
+        )
+    else:
+        yield from check_bounds(params.subject_to)
+    if context.family == "encoder-decoder":
+        yield Fault(
+            code="OB668",
+            field="method",
+            message=f"`method: auto` searches models of one graph, and `{context.task}` has several",
+            hint="write `method: dynamic`, with `modules` for single files",
+        )
+    elif not reads_text_rows(context.task):
+        yield Fault(
+            code="OB668",
+            field="method",
+            message=f"`method: auto` measures on text, which the task `{context.task}` does not read",
+            hint="write `method: dynamic`",
+        )
+    if params.modules:
+        yield Fault(
+            code="OB530", field="modules", message="`modules` has no effect with `method: auto`: it searches one graph"
+        )
+
+
 def _check_smooth(params: QuantizeParams, context: Context) -> Iterable[Fault]:
     """OB665 for a strength that is none, and the faults of the data that smoothing reads."""
     numbers = [one.smooth for one in each_module(params) if isinstance(one.smooth, float | int)]
@@ -393,7 +446,7 @@ def _check_smooth(params: QuantizeParams, context: Context) -> Iterable[Fault]:
             hint="remove `smooth`: without text, dynamic int8 is not smoothed",
         )
     settled = _with_smooth(params, context)
-    if any(one.smooths for one in each_module(settled)):
+    if any(one.reads_text for one in each_module(settled)):
         yield from check_counts(params)
         yield from check_cut(params, context)
     elif params.method == "dynamic":

@@ -704,6 +704,18 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "The builder of onnxruntime-genai saves the tokenizer beside the model, and fails without one for some types.",
         "Save the tokenizer into the checkpoint, or choose another exporter.",
     ),
+    "OBE115": FailureCode(
+        "search-holds-no-bound",
+        "no mix of precisions keeps the bounds of `subject_to`",
+        "`quantize: {method: auto}` took back every node to 8-bit weights or fp32, and the outputs still differ by more.",
+        "Loosen the bound, or name in `exclude` what must stay in fp32.",
+    ),
+    "OBE116": FailureCode(
+        "search-cannot-measure",
+        "a search has nothing to measure a bound on",
+        "`top1` and `kl_mean` are measured on an output `logits`, and every metric on text.",
+        "Bound `cosine_mean` or `cosine_min`, and give a dataset of at least two rows.",
+    ),
     "OBE99": FailureCode(
         "unexplained",
         "an unknown failure",

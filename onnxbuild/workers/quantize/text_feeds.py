@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +20,16 @@ from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
 from onnxbuild.workers.inputs.dataset_texts import texts
 from onnxbuild.workers.inputs.sample_source import Source, open_source
 from onnxbuild.workers.inputs.samples import Sample, single_texts
+from onnxbuild.workers.inputs.sentences import SENTENCES
 
 
 def text_feeds(
-    params: QuantizeParams, inputs: Mapping[str, Path], *, needs_rows: bool
+    params: QuantizeParams, inputs: Mapping[str, Path], *, needs_rows: bool, judges: bool = False
 ) -> Callable[[str], Iterable[Feeds]]:
     """The feeds of each file while the model reads text; the model is opened when the first of them is read.
 
-    `needs_rows`: the text is that of the step's dataset. Errors: CheckFailed OBE59 if the model reads no text.
+    `needs_rows`: the text is that of the step's dataset. `judges`: the text on which a search is judged, which is none
+    of what it is calibrated with. Errors: CheckFailed OBE59 if the model reads no text.
     """
 
     def samples(model: OnnxModel) -> Iterator[Sample]:
@@ -34,7 +37,7 @@ def text_feeds(
         source = open_source(inputs["model"], model, "", seed=params.seed, trusts_code=trust, light=True)
         if not source.reads_text:
             raise _reads_no_text(needs_rows=needs_rows)
-        read = single_texts(source, _rows(params, inputs), params.sequence)
+        read = single_texts(source, _rows(params, inputs, judges=judges), params.sequence)
         yield from read if needs_rows else (_continued(sample, source) for sample in read)
 
     @cache
@@ -47,10 +50,12 @@ def text_feeds(
     return feeds
 
 
-def _rows(params: QuantizeParams, inputs: Mapping[str, Path]) -> Iterable[str]:
+def _rows(params: QuantizeParams, inputs: Mapping[str, Path], *, judges: bool) -> Iterable[str]:
+    """The rows of the dataset: all, or where a search reads it every second one for each of its two purposes."""
     if PORT not in inputs:
-        return CALIBRATION_TEXTS[: params.samples]
-    return texts(inputs[PORT], params.rows, samples=params.samples, seed=params.seed)
+        return (SENTENCES if judges else CALIBRATION_TEXTS)[: params.samples]
+    rows = texts(inputs[PORT], params.rows, samples=params.samples, seed=params.seed)
+    return islice(rows, int(judges), None, 2) if params.searches else rows
 
 
 def _continued(sample: Sample, source: Source) -> Sample:

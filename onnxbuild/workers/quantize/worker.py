@@ -18,6 +18,7 @@ from onnxbuild.workers.folders.model_files import copy_model_file, onnx_names
 from onnxbuild.workers.folders.model_graphs import copy_data, has_external_data, size_bytes
 from onnxbuild.workers.graphs.cpu_kernels import part_biased_gelus, part_skip_norms
 from onnxbuild.workers.graphs.graph_files import load_graph, load_model, save_model
+from onnxbuild.workers.graphs.half import named
 from onnxbuild.workers.graphs.nodes import declare_own_operators
 from onnxbuild.workers.graphs.plain_form import inline_functions, store_weights
 from onnxbuild.workers.graphs.products import fold_transposed_weights, gemm_to_matmul, squeeze_weights
@@ -31,6 +32,8 @@ from onnxbuild.workers.quantize.file_params import check_excluded, params_by_fil
 from onnxbuild.workers.quantize.gptq import quantize_gptq
 from onnxbuild.workers.quantize.quantized import left_in_float, quantized_operators
 from onnxbuild.workers.quantize.quantizers import quantize_dynamic, quantize_weights
+from onnxbuild.workers.quantize.search.judged import kept
+from onnxbuild.workers.quantize.search.search import Rows, search
 from onnxbuild.workers.quantize.smoothing.smooth import Known, not_smoothed, smooth
 from onnxbuild.workers.quantize.static_ranges import quantize_with_ranges
 from onnxbuild.workers.quantize.stored import put_stored, warnings_of
@@ -50,13 +53,15 @@ def run(params: QuantizeParams, inputs: Mapping[str, Path], outputs: Mapping[str
     check_excluded(params.exclude, {name: load_graph(source / name) for name in names})
     needs_rows = any(one.needs_rows for one in by_file.values() if one)
     feeds = text_feeds(params, inputs, needs_rows=needs_rows)
+    judges = text_feeds(params, inputs, needs_rows=needs_rows, judges=True)
     known: Known = {}
 
     def change(name: str, before: Path, after: Path) -> dict[str, Any]:
         of_file = by_file[name]
         if of_file is None:
             return _leave(before, after)
-        return _quantize(before, after, of_file, _Given(partial(feeds, name), known, inputs.get(CHECKPOINT)))
+        given = _Given(partial(feeds, name), partial(judges, name), known, inputs.get(CHECKPOINT), progress)
+        return _quantize(before, after, of_file, given)
 
     facts = change_each_graph(
         source,
@@ -71,11 +76,13 @@ def run(params: QuantizeParams, inputs: Mapping[str, Path], outputs: Mapping[str
 
 
 class _Given(NamedTuple):
-    """What quantizing one file takes besides the file: the model's text, the scales of other files, stored codes."""
+    """What quantizing one file takes besides the file: text to calibrate with and to judge by, scales, stored codes."""
 
     feeds: Callable[[], Iterable[Feeds]]
+    judges: Callable[[], Iterable[Feeds]]
     known: Known
     checkpoint: Path | None
+    tell: Tell
 
 
 def _leave(source: Path, destination: Path) -> dict[str, Any]:
@@ -131,9 +138,8 @@ def _prepare(model: ModelProto, params: QuantizeParams) -> dict[str, int]:
 def _by_method(
     model: ModelProto, params: QuantizeParams, given: _Given, scratch: Path
 ) -> tuple[ModelProto, dict[str, Any]]:
-    if params.method == "dynamic":
-        facts = {"smoothing": smooth(model, params, given.feeds, scratch, given.known)} if params.smooths else {}
-        return quantize_dynamic(model, params), facts
+    if params.method in {"dynamic", "auto"}:
+        return _in_integers(model, params, given, scratch)
     if params.method == "static":
         return quantize_with_ranges(model, scratch, params, given.feeds)
     if params.algorithm != "gptq":
@@ -142,6 +148,21 @@ def _by_method(
     with calibrating():
         model = quantize_gptq(model, params, counted, scratch)
     return model, {"calibration": {"samples": counted.count}}
+
+
+def _in_integers(
+    model: ModelProto, params: QuantizeParams, given: _Given, scratch: Path
+) -> tuple[ModelProto, dict[str, Any]]:
+    """Dynamic int8, or the mix around it that a search finds."""
+    if params.searches:
+        named(model)
+    facts = {"smoothing": smooth(model, params, given.feeds, scratch, given.known)} if params.smooths else {}
+    if not params.searches:
+        return quantize_dynamic(model, params), facts
+    with calibrating():
+        rows = Rows(kept(given.feeds()), kept(given.judges()))
+    model, search_facts = search(model, params, rows, scratch, given.tell)
+    return model, {**facts, "search": search_facts}
 
 
 def _added(now: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:
