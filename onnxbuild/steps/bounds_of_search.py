@@ -15,6 +15,7 @@ Metric = Literal["cosine_mean", "cosine_min", "top1", "kl_mean"]
 # Which way each metric is bounded.
 SIDES: Mapping[str, str] = {"cosine_mean": ">=", "cosine_min": ">=", "top1": ">=", "kl_mean": "<="}
 
+_EXAMPLES: Mapping[str, str] = {">=": ">= 0.999", "<=": "<= 0.001"}
 _BOUND = re.compile(r"(>=|<=)\s*(\d+(?:\.\d+)?(?:e-?\d+)?)")
 
 
@@ -45,5 +46,5 @@ def check_bounds(subject_to: Mapping[Metric, str]) -> Iterator[Fault]:
             yield Fault(
                 code="OB667",
                 field="subject_to",
-                message=f"`{metric}` expects a bound such as `{SIDES[metric]} 0.99`, found `{text}`",
+                message=f"`{metric}` expects a bound such as `{_EXAMPLES[SIDES[metric]]}`, found `{text}`",
             )

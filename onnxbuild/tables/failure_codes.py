@@ -707,7 +707,7 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
     "OBE115": FailureCode(
         "search-holds-no-bound",
         "no mix of precisions keeps the bounds of `subject_to`",
-        "`quantize: {method: auto}` took back every node to 8-bit weights or fp32, and the outputs still differ by more.",
+        "`quantize: {method: auto}` took all nodes back to 8-bit weights or fp32, and the outputs still differ.",
         "Loosen the bound, or name in `exclude` what must stay in fp32.",
     ),
     "OBE116": FailureCode(

@@ -140,12 +140,14 @@ def _fold_before(graph: _Graph, name: str) -> bool:
     return graph.reads[name] == 1 and _fold(graph, name)
 
 
-# max(x / s, 0) is max(x, 0) / s for every s above 0.
+# max(x / s, 0) is max(x, 0) / s for every s above 0. A Reshape before a product keeps the channels in their order: what
+# takes the inverse in has one number for each of them along its last axis.
 _FOLDS: Mapping[str, Callable[[_Graph, NodeProto], bool]] = {
     "Mul": _fold_factor,
     "Add": _fold_sum,
     "MatMul": _fold_columns,
     "Relu": lambda graph, node: _fold_before(graph, node.input[0]),
+    "Reshape": lambda graph, node: _fold_before(graph, node.input[0]),
 }
 
 
