@@ -88,7 +88,7 @@ def test_a_mix_costs_its_multiplications_by_form():
     least = 35 * 0.02 + 35 + 21 + 24
     assert cost_of(parts, {}, minimize="latency") == 1
     assert cost_of(parts, {"up": "fp32", "down": "q8"}, minimize="latency") == pytest.approx(
-        (35 * 0.02 + 35 * 4 + 21 * 2.2 + 24) / least
+        (35 * 0.02 + 35 * 4 + 21 * 2.8 + 24) / least
     )
     assert cost_of(parts, {"table": "fp32"}, minimize="size") == pytest.approx((35 * 4 + 80) / 115)
 

@@ -17,9 +17,10 @@ from onnxbuild.workers.quantize.quantizers import quantize_dynamic, quantize_wei
 Form = Literal["int8", "q8", "fp32"]
 Plan = Mapping[str, Form]  # the form of each node by name; int8 where none is given
 
-# Time of a multiplication in each form, relative to int8: MiniLM at 1×128, one core with VNNI, ONNX Runtime 1.31
-# (docs/reference/quantize.md). A table in place of a measurement, so that the choice is the same on every machine.
-_TIME: Mapping[Form, float] = {"int8": 1.0, "q8": 2.2, "fp32": 4.0}
+# Time of a multiplication in each form, relative to int8: the products of MiniLM at 1×128 on one core of an AMD EPYC
+# with VNNI, ONNX Runtime 1.31, gave 2.7 to 2.8 and 3.4 to 5. A table in place of a measurement, so that the choice is
+# the same on every machine.
+_TIME: Mapping[Form, float] = {"int8": 1.0, "q8": 2.8, "fp32": 4.0}
 # Looking a row up takes no time worth counting, but a table of words in fp32 is most of a small model's bytes: it is
 # taken back only where products would have to give up more.
 _TABLE_TIME = 0.02

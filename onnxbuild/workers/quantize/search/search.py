@@ -56,17 +56,20 @@ def search(
 ) -> tuple[ModelProto, dict[str, Any]]:
     """The cheapest mix that keeps every bound, as a quantized copy of the model.
 
-    `model` has a name for each node, and is smoothed already. Facts: `losses` by node, `trials`, `chosen`, `taken_back`
-    by form. Errors: CheckFailed OBE115 if no mix keeps the bounds, OBE116 for a bound on what the model does not have.
+    `model` has a name for each node, and is smoothed already. Facts: `losses` by node, unless int8 keeps the bounds,
+    `trials`, `chosen`, `taken_back` by form. Errors: CheckFailed OBE115 if no mix keeps the bounds, OBE116 for a bound
+    on what the model does not have.
     """
     if not rows.probes or not rows.judges:
         raise CheckFailed("OBE116", "a search needs at least two rows of text: one to measure on, and one to judge by")
     parts = parts_of(model, params)
     exact = outputs_of(model, rows.judges, scratch)
     _check_metrics(bounds(params.subject_to), scores(exact, exact))
-    losses = _losses(model, params, parts, rows.probes[:_PROBES], scratch, tell)
     judge = _Judge(model, params, parts, rows.judges, exact, scratch, tell, [])
-    chosen = min(_found(judge, parts, losses), key=lambda trial: trial.cost, default=None)
+    first = judge.of("int8", {})
+    losses = {} if first.holds else _losses(model, params, parts, rows.probes[:_PROBES], scratch, tell)
+    trials = [first] if first.holds else _taking_back(judge, losses)
+    chosen = min(trials, key=lambda trial: trial.cost, default=None)
     facts = {"losses": losses, "trials": [trial.facts for trial in judge.trials]}
     if chosen is None:
         raise _nothing_holds(judge.trials, params, facts)
@@ -75,14 +78,10 @@ def search(
     return mixed(model, chosen.plan, params), facts
 
 
-def _found(judge: _Judge, parts: Sequence[Part], losses: Mapping[str, float]) -> Iterator[Trial]:
+def _taking_back(judge: _Judge, losses: Mapping[str, float]) -> Iterator[Trial]:
     """The cheapest trial that holds of each recipe."""
-    first = judge.of("int8", {})
-    if first.holds:
-        yield first
-        return
     for recipe, form in _RECIPES.items():
-        order = _order(parts, losses, form, judge.params.minimize or "latency")
+        order = _order(judge.parts, losses, form, judge.params.minimize or "latency")
         trial = fewest(partial(_first_of, judge, recipe, order), len(order))
         if trial is not None:
             yield trial
