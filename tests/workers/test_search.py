@@ -141,7 +141,7 @@ def test_a_bound_that_nothing_keeps():
     params = msgspec.structs.replace(AUTO, subject_to={"cosine_mean": ">= 1.5"}, smooth=msgspec.UNSET)
     with pytest.raises(CheckFailed, match="OBE115 no mix of int8, 8-bit weights and fp32") as caught:
         search(three_layers(), params, Rows(FEEDS, FEEDS), scratch(), silent)
-    assert "cosine_mean 1.000000 (>= 1.5)" in str(caught.value)
+    assert "gives 1.000000 for `cosine_mean >= 1.5`" in str(caught.value)
     assert len(caught.value.failure.facts["trials"]) == 7  # one in int8, then 1, 2 and 4 nodes back in both recipes
 
 

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 from onnx import ModelProto
 
 from onnxbuild.protocol import CheckFailed, Tell
-from onnxbuild.steps.bounds_of_search import Bound, bounds
+from onnxbuild.steps.bounds_of_search import bounds
 from onnxbuild.steps.quantize import QuantizeParams
+from onnxbuild.tables.choices import Condition
 from onnxbuild.workers.calibrate.feeds import Feeds
 from onnxbuild.workers.quantize.search.judged import Outputs, loss_of, outputs_of, scores
 from onnxbuild.workers.quantize.search.mixed import Form, Part, Plan, cost_of, mixed, parts_of
@@ -148,7 +149,7 @@ class _Judge(NamedTuple):
         """The trial of one mix."""
         self.tell(f"trial {len(self.trials) + 1}: {recipe}, {len(plan)} of {len(self.parts)} nodes taken back")
         found = scores(self.exact, outputs_of(mixed(self.model, plan, self.params), self.feeds, self.scratch))
-        holds = all(bound.holds(found[bound.metric]) for bound in bounds(self.params.subject_to))
+        holds = all(bound.holds(found[bound.figure]) for bound in bounds(self.params.subject_to))
         cost = cost_of(self.parts, plan, minimize=self.params.minimize or "latency")
         self.trials.append(Trial(recipe, plan, cost, found, holds))
         return self.trials[-1]
@@ -168,19 +169,19 @@ def _losses(
     return losses
 
 
-def _check_metrics(wanted: Sequence[Bound], known: Mapping[str, float]) -> None:
+def _check_metrics(wanted: Sequence[Condition], known: Mapping[str, float]) -> None:
     for bound in wanted:
-        if bound.metric not in known:
+        if bound.figure not in known:
             hint = f"bound one of {', '.join(f'`{name}`' for name in known)}"
             raise CheckFailed(
-                "OBE116", f"the model has no `{bound.metric}`: it gives no logits", notes=[("hint", hint)]
+                "OBE116", f"the model has no `{bound.figure}`: it gives no logits", notes=[("hint", hint)]
             )
 
 
 def _nothing_holds(trials: Sequence[Trial], params: QuantizeParams, facts: dict[str, Any]) -> CheckFailed:
     wanted = bounds(params.subject_to)
-    best = max(trials, key=lambda trial: (sum(b.holds(trial.found[b.metric]) for b in wanted), -loss_of(trial.found)))
-    reached = ", ".join(f"{bound.metric} {best.found[bound.metric]:.6f} ({bound.text})" for bound in wanted)
+    best = max(trials, key=lambda trial: (sum(b.holds(trial.found[b.figure]) for b in wanted), -loss_of(trial.found)))
+    reached = ", ".join(f"{best.found[bound.figure]:.6f} for `{bound}`" for bound in wanted)
     return CheckFailed(
         "OBE115",
         f"no mix of int8, 8-bit weights and fp32 keeps the bounds; the nearest of {len(trials)} gives {reached}",
