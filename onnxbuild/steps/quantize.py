@@ -8,9 +8,9 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from onnxbuild.steps.bounds_of_search import Metric, check_bounds
 from onnxbuild.steps.dataset_rows import DerivedRows, Rows, RowSeed, Samples, Sequence, check_counts, check_cut
 from onnxbuild.steps.kind import Context, Fault, Kind, OpeningParams, Params, trusted
+from onnxbuild.steps.quantizing.bounds_of_search import Metric, check_bounds
 from onnxbuild.tables.checkpoints.quantization import quantized_of
 from onnxbuild.tables.tasks import reads_text_rows
 

@@ -10,8 +10,8 @@ from families import contents, exported, run_step, scratch, silent
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxbuild.protocol import CheckFailed
-from onnxbuild.steps.bounds_of_search import bounds
 from onnxbuild.steps.quantize import QuantizeParams
+from onnxbuild.steps.quantizing.bounds_of_search import bounds
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
 from onnxbuild.workers.inputs.sample_source import open_source
 from onnxbuild.workers.inputs.samples import single_texts

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from onnx import ModelProto
 
 from onnxbuild.protocol import CheckFailed, Tell
-from onnxbuild.steps.bounds_of_search import bounds
 from onnxbuild.steps.quantize import QuantizeParams
+from onnxbuild.steps.quantizing.bounds_of_search import bounds
 from onnxbuild.tables.choices import Condition
 from onnxbuild.workers.calibrate.feeds import Feeds
 from onnxbuild.workers.quantize.search.judged import Outputs, loss_of, outputs_of, scores
