@@ -122,6 +122,44 @@ RULES: tuple[Rule, ...] = (
         Good:
             models: {vit: {source: "random:vit", targets: [{name: a, quantize: {method: dynamic}}]}}
         """),
+    described("OB665", "smoothing-out-of-range", """
+        A strength of smoothing that is not between 0 and 1.
+
+        Why: it is the exponent by which the size of a channel moves from the activation into the weight: 0 would move
+        nothing, and 1 all of it, whatever the weight is.
+        Bad:
+            quantize: {method: dynamic, smooth: 7}
+        Good:
+            quantize: {method: dynamic, smooth: 0.7}
+        """),
+    described("OB666", "smoothing-reads-text", """
+        A strength of smoothing for a model that reads no text.
+
+        Why: the scales come from what a model computes while it reads text. Without a number, such a model is not
+        smoothed.
+        Bad:
+            models: {vit: {source: "random:vit", targets: [{name: a, quantize: {method: dynamic, smooth: 0.7}}]}}
+        Good:
+            models: {vit: {source: "random:vit", targets: [{name: a, quantize: {method: dynamic}}]}}
+        """),
+    described("OB667", "bound-of-a-search", """
+        A bound in `subject_to` that is none, or that points the wrong way.
+
+        Why: cosines and the share of equal winners are better when they are larger, divergences when they are smaller.
+        Bad:
+            quantize: {method: auto, subject_to: {cosine_mean: "< 0.999"}}
+        Good:
+            quantize: {method: auto, subject_to: {cosine_mean: ">= 0.999"}}
+        """),
+    described("OB668", "search-impossible", """
+        `method: auto` without bounds, or for a model that it cannot search.
+
+        Why: the search takes back nodes until the bounds hold, and measures them on text, in models of one graph.
+        Bad:
+            quantize: {method: auto}
+        Good:
+            quantize: {method: auto, subject_to: {cosine_mean: ">= 0.999"}}
+        """),
     described("OB627", "opset-too-low-for-static", """
         Static quantization of a graph whose opset has no operators for it.
 

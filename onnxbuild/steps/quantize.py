@@ -6,20 +6,22 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
-from msgspec import UNSET, Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from onnxbuild.steps.dataset_rows import DerivedRows, Rows, RowSeed, Samples, Sequence, check_counts, check_cut
 from onnxbuild.steps.kind import Context, Fault, Kind, OpeningParams, Params, trusted
+from onnxbuild.steps.quantizing.bounds_of_search import Metric, check_bounds
 from onnxbuild.tables.checkpoints.quantization import quantized_of
 from onnxbuild.tables.tasks import reads_text_rows
 
 Preset = Literal["auto", "arm64", "avx2", "avx512", "avx512_vnni"]
-Method = Literal["dynamic", "static", "weight-only", "stored"]
+Method = Literal["dynamic", "static", "weight-only", "stored", "auto"]
 CHECKPOINT = "checkpoint"  # the input port of the checkpoint whose codes `stored` takes
 Algorithm = Literal["rtn", "hqq", "k_quant", "gptq", "nf4", "fp4"]
 Bits = Literal[4, 8]
 BlockSize = Literal[16, 32, 64, 128, 256]
 AccuracyLevel = Literal[0, 1, 2, 3, 4]
+Smooth = Literal["auto", "off"] | float
 
 _WEIGHT_ONLY = ("bits", "block_size", "symmetric", "accuracy_level", "algorithm")
 _INT8 = ("preset", "per_channel", "operators")
@@ -27,11 +29,13 @@ _DATA = ("dataset", "samples", "sequence", "seed")
 
 # The fields that only some methods read. Without a check, one given to another method would be ignored silently.
 _OF_METHOD: Mapping[str, tuple[str, ...]] = {
-    "dynamic": _INT8,
+    "dynamic": (*_INT8, "smooth", *_DATA),
     "static": (*_INT8, "activations", "calibration", "percentile", *_DATA),
     "weight-only": (*_WEIGHT_ONLY, *_DATA),
     "stored": ("accuracy_level",),
+    "auto": (*_INT8, "smooth", "subject_to", "minimize", "block_size", *_DATA),
 }
+_OF_INTEGERS = ("dynamic", "auto")  # the methods that smooth
 
 _UNUSED_BY_BNB4: Mapping[str, str] = {
     "symmetric": "its 16 values are fixed",
@@ -66,6 +70,12 @@ _OPERATORS = Meta(
     description="operator types to quantize; the default is all for dynamic and MatMul for static",
     examples=[["MatMul"], ["MatMul", "Gemm"]],
 )
+_SMOOTH = Meta(
+    description="move the size of large channels from activations into weights (dynamic): `auto` searches the strength"
+    " of each product on text and is the default where the model reads text; a number above 0 and below 1 is the"
+    " strength for all",
+    examples=["off", 0.7],
+)
 _BITS = Meta(description="bits of a weight")
 _BLOCK_SIZE = Meta(description="number of weights along the input dimension that share a scale, a power of two")
 _SYMMETRIC = Meta(description="no zero points")
@@ -85,6 +95,7 @@ class ModuleParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True
     method: Annotated[Literal["dynamic", "weight-only"] | None, Meta(description="how to quantize this file")] = None
     per_channel: Annotated[bool | None, _PER_CHANNEL] = None
     operators: Annotated[tuple[str, ...] | None, _OPERATORS] = None
+    smooth: Annotated[Smooth | UnsetType, _SMOOTH] = UNSET
     bits: Annotated[Bits | None, _BITS] = None
     block_size: Annotated[BlockSize | None, _BLOCK_SIZE] = None
     symmetric: Annotated[bool | None, _SYMMETRIC] = None
@@ -112,12 +123,27 @@ class QuantizeParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_
         Meta(
             description="`dynamic` is int8 with activations quantized at run time; `static` is int8 with ranges of"
             " activations measured on text, as QDQ; `weight-only` quantizes weights in blocks; `stored` keeps the 4-bit"
-            " weights of a GPTQ or AWQ checkpoint as they are"
+            " weights of a GPTQ or AWQ checkpoint as they are; `auto` searches the cheapest mix of int8, 8-bit weights"
+            " and fp32 that keeps the bounds in `subject_to`"
         ),
     ]
     preset: Annotated[Preset, Meta(description="CPU whose integer types int8 uses; `auto` is this machine")] = "auto"
     per_channel: Annotated[bool, _PER_CHANNEL] = True
     operators: Annotated[tuple[str, ...], _OPERATORS] = ()
+    # Unset without smoothing, and so left out of the key: such steps keep the keys that they had.
+    smooth: Annotated[Smooth | UnsetType, _SMOOTH] = UNSET
+    subject_to: Annotated[
+        Mapping[Metric, str] | UnsetType,
+        Meta(
+            description="bounds that the result keeps on text that it was not calibrated with, against the graph that"
+            " comes in (auto); `top1` and `kl_mean` are of logits",
+            examples=[{"cosine_mean": ">= 0.999"}, {"kl_mean": "<= 0.001", "top1": ">= 0.99"}],
+        ),
+    ] = UNSET
+    minimize: Annotated[
+        Literal["latency", "size"] | UnsetType,
+        Meta(description="what the search makes small, by a table of costs and not by a clock (auto)"),
+    ] = UNSET
     activations: Annotated[Literal[8, 16], Meta(description="bits of an activation (static)")] = 8
     calibration: Annotated[
         Literal["minmax", "entropy", "percentile"], Meta(description="how ranges are taken from values (static)")
@@ -125,7 +151,13 @@ class QuantizeParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_
     percentile: Annotated[
         float, Meta(description="percent of the values that `calibration: percentile` keeps, above 50 up to 100")
     ] = 99.999
-    dataset: Annotated[str, Meta(description="name of the dataset whose text static and GPTQ read")] = ""
+    dataset: Annotated[
+        str,
+        Meta(
+            description="name of the dataset whose text static and GPTQ read; smoothing reads it in place of the texts"
+            " that come with onnxbuild"
+        ),
+    ] = ""
     samples: Samples = 64
     sequence: Sequence = 128
     seed: RowSeed = 0
@@ -149,9 +181,24 @@ class QuantizeParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_
     rows: DerivedRows = Rows()
 
     @property
-    def reads_text(self) -> bool:
-        """Whether quantizing needs text besides the weights."""
+    def smooths(self) -> bool:
+        """Whether the products are smoothed before they are quantized; `smooth: auto` is settled by then."""
+        return self.method in _OF_INTEGERS and self.smooth not in (UNSET, "off")
+
+    @property
+    def searches(self) -> bool:
+        """Whether the form of each node is searched."""
+        return self.method == "auto"
+
+    @property
+    def needs_rows(self) -> bool:
+        """Whether quantizing needs a dataset besides the weights."""
         return self.method == "static" or (self.method == "weight-only" and self.algorithm == "gptq")
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether the model reads text while it is quantized."""
+        return self.needs_rows or self.smooths or self.searches
 
     @property
     def reads_checkpoint(self) -> bool:
@@ -167,7 +214,7 @@ def with_module(params: QuantizeParams, module: ModuleParams) -> QuantizeParams:
 
 def _given(module: ModuleParams) -> list[str]:
     """The fields that a module sets."""
-    return [name for name in module.__struct_fields__ if getattr(module, name) is not None]
+    return [name for name in module.__struct_fields__ if getattr(module, name) not in (None, UNSET)]
 
 
 def each_module(params: QuantizeParams) -> Iterable[QuantizeParams]:
@@ -177,7 +224,8 @@ def each_module(params: QuantizeParams) -> Iterable[QuantizeParams]:
 
 
 def _resolve(params: QuantizeParams, context: Context) -> QuantizeParams:
-    """Settle `preset: auto`. Fields that nothing reads get their defaults, so that no key depends on them."""
+    """Settle `preset: auto` and `smooth`. Fields that nothing reads get their defaults: no key depends on them."""
+    params = _with_smooth(params, context)
     default = QuantizeParams(method=params.method)
     uses = list(each_module(params))
     read = {name for one in uses for name in _OF_METHOD[one.method]}
@@ -199,6 +247,16 @@ def _resolve(params: QuantizeParams, context: Context) -> QuantizeParams:
     return msgspec.structs.replace(settled, **{name: getattr(default, name) for name in foreign})
 
 
+def _with_smooth(params: QuantizeParams, context: Context) -> QuantizeParams:
+    """The params with `smooth` settled: `auto` where nothing is said and the model reads text, unset for none."""
+    smooth: Any = params.smooth
+    if smooth is UNSET:
+        smooth = "auto" if reads_text_rows(context.task) else UNSET
+    if smooth == "off" or not any(one.method in _OF_INTEGERS for one in each_module(params)):
+        smooth = UNSET
+    return msgspec.structs.replace(params, smooth=smooth)
+
+
 def _check(params: QuantizeParams, context: Context) -> Iterable[Fault]:
     if context.precision != "fp32":
         yield Fault(
@@ -217,9 +275,12 @@ def _check(params: QuantizeParams, context: Context) -> Iterable[Fault]:
         yield from _check_static(params, context)
     if params.method == "stored":
         yield from _check_stored(params, context)
-    uses = list(each_module(params))
-    if any(one.reads_text for one in uses):
+    if params.searches:
+        yield from _check_search(params, context)
+    if any(one.needs_rows for one in each_module(params)):
         yield from _check_data(params, context)
+    else:
+        yield from _check_smooth(params, context)
     if params.calibration == "percentile" and not 50 < params.percentile <= 100:  # noqa: PLR2004
         yield Fault(code="OB531", field="percentile", message="`percentile` expects a number above 50, up to 100")
 
@@ -336,6 +397,75 @@ def _check_data(params: QuantizeParams, context: Context) -> Iterable[Fault]:
     yield from check_cut(params, context)
 
 
+def _check_search(params: QuantizeParams, context: Context) -> Iterable[Fault]:
+    """OB667 and OB668 for a search without bounds, or where it cannot be made."""
+    if not params.subject_to:
+        yield Fault(
+            code="OB668",
+            message="`method: auto` needs the bounds that the result keeps",
+            hint='write `subject_to: {cosine_mean: ">= 0.999"}`',
+        )
+    else:
+        yield from check_bounds(params.subject_to)
+    if context.family == "encoder-decoder":
+        yield Fault(
+            code="OB668",
+            field="method",
+            message=f"`method: auto` searches models of one graph, and `{context.task}` has several",
+            hint="write `method: dynamic`, with `modules` for single files",
+        )
+    elif not reads_text_rows(context.task):
+        yield Fault(
+            code="OB668",
+            field="method",
+            message=f"`method: auto` measures on text, which the task `{context.task}` does not read",
+            hint="write `method: dynamic`",
+        )
+    if params.modules:
+        yield Fault(
+            code="OB530", field="modules", message="`modules` has no effect with `method: auto`: it searches one graph"
+        )
+
+
+def _check_smooth(params: QuantizeParams, context: Context) -> Iterable[Fault]:
+    """OB665 for a strength that is none, and the faults of the data that smoothing reads."""
+    numbers = [one.smooth for one in each_module(params) if isinstance(one.smooth, float | int)]
+    for number in numbers:
+        if not 0 < number < 1:
+            yield Fault(
+                code="OB665",
+                field="smooth" if number == params.smooth else "modules",
+                message=f"`smooth` expects a number above 0 and below 1, found {number:g}",
+                hint="`smooth: auto` searches it for each product",
+            )
+    if numbers and not reads_text_rows(context.task):
+        yield Fault(
+            code="OB666",
+            field="smooth" if params.smooth in numbers else "modules",
+            message=f"smoothing is measured on text, which the task `{context.task}` does not read",
+            hint="remove `smooth`: without text, dynamic int8 is not smoothed",
+        )
+    settled = _with_smooth(params, context)
+    if any(one.reads_text for one in each_module(settled)):
+        yield from check_counts(params)
+        yield from check_cut(params, context)
+    elif params.method == "dynamic":
+        yield from _check_unused_data(params, context)
+
+
+def _check_unused_data(params: QuantizeParams, context: Context) -> Iterable[Fault]:
+    """OB530 for data that dynamic int8 does not read because it smooths nothing."""
+    why = "`smooth: off`" if params.smooth == "off" else f"a model of the task `{context.task}`, which reads no text"
+    for field in _DATA:
+        if field in context.written:
+            yield Fault(
+                code="OB530",
+                field=field,
+                message=f"`{field}` has no effect with {why}",
+                hint="dynamic int8 reads text only to smooth",
+            )
+
+
 # HQQ computes with torch; plain rounding does not.
 _PACKAGES = ("onnxruntime", "onnx", "onnx-ir")
 
@@ -366,6 +496,10 @@ def _precision_of_file(params: QuantizeParams) -> str:
     return "bnb4" if params.algorithm in {"nf4", "fp4"} else f"q{params.bits}"
 
 
+def _columns(params: QuantizeParams) -> tuple[str, ...]:
+    return ("text",) if any(one.reads_text for one in each_module(params)) else ()
+
+
 QUANTIZE = Kind(
     name="quantize",
     version=3,
@@ -378,6 +512,6 @@ QUANTIZE = Kind(
     resolve=_resolve,
     check=_check,
     precision_after=lambda params, _context: precision_of(params),
-    columns=lambda params, _context: ("text",) if any(one.reads_text for one in each_module(params)) else (),
+    columns=lambda params, context: _columns(_with_smooth(params, context)),
     memory_factor=4.0,
 )

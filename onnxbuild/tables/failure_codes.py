@@ -767,6 +767,18 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "`blame` compares graphs with the same file name, and the step renamed all of them.",
         "Let the step keep the names of the files, or look at its outputs instead.",
     ),
+    "OBE115": FailureCode(
+        "search-holds-no-bound",
+        "no mix of precisions keeps the bounds of `subject_to`",
+        "`quantize: {method: auto}` took all nodes back to 8-bit weights or fp32, and the outputs still differ.",
+        "Loosen the bound, or name in `exclude` what must stay in fp32.",
+    ),
+    "OBE116": FailureCode(
+        "search-cannot-measure",
+        "a search has nothing to measure a bound on",
+        "`top1` and `kl_mean` are measured on an output `logits`, and every metric on text.",
+        "Bound `cosine_mean` or `cosine_min`, and give a dataset of at least two rows.",
+    ),
     "OBE99": FailureCode(
         "unexplained",
         "an unknown failure",

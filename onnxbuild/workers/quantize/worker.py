@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 from onnx import ModelProto
 
-from onnxbuild.machine import usable_cores
-from onnxbuild.protocol import CheckFailed, Facts, Tell
-from onnxbuild.steps.dataset_rows import PORT
+from onnxbuild.protocol import Facts, Tell
 from onnxbuild.steps.quantize import CHECKPOINT, QuantizeParams
-from onnxbuild.workers.calibrate.feeds import Counted, Feeds, calibrating, feeds_by_file
-from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
+from onnxbuild.workers.calibrate.feeds import Counted, Feeds, calibrating
 from onnxbuild.workers.folders.model_files import copy_model_file, onnx_names
 from onnxbuild.workers.folders.model_graphs import copy_data, has_external_data, size_bytes
 from onnxbuild.workers.graphs.cpu_kernels import part_biased_gelus, part_skip_norms
@@ -27,9 +24,6 @@ from onnxbuild.workers.graphs.nodes import declare_own_operators
 from onnxbuild.workers.graphs.plain_form import inline_functions, store_weights
 from onnxbuild.workers.graphs.products import fold_transposed_weights, gemm_to_matmul, squeeze_weights
 from onnxbuild.workers.graphs.weights import drop_unused_weights
-from onnxbuild.workers.inputs.dataset_texts import texts
-from onnxbuild.workers.inputs.sample_source import open_source
-from onnxbuild.workers.inputs.samples import Sample, single_texts
 from onnxbuild.workers.libraries.quiet import quiet
 from onnxbuild.workers.libraries.remote_code import with_its_code
 from onnxbuild.workers.model_folder.decoders import graphs_to_change
@@ -39,8 +33,12 @@ from onnxbuild.workers.quantize.file_params import check_excluded, params_by_fil
 from onnxbuild.workers.quantize.gptq import quantize_gptq
 from onnxbuild.workers.quantize.quantized import left_in_float, quantized_operators
 from onnxbuild.workers.quantize.quantizers import quantize_dynamic, quantize_weights
+from onnxbuild.workers.quantize.search.judged import kept
+from onnxbuild.workers.quantize.search.search import Rows, search
+from onnxbuild.workers.quantize.smoothing.smooth import Known, not_smoothed, smooth
 from onnxbuild.workers.quantize.static_ranges import quantize_with_ranges
 from onnxbuild.workers.quantize.stored import put_stored, warnings_of
+from onnxbuild.workers.quantize.text_feeds import text_feeds
 
 
 @with_its_code
@@ -54,13 +52,17 @@ def run(params: QuantizeParams, inputs: Mapping[str, Path], outputs: Mapping[str
     names = graphs_to_change(source)
     by_file = params_by_file(params, onnx_names(source), names)
     check_excluded(params.exclude, {name: load_graph(source / name) for name in names})
-    feeds = text_feeds(params, inputs) if any(one.reads_text for one in by_file.values() if one) else None
+    needs_rows = any(one.needs_rows for one in by_file.values() if one)
+    feeds = text_feeds(params, inputs, needs_rows=needs_rows)
+    judges = text_feeds(params, inputs, needs_rows=needs_rows, judges=True)
+    known: Known = {}
 
     def change(name: str, before: Path, after: Path) -> dict[str, Any]:
         of_file = by_file[name]
         if of_file is None:
             return _leave(before, after)
-        return _quantize(before, after, of_file, feeds and partial(feeds, name), inputs.get(CHECKPOINT))
+        given = _Given(partial(feeds, name), partial(judges, name), known, inputs.get(CHECKPOINT), progress)
+        return _quantize(before, after, of_file, given)
 
     facts = change_each_graph(
         source,
@@ -70,26 +72,18 @@ def run(params: QuantizeParams, inputs: Mapping[str, Path], outputs: Mapping[str
         doing="quantizing {name}",
         check=lambda facts: check_effect(facts, params),
     )
-    warnings = warnings_of(facts)
+    warnings = [*warnings_of(facts), *not_smoothed(facts)]
     return {**facts, "quantized": count_quantized(facts), **({"warnings": warnings} if warnings else {})}
 
 
-def text_feeds(params: QuantizeParams, inputs: Mapping[str, Path]) -> Callable[[str], Iterable[Feeds]]:
-    """The feeds of each file while the model reads the dataset. Errors: CheckFailed OBE59 if it reads no text."""
+class _Given(NamedTuple):
+    """What quantizing one file takes besides the file: text to calibrate with and to judge by, scales, stored codes."""
 
-    def samples(model: OnnxModel) -> Iterator[Sample]:
-        trust = params.trusts_code
-        source = open_source(inputs["model"], model, "", seed=params.seed, trusts_code=trust, light=True)
-        if not source.reads_text:
-            raise CheckFailed(
-                "OBE59",
-                "the model reads no text: it has no tokenizer, or takes no `input_ids`",
-                notes=[("hint", "`quantize: {method: dynamic}` needs no data")],
-            )
-        rows = texts(inputs[PORT], params.rows, samples=params.samples, seed=params.seed)
-        yield from single_texts(source, rows, params.sequence)
-
-    return feeds_by_file(inputs["model"], samples, threads=usable_cores())
+    feeds: Callable[[], Iterable[Feeds]]
+    judges: Callable[[], Iterable[Feeds]]
+    known: Known
+    checkpoint: Path | None
+    tell: Tell
 
 
 def _leave(source: Path, destination: Path) -> dict[str, Any]:
@@ -99,17 +93,11 @@ def _leave(source: Path, destination: Path) -> dict[str, Any]:
     return {"bytes_before": size_bytes(source), "bytes": size_bytes(destination), "left": "fp32"}
 
 
-def _quantize(
-    source: Path,
-    destination: Path,
-    params: QuantizeParams,
-    feeds: Callable[[], Iterable[Feeds]] | None,
-    checkpoint: Path | None,
-) -> dict[str, Any]:
+def _quantize(source: Path, destination: Path, params: QuantizeParams, given: _Given) -> dict[str, Any]:
     started = time.perf_counter()
     # The file is parsed before the model is loaded and after it is freed, so that its weights are in memory once.
     before, external = size_bytes(source), has_external_data(source)
-    model, facts = _quantized(source, params, feeds, checkpoint)
+    model, facts = _quantized(source, params, given)
     destination.parent.mkdir(parents=True, exist_ok=True)
     save_model(model, destination, external=external)
     del model
@@ -117,18 +105,16 @@ def _quantize(
     return {**facts, **sizes, "seconds": round(time.perf_counter() - started, 3)}
 
 
-def _quantized(
-    source: Path, params: QuantizeParams, feeds: Callable[[], Iterable[Feeds]] | None, checkpoint: Path | None
-) -> tuple[ModelProto, dict[str, Any]]:
+def _quantized(source: Path, params: QuantizeParams, given: _Given) -> tuple[ModelProto, dict[str, Any]]:
     """The quantized model, and what was quantized in it."""
     model = load_model(source)
     already = quantized_operators(model)
     rewritten = _prepare(model, params)
     with TemporaryDirectory(prefix="onnxbuild-quantize-") as scratch, quiet():
-        if checkpoint is not None:
-            model, calibration = put_stored(model, params, checkpoint)
+        if given.checkpoint is not None:
+            model, calibration = put_stored(model, params, given.checkpoint)
         else:
-            model, calibration = _by_method(model, params, feeds, Path(scratch))
+            model, calibration = _by_method(model, params, given, Path(scratch))
         declare_own_operators(model)
     drop_unused_weights(model)
     counts = {"quantized": _added(quantized_operators(model), already)}
@@ -152,20 +138,33 @@ def _prepare(model: ModelProto, params: QuantizeParams) -> dict[str, int]:
 
 
 def _by_method(
-    model: ModelProto, params: QuantizeParams, feeds: Callable[[], Iterable[Feeds]] | None, scratch: Path
+    model: ModelProto, params: QuantizeParams, given: _Given, scratch: Path
 ) -> tuple[ModelProto, dict[str, Any]]:
-    if params.method == "dynamic":
-        return quantize_dynamic(model, params), {}
+    if params.method in {"dynamic", "auto"}:
+        return _in_integers(model, params, given, scratch)
     if params.method == "static":
-        assert feeds is not None, "BUG: static quantization without data"
-        return quantize_with_ranges(model, scratch, params, feeds)
+        return quantize_with_ranges(model, scratch, params, given.feeds)
     if params.algorithm != "gptq":
         return quantize_weights(model, params), {}
-    assert feeds is not None, "BUG: GPTQ without data"
-    counted = Counted(feeds())
+    counted = Counted(given.feeds())
     with calibrating():
         model = quantize_gptq(model, params, counted, scratch)
     return model, {"calibration": {"samples": counted.count}}
+
+
+def _in_integers(
+    model: ModelProto, params: QuantizeParams, given: _Given, scratch: Path
+) -> tuple[ModelProto, dict[str, Any]]:
+    """Dynamic int8, or the mix around it that a search finds."""
+    if params.searches:
+        named(model)
+    facts = {"smoothing": smooth(model, params, given.feeds, scratch, given.known)} if params.smooths else {}
+    if not params.searches:
+        return quantize_dynamic(model, params), facts
+    with calibrating():
+        rows = Rows(kept(given.feeds()), kept(given.judges()))
+    model, search_facts = search(model, params, rows, scratch, given.tell)
+    return model, {**facts, "search": search_facts}
 
 
 def _added(now: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:

@@ -1,0 +1,37 @@
+"""Bounds that a search keeps, as a manifest writes them: `cosine_mean: ">= 0.999"`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+from msgspec import UnsetType
+
+from onnxbuild.steps.kind import Fault
+from onnxbuild.tables.choices import Condition, condition
+
+Metric = Literal["cosine_mean", "cosine_min", "top1", "kl_mean"]
+
+# A bound for each metric, which shows which way it is bounded.
+_EXAMPLES: Mapping[str, str] = {
+    "cosine_mean": ">= 0.999", "cosine_min": ">= 0.99", "top1": ">= 0.99", "kl_mean": "<= 0.001",
+}  # fmt: skip
+
+
+def bounds(subject_to: Mapping[Metric, str] | UnsetType) -> tuple[Condition, ...]:
+    """The bounds of a checked block."""
+    texts = {} if isinstance(subject_to, UnsetType) else subject_to
+    read = (condition(metric, text) for metric, text in texts.items())
+    return tuple(one for one in read if one is not None)
+
+
+def check_bounds(subject_to: Mapping[Metric, str]) -> Iterator[Fault]:
+    """OB667 for a bound that is none, or that points the wrong way."""
+    for metric, text in subject_to.items():
+        read = condition(metric, text)
+        if read is None or read.operator[0] != _EXAMPLES[metric][0]:
+            yield Fault(
+                code="OB667",
+                field="subject_to",
+                message=f"`{metric}` expects a bound such as `{_EXAMPLES[metric]}`, found `{text}`",
+            )

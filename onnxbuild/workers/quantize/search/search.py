@@ -1,0 +1,190 @@
+"""Searches the cheapest mix of forms that keeps a bound: int8 for all, then sensitive nodes are taken back.
+
+How much each node costs in accuracy is measured once, with that node alone in int8. Then nodes are taken back in the
+order of their loss per cost, to 8-bit weights or to fp32: as many as the bound needs, found by doubling and halving.
+Which mix is cheaper comes from a table of ratios and never from a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from onnx import ModelProto
+
+from onnxbuild.protocol import CheckFailed, Tell
+from onnxbuild.steps.quantize import QuantizeParams
+from onnxbuild.steps.quantizing.bounds_of_search import bounds
+from onnxbuild.tables.choices import Condition
+from onnxbuild.workers.calibrate.feeds import Feeds
+from onnxbuild.workers.quantize.search.judged import Outputs, loss_of, outputs_of, scores
+from onnxbuild.workers.quantize.search.mixed import Form, Part, Plan, cost_of, mixed, parts_of
+
+_PROBES = 16  # passes on which the loss of one node is measured
+
+# What sensitive nodes are taken back to.
+_RECIPES: Mapping[str, Form] = {"int8, 8-bit weights": "q8", "int8, fp32": "fp32"}
+
+
+class Trial(NamedTuple):
+    """One mix of forms, and what it gives on the rows that judge."""
+
+    recipe: str
+    plan: Plan
+    cost: float
+    found: Mapping[str, float]
+    holds: bool
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The trial as facts: what was taken back is counted by form."""
+        counts = {form: sum(one == form for one in self.plan.values()) for form in ("q8", "fp32")}
+        numbers = {name: float(f"{value:.6g}") for name, value in self.found.items()}
+        return {"recipe": self.recipe, **counts, "cost": round(self.cost, 3), **numbers, "holds": self.holds}
+
+
+class Rows(NamedTuple):
+    """The feeds on which nodes are compared, and those that judge a mix, with what the fp32 graph gives for them."""
+
+    probes: Sequence[Feeds]
+    judges: Sequence[Feeds]
+
+
+def search(
+    model: ModelProto, params: QuantizeParams, rows: Rows, scratch: Path, tell: Tell
+) -> tuple[ModelProto, dict[str, Any]]:
+    """The cheapest mix that keeps every bound, as a quantized copy of the model.
+
+    `model` has a name for each node, and is smoothed already. Facts: `losses` by node, unless int8 keeps the bounds,
+    `trials`, `chosen`, `taken_back` by form. Errors: CheckFailed OBE115 if no mix keeps the bounds, OBE116 for a bound
+    on what the model does not have.
+    """
+    if not rows.probes or not rows.judges:
+        raise CheckFailed("OBE116", "a search needs at least two rows of text: one to measure on, and one to judge by")
+    parts = parts_of(model, params)
+    exact = outputs_of(model, rows.judges, scratch)
+    _check_metrics(bounds(params.subject_to), scores(exact, exact))
+    judge = _Judge(model, params, parts, rows.judges, exact, scratch, tell, [])
+    first = judge.of("int8", {})
+    losses = {} if first.holds else _losses(model, params, parts, rows.probes[:_PROBES], scratch, tell)
+    trials = [first] if first.holds else _taking_back(judge, losses)
+    chosen = min(trials, key=lambda trial: trial.cost, default=None)
+    facts = {"losses": losses, "trials": [trial.facts for trial in judge.trials]}
+    if chosen is None:
+        raise _nothing_holds(judge.trials, params, facts)
+    taken_back = {form: sorted(n for n, one in chosen.plan.items() if one == form) for form in ("q8", "fp32")}
+    facts |= {"chosen": chosen.facts, "taken_back": {form: names for form, names in taken_back.items() if names}}
+    return mixed(model, chosen.plan, params), facts
+
+
+def _taking_back(judge: _Judge, losses: Mapping[str, float]) -> Iterator[Trial]:
+    """The cheapest trial that holds of each recipe."""
+    for recipe, form in _RECIPES.items():
+        order = _order(judge.parts, losses, form, judge.params.minimize or "latency")
+        trial = fewest(partial(_first_of, judge, recipe, order), len(order))
+        if trial is not None:
+            yield trial
+
+
+def _first_of(judge: _Judge, recipe: str, order: Sequence[tuple[str, Form]], count: int) -> Trial:
+    """The trial with the first nodes of an order taken back."""
+    return judge.of(recipe, dict(order[:count]))
+
+
+def _order(parts: Sequence[Part], losses: Mapping[str, float], form: Form, minimize: str) -> list[tuple[str, Form]]:
+    """The nodes with the form that each is taken back to, those first that lose most for what taking back costs."""
+
+    def gain(part: Part) -> float:
+        extra = part.cost(_taken_to(part, form), minimize=minimize) - part.cost("int8", minimize=minimize)
+        return losses[part.name] / extra
+
+    return [(part.name, _taken_to(part, form)) for part in sorted(parts, key=lambda one: (-gain(one), one.name))]
+
+
+def _taken_to(part: Part, form: Form) -> Form:
+    return form if form in part.forms else "fp32"
+
+
+def fewest(trial: Callable[[int], Trial], most: int) -> Trial | None:
+    """The trial that holds with the fewest nodes taken back, from 1 to `most`; None if not even `most` suffice.
+
+    The count is doubled until the bound holds, and then the interval is halved: 10 trials for 39 nodes.
+    """
+    failed, count = 0, 1
+    held = None
+    while held is None:
+        count = min(count, most)
+        now = trial(count)
+        if now.holds:
+            held = now
+        elif count == most:
+            return None
+        else:
+            failed, count = count, count * 2
+    while count - failed > 1:
+        middle = (failed + count) // 2
+        now = trial(middle)
+        if now.holds:
+            held, count = now, middle
+        else:
+            failed = middle
+    return held
+
+
+class _Judge(NamedTuple):
+    """Makes trials, and keeps them."""
+
+    model: ModelProto
+    params: QuantizeParams
+    parts: list[Part]
+    feeds: Sequence[Feeds]
+    exact: Outputs
+    scratch: Path
+    tell: Tell
+    trials: list[Trial]
+
+    def of(self, recipe: str, plan: Plan) -> Trial:
+        """The trial of one mix."""
+        self.tell(f"trial {len(self.trials) + 1}: {recipe}, {len(plan)} of {len(self.parts)} nodes taken back")
+        found = scores(self.exact, outputs_of(mixed(self.model, plan, self.params), self.feeds, self.scratch))
+        holds = all(bound.holds(found[bound.figure]) for bound in bounds(self.params.subject_to))
+        cost = cost_of(self.parts, plan, minimize=self.params.minimize or "latency")
+        self.trials.append(Trial(recipe, plan, cost, found, holds))
+        return self.trials[-1]
+
+
+def _losses(
+    model: ModelProto, params: QuantizeParams, parts: Sequence[Part], feeds: Sequence[Feeds], scratch: Path, tell: Tell
+) -> dict[str, float]:
+    """How far the outputs are from those of fp32 with each node alone in int8."""
+    exact = outputs_of(model, feeds, scratch)
+    losses: dict[str, float] = {}
+    for number, part in enumerate(parts):
+        tell(f"sensitivity of {part.name}", number, len(parts))
+        others: dict[str, Form] = {one.name: "fp32" for one in parts if one is not part}
+        found = outputs_of(mixed(model, others, params), feeds, scratch)
+        losses[part.name] = float(f"{max(0.0, loss_of(scores(exact, found))):.4g}")
+    return losses
+
+
+def _check_metrics(wanted: Sequence[Condition], known: Mapping[str, float]) -> None:
+    for bound in wanted:
+        if bound.figure not in known:
+            hint = f"bound one of {', '.join(f'`{name}`' for name in known)}"
+            raise CheckFailed(
+                "OBE116", f"the model has no `{bound.figure}`: it gives no logits", notes=[("hint", hint)]
+            )
+
+
+def _nothing_holds(trials: Sequence[Trial], params: QuantizeParams, facts: dict[str, Any]) -> CheckFailed:
+    wanted = bounds(params.subject_to)
+    best = max(trials, key=lambda trial: (sum(b.holds(trial.found[b.figure]) for b in wanted), -loss_of(trial.found)))
+    reached = ", ".join(f"{best.found[bound.figure]:.6f} for `{bound}`" for bound in wanted)
+    return CheckFailed(
+        "OBE115",
+        f"no mix of int8, 8-bit weights and fp32 keeps the bounds; the nearest of {len(trials)} gives {reached}",
+        notes=[("hint", "loosen the bound, or name in `exclude` what must stay in fp32")],
+        facts=facts,
+    )
