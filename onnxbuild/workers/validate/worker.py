@@ -14,6 +14,7 @@ from onnxbuild.machine import usable_cores
 from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.steps.dataset_rows import PORT
 from onnxbuild.steps.validate import ValidateParams
+from onnxbuild.tables.bounds.row_metrics import RowKind
 from onnxbuild.tables.thresholds import Bounds
 from onnxbuild.workers.engines.loading import some_of
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
@@ -25,6 +26,10 @@ from onnxbuild.workers.inputs.sample_source import Source, open_source
 from onnxbuild.workers.inputs.samples import Sample, probes, shaped
 from onnxbuild.workers.libraries.remote_code import with_its_code
 from onnxbuild.workers.validate.bounds import broken_bounds, fitting_bounds, row_of
+from onnxbuild.workers.validate.by_task.cases import kind_of
+from onnxbuild.workers.validate.by_task.measuring import measured
+from onnxbuild.workers.validate.by_task.reading import read_own_rows
+from onnxbuild.workers.validate.by_task.row_evidence import RowEvidence, gathered
 from onnxbuild.workers.validate.compare import Record, Task
 from onnxbuild.workers.validate.extent import Judge
 from onnxbuild.workers.validate.labelled_rows import Answers, batches_of
@@ -46,17 +51,19 @@ def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str
     sides, warnings = _open_sides(params, inputs, threads)
     trust = params.trusts_code
     source = open_source(inputs["model"], sides.variant, params.task, seed=params.seed, trusts_code=trust)
-    answers = Answers(batches_of(inputs[PORT], source, params) if PORT in inputs else ())
     independent = source.config.get("problem_type") == "multi_label_classification"
     row = row_of(params.task, sides.variant)
     task = Task(table=row, independent=independent)
+    kind = kind_of(params.task, row, source)
+    answers = Answers(batches_of(inputs[PORT], source, params) if PORT in inputs else (), kind)
     samples = _samples(source, params, answers.samples)
     given = [tried(sides, one, task, answers) for one in _told(samples, progress)]
     lengths = chosen(source, bytes_below(inputs["reference"]), params.longest)
     trials = list(filter(None, (tried_chosen(sides, one, task) for one in _told(_chosen(source, lengths), progress))))
     records = [record for trial in (*given, *trials) for record in trial.records]
-    worst = _worst(given) | answers.worst(params.dataset)
-    bounds = fitting_bounds(params, row, worst)
+    over_rows = _over_rows(sides, source, params, task, kind, answers, inputs, progress)
+    worst = _worst(given) | over_rows.worst() | answers.worst(params.dataset)
+    bounds = {**fitting_bounds(params, row, worst), **over_rows.limits(params)}
     broken = broken_bounds(worst, bounds)
     partly = None
     if not broken:
@@ -64,6 +71,8 @@ def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str
         partly = judge.partly(given, trials)
         broken = [partly.message] if partly else []
     facts = _facts(params, bounds, source, samples, records, worst, broken) | _circumstances(sides, threads)
+    facts |= over_rows.facts(params, bounds)
+    warnings += [*over_rows.warnings, *(one["message"] for one in facts.get("undecided", ()))]
     facts |= {"chosen": [trial.sample.label for trial in trials]} if trials else {}
     warnings += _unreached(lengths)
     facts |= {"dataset": {"name": params.dataset, **answers.facts()}} if answers.samples else {}
@@ -74,6 +83,28 @@ def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str
         notes = [*_notes(broken, sides.reference), *(partly.notes if partly else ())]
         raise CheckFailed("OBE86" if partly else "OBE04", broken[0], notes=notes, facts=facts)
     return facts
+
+
+def _over_rows(
+    sides: Sides,
+    source: Source,
+    params: ValidateParams,
+    task: Task,
+    kind: RowKind | None,
+    answers: Answers,
+    inputs: Mapping[str, Path],
+    progress: Tell,
+) -> RowEvidence:
+    """The metrics over the rows of the dataset, or else over those that come with onnxbuild."""
+    if kind is None:
+        return RowEvidence()
+    weights = bytes_below(inputs["reference"])
+    reading = answers.reading(params.dataset)
+    if reading is None:
+        longest = limit_of(source, params.longest)
+        reading = read_own_rows(sides, source, kind, task, weights, longest, progress)
+    found = list(measured(reading, sides, source, weights)) if reading is not None else []
+    return gathered(reading, found, params)
 
 
 def _told(samples: Sequence[Sample], progress: Tell) -> Iterator[Sample]:
