@@ -29,7 +29,10 @@ from onnxbuild.tables.thresholds import METRICS, default_bounds, is_default
 LABEL = "label"  # the role of the column that holds the right answer
 
 # An editor completes and explains the names of metrics.
-_METRIC_KEYS = {name: {"type": ["number", "string"], "description": metric.meaning} for name, metric in METRICS.items()}
+_METRIC_KEYS = {
+    name: {"anyOf": [{"type": "number"}, {"type": "string"}], "description": metric.meaning}
+    for name, metric in METRICS.items()
+}
 
 
 class ValidateParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from msgspec import UNSET
@@ -72,7 +73,8 @@ def broken_bounds(worst: Mapping[str, Worst], thresholds: Mapping[str, float]) -
     messages = []
     for metric, bound in thresholds.items():
         if metric not in worst:
-            messages.append(f"`{metric}` is bounded by {bound:g}, but this model has no output to measure it on")
+            by = "" if math.isnan(bound) else f" by {bound:g}"
+            messages.append(f"`{metric}` is bounded{by}, but this model has no output to measure it on")
             continue
         value = worst[metric].value
         if not is_within(metric, value, bound):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from onnxbuild.workers.inputs.picture_sizes import frees_size, other_picture
 from onnxbuild.workers.inputs.sample_source import Source, open_source
 from onnxbuild.workers.inputs.samples import Sample, probes, shaped
 from onnxbuild.workers.libraries.remote_code import with_its_code
+from onnxbuild.workers.validate.beside_graph import differences
 from onnxbuild.workers.validate.bounds import broken_bounds, fitting_bounds, row_of
 from onnxbuild.workers.validate.by_task.cases import kind_of
 from onnxbuild.workers.validate.by_task.measuring import measured
@@ -43,7 +45,8 @@ def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str
     """Compare, write `validation.json`, and return the worst of each metric.
 
     Errors: CheckFailed OBE04 if a bound is broken or outputs differ in name or shape, OBE06 for NaN and Inf, OBE86 if
-    the variant holds for the shapes that were asked for, and not for those that the model makes likely.
+    the variant holds for the shapes that were asked for, and not for those that the model makes likely; OBE110 and
+    OBE111 if the tokenizer or the names of labels beside the graph are others.
     """
     # The runner sets the worker's share of the cores; torch's own count may be that of an earlier benchmark.
     threads = int(os.environ.get("OMP_NUM_THREADS") or usable_cores())
@@ -64,7 +67,8 @@ def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str
     over_rows = _over_rows(sides, source, params, task, kind, answers, inputs, progress)
     worst = _worst(given) | over_rows.worst() | answers.worst(params.dataset)
     bounds = {**fitting_bounds(params, row, worst), **over_rows.limits(params)}
-    broken = broken_bounds(worst, bounds)
+    beside = differences(source, inputs["reference"], trusts_code=trust)
+    broken = [*(message for _, message in beside), *broken_bounds(worst, _asked(bounds, params))]
     partly = None
     if not broken:
         judge = Judge(sides=sides, source=source, task=task, thresholds=bounds, usual=worst)
@@ -81,8 +85,14 @@ def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str
     (outputs["report"] / "validation.json").write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1))
     if broken and params.on_failure == "fail":
         notes = [*_notes(broken, sides.reference), *(partly.notes if partly else ())]
-        raise CheckFailed("OBE86" if partly else "OBE04", broken[0], notes=notes, facts=facts)
+        code = beside[0][0] if beside else "OBE86" if partly else "OBE04"
+        raise CheckFailed(code, broken[0], notes=notes, facts=facts)
     return facts
+
+
+def _asked(bounds: Bounds, params: ValidateParams) -> Bounds:
+    """The bounds, and NaN for one that was written as text and that nothing was measured for: no value is within it."""
+    return {**bounds, **{name: math.nan for name in params.texts if name not in bounds}}
 
 
 def _over_rows(

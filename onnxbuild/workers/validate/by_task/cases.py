@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from onnxbuild.tables.bounds.row_metrics import RowKind
 from onnxbuild.tables.tasks import ThresholdRow
-from onnxbuild.tables.thresholds import row_kind
+from onnxbuild.tables.thresholds import OF_VECTORS, row_kind
 from onnxbuild.workers.inputs.own_rows import all_texts, own_rows
 from onnxbuild.workers.inputs.sample_source import Source
 
@@ -46,7 +46,7 @@ def kind_of(task: str, row: ThresholdRow, source: Source) -> RowKind | None:
     ids = source.inputs.get("input_ids")
     if not source.reads_text or ids is None or len(ids.shape) != 2:  # noqa: PLR2004 - several answers per row
         return None
-    return "vectors" if row == "embedding" else row_kind(task, source.config)
+    return "vectors" if row == OF_VECTORS else row_kind(task, source.config)
 
 
 def own_cases(kind: RowKind, config: Mapping[str, Any]) -> Cases:

@@ -24,7 +24,7 @@ def of_labels(
     del missing  # numpy computes them all
     reference, variant = _stacked(rows)
     wanted, actual = (_decided(logits, independent=independent) for logits in (reference, variant))
-    yield mean_of("label_agreement", _equal(wanted, actual))
+    yield mean_of("label_agreement", _equal(wanted, actual), is_share=True)
     probabilities = [metrics.probabilities(logits, independent=independent) for logits in (reference, variant)]
     apart = np.abs(probabilities[0] - probabilities[1])
     yield mean_of("mean_probability", apart.mean(axis=1))

@@ -49,8 +49,8 @@ def interval_of(measured: Measured, *, seed: int, absolute: bool = False) -> Int
         parts, statistic, origin = measured.own, measured.own_statistic, 0.0
     if statistic is None or measured.rows < 2:  # noqa: PLR2004 - one row has no spread
         return None
-    if measured.is_share and np.ptp(measured.parts[0]) == 0:
-        return _exact(measured)
+    if all(np.ptp(part) == 0 for part in parts):
+        return _exact(measured) if measured.is_share else (measured.value, measured.value)
     low, high = _bootstrapped(parts, statistic, seed)
     return origin + low, origin + high
 
@@ -61,7 +61,9 @@ def undecided(measured: Measured, bound: float, interval: Interval | None) -> Un
         return None
     distance = abs(measured.value - bound)
     reach = abs(interval[0 if bound < measured.value else 1] - measured.value)
-    needed = math.ceil(measured.rows * (reach / distance) ** 2) if distance else None
+    # An interval narrows with the root of the rows; the exact one of equal rows narrows with their number.
+    power = 1 if measured.is_share and np.ptp(measured.parts[0]) == 0 else 2
+    needed = math.ceil(measured.rows * (reach / distance) ** power) if distance else None
     return Undecided(
         metric=measured.metric,
         value=measured.value,

@@ -24,7 +24,7 @@ def of_spans(cases: Cases, rows: Sequence[Summary], encoded: Sequence[Encoded], 
     spans = [
         (best_span(row.reference, one), best_span(row.variant, one)) for row, one in zip(rows, encoded, strict=True)
     ]
-    yield mean_of("span_agreement", [float(wanted == actual) for wanted, actual in spans])
+    yield mean_of("span_agreement", [float(wanted == actual) for wanted, actual in spans], is_share=True)
     yield mean_of("span_f1", [_overlap(_tokens(wanted), _tokens(actual)) for wanted, actual in spans])
     known = [number for number, case in enumerate(cases.rows) if case.right is not None]
     if not known:

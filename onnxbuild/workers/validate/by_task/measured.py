@@ -45,11 +45,12 @@ def ratio(above: Array, below: Array, axis: int = -1) -> Array:
     return np.where(bottom == 0, 1.0, top / np.where(bottom == 0, 1.0, bottom))  # type: ignore[no-any-return]
 
 
-def mean_of(metric: str, values: Sequence[float] | Array, unit: str = "rows") -> Measured:
+def mean_of(metric: str, values: Sequence[float] | Array, unit: str = "rows", *, is_share: bool = False) -> Measured:
     """The mean over rows of one number each."""
     part = np.asarray(values, np.float64)
-    shares = bool(np.isin(part, (0.0, 1.0)).all())
-    return Measured(metric=metric, value=float(part.mean()), unit=unit, parts=(part,), statistic=mean, is_share=shares)
+    return Measured(
+        metric=metric, value=float(part.mean()), unit=unit, parts=(part,), statistic=mean, is_share=is_share
+    )
 
 
 def both_sides(metric: str, variant: Sequence[float] | Array, reference: Sequence[float] | Array) -> Measured:
