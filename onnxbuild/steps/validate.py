@@ -159,10 +159,15 @@ def _check_text(name: str, text: str, metric: Metric) -> Iterable[Fault]:
     """OB660 for a text that writes no bound, OB661 for one relative to a reference that has no value."""
     bound = written_bound(text)
     if bound is None:
-        yield Fault(code="OB660", field="thresholds", message=f"`{name}: {text}` is no bound", hint=f"write {FORMS}")
+        yield Fault(
+            code="OB660",
+            field="thresholds",
+            message=f"`{name}` is bounded by `{text}`, which is no bound",
+            hint=f"write {FORMS}",
+        )
     elif bound.side != metric.side:
         sign = ">=" if metric.side == "min" else "<="
-        message = f"`{name}: {text}` accepts what is worse: {metric.meaning}"
+        message = f"`{name}` is bounded by `{text}`, which accepts what is worse: {metric.meaning}"
         yield Fault(code="OB660", field="thresholds", message=message, hint=f"begin with `{sign}`")
     elif bound.is_relative and not metric.both_sides:
         message = f"`{name}` compares the variant with the reference, so the reference has no `{name}` of its own"
