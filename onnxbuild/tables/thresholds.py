@@ -18,6 +18,7 @@ METRICS: Mapping[str, Metric] = {
     ),
     "cosine_mean": Metric("min", "mean cosine of the rows, worst output", least=-1.0, most=1.0),
     "top1": Metric("min", "share of rows with the same largest logit", most=1.0),
+    "top5": Metric("min", "share of rows whose largest logit is among the variant's five largest", most=1.0),
     "max_probability": Metric("max", "largest difference of a class probability after softmax", most=1.0),
     "kl_mean": Metric("max", "mean Kullback-Leibler divergence of the next-token distribution, in nats"),
     "perplexity_ratio": Metric("max", "perplexity of the variant divided by that of the reference"),

@@ -10,12 +10,12 @@ import pytest
 for module in ("torch", "optimum.onnxruntime", "sentence_transformers"):
     pytest.importorskip(module)
 
-from small_models import alter_weight, classifier, damaged, exported, minilm
+from small_models import alter_weight, classifier, damaged, exported, minilm  # noqa: E402
 
-from onnxbuild.protocol import CheckFailed
-from onnxbuild.steps.validate import ValidateParams
-from onnxbuild.tables.thresholds import default_bounds
-from onnxbuild.workers.validate.worker import run
+from onnxbuild.protocol import CheckFailed  # noqa: E402
+from onnxbuild.steps.validate import ValidateParams  # noqa: E402
+from onnxbuild.tables.thresholds import default_bounds  # noqa: E402
+from onnxbuild.workers.validate.worker import run  # noqa: E402
 
 pytestmark = pytest.mark.heavy
 

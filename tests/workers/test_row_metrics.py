@@ -8,16 +8,16 @@ import pytest
 for module in ("onnxruntime", "scipy", "sklearn", "seqeval", "sacrebleu", "rouge_score"):
     pytest.importorskip(module)
 
-from onnxbuild.tables.bounds.row_metrics import ROW_METRICS
-from onnxbuild.workers.inputs.own_rows import KINDS, all_texts, counts, own_rows
-from onnxbuild.workers.validate.by_task.cases import Case, Cases, Ranking, own_cases, sentiment_class
-from onnxbuild.workers.validate.by_task.decided import of_labels, of_scores, of_vectors
-from onnxbuild.workers.validate.by_task.encoded import Encoded, words_of
-from onnxbuild.workers.validate.by_task.intervals import interval_of, undecided
-from onnxbuild.workers.validate.by_task.marked import best_span, of_entities, of_spans
-from onnxbuild.workers.validate.by_task.measured import both_sides, mean_of, spearman
-from onnxbuild.workers.validate.by_task.summaries import Summary, Tokens
-from onnxbuild.workers.validate.by_task.written import chrf_of, of_generated, of_language, of_texts, rouge_of
+from onnxbuild.tables.bounds.row_metrics import ROW_METRICS  # noqa: E402
+from onnxbuild.workers.inputs.own_rows import KINDS, all_texts, counts, own_rows  # noqa: E402
+from onnxbuild.workers.validate.by_task.cases import Case, Cases, Ranking, own_cases, sentiment_class  # noqa: E402
+from onnxbuild.workers.validate.by_task.decided import of_labels, of_scores, of_vectors  # noqa: E402
+from onnxbuild.workers.validate.by_task.encoded import Encoded, words_of  # noqa: E402
+from onnxbuild.workers.validate.by_task.intervals import interval_of, undecided  # noqa: E402
+from onnxbuild.workers.validate.by_task.marked import best_span, of_entities, of_spans  # noqa: E402
+from onnxbuild.workers.validate.by_task.measured import both_sides, mean_of, spearman  # noqa: E402
+from onnxbuild.workers.validate.by_task.summaries import Summary, Tokens  # noqa: E402
+from onnxbuild.workers.validate.by_task.written import chrf_of, of_generated, of_language, of_texts, rouge_of  # noqa: E402
 
 
 def rows(reference, variant):
@@ -255,7 +255,7 @@ def test_every_row_has_what_its_kind_needs():
     assert (first["words"][:3], first["tags"][:3]) == (["Anna", "Keller", "moved"], ["B-PER", "I-PER", "O"])
 
 
-@pytest.mark.parametrize("kind", ["labels", "vectors", "scores", "entities", "language"])
+@pytest.mark.parametrize("kind", ["labels", "vectors", "scores", "spans", "entities", "language"])
 def test_every_kind_of_model_reads_at_least_two_hundred_rows(kind):
     assert len(own_cases(kind, {}).rows) >= 200
 

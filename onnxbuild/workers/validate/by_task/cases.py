@@ -14,6 +14,7 @@ from onnxbuild.workers.inputs.own_rows import all_texts, own_rows
 from onnxbuild.workers.inputs.sample_source import Source
 
 _CANDIDATES = 12  # passages per query of a reranker: the right one, and others of its language or of English
+_OTHER_CONTEXTS = 6  # contexts without the answer, per question: 215 rows in all
 _EVERY = 2  # a reranker reads every second query, which gives 240 pairs
 
 
@@ -99,17 +100,18 @@ def _of_scores(_config: Mapping[str, Any]) -> Cases:
 
 
 def _of_spans(_config: Mapping[str, Any]) -> Cases:
-    """Questions with their answers, then each query with its passage, and each question with a context of another."""
+    """Questions with their answers, then queries with their passages, and questions with contexts of others."""
     questions = own_rows("questions")
     right = [
         Case(texts=(row["question"], row["context"]), language=row["language"], right=row["answer"])
         for row in questions
     ]
     pairs = [(row["language"], row["query"], row["passage"]) for row in own_rows("queries")]
-    contexts = [*questions[1:], questions[0]]
-    pairs += [
-        (row["language"], row["question"], other["context"]) for row, other in zip(questions, contexts, strict=True)
-    ]
+    for step in range(1, _OTHER_CONTEXTS + 1):
+        others = [*questions[step:], *questions[:step]]
+        pairs += [
+            (one["language"], one["question"], other["context"]) for one, other in zip(questions, others, strict=True)
+        ]
     return Cases(rows=[*right, *(Case(texts=(one, other), language=language) for language, one, other in pairs)])
 
 

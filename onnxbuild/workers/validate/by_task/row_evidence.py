@@ -13,6 +13,7 @@ from msgspec import Struct
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.validate import ValidateParams
 from onnxbuild.tables.bounds.written_bound import written_bound
+from onnxbuild.tables.thresholds import METRICS
 from onnxbuild.workers.validate.by_task.intervals import Interval, Undecided, interval_of, undecided
 from onnxbuild.workers.validate.by_task.measured import Measured, mean
 from onnxbuild.workers.validate.by_task.measuring import is_installed, lacking
@@ -67,7 +68,8 @@ class RowEvidence(Struct, frozen=True, kw_only=True):
             plain = one.metric in params.numbers or (text is not None and not text.is_relative)
             interval = interval_of(one, seed=params.seed, absolute=plain)
             if interval is not None and all(map(math.isfinite, interval)):
-                found[one.metric] = interval
+                metric = METRICS[one.metric]
+                found[one.metric] = tuple(min(max(end, metric.least), metric.most) for end in interval)
         return found
 
     def _undecided(self, bounds: Mapping[str, float], intervals: Mapping[str, Interval]) -> list[Undecided]:
