@@ -131,7 +131,7 @@ def test_an_end_is_never_before_its_start():
 class Words:
     """Ids are the places of words."""
 
-    text = "the tower was built in 1871".split()
+    text = ("the", "tower", "was", "built", "in", "1871")
 
     def decode(self, ids, **_options):
         return " ".join(self.text[number] for number in ids)

@@ -9,9 +9,9 @@ from onnxbuild.tables.bounds.row_metrics import ROW_METRICS, RowKind
 from onnxbuild.workers.inputs.own_rows import NAME, own_rows
 from onnxbuild.workers.inputs.sample_source import Source
 from onnxbuild.workers.validate.by_task.cases import Case
+from onnxbuild.workers.validate.by_task.continuations import NEW_TOKENS, continued, rewritten
 from onnxbuild.workers.validate.by_task.decided import of_labels, of_scores, of_vectors
 from onnxbuild.workers.validate.by_task.encoded import encoded_case
-from onnxbuild.workers.validate.by_task.continuations import NEW_TOKENS, continued, rewritten
 from onnxbuild.workers.validate.by_task.marked import of_entities, of_spans
 from onnxbuild.workers.validate.by_task.measured import Measured
 from onnxbuild.workers.validate.by_task.rows_read import Reading

@@ -12,8 +12,9 @@ from msgspec import Struct
 
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.validate import ValidateParams
+from onnxbuild.tables.bounds.metric import Metric
 from onnxbuild.tables.bounds.written_bound import written_bound
-from onnxbuild.tables.thresholds import METRICS
+from onnxbuild.tables.thresholds import METRICS, is_default_of_rows
 from onnxbuild.workers.validate.by_task.intervals import Interval, Undecided, interval_of, undecided
 from onnxbuild.workers.validate.by_task.measured import Measured, mean
 from onnxbuild.workers.validate.by_task.measuring import is_installed, lacking
@@ -68,8 +69,7 @@ class RowEvidence(Struct, frozen=True, kw_only=True):
             plain = one.metric in params.numbers or (text is not None and not text.is_relative)
             interval = interval_of(one, seed=params.seed, absolute=plain)
             if interval is not None and all(map(math.isfinite, interval)):
-                metric = METRICS[one.metric]
-                found[one.metric] = tuple(min(max(end, metric.least), metric.most) for end in interval)
+                found[one.metric] = _inside(interval, METRICS[one.metric])
         return found
 
     def _undecided(self, bounds: Mapping[str, float], intervals: Mapping[str, Interval]) -> list[Undecided]:
@@ -79,6 +79,12 @@ class RowEvidence(Struct, frozen=True, kw_only=True):
             if one.metric in bounds
         ]
         return [one for one in found if one is not None]
+
+
+def _inside(interval: Interval, metric: Metric) -> Interval:
+    """The interval cut to the values that a metric can have: a difference added to a value may leave them."""
+    low, high = (min(max(end, metric.least), metric.most) for end in interval)
+    return low, high
 
 
 def gathered(reading: Reading | None, measured: Sequence[Measured], params: ValidateParams) -> RowEvidence:
@@ -98,8 +104,10 @@ def gathered(reading: Reading | None, measured: Sequence[Measured], params: Vali
 
 
 def _written(params: ValidateParams) -> set[str]:
+    """The metrics whose bound is no default, or was written although it is one."""
     insisted = () if params.insisted is msgspec.UNSET else params.insisted
-    return {*params.texts, *insisted}
+    own = {name for name, bound in params.numbers.items() if not is_default_of_rows(name, bound, params.precision)}
+    return own | {*params.texts, *insisted}
 
 
 def _refuse_bounds(package: str, metrics: set[str]) -> None:
