@@ -29,7 +29,7 @@ def show_status(asked: Asked, format: Format) -> int:  # noqa: A002 - the option
         lasts = opened.store.traces.last(opened.scope)
         ended = max((lasts[name].at for name in outcomes if name in lasts), default=None)
         interrupted = _interrupted(opened.graph, lasts)
-        graph = ActionGraph(opened.graph.actions, variants_named(opened.graph, asked.selectors), opened.graph.aliases)
+        graph = structs.replace(opened.graph, variants=variants_named(opened.graph, asked.selectors))
     if format == "text":
         print(status_text.as_text(graph, outcomes, ended, width_of(sys.stdout), interrupted=interrupted))
     else:

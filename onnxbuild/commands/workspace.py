@@ -165,7 +165,7 @@ def session(asked: Asked, *, write: bool, jobs: int = 1, remembered: Plan | None
         root = store_root(asked, made.manifest)
         if asked.out is not None:
             check_out(asked.out, dict.fromkeys(one.model for one in made.graph.variants), made.manifest, root)
-            check_folders(Path(asked.out), made.graph.variants)
+            check_folders(Path(asked.out), made.graph.folders)
             if remembered is None:  # else the run that left the plan has checked it
                 check_sources(Path(asked.out), made.whole, made.manifest)
         if write:

@@ -8,10 +8,11 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from itertools import count
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct
 
+from onnxbuild.deliver.best_variant import Chosen, chosen_variants, in_words
 from onnxbuild.deliver.copies import checked_copy, equal_files
 from onnxbuild.deliver.foreign_files import Renamed
 from onnxbuild.deliver.provenance import PROVENANCE, ours, provenance
@@ -23,6 +24,7 @@ from onnxbuild.regular_files import is_folder
 from onnxbuild.store.content import File, Tree
 from onnxbuild.store.files import Signature
 from onnxbuild.store.store import Store
+from onnxbuild.tables.choices import BEST
 
 State = Literal["intact", "written", "repaired", "withheld", "failed"]
 
@@ -50,16 +52,36 @@ class Delivery(Struct, frozen=True):
 
 
 def deliver(graph: ActionGraph, outcomes: Mapping[str, Outcome], store: Store, out: Path) -> tuple[Delivery, ...]:
-    """Write each variant whose steps and checks all succeeded to its folder below `out`.
+    """Write each variant whose steps and checks all succeeded to its folder below `out`, and each chosen one again.
 
     The folders of the others stay as they are: a failed build does not remove the last good output. Whatever others
     have put into a folder is kept. Errors: DamagedBlob if a stored file must be built again.
     """
     left = {model: leftovers(out / model) for model in {variant.model for variant in graph.variants}}
-    return tuple(
+    delivered = [
         _caught(variant, graph, outcomes, store, out, left[variant.model].get(variant.target, ()))
         for variant in graph.variants
+    ]
+    best = (
+        _best(chosen, graph, outcomes, store, out, left[chosen.choice.model].get(BEST, ()))
+        for chosen in chosen_variants(graph, outcomes)
     )
+    return (*delivered, *best)
+
+
+def _best(
+    chosen: Chosen,
+    graph: ActionGraph,
+    outcomes: Mapping[str, Outcome],
+    store: Store,
+    out: Path,
+    left: Collection[Path],
+) -> Delivery:
+    """The folder of the best variant. Where no variant can be it, that is a failure: nobody must ship an old choice."""
+    if chosen.best is None:
+        model = chosen.choice.model
+        return Delivery(f"{model}/{BEST}", str(out / model / BEST), "failed", error=in_words(chosen))
+    return _caught(chosen.variant, graph, outcomes, store, out, left, chosen.as_json())
 
 
 def _caught(
@@ -69,6 +91,7 @@ def _caught(
     store: Store,
     out: Path,
     left: Collection[Path],
+    chosen: Mapping[str, Any] | None = None,
 ) -> Delivery:
     folder = out / variant.model / variant.target
     try:
@@ -78,7 +101,7 @@ def _caught(
         if not all(name in outcomes and outcomes[name].outcome in SUCCEEDED for name in needed):
             return Delivery(variant.name, str(folder), "withheld", kept=tuple(kept))
         content = store.tree(outcomes[variant.output.action].outputs[variant.output.port])
-        text = provenance(variant, graph, outcomes, store, content)
+        text = provenance(variant, graph, outcomes, store, content, chosen)
         return _delivered(variant.name, folder, content, text, store, kept)
     except OSError as error:
         words = f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)

@@ -57,15 +57,24 @@ def ours(folder: Path) -> tuple[File, ...]:
 
 
 def provenance(
-    variant: Variant, graph: ActionGraph, outcomes: Mapping[str, Outcome], store: Store, content: Tree
+    variant: Variant,
+    graph: ActionGraph,
+    outcomes: Mapping[str, Outcome],
+    store: Store,
+    content: Tree,
+    chosen: Mapping[str, Any] | None = None,
 ) -> bytes:
-    """The steps, their inputs and their results, as JSON: equal for equal results, without locations or times."""
+    """The steps, their inputs and their results, as JSON: equal for equal results, without locations or times.
+
+    `chosen`: how the variant was chosen, if it is in the folder of the best one.
+    """
     done = [name for name in (*variant.steps, *variant.checks, *variant.measures) if name in outcomes]
     value: dict[str, Any] = {
         "onnxbuild": __version__,
         "model": variant.model,
         "target": variant.target,
         "precision": variant.precision,
+        **({"chosen": chosen} if chosen is not None else {}),
         "files": {
             file.name: {"blake3": file.digest, "bytes": file.size} for file in content.files if file.name != PROVENANCE
         },

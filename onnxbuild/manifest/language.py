@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from onnxbuild.tables.regressions import FIGURES
+from onnxbuild.tables import choices, regressions
 from onnxbuild.tables.tasks import ALIASES, TASKS
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"  # of models and targets: they become folders, and parts of selectors
@@ -30,6 +30,11 @@ LATER: Mapping[str, tuple[str, ...]] = {
 INSTEAD: Mapping[str, str] = {
     "adapters": "several adapters that are chosen at run time come later; `adapter:` merges one into the weights",
 }
+
+
+def _texts(meanings: Mapping[str, str]) -> Mapping[str, Any]:
+    """Properties of type string, which an editor completes and explains."""
+    return {name: {"type": "string", "description": text} for name, text in meanings.items()}
 
 
 class TokenizerBlock(Struct):
@@ -135,6 +140,21 @@ class NamedTargetBlock(TargetBlock, kw_only=True):
     name: Annotated[str, Meta(description="name of the target", examples=["small"])]
 
 
+class SelectBlock(Struct):
+    """The choice of a model's best variant, which gets the folder `best` beside those of the targets."""
+
+    minimize: Annotated[str, Meta(description="figure whose smallest value wins", examples=["latency.p50"])] = ""
+    maximize: Annotated[str, Meta(description="figure whose largest value wins", examples=["speedup"])] = ""
+    subject_to: Annotated[
+        Mapping[str, str],
+        Meta(
+            description="conditions by figure that the best variant must fulfil",
+            examples=[{"cosine_mean": ">= 0.99", "size_mb": "<= 50"}],
+            extra_json_schema={"properties": _texts(choices.MEANINGS)},
+        ),
+    ] = {}
+
+
 class ModelBlock(Struct):
     """A model, the targets built from it, and how each is checked and measured."""
 
@@ -187,6 +207,10 @@ class ModelBlock(Struct):
             examples=[{"size": ["gpt2", "gpt2-medium"]}],
         ),
     ] = {}
+    select: Annotated[
+        SelectBlock | None,
+        Meta(description="which variant is the best one; its files are also written to the folder `best`"),
+    ] = None
     targets: Annotated[
         list[str | NamedTargetBlock],
         Meta(description="targets to build: names of shared targets, or inline targets with a `name`"),
@@ -215,7 +239,7 @@ class ManifestFile(Struct):
             description="how much worse a figure may be than in the build that `run --against` names: a share (`+5%`)"
             " or an amount (`-0.01`)",
             examples=[{"latency.p50": "+5%", "cosine_mean": "-0.005"}],
-            extra_json_schema={"properties": {name: {"type": "string"} for name in FIGURES}},
+            extra_json_schema={"properties": _texts(regressions.MEANINGS)},
         ),
     ] = {}
     defaults: Annotated[ModelBlock | None, Meta(description="values for every model that does not set its own")] = None

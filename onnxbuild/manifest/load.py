@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, fault
-from onnxbuild.manifest.cross_checks import cross_checks, unreachable
+from onnxbuild.manifest.checks.cross_checks import cross_checks, unreachable
 from onnxbuild.manifest.document import Table
 from onnxbuild.manifest.json_schema import manifest_schema, step_schemas
 from onnxbuild.manifest.reach import Reach

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from onnxbuild.diagnostics import Diagnostic
-from onnxbuild.manifest.cross_checks import interpreter_problem
+from onnxbuild.manifest.checks.cross_checks import interpreter_problem
 from onnxbuild.manifest.document import Table, copy_table
 from onnxbuild.manifest.interpolate import Scope, fill
 from onnxbuild.manifest.reach import Reach

@@ -10,6 +10,7 @@ from msgspec import Struct
 from onnxbuild.diagnostics import Span
 from onnxbuild.manifest.document import Table
 from onnxbuild.permissions import Permissions
+from onnxbuild.tables.choices import Choice
 
 
 class Target(Struct, frozen=True, kw_only=True):
@@ -33,6 +34,7 @@ class Model(Struct, frozen=True, kw_only=True):
     span: Span  # of its name
     adapter: str | None = None  # the adapter to merge into the source, or `none`
     file: tuple[str, ...] = ()  # the graphs to take from a source that has several
+    choice: Choice | None = None  # of its best variant
 
 
 class Store(Struct, frozen=True, kw_only=True):

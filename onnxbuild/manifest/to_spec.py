@@ -10,6 +10,7 @@ from onnxbuild.manifest.document import Array, Table
 from onnxbuild.manifest.sections import ModelEntry, Sections
 from onnxbuild.manifest.spec import Dataset, Manifest, Model, Store, Target, Toolchain
 from onnxbuild.permissions import Permissions
+from onnxbuild.tables.choices import Choice, condition
 
 
 def to_manifest(
@@ -45,6 +46,24 @@ def _model(model: ModelEntry, targets: Table) -> Model:
         span=model.at,
         adapter=model.block.get("adapter") or None,
         file=_names(model.block.get("file", ())),
+        choice=_choice(model, [target.name for target in _targets(model.block["targets"], targets)]),
+    )
+
+
+def _choice(model: ModelEntry, targets: list[str]) -> Choice | None:
+    written = model.block.get("select")
+    if not isinstance(written, Table):
+        return None
+    largest = bool(written.get("maximize"))
+    if not written.get("maximize" if largest else "minimize"):
+        return None  # lint has said so
+    read = (condition(name, text) for name, text in written.get("subject_to", {}).items())
+    return Choice(
+        model=model.name,
+        figure=written["maximize" if largest else "minimize"],
+        largest=largest,
+        conditions=tuple(one for one in read if one is not None),
+        targets=tuple(targets),
     )
 
 

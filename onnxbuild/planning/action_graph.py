@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from onnxbuild.diagnostics import Span
 from onnxbuild.digest import canonical
 from onnxbuild.steps.kind import Kind
+from onnxbuild.tables.choices import BEST, Choice
 
 
 class FilesSource(Struct, frozen=True, tag="files"):
@@ -81,6 +82,13 @@ class ActionGraph(Struct, frozen=True):
     actions: Mapping[str, Action]
     variants: tuple[Variant, ...] = ()
     aliases: Mapping[str, str] = field(default_factory=dict)  # "minilm/small:optimize" → id of the shared action
+    choices: tuple[Choice, ...] = ()  # of the models whose best variant gets a folder of its own
+
+    @property
+    def folders(self) -> tuple[tuple[str, str], ...]:
+        """Model and name of every output folder: those of variants, and those of chosen ones."""
+        best = ((choice.model, BEST) for choice in self.choices)
+        return (*((variant.model, variant.target) for variant in self.variants), *best)
 
     def dependents(self) -> Mapping[str, tuple[str, ...]]:
         """For each action, the ones that read its outputs."""
@@ -123,7 +131,10 @@ class ActionGraph(Struct, frozen=True):
         """The graph of the given actions, in the same order. They must include all that each of them needs."""
         actions = {name: action for name, action in self.actions.items() if name in ids}
         variants = tuple(v for v in self.variants if v.output.action in ids)
-        return ActionGraph(actions, variants, self.aliases)
+        whole = {v.name for v in variants if ids.issuperset((*v.checks, *v.measures))}
+        # A part of a model's variants is nothing to choose among.
+        choices = (one for one in self.choices if whole.issuperset(f"{one.model}/{target}" for target in one.targets))
+        return ActionGraph(actions, variants, self.aliases, tuple(choices))
 
 
 class SharedActions:

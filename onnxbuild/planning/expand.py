@@ -81,7 +81,12 @@ def survey(manifest: Manifest, kinds: Kinds, lock: Lock, machine: Machine) -> Ex
     for model in manifest.models:
         expander.add_model(model)
     return Expansion(
-        graph=ActionGraph(expander.shared.actions, tuple(expander.variants), expander.shared.aliases),
+        graph=ActionGraph(
+            expander.shared.actions,
+            tuple(expander.variants),
+            expander.shared.aliases,
+            tuple(model.choice for model in manifest.models if model.choice is not None),
+        ),
         diagnostics=tuple(in_order(expander.faults)),
         files=tuple(expander.local.files),
         directories=tuple(expander.local.directories),

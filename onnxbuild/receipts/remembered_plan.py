@@ -28,6 +28,7 @@ from onnxbuild.store.content import File, Tree
 from onnxbuild.store.database import DATABASE
 from onnxbuild.store.files import Signature, may_be_exchanged
 from onnxbuild.store.store import Store
+from onnxbuild.tables.choices import BEST
 
 Memo = tuple[Signature, Digest]
 
@@ -102,7 +103,7 @@ def remember(plan: Plan, parts: tuple[tuple[str, ...], ...], outcomes: Mapping[s
         Memory(
             manifest=plan.manifest.path,
             settings=msgspec.structs.replace(plan.manifest.store, spans={}, trust_spans=()),
-            graph=ActionGraph(actions, plan.graph.variants),
+            graph=ActionGraph(actions, plan.graph.variants, choices=plan.graph.choices),
             named=plan.named,
             plugins=plan.plugins,
             outcomes=outcomes,
@@ -151,6 +152,9 @@ def files_of_parts(
     made_by: dict[str, list[Mapping[str, str]]] = {}
     for variant in graph.variants:
         made_by.setdefault(variant.output.action, []).append(files[variant.name])
+    for choice in graph.choices:  # all variants of a model are in one part
+        one = next(variant for variant in graph.variants if variant.model == choice.model)
+        made_by[one.output.action].append(files.get(f"{choice.model}/{BEST}", {}))
     stamps = [_stamps([graph.actions[name] for name in part], made_by, outcomes, store) for part in parts]
     return None if None in stamps else [one for one in stamps if one is not None]
 

@@ -29,7 +29,7 @@ def shared_out_folder(world: World) -> Iterator[Diagnostic]:
     folder = os.path.dirname(world.manifest.path)
     if _writes_elsewhere(world, folder):
         return
-    ours = {(one.model, one.target) for one in world.expansion.graph.variants}
+    ours = set(world.expansion.graph.folders)
     places = {model.name: model.span for model in world.manifest.models}
     read = {os.path.realpath(one) for one in world.manifest.files}
     for name in sorted(name for name, outs in _built_in(folder).items() if None in outs):

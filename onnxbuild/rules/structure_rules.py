@@ -138,6 +138,16 @@ RULES: tuple[Rule, ...] = (
         Good:
             regressions: {latency.p50: "+5%", accuracy: "-1%"}
         """),
+    described("OB034", "bad-choice", """
+        A `select:` that can never choose: an unknown figure, a condition of another form, a figure that nothing
+        measures, no goal or two, or a target that is called `best`.
+
+        Why: the choice is made after everything was built and measured, which would be in vain.
+        Bad:
+            select: {minimize: latency, subject_to: {cosine_mean: 0.99}}
+        Good:
+            select: {minimize: latency.p50, subject_to: {cosine_mean: ">= 0.99"}}
+        """),
     described("OB032", "contradiction", """
         Two keys that contradict each other.
 

@@ -31,6 +31,16 @@ FIGURES: Mapping[str, Better] = {
     **_SPEED,
 }
 
+MEANINGS: Mapping[str, str] = {
+    "size": "graphs and weights, in bytes",
+    ACCURACY: "share of right labels, on a dataset with labels",
+    **{name: metric.meaning for name, metric in METRICS.items()},
+    **{f"latency.{name}": f"{name} of the latency, in milliseconds" for name in ("p50", "p90", "p99", "mean")},
+    "speedup": "latency of the first baseline divided by that of the variant",
+    "tokens_per_second": "tokens per second of generated text",
+    "first_token": "milliseconds until the first token of generated text",
+}
+
 _BOUND = re.compile(r"([+-])(\d+(?:\.\d+)?)(%?)")
 
 

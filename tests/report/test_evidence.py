@@ -1,15 +1,18 @@
+# ruff: noqa: RUF001 - dashes are as the report prints them
 import csv
 import io
 import json
 
-from evidence_worlds import MACHINE, evidence
+from evidence_worlds import MACHINE, evidence, outcomes
 from report_worlds import BERT
 
+from onnxbuild.report.evidence.configurations import configuration_columns
 from onnxbuild.report.evidence.evidence import Ratio
 from onnxbuild.report.evidence.figure_tables import check_table, in_markdown, latency_table, ratio_words
 from onnxbuild.report.evidence.formats import as_csv, as_json, as_markdown
 from onnxbuild.report.evidence.front import Point, front_of, tradeoffs
 from onnxbuild.report.evidence.gathering import gather
+from onnxbuild.report.result.result_table import drawn
 
 
 def texts(table):
@@ -112,3 +115,16 @@ def test_nothing_built_yet_is_evidence_too():
     nothing = gather(BERT, {}, lambda _key: None, source="toy.yaml", ended=None)
     assert "Nothing has been run yet." in as_markdown(nothing)
     assert [variant.steps for variant in nothing.variants] == [(), (), ()]
+
+
+def test_a_terminal_shows_every_configuration_once_there_are_several():
+    text = drawn(configuration_columns(BERT, outcomes()))
+    assert [line.split() for line in text.splitlines()] == [
+        ["variant", "batch", "tokens", "p50", "torch", "p50", "speed-up", "torch.compile", "p50", "speed-up"],
+        ["bert/fp32", "1", "37", "20.0", "ms", "30.0", "ms", "1.50×", "25.0", "ms", "1.25×"],
+        ["bert/fp32", "8", "37", "90.0", "ms", "88.0", "ms", "≈", "1", "–", "–"],
+        ["bert/o2", "1", "37", "20.4", "ms", "30.6", "ms", "1.50×", "–", "–"],
+        ["bert/int8", "1", "37", "6.00", "ms", "30.0", "ms", "5.00×", "–", "–"],
+    ]
+    one_each = {name: one for name, one in outcomes().items() if name != "bert/fp32:benchmark"}
+    assert configuration_columns(BERT, one_each) == []

@@ -6,12 +6,12 @@ import pytest
 from msgspec import structs
 from report_worlds import BERT, QUANTIZE, outcome, outcomes_of
 
+from onnxbuild.deliver.variant_rows import Metric
 from onnxbuild.diagnostics import Source, Span
 from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.protocol import Failure
 from onnxbuild.report.render_diagnostics import as_text as diagnostic
 from onnxbuild.report.result.failed_actions import accepting_bound, failures, how_to_accept
-from onnxbuild.report.result.variant_rows import Metric
 from onnxbuild.tables.thresholds import side_of
 
 CHECK = "bert/int8:validate"

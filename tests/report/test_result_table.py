@@ -6,9 +6,9 @@ import pytest
 from msgspec import structs
 from report_worlds import BERT, FP32, outcome, outcomes_of
 
+from onnxbuild.deliver.variant_rows import Metric, Row, rows
 from onnxbuild.report.result.result_table import as_json, as_markdown, as_text
 from onnxbuild.report.result.result_table import columns_of as table_of
-from onnxbuild.report.result.variant_rows import Metric, Row, rows
 from onnxbuild.report.wording import cells
 
 

@@ -4,13 +4,13 @@ import re
 import pytest
 from report_worlds import BERT, EXPORT, FETCH, FP32, INT8, O2, OPTIMIZE, QUANTIZE, outcome, outcomes_of
 
+from onnxbuild.deliver.variant_rows import rows
 from onnxbuild.execute.events import Reason
 from onnxbuild.protocol import Failure
 from onnxbuild.report.render_diagnostics import as_text as diagnostic
 from onnxbuild.report.result.failed_actions import failures
 from onnxbuild.report.result.result_table import as_text
 from onnxbuild.report.result.summary import closing_line, summary
-from onnxbuild.report.result.variant_rows import rows
 
 REBUILT = (Reason("packages.onnxruntime", "1.30.0", "1.31.1"),)
 

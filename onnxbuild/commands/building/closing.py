@@ -79,7 +79,7 @@ def _shown_graph(finished: Finished) -> ActionGraph:
     plan = finished.opened.plan
     run = plan.whole.only(frozenset(finished.result.outcomes))
     shown = variants_named(run, finished.options.asked.selectors)
-    return ActionGraph(_with_places(run, finished).actions, shown, run.aliases)
+    return ActionGraph(_with_places(run, finished).actions, shown, run.aliases, run.choices)
 
 
 def _with_places(graph: ActionGraph, finished: Finished) -> ActionGraph:
@@ -106,7 +106,7 @@ def _at_bounds(graph: ActionGraph, finished: Finished, manifest: Manifest) -> Ac
         if outcome.outcome == "failed" and name in graph.actions
         if (at := broken_bound(outcome, graph.actions[name], manifest)) is not None
     }
-    return ActionGraph({**graph.actions, **moved}, graph.variants, graph.aliases)
+    return ActionGraph({**graph.actions, **moved}, graph.variants, graph.aliases, graph.choices)
 
 
 def _notices(finished: Finished) -> Iterator[str]:

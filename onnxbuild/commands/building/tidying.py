@@ -46,7 +46,7 @@ def mention_unnamed(opened: Session, asked: Asked, out: str | None) -> None:
 
 def _unnamed(opened: Session, out: Path, asked: Asked) -> list[str]:
     """The variants that the manifest has delivered to `out` and no longer names."""
-    named = {variant.name for variant in opened.plan.whole.variants}
+    named = {f"{model}/{name}" for model, name in opened.plan.whole.folders}
     return left_over(opened.state, opened.scope, out, named, defines=asked.defines)
 
 

@@ -20,13 +20,13 @@ from onnxbuild.commands.comparing.exporter_table import Compared, as_json, as_te
 from onnxbuild.commands.parsing.options import Asked
 from onnxbuild.commands.state.locations import out_folder
 from onnxbuild.commands.workspace import default_jobs, loaded, memory_limit, session
+from onnxbuild.deliver.variant_rows import Row, rows
 from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.execute.policy import Policy
 from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.planning.lock_file import lock_for
 from onnxbuild.planning.select import select
 from onnxbuild.report.progress.reporter import reporter_for
-from onnxbuild.report.result.variant_rows import Row, rows
 
 _FOLDER = "compare-exporters"  # below the folder of outputs: these models are no targets of the manifest
 

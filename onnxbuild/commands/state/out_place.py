@@ -12,7 +12,6 @@ from onnxbuild.commands.state.trusted_state import state_beside
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, fault
 from onnxbuild.manifest.spec import Manifest
 from onnxbuild.permissions import is_below
-from onnxbuild.planning.action_graph import Variant
 from onnxbuild.regular_files import check_folder, is_folder, is_link
 
 
@@ -27,11 +26,11 @@ def refuse_link(manifest: str, out: str | None) -> None:
         raise DiagnosticError(fault("OB090", f"the output folder `{place}` is a symbolic link", hint=hint))
 
 
-def check_folders(out: Path, variants: Collection[Variant]) -> None:
+def check_folders(out: Path, folders: Collection[tuple[str, str]]) -> None:
     """Refuse what stands in the place of the output folder, or of a folder below it that a run would replace.
 
-    `out`: absolute; it may be a link that the user names. A link below it is never followed, since it can lead
-    anywhere. Errors: DiagnosticError OB090 for links, and OB647 for files.
+    `folders`: model and name of each. `out`: absolute; it may be a link that the user names. A link below it is never
+    followed, since it can lead anywhere. Errors: DiagnosticError OB090 for links, and OB647 for files.
     """
     try:
         check_folder(out)
@@ -41,8 +40,8 @@ def check_folders(out: Path, variants: Collection[Variant]) -> None:
         raise DiagnosticError(fault("OB647", message, hint=hint)) from None
     if not os.path.isdir(out):
         return
-    models = {one.model: os.path.join(out, one.model) for one in variants}
-    below = [*models.values(), *(os.path.join(models[one.model], one.target) for one in variants)]
+    models = {model: os.path.join(out, model) for model, _ in folders}
+    below = [*models.values(), *(os.path.join(models[model], name) for model, name in folders)]
     faults = [_misplaced(place) for place in below if not is_folder(place) and os.path.lexists(place)]
     if faults:
         raise DiagnosticError(faults)

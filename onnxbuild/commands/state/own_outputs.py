@@ -36,8 +36,8 @@ class _Written:
 
     def __init__(self, out: Path, graph: ActionGraph) -> None:
         self._out = os.path.realpath(out)
-        self._variants = {(one.model, one.target) for one in graph.variants}
-        self._parts = [(one.model, one.target) for one in graph.variants if is_part_of_a_model(one.target)]
+        self._variants = set(graph.folders)
+        self._parts = [(model, target) for model, target in graph.folders if is_part_of_a_model(target)]
         self._known: dict[str, str] = {}
 
     def faults(self, graph: ActionGraph, manifest: Manifest) -> Iterator[Diagnostic]:

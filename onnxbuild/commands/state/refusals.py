@@ -26,7 +26,7 @@ def refusals(asked: Asked, manifest: Manifest, graph: ActionGraph) -> Iterator[D
     yield from _raised(lambda: refuse_link(asked.manifest, asked.out))
     yield from _raised(lambda: _check_out(out, asked, manifest))
     if asked.out is not None or not os.path.islink(out):  # else what is below the link is not looked at
-        yield from _raised(lambda: check_folders(out, graph.variants))
+        yield from _raised(lambda: check_folders(out, graph.folders))
     yield from _raised(lambda: check_sources(out, graph, manifest))
     yield from _raised(lambda: check_sharing(asked, manifest))
     for toolchain in manifest.toolchains.values():

@@ -9,12 +9,12 @@ from typing import Literal
 from msgspec import Struct
 
 from onnxbuild.report.evidence.evidence import Evidence, Measurement, VariantEvidence
+from onnxbuild.report.evidence.gathering import OWN_ENGINE
 from onnxbuild.tables.regressions import ACCURACY, FIGURES, Allowance, worse_way
 
 Verdict = Literal["better", "worse", "equal", "undecided", "new", "gone"]
 Breach = Literal["broken", "undecided"]
 
-_ENGINE = "onnxruntime"
 _EQUAL = 1e-9  # relative; the same file measured on the same rows gives the same number
 # The standard error of a median is that of a mean times the root of half of pi, for samples of a normal distribution
 # (Kenney and Keeping, "Mathematics of Statistics", part 2); 1.96 of them cover 95 %.
@@ -142,7 +142,7 @@ def _figures(variant: VariantEvidence) -> Iterator[tuple[tuple[str, str], Figure
     for check in variant.checks:
         if check.metric in FIGURES or check.metric == ACCURACY:
             yield (check.metric, ""), Figure(check.value, *(check.interval or (check.value, check.value)))
-    own = [one for one in variant.measurements if one.engine == _ENGINE]
+    own = [one for one in variant.measurements if one.engine == OWN_ENGINE]
     for number, one in enumerate(own):
         where = "" if number == 0 else words_of(one)
         yield from ((key, figure) for key, figure in _latencies(one, where))

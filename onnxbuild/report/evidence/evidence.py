@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from onnxbuild.report.result.variant_rows import Row
+from onnxbuild.deliver.variant_rows import Row
 from onnxbuild.tables.bounds.metric import Side
 
 

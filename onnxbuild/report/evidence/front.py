@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from onnxbuild.deliver.variant_rows import Metric
 from onnxbuild.report.evidence.evidence import VariantEvidence
-from onnxbuild.report.result.variant_rows import Metric
 
 # The metric that stands for accuracy, the first that all variants of a model have.
 _METRICS = ("cosine_mean", "kl_mean", "perplexity_ratio", "top1", "max_probability", "max_abs")

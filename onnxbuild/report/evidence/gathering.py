@@ -8,17 +8,17 @@ from typing import Any
 
 from msgspec import structs
 
+from onnxbuild.deliver.variant_rows import Row, judged_metrics, rows
 from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import ActionGraph, Variant
 from onnxbuild.report.evidence.evidence import Check, Evidence, Measurement, Ratio, Step, VariantEvidence
-from onnxbuild.report.result.variant_rows import Row, judged_metrics, rows
 from onnxbuild.store.traces import Trace
 from onnxbuild.tables.thresholds import side_of
 from onnxbuild.version import __version__
 
 Find = Callable[[str], Trace | None]
 
-_ENGINE = "onnxruntime"
+OWN_ENGINE = "onnxruntime"
 _NUMBERS = ("p50_ms", "p90_ms", "p99_ms", "mean_ms", "min_ms", "max_ms", "stdev_ms", "samples_per_second")
 
 
@@ -106,7 +106,7 @@ def measurements_of(outcome: Outcome) -> Iterator[Measurement]:
     for result in results if outcome.kind == "benchmark" and isinstance(results, list | tuple) else ():
         for engine, series in result["engines"].items():
             measurement = _measurement(outcome.id, engine, series, result)
-            yield structs.replace(measurement, ratios=_ratios(result)) if engine == _ENGINE else measurement
+            yield structs.replace(measurement, ratios=_ratios(result)) if engine == OWN_ENGINE else measurement
 
 
 def _measurement(action: str, engine: str, series: Mapping[str, Any], result: Mapping[str, Any]) -> Measurement:

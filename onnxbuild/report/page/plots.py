@@ -6,11 +6,12 @@ Nothing random is in them: equal evidence gives equal files.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from onnxbuild.report.evidence.evidence import Evidence, Measurement, VariantEvidence
+from onnxbuild.report.evidence.evidence import Evidence, VariantEvidence
 from onnxbuild.report.evidence.front import ROUNDING, Point, Tradeoff, tradeoffs
+from onnxbuild.report.evidence.gathering import OWN_ENGINE
 from onnxbuild.report.page.canvas import COLOURS, INK, LINE, drawing, new_figure
 
 if TYPE_CHECKING:
@@ -132,8 +133,8 @@ def _latency_bars(variants: Sequence[VariantEvidence]) -> dict[str, list[Bar]]:
     found: dict[tuple[str, int, int, int], dict[str, Bar]] = {}
     for variant in variants:
         for one in variant.measurements:
-            name = variant.target if one.engine == "onnxruntime" else one.engine
-            bar = Bar(name, one.p50_ms, one.p90_ms, baseline=one.engine != "onnxruntime")
+            name = variant.target if one.engine == OWN_ENGINE else one.engine
+            bar = Bar(name, one.p50_ms, one.p90_ms, baseline=one.engine != OWN_ENGINE)
             found.setdefault(one.configuration, {}).setdefault(name, bar)
     stages = {configuration[0] for configuration in found}
     named = ((_configuration(key, with_stage=len(stages) > 1), bars) for key, bars in found.items())
@@ -189,8 +190,3 @@ def _figure(value: float) -> str:
 
 def _file(model: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in model)
-
-
-def configurations(measurements: Iterable[Measurement]) -> int:
-    """How many configurations were measured."""
-    return len({one.configuration for one in measurements})

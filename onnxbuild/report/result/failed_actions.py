@@ -7,12 +7,12 @@ import shlex
 from collections.abc import Mapping, Sequence
 from decimal import ROUND_CEILING, Decimal
 
+from onnxbuild.deliver.variant_rows import Metric, broken_metrics, metrics_of
 from onnxbuild.diagnostics import Diagnostic
 from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import ActionGraph, Variant
 from onnxbuild.report.result.figures import significant
 from onnxbuild.report.result.reasons import NEVER_BUILT, why
-from onnxbuild.report.result.variant_rows import Metric, broken_metrics, metrics_of
 from onnxbuild.report.wording import path_from_here
 from onnxbuild.tables.thresholds import side_of
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from onnxbuild.deliver.variant_rows import broken_metrics, metrics_of
 from onnxbuild.diagnostics import Span
 from onnxbuild.execute.events import Outcome
 from onnxbuild.manifest.document import Table
 from onnxbuild.manifest.spec import Manifest, Model
 from onnxbuild.planning.action_graph import Action
-from onnxbuild.report.result.variant_rows import broken_metrics, metrics_of
 from onnxbuild.steps.kind import Kind
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from onnxbuild.deliver.variant_rows import ACCURACY, Metric, Row, is_uneven
 from onnxbuild.protocol import json_text
 from onnxbuild.report.result.figures import NONE, beside_bound, megabytes, milliseconds, rate, significant, times
 from onnxbuild.report.result.table_layout import Cell, Column, Line, blocks
-from onnxbuild.report.result.variant_rows import ACCURACY, Metric, Row, is_uneven
 from onnxbuild.report.wording import folded
 
 _CONTENDED = "* measured while other programs used the cores: compare within a row, not across runs"
@@ -48,8 +48,13 @@ def as_text(rows: Sequence[Row], width: int | None = None, *, colour: bool = Fal
     columns = columns_of(rows)
     if len(columns) < 2:  # noqa: PLR2004 - a column of names has no information
         return ""
+    return "\n\n".join([drawn(columns, width, colour=colour), *(folded(note, width, hang=2) for note in notes(rows))])
+
+
+def drawn(columns: Sequence[Column], width: int | None = None, *, colour: bool = False) -> str:
+    """The text of a table: as many blocks below each other as the width needs."""
     draw = _coloured if colour else _plain
-    return "\n\n".join([*map(draw, blocks(columns, width)), *(folded(note, width, hang=2) for note in notes(rows))])
+    return "\n\n".join(map(draw, blocks(columns, width)))
 
 
 def as_markdown(rows: Sequence[Row]) -> str:

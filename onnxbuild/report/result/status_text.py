@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
+from onnxbuild.deliver.variant_rows import rows
 from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.protocol import json_text
+from onnxbuild.report.evidence.configurations import configuration_columns
 from onnxbuild.report.result import result_table
-from onnxbuild.report.result.variant_rows import rows
 from onnxbuild.report.wording import counted, folded, printable_lines
 
 
@@ -26,7 +27,9 @@ def as_text(
     `width`: cells of the terminal that the table is to fit. `interrupted`: whether the last run was.
     """
     failures = folded("\n".join(_failures(outcomes)), width)
-    parts = [result_table.as_text(rows(graph, outcomes), width), failures]
+    measured = configuration_columns(graph, outcomes)
+    configurations = result_table.drawn(measured, width) if measured else ""
+    parts = [result_table.as_text(rows(graph, outcomes), width), configurations, failures]
     return "\n\n".join(
         [*(part for part in parts if part), folded(_closing(graph, outcomes, ended, interrupted), width)]
     )

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from onnxbuild.deliver.best_variant import chosen_variants, in_words
+from onnxbuild.deliver.variant_rows import rows
 from onnxbuild.execute.events import SUCCEEDED, Outcome
 from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.printable import printable
+from onnxbuild.report.evidence.configurations import configuration_columns
 from onnxbuild.report.render_diagnostics import as_text as diagnostic_as_text
 from onnxbuild.report.result.failed_actions import failures
 from onnxbuild.report.result.generated_text import generated_text
-from onnxbuild.report.result.result_table import as_text
-from onnxbuild.report.result.variant_rows import rows
-from onnxbuild.report.wording import counted, seconds_in_words
+from onnxbuild.report.result.result_table import as_text, drawn
+from onnxbuild.report.wording import counted, folded, seconds_in_words
 
 _COUNTED = ("built", "unchanged", "hit", "failed")
 _COUNTED_WHERE_ANY = ("blocked", "skipped", "run")
@@ -42,8 +44,12 @@ def summary(
     parts: list[str] = []
     if not brief and not interrupted:
         table = as_text(rows(graph, outcomes), width, colour=colour)
+        if measured := configuration_columns(graph, outcomes):
+            table = f"{table}\n\n{drawn(measured, width, colour=colour)}"
         # Text that rich has not drawn is escaped here; on a terminal, colours are kept.
-        parts = [table if colour else printable(table), printable(generated_text(graph, outcomes, width))]
+        best = "\n".join(in_words(chosen) for chosen in chosen_variants(graph, outcomes) if chosen.best is not None)
+        texts = [printable(generated_text(graph, outcomes, width)), printable(folded(best, width))]
+        parts = [table if colour else printable(table), *texts]
     failed = failures(graph, outcomes, manifest=manifest, options=options)
     parts += [diagnostic_as_text(one, colour=colour, width=width) for one in failed]
     return "\n\n".join(

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
+from onnxbuild.manifest.checks.choice_checks import choice_faults
 from onnxbuild.manifest.document import Array, Table
 from onnxbuild.manifest.language import NAME
 from onnxbuild.manifest.reach import Reach
@@ -43,6 +44,7 @@ def _all(sections: Sections) -> Iterator[Diagnostic]:
         yield from _missing(model)
         yield from _targets_of(model, sections.targets)
         yield from _toolchain_of(model, sections.toolchains)
+        yield from choice_faults(model, sections.targets)
     yield from _collisions(sections.models)
     yield from _regressions(sections.regressions)
 

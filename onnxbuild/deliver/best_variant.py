@@ -1,0 +1,115 @@
+"""The choice of a model's best variant, from what was measured. Nothing is built to choose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct, structs
+
+from onnxbuild.deliver.variant_rows import Row, rows
+from onnxbuild.execute.events import SUCCEEDED, Outcome
+from onnxbuild.planning.action_graph import ActionGraph, Variant
+from onnxbuild.tables.choices import BEST, Choice, Condition
+
+
+class Candidate(Struct, frozen=True):
+    """A variant with its figures; `broken`: the conditions that it does not fulfil."""
+
+    variant: Variant
+    figures: Mapping[str, float]
+    broken: tuple[Condition, ...]
+
+
+class Chosen(Struct, frozen=True):
+    """A choice, and every variant that it is made among; `best` is None if none can be chosen."""
+
+    choice: Choice
+    candidates: tuple[Candidate, ...]
+    best: Candidate | None
+
+    @property
+    def variant(self) -> Variant:
+        """The best variant under the name of its folder."""
+        assert self.best is not None, "BUG: nothing was chosen"
+        return structs.replace(self.best.variant, target=BEST)
+
+    def as_json(self) -> Mapping[str, Any]:
+        """How it was chosen, for the description of the folder."""
+        assert self.best is not None, "BUG: nothing was chosen"
+        return {
+            "target": self.best.variant.target,
+            "largest" if self.choice.largest else "smallest": self.choice.figure,
+            "subject_to": list(map(str, self.choice.conditions)),
+            "among": {one.variant.target: self._shown(one) for one in self.candidates},
+        }
+
+    def _shown(self, one: Candidate) -> Mapping[str, float]:
+        names = {self.choice.figure, *(condition.figure for condition in self.choice.conditions)}
+        return {name: one.figures[name] for name in sorted(names) if name in one.figures}
+
+
+def chosen_variants(graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> Iterator[Chosen]:
+    """Every choice whose variants were all built, checked and measured; others wait for a run that does that."""
+    known = dict(zip((variant.name for variant in graph.variants), rows(graph, outcomes), strict=True))
+    variants = {variant.name: variant for variant in graph.variants}
+    for choice in graph.choices:
+        names = [f"{choice.model}/{target}" for target in choice.targets]
+        if all(name in variants and _is_finished(variants[name], outcomes) for name in names):
+            yield choose(choice, [(variants[name], known[name]) for name in names])
+
+
+def _is_finished(variant: Variant, outcomes: Mapping[str, Outcome]) -> bool:
+    needed = (*variant.steps, *variant.checks, *variant.measures)
+    return all(name in outcomes and outcomes[name].outcome in SUCCEEDED for name in needed)
+
+
+def choose(choice: Choice, among: Sequence[tuple[Variant, Row]]) -> Chosen:
+    """The best of some variants. Of equal ones, the first in the manifest wins."""
+    candidates = tuple(_candidate(choice, variant, row) for variant, row in among)
+    fitting = [one for one in candidates if not one.broken and choice.figure in one.figures]
+    sign = -1 if choice.largest else 1
+    best = min(fitting, key=lambda one: sign * one.figures[choice.figure], default=None)
+    return Chosen(choice, candidates, best)
+
+
+def _candidate(choice: Choice, variant: Variant, row: Row) -> Candidate:
+    figures = figures_of(row)
+    broken = (one for one in choice.conditions if one.figure not in figures or not one.holds(figures[one.figure]))
+    return Candidate(variant, figures, tuple(broken))
+
+
+def figures_of(row: Row) -> Mapping[str, float]:
+    """What a choice can go by, as far as it was measured."""
+    measured = {
+        "size_mb": row.size_bytes / 1e6 if row.size_bytes is not None else None,
+        "latency.p50": row.latency_ms,
+        "speedup": row.speedup,
+        "tokens_per_second": row.tokens_per_second,
+        "first_token": row.first_token_ms,
+        "generation_speedup": row.generation_speedup,
+        **{name: metric.value for name, metric in row.metrics.items()},
+    }
+    return {name: value for name, value in measured.items() if value is not None}
+
+
+def in_words(chosen: Chosen) -> str:
+    """`best of minilm: int8, with the smallest latency.p50 (18.1)`, or why there is none."""
+    choice = chosen.choice
+    if chosen.best is None:
+        return f"no variant of `{choice.model}` can be the best: {'; '.join(map(_why_not, chosen.candidates))}"
+    word = "largest" if choice.largest else "smallest"
+    value = chosen.best.figures[choice.figure]
+    others = [str(condition) for condition in choice.conditions]
+    subject = f" where {' and '.join(others)}" if others else ""
+    return f"best of {choice.model}: {chosen.best.variant.target}, the {word} {choice.figure} ({value:.3g}){subject}"
+
+
+def _why_not(one: Candidate) -> str:
+    if not one.broken:
+        return f"`{one.variant.target}` was not measured"
+    broken = one.broken[0]
+    value = one.figures.get(broken.figure)
+    if value is None:
+        return f"`{one.variant.target}` (no {broken.figure})"
+    return f"`{one.variant.target}` ({broken.figure} is {value:.4g}, not {broken.operator} {broken.bound:g})"

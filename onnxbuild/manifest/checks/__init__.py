@@ -1,0 +1,1 @@
+"""Faults of a manifest that a schema cannot express."""

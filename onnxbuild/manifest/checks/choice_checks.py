@@ -1,0 +1,72 @@
+"""Faults of `select:` that a schema cannot express."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
+from onnxbuild.manifest.document import Array, Table
+from onnxbuild.manifest.sections import ModelEntry
+from onnxbuild.tables.choices import BEST, FIGURES, condition
+
+
+def choice_faults(model: ModelEntry, targets: Table) -> Iterator[Diagnostic]:
+    """OB034 for a choice that can never be made, or that would be made by something else than what is written."""
+    written = model.block.get("select")
+    if not isinstance(written, Table):
+        return
+    at = model.block.key_span("select")
+    goals = [name for name in ("minimize", "maximize") if written.get(name)]
+    if len(goals) != 1:
+        message = "`select` needs either `minimize` or `maximize`"
+        yield fault("OB034", message, span=at, hint="`minimize: latency.p50`, for example")
+    for goal in goals:
+        yield from _figure(written[goal], written.value_span(goal), model, targets)
+    conditions = written.get("subject_to")
+    if isinstance(conditions, Table):
+        yield from _conditions(conditions, model, targets)
+    yield from _target_named_best(model)
+
+
+def _conditions(written: Table, model: ModelEntry, targets: Table) -> Iterator[Diagnostic]:
+    for name, text in written.items():
+        yield from _figure(name, written.key_span(name), model, targets)
+        if isinstance(text, str) and condition(name, text) is None:
+            hint = "an operator and a number, such as `>= 0.99`"
+            yield fault("OB034", f"`{text}` is not a condition", span=written.value_span(name), hint=hint)
+
+
+def _figure(name: object, at: Span, model: ModelEntry, targets: Table) -> Iterator[Diagnostic]:
+    if not isinstance(name, str):
+        return
+    if name not in FIGURES:
+        hint = did_you_mean(name, FIGURES) or f"one of {', '.join(FIGURES)}"
+        yield fault("OB034", f"unknown figure `{name}`", span=at, hint=hint)
+        return
+    kind = FIGURES[name]
+    if kind is None or (kind == "validate" and model.block.get(kind) is not False) or _measures(model, kind, targets):
+        return
+    hint = f"add `{kind}: {{}}` to the model" if kind != "validate" else "remove `validate: false`"
+    yield fault("OB034", f"`{name}` is not measured: the model has no `{kind}`", span=at, hint=hint)
+
+
+def _measures(model: ModelEntry, kind: str, shared: Table) -> bool:
+    """Whether the model or one of its targets asks for a step kind."""
+    return any(isinstance(one, Table) and one.get(kind) not in (None, False) for one in _blocks(model, shared))
+
+
+def _blocks(model: ModelEntry, shared: Table) -> Iterator[object]:
+    """The block of a model, and those of its targets."""
+    yield model.block
+    targets = model.block.get("targets")
+    for entry in targets if isinstance(targets, Array) else ():
+        yield entry if isinstance(entry, Table) else shared.get(entry) if isinstance(entry, str) else None
+
+
+def _target_named_best(model: ModelEntry) -> Iterator[Diagnostic]:
+    targets = model.block.get("targets")
+    for entry, at in zip(targets, targets.items_at, strict=True) if isinstance(targets, Array) else ():
+        name = entry.get("name") if isinstance(entry, Table) else entry
+        if isinstance(name, str) and name.lower() == BEST:
+            message = f"the target `{name}` has the name of the folder of the best variant"
+            yield fault("OB034", message, span=at, hint="rename the target, or remove `select`")

@@ -1,0 +1,70 @@
+"""Every measured configuration as a table that fits a terminal: one row each, the engines side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from onnxbuild.execute.events import Outcome
+from onnxbuild.planning.action_graph import ActionGraph
+from onnxbuild.report.evidence.evidence import Measurement, Ratio
+from onnxbuild.report.evidence.gathering import OWN_ENGINE, measurements_of
+from onnxbuild.report.result.figures import NONE, milliseconds, times
+from onnxbuild.report.result.table_layout import Cell, Column
+
+Measured = tuple[str, Mapping[str, Measurement]]  # the variant, and each engine in one configuration
+
+
+def configuration_columns(graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> list[Column]:
+    """The columns; none where the table of variants already shows all that was measured."""
+    rows = [row for variant in graph.variants for row in _rows(variant.name, variant.measures, outcomes)]
+    if len({name for name, _ in rows}) == len(rows) and all(len(engines) <= 2 for _, engines in rows):  # noqa: PLR2004 - the variant and one baseline
+        return []
+    return [_column("variant", [name for name, _ in rows]), *_about(rows), *_engines(rows)]
+
+
+def _rows(name: str, measures: Sequence[str], outcomes: Mapping[str, Outcome]) -> list[Measured]:
+    found: dict[tuple[str, int, int, int], dict[str, Measurement]] = {}
+    for action in measures:
+        for one in measurements_of(outcomes[action]) if action in outcomes else ():
+            found.setdefault(one.configuration, {})[one.engine] = one
+    return [(name, engines) for engines in found.values()]
+
+
+def _about(rows: Sequence[Measured]) -> list[Column]:
+    """What was fed, and with how many threads; a property that is the same everywhere is left out, except the shape."""
+    firsts = [next(iter(engines.values())) for _, engines in rows]
+    columns = {
+        "stage": [one.stage for one in firsts],
+        "batch": [str(one.batch) for one in firsts],
+        "tokens": [str(one.sequence) for one in firsts],
+        "threads": [str(one.threads) for one in firsts],
+    }
+    shown = {"batch", "tokens"} | {name for name, texts in columns.items() if len(set(texts)) > 1}
+    return [_column(name, texts) for name, texts in columns.items() if name in shown]
+
+
+def _engines(rows: Sequence[Measured]) -> list[Column]:
+    names = dict.fromkeys(engine for _, engines in rows for engine in engines if engine != OWN_ENGINE)
+    columns = [_column("p50", [_p50(engines.get(OWN_ENGINE)) for _, engines in rows])]
+    for name in names:
+        columns.append(_column(f"{name} p50", [_p50(engines.get(name)) for _, engines in rows]))
+        columns.append(_column("speed-up", [_speedup(engines.get(OWN_ENGINE), name) for _, engines in rows]))
+    return columns
+
+
+def _p50(one: Measurement | None) -> str:
+    return NONE if one is None else milliseconds(one.p50_ms, marked=one.contended and one.engine == OWN_ENGINE)
+
+
+def _speedup(one: Measurement | None, baseline: str) -> str:
+    ratio = next((ratio for ratio in one.ratios if ratio.baseline == baseline), None) if one is not None else None
+    return NONE if ratio is None else ratio_in_short(ratio)
+
+
+def ratio_in_short(ratio: Ratio) -> str:
+    """`1.48×`, or `≈ 1` where the range of the rounds includes 1."""
+    return "≈ 1" if ratio.least <= 1 <= ratio.most else times(ratio.median)
+
+
+def _column(heading: str, texts: Sequence[str]) -> Column:
+    return Column(heading, tuple(map(Cell, texts)))

@@ -1,0 +1,71 @@
+"""By what a model's best variant can be chosen: the figures, and the conditions on them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Literal
+
+from msgspec import Struct
+
+from onnxbuild.tables.thresholds import METRICS
+
+BEST = "best"  # the folder of the chosen variant, beside those of the targets
+
+# What a figure needs to be measured: a step kind, or None for what every variant has.
+FIGURES: Mapping[str, str | None] = {
+    "size_mb": None,
+    **dict.fromkeys(("accuracy", *METRICS), "validate"),
+    "latency.p50": "benchmark",
+    "speedup": "benchmark",
+    "tokens_per_second": "generate",
+    "first_token": "generate",
+    "generation_speedup": "generate",
+}
+
+MEANINGS: Mapping[str, str] = {
+    "size_mb": "graphs and weights, in millions of bytes",
+    "accuracy": "share of right labels, on a dataset with labels",
+    **{name: metric.meaning for name, metric in METRICS.items()},
+    "latency.p50": "median latency of the first configuration, in milliseconds",
+    "speedup": "latency of the first baseline divided by that of the variant",
+    "tokens_per_second": "tokens per second of generated text",
+    "first_token": "milliseconds until the first token of generated text",
+    "generation_speedup": "tokens per second divided by those of PyTorch",
+}
+
+_CONDITION = re.compile(r"(>=|<=|>|<)\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)")
+
+
+class Condition(Struct, frozen=True):
+    """A condition on a figure, such as `>= 0.99`."""
+
+    figure: str
+    operator: Literal[">=", "<=", ">", "<"]
+    bound: float
+
+    def holds(self, value: float) -> bool:
+        """Whether a value fulfils it; NaN fulfils none."""
+        if self.operator in {">=", "<="} and value == self.bound:
+            return True
+        return value > self.bound if self.operator.startswith(">") else value < self.bound
+
+    def __str__(self) -> str:
+        """As a person writes it."""
+        return f"{self.figure} {self.operator} {self.bound:g}"
+
+
+class Choice(Struct, frozen=True):
+    """The choice of a model's best variant: the smallest (or largest) figure among those that fulfil all conditions."""
+
+    model: str
+    figure: str
+    largest: bool
+    conditions: tuple[Condition, ...]
+    targets: tuple[str, ...]
+
+
+def condition(figure: str, text: str) -> Condition | None:
+    """`>= 0.99` as a value; None if the text is not a condition of this form."""
+    match = _CONDITION.fullmatch(text.strip())
+    return None if match is None else Condition(figure, match[1], float(match[2]))  # type: ignore[arg-type]
