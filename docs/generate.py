@@ -114,6 +114,45 @@ def thresholds() -> str:
     return "\n".join([*rows, f"| a dataset with labels, also | {with_labels} |", ""])
 
 
+def row_metrics() -> str:
+    """Every metric over rows, with the package that computes it."""
+    from onnxbuild.tables.bounds.row_metrics import ROW_METRICS
+
+    rows = ["| metric | of the variant | worse is | computed by |", "|---|---|---|---|"]
+    for name, metric in ROW_METRICS.items():
+        worse = "smaller" if metric.side == "min" else "larger"
+        beside = ", beside the reference's" if metric.both_sides else ""
+        rows.append(f"| `{name}` | {metric.meaning.replace('|', chr(92) + '|')}{beside} | {worse} | {metric.library} |")
+    return "\n".join([*rows, ""])
+
+
+def row_bounds() -> str:
+    """The default bounds over rows: a row per kind of model, a column per precision that has any."""
+    from onnxbuild.tables.bounds.row_metrics import ROW_BOUNDS
+
+    columns = list(dict.fromkeys(name for bounds in ROW_BOUNDS.values() for name in bounds))
+    rows = ["| kind of model |" + "".join(f" {name} |" for name in columns), "|---" * (len(columns) + 1) + "|"]
+    rows += [
+        f"| {kind} | {' | '.join(_bounds(bounds.get(name, {})) for name in columns)} |"
+        for kind, bounds in ROW_BOUNDS.items()
+    ]
+    return "\n".join([*rows, ""])
+
+
+def own_rows() -> str:
+    """How many rows come with onnxbuild, by kind and language."""
+    from onnxbuild.workers.inputs.own_rows import counts
+
+    languages = ("en", "de", "fr", "es", "zh")
+    rows = ["| rows | English | German | French | Spanish | Chinese | all |", "|---|---:|---:|---:|---:|---:|---:|"]
+    found = counts()
+    for kind, by_language in found.items():
+        numbers = [by_language[one] for one in languages]
+        rows.append(f"| {kind} | {' | '.join(map(str, numbers))} | {sum(numbers)} |")
+    totals = [sum(one[language] for one in found.values()) for language in languages]
+    return "\n".join([*rows, f"| all | {' | '.join(map(str, totals))} | {sum(totals)} |", ""])
+
+
 _PRECISIONS = {"fp32": "fp32 (also O1 to O3)", "q8": "8 bit", "q4": "4 bit", "bnb4": "NF4, FP4"}
 
 
@@ -126,6 +165,9 @@ GENERATORS: Mapping[str, Callable[[], str]] = {
     "families-5": families_5,
     "tasks": tasks,
     "thresholds": thresholds,
+    "row-metrics": row_metrics,
+    "row-bounds": row_bounds,
+    "own-rows": own_rows,
     "blocks": blocks,
     "steps": steps,
     "codes": codes,

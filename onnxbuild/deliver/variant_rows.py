@@ -87,7 +87,8 @@ def _metric(name: str, value: float, bound: float | None) -> Metric:
 
 def _of_dataset(outcome: Outcome) -> Mapping[str, Any]:
     """The share of right labels, with which `accuracy_drop` is shown."""
-    return {ACCURACY: _mapping(_all_facts(outcome).get("dataset")).get("accuracy")}
+    dataset = _mapping(_all_facts(outcome).get("dataset"))
+    return {ACCURACY: dataset["accuracy"]} if "accuracy" in dataset else {}
 
 
 def _all_facts(outcome: Outcome) -> Mapping[str, Any]:

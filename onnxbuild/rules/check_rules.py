@@ -22,6 +22,26 @@ RULES: tuple[Rule, ...] = (
         Good:
             validate: {thresholds: {cosine_mean: 0.95}}
         """),
+    described("OB660", "unreadable-threshold", """
+        A threshold written as text that is no bound, or that accepts what is worse.
+
+        Why: text is for bounds such as `>= fp32 - 0.01`, which are relative to the reference. A metric whose larger
+        values are better is bounded from below, any other one from above.
+        Bad:
+            validate: {thresholds: {accuracy: "fp32 - 0.01"}}
+        Good:
+            validate: {thresholds: {accuracy: ">= fp32 - 0.01"}}
+        """),
+    described("OB661", "threshold-without-reference", """
+        A threshold relative to fp32 for a metric that the reference has no value of.
+
+        Why: metrics such as `label_agreement` compare the variant with the reference. Only those that compare both
+        with labels, such as `accuracy`, have a value for the reference too.
+        Bad:
+            validate: {thresholds: {label_agreement: ">= fp32 - 0.01"}}
+        Good:
+            validate: {thresholds: {label_agreement: ">= 0.99"}}
+        """),
     described("OB611", "empty-shape", """
         A validation shape without samples or tokens.
 

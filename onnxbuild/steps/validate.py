@@ -31,13 +31,18 @@ from onnxbuild.steps.kind import (
     library_of,
     trusted,
 )
+from onnxbuild.tables.bounds.metric import Metric
+from onnxbuild.tables.bounds.written_bound import FORMS, written_bound
 from onnxbuild.tables.tasks import TASKS, reads_text_rows, row_columns
-from onnxbuild.tables.thresholds import METRICS, Metric, default_bounds, is_default
+from onnxbuild.tables.thresholds import METRICS, default_bounds, is_default
 
 LABEL = "label"  # the role of the column that holds the right answer
 
 # An editor completes and explains the names of metrics.
-_METRIC_KEYS = {name: {"type": "number", "description": metric.meaning} for name, metric in METRICS.items()}
+_METRIC_KEYS = {
+    name: {"anyOf": [{"type": "number"}, {"type": "string"}], "description": metric.meaning}
+    for name, metric in METRICS.items()
+}
 
 
 class ValidateParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -79,10 +84,11 @@ class ValidateParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_
     sequence: Sequence = 128
     seed: RowSeed = 0
     thresholds: Annotated[
-        Mapping[str, float],
+        Mapping[str, float | str],
         Meta(
-            description="bounds by metric, over the defaults for the task and the precision",
-            examples=[{"cosine_mean": 0.98}],
+            description="bounds by metric, over the defaults for the task and the precision: a number, or text such as"
+            " `>= fp32 - 0.01`, which is relative to the reference",
+            examples=[{"cosine_mean": 0.98}, {"accuracy": ">= fp32 - 0.01"}],
             extra_json_schema={"properties": _METRIC_KEYS},
         ),
     ] = {}
@@ -95,6 +101,16 @@ class ValidateParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_
         tuple[str, ...] | UnsetType,
         Meta(description="metrics of `thresholds` whose bound was written, although it is a default"),
     ] = UNSET
+
+    @property
+    def numbers(self) -> Mapping[str, float]:
+        """The bounds that are numbers."""
+        return {name: bound for name, bound in self.thresholds.items() if not isinstance(bound, str)}
+
+    @property
+    def texts(self) -> Mapping[str, str]:
+        """The bounds that are written as text."""
+        return {name: bound for name, bound in self.thresholds.items() if isinstance(bound, str)}
 
     @property
     def longest(self) -> int | None:
@@ -152,9 +168,33 @@ def _check_thresholds(params: ValidateParams) -> Iterable[Fault]:
         if metric is None:
             hint = did_you_mean(name, METRICS) or f"one of {', '.join(METRICS)}"
             yield Fault(code="OB610", field="thresholds", message=f"unknown metric `{name}`", hint=hint)
+        elif isinstance(bound, str):
+            yield from _check_text(name, bound, metric)
         elif not metric.least <= bound <= metric.most:
             message = f"`{name}: {bound}` is outside of what `{name}` can be: {_range_of(metric)}"
             yield Fault(code="OB642", field="thresholds", message=message, hint=f"it is the {metric.meaning}")
+
+
+def _check_text(name: str, text: str, metric: Metric) -> Iterable[Fault]:
+    """OB660 for a text that writes no bound, OB661 for one relative to a reference that has no value."""
+    bound = written_bound(text)
+    if bound is None:
+        yield Fault(
+            code="OB660",
+            field="thresholds",
+            message=f"`{name}` is bounded by `{text}`, which is no bound",
+            hint=f"write {FORMS}",
+        )
+    elif bound.side != metric.side:
+        sign = ">=" if metric.side == "min" else "<="
+        message = f"`{name}` is bounded by `{text}`, which accepts what is worse: {metric.meaning}"
+        yield Fault(code="OB660", field="thresholds", message=message, hint=f"begin with `{sign}`")
+    elif bound.is_relative and not metric.both_sides:
+        message = f"`{name}` compares the variant with the reference, so the reference has no `{name}` of its own"
+        yield Fault(code="OB661", field="thresholds", message=message, hint="write a number")
+    elif not bound.is_relative and not metric.least <= bound.amount <= metric.most:
+        message = f"`{name}: {text}` is outside of what `{name}` can be: {_range_of(metric)}"
+        yield Fault(code="OB642", field="thresholds", message=message, hint=f"it is the {metric.meaning}")
 
 
 def _range_of(metric: Metric) -> str:
@@ -192,15 +232,18 @@ def _columns(params: ValidateParams, context: Context) -> tuple[str, ...]:
     return (*roles, LABEL) if _is_labelled(context.task) and LABEL in params.rows.columns else roles
 
 
+# The last ones compute metrics; those of a task that needs them are measured as soon as they are installed.
+_OF_METRICS = ("scipy", "scikit-learn", "seqeval", "sacrebleu", "rouge-score")
+
 VALIDATE = Kind(
     name="validate",
-    version=5,
+    version=6,
     params=ValidateParams,
     inputs={"model": "onnx", "reference": "checkpoint | onnx"},
     outputs={"report": "report"},
     worker="onnxbuild.workers.validate.worker:run",
     pure=True,
-    packages=lambda params: compared_by(params.library),
+    packages=lambda params: (*compared_by(params.library), *_OF_METRICS),
     on_by_default=True,
     resolve=_resolve,
     check=_check,

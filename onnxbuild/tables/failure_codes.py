@@ -779,6 +779,27 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "`top1` and `kl_mean` are measured on an output `logits`, and every metric on text.",
         "Bound `cosine_mean` or `cosine_min`, and give a dataset of at least two rows.",
     ),
+    "OBE110": FailureCode(
+        "other-tokenizer",
+        "the tokenizer beside the graph gives other ids than the reference's",
+        "The graph was compared on the same ids as the reference and may be right; whoever loads the variant with its "
+        "own tokenizer feeds it other ids. A step or an exporter saved another tokenizer, or saved it in another form.",
+        "Compare the tokenizer's files of both folders. Another exporter, or copying the checkpoint's files, repairs "
+        "it; `validate: {on_failure: warn}` records it and goes on.",
+    ),
+    "OBE111": FailureCode(
+        "other-labels",
+        "config.json beside the graph names classes otherwise than the reference's",
+        "The logits may be right, and whoever reads `id2label` of the variant gets wrong names for them.",
+        "Restore `id2label` and `label2id` in the config.json that the variant is exported with.",
+    ),
+    "OBE112": FailureCode(
+        "metric-without-package",
+        "a bound was written for a metric whose package is not installed",
+        "Metrics of some tasks come from packages of the extra `metrics`. Without a bound they would be left out with "
+        "a warning.",
+        "Run `pip install 'onnxbuild[metrics]'` in the environment of the worker, or remove the bound.",
+    ),
     "OBE99": FailureCode(
         "unexplained",
         "an unknown failure",

@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
-from msgspec import Struct
-
-from onnxbuild.tables.tasks import TASKS, ThresholdRow, is_ctc
+from onnxbuild.tables.bounds.metric import Metric, Side
+from onnxbuild.tables.bounds.row_metrics import ROW_BOUNDS, ROW_METRICS, RowKind, row_bounds
+from onnxbuild.tables.tasks import TASKS, ThresholdRow, is_ctc, reads_pairs
 
 Bounds = Mapping[str, float]
-Side = Literal["min", "max"]
-
-
-class Metric(Struct, frozen=True):
-    """What can be bounded. The side of the bound: "min" fails smaller values, "max" fails larger ones.
-
-    `least`, `most`: the smallest and the largest value that the metric can have.
-    """
-
-    side: Side
-    meaning: str
-    least: float = 0.0
-    most: float = math.inf
-
-
 METRICS: Mapping[str, Metric] = {
     "max_abs": Metric("max", "largest absolute difference of any element of any output"),
     "mean_abs": Metric("max", "mean absolute difference, worst output"),
@@ -34,12 +18,14 @@ METRICS: Mapping[str, Metric] = {
     ),
     "cosine_mean": Metric("min", "mean cosine of the rows, worst output", least=-1.0, most=1.0),
     "top1": Metric("min", "share of rows with the same largest logit", most=1.0),
+    "top5": Metric("min", "share of rows whose largest logit is among the variant's five largest", most=1.0),
     "max_probability": Metric("max", "largest difference of a class probability after softmax", most=1.0),
     "kl_mean": Metric("max", "mean Kullback-Leibler divergence of the next-token distribution, in nats"),
     "perplexity_ratio": Metric("max", "perplexity of the variant divided by that of the reference"),
     "accuracy_drop": Metric(
         "max", "accuracy of the reference minus that of the variant, on a dataset with labels", -1.0, 1.0
     ),
+    **ROW_METRICS,
 }
 
 # The default bounds of `accuracy_drop`, if a dataset names a column of labels.
@@ -99,17 +85,45 @@ def judged_as(precision: str) -> str:
     return precision if precision in ACCURACY_DROP else "fp32"
 
 
+def row_kind(task: str, config: Mapping[str, Any] | None) -> RowKind | None:
+    """What a model of this task decides about rows of text; None where no metric over rows is known."""
+    row = TASKS.get(task)
+    if row is None or row.modality != "text" or is_ctc(task, config):
+        return None
+    if row.thresholds == "embedding":
+        return "vectors"
+    if task in _ROW_KINDS:
+        return _ROW_KINDS[task]
+    if row.is_labelled:
+        return "scores" if reads_pairs(task, config or {}) else "labels"
+    if row.generates:
+        return "language" if row.family == "decoder" else "rewriting"
+    return None
+
+
+_ROW_KINDS: Mapping[str, RowKind] = {"question-answering": "spans", "token-classification": "entities"}
+
+
 def default_bounds(task: str, config: Mapping[str, Any] | None, precision: str, *, has_labels: bool) -> Bounds:
     """The bounds by metric for a variant of this precision."""
     column = judged_as(precision)
     drop = {"accuracy_drop": ACCURACY_DROP[column]} if has_labels else {}
-    return {**THRESHOLDS[table_of(task, config)][column], **drop}
+    kind = row_kind(task, config)
+    over_rows = row_bounds(kind, column) if kind is not None else {}
+    return {**THRESHOLDS[table_of(task, config)][column], **over_rows, **drop}
 
 
-def is_default(metric: str, bound: float, precision: str) -> bool:
+def is_default(metric: str, bound: float | str, precision: str) -> bool:
     """Whether a bound is the default of any row of `THRESHOLDS` for a variant of this precision."""
     column = judged_as(precision)
-    return any(row[column].get(metric) == bound for row in THRESHOLDS.values())
+    known = any(row[column].get(metric) == bound for row in THRESHOLDS.values())
+    return known or is_default_of_rows(metric, bound, precision)
+
+
+def is_default_of_rows(metric: str, bound: float | str, precision: str) -> bool:
+    """Whether a bound is a default over rows for any kind of model and a variant of this precision."""
+    column = judged_as(precision)
+    return any(row_bounds(kind, column).get(metric) == bound for kind in ROW_BOUNDS)
 
 
 def is_within(metric: str, value: float, bound: float) -> bool:

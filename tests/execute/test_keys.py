@@ -565,6 +565,7 @@ PACKAGES: Mapping[str, set[str]] = {
     "torch": EXPORTED | CHECKED | {"r:fetch"},
     "tokenizers": {"r:fetch"},
     "sentence-transformers": EXPORTED | OF_M["validate"] | OF_M["benchmark"],
+    **dict.fromkeys(("scipy", "scikit-learn", "seqeval", "sacrebleu", "rouge-score"), OF_M["validate"]),
     "pytest": set(),
 }
 

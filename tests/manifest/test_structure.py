@@ -73,7 +73,7 @@ SHORT = "`int4`, `int8`, `q4`, `q8`, `stored`"
         ("{benchmark: 3}", "OB011 expected a mapping or `true` or `false`, found the integer `3`", None),
         ("{validate: {shapes: [[3]]}}", "OB011 expected a list of 2, found 1", None),
         ("{validate: {shapes: [[3, 7, 9]]}}", "OB011 expected a list of 2, found 3", None),
-        ("{validate: {thresholds: {top1: high}}}", "OB011 expected a number, found the string `high`", None),
+        ("{validate: {thresholds: {top1: [1]}}}", "OB011 expected a number or a string, found a list", None),
         (
             "{quantize: {method: weight-only, modules: {enc: {bits: 5}}}}",
             "OB013 expected one of `4`, `8`, found `5`",

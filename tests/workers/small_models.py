@@ -134,6 +134,32 @@ def classifier() -> Exported:
     return Exported(checkpoint, onnx, "text-classification")
 
 
+_OF_KIND = {
+    "scores": ("BertForSequenceClassification", "text-classification", {"num_labels": 1}),
+    "spans": ("BertForQuestionAnswering", "question-answering", {}),
+    "entities": (
+        "BertForTokenClassification",
+        "token-classification",
+        {"id2label": dict(enumerate(("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC")))},
+    ),
+}
+
+
+@cache
+def text_model(kind: str) -> Exported:
+    """A model with a tokenizer and weights so large that its answers differ: a reranker, and two that mark text."""
+    import torch
+    import transformers
+
+    name, task, sizes = _OF_KIND[kind]
+    checkpoint = _ROOT / kind / "checkpoint"
+    torch.manual_seed(1)
+    config = transformers.BertConfig(**_SMALL, vocab_size=500, initializer_range=0.3, **sizes)
+    getattr(transformers, name)(config).save_pretrained(checkpoint)
+    _tokenizer().save_pretrained(checkpoint)
+    return Exported(checkpoint, _export(checkpoint, _ROOT / kind / "onnx", task), task)
+
+
 @cache
 def minilm(library: str = "sentence_transformers") -> Exported:
     """The real all-MiniLM-L6-v2, as a sentence-transformer or as the bare encoder (`transformers`)."""

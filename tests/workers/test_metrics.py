@@ -99,3 +99,13 @@ def test_zero_vectors_have_a_cosine():
 )
 def test_numbers_that_are_none_are_counted(reference, variant, count):
     assert metrics.non_finite(np.array([reference]), np.array([variant])) == count
+
+
+def test_top5_counts_rows_whose_label_is_among_five():
+    """As scikit-learn's `top_k_accuracy_score` with the reference's labels; no two logits are equal."""
+    scores = pytest.importorskip("sklearn.metrics")
+    generator = np.random.default_rng(0)
+    reference, variant = generator.standard_normal((40, 9)), generator.standard_normal((40, 9))
+    wanted = scores.top_k_accuracy_score(reference.argmax(axis=1), variant, k=5, labels=range(9))
+    assert metrics.top5(reference, variant) == wanted
+    assert 0 < wanted < 1

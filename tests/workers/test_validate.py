@@ -12,6 +12,7 @@ from small_models import alter_weight, damaged, exported, minilm, rename_output 
 
 from onnxbuild.protocol import CheckFailed  # noqa: E402
 from onnxbuild.steps.validate import ValidateParams  # noqa: E402
+from onnxbuild.tables.bounds.row_metrics import ROW_METRICS  # noqa: E402
 from onnxbuild.tables.thresholds import THRESHOLDS, table_of  # noqa: E402
 from onnxbuild.workers.validate.worker import broken_bounds, run  # noqa: E402
 from onnxbuild.workers.validate.worst import Worst  # noqa: E402
@@ -65,10 +66,16 @@ def test_stages_and_metrics_follow_the_family(validate):
         "gpt2": ["decode", "prefill"],
         "t5": ["decoder", "decoder_step", "encoder", "merged", "merged_step"],
     }
-    assert {name: sorted(facts["metrics"].keys() - {"max_abs", "mean_abs"}) for name, facts in found.items()} == {
+    of_outputs = {name: sorted(facts["metrics"].keys() - ROW_METRICS.keys()) for name, facts in found.items()}
+    assert {name: [one for one in metrics if "_abs" not in one] for name, metrics in of_outputs.items()} == {
         "bert": ["cosine_mean", "cosine_min", "max_probability", "top1"],
         "gpt2": ["cosine_mean", "cosine_min", "kl_mean", "perplexity_ratio", "top1"],
         "t5": ["cosine_mean", "cosine_min", "kl_mean", "perplexity_ratio", "top1"],
+    }
+    assert {name: sorted(facts["metrics"].keys() & ROW_METRICS.keys()) for name, facts in found.items()} == {
+        "bert": [],  # it has no tokenizer
+        "gpt2": ["greedy_agreement", "next_token_agreement", "next_token_kl", "text_perplexity_ratio"],
+        "t5": ["chrf", "chrf_agreement", "greedy_agreement", "rouge_agreement", "rouge_l"],
     }
     assert "decode/present.0.key" in found["gpt2"]["outputs"]
     assert found["gpt2"]["samples"]["text"] == "sentences"

@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from onnxbuild.deliver.variant_rows import Row
-from onnxbuild.tables.thresholds import Side
+from onnxbuild.tables.bounds.metric import Side
 
 
 class Check(Struct, frozen=True, kw_only=True):

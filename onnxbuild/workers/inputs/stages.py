@@ -47,28 +47,38 @@ def _step_ids(sample: Sample, steps: int) -> list[np.ndarray]:
     return [sample.step_ids[:, number : number + 1] for number in range(min(steps, sample.step_ids.shape[1]))]
 
 
-def _encoder_decoder(engine: Engine, sample: Sample, stages: tuple[str, ...], steps: int) -> Iterator[Pass]:
-    encoded = engine.run("encoder", sample.feeds)
-    yield "encoder", sample.feeds, encoded
+def encoder_feeds(engine: Engine, sample: Sample) -> dict[str, np.ndarray]:
+    """What a decoder reads of the encoder, which runs for it."""
+    return _of_encoder(sample, engine.run("encoder", sample.feeds))
+
+
+def _of_encoder(sample: Sample, encoded: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     common = {"encoder_hidden_states": encoded["last_hidden_state"]}
     if "attention_mask" in sample.feeds:
         common["encoder_attention_mask"] = sample.feeds["attention_mask"]
+    return common
+
+
+def _encoder_decoder(engine: Engine, sample: Sample, stages: tuple[str, ...], steps: int) -> Iterator[Pass]:
+    encoded = engine.run("encoder", sample.feeds)
+    yield "encoder", sample.feeds, encoded
+    common = _of_encoder(sample, encoded)
     for first, step in (("decoder", "decoder_step"), ("merged", "merged_step")):
         if first in stages:
-            feeds = common | {"input_ids": sample.decoder_ids, **_seen(sample.decoder_ids)}
+            feeds = common | {"input_ids": sample.decoder_ids, **seen_so_far(sample.decoder_ids)}
             outputs = engine.run(first, feeds)
             yield first, feeds, outputs
             if step in stages:
                 past = past_feeds(outputs)
                 for number, ids in enumerate(_step_ids(sample, steps)):
-                    seen = _seen(sample.decoder_ids, number + 1)
+                    seen = seen_so_far(sample.decoder_ids, number + 1)
                     feeds = common | past | {"input_ids": ids, **seen}
                     outputs = engine.run(step, feeds)
                     yield step, feeds, outputs
                     past |= past_feeds(outputs)  # the encoder's side stays that of the first pass
 
 
-def _seen(ids: np.ndarray, more: int = 0) -> dict[str, np.ndarray]:
+def seen_so_far(ids: np.ndarray, more: int = 0) -> dict[str, np.ndarray]:
     """The mask that some decoders take of the tokens so far, of which none is padding."""
     mask = np.ones((len(ids), ids.shape[1] + more), np.int64)
     return {"decoder_attention_mask": mask, "attention_mask": mask}  # exporters drop the prefix in a decoder's graph

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from msgspec import UNSET
@@ -14,6 +15,7 @@ from onnxbuild.tables.thresholds import (
     THRESHOLDS,
     Bounds,
     is_default,
+    is_default_of_rows,
     is_within,
     judged_as,
     table_of,
@@ -44,20 +46,26 @@ def row_of(task: str, variant: OnnxModel) -> ThresholdRow:
 def fitting_bounds(params: ValidateParams, row: ThresholdRow, worst: Mapping[str, Worst]) -> Bounds:
     """The bounds without the defaults that the graph gives nothing to measure on, and with those of its `row` instead.
 
-    What a person wrote stays, and so does everything if nothing else would be left.
+    What a person wrote stays, and so does everything if nothing else would be left. Default bounds over rows apply
+    only to a model that read them: one without a tokenizer, or one that is too large, reads none.
     """
     insisted = () if params.insisted is UNSET else params.insisted
+    thresholds = {
+        name: bound
+        for name, bound in params.numbers.items()
+        if name in worst or name in insisted or not is_default_of_rows(name, bound, params.precision)
+    }
     defaults = {
         name: bound
-        for name, bound in params.thresholds.items()
+        for name, bound in thresholds.items()
         if name not in insisted and is_default(name, bound, params.precision)
     }
     if not defaults.keys() - worst.keys():
-        return params.thresholds
+        return thresholds
     fitting = {**defaults, **THRESHOLDS[row][judged_as(params.precision)]}
-    written = {name: bound for name, bound in params.thresholds.items() if name not in defaults}
+    written = {name: bound for name, bound in thresholds.items() if name not in defaults}
     left = {name: bound for name, bound in fitting.items() if name in worst} | written
-    return left or params.thresholds
+    return left or thresholds
 
 
 def broken_bounds(worst: Mapping[str, Worst], thresholds: Mapping[str, float]) -> list[str]:
@@ -65,7 +73,8 @@ def broken_bounds(worst: Mapping[str, Worst], thresholds: Mapping[str, float]) -
     messages = []
     for metric, bound in thresholds.items():
         if metric not in worst:
-            messages.append(f"`{metric}` is bounded by {bound:g}, but this model has no output to measure it on")
+            by = "" if math.isnan(bound) else f" by {bound:g}"
+            messages.append(f"`{metric}` is bounded{by}, but this model has no output to measure it on")
             continue
         value = worst[metric].value
         if not is_within(metric, value, bound):

@@ -149,6 +149,8 @@ def _values(name: str, reference: np.ndarray, variant: np.ndarray, task: Task) -
     }
     if name in LOGITS:
         values["top1"] = metrics.top1(reference, variant)
+        if task.table == "classification" and name == "logits" and reference.shape[-1] > metrics.TOP:
+            values["top5"] = metrics.top5(reference, variant)
         if task.table == "classification":
             values["max_probability"] = metrics.max_probability(reference, variant, independent=task.independent)
         if task.table == "generation":

@@ -19,7 +19,7 @@ _MOST_TEXT = 300
 
 
 # Means and shares over rows. A sample has as few as one row, and quantization costs some rows more than others.
-_OVER_ROWS = frozenset({"cosine_mean", "mean_abs", "top1", "kl_mean", "perplexity_ratio"})
+_OVER_ROWS = frozenset({"cosine_mean", "mean_abs", "top1", "top5", "kl_mean", "perplexity_ratio"})
 _SPREAD = 4.0
 
 

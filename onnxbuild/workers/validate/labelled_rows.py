@@ -11,17 +11,20 @@ from msgspec import Struct
 
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.validate import LABEL, ValidateParams
+from onnxbuild.tables.bounds.row_metrics import RowKind
 from onnxbuild.tables.tasks import row_columns
 from onnxbuild.workers.inputs.dataset_texts import records
 from onnxbuild.workers.inputs.sample_source import Source
 from onnxbuild.workers.inputs.samples import Sample, of_ids, text_limit
 from onnxbuild.workers.validate import metrics
+from onnxbuild.workers.validate.batches import in_batches
+from onnxbuild.workers.validate.by_task.cases import Case, Cases
+from onnxbuild.workers.validate.by_task.encoded import Encoded, encoded_case
+from onnxbuild.workers.validate.by_task.rows_read import Reading
+from onnxbuild.workers.validate.by_task.summaries import Summary, summaries
 from onnxbuild.workers.validate.worst import Worst
 
 _ROWS_AND_CLASSES = 2  # axes of logits with one decision per row
-_MOST_ROWS = 16  # of a batch
-_MOST_TOKENS = 2048  # of a batch: beyond it a larger batch is no faster on a CPU
-_MOST_LOGITS = 1 << 25  # 128 MB of next-token logits per side; metrics keep a few copies of them
 
 
 class Batch(Struct, frozen=True, kw_only=True):
@@ -29,13 +32,18 @@ class Batch(Struct, frozen=True, kw_only=True):
 
     sample: Sample
     labels: np.ndarray | None
+    cases: Sequence[Case] = ()
+    encoded: Sequence[Encoded] = ()
 
 
 class Answers:
     """The decisions of both sides on the rows of a dataset, counted batch by batch; `samples` are the batches."""
 
-    def __init__(self, batches: Sequence[Batch]) -> None:
-        """Start with no row counted."""
+    def __init__(self, batches: Sequence[Batch], kind: RowKind | None = None) -> None:
+        """Start with no row counted. What each row gave is kept for the metrics of this kind."""
+        self._batches = batches
+        self._kind = kind
+        self._rows: list[Summary] = []
         self.samples = [batch.sample for batch in batches]
         self._labels = {batch.sample.label: batch.labels for batch in batches}
         self._compared = 0
@@ -48,6 +56,8 @@ class Answers:
         self, stage: str, sample: Sample, reference: Mapping[str, np.ndarray], variant: Mapping[str, np.ndarray]
     ) -> None:
         """Count the outputs of a stage, if the sample belongs to the dataset and each row has one decision."""
+        if self._kind is not None and sample.label in self._labels:
+            self._rows += summaries(self._kind, stage, sample, reference, variant)
         logits = reference.get("logits")
         if sample.label not in self._labels or stage != "forward" or logits is None or logits.ndim != _ROWS_AND_CLASSES:
             return
@@ -59,6 +69,21 @@ class Answers:
             self._labelled += len(wanted)
             self._reference_right += int((wanted == labels).sum())
             self._variant_right += int((actual == labels).sum())
+
+    def reading(self, dataset: str) -> Reading | None:
+        """What both sides made of the rows, None if no metrics over rows are measured on them."""
+        if self._kind is None or not self._batches:
+            return None
+        cases = [case for batch in self._batches for case in batch.cases]
+        encoded = [one for batch in self._batches for one in batch.encoded]
+        return Reading(
+            name=f"rows of `{dataset}`",
+            kind=self._kind,
+            cases=Cases(rows=cases),
+            encoded=encoded,
+            rows=self._rows,
+            of=len(cases),
+        )
 
     def worst(self, dataset: str) -> dict[str, Worst]:
         """`accuracy_drop`, if the dataset has labels."""
@@ -98,24 +123,28 @@ def batches_of(folder: Path, source: Source, params: ValidateParams) -> list[Bat
         raise CheckFailed("OBE58", f"no row of dataset `{params.dataset}` has text")
     rows.sort(key=lambda row: len(row.ids))
     batches: list[Batch] = []
-    for batch in _batches(rows, source):
+    for batch in in_batches(rows, source):
         longest = len(batch[-1].ids)
         sample = of_ids(
             source,
             [row.ids for row in batch],
             label=f"rows of `{params.dataset}`, batch {len(batches) + 1} of {len(batch)}×{longest}",
             number=len(batches),
-            segments=[row.segments for row in batch],
+            segments=[row.encoded.segments for row in batch],
         )
-        labels = np.array([row.label for row in batch]) if params.reads_labels else None
-        batches.append(Batch(sample=sample, labels=labels))
+        labels = np.array([row.case.right for row in batch]) if params.reads_labels else None
+        cases, encoded = [row.case for row in batch], [row.encoded for row in batch]
+        batches.append(Batch(sample=sample, labels=labels, cases=cases, encoded=encoded))
     return batches
 
 
 class _Row(Struct, frozen=True, kw_only=True):
-    ids: Sequence[int]
-    segments: Sequence[int]
-    label: int | None
+    case: Case
+    encoded: Encoded
+
+    @property
+    def ids(self) -> Sequence[int]:
+        return self.encoded.ids
 
 
 def _rows(folder: Path, source: Source, params: ValidateParams) -> Iterator[_Row]:
@@ -123,13 +152,9 @@ def _rows(folder: Path, source: Source, params: ValidateParams) -> Iterator[_Row
     wanted = (*roles, LABEL) if params.reads_labels else roles
     limit = min(params.sequence, text_limit(source))
     for place, values in records(folder, params.rows, wanted, samples=params.samples, seed=params.seed):
-        texts = [str(values[role]) for role in roles]
-        encoded = source.tokenizer(*texts, truncation=True, max_length=limit)
-        yield _Row(
-            ids=encoded["input_ids"],
-            segments=encoded.get("token_type_ids") or [0] * len(encoded["input_ids"]),
-            label=class_of_label(values[LABEL], source.config, place) if params.reads_labels else None,
-        )
+        right = class_of_label(values[LABEL], source.config, place) if params.reads_labels else None
+        case = Case(texts=tuple(str(values[role]) for role in roles), right=right)
+        yield _Row(case=case, encoded=encoded_case(source, case, limit))
 
 
 def class_of_label(value: Any, config: Mapping[str, Any], place: str) -> int:
@@ -170,16 +195,3 @@ def _whole(value: Any) -> int | None:
     except (TypeError, ValueError):
         return None
     return int(number) if number.is_integer() else None
-
-
-def _batches(rows: Sequence[_Row], source: Source) -> Iterator[list[_Row]]:
-    """Consecutive rows, as many as the limits allow; rows come sorted by length."""
-    tokens = min(_MOST_TOKENS, _MOST_LOGITS // int(source.text.get("vocab_size") or 1000))
-    most = 1 if source.even else _MOST_ROWS
-    batch: list[_Row] = []
-    for row in rows:
-        if batch and (len(batch) == most or (len(batch) + 1) * len(row.ids) > tokens):
-            yield batch
-            batch = []
-        batch.append(row)
-    yield batch

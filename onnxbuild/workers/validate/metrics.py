@@ -10,6 +10,7 @@ import numpy as np
 
 Array = np.ndarray
 
+TOP = 5
 _TINY = 1e-12  # below this length a vector has no direction
 
 
@@ -50,6 +51,13 @@ def decisions(logits: Array) -> Array:
 def top1(reference: Array, variant: Array) -> float:
     """Share of rows with the same decision."""
     return float((decisions(reference) == decisions(variant)).mean())
+
+
+def top5(reference: Array, variant: Array) -> float:
+    """Share of rows whose decision of the reference is among the variant's five largest logits."""
+    wanted = decisions(reference)
+    largest = np.argpartition(variant, -TOP, axis=-1)[:, -TOP:]
+    return float((largest == wanted[:, None]).any(axis=1).mean())
 
 
 def log_softmax(logits: Array) -> Array:

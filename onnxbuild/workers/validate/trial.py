@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 from msgspec import Struct
 
 from onnxbuild.protocol import CheckFailed
@@ -100,3 +101,25 @@ def _against(sides: Sides, sample: Sample, wanted: list[Pass], task: Task, answe
             predicted = losses(stage, sample, right["logits"], actual["logits"])
             text += [predicted] if predicted else []
     return Trial(sample=sample, records=records, text=text)
+
+
+def tried_stage(
+    sides: Sides, stage: str, sample: Sample, task: Task
+) -> tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]] | None:
+    """The outputs of one stage on both sides; None if the reference refuses the sample.
+
+    Errors: as `tried`.
+    """
+    sides.reference.renew()
+    try:
+        wanted = sides.reference.run(stage, sample.feeds)
+    except Exception:  # noqa: BLE001 - any refusal of any model: there is nothing to compare with
+        return None
+    try:
+        actual = sides.variant.run(stage, sample.feeds)
+        compare(stage, sample, wanted, actual, task=task)
+    except CheckFailed:
+        raise
+    except Exception as error:
+        raise _explained(error, sample) from error
+    return wanted, actual

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from onnxbuild.machine import usable_cores
 from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.steps.dataset_rows import PORT
 from onnxbuild.steps.validate import ValidateParams
+from onnxbuild.tables.bounds.row_metrics import RowKind
 from onnxbuild.tables.thresholds import Bounds
 from onnxbuild.workers.engines.loading import some_of
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
@@ -24,7 +26,12 @@ from onnxbuild.workers.inputs.picture_sizes import frees_size, other_picture
 from onnxbuild.workers.inputs.sample_source import Source, open_source
 from onnxbuild.workers.inputs.samples import Sample, probes, shaped
 from onnxbuild.workers.libraries.remote_code import with_its_code
+from onnxbuild.workers.validate.beside_graph import differences
 from onnxbuild.workers.validate.bounds import broken_bounds, fitting_bounds, row_of
+from onnxbuild.workers.validate.by_task.cases import kind_of
+from onnxbuild.workers.validate.by_task.measuring import measured
+from onnxbuild.workers.validate.by_task.reading import read_own_rows
+from onnxbuild.workers.validate.by_task.row_evidence import RowEvidence, gathered
 from onnxbuild.workers.validate.compare import Record, Task
 from onnxbuild.workers.validate.draws import drawing_operators
 from onnxbuild.workers.validate.extent import Judge, Partly, tried_below
@@ -40,7 +47,8 @@ def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str
 
     Errors: CheckFailed OBE04 if a bound is broken or outputs differ in name or shape, OBE06 for NaN and Inf, OBE86 if
     the variant holds for the shapes that were asked for, and not for those that the model makes likely, OBE89 if a
-    bound is broken and the graph draws random values.
+    bound is broken and the graph draws random values, OBE110 and OBE111 if the tokenizer or the names of labels beside
+    the graph are others.
     """
     # The runner sets the worker's share of the cores; torch's own count may be that of an earlier benchmark.
     threads = int(os.environ.get("OMP_NUM_THREADS") or usable_cores())
@@ -48,25 +56,30 @@ def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str
     sides, warnings = _open_sides(params, inputs, threads)
     trust = params.trusts_code
     source = open_source(inputs["model"], sides.variant, params.task, seed=params.seed, trusts_code=trust)
-    answers = Answers(batches_of(inputs[PORT], source, params) if PORT in inputs else ())
     independent = source.config.get("problem_type") == "multi_label_classification"
     row = row_of(params.task, sides.variant)
     task = Task(table=row, independent=independent)
+    kind = kind_of(params.task, row, source)
+    answers = Answers(batches_of(inputs[PORT], source, params) if PORT in inputs else (), kind)
     samples = _samples(source, params, answers.samples)
     given = [tried(sides, one, task, answers) for one in _told(samples, progress)]
     lengths = chosen(source, bytes_below(inputs["reference"]), params.longest)
     trials = list(filter(None, (tried_chosen(sides, one, task) for one in _told(_chosen(source, lengths), progress))))
     trials += _longest(sides, source, task, lengths, [*given, *trials])
     records = [record for trial in (*given, *trials) for record in trial.records]
-    worst = _worst(given) | answers.worst(params.dataset)
-    bounds = fitting_bounds(params, row, worst)
-    broken = broken_bounds(worst, bounds)
+    over_rows = _over_rows(sides, source, params, task, kind, answers, inputs, progress)
+    worst = _worst(given) | over_rows.worst() | answers.worst(params.dataset)
+    bounds = {**fitting_bounds(params, row, worst), **over_rows.limits(params)}
+    beside = differences(source, inputs["reference"], trusts_code=trust)
+    broken = [*(message for _, message in beside), *broken_bounds(worst, _asked(bounds, params))]
     partly = None
     if not broken:
         judge = Judge(sides=sides, source=source, task=task, thresholds=bounds, usual=worst)
         partly = judge.partly(given, trials)
         broken = [partly.message] if partly else []
     facts = _facts(params, bounds, source, samples, records, worst, broken) | _circumstances(sides, threads)
+    facts |= over_rows.facts(params, bounds)
+    warnings += [*over_rows.warnings, *(one["message"] for one in facts.get("undecided", ()))]
     facts |= {"chosen": [trial.sample.label for trial in trials]} if trials else {}
     warnings += _unreached(lengths)
     facts |= {"dataset": {"name": params.dataset, **answers.facts()}} if answers.samples else {}
@@ -74,16 +87,47 @@ def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str
     report = {**facts, "records": msgspec.to_builtins(records)}
     (outputs["report"] / "validation.json").write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1))
     if broken and params.on_failure == "fail":
-        raise _failure(broken, sides, partly, facts)
+        raise _failure(broken, beside[0][0] if beside else None, sides, partly, facts)
     return facts
 
 
-def _failure(broken: Sequence[str], sides: Sides, partly: Partly | None, facts: Facts) -> CheckFailed:
+def _failure(
+    broken: Sequence[str], beside: str | None, sides: Sides, partly: Partly | None, facts: Facts
+) -> CheckFailed:
+    """The failure with its code; `beside`: the code of a fault in what lies beside the graph."""
     notes = [*_notes(broken, sides.reference), *(partly.notes if partly else ())]
-    if drawing := drawing_operators(sides.variant.folder):
+    drawing = drawing_operators(sides.variant.folder) if beside is None else ()
+    if drawing:
         message = f"the graph draws random values ({', '.join(drawing)}), and differs in each run: {broken[0]}"
         return CheckFailed("OBE89", message, notes=notes, facts=facts)
-    return CheckFailed("OBE86" if partly else "OBE04", broken[0], notes=notes, facts=facts)
+    return CheckFailed(beside or ("OBE86" if partly else "OBE04"), broken[0], notes=notes, facts=facts)
+
+
+def _asked(bounds: Bounds, params: ValidateParams) -> Bounds:
+    """The bounds, and NaN for one that was written as text and that nothing was measured for: no value is within it."""
+    return {**bounds, **{name: math.nan for name in params.texts if name not in bounds}}
+
+
+def _over_rows(
+    sides: Sides,
+    source: Source,
+    params: ValidateParams,
+    task: Task,
+    kind: RowKind | None,
+    answers: Answers,
+    inputs: Mapping[str, Path],
+    progress: Tell,
+) -> RowEvidence:
+    """The metrics over the rows of the dataset, or else over those that come with onnxbuild."""
+    if kind is None:
+        return RowEvidence()
+    weights = bytes_below(inputs["reference"])
+    reading = answers.reading(params.dataset)
+    if reading is None:
+        longest = limit_of(source, params.longest)
+        reading = read_own_rows(sides, source, kind, task, weights, longest, progress)
+    found = list(measured(reading, sides, source, weights)) if reading is not None else []
+    return gathered(reading, found, params)
 
 
 def _told(samples: Sequence[Sample], progress: Tell) -> Iterator[Sample]:

@@ -12,7 +12,7 @@ from onnxbuild.workers.validate import metrics
 from onnxbuild.workers.validate.compare import Losses, Record
 
 # Shares and means say little about a batch of one row, so they are taken over the rows of all samples.
-_POOLED = frozenset({"top1", "kl_mean"})
+_POOLED = frozenset({"top1", "top5", "kl_mean"})
 
 
 class Worst(Struct, frozen=True, kw_only=True):

@@ -1,0 +1,1 @@
+"""Metrics by task, measured row by row on labelled text; `measuring` runs them."""

@@ -1,0 +1,216 @@
+"""Thirteen ways to break a model, each of which fails its default validation; the intact models pass it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+for module in ("torch", "optimum.onnxruntime", "sentence_transformers"):
+    pytest.importorskip(module)
+
+from small_models import alter_weight, classifier, damaged, exported, minilm  # noqa: E402
+
+from onnxbuild.protocol import CheckFailed  # noqa: E402
+from onnxbuild.steps.validate import ValidateParams  # noqa: E402
+from onnxbuild.tables.thresholds import default_bounds  # noqa: E402
+from onnxbuild.workers.validate.worker import run  # noqa: E402
+
+pytestmark = pytest.mark.heavy
+
+MODELS = {
+    "minilm": minilm,
+    "classifier": classifier,
+    "gpt2": lambda: exported("gpt2"),
+    "bert": lambda: exported("bert"),
+}
+
+
+def validated(model, folder, precision="fp32"):
+    """The facts of a validation with the default bounds of the task and precision."""
+    report = folder / "report"
+    report.mkdir()
+    config = json.loads((model.onnx / "config.json").read_text(encoding="utf-8"))
+    bounds = default_bounds(model.task, config, precision, has_labels=False)
+    params = ValidateParams(task=model.task, precision=precision, thresholds=bounds)
+    return run(params, model.inputs, {"report": report}, lambda *_: None)
+
+
+def node_of(graph, weight):
+    """The node that takes a weight."""
+    return next(node for node in graph.graph.node if weight in node.input)
+
+
+def reroute(graph, old, new):
+    """Let every node that reads `old` read `new`."""
+    for node in graph.graph.node:
+        for place, name in enumerate(node.input):
+            if name == old:
+                node.input[place] = new
+
+
+def one_weight_changed(graph):
+    def change(scales):
+        scales[5] += 40.0
+        return scales
+
+    alter_weight(graph, "0.model.encoder.layer.3.output.LayerNorm.weight", change)
+
+
+def mask_dropped(graph):
+    """Attention reads the padding too; pooling keeps its mask."""
+    from onnx import helper
+
+    every = [
+        helper.make_node("Equal", ["attention_mask", "attention_mask"], ["equal_to_itself"]),
+        helper.make_node("Cast", ["equal_to_itself"], ["all_real"], to=7),
+    ]
+    for node in graph.graph.node:
+        if node.op_type == "Unsqueeze" and "/0/" in node.output[0] and node.input[0] == "attention_mask":
+            node.input[0] = "all_real"
+    for place, node in enumerate(every):
+        graph.graph.node.insert(place, node)
+
+
+def pooling_wrong(graph):
+    """The first token's state stands for the sentence."""
+    from onnx import helper
+
+    first = helper.make_node("Constant", [], ["first"], value_int=0)
+    taken = helper.make_node("Gather", ["token_embeddings", "first"], ["first_token"], axis=1)
+    reroute(graph, "/1/Concat_output_0", "first_token")
+    place = next(n for n, node in enumerate(graph.graph.node) if "first_token" in node.input)
+    graph.graph.node.insert(place, first)
+    graph.graph.node.insert(place + 1, taken)
+
+
+def positions_cut(graph):
+    """Positions from 100 on are those of an untrained row."""
+
+    def change(table):
+        table[100:] = 0.0
+        return table
+
+    alter_weight(graph, "0.model.embeddings.position_embeddings.weight", change)
+
+
+def layer_dropped(graph):
+    last = node_of(graph, "0.model.encoder.layer.3.output.LayerNorm.bias").output[0]
+    before = node_of(graph, "0.model.encoder.layer.2.output.LayerNorm.bias").output[0]
+    reroute(graph, last, before)
+
+
+def normalization_dropped(graph):
+    """The vectors of sentences keep their length."""
+    node = next(node for node in graph.graph.node if node.output[0] == "sentence_embedding")
+    del node.input[1]
+    node.op_type = "Identity"
+
+
+def wrong_epsilon(graph):
+    """1e-2 in every normalization, 1e-12 in the model."""
+    for node in graph.graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "LayerNormalization" and attribute.name == "epsilon":
+                attribute.f = 1e-2
+
+
+def labels_permuted(graph):
+    for name in ("classifier.weight", "classifier.bias"):
+        alter_weight(graph, name, lambda rows: rows[[1, 2, 0]])
+
+
+def head_transposed(graph):
+    alter_weight(graph, "bert.pooler.dense.weight", lambda weights: weights.T.copy())
+
+
+def past_swapped(graph):
+    """Each layer reads the cache of the other one."""
+    for kind in ("key", "value"):
+        first, second = (f"past_key_values.{layer}.{kind}" for layer in (0, 1))
+        for old, new in ((first, "kept"), (second, first), ("kept", second)):
+            reroute(graph, old, new)
+
+
+BROKEN = [
+    ("minilm", one_weight_changed),
+    ("minilm", mask_dropped),
+    ("minilm", pooling_wrong),
+    ("minilm", positions_cut),
+    ("minilm", layer_dropped),
+    ("minilm", normalization_dropped),
+    ("minilm", wrong_epsilon),
+    ("classifier", labels_permuted),
+    ("bert", head_transposed),
+    ("gpt2", past_swapped),
+]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_an_intact_model_passes(tmp_path, name):
+    facts = validated(MODELS[name](), tmp_path)
+    assert (facts["passed"], facts["failures"]) == (True, [])
+
+
+@pytest.mark.parametrize(("name", "change"), BROKEN, ids=[change.__name__ for _, change in BROKEN])
+def test_a_broken_graph_fails(tmp_path, name, change):
+    with pytest.raises(CheckFailed) as caught:
+        validated(damaged(MODELS[name](), tmp_path / "broken", change), tmp_path)
+    assert caught.value.failure.code == ("OBE86" if change is positions_cut else "OBE04")
+
+
+def copied(model, folder):
+    shutil.copytree(model.onnx, folder)
+    return model._replace(onnx=folder)
+
+
+def test_a_swapped_tokenizer_fails(tmp_path):
+    """The graph is right, and two words have changed places in the vocabulary beside it."""
+    model = copied(minilm(), tmp_path / "broken")
+    path = model.onnx / "tokenizer.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    words = content["model"]["vocab"]
+    words["the"], words["water"] = words["water"], words["the"]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(CheckFailed) as caught:
+        validated(model, tmp_path)
+    failure = caught.value.failure
+    assert failure.code == "OBE110"
+    assert failure.message.startswith("the tokenizer beside the graph gives id 2300 where the reference's gives 1996: ")
+
+
+def test_permuted_names_of_labels_fail(tmp_path):
+    model = copied(classifier(), tmp_path / "broken")
+    path = model.onnx / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["id2label"]["0"], config["id2label"]["2"] = config["id2label"]["2"], config["id2label"]["0"]
+    path.write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(CheckFailed) as caught:
+        validated(model, tmp_path)
+    assert caught.value.failure.code == "OBE111"
+    assert caught.value.failure.message == "`id2label` beside the graph calls class 0 `POSITIVE`, not `NEGATIVE`"
+
+
+def test_ranges_of_random_ids_fail(tmp_path):
+    """int8 with activations calibrated on random values, which a tool may use in silence where its data are missing."""
+    import numpy as np
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    class Random(CalibrationDataReader):
+        def __init__(self):
+            generator = np.random.default_rng(0)
+            shape = (2, 16)
+            ids = [generator.integers(0, 30522, shape) for _ in range(4)]
+            self._left = iter([{"input_ids": one, "attention_mask": np.ones(shape, np.int64)} for one in ids])
+
+        def get_next(self):
+            return next(self._left, None)
+
+    model = copied(minilm(), tmp_path / "broken")
+    path = model.onnx / "model.onnx"
+    quantize_static(
+        path, path, Random(), quant_format=QuantFormat.QDQ, weight_type=QuantType.QInt8, activation_type=QuantType.QInt8
+    )
+    with pytest.raises(CheckFailed, match="OBE04 `cosine_mean` is "):
+        validated(model, tmp_path, "int8")
