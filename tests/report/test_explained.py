@@ -140,6 +140,23 @@ def test_metrics_stand_beside_their_bounds():
     assert list(facts_lines({})) == []
 
 
+def test_a_metric_over_rows_has_its_interval_and_says_which_rows():
+    facts = {
+        "metrics": {"max_abs": 0.5, "accuracy": 0.8},
+        "thresholds": {"accuracy": 0.75},
+        "intervals": {"accuracy": [0.7, 0.9]},
+        "rows": {"name": "the rows of onnxbuild", "count": 60, "of": 235, "languages": {"de": 20, "en": 40}},
+    }
+    assert list(facts_lines(facts)) == [
+        "metrics:",
+        "  max_abs   0.5  no bound",
+        "  accuracy  0.8  at least 0.75, 0.7 to 0.9 with 95 %",
+        "rows: 60 of 235, the rows of onnxbuild: de 20, en 40",
+    ]
+    named = {"rows": {"name": "rows of `mine`", "count": 9, "of": 9}}
+    assert list(facts_lines(named)) == ["rows: 9 of 9, rows of `mine`"]
+
+
 def test_the_parts_of_a_key():
     parts = {
         "version": 3, "inputs": {"model": "0123456789abcdef"}, "packages": {"onnx": "1.2"},

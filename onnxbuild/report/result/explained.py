@@ -43,9 +43,14 @@ def params_lines(
 
 
 def facts_lines(facts: Mapping[str, Any]) -> Iterator[str]:
-    """The metrics of a validation beside their bounds, the headline of a measurement, and warnings."""
+    """The metrics of a validation beside their bounds and intervals, the headline of a measurement, and warnings."""
     metrics, bounds = _mapping(facts.get("metrics")), _mapping(facts.get("thresholds"))
-    yield from _table("metrics:", [(name, _number(value), _bound(name, bounds)) for name, value in metrics.items()])
+    intervals = _mapping(facts.get("intervals"))
+    table = [
+        (name, _number(value), _bound(name, bounds) + _interval(name, intervals)) for name, value in metrics.items()
+    ]
+    yield from _table("metrics:", table)
+    yield from _rows_line(_mapping(facts.get("rows")))
     headline = _mapping(facts.get("headline"))
     yield from _table("measured:", [(name, _number(value), "") for name, value in headline.items()])
     because = facts.get("because")
@@ -122,6 +127,21 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 def _bound(metric: str, bounds: Mapping[str, Any]) -> str:
     # Not rounded as a measured value is: 0.999999 would be shown as 1.
     return f"{_BOUND[side_of(metric)]} {bounds[metric]}" if metric in bounds else "no bound"
+
+
+def _interval(metric: str, intervals: Mapping[str, Any]) -> str:
+    if metric not in intervals:
+        return ""
+    low, high = intervals[metric]
+    return f", {_number(low)} to {_number(high)} with 95 %"
+
+
+def _rows_line(rows: Mapping[str, Any]) -> Iterator[str]:
+    """Which rows the metrics of the task were measured on."""
+    if rows:
+        languages = ", ".join(f"{name} {count}" for name, count in _mapping(rows.get("languages")).items())
+        beside = f": {languages}" if languages else ""
+        yield f"rows: {_value(rows.get('count'))} of {_value(rows.get('of'))}, {_value(rows.get('name'))}{beside}"
 
 
 def _number(value: Any) -> str:

@@ -70,10 +70,11 @@ def sentiment_class(label: str, config: Mapping[str, Any]) -> int | None:
 
 
 def _of_vectors(_config: Mapping[str, Any]) -> Cases:
-    """Every text once, the second text of each pair, and each query before the passages of all languages."""
+    """Both texts of each graded pair, each query before the passages of all languages, and prompts."""
     pairs, queries = own_rows("pairs"), own_rows("queries")
-    texts = [*all_texts(), *((row["language"], row["other"]) for row in pairs)]
-    texts += [(row["language"], row["query"]) for row in queries]
+    texts = [(row["language"], row[side]) for side in ("text", "other") for row in pairs]
+    texts += [(row["language"], row[side]) for side in ("query", "passage") for row in queries]
+    texts += [(row["language"], row["prompt"] + row["continuation"]) for row in own_rows("prompts")]
     number = {text: place for place, (_, text) in enumerate(texts)}
     passages = [number[row["passage"]] for row in queries]
     return Cases(
