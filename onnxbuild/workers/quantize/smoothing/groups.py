@@ -10,7 +10,7 @@ from typing import NamedTuple
 from onnx import ModelProto, NodeProto, TensorProto
 
 from onnxbuild.steps.quantize import QuantizeParams
-from onnxbuild.workers.graphs.walk import graphs_of
+from onnxbuild.workers.graphs.walk import graphs_of, nodes_of
 
 _MATRIX = 2  # axes
 _PRODUCTS = frozenset({"MatMul", "Attention"})  # both multiply input 0 by the stored matrix in input 1
@@ -74,8 +74,9 @@ def groups_in(model: ModelProto, params: QuantizeParams) -> tuple[list[Group], d
 
 
 def reads(model: ModelProto) -> Mapping[str, int]:
-    """How often nodes and outputs read each value, those of branches and loops included."""
-    by_nodes = (name for graph in graphs_of(model.graph) for node in graph.node for name in node.input)
+    """How often nodes and outputs read the numbers of each value, those of branches and loops included."""
+    nodes = (node for node in nodes_of(model) if node.op_type != "Shape")
+    by_nodes = (name for node in nodes for name in node.input)
     outputs = (value.name for graph in graphs_of(model.graph) for value in graph.output)
     return Counter(chain(by_nodes, outputs))
 
