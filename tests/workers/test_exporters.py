@@ -96,7 +96,14 @@ RARE = {
     "t5gemma": (
         "text2text-generation-with-past",
         {
-            side: {**TOWER, "num_attention_heads": heads, "num_key_value_heads": 1, "head_dim": 16, "vocab_size": 1}
+            side: {
+                **TOWER,
+                "hidden_size": 48,
+                "num_attention_heads": heads,
+                "num_key_value_heads": 1,
+                "head_dim": 16,
+                "vocab_size": 1,
+            }
             for side, heads in (("encoder", 3), ("decoder", 2))
         },
         600,
@@ -140,7 +147,8 @@ RARE = {
 def test_types_that_are_read_in_a_way_of_their_own(workers, name):
     task, config, vocabulary = RARE[name]
     asked = FetchParams(origin="random", architecture=name, task=task, config=config, tokenizer_vocabulary=vocabulary)
-    _, made = workers.run("onnxbuild.workers.fetch.worker:run", asked, "model", text=text_folder())
+    fetched, made = workers.run("onnxbuild.workers.fetch.worker:run", asked, "model", text=text_folder())
+    assert not isinstance(fetched, Failure), fetched
     params = ExportParams(task=task, exporter="transformers")
     facts, model = workers.run("onnxbuild.workers.export.worker:run", params, "model", model=made)
     assert not isinstance(facts, Failure), facts
