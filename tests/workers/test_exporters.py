@@ -102,7 +102,7 @@ RARE = {
                 "num_attention_heads": heads,
                 "num_key_value_heads": 1,
                 "head_dim": 16,
-                "vocab_size": 1,
+                "vocab_size": 600,
             }
             for side, heads in (("encoder", 3), ("decoder", 2))
         },
