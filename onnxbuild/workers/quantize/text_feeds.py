@@ -19,8 +19,10 @@ from onnxbuild.workers.calibrate.feeds import Feeds, feeds_by_file
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
 from onnxbuild.workers.inputs.dataset_texts import texts
 from onnxbuild.workers.inputs.sample_source import Source, open_source
-from onnxbuild.workers.inputs.samples import Sample, single_texts
+from onnxbuild.workers.inputs.samples import Sample, of_ids, single_texts
 from onnxbuild.workers.inputs.sentences import SENTENCES
+
+_BATCH = 8  # texts of a padded batch
 
 
 def text_feeds(
@@ -38,7 +40,10 @@ def text_feeds(
         if not source.reads_text:
             raise _reads_no_text(needs_rows=needs_rows)
         read = single_texts(source, _rows(params, inputs, judges=judges), params.sequence)
-        yield from read if needs_rows else (_continued(sample, source) for sample in read)
+        if needs_rows or judges:
+            yield from read
+        else:
+            yield from _with_batches((_continued(sample, source) for sample in read), source)
 
     @cache
     def opened() -> Callable[[str], Iterable[Feeds]]:
@@ -56,6 +61,22 @@ def _rows(params: QuantizeParams, inputs: Mapping[str, Path], *, judges: bool) -
         return (SENTENCES if judges else CALIBRATION_TEXTS)[: params.samples]
     rows = texts(inputs[PORT], params.rows, samples=params.samples, seed=params.seed)
     return islice(rows, int(judges), None, 2) if params.searches else rows
+
+
+def _with_batches(singles: Iterable[Sample], source: Source) -> Iterator[Sample]:
+    """The samples, and after every eighth the last eight as one padded batch.
+
+    What a model computes at padding is masked, but dynamic int8 takes its range from it too: scales that never saw it
+    make it worse (MiniLM, padded batches: a cosine of 0.963 instead of 0.990).
+    """
+    rows: list[list[int]] = []
+    for number, sample in enumerate(singles):
+        yield sample
+        rows.append(sample.feeds["input_ids"][0].tolist())
+        if len(rows) == _BATCH:
+            if not source.even:
+                yield of_ids(source, rows, label=f"batch {number}", number=number)
+            rows = []
 
 
 def _continued(sample: Sample, source: Source) -> Sample:
