@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import ActionGraph, Variant
-from onnxbuild.steps.load_check import LOAD
+from onnxbuild.steps.checks.load_check import LOAD
 from onnxbuild.tables.thresholds import is_within
 
 ACCURACY = "accuracy"  # the share of right labels, if a dataset has labels

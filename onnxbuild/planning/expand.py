@@ -35,11 +35,11 @@ from onnxbuild.planning.locked import Lock
 from onnxbuild.planning.settle import Settled, Settler, Step, as_json, block_places, check_step, target_steps
 from onnxbuild.planning.sources import Fetched, SourceReader
 from onnxbuild.steps import Kinds
+from onnxbuild.steps.checks.load_check import LOAD
 from onnxbuild.steps.dataset_rows import PORT as ROWS
 from onnxbuild.steps.export import unknown_task
 from onnxbuild.steps.exporters import is_own
 from onnxbuild.steps.kind import Context, Kind
-from onnxbuild.steps.load_check import LOAD
 from onnxbuild.steps.prepare import ADAPTER
 from onnxbuild.steps.quantize import CHECKPOINT
 from onnxbuild.steps.validate import VALIDATE

@@ -10,11 +10,11 @@ from msgspec.structs import replace
 
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, fault
 from onnxbuild.steps.benchmark import BENCHMARK
+from onnxbuild.steps.checks.load_check import LOAD
 from onnxbuild.steps.export import EXPORT
 from onnxbuild.steps.fetch import FETCH
 from onnxbuild.steps.generate import GENERATE
 from onnxbuild.steps.kind import Kind, plugin_modules
-from onnxbuild.steps.load_check import LOAD
 from onnxbuild.steps.optimize import OPTIMIZE
 from onnxbuild.steps.precision import PRECISION
 from onnxbuild.steps.prepare import PREPARE

@@ -11,11 +11,11 @@ from families import exported, optimized, run_step, scratch
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxbuild.protocol import CheckFailed
-from onnxbuild.steps.blame import BlameParams
+from onnxbuild.steps.checks.blame_nodes import BlameParams
 from onnxbuild.steps.precision import PrecisionParams
 from onnxbuild.steps.quantize import QuantizeParams
 from onnxbuild.workers.blame import measured
-from onnxbuild.workers.blame.measured import Pair
+from onnxbuild.workers.blame.measured_nodes import Pair
 from onnxbuild.workers.blame.ranking import ranked
 from onnxbuild.workers.blame.worker import run
 from onnxbuild.workers.precision.worker import run as precision

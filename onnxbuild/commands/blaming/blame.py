@@ -27,7 +27,7 @@ from onnxbuild.report.progress.reporter import reporter_for
 from onnxbuild.report.render_diagnostics import show
 from onnxbuild.report.result.failed_actions import failures
 from onnxbuild.report.terminal import width_of
-from onnxbuild.steps.blame import BLAME
+from onnxbuild.steps.checks.blame_nodes import BLAME
 
 _SCOPE = "blame"
 _FAILED, _INTERRUPTED = 1, 130

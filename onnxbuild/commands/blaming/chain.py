@@ -11,7 +11,7 @@ from msgspec import Struct, structs
 from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.planning.action_graph import Action, ActionGraph, Input, OutputRef, Variant
 from onnxbuild.planning.select import named, variants_named
-from onnxbuild.steps.blame import BLAME, BlameParams
+from onnxbuild.steps.checks.blame_nodes import BLAME, BlameParams
 from onnxbuild.steps.dataset_rows import PORT
 from onnxbuild.steps.quantize import QUANTIZE, QuantizeParams, precision_of
 from onnxbuild.steps.validate import VALIDATE

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from onnxbuild.workers.blame.correspondence import Correspondence
-from onnxbuild.workers.blame.measured import Errors
+from onnxbuild.workers.blame.measured_nodes import Errors
 
 MOST = 10
 

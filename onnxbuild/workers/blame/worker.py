@@ -15,9 +15,9 @@ from onnx import ModelProto
 
 from onnxbuild.machine import usable_cores
 from onnxbuild.protocol import CheckFailed, Facts, Tell
-from onnxbuild.steps.blame import BlameParams
+from onnxbuild.steps.checks.blame_nodes import BlameParams
 from onnxbuild.steps.dataset_rows import PORT
-from onnxbuild.workers.blame.measured import Pair
+from onnxbuild.workers.blame.measured_nodes import Pair
 from onnxbuild.workers.blame.ranking import MOST, as_facts, ranked
 from onnxbuild.workers.calibrate.feeds import Feeds, feeds_by_file
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel

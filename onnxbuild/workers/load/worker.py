@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from onnxbuild.protocol import CheckFailed, Facts, Tell
-from onnxbuild.steps.load_check import LoadParams
+from onnxbuild.steps.checks.load_check import LoadParams
 from onnxbuild.workers.failures.exceptions import explain_exception
 from onnxbuild.workers.folders.model_files import onnx_names
 from onnxbuild.workers.folders.model_graphs import check_data

@@ -1,0 +1,1 @@
+"""Step kinds that only look at graphs, one file each."""
