@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -71,16 +72,18 @@ def watched(folder, command):
     reader, writer = os.pipe()
     # Isolated, as the installed command is: neither the working folder nor PYTHONPATH is searched for modules.
     words = [sys.executable, "-I", "-B", "-c", WATCHED, json.dumps([str(ROOT)]), json.dumps(command), str(writer)]
-    process = subprocess.Popen(
-        words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=[writer], text=True
-    )
-    os.close(writer)
-    with os.fdopen(reader) as pipe:
-        report = pipe.read()
-    out, err = process.communicate(timeout=120)
-    assert report, err
+    # What it prints goes to a file: a pipe holds 64 kB, and nobody reads it before the report has come.
+    with tempfile.TemporaryFile("w+") as printed:
+        process = subprocess.Popen(words, cwd=folder, stdout=printed, stderr=printed, pass_fds=[writer])
+        os.close(writer)
+        with os.fdopen(reader) as pipe:
+            report = pipe.read()
+        process.wait(timeout=120)
+        printed.seek(0)
+        text = printed.read()
+    assert report, text
     code, events = json.loads(report)
-    return code, events, out + err
+    return code, events, text
 
 
 # -- a manifest that uses everything ----------------------------------------------------------------------------------
