@@ -291,9 +291,9 @@ def quantized_with_an_adapter(place: Place) -> None:
 _TASK = at("models", "m", "task", value="text-generation"), {
     "m:export", *of_m("validate"), *of_m("benchmark"), *of_m("generate"),
 }  # fmt: skip
-# Steps that open the checkpoint take it from the export.
+# Steps that open the checkpoint or its tokenizer take it from the export; dynamic int8 reads text to be smoothed.
 _TRUST = at("models", "m", "export", "trust_remote_code", value=True), {
-    "m:export", *of_m("validate"), *of_m("benchmark"), *of_m("generate"),
+    "m:export", "m/int8:quantize", *of_m("validate"), *of_m("benchmark"), *of_m("generate"),
 }  # fmt: skip
 _DEVICE = at("targets", "o2", "device", value="cuda"), {"m/o2:optimize", "m/o2:benchmark", "m/o2:validate"}
 _EIGHT_BITS = weights("bits", 8)[0], {"m/q4:quantize", "m/q4:validate"}
@@ -358,7 +358,10 @@ FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
         "sequence": dynamic("sequence", 64),
         "seed": dynamic("seed", 1),
         "rows": (at("datasets", "d", "limit", value=1), {"m/int8:quantize"}),
-        "trust_remote_code": (_TRUST[0], _TRUST[1] | {"m/int8:quantize"}),
+        "smooth": dynamic("smooth", "off"),
+        "subject_to": dynamic("subject_to", {"cosine_mean": ">= 0.9"}),
+        "minimize": dynamic("minimize", "size"),
+        "trust_remote_code": _TRUST,
     },
     "precision": {
         "dtype": (bf16, {"m/o2:optimize", "m/o2:precision", "m/o2:validate", "m/o2:benchmark"}),
@@ -426,6 +429,11 @@ def with_static(place: Place, **more: Any) -> None:
     place.manifest["targets"]["int8"] = {"quantize": {"method": "static", "dataset": "d", **more}}
 
 
+def with_a_search(place: Place) -> None:
+    search = {"method": "auto", "subject_to": {"cosine_mean": ">= 0.99"}}
+    place.manifest["targets"]["int8"] = {"quantize": search}
+
+
 def with_rows(place: Place) -> None:
     with_data(place)
     place.manifest["models"]["m"]["validate"] = {"dataset": "d"}
@@ -434,7 +442,10 @@ def with_rows(place: Place) -> None:
 # Fields of an exporter that needs other versions than those installed here: no manifest can set them where tests run.
 ELSEWHERE: Mapping[str, Mapping[str, Any]] = {
     "export": {"provider": "cuda", "options": {"int4_block_size": 32}},
-    "validate": {"insisted": ["top1"]},  # derived for each precision by itself: tests/workers/test_bounds.py
+    # `insisted` is derived for each precision by itself, `library` for checkpoints of timm: tests/workers/test_bounds.py
+    # and tests/workers/test_timm.py.
+    "validate": {"insisted": ["top1"], "library": "timm"},
+    "benchmark": {"library": "timm"},
 }
 
 
@@ -460,6 +471,7 @@ BEFORE: Mapping[tuple[str, str], Edit] = {
     )},
     **{("validate", field): with_rows for field in ("dataset", "samples", "sequence", "rows")},
     ("load", "device"): with_a_target_that_is_only_opened,
+    **{("quantize", field): with_a_search for field in ("subject_to", "minimize")},
     ("quantize", "percentile"): lambda place: with_static(place, calibration="percentile"),
     **{("quantize", field): with_static for field in (
         "activations", "calibration", "dataset", "samples", "sequence", "seed", "rows", "trust_remote_code"
@@ -561,7 +573,7 @@ PACKAGES: Mapping[str, set[str]] = {
     "onnx-ir": QUANTIZED,
     "optimum": EXPORTED | OF_M["generate"],
     "optimum-onnx": EXPORTED | OF_M["generate"],
-    "transformers": EXPORTED | OPTIMIZED | CHECKED | {"r:fetch"},
+    "transformers": EXPORTED | OPTIMIZED | CHECKED | {"r:fetch", "m/int8:quantize"},  # which reads text
     "torch": EXPORTED | CHECKED | {"r:fetch"},
     "tokenizers": {"r:fetch"},
     "sentence-transformers": EXPORTED | OF_M["validate"] | OF_M["benchmark"],
