@@ -442,8 +442,8 @@ def with_rows(place: Place) -> None:
 # Fields of an exporter that needs other versions than those installed here: no manifest can set them where tests run.
 ELSEWHERE: Mapping[str, Mapping[str, Any]] = {
     "export": {"provider": "cuda", "options": {"int4_block_size": 32}},
-    # `insisted` is derived for each precision by itself, `library` for checkpoints of timm: tests/workers/test_bounds.py
-    # and tests/workers/test_timm.py.
+    # `insisted` is derived for each precision by itself, and `library` for timm: tests/workers/test_bounds.py and
+    # tests/workers/test_timm.py.
     "validate": {"insisted": ["top1"], "library": "timm"},
     "benchmark": {"library": "timm"},
 }
