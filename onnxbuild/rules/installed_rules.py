@@ -13,8 +13,9 @@ from onnxbuild.rules.rule import Rule, World, rule
 from onnxbuild.steps import KINDS
 from onnxbuild.steps.kind import EVERYTHING
 
-# Part of a key if it is installed, and needed only by checkpoints that were made with it.
-_OPTIONAL = frozenset({"sentence-transformers", EVERYTHING})
+# Part of a key if it is installed, and needed only by checkpoints that were made with it, or for further metrics.
+_OF_METRICS = ("scipy", "scikit-learn", "seqeval", "sacrebleu", "rouge-score")
+_OPTIONAL = frozenset({"sentence-transformers", EVERYTHING, *_OF_METRICS})
 # The extra of pyproject.toml that installs what an exporter needs.
 _EXTRAS = {
     "mobius-onnx": "mobius",

@@ -127,7 +127,7 @@ def branches(schema):
 def test_an_editor_finds_what_it_can_complete():
     model, target = SCHEMA["$defs"]["ModelBlock"]["properties"], SCHEMA["$defs"]["TargetBlock"]["properties"]
     quantize = branches(target["quantize"])[0]["properties"]
-    assert branches(quantize["method"])[0]["enum"] == ["dynamic", "static", "stored", "weight-only"]
+    assert branches(quantize["method"])[0]["enum"] == ["auto", "dynamic", "static", "stored", "weight-only"]
     assert (quantize["preset"]["default"], "avx512_vnni" in branches(quantize["preset"])[0]["enum"]) == ("auto", True)
     assert "power of two" in quantize["block_size"]["description"]
     assert branches(target["optimize"])[1]["enum"] == ["O1", "O2", "O3", "O4"]

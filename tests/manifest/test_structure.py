@@ -31,7 +31,7 @@ def advice(tmp_path):
     return run
 
 
-METHODS = "`dynamic`, `static`, `stored`, `weight-only`"
+METHODS = "`auto`, `dynamic`, `static`, `stored`, `weight-only`"
 SHORT = "`int4`, `int8`, `q4`, `q8`, `stored`"
 
 

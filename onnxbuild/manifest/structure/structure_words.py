@@ -193,13 +193,19 @@ def _is_like(value: str, examples: list[Any]) -> bool:
 def _least(block: Schema) -> str:
     """The least that can be written for a block: its required fields, or nothing."""
     properties = block.get("properties", {})
-    required = {name: next(iter(_examples(properties.get(name, {}))), "…") for name in block.get("required", ())}
+    required = {name: _plain_example(properties.get(name, {})) for name in block.get("required", ())}
     return f"{{{', '.join(f'{name}: {_yaml(value)}' for name, value in required.items())}}}"
 
 
 def _text_of(span: Span) -> str:
     """The text at a place."""
     return span.source.line(span.line)[span.column - 1 : span.column - 1 + span.length]
+
+
+def _plain_example(schema: Schema) -> Any:
+    """A value that stands alone: `auto` may need more keys beside it."""
+    examples = _examples(schema)
+    return next((one for one in examples if one != "auto"), next(iter(examples), "…"))
 
 
 def _examples(schema: Schema) -> list[Any]:

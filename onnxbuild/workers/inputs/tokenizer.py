@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -61,6 +62,7 @@ class PlainTokenizer:
         """Take a loaded tokenizer; truncation cuts on `side`."""
         self._backend = backend
         self._side = side
+        self.model_max_length = sys.maxsize  # it has no limit of its own
         tokens = dict.fromkeys((*special.values(), *additional))
         self.all_special_ids = [backend.token_to_id(token) for token in tokens]
         pad = special.get("pad_token")

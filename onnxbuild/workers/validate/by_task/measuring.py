@@ -74,7 +74,8 @@ def _of_decisions(reading: Reading, source: Source, missing: set[str]) -> Iterat
 def _of_text(reading: Reading, sides: Sides, source: Source, weights_bytes: int, *, writes: bool) -> Iterator[Measured]:
     if reading.kind == "language":
         yield from of_language(reading.rows)
-        prompts = _within(_prompts(reading, source), weights_bytes)
+        fitting = [one for one in _prompts(reading, source) if len(one) + NEW_TOKENS <= source.positions]
+        prompts = _within(fitting, weights_bytes)
         stage = next((one for one in ("forward", "prefill") if one in sides.stages), None)
         if prompts and stage:
             yield of_generated(*(continued(side, source, prompts, stage) for side in sides[:2]))
