@@ -7,6 +7,7 @@ from pathlib import PurePath
 
 from msgspec import structs
 
+from onnxbuild.commands.parsing.format_choice import format_by_suffix
 from onnxbuild.commands.parsing.options import Asked
 from onnxbuild.commands.workspace import Session, session, write_result
 from onnxbuild.execute.events import Outcome
@@ -46,13 +47,7 @@ def format_for(format: diagram.DiagramFormat | None, output: str | None) -> diag
 
     Errors: ValueError if the two contradict each other, or if only the suffix could decide and it is unknown.
     """
-    suffix = PurePath(output).suffix.lower() if output else ""
-    by_suffix = _BY_SUFFIX.get(suffix)
-    if output and by_suffix is None and format is None:
-        raise ValueError(f"`{output}` has none of the suffixes {', '.join(_BY_SUFFIX)}: add one, or `--format FORMAT`")
-    if by_suffix is not None and format is not None and by_suffix != format:
-        raise ValueError(f"`--format {format}` contradicts `--output {output}`, which is {by_suffix}")
-    return format or by_suffix or "mermaid"
+    return format_by_suffix(format, output, _BY_SUFFIX, "mermaid")
 
 
 def states(opened: Session) -> Mapping[str, Outcome]:

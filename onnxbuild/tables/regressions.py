@@ -8,6 +8,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from onnxbuild.tables import choices
 from onnxbuild.tables.thresholds import METRICS
 
 Better = Literal["less", "more"]
@@ -31,15 +32,11 @@ FIGURES: Mapping[str, Better] = {
     **_SPEED,
 }
 
-MEANINGS: Mapping[str, str] = {
+_OWN_MEANINGS: Mapping[str, str] = {
     "size": "graphs and weights, in bytes",
-    ACCURACY: "share of right labels, on a dataset with labels",
-    **{name: metric.meaning for name, metric in METRICS.items()},
     **{f"latency.{name}": f"{name} of the latency, in milliseconds" for name in ("p50", "p90", "p99", "mean")},
-    "speedup": "latency of the first baseline divided by that of the variant",
-    "tokens_per_second": "tokens per second of generated text",
-    "first_token": "milliseconds until the first token of generated text",
 }
+MEANINGS: Mapping[str, str] = {name: _OWN_MEANINGS.get(name) or choices.MEANINGS[name] for name in FIGURES}
 
 _BOUND = re.compile(r"([+-])(\d+(?:\.\d+)?)(%?)")
 

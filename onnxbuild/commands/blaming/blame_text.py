@@ -10,7 +10,8 @@ from onnxbuild.deliver.variant_rows import Metric
 from onnxbuild.printable import printable
 from onnxbuild.protocol import json_text
 from onnxbuild.report.result.figures import NONE, beside_bound, significant
-from onnxbuild.report.result.table_layout import Cell, Column, blocks
+from onnxbuild.report.result.result_table import drawn
+from onnxbuild.report.result.table_layout import Cell, Column
 from onnxbuild.report.wording import folded
 from onnxbuild.tables.thresholds import side_of
 
@@ -37,7 +38,7 @@ def _steps(steps: Sequence[Stand], width: int | None) -> str:
         Column(_heading(name, metric), tuple(_cell(stand.metrics.get(name)) for stand in steps))
         for name, metric in metrics.items()
     ]
-    return _lines(columns, width)
+    return drawn(columns, width)
 
 
 def _row_name(stand: Stand) -> str:
@@ -92,7 +93,7 @@ def _graph(graph: Graph, width: int | None) -> str:
     if not graph.nodes:
         return folded(f"{graph.file}: {graph.because or 'no node of this graph was changed'}", width)
     words = f"{graph.file}: the nodes that cost most; {graph.compared} tensors were compared"
-    return f"{folded(words, width)}\n{_lines(_columns(graph.nodes), width)}"
+    return f"{folded(words, width)}\n{drawn(_columns(graph.nodes), width)}"
 
 
 def _columns(nodes: Sequence[Node]) -> list[Column]:
@@ -118,8 +119,3 @@ def _amount(value: float) -> str:
     """What a node adds, in the unit of its output: `0.0636`."""
     most = 1e6
     return "> 1e6" if value > most else significant(value)
-
-
-def _lines(columns: Sequence[Column], width: int | None) -> str:
-    parts = ["\n".join("".join(text for text, _ in line).rstrip() for line in part) for part in blocks(columns, width)]
-    return "\n\n".join(parts)

@@ -16,8 +16,6 @@ from onnxbuild.report.evidence.comparison_text import as_text
 from onnxbuild.report.evidence.evidence import Evidence
 from onnxbuild.report.terminal import width_of
 
-_INTERRUPTED = 130
-
 
 def run_against(options: RunOptions) -> int:
     """Run, then compare; return the exit code: that of the run, or 1 if a bound is broken. Errors: DiagnosticError.
@@ -26,8 +24,7 @@ def run_against(options: RunOptions) -> int:
     """
     assert options.against is not None, "BUG: a run without --against is compared with nothing"
     baseline = build_named(options.against, options.asked)
-    code = answer_or_build(options._replace(against=None))
-    return code if code == _INTERRUPTED else code or _judge(baseline, options)
+    return answer_or_build(options._replace(against=None)) or _judge(baseline, options)
 
 
 def _judge(baseline: Evidence, options: RunOptions) -> int:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from onnxbuild.commands.parsing.options import Asked
 from onnxbuild.commands.reporting.gathered import evidence_of_manifest
+from onnxbuild.deliver.provenance import PROVENANCE
 from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.regular_files import read_regular
 from onnxbuild.report.evidence.evidence import Evidence
 from onnxbuild.report.evidence.saved import Delivered, evidence_of, read_delivered, read_report
 
-_DELIVERED = "onnxbuild.json"
 _LARGEST = 256 << 20  # bytes of a saved report
 _DEPTH = 3  # `out/`, a folder per model, a folder per target
 _REVISION = re.compile(r"([\w@^~{}/.+-]+):(.+)")
@@ -41,13 +41,13 @@ def build_named(name: str, asked: Asked) -> Evidence:
 def _of_folder(folder: Path) -> Evidence:
     found = sorted(_delivered_below(folder, _DEPTH))
     if not found:
-        raise _unknown(f"the folder `{folder}` has no `{_DELIVERED}`, and so no build")
+        raise _unknown(f"the folder `{folder}` has no `{PROVENANCE}`, and so no build")
     return evidence_of([_described(_read(path), str(path)) for path in found], str(folder))
 
 
 def _delivered_below(folder: Path, depth: int) -> Iterator[Path]:
-    if (folder / _DELIVERED).is_file():
-        yield folder / _DELIVERED
+    if (folder / PROVENANCE).is_file():
+        yield folder / PROVENANCE
     elif depth > 1:
         for below in folder.iterdir():
             if below.is_dir() and not below.is_symlink():
@@ -72,7 +72,7 @@ def _described(text: bytes, name: str) -> Delivered:
     try:
         return read_delivered(text)
     except (ValueError, RecursionError):
-        message = f"`{name}` is neither a report in JSON nor an `{_DELIVERED}`"
+        message = f"`{name}` is neither a report in JSON nor an `{PROVENANCE}`"
         raise _unknown(message) from None
 
 

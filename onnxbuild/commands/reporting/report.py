@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
+from onnxbuild.commands.parsing.format_choice import format_by_suffix
 from onnxbuild.commands.parsing.options import Asked
 from onnxbuild.commands.reporting.gathered import evidence_of_manifest
 from onnxbuild.commands.workspace import check_output, write_file, write_result
@@ -71,13 +72,7 @@ def format_for(format: Format | None, output: str | None) -> Format:  # noqa: A0
 
     Errors: ValueError if the two contradict each other, or if only the suffix could decide and it is unknown.
     """
-    suffix = Path(output).suffix.lower() if output else ""
-    by_suffix = _SUFFIXES.get(suffix)
-    if output and by_suffix is None and format is None:
-        raise ValueError(f"`{output}` has none of the suffixes {', '.join(_SUFFIXES)}: add one, or `--format FORMAT`")
-    if by_suffix is not None and format is not None and by_suffix != format:
-        raise ValueError(f"`--format {format}` contradicts `--output {output}`, which is {by_suffix}")
-    return format or by_suffix or "html"
+    return format_by_suffix(format, output, _SUFFIXES, "html")
 
 
 def _text(evidence: Evidence, format: Format) -> str:  # noqa: A002 - the option's name

@@ -144,7 +144,7 @@ def _figures(variant: VariantEvidence) -> Iterator[tuple[tuple[str, str], Figure
             yield (check.metric, ""), Figure(check.value, *(check.interval or (check.value, check.value)))
     own = [one for one in variant.measurements if one.engine == OWN_ENGINE]
     for number, one in enumerate(own):
-        where = "" if number == 0 else words_of(one)
+        where = "" if number == 0 else one.fed
         yield from ((key, figure) for key, figure in _latencies(one, where))
     for name, value in (("tokens_per_second", row.tokens_per_second), ("first_token", row.first_token_ms)):
         if value is not None:
@@ -162,11 +162,6 @@ def _latencies(one: Measurement, where: str) -> Iterator[tuple[tuple[str, str], 
     if one.ratios:
         ratio = one.ratios[0]
         yield ("speedup", where), Figure(ratio.median, ratio.least, ratio.most)
-
-
-def words_of(one: Measurement) -> str:
-    """`batch 8, 128 tokens, 1 thread`."""
-    return f"batch {one.batch}, {one.sequence} tokens, {one.threads} thread{'s' * (one.threads > 1)}"
 
 
 def exact(value: float) -> Figure:

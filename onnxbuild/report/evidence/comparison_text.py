@@ -8,7 +8,8 @@ from onnxbuild.protocol import json_text
 from onnxbuild.report.evidence.comparison import Change, Comparison, Figure
 from onnxbuild.report.evidence.figure_tables import Table, in_markdown
 from onnxbuild.report.result.figures import NONE, megabytes, milliseconds, rate, significant, times
-from onnxbuild.report.result.table_layout import Cell, Column, blocks
+from onnxbuild.report.result.result_table import drawn
+from onnxbuild.report.result.table_layout import Cell, Column
 
 # Shown where nothing changed, too: a reader looks for them.
 _ALWAYS = ("size", "accuracy", "speedup")
@@ -19,10 +20,8 @@ def as_text(comparison: Comparison, width: int | None = None) -> str:
     """The changed figures as a table, what only one build has, and the bounds that are broken."""
     table = comparison_table(comparison)
     columns = [Column(head, tuple(row[number] for row in table.rows)) for number, head in enumerate(table.head)]
-    lines = [
-        "\n".join("".join(text for text, _ in line).rstrip() for line in block) for block in blocks(columns, width)
-    ] if table.rows else ["no figure has changed"]  # fmt: skip
-    return "\n\n".join([*lines, *_remarks(comparison)])
+    text = drawn(columns, width) if table.rows else "no figure has changed"
+    return "\n\n".join([text, *_remarks(comparison)])
 
 
 def as_markdown(comparison: Comparison) -> str:

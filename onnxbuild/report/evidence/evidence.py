@@ -12,6 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from onnxbuild.deliver.variant_rows import Row
+from onnxbuild.report.wording import counted
 from onnxbuild.tables.bounds.metric import Side
 
 
@@ -72,6 +73,11 @@ class Measurement(Struct, frozen=True, kw_only=True):
     def configuration(self) -> tuple[str, int, int, int]:
         """What was fed, and with how many threads: engines are comparable if this is equal."""
         return self.stage, self.batch, self.sequence, self.threads
+
+    @property
+    def fed(self) -> str:
+        """`batch 8, 128 tokens, 1 thread`."""
+        return f"batch {self.batch}, {self.sequence} tokens, {counted(self.threads, 'thread')}"
 
 
 class Step(Struct, frozen=True, kw_only=True):

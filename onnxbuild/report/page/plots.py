@@ -130,21 +130,14 @@ def _room(values: Sequence[float]) -> tuple[float, float]:
 
 def _latency_bars(variants: Sequence[VariantEvidence]) -> dict[str, list[Bar]]:
     """The bars of each configuration: the baselines, then the variants."""
-    found: dict[tuple[str, int, int, int], dict[str, Bar]] = {}
-    for variant in variants:
-        for one in variant.measurements:
-            name = variant.target if one.engine == OWN_ENGINE else one.engine
-            bar = Bar(name, one.p50_ms, one.p90_ms, baseline=one.engine != OWN_ENGINE)
-            found.setdefault(one.configuration, {}).setdefault(name, bar)
-    stages = {configuration[0] for configuration in found}
-    named = ((_configuration(key, with_stage=len(stages) > 1), bars) for key, bars in found.items())
-    return {name: sorted(bars.values(), key=lambda bar: not bar.baseline) for name, bars in named}
-
-
-def _configuration(key: tuple[str, int, int, int], *, with_stage: bool) -> str:
-    stage, batch, sequence, threads = key
-    words = f"batch {batch}, {sequence} tokens, {threads} thread{'s' * (threads > 1)}"
-    return f"{stage}: {words}" if with_stage else words
+    measured = [(variant.target, one) for variant in variants for one in variant.measurements]
+    several = len({one.stage for _, one in measured}) > 1
+    found: dict[str, dict[str, Bar]] = {}
+    for target, one in measured:
+        name = target if one.engine == OWN_ENGINE else one.engine
+        bar = Bar(name, one.p50_ms, one.p90_ms, baseline=one.engine != OWN_ENGINE)
+        found.setdefault(f"{one.stage}: {one.fed}" if several else one.fed, {}).setdefault(name, bar)
+    return {words: sorted(bars.values(), key=lambda bar: not bar.baseline) for words, bars in found.items()}
 
 
 def _latency_plot(model: str, bars: Mapping[str, Sequence[Bar]]) -> Plot:

@@ -6,11 +6,11 @@ in any output.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from onnxbuild.workers.folders.configs import read_config
 from onnxbuild.workers.inputs.own_rows import all_texts
 from onnxbuild.workers.inputs.sample_source import Source
 from onnxbuild.workers.inputs.tokenizer import load_tokenizer
@@ -20,7 +20,7 @@ Difference = tuple[str, str]  # a failure code and its message
 
 def differences(source: Source, reference: Path, *, trusts_code: bool) -> list[Difference]:
     """What the folder of the variant says otherwise than that of the reference."""
-    other = _config(reference)
+    other = read_config(reference)
     found = [_other_tokens(source, reference, trusts_code=trusts_code), _other_labels(source.config, other)]
     return [one for one in found if one is not None]
 
@@ -56,8 +56,3 @@ def _other_labels(config: Mapping[str, Any], reference: Mapping[str, Any]) -> Di
         if actual.get(number) != name:
             return "OBE111", f"`id2label` beside the graph calls class {number} `{actual.get(number)}`, not `{name}`"
     return None
-
-
-def _config(folder: Path) -> Mapping[str, Any]:
-    path = folder / "config.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

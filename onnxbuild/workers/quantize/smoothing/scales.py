@@ -1,8 +1,8 @@
 """SmoothQuant's scales of the channels of a product, and the error of the product quantized with them.
 
 After Xiao et al., "SmoothQuant: Accurate and Efficient Post-Training Quantization for Large Language Models" (2022):
-x·w = (x / s)·(s w) with s = max|x|^a / max|w|^(1 - a) for each channel. The paper has one strength a for a model. Here
-each group of products gets the one with the smallest error, from a grid that contains "no smoothing".
+x·w = (x / s)·(s w), where s = max|x|^a / max|w|^(1 - a) for each channel. The paper uses one strength `a` for a whole
+model. Here, each group of products gets the strength with the smallest error from a grid that includes no smoothing.
 """
 
 from __future__ import annotations
