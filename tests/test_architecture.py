@@ -375,3 +375,9 @@ def test_the_guide_describes_every_room():
     text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
     rooms = {path.name for path in (*PACKAGE.glob("*/"), *(PACKAGE / "workers").glob("*/")) if path.is_dir()}
     assert {room for room in rooms - {"__pycache__"} if f"`{room}/`" not in text} == set()
+
+
+def test_no_two_test_modules_share_a_name() -> None:
+    """pytest imports them without packages, so the second one could not be collected."""
+    names = collections.Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -82,8 +83,16 @@ class Claims:
 
 
 def _opened(path: Path) -> int:
-    descriptor = descriptor_of(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    grant_as_folder(path, descriptor)  # a collection of another user reads it
+    try:
+        return descriptor_of(path, os.O_WRONLY | os.O_APPEND)
+    except FileNotFoundError:
+        pass
+    # A collection of another user reads the file as soon as it has its name; Windows renames no open file.
+    fresh = path if sys.platform == "win32" else path.with_name(f".{path.name}")
+    descriptor = descriptor_of(fresh, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    grant_as_folder(fresh, descriptor)
+    if fresh != path:
+        fresh.rename(path)
     return descriptor
 
 

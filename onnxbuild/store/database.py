@@ -86,7 +86,7 @@ class Database:
 
     def renew(self) -> None:
         """Begin a new generation: receipts of runs before no longer hold. Errors: OSError."""
-        write_atomically(self._path.with_name(GENERATION), uuid.uuid4().hex.encode())
+        write_atomically(self._path.with_name(GENERATION), uuid.uuid4().hex.encode(), prepare=grant_as_folder)
 
     def write_back(self) -> None:
         """Move what is in the log into the file, as the last connection does when it ends. Errors: OSError."""

@@ -10,7 +10,7 @@ import stat
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 try:
@@ -160,14 +160,18 @@ def remove_file(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a small file so that a reader sees either the old content or the new content."""
+def write_atomically(path: Path, data: bytes, *, prepare: Callable[[Path], None] = lambda _path: None) -> None:
+    """Write a small file so that a reader sees either the old content or the new content.
+
+    `prepare` gets the path of the complete file before it has its name, for example to change its permissions.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(6).hex()}")  # two threads may see one time
     try:
         with open(temporary, "xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        prepare(temporary)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

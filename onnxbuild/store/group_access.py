@@ -7,9 +7,11 @@ decides once who may use it, and no umask of a later run locks the others out. W
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import sys
+import uuid
 from pathlib import Path
 
 _FOLDER_BITS = 0o2777
@@ -19,12 +21,28 @@ _FILE_BITS = 0o666
 def make_folder(path: Path) -> None:
     """Create a folder of the store if it is missing; anything else in its place is an error. Errors: OSError."""
     try:
-        path.mkdir(parents=True)
+        if path.parent.is_dir() and is_shared(path.parent):
+            _make_shared(path)
+        else:
+            path.mkdir(parents=True)
     except FileExistsError:
         if not stat.S_ISDIR(path.lstat().st_mode):
             raise
-    else:
-        grant_as_folder(path)
+
+
+def _make_shared(path: Path) -> None:
+    """Create a folder that has its permissions when it gets its name: others may be about to use it."""
+    if os.path.lexists(path):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+    fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    fresh.mkdir()
+    try:
+        grant_as_folder(fresh)
+        fresh.rename(path)  # also over an empty folder that another process made meanwhile
+    except OSError as error:
+        fresh.rmdir()
+        if error.errno != errno.ENOTEMPTY:
+            raise
 
 
 def grant_as_folder(path: Path, descriptor: int | None = None) -> None:

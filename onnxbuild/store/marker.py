@@ -92,7 +92,7 @@ def _mark(root: Path, names: set[str], *, readonly: bool) -> None:
     if not is_empty and not has_our_tables(root / DATABASE):
         raise DiagnosticError(_foreign(root, "it is not empty and has no store's marker"))
     if not readonly:
-        write_atomically(root / MARKER, _TEXT.encode())
+        write_atomically(root / MARKER, _TEXT.encode(), prepare=grant_as_folder)
 
 
 def _marker_of(root: Path) -> str | None:

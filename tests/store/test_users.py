@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import stat
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,8 +18,9 @@ import pytest
 from forked import User, as_root, open_folder
 from toys import FUNCTIONS, Bench, InlineRunner, step
 
-from onnxbuild.store import locks
+from onnxbuild.store import group_access, locks
 from onnxbuild.store.collect import Limits, collect
+from onnxbuild.store.files import write_atomically
 from onnxbuild.store.group_access import grant_as_folder, grant_below, make_folder
 from onnxbuild.store.inventory import verify
 from onnxbuild.store.locking import lock_files
@@ -76,6 +78,45 @@ def test_what_one_user_built_is_a_hit_for_the_other_and_both_build(shared: Path,
     for name in ("traces.db", "gc.lock"):
         assert stat.S_IMODE((shared / "store" / name).stat().st_mode) == 0o664
     assert sorted(path.name for path in (shared / "store" / "work").iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="modes of POSIX")
+def test_what_has_its_name_in_a_shared_store_has_its_permissions(tmp_path: Path, monkeypatch) -> None:
+    """Between a name and its permissions, another user or thread would find a folder that is closed."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o2775)
+    seen = []
+
+    def look(path: Path, descriptor: int | None = None) -> None:
+        seen.append(sorted(entry.name for entry in shared.iterdir() if not entry.name.startswith(".")))
+        grant_as_folder(path, descriptor)
+
+    monkeypatch.setattr(group_access, "grant_as_folder", look)
+    make_folder(shared / "blobs")
+    write_atomically(shared / "marker", b"x", prepare=look)
+    assert seen == [[], ["blobs"]]
+    assert stat.S_IMODE((shared / "blobs").stat().st_mode) == 0o2775
+    assert stat.S_IMODE((shared / "marker").stat().st_mode) == 0o664
+    make_folder(shared / "blobs")
+    (shared / "file").touch()
+    with pytest.raises(FileExistsError):
+        make_folder(shared / "file")
+    assert sorted(entry.name for entry in shared.iterdir()) == ["blobs", "file", "marker"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="modes of POSIX")
+def test_a_folder_that_another_process_makes_meanwhile_is_kept(tmp_path: Path, monkeypatch) -> None:
+    tmp_path.chmod(0o775)
+
+    def meanwhile(path: Path, descriptor: int | None = None) -> None:
+        (tmp_path / "blobs").mkdir()
+        (tmp_path / "blobs" / "kept").touch()
+        grant_as_folder(path, descriptor)
+
+    monkeypatch.setattr(group_access, "grant_as_folder", meanwhile)
+    make_folder(tmp_path / "blobs")
+    assert [path.name for path in tmp_path.rglob("*")] == ["blobs", "kept"]
 
 
 @as_root

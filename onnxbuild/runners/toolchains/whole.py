@@ -25,8 +25,7 @@ _File = tuple[str, int, int]
 
 def mark_whole(place: Path) -> None:
     """Record which files an environment has, once everything is installed."""
-    write_atomically(place / _MARKER, msgspec.json.encode(list(_files(place))))
-    grant_as_folder(place / _MARKER)
+    write_atomically(place / _MARKER, msgspec.json.encode(list(_files(place))), prepare=grant_as_folder)
     flush(place)
 
 
