@@ -168,7 +168,7 @@ def losses(model: Any, checkpoint: Path) -> np.ndarray:
     """Negative log-likelihoods of the last tenth of the text, in pieces of 64 tokens."""
     from transformers import AutoTokenizer
 
-    from onnxbuild.workers.validate.metrics import negative_log_likelihoods
+    from onnxbuild.workers.measuring.metrics import negative_log_likelihoods
 
     _, ids = _ids(AutoTokenizer.from_pretrained(checkpoint))
     pieces = []

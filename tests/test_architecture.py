@@ -24,7 +24,7 @@ GROUND = {
 LANGUAGE = GROUND | {"protocol", "tables", "store", "manifest", "steps"}
 ENGINE = LANGUAGE | {"planning", "runners", "execute"}
 WORKER_GROUND = GROUND | {"protocol", "tables", "steps", "workers.failures", "workers.libraries", "workers.folders"}
-WORKER_MODELS = WORKER_GROUND | {"workers.graphs", "workers.engines"}
+WORKER_MODELS = WORKER_GROUND | {"workers.graphs", "workers.engines", "workers.measuring"}
 WORKER_SHARED = WORKER_MODELS | {"workers.model_folder", "workers.inputs", "workers.calibrate"}
 STEP_FOLDERS = (
     "fetch",
@@ -72,6 +72,7 @@ MAY_IMPORT = {
     "workers.folders": GROUND | {"protocol", "tables"},
     "workers.graphs": WORKER_GROUND,
     "workers.engines": WORKER_GROUND,
+    "workers.measuring": GROUND,
     "workers.model_folder": WORKER_MODELS,
     "workers.inputs": WORKER_MODELS,
     "workers.calibrate": WORKER_MODELS | {"workers.model_folder", "workers.inputs"},

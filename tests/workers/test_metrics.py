@@ -9,7 +9,7 @@ from hypothesis import given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from hypothesis.extra.numpy import array_shapes, arrays  # noqa: E402
 
-from onnxbuild.workers.validate import metrics  # noqa: E402
+from onnxbuild.workers.measuring import metrics  # noqa: E402
 
 numbers = st.floats(-50, 50, width=32)
 matrices = arrays(np.float32, array_shapes(min_dims=2, max_dims=2, max_side=6), elements=numbers)

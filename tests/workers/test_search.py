@@ -16,6 +16,7 @@ from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
 from onnxbuild.workers.inputs.sample_source import open_source
 from onnxbuild.workers.inputs.samples import single_texts
 from onnxbuild.workers.inputs.sentences import SENTENCES
+from onnxbuild.workers.measuring import metrics
 from onnxbuild.workers.quantize.search.judged import loss_of, scores
 from onnxbuild.workers.quantize.search.mixed import cost_of, mixed, parts_of
 from onnxbuild.workers.quantize.search.search import Rows, Trial, fewest, search
@@ -60,6 +61,19 @@ def test_the_worst_output_decides():
     exact = [{"y": np.float32([[1, 0]]), "z": np.float32([[1, 0]])}]
     found = [{"y": np.float32([[1, 0]]), "z": np.float32([[3, 4]])}]
     assert scores(exact, found) == pytest.approx({"cosine_mean": 0.6, "cosine_min": 0.6})
+
+
+def test_a_vector_of_length_zero_is_judged_as_a_validation_judges_it():
+    exact = [{"y": np.float32([[0, 0], [3, 4], [0, 0], [1, 0]])}]
+    found = [{"y": np.float32([[0, 0], [0, 0], [1, 0], [1, 0]])}]
+    # Two zero vectors are equal. One zero vector is a lost or an invented direction, and no agreement.
+    assert metrics.cosines(exact[0]["y"], found[0]["y"]).tolist() == [1.0, 0.0, 0.0, 1.0]
+    assert scores(exact, found) == {"cosine_mean": 0.5, "cosine_min": 0.0}
+
+
+def test_a_single_logit_decides_by_its_sign():
+    exact, found = [{"logits": np.float32([[2], [-1], [3]])}], [{"logits": np.float32([[1], [1], [4]])}]
+    assert scores(exact, found)["top1"] == metrics.top1(exact[0]["logits"], found[0]["logits"]) == pytest.approx(2 / 3)
 
 
 def test_logits_have_winners_and_a_divergence():

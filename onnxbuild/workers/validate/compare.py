@@ -12,7 +12,7 @@ from onnxbuild.protocol import CheckFailed
 from onnxbuild.tables.thresholds import METRICS
 from onnxbuild.workers.inputs.samples import Sample
 from onnxbuild.workers.inputs.token_rows import STEPS
-from onnxbuild.workers.validate import metrics
+from onnxbuild.workers.measuring import metrics
 
 LOGITS = frozenset({"logits", "start_logits", "end_logits", "logits_per_image", "logits_per_text"})
 

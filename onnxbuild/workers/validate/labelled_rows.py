@@ -16,7 +16,7 @@ from onnxbuild.tables.tasks import row_columns
 from onnxbuild.workers.inputs.dataset_texts import records
 from onnxbuild.workers.inputs.sample_source import Source
 from onnxbuild.workers.inputs.samples import Sample, of_ids, text_limit
-from onnxbuild.workers.validate import metrics
+from onnxbuild.workers.measuring import metrics
 from onnxbuild.workers.validate.batches import in_batches
 from onnxbuild.workers.validate.by_task.cases import Case, Cases
 from onnxbuild.workers.validate.by_task.encoded import Encoded, encoded_case

@@ -8,7 +8,7 @@ import numpy as np
 from msgspec import Struct
 
 from onnxbuild.tables.thresholds import METRICS, is_worse
-from onnxbuild.workers.validate import metrics
+from onnxbuild.workers.measuring import metrics
 from onnxbuild.workers.validate.compare import Losses, Record
 
 # Shares and means say little about a batch of one row, so they are taken over the rows of all samples.

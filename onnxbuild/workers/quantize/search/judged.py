@@ -14,6 +14,7 @@ from onnxbuild.machine import usable_cores
 from onnxbuild.workers.calibrate.feeds import Feeds
 from onnxbuild.workers.engines.onnxruntime_engine import session_options
 from onnxbuild.workers.graphs.graph_files import save_model
+from onnxbuild.workers.measuring import metrics
 
 LOGITS = "logits"
 
@@ -50,15 +51,15 @@ def _vectors(array: np.ndarray) -> np.ndarray:
 def scores(exact: Outputs, found: Outputs) -> dict[str, float]:
     """Cosine, mean and least, of the vectors of the worst output; for logits also the share of equal winners and KL."""
     names = dict.fromkeys(name for one in exact for name in one)
-    cosines = [np.concatenate(list(_each(exact, found, name, _cosines))) for name in names]
+    cosines = [np.concatenate(list(_each(exact, found, name, metrics.cosines))) for name in names]
     result = {
         "cosine_mean": min(float(one.mean()) for one in cosines),
         "cosine_min": min(float(one.min()) for one in cosines),
     }
     if LOGITS in names:
-        winners = np.concatenate(list(_each(exact, found, LOGITS, _same_winner)))
+        winners = np.concatenate(list(_each(exact, found, LOGITS, _same_decision)))
         result["top1"] = float(winners.mean())
-        result["kl_mean"] = float(np.concatenate(list(_each(exact, found, LOGITS, _divergences))).mean())
+        result["kl_mean"] = float(np.concatenate(list(_each(exact, found, LOGITS, metrics.divergences))).mean())
     return result
 
 
@@ -70,23 +71,9 @@ def _each(exact: Outputs, found: Outputs, name: str, measure: Any) -> Iterator[n
     )
 
 
-def _cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    sizes = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
-    cosines: np.ndarray = np.where(sizes > 0, (one * other).sum(axis=1) / np.where(sizes > 0, sizes, 1), 1.0)
-    return cosines
-
-
-def _same_winner(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    same: np.ndarray = one.argmax(axis=1) == other.argmax(axis=1)
+def _same_decision(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    same: np.ndarray = metrics.decisions(one) == metrics.decisions(other)
     return same
-
-
-def _divergences(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """The Kullback-Leibler divergence of each row's distribution from the exact one, in nats."""
-    left, right = (values - values.max(axis=1, keepdims=True) for values in (one, other))
-    left, right = (values - np.log(np.exp(values).sum(axis=1, keepdims=True)) for values in (left, right))
-    divergences: np.ndarray = (np.exp(left) * (left - right)).sum(axis=1)
-    return divergences
 
 
 def kept(feeds: Iterable[Feeds]) -> list[Feeds]:

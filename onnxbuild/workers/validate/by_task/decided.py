@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxbuild.workers.validate import metrics
+from onnxbuild.workers.measuring import metrics
 from onnxbuild.workers.validate.by_task.cases import Cases
 from onnxbuild.workers.validate.by_task.measured import Measured, both_sides, mean_of, ranks_of
 from onnxbuild.workers.validate.by_task.summaries import Summary

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from onnxbuild.tables.bounds.row_metrics import RowKind
 from onnxbuild.workers.inputs.samples import Sample
-from onnxbuild.workers.validate import metrics
+from onnxbuild.workers.measuring import metrics
 
 Arrays = Mapping[str, np.ndarray]
 

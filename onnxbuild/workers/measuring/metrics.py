@@ -78,10 +78,15 @@ def max_probability(reference: Array, variant: Array, *, independent: bool = Fal
     return max_abs(probabilities(reference, independent=independent), probabilities(variant, independent=independent))
 
 
-def kl_mean(reference: Array, variant: Array) -> float:
-    """Mean over rows of KL(reference ‖ variant) = sum p (log p - log q), in nats; rounding below 0 counts as 0."""
+def divergences(reference: Array, variant: Array) -> Array:
+    """KL(reference ‖ variant) = sum p (log p - log q) of each row, [rows], in nats; rounding below 0 counts as 0."""
     log_p, log_q = log_softmax(reference), log_softmax(variant)
-    return float(np.maximum((np.exp(log_p) * (log_p - log_q)).sum(axis=-1), 0.0).mean())
+    return np.maximum((np.exp(log_p) * (log_p - log_q)).sum(axis=-1), 0.0)  # type: ignore[no-any-return]
+
+
+def kl_mean(reference: Array, variant: Array) -> float:
+    """Mean over rows of KL(reference ‖ variant)."""
+    return float(divergences(reference, variant).mean())
 
 
 def negative_log_likelihoods(logits: Array, targets: Array) -> Array:
