@@ -17,6 +17,7 @@ from onnxbuild.deliver.copies import checked_copy, equal_files
 from onnxbuild.deliver.foreign_files import Renamed
 from onnxbuild.deliver.provenance import PROVENANCE, ours, provenance
 from onnxbuild.deliver.replacement import leftovers, replace_folder, tidy_up
+from onnxbuild.deliver.tuned_sessions import with_session
 from onnxbuild.digest import Digest, digest_bytes
 from onnxbuild.execute.events import SUCCEEDED, Outcome
 from onnxbuild.planning.action_graph import ActionGraph, Variant
@@ -101,6 +102,7 @@ def _caught(
         if not all(name in outcomes and outcomes[name].outcome in SUCCEEDED for name in needed):
             return Delivery(variant.name, str(folder), "withheld", kept=tuple(kept))
         content = store.tree(outcomes[variant.output.action].outputs[variant.output.port])
+        content = with_session(content, variant, outcomes, store)
         text = provenance(variant, graph, outcomes, store, content, chosen)
         return _delivered(variant.name, folder, content, text, store, kept)
     except OSError as error:

@@ -68,7 +68,7 @@ class Variant(Struct, frozen=True, kw_only=True):
     precision: str
     steps: tuple[str, ...]  # action ids from fetch to the one that makes the output, in order
     checks: tuple[str, ...]  # validate
-    measures: tuple[str, ...]  # benchmark, generate
+    measures: tuple[str, ...]  # benchmark, generate, tune
 
     @property
     def name(self) -> str:

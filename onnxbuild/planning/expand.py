@@ -36,6 +36,7 @@ from onnxbuild.planning.settle import Settled, Settler, Step, as_json, block_pla
 from onnxbuild.planning.sources import Fetched, SourceReader
 from onnxbuild.steps import Kinds
 from onnxbuild.steps.checks.load_check import LOAD
+from onnxbuild.steps.checks.tune import TUNE
 from onnxbuild.steps.dataset_rows import PORT as ROWS
 from onnxbuild.steps.export import unknown_task
 from onnxbuild.steps.exporters import is_own
@@ -310,8 +311,8 @@ class _Expander:
         self, model: Model, target: Target, kind: Kind, base: _Base, output: OutputRef, context: Context
     ) -> str | None:
         step = check_step(model, target, kind)
-        # A model that came as ONNX is its own reference, and may still not load.
-        if step is None or (output == base.fetch and kind.name != LOAD.name):
+        # A model that came as ONNX is its own reference, and may still not load, or be tuned.
+        if step is None or (output == base.fetch and kind.name not in {LOAD.name, TUNE.name}):
             return None
         settled = self._settle(step, context, unlocked=base.unlocked)
         if settled is None:

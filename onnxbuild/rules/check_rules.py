@@ -1,4 +1,4 @@
-"""Codes of the steps that read a graph (validate, benchmark, generate) and of their datasets. Found by their checks."""
+"""Codes of the steps that read a graph (validate, benchmark, generate, tune) and of datasets. Found by their checks."""
 
 from __future__ import annotations
 
@@ -95,4 +95,39 @@ RULES: tuple[Rule, ...] = (
         Good:
             datasets: {reviews: {source: "file:reviews.jsonl", columns: {text: sentence}}}
         """),
+    described("OB685", "no-single-goal", """
+        A `tune:` with two goals, or a condition that is none.
+
+        Why: one figure is made small or large, and conditions bound the others. A latency is bounded from above, a
+        throughput from below.
+        Bad:
+            tune: {minimize: latency.p50, subject_to: {throughput: "100"}}
+        Good:
+            tune: {minimize: latency.p50, subject_to: {throughput: ">= 100"}}
+        """),
+    described("OB686", "not-a-cpu-session", """
+        A `tune:` of a variant that ONNX Runtime does not run on the CPU.
+
+        Why: the settings are those of a session on the CPU. With `load: false` and `validate: false`, no step knows
+        that ONNX Runtime opens the graph at all.
+        Bad:
+            targets: {gpu: {device: cuda, tune: {}}}
+        Good:
+            targets: {cpu: {tune: {}}}
+        """),
+    described("OB687", "tuned-beyond-cores", """
+        A `tune:` that tries more threads than this machine has cores.
+
+        Why: the threads would take turns, and settings of another machine cannot be measured on this one.
+        """),
+    described("OB688", "tuning-without-effect", """
+        A param of `tune:` that cannot do what it says.
+
+        Why: the 99th percentile of fewer than 100 calls is about the slowest of them, which another program decides;
+        numbers of threads are not tried if `settings` does not name `threads`.
+        Bad:
+            tune: {minimize: latency.p99, iterations: 20}
+        Good:
+            tune: {minimize: latency.p99, iterations: 200}
+        """, severity="warning"),
 )  # fmt: skip

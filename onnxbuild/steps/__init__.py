@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, fault
 from onnxbuild.steps.benchmark import BENCHMARK
 from onnxbuild.steps.checks.load_check import LOAD
+from onnxbuild.steps.checks.tune import TUNE
 from onnxbuild.steps.export import EXPORT
 from onnxbuild.steps.fetch import FETCH
 from onnxbuild.steps.generate import GENERATE
@@ -26,7 +27,7 @@ Kinds = Mapping[str, Kind]
 Places = tuple[tuple[str, str], ...]  # names of kinds, and where they are: "module:KIND"
 
 # In the order in which things happen.
-_BUILT_IN = (FETCH, PREPARE, EXPORT, OPTIMIZE, QUANTIZE, PRECISION, VALIDATE, LOAD, BENCHMARK, GENERATE)
+_BUILT_IN = (FETCH, PREPARE, EXPORT, OPTIMIZE, QUANTIZE, PRECISION, VALIDATE, LOAD, BENCHMARK, GENERATE, TUNE)
 KINDS: Kinds = {kind.name: kind for kind in _BUILT_IN}
 # Kinds that only a command asks for: no manifest has their blocks, and no plugin may have their names.
 _OF_COMMANDS = frozenset({"blame"})

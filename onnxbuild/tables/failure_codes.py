@@ -800,6 +800,22 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "a warning.",
         "Run `pip install 'onnxbuild[metrics]'` in the environment of the worker, or remove the bound.",
     ),
+    "OBE135": FailureCode(
+        "tuning-holds-no-condition",
+        "no session settings fulfil the conditions of `subject_to`",
+        "`tune` measured every setting, and the condition is still broken at one of the shapes. The machine may have "
+        "been busy: the log of the step and `explain` say so.",
+        "Loosen the condition, tune a smaller or quantized variant, or measure on a machine that has nothing else to "
+        "do.",
+    ),
+    "OBE136": FailureCode(
+        "session-not-run",
+        "a session with ONNX Runtime's defaults cannot be run",
+        "ONNX Runtime does not open the graph, or the process of the session ended: memory may have run out, because "
+        "up to four sessions are open at once.",
+        "`load` and `validate` show whether the graph opens at all. For lack of memory, tune on a larger machine, or "
+        "write `tune: false` for this variant.",
+    ),
     "OBE99": FailureCode(
         "unexplained",
         "an unknown failure",

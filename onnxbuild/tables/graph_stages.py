@@ -28,6 +28,9 @@ _OF_PICTURES: Mapping[str, Stages] = {
 
 _STAGES_OF_PICTURES = frozenset(stage for stages in _OF_PICTURES.values() for stage in stages)
 
+# The stages that are timed: the pass over the input, and one step of the decoder.
+TIMED = ("forward", "prefill", "decode", "encoder", "decoder_step", "merged_step", "vision_encoder", "mask_decoder")
+
 # Stage → those whose outputs it reads. Without them it cannot be run.
 _READS: Mapping[str, tuple[str, ...]] = {
     "decoder": ("encoder",),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
 from onnxbuild.manifest.checks.choice_checks import choice_faults
+from onnxbuild.manifest.checks.tuning_checks import tuning_faults
 from onnxbuild.manifest.document import Array, Table
 from onnxbuild.manifest.language import NAME
 from onnxbuild.manifest.reach import Reach
@@ -45,6 +46,7 @@ def _all(sections: Sections) -> Iterator[Diagnostic]:
         yield from _targets_of(model, sections.targets)
         yield from _toolchain_of(model, sections.toolchains)
         yield from choice_faults(model, sections.targets)
+        yield from tuning_faults(model, sections.targets)
     yield from _collisions(sections.models)
     yield from _regressions(sections.regressions)
 

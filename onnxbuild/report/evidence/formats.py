@@ -12,6 +12,7 @@ from msgspec import structs
 from onnxbuild.protocol import json_text
 from onnxbuild.report.evidence.evidence import Evidence, VariantEvidence
 from onnxbuild.report.evidence.figure_tables import check_table, in_markdown, latency_table, variant_table
+from onnxbuild.report.evidence.session_table import session_table
 from onnxbuild.report.evidence.words import environment, summary
 from onnxbuild.report.result import result_table
 
@@ -80,6 +81,7 @@ def as_markdown(evidence: Evidence) -> str:
         "\n".join(dict.fromkeys(failures)),
         _folded("Validation", in_markdown(check_table(evidence), first=2)),
         _folded("Benchmarks", in_markdown(latency_table(evidence), first=3)),
+        _folded("Session settings", in_markdown(sessions)) if (sessions := session_table(evidence)).rows else "",
         _folded("Environment", "\n".join(f"- {line}" for line in environment(evidence))),
     ]
     whole: list[str] = []

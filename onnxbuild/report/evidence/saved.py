@@ -14,7 +14,7 @@ from onnxbuild.report.evidence.evidence import Evidence
 from onnxbuild.report.evidence.gathering import gather
 from onnxbuild.store.traces import Trace
 
-_CHECKS, _MEASURES = ("validate", "load"), ("benchmark", "generate")
+_CHECKS, _MEASURES = ("validate", "load"), ("benchmark", "generate", "tune")
 
 
 class _Step(Struct, frozen=True):

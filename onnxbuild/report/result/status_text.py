@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
+from onnxbuild.deliver.tuned_sessions import tuned_lines
 from onnxbuild.deliver.variant_rows import rows
 from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import ActionGraph
@@ -34,7 +35,8 @@ def as_text(
     failures = folded("\n".join(lines), width)
     measured = configuration_columns(graph, outcomes)
     configurations = result_table.drawn(measured, width) if measured else ""
-    parts = [result_table.as_text(rows(graph, outcomes), width), configurations, failures]
+    tuned = folded("\n".join(tuned_lines(graph, outcomes)), width)
+    parts = [result_table.as_text(rows(graph, outcomes), width), configurations, tuned, failures]
     return "\n\n".join(
         [*(part for part in parts if part), folded(_closing(graph, outcomes, ended, interrupted), width)]
     )
@@ -45,7 +47,7 @@ def as_markdown(
 ) -> str:
     """The same as Markdown, for an issue or a pull request."""
     text = result_table.as_markdown(rows(graph, outcomes))
-    failures = "\n".join(f"- {line}" for line in _failures(outcomes))
+    failures = "\n".join(f"- {line}" for line in (*tuned_lines(graph, outcomes), *_failures(outcomes)))
     return "\n\n".join(part for part in (text, failures, _closing(graph, outcomes, ended, interrupted)) if part)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from onnxbuild.deliver.best_variant import chosen_variants, in_words
+from onnxbuild.deliver.tuned_sessions import tuned_lines
 from onnxbuild.deliver.variant_rows import rows
 from onnxbuild.execute.events import SUCCEEDED, Outcome
 from onnxbuild.planning.action_graph import ActionGraph
@@ -50,7 +51,11 @@ def summary(
             table = f"{table}\n\n{drawn(measured, width, colour=colour)}"
         # Text that rich has not drawn is escaped here; on a terminal, colours are kept.
         best = "\n".join(in_words(chosen) for chosen in chosen_variants(graph, outcomes) if chosen.best is not None)
-        texts = [printable(generated_text(graph, outcomes, width)), printable(folded(best, width))]
+        tuned = "\n".join(tuned_lines(graph, outcomes))
+        texts = [
+            printable(generated_text(graph, outcomes, width)),
+            *(printable(folded(one, width)) for one in (tuned, best)),
+        ]
         parts = [table if colour else printable(table), *texts]
     failed = failures(graph, outcomes, manifest=manifest, options=options, common=common)
     parts += [diagnostic_as_text(one, colour=colour, width=width) for one in failed]

@@ -15,6 +15,7 @@ from msgspec import Struct
 from onnxbuild.machine import peak_resident_bytes, this_machine
 from onnxbuild.protocol import Facts, Tell
 from onnxbuild.steps.benchmark import BenchmarkParams
+from onnxbuild.tables.graph_stages import TIMED
 from onnxbuild.workers.engines import timing
 from onnxbuild.workers.engines.engine import Device, Engine
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel, onnx_files
@@ -24,9 +25,6 @@ from onnxbuild.workers.inputs.sample_source import Source, open_source
 from onnxbuild.workers.inputs.samples import Sample, shaped
 from onnxbuild.workers.inputs.stages import run_stages
 from onnxbuild.workers.libraries.remote_code import with_its_code
-
-# The stages that are timed: the pass over the input, and one step of the decoder.
-_TIMED = ("forward", "prefill", "decode", "encoder", "decoder_step", "merged_step", "vision_encoder", "mask_decoder")
 
 
 class Combination(Struct, frozen=True, kw_only=True):
@@ -138,7 +136,7 @@ def _measure_point(
     # A graph compiled for the last shape would otherwise count against the limit of recompilations.
     torch.compiler.reset()
     sample = shaped(source, point.batch, point.sequence, padded=False)
-    feeds = {stage: fed for stage, fed, _ in run_stages(variant, sample, variant.stages) if stage in _TIMED}
+    feeds = {stage: fed for stage, fed, _ in run_stages(variant, sample, variant.stages) if stage in TIMED}
     results, raw = [], []
     engines: list[Engine] = [variant, *baselines]
     for stage, fed in feeds.items():

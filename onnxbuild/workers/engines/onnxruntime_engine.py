@@ -41,8 +41,10 @@ class OnnxModel:
 
     name = "onnxruntime"
 
-    def __init__(self, folder: Path, *, threads: int, device: Device = "cpu") -> None:
-        """Open every ONNX file of the folder.
+    def __init__(
+        self, folder: Path, *, threads: int, device: Device = "cpu", options: onnxruntime.SessionOptions | None = None
+    ) -> None:
+        """Open every ONNX file of the folder, with `options` in place of those of `session_options`.
 
         Errors: CheckFailed OBE43 if the device's provider is absent, OBE80 if the files are not one model.
         """
@@ -52,7 +54,9 @@ class OnnxModel:
         check_one_model(folder)
         start = time.perf_counter()
         self.folder, self.threads, self.device = folder, threads, device
-        self._sessions = {path.name: open_session(path, threads=threads, device=device) for path in files}
+        self._sessions = {
+            path.name: open_session(path, threads=threads, device=device, options=options) for path in files
+        }
         self.load_seconds = time.perf_counter() - start
         self._stages: dict[str, tuple[Any, bool | None]] = {}
         for name, session in self._sessions.items():
@@ -120,7 +124,9 @@ def onnx_files(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*.onnx"))
 
 
-def open_session(path: Path, *, threads: int, device: Device = "cpu") -> onnxruntime.InferenceSession:
+def open_session(
+    path: Path, *, threads: int, device: Device = "cpu", options: onnxruntime.SessionOptions | None = None
+) -> onnxruntime.InferenceSession:
     """A session with exactly `threads` compute threads on the device's provider.
 
     Errors: CheckFailed OBE43 if the provider is not available, or runs no node.
@@ -133,7 +139,8 @@ def open_session(path: Path, *, threads: int, device: Device = "cpu") -> onnxrun
             f"{wanted[0]} is not in this onnxruntime {onnxruntime.__version__}, which has {', '.join(available)}",
             notes=[("hint", "install onnxruntime-gpu in this environment, or leave out `device: cuda`")],
         )
-    session = onnxruntime.InferenceSession(str(path), session_options(threads), providers=list(wanted))
+    options = options or session_options(threads)
+    session = onnxruntime.InferenceSession(str(path), options, providers=list(wanted))
     # A provider that cannot start is replaced by the CPU with no more than a log line.
     taken = {part.ep_name for part in session.get_provider_graph_assignment_info()}
     if wanted[0] not in session.get_providers() or (taken and wanted[0] not in taken):

@@ -1,0 +1,1 @@
+"""The tune step: `worker` runs it; the other modules are used only by it."""
