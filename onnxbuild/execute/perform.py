@@ -25,7 +25,7 @@ from onnxbuild.runners.environments import Unusable
 from onnxbuild.runners.runner import Runner
 from onnxbuild.secrets import redact_file, redacted
 from onnxbuild.steps import Kinds
-from onnxbuild.steps.kind import runs_others_code
+from onnxbuild.steps.kind import JOURNAL, runs_others_code
 from onnxbuild.store.content import DamagedBlob
 from onnxbuild.store.files import remove_tree
 from onnxbuild.store.locks import Holder, Waiting
@@ -145,7 +145,7 @@ class Performer:
             worker=kind.worker,
             params=job.action.params,
             inputs=folder.prepare(),
-            outputs={port: str(place) for port, place in folder.outputs.items()},
+            outputs={port: str(place) for port, place in (folder.outputs | self._journal(job)).items()},
             log=str(self._log(job.action)),
             scratch=str(folder.scratch),
             threads=job.threads,
@@ -153,6 +153,12 @@ class Performer:
             network=kind.network(job.action.params),
             warms=kind.warms,
         )
+
+    def _journal(self, job: Job) -> dict[str, Path]:
+        """The folder of an action that continues after a kill; a forced one begins anew."""
+        if not self._kinds[job.action.kind].resumes(job.action.params):
+            return {}
+        return {JOURNAL: self._store.journal(job.parts.key, anew=job.action.id in self._policy.force)}
 
     def _in_time(self, action: Action, future: Future[Response]) -> Response:
         """The response to a request; a failure if it does not come within the time limit."""

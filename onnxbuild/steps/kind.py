@@ -21,6 +21,8 @@ from onnxbuild.tables.tasks import Family
 EVERYTHING = "installed packages"
 CODE_OF = "code of "
 
+JOURNAL = "journal"  # the output port of a folder that is no result, and survives a kill
+
 
 class Params(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Base of every kind's params: all settings of one step, with defaults filled in."""
@@ -153,6 +155,8 @@ class Kind(Struct, frozen=True, kw_only=True):
     # action. Any other worker is confined to its folders as far as the system can, and ends with its action.
     pure: bool = False
     runs_code: Callable[[Mapping[str, Any]], bool] = lambda _params: False  # whether plain params name code to run
+    # Whether the worker gets one more output folder, JOURNAL, in which it finds what it noted before it was killed.
+    resumes: Callable[[Mapping[str, Any]], bool] = lambda _params: False
     # Whether the worker needs the network: only then does it see tokens and the addresses of proxies.
     network: Callable[[Mapping[str, Any]], bool] = lambda _params: False
     # Modules that the actions after this one import and that take long: a second worker imports them meanwhile.

@@ -512,6 +512,7 @@ QUANTIZE = Kind(
     resolve=_resolve,
     check=_check,
     precision_after=lambda params, _context: precision_of(params),
+    resumes=lambda params: params.get("method") == "auto",
     columns=lambda params, context: _columns(_with_smooth(params, context)),
     memory_factor=4.0,
 )

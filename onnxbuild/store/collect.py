@@ -17,7 +17,7 @@ from onnxbuild.store import claims
 from onnxbuild.store.content import File
 from onnxbuild.store.store import Store
 from onnxbuild.store.traces import Trace
-from onnxbuild.store.working_folders import sweep
+from onnxbuild.store.working_folders import forget_journals, sweep
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -69,6 +69,7 @@ def collect(
                 store.content.drop(digest)
     if not dry_run:
         sweep(store.root)
+        forget_journals(store.root)
     return Freed(
         traces=len(forgotten),
         blobs=len(dead),

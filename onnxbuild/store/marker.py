@@ -32,7 +32,7 @@ _OURS = re.compile(
 _MOST_BYTES = 4096
 
 # What a store consists of. A link in place of any of these would lead out of the store.
-FOLDERS = ("blobs", "work", "locks", "toolchains", "gc.lock.readers")
+FOLDERS = ("blobs", "work", "journals", "locks", "toolchains", "gc.lock.readers")
 _LOGS = tuple(f"{DATABASE}-{suffix}" for suffix in ("wal", "shm", "journal"))
 _FILES = (DATABASE, *_LOGS, GENERATION, "gc.lock", "sweeping", MARKER)
 

@@ -24,7 +24,7 @@ from onnxbuild.store.group_access import make_folder
 from onnxbuild.store.marker import check_store, newer, unusable
 from onnxbuild.store.outside_files import Patience, digest_outside_files
 from onnxbuild.store.traces import Origin, Trace, Traces
-from onnxbuild.store.working_folders import WorkingFolder, sweep
+from onnxbuild.store.working_folders import WorkingFolder, forget_journal, journal, sweep
 
 if TYPE_CHECKING:  # most runs ask no remote store
     from onnxbuild.store.remote.parcel import Parcel
@@ -201,6 +201,15 @@ class Store:
         make_folder(place)
         return place
 
+    def journal(self, key: str, *, anew: bool = False) -> Path:
+        """The folder in which an action notes what it has found, so that it continues after a kill; `anew`: empty.
+
+        It stays until the result is published, or until a collection. Errors: OSError.
+        """
+        if anew:
+            forget_journal(self.root, key)
+        return journal(self.root, key)
+
     def publish(self, key: str, trace: Trace, ports: Mapping[str, Path]) -> Trace:
         """Move the folders of all output ports into the store, then record the trace.
 
@@ -208,7 +217,9 @@ class Store:
         """
         with self._undisturbed():
             trees = {port: self.content.ingest(folder) for port, folder in ports.items()}
-            return self._record(key, trace, trees)
+            recorded = self._record(key, trace, trees)
+        forget_journal(self.root, key)
+        return recorded
 
     def _record(self, key: str, trace: Trace, trees: Mapping[str, Tree], origin: Origin | None = None) -> Trace:
         """Record a trace whose content is in the store."""

@@ -1,4 +1,7 @@
-"""Working folders: one for each run that makes something; it is removed with the run, or swept after a crash."""
+"""Working folders: one for each run that makes something; it is removed with the run, or swept after a crash.
+
+And journals: one for each action that can continue after a kill, until its result is recorded.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from onnxbuild.store import locks
 from onnxbuild.store.files import entries_of, is_real_folder, remove_tree
 from onnxbuild.store.group_access import make_folder
 
+JOURNALS = "journals"
 _NAME = re.compile(r"[0-9]+-[0-9a-f]{8}")
 
 
@@ -48,6 +52,30 @@ class WorkingFolder:
             # A collection that asks at this moment whether the lock is held takes it for that long.
             owned.enter_context(locks.hold(self._path / "owner", on_wait=lambda _holder: None))
         return owned
+
+
+_KEY = re.compile(r"[0-9a-f]{64}")
+
+
+def journal(root: Path, key: str) -> Path:
+    """The folder in which the action with this key notes what it has found; created if necessary. Errors: OSError."""
+    make_folder(root / JOURNALS)
+    place = root / JOURNALS / key
+    make_folder(place)
+    return place
+
+
+def forget_journal(root: Path, key: str) -> None:
+    """Remove the journal of an action, if it has one."""
+    if os.path.lexists(root / JOURNALS / key):
+        remove_tree(root / JOURNALS / key)
+
+
+def forget_journals(root: Path) -> None:
+    """Remove the journals of actions that nobody is running; what a store does not make stays."""
+    for place in entries_of(root / JOURNALS):
+        if _KEY.fullmatch(place.name) and is_real_folder(place) and not locks.is_held(root / "locks" / place.name):
+            remove_tree(place)
 
 
 def sweep(root: Path, *, wait: bool = True) -> None:

@@ -183,6 +183,48 @@ def test_the_death_of_the_command_leaves_no_writer(world: World, do: str, number
     assert world.wait_for_silence() == []
 
 
+def noting(world: World, **more: object) -> Path:
+    """A manifest whose step notes five values in its journal; the file that gets a line for each that it finds."""
+    tally = world.root / "tally"
+    world.manifest({"a": [{"do": "note", "tally": str(tally), **more}]})
+    return tally
+
+
+def journals(world: World) -> list[str]:
+    return [path.name for path in (world.store / "journals").glob("*")]
+
+
+def test_a_killed_action_continues_where_it_was(world: World) -> None:
+    tally = noting(world)
+    process = world.start()
+    wait_for(lambda: tally.exists() and tally.read_text() == "1\n2\n3\n")
+    process.kill()
+    process.communicate(timeout=20)
+    assert world.wait_for_silence() == []
+    (kept,) = journals(world)
+    Path(f"{tally}.go").touch()
+    ended = world.run("--json")
+    assert ended.outcomes() == {"m:fetch": "hit", "m/a:toy": "built"}
+    assert tally.read_text() == "1\n2\n3\n3\n4\n5\n"  # only what was being found is found again
+    assert ended.actions()["m/a:toy"]["facts"]["found"] == [1, 4, 9, 16, 25]
+    assert kept == ended.actions()["m/a:toy"]["key"]
+    assert journals(world) == []
+
+
+def test_a_failed_action_finds_nothing_again_and_a_forced_one_everything(world: World) -> None:
+    tally = noting(world, number=1)
+    Path(f"{tally}.go").touch()
+    for _ in range(2):
+        assert world.run("--json").outcomes()["m/a:toy"] == "failed"
+    assert tally.read_text() == "1\n2\n3\n4\n5\n"
+    assert world.run("--json", "--force", "m/a:toy").outcomes()["m/a:toy"] == "failed"
+    assert tally.read_text() == "1\n2\n3\n4\n5\n" * 2
+    assert len(journals(world)) == 1
+    (world.store / "journals" / "notes of somebody").mkdir()
+    assert world.run_arguments(world.command(verb="gc")).code == 0
+    assert journals(world) == ["notes of somebody"]
+
+
 def test_a_terminal_that_goes_away_is_no_error_of_ours(world: World) -> None:
     world.manifest({"a": [{"text": "x"}]})
     process = world.start()

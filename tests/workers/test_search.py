@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+
 import msgspec
 import numpy as np
 import onnx
@@ -13,6 +17,7 @@ from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.quantize import QuantizeParams
 from onnxbuild.steps.quantizing.bounds_of_search import bounds
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
+from onnxbuild.workers.folders.journal import Journal
 from onnxbuild.workers.inputs.sample_source import open_source
 from onnxbuild.workers.inputs.samples import single_texts
 from onnxbuild.workers.inputs.sentences import SENTENCES
@@ -139,7 +144,7 @@ def test_where_not_even_all_nodes_suffice_there_is_none():
 def test_a_search_of_a_small_graph():
     """Every trial that holds costs at least as much as the one that is chosen, and its outputs keep the bound."""
     params = msgspec.structs.replace(AUTO, subject_to={"cosine_mean": ">= 0.99999"}, smooth=msgspec.UNSET)
-    model, facts = search(three_layers(), params, Rows(FEEDS, FEEDS), scratch(), silent)
+    model, facts = search(three_layers(), params, Rows(FEEDS, FEEDS), scratch(), silent, Journal())
     holding = [trial for trial in facts["trials"] if trial["holds"]]
     assert facts["chosen"]["cost"] == min(trial["cost"] for trial in holding)
     assert facts["chosen"]["cosine_mean"] >= 0.99999
@@ -151,10 +156,62 @@ def test_a_search_of_a_small_graph():
     assert not {node.name for node in model.graph.node if node.op_type == "MatMul"} - set(taken)
 
 
+KILLED = """
+import json, os, sys
+from pathlib import Path
+
+import msgspec
+
+from onnxbuild.steps.quantize import QuantizeParams
+from onnxbuild.workers.quantize.worker import run
+
+def tell(text, done=None, total=None):
+    print(text, flush=True)
+    sys.stdin.readline()
+
+params = msgspec.json.decode(sys.argv[1], type=QuantizeParams)
+model, output, journal = map(Path, sys.argv[2:])
+run(params, {"model": model}, {"model": output, "journal": journal}, tell)
+"""
+
+
+def searched(source, params, journal, *, until=""):
+    """Quantize in a process that is killed when it tells that it begins something; returns what it told, its output."""
+    output = scratch()
+    arguments = [msgspec.json.encode(params).decode(), *map(str, (source, output, journal))]
+    told = []
+    command = [sys.executable, "-c", KILLED, *arguments]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
+        for line in process.stdout:
+            told.append(line.strip())
+            if until and line.startswith(until):
+                process.kill()  # SIGKILL
+                break
+            process.stdin.write("\n")
+    assert process.returncode == (-signal.SIGKILL if until else 0)
+    return [line for line in told if line.startswith(("trial", "sensitivity"))], output
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_a_killed_search_continues_and_gives_the_same_bytes():
+    params = msgspec.structs.replace(AUTO, subject_to={"cosine_mean": ">= 0.9998"}, smooth=msgspec.UNSET)
+    source, journal = exported("bert")[1], scratch()
+    whole, expected = searched(source, params, scratch())
+    assert len(whole) == len(set(whole)) > 8
+    first, _ = searched(source, params, journal, until="sensitivity")
+    second, _ = searched(source, params, journal, until="trial 2")
+    third, output = searched(source, params, journal)
+    assert first == whole[: len(first)]
+    # Each process begins with what the one before was killed in.
+    assert [second[0], third[0]] == [first[-1], second[-1]]
+    assert [*first, *second[1:], *third[1:]] == whole
+    assert contents(output) == contents(expected)
+
+
 def test_a_bound_that_nothing_keeps():
     params = msgspec.structs.replace(AUTO, subject_to={"cosine_mean": ">= 1.5"}, smooth=msgspec.UNSET)
     with pytest.raises(CheckFailed, match="OBE115 no mix of int8, 8-bit weights and fp32") as caught:
-        search(three_layers(), params, Rows(FEEDS, FEEDS), scratch(), silent)
+        search(three_layers(), params, Rows(FEEDS, FEEDS), scratch(), silent, Journal())
     assert "gives 1.000000 for `cosine_mean >= 1.5`" in str(caught.value)
     assert len(caught.value.failure.facts["trials"]) == 7  # one in int8, then 1, 2 and 4 nodes back in both recipes
 
@@ -162,11 +219,11 @@ def test_a_bound_that_nothing_keeps():
 def test_a_bound_on_logits_where_there_are_none():
     params = msgspec.structs.replace(AUTO, subject_to={"top1": ">= 0.9"})
     with pytest.raises(CheckFailed) as caught:
-        search(three_layers(), params, Rows(FEEDS, FEEDS), scratch(), silent)
+        search(three_layers(), params, Rows(FEEDS, FEEDS), scratch(), silent, Journal())
     assert str(caught.value) == "OBE116 the model has no `top1`: it gives no logits"
     assert caught.value.failure.notes == (("hint", "bound one of `cosine_mean`, `cosine_min`"),)
     with pytest.raises(CheckFailed, match="OBE116 a search needs at least two rows"):
-        search(three_layers(), params, Rows(FEEDS, []), scratch(), silent)
+        search(three_layers(), params, Rows(FEEDS, []), scratch(), silent, Journal())
 
 
 @pytest.mark.parametrize("family", ["bert", "gpt2"])

@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 from onnx import ModelProto
 
 from onnxbuild.protocol import Facts, Tell
+from onnxbuild.steps.kind import JOURNAL
 from onnxbuild.steps.quantize import CHECKPOINT, QuantizeParams
 from onnxbuild.workers.calibrate.feeds import Counted, Feeds, calibrating
+from onnxbuild.workers.folders.journal import Journal
 from onnxbuild.workers.folders.model_files import copy_model_file, onnx_names
 from onnxbuild.workers.folders.model_graphs import copy_data, has_external_data, size_bytes
 from onnxbuild.workers.graphs.cpu_kernels import part_biased_gelus, part_skip_norms
@@ -56,12 +58,13 @@ def run(params: QuantizeParams, inputs: Mapping[str, Path], outputs: Mapping[str
     feeds = text_feeds(params, inputs, needs_rows=needs_rows)
     judges = text_feeds(params, inputs, needs_rows=needs_rows, judges=True)
     known: Known = {}
+    journal = Journal(outputs.get(JOURNAL))
 
     def change(name: str, before: Path, after: Path) -> dict[str, Any]:
         of_file = by_file[name]
         if of_file is None:
             return _leave(before, after)
-        given = _Given(partial(feeds, name), partial(judges, name), known, inputs.get(CHECKPOINT), progress)
+        given = _Given(partial(feeds, name), partial(judges, name), known, inputs.get(CHECKPOINT), progress, journal)
         return _quantize(before, after, of_file, given)
 
     facts = change_each_graph(
@@ -77,13 +80,17 @@ def run(params: QuantizeParams, inputs: Mapping[str, Path], outputs: Mapping[str
 
 
 class _Given(NamedTuple):
-    """What quantizing one file takes besides the file: text to calibrate with and to judge by, scales, stored codes."""
+    """What quantizing one file takes besides the file: text to calibrate with and to judge by, scales, stored codes.
+
+    `journal`: what a search has measured, also before it was killed.
+    """
 
     feeds: Callable[[], Iterable[Feeds]]
     judges: Callable[[], Iterable[Feeds]]
     known: Known
     checkpoint: Path | None
     tell: Tell
+    journal: Journal
 
 
 def _leave(source: Path, destination: Path) -> dict[str, Any]:
@@ -163,7 +170,7 @@ def _in_integers(
         return quantize_dynamic(model, params), facts
     with calibrating():
         rows = Rows(kept(given.feeds()), kept(given.judges()))
-    model, search_facts = search(model, params, rows, scratch, given.tell)
+    model, search_facts = search(model, params, rows, scratch, given.tell, given.journal)
     return model, {**facts, "search": search_facts}
 
 

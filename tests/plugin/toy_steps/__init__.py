@@ -13,7 +13,7 @@ class ToyParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     do: Literal[
         "append", "hog", "die", "exit", "hang", "child", "daemon", "fork", "shout", "partial", "garbage", "close",
-        "fill", "nothing", "link", "pipe", "not-plain", "scribble", "leak",
+        "fill", "nothing", "link", "pipe", "not-plain", "scribble", "leak", "note",
     ] = "append"  # fmt: skip
     text: str = ""
     seconds: float = 0.0
@@ -29,6 +29,7 @@ TOY = Kind(
     outputs={"model": "onnx"},
     worker="toy_steps.work:run",
     pure=True,
+    resumes=lambda params: params["do"] == "note",
 )
 
 

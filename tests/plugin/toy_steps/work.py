@@ -11,16 +11,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from onnxbuild.protocol import CheckFailed
+from onnxbuild.workers.folders.journal import Journal
 from toy_steps import ToyParams
 
 _CHUNK = 4096
 
 
 def run(params: ToyParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], tell: Any) -> Mapping[str, Any]:
+    if params.do == "note":
+        return _note(params, inputs["model"], outputs)
     if params.tally:
         with open(params.tally, "a", encoding="utf-8") as file:
             file.write(f"{params.text} {os.getpid()}\n")
@@ -36,6 +41,24 @@ def run(params: ToyParams, inputs: Mapping[str, Path], outputs: Mapping[str, Pat
         return {}
     _append(params, inputs["model"], out)
     return {"value": object()} if params.do == "not-plain" else {"pid": os.getpid()}
+
+
+def _note(params: ToyParams, source: Path, outputs: Mapping[str, Path]) -> Mapping[str, Any]:
+    """Note five values, each with a line in the tally. The third waits until a file beside the tally exists."""
+    journal = Journal(outputs["journal"])
+
+    def find(number: int) -> int:
+        with open(params.tally, "a", encoding="utf-8") as file:
+            file.write(f"{number}\n")
+        while number == 3 and not os.path.exists(f"{params.tally}.go"):
+            time.sleep(0.01)
+        return number * number
+
+    found = [journal.noted(str(number), partial(find, number)) for number in range(1, 6)]
+    if params.number:
+        raise CheckFailed("OBE00", "told to fail")
+    _append(params, source, outputs["model"])
+    return {"found": found}
 
 
 def _append(params: ToyParams, source: Path, out: Path) -> None:

@@ -7,6 +7,7 @@ Which mix is cheaper comes from a table of ratios and never from a clock.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from onnxbuild.steps.quantize import QuantizeParams
 from onnxbuild.steps.quantizing.bounds_of_search import bounds
 from onnxbuild.tables.choices import Condition
 from onnxbuild.workers.calibrate.feeds import Feeds
+from onnxbuild.workers.folders.journal import Journal
 from onnxbuild.workers.quantize.search.judged import Outputs, loss_of, outputs_of, scores
 from onnxbuild.workers.quantize.search.mixed import Form, Part, Plan, cost_of, mixed, parts_of
 
@@ -53,10 +55,11 @@ class Rows(NamedTuple):
 
 
 def search(
-    model: ModelProto, params: QuantizeParams, rows: Rows, scratch: Path, tell: Tell
+    model: ModelProto, params: QuantizeParams, rows: Rows, scratch: Path, tell: Tell, journal: Journal
 ) -> tuple[ModelProto, dict[str, Any]]:
     """The cheapest mix that keeps every bound, as a quantized copy of the model.
 
+    What is measured is noted in the journal, and what it has already is not measured again.
     `model` has a name for each node, and is smoothed already. Facts: `losses` by node, unless int8 keeps the bounds,
     `trials`, `chosen`, `taken_back` by form. Errors: CheckFailed OBE115 if no mix keeps the bounds, OBE116 for a bound
     on what the model does not have.
@@ -66,9 +69,9 @@ def search(
     parts = parts_of(model, params)
     exact = outputs_of(model, rows.judges, scratch)
     _check_metrics(bounds(params.subject_to), scores(exact, exact))
-    judge = _Judge(model, params, parts, rows.judges, exact, scratch, tell, [])
+    judge = _Judge(model, params, parts, rows.judges, exact, scratch, tell, journal, [])
     first = judge.of("int8", {})
-    losses = {} if first.holds else _losses(model, params, parts, rows.probes[:_PROBES], scratch, tell)
+    losses = {} if first.holds else _losses(model, params, parts, rows.probes[:_PROBES], scratch, tell, journal)
     trials = [first] if first.holds else _taking_back(judge, losses)
     chosen = min(trials, key=lambda trial: trial.cost, default=None)
     facts = {"losses": losses, "trials": [trial.facts for trial in judge.trials]}
@@ -143,30 +146,44 @@ class _Judge(NamedTuple):
     exact: Outputs
     scratch: Path
     tell: Tell
+    journal: Journal
     trials: list[Trial]
 
     def of(self, recipe: str, plan: Plan) -> Trial:
         """The trial of one mix."""
-        self.tell(f"trial {len(self.trials) + 1}: {recipe}, {len(plan)} of {len(self.parts)} nodes taken back")
-        found = scores(self.exact, outputs_of(mixed(self.model, plan, self.params), self.feeds, self.scratch))
+        found = self.journal.noted(f"scores of {json.dumps(sorted(plan.items()))}", partial(self._scores, recipe, plan))
         holds = all(bound.holds(found[bound.figure]) for bound in bounds(self.params.subject_to))
         cost = cost_of(self.parts, plan, minimize=self.params.minimize or "latency")
         self.trials.append(Trial(recipe, plan, cost, found, holds))
         return self.trials[-1]
 
+    def _scores(self, recipe: str, plan: Plan) -> dict[str, float]:
+        self.tell(f"trial {len(self.trials) + 1}: {recipe}, {len(plan)} of {len(self.parts)} nodes taken back")
+        return scores(self.exact, outputs_of(mixed(self.model, plan, self.params), self.feeds, self.scratch))
+
 
 def _losses(
-    model: ModelProto, params: QuantizeParams, parts: Sequence[Part], feeds: Sequence[Feeds], scratch: Path, tell: Tell
+    model: ModelProto,
+    params: QuantizeParams,
+    parts: Sequence[Part],
+    feeds: Sequence[Feeds],
+    scratch: Path,
+    tell: Tell,
+    journal: Journal,
 ) -> dict[str, float]:
     """How far the outputs are from those of fp32 with each node alone in int8."""
     exact = outputs_of(model, feeds, scratch)
-    losses: dict[str, float] = {}
-    for number, part in enumerate(parts):
+
+    def loss(number: int, part: Part) -> float:
         tell(f"sensitivity of {part.name}", number, len(parts))
         others: dict[str, Form] = {one.name: "fp32" for one in parts if one is not part}
         found = outputs_of(mixed(model, others, params), feeds, scratch)
-        losses[part.name] = float(f"{max(0.0, loss_of(scores(exact, found))):.4g}")
-    return losses
+        return float(f"{max(0.0, loss_of(scores(exact, found))):.4g}")
+
+    return {
+        part.name: journal.noted(f"loss of {part.name}", partial(loss, number, part))
+        for number, part in enumerate(parts)
+    }
 
 
 def _check_metrics(wanted: Sequence[Condition], known: Mapping[str, float]) -> None:
