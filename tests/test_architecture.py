@@ -37,6 +37,7 @@ STEP_FOLDERS = (
     "validate",
     "benchmark",
     "generate",
+    "tune",
     "blame",
 )
 MAY_IMPORT = {

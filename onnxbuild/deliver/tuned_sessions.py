@@ -7,6 +7,7 @@ from typing import Any
 
 from onnxbuild.execute.events import SUCCEEDED, Outcome
 from onnxbuild.planning.action_graph import ActionGraph, Variant
+from onnxbuild.printable import printable
 from onnxbuild.steps.checks.tune import TUNE
 from onnxbuild.store.content import Tree
 from onnxbuild.store.store import Store
@@ -30,7 +31,8 @@ def tuned_lines(graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> Iterator
 
 def in_words(facts: Mapping[str, Any]) -> str:
     """What a tuning found, and whether other programs disturbed it."""
-    found = str(facts.get("because", ""))
+    # Facts may come from a remote store that somebody else fills.
+    found = printable(" ".join(str(facts.get("because", "")).split()))
     if not facts.get("settings"):
         found = f"the defaults are best ({found})"
     return f"{found}; measured while other programs used the cores" if facts.get("contended") else found

@@ -417,3 +417,22 @@ def test_steps_beside_the_short_form_and_a_check_that_is_off_at_the_target(load)
     assert [(variant.name, variant.checks) for variant in found.graph.variants] == [
         ("m/x", ("m/x:validate",)), ("m/y", ("m/y:load",)),
     ]  # fmt: skip
+
+
+def test_a_variant_is_tuned_where_the_model_or_the_target_asks_for_it(graph):
+    text = model("[fp32, {name: small, optimize: O2, tune: {minimize: cpu_time}}]", ", validate: false, load: false")
+    (tuned,) = (one for one in graph(text.replace("load: false", "load: {}")).variants if one.measures)
+    assert (tuned.name, tuned.measures) == ("m/small", ("m/small:tune",))
+    found = graph(model("[fp32, {name: not, optimize: O2, tune: false}]", ", tune: {}"))
+    assert [one.measures for one in found.variants] == [("m/fp32:tune",), ()]
+    assert found.actions["m/fp32:tune"].needs == ("m:export",)
+    assert found.actions["m/fp32:tune"].params["task"] == "fill-mask"
+
+
+def test_a_source_that_is_onnx_is_tuned_without_any_step(graph, tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "model.onnx").write_bytes(b"")
+    found = graph("models: {m: {source: onnx:a, task: fill-mask, targets: [fp32], tune: {}}}\n")
+    (variant,) = found.variants
+    assert found.actions[variant.measures[0]].kind == "tune"
+    assert found.actions[variant.measures[0]].needs == variant.steps

@@ -4,14 +4,16 @@ import io
 import json
 
 from evidence_worlds import MACHINE, evidence, outcomes
+from msgspec import structs
 from report_worlds import BERT
 
 from onnxbuild.report.evidence.configurations import configuration_columns
-from onnxbuild.report.evidence.evidence import Ratio
+from onnxbuild.report.evidence.evidence import Ratio, Step
 from onnxbuild.report.evidence.figure_tables import check_table, in_markdown, latency_table, ratio_words
 from onnxbuild.report.evidence.formats import as_csv, as_json, as_markdown
 from onnxbuild.report.evidence.front import Point, front_of, tradeoffs
 from onnxbuild.report.evidence.gathering import gather
+from onnxbuild.report.evidence.session_table import session_table
 from onnxbuild.report.result.result_table import drawn
 
 
@@ -128,3 +130,25 @@ def test_a_terminal_shows_every_configuration_once_there_are_several():
     ]
     one_each = {name: one for name, one in outcomes().items() if name != "bert/fp32:benchmark"}
     assert configuration_columns(BERT, one_each) == []
+
+
+def test_a_tuned_variant_has_a_row_with_what_its_server_should_set():
+    facts = {
+        "settings": {"threads": "1", "memory_arena": "off"},
+        "goal": "smallest cpu_time",
+        "gain": {"median": 2.147, "min": 1.879, "max": 2.883},
+        "because": "threads 1, memory arena off: better",
+        "tried": [{}, {}],
+        "contended": False,
+    }
+    step = Step(id="bert/int8:tune", kind="tune", outcome="built", facts=facts)
+    first, *others = evidence().variants
+    tuned = structs.replace(evidence(), variants=(structs.replace(first, steps=(*first.steps, step)), *others))
+    assert [[cell.text for cell in row] for row in session_table(tuned).rows] == [
+        [
+            first.name, "threads 1, memory arena off", "smallest cpu_time", "2.15× (1.88 to 2.88)", "2",
+            "threads 1, memory arena off: better",
+        ]
+    ]  # fmt: skip
+    assert "<summary>Session settings</summary>" in as_markdown(tuned)
+    assert "Session settings" not in as_markdown(evidence())

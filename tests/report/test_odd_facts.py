@@ -12,6 +12,9 @@ from toys import graph_of, step
 
 from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import ActionGraph, OutputRef, Variant
+from onnxbuild.report.evidence.figure_tables import in_markdown
+from onnxbuild.report.evidence.gathering import gather
+from onnxbuild.report.evidence.session_table import session_table
 from onnxbuild.report.progress.jsonl import events_text
 from onnxbuild.report.progress.lines import finished_lines
 from onnxbuild.report.result import status_text
@@ -21,6 +24,7 @@ from onnxbuild.report.result.summary import summary
 NAMES = (
     "metrics", "thresholds", "dataset", "accuracy", "headline", "p50_ms", "speedup", "engines", "onnxruntime", "torch",
     "tokens_per_second", "median", "text", "new_tokens", "files", "bytes", "because", "warnings", "passed",
+    "settings", "gain", "min", "max", "tried", "goal", "contended",
 )  # fmt: skip
 NUMBERS = st.integers(-(1 << 63), (1 << 63) - 1) | st.floats(allow_nan=False, allow_infinity=False)
 VALUES = st.recursive(
@@ -28,7 +32,13 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=4),
     max_leaves=10,
 )
-KINDS = {"m:export": "export", "m/t:validate": "validate", "m/t:benchmark": "benchmark", "m/t:generate": "generate"}
+KINDS = {
+    "m:export": "export",
+    "m/t:validate": "validate",
+    "m/t:benchmark": "benchmark",
+    "m/t:generate": "generate",
+    "m/t:tune": "tune",
+}
 
 
 def world() -> ActionGraph:
@@ -38,7 +48,7 @@ def world() -> ActionGraph:
     ]  # fmt: skip
     variant = Variant(
         model="m", target="t", output=OutputRef("m:export", "out"), precision="fp32", steps=("m:export",),
-        checks=("m/t:validate",), measures=("m/t:benchmark", "m/t:generate"),
+        checks=("m/t:validate",), measures=("m/t:benchmark", "m/t:generate", "m/t:tune"),
     )  # fmt: skip
     return ActionGraph(graph_of(*actions).actions, (variant,))
 
@@ -50,7 +60,7 @@ GRAPH = world()
     max_examples=int(os.environ.get("ONNXBUILD_FUZZ", "200")), deadline=5000,
     suppress_health_check=[HealthCheck.too_slow],
 )  # fmt: skip
-@given(st.lists(st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=5), min_size=4, max_size=4))
+@given(st.lists(st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=5), min_size=5, max_size=5))
 def test_fuzz_no_fact_keeps_a_report_from_being_printed(facts: list[dict[str, Any]]) -> None:
     outcomes = {
         name: Outcome(id=name, kind=kind, outcome="hit", facts=one)
@@ -61,6 +71,8 @@ def test_fuzz_no_fact_keeps_a_report_from_being_printed(facts: list[dict[str, An
     assert status_text.as_markdown(GRAPH, outcomes, 1.0)
     assert status_text.as_json(GRAPH, outcomes, 1.0)
     assert events_text(outcomes)
+    evidence = gather(GRAPH, outcomes, lambda _key: None, source="m.yaml", ended=None)
+    assert in_markdown(session_table(evidence))
     for outcome in outcomes.values():
         assert list(facts_lines(outcome.facts)) is not None
         assert finished_lines(structs.replace(outcome, outcome="built"))
