@@ -126,8 +126,8 @@ def test_every_kind_and_param_has_its_place():
 @pytest.mark.parametrize(
     ("block", "kinds"),
     [
-        ("ModelBlock", ["export", "validate", "load", "benchmark", "generate"]),
-        ("TargetBlock", ["optimize", "quantize", "precision", "validate", "load", "benchmark", "generate"]),
+        ("ModelBlock", ["export", "validate", "load", "benchmark", "generate", "tune"]),
+        ("TargetBlock", ["optimize", "quantize", "precision", "validate", "load", "benchmark", "generate", "tune"]),
     ],
 )
 def test_a_block_lists_the_step_blocks_that_it_may_contain(block, kinds):

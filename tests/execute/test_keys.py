@@ -411,11 +411,31 @@ FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
         "rounds": check("generate", "rounds", 4),
         "trust_remote_code": _TRUST,
     },
+    "tune": {
+        "task": (_TASK[0], _TASK[1] | of_m("tune")),
+        "precision": (_EIGHT_BITS[0], _EIGHT_BITS[1] | {"m/q4:tune"}),
+        "batch": check("tune", "batch", [2]),
+        "sequence": check("tune", "sequence", [64]),
+        "minimize": check("tune", "minimize", "cpu_time"),
+        "maximize": check("tune", "maximize", "throughput"),
+        "subject_to": check("tune", "subject_to", {"latency.p50": "<= 9"}),
+        "settings": check("tune", "settings", ["threads"]),
+        "threads": check("tune", "threads", [1]),
+        "iterations": check("tune", "iterations", 41),
+        "rounds": check("tune", "rounds", 9),
+        "warmup": check("tune", "warmup", 6),
+        "seed": check("tune", "seed", 1),
+        "trust_remote_code": (_TRUST[0], _TRUST[1] | of_m("tune")),
+    },
 }  # fmt: skip
 
 
 def with_data(place: Place) -> None:
     place.manifest["datasets"] = {name: {"source": [{"text": "a"}, {"text": "b"}]} for name in ("d", "other")}
+
+
+def with_tuning(place: Place) -> None:
+    place.manifest["models"]["m"]["tune"] = {}
 
 
 def with_half(place: Place, **more: Any) -> None:
@@ -471,6 +491,7 @@ BEFORE: Mapping[tuple[str, str], Edit] = {
     )},
     **{("validate", field): with_rows for field in ("dataset", "samples", "sequence", "rows")},
     ("load", "device"): with_a_target_that_is_only_opened,
+    **{("tune", field): with_tuning for field in FIELDS["tune"]},
     **{("quantize", field): with_a_search for field in ("subject_to", "minimize")},
     ("quantize", "percentile"): lambda place: with_static(place, calibration="percentile"),
     **{("quantize", field): with_static for field in (

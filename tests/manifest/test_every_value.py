@@ -44,6 +44,7 @@ WHOLE = {
             "validate": {"thresholds": {"max_abs": 0.001}, "shapes": [[1, 8]], "dataset": "rows"},
             "benchmark": {"batch": [1], "sequence": [8]},
             "generate": {"prompts": ["${vars.text}"], "max_new_tokens": 3},
+            "tune": {"threads": [1], "minimize": "cpu_time", "subject_to": {"latency.p99": "<= 9"}},
         },
         "n-${matrix.x}": {
             "matrix": {"x": [1, 2], "exclude": [{"x": 2}]},
