@@ -18,11 +18,11 @@ from onnx import TensorProto, helper
 
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.checks.tune import TuneParams
-from onnxbuild.tables.session_settings import SETTINGS, as_session, in_words, thread_counts
+from onnxbuild.tables.sessions.session_settings import SETTINGS, as_session, in_words, thread_counts
 from onnxbuild.workers.engines import timing
-from onnxbuild.workers.tune.comparison import BEST, CANDIDATE, CONTROL, compare
 from onnxbuild.workers.tune.descent import Verdict, descend
 from onnxbuild.workers.tune.equal_outputs import bounds_of, why_not_equal
+from onnxbuild.workers.tune.interleaved import BEST, CANDIDATE, CONTROL, compare
 from onnxbuild.workers.tune.session_process import session_options
 from onnxbuild.workers.tune.worker import run
 

@@ -11,7 +11,7 @@ from onnxbuild.report.evidence.figure_tables import Table
 from onnxbuild.report.result.figures import NONE
 from onnxbuild.report.result.table_layout import Cell
 from onnxbuild.steps.checks.tune import TUNE
-from onnxbuild.tables.session_settings import in_words as settings_in_words
+from onnxbuild.tables.sessions.session_settings import in_words as settings_in_words
 
 _NUMBERS = ("median", "min", "max")
 _HEAD = ("variant", "session", "goal", "gain", "tried", "found")

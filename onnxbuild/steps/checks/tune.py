@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, UnsetType
 from onnxbuild.steps.dataset_rows import check_length
 from onnxbuild.steps.kind import Context, Fault, Kind, OpeningParams, trusted
 from onnxbuild.tables.choices import Condition, condition
-from onnxbuild.tables.session_settings import SETTINGS, Name
+from onnxbuild.tables.sessions.session_settings import SETTINGS, Name
 
 Figure = Literal["latency.p50", "latency.p99", "cpu_time", "throughput"]
 LARGER_IS_BETTER = frozenset({"throughput"})

@@ -12,8 +12,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from onnxbuild.tables.session_settings import SETTINGS, Name, Values, in_words, thread_counts
-from onnxbuild.workers.tune.comparison import Spread
+from onnxbuild.tables.sessions.session_settings import SETTINGS, Name, Values, in_words, thread_counts
+from onnxbuild.workers.tune.interleaved import Spread
 
 _PASSES = 2
 DEFAULT = "default"

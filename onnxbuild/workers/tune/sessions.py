@@ -12,7 +12,7 @@ from typing import IO, Protocol
 import msgspec
 
 import onnxbuild
-from onnxbuild.tables.session_settings import Values, as_session
+from onnxbuild.tables.sessions.session_settings import Values, as_session
 from onnxbuild.workers.engines import timing
 from onnxbuild.workers.tune.session_process import Answer, Opening, Request, Work
 

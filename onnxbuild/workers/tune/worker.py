@@ -17,16 +17,16 @@ from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.steps.checks.tune import LARGER_IS_BETTER, Figure, TuneParams
 from onnxbuild.tables.choices import Condition
 from onnxbuild.tables.graph_stages import TIMED
-from onnxbuild.tables.session_settings import SESSION_FILE, SETTINGS, Values, as_session, in_words
+from onnxbuild.tables.sessions.session_settings import SESSION_FILE, SETTINGS, Values, as_session, in_words
 from onnxbuild.workers.engines import timing
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
 from onnxbuild.workers.inputs.sample_source import open_source
 from onnxbuild.workers.inputs.samples import shaped
 from onnxbuild.workers.inputs.stages import run_stages
 from onnxbuild.workers.libraries.remote_code import with_its_code
-from onnxbuild.workers.tune.comparison import BEST, CANDIDATE, CONTROL, Compared, Measured, compare
 from onnxbuild.workers.tune.descent import Verdict, candidates_of_threads, descend, rounded, threads_of
 from onnxbuild.workers.tune.equal_outputs import bounds_of, why_not_equal
+from onnxbuild.workers.tune.interleaved import BEST, CANDIDATE, CONTROL, Compared, Measured, compare
 from onnxbuild.workers.tune.session_process import Work
 from onnxbuild.workers.tune.sessions import Refused, SessionProcess, opened
 

@@ -1,0 +1,1 @@
+"""What can be set of the sessions in which graphs run."""
