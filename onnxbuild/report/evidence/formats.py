@@ -81,7 +81,9 @@ def as_markdown(evidence: Evidence) -> str:
         "\n".join(dict.fromkeys(failures)),
         _folded("Validation", in_markdown(check_table(evidence), first=2)),
         _folded("Benchmarks", in_markdown(latency_table(evidence), first=3)),
-        _folded("Session settings", in_markdown(sessions)) if (sessions := session_table(evidence)).rows else "",
+        _folded("Session settings", in_markdown(sessions, first=6))
+        if (sessions := session_table(evidence)).rows
+        else "",
         _folded("Environment", "\n".join(f"- {line}" for line in environment(evidence))),
     ]
     whole: list[str] = []

@@ -198,7 +198,7 @@ class _Tuner:
 def _because(kept: Values, unconfirmed: Values, goal: Figure, final: Compared) -> str:
     """Why these settings, in words."""
     if unconfirmed:
-        return f"{in_words(unconfirmed)} looked better in {goal}, and were not when they were measured again"
+        return f"{in_words(unconfirmed)} looked better in {goal}, and did not when measured again"
     if not kept:
         return f"no setting was better in {goal} than the defaults in every round"
     one = final.candidate
