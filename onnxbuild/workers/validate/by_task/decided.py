@@ -25,6 +25,9 @@ def of_labels(
     reference, variant = _stacked(rows)
     wanted, actual = (_decided(logits, independent=independent) for logits in (reference, variant))
     yield mean_of("label_agreement", _equal(wanted, actual), is_share=True)
+    ranks = not independent and reference.shape[1] > metrics.TOP
+    if ranks:
+        yield mean_of("top5_agreement", _among(wanted, variant), is_share=True)
     probabilities = [metrics.probabilities(logits, independent=independent) for logits in (reference, variant)]
     apart = np.abs(probabilities[0] - probabilities[1])
     yield mean_of("mean_probability", apart.mean(axis=1))
@@ -35,6 +38,8 @@ def of_labels(
     if known and not independent:
         right = np.array([cases.rows[number].right for number in known])
         yield both_sides("accuracy", _equal(actual[known], right), _equal(wanted[known], right))
+        if ranks:
+            yield both_sides("top5_accuracy", *(_among(right, side[known]) for side in (variant, reference)))
 
 
 def of_vectors(
@@ -79,6 +84,12 @@ def _equal(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """1 for each row whose decisions are all equal; their mean is scikit-learn's `accuracy_score`."""
     same = one == other
     return (same if same.ndim == 1 else same.all(axis=1)).astype(float)  # type: ignore[no-any-return]
+
+
+def _among(right: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """1 for each row whose right class has one of the five largest logits."""
+    largest = np.argpartition(logits, -metrics.TOP, axis=-1)[:, -metrics.TOP :]
+    return (largest == right[:, None]).any(axis=1).astype(float)  # type: ignore[no-any-return]
 
 
 def _extreme(metric: str, values: np.ndarray, statistic: Any) -> Measured:
