@@ -140,7 +140,8 @@ def _spelled(reader: Reader, sample: Sample) -> tuple[str, str]:
 
 def _written(reader: Reader, sample: Sample, most: int) -> tuple[str, str]:
     habits = habits_of(reader.source)
-    most = min(most, reader.source.positions - 1)
+    places = reader.source.config.get("max_target_positions") or reader.source.positions
+    most = min(most, int(places) - 1)
     reader.sides.reference.renew()
     ids = [written(side, sample, reader.sides.stages, habits, most) for side in reader.sides[:2]]
     return text_of(ids[0], reader.source), text_of(ids[1], reader.source)
