@@ -72,12 +72,13 @@ def test_files_that_rows_name_are_part_of_the_input(world, tmp_path, kind):
         ("clips/../../outside.wav", "leads out of the folder of the rows"),
         ("clips", "does not exist"),
         ("clips/link.wav", "is a link that leads out of the folder of the rows"),
+        ("clips/link-to-nothing.wav", "is a link that leads out of the folder of the rows"),
     ],
 )
 def test_a_name_that_is_no_input_is_refused(world, tmp_path, name, problem):
     if "link" in name:
         try:
-            os.symlink(tmp_path / "outside.wav", tmp_path / "data" / name)
+            os.symlink(tmp_path / ("none.wav" if "nothing" in name else "outside.wav"), tmp_path / "data" / name)
         except OSError:
             pytest.skip("links need a right on Windows")
     with pytest.raises(Exception, match="OB690") as caught:

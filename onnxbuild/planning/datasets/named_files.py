@@ -38,10 +38,10 @@ def problem_of(named: NamedFile, folder: str) -> str:
     path = os.path.join(folder, name)
     if os.path.isabs(name) or name.split("/")[0] == "..":
         return "leads out of the folder of the rows"
-    if not os.path.isfile(path):
-        return "does not exist"
-    below = os.path.commonpath([os.path.realpath(folder), os.path.realpath(path)]) == os.path.realpath(folder)
-    return "" if below else "is a link that leads out of the folder of the rows"
+    # First where a link leads: whether a file outside exists is not for a manifest to find out.
+    if os.path.commonpath([os.path.realpath(folder), os.path.realpath(path)]) != os.path.realpath(folder):
+        return "is a link that leads out of the folder of the rows"
+    return "" if os.path.isfile(path) else "does not exist"
 
 
 def kept_name(named: NamedFile) -> str:
