@@ -821,6 +821,13 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "Add preprocessor_config.json to the checkpoint (`AutoProcessor.from_pretrained(…).save_pretrained(…)`), or "
         "validate without a `dataset`.",
     ),
+    "OBE143": FailureCode(
+        "score-of-row-no-number",
+        "the score of a row is no number",
+        "The role `score` says how alike the two texts of a row are, on any scale. Similarities of embeddings are "
+        "ranked against it.",
+        "Correct the row, or name another column for `score`.",
+    ),
     "OBE99": FailureCode(
         "unexplained",
         "an unknown failure",

@@ -180,6 +180,8 @@ ALIASES: Mapping[str, str] = {**{alias: task.name for task in _ROWS for alias in
 TEXT = "text"
 # A second text in each row, if a dataset names a column for it: a reranker reads the query and the document.
 PAIR_COLUMN = "text_pair"
+# How alike the two texts of a row are, which similarities of embeddings are ranked against.
+SCORE = "score"
 
 # What a sentence-transformer returns.
 SENTENCE_TASKS: tuple[str, ...] = tuple(task.name for task in _ROWS if task.pooling != "never")
@@ -263,4 +265,6 @@ def row_columns(task: str, columns: Mapping[str, str]) -> tuple[str, ...]:
     if row is not None and row.file_column:
         return (row.file_column, *((TEXT,) if is_speech_to_text(task) and TEXT in columns else ()))
     roles = row.columns if row is not None and row.columns else ("text",)
+    if row is not None and row.thresholds == "embedding" and SCORE in columns:
+        return (*roles, PAIR_COLUMN, SCORE)
     return (*roles, PAIR_COLUMN) if row is not None and row.is_labelled and PAIR_COLUMN in columns else roles

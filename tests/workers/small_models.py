@@ -225,7 +225,9 @@ def writer(with_past: str = "-with-past") -> Exported:
     tokens = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 3}
     quiet = {"suppress_tokens": None, "begin_suppress_tokens": None}
     torch.manual_seed(5)
-    config = WhisperConfig(d_model=32, vocab_size=500, max_target_positions=64, init_std=0.5, **sizes, **tokens, **quiet)
+    config = WhisperConfig(
+        d_model=32, vocab_size=500, max_target_positions=64, init_std=0.5, **sizes, **tokens, **quiet
+    )
     model = WhisperForConditionalGeneration(config)
     model.generation_config = GenerationConfig(**tokens, suppress_tokens=[7, 8], begin_suppress_tokens=[9])
     model.save_pretrained(checkpoint)

@@ -104,7 +104,7 @@ def test_a_broken_variant_breaks_the_default_bounds(validate, tmp_path):
     of_rows = {name: bound for name, bound in bounds.items() if name in {"label_agreement", "mean_probability"}}
     assert validate(model, thresholds=bounds)["passed"]
     broken = damaged(model, tmp_path / "shuffled", lambda graph: alter_weight(graph, "classifier.bias", roll))
-    with pytest.raises(CheckFailed, match="`label_agreement` is .*24 rows, pictures of `photos`"):
+    with pytest.raises(CheckFailed, match=r"`label_agreement` is .*24 rows, pictures of `photos`"):
         validate(broken, thresholds=of_rows)
 
 
@@ -113,13 +113,13 @@ def roll(bias):
 
 
 def test_a_label_that_the_model_lacks_fails_with_its_row(validate):
-    with pytest.raises(CheckFailed, match="OBE68 row 1 of rows.jsonl has the label `cat`"):
+    with pytest.raises(CheckFailed, match=r"OBE68 row 1 of rows\.jsonl has the label `cat`"):
         validate(looker(), ["cat"] * COUNT)
 
 
 def test_what_is_no_picture_is_refused(validate, pictures):
     (pictures / "photos" / "3.png").write_bytes(b"\x89PNG\r\n\x1a\n but not really")
-    with pytest.raises(CheckFailed, match="OBE141 the picture of row 4 of rows.jsonl cannot be read"):
+    with pytest.raises(CheckFailed, match=r"OBE141 the picture of row 4 of rows\.jsonl cannot be read"):
         validate(looker())
 
 

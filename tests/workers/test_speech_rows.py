@@ -88,7 +88,9 @@ def test_ctc_transcripts_are_those_of_transformers_and_errors_those_of_jiwer(val
     assert facts["rows"] == {"name": "recordings of `spoken`", "kind": "transcripts", "count": 6, "of": 6}
     assert (facts["metrics"]["transcript_wer"], facts["metrics"]["transcript_cer"]) == (0.0, 0.0)
     # 16-bit files round the sounds, and a random model hears that: the rate is near, and the same on both sides.
-    assert facts["metrics"]["wer"] == facts["reference_metrics"]["wer"] == pytest.approx(jiwer.wer(said, heard), abs=0.1)
+    assert (
+        facts["metrics"]["wer"] == facts["reference_metrics"]["wer"] == pytest.approx(jiwer.wer(said, heard), abs=0.1)
+    )
     assert facts["thresholds"]["wer"] == facts["reference_metrics"]["wer"] + 0.005
     low, high = facts["intervals"]["wer"]
     assert low <= facts["metrics"]["wer"] <= high

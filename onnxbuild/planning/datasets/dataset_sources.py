@@ -13,7 +13,7 @@ import msgspec
 from onnxbuild.diagnostics import Diagnostic, fault
 from onnxbuild.manifest.spec import Dataset
 from onnxbuild.planning.action_graph import FilesSource, RowsSource
-from onnxbuild.planning.datasets.named_files import kept_name, named_files, problem_of
+from onnxbuild.planning.datasets.files_of_rows import kept_name, named_files, problem_of
 from onnxbuild.planning.local_files import LocalFiles, absolute_path, open_text
 from onnxbuild.planning.lock_file import dataset_name, is_hub_name
 from onnxbuild.planning.locked import Lock

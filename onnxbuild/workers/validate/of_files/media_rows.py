@@ -13,7 +13,7 @@ from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.validate import LABEL, ValidateParams
 from onnxbuild.tables.tasks import TEXT, file_role, row_columns
 from onnxbuild.workers.inputs.dataset_texts import records
-from onnxbuild.workers.validate.labelled_rows import class_of_label
+from onnxbuild.workers.validate.by_task.given_labels import class_of_label
 
 
 class MediaRow(Struct, frozen=True, kw_only=True):

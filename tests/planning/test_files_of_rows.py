@@ -10,7 +10,7 @@ import pytest
 from onnxbuild.machine import Machine
 from onnxbuild.manifest.load import load_manifest
 from onnxbuild.planning.action_graph import FilesSource
-from onnxbuild.planning.datasets.named_files import named_files
+from onnxbuild.planning.datasets.files_of_rows import named_files
 from onnxbuild.planning.expand import expand
 from onnxbuild.planning.lock_file import read_lock
 from onnxbuild.steps import KINDS
