@@ -28,7 +28,7 @@ doc_to_choice: "{{choices}}"
 doc_to_target: gold
 metric_list: [{metric: acc}]
 """
-WORDS = "the sun rain wind stone river bread boat light winter garden letter".split()
+WORDS = ["the", "sun", "rain", "wind", "stone", "river", "bread", "boat", "light", "winter", "garden", "letter"]
 
 
 class Graph(HFLM):
