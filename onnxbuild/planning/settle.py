@@ -12,7 +12,7 @@ from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault, nearest
 from onnxbuild.manifest.document import Table, overlay
 from onnxbuild.manifest.json_schema import place_of
 from onnxbuild.manifest.spec import Dataset, Model, Target
-from onnxbuild.planning.dataset_sources import DatasetReader
+from onnxbuild.planning.datasets.dataset_sources import DatasetReader
 from onnxbuild.steps import Kinds
 from onnxbuild.steps.dataset_rows import Rows
 from onnxbuild.steps.kind import Context, Fault, Kind, spelled_out

@@ -42,6 +42,14 @@ RULES: tuple[Rule, ...] = (
         Good:
             validate: {thresholds: {label_agreement: ">= 0.99"}}
         """),
+    described("OB690", "dataset-file-unusable", """
+        A row of a dataset names a recording or a picture that cannot be an input of the check.
+
+        Why: the files that rows name are part of the check's key, so each of them must exist below the folder of the
+        rows. Rows in the manifest itself cannot name files.
+        Bad: a row `{"audio": "../clips/1.wav"}` in `data/speech.jsonl`.
+        Good: a row `{"audio": "clips/1.wav"}`, and the file `data/clips/1.wav`.
+        """),
     described("OB611", "empty-shape", """
         A validation shape without samples or tokens.
 
@@ -71,7 +79,8 @@ RULES: tuple[Rule, ...] = (
     described("OB615", "dataset-not-read", """
         A dataset that validation cannot read, or a field that has no effect without one.
 
-        Why: rows of a dataset are text; `samples` and `sequence` choose among them, and `accuracy_drop` needs labels.
+        Why: rows of a dataset are text, recordings for speech recognition or pictures for image classification;
+        `samples` and `sequence` choose among them, and `accuracy_drop` needs labels.
         Bad:
             validate: {samples: 500}
         Good:

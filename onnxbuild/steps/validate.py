@@ -33,7 +33,7 @@ from onnxbuild.steps.kind import (
 )
 from onnxbuild.tables.bounds.metric import Metric
 from onnxbuild.tables.bounds.written_bound import FORMS, written_bound
-from onnxbuild.tables.tasks import TASKS, reads_text_rows, row_columns
+from onnxbuild.tables.tasks import file_role, has_labels, reads_text_rows, row_columns
 from onnxbuild.tables.thresholds import METRICS, default_bounds, is_default
 
 LABEL = "label"  # the role of the column that holds the right answer
@@ -120,12 +120,7 @@ class ValidateParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_
     @property
     def reads_labels(self) -> bool:
         """Whether rows hold the right answer, so that the accuracy of both sides can be measured."""
-        return _is_labelled(self.task) and LABEL in self.rows.columns
-
-
-def _is_labelled(task: str | None) -> bool:
-    row = TASKS.get(task or "")
-    return row is not None and row.is_labelled
+        return has_labels(self.task) and LABEL in self.rows.columns
 
 
 def _resolve(params: ValidateParams, context: Context) -> ValidateParams:
@@ -139,7 +134,13 @@ def _resolve(params: ValidateParams, context: Context) -> ValidateParams:
         trust_remote_code=trusted(context),
         library=library_of(context.config),
     )
-    bounds = default_bounds(task, context.config, context.precision, has_labels=settled.reads_labels)
+    bounds = default_bounds(
+        task,
+        context.config,
+        context.precision,
+        has_labels=settled.reads_labels,
+        has_rows=bool(params.dataset),
+    )
     written = params.thresholds.items()
     insisted = tuple(sorted(name for name, bound in written if is_default(name, bound, context.precision)))
     return msgspec.structs.replace(settled, thresholds={**bounds, **params.thresholds}, insisted=insisted or UNSET)
@@ -207,13 +208,13 @@ def _check_dataset(params: ValidateParams, context: Context) -> Iterable[Fault]:
         yield from check_cut(params, context)
     else:
         yield from _check_unread(params, context)
-    if params.dataset and not reads_text_rows(context.task):
+    if params.dataset and not reads_text_rows(context.task) and not file_role(context.task):
         message = f"the rows of a dataset are text, which the task `{context.task}` does not read"
         yield Fault(code="OB615", field="dataset", message=message, hint="remove `dataset`: seeded values are used")
-    may_have_labels = context.task is None or _is_labelled(context.task)
+    may_have_labels = context.task is None or has_labels(context.task)
     if "accuracy_drop" in params.thresholds and not (params.dataset and may_have_labels):
-        message = "`accuracy_drop` needs a text classifier and a dataset with labels"
-        is_classifier = _is_labelled(context.task)
+        message = "`accuracy_drop` needs a classifier of text or images, and a dataset with labels"
+        is_classifier = has_labels(context.task)
         hint = "name a dataset with `columns: {label: …}`" if is_classifier else "remove it"
         yield Fault(code="OB615", field="thresholds", message=message, hint=hint)
 
@@ -229,11 +230,20 @@ def _check_unread(params: ValidateParams, context: Context) -> Iterable[Fault]:
 
 def _columns(params: ValidateParams, context: Context) -> tuple[str, ...]:
     roles = row_columns(context.task or "", params.rows.columns)
-    return (*roles, LABEL) if _is_labelled(context.task) and LABEL in params.rows.columns else roles
+    return (*roles, LABEL) if has_labels(context.task) and LABEL in params.rows.columns else roles
 
 
 # The last ones compute metrics; those of a task that needs them are measured as soon as they are installed.
 _OF_METRICS = ("scipy", "scikit-learn", "seqeval", "sacrebleu", "rouge-score")
+# Those that read files and transcripts, beside them.
+_OF_FILES: Mapping[str, tuple[str, ...]] = {"audio": ("jiwer", "soundfile"), "image": ("pillow",)}
+
+
+def _packages(params: ValidateParams) -> tuple[str, ...]:
+    measures_files = params.dataset or any(METRICS[one].library == "jiwer" for one in params.thresholds)
+    of_files = _OF_FILES.get(file_role(params.task), ()) if measures_files else ()
+    return (*compared_by(params.library), *_OF_METRICS, *of_files)
+
 
 VALIDATE = Kind(
     name="validate",
@@ -243,7 +253,7 @@ VALIDATE = Kind(
     outputs={"report": "report"},
     worker="onnxbuild.workers.validate.worker:run",
     pure=True,
-    packages=lambda params: (*compared_by(params.library), *_OF_METRICS),
+    packages=_packages,
     on_by_default=True,
     resolve=_resolve,
     check=_check,

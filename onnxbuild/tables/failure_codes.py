@@ -816,6 +816,34 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "`load` and `validate` show whether the graph opens at all. For lack of memory, tune on a larger machine, or "
         "write `tune: false` for this variant.",
     ),
+    "OBE140": FailureCode(
+        "file-of-row-missing",
+        "a row names no recording or picture that can be read",
+        "Rows of .jsonl and .csv name files below their own folder, which are then inputs of the check. Rows of "
+        ".parquet cannot be read while the check is planned, so they must hold the content of each file.",
+        "Write the rows as .jsonl with paths, or save the dataset with the bytes of each file in its column.",
+    ),
+    "OBE141": FailureCode(
+        "file-of-row-unreadable",
+        "the recording or picture of a row cannot be read",
+        "It is empty, damaged, or in a format that soundfile (recordings) or pillow (pictures) does not read.",
+        "Convert it, for example to .wav or .png, or remove the row.",
+    ),
+    "OBE142": FailureCode(
+        "processor-missing",
+        "the model's processor of recordings or pictures cannot be loaded",
+        "Recordings and pictures of a dataset go through the model's own processor, as they do in use. It is what "
+        "preprocessor_config.json describes.",
+        "Add preprocessor_config.json to the checkpoint (`AutoProcessor.from_pretrained(…).save_pretrained(…)`), or "
+        "validate without a `dataset`.",
+    ),
+    "OBE143": FailureCode(
+        "score-of-row-no-number",
+        "the score of a row is no number",
+        "The role `score` says how alike the two texts of a row are, on any scale. Similarities of embeddings are "
+        "ranked against it.",
+        "Correct the row, or name another column for `score`.",
+    ),
     "OBE99": FailureCode(
         "unexplained",
         "an unknown failure",

@@ -33,6 +33,7 @@ class Task(Struct, frozen=True, kw_only=True):
     modality: Modality = "text"  # what the model reads; a feature extractor may read something else
     # The roles of the dataset columns that make up one row; none where rows of text cannot feed the model.
     columns: tuple[str, ...] = ("text",)
+    file_column: str = ""  # the role of the column that names a recording or a picture; none where rows are text
     model_class: str
     thresholds: ThresholdRow
     with_past: bool = False  # the decoder takes and returns a KV cache
@@ -115,6 +116,7 @@ _ROWS = (
         name=IMAGE_CLASSES,
         modality="image",
         columns=(),
+        file_column="image",
         model_class="AutoModelForImageClassification",
         thresholds="classification",
     ),
@@ -151,6 +153,7 @@ _ROWS = (
         family="encoder-decoder",
         modality="audio",
         columns=(),
+        file_column="audio",
         model_class="AutoModelForSpeechSeq2Seq",
         thresholds="generation",
         aliases=("speech2seq-lm", "asr"),
@@ -173,8 +176,12 @@ _MORE_ALIASES: Mapping[str, str] = {"audio-ctc": "automatic-speech-recognition"}
 
 ALIASES: Mapping[str, str] = {**{alias: task.name for task in _ROWS for alias in task.aliases}, **_MORE_ALIASES}
 
+# The text of a row; what is said in a recording, if a dataset names a column for it.
+TEXT = "text"
 # A second text in each row, if a dataset names a column for it: a reranker reads the query and the document.
 PAIR_COLUMN = "text_pair"
+# How alike the two texts of a row are, which similarities of embeddings are ranked against.
+SCORE = "score"
 
 # What a sentence-transformer returns.
 SENTENCE_TASKS: tuple[str, ...] = tuple(task.name for task in _ROWS if task.pooling != "never")
@@ -232,6 +239,18 @@ def reads_text_rows(task: str | None) -> bool:
     return row is None or row.reads_text_rows
 
 
+def file_role(task: str | None) -> str:
+    """The role of the column that names a recording or a picture of each row; empty where rows are text."""
+    row = TASKS.get(task or "")
+    return row.file_column if row is not None else ""
+
+
+def has_labels(task: str | None) -> bool:
+    """Whether a label per row, the class of a text or of a picture, says what is right."""
+    row = TASKS.get(task or "")
+    return row is not None and (row.is_labelled or row.name == IMAGE_CLASSES)
+
+
 def reads_pairs(task: str, config: Mapping[str, Any]) -> bool:
     """Whether a row holds two texts; a classifier with one label is a reranker, which reads a query and a document."""
     row = TASKS.get(task)
@@ -243,5 +262,9 @@ def reads_pairs(task: str, config: Mapping[str, Any]) -> bool:
 def row_columns(task: str, columns: Mapping[str, str]) -> tuple[str, ...]:
     """The roles of the columns that make up one row, for a dataset that maps the roles in `columns` to its columns."""
     row = TASKS.get(task)
+    if row is not None and row.file_column:
+        return (row.file_column, *((TEXT,) if is_speech_to_text(task) and TEXT in columns else ()))
     roles = row.columns if row is not None and row.columns else ("text",)
+    if row is not None and row.thresholds == "embedding" and SCORE in columns:
+        return (*roles, PAIR_COLUMN, SCORE)
     return (*roles, PAIR_COLUMN) if row is not None and row.is_labelled and PAIR_COLUMN in columns else roles

@@ -7,7 +7,7 @@ from typing import Any
 
 from onnxbuild.tables.bounds.metric import Metric, Side
 from onnxbuild.tables.bounds.row_metrics import ROW_BOUNDS, ROW_METRICS, RowKind, row_bounds
-from onnxbuild.tables.tasks import TASKS, ThresholdRow, is_ctc, reads_pairs
+from onnxbuild.tables.tasks import TASKS, ThresholdRow, file_role, is_ctc, is_speech_to_text, reads_pairs
 
 Bounds = Mapping[str, float]
 METRICS: Mapping[str, Metric] = {
@@ -101,14 +101,23 @@ def row_kind(task: str, config: Mapping[str, Any] | None) -> RowKind | None:
     return None
 
 
+def file_kind(task: str) -> RowKind | None:
+    """What a model of this task decides about recordings or pictures; None where it reads text, or neither."""
+    if not file_role(task):
+        return None
+    return "transcripts" if is_speech_to_text(task) else "pictures"
+
+
 _ROW_KINDS: Mapping[str, RowKind] = {"question-answering": "spans", "token-classification": "entities"}
 
 
-def default_bounds(task: str, config: Mapping[str, Any] | None, precision: str, *, has_labels: bool) -> Bounds:
-    """The bounds by metric for a variant of this precision."""
+def default_bounds(
+    task: str, config: Mapping[str, Any] | None, precision: str, *, has_labels: bool, has_rows: bool = False
+) -> Bounds:
+    """The bounds by metric for a variant of this precision; `has_rows`: a dataset has recordings or pictures."""
     column = judged_as(precision)
     drop = {"accuracy_drop": ACCURACY_DROP[column]} if has_labels else {}
-    kind = row_kind(task, config)
+    kind = row_kind(task, config) or (file_kind(task) if has_rows else None)
     over_rows = row_bounds(kind, column) if kind is not None else {}
     return {**THRESHOLDS[table_of(task, config)][column], **over_rows, **drop}
 

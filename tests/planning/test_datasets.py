@@ -11,7 +11,7 @@ from onnxbuild.manifest.reach import Reach
 from onnxbuild.manifest.spec import Dataset
 from onnxbuild.permissions import permissions
 from onnxbuild.planning.action_graph import FilesSource, RowsSource
-from onnxbuild.planning.dataset_sources import DatasetReader
+from onnxbuild.planning.datasets.dataset_sources import DatasetReader
 from onnxbuild.planning.local_files import LocalFiles
 from onnxbuild.planning.locked import Lock, LockedSource
 from onnxbuild.planning.sources import Fetched

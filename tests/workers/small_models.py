@@ -160,6 +160,99 @@ def text_model(kind: str) -> Exported:
     return Exported(checkpoint, _export(checkpoint, _ROOT / kind / "onnx", task), task)
 
 
+LETTERS = "etaoinshrdlu"
+
+
+@cache
+def speller() -> Exported:
+    """A speech model that spells by CTC, its weights so large that it hears many letters, with all its files."""
+    import torch
+    from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
+
+    checkpoint = _ROOT / "speller" / "checkpoint"
+    checkpoint.mkdir(parents=True)
+    vocabulary = {name: number for number, name in enumerate(("<pad>", "<s>", "</s>", "<unk>", "|", *LETTERS))}
+    sizes = {"conv_dim": [32] * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}
+    torch.manual_seed(3)
+    config = Wav2Vec2Config(**_SMALL, **sizes, vocab_size=len(vocabulary), initializer_range=0.5, pad_token_id=0)
+    model = Wav2Vec2ForCTC(config).eval()
+    extractor = Wav2Vec2FeatureExtractor(return_attention_mask=False)
+    _make_words(model, extractor, blank=0, space=vocabulary["|"])
+    model.save_pretrained(checkpoint)
+    extractor.save_pretrained(checkpoint)
+    ctc_tokenizer(checkpoint, vocabulary).save_pretrained(checkpoint)
+    task = "automatic-speech-recognition"
+    return Exported(checkpoint, _export(checkpoint, _ROOT / "speller" / "onnx", task), task)
+
+
+def _make_words(model, extractor, *, blank: int, space: int) -> None:
+    """Give all letters of a model with random weights a like chance, blanks and spaces a larger one, others none."""
+    import torch
+
+    from onnxbuild.workers.validate.of_files.recordings import seeded_sounds
+
+    with torch.inference_mode():
+        feeds = [extractor(one, sampling_rate=16_000, return_tensors="pt") for one in seeded_sounds(8, 16_000, 1)]
+        logits = torch.cat([model(**one).logits[0] for one in feeds])
+    head, (spread, middle) = model.lm_head, torch.std_mean(logits, dim=0)
+    head.weight.data /= spread[:, None]
+    head.bias.data = (head.bias.data - middle) / spread
+    head.bias.data[1:4] = -100.0
+    head.bias.data[[blank, space]] += 1.0
+
+
+def ctc_tokenizer(folder: Path, vocabulary: dict[str, int]):
+    """The tokenizer of transformers for CTC, from a vocabulary that it reads from a file."""
+    import json
+
+    from transformers import Wav2Vec2CTCTokenizer
+
+    path = folder / "vocab.json"
+    path.write_text(json.dumps(vocabulary), encoding="utf-8")
+    return Wav2Vec2CTCTokenizer(str(path))
+
+
+@cache
+def writer(with_past: str = "-with-past") -> Exported:
+    """A small Whisper with a tokenizer, whose words depend on what it hears."""
+    import torch
+    from transformers import GenerationConfig, WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
+
+    name = f"writer{with_past}"
+    checkpoint = _ROOT / name / "checkpoint"
+    sizes = {f"{part}_{name}": value for part in ("encoder", "decoder")
+             for name, value in (("layers", 1), ("attention_heads", 2), ("ffn_dim", 64))}  # fmt: skip
+    tokens = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 3}
+    quiet = {"suppress_tokens": None, "begin_suppress_tokens": None}
+    torch.manual_seed(5)
+    config = WhisperConfig(
+        d_model=32, vocab_size=500, max_target_positions=64, init_std=0.5, **sizes, **tokens, **quiet
+    )
+    model = WhisperForConditionalGeneration(config)
+    model.generation_config = GenerationConfig(**tokens, suppress_tokens=[7, 8], begin_suppress_tokens=[9])
+    model.save_pretrained(checkpoint)
+    WhisperFeatureExtractor().save_pretrained(checkpoint)
+    _tokenizer().save_pretrained(checkpoint)
+    task = f"automatic-speech-recognition{with_past}"
+    return Exported(checkpoint, _export(checkpoint, _ROOT / name / "onnx", task), task)
+
+
+@cache
+def looker() -> Exported:
+    """A classifier of pictures of ten classes, its weights so large that its answers differ, with its processor."""
+    import torch
+    from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
+
+    checkpoint = _ROOT / "looker" / "checkpoint"
+    torch.manual_seed(2)
+    names = dict(enumerate(f"colour {number}" for number in range(10)))
+    config = ViTConfig(**_SMALL, image_size=32, patch_size=8, id2label=names, initializer_range=0.3)
+    ViTForImageClassification(config).save_pretrained(checkpoint)
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(checkpoint)
+    task = "image-classification"
+    return Exported(checkpoint, _export(checkpoint, _ROOT / "looker" / "onnx", task), task)
+
+
 @cache
 def minilm(library: str = "sentence_transformers") -> Exported:
     """The real all-MiniLM-L6-v2, as a sentence-transformer or as the bare encoder (`transformers`)."""

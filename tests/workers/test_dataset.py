@@ -15,7 +15,7 @@ from onnxbuild.protocol import CheckFailed  # noqa: E402
 from onnxbuild.steps.dataset_rows import Rows  # noqa: E402
 from onnxbuild.steps.validate import ValidateParams  # noqa: E402
 from onnxbuild.workers.inputs.sentences import SENTENCES  # noqa: E402
-from onnxbuild.workers.validate.labelled_rows import class_of_label  # noqa: E402
+from onnxbuild.workers.validate.by_task.given_labels import class_of_label  # noqa: E402
 from onnxbuild.workers.validate.worker import run  # noqa: E402
 
 CONFIG = {"id2label": {"0": "NEGATIVE", "1": "NEUTRAL", "2": "POSITIVE"}}

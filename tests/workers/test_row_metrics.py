@@ -273,3 +273,83 @@ def test_a_review_has_a_label_only_if_the_model_has_it():
 def test_words_have_no_case_and_no_punctuation():
     assert words_of("In 1871, at Ashford!") == ["in", "1871", "at", "ashford"]
     assert words_of("陈志明") == ["陈", "志", "明"]
+
+
+def test_cosines_are_those_of_scikit_learn():
+    from sklearn.metrics.pairwise import paired_cosine_distances
+
+    reference, variant = [[1.0, 0.0], [1.0, 1.0], [3.0, 4.0]], [[1.0, 1.0], [1.0, 1.0], [4.0, 3.0]]
+    found, _ = values(of_vectors(Cases(rows=[Case(texts=("",))] * 3), rows(reference, variant), independent=False))
+    by_row = 1 - paired_cosine_distances(reference, variant)
+    assert list(by_row) == pytest.approx([np.sqrt(0.5), 1.0, 0.96])
+    assert found["row_cosine_mean"] == pytest.approx(by_row.mean())
+    assert found["row_cosine_min"] == pytest.approx(by_row.min())
+
+
+def test_ten_nearest_of_eleven_texts_by_hand():
+    """The query points along the first axis; the variant exchanges its nearest and its farthest text."""
+    angles = np.deg2rad(range(0, 96, 8))  # the query, then eleven texts
+    reference = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    variant = reference.copy()
+    variant[[1, 11]] = reference[[11, 1]]
+    cases = Cases(rows=[Case(texts=("",))] * 12, rankings=[Ranking(query=0, candidates=range(1, 12), right=1)])
+    found, _ = values(of_vectors(cases, rows(reference, variant), independent=False))
+    assert found["top10_overlap"] == 0.9
+
+
+def test_five_most_likely_labels_are_those_of_scikit_learn():
+    from sklearn.metrics import accuracy_score, top_k_accuracy_score
+
+    generator = np.random.default_rng(2)
+    reference = generator.standard_normal((40, 8))
+    variant = reference + generator.standard_normal((40, 8))
+    right = generator.integers(0, 8, 40)
+    cases = Cases(rows=[Case(texts=("",), right=int(one)) for one in right])
+    found, beside = values(of_labels(cases, rows(reference, variant), independent=False))
+    labels, wanted = range(8), reference.argmax(axis=1)
+    assert found["top5_accuracy"] == top_k_accuracy_score(right, variant, k=5, labels=labels)
+    assert beside["top5_accuracy"] == top_k_accuracy_score(right, reference, k=5, labels=labels)
+    assert found["top5_agreement"] == top_k_accuracy_score(wanted, variant, k=5, labels=labels) < 1
+    assert found["label_agreement"] == accuracy_score(wanted, variant.argmax(axis=1)) < found["top5_agreement"]
+
+
+def test_five_of_five_labels_say_nothing():
+    found, _ = values(of_labels(Cases(rows=[]), rows([[1.0, 0, 0, 0, 0]], [[0.0, 1, 0, 0, 0]]), independent=False))
+    assert "top5_agreement" not in found
+
+
+def test_losses_and_divergences_of_tokens_are_those_of_pytorch():
+    """Padding on the left, as decoders have it: two tokens of the first row and three of the second are predicted."""
+    torch = pytest.importorskip("torch")
+    from torch.nn import functional
+
+    from onnxbuild.workers.inputs.samples import Sample
+    from onnxbuild.workers.validate.by_task.summaries import summaries
+
+    generator = np.random.default_rng(6)
+    ids, mask = np.array([[0, 3, 1, 4], [2, 4, 0, 1]]), np.array([[0, 1, 1, 1], [1, 1, 1, 1]])
+    wanted, actual = (generator.standard_normal((2, 4, 5)).astype(np.float32) for _ in range(2))
+    none = np.zeros((2, 0), np.int64)
+    feeds = {"input_ids": ids, "attention_mask": mask}
+    sample = Sample(label="", feeds=feeds, mask=mask, step_ids=none, decoder_ids=none, rows=2, tokens=7)
+    found, _ = values(of_language(summaries("language", "prefill", sample, {"logits": wanted}, {"logits": actual})))
+
+    real = [(0, 1, 1), (0, 2, 4), (1, 0, 4), (1, 1, 0), (1, 2, 1)]  # row, place, the token after it
+    sides = [torch.tensor(np.stack([side[row, place] for row, place, _ in real])) for side in (wanted, actual)]
+    targets = torch.tensor([token for *_, token in real])
+    losses = [functional.cross_entropy(side, targets) for side in sides]
+    divergence = functional.kl_div(
+        sides[1].log_softmax(-1), sides[0].log_softmax(-1), reduction="batchmean", log_target=True
+    )
+    assert found["text_perplexity_ratio"] == pytest.approx(float(losses[1].exp() / losses[0].exp()), rel=1e-5)
+    assert found["next_token_kl"] == pytest.approx(float(divergence), rel=1e-5)
+    assert found["next_token_agreement"] == float((sides[0].argmax(-1) == sides[1].argmax(-1)).double().mean())
+
+
+def test_one_label_is_judged_by_its_sign_and_the_logistic_function():
+    from scipy.special import expit
+
+    found, _ = values(of_labels(Cases(rows=[]), rows([[0.5], [-1.0]], [[-0.5], [-1.0]]), independent=False))
+    assert found["label_agreement"] == 0.5
+    assert found["row_probability_max"] == pytest.approx(expit(0.5) - expit(-0.5))
+    assert found["mean_probability"] == pytest.approx((expit(0.5) - expit(-0.5)) / 2)

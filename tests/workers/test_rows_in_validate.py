@@ -9,7 +9,7 @@ import pytest
 for module in ("torch", "optimum.onnxruntime", "sentence_transformers", "seqeval"):
     pytest.importorskip(module)
 
-from small_models import classifier, text_model  # noqa: E402
+from small_models import classifier, minilm, text_model  # noqa: E402
 
 from onnxbuild.protocol import CheckFailed  # noqa: E402
 from onnxbuild.steps.dataset_rows import Rows  # noqa: E402
@@ -128,3 +128,48 @@ def test_a_large_model_reads_fewer_rows_or_none(monkeypatch, validate):
     assert 20 <= facts["rows"]["count"] < facts["rows"]["of"] == 235
     monkeypatch.setattr(reading, "_MOST_WORK", 1e6)
     assert "rows" not in validate(classifier())
+
+
+def graded_rows(folder, scores=None):
+    folder.mkdir()
+    pairs = own_rows("pairs")
+    scores = scores or [row["score"] for row in pairs]
+    lines = [
+        json.dumps({"one": row["text"], "other": row["other"], "alike": score})
+        for row, score in zip(pairs, scores, strict=False)
+    ]
+    (folder / "rows.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    return folder
+
+
+GRADED = Rows(columns={"text": "one", "text_pair": "other", "score": "alike"})
+
+
+def test_graded_pairs_of_a_dataset_are_ranked_as_sentence_transformers_and_scipy_rank_them(validate, tmp_path):
+    """The main score of the STS tasks of mteb: Spearman of the cosines and the grades, of both sides."""
+    from scipy.stats import spearmanr
+    from sentence_transformers import SentenceTransformer
+
+    model = minilm()
+    facts = validate(
+        model,
+        more={"dataset": graded_rows(tmp_path / "pairs")},
+        dataset="sts",
+        rows=GRADED,
+        thresholds={"pair_spearman": ">= fp32 - 0.005"},
+    )
+    pairs = own_rows("pairs")
+    encoder = SentenceTransformer(str(model.checkpoint), device="cpu")
+    one, other = (encoder.encode([row[side] for row in pairs]) for side in ("text", "other"))
+    cosines = (one * other).sum(axis=1)
+    wanted = spearmanr([row["score"] for row in pairs], cosines).statistic
+    assert facts["reference_metrics"]["pair_spearman"] == pytest.approx(wanted, abs=1e-6)
+    assert facts["metrics"]["pair_spearman"] == pytest.approx(wanted, abs=1e-6)
+    assert (facts["rows"]["kind"], facts["rows"]["count"]) == ("vectors", 2 * len(pairs))
+    assert facts["metrics"]["spearman"] == pytest.approx(1.0)
+
+
+def test_a_grade_that_is_no_number_fails_with_its_row(validate, tmp_path):
+    rows = graded_rows(tmp_path / "pairs", ["very"])
+    with pytest.raises(CheckFailed, match=r"OBE143 row 1 of rows\.jsonl has the score `very`, which is no number"):
+        validate(minilm(), more={"dataset": rows}, dataset="sts", rows=GRADED)

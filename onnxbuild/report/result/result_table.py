@@ -17,6 +17,8 @@ _UNEVEN = "† the median of the ratios of single rounds; the medians of all cal
 _HEADINGS: Mapping[str, str] = {
     ACCURACY: "accuracy",
     "accuracy_drop": "accuracy drop",
+    "wer": "WER",
+    "transcript_wer": "WER to reference",
     "perplexity_ratio": "perplexity ratio",
     "kl_mean": "KL divergence",
     "top1": "top-1",
@@ -29,6 +31,8 @@ _HEADINGS: Mapping[str, str] = {
 # The column that a bound adds to the table. The worst row and the largest element have a column only if they failed.
 _COLUMN_OF: Mapping[str, str] = {
     "accuracy_drop": ACCURACY,
+    "wer": "wer",
+    "transcript_wer": "transcript_wer",
     "perplexity_ratio": "perplexity_ratio",
     "kl_mean": "kl_mean",
     "top1": "top1",

@@ -1,4 +1,4 @@
-"""Metrics over rows of text by the kind of model, and their default bounds by precision."""
+"""Metrics over rows by the kind of model, and their default bounds by precision."""
 
 from __future__ import annotations
 
@@ -7,17 +7,25 @@ from typing import Literal
 
 from onnxbuild.tables.bounds.metric import Metric
 
-# What a model decides about a row of text.
-RowKind = Literal["labels", "vectors", "scores", "spans", "entities", "language", "rewriting"]
+# What a model decides about a row: of text, or a picture, or a recording.
+RowKind = Literal[
+    "labels", "vectors", "scores", "spans", "entities", "language", "rewriting", "pictures", "transcripts"
+]
 
 
 def _share(meaning: str, library: str = "", *, least: float = 0.0, both_sides: bool = False) -> Metric:
     return Metric("min", meaning, least=least, most=1.0, library=library, both_sides=both_sides)
 
 
+def _error(meaning: str, *, both_sides: bool = False) -> Metric:
+    """An error rate, which exceeds 1 where more is added than there should be."""
+    return Metric("max", meaning, library="jiwer", both_sides=both_sides)
+
+
 # Metrics that compare the variant with the reference, then those that compare both with labels.
 ROW_METRICS: Mapping[str, Metric] = {
     "label_agreement": _share("share of rows with the reference's label, or its set of labels", "scikit-learn"),
+    "top5_agreement": _share("share of rows whose label of the reference is among the variant's five most likely"),
     "mean_probability": Metric("max", "mean over rows and labels of |difference of the probability|", most=1.0),
     "row_probability_mean": Metric("max", "mean over rows of each row's largest |difference|", most=1.0),
     "row_probability_max": Metric("max", "maximum over rows of each row's largest |difference|", most=1.0),
@@ -34,7 +42,10 @@ ROW_METRICS: Mapping[str, Metric] = {
     "greedy_agreement": _share("share of greedily generated tokens before the first that differs"),
     "chrf_agreement": _share("chrF of the generated text with the reference's as truth", "sacrebleu"),
     "rouge_agreement": _share("ROUGE-L of the generated text with the reference's as truth", "rouge-score"),
+    "transcript_wer": _error("word error rate of the transcripts with the reference's as truth"),
+    "transcript_cer": _error("character error rate of the transcripts with the reference's as truth"),
     "accuracy": _share("share of rows with the right label", "scikit-learn", both_sides=True),
+    "top5_accuracy": _share("share of rows whose right label is among the five most likely", both_sides=True),
     "pair_spearman": _share(
         "rank correlation of similarities of pairs with graded labels", "scipy", least=-1.0, both_sides=True
     ),
@@ -43,6 +54,8 @@ ROW_METRICS: Mapping[str, Metric] = {
     "entity_f1": _share("entity F1 with the right entities", "seqeval", both_sides=True),
     "chrf": _share("chrF of the generated text with the right text", "sacrebleu", both_sides=True),
     "rouge_l": _share("ROUGE-L of the generated text with the right text", "rouge-score", both_sides=True),
+    "wer": _error("word error rate of the transcripts: edits per word that was said", both_sides=True),
+    "cer": _error("character error rate of the transcripts: edits per character", both_sides=True),
 }
 
 # What every default bound below is measured on: 235 rows whose shares resolve about 1.5 points, so that a variant
@@ -62,6 +75,13 @@ ROW_BOUNDS: Mapping[RowKind, Mapping[str, Mapping[str, float]]] = {
     "entities": {"fp32": {"entity_agreement": 0.98}, "fp16": {"entity_agreement": 0.97}},
     "language": {"fp32": {"next_token_agreement": 0.99, "text_perplexity_ratio": 1.001}},
     "rewriting": {"fp32": {"greedy_agreement": 0.95}},
+    # Only on a dataset: neither pictures nor speech come with onnxbuild.
+    "pictures": {
+        "fp32": {"label_agreement": 0.98, "mean_probability": 1e-3},
+        "fp16": {"label_agreement": 0.98, "mean_probability": 5e-3},
+        "bf16": {"label_agreement": 0.95},
+    },
+    "transcripts": {"fp32": {"transcript_wer": 0.005}, "fp16": {"transcript_wer": 0.02}},
 }
 
 

@@ -33,7 +33,8 @@ def records(
     `rows.limit` and `rows.seed` first choose the rows of the dataset. Errors: CheckFailed OBE58 if a file cannot be
     read or lacks a column, or where no file has rows.
     """
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    # Rows of recordings or pictures have these files beside them.
+    paths = sorted(path for path in folder.rglob("*") if path.suffix in _READERS and path.is_file())
     counts = [sum(1 for _ in _rows(path)) for path in paths]
     if not sum(counts):
         raise CheckFailed("OBE58", f"{' and '.join(path.name for path in paths)} has no rows")

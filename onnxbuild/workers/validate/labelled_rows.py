@@ -12,14 +12,15 @@ from msgspec import Struct
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.validate import LABEL, ValidateParams
 from onnxbuild.tables.bounds.row_metrics import RowKind
-from onnxbuild.tables.tasks import row_columns
+from onnxbuild.tables.tasks import SCORE, row_columns
 from onnxbuild.workers.inputs.dataset_texts import records
 from onnxbuild.workers.inputs.sample_source import Source
 from onnxbuild.workers.inputs.samples import Sample, of_ids, text_limit
 from onnxbuild.workers.measuring import metrics
 from onnxbuild.workers.validate.batches import in_batches
-from onnxbuild.workers.validate.by_task.cases import Case, Cases
+from onnxbuild.workers.validate.by_task.cases import Case, Cases, graded_pairs
 from onnxbuild.workers.validate.by_task.encoded import Encoded, encoded_case
+from onnxbuild.workers.validate.by_task.given_labels import class_of_label, grade_of
 from onnxbuild.workers.validate.by_task.rows_read import Reading
 from onnxbuild.workers.validate.by_task.summaries import Summary, summaries
 from onnxbuild.workers.validate.worst import Worst
@@ -79,7 +80,7 @@ class Answers:
         return Reading(
             name=f"rows of `{dataset}`",
             kind=self._kind,
-            cases=Cases(rows=cases),
+            cases=Cases(rows=cases, pairs=graded_pairs(cases)),
             encoded=encoded,
             rows=self._rows,
             of=len(cases),
@@ -151,47 +152,20 @@ def _rows(folder: Path, source: Source, params: ValidateParams) -> Iterator[_Row
     roles = row_columns(params.task, params.rows.columns)
     wanted = (*roles, LABEL) if params.reads_labels else roles
     limit = min(params.sequence, text_limit(source))
-    for place, values in records(folder, params.rows, wanted, samples=params.samples, seed=params.seed):
-        right = class_of_label(values[LABEL], source.config, place) if params.reads_labels else None
-        case = Case(texts=tuple(str(values[role]) for role in roles), right=right)
-        yield _Row(case=case, encoded=encoded_case(source, case, limit))
+    found = records(folder, params.rows, wanted, samples=params.samples, seed=params.seed)
+    for number, (place, values) in enumerate(found):
+        for case in _cases(values, roles, params, source, place, number):
+            yield _Row(case=case, encoded=encoded_case(source, case, limit))
 
 
-def class_of_label(value: Any, config: Mapping[str, Any], place: str) -> int:
-    """The class of a label: its number, or its name in `id2label` of config.json, ignoring case.
-
-    A model with one logit, which decides by its sign, has the classes 0 and 1. Errors: CheckFailed OBE68 otherwise.
-    """
-    names = {int(key): str(name) for key, name in (config.get("id2label") or _TWO).items()}
-    if len(names) == 1:
-        names = {0: "0", 1: "1"}
-    exact = {name: number for number, name in names.items()}
-    folded = {name.casefold(): number for number, name in names.items()}
-    text = str(value).strip()
-    for known, asked in ((exact, text), (folded, text.casefold())):
-        if asked in known and not isinstance(value, bool):
-            return known[asked]
-    number = _whole(value)
-    if number is not None and number in names:
-        return number
-    shown = list(names.items())[:_FEW]
-    listed = ", ".join(f"`{name}`" if name == str(key) else f"`{name}` ({key})" for key, name in shown)
-    more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
-    raise CheckFailed(
-        "OBE68",
-        f"{place} has the label `{value}`, which the model does not know",
-        notes=[("hint", f"its labels are {listed}{more}")],
-    )
-
-
-_FEW = 8
-_TWO: Mapping[str, str] = {"0": "LABEL_0", "1": "LABEL_1"}  # which transformers leaves out of config.json
-
-
-def _whole(value: Any) -> int | None:
-    """A whole number as files write it: 1, 1.0 and "1"; truth values are 0 and 1."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return int(number) if number.is_integer() else None
+def _cases(
+    values: Mapping[str, Any], roles: Sequence[str], params: ValidateParams, source: Source, place: str, number: int
+) -> list[Case]:
+    """A case per row, or two for a graded pair: its texts are embedded one by one."""
+    texts = tuple(str(values[role]) for role in roles if role != SCORE)
+    if SCORE in roles:
+        graded = (number, grade_of(values[SCORE], place))
+        return [Case(texts=(text,), graded=graded) for text in texts]
+    return [
+        Case(texts=texts, right=class_of_label(values[LABEL], source.config, place) if params.reads_labels else None)
+    ]

@@ -15,8 +15,7 @@ from onnxbuild.machine import usable_cores
 from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.steps.dataset_rows import PORT
 from onnxbuild.steps.validate import ValidateParams
-from onnxbuild.tables.bounds.row_metrics import RowKind
-from onnxbuild.tables.thresholds import Bounds
+from onnxbuild.tables.thresholds import Bounds, file_kind
 from onnxbuild.workers.engines.loading import some_of
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
 from onnxbuild.workers.engines.timing import versions
@@ -29,14 +28,13 @@ from onnxbuild.workers.libraries.remote_code import with_its_code
 from onnxbuild.workers.validate.beside_graph import differences
 from onnxbuild.workers.validate.bounds import broken_bounds, fitting_bounds, row_of
 from onnxbuild.workers.validate.by_task.cases import kind_of
-from onnxbuild.workers.validate.by_task.measuring import measured
-from onnxbuild.workers.validate.by_task.reading import read_own_rows
-from onnxbuild.workers.validate.by_task.row_evidence import RowEvidence, gathered
 from onnxbuild.workers.validate.compare import Record, Task
 from onnxbuild.workers.validate.draws import drawing_operators
 from onnxbuild.workers.validate.extent import Judge, Partly, tried_below
 from onnxbuild.workers.validate.labelled_rows import Answers, batches_of
 from onnxbuild.workers.validate.lengths import Chosen, chosen, limit_of, of_length
+from onnxbuild.workers.validate.of_files.reading_files import READ_FROM_FILES
+from onnxbuild.workers.validate.over_rows import over_rows
 from onnxbuild.workers.validate.remembered import Remembered, identity_of
 from onnxbuild.workers.validate.trial import Sides, Trial, tried, tried_chosen
 from onnxbuild.workers.validate.worst import Worst, by_output, worst_of
@@ -60,17 +58,18 @@ def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str
     independent = source.config.get("problem_type") == "multi_label_classification"
     row = row_of(params.task, sides.variant)
     task = Task(table=row, independent=independent)
-    kind = kind_of(params.task, row, source)
-    answers = Answers(batches_of(inputs[PORT], source, params) if PORT in inputs else (), kind)
+    kind = file_kind(params.task) or kind_of(params.task, row, source)
+    reads_text = PORT in inputs and kind not in READ_FROM_FILES
+    answers = Answers(batches_of(inputs[PORT], source, params) if reads_text else (), kind)
     samples = _samples(source, params, answers.samples)
     given = [tried(sides, one, task, answers) for one in _told(samples, progress)]
     lengths = chosen(source, bytes_below(inputs["reference"]), params.longest)
     trials = list(filter(None, (tried_chosen(sides, one, task) for one in _told(_chosen(source, lengths), progress))))
     trials += _longest(sides, source, task, lengths, [*given, *trials])
     records = [record for trial in (*given, *trials) for record in trial.records]
-    over_rows = _over_rows(sides, source, params, task, kind, answers, inputs, progress)
-    worst = _worst(given) | over_rows.worst() | answers.worst(params.dataset)
-    bounds = {**fitting_bounds(params, row, worst), **over_rows.limits(params)}
+    found = over_rows(sides, source, params, task, kind, answers, inputs, progress)
+    worst = _worst(given) | found.worst() | answers.worst(params.dataset)
+    bounds = {**fitting_bounds(params, row, worst), **found.limits(params)}
     beside = differences(source, inputs["reference"], trusts_code=trust)
     broken = [*(message for _, message in beside), *broken_bounds(worst, _asked(bounds, params))]
     partly = None
@@ -79,8 +78,8 @@ def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str
         partly = judge.partly(given, trials)
         broken = [partly.message] if partly else []
     facts = _facts(params, bounds, source, samples, records, worst, broken) | _circumstances(sides, threads)
-    facts |= over_rows.facts(params, bounds)
-    warnings += [*over_rows.warnings, *(one["message"] for one in facts.get("undecided", ()))]
+    facts |= found.facts(params, bounds)
+    warnings += [*found.warnings, *(one["message"] for one in facts.get("undecided", ()))]
     facts |= {"chosen": [trial.sample.label for trial in trials]} if trials else {}
     warnings += _unreached(lengths)
     facts |= {"dataset": {"name": params.dataset, **answers.facts()}} if answers.samples else {}
@@ -107,28 +106,6 @@ def _failure(
 def _asked(bounds: Bounds, params: ValidateParams) -> Bounds:
     """The bounds, and NaN for one that was written as text and that nothing was measured for: no value is within it."""
     return {**bounds, **{name: math.nan for name in params.texts if name not in bounds}}
-
-
-def _over_rows(
-    sides: Sides,
-    source: Source,
-    params: ValidateParams,
-    task: Task,
-    kind: RowKind | None,
-    answers: Answers,
-    inputs: Mapping[str, Path],
-    progress: Tell,
-) -> RowEvidence:
-    """The metrics over the rows of the dataset, or else over those that come with onnxbuild."""
-    if kind is None:
-        return RowEvidence()
-    weights = bytes_below(inputs["reference"])
-    reading = answers.reading(params.dataset)
-    if reading is None:
-        longest = limit_of(source, params.longest)
-        reading = read_own_rows(sides, source, kind, task, weights, longest, progress)
-    found = list(measured(reading, sides, source, weights)) if reading is not None else []
-    return gathered(reading, found, params)
 
 
 def _told(samples: Sequence[Sample], progress: Tell) -> Iterator[Sample]:
@@ -284,6 +261,6 @@ def _facts(
 
 
 def _kind_of_text(params: ValidateParams, source: Source) -> str:
-    if params.dataset:
+    if params.dataset and source.reads_text:
         return f"rows of `{params.dataset}`"
     return "sentences" if source.reads_text else "seeded values"

@@ -15,15 +15,20 @@ from onnxbuild.workers.inputs.sample_source import Source
 
 _CANDIDATES = 12  # passages per query of a reranker: the right one, and others of its language or of English
 _OTHER_CONTEXTS = 6  # contexts without the answer, per question: 215 rows in all
+_TEXTS_OF_A_PAIR = 2
 _EVERY = 2  # a reranker reads every second query, which gives 240 pairs
 
 
 class Case(Struct, frozen=True, kw_only=True):
-    """A text, or two; `right` is a class, an answer, the tags of its words, or a text, and None if it is unknown."""
+    """A text, or two; `right` is a class, an answer, the tags of its words, or a text, and None if it is unknown.
+
+    `graded`: the number of the pair that the text is part of, and how alike the two are.
+    """
 
     texts: tuple[str, ...]
     language: str = ""
     right: Any = None
+    graded: tuple[int, float] | None = None
 
 
 class Ranking(Struct, frozen=True, kw_only=True):
@@ -35,11 +40,20 @@ class Ranking(Struct, frozen=True, kw_only=True):
 
 
 class Cases(Struct, frozen=True, kw_only=True):
-    """Rows, graded pairs of them (0 to 5), and rankings among them."""
+    """Rows, graded pairs of them (those of onnxbuild from 0 to 5), and rankings among them."""
 
     rows: Sequence[Case]
     pairs: Sequence[tuple[int, int, float]] = ()
     rankings: Sequence[Ranking] = ()
+
+
+def graded_pairs(rows: Sequence[Case]) -> list[tuple[int, int, float]]:
+    """The pairs among rows of any order, as places of both texts and the grade, by the number of the pair."""
+    places: dict[tuple[int, float], list[int]] = {}
+    for place, case in enumerate(rows):
+        if case.graded is not None:
+            places.setdefault(case.graded, []).append(place)
+    return [(*both, grade) for (_, grade), both in sorted(places.items()) if len(both) == _TEXTS_OF_A_PAIR]  # type: ignore[misc]
 
 
 def kind_of(task: str, row: ThresholdRow, source: Source) -> RowKind | None:

@@ -25,6 +25,9 @@ def of_labels(
     reference, variant = _stacked(rows)
     wanted, actual = (_decided(logits, independent=independent) for logits in (reference, variant))
     yield mean_of("label_agreement", _equal(wanted, actual), is_share=True)
+    ranks = not independent and reference.shape[1] > metrics.TOP
+    if ranks:
+        yield mean_of("top5_agreement", _among(wanted, variant), is_share=True)
     probabilities = [metrics.probabilities(logits, independent=independent) for logits in (reference, variant)]
     apart = np.abs(probabilities[0] - probabilities[1])
     yield mean_of("mean_probability", apart.mean(axis=1))
@@ -35,6 +38,8 @@ def of_labels(
     if known and not independent:
         right = np.array([cases.rows[number].right for number in known])
         yield both_sides("accuracy", _equal(actual[known], right), _equal(wanted[known], right))
+        if ranks:
+            yield both_sides("top5_accuracy", *(_among(right, side[known]) for side in (variant, reference)))
 
 
 def of_vectors(
@@ -46,13 +51,15 @@ def of_vectors(
     cosines = metrics.cosines(reference, variant)
     yield mean_of("row_cosine_mean", cosines)
     yield _extreme("row_cosine_min", cosines, np.min)
-    wanted, actual = _similarities(reference), _similarities(variant)
+    wanted, actual = _directions(reference), _directions(variant)
     pairs = cases.pairs or _all_pairs(min(len(rows), _MOST_TEXTS))
     one, other = (np.array([pair[side] for pair in pairs], int) for side in (0, 1))
     if "spearman" not in missing:
-        yield from filter(None, [ranks_of("spearman", wanted[one, other], actual[one, other], "pairs")])
-        yield from _graded(cases, wanted[one, other], actual[one, other])
-    yield from _retrieved(cases, wanted, actual)
+        alike = [(side[one] * side[other]).sum(axis=1) for side in (wanted, actual)]
+        yield from filter(None, [ranks_of("spearman", alike[0], alike[1], "pairs")])
+        yield from _graded(cases, alike[0], alike[1])
+    few = len(rows) if cases.rankings else _MOST_TEXTS
+    yield from _retrieved(cases, *(side[:few] @ side[:few].T for side in (wanted, actual)))
 
 
 def of_scores(
@@ -81,15 +88,21 @@ def _equal(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return (same if same.ndim == 1 else same.all(axis=1)).astype(float)  # type: ignore[no-any-return]
 
 
+def _among(right: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """1 for each row whose right class has one of the five largest logits."""
+    largest = np.argpartition(logits, -metrics.TOP, axis=-1)[:, -metrics.TOP :]
+    return (largest == right[:, None]).any(axis=1).astype(float)  # type: ignore[no-any-return]
+
+
 def _extreme(metric: str, values: np.ndarray, statistic: Any) -> Measured:
     """The worst row. It has no interval: resamples of rows say nothing about a worse one."""
     return Measured(metric=metric, value=float(statistic(values)), unit="rows", parts=(values,), statistic=None)
 
 
-def _similarities(vectors: np.ndarray) -> np.ndarray:
+def _directions(vectors: np.ndarray) -> np.ndarray:
+    """The vectors with length 1, so that a product of two is their cosine."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    directions = vectors / np.where(lengths == 0, 1.0, lengths)
-    return directions @ directions.T  # type: ignore[no-any-return]
+    return vectors / np.where(lengths == 0, 1.0, lengths)  # type: ignore[no-any-return]
 
 
 def _all_pairs(count: int) -> list[tuple[int, int, float]]:
@@ -126,7 +139,7 @@ def _beside(
 
 def _retrieved(cases: Cases, wanted: np.ndarray, actual: np.ndarray) -> Iterator[Measured]:
     """Of the ten texts that are nearest to each query, or to each text, how many stay among the ten."""
-    count = min(len(wanted), _MOST_TEXTS)
+    count = len(wanted)
     if cases.rankings:
         places = [(one.query, np.array(one.candidates)) for one in cases.rankings]
     else:

@@ -20,7 +20,7 @@ from onnxbuild.workers.validate.trial import Sides
 
 _MODULES: Mapping[str, str] = {
     "scipy": "scipy", "scikit-learn": "sklearn", "seqeval": "seqeval", "sacrebleu": "sacrebleu",
-    "rouge-score": "rouge_score",
+    "rouge-score": "rouge_score", "jiwer": "jiwer",
 }  # fmt: skip
 # The packages that the metrics of a kind need. Intervals need scipy for all of them.
 _NEEDED: Mapping[RowKind, tuple[str, ...]] = {
@@ -28,6 +28,7 @@ _NEEDED: Mapping[RowKind, tuple[str, ...]] = {
     "scores": ("scipy", "scikit-learn"),
     "entities": ("seqeval",),
     "rewriting": ("sacrebleu", "rouge-score"),
+    "transcripts": ("jiwer",),
 }
 _MOST_PROMPTS = 20
 _MOST_GENERATED = 2e12  # tokens × bytes of weights of one side, as for the rows

@@ -33,4 +33,4 @@ class Reading(Struct, frozen=True, kw_only=True):
         """Which rows were read."""
         languages = Counter(case.language for case in self.cases.rows if case.language)
         counts = {"languages": dict(sorted(languages.items()))} if languages else {}
-        return {"name": self.name, "kind": self.kind, "count": len(self.encoded), "of": self.of, **counts}
+        return {"name": self.name, "kind": self.kind, "count": len(self.cases.rows), "of": self.of, **counts}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -14,11 +13,11 @@ import msgspec
 from onnxbuild.diagnostics import Diagnostic, fault
 from onnxbuild.manifest.spec import Dataset
 from onnxbuild.planning.action_graph import FilesSource, RowsSource
-from onnxbuild.planning.local_files import LocalFiles, absolute_path
+from onnxbuild.planning.datasets.files_of_rows import kept_name, named_files, problem_of
+from onnxbuild.planning.local_files import LocalFiles, absolute_path, open_text
 from onnxbuild.planning.lock_file import dataset_name, is_hub_name
 from onnxbuild.planning.locked import Lock
 from onnxbuild.planning.sources import Fetched, locked_fetch, unknown_scheme
-from onnxbuild.regular_files import open_regular
 from onnxbuild.steps.dataset_rows import ENDINGS
 
 _SHOWN_FILES = 8
@@ -33,6 +32,7 @@ class DatasetReader:
         self._lock, self._local = lock, local
         self._on_hub: dict[str, Fetched | None] = {}
         self._columns: dict[str, tuple[str, ...] | None] = {}
+        self._named: dict[tuple[str, str], tuple[str, ...]] = {}
         self._usable: set[str] = set()  # datasets in files that may be read and that exist
 
     def check(self, dataset: Dataset) -> None:
@@ -51,15 +51,51 @@ class DatasetReader:
         else:
             faults.append(unknown_scheme(dataset.source, dataset.span, ("file", "hub")))
 
-    def rows(self, dataset: Dataset) -> FilesSource | RowsSource | Fetched | None:
-        """A dataset as an input of an action, or how it is fetched; None if `check` found a fault."""
+    def rows(self, dataset: Dataset, role: str = "") -> FilesSource | RowsSource | Fetched | None:
+        """A dataset as an input of an action, or how it is fetched; None if `check` found a fault.
+
+        `role` is that of a column that names files, which are part of the input then.
+        """
         if not isinstance(dataset.source, str):
+            self._refuse_names(dataset, role)
             return RowsSource(dataset.source)
         scheme, _, rest = dataset.source.partition(":")
         if scheme == "hub":
             return self._on_hub.get(dataset.name)
         path = absolute_path(rest, dataset.span)
-        return FilesSource(os.path.dirname(path), (os.path.basename(path),)) if scheme == "file" else None
+        if scheme != "file":
+            return None
+        return FilesSource(os.path.dirname(path), (os.path.basename(path), *self._files_of(dataset, path, role)))
+
+    def _refuse_names(self, dataset: Dataset, role: str) -> None:
+        """OB690 for rows in the manifest: a file that they name would belong to no folder."""
+        if role:
+            message = f"the rows of `{dataset.name}` are in the manifest, where they cannot name files of `{role}`"
+            hint = "write the rows to a .jsonl beside the files, and name it with `source: file:…`"
+            self._local.faults.append(fault("OB690", message, span=dataset.span, hint=hint))
+
+    def _files_of(self, dataset: Dataset, path: str, role: str) -> tuple[str, ...]:
+        """The files that a column names, sorted; faults for those that cannot be inputs, once per dataset."""
+        key = (dataset.name, role)
+        if role and key not in self._named and self._is_readable(dataset):
+            self._named[key] = self._usable_files(dataset, path, dataset.columns.get(role, role))
+        return self._named.get(key, ())
+
+    def _usable_files(self, dataset: Dataset, path: str, column: str) -> tuple[str, ...]:
+        try:
+            named = list(named_files(path, column))
+        except (OSError, ValueError, RecursionError, csv.Error):
+            return ()  # the step that reads the rows reports it
+        folder = os.path.dirname(path)
+        wrong = [(one, problem) for one in named if (problem := problem_of(one, folder))]
+        if wrong:
+            first, problem = wrong[0]
+            more = f" (the first of {len(wrong)} such rows)" if len(wrong) > 1 else ""
+            message = f"row {first.row} of `{os.path.basename(path)}` names `{first.name}`, which {problem}{more}"
+            hint = f"names are relative to `{folder}`, and stay below it"
+            self._local.faults.append(fault("OB690", message, span=dataset.span, hint=hint))
+            return ()
+        return tuple(sorted({kept_name(one) for one in named}))
 
     def columns(self, dataset: Dataset) -> tuple[str, ...] | None:
         """The columns that every row has, judging by the first row; None if they are not known."""
@@ -126,19 +162,14 @@ def _columns_of(dataset: Dataset) -> tuple[str, ...] | None:
         return None  # the step that reads the file reports it
 
 
-def _text(path: str, newline: str | None = None) -> io.TextIOWrapper:
-    """A regular file of text; where a link leads has been checked."""
-    return io.TextIOWrapper(io.BufferedReader(open_regular(os.path.realpath(path))), encoding="utf-8", newline=newline)
-
-
 def _jsonl_columns(path: str) -> tuple[str, ...] | None:
-    with _text(path) as file:
+    with open_text(path) as file:
         row = json.loads(file.readline(_LONGEST_LINE))
     return tuple(row) if isinstance(row, dict) else None
 
 
 def _csv_columns(path: str) -> tuple[str, ...] | None:
-    with _text(path, newline="") as file:
+    with open_text(path, newline="") as file:
         header = next(csv.reader([file.readline(_LONGEST_LINE)]), None)
     return tuple(header) if header else None
 
