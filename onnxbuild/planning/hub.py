@@ -74,6 +74,10 @@ class Hub:
         )  # fmt: skip
         return LockedSource(commit, tuple(files), config, UNSET if adapter is None else adapter)
 
+    def content(self, repo: str, commit: str, name: str) -> bytes:
+        """A small file of a repository at a commit. Errors: DiagnosticError OB110."""
+        return self._get(f"/{quote(repo)}/resolve/{commit}/{quote(name)}", repo, commit)
+
     def _json(self, path: str, repo: str, revision: str) -> Any:
         data = self._get(path, repo, revision)
         try:
