@@ -22,7 +22,7 @@ from onnxbuild.commands.workspace import Session, check_output, session, write_r
 from onnxbuild.deliver.best_variant import Chosen, chosen_variants
 from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.execute.events import SUCCEEDED, Outcome
-from onnxbuild.onnx_files.onnx_outline import NotOnnx, read_outline
+from onnxbuild.onnx_files.onnx_outline import NotOnnx, Outline, read_outline
 from onnxbuild.planning.action_graph import ActionGraph, Variant
 from onnxbuild.planning.select import variants_named
 from onnxbuild.regular_files import read_regular
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from onnxbuild.report.page.plots import Plot
 
 _LARGEST_CONFIG = 16 << 20
+_UNREADABLE = Outline((), {})  # a plugin may write graphs that only it reads
 
 
 class CardOptions(Struct, frozen=True, kw_only=True):
@@ -115,15 +116,16 @@ def _subject(
         raise DiagnosticError(fault("OB681", f"no variant of `{model}` is finished", hint=hint))
     files = {one.target: outcomes[one.output.action].outputs[one.output.port] for one in done}
     fetches = [opened.plan.whole.actions[name] for name in variants[0].steps]
+    folders = {name: _folder(name, opened.store.tree(digest).files, opened.store) for name, digest in files.items()}
     source = next(one.source for one in opened.plan.manifest.models if one.name == model)
     return Subject(
         model=model,
         manifest=os.path.basename(path),
         evidence=structs.replace(evidence, variants=tuple(one for one in evidence.variants if one.model == model)),
-        folders={name: _folder(name, opened.store.tree(digest).files, opened.store) for name, digest in files.items()},
+        folders=folders,
         origins=tuple(origins_of(source, fetches, outcomes)),
         chosen=chosen if chosen is not None and chosen.best is not None else None,
-        stated=stated_by(fetches, offline=offline),
+        stated=stated_by(fetches, folders[done[0].target].config, offline=offline),
         datasets=_repositories(opened),
     )
 
@@ -135,10 +137,10 @@ def _is_delivered(variant: Variant, outcomes: Mapping[str, Outcome]) -> bool:
 
 def _folder(name: str, files: Sequence[File], store: Store) -> Folder:
     places = {file.name: store.content.path(file.digest) for file in files}
-    outlines = ((file, _read(read_outline, place)) for file, place in places.items() if file.endswith(".onnx"))
+    graphs = {file: _read(read_outline, place) for file, place in places.items() if file.endswith(".onnx")}
     config = _read(_json, places["config.json"]) if "config.json" in places else None
-    graphs = {file: outline for file, outline in outlines if outline is not None}
-    return Folder(name=name, files=tuple(files), graphs=graphs, config=config if isinstance(config, dict) else {})
+    known = {file: outline or _UNREADABLE for file, outline in graphs.items()}
+    return Folder(name=name, files=tuple(files), graphs=known, config=config if isinstance(config, dict) else {})
 
 
 def _read(reader: Callable[[Path], Any], path: Path) -> Any:

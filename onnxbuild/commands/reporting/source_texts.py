@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,9 +16,6 @@ from onnxbuild.regular_files import read_regular
 from onnxbuild.report.card.source_readme import MOST_BYTES, README, SourceCard, source_card
 from onnxbuild.report.card.subject import Origin
 from onnxbuild.report.render_diagnostics import show
-
-_CONFIG = "config.json"
-
 
 def origins_of(source: str | Table, steps: Sequence[Action], outcomes: Mapping[str, Outcome]) -> Iterator[Origin]:
     """The checkpoint, and the adapter that was merged into it. No path of this machine is among the words."""
@@ -53,44 +49,35 @@ def _named(source: str | Table, action: Action) -> tuple[str, str]:
 # -- what the source says ---------------------------------------------------------------------------------------------
 
 
-def stated_by(steps: Sequence[Action], *, offline: bool) -> SourceCard:
-    """What the checkpoint's own README.md and config.json state; a warning where they cannot be read."""
+def stated_by(steps: Sequence[Action], config: Mapping[str, Any], *, offline: bool) -> SourceCard:
+    """What the checkpoint's own README.md states, and its config.json; a warning where the README cannot be read."""
     action = next(iter(_fetches(steps)), None)
     if action is None or action.params["origin"] == "random":
         return SourceCard()
     if action.params["origin"] == "hub":
-        return _on_hub(str(action.params["repo"]), str(action.params["revision"]), offline=offline)
+        repo, revision = str(action.params["repo"]), str(action.params["revision"])
+        return source_card(_on_hub(repo, revision, offline=offline), config)
     files = action.inputs.get("files")
-    root = files.root if isinstance(files, FilesSource) else ""
-    return source_card(_local(root, README), _decoded(_local(root, _CONFIG)))
+    return source_card(_local(files.root) if isinstance(files, FilesSource) else None, config)
 
 
-def _local(root: str, name: str) -> bytes | None:
-    """A file of the source's folder. A link is not followed: it may lead to a file that the manifest may not read."""
+def _local(root: str) -> bytes | None:
+    """The README.md of a folder. A link is not followed: it may lead to a file that the manifest may not read."""
     try:
-        return read_regular(os.path.join(root, name), MOST_BYTES)
+        return read_regular(os.path.join(root, README), MOST_BYTES)
     except OSError:
         return None
 
 
-def _on_hub(repo: str, revision: str, *, offline: bool) -> SourceCard:
+def _on_hub(repo: str, revision: str, *, offline: bool) -> bytes | None:
     if offline:
-        _warn(f"the card of `{repo}` is not read with `--offline`")
-        return SourceCard()
+        return _unread(f"the card of `{repo}` is not read with `--offline`")
     try:
-        return source_card(Hub.from_environment().content(repo, revision, README))
+        return Hub.from_environment().content(repo, revision, README)
     except DiagnosticError as error:
-        _warn(f"the card of `{repo}` cannot be read: {error.diagnostics[0].message}")
-        return SourceCard()
+        return _unread(f"the card of `{repo}` cannot be read: {error.diagnostics[0].message}")
 
 
-def _warn(message: str) -> None:
-    hint = "the license and the language are left out; `onnxbuild card` again adds them"
+def _unread(message: str) -> None:
+    hint = "the license and the language are left out; `onnxbuild card` with a network adds them"
     show([fault("OB682", message, hint=hint, severity="warning")], sys.stderr)
-
-
-def _decoded(config: bytes | None) -> Any:
-    try:
-        return json.loads(config or b"null")
-    except (ValueError, RecursionError):
-        return None

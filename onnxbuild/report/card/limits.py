@@ -10,7 +10,7 @@ from onnxbuild.report.evidence.evidence import Step, VariantEvidence
 from onnxbuild.report.evidence.words import machine_words
 from onnxbuild.report.markdown_text import code, escaped
 
-_REFERENCES = {"torch": "the model in PyTorch", "onnx": "the ONNX model that it was made from"}
+_REFERENCES = {"torch": "the model in PyTorch", "onnxruntime": "the ONNX model that it was made from"}
 
 
 def limits(subject: Subject) -> Iterator[str]:

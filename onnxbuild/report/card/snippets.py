@@ -43,8 +43,8 @@ def is_one_graph(folder: Folder) -> bool:
 
 
 def is_merged(folder: Folder) -> bool:
-    """Whether the model is an encoder and one decoder, which computes with and without a cache."""
-    return folder.graphs.keys() == _MERGED
+    """Whether there are an encoder and one decoder that computes with and without a cache, whatever is beside them."""
+    return folder.graphs.keys() >= _MERGED
 
 
 def is_in_parts(folder: Folder) -> bool:
@@ -64,8 +64,8 @@ def has_text(folder: Folder) -> bool:
 
 def graph_of(folder: Folder) -> str:
     """The graph that is run first."""
-    first = ("model.onnx", "encoder_model.onnx")
-    return next((name for name in first if name in folder.graphs), min(folder.graphs))
+    first = ("model.onnx", "encoder_model.onnx", *sorted(folder.graphs))
+    return next((name for name in first if name in folder.graphs), first[0])
 
 
 def takes_pairs(task: str, folder: Folder) -> bool:
