@@ -52,6 +52,6 @@ def block(language: str, lines: str) -> str:
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
-    """A table of cells that are Markdown already. A bar ends a cell even in code, so those that are left are escaped."""
+    """A table of cells that are Markdown already. A bar ends a cell even in code, so each is escaped."""
     lines = [head, ["---"] * len(head), *([_BAR.sub(r"\|", cell) for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -73,7 +73,7 @@ RULES: tuple[Rule, ...] = (
     described("OB683", "no-netron", """
         `view` shows a graph in netron, which is not installed.
 
-        Fix: `pip install 'onnxbuild[view]'`. A delivered graph is an ordinary ONNX file, so any other viewer opens it, too.
+        Fix: `pip install 'onnxbuild[view]'`. A delivered graph is an ordinary ONNX file, so any other viewer opens it.
         """),
     described("OB684", "cannot-view", """
         netron cannot listen on the port, or cannot show a file with this name.

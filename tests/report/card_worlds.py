@@ -1,12 +1,10 @@
-"""What a card is about, for a build that never ran, and the Hub's own reading of a card."""
+"""What a card is about, for a build that never ran."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import requests
 from evidence_worlds import evidence
-from hub_server import HubServer
 
 from onnxbuild.digest import Digest
 from onnxbuild.onnx_files.onnx_outline import Outline
@@ -36,15 +34,3 @@ def subject(**changes: Any) -> Subject:
         "stated": STATED,
     }
     return Subject(**values | changes)
-
-
-class Redirected(requests.Session):
-    """A session whose requests to the Hub reach the server of a test."""
-
-    def __init__(self, hub: HubServer) -> None:
-        super().__init__()
-        self.hub = hub
-
-    def request(self, method: str, url: str, *arguments: Any, **more: Any) -> requests.Response:  # type: ignore[override]
-        assert url.startswith("https://huggingface.co/"), url
-        return super().request(method, url.replace("https://huggingface.co", self.hub.endpoint), *arguments, **more)

@@ -20,6 +20,7 @@ from onnxbuild.report.card.source_readme import SourceCard, source_card
 from onnxbuild.report.card.subject import Origin, Subject
 from onnxbuild.report.evidence.evidence import Evidence
 from onnxbuild.report.evidence.gathering import checks_of
+from onnxbuild.report.result.figures import NONE
 from onnxbuild.steps import KINDS
 from onnxbuild.tables.hub_tasks import HUB_TASKS, hub_task, pipeline_tag
 from onnxbuild.tables.tasks import TASKS
@@ -58,7 +59,7 @@ def with_text(text: str) -> Evidence:
 
 
 def read(text: str) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load(text.split("\n---\n")[0].removeprefix("---\n"))
+    found: dict[str, Any] = yaml.safe_load(text.split("\n---\n", maxsplit=1)[0].removeprefix("---\n"))
     return found
 
 
@@ -123,7 +124,11 @@ def test_what_is_no_number_is_no_result() -> None:
     world = with_task("fill-mask")
     broken = [
         structs.replace(
-            one, checks=tuple(structs.replace(check, value=float(text)) for check, text in zip(one.checks, ("nan", "inf"), strict=True))
+            one,
+            checks=tuple(
+                structs.replace(check, value=float(text))
+                for check, text in zip(one.checks, ("nan", "inf"), strict=True)
+            ),
         )
         for one in world.variants
     ]  # fmt: skip
@@ -153,7 +158,7 @@ def test_metrics_over_rows_say_the_rows_that_they_were_measured_on() -> None:
 def test_the_page_has_every_variant_its_verdict_and_its_folder() -> None:
     text = card_page(subject())
     assert "| fp32 | `fp32/` | passed | 90.4 MB |" in text
-    assert "| int8 | – | **FAILED** | 22.8 MB |" in text
+    assert f"| int8 | {NONE} | **FAILED** | 22.8 MB |" in text
     assert "- `int8` failed or was not finished, so it has no folder here." in text
     assert "ONNX versions of [org/bert](<https://huggingface.co/org/bert>)" in text
     assert f"- source: [org/bert](<https://huggingface.co/org/bert>), revision `{'c' * 40}`" in text
@@ -276,8 +281,8 @@ def test_a_card_of_each_task_has_metadata_that_is_right_and_two_examples(task: s
 
 def test_the_rules_find_faults() -> None:
     """The judge of the other tests: each of these must be refused."""
-    wrong = ("library: x", "license: free", "tags: a", "pipeline_tag: x", "base_model: x", "language: [English]",
-             "base_model_relation: quantized", "model-index: [{name: a, results: [{task: {type: x}}]}]", "a: [")  # fmt: skip
+    wrong = ("library: x", "license: free", "tags: a", "pipeline_tag: x", "base_model: x", "language: [X]", "a: [",
+             "base_model_relation: quantized", "model-index: [{name: a, results: [{task: {type: x}}]}]")  # fmt: skip
     assert [text for text in wrong if not card_rules.faults(f"---\n{text}\n---\n")] == []
     assert card_rules.faults("# no metadata")
 

@@ -13,9 +13,11 @@ from onnxbuild.report.wording import on_one_line
 
 PARSER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 HOSTILE = (
-    "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "[click](javascript:alert(1))", "![x](http://evil/x)",
+    "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "[click](javascript:alert(1))",
+    "![x](http://evil/x)",
     "a | b", "a \\| b", "`code`", "``", "*bold* _it_ ~~gone~~", "# heading", "- item", "1. item", "+ item", "> quote",
-    "---", "===", "a\n\n# heading", "a\n---\nb", "&lt;b&gt; &#60;", "<!-- hidden", "-->", "```js", "| a | b |\n|---|---|",
+    "---", "===", "a\n\n# heading", "a\n---\nb", "&lt;b&gt; &#60;", "<!-- hidden", "-->",
+    "```js", "| a | b |\n|---|---|",
     "[ref]: http://evil", "x\\", "\\", "  four", "\u2028new", "http://evil", "a<b>c", "$x$", "{{7*7}}", "x`y", "|", "",
 )  # fmt: skip
 TEXTS = st.one_of(st.sampled_from(HOSTILE), st.text(st.characters(codec="utf-8"), max_size=40))

@@ -17,6 +17,7 @@ from onnxbuild.report.card.source_readme import MOST_BYTES, README, SourceCard, 
 from onnxbuild.report.card.subject import Origin
 from onnxbuild.report.render_diagnostics import show
 
+
 def origins_of(source: str | Table, steps: Sequence[Action], outcomes: Mapping[str, Outcome]) -> Iterator[Origin]:
     """The checkpoint, and the adapter that was merged into it. No path of this machine is among the words."""
     for action in _fetches(steps):
@@ -71,13 +72,15 @@ def _local(root: str) -> bytes | None:
 
 def _on_hub(repo: str, revision: str, *, offline: bool) -> bytes | None:
     if offline:
-        return _unread(f"the card of `{repo}` is not read with `--offline`")
+        _warn(f"the card of `{repo}` is not read with `--offline`")
+        return None
     try:
         return Hub.from_environment().content(repo, revision, README)
     except DiagnosticError as error:
-        return _unread(f"the card of `{repo}` cannot be read: {error.diagnostics[0].message}")
+        _warn(f"the card of `{repo}` cannot be read: {error.diagnostics[0].message}")
+        return None
 
 
-def _unread(message: str) -> None:
+def _warn(message: str) -> None:
     hint = "the license and the language are left out; `onnxbuild card` with a network adds them"
     show([fault("OB682", message, hint=hint, severity="warning")], sys.stderr)

@@ -113,7 +113,7 @@ def _plain(path: Path) -> Path:
 
 
 def _netron() -> Any:
-    """netron. Errors: DiagnosticError OB683 if it is missing."""
+    """Netron. Errors: DiagnosticError OB683 if it is missing."""
     try:
         return import_module("netron")
     except ImportError as error:
