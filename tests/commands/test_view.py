@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -137,6 +138,43 @@ def test_a_name_that_could_be_html_and_a_link_are_refused(tmp_path: Path) -> Non
     with pytest.raises(DiagnosticError) as failed:
         _chosen(tmp_path / "linked", "m/one", ASKED, None)
     assert failed.value.diagnostics[0].code == "OB681"
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync"]
+
+
+@pytest.mark.heavy
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+def test_the_page_draws_the_graph_and_asks_no_other_server(tmp_path: Path) -> None:
+    """netron's page reports how it is used; the browser must refuse that."""
+    netron = pytest.importorskip("netron")
+    from onnx import TensorProto, helper, save
+    from playwright.sync_api import sync_playwright
+
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("spam", "eggs")]
+    graph = helper.make_graph([helper.make_node("Identity", ["spam"], ["eggs"])], "g", values[:1], values[1:])
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]), tmp_path / "model.onnx")
+    address = _served(netron, tmp_path / "model.onnx", ViewOptions(browser=False))
+    answered: list[str] = []
+    try:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+            page = browser.new_page()
+            refused: list[str] = []
+            page.on("console", lambda message: refused.append(message.text))
+            page.on("requestfinished", lambda request: answered.append(request.url))
+            page.goto(address)
+            page.click("#message-button", timeout=60_000)  # that it may report, which it cannot
+            page.wait_for_selector("svg text", state="attached", timeout=60_000)
+            page.get_by_text("Identity").first.wait_for(state="attached", timeout=60_000)
+            page.wait_for_load_state("networkidle")
+            browser.close()
+    finally:
+        netron.stop()
+    assert any(one.startswith(f"{address}/data/model.onnx") for one in answered)
+    assert [one for one in answered if not one.startswith((address, "data:", "blob:"))] == []
+    assert any("Content Security Policy" in one for one in refused), refused
 
 
 def test_a_browser_is_started_unless_it_is_not_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

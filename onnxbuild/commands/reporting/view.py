@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from http.server import BaseHTTPRequestHandler
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from onnxbuild.planning.select import named, variants_named
 from onnxbuild.report.wording import path_from_here
 
 _HOST = "127.0.0.1"
+_POLICY = "default-src 'self' data: blob: 'unsafe-inline'; frame-ancestors 'none'"
 _FAILED = 1
 _MOST_NAMED = 8
 # netron writes the name into its page as it is.
@@ -122,8 +124,23 @@ def _netron() -> Any:
         raise DiagnosticError(fault("OB683", message, hint=hint)) from None
 
 
+def _keep_on_this_machine(netron: Any) -> None:
+    """Let the page load nothing from elsewhere, and send nothing: netron's own sends how it is used to its makers.
+
+    netron has no option for it, so each answer gets a header by which the browser refuses such requests.
+    """
+    handler = netron.server._HTTPRequestHandler  # noqa: SLF001 - a test looks at what the browser requests
+
+    def send_response(self: BaseHTTPRequestHandler, code: int, message: str | None = None) -> None:
+        BaseHTTPRequestHandler.send_response(self, code, message)
+        self.send_header("Content-Security-Policy", _POLICY)
+
+    handler.send_response = send_response
+
+
 def _served(netron: Any, graph: Path, options: ViewOptions) -> str:
     """The address at which netron serves a graph. Errors: DiagnosticError OB684."""
+    _keep_on_this_machine(netron)
     logging.getLogger("netron").setLevel(logging.WARNING)  # it would print the address, too
     try:
         host, port = netron.start(str(graph), address=(_HOST, options.port), browse=options.browser)
