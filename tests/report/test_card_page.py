@@ -22,7 +22,7 @@ from onnxbuild.report.evidence.evidence import Evidence
 from onnxbuild.report.evidence.gathering import checks_of
 from onnxbuild.report.result.figures import NONE
 from onnxbuild.steps import KINDS
-from onnxbuild.tables.hub_tasks import HUB_TASKS, hub_task, pipeline_tag
+from onnxbuild.tables.publishing.hub_tasks import HUB_TASKS, hub_task, pipeline_tag
 from onnxbuild.tables.tasks import TASKS
 
 

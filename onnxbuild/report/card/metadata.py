@@ -10,7 +10,7 @@ from onnxbuild.report.card.python_snippets import library_of
 from onnxbuild.report.card.subject import Subject
 from onnxbuild.report.evidence.evidence import Check, Step, VariantEvidence
 from onnxbuild.tables.bounds.row_metrics import ROW_METRICS
-from onnxbuild.tables.hub_tasks import pipeline_tag
+from onnxbuild.tables.publishing.hub_tasks import pipeline_tag
 
 # `named_files` recognizes a card of ours by this line. A comment is no metadata, so a tool that rewrites the metadata
 # leaves it out, and then the card is somebody's own.

@@ -7,7 +7,7 @@ import json
 from msgspec import Struct
 
 from onnxbuild.report.card.subject import Folder
-from onnxbuild.tables.hub_tasks import HubTask, hub_task
+from onnxbuild.tables.publishing.hub_tasks import HubTask, hub_task
 from onnxbuild.tables.tasks import reads_pairs
 
 SENTENCES = ("The harbour is quiet tonight.", "No ship is moving in the port.")
