@@ -259,6 +259,19 @@ def _compare(options: argparse.Namespace) -> int:
     return compare_builds(asked_for(options), (first, second), options.format or "text", options.output)
 
 
+def _card(options: argparse.Namespace) -> int:
+    from onnxbuild.commands.reporting.cards import CardOptions, write_cards
+
+    return write_cards(asked_for(options), CardOptions(output=options.output, plots=options.plots))
+
+
+def _view(options: argparse.Namespace) -> int:
+    from onnxbuild.commands.reporting.view import ViewOptions, view
+
+    chosen = ViewOptions(out=options.out, graph=options.graph, port=options.port, browser=options.browser)
+    return view(asked_for(options), chosen)
+
+
 def _compare_exporters(options: argparse.Namespace) -> int:
     from onnxbuild.commands.comparing.compare_exporters import compare_exporters
 
@@ -355,6 +368,8 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "logs": _logs,
     "graph": _graph,
     "report": _report,
+    "card": _card,
+    "view": _view,
     "compare-exporters": _compare_exporters,
     "blame": _blame,
     "schema": _schema,

@@ -1,4 +1,4 @@
-"""A small server that speaks as much of the Hub's HTTP API as downloads and lock files need, on loopback.
+"""A small server that speaks as much of the Hub's HTTP API as downloads, lock files and model cards need, on loopback.
 
 with HubServer() as hub:
     hub.add("org/model", {"config.json": b"{}", "model.safetensors": b"…"})
@@ -10,6 +10,8 @@ import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
+
+import card_rules
 
 LFS_ENDINGS = (".safetensors", ".bin", ".onnx")
 
@@ -111,6 +113,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._api(parts[2:], parse_qs(url.query))
         if parts[:2] == ["api", "datasets"]:
             return self._api(parts[1:], parse_qs(url.query))
+        if parts == ["api", "validate-yaml"]:
+            return self._card()
         if "resolve" in parts:
             at = parts.index("resolve")
             return self._file("/".join(parts[:at]), parts[at + 1], "/".join(parts[at + 2 :]))
@@ -131,6 +135,12 @@ class _Handler(BaseHTTPRequestHandler):
         siblings = [{"rfilename": name, **({"size": len(files[name])} if sizes else {})} for name in sorted(files)]
         about = {"_id": "0", "id": repo, "modelId": repo, "sha": commit, "private": False, "gated": False}
         return self._json({**about, "disabled": False, "downloads": 0, "likes": 0, "tags": [], "siblings": siblings})
+
+    def _card(self):
+        """Whether a model card is right: huggingface_hub sends it as a form, and takes 400 for a fault."""
+        sent = {name: values[0] for name, values in parse_qs(self._posted.decode(), keep_blank_values=True).items()}
+        found = card_rules.faults(sent["content"]) if sent["repoType"] == "model" else ["not a model"]
+        return 400 if found else 200, {"Content-Type": "text/plain"}, "\n".join(found).encode() or b"OK"
 
     def _file(self, repo, revision, name):
         commit, files = self._commit(repo, revision)

@@ -28,7 +28,7 @@ _PARTS: Mapping[str, Mapping[int, str]] = {
     "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
     "sparse": {1: "tensor", 2: "tensor"},
 }
-_GRAPH_INPUT, _VALUE_NAME = 11, 1
+_GRAPH_INPUT, _GRAPH_OUTPUT, _VALUE_NAME = 11, 12, 1
 _OPSET_IMPORT, _DOMAIN, _VERSION = 8, 1, 2
 _STANDARD = ("", "ai.onnx")
 _TENSOR_NAME, _EXTERNAL_DATA, _DATA_LOCATION = 8, 13, 14
@@ -55,13 +55,14 @@ class Outline(Struct, frozen=True):
     """The names that a graph must be fed, and its files of weights as they are written in it, with the bytes needed.
 
     `opset` is the version of the standard operators, 0 if the file names none. `stated`: weights that are listed as
-    inputs, too, as all are up to IR version 3.
+    inputs, too, as all are up to IR version 3. `outputs`: the names of what it returns.
     """
 
     inputs: tuple[str, ...]
     data: Mapping[str, int]
     opset: int = 0
     stated: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
 
 
 def read_outline(path: str | os.PathLike[str]) -> Outline:
@@ -73,7 +74,7 @@ def read_outline(path: str | os.PathLike[str]) -> Outline:
         raise NotOnnx("it has no graph with a node")
     inputs = tuple(name for name in reader.inputs if name not in reader.stored)
     stated = tuple(name for name in reader.inputs if name in reader.stored)
-    return Outline(inputs, dict(sorted(reader.data.items())), reader.opset, stated)
+    return Outline(inputs, dict(sorted(reader.data.items())), reader.opset, stated, tuple(reader.outputs))
 
 
 def below_its_folder(location: str) -> str | None:
@@ -94,6 +95,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self.inputs: list[str] = []
+        self.outputs: list[str] = []
         self.stored: set[str] = set()  # names of the weights of the outermost graph
         self.data: dict[str, int] = {}
         self.nodes = 0
@@ -114,8 +116,9 @@ class _Reader:
                 self._part(part, file, length, depth + 1)
             elif message == "model" and number == _OPSET_IMPORT:
                 self._opset(file, file.tell() + length)
-            elif outermost and number == _GRAPH_INPUT:
-                self.inputs.append(self._texts(file, file.tell() + length).get(_VALUE_NAME, ""))
+            elif outermost and number in {_GRAPH_INPUT, _GRAPH_OUTPUT}:
+                name = self._texts(file, file.tell() + length).get(_VALUE_NAME, "")
+                (self.inputs if number == _GRAPH_INPUT else self.outputs).append(name)
 
     def _part(self, message: str, file: IO[bytes], length: int, depth: int) -> None:
         if length > _SMALL_BYTES or message == "graph":

@@ -37,6 +37,10 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _LONGEST_TABLE = 32  # a plan has no use for the names of a thousand classes, and they would fill a diff
 
 
+class _NoSuchFileError(DiagnosticError):
+    """The answer for a file that a repository does not have."""
+
+
 class Hub:
     """A Hub-compatible server. `sleep` gets the seconds to wait before the next try."""
 
@@ -74,6 +78,13 @@ class Hub:
         )  # fmt: skip
         return LockedSource(commit, tuple(files), config, UNSET if adapter is None else adapter)
 
+    def content(self, repo: str, commit: str, name: str) -> bytes | None:
+        """A small file of a repository at a commit; None if it has no such file. Errors: DiagnosticError OB110."""
+        try:
+            return self._get(f"/{quote(repo)}/resolve/{commit}/{quote(name)}", repo, commit)
+        except _NoSuchFileError:
+            return None
+
     def _json(self, path: str, repo: str, revision: str) -> Any:
         data = self._get(path, repo, revision)
         try:
@@ -109,6 +120,8 @@ class Hub:
 
     def _refused(self, error: urllib.error.HTTPError, repo: str, revision: str) -> DiagnosticError:
         code = error.headers.get("X-Error-Code", "")
+        if code == "EntryNotFound":
+            return _NoSuchFileError(_failed(repo, revision, "the repository has no such file").diagnostics)
         if code == "RevisionNotFound":
             return _failed(repo, revision, f"the repository has no revision `{revision}`")
         if error.code == 404 or code == "RepoNotFound":  # noqa: PLR2004

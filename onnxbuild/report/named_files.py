@@ -25,6 +25,7 @@ _BEGINNINGS = (
     rb'\{\s*"title": "onnxbuild manifest",',
     rb'<!doctype html>\n<html lang="en">\n<head>\n(?:<meta [^\n]*\n){3}<meta name="generator" content="onnxbuild ',
     rb"<!-- a report of onnxbuild -->\n",
+    rb"---\n# A card of onnxbuild\. ",
     rb"model,target,precision,figure,value,unit,",
     rb'\{\s*"onnxbuild": "[^"]*",\s*"source": ',
     rb"\x89PNG\n\x1a\n.{25,120}tEXtSoftware\x00onnxbuild",

@@ -47,6 +47,41 @@ RULES: tuple[Rule, ...] = (
 
         Fix: remove `validate: false` from the model or the target.
         """),
+    described("OB680", "unclear-view", """
+        `view` was given names of several variants, or a variant with several graphs and no `--graph`, or the name of a
+        graph that the variant does not have.
+
+        Why: netron shows one graph.
+        Bad:
+            onnxbuild view models.yaml t5
+        Good:
+            onnxbuild view models.yaml t5/o2 --graph encoder_model.onnx
+        """),
+    described("OB681", "nothing-finished", """
+        `view` was given a variant whose folder has no graph, or `card` a model of which no variant is finished.
+
+        Why: both show what a run has delivered. A variant that failed its validation is not delivered.
+        Fix: `onnxbuild run MANIFEST MODEL`. If the outputs are in another folder than `out/`, `view` needs `--out DIR`.
+        """),
+    described("OB682", "source-card-unread", """
+        The model card of a source on the Hub could not be read.
+
+        Why: the license, the language and the tags of a card are those that the source states. Without them, the card
+        is written without these fields, because nothing is guessed.
+        Fix: run `onnxbuild card` again with a network, and without `--offline`.
+        """),
+    described("OB683", "no-netron", """
+        `view` shows a graph in netron, which is not installed.
+
+        Fix: `pip install 'onnxbuild[view]'`. A delivered graph is an ordinary ONNX file, so any other viewer opens it.
+        """),
+    described("OB684", "cannot-view", """
+        netron cannot listen on the port, or cannot show a file with this name.
+
+        Why: another program uses the port, or it is one of the system's. netron writes the name of a file into its page
+        as it is, so a name that could be HTML is refused.
+        Fix: name another port with `--port N`, or leave it out. Copy the file under another name.
+        """),
     described("OB085", "refused-by-the-system", """
         The system refused to read or write something, and no other code names the place.
 
@@ -118,10 +153,11 @@ RULES: tuple[Rule, ...] = (
         Fix: move the file elsewhere, or name another folder with `--out DIR`.
         """),
     described("OB092", "no-plots", """
-        The page of a report and its plots need matplotlib and Jinja, and one of them is not installed.
+        The page of a report, its plots and those of a card need matplotlib and Jinja, and one of them is not installed.
 
         Why: the core of onnxbuild has few dependencies. Markdown, CSV and JSON need neither of the two.
-        Fix: `pip install 'onnxbuild[report]'`, or `onnxbuild report MANIFEST --format markdown`.
+        Fix: `pip install 'onnxbuild[report]'`, or `onnxbuild report MANIFEST --format markdown`, or
+        `onnxbuild card MANIFEST --no-plots`.
         """),
     described("OB093", "no-such-build", """
         `report --compare` or `run --against` names something that is not a build.

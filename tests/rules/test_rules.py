@@ -48,6 +48,8 @@ ELSEWHERE = {
     "OB105": "tests/planning",
     "OB639": "tests/commands/test_compare_exporters.py",
     **dict.fromkeys(("OB670", "OB671"), "tests/commands/test_blame.py"),
+    **dict.fromkeys(("OB680", "OB683", "OB684"), "tests/commands/test_view.py"),
+    **dict.fromkeys(("OB681", "OB682"), "tests/commands/test_card.py"),
     "OB110": "tests/planning/test_hub.py",
     "OB111": "tests/planning/test_lock.py",
     "OB340": "tests/rules/test_installed.py",

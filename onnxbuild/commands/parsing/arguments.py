@@ -142,6 +142,24 @@ def _report(report: argparse.ArgumentParser) -> None:
     report.add_argument("--open", dest="show", action="store_true", help="open the page in a browser")
 
 
+def _card(card: argparse.ArgumentParser) -> None:
+    _about_manifest(card, selectors=True)
+    words = "write to MODEL/README.md in this folder (default: out/ beside the manifest)"
+    card.add_argument("--output", metavar="DIR", help=words)
+    card.add_argument("--no-plots", dest="plots", action="store_false", help="write no plots beside the card")
+
+
+def _view(view: argparse.ArgumentParser) -> None:
+    view.add_argument("manifest", metavar="MANIFEST", help="the YAML file")
+    view.add_argument("selectors", nargs="+", metavar="MODEL/TARGET", help="the variant")
+    _common(view)
+    words = "where finished models were written (default: out/ beside the manifest)"
+    view.add_argument("--out", metavar="DIR", help=words)
+    view.add_argument("--graph", metavar="NAME", help="the graph, where the variant has several")
+    view.add_argument("--port", type=values.port, default=0, metavar="N", help="the port (default: any free one)")
+    view.add_argument("--no-browser", dest="browser", action="store_false", help="only print the address")
+
+
 def _schema(schema: argparse.ArgumentParser) -> None:
     schema.add_argument("--output", metavar="FILE", help="write the schema to a file instead of to standard output")
 
@@ -228,6 +246,8 @@ COMMANDS: Mapping[str, Command] = {
         "report manifests/quickstart.yaml --open",
         _report,
     ),
+    "card": Command("write a model card for each model, with plots", "card manifests/quickstart.yaml minilm", _card),
+    "view": Command("open the graph of a variant in netron", "view manifests/quickstart.yaml minilm/int8", _view),
     "compare-exporters": Command(
         "build a model with each exporter that can, and compare them",
         "compare-exporters manifests/quickstart.yaml minilm",

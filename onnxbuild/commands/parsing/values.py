@@ -7,6 +7,7 @@ import argparse
 from onnxbuild.secrets import is_secret_name, register
 
 _MOST_DIGITS = 6
+_LAST_PORT = 65_535
 _LONGEST_SECONDS = 4e6  # 46 days; the longest wait of Python on Windows is 49
 _LONGEST_SHOWN = 60
 _UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "": 1}
@@ -41,6 +42,13 @@ def positive(text: str) -> int:
     """An integer from 1 to a million."""
     if not (text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS and int(text) >= 1):
         raise argparse.ArgumentTypeError(f"expected a number from 1, found `{_shown(text)}`")
+    return int(text)
+
+
+def port(text: str) -> int:
+    """The number of a port; 0 is any free one."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS and int(text) <= _LAST_PORT):
+        raise argparse.ArgumentTypeError(f"expected a port from 0 to {_LAST_PORT}, found `{_shown(text)}`")
     return int(text)
 
 

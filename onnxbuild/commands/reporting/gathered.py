@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from msgspec import structs
 
 from onnxbuild.commands.parsing.options import Asked
 from onnxbuild.commands.status import last_outcomes
-from onnxbuild.commands.workspace import session
+from onnxbuild.commands.workspace import Session, session
+from onnxbuild.execute.events import Outcome
 from onnxbuild.manifest.spec import Manifest
+from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.planning.select import variants_named
 from onnxbuild.report.evidence.evidence import Evidence
 from onnxbuild.report.evidence.gathering import gather
@@ -19,9 +23,13 @@ def evidence_of_manifest(asked: Asked) -> tuple[Evidence, str, Manifest]:
     """The evidence of the selected variants, what they generated, and the manifest. Errors: DiagnosticError."""
     with session(asked, write=False) as opened:
         outcomes = last_outcomes(opened)
-        lasts = opened.store.traces.last(opened.scope)
         graph = structs.replace(opened.graph, variants=variants_named(opened.graph, asked.selectors))
-        ended = max((lasts[name].at for name in outcomes if name in lasts), default=None)
-        source = path_from_here(asked.manifest)
-        evidence = gather(graph, outcomes, opened.store.traces.find, source=source, ended=ended)
-        return evidence, generated_text(graph, outcomes), opened.plan.manifest
+        return evidence_of_session(opened, graph, outcomes), generated_text(graph, outcomes), opened.plan.manifest
+
+
+def evidence_of_session(opened: Session, graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> Evidence:
+    """The evidence of the variants of a graph, by what the last runs left."""
+    lasts = opened.store.traces.last(opened.scope)
+    ended = max((lasts[name].at for name in outcomes if name in lasts), default=None)
+    source = path_from_here(opened.plan.manifest.path)
+    return gather(graph, outcomes, opened.store.traces.find, source=source, ended=ended)

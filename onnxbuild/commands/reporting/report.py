@@ -84,10 +84,10 @@ def _text(evidence: Evidence, format: Format) -> str:  # noqa: A002 - the option
 def _default(asked: Asked) -> str:
     """`out/NAME-report.html` beside the manifest. Errors: DiagnosticError OB016."""
     manifest = Path(asked.manifest)
-    return str(_created(manifest.parent / "out", "--output FILE") / f"{manifest.stem}-report.html")
+    return str(created_folder(manifest.parent / "out", "--output FILE") / f"{manifest.stem}-report.html")
 
 
-def _created(folder: Path, option: str) -> Path:
+def created_folder(folder: Path, option: str) -> Path:
     """The folder, created if it is missing. Errors: DiagnosticError OB016."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -101,7 +101,7 @@ def write_plots(drawn: Sequence[Plot], place: str) -> None:
     """Write each plot to a folder as SVG and PNG; the folder is created if it is missing. Errors: DiagnosticError."""
     from onnxbuild.report.page.canvas import as_files
 
-    folder = _created(Path(place), "--plots DIR")
+    folder = created_folder(Path(place), "--plots DIR")
     for plot in drawn:
         for suffix, data in as_files(plot.figure, plot.name).items():
             write_file(data, str(folder / f"{plot.name}.{suffix}"))

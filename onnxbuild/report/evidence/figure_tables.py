@@ -13,7 +13,7 @@ from onnxbuild.report.result.table_layout import Cell
 from onnxbuild.report.wording import counted
 
 _OPERATORS: Mapping[str, str] = {"min": "≥", "max": "≤"}
-_CHECKS = ("variant", "metric", "value", "bound", "verdict", "compared on", "worst at")
+_CHECKS = ("variant", "metric", "value", "interval", "bound", "verdict", "compared on", "worst at")
 _LATENCIES = (
     "variant", "engine", "stage", "batch", "tokens", "past", "threads", "p50", "p90", "p99", "mean", "min", "max",
     "stdev", "calls", "samples/s", "tokens/s", "speed-up", "contended",
@@ -37,13 +37,22 @@ def variant_table(evidence: Evidence) -> Table:
 
 
 def check_table(evidence: Evidence) -> Table:
-    """One row per metric of each validation; those that are judged by come first."""
-    rows = (
+    """One row per metric of each validation; those that are judged by come first. Intervals are left out if none is."""
+    rows = [
         _check_row(variant, check)
         for variant in evidence.variants
         for check in sorted(variant.checks, key=lambda check: check.bound is None)
-    )
-    return Table(_CHECKS, tuple(rows))
+    ]
+    return _of_used(_CHECKS, rows, tuple(name for name in _CHECKS if name != "interval"))
+
+
+def _of_used(head: Sequence[str], rows: Sequence[tuple[Cell, ...]], always: Sequence[str]) -> Table:
+    """The table without the columns that have no value in any row."""
+    used = [
+        number for number, heading in enumerate(head)
+        if heading in always or any(row[number].text not in {NONE, ""} for row in rows)
+    ]  # fmt: skip
+    return Table(tuple(head[number] for number in used), tuple(tuple(row[number] for number in used) for row in rows))
 
 
 def _check_row(variant: VariantEvidence, check: Check) -> tuple[Cell, ...]:
@@ -53,20 +62,15 @@ def _check_row(variant: VariantEvidence, check: Check) -> tuple[Cell, ...]:
         value = value if check.passed else shown[0]
         bound = f"{_OPERATORS[check.side]} {shown[1]}"
     verdict = NONE if check.bound is None else "passed" if check.passed else "FAILED"
-    texts = (variant.name, check.metric, value, bound, verdict, check.data or NONE, check.worst_at or NONE)
+    interval = NONE if check.interval is None else " to ".join(map(significant, check.interval))
+    texts = (variant.name, check.metric, value, interval, bound, verdict, check.data or NONE, check.worst_at or NONE)
     return tuple(Cell(text, wrong=not check.passed and text in {value, "FAILED"}) for text in texts)
 
 
 def latency_table(evidence: Evidence) -> Table:
     """One row per engine and configuration of each variant. Columns without any value are left out."""
     rows = [_latency_row(variant, measurement) for variant in evidence.variants for measurement in variant.measurements]
-    used = [
-        number for number, heading in enumerate(_LATENCIES)
-        if any(row[number].text not in {NONE, ""} for row in rows) or heading in {"variant", "engine"}
-    ]  # fmt: skip
-    return Table(
-        tuple(_LATENCIES[number] for number in used), tuple(tuple(row[number] for number in used) for row in rows)
-    )
+    return _of_used(_LATENCIES, rows, ("variant", "engine"))
 
 
 def _latency_row(variant: VariantEvidence, one: Measurement) -> tuple[Cell, ...]:

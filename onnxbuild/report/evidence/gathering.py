@@ -13,12 +13,14 @@ from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import ActionGraph, Variant
 from onnxbuild.report.evidence.evidence import Check, Evidence, Measurement, Ratio, Step, VariantEvidence
 from onnxbuild.store.traces import Trace
+from onnxbuild.tables.bounds.row_metrics import ROW_METRICS
 from onnxbuild.tables.thresholds import side_of
 from onnxbuild.version import __version__
 
 Find = Callable[[str], Trace | None]
 
 OWN_ENGINE = "onnxruntime"
+_OVER_ROWS = frozenset({*ROW_METRICS, "accuracy_drop"})
 _NUMBERS = ("p50_ms", "p90_ms", "p99_ms", "mean_ms", "min_ms", "max_ms", "stdev_ms", "samples_per_second")
 
 
@@ -84,7 +86,7 @@ def checks_of(outcome: Outcome) -> Iterator[Check]:
             bound=metric.bound,
             side=side_of(name),
             passed=metric.passed,
-            data=_data(facts.get("samples") or {}),
+            data=_data_of(name, facts),
             worst_at=str(places.get(name, "")),
             interval=_pair(intervals.get(name)),
         )
@@ -92,6 +94,14 @@ def checks_of(outcome: Outcome) -> Iterator[Check]:
 
 def _pair(interval: Any) -> tuple[float, float] | None:
     return (float(interval[0]), float(interval[1])) if interval else None
+
+
+def _data_of(metric: str, facts: Mapping[str, Any]) -> str:
+    """What both models read for a metric: rows for those over rows, and batches of samples for the others."""
+    rows = facts.get("rows") or {}
+    if metric in _OVER_ROWS and rows:
+        return _data({"rows": rows.get("count"), "text": rows.get("name")})
+    return _data(facts.get("samples") or {})
 
 
 def _data(samples: Mapping[str, Any]) -> str:

@@ -1,0 +1,162 @@
+"""`onnxbuild card`: a model card for each model of a manifest, from the results of its last runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, structs
+
+from onnxbuild.commands.parsing.options import Asked
+from onnxbuild.commands.reporting.gathered import evidence_of_session
+from onnxbuild.commands.reporting.report import created_folder, write_plots
+from onnxbuild.commands.reporting.source_texts import origins_of, stated_by
+from onnxbuild.commands.state.locations import out_folder
+from onnxbuild.commands.state.out_place import check_folders, refuse_link
+from onnxbuild.commands.status import last_outcomes
+from onnxbuild.commands.workspace import Session, check_output, session, write_result
+from onnxbuild.deliver.best_variant import Chosen, chosen_variants
+from onnxbuild.diagnostics import DiagnosticError, fault
+from onnxbuild.execute.events import SUCCEEDED, Outcome
+from onnxbuild.onnx_files.onnx_outline import NotOnnx, Outline, read_outline
+from onnxbuild.planning.action_graph import ActionGraph, Variant
+from onnxbuild.planning.select import variants_named
+from onnxbuild.regular_files import read_regular
+from onnxbuild.report.card.card_page import Picture, card_page
+from onnxbuild.report.card.source_readme import README
+from onnxbuild.report.card.subject import Folder, Subject
+from onnxbuild.report.evidence.evidence import Evidence
+from onnxbuild.report.wording import path_from_here
+from onnxbuild.store.content import File
+from onnxbuild.store.store import Store
+
+if TYPE_CHECKING:
+    from onnxbuild.report.page.plots import Plot
+
+_LARGEST_CONFIG = 16 << 20
+_UNREADABLE = Outline((), {})  # a plugin may write graphs that only it reads
+
+
+class CardOptions(Struct, frozen=True, kw_only=True):
+    """`output`: the folder that gets one folder per model; None: out/ beside the manifest."""
+
+    output: str | None = None
+    plots: bool = True
+
+
+def write_cards(asked: Asked, options: CardOptions) -> int:
+    """Write README.md and the plots of each selected model; return the exit code.
+
+    Errors: DiagnosticError OB681 for a model without a finished variant, OB092 where plots cannot be drawn.
+    """
+    refuse_link(asked.manifest, options.output)
+    out = out_folder(asked.manifest, options.output)
+    with session(asked, write=False) as opened:
+        graph = structs.replace(opened.graph, variants=variants_named(opened.graph, asked.selectors))
+        check_folders(out, graph.folders)
+        subjects = list(_subjects(opened, graph, offline=asked.offline))
+    for subject in subjects:
+        check_output(str(out / subject.model / README))
+    for subject in subjects:
+        _write(subject, out / subject.model, options)
+    return 0
+
+
+def _write(subject: Subject, folder: Path, options: CardOptions) -> None:
+    drawn = _drawn(subject.evidence) if options.plots else []
+    created_folder(folder, "--output DIR")
+    if drawn:
+        write_plots(drawn, str(folder))
+    pictures = [Picture(f"{one.name}.png", one.title, one.description) for one in drawn]
+    write_result(card_page(subject, pictures), str(folder / README))
+    print(f"wrote {path_from_here(folder / README)}", file=sys.stderr)
+
+
+def _drawn(evidence: Evidence) -> Sequence[Plot]:
+    from onnxbuild.report.page.plots import plots
+
+    try:
+        return plots(evidence)
+    except DiagnosticError as error:
+        (problem,) = error.diagnostics
+        hint = "`pip install 'onnxbuild[report]'`, or `--no-plots`"
+        raise DiagnosticError(structs.replace(problem, notes=(("hint", hint),))) from None
+
+
+# -- what the cards are about -----------------------------------------------------------------------------------------
+
+
+def _subjects(opened: Session, graph: ActionGraph, *, offline: bool) -> Iterator[Subject]:
+    """One per model. Errors: DiagnosticError OB681."""
+    outcomes = last_outcomes(opened)
+    evidence = evidence_of_session(opened, graph, outcomes)
+    chosen = {one.choice.model: one for one in chosen_variants(graph, outcomes)}
+    for model in dict.fromkeys(variant.model for variant in graph.variants):
+        variants = [variant for variant in graph.variants if variant.model == model]
+        yield _subject(opened, evidence, variants, outcomes, chosen.get(model), offline=offline)
+
+
+def _subject(
+    opened: Session,
+    evidence: Evidence,
+    variants: Sequence[Variant],
+    outcomes: Mapping[str, Outcome],
+    chosen: Chosen | None,
+    *,
+    offline: bool,
+) -> Subject:
+    model, path = variants[0].model, opened.plan.manifest.path
+    done = [variant for variant in variants if _is_delivered(variant, outcomes)]
+    if not done:
+        hint = f"`onnxbuild run {path_from_here(path)} {model}`"
+        raise DiagnosticError(fault("OB681", f"no variant of `{model}` is finished", hint=hint))
+    files = {one.target: outcomes[one.output.action].outputs[one.output.port] for one in done}
+    fetches = [opened.plan.whole.actions[name] for name in variants[0].steps]
+    folders = {name: _folder(name, opened.store.tree(digest).files, opened.store) for name, digest in files.items()}
+    source = next(one.source for one in opened.plan.manifest.models if one.name == model)
+    return Subject(
+        model=model,
+        manifest=os.path.basename(path),
+        evidence=structs.replace(evidence, variants=tuple(one for one in evidence.variants if one.model == model)),
+        folders=folders,
+        origins=tuple(origins_of(source, fetches, outcomes)),
+        chosen=chosen if chosen is not None and chosen.best is not None else None,
+        stated=stated_by(fetches, folders[done[0].target].config, offline=offline),
+        datasets=_repositories(opened),
+    )
+
+
+def _is_delivered(variant: Variant, outcomes: Mapping[str, Outcome]) -> bool:
+    needed = (*variant.steps, *variant.checks)
+    return all(name in outcomes and outcomes[name].outcome in SUCCEEDED for name in needed)
+
+
+def _folder(name: str, files: Sequence[File], store: Store) -> Folder:
+    places = {file.name: store.content.path(file.digest) for file in files}
+    graphs = {file: _read(read_outline, place) for file, place in places.items() if file.endswith(".onnx")}
+    config = _read(_json, places["config.json"]) if "config.json" in places else None
+    known = {file: outline or _UNREADABLE for file, outline in graphs.items()}
+    return Folder(name=name, files=tuple(files), graphs=known, config=config if isinstance(config, dict) else {})
+
+
+def _read(reader: Callable[[Path], Any], path: Path) -> Any:
+    """What a stored file says, None if it says nothing. Errors: OSError if the store is damaged."""
+    try:
+        return reader(path)
+    except (NotOnnx, ValueError, RecursionError):
+        return None
+
+
+def _json(path: Path) -> Any:
+    return json.loads(read_regular(path, _LARGEST_CONFIG))
+
+
+def _repositories(opened: Session) -> Mapping[str, str]:
+    """The Hub repository of each dataset that comes from one."""
+    sources = ((name, one.source) for name, one in opened.plan.manifest.datasets.items())
+    texts = ((name, source) for name, source in sources if isinstance(source, str) and source.startswith("hub:"))
+    return {name: text.removeprefix("hub:").partition("@")[0] for name, text in texts}

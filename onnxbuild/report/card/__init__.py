@@ -1,0 +1,1 @@
+"""A model card: the README.md of a model's folder, with the metadata that the Hub reads."""

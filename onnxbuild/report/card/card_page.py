@@ -1,0 +1,135 @@
+"""A model card: README.md for the folder of a model, with everything that was measured and how to load the files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+from urllib.parse import quote
+
+from onnxbuild.deliver.best_variant import in_words
+from onnxbuild.report.card.card_tables import accuracy, files, speed, steps, variants
+from onnxbuild.report.card.javascript_snippets import javascript_snippet
+from onnxbuild.report.card.limits import limits
+from onnxbuild.report.card.metadata import front_matter
+from onnxbuild.report.card.python_snippets import python_snippet
+from onnxbuild.report.card.snippets import Snippet
+from onnxbuild.report.card.subject import Origin, Subject
+from onnxbuild.report.evidence.front import tradeoffs
+from onnxbuild.report.evidence.words import environment
+from onnxbuild.report.markdown_text import block, code, escaped, link
+from onnxbuild.report.result import result_table
+from onnxbuild.tables.choices import BEST
+
+_HUB = "https://huggingface.co/"
+
+
+class Picture(NamedTuple):
+    """A plot beside the card: the name of its file, and the words for those who cannot see it."""
+
+    file: str
+    title: str
+    description: str
+
+
+def card_page(subject: Subject, pictures: Sequence[Picture] = ()) -> str:
+    """The whole text. `pictures`: files beside it."""
+    parts = [
+        f"# {escaped(subject.model)} (ONNX)",
+        _about(subject),
+        "## Which file to choose",
+        *_choice(subject),
+        variants(subject),
+        *(escaped(note) for note in result_table.notes(one.row for one in subject.variants)),
+        *(f"![{escaped(one.title)}: {escaped(one.description)}](<{one.file}>)" for one in pictures),
+        "## How to load it",
+        "The examples run in the folder of this file.",
+        "### Python",
+        *_example("python", python_snippet(subject.task, subject.best)),
+        "### JavaScript",
+        *_example("js", javascript_snippet(subject.task, subject.best)),
+        *_measured(subject),
+        "## Limits",
+        *(f"- {line}" for line in limits(subject)),
+        "## Provenance",
+        *_provenance(subject),
+    ]
+    return front_matter(subject) + "\n" + _joined(parts)
+
+
+def _joined(parts: Sequence[str]) -> str:
+    """The parts with an empty line between them, except between the items of a list."""
+    text = ""
+    for before, part in zip(("", *parts), parts, strict=False):
+        text += ("\n" if before.startswith("- ") and part.startswith("- ") else "\n\n" if text else "") + part
+    return text + "\n"
+
+
+def _about(subject: Subject) -> str:
+    sources = " with ".join(map(_source, subject.origins)) or "a model"
+    task = f" for {escaped(subject.task)}" if subject.task else ""
+    return f"ONNX versions of {sources}{task}, built, validated and measured with onnxbuild."
+
+
+def _source(origin: Origin) -> str:
+    if origin.repo:
+        return link(origin.repo, f"{_HUB}{quote(origin.repo)}")
+    return f"{origin.words} {code(origin.name)}" if origin.name else origin.words
+
+
+# -- the choice -------------------------------------------------------------------------------------------------------
+
+
+def _choice(subject: Subject) -> Iterator[str]:
+    """What was chosen, else which variants are worth a choice."""
+    if subject.chosen is not None and subject.chosen.best is not None:
+        yield f"The folder {code(BEST)} is a copy of {code(subject.chosen.best.variant.target)}: {_reason(subject)}."
+        return
+    for one in tradeoffs(subject.delivered):
+        names = [variant.target for variant in subject.delivered if variant.name in one.front]
+        which = ", ".join(map(code, names))
+        verb = "are the ones" if len(names) > 1 else "is the one"
+        yield f"By {escaped(one.words)} and {escaped(one.unit)}, {which} {verb} that no other variant beats in both."
+
+
+def _reason(subject: Subject) -> str:
+    assert subject.chosen is not None, "BUG: nothing was chosen"
+    return escaped(in_words(subject.chosen).partition(": ")[2].partition(", ")[2])
+
+
+# -- the other sections -----------------------------------------------------------------------------------------------
+
+
+def _example(language: str, snippet: Snippet) -> Iterator[str]:
+    yield block("sh", snippet.install)
+    yield block(language, snippet.lines)
+    if snippet.notes:
+        yield snippet.notes
+
+
+def _measured(subject: Subject) -> Iterator[str]:
+    """The tables of accuracy and speed, where there are any figures."""
+    accurate, fast = accuracy(subject), speed(subject)
+    if accurate:
+        yield "## Accuracy"
+        yield "Each variant is compared with the model that it was made from. An interval is a 95 % interval."
+        yield accurate
+    if fast:
+        yield "## Speed"
+        yield "p50 and p90 are percentiles of milliseconds per call. A speed-up has the range of the rounds beside it."
+        yield fast
+
+
+def _provenance(subject: Subject) -> Iterator[str]:
+    for origin in subject.origins:
+        yield f"- source: {_source(origin)}{_pinned(origin)}"
+    yield f"- command: {code(f'onnxbuild run {subject.manifest} {subject.model}')}"
+    yield from (f"- {escaped(line)}" for line in environment(subject.evidence))
+    yield f"{code('onnxbuild.json')} in each folder has every parameter, digest and measurement."
+    yield files(subject)
+    yield "Parameters are those that differ from the default."
+    yield steps(subject)
+
+
+def _pinned(origin: Origin) -> str:
+    revision = f", revision {code(origin.revision)}" if origin.revision else ""
+    return revision + (f", digest of its files {code(origin.digest)}" if origin.digest else "")

@@ -1,0 +1,92 @@
+"""What a card is about: one model with its variants, the files of each, and where the model comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from onnxbuild.deliver.best_variant import Chosen
+from onnxbuild.onnx_files.onnx_outline import Outline
+from onnxbuild.report.card.source_readme import SourceCard
+from onnxbuild.report.evidence.evidence import Evidence, VariantEvidence
+from onnxbuild.store.content import File
+from onnxbuild.tables.choices import BEST
+
+_FLOATS = frozenset({"fp32", "fp16", "bf16"})
+
+
+class Folder(Struct, frozen=True, kw_only=True):
+    """The delivered files of a variant. `graphs`: the outline of each ONNX file, by name."""
+
+    name: str
+    files: tuple[File, ...]
+    graphs: Mapping[str, Outline] = {}
+    config: Mapping[str, Any] = {}
+
+    def has(self, name: str) -> bool:
+        """Whether a file is among them."""
+        return any(file.name == name for file in self.files)
+
+
+class Origin(Struct, frozen=True, kw_only=True):
+    """Where a checkpoint comes from: `words` say what `name` is the name of.
+
+    `digest`: of its files; `revision`: the commit of a Hub repository.
+    """
+
+    words: str = ""
+    name: str = ""
+    repo: str = ""
+    revision: str = ""
+    digest: str = ""
+
+
+class Subject(Struct, frozen=True, kw_only=True):
+    """One model. `evidence` has only its variants, and `folders` those that were delivered, by target."""
+
+    model: str
+    manifest: str
+    evidence: Evidence
+    folders: Mapping[str, Folder]
+    origins: tuple[Origin, ...] = ()
+    chosen: Chosen | None = None
+    stated: SourceCard = SourceCard()
+    datasets: Mapping[str, str] = {}  # the Hub repository of a dataset, by its name in the manifest
+
+    @property
+    def task(self) -> str:
+        """The task that the steps were given; empty if it is not known."""
+        tasks = (step.params.get("task") for variant in self.variants for step in variant.steps)
+        return next((str(task) for task in tasks if task), "")
+
+    @property
+    def variants(self) -> tuple[VariantEvidence, ...]:
+        """All of them, also those that failed."""
+        return self.evidence.variants
+
+    @property
+    def delivered(self) -> tuple[VariantEvidence, ...]:
+        """Those whose folder was written."""
+        return tuple(variant for variant in self.variants if variant.target in self.folders)
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether a delivered variant has weights of fewer bits than a float of 16."""
+        return any(variant.precision not in _FLOATS for variant in self.delivered)
+
+    @property
+    def best(self) -> Folder:
+        """The folder that the examples load: the chosen one, else the fastest that passed, else the first one."""
+        if self.chosen is not None and self.chosen.best is not None:
+            folder = self.folders[self.chosen.best.variant.target]
+            return msgspec.structs.replace(folder, name=BEST)
+        passed = [one for one in self.delivered if one.row.verdict == "passed" and one.row.latency_ms is not None]
+        fastest = min(passed, key=lambda one: one.row.latency_ms or 0.0, default=self.delivered[0])
+        return self.folders[fastest.target]
+
+    def named(self) -> Iterator[tuple[VariantEvidence, Folder]]:
+        """Each delivered variant with its folder."""
+        yield from ((variant, self.folders[variant.target]) for variant in self.delivered)

@@ -1,0 +1,1 @@
+"""What the Hub, and the libraries that load what is published, call things."""
