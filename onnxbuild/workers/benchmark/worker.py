@@ -10,11 +10,12 @@ from typing import Any
 import msgspec
 import numpy as np
 import torch
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from onnxbuild.machine import peak_resident_bytes, this_machine
 from onnxbuild.protocol import Facts, Tell
 from onnxbuild.steps.benchmark import BenchmarkParams
+from onnxbuild.workers.benchmark.throughput import measure_throughput
 from onnxbuild.workers.engines import timing
 from onnxbuild.workers.engines.engine import Device, Engine
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel, onnx_files
@@ -62,7 +63,11 @@ def run(params: BenchmarkParams, inputs: Mapping[str, Path], outputs: Mapping[st
         results += measured
         raw += samples
     (outputs["samples"] / "latencies.json").write_bytes(msgspec.json.encode(raw))
-    return {
+    more: dict[str, Any] = {}
+    if params.throughput is not UNSET:
+        names = [engine.name for engine in (variant, *baselines)]
+        more = {"throughput": measure_throughput(params, inputs, variant, source, names, progress)}
+    return more | {
         "headline": _headline(results),
         "results": results,
         "contended": any(engine["contended"] for result in results for engine in result["engines"].values()),

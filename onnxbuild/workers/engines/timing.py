@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from typing import Any
@@ -50,11 +51,11 @@ def measure(calls: Mapping[str, Call], *, warmup: int, iterations: int, rounds: 
     Another process that slows the machine for a second then slows all engines, and their ratio in that round holds.
     """
     series = {name: Series(warmup=warm_up(call, warmup)) for name, call in calls.items()}
-    with _without_collector():
+    with without_collector():
         for number, count in enumerate(split(iterations, rounds)):
             names = list(calls) if number % 2 == 0 else list(reversed(list(calls)))
             for name in names:
-                _time_round(calls[name], count, series[name])
+                time_each(itertools.repeat(calls[name], count), series[name])
     return series
 
 
@@ -164,10 +165,11 @@ def versions() -> dict[str, str]:
     return installed
 
 
-def _time_round(call: Call, count: int, series: Series) -> None:
+def time_each(calls: Iterable[Call], series: Series) -> None:
+    """One round of a series: each of these calls once."""
     cpu, switches = time.process_time(), _involuntary_switches()
     start = time.perf_counter()
-    times = [time_call(call) for _ in range(count)]
+    times = [time_call(call) for call in calls]
     series.wall_seconds += time.perf_counter() - start
     series.cpu_seconds += time.process_time() - cpu
     series.involuntary_switches += _involuntary_switches() - switches
@@ -184,7 +186,7 @@ def _involuntary_switches() -> int:
 
 
 @contextmanager
-def _without_collector() -> Iterator[None]:
+def without_collector() -> Iterator[None]:
     """Keep the garbage collector out of the timed calls; it runs once before them."""
     was_on = gc.isenabled()
     gc.collect()

@@ -15,7 +15,7 @@ import torch
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from onnxbuild.protocol import CheckFailed
-from onnxbuild.workers.engines.engine import Arrays, Device
+from onnxbuild.workers.engines.engine import Arrays, Device, Graphs
 from onnxbuild.workers.engines.loading import Loaded, watched
 from onnxbuild.workers.engines.named_outputs import name_outputs
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel, onnx_files
@@ -30,7 +30,7 @@ _NOT_EXPORTED = ("past_key_values", "hidden_states", "attentions")  # the ends o
 
 
 class TorchModel:
-    """A PyTorch model in fp32, in evaluation mode; `compiled` runs it through torch.compile for each shape.
+    """A PyTorch model in fp32, in evaluation mode; `compiled` runs it through torch.compile.
 
     `loads` says which weights the checkpoint lacks. `whole_cache`: an encoder-decoder also passes on the keys of its
     encoder; one that consists of two models (an image's and a text's) computes them in every step.
@@ -43,6 +43,7 @@ class TorchModel:
         load_seconds: float,
         device: Device = "cpu",
         compiled: bool = False,
+        any_length: bool = False,
         loads: Sequence[Loaded] = (),
         whole_cache: bool = True,
         again: Callable[[], Any] | None = None,
@@ -56,16 +57,17 @@ class TorchModel:
         self.model = model.to(device).eval()
         self._device = device
         self._takes = set(inspect.signature(model.forward).parameters)
-        self._call = torch.compile(self.model, dynamic=False) if compiled else self.model
+        self._call = torch.compile(self.model, dynamic=any_length) if compiled else self.model
         self._own_state: OwnState | None = None
 
-    def compile(self) -> Self:
-        """The same weights, run through torch.compile."""
+    def compile(self, *, any_length: bool = False) -> Self:
+        """The same weights, run through torch.compile: for each shape by itself, or once for texts of any length."""
         return type(self)(
             self.model,
             load_seconds=self.load_seconds,
             device=self._device,
             compiled=True,
+            any_length=any_length,
             whole_cache=self._whole_cache,
         )
 
@@ -146,7 +148,7 @@ def open_reference(
 
 
 def load_torch(
-    folder: Path, task: str, variant: OnnxModel, *, device: Device = "cpu", trusts_code: bool = False
+    folder: Path, task: str, variant: Graphs, *, device: Device = "cpu", trusts_code: bool = False
 ) -> TorchModel:
     """The checkpoint as the class that the variant was exported from; its own code runs only where it is trusted.
 
@@ -178,7 +180,7 @@ def load_torch(
     )
 
 
-def _load(folder: Path, task: str, variant: OnnxModel, *, device: Device, trusts_code: bool) -> Any:
+def _load(folder: Path, task: str, variant: Graphs, *, device: Device, trusts_code: bool) -> Any:
     del device  # the engine moves it
     loader = model_class(task, variant)
     try:
@@ -193,7 +195,7 @@ def _load(folder: Path, task: str, variant: OnnxModel, *, device: Device, trusts
         ) from error
 
 
-def _load_sentences(folder: Path, task: str, variant: OnnxModel, *, device: Device, trusts_code: bool) -> Any:
+def _load_sentences(folder: Path, task: str, variant: Graphs, *, device: Device, trusts_code: bool) -> Any:
     del task, variant
     from sentence_transformers import SentenceTransformer
 
@@ -208,7 +210,7 @@ def _lend_padding(model: Any, exported: Path) -> None:
         model.config.pad_token_id = json.loads(path.read_text(encoding="utf-8")).get("pad_token_id")
 
 
-def model_class(task: str, variant: OnnxModel) -> Any:
+def model_class(task: str, variant: Graphs) -> Any:
     """The class of transformers for a task; a speech model of one graph without a decoder is a CTC model."""
     return class_of(task, ctc=variant.stages == ("forward",))
 
