@@ -72,9 +72,7 @@ class BenchmarkParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw
     throughput: Annotated[
         Throughput | UnsetType, Meta(description="texts per second of one or more processes, besides the latency")
     ] = UNSET
-    rows: Annotated[
-        Rows | UnsetType, Meta(description="columns and choice of rows, from the dataset's block")
-    ] = UNSET
+    rows: Annotated[Rows | UnsetType, Meta(description="columns and choice of rows, from the dataset's block")] = UNSET
 
     @property
     def dataset(self) -> str:
@@ -128,13 +126,15 @@ def _check_throughput(throughput: Throughput, context: Context) -> Iterable[Faul
         values = value if isinstance(value, tuple) else (value,)
         least = 0 if name == "longer_than" else 1
         if not values or any(isinstance(one, int) and one < least for one in values):
-            message = f"`{name}` expects {'values' if name in _WORDS else f'numbers from {least}'}, found {list(values)}"
+            message = (
+                f"`{name}` expects {'values' if name in _WORDS else f'numbers from {least}'}, found {list(values)}"
+            )
             yield Fault(code="OB612", field="throughput", message=message)
     if context.task is not None and (context.family != "encoder" or not reads_text_rows(context.task)):
         yield Fault(
             code="OB675",
             field="throughput",
-            message=f"`throughput` passes each text through the model once, which the task `{context.task}` does not do",
+            message=f"`throughput` passes each text through the model once; the task `{context.task}` works otherwise",
             hint="remove it; `generate:` measures the tokens per second of a model that writes text",
         )
     busy = max(throughput.workers, default=1) * max(throughput.threads, default=1)

@@ -771,7 +771,7 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "process-of-throughput-ended",
         "a process of a throughput ended during the benchmark",
         (
-            "Several processes share the texts. With one fewer the rate would be lower, and would say nothing about the "
+            "Several processes share the texts. With one fewer the rate would be lower, which says nothing about the "
             "model, so the benchmark fails. Most often the system ended the process because memory ran out."
         ),
         "Use fewer `workers` or a smaller `batch`. Each process holds the model once per engine.",

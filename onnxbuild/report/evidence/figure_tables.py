@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
-from onnxbuild.report.evidence.evidence import Check, Evidence, Measurement, Ratio, VariantEvidence
+from onnxbuild.report.evidence.evidence import Check, Evidence, Measurement, Ratio, Throughput, VariantEvidence
 from onnxbuild.report.result import result_table
 from onnxbuild.report.result.figures import NONE, beside_bound, rate, significant
 from onnxbuild.report.result.table_layout import Cell
@@ -17,6 +17,10 @@ _CHECKS = ("variant", "metric", "value", "bound", "verdict", "compared on", "wor
 _LATENCIES = (
     "variant", "engine", "stage", "batch", "tokens", "past", "threads", "p50", "p90", "p99", "mean", "min", "max",
     "stdev", "calls", "samples/s", "tokens/s", "speed-up", "contended",
+)  # fmt: skip
+_THROUGHPUTS = (
+    "variant", "engine", "characters", "tokenizer", "order", "batch", "workers", "threads", "texts/s", "min", "max",
+    "tokens/s", "padding", "texts", "speed-up", "best", "contended",
 )  # fmt: skip
 
 
@@ -60,13 +64,32 @@ def _check_row(variant: VariantEvidence, check: Check) -> tuple[Cell, ...]:
 def latency_table(evidence: Evidence) -> Table:
     """One row per engine and configuration of each variant. Columns without any value are left out."""
     rows = [_latency_row(variant, measurement) for variant in evidence.variants for measurement in variant.measurements]
+    return _of_used(_LATENCIES, rows)
+
+
+def throughput_table(evidence: Evidence) -> Table:
+    """One row per engine and setting of each variant. Columns without any value are left out."""
+    rows = [_throughput_row(variant, one) for variant in evidence.variants for one in variant.throughputs]
+    return _of_used(_THROUGHPUTS, rows)
+
+
+def _of_used(head: Sequence[str], rows: Sequence[tuple[Cell, ...]]) -> Table:
     used = [
-        number for number, heading in enumerate(_LATENCIES)
+        number for number, heading in enumerate(head)
         if any(row[number].text not in {NONE, ""} for row in rows) or heading in {"variant", "engine"}
     ]  # fmt: skip
-    return Table(
-        tuple(_LATENCIES[number] for number in used), tuple(tuple(row[number] for number in used) for row in rows)
-    )
+    return Table(tuple(head[number] for number in used), tuple(tuple(row[number] for number in used) for row in rows))
+
+
+def _throughput_row(variant: VariantEvidence, one: Throughput) -> tuple[Cell, ...]:
+    texts = (
+        variant.name, one.engine, f"> {one.longer_than}" if one.longer_than else NONE,
+        "timed" if one.tokenized == "within" else NONE, one.order, str(one.batch), str(one.workers), str(one.threads),
+        rate(one.texts_per_second), rate(one.least_per_second), rate(one.most_per_second), rate(one.tokens_per_second),
+        f"{one.padding_ratio:.2f}×", str(one.texts), "; ".join(map(ratio_words, one.ratios)) or NONE,
+        "best" if one.best else NONE, "yes" if one.contended else NONE,
+    )  # fmt: skip
+    return tuple(map(Cell, texts))
 
 
 def _latency_row(variant: VariantEvidence, one: Measurement) -> tuple[Cell, ...]:

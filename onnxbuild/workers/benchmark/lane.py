@@ -40,7 +40,7 @@ class Open(Struct, frozen=True, tag=True, kw_only=True):
 
 
 class Prepare(Struct, frozen=True, tag=True, kw_only=True):
-    """Make the calls of a pass and run them once. `texts`: batches that the call itself tokenizes, instead of `rows`."""
+    """Make the calls of a pass, and run them once. `texts`: batches that a call tokenizes itself, instead of `rows`."""
 
     rows: Sequence[Rows] = ()
     texts: Sequence[Sequence[str]] = ()
@@ -74,13 +74,19 @@ class _Opened:
 
     def call_of_texts(self, texts: Sequence[str]) -> timing.Call:
         """The tokenizer, the padding and the model."""
-        return lambda: self.call_of_rows(token_rows(self.source.tokenizer, texts, self.order.longest))()
+
+        def call() -> Any:
+            return self.call_of_rows(token_rows(self.source.tokenizer, texts, self.order.longest))()
+
+        return call
 
 
 _opened: list[_Opened] = []
 
 
-def run(params: Open | Prepare | Pass, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
+def run(
+    params: Open | Prepare | Pass, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell
+) -> Facts:
     """Do what one request of `throughput` says."""
     del outputs, progress
     if isinstance(params, Open):

@@ -65,7 +65,7 @@ def run(params: BenchmarkParams, inputs: Mapping[str, Path], outputs: Mapping[st
     (outputs["samples"] / "latencies.json").write_bytes(msgspec.json.encode(raw))
     more: dict[str, Any] = {}
     if params.throughput is not UNSET:
-        names = [engine.name for engine in (variant, *baselines)]
+        names = [variant.name, *(engine.name for engine in baselines)]
         more = {"throughput": measure_throughput(params, inputs, variant, source, names, progress)}
     return more | {
         "headline": _headline(results),
