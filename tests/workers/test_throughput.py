@@ -155,7 +155,9 @@ def test_engines_share_the_texts_in_processes_of_their_own(tmp_path):
     assert 1 < by_length["padding_ratio"] < as_is["padding_ratio"]
     assert (as_is["texts"], as_is["tokens"]) == (12, facts["texts"][0]["tokens"])
     rate = as_is["engines"]["torch"]
-    assert rate["texts_per_second"]["median"] * as_is["tokens"] / 12 == pytest.approx(rate["tokens_per_second"], rel=0.3)
+    assert rate["texts_per_second"]["median"] * as_is["tokens"] / 12 == pytest.approx(
+        rate["tokens_per_second"], rel=0.3
+    )
     assert {one["engine"] for one in facts["best"]} == {"onnxruntime", "torch"}
     processes = {one["engine"]: one for one in facts["processes"]}
     assert processes["torch"]["threads_used"] == processes["onnxruntime"]["threads_used"] == [1, 1]
