@@ -65,7 +65,8 @@ class BenchmarkParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw
     warmup: Annotated[int, Meta(description="calls for each combination and engine before timing begins")] = 5
     rounds: Annotated[int, Meta(description="rounds in which the engines take turns")] = 4
     baselines: Annotated[
-        tuple[Literal["torch", "torch.compile"], ...], Meta(description="PyTorch engines to compare with")
+        tuple[Literal["torch", "torch.compile", "torch.bf16", "torch.fp16"], ...],
+        Meta(description="PyTorch engines to compare with"),
     ] = ("torch",)
     seed: Annotated[int, Meta(description="seed of the inputs")] = 0
     # Both are left out of a key where they are unset.

@@ -41,7 +41,7 @@ def figure_of(panels: Panels) -> Figure:
     shown = dict(list(panels.items())[:_MOST_PANELS])
     down = -(-len(shown) // _BESIDE)
     figure = new_figure(_WIDTH, _HEIGHT * down + 0.5)
-    axes = figure.subplots(down, min(_BESIDE, len(shown)), squeeze=False)
+    axes = figure.subplots(down, min(_BESIDE, len(shown)), squeeze=False, sharey="all")
     for place, (title, lines) in zip(axes.flat, shown.items(), strict=False):
         _draw(place, title, lines)
     for place in axes.flat[len(shown) :]:

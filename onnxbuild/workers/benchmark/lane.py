@@ -126,13 +126,13 @@ def _open_engine(order: Open, inputs: Mapping[str, Path]) -> Any:
         return OnnxModel(inputs["model"], threads=order.threads, device=order.device)
     import torch
 
-    from onnxbuild.workers.engines.torch_engine import load_torch
+    from onnxbuild.workers.engines.torch_engine import load_torch, variant_of
 
     torch.set_num_threads(order.threads)
     plain = load_torch(
         inputs["reference"], order.task, order.graphs, device=order.device, trusts_code=order.trusts_code
     )
-    return plain.compile(any_length=True) if order.engine == "torch.compile" else plain
+    return variant_of(plain, order.engine, any_length=True)
 
 
 def _prepare(opened: _Opened, order: Prepare) -> Facts:

@@ -153,6 +153,15 @@ def load_average() -> float | None:
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 
 
+def governor() -> str | None:
+    """What decides the clock rate of the first core (`performance`, `powersave`), None if the system does not say."""
+    try:
+        with open("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return None
+
+
 def versions() -> dict[str, str]:
     """Versions of the packages that take part in a measurement, as far as they are installed."""
     names = ("onnxruntime", "onnxruntime-gpu", "torch", "transformers", "optimum", "optimum-onnx", "numpy")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -26,11 +27,12 @@ from onnxbuild.workers.folders.model_graphs import data_below
 from onnxbuild.workers.libraries.imagegpt_positions import count_positions
 
 _SENTENCE_OUTPUTS = {"token_embeddings", "sentence_embedding"}
+_HALVES: Mapping[str, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _NOT_EXPORTED = ("past_key_values", "hidden_states", "attentions")  # the ends of names of tuples of tensors
 
 
 class TorchModel:
-    """A PyTorch model in fp32, in evaluation mode; `compiled` runs it through torch.compile.
+    """A PyTorch model in evaluation mode, in fp32 or in `dtype`; `compiled` runs it through torch.compile.
 
     `loads` says which weights the checkpoint lacks. `whole_cache`: an encoder-decoder also passes on the keys of its
     encoder; one that consists of two models (an image's and a text's) computes them in every step.
@@ -44,6 +46,7 @@ class TorchModel:
         device: Device = "cpu",
         compiled: bool = False,
         any_length: bool = False,
+        dtype: str = "",
         loads: Sequence[Loaded] = (),
         whole_cache: bool = True,
         again: Callable[[], Any] | None = None,
@@ -52,7 +55,8 @@ class TorchModel:
         self.loads = tuple(loads)
         self._again = again
         self._whole_cache = whole_cache
-        self.name = "torch.compile" if compiled else "torch"
+        self.name = "torch.compile" if compiled else f"torch.{dtype}" if dtype else "torch"
+        self._dtype = _HALVES.get(dtype)
         self.load_seconds = load_seconds
         self.model = model.to(device).eval()
         self._device = device
@@ -71,6 +75,16 @@ class TorchModel:
             whole_cache=self._whole_cache,
         )
 
+    def halved(self, dtype: Literal["bf16", "fp16"]) -> Self:
+        """A copy with weights and inputs of 16 bits, which computes in them wherever PyTorch has a kernel for it."""
+        return type(self)(
+            copy.deepcopy(self.model).to(_HALVES[dtype]),
+            load_seconds=self.load_seconds,
+            device=self._device,
+            dtype=dtype,
+            whole_cache=self._whole_cache,
+        )
+
     def renew(self) -> None:
         """Put back what runs have changed of the model since the first call of this; weights from the checkpoint."""
         if self._own_state is None:
@@ -86,7 +100,7 @@ class TorchModel:
 
     def prepare(self, stage: str, feeds: Arrays) -> Callable[[], Any]:
         """A call that runs the stage; tensors are created here, the cache's wrapper (microseconds) in the call."""
-        tensors = {name: torch.from_numpy(np.array(value)).to(self._device) for name, value in feeds.items()}
+        tensors = {name: self._tensor(value) for name, value in feeds.items()}
         run = _STAGES.get(stage, _forward)(self, tensors)
         if self._device == "cpu":
             return _without_gradients(run)
@@ -97,6 +111,10 @@ class TorchModel:
             return outputs
 
         return _without_gradients(synchronized)
+
+    def _tensor(self, value: np.ndarray) -> torch.Tensor:
+        tensor = torch.from_numpy(np.array(value)).to(self._device)
+        return tensor.to(self._dtype) if self._dtype is not None and tensor.is_floating_point() else tensor
 
     def run(self, stage: str, feeds: Arrays) -> dict[str, np.ndarray]:
         """Outputs of a stage under the names that an export gives them."""
@@ -129,6 +147,15 @@ class SentenceModel(TorchModel):
         """The two outputs of an export."""
         outputs = self.prepare(stage, feeds)()
         return {name: _numpy(outputs[name]) for name in sorted(_SENTENCE_OUTPUTS)}
+
+
+def variant_of(plain: TorchModel, name: str, *, any_length: bool = False) -> TorchModel:
+    """The baseline of this name, which shares or copies the weights of the plain one."""
+    if name == "torch.compile":
+        return plain.compile(any_length=any_length)
+    if name == "torch.bf16":
+        return plain.halved("bf16")
+    return plain.halved("fp16") if name == "torch.fp16" else plain
 
 
 def is_onnx(folder: Path) -> bool:
