@@ -69,7 +69,7 @@ def measure_throughput(
     processes: list[dict[str, Any]] = []
     places = list(itertools.product(throughput.threads, throughput.workers))
     for done, (threads, workers) in enumerate(places):
-        progress(f"throughput: {workers} processes of {threads} threads", done, len(places))
+        progress(f"throughput: workers {workers}, threads {threads}", done, len(places))
         settings = list(_settings(throughput, workers, threads))
         ordered = msgspec.structs.replace(order, threads=threads)
         found, opened = _measure_place(settings, sets, ordered, inputs, engines, throughput.rounds, progress)
@@ -162,7 +162,7 @@ def _may_fail(engine: str, failed: dict[str, str]) -> Iterator[None]:
 
 
 def _words(setting: Setting) -> str:
-    return f"batch {setting.batch}, {setting.order}, {setting.workers} processes"
+    return f"batch {setting.batch}, {setting.order}, workers {setting.workers}"
 
 
 def _measure(
