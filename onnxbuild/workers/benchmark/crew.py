@@ -20,7 +20,6 @@ from typing import Any, Self
 import msgspec
 
 from onnxbuild.protocol import CheckFailed, Message, Progress, Request, Response
-from onnxbuild.workers.action_context import end_of_log
 from onnxbuild.workers.benchmark.lane import Open, Pass, Prepare
 
 _MAIN = Path(__file__).parent.parent / "__main__.py"
@@ -83,7 +82,7 @@ class Lane:
     def _death(self) -> CheckFailed:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(_GRACE_SECONDS)
-        printed = end_of_log(str(self._log), _LOG_BYTES).strip().splitlines()[-1:]
+        printed = _end_of(self._log).strip().splitlines()[-1:]
         how = _ending(self.process.returncode)
         notes = [("note", f"the last that it printed: {line}") for line in printed]
         hint = "if memory ran out, use fewer `workers` or a smaller `batch`"
@@ -165,6 +164,13 @@ def _options() -> list[str]:
     """How this interpreter was started, as far as it decides which modules are found."""
     site = ["-s"] if sys.flags.no_user_site else []
     return ["-P", "-u", *site, *(["-B"] if sys.dont_write_bytecode else [])]
+
+
+def _end_of(log: Path) -> str:
+    try:
+        return log.read_bytes()[-_LOG_BYTES:].decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def _ending(code: int | None) -> str:
