@@ -1,4 +1,4 @@
-"""manifests/go-emotions.yaml and its offline twin: a small RoBERTa with 28 labels, from random weights and from a Hub."""
+"""manifests/go-emotions.yaml from a Hub on loopback, and its offline twin: a small RoBERTa with 28 labels."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_twin_measures_what_the_walk_through_shows(tmp_path: Path, manifests
     ]
     assert {one["engine"] for one in throughput["best"]} == {"onnxruntime", "torch"}
     reader.output = ""
-    reader._run(f"onnxbuild report {name} --plots pictures -D comments=16", fails=False)  # noqa: SLF001 - of the tests
+    reader._run(f"onnxbuild report {name} --plots pictures -D comments=16", fails=False)
     assert (tmp_path / "pictures" / "throughput-go-emotions.svg").is_file()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -142,6 +143,7 @@ class Crew:
         """End every process, whatever state it is in."""
         for lane in self.lanes:
             lane.close()
+        shutil.rmtree(self._logs, ignore_errors=True)
 
     def _numbers(self) -> range:
         return range(self._workers)
