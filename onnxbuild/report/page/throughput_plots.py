@@ -41,13 +41,15 @@ def figure_of(panels: Panels) -> Figure:
     shown = dict(list(panels.items())[:_MOST_PANELS])
     down = -(-len(shown) // _BESIDE)
     figure = new_figure(_WIDTH, _HEIGHT * down + 0.5)
-    axes = figure.subplots(down, min(_BESIDE, len(shown)), squeeze=False, sharey="all")
-    for place, (title, lines) in zip(axes.flat, shown.items(), strict=False):
+    grid = figure.subplots(down, min(_BESIDE, len(shown)), squeeze=False, sharey="all")
+    places: list[Axes] = [place for row in grid for place in row]
+    for place, (title, lines) in zip(places, shown.items(), strict=False):
         _draw(place, title, lines)
-    for place in axes.flat[len(shown) :]:
+    for place in places[len(shown) :]:
         place.set_visible(False)
-    handles, names = axes.flat[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=4, frameon=False, labelcolor=INK)
+    lines_of = [place.get_legend_handles_labels() for place in places]
+    named = {name: handle for handles, names in lines_of for handle, name in zip(handles, names, strict=True)}
+    figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=4, frameon=False, labelcolor=INK)
     return figure
 
 
