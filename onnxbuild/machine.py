@@ -93,6 +93,19 @@ def available_memory() -> int | None:
 
 def peak_resident_bytes() -> int:
     """Peak resident memory of this process so far; 0 if the system does not report it (Windows)."""
+    return _peak_of_program() or _peak_of_process()
+
+
+def _peak_of_program() -> int | None:
+    """The peak since the program was started: `getrusage` also counts the process that started it, before the exec."""
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+            return next((int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:")), None)
+    except OSError:
+        return None
+
+
+def _peak_of_process() -> int:
     try:
         import resource
     except ImportError:

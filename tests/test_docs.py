@@ -295,6 +295,14 @@ def test_the_python_page_has_the_signatures():
         ) == list(parameters)
 
 
+def test_the_comments_are_the_generated_ones():
+    data = ROOT / "manifests" / "data"
+    spec = importlib.util.spec_from_file_location("make_comments", data / "make_comments.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.lines() == read(data / "comments.jsonl")
+
+
 def test_the_text_for_the_tokenizer_is_the_generated_one():
     data = ROOT / "manifests" / "data"
     spec = importlib.util.spec_from_file_location("make_harbour", data / "make_harbour.py")

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from onnxbuild.digest import digest_value
-from onnxbuild.machine import Machine, nvidia_gpus
+from onnxbuild.machine import Machine, nvidia_gpus, peak_resident_bytes
 
 CPU = {"cpu": "a", "architecture": "x86_64", "flags": ["avx2"], "cores": 2}
 
@@ -25,3 +29,11 @@ def test_another_gpu_is_another_machine_and_none_changes_no_key() -> None:
     none, one, other = (msgspec.convert({**CPU, "gpus": gpus}, Machine) for gpus in ([], ["L4"], ["H100"]))
     assert len({digest_value(machine) for machine in (none, one, other)}) == 3
     assert digest_value(none) == digest_value(CPU)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="only Linux says it of the program alone")
+def test_the_peak_is_that_of_the_program_and_not_of_the_one_that_started_it() -> None:
+    held = b"x" * 300_000_000
+    script = "from onnxbuild.machine import peak_resident_bytes\nprint(peak_resident_bytes())"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert 0 < int(done.stdout) < len(held) < peak_resident_bytes()

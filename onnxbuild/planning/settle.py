@@ -131,7 +131,7 @@ class Settler:
             return params
         dataset = self._datasets.get(name)
         if dataset is None:
-            at = step.block.value_span("dataset") if isinstance(step.block, Table) else step.value_at
+            at = _dataset_at(step.block) if isinstance(step.block, Table) else step.value_at
             hint = did_you_mean(name, self._datasets) or "define it under `datasets:`"
             self._faults.append(fault("OB004", f"dataset `{name}` is not defined", span=at, hint=hint))
             return None
@@ -210,6 +210,12 @@ def _located(problem: Fault, step: Step) -> Diagnostic:
     elif field is not None and isinstance(block, Table) and field in block:
         span = _within(block[field], problem.message) or block.value_span(field)
     return fault(problem.code, problem.message, span=span, hint=problem.hint, severity=problem.severity)
+
+
+def _dataset_at(block: Table) -> Span:
+    """The place of the name of a dataset, which may stand in a block of the block."""
+    inner = (value for value in block.values() if isinstance(value, Table) and "dataset" in value)
+    return next(inner, block).value_span("dataset") if "dataset" not in block else block.value_span("dataset")
 
 
 def _within(value: Any, message: str) -> Span | None:

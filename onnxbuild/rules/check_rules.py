@@ -71,6 +71,22 @@ RULES: tuple[Rule, ...] = (
 
         Why: it would measure the scheduler of the operating system.
         """, severity="warning"),
+    described("OB675", "throughput-without-text", """
+        A `throughput:` block for a model that does not read a text in one pass.
+
+        Why: texts per second are measured on classifiers, embedders and other encoders. A model that writes text does
+        as many passes as it writes tokens.
+        Fix: remove `throughput:`, and measure with `generate:`.
+        """),
+    described("OB676", "more-processes-than-cores", """
+        A throughput with more processes, each with its threads, than this machine has cores.
+
+        Why: processes that share a core wait for each other, so that more of them are not faster.
+        Bad:
+            benchmark: {throughput: {workers: [1, 64]}}
+        Good:
+            benchmark: {throughput: {workers: [1, 2]}}
+        """, severity="warning"),
     described("OB614", "nothing-to-generate", """
         A `generate:` block for a task that produces no text.
 

@@ -1,4 +1,4 @@
-"""benchmark: latency of a variant and of its baselines, interleaved in one process with equal threads."""
+"""benchmark: latency of a variant and of its baselines in one process, and their throughput in several."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import Annotated, ClassVar, Literal
 
 import msgspec
-from msgspec import UNSET, Meta
+from msgspec import UNSET, Meta, Struct, UnsetType
 
-from onnxbuild.steps.dataset_rows import check_length
+from onnxbuild.steps.dataset_rows import Rows, check_length
 from onnxbuild.steps.kind import (
     Context,
     Fault,
@@ -19,12 +19,39 @@ from onnxbuild.steps.kind import (
     library_of,
     trusted,
 )
+from onnxbuild.tables.tasks import reads_text_rows
+
+
+class Throughput(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Texts per second of every combination of these lists, on whole passes over the same texts."""
+
+    dataset: Annotated[
+        str, Meta(description="name of a dataset of texts; without it, comments that onnxbuild generates")
+    ] = ""
+    texts: Annotated[int, Meta(description="number of texts in each pass", examples=[10000])] = 256
+    longer_than: Annotated[
+        tuple[int, ...],
+        Meta(description="only texts with more characters than this; each number is a set", examples=[[0, 200]]),
+    ] = (0,)
+    sequence: Annotated[int, Meta(description="maximum number of tokens per text; longer texts are cut")] = 512
+    batch: Annotated[tuple[int, ...], Meta(description="batch sizes, in texts")] = (1, 8, 32)
+    workers: Annotated[
+        tuple[int, ...], Meta(description="numbers of processes that share the texts", examples=[[1, 2, 4]])
+    ] = (1,)
+    threads: Annotated[tuple[int, ...], Meta(description="numbers of threads of each process")] = (1,)
+    order: Annotated[
+        tuple[Literal["sorted", "as-is"], ...], Meta(description="texts by length, or in the order that they have")
+    ] = ("sorted", "as-is")
+    tokenized: Annotated[
+        tuple[Literal["before", "within"], ...], Meta(description="whether the clock includes the tokenizer")
+    ] = ("before",)
+    rounds: Annotated[int, Meta(description="timed passes of each engine, in turn")] = 3
 
 
 class BenchmarkParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What to time: every combination of batch, sequence and threads."""
 
-    DERIVED: ClassVar[tuple[str, ...]] = ("task", "device", "library", "trust_remote_code")
+    DERIVED: ClassVar[tuple[str, ...]] = ("task", "device", "library", "rows", "trust_remote_code")
 
     task: Annotated[str, Meta(description="the model's task")] = ""
     device: Annotated[Literal["cpu", "cuda"], Meta(description="the target's device")] = "cpu"
@@ -38,9 +65,20 @@ class BenchmarkParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw
     warmup: Annotated[int, Meta(description="calls for each combination and engine before timing begins")] = 5
     rounds: Annotated[int, Meta(description="rounds in which the engines take turns")] = 4
     baselines: Annotated[
-        tuple[Literal["torch", "torch.compile"], ...], Meta(description="PyTorch engines to compare with")
+        tuple[Literal["torch", "torch.compile", "torch.bf16", "torch.fp16"], ...],
+        Meta(description="PyTorch engines to compare with"),
     ] = ("torch",)
     seed: Annotated[int, Meta(description="seed of the inputs")] = 0
+    # Both are left out of a key where they are unset.
+    throughput: Annotated[
+        Throughput | UnsetType, Meta(description="texts per second of one or more processes, besides the latency")
+    ] = UNSET
+    rows: Annotated[Rows | UnsetType, Meta(description="columns and choice of rows, from the dataset's block")] = UNSET
+
+    @property
+    def dataset(self) -> str:
+        """The dataset that planning gives as an input."""
+        return "" if self.throughput is UNSET else self.throughput.dataset
 
 
 def _resolve(params: BenchmarkParams, context: Context) -> BenchmarkParams:
@@ -79,6 +117,39 @@ def _check(params: BenchmarkParams, context: Context) -> Iterable[Fault]:
         )
     if "sequence" in context.written:
         yield from check_length("sequence", max(params.sequence, default=1), context)
+    if params.throughput is not UNSET:
+        yield from _check_throughput(params.throughput, context)
+
+
+def _check_throughput(throughput: Throughput, context: Context) -> Iterable[Fault]:
+    for name in ("texts", "longer_than", "sequence", "batch", "workers", "threads", "order", "tokenized", "rounds"):
+        value = getattr(throughput, name)
+        values = value if isinstance(value, tuple) else (value,)
+        least = 0 if name == "longer_than" else 1
+        if not values or any(isinstance(one, int) and one < least for one in values):
+            message = (
+                f"`{name}` expects {'values' if name in _WORDS else f'numbers from {least}'}, found {list(values)}"
+            )
+            yield Fault(code="OB612", field="throughput", message=message)
+    if context.task is not None and (context.family != "encoder" or not reads_text_rows(context.task)):
+        yield Fault(
+            code="OB675",
+            field="throughput",
+            message=f"`throughput` passes each text through the model once; the task `{context.task}` works otherwise",
+            hint="remove it; `generate:` measures the tokens per second of a model that writes text",
+        )
+    busy = max(throughput.workers, default=1) * max(throughput.threads, default=1)
+    if busy > context.machine.cores:
+        yield Fault(
+            code="OB676",
+            field="throughput",
+            severity="warning",
+            message=f"`workers` and `threads` take {busy} cores, and this machine has {context.machine.cores}",
+            hint="processes that share a core are not pinned to one, and measure the scheduler",
+        )
+
+
+_WORDS = ("order", "tokenized")
 
 
 BENCHMARK = Kind(
@@ -94,5 +165,6 @@ BENCHMARK = Kind(
     measures=True,
     resolve=_resolve,
     check=_check,
+    columns=lambda params, _context: ("text",) if params.dataset else (),
     memory_factor=4.0,
 )

@@ -767,6 +767,33 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "`blame` compares graphs with the same file name, and the step renamed all of them.",
         "Let the step keep the names of the files, or look at its outputs instead.",
     ),
+    "OBE125": FailureCode(
+        "process-of-throughput-ended",
+        "a process of a throughput ended during the benchmark",
+        (
+            "Several processes share the texts. With one fewer the rate would be lower, which says nothing about the "
+            "model, so the benchmark fails. Most often the system ended the process because memory ran out."
+        ),
+        "Use fewer `workers` or a smaller `batch`. Each process holds the model once per engine.",
+    ),
+    "OBE126": FailureCode(
+        "no-texts-for-throughput",
+        "no text is left for a throughput",
+        "No text of the dataset has as many characters as `longer_than` asks for, or as many tokens as one.",
+        "Remove the number from `longer_than`, or name another dataset.",
+    ),
+    "OBE127": FailureCode(
+        "fewer-batches-than-processes",
+        "a throughput has fewer batches than processes",
+        "A process without a batch would wait for the others, and the rate would be that of fewer processes.",
+        "Raise `texts`, or use smaller numbers in `batch` and `workers`.",
+    ),
+    "OBE128": FailureCode(
+        "fixed-shape-for-throughput",
+        "the graph takes texts of only one shape",
+        "Texts differ in length, and the axes of batch and sequence are fixed in this graph.",
+        "Export with free axes, or remove `throughput`.",
+    ),
     "OBE115": FailureCode(
         "search-holds-no-bound",
         "no mix of precisions keeps the bounds of `subject_to`",

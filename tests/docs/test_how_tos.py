@@ -229,3 +229,14 @@ def test_share_a_store(quickstart: Path, bucket: Mapping[str, str]) -> None:
     reader.follow("how-to/share-a-store.md")
     assert (place / "blobs").is_dir()
     assert any((quickstart / "s3" / "my-bucket" / "onnxbuild" / "traces").rglob("*.json"))
+
+
+def test_messages_per_second(tmp_path: Path) -> None:
+    checkpoint(tmp_path / "labels", "bert", "text-classification", **SIZES, num_labels=28, initializer_range=0.3)
+    data = tmp_path / "data" / "comments.jsonl"
+    data.parent.mkdir()
+    shutil.copy(ROOT / "manifests" / "data" / "comments.jsonl", data)
+    reader = Reader(tmp_path)
+    reader.follow("how-to/throughput.md")
+    assert "<summary>Throughput</summary>" in reader.output
+    assert "| labels/fp16 | torch | as-is |" in reader.output

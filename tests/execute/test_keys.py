@@ -400,6 +400,8 @@ FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
         "warmup": check("benchmark", "warmup", 6),
         "rounds": check("benchmark", "rounds", 5),
         "baselines": check("benchmark", "baselines", []),
+        "throughput": check("benchmark", "throughput", {"dataset": "d", "texts": 8}),
+        "rows": (at("datasets", "d", "limit", value=1), of_m("benchmark")),
         "seed": check("benchmark", "seed", 1),
         "trust_remote_code": _TRUST,
     },
@@ -459,6 +461,13 @@ def with_rows(place: Place) -> None:
     place.manifest["models"]["m"]["validate"] = {"dataset": "d"}
 
 
+def with_texts(place: Place) -> None:
+    """A model that reads each text once."""
+    with_data(place)
+    place.manifest["models"]["m"] |= {"task": "text-classification", "benchmark": {"throughput": {"dataset": "d"}}}
+    del place.manifest["models"]["m"]["generate"]
+
+
 # Fields of an exporter that needs other versions than those installed here: no manifest can set them where tests run.
 ELSEWHERE: Mapping[str, Mapping[str, Any]] = {
     "export": {"provider": "cuda", "options": {"int4_block_size": 32}},
@@ -489,6 +498,7 @@ BEFORE: Mapping[tuple[str, str], Edit] = {
     **{("precision", field): with_half for field in (
         "dataset", "samples", "sequence", "seed", "rows", "trust_remote_code"
     )},
+    **{("benchmark", field): with_texts for field in ("throughput", "rows")},
     **{("validate", field): with_rows for field in ("dataset", "samples", "sequence", "rows")},
     ("load", "device"): with_a_target_that_is_only_opened,
     **{("tune", field): with_tuning for field in FIELDS["tune"]},
@@ -558,6 +568,7 @@ INPUTS: Mapping[str, tuple[Edit, set[str]]] = {
     ),
     "text of a tokenizer": (lambda place: place.write("text/text.txt", "other text"), {"r:fetch"}),
     "rows of a dataset": (at("datasets", "d", "source", value=[{"text": "c"}]), {"m/int8:quantize"}),
+    "texts of a throughput": (at("datasets", "d", "source", value=[{"text": "c"}]), of_m("benchmark")),
     "rows to validate with": (at("datasets", "d", "source", value=[{"text": "c"}]), of_m("validate")),
     "weights of an adapter": (
         lambda place: place.write("lora/adapter_model.safetensors", "other"), {"adapters/m:fetch"},
@@ -571,7 +582,8 @@ INPUTS: Mapping[str, tuple[Edit, set[str]]] = {
 @pytest.mark.parametrize("name", INPUTS)
 def test_a_changed_input_rebuilds_from_its_fetch_on(place: Place, name: str) -> None:
     edit, expected = INPUTS[name]
-    first = {"rows of a dataset": with_static, "rows to validate with": with_rows}.get(name)
+    firsts = {"rows of a dataset": with_static, "rows to validate with": with_rows, "texts of a throughput": with_texts}
+    first = firsts.get(name)
     first = with_an_adapter if name.endswith(" adapter") else first
     if first is not None:
         first(place)

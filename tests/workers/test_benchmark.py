@@ -7,6 +7,7 @@ import pytest
 for module in ("torch", "optimum.onnxruntime"):
     pytest.importorskip(module)
 
+import torch  # noqa: E402
 from small_models import exported, minilm  # noqa: E402
 
 from onnxbuild.protocol import CheckFailed  # noqa: E402
@@ -44,6 +45,10 @@ def test_minilm_against_pytorch(benchmark, tmp_path):
     assert facts["results"][0]["threads_used"] == {"onnxruntime": 1, "torch": 1}
     assert facts["file_bytes"] == (minilm().onnx / "model.onnx").stat().st_size
     assert facts["providers"].keys() == {"CPUExecutionProvider"}
+    operators = facts["operators"]["CPUExecutionProvider"]
+    assert sum(operators.values()) == facts["providers"]["CPUExecutionProvider"]
+    assert operators["MatMul"] > 30  # six layers of six, besides the scores of the attention
+    assert facts["environment"].keys() >= {"cpu", "flags", "cores", "governor", "load_average", "versions"}
     assert facts["first_inference_ms"].keys() == {"onnxruntime", "torch"}
     raw = json.loads((tmp_path / "latencies.json").read_text())
     assert {(r["engine"], tuple(map(len, r["rounds_ms"]))) for r in raw} == {
@@ -108,3 +113,25 @@ def test_a_provider_that_is_not_there_fails(benchmark):
         f"CUDAExecutionProvider is not in this onnxruntime {onnxruntime.__version__}, "
         f"which has {', '.join(onnxruntime.get_available_providers())}"
     )
+
+
+@pytest.mark.parametrize("model", ["bert", "gpt2", "t5", "vit"])
+def test_pytorch_in_16_bits_is_a_baseline_of_its_own(benchmark, model):
+    """Images and pasts are floats too, so they have to be halved with the weights."""
+    facts = benchmark(exported(model), sequence=(8,), iterations=2, rounds=1, baselines=("torch", "torch.bf16"))
+    assert [result["failed"] for result in facts["results"]] == [{}] * len(facts["results"])
+    assert {name for result in facts["results"] for name in result["engines"]} == {
+        "onnxruntime",
+        "torch",
+        "torch.bf16",
+    }
+
+
+def test_a_copy_in_16_bits_computes_in_them():
+    from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
+    from onnxbuild.workers.engines.torch_engine import load_torch, variant_of
+
+    model = exported("bert")
+    plain = load_torch(model.checkpoint, model.task, OnnxModel(model.onnx, threads=1))
+    halved = variant_of(plain, "torch.fp16")
+    assert (halved.name, halved.model.dtype, plain.model.dtype) == ("torch.fp16", torch.float16, torch.float32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import ActionGraph
@@ -19,7 +19,7 @@ def configuration_columns(graph: ActionGraph, outcomes: Mapping[str, Outcome]) -
     rows = [row for variant in graph.variants for row in _rows(variant.name, variant.measures, outcomes)]
     if len({name for name, _ in rows}) == len(rows) and all(len(engines) <= 2 for _, engines in rows):  # noqa: PLR2004 - the variant and one baseline
         return []
-    return [_column("variant", [name for name, _ in rows]), *_about(rows), *_engines(rows)]
+    return [column("variant", [name for name, _ in rows]), *_about(rows), *_engines(rows)]
 
 
 def _rows(name: str, measures: Sequence[str], outcomes: Mapping[str, Outcome]) -> list[Measured]:
@@ -40,15 +40,15 @@ def _about(rows: Sequence[Measured]) -> list[Column]:
         "threads": [str(one.threads) for one in firsts],
     }
     shown = {"batch", "tokens"} | {name for name, texts in columns.items() if len(set(texts)) > 1}
-    return [_column(name, texts) for name, texts in columns.items() if name in shown]
+    return [column(name, texts) for name, texts in columns.items() if name in shown]
 
 
 def _engines(rows: Sequence[Measured]) -> list[Column]:
     names = dict.fromkeys(engine for _, engines in rows for engine in engines if engine != OWN_ENGINE)
-    columns = [_column("p50", [_p50(engines.get(OWN_ENGINE)) for _, engines in rows])]
+    columns = [column("p50", [_p50(engines.get(OWN_ENGINE)) for _, engines in rows])]
     for name in names:
-        columns.append(_column(f"{name} p50", [_p50(engines.get(name)) for _, engines in rows]))
-        columns.append(_column("speed-up", [_speedup(engines.get(OWN_ENGINE), name) for _, engines in rows]))
+        columns.append(column(f"{name} p50", [_p50(engines.get(name)) for _, engines in rows]))
+        columns.append(column("speed-up", [_speedup(engines.get(OWN_ENGINE), name) for _, engines in rows]))
     return columns
 
 
@@ -57,7 +57,12 @@ def _p50(one: Measurement | None) -> str:
 
 
 def _speedup(one: Measurement | None, baseline: str) -> str:
-    ratio = next((ratio for ratio in one.ratios if ratio.baseline == baseline), None) if one is not None else None
+    return ratio_to(baseline, one.ratios if one is not None else ())
+
+
+def ratio_to(baseline: str, ratios: Iterable[Ratio]) -> str:
+    """The ratio to one of the baselines, in short."""
+    ratio = next((ratio for ratio in ratios if ratio.baseline == baseline), None)
     return NONE if ratio is None else ratio_in_short(ratio)
 
 
@@ -66,5 +71,6 @@ def ratio_in_short(ratio: Ratio) -> str:
     return "≈ 1" if ratio.least <= 1 <= ratio.most else times(ratio.median)
 
 
-def _column(heading: str, texts: Sequence[str]) -> Column:
+def column(heading: str, texts: Iterable[str]) -> Column:
+    """A column of plain texts."""
     return Column(heading, tuple(map(Cell, texts)))

@@ -80,6 +80,50 @@ class Measurement(Struct, frozen=True, kw_only=True):
         return f"batch {self.batch}, {self.sequence} tokens, {counted(self.threads, 'thread')}"
 
 
+class Throughput(Struct, frozen=True, kw_only=True):
+    """One engine in one setting of `throughput:`. Rates are per second: the median over passes, and their range.
+
+    `texts` and `tokens`: of one pass, without padding. `padding_ratio`: tokens that were computed over real ones.
+    `best`: the engine is fastest in this setting. `ratios`: only for the variant itself, one for each baseline.
+    """
+
+    action: str
+    engine: str
+    longer_than: int
+    tokenized: str
+    order: str
+    batch: int
+    workers: int
+    threads: int
+    texts: int
+    tokens: int
+    padding_ratio: float
+    texts_per_second: float
+    least_per_second: float
+    most_per_second: float
+    tokens_per_second: float
+    contended: bool = False
+    best: bool = False
+    ratios: tuple[Ratio, ...] = ()
+
+    @property
+    def place(self) -> tuple[int, str, str, int]:
+        """What is read, and how: settings that differ in nothing else have other numbers of workers or threads."""
+        return self.longer_than, self.tokenized, self.order, self.batch
+
+    @property
+    def setting(self) -> tuple[int, str, str, int, int, int]:
+        """Engines are comparable if this is equal."""
+        return *self.place, self.workers, self.threads
+
+    @property
+    def fed(self) -> str:
+        """`batch 8, sorted`, and what else is said about the texts."""
+        longer = f"over {self.longer_than} characters" if self.longer_than else ""
+        within = "with the tokenizer" if self.tokenized == "within" else ""
+        return ", ".join(filter(None, (f"batch {self.batch}", self.order, longer, within)))
+
+
 class Step(Struct, frozen=True, kw_only=True):
     """One action. `seconds`: how long it took when it ran, None if unknown. `failure`: its code and message."""
 
@@ -106,6 +150,7 @@ class VariantEvidence(Struct, frozen=True, kw_only=True):
     checks: tuple[Check, ...]
     measurements: tuple[Measurement, ...]
     steps: tuple[Step, ...]
+    throughputs: tuple[Throughput, ...] = ()
 
     @property
     def name(self) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
-from onnxbuild.report.evidence.evidence import Check, Evidence, Measurement, Ratio, VariantEvidence
+from onnxbuild.report.evidence.evidence import Check, Evidence, Measurement, Ratio, Throughput, VariantEvidence
 from onnxbuild.report.result import result_table
 from onnxbuild.report.result.figures import NONE, beside_bound, rate, significant
 from onnxbuild.report.result.table_layout import Cell
@@ -17,6 +17,10 @@ _CHECKS = ("variant", "metric", "value", "interval", "bound", "verdict", "compar
 _LATENCIES = (
     "variant", "engine", "stage", "batch", "tokens", "past", "threads", "p50", "p90", "p99", "mean", "min", "max",
     "stdev", "calls", "samples/s", "tokens/s", "speed-up", "contended",
+)  # fmt: skip
+_THROUGHPUTS = (
+    "variant", "engine", "characters", "tokenizer", "order", "batch", "workers", "threads", "texts/s", "min", "max",
+    "tokens/s", "padding", "texts", "speed-up", "best", "contended",
 )  # fmt: skip
 
 
@@ -71,6 +75,23 @@ def latency_table(evidence: Evidence) -> Table:
     """One row per engine and configuration of each variant. Columns without any value are left out."""
     rows = [_latency_row(variant, measurement) for variant in evidence.variants for measurement in variant.measurements]
     return _of_used(_LATENCIES, rows, ("variant", "engine"))
+
+
+def throughput_table(evidence: Evidence) -> Table:
+    """One row per engine and setting of each variant. Columns without any value are left out."""
+    rows = [_throughput_row(variant, one) for variant in evidence.variants for one in variant.throughputs]
+    return _of_used(_THROUGHPUTS, rows, ("variant", "engine"))
+
+
+def _throughput_row(variant: VariantEvidence, one: Throughput) -> tuple[Cell, ...]:
+    texts = (
+        variant.name, one.engine, f"> {one.longer_than}" if one.longer_than else NONE,
+        "timed" if one.tokenized == "within" else NONE, one.order, str(one.batch), str(one.workers), str(one.threads),
+        rate(one.texts_per_second), rate(one.least_per_second), rate(one.most_per_second), rate(one.tokens_per_second),
+        f"{one.padding_ratio:.2f}×", str(one.texts), "; ".join(map(ratio_words, one.ratios)) or NONE,
+        "best" if one.best else NONE, "yes" if one.contended else NONE,
+    )  # fmt: skip
+    return tuple(map(Cell, texts))
 
 
 def _latency_row(variant: VariantEvidence, one: Measurement) -> tuple[Cell, ...]:

@@ -10,16 +10,26 @@ from collections.abc import Iterator
 from msgspec import structs
 
 from onnxbuild.protocol import json_text
-from onnxbuild.report.evidence.evidence import Evidence, VariantEvidence
-from onnxbuild.report.evidence.figure_tables import check_table, in_markdown, latency_table, variant_table
+from onnxbuild.report.evidence.evidence import Evidence, Throughput, VariantEvidence
+from onnxbuild.report.evidence.figure_tables import (
+    check_table,
+    in_markdown,
+    latency_table,
+    throughput_table,
+    variant_table,
+)
 from onnxbuild.report.evidence.session_table import session_table
 from onnxbuild.report.evidence.words import environment, summary
 from onnxbuild.report.result import result_table
 
 _COLUMNS = (
     "model", "target", "precision", "figure", "value", "unit", "bound", "side", "passed", "engine", "stage", "batch",
-    "tokens", "threads", "contended",
+    "tokens", "threads", "contended", "workers", "order", "tokenized", "longer_than",
 )  # fmt: skip
+_RATES = {
+    "texts_per_second": "1/s", "least_per_second": "1/s", "most_per_second": "1/s", "tokens_per_second": "1/s",
+    "padding_ratio": "×",
+}  # fmt: skip
 _MOST_IN_COMMENT = 60_000  # a comment on GitHub has at most 65,536 characters
 
 Figure = dict[str, object]
@@ -58,9 +68,21 @@ def _figures(variant: VariantEvidence) -> Iterator[Figure]:
                 yield {"figure": figure if unit == "ms" else name, "value": value, "unit": _unit(unit)} | where
         for ratio in one.ratios:
             yield {"figure": f"speed-up over {ratio.baseline}", "value": ratio.median, "unit": "×"} | where
+    for through in variant.throughputs:
+        yield from _rates(through)
     for name, unit in (("tokens_per_second", "1/s"), ("first_token_ms", "ms"), ("generation_speedup", "×")):
         if (value := getattr(row, name)) is not None:
             yield {"figure": f"generation: {name.removesuffix('_ms')}", "value": value, "unit": unit}
+
+
+def _rates(one: Throughput) -> Iterator[Figure]:
+    names = ("engine", "batch", "threads", "workers", "order", "tokenized", "longer_than")
+    where: Figure = {name: getattr(one, name) for name in names}
+    where |= {"stage": "throughput", "contended": str(one.contended).lower()}
+    for name, unit in _RATES.items():
+        yield {"figure": name, "value": getattr(one, name), "unit": unit} | where
+    for ratio in one.ratios:
+        yield {"figure": f"speed-up over {ratio.baseline}", "value": ratio.median, "unit": "×"} | where
 
 
 def _unit(suffix: str) -> str:
@@ -73,6 +95,7 @@ def as_markdown(evidence: Evidence) -> str:
     failures = [
         f"- **{step.id}** {step.failure}" for variant in evidence.variants for step in variant.steps if step.failure
     ]
+    rates = throughput_table(evidence)
     parts = [
         f"<!-- a report of onnxbuild -->\n### {evidence.source}",
         summary(evidence),
@@ -81,6 +104,7 @@ def as_markdown(evidence: Evidence) -> str:
         "\n".join(dict.fromkeys(failures)),
         _folded("Validation", in_markdown(check_table(evidence), first=2)),
         _folded("Benchmarks", in_markdown(latency_table(evidence), first=3)),
+        _folded("Throughput", in_markdown(rates, first=2) if rates.rows else ""),
         _folded("Session settings", in_markdown(sessions, first=6))
         if (sessions := session_table(evidence)).rows
         else "",

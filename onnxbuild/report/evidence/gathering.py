@@ -12,6 +12,7 @@ from onnxbuild.deliver.variant_rows import Row, judged_metrics, rows
 from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import ActionGraph, Variant
 from onnxbuild.report.evidence.evidence import Check, Evidence, Measurement, Ratio, Step, VariantEvidence
+from onnxbuild.report.evidence.throughputs import throughputs_of
 from onnxbuild.store.traces import Trace
 from onnxbuild.tables.bounds.row_metrics import ROW_METRICS
 from onnxbuild.tables.thresholds import side_of
@@ -51,6 +52,7 @@ def _variant(
         row=row,
         checks=checks,
         measurements=tuple(one for outcome in measures for one in measurements_of(outcome)),
+        throughputs=tuple(one for outcome in measures for one in throughputs_of(outcome)),
         steps=steps,
     )
 

@@ -10,7 +10,13 @@ from msgspec import Struct
 
 from onnxbuild.protocol import json_text
 from onnxbuild.report.evidence.evidence import Evidence, Step
-from onnxbuild.report.evidence.figure_tables import Table, check_table, latency_table, variant_table
+from onnxbuild.report.evidence.figure_tables import (
+    Table,
+    check_table,
+    latency_table,
+    throughput_table,
+    variant_table,
+)
 from onnxbuild.report.evidence.session_table import session_table
 from onnxbuild.report.evidence.words import machine_words, summary
 from onnxbuild.report.page.canvas import as_svg, needed
@@ -38,6 +44,7 @@ def html_page(evidence: Evidence, drawn: Sequence[Plot], texts: str = "") -> str
         "variants": variant_table(evidence),
         "checks": checks,
         "latencies": latencies,
+        "throughputs": throughput_table(evidence),
         "sessions": session_table(evidence),
         "plots": [_Drawn(one.name, one.title, one.description, as_svg(one.figure, one.name)) for one in drawn],
         "texts": texts.splitlines(),
@@ -63,6 +70,7 @@ _SECTIONS = {
     "plots": "Plots",
     "checks": "Validation",
     "latencies": "Benchmarks",
+    "throughputs": "Throughput",
     "sessions": "Session settings",
     "texts": "Generated text",
     "steps": "Steps",

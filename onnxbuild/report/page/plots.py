@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from onnxbuild.report.evidence.evidence import Evidence, VariantEvidence
 from onnxbuild.report.evidence.front import ROUNDING, Point, Tradeoff, tradeoffs
 from onnxbuild.report.evidence.gathering import OWN_ENGINE
+from onnxbuild.report.page import throughput_plots
 from onnxbuild.report.page.canvas import COLOURS, INK, LINE, drawing, new_figure
 
 if TYPE_CHECKING:
@@ -59,6 +60,11 @@ def _of_model(model: str, variants: Sequence[VariantEvidence]) -> Iterator[Plot]
     latencies = _latency_bars(variants)
     if latencies:
         yield _latency_plot(model, latencies)
+    panels = throughput_plots.panels_of(variants)
+    if panels:
+        title = f"{model}: texts per second by workers"
+        figure = throughput_plots.figure_of(panels)
+        yield Plot(f"throughput-{_file(model)}", title, throughput_plots.words_of(panels), figure)
     sizes = [
         Bar(variant.target, variant.row.size_bytes / 1e6) for variant in variants if variant.row.size_bytes is not None
     ]

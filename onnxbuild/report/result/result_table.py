@@ -10,7 +10,7 @@ from onnxbuild.report.result.figures import NONE, beside_bound, megabytes, milli
 from onnxbuild.report.result.table_layout import Cell, Column, Line, blocks
 from onnxbuild.report.wording import folded
 
-_CONTENDED = "* measured while other programs used the cores: compare within a row, not across runs"
+CONTENDED = "* measured while other programs used the cores: compare within a row, not across runs"
 _UNEVEN = "† the median of the ratios of single rounds; the medians of all calls differ from it by more than 5 %"
 
 # The heading of each metric, in the order of the columns.
@@ -81,7 +81,7 @@ def notes(rows: Iterable[Row]) -> list[str]:
     """What the marks in the table mean, where there are any."""
     rows = list(rows)
     uneven = any(_uneven(row) or _uneven_text(row) for row in rows)
-    marks = {_CONTENDED: any(row.contended for row in rows), _UNEVEN: uneven}
+    marks = {CONTENDED: any(row.contended for row in rows), _UNEVEN: uneven}
     return [note for note, is_used in marks.items() if is_used]
 
 

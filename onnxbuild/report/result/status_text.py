@@ -10,7 +10,7 @@ from onnxbuild.deliver.variant_rows import rows
 from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.protocol import json_text
-from onnxbuild.report.evidence.configurations import configuration_columns
+from onnxbuild.report.evidence.throughput_columns import measured_texts
 from onnxbuild.report.result import result_table
 from onnxbuild.report.result.failed_actions import how_to_blame
 from onnxbuild.report.wording import counted, folded, printable_lines
@@ -33,10 +33,10 @@ def as_text(
     """
     lines = _failures(outcomes) if manifest is None else _with_commands(graph, outcomes, manifest, options)
     failures = folded("\n".join(lines), width)
-    measured = configuration_columns(graph, outcomes)
-    configurations = result_table.drawn(measured, width) if measured else ""
+    variants = rows(graph, outcomes)
+    measured = measured_texts(graph, outcomes, width, noted=any(row.contended for row in variants))
     tuned = folded("\n".join(tuned_lines(graph, outcomes)), width)
-    parts = [result_table.as_text(rows(graph, outcomes), width), configurations, tuned, failures]
+    parts = [result_table.as_text(variants, width), *measured, tuned, failures]
     return "\n\n".join(
         [*(part for part in parts if part), folded(_closing(graph, outcomes, ended, interrupted), width)]
     )

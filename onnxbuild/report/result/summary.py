@@ -10,11 +10,11 @@ from onnxbuild.deliver.variant_rows import rows
 from onnxbuild.execute.events import SUCCEEDED, Outcome
 from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.printable import printable
-from onnxbuild.report.evidence.configurations import configuration_columns
+from onnxbuild.report.evidence.throughput_columns import measured_texts
 from onnxbuild.report.render_diagnostics import as_text as diagnostic_as_text
 from onnxbuild.report.result.failed_actions import failures
 from onnxbuild.report.result.generated_text import generated_text
-from onnxbuild.report.result.result_table import as_text, drawn
+from onnxbuild.report.result.result_table import as_text
 from onnxbuild.report.wording import counted, folded, seconds_in_words
 
 _COUNTED = ("built", "unchanged", "hit", "failed")
@@ -46,9 +46,10 @@ def summary(
     colour = colour and any(outcome.outcome != "hit" for outcome in outcomes.values())
     parts: list[str] = []
     if not brief and not interrupted:
-        table = as_text(rows(graph, outcomes), width, colour=colour)
-        if measured := configuration_columns(graph, outcomes):
-            table = f"{table}\n\n{drawn(measured, width, colour=colour)}"
+        variants = rows(graph, outcomes)
+        noted = any(row.contended for row in variants)
+        measured = measured_texts(graph, outcomes, width, noted=noted, colour=colour)
+        table = "\n\n".join([as_text(variants, width, colour=colour), *measured])
         # Text that rich has not drawn is escaped here; on a terminal, colours are kept.
         best = "\n".join(in_words(chosen) for chosen in chosen_variants(graph, outcomes) if chosen.best is not None)
         tuned = "\n".join(tuned_lines(graph, outcomes))

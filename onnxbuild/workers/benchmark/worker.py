@@ -10,16 +10,17 @@ from typing import Any
 import msgspec
 import numpy as np
 import torch
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from onnxbuild.machine import peak_resident_bytes, this_machine
 from onnxbuild.protocol import Facts, Tell
 from onnxbuild.steps.benchmark import BenchmarkParams
 from onnxbuild.tables.graph_stages import TIMED
+from onnxbuild.workers.benchmark.throughput import MUST_RUN, measure_throughput
 from onnxbuild.workers.engines import timing
 from onnxbuild.workers.engines.engine import Device, Engine
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel, onnx_files
-from onnxbuild.workers.engines.torch_engine import TorchModel, is_onnx, load_torch
+from onnxbuild.workers.engines.torch_engine import TorchModel, is_onnx, load_torch, variant_of
 from onnxbuild.workers.folders.model_graphs import data_below
 from onnxbuild.workers.inputs.sample_source import Source, open_source
 from onnxbuild.workers.inputs.samples import Sample, shaped
@@ -60,7 +61,11 @@ def run(params: BenchmarkParams, inputs: Mapping[str, Path], outputs: Mapping[st
         results += measured
         raw += samples
     (outputs["samples"] / "latencies.json").write_bytes(msgspec.json.encode(raw))
-    return {
+    more: dict[str, Any] = {}
+    if params.throughput is not UNSET:
+        names = [variant.name, *(engine.name for engine in baselines)]
+        more = {"throughput": measure_throughput(params, inputs, variant, source, names, progress)}
+    return more | {
         "headline": _headline(results),
         "results": results,
         "contended": any(engine["contended"] for result in results for engine in result["engines"].values()),
@@ -69,6 +74,7 @@ def run(params: BenchmarkParams, inputs: Mapping[str, Path], outputs: Mapping[st
         "file_bytes": file_bytes(inputs["model"]),
         "resident_bytes": {**resident, "peak": peak_resident_bytes()},
         "providers": variant.providers(),
+        "operators": variant.operators(),
         "environment": environment(params.device),
     }
 
@@ -86,6 +92,7 @@ def environment(device: Device) -> dict[str, Any]:
         "cpu": machine.cpu,
         "flags": list(machine.flags),
         "cores": machine.cores,
+        "governor": timing.governor(),
         "load_average": timing.load_average(),
         "versions": timing.versions(),
         "spinning": False,
@@ -115,17 +122,16 @@ def _open_baselines(params: BenchmarkParams, inputs: Mapping[str, Path], variant
         return []
     trust = params.trusts_code
     plain = load_torch(inputs["reference"], params.task, variant, device=params.device, trusts_code=trust)
-    engines = {"torch": lambda: plain, "torch.compile": plain.compile}
-    return [engines[name]() for name in params.baselines]
+    return [variant_of(plain, name) for name in params.baselines]
 
 
 def _first_inferences(source: Source, variant: OnnxModel, engines: Sequence[Engine]) -> dict[str, float]:
-    """Milliseconds of the first call of each engine, on one row of eight tokens; torch.compile is left out."""
+    """Milliseconds of the first call of each engine that runs everywhere, on one row of eight tokens."""
     sample = shaped(source, 1, min(8, source.positions - 1), padded=False)
     return {
         engine.name: timing.time_call(engine.prepare(variant.first, sample.feeds))
         for engine in engines
-        if engine.name != "torch.compile"
+        if engine.name in MUST_RUN
     }
 
 
@@ -141,7 +147,7 @@ def _measure_point(
     engines: list[Engine] = [variant, *baselines]
     for stage, fed in feeds.items():
         # Every engine gets the same tensors, including the past, so that all do the same work.
-        failed = {engine.name: why for engine in engines if (why := _why_not_compiled(engine, stage, fed))}
+        failed = {engine.name: why for engine in engines if (why := _why_not_run(engine, stage, fed))}
         able = [engine for engine in engines if engine.name not in failed]
         calls = {engine.name: engine.prepare(stage, fed) for engine in able}
         series = timing.measure(calls, warmup=params.warmup, iterations=params.iterations, rounds=params.rounds)
@@ -155,13 +161,13 @@ def _measure_point(
     return results, raw
 
 
-def _why_not_compiled(engine: Engine, stage: str, fed: Mapping[str, np.ndarray]) -> str | None:
-    """Why torch.compile cannot run this (no C++ compiler, a missing operator), None if it can."""
-    if engine.name != "torch.compile":
+def _why_not_run(engine: Engine, stage: str, fed: Mapping[str, np.ndarray]) -> str | None:
+    """Why a baseline cannot run this (no C++ compiler, no kernel for 16 bits), None if it can."""
+    if engine.name in MUST_RUN:
         return None
     try:
         engine.prepare(stage, fed)()
-    except Exception as error:  # noqa: BLE001 - whatever a compiler raises, the other engines are still timed
+    except Exception as error:  # noqa: BLE001 - whatever a library raises, the other engines are still timed
         return f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
     return None
 

@@ -118,6 +118,14 @@ class OnnxModel:
                 counts[part.ep_name] += len(part.get_nodes())
         return dict(counts)
 
+    def operators(self) -> dict[str, dict[str, int]]:
+        """The nodes that each execution provider runs, counted by their operator."""
+        counts: dict[str, Counter[str]] = {}
+        for session in self._sessions.values():
+            for part in session.get_provider_graph_assignment_info():
+                counts.setdefault(part.ep_name, Counter()).update(node.op_type for node in part.get_nodes())
+        return {provider: dict(sorted(of.items())) for provider, of in counts.items()}
+
 
 def onnx_files(folder: Path) -> list[Path]:
     """The ONNX files of a model, which are in its folder, or in one below it, as repositories on the Hub have them."""

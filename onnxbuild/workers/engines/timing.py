@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from typing import Any
@@ -54,7 +55,7 @@ def measure(calls: Mapping[str, Call], *, warmup: int, iterations: int, rounds: 
         for number, count in enumerate(split(iterations, rounds)):
             names = list(calls) if number % 2 == 0 else list(reversed(list(calls)))
             for name in names:
-                time_round(calls[name], count, series[name])
+                time_each(itertools.repeat(calls[name], count), series[name])
     return series
 
 
@@ -152,6 +153,15 @@ def load_average() -> float | None:
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 
 
+def governor() -> str | None:
+    """What decides the clock rate of the first core (`performance`, `powersave`), None if the system does not say."""
+    try:
+        with open("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return None
+
+
 def versions() -> dict[str, str]:
     """Versions of the packages that take part in a measurement, as far as they are installed."""
     names = ("onnxruntime", "onnxruntime-gpu", "torch", "transformers", "optimum", "optimum-onnx", "numpy")
@@ -164,11 +174,11 @@ def versions() -> dict[str, str]:
     return installed
 
 
-def time_round(call: Call, count: int, series: Series) -> None:
-    """Add a round of `count` calls to a series."""
+def time_each(calls: Iterable[Call], series: Series) -> None:
+    """One round of a series: each of these calls once."""
     cpu, switches = time.process_time(), _involuntary_switches()
     start = time.perf_counter()
-    times = [time_call(call) for _ in range(count)]
+    times = [time_call(call) for call in calls]
     series.wall_seconds += time.perf_counter() - start
     series.cpu_seconds += time.process_time() - cpu
     series.involuntary_switches += _involuntary_switches() - switches

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from onnxbuild.protocol import CheckFailed
-from onnxbuild.workers.engines.engine import Arrays, Device
+from onnxbuild.workers.engines.engine import Arrays, Device, Graphs
 from onnxbuild.workers.engines.loading import Loaded, watched
 from onnxbuild.workers.engines.named_outputs import name_outputs
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel, onnx_files
@@ -26,11 +27,12 @@ from onnxbuild.workers.folders.model_graphs import data_below
 from onnxbuild.workers.libraries.imagegpt_positions import count_positions
 
 _SENTENCE_OUTPUTS = {"token_embeddings", "sentence_embedding"}
+_HALVES: Mapping[str, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _NOT_EXPORTED = ("past_key_values", "hidden_states", "attentions")  # the ends of names of tuples of tensors
 
 
 class TorchModel:
-    """A PyTorch model in fp32, in evaluation mode; `compiled` runs it through torch.compile for each shape.
+    """A PyTorch model in evaluation mode, in fp32 or in `dtype`; `compiled` runs it through torch.compile.
 
     `loads` says which weights the checkpoint lacks. `whole_cache`: an encoder-decoder also passes on the keys of its
     encoder; one that consists of two models (an image's and a text's) computes them in every step.
@@ -43,6 +45,8 @@ class TorchModel:
         load_seconds: float,
         device: Device = "cpu",
         compiled: bool = False,
+        any_length: bool = False,
+        dtype: str = "",
         loads: Sequence[Loaded] = (),
         whole_cache: bool = True,
         again: Callable[[], Any] | None = None,
@@ -51,21 +55,33 @@ class TorchModel:
         self.loads = tuple(loads)
         self._again = again
         self._whole_cache = whole_cache
-        self.name = "torch.compile" if compiled else "torch"
+        self.name = "torch.compile" if compiled else f"torch.{dtype}" if dtype else "torch"
+        self._dtype = _HALVES.get(dtype)
         self.load_seconds = load_seconds
         self.model = model.to(device).eval()
         self._device = device
         self._takes = set(inspect.signature(model.forward).parameters)
-        self._call = torch.compile(self.model, dynamic=False) if compiled else self.model
+        self._call = torch.compile(self.model, dynamic=any_length) if compiled else self.model
         self._own_state: OwnState | None = None
 
-    def compile(self) -> Self:
-        """The same weights, run through torch.compile."""
+    def compile(self, *, any_length: bool = False) -> Self:
+        """The same weights, run through torch.compile: for each shape by itself, or once for texts of any length."""
         return type(self)(
             self.model,
             load_seconds=self.load_seconds,
             device=self._device,
             compiled=True,
+            any_length=any_length,
+            whole_cache=self._whole_cache,
+        )
+
+    def halved(self, dtype: Literal["bf16", "fp16"]) -> Self:
+        """A copy with weights and inputs of 16 bits, which computes in them wherever PyTorch has a kernel for it."""
+        return type(self)(
+            copy.deepcopy(self.model).to(_HALVES[dtype]),
+            load_seconds=self.load_seconds,
+            device=self._device,
+            dtype=dtype,
             whole_cache=self._whole_cache,
         )
 
@@ -84,7 +100,7 @@ class TorchModel:
 
     def prepare(self, stage: str, feeds: Arrays) -> Callable[[], Any]:
         """A call that runs the stage; tensors are created here, the cache's wrapper (microseconds) in the call."""
-        tensors = {name: torch.from_numpy(np.array(value)).to(self._device) for name, value in feeds.items()}
+        tensors = {name: self._tensor(value) for name, value in feeds.items()}
         run = _STAGES.get(stage, _forward)(self, tensors)
         if self._device == "cpu":
             return _without_gradients(run)
@@ -95,6 +111,10 @@ class TorchModel:
             return outputs
 
         return _without_gradients(synchronized)
+
+    def _tensor(self, value: np.ndarray) -> torch.Tensor:
+        tensor = torch.from_numpy(np.array(value)).to(self._device)
+        return tensor.to(self._dtype) if self._dtype is not None and tensor.is_floating_point() else tensor
 
     def run(self, stage: str, feeds: Arrays) -> dict[str, np.ndarray]:
         """Outputs of a stage under the names that an export gives them."""
@@ -129,6 +149,15 @@ class SentenceModel(TorchModel):
         return {name: _numpy(outputs[name]) for name in sorted(_SENTENCE_OUTPUTS)}
 
 
+def variant_of(plain: TorchModel, name: str, *, any_length: bool = False) -> TorchModel:
+    """The baseline of this name, which shares or copies the weights of the plain one."""
+    if name == "torch.compile":
+        return plain.compile(any_length=any_length)
+    if name == "torch.bf16":
+        return plain.halved("bf16")
+    return plain.halved("fp16") if name == "torch.fp16" else plain
+
+
 def is_onnx(folder: Path) -> bool:
     """Whether a reference is the ONNX model that a variant was made from, rather than a checkpoint."""
     weights = {path.name for pattern in ("*.safetensors", "*.bin", "*.pt") for path in folder.glob(pattern)}
@@ -146,7 +175,7 @@ def open_reference(
 
 
 def load_torch(
-    folder: Path, task: str, variant: OnnxModel, *, device: Device = "cpu", trusts_code: bool = False
+    folder: Path, task: str, variant: Graphs, *, device: Device = "cpu", trusts_code: bool = False
 ) -> TorchModel:
     """The checkpoint as the class that the variant was exported from; its own code runs only where it is trusted.
 
@@ -178,7 +207,7 @@ def load_torch(
     )
 
 
-def _load(folder: Path, task: str, variant: OnnxModel, *, device: Device, trusts_code: bool) -> Any:
+def _load(folder: Path, task: str, variant: Graphs, *, device: Device, trusts_code: bool) -> Any:
     del device  # the engine moves it
     loader = model_class(task, variant)
     try:
@@ -193,7 +222,7 @@ def _load(folder: Path, task: str, variant: OnnxModel, *, device: Device, trusts
         ) from error
 
 
-def _load_sentences(folder: Path, task: str, variant: OnnxModel, *, device: Device, trusts_code: bool) -> Any:
+def _load_sentences(folder: Path, task: str, variant: Graphs, *, device: Device, trusts_code: bool) -> Any:
     del task, variant
     from sentence_transformers import SentenceTransformer
 
@@ -208,7 +237,7 @@ def _lend_padding(model: Any, exported: Path) -> None:
         model.config.pad_token_id = json.loads(path.read_text(encoding="utf-8")).get("pad_token_id")
 
 
-def model_class(task: str, variant: OnnxModel) -> Any:
+def model_class(task: str, variant: Graphs) -> Any:
     """The class of transformers for a task; a speech model of one graph without a decoder is a CTC model."""
     return class_of(task, ctc=variant.stages == ("forward",))
 

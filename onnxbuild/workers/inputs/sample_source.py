@@ -12,8 +12,7 @@ from msgspec import Struct
 
 from onnxbuild.tables.positions import positions_of, text_part
 from onnxbuild.tables.tasks import family_of, reads_pairs
-from onnxbuild.workers.engines.engine import InputSpec
-from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
+from onnxbuild.workers.engines.engine import Graphs, InputSpec
 from onnxbuild.workers.inputs.tokenizer import load_light_tokenizer, load_tokenizer
 
 # Model types that take no mask, because they were trained on padding; their tokenizers give none either.
@@ -65,7 +64,7 @@ class Source(Struct, frozen=True, kw_only=True):
 
 
 def open_source(
-    folder: Path, model: OnnxModel, task: str, *, seed: int, trusts_code: bool = False, light: bool = False
+    folder: Path, model: Graphs, task: str, *, seed: int, trusts_code: bool = False, light: bool = False
 ) -> Source:
     """The source of samples for a model folder with config.json and, mostly, a tokenizer.
 
@@ -86,7 +85,7 @@ def open_source(
     )
 
 
-def _inputs(model: OnnxModel) -> Mapping[str, InputSpec]:
+def _inputs(model: Graphs) -> Mapping[str, InputSpec]:
     """What the first stage takes, and what a decoder of masks takes besides what that stage computes."""
     first = model.inputs(model.first)
     if "mask_decoder" not in model.stages:

@@ -107,6 +107,12 @@ def of_ids(source: Source, rows: Rows, *, label: str, number: int, segments: Row
     return structs.replace(sample, feeds={**sample.feeds, "token_type_ids": types})
 
 
+def text_feeds(source: Source, rows: Rows, *, pad: int) -> Arrays:
+    """The inputs of rows of token ids, padded to the longest row and no further."""
+    ids, mask = _padded(rows, max(map(len, rows)), fill=pad, left=source.causal)
+    return _feeds(source, ids, mask, _PROBE_SALT)
+
+
 def _sample(
     source: Source,
     rows: Rows,

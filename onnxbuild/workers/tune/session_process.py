@@ -6,6 +6,7 @@ whether its thread flushes denormals, and a session without an arena would use t
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -94,7 +95,7 @@ def _done(request: Request, model: OnnxModel, calls: list[Callable[[], Any]], wo
     if request.warmup:
         return Answer(series=timing.Series(warmup=timing.warm_up(call, request.warmup)))
     series = timing.Series(warmup=timing.Warmup(first_ms=timing.time_call(call), calls=1, steady=True))
-    timing.time_round(call, request.calls, series)
+    timing.time_each(itertools.repeat(call, request.calls), series)
     return Answer(series=series, resident_bytes=timing.resident_bytes())
 
 
