@@ -800,6 +800,15 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "a warning.",
         "Run `pip install 'onnxbuild[metrics]'` in the environment of the worker, or remove the bound.",
     ),
+    "OBE145": FailureCode(
+        "other-size",
+        "vectors, probabilities or scores have another size than the reference's",
+        "Vectors of another length have the same direction, and logits that are multiplied by a number, or all shifted "
+        "by one, have the same largest label. Bounds on these do not show it; whoever reads the numbers gets others. "
+        "A graph lacks a normalization, a factor or a bias, or quantization has lost most of the signal.",
+        "`onnxbuild blame` names the step. To accept the difference, write a bound on `max_abs` (vectors), "
+        "`max_probability` (labels) or `spearman` (scores).",
+    ),
     "OBE99": FailureCode(
         "unexplained",
         "an unknown failure",

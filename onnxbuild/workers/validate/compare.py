@@ -13,6 +13,7 @@ from onnxbuild.tables.thresholds import METRICS
 from onnxbuild.workers.inputs.samples import Sample
 from onnxbuild.workers.inputs.token_rows import STEPS
 from onnxbuild.workers.validate import metrics
+from onnxbuild.workers.validate.sanity.amounts import energies, probability_error
 
 LOGITS = frozenset({"logits", "start_logits", "end_logits", "logits_per_image", "logits_per_text"})
 
@@ -146,6 +147,7 @@ def _values(name: str, reference: np.ndarray, variant: np.ndarray, task: Task) -
         "mean_abs": metrics.mean_abs(reference, variant),
         "cosine_min": metrics.cosine_min(reference, variant),
         "cosine_mean": metrics.cosine_mean(reference, variant),
+        **energies(reference, variant),
     }
     if name in LOGITS:
         values["top1"] = metrics.top1(reference, variant)
@@ -153,6 +155,8 @@ def _values(name: str, reference: np.ndarray, variant: np.ndarray, task: Task) -
             values["top5"] = metrics.top5(reference, variant)
         if task.table == "classification":
             values["max_probability"] = metrics.max_probability(reference, variant, independent=task.independent)
+            if name == "logits":
+                values |= probability_error(reference, variant, independent=task.independent)
         if task.table == "generation":
             values["kl_mean"] = metrics.kl_mean(reference, variant)
     return values

@@ -38,6 +38,7 @@ from onnxbuild.workers.validate.extent import Judge, Partly, tried_below
 from onnxbuild.workers.validate.labelled_rows import Answers, batches_of
 from onnxbuild.workers.validate.lengths import Chosen, chosen, limit_of, of_length
 from onnxbuild.workers.validate.remembered import Remembered, identity_of
+from onnxbuild.workers.validate.sanity.amounts import other_amounts
 from onnxbuild.workers.validate.trial import Sides, Trial, tried, tried_chosen
 from onnxbuild.workers.validate.worst import Worst, by_output, worst_of
 
@@ -49,7 +50,7 @@ def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str
     Errors: CheckFailed OBE04 if a bound is broken or outputs differ in name or shape, OBE06 for NaN and Inf, OBE86 if
     the variant holds for the shapes that were asked for, and not for those that the model makes likely, OBE89 if a
     bound is broken and the graph draws random values, OBE110 and OBE111 if the tokenizer or the names of labels beside
-    the graph are others.
+    the graph are others, OBE145 if outputs have another size.
     """
     # The runner sets the worker's share of the cores; torch's own count may be that of an earlier benchmark.
     threads = int(os.environ.get("OMP_NUM_THREADS") or usable_cores())
@@ -72,7 +73,10 @@ def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str
     worst = _worst(given) | over_rows.worst() | answers.worst(params.dataset)
     bounds = {**fitting_bounds(params, row, worst), **over_rows.limits(params)}
     beside = differences(source, inputs["reference"], trusts_code=trust)
-    broken = [*(message for _, message in beside), *broken_bounds(worst, _asked(bounds, params))]
+    beyond = broken_bounds(worst, _asked(bounds, params))
+    amounts = other_amounts(records, over_rows.scores, table=row, precision=params.precision, written=params.written)
+    faults = [*beside, *(("", message) for message in beyond), *amounts]
+    broken = [message for _, message in faults]
     partly = None
     if not broken:
         judge = Judge(sides=sides, source=source, task=task, thresholds=bounds, usual=worst)
@@ -88,20 +92,20 @@ def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str
     report = {**facts, "records": msgspec.to_builtins(records)}
     (outputs["report"] / "validation.json").write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1))
     if broken and params.on_failure == "fail":
-        raise _failure(broken, beside[0][0] if beside else None, sides, partly, facts)
+        raise _failure(broken, faults[0][0] if faults else "", sides, partly, facts)
     return facts
 
 
 def _failure(
-    broken: Sequence[str], beside: str | None, sides: Sides, partly: Partly | None, facts: Facts
+    broken: Sequence[str], code: str, sides: Sides, partly: Partly | None, facts: Facts
 ) -> CheckFailed:
-    """The failure with its code; `beside`: the code of a fault in what lies beside the graph."""
+    """The failure with its code; `code`: that of a fault that is no broken bound, or empty."""
     notes = [*_notes(broken, sides.reference), *(partly.notes if partly else ())]
-    drawing = drawing_operators(sides.variant.folder) if beside is None else ()
+    drawing = drawing_operators(sides.variant.folder) if not code else ()
     if drawing:
         message = f"the graph draws random values ({', '.join(drawing)}), and differs in each run: {broken[0]}"
         return CheckFailed("OBE89", message, notes=notes, facts=facts)
-    return CheckFailed(beside or ("OBE86" if partly else "OBE04"), broken[0], notes=notes, facts=facts)
+    return CheckFailed(code or ("OBE86" if partly else "OBE04"), broken[0], notes=notes, facts=facts)
 
 
 def _asked(bounds: Bounds, params: ValidateParams) -> Bounds:
