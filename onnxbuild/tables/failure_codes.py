@@ -809,6 +809,22 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "`onnxbuild blame` names the step. To accept the difference, write a bound on `max_abs` (vectors), "
         "`max_probability` (labels) or `spearman` (scores).",
     ),
+    "OBE146": FailureCode(
+        "other-embedding",
+        "the graph has another embedding of a token than the reference",
+        "The samples do not have every word of the vocabulary, and a wrong row shows for its own word only, so the "
+        "table of embeddings is read for every id. A step has cut or changed it.",
+        "`onnxbuild blame` names the step; `validate: {on_failure: warn}` records it and goes on.",
+    ),
+    "OBE147": FailureCode(
+        "other-setting",
+        "a config beside the graph has another setting than the reference's",
+        "The graph was compared on the same numbers as the reference and may be right. Whoever loads the variant reads "
+        "this setting too: how pictures and audio become numbers, where generated text begins and ends, how vectors "
+        "are pooled, or whether labels exclude each other.",
+        "Compare the file in both folders, and restore it in the step that writes it; `validate: {on_failure: warn}` "
+        "records it and goes on.",
+    ),
     "OBE99": FailureCode(
         "unexplained",
         "an unknown failure",

@@ -39,6 +39,7 @@ from onnxbuild.workers.validate.labelled_rows import Answers, batches_of
 from onnxbuild.workers.validate.lengths import Chosen, chosen, limit_of, of_length
 from onnxbuild.workers.validate.remembered import Remembered, identity_of
 from onnxbuild.workers.validate.sanity.amounts import other_amounts
+from onnxbuild.workers.validate.sanity.every_token import other_embeddings
 from onnxbuild.workers.validate.trial import Sides, Trial, tried, tried_chosen
 from onnxbuild.workers.validate.worst import Worst, by_output, worst_of
 
@@ -50,7 +51,8 @@ def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str
     Errors: CheckFailed OBE04 if a bound is broken or outputs differ in name or shape, OBE06 for NaN and Inf, OBE86 if
     the variant holds for the shapes that were asked for, and not for those that the model makes likely, OBE89 if a
     bound is broken and the graph draws random values, OBE110 and OBE111 if the tokenizer or the names of labels beside
-    the graph are others, OBE145 if outputs have another size.
+    the graph are others, OBE145 if outputs have another size, OBE146 if the
+    graph has another embedding of a token, OBE147 if a config beside it has another setting.
     """
     # The runner sets the worker's share of the cores; torch's own count may be that of an earlier benchmark.
     threads = int(os.environ.get("OMP_NUM_THREADS") or usable_cores())
@@ -72,10 +74,11 @@ def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str
     over_rows = _over_rows(sides, source, params, task, kind, answers, inputs, progress)
     worst = _worst(given) | over_rows.worst() | answers.worst(params.dataset)
     bounds = {**fitting_bounds(params, row, worst), **over_rows.limits(params)}
-    beside = differences(source, inputs["reference"], trusts_code=trust)
+    beside = differences(source, inputs["reference"], params.longest, trusts_code=trust)
     beyond = broken_bounds(worst, _asked(bounds, params))
     amounts = other_amounts(records, over_rows.scores, table=row, precision=params.precision, written=params.written)
-    faults = [*beside, *(("", message) for message in beyond), *amounts]
+    tables = () if beyond else other_embeddings(sides.variant, sides.reference, params.precision)
+    faults = [*beside, *(("", message) for message in beyond), *amounts, *tables]
     broken = [message for _, message in faults]
     partly = None
     if not broken:
@@ -96,9 +99,7 @@ def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str
     return facts
 
 
-def _failure(
-    broken: Sequence[str], code: str, sides: Sides, partly: Partly | None, facts: Facts
-) -> CheckFailed:
+def _failure(broken: Sequence[str], code: str, sides: Sides, partly: Partly | None, facts: Facts) -> CheckFailed:
     """The failure with its code; `code`: that of a fault that is no broken bound, or empty."""
     notes = [*_notes(broken, sides.reference), *(partly.notes if partly else ())]
     drawing = drawing_operators(sides.variant.folder) if not code else ()

@@ -23,7 +23,7 @@ CODE = "OBE145"
 # Keys of a record's values; they are no metrics of the manifest, so a report does not list them.
 ENERGY, REFERENCE_ENERGY, PROBABILITY = "energy", "reference_energy", "probability_error"
 
-# Noise that leaves a cosine of 0.94, the lowest default bound, lengthens a vector by 6 %. MiniLM: int8 0.2 %, 4 bit 1 %.
+# Noise that leaves a cosine of 0.94, the lowest default bound, lengthens a vector by 6 %.
 _MOST_LENGTH = {"fp16": 0.02, "bf16": 0.05}
 _MOST_LENGTH_QUANTIZED = 0.15
 # A classifier with 3 % other labels moves the probabilities by 0.02 to 0.05; a lost factor or bias by 0.3 and more.
