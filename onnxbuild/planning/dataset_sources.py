@@ -128,7 +128,9 @@ def _columns_of(dataset: Dataset) -> tuple[str, ...] | None:
 
 def _text(path: str, newline: str | None = None) -> io.TextIOWrapper:
     """A regular file of text; where a link leads has been checked."""
-    return io.TextIOWrapper(io.BufferedReader(open_regular(os.path.realpath(path))), encoding="utf-8", newline=newline)
+    return io.TextIOWrapper(
+        io.BufferedReader(open_regular(os.path.realpath(path))), encoding="utf-8-sig", newline=newline
+    )
 
 
 def _jsonl_columns(path: str) -> tuple[str, ...] | None:

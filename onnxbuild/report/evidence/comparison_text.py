@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from onnxbuild.protocol import json_text
 from onnxbuild.report.evidence.comparison import Change, Comparison, Figure
-from onnxbuild.report.evidence.figure_tables import Table, in_markdown
+from onnxbuild.report.evidence.figure_tables import Table, in_markdown, plain
 from onnxbuild.report.result.figures import NONE, megabytes, milliseconds, rate, significant, times
 from onnxbuild.report.result.result_table import drawn
 from onnxbuild.report.result.table_layout import Cell, Column
@@ -20,20 +20,21 @@ def as_text(comparison: Comparison, width: int | None = None) -> str:
     """The changed figures as a table, what only one build has, and the bounds that are broken."""
     table = comparison_table(comparison)
     columns = [Column(head, tuple(row[number] for row in table.rows)) for number, head in enumerate(table.head)]
-    text = drawn(columns, width) if table.rows else "no figure has changed"
+    text = drawn(columns, width) if table.rows else _nothing(comparison)
     return "\n\n".join([text, *_remarks(comparison)])
 
 
 def as_markdown(comparison: Comparison) -> str:
     """The same for a comment on a pull request."""
     table = comparison_table(comparison)
-    head = f"<!-- a report of onnxbuild -->\n### {comparison.before} → {comparison.after}"
-    return (
-        "\n\n".join(
-            [head, in_markdown(table, first=2) if table.rows else "No figure has changed.", *_remarks(comparison)]
-        )
-        + "\n"
-    )
+    names = " → ".join(map(plain, (comparison.before, comparison.after)))
+    text = in_markdown(table, first=2) if table.rows else f"{_nothing(comparison).capitalize()}."
+    parts = [f"<!-- a report of onnxbuild -->\n### {names}", text, *map(plain, _remarks(comparison))]
+    return "\n\n".join(parts) + "\n"
+
+
+def _nothing(comparison: Comparison) -> str:
+    return "no figure has changed" if comparison.in_common else "the two builds have no variant in common"
 
 
 def as_json(comparison: Comparison) -> str:
@@ -60,7 +61,7 @@ def _is_shown(change: Change) -> bool:
 
 def _row(change: Change) -> tuple[Cell, ...]:
     relative = change.relative
-    verdict = {"broken": "BROKEN", "undecided": "undecided", None: change.verdict}[change.breach]
+    verdict = {"broken": "BROKEN", None: change.verdict}.get(change.breach, change.breach)
     return (
         Cell(change.variant),
         Cell(_named(change)),
@@ -103,6 +104,9 @@ def _remarks(comparison: Comparison) -> list[str]:
     if undecided:
         words = ", ".join(f"{change.variant} {_named(change)}" for change in undecided)
         remarks.append(f"not decided, because the interval crosses the bound: {words}")
+    apart = [f"{change.variant} {_named(change)}" for change in comparison.changes if change.breach == "incomparable"]
+    remarks.append(_listed("not judged, because another machine measured", apart))
+    remarks.append(_listed("not judged, because neither build has it", comparison.unjudged))
     return [one for one in remarks if one]
 
 

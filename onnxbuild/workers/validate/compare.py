@@ -21,6 +21,10 @@ LOGITS = frozenset({"logits", "start_logits", "end_logits", "logits_per_image", 
 # logits, its hidden states are others too: they are on the way to the logits.
 _REQUIRED = LOGITS | {"last_hidden_state", "token_embeddings", "sentence_embedding"}
 
+# Where the reference has one of these beside its logits, the logits alone do not do its task: a detector has to say where.
+_ALWAYS = frozenset({"pred_boxes", "pred_masks", "class_queries_logits", "masks_queries_logits"})
+_OF_WHOLE_INPUTS = frozenset({"text_embeds", "image_embeds"})  # required of a model without logits
+
 # Stages whose logits predict the tokens that they are given.
 _PREDICTING = frozenset({"forward", "prefill", "decoder", "merged"})
 
@@ -78,6 +82,7 @@ def aligned(reference: Mapping[str, np.ndarray], variant: Mapping[str, np.ndarra
         match = next((one for one, value in free.items() if value.shape == variant[name].shape), None)
         if match is not None:
             named[name] = free.pop(match)
+            del named[match]
     return named
 
 
@@ -166,7 +171,7 @@ def _check_names(
     stage: str, sample: Sample, reference: Mapping[str, np.ndarray], variant: Mapping[str, np.ndarray]
 ) -> None:
     strange = [name for name in variant if name not in reference]
-    required = LOGITS if LOGITS & reference.keys() else _REQUIRED
+    required = _ALWAYS | (LOGITS if LOGITS & reference.keys() else _REQUIRED | _OF_WHOLE_INPUTS)
     missing = [name for name in reference if name in required and name not in variant]
     if not strange and not missing:
         return

@@ -13,7 +13,7 @@ from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.validate import LABEL, ValidateParams
 from onnxbuild.tables.bounds.row_metrics import RowKind
 from onnxbuild.tables.tasks import row_columns
-from onnxbuild.workers.inputs.dataset_texts import records
+from onnxbuild.workers.inputs.dataset_texts import records, text_of
 from onnxbuild.workers.inputs.sample_source import Source
 from onnxbuild.workers.inputs.samples import Sample, of_ids, text_limit
 from onnxbuild.workers.validate import metrics
@@ -153,7 +153,7 @@ def _rows(folder: Path, source: Source, params: ValidateParams) -> Iterator[_Row
     limit = min(params.sequence, text_limit(source))
     for place, values in records(folder, params.rows, wanted, samples=params.samples, seed=params.seed):
         right = class_of_label(values[LABEL], source.config, place) if params.reads_labels else None
-        case = Case(texts=tuple(str(values[role]) for role in roles), right=right)
+        case = Case(texts=tuple(text_of(values[role], place) for role in roles), right=right)
         yield _Row(case=case, encoded=encoded_case(source, case, limit))
 
 
