@@ -121,6 +121,13 @@ def test_a_bound_that_neither_build_has_a_figure_for_is_named():
     assert "not judged, because neither build has it: ndcg" in as_text(found)
 
 
+def test_a_narrow_table_names_the_figure_of_every_row():
+    lines = as_text(compare(evidence(), changed(slower=slower_than(40.0))), 60).splitlines()
+    values = [line for line in lines if line.startswith(FP32.name)]
+    assert {line.split()[1] for line in values} >= {"size", "speedup", "latency.p50"}
+    assert all(len(line) <= 60 for line in lines if " " in line and not line.startswith("only"))
+
+
 def test_builds_without_a_common_variant_have_not_stayed_the_same():
     other = structs.replace(evidence(), variants=())
     assert as_text(compare(other, evidence())).startswith("the two builds have no variant in common")

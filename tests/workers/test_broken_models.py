@@ -235,7 +235,7 @@ def one_row_cleared(table):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (one_row_cleared, "the embedding of 1 of 30522 tokens is another than the reference's: that of token 20000"),
+        (one_row_cleared, "the embedding of 1 of 30522 tokens is another than the reference's: that of id 20000"),
         (lambda table: table[:29700], "the graph has embeddings of 29700 tokens, the reference of 30522"),
     ],
     ids=["a row", "the end"],
@@ -245,6 +245,23 @@ def test_a_wrong_embedding_of_a_word_that_no_sample_has_fails(tmp_path, change, 
     with pytest.raises(CheckFailed, match="OBE146") as caught:
         validated(damaged(minilm(), tmp_path / "broken", _words(change)), tmp_path, precision)
     assert caught.value.failure.message.startswith(message)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "q4"])
+def test_a_wrong_type_of_the_second_text_fails(tmp_path, precision):
+    """The samples of a classifier of single texts have one type; its users may give it pairs."""
+
+    def change(table):
+        table[1] = 9.0
+        return table
+
+    broken = damaged(
+        classifier(),
+        tmp_path / "broken",
+        lambda graph: alter_weight(graph, "bert.embeddings.token_type_embeddings.weight", change),
+    )
+    with pytest.raises(CheckFailed, match="OBE146 the embedding of . of 2 token types is another than"):
+        validated(broken, tmp_path, precision)
 
 
 def test_a_swapped_tokenizer_fails(tmp_path):

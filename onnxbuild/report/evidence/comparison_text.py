@@ -9,7 +9,7 @@ from onnxbuild.report.evidence.comparison import Change, Comparison, Figure
 from onnxbuild.report.evidence.figure_tables import Table, in_markdown, plain
 from onnxbuild.report.result.figures import NONE, megabytes, milliseconds, rate, significant, times
 from onnxbuild.report.result.result_table import drawn
-from onnxbuild.report.result.table_layout import Cell, Column
+from onnxbuild.report.result.table_layout import GAP, Cell, Column
 
 # Shown where nothing changed, too: a reader looks for them.
 _ALWAYS = ("size", "accuracy", "speedup")
@@ -19,9 +19,17 @@ _HIDDEN = ("latency.p99", "latency.mean")  # of a comparison without bounds; JSO
 def as_text(comparison: Comparison, width: int | None = None) -> str:
     """The changed figures as a table, what only one build has, and the bounds that are broken."""
     table = comparison_table(comparison)
-    columns = [Column(head, tuple(row[number] for row in table.rows)) for number, head in enumerate(table.head)]
-    text = drawn(columns, width) if table.rows else _nothing(comparison)
+    text = drawn(_columns(table, width), width) if table.rows else _nothing(comparison)
     return "\n\n".join([text, *_remarks(comparison)])
+
+
+def _columns(table: Table, width: int | None) -> list[Column]:
+    """The columns; where they continue below each other, variant and figure are one, which names every row again."""
+    columns = [Column(head, tuple(row[number] for row in table.rows)) for number, head in enumerate(table.head)]
+    if width is None or sum(column.width + len(GAP) for column in columns) - len(GAP) <= width:
+        return columns
+    names = tuple(Cell(f"{row[0].text} {row[1].text}") for row in table.rows)
+    return [Column("variant and figure", names), *columns[2:]]
 
 
 def as_markdown(comparison: Comparison) -> str:

@@ -13,6 +13,7 @@ from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import ActionGraph, Variant
 from onnxbuild.report.evidence.evidence import Check, Evidence, Measurement, Ratio, Step, VariantEvidence
 from onnxbuild.store.traces import Trace
+from onnxbuild.tables.bounds.row_metrics import ROW_METRICS
 from onnxbuild.tables.thresholds import side_of
 from onnxbuild.version import __version__
 
@@ -84,7 +85,7 @@ def checks_of(outcome: Outcome) -> Iterator[Check]:
             bound=metric.bound,
             side=side_of(name),
             passed=metric.passed,
-            data=_data(facts.get("samples") or {}),
+            data=_data_of_rows(facts.get("rows")) if name in ROW_METRICS else _data(facts.get("samples") or {}),
             worst_at=str(places.get(name, "")),
             interval=_pair(intervals.get(name)),
         )
@@ -98,6 +99,15 @@ def _data(samples: Mapping[str, Any]) -> str:
     """`46 rows, 924 tokens: sentences`."""
     counts = [f"{samples[name]} {name}" for name in ("rows", "tokens") if samples.get(name)]
     return ": ".join(part for part in (", ".join(counts), str(samples.get("text") or "")) if part)
+
+
+def _data_of_rows(rows: Any) -> str:
+    """`235 rows: the rows of onnxbuild`."""
+    return (
+        f"{rows['count']} rows: {rows['name']}"
+        if isinstance(rows, Mapping) and {"count", "name"} <= rows.keys()
+        else ""
+    )
 
 
 def measurements_of(outcome: Outcome) -> Iterator[Measurement]:

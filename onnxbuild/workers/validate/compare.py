@@ -21,7 +21,7 @@ LOGITS = frozenset({"logits", "start_logits", "end_logits", "logits_per_image", 
 # logits, its hidden states are others too: they are on the way to the logits.
 _REQUIRED = LOGITS | {"last_hidden_state", "token_embeddings", "sentence_embedding"}
 
-# Where the reference has one of these beside its logits, the logits alone do not do its task: a detector has to say where.
+# Where the reference has one of these, logits alone do not do its task: a detector has to say where.
 _ALWAYS = frozenset({"pred_boxes", "pred_masks", "class_queries_logits", "masks_queries_logits"})
 _OF_WHOLE_INPUTS = frozenset({"text_embeds", "image_embeds"})  # required of a model without logits
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -26,30 +26,43 @@ _AT_ONCE = 8192
 _FIRST, _DECODER = ("forward", "prefill", "encoder"), ("decoder",)
 
 
+class _Table(NamedTuple):
+    """A table of embeddings: the stages whose graph has it, the input of its ids, and what these stand for."""
+
+    stages: tuple[str, ...]
+    name: str
+    things: str
+
+
+_TABLES = (
+    _Table(_FIRST, "input_ids", "tokens"),
+    _Table(_DECODER, "input_ids", "tokens"),
+    _Table(_FIRST, "token_type_ids", "token types"),  # samples of one text have a single type
+)
+
+
 def other_embeddings(variant: OnnxModel, reference: Any, precision: str) -> Iterator[tuple[str, str]]:
     """The code and a message for each table of a graph that has another row than the reference's."""
-    for stages in (_FIRST, _DECODER):
-        actual = _of_graph(variant, stages)
-        wanted = _of_reference(reference, stages) if actual is not None else None
+    for table in _TABLES:
+        actual = _of_graph(variant, table)
+        wanted = _of_reference(reference, table) if actual is not None else None
         if actual is None or wanted is None or actual.shape[1:] != wanted.shape[1:]:
             continue
-        fault = _difference(wanted, actual, _MOST.get(judged_as(precision), _MOST_QUANTIZED))
+        fault = _difference(wanted, actual, _MOST.get(judged_as(precision), _MOST_QUANTIZED), table.things)
         if fault is not None:
             yield CODE, fault
 
 
-def _difference(wanted: np.ndarray, actual: np.ndarray, most: float) -> str | None:
+def _difference(wanted: np.ndarray, actual: np.ndarray, most: float, things: str) -> str | None:
     if len(actual) < len(wanted):
-        return f"the graph has embeddings of {len(actual)} tokens, the reference of {len(wanted)}"
+        return f"the graph has embeddings of {len(actual)} {things}, the reference of {len(wanted)}"
     distances = _distances(wanted, actual[: len(wanted)])
     wrong = np.flatnonzero(~(distances <= most))
     if not len(wrong):
         return None
     worst = int(wrong[np.nan_to_num(distances[wrong], nan=np.inf).argmax()])
-    what = f"the embedding of {len(wrong)} of {len(wanted)} tokens is another than the reference's"
-    return (
-        f"{what}: that of token {worst} differs by {distances[worst]:.2g} of its length (at most {most:g} is accepted)"
-    )
+    what = f"the embedding of {len(wrong)} of {len(wanted)} {things} is another than the reference's"
+    return f"{what}: that of id {worst} differs by {distances[worst]:.2g} of its length (at most {most:g} is accepted)"
 
 
 def _distances(wanted: np.ndarray, actual: np.ndarray) -> np.ndarray:
@@ -69,14 +82,16 @@ def _by_row(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.concatenate(products)
 
 
-def _of_graph(model: OnnxModel, stages: tuple[str, ...]) -> np.ndarray | None:
-    """The table of the graph that has one of these stages."""
-    path = next((one for one in onnx_files(model.folder) if set(stages) & set(model.stages_in(one.name))), None)
-    table = word_table(path) if path is not None and "input_ids" in _inputs(model, path) else None
-    if table is None:
+def _of_graph(model: OnnxModel, table: _Table) -> np.ndarray | None:
+    """The table of the graph that has one of the stages."""
+    path = next((one for one in onnx_files(model.folder) if set(table.stages) & set(model.stages_in(one.name))), None)
+    if path is None or table.name not in _inputs(model, path):
+        return None
+    graph = word_table(path, table.name)
+    if graph is None:
         return None
     options = session_options(model.threads)
-    session = onnxruntime.InferenceSession(table.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return np.concatenate(list(_rows(session)))
 
 
@@ -91,14 +106,19 @@ def _rows(session: Any) -> Iterator[np.ndarray]:
         yield session.run([ROWS], {IDS: np.arange(at, min(at + _AT_ONCE, count))})[0]
 
 
-def _of_reference(reference: Any, stages: tuple[str, ...]) -> np.ndarray | None:
+def _of_reference(reference: Any, table: _Table) -> np.ndarray | None:
     if isinstance(reference, OnnxModel):
-        return _of_graph(reference, stages)
+        return _of_graph(reference, table)
     model = getattr(reference, "model", None)
     try:
-        encoder = model[0].auto_model if hasattr(model, "encode") else model
-        part = encoder.get_decoder() if stages == _DECODER else encoder
-        weight = part.get_input_embeddings().weight
-    except (AttributeError, NotImplementedError, TypeError, IndexError, KeyError):
+        network = model[0].auto_model if hasattr(model, "encode") else model
+        weight = _module(network, table).weight
+    except (AttributeError, NotImplementedError, TypeError, IndexError, KeyError, StopIteration):
         return None
     return weight.detach().cpu().float().numpy() if weight.ndim == 2 else None  # noqa: PLR2004 - rows and width
+
+
+def _module(network: Any, table: _Table) -> Any:
+    if table.name == "token_type_ids":
+        return next(part for name, part in network.named_modules() if name.endswith("token_type_embeddings"))
+    return (network.get_decoder() if table.stages == _DECODER else network).get_input_embeddings()

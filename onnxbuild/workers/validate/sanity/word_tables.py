@@ -15,19 +15,19 @@ IDS, ROWS, COUNT = "ids", "rows", "count"
 
 _UNCHANGED = frozenset({"Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten"})  # ids stay ids
 _LOOKUPS = frozenset({"Gather", "GatherBlockQuantized"})
-_FUSED = "EmbedLayerNormalization"
+_FUSED = "EmbedLayerNormalization"  # with its inputs of ids, and the places of their tables
+_FUSED_TABLES = {"input_ids": (0, 2), "token_type_ids": (1, 4)}
 _STORED = frozenset({"DequantizeLinear", "Cast", "Transpose", "Identity", "Constant"})  # from weights to a table
-_FUSED_TABLE = 2  # the input of EmbedLayerNormalization
 _MOST_BYTES = 1 << 30
 
 
-def word_table(path: Path) -> ModelProto | None:
+def word_table(path: Path, name: str = "input_ids") -> ModelProto | None:
     """A graph from `ids` [n] to their `rows` [n, width] and the `count` of all; None for other ways to look ids up.
 
     Errors: CheckFailed OBE40 if the file of a weight ends too early.
     """
     model = load_graph(path)
-    lookup = _lookup(model.graph)
+    lookup = _lookup(model.graph, name)
     if lookup is None:
         return None
     nodes = _complete(model.graph, lookup)
@@ -43,9 +43,10 @@ def word_table(path: Path) -> ModelProto | None:
     return _alone(model, nodes, weights)
 
 
-def _lookup(graph: GraphProto) -> NodeProto | None:
+def _lookup(graph: GraphProto, name: str) -> NodeProto | None:
     """The node that reads the ids, with `ids` in their place."""
-    ids = {"input_ids"}
+    ids = {name}
+    place, table = _FUSED_TABLES[name]
     for node in graph.node:
         if node.op_type in _UNCHANGED and node.input[0] in ids:
             ids.update(node.output)
@@ -54,8 +55,8 @@ def _lookup(graph: GraphProto) -> NodeProto | None:
             lookup.CopyFrom(node)
             lookup.input[1] = IDS
             return lookup
-        elif node.op_type == _FUSED and node.input[0] in ids:
-            return helper.make_node("Gather", [node.input[_FUSED_TABLE], IDS], [ROWS])
+        elif node.op_type == _FUSED and node.input[place] in ids:
+            return helper.make_node("Gather", [node.input[table], IDS], [ROWS])
     return None
 
 
