@@ -260,7 +260,7 @@ def test_a_wrong_type_of_the_second_text_fails(tmp_path, precision):
         tmp_path / "broken",
         lambda graph: alter_weight(graph, "bert.embeddings.token_type_embeddings.weight", change),
     )
-    with pytest.raises(CheckFailed, match="OBE146 the embedding of . of 2 token types is another than"):
+    with pytest.raises(CheckFailed, match=r"OBE146 the embedding of . of 2 token types is another than"):
         validated(broken, tmp_path, precision)
 
 
