@@ -69,7 +69,7 @@ def _is_shown(change: Change) -> bool:
 
 def _row(change: Change) -> tuple[Cell, ...]:
     relative = change.relative
-    verdict = {"broken": "BROKEN", None: change.verdict}.get(change.breach, change.breach)
+    verdict = "BROKEN" if change.breach == "broken" else change.breach or change.verdict
     return (
         Cell(change.variant),
         Cell(_named(change)),

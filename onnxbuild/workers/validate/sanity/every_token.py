@@ -79,7 +79,7 @@ def _by_row(one: np.ndarray, other: np.ndarray) -> np.ndarray:
         np.einsum("ij,ij->i", one[at : at + _AT_ONCE].astype(np.float64), other[at : at + _AT_ONCE].astype(np.float64))
         for at in parts
     ]
-    return np.concatenate(products)
+    return np.concatenate(products)  # type: ignore[no-any-return]
 
 
 def _of_graph(model: OnnxModel, table: _Table) -> np.ndarray | None:
@@ -92,7 +92,7 @@ def _of_graph(model: OnnxModel, table: _Table) -> np.ndarray | None:
         return None
     options = session_options(model.threads)
     session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return np.concatenate(list(_rows(session)))
+    return np.concatenate(list(_rows(session)))  # type: ignore[no-any-return]
 
 
 def _inputs(model: OnnxModel, path: Path) -> frozenset[str]:
@@ -109,8 +109,8 @@ def _rows(session: Any) -> Iterator[np.ndarray]:
 def _of_reference(reference: Any, table: _Table) -> np.ndarray | None:
     if isinstance(reference, OnnxModel):
         return _of_graph(reference, table)
-    model = getattr(reference, "model", None)
     try:
+        model = reference.model
         network = model[0].auto_model if hasattr(model, "encode") else model
         weight = _module(network, table).weight
     except (AttributeError, NotImplementedError, TypeError, IndexError, KeyError, StopIteration):
