@@ -150,7 +150,9 @@ def absolute_path(text: str, at: Span) -> str:
 
 def open_text(path: str, newline: str | None = None) -> io.TextIOWrapper:
     """A regular file of text; where a link leads has been checked."""
-    return io.TextIOWrapper(io.BufferedReader(open_regular(os.path.realpath(path))), encoding="utf-8", newline=newline)
+    return io.TextIOWrapper(
+        io.BufferedReader(open_regular(os.path.realpath(path))), encoding="utf-8-sig", newline=newline
+    )
 
 
 def folder_of(at: Span) -> str:

@@ -113,6 +113,13 @@ class ValidateParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_
         return {name: bound for name, bound in self.thresholds.items() if isinstance(bound, str)}
 
     @property
+    def written(self) -> frozenset[str]:
+        """The metrics that the manifest bounds, rather than a default."""
+        insisted = () if self.insisted is UNSET else self.insisted
+        own = (name for name, bound in self.thresholds.items() if not is_default(name, bound, self.precision))
+        return frozenset((*insisted, *own))
+
+    @property
     def longest(self) -> int | None:
         """The longest row in tokens, None if the model decides."""
         return None if self.max_length is UNSET else self.max_length

@@ -871,6 +871,31 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "ranked against it.",
         "Correct the row, or name another column for `score`.",
     ),
+    "OBE145": FailureCode(
+        "other-size",
+        "vectors, probabilities or scores have another size than the reference's",
+        "Vectors of another length have the same direction, and logits that are multiplied by a number, or all shifted "
+        "by one, have the same largest label. Bounds on these do not show it; whoever reads the numbers gets others. "
+        "A graph lacks a normalization, a factor or a bias, or quantization has lost most of the signal.",
+        "`onnxbuild blame` names the step. To accept the difference, write a bound on `max_abs` (vectors), "
+        "`max_probability` (labels) or `spearman` (scores).",
+    ),
+    "OBE146": FailureCode(
+        "other-embedding",
+        "the graph has another embedding of a token than the reference",
+        "The samples do not have every word of the vocabulary, and a wrong row shows for its own word only, so the "
+        "table of embeddings is read for every id. A step has cut or changed it.",
+        "`onnxbuild blame` names the step; `validate: {on_failure: warn}` records it and goes on.",
+    ),
+    "OBE147": FailureCode(
+        "other-setting",
+        "a config beside the graph has another setting than the reference's",
+        "The graph was compared on the same numbers as the reference and may be right. Whoever loads the variant reads "
+        "this setting too: how pictures and audio become numbers, where generated text begins and ends, how vectors "
+        "are pooled, or whether labels exclude each other.",
+        "Compare the file in both folders, and restore it in the step that writes it; `validate: {on_failure: warn}` "
+        "records it and goes on.",
+    ),
     "OBE99": FailureCode(
         "unexplained",
         "an unknown failure",

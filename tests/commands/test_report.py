@@ -211,6 +211,19 @@ def test_a_run_against_an_earlier_build_fails_where_a_bound_is_broken(fresh: Wor
     assert "against base.json:" in events.err
 
 
+def test_a_baseline_of_other_variants_judges_no_bound(fresh: World) -> None:
+    """An exit code of 0 would say that nothing became worse."""
+    assert reported(fresh, "--output", "base.json").code == 0
+    base = json.loads((fresh.root / "base.json").read_text())
+    (fresh.root / "other.json").write_text(json.dumps(base | {"variants": []}))
+    manifest = fresh.root / "manifest.yaml"
+    assert fresh.run("--against", "other.json").code == 0
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"regressions": {"size": "+5%"}}))
+    done = fresh.run("--against", "other.json")
+    assert done.code != 0
+    assert "OB695 `other.json` has no variant of this run, so no bound of `regressions` was judged" in done.err
+
+
 def test_a_missing_baseline_costs_no_build(fresh: World) -> None:
     fresh.manifest({"one": [{"text": "other"}]})
     done = fresh.run("--against", "missing.json")

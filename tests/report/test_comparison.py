@@ -105,6 +105,41 @@ def test_builds_of_two_machines_are_not_comparable_in_milliseconds():
     after = gather(BERT, outcomes(), other, source="new.yaml", ended=None)
     assert "measured on different machines" in as_text(compare(evidence(), after))
 
+    # A bound on milliseconds would fail on a slower machine, and hide a regression on a faster one.
+    slower = outcomes() | {one.id: one for one in [slower_than(40.0)]}
+    after = gather(BERT, slower, other, source="new.yaml", ended=None)
+    found = compare(evidence(), after, bounds(latency_p50="+5%", speedup="-5%"))
+    assert found.machines_differ
+    judged = verdicts(found, FP32.name)
+    assert (judged["latency.p50", ""][1], judged["speedup", ""][1]) == ("incomparable", "broken")
+    assert f"not judged, because another machine measured: {FP32.name} latency.p50" in as_text(found)
+
+
+def test_a_bound_that_neither_build_has_a_figure_for_is_named():
+    found = compare(evidence(), evidence(), bounds(ndcg="-0.5%", size="+1%"))
+    assert found.unjudged == ("ndcg",)
+    assert "not judged, because neither build has it: ndcg" in as_text(found)
+
+
+def test_a_narrow_table_names_the_figure_of_every_row():
+    lines = as_text(compare(evidence(), changed(slower=slower_than(40.0))), 60).splitlines()
+    values = [line for line in lines if line.startswith(FP32.name)]
+    assert {line.split()[1] for line in values} >= {"size", "speedup", "latency.p50"}
+    assert all(len(line) <= 60 for line in lines if " " in line and not line.startswith("only"))
+
+
+def test_builds_without_a_common_variant_have_not_stayed_the_same():
+    other = structs.replace(evidence(), variants=())
+    assert as_text(compare(other, evidence())).startswith("the two builds have no variant in common")
+    assert "The two builds have no variant in common." in as_markdown(compare(evidence(), other))
+
+
+def test_a_name_of_somebody_else_begins_nothing_in_markdown():
+    evil = structs.replace(evidence(), source="x\n# y <img src=//z>", variants=())
+    text = as_markdown(compare(evil, evidence()))
+    assert "### x # y &lt;img src=//z> → " in text
+    assert "\n# y" not in text
+
 
 def test_the_texts_say_the_same():
     after = changed(slower=slower_than(40.0))

@@ -44,6 +44,7 @@ ELSEWHERE = {
     "OB091": "tests/commands/test_out_folders_of_runs.py",
     "OB092": "tests/commands/test_report.py",
     "OB093": "tests/commands/test_report.py",
+    "OB695": "tests/commands/test_report.py",
     "OB080": "tests/planning/test_interpreters.py",
     "OB105": "tests/planning",
     "OB639": "tests/commands/test_compare_exporters.py",

@@ -136,6 +136,11 @@ def classifier() -> Exported:
 
 _OF_KIND = {
     "scores": ("BertForSequenceClassification", "text-classification", {"num_labels": 1}),
+    "several": (
+        "BertForSequenceClassification",
+        "text-classification",
+        {"num_labels": 28, "problem_type": "multi_label_classification"},
+    ),
     "spans": ("BertForQuestionAnswering", "question-answering", {}),
     "entities": (
         "BertForTokenClassification",

@@ -163,3 +163,21 @@ def test_padded_frames_of_a_spectrum_are_left_out_also_where_the_model_makes_few
     frames = np.arange(2 * 8 * 3).reshape(2, 8, 3)
     (rows,) = real_rows("logits", "forward", frames, heard)
     assert rows.tolist() == [*frames[0].tolist(), *frames[1, :4].tolist()]
+
+
+@pytest.mark.parametrize(
+    ("left_out", "kept"),
+    [("pred_boxes", "logits"), ("masks_queries_logits", "class_queries_logits"), ("text_embeds", "last_hidden_state")],
+)
+def test_a_variant_without_half_of_its_task_is_no_variant(left_out, kept):
+    """A detector has to say where, and a model of texts has to give their vectors."""
+    both = {kept: np.ones((2, 3, 4), np.float32), left_out: np.ones((2, 3, 4), np.float32)}
+    with pytest.raises(CheckFailed, match=f"OBE04 output `{left_out}` is missing"):
+        compare("forward", RAGGED, both, {kept: both[kept]}, task=Task(table="classification"))
+
+
+def test_an_output_that_has_another_name_is_not_missing():
+    both = {"logits": np.ones((2, 3, 4), np.float32), "pred_boxes": np.ones((2, 3, 2), np.float32)}
+    variant = {"logits": both["logits"], "boxes": both["pred_boxes"]}
+    found = compare("forward", RAGGED, both, variant, task=Task(table="classification"))
+    assert [one.output for one in found] == ["logits", "boxes"]

@@ -11,6 +11,7 @@ from onnxbuild.commands.reporting.builds import build_named
 from onnxbuild.commands.reporting.compared_builds import bounds_in
 from onnxbuild.commands.reporting.gathered import evidence_of_manifest
 from onnxbuild.commands.run import answer_or_build
+from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.report.evidence.comparison import compare
 from onnxbuild.report.evidence.comparison_text import as_text
 from onnxbuild.report.evidence.evidence import Evidence
@@ -33,6 +34,10 @@ def _judge(baseline: Evidence, options: RunOptions) -> int:
     comparison = compare(_among(baseline, evidence), evidence, bounds_in(manifest.regressions))
     stream = sys.stderr if options.as_json else sys.stdout
     print(f"\nagainst {options.against}:\n{as_text(comparison, width_of(stream))}", file=stream)
+    if manifest.regressions and not comparison.in_common:
+        message = f"`{options.against}` has no variant of this run, so no bound of `regressions` was judged"
+        hint = "name a build of this manifest, or run without `--against`"
+        raise DiagnosticError(fault("OB695", message, hint=hint))
     return 1 if comparison.broken else 0
 
 

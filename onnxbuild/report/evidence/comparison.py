@@ -13,7 +13,7 @@ from onnxbuild.report.evidence.gathering import OWN_ENGINE
 from onnxbuild.tables.regressions import ACCURACY, FIGURES, Allowance, worse_way
 
 Verdict = Literal["better", "worse", "equal", "undecided", "new", "gone"]
-Breach = Literal["broken", "undecided"]
+Breach = Literal["broken", "undecided", "incomparable"]
 
 _EQUAL = 1e-9  # relative; the same file measured on the same rows gives the same number
 # The standard error of a median is that of a mean times the root of half of pi, for samples of a normal distribution
@@ -37,7 +37,8 @@ class Figure(Struct, frozen=True):
 class Change(Struct, frozen=True, kw_only=True):
     """One figure of one variant in two builds. `where`: the configuration, for latencies beyond the first one.
 
-    `allowed`: the bound that it is judged by. `breach`: whether that is broken, or the interval does not decide it.
+    `allowed`: the bound that it is judged by. `breach`: whether that is broken, or the interval does not decide it, or
+    two machines measured.
     """
 
     variant: str
@@ -58,7 +59,10 @@ class Change(Struct, frozen=True, kw_only=True):
 
 
 class Comparison(Struct, frozen=True, kw_only=True):
-    """Two builds. `gone` and `new`: variants that only the first or the second has."""
+    """Two builds. `gone` and `new`: variants that only the first or the second has.
+
+    `in_common`: how many variants both have. `unjudged`: figures with a bound that neither build has.
+    """
 
     before: str
     after: str
@@ -66,6 +70,8 @@ class Comparison(Struct, frozen=True, kw_only=True):
     gone: tuple[str, ...] = ()
     new: tuple[str, ...] = ()
     machines_differ: bool = False
+    unjudged: tuple[str, ...] = ()
+    in_common: int = 0
 
     @property
     def broken(self) -> tuple[Change, ...]:
@@ -77,19 +83,29 @@ def compare(before: Evidence, after: Evidence, bounds: Mapping[str, Allowance] |
     """Every figure of the variants that both builds have. `bounds`: by figure, how much worse it may become."""
     olds = {variant.name: variant for variant in before.variants}
     news = {variant.name: variant for variant in after.variants}
+    bounds, apart = bounds or {}, _are_apart(before, after)
+    both = [(olds[name], new) for name, new in news.items() if name in olds]
+    changes = tuple(change for old, new in both for change in _changes(old, new, bounds, apart=apart))
     return Comparison(
         before=before.source,
         after=after.source,
-        changes=tuple(
-            change for name in news if name in olds for change in _changes(olds[name], news[name], bounds or {})
-        ),
+        changes=changes,
         gone=tuple(name for name in olds if name not in news),
         new=tuple(name for name in news if name not in olds),
-        machines_differ=bool(before.machines and after.machines) and before.machines != after.machines,
+        machines_differ=apart,
+        in_common=len(both),
+        unjudged=tuple(figure for figure in bounds if figure not in {change.figure for change in changes}),
     )
 
 
-def _changes(old: VariantEvidence, new: VariantEvidence, bounds: Mapping[str, Allowance]) -> Iterator[Change]:
+def _are_apart(before: Evidence, after: Evidence) -> bool:
+    """Whether two machines measured."""
+    return bool(before.machines and after.machines) and before.machines != after.machines
+
+
+def _changes(
+    old: VariantEvidence, new: VariantEvidence, bounds: Mapping[str, Allowance], *, apart: bool
+) -> Iterator[Change]:
     befores, afters = dict(_figures(old)), dict(_figures(new))
     for key in dict.fromkeys([*befores, *afters]):
         before, after = befores.get(key), afters.get(key)
@@ -102,7 +118,7 @@ def _changes(old: VariantEvidence, new: VariantEvidence, bounds: Mapping[str, Al
             after=after,
             verdict=_verdict(key[0], before, after),
             allowed=allowed.text if allowed else "",
-            breach=_breach(before, after, allowed),
+            breach=_breach(before, after, allowed, incomparable=apart and is_of_a_machine(key[0])),
         )
 
 
@@ -116,7 +132,14 @@ def _verdict(figure: str, before: Figure | None, after: Figure | None) -> Verdic
     return "worse" if (after.value - before.value) * worse_way(figure) > 0 else "better"
 
 
-def _breach(before: Figure | None, after: Figure | None, allowed: Allowance | None) -> Breach | None:
+def is_of_a_machine(figure: str) -> bool:
+    """Whether a figure says nothing beside that of another machine, as a ratio to a baseline or an accuracy does."""
+    return figure.startswith("latency.") or figure in {"first_token", "tokens_per_second"}
+
+
+def _breach(
+    before: Figure | None, after: Figure | None, allowed: Allowance | None, *, incomparable: bool
+) -> Breach | None:
     """A bound is broken if the whole interval is beyond it; an interval that crosses it decides nothing."""
     if before is None or allowed is None:
         return None
@@ -124,6 +147,8 @@ def _breach(before: Figure | None, after: Figure | None, allowed: Allowance | No
         return "broken"  # what was measured before, and is not any more, shows nothing
     if after == before:
         return None  # the same measurement: a run measures again only what was built again
+    if incomparable:
+        return "incomparable"
     limit = allowed.limit(before.value)
     nearest, farthest = (after.low, after.high) if allowed.way > 0 else (after.high, after.low)
     if (nearest - limit) * allowed.way > 0 or math.isnan(after.value):

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 
 from onnxbuild.protocol import json_text
 from onnxbuild.report.evidence.comparison import Change, Comparison, Figure
-from onnxbuild.report.evidence.figure_tables import Table, in_markdown
+from onnxbuild.report.evidence.figure_tables import Table, in_markdown, plain
 from onnxbuild.report.result.figures import NONE, megabytes, milliseconds, rate, significant, times
 from onnxbuild.report.result.result_table import drawn
-from onnxbuild.report.result.table_layout import Cell, Column
+from onnxbuild.report.result.table_layout import GAP, Cell, Column
 
 # Shown where nothing changed, too: a reader looks for them.
 _ALWAYS = ("size", "accuracy", "speedup")
@@ -19,21 +19,30 @@ _HIDDEN = ("latency.p99", "latency.mean")  # of a comparison without bounds; JSO
 def as_text(comparison: Comparison, width: int | None = None) -> str:
     """The changed figures as a table, what only one build has, and the bounds that are broken."""
     table = comparison_table(comparison)
-    columns = [Column(head, tuple(row[number] for row in table.rows)) for number, head in enumerate(table.head)]
-    text = drawn(columns, width) if table.rows else "no figure has changed"
+    text = drawn(_columns(table, width), width) if table.rows else _nothing(comparison)
     return "\n\n".join([text, *_remarks(comparison)])
+
+
+def _columns(table: Table, width: int | None) -> list[Column]:
+    """The columns; where they continue below each other, variant and figure are one, which names every row again."""
+    columns = [Column(head, tuple(row[number] for row in table.rows)) for number, head in enumerate(table.head)]
+    if width is None or sum(column.width + len(GAP) for column in columns) - len(GAP) <= width:
+        return columns
+    names = tuple(Cell(f"{row[0].text} {row[1].text}") for row in table.rows)
+    return [Column("variant and figure", names), *columns[2:]]
 
 
 def as_markdown(comparison: Comparison) -> str:
     """The same for a comment on a pull request."""
     table = comparison_table(comparison)
-    head = f"<!-- a report of onnxbuild -->\n### {comparison.before} → {comparison.after}"
-    return (
-        "\n\n".join(
-            [head, in_markdown(table, first=2) if table.rows else "No figure has changed.", *_remarks(comparison)]
-        )
-        + "\n"
-    )
+    names = " → ".join(map(plain, (comparison.before, comparison.after)))
+    text = in_markdown(table, first=2) if table.rows else f"{_nothing(comparison).capitalize()}."
+    parts = [f"<!-- a report of onnxbuild -->\n### {names}", text, *map(plain, _remarks(comparison))]
+    return "\n\n".join(parts) + "\n"
+
+
+def _nothing(comparison: Comparison) -> str:
+    return "no figure has changed" if comparison.in_common else "the two builds have no variant in common"
 
 
 def as_json(comparison: Comparison) -> str:
@@ -60,7 +69,7 @@ def _is_shown(change: Change) -> bool:
 
 def _row(change: Change) -> tuple[Cell, ...]:
     relative = change.relative
-    verdict = {"broken": "BROKEN", "undecided": "undecided", None: change.verdict}[change.breach]
+    verdict = "BROKEN" if change.breach == "broken" else change.breach or change.verdict
     return (
         Cell(change.variant),
         Cell(_named(change)),
@@ -103,6 +112,9 @@ def _remarks(comparison: Comparison) -> list[str]:
     if undecided:
         words = ", ".join(f"{change.variant} {_named(change)}" for change in undecided)
         remarks.append(f"not decided, because the interval crosses the bound: {words}")
+    apart = [f"{change.variant} {_named(change)}" for change in comparison.changes if change.breach == "incomparable"]
+    remarks.append(_listed("not judged, because another machine measured", apart))
+    remarks.append(_listed("not judged, because neither build has it", comparison.unjudged))
     return [one for one in remarks if one]
 
 

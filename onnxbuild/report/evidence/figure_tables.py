@@ -129,6 +129,11 @@ def in_markdown(table: Table, *, first: int = 1) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def plain(text: str) -> str:
+    """A text of somebody else as one line of Markdown that begins no element."""
+    return " ".join(text.split()).replace("|", "\\|").replace("*", "\\*").replace("<", "&lt;")
+
+
 def _bold(cell: Cell) -> str:
-    text = cell.text.replace("|", "\\|").replace("*", "\\*").replace("<", "&lt;")
+    text = plain(cell.text)
     return f"**{text}**" if cell.wrong else text

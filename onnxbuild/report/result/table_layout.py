@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from onnxbuild.report.wording import cells
 
-_GAP = "  "
+GAP = "  "
 
 
 class Cell(Struct, frozen=True):
@@ -54,14 +54,14 @@ def _names_fit(names: Column, others: Sequence[Column], width: int | None) -> bo
 
 
 def _together(*columns: Column) -> int:
-    return sum(column.width for column in columns) + len(_GAP) * (len(columns) - 1)
+    return sum(column.width for column in columns) + len(GAP) * (len(columns) - 1)
 
 
 def _groups(columns: Sequence[Column], room: int | None) -> Iterator[list[Column]]:
     """The columns in groups that fit the room, a gap before each; one that is wider than the room is alone."""
     group: list[Column] = []
     for column in columns:
-        if room is not None and group and sum(one.width + len(_GAP) for one in (*group, column)) > room:
+        if room is not None and group and sum(one.width + len(GAP) for one in (*group, column)) > room:
             yield group
             group = []
         group.append(column)
@@ -92,7 +92,7 @@ def _values(columns: Sequence[Column], number: int | None) -> Line:
     line: Line = []
     for column in columns:
         cell = _cell(column, number)
-        line += [(_GAP + " " * (column.width - cells(cell.text)), ""), (cell.text, _style(cell, number))]
+        line += [(GAP + " " * (column.width - cells(cell.text)), ""), (cell.text, _style(cell, number))]
     return line
 
 

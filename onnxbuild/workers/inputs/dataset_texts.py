@@ -16,11 +16,13 @@ from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.dataset_rows import Rows
 
 _TEXT = "text"
+_MOST_SHOWN = 40
 
 
 def texts(folder: Path, rows: Rows, *, samples: int, seed: int) -> Iterator[str]:
     """The text of `samples` rows, which `records` chooses."""
-    return (str(row[_TEXT]) for _, row in records(folder, rows, (_TEXT,), samples=samples, seed=seed))
+    found = records(folder, rows, (_TEXT,), samples=samples, seed=seed)
+    return (text_of(row[_TEXT], place) for place, row in found)
 
 
 def records(
@@ -65,21 +67,49 @@ def _value(row: Mapping[str, Any], role: str, column: str, name: str) -> Any:
     return row[column]
 
 
+def text_of(value: Any, place: str) -> str:
+    """A value of a column of text; empty for null. Errors: CheckFailed OBE58 for a list or an object."""
+    if isinstance(value, (list, dict)):
+        kind = "a list" if isinstance(value, list) else "an object"
+        raise CheckFailed("OBE58", f"{place} has {kind} where a text is expected: {str(value)[:_MOST_SHOWN]}")
+    return "" if value is None else str(value)
+
+
 def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
     try:
         yield from _READERS[path.suffix](path)
-    except (OSError, ValueError, KeyError, csv.Error) as error:
+    except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
         raise CheckFailed("OBE58", f"{path.name} cannot be read: {error}") from error
 
 
 def _jsonl(path: Path) -> Iterator[Mapping[str, Any]]:
-    with path.open(encoding="utf-8") as file:
-        yield from (json.loads(line) for line in file if line.strip())
+    with path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                yield _object(line, number)
+
+
+def _object(line: str, number: int) -> Mapping[str, Any]:
+    """The row of one line. Errors: ValueError, TypeError with the number of the line."""
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"line {number}: {error}") from error
+    if not isinstance(row, dict):
+        raise TypeError(f"line {number} is no object with columns: {line.strip()[:_MOST_SHOWN]}")
+    return row
 
 
 def _csv(path: Path) -> Iterator[Mapping[str, Any]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        yield from csv.DictReader(file)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        names = reader.fieldnames or ()
+        if len(set(names)) < len(names):
+            raise ValueError(f"two columns have the same name: {', '.join(names)}")
+        for row in reader:
+            if None in row:
+                raise ValueError(f"line {reader.line_num} has more values than columns: quote a text with a comma")
+            yield row
 
 
 def _parquet(path: Path) -> Iterator[Mapping[str, Any]]:

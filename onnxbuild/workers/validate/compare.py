@@ -13,12 +13,17 @@ from onnxbuild.tables.thresholds import METRICS
 from onnxbuild.workers.inputs.samples import Sample
 from onnxbuild.workers.inputs.token_rows import STEPS
 from onnxbuild.workers.measuring import metrics
+from onnxbuild.workers.validate.sanity.amounts import energies, probability_error
 
 LOGITS = frozenset({"logits", "start_logits", "end_logits", "logits_per_image", "logits_per_text"})
 
 # A variant without one of these cannot do its task; an export may leave out others (a pooler). Where the reference has
 # logits, its hidden states are others too: they are on the way to the logits.
 _REQUIRED = LOGITS | {"last_hidden_state", "token_embeddings", "sentence_embedding"}
+
+# Where the reference has one of these, logits alone do not do its task: a detector has to say where.
+_ALWAYS = frozenset({"pred_boxes", "pred_masks", "class_queries_logits", "masks_queries_logits"})
+_OF_WHOLE_INPUTS = frozenset({"text_embeds", "image_embeds"})  # required of a model without logits
 
 # Stages whose logits predict the tokens that they are given.
 _PREDICTING = frozenset({"forward", "prefill", "decoder", "merged"})
@@ -77,6 +82,7 @@ def aligned(reference: Mapping[str, np.ndarray], variant: Mapping[str, np.ndarra
         match = next((one for one, value in free.items() if value.shape == variant[name].shape), None)
         if match is not None:
             named[name] = free.pop(match)
+            del named[match]
     return named
 
 
@@ -146,6 +152,7 @@ def _values(name: str, reference: np.ndarray, variant: np.ndarray, task: Task) -
         "mean_abs": metrics.mean_abs(reference, variant),
         "cosine_min": metrics.cosine_min(reference, variant),
         "cosine_mean": metrics.cosine_mean(reference, variant),
+        **energies(reference, variant),
     }
     if name in LOGITS:
         values["top1"] = metrics.top1(reference, variant)
@@ -153,6 +160,8 @@ def _values(name: str, reference: np.ndarray, variant: np.ndarray, task: Task) -
             values["top5"] = metrics.top5(reference, variant)
         if task.table == "classification":
             values["max_probability"] = metrics.max_probability(reference, variant, independent=task.independent)
+            if name == "logits":
+                values |= probability_error(reference, variant, independent=task.independent)
         if task.table == "generation":
             values["kl_mean"] = metrics.kl_mean(reference, variant)
     return values
@@ -162,7 +171,7 @@ def _check_names(
     stage: str, sample: Sample, reference: Mapping[str, np.ndarray], variant: Mapping[str, np.ndarray]
 ) -> None:
     strange = [name for name in variant if name not in reference]
-    required = LOGITS if LOGITS & reference.keys() else _REQUIRED
+    required = _ALWAYS | (LOGITS if LOGITS & reference.keys() else _REQUIRED | _OF_WHOLE_INPUTS)
     missing = [name for name in reference if name in required and name not in variant]
     if not strange and not missing:
         return

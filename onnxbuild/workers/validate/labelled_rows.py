@@ -13,7 +13,7 @@ from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.validate import LABEL, ValidateParams
 from onnxbuild.tables.bounds.row_metrics import RowKind
 from onnxbuild.tables.tasks import SCORE, row_columns
-from onnxbuild.workers.inputs.dataset_texts import records
+from onnxbuild.workers.inputs.dataset_texts import records, text_of
 from onnxbuild.workers.inputs.sample_source import Source
 from onnxbuild.workers.inputs.samples import Sample, of_ids, text_limit
 from onnxbuild.workers.measuring import metrics
@@ -162,7 +162,7 @@ def _cases(
     values: Mapping[str, Any], roles: Sequence[str], params: ValidateParams, source: Source, place: str, number: int
 ) -> list[Case]:
     """A case per row, or two for a graded pair: its texts are embedded one by one."""
-    texts = tuple(str(values[role]) for role in roles if role != SCORE)
+    texts = tuple(text_of(values[role], place) for role in roles if role != SCORE)
     if SCORE in roles:
         graded = (number, grade_of(values[SCORE], place))
         return [Case(texts=(text,), graded=graded) for text in texts]

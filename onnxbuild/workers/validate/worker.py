@@ -36,6 +36,8 @@ from onnxbuild.workers.validate.lengths import Chosen, chosen, limit_of, of_leng
 from onnxbuild.workers.validate.of_files.reading_files import READ_FROM_FILES
 from onnxbuild.workers.validate.over_rows import over_rows
 from onnxbuild.workers.validate.remembered import Remembered, identity_of
+from onnxbuild.workers.validate.sanity.amounts import other_amounts
+from onnxbuild.workers.validate.sanity.every_token import other_embeddings
 from onnxbuild.workers.validate.trial import Sides, Trial, tried, tried_chosen
 from onnxbuild.workers.validate.worst import Worst, by_output, worst_of
 
@@ -47,7 +49,8 @@ def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str
     Errors: CheckFailed OBE04 if a bound is broken or outputs differ in name or shape, OBE06 for NaN and Inf, OBE86 if
     the variant holds for the shapes that were asked for, and not for those that the model makes likely, OBE89 if a
     bound is broken and the graph draws random values, OBE110 and OBE111 if the tokenizer or the names of labels beside
-    the graph are others.
+    the graph are others, OBE145 if outputs have another size, OBE146 if the
+    graph has another embedding of a token, OBE147 if a config beside it has another setting.
     """
     # The runner sets the worker's share of the cores; torch's own count may be that of an earlier benchmark.
     threads = int(os.environ.get("OMP_NUM_THREADS") or usable_cores())
@@ -70,8 +73,12 @@ def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str
     found = over_rows(sides, source, params, task, kind, answers, inputs, progress)
     worst = _worst(given) | found.worst() | answers.worst(params.dataset)
     bounds = {**fitting_bounds(params, row, worst), **found.limits(params)}
-    beside = differences(source, inputs["reference"], trusts_code=trust)
-    broken = [*(message for _, message in beside), *broken_bounds(worst, _asked(bounds, params))]
+    beside = differences(source, inputs["reference"], params.longest, trusts_code=trust)
+    beyond = broken_bounds(worst, _asked(bounds, params))
+    amounts = other_amounts(records, found.scores, table=row, precision=params.precision, written=params.written)
+    tables = () if beyond else other_embeddings(sides.variant, sides.reference, params.precision)
+    faults = [*beside, *(("", message) for message in beyond), *amounts, *tables]
+    broken = [message for _, message in faults]
     partly = None
     if not broken:
         judge = Judge(sides=sides, source=source, task=task, thresholds=bounds, usual=worst)
@@ -87,20 +94,18 @@ def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str
     report = {**facts, "records": msgspec.to_builtins(records)}
     (outputs["report"] / "validation.json").write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1))
     if broken and params.on_failure == "fail":
-        raise _failure(broken, beside[0][0] if beside else None, sides, partly, facts)
+        raise _failure(broken, faults[0][0] if faults else "", sides, partly, facts)
     return facts
 
 
-def _failure(
-    broken: Sequence[str], beside: str | None, sides: Sides, partly: Partly | None, facts: Facts
-) -> CheckFailed:
-    """The failure with its code; `beside`: the code of a fault in what lies beside the graph."""
+def _failure(broken: Sequence[str], code: str, sides: Sides, partly: Partly | None, facts: Facts) -> CheckFailed:
+    """The failure with its code; `code`: that of a fault that is no broken bound, or empty."""
     notes = [*_notes(broken, sides.reference), *(partly.notes if partly else ())]
-    drawing = drawing_operators(sides.variant.folder) if beside is None else ()
+    drawing = drawing_operators(sides.variant.folder) if not code else ()
     if drawing:
         message = f"the graph draws random values ({', '.join(drawing)}), and differs in each run: {broken[0]}"
         return CheckFailed("OBE89", message, notes=notes, facts=facts)
-    return CheckFailed(beside or ("OBE86" if partly else "OBE04"), broken[0], notes=notes, facts=facts)
+    return CheckFailed(code or ("OBE86" if partly else "OBE04"), broken[0], notes=notes, facts=facts)
 
 
 def _asked(bounds: Bounds, params: ValidateParams) -> Bounds:

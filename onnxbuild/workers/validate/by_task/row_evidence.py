@@ -19,6 +19,7 @@ from onnxbuild.workers.validate.by_task.intervals import Interval, Undecided, in
 from onnxbuild.workers.validate.by_task.measured import Measured, mean
 from onnxbuild.workers.validate.by_task.measuring import is_installed, lacking
 from onnxbuild.workers.validate.by_task.rows_read import Reading
+from onnxbuild.workers.validate.by_task.summaries import Summary
 from onnxbuild.workers.validate.worst import Worst
 
 
@@ -28,6 +29,12 @@ class RowEvidence(Struct, frozen=True, kw_only=True):
     reading: Reading | None = None
     measured: Sequence[Measured] = ()
     warnings: Sequence[str] = ()
+
+    @property
+    def scores(self) -> Sequence[Summary]:
+        """The rows of a model with a single logit."""
+        rows = self.reading.rows if self.reading is not None and self.reading.kind in {"labels", "scores"} else ()
+        return [row for row in rows if len(row.reference) == 1]
 
     def worst(self) -> dict[str, Worst]:
         """Each metric with the rows that it was measured on."""
