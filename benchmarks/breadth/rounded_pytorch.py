@@ -2,6 +2,8 @@
 
 Each quantized matrix of the graph must be a matrix of the checkpoint, no value of it more than a step away. PyTorch
 then multiplies with it in place of its own. Where the graph rounds what is multiplied to bytes, PyTorch does as well.
+Rows and columns may have the scales of SmoothQuant, of which nothing is left in a product that is right: PyTorch takes
+the matrix without them, and rounds the other factor with them.
 """
 
 from __future__ import annotations
@@ -27,6 +29,18 @@ class Foreign(Exception):  # noqa: N818 - a verdict, not a failure of this scrip
     """A matrix of the graph is none of the checkpoint."""
 
 
+class _Factor(NamedTuple):
+    """How the graph rounds what a matrix is multiplied with: in blocks or as a whole (0), with the scales of its rows."""
+
+    block: int
+    scales: torch.Tensor | None
+
+    def in_bytes(self, values: torch.Tensor) -> torch.Tensor:
+        if self.scales is not None:
+            return _as_whole(values / self.scales) * self.scales
+        return _in_blocks(values, self.block) if self.block else _as_whole(values)
+
+
 class _Part(NamedTuple):
     """A parameter, or one matrix in a stack of them, as it is or on its side."""
 
@@ -45,15 +59,15 @@ def rounded(model: Any, folder: Path, seed: int = 0) -> Iterator[None]:
     _own_memory(model)
     parts = [part for weight in model.parameters() for part in _parts(weight)]
     rounded: dict[tuple[int, str], torch.Tensor] = {}
-    factors: dict[int, int] = {}
+    factors: dict[int, _Factor] = {}
     for matrix in decoded(folder):
-        part = _same(matrix, parts)
+        part, scales, values = _same(matrix, parts)
         key = part.weight.untyped_storage().data_ptr()
         whole = rounded.setdefault((key, matrix.use), part.weight.detach().clone())
         with torch.no_grad():
-            part.view(whole).copy_(torch.from_numpy(np.ascontiguousarray(matrix.values)))
+            part.view(whole).copy_(torch.from_numpy(values))
         if matrix.factor is not None:
-            factors[key] = matrix.factor
+            factors[key] = _Factor(matrix.factor, scales)
     if seed:
         _move((*model.parameters(), *rounded.values()), seed)
     with _Rounding(rounded, factors):
@@ -83,20 +97,46 @@ def _parts(weight: torch.Tensor) -> Iterator[_Part]:
         yield _Part(weight, None, turned=False)
 
 
-def _same(matrix: Decoded, parts: Iterable[_Part]) -> _Part:
-    """The part of the checkpoint that the matrix was rounded from."""
-    for part in parts:
-        own = part.view(part.weight)
-        if own.shape == matrix.values.shape and (
-            np.abs(own.detach().float().numpy() - matrix.values) <= _SLACK * matrix.step
-        ).all():
-            return part
+def _same(matrix: Decoded, parts: list[_Part]) -> tuple[_Part, torch.Tensor | None, np.ndarray]:
+    """The part of the checkpoint that the matrix was rounded from, the scales of its rows, and it without scales."""
+    fitting = [(part, part.view(part.weight).detach().float().numpy()) for part in parts
+               if part.view(part.weight).shape == matrix.values.shape]  # fmt: skip
+    for part, own in fitting:
+        if _is_near(own, matrix.values, matrix.step):
+            return part, None, np.ascontiguousarray(matrix.values)
+    for part, own in fitting if matrix.factor == 0 and matrix.values.ndim == 2 else []:
+        rows, columns = _scales(own, matrix.values)
+        scales = rows[:, None] * columns
+        if (scales > 0).all() and _is_near(own, matrix.values / scales, matrix.step / scales):
+            return part, torch.from_numpy(rows), np.ascontiguousarray(matrix.values / scales)
     raise Foreign(f"the matrix `{matrix.name}` of the graph, {'×'.join(map(str, matrix.values.shape))}, is none of the "
                   "checkpoint, each value within a step")  # fmt: skip
 
 
+def _is_near(own: np.ndarray, values: np.ndarray, step: np.ndarray) -> bool:
+    return bool((np.abs(own - values) <= _SLACK * step).all())
+
+
+def _scales(own: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The scales of rows and columns by which `values` differs from `own`, eighths of an octave; 0 where there is none."""
+    columns: np.ndarray = np.ones(own.shape[1], np.float32)
+    for _ in range(4):
+        rows = _ratio(values, own * columns, axis=1)
+        columns = _ratio(values, own * rows[:, None], axis=0)
+    return _on_grid(rows * columns[0]), _on_grid(columns / (columns[0] or 1))
+
+
+def _ratio(values: np.ndarray, own: np.ndarray, axis: int) -> np.ndarray:
+    return (values * own).sum(axis=axis) / np.maximum((own**2).sum(axis=axis), 1e-30)
+
+
+def _on_grid(scales: np.ndarray) -> np.ndarray:
+    positive = np.exp2(np.round(np.log2(np.maximum(scales, 1e-30)) * 8) / 8)
+    return np.where(scales > 0, positive, 0).astype(np.float32)
+
+
 class _Rounding(TorchFunctionMode):
-    def __init__(self, rounded: dict[tuple[int, str], torch.Tensor], factors: dict[int, int]) -> None:
+    def __init__(self, rounded: dict[tuple[int, str], torch.Tensor], factors: dict[int, _Factor]) -> None:
         super().__init__()
         self._rounded, self._factors = rounded, factors
 
@@ -108,8 +148,8 @@ class _Rounding(TorchFunctionMode):
             return func(*args, **kwargs)
         swapped = [self._instead(value, "product") for value in args]
         for one, given in zip(swapped, args, strict=True):
-            if one is not given and (block := self._factors.get(_key(given))) is not None:
-                swapped = [_in_bytes(each, block) if _is_factor(func, place) and each is args[place] else each
+            if one is not given and (factor := self._factors.get(_key(given))) is not None:
+                swapped = [factor.in_bytes(each) if _is_factor(func, place) and each is args[place] else each
                            for place, each in enumerate(swapped)]  # fmt: skip
         return func(*swapped, **kwargs)
 
@@ -128,11 +168,6 @@ def _key(value: Any) -> int:
 def _is_factor(func: Callable[..., Any], place: int) -> bool:
     """Whether this argument is multiplied, and not added."""
     return place in ((1, 2) if func in {torch.addmm, torch.baddbmm} else (0, 1))
-
-
-def _in_bytes(values: torch.Tensor, block: int) -> torch.Tensor:
-    """What the graph's operator makes of the factor that is no weight."""
-    return _in_blocks(values, block) if block else _as_whole(values)
 
 
 def _as_whole(values: torch.Tensor) -> torch.Tensor:
