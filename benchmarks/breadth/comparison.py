@@ -24,7 +24,7 @@ import transformers
 from checkpoints import head
 from feeds import Size, feeds_for, mask_of, pad_of, points_for, words
 from greedy import decoder_scores, reference, translator_scores
-from judging import RMS, ROUNDED_RMS
+from judging import RMS, ROUNDED_RMS, TRIES
 from rounded_pytorch import Foreign, rounded
 from sessions import session
 from users_loader import loads_and_writes
@@ -32,7 +32,6 @@ from users_loader import loads_and_writes
 SIZES = (Size(tokens=7, samples=3001), Size(tokens=150, samples=8111))
 LONG = Size(tokens=211, samples=9103)  # where PyTorch takes it: beyond what small sparse models attend to in full
 LIMIT_SECONDS = 600
-TRIES = 8
 # PyTorch's name of an output → the graph's, by model type.
 _OTHER_NAMES = {"maskformer": {"transformer_decoder_last_hidden_state": "last_hidden_state"}}
 

@@ -10,7 +10,6 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-
 _MOVES = ("Transpose", "Unsqueeze", "Reshape")
 
 
@@ -58,7 +57,7 @@ class _Scope:
         reader = self._reader[node.output[0]]
         while reader.op_type in _MOVES:
             reader = self._reader[reader.output[0]]
-        assert reader.op_type == kind, f"{reader.op_type} reads {node.output[0]}, and no {kind}"  # noqa: S101
+        assert reader.op_type == kind, f"{reader.op_type} reads {node.output[0]}, and no {kind}"
         return reader
 
     def scale_after(self, node: Any) -> np.ndarray:

@@ -30,7 +30,7 @@ class Foreign(Exception):  # noqa: N818 - a verdict, not a failure of this scrip
 
 
 class _Factor(NamedTuple):
-    """How the graph rounds what a matrix is multiplied with: in blocks or as a whole (0), with the scales of its rows."""
+    """How the other factor is rounded: in blocks or as a whole (0), with the scales of the rows of the matrix."""
 
     block: int
     scales: torch.Tensor | None
@@ -118,7 +118,7 @@ def _is_near(own: np.ndarray, values: np.ndarray, step: np.ndarray) -> bool:
 
 
 def _scales(own: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The scales of rows and columns by which `values` differs from `own`, eighths of an octave; 0 where there is none."""
+    """The scales of rows and columns by which `values` differs from `own`, in eighths of an octave, or 0."""
     columns: np.ndarray = np.ones(own.shape[1], np.float32)
     for _ in range(4):
         rows = _ratio(values, own * columns, axis=1)
