@@ -1,0 +1,99 @@
+"""Functions of models that torch.export cannot trace, or freezes at its sample, stated so that it can.
+
+Each computes what the function of transformers 5.23 computes that it stands for: experts as a sum over all of them,
+where transformers calls those that some token chose; rotations in real numbers; a mask from a range of any length.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+
+@contextmanager
+def restated(model: torch.nn.Module) -> Iterator[None]:
+    """Let the parts of a model compute with the functions of this module for the duration of the block."""
+    places = list(dict.fromkeys(_places(model)))
+    before = [(place, name, getattr(place, name)) for place, name, _ in places]
+    for place, name, function in places:
+        setattr(place, name, function)
+    try:
+        yield
+    finally:
+        for place, name, function in before:
+            setattr(place, name, function)
+
+
+def _places(model: torch.nn.Module) -> Iterator[tuple[Any, str, Callable[..., Any]]]:
+    for kind in {type(one) for one in model.modules()}:
+        for name, function in _METHODS.get(kind.__name__, {}).items():
+            yield kind, name, function
+        if kind.__name__ == "Llama4TextRotaryEmbedding":
+            yield sys.modules[kind.__module__], "apply_rotary_emb", _rotated
+
+
+def _dbrx_experts(self: Any, hidden: torch.Tensor, chosen: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    tokens, mlp = hidden.reshape(-1, self.hidden_size), self.mlp
+    stacks = [one.view(-1, self.ffn_hidden_size, self.hidden_size) for one in (mlp.w1, mlp.v1, mlp.w2)]
+    parts = [
+        mlp(tokens, *(stack[expert] for stack in stacks)) * _share(expert, chosen, weights)
+        for expert in range(self.num_experts)
+    ]
+    return torch.stack(parts).sum(dim=0).view(hidden.shape[0], -1, self.hidden_size)
+
+
+def _filter_experts(
+    self: Any, hidden_states: torch.Tensor, router_indices: Any = None, routing_weights: Any = None
+) -> torch.Tensor:
+    tokens = hidden_states.float()
+    parts = []
+    for expert in range(self.num_experts):
+        gated = self._apply_gate(tokens @ self.gate_up_proj[expert].float() + self.gate_up_proj_bias[expert].float())
+        out = gated.float() @ self.down_proj[expert].float() + self.down_proj_bias[expert].float()
+        parts.append(out * _share(expert, router_indices, routing_weights.float()))
+    return torch.stack(parts).sum(dim=0).to(hidden_states.dtype)
+
+
+def _share(expert: int, chosen: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """The weight of an expert for each token [tokens, 1]: zero where the token did not choose it."""
+    return torch.where(chosen == expert, weights, torch.zeros_like(weights)).sum(dim=-1, keepdim=True)
+
+
+def _angles(self: Any, x: torch.Tensor, position_ids: torch.Tensor) -> torch.Tensor:
+    """Cosines and sines in the last axis, where transformers has complex numbers."""
+    angles = position_ids[..., None].float() * self.inv_freq.to(device=x.device, dtype=torch.float)
+    return torch.stack([angles.cos(), angles.sin()], dim=-1) * self.attention_scaling
+
+
+def _rotated(xq: torch.Tensor, xk: torch.Tensor, freqs_cis: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return _rotate(xq, freqs_cis), _rotate(xk, freqs_cis)
+
+
+def _rotate(heads: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
+    cosines, sines = angles[:, :, None].unbind(dim=-1)
+    real, imaginary = heads.float().unflatten(-1, (-1, 2)).unbind(dim=-1)
+    turned = (real * cosines - imaginary * sines, real * sines + imaginary * cosines)
+    return torch.stack(turned, dim=-1).flatten(3).type_as(heads)
+
+
+def _cpm_mask(
+    self: Any, input_ids: torch.Tensor, span: torch.Tensor, context: torch.Tensor, length: torch.Tensor
+) -> torch.Tensor:
+    """Prompt, then text padded on the left; `span` has one value, and `context` is 1 for every token."""
+    del span, context
+    rows, tokens = input_ids.shape
+    from_the_end = tokens - 1 - torch.arange(tokens, device=input_ids.device)
+    counts = (from_the_end[None] < length[:, None]) | (from_the_end[None] >= tokens - self.prompt_length)
+    return counts.view(rows, tokens, 1) & counts.view(rows, 1, tokens)
+
+
+_METHODS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
+    "DbrxExperts": {"forward": _dbrx_experts},
+    "OpenAIPrivacyFilterExperts": {"forward": _filter_experts},
+    "Llama4TextRotaryEmbedding": {"forward": _angles},
+    "CpmAntModel": {"_prepare_attention_mask": _cpm_mask},
+}
