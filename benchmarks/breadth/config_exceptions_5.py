@@ -62,6 +62,7 @@ EXCEPTIONS_5: Mapping[str, Mapping[str, Any]] = {
                  "stage_mid_channels": [16, 16, 24, 24], "stage_out_channels": [24, 32, 40, 48],
                  "stage_numb_of_layers": [1, 1, 2, 1], "stage_num_blocks": [1, 1, 1, 1]},
     "luke": {"entity_vocab_size": 389, "entity_emb_size": 40},
+    "granite_speech5_ctc": {"encoder_config.num_key_value_heads": 3},
     "moonshine_streaming": {"num_key_value_heads": 3},
     # Its sum over all tokens grows with their number, and so does its rounding.
     "fnet": {"max_position_embeddings": 170},

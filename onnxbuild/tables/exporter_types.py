@@ -442,7 +442,7 @@ TRANSFORMERS_FAILS: tuple[Failing, ...] = (
     ),
     Failing(
         types=(
-            "clap dia fun_asr_nano kyutai_speech_to_text lxmert shieldgemma2 siglip2 vibevoice videoprism "
+            "clap dia fun_asr_nano kyutai_speech_to_text lxmert pop2piano shieldgemma2 siglip2 vibevoice videoprism "
             "voxtral_realtime"
         ),
         reason="no inputs can be made to trace it with",

@@ -1,7 +1,7 @@
 """Functions of models that torch.export cannot trace, or freezes at its sample, stated so that it can.
 
 Each computes what the function of transformers 5.23 computes that it stands for: experts as a sum over all of them,
-where transformers calls those that some token chose; rotations in real numbers; a mask from a range of any length.
+where transformers calls those that some token chose; rotations in real numbers; a mask and patches for any size.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ def _places(model: torch.nn.Module) -> Iterator[tuple[Any, str, Callable[..., An
     for kind in {type(one) for one in model.modules()}:
         for name, function in _METHODS.get(kind.__name__, {}).items():
             yield kind, name, function
+        if kind.__name__.endswith("PatchEmbeddings") and hasattr(kind, "maybe_pad"):
+            yield kind, "maybe_pad", _padded_to_patches
         if kind.__name__ == "Llama4TextRotaryEmbedding":
             yield sys.modules[kind.__module__], "apply_rotary_emb", _rotated
 
@@ -78,6 +80,12 @@ def _rotate(heads: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
     real, imaginary = heads.float().unflatten(-1, (-1, 2)).unbind(dim=-1)
     turned = (real * cosines - imaginary * sines, real * sines + imaginary * cosines)
     return torch.stack(turned, dim=-1).flatten(3).type_as(heads)
+
+
+def _padded_to_patches(self: Any, pixel_values: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Whole patches, of a picture of any size: transformers decides whether there is a rest, and tracing keeps that."""
+    rows, columns = self.patch_size
+    return torch.nn.functional.pad(pixel_values, (0, -width % columns, 0, -height % rows))
 
 
 def _cpm_mask(
