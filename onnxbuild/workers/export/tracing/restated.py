@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from onnxbuild.workers.export.tracing.recurrent_layers import rnn_scan, rwkv_linear_attention
+
 
 @contextmanager
 def restated(model: torch.nn.Module) -> Iterator[None]:
@@ -34,8 +36,8 @@ def _places(model: torch.nn.Module) -> Iterator[tuple[Any, str, Callable[..., An
             yield kind, name, function
         if kind.__name__.endswith("PatchEmbeddings") and hasattr(kind, "maybe_pad"):
             yield kind, "maybe_pad", _padded_to_patches
-        if kind.__name__ == "Llama4TextRotaryEmbedding":
-            yield sys.modules[kind.__module__], "apply_rotary_emb", _rotated
+        for name, function in _FUNCTIONS.get(kind.__name__, {}).items():
+            yield sys.modules[kind.__module__], name, function
 
 
 def _dbrx_experts(self: Any, hidden: torch.Tensor, chosen: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -104,4 +106,10 @@ _METHODS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
     "OpenAIPrivacyFilterExperts": {"forward": _filter_experts},
     "Llama4TextRotaryEmbedding": {"forward": _angles},
     "CpmAntModel": {"_prepare_attention_mask": _cpm_mask},
+    "RecurrentGemmaRglru": {"_rnn_scan": rnn_scan},
+}
+# Functions beside a class.
+_FUNCTIONS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
+    "Llama4TextRotaryEmbedding": {"apply_rotary_emb": _rotated},
+    "RwkvSelfAttention": {"rwkv_linear_attention": rwkv_linear_attention},
 }
