@@ -62,6 +62,20 @@ def _filter_experts(
     return torch.stack(parts).sum(dim=0).to(hidden_states.dtype)
 
 
+def _longcat_experts(
+    self: Any, hidden_states: torch.Tensor, top_k_index: torch.Tensor, top_k_weights: torch.Tensor
+) -> torch.Tensor:
+    """The experts without weights, after the others, hand on what they get."""
+    idle = top_k_index >= (self.num_routed_experts if self.gate_up_proj is not None else 0)
+    handed_on = torch.where(idle, top_k_weights, torch.zeros_like(top_k_weights)).sum(dim=-1, keepdim=True)
+    total = hidden_states * handed_on
+    for expert in range(self.num_routed_experts):
+        gate, up = torch.nn.functional.linear(hidden_states, self.gate_up_proj[expert]).chunk(2, dim=-1)
+        out = torch.nn.functional.linear(self.act_fn(gate) * up, self.down_proj[expert])
+        total = total + out * _share(expert, top_k_index, top_k_weights)
+    return total.to(hidden_states.dtype)
+
+
 def _share(expert: int, chosen: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """The weight of an expert for each token [tokens, 1]: zero where the token did not choose it."""
     return torch.where(chosen == expert, weights, torch.zeros_like(weights)).sum(dim=-1, keepdim=True)
@@ -103,6 +117,7 @@ def _cpm_mask(
 
 _METHODS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
     "DbrxExperts": {"forward": _dbrx_experts},
+    "LongcatFlashExperts": {"forward": _longcat_experts},
     "OpenAIPrivacyFilterExperts": {"forward": _filter_experts},
     "Llama4TextRotaryEmbedding": {"forward": _angles},
     "CpmAntModel": {"_prepare_attention_mask": _cpm_mask},
