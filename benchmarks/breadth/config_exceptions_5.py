@@ -64,8 +64,6 @@ EXCEPTIONS_5: Mapping[str, Mapping[str, Any]] = {
     "luke": {"entity_vocab_size": 389, "entity_emb_size": 40},
     "granite_speech5_ctc": {"encoder_config.num_key_value_heads": 3},
     "moonshine_streaming": {"num_key_value_heads": 3},
-    # Its sum over all tokens grows with their number, and so does its rounding.
-    "fnet": {"max_position_embeddings": 170},
     # Layers of a window have twice the heads of keys and values.
     "mimo_v2_flash": {"num_attention_heads": 4},
     "bros": {"hidden_size": 192},
