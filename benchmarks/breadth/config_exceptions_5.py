@@ -64,6 +64,9 @@ EXCEPTIONS_5: Mapping[str, Mapping[str, Any]] = {
     "luke": {"entity_vocab_size": 389, "entity_emb_size": 40},
     "granite_speech5_ctc": {"encoder_config.num_key_value_heads": 3},
     "moonshine_streaming": {"num_key_value_heads": 3},
+    # ONNX Runtime's Fourier transform rounds more the longer the text is: 0.0011 in a score at 230 tokens, above the
+    # bound of a validation.
+    "fnet": {"max_position_embeddings": 170},
     # Layers of a window have twice the heads of keys and values.
     "mimo_v2_flash": {"num_attention_heads": 4},
     "bros": {"hidden_size": 192},
