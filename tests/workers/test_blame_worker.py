@@ -14,7 +14,7 @@ from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.checks.blame_nodes import BlameParams
 from onnxbuild.steps.precision import PrecisionParams
 from onnxbuild.steps.quantize import QuantizeParams
-from onnxbuild.workers.blame import measured
+from onnxbuild.workers.blame import measured_nodes
 from onnxbuild.workers.blame.measured_nodes import Pair
 from onnxbuild.workers.blame.ranking import ranked
 from onnxbuild.workers.blame.worker import run
@@ -129,7 +129,7 @@ def test_a_tensor_of_another_shape_is_left_out():
 def test_the_size_of_the_groups_changes_nothing(monkeypatch, values):
     after = chain(w0=WEIGHTS["w0"] * np.float32(1.1), w2=-WEIGHTS["w2"])
     expected = compared(chain(), after)[1]
-    monkeypatch.setattr(measured, "_VALUES_AT_ONCE", values)
+    monkeypatch.setattr(measured_nodes, "_VALUES_AT_ONCE", values)
     assert compared(chain(), after)[1] == expected
 
 

@@ -21,6 +21,7 @@ from onnxbuild.workers.quantize.smoothing.scales import (
     STRENGTHS,
     choose,
     error_of,
+    pairs_of,
     rounded_activation,
     rounded_weight,
     scales_of,
@@ -147,12 +148,11 @@ def test_the_choice_is_never_worse_than_no_smoothing(seed, signed):
     activations = {"x": activation_of(random(9, 11, seed=seed + 1) * channels)}
     weights = {"w": random(11, 6, seed=seed + 2)}
     choice = choose(ONE, activations, weights, STRENGTHS, signed=signed)
-    plain = error_of(ONE, activations, weights, np.ones(11, np.float32), signed=signed)
+    pairs = pairs_of(ONE, activations, weights)
+    plain = error_of(pairs, np.ones(11, np.float32), signed=signed)
     assert choice.plain_error == plain
-    assert choice.error == error_of(ONE, activations, weights, choice.scales, signed=signed) <= plain
-    every = [
-        error_of(ONE, activations, weights, scales_of(ONE, activations, weights, s), signed=signed) for s in STRENGTHS
-    ]
+    assert choice.error == error_of(pairs, choice.scales, signed=signed) <= plain
+    every = [error_of(pairs, scales_of(ONE, activations, weights, s), signed=signed) for s in STRENGTHS]
     assert choice.error in {plain, min(every)}
 
 

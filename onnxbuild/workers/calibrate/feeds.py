@@ -21,7 +21,8 @@ def feeds_by_file(
 ) -> Callable[[str], Iterable[Feeds]]:
     """A function from the name of a graph to what it is fed, sample by sample, while the model reads `samples`.
 
-    Each call runs the whole model again: a cached step is fed what the pass before it returned.
+    Each call runs the whole model again where it has several stages: a cached step is fed what the pass before it
+    returned.
     """
     model = OnnxModel(folder, threads=threads)
     stages = tuple(stage for stage in model.stages if not stage.startswith("merged"))
@@ -29,11 +30,17 @@ def feeds_by_file(
     def feeds(name: str) -> Iterator[Feeds]:
         here = model.stages_in(Path(name).name)
         for sample in samples(model):
-            for stage, fed, _ in run_stages(model, sample, stages):
+            for stage, fed in _fed(model, sample, stages):
                 if stage in here:
                     yield model.complete(stage, fed)
 
     return feeds
+
+
+def _fed(model: OnnxModel, sample: Sample, stages: tuple[str, ...]) -> Iterator[tuple[str, Feeds]]:
+    if stages == ("forward",):
+        return iter([("forward", sample.feeds)])  # nothing reads its outputs
+    return ((stage, fed) for stage, fed, _ in run_stages(model, sample, stages))
 
 
 @contextmanager

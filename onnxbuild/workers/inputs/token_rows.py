@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -15,25 +17,26 @@ STEPS = 3  # tokens after a prefix or a prompt, one for each step with a past
 
 def token_row(source: Source, number: int, length: int) -> list[int]:
     """`length` token ids: sentences from the `number`th on, or seeded ids if there is no tokenizer."""
-    ids = _enough_ids(source, number, length) if source.tokenizer is not None else ()
+    ids = _enough_ids(source.tokenizer, source.seed + 7 * number, length) if source.tokenizer is not None else ()
     if not ids:  # genai saves a tokenizer without words for a checkpoint that has none
         vocabulary = max(2, int(source.text.get("vocab_size") or 1000))
         return np.random.default_rng([source.seed, number, length]).integers(1, vocabulary, length).tolist()  # type: ignore[no-any-return]
-    end = ids[-1:] if ids[-1] in source.tokenizer.all_special_ids else []
+    end = ids[-1:] if ids[-1] in source.tokenizer.all_special_ids else ()
     return [*ids[: length - len(end)], *end] if length > len(end) else list(ids[:length])
 
 
-def _enough_ids(source: Source, number: int, length: int) -> Sequence[int]:
+@lru_cache(maxsize=512)
+def _enough_ids(tokenizer: Any, start: int, length: int) -> Sequence[int]:
     """At least `length` ids of text, in few rounds, or none if the tokenizer knows no words."""
-    start = (source.seed + 7 * number) % len(SENTENCES)
+    first = start % len(SENTENCES)
     text = ""
-    ids: Sequence[int] = []
+    ids: Sequence[int] = ()
     while len(ids) < length:
-        text = (text + " " + " ".join(SENTENCES[start:] + SENTENCES[:start])).strip()
-        ids = source.tokenizer(text, verbose=False)["input_ids"]
+        text = (text + " " + " ".join(SENTENCES[first:] + SENTENCES[:first])).strip()
+        ids = tokenizer(text, verbose=False)["input_ids"]
         if not ids:
             break
-    return ids
+    return tuple(ids)
 
 
 def sentence_rows(source: Source, limit: int) -> list[list[int]]:

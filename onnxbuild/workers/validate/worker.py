@@ -20,7 +20,7 @@ from onnxbuild.tables.thresholds import Bounds
 from onnxbuild.workers.engines.loading import some_of
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
 from onnxbuild.workers.engines.timing import versions
-from onnxbuild.workers.engines.torch_engine import open_reference
+from onnxbuild.workers.engines.torch_engine import TorchModel, open_reference
 from onnxbuild.workers.folders.model_files import bytes_below
 from onnxbuild.workers.inputs.picture_sizes import frees_size, other_picture
 from onnxbuild.workers.inputs.sample_source import Source, open_source
@@ -37,6 +37,7 @@ from onnxbuild.workers.validate.draws import drawing_operators
 from onnxbuild.workers.validate.extent import Judge, Partly, tried_below
 from onnxbuild.workers.validate.labelled_rows import Answers, batches_of
 from onnxbuild.workers.validate.lengths import Chosen, chosen, limit_of, of_length
+from onnxbuild.workers.validate.remembered import Remembered, identity_of
 from onnxbuild.workers.validate.trial import Sides, Trial, tried, tried_chosen
 from onnxbuild.workers.validate.worst import Worst, by_output, worst_of
 
@@ -171,7 +172,19 @@ def _open_sides(params: ValidateParams, inputs: Mapping[str, Path], threads: int
     reference = open_reference(
         inputs["reference"], params.task, variant, threads=threads, trusts_code=params.trusts_code
     )
+    if isinstance(reference, TorchModel):
+        reference = Remembered(reference, _identity(reference, variant, inputs["reference"], params, threads))
     return Sides(reference, variant, _shared_stages(variant, reference)), warnings
+
+
+def _identity(
+    reference: TorchModel, variant: OnnxModel, folder: Path, params: ValidateParams, threads: int
+) -> list[Any]:
+    """What decides what PyTorch computes: the checkpoint, and how it was loaded to be compared with this variant."""
+    loaded_by = [type(reference).__name__, type(reference.model).__name__, params.task, params.trusts_code, threads]
+    exported_as = [sorted((stage, variant.outputs(stage)) for stage in variant.stages)]
+    padding = getattr(getattr(reference.model, "config", None), "pad_token_id", None)
+    return [identity_of(folder), loaded_by, exported_as, padding]
 
 
 def _circumstances(sides: Sides, threads: int) -> dict[str, Any]:

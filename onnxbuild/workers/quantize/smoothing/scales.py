@@ -38,16 +38,25 @@ class Choice(NamedTuple):
     error: float
 
 
+class Pair(NamedTuple):
+    """An activation, some columns of a weight [channels, columns], and their exact product [rows, columns]."""
+
+    activation: Activation
+    weight: np.ndarray
+    product: np.ndarray
+
+
 def choose(
     group: Group, activations: Mapping[str, Activation], weights: Matrices, strengths: Iterable[float], *, signed: bool
 ) -> Choice:
     """The strength with the smallest error among these and none; the first of equal ones."""
     plain: np.ndarray = np.ones(len(weights[group.weights[0]]), np.float32)
-    of_plain = error_of(group, activations, weights, plain, signed=signed)
+    pairs = pairs_of(group, activations, weights)
+    of_plain = error_of(pairs, plain, signed=signed)
     best = Choice(None, plain, of_plain, of_plain)
     for strength in strengths:
         scales = scales_of(group, activations, weights, strength)
-        error = error_of(group, activations, weights, scales, signed=signed)
+        error = error_of(pairs, scales, signed=signed)
         if error < best.error * (_WORTH_IT if best.strength is None else 1.0):
             best = Choice(strength, scales, of_plain, error)
     return best
@@ -59,7 +68,8 @@ def fixed(
     """The given strength, whatever its error is."""
     plain: np.ndarray = np.ones(len(weights[group.weights[0]]), np.float32)
     scales = scales_of(group, activations, weights, strength)
-    errors = [error_of(group, activations, weights, one, signed=signed) for one in (plain, scales)]
+    pairs = pairs_of(group, activations, weights)
+    errors = [error_of(pairs, one, signed=signed) for one in (plain, scales)]
     return Choice(strength, scales, *errors)
 
 
@@ -85,20 +95,26 @@ def _floored(magnitudes: np.ndarray) -> np.ndarray:
     return raised
 
 
-def error_of(
-    group: Group, activations: Mapping[str, Activation], weights: Matrices, scales: np.ndarray, *, signed: bool
-) -> float:
-    """The mean over the products of the squared error of the quantized product, relative to its squared size."""
-    pairs = dict.fromkeys((product.activation, product.weight) for product in group.products)
-    return float(np.mean([_error(activations[x], weights[w], scales, signed=signed) for x, w in pairs]))
+def pairs_of(group: Group, activations: Mapping[str, Activation], weights: Matrices) -> list[Pair]:
+    """What the products of a group read, each pair once."""
+    names = dict.fromkeys((product.activation, product.weight) for product in group.products)
+    return [_pair(activations[activation], weights[weight]) for activation, weight in names]
 
 
-def _error(activation: Activation, weight: np.ndarray, scales: np.ndarray, *, signed: bool) -> float:
+def _pair(activation: Activation, weight: np.ndarray) -> Pair:
     columns = weight[:, :: -(-weight.shape[1] // _COLUMNS)]
-    exact = activation.rows @ columns
-    rounded = rounded_activation(activation, scales) @ rounded_weight(columns * scales[:, None], signed=signed)
-    size = float(np.square(exact, dtype=np.float64).sum())
-    return float(np.square(exact - rounded, dtype=np.float64).sum()) / size if size else 0.0
+    return Pair(activation, columns, activation.rows @ columns)
+
+
+def error_of(pairs: Iterable[Pair], scales: np.ndarray, *, signed: bool) -> float:
+    """The mean over the pairs of the squared error of the quantized product, relative to its squared size."""
+    return float(np.mean([_error(pair, scales, signed=signed) for pair in pairs]))
+
+
+def _error(pair: Pair, scales: np.ndarray, *, signed: bool) -> float:
+    rounded = rounded_activation(pair.activation, scales) @ rounded_weight(pair.weight * scales[:, None], signed=signed)
+    size = float(np.square(pair.product, dtype=np.float64).sum())
+    return float(np.square(pair.product - rounded, dtype=np.float64).sum()) / size if size else 0.0
 
 
 def rounded_activation(activation: Activation, scales: np.ndarray) -> np.ndarray:
