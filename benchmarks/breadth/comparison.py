@@ -61,7 +61,8 @@ def _over_sizes(job: dict[str, Any], answer_at: Callable[[dict[str, Any], Size],
         with suppress(*[Unjudged] if size is LONG else []):
             answers.append(answer_at(job, size))
     worst = max(answers, key=lambda answer: answer["worst"])
-    return {**worst, "rms": max(a["rms"] for a in answers), "loader": "; ".join(dict.fromkeys(
+    most = {name: max(a[name] for a in answers) for name in ("rms", "typical")}
+    return {**worst, **most, "loader": "; ".join(dict.fromkeys(
         a["loader"] for a in answers if a.get("loader")))}  # fmt: skip
 
 
@@ -82,9 +83,9 @@ def _rounded_answer_at(job: dict[str, Any], size: Size) -> dict[str, Any]:
     answers = []
     for seed in range(TRIES):
         answers.append(_answer_at(job, size, seed))
-        if answers[-1]["rms"] <= ROUNDED_RMS:
+        if answers[-1]["typical"] <= ROUNDED_RMS:
             break
-    return min(answers, key=lambda answer: answer["rms"])
+    return min(answers, key=lambda answer: answer["typical"])
 
 
 def _compare(model: Any, folder: Path, task: str, config: dict[str, Any], size: Size) -> dict[str, Any]:
@@ -198,21 +199,33 @@ def _worst_step(found: list[np.ndarray], wanted: list[np.ndarray]) -> dict[str, 
     errors = [
         _error(ours, theirs, f"step {number}") for number, (ours, theirs) in enumerate(zip(found, wanted, strict=True))
     ]
-    return max(errors, key=lambda error: error["worst"])
+    worst = max(errors, key=lambda error: error["worst"])
+    return {**worst, "typical": float(np.median([error["typical"] for error in errors]))}
 
 
 def _error(found: np.ndarray, wanted: np.ndarray, name: str) -> dict[str, Any]:
     if found.shape != wanted.shape:
-        return {"worst": 9.9, "rms": 9.9, "where": f"{name} has shape {found.shape}, PyTorch's {wanted.shape}"}
+        return {
+            "worst": 9.9,
+            "rms": 9.9,
+            "typical": 9.9,
+            "where": f"{name} has shape {found.shape}, PyTorch's {wanted.shape}",
+        }
     found, wanted = found.astype(np.float64), wanted.astype(np.float64)
     finite = np.isfinite(wanted)
     if (finite != np.isfinite(found)).any() or not finite.any():
-        return {"worst": 9.9, "rms": 9.9, "where": f"{name} is not finite where PyTorch's is, or the reverse"}
+        return {
+            "worst": 9.9,
+            "rms": 9.9,
+            "typical": 9.9,
+            "where": f"{name} is not finite where PyTorch's is, or the reverse",
+        }
     difference = (found - wanted)[finite]
     spread = max(float(np.abs(wanted[finite]).max()), 1e-6)
     scale = max(float(np.sqrt((wanted[finite] ** 2).mean())), 1e-6)
+    rows = np.where(finite, found - wanted, 0.0).reshape(len(wanted), -1) if wanted.ndim else difference[None]
     return {"worst": float(np.abs(difference).max()) / spread, "rms": float(np.sqrt((difference**2).mean())) / scale,
-            "where": name}  # fmt: skip
+            "typical": float(np.median(np.sqrt((rows**2).mean(axis=1)))) / scale, "where": name}  # fmt: skip
 
 
 def answer(job: dict[str, Any]) -> dict[str, Any]:

@@ -11,9 +11,10 @@ WORST = {"fp32": 1e-3, "o2": 1e-3}
 # Measured on BERT and GPT-2: 0.019 to 0.026 with 8 bits, 0.13 to 0.17 with 4. One doubled matrix of BERT gives 0.16.
 RMS = {"int8": 0.1, "q4": 0.4}
 # The same, where that bound is missed, from PyTorch that computes with the graph's own rounded weights. A network that
-# amplifies rounding stays within it: 0.005 to 0.04 were measured, and 0.07 where pictures are put into groups.
+# amplifies rounding stays within it. It is the median over rows and steps: a score that is nearly a tie sends some rows
+# to other experts or groups, and a damaged graph changes every row.
 ROUNDED_RMS = 0.1
-TRIES = 16  # of PyTorch, with weights that are moved by a millionth
+TRIES = 8  # of PyTorch, with weights that are moved by a millionth
 
 VERDICTS = ("right", "refused", "wrong", "not compared", "no checkpoint")
 
@@ -38,8 +39,8 @@ def judged(variant: str, answer: Mapping[str, Any]) -> Verdict:
     loader = answer.get("loader", "")
     measured = f"{name} {answer[name]:.2g} at {answer['where']}"
     if rounded := answer.get("rounded"):
+        name, answer, bound = "typical", rounded, ROUNDED_RMS
         measured += f"; {rounded[name]:.2g} from PyTorch with the same rounded weights"
-        answer, bound = rounded, ROUNDED_RMS
     if not answer[name] <= bound:
         return Verdict("wrong", message=measured)
     if "other tokens" in loader and variant in WORST:
