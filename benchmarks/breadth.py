@@ -50,7 +50,7 @@ def main() -> int:
 
 
 def _run(chosen: list[Kind], exporter: str, options: argparse.Namespace) -> None:
-    python, places = python_for(exporter, options.store), Places(options.work, options.store)
+    python, places = python_for(exporter, options.store), Places(options.work, options.store, options.force)
     done = {(row["type"], row["variant"]) for row in results(options.work) if row["exporter"] == exporter}
     for variants in [options.variant] if options.together else [[variant] for variant in options.variant]:
         wanted = [kind for kind in chosen if not (options.resume and _is_done(kind, variants, done))]
@@ -105,6 +105,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--variant", nargs="*", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--part", type=_part, default=(1, 1), metavar="K/N", help="every Nth type, from the Kth on")
     parser.add_argument("--continue", dest="resume", action="store_true", help="skip what has a result already")
+    parser.add_argument("--force", action="store_true", help="build again what the store has, as after a change here")
     parser.add_argument("--together", action="store_true", help="all variants of a type before the next type")
     parser.add_argument("--no-build", action="store_true", help="only judge, and write, what is known")
     parser.add_argument("--write", action="store_true", help="write docs/reference/breadth.md")

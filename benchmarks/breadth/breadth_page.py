@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from builds import TRANSFORMERS_5, VARIANTS
-from judging import LEAST_SHARES, RMS, VERDICTS, WORST
+from judging import LEAST_SHARES, RMS, ROUNDED_RMS, TRIES, VERDICTS, WORST
 from model_lists import NOT_LISTED, OUTSIDE, Kind
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "breadth.md"
@@ -28,7 +28,7 @@ def write_page(rows: Sequence[Row], lists: Mapping[str, Sequence[Kind]]) -> None
 def _introduction() -> str:
     names = " and ".join(WORST)
     text = _INTRODUCTION.read_text(encoding="utf-8")
-    return text.format(worst_names=names, worst=WORST["fp32"], steps=STEPS, **RMS)
+    return text.format(worst_names=names, worst=WORST["fp32"], steps=STEPS, rounded=ROUNDED_RMS, tries=TRIES, **RMS)
 
 
 def _results(rows: Sequence[Row], lists: Mapping[str, Sequence[Kind]]) -> Iterator[str]:

@@ -34,10 +34,11 @@ TRANSFORMERS_5 = ("transformers==5.23.0", "torch==2.13.0", "onnxscript==0.7.2", 
 
 
 class Places(NamedTuple):
-    """The folder of checkpoints, manifests and results, and the store of the builds."""
+    """The folder of checkpoints, manifests and results, the store of the builds, and whether what it has counts."""
 
     work: Path
     store: Path
+    again: bool = False
 
 
 class Outcome(NamedTuple):
@@ -54,6 +55,7 @@ class Batch:
     def __init__(self, places: Places, kinds: list[Kind], variants: Iterable[str], jobs: int) -> None:
         """Write nothing yet."""
         self._work, self._store, self._jobs = places.work, places.store, jobs
+        self._force = ["--force"] if places.again else []
         self._kinds, self._variants = kinds, tuple(variants)
         self._out = places.work / "out"
 
@@ -92,8 +94,9 @@ class Batch:
     def _run(self, left: set[tuple[str, str]]) -> dict[tuple[str, str], Outcome]:
         manifest, _ = self._manifest(left)
         done = self._command(
-            "run", manifest, "-k", "--json", "-j", str(self._jobs), "--timeout", "900", "--out", str(self._out)
-        )
+            "run", manifest, "-k", "--json", "-j", str(self._jobs), "--timeout", "900", "--out", str(self._out),
+            *self._force,
+        )  # fmt: skip
         events = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         ended = {event["id"]: event for event in events if event["event"] == "action"}
         if not ended:

@@ -94,8 +94,6 @@ EXCEPTIONS: Mapping[str, Mapping[str, Any]] = {
     # number of its key-value heads, and no published checkpoint has fewer of them than heads.
     "moonshine": {"encoder_num_key_value_heads": 3, "decoder_num_key_value_heads": 3},
     "diffllama": {"num_attention_heads": 4, "num_key_value_heads": 2},
-    "esmc": {"num_key_value_heads": 3},
-    "dots3_note": {"text_config.num_key_value_heads": 3},
     "dots3_note_text": {"num_key_value_heads": 3},
     # Heads of a state-space layer times their size are the inner width.
     "mamba2": {"num_heads": 4, "head_dim": 24},

@@ -24,7 +24,11 @@ class Size(NamedTuple):
 def feeds_for(inputs: list[Any], config: Mapping[str, Any], size: Size) -> dict[str, np.ndarray]:
     """A value for each input. Rows after the first are padded on the right where the graph takes a mask."""
     if any(entry.name == "input_values" and len(entry.shape) == 2 for entry in inputs):
-        size = size._replace(tokens=size.samples)  # the mask of a recording counts its samples
+        # Whole frames, where the model reads sound by them.
+        part = config.get("encoder_config") or {}
+        frame = round(part.get("sample_rate", 0) * part.get("frame_ms", 0) / 1000) or 1
+        samples = size.samples - size.samples % frame
+        size = size._replace(tokens=samples, samples=samples)  # the mask of a recording counts its samples
     if any(entry.name == "input_features" for entry in inputs) and config.get("model_type") != "whisper":
         size = size._replace(tokens=size.samples // 50)  # frames: some convolutions take no fewer than 30
     random = np.random.default_rng(size.tokens)

@@ -10,6 +10,11 @@ WORST = {"fp32": 1e-3, "o2": 1e-3}
 # The root mean square of the differences, relative to that of PyTorch's values, for weights of 8 and 4 bits.
 # Measured on BERT and GPT-2: 0.019 to 0.026 with 8 bits, 0.13 to 0.17 with 4. One doubled matrix of BERT gives 0.16.
 RMS = {"int8": 0.1, "q4": 0.4}
+# The same, where that bound is missed, from PyTorch that computes with the graph's own rounded weights. A network that
+# amplifies rounding stays within it. It is the median over rows and steps: a score that is nearly a tie sends some rows
+# to other experts or groups, and a damaged graph changes every row.
+ROUNDED_RMS = 0.1
+TRIES = 8  # of PyTorch, with weights that are moved by a millionth
 
 VERDICTS = ("right", "refused", "wrong", "not compared", "no checkpoint")
 
@@ -28,9 +33,14 @@ def judged(variant: str, answer: Mapping[str, Any]) -> Verdict:
         return Verdict("not compared", message=answer["unjudged"])
     if "error" in answer:
         return Verdict("wrong", message=answer["error"])
+    if "foreign" in answer:
+        return Verdict("wrong", message=answer["foreign"])
     name, bound = ("worst", WORST[variant]) if variant in WORST else ("rms", RMS[variant])
     loader = answer.get("loader", "")
     measured = f"{name} {answer[name]:.2g} at {answer['where']}"
+    if rounded := answer.get("rounded"):
+        name, answer, bound = "typical", rounded, ROUNDED_RMS
+        measured += f"; {rounded[name]:.2g} from PyTorch with the same rounded weights"
     if not answer[name] <= bound:
         return Verdict("wrong", message=measured)
     if "other tokens" in loader and variant in WORST:

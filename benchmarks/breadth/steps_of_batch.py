@@ -55,8 +55,8 @@ def _compare(
 ) -> dict[tuple[str, str], Verdict]:
     by_type = {kind.model_type: kind for kind in kinds}
     delivered = [(key, outcome.folder) for key, outcome in outcomes.items() if outcome.folder is not None]
-    jobs = [{"task": by_type[model].task, "checkpoint": str(checkpoint_of(by_type[model], work)), "onnx": str(folder)}
-            for (model, _), folder in delivered]  # fmt: skip
+    jobs = [{"task": by_type[model].task, "checkpoint": str(checkpoint_of(by_type[model], work)), "onnx": str(folder),
+             "variant": variant} for (model, variant), folder in delivered]  # fmt: skip
     answers = _ask(python, "comparison.py", jobs)
     return {key: judged(key[1], answer) for (key, _), answer in zip(delivered, answers, strict=True)}
 

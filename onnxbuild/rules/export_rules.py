@@ -70,7 +70,7 @@ RULES: tuple[Rule, ...] = (
         A model type that the exporter accepts and does not export right.
 
         Why: transformers 5 has a class for each of these types, but its exporter cannot take their cache (Mamba), or
-        freezes a loop over the text at the length of its sample (MiniMax, RWKV), so that longer texts are wrong. Two
+        freezes a loop over the text at the length of its sample (MiniMax, xLSTM), so that longer texts are wrong. Two
         types have the same fate with optimum: Longformer has as many windows and rows as the sample, and ViTMAE hides
         other patches in each run. The export would fail after the download, or its validation would.
         Fix: use the exporter that the hint names, in a toolchain that has it.

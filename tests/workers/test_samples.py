@@ -56,6 +56,13 @@ def test_a_sample_is_the_same_each_time_and_differs_from_others(source):
     assert (first.mask, first.label) == (None, "batch 2")
 
 
+def test_sound_that_a_model_reads_in_frames_is_whole_frames(source):
+    sound = {"input_values": InputSpec(("batch_size", "samples"), "tensor(float)")}
+    framed = source(sound, encoder_config={"sample_rate": 16000, "frame_ms": 5.0})  # 80 samples each
+    assert [shaped(framed, 2, tokens).feeds["input_values"].shape[1] for tokens in (1, 7, 85)] == [960, 1680, 21200]
+    assert shaped(source(sound), 2, 85).feeds["input_values"].shape[1] == 21250
+
+
 def test_the_size_of_an_image_may_stand_in_the_processor(source, tmp_path):
     (tmp_path / "preprocessor_config.json").write_text(json.dumps({"size": {"height": 10, "width": 12}}))
     spec = InputSpec(("batch_size", "num_channels", "height", "width"), "tensor(float)")

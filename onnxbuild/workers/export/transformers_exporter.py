@@ -20,6 +20,7 @@ from onnxbuild.tables.tasks import FILL_MASK, family_of, has_cache, pooling_of
 from onnxbuild.workers.engines.task_classes import class_of
 from onnxbuild.workers.export.ir_graphs import write_graph
 from onnxbuild.workers.export.tracing.recurrences import as_loops
+from onnxbuild.workers.export.tracing.restated import restated
 from onnxbuild.workers.export.tracing.tracing_inputs import (
     Part,
     bins_by_frame,
@@ -46,7 +47,7 @@ def export(checkpoint: Path, destination: Path, params: ExportParams) -> None:
             _run_once(part)
     for part in parts:
         config = OnnxConfig(dynamic=True, opset_version=params.opset)
-        with noted(TRACING), as_loops(part.model), _same_type_stays():
+        with noted(TRACING), as_loops(part.model), restated(part.model), _same_type_stays():
             program = exporter.export(part.model, dict(part.inputs), config).program
         rename(program, part.outputs, bins=bins_by_frame(part.inputs))
         write_graph(program, destination / part.file)
@@ -125,7 +126,7 @@ def _parts(model: Any, task: str, *, masks_audio: bool) -> list[Part]:
     """The graphs of a model, each with the inputs for tracing it."""
     family = family_of(task)
     if family == "decoder":
-        return [decoder_part(model) if has_cache(task) else forward_part(model, left=True)]
+        return [decoder_part(model) if has_cache(task) else forward_part(model, left=True, sees=False)]
     if family == "encoder" or not model.config.is_encoder_decoder:  # a speech model of one graph (CTC)
         return [forward_part(model, masks_audio=masks_audio, sees=task != FILL_MASK)]
     return encoder_decoder_parts(model, with_past=has_cache(task))

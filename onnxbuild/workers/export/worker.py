@@ -25,6 +25,7 @@ from onnxbuild.workers.export import own_exporter
 from onnxbuild.workers.export.exported import check_graph, settle
 from onnxbuild.workers.export.fixed_axes import settle_axes
 from onnxbuild.workers.export.missing_weights import check_weights
+from onnxbuild.workers.export.repairs.zeros_before_pools import keep_zeros_before_pools
 from onnxbuild.workers.failures.exceptions import note_export
 from onnxbuild.workers.folders.configs import limit_tokenizer, named_outputs
 from onnxbuild.workers.folders.model_files import bytes_below, carry_companions, files_below, onnx_names
@@ -134,11 +135,13 @@ def _tidy(params: ExportParams, source: Path, destination: Path) -> dict[str, An
         _name_padding(destination / "config.json", params.pad_token_id)
     if params.max_length is not UNSET:
         limit_tokenizer(destination, params.max_length)
+    ours = params.exporter in {"optimum", "transformers"}
+    if ours:
+        keep_zeros_before_pools(destination)
     if params.exporter != "genai":  # its graph is made for one runtime, in the requested precision
         settle(destination, params.dtype)
     # optimum merges by itself, and the files of a custom exporter stay as they are.
     merged = merge_parts(destination) if params.exporter == "transformers" else {}
-    ours = params.exporter in {"optimum", "transformers"}
     return {**merged, **(settle_axes(destination, params.task) if ours else {})}
 
 

@@ -42,8 +42,16 @@ def _known_shapes(source: Source, sequence: int) -> dict[str, tuple[int, ...]]:
         "pixel_values": (int(vision.get("num_channels", 3)), *side),
         "pixel_mask": side,
         "input_features": (int(source.config.get("num_mel_bins", 80)), frames),
-        "input_values": (max(_SHORTEST_AUDIO, _AUDIO_SAMPLES_PER_TOKEN * sequence),),
+        "input_values": (_samples(source, sequence),),
     }
+
+
+def _samples(source: Source, sequence: int) -> int:
+    """Samples of audio, in whole frames where the model reads it by frames of so many milliseconds (Moonshine's)."""
+    samples = max(_SHORTEST_AUDIO, _AUDIO_SAMPLES_PER_TOKEN * sequence)
+    encoder = source.config.get("encoder_config") or {}
+    frame = round(float(encoder.get("sample_rate", 0)) * float(encoder.get("frame_ms", 0)) / 1000)
+    return samples - samples % frame if frame else samples
 
 
 def _by_frames(source: Source, fixed: tuple[int | str, ...], sequence: int) -> dict[str, tuple[int, ...]]:

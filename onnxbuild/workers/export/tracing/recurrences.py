@@ -49,7 +49,7 @@ def _remembering(function: Callable[..., Any]) -> Callable[..., Any]:
     return get_recurrent_state
 
 
-def _over_tokens(step: Callable[..., Any], state: torch.Tensor, values: tuple[torch.Tensor, ...]) -> tuple[Any, Any]:
+def over_tokens(step: Callable[..., Any], state: torch.Tensor, values: tuple[torch.Tensor, ...]) -> tuple[Any, Any]:
     """The output of every token, and the last state; `values` have the tokens in their second axis."""
     last, outputs = scan(step, state, tuple(value.transpose(0, _TOKENS).contiguous() for value in values), dim=0)
     return outputs.transpose(0, _TOKENS), last
@@ -85,7 +85,7 @@ def gated_delta_rule(
     decay = g.exp()[..., None] if g.ndim == key.ndim else g.exp()[..., None, None]
     if initial_state is None:
         initial_state = value.new_zeros((value.shape[0], heads, key.shape[-1], value.shape[-1]))
-    outputs, last = _over_tokens(_delta_step, initial_state.to(value), (query, key, value, decay, beta[..., None]))
+    outputs, last = over_tokens(_delta_step, initial_state.to(value), (query, key, value, decay, beta[..., None]))
     return outputs.to(dtype), last if output_final_state else None
 
 
@@ -119,7 +119,7 @@ def mamba2_chunk_scan(
     added = (hidden * dt[..., None])[..., None] * B[..., None, :]
     state = added.new_zeros((rows, heads, width, B.shape[-1])) if initial_states is None else initial_states.to(added)
     decay = (A.float() * dt).exp()[..., None, None]
-    outputs, last = _over_tokens(_state_step, state, (decay, added, C[..., None, :]))
+    outputs, last = over_tokens(_state_step, state, (decay, added, C[..., None, :]))
     outputs = outputs if D is None else outputs + D[:, None] * hidden
     return (outputs, last) if return_final_states else outputs
 
@@ -146,7 +146,7 @@ def mamba_selective_scan(
     added = (dt * hidden)[..., None] * B[:, :, None]
     state = _remembered.pop("state", None)
     state = added.new_zeros((added.shape[0], *added.shape[2:])) if state is None else state.to(added)
-    outputs, last = _over_tokens(_state_step, state, ((dt[..., None] * A).exp(), added, C[:, :, None]))
+    outputs, last = over_tokens(_state_step, state, ((dt[..., None] * A).exp(), added, C[:, :, None]))
     outputs = outputs.transpose(1, 2).to(hidden_states.dtype)
     outputs = outputs if D is None else outputs + hidden_states * D[None, :, None]
     outputs = outputs if z is None else outputs * F.silu(z)

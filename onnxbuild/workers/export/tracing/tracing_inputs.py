@@ -19,6 +19,8 @@ from onnxbuild.workers.export.tracing.plain_caches import plain_cache, plain_pai
 # torch.export treats 0 and 1 as fixed, and may treat two equal sizes as one axis, so all differ and exceed 1.
 _ROWS, _TEXTS, _TOKENS, _PAST, _NEW, _CHOICES, _AUDIO, _FRAMES = 2, 3, 7, 5, 4, 6, 16_000, 170
 _PADDING = 2
+# Two frames are one, and each bin has its difference from the frame before beside it.
+_STACKED = {"granite_speech5_ctc": 4}
 _CHARACTERS = 128  # of a model that reads characters, and has no vocabulary
 
 # The outputs of a graph; other outputs of a model (hidden states, nested models) are left out, as optimum does.
@@ -234,7 +236,8 @@ def _bins(config: Any) -> int:
     names = ("num_mel_bins", "feature_projection_input_dim", "input_feat_per_channel")
     parts = (config, getattr(config, "encoder_config", None))
     found = (getattr(part, name, None) for part in parts for name in names)
-    return int(next((bins for bins in found if bins), 80))
+    stacked = _STACKED.get(str(getattr(config, "model_type", "")), 1)
+    return stacked * int(next((bins for bins in found if bins), 80))
 
 
 def _audio(_config: Any) -> torch.Tensor:
