@@ -164,11 +164,11 @@ def test_a_source_on_a_hub_is_the_base_model_and_states_the_license(tmp_path: Pa
         asked = len(hub.requests)
         done = from_hub(tmp_path, hub.endpoint, "card", "m.yaml", "tiny", "--no-plots", "--offline")
         assert (done.code, len(hub.requests)) == (0, asked)
-        assert "OB682 the card of `org/tiny` is not read with `--offline`" in done.err
+        assert "OB682 warning: the card of `org/tiny` is not read with `--offline`" in done.err
         assert "license" not in metadata(path)
         hub.gated.add("org/tiny")
         done = from_hub(tmp_path, hub.endpoint, "card", "m.yaml", "tiny", "--no-plots")
-        assert (done.code, "OB682 the card of `org/tiny` cannot be read" in done.err) == (0, True)
+        assert (done.code, "OB682 warning: the card of `org/tiny` cannot be read" in done.err) == (0, True)
 
 
 @pytest.mark.heavy
