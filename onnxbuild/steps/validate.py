@@ -254,7 +254,7 @@ def _packages(params: ValidateParams) -> tuple[str, ...]:
 
 VALIDATE = Kind(
     name="validate",
-    version=6,
+    version=7,
     params=ValidateParams,
     inputs={"model": "onnx", "reference": "checkpoint | onnx"},
     outputs={"report": "report"},
