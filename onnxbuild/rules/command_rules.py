@@ -165,7 +165,7 @@ RULES: tuple[Rule, ...] = (
         A build is a manifest (its last results), a report that `onnxbuild report --format json` wrote, a folder of
         outputs with an `onnxbuild.json`, or `REVISION:FILE` with such a file as git has it.
         """),
-    described("OB695", "nothing-measured-to-compare", """
+    described("OB695", "no-variant-in-common", """
         `run --against` names a build that has no variant of this run, and the manifest has `regressions:`.
 
         Why: no bound could be judged, so an exit code of 0 would say of a regression that there is none.
