@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -23,16 +24,28 @@ def node_modules() -> Path:
         pytest.skip("Node or npm is missing")
     name = "-".join(f"{one.rpartition('/')[2]}-{version}" for one, version in PACKAGES.items())
     root = platformdirs.user_cache_path("onnxbuild-tests-node", appauthor=False) / name
-    if not (root / "complete").exists():
-        root.mkdir(parents=True, exist_ok=True)
-        (root / "package.json").write_text(json.dumps({"private": True, "dependencies": PACKAGES}))
-        # Their scripts download libraries for CUDA.
-        command = [npm, "install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False, timeout=900)
-        if done.returncode:
-            pytest.skip(f"npm cannot install the packages: {done.stderr[-300:]}")
-        (root / "complete").touch()
+    if not root.exists():
+        fresh = root.with_name(f".{name}.{os.getpid()}")  # another process may install them at the same time
+        try:
+            _install(fresh)
+            with contextlib.suppress(OSError):  # the other one was first
+                fresh.rename(root)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
     return root / "node_modules"
+
+
+def _install(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "package.json").write_text(json.dumps({"private": True, "dependencies": PACKAGES}))
+    # Their scripts download libraries for CUDA. A registry that does not answer must not hold up the tests.
+    command = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", "--fetch-retries=1"]
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=300)
+    except subprocess.TimeoutExpired:
+        pytest.skip("npm cannot install the packages in five minutes")
+    if done.returncode:
+        pytest.skip(f"npm cannot install the packages: {done.stderr[-300:]}")
 
 
 def run_module(text: str, folder: Path) -> str:

@@ -33,6 +33,7 @@ class Row(Struct, frozen=True, kw_only=True):
     """One variant as far as it was measured; None means not measured.
 
     `verdict` is None if the variant was not validated. Sizes are in bytes, latencies in milliseconds per run.
+    `is_as_fast`: the range of a speed-up over the rounds includes 1, so that no difference was shown.
     """
 
     name: str
@@ -42,11 +43,13 @@ class Row(Struct, frozen=True, kw_only=True):
     latency_ms: float | None = None
     baseline_ms: float | None = None
     speedup: float | None = None
+    is_as_fast: bool = False
     contended: bool = False
     tokens_per_second: float | None = None
     baseline_tokens_per_second: float | None = None
     first_token_ms: float | None = None
     generation_speedup: float | None = None
+    generates_as_fast: bool = False
 
 
 def rows(graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> tuple[Row, ...]:
@@ -101,7 +104,8 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 def _row(variant: Variant, outcomes: Mapping[str, Outcome]) -> Row:
     checks = [outcomes[name] for name in variant.checks if name in outcomes and _compares(outcomes[name])]
-    benchmark = _mapping(_facts(variant.measures, outcomes, "benchmark").get("headline"))
+    measured = _facts(variant.measures, outcomes, "benchmark")
+    benchmark = _mapping(measured.get("headline"))
     generated = _facts(variant.measures, outcomes, "generate")
     engines = _mapping(generated.get("engines"))
     engine, baseline = _mapping(engines.get("onnxruntime")), _mapping(engines.get("torch"))
@@ -113,12 +117,26 @@ def _row(variant: Variant, outcomes: Mapping[str, Outcome]) -> Row:
         latency_ms=_number(benchmark.get("p50_ms")),
         baseline_ms=_number(benchmark.get("baseline_p50_ms")),
         speedup=_number(benchmark.get("speedup")),
+        is_as_fast=_includes_one(_first_speedups(measured).get(benchmark.get("baseline"))),
         contended=bool(benchmark.get("contended")),
         tokens_per_second=_median(engine.get("tokens_per_second")),
         baseline_tokens_per_second=_median(baseline.get("tokens_per_second")),
         first_token_ms=_median(engine.get("time_to_first_token_ms")),
         generation_speedup=_median(generated.get("speedup")),
+        generates_as_fast=_includes_one(generated.get("speedup")),
     )
+
+
+def _first_speedups(benchmark: Mapping[str, Any]) -> Mapping[Any, Any]:
+    """The ratios to each baseline in the configuration of the headline, the first."""
+    results = benchmark.get("results")
+    first = results[0] if isinstance(results, list | tuple) and results else None
+    return _mapping(_mapping(first).get("speedup"))
+
+
+def _includes_one(spread: Any) -> bool:
+    least, most = (_number(_mapping(spread).get(end)) for end in ("min", "max"))
+    return least is not None and most is not None and least <= 1 <= most
 
 
 def _compares(check: Outcome) -> bool:

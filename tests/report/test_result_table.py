@@ -233,3 +233,23 @@ def test_json_holds_values_and_bounds():
     assert [one["name"] for one in found] == ["gpt2/fp32", "gpt2/int8"]
     assert found[1]["metrics"]["kl_mean"] == {"value": 0.0523, "bound": 0.01, "passed": False}
     assert (found[1]["verdict"], found[1]["tokens_per_second"], found[0]["first_token_ms"]) == ("failed", None, 61.04)
+
+
+SPREAD = {"median": 1.9, "min": 0.92, "max": 2.84}
+
+
+@pytest.mark.parametrize(("least", "most", "shown"), [(0.92, 2.84, "≈ 1"), (1.0, 1.3, "≈ 1"), (1.01, 2.84, "1.90×")])
+def test_no_ratio_is_shown_where_the_rounds_lie_on_both_sides_of_one(least, most, shown):
+    spread = {**SPREAD, "min": least, "max": most}
+    measured = {
+        "headline": {"p50_ms": 10.0, "baseline_p50_ms": 19.0, "baseline": "torch", "speedup": 1.9},
+        "results": [{"speedup": {"torch": spread}}, {"speedup": {"torch": SPREAD}}],
+    }
+    generated = {"engines": {"onnxruntime": {"tokens_per_second": {"median": 24.0}}}, "speedup": spread}
+    made = (("benchmark", measured), ("generate", generated))
+    outcomes = outcomes_of(*(outcome(f"{FP32.name}:{kind}", "built", facts=facts) for kind, facts in made))
+    found = rows(BERT, outcomes)[0]
+    assert (found.is_as_fast, found.generates_as_fast) == (shown == "≈ 1", shown == "≈ 1")
+    text = as_text([found])
+    assert text.count(shown) == (3 if shown == "≈ 1" else 2)  # with the note
+    assert ("on both sides of 1" in text) is (shown == "≈ 1")

@@ -162,6 +162,22 @@ def test_a_model_without_a_processor_hears_no_sounds(validate):
     assert "rows" not in validate(exported("whisper"))
 
 
+@pytest.mark.parametrize("refuses", ["loading", "processing", "model"])
+def test_sounds_that_nobody_asked_for_are_left_out_where_they_are_refused(validate, monkeypatch, refuses):
+    """A processor that transformers cannot load, or sounds that are not all that the model takes."""
+
+    def refuse(*_args, **_named):
+        if refuses == "loading":
+            raise CheckFailed("OBE142", "the model's processor of recordings cannot be loaded")
+        raise ValueError("needs a transcript as well")
+
+    places = {"loading": (reading_files.Processor, "__init__"), "processing": (reading_files.Processor, "heard")}
+    monkeypatch.setattr(*places.get(refuses, (reading_files, "spelled")), refuse)
+    facts = validate(speller())
+    assert facts["passed"]
+    assert "rows" not in facts
+
+
 def test_a_large_model_hears_fewer_sounds_or_none(monkeypatch, validate):
     weights = sum(path.stat().st_size for path in speller().checkpoint.iterdir())
     monkeypatch.setattr(reading_files, "_MOST_WORK", 150 * weights * 5.5)

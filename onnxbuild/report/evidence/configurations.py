@@ -8,7 +8,7 @@ from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.report.evidence.evidence import Measurement, Ratio
 from onnxbuild.report.evidence.gathering import OWN_ENGINE, measurements_of
-from onnxbuild.report.result.figures import NONE, milliseconds, times
+from onnxbuild.report.result.figures import AS_FAST, NONE, milliseconds, times
 from onnxbuild.report.result.table_layout import Cell, Column
 
 Measured = tuple[str, Mapping[str, Measurement]]  # the variant, and each engine in one configuration
@@ -68,7 +68,7 @@ def ratio_to(baseline: str, ratios: Iterable[Ratio]) -> str:
 
 def ratio_in_short(ratio: Ratio) -> str:
     """`1.48×`, or `≈ 1` where the range of the rounds includes 1."""
-    return "≈ 1" if ratio.least <= 1 <= ratio.most else times(ratio.median)
+    return AS_FAST if ratio.least <= 1 <= ratio.most else times(ratio.median)
 
 
 def column(heading: str, texts: Iterable[str]) -> Column:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 NONE = "–"  # noqa: RUF001 - the dash for what was not measured
+AS_FAST = "≈ 1"  # a ratio whose range over the rounds includes 1
 _DECIMALS = ((100, 0), (10, 1))  # three significant digits: more would be noise
 
 

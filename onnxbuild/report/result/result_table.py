@@ -6,12 +6,22 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from onnxbuild.deliver.variant_rows import ACCURACY, Metric, Row, is_uneven
 from onnxbuild.protocol import json_text
-from onnxbuild.report.result.figures import NONE, beside_bound, megabytes, milliseconds, rate, significant, times
+from onnxbuild.report.result.figures import (
+    AS_FAST,
+    NONE,
+    beside_bound,
+    megabytes,
+    milliseconds,
+    rate,
+    significant,
+    times,
+)
 from onnxbuild.report.result.table_layout import Cell, Column, Line, blocks
 from onnxbuild.report.wording import folded
 
 CONTENDED = "* measured while other programs used the cores: compare within a row, not across runs"
 _UNEVEN = "† the median of the ratios of single rounds; the medians of all calls differ from it by more than 5 %"
+_AS_FAST = f"{AS_FAST}: the ratios of single rounds lie on both sides of 1, so no difference was shown"
 
 # The heading of each metric, in the order of the columns.
 _HEADINGS: Mapping[str, str] = {
@@ -81,7 +91,8 @@ def notes(rows: Iterable[Row]) -> list[str]:
     """What the marks in the table mean, where there are any."""
     rows = list(rows)
     uneven = any(_uneven(row) or _uneven_text(row) for row in rows)
-    marks = {CONTENDED: any(row.contended for row in rows), _UNEVEN: uneven}
+    same = any(row.is_as_fast or row.generates_as_fast for row in rows)
+    marks = {CONTENDED: any(row.contended for row in rows), _UNEVEN: uneven, _AS_FAST: same}
     return [note for note, is_used in marks.items() if is_used]
 
 
@@ -95,23 +106,33 @@ def columns_of(rows: Sequence[Row]) -> list[Column]:
         *_verdicts(rows),
         _column("latency p50", (milliseconds(row.latency_ms, marked=row.contended) for row in rows)),
         _column("PyTorch p50", (milliseconds(row.baseline_ms) for row in rows)),
-        _column("speed-up", (times(row.speedup, marked=_uneven(row)) for row in rows)),
+        _column("speed-up", (_ratio(row.speedup, same=row.is_as_fast, marked=_uneven(row)) for row in rows)),
         _column("first token", (milliseconds(row.first_token_ms) for row in rows)),
         _column("tokens/s", (rate(row.tokens_per_second) for row in rows)),
         _column("PyTorch tokens/s", (rate(row.baseline_tokens_per_second) for row in rows)),
-        _column("generation speed-up", (times(row.generation_speedup, marked=_uneven_text(row)) for row in rows)),
+        _column("generation speed-up", map(_text_ratio, rows)),
     ]
     filled = [column for column in columns if any(cell.text != NONE for cell in column.cells)]
     return [_column("variant", (row.name for row in rows)), *filled]
 
 
+def _ratio(value: float | None, *, same: bool, marked: bool) -> str:
+    return AS_FAST if value is not None and same else times(value, marked=marked)
+
+
+def _text_ratio(row: Row) -> str:
+    return _ratio(row.generation_speedup, same=row.generates_as_fast, marked=_uneven_text(row))
+
+
 def _uneven(row: Row) -> bool:
     """Whether the latencies beside a speed-up have another ratio than it says."""
-    return is_uneven(row.speedup, row.baseline_ms, row.latency_ms)
+    return not row.is_as_fast and is_uneven(row.speedup, row.baseline_ms, row.latency_ms)
 
 
 def _uneven_text(row: Row) -> bool:
-    return is_uneven(row.generation_speedup, row.tokens_per_second, row.baseline_tokens_per_second)
+    return not row.generates_as_fast and is_uneven(
+        row.generation_speedup, row.tokens_per_second, row.baseline_tokens_per_second
+    )
 
 
 def _shown(rows: Sequence[Row]) -> list[str]:
