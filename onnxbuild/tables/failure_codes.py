@@ -827,6 +827,13 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "a warning.",
         "Run `pip install 'onnxbuild[metrics]'` in the environment of the worker, or remove the bound.",
     ),
+    "OBE130": FailureCode(
+        "tokenizer-unreadable",
+        "the tokenizer of a model cannot be loaded",
+        "The folder has files of a tokenizer, and transformers loads none from them: one is missing or damaged. "
+        "Without its tokenizer, a model of text would be compared on numbers that no text has.",
+        "Fetch the checkpoint again with all files of its tokenizer. A model without one has none of these files.",
+    ),
     "OBE135": FailureCode(
         "tuning-holds-no-condition",
         "no session settings fulfil the conditions of `subject_to`",

@@ -13,6 +13,7 @@ for module in ("torch", "optimum.onnxruntime"):
 from families import FAMILIES, checkpoint, minilm_files  # noqa: E402
 from small_models import exported  # noqa: E402
 
+from onnxbuild.protocol import CheckFailed  # noqa: E402
 from onnxbuild.workers.inputs.sentences import SENTENCES  # noqa: E402
 from onnxbuild.workers.inputs.tokenizer import load_light_tokenizer, load_tokenizer, plain_tokenizer  # noqa: E402
 
@@ -110,3 +111,18 @@ def test_a_tokenizer_that_asks_for_places_reads_text_alone(name, place, tmp_path
     pair = own("why", ["the", "second", "run"], **{place: places})["input_ids"]
     assert tokenizer("why", "the second run")["input_ids"] == pair
     assert tokenizer.pad_token_id == own.pad_token_id
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda path: path.unlink(), lambda path: path.write_text("{}")], ids=["gone", "empty"]
+)
+def test_what_transformers_cannot_load_is_named(tmp_path, damage):
+    folder = shutil.copytree(checkpoint("bert"), tmp_path / "bert")
+    assert (folder / "tokenizer_config.json").is_file()
+    damage(folder / "tokenizer.json")
+    (folder / "vocab.txt").unlink(missing_ok=True)
+    for load in (load_tokenizer, load_light_tokenizer):
+        with pytest.raises(
+            CheckFailed, match=r"OBE130 the tokenizer of the model cannot be loaded from .*tokenizer_config"
+        ):
+            load(folder)

@@ -9,9 +9,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from onnxbuild.protocol import CheckFailed
+from onnxbuild.workers.failures.exceptions import explain_exception
 from onnxbuild.workers.folders.sentence_folders import starts_static
 from onnxbuild.workers.inputs.word_tokenizer import with_places
 
+_MOST_TEXT = 240
 _FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json")
 
 _ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -29,14 +32,27 @@ _FLAGS = ("lstrip", "rstrip", "normalized", "single_word", "special")
 
 
 def load_tokenizer(folder: Path, *, trusts_code: bool = False) -> Any:
-    """The folder's tokenizer, or None if it has none; code of the checkpoint runs only where it is trusted."""
+    """The folder's tokenizer, or None if it has none; code of the checkpoint runs only where it is trusted.
+
+    Errors: CheckFailed OBE130 if it has files of one that transformers cannot load, or a code with a known cause.
+    """
     if not any((folder / name).is_file() for name in _FILES):
         return None
     if starts_static(folder):
         return bare_tokenizer(folder)
     from transformers import AutoTokenizer
 
-    return with_places(AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trusts_code))
+    try:
+        loaded = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trusts_code)
+    except Exception as error:
+        if explain_exception(error, "").code != "OBE99":
+            raise
+        found = ", ".join(f"`{name}`" for name in _FILES if (folder / name).is_file())
+        cause = " ".join(f"{type(error).__name__}: {error}".split())[:_MOST_TEXT]
+        hint = "fetch the checkpoint again with all files of its tokenizer, or remove those that are left"
+        message = f"the tokenizer of the model cannot be loaded from {found}"
+        raise CheckFailed("OBE130", message, notes=[("cause", cause), ("hint", hint)]) from error
+    return with_places(loaded)
 
 
 def load_light_tokenizer(folder: Path, *, trusts_code: bool = False) -> Any:
