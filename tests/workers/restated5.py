@@ -24,6 +24,7 @@ MODELS = {
     "recurrent_gemma": "text-generation",
     "rwkv": "text-generation",
     "focalnet": "image-classification",
+    "switch_transformers": "text2text-generation",
 }
 SIZES = {"image-classification": ((48, 48), (52, 56), (50, 49))}
 
@@ -33,7 +34,7 @@ def inputs(task, size):
         return {"pixel_values": torch.randn(2, 3, *size)}
     ids = torch.randint(6, 300, (2, size))
     ids[1, : size // 3] = 0  # padding on the left
-    return {"input_ids": ids}
+    return {"input_ids": ids, "decoder_input_ids": ids} if task.startswith("text2text") else {"input_ids": ids}
 
 
 def difference(model_type, task):

@@ -109,3 +109,18 @@ def test_top5_counts_rows_whose_label_is_among_five():
     wanted = scores.top_k_accuracy_score(reference.argmax(axis=1), variant, k=5, labels=range(9))
     assert metrics.top5(reference, variant) == wanted
     assert 0 < wanted < 1
+
+
+@pytest.mark.parametrize(
+    ("reference", "variant", "same"),
+    [
+        ([3.0, 3.00001, -1.0], [3.00001, 3.0, -1.0], 1.0),  # a tie in fp32
+        ([3.0, 3.0001, -1.0], [3.0001, 3.0, -1.0], 0.0),
+        ([-3.0, -3.00001, -3e38], [-3.00001, -3.0, -3e38], 1.0),  # a masked class hides nothing
+        ([3.0, 2.0, -3e38], [2.0, 3.0, -3e38], 0.0),
+        ([3.0, 2.0, -np.inf], [2.0, 3.0, -np.inf], 0.0),
+        ([3.0, 2.0, -np.inf], [2.0, 1.0, 3.0], 0.0),
+    ],
+)
+def test_two_largest_logits_that_differ_by_rounding_are_one_decision(reference, variant, same):
+    assert metrics.top1(np.array([reference]), np.array([variant])) == same

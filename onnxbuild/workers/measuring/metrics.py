@@ -11,6 +11,7 @@ import numpy as np
 Array = np.ndarray
 
 TOP = 5
+_ROUNDING = 1e-5  # of the largest logit: what right exports in fp32 differ by, with a margin
 _TINY = 1e-12  # below this length a vector has no direction
 
 
@@ -48,9 +49,22 @@ def decisions(logits: Array) -> Array:
     return (logits[:, 0] > 0) if logits.shape[1] == 1 else logits.argmax(axis=-1)  # type: ignore[no-any-return]
 
 
+def same_decisions(reference: Array, variant: Array) -> Array:
+    """Whether both decide alike, [rows]; also if the reference prefers its own decision by no more than rounding.
+
+    Of 2,668 rows over 389 random logits, one has two largest ones that differ in the last digits of fp32: kernels that
+    add in another order exchange them.
+    """
+    wanted, found = decisions(reference), decisions(variant)
+    if reference.shape[1] == 1:
+        return wanted == found
+    largest, other = (np.take_along_axis(reference, one[:, None], -1)[:, 0] for one in (wanted, found))
+    return (wanted == found) | (largest - other <= _ROUNDING * np.abs(largest))
+
+
 def top1(reference: Array, variant: Array) -> float:
     """Share of rows with the same decision."""
-    return float((decisions(reference) == decisions(variant)).mean())
+    return float(same_decisions(reference, variant).mean())
 
 
 def top5(reference: Array, variant: Array) -> float:

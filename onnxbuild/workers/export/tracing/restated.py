@@ -76,6 +76,15 @@ def _longcat_experts(
     return total.to(hidden_states.dtype)
 
 
+def _switch_experts(
+    self: Any, hidden_states: torch.Tensor, selected_experts: torch.Tensor, routing_weights: torch.Tensor
+) -> torch.Tensor:
+    """`selected_experts` [tokens, 1, experts] is 1 for the expert of a token, unless that has no room left."""
+    shares = (selected_experts * routing_weights[:, :, None]).sum(dim=1)
+    parts = [self[f"expert_{expert}"](hidden_states) * shares[:, expert, None] for expert in range(self.num_experts)]
+    return torch.stack(parts).sum(dim=0).to(hidden_states.dtype)
+
+
 def _share(expert: int, chosen: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """The weight of an expert for each token [tokens, 1]: zero where the token did not choose it."""
     return torch.where(chosen == expert, weights, torch.zeros_like(weights)).sum(dim=-1, keepdim=True)
@@ -119,6 +128,7 @@ _METHODS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
     "DbrxExperts": {"forward": _dbrx_experts},
     "LongcatFlashExperts": {"forward": _longcat_experts},
     "OpenAIPrivacyFilterExperts": {"forward": _filter_experts},
+    "SwitchTransformersExperts": {"forward": _switch_experts},
     "Llama4TextRotaryEmbedding": {"forward": _angles},
     "CpmAntModel": {"_prepare_attention_mask": _cpm_mask},
     "RecurrentGemmaRglru": {"_rnn_scan": rnn_scan},

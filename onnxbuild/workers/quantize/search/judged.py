@@ -57,7 +57,7 @@ def scores(exact: Outputs, found: Outputs) -> dict[str, float]:
         "cosine_min": min(float(one.min()) for one in cosines),
     }
     if LOGITS in names:
-        winners = np.concatenate(list(_each(exact, found, LOGITS, _same_decision)))
+        winners = np.concatenate(list(_each(exact, found, LOGITS, metrics.same_decisions)))
         result["top1"] = float(winners.mean())
         result["kl_mean"] = float(np.concatenate(list(_each(exact, found, LOGITS, metrics.divergences))).mean())
     return result
@@ -69,11 +69,6 @@ def _each(exact: Outputs, found: Outputs, name: str, measure: Any) -> Iterator[n
         for one, other in zip(exact, found, strict=True)
         if name in one
     )
-
-
-def _same_decision(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    same: np.ndarray = metrics.decisions(one) == metrics.decisions(other)
-    return same
 
 
 def kept(feeds: Iterable[Feeds]) -> list[Feeds]:
