@@ -85,6 +85,7 @@ def test_one_logit_decides_by_its_sign():
 
 def test_zero_vectors_have_a_cosine():
     assert metrics.cosines(np.zeros((2, 2)), np.array([[0.0, 0.0], [1.0, 0.0]])).tolist() == [1.0, 0.0]
+    assert metrics.cosines(np.array([[4e-28]]), np.array([[1.0]])) == pytest.approx(0.0, abs=1e-12)
 
 
 @pytest.mark.parametrize(

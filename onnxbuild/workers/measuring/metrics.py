@@ -27,11 +27,15 @@ def mean_abs(reference: Array, variant: Array) -> float:
 
 def cosines(reference: Array, variant: Array) -> Array:
     """Cosine of each pair of rows, [rows]: r·v / (|r| |v|); 1 for two zero rows, 0 for one."""
-    lengths = np.linalg.norm(reference, axis=-1), np.linalg.norm(variant, axis=-1)
-    both_zero = (lengths[0] < _TINY) & (lengths[1] < _TINY)
-    product = np.maximum(lengths[0] * lengths[1], _TINY * _TINY)
-    cosine = np.clip((reference * variant).sum(axis=-1) / product, -1.0, 1.0)
-    return np.where(both_zero, 1.0, cosine)  # type: ignore[no-any-return]
+    one, other = _directions(reference), _directions(variant)
+    both_zero = ~one.any(axis=-1) & ~other.any(axis=-1)
+    return np.where(both_zero, 1.0, np.clip((one * other).sum(axis=-1), -1.0, 1.0))  # type: ignore[no-any-return]
+
+
+def _directions(rows: Array) -> Array:
+    """Rows of length 1, or 0 where a row is too short to have a direction."""
+    lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
+    return np.where(lengths < _TINY, 0.0, rows / np.maximum(lengths, _TINY))  # type: ignore[no-any-return]
 
 
 def cosine_min(reference: Array, variant: Array) -> float:
@@ -57,9 +61,9 @@ def same_decisions(reference: Array, variant: Array) -> Array:
     """
     wanted, found = decisions(reference), decisions(variant)
     if reference.shape[1] == 1:
-        return wanted == found
+        return wanted == found  # type: ignore[no-any-return]
     largest, other = (np.take_along_axis(reference, one[:, None], -1)[:, 0] for one in (wanted, found))
-    return (wanted == found) | (largest - other <= _ROUNDING * np.abs(largest))
+    return (wanted == found) | (largest - other <= _ROUNDING * np.abs(largest))  # type: ignore[no-any-return]
 
 
 def top1(reference: Array, variant: Array) -> float:
