@@ -78,6 +78,7 @@ EXCEPTIONS_5: Mapping[str, Mapping[str, Any]] = {
     "nemo_speechlm": {"word_timestamp_config.blank_token_id": 388, "text_config.mamba_num_heads": 4,
                       "text_config.mamba_head_dim": 24, "text_config.n_groups": 2,
                       "audio_config.asr_config.num_key_value_heads": 3,
+                      "audio_config.diarization_config.audio_config.num_key_value_heads": 3,
                       "word_timestamp_config.num_key_value_heads": 3},
     # 230 times what the encoder of sound makes one vector of.
     "vibevoice_asr": {"acoustic_tokenizer_chunk_size": 736000, **_few_filters("acoustic_tokenizer_encoder_config"),

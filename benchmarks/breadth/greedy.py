@@ -6,6 +6,7 @@ hide the rest.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,12 @@ def reference(model: Any, feeds: Mapping[str, torch.Tensor]) -> tuple[np.ndarray
     """The tokens that PyTorch generates (with the prompt, if the decoder reads it), and the scores of each step.
 
     Where PyTorch contradicts itself, the pass without a past counts: Moshi's drops a token at the edge of its window,
-    and GIT's expects a picture.
+    and GIT's expects a picture. For an encoder-decoder it is the plain pass: Moonshine's streaming kind generates other
+    scores than that with its past and without. XLNet's `generate` asks for the next token by inputs that its graph does
+    not take, so that the scores are those of its plain passes.
     """
+    if "target_mapping" in inspect.signature(model.forward).parameters:
+        return _read_again(model, feeds, _generated(model, feeds, use_cache=False)[0])
     try:
         alone = _generated(model, feeds, use_cache=False)
     except Exception:  # noqa: BLE001 - some models have no pass without their state
@@ -36,7 +41,9 @@ def reference(model: Any, feeds: Mapping[str, torch.Tensor]) -> tuple[np.ndarray
         with_past = _generated(model, feeds, use_cache=True)
     except Exception:  # noqa: BLE001 - CPM-Ant fails with its own past
         return alone
-    return with_past if _agree(with_past[1], alone[1]) else alone
+    if _agree(with_past[1], alone[1]):
+        return with_past
+    return _written_again(model, feeds, alone[0]) if model.config.is_encoder_decoder else alone
 
 
 def _generated(
@@ -47,6 +54,26 @@ def _generated(
         return_dict_in_generate=True, use_cache=use_cache,
     )  # fmt: skip
     return given.sequences.numpy(), [step.float().numpy() for step in given.logits]
+
+
+def _read_again(
+    model: Any, feeds: Mapping[str, torch.Tensor], tokens: np.ndarray
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The scores of the last token of each pass over the prompt and the tokens so far."""
+    scores, prompt = [], feeds["attention_mask"]
+    for end in range(prompt.shape[1], prompt.shape[1] + STEPS):
+        mask = torch.nn.functional.pad(prompt, (0, end - prompt.shape[1]), value=1)
+        logits = model(input_ids=torch.from_numpy(tokens[:, :end]), attention_mask=mask).logits
+        scores.append(logits[:, -1].float().numpy())
+    return tokens, scores
+
+
+def _written_again(
+    model: Any, feeds: Mapping[str, torch.Tensor], tokens: np.ndarray
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The scores after each beginning of what an encoder-decoder wrote, in one pass of its decoder."""
+    logits = model(**feeds, decoder_input_ids=torch.from_numpy(tokens[:, :-1])).logits[:, -STEPS:]
+    return tokens, [step.float().numpy() for step in logits.unbind(dim=1)]
 
 
 def _agree(first: list[np.ndarray], other: list[np.ndarray]) -> bool:

@@ -23,8 +23,12 @@ def _parts():
 class Model:
     """A model that gives one score per step; with its past, another one or none."""
 
-    def __init__(self, alone, with_past):
+    def __init__(self, alone, with_past, *, translates=False):
         self.answers = {False: alone, True: with_past}
+        self.config = SimpleNamespace(is_encoder_decoder=translates)
+
+    def forward(self, **_):
+        """The plain pass, whose parameters are looked at."""
 
     def generate(self, *, use_cache, **_):
         score = self.answers[use_cache]
@@ -42,3 +46,47 @@ def test_the_pass_without_a_past_counts_where_the_two_differ(alone, with_past, c
     tokens, scores = reference(Model(alone, with_past), {})
     assert tokens.tolist() == [[int(counts)]]
     np.testing.assert_allclose(scores[0], [[counts]])
+
+
+PROMPT = 2
+
+
+class Plain(Model):
+    """A model whose plain pass scores each token by its place and by how many tokens are not hidden."""
+
+    def generate(self, **given):
+        given = super().generate(**given)
+        tokens = torch.arange(10, 10 + PROMPT + len(STEPS)).tile(2, 1)
+        return SimpleNamespace(sequences=tokens, logits=given.logits)
+
+    def __call__(self, *, attention_mask, input_ids=None, decoder_input_ids=None):
+        tokens = input_ids if input_ids is not None else decoder_input_ids
+        return SimpleNamespace(logits=(tokens + 100 * attention_mask.sum(dim=1, keepdim=True))[:, :, None].float())
+
+
+class Asking(Plain):
+    def forward(self, *, input_ids, attention_mask, perm_mask=None, target_mapping=None):
+        """XLNet's."""
+
+
+STEPS = range(6)
+MASK = {"attention_mask": torch.tensor([[0, 1], [1, 1]])}
+
+
+def test_an_encoder_decoder_that_contradicts_itself_is_compared_with_its_plain_pass():
+    from greedy import reference
+
+    _, scores = reference(Plain(2.0, 3.0, translates=True), MASK)
+    assert [step.ravel().tolist() for step in scores] == [[111.0 + step, 211.0 + step] for step in STEPS]
+    assert len(reference(Plain(2.0, 2.0, translates=True), MASK)[1]) == 1
+
+
+def test_a_model_that_generates_by_other_inputs_is_compared_with_its_plain_passes():
+    from greedy import reference
+
+    _, scores = reference(Asking(2.0, 2.0), MASK)
+    tokens = [11.0 + step for step in STEPS]  # the last one of each pass
+    hidden = [100 * (1 + step) for step in STEPS]
+    assert [step.ravel().tolist() for step in scores] == [
+        [token + more, token + more + 100] for token, more in zip(tokens, hidden, strict=True)
+    ]
