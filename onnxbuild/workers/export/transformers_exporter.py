@@ -129,4 +129,4 @@ def _parts(model: Any, task: str, *, masks_audio: bool) -> list[Part]:
         return [decoder_part(model) if has_cache(task) else forward_part(model, left=True, sees=False)]
     if family == "encoder" or not model.config.is_encoder_decoder:  # a speech model of one graph (CTC)
         return [forward_part(model, masks_audio=masks_audio, sees=task != FILL_MASK)]
-    return encoder_decoder_parts(model, with_past=has_cache(task))
+    return encoder_decoder_parts(model, with_past=has_cache(task), masks_audio=masks_audio)

@@ -53,9 +53,15 @@ def forward_part(model: Any, *, left: bool = False, masks_audio: bool = False, s
     if "use_cache" in takes:
         inputs["use_cache"] = False
     if "attention_mask" in takes and (length := _masked_length(inputs, masks_audio=masks_audio)):
-        inputs["attention_mask"] = torch.ones((_ROWS, length), dtype=torch.int64)
-        inputs["attention_mask"][0, length // 2 :] = 0
+        inputs["attention_mask"] = _audio_mask(length)
     return Part(file="model.onnx", model=model, inputs=inputs, outputs=_FORWARD)
+
+
+def _audio_mask(length: int) -> torch.Tensor:
+    """A mask that hides half of the first recording."""
+    mask = torch.ones((_ROWS, length), dtype=torch.int64)
+    mask[0, length // 2 :] = 0
+    return mask
 
 
 def _masked_length(inputs: Mapping[str, Any], *, masks_audio: bool) -> int:
@@ -113,9 +119,12 @@ def decoder_part(model: Any) -> Part:
     return Part(file="model.onnx", model=model, inputs=inputs, outputs=("logits", *_OWN_CACHE))
 
 
-def encoder_decoder_parts(model: Any, *, with_past: bool) -> list[Part]:
-    """The encoder, the decoder's first pass, and its pass with a cache (`with_past`), for any number of new tokens."""
-    encoder = _encoder_part(model)
+def encoder_decoder_parts(model: Any, *, with_past: bool, masks_audio: bool = False) -> list[Part]:
+    """The encoder, the decoder's first pass, and its pass with a cache (`with_past`), for any number of new tokens.
+
+    `masks_audio` gives an encoder of audio a mask, where it takes one.
+    """
+    encoder = _encoder_part(model, masks_audio=masks_audio)
     encoded = _encoded(encoder)
     first = {**encoded, "decoder_input_ids": _ids(model.config, _PAST)}
     cache = ("past_key_values.",) if with_past else ()
@@ -124,17 +133,19 @@ def encoder_decoder_parts(model: Any, *, with_past: bool) -> list[Part]:
     return [encoder, decoder, _step_part(model, encoded, first)] if with_past else [encoder, decoder]
 
 
-def _encoder_part(model: Any) -> Part:
+def _encoder_part(model: Any, *, masks_audio: bool) -> Part:
     encoder = model.get_encoder()
     takes = inspect.signature(encoder.forward).parameters
     # A composition calls its main input `inputs`, whatever its encoder calls it.
     main = model.main_input_name if model.main_input_name in takes else encoder.main_input_name
     inputs = _inputs(encoder, takes, left=False, config=model.config, main=main, sees=main != "input_ids")
+    if masks_audio and main == "input_values" and "attention_mask" in takes:
+        inputs["attention_mask"] = _audio_mask(int(inputs[main].shape[1]))
     return Part(file="encoder_model.onnx", model=encoder, inputs=inputs, outputs=_HIDDEN)
 
 
 def _encoded(encoder: Part) -> dict[str, Any]:
-    """What the decoder reads of the encoder: its outputs and, for text, its mask."""
+    """What the decoder reads of the encoder: its outputs and, where it took one, its mask."""
     with torch.no_grad():
         encoded = encoder.model(**encoder.inputs)
     # Some decoders ask for what else their encoder returns: its router's logits, or a mask of frames.
