@@ -48,6 +48,12 @@ def test_a_part_that_is_restated_for_tracing_computes_what_transformers_computes
     assert max(worst for worst, _ in found.values()) < 2e-5, found
 
 
+def test_an_encoder_of_audio_is_traced_with_a_mask_where_its_feature_extractor_makes_one():
+    found = measured("masked_audio5.py")
+    files = ("encoder_model.onnx", "decoder_model.onnx", "decoder_with_past_model.onnx")
+    assert found == {"True": dict.fromkeys(files, 0.25), "False": dict.fromkeys(files)}
+
+
 def test_a_loop_computes_what_transformers_computes():
     differences = measured("recurrences5.py")
     assert len(differences) == 4

@@ -12,6 +12,7 @@ from onnxbuild.report.card.snippets import (
     SENTENCES,
     VECTORS,
     Snippet,
+    example_of,
     graph_of,
     has_text,
     is_merged,
@@ -44,10 +45,9 @@ def _is_found(task: str, folder: Folder) -> bool:
         return False
     if task.startswith("text2text"):
         return is_merged(folder)
-    return is_one_graph(folder) and (row.pipeline is not None or returns_vectors(folder) or task == _TOKENS)
-
-
-_TOKENS = "feature-extraction"
+    return is_one_graph(folder) and (
+        row.pipeline is not None or returns_vectors(folder) or example_of(task) == "tokens"
+    )
 
 
 def _beginning(task: str, folder: Folder) -> list[str]:
@@ -67,7 +67,7 @@ def _names_for(task: str, folder: Folder) -> str:
 
 
 def _is_plain_model(task: str, folder: Folder) -> bool:
-    return returns_vectors(folder) or task == _TOKENS
+    return returns_vectors(folder) or example_of(task) == "tokens"
 
 
 def _options(folder: Folder) -> str:
@@ -109,11 +109,11 @@ def _fed(texts: str, options: str, output: str) -> list[str]:
 
 def _asked(task: str) -> str:
     """What the pipeline is given."""
-    if task == "question-answering":
+    if example_of(task) == "question":
         return f"{literal(QUESTION)}, {literal(CONTEXT)}"
-    if task == "fill-mask":
+    if example_of(task) == "gap":
         return "`The harbour is ${run.tokenizer.mask_token} tonight.`"
-    more = ", { max_new_tokens: 20 }" if task.startswith(("text-generation", "text2text")) else ""
+    more = ", { max_new_tokens: 20 }" if example_of(task) == "prompt" else ""
     return literal(SENTENCES[0]) + more
 
 

@@ -12,6 +12,7 @@ from onnxbuild.report.card.snippets import (
     SENTENCES,
     VECTORS,
     Snippet,
+    example_of,
     graph_of,
     has_text,
     is_in_parts,
@@ -36,7 +37,7 @@ def python_snippet(task: str, folder: Folder) -> Snippet:
     if returns_vectors(folder) and has_text(folder):
         return Snippet(install="pip install onnxruntime transformers", lines=_vectors(folder))
     if _has_class(task, folder):
-        lines = _tokens(task, folder) if task == "feature-extraction" else _pipeline(task, folder)
+        lines = _tokens(task, folder) if example_of(task) == "tokens" else _pipeline(task, folder)
         return Snippet(install='pip install "optimum-onnx[onnxruntime]" transformers', lines=lines)
     return Snippet(
         install="pip install onnxruntime",
@@ -109,14 +110,14 @@ def _pipeline(task: str, folder: Folder) -> str:
 
 def _asked(task: str, folder: Folder) -> list[str]:
     """The lines that feed the pipeline."""
-    if task == "question-answering":
+    if example_of(task) == "question":
         return [f"print(run(question={literal(QUESTION)}, context={literal(CONTEXT)}))"]
-    if task == "fill-mask":
+    if example_of(task) == "gap":
         return ['print(run(f"The harbour is {tokenizer.mask_token} tonight."))']
     if takes_pairs(task, folder):
         pair = f'{{"text": {literal(QUESTION)}, "text_pair": {literal(CONTEXT)}}}'
         return [f'print(run({pair}, function_to_apply="sigmoid"))']
-    more = ", max_new_tokens=20" if task.startswith(("text-generation", "text2text")) else ""
+    more = ", max_new_tokens=20" if example_of(task) == "prompt" else ""
     return [f"print(run({literal(SENTENCES[0])}{more}))"]
 
 

@@ -70,4 +70,10 @@ def graph_of(folder: Folder) -> str:
 
 def takes_pairs(task: str, folder: Folder) -> bool:
     """Whether the model scores a passage for a question."""
-    return task == "text-classification" and reads_pairs(task, folder.config)
+    return example_of(task) == "text" and reads_pairs(task, folder.config)
+
+
+def example_of(task: str) -> str:
+    """What an example gives a model of the task."""
+    row = row_of(task)
+    return "text" if row is None else row.example

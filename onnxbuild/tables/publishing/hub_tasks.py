@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from msgspec import Struct
 
@@ -13,17 +14,19 @@ class HubTask(Struct, frozen=True, kw_only=True):
     """One task: its `pipeline_tag` on the Hub, and the class of optimum and the pipeline that load its models.
 
     `pipeline` is None where no pipeline of both transformers and Transformers.js takes plain text for the task.
+    `example`: what an example gives the model, which is the pipeline's input except for `tokens`.
     """
 
     tag: str
     optimum: str = ""
     pipeline: str | None = None
+    example: Literal["text", "tokens", "gap", "question", "prompt"] = "text"
 
 
 HUB_TASKS: Mapping[str, HubTask] = {
-    "feature-extraction": HubTask(tag="feature-extraction", optimum="ORTModelForFeatureExtraction"),
+    "feature-extraction": HubTask(tag="feature-extraction", optimum="ORTModelForFeatureExtraction", example="tokens"),
     "sentence-similarity": HubTask(tag="sentence-similarity"),
-    "fill-mask": HubTask(tag="fill-mask", optimum="ORTModelForMaskedLM", pipeline="fill-mask"),
+    "fill-mask": HubTask(tag="fill-mask", optimum="ORTModelForMaskedLM", pipeline="fill-mask", example="gap"),
     "text-classification": HubTask(
         tag="text-classification", optimum="ORTModelForSequenceClassification", pipeline="text-classification"
     ),
@@ -31,15 +34,20 @@ HUB_TASKS: Mapping[str, HubTask] = {
         tag="token-classification", optimum="ORTModelForTokenClassification", pipeline="token-classification"
     ),
     "question-answering": HubTask(
-        tag="question-answering", optimum="ORTModelForQuestionAnswering", pipeline="question-answering"
+        tag="question-answering",
+        optimum="ORTModelForQuestionAnswering",
+        pipeline="question-answering",
+        example="question",
     ),
     "multiple-choice": HubTask(tag="multiple-choice"),
     "image-classification": HubTask(tag="image-classification"),
     "zero-shot-image-classification": HubTask(tag="zero-shot-image-classification"),
     "audio-classification": HubTask(tag="audio-classification"),
-    "text-generation": HubTask(tag="text-generation", optimum="ORTModelForCausalLM", pipeline="text-generation"),
+    "text-generation": HubTask(
+        tag="text-generation", optimum="ORTModelForCausalLM", pipeline="text-generation", example="prompt"
+    ),
     "text2text-generation": HubTask(
-        tag="text2text-generation", optimum="ORTModelForSeq2SeqLM", pipeline="text2text-generation"
+        tag="text2text-generation", optimum="ORTModelForSeq2SeqLM", pipeline="text2text-generation", example="prompt"
     ),
     "automatic-speech-recognition": HubTask(tag="automatic-speech-recognition"),
     "image-to-text": HubTask(tag="image-to-text"),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from onnxbuild.tables.thresholds import judged_as
+from onnxbuild.tables.thresholds import OF_VECTORS, judged_as
 from onnxbuild.workers.measuring import metrics
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def other_amounts(
     `written`: the metrics that the manifest bounds.
     """
     pooled = _pooled(records)
-    if table == "embedding" and not _OF_LENGTH & set(written):
+    if table == OF_VECTORS and not _OF_LENGTH & set(written):
         yield from _other_lengths(pooled, _MOST_LENGTH.get(judged_as(precision), _MOST_LENGTH_QUANTIZED))
     if not _OF_PROBABILITY & set(written):
         yield from _other_probabilities(pooled)
