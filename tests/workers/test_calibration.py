@@ -237,5 +237,5 @@ def test_a_csv_and_a_column_that_is_not_there():
 def test_a_damaged_file():
     folder = scratch()
     (folder / "rows.jsonl").write_text('{"text": \n')
-    with pytest.raises(CheckFailed, match=r"OBE58 rows\.jsonl cannot be read: Expecting value"):
+    with pytest.raises(CheckFailed, match=r"OBE58 rows\.jsonl cannot be read: line 1, column 9: Expecting value"):
         list(texts(folder, Rows(), samples=5, seed=0))

@@ -31,7 +31,7 @@ def test_what_a_row_says(tmp_path, name, content, expected):
     ("name", "content", "message"),
     [
         ("a.jsonl", '{"text": "one"}\n\n[1, 2]\n', "a.jsonl cannot be read: line 3 is no object with columns: [1, 2]"),
-        ("a.jsonl", '{"text": "one"}\n{bad\n', "a.jsonl cannot be read: line 2: Expecting property name"),
+        ("a.jsonl", '{"text": "one"}\n{bad\n', "a.jsonl cannot be read: line 2, column 2: Expecting property name"),
         ("a.jsonl", '{"text": ["one"]}\n', "row 1 of a.jsonl has a list where a text is expected: ['one']"),
         ("a.jsonl", '{"text": {"a": 1}}\n', "row 1 of a.jsonl has an object where a text is expected"),
         (

@@ -92,9 +92,9 @@ def _jsonl(path: Path) -> Iterator[Mapping[str, Any]]:
 def _object(line: str, number: int) -> Mapping[str, Any]:
     """The row of one line. Errors: ValueError, TypeError with the number of the line."""
     try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise ValueError(f"line {number}: {error}") from error
+        row = json.loads(line.strip())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"line {number}, column {error.colno}: {error.msg}") from error
     if not isinstance(row, dict):
         raise TypeError(f"line {number} is no object with columns: {line.strip()[:_MOST_SHOWN]}")
     return row
