@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -33,7 +34,9 @@ def checkpoint(folder: Path, architecture: str, task: str, **config: object) -> 
 
     params = FetchParams(origin="random", architecture=architecture, task=task, config=config, tokenizer_vocabulary=500)
     folder.mkdir(parents=True, exist_ok=True)
-    run(params, {"text": TEXT.parent}, {"model": folder}, lambda *_: None)
+    with tempfile.TemporaryDirectory() as text:  # beside it are texts for other purposes
+        shutil.copy(TEXT, text)
+        run(params, {"text": Path(text)}, {"model": folder}, lambda *_: None)
     return folder
 
 
