@@ -187,7 +187,7 @@ def test_a_receipt_has_one_line_of_json_and_the_memory(world):
                 *map(str, [world, *world.parents]),
                 *(
                     str(world / name)
-                    for name in ("blobs", "blobs/ab", "work", "locks", "toolchains", "gc.lock.readers")
+                    for name in ("blobs", "blobs/ab", "work", "locks", "toolchains", "gc.lock.readers", "journals")
                 ),
             }
         ),

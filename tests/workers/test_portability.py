@@ -13,7 +13,7 @@ import onnxbuild.workers
 MAIN = Path(onnxbuild.workers.__file__).with_name("__main__.py")
 
 HIDDEN = """
-import ctypes, os, runpy, sys
+import builtins, ctypes, os, runpy, sys
 
 sys.modules["resource"] = None
 for name in ("killpg", "getpgid", "waitid"):
@@ -21,6 +21,16 @@ for name in ("killpg", "getpgid", "waitid"):
 ctypes.CDLL = None
 is_folder = os.path.isdir
 os.path.isdir = lambda path: not str(path).startswith("/proc") and is_folder(path)
+opened = builtins.open
+
+
+def open_less(path, *rest, **more):
+    if str(path).startswith("/proc"):
+        raise FileNotFoundError(2, "no such file", path)
+    return opened(path, *rest, **more)
+
+
+builtins.open = open_less
 main, parent = sys.argv[1:]
 sys.argv = [main, parent]
 runpy.run_path(main, run_name="__main__")
