@@ -70,6 +70,6 @@ def test_a_family_in_a_precision(name, recipe, rows):
         assert facts["ran"] is True
         assert facts["bytes"] < facts["bytes_before"]
     bounds = {"cosine_mean": least, **(THRESHOLDS[table_for(family)]["fp16"] if recipe.startswith("fp16") else {})}
-    validation = ValidateParams(task=family.task, precision=recipe, thresholds=bounds)
+    validation = ValidateParams(task=family.task, precision={"nf4": "bnb4"}.get(recipe, recipe), thresholds=bounds)
     run_step(validate.run, validation, ports="report", model=model, reference=checkpoint)
     loads(model, checkpoint, family, exact=False)
