@@ -21,7 +21,9 @@ Row = Mapping[str, Any]
 
 
 def write_page(rows: Sequence[Row], lists: Mapping[str, Sequence[Kind]]) -> None:
-    """Write the page. `lists` has the types of each exporter, whether they were run or not."""
+    """Write the page. `lists` has the types of each exporter, whether they were run or not; other rows are old."""
+    names = {(exporter, kind.model_type) for exporter, listed in lists.items() for kind in listed}
+    rows = [row for row in rows if (row["exporter"], row["type"]) in names]
     PAGE.write_text("\n".join([_introduction(), *_results(rows, lists)]), encoding="utf-8")
 
 

@@ -30,7 +30,7 @@ WITHOUT_TASK = ("d_fine", "musicgen", "rt_detr", "rt_detr_v2", "speecht5", "vitp
 PARTS = ("siglip-text", "siglip-text-with-projection")
 OUTSIDE = (
     f"{', '.join(WITHOUT_TASK)} are in optimum's registry only for tasks that onnxbuild does not have "
-    f"(detection of objects and of keypoints, text to audio), so they are in neither list. "
+    f"(detection of objects and of keypoints, text to audio), so they are not in its list. "
     f"Nor are {' and '.join(PARTS)}: optimum names parts of diffusers' pipelines so, and no config.json has such a "
     "model type."
 )
