@@ -45,13 +45,14 @@ def interpreter() -> Path:
     name = "-".join((*(one.replace("==", "-") for one in REQUIREMENTS), python))
     root = platformdirs.user_cache_path("onnxbuild-tests-timm", appauthor=False) / name
     binary = root / ("Scripts" if sys.platform == "win32" else "bin") / Path(sys.executable).name
+    packages = Path(sysconfig.get_path("purelib", "venv", {"base": str(root), "platbase": str(root)}))
     if not (root / "complete").exists():
         _run(sys.executable, "-m", "venv", "--clear", "--without-pip", str(root))
-        packages = Path(sysconfig.get_path("purelib", "venv", {"base": str(root), "platbase": str(root)}))
         _run(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(packages), *REQUIREMENTS)
-        (packages / "of_the_tests.pth").write_text(sysconfig.get_path("purelib") + "\n")
         (packages / "sitecustomize.py").write_text(_DECLARED)
         (root / "complete").touch()
+    # The environment of another clone may have made it, and may be gone.
+    (packages / "of_the_tests.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return binary
 
 
