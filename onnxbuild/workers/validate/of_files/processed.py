@@ -57,7 +57,7 @@ def has_processor(source: Source) -> bool:
 
 
 def picture_of(content: bytes, place: str) -> Any:
-    """A picture in three colours. Errors: CheckFailed OBE53 without pillow, OBE141 if it is no picture."""
+    """A picture as red, green and blue. Errors: CheckFailed OBE53 without pillow, OBE141 if it is no picture."""
     try:
         from PIL import Image
     except ImportError as error:

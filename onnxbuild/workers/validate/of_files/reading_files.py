@@ -69,7 +69,7 @@ def read_files(
 
 
 class Reader(Struct, frozen=True, kw_only=True):
-    """Both sides, the model's files, and where progress is told."""
+    """Both sides, the model's files, and the function that reports progress."""
 
     sides: Sides
     source: Source
