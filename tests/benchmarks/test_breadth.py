@@ -4,11 +4,9 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+from breadth_parts import BENCHMARKS, parts  # noqa: F401 - a fixture of every test here
 
 # Encoders, decoders, encoder-decoders, pictures, sound, two towers: all right with fp32.
 SPREAD = [
@@ -33,14 +31,6 @@ SPREAD = [
     "clip",
     "vision-encoder-decoder",
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _parts():
-    sys.path[:0] = added = [str(BENCHMARKS), str(BENCHMARKS / "breadth")]
-    yield
-    for path in added:
-        sys.path.remove(path)
 
 
 @pytest.mark.heavy

@@ -1,23 +1,12 @@
 """What a decoder is compared with where PyTorch's own past contradicts PyTorch."""
 
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from breadth_parts import parts  # noqa: F401 - a fixture of every test here
 
 np = pytest.importorskip("numpy")
 torch = pytest.importorskip("torch")
-
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _parts():
-    sys.path[:0] = added = [str(BENCHMARKS), str(BENCHMARKS / "breadth")]
-    yield
-    for path in added:
-        sys.path.remove(path)
 
 
 class Model:

@@ -4,24 +4,14 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from breadth_parts import BENCHMARKS, parts  # noqa: F401 - a fixture of every test here
 
 np = pytest.importorskip("numpy")
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 onnx = pytest.importorskip("onnx")
-
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _parts():
-    sys.path[:0] = added = [str(BENCHMARKS), str(BENCHMARKS / "breadth")]
-    yield
-    for path in added:
-        sys.path.remove(path)
 
 
 class Net(torch.nn.Module):
