@@ -235,7 +235,8 @@ def test_share_a_store(quickstart: Path, bucket: Mapping[str, str]) -> None:
 
 
 def test_messages_per_second(tmp_path: Path) -> None:
-    checkpoint(tmp_path / "labels", "bert", "text-classification", **SIZES, num_labels=28, initializer_range=0.3)
+    # With random weights and more labels, the two likeliest are often so near that fp16 swaps them.
+    checkpoint(tmp_path / "labels", "bert", "text-classification", **SIZES, num_labels=5, initializer_range=0.3)
     data = tmp_path / "data" / "comments.jsonl"
     data.parent.mkdir()
     shutil.copy(ROOT / "manifests" / "data" / "comments.jsonl", data)
