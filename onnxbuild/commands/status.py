@@ -9,6 +9,7 @@ from typing import Literal
 from msgspec import structs
 
 from onnxbuild.commands.parsing.options import Asked
+from onnxbuild.commands.reporting.outdated import outdated_actions, outdated_variants, warn_of
 from onnxbuild.commands.workspace import Session, session
 from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import ActionGraph
@@ -30,6 +31,7 @@ def show_status(asked: Asked, format: Format) -> int:  # noqa: A002 - the option
         ended = max((lasts[name].at for name in outcomes if name in lasts), default=None)
         interrupted = _interrupted(opened.graph, lasts)
         graph = structs.replace(opened.graph, variants=variants_named(opened.graph, asked.selectors))
+        outdated = outdated_variants(graph, outdated_actions(opened, outcomes))
     if format == "text":
         text = status_text.as_text(
             graph,
@@ -43,6 +45,7 @@ def show_status(asked: Asked, format: Format) -> int:  # noqa: A002 - the option
         print(text)
     else:
         print(_RENDERERS[format](graph, outcomes, ended, interrupted=interrupted))
+    warn_of(outdated, asked.manifest)
     return 0
 
 
@@ -57,7 +60,14 @@ def last_outcomes(opened: Session) -> Mapping[str, Outcome]:
     lasts = opened.store.traces.last(opened.scope)
     known = ((name, lasts[name]) for name in opened.graph.actions if name in lasts)
     outcomes = ((name, last_outcome(name, last, opened)) for name, last in known)
-    return {name: outcome for name, outcome in outcomes if outcome is not None}
+    return _of_what_succeeded({name: outcome for name, outcome in outcomes if outcome is not None}, opened)
+
+
+def _of_what_succeeded(outcomes: Mapping[str, Outcome], opened: Session) -> Mapping[str, Outcome]:
+    """The outcomes without those of actions that need a failed one: their results are of an earlier build."""
+    failed = frozenset(name for name, outcome in outcomes.items() if outcome.outcome == "failed")
+    behind = opened.plan.whole.with_dependents(failed) - failed if failed else frozenset()
+    return {name: outcome for name, outcome in outcomes.items() if name not in behind}
 
 
 def last_outcome(name: str, last: Last, opened: Session) -> Outcome | None:

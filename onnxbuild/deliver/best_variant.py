@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -67,7 +68,8 @@ def _is_finished(variant: Variant, outcomes: Mapping[str, Outcome]) -> bool:
 def choose(choice: Choice, among: Sequence[tuple[Variant, Row]]) -> Chosen:
     """The best of some variants. Of equal ones, the first in the manifest wins."""
     candidates = tuple(_candidate(choice, variant, row) for variant, row in among)
-    fitting = [one for one in candidates if not one.broken and choice.figure in one.figures]
+    # NaN is neither smaller nor larger than a number: the first variant would be the best, whatever the others have.
+    fitting = [one for one in candidates if not one.broken and not math.isnan(one.figures.get(choice.figure, math.nan))]
     sign = -1 if choice.largest else 1
     best = min(fitting, key=lambda one: sign * one.figures[choice.figure], default=None)
     return Chosen(choice, candidates, best)
@@ -97,7 +99,8 @@ def in_words(chosen: Chosen) -> str:
     """`best of minilm: int8, with the smallest latency.p50 (18.1)`, or why there is none."""
     choice = chosen.choice
     if chosen.best is None:
-        return f"no variant of `{choice.model}` can be the best: {'; '.join(map(_why_not, chosen.candidates))}"
+        reasons = "; ".join(_why_not(choice, one) for one in chosen.candidates)
+        return f"no variant of `{choice.model}` can be the best: {reasons}"
     word = "largest" if choice.largest else "smallest"
     value = chosen.best.figures[choice.figure]
     others = [str(condition) for condition in choice.conditions]
@@ -105,9 +108,10 @@ def in_words(chosen: Chosen) -> str:
     return f"best of {choice.model}: {chosen.best.variant.target}, the {word} {choice.figure} ({value:.3g}){subject}"
 
 
-def _why_not(one: Candidate) -> str:
+def _why_not(choice: Choice, one: Candidate) -> str:
     if not one.broken:
-        return f"`{one.variant.target}` was not measured"
+        value = one.figures.get(choice.figure)
+        return f"`{one.variant.target}` ({choice.figure} {'was not measured' if value is None else f'is {value}'})"
     broken = one.broken[0]
     value = one.figures.get(broken.figure)
     if value is None:

@@ -172,6 +172,14 @@ RULES: tuple[Rule, ...] = (
         Fix: name a build of this manifest. After renaming models or targets, save a new one with
         `onnxbuild report MANIFEST --output FILE.json`.
         """),
+    described("OB710", "results-of-an-earlier-manifest", """
+        `report`, `status` or `card` shows results that do not belong to the manifest as it is now.
+
+        Why: a step, a bound or a source has been edited since the last run. The tables have what was measured then,
+        and the params that it was measured with. `card` refuses them, because a card is published.
+        Fix: `onnxbuild run MANIFEST`. Other versions of packages or another machine are no such change: a report names
+        those that took part.
+        """),
     described("OB091", "not-pruned", """
         An output folder that the manifest no longer names could not be removed.
 

@@ -45,6 +45,7 @@ ELSEWHERE = {
     "OB092": "tests/commands/test_report.py",
     "OB093": "tests/commands/test_report.py",
     "OB695": "tests/commands/test_report.py",
+    "OB710": "tests/commands/test_outdated.py",
     "OB080": "tests/planning/test_interpreters.py",
     "OB105": "tests/planning",
     "OB639": "tests/commands/test_compare_exporters.py",

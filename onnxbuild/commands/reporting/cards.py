@@ -13,6 +13,7 @@ from msgspec import Struct, structs
 
 from onnxbuild.commands.parsing.options import Asked
 from onnxbuild.commands.reporting.gathered import evidence_of_session
+from onnxbuild.commands.reporting.outdated import outdated_fault
 from onnxbuild.commands.reporting.report import created_folder, write_plots
 from onnxbuild.commands.reporting.source_texts import origins_of, stated_by
 from onnxbuild.commands.state.locations import out_folder
@@ -51,7 +52,8 @@ class CardOptions(Struct, frozen=True, kw_only=True):
 def write_cards(asked: Asked, options: CardOptions) -> int:
     """Write README.md and the plots of each selected model; return the exit code.
 
-    Errors: DiagnosticError OB681 for a model without a finished variant, OB092 where plots cannot be drawn.
+    Errors: DiagnosticError OB681 for a model without a finished variant, OB092 where plots cannot be drawn, OB710 for
+    results of an earlier manifest.
     """
     refuse_link(asked.manifest, options.output)
     out = out_folder(asked.manifest, options.output)
@@ -91,9 +93,11 @@ def _drawn(evidence: Evidence) -> Sequence[Plot]:
 
 
 def _subjects(opened: Session, graph: ActionGraph, *, offline: bool) -> Iterator[Subject]:
-    """One per model. Errors: DiagnosticError OB681."""
+    """One per model. Errors: DiagnosticError OB681, and OB710 for results of an earlier manifest."""
     outcomes = last_outcomes(opened)
     evidence = evidence_of_session(opened, graph, outcomes)
+    if old := {variant.name: variant.outdated for variant in evidence.variants if variant.outdated}:
+        raise DiagnosticError(outdated_fault(old, opened.plan.manifest.path, "error"))
     chosen = {one.choice.model: one for one in chosen_variants(graph, outcomes)}
     for model in dict.fromkeys(variant.model for variant in graph.variants):
         variants = [variant for variant in graph.variants if variant.model == model]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from msgspec import structs
 
 from onnxbuild.commands.parsing.options import Asked
+from onnxbuild.commands.reporting.outdated import outdated_actions, outdated_variants
 from onnxbuild.commands.status import last_outcomes
 from onnxbuild.commands.workspace import Session, session
 from onnxbuild.execute.events import Outcome
@@ -32,4 +33,5 @@ def evidence_of_session(opened: Session, graph: ActionGraph, outcomes: Mapping[s
     lasts = opened.store.traces.last(opened.scope)
     ended = max((lasts[name].at for name in outcomes if name in lasts), default=None)
     source = path_from_here(opened.plan.manifest.path)
-    return gather(graph, outcomes, opened.store.traces.find, source=source, ended=ended)
+    outdated = outdated_variants(graph, outdated_actions(opened, outcomes))
+    return gather(graph, outcomes, opened.store.traces.find, source=source, ended=ended, outdated=outdated)

@@ -141,7 +141,10 @@ class Step(Struct, frozen=True, kw_only=True):
 
 
 class VariantEvidence(Struct, frozen=True, kw_only=True):
-    """Everything about one variant; `steps` go from fetch to its last measurement."""
+    """Everything about one variant; `steps` go from fetch to its last measurement.
+
+    `outdated`: what has changed in the manifest or its sources since these results, empty if nothing has.
+    """
 
     model: str
     target: str
@@ -151,6 +154,12 @@ class VariantEvidence(Struct, frozen=True, kw_only=True):
     measurements: tuple[Measurement, ...]
     steps: tuple[Step, ...]
     throughputs: tuple[Throughput, ...] = ()
+    outdated: str = ""
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether a validation failed, or a step or a measurement."""
+        return self.row.verdict == "failed" or any(step.failure is not None for step in self.steps)
 
     @property
     def name(self) -> str:

@@ -113,10 +113,28 @@ def ratio_words(ratio: Ratio) -> str:
 
 def verdicts(evidence: Evidence) -> str:
     """`4 variants (3 passed, 1 failed)`."""
-    words = {"passed": "passed", "warned": "passed with a warning", "failed": "failed", None: "not validated"}
-    found = [variant.row.verdict for variant in evidence.variants]
-    counts = [f"{found.count(name)} {text}" for name, text in words.items() if name in found]
+    words = ("passed", "passed with a warning", "failed", "outdated", "not validated")
+    found = [verdict(variant) for variant in evidence.variants]
+    counts = [f"{found.count(text)} {text}" for text in words if text in found]
     return f"{counted(len(found), 'variant')} ({', '.join(counts)})" if counts else "0 variants"
+
+
+def verdict(variant: VariantEvidence) -> str:
+    """What the results say about a variant as the manifest describes it: those of an earlier manifest say nothing."""
+    if variant.outdated:
+        return "outdated"
+    if variant.has_failed:
+        return "failed"
+    return {"passed": "passed", "warned": "passed with a warning"}.get(variant.row.verdict or "", "not validated")
+
+
+def outdated_lines(evidence: Evidence) -> list[str]:
+    """One line per variant with results of an earlier manifest."""
+    return [
+        f"{variant.name}: these results are of an earlier manifest or source ({variant.outdated})"
+        for variant in evidence.variants
+        if variant.outdated
+    ]
 
 
 def in_markdown(table: Table, *, first: int = 1) -> str:

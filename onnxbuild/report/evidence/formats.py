@@ -10,21 +10,23 @@ from collections.abc import Iterator
 from msgspec import structs
 
 from onnxbuild.protocol import json_text
-from onnxbuild.report.evidence.evidence import Evidence, Throughput, VariantEvidence
+from onnxbuild.report.evidence.evidence import Evidence, Ratio, Throughput, VariantEvidence
 from onnxbuild.report.evidence.figure_tables import (
     check_table,
     in_markdown,
     latency_table,
+    outdated_lines,
     throughput_table,
     variant_table,
 )
 from onnxbuild.report.evidence.session_table import session_table
 from onnxbuild.report.evidence.words import environment, summary
+from onnxbuild.report.markdown_text import escaped
 from onnxbuild.report.result import result_table
 
 _COLUMNS = (
     "model", "target", "precision", "figure", "value", "unit", "bound", "side", "passed", "engine", "stage", "batch",
-    "tokens", "threads", "contended", "workers", "order", "tokenized", "longer_than",
+    "tokens", "threads", "contended", "workers", "order", "tokenized", "longer_than", "outdated",
 )  # fmt: skip
 _RATES = {
     "texts_per_second": "1/s", "least_per_second": "1/s", "most_per_second": "1/s", "tokens_per_second": "1/s",
@@ -47,6 +49,7 @@ def as_csv(evidence: Evidence) -> str:
     writer.writeheader()
     for variant in evidence.variants:
         named = {"model": variant.model, "target": variant.target, "precision": variant.precision}
+        named["outdated"] = str(bool(variant.outdated)).lower()
         writer.writerows(named | figure for figure in _figures(variant))
     return file.getvalue()
 
@@ -66,13 +69,17 @@ def _figures(variant: VariantEvidence) -> Iterator[Figure]:
             if isinstance(value, float) and math.isfinite(value):
                 figure, _, unit = name.rpartition("_")
                 yield {"figure": figure if unit == "ms" else name, "value": value, "unit": _unit(unit)} | where
-        for ratio in one.ratios:
+        for ratio in filter(_is_finite, one.ratios):
             yield {"figure": f"speed-up over {ratio.baseline}", "value": ratio.median, "unit": "×"} | where
     for through in variant.throughputs:
         yield from _rates(through)
     for name, unit in (("tokens_per_second", "1/s"), ("first_token_ms", "ms"), ("generation_speedup", "×")):
         if (value := getattr(row, name)) is not None:
             yield {"figure": f"generation: {name.removesuffix('_ms')}", "value": value, "unit": unit}
+
+
+def _is_finite(ratio: Ratio) -> bool:
+    return math.isfinite(ratio.median)
 
 
 def _rates(one: Throughput) -> Iterator[Figure]:
@@ -93,12 +100,16 @@ def as_markdown(evidence: Evidence) -> str:
     """What fits into a comment on a pull request: the variants, and the other tables folded in."""
     notes = result_table.notes(variant.row for variant in evidence.variants)
     failures = [
-        f"- **{step.id}** {step.failure}" for variant in evidence.variants for step in variant.steps if step.failure
+        f"- **{escaped(step.id)}** {escaped(step.failure)}"
+        for variant in evidence.variants
+        for step in variant.steps
+        if step.failure
     ]
     rates = throughput_table(evidence)
     parts = [
-        f"<!-- a report of onnxbuild -->\n### {evidence.source}",
+        f"<!-- a report of onnxbuild -->\n### {escaped(evidence.source)}",
         summary(evidence),
+        "\n".join(f"- {escaped(line)}" for line in outdated_lines(evidence)),
         in_markdown(variant_table(evidence)) if evidence.variants else "",
         *(note.replace("*", "\\*", 1) for note in notes),
         "\n".join(dict.fromkeys(failures)),

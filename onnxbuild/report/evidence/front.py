@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -35,7 +36,10 @@ class Point(NamedTuple):
 
 
 class Tradeoff(NamedTuple):
-    """The variants of one model that have both figures. `front`: the names that no other variant beats in both."""
+    """The variants of one model that have both figures. `front`: the names that no other variant beats in both.
+
+    A variant that failed, or whose results are of an earlier manifest, is no choice, and beats no other one.
+    """
 
     model: str
     metric: str
@@ -54,6 +58,7 @@ def tradeoffs(variants: Sequence[VariantEvidence]) -> list[Tradeoff]:
 
 def _tradeoff(model: str, variants: Sequence[VariantEvidence]) -> Tradeoff | None:
     measured = [(variant, cost) for variant in variants if (cost := _cost(variant)) is not None]
+    measured = [(variant, cost) for variant, cost in measured if math.isfinite(cost[0])]
     shared = (name for name in _METRICS if all(name in variant.row.metrics for variant, _ in measured))
     metric = next(shared, None)
     if metric is None or len(measured) < 2:  # noqa: PLR2004 - one point is no choice
@@ -61,8 +66,11 @@ def _tradeoff(model: str, variants: Sequence[VariantEvidence]) -> Tradeoff | Non
     points = tuple(
         Point(variant.name, cost[0], _deviation(metric, variant.row.metrics[metric]), variant.row.contended)
         for variant, cost in measured
+        if math.isfinite(variant.row.metrics[metric].value)
     )
-    return Tradeoff(model, metric, _WORDS[metric], measured[0][1][1], points, front_of(points))
+    out = {variant.name for variant, _ in measured if variant.has_failed or variant.outdated}
+    front = front_of(point for point in points if point.name not in out)
+    return Tradeoff(model, metric, _WORDS[metric], measured[0][1][1], points, front) if points else None
 
 
 def front_of(points: Iterable[Point]) -> frozenset[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from msgspec import structs
+import msgspec
+from msgspec import Struct, structs
 
 from onnxbuild.deliver.variant_rows import Row, judged_metrics, rows
 from onnxbuild.execute.events import Outcome
@@ -26,15 +28,26 @@ _NUMBERS = ("p50_ms", "p90_ms", "p99_ms", "mean_ms", "min_ms", "max_ms", "stdev_
 
 
 def gather(
-    graph: ActionGraph, outcomes: Mapping[str, Outcome], find: Find, *, source: str, ended: float | None
+    graph: ActionGraph,
+    outcomes: Mapping[str, Outcome],
+    find: Find,
+    *,
+    source: str,
+    ended: float | None,
+    outdated: Mapping[str, str] | None = None,
 ) -> Evidence:
-    """The evidence of every variant of a graph; `find` gives the trace of a key."""
-    variants = zip(graph.variants, rows(graph, outcomes), strict=True)
+    """The evidence of every variant of a graph; `find` gives the trace of a key.
+
+    `outdated`: the variants with results of an earlier manifest, each with what has changed.
+    """
+    pairs = zip(graph.variants, rows(graph, outcomes), strict=True)
+    variants = (_variant(variant, row, graph, outcomes, find) for variant, row in pairs)
+    old = outdated or {}
     return Evidence(
         onnxbuild=__version__,
         source=source,
         ended=ended,
-        variants=tuple(_variant(variant, row, graph, outcomes, find) for variant, row in variants),
+        variants=tuple(structs.replace(one, outdated=old.get(one.name, "")) for one in variants),
     )
 
 
@@ -66,7 +79,7 @@ def _step(outcome: Outcome, params: Mapping[str, Any], find: Find) -> Step:
         kind=outcome.kind,
         outcome=outcome.outcome,
         seconds=trace.seconds if trace is not None else outcome.seconds or None,
-        params=params,
+        params=parts.get("params", params),  # what the result was made with, where the manifest has been edited
         packages=parts.get("packages") or {},
         toolchain=parts.get("toolchain") or {},
         machine=parts.get("machine"),
@@ -112,32 +125,65 @@ def _data(samples: Mapping[str, Any]) -> str:
     return ": ".join(part for part in (", ".join(counts), str(samples.get("text") or "")) if part)
 
 
+class _Series(Struct, frozen=True, kw_only=True):
+    """What was measured of one engine. JSON has null for NaN, and results of earlier versions lack some figures."""
+
+    n: int = 0
+    p50_ms: float | None = None
+    p90_ms: float | None = None
+    p99_ms: float | None = None
+    mean_ms: float | None = None
+    min_ms: float | None = None
+    max_ms: float | None = None
+    stdev_ms: float | None = None
+    samples_per_second: float | None = None
+    tokens_per_second: float | None = None
+    contended: bool = False
+
+
+class _Spread(Struct, frozen=True):
+    median: float
+    min: float
+    max: float
+
+
+class _Result(Struct, frozen=True, kw_only=True):
+    """One configuration."""
+
+    stage: str
+    batch: int
+    sequence: int
+    threads: int
+    past: int | None = None
+    engines: dict[str, _Series]
+    speedup: dict[str, _Spread] = {}
+
+
 def measurements_of(outcome: Outcome) -> Iterator[Measurement]:
-    """Every engine in every configuration that a benchmark measured."""
-    results = outcome.facts.get("results")
-    for result in results if outcome.kind == "benchmark" and isinstance(results, list | tuple) else ():
-        for engine, series in result["engines"].items():
-            measurement = _measurement(outcome.id, engine, series, result)
-            yield structs.replace(measurement, ratios=_ratios(result)) if engine == OWN_ENGINE else measurement
+    """Every engine in every configuration that a benchmark measured; what is no such result has none."""
+    results = outcome.facts.get("results") if outcome.kind == "benchmark" else None
+    for result in results if isinstance(results, list | tuple) else ():
+        with contextlib.suppress(msgspec.ValidationError):
+            yield from _measurements(outcome.id, msgspec.convert(result, _Result))
 
 
-def _measurement(action: str, engine: str, series: Mapping[str, Any], result: Mapping[str, Any]) -> Measurement:
-    numbers: dict[str, Any] = {name: float(series.get(name, math.nan)) for name in _NUMBERS}
-    return Measurement(
-        action=action,
-        engine=engine,
-        stage=result["stage"],
-        batch=result["batch"],
-        sequence=result["sequence"],
-        threads=result["threads"],
-        past=result.get("past") or 0,
-        calls=series["n"],
-        tokens_per_second=series.get("tokens_per_second"),
-        contended=bool(series.get("contended")),
-        **numbers,
+def _measurements(action: str, result: _Result) -> Iterator[Measurement]:
+    ratios = tuple(
+        Ratio(baseline=name, median=one.median, least=one.min, most=one.max) for name, one in result.speedup.items()
     )
-
-
-def _ratios(result: Mapping[str, Any]) -> tuple[Ratio, ...]:
-    found = (result.get("speedup") or {}).items()
-    return tuple(Ratio(baseline=name, median=one["median"], least=one["min"], most=one["max"]) for name, one in found)
+    for engine, series in result.engines.items():
+        values = ((name, getattr(series, name)) for name in _NUMBERS)
+        yield Measurement(
+            action=action,
+            engine=engine,
+            stage=result.stage,
+            batch=result.batch,
+            sequence=result.sequence,
+            threads=result.threads,
+            past=result.past or 0,
+            calls=series.n,
+            tokens_per_second=series.tokens_per_second,
+            contended=series.contended,
+            ratios=ratios if engine == OWN_ENGINE else (),
+            **{name: math.nan if value is None else value for name, value in values},
+        )

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
+from onnxbuild.deliver.variant_rows import Metric
 from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import Action, ActionGraph, OutputRef, Variant
-from onnxbuild.report.evidence.evidence import Evidence
+from onnxbuild.report.evidence.evidence import Check, Evidence, Measurement, Ratio
 from onnxbuild.report.evidence.gathering import gather
 from onnxbuild.store.traces import Trace
 
 _CHECKS, _MEASURES = ("validate", "load"), ("benchmark", "generate", "tune")
+
+# The figures of checks, of ratios and of measurements.
+_NEVER_ABSENT = frozenset(
+    field.name
+    for struct in (Check, Metric, Ratio, Measurement)
+    for field in msgspec.structs.fields(struct)
+    if field.type is float
+)
 
 
 class _Step(Struct, frozen=True):
@@ -39,7 +49,15 @@ class Delivered(Struct, frozen=True):
 
 def read_report(text: bytes) -> Evidence:
     """The evidence of a report in JSON. Errors: ValueError if the text is something else."""
-    return msgspec.json.decode(text, type=Evidence)
+    return msgspec.convert(_with_nan(msgspec.json.decode(text)), Evidence)
+
+
+def _with_nan(value: Any) -> Any:
+    """The value with NaN in place of null where a figure is never absent: JSON has no NaN."""
+    if isinstance(value, dict):
+        known = ((name, _with_nan(one)) for name, one in value.items())
+        return {name: math.nan if one is None and name in _NEVER_ABSENT else one for name, one in known}
+    return [_with_nan(one) for one in value] if isinstance(value, list) else value
 
 
 def read_delivered(text: bytes) -> Delivered:

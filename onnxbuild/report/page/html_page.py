@@ -14,6 +14,7 @@ from onnxbuild.report.evidence.figure_tables import (
     Table,
     check_table,
     latency_table,
+    outdated_lines,
     throughput_table,
     variant_table,
 )
@@ -53,6 +54,7 @@ def html_page(evidence: Evidence, drawn: Sequence[Plot], texts: str = "") -> str
         **parts,
         evidence=evidence,
         summary=summary(evidence),
+        outdated=outdated_lines(evidence),
         sections=[(name, title) for name, title in _SECTIONS.items() if _has(parts.get(name))],
         notes=result_table.notes(variant.row for variant in evidence.variants),
         failures=failed_steps(evidence),

@@ -136,12 +136,16 @@ def _room(values: Sequence[float]) -> tuple[float, float]:
 
 def _latency_bars(variants: Sequence[VariantEvidence]) -> dict[str, list[Bar]]:
     """The bars of each configuration: the baselines, then the variants."""
-    measured = [(variant.target, one) for variant in variants for one in variant.measurements]
+    measured = [
+        (variant.target, one) for variant in variants for one in variant.measurements if math.isfinite(one.p50_ms)
+    ]
     several = len({one.stage for _, one in measured}) > 1
     found: dict[str, dict[str, Bar]] = {}
     for target, one in measured:
         name = target if one.engine == OWN_ENGINE else one.engine
-        bar = Bar(name, one.p50_ms, one.p90_ms, baseline=one.engine != OWN_ENGINE)
+        bar = Bar(
+            name, one.p50_ms, one.p90_ms if math.isfinite(one.p90_ms) else None, baseline=one.engine != OWN_ENGINE
+        )
         found.setdefault(f"{one.stage}: {one.fed}" if several else one.fed, {}).setdefault(name, bar)
     return {words: sorted(bars.values(), key=lambda bar: not bar.baseline) for words, bars in found.items()}
 
