@@ -140,7 +140,8 @@ RULES: tuple[Rule, ...] = (
         """),
     described("OB034", "bad-choice", """
         A `select:` that can never choose: an unknown figure, a condition of another form, a figure that nothing
-        measures, no goal or two, or a target that is called `best`.
+        measures, no goal or two, a condition that no value fulfils, or a target that is called `best`. Or one that
+        would choose the worst variant, such as `maximize: latency.p50`.
 
         Why: the choice is made after everything was built and measured, which would be in vain.
         Bad:

@@ -36,6 +36,13 @@ MEANINGS: Mapping[str, str] = {
 
 _CONDITION = re.compile(r"(>=|<=|>|<)\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)")
 
+# The best value that a figure can have, of those that have one: a bound beyond it is a slip of the pen.
+_BEST_VALUES: Mapping[str, float] = {
+    **dict.fromkeys(("accuracy", "top1", "spearman", "top10_overlap"), 1.0),
+    **dict.fromkeys(("cosine_mean", "cosine_min", "row_cosine_mean", "row_cosine_min"), 1.0),
+    **dict.fromkeys(("kl_mean", "max_abs", "mean_abs"), 0.0),
+}
+
 
 class Condition(Struct, frozen=True):
     """A condition on a figure, such as `>= 0.99`."""
@@ -49,6 +56,13 @@ class Condition(Struct, frozen=True):
         if self.operator in {">=", "<="} and value == self.bound:
             return True
         return value > self.bound if self.operator.startswith(">") else value < self.bound
+
+    @property
+    def can_hold(self) -> bool:
+        """Whether any value of the figure fulfils it."""
+        best = _BEST_VALUES.get(self.figure)
+        points_there = best == (1.0 if self.operator.startswith(">") else 0.0)
+        return best is None or not points_there or self.holds(best)
 
     def __str__(self) -> str:
         """As a person writes it."""

@@ -230,3 +230,21 @@ def test_a_missing_baseline_costs_no_build(fresh: World) -> None:
     assert (done.code, done.out) == (2, "")
     assert "OB093" in done.err
     assert "one" not in done.err
+
+
+def test_without_a_display_no_browser_is_started(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python would start one for terminals, which waits for keys."""
+    started = world.root / "started"
+    browser = world.root / "bin" / "www-browser"
+    browser.parent.mkdir(exist_ok=True)
+    browser.write_text(f"#!/bin/sh\necho \"$1\" > '{started}'\n")
+    browser.chmod(0o755)
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
+        world.environment.pop(name, None)
+    monkeypatch.setitem(world.environment, "PATH", str(browser.parent))
+    done = reported(world, "--open")
+    assert (done.code, started.exists()) == (0, False)
+    assert done.err.endswith("no browser could be started: open the file yourself\n")
+    monkeypatch.setitem(world.environment, "BROWSER", str(browser))
+    assert reported(world, "--open").code == 0
+    assert started.read_text().endswith("/out/manifest-report.html\n")

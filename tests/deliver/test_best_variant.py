@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -171,3 +172,16 @@ def test_a_part_of_the_variants_leaves_the_last_choice(tmp_path: Path) -> None:
     assert world.run().code == 0
     assert world.run("m/plain").code == 0
     assert (world.root / "out" / "m" / "best").exists()
+
+
+@pytest.mark.parametrize("first", ["latency", "other"])
+@pytest.mark.parametrize("largest", [False, True])
+def test_what_is_no_number_is_never_the_best(first: str, largest: bool) -> None:  # noqa: FBT001
+    rows = [row("a", latency_ms=math.nan), row("b", latency_ms=5.0), row("c", latency_ms=5.0)]
+    chosen = choose(choice(largest=largest), rows if first == "latency" else rows[::-1])
+    assert chosen.best is not None
+    assert chosen.best.variant.target != "a"
+    none = choose(choice(), [row("a", latency_ms=math.nan), row("b")])
+    assert in_words(none) == (
+        "no variant of `m` can be the best: `a` (latency.p50 is nan); `b` (latency.p50 was not measured)"
+    )

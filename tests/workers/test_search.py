@@ -24,7 +24,7 @@ from onnxbuild.workers.inputs.sentences import SENTENCES
 from onnxbuild.workers.measuring import metrics
 from onnxbuild.workers.quantize.search.judged import loss_of, scores
 from onnxbuild.workers.quantize.search.mixed import cost_of, mixed, parts_of
-from onnxbuild.workers.quantize.search.search import Rows, Trial, fewest, search
+from onnxbuild.workers.quantize.search.search import Rows, Trial, fewest, noted_loss, search
 from onnxbuild.workers.quantize.worker import run
 
 pytestmark = pytest.mark.heavy
@@ -242,3 +242,20 @@ def test_a_model_keeps_the_bound_on_text_that_it_was_not_calibrated_with(family)
     assert np.mean(cosines) > 0.9997
     model = onnx.load(folder / "model.onnx")
     assert any(node.op_type == "MatMulInteger" for node in model.graph.node)
+
+
+def test_with_every_node_in_fp32_nothing_is_quantized_and_so_nothing_keeps_the_bound():
+    params = msgspec.structs.replace(AUTO, subject_to={"cosine_mean": ">= 0.99999999999999"}, smooth=msgspec.UNSET)
+    with pytest.raises(CheckFailed, match="OBE115 no mix of int8, 8-bit weights and fp32 keeps") as caught:
+        search(three_layers(), params, Rows(FEEDS, FEEDS), scratch(), silent, Journal())
+    assert "gives 1.000000" not in str(caught.value)
+    assert [trial["fp32"] for trial in caught.value.failure.facts["trials"] if trial["holds"]] == [4]
+
+
+def test_an_output_that_is_no_number_is_the_worst_wherever_it_stands():
+    exact = [{"a": np.ones((2, 3)), "b": np.ones((2, 3))}]
+    found = [{"a": np.ones((2, 3)), "b": np.full((2, 3), np.nan)}]
+    assert np.isnan(scores(exact, found)["cosine_mean"])
+    assert np.isnan(scores(found, exact)["cosine_min"])
+    assert noted_loss(np.nan) == noted_loss(np.inf) > noted_loss(2.0) == 2.0
+    assert noted_loss(-1e-9) == 0.0

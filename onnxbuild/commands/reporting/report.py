@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -113,5 +114,12 @@ def write_plots(drawn: Sequence[Plot], place: str) -> None:
 def _show(page: Path) -> None:
     import webbrowser
 
-    if not webbrowser.open(page.absolute().as_uri()):
+    if not _has_display() or not webbrowser.open(page.absolute().as_uri()):
         print("no browser could be started: open the file yourself", file=sys.stderr)
+
+
+def _has_display() -> bool:
+    """Whether a browser can show a window: without one, Python starts a browser for terminals, which waits for keys."""
+    if sys.platform in {"win32", "darwin", "cygwin"}:
+        return True
+    return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"))

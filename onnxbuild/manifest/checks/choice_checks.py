@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
 from onnxbuild.manifest.document import Array, Table
 from onnxbuild.manifest.sections import ModelEntry
 from onnxbuild.tables.choices import BEST, FIGURES, condition
+from onnxbuild.tables.regressions import FIGURES as COMPARED
+
+_BETTER: Mapping[str, str] = {**COMPARED, "size_mb": "less", "generation_speedup": "more"}
 
 
 def choice_faults(model: ModelEntry, targets: Table) -> Iterator[Diagnostic]:
@@ -22,18 +25,31 @@ def choice_faults(model: ModelEntry, targets: Table) -> Iterator[Diagnostic]:
         yield fault("OB034", message, span=at, hint="`minimize: latency.p50`, for example")
     for goal in goals:
         yield from _figure(written[goal], written.value_span(goal), model, targets)
+        yield from _wrong_way(goal, written[goal], written.value_span(goal))
     conditions = written.get("subject_to")
     if isinstance(conditions, Table):
         yield from _conditions(conditions, model, targets)
     yield from _target_named_best(model)
 
 
+def _wrong_way(goal: str, figure: object, at: Span) -> Iterator[Diagnostic]:
+    """A goal that would choose the worst variant: the slowest, the largest, or the least accurate one."""
+    better = _BETTER.get(figure) if isinstance(figure, str) else None
+    wanted = "minimize" if better == "less" else "maximize"
+    if better is not None and goal != wanted:
+        message = f"`{goal}: {figure}` chooses the worst variant"
+        yield fault("OB034", message, span=at, hint=f"`{wanted}: {figure}`")
+
+
 def _conditions(written: Table, model: ModelEntry, targets: Table) -> Iterator[Diagnostic]:
     for name, text in written.items():
         yield from _figure(name, written.key_span(name), model, targets)
-        if isinstance(text, str) and condition(name, text) is None:
+        read = condition(name, text) if isinstance(text, str) else None
+        if isinstance(text, str) and read is None:
             hint = "an operator and a number, such as `>= 0.99`"
             yield fault("OB034", f"`{text}` is not a condition", span=written.value_span(name), hint=hint)
+        if read is not None and not read.can_hold:
+            yield fault("OB034", f"no variant can fulfil `{read}`", span=written.value_span(name))
 
 
 def _figure(name: object, at: Span, model: ModelEntry, targets: Table) -> Iterator[Diagnostic]:

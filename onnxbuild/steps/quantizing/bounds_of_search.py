@@ -26,7 +26,7 @@ def bounds(subject_to: Mapping[Metric, str] | UnsetType) -> tuple[Condition, ...
 
 
 def check_bounds(subject_to: Mapping[Metric, str]) -> Iterator[Fault]:
-    """OB667 for a bound that is none, or that points the wrong way."""
+    """OB667 for a bound that is none, that points the wrong way, or that nothing can fulfil."""
     for metric, text in subject_to.items():
         read = condition(metric, text)
         if read is None or read.operator[0] != _EXAMPLES[metric][0]:
@@ -35,3 +35,5 @@ def check_bounds(subject_to: Mapping[Metric, str]) -> Iterator[Fault]:
                 field="subject_to",
                 message=f"`{metric}` expects a bound such as `{_EXAMPLES[metric]}`, found `{text}`",
             )
+        elif not read.can_hold:
+            yield Fault(code="OB667", field="subject_to", message=f"no variant can fulfil `{read}`")

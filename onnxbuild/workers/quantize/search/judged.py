@@ -53,8 +53,9 @@ def scores(exact: Outputs, found: Outputs) -> dict[str, float]:
     names = dict.fromkeys(name for one in exact for name in one)
     cosines = [np.concatenate(list(_each(exact, found, name, metrics.cosines))) for name in names]
     result = {
-        "cosine_mean": min(float(one.mean()) for one in cosines),
-        "cosine_min": min(float(one.min()) for one in cosines),
+        # `min` of Python leaves out a NaN that is not the first one.
+        "cosine_mean": float(np.min([one.mean() for one in cosines])),
+        "cosine_min": float(np.min([one.min() for one in cosines])),
     }
     if LOGITS in names:
         winners = np.concatenate(list(_each(exact, found, LOGITS, metrics.same_decisions)))

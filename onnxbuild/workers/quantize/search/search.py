@@ -8,6 +8,7 @@ Which mix is cheaper comes from a table of ratios and never from a clock.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from onnxbuild.workers.folders.journal import Journal
 from onnxbuild.workers.quantize.search.judged import Outputs, loss_of, outputs_of, scores
 from onnxbuild.workers.quantize.search.mixed import Form, Part, Plan, cost_of, mixed, parts_of
 
+_WORST = 1e30  # the loss of a node that makes an output infinite or not a number
 _PROBES = 16  # passes on which the loss of one node is measured
 
 # What sensitive nodes are taken back to.
@@ -83,12 +85,17 @@ def search(
 
 
 def _taking_back(judge: _Judge, losses: Mapping[str, float]) -> Iterator[Trial]:
-    """The cheapest trial that holds of each recipe."""
+    """The cheapest trial that holds of each recipe; with every node in fp32, nothing would be quantized."""
     for recipe, form in _RECIPES.items():
         order = _order(judge.parts, losses, form, judge.params.minimize or "latency")
         trial = fewest(partial(_first_of, judge, recipe, order), len(order))
-        if trial is not None:
+        if trial is not None and not _is_whole(judge.parts, trial.plan):
             yield trial
+
+
+def _is_whole(parts: Sequence[Part], plan: Plan) -> bool:
+    """Whether a mix leaves every node in fp32."""
+    return all(plan.get(part.name) == "fp32" for part in parts)
 
 
 def _first_of(judge: _Judge, recipe: str, order: Sequence[tuple[str, Form]], count: int) -> Trial:
@@ -178,12 +185,17 @@ def _losses(
         tell(f"sensitivity of {part.name}", number, len(parts))
         others: dict[str, Form] = {one.name: "fp32" for one in parts if one is not part}
         found = outputs_of(mixed(model, others, params), feeds, scratch)
-        return float(f"{max(0.0, loss_of(scores(exact, found))):.4g}")
+        return noted_loss(loss_of(scores(exact, found)))
 
     return {
         part.name: journal.noted(f"loss of {part.name}", partial(loss, number, part))
         for number, part in enumerate(parts)
     }
+
+
+def noted_loss(value: float) -> float:
+    """A loss as the journal keeps it. NaN is the worst of all, and JSON has neither it nor infinity."""
+    return _WORST if math.isnan(value) else float(f"{min(max(0.0, value), _WORST):.4g}")
 
 
 def _check_metrics(wanted: Sequence[Condition], known: Mapping[str, float]) -> None:
@@ -197,11 +209,12 @@ def _check_metrics(wanted: Sequence[Condition], known: Mapping[str, float]) -> N
 
 def _nothing_holds(trials: Sequence[Trial], params: QuantizeParams, facts: dict[str, Any]) -> CheckFailed:
     wanted = bounds(params.subject_to)
-    best = max(trials, key=lambda trial: (sum(b.holds(trial.found[b.figure]) for b in wanted), -loss_of(trial.found)))
+    mixes = [trial for trial in trials if not trial.holds] or trials  # a trial that holds has every node in fp32
+    best = max(mixes, key=lambda trial: (sum(b.holds(trial.found[b.figure]) for b in wanted), -loss_of(trial.found)))
     reached = ", ".join(f"{best.found[bound.figure]:.6f} for `{bound}`" for bound in wanted)
     return CheckFailed(
         "OBE115",
-        f"no mix of int8, 8-bit weights and fp32 keeps the bounds; the nearest of {len(trials)} gives {reached}",
+        f"no mix of int8, 8-bit weights and fp32 keeps the bounds; the nearest of {len(mixes)} gives {reached}",
         notes=[("hint", "loosen the bound, or name in `exclude` what must stay in fp32")],
         facts=facts,
     )
