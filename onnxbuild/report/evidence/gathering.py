@@ -108,7 +108,10 @@ def checks_of(outcome: Outcome) -> Iterator[Check]:
 
 
 def _pair(interval: Any) -> tuple[float, float] | None:
-    return (float(interval[0]), float(interval[1])) if interval else None
+    """The ends of an interval; None if they are not two numbers."""
+    if not isinstance(interval, list | tuple) or not all(isinstance(end, int | float) for end in interval):
+        return None
+    return (float(interval[0]), float(interval[1])) if len(interval) == 2 else None  # noqa: PLR2004 - its two ends
 
 
 def _data_of(metric: str, facts: Mapping[str, Any]) -> str:

@@ -207,11 +207,19 @@ def _check_metrics(wanted: Sequence[Condition], known: Mapping[str, float]) -> N
             )
 
 
+def _reached(trial: Trial, bound: Condition) -> str:
+    """What a trial gives, with enough digits to see on which side of the bound that is."""
+    value = trial.found[bound.figure]
+    short = f"{value:.6f}"
+    return short if bound.holds(float(short)) == bound.holds(value) else repr(value)
+
+
 def _nothing_holds(trials: Sequence[Trial], params: QuantizeParams, facts: dict[str, Any]) -> CheckFailed:
     wanted = bounds(params.subject_to)
     mixes = [trial for trial in trials if not trial.holds] or trials  # a trial that holds has every node in fp32
     best = max(mixes, key=lambda trial: (sum(b.holds(trial.found[b.figure]) for b in wanted), -loss_of(trial.found)))
-    reached = ", ".join(f"{best.found[bound.figure]:.6f} for `{bound}`" for bound in wanted)
+    texts: Mapping[str, str] = dict(params.subject_to or {})
+    reached = ", ".join(f"{_reached(best, one)} for `{one.figure} {texts[one.figure]}`" for one in wanted)
     return CheckFailed(
         "OBE115",
         f"no mix of int8, 8-bit weights and fp32 keeps the bounds; the nearest of {len(mixes)} gives {reached}",
