@@ -15,6 +15,7 @@ from onnxbuild.report.wording import on_one_line
 _MARKS = re.compile(r"[\\`*_\[\]<>|~&#$!]|:(?=//)|@(?=\w)|(?<=\bwww)\.")
 _AT_START = re.compile(r"^(\s*)([-+](?=\s|$)|-(?=-)|=|\d+(?=[.)](?:\s|$)))")
 _BAR = re.compile(r"(?<!\\)\|")
+_CODE = re.compile(r"(?<!`)(`[^`]+`)(?!`)")
 _TICKS = re.compile(r"`+")
 
 
@@ -22,6 +23,17 @@ def escaped(text: str) -> str:
     """The text on one line, for a paragraph, a heading or a cell of a table."""
     line = _MARKS.sub(r"\\\g<0>", on_one_line(text).strip())
     return _AT_START.sub(_harmless, line)
+
+
+def message(text: str) -> str:
+    """A message on one line: what it has between backticks is code, and all else is escaped."""
+    parts = _CODE.split(on_one_line(text))
+    return " ".join("".join(one if number % 2 else _escaped_part(one) for number, one in enumerate(parts)).split())
+
+
+def _escaped_part(text: str) -> str:
+    """The text in the middle of a line."""
+    return _MARKS.sub(r"\\\g<0>", text)
 
 
 def _harmless(begins: re.Match[str]) -> str:

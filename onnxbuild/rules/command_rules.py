@@ -180,6 +180,12 @@ RULES: tuple[Rule, ...] = (
         Fix: `onnxbuild run MANIFEST`. Other versions of packages or another machine are no such change: a report names
         those that took part.
         """),
+    described("OB711", "result-not-in-the-store", """
+        `card` needs a file of a finished variant, and the store does not have it any more.
+
+        Why: the store has been damaged, or a part of it was deleted.
+        Fix: `onnxbuild run MANIFEST` makes what is missing again.
+        """),
     described("OB091", "not-pruned", """
         An output folder that the manifest no longer names could not be removed.
 

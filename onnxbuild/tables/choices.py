@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Literal
@@ -34,14 +35,10 @@ MEANINGS: Mapping[str, str] = {
     "generation_speedup": "tokens per second divided by those of PyTorch",
 }
 
-_CONDITION = re.compile(r"(>=|<=|>|<)\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)")
+# The smallest and the largest value; all others are from 0 to infinity.
+_RANGES = {"accuracy": (0.0, 1.0), **{name: (metric.least, metric.most) for name, metric in METRICS.items()}}
 
-# The best value that a figure can have, of those that have one: a bound beyond it is a slip of the pen.
-_BEST_VALUES: Mapping[str, float] = {
-    **dict.fromkeys(("accuracy", "top1", "spearman", "top10_overlap"), 1.0),
-    **dict.fromkeys(("cosine_mean", "cosine_min", "row_cosine_mean", "row_cosine_min"), 1.0),
-    **dict.fromkeys(("kl_mean", "max_abs", "mean_abs"), 0.0),
-}
+_CONDITION = re.compile(r"(>=|<=|>|<)\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)")
 
 
 class Condition(Struct, frozen=True):
@@ -60,9 +57,8 @@ class Condition(Struct, frozen=True):
     @property
     def can_hold(self) -> bool:
         """Whether any value of the figure fulfils it."""
-        best = _BEST_VALUES.get(self.figure)
-        points_there = best == (1.0 if self.operator.startswith(">") else 0.0)
-        return best is None or not points_there or self.holds(best)
+        least, most = _RANGES.get(self.figure, (0.0, math.inf))
+        return self.holds(most if self.operator.startswith(">") else least)
 
     def __str__(self) -> str:
         """As a person writes it."""

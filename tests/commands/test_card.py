@@ -111,6 +111,23 @@ def test_a_variant_that_failed_is_named_and_has_no_folder(tmp_path: Path) -> Non
     assert "`two` failed or was not finished" in text
 
 
+def test_a_file_that_the_store_lacks_is_made_again_by_a_run(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.manifest(STEPS)
+    assert world.run().code == 0
+    described = json.loads((tmp_path / "out" / "m" / "two" / "onnxbuild.json").read_text())
+    digest = described["files"]["model.onnx"]["blake3"]
+    (blob,) = world.store.rglob(digest)
+    blob.unlink()
+    done = card(world)
+    assert done.code == 1
+    assert done.err == (
+        "OB711 a file of `two` cannot be read from the store: No such file or directory\n"
+        "  = hint: `onnxbuild run manifest.yaml` makes what is missing again\n"
+    )
+    assert (world.run().code, card(world).code) == (0, 0)
+
+
 # -- a source on a Hub ------------------------------------------------------------------------------------------------
 
 

@@ -66,7 +66,7 @@ def test_the_tradeoff_has_the_deviation_from_the_ideal():
     assert [(point.name, point.milliseconds, round(point.deviation, 6)) for point in tradeoff.points] == [
         ("bert/fp32", 20.0, 0.0), ("bert/o2", 20.4, 0.00001), ("bert/int8", 6.0, 0.35),
     ]  # fmt: skip
-    assert tradeoff.front == {"bert/fp32", "bert/int8"}
+    assert tradeoff.front == {"bert/fp32"}  # int8, the fastest, failed
 
 
 def test_csv_has_one_line_per_figure():

@@ -133,6 +133,13 @@ def luminance(colour):
 def test_a_telephone_shows_it_without_sideways_scrolling(opened):
     page = opened(page_of(with_variants(40)), width=400)
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    # A plot scrolls within its own box, so that its labels of 9 points are not scaled to 6 pixels.
+    sizes = page.eval_on_selector_all(".plot svg", "all => all.map((one) => one.getBoundingClientRect().width)")
+    assert len(sizes) == page.locator(".plot").count() > 0
+    assert min(sizes) >= 500
+    assert page.evaluate("document.querySelector('.plot').scrollWidth") >= 500
+    page.locator(".plot").first.focus()
+    assert page.evaluate("document.activeElement.className") == "plot"
 
 
 @in_a_browser

@@ -103,10 +103,17 @@ def test_results_of_another_shape_are_left_out(place: tuple[Any, ...], value: An
 def test_a_message_of_a_library_stays_text_in_markdown() -> None:
     from onnxbuild.protocol import Failure
 
-    message = "bad </details> <img src=x> @everyone **bold**\n\n# heading | cell"
+    message = "`a_b` bad </details> <img src=x> @everyone **bold**\n\n# heading | cell `"
     failed = outcome(f"{O2.name}:benchmark", "failed", failure=Failure(code="OBE99", message=message, facts={}))
     text = as_markdown(with_outcome(failed))
     (line,) = [line for line in text.splitlines() if "OBE99" in line]
-    assert line == (
-        r"- **bert/o2:benchmark** OBE99 bad \</details\> \<img src=x\> \@everyone \*\*bold\*\*  \# heading \| cell"
-    )
+    shown = r"OBE99 `a_b` bad \</details\> \<img src=x\> \@everyone \*\*bold\*\* \# heading \| cell \`"
+    assert line == f"- **bert/o2:benchmark** {shown}"
+
+
+def test_what_was_not_measured_has_no_table_in_markdown() -> None:
+    names = [name for name in outcomes() if not name.endswith((":benchmark", ":validate"))]
+    text = as_markdown(gather(BERT, {name: outcomes()[name] for name in names}, trace, source="t.yaml", ended=1.0))
+    assert "3 variants (3 not validated)" in text
+    assert "Validation" not in text
+    assert "Benchmarks" not in text

@@ -46,6 +46,7 @@ ELSEWHERE = {
     "OB093": "tests/commands/test_report.py",
     "OB695": "tests/commands/test_report.py",
     "OB710": "tests/commands/test_outdated.py",
+    "OB711": "tests/commands/test_card.py",
     "OB080": "tests/planning/test_interpreters.py",
     "OB105": "tests/planning",
     "OB639": "tests/commands/test_compare_exporters.py",

@@ -38,6 +38,7 @@ from onnxbuild.store.store import Store
 if TYPE_CHECKING:
     from onnxbuild.report.page.plots import Plot
 
+_FAILED = 1
 _LARGEST_CONFIG = 16 << 20
 _UNREADABLE = Outline((), {})  # a plugin may write graphs that only it reads
 
@@ -120,7 +121,7 @@ def _subject(
         raise DiagnosticError(fault("OB681", f"no variant of `{model}` is finished", hint=hint))
     files = {one.target: outcomes[one.output.action].outputs[one.output.port] for one in done}
     fetches = [opened.plan.whole.actions[name] for name in variants[0].steps]
-    folders = {name: _folder(name, opened.store.tree(digest).files, opened.store) for name, digest in files.items()}
+    folders = {name: _stored(name, opened.store.tree(digest).files, opened) for name, digest in files.items()}
     source = next(one.source for one in opened.plan.manifest.models if one.name == model)
     return Subject(
         model=model,
@@ -137,6 +138,16 @@ def _subject(
 def _is_delivered(variant: Variant, outcomes: Mapping[str, Outcome]) -> bool:
     needed = (*variant.steps, *variant.checks)
     return all(name in outcomes and outcomes[name].outcome in SUCCEEDED for name in needed)
+
+
+def _stored(name: str, files: Sequence[File], opened: Session) -> Folder:
+    """The files of a variant. Errors: DiagnosticError OB711 if the store lacks one of them."""
+    try:
+        return _folder(name, files, opened.store)
+    except OSError as error:
+        message = f"a file of `{name}` cannot be read from the store: {error.strerror}"
+        hint = f"`onnxbuild run {path_from_here(opened.plan.manifest.path)}` makes what is missing again"
+        raise DiagnosticError(fault("OB711", message, hint=hint), exit_code=_FAILED) from None
 
 
 def _folder(name: str, files: Sequence[File], store: Store) -> Folder:

@@ -21,7 +21,7 @@ from onnxbuild.report.evidence.figure_tables import (
 )
 from onnxbuild.report.evidence.session_table import session_table
 from onnxbuild.report.evidence.words import environment, summary
-from onnxbuild.report.markdown_text import escaped
+from onnxbuild.report.markdown_text import escaped, message
 from onnxbuild.report.result import result_table
 
 _COLUMNS = (
@@ -100,25 +100,24 @@ def as_markdown(evidence: Evidence) -> str:
     """What fits into a comment on a pull request: the variants, and the other tables folded in."""
     notes = result_table.notes(variant.row for variant in evidence.variants)
     failures = [
-        f"- **{escaped(step.id)}** {escaped(step.failure)}"
+        f"- **{escaped(step.id)}** {message(step.failure)}"
         for variant in evidence.variants
         for step in variant.steps
         if step.failure
     ]
-    rates = throughput_table(evidence)
+    checks, latencies = check_table(evidence), latency_table(evidence)
+    rates, sessions = throughput_table(evidence), session_table(evidence)
     parts = [
         f"<!-- a report of onnxbuild -->\n### {escaped(evidence.source)}",
         summary(evidence),
-        "\n".join(f"- {escaped(line)}" for line in outdated_lines(evidence)),
+        "\n".join(f"- {message(line)}" for line in outdated_lines(evidence)),
         in_markdown(variant_table(evidence)) if evidence.variants else "",
         *(note.replace("*", "\\*", 1) for note in notes),
         "\n".join(dict.fromkeys(failures)),
-        _folded("Validation", in_markdown(check_table(evidence), first=2)),
-        _folded("Benchmarks", in_markdown(latency_table(evidence), first=3)),
+        _folded("Validation", in_markdown(checks, first=2) if checks.rows else ""),
+        _folded("Benchmarks", in_markdown(latencies, first=3) if latencies.rows else ""),
         _folded("Throughput", in_markdown(rates, first=2) if rates.rows else ""),
-        _folded("Session settings", in_markdown(sessions, first=6))
-        if (sessions := session_table(evidence)).rows
-        else "",
+        _folded("Session settings", in_markdown(sessions, first=6) if sessions.rows else ""),
         _folded("Environment", "\n".join(f"- {line}" for line in environment(evidence))),
     ]
     whole: list[str] = []

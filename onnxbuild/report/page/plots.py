@@ -99,7 +99,7 @@ def _of_tradeoff(one: Tradeoff) -> Plot:
     axes.set_xlabel(one.unit)
     axes.set_ylabel(one.words)
     best = ", ".join(point.name for point in front)
-    words = f"Lower and further left is better. No variant beats these in both: {best}."
+    words = f"Lower and further left is better. No variant that passed beats these in both: {best or '(none passed)'}."
     return Plot(f"accuracy-{_file(one.model)}", f"{one.model}: accuracy against latency", words, figure)
 
 
