@@ -165,6 +165,8 @@ def test_the_page_has_every_variant_its_verdict_and_its_folder() -> None:
     assert "- command: `onnxbuild run toy.yaml bert`" in text
     assert "| fp32 | cosine\\_mean | 1.0000 | ≥ 0.9999 | passed |" in text
     assert "1.50× torch (1.35 to 1.65)" in text
+    assert "- `cosine_mean`: mean cosine of the rows, worst output\n" in text
+    assert "No other variant beats `fp32` in both figures: 1 - mean cosine, and latency p50, in ms." in text
     assert "Speed was measured on one machine: Toy 3000, x86\\_64, 3 cores, avx2." in text
     assert f"| `o2/model.onnx` | 1.5 MB | `{'d' * 64}` |" in text
 

@@ -9,7 +9,7 @@ from report_worlds import BERT
 
 from onnxbuild.report.evidence.configurations import configuration_columns
 from onnxbuild.report.evidence.evidence import Ratio, Step
-from onnxbuild.report.evidence.figure_tables import check_table, in_markdown, latency_table, ratio_words
+from onnxbuild.report.evidence.figure_tables import check_table, in_markdown, latency_table, meanings, ratio_words
 from onnxbuild.report.evidence.formats import as_csv, as_json, as_markdown
 from onnxbuild.report.evidence.front import Point, front_of, tradeoffs
 from onnxbuild.report.evidence.gathering import gather
@@ -46,6 +46,13 @@ def test_a_failed_check_shows_its_value_its_bound_and_its_place():
         ("bert/int8", False), ("cosine_mean", False), ("0.6500", True), ("≥ 0.98", False), ("FAILED", True),
         ("46 rows, 924 tokens: sentences", False), ("output `logits`, shape 1×37", False),
     ]  # fmt: skip
+
+
+def test_each_metric_is_explained():
+    assert meanings(evidence()) == {
+        "cosine_mean": "mean cosine of the rows, worst output",
+        "max_abs": "largest absolute difference of any element of any output",
+    }
 
 
 def test_the_front_is_what_no_other_variant_beats_in_both():

@@ -14,6 +14,7 @@ from onnxbuild.report.card.metadata import front_matter
 from onnxbuild.report.card.python_snippets import python_snippet
 from onnxbuild.report.card.snippets import Snippet
 from onnxbuild.report.card.subject import Origin, Subject
+from onnxbuild.report.evidence.figure_tables import meanings
 from onnxbuild.report.evidence.front import tradeoffs
 from onnxbuild.report.evidence.words import environment
 from onnxbuild.report.markdown_text import block, code, escaped, link
@@ -86,9 +87,9 @@ def _choice(subject: Subject) -> Iterator[str]:
         return
     for one in tradeoffs(subject.delivered):
         names = [variant.target for variant in subject.delivered if variant.name in one.front]
-        which = ", ".join(map(code, names))
-        verb = "are the ones" if len(names) > 1 else "is the one"
-        yield f"By {escaped(one.words)} and {escaped(one.unit)}, {which} {verb} that no other variant beats in both."
+        which = " and ".join(filter(None, (", ".join(map(code, names[:-1])), *map(code, names[-1:]))))
+        if names:
+            yield f"No other variant beats {which} in both figures: {escaped(one.words)}, and {escaped(one.unit)}."
 
 
 def _reason(subject: Subject) -> str:
@@ -113,6 +114,7 @@ def _measured(subject: Subject) -> Iterator[str]:
         yield "## Accuracy"
         yield "Each variant is compared with the model that it was made from. An interval is a 95 % interval."
         yield accurate
+        yield from (f"- {code(name)}: {escaped(meaning)}" for name, meaning in meanings(subject.evidence).items())
     if fast:
         yield "## Speed"
         yield "p50 and p90 are percentiles of milliseconds per call. A speed-up has the range of the rounds beside it."

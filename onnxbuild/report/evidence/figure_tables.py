@@ -11,6 +11,7 @@ from onnxbuild.report.result import result_table
 from onnxbuild.report.result.figures import NONE, beside_bound, rate, significant
 from onnxbuild.report.result.table_layout import Cell
 from onnxbuild.report.wording import counted
+from onnxbuild.tables.thresholds import METRICS
 
 _OPERATORS: Mapping[str, str] = {"min": "≥", "max": "≤"}
 _CHECKS = ("variant", "metric", "value", "interval", "bound", "verdict", "compared on", "worst at")
@@ -69,6 +70,12 @@ def _check_row(variant: VariantEvidence, check: Check) -> tuple[Cell, ...]:
     interval = NONE if check.interval is None else " to ".join(map(significant, check.interval))
     texts = (variant.name, check.metric, value, interval, bound, verdict, check.data or NONE, check.worst_at or NONE)
     return tuple(Cell(text, wrong=not check.passed and text in {value, "FAILED"}) for text in texts)
+
+
+def meanings(evidence: Evidence) -> dict[str, str]:
+    """What each metric of the validations is, in the order of their table; none for those of a plugin."""
+    names = dict.fromkeys(check.metric for variant in evidence.variants for check in variant.checks)
+    return {name: METRICS[name].meaning for name in names if name in METRICS}
 
 
 def latency_table(evidence: Evidence) -> Table:

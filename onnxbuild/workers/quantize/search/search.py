@@ -218,7 +218,7 @@ def _nothing_holds(trials: Sequence[Trial], params: QuantizeParams, facts: dict[
     wanted = bounds(params.subject_to)
     mixes = [trial for trial in trials if not trial.holds] or trials  # a trial that holds has every node in fp32
     best = max(mixes, key=lambda trial: (sum(b.holds(trial.found[b.figure]) for b in wanted), -loss_of(trial.found)))
-    texts: Mapping[str, str] = dict(params.subject_to or {})
+    texts: Mapping[Any, str] = params.subject_to or {}
     reached = ", ".join(f"{_reached(best, one)} for `{one.figure} {texts[one.figure]}`" for one in wanted)
     return CheckFailed(
         "OBE115",
