@@ -54,6 +54,13 @@ def test_the_page_and_the_status_say_it_too(world: World) -> None:
     assert world.run(verb="status").err == warning("m/two:toy-2: params.text: 3 → 4")
 
 
+def test_a_comparison_says_it_of_the_build_that_it_reads(world: World) -> None:
+    assert world.run("--output", "before.json", verb="report").code == 0
+    world.manifest({"one": ONE, "two": [{"text": "22"}, {"text": "4"}]})
+    done = world.run("--compare", "before.json", "manifest.yaml", verb="report")
+    assert (done.code, done.err) == (0, warning("m/two:toy-2: params.text: 3 → 4"))
+
+
 def test_an_edited_source_outdates_all_that_is_made_from_it(world: World) -> None:
     (world.root / "model" / "model.onnx").write_bytes(b"another " * 2000)
     words = "input `files` changed"

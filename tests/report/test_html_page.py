@@ -77,6 +77,11 @@ def test_every_plot_is_in_the_page_and_has_words(opened):
     assert "torch 30.00 ms, torch.compile 25.00 ms, fp32 20.00 ms" in labels[1]
 
 
+def test_a_plot_says_beside_which_variant_its_baseline_was_measured():
+    words = {plot.name: plot.description for plot in plots(evidence())}["latency-bert"]
+    assert words.endswith(" The baselines are those measured beside fp32; the table has those of each variant.")
+
+
 @in_a_browser
 def test_a_heading_sorts_by_number_and_again_the_other_way(opened):
     page = opened(page_of(evidence()))

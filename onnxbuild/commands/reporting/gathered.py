@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from msgspec import structs
 
 from onnxbuild.commands.parsing.options import Asked
-from onnxbuild.commands.reporting.outdated import outdated_actions, outdated_variants
+from onnxbuild.commands.reporting.outdated import outdated_actions, outdated_variants, warn_of
 from onnxbuild.commands.status import last_outcomes
 from onnxbuild.commands.workspace import Session, session
 from onnxbuild.execute.events import Outcome
@@ -21,11 +21,17 @@ from onnxbuild.report.wording import path_from_here
 
 
 def evidence_of_manifest(asked: Asked) -> tuple[Evidence, str, Manifest]:
-    """The evidence of the selected variants, what they generated, and the manifest. Errors: DiagnosticError."""
+    """The evidence of the selected variants, what they generated, and the manifest; a warning for outdated results.
+
+    Errors: DiagnosticError.
+    """
     with session(asked, write=False) as opened:
         outcomes = last_outcomes(opened)
         graph = structs.replace(opened.graph, variants=variants_named(opened.graph, asked.selectors))
-        return evidence_of_session(opened, graph, outcomes), generated_text(graph, outcomes), opened.plan.manifest
+        evidence = evidence_of_session(opened, graph, outcomes)
+        texts = generated_text(graph, outcomes)
+    warn_of({variant.name: variant.outdated for variant in evidence.variants if variant.outdated}, asked.manifest)
+    return evidence, texts, opened.plan.manifest
 
 
 def evidence_of_session(opened: Session, graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> Evidence:

@@ -13,7 +13,6 @@ from msgspec import Struct
 from onnxbuild.commands.parsing.format_choice import format_by_suffix
 from onnxbuild.commands.parsing.options import Asked
 from onnxbuild.commands.reporting.gathered import evidence_of_manifest
-from onnxbuild.commands.reporting.outdated import warn_of
 from onnxbuild.commands.workspace import check_output, write_file, write_result
 from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.report.evidence.evidence import Evidence
@@ -43,7 +42,6 @@ def report(asked: Asked, options: ReportOptions) -> int:
     if output is not None:
         check_output(output)
     evidence, texts, _ = evidence_of_manifest(asked)
-    warn_of({variant.name: variant.outdated for variant in evidence.variants if variant.outdated}, asked.manifest)
     drawn = _drawn(evidence, options)
     if options.plots is not None:
         write_plots(drawn, options.plots)

@@ -59,7 +59,8 @@ def _of(evidence: Evidence, model: str) -> list[VariantEvidence]:
 def _of_model(model: str, variants: Sequence[VariantEvidence]) -> Iterator[Plot]:
     latencies = _latency_bars(variants)
     if latencies:
-        yield _latency_plot(model, latencies)
+        beside = next(variant.target for variant in variants if variant.measurements) if variants[1:] else ""
+        yield _latency_plot(model, latencies, beside)
     panels = throughput_plots.panels_of(variants)
     if panels:
         title = f"{model}: texts per second by workers"
@@ -150,10 +151,13 @@ def _latency_bars(variants: Sequence[VariantEvidence]) -> dict[str, list[Bar]]:
     return {words: sorted(bars.values(), key=lambda bar: not bar.baseline) for words, bars in found.items()}
 
 
-def _latency_plot(model: str, bars: Mapping[str, Sequence[Bar]]) -> Plot:
+def _latency_plot(model: str, bars: Mapping[str, Sequence[Bar]], beside: str) -> Plot:
+    """The bars of each configuration. `beside`: the variant whose baselines are shown; each one has its own."""
     shown = dict(list(bars.items())[:_MOST_PANELS])
     words = "; ".join(f"{name}: {', '.join(f'{bar.name} {bar.value:.2f} ms' for bar in shown[name])}" for name in shown)
     more = f" {len(bars) - len(shown)} more configurations are in the table." if len(bars) > len(shown) else ""
+    if beside and any(bar.baseline for panel in shown.values() for bar in panel):
+        more += f" The baselines are those measured beside {beside}; the table has those of each variant."
     title = f"{model}: latency p50, whiskers to p90"
     return Plot(f"latency-{_file(model)}", title, words + "." + more, _bars(shown, "ms"))
 
