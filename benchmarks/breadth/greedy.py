@@ -72,7 +72,8 @@ def _written_again(
     model: Any, feeds: Mapping[str, torch.Tensor], tokens: np.ndarray
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """The scores after each beginning of what an encoder-decoder wrote, in one pass of its decoder."""
-    logits = model(**feeds, decoder_input_ids=torch.from_numpy(tokens[:, :-1])).logits[:, -STEPS:]
+    read = torch.from_numpy(tokens[:, :-1])
+    logits = model(**feeds, decoder_input_ids=read, use_cache=False).logits[:, -STEPS:]
     return tokens, [step.float().numpy() for step in logits.unbind(dim=1)]
 
 

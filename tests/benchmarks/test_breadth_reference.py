@@ -48,7 +48,9 @@ class Plain(Model):
         tokens = torch.arange(10, 10 + PROMPT + len(STEPS)).tile(2, 1)
         return SimpleNamespace(sequences=tokens, logits=given.logits)
 
-    def __call__(self, *, attention_mask, input_ids=None, decoder_input_ids=None):
+    def __call__(self, *, attention_mask, input_ids=None, decoder_input_ids=None, use_cache=None):
+        if decoder_input_ids is not None and use_cache is not False:
+            decoder_input_ids = decoder_input_ids[:, -1:].expand_as(decoder_input_ids)  # as FSMT reads with a cache
         tokens = input_ids if input_ids is not None else decoder_input_ids
         return SimpleNamespace(logits=(tokens + 100 * attention_mask.sum(dim=1, keepdim=True))[:, :, None].float())
 
