@@ -207,7 +207,7 @@ def with_a_target_that_is_only_opened(place: Place) -> None:
 
 
 def of_m(kind: str, *targets: str) -> set[str]:
-    """The actions of a kind. All of `validate` include that of the graph which only `int8` has before it is quantized."""
+    """The actions of a kind. Those of `validate` include that of the graph which `int8` is quantized from."""
     proof = {"m/int8:validate-fp32"} if kind == "validate" and not targets else set()
     return proof | {f"m/{target}:{kind}" for target in targets or ("plain", "o2", "int8", "q4")}
 
@@ -366,7 +366,10 @@ FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
         "trust_remote_code": (_TRUST[0], _TRUST[1] - {"m/int8:validate-fp32"}),  # a static one has no step before it
     },
     "precision": {
-        "dtype": (bf16, {f"m/o2:{kind}" for kind in ("optimize", "precision", "validate", "validate-fp32", "benchmark")}),
+        "dtype": (
+            bf16,
+            {f"m/o2:{kind}" for kind in ("optimize", "precision", "validate", "validate-fp32", "benchmark")},
+        ),
         "keep_io_types": halved("keep_io_types", False),
         "keep_fp32": halved("keep_fp32", ["Softmax"]),
         "dataset": halved("dataset", "other"),
