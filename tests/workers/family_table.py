@@ -6,7 +6,7 @@ of the first and `test_families5.py` every row of the second through the real wo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 # Function of `family_loaders` → what it opens the files with.
@@ -50,7 +50,7 @@ _DECODER = {**_TEXT, "num_key_value_heads": 1, "head_dim": 16}
 _VISION = {**_SIZES, "image_size": 32, "patch_size": 8}
 _WHISPER = {
     **_SEQ2SEQ, "vocab_size": TOKENS, "max_target_positions": 64, "num_mel_bins": 16,
-    "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1,
+    "max_source_positions": 100, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1,
     "suppress_tokens": [], "begin_suppress_tokens": [],
 }  # fmt: skip
 _SPEECH = {**_SIZES, "conv_dim": [32] * 7, "vocab_size": 32, "num_conv_pos_embeddings": 16,
@@ -151,6 +151,11 @@ FAMILIES: tuple[Family, ...] = (
                         "vocab_size": TOKENS, "add_cross_attention": True, "is_decoder": True}},
            "caption", optimize="O1"),
 )  # fmt: skip
+
+
+def again_in(families: Iterable[Family]) -> list[Family]:
+    """The first family of each loader, of those that another process exports again: graphs of every kind."""
+    return list({family.loader: family for family in reversed(list(families)) if family.twice}.values())
 
 
 # What optimum does not export and transformers 5 does.
