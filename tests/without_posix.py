@@ -60,6 +60,11 @@ def _hide() -> None:
     builtins.__import__, builtins.open = import_less, open_less
 
 
+def pytest_collection_modifyitems(items):
+    """Leave out tests of the command in a process of its own: nothing is hidden from it, so they would be the same."""
+    items[:] = [item for item in items if "World" not in item.function.__code__.co_names]
+
+
 def _is_ours(module: str) -> bool:
     return module.partition(".")[0] == "onnxbuild"
 

@@ -50,7 +50,7 @@ _DECODER = {**_TEXT, "num_key_value_heads": 1, "head_dim": 16}
 _VISION = {**_SIZES, "image_size": 32, "patch_size": 8}
 _WHISPER = {
     **_SEQ2SEQ, "vocab_size": TOKENS, "max_target_positions": 64, "num_mel_bins": 16,
-    "max_source_positions": 100, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1,
+    "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1,
     "suppress_tokens": [], "begin_suppress_tokens": [],
 }  # fmt: skip
 _SPEECH = {**_SIZES, "conv_dim": [32] * 7, "vocab_size": 32, "num_conv_pos_embeddings": 16,

@@ -150,7 +150,7 @@ def test_a_checkpoint_that_does_not_say_how_to_pool(walk):
     assert facts["metrics"]["max_abs"] < 1e-4
 
 
-def test_another_process_exports_the_same_bytes_of_every_family(walk, elsewhere, amount):
+def test_another_process_exports_the_same_bytes_of_every_family(walk, elsewhere):
     for name, folder in elsewhere.result().items():
         first, again = contents(walk.exported(name)[1]), contents(folder)
         assert {file for file in first if first[file] != again.get(file)} == set(BY_NAME[name].varies), name
