@@ -47,7 +47,9 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(config, items):
     if config.getoption("--thorough"):
-        items[:] = [item for item in items if "amount" in getattr(item, "fixturenames", ())]
+        others = {item for item in items if "amount" not in getattr(item, "fixturenames", ())}
+        items[:] = [item for item in items if item not in others]
+        config.hook.pytest_deselected(items=list(others))
 
 
 class KnownSkips:

@@ -90,7 +90,7 @@ for name, (folder, text) in json.load(sys.stdin).items():
     os.chdir(folder)
     with contextlib.redirect_stdout(io.StringIO()) as shown:
         try:
-            exec(compile(text, name, "exec"), {"__name__": "__main__"})
+            exec(compile(text, f"<{name}>", "exec"), {"__name__": "__main__"})
         except BaseException:
             traceback.print_exc(file=shown)
     printed[name] = shown.getvalue()

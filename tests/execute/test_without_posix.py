@@ -54,7 +54,7 @@ def test_the_light_tests_of_the_engine_pass(amount: Callable) -> None:
         [sys.executable, "-m", "pytest", "-q", "-x", "-p", "without_posix", "-p", "no:cacheprovider", "-m", "not heavy",
          *light],
         cwd=TESTS, env={**os.environ, "PYTHONPATH": str(TESTS)}, capture_output=True, text=True, check=False,
-        timeout=300,
+        timeout=1800,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
