@@ -45,7 +45,7 @@ test: lint-code
 fast: $(READY)
 	$(PYTEST) -m "not heavy"
 
-# The full counts of the tests that try a part of their cases in `make test`. It takes about an hour.
+# The tests that try a part of their cases in `make test`, with all cases. `kill`, `stale`, `fuzz` and `breadth` try more.
 thorough: $(READY)
 	$(PYTEST) --thorough
 

@@ -82,5 +82,5 @@ def equals_clean(root: Path) -> None:
 
 @pytest.mark.heavy
 def test_a_build_of_real_models_that_was_killed_equals_a_clean_one(tmp_path: Path, amount: Callable) -> None:
-    kills = amount(2, 20)
+    kills = amount(2, 3)
     assert kill_and_compare(tmp_path, seed=20, kills=kills) == kills
