@@ -30,18 +30,24 @@ SEED ?= 1
 COUNT ?= 1000
 MINUTES ?= 10
 
-.PHONY: demo test fast mutants fuzz fuzz-guided kill stale budget breadth lint-code schemas docs serve-docs constraints venv clean
+.PHONY: demo test fast thorough mutants fuzz fuzz-guided kill stale budget breadth lint-code schemas docs serve-docs constraints venv clean
 
 demo: $(READY)
 	$(BIN)/onnxbuild run manifests/quickstart.yaml
 	$(BIN)/onnxbuild report manifests/quickstart.yaml
 
-# In CI, a test that is skipped must be on the list in tests/may_be_skipped.txt.
+# In CI, a test that is skipped must be on the list in tests/may_be_skipped.txt. Thousands of processes import the
+# package, and many of them may write no bytecode.
 test: lint-code
+	$(BIN)/python -m compileall -q onnxbuild
 	$(PYTEST) $(if $(CI),--known-skips-only)
 
 fast: $(READY)
 	$(PYTEST) -m "not heavy"
+
+# The tests that try a part of their cases in `make test`, with all cases. `kill`, `stale`, `fuzz` and `breadth` try more.
+thorough: $(READY)
+	$(PYTEST) --thorough
 
 # Changes the code of a room in many places, one at a time, and lists the changes that no test notices.
 mutants: $(READY_FOR_MUTANTS)

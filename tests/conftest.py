@@ -31,6 +31,7 @@ KNOWN_SKIPS = Path(__file__).with_name("may_be_skipped.txt")
 
 def pytest_addoption(parser):
     parser.addoption("--update", action="store_true", help="rewrite expected texts instead of comparing with them")
+    parser.addoption("--thorough", action="store_true", help="the tests that try a part of their cases, with all cases")
     parser.addoption(
         "--known-skips-only",
         action="store_true",
@@ -42,6 +43,13 @@ def pytest_configure(config):
     # With xdist, the reports of all workers arrive in the main process.
     if config.getoption("--known-skips-only") and not hasattr(config, "workerinput"):
         config.pluginmanager.register(KnownSkips(), "known-skips")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--thorough"):
+        others = {item for item in items if "amount" not in getattr(item, "fixturenames", ())}
+        items[:] = [item for item in items if item not in others]
+        config.hook.pytest_deselected(items=list(others))
 
 
 class KnownSkips:
@@ -73,6 +81,12 @@ class KnownSkips:
 def only_its_own_secrets(monkeypatch):
     """What one test registers as a secret must not be masked in the texts of the next one."""
     monkeypatch.setattr(secrets, "_KNOWN", secrets._Known())
+
+
+@pytest.fixture(scope="session")
+def amount(request):
+    """Chooses between a part that has each kind, which every run tries, and all, which `make thorough` tries."""
+    return lambda part, full: full if request.config.getoption("--thorough") else part
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -19,6 +19,8 @@ _HOLDERS: Mapping[Holder, tuple[str, ...]] = {
     "target": ("TargetBlock", "NamedTargetBlock"),
     "check": ("TargetBlock", "NamedTargetBlock", "ModelBlock"),
 }
+
+Placed = tuple[str, type[Struct], Holder | None]  # name, params, and where the block may be written
 
 INTERPOLATION: Mapping[str, Any] = {"$ref": "#/$defs/Interpolation"}
 _SCALARS = frozenset({"integer", "number", "boolean"})
@@ -61,10 +63,14 @@ def holders(kind: StepKind) -> tuple[str, ...]:
 
 def step_schemas(kinds: Mapping[str, Any]) -> dict[str, Schema]:
     """For each kind that a person can ask for, the schema of its block, with its place as `x-place`."""
-    placed = ((name, kind, place_of(kind)) for name, kind in kinds.items())
+    return schemas_of((name, kind.params, place_of(kind)) for name, kind in kinds.items())
+
+
+def schemas_of(placed: Iterable[Placed]) -> dict[str, Schema]:
+    """The same for kinds whose places are known."""
     return {
-        name: {**_block_schema(kind.params, switch=place == "check"), "x-place": place}
-        for name, kind, place in placed
+        name: {**_block_schema(params, switch=place == "check"), "x-place": place}
+        for name, params, place in placed
         if place is not None
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, fault
 from onnxbuild.manifest.checks.cross_checks import cross_checks, unreachable
 from onnxbuild.manifest.document import Table
-from onnxbuild.manifest.json_schema import manifest_schema, step_schemas
+from onnxbuild.manifest.json_schema import Placed, manifest_schema, place_of, schemas_of
 from onnxbuild.manifest.reach import Reach
 from onnxbuild.manifest.reading.include import read_with_includes
 from onnxbuild.manifest.secrets_in_store import Secrets
@@ -67,7 +68,7 @@ def read_manifest(
         _check_version(document)
     except DiagnosticError as error:
         raise DiagnosticError(in_order([*faults, *error.diagnostics])) from None
-    structure = Structure(manifest_schema(step_schemas(kinds)))
+    structure = structure_of(kinds)
     faults += structure.faults(document, Place(document.span, document.span))
     secrets = Secrets(os.environ if environment is None else environment, permissions)
     sections = read_sections(document, structure, faults, defines=defines or {}, secrets=secrets)
@@ -76,6 +77,16 @@ def read_manifest(
     if faults:
         sections = sound(sections, structure, reach)
     return to_manifest(str(path), files, sections, secrets.used, permissions), in_order(faults)
+
+
+def structure_of(kinds: Mapping[str, Any]) -> Structure:
+    """The structure of manifests with these step kinds, made once: it takes longer than reading a manifest."""
+    return _structure(tuple((name, kind.params, place_of(kind)) for name, kind in kinds.items()))
+
+
+@functools.lru_cache(maxsize=4)
+def _structure(placed: tuple[Placed, ...]) -> Structure:
+    return Structure(manifest_schema(schemas_of(placed)))
 
 
 def in_order(faults: list[Diagnostic]) -> list[Diagnostic]:

@@ -69,6 +69,7 @@ def run(params: CrudeParams, inputs, outputs, progress):
 """
 MANIFEST: dict[str, Any] = {
     "onnxbuild": 1,
+    "defaults": {"benchmark": False},
     "targets": {
         "crude": {"steps": [{"optimize": "O1"}, {"crude": NODE}]},
         "tight": {"optimize": "O2", "quantize": "int8", "validate": {"thresholds": {"cosine_mean": 0.9999}}},

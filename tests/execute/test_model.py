@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
@@ -93,9 +94,13 @@ def delivered(bench: Bench, world: list[Action], jobs: int) -> dict[str, Outcome
         return outcomes
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_an_incremental_build_equals_a_clean_one(amount: Callable) -> None:
+    tried = settings(max_examples=amount(20, 60), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    tried(incremental_equals_clean)()
+
+
 @given(worlds(), st.lists(edits(), min_size=1, max_size=4), st.integers(1, 4))
-def test_an_incremental_build_equals_a_clean_one(rows: list[dict], rounds: list[list[tuple]], jobs: int) -> None:
+def incremental_equals_clean(rows: list[dict], rounds: list[list[tuple]], jobs: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         (root / "in").mkdir()

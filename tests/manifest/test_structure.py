@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from onnxbuild.diagnostics import DiagnosticError
 from onnxbuild.manifest.json_schema import manifest_schema, step_schemas
-from onnxbuild.manifest.load import load_manifest
+from onnxbuild.manifest.load import load_manifest, structure_of
 from onnxbuild.manifest.reading.yaml_reader import read_document
 from onnxbuild.manifest.structure.schema_types import SchemaTypes, Undecidable
 from onnxbuild.manifest.structure.structure_checker import Structure
@@ -247,3 +247,11 @@ def test_an_escaped_reference_is_text(advice, text):
     (fault,) = advice(text + "\n")
     assert fault[0].split()[0] in {"OB011", "OB013"}
     assert "found" in fault[0]
+
+
+def test_the_structure_of_the_same_kinds_is_made_once_and_knows_others_apart():
+    assert structure_of(KINDS) is structure_of(dict(KINDS))
+    table = read_document(b"onnxbuild: 1\nmodels: {}\ntargets: {t: {odd: {few: [1]}}}\n", "m.yaml", [])
+    place = Place(table.span, table.span)
+    assert structure_of({**KINDS, "odd": ODD}).faults(table, place) == []
+    assert [one.code for one in structure_of(KINDS).faults(table, place)] == ["OB001"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,9 @@ import stale
 
 
 @pytest.mark.heavy
-def test_a_hundred_edits(tmp_path: Path) -> None:
-    done, wrong = stale.edited(tmp_path, seed=0, count=100)
+def test_every_edit(tmp_path: Path, amount: Callable) -> None:
+    """Each once; a hundred when thorough."""
+    done, wrong = stale.edited(tmp_path, seed=0, count=amount(len(stale.EDITS), 100))
     assert wrong == []
     assert done.keys() == stale.EDITS.keys()
 

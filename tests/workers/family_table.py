@@ -6,7 +6,7 @@ of the first and `test_families5.py` every row of the second through the real wo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 # Function of `family_loaders` → what it opens the files with.
@@ -151,6 +151,11 @@ FAMILIES: tuple[Family, ...] = (
                         "vocab_size": TOKENS, "add_cross_attention": True, "is_decoder": True}},
            "caption", optimize="O1"),
 )  # fmt: skip
+
+
+def again_in(families: Iterable[Family]) -> list[Family]:
+    """The first family of each loader, of those that another process exports again: graphs of every kind."""
+    return list({family.loader: family for family in reversed(list(families)) if family.twice}.values())
 
 
 # What optimum does not export and transformers 5 does.

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from families import FAMILIES, SIZES, contents, text_folder
+from families import FAMILIES, SIZES, SMALL, contents, text_folder
 from msgspec.structs import replace
 from toolchain5 import Workers, environment, random_checkpoints
 
@@ -34,7 +34,7 @@ MODELS = {
         {**FAMILIES["wav2vec2"][1], "feat_extract_norm": "layer", "initializer_range": 0.2},
         0,
     ),
-    "qwen3": ("text-generation-with-past", {**SIZES, **HEADS}, 600),
+    "qwen3": ("text-generation-with-past", {**SIZES, **SMALL, **HEADS}, 600),
 }
 PARTS = ["decoder_model.onnx", "decoder_model_merged.onnx", "decoder_with_past_model.onnx", "encoder_model.onnx"]
 

@@ -16,7 +16,7 @@ for module in ("torch", "optimum.onnxruntime", "sentence_transformers"):
     pytest.importorskip(module)
 
 from families import contents, text_folder  # noqa: E402
-from family_table import FAMILIES_5, Family  # noqa: E402
+from family_table import FAMILIES_5, Family, again_in  # noqa: E402
 from test_families import LOOSE, fetch_params, loads, table_for  # noqa: E402
 from toolchain5 import Workers  # noqa: E402
 
@@ -33,6 +33,7 @@ pytestmark = [pytest.mark.heavy, pytest.mark.filterwarnings("ignore")]
 
 BY_NAME = {family.name: family for family in FAMILIES_5}
 TWICE = [name for name, family in BY_NAME.items() if family.twice]
+SOME = [family.name for family in again_in(FAMILIES_5)]
 
 
 # Loaders that take a merged decoder if there is one, and otherwise its two parts.
@@ -91,9 +92,9 @@ def walk(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def elsewhere(walk, tmp_path_factory):
-    """The same exports by another worker at the same time: it has the second core."""
-    checkpoints = {name: walk.checkpoint(name) for name in TWICE}
+def elsewhere(walk, amount, tmp_path_factory):
+    """Some of the exports by another worker at the same time."""
+    checkpoints = {name: walk.checkpoint(name) for name in amount(SOME, TWICE)}
     workers, threads = Workers(tmp_path_factory.mktemp("elsewhere")), ThreadPoolExecutor(1)
 
     def export_all():

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import filelock
+import msgspec
+import platformdirs
 import pytest
 from families import text_folder
 from kept import kept_between_tests
 
 from onnxbuild.diagnostics import DiagnosticError
+from onnxbuild.digest import digest_value
 from onnxbuild.planning.pinned.resolution import resolve_toolchain
+from onnxbuild.planning.toolchains import LockedToolchain
 from onnxbuild.protocol import Failure, Request, plain
 from onnxbuild.runners.environments import Unusable
 from onnxbuild.runners.local import LocalRunner
@@ -28,7 +35,7 @@ REQUIREMENTS = ("transformers==5.23.0", "torch==2.13.0", "onnxscript==0.7.2", "o
 def environment() -> Locked:
     """Errors: the test fails if the packages cannot be installed, unless the machine states that it has no index."""
     try:
-        found = Locked("tf5", resolve_toolchain("tf5", REQUIREMENTS), kept_between_tests())
+        found = Locked("tf5", _resolved(), kept_between_tests())
         runner = LocalRunner({"tf5": found})
         try:
             found.interpreter(lambda _text: None, runner._run_command)
@@ -37,6 +44,16 @@ def environment() -> Locked:
     except (DiagnosticError, Unusable) as error:
         pytest.fail(f"the toolchain of transformers 5 cannot be made: {error}")
     return found
+
+
+def _resolved() -> LockedToolchain:
+    """What the requirements resolve to: asked once per machine and once a week, because pip takes a minute."""
+    name = digest_value([*REQUIREMENTS, sys.version, time.strftime("%G, week %V")])
+    path = platformdirs.user_cache_path("onnxbuild-tests-resolved", appauthor=False, ensure_exists=True) / name
+    with filelock.FileLock(f"{path}.lock"):
+        if not path.exists():
+            path.write_bytes(msgspec.json.encode(resolve_toolchain("tf5", REQUIREMENTS)))
+        return msgspec.json.decode(path.read_bytes(), type=LockedToolchain)
 
 
 class Workers:

@@ -5,10 +5,12 @@ and the log of the functions that are called, or null. Events go to the pipe `MU
 """
 
 import contextlib
+import functools
 import itertools
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,6 +82,7 @@ def _passes(item, following, log):
     """Run one test. With a log, also tell which functions were called."""
     _tell("starts", item.nodeid)
     reports.clear()
+    _forget()
     begin = os.stat(log).st_size if log else 0
     if log:
         recorder.record(f"{Path.cwd() / 'onnxbuild'}{os.sep}", log)
@@ -88,6 +91,14 @@ def _passes(item, following, log):
     failed = any(report.failed for report in reports)
     _tell("ended", failed, sum(report.duration for report in reports), _lines(log, begin) if log else [])
     return not failed
+
+
+def _forget():
+    """Empty the caches of functions: else only the first of several tests would call what they call."""
+    modules = [module for name, module in list(sys.modules.items()) if name.partition(".")[0] == "onnxbuild"]
+    for value in [value for module in modules for value in vars(module).values()]:
+        if isinstance(value, functools._lru_cache_wrapper):
+            value.cache_clear()
 
 
 def _lines(log, begin):
