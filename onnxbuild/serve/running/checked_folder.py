@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from onnxbuild.digest import digest_file
 from onnxbuild.regular_files import read_regular
-from onnxbuild.serve.running.model_process import UnusableFolderError
+from onnxbuild.serve.unusable_folder import UnusableFolderError
 
 DESCRIPTION = "onnxbuild.json"
 _LARGEST = 16 << 20  # bytes
@@ -45,7 +45,7 @@ def description_of(folder: Path) -> Description:
     try:
         return msgspec.json.decode(read_regular(folder / DESCRIPTION, _LARGEST), type=Description)
     except (OSError, ValueError, RecursionError) as error:
-        raise UnusableFolderError(f"`{DESCRIPTION}` cannot be read: {error}") from None
+        raise UnusableFolderError(folder, f"`{DESCRIPTION}` cannot be read: {error}") from None
 
 
 def check_files(folder: Path) -> Description:
@@ -53,7 +53,7 @@ def check_files(folder: Path) -> Description:
     description = description_of(folder)
     for name, file in description.files.items():
         if name != DESCRIPTION and (why := _difference(folder, name, file)):
-            raise UnusableFolderError(f"`{name}` {why} since it was delivered")
+            raise UnusableFolderError(folder, f"`{name}` {why} since it was delivered")
     return description
 
 

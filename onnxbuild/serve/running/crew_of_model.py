@@ -13,9 +13,10 @@ from msgspec import Struct
 
 from onnxbuild.serve.failed_requests import failed, lost, too_many
 from onnxbuild.serve.limits_of_server import Limits
-from onnxbuild.serve.running.model_process import ModelProcess, UnusableFolderError, start_process
+from onnxbuild.serve.running.model_process import ModelProcess, start_process
 from onnxbuild.serve.running.waiting import Place, Request, Waiting
-from onnxbuild.serve.wire import Ability, About, Batch, FromModel, Item, Refusal, Row, Rows
+from onnxbuild.serve.unusable_folder import UnusableFolderError
+from onnxbuild.serve.wire import Ability, About, Batch, FromModel, Item, Refusal, Rows
 
 _LOG = logging.getLogger("onnxbuild.serve")
 _LONGEST_PAUSE = 10.0
@@ -139,7 +140,7 @@ class Crew:
             process.kill()
             raise
         if process.has_ended:
-            raise UnusableFolderError("the process ended as soon as it had opened the model")
+            raise UnusableFolderError(self.folder, "the process ended as soon as it had opened the model")
         seat.process, seat.pause = process, 0.1
         return about
 
@@ -167,7 +168,7 @@ class Crew:
             try:
                 await self._fill(seat)
             except (UnusableFolderError, OSError) as error:
-                _LOG.error("no process for %s: %s", self.folder, error)  # noqa: TRY400 - a traceback says no more
+                _LOG.error("no process for %s: %s", self.folder, error)
                 await asyncio.sleep(seat.pause)
                 seat.pause = min(2 * seat.pause, _LONGEST_PAUSE)
             else:

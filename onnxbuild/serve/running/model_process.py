@@ -9,19 +9,19 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
 from pathlib import Path
 
+from onnxbuild.serve.unusable_folder import UnusableFolderError
 from onnxbuild.serve.wire import FROM_MODEL, LENGTH, About, FromModel, Ready, ToModel, Unusable, framed
 
 _LINE = 1 << 20  # bytes that asyncio buffers of a pipe
 
 
-class UnusableFolderError(Exception):
-    """A model's process could not open its folder; the message says why."""
-
-
 class ModelProcess:
     """A running process. `on_frame` is called with each frame, and `on_end` once when the process has ended."""
 
-    def __init__(self, process: Process, on_frame: Callable[[FromModel], None], on_end: Callable[[], None]) -> None:
+    def __init__(
+        self, folder: Path, process: Process, on_frame: Callable[[FromModel], None], on_end: Callable[[], None]
+    ) -> None:
+        self.folder = folder
         self._process, self._on_frame, self._on_end = process, on_frame, on_end
         self._about: asyncio.Future[About] = asyncio.get_running_loop().create_future()
         self.has_ended = False
@@ -69,7 +69,7 @@ class ModelProcess:
                 (length,) = LENGTH.unpack(await pipe.readexactly(LENGTH.size))
                 self._take(FROM_MODEL.decode(await pipe.readexactly(length)))
         if not self._about.done():
-            self._about.set_exception(UnusableFolderError("the process ended while it opened the model"))
+            self._about.set_exception(UnusableFolderError(self.folder, "the process ended while it opened the model"))
             self._about.exception()  # somebody may have stopped waiting
         self.has_ended = True
         self._on_end()
@@ -78,7 +78,7 @@ class ModelProcess:
         if isinstance(frame, Ready):
             self._about.set_result(frame.about)
         elif isinstance(frame, Unusable):
-            self._about.set_exception(UnusableFolderError(frame.message))
+            self._about.set_exception(UnusableFolderError(self.folder, frame.message))
         else:
             self._on_frame(frame)
 
@@ -92,4 +92,4 @@ async def start_process(
     process = await asyncio.create_subprocess_exec(
         *command, stdin=PIPE, stdout=PIPE, limit=_LINE, start_new_session=sys.platform != "win32"
     )
-    return ModelProcess(process, on_frame, on_end)
+    return ModelProcess(folder, process, on_frame, on_end)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from onnxbuild.serve.limits_of_server import ServedFolder, ServerOptions
 from onnxbuild.serve.running.checked_folder import check_files, version_of
 from onnxbuild.serve.running.crew_of_model import Counted, Crew
-from onnxbuild.serve.running.model_process import UnusableFolderError
+from onnxbuild.serve.unusable_folder import UnusableFolderError
 
 _LOG = logging.getLogger("onnxbuild.serve")
 _ATTEMPTS = 5
@@ -40,7 +40,7 @@ class ServedModel:
             if version == version_of(self.folder):
                 return crew, version
             await crew.close()
-        raise UnusableFolderError("the folder is replaced again and again")
+        raise UnusableFolderError(self.folder, "the folder is replaced again and again")
 
     async def reload_if_new(self) -> bool:
         """Let a new crew take over if a build has replaced the folder; requests of the old one end there."""
@@ -51,7 +51,7 @@ class ServedModel:
             fresh, self._version = await self._new_crew()
         except (UnusableFolderError, OSError) as error:
             self._version = version  # looked at again when it changes again
-            _LOG.error("%s stays as it was: %s", self.names[0], error)  # noqa: TRY400 - a traceback says no more
+            _LOG.error("%s stays as it was: %s", self.names[0], error)
             return False
         old, self.crew = self.crew, fresh
         task = asyncio.create_task(self._retire(old))
@@ -82,7 +82,13 @@ class ServedModels:
 
     async def open(self) -> None:
         """Open every model, then look for new builds from time to time. Errors: UnusableFolderError."""
-        await asyncio.gather(*(model.open() for model in self.all))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for model in self.all:
+                    group.create_task(model.open())
+        except ExceptionGroup as errors:
+            await self.close()
+            raise errors.exceptions[0] from None
         if self._reload:
             self._watch = asyncio.create_task(self._watch_folders())
 

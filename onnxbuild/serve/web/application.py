@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -13,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from onnxbuild.serve.limits_of_server import ServedFolder, ServerOptions
-from onnxbuild.serve.running.served_model import ServedModel, ServedModels
+from onnxbuild.serve.limits_of_server import ServerOptions
+from onnxbuild.serve.running.served_model import ServedModels
 from onnxbuild.serve.web import encoder_addresses
 from onnxbuild.serve.web.api_description import described
 from onnxbuild.serve.web.error_responses import no_such_address, response_for
@@ -33,31 +32,16 @@ _POSTS: dict[str, Handler] = {
 }
 
 
-def application(folders: tuple[ServedFolder, ...], options: ServerOptions) -> ASGIApp:
-    """The server of some folders as an ASGI application, which opens the models as it starts."""
-    metrics = ServerMetrics()
-    served = [ServedModel(one, options, metrics.counted(one.names[0])) for one in folders]
-    models = ServedModels(served, options.reload)
+def application(models: ServedModels, metrics: ServerMetrics, options: ServerOptions) -> ASGIApp:
+    """An ASGI application for models that somebody else opens and closes."""
     context = Context(models, options.limits)
-    app = FastAPI(title="onnxbuild serve", version=__version__, lifespan=_lifespan(models), redoc_url=None)
+    app = FastAPI(title="onnxbuild serve", version=__version__, redoc_url=None)
     for path, handler in _POSTS.items():
         app.add_api_route(path, _answering(context, handler), methods=["POST"], **described(path, handler.__doc__))
     _add_probes(app, models, metrics)
     app.add_exception_handler(HTTPException, no_such_address)
     known = {*_POSTS, "/healthz", "/readyz", "/metrics", "/v1/models", "/docs", "/openapi.json"}
     return Gate(app, options.keys, metrics, known)
-
-
-def _lifespan(models: ServedModels) -> Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]:
-    @contextlib.asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        try:
-            await models.open()
-            yield
-        finally:
-            await models.close()
-
-    return lifespan
 
 
 def _answering(context: Context, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
@@ -94,4 +78,3 @@ def _add_probes(app: FastAPI, models: ServedModels, metrics: ServerMetrics) -> N
         names = [name for model in models.all for name in model.names]
         entries = [{"id": name, "object": "model", "created": 0, "owned_by": "onnxbuild"} for name in names]
         return _json({"object": "list", "data": entries})
-

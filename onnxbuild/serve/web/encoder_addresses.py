@@ -26,9 +26,7 @@ async def embeddings(context: Context, request: Request) -> Any:
         raise wrong(f"{has}, and cannot return {body.dimensions}", "dimensions")
     rows = await context.answers(request, crew, "embed", _items(_texts(body.input)))
     shown = _in_base64 if body.encoding_format == "base64" else _as_numbers
-    data = [
-        {"object": "embedding", "index": index, "embedding": shown(row.vector)} for index, row in enumerate(rows)
-    ]
+    data = [{"object": "embedding", "index": index, "embedding": shown(row.vector)} for index, row in enumerate(rows)]
     return {"object": "list", "data": data, "model": name, "usage": _usage(rows)}
 
 

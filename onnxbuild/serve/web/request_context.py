@@ -82,9 +82,7 @@ class Context:
         asked = crew.ask(ability, items)
         left = asyncio.ensure_future(_left(request))
         try:
-            await asyncio.wait(
-                {asked.answered, left}, timeout=self.limits.timeout, return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait({asked.answered, left}, timeout=self.limits.timeout, return_when=asyncio.FIRST_COMPLETED)
             if asked.answered.done():
                 return asked.answered.result()
             raise ClientLeftError if left.done() else too_late(self.limits.timeout)
