@@ -32,8 +32,9 @@ def serve(asked: Asked, out: str | None, options: ServerOptions, keys_file: str 
     the extra `serve` is missing, OB748 for keys.
     """
     server = _server()
+    warnings: list[Diagnostic] = []
     if Path(asked.manifest).is_dir():
-        chosen, warnings = plain_folders([asked.manifest, *asked.selectors]), []
+        chosen = plain_folders([asked.manifest, *asked.selectors])
     else:
         chosen, warnings = folders_of_manifest(asked, out)
     keys = _keys(keys_file)

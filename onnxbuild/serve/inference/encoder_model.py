@@ -87,14 +87,16 @@ class EncoderModel:
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Probabilities along the last axis."""
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
+    result: np.ndarray = powers / powers.sum(axis=-1, keepdims=True)
+    return result
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
     """A probability for each score."""
     # exp of a large number overflows to infinity, of which the quotient is 0.
     with np.errstate(over="ignore"):
-        return np.asarray(1 / (1 + np.exp(-logits)))
+        result: np.ndarray = 1 / (1 + np.exp(-logits))
+        return result
 
 
 def _default_prompt(folder: ModelFolder) -> str:

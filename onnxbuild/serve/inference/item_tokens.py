@@ -61,7 +61,7 @@ class ItemTokens:
 
 
 def _padded(rows: Sequence[Sequence[int]], width: int, fill: int, type_: Any) -> np.ndarray:
-    padded = np.full((len(rows), width), fill, dtype=type_)
+    padded: np.ndarray = np.full((len(rows), width), fill, dtype=type_)
     for number, row in enumerate(rows):
         padded[number, : len(row)] = row
     return padded

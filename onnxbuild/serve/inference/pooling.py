@@ -16,20 +16,24 @@ _OTHER_MODULES = ("Transformer", "Pooling", "Normalize")
 
 
 def _first(vectors: np.ndarray, _mask: np.ndarray) -> np.ndarray:
-    return vectors[:, 0]
+    result: np.ndarray = vectors[:, 0]
+    return result
 
 
 def _last(vectors: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    return vectors[np.arange(len(vectors)), mask.sum(axis=1) - 1]
+    result: np.ndarray = vectors[np.arange(len(vectors)), mask.sum(axis=1) - 1]
+    return result
 
 
 def _mean(vectors: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    weights = mask[:, :, None].astype(np.float32)
-    return (vectors * weights).sum(axis=1) / np.maximum(weights.sum(axis=1), _SMALLEST)
+    weights: Any = mask[:, :, None].astype(np.float32)
+    result: np.ndarray = (vectors * weights).sum(axis=1) / np.maximum(weights.sum(axis=1), _SMALLEST)
+    return result
 
 
 def _largest(vectors: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    return np.where(mask[:, :, None] > 0, vectors, -np.inf).max(axis=1)
+    result: np.ndarray = np.where(mask[:, :, None] > 0, vectors, -np.inf).max(axis=1)
+    return result
 
 
 _POOLS: Mapping[str, Pool] = {
@@ -74,7 +78,8 @@ def check_modules(folder: ModelFolder) -> None:
 def normalized(vectors: np.ndarray) -> np.ndarray:
     """Vectors of length 1."""
     lengths: Any = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.maximum(lengths, 1e-12))
+    result: np.ndarray = vectors / np.maximum(lengths, 1e-12)
+    return result
 
 
 def _modules(folder: ModelFolder) -> list[dict[str, Any]]:

@@ -1,22 +1,24 @@
-"""The processes of one folder: items are shared out among them in batches, and a process that ends is replaced."""
+"""The processes of one folder: work is shared out among them, and a process that ends is replaced."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
 
 from msgspec import Struct
 
-from onnxbuild.serve.failed_requests import failed, lost, too_many
+from onnxbuild.serve.failed_requests import lost, too_many
 from onnxbuild.serve.limits_of_server import Limits
-from onnxbuild.serve.running.model_process import ModelProcess, start_process
-from onnxbuild.serve.running.waiting import Place, Request, Waiting
+from onnxbuild.serve.running.seat_of_process import Seat
+from onnxbuild.serve.running.waiting import Request, Waiting
+from onnxbuild.serve.running.work import BatchWork, PromptWork
 from onnxbuild.serve.unusable_folder import UnusableFolderError
-from onnxbuild.serve.wire import Ability, About, Batch, FromModel, Item, Refusal, Rows
+from onnxbuild.serve.wire import Ability, About, Item
 
 _LOG = logging.getLogger("onnxbuild.serve")
 _LONGEST_PAUSE = 10.0
@@ -31,21 +33,13 @@ class Counted(Struct):
     restart: Callable[[], None] = lambda: None
 
 
-class Seat:
-    """The place of one process, which others may take after it."""
-
-    def __init__(self) -> None:
-        self.process: ModelProcess | None = None
-        self.batches: dict[int, list[Place]] = {}
-        self.pause = 0.1
-
-
 class Crew:
     """All processes of one folder. `about` is what the model can do."""
 
     def __init__(self, folder: Path, threads: int | None, limits: Limits, counted: Counted) -> None:
         self.folder, self._threads, self._limits, self._counted = folder, threads, limits, counted
         self._waiting = Waiting()
+        self._prompts: deque[PromptWork] = deque()
         self._seats: list[Seat] = []
         self._numbers = count(1)
         self._timer: asyncio.TimerHandle | None = None
@@ -55,9 +49,9 @@ class Crew:
 
     async def open(self, workers: int) -> None:
         """Start the processes and wait until each has opened the model. Errors: UnusableFolderError."""
-        self._seats = [Seat() for _ in range(workers)]
+        self._seats = [Seat(self.folder, self._threads, self.share_out, self._ended) for _ in range(workers)]
         try:
-            self.about = (await asyncio.gather(*map(self._fill, self._seats)))[0]
+            self.about = (await asyncio.gather(*(seat.fill() for seat in self._seats)))[0]
         except BaseException:
             await self.close()
             raise
@@ -66,17 +60,35 @@ class Crew:
 
     def ask(self, ability: Ability, items: Sequence[Item]) -> Request:
         """Let items wait for a process; the request's future has the answers. Errors: RequestError if too many wait."""
-        if len(self._waiting) + len(items) > self._limits.queue:
-            raise too_many(f"{len(self._waiting)} items are waiting, and at most {self._limits.queue} may")
+        self._check_room(len(items))
         request = Request(ability, items, asyncio.get_running_loop().create_future())
         self._waiting.add(request)
-        self._soon()
+        self._share_out_soon()
         return request
+
+    def write(self, work: PromptWork) -> None:
+        """Let a prompt wait for a process. Errors: RequestError if too many wait."""
+        self._check_room(1)
+        self._prompts.append(work)
+        self.share_out()
+
+    def cancel(self, work: PromptWork) -> None:
+        """Nobody waits for a completion any more."""
+        if work.is_over:
+            return
+        work.is_over = True
+        for seat in self._seats:
+            seat.cancel(work)
+        self.share_out()
+
+    def _check_room(self, more: int) -> None:
+        if self.waits + more > self._limits.queue:
+            raise too_many(f"{self.waits} texts are waiting, and at most {self._limits.queue} may")
 
     @property
     def waits(self) -> int:
-        """How many items wait."""
-        return len(self._waiting)
+        """How many items and prompts wait."""
+        return len(self._waiting) + len(self._prompts)
 
     @property
     def pids(self) -> list[int]:
@@ -86,106 +98,71 @@ class Crew:
     @property
     def is_idle(self) -> bool:
         """Whether no request waits or is being computed."""
-        return not self._waiting and not any(seat.batches for seat in self._seats)
+        return not self.waits and not any(seat.works for seat in self._seats)
 
-    def _soon(self) -> None:
+    # -- sharing out ------------------------------------------------------------------------------------------------
+
+    def _share_out_soon(self) -> None:
         """Share out at once if a batch is full, else when the wait is over."""
         if len(self._waiting) >= self._limits.batch or not self._limits.wait:
-            self._share_out()
+            self.share_out()
         elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._limits.wait, self._share_out)
+            self._timer = asyncio.get_running_loop().call_later(self._limits.wait, self.share_out)
 
-    def _share_out(self) -> None:
-        """Give waiting items to the processes that have the least to do."""
+    def share_out(self) -> None:
+        """Give what waits to the processes that have the least to do."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        while self._waiting and (seat := self._free_seat()) is not None:
+        while self._waiting and (seat := self._free_seat(_BATCHES_AHEAD)) is not None:
             if places := self._waiting.take(self._limits.batch):
-                self._send(seat, places)
+                self._counted.batch(len(places))
+                seat.give(next(self._numbers), BatchWork(places))
+        while self._prompts and (seat := self._free_seat(self._limits.sequences)) is not None:
+            work = self._prompts.popleft()
+            if not work.is_over:
+                seat.give(next(self._numbers), work)
 
-    def _free_seat(self) -> Seat | None:
-        seats = [seat for seat in self._seats if seat.process is not None and len(seat.batches) < _BATCHES_AHEAD]
-        return min(seats, key=lambda seat: len(seat.batches), default=None)
-
-    def _send(self, seat: Seat, places: list[Place]) -> None:
-        assert seat.process is not None, "BUG: the seat is free"
-        number = next(self._numbers)
-        seat.batches[number] = places
-        self._counted.batch(len(places))
-        items = tuple(request.items[item] for request, item in places)
-        seat.process.send(Batch(number, places[0][0].ability, items))
-
-    # -- answers ----------------------------------------------------------------------------------------------------
-
-    def _take(self, seat: Seat, frame: FromModel) -> None:
-        if isinstance(frame, Rows):
-            for (request, number), row in zip(seat.batches.pop(frame.id), frame.rows, strict=True):
-                request.fill(number, row)
-        elif isinstance(frame, Refusal):
-            for request, _ in seat.batches.pop(frame.id):
-                request.fail(failed(frame.message))
-        self._share_out()
+    def _free_seat(self, most: int) -> Seat | None:
+        seats = [seat for seat in self._seats if seat.process is not None and len(seat.works) < most]
+        return min(seats, key=lambda seat: len(seat.works), default=None)
 
     # -- processes --------------------------------------------------------------------------------------------------
 
-    async def _fill(self, seat: Seat) -> About:
-        """Start a process for a seat. Errors: UnusableFolderError."""
-        process = await start_process(
-            self.folder, self._threads, lambda frame: self._take(seat, frame), lambda: self._ended(seat)
-        )
-        try:
-            about = await process.about()
-        except BaseException:
-            process.kill()
-            raise
-        if process.has_ended:
-            raise UnusableFolderError(self.folder, "the process ended as soon as it had opened the model")
-        seat.process, seat.pause = process, 0.1
-        return about
-
     def _ended(self, seat: Seat) -> None:
-        """Its requests are lost, and a new process takes the seat."""
-        if seat.process is None:
-            return
-        seat.process = None
-        for places in seat.batches.values():
-            for request, _ in places:
-                request.fail(lost())
-        seat.batches.clear()
+        """A new process takes the seat of one that ended."""
         if not self._closing:
             _LOG.error("a process of %s ended; another one is started", self.folder)
             self._counted.restart()
-            self._replace(seat)
-
-    def _replace(self, seat: Seat) -> None:
-        task = asyncio.create_task(self._refill(seat))
-        self._restarts.add(task)
-        task.add_done_callback(self._restarts.discard)
+            task = asyncio.create_task(self._refill(seat))
+            self._restarts.add(task)
+            task.add_done_callback(self._restarts.discard)
 
     async def _refill(self, seat: Seat) -> None:
+        pause = 0.1
         while not self._closing:
             try:
-                await self._fill(seat)
+                await seat.fill()
             except (UnusableFolderError, OSError) as error:
                 _LOG.error("no process for %s: %s", self.folder, error)
-                await asyncio.sleep(seat.pause)
-                seat.pause = min(2 * seat.pause, _LONGEST_PAUSE)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
             else:
-                self._share_out()
+                self.share_out()
                 return
 
     async def drain(self) -> None:
         """Wait until every request has its answer."""
-        while not self.is_idle:
+        while not self.is_idle:  # noqa: ASYNC110 - once per new build
             await asyncio.sleep(0.02)
 
     async def close(self) -> None:
         """End the processes; requests that still wait are lost."""
         self._closing = True
         self._waiting.fail(lost())
+        for work in self._prompts:
+            work.fail(lost())
         for task in self._restarts:
             task.cancel()
-        processes = [seat.process for seat in self._seats if seat.process is not None]
         with contextlib.suppress(OSError):
-            await asyncio.gather(*(process.close() for process in processes))
+            await asyncio.gather(*(seat.close() for seat in self._seats))

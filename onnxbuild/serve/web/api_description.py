@@ -22,6 +22,12 @@ class Address(Struct, frozen=True):
 
 
 _USAGE = {"prompt_tokens": 6, "total_tokens": 6}
+_HEAD = {
+    "id": "cmpl-0",
+    "created": 1795734155,
+    "model": "gpt2",
+    "usage": {"prompt_tokens": 4, "completion_tokens": 8, "total_tokens": 12},
+}
 ADDRESSES: Mapping[str, Address] = {
     "/v1/embeddings": Address(
         request_bodies.Embeddings,
@@ -61,6 +67,31 @@ ADDRESSES: Mapping[str, Address] = {
             ],
             "model": "ner",
             "usage": _USAGE,
+        },
+    ),
+    "/v1/completions": Address(
+        request_bodies.Completions,
+        {"model": "gpt2", "prompt": "Once upon a time", "max_tokens": 8, "temperature": 0},
+        _HEAD
+        | {
+            "object": "text_completion",
+            "choices": [{"index": 0, "text": ", there was a ship", "logprobs": None, "finish_reason": "length"}],
+        },
+    ),
+    "/v1/chat/completions": Address(
+        request_bodies.ChatCompletions,
+        {"model": "gpt2", "messages": [{"role": "user", "content": "Where are ships?"}], "stream": False},
+        _HEAD
+        | {
+            "object": "chat.completion",
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {"role": "assistant", "content": "In the harbour."},
+                    "logprobs": None,
+                    "finish_reason": "stop",
+                }
+            ],
         },
     ),
 }

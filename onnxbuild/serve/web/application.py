@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 from onnxbuild.serve.limits_of_server import ServerOptions
 from onnxbuild.serve.running.served_model import ServedModels
-from onnxbuild.serve.web import encoder_addresses
+from onnxbuild.serve.web import encoder_addresses, writing_addresses
 from onnxbuild.serve.web.api_description import described
 from onnxbuild.serve.web.error_responses import no_such_address, response_for
 from onnxbuild.serve.web.gate import Gate
@@ -29,6 +29,8 @@ _POSTS: dict[str, Handler] = {
     "/v1/rerank": encoder_addresses.rerank,
     "/classify": encoder_addresses.classify,
     "/token-classify": encoder_addresses.token_classify,
+    "/v1/completions": writing_addresses.completions,
+    "/v1/chat/completions": writing_addresses.chat_completions,
 }
 
 

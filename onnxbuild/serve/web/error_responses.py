@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from onnxbuild.serve.failed_requests import RequestError
-from onnxbuild.serve.web.request_context import ClientLeftError
+from onnxbuild.serve.web.client_of_request import ClientLeftError
 
 _LOG = logging.getLogger("onnxbuild.serve")
 _CLIENT_LEFT = 499  # nginx's number; nobody receives it

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from starlette.requests import Request
@@ -14,6 +14,7 @@ from onnxbuild.serve.failed_requests import RequestError, too_late, wrong
 from onnxbuild.serve.limits_of_server import Limits
 from onnxbuild.serve.running.crew_of_model import Crew
 from onnxbuild.serve.running.served_model import ServedModels
+from onnxbuild.serve.web.client_of_request import ClientLeftError, has_left
 from onnxbuild.serve.wire import Ability, Item, Row
 
 Body = TypeVar("Body")
@@ -22,10 +23,6 @@ _WHAT_DOES = {
     "embed": "embeds text", "rerank": "scores pairs of texts", "classify": "classifies text", "tag": "labels tokens",
     "generate": "continues text",
 }  # fmt: skip
-
-
-class ClientLeftError(Exception):
-    """Nobody waits for the answer any more."""
 
 
 class Context:
@@ -80,9 +77,10 @@ class Context:
         """The answers for items. Errors: RequestError; ClientLeftError, and then nothing more is computed for it."""
         self._check(items)
         asked = crew.ask(ability, items)
-        left = asyncio.ensure_future(_left(request))
+        left = asyncio.ensure_future(has_left(request))
         try:
-            await asyncio.wait({asked.answered, left}, timeout=self.limits.timeout, return_when=asyncio.FIRST_COMPLETED)
+            awaited: set[asyncio.Future[Any]] = {asked.answered, left}
+            await asyncio.wait(awaited, timeout=self.limits.timeout, return_when=asyncio.FIRST_COMPLETED)
             if asked.answered.done():
                 return asked.answered.result()
             raise ClientLeftError if left.done() else too_late(self.limits.timeout)
@@ -96,9 +94,3 @@ class Context:
         if len(items) > self.limits.items:
             most = self.limits.items
             raise wrong(f"a request may have {most} texts, and this one has {len(items)}", code="too_many_items")
-
-
-async def _left(request: Request) -> None:
-    """Wait until the client has closed the connection."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
