@@ -66,6 +66,12 @@ class Crew:
         self._share_out_soon()
         return request
 
+    def forget(self, request: Request) -> None:
+        """Nobody waits for the answers any more."""
+        if not request.answered.done():
+            request.answered.cancel()
+            self._waiting.forget(request)
+
     def write(self, work: PromptWork) -> None:
         """Let a prompt wait for a process. Errors: RequestError if too many wait."""
         self._check_room(1)
@@ -77,6 +83,8 @@ class Crew:
         if work.is_over:
             return
         work.is_over = True
+        if work in self._prompts:
+            self._prompts.remove(work)
         for seat in self._seats:
             seat.cancel(work)
         self.share_out()
@@ -96,9 +104,14 @@ class Crew:
         return [seat.process.pid for seat in self._seats if seat.process is not None]
 
     @property
+    def runs(self) -> int:
+        """How many batches and completions the processes have."""
+        return sum(len(seat.works) for seat in self._seats)
+
+    @property
     def is_idle(self) -> bool:
         """Whether no request waits or is being computed."""
-        return not self.waits and not any(seat.works for seat in self._seats)
+        return not self.waits and not self.runs
 
     # -- sharing out ------------------------------------------------------------------------------------------------
 
@@ -119,9 +132,7 @@ class Crew:
                 self._counted.batch(len(places))
                 seat.give(next(self._numbers), BatchWork(places))
         while self._prompts and (seat := self._free_seat(self._limits.sequences)) is not None:
-            work = self._prompts.popleft()
-            if not work.is_over:
-                seat.give(next(self._numbers), work)
+            seat.give(next(self._numbers), self._prompts.popleft())
 
     def _free_seat(self, most: int) -> Seat | None:
         seats = [seat for seat in self._seats if seat.process is not None and len(seat.works) < most]

@@ -47,12 +47,16 @@ class Waiting:
         """Let every item of a request wait."""
         self._places.extend((request, number) for number in range(len(request.items)))
 
+    def forget(self, request: Request) -> None:
+        """Drop the items of a request that nobody waits for."""
+        self._places = deque(place for place in self._places if place[0] is not request)
+
     def take(self, most: int) -> list[Place]:
         """The next items that may run together: of one ability, at most `most`; nobody's items are dropped."""
         taken: list[Place] = []
         while self._places and len(taken) < most:
             request, _ = self._places[0]
-            if request.answered.done():  # cancelled, or failed with another of its items
+            if request.answered.done():  # it failed with another of its items
                 self._places.popleft()
             elif taken and taken[0][0].ability != request.ability:
                 break

@@ -86,7 +86,7 @@ class Context:
             raise ClientLeftError if left.done() else too_late(self.limits.timeout)
         finally:
             left.cancel()
-            asked.answered.cancel()
+            crew.forget(asked)
 
     def _check(self, items: Sequence[Item]) -> None:
         if not items:

@@ -25,7 +25,10 @@ class ServerMetrics:
             "onnxbuild_batch_items", "items that ran together", ("model",), buckets=_ITEMS, registry=registry
         )
         self._restarts = Counter("onnxbuild_restarts", "processes that ended", ("model",), registry=registry)
-        self._waiting = Gauge("onnxbuild_waiting_items", "items that wait", ("model",), registry=registry)
+        self._waiting = Gauge("onnxbuild_waiting", "texts that wait", ("model",), registry=registry)
+        self._running = Gauge(
+            "onnxbuild_running", "batches and completions that processes have", ("model",), registry=registry
+        )
         self._processes = Gauge("onnxbuild_processes", "processes that are ready", ("model",), registry=registry)
 
     def counted(self, model: str) -> Counted:
@@ -41,5 +44,6 @@ class ServerMetrics:
         """All metrics in the format of Prometheus."""
         for model in models.all:
             self._waiting.labels(model.names[0]).set(model.crew.waits)
+            self._running.labels(model.names[0]).set(model.crew.runs)
             self._processes.labels(model.names[0]).set(len(model.crew.pids))
         return generate_latest(self._registry)
