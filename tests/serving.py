@@ -42,7 +42,7 @@ models:
     source: {random: bert, seed: 4, tokenizer: *tokenizer, config: {hidden_size: 32, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 64, vocab_size: 400, num_labels: 3}}
     task: text-classification
   tagger:
-    source: {random: bert, seed: 5, tokenizer: *tokenizer, config: {hidden_size: 32, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 64, vocab_size: 400, initializer_range: 0.8, id2label: {"0": O, "1": B-PER, "2": I-PER, "3": B-LOC}}}
+    source: {random: bert, seed: 5, tokenizer: *tokenizer, config: {hidden_size: 32, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 64, vocab_size: 400, initializer_range: 1.0, id2label: {"0": O, "1": B-PER, "2": I-PER, "3": B-LOC}}}
     task: token-classification
   gpt:
     source: {random: gpt2, seed: 6, tokenizer: *tokenizer, config: {n_embd: 32, n_layer: 2, n_head: 2, vocab_size: 400, n_positions: 256, initializer_range: 0.3}}
