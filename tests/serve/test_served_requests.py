@@ -14,7 +14,8 @@ needs_stop = pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="needs SI
 
 @pytest.mark.parametrize(("path", "body", "status", "says"), [
     ("/v1/embeddings", b"{", 400, "is not JSON"),
-    ("/v1/embeddings", b"[" * 100_000, 400, "is not JSON"),
+    ("/v1/embeddings", b'{"input": ' + b"[" * 100_000, 400, "is not JSON"),
+    ("/v1/embeddings", b"[]", 422, "got `array`"),
     ("/v1/embeddings", b'{"input": "\xff", "model": "embedder"}', 400, "is not JSON"),
     ("/v1/embeddings", {"model": "embedder"}, 422, "missing required field `input`"),
     ("/v1/embeddings", {"model": "embedder", "inputs": "a"}, 422, "unknown field `inputs`"),
