@@ -201,6 +201,7 @@ def test_the_server_imports_neither_torch_nor_transformers():
     assert {"onnxruntime", "tokenizers", "fastapi", "uvicorn"} <= seen, "the walk does not reach the server"
     assert not {"torch", "transformers"} & seen
 
+
 @pytest.mark.parametrize("part", LIGHT)
 def test_what_an_editor_or_the_engine_needs_imports_no_framework(part):
     assert importers(HEAVY, (path for path in modules() if part_of(dotted_name(path)) == part)) == []

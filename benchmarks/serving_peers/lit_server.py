@@ -54,4 +54,6 @@ class Embedder(litserve.LitAPI):  # type: ignore[misc]
 
 if __name__ == "__main__":
     api = Embedder(max_batch_size=32, batch_timeout=0.002, api_path="/v1/embeddings")
-    litserve.LitServer(api, accelerator="cpu").run(host="127.0.0.1", port=PORT, generate_client_file=False, log_level="warning")
+    litserve.LitServer(api, accelerator="cpu").run(
+        host="127.0.0.1", port=PORT, generate_client_file=False, log_level="warning"
+    )

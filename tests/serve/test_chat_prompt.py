@@ -7,7 +7,7 @@ import pytest
 pytestmark = [pytest.mark.heavy, pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")]
 
 MESSAGES = [
-    {"role": "system", "content": "Be <kind> & \"short\"."},
+    {"role": "system", "content": 'Be <kind> & "short".'},
     {"role": "user", "content": "Where are ships?\n"},
     {"role": "assistant", "content": "  In the harbour.  "},
     {"role": "user", "content": "Größe?"},
@@ -53,8 +53,11 @@ def test_the_prompt_is_that_of_transformers(folder, name, place):
         several = [{"name": "other", "template": "no"}, {"name": "default", "template": template}]
         config["chat_template"] = several if place == "list" else template
         (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
-    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"), bos_token="<s>", eos_token="</s>")
-    expected = tokenizer.apply_chat_template(MESSAGES, template, tokenize=False, add_generation_prompt=True)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_file=str(folder / "tokenizer.json"), bos_token="<s>", eos_token="</s>"
+    )
+    options = {"chat_template": template, "tokenize": False, "add_generation_prompt": True}
+    expected = tokenizer.apply_chat_template(MESSAGES, **options)
     assert prompt(folder) == expected != ""
 
 

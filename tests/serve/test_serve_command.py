@@ -31,7 +31,9 @@ def test_a_build_that_is_not_up_to_date_is_served_with_a_warning(manifest, tmp_p
     changed = tmp_path / "copy" / "models.yaml"
     changed.write_text(changed.read_text(encoding="utf-8").replace("seed: 1", "seed: 9"), encoding="utf-8")
     with serving(changed, "embedder") as server:
-        assert any("OB744 warning: `embedder/fp32` is not up to date: the last build is served" in one for one in server.log)
+        assert any(
+            "OB744 warning: `embedder/fp32` is not up to date: the last build is served" in one for one in server.log
+        )
         assert server.request("/v1/embeddings", {"input": "a"}).status == 200
 
 

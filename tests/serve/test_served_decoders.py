@@ -49,7 +49,10 @@ def test_the_likeliest_tokens_are_those_of_generate(server, generate, name):
 
 def test_a_conversation_is_rendered_by_the_template(server, generate):
     text, _, given = generate("gpt", "<system>Be kind.\n<user>Hello\n<assistant>", 12, special=False)
-    messages = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": [{"type": "text", "text": "Hello"}]}]
+    messages = [
+        {"role": "system", "content": "Be kind."},
+        {"role": "user", "content": [{"type": "text", "text": "Hello"}]},
+    ]
     body = {"model": "gpt", "messages": messages, "max_completion_tokens": 12, "temperature": 0}
     answer = server.request("/v1/chat/completions", body).json
     assert answer["choices"][0]["message"] == {"role": "assistant", "content": text}

@@ -155,7 +155,9 @@ def test_limits(out):
     with serving(out / "embedder" / "fp32", *limits) as server:
         answer = server.request("/v1/embeddings", {"input": "a" * 1000})
         assert (answer.status, answer.json["error"]["code"]) == (413, "too_large")
-        chunked = server.request("/v1/embeddings", iter_of(b"a" * 900, b"b" * 900), headers={"transfer-encoding": "chunked"})
+        chunked = server.request(
+            "/v1/embeddings", iter_of(b"a" * 900, b"b" * 900), headers={"transfer-encoding": "chunked"}
+        )
         assert chunked.status == 413
         (worker,) = server.workers()
         worker.suspend()
