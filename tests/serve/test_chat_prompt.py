@@ -13,13 +13,23 @@ MESSAGES = [
     {"role": "user", "content": "Größe?"},
 ]
 TEMPLATES = {
-    "chatml": "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>'"
-    " + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}",
-    "blocks": "{{ bos_token }}\n{%- for m in messages %}\n    {% if m.role == 'system' %}\n        {% continue %}\n    {% endif %}\n"
-    "    [{{ m.role }}] {{ m.content | trim }}{{ eos_token }}\n{% endfor %}\n",
+    "chatml": (
+        "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>'"
+        " + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    ),
+    "blocks": (
+        "{{ bos_token }}\n{%- for m in messages %}\n    {% if m.role == 'system' %}\n        {% continue %}\n"
+        "    {% endif %}\n    [{{ m.role }}] {{ m.content | trim }}{{ eos_token }}\n{% endfor %}\n"
+    ),
     "json": "{{ messages | tojson }}{{ messages[0] | tojson(indent=2) }}{{ tools is none }}{{ documents is none }}",
-    "marks": "{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{% endgeneration %}{% endif %}{% endfor %}",
-    "date": "{{ strftime_now('%Y') }}{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}",
+    "marks": (
+        "{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{% endgeneration %}"
+        "{% endif %}{% endfor %}"
+    ),
+    "date": (
+        "{{ strftime_now('%Y') }}{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}"
+        "{% endfor %}{{ ns.n }}"
+    ),
 }
 
 

@@ -69,7 +69,7 @@ def test_a_stream_has_the_same_text(server):
     *pieces, last = map(json.loads, events)
     assert "".join(one["choices"][0]["text"] for one in pieces) == whole["choices"][0]["text"]
     assert [one["choices"][0]["finish_reason"] for one in pieces] == [None] * (len(pieces) - 1) + ["length"]
-    assert last["choices"] == [] and last["usage"] == whole["usage"]
+    assert (last["choices"], last["usage"]) == ([], whole["usage"])
     assert len(pieces) > 5
 
 

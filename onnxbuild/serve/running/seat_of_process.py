@@ -29,8 +29,10 @@ class Seat:
             about = await process.about()
         except BaseException:
             process.kill()
+            await process.close()
             raise
         if process.has_ended:
+            await process.close()
             raise UnusableFolderError(self._folder, "the process ended as soon as it had opened the model")
         self.process = process
         return about
