@@ -72,7 +72,7 @@ def checker(reference: str | None) -> Callable[[int, bytes], bool]:
 
     def check(which: int, answer: bytes) -> bool:
         vector = np.asarray(json.loads(answer)["data"][0]["embedding"], dtype=np.float32)
-        return int((vectors @ vector).argmax()) == which
+        return int(np.square(vectors - vector).sum(axis=1).argmin()) == which
 
     return check
 

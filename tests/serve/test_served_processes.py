@@ -45,6 +45,7 @@ def test_the_other_process_goes_on_while_one_is_replaced(out):
     with serving(out / "embedder" / "fp32", "--workers", "2") as server:
         first, _ = server.workers()
         first.kill()
+        server.wait_for("onnxbuild_restarts_total", 1)  # until then, it may be given a request
         answers = [server.request("/v1/embeddings", {"input": f"text {number}"}) for number in range(20)]
         assert [one.status for one in answers] == [200] * 20
         server.wait_for("onnxbuild_processes", 2)

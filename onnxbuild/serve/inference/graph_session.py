@@ -57,7 +57,7 @@ def _options(tuned: Mapping[str, Any], threads: int | None) -> onnxruntime.Sessi
     options.log_severity_level = _ERRORS_ONLY
     attributes, entries = tuned.get("options") or {}, tuned.get("config_entries") or {}
     if unknown := [name for name in (*attributes, *entries) if name not in _TUNED]:
-        raise UnusableModelError(f"`{SESSION_FILE}` sets `{unknown[0]}`, which `tune` never does")
+        raise UnusableModelError(f"`{SESSION_FILE}` sets `{unknown[0]}`, which `tune` never sets")
     for name, value in attributes.items():
         setattr(options, name, type(getattr(options, name))(value))
     for name, value in entries.items():

@@ -51,10 +51,12 @@ class Crew:
         """Start the processes and wait until each has opened the model. Errors: UnusableFolderError."""
         self._seats = [Seat(self.folder, self._threads, self.share_out, self._ended) for _ in range(workers)]
         try:
-            self.about = (await asyncio.gather(*(seat.fill() for seat in self._seats)))[0]
-        except BaseException:
+            async with asyncio.TaskGroup() as group:  # one that fails ends the others
+                abouts = [group.create_task(seat.fill()) for seat in self._seats]
+        except BaseException as error:
             await self.close()
-            raise
+            raise error.exceptions[0] if isinstance(error, ExceptionGroup) else error from None
+        self.about = abouts[0].result()
 
     # -- requests ---------------------------------------------------------------------------------------------------
 
