@@ -53,9 +53,12 @@ class Crew:
         try:
             async with asyncio.TaskGroup() as group:  # one that fails ends the others
                 abouts = [group.create_task(seat.fill()) for seat in self._seats]
-        except BaseException as error:
+        except ExceptionGroup as errors:
             await self.close()
-            raise error.exceptions[0] if isinstance(error, ExceptionGroup) else error from None
+            raise errors.exceptions[0] from None
+        except BaseException:
+            await self.close()
+            raise
         self.about = abouts[0].result()
 
     # -- requests ---------------------------------------------------------------------------------------------------

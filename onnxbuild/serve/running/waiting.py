@@ -41,6 +41,7 @@ class Waiting:
         self._places: deque[Place] = deque()
 
     def __len__(self) -> int:
+        """How many items wait."""
         return len(self._places)
 
     def add(self, request: Request) -> None:
