@@ -264,4 +264,4 @@ def test_serve(tmp_path: Path) -> None:
         reader.follow("how-to/serve.md")
     finally:
         os.kill(int((tmp_path / "pid").read_text()), signal.SIGTERM)
-    assert "cosine 0.5" in reader.output
+    assert "cosine 0.60, 15 tokens" in reader.output
