@@ -117,17 +117,28 @@ def test_a_description_that_names_files_elsewhere_is_refused(out, tmp_path, caps
     ("second.onnx", "another graph", "has 2: model.onnx, second.onnx"),
     ("onnxbuild.json", None, "no address for the task `question-answering`"),
 ])  # fmt: skip
-def test_a_model_that_cannot_be_opened_is_named_with_the_reason(out, tmp_path, capsys, name, text, says):
+def test_a_model_that_cannot_be_opened_has_a_reason(out, tmp_path, name, text, says):
+    from onnxbuild.serve.inference.model_folder import ModelFolder, UnusableModelError
+    from onnxbuild.serve.inference.opened_model import opened_model
+
     folder = tmp_path / "folder"
     shutil.copytree(out / "ranker" / "fp32", folder)
     if text is None:
         description = (folder / name).read_text(encoding="utf-8")
-        (folder / name).write_text(description.replace("text-classification", "question-answering"), encoding="utf-8")
-    else:
-        change(folder, name, text)
-    shown = refused(capsys, folder, "--port", 0, code=1)
+        text = description.replace("text-classification", "question-answering")
+    (folder / name).write_text(text, encoding="utf-8")
+    with pytest.raises(UnusableModelError) as caught:
+        opened_model(ModelFolder(folder), None)
+    assert says in str(caught.value)
+
+
+def test_a_model_that_cannot_be_opened_is_named_with_the_reason(out, tmp_path, capsys):
+    folder = tmp_path / "folder"
+    shutil.copytree(out / "ranker" / "fp32", folder)
+    change(folder, "session.json", '{"options": {"optimized_model_filepath": "/tmp/x"}}')
+    shown = refused(capsys, folder, "--port", 0, "--workers", 2, code=1)
     assert "OB743" in shown
-    assert says in shown
+    assert "sets `optimized_model_filepath`, which `tune` never sets" in shown
 
 
 def test_tuned_settings_are_taken(out, tmp_path, capsys):

@@ -48,7 +48,7 @@ def test_the_own_dimensions_of_a_model_may_be_asked_for(server):
 
 def test_no_answer_is_mixed_up(server):
     """Every text has one vector, whoever else asks at the same time, and for whatever lengths."""
-    texts = [f"{number} ships{' and boats' * (number % 7)}" for number in range(3000)]
+    texts = [f"{number} ships{' and boats' * (number % 7)}" for number in range(2000)]
 
     def ask(chunk):
         body = {"model": "embedder", "input": chunk, "encoding_format": "base64"}
