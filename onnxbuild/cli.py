@@ -272,6 +272,13 @@ def _view(options: argparse.Namespace) -> int:
     return view(asked_for(options), chosen)
 
 
+def _serve(options: argparse.Namespace) -> int:
+    from onnxbuild.commands.serving.serve import serve
+    from onnxbuild.commands.serving.server_options import server_options
+
+    return serve(asked_for(options), options.out, server_options(options), options.api_keys)
+
+
 def _compare_exporters(options: argparse.Namespace) -> int:
     from onnxbuild.commands.comparing.compare_exporters import compare_exporters
 
@@ -370,6 +377,7 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "report": _report,
     "card": _card,
     "view": _view,
+    "serve": _serve,
     "compare-exporters": _compare_exporters,
     "blame": _blame,
     "schema": _schema,

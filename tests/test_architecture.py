@@ -65,7 +65,9 @@ MAY_IMPORT = {
     "deliver": ENGINE,
     "receipts": ENGINE | {"deliver"},
     "report": ENGINE | {"rules", "deliver"},
-    "commands": ENGINE | {"rules", "deliver", "receipts", "report"},
+    # The server is a process of its own: it knows delivered folders, and nothing of manifests, stores and workers.
+    "serve": GROUND | {"tables"},
+    "commands": ENGINE | {"rules", "deliver", "receipts", "report", "serve"},
     "api": ENGINE | {"deliver", "commands"},
     "cli": ENGINE | {"report", "receipts", "commands", "api"},
     "workers.failures": GROUND | {"protocol", "tables"},
@@ -184,7 +186,20 @@ def in_workers(path):
 
 
 def test_only_workers_import_frameworks():
-    assert importers(HEAVY, [path for path in modules() if not in_workers(path)]) == []
+    others = [path for path in modules() if not in_workers(path) and part_of(dotted_name(path)) != "serve"]
+    assert importers(HEAVY, others) == []
+
+
+def test_the_server_imports_neither_torch_nor_transformers():
+    own = [path for path in modules() if part_of(dotted_name(path)) == "serve"]
+    assert importers(HEAVY - {"onnxruntime", "numpy", "tokenizers"}, own) == []
+    with_models = [path for path in own if "inference" in path.parts]
+    assert importers(HEAVY, [path for path in own if path not in with_models]) == [], "models are in other processes"
+    seen = set()
+    for path in own:
+        reached(f"onnxbuild.{dotted_name(path)}", seen)
+    assert {"onnxruntime", "tokenizers", "fastapi", "uvicorn"} <= seen, "the walk does not reach the server"
+    assert not {"torch", "transformers"} & seen
 
 
 @pytest.mark.parametrize("part", LIGHT)

@@ -82,6 +82,68 @@ RULES: tuple[Rule, ...] = (
         as it is, so a name that could be HTML is refused.
         Fix: name another port with `--port N`, or leave it out. Copy the file under another name.
         """),
+    described("OB740", "unclear-what-to-serve", """
+        `serve` was given no model of a manifest that has several, a model with several variants and no `select:`, a
+        name that the manifest does not have, or one variant twice.
+
+        Why: a server should offer what its user has chosen, and no other precision.
+        Bad:
+            onnxbuild serve models.yaml minilm
+        Good:
+            onnxbuild serve models.yaml minilm/int8
+        """),
+    described("OB741", "nothing-to-serve", """
+        `serve` found no delivered model in a folder.
+
+        Why: it serves what `onnxbuild run` has written and checked, and builds nothing.
+        Fix: run the manifest first, or name a folder with an `onnxbuild.json`.
+        """),
+    described("OB742", "served-files-changed", """
+        Files in a delivered folder are not those that its `onnxbuild.json` lists.
+
+        Why: what was validated is what should be served.
+        Fix: run the manifest again, which repairs the folder; or copy the folder as a whole.
+        """),
+    described("OB743", "cannot-serve-model", """
+        A delivered model cannot be opened by the server. The message has the reason: for example, its task has no
+        address, the folder has several graphs or no `tokenizer.json`, or `session.json` sets what `tune` never sets.
+
+        Fix: `docs/how-to/serve.md` lists which models can be served.
+        """),
+    described("OB744", "serves-an-old-build", """
+        What `serve` offers is the last build, and the manifest or its inputs have changed since.
+
+        Fix: `onnxbuild run`. The server takes the new build without losing a request.
+        """, severity="warning"),
+    described("OB745", "cannot-listen", """
+        The server cannot use the address: another program listens there, the port needs more rights, or the machine
+        does not have the address.
+
+        Fix: name another one with `--host` and `--port`; `--port 0` takes any free port.
+        """),
+    described("OB746", "no-server-packages", """
+        A package of the server cannot be imported.
+
+        Fix: `pip install 'onnxbuild[serve]'`, in the environment of the command.
+        """),
+    described("OB747", "open-server", """
+        The server listens on an address that other machines can reach, and asks for no API key.
+
+        Fix: name a file of keys with `--api-keys`, or set `ONNXBUILD_API_KEYS`; or listen on 127.0.0.1 behind a proxy.
+        """, severity="warning"),
+    described("OB748", "no-api-keys", """
+        The file of API keys cannot be read, or has no key.
+
+        Why: a server that was meant to have keys should not start without.
+        Fix: write one key per line. Empty lines and lines that begin with `#` are no keys.
+        """),
+    described("OB749", "serves-unvalidated", """
+        A model was delivered without validation, so nobody knows whether it computes what its source does.
+
+        Bad:
+            validate: false
+        Fix: remove it, and build again.
+        """, severity="warning"),
     described("OB085", "refused-by-the-system", """
         The system refused to read or write something, and no other code names the place.
 

@@ -7,8 +7,10 @@ weights, the Hub and S3 by servers on loopback, downloads of packages by install
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -19,7 +21,7 @@ from pathlib import Path
 import pytest
 from doc_pages import DOCS, ROOT, Reader
 from hub_server import HubServer
-from servers import PASSWORD, USER, Server
+from servers import PASSWORD, USER, Server, free_port
 
 pytestmark = pytest.mark.heavy
 
@@ -245,3 +247,21 @@ def test_messages_per_second(tmp_path: Path) -> None:
     reader.follow("how-to/throughput.md")
     assert "<summary>Throughput</summary>" in reader.output
     assert "| labels/fp16 | torch | as-is |" in reader.output
+
+
+def test_serve(tmp_path: Path) -> None:
+    """The server of the page runs beside the rest of it."""
+    port = free_port()
+    command = f"onnxbuild serve embedder.yaml minilm --port {port} > log 2>&1 & echo $! > pid"
+    ready = "for _ in $(seq 900); do grep -q ready log && break; sleep 0.1; done; cat log"
+    reader = Reader(
+        tmp_path,
+        instead={"onnxbuild serve embedder.yaml minilm": f"{command}; {ready}"},
+        small={"127.0.0.1:8000/v1": f"127.0.0.1:{port}/v1"},
+        NO_PROXY="127.0.0.1",
+    )
+    try:
+        reader.follow("how-to/serve.md")
+    finally:
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGTERM)
+    assert "cosine 0.60, 15 tokens" in reader.output

@@ -53,6 +53,7 @@ ELSEWHERE = {
     **dict.fromkeys(("OB670", "OB671"), "tests/commands/test_blame.py"),
     **dict.fromkeys(("OB680", "OB683", "OB684"), "tests/commands/test_view.py"),
     **dict.fromkeys(("OB681", "OB682"), "tests/commands/test_card.py"),
+    **dict.fromkeys((f"OB{number}" for number in range(740, 750)), "tests/serve"),
     "OB110": "tests/planning/test_hub.py",
     "OB111": "tests/planning/test_lock.py",
     "OB340": "tests/rules/test_installed.py",

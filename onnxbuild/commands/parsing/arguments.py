@@ -160,6 +160,59 @@ def _view(view: argparse.ArgumentParser) -> None:
     view.add_argument("--no-browser", dest="browser", action="store_false", help="only print the address")
 
 
+def _serve(serve: argparse.ArgumentParser) -> None:
+    words = "the YAML file, or the folder of a delivered model"
+    serve.add_argument("manifest", metavar="MANIFEST|FOLDER", help=words)
+    words = "the models (default: the only one); after a folder, more folders"
+    serve.add_argument("selectors", nargs="*", metavar="MODEL[/TARGET]", help=words)
+    _common(serve)
+    words = "where finished models were written (default: out/ beside the manifest)"
+    serve.add_argument("--out", metavar="DIR", help=words)
+    _where_served(serve)
+    _how_served(serve)
+    _limits_of_requests(serve)
+
+
+def _where_served(serve: argparse.ArgumentParser) -> None:
+    serve.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="the address (default: 127.0.0.1)")
+    words = "the port (default: 8000); 0 is any free one"
+    serve.add_argument("--port", type=values.port, default=8000, metavar="N", help=words)
+    words = "a file with one API key per line (default: the variable ONNXBUILD_API_KEYS; without keys, none is needed)"
+    serve.add_argument("--api-keys", metavar="FILE", help=words)
+    serve.add_argument("--no-access-log", action="store_true", help="log no line per request")
+
+
+def _how_served(serve: argparse.ArgumentParser) -> None:
+    words = "processes of each model (default: 1)"
+    serve.add_argument("--workers", type=values.positive, default=1, metavar="N", help=words)
+    words = "threads of each session (default: what `tune` recorded, or one for each physical core)"
+    serve.add_argument("--threads", type=values.positive, metavar="N", help=words)
+    words = "texts that run together (default: 32)"
+    serve.add_argument("--max-batch", type=values.positive, default=32, metavar="N", help=words)
+    words = "milliseconds that an idle process waits for more texts (default: 2)"
+    serve.add_argument("--max-wait", type=values.milliseconds, default=2.0, metavar="MS", help=words)
+    words = "look for a new build this often (default: 1)"
+    serve.add_argument("--reload", type=values.seconds, default=1.0, metavar="SECONDS", help=words)
+    serve.add_argument("--no-reload", action="store_true", help="never take a new build")
+    words = "after SIGTERM, how long requests in flight may take (default: 30)"
+    serve.add_argument("--drain", type=values.seconds, default=30.0, metavar="SECONDS", help=words)
+
+
+def _limits_of_requests(serve: argparse.ArgumentParser) -> None:
+    words = "texts of a model that may wait; more are refused with status 429 (default: 1024)"
+    serve.add_argument("--max-queue", type=values.positive, default=1024, metavar="N", help=words)
+    words = "texts of one request (default: 256)"
+    serve.add_argument("--max-items", type=values.positive, default=256, metavar="N", help=words)
+    words = "size of one request, such as 1MB (default: 8 MiB)"
+    serve.add_argument("--max-body", type=values.size, default=8 << 20, metavar="SIZE", help=words)
+    words = "tokens of one completion (default: 1024)"
+    serve.add_argument("--max-tokens", type=values.positive, default=1024, metavar="N", help=words)
+    words = "completions that one process computes at the same time (default: 8)"
+    serve.add_argument("--max-sequences", type=values.positive, default=8, metavar="N", help=words)
+    words = "give up a request after this time (default: 60)"
+    serve.add_argument("--timeout", type=values.seconds, default=60.0, metavar="SECONDS", help=words)
+
+
 def _schema(schema: argparse.ArgumentParser) -> None:
     schema.add_argument("--output", metavar="FILE", help="write the schema to a file instead of to standard output")
 
@@ -258,6 +311,7 @@ COMMANDS: Mapping[str, Command] = {
         "blame manifests/quickstart.yaml minilm/int8",
         _blame,
     ),
+    "serve": Command("serve delivered models over HTTP", "serve manifests/quickstart.yaml minilm/int8", _serve),
     "schema": Command("print the JSON Schema of the manifest", "schema --output manifest.schema.json", _schema),
     "lock": Command("resolve and pin what comes from a Hub", "lock manifests/gpt2.yaml", _lock),
     "gc": Command(

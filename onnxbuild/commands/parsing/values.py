@@ -60,6 +60,14 @@ def seconds(text: str) -> float:
     return number
 
 
+def milliseconds(text: str) -> float:
+    """A duration in milliseconds, zero or more."""
+    number = _number(text)
+    if number is None or not 0 <= number <= _LONGEST_SECONDS:
+        raise argparse.ArgumentTypeError(f"expected a number of milliseconds, found `{_shown(text)}`")
+    return number
+
+
 def days(text: str) -> float:
     """A duration in days, zero or more."""
     number = _number(text)

@@ -1,0 +1,1 @@
+"""`onnxbuild serve`: what is served, and how the server is started."""

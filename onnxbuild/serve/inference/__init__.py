@@ -1,0 +1,1 @@
+"""What runs in a model's own process: tokenizer, ONNX Runtime session, sampling."""

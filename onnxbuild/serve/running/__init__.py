@@ -1,0 +1,1 @@
+"""The processes of the models: started, fed, watched, replaced."""

@@ -1,0 +1,78 @@
+"""Only what a build has delivered is served: the files of a folder must be those that its description lists."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from onnxbuild.digest import digest_file
+from onnxbuild.regular_files import read_regular
+from onnxbuild.serve.unusable_folder import UnusableFolderError
+
+DESCRIPTION = "onnxbuild.json"
+_LARGEST = 16 << 20  # bytes
+
+
+class _File(Struct, frozen=True):
+    blake3: str
+    bytes: int
+
+
+class _Step(Struct, frozen=True):
+    kind: str
+
+
+class Description(Struct, frozen=True):
+    """The part of a description that a server reads."""
+
+    model: str
+    target: str
+    files: dict[str, _File]
+    steps: tuple[_Step, ...] = ()
+
+    @property
+    def is_validated(self) -> bool:
+        """Whether the build compared the outputs of the model with those of its source."""
+        return any(step.kind == "validate" for step in self.steps)
+
+
+def description_of(folder: Path) -> Description:
+    """The description in a delivered folder. Errors: UnusableFolderError."""
+    try:
+        return msgspec.json.decode(read_regular(folder / DESCRIPTION, _LARGEST), type=Description)
+    except (OSError, ValueError, RecursionError) as error:
+        raise UnusableFolderError(folder, f"`{DESCRIPTION}` cannot be read: {error}") from None
+
+
+def check_files(folder: Path) -> Description:
+    """Compare every file with its digest. Errors: UnusableFolderError names the first that differs."""
+    description = description_of(folder)
+    for name, file in description.files.items():
+        if name != DESCRIPTION and (why := _difference(folder, name, file)):
+            raise UnusableFolderError(folder, f"`{name}` {why} since it was delivered")
+    return description
+
+
+def _difference(folder: Path, name: str, file: _File) -> str | None:
+    path = folder / name
+    if ".." in Path(name).parts or Path(name).is_absolute():
+        return "has left the folder"
+    try:
+        found = os.lstat(path)
+        same = stat.S_ISREG(found.st_mode) and found.st_size == file.bytes
+        return None if same and digest_file(path, file.bytes) == file.blake3 else "has changed"
+    except OSError:
+        return "was removed"
+
+
+def version_of(folder: Path) -> tuple[int, int, int] | None:
+    """What differs as soon as a build has replaced the folder; None while there is no description."""
+    try:
+        found = os.stat(folder / DESCRIPTION)
+    except OSError:
+        return None
+    return (found.st_ino, found.st_mtime_ns, found.st_size)

@@ -1,0 +1,1 @@
+"""HTTP: the addresses, their bodies and answers, errors, keys, metrics."""
