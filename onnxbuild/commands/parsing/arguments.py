@@ -175,7 +175,9 @@ def _verify(verify: argparse.ArgumentParser) -> None:
     _of_folders(verify)
     words = "the file of a public key; one of those named must have signed the folder (repeatable)"
     verify.add_argument("--trust", action="append", default=[], metavar="FILE", help=words)
-    verify.add_argument("--require-signature", action="store_true", help="fail for a folder without a checked signature")
+    verify.add_argument(
+        "--require-signature", action="store_true", help="fail for a folder without a checked signature"
+    )
     words = "run the checks of the build again, on the files as they are now"
     verify.add_argument("--revalidate", action="store_true", help=words)
     words = "with --revalidate: a folder or a file that the build has read, known by its digest (repeatable)"

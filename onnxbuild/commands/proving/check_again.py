@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -47,11 +46,15 @@ class _Lacking(Exception):  # noqa: N818 - a reason, which becomes a diagnostic
 
 
 def check_again(
-    folder: Path, account: Account, places: Sequence[str], *, offline: bool
+    folder: Path, account: Account, places: Sequence[str], work: Path, *, offline: bool
 ) -> tuple[tuple[str, ...], list[Diagnostic]]:
-    """The checks that passed again, and what is wrong. `places`: folders and files that the build may have read."""
+    """The checks that passed again, and what is wrong.
+
+    `places`: folders and files that the build may have read. `work`: an empty folder, or that of another check, whose
+    results this one uses.
+    """
     kinds = all_kinds()
-    with tempfile.TemporaryDirectory(prefix="onnxbuild-verify-") as work, Store(Path(work, "store")) as store:
+    with Store(work / "store") as store:
         try:
             planner = _Planner(folder, account, store, [Path(one).absolute() for one in places], kinds, offline=offline)
             graph = planner.graph()
@@ -59,7 +62,7 @@ def check_again(
             message = f"`{folder}` cannot be validated again: {lacking}"
             hint = "`--source PATH` names a folder or a file that the build has read; it is known by its digest"
             return (), [fault("OBE180", message, hint=hint)]
-        outcomes = _run(graph, store, Path(work, "logs"), kinds)
+        outcomes = _run(graph, store, work / "logs", kinds)
         problems = [*failures(graph, outcomes), *_other(account, outcomes)]
     checks = tuple(step.kind for step in account.checks if outcomes[step.id].outcome in SUCCEEDED)
     if not problems and len(checks) != len(account.checks):

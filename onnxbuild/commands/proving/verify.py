@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,8 @@ def verify(options: VerifyOptions) -> int:
 
     Errors: DiagnosticError OB754 for a key that cannot be used.
     """
-    verdicts = [_verdict(folder, options) for folder in options.folders]
+    with tempfile.TemporaryDirectory(prefix="onnxbuild-verify-") as work:
+        verdicts = [_verdict(folder, options, Path(work)) for folder in options.folders]
     if options.as_json:
         print(json_text([_as_json(one) for one in verdicts]))
     else:
@@ -65,7 +67,7 @@ def verify(options: VerifyOptions) -> int:
     return 0 if all(one.is_right for one in verdicts) else _FAILED
 
 
-def _verdict(folder: str, options: VerifyOptions) -> Verdict:
+def _verdict(folder: str, options: VerifyOptions, work: Path) -> Verdict:
     try:
         account, _ = account_of(Path(folder))
     except DiagnosticError as error:
@@ -78,7 +80,7 @@ def _verdict(folder: str, options: VerifyOptions) -> Verdict:
     if options.revalidate and not any(one.severity == "error" for one in faults):
         from onnxbuild.commands.proving.check_again import check_again
 
-        passed, problems = check_again(Path(folder), account, options.places, offline=options.offline)
+        passed, problems = check_again(Path(folder), account, options.places, work, offline=options.offline)
         faults += problems
     return Verdict(
         folder=folder, account=account, checked=checked, signed=signed, faults=tuple(faults), revalidated=passed

@@ -135,5 +135,7 @@ def _text(folder: Path) -> bytes:
         raise _none(f"`{folder / PROVENANCE}` cannot be read: {error.strerror}") from None
 
 
-def _none(message: str, hint: str = "name a folder that `onnxbuild run` has written, or a copy of one") -> DiagnosticError:
+def _none(
+    message: str, hint: str = "name a folder that `onnxbuild run` has written, or a copy of one"
+) -> DiagnosticError:
     return DiagnosticError(fault("OB750", message, hint=hint), exit_code=1)

@@ -57,7 +57,9 @@ def check_folder(folder: Path, account: Account, allowed: Sequence[str] = ()) ->
     problems = [
         *(Problem(name, "unsafe", "is listed, and leads out of the folder") for name in account.files.keys() - safe),
         *odd,
-        *_wrong(folder, {name: listed for name, listed in safe.items() if name not in named}),
+        # Only what the walk has found: another name may be behind a link to a folder.
+        *(Problem(name, "missing", "is missing") for name in safe.keys() - names - named),
+        *_wrong(folder, {name: listed for name, listed in safe.items() if name in names}),
         *unknown,
     ]
     return Checked(tuple(sorted(problems, key=lambda one: (one.name, one.kind))), added)
@@ -113,8 +115,6 @@ def _wrong(folder: Path, listed: Mapping[str, Listed]) -> Iterator[Problem]:
 def _compared(folder: Path, name: str, wanted: Listed) -> Problem | None:
     try:
         size, digests = read_hashes(folder / name, {"blake3": lambda: blake3(max_threads=blake3.AUTO)}, wanted.bytes)
-    except (FileNotFoundError, NotADirectoryError):
-        return Problem(name, "missing", "is missing")
     except NotRegular as error:
         return Problem(name, "special", str(error.strerror))
     except OSError as error:

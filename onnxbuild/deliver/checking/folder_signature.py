@@ -111,9 +111,7 @@ def sign_folder(folder: Path, account: Account, added: Collection[str], key: str
         except Exception as error:  # noqa: BLE001 - as for a public key
             raise _bad_key(key, "is not an unencrypted private key of an elliptic curve in PEM", error) from None
         left_out = sorted({*added, *NAMES_THAT_MAY_BE_ADDED, *UNREAD} - account.files.keys())
-        hashing = library.hashing.Config().set_ignored_paths(
-            paths=[folder / name for name in left_out], ignore_git_paths=False
-        )
+        hashing = library.hashing.Config().set_ignored_paths(paths=left_out, ignore_git_paths=False)
         config.set_hashing_config(hashing).sign(folder, made)
         text = made.read_bytes()
     assert _uncovered(text, account) is None, f"BUG: {_uncovered(text, account)}"

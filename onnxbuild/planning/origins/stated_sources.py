@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from onnxbuild.manifest.document import Table
 from onnxbuild.planning.action_graph import FilesSource, Stated
 from onnxbuild.planning.local_files import LocalFiles
-from onnxbuild.planning.locked import Lock
 from onnxbuild.planning.lock_file import hub_key
+from onnxbuild.planning.locked import Lock
 from onnxbuild.planning.origins.source_license import (
     LICENSE_FILES,
     license_name,
