@@ -64,7 +64,8 @@ def check_again(
             return (), [fault("OBE180", message, hint=hint)]
         outcomes = _run(graph, store, work / "logs", kinds)
         problems = [*failures(graph, outcomes), *_other(account, outcomes)]
-    checks = tuple(step.kind for step in account.checks if outcomes[step.id].outcome in SUCCEEDED)
+    passed = {name for name, outcome in outcomes.items() if outcome.outcome in SUCCEEDED}
+    checks = tuple(step.kind for step in account.checks if step.id in passed)
     if not problems and len(checks) != len(account.checks):
         problems = [fault("OBE180", f"`{folder}` was not validated: the checks were interrupted")]
     return (() if problems else checks), problems

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from onnxbuild.commands.proving.sign import sound
 from onnxbuild.commands.workspace import check_output, write_file, write_result
-from onnxbuild.deliver.checking.account import Account, account_of
+from onnxbuild.deliver.checking.account import Account
 from onnxbuild.deliver.checking.folder_check import sha256_of
 from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.protocol import json_text
@@ -35,9 +35,8 @@ def prove(options: ProofOptions) -> int:
     """Write the document about a folder; return the exit code. Errors: DiagnosticError, as of `sound`, and OB016."""
     if options.output is not None:
         check_output(options.output)
-    sound(options.folder, options.allow)
+    account, text, _ = sound(options.folder, options.allow)
     folder = Path(options.folder)
-    account, text = account_of(folder)
     try:
         digests = sha256_of(folder, account, text)
     except (OSError, KeyError) as error:  # another process has changed a file since it was checked

@@ -18,7 +18,7 @@ def sign(folders: Sequence[str], key: str, allow: Sequence[str] = ()) -> int:
     Errors: DiagnosticError OB750 and OB751 for a folder that is not as it was built, OB754 for the key.
     """
     found = [(folder, sound(folder, allow)) for folder in folders]
-    for folder, (account, checked) in found:
+    for folder, (account, _, checked) in found:
         if SIGNATURE in account.files:
             message = f"`{folder}` has a file `{SIGNATURE}` that the build has written"
             raise DiagnosticError(fault("OB754", message))
@@ -31,10 +31,10 @@ def sign(folders: Sequence[str], key: str, allow: Sequence[str] = ()) -> int:
     return 0
 
 
-def sound(folder: str, allow: Sequence[str] = ()) -> tuple[Account, Checked]:
-    """What a folder says about itself, if its files agree. Errors: DiagnosticError OB750 and OB751."""
-    account, _ = account_of(Path(folder))
+def sound(folder: str, allow: Sequence[str] = ()) -> tuple[Account, bytes, Checked]:
+    """What a folder says about itself, and the text of it, if its files agree. Errors: DiagnosticError OB750, OB751."""
+    account, text = account_of(Path(folder))
     checked = check_folder(Path(folder), account, allow)
     if checked.problems:
         raise DiagnosticError(differences(folder, checked), exit_code=1)
-    return account, checked
+    return account, text, checked

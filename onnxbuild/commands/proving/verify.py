@@ -120,7 +120,7 @@ def _line(one: Verdict) -> str:
     count = len(one.account.files)
     again = f", passed again: {', '.join(one.revalidated)}" if one.revalidated else ""
     files = f"{count:,} file{'' if count == 1 else 's'} as built"
-    return f"{one.folder}: {one.account.name}, {files}, {words[one.signed.state]}{again}"
+    return f"{one.folder}: {_one_line(one.account.name)}, {files}, {words[one.signed.state]}{again}"
 
 
 def _as_json(one: Verdict) -> dict[str, Any]:

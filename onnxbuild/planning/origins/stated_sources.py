@@ -24,7 +24,7 @@ _MOST_BYTES = 4 << 20
 
 
 def stated(source: str | Table, fetched: Fetched, lock: Lock, local: LocalFiles) -> Stated:
-    """What is known of a source. A link among its files is not followed: it may lead where a manifest may not read."""
+    """What is known of a source. A link among its files is followed only where those of its weights may be."""
     if isinstance(source, Table):
         return Stated(scheme="random")
     scheme, _, rest = source.partition(":")
@@ -33,7 +33,9 @@ def stated(source: str | Table, fetched: Fetched, lock: Lock, local: LocalFiles)
         named = license_name(entry.license) if entry is not None else None
         return Stated(scheme=scheme, license=named, license_from="the card on the Hub" if named else None)
     files = fetched.inputs.get("files")
-    found = next(_local(files.root, local), None) if isinstance(files, FilesSource) else None
+    # The folder of a single graph may be anything, so what it states is not about the graph.
+    is_folder = isinstance(files, FilesSource) and not (scheme == "onnx" and os.path.basename(rest) in files.files)
+    found = next(_local(files.root, local), None) if isinstance(files, FilesSource) and is_folder else None
     in_config = license_name((fetched.config or {}).get("license"))
     name, where = found or (in_config, "config.json" if in_config else None)
     package = rest.partition("/")[0] if scheme == "package" else ""
@@ -44,8 +46,10 @@ def _local(root: str, local: LocalFiles) -> Iterator[tuple[str, str]]:
     """The licenses that the files of a folder state, and the names of these files."""
     for name in (_README, *LICENSE_FILES):
         path = os.path.join(root, name)
+        if not (os.path.lexists(path) and local.may_look_at(root, name)):
+            continue
         try:
-            data = read_regular(path, _MOST_BYTES)
+            data = read_regular(os.path.realpath(path), _MOST_BYTES)
         except OSError:
             continue
         local.files[path] = None
