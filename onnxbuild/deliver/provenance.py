@@ -87,7 +87,7 @@ def provenance(
 
 
 def _source(name: str, stated: Stated, graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> Mapping[str, Any]:
-    """What a fetch has read: the commit of a Hub repository, the digest of any source, and the license that it states."""
+    """What a fetch has read: the commit of a Hub repository, the digest of any source, and the license it states."""
     params = graph.actions[name].params
     named = {"license": stated.license, "license_from": stated.license_from}
     digest = outcomes[name].outputs.get("model")

@@ -84,6 +84,8 @@ def test_the_bill_has_the_model_its_sources_and_its_packages(tmp_path, capsys):
     assert model["modelCard"]["modelParameters"] == {
         "task": "feature-extraction", "architectureFamily": "bert", "datasets": [{"ref": "dataset:reviews"}],
     }  # fmt: skip
+    limits = model["modelCard"]["considerations"]["technicalLimitations"]
+    assert limits == ["validated against torch within these bounds: cosine_mean >= 0.99"]
     (metric,) = model["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
     assert metric == {"type": "cosine_mean", "value": "0.998", "slice": "dataset reviews"}
     hashes = {one["name"]: {h["alg"]: h["content"] for h in one["hashes"]} for one in model["components"]}

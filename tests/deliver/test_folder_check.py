@@ -151,7 +151,7 @@ def refused(folder):
 
 DAMAGED = [b"", b"{", b"[]", b"\xff", b"[" * 100_000, b'{"model": "m", "target": "t", "files": []}',
            b'{"model": "m", "target": "t", "files": {"a": {"blake3": 1, "bytes": 1}}}',
-           json.dumps(account() | {"steps": 7}).encode(),
+           json.dumps(account() | {"files": {}}).encode(), json.dumps(account() | {"steps": 7}).encode(),
            json.dumps(account() | {"sources": [{}]}).encode()]  # fmt: skip
 
 

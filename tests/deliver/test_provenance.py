@@ -135,7 +135,9 @@ def test_the_description_has_the_datasets(store):
         actions[name] = Action(id=name, kind="k", params={"dataset": dataset}, inputs={"dataset": rows})
         parts = {**parts_of(0), "inputs": {"dataset": f"digest of {dataset}"}}
         key = digest_value(parts)
-        store.traces.record(key, Trace(parts=parts, outputs={}, facts={}, seconds=0.0, worker=""), [])
+        store.traces.record(
+            key, Trace(parts=parts, outputs={"out": digest_value(name)}, facts={}, seconds=0.0, worker=""), []
+        )
         outcomes[name] = msgspec.structs.replace(outcomes[name], key=key)
     text = provenance(variant, ActionGraph(actions, (variant,)), outcomes, store, Tree(()))
     wanted = {dataset: {**more, "digest": f"digest of {dataset}"} for dataset, _, more in inputs.values()}

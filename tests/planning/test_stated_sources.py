@@ -11,6 +11,7 @@ from hub_server import HubServer
 
 from onnxbuild.machine import Machine
 from onnxbuild.manifest.load import load_manifest
+from onnxbuild.permissions import Permissions
 from onnxbuild.planning.action_graph import Stated
 from onnxbuild.planning.expand import survey
 from onnxbuild.planning.hub import Hub
@@ -35,7 +36,7 @@ def planned(tmp_path, monkeypatch):
             (folder / name).write_text(text)
         model = f"source: '{source}', task: feature-extraction, targets: [fp32]{more}"
         (tmp_path / "m.yaml").write_text(f"onnxbuild: 1\ntargets: {{fp32: {{}}}}\nmodels: {{m: {{{model}}}}}\n")
-        found = survey(load_manifest("m.yaml", kinds=KINDS), KINDS, lock or Lock(), MACHINE)
+        found = survey(load_manifest("m.yaml", kinds=KINDS, permissions=Permissions()), KINDS, lock or Lock(), MACHINE)
         assert [one.message for one in found.diagnostics if one.severity == "error"] == []
         return found
 
@@ -77,7 +78,7 @@ def test_a_readme_that_is_read_is_watched_and_changes_no_action(planned):
     assert done_by(after) == done_by(before)
 
 
-def test_a_link_in_place_of_a_readme_is_not_followed(planned, tmp_path):
+def test_a_link_that_leaves_the_folder_is_not_followed(planned, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "secret").write_text(README)
     (tmp_path / "mine" / "README.md").symlink_to(tmp_path / "secret")

@@ -114,10 +114,13 @@ def account_of(folder: Path) -> tuple[Account, bytes]:
     """The account in a folder, and its text. Errors: DiagnosticError OB750 for anything that is not such a folder."""
     text = _text(folder)
     try:
-        return msgspec.json.decode(text, type=Account), text
+        account = msgspec.json.decode(text, type=Account)
     except (ValueError, RecursionError) as error:
         reason = "its values are nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise _none(f"`{folder / PROVENANCE}` is damaged: {reason}") from None
+    if not account.files:
+        raise _none(f"`{folder / PROVENANCE}` is damaged: it lists no files")
+    return account, text
 
 
 def _text(folder: Path) -> bytes:

@@ -20,6 +20,7 @@ from onnxbuild.report.proofs.names_of_origins import (
     purl_of_repository,
     spdx,
 )
+from onnxbuild.tables.thresholds import side_of
 
 _MODEL, _BUILDER = "model", "onnxbuild"
 _SPACE = uuid.UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8")  # of URLs, as in RFC 9562
@@ -125,8 +126,14 @@ def _limitations(account: Account) -> Iterator[str]:
         yield "it was not validated against the model that it was made from"
     for step in checks:
         bounds = step.facts.get("thresholds")
-        words = (f"{name} {bound}" for name, bound in bounds.items()) if isinstance(bounds, Mapping) else ()
+        words = (_bound(name, bound) for name, bound in bounds.items()) if isinstance(bounds, Mapping) else ()
         yield f"validated against {step.facts.get('reference', 'its source')} within these bounds: {', '.join(words)}"
+
+
+def _bound(name: str, bound: Any) -> str:
+    """A bound as text; one that is relative to the reference is text already."""
+    sign = ">= " if side_of(name) == "min" else "<= "
+    return f"{name} {bound if isinstance(bound, str) else f'{sign}{bound}'}"
 
 
 # -- what it was made from --------------------------------------------------------------------------------------------
