@@ -275,6 +275,8 @@ def _view(options: argparse.Namespace) -> int:
 def _verify(options: argparse.Namespace) -> int:
     from onnxbuild.commands.proving.verify import VerifyOptions, verify
 
+    if options.source and not options.revalidate:
+        subcommand(parser("verify"), "verify").error("`--source` is for `--revalidate`")
     chosen = VerifyOptions(
         folders=tuple(options.folders),
         trust=tuple(options.trust),

@@ -97,6 +97,12 @@ def test_a_name_that_is_not_utf_8_or_controls_a_terminal_is_escaped(folder, caps
     assert (code, json.loads(out)[0]["problems"][0]["name"]) == (1, "\\xff\n\\x1b.py")
 
 
+def test_a_place_of_sources_needs_a_validation(folder):
+    with pytest.raises(SystemExit) as stopped:
+        run_command(["verify", "f", "--source", "f"])
+    assert stopped.value.code == 2
+
+
 # -- signatures -------------------------------------------------------------------------------------------------------
 
 

@@ -41,7 +41,7 @@ _SCOPE = "verify"
 _MAKES_REFERENCE = frozenset({"fetch", "prepare"})
 
 
-class _Lacking(Exception):  # noqa: N818 - a reason, which becomes a diagnostic
+class Lacking(Exception):  # noqa: N818 - a reason, which becomes a diagnostic
     """Something that the checks need and that is not at hand."""
 
 
@@ -56,9 +56,9 @@ def check_again(
     kinds = all_kinds()
     with Store(work / "store") as store:
         try:
-            planner = _Planner(folder, account, store, [Path(one).absolute() for one in places], kinds, offline=offline)
+            planner = Planner(folder, account, store, [Path(one).absolute() for one in places], kinds, offline=offline)
             graph = planner.graph()
-        except _Lacking as lacking:
+        except Lacking as lacking:
             message = f"`{folder}` cannot be validated again: {lacking}"
             hint = "`--source PATH` names a folder or a file that the build has read; it is known by its digest"
             return (), [fault("OBE180", message, hint=hint)]
@@ -71,7 +71,7 @@ def check_again(
     return (() if problems else checks), problems
 
 
-class _Planner:
+class Planner:
     """Plans the checks of an account, and the steps that make what they compare the model with."""
 
     def __init__(
@@ -85,9 +85,9 @@ class _Planner:
         self._pending: set[str] = set()
 
     def graph(self) -> ActionGraph:
-        """The actions, each after what it needs. Errors: _Lacking."""
+        """The actions, each after what it needs. Errors: Lacking."""
         if not self._account.checks:
-            raise _Lacking("its build had no validation")
+            raise Lacking("its build had no validation")
         for check in self._account.checks:
             names = tuple(sorted(name for name in self._account.files if name != PROVENANCE))
             self._add(check, {_MODEL: FilesSource(str(self._folder), names)})
@@ -99,9 +99,9 @@ class _Planner:
         kind = self._kinds[step.kind]
         self._check_params(step, kind)
         if runs_others_code(kind, step.params):
-            raise _Lacking(f"`{step.id}` runs code of the model's author: build it from a manifest that permits this")
+            raise Lacking(f"`{step.id}` runs code of the model's author: build it from a manifest that permits this")
         if kind.network(step.params) and self._offline:
-            raise _Lacking(f"`{step.params.get('repo')}` is on a Hub, and `--offline` uses no network")
+            raise Lacking(f"`{step.params.get('repo')}` is on a Hub, and `--offline` uses no network")
         self._pending.add(step.id)
         inputs = {port: known.get(port) or self._input(step, port, digest) for port, digest in step.inputs.items()}
         self._actions[step.id] = Action(
@@ -111,11 +111,11 @@ class _Planner:
 
     def _check_params(self, step: StepMade, kind: Kind) -> None:
         if step.id in self._pending:
-            raise _Lacking(f"`{step.id}` needs its own output")
+            raise Lacking(f"`{step.id}` needs its own output")
         try:
             msgspec.convert(step.params, kind.params)
         except msgspec.ValidationError as error:
-            raise _Lacking(f"`{step.id}` has params that this version does not know: {error}") from None
+            raise Lacking(f"`{step.id}` has params that this version does not know: {error}") from None
 
     def _input(self, step: StepMade, port: str, digest: str) -> Input:
         made = self._makers.get(digest) if port != _FILES else None
@@ -128,7 +128,7 @@ class _Planner:
         names = rows.files if rows is not None else tuple(step.params.get("files") or ())
         found = next(self._with_digest(tuple(filter(is_safe_name, names)), digest), None)
         if found is None:
-            raise _Lacking(f"input `{port}` of `{step.id}`, with the digest {digest[:16]}…, is in none of the places")
+            raise Lacking(f"input `{port}` of `{step.id}`, with the digest {digest[:16]}…, is in none of the places")
         return found
 
     def _fetched_rows(self, name: str) -> OutputRef:
