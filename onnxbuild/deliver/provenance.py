@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,17 @@ from onnxbuild.store.store import Store
 from onnxbuild.version import __version__
 
 PROVENANCE = "onnxbuild.json"
+CHECKS, MEASURES = ("validate", "load"), ("benchmark", "generate", "tune")
 
 _LARGEST = 16 << 20  # bytes; a description of 250 files has 0.1 MB
+
+
+def proofs_among(steps: Sequence[Any]) -> frozenset[str]:
+    """The ids of the described checks whose graph is not the delivered one, but one that it was made from."""
+    builds = [step for step in steps if step.kind not in {*CHECKS, *MEASURES}]
+    last = set(builds[-1].outputs.values()) if builds else set()
+    earlier = {digest for step in builds for digest in step.outputs.values()} - last
+    return frozenset(step.id for step in steps if step.kind in CHECKS and step.inputs.get("model") in earlier)
 
 
 class _Facts(Struct, frozen=True):
@@ -69,7 +78,7 @@ def provenance(
 
     `chosen`: how the variant was chosen, if it is in the folder of the best one.
     """
-    done = [name for name in (*variant.steps, *variant.checks, *variant.measures) if name in outcomes]
+    done = [name for name in variant.members if name in outcomes]
     value: dict[str, Any] = {
         "onnxbuild": __version__,
         "model": variant.model,

@@ -54,6 +54,19 @@ def test_the_check_is_planned_on_the_folder_s_own_files(tmp_path, planned):
     assert actions["datasets/reviews:fetch"].params["revision"] == ROWS["commit"]
 
 
+def test_a_proof_of_what_the_graph_was_made_from_is_no_check_of_it(tmp_path, planned):
+    """It has another graph and tighter bounds."""
+    export = {**BUILT["fetch"], "id": "m:export", "kind": "export", "outputs": {"model": "8" * 64}}
+    rounded = {**export, "id": "m/t:quantize", "kind": "quantize", "outputs": {"model": "a" * 64}}
+    proof = {**BUILT["validate"], "id": "m:proof", "inputs": {"model": "8" * 64, "reference": "b" * 64}}
+    steps = [BUILT["fetch"], export, rounded, proof, BUILT["validate"]]
+    assert checked(tmp_path, steps=steps) == (("validate",), [])
+    assert "m:proof" not in planned[0].actions
+    same = [BUILT["fetch"], export, {**rounded, "outputs": export["outputs"]}, proof]  # a step that changed nothing
+    assert checked(tmp_path, steps=same) == (("validate",), [])
+    assert "m:proof" in planned[1].actions
+
+
 def test_a_local_source_is_known_by_its_digest(tmp_path, planned):
     for name, data in (("right", b"weights"), ("wrong", b"other")):
         (tmp_path / name).mkdir()

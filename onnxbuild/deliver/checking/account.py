@@ -9,12 +9,11 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from onnxbuild.deliver.provenance import PROVENANCE
+from onnxbuild.deliver.provenance import CHECKS, PROVENANCE, proofs_among
 from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.regular_files import NotRegular, is_folder, is_link, read_regular
 
 MOST_BYTES = 64 << 20
-_CHECKS = frozenset({"validate", "load"})
 
 
 class Listed(Struct, frozen=True):
@@ -81,8 +80,9 @@ class Account(Struct, frozen=True, kw_only=True):
 
     @property
     def checks(self) -> tuple[StepMade, ...]:
-        """The steps that have checked the files."""
-        return tuple(step for step in self.steps if step.kind in _CHECKS)
+        """The steps that have checked the files, without those that have checked what the files were made from."""
+        proofs = proofs_among(self.steps)
+        return tuple(step for step in self.steps if step.kind in CHECKS and step.id not in proofs)
 
     @property
     def origins(self) -> tuple[SourceRead, ...]:
