@@ -28,7 +28,7 @@ __all__ = ["main", "parser", "run_command"]
 # 0 done, 1 an action or a check failed, 2 the manifest or the command line is wrong, 3 our fault, 130 interrupted.
 _FAILED, _OUR_FAULT, _INTERRUPTED = 1, 3, 130
 # Where stdout is the only result: without it, the command has done nothing.
-_PRINTS_A_DOCUMENT = frozenset({"graph", "schema", "completion"})
+_PRINTS_A_DOCUMENT = frozenset({"graph", "schema", "completion", "provenance"})
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -279,6 +279,45 @@ def _serve(options: argparse.Namespace) -> int:
     return serve(asked_for(options), options.out, server_options(options), options.api_keys)
 
 
+def _verify(options: argparse.Namespace) -> int:
+    from onnxbuild.commands.proving.verify import VerifyOptions, verify
+
+    if options.source and not options.revalidate:
+        subcommand(parser("verify"), "verify").error("`--source` is for `--revalidate`")
+    chosen = VerifyOptions(
+        folders=tuple(options.folders),
+        trust=tuple(options.trust),
+        require_signature=options.require_signature,
+        allow=tuple(options.allow),
+        revalidate=options.revalidate,
+        places=tuple(options.source),
+        offline=options.offline,
+        as_json=options.json,
+    )
+    return verify(chosen)
+
+
+def _sign(options: argparse.Namespace) -> int:
+    from onnxbuild.commands.proving.sign import sign
+
+    return sign(options.folders, options.key, options.allow)
+
+
+def _provenance(options: argparse.Namespace) -> int:
+    from onnxbuild.commands.proving.prove import ProofOptions, prove
+
+    if options.builder is not None and options.format != "slsa":
+        subcommand(parser("provenance"), "provenance").error("`--builder` is for `--format slsa`")
+    chosen = ProofOptions(
+        folder=options.folder,
+        format=options.format,
+        output=options.output,
+        builder=options.builder,
+        allow=tuple(options.allow),
+    )
+    return prove(chosen)
+
+
 def _compare_exporters(options: argparse.Namespace) -> int:
     from onnxbuild.commands.comparing.compare_exporters import compare_exporters
 
@@ -378,6 +417,9 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "card": _card,
     "view": _view,
     "serve": _serve,
+    "verify": _verify,
+    "sign": _sign,
+    "provenance": _provenance,
     "compare-exporters": _compare_exporters,
     "blame": _blame,
     "schema": _schema,

@@ -91,3 +91,15 @@ def _result(result: dict[str, Any]) -> Iterator[str]:
 
 def _is_list(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+def metadata_of(readme: bytes) -> dict[str, Any]:
+    """The metadata of a README.md, which the Hub's API shows as `cardData`; empty if there are none."""
+    lines = readme.decode(errors="replace").split("\n")
+    if lines[0] != "---" or "---" not in lines[1:]:
+        return {}
+    try:
+        found = yaml.safe_load("\n".join(lines[1 : lines.index("---", 1)]))
+    except yaml.YAMLError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -134,6 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
         sizes = "blobs" in query
         siblings = [{"rfilename": name, **({"size": len(files[name])} if sizes else {})} for name in sorted(files)]
         about = {"_id": "0", "id": repo, "modelId": repo, "sha": commit, "private": False, "gated": False}
+        about["cardData"] = card_rules.metadata_of(files.get("README.md", b""))
         return self._json({**about, "disabled": False, "downloads": 0, "likes": 0, "tags": [], "siblings": siblings})
 
     def _card(self):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,25 @@ from msgspec import Struct
 
 from onnxbuild.digest import Digest
 from onnxbuild.execute.events import SUCCEEDED, Outcome
-from onnxbuild.planning.action_graph import ActionGraph, Variant
+from onnxbuild.planning.action_graph import ActionGraph, FilesSource, OutputRef, Stated, Variant
 from onnxbuild.regular_files import read_regular
+from onnxbuild.steps.dataset_rows import PORT as ROWS
 from onnxbuild.store.content import File, Tree
 from onnxbuild.store.store import Store
 from onnxbuild.version import __version__
 
 PROVENANCE = "onnxbuild.json"
+CHECKS, MEASURES = ("validate", "load"), ("benchmark", "generate", "tune")
 
 _LARGEST = 16 << 20  # bytes; a description of 250 files has 0.1 MB
+
+
+def proofs_among(steps: Sequence[Any]) -> frozenset[str]:
+    """The ids of the described checks whose graph is not the delivered one, but one that it was made from."""
+    builds = [step for step in steps if step.kind not in {*CHECKS, *MEASURES}]
+    last = set(builds[-1].outputs.values()) if builds else set()
+    earlier = {digest for step in builds for digest in step.outputs.values()} - last
+    return frozenset(step.id for step in steps if step.kind in CHECKS and step.inputs.get("model") in earlier)
 
 
 class _Facts(Struct, frozen=True):
@@ -74,6 +84,8 @@ def provenance(
         "model": variant.model,
         "target": variant.target,
         "precision": variant.precision,
+        "sources": [_source(name, variant.stated[name], graph, outcomes) for name in variant.stated if name in done],
+        "datasets": _datasets(done, graph, outcomes, store),
         **({"chosen": chosen} if chosen is not None else {}),
         "files": {
             file.name: {"blake3": file.digest, "bytes": file.size} for file in content.files if file.name != PROVENANCE
@@ -81,6 +93,37 @@ def provenance(
         "steps": [_step(outcomes[name], graph, store) for name in done if outcomes[name].outcome in SUCCEEDED],
     }
     return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+
+
+def _source(name: str, stated: Stated, graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> Mapping[str, Any]:
+    """What a fetch has read: the commit of a Hub repository, the digest of any source, and the license it states."""
+    params = graph.actions[name].params
+    named = {"license": stated.license, "license_from": stated.license_from}
+    digest = outcomes[name].outputs.get("model")
+    if params["origin"] == "hub":
+        place = {"repository": params["repo"], "commit": params["revision"]}
+    elif params["origin"] == "random":
+        place = {"architecture": params["architecture"], "seed": params["seed"]}
+    else:
+        place = {"package": stated.package} if stated.package else {}
+    return {"step": name, "kind": stated.scheme, **place, "digest": digest, **named}
+
+
+def _datasets(
+    names: Iterable[str], graph: ActionGraph, outcomes: Mapping[str, Outcome], store: Store
+) -> Mapping[str, Mapping[str, Any]]:
+    """The datasets that steps have read, by name: the digest of the rows, and the commit of those on the Hub."""
+    found = {}
+    for name in names:
+        action = graph.actions[name]
+        rows = action.inputs.get(ROWS)
+        trace = store.traces.find(outcomes[name].key or "")
+        if rows is not None and trace is not None:
+            fetch = graph.actions[rows.action].params if isinstance(rows, OutputRef) else {}
+            place = {"repository": fetch["repo"], "commit": fetch["revision"]} if fetch else {}
+            files = {"files": list(rows.files)} if isinstance(rows, FilesSource) else {}
+            found[str(action.params.get("dataset"))] = {**place, **files, "digest": trace.parts["inputs"][ROWS]}
+    return dict(sorted(found.items()))
 
 
 def _step(outcome: Outcome, graph: ActionGraph, store: Store) -> Mapping[str, Any]:

@@ -195,6 +195,14 @@ class ModelBlock(Struct):
             examples=[*TASKS, *ALIASES],
         ),
     ] = ""
+    license: Annotated[
+        str,
+        Meta(
+            description="license of the source, for `onnxbuild.json`, where the source itself does not state it",
+            examples=["apache-2.0", "mit"],
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9.+-]{0,39}$",
+        ),
+    ] = ""
     toolchain: Annotated[str, Meta(description="name of the toolchain in which the actions of this model run")] = ""
     timeout: Annotated[
         Annotated[int, Meta(ge=1)] | None, Meta(description="seconds after which an action of this model is stopped")

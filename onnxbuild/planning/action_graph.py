@@ -59,6 +59,15 @@ class Action(Struct, frozen=True, kw_only=True):
         return tuple(i.action for i in self.inputs.values() if isinstance(i, OutputRef))
 
 
+class Stated(Struct, frozen=True, kw_only=True):
+    """What is known of a source besides its files. It is in no key: it changes nothing that is built."""
+
+    scheme: str = ""  # as in the manifest: hub, local, package, random, onnx
+    package: str = ""  # the Python package that the files come from
+    license: str | None = None  # None: the source states none
+    license_from: str | None = None  # the manifest, or the file that states it
+
+
 class Variant(Struct, frozen=True, kw_only=True):
     """One model and target: its ONNX files, and the actions that check and measure them."""
 
@@ -69,6 +78,7 @@ class Variant(Struct, frozen=True, kw_only=True):
     steps: tuple[str, ...]  # action ids from fetch to the one that makes the output, in order
     checks: tuple[str, ...]  # validate
     measures: tuple[str, ...]  # benchmark, generate, tune
+    stated: Mapping[str, Stated] = {}  # by the id of the fetch: the checkpoint's, and the adapter's
     proofs: tuple[str, ...] = ()  # checks of the graph that it was made from, before a step that costs accuracy
 
     @property

@@ -23,6 +23,7 @@ from onnxbuild.planning.action_graph import (
     Input,
     OutputRef,
     SharedActions,
+    Stated,
     Variant,
 )
 from onnxbuild.planning.checkpoints.adapters_of_models import is_merged_into, without_weights
@@ -32,6 +33,7 @@ from onnxbuild.planning.exporter_code import exporter_code, floating_code, watch
 from onnxbuild.planning.known_versions import known_versions
 from onnxbuild.planning.local_files import LocalFiles
 from onnxbuild.planning.locked import Lock
+from onnxbuild.planning.origins.stated_sources import stated
 from onnxbuild.planning.settle import Settled, Settler, Step, as_json, block_places, check_step, target_steps
 from onnxbuild.planning.sources import Fetched, SourceReader
 from onnxbuild.steps import Kinds
@@ -104,6 +106,7 @@ class _Base(Struct, frozen=True):
     context: Context
     steps: tuple[str, ...]
     unlocked: bool
+    stated: Mapping[str, Stated] = {}
 
 
 class _Expander:
@@ -117,7 +120,7 @@ class _Expander:
         self.datasets = DatasetReader(lock, self.local)
         self._sources = SourceReader(lock, self.local)
         self._settler = Settler(kinds, manifest.datasets, self.datasets, self.faults)
-        self._kinds, self._machine, self._manifest = kinds, machine, manifest
+        self._kinds, self._machine, self._manifest, self._lock = kinds, machine, manifest, lock
         self._checks = tuple(kind for kind in kinds.values() if place_of(kind) == "check")
         self._timeout: float | None = None  # of the model at hand, like the toolchain
         self._toolchain = CURRENT
@@ -150,8 +153,21 @@ class _Expander:
         self._check_processor(model, fetched, adapter, task)
         base = self._base(model, fetched, adapter, context)
         if base is not None:
+            base = msgspec.structs.replace(base, stated=self._stated(model, (fetched, adapter), base.steps))
             for target in model.targets:
                 self._add_target(model, target, base)
+
+    def _stated(
+        self, model: Model, fetched: tuple[Fetched, Fetched | None], steps: Sequence[str]
+    ) -> Mapping[str, Stated]:
+        """What the sources of a model state, by the actions that fetch them."""
+        texts = (model.source, model.adapter or "")
+        fetches = [one for one in steps if self.shared.actions[one].kind == "fetch"]
+        known = [stated(text, one, self._lock, self.local) for text, one in zip(texts, fetched, strict=True) if one]
+        declared = model.block.get("license")
+        if declared:
+            known[0] = msgspec.structs.replace(known[0], license=declared, license_from="manifest")
+        return dict(zip(fetches, known, strict=True))
 
     def _check_task(self, model: Model, context: Context) -> None:
         """A warning for an unknown task of a model that is not exported: its checks cannot know what to bound."""
@@ -310,6 +326,7 @@ class _Expander:
                 checks=tuple(checks),
                 measures=tuple(measures),
                 proofs=self._proofs(model, target, base, exact, exact_context, checks) if exact != output else (),
+                stated=base.stated,
             )
         )
 

@@ -20,6 +20,7 @@ from msgspec import UNSET
 
 from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.planning.locked import LockedSource
+from onnxbuild.planning.origins.source_license import license_of_card
 from onnxbuild.steps.dataset_rows import ENDINGS
 from onnxbuild.steps.fetch import DATASETS
 from onnxbuild.store.remote.shape import is_safe_name
@@ -76,7 +77,8 @@ class Hub:
             if name in files else None
             for name in (place, ADAPTER)
         )  # fmt: skip
-        return LockedSource(commit, tuple(files), config, UNSET if adapter is None else adapter)
+        stated = license_of_card(answer)
+        return LockedSource(commit, tuple(files), config, UNSET if adapter is None else adapter, stated or UNSET)
 
     def content(self, repo: str, commit: str, name: str) -> bytes | None:
         """A small file of a repository at a commit; None if it has no such file. Errors: DiagnosticError OB110."""

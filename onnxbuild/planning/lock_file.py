@@ -6,7 +6,7 @@ entries are sorted, each on its own lines. It also holds what planning needs of 
 of a model and of an adapter, the names of its files), so that planning needs no network.
 
     {"version": 1,
-     "sources": {"hub:ORG/NAME@REVISION": {"commit": …, "config": {…}, "files": […]},
+     "sources": {"hub:ORG/NAME@REVISION": {"commit": …, "config": {…}, "files": […], "license": "mit"},
                  "hub:ORG/LORA@REVISION": {"commit": …, "adapter": {…}, "files": […]},
                  "hub:datasets/ORG/NAME@REVISION": {"commit": …, "files": […]}},
      "toolchains": {"PYTHON PLATFORM: REQUIREMENTS": {"packages": [{"name": …, "version": …, "sha256": …}]}}}

@@ -20,6 +20,7 @@ class LockedSource(Struct, frozen=True, forbid_unknown_fields=True):
     files: tuple[str, ...] = ()
     config: Mapping[str, Any] | None = None
     adapter: Mapping[str, Any] | UnsetType = UNSET  # adapter_config.json, where the repository has one
+    license: str | UnsetType = UNSET  # what the repository's card states, where it does
 
 
 class Lock(Struct, frozen=True, forbid_unknown_fields=True):

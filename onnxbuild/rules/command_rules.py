@@ -248,6 +248,43 @@ RULES: tuple[Rule, ...] = (
         Why: the store has been damaged, or a part of it was deleted.
         Fix: `onnxbuild run MANIFEST` makes what is missing again.
         """),
+    described("OB750", "no-account", """
+        `verify`, `sign` or `provenance` names something that is not a folder of outputs with an `onnxbuild.json`.
+
+        Why: the file lists what the folder has to contain. A link is not followed, because its target can be changed
+        without a change of the folder; a damaged file cannot be trusted in part.
+        Fix: name the folder of one variant, such as `out/minilm/int8`, or a copy of it. A download from a Hub needs
+        `hf download REPO --local-dir DIR`: in the cache of a Hub, every file is a link.
+        """),
+    described("OB751", "folder-differs", """
+        A file of a delivered folder is missing, has other content, was added, or is a link or a device.
+
+        Why: what was validated is the listed files. A loader may read an added file as well, such as Python code or
+        another tokenizer. A README, a license, a signature and what git and the Hub's downloads write may be there.
+        Fix: run the manifest again, or copy the folder again. `--allow PATTERN` permits files that were added on
+        purpose.
+        """),
+    described("OB752", "signature-refused", """
+        The signature of a folder is missing although one is required, or no trusted key has made it for these files.
+
+        Why: whoever can change a file can also change the digest of it in `onnxbuild.json`. Only a signature shows
+        that. `--trust FILE` and `--require-signature` require one.
+        Fix: get the folder again from its signer, or name the public key of the signer with `--trust`.
+        """),
+    described("OB753", "signature-unchecked", """
+        A folder has a signature, and no key was named to check it.
+
+        It is a warning, and an error with `--require-signature`.
+        Why: a key that comes with the folder would prove nothing.
+        Fix: get the public key of the signer in another way, and name its file: `--trust signer.pub`.
+        """),
+    described("OB754", "cannot-sign", """
+        A key cannot be used, the package `model-signing` is missing, or a signature cannot be written.
+
+        Keys are files in PEM with a key of the elliptic curves P-256, P-384 or P-521.
+        Fix: `pip install 'onnxbuild[signing]'`; `openssl ecparam -name prime256v1 -genkey -noout -out signer.key` makes
+        a private key, and `openssl ec -in signer.key -pubout -out signer.pub` the public key of it.
+        """),
     described("OB091", "not-pruned", """
         An output folder that the manifest no longer names could not be removed.
 

@@ -903,6 +903,20 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "Compare the file in both folders, and restore it in the step that writes it; `validate: {on_failure: warn}` "
         "records it and goes on.",
     ),
+    "OBE180": FailureCode(
+        "not-revalidated",
+        "a folder could not be validated again",
+        "`verify --revalidate` runs the checks that `onnxbuild.json` describes. It needs the source of the model and "
+        "the rows of its dataset, and both may be on another machine or need a network; or the build had no check.",
+        "Name the folder or the file that the build has read with `--source PATH`. It is known by its digest.",
+    ),
+    "OBE181": FailureCode(
+        "other-source",
+        "a source has other content than the one that was built",
+        "A check against another model proves nothing. The seed of random weights depends on the versions of torch "
+        "and transformers; a repository at a commit does not change.",
+        "For random weights, use the versions in `onnxbuild.json`. For a repository, do not trust the folder.",
+    ),
     "OBE99": FailureCode(
         "unexplained",
         "an unknown failure",

@@ -11,7 +11,7 @@ from onnxbuild.deliver import provenance as module
 from onnxbuild.deliver.provenance import PROVENANCE, described, ours, provenance
 from onnxbuild.digest import digest_value
 from onnxbuild.execute.events import Outcome
-from onnxbuild.planning.action_graph import Action, ActionGraph, OutputRef, Variant
+from onnxbuild.planning.action_graph import Action, ActionGraph, FilesSource, OutputRef, RowsSource, Stated, Variant
 from onnxbuild.store.content import File, Tree
 from onnxbuild.store.store import Store
 from onnxbuild.store.traces import Trace
@@ -87,10 +87,62 @@ def test_the_description_has_the_files_and_each_step_that_succeeded(store):
         "model": "m",
         "target": "t",
         "precision": "int8",
+        "sources": [],
+        "datasets": {},
         "files": {"a.onnx": {"blake3": "aa", "bytes": 1}, "sub/b": {"blake3": "cc", "bytes": 3}},
         "steps": [step_of("fetch", 0), step_of("export", 1), step_of("validate", 2)],
     }
     assert list(value["steps"][0]) == list(step_of("fetch", 0))
+
+
+REPO = {"origin": "hub", "repo": "org/tiny", "revision": "0" * 40}
+ROWS = {"origin": "hub", "repo": "datasets/org/rows", "revision": "1" * 40}
+DRAWN = {"origin": "random", "architecture": "bert", "seed": 3}
+
+
+@pytest.mark.parametrize(
+    ("params", "stated", "wanted"),
+    [
+        (REPO, Stated(scheme="hub", license="mit", license_from="the card on the Hub"),
+         {"kind": "hub", "repository": "org/tiny", "commit": "0" * 40, "license": "mit",
+          "license_from": "the card on the Hub"}),
+        (DRAWN, Stated(scheme="random"),
+         {"kind": "random", "architecture": "bert", "seed": 3, "license": None, "license_from": None}),
+        ({"origin": "files"}, Stated(scheme="package", package="toy"),
+         {"kind": "package", "package": "toy", "license": None, "license_from": None}),
+        ({"origin": "files"}, Stated(scheme="local"), {"kind": "local", "license": None, "license_from": None}),
+    ],
+)  # fmt: skip
+def test_the_description_has_the_sources(store, params, stated, wanted):
+    variant, graph, outcomes = world(store)
+    variant = msgspec.structs.replace(variant, stated={"fetch": stated})
+    actions = {**graph.actions, "fetch": msgspec.structs.replace(graph.actions["fetch"], params=params)}
+    outcomes["fetch"] = msgspec.structs.replace(outcomes["fetch"], outputs={"model": "d"})
+    text = provenance(variant, ActionGraph(actions, (variant,)), outcomes, store, Tree(()))
+    assert json.loads(text)["sources"] == [{"step": "fetch", **wanted, "digest": "d"}]
+
+
+def test_the_description_has_the_datasets(store):
+    """One on a Hub, one on this machine and one in the manifest itself: of all of them the digest of the rows."""
+    variant, graph, outcomes = world(store)
+    inputs = {
+        "export": ("far", OutputRef("rows:fetch", "model"), {"repository": "datasets/org/rows", "commit": "1" * 40}),
+        "validate": ("near", FilesSource("/somewhere", ("rows.jsonl",)), {"files": ["rows.jsonl"]}),
+        "fetch": ("own", RowsSource(({"text": "a"},)), {}),
+    }
+    actions = {**graph.actions, "rows:fetch": Action(id="rows:fetch", kind="fetch", params=ROWS, inputs={})}
+    for name, (dataset, rows, _) in inputs.items():
+        actions[name] = Action(id=name, kind="k", params={"dataset": dataset}, inputs={"dataset": rows})
+        parts = {**parts_of(0), "inputs": {"dataset": f"digest of {dataset}"}}
+        key = digest_value(parts)
+        store.traces.record(
+            key, Trace(parts=parts, outputs={"out": digest_value(name)}, facts={}, seconds=0.0, worker=""), []
+        )
+        outcomes[name] = msgspec.structs.replace(outcomes[name], key=key)
+    text = provenance(variant, ActionGraph(actions, (variant,)), outcomes, store, Tree(()))
+    wanted = {dataset: {**more, "digest": f"digest of {dataset}"} for dataset, _, more in inputs.values()}
+    assert json.loads(text)["datasets"] == wanted
+    assert b"somewhere" not in text
 
 
 @pytest.mark.parametrize("change", [{"seconds": 9.0}, {"log": "elsewhere"}, {"outcome": "built"}])

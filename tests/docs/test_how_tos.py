@@ -236,6 +236,18 @@ def test_share_a_store(quickstart: Path, bucket: Mapping[str, str]) -> None:
     assert any((quickstart / "s3" / "my-bucket" / "onnxbuild" / "traces").rglob("*.json"))
 
 
+def test_prove_a_delivery(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    write_graph(tmp_path / "model" / "model.onnx")
+    Reader(tmp_path).follow("how-to/prove-a-delivery.md")
+    (source,) = json.loads((tmp_path / "copy" / "onnxbuild.json").read_text())["sources"]
+    assert (source["kind"], source["license"], source["license_from"]) == ("onnx", "apache-2.0", "manifest")
+    bill = json.loads((tmp_path / "copy" / "bom.cdx.json").read_text())
+    assert bill["metadata"]["component"]["licenses"] == [{"license": {"id": "Apache-2.0"}}]
+    statement = json.loads((tmp_path / "copy" / "slsa.intoto.json").read_text())
+    assert statement["predicate"]["runDetails"]["builder"]["id"] == "https://ci.example.org/builders/1"
+
+
 def test_messages_per_second(tmp_path: Path) -> None:
     # With random weights and more labels, the two likeliest are often so near that fp16 swaps them.
     checkpoint(tmp_path / "labels", "bert", "text-classification", **SIZES, num_labels=5, initializer_range=0.3)

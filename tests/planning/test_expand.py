@@ -227,7 +227,8 @@ def test_what_a_plan_depends_on(load, tmp_path):
     (folder / "README.md").write_text("x")
     manifest = load(TARGETS + "models: {m: {source: 'local:model', targets: [fp32]}}\n")
     found = survey(manifest, KINDS, Lock(), MACHINE)
-    assert watched_files(manifest, found, "onnxbuild.lock") == ("m.yaml", "onnxbuild.lock", str(folder / "config.json"))
+    read = (str(folder / "config.json"), str(folder / "README.md"))  # which may state the license
+    assert watched_files(manifest, found, "onnxbuild.lock") == ("m.yaml", "onnxbuild.lock", *read)
     assert found.directories == (str(folder), str(folder / "1_Pooling"))
     files = ("1_Pooling/config.json", "config.json", "model.safetensors")
     assert files_read(found.graph) == [FilesSource(str(folder), files)]

@@ -54,6 +54,8 @@ ELSEWHERE = {
     **dict.fromkeys(("OB680", "OB683", "OB684"), "tests/commands/test_view.py"),
     **dict.fromkeys(("OB681", "OB682"), "tests/commands/test_card.py"),
     **dict.fromkeys((f"OB{number}" for number in range(740, 750)), "tests/serve"),
+    "OB750": "tests/deliver/test_folder_check.py",
+    **dict.fromkeys(("OB751", "OB752", "OB753", "OB754"), "tests/commands/test_verify.py"),
     "OB110": "tests/planning/test_hub.py",
     "OB111": "tests/planning/test_lock.py",
     "OB340": "tests/rules/test_installed.py",

@@ -30,7 +30,8 @@ from surfaces import SURFACES, Surface
 
 SECONDS, MEGABYTES = 5, 300
 _SHARES = {  # of 100 inputs
-    "manifest": 25, "expander": 15, "lock": 15, "selectors": 10, "rows": 10, "remote": 15, "message": 10,
+    "manifest": 20, "expander": 15, "lock": 15, "selectors": 10, "rows": 10, "remote": 15, "message": 10,
+    "account": 5,
 }  # fmt: skip
 
 

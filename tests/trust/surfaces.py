@@ -279,6 +279,45 @@ class MessageSurface(Surface):
         return list(messages(BytesIO(data)))
 
 
+class AccountSurface(Surface):
+    """The `onnxbuild.json` of a folder from somebody else: its check, its documents, and the plan of its checks."""
+
+    name = "account"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        from onnxbuild.commands.proving.check_again import Lacking
+
+        self.errors = (DiagnosticError, Lacking)
+
+    def seeds(self) -> list[bytes]:
+        from folders_to_check import FILES, account, folder_with
+
+        folder_with(self.folder / "f")
+        older = {name: value for name, value in account().items() if name not in {"sources", "datasets"}}
+        return [json.dumps(one).encode() for one in (account(), older, {**account(FILES), "steps": []})]
+
+    def read(self, data: bytes) -> Any:
+        from onnxbuild.commands.proving.check_again import Planner
+        from onnxbuild.deliver.checking.account import account_of
+        from onnxbuild.deliver.checking.folder_check import check_folder
+        from onnxbuild.protocol import json_text
+        from onnxbuild.report.proofs.cyclonedx_bom import bom
+        from onnxbuild.report.proofs.slsa_statement import statement
+        from onnxbuild.steps import KINDS
+        from onnxbuild.store.store import Store
+
+        folder = self.folder / "f"
+        (folder / "onnxbuild.json").write_bytes(data)
+        account, text = account_of(folder)
+        check_folder(folder, account)
+        digests = dict.fromkeys((*account.files, "onnxbuild.json"), "0" * 64)
+        documents = json_text([bom(account, text, digests, {}), statement(account, text, digests)])
+        with Store(self.folder / "store") as store:
+            return documents, Planner(folder, account, store, [folder], KINDS, offline=False).graph()
+
+
 SURFACES: Sequence[type[Surface]] = (
     ManifestSurface, ExpanderSurface, LockSurface, SelectorsSurface, RowsSurface, RemoteSurface, MessageSurface,
+    AccountSurface,
 )  # fmt: skip

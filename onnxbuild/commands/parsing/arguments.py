@@ -213,6 +213,49 @@ def _limits_of_requests(serve: argparse.ArgumentParser) -> None:
     serve.add_argument("--timeout", type=values.seconds, default=60.0, metavar="SECONDS", help=words)
 
 
+def _of_folders(to: argparse.ArgumentParser) -> None:
+    words = "folders that a run has written, or copies of them"
+    to.add_argument("folders", nargs="+", metavar="DIR", help=words)
+    _allowed(to)
+
+
+def _allowed(to: argparse.ArgumentParser) -> None:
+    words = "permit files that the build has not written and whose names match, such as '*.md' (repeatable)"
+    to.add_argument("--allow", action="append", default=[], metavar="PATTERN", help=words)
+
+
+def _verify(verify: argparse.ArgumentParser) -> None:
+    _of_folders(verify)
+    words = "the file of a public key; one of those named must have signed the folder (repeatable)"
+    verify.add_argument("--trust", action="append", default=[], metavar="FILE", help=words)
+    verify.add_argument(
+        "--require-signature", action="store_true", help="fail for a folder without a checked signature"
+    )
+    words = "run the checks of the build again, on the files as they are now"
+    verify.add_argument("--revalidate", action="store_true", help=words)
+    words = "with --revalidate: a folder or a file that the build has read, known by its digest (repeatable)"
+    verify.add_argument("--source", action="append", default=[], metavar="PATH", help=words)
+    verify.add_argument("--offline", action="store_true", help="use no network")
+    verify.add_argument("--json", action="store_true", help="print one JSON list, with an object per folder")
+
+
+def _sign(sign: argparse.ArgumentParser) -> None:
+    _of_folders(sign)
+    words = "the file of the private key: an elliptic curve, PEM, not encrypted"
+    sign.add_argument("--key", required=True, metavar="FILE", help=words)
+
+
+def _provenance(provenance: argparse.ArgumentParser) -> None:
+    provenance.add_argument("folder", metavar="DIR", help="a folder that a run has written, or a copy of it")
+    formats = ("cyclonedx", "slsa")
+    words = "a bill of materials with a model card, or an in-toto statement (default: cyclonedx)"
+    provenance.add_argument("--format", choices=formats, default="cyclonedx", help=words)
+    provenance.add_argument("--output", metavar="FILE", help="write to a file instead of to standard output")
+    words = "with --format slsa: the URI of what runs your builds"
+    provenance.add_argument("--builder", metavar="URI", help=words)
+    _allowed(provenance)
+
+
 def _schema(schema: argparse.ArgumentParser) -> None:
     schema.add_argument("--output", metavar="FILE", help="write the schema to a file instead of to standard output")
 
@@ -301,6 +344,17 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "card": Command("write a model card for each model, with plots", "card manifests/quickstart.yaml minilm", _card),
     "view": Command("open the graph of a variant in netron", "view manifests/quickstart.yaml minilm/int8", _view),
+    "verify": Command(
+        "check folders of outputs against their onnxbuild.json and their signatures",
+        "verify manifests/out/minilm/int8",
+        _verify,
+    ),
+    "sign": Command("sign folders of outputs", "sign manifests/out/minilm/int8 --key signer.key", _sign),
+    "provenance": Command(
+        "write what a folder was made from as CycloneDX or SLSA",
+        "provenance manifests/out/minilm/int8 --format slsa",
+        _provenance,
+    ),
     "compare-exporters": Command(
         "build a model with each exporter that can, and compare them",
         "compare-exporters manifests/quickstart.yaml minilm",

@@ -9,14 +9,13 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from onnxbuild.deliver.provenance import CHECKS, MEASURES, proofs_among
 from onnxbuild.deliver.variant_rows import Metric
 from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import Action, ActionGraph, OutputRef, Variant
 from onnxbuild.report.evidence.evidence import Check, Evidence, Measurement, Ratio
 from onnxbuild.report.evidence.gathering import gather
 from onnxbuild.store.traces import Trace
-
-_CHECKS, _MEASURES = ("validate", "load"), ("benchmark", "generate", "tune")
 
 # The figures of checks, of ratios and of measurements.
 _NEVER_ABSENT = frozenset(
@@ -36,6 +35,8 @@ class _Step(Struct, frozen=True):
     toolchain: Mapping[str, Any]
     machine: Mapping[str, Any] | None
     facts: Mapping[str, Any]
+    inputs: Mapping[str, str] = {}
+    outputs: Mapping[str, str] = {}
 
 
 class Delivered(Struct, frozen=True):
@@ -80,15 +81,17 @@ def evidence_of(delivered: Iterable[Delivered], source: str) -> Evidence:
 
 
 def _variant(one: Delivered) -> Variant:
-    builds = tuple(step.id for step in one.steps if step.kind not in {*_CHECKS, *_MEASURES})
+    builds = tuple(step.id for step in one.steps if step.kind not in {*CHECKS, *MEASURES})
+    proofs = proofs_among(one.steps)
     return Variant(
         model=one.model,
         target=one.target,
         output=OutputRef(builds[-1] if builds else "", "model"),
         precision=one.precision,
         steps=builds,
-        checks=tuple(step.id for step in one.steps if step.kind in _CHECKS),
-        measures=tuple(step.id for step in one.steps if step.kind in _MEASURES),
+        checks=tuple(step.id for step in one.steps if step.kind in CHECKS and step.id not in proofs),
+        measures=tuple(step.id for step in one.steps if step.kind in MEASURES),
+        proofs=tuple(step.id for step in one.steps if step.id in proofs),
     )
 
 

@@ -1,0 +1,1 @@
+"""The commands `verify`, `sign` and `provenance`: what a delivered folder proves about itself."""

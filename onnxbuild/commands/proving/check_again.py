@@ -1,0 +1,173 @@
+"""`verify --revalidate`: runs the checks of a folder again, on its files as they are now.
+
+The account of a folder has every step with its params and the digests of its inputs. So the steps that lead to what the
+model was compared with are planned again, from the same sources, and run by the same engine and workers as a build, in
+a store that is thrown away. A source that cannot be found, or that has other content now, is a failure.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from onnxbuild.commands.building.interrupts import interruptible
+from onnxbuild.commands.workspace import memory_limit
+from onnxbuild.deliver.checking.account import Account, StepMade
+from onnxbuild.deliver.provenance import PROVENANCE
+from onnxbuild.diagnostics import Diagnostic, fault
+from onnxbuild.execute.events import SUCCEEDED, Outcome, RunFinished
+from onnxbuild.execute.policy import Policy
+from onnxbuild.execute.schedule import execute
+from onnxbuild.machine import usable_cores
+from onnxbuild.planning.action_graph import Action, ActionGraph, FilesSource, Input, OutputRef
+from onnxbuild.report.progress.reporter import reporter_for
+from onnxbuild.report.result.failed_actions import failures
+from onnxbuild.runners.local import LocalRunner
+from onnxbuild.steps import Kinds, all_kinds
+from onnxbuild.steps.dataset_rows import PORT as ROWS
+from onnxbuild.steps.fetch import FETCH
+from onnxbuild.steps.kind import Kind, runs_others_code
+from onnxbuild.store.remote.shape import is_safe_name
+from onnxbuild.store.store import Store
+
+_MODEL, _FILES = "model", "files"
+_SCOPE = "verify"
+# The account may come from anybody, so it gets nothing else run. What a model is compared with is made by these alone.
+_MAKES_REFERENCE = frozenset({"fetch", "prepare"})
+
+
+class Lacking(Exception):  # noqa: N818 - a reason, which becomes a diagnostic
+    """Something that the checks need and that is not at hand."""
+
+
+def check_again(
+    folder: Path, account: Account, places: Sequence[str], work: Path, *, offline: bool
+) -> tuple[tuple[str, ...], list[Diagnostic]]:
+    """The checks that passed again, and what is wrong.
+
+    `places`: folders and files that the build may have read. `work`: an empty folder, or that of another check, whose
+    results this one uses.
+    """
+    kinds = all_kinds()
+    with Store(work / "store") as store:
+        try:
+            planner = Planner(folder, account, store, [Path(one).absolute() for one in places], kinds, offline=offline)
+            graph = planner.graph()
+        except Lacking as lacking:
+            message = f"`{folder}` cannot be validated again: {lacking}"
+            hint = "`--source PATH` names a folder or a file that the build has read; it is known by its digest"
+            return (), [fault("OBE180", message, hint=hint)]
+        outcomes = _run(graph, store, work / "logs", kinds)
+        problems = [*failures(graph, outcomes), *_other(account, outcomes)]
+    passed = {name for name, outcome in outcomes.items() if outcome.outcome in SUCCEEDED}
+    checks = tuple(step.kind for step in account.checks if step.id in passed)
+    if not problems and len(checks) != len(account.checks):
+        problems = [fault("OBE180", f"`{folder}` was not validated: the checks were interrupted")]
+    return (() if problems else checks), problems
+
+
+class Planner:
+    """Plans the checks of an account, and the steps that make what they compare the model with."""
+
+    def __init__(
+        self, folder: Path, account: Account, store: Store, places: Sequence[Path], kinds: Kinds, *, offline: bool
+    ) -> None:
+        self._folder, self._account, self._store, self._places = folder.absolute(), account, store, places
+        self._kinds, self._offline = kinds, offline
+        makers = (step for step in account.steps if step.kind in _MAKES_REFERENCE)
+        self._makers = {digest: (step, port) for step in makers for port, digest in step.outputs.items()}
+        self._actions: dict[str, Action] = {}
+        self._pending: set[str] = set()
+
+    def graph(self) -> ActionGraph:
+        """The actions, each after what it needs. Errors: Lacking."""
+        if not self._account.checks:
+            raise Lacking("its build had no validation")
+        for check in self._account.checks:
+            names = tuple(sorted(name for name in self._account.files if name != PROVENANCE))
+            self._add(check, {_MODEL: FilesSource(str(self._folder), names)})
+        return ActionGraph(self._actions)
+
+    def _add(self, step: StepMade, known: Mapping[str, Input]) -> None:
+        if step.id in self._actions:
+            return
+        kind = self._kinds[step.kind]
+        self._check_params(step, kind)
+        if runs_others_code(kind, step.params):
+            raise Lacking(f"`{step.id}` runs code of the model's author: build it from a manifest that permits this")
+        if kind.network(step.params) and self._offline:
+            raise Lacking(f"`{step.params.get('repo')}` is on a Hub, and `--offline` uses no network")
+        self._pending.add(step.id)
+        inputs = {port: known.get(port) or self._input(step, port, digest) for port, digest in step.inputs.items()}
+        self._actions[step.id] = Action(
+            id=step.id, kind=step.kind, params=step.params, inputs=inputs, pool=kind.pool,
+            timeout_seconds=kind.timeout_seconds,
+        )  # fmt: skip
+
+    def _check_params(self, step: StepMade, kind: Kind) -> None:
+        if step.id in self._pending:
+            raise Lacking(f"`{step.id}` needs its own output")
+        try:
+            msgspec.convert(step.params, kind.params)
+        except msgspec.ValidationError as error:
+            raise Lacking(f"`{step.id}` has params that this version does not know: {error}") from None
+
+    def _input(self, step: StepMade, port: str, digest: str) -> Input:
+        made = self._makers.get(digest) if port != _FILES else None
+        if made is not None:
+            self._add(made[0], {})
+            return OutputRef(made[0].id, made[1])
+        rows = self._account.datasets.get(str(step.params.get("dataset"))) if port == ROWS else None
+        if rows is not None and rows.repository:
+            return self._fetched_rows(str(step.params["dataset"]))
+        names = rows.files if rows is not None else tuple(step.params.get("files") or ())
+        found = next(self._with_digest(tuple(filter(is_safe_name, names)), digest), None)
+        if found is None:
+            raise Lacking(f"input `{port}` of `{step.id}`, with the digest {digest[:16]}…, is in none of the places")
+        return found
+
+    def _fetched_rows(self, name: str) -> OutputRef:
+        rows = self._account.datasets[name]
+        params = {"origin": "hub", "repo": rows.repository, "revision": rows.commit, "files": list(rows.files)}
+        self._add(StepMade(id=f"datasets/{name}:fetch", kind=FETCH.name, params=params), {})
+        return OutputRef(f"datasets/{name}:fetch", _MODEL)
+
+    def _with_digest(self, names: tuple[str, ...], digest: str) -> Iterator[FilesSource]:
+        """The files of a place that have this digest together."""
+        for place in self._places:
+            root, below = (place, names) if place.is_dir() else (place.parent, (place.name,))
+            with contextlib.suppress(OSError):
+                if below and self._store.digest_files(str(root), below).digest == digest:
+                    yield FilesSource(os.fspath(root), below)
+
+
+def _run(graph: ActionGraph, store: Store, logs: Path, kinds: Kinds) -> Mapping[str, Outcome]:
+    policy = Policy(scope=_SCOPE, logs=str(logs), memory_bytes=memory_limit())
+    runner = LocalRunner(threads=usable_cores())
+    reporter = reporter_for("auto", sys.stderr, graph=graph)
+    try:
+        with interruptible() as interrupt:
+            for event in execute(graph, kinds=kinds, store=store, runner=runner, policy=policy, interrupt=interrupt):
+                if isinstance(event, RunFinished):
+                    return event.outcomes
+                reporter.event(event)
+    finally:
+        reporter.close()
+        runner.close()
+    raise AssertionError("BUG: a run without an end")
+
+
+def _other(account: Account, outcomes: Mapping[str, Outcome]) -> Iterator[Diagnostic]:
+    """OBE181 for a source that has other content than the one that was read: its checks would prove nothing."""
+    for step in account.steps:
+        outcome = outcomes.get(step.id)
+        if step.kind == FETCH.name and outcome is not None and outcome.outcome in SUCCEEDED:
+            now = outcome.outputs.get(_MODEL)
+            if now != step.outputs.get(_MODEL):
+                message = f"the source of `{step.id}` has other content than the one that was built"
+                yield fault("OBE181", message, subject=step.id)

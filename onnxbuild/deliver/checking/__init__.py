@@ -1,0 +1,1 @@
+"""Checks of a delivered folder from its own content: no manifest and no store is needed."""

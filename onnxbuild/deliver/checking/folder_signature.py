@@ -1,0 +1,144 @@
+"""Signatures of folders, by the library `model-signing`: a Sigstore bundle in `model.sig`, made with a key of a file.
+
+A signature covers every file that `onnxbuild.json` lists, and `onnxbuild.json` itself. What may be added to a folder
+(a README, say) is not covered.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import tempfile
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from types import ModuleType
+
+from msgspec import Struct
+
+from onnxbuild.deliver.checking.account import Account
+from onnxbuild.deliver.checking.folder_check import NAMES_THAT_MAY_BE_ADDED, SIGNATURE, UNREAD
+from onnxbuild.deliver.provenance import PROVENANCE
+from onnxbuild.diagnostics import DiagnosticError, fault
+from onnxbuild.regular_files import read_regular
+from onnxbuild.store.files import write_atomically
+
+_MOST_BYTES = 64 << 20
+_KEY_BYTES = 1 << 20
+
+
+class Signed(Struct, frozen=True):
+    """The state of a signature: `none`, `unchecked` (no key was named), `verified` or `refused`; and why."""
+
+    state: str
+    key: str | None = None  # the file of the key that verified it
+    reason: str | None = None
+
+
+def check_signature(folder: Path, account: Account, keys: Sequence[str]) -> Signed:
+    """Check the signature of a folder whose files are right. Errors: DiagnosticError OB754 for a key, or the library.
+
+    One of the keys has to verify it.
+    """
+    path = folder / SIGNATURE
+    try:
+        text = read_regular(path, _MOST_BYTES)
+    except FileNotFoundError:
+        return Signed("none")
+    except OSError as error:
+        return Signed("refused", reason=f"`{path}` cannot be read: {error.strerror}")
+    if not keys:
+        return Signed("unchecked")
+    reasons = []
+    for key in keys:
+        reason = _refusal(folder, text, key) or _uncovered(text, account)
+        if reason is None:
+            return Signed("verified", key=key)
+        reasons.append(f"`{key}`: {reason}")
+    return Signed("refused", reason="; ".join(reasons))
+
+
+def _refusal(folder: Path, text: bytes, key: str) -> str | None:
+    """Why a key does not verify a signature; None if it does."""
+    library, public = _library(), _key_bytes(key)
+    with tempfile.TemporaryDirectory() as place:
+        copy, public_copy = Path(place, SIGNATURE), Path(place, "key.pem")
+        copy.write_bytes(text)  # what is checked here is also what is read below
+        public_copy.write_bytes(public)
+        try:
+            verifying = library.verifying.Config().use_elliptic_key_verifier(public_key=public_copy)
+        except Exception as error:  # noqa: BLE001 - the library and cryptography have many for a key that is none
+            raise _bad_key(key, "is not a public key of an elliptic curve in PEM", error) from None
+        try:
+            verifying.set_ignore_unsigned_files(True).verify(folder, copy)
+        except Exception as error:  # noqa: BLE001 - the library lets through whatever a damaged bundle causes
+            return _in_words(error)
+    return None
+
+
+def _in_words(error: Exception) -> str:
+    """What an exception of the library says; that of a wrong signature has no text."""
+    name = type(error).__name__
+    if name == "InvalidSignature":
+        return "another key has signed it, or the signature was changed"
+    return " ".join(str(error).split()) or name
+
+
+def _uncovered(text: bytes, account: Account) -> str | None:
+    """Which files a signature that is right leaves out; None if it covers all of them."""
+    try:
+        payload = json.loads(base64.b64decode(json.loads(text)["dsseEnvelope"]["payload"]))
+        covered = {one["name"] for one in payload["predicate"]["resources"]}
+    except (ValueError, KeyError, TypeError) as error:
+        return f"its list of files cannot be read ({type(error).__name__})"
+    missing = sorted({*account.files, PROVENANCE} - covered)
+    return f"it does not cover `{missing[0]}`" if missing else None
+
+
+def sign_folder(folder: Path, account: Account, added: Collection[str], key: str) -> None:
+    """Sign a folder whose files are right with a private key. `added`: files that are left out.
+
+    What may be added later is left out as well, so that the command of the library accepts the folder, too.
+
+    Errors: DiagnosticError OB754; OSError if the signature cannot be written.
+    """
+    library, private = _library(), _key_bytes(key)
+    with tempfile.TemporaryDirectory() as place:
+        copy, made = Path(place, "key.pem"), Path(place, SIGNATURE)
+        copy.touch(mode=0o600)
+        copy.write_bytes(private)
+        try:
+            config = library.signing.Config().use_elliptic_key_signer(private_key=copy)
+        except Exception as error:  # noqa: BLE001 - as for a public key
+            raise _bad_key(key, "is not an unencrypted private key of an elliptic curve in PEM", error) from None
+        left_out = sorted({*added, *NAMES_THAT_MAY_BE_ADDED, *UNREAD} - account.files.keys())
+        hashing = library.hashing.Config().set_ignored_paths(paths=left_out, ignore_git_paths=False)
+        config.set_hashing_config(hashing).sign(folder, made)
+        text = made.read_bytes()
+    assert _uncovered(text, account) is None, f"BUG: {_uncovered(text, account)}"
+    write_atomically(folder / SIGNATURE, text)
+
+
+def _library() -> ModuleType:
+    try:
+        import model_signing
+        import model_signing.hashing
+        import model_signing.signing
+        import model_signing.verifying
+    except ImportError as error:
+        message = f"signatures need `model-signing`, which cannot be imported: {error}"
+        hint = "`pip install 'onnxbuild[signing]'`"
+        raise DiagnosticError(fault("OB754", message, hint=hint)) from None
+    return model_signing
+
+
+def _key_bytes(key: str) -> bytes:
+    try:
+        return read_regular(Path(key).resolve(), _KEY_BYTES)
+    except OSError as error:
+        raise DiagnosticError(fault("OB754", f"the key `{key}` cannot be read: {error.strerror}")) from None
+
+
+def _bad_key(key: str, words: str, error: Exception) -> DiagnosticError:
+    """What is wrong with a key. The text of the library may quote it, so only its type is named."""
+    hint = "make a pair with `openssl`: docs/how-to/prove-a-delivery.md"
+    return DiagnosticError(fault("OB754", f"`{key}` {words} ({type(error).__name__})", hint=hint))
