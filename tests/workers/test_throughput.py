@@ -27,6 +27,7 @@ from onnxbuild.workers.benchmark.text_batches import (  # noqa: E402
     padded_tokens,
     shares,
     text_set,
+    warming,
 )
 from onnxbuild.workers.benchmark.throughput import Passes, _speedup, _summary  # noqa: E402
 from onnxbuild.workers.benchmark.worker import run  # noqa: E402
@@ -55,10 +56,18 @@ def test_padding_counts_up_to_the_longest_of_each_batch():
 def test_batches_are_dealt_in_turn_and_none_is_lost():
     made = batches(FIVE, "sorted", 1)
     first, second = shares(FIVE, made, 2, within=True)
-    assert first == Prepare(texts=[["a"], ["c"], ["e"]])
-    assert second == Prepare(texts=[["b"], ["d"]])
+    assert first == Prepare(texts=[["a"], ["c"], ["e"]], warm=[0, 1, 2])
+    assert second == Prepare(texts=[["b"], ["d"]], warm=[0, 1])
     (rows,) = shares(FIVE, batches(FIVE, "as-is", 3), 1, within=False)
-    assert rows == Prepare(rows=[[[1] * 5, [1] * 2, [1] * 4], [[1], [1] * 3]])
+    assert rows == Prepare(rows=[[[1] * 5, [1] * 2, [1] * 4], [[1], [1] * 3]], warm=[0, 1])
+
+
+def test_warming_up_reaches_each_shape_and_not_each_text():
+    rows = [[1] * (4 if number == 700 else 2) for number in range(1000)]
+    texts = TextSet(longer_than=0, name="many", texts=["t"] * len(rows), rows=rows)
+    assert warming(texts, batches(texts, "as-is", 1)) == [*range(16), 700]
+    assert warming(texts, batches(texts, "as-is", 3)) == [*range(16), 233, 333]  # the last batch has one text
+    assert warming(texts, batches(texts, "sorted", 500)) == [0, 1]
 
 
 def test_a_process_without_a_batch_is_an_error():
@@ -170,7 +179,7 @@ def test_engines_share_the_texts_in_processes_of_their_own(tmp_path):
 @pytest.mark.heavy
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the system has no signal that a process cannot catch")
 def test_a_process_that_dies_is_an_error_of_the_benchmark():
-    texts = Prepare(rows=[[[101, 2000, 102]]])
+    texts = Prepare(rows=[[[101, 2000, 102]]], warm=[0])
     with Crew(opened(), 2, minilm().inputs) as crew:
         crew.prepare([texts, texts])
         assert len(crew.timed_pass()) == 2
@@ -186,7 +195,7 @@ def test_a_process_that_dies_is_an_error_of_the_benchmark():
 @pytest.mark.heavy
 def test_an_error_in_a_process_is_an_error_of_the_benchmark(tmp_path):
     """The model has 30,522 tokens."""
-    texts = Prepare(rows=[[[101, 99_999, 102]]])
+    texts = Prepare(rows=[[[101, 99_999, 102]]], warm=[0])
     with Crew(opened(), 1, minilm().inputs) as crew, pytest.raises(CheckFailed) as caught:
         crew.prepare([texts])
     assert caught.value.failure.message.startswith("process 1 of 1 of onnxruntime: ")

@@ -168,7 +168,7 @@ def _words(setting: Setting) -> str:
 def _measure(
     setting: Setting, texts: TextSet, crews: Mapping[str, Crew], rounds: int, failed: Mapping[str, str]
 ) -> dict[str, Any]:
-    """One setting: each process runs its share once to warm up, then the engines take turns in rounds."""
+    """One setting: each process runs each shape of its share once to warm up, then the engines take turns in rounds."""
     made = batches(texts, setting.order, setting.batch)
     parts = shares(texts, made, setting.workers, within=setting.tokenized == "within")
     failures = dict(failed)
