@@ -85,7 +85,9 @@ def start(work: Path, peers: Path, calls: int) -> list[Lane]:
     rest = [str(checkpoint), str(BATCH), str(TOKENS), str(calls)]
     return [
         lane(OURS, Path(sys.executable), [str(fp32), *rest], {"torch": "PyTorch fp32", "onnxruntime": "ONNX fp32"}),
-        lane(OURS, Path(sys.executable), [str(int8), *rest], {"torch": "PyTorch fp32 again", "onnxruntime": "ONNX int8"}),
+        lane(
+            OURS, Path(sys.executable), [str(int8), *rest], {"torch": "PyTorch fp32 again", "onnxruntime": "ONNX int8"}
+        ),
         lane("optimum-benchmark", optimum, ["-", *rest], {"torch": "PyTorch fp32"}),
         lane("optimum-benchmark", optimum, [str(fp32), *rest], {"onnxruntime": "ONNX fp32"}),
         lane("optimum-benchmark", optimum, [str(int8), *rest], {"onnxruntime": "ONNX int8"}),
@@ -138,9 +140,9 @@ def print_table(rounds: list[Mapping[tuple[str, str], float]]) -> None:
 
 
 def cell(rounds: list[Mapping[tuple[str, str], float]], row: str, tool: str) -> str:
-    """One cell of the table, a dash where the tool does not measure this."""
+    """One cell of the table, empty where the tool does not measure this."""
     if (row, tool) not in rounds[0]:
-        return "–"
+        return ""
     median = statistics.median(one[row, tool] for one in rounds)
     if tool == OURS:
         return f"{median:.2f}"

@@ -12,7 +12,10 @@ from collections.abc import Callable, Mapping
 
 
 def serve(measure: Callable[[], Mapping[str, list[float]]]) -> None:
-    """Answer each line of standard input with the milliseconds of all calls, by engine. Prints of libraries go to stderr."""
+    """Answer each line of standard input with the milliseconds of all calls, by engine.
+
+    What libraries print goes to stderr.
+    """
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     for _ in sys.stdin:
