@@ -18,6 +18,7 @@ from onnxbuild.protocol import CheckFailed  # noqa: E402
 from onnxbuild.steps.benchmark import BenchmarkParams, Throughput  # noqa: E402
 from onnxbuild.steps.dataset_rows import Rows  # noqa: E402
 from onnxbuild.workers.benchmark import crew as crew_module  # noqa: E402
+from onnxbuild.workers.benchmark import throughput as throughput_module  # noqa: E402
 from onnxbuild.workers.benchmark.comments import comments  # noqa: E402
 from onnxbuild.workers.benchmark.crew import Crew, cores_of  # noqa: E402
 from onnxbuild.workers.benchmark.lane import Open, Prepare  # noqa: E402
@@ -29,7 +30,7 @@ from onnxbuild.workers.benchmark.text_batches import (  # noqa: E402
     text_set,
     warming,
 )
-from onnxbuild.workers.benchmark.throughput import Passes, _speedup, _summary  # noqa: E402
+from onnxbuild.workers.benchmark.throughput import Passes, _measure, _speedup, _summary  # noqa: E402
 from onnxbuild.workers.benchmark.worker import run  # noqa: E402
 from onnxbuild.workers.engines.engine import described  # noqa: E402
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel  # noqa: E402
@@ -174,6 +175,32 @@ def test_engines_share_the_texts_in_processes_of_their_own(tmp_path):
         assert processes["torch"]["cores"] == [list(cores) for cores in cores_of(2, 1)]
     # A process of ONNX Runtime never loads PyTorch, so the memory of each is its own.
     assert processes["onnxruntime"]["peak_bytes"] < processes["torch"]["peak_bytes"]
+
+
+@pytest.mark.heavy
+def test_a_killed_throughput_measures_only_the_settings_that_are_left(tmp_path, monkeypatch):
+    """The first run ends in its second setting; the second run begins with that one."""
+    throughput = Throughput(texts=6, batch=(1, 2, 3), order=("as-is",), rounds=1)
+    params = BenchmarkParams(
+        task=minilm().task, sequence=(8,), iterations=1, rounds=1, baselines=(), throughput=throughput
+    )
+    outputs = {"samples": tmp_path, "journal": tmp_path}
+    measured = []
+
+    def measure(setting, *args):
+        measured.append(setting.batch)
+        if measured == [1, 2]:
+            raise KeyboardInterrupt
+        return _measure(setting, *args)
+
+    monkeypatch.setattr(throughput_module, "_measure", measure)
+    with pytest.raises(KeyboardInterrupt):
+        run(params, minilm().inputs, outputs, lambda *_: None)
+    facts = run(params, minilm().inputs, outputs, lambda *_: None)["throughput"]
+    assert measured == [1, 2, 2, 3]
+    assert [one["batch"] for one in facts["results"]] == [1, 2, 3]
+    monkeypatch.setattr(throughput_module, "Crew", None)  # what is known opens no process
+    assert run(params, minilm().inputs, outputs, lambda *_: None)["throughput"] == facts
 
 
 @pytest.mark.heavy
