@@ -52,7 +52,7 @@ def variants_named(graph: ActionGraph, selectors: Sequence[str]) -> tuple[Varian
 
 def _names_variant(selector: str, variant: Variant) -> bool:
     pattern = selector.removeprefix("+")
-    own = [f"{variant.name}:{name.rpartition(':')[2]}" for name in (*variant.steps, *variant.checks, *variant.measures)]
+    own = [f"{variant.name}:{name.rpartition(':')[2]}" for name in variant.members]
     names = [variant.name, *own]
     if pattern.endswith("+"):  # what depends on a step is named with it
         names += variant.steps
@@ -85,8 +85,8 @@ def _matcher(pattern: str) -> re.Pattern[str]:
 def _is_wanted(name: str, wanted: list[re.Pattern[str] | None]) -> bool:
     place, _, kind = name.partition(":")
     model, _, target = place.partition("/")
-    # `:quantize` also means `quantize-2`, a step that a target has twice.
-    kinds = {kind, re.sub(r"-\d+$", "", kind)}
+    # `:quantize` also means `quantize-2`, a step that a target has twice, and `:validate` what precedes such a step.
+    kinds = {kind, re.sub(r"-(\d+|fp32)$", "", kind)}
     return all(
         one is None or any(one.match(part) for part in parts)
         for one, parts in zip(wanted, ({model}, {target}, kinds), strict=True)
