@@ -165,6 +165,7 @@ BENCHMARK = Kind(
     measures=True,
     resolve=_resolve,
     check=_check,
+    resumes=lambda params: "throughput" in params,
     columns=lambda params, _context: ("text",) if params.dataset else (),
     memory_factor=4.0,
 )

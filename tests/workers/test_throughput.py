@@ -18,6 +18,7 @@ from onnxbuild.protocol import CheckFailed  # noqa: E402
 from onnxbuild.steps.benchmark import BenchmarkParams, Throughput  # noqa: E402
 from onnxbuild.steps.dataset_rows import Rows  # noqa: E402
 from onnxbuild.workers.benchmark import crew as crew_module  # noqa: E402
+from onnxbuild.workers.benchmark import throughput as throughput_module  # noqa: E402
 from onnxbuild.workers.benchmark.comments import comments  # noqa: E402
 from onnxbuild.workers.benchmark.crew import Crew, cores_of  # noqa: E402
 from onnxbuild.workers.benchmark.lane import Open, Prepare  # noqa: E402
@@ -27,8 +28,9 @@ from onnxbuild.workers.benchmark.text_batches import (  # noqa: E402
     padded_tokens,
     shares,
     text_set,
+    warming,
 )
-from onnxbuild.workers.benchmark.throughput import Passes, _speedup, _summary  # noqa: E402
+from onnxbuild.workers.benchmark.throughput import Passes, _measure, _speedup, _summary  # noqa: E402
 from onnxbuild.workers.benchmark.worker import run  # noqa: E402
 from onnxbuild.workers.engines.engine import described  # noqa: E402
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel  # noqa: E402
@@ -55,10 +57,18 @@ def test_padding_counts_up_to_the_longest_of_each_batch():
 def test_batches_are_dealt_in_turn_and_none_is_lost():
     made = batches(FIVE, "sorted", 1)
     first, second = shares(FIVE, made, 2, within=True)
-    assert first == Prepare(texts=[["a"], ["c"], ["e"]])
-    assert second == Prepare(texts=[["b"], ["d"]])
+    assert first == Prepare(texts=[["a"], ["c"], ["e"]], warm=[0, 1, 2])
+    assert second == Prepare(texts=[["b"], ["d"]], warm=[0, 1])
     (rows,) = shares(FIVE, batches(FIVE, "as-is", 3), 1, within=False)
-    assert rows == Prepare(rows=[[[1] * 5, [1] * 2, [1] * 4], [[1], [1] * 3]])
+    assert rows == Prepare(rows=[[[1] * 5, [1] * 2, [1] * 4], [[1], [1] * 3]], warm=[0, 1])
+
+
+def test_warming_up_reaches_each_shape_and_not_each_text():
+    rows = [[1] * (4 if number == 700 else 2) for number in range(1000)]
+    texts = TextSet(longer_than=0, name="many", texts=["t"] * len(rows), rows=rows)
+    assert warming(texts, batches(texts, "as-is", 1)) == [*range(16), 700]
+    assert warming(texts, batches(texts, "as-is", 3)) == [*range(16), 233, 333]  # the last batch has one text
+    assert warming(texts, batches(texts, "sorted", 500)) == [0, 1]
 
 
 def test_a_process_without_a_batch_is_an_error():
@@ -168,9 +178,35 @@ def test_engines_share_the_texts_in_processes_of_their_own(tmp_path):
 
 
 @pytest.mark.heavy
+def test_a_killed_throughput_measures_only_the_settings_that_are_left(tmp_path, monkeypatch):
+    """The first run ends in its second setting; the second run begins with that one."""
+    throughput = Throughput(texts=6, batch=(1, 2, 3), order=("as-is",), rounds=1)
+    params = BenchmarkParams(
+        task=minilm().task, sequence=(8,), iterations=1, rounds=1, baselines=(), throughput=throughput
+    )
+    outputs = {"samples": tmp_path, "journal": tmp_path}
+    measured = []
+
+    def measure(setting, *args):
+        measured.append(setting.batch)
+        if measured == [1, 2]:
+            raise KeyboardInterrupt
+        return _measure(setting, *args)
+
+    monkeypatch.setattr(throughput_module, "_measure", measure)
+    with pytest.raises(KeyboardInterrupt):
+        run(params, minilm().inputs, outputs, lambda *_: None)
+    facts = run(params, minilm().inputs, outputs, lambda *_: None)["throughput"]
+    assert measured == [1, 2, 2, 3]
+    assert [one["batch"] for one in facts["results"]] == [1, 2, 3]
+    monkeypatch.setattr(throughput_module, "Crew", None)  # what is known opens no process
+    assert run(params, minilm().inputs, outputs, lambda *_: None)["throughput"] == facts
+
+
+@pytest.mark.heavy
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the system has no signal that a process cannot catch")
 def test_a_process_that_dies_is_an_error_of_the_benchmark():
-    texts = Prepare(rows=[[[101, 2000, 102]]])
+    texts = Prepare(rows=[[[101, 2000, 102]]], warm=[0])
     with Crew(opened(), 2, minilm().inputs) as crew:
         crew.prepare([texts, texts])
         assert len(crew.timed_pass()) == 2
@@ -186,7 +222,7 @@ def test_a_process_that_dies_is_an_error_of_the_benchmark():
 @pytest.mark.heavy
 def test_an_error_in_a_process_is_an_error_of_the_benchmark(tmp_path):
     """The model has 30,522 tokens."""
-    texts = Prepare(rows=[[[101, 99_999, 102]]])
+    texts = Prepare(rows=[[[101, 99_999, 102]]], warm=[0])
     with Crew(opened(), 1, minilm().inputs) as crew, pytest.raises(CheckFailed) as caught:
         crew.prepare([texts])
     assert caught.value.failure.message.startswith("process 1 of 1 of onnxruntime: ")

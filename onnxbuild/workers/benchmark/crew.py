@@ -128,7 +128,7 @@ class Crew:
         self.close()
 
     def prepare(self, shares: Sequence[Prepare]) -> list[Mapping[str, Any]]:
-        """Give each process its share of the texts, which it runs once."""
+        """Give each process its share of the texts, of which it runs what warms it up."""
         return self._ask(shares)
 
     def timed_pass(self) -> list[Mapping[str, Any]]:

@@ -40,10 +40,14 @@ class Open(Struct, frozen=True, tag=True, kw_only=True):
 
 
 class Prepare(Struct, frozen=True, tag=True, kw_only=True):
-    """Make the calls of a pass, and run them once. `texts`: batches that a call tokenizes itself, instead of `rows`."""
+    """Make the calls of a pass. `texts`: batches that a call tokenizes itself, instead of `rows`.
+
+    `warm`: the numbers of the calls that are run once to warm up.
+    """
 
     rows: Sequence[Rows] = ()
     texts: Sequence[Sequence[str]] = ()
+    warm: Sequence[int] = ()
 
 
 class Pass(Struct, frozen=True, tag=True, kw_only=True):
@@ -140,8 +144,8 @@ def _prepare(opened: _Opened, order: Prepare) -> Facts:
     opened.calls = made + [opened.call_of_texts(texts) for texts in order.texts]
     gc.collect()
     start = time.perf_counter()
-    for call in opened.calls:
-        call()
+    for number in order.warm:
+        opened.calls[number]()
     return {"warm_up_seconds": time.perf_counter() - start}
 
 

@@ -18,6 +18,9 @@ from onnxbuild.workers.inputs.dataset_texts import texts as texts_of
 
 GENERATED = "comments that onnxbuild generates"
 
+# Batches of each process that are run to warm up, besides one of each shape. All of 10,000 texts would double the time.
+_WARM_BATCHES = 16
+
 
 class TextSet(Struct, frozen=True, kw_only=True):
     """Texts with their token ids, cut to what is read of them."""
@@ -98,7 +101,20 @@ def shares(texts: TextSet, made: Sequence[Sequence[int]], workers: int, *, withi
             f"{len(texts.texts)} texts are {len(made)} batches, too few for {workers} processes",
             notes=[("hint", "raise `texts`, or use smaller numbers in `batch` and `workers`")],
         )
-    dealt = [made[worker::workers] for worker in range(workers)]
+    return [_share(texts, made[worker::workers], within=within) for worker in range(workers)]
+
+
+def _share(texts: TextSet, share: Sequence[Sequence[int]], *, within: bool) -> Prepare:
+    warm = warming(texts, share)
     if within:
-        return [Prepare(texts=[[texts.texts[number] for number in one] for one in share]) for share in dealt]
-    return [Prepare(rows=[[texts.rows[number] for number in one] for one in share]) for share in dealt]
+        return Prepare(texts=[[texts.texts[number] for number in one] for one in share], warm=warm)
+    return Prepare(rows=[[texts.rows[number] for number in one] for one in share], warm=warm)
+
+
+def warming(texts: TextSet, share: Sequence[Sequence[int]]) -> list[int]:
+    """The numbers of the batches that warm a process up: the first ones, and the first of each padded shape."""
+    shapes = [(len(one), max(len(texts.rows[number]) for number in one)) for one in share]
+    seen: dict[tuple[int, int], int] = {}
+    for number, shape in enumerate(shapes):
+        seen.setdefault(shape, number)
+    return sorted({*range(min(_WARM_BATCHES, len(share))), *seen.values()})

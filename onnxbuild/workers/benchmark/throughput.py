@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from onnxbuild.workers.benchmark.lane import Open
 from onnxbuild.workers.benchmark.text_batches import TextSet, batches, padded_tokens, shares, text_set
 from onnxbuild.workers.engines.engine import Graphs, described
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
+from onnxbuild.workers.folders.journal import Journal
 from onnxbuild.workers.inputs.sample_source import Source
 from onnxbuild.workers.inputs.samples import text_limit
 
@@ -51,8 +53,11 @@ def measure_throughput(
     source: Source,
     engines: Sequence[str],
     progress: Tell,
+    journal: Journal,
 ) -> dict[str, Any]:
     """Every setting with every engine, the best of each engine, and what the processes took.
+
+    A setting that the journal has is not measured again: with 10,000 texts, all of them take hours.
 
     Errors: CheckFailed OBE37 without a tokenizer, OBE125 if a process ends, OBE126 and OBE127 for too few texts.
     """
@@ -72,7 +77,7 @@ def measure_throughput(
         progress(f"throughput: workers {workers}, threads {threads}", done, len(places))
         settings = list(_settings(throughput, workers, threads))
         ordered = msgspec.structs.replace(order, threads=threads)
-        found, opened = _measure_place(settings, sets, ordered, inputs, engines, throughput.rounds, progress)
+        found, opened = _measure_place(settings, sets, ordered, inputs, engines, throughput.rounds, progress, journal)
         results += found
         processes += opened
     return {
@@ -133,21 +138,45 @@ def _measure_place(
     engines: Sequence[str],
     rounds: int,
     progress: Tell,
+    journal: Journal,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """All settings of one number of processes and threads; the processes of every engine stay open meanwhile."""
+    """All settings of one number of processes and threads; the processes of every engine stay open meanwhile.
+
+    They are opened for the first setting that is not known yet.
+    """
     results = []
     with contextlib.ExitStack() as stack:
         failed: dict[str, str] = {}
-        crews: dict[str, Crew] = {}
-        for name in engines:
-            with _may_fail(name, failed):
-                crew = Crew(msgspec.structs.replace(order, engine=name), settings[0].workers, inputs)
-                crews[name] = stack.enter_context(crew)
+
+        @cache
+        def crews() -> dict[str, Crew]:
+            return _open_crews(stack, engines, order, settings[0].workers, inputs, failed)
+
+        def measured(setting: Setting) -> dict[str, Any]:
+            return _measure(setting, sets[setting.longer_than], crews(), rounds, failed)
+
         for done, setting in enumerate(settings):
             progress(f"throughput: {_words(setting)}", done, len(settings))
-            results.append(_measure(setting, sets[setting.longer_than], crews, rounds, failed))
-        opened = [_processes(crew, settings[0]) for crew in crews.values()]
+            results.append(journal.noted(f"throughput of {setting}", partial(measured, setting)))
+        place = f"processes of {settings[0].workers} workers with {settings[0].threads} threads"
+        opened = journal.noted(place, lambda: [_processes(crew, settings[0]) for crew in crews().values()])
     return results, opened
+
+
+def _open_crews(
+    stack: contextlib.ExitStack,
+    engines: Sequence[str],
+    order: Open,
+    workers: int,
+    inputs: Mapping[str, Path],
+    failed: dict[str, str],
+) -> dict[str, Crew]:
+    """The processes of each engine that opens here; `failed` gets the others."""
+    crews: dict[str, Crew] = {}
+    for name in engines:
+        with _may_fail(name, failed):
+            crews[name] = stack.enter_context(Crew(msgspec.structs.replace(order, engine=name), workers, inputs))
+    return crews
 
 
 @contextlib.contextmanager
@@ -168,7 +197,7 @@ def _words(setting: Setting) -> str:
 def _measure(
     setting: Setting, texts: TextSet, crews: Mapping[str, Crew], rounds: int, failed: Mapping[str, str]
 ) -> dict[str, Any]:
-    """One setting: each process runs its share once to warm up, then the engines take turns in rounds."""
+    """One setting: each process runs each shape of its share once to warm up, then the engines take turns in rounds."""
     made = batches(texts, setting.order, setting.batch)
     parts = shares(texts, made, setting.workers, within=setting.tokenized == "within")
     failures = dict(failed)

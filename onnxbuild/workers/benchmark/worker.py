@@ -15,12 +15,14 @@ from msgspec import UNSET, Struct
 from onnxbuild.machine import peak_resident_bytes, this_machine
 from onnxbuild.protocol import Facts, Tell
 from onnxbuild.steps.benchmark import BenchmarkParams
+from onnxbuild.steps.kind import JOURNAL
 from onnxbuild.tables.graph_stages import TIMED
 from onnxbuild.workers.benchmark.throughput import MUST_RUN, measure_throughput
 from onnxbuild.workers.engines import timing
 from onnxbuild.workers.engines.engine import Device, Engine
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel, onnx_files
 from onnxbuild.workers.engines.torch_engine import TorchModel, is_onnx, load_torch, variant_of
+from onnxbuild.workers.folders.journal import Journal
 from onnxbuild.workers.folders.model_graphs import data_below
 from onnxbuild.workers.inputs.sample_source import Source, open_source
 from onnxbuild.workers.inputs.samples import Sample, shaped
@@ -64,7 +66,8 @@ def run(params: BenchmarkParams, inputs: Mapping[str, Path], outputs: Mapping[st
     more: dict[str, Any] = {}
     if params.throughput is not UNSET:
         names = [variant.name, *(engine.name for engine in baselines)]
-        more = {"throughput": measure_throughput(params, inputs, variant, source, names, progress)}
+        journal = Journal(outputs.get(JOURNAL))
+        more = {"throughput": measure_throughput(params, inputs, variant, source, names, progress, journal)}
     return more | {
         "headline": _headline(results),
         "results": results,

@@ -35,6 +35,7 @@ from onnxbuild.workers.quantize.file_params import check_excluded, params_by_fil
 from onnxbuild.workers.quantize.gptq import quantize_gptq
 from onnxbuild.workers.quantize.quantized import left_in_float, quantized_operators
 from onnxbuild.workers.quantize.quantizers import quantize_dynamic, quantize_weights
+from onnxbuild.workers.quantize.search.by_row import ByRow, by_row
 from onnxbuild.workers.quantize.search.judged import kept
 from onnxbuild.workers.quantize.search.search import Rows, search
 from onnxbuild.workers.quantize.smoothing.smooth import Known, not_smoothed, smooth
@@ -163,15 +164,27 @@ def _in_integers(
     model: ModelProto, params: QuantizeParams, given: _Given, scratch: Path
 ) -> tuple[ModelProto, dict[str, Any]]:
     """Dynamic int8, or the mix around it that a search finds."""
+    ranges = None
     if params.searches:
         named(model)
+        ranges = _ranges_by_row(model, params, given, scratch)
     facts = {"smoothing": smooth(model, params, given.feeds, scratch, given.known)} if params.smooths else {}
     if not params.searches:
         return quantize_dynamic(model, params), facts
     with calibrating():
         rows = Rows(kept(given.feeds()), kept(given.judges()))
-    model, search_facts = search(model, params, rows, scratch, given.tell, given.journal)
+    model, search_facts = search(model, params, rows, scratch, given.tell, given.journal, ranges)
     return model, {**facts, "search": search_facts}
+
+
+def _ranges_by_row(model: ModelProto, params: QuantizeParams, given: _Given, scratch: Path) -> ByRow | None:
+    """What a search needs to give rows of activations their own ranges, if it also smooths as it likes."""
+    if params.smooth != "auto":
+        return None
+    before = ModelProto()
+    before.CopyFrom(model)
+    with calibrating():
+        return by_row(before, params, given.feeds, scratch)
 
 
 def _added(now: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:

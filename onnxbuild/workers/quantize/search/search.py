@@ -2,12 +2,12 @@
 
 How much each node costs in accuracy is measured once, with that node alone in int8. Then nodes are taken back in the
 order of their loss per cost, to 8-bit weights or to fp32: as many as the bound needs, found by doubling and halving.
+Before that much is given up, groups of products get ranges by row.
 Which mix is cheaper comes from a table of ratios and never from a clock.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -22,31 +22,17 @@ from onnxbuild.steps.quantizing.bounds_of_search import bounds
 from onnxbuild.tables.choices import Condition
 from onnxbuild.workers.calibrate.feeds import Feeds
 from onnxbuild.workers.folders.journal import Journal
-from onnxbuild.workers.quantize.search.judged import Outputs, loss_of, outputs_of, scores
-from onnxbuild.workers.quantize.search.mixed import Form, Part, Plan, cost_of, mixed, parts_of
+from onnxbuild.workers.quantize.search.by_row import ByRow
+from onnxbuild.workers.quantize.search.judged import loss_of, outputs_of, scores
+from onnxbuild.workers.quantize.search.mixed import Form, Part, Plan, mixed, parts_of
+from onnxbuild.workers.quantize.search.trials import Judge, Trial
 
 _WORST = 1e30  # the loss of a node that makes an output infinite or not a number
 _PROBES = 16  # passes on which the loss of one node is measured
 
 # What sensitive nodes are taken back to.
 _RECIPES: Mapping[str, Form] = {"int8, 8-bit weights": "q8", "int8, fp32": "fp32"}
-
-
-class Trial(NamedTuple):
-    """One mix of forms, and what it gives on the rows that judge."""
-
-    recipe: str
-    plan: Plan
-    cost: float
-    found: Mapping[str, float]
-    holds: bool
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """The trial as facts: what was taken back is counted by form."""
-        counts = {form: sum(one == form for one in self.plan.values()) for form in ("q8", "fp32")}
-        numbers = {name: float(f"{value:.6g}") for name, value in self.found.items()}
-        return {"recipe": self.recipe, **counts, "cost": round(self.cost, 3), **numbers, "holds": self.holds}
+ROWS = "int8 by row"
 
 
 class Rows(NamedTuple):
@@ -57,13 +43,20 @@ class Rows(NamedTuple):
 
 
 def search(
-    model: ModelProto, params: QuantizeParams, rows: Rows, scratch: Path, tell: Tell, journal: Journal
+    model: ModelProto,
+    params: QuantizeParams,
+    rows: Rows,
+    scratch: Path,
+    tell: Tell,
+    journal: Journal,
+    by_row: ByRow | None = None,
 ) -> tuple[ModelProto, dict[str, Any]]:
     """The cheapest mix that keeps every bound, as a quantized copy of the model.
 
     What is measured is noted in the journal, and what it has already is not measured again.
     `model` has a name for each node, and is smoothed already. Facts: `losses` by node, unless int8 keeps the bounds,
-    `trials`, `chosen`, `taken_back` by form. Errors: CheckFailed OBE115 if no mix keeps the bounds, OBE116 for a bound
+    `trials`, `chosen`, `taken_back` by form, `by_row`: the groups with ranges by row.
+    Errors: CheckFailed OBE115 if no mix keeps the bounds, OBE116 for a bound
     on what the model does not have.
     """
     if not rows.probes or not rows.judges:
@@ -71,7 +64,7 @@ def search(
     parts = parts_of(model, params)
     exact = outputs_of(model, rows.judges, scratch)
     _check_metrics(bounds(params.subject_to), scores(exact, exact))
-    judge = _Judge(model, params, parts, rows.judges, exact, scratch, tell, journal, [])
+    judge = Judge(model, params, parts, rows.judges, exact, scratch, tell, journal, [], by_row)
     first = judge.of("int8", {})
     losses = {} if first.holds else _losses(model, params, parts, rows.probes[:_PROBES], scratch, tell, journal)
     trials = [first] if first.holds else _taking_back(judge, losses)
@@ -81,15 +74,19 @@ def search(
         raise _nothing_holds(judge.trials, params, facts)
     taken_back = {form: sorted(n for n, one in chosen.plan.items() if one == form) for form in ("q8", "fp32")}
     facts |= {"chosen": chosen.facts, "taken_back": {form: names for form, names in taken_back.items() if names}}
-    return mixed(model, chosen.plan, params), facts
+    facts |= {"by_row": sorted(chosen.by_row)} if chosen.by_row else {}
+    return mixed(judge.graph(chosen.by_row), chosen.plan, params), facts
 
 
-def _taking_back(judge: _Judge, losses: Mapping[str, float]) -> Iterator[Trial]:
+def _taking_back(judge: Judge, losses: Mapping[str, float]) -> Iterator[Trial]:
     """The cheapest trial that holds of each recipe; with every node in fp32, nothing would be quantized."""
     for recipe, form in _RECIPES.items():
-        order = _order(judge.parts, losses, form, judge.params.minimize or "latency")
-        trial = fewest(partial(_first_of, judge, recipe, order), len(order))
+        trial = _back_to(judge, recipe, form, losses)
         if trial is not None and not _is_whole(judge.parts, trial.plan):
+            yield trial
+    if judge.by_row is not None:
+        trial = _by_row(judge, judge.by_row, losses)
+        if trial is not None:
             yield trial
 
 
@@ -98,9 +95,21 @@ def _is_whole(parts: Sequence[Part], plan: Plan) -> bool:
     return all(plan.get(part.name) == "fp32" for part in parts)
 
 
-def _first_of(judge: _Judge, recipe: str, order: Sequence[tuple[str, Form]], count: int) -> Trial:
-    """The trial with the first nodes of an order taken back."""
-    return judge.of(recipe, dict(order[:count]))
+def _by_row(judge: Judge, by_row: ByRow, losses: Mapping[str, float]) -> Trial | None:
+    """The trial that holds with the fewest groups by row; if all of them do not suffice, nodes are taken back too."""
+    order = by_row.order(losses)
+    trial = fewest(lambda count: judge.of(ROWS, {}, tuple(order[:count])), len(order)) if order else None
+    if trial is not None or not order:
+        return trial
+    return _back_to(judge, f"{ROWS}, 8-bit weights", "q8", by_row.left(losses, order), tuple(order))
+
+
+def _back_to(
+    judge: Judge, recipe: str, form: Form, losses: Mapping[str, float], by_row: tuple[str, ...] = ()
+) -> Trial | None:
+    """The trial that holds with the fewest nodes taken back to a form."""
+    order = _order(judge.parts, losses, form, judge.params.minimize or "latency")
+    return fewest(lambda count: judge.of(recipe, dict(order[:count]), by_row), len(order))
 
 
 def _order(parts: Sequence[Part], losses: Mapping[str, float], form: Form, minimize: str) -> list[tuple[str, Form]]:
@@ -141,32 +150,6 @@ def fewest(trial: Callable[[int], Trial], most: int) -> Trial | None:
         else:
             failed = middle
     return held
-
-
-class _Judge(NamedTuple):
-    """Makes trials, and keeps them."""
-
-    model: ModelProto
-    params: QuantizeParams
-    parts: list[Part]
-    feeds: Sequence[Feeds]
-    exact: Outputs
-    scratch: Path
-    tell: Tell
-    journal: Journal
-    trials: list[Trial]
-
-    def of(self, recipe: str, plan: Plan) -> Trial:
-        """The trial of one mix."""
-        found = self.journal.noted(f"scores of {json.dumps(sorted(plan.items()))}", partial(self._scores, recipe, plan))
-        holds = all(bound.holds(found[bound.figure]) for bound in bounds(self.params.subject_to))
-        cost = cost_of(self.parts, plan, minimize=self.params.minimize or "latency")
-        self.trials.append(Trial(recipe, plan, cost, found, holds))
-        return self.trials[-1]
-
-    def _scores(self, recipe: str, plan: Plan) -> dict[str, float]:
-        self.tell(f"trial {len(self.trials) + 1}: {recipe}, {len(plan)} of {len(self.parts)} nodes taken back")
-        return scores(self.exact, outputs_of(mixed(self.model, plan, self.params), self.feeds, self.scratch))
 
 
 def _losses(

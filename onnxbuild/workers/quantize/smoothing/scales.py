@@ -47,16 +47,25 @@ class Pair(NamedTuple):
 
 
 def choose(
-    group: Group, activations: Mapping[str, Activation], weights: Matrices, strengths: Iterable[float], *, signed: bool
+    group: Group,
+    activations: Mapping[str, Activation],
+    weights: Matrices,
+    strengths: Iterable[float],
+    *,
+    signed: bool,
+    by_row: bool = False,
 ) -> Choice:
-    """The strength with the smallest error among these and none; the first of equal ones."""
+    """The strength with the smallest error among these and none; the first of equal ones.
+
+    `by_row`: each row of an activation is divided by its largest magnitude before it is rounded.
+    """
     plain: np.ndarray = np.ones(len(weights[group.weights[0]]), np.float32)
     pairs = pairs_of(group, activations, weights)
-    of_plain = error_of(pairs, plain, signed=signed)
+    of_plain = error_of(pairs, plain, signed=signed, by_row=by_row)
     best = Choice(None, plain, of_plain, of_plain)
     for strength in strengths:
         scales = scales_of(group, activations, weights, strength)
-        error = error_of(pairs, scales, signed=signed)
+        error = error_of(pairs, scales, signed=signed, by_row=by_row)
         if error < best.error * (_WORTH_IT if best.strength is None else 1.0):
             best = Choice(strength, scales, of_plain, error)
     return best
@@ -106,13 +115,14 @@ def _pair(activation: Activation, weight: np.ndarray) -> Pair:
     return Pair(activation, columns, activation.rows @ columns)
 
 
-def error_of(pairs: Iterable[Pair], scales: np.ndarray, *, signed: bool) -> float:
+def error_of(pairs: Iterable[Pair], scales: np.ndarray, *, signed: bool, by_row: bool = False) -> float:
     """The mean over the pairs of the squared error of the quantized product, relative to its squared size."""
-    return float(np.mean([_error(pair, scales, signed=signed) for pair in pairs]))
+    return float(np.mean([_error(pair, scales, signed=signed, by_row=by_row) for pair in pairs]))
 
 
-def _error(pair: Pair, scales: np.ndarray, *, signed: bool) -> float:
-    rounded = rounded_activation(pair.activation, scales) @ rounded_weight(pair.weight * scales[:, None], signed=signed)
+def _error(pair: Pair, scales: np.ndarray, *, signed: bool, by_row: bool) -> float:
+    round_rows = rounded_by_row if by_row else rounded_activation
+    rounded = round_rows(pair.activation, scales) @ rounded_weight(pair.weight * scales[:, None], signed=signed)
     size = float(np.square(pair.product, dtype=np.float64).sum())
     return float(np.square(pair.product - rounded, dtype=np.float64).sum()) / size if size else 0.0
 
@@ -126,6 +136,18 @@ def rounded_activation(activation: Activation, scales: np.ndarray) -> np.ndarray
     step, zero = step[activation.sample, None], zero[activation.sample, None]
     rounded: np.ndarray = (np.clip(np.round(activation.rows / scales / step) + zero, 0, _LEVELS) - zero) * step
     return rounded.astype(np.float32)
+
+
+def rounded_by_row(activation: Activation, scales: np.ndarray) -> np.ndarray:
+    """The rows divided by the scales, each rounded in units of its own largest magnitude."""
+    rows = activation.rows / scales
+    largest = np.abs(rows).max(axis=1, keepdims=True)
+    largest = np.where(largest > 0, largest, 1)
+    single = np.arange(len(rows))
+    shares = rows / largest
+    rounded = rounded_activation(Activation(shares, shares, shares, single), np.ones(1, np.float32))
+    times_largest: np.ndarray = (rounded * largest).astype(np.float32)
+    return times_largest
 
 
 def rounded_weight(weight: np.ndarray, *, signed: bool) -> np.ndarray:
