@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from onnxbuild.protocol import json_text
-from onnxbuild.report.evidence.comparison import Change, Comparison, Figure
+from onnxbuild.report.evidence.compared_figures import TEXTS_PER_SECOND, Figure
+from onnxbuild.report.evidence.comparison import Change, Comparison
 from onnxbuild.report.evidence.figure_tables import Table, in_markdown, plain
 from onnxbuild.report.result.figures import NONE, megabytes, milliseconds, rate, significant, times
 from onnxbuild.report.result.result_table import drawn
 from onnxbuild.report.result.table_layout import GAP, Cell, Column
+from onnxbuild.tables.choices import THROUGHPUT
 
 # Shown where nothing changed, too: a reader looks for them.
 _ALWAYS = ("size", "accuracy", "speedup")
-_HIDDEN = ("latency.p99", "latency.mean")  # of a comparison without bounds; JSON has them
+# Of a comparison without bounds; JSON has them. Of dozens of settings, some differ by chance.
+_HIDDEN = ("latency.p99", "latency.mean", TEXTS_PER_SECOND)
 
 
 def as_text(comparison: Comparison, width: int | None = None) -> str:
@@ -97,7 +100,7 @@ def _value(name: str, figure: Figure | None) -> str:
 def _formatter(name: str) -> Callable[[float], str]:
     if name.startswith("latency.") or name == "first_token":
         return milliseconds
-    return {"speedup": times, "tokens_per_second": rate}.get(name, significant)
+    return {"speedup": times, "tokens_per_second": rate, THROUGHPUT: rate}.get(name, significant)
 
 
 def _remarks(comparison: Comparison) -> list[str]:
