@@ -69,6 +69,7 @@ class Variant(Struct, frozen=True, kw_only=True):
     steps: tuple[str, ...]  # action ids from fetch to the one that makes the output, in order
     checks: tuple[str, ...]  # validate
     measures: tuple[str, ...]  # benchmark, generate, tune
+    if_best: tuple[str, ...] = ()  # further measures, which only the chosen variant of a model gets
 
     @property
     def name(self) -> str:

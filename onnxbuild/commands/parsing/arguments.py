@@ -132,7 +132,8 @@ def _report(report: argparse.ArgumentParser) -> None:
     report.add_argument("manifest", nargs="?", default="", metavar="MANIFEST", help="the YAML file")
     report.add_argument("selectors", nargs="*", metavar="SELECTOR", help=_SELECTORS)
     _common(report)
-    words = "show what changed between two builds: manifests, reports in JSON, folders of outputs, or REVISION:FILE"
+    words = "show what changed between two builds: manifests, reports in JSON, folders of outputs, REVISION:FILE, or"
+    words += " revisions of git beside MANIFEST"
     report.add_argument("--compare", nargs=2, metavar=("A", "B"), help=words)
     formats = ("html", "markdown", "json", "csv", "text")
     report.add_argument("--format", choices=formats, help="the format (default: by the suffix of FILE, or html)")

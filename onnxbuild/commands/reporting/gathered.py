@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from msgspec import structs
 
 from onnxbuild.commands.parsing.options import Asked
-from onnxbuild.commands.status import last_outcomes
+from onnxbuild.commands.status import as_last_run
 from onnxbuild.commands.workspace import Session, session
 from onnxbuild.execute.events import Outcome
 from onnxbuild.manifest.spec import Manifest
@@ -21,8 +21,8 @@ from onnxbuild.report.wording import path_from_here
 
 def evidence_of_manifest(asked: Asked) -> tuple[Evidence, str, Manifest]:
     """The evidence of the selected variants, what they generated, and the manifest. Errors: DiagnosticError."""
-    with session(asked, write=False) as opened:
-        outcomes = last_outcomes(opened)
+    with session(asked, write=False) as begun:
+        opened, outcomes = as_last_run(begun)
         graph = structs.replace(opened.graph, variants=variants_named(opened.graph, asked.selectors))
         return evidence_of_session(opened, graph, outcomes), generated_text(graph, outcomes), opened.plan.manifest
 

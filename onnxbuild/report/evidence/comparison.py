@@ -45,7 +45,8 @@ class Change(Struct, frozen=True, kw_only=True):
 class Comparison(Struct, frozen=True, kw_only=True):
     """Two builds. `gone` and `new`: variants that only the first or the second has.
 
-    `in_common`: how many variants both have. `unjudged`: figures with a bound that neither build has.
+    `in_common`: how many variants both have. `unjudged`: figures with a bound that neither build has. `absent`: by
+    build, the actions whose results the store does not have.
     """
 
     before: str
@@ -56,6 +57,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
     machines_differ: bool = False
     unjudged: tuple[str, ...] = ()
     in_common: int = 0
+    absent: Mapping[str, tuple[str, ...]] = {}
 
     @property
     def broken(self) -> tuple[Change, ...]:
@@ -78,6 +80,7 @@ def compare(before: Evidence, after: Evidence, bounds: Mapping[str, Allowance] |
         new=tuple(name for name in news if name not in olds),
         machines_differ=apart,
         in_common=len(both),
+        absent={build.source: build.absent for build in (before, after) if build.absent},
         unjudged=tuple(figure for figure in bounds if figure not in {change.figure for change in changes}),
     )
 

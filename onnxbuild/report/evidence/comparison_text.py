@@ -105,6 +105,7 @@ def _formatter(name: str) -> Callable[[float], str]:
 
 def _remarks(comparison: Comparison) -> list[str]:
     remarks = [_listed("only before", comparison.gone), _listed("only after", comparison.new)]
+    remarks += [_listed(f"not in the store, of {build}", names) for build, names in comparison.absent.items()]
     if comparison.machines_differ:
         remarks.append("the two builds were measured on different machines: only ratios to a baseline are comparable")
     broken = comparison.broken
@@ -117,6 +118,10 @@ def _remarks(comparison: Comparison) -> list[str]:
         remarks.append(f"not decided, because the interval crosses the bound: {words}")
     apart = [f"{change.variant} {_named(change)}" for change in comparison.changes if change.breach == "incomparable"]
     remarks.append(_listed("not judged, because another machine measured", apart))
+    new = [
+        f"{change.variant} {_named(change)}" for change in comparison.changes if change.allowed and not change.before
+    ]
+    remarks.append(_listed("not judged, because the earlier build does not have it", new))
     remarks.append(_listed("not judged, because neither build has it", comparison.unjudged))
     return [one for one in remarks if one]
 

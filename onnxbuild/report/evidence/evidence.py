@@ -159,12 +159,16 @@ class VariantEvidence(Struct, frozen=True, kw_only=True):
 
 
 class Evidence(Struct, frozen=True, kw_only=True):
-    """A build. `ended`: when the last of its results was noted, in Unix time, None if nothing has been run."""
+    """A build. `ended`: when the last of its results was noted, in Unix time, None if nothing has been run.
+
+    `absent`: the actions whose results were looked for by key, and are not in the store.
+    """
 
     onnxbuild: str
     source: str
     ended: float | None
     variants: tuple[VariantEvidence, ...]
+    absent: tuple[str, ...] = ()
 
     @property
     def machines(self) -> tuple[Mapping[str, Any], ...]:
