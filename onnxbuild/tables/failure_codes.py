@@ -909,6 +909,13 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "The table has no entry for it, or onnxbuild itself is at fault.",
         "The log has the details; report it, with the log.",
     ),
+    "OBE150": FailureCode(
+        "one-row",
+        "a metric over rows is bounded, and the dataset has a single row",
+        "A share of right labels or a correlation over a single row has no spread, so that no interval could show what "
+        "the bound is worth.",
+        "Add rows to the dataset, raise `samples` or `limit`, or remove the bound.",
+    ),
 }
 
 

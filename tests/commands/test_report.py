@@ -102,6 +102,12 @@ def _figure() -> Figure:
         (["--output", "r.pdf"], "`r.pdf` has none of the suffixes .html, .htm, .md, .json, .csv"),
         (["--format", "json", "--open"], "`--open` shows the page: it needs `--format html`"),
         (["--format", "yaml"], "argument --format: invalid choice: 'yaml'"),
+        (["--compare", "a", "b", "--output", "r.html"], "`r.html` has none of the suffixes .txt, .md, .json"),
+        (
+            ["--compare", "a", "b", "--output", "r.md", "--format", "json"],
+            "`--format json` contradicts `--output r.md`",
+        ),
+        (["--plots", ""], "argument --plots: expected a path, found nothing"),
     ],
 )
 def test_options_that_contradict_each_other(world: World, arguments: list[str], message: str) -> None:
@@ -332,3 +338,10 @@ def test_a_comparison_obeys_selectors(fresh: World) -> None:
         2,
         ["OB018 the selector `m/three` matches nothing", "  = hint: the builds have m/one, m/two"],
     )
+
+
+def test_the_suffix_chooses_the_format_of_a_comparison(fresh: World) -> None:
+    assert reported(fresh, "--compare", ".", "out", "--output", "c.md").code == 0
+    assert (fresh.root / "c.md").read_text().startswith("<!-- a report of onnxbuild -->")
+    assert reported(fresh, "--compare", ".", "out", "--output", "c.json").code == 0
+    assert json.loads((fresh.root / "c.json").read_text())["in_common"] == 2

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import structs
 
+from onnxbuild.commands.parsing.format_choice import format_by_suffix
 from onnxbuild.commands.parsing.options import Asked
 from onnxbuild.commands.reporting.builds import build_named
 from onnxbuild.commands.workspace import check_output, loaded, write_result
@@ -18,6 +19,13 @@ from onnxbuild.report.evidence.evidence import Evidence, VariantEvidence
 from onnxbuild.report.terminal import width_of
 from onnxbuild.report.wording import path_from_here
 from onnxbuild.tables.regressions import Allowance, allowance
+
+_SUFFIXES: Mapping[str, str] = {".txt": "text", ".md": "markdown", ".json": "json"}
+
+
+def comparison_format(format: str | None, output: str | None) -> str:  # noqa: A002 - the option's name
+    """The requested format of a comparison, else that of the file's suffix, else text. Errors: ValueError."""
+    return format_by_suffix(format, output, _SUFFIXES, "text")
 
 
 def compare_builds(asked: Asked, names: tuple[str, str], format: str, output: str | None) -> int:  # noqa: A002 - the option's name

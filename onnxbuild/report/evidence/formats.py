@@ -15,6 +15,7 @@ from onnxbuild.report.evidence.figure_tables import (
     check_table,
     in_markdown,
     latency_table,
+    plain,
     throughput_table,
     variant_table,
 )
@@ -102,6 +103,7 @@ def as_markdown(evidence: Evidence) -> str:
         in_markdown(variant_table(evidence)) if evidence.variants else "",
         *(note.replace("*", "\\*", 1) for note in notes),
         "\n".join(dict.fromkeys(failures)),
+        "\n".join(f"- {step.id} warning: {plain(text)}" for step in evidence.warned for text in step.warnings),
         _folded("Validation", in_markdown(check_table(evidence), first=2)),
         _folded("Benchmarks", in_markdown(latency_table(evidence), first=3)),
         _folded("Throughput", in_markdown(rates, first=2) if rates.rows else ""),
