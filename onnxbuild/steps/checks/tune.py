@@ -56,7 +56,8 @@ class TuneParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_only
     threads: Annotated[
         tuple[int, ...],
         Meta(
-            description="numbers of threads to try; by default the powers of two up to the number of cores",
+            description="numbers of threads to try; by default the powers of two, the number of physical cores (on"
+            " Linux), and that of all cores",
             examples=[[1, 2, 4]],
         ),
     ] = ()
