@@ -142,6 +142,7 @@ class _Expander:
             previous=("fetch",),
             reference=fetched.artifact,
             opset=fetched.opset,
+            graphs=max(1, sum(name.endswith(".onnx") for name in fetched.files or ())),
             device="cpu",
             machine=self._machine,
             versions=versions,
