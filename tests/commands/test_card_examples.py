@@ -37,13 +37,13 @@ TASKS: dict[str, tuple[str, str, dict[str, Any], str, str]] = {
     "classes": ("bert", "text-classification", BERT, r"'score': 0\.5", r"score: 0\.5"),
     "reranker": ("bert", "text-classification", {**BERT, "num_labels": 1}, r"'score': 0\.5", r"\[ 1, 1 \]"),
     "tokens": ("bert", "token-classification", BERT, r"'entity': 'LABEL_", r"entity: 'LABEL_"),
-    "answers": ("bert", "question-answering", BERT, r"'answer': ['\"]", r"answer: ['\"]"),
-    "masks": ("bert", "fill-mask", BERT, r"'sequence': ['\"]The harbour is", r"sequence: ['\"]The harbour is"),
+    "answers": ("bert", "question-answering", BERT, r"'answer': ['\"]", r"answer: ['\"`]"),
+    "masks": ("bert", "fill-mask", BERT, r"'sequence': ['\"]The harbour is", r"sequence: ['\"`]The harbour is"),
     "text": ("gpt2", "text-generation-with-past", {"n_embd": 32, "n_layer": 1, "n_head": 2, "vocab_size": 600},
              r"'generated_text': ['\"]The harbour is quiet tonight\.",
-             r"generated_text: ['\"]The harbour is quiet tonight\."),
+             r"generated_text: ['\"`]The harbour is quiet tonight\."),
     "rewritten": ("t5", "text2text-generation-with-past", {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 1,
-                  "num_heads": 2, "vocab_size": 600}, r"'generated_text': ['\"]", r"generated_text: ['\"]"),
+                  "num_heads": 2, "vocab_size": 600}, r"'generated_text': ['\"]", r"generated_text: ['\"`]"),
     "choices": ("bert", "multiple-choice", BERT, r"input_ids tensor\(int64\)", r"name: 'input_ids'"),
 }  # fmt: skip
 
