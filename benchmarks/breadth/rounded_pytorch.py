@@ -70,6 +70,7 @@ def rounded(model: Any, folder: Path, seed: int = 0) -> Iterator[None]:
             factors[key] = _Factor(matrix.factor, scales)
     if seed:
         _move((*model.parameters(), *rounded.values()), seed)
+    model.is_rounded = True
     with _Rounding(rounded, factors):
         yield
 

@@ -152,7 +152,7 @@ def _model(variants: Sequence[Variant], opened: Session) -> Iterator[str]:
     yield f"{variants[0].model}: a model with {len(variants)} variant{'s' if variants[1:] else ''}"
     for variant in variants:
         yield f"  {variant.name}: {variant.precision}, output: {_output(variant, opened)}"
-        for name in (*variant.steps, *variant.checks, *variant.measures):
+        for name in variant.members:
             if failed := failed_last_time(lasts.get(name)):
                 yield f"    {name}: {failed}"
     yield f"more: `onnxbuild explain {variants[0].name}` shows the actions of a variant"
@@ -164,7 +164,7 @@ def _model(variants: Sequence[Variant], opened: Session) -> Iterator[str]:
 def _variant(variant: Variant, opened: Session) -> Iterator[str]:
     """What makes, checks and measures a variant, and where it is written."""
     graph, lasts = opened.plan.whole, opened.store.traces.last(opened.scope)
-    names = (*variant.steps, *variant.checks, *variant.measures)
+    names = variant.members
     outcomes = opened.preview(graph.only(graph.with_needs(names)))
     yield f"{variant.name}: {variant.precision}"
     yield f"output: {_output(variant, opened)}"

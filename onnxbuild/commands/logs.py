@@ -53,7 +53,7 @@ def _action_in(name: str, graph: ActionGraph, lasts: Mapping[str, Last]) -> str 
     Errors: DiagnosticError OB018 with the ids to choose from.
     """
     variants = [one for one in graph.variants if name in {one.name, one.model}]
-    actions = dict.fromkeys(action for one in variants for action in (*one.steps, *one.checks, *one.measures))
+    actions = dict.fromkeys(action for one in variants for action in one.members)
     if not actions:
         return None
     failed = [action for action in actions if action in lasts and lasts[action].outcome == "failed"]

@@ -60,8 +60,7 @@ def chosen_variants(graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> Iter
 
 
 def _is_finished(variant: Variant, outcomes: Mapping[str, Outcome]) -> bool:
-    needed = (*variant.steps, *variant.checks, *variant.measures)
-    return all(name in outcomes and outcomes[name].outcome in SUCCEEDED for name in needed)
+    return all(name in outcomes and outcomes[name].outcome in SUCCEEDED for name in variant.members)
 
 
 def choose(choice: Choice, among: Sequence[tuple[Variant, Row]]) -> Chosen:

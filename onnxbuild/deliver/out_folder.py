@@ -98,8 +98,7 @@ def _caught(
     try:
         _check_place(folder)
         kept = _tidied(folder, left, store) if left else []
-        needed = (*variant.steps, *variant.checks)
-        if not all(name in outcomes and outcomes[name].outcome in SUCCEEDED for name in needed):
+        if not all(name in outcomes and outcomes[name].outcome in SUCCEEDED for name in variant.needed):
             return Delivery(variant.name, str(folder), "withheld", kept=tuple(kept))
         content = store.tree(outcomes[variant.output.action].outputs[variant.output.port])
         content = with_session(content, variant, outcomes, store)

@@ -68,7 +68,7 @@ def provenance(
 
     `chosen`: how the variant was chosen, if it is in the folder of the best one.
     """
-    done = [name for name in (*variant.steps, *variant.checks, *variant.measures) if name in outcomes]
+    done = [name for name in variant.members if name in outcomes]
     value: dict[str, Any] = {
         "onnxbuild": __version__,
         "model": variant.model,

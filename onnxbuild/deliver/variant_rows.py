@@ -107,6 +107,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 def _row(variant: Variant, outcomes: Mapping[str, Outcome]) -> Row:
     checks = [outcomes[name] for name in variant.checks if name in outcomes and _compares(outcomes[name])]
+    unproven = [outcomes[name] for name in variant.proofs if name in outcomes and outcomes[name].outcome == "failed"]
     measured = _facts(variant.measures, outcomes, "benchmark")
     benchmark = _mapping(measured.get("headline"))
     generated = _facts(variant.measures, outcomes, "generate")
@@ -116,7 +117,7 @@ def _row(variant: Variant, outcomes: Mapping[str, Outcome]) -> Row:
         name=variant.name,
         size_bytes=_size(variant, outcomes),
         metrics=next((metrics for check in checks if (metrics := judged_metrics(check))), {}),
-        verdict=_verdict(checks),
+        verdict=_verdict([*unproven, *checks]),
         latency_ms=_number(benchmark.get("p50_ms")),
         baseline_ms=_number(benchmark.get("baseline_p50_ms")),
         speedup=_number(benchmark.get("speedup")),

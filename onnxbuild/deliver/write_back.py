@@ -31,7 +31,7 @@ def releasable(graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> tuple[str
     vouched: set[str] = set()
     checked: set[str] = set()
     for variant in graph.variants:
-        members = {*variant.steps, *variant.checks, *variant.measures}
+        members = set(variant.members)
         if variant.checks:
             checked |= members
             if _passed(variant, outcomes):
@@ -42,7 +42,7 @@ def releasable(graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> tuple[str
 
 
 def _passed(variant: Variant, outcomes: Mapping[str, Outcome]) -> bool:
-    return all(_succeeded(name, outcomes) for name in (*variant.steps, *variant.checks))
+    return all(_succeeded(name, outcomes) for name in variant.needed)
 
 
 def _succeeded(name: str, outcomes: Mapping[str, Outcome]) -> bool:

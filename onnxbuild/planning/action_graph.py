@@ -70,11 +70,22 @@ class Variant(Struct, frozen=True, kw_only=True):
     checks: tuple[str, ...]  # validate
     measures: tuple[str, ...]  # benchmark, generate, tune
     if_best: tuple[str, ...] = ()  # further measures, which only the chosen variant of a model gets
+    proofs: tuple[str, ...] = ()  # checks of the graph that it was made from, before a step that costs accuracy
 
     @property
     def name(self) -> str:
         """`model/target`, as in selectors and output folders."""
         return f"{self.model}/{self.target}"
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """What must succeed before it is delivered: its steps and all checks."""
+        return (*self.steps, *self.proofs, *self.checks)
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Every action that belongs to it."""
+        return (*self.needed, *self.measures)
 
 
 class ActionGraph(Struct, frozen=True):
@@ -132,7 +143,7 @@ class ActionGraph(Struct, frozen=True):
         """The graph of the given actions, in the same order. They must include all that each of them needs."""
         actions = {name: action for name, action in self.actions.items() if name in ids}
         variants = tuple(v for v in self.variants if v.output.action in ids)
-        whole = {v.name for v in variants if ids.issuperset((*v.checks, *v.measures))}
+        whole = {v.name for v in variants if ids.issuperset((*v.proofs, *v.checks, *v.measures))}
         # A part of a model's variants is nothing to choose among.
         choices = (one for one in self.choices if whole.issuperset(f"{one.model}/{target}" for target in one.targets))
         return ActionGraph(actions, variants, self.aliases, tuple(choices))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -51,6 +51,8 @@ from onnxbuild.tables.checkpoints.adapters import task_of
 from onnxbuild.tables.checkpoints.quantization import quantized_of, without_block
 from onnxbuild.tables.positions import may_read_text
 from onnxbuild.tables.tasks import TASKS, family_of, file_role, proper_name, reads_text_rows
+
+FULL = "fp32"  # the precision of a graph that no step has made less exact
 
 
 class Expansion(Struct, frozen=True, kw_only=True):
@@ -272,6 +274,7 @@ class _Expander:
             return
         context = msgspec.structs.replace(base.context, device=target.device)
         output, steps = base.output, list(base.steps)
+        exact, exact_context = output, context
         for step in target_steps(target, self._kinds, self.faults):
             settled = self._settle(step, context, unlocked=base.unlocked)
             if settled is None:
@@ -289,6 +292,8 @@ class _Expander:
                 precision=kind.precision_after(settled.params, context),
                 previous=(*context.previous, step.kind),
             )
+            if context.precision == FULL:
+                exact, exact_context = output, context
         checks: list[str] = []
         measures: list[str] = []
         if_best: list[str] = []
@@ -309,11 +314,35 @@ class _Expander:
                 checks=tuple(checks),
                 measures=tuple(measures),
                 if_best=tuple(if_best),
+                proofs=self._proofs(model, target, base, exact, exact_context, checks) if exact != output else (),
             )
         )
 
+    def _proofs(
+        self, model: Model, target: Target, base: _Base, exact: OutputRef, context: Context, checks: Sequence[str]
+    ) -> tuple[str, ...]:
+        """The validation of the graph before the first step that costs accuracy, if the variant itself is validated.
+
+        The bounds of a quantized graph are so wide that a wrong export may be within them. Another target that has
+        this graph shares the action.
+        """
+        if context.precision != FULL or base.context.reference != "checkpoint":
+            return ()
+        if not any(self.shared.actions[one].kind == VALIDATE.name for one in checks):
+            return ()
+        plain = msgspec.structs.replace(target, block=Table(target.span))
+        proof = self._add_check(model, plain, VALIDATE, base, exact, context, f"{VALIDATE.name}-{FULL}")
+        return () if proof is None else (proof,)
+
     def _add_check(
-        self, model: Model, target: Target, kind: Kind, base: _Base, output: OutputRef, context: Context
+        self,
+        model: Model,
+        target: Target,
+        kind: Kind,
+        base: _Base,
+        output: OutputRef,
+        context: Context,
+        name: str = "",
     ) -> str | None:
         step = check_step(model, target, kind)
         # A model that came as ONNX is its own reference, and may still not load, or be tuned.
@@ -323,9 +352,8 @@ class _Expander:
         if settled is None:
             return None
         ports = {"model": output, "reference": base.fetch}
-        name = f"{model.name}/{target.name}:{kind.name}"
         inputs = {**{port: ports[port] for port in kind.inputs}, **self._dataset_input(settled.params)}
-        return self._add(name, kind, settled.plain, inputs, step.key_at)
+        return self._add(f"{model.name}/{target.name}:{name or kind.name}", kind, settled.plain, inputs, step.key_at)
 
     def _dataset_input(self, params: Any) -> Mapping[str, Input]:
         """The rows of the dataset that params name, as an input. A dataset on the Hub is fetched first."""

@@ -50,9 +50,7 @@ def variants_named(graph: ActionGraph, selectors: Sequence[str]) -> tuple[Varian
     return tuple(
         variant
         for variant in graph.variants
-        if any(
-            names_variant(one, variant.name, variant.steps, (*variant.checks, *variant.measures)) for one in selectors
-        )
+        if any(names_variant(one, variant.name, variant.steps, variant.members) for one in selectors)
     )
 
 
@@ -92,8 +90,8 @@ def _matcher(pattern: str) -> re.Pattern[str]:
 def _is_wanted(name: str, wanted: list[re.Pattern[str] | None]) -> bool:
     place, _, kind = name.partition(":")
     model, _, target = place.partition("/")
-    # `:quantize` also means `quantize-2`, a step that a target has twice.
-    kinds = {kind, re.sub(r"-\d+$", "", kind)}
+    # `:quantize` also means `quantize-2`, a step that a target has twice, and `:validate` what precedes such a step.
+    kinds = {kind, re.sub(r"-(\d+|fp32)$", "", kind)}
     return all(
         one is None or any(one.match(part) for part in parts)
         for one, parts in zip(wanted, ({model}, {target}, kinds), strict=True)

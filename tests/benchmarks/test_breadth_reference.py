@@ -37,6 +37,15 @@ def test_the_pass_without_a_past_counts_where_the_two_differ(alone, with_past, c
     np.testing.assert_allclose(scores[0], [[counts]])
 
 
+def test_a_rounded_model_is_compared_with_its_past_as_its_graph_is():
+    """It rounds by the range of each call: Falcon H1 alone is 0.17 from its graph, and 0.05 with its past."""
+    from greedy import reference
+
+    model = Model(2.0, 2.3)
+    model.is_rounded = True
+    np.testing.assert_allclose(reference(model, {})[1][0], [[2.3]])
+
+
 PROMPT = 2
 
 
@@ -48,7 +57,9 @@ class Plain(Model):
         tokens = torch.arange(10, 10 + PROMPT + len(STEPS)).tile(2, 1)
         return SimpleNamespace(sequences=tokens, logits=given.logits)
 
-    def __call__(self, *, attention_mask, input_ids=None, decoder_input_ids=None):
+    def __call__(self, *, attention_mask, input_ids=None, decoder_input_ids=None, use_cache=None):
+        if decoder_input_ids is not None and use_cache is not False:
+            decoder_input_ids = decoder_input_ids[:, -1:].expand_as(decoder_input_ids)  # as FSMT reads with a cache
         tokens = input_ids if input_ids is not None else decoder_input_ids
         return SimpleNamespace(logits=(tokens + 100 * attention_mask.sum(dim=1, keepdim=True))[:, :, None].float())
 

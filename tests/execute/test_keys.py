@@ -207,7 +207,9 @@ def with_a_target_that_is_only_opened(place: Place) -> None:
 
 
 def of_m(kind: str, *targets: str) -> set[str]:
-    return {f"m/{target}:{kind}" for target in targets or ("plain", "o2", "int8", "q4")}
+    """The actions of a kind. Those of `validate` include that of the graph which `int8` is quantized from."""
+    proof = {"m/int8:validate-fp32"} if kind == "validate" and not targets else set()
+    return proof | {f"m/{target}:{kind}" for target in targets or ("plain", "o2", "int8", "q4")}
 
 
 def export(field: str, value: Any) -> tuple[Edit, set[str]]:
@@ -361,10 +363,13 @@ FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
         "smooth": dynamic("smooth", "off"),
         "subject_to": dynamic("subject_to", {"cosine_mean": ">= 0.9"}),
         "minimize": dynamic("minimize", "size"),
-        "trust_remote_code": _TRUST,
+        "trust_remote_code": (_TRUST[0], _TRUST[1] - {"m/int8:validate-fp32"}),  # a static one has no step before it
     },
     "precision": {
-        "dtype": (bf16, {"m/o2:optimize", "m/o2:precision", "m/o2:validate", "m/o2:benchmark"}),
+        "dtype": (
+            bf16,
+            {f"m/o2:{kind}" for kind in ("optimize", "precision", "validate", "validate-fp32", "benchmark")},
+        ),
         "keep_io_types": halved("keep_io_types", False),
         "keep_fp32": halved("keep_fp32", ["Softmax"]),
         "dataset": halved("dataset", "other"),
@@ -372,7 +377,7 @@ FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
         "sequence": halved("sequence", 64),
         "seed": halved("seed", 1),
         "rows": (at("datasets", "d", "limit", value=1), {"m/o2:precision"}),
-        "trust_remote_code": (_TRUST[0], _TRUST[1] | {"m/o2:precision"}),
+        "trust_remote_code": (_TRUST[0], _TRUST[1] | {"m/o2:precision", "m/o2:validate-fp32"}),
     },
     "validate": {
         "device": _DEVICE,

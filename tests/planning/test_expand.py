@@ -80,7 +80,7 @@ def test_trust_in_the_checkpoints_code_is_handed_to_every_step_that_opens_it(gra
     trusting = graph(text % (asked, ", export: {trust_remote_code: true}")).actions
     assert not any("trust_remote_code" in action.params for action in without.values())
     assert {name for name, action in trusting.items() if action.params.get("trust_remote_code")} == {
-        "m:export", "m/int8:quantize",
+        "m:export", "m/int8:quantize", "m/int8:validate-fp32",
         *(f"m/{target}:{kind}" for target in ("int8", "half") for kind in ("validate", "benchmark", "generate")),
     }  # fmt: skip
     for name, action in without.items():  # nothing else differs, so that keys of models without code are what they were
@@ -91,6 +91,7 @@ def test_a_step_that_two_targets_share_is_one_action(graph):
     found = graph(model("[o2, int8, {name: again, optimize: O2}]"))
     assert found.aliases == {
         "m/int8:optimize": "m/o2:optimize",
+        "m/int8:validate-fp32": "m/o2:validate",
         "m/again:optimize": "m/o2:optimize",
         "m/again:validate": "m/o2:validate",
     }

@@ -61,7 +61,7 @@ def test_what_uses_a_dataset_needs_the_one_fetch_of_it(manifest):
         "origin": "hub", "repo": "datasets/org/rows", "revision": "c0ffee", "files": ["rows.csv"]
     }  # fmt: skip
     users = {name for name, action in actions.items() if OutputRef(fetch.id, "model") in action.inputs.values()}
-    assert users == {"a/int8:quantize", "a/int8:validate", "b/int8:quantize"}
+    assert users == {"a/int8:quantize", "a/int8:validate", "a/int8:validate-fp32", "b/int8:quantize"}
 
 
 def test_a_pattern_chooses_files(manifest):

@@ -132,8 +132,7 @@ def _subject(
 
 
 def _is_delivered(variant: Variant, outcomes: Mapping[str, Outcome]) -> bool:
-    needed = (*variant.steps, *variant.checks)
-    return all(name in outcomes and outcomes[name].outcome in SUCCEEDED for name in needed)
+    return all(name in outcomes and outcomes[name].outcome in SUCCEEDED for name in variant.needed)
 
 
 def _folder(name: str, files: Sequence[File], store: Store) -> Folder:

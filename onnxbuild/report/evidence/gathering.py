@@ -41,7 +41,7 @@ def gather(
 def _variant(
     variant: Variant, row: Row, graph: ActionGraph, outcomes: Mapping[str, Outcome], find: Find
 ) -> VariantEvidence:
-    names = [name for name in (*variant.steps, *variant.checks, *variant.measures) if name in outcomes]
+    names = [name for name in variant.members if name in outcomes]
     steps = tuple(_step(outcomes[name], graph.actions[name].params, find) for name in names)
     checks = tuple(check for name in variant.checks if name in outcomes for check in checks_of(outcomes[name]))
     measures = [outcomes[name] for name in variant.measures if name in outcomes]
