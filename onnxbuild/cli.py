@@ -168,6 +168,9 @@ def _bug(error: Exception) -> int:
 def _run(options: argparse.Namespace) -> int:
     from onnxbuild.commands.run import run
 
+    unfit = next((name for name in ("against", "profile") if getattr(options, name)), None)
+    if options.dry_run and unfit is not None:
+        subcommand(parser("run"), "run").error(f"`--dry-run` runs nothing, so it takes no `--{unfit}`")
     return run(run_options(options))
 
 
@@ -249,14 +252,18 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from onnxbuild.commands.reporting.compared_builds import compare_builds
+    from onnxbuild.commands.reporting.compared_builds import compare_builds, comparison_format
 
     wrong = next((name for name in ("plots", "show") if getattr(options, name)), None)
     if wrong or options.format in {"html", "csv"}:
         unfit = {"plots": "--plots", "show": "--open"}.get(wrong or "", f"--format {options.format}")
         subcommand(parser("report"), "report").error(f"`--compare` is text, Markdown or JSON: it takes no `{unfit}`")
+    try:
+        format_ = comparison_format(options.format, options.output)
+    except ValueError as error:
+        subcommand(parser("report"), "report").error(str(error))
     first, second = options.compare
-    return compare_builds(asked_for(options), (first, second), options.format or "text", options.output)
+    return compare_builds(asked_for(options), (first, second), format_, options.output)
 
 
 def _card(options: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import sys
@@ -83,6 +84,24 @@ def nvidia_gpus(driver: str = "/proc/driver/nvidia/gpus") -> tuple[str, ...]:
 def usable_cores() -> int:
     """Cores that this process may run on (a container or `taskset` may give fewer than the machine has)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@functools.cache
+def physical_cores(cpus: str = "/sys/devices/system/cpu") -> int | None:
+    """Physical cores among those that this process may run on; None where the system does not say it (only Linux does).
+
+    Cores that share one by hyper-threading name the same siblings.
+    """
+    if not hasattr(os, "sched_getaffinity"):
+        return None
+    siblings = set()
+    try:
+        for number in os.sched_getaffinity(0):
+            with open(f"{cpus}/cpu{number}/topology/thread_siblings_list", encoding="ascii") as file:
+                siblings.add(file.read().strip())
+    except OSError:  # a container may hide it
+        return None
+    return len(siblings)
 
 
 def available_memory() -> int | None:

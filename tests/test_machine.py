@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from onnxbuild import machine
 from onnxbuild.digest import digest_value
-from onnxbuild.machine import Machine, nvidia_gpus, peak_resident_bytes
+from onnxbuild.machine import Machine, nvidia_gpus, peak_resident_bytes, physical_cores
 
 CPU = {"cpu": "a", "architecture": "x86_64", "flags": ["avx2"], "cores": 2}
 
@@ -37,3 +38,28 @@ def test_the_peak_is_that_of_the_program_and_not_of_the_one_that_started_it() ->
     script = "from onnxbuild.machine import peak_resident_bytes\nprint(peak_resident_bytes())"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert 0 < int(done.stdout) < len(held) < peak_resident_bytes()
+
+
+def siblings(folder: Path, *lists: str) -> str:
+    """A folder as /sys/devices/system/cpu, with the siblings of each core."""
+    for number, text in enumerate(lists):
+        (folder / f"cpu{number}" / "topology").mkdir(parents=True)
+        (folder / f"cpu{number}" / "topology" / "thread_siblings_list").write_text(f"{text}\n")
+    return str(folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="only Linux says which cores are physical")
+def test_cores_that_share_one_count_once_among_those_that_may_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpus = siblings(tmp_path / "four", "0,2", "1,3", "0,2", "1,3")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1, 2, 3})
+    assert physical_cores(cpus) == 2
+    physical_cores.cache_clear()
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 2})
+    assert physical_cores(cpus) == 1
+    assert physical_cores(str(tmp_path / "absent")) is None
+    physical_cores.cache_clear()
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert physical_cores(cpus) is None
+    physical_cores.cache_clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from onnxbuild.commands.best_first import with_best
 from onnxbuild.commands.building.tidying import mention_unnamed
 from onnxbuild.commands.parsing.options import Asked
 from onnxbuild.commands.sharing.revalidation import own_actions
@@ -21,12 +22,17 @@ def show_plan(
     """Print every action with what a run would do; return the exit code. Errors: DiagnosticError, as for the run."""
     refuse_link(asked.manifest, out)
     asked = asked._replace(out=str(out_folder(asked.manifest, out)))
-    with session(asked, write=False) as opened:
-        outcomes = opened.preview(force=force, own=own_actions(opened.graph) if revalidate else frozenset())
+    with session(asked, write=False) as begun:
+        own = own_actions(begun.graph) if revalidate else frozenset()
+        opened = with_best(begun, begun.preview(force=force, own=own))
+        outcomes = opened.preview(force=force, own=own)
         if as_json:
             print(events_text(outcomes), end="")
         else:
             text = plan_text(opened.graph, outcomes, opened.store.traces.last(opened.scope))
             print(fitted(text, sys.stdout))
+            waiting = sum(bool(variant.if_best) for variant in opened.graph.variants)
+            if waiting and not all(outcome.outcome == "hit" for outcome in outcomes.values()):
+                print("then the step `tune` of each best variant, once it is chosen")
         mention_unnamed(opened, asked, out)
     return 1 if any(outcome.outcome == "failed" for outcome in outcomes.values()) else 0

@@ -8,6 +8,7 @@ from typing import Literal
 
 from msgspec import structs
 
+from onnxbuild.commands.best_first import with_best
 from onnxbuild.commands.parsing.options import Asked
 from onnxbuild.commands.reporting.outdated import outdated_actions, outdated_variants, warn_of
 from onnxbuild.commands.workspace import Session, session
@@ -25,8 +26,8 @@ _RENDERERS = {"markdown": status_text.as_markdown, "json": status_text.as_json}
 
 def show_status(asked: Asked, format: Format) -> int:  # noqa: A002 - the option's name
     """Print what the store knows about every selected variant; return the exit code. Errors: DiagnosticError."""
-    with session(asked, write=False) as opened:
-        outcomes = last_outcomes(opened)
+    with session(asked, write=False) as begun:
+        opened, outcomes = as_last_run(begun)
         lasts = opened.store.traces.last(opened.scope)
         ended = max((lasts[name].at for name in outcomes if name in lasts), default=None)
         interrupted = _interrupted(opened.graph, lasts)
@@ -53,6 +54,12 @@ def _interrupted(graph: ActionGraph, lasts: Mapping[str, Last]) -> bool:
     """Whether the last run was interrupted: `--fail-fast` leaves actions out, too, but after one has failed."""
     ends = {lasts[name].outcome for name in graph.actions if name in lasts}
     return "skipped" in ends and "failed" not in ends
+
+
+def as_last_run(opened: Session) -> tuple[Session, Mapping[str, Outcome]]:
+    """The session with what only the best variants get, and how every selected action ended in its last run."""
+    found = with_best(opened, last_outcomes(opened))
+    return found, last_outcomes(found)
 
 
 def last_outcomes(opened: Session) -> Mapping[str, Outcome]:

@@ -128,17 +128,20 @@ def _show_warnings(world: World) -> None:
 
 def plan(asked: Asked, *, write_lock: bool) -> tuple[Plan, Mapping[str, Environment]]:
     """The plan of what is asked for, and the environments of its toolchains. Errors: DiagnosticError."""
+    from onnxbuild.planning.best_only import begun, with_asked
     from onnxbuild.planning.expand import watched_files
     from onnxbuild.planning.lock_file import lock_path
     from onnxbuild.planning.select import named, select
 
     manifest, expansion, lock = planned(asked, write_lock=write_lock)
+    whole = with_asked(expansion.graph, asked.selectors)
+    graph = begun(select(whole, asked.selectors))
     environments = environments_of(manifest, lock, store_root(asked, manifest))
     made = Plan(
         manifest=manifest,
-        graph=select(expansion.graph, asked.selectors),
-        named=named(expansion.graph, asked.selectors),
-        whole=expansion.graph,
+        graph=graph,
+        named=named(whole, asked.selectors) & frozenset(graph.actions),
+        whole=whole,
         watched=(
             *watched_files(manifest, expansion, str(lock_path(asked.manifest))),
             *expansion.directories,

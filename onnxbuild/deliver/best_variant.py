@@ -11,7 +11,7 @@ from msgspec import Struct, structs
 from onnxbuild.deliver.variant_rows import Row, rows
 from onnxbuild.execute.events import SUCCEEDED, Outcome
 from onnxbuild.planning.action_graph import ActionGraph, Variant
-from onnxbuild.tables.choices import BEST, Choice, Condition
+from onnxbuild.tables.choices import BEST, THROUGHPUT, Choice, Condition
 
 
 class Candidate(Struct, frozen=True):
@@ -86,6 +86,7 @@ def figures_of(row: Row) -> Mapping[str, float]:
         "size_mb": row.size_bytes / 1e6 if row.size_bytes is not None else None,
         "latency.p50": row.latency_ms,
         "speedup": row.speedup,
+        THROUGHPUT: row.texts_per_second,
         "tokens_per_second": row.tokens_per_second,
         "first_token": row.first_token_ms,
         "generation_speedup": row.generation_speedup,

@@ -15,6 +15,7 @@ from onnxbuild.tables.thresholds import is_within
 
 ACCURACY = "accuracy"  # the share of right labels, if a dataset has labels
 _DROP = "accuracy_drop"
+_OWN_ENGINE = "onnxruntime"
 
 _NOTED = 0.05  # the share by which a speed-up may differ from the ratio of the medians beside it without a note
 
@@ -33,6 +34,7 @@ class Row(Struct, frozen=True, kw_only=True):
     """One variant as far as it was measured; None means not measured.
 
     `verdict` is None if the variant was not validated. Sizes are in bytes, latencies in milliseconds per run.
+    `texts_per_second`: in the fastest setting of `throughput:`, of its first set of texts.
     `is_as_fast`: the range of a speed-up over the rounds includes 1, so that no difference was shown.
     """
 
@@ -45,6 +47,7 @@ class Row(Struct, frozen=True, kw_only=True):
     speedup: float | None = None
     is_as_fast: bool = False
     contended: bool = False
+    texts_per_second: float | None = None
     tokens_per_second: float | None = None
     baseline_tokens_per_second: float | None = None
     first_token_ms: float | None = None
@@ -109,7 +112,7 @@ def _row(variant: Variant, outcomes: Mapping[str, Outcome]) -> Row:
     benchmark = _mapping(measured.get("headline"))
     generated = _facts(variant.measures, outcomes, "generate")
     engines = _mapping(generated.get("engines"))
-    engine, baseline = _mapping(engines.get("onnxruntime")), _mapping(engines.get("torch"))
+    engine, baseline = _mapping(engines.get(_OWN_ENGINE)), _mapping(engines.get("torch"))
     return Row(
         name=variant.name,
         size_bytes=_size(variant, outcomes),
@@ -120,12 +123,20 @@ def _row(variant: Variant, outcomes: Mapping[str, Outcome]) -> Row:
         speedup=_number(benchmark.get("speedup")),
         is_as_fast=_includes_one(_first_speedups(measured).get(benchmark.get("baseline"))),
         contended=bool(benchmark.get("contended")),
+        texts_per_second=_fastest(measured),
         tokens_per_second=_median(engine.get("tokens_per_second")),
         baseline_tokens_per_second=_median(baseline.get("tokens_per_second")),
         first_token_ms=_median(engine.get("time_to_first_token_ms")),
         generation_speedup=_median(generated.get("speedup")),
         generates_as_fast=_includes_one(generated.get("speedup")),
     )
+
+
+def _fastest(benchmark: Mapping[str, Any]) -> float | None:
+    """Texts per second of the variant itself in its fastest setting, of the first set of texts."""
+    best = _mapping(benchmark.get("throughput")).get("best")
+    entries = (_mapping(one) for one in (best if isinstance(best, list | tuple) else ()))
+    return next((_number(one.get("texts_per_second")) for one in entries if one.get("engine") == _OWN_ENGINE), None)
 
 
 def _first_speedups(benchmark: Mapping[str, Any]) -> Mapping[Any, Any]:

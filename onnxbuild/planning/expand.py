@@ -11,6 +11,7 @@ from msgspec import UNSET, Struct
 
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, Span, fault
 from onnxbuild.machine import Machine
+from onnxbuild.manifest.checks.tuning_checks import tunes_best_only
 from onnxbuild.manifest.document import Table
 from onnxbuild.manifest.json_schema import place_of
 from onnxbuild.manifest.load import in_order
@@ -146,6 +147,7 @@ class _Expander:
             previous=("fetch",),
             reference=fetched.artifact,
             opset=fetched.opset,
+            graphs=max(1, sum(name.endswith(".onnx") for name in fetched.files or ())),
             device="cpu",
             machine=self._machine,
             versions=versions,
@@ -310,12 +312,14 @@ class _Expander:
                 exact, exact_context = output, context
         checks: list[str] = []
         measures: list[str] = []
+        if_best: list[str] = []
         for kind in self._checks:
             if kind.name == LOAD.name and any(self.shared.actions[one].kind == VALIDATE.name for one in checks):
                 continue  # the validation opens every graph
             check = self._add_check(model, target, kind, base, output, context)
             if check is not None:
-                (measures if kind.measures else checks).append(check)
+                waits = kind.name == TUNE.name and tunes_best_only(model.block, target.block)
+                (if_best if waits else measures if kind.measures else checks).append(check)
         self.variants.append(
             Variant(
                 model=model.name,
@@ -325,6 +329,7 @@ class _Expander:
                 steps=tuple(steps),
                 checks=tuple(checks),
                 measures=tuple(measures),
+                if_best=tuple(if_best),
                 proofs=self._proofs(model, target, base, exact, exact_context, checks) if exact != output else (),
                 stated=base.stated,
             )

@@ -47,15 +47,20 @@ def variants_named(graph: ActionGraph, selectors: Sequence[str]) -> tuple[Varian
     """
     if not selectors:
         return graph.variants
-    return tuple(variant for variant in graph.variants if any(_names_variant(one, variant) for one in selectors))
+    return tuple(
+        variant
+        for variant in graph.variants
+        if any(names_variant(one, variant.name, variant.steps, variant.members) for one in selectors)
+    )
 
 
-def _names_variant(selector: str, variant: Variant) -> bool:
+def names_variant(selector: str, variant: str, steps: Sequence[str], others: Sequence[str] = ()) -> bool:
+    """Whether a selector names a variant, directly or through one of its actions: its steps, or others."""
     pattern = selector.removeprefix("+")
-    own = [f"{variant.name}:{name.rpartition(':')[2]}" for name in variant.members]
-    names = [variant.name, *own]
+    own = [f"{variant}:{name.rpartition(':')[2]}" for name in (*steps, *others)]
+    names = [variant, *own]
     if pattern.endswith("+"):  # what depends on a step is named with it
-        names += variant.steps
+        names += steps
     return bool(_matching(pattern.removesuffix("+"), dict(zip(names, names, strict=True))))
 
 

@@ -54,7 +54,9 @@ def check_step(model: Model, target: Target, kind: Kind) -> Step | None:
     places = block_places(holder, kind.name, fallback)
     if isinstance(of_target, Table) and isinstance(of_model, Table):
         return Step(kind.name, overlay(of_model, of_target), *places)
-    block = asked if isinstance(asked, Table) else of_model if isinstance(of_model, Table) else {}
+    if isinstance(of_target, str) and isinstance(of_model, Table):
+        return Step(kind.name, {**of_model, **spelled_out(kind.params, of_target)}, *places)
+    block = asked if isinstance(asked, Table | str) else of_model if isinstance(of_model, Table) else {}
     return Step(kind.name, block, *places)
 
 
@@ -191,6 +193,7 @@ def _what_matters(context: Context) -> tuple[Any, ...]:
     """What distinguishes the contexts of one expansion, as a key."""
     return (
         context.task, context.precision, context.previous, context.reference, context.device, context.trusts_code,
+        context.graphs,
         _Same(context.config), _Same(context.versions),
     )  # fmt: skip
 

@@ -90,11 +90,15 @@ def recall(receipt: Standing | None) -> Before | None:
 
 
 def remember(plan: Plan, parts: tuple[tuple[str, ...], ...], outcomes: Mapping[str, Outcome]) -> bytes:
-    """The memory to leave with a receipt; empty if the plan holds secrets or needs environments to be made."""
+    """The memory to leave with a receipt; empty if the plan holds secrets, needs environments, or waits for a choice.
+
+    What only a best variant gets is part of the plan of one run: the next choice may be another one.
+    """
     if (
         plan.manifest.environment
         or _has_secrets(plan.manifest.store.remote)
         or any(model.toolchain for model in plan.manifest.models)
+        or any(variant.if_best for variant in plan.whole.variants)
     ):
         return b""
     # Places in the manifest would put its text into every action; if one is needed, the manifest is read again.

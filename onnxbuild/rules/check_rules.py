@@ -145,6 +145,16 @@ RULES: tuple[Rule, ...] = (
 
         Why: the threads would take turns, and settings of another machine cannot be measured on this one.
         """),
+    described("OB702", "best-of-nothing", """
+        A `tune: best` in a model without `select`.
+
+        Why: only the variant that `select` chooses is tuned, and nothing is chosen.
+        Bad:
+            tune: best
+        Good:
+            select: {minimize: size_mb}
+            tune: best
+        """),
     described("OB688", "tuning-without-effect", """
         A param of `tune:` that cannot do what it says.
 

@@ -225,7 +225,23 @@ RULES: tuple[Rule, ...] = (
         `report --compare` or `run --against` names something that is not a build.
 
         A build is a manifest (its last results), a report that `onnxbuild report --format json` wrote, a folder of
-        outputs with an `onnxbuild.json`, or `REVISION:FILE` with such a file as git has it.
+        outputs with an `onnxbuild.json`, `REVISION:FILE` with such a file as git has it, or, beside a manifest, a
+        revision of git: what the manifest describes there.
+        """),
+    described("OB700", "not-in-the-store", """
+        `report --compare` or `run --against` names a revision of git, and the store has no result of it.
+
+        Why: the results of a revision are found by their keys, and never built, which may take hours. A change of a
+        package's version, of the machine (for measurements) or a collection of garbage leaves nothing to be found.
+        Fix: build the revision with this store, for example in a `git worktree`, with `run --store DIR`. Or compare
+        with a report that was saved then: `onnxbuild report MANIFEST --output FILE.json`.
+        """),
+    described("OB701", "revision-cannot-be-planned", """
+        `report --compare` or `run --against` names a revision of git whose manifest cannot be planned here.
+
+        Why: the revision may lack the manifest, or name a source that is missing now. Links and submodules of a
+        revision are left out, and files of Git LFS are the pointers that git has.
+        Fix: compare with a report in JSON or a folder of outputs of that build.
         """),
     described("OB695", "no-variant-in-common", """
         `run --against` names a build that has no variant of this run, and the manifest has `regressions:`.

@@ -139,9 +139,9 @@ RULES: tuple[Rule, ...] = (
             regressions: {latency.p50: "+5%", accuracy: "-1%"}
         """),
     described("OB034", "bad-choice", """
-        A `select:` that can never choose: an unknown figure, a condition of another form, a figure that nothing
-        measures, no goal or two, a condition that no value fulfils, or a target that is called `best`. Or one that
-        would choose the worst variant, such as `maximize: latency.p50`.
+        A `select:` that can never choose, or that would choose a worse variant: an unknown figure, a condition of
+        another form, a figure that nothing measures, no goal or two, a goal or a condition the wrong way around
+        (`minimize: throughput`), a condition that no value fulfils, or a target that is called `best`.
 
         Why: the choice is made after everything was built and measured, which would be in vain.
         Bad:

@@ -96,6 +96,7 @@ class Context(Struct, frozen=True, kw_only=True):
     opset: int | None = None  # of the standard operators of the graph that comes in, if planning knows it
     max_length: int | None = None  # tokens up to which the export holds, where a person has accepted a limit
     trusts_code: bool = False  # whether the manifest lets the checkpoint's own code run
+    graphs: int = 1  # of an ONNX source, as far as planning knows
     written: frozenset[str] = frozenset()  # the keys that a person wrote in this block
 
     @property

@@ -407,11 +407,12 @@ def _check_search(params: QuantizeParams, context: Context) -> Iterable[Fault]:
         )
     else:
         yield from check_bounds(params.subject_to)
-    if context.family == "encoder-decoder":
+    if context.family == "encoder-decoder" or context.graphs > 1:
+        what = f"the source has {context.graphs}" if context.graphs > 1 else f"`{context.task}` has several"
         yield Fault(
             code="OB668",
             field="method",
-            message=f"`method: auto` searches models of one graph, and `{context.task}` has several",
+            message=f"`method: auto` searches models of one graph, and {what}",
             hint="write `method: dynamic`, with `modules` for single files",
         )
     elif not reads_text_rows(context.task):

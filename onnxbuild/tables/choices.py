@@ -13,16 +13,31 @@ from onnxbuild.tables.thresholds import METRICS
 
 BEST = "best"  # the folder of the chosen variant, beside those of the targets
 
-# What a figure needs to be measured: a step kind, or None for what every variant has.
+Better = Literal["less", "more"]
+
+THROUGHPUT = "throughput"
+
+# What a figure needs to be measured: a step kind, or a field of one, or None for what every variant has.
 FIGURES: Mapping[str, str | None] = {
     "size_mb": None,
     **dict.fromkeys(("accuracy", *METRICS), "validate"),
     "latency.p50": "benchmark",
     "speedup": "benchmark",
+    THROUGHPUT: "benchmark.throughput",
     "tokens_per_second": "generate",
     "first_token": "generate",
     "generation_speedup": "generate",
 }
+
+_LESS = frozenset({"size_mb", "latency.p50", "first_token"})
+
+
+def better(figure: str) -> Better:
+    """Which way a figure is better."""
+    if figure in METRICS:
+        return "more" if METRICS[figure].side == "min" else "less"
+    return "less" if figure in _LESS else "more"
+
 
 MEANINGS: Mapping[str, str] = {
     "size_mb": "graphs and weights, in millions of bytes",
@@ -30,6 +45,7 @@ MEANINGS: Mapping[str, str] = {
     **{name: metric.meaning for name, metric in METRICS.items()},
     "latency.p50": "median latency of the first configuration, in milliseconds",
     "speedup": "latency of the first baseline divided by that of the variant",
+    THROUGHPUT: "texts per second in the fastest setting, of the first set of texts",
     "tokens_per_second": "tokens per second of generated text",
     "first_token": "milliseconds until the first token of generated text",
     "generation_speedup": "tokens per second divided by those of PyTorch",

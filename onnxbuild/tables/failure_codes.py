@@ -923,6 +923,20 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "The table has no entry for it, or onnxbuild itself is at fault.",
         "The log has the details; report it, with the log.",
     ),
+    "OBE150": FailureCode(
+        "one-row",
+        "a metric over rows is bounded, and the dataset has a single row",
+        "A share of right labels or a correlation over a single row has no spread, so that no interval could show what "
+        "the bound is worth.",
+        "Add rows to the dataset, raise `samples` or `limit`, or remove the bound.",
+    ),
+    "OBE151": FailureCode(
+        "search-over-several-graphs",
+        "a search quantizes a model of several graphs",
+        "The bounds of `quantize: {method: auto}` are on the outputs of one graph. In a model of several, such as an "
+        "encoder and a decoder, each graph would keep them by itself, and the errors of one add to those of the next.",
+        "Write `method: dynamic`, with `modules` for the files that need another one.",
+    ),
 }
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Literal
 
 from msgspec import Struct
 
 from onnxbuild.tables import choices
+from onnxbuild.tables.choices import THROUGHPUT, Better
 from onnxbuild.tables.thresholds import METRICS
-
-Better = Literal["less", "more"]
 
 ACCURACY = "accuracy"
 _SPEED: Mapping[str, Better] = {
@@ -20,6 +18,7 @@ _SPEED: Mapping[str, Better] = {
     "latency.p99": "less",
     "latency.mean": "less",
     "speedup": "more",
+    THROUGHPUT: "more",
     "tokens_per_second": "more",
     "first_token": "less",
 }
@@ -28,12 +27,13 @@ _SPEED: Mapping[str, Better] = {
 FIGURES: Mapping[str, Better] = {
     "size": "less",
     ACCURACY: "more",
-    **{name: "more" if metric.side == "min" else "less" for name, metric in METRICS.items()},
+    **{name: choices.better(name) for name in METRICS},
     **_SPEED,
 }
 
 _OWN_MEANINGS: Mapping[str, str] = {
     "size": "graphs and weights, in bytes",
+    THROUGHPUT: "texts per second in the fastest setting",
     **{f"latency.{name}": f"{name} of the latency, in milliseconds" for name in ("p50", "p90", "p99", "mean")},
 }
 MEANINGS: Mapping[str, str] = {name: _OWN_MEANINGS.get(name) or choices.MEANINGS[name] for name in FIGURES}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -469,3 +470,26 @@ def test_no_other_option_swallows_the_manifest() -> None:
         if action.option_strings and action.nargs in {"*", "+", "?"}
     }
     assert greedy == {("lock", "--upgrade")}
+
+
+_PATHS = {"DIR", "FILE", "MANIFEST", "MANIFEST|FOLDER", "BUILD", "('A', 'B')"}
+
+
+def test_no_command_takes_an_empty_text_for_a_path() -> None:
+    """It would be the current folder, or silently the default."""
+    top = parser()
+    actions = [(name, one) for name in COMMANDS for one in subcommand(top, name)._actions]
+    paths = [(name, one) for name, one in actions if str(one.metavar) in _PATHS]
+    assert {one.metavar for _, one in paths if isinstance(one.metavar, str)} == _PATHS - {"('A', 'B')"}
+    for name, one in paths:
+        assert callable(one.type), (name, one.dest)
+        with pytest.raises(argparse.ArgumentTypeError, match="expected a path, found nothing"):
+            one.type("")
+
+
+@pytest.mark.parametrize("option", ["--against", "--profile"])
+def test_a_dry_run_takes_no_option_that_needs_a_run(world: World, option: str) -> None:
+    world.manifest(GOOD_AND_BAD)
+    done = world.run("-n", option, "manifest.yaml")
+    assert (done.code, done.out) == (2, "")
+    assert f"`--dry-run` runs nothing, so it takes no `{option}`" in done.err

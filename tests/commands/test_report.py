@@ -102,6 +102,12 @@ def _figure() -> Figure:
         (["--output", "r.pdf"], "`r.pdf` has none of the suffixes .html, .htm, .md, .json, .csv"),
         (["--format", "json", "--open"], "`--open` shows the page: it needs `--format html`"),
         (["--format", "yaml"], "argument --format: invalid choice: 'yaml'"),
+        (["--compare", "a", "b", "--output", "r.html"], "`r.html` has none of the suffixes .txt, .md, .json"),
+        (
+            ["--compare", "a", "b", "--output", "r.md", "--format", "json"],
+            "`--format json` contradicts `--output r.md`",
+        ),
+        (["--plots", ""], "argument --plots: expected a path, found nothing"),
     ],
 )
 def test_options_that_contradict_each_other(world: World, arguments: list[str], message: str) -> None:
@@ -248,3 +254,112 @@ def test_without_a_display_no_browser_is_started(world: World, monkeypatch: pyte
     monkeypatch.setitem(world.environment, "BROWSER", str(browser))
     assert reported(world, "--open").code == 0
     assert started.read_text().endswith("/out/manifest-report.html\n")
+
+
+GIT = ("git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main")
+
+
+def committed(world: World, *tags: str) -> None:
+    """The manifest as a commit; git ignores the model."""
+    (world.root / ".gitignore").write_text("/model/\n/out/\n/.onnxbuild/\n")
+    for arguments in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "more"], *(["tag", tag] for tag in tags)):
+        subprocess.run([*GIT, *arguments], cwd=world.root, check=True)
+
+
+SIZED = {"one": [{"text": "1", "number": 100}], "two": [{"text": "22", "number": 200}]}
+
+
+def changed_figures(done: Ended) -> set[tuple[str, str, str]]:
+    found = json.loads(done.out)["changes"]
+    return {(one["variant"], one["figure"], one["verdict"]) for one in found}
+
+
+def test_a_revision_is_what_its_manifest_describes_and_the_store_has(fresh: World) -> None:
+    fresh.manifest(SIZED)
+    assert fresh.run().code == 0
+    committed(fresh, "v1")
+    fresh.manifest(SIZED | {"one": [{"text": "1", "number": 120}]})
+    assert fresh.run().code == 0
+    committed(fresh)
+    expected = {("m/one", "size", "worse"), ("m/two", "size", "equal")}
+    before = sorted(path.relative_to(fresh.root) for path in fresh.root.rglob("*") if ".git/" not in str(path))
+    for names in (("v1", "HEAD"), ("v1", "main"), ("v1", "."), ("v1", "manifest.yaml"), ("HEAD~1", "out")):
+        done = reported(fresh, "--compare", *names, "--format", "json")
+        assert (done.code, done.err) == (0, ""), names
+        assert changed_figures(done) == expected, names
+    assert changed_figures(reported(fresh, "--compare", "HEAD", "v1", "--format", "json")) == {
+        ("m/one", "size", "better"), ("m/two", "size", "equal"),
+    }  # fmt: skip
+    after = sorted(path.relative_to(fresh.root) for path in fresh.root.rglob("*") if ".git/" not in str(path))
+    assert after == before
+
+
+def test_what_the_store_lacks_of_a_revision_is_named_and_nothing_is_built(fresh: World) -> None:
+    committed(fresh, "v1")
+    fresh.manifest(STEPS | {"two": [{"text": "never built"}]})
+    committed(fresh, "v2")
+    done = reported(fresh, "--compare", "v1", "v2")
+    assert done.code == 0
+    assert "not in the store, of manifest.yaml at v2: m/two:toy" in done.out
+    fresh.manifest({"one": [{"text": "never"}], "two": [{"text": "built"}]}, source="onnx:other")
+    (fresh.root / "other").mkdir()
+    (fresh.root / "other" / "model.onnx").write_bytes(b"other")
+    committed(fresh, "v3")
+    done = reported(fresh, "--compare", "v1", "v3")
+    assert done.code == 2
+    assert done.err.startswith("OB700 the store has no result of `manifest.yaml` at `v3`\n")
+
+
+def test_a_run_is_judged_against_a_revision(fresh: World) -> None:
+    fresh.manifest(SIZED)
+    assert fresh.run().code == 0
+    committed(fresh, "v1")
+    manifest = fresh.manifest(SIZED | {"one": [{"text": "1", "number": 120}]})
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"regressions": {"size": "+1%"}}))
+    done = fresh.run("--against", "v1")
+    assert done.code == 1
+    assert "1 regression: m/one size beyond +1%" in done.out
+
+
+def test_a_revision_needs_a_manifest_that_it_has_and_that_can_be_planned(fresh: World) -> None:
+    committed(fresh, "v1")
+    done = bare(fresh, "report", "--compare", "v1", "HEAD")
+    assert (done.code, done.err.splitlines()[0]) == (
+        2,
+        "OB093 `v1` is a revision of git, which is no build by itself",
+    )
+    (fresh.root / "new.yaml").write_text((fresh.root / "manifest.yaml").read_text())
+    done = bare(fresh, "report", "new.yaml", "--compare", "v1", ".")
+    assert (done.code, done.err.splitlines()[0]) == (
+        2,
+        "OB701 `new.yaml` cannot be planned as `v1` has it: the revision has no such file",
+    )
+    (fresh.root / "new.yaml").unlink()
+    fresh.manifest(STEPS, source="onnx:gone")
+    committed(fresh, "v2")
+    fresh.manifest(STEPS)
+    done = reported(fresh, "--compare", "v2", ".")
+    assert done.code == 2
+    assert done.err.startswith("OB701 `manifest.yaml` cannot be planned as `v2` has it: ")
+    assert str(fresh.root) not in done.err
+    assert "/tmp/onnxbuild-revision" not in done.err
+
+
+def test_a_comparison_obeys_selectors(fresh: World) -> None:
+    assert reported(fresh, "--output", "base.json").code == 0
+    fresh.manifest(SIZED)
+    assert fresh.run().code == 0
+    done = reported(fresh, "m/one", "--compare", "base.json", "manifest.yaml", "--format", "json")
+    assert {variant for variant, _, _ in changed_figures(done)} == {"m/one"}
+    done = reported(fresh, "m/three", "--compare", "base.json", "manifest.yaml")
+    assert (done.code, done.err.splitlines()[:2]) == (
+        2,
+        ["OB018 the selector `m/three` matches nothing", "  = hint: the builds have m/one, m/two"],
+    )
+
+
+def test_the_suffix_chooses_the_format_of_a_comparison(fresh: World) -> None:
+    assert reported(fresh, "--compare", ".", "out", "--output", "c.md").code == 0
+    assert (fresh.root / "c.md").read_text().startswith("<!-- a report of onnxbuild -->")
+    assert reported(fresh, "--compare", ".", "out", "--output", "c.json").code == 0
+    assert json.loads((fresh.root / "c.json").read_text())["in_common"] == 2

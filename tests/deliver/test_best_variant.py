@@ -13,10 +13,12 @@ from plugin.world import World
 
 from onnxbuild.deliver.best_variant import choose, chosen_variants, figures_of, in_words
 from onnxbuild.deliver.out_folder import deliver
-from onnxbuild.deliver.variant_rows import Metric, Row
+from onnxbuild.deliver.variant_rows import Metric, Row, rows
+from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import ActionGraph, OutputRef, Variant
 from onnxbuild.store.store import Store
-from onnxbuild.tables.choices import Choice, condition
+from onnxbuild.tables.choices import FIGURES, Choice, better, condition
+from onnxbuild.tables.regressions import FIGURES as BOUNDED
 
 
 def variant(target: str) -> Variant:
@@ -55,6 +57,29 @@ def test_the_smallest_wins_among_those_that_fulfil_all_conditions() -> None:
     assert best(choice(cosine_mean=">= 0.9", size_mb="<= 23")) == "b"
     assert best(choice(size_mb="< 23")) is None
     assert best(choice("size_mb", largest=True, **{"latency.p50": "<= 1e1"})) == "c"
+
+
+def test_the_largest_throughput_wins_that_is_the_fastest_setting_of_the_first_texts() -> None:
+    best = [
+        {"engine": "torch", "longer_than": 0, "texts_per_second": 500.0},
+        {"engine": "onnxruntime", "longer_than": 0, "texts_per_second": 190.0},
+        {"engine": "onnxruntime", "longer_than": 80, "texts_per_second": 70.0},
+    ]
+    outcome = Outcome(
+        id="m/a:benchmark", kind="benchmark", outcome="hit", facts={"throughput": {"best": best}, "headline": {}}
+    )
+    measured = structs.replace(variant("a"), measures=("m/a:benchmark",))
+    (found,) = rows(ActionGraph({}, (measured,)), {"m/a:benchmark": outcome})
+    assert found.texts_per_second == 190.0
+    chosen = choose(choice("throughput", largest=True), [(measured, found), row("b", texts_per_second=200.0)])
+    assert in_words(chosen) == "best of m: b, the largest throughput (200)"
+
+
+def test_every_figure_of_a_choice_and_of_a_bound_is_better_the_same_way() -> None:
+    assert {name: better(name) for name in FIGURES if name in BOUNDED} == {
+        name: way for name, way in BOUNDED.items() if name in FIGURES
+    }
+    assert {name for name in FIGURES if better(name) == "less"} & {"throughput", "speedup", "accuracy"} == set()
 
 
 def test_of_equal_ones_the_first_in_the_manifest_wins() -> None:

@@ -6,7 +6,9 @@ import pytest
 from evidence_worlds import BERT, benchmark, evidence, outcomes, result, trace, validation
 from msgspec import structs
 from report_worlds import FP32, INT8
+from throughput_worlds import evidence_with_throughput, setting
 
+from onnxbuild.report.evidence.compared_figures import Figure, is_of_a_machine
 from onnxbuild.report.evidence.comparison import compare
 from onnxbuild.report.evidence.comparison_text import as_json, as_markdown, as_text
 from onnxbuild.report.evidence.gathering import gather
@@ -198,3 +200,49 @@ def test_every_figure_knows_which_way_is_worse():
     )
     assert {worse_way(name) for name in ("accuracy", "cosine_mean", "top1", "speedup")} == {-1}
     assert "accuracy_drop" in FIGURES
+
+
+def throughput(best, *, other=100.0):
+    """A throughput of two settings; the range of the passes is a tenth to each side."""
+    return {"results": [setting(1, 1, other, 50.0), setting(1, 2, best, 90.0)]}
+
+
+def rated(before, after, text="-5%"):
+    builds = (evidence_with_throughput(throughput(one)) for one in (before, after))
+    return compare(*builds, {"throughput": allowance(text)})
+
+
+def test_texts_per_second_of_the_fastest_setting_are_compared_and_bounded():
+    found = rated(190.0, 100.0)
+    (change,) = (one for one in found.changes if one.figure == "throughput")
+    assert (change.variant, change.where, change.verdict, change.breach) == (FP32.name, "", "worse", "broken")
+    assert change.before == Figure(190.0, 171.0, 209.00000000000003)
+    assert f"1 regression: {FP32.name} throughput beyond -5%" in as_text(found)
+    assert "190.0 (171.0 to 209.0)" in as_text(found)
+    # 5 % of 190 are 9.5: the passes of 180 reach from 162 to 198.
+    assert [one.breach for one in rated(190.0, 180.0).changes if one.figure == "throughput"] == ["undecided"]
+    assert rated(190.0, 300.0).broken == ()
+    assert [one.verdict for one in rated(190.0, 300.0).changes if one.figure == "throughput"] == ["better"]
+
+
+def test_every_setting_is_in_json_and_only_the_fastest_in_the_table():
+    found = rated(190.0, 100.0)
+    settings = [one for one in found.changes if one.figure == "texts_per_second"]
+    assert [(one.where, one.verdict) for one in settings] == [
+        ("batch 1, sorted, 1 worker, 1 thread", "equal"),
+        ("batch 1, sorted, 2 workers, 1 thread", "worse"),
+    ]
+    assert "texts_per_second" in as_json(found)
+    assert "texts_per_second" not in as_text(found)
+
+
+def test_a_throughput_that_is_not_measured_any_more_breaks_its_bound():
+    found = compare(evidence_with_throughput(), evidence(), {"throughput": allowance("-5%")})
+    assert [(one.figure, one.verdict) for one in found.broken] == [("throughput", "gone")]
+
+
+def test_texts_per_second_of_two_machines_are_not_judged():
+    assert {name for name in (*FIGURES, "texts_per_second") if is_of_a_machine(name)} == {
+        "latency.p50", "latency.p90", "latency.p99", "latency.mean", "tokens_per_second", "first_token", "throughput",
+        "texts_per_second",
+    }  # fmt: skip

@@ -3,9 +3,9 @@ import csv
 import io
 import json
 
-from evidence_worlds import MACHINE, evidence, outcomes
+from evidence_worlds import MACHINE, evidence, outcomes, trace
 from msgspec import structs
-from report_worlds import BERT
+from report_worlds import BERT, FP32
 
 from onnxbuild.report.evidence.configurations import configuration_columns
 from onnxbuild.report.evidence.evidence import Ratio, Step
@@ -14,6 +14,7 @@ from onnxbuild.report.evidence.formats import as_csv, as_json, as_markdown
 from onnxbuild.report.evidence.front import Point, front_of, tradeoffs
 from onnxbuild.report.evidence.gathering import gather
 from onnxbuild.report.evidence.session_table import session_table
+from onnxbuild.report.page.html_page import html_page
 from onnxbuild.report.result.result_table import drawn
 
 
@@ -159,3 +160,17 @@ def test_a_tuned_variant_has_a_row_with_what_its_server_should_set():
     ]  # fmt: skip
     assert "<summary>Session settings</summary>" in as_markdown(tuned)
     assert "Session settings" not in as_markdown(evidence())
+
+
+def with_warning(text):
+    base = outcomes()
+    warned = structs.replace(base[f"{FP32.name}:validate"], facts={"warnings": [text, 7]})
+    return gather(BERT, base | {warned.id: warned}, trace, source="toy.yaml", ended=None)
+
+
+def test_a_report_shows_what_a_step_warned_of():
+    text = as_markdown(with_warning("compared on seeded ids <b>"))
+    assert f"- {FP32.name}:validate warning: compared on seeded ids &lt;b>" in text
+    page = html_page(with_warning("compared on seeded ids <b>"), [])
+    assert f"<strong>{FP32.name}:validate</strong> warning: compared on seeded ids &lt;b&gt;" in page
+    assert json.loads(as_json(with_warning("x")))["variants"][0]["steps"][-2]["facts"]["warnings"] == ["x", 7]

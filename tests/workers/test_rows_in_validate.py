@@ -120,6 +120,20 @@ def test_the_rows_of_a_dataset_are_measured_instead(validate, tmp_path):
     assert facts["intervals"]["accuracy_drop"] == [0.0, 0.0]
 
 
+def test_a_bound_over_the_single_row_of_a_dataset_names_that_as_its_cause(validate, tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "rows.jsonl").write_text(json.dumps({"text": "a boat came in", "label": 0}))
+    given = {"more": {"dataset": tmp_path / "one"}, "dataset": "one", "rows": Rows(columns={"label": "label"})}
+    for name, bound in (("accuracy", ">= fp32 - 0.01"), ("label_agreement", 0.9)):
+        with pytest.raises(CheckFailed) as caught:
+            validate(classifier(), **given, thresholds={"max_abs": 1e-3, name: bound})
+        assert (caught.value.failure.code, caught.value.failure.message) == (
+            "OBE150",
+            f"`{name}` is bounded, and rows of `one` are one row: metrics over rows need at least two",
+        )
+    assert validate(classifier(), **given)["passed"]
+
+
 def test_a_large_model_reads_fewer_rows_or_none(monkeypatch, validate):
     from onnxbuild.workers.validate.by_task import reading
 

@@ -16,6 +16,7 @@ from onnxbuild.workers.inputs.other_inputs import config_sizes  # noqa: E402
 from onnxbuild.workers.inputs.sample_source import Source  # noqa: E402
 from onnxbuild.workers.inputs.samples import probes, shaped  # noqa: E402
 from onnxbuild.workers.inputs.sentences import SENTENCES  # noqa: E402
+from onnxbuild.workers.validate.sanity.without_text import without_text  # noqa: E402
 
 TEXT = {name: InputSpec(("batch_size", "sequence_length"), "tensor(int64)") for name in ("input_ids", "attention_mask")}
 POSITIONS = {"position_ids": InputSpec(("batch_size", "sequence_length"), "tensor(int64)")}
@@ -189,3 +190,14 @@ def test_sentences_are_real_tokens(tmp_path):
     assert tokenizer.decode(probes(real)[0].feeds["input_ids"][1], skip_special_tokens=True) == "yes."
     longest = shaped(real, 1, 2000, padded=False)
     assert (longest.tokens, int(longest.feeds["attention_mask"].min())) == (2000, 1)
+
+
+def test_a_model_of_text_without_a_tokenizer_is_warned_of(tmp_path):
+    def source(inputs, tokenizer=None, **config):
+        return Source(folder=tmp_path, config=config, tokenizer=tokenizer, inputs=inputs, causal=False, seed=0)
+
+    (warning,) = without_text(source(TEXT, vocab_size=100), "text-classification")
+    assert "`tokenizer.save_pretrained`" in warning
+    assert without_text(source(TEXT, tokenizer=object(), vocab_size=100), "text-classification") == []
+    assert without_text(source({"pixel_values": None}, image_size=8), "image-classification") == []
+    assert without_text(source(TEXT, vocab_size=100), "image-classification") == []

@@ -217,6 +217,12 @@ def test_a_bound_that_nothing_keeps():
     assert len(caught.value.failure.facts["trials"]) == 7  # one in int8, then 1, 2 and 4 nodes back in both recipes
 
 
+def test_a_model_of_several_graphs_is_refused_before_anything_is_measured():
+    with pytest.raises(CheckFailed) as caught:
+        run_step(run, AUTO, model=exported("t5")[1])
+    assert str(caught.value).startswith("OBE151 a search quantizes models of one graph, and this one has `")
+
+
 def test_a_bound_on_logits_where_there_are_none():
     params = msgspec.structs.replace(AUTO, subject_to={"top1": ">= 0.9"})
     with pytest.raises(CheckFailed) as caught:

@@ -205,6 +205,10 @@ def test_what_does_nothing_with_one_thread_is_not_tried():
 
 def test_the_numbers_of_threads():
     assert [thread_counts(cores) for cores in (1, 2, 6, 8)] == [(1,), (1, 2), (1, 2, 4, 6), (1, 2, 4, 8)]
+    assert [thread_counts(*cores) for cores in ((12, 6), (8, 4), (2, 2), (2, 1))] == [
+        (1, 2, 4, 6, 8, 12), (1, 2, 4, 8), (1, 2), (1, 2),
+    ]  # fmt: skip
+    assert thread_counts(4, 16) == (1, 2, 4)  # a container may use fewer than there are
 
 
 # -- settings and outputs ---------------------------------------------------------------------------------------------

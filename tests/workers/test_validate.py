@@ -80,6 +80,8 @@ def test_stages_and_metrics_follow_the_family(validate):
     assert "decode/present.0.key" in found["gpt2"]["outputs"]
     assert found["gpt2"]["samples"]["text"] == "sentences"
     assert found["bert"]["samples"] == {"batches": 8, "rows": 46, "tokens": 760, "text": "seeded values"}
+    (warning,) = found["bert"]["warnings"]
+    assert warning.startswith("the model has no tokenizer, so it was compared on seeded token ids")
 
 
 @pytest.mark.parametrize("library", ["sentence_transformers", "transformers"])

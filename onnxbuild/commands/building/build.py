@@ -10,6 +10,7 @@ from typing import Any
 
 from msgspec import structs
 
+from onnxbuild.commands.best_first import with_best
 from onnxbuild.commands.building.closing import report
 from onnxbuild.commands.building.finished import Finished, Result
 from onnxbuild.commands.building.interrupts import interruptible
@@ -48,7 +49,12 @@ def build(options: RunOptions, question: Mapping[str, Any], receipt: Standing | 
         if before:
             result = structs.replace(result, outcomes=before.completed(result.outcomes))
         finished = Finished(
-            options=options, opened=opened, result=result, question=question, began_ns=began_ns, before=before
+            options=options,
+            opened=with_best(opened, result.outcomes),
+            result=result,
+            question=question,
+            began_ns=began_ns,
+            before=before,
         )
         for phase in _PHASES:
             phase(finished)

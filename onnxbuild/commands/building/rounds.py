@@ -8,6 +8,7 @@ from pathlib import Path
 
 from msgspec import structs
 
+from onnxbuild.commands.best_first import with_best
 from onnxbuild.commands.building.finished import Result
 from onnxbuild.commands.workspace import Session
 from onnxbuild.deliver.out_folder import deliver
@@ -36,7 +37,13 @@ def run_session(
     if result.interrupted:
         return result
     # Only now: a benchmark would also measure an upload that runs at the same time.
-    shared = share(opened.graph, result.outcomes, opened.store, Uploads(), stop=lambda: interrupt.requested)
+    shared = share(
+        with_best(opened, result.outcomes).graph,
+        result.outcomes,
+        opened.store,
+        Uploads(),
+        stop=lambda: interrupt.requested,
+    )
     return structs.replace(result, shared=shared)
 
 
@@ -57,6 +64,8 @@ def _execute_and_deliver(
     for _ in range(_ROUNDS):
         final = _execute(opened, policy, reporter, interrupt, again=bool(outcomes))
         outcomes = _merged(outcomes, final.outcomes)
+        opened, final = _best_ones(opened, final, policy, reporter, interrupt)
+        outcomes = _merged(outcomes, final.outcomes)
         try:
             deliveries = deliver(opened.graph, outcomes, opened.store, out)
         except DamagedBlob:
@@ -69,6 +78,18 @@ def _execute_and_deliver(
             interrupted=final.interrupted,
         )
     raise OSError(5, "stored files are damaged as soon as they are written", str(opened.store.root))
+
+
+def _best_ones(
+    opened: Session, final: RunFinished, policy: Policy, reporter: Reporter, interrupt: Interrupt
+) -> tuple[Session, RunFinished]:
+    """Once the best variants are known, run what only these get."""
+    extended = opened if final.interrupted else with_best(opened, final.outcomes)
+    if extended is opened:
+        return opened, final
+    added = frozenset(extended.graph.actions) - frozenset(opened.graph.actions)
+    policy = structs.replace(policy, force=added if policy.force else frozenset())
+    return extended, _execute(extended, policy, reporter, interrupt, again=True)
 
 
 def _execute(opened: Session, policy: Policy, reporter: Reporter, interrupt: Interrupt, *, again: bool) -> RunFinished:

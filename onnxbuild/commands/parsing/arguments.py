@@ -23,7 +23,7 @@ class Command(NamedTuple):
 
 
 def _about_manifest(to: argparse.ArgumentParser, *, selectors: bool) -> None:
-    to.add_argument("manifest", metavar="MANIFEST", help="the YAML file")
+    to.add_argument("manifest", type=values.path, metavar="MANIFEST", help="the YAML file")
     if selectors:
         to.add_argument("selectors", nargs="*", metavar="SELECTOR", help=_SELECTORS)
     _common(to)
@@ -39,7 +39,7 @@ def _common(to: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="set ${vars.NAME}",
     )
-    to.add_argument("--store", metavar="DIR", help="where results are kept (also ONNXBUILD_STORE)")
+    to.add_argument("--store", type=values.path, metavar="DIR", help="where results are kept (also ONNXBUILD_STORE)")
     to.add_argument("--remote", metavar="URL", help="store shared with other machines (also ONNXBUILD_REMOTE)")
     to.add_argument("--remote-readonly", action="store_true", help="read from the remote store, write nothing to it")
     words = "take from the remote store only what this public key has signed (repeatable)"
@@ -57,7 +57,9 @@ def _permissions(to: argparse.ArgumentParser) -> None:
 
 def _about_last_run(to: argparse.ArgumentParser, metavar: str, words: str) -> None:
     to.add_argument("subject", metavar=metavar, help=words)
-    to.add_argument("-m", "--manifest", metavar="MANIFEST", help="the manifest (default: the last one run)")
+    to.add_argument(
+        "-m", "--manifest", type=values.path, metavar="MANIFEST", help="the manifest (default: the last one run)"
+    )
     _common(to)
 
 
@@ -82,15 +84,18 @@ def _run(run: argparse.ArgumentParser) -> None:
     shown.add_argument("-v", "--verbose", action="store_true", help="print every action, its reasons and its log file")
     shown.add_argument("--json", action="store_true", help="print events, one JSON object per line")
     run.add_argument(
-        "--out", metavar="DIR", help="where finished models are written (default: out/ beside the manifest)"
+        "--out",
+        type=values.path,
+        metavar="DIR",
+        help="where finished models are written (default: out/ beside the manifest)",
     )
     run.add_argument(
         "--prune", action="store_true", help="remove output folders of targets that the manifest no longer names"
     )
     run.add_argument("--timeout", type=values.seconds, metavar="SECONDS", help="stop any action that takes longer")
     words = "compare with this build afterwards, and fail where `regressions:` of the manifest is broken"
-    run.add_argument("--against", metavar="BUILD", help=words)
-    run.add_argument("--profile", metavar="FILE", help="write where the time went, as a Chrome trace")
+    run.add_argument("--against", type=values.path, metavar="BUILD", help=words)
+    run.add_argument("--profile", type=values.path, metavar="FILE", help="write where the time went, as a Chrome trace")
     run.add_argument("--executor", choices=("local",), default="local", help="where actions run")
 
 
@@ -105,7 +110,7 @@ def _status(status: argparse.ArgumentParser) -> None:
 
 
 def _lint(lint: argparse.ArgumentParser) -> None:
-    lint.add_argument("manifests", nargs="+", metavar="MANIFEST", help="the YAML files")
+    lint.add_argument("manifests", nargs="+", type=values.path, metavar="MANIFEST", help="the YAML files")
     formats = ("text", "json", "sarif", "github")
     lint.add_argument("--format", choices=formats, default="text", help="how to print the faults")
     lint.add_argument("--strict", action="store_true", help="exit with 1 for a warning, too")
@@ -125,36 +130,41 @@ def _graph(graph: argparse.ArgumentParser) -> None:
     _about_manifest(graph, selectors=True)
     formats = ("mermaid", "dot", "json", "svg")
     graph.add_argument("--format", choices=formats, help="the format (default: by the suffix of FILE, or mermaid)")
-    graph.add_argument("--output", metavar="FILE", help="write the drawing to a file: .svg, .dot, .mmd, .md or .json")
+    graph.add_argument(
+        "--output", type=values.path, metavar="FILE", help="write the drawing to a file: .svg, .dot, .mmd, .md or .json"
+    )
 
 
 def _report(report: argparse.ArgumentParser) -> None:
-    report.add_argument("manifest", nargs="?", default="", metavar="MANIFEST", help="the YAML file")
+    report.add_argument("manifest", nargs="?", type=values.path, metavar="MANIFEST", help="the YAML file")
     report.add_argument("selectors", nargs="*", metavar="SELECTOR", help=_SELECTORS)
     _common(report)
-    words = "show what changed between two builds: manifests, reports in JSON, folders of outputs, or REVISION:FILE"
-    report.add_argument("--compare", nargs=2, metavar=("A", "B"), help=words)
+    words = "show what changed between two builds: manifests, reports in JSON, folders of outputs, REVISION:FILE, or"
+    words += " revisions of git beside MANIFEST"
+    report.add_argument("--compare", nargs=2, type=values.path, metavar=("A", "B"), help=words)
     formats = ("html", "markdown", "json", "csv", "text")
     report.add_argument("--format", choices=formats, help="the format (default: by the suffix of FILE, or html)")
     words = "the file (default: out/NAME-report.html beside the manifest; standard output for the other formats)"
-    report.add_argument("--output", metavar="FILE", help=words)
-    report.add_argument("--plots", metavar="DIR", help="write the plots to this folder as well, as SVG and PNG")
+    report.add_argument("--output", type=values.path, metavar="FILE", help=words)
+    report.add_argument(
+        "--plots", type=values.path, metavar="DIR", help="write the plots to this folder as well, as SVG and PNG"
+    )
     report.add_argument("--open", dest="show", action="store_true", help="open the page in a browser")
 
 
 def _card(card: argparse.ArgumentParser) -> None:
     _about_manifest(card, selectors=True)
     words = "write to MODEL/README.md in this folder (default: out/ beside the manifest)"
-    card.add_argument("--output", metavar="DIR", help=words)
+    card.add_argument("--output", type=values.path, metavar="DIR", help=words)
     card.add_argument("--no-plots", dest="plots", action="store_false", help="write no plots beside the card")
 
 
 def _view(view: argparse.ArgumentParser) -> None:
-    view.add_argument("manifest", metavar="MANIFEST", help="the YAML file")
+    view.add_argument("manifest", type=values.path, metavar="MANIFEST", help="the YAML file")
     view.add_argument("selectors", nargs="+", metavar="MODEL/TARGET", help="the variant")
     _common(view)
     words = "where finished models were written (default: out/ beside the manifest)"
-    view.add_argument("--out", metavar="DIR", help=words)
+    view.add_argument("--out", type=values.path, metavar="DIR", help=words)
     view.add_argument("--graph", metavar="NAME", help="the graph, where the variant has several")
     view.add_argument("--port", type=values.port, default=0, metavar="N", help="the port (default: any free one)")
     view.add_argument("--no-browser", dest="browser", action="store_false", help="only print the address")
@@ -257,12 +267,14 @@ def _provenance(provenance: argparse.ArgumentParser) -> None:
 
 
 def _schema(schema: argparse.ArgumentParser) -> None:
-    schema.add_argument("--output", metavar="FILE", help="write the schema to a file instead of to standard output")
+    schema.add_argument(
+        "--output", type=values.path, metavar="FILE", help="write the schema to a file instead of to standard output"
+    )
 
 
 def _lock(lock: argparse.ArgumentParser) -> None:
     # Optional for argparse alone: `parse` finds it among the names in `lock --upgrade NAME MANIFEST`.
-    lock.add_argument("manifest", nargs="?", metavar="MANIFEST", help="the YAML file")
+    lock.add_argument("manifest", nargs="?", type=values.path, metavar="MANIFEST", help="the YAML file")
     _common(lock)
     words = "pin again, all sources or only those of the models and datasets named"
     lock.add_argument("--upgrade", nargs="*", metavar="NAME", help=words)
@@ -281,24 +293,24 @@ def _cache(cache: argparse.ArgumentParser) -> None:
     words = "what to do; `keygen` makes a pair of keys, and `public-key` prints the public one of a private key"
     cache.add_argument("what", choices=whats, help=words)
     words = "the YAML file; with public-key: the file of the private key; none with keygen"
-    cache.add_argument("manifest", nargs="?", metavar="MANIFEST", help=words)
+    cache.add_argument("manifest", nargs="?", type=values.path, metavar="MANIFEST", help=words)
     cache.add_argument("selectors", nargs="*", metavar="SELECTOR", help=_SELECTORS)
     _common(cache)
     cache.add_argument("--json", action="store_true", help="print the statistics as one JSON object")
     words = "with keygen: the file of the private key (default: onnxbuild-sign.key)"
-    cache.add_argument("--output", metavar="FILE", help=words)
+    cache.add_argument("--output", type=values.path, metavar="FILE", help=words)
 
 
 def _doctor(doctor: argparse.ArgumentParser) -> None:
     doctor.add_argument("--format", choices=("text", "json"), default="text", help="how to print it")
-    doctor.add_argument("--store", metavar="DIR", help="the store whose free space is shown")
+    doctor.add_argument("--store", type=values.path, metavar="DIR", help="the store whose free space is shown")
 
 
 def _completion(completion: argparse.ArgumentParser) -> None:
     asked = completion.add_mutually_exclusive_group(required=True)
     asked.add_argument("shell", nargs="?", choices=("bash", "zsh", "fish"), metavar="SHELL", help="bash, zsh or fish")
     words = "print the names in a manifest, for the scripts"
-    asked.add_argument("--list", dest="listed", metavar="MANIFEST", help=words)
+    asked.add_argument("--list", dest="listed", type=values.path, metavar="MANIFEST", help=words)
     completion.add_argument("--prefix", default="", metavar="TEXT", help="with --list: how the names begin")
 
 
@@ -308,17 +320,17 @@ def _help(help_: argparse.ArgumentParser) -> None:
 
 def _compare_exporters(compare: argparse.ArgumentParser) -> None:
     words = "the YAML file, or the folder of a checkpoint"
-    compare.add_argument("manifest", metavar="MANIFEST|FOLDER", help=words)
+    compare.add_argument("manifest", type=values.path, metavar="MANIFEST|FOLDER", help=words)
     compare.add_argument("selectors", nargs="*", metavar="MODEL", help="the model, where the manifest has several")
     _common(compare)
     compare.add_argument("--json", action="store_true", help="print one JSON object")
     words = "where the models are written (default: out/compare-exporters/ beside the manifest)"
-    compare.add_argument("--out", metavar="DIR", help=words)
+    compare.add_argument("--out", type=values.path, metavar="DIR", help=words)
     compare.add_argument("-j", "--jobs", type=values.positive, metavar="N", help="actions at once")
 
 
 def _blame(blame: argparse.ArgumentParser) -> None:
-    blame.add_argument("manifest", metavar="MANIFEST", help="the YAML file")
+    blame.add_argument("manifest", type=values.path, metavar="MANIFEST", help="the YAML file")
     blame.add_argument("selectors", nargs="+", metavar="MODEL/TARGET", help="the variant")
     _common(blame)
     blame.add_argument("--json", action="store_true", help="print one JSON object")

@@ -78,7 +78,7 @@ class RunOptions(NamedTuple):
 def asked_for(options: argparse.Namespace) -> Asked:
     """The part of a command line that all commands share; an option that a command lacks has its default."""
     return Asked(
-        manifest=options.manifest,
+        manifest=options.manifest or "",
         selectors=tuple(getattr(options, "selectors", ())),
         defines=tuple(options.define),
         store=options.store,

@@ -1,14 +1,15 @@
-"""The builds that a comparison names: a manifest, a saved report, delivered folders, or a file of a git revision."""
+"""The builds that a comparison names: a manifest, a saved report, delivered folders, or a revision of git."""
 
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 from onnxbuild.commands.parsing.options import Asked
 from onnxbuild.commands.reporting.gathered import evidence_of_manifest
+from onnxbuild.commands.reporting.git_reading import GitError, commit_of, output_of
+from onnxbuild.commands.reporting.revisions import evidence_of_revision
 from onnxbuild.deliver.provenance import PROVENANCE
 from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.regular_files import read_regular
@@ -18,24 +19,40 @@ from onnxbuild.report.evidence.saved import Delivered, evidence_of, read_deliver
 _LARGEST = 256 << 20  # bytes of a saved report
 _DEPTH = 3  # `out/`, a folder per model, a folder per target
 _REVISION = re.compile(r"([\w@^~{}/.+-]+):(.+)")
-# Plain reading: no hook, no monitor of files, and no fetch of what a partial clone lacks.
-_GIT = ("git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "protocol.allow=never")
-_HINT = "a manifest, a report in JSON, a folder of outputs, or REVISION:FILE of git"
+_HINT = "a manifest, a report in JSON, a folder of outputs, REVISION:FILE of git, or a revision beside a manifest"
+_HERE = "."  # beside a manifest: that manifest, as it is now
 
 
 def build_named(name: str, asked: Asked) -> Evidence:
-    """The evidence of a build. `asked`: the options of the command, for a manifest. Errors: DiagnosticError OB093."""
+    """The evidence of a build. `asked`: the options of the command, for a manifest. A path comes before a revision.
+
+    Errors: DiagnosticError OB093 for what is no build, OB700 and OB701 for a revision that the store has nothing of.
+    """
     path = Path(name)
+    if name == _HERE and asked.manifest:
+        return evidence_of_manifest(asked._replace(selectors=()))[0]
     if path.is_dir():
         return _of_folder(path)
     if path.suffix in {".yaml", ".yml"} and path.is_file():
         return evidence_of_manifest(asked._replace(manifest=name, selectors=()))[0]
     if path.exists():
         return _of_text(_read(path), name)
-    revision = _REVISION.fullmatch(name)
-    if revision is None or name.startswith("-"):
+    file = _REVISION.fullmatch(name)
+    if file is not None and not name.startswith("-"):
+        return _of_text(_of_revision(file[1], file[2]), name)
+    return _at_revision(name, asked)
+
+
+def _at_revision(name: str, asked: Asked) -> Evidence:
+    if not asked.manifest:
+        if commit_of(name, Path.cwd()) is None:
+            raise _unknown(f"`{name}` does not exist")
+        hint = f"name the manifest as well: `onnxbuild report MANIFEST --compare {name} …`"
+        raise DiagnosticError(fault("OB093", f"`{name}` is a revision of git, which is no build by itself", hint=hint))
+    found = evidence_of_revision(name, asked)
+    if found is None:
         raise _unknown(f"`{name}` does not exist")
-    return _of_text(_of_revision(revision[1], revision[2]), name)
+    return found
 
 
 def _of_folder(folder: Path) -> Evidence:
@@ -79,15 +96,10 @@ def _described(text: bytes, name: str) -> Delivered:
 def _of_revision(revision: str, path: str) -> bytes:
     """The content of a file at a revision, as git has it."""
     relative = path if path.startswith(("/", "./", "../")) else f"./{path}"
-    command = [*_GIT, "cat-file", "blob", f"{revision}:{relative}"]
     try:
-        done = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)
-    except OSError as error:
-        raise _unknown(f"git cannot be started: {error.strerror}") from None
-    if done.returncode:
-        reason = done.stderr.decode(errors="replace").strip().removeprefix("fatal: ") or "git failed"
-        raise _unknown(f"`{revision}:{path}` does not exist: {reason}")
-    return done.stdout
+        return output_of(["cat-file", "blob", f"{revision}:{relative}"])
+    except GitError as error:
+        raise _unknown(f"`{revision}:{path}` does not exist: {error}") from None
 
 
 def _unknown(message: str) -> DiagnosticError:

@@ -18,7 +18,7 @@ from onnxbuild.commands.reporting.report import created_folder, write_plots
 from onnxbuild.commands.reporting.source_texts import origins_of, stated_by
 from onnxbuild.commands.state.locations import out_folder
 from onnxbuild.commands.state.out_place import check_folders, refuse_link
-from onnxbuild.commands.status import last_outcomes
+from onnxbuild.commands.status import as_last_run
 from onnxbuild.commands.workspace import Session, check_output, session, write_result
 from onnxbuild.deliver.best_variant import Chosen, chosen_variants
 from onnxbuild.diagnostics import DiagnosticError, fault
@@ -95,7 +95,8 @@ def _drawn(evidence: Evidence) -> Sequence[Plot]:
 
 def _subjects(opened: Session, graph: ActionGraph, *, offline: bool) -> Iterator[Subject]:
     """One per model. Errors: DiagnosticError OB681, and OB710 for results of an earlier manifest."""
-    outcomes = last_outcomes(opened)
+    opened, outcomes = as_last_run(structs.replace(opened, plan=structs.replace(opened.plan, graph=graph)))
+    graph = opened.graph
     evidence = evidence_of_session(opened, graph, outcomes)
     if old := {variant.name: variant.outdated for variant in evidence.variants if variant.outdated}:
         raise DiagnosticError(outdated_fault(old, opened.plan.manifest.path, "error"))

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from msgspec import structs
+
+from onnxbuild.commands.parsing.format_choice import format_by_suffix
 from onnxbuild.commands.parsing.options import Asked
 from onnxbuild.commands.reporting.builds import build_named
 from onnxbuild.commands.workspace import check_output, loaded, write_result
+from onnxbuild.diagnostics import DiagnosticError, fault
+from onnxbuild.planning.select import names_variant
 from onnxbuild.report.evidence.comparison import compare
 from onnxbuild.report.evidence.comparison_text import as_json, as_markdown, as_text
+from onnxbuild.report.evidence.evidence import Evidence, VariantEvidence
 from onnxbuild.report.terminal import width_of
 from onnxbuild.report.wording import path_from_here
 from onnxbuild.tables.regressions import Allowance, allowance
+
+_SUFFIXES: Mapping[str, str] = {".txt": "text", ".md": "markdown", ".json": "json"}
+
+
+def comparison_format(format: str | None, output: str | None) -> str:  # noqa: A002 - the option's name
+    """The requested format of a comparison, else that of the file's suffix, else text. Errors: ValueError."""
+    return format_by_suffix(format, output, _SUFFIXES, "text")
 
 
 def compare_builds(asked: Asked, names: tuple[str, str], format: str, output: str | None) -> int:  # noqa: A002 - the option's name
@@ -23,7 +36,8 @@ def compare_builds(asked: Asked, names: tuple[str, str], format: str, output: st
     if output is not None:
         check_output(output)
     bounds = _bounds(asked)
-    comparison = compare(build_named(names[0], asked), build_named(names[1], asked), bounds)
+    before, after = _selected([build_named(name, asked) for name in names], asked.selectors)
+    comparison = compare(before, after, bounds)
     renderers = {"markdown": as_markdown, "json": as_json}
     if format in renderers:
         write_result(renderers[format](comparison).rstrip("\n") + "\n", output)
@@ -32,6 +46,24 @@ def compare_builds(asked: Asked, names: tuple[str, str], format: str, output: st
     if output is not None:
         print(f"wrote {path_from_here(output)}", file=sys.stderr)
     return 1 if comparison.broken else 0
+
+
+def _selected(builds: Sequence[Evidence], selectors: Sequence[str]) -> list[Evidence]:
+    """The builds with only the variants that selectors name. Errors: DiagnosticError OB018 for one that names none."""
+    variants = [variant for build in builds for variant in build.variants]
+    for selector in selectors:
+        if not any(_is_named(variant, [selector]) for variant in variants):
+            hint = f"the builds have {', '.join(dict.fromkeys(variant.name for variant in variants)) or 'no variant'}"
+            raise DiagnosticError(fault("OB018", f"the selector `{selector}` matches nothing", hint=hint))
+    return [
+        structs.replace(build, variants=tuple(one for one in build.variants if _is_named(one, selectors)))
+        for build in builds
+    ]
+
+
+def _is_named(variant: VariantEvidence, selectors: Sequence[str]) -> bool:
+    steps = [step.id for step in variant.steps]
+    return not selectors or any(names_variant(one, variant.name, steps) for one in selectors)
 
 
 def _bounds(asked: Asked) -> Mapping[str, Allowance]:

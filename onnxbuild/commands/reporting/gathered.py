@@ -8,7 +8,7 @@ from msgspec import structs
 
 from onnxbuild.commands.parsing.options import Asked
 from onnxbuild.commands.reporting.outdated import outdated_actions, outdated_variants, warn_of
-from onnxbuild.commands.status import last_outcomes
+from onnxbuild.commands.status import as_last_run
 from onnxbuild.commands.workspace import Session, session
 from onnxbuild.execute.events import Outcome
 from onnxbuild.manifest.spec import Manifest
@@ -25,8 +25,8 @@ def evidence_of_manifest(asked: Asked) -> tuple[Evidence, str, Manifest]:
 
     Errors: DiagnosticError.
     """
-    with session(asked, write=False) as opened:
-        outcomes = last_outcomes(opened)
+    with session(asked, write=False) as begun:
+        opened, outcomes = as_last_run(begun)
         graph = structs.replace(opened.graph, variants=variants_named(opened.graph, asked.selectors))
         evidence = evidence_of_session(opened, graph, outcomes)
         texts = generated_text(graph, outcomes)

@@ -80,8 +80,7 @@ def outdated_variants(graph: ActionGraph, actions: Mapping[str, str]) -> Mapping
     """The variants with such a result, each with what has changed since."""
     found: dict[str, str] = {}
     for variant in graph.variants:
-        names = (*variant.steps, *variant.checks, *variant.measures)
-        if why := next((actions[name] for name in names if name in actions), None):
+        if why := next((actions[name] for name in variant.members if name in actions), None):
             found[variant.name] = why
     return found
 

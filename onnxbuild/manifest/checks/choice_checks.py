@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
 from onnxbuild.manifest.document import Array, Table
 from onnxbuild.manifest.sections import ModelEntry
-from onnxbuild.tables.choices import BEST, FIGURES, condition
-from onnxbuild.tables.regressions import FIGURES as COMPARED
-
-_BETTER: Mapping[str, str] = {**COMPARED, "size_mb": "less", "generation_speedup": "more"}
+from onnxbuild.tables.choices import BEST, FIGURES, better, condition
 
 
 def choice_faults(model: ModelEntry, targets: Table) -> Iterator[Diagnostic]:
@@ -32,24 +29,37 @@ def choice_faults(model: ModelEntry, targets: Table) -> Iterator[Diagnostic]:
     yield from _target_named_best(model)
 
 
-def _wrong_way(goal: str, figure: object, at: Span) -> Iterator[Diagnostic]:
-    """A goal that would choose the worst variant: the slowest, the largest, or the least accurate one."""
-    better = _BETTER.get(figure) if isinstance(figure, str) else None
-    wanted = "minimize" if better == "less" else "maximize"
-    if better is not None and goal != wanted:
-        message = f"`{goal}: {figure}` chooses the worst variant"
-        yield fault("OB034", message, span=at, hint=f"`{wanted}: {figure}`")
-
-
 def _conditions(written: Table, model: ModelEntry, targets: Table) -> Iterator[Diagnostic]:
     for name, text in written.items():
         yield from _figure(name, written.key_span(name), model, targets)
-        read = condition(name, text) if isinstance(text, str) else None
-        if isinstance(text, str) and read is None:
-            hint = "an operator and a number, such as `>= 0.99`"
-            yield fault("OB034", f"`{text}` is not a condition", span=written.value_span(name), hint=hint)
-        if read is not None and not read.can_hold:
-            yield fault("OB034", f"no variant can fulfil `{read}`", span=written.value_span(name))
+        if isinstance(text, str):
+            yield from _bad_condition(name, text, written.value_span(name))
+
+
+def _bad_condition(name: str, text: str, at: Span) -> Iterator[Diagnostic]:
+    read = condition(name, text)
+    if read is None:
+        hint = "an operator and a number, such as `>= 0.99`"
+        yield fault("OB034", f"`{text}` is not a condition", span=at, hint=hint)
+    elif not read.can_hold:
+        yield fault("OB034", f"no variant can fulfil `{read}`", span=at)
+    elif name in FIGURES and (better(name) == "more") != read.operator.startswith(">"):
+        operator = read.operator.translate({ord(">"): "<", ord("<"): ">"})
+        message = (
+            f"`{name}` is better where it is {_WORDS[better(name)]}, so `{text}` would keep only the worse variants"
+        )
+        yield fault("OB034", message, span=at, hint=f"write `{operator} {read.bound:g}`")
+
+
+_WORDS = {"more": "larger", "less": "smaller"}
+_GOALS = {"more": "maximize", "less": "minimize"}
+
+
+def _wrong_way(goal: str, name: object, at: Span) -> Iterator[Diagnostic]:
+    """OB034 for a goal by which the worst variant would win."""
+    if isinstance(name, str) and name in FIGURES and goal != (right := _GOALS[better(name)]):
+        message = f"`{name}` is better where it is {_WORDS[better(name)]}, so `{goal}` would choose the worst variant"
+        yield fault("OB034", message, span=at, hint=f"write `{right}: {name}`")
 
 
 def _figure(name: object, at: Span, model: ModelEntry, targets: Table) -> Iterator[Diagnostic]:
@@ -62,13 +72,20 @@ def _figure(name: object, at: Span, model: ModelEntry, targets: Table) -> Iterat
     kind = FIGURES[name]
     if kind is None or (kind == "validate" and model.block.get(kind) is not False) or _measures(model, kind, targets):
         return
-    hint = f"add `{kind}: {{}}` to the model" if kind != "validate" else "remove `validate: false`"
-    yield fault("OB034", f"`{name}` is not measured: the model has no `{kind}`", span=at, hint=hint)
+    step, _, field = kind.partition(".")
+    block = f"`{step}: {{{field}: {{}}}}`" if field else f"`{step}: {{}}`"
+    hint = f"add {block} to the model" if kind != "validate" else "remove `validate: false`"
+    missing = f"`{field}` in its `{step}`" if field else f"`{step}`"
+    yield fault("OB034", f"`{name}` is not measured: the model has no {missing}", span=at, hint=hint)
 
 
 def _measures(model: ModelEntry, kind: str, shared: Table) -> bool:
-    """Whether the model or one of its targets asks for a step kind."""
-    return any(isinstance(one, Table) and one.get(kind) not in (None, False) for one in _blocks(model, shared))
+    """Whether the model or one of its targets asks for a step kind, or for a field of one (`benchmark.throughput`)."""
+    step, _, field = kind.partition(".")
+    asked = (one.get(step) for one in _blocks(model, shared) if isinstance(one, Table))
+    if field:
+        return any(isinstance(one, Table) and one.get(field) is not None for one in asked)
+    return any(one not in (None, False) for one in asked)
 
 
 def _blocks(model: ModelEntry, shared: Table) -> Iterator[object]:

@@ -8,30 +8,14 @@ from typing import Literal
 
 from msgspec import Struct
 
-from onnxbuild.report.evidence.evidence import Evidence, Measurement, VariantEvidence
-from onnxbuild.report.evidence.gathering import OWN_ENGINE
-from onnxbuild.tables.regressions import ACCURACY, FIGURES, Allowance, worse_way
+from onnxbuild.report.evidence.compared_figures import TEXTS_PER_SECOND, Figure, figures, is_of_a_machine
+from onnxbuild.report.evidence.evidence import Evidence, VariantEvidence
+from onnxbuild.tables.regressions import Allowance, worse_way
 
 Verdict = Literal["better", "worse", "equal", "undecided", "new", "gone"]
 Breach = Literal["broken", "undecided", "incomparable"]
 
 _EQUAL = 1e-9  # relative; the same file measured on the same rows gives the same number
-# The standard error of a median is that of a mean times the root of half of pi, for samples of a normal distribution
-# (Kenney and Keeping, "Mathematics of Statistics", part 2); 1.96 of them cover 95 %.
-_MEDIAN_95 = 1.96 * math.sqrt(math.pi / 2)
-
-
-class Figure(Struct, frozen=True):
-    """A value with the ends of its 95 % interval; a value that is exact has an interval of no width."""
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def is_exact(self) -> bool:
-        """Whether repeating it would give the same number."""
-        return self.low == self.high
 
 
 class Change(Struct, frozen=True, kw_only=True):
@@ -61,7 +45,8 @@ class Change(Struct, frozen=True, kw_only=True):
 class Comparison(Struct, frozen=True, kw_only=True):
     """Two builds. `gone` and `new`: variants that only the first or the second has.
 
-    `in_common`: how many variants both have. `unjudged`: figures with a bound that neither build has.
+    `in_common`: how many variants both have. `unjudged`: figures with a bound that neither build has. `absent`: by
+    build, the actions whose results the store does not have.
     """
 
     before: str
@@ -72,6 +57,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
     machines_differ: bool = False
     unjudged: tuple[str, ...] = ()
     in_common: int = 0
+    absent: Mapping[str, tuple[str, ...]] = {}
 
     @property
     def broken(self) -> tuple[Change, ...]:
@@ -94,6 +80,7 @@ def compare(before: Evidence, after: Evidence, bounds: Mapping[str, Allowance] |
         new=tuple(name for name in news if name not in olds),
         machines_differ=apart,
         in_common=len(both),
+        absent={build.source: build.absent for build in (before, after) if build.absent},
         unjudged=tuple(figure for figure in bounds if figure not in {change.figure for change in changes}),
     )
 
@@ -106,7 +93,7 @@ def _are_apart(before: Evidence, after: Evidence) -> bool:
 def _changes(
     old: VariantEvidence, new: VariantEvidence, bounds: Mapping[str, Allowance], *, apart: bool
 ) -> Iterator[Change]:
-    befores, afters = dict(_figures(old)), dict(_figures(new))
+    befores, afters = dict(figures(old)), dict(figures(new))
     for key in dict.fromkeys([*befores, *afters]):
         before, after = befores.get(key), afters.get(key)
         allowed = bounds.get(key[0])
@@ -129,12 +116,8 @@ def _verdict(figure: str, before: Figure | None, after: Figure | None) -> Verdic
         return "equal"
     if before.low <= after.high and after.low <= before.high:
         return "undecided"
-    return "worse" if (after.value - before.value) * worse_way(figure) > 0 else "better"
-
-
-def is_of_a_machine(figure: str) -> bool:
-    """Whether a figure says nothing beside that of another machine, as a ratio to a baseline or an accuracy does."""
-    return figure.startswith("latency.") or figure in {"first_token", "tokens_per_second"}
+    way = -1 if figure == TEXTS_PER_SECOND else worse_way(figure)
+    return "worse" if (after.value - before.value) * way > 0 else "better"
 
 
 def _breach(
@@ -154,41 +137,3 @@ def _breach(
     if (nearest - limit) * allowed.way > 0 or math.isnan(after.value):
         return "broken"
     return "undecided" if (farthest - limit) * allowed.way > 0 else None
-
-
-# -- the figures of a variant -----------------------------------------------------------------------------------------
-
-
-def _figures(variant: VariantEvidence) -> Iterator[tuple[tuple[str, str], Figure]]:
-    """Each figure under its name and its configuration."""
-    row = variant.row
-    if row.size_bytes is not None:
-        yield ("size", ""), exact(row.size_bytes)
-    for check in variant.checks:
-        if check.metric in FIGURES or check.metric == ACCURACY:
-            yield (check.metric, ""), Figure(check.value, *(check.interval or (check.value, check.value)))
-    own = [one for one in variant.measurements if one.engine == OWN_ENGINE]
-    for number, one in enumerate(own):
-        where = "" if number == 0 else one.fed
-        yield from ((key, figure) for key, figure in _latencies(one, where))
-    for name, value in (("tokens_per_second", row.tokens_per_second), ("first_token", row.first_token_ms)):
-        if value is not None:
-            yield (name, ""), Figure(value, value * _LEAST_OF_ONE, value / _LEAST_OF_ONE)
-
-
-_LEAST_OF_ONE = 0.95  # generation keeps no spread between runs of one prompt: 5 % is what neighbours alone change
-
-
-def _latencies(one: Measurement, where: str) -> Iterator[tuple[tuple[str, str], Figure]]:
-    error = _MEDIAN_95 * one.stdev_ms / math.sqrt(max(1, one.calls))
-    values = {"p50": one.p50_ms, "p90": one.p90_ms, "p99": one.p99_ms, "mean": one.mean_ms}
-    for name, value in values.items():
-        yield (f"latency.{name}", where), Figure(value, value - error, value + error)
-    if one.ratios:
-        ratio = one.ratios[0]
-        yield ("speedup", where), Figure(ratio.median, ratio.least, ratio.most)
-
-
-def exact(value: float) -> Figure:
-    """A figure that repeating would not change."""
-    return Figure(float(value), float(value), float(value))

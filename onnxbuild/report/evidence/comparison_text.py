@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from onnxbuild.protocol import json_text
-from onnxbuild.report.evidence.comparison import Change, Comparison, Figure
+from onnxbuild.report.evidence.compared_figures import TEXTS_PER_SECOND, Figure
+from onnxbuild.report.evidence.comparison import Change, Comparison
 from onnxbuild.report.evidence.figure_tables import Table, in_markdown, plain
 from onnxbuild.report.result.figures import NONE, megabytes, milliseconds, rate, significant, times
 from onnxbuild.report.result.result_table import drawn
 from onnxbuild.report.result.table_layout import GAP, Cell, Column
+from onnxbuild.tables.choices import THROUGHPUT
 
 # Shown where nothing changed, too: a reader looks for them.
 _ALWAYS = ("size", "accuracy", "speedup")
-_HIDDEN = ("latency.p99", "latency.mean")  # of a comparison without bounds; JSON has them
+# Of a comparison without bounds; JSON has them. Of dozens of settings, some differ by chance.
+_HIDDEN = ("latency.p99", "latency.mean", TEXTS_PER_SECOND)
 
 
 def as_text(comparison: Comparison, width: int | None = None) -> str:
@@ -97,11 +100,12 @@ def _value(name: str, figure: Figure | None) -> str:
 def _formatter(name: str) -> Callable[[float], str]:
     if name.startswith("latency.") or name == "first_token":
         return milliseconds
-    return {"speedup": times, "tokens_per_second": rate}.get(name, significant)
+    return {"speedup": times, "tokens_per_second": rate, THROUGHPUT: rate}.get(name, significant)
 
 
 def _remarks(comparison: Comparison) -> list[str]:
     remarks = [_listed("only before", comparison.gone), _listed("only after", comparison.new)]
+    remarks += [_listed(f"not in the store, of {build}", names) for build, names in comparison.absent.items()]
     if comparison.machines_differ:
         remarks.append("the two builds were measured on different machines: only ratios to a baseline are comparable")
     broken = comparison.broken
@@ -114,6 +118,10 @@ def _remarks(comparison: Comparison) -> list[str]:
         remarks.append(f"not decided, because the interval crosses the bound: {words}")
     apart = [f"{change.variant} {_named(change)}" for change in comparison.changes if change.breach == "incomparable"]
     remarks.append(_listed("not judged, because another machine measured", apart))
+    new = [
+        f"{change.variant} {_named(change)}" for change in comparison.changes if change.allowed and not change.before
+    ]
+    remarks.append(_listed("not judged, because the earlier build does not have it", new))
     remarks.append(_listed("not judged, because neither build has it", comparison.unjudged))
     return [one for one in remarks if one]
 

@@ -139,6 +139,12 @@ class Step(Struct, frozen=True, kw_only=True):
     facts: Mapping[str, Any] = {}
     failure: str | None = None
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the step warned of; a worker may have written anything there."""
+        texts = self.facts.get("warnings")
+        return tuple(one for one in texts if isinstance(one, str)) if isinstance(texts, list | tuple) else ()
+
 
 class VariantEvidence(Struct, frozen=True, kw_only=True):
     """Everything about one variant; `steps` go from fetch to its last measurement.
@@ -168,12 +174,16 @@ class VariantEvidence(Struct, frozen=True, kw_only=True):
 
 
 class Evidence(Struct, frozen=True, kw_only=True):
-    """A build. `ended`: when the last of its results was noted, in Unix time, None if nothing has been run."""
+    """A build. `ended`: when the last of its results was noted, in Unix time, None if nothing has been run.
+
+    `absent`: the actions whose results were looked for by key, and are not in the store.
+    """
 
     onnxbuild: str
     source: str
     ended: float | None
     variants: tuple[VariantEvidence, ...]
+    absent: tuple[str, ...] = ()
 
     @property
     def machines(self) -> tuple[Mapping[str, Any], ...]:
@@ -184,6 +194,12 @@ class Evidence(Struct, frozen=True, kw_only=True):
                 if step.machine is not None and step.machine not in found:
                     found.append(step.machine)
         return tuple(found)
+
+    @property
+    def warned(self) -> tuple[Step, ...]:
+        """The steps with warnings, each once."""
+        steps = (step for variant in self.variants for step in variant.steps if step.warnings)
+        return tuple({step.id: step for step in steps}.values())
 
     @property
     def packages(self) -> Mapping[str, tuple[str, ...]]:

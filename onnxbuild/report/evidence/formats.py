@@ -16,6 +16,7 @@ from onnxbuild.report.evidence.figure_tables import (
     in_markdown,
     latency_table,
     outdated_lines,
+    plain,
     throughput_table,
     variant_table,
 )
@@ -114,6 +115,7 @@ def as_markdown(evidence: Evidence) -> str:
         in_markdown(variant_table(evidence)) if evidence.variants else "",
         *(note.replace("*", "\\*", 1) for note in notes),
         "\n".join(dict.fromkeys(failures)),
+        "\n".join(f"- {step.id} warning: {plain(text)}" for step in evidence.warned for text in step.warnings),
         _folded("Validation", in_markdown(checks, first=2) if checks.rows else ""),
         _folded("Benchmarks", in_markdown(latencies, first=3) if latencies.rows else ""),
         _folded("Throughput", in_markdown(rates, first=2) if rates.rows else ""),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -24,6 +24,7 @@ _LEAST_OF_P99 = 100  # with fewer calls, the 99th percentile is about the slowes
 class TuneParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Which session settings a server should use: measured beside ONNX Runtime's defaults, on this machine."""
 
+    SHORT_WORDS: ClassVar[Mapping[str, Mapping[str, Any]]] = {"best": {"only": "best"}}
     DERIVED: ClassVar[tuple[str, ...]] = ("task", "precision", "trust_remote_code")
 
     task: Annotated[str, Meta(description="the model's task")] = ""
@@ -55,7 +56,8 @@ class TuneParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_only
     threads: Annotated[
         tuple[int, ...],
         Meta(
-            description="numbers of threads to try; by default the powers of two up to the number of cores",
+            description="numbers of threads to try; by default the powers of two, the number of physical cores (on"
+            " Linux), and that of all cores",
             examples=[[1, 2, 4]],
         ),
     ] = ()
@@ -72,6 +74,11 @@ class TuneParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_only
     ] = 8
     warmup: Annotated[int, Meta(description="calls of each session before timing begins")] = 5
     seed: Annotated[int, Meta(description="seed of the inputs")] = 0
+    # Planning follows it, and no key depends on it: a variant is tuned alike, whether or not others are.
+    only: Annotated[
+        Literal["best"] | UnsetType,
+        Meta(description="`best`: tune only the variant that `select` chooses, once it is chosen; also `tune: best`"),
+    ] = UNSET
 
     @property
     def goal(self) -> Figure:
@@ -105,6 +112,7 @@ def _resolve(params: TuneParams, context: Context) -> TuneParams:
         sequence=_fitting(params.sequence, context),
         # Only the tokenizer can come with code.
         trust_remote_code=trusted(context),
+        only=UNSET,
     )
 
 

@@ -116,7 +116,8 @@ def in_words(values: Values) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items()) or "the defaults"
 
 
-def thread_counts(cores: int) -> tuple[int, ...]:
-    """The numbers of threads to try: the powers of two below the number of cores, and that number."""
+def thread_counts(cores: int, physical: int | None = None) -> tuple[int, ...]:
+    """The numbers of threads to try: powers of two below the number of cores, the physical ones, and all of them."""
     powers = (1 << power for power in range(cores.bit_length()))
-    return tuple(dict.fromkeys([*(one for one in powers if one < cores), cores]))
+    own = () if physical is None else (min(physical, cores),)
+    return tuple(sorted({*(one for one in powers if one < cores), *own, cores}))

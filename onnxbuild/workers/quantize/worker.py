@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from onnx import ModelProto
 
-from onnxbuild.protocol import Facts, Tell
+from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.steps.kind import JOURNAL
 from onnxbuild.steps.quantize import CHECKPOINT, QuantizeParams
 from onnxbuild.workers.calibrate.feeds import Counted, Feeds, calibrating
@@ -53,6 +53,7 @@ def run(params: QuantizeParams, inputs: Mapping[str, Path], outputs: Mapping[str
     """
     source = inputs["model"]
     names = graphs_to_change(source)
+    _check_search(params, names)
     by_file = params_by_file(params, onnx_names(source), names)
     check_excluded(params.exclude, {name: load_graph(source / name) for name in names})
     needs_rows = any(one.needs_rows for one in by_file.values() if one)
@@ -78,6 +79,16 @@ def run(params: QuantizeParams, inputs: Mapping[str, Path], outputs: Mapping[str
     )
     warnings = [*warnings_of(facts), *not_smoothed(facts)]
     return {**facts, "quantized": count_quantized(facts), **({"warnings": warnings} if warnings else {})}
+
+
+def _check_search(params: QuantizeParams, names: Sequence[str]) -> None:
+    """OBE151 for a search over several graphs: each would keep the bounds by itself, and their errors add up."""
+    if params.searches and len(names) > 1:
+        few = ", ".join(f"`{name}`" for name in names[:3])
+        hint = "write `method: dynamic`, with `modules` for single files"
+        raise CheckFailed(
+            "OBE151", f"a search quantizes models of one graph, and this one has {few}", notes=[("hint", hint)]
+        )
 
 
 class _Given(NamedTuple):

@@ -100,6 +100,6 @@ def threads_of(values: Values, cores: int) -> int:
     return int(values.get("threads", cores))
 
 
-def candidates_of_threads(written: Sequence[int], cores: int) -> tuple[int, ...]:
+def candidates_of_threads(written: Sequence[int], cores: int, physical: int | None = None) -> tuple[int, ...]:
     """The numbers of threads to try."""
-    return tuple(written) or thread_counts(cores)
+    return tuple(written) or thread_counts(cores, physical)

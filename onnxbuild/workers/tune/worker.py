@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from onnxbuild.machine import this_machine, usable_cores
+from onnxbuild.machine import physical_cores, this_machine, usable_cores
 from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.steps.checks.tune import LARGER_IS_BETTER, Figure, TuneParams
 from onnxbuild.tables.choices import Condition
@@ -46,12 +46,18 @@ def run(params: TuneParams, inputs: Mapping[str, Path], outputs: Mapping[str, Pa
     return found
 
 
+_ONLY_LOGICAL = (
+    "this system does not say which cores are physical: of `threads`, only powers of two and the number of logical"
+    " cores were tried. Name others in `threads`"
+)
+
+
 class _Tuner:
     """One search: what is timed, and the sessions that are open."""
 
     def __init__(self, params: TuneParams, folder: Path, scratch: Path, cores: int, tell: Tell) -> None:
         self._params, self._folder, self._scratch = params, folder, scratch
-        self._cores, self._tell = cores, tell
+        self._cores, self._physical, self._tell = cores, physical_cores(), tell
         tell("preparing the inputs")
         self._works, config = works_of(params, folder, scratch)
         self._batches = [work.batch for work in self._works]
@@ -80,14 +86,21 @@ class _Tuner:
         self._broken = self._broken_by(defaults.sessions[BEST])
         first_goal = self._goal
         names = tuple(name for name in SETTINGS if name in self._params.settings or not self._params.settings)
-        threads = candidates_of_threads(self._params.threads, self._cores)
-        values, trials = descend(names, threads, self._cores, self._try)
+        threads = candidates_of_threads(self._params.threads, self._cores, self._physical)
+        values, trials = descend(names, threads, self._default_threads, self._try)
         final = self._confirm(values, first_goal) if values else defaults
         is_better = bool(values) and final.is_better
         kept = values if is_better else {}
         self._check_conditions(final, kept)
         unconfirmed = values if values and not is_better else {}
-        return self._found(kept, unconfirmed, first_goal, final) | {"tried": [trial.facts for trial in trials]}
+        found = self._found(kept, unconfirmed, first_goal, final) | {"tried": [trial.facts for trial in trials]}
+        is_blind = self._physical is None and "threads" in names and not self._params.threads
+        return found | ({"warnings": [_ONLY_LOGICAL]} if is_blind else {})
+
+    @property
+    def _default_threads(self) -> int:
+        """How many threads ONNX Runtime takes by itself: one for each physical core."""
+        return self._physical or self._cores
 
     @property
     def _exact(self) -> Path:
@@ -171,7 +184,7 @@ class _Tuner:
     def _found(self, kept: Values, unconfirmed: Values, goal: Figure, final: Compared) -> dict[str, Any]:
         options, entries = as_session(kept)
         shown = {"defaults": final.sessions[BEST], **({"tuned": final.sessions[CANDIDATE]} if kept else {})}
-        threads = {"defaults": self._cores, "tuned": threads_of(kept, self._cores)}
+        threads = {"defaults": self._default_threads, "tuned": threads_of(kept, self._default_threads)}
         machine = this_machine()
         return {
             "options": options,
@@ -189,7 +202,7 @@ class _Tuner:
             "contended": any(measured.is_contended(threads=threads[name]) for name, measured in shown.items()),
             "machine": {
                 "cpu": machine.cpu, "architecture": machine.architecture, "flags": list(machine.flags),
-                "cores": machine.cores, "load_average": timing.load_average(),
+                "cores": machine.cores, "physical_cores": self._physical, "load_average": timing.load_average(),
             },
             "versions": timing.versions(),
         }  # fmt: skip

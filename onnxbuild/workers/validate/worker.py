@@ -38,6 +38,7 @@ from onnxbuild.workers.validate.over_rows import over_rows
 from onnxbuild.workers.validate.remembered import Remembered, identity_of
 from onnxbuild.workers.validate.sanity.amounts import other_amounts
 from onnxbuild.workers.validate.sanity.every_token import other_embeddings
+from onnxbuild.workers.validate.sanity.without_text import without_text
 from onnxbuild.workers.validate.trial import Sides, Trial, tried, tried_chosen
 from onnxbuild.workers.validate.worst import Worst, by_output, worst_of
 
@@ -88,7 +89,7 @@ def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str
     facts |= found.facts(params, bounds)
     warnings += [*found.warnings, *(one["message"] for one in facts.get("undecided", ()))]
     facts |= {"chosen": [trial.sample.label for trial in trials]} if trials else {}
-    warnings += _unreached(lengths)
+    warnings += [*_unreached(lengths), *without_text(source, params.task)]
     facts |= {"dataset": {"name": params.dataset, **answers.facts()}} if answers.samples else {}
     facts |= {"warnings": warnings} if warnings else {}
     report = {**facts, "records": msgspec.to_builtins(records)}

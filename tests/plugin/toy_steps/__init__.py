@@ -9,7 +9,7 @@ from onnxbuild.steps.kind import Kind, Params
 
 
 class ToyParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What to do. `tally`: a file that gets a line for every time that this runs."""
+    """What to do. `tally`: a file that gets a line for every time that this runs. `number`: also the size claimed."""
 
     do: Literal[
         "append", "hog", "die", "exit", "hang", "child", "daemon", "fork", "shout", "partial", "garbage", "close",

@@ -40,7 +40,11 @@ def run(params: ToyParams, inputs: Mapping[str, Path], outputs: Mapping[str, Pat
         (out / "model.onnx").symlink_to(os.path.realpath(inputs["model"] / "model.onnx"))
         return {}
     _append(params, inputs["model"], out)
-    return {"value": object()} if params.do == "not-plain" else {"pid": os.getpid()}
+    return {"value": object()} if params.do == "not-plain" else {"pid": os.getpid(), **_size(params)}
+
+
+def _size(params: ToyParams) -> Mapping[str, Any]:
+    return {"bytes": params.number} if params.number and params.do == "append" else {}
 
 
 def _note(params: ToyParams, source: Path, outputs: Mapping[str, Path]) -> Mapping[str, Any]:

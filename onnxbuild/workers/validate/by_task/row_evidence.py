@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -13,6 +13,7 @@ from msgspec import Struct
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.validate import ValidateParams
 from onnxbuild.tables.bounds.metric import Metric
+from onnxbuild.tables.bounds.row_metrics import ROW_METRICS
 from onnxbuild.tables.bounds.written_bound import written_bound
 from onnxbuild.tables.thresholds import METRICS, is_default_of_rows
 from onnxbuild.workers.validate.by_task.intervals import Interval, Undecided, interval_of, undecided
@@ -97,7 +98,7 @@ def _inside(interval: Interval, metric: Metric) -> Interval:
 def gathered(reading: Reading | None, measured: Sequence[Measured], params: ValidateParams) -> RowEvidence:
     """The evidence of these metrics.
 
-    Errors: CheckFailed OBE112 if a bound was written for a metric whose package is missing.
+    Errors: CheckFailed OBE112 if a bound was written for a metric whose package is missing, OBE150 for one on one row.
     """
     if reading is None:
         return RowEvidence()
@@ -106,6 +107,8 @@ def gathered(reading: Reading | None, measured: Sequence[Measured], params: Vali
         _refuse_bounds(package, set(metrics) & _written(params))
         names = ", ".join(f"`{name}`" for name in metrics)
         warnings.append(f"{package} is not installed, so {names} are not measured: `pip install 'onnxbuild[metrics]'`")
+    if len(reading.cases.rows) == 1:
+        _refuse_one_row(reading, (_written(params) & ROW_METRICS.keys()) - {one.metric for one in measured})
     finite = [one for one in measured if math.isfinite(one.value)]
     return RowEvidence(reading=reading, measured=[*finite, *_drops(finite, params)], warnings=warnings)
 
@@ -115,6 +118,16 @@ def _written(params: ValidateParams) -> set[str]:
     insisted = () if params.insisted is msgspec.UNSET else params.insisted
     own = {name for name, bound in params.numbers.items() if not is_default_of_rows(name, bound, params.precision)}
     return own | {*params.texts, *insisted}
+
+
+def _refuse_one_row(reading: Reading, metrics: Collection[str]) -> None:
+    if metrics:
+        hint = "add rows to the dataset, raise `samples` or `limit`, or remove the bound"
+        raise CheckFailed(
+            "OBE150",
+            f"`{min(metrics)}` is bounded, and {reading.name} are one row: metrics over rows need at least two",
+            notes=[("hint", hint)],
+        )
 
 
 def _refuse_bounds(package: str, metrics: set[str]) -> None:
