@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from onnxbuild.commands.best_first import with_best
+from onnxbuild.commands.building.best_first import with_best
 from onnxbuild.commands.building.tidying import mention_unnamed
 from onnxbuild.commands.parsing.options import Asked
 from onnxbuild.commands.sharing.revalidation import own_actions

@@ -8,7 +8,7 @@ from typing import Literal
 
 from msgspec import structs
 
-from onnxbuild.commands.best_first import with_best
+from onnxbuild.commands.building.best_first import with_best
 from onnxbuild.commands.parsing.options import Asked
 from onnxbuild.commands.reporting.outdated import outdated_actions, outdated_variants, warn_of
 from onnxbuild.commands.workspace import Session, session

@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import structs
 
-from onnxbuild.commands.best_first import with_best
+from onnxbuild.commands.building.best_first import with_best
 from onnxbuild.commands.building.closing import report
 from onnxbuild.commands.building.finished import Finished, Result
 from onnxbuild.commands.building.interrupts import interruptible

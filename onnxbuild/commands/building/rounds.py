@@ -8,7 +8,7 @@ from pathlib import Path
 
 from msgspec import structs
 
-from onnxbuild.commands.best_first import with_best
+from onnxbuild.commands.building.best_first import with_best
 from onnxbuild.commands.building.finished import Result
 from onnxbuild.commands.workspace import Session
 from onnxbuild.deliver.out_folder import deliver
