@@ -23,8 +23,8 @@ from onnxbuild.tables.thresholds import ACCURACY_DROP, METRICS, THRESHOLDS, defa
 
 PACKAGE = Path(__file__).parents[2] / "onnxbuild"
 
-# An alias of optimum's that is also an ordinary word: the key of a field's default in a schema, for one.
-WORDS = {"default"}
+# Aliases that are also ordinary words: the key of a field's default in a schema, and that of a vector in OpenAI's API.
+WORDS = {"default", "embedding"}
 
 
 def strings(path: Path) -> set[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from tokenizers import Encoding
@@ -14,17 +14,10 @@ from onnxbuild.serve.inference.item_tokens import ItemTokens
 from onnxbuild.serve.inference.model_folder import ModelFolder, UnusableModelError
 from onnxbuild.serve.inference.token_labels import entities_of
 from onnxbuild.serve.wire import Ability, About, Item, Row
+from onnxbuild.tables.serving.served_tasks import ENCODERS
 
 _POOLED = "sentence_embedding"
 _TOKEN_VECTORS = ("token_embeddings", "last_hidden_state")
-# The abilities of each task; a classifier with one label scores pairs, too.
-_ABILITIES: Mapping[str, tuple[Ability, ...]] = {
-    "feature-extraction": ("embed",),
-    "sentence-similarity": ("embed",),
-    "text-classification": ("classify",),
-    "token-classification": ("tag",),
-}
-TASKS = tuple(_ABILITIES)
 
 
 class EncoderModel:
@@ -35,7 +28,7 @@ class EncoderModel:
         self._session = GraphSession(folder, threads)
         self._tokens = ItemTokens(folder, self._session)
         self._labels = folder.labels()
-        self._abilities = _ABILITIES[folder.task]
+        self._abilities: tuple[Ability, ...] = ENCODERS[folder.task]
         self._prefix = _default_prompt(folder)
         if "embed" in self._abilities:
             self._vectors = _vectors_of(folder, self._session)

@@ -56,7 +56,7 @@ ADDRESSES: Mapping[str, Address] = {
     ),
     "/token-classify": Address(
         request_bodies.TokenClassify,
-        {"model": "ner", "input": "Ada lives in Bergen."},
+        {"model": "tagger", "input": "Ada lives in Bergen."},
         {
             "object": "list",
             "data": [
@@ -65,7 +65,7 @@ ADDRESSES: Mapping[str, Address] = {
                     "entities": [{"entity": "LOC", "score": 0.99, "start": 13, "end": 19, "text": "Bergen"}],
                 }
             ],
-            "model": "ner",
+            "model": "tagger",
             "usage": _USAGE,
         },
     ),

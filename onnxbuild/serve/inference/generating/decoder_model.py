@@ -15,8 +15,6 @@ from onnxbuild.serve.inference.graph_session import GraphSession
 from onnxbuild.serve.inference.model_folder import ModelFolder
 from onnxbuild.serve.wire import About, Ended, Piece, Prompt, Refusal
 
-TASKS = ("text-generation-with-past",)
-
 
 class RefusedPromptError(Exception):
     """A prompt that this model cannot continue; the message says why."""

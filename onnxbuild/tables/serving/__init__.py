@@ -1,0 +1,1 @@
+"""What a server offers of each task."""
