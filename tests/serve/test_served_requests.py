@@ -108,7 +108,7 @@ def test_probes_and_pages(server):
 
 def test_the_examples_of_the_page_are_answered(server):
     """With the names of the models that are here."""
-    names = {"sentiment": "classifier", "ner": "tagger", "gpt2": "gpt"}
+    names = {"sentiment": "classifier", "tagger": "tagger", "gpt2": "gpt"}
     for path, page in server.request("/openapi.json").json["paths"].items():
         if "post" in page:
             example = page["post"]["requestBody"]["content"]["application/json"]["example"]
