@@ -172,12 +172,12 @@ def _view(view: argparse.ArgumentParser) -> None:
 
 def _serve(serve: argparse.ArgumentParser) -> None:
     words = "the YAML file, or the folder of a delivered model"
-    serve.add_argument("manifest", metavar="MANIFEST|FOLDER", help=words)
+    serve.add_argument("manifest", type=values.path, metavar="MANIFEST|FOLDER", help=words)
     words = "the models (default: the only one); after a folder, more folders"
     serve.add_argument("selectors", nargs="*", metavar="MODEL[/TARGET]", help=words)
     _common(serve)
     words = "where finished models were written (default: out/ beside the manifest)"
-    serve.add_argument("--out", metavar="DIR", help=words)
+    serve.add_argument("--out", type=values.path, metavar="DIR", help=words)
     _where_served(serve)
     _how_served(serve)
     _limits_of_requests(serve)
@@ -188,7 +188,7 @@ def _where_served(serve: argparse.ArgumentParser) -> None:
     words = "the port (default: 8000); 0 is any free one"
     serve.add_argument("--port", type=values.port, default=8000, metavar="N", help=words)
     words = "a file with one API key per line (default: the variable ONNXBUILD_API_KEYS; without keys, none is needed)"
-    serve.add_argument("--api-keys", metavar="FILE", help=words)
+    serve.add_argument("--api-keys", type=values.path, metavar="FILE", help=words)
     serve.add_argument("--no-access-log", action="store_true", help="log no line per request")
 
 
@@ -225,7 +225,7 @@ def _limits_of_requests(serve: argparse.ArgumentParser) -> None:
 
 def _of_folders(to: argparse.ArgumentParser) -> None:
     words = "folders that a run has written, or copies of them"
-    to.add_argument("folders", nargs="+", metavar="DIR", help=words)
+    to.add_argument("folders", nargs="+", type=values.path, metavar="DIR", help=words)
     _allowed(to)
 
 
@@ -237,14 +237,14 @@ def _allowed(to: argparse.ArgumentParser) -> None:
 def _verify(verify: argparse.ArgumentParser) -> None:
     _of_folders(verify)
     words = "the file of a public key; one of those named must have signed the folder (repeatable)"
-    verify.add_argument("--trust", action="append", default=[], metavar="FILE", help=words)
+    verify.add_argument("--trust", action="append", default=[], type=values.path, metavar="FILE", help=words)
     verify.add_argument(
         "--require-signature", action="store_true", help="fail for a folder without a checked signature"
     )
     words = "run the checks of the build again, on the files as they are now"
     verify.add_argument("--revalidate", action="store_true", help=words)
     words = "with --revalidate: a folder or a file that the build has read, known by its digest (repeatable)"
-    verify.add_argument("--source", action="append", default=[], metavar="PATH", help=words)
+    verify.add_argument("--source", action="append", default=[], type=values.path, metavar="PATH", help=words)
     verify.add_argument("--offline", action="store_true", help="use no network")
     verify.add_argument("--json", action="store_true", help="print one JSON list, with an object per folder")
 
@@ -252,15 +252,19 @@ def _verify(verify: argparse.ArgumentParser) -> None:
 def _sign(sign: argparse.ArgumentParser) -> None:
     _of_folders(sign)
     words = "the file of the private key: an elliptic curve, PEM, not encrypted"
-    sign.add_argument("--key", required=True, metavar="FILE", help=words)
+    sign.add_argument("--key", required=True, type=values.path, metavar="FILE", help=words)
 
 
 def _provenance(provenance: argparse.ArgumentParser) -> None:
-    provenance.add_argument("folder", metavar="DIR", help="a folder that a run has written, or a copy of it")
+    provenance.add_argument(
+        "folder", type=values.path, metavar="DIR", help="a folder that a run has written, or a copy of it"
+    )
     formats = ("cyclonedx", "slsa")
     words = "a bill of materials with a model card, or an in-toto statement (default: cyclonedx)"
     provenance.add_argument("--format", choices=formats, default="cyclonedx", help=words)
-    provenance.add_argument("--output", metavar="FILE", help="write to a file instead of to standard output")
+    provenance.add_argument(
+        "--output", type=values.path, metavar="FILE", help="write to a file instead of to standard output"
+    )
     words = "with --format slsa: the URI of what runs your builds"
     provenance.add_argument("--builder", metavar="URI", help=words)
     _allowed(provenance)
@@ -310,7 +314,8 @@ def _completion(completion: argparse.ArgumentParser) -> None:
     asked = completion.add_mutually_exclusive_group(required=True)
     asked.add_argument("shell", nargs="?", choices=("bash", "zsh", "fish"), metavar="SHELL", help="bash, zsh or fish")
     words = "print the names in a manifest, for the scripts"
-    asked.add_argument("--list", dest="listed", type=values.path, metavar="MANIFEST", help=words)
+    # An empty name is the manifest that was run last.
+    asked.add_argument("--list", dest="listed", metavar="MANIFEST", help=words)
     completion.add_argument("--prefix", default="", metavar="TEXT", help="with --list: how the names begin")
 
 
