@@ -48,18 +48,18 @@ def siblings(folder: Path, *lists: str) -> str:
     return str(folder)
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="only Linux says which cores are physical")
+@pytest.mark.skipif(not hasattr(machine.os, "sched_getaffinity"), reason="only Linux says which cores are physical")
 def test_cores_that_share_one_count_once_among_those_that_may_be_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cpus = siblings(tmp_path / "four", "0,2", "1,3", "0,2", "1,3")
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1, 2, 3})
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _pid: {0, 1, 2, 3})
     assert physical_cores(cpus) == 2
     physical_cores.cache_clear()
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 2})
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _pid: {0, 2})
     assert physical_cores(cpus) == 1
     assert physical_cores(str(tmp_path / "absent")) is None
     physical_cores.cache_clear()
-    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.delattr(machine.os, "sched_getaffinity")
     assert physical_cores(cpus) is None
     physical_cores.cache_clear()

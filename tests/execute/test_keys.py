@@ -480,6 +480,8 @@ ELSEWHERE: Mapping[str, Mapping[str, Any]] = {
     # tests/workers/test_timm.py.
     "validate": {"insisted": ["top1"], "library": "timm"},
     "benchmark": {"library": "timm"},
+    # It says for which variants a tuning runs, and nothing of the tuning: tests/planning/test_best_only.py.
+    "tune": {"only": "best"},
 }
 
 
