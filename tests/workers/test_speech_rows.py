@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -147,6 +148,20 @@ def test_a_model_that_writes_is_measured_too(validate, recorded):
     assert facts["rows"]["kind"] == "transcripts"
     assert facts["metrics"]["transcript_wer"] == 0.0
     assert facts["metrics"]["wer"] == facts["reference_metrics"]["wer"] > 0
+
+
+@pytest.mark.parametrize("takes", [True, False])
+def test_a_graph_that_takes_a_mask_gets_one_from_a_processor_that_makes_it_only_if_asked(tmp_path, takes):
+    """Moonshine's graph, with a processor of `return_attention_mask: false`, failed with OBE37."""
+    from transformers import Wav2Vec2FeatureExtractor
+
+    Wav2Vec2FeatureExtractor(return_attention_mask=False).save_pretrained(tmp_path)
+    names = ("input_values", "attention_mask")[: 1 + takes]
+    source = SimpleNamespace(folder=tmp_path, inputs=dict.fromkeys(names))
+    feeds = Processor(source, hears=True, trusts_code=False).heard(SOUNDS[0], "a sound").feeds
+    assert feeds.keys() == set(names)
+    if takes:
+        assert feeds["attention_mask"].tolist() == [[1] * len(SOUNDS[0])]
 
 
 def test_seeded_sounds_show_agreement_and_nothing_of_quality(validate):

@@ -26,6 +26,8 @@ class Processor:
         loader: Any = transformers.AutoFeatureExtractor if hears else transformers.AutoImageProcessor
         # The fast processors of pictures need torchvision, and give slightly other values than the slow ones.
         options = {} if hears else {"use_fast": False}
+        # Some processors make a mask only if they are asked, and the graph may need one all the same.
+        self._masks = {"return_attention_mask": True} if hears and "attention_mask" in source.inputs else {}
         try:
             self._process = loader.from_pretrained(
                 source.folder, local_files_only=True, trust_remote_code=trusts_code, **options
@@ -44,7 +46,7 @@ class Processor:
 
     def heard(self, sound: np.ndarray, label: str) -> Sample:
         """A sample of one recording."""
-        return _sample(self._process(sound, sampling_rate=self.rate, return_tensors="np"), label)
+        return _sample(self._process(sound, sampling_rate=self.rate, return_tensors="np", **self._masks), label)
 
     def seen(self, picture: Any, label: str) -> Sample:
         """A sample of one picture."""
