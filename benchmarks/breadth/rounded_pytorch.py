@@ -57,7 +57,7 @@ class _Part(NamedTuple):
 def rounded(model: Any, folder: Path, seed: int = 0) -> Iterator[None]:
     """PyTorch with the graph's matrices; with a seed, all weights are moved by a millionth. Errors: Foreign."""
     _own_memory(model)
-    parts = [part for weight in model.parameters() for part in _parts(weight)]
+    parts = [part for weight in _stored(model) for part in _parts(weight)]
     rounded: dict[tuple[int, str], torch.Tensor] = {}
     factors: dict[int, _Factor] = {}
     for matrix in decoded(folder):
@@ -83,9 +83,15 @@ def _move(weights: Iterable[torch.Tensor], seed: int) -> None:
                 weight.mul_(1 + 1e-6 * torch.randn(weight.shape, generator=generator))
 
 
+def _stored(model: Any) -> Iterator[torch.Tensor]:
+    """What a graph may have rounded: parameters, and buffers such as the random frequencies of SAM's points."""
+    yield from model.parameters()
+    yield from (buffer for buffer in model.buffers() if buffer.is_floating_point())
+
+
 def _own_memory(model: Any) -> None:
-    """Memory of its own for each parameter, by which a view of it is known."""
-    for weight in model.parameters():
+    """Memory of its own for each of them, by which a view of it is known."""
+    for weight in _stored(model):
         weight.data = weight.data.clone()
 
 
