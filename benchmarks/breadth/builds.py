@@ -104,7 +104,7 @@ class Batch:
         return {key: self._outcome(*key, ended) for key in left}
 
     def _outcome(self, model: str, variant: str, ended: Mapping[str, Any]) -> Outcome:
-        ours = [event for name, event in ended.items() if name.startswith((f"{model}/{variant}:", f"{model}:"))]
+        ours = [event for name, event in ended.items() if _belongs(name, model, variant)]
         failure = next((event["failure"] for event in ours if event.get("failure")), None)
         if failure:
             return Outcome(None, failure["code"], failure["message"])
@@ -119,6 +119,14 @@ class Batch:
         return subprocess.run(
             command, cwd=self._work, env=worlds.environment(), capture_output=True, text=True, check=False
         )
+
+
+def _belongs(action: str, model: str, variant: str) -> bool:
+    """Whether a variant is delivered only if this action succeeds: a quantized one needs the proof of its source too."""
+    proofs = action == f"{model}/fp32:validate" or (
+        action.startswith(f"{model}/") and action.endswith(":validate-fp32")
+    )
+    return action.startswith((f"{model}/{variant}:", f"{model}:")) or (proofs and variant in _QUANTIZED)
 
 
 def _model(kind: Kind, variants: list[str]) -> Iterable[tuple[str, str]]:

@@ -90,3 +90,18 @@ def test_a_model_that_generates_by_other_inputs_is_compared_with_its_plain_passe
     assert [step.ravel().tolist() for step in scores] == [
         [token + more, token + more + 100] for token, more in zip(tokens, hidden, strict=True)
     ]
+
+
+@pytest.mark.parametrize("proof", ["m/fp32:validate", "m/int8:validate-fp32"])
+def test_a_quantized_variant_is_refused_with_what_it_was_made_from(tmp_path, proof):
+    """Its folder may hold an earlier build, which was compared in its place."""
+    from builds import Batch, Outcome, Places
+
+    batch = Batch(Places(tmp_path, tmp_path / "store"), [], ["fp32", "int8", "q4"], 1)
+    failure = {"code": "OBE86", "message": "the graph holds up to 127 tokens"}
+    done = {"outcome": "built"}
+    ended = {"m:export": done, "m/int8:validate": done, "m/q4:validate": done, "n/fp32:validate": done,
+             proof: {"outcome": "failed", "failure": failure}}  # fmt: skip
+    for variant in ("int8", "q4"):
+        assert batch._outcome("m", variant, ended) == Outcome(None, "OBE86", "the graph holds up to 127 tokens")
+    assert batch._outcome("n", "int8", ended) == Outcome(tmp_path / "out" / "n" / "int8")
