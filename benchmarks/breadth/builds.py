@@ -122,7 +122,7 @@ class Batch:
 
 
 def _belongs(action: str, model: str, variant: str) -> bool:
-    """Whether a variant is delivered only if this action succeeds: a quantized one needs the proof of its source too."""
+    """Whether a variant needs this action to succeed: a quantized one needs the proof of its source, too."""
     proofs = action == f"{model}/fp32:validate" or (
         action.startswith(f"{model}/") and action.endswith(":validate-fp32")
     )
