@@ -41,9 +41,15 @@ def test_a_rounded_model_is_compared_with_its_past_as_its_graph_is():
     """It rounds by the range of each call: Falcon H1 alone is 0.17 from its graph, and 0.05 with its past."""
     from greedy import reference
 
-    model = Model(2.0, 2.3)
+    model = Model(2.0, 2.0)
+    model.config.name_or_path = "falcon"
+    reference(model, {})  # exact, and in agreement
+    model.answers, model.is_rounded = {False: 2.0, True: 5.0}, True
+    np.testing.assert_allclose(reference(model, {})[1][0], [[5.0]])
+    del model.is_rounded
+    reference(model, {})  # exact, and in contradiction with itself
     model.is_rounded = True
-    np.testing.assert_allclose(reference(model, {})[1][0], [[2.3]])
+    np.testing.assert_allclose(reference(model, {})[1][0], [[2.0]])
 
 
 PROMPT = 2
