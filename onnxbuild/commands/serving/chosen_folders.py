@@ -103,7 +103,7 @@ def _is_up_to_date(graph: ActionGraph, name: str, states: object) -> bool:
 def _needed(graph: ActionGraph, model: str, target: str) -> Iterator[str]:
     for variant in graph.variants:
         if variant.model == model and target in {variant.target, BEST}:
-            yield from (*variant.steps, *variant.checks, *(variant.measures if target == BEST else ()))
+            yield from variant.members if target == BEST else variant.needed
 
 
 def _stale(name: str, asked: Asked) -> Diagnostic:

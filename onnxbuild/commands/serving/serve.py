@@ -101,6 +101,6 @@ def _keys(path: str | None) -> tuple[str, ...]:
     except (OSError, ValueError) as error:
         raise DiagnosticError(fault("OB748", f"the API keys in `{path}` cannot be read: {error}")) from None
     if not keys:
-        hint = "write one key a line"
+        hint = "write one key per line"
         raise DiagnosticError(fault("OB748", f"`{path}` has no API key", hint=hint))
     return keys

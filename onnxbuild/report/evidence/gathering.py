@@ -13,8 +13,8 @@ from msgspec import Struct, structs
 from onnxbuild.deliver.variant_rows import Row, judged_metrics, rows
 from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import ActionGraph, Variant
-from onnxbuild.report.evidence.evidence import Check, Evidence, Measurement, Ratio, Step, VariantEvidence
-from onnxbuild.report.evidence.throughputs import throughputs_of
+from onnxbuild.report.evidence.evidence import Check, Evidence, Measurement, Step, VariantEvidence
+from onnxbuild.report.evidence.throughputs import Spread, ratios_of, throughputs_of
 from onnxbuild.store.traces import Trace
 from onnxbuild.tables.bounds.row_metrics import ROW_METRICS
 from onnxbuild.tables.thresholds import side_of
@@ -144,12 +144,6 @@ class _Series(Struct, frozen=True, kw_only=True):
     contended: bool = False
 
 
-class _Spread(Struct, frozen=True):
-    median: float
-    min: float
-    max: float
-
-
 class _Result(Struct, frozen=True, kw_only=True):
     """One configuration."""
 
@@ -159,7 +153,7 @@ class _Result(Struct, frozen=True, kw_only=True):
     threads: int
     past: int | None = None
     engines: dict[str, _Series]
-    speedup: dict[str, _Spread] = {}
+    speedup: dict[str, Spread] = {}
 
 
 def measurements_of(outcome: Outcome) -> Iterator[Measurement]:
@@ -171,9 +165,7 @@ def measurements_of(outcome: Outcome) -> Iterator[Measurement]:
 
 
 def _measurements(action: str, result: _Result) -> Iterator[Measurement]:
-    ratios = tuple(
-        Ratio(baseline=name, median=one.median, least=one.min, most=one.max) for name, one in result.speedup.items()
-    )
+    ratios = ratios_of(result.speedup)
     for engine, series in result.engines.items():
         values = ((name, getattr(series, name)) for name in _NUMBERS)
         yield Measurement(

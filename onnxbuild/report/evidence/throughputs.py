@@ -12,10 +12,17 @@ from onnxbuild.execute.events import Outcome
 from onnxbuild.report.evidence.evidence import Ratio, Throughput
 
 
-class _Spread(Struct, frozen=True):
+class Spread(Struct, frozen=True):
+    """A figure over rounds."""
+
     median: float
     min: float
     max: float
+
+
+def ratios_of(speedup: Mapping[str, Spread]) -> tuple[Ratio, ...]:
+    """The ratios to each baseline."""
+    return tuple(Ratio(baseline=name, median=one.median, least=one.min, most=one.max) for name, one in speedup.items())
 
 
 class _Setting(Struct, frozen=True, kw_only=True):
@@ -28,7 +35,7 @@ class _Setting(Struct, frozen=True, kw_only=True):
 
 
 class _Engine(Struct, frozen=True, kw_only=True):
-    texts_per_second: _Spread
+    texts_per_second: Spread
     tokens_per_second: float
     contended: bool = False
 
@@ -38,7 +45,7 @@ class _Result(_Setting, frozen=True, kw_only=True):
     tokens: int
     padding_ratio: float
     engines: Mapping[str, _Engine]
-    speedup: Mapping[str, _Spread] = {}
+    speedup: Mapping[str, Spread] = {}
 
 
 class _Best(_Setting, frozen=True, kw_only=True):
@@ -71,7 +78,6 @@ def _setting(one: _Setting) -> tuple[Any, ...]:
 def _throughput(action: str, engine: str, result: _Result, *, best: bool) -> Throughput:
     measured = result.engines[engine]
     rate = measured.texts_per_second
-    ratios = () if engine in result.speedup else result.speedup.items()  # those are the baselines
     return Throughput(
         action=action,
         engine=engine,
@@ -85,5 +91,5 @@ def _throughput(action: str, engine: str, result: _Result, *, best: bool) -> Thr
         tokens_per_second=measured.tokens_per_second,
         contended=measured.contended,
         best=best,
-        ratios=tuple(Ratio(baseline=name, median=one.median, least=one.min, most=one.max) for name, one in ratios),
+        ratios=() if engine in result.speedup else ratios_of(result.speedup),  # those are the baselines
     )

@@ -27,7 +27,7 @@ _BATCHES_AHEAD = 2
 
 
 class Counted(Struct):
-    """What the metrics are told."""
+    """Callbacks that count for the metrics."""
 
     batch: Callable[[int], None] = lambda _items: None
     restart: Callable[[], None] = lambda: None

@@ -59,7 +59,7 @@ def has_processor(source: Source) -> bool:
 
 
 def picture_of(content: bytes, place: str) -> Any:
-    """A picture as red, green and blue. Errors: CheckFailed OBE53 without pillow, OBE141 if it is no picture."""
+    """A picture in RGB. Errors: CheckFailed OBE53 without pillow, OBE141 if the content is no picture."""
     try:
         from PIL import Image
     except ImportError as error:
