@@ -62,7 +62,7 @@ def _precision_after(params: OptimizeParams, context: Context) -> str:
 
 OPTIMIZE = Kind(
     name="optimize",
-    version=3,
+    version=4,
     params=OptimizeParams,
     inputs={"model": "onnx"},
     outputs={"model": "onnx"},

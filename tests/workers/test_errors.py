@@ -617,7 +617,7 @@ def test_every_code_of_run_time_has_a_cause_and_a_fix():
             "OBE04",
         ),
         ("Opset 9 is lower than the recommended minimum opset (11) to export bert.", "OBE10"),
-        ("[W:onnxruntime] Some nodes were not assigned to the preferred execution providers which may …", "OBE43"),
+        ("*************** EP Error *************** when using ['CUDAExecutionProvider']", "OBE43"),
         ("The opset of the input model is under 21 and doesn't support int4 data type. Force to update it", "OBE35"),
     ],
 )

@@ -56,6 +56,21 @@ def test_a_level_gives_fewer_nodes_and_equal_numbers(architecture, level):
         np.testing.assert_allclose(new, old, atol=tolerance)
 
 
+@pytest.mark.parametrize("architecture", ["bert", "distilbert"])
+def test_a_graph_for_cuda_does_not_depend_on_the_gpu_of_the_builder(architecture, caplog):
+    """It has the fusions of the graph for the CPU; with a GPU, copies between devices stood between their nodes."""
+    folder = exported(architecture)[1]
+    facts = {
+        device: run_step(run, OptimizeParams(level="O2", device=device), model=folder)[0]["files"]["model.onnx"]
+        for device in ("cpu", "cuda")
+    }
+    fused = {device: of["fused"] for device, of in facts.items()}
+    assert fused["cuda"].pop("SkipLayerNormalization") > 0  # parted again in the graph for the CPU
+    assert fused["cuda"].items() <= fused["cpu"].items()
+    assert sum("Attention" in name for name in fused["cuda"]) == 1
+    assert "gpu" not in caplog.text
+
+
 def test_what_is_fused_in_a_sentence_transformer():
     from onnxbuild.workers.export.worker import run as export
 

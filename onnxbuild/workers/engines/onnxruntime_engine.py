@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import functools
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +22,11 @@ from onnxbuild.tables.graph_stages import stages_of
 from onnxbuild.workers.engines.engine import Arrays, Device, InputSpec
 from onnxbuild.workers.folders.model_graphs import check_one_model
 
-_PROVIDERS: Mapping[Device, tuple[str, ...]] = {
-    "cpu": ("CPUExecutionProvider",),
-    "cuda": ("CUDAExecutionProvider", "CPUExecutionProvider"),
+# In order of preference, with their options. CUDA multiplies fp32 in TF32 (10 bits of mantissa) unless told not to,
+# and PyTorch does not; fp32 shall be fp32.
+_PROVIDERS: Mapping[Device, tuple[tuple[str, Mapping[str, str]], ...]] = {
+    "cpu": (("CPUExecutionProvider", {}),),
+    "cuda": (("CUDAExecutionProvider", {"use_tf32": "0"}), ("CPUExecutionProvider", {})),
 }
 
 _TYPES: Mapping[str, Any] = {
@@ -139,25 +144,40 @@ def open_session(
 
     Errors: CheckFailed OBE43 if the provider is not available, or runs no node.
     """
-    wanted = _PROVIDERS[device]
+    providers = _PROVIDERS[device]
+    wanted = providers[0][0]
     available = onnxruntime.get_available_providers()
-    if wanted[0] not in available:
+    if wanted not in available:
         raise CheckFailed(
             "OBE43",
-            f"{wanted[0]} is not in this onnxruntime {onnxruntime.__version__}, which has {', '.join(available)}",
+            f"{wanted} is not in this onnxruntime {onnxruntime.__version__}, which has {', '.join(available)}",
             notes=[("hint", "install onnxruntime-gpu in this environment, or leave out `device: cuda`")],
         )
+    if device == "cuda":
+        _load_cuda()
     options = options or session_options(threads)
-    session = onnxruntime.InferenceSession(str(path), options, providers=list(wanted))
+    session = onnxruntime.InferenceSession(
+        str(path), options, providers=[(name, dict(given)) for name, given in providers]
+    )
     # A provider that cannot start is replaced by the CPU with no more than a log line.
     taken = {part.ep_name for part in session.get_provider_graph_assignment_info()}
-    if wanted[0] not in session.get_providers() or (taken and wanted[0] not in taken):
+    if wanted not in session.get_providers() or (taken and wanted not in taken):
         raise CheckFailed(
             "OBE43",
-            f"{wanted[0]} was requested, but {path.name} runs on {', '.join(sorted(taken) or session.get_providers())}",
+            f"{wanted} was requested, but {path.name} runs on {', '.join(sorted(taken) or session.get_providers())}",
             notes=[("hint", "the log has the reason why the provider did not start")],
         )
     return session
+
+
+@functools.cache
+def _load_cuda() -> None:
+    """Load the libraries of CUDA and cuDNN from the packages of NVIDIA, where the system's loader does not look.
+
+    ONNX Runtime prints what it does not find, and a session that needs it fails with its own message.
+    """
+    with redirect_stdout(sys.stderr):
+        onnxruntime.preload_dlls()
 
 
 def session_options(threads: int) -> onnxruntime.SessionOptions:

@@ -19,6 +19,7 @@ _TABLE: tuple[tuple[Known, re.Pattern[str]], ...] = tuple(
 )
 _LONGEST_MESSAGE = 400
 _LONGEST_REASON = 240
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # as ONNX Runtime writes them around its warnings
 _DEEPEST = 10
 _OURS = Path(__file__).parents[2]
 _EXPORTED_BY = "exporter "  # begins the note about a call of an exporter
@@ -127,5 +128,5 @@ def _fill(template: str, match: re.Match[str]) -> str:
 
 
 def _shorten(text: str, longest: int = _LONGEST_MESSAGE) -> str:
-    line = " ".join(text.split("\n", 1)[0].split())
+    line = " ".join(_COLOURS.sub("", text.split("\n", 1)[0]).split())
     return line if len(line) <= longest else f"{line[: longest - 1]}…"

@@ -693,8 +693,7 @@ NOTICED: tuple[Noticed, ...] = (
     Noticed("OBE10", r"is lower than the recommended minimum opset", "the opset is lower than the exporter recommends"),
     Noticed(
         "OBE43",
-        r"nodes were not assigned to the preferred execution providers"
-        r"|Specified provider .* is not in available provider names|EP Error",
+        r"Specified provider .* is not in available provider names|EP Error",
         "some or all of the graph runs on the CPU instead of the requested provider",
     ),
     Noticed(
