@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -39,3 +40,18 @@ def test_what_no_device_here_can_run_is_not_validated():
         on_cuda(half, "bf16")
     assert caught.value.failure.code == "OBE43"
     assert "validate: false" in dict(caught.value.failure.notes)["hint"]
+
+
+def test_the_words_of_a_graph_in_bf16_are_compared_wherever_it_runs():
+    """NumPy has no bf16, so the table is read in fp32; a bf16 number has 8 bits, so a row is off by 0.4 % at most."""
+    from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
+    from onnxbuild.workers.validate.sanity import every_token
+
+    _, half = run_step(precision.run, PrecisionParams(dtype="bf16"), model=exported("bert")[1])
+    table = every_token.word_table(half / "model.onnx")
+    rows = np.concatenate(list(every_token._rows(every_token._opened(table, 1))))
+    full = OnnxModel(exported("bert")[1], threads=1)
+    wanted = every_token._of_graph(full, every_token._TABLES[0])
+    assert rows.dtype == wanted.dtype == np.float32
+    assert rows.shape == wanted.shape
+    assert 0 < np.abs(rows - wanted).max() <= 2**-8 * np.abs(wanted).max()

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
+from onnx import ModelProto
 
 from onnxbuild.tables.thresholds import judged_as
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel, onnx_files, session_options
-from onnxbuild.workers.validate.sanity.word_tables import COUNT, IDS, ROWS, word_table
+from onnxbuild.workers.validate.sanity.word_tables import COUNT, IDS, ROWS, rows_in_float, word_table
 
 CODE = "OBE146"
 
@@ -90,11 +91,19 @@ def _of_graph(model: OnnxModel, table: _Table) -> np.ndarray | None:
     graph = word_table(path, table.name)
     if graph is None:
         return None
-    options = session_options(model.threads)
-    session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    rows = np.concatenate(list(_rows(session)))
+    rows = np.concatenate(list(_rows(_opened(graph, model.threads))))
     # A product in integers reads the codes themselves, and what they stand for is known only behind it.
     return rows if np.issubdtype(rows.dtype, np.floating) else None
+
+
+def _opened(graph: ModelProto, threads: int) -> onnxruntime.InferenceSession:
+    """A session whose rows NumPy has a type for, as it has none for bf16."""
+    options = session_options(threads)
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    if next(one.type for one in session.get_outputs() if one.name == ROWS) != "tensor(bfloat16)":
+        return session
+    in_float = rows_in_float(graph).SerializeToString()
+    return onnxruntime.InferenceSession(in_float, options, providers=["CPUExecutionProvider"])
 
 
 def _inputs(model: OnnxModel, path: Path) -> frozenset[str]:

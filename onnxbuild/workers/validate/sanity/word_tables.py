@@ -43,6 +43,16 @@ def word_table(path: Path, name: str = "input_ids") -> ModelProto | None:
     return _alone(model, nodes, weights)
 
 
+def rows_in_float(table: ModelProto) -> ModelProto:
+    """A graph of `word_table` with its rows in fp32."""
+    model = ModelProto()
+    model.CopyFrom(table)
+    last = next(node for node in model.graph.node if ROWS in node.output)
+    last.output[0] = "stored"
+    model.graph.node.append(helper.make_node("Cast", ["stored"], [ROWS], to=TensorProto.FLOAT))
+    return model
+
+
 def _lookup(graph: GraphProto, name: str) -> NodeProto | None:
     """The node that reads the ids, with `ids` in their place."""
     ids = {name}
