@@ -95,6 +95,12 @@ def is_link(place: str) -> bool:
         return False
 
 
+def is_behind_link(folder: str | os.PathLike[str], name: str) -> bool:
+    """Whether a folder on the way from `folder` to a name below it, such as `onnx/model.onnx`, is a link."""
+    parts = name.split("/")[:-1]
+    return any(is_link(os.path.join(folder, *parts[: count + 1])) for count in range(len(parts)))
+
+
 def leads_elsewhere(status: os.stat_result) -> bool:
     """Whether what `os.lstat` has looked at is a link, or a junction of Windows."""
     return stat.S_ISLNK(status.st_mode) or (_JUNCTION is not None and getattr(status, "st_reparse_tag", 0) == _JUNCTION)

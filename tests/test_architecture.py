@@ -43,7 +43,7 @@ STEP_FOLDERS = (
 MAY_IMPORT = {
     "version": set(),
     "diagnostics": set(),
-    "digest": set(),
+    "digest": {"regular_files"},
     "machine": set(),
     "regular_files": set(),
     "printable": set(),

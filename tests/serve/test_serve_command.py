@@ -98,6 +98,26 @@ def test_files_that_are_not_those_of_the_build_are_not_served(out, tmp_path, cap
     assert f"`{name}` {'was removed' if harm == 'remove' else 'has changed'} since it was delivered" in shown
 
 
+def test_a_file_behind_a_link_to_a_folder_is_not_served(tmp_path):
+    """Its content is right, and whoever owns the other folder changes it at will."""
+    from onnxbuild.digest import digest_bytes
+    from onnxbuild.serve.running.checked_folder import check_files
+    from onnxbuild.serve.unusable_folder import UnusableFolderError
+
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "model.onnx").write_bytes(b"graph")
+    listed = {"onnx/model.onnx": {"blake3": digest_bytes(b"graph"), "bytes": 5}}
+    described = {"model": "ranker", "target": "fp32", "files": listed}
+    (tmp_path / "folder" / "onnxbuild.json").write_text(json.dumps(described), encoding="utf-8")
+    (tmp_path / "folder" / "onnx").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UnusableFolderError, match=r"`onnx/model\.onnx` has left the folder"):
+        check_files(tmp_path / "folder")
+    (tmp_path / "folder" / "onnx").unlink()
+    (tmp_path / "elsewhere").rename(tmp_path / "folder" / "onnx")
+    assert check_files(tmp_path / "folder").target == "fp32"
+
+
 def test_a_description_that_names_files_elsewhere_is_refused(out, tmp_path, capsys):
     folder = tmp_path / "folder"
     shutil.copytree(out / "ranker" / "fp32", folder)

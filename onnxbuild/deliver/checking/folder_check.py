@@ -9,16 +9,15 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from blake3 import blake3
 from msgspec import Struct
 
 from onnxbuild.deliver.checking.account import Account, Listed
 from onnxbuild.deliver.provenance import PROVENANCE
-from onnxbuild.regular_files import NotRegular, leads_elsewhere, open_regular
+from onnxbuild.digest import BLAKE3, read_hashes
+from onnxbuild.regular_files import NotRegular, leads_elsewhere
 from onnxbuild.store.remote.shape import is_safe_name
 
 SIGNATURE = "model.sig"
@@ -114,7 +113,7 @@ def _wrong(folder: Path, listed: Mapping[str, Listed]) -> Iterator[Problem]:
 
 def _compared(folder: Path, name: str, wanted: Listed) -> Problem | None:
     try:
-        size, digests = read_hashes(folder / name, {"blake3": lambda: blake3(max_threads=blake3.AUTO)}, wanted.bytes)
+        size, digests = read_hashes(folder / name, BLAKE3, wanted.bytes)
     except NotRegular as error:
         return Problem(name, "special", str(error.strerror))
     except OSError as error:
@@ -124,20 +123,6 @@ def _compared(folder: Path, name: str, wanted: Listed) -> Problem | None:
     if digests["blake3"] != wanted.blake3:
         return Problem(name, "changed", f"has other content: its BLAKE3 digest is {digests['blake3'][:16]}…")
     return None
-
-
-def read_hashes(path: Path, hashes: Mapping[str, Callable[[], Any]], size: int) -> tuple[int, Mapping[str, str]]:
-    """The size of a regular file, and its digests if it has the expected size. Errors: OSError."""
-    with open_regular(path) as file:
-        found = os.fstat(file.fileno()).st_size
-        if found != size:
-            return found, {}
-        hashers = {name: make() for name, make in hashes.items()}
-        buffer = memoryview(bytearray(min(max(size, 1), 8 << 20)))
-        while count := file.readinto(buffer):
-            for hasher in hashers.values():
-                hasher.update(buffer[:count])
-    return found, {name: hasher.hexdigest() for name, hasher in hashers.items()}
 
 
 def sha256_of(folder: Path, account: Account, text: bytes) -> dict[str, str]:

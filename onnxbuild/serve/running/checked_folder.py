@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
-from onnxbuild.digest import digest_file
-from onnxbuild.regular_files import read_regular
+from onnxbuild.digest import BLAKE3, read_hashes
+from onnxbuild.regular_files import NotRegular, is_behind_link, read_regular
 from onnxbuild.serve.unusable_folder import UnusableFolderError
 
 DESCRIPTION = "onnxbuild.json"
@@ -58,13 +57,12 @@ def check_files(folder: Path) -> Description:
 
 
 def _difference(folder: Path, name: str, file: _File) -> str | None:
-    path = folder / name
-    if ".." in Path(name).parts or Path(name).is_absolute():
+    if ".." in Path(name).parts or Path(name).is_absolute() or is_behind_link(folder, name):
         return "has left the folder"
     try:
-        found = os.lstat(path)
-        same = stat.S_ISREG(found.st_mode) and found.st_size == file.bytes
-        return None if same and digest_file(path, file.bytes) == file.blake3 else "has changed"
+        return None if read_hashes(folder / name, BLAKE3, file.bytes)[1] == {"blake3": file.blake3} else "has changed"
+    except NotRegular:
+        return "has changed"
     except OSError:
         return "was removed"
 
