@@ -51,12 +51,13 @@ def test_types_are_right_by_a_comparison_of_their_own(tmp_path, amount):
     for module in ("torch", "optimum.onnxruntime", "PIL"):
         pytest.importorskip(module)
     command = [sys.executable, str(BENCHMARKS / "breadth.py"), "--exporter", "optimum", "--variant", "fp32",
-               "--work", str(tmp_path / "work"), "--store", str(tmp_path / "store"), "--batch", "20", "-j", "2",
+               "--work", str(tmp_path / "work"), "--store", str(tmp_path / "store"),
+               "--results", str(tmp_path / "results.jsonl"), "--batch", "20", "-j", "2",
                "--type", *types]  # fmt: skip
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env={**os.environ, "HF_HUB_OFFLINE": "1"}
     )
-    lines = (tmp_path / "work" / "results.jsonl").read_text().splitlines()
+    lines = (tmp_path / "results.jsonl").read_text().splitlines()
     found = {row["type"]: (row["verdict"], row["code"], row["message"]) for row in map(json.loads, lines)}
     assert {name: result for name, result in found.items() if result[0] != "right"} == {}
     assert set(found) == set(types)

@@ -136,11 +136,12 @@ def test_experts_that_are_far_from_pytorch_are_right_and_a_doubled_matrix_in_the
     pytest.importorskip("optimum.onnxruntime")
     work = tmp_path / "work"
     command = [sys.executable, str(BENCHMARKS / "breadth.py"), "--exporter", "optimum", "--variant", "int8", "q4",
-               "--together", "--work", str(work), "--store", str(tmp_path / "store"), "--batch", "2", "-j", "2",
+               "--together", "--work", str(work), "--store", str(tmp_path / "store"),
+               "--results", str(tmp_path / "results.jsonl"), "--batch", "2", "-j", "2",
                "--type", "granite", "qwen3_moe"]  # fmt: skip
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    rows = [json.loads(line) for line in (work / "results.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
     assert {(row["type"], row["variant"]): row["verdict"] for row in rows} == dict.fromkeys(
         [(name, variant) for name in ("granite", "qwen3_moe") for variant in ("int8", "q4")], "right"
     ), done.stdout
