@@ -8,7 +8,7 @@ the matrix without them, and rounds the other factor with them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -148,7 +148,7 @@ class _Rounding(TorchFunctionMode):
         self._rounded, self._factors = rounded, factors
 
     def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+        args, kwargs = _by_place(args, kwargs or {})
         if func is functional.embedding:
             return func(args[0], self._instead(args[1], "table"), *args[2:], **kwargs)
         if func not in _PRODUCTS:
@@ -166,6 +166,12 @@ class _Rounding(TorchFunctionMode):
             return value
         whole = self._rounded.get((_key(value), use))
         return value if whole is None else whole.as_strided(value.shape, value.stride(), value.storage_offset())
+
+
+def _by_place(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The same arguments, the first two by place: Mamba's convolutions get their weight by name."""
+    first = [kwargs[name] for name in ("input", "weight")[len(args) :] if name in kwargs]
+    return (*args, *first), {name: value for name, value in kwargs.items() if not any(value is one for one in first)}
 
 
 def _key(value: Any) -> int:
