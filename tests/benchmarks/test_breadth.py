@@ -188,6 +188,60 @@ def test_a_page_names_what_was_not_run(tmp_path, monkeypatch):
     assert "| t5 | optimum | fp32 | refused (OBE04) | why |" in page
 
 
+def test_the_page_has_the_results_of_the_repository_and_they_keep_the_bounds(tmp_path, monkeypatch):
+    import breadth_page
+    from judging import missed_bounds
+    from model_lists import kinds
+    from results_file import results
+
+    written = breadth_page.PAGE.read_text()
+    monkeypatch.setattr(breadth_page, "PAGE", tmp_path / "page.md")
+    lists = {exporter: kinds(exporter) for exporter in ("optimum", "transformers")}
+    breadth_page.write_page(results(), lists)
+    made = (tmp_path / "page.md").read_text()
+    # The versions are those of the environment in which it was measured.
+    assert [line for line in made.splitlines() if not line.startswith("Measured ")] == [
+        line for line in written.splitlines() if not line.startswith("Measured ")
+    ]
+    assert missed_bounds(results(), {exporter: len(listed) for exporter, listed in lists.items()}) == []
+
+
+def test_results_are_sorted_and_the_last_one_of_a_variant_counts(tmp_path):
+    from results_file import keep, results
+
+    path, dated = tmp_path / "measured.jsonl", {"date": "2026-11-27", "seconds": 3.5}
+    keep([{**row("t5", variant=variant), **dated} for variant in ("q4", "fp32")], path)
+    long = f"{os.path.expanduser('~')}/x\nfails " + 210 * "y"
+    keep([{**row("bert", "refused", "OBE04"), **dated, "message": long}, {**row("t5", "wrong"), **dated}], path)
+    found = results(path)
+    assert [(one["type"], one["variant"], one["verdict"]) for one in found] == [
+        ("bert", "fp32", "refused"), ("t5", "fp32", "wrong"), ("t5", "q4", "right")]  # fmt: skip
+    assert found[0]["message"] == "~/x fails " + 189 * "y" + "…"
+    assert {name for one in found for name in one} == {
+        "exporter", "type", "variant", "verdict", "code", "message", "date"}  # fmt: skip
+    assert path.read_text().count("\n") == 3
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "variant", "loose"),
+    [
+        ("hubert", "automatic-speech-recognition", "int8", "top1: 0.0, max_probability: 1.0"),
+        ("parakeet_ctc", "automatic-speech-recognition", "q4", "top1: 0.0, max_probability: 1.0"),
+        ("gpt2", "text-generation", "q4", "kl_mean: 1000000000.0, perplexity_ratio: 1000000000.0"),
+        ("clip_vision_model", "feature-extraction", "int8", "cosine_mean: -1.0"),
+        ("pp_lcnet", "image-classification", "q4", "cosine_mean: -1.0"),
+    ],
+)
+def test_every_default_bound_of_random_weights_is_loose(name, task, variant, loose):
+    from builds import _model
+    from model_lists import Kind
+
+    line = next(line for line, of in _model(Kind(name, task, "optimum"), [variant]) if of == variant)
+    assert f"validate: {{thresholds: {{{loose}}}}}" in line
+    assert "thresholds" not in "".join(line for line, _ in _model(Kind(name, task, "optimum"), ["fp32"]))
+
+
 class Input:
     """What ONNX Runtime says of an input of a graph."""
 
