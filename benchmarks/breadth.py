@@ -1,14 +1,13 @@
 """`python benchmarks/breadth.py`: which model types come out right, which are refused, and whether any is wrong.
 
 A small checkpoint of every type that optimum-onnx and transformers 5 know is built by an ordinary manifest, and
-compared with PyTorch by a script that shares nothing with onnxbuild's own validation. Results are kept, so a run can be
-stopped and continued. The exit code is 1 if a bound is missed.
+compared with PyTorch by a script that shares nothing with onnxbuild's own validation. Results are kept in
+benchmarks/breadth/measured.jsonl, so a run can be stopped and continued. The exit code is 1 if a bound is missed.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,23 +22,22 @@ from breadth_page import write_page
 from builds import VARIANTS, Places
 from judging import missed_bounds
 from model_lists import Kind, kinds
+from results_file import MEASURED, keep, results
 from steps_of_batch import rows
 from toolchain import python_for
 
 EXPORTERS = ("optimum", "transformers")
-RESULTS = "results.jsonl"
 
 
 def main() -> int:
     """Build what was chosen, then judge all that is known."""
     options = arguments()
-    work = options.work
-    (work / "checkpoints").mkdir(parents=True, exist_ok=True)
+    (options.work / "checkpoints").mkdir(parents=True, exist_ok=True)
     chosen = {exporter: _chosen(exporter, options) for exporter in options.exporter}
     for exporter, listed in chosen.items():
         if listed and not options.no_build:
             _run(listed, exporter, options)
-    known = results(work)
+    known = results(options.results)
     if options.write:
         write_page(known, {exporter: kinds(exporter) for exporter in EXPORTERS})
     names = {(exporter, kind.model_type) for exporter, listed in chosen.items() for kind in listed}
@@ -51,32 +49,23 @@ def main() -> int:
 
 def _run(chosen: list[Kind], exporter: str, options: argparse.Namespace) -> None:
     python, places = python_for(exporter, options.store), Places(options.work, options.store, options.force)
-    done = {(row["type"], row["variant"]) for row in results(options.work) if row["exporter"] == exporter}
+    done = {(row["type"], row["variant"]) for row in results(options.results) if row["exporter"] == exporter}
     for variants in [options.variant] if options.together else [[variant] for variant in options.variant]:
         wanted = [kind for kind in chosen if not (options.resume and _is_done(kind, variants, done))]
         for start in range(0, len(wanted), options.batch):
             batch = wanted[start : start + options.batch]
             for row in rows(batch, variants, python=python, places=places, jobs=options.jobs):
-                _keep(row, options.work)
+                keep([row], options.results)
+                _show(row)
 
 
 def _is_done(kind: Kind, variants: list[str], done: set[tuple[str, str]]) -> bool:
     return all((kind.model_type, variant) in done for variant in variants)
 
 
-def _keep(row: dict[str, Any], work: Path) -> None:
-    with open(work / RESULTS, "a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+def _show(row: dict[str, Any]) -> None:
     print(f"{row['exporter']:13}{row['type']:28}{row['variant']:6}{row['verdict']:14}{row['code']:7}"
           f"{row['message'].splitlines()[0] if row['message'] else ''}"[:230], flush=True)  # fmt: skip
-
-
-def results(work: Path) -> list[dict[str, Any]]:
-    """The last row of each exporter, type and variant."""
-    path = work / RESULTS
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    found = (json.loads(line) for line in lines)
-    return list({(row["exporter"], row["type"], row["variant"]): row for row in found}.values())
 
 
 def _chosen(exporter: str, options: argparse.Namespace) -> list[Kind]:
@@ -111,7 +100,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--write", action="store_true", help="write docs/reference/breadth.md")
     parser.add_argument("--batch", type=int, default=8, metavar="N", help="types per manifest")
     parser.add_argument("-j", "--jobs", type=int, default=1, metavar="N", help="actions at once")
-    parser.add_argument("--work", type=Path, default=cache / "work", help="checkpoints, manifests, results")
+    parser.add_argument("--work", type=Path, default=cache / "work", help="checkpoints and manifests")
+    parser.add_argument("--results", type=Path, default=MEASURED, metavar="FILE", help="where results are kept")
     parser.add_argument("--store", type=Path, default=cache / "store", help="the store of the builds")
     return parser.parse_args()
 

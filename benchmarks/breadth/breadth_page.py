@@ -92,11 +92,11 @@ def _reasons(rows: Sequence[Row]) -> Iterator[str]:
     for row in sorted(rows, key=lambda row: (row["exporter"], row["type"], list(VARIANTS).index(row["variant"]))):
         if row["verdict"] != "right" or " fails: " in row["message"]:
             yield (f"| {row['type']} | {row['exporter']} | {row['variant']} | {_cell(row)} | "
-                   f"{_one_line(row['message'])} |")  # fmt: skip
+                   f"{_cut(row['message'])} |")  # fmt: skip
     yield ""
 
 
-def _one_line(text: str) -> str:
-    """A message in a cell: one line, without paths, at most 160 characters."""
-    words = " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;").replace(str(Path.home()), "~")
+def _cut(text: str) -> str:
+    """A message in a cell: at most 160 characters."""
+    words = text.replace("|", "\\|").replace("<", "&lt;")
     return words[:160] + ("…" if len(words) > 160 else "")

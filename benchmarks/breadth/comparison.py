@@ -23,7 +23,7 @@ import torch
 import transformers
 from checkpoints import head
 from feeds import Size, feeds_for, mask_of, pad_of, points_for, words
-from greedy import decoder_scores, reference, translator_scores
+from greedy import decoder_scores, has_past, reference, translator_scores
 from judging import RMS, ROUNDED_RMS, TRIES
 from rounded_pytorch import Foreign, rounded
 from sessions import session
@@ -175,7 +175,7 @@ def _decoder(model: Any, folder: Path, config: dict[str, Any], size: Size) -> di
     mask = mask_of(size)[:, ::-1].copy()
     ids = np.where(mask == 1, words(size, config, np.random.default_rng(size.tokens)), pad_of(config))
     prompt = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
-    tokens, wanted = _by_pytorch(lambda: reference(model, prompt))
+    tokens, wanted = _by_pytorch(lambda: reference(model, prompt, has_past=has_past(folder)))
     found = decoder_scores(folder, tokens, mask)
     error = _worst_step(found, wanted)
     return {**error, "loader": loads_and_writes("ORTModelForCausalLM", folder, prompt, tokens)}

@@ -21,7 +21,7 @@ _TEXT = "A build that exits with zero delivers the model that went in, for short
 def save_processors(model_type: str, config: Any, task: str, folder: Path) -> None:
     """Write what reads the inputs of this model: words, pictures, sound."""
     if _reads_words(config, task):
-        _tokenizer(task).save_pretrained(folder)
+        _tokenizer(model_type, task).save_pretrained(folder)
     if "audio" in task or "speech" in task:
         _save_sound(model_type, config, folder)
     elif pictures := _size_of_pictures(config):
@@ -32,9 +32,14 @@ def _reads_words(config: Any, task: str) -> bool:
     return bool(getattr(text_part(config), "vocab_size", 0)) and "audio" not in task
 
 
-def _tokenizer(task: str) -> Any:
+# Its processor takes no other class, and would read a tokenizer of another one anew, with other ids.
+_TOKENIZERS = {"layoutlmv3": "LayoutLMv3TokenizerFast"}
+
+
+def _tokenizer(model_type: str, task: str) -> Any:
     frame = "" if task.startswith("text-generation") else "<s> $A </s>"
-    return transformers.PreTrainedTokenizerFast(
+    kind = getattr(transformers, _TOKENIZERS.get(model_type, "PreTrainedTokenizerFast"))
+    return kind(
         tokenizer_object=_trained(frame), model_input_names=["input_ids", "attention_mask"],
         **{f"{role}_token": token for role, token in _SPECIAL.items()},
     )  # fmt: skip

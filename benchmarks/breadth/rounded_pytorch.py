@@ -8,7 +8,7 @@ the matrix without them, and rounds the other factor with them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,13 +61,13 @@ def rounded(model: Any, folder: Path, seed: int = 0) -> Iterator[None]:
     rounded: dict[tuple[int, str], torch.Tensor] = {}
     factors: dict[int, _Factor] = {}
     for matrix in decoded(folder):
-        part, scales, values = _same(matrix, parts)
-        key = part.weight.untyped_storage().data_ptr()
-        whole = rounded.setdefault((key, matrix.use), part.weight.detach().clone())
-        with torch.no_grad():
-            part.view(whole).copy_(torch.from_numpy(values))
-        if matrix.factor is not None:
-            factors[key] = _Factor(matrix.factor, scales)
+        for part, scales, values in _same(matrix, parts):
+            key = part.weight.untyped_storage().data_ptr()
+            whole = rounded.setdefault((key, matrix.use), part.weight.detach().clone())
+            with torch.no_grad():
+                part.view(whole).copy_(torch.from_numpy(values))
+            if matrix.factor is not None:
+                factors[key] = _Factor(matrix.factor, scales)
     if seed:
         _move((*model.parameters(), *rounded.values()), seed)
     model.is_rounded = True
@@ -104,20 +104,57 @@ def _parts(weight: torch.Tensor) -> Iterator[_Part]:
         yield _Part(weight, None, turned=False)
 
 
-def _same(matrix: Decoded, parts: list[_Part]) -> tuple[_Part, torch.Tensor | None, np.ndarray]:
-    """The part of the checkpoint that the matrix was rounded from, the scales of its rows, and it without scales."""
-    fitting = [(part, part.view(part.weight).detach().float().numpy()) for part in parts
-               if part.view(part.weight).shape == matrix.values.shape]  # fmt: skip
-    for part, own in fitting:
-        if _is_near(own, matrix.values, matrix.step):
-            return part, None, np.ascontiguousarray(matrix.values)
-    for part, own in fitting if matrix.factor == 0 and matrix.values.ndim == 2 else []:
+_Match = tuple[_Part, torch.Tensor | None, np.ndarray]
+
+
+def _same(matrix: Decoded, parts: list[_Part]) -> list[_Match]:
+    """The part of the checkpoint that the matrix was rounded from, the scales of its rows, and it without scales.
+
+    Two parts for two matrices in one, which MobileBERT joins before it multiplies.
+    """
+    match = _match(matrix, parts)
+    found = [match] if match else _stacked(matrix, parts)
+    if not found:
+        raise Foreign(f"the matrix `{matrix.name}` of the graph, {'×'.join(map(str, matrix.values.shape))}, is none of "
+                      "the checkpoint, each value within a step")  # fmt: skip
+    return found
+
+
+def _stacked(matrix: Decoded, parts: list[_Part]) -> list[_Match]:
+    """The parts that the upper and the lower rows of the matrix were rounded from; none if there are no two."""
+    heights = {view.shape[0] for part in parts if (view := part.view(part.weight)).ndim == matrix.values.ndim == 2}
+    for height in sorted(height for height in heights if height < len(matrix.values)):
+        halves = [matrix._replace(values=matrix.values[rows], step=matrix.step[rows])
+                  for rows in (slice(height), slice(height, None))]  # fmt: skip
+        found = [match for half in halves if (match := _plain_match(half, parts))]
+        if len(found) == len(halves):
+            return found
+    return []
+
+
+def _match(matrix: Decoded, parts: list[_Part]) -> _Match | None:
+    match = _plain_match(matrix, parts)
+    if match or matrix.factor != 0 or matrix.values.ndim != 2:
+        return match
+    for part, own in _fitting(matrix, parts):
         rows, columns = _scales(own, matrix.values)
         scales = rows[:, None] * columns
         if (scales > 0).all() and _is_near(own, matrix.values / scales, matrix.step / scales):
             return part, torch.from_numpy(rows), np.ascontiguousarray(matrix.values / scales)
-    raise Foreign(f"the matrix `{matrix.name}` of the graph, {'×'.join(map(str, matrix.values.shape))}, is none of the "
-                  "checkpoint, each value within a step")  # fmt: skip
+    return None
+
+
+def _plain_match(matrix: Decoded, parts: list[_Part]) -> _Match | None:
+    """The part without scales."""
+    for part, own in _fitting(matrix, parts):
+        if _is_near(own, matrix.values, matrix.step):
+            return part, None, np.ascontiguousarray(matrix.values)
+    return None
+
+
+def _fitting(matrix: Decoded, parts: list[_Part]) -> list[tuple[_Part, np.ndarray]]:
+    return [(part, part.view(part.weight).detach().float().numpy()) for part in parts
+            if part.view(part.weight).shape == matrix.values.shape]  # fmt: skip
 
 
 def _is_near(own: np.ndarray, values: np.ndarray, step: np.ndarray) -> bool:
@@ -146,11 +183,14 @@ class _Rounding(TorchFunctionMode):
     def __init__(self, rounded: dict[tuple[int, str], torch.Tensor], factors: dict[int, _Factor]) -> None:
         super().__init__()
         self._rounded, self._factors = rounded, factors
+        self._kept: list[torch.Tensor] = []  # so that their memory, by which they are known, is not used again
 
     def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+        args, kwargs = _by_place(args, kwargs or {})
         if func is functional.embedding:
             return func(args[0], self._instead(args[1], "table"), *args[2:], **kwargs)
+        if func is torch.cat:
+            return self._joined(func(*args, **kwargs), args, kwargs)
         if func not in _PRODUCTS:
             return func(*args, **kwargs)
         swapped = [self._instead(value, "product") for value in args]
@@ -160,12 +200,28 @@ class _Rounding(TorchFunctionMode):
                            for place, each in enumerate(swapped)]  # fmt: skip
         return func(*swapped, **kwargs)
 
+    def _joined(self, plain: torch.Tensor, args: Any, kwargs: Any) -> torch.Tensor:
+        """What is joined; if it is rounded weights, a product that reads it takes those."""
+        given = args[0] if args else ()
+        swapped = [self._instead(value, "product") for value in given]
+        if swapped and all(one is not value for one, value in zip(swapped, given, strict=True)):
+            self._rounded[_key(plain), "product"] = torch.cat(swapped, *args[1:], **kwargs)
+            self._factors.update({_key(plain): self._factors[_key(one)] for one in given if _key(one) in self._factors})
+            self._kept.append(plain)
+        return plain
+
     def _instead(self, value: Any, use: str) -> Any:
         """The same view of the rounded weight, if this is a view of a weight that the graph has rounded."""
         if not isinstance(value, torch.Tensor):
             return value
         whole = self._rounded.get((_key(value), use))
         return value if whole is None else whole.as_strided(value.shape, value.stride(), value.storage_offset())
+
+
+def _by_place(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The same arguments, the first two by place: Mamba's convolutions get their weight by name."""
+    first = [kwargs[name] for name in ("input", "weight")[len(args) :] if name in kwargs]
+    return (*args, *first), {name: value for name, value in kwargs.items() if not any(value is one for one in first)}
 
 
 def _key(value: Any) -> int:

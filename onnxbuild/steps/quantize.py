@@ -503,7 +503,7 @@ def _columns(params: QuantizeParams) -> tuple[str, ...]:
 
 QUANTIZE = Kind(
     name="quantize",
-    version=3,
+    version=4,
     params=QuantizeParams,
     inputs={"model": "onnx"},
     outputs={"model": "onnx"},

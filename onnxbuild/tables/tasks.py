@@ -188,8 +188,8 @@ SENTENCE_TASKS: tuple[str, ...] = tuple(task.name for task in _ROWS if task.pool
 
 # Speech models that have one graph and no decoder: CTC, one letter for each frame.
 CTC_TYPES = frozenset({
-    "data2vec-audio", "hubert", "sew", "sew-d", "unispeech", "unispeech-sat", "wav2vec2", "wav2vec2-bert",
-    "wav2vec2-conformer", "wavlm",
+    "data2vec-audio", "granite_speech5_ctc", "hubert", "lasr_ctc", "mctct", "parakeet_ctc", "sew", "sew-d", "unispeech",
+    "unispeech-sat", "wav2vec2", "wav2vec2-bert", "wav2vec2-conformer", "wavlm",
 })  # fmt: skip
 
 

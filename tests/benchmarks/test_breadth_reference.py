@@ -52,6 +52,16 @@ def test_a_rounded_model_is_compared_with_its_past_as_its_graph_is():
     np.testing.assert_allclose(reference(model, {})[1][0], [[2.0]])
 
 
+def test_a_rounded_model_reads_a_whole_text_where_its_graph_has_no_past():
+    from greedy import reference
+
+    model = Model(2.0, 5.0)
+    model.config.name_or_path = "zamba"
+    model.is_rounded = True
+    np.testing.assert_allclose(reference(model, {}, has_past=False)[1][0], [[2.0]])
+    np.testing.assert_allclose(reference(model, {}, has_past=True)[1][0], [[5.0]])
+
+
 PROMPT = 2
 
 

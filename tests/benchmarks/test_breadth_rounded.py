@@ -15,17 +15,22 @@ onnx = pytest.importorskip("onnx")
 
 
 class Net(torch.nn.Module):
-    """A table, a product and one more, with biases."""
+    """A table, a product whose weight has a name, and one with two weights that are joined first, with biases."""
 
     def __init__(self):
         super().__init__()
         torch.manual_seed(3)
         self.table = torch.nn.Embedding(31, 48)
         self.first = torch.nn.Linear(48, 40)
-        self.second = torch.nn.Linear(40, 36)
+        self.upper = torch.nn.Parameter(torch.randn(13, 36) / 6)
+        self.lower = torch.nn.Linear(27, 36)
 
     def forward(self, ids):
-        return self.second(torch.relu(self.first(self.table(ids))))
+        first = torch.nn.functional.linear(self.table(ids), weight=self.first.weight, bias=self.first.bias)
+        return torch.relu(first).matmul(self.second()) + self.lower.bias
+
+    def second(self):
+        return torch.cat([self.upper, self.lower.weight.t()], dim=0)
 
 
 def made(folder, variant, smoothing=1.0):
@@ -38,7 +43,7 @@ def made(folder, variant, smoothing=1.0):
     scales = np.ones(48, np.float32)
     scales[3] = smoothing
     arrays = {"table": net.table.weight, "first": net.first.weight.T * torch.from_numpy(scales)[:, None],
-              "first_bias": net.first.bias, "second": net.second.weight.T, "second_bias": net.second.bias}  # fmt: skip
+              "first_bias": net.first.bias, "second": net.second(), "second_bias": net.lower.bias}  # fmt: skip
     stored = [
         numpy_helper.from_array(np.ascontiguousarray(value.detach().numpy()), name) for name, value in arrays.items()
     ]
@@ -101,8 +106,8 @@ def change(path, name, function):
 def test_a_doubled_matrix_is_none_of_the_checkpoint_or_seen_in_the_answer(tmp_path, variant):
     from rounded_pytorch import Foreign
 
-    net = made(tmp_path, variant)
-    change(tmp_path / "model.onnx", lambda name: name.startswith("second") and "scale" in name, lambda old: 2 * old)
+    net, doubled = made(tmp_path, variant), {"q4": "second", "int8": "first"}[variant]
+    change(tmp_path / "model.onnx", lambda name: name.startswith(doubled) and "scale" in name, lambda old: 2 * old)
     if variant == "q4":
         with pytest.raises(Foreign, match="40×36, is none of the checkpoint"):
             error(net, tmp_path)
@@ -136,11 +141,12 @@ def test_experts_that_are_far_from_pytorch_are_right_and_a_doubled_matrix_in_the
     pytest.importorskip("optimum.onnxruntime")
     work = tmp_path / "work"
     command = [sys.executable, str(BENCHMARKS / "breadth.py"), "--exporter", "optimum", "--variant", "int8", "q4",
-               "--together", "--work", str(work), "--store", str(tmp_path / "store"), "--batch", "2", "-j", "2",
+               "--together", "--work", str(work), "--store", str(tmp_path / "store"),
+               "--results", str(tmp_path / "results.jsonl"), "--batch", "2", "-j", "2",
                "--type", "granite", "qwen3_moe"]  # fmt: skip
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    rows = [json.loads(line) for line in (work / "results.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
     assert {(row["type"], row["variant"]): row["verdict"] for row in rows} == dict.fromkeys(
         [(name, variant) for name in ("granite", "qwen3_moe") for variant in ("int8", "q4")], "right"
     ), done.stdout

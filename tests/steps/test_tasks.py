@@ -113,6 +113,14 @@ def test_families() -> None:
     assert family_of(speech, {"model_type": "wavlm"}) == "encoder"
 
 
+def test_every_exported_speech_model_without_a_past_is_ctc() -> None:
+    speech = "automatic-speech-recognition"
+    for table in (OPTIMUM, TRANSFORMERS):
+        without = set(table[speech].split()) - set(table[f"{speech}-with-past"].split())
+        assert "parakeet_ctc" in without or "mctct" in without
+        assert {name for name in without if not is_ctc(speech, {"model_type": name})} == set()
+
+
 def test_a_row_of_a_dataset() -> None:
     assert row_columns("question-answering", {}) == ("question", "context")
     assert row_columns("text-classification", {"text_pair": "b"}) == ("text", "text_pair")

@@ -16,13 +16,13 @@ import torch
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from onnxbuild.protocol import CheckFailed
-from onnxbuild.workers.engines.engine import Arrays, Device, Graphs
+from onnxbuild.workers.engines.engine import PAST_IDS, Arrays, Device, Graphs
 from onnxbuild.workers.engines.loading import Loaded, watched
 from onnxbuild.workers.engines.named_outputs import name_outputs
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel, onnx_files
 from onnxbuild.workers.engines.own_state import OwnState
 from onnxbuild.workers.engines.task_classes import class_of
-from onnxbuild.workers.engines.torch_pasts import encoded_as, keeps_states, read_on
+from onnxbuild.workers.engines.torch_pasts import contradicts_itself, encoded_as, keeps_states, read_on
 from onnxbuild.workers.folders.model_graphs import data_below
 from onnxbuild.workers.libraries.imagegpt_positions import count_positions
 
@@ -118,11 +118,18 @@ class TorchModel:
 
     def run(self, stage: str, feeds: Arrays) -> dict[str, np.ndarray]:
         """Outputs of a stage under the names that an export gives them."""
-        outputs = self.prepare(stage, feeds)()
+        outputs = self._exact(stage, feeds)()
         if stage == "encoder":
             return {"last_hidden_state": _numpy(outputs[0])}
         named = {name: _numpy(value) for name, value in _tensors(outputs)}
         return named | {name: _numpy(value) for name, value in self._cache_of(outputs).items()}
+
+    def _exact(self, stage: str, feeds: Arrays) -> Callable[[], Any]:
+        """The call that gives the right values, which is not the one to time where steps on a cache contradict it."""
+        if PAST_IDS not in feeds or not contradicts_itself(self.model):
+            return self.prepare(stage, feeds)
+        tensors = {name: self._tensor(value) for name, value in feeds.items()}
+        return _without_gradients(read_on(self._call, self._takes, tensors, at_once=True))
 
     def _cache_of(self, outputs: Any) -> dict[str, Any]:
         if keeps_states(self.model, self._takes):

@@ -7,7 +7,16 @@ from typing import Any
 
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.quantize import QuantizeParams
-from onnxbuild.workers.quantize.quantized import DEEP, EMBEDDING, EXCLUDED, FOLDABLE, INNER, NOT_FP32, OF_OTHER_METHOD
+from onnxbuild.workers.quantize.quantized import (
+    ANGLE,
+    DEEP,
+    EMBEDDING,
+    EXCLUDED,
+    FOLDABLE,
+    INNER,
+    NOT_FP32,
+    OF_OTHER_METHOD,
+)
 
 # Why nodes stayed in float → what quantizes them. Most frequent cause first, because a message shows few.
 _CURES: Mapping[str, str] = {
@@ -17,6 +26,7 @@ _CURES: Mapping[str, str] = {
     FOLDABLE: "run `optimize: O1` first: it stores what is computed from weights alone",
     EMBEDDING: "`quantize: {method: dynamic}` also quantizes embeddings",
     EXCLUDED: "name fewer nodes in `exclude`",
+    ANGLE: "leave `quantize:` out for this model: rounded angles would change what it computes",
 }
 _NOTHING_LEFT = "a graph that is int8 already has nothing left to quantize: start from the fp32 graph"
 

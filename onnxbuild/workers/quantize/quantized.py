@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from onnx import ModelProto, NodeProto, TensorProto
 
@@ -26,6 +26,7 @@ INNER = "inside of a branch or a loop, which this method leaves alone"
 DEEP = "a weight of three axes or more, which this method leaves alone"
 OF_OTHER_METHOD = "with a stored weight, which this method does not quantize"
 NOT_FP32 = "its weight is not fp32"
+ANGLE = "its result is an angle, which is read by Sin or Cos"
 
 
 def quantized_operators(model: ModelProto) -> dict[str, int]:
@@ -43,7 +44,7 @@ def quantized_operators(model: ModelProto) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-def left_in_float(model: ModelProto, exclude: Iterable[str]) -> dict[str, list[str]]:
+def left_in_float(model: ModelProto, exclude: Iterable[str], angles: Collection[str] = ()) -> dict[str, list[str]]:
     """Names of the nodes that stayed in float, by reason."""
     weights = {t.name: t for g in graphs_of(model.graph) for t in g.initializer if t.data_type in _FLOATS}
     excluded, done, fed = set(exclude), _dequantized(model), _computed_from_inputs(model)
@@ -54,6 +55,7 @@ def left_in_float(model: ModelProto, exclude: Iterable[str]) -> dict[str, list[s
                 continue
             reason = _reason(node, weights, excluded, inner=graph is not model.graph)
             reason = FOLDABLE if reason == COMPUTED and not fed.issuperset(node.input) else reason
+            reason = ANGLE if reason not in {None, EXCLUDED, COMPUTED} and node.name in angles else reason
             if reason is not None:
                 nodes.setdefault(reason, []).append(node.name)
     return {reason: sorted(names) for reason, names in sorted(nodes.items())}

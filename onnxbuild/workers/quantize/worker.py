@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace
 from onnx import ModelProto
 
 from onnxbuild.protocol import CheckFailed, Facts, Tell
@@ -30,6 +31,7 @@ from onnxbuild.workers.libraries.quiet import quiet
 from onnxbuild.workers.libraries.remote_code import with_its_code
 from onnxbuild.workers.model_folder.decoders import graphs_to_change
 from onnxbuild.workers.model_folder.each_graph import change_each_graph
+from onnxbuild.workers.quantize.angles import angles
 from onnxbuild.workers.quantize.effect import check_effect, count_quantized
 from onnxbuild.workers.quantize.file_params import check_excluded, params_by_file
 from onnxbuild.workers.quantize.gptq import quantize_gptq
@@ -129,6 +131,9 @@ def _quantized(source: Path, params: QuantizeParams, given: _Given) -> tuple[Mod
     model = load_model(source)
     already = quantized_operators(model)
     rewritten = _prepare(model, params)
+    # The codes of `stored` are exact, so it takes angles as well.
+    kept = [] if params.method == "stored" else angles(model)
+    params, excluded = replace(params, exclude=(*params.exclude, *kept)), params.exclude
     with TemporaryDirectory(prefix="onnxbuild-quantize-") as scratch, quiet():
         if given.checkpoint is not None:
             model, calibration = put_stored(model, params, given.checkpoint)
@@ -137,7 +142,7 @@ def _quantized(source: Path, params: QuantizeParams, given: _Given) -> tuple[Mod
         declare_own_operators(model)
     drop_unused_weights(model)
     counts = {"quantized": _added(quantized_operators(model), already)}
-    return model, {**counts, "left_in_float": left_in_float(model, params.exclude), **rewritten, **calibration}
+    return model, {**counts, "left_in_float": left_in_float(model, excluded, kept), **rewritten, **calibration}
 
 
 def _prepare(model: ModelProto, params: QuantizeParams) -> dict[str, int]:

@@ -83,7 +83,7 @@ def _other_probabilities(pooled: Mapping[str, Mapping[str, float]]) -> Iterator[
     for output, values in pooled.items():
         error = values.get(PROBABILITY, 0.0)
         if not error <= _MOST_PROBABILITY:
-            what = f"the probability of a label of {output} differs by {error:.2g} on average"
+            what = f"the probability of a label of {output} differs by {error:.3g} on average"
             yield CODE, f"{what}: a factor or a bias is another (at most {_MOST_PROBABILITY:g} is accepted)"
 
 

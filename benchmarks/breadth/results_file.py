@@ -1,0 +1,45 @@
+"""measured.jsonl: the last result of each variant, one JSON object per line, kept in the repository.
+
+Sorted by exporter, type and variant, so that a diff shows what has changed. The page is made from it, and `--continue`
+skips what it has. Each row is written at once, as a run takes hours and may be stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from builds import VARIANTS
+
+MEASURED = Path(__file__).with_name("measured.jsonl")
+_FIELDS = ("exporter", "type", "variant", "verdict", "code", "message", "date")
+_LONGEST = 200  # characters of a message
+
+
+def results(path: Path = MEASURED) -> list[dict[str, Any]]:
+    """The rows, sorted; none if there is no file."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+def keep(rows: Iterable[Mapping[str, Any]], path: Path = MEASURED) -> None:
+    """Write rows in place of the earlier ones of the same variants. Others may have written since: it is read again."""
+    known = {_place(row): row for row in results(path)}
+    known.update({_place(row): {name: row[name] for name in _FIELDS} | _message(row) for row in rows})
+    lines = [json.dumps(known[place], ensure_ascii=False) + "\n" for place in sorted(known)]
+    new = path.with_name(f"{path.name}.{os.getpid()}")
+    new.write_text("".join(lines), encoding="utf-8")
+    new.replace(path)
+
+
+def _place(row: Mapping[str, Any]) -> tuple[str, str, int]:
+    return row["exporter"], row["type"], list(VARIANTS).index(row["variant"])
+
+
+def _message(row: Mapping[str, Any]) -> dict[str, str]:
+    """One line, without the folders of this machine."""
+    words = " ".join(row["message"].split()).replace(str(Path.home()), "~")
+    return {"message": words if len(words) <= _LONGEST else f"{words[: _LONGEST - 1]}…"}
