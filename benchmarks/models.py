@@ -38,12 +38,24 @@ def main() -> int:
     """Measure the chosen models and print one line per bound."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--only", choices=("minilm", "gpt2"))
-    parser.add_argument("--rounds", type=int, default=7)
+    return in_folder(measure, parser, rounds=7)
+
+
+def in_folder(measure: Callable[[Path, argparse.Namespace], int], parser: argparse.ArgumentParser, rounds: int) -> int:
+    """What a measurement returns, made in the folder of `--work`, or in one that is removed; `--rounds` is its length.
+
+    `recipes.py` and `search_bounds.py` begin like this too.
+    """
+    parser.add_argument("--rounds", type=int, default=rounds)
     parser.add_argument("--work", type=Path, help="keep the results in this folder, and reuse those of an earlier run")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        work = options.work or Path(scratch)
-        met = [measure(work, options.rounds) for name, measure in MODELS.items() if options.only in {None, name}]
+        return measure(options.work or Path(scratch), options)
+
+
+def measure(work: Path, options: argparse.Namespace) -> int:
+    """1 if a bound is missed."""
+    met = [of_model(work, options.rounds) for name, of_model in MODELS.items() if options.only in {None, name}]
     return 0 if all(met) else 1
 
 

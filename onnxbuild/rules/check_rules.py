@@ -96,7 +96,8 @@ RULES: tuple[Rule, ...] = (
         A dataset that validation cannot read, or a field that has no effect without one.
 
         Why: rows of a dataset are text, recordings for speech recognition or pictures for image classification;
-        `samples` and `sequence` choose among them, and `accuracy_drop` needs labels.
+        `samples` and `sequence` choose among them, `accuracy_drop` needs labels, and a metric may belong to another
+        task.
         Bad:
             validate: {samples: 500}
         Good:

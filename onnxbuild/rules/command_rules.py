@@ -212,7 +212,7 @@ RULES: tuple[Rule, ...] = (
         The output folder, or the folder of a model or target below it, is a file, or cannot exist.
 
         Why: nothing could be written there, which a run would notice only after everything was built.
-        Fix: move the file elsewhere, or name another folder with `--out DIR`.
+        Fix: move the file elsewhere, or name another folder with `--out DIR` (`--output DIR` for `card`).
         """),
     described("OB092", "no-plots", """
         The page of a report, its plots and those of a card need matplotlib and Jinja, and one of them is not installed.
@@ -259,10 +259,12 @@ RULES: tuple[Rule, ...] = (
         those that took part.
         """),
     described("OB711", "result-not-in-the-store", """
-        `card` needs a file of a finished variant, and the store does not have it any more.
+        A file of a finished variant is missing in the store or damaged, or the delivered graph that `view` shows was
+        changed.
 
-        Why: the store has been damaged, or a part of it was deleted.
-        Fix: `onnxbuild run MANIFEST` makes what is missing again.
+        Why: the figures of a report and a card are those of the files that were built. `card` reads every file.
+        `report` reads only those that were written to since, because it may have hundreds of variants.
+        Fix: `onnxbuild cache verify MANIFEST` removes what is damaged, and `onnxbuild run MANIFEST` makes it again.
         """),
     described("OB750", "no-account", """
         `verify`, `sign` or `provenance` names something that is not a folder of outputs with an `onnxbuild.json`.

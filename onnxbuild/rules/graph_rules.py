@@ -143,7 +143,7 @@ RULES: tuple[Rule, ...] = (
             models: {vit: {source: "random:vit", targets: [{name: a, quantize: {method: dynamic}}]}}
         """),
     described("OB667", "bound-of-a-search", """
-        A bound in `subject_to` that is none, or that points the wrong way.
+        A bound in `subject_to` that is none, that points the wrong way, or that the task does not have.
 
         Why: cosines and the share of equal winners are better when they are larger, divergences when they are smaller.
         Bad:
@@ -154,7 +154,8 @@ RULES: tuple[Rule, ...] = (
     described("OB668", "search-impossible", """
         `method: auto` without bounds, or for a model that it cannot search.
 
-        Why: the search takes back nodes until the bounds hold, and measures them on text, in models of one graph.
+        Why: the search takes back nodes until the bounds hold, and measures them on text. It searches one graph, or
+        those of an encoder-decoder, which run one after another.
         Bad:
             quantize: {method: auto}
         Good:

@@ -141,7 +141,8 @@ RULES: tuple[Rule, ...] = (
     described("OB034", "bad-choice", """
         A `select:` that can never choose, or that would choose a worse variant: an unknown figure, a condition of
         another form, a figure that nothing measures, no goal or two, a goal or a condition the wrong way around
-        (`minimize: throughput`), a condition that no value fulfils, or a target that is called `best`.
+        (`minimize: throughput`), a condition that no value fulfils, an accuracy for which the validation has no right
+        answers, or a target that is called `best`.
 
         Why: the choice is made after everything was built and measured, which would be in vain.
         Bad:

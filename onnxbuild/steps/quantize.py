@@ -136,7 +136,7 @@ class QuantizeParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_
         Mapping[Metric, str] | UnsetType,
         Meta(
             description="bounds that the result keeps on text that it was not calibrated with, against the graph that"
-            " comes in (auto); `top1` and `kl_mean` are of logits",
+            " comes in (auto); `top1`, `kl_mean` and `perplexity_ratio` are of logits",
             examples=[{"cosine_mean": ">= 0.999"}, {"kl_mean": "<= 0.001", "top1": ">= 0.99"}],
         ),
     ] = UNSET
@@ -399,21 +399,14 @@ def _check_data(params: QuantizeParams, context: Context) -> Iterable[Fault]:
 
 def _check_search(params: QuantizeParams, context: Context) -> Iterable[Fault]:
     """OB667 and OB668 for a search without bounds, or where it cannot be made."""
-    if not params.subject_to:
-        yield Fault(
-            code="OB668",
-            message="`method: auto` needs the bounds that the result keeps",
-            hint='write `subject_to: {cosine_mean: ">= 0.999"}`',
-        )
-    else:
-        yield from check_bounds(params.subject_to)
-    if context.family == "encoder-decoder" or context.graphs > 1:
-        what = f"the source has {context.graphs}" if context.graphs > 1 else f"`{context.task}` has several"
+    yield from _check_subject(params, context)
+    if context.graphs > 1 and context.family == "encoder":
+        one = f"the source has {context.graphs}"
         yield Fault(
             code="OB668",
             field="method",
-            message=f"`method: auto` searches models of one graph, and {what}",
-            hint="write `method: dynamic`, with `modules` for single files",
+            message=f"`method: auto` searches one graph, or those of an encoder-decoder, and {one}",
+            hint="write `method: dynamic`, with `modules` for single files; an encoder-decoder needs its `task`",
         )
     elif not reads_text_rows(context.task):
         yield Fault(
@@ -423,9 +416,24 @@ def _check_search(params: QuantizeParams, context: Context) -> Iterable[Fault]:
             hint="write `method: dynamic`",
         )
     if params.modules:
+        message = "`modules` has no effect with `method: auto`: it searches all files at once"
+        yield Fault(code="OB530", field="modules", message=message)
+
+
+def _check_subject(params: QuantizeParams, context: Context) -> Iterable[Fault]:
+    """OB668 for no bounds, and OB667 for bounds that are none, or of another kind of model."""
+    if not params.subject_to:
         yield Fault(
-            code="OB530", field="modules", message="`modules` has no effect with `method: auto`: it searches one graph"
+            code="OB668",
+            message="`method: auto` needs the bounds that the result keeps",
+            hint='write `subject_to: {cosine_mean: ">= 0.999"}`',
         )
+        return
+    yield from check_bounds(params.subject_to)
+    if "perplexity_ratio" in params.subject_to and context.task and context.family == "encoder":
+        message = f"`perplexity_ratio` is of models that generate text, and the task is `{context.task}`"
+        hint = "bound `cosine_mean`, or `kl_mean` if the model has logits"
+        yield Fault(code="OB667", field="subject_to", message=message, hint=hint)
 
 
 def _check_smooth(params: QuantizeParams, context: Context) -> Iterable[Fault]:

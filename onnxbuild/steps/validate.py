@@ -31,12 +31,11 @@ from onnxbuild.steps.kind import (
     library_of,
     trusted,
 )
+from onnxbuild.tables.bounds.labels_of_rows import LABEL, ROLES_OF_ANSWERS, why_unmeasured
 from onnxbuild.tables.bounds.metric import Metric
 from onnxbuild.tables.bounds.written_bound import FORMS, written_bound
 from onnxbuild.tables.tasks import file_role, has_labels, reads_text_rows, row_columns
 from onnxbuild.tables.thresholds import METRICS, default_bounds, is_default
-
-LABEL = "label"  # the role of the column that holds the right answer
 
 # An editor completes and explains the names of metrics.
 _METRIC_KEYS = {
@@ -224,6 +223,12 @@ def _check_dataset(params: ValidateParams, context: Context) -> Iterable[Fault]:
         is_classifier = has_labels(context.task)
         hint = "name a dataset with `columns: {label: …}`" if is_classifier else "remove it"
         yield Fault(code="OB615", field="thresholds", message=message, hint=hint)
+    roles = dict.fromkeys(ROLES_OF_ANSWERS, "")  # which columns the dataset has is not known yet
+    for name in sorted(params.thresholds.keys() - {"accuracy_drop"}):
+        missing = why_unmeasured(name, context.task or "", context.config, params.dataset, roles)
+        if missing is not None:
+            message = f"`{name}` is bounded and will not be measured: {missing.why}"
+            yield Fault(code="OB615", field="thresholds", message=message, hint=missing.hint)
 
 
 def _check_unread(params: ValidateParams, context: Context) -> Iterable[Fault]:

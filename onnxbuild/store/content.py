@@ -146,6 +146,16 @@ class Content:
 
         Errors: DamagedBlob; OSError if it cannot be determined, for example when file descriptors run out.
         """
+        damage = self.damage(file)
+        if damage is not None:
+            self.drop(file.digest)
+            raise DamagedBlob(file.digest, damage)
+
+    def damage(self, file: File) -> str | None:
+        """What is wrong with a blob, which is read for that; None if it is intact. Nothing is removed.
+
+        Errors: OSError if it cannot be determined.
+        """
         blob = self.path(file.digest)
         try:
             intact = self._has_size(file.digest, file.size) and digest_file(blob, file.size, mapped=True) == file.digest
@@ -153,10 +163,12 @@ class Content:
         except OSError as error:
             if error.errno not in {errno.EIO, errno.ENOENT}:
                 raise
-            intact, damage = False, f"unreadable ({error.strerror})"
-        if not intact:
-            self.drop(file.digest)
-            raise DamagedBlob(file.digest, damage)
+            return f"unreadable ({error.strerror})"
+        return None if intact else damage
+
+    def seems_intact(self, file: File, since: float) -> bool:
+        """Whether a blob has its size, and was not written to since a moment in Unix time: one stat, no reading."""
+        return self._has_size(file.digest, file.size) and self.path(file.digest).lstat().st_mtime <= since
 
     def drop(self, digest: str) -> None:
         """Remove a blob, or what is in its place; do nothing if it is already gone, or if its folder is a link."""

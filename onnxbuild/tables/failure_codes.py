@@ -932,9 +932,10 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
     ),
     "OBE151": FailureCode(
         "search-over-several-graphs",
-        "a search quantizes a model of several graphs",
-        "The bounds of `quantize: {method: auto}` are on the outputs of one graph. In a model of several, such as an "
-        "encoder and a decoder, each graph would keep them by itself, and the errors of one add to those of the next.",
+        "a search quantizes a model of graphs that do not run one after another",
+        "`quantize: {method: auto}` has one bound over the whole model. It joins the graphs of an encoder-decoder, "
+        "whose decoder reads the encoder's states and the cache of the pass before. Other graphs, such as the two of "
+        "CLIP, read nothing of each other, so that no single bound is on all of them.",
         "Write `method: dynamic`, with `modules` for the files that need another one.",
     ),
 }

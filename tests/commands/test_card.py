@@ -90,6 +90,14 @@ def test_no_link_is_followed(world: World, tmp_path: Path) -> None:
     assert "license" not in metadata(world.root / "unread" / "m" / "README.md")
 
 
+def test_what_is_in_the_way_is_named_with_the_option_of_this_command(world: World) -> None:
+    (world.root / "taken").mkdir()
+    (world.root / "taken" / "m").write_text("a file")
+    done = card(world, "--output", "taken")
+    assert (done.code, "OB647" in done.err) == (2, True)
+    assert "hint: move the file elsewhere, or name another folder with `--output DIR`" in done.err
+
+
 def test_a_model_that_was_never_run_has_no_card(tmp_path: Path) -> None:
     never = World(tmp_path)
     never.manifest(STEPS)
@@ -122,8 +130,9 @@ def test_a_file_that_the_store_lacks_is_made_again_by_a_run(tmp_path: Path) -> N
     done = card(world)
     assert done.code == 1
     assert done.err == (
-        "OB711 a file of `two` cannot be read from the store: No such file or directory\n"
-        "  = hint: `onnxbuild run manifest.yaml` makes what is missing again\n"
+        "OB711 `model.onnx` of `m/two` is missing in the store\n"
+        "  = hint: `onnxbuild cache verify manifest.yaml` removes what is damaged, and `onnxbuild run manifest.yaml` "
+        "makes it again\n"
     )
     assert (world.run().code, card(world).code) == (0, 0)
 

@@ -494,3 +494,8 @@ def test_a_dry_run_takes_no_option_that_needs_a_run(world: World, option: str) -
     done = world.run("-n", option, "manifest.yaml")
     assert (done.code, done.out) == (2, "")
     assert f"`--dry-run` runs nothing, so it takes no `{option}`" in done.err
+
+
+@pytest.mark.parametrize("verb", ["blame", "view"])
+def test_a_command_about_one_variant_asks_for_one(verb: str) -> None:
+    assert subcommand(parser(), verb).format_usage().endswith(" MANIFEST MODEL/TARGET\n")

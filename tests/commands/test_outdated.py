@@ -46,6 +46,18 @@ def test_an_edited_step_is_named_and_its_results_keep_the_params_that_they_have(
     )
 
 
+def test_the_precision_is_that_of_what_was_built(tmp_path: Path) -> None:
+    world, three = World(tmp_path), [{"text": "fp16", "number": 7}]  # no action of another variant
+    world.manifest({"one": ONE, "two": [{"text": "int8"}, {"text": "3"}], "three": three})
+    assert world.run().code == 0
+    world.manifest({"one": [{"text": "int8"}], "two": [{"text": "fp16"}, {"text": "3"}], "three": three})
+    built = {"m/one": "fp32", "m/two": "int8", "m/three": "fp16"}
+    assert {name: one["precision"] for name, one in variants(world).items()} == built
+    assert world.run().code == 0
+    now = {"m/one": "int8", "m/two": "fp16", "m/three": "fp16"}
+    assert {name: one["precision"] for name, one in variants(world).items()} == now
+
+
 def test_the_page_and_the_status_say_it_too(world: World) -> None:
     world.manifest({"one": ONE, "two": [{"text": "22"}, {"text": "4"}]})
     assert warning("m/two:toy-2: params.text: 3 → 4") in world.run(verb="report").err

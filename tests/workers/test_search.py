@@ -23,7 +23,7 @@ from onnxbuild.workers.inputs.sample_source import open_source
 from onnxbuild.workers.inputs.samples import single_texts
 from onnxbuild.workers.inputs.sentences import SENTENCES
 from onnxbuild.workers.measuring import metrics
-from onnxbuild.workers.quantize.search.judged import loss_of, scores
+from onnxbuild.workers.quantize.search.judged import LOSSES, _losses, loss_of, scores
 from onnxbuild.workers.quantize.search.mixed import cost_of, mixed, parts_of
 from onnxbuild.workers.quantize.search.search import Rows, Trial, fewest, noted_loss, search
 from onnxbuild.workers.quantize.worker import run
@@ -217,10 +217,37 @@ def test_a_bound_that_nothing_keeps():
     assert len(caught.value.failure.facts["trials"]) == 7  # one in int8, then 1, 2 and 4 nodes back in both recipes
 
 
-def test_a_model_of_several_graphs_is_refused_before_anything_is_measured():
-    with pytest.raises(CheckFailed) as caught:
-        run_step(run, AUTO, model=exported("t5")[1])
-    assert str(caught.value).startswith("OBE151 a search quantizes models of one graph, and this one has `")
+def test_the_losses_of_tokens_are_those_of_the_next_real_token():
+    logits = np.log(np.float32([[[0.5, 0.25, 0.25], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6], [0.4, 0.4, 0.2]]]))
+    fed = {"input_ids": np.array([[2, 0, 1, 1]]), "attention_mask": np.array([[1, 1, 1, 0]])}
+    # After the token 2 comes 0, after it 1; what follows is padding.
+    assert _losses(logits, fed, "") == pytest.approx(-np.log([0.5, 0.8]))
+    assert _losses(logits[:, 1], fed, "") is None  # one decision per row
+    exact = [{"logits": logits[0], LOSSES: np.array([1.0, 2.0])}, {"logits": logits[0], LOSSES: np.array([0.5])}]
+    found = [{"logits": logits[0], LOSSES: np.array([1.3, 2.0])}, {"logits": logits[0], LOSSES: np.array([0.5])}]
+    assert scores(exact, found)["perplexity_ratio"] == pytest.approx(np.exp(0.1))
+    assert "perplexity_ratio" not in scores([{"logits": logits[0]}], [{"logits": logits[0]}])
+
+
+def test_a_decoder_with_a_past_keeps_a_ratio_of_perplexities():
+    """The bound holds for the text of the model's own cache, too: its logits after a past are those of the search."""
+    source = exported("gpt2")[1]
+    params = msgspec.structs.replace(AUTO, subject_to={"perplexity_ratio": "<= 1.000005"}, smooth=msgspec.UNSET)
+    facts, folder = run_step(run, params, model=source)
+    found = facts["files"]["model.onnx"]["search"]
+    assert found["trials"][0]["perplexity_ratio"] > 1.000005  # int8 alone does not keep it
+    assert found["chosen"]["perplexity_ratio"] <= 1.000005
+    assert "past_key_values.0.key" in {value.name for value in onnx.load(folder / "model.onnx").graph.input}
+    losses = [perplexities(path) for path in (source, folder)]
+    assert metrics.perplexity_ratio(*losses) == pytest.approx(found["chosen"]["perplexity_ratio"], abs=2e-6)
+
+
+def perplexities(folder):
+    """The losses of all tokens of the sentences of validation, read without the search."""
+    model = OnnxModel(folder, threads=1)
+    samples = single_texts(open_source(folder, model, "", seed=0, light=True), SENTENCES, 128)
+    pairs = ((one.feeds["input_ids"][0], model.run("prefill", one.feeds)["logits"][0]) for one in samples)
+    return np.concatenate([metrics.negative_log_likelihoods(logits[:-1], ids[1:]) for ids, logits in pairs])
 
 
 def test_a_bound_on_logits_where_there_are_none():

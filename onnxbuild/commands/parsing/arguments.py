@@ -9,6 +9,7 @@ from typing import NamedTuple
 from onnxbuild.commands.parsing import values
 
 _SELECTORS = "model, model/target, model/target:kind, :kind, x+, globs"
+_ONE_VARIANT = "the variant; MODEL alone, if it has only one"
 
 
 class Command(NamedTuple):
@@ -161,7 +162,7 @@ def _card(card: argparse.ArgumentParser) -> None:
 
 def _view(view: argparse.ArgumentParser) -> None:
     view.add_argument("manifest", type=values.path, metavar="MANIFEST", help="the YAML file")
-    view.add_argument("selectors", nargs="+", metavar="MODEL/TARGET", help="the variant")
+    view.add_argument("selectors", nargs=1, metavar="MODEL/TARGET", help=_ONE_VARIANT)
     _common(view)
     words = "where finished models were written (default: out/ beside the manifest)"
     view.add_argument("--out", type=values.path, metavar="DIR", help=words)
@@ -336,7 +337,7 @@ def _compare_exporters(compare: argparse.ArgumentParser) -> None:
 
 def _blame(blame: argparse.ArgumentParser) -> None:
     blame.add_argument("manifest", type=values.path, metavar="MANIFEST", help="the YAML file")
-    blame.add_argument("selectors", nargs="+", metavar="MODEL/TARGET", help="the variant")
+    blame.add_argument("selectors", nargs=1, metavar="MODEL/TARGET", help=_ONE_VARIANT)
     _common(blame)
     blame.add_argument("--json", action="store_true", help="print one JSON object")
     blame.add_argument("-j", "--jobs", type=values.positive, metavar="N", help="actions at once")

@@ -16,6 +16,7 @@ from onnxbuild.commands.reporting.gathered import evidence_of_session
 from onnxbuild.commands.reporting.outdated import outdated_fault
 from onnxbuild.commands.reporting.report import created_folder, write_plots
 from onnxbuild.commands.reporting.source_texts import origins_of, stated_by
+from onnxbuild.commands.reporting.stored_files import check_stored
 from onnxbuild.commands.state.locations import out_folder
 from onnxbuild.commands.state.out_place import check_folders, refuse_link
 from onnxbuild.commands.status import as_last_run
@@ -56,11 +57,11 @@ def write_cards(asked: Asked, options: CardOptions) -> int:
     Errors: DiagnosticError OB681 for a model without a finished variant, OB092 where plots cannot be drawn, OB710 for
     results of an earlier manifest.
     """
-    refuse_link(asked.manifest, options.output)
+    refuse_link(asked.manifest, options.output, "--output")
     out = out_folder(asked.manifest, options.output)
     with session(asked, write=False) as opened:
         graph = structs.replace(opened.graph, variants=variants_named(opened.graph, asked.selectors))
-        check_folders(out, graph.folders)
+        check_folders(out, graph.folders, "--output")
         subjects = list(_subjects(opened, graph, offline=asked.offline))
     for subject in subjects:
         check_output(str(out / subject.model / README))
@@ -94,9 +95,10 @@ def _drawn(evidence: Evidence) -> Sequence[Plot]:
 
 
 def _subjects(opened: Session, graph: ActionGraph, *, offline: bool) -> Iterator[Subject]:
-    """One per model. Errors: DiagnosticError OB681, and OB710 for results of an earlier manifest."""
+    """One per model. Errors: DiagnosticError OB681, OB710 for outdated results, OB711 for damaged ones."""
     opened, outcomes = as_last_run(structs.replace(opened, plan=structs.replace(opened.plan, graph=graph)))
     graph = opened.graph
+    check_stored(opened, graph, outcomes, thorough=True)
     evidence = evidence_of_session(opened, graph, outcomes)
     if old := {variant.name: variant.outdated for variant in evidence.variants if variant.outdated}:
         raise DiagnosticError(outdated_fault(old, opened.plan.manifest.path, "error"))

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from msgspec import structs
 
 from onnxbuild.commands.parsing.options import Asked
+from onnxbuild.commands.reporting.as_built import as_built
 from onnxbuild.commands.reporting.outdated import outdated_actions, outdated_variants, warn_of
+from onnxbuild.commands.reporting.stored_files import check_stored
 from onnxbuild.commands.status import as_last_run
 from onnxbuild.commands.workspace import Session, session
 from onnxbuild.execute.events import Outcome
@@ -23,11 +25,12 @@ from onnxbuild.report.wording import path_from_here
 def evidence_of_manifest(asked: Asked) -> tuple[Evidence, str, Manifest]:
     """The evidence of the selected variants, what they generated, and the manifest; a warning for outdated results.
 
-    Errors: DiagnosticError.
+    Errors: DiagnosticError, OB711 for damaged results.
     """
     with session(asked, write=False) as begun:
         opened, outcomes = as_last_run(begun)
         graph = structs.replace(opened.graph, variants=variants_named(opened.graph, asked.selectors))
+        check_stored(opened, graph, outcomes, thorough=False)
         evidence = evidence_of_session(opened, graph, outcomes)
         texts = generated_text(graph, outcomes)
     warn_of({variant.name: variant.outdated for variant in evidence.variants if variant.outdated}, asked.manifest)
@@ -40,4 +43,5 @@ def evidence_of_session(opened: Session, graph: ActionGraph, outcomes: Mapping[s
     ended = max((lasts[name].at for name in outcomes if name in lasts), default=None)
     source = path_from_here(opened.plan.manifest.path)
     outdated = outdated_variants(graph, outdated_actions(opened, outcomes))
+    graph = as_built(graph, outdated, opened, outcomes)
     return gather(graph, outcomes, opened.store.traces.find, source=source, ended=ended, outdated=outdated)

@@ -15,6 +15,7 @@ from typing import Any
 from msgspec import Struct
 
 from onnxbuild.commands.parsing.options import Asked
+from onnxbuild.commands.reporting.stored_files import check_delivered
 from onnxbuild.commands.state.locations import out_folder
 from onnxbuild.commands.state.out_place import check_folders, refuse_link
 from onnxbuild.commands.workspace import planned
@@ -43,8 +44,8 @@ class ViewOptions(Struct, frozen=True, kw_only=True):
 def view(asked: Asked, options: ViewOptions) -> int:
     """Serve a graph until the command is interrupted; return the exit code.
 
-    Errors: DiagnosticError OB680 if it is not clear which graph, OB681 if it was not built, OB683 and OB684 if netron
-    is missing or cannot listen.
+    Errors: DiagnosticError OB680 if it is not clear which graph, OB681 if it was not built, OB711 if it was changed,
+    OB683 and OB684 if netron is missing or cannot listen.
     """
     refuse_link(asked.manifest, options.out)
     _, expansion, _ = planned(asked, write_lock=False)
@@ -52,6 +53,7 @@ def view(asked: Asked, options: ViewOptions) -> int:
     out = out_folder(asked.manifest, options.out)
     check_folders(out, [(name.partition("/")[0], name.partition("/")[2])])
     graph = _chosen(out / name, name, asked, options.graph)
+    check_delivered(out / name, graph, asked.manifest)
     netron = _netron()
     address = _served(netron, graph, options)
     print(f"{path_from_here(graph)} is at {address}; Ctrl-C ends it", file=sys.stderr, flush=True)

@@ -15,44 +15,45 @@ from onnxbuild.permissions import is_below
 from onnxbuild.regular_files import check_folder, is_folder, is_link
 
 
-def refuse_link(manifest: str, out: str | None) -> None:
+def refuse_link(manifest: str, out: str | None, option: str = "--out") -> None:
     """Refuse an out/ that is a link which the user does not name, because a link in a checkout can lead anywhere.
 
     Errors: DiagnosticError OB090.
     """
     place = out_folder(manifest, out)
     if out is None and os.path.islink(place):
-        hint = f"name the folder that it leads to with `--out DIR`, or remove the link `{place}`"
+        hint = f"name the folder that it leads to with `{option} DIR`, or remove the link `{place}`"
         raise DiagnosticError(fault("OB090", f"the output folder `{place}` is a symbolic link", hint=hint))
 
 
-def check_folders(out: Path, folders: Collection[tuple[str, str]]) -> None:
+def check_folders(out: Path, folders: Collection[tuple[str, str]], option: str = "--out") -> None:
     """Refuse what stands in the place of the output folder, or of a folder below it that a run would replace.
 
     `folders`: model and name of each. `out`: absolute; it may be a link that the user names. A link below it is never
-    followed, since it can lead anywhere. Errors: DiagnosticError OB090 for links, and OB647 for files.
+    followed, since it can lead anywhere. `option`: by which the command takes another folder.
+    Errors: DiagnosticError OB090 for links, and OB647 for files.
     """
     try:
         check_folder(out)
     except OSError as error:
-        hint = "remove what is in its place, or name another folder with `--out DIR`"
+        hint = f"remove what is in its place, or name another folder with `{option} DIR`"
         message = f"the output folder `{out}` cannot be used: {error.strerror}"
         raise DiagnosticError(fault("OB647", message, hint=hint)) from None
     if not os.path.isdir(out):
         return
     models = {model: os.path.join(out, model) for model, _ in folders}
     below = [*models.values(), *(os.path.join(models[model], name) for model, name in folders)]
-    faults = [_misplaced(place) for place in below if not is_folder(place) and os.path.lexists(place)]
+    faults = [_misplaced(place, option) for place in below if not is_folder(place) and os.path.lexists(place)]
     if faults:
         raise DiagnosticError(faults)
 
 
-def _misplaced(place: str) -> Diagnostic:
+def _misplaced(place: str, option: str) -> Diagnostic:
     if is_link(place):
         message = f"the output folder `{place}` is a symbolic link"
         return fault("OB090", message, hint="remove the link: a run replaces the folder, and does not follow a link")
     message = f"the output folder `{place}` cannot be used: {os.strerror(errno.ENOTDIR)}"
-    return fault("OB647", message, hint="move the file elsewhere, or name another folder with `--out DIR`")
+    return fault("OB647", message, hint=f"move the file elsewhere, or name another folder with `{option} DIR`")
 
 
 def check_out(out: str | Path, models: Iterable[str], manifest: Manifest, store: Path) -> None:

@@ -18,7 +18,6 @@ _TYPES = {
     "integer": "an integer", "number": "a number", "boolean": "`true` or `false`", "string": "a string",
     "array": "a list", "object": "a mapping", "null": "nothing",
 }  # fmt: skip
-_FEW = 8  # known keys up to this number are listed where none is near
 # Words that people bring from torch and from drivers, and the language's own.
 _SYNONYMS: Mapping[str, str] = {
     "gpu": "cuda", "nvidia": "cuda", "cuda:0": "cuda",
@@ -128,7 +127,7 @@ def _unknown_key(key: str, schema: Schema, at: Span) -> Diagnostic:
     listed = ", ".join(f"`{name}`" for name in known)
     if title == "Step":
         return fault("OB024", f"unknown step kind `{key}`", span=at, hint=hint or f"a step is one of {listed}")
-    if hint is None and len(known) <= _FEW:
+    if hint is None and known:
         hint = f"expected one of {listed}"
     return fault("OB001", f"unknown key `{key}`", span=at, hint=hint)
 

@@ -10,11 +10,12 @@ from msgspec import UnsetType
 from onnxbuild.steps.kind import Fault
 from onnxbuild.tables.choices import Condition, condition
 
-Metric = Literal["cosine_mean", "cosine_min", "top1", "kl_mean"]
+Metric = Literal["cosine_mean", "cosine_min", "top1", "kl_mean", "perplexity_ratio"]
 
 # A bound for each metric, which shows which way it is bounded.
 _EXAMPLES: Mapping[str, str] = {
     "cosine_mean": ">= 0.999", "cosine_min": ">= 0.99", "top1": ">= 0.99", "kl_mean": "<= 0.001",
+    "perplexity_ratio": "<= 1.005",
 }  # fmt: skip
 
 

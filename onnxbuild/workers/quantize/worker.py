@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,20 +12,16 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 from onnx import ModelProto
 
-from onnxbuild.protocol import CheckFailed, Facts, Tell
+from onnxbuild.protocol import Facts, Tell
 from onnxbuild.steps.kind import JOURNAL
 from onnxbuild.steps.quantize import CHECKPOINT, QuantizeParams
 from onnxbuild.workers.calibrate.feeds import Counted, Feeds, calibrating
 from onnxbuild.workers.folders.journal import Journal
 from onnxbuild.workers.folders.model_files import copy_model_file, onnx_names
 from onnxbuild.workers.folders.model_graphs import copy_data, has_external_data, size_bytes
-from onnxbuild.workers.graphs.cpu_kernels import part_biased_gelus, part_skip_norms
-from onnxbuild.workers.graphs.free_names import free_added_names
 from onnxbuild.workers.graphs.graph_files import load_graph, load_model, save_model
 from onnxbuild.workers.graphs.half import named
 from onnxbuild.workers.graphs.nodes import declare_own_operators
-from onnxbuild.workers.graphs.plain_form import inline_functions, store_weights
-from onnxbuild.workers.graphs.products import fold_transposed_weights, gemm_to_matmul, squeeze_weights
 from onnxbuild.workers.graphs.weights import drop_unused_weights
 from onnxbuild.workers.libraries.quiet import quiet
 from onnxbuild.workers.libraries.remote_code import with_its_code
@@ -35,11 +31,13 @@ from onnxbuild.workers.quantize.angles import angles
 from onnxbuild.workers.quantize.effect import check_effect, count_quantized
 from onnxbuild.workers.quantize.file_params import check_excluded, params_by_file
 from onnxbuild.workers.quantize.gptq import quantize_gptq
+from onnxbuild.workers.quantize.prepared import prepare
 from onnxbuild.workers.quantize.quantized import left_in_float, quantized_operators
 from onnxbuild.workers.quantize.quantizers import quantize_dynamic, quantize_weights
 from onnxbuild.workers.quantize.search.by_row import ByRow, by_row
 from onnxbuild.workers.quantize.search.judged import kept
 from onnxbuild.workers.quantize.search.search import Rows, search
+from onnxbuild.workers.quantize.search.together import Together
 from onnxbuild.workers.quantize.smoothing.smooth import Known, not_smoothed, smooth
 from onnxbuild.workers.quantize.static_ranges import quantize_with_ranges
 from onnxbuild.workers.quantize.stored import put_stored, warnings_of
@@ -55,7 +53,6 @@ def run(params: QuantizeParams, inputs: Mapping[str, Path], outputs: Mapping[str
     """
     source = inputs["model"]
     names = graphs_to_change(source)
-    _check_search(params, names)
     by_file = params_by_file(params, onnx_names(source), names)
     check_excluded(params.exclude, {name: load_graph(source / name) for name in names})
     needs_rows = any(one.needs_rows for one in by_file.values() if one)
@@ -63,12 +60,16 @@ def run(params: QuantizeParams, inputs: Mapping[str, Path], outputs: Mapping[str
     judges = text_feeds(params, inputs, needs_rows=needs_rows, judges=True)
     known: Known = {}
     journal = Journal(outputs.get(JOURNAL))
+    together = Together(source, names, params, feeds, judges, progress, journal, [])
 
     def change(name: str, before: Path, after: Path) -> dict[str, Any]:
         of_file = by_file[name]
         if of_file is None:
             return _leave(before, after)
-        given = _Given(partial(feeds, name), partial(judges, name), known, inputs.get(CHECKPOINT), progress, journal)
+        of_all = partial(together.of, name) if params.searches and len(names) > 1 else None
+        given = _Given(
+            partial(feeds, name), partial(judges, name), known, inputs.get(CHECKPOINT), progress, journal, of_all
+        )
         return _quantize(before, after, of_file, given)
 
     facts = change_each_graph(
@@ -83,20 +84,11 @@ def run(params: QuantizeParams, inputs: Mapping[str, Path], outputs: Mapping[str
     return {**facts, "quantized": count_quantized(facts), **({"warnings": warnings} if warnings else {})}
 
 
-def _check_search(params: QuantizeParams, names: Sequence[str]) -> None:
-    """OBE151 for a search over several graphs: each would keep the bounds by itself, and their errors add up."""
-    if params.searches and len(names) > 1:
-        few = ", ".join(f"`{name}`" for name in names[:3])
-        hint = "write `method: dynamic`, with `modules` for single files"
-        raise CheckFailed(
-            "OBE151", f"a search quantizes models of one graph, and this one has {few}", notes=[("hint", hint)]
-        )
-
-
 class _Given(NamedTuple):
     """What quantizing one file takes besides the file: text to calibrate with and to judge by, scales, stored codes.
 
-    `journal`: what a search has measured, also before it was killed.
+    `journal`: what a search has measured, also before it was killed. `of_all`: the file's part of a search over all
+    files, if there are several.
     """
 
     feeds: Callable[[], Iterable[Feeds]]
@@ -105,6 +97,7 @@ class _Given(NamedTuple):
     checkpoint: Path | None
     tell: Tell
     journal: Journal
+    of_all: Callable[[ModelProto, Path], tuple[ModelProto, dict[str, Any]]] | None = None
 
 
 def _leave(source: Path, destination: Path) -> dict[str, Any]:
@@ -130,7 +123,7 @@ def _quantized(source: Path, params: QuantizeParams, given: _Given) -> tuple[Mod
     """The quantized model, and what was quantized in it."""
     model = load_model(source)
     already = quantized_operators(model)
-    rewritten = _prepare(model, params)
+    rewritten = prepare(model, params)
     # The codes of `stored` are exact, so it takes angles as well.
     kept = [] if params.method == "stored" else angles(model)
     params, excluded = replace(params, exclude=(*params.exclude, *kept)), params.exclude
@@ -143,22 +136,6 @@ def _quantized(source: Path, params: QuantizeParams, given: _Given) -> tuple[Mod
     drop_unused_weights(model)
     counts = {"quantized": _added(quantized_operators(model), already)}
     return model, {**counts, "left_in_float": left_in_float(model, excluded, kept), **rewritten, **calibration}
-
-
-def _prepare(model: ModelProto, params: QuantizeParams) -> dict[str, int]:
-    """Bring the graph into the form that quantizers recognize; facts say how many nodes changed."""
-    stored = {"functions_inlined": inline_functions(model), "weights_stored": store_weights(model)}
-    free_added_names(named(model))  # quantizers list what they leave in float by name
-    rewritten = {"gemms_rewritten": gemm_to_matmul(model), "heads_untied": fold_transposed_weights(model)}
-    squeeze_weights(model)
-    drop_unused_weights(model)
-    if params.method not in {
-        "weight-only",
-        "stored",
-    }:  # its graph may go to a browser's GPU, which has no kernel for Sum
-        part_biased_gelus(model)
-        part_skip_norms(model)
-    return rewritten | {name: count for name, count in stored.items() if count}
 
 
 def _by_method(
@@ -181,6 +158,8 @@ def _in_integers(
 ) -> tuple[ModelProto, dict[str, Any]]:
     """Dynamic int8, or the mix around it that a search finds."""
     ranges = None
+    if given.of_all is not None:
+        return given.of_all(model, scratch)
     if params.searches:
         named(model)
         ranges = _ranges_by_row(model, params, given, scratch)

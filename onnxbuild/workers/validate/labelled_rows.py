@@ -10,7 +10,8 @@ import numpy as np
 from msgspec import Struct
 
 from onnxbuild.protocol import CheckFailed
-from onnxbuild.steps.validate import LABEL, ValidateParams
+from onnxbuild.steps.validate import ValidateParams
+from onnxbuild.tables.bounds.labels_of_rows import LABEL
 from onnxbuild.tables.bounds.row_metrics import RowKind
 from onnxbuild.tables.tasks import SCORE, row_columns
 from onnxbuild.workers.inputs.dataset_texts import records, text_of

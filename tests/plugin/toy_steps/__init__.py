@@ -30,6 +30,8 @@ TOY = Kind(
     worker="toy_steps.work:run",
     pure=True,
     resumes=lambda params: params["do"] == "note",
+    # A text that is the name of a precision says that the graph is in it.
+    precision_after=lambda params, context: params.text if params.text in {"fp16", "int8"} else context.precision,
 )
 
 

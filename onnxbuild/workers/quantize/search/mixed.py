@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple, TypeVar
 
 from msgspec.structs import replace
-from onnx import ModelProto, TensorProto
+from onnx import ModelProto, NodeProto, TensorProto
 
 from onnxbuild.steps.quantize import QuantizeParams
 from onnxbuild.workers.graphs.nodes import declare_own_operators
@@ -15,6 +15,7 @@ from onnxbuild.workers.graphs.weights import drop_unused_weights
 from onnxbuild.workers.quantize.quantizers import quantize_dynamic, quantize_weights
 
 Form = Literal["int8", "q8", "fp32"]
+Value = TypeVar("Value")
 Plan = Mapping[str, Form]  # the form of each node by name; int8 where none is given
 
 # Time of a multiplication in each form, relative to int8: the products of MiniLM at 1×128 on one core of an AMD EPYC
@@ -37,6 +38,7 @@ class Part(NamedTuple):
     operator: str
     size: int
     forms: tuple[Form, ...]  # those that it has, cheapest first
+    twins: tuple[str, ...] = ()  # nodes with the same weight in other graphs of the model, which get the same form
 
     def cost(self, form: Form, *, minimize: str) -> float:
         """What the node costs in this form."""
@@ -50,16 +52,25 @@ def parts_of(model: ModelProto, params: QuantizeParams) -> list[Part]:
     weights = {t.name: t for t in model.graph.initializer if t.data_type == TensorProto.FLOAT}
     parts: list[Part] = []
     for node in model.graph.node:
-        place = _WEIGHT.get(node.op_type)
-        if place is None or node.name in params.exclude or node.input[place] not in weights:
+        if node.op_type not in _WEIGHT or node.name in params.exclude or weight_of(node) not in weights:
             continue
         if params.operators and node.op_type not in params.operators:
             continue
-        dims = weights[node.input[place]].dims
+        dims = weights[weight_of(node)].dims
         in_blocks = node.op_type == "MatMul" and len(dims) == _MATRIX
         forms: tuple[Form, ...] = ("int8", "q8", "fp32") if in_blocks else ("int8", "fp32")
         parts.append(Part(node.name, node.op_type, math.prod(dims), forms))
     return parts
+
+
+def weight_of(node: NodeProto) -> str:
+    """The name of the weight of a node that can be quantized."""
+    return str(node.input[_WEIGHT[node.op_type]])
+
+
+def spread(of_parts: Mapping[str, Value], parts: Sequence[Part]) -> dict[str, Value]:
+    """What is known by node, such as a plan, for the twins of the nodes too."""
+    return {name: of_parts[part.name] for part in parts if part.name in of_parts for name in (part.name, *part.twins)}
 
 
 def cost_of(parts: list[Part], plan: Plan, *, minimize: str) -> float:

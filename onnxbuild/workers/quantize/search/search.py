@@ -24,8 +24,8 @@ from onnxbuild.workers.calibrate.feeds import Feeds
 from onnxbuild.workers.folders.journal import Journal
 from onnxbuild.workers.quantize.search.by_row import ByRow
 from onnxbuild.workers.quantize.search.judged import loss_of, outputs_of, scores
-from onnxbuild.workers.quantize.search.mixed import Form, Part, Plan, mixed, parts_of
-from onnxbuild.workers.quantize.search.trials import Judge, Trial
+from onnxbuild.workers.quantize.search.mixed import Form, Part, Plan, mixed, parts_of, spread
+from onnxbuild.workers.quantize.search.trials import Judge, Trial, bounds_losses
 
 _WORST = 1e30  # the loss of a node that makes an output infinite or not a number
 _PROBES = 16  # passes on which the loss of one node is measured
@@ -50,32 +50,35 @@ def search(
     tell: Tell,
     journal: Journal,
     by_row: ByRow | None = None,
+    together: Callable[[list[Part]], list[Part]] = lambda parts: parts,
 ) -> tuple[ModelProto, dict[str, Any]]:
     """The cheapest mix that keeps every bound, as a quantized copy of the model.
 
     What is measured is noted in the journal, and what it has already is not measured again.
-    `model` has a name for each node, and is smoothed already. Facts: `losses` by node, unless int8 keeps the bounds,
+    `model` has a name for each node, and is smoothed already. `together`: gives nodes the twins that share their form.
+    Facts: `losses` by node, unless int8 keeps the bounds,
     `trials`, `chosen`, `taken_back` by form, `by_row`: the groups with ranges by row.
     Errors: CheckFailed OBE115 if no mix keeps the bounds, OBE116 for a bound
     on what the model does not have.
     """
     if not rows.probes or not rows.judges:
         raise CheckFailed("OBE116", "a search needs at least two rows of text: one to measure on, and one to judge by")
-    parts = parts_of(model, params)
-    exact = outputs_of(model, rows.judges, scratch)
+    parts = together(parts_of(model, params))
+    exact = outputs_of(model, rows.judges, scratch, with_losses=bounds_losses(params))
     _check_metrics(bounds(params.subject_to), scores(exact, exact))
     judge = Judge(model, params, parts, rows.judges, exact, scratch, tell, journal, [], by_row)
     first = judge.of("int8", {})
     losses = {} if first.holds else _losses(model, params, parts, rows.probes[:_PROBES], scratch, tell, journal)
     trials = [first] if first.holds else _taking_back(judge, losses)
     chosen = min(trials, key=lambda trial: trial.cost, default=None)
-    facts = {"losses": losses, "trials": [trial.facts for trial in judge.trials]}
+    facts: dict[str, Any] = {"losses": spread(losses, parts), "trials": [trial.facts for trial in judge.trials]}
     if chosen is None:
         raise _nothing_holds(judge.trials, params, facts)
-    taken_back = {form: sorted(n for n, one in chosen.plan.items() if one == form) for form in ("q8", "fp32")}
+    plan = spread(chosen.plan, parts)
+    taken_back = {form: sorted(name for name, one in plan.items() if one == form) for form in ("q8", "fp32")}
     facts |= {"chosen": chosen.facts, "taken_back": {form: names for form, names in taken_back.items() if names}}
     facts |= {"by_row": sorted(chosen.by_row)} if chosen.by_row else {}
-    return mixed(judge.graph(chosen.by_row), chosen.plan, params), facts
+    return mixed(judge.graph(chosen.by_row), plan, params), facts
 
 
 def _taking_back(judge: Judge, losses: Mapping[str, float]) -> Iterator[Trial]:
@@ -167,7 +170,7 @@ def _losses(
     def loss(number: int, part: Part) -> float:
         tell(f"sensitivity of {part.name}", number, len(parts))
         others: dict[str, Form] = {one.name: "fp32" for one in parts if one is not part}
-        found = outputs_of(mixed(model, others, params), feeds, scratch)
+        found = outputs_of(mixed(model, spread(others, parts), params), feeds, scratch)
         return noted_loss(loss_of(scores(exact, found)))
 
     return {

@@ -17,7 +17,12 @@ from onnxbuild.workers.calibrate.feeds import Feeds
 from onnxbuild.workers.folders.journal import Journal
 from onnxbuild.workers.quantize.search.by_row import ByRow
 from onnxbuild.workers.quantize.search.judged import Outputs, outputs_of, scores
-from onnxbuild.workers.quantize.search.mixed import Part, Plan, cost_of, mixed
+from onnxbuild.workers.quantize.search.mixed import Part, Plan, cost_of, mixed, spread
+
+
+def bounds_losses(params: QuantizeParams) -> bool:
+    """Whether a search has a bound for which the losses of tokens are needed."""
+    return any(bound.figure == "perplexity_ratio" for bound in bounds(params.subject_to))
 
 
 class Trial(NamedTuple):
@@ -75,5 +80,5 @@ class Judge(NamedTuple):
     def _scores(self, recipe: str, plan: Plan, by_row: tuple[str, ...]) -> dict[str, float]:
         changed = f"{len(plan)} of {len(self.parts)} nodes taken back"
         self.tell(f"trial {len(self.trials) + 1}: {recipe}, {changed}, {len(by_row)} groups by row")
-        model = mixed(self.graph(by_row), plan, self.params)
-        return scores(self.exact, outputs_of(model, self.feeds, self.scratch))
+        model = mixed(self.graph(by_row), spread(plan, self.parts), self.params)
+        return scores(self.exact, outputs_of(model, self.feeds, self.scratch, with_losses=bounds_losses(self.params)))

@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from onnxbuild.tables.bounds.labels_of_rows import tells_sentiment
 from onnxbuild.tables.bounds.row_metrics import RowKind
 from onnxbuild.tables.tasks import ThresholdRow
 from onnxbuild.tables.thresholds import OF_VECTORS, row_kind
@@ -77,9 +78,9 @@ def _of_labels(config: Mapping[str, Any]) -> Cases:
 
 def sentiment_class(label: str, config: Mapping[str, Any]) -> int | None:
     """The class of `positive`, `negative` or `neutral`; None if the model does not tell them apart."""
-    named = {str(name).casefold(): int(number) for number, name in (config.get("id2label") or {}).items()}
-    if not {"positive", "negative"} <= named.keys() <= {"positive", "negative", "neutral"}:
+    if not tells_sentiment(config):
         return None
+    named = {str(name).casefold(): int(number) for number, name in (config.get("id2label") or {}).items()}
     return named.get(label)
 
 

@@ -10,7 +10,8 @@ from typing import Any
 from msgspec import Struct
 
 from onnxbuild.protocol import CheckFailed
-from onnxbuild.steps.validate import LABEL, ValidateParams
+from onnxbuild.steps.validate import ValidateParams
+from onnxbuild.tables.bounds.labels_of_rows import LABEL
 from onnxbuild.tables.tasks import TEXT, file_role, row_columns
 from onnxbuild.workers.inputs.dataset_texts import records
 from onnxbuild.workers.validate.by_task.given_labels import class_of_label
