@@ -14,6 +14,7 @@ from onnxbuild.steps.quantize import QuantizeParams
 from onnxbuild.workers.calibrate.feeds import Feeds, calibrating
 from onnxbuild.workers.folders.journal import Journal
 from onnxbuild.workers.graphs.graph_files import load_model
+from onnxbuild.workers.quantize.angles import angles
 from onnxbuild.workers.quantize.prepared import prepare
 from onnxbuild.workers.quantize.search.joined import Joined, in_file, joined, joined_feeds, of_file, split, twins
 from onnxbuild.workers.quantize.search.judged import OF_FILE, kept
@@ -55,7 +56,7 @@ class Together(NamedTuple):
     def _searched(self, scratch: Path) -> _Found:
         one = self._joined()
         exclude = tuple(in_file(file, node) for file in one.files for node in self.params.exclude)
-        params = replace(self.params, exclude=exclude)
+        params = replace(self.params, exclude=(*exclude, *angles(one.model)))
         facts: dict[str, Any] = {}
         if params.smooths:
             facts["smoothing"] = smooth(one.model, params, lambda: joined_feeds(one, self.feeds), scratch, {})
