@@ -65,8 +65,8 @@ def names_variant(selector: str, variant: str, steps: Sequence[str], others: Seq
 
 
 def _names(graph: ActionGraph) -> Mapping[str, str]:
-    """Every name of an action: its id, its names in other targets that share it, the variants that it makes."""
-    made = {variant.name: variant.output.action for variant in graph.variants}
+    """Every name of an action: its id, its names in other targets that share it, the folders that it fills."""
+    made = {variant.name: variant.output.action for variant in graph.delivered}
     return {**made, **{name: name for name in graph.actions}, **graph.aliases}
 
 
@@ -90,8 +90,9 @@ def _matcher(pattern: str) -> re.Pattern[str]:
 def _is_wanted(name: str, wanted: list[re.Pattern[str] | None]) -> bool:
     place, _, kind = name.partition(":")
     model, _, target = place.partition("/")
-    # `:quantize` also means `quantize-2`, a step that a target has twice, and `:validate` what precedes such a step.
-    kinds = {kind, re.sub(r"-(\d+|fp32)$", "", kind)}
+    # `:quantize` also means `quantize-2`, a step that a target has twice, and `:validate` what precedes such a step;
+    # `:package` and `:client` mean those of every package.
+    kinds = {kind, re.sub(r"-(\d+|fp32)$", "", kind), re.sub(r"^(package|client)-.*", r"\1", kind)}
     return all(
         one is None or any(one.match(part) for part in parts)
         for one, parts in zip(wanted, ({model}, {target}, kinds), strict=True)

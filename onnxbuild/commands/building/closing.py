@@ -80,7 +80,7 @@ def _shown_graph(finished: Finished) -> ActionGraph:
     plan = finished.opened.plan
     run = plan.whole.only(frozenset(finished.result.outcomes))
     shown = variants_named(run, finished.options.asked.selectors)
-    return ActionGraph(_with_places(run, finished).actions, shown, run.aliases, run.choices)
+    return ActionGraph(_with_places(run, finished).actions, shown, run.aliases, run.choices, run.packages)
 
 
 def _with_places(graph: ActionGraph, finished: Finished) -> ActionGraph:
@@ -107,7 +107,7 @@ def _at_bounds(graph: ActionGraph, finished: Finished, manifest: Manifest) -> Ac
         if outcome.outcome == "failed" and name in graph.actions
         if (at := broken_bound(outcome, graph.actions[name], manifest)) is not None
     }
-    return ActionGraph({**graph.actions, **moved}, graph.variants, graph.aliases, graph.choices)
+    return structs.replace(graph, actions={**graph.actions, **moved})
 
 
 def _notices(finished: Finished) -> Iterator[str]:
