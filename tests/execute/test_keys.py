@@ -301,6 +301,8 @@ _DEVICE = at("targets", "o2", "device", value="cuda"), {"m/o2:optimize", "m/o2:b
 _EIGHT_BITS = weights("bits", 8)[0], {"m/q4:quantize", "m/q4:validate"}
 
 # For every field of every kind: an edit that sets it to something else, and the actions that it rebuilds by itself.
+_OF_PACKAGE = {"m:package-plain", "m:client-plain"}
+
 FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
     "fetch": {
         "origin": (at("models", "h", "source", value="local:model"), set()),  # the same model as m's: all is there
@@ -434,6 +436,14 @@ FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
         "seed": check("tune", "seed", 1),
         "trust_remote_code": (_TRUST[0], _TRUST[1] | of_m("tune")),
     },
+    **{
+        kind: {
+            "task": (_TASK[0], _TASK[1] | _OF_PACKAGE),
+            "graphs": (at("models", "m", "package", value={"plain": {"targets": ["int8"]}}), _OF_PACKAGE),
+            "trust_remote_code": (_TRUST[0], _TRUST[1] | _OF_PACKAGE),
+        }
+        for kind in ("package-plain", "client-plain")
+    },
 }  # fmt: skip
 
 
@@ -443,6 +453,10 @@ def with_data(place: Place) -> None:
 
 def with_tuning(place: Place) -> None:
     place.manifest["models"]["m"]["tune"] = {}
+
+
+def with_a_package(place: Place) -> None:
+    place.manifest["models"]["m"]["package"] = {"plain": {"targets": ["o2"]}}
 
 
 def with_half(place: Place, **more: Any) -> None:
@@ -482,6 +496,8 @@ ELSEWHERE: Mapping[str, Mapping[str, Any]] = {
     "benchmark": {"library": "timm"},
     # It says for which variants a tuning runs, and nothing of the tuning: tests/planning/test_best_only.py.
     "tune": {"only": "best"},
+    # Planning follows both, and leaves them out of the key: tests/planning/test_packages.py.
+    "package-plain": {"client": False, "targets": ["int8"]},
 }
 
 
@@ -509,6 +525,7 @@ BEFORE: Mapping[tuple[str, str], Edit] = {
     **{("validate", field): with_rows for field in ("dataset", "samples", "sequence", "rows")},
     ("load", "device"): with_a_target_that_is_only_opened,
     **{("tune", field): with_tuning for field in FIELDS["tune"]},
+    **{(kind, field): with_a_package for kind in ("package-plain", "client-plain") for field in FIELDS[kind]},
     **{("quantize", field): with_a_search for field in ("subject_to", "minimize")},
     ("quantize", "percentile"): lambda place: with_static(place, calibration="percentile"),
     **{("quantize", field): with_static for field in (

@@ -36,14 +36,16 @@ class PackageParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_o
     OF_CLIENT: ClassVar[tuple[str, ...]] = ("client",)  # fields that only the check with the client reads
 
     targets: Annotated[
-        tuple[str, ...] | dict[str, str],
+        tuple[str, ...] | dict[str, str] | UnsetType,
         Meta(
             description="targets that go into the package: a list, or targets by role; by default, all targets of the"
             " model",
             examples=[["int8"], {"quantized": "int8"}],
         ),
-    ] = ()
-    client: Annotated[bool, Meta(description="check the package with its client once it is written")] = True
+    ] = UNSET
+    client: Annotated[
+        bool | UnsetType, Meta(description="`false`: do not check the package with its client once it is written")
+    ] = UNSET
     task: Annotated[str, Meta(description="the model's task")] = ""
     graphs: Annotated[Mapping[str, str], Meta(description="the target of each role")] = {}
 
@@ -53,7 +55,6 @@ class ClientParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_on
 
     task: Annotated[str, Meta(description="the model's task")] = ""
     graphs: Annotated[Mapping[str, str], Meta(description="the target of each role")] = {}
-    seed: Annotated[int, Meta(description="seed of the inputs")] = 0
 
 
 def client_params(params: PackageParams, _context: Context) -> ClientParams:
@@ -122,16 +123,16 @@ def claimed(package: Package, params: PackageParams, context: Context) -> Roles:
 
 
 def without_client_fields(params: PackageParams) -> Mapping[str, Any]:
-    """The params that decide what is in the package."""
+    """The params that decide what is in the package. `graphs` says what `targets` has asked for."""
     plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(params))
-    return {name: value for name, value in plain.items() if name not in params.OF_CLIENT}
+    return {name: value for name, value in plain.items() if name not in {*params.OF_CLIENT, "targets"}}
 
 
 def _writer(package: Package) -> Kind:
     def resolve(params: PackageParams, context: Context) -> Any:
         graphs = {role: names[0] for role, names in claimed(package, params, context).items()}
         filled = msgspec.structs.replace(
-            params, task=context.task or "", graphs=graphs, targets=(), trust_remote_code=_trusted(context)
+            params, task=context.task or "", graphs=graphs, targets=UNSET, trust_remote_code=_trusted(context)
         )
         return package.resolve(filled, context)
 
@@ -142,7 +143,11 @@ def _writer(package: Package) -> Kind:
             yield from package.check(resolve(params, context), context)
 
     def for_client(params: PackageParams, context: Context) -> Params | None:
-        return package.client.settle(params, context) if package.client is not None and params.client else None
+        return (
+            package.client.settle(params, context)
+            if package.client is not None and params.client is not False
+            else None
+        )
 
     return Kind(
         name=f"{PACKAGE}{package.name}",
