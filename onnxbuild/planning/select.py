@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import translate
 
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, did_you_mean, fault
-from onnxbuild.planning.action_graph import ActionGraph, Variant
+from onnxbuild.planning.action_graph import ActionGraph, Packed, Variant
 
 
 def select(graph: ActionGraph, selectors: Sequence[str]) -> ActionGraph:
@@ -52,6 +52,14 @@ def variants_named(graph: ActionGraph, selectors: Sequence[str]) -> tuple[Varian
         for variant in graph.variants
         if any(names_variant(one, variant.name, variant.steps, variant.members) for one in selectors)
     )
+
+
+def packages_named(graph: ActionGraph, selectors: Sequence[str]) -> tuple[Packed, ...]:
+    """The packages that selectors name, directly or through one of their actions; all without selectors."""
+    if not selectors or not graph.packages:
+        return graph.packages
+    chosen = named(graph, [one for one in selectors if _matching(one.strip("+"), _names(graph))])
+    return tuple(one for one in graph.packages if not chosen.isdisjoint(one.members))
 
 
 def names_variant(selector: str, variant: str, steps: Sequence[str], others: Sequence[str] = ()) -> bool:

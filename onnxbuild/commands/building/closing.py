@@ -14,7 +14,7 @@ from onnxbuild.deliver.out_folder import Delivery
 from onnxbuild.diagnostics import DiagnosticError
 from onnxbuild.manifest.spec import Manifest
 from onnxbuild.planning.action_graph import ActionGraph
-from onnxbuild.planning.select import variants_named
+from onnxbuild.planning.select import packages_named, variants_named
 from onnxbuild.report.outlet import draw
 from onnxbuild.report.result.folders_written import folders_in_words
 from onnxbuild.report.result.profile import critical_path_in_words
@@ -80,7 +80,8 @@ def _shown_graph(finished: Finished) -> ActionGraph:
     plan = finished.opened.plan
     run = plan.whole.only(frozenset(finished.result.outcomes))
     shown = variants_named(run, finished.options.asked.selectors)
-    return ActionGraph(_with_places(run, finished).actions, shown, run.aliases, run.choices, run.packages)
+    packages = packages_named(run, finished.options.asked.selectors)
+    return ActionGraph(_with_places(run, finished).actions, shown, run.aliases, run.choices, packages)
 
 
 def _with_places(graph: ActionGraph, finished: Finished) -> ActionGraph:
