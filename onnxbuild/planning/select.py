@@ -75,7 +75,8 @@ def names_variant(selector: str, variant: str, steps: Sequence[str], others: Seq
 def _names(graph: ActionGraph) -> Mapping[str, str]:
     """Every name of an action: its id, its names in other targets that share it, the folders that it fills."""
     made = {variant.name: variant.output.action for variant in graph.delivered}
-    return {**made, **{name: name for name in graph.actions}, **graph.aliases}
+    checked = {f"{one.variant.name}:client": one.client for one in graph.packages if one.client is not None}
+    return {**made, **checked, **{name: name for name in graph.actions}, **graph.aliases}
 
 
 def _matching(pattern: str, names: Mapping[str, str]) -> set[str]:
