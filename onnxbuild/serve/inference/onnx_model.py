@@ -46,7 +46,8 @@ class OnnxModel:
         self.tokens = self._json("tokenizer_config.json")
         self.sentence = self._json("sentence_bert_config.json")
         settings = self._json("config_sentence_transformers.json")
-        self.prompts: dict[str, str] = dict(settings.get("prompts") or {})
+        # As in sentence-transformers, both are there, and empty where the model was saved without them.
+        self.prompts: dict[str, str] = {"query": "", "document": "", **(settings.get("prompts") or {})}
         self.default_prompt_name: str | None = settings.get("default_prompt_name")
         self.truncate_dim = truncate_dim
         self.max_seq_length = self._limit()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from onnxbuild.steps.kind import Context
+from collections.abc import Iterator
+
+from onnxbuild.steps.kind import Context, Fault
 from onnxbuild.steps.packaging.package_kind import Client, Package, PackageParams, Roles
 
 
@@ -21,6 +23,17 @@ def _roles(params: PlainParams, context: Context) -> Roles:
     return {"" if number == 0 else name: (name,) for number, name in enumerate(names)}
 
 
+def _check(params: PlainParams, context: Context) -> Iterator[Fault]:
+    """OB762 where optimum would not find the graphs: it opens a merged decoder under its usual name only."""
+    if context.family == "encoder-decoder" and [*params.graphs] != [""]:
+        message = "optimum opens the graphs of an encoder-decoder under their usual names only, so one target fits in"
+        yield Fault(code="OB762", field="targets", message=message, hint=f"write `targets: [{_first(params)}]`")
+
+
+def _first(params: PlainParams) -> str:
+    return next(iter(params.graphs.values()))
+
+
 PLAIN = Package(
     name="plain",
     summary="a folder that optimum's `ORTModel` loads, with checksums",
@@ -28,6 +41,7 @@ PLAIN = Package(
     params=PlainParams,
     worker="onnxbuild.workers.package.worker:run",
     roles=_roles,
+    check=_check,
     packages=lambda _params: ("onnx",),
     pure=True,
     client=Client(

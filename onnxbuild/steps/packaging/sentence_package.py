@@ -44,7 +44,7 @@ def _of_integers(name: str, preset: str) -> str:
 
 
 def _roles(params: SentenceParams, context: Context) -> Roles:
-    """As written, or by the library's names. If no graph is `model.onnx`, the first one is, because it is the default."""
+    """As written, or by the library's names. If none is `model.onnx`, which is the default, the first graph is."""
     if isinstance(params.targets, dict):
         return {role: (target,) for role, target in params.targets.items()}
     found: dict[str, list[str]] = {}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxbuild.steps.packaging.package_kind import graph_port
-from onnxbuild.workers.folders.model_files import carry_along, copy_model_file, onnx_names
+from onnxbuild.workers.folders.model_files import carry_along, carry_companions, copy_model_file, onnx_names
 from onnxbuild.workers.folders.model_graphs import copy_data, data_below, data_file, external_files, outline_of
 
 # What sentence-transformers and optimum call the vectors of tokens.
@@ -90,6 +90,7 @@ def _rename_value(graph: Any, old: str, new: str) -> None:
 
 
 def carry_configs(graphs: Mapping[str, str], inputs: Mapping[str, Path], package: Path) -> None:
-    """Copy configs, tokenizer and processor: those of the first target, and what only others have."""
+    """Copy configs, tokenizer and processor: those of the first target, and what only others or the checkpoint have."""
     for _, folder in folders_of(graphs, inputs):
         carry_along(folder, package, data_below(folder))
+    carry_companions(inputs["model"], package)

@@ -28,7 +28,6 @@ from onnxbuild.workers.package.worker import with_ending
 
 _BATCH, _SEQUENCE = 3, 17
 _BOUND = 1e-5  # both run the same graph; optimum only passes the arrays on
-_NAMES = ("encoder_model.onnx", "decoder_model.onnx", "decoder_with_past_model.onnx", "decoder_model_merged.onnx")
 
 
 def run(params: ClientParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
@@ -99,15 +98,9 @@ def _opened(package: Path, role: str, loader: str, params: ClientParams, direct:
 
 
 def _file_names(role: str, direct: OnnxModel) -> dict[str, str]:
-    """The arguments that name the graphs of a role; none for the names that optimum looks for by itself."""
+    """The argument that names the graph of a role; none for the parts of a model, which have their usual names."""
     names = [path.name for path in sorted(direct.folder.glob("*.onnx"))]
-    if not role:
-        return {"file_name": names[0]} if len(names) == 1 else {}
-    if len(names) == 1:
-        return {"file_name": with_ending(names[0], role)}
-    return {
-        f"{name.removesuffix('_model.onnx').removesuffix('.onnx')}_file_name": with_ending(name, role) for name in names
-    }
+    return {"file_name": with_ending(names[0], role)} if len(names) == 1 else {}
 
 
 def _by_client(client: Any, sample: Sample, direct: OnnxModel) -> dict[str, np.ndarray]:
