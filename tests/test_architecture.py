@@ -39,6 +39,7 @@ STEP_FOLDERS = (
     "generate",
     "tune",
     "blame",
+    "package",
 )
 MAY_IMPORT = {
     "version": set(),

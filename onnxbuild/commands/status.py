@@ -14,7 +14,7 @@ from onnxbuild.commands.reporting.outdated import outdated_actions, outdated_var
 from onnxbuild.commands.workspace import Session, session
 from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import ActionGraph
-from onnxbuild.planning.select import variants_named
+from onnxbuild.planning.select import packages_named, variants_named
 from onnxbuild.protocol import Failure
 from onnxbuild.report.result import status_text
 from onnxbuild.report.terminal import width_of
@@ -31,7 +31,11 @@ def show_status(asked: Asked, format: Format) -> int:  # noqa: A002 - the option
         lasts = opened.store.traces.last(opened.scope)
         ended = max((lasts[name].at for name in outcomes if name in lasts), default=None)
         interrupted = _interrupted(opened.graph, lasts)
-        graph = structs.replace(opened.graph, variants=variants_named(opened.graph, asked.selectors))
+        graph = structs.replace(
+            opened.graph,
+            variants=variants_named(opened.graph, asked.selectors),
+            packages=packages_named(opened.graph, asked.selectors),
+        )
         outdated = outdated_variants(graph, outdated_actions(opened, outcomes))
     if format == "text":
         text = status_text.as_text(

@@ -30,6 +30,7 @@ from onnxbuild.report.named_files import check_named, hint_for, write_named
 from onnxbuild.report.wording import on_one_line
 from onnxbuild.runners.environments import Environment
 from onnxbuild.runners.local import LocalRunner
+from onnxbuild.runners.programs import places_of, programs_of
 from onnxbuild.runners.runner import Runner
 from onnxbuild.secrets import redacted
 from onnxbuild.steps import Kinds, all_kinds, kinds_at, plugin_files, plugin_places
@@ -148,6 +149,7 @@ def plan(asked: Asked, *, write_lock: bool) -> tuple[Plan, Mapping[str, Environm
             *plugin_files(all_kinds()),
             *(path for environment in environments.values() for path in environment.watched()),
             *watched_keys(asked, manifest),
+            *places_of(programs_of(whole)),
         ),
         plugins=plugin_places(),
     )

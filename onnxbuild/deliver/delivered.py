@@ -22,6 +22,7 @@ from onnxbuild.deliver.out_folder import Delivery, alone
 from onnxbuild.deliver.provenance import PROVENANCE, Described, described
 from onnxbuild.digest import digest_bytes, digest_value
 from onnxbuild.manifest.language import NAME
+from onnxbuild.planning.action_graph import PACKAGES
 from onnxbuild.regular_files import is_folder, read_regular
 from onnxbuild.store.files import remove_file, write_atomically
 from onnxbuild.store.store import Store
@@ -29,7 +30,7 @@ from onnxbuild.store.store import Store
 Defines = Sequence[tuple[str, str]]  # of `-D`
 
 _LARGEST = 16 << 20  # bytes
-_FOLDER = re.compile(f"{NAME}/{NAME}")
+_FOLDER = re.compile(f"{NAME}/(?:{PACKAGES}/)?{NAME}")
 
 
 class Record(Struct, frozen=True):

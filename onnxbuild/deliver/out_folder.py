@@ -20,7 +20,7 @@ from onnxbuild.deliver.replacement import leftovers, replace_folder, tidy_up
 from onnxbuild.deliver.tuned_sessions import with_session
 from onnxbuild.digest import Digest, digest_bytes
 from onnxbuild.execute.events import SUCCEEDED, Outcome
-from onnxbuild.planning.action_graph import ActionGraph, Variant
+from onnxbuild.planning.action_graph import PACKAGES, ActionGraph, Variant
 from onnxbuild.regular_files import is_folder
 from onnxbuild.store.content import File, Tree
 from onnxbuild.store.files import Signature
@@ -53,18 +53,22 @@ class Delivery(Struct, frozen=True):
 
 
 def deliver(graph: ActionGraph, outcomes: Mapping[str, Outcome], store: Store, out: Path) -> tuple[Delivery, ...]:
-    """Write each variant whose steps and checks all succeeded to its folder below `out`, and each chosen one again.
+    """Write each variant and package whose steps and checks all succeeded to its folder below `out`.
+
+    Each chosen variant is written again to the folder of the best one.
 
     The folders of the others stay as they are: a failed build does not remove the last good output. Whatever others
     have put into a folder is kept. Errors: DamagedBlob if a stored file must be built again.
     """
-    left = {model: leftovers(out / model) for model in {variant.model for variant in graph.variants}}
+    parents = {(out / variant.name).parent for variant in graph.delivered} | {out / one.model for one in graph.choices}
+    left = {parent: leftovers(parent) for parent in parents}
     delivered = [
-        _caught(variant, graph, outcomes, store, out, left[variant.model].get(variant.target, ()))
-        for variant in graph.variants
+        _caught(variant, graph, outcomes, store, out, left[place.parent].get(place.name, ()))
+        for variant in graph.delivered
+        for place in [out / variant.name]
     ]
     best = (
-        _best(chosen, graph, outcomes, store, out, left[chosen.choice.model].get(BEST, ()))
+        _best(chosen, graph, outcomes, store, out, left[out / chosen.choice.model].get(BEST, ()))
         for chosen in chosen_variants(graph, outcomes)
     )
     return (*delivered, *best)
@@ -111,7 +115,8 @@ def _caught(
 
 def _check_place(folder: Path) -> None:
     """A link in place of a folder may lead anywhere; it is neither followed nor replaced. Errors: OSError."""
-    for place in (folder.parent, folder):
+    above = (folder.parent.parent,) if folder.parent.name == PACKAGES else ()
+    for place in (*above, folder.parent, folder):
         if os.path.lexists(place) and not is_folder(str(place)):
             words = "is a symbolic link" if place.is_symlink() else os.strerror(errno.ENOTDIR)
             raise OSError(errno.ENOTDIR, words, str(place))

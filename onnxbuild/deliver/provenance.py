@@ -14,6 +14,7 @@ from onnxbuild.execute.events import SUCCEEDED, Outcome
 from onnxbuild.planning.action_graph import ActionGraph, FilesSource, OutputRef, Stated, Variant
 from onnxbuild.regular_files import read_regular
 from onnxbuild.steps.dataset_rows import PORT as ROWS
+from onnxbuild.steps.packaging.package_kind import CLIENT
 from onnxbuild.store.content import File, Tree
 from onnxbuild.store.store import Store
 from onnxbuild.version import __version__
@@ -26,10 +27,15 @@ _LARGEST = 16 << 20  # bytes; a description of 250 files has 0.1 MB
 
 def proofs_among(steps: Sequence[Any]) -> frozenset[str]:
     """The ids of the described checks whose graph is not the delivered one, but one that it was made from."""
-    builds = [step for step in steps if step.kind not in {*CHECKS, *MEASURES}]
+    builds = [step for step in steps if not is_check(step.kind) and step.kind not in MEASURES]
     last = set(builds[-1].outputs.values()) if builds else set()
     earlier = {digest for step in builds for digest in step.outputs.values()} - last
-    return frozenset(step.id for step in steps if step.kind in CHECKS and step.inputs.get("model") in earlier)
+    return frozenset(step.id for step in steps if is_check(step.kind) and step.inputs.get("model") in earlier)
+
+
+def is_check(kind: str) -> bool:
+    """Whether a step of this kind is a check: of the numbers, of the loading, or with the client of a package."""
+    return kind in CHECKS or kind.startswith(CLIENT)
 
 
 class _Facts(Struct, frozen=True):

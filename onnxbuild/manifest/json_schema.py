@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import msgspec
 from msgspec import Struct
 
 from onnxbuild.manifest.language import TITLE, ManifestFile, NamedTargetBlock
+from onnxbuild.steps.packaging.package_kind import PACKAGE as _PACKAGE
 
 Schema = dict[str, Any]
-# model: a block beside the source (export); target: a step that makes a new graph; check: reads a graph, in both.
-Holder = Literal["model", "target", "check"]
+# model: a block beside the source (export); target: a step that makes a new graph; check: reads a graph, in both;
+# package: an entry of the model's `package:`.
+Holder = Literal["model", "target", "check", "package"]
 _HOLDERS: Mapping[Holder, tuple[str, ...]] = {
     "model": ("ModelBlock",),
     "target": ("TargetBlock", "NamedTargetBlock"),
     "check": ("TargetBlock", "NamedTargetBlock", "ModelBlock"),
+    "package": (),
 }
 
 Placed = tuple[str, type[Struct], Holder | None]  # name, params, and where the block may be written
@@ -48,7 +51,9 @@ class StepKind(Protocol):
 
 def place_of(kind: StepKind) -> Holder | None:
     """Where the block of a kind may be written; None for fetch and prepare, which the source asks for."""
-    if not kind.inputs or "checkpoint" in kind.outputs.values():
+    if "package" in kind.outputs.values():
+        return "package"
+    if not kind.inputs or "checkpoint" in kind.outputs.values() or "package" in kind.inputs.values():
         return None
     if "onnx" not in kind.outputs.values():
         return "check"
@@ -69,7 +74,7 @@ def step_schemas(kinds: Mapping[str, Any]) -> dict[str, Schema]:
 def schemas_of(placed: Iterable[Placed]) -> dict[str, Schema]:
     """The same for kinds whose places are known."""
     return {
-        name: {**_block_schema(params, switch=place == "check"), "x-place": place}
+        name: {**_block_schema(params, switch=place in {"check", "package"}), "x-place": place}
         for name, params, place in placed
         if place is not None
     }
@@ -110,6 +115,8 @@ def _place_steps(defs: dict[str, Schema], places: Mapping[str, Holder]) -> None:
     for name, place in places.items():
         for holder in _HOLDERS[place]:
             defs[holder]["properties"][name] = {"$ref": f"#/$defs/{name}"}
+    packages = [name for name, place in places.items() if place == "package"]
+    defs["ModelBlock"]["properties"]["package"] = _packages(packages)
     defs["Step"] = {
         "title": "Step",
         "description": "one step: a step kind and its params",
@@ -120,6 +127,29 @@ def _place_steps(defs: dict[str, Schema], places: Mapping[str, Holder]) -> None:
     }
     for holder in ("TargetBlock", "NamedTargetBlock"):
         defs[holder]["properties"]["steps"]["anyOf"][0]["items"] = {"$ref": "#/$defs/Step"}
+
+
+def _packages(kinds: Sequence[str]) -> Schema:
+    """The schema of `package:`: a name, a list of names, or the params of each package by name."""
+    names = {kind.removeprefix(_PACKAGE): {"$ref": f"#/$defs/{kind}"} for kind in kinds}
+    name = {"type": "string", "enum": sorted(names), "description": "the package with its defaults"}
+    return {
+        "description": "folders for clients of the model, made of its targets: a name, a list of names, or the params"
+        " of each package by name",
+        "examples": [["plain"], {"plain": {"targets": ["int8"]}}],
+        "anyOf": [
+            name,
+            {"type": "array", "items": name, "description": "packages with their defaults"},
+            {
+                "type": "object",
+                "title": "PackageBlock",
+                "properties": names,
+                "additionalProperties": False,
+                "description": "packages by name",
+            },
+            dict(INTERPOLATION),
+        ],
+    }
 
 
 def _block_schema(params: type[Struct], *, switch: bool) -> Schema:

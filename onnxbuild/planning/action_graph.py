@@ -52,11 +52,12 @@ class Action(Struct, frozen=True, kw_only=True):
     toolchain: str = CURRENT
     timeout_seconds: float = 3600.0
     span: Span | None = None
+    after: tuple[str, ...] = ()  # checks that must pass first, although it does not read their reports
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Ids of the actions whose outputs this one reads."""
-        return tuple(i.action for i in self.inputs.values() if isinstance(i, OutputRef))
+        """Ids of the actions that must succeed before this one."""
+        return (*(i.action for i in self.inputs.values() if isinstance(i, OutputRef)), *self.after)
 
 
 class Stated(Struct, frozen=True, kw_only=True):
@@ -98,6 +99,23 @@ class Variant(Struct, frozen=True, kw_only=True):
         return (*self.needed, *self.measures)
 
 
+PACKAGES = "packages"  # the folder of a model's packages, beside those of its targets
+
+
+class Packed(Struct, frozen=True, kw_only=True):
+    """One package of a model. `variant`: its folder, described and delivered like one of a target."""
+
+    name: str  # as in the manifest: plain, transformers.js …
+    variant: Variant
+    client: str | None  # the id of the check with its client
+
+    @property
+    def members(self) -> tuple[str, str] | tuple[str]:
+        """The actions that belong to it alone."""
+        action = self.variant.output.action
+        return (action,) if self.client is None else (action, self.client)
+
+
 class ActionGraph(Struct, frozen=True):
     """Actions by id, each after all that it needs, and the variants that they make."""
 
@@ -105,12 +123,18 @@ class ActionGraph(Struct, frozen=True):
     variants: tuple[Variant, ...] = ()
     aliases: Mapping[str, str] = field(default_factory=dict)  # "minilm/small:optimize" → id of the shared action
     choices: tuple[Choice, ...] = ()  # of the models whose best variant gets a folder of its own
+    packages: tuple[Packed, ...] = ()
+
+    @property
+    def delivered(self) -> tuple[Variant, ...]:
+        """What gets a folder as soon as it is built and checked: variants and packages."""
+        return (*self.variants, *(one.variant for one in self.packages))
 
     @property
     def folders(self) -> tuple[tuple[str, str], ...]:
-        """Model and name of every output folder: those of variants, and those of chosen ones."""
+        """Model and name of every output folder: those of variants and packages, and those of chosen variants."""
         best = ((choice.model, BEST) for choice in self.choices)
-        return (*((variant.model, variant.target) for variant in self.variants), *best)
+        return (*((variant.model, variant.target) for variant in self.delivered), *best)
 
     def dependents(self) -> Mapping[str, tuple[str, ...]]:
         """For each action, the ones that read its outputs."""
@@ -156,7 +180,8 @@ class ActionGraph(Struct, frozen=True):
         whole = {v.name for v in variants if ids.issuperset((*v.proofs, *v.checks, *v.measures))}
         # A part of a model's variants is nothing to choose among.
         choices = (one for one in self.choices if whole.issuperset(f"{one.model}/{target}" for target in one.targets))
-        return ActionGraph(actions, variants, self.aliases, tuple(choices))
+        packages = tuple(one for one in self.packages if one.variant.output.action in ids)
+        return ActionGraph(actions, variants, self.aliases, tuple(choices), packages)
 
 
 class SharedActions:
@@ -177,13 +202,14 @@ class SharedActions:
         *,
         toolchain: str,
         timeout: float | None,
+        after: tuple[str, ...] = (),
     ) -> str:
         """The id of the action that does this: an earlier one that does the same, else a new one called `name`.
 
         An action that several models share may take as long as the one that allows it the most.
         """
         toolchain = CURRENT if _copies_files(kind, params) else toolchain
-        content = canonical([kind.name, params, inputs, toolchain])
+        content = canonical([kind.name, params, inputs, toolchain, *after])
         known = self._by_content.get(content)
         seconds = timeout or kind.timeout_seconds
         if known is not None:
@@ -194,7 +220,7 @@ class SharedActions:
         unique = self._unique(name)
         self.actions[unique] = Action(
             id=unique, kind=kind.name, params=params, inputs=inputs, pool=kind.pool,
-            toolchain=toolchain, timeout_seconds=seconds, span=at,
+            toolchain=toolchain, timeout_seconds=seconds, span=at, after=after,
         )  # fmt: skip
         self._by_content[content] = unique
         return unique

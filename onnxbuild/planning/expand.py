@@ -23,6 +23,7 @@ from onnxbuild.planning.action_graph import (
     ActionGraph,
     Input,
     OutputRef,
+    Packed,
     SharedActions,
     Stated,
     Variant,
@@ -36,6 +37,7 @@ from onnxbuild.planning.known_versions import known_versions
 from onnxbuild.planning.local_files import LocalFiles
 from onnxbuild.planning.locked import Lock
 from onnxbuild.planning.origins.stated_sources import stated
+from onnxbuild.planning.packages.package_actions import Origin, packages_of
 from onnxbuild.planning.settle import Settled, Settler, Step, as_json, block_places, check_step, target_steps
 from onnxbuild.planning.sources import Fetched, SourceReader
 from onnxbuild.steps import Kinds
@@ -93,6 +95,7 @@ def survey(manifest: Manifest, kinds: Kinds, lock: Lock, machine: Machine) -> Ex
             tuple(expander.variants),
             expander.shared.aliases,
             tuple(model.choice for model in manifest.models if model.choice is not None),
+            tuple(expander.packages),
         ),
         diagnostics=tuple(in_order(expander.faults)),
         files=tuple(expander.local.files),
@@ -117,6 +120,7 @@ class _Expander:
     def __init__(self, kinds: Kinds, lock: Lock, machine: Machine, manifest: Manifest) -> None:
         self.shared = SharedActions()
         self.variants: list[Variant] = []
+        self.packages: list[Packed] = []
         self.faults: list[Diagnostic] = []
         self.local = LocalFiles(self.faults, Reach(manifest.path, manifest.permissions))
         self.datasets = DatasetReader(lock, self.local)
@@ -157,15 +161,32 @@ class _Expander:
         base = self._base(model, fetched, adapter, context)
         if base is not None:
             base = msgspec.structs.replace(base, stated=self._stated(model, (fetched, adapter), base.steps))
-            first = len(self.variants)
+            before = len(self.variants)
             for target in model.targets:
                 self._add_target(model, target, base)
-            self._check_choice(model, self.variants[first:], base.context)
+            added = tuple(self.variants[before:])
+            self._check_choice(model, added, base.context)
+            self._add_packages(model, base, fetched, added)
 
     def _check_choice(self, model: Model, variants: Sequence[Variant], context: Context) -> None:
         checks = [self.shared.actions[name] for variant in variants for name in variant.checks]
         validations = [check.params for check in checks if check.kind == VALIDATE.name]
         self.faults.extend(unmeasured_figures(model, validations, context.config))
+
+    def _add_packages(self, model: Model, base: _Base, fetched: Fetched, variants: tuple[Variant, ...]) -> None:
+        """The packages of a model; without them where a target has a fault, which may be one that they name."""
+        if len(variants) != len(model.targets):
+            return
+        context = msgspec.structs.replace(base.context, files=_names_of(fetched))
+        origin = Origin(
+            model=model,
+            fetch=base.fetch,
+            context=context,
+            variants=variants,
+            stated=base.stated,
+            unlocked=base.unlocked,
+        )
+        self.packages += packages_of(origin, self._kinds, self._settler, self.shared.actions, self._add, self.faults)
 
     def _stated(
         self, model: Model, fetched: tuple[Fetched, Fetched | None], steps: Sequence[str]
@@ -397,8 +418,22 @@ class _Expander:
     def _settle(self, step: Step, context: Context, *, unlocked: bool) -> Settled | None:
         return self._settler.settle(step, context, unlocked=unlocked)
 
-    def _add(self, name: str, kind: Kind, params: Mapping[str, Any], inputs: Mapping[str, Input], at: Span) -> str:
-        return self.shared.add(name, kind, params, inputs, at, toolchain=self._toolchain, timeout=self._timeout)
+    def _add(
+        self,
+        name: str,
+        kind: Kind,
+        params: Mapping[str, Any],
+        inputs: Mapping[str, Input],
+        at: Span,
+        after: tuple[str, ...] = (),
+    ) -> str:
+        return self.shared.add(
+            name, kind, params, inputs, at, toolchain=self._toolchain, timeout=self._timeout, after=after
+        )
+
+
+def _names_of(fetched: Fetched) -> frozenset[str] | None:
+    return None if fetched.files is None else frozenset(fetched.files)
 
 
 def _implied_task(fetched: Fetched, adapter: Fetched | None, versions: Mapping[str, str]) -> str | None:

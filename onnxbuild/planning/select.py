@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import translate
 
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, did_you_mean, fault
-from onnxbuild.planning.action_graph import ActionGraph, Variant
+from onnxbuild.planning.action_graph import ActionGraph, Packed, Variant
 
 
 def select(graph: ActionGraph, selectors: Sequence[str]) -> ActionGraph:
@@ -54,6 +54,14 @@ def variants_named(graph: ActionGraph, selectors: Sequence[str]) -> tuple[Varian
     )
 
 
+def packages_named(graph: ActionGraph, selectors: Sequence[str]) -> tuple[Packed, ...]:
+    """The packages that selectors name, directly or through one of their actions; all without selectors."""
+    if not selectors or not graph.packages:
+        return graph.packages
+    chosen = named(graph, [one for one in selectors if _matching(one.strip("+"), _names(graph))])
+    return tuple(one for one in graph.packages if not chosen.isdisjoint(one.members))
+
+
 def names_variant(selector: str, variant: str, steps: Sequence[str], others: Sequence[str] = ()) -> bool:
     """Whether a selector names a variant, directly or through one of its actions: its steps, or others."""
     pattern = selector.removeprefix("+")
@@ -65,9 +73,10 @@ def names_variant(selector: str, variant: str, steps: Sequence[str], others: Seq
 
 
 def _names(graph: ActionGraph) -> Mapping[str, str]:
-    """Every name of an action: its id, its names in other targets that share it, the variants that it makes."""
-    made = {variant.name: variant.output.action for variant in graph.variants}
-    return {**made, **{name: name for name in graph.actions}, **graph.aliases}
+    """Every name of an action: its id, its names in other targets that share it, the folders that it fills."""
+    made = {variant.name: variant.output.action for variant in graph.delivered}
+    checked = {f"{one.variant.name}:client": one.client for one in graph.packages if one.client is not None}
+    return {**made, **checked, **{name: name for name in graph.actions}, **graph.aliases}
 
 
 def _matching(pattern: str, names: Mapping[str, str]) -> set[str]:
@@ -90,8 +99,9 @@ def _matcher(pattern: str) -> re.Pattern[str]:
 def _is_wanted(name: str, wanted: list[re.Pattern[str] | None]) -> bool:
     place, _, kind = name.partition(":")
     model, _, target = place.partition("/")
-    # `:quantize` also means `quantize-2`, a step that a target has twice, and `:validate` what precedes such a step.
-    kinds = {kind, re.sub(r"-(\d+|fp32)$", "", kind)}
+    # `:quantize` also means `quantize-2`, a step that a target has twice, and `:validate` what precedes such a step;
+    # `:package` and `:client` mean those of every package.
+    kinds = {kind, re.sub(r"-(\d+|fp32)$", "", kind), re.sub(r"^(package|client)-.*", r"\1", kind)}
     return all(
         one is None or any(one.match(part) for part in parts)
         for one, parts in zip(wanted, ({model}, {target}, kinds), strict=True)

@@ -194,7 +194,7 @@ def _what_matters(context: Context) -> tuple[Any, ...]:
     return (
         context.task, context.precision, context.previous, context.reference, context.device, context.trusts_code,
         context.graphs,
-        _Same(context.config), _Same(context.versions),
+        _Same(context.config), _Same(context.versions), _Same(context.targets),
     )  # fmt: skip
 
 

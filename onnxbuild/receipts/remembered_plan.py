@@ -107,7 +107,7 @@ def remember(plan: Plan, parts: tuple[tuple[str, ...], ...], outcomes: Mapping[s
         Memory(
             manifest=plan.manifest.path,
             settings=msgspec.structs.replace(plan.manifest.store, spans={}, trust_spans=()),
-            graph=ActionGraph(actions, plan.graph.variants, choices=plan.graph.choices),
+            graph=ActionGraph(actions, plan.graph.variants, choices=plan.graph.choices, packages=plan.graph.packages),
             named=plan.named,
             plugins=plan.plugins,
             outcomes=outcomes,
@@ -154,7 +154,7 @@ def files_of_parts(
     """
     files = {delivery.variant: delivery.files for delivery in deliveries}
     made_by: dict[str, list[Mapping[str, str]]] = {}
-    for variant in graph.variants:
+    for variant in graph.delivered:
         made_by.setdefault(variant.output.action, []).append(files[variant.name])
     for choice in graph.choices:  # all variants of a model are in one part
         one = next(variant for variant in graph.variants if variant.model == choice.model)

@@ -13,6 +13,7 @@ from onnxbuild.rules import (
     graph_rules,
     installed_rules,
     out_folder_rules,
+    package_rules,
     store_rules,
     structure_rules,
     toolchain_rules,
@@ -38,6 +39,7 @@ _FAMILIES = (
     graph_rules,
     check_rules,
     checkpoint_rules,
+    package_rules,
 )
 
 ALL: Mapping[str, Rule] = {rule.code: rule for family in _FAMILIES for rule in family.RULES} | {

@@ -12,6 +12,7 @@ from onnxbuild.planning.action_graph import CURRENT, Action
 from onnxbuild.rules.rule import Rule, World, rule
 from onnxbuild.steps import KINDS
 from onnxbuild.steps.kind import EVERYTHING
+from onnxbuild.steps.packaging.package_kind import CLIENT
 
 # Part of a key if it is installed, and needed only by checkpoints that were made with it, or for further metrics.
 _OF_METRICS = ("scipy", "scikit-learn", "seqeval", "sacrebleu", "rouge-score")
@@ -60,6 +61,8 @@ def _needed(world: World) -> list[str]:
 
 def _packages(action: Action) -> tuple[str, ...]:
     kind = KINDS[action.kind]
+    if kind.name.startswith(CLIENT):  # without its client, a package is built and not checked
+        return ()
     return kind.packages(msgspec.convert(action.params, kind.params))
 
 

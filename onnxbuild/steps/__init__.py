@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 
 from msgspec.structs import replace
@@ -17,6 +17,10 @@ from onnxbuild.steps.fetch import FETCH
 from onnxbuild.steps.generate import GENERATE
 from onnxbuild.steps.kind import Kind, plugin_modules
 from onnxbuild.steps.optimize import OPTIMIZE
+from onnxbuild.steps.packaging.package_kind import GROUP as OF_PACKAGES
+from onnxbuild.steps.packaging.package_kind import Package
+from onnxbuild.steps.packaging.plain_package import PLAIN
+from onnxbuild.steps.packaging.sentence_package import SENTENCE_TRANSFORMERS
 from onnxbuild.steps.precision import PRECISION
 from onnxbuild.steps.prepare import PREPARE
 from onnxbuild.steps.python_code import own_module_place, watched_code
@@ -27,8 +31,9 @@ Kinds = Mapping[str, Kind]
 Places = tuple[tuple[str, str], ...]  # names of kinds, and where they are: "module:KIND"
 
 # In the order in which things happen.
+PACKAGES = (PLAIN, SENTENCE_TRANSFORMERS)
 _BUILT_IN = (FETCH, PREPARE, EXPORT, OPTIMIZE, QUANTIZE, PRECISION, VALIDATE, LOAD, BENCHMARK, GENERATE, TUNE)
-KINDS: Kinds = {kind.name: kind for kind in _BUILT_IN}
+KINDS: Kinds = {kind.name: kind for kind in (*_BUILT_IN, *(kind for one in PACKAGES for kind in one.kinds))}
 # Kinds that only a command asks for: no manifest has their blocks, and no plugin may have their names.
 _OF_COMMANDS = frozenset({"blame"})
 
@@ -41,7 +46,8 @@ def plugin_places() -> Places:
     """Where installed plugins declare their kinds. Searching for them takes 25 ms."""
     from importlib import metadata
 
-    return tuple((entry.name, entry.value) for entry in metadata.entry_points(group=GROUP))
+    groups = (GROUP, OF_PACKAGES)
+    return tuple((entry.name, entry.value) for group in groups for entry in metadata.entry_points(group=group))
 
 
 def all_kinds() -> Kinds:
@@ -59,12 +65,18 @@ def kinds_at(places: Places) -> Kinds:
             kind = getattr(import_module(module.strip()), attribute.strip())
         except Exception as error:
             raise DiagnosticError(_broken(name, f"{type(error).__name__}: {error}")) from error
-        if not isinstance(kind, Kind) or kind.name != name or name in KINDS or name in _OF_COMMANDS:
+        found = kind.kinds if isinstance(kind, Package) else (kind,)
+        if not isinstance(kind, Kind | Package) or kind.name != name or _is_taken(one.name for one in found):
+            what = "neither a `Kind` nor a `Package`"
             raise DiagnosticError(
-                _broken(name, "its entry point is not a `Kind` of that name, or a built-in kind has the name")
+                _broken(name, f"its entry point is {what} of that name, or a built-in one has the name")
             )
-        kinds[kind.name] = replace(kind, is_plugin=True)
+        kinds |= {one.name: replace(one, is_plugin=True) for one in found}
     return kinds
+
+
+def _is_taken(names: Iterable[str]) -> bool:
+    return any(name in KINDS or name in _OF_COMMANDS for name in names)
 
 
 def plugin_files(kinds: Kinds) -> tuple[str, ...]:

@@ -20,6 +20,8 @@ from onnxbuild.tables.tasks import Family
 # import any of it; and the code of a package, by content.
 EVERYTHING = "installed packages"
 CODE_OF = "code of "
+# A program on the PATH, such as `program node`: its version is that of the first one that is found.
+PROGRAM = "program "
 
 JOURNAL = "journal"  # the output port of a folder that is no result, and survives a kill
 
@@ -80,6 +82,18 @@ class OpeningParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         return self.trust_remote_code is True
 
 
+class TargetFacts(Struct, frozen=True, kw_only=True):
+    """What planning knows of one variant of a model, for the packages that it may go into."""
+
+    precision: str  # of its graph: fp32, fp16, int8, q4 …
+    steps: tuple[tuple[str, Mapping[str, Any]], ...] = ()  # kind and params of each step that changed the graph
+    device: str = "cpu"
+
+    def params_of(self, kind: str) -> Mapping[str, Any] | None:
+        """The params of its last step of a kind; None if it has none."""
+        return next((params for name, params in reversed(self.steps) if name == kind), None)
+
+
 class Context(Struct, frozen=True, kw_only=True):
     """What a kind's pure functions may look at besides the params: the model, as far as planning knows it."""
 
@@ -98,6 +112,8 @@ class Context(Struct, frozen=True, kw_only=True):
     trusts_code: bool = False  # whether the manifest lets the checkpoint's own code run
     graphs: int = 1  # of an ONNX source, as far as planning knows
     written: frozenset[str] = frozenset()  # the keys that a person wrote in this block
+    targets: Mapping[str, TargetFacts] = {}  # of the model, by name, in their order; only for packages
+    files: frozenset[str] | None = None  # of the checkpoint, if they are known; only for packages
 
     @property
     def target_device(self) -> Literal["cuda"] | UnsetType:
@@ -168,6 +184,9 @@ class Kind(Struct, frozen=True, kw_only=True):
     check: Callable[[Any, Context], Iterable[Fault]] = lambda _params, _context: ()
     # The precision of the graph that the step writes. It selects the thresholds of the checks that follow.
     precision_after: Callable[[Any, Context], str] = lambda _params, context: context.precision
+    package: str = ""  # the package that it writes, or checks with its client
+    # The params of the check with the package's client; None if the manifest switches it off.
+    client_params: Callable[[Any, Context], Any] = lambda _params, _context: None
     # The roles of the dataset columns that the step reads, where its params name a dataset.
     columns: Callable[[Any, Context], tuple[str, ...]] = lambda _params, _context: ()
 

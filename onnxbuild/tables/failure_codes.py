@@ -917,6 +917,20 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "and transformers; a repository at a commit does not change.",
         "For random weights, use the versions in `onnxbuild.json`. For a repository, do not trust the folder.",
     ),
+    "OBE190": FailureCode(
+        "client-disagrees",
+        "the client of a package computes something else than ONNX Runtime with the same file",
+        "The file is right, and the validation has passed: whoever loads the package with this client still gets other "
+        "results. A config beside the graph, or a limit of the client, is the cause.",
+        "The message names the file and the difference. `client: false` in the package's block leaves the check out.",
+    ),
+    "OBE191": FailureCode(
+        "client-refuses",
+        "the client of a package does not open it",
+        "The client looks for other file names, inputs or outputs than the package has, or has no kernel for an "
+        "operator of the graph.",
+        "The message has the client's own words. Put another target into the package, or leave it out.",
+    ),
     "OBE99": FailureCode(
         "unexplained",
         "an unknown failure",

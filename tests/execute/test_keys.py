@@ -30,6 +30,7 @@ from onnxbuild.planning.expand import expand
 from onnxbuild.planning.lock_file import read_lock
 from onnxbuild.protocol import Request, Response
 from onnxbuild.steps import KINDS
+from onnxbuild.steps.packaging.package_kind import ClientParams, PackageParams
 from onnxbuild.store.store import Store
 
 MACHINE = Machine(cpu="Toy CPU", architecture="x86_64", flags=("avx2",), cores=4)
@@ -301,6 +302,8 @@ _DEVICE = at("targets", "o2", "device", value="cuda"), {"m/o2:optimize", "m/o2:b
 _EIGHT_BITS = weights("bits", 8)[0], {"m/q4:quantize", "m/q4:validate"}
 
 # For every field of every kind: an edit that sets it to something else, and the actions that it rebuilds by itself.
+_OF_PACKAGE = {"m:package-plain", "m:client-plain"}
+
 FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
     "fetch": {
         "origin": (at("models", "h", "source", value="local:model"), set()),  # the same model as m's: all is there
@@ -434,6 +437,14 @@ FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
         "seed": check("tune", "seed", 1),
         "trust_remote_code": (_TRUST[0], _TRUST[1] | of_m("tune")),
     },
+    **{
+        kind: {
+            "task": (_TASK[0], _TASK[1] | _OF_PACKAGE),
+            "graphs": (at("models", "m", "package", value={"plain": {"targets": ["int8"]}}), _OF_PACKAGE),
+            "trust_remote_code": (_TRUST[0], _TRUST[1] | _OF_PACKAGE),
+        }
+        for kind in ("package-plain", "client-plain")
+    },
 }  # fmt: skip
 
 
@@ -443,6 +454,10 @@ def with_data(place: Place) -> None:
 
 def with_tuning(place: Place) -> None:
     place.manifest["models"]["m"]["tune"] = {}
+
+
+def with_a_package(place: Place) -> None:
+    place.manifest["models"]["m"]["package"] = {"plain": {"targets": ["o2"]}}
 
 
 def with_half(place: Place, **more: Any) -> None:
@@ -482,6 +497,8 @@ ELSEWHERE: Mapping[str, Mapping[str, Any]] = {
     "benchmark": {"library": "timm"},
     # It says for which variants a tuning runs, and nothing of the tuning: tests/planning/test_best_only.py.
     "tune": {"only": "best"},
+    # Planning follows both, and leaves them out of the key: tests/planning/test_planned_packages.py.
+    "package-plain": {"client": False, "targets": ["int8"]},
 }
 
 
@@ -509,6 +526,7 @@ BEFORE: Mapping[tuple[str, str], Edit] = {
     **{("validate", field): with_rows for field in ("dataset", "samples", "sequence", "rows")},
     ("load", "device"): with_a_target_that_is_only_opened,
     **{("tune", field): with_tuning for field in FIELDS["tune"]},
+    **{(kind, field): with_a_package for kind in ("package-plain", "client-plain") for field in FIELDS[kind]},
     **{("quantize", field): with_a_search for field in ("subject_to", "minimize")},
     ("quantize", "percentile"): lambda place: with_static(place, calibration="percentile"),
     **{("quantize", field): with_static for field in (
@@ -517,8 +535,13 @@ BEFORE: Mapping[tuple[str, str], Edit] = {
 }  # fmt: skip
 
 
+# What every package and every check of one has: planning fills it in alike for all, and `plain` stands for them here.
+OF_PACKAGES = {field.name for base in (PackageParams, ClientParams) for field in structs.fields(base)}
+
+
 def test_every_field_of_every_kind_has_a_row() -> None:
     fields = {name: {field.name for field in structs.fields(kind.params)} for name, kind in KINDS.items()}
+    fields |= {name: fields[name] - OF_PACKAGES for name, kind in KINDS.items() if kind.package not in {"", "plain"}}
     lacking = {name: of - FIELDS.get(name, {}).keys() - ELSEWHERE.get(name, {}).keys() for name, of in fields.items()}
     assert {name: of for name, of in lacking.items() if of} == {}, "add a row to FIELDS that sets the new field"
 

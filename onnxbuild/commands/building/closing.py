@@ -14,7 +14,7 @@ from onnxbuild.deliver.out_folder import Delivery
 from onnxbuild.diagnostics import DiagnosticError
 from onnxbuild.manifest.spec import Manifest
 from onnxbuild.planning.action_graph import ActionGraph
-from onnxbuild.planning.select import variants_named
+from onnxbuild.planning.select import packages_named, variants_named
 from onnxbuild.report.outlet import draw
 from onnxbuild.report.result.folders_written import folders_in_words
 from onnxbuild.report.result.profile import critical_path_in_words
@@ -80,7 +80,8 @@ def _shown_graph(finished: Finished) -> ActionGraph:
     plan = finished.opened.plan
     run = plan.whole.only(frozenset(finished.result.outcomes))
     shown = variants_named(run, finished.options.asked.selectors)
-    return ActionGraph(_with_places(run, finished).actions, shown, run.aliases, run.choices)
+    packages = packages_named(run, finished.options.asked.selectors)
+    return ActionGraph(_with_places(run, finished).actions, shown, run.aliases, run.choices, packages)
 
 
 def _with_places(graph: ActionGraph, finished: Finished) -> ActionGraph:
@@ -107,13 +108,15 @@ def _at_bounds(graph: ActionGraph, finished: Finished, manifest: Manifest) -> Ac
         if outcome.outcome == "failed" and name in graph.actions
         if (at := broken_bound(outcome, graph.actions[name], manifest)) is not None
     }
-    return ActionGraph({**graph.actions, **moved}, graph.variants, graph.aliases, graph.choices)
+    return structs.replace(graph, actions={**graph.actions, **moved})
 
 
 def _notices(finished: Finished) -> Iterator[str]:
     """What a user should know about the output folders and the remote store."""
     result = finished.result
-    selected = {variant.name for variant in variants_named(finished.opened.graph, finished.options.asked.selectors)}
+    graph, selectors = finished.opened.graph, finished.options.asked.selectors
+    selected = {variant.name for variant in variants_named(graph, selectors)}
+    selected |= {one.variant.name for one in packages_named(graph, selectors)}
     for delivery in result.deliveries:
         folder = folder_from_here(delivery.folder)
         if delivery.state == "repaired":

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from onnxbuild.deliver.provenance import CHECKS, PROVENANCE, proofs_among
+from onnxbuild.deliver.provenance import PROVENANCE, is_check, proofs_among
 from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.regular_files import NotRegular, is_folder, is_link, read_regular
 
@@ -82,7 +82,7 @@ class Account(Struct, frozen=True, kw_only=True):
     def checks(self) -> tuple[StepMade, ...]:
         """The steps that have checked the files, without those that have checked what the files were made from."""
         proofs = proofs_among(self.steps)
-        return tuple(step for step in self.steps if step.kind in CHECKS and step.id not in proofs)
+        return tuple(step for step in self.steps if is_check(step.kind) and step.id not in proofs)
 
     @property
     def origins(self) -> tuple[SourceRead, ...]:

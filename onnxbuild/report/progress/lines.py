@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
+from onnxbuild.deliver.package_rows import skipped_because
 from onnxbuild.execute.events import ActionFinished, ActionProgress, ActionStarted, Event, Outcome
 from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.report.result.reasons import NEVER_BUILT, why
@@ -69,10 +70,12 @@ def finished_lines(
     """
     if outcome.outcome == "skipped":
         return []
-    head = f"{outcome.outcome:<9} {outcome.id}"
+    needs = skipped_because(outcome)
+    head = f"{outcome.outcome if needs is None else 'skipped':<9} {outcome.id}"
     if outcome.outcome in ("built", "unchanged", "failed"):
         reasons = [words for words in why(outcome, graph, outcomes) if words != NEVER_BUILT]
-        details = [*reasons, *_choices(outcome), *warning_lines(outcome.facts), *_failure(outcome)]
+        lacking = [] if needs is None else [needs]
+        details = [*reasons, *lacking, *_choices(outcome), *warning_lines(outcome.facts), *_failure(outcome)]
         return [f"{head}  {seconds_in_words(outcome.seconds)}", *(f"{_INDENT}{line}" for line in details)]
     return [f"{head}  (needs {outcome.blocked_by})" if outcome.blocked_by else head]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
+from onnxbuild.deliver.package_rows import package_rows
 from onnxbuild.deliver.tuned_sessions import tuned_lines
 from onnxbuild.deliver.variant_rows import rows
 from onnxbuild.execute.events import Outcome
@@ -13,6 +14,7 @@ from onnxbuild.protocol import json_text
 from onnxbuild.report.evidence.throughput_columns import measured_texts
 from onnxbuild.report.result import result_table
 from onnxbuild.report.result.failed_actions import how_to_blame
+from onnxbuild.report.result.package_table import packages_as_markdown, packages_as_text
 from onnxbuild.report.wording import counted, folded, printable_lines
 
 
@@ -36,7 +38,8 @@ def as_text(
     variants = rows(graph, outcomes)
     measured = measured_texts(graph, outcomes, width, noted=any(row.contended for row in variants))
     tuned = folded("\n".join(tuned_lines(graph, outcomes)), width)
-    parts = [result_table.as_text(variants, width), *measured, tuned, failures]
+    packages = packages_as_text(package_rows(graph, outcomes), width)
+    parts = [result_table.as_text(variants, width), *measured, packages, tuned, failures]
     return "\n\n".join(
         [*(part for part in parts if part), folded(_closing(graph, outcomes, ended, interrupted), width)]
     )
@@ -48,7 +51,10 @@ def as_markdown(
     """The same as Markdown, for an issue or a pull request."""
     text = result_table.as_markdown(rows(graph, outcomes))
     failures = "\n".join(f"- {line}" for line in (*tuned_lines(graph, outcomes), *_failures(outcomes)))
-    return "\n\n".join(part for part in (text, failures, _closing(graph, outcomes, ended, interrupted)) if part)
+    packages = packages_as_markdown(package_rows(graph, outcomes))
+    return "\n\n".join(
+        part for part in (text, packages, failures, _closing(graph, outcomes, ended, interrupted)) if part
+    )
 
 
 def as_json(
@@ -57,6 +63,7 @@ def as_json(
     """The same as one JSON object, with numbers in the units of their names."""
     status = {
         "variants": rows(graph, outcomes),
+        "packages": package_rows(graph, outcomes),
         "actions": {name: outcomes[name].outcome if name in outcomes else None for name in graph.actions},
         "failures": {name: outcome.failure for name, outcome in outcomes.items() if outcome.failure is not None},
         "ended": ended,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from onnxbuild.deliver.best_variant import chosen_variants, in_words
+from onnxbuild.deliver.package_rows import package_rows
 from onnxbuild.deliver.tuned_sessions import tuned_lines
 from onnxbuild.deliver.variant_rows import rows
 from onnxbuild.execute.events import SUCCEEDED, Outcome
@@ -14,6 +15,7 @@ from onnxbuild.report.evidence.throughput_columns import measured_texts
 from onnxbuild.report.render_diagnostics import as_text as diagnostic_as_text
 from onnxbuild.report.result.failed_actions import failures
 from onnxbuild.report.result.generated_text import generated_text
+from onnxbuild.report.result.package_table import packages_as_text
 from onnxbuild.report.result.result_table import as_text
 from onnxbuild.report.wording import counted, folded, seconds_in_words
 
@@ -49,7 +51,8 @@ def summary(
         variants = rows(graph, outcomes)
         noted = any(row.contended for row in variants)
         measured = measured_texts(graph, outcomes, width, noted=noted, colour=colour)
-        table = "\n\n".join([as_text(variants, width, colour=colour), *measured])
+        packages = packages_as_text(package_rows(graph, outcomes), width, colour=colour)
+        table = "\n\n".join(filter(None, [as_text(variants, width, colour=colour), *measured, packages]))
         # Text that rich has not drawn is escaped here; on a terminal, colours are kept.
         best = "\n".join(in_words(chosen) for chosen in chosen_variants(graph, outcomes) if chosen.best is not None)
         tuned = "\n".join(tuned_lines(graph, outcomes))

@@ -12,6 +12,7 @@ from onnxbuild.serve.inference.buckets import buckets
 from onnxbuild.serve.inference.graph_session import GraphSession
 from onnxbuild.serve.inference.item_tokens import ItemTokens
 from onnxbuild.serve.inference.model_folder import ModelFolder, UnusableModelError
+from onnxbuild.serve.inference.pools import normalized
 from onnxbuild.serve.inference.token_labels import entities_of
 from onnxbuild.serve.wire import Ability, About, Item, Row
 from onnxbuild.tables.serving.served_tasks import ENCODERS
@@ -100,7 +101,7 @@ def _default_prompt(folder: ModelFolder) -> str:
 
 def _vectors_of(folder: ModelFolder, session: GraphSession) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
     """A function from feeds to one float32 vector per text."""
-    ends = pooling.normalized if pooling.is_normalized(folder) else np.asarray
+    ends = normalized if pooling.is_normalized(folder) else np.asarray
     if _POOLED in session.outputs:
         return lambda feeds: ends(session.run([_POOLED], feeds)[0].astype(np.float32))
     name = next((name for name in _TOKEN_VECTORS if name in session.outputs), None)

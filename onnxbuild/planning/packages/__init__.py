@@ -1,0 +1,1 @@
+"""The actions that write packages, and that check them with their clients."""

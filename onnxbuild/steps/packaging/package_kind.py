@@ -1,0 +1,214 @@
+"""What a package kind declares: the graphs that it takes, the worker that writes it, and the check with its client.
+
+A package becomes two step kinds: `package-NAME` writes the folder, and `client-NAME` opens it with the real client.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Annotated, Any, ClassVar
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from onnxbuild.diagnostics import did_you_mean
+from onnxbuild.steps.kind import Context, Fault, Kind, OpeningParams, Params, TargetFacts, trusted
+
+PACKAGE = "package-"  # begins the names of the step kinds that write packages
+CLIENT = "client-"  # begins the names of the step kinds that check them
+
+# Distributions register packages with `[project.entry-points."onnxbuild.packages"]` and `name = "module:PACKAGE"`.
+GROUP = "onnxbuild.packages"
+
+_GRAPH = "graph-"  # begins the name of the input port of a target
+
+# It becomes a part of file names, and must lead nowhere else.
+_ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+Roles = Mapping[str, tuple[str, ...]]  # by role: the targets that claim it; more than one is a fault
+
+
+class PackageParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of the params of a package.
+
+    A role is the place of a graph in the package, such as the ending of its file name; the kind defines its roles.
+    """
+
+    DERIVED: ClassVar[tuple[str, ...]] = ("task", "graphs", "trust_remote_code")
+    OF_CLIENT: ClassVar[tuple[str, ...]] = ("client",)  # fields that only the check with the client reads
+
+    targets: Annotated[
+        tuple[str, ...] | dict[str, str] | UnsetType,
+        Meta(
+            description="targets that go into the package: a list, or targets by role; by default, all targets of the"
+            " model",
+            examples=[["int8"], {"quantized": "int8"}],
+        ),
+    ] = UNSET
+    client: Annotated[
+        bool | UnsetType, Meta(description="`false`: do not check the package with its client once it is written")
+    ] = UNSET
+    task: Annotated[str, Meta(description="the model's task")] = ""
+    graphs: Annotated[Mapping[str, str], Meta(description="the target of each role")] = {}
+
+
+class ClientParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of the params of a check with a client: which graphs the package has, and how it is used."""
+
+    task: Annotated[str, Meta(description="the model's task")] = ""
+    graphs: Annotated[Mapping[str, str], Meta(description="the target of each role")] = {}
+
+
+def client_params(params: PackageParams, _context: Context) -> ClientParams:
+    """The params of a check that needs nothing but the roles."""
+    return ClientParams(task=params.task, graphs=params.graphs, trust_remote_code=params.trust_remote_code)
+
+
+class Client(Struct, frozen=True, kw_only=True):
+    """The check of a package with the program or library that loads it.
+
+    `packages`: what its key contains, as for a step kind, with `PROGRAM` for a program on the PATH. Where something
+    that the check cannot do without is absent, its worker returns `skipped("needs node")`.
+    """
+
+    worker: str  # "module:function"; its input port is `model`, the package
+    packages: Callable[[Any], tuple[str, ...]] = lambda _params: ()
+    params: type[Params] = ClientParams
+    settle: Callable[[Any, Context], Params] = client_params
+    version: int = 1
+    timeout_seconds: float = 3600.0
+    memory_factor: float = 3.0
+
+
+class Package(Struct, frozen=True, kw_only=True):
+    """A package kind. Its worker gets the checkpoint as `model` and the folder of each target as `graph-TARGET`.
+
+    `role` places a target that is not written with a role. `roles` replaces all of this, for kinds whose params name
+    targets in another way. `check` finds what cannot go into the package; `graphs` of the params is already filled in.
+    """
+
+    name: str
+    summary: str  # one line for the reference
+    version: int
+    params: type[PackageParams]
+    worker: str  # "module:function"
+    role: Callable[[str, TargetFacts], str] = lambda name, _target: name
+    roles: Callable[[Any, Context], Roles] | None = None
+    check: Callable[[Any, Context], Iterable[Fault]] = lambda _params, _context: ()
+    resolve: Callable[[Any, Context], Any] = lambda params, _context: params
+    packages: Callable[[Any], tuple[str, ...]] = lambda _params: ()
+    client: Client | None = None
+    memory_factor: float = 2.0
+    pure: bool = False  # as in `Kind`
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The step kind that writes it, and the one that checks it."""
+        return (_writer(self), *([_checker(self, self.client)] if self.client is not None else ()))
+
+
+def graph_port(target: str) -> str:
+    """The input port of a target's graphs."""
+    return f"{_GRAPH}{target}"
+
+
+def claimed(package: Package, params: PackageParams, context: Context) -> Roles:
+    """The targets that claim each role, in the order in which they are written."""
+    if package.roles is not None:
+        return package.roles(params, context)
+    if isinstance(params.targets, Mapping):
+        return {role: (target,) for role, target in params.targets.items()}
+    found: dict[str, list[str]] = defaultdict(list)
+    for name in params.targets or context.targets:
+        found[package.role(name, context.targets[name]) if name in context.targets else name].append(name)
+    return {role: tuple(names) for role, names in found.items()}
+
+
+def without_client_fields(params: PackageParams) -> Mapping[str, Any]:
+    """The params that decide what is in the package. `graphs` says what `targets` has asked for."""
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(params))
+    return {name: value for name, value in plain.items() if name not in {*params.OF_CLIENT, "targets"}}
+
+
+def _writer(package: Package) -> Kind:
+    def resolve(params: PackageParams, context: Context) -> Any:
+        graphs = {role: names[0] for role, names in claimed(package, params, context).items()}
+        filled = msgspec.structs.replace(
+            params, task=context.task or "", graphs=graphs, targets=UNSET, trust_remote_code=_trusted(context)
+        )
+        return package.resolve(filled, context)
+
+    def check(params: PackageParams, context: Context) -> Iterator[Fault]:
+        faults = list(_check_roles(package, params, context))
+        yield from faults
+        if not any(one.severity == "error" for one in faults):
+            yield from package.check(resolve(params, context), context)
+
+    def for_client(params: PackageParams, context: Context) -> Params | None:
+        return (
+            package.client.settle(params, context)
+            if package.client is not None and params.client is not False
+            else None
+        )
+
+    return Kind(
+        name=f"{PACKAGE}{package.name}",
+        version=package.version,
+        params=package.params,
+        inputs={"model": "checkpoint"},
+        outputs={"package": "package"},
+        worker=package.worker,
+        packages=package.packages,
+        pure=package.pure,
+        resolve=resolve,
+        check=check,
+        memory_factor=package.memory_factor,
+        package=package.name,
+        client_params=for_client,
+    )
+
+
+def _checker(package: Package, client: Client) -> Kind:
+    return Kind(
+        name=f"{CLIENT}{package.name}",
+        version=client.version,
+        params=client.params,
+        inputs={"model": "package"},
+        outputs={"report": "report"},
+        worker=client.worker,
+        packages=client.packages,
+        pure=package.pure,
+        memory_factor=client.memory_factor,
+        timeout_seconds=client.timeout_seconds,
+        package=package.name,
+    )
+
+
+def _trusted(context: Context) -> bool | UnsetType:
+    return trusted(context) if context.trusts_code else UNSET
+
+
+def _check_roles(package: Package, params: PackageParams, context: Context) -> Iterator[Fault]:
+    """OB760 for an unknown target, OB761 for a role that two targets claim, OB764 for a role that is no name."""
+    for role, names in claimed(package, params, context).items():
+        if role and not _ROLE.fullmatch(role):
+            message = f"`{role}` cannot be a role of the package `{package.name}`: it becomes a part of file names"
+            hint = "letters, digits, `.`, `_` and `-`, the first a letter or a digit"
+            yield Fault(code="OB764", field="targets", message=message, hint=hint)
+        for name in names:
+            if name not in context.targets:
+                known = ", ".join(f"`{one}`" for one in context.targets)
+                hint = did_you_mean(name, context.targets) or f"the model has {known}"
+                message = f"the package `{package.name}` names the target `{name}`, which the model does not have"
+                yield Fault(code="OB760", field="targets", message=message, hint=hint)
+        if len(set(names)) > 1:
+            listed = " and ".join(f"`{name}`" for name in names)
+            message = f"{listed} would be the same file of the package `{package.name}`{_as(role)}"
+            hint = f"choose: `targets: [{names[0]}]`, or name the places: `targets: {{ROLE: {names[0]}, …}}`"
+            yield Fault(code="OB761", field="targets", message=message, hint=hint)
+
+
+def _as(role: str) -> str:
+    return f", `{role}`" if role else ""
