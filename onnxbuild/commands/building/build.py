@@ -23,6 +23,7 @@ from onnxbuild.commands.state.locations import out_folder
 from onnxbuild.commands.state.out_place import refuse_link
 from onnxbuild.commands.workspace import Session, default_jobs, memory_limit, session
 from onnxbuild.execute.policy import Policy
+from onnxbuild.planning.packages.asked_uploads import uploads_in
 from onnxbuild.receipts.receipt import Standing
 from onnxbuild.receipts.remembered_plan import recall
 from onnxbuild.report.progress.reporter import Both, Reporter, reporter_for
@@ -100,7 +101,8 @@ def _policy(opened: Session, options: RunOptions) -> Policy:
         jobs=_jobs(options),
         memory_bytes=memory_limit(),
         force=opened.plan.named if options.force else frozenset(),
-        own=own_actions(opened.plan.whole) if options.revalidate else frozenset(),
+        compare=uploads_in(opened.graph) if options.asked.check_published else frozenset(),
+        own=own_actions(opened.plan.whole, revalidate=options.revalidate),
         fail_fast=options.fail_fast,
         timeout_seconds=options.timeout_seconds,
     )

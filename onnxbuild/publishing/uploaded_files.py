@@ -1,0 +1,126 @@
+"""The files that publishing a package uploads: its own, the card with its license, and a list of digests.
+
+The list is `.onnxbuild.sha256`, in the format of `sha256sum`. It tells which files of a repository came from
+onnxbuild, so that a later version removes its own old files and leaves those of others alone. The digest of a
+published folder is the sha256 of this list without its own line, so anyone can compute it with two commands.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from msgspec import Struct
+
+from onnxbuild.publishing.card_license import with_license
+
+SUMS = ".onnxbuild.sha256"
+CARD = "README.md"
+_SUMS_OF_PACKAGE = "SHA256SUMS"  # of packages that have one
+_BLOCK = 1 << 20
+_TAG_DIGITS = 16
+
+
+class LocalFile(Struct, frozen=True):
+    """A file to upload: its content, or the path that has it, and its digests as the Hub computes them.
+
+    `blob`: the id of the file in git, which the Hub gives small files.
+    """
+
+    size: int
+    sha256: str
+    blob: str
+    content: bytes | None = None
+    path: str = ""
+
+    def read(self) -> bytes:
+        """The whole content."""
+        return Path(self.path).read_bytes() if self.content is None else self.content
+
+
+class Upload(Struct, frozen=True):
+    """Everything that one publish uploads, by name. `digest` stands for all of it."""
+
+    files: Mapping[str, LocalFile]
+    digest: str
+
+    @property
+    def tag(self) -> str:
+        """The tag that names this content."""
+        return f"onnxbuild-{self.digest[:_TAG_DIGITS]}"
+
+    @property
+    def size(self) -> int:
+        """The sum of all sizes in bytes."""
+        return sum(file.size for file in self.files.values())
+
+
+def upload_of(folder: Path, *, license: str = "", base_model: str = "") -> Upload:  # noqa: A002 - the word of the card
+    """The files to upload from a folder. Errors: ValueError for a card that states another license."""
+    paths = {name: folder / name for name in _names_below(folder)}
+    return upload_of_paths(paths, license=license, base_model=base_model)
+
+
+def upload_of_paths(paths: Mapping[str, Path], *, license: str = "", base_model: str = "") -> Upload:  # noqa: A002
+    """The same for files that are anywhere, by name."""
+    files = {name: _digested(path) for name, path in paths.items() if name != SUMS}
+    card = files[CARD].read() if CARD in files else b""
+    licensed = with_license(card.decode("utf-8"), license, base_model).encode("utf-8")
+    if licensed != card:
+        files[CARD] = _of_bytes(licensed)
+        if _SUMS_OF_PACKAGE in files:
+            written = files[_SUMS_OF_PACKAGE].read().decode("utf-8")
+            files[_SUMS_OF_PACKAGE] = _of_bytes(_with_sum(written, files[CARD].sha256).encode("utf-8"))
+    files = dict(sorted(files.items()))
+    sums = "".join(f"{file.sha256}  {name}\n" for name, file in files.items()).encode()
+    return Upload({**files, SUMS: _of_bytes(sums)}, hashlib.sha256(sums).hexdigest())
+
+
+def listed(sums: bytes) -> Mapping[str, str]:
+    """The digests by name in a list of an earlier publish; a damaged line counts as absent."""
+    lines = (line.partition("  ") for line in sums.decode("utf-8", "replace").splitlines())
+    return {name: digest for digest, mark, name in lines if mark and name}
+
+
+def _with_sum(sums: str, sha256: str) -> str:
+    """The checksums of a package with that of its card: the license in it has changed the card."""
+    line = f"{sha256}  {CARD}\n"
+    changed, number = re.subn(rf"^[0-9a-f]{{64}}  {re.escape(CARD)}\n", line, sums, flags=re.MULTILINE)
+    return changed if number else sums + line
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of_bytes(data: bytes) -> str:
+    """The sha256 of a content."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _names_below(folder: Path) -> list[str]:
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders.sort()
+        found += [(Path(place) / name).relative_to(folder).as_posix() for name in names]
+    return sorted(found)
+
+
+def _digested(path: Path) -> LocalFile:
+    size = path.stat().st_size
+    sha256, blob = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            sha256.update(block)
+            blob.update(block)
+    return LocalFile(size, sha256.hexdigest(), blob.hexdigest(), path=str(path))
+
+
+def _of_bytes(data: bytes) -> LocalFile:
+    blob = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+    return LocalFile(len(data), hashlib.sha256(data).hexdigest(), blob, content=data)
