@@ -24,7 +24,7 @@ _EXTRAS = {
     "onnxruntime-genai": "genai",
 }
 # Those that are installed beside any of the others.
-_BESIDE = {"peft": "adapters", "timm": "timm", "torchvision": "timm"}
+_BESIDE = {"peft": "adapters", "timm": "timm", "torchvision": "timm", "oras": "oci", "s3fs": "remote"}
 _SHOWN = 4
 
 

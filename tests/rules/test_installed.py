@@ -57,6 +57,17 @@ def test_an_exporter_has_its_own_extra(warnings):
     assert "'.[transformers]'" in warning.notes[0][1]
 
 
+@pytest.mark.parametrize(("where", "package", "extra"), [
+    ("oci: 'registry.example/me/m:1'", "oras", "oci"),
+    ("s3: 's3://models/m'", "s3fs", "remote"),
+])  # fmt: skip
+def test_what_a_destination_needs_has_an_extra_of_its_own(warnings, where, package, extra):
+    text = MANIFEST % f", license: mit, package: plain, publish: {{{where}}}"
+    (warning,) = warnings(text, lambda name: None if name == package else "99.0")
+    assert warning.message == f"not installed in this environment: `{package}`"
+    assert f"'.[{extra}]'" in warning.notes[0][1]
+
+
 def test_outside_a_clone_the_package_is_named(warnings, tmp_path, monkeypatch):
     monkeypatch.setattr(installed_rules, "__file__", str(tmp_path / "site-packages" / "onnxbuild" / "rules" / "x.py"))
     (warning,) = warnings(MANIFEST % "", lambda _name: None)
