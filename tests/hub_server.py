@@ -1,4 +1,4 @@
-"""A small server that speaks as much of the Hub's HTTP API as downloads, lock files and model cards need, on loopback.
+"""A small server that speaks as much of the Hub's HTTP API as downloads, lock files and publishing need, on loopback.
 
 with HubServer() as hub:
     hub.add("org/model", {"config.json": b"{}", "model.safetensors": b"…"})
@@ -12,8 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import card_rules
-
-LFS_ENDINGS = (".safetensors", ".bin", ".onnx")
+from hub_uploads import RefusedError, Uploads, blob, is_large, oid, validated_card
 
 
 class HubServer:
@@ -21,12 +20,14 @@ class HubServer:
 
     `token`: what every request must bear, None for an open server. `failures`: status codes that the next requests
     get instead of an answer. `gated`: repositories that answer 403. `elsewhere`: where the content of a file is, by its
-    name, as on a Hub whose large files are on another server.
+    name, as on a Hub whose large files are on another server. `users`: who may publish, by token (see hub_uploads).
+    `troubles`: what happens to certain requests instead of an answer; each happens once.
     """
 
     def __init__(self):
         self.repos, self.requests, self.tokens_seen = {}, [], []
         self.failures, self.gated, self.token, self.elsewhere = [], set(), None, {}
+        self.users, self.large, self.troubles = {}, {}, []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
         self._server.hub = self
         self._server.daemon_threads = True
@@ -49,16 +50,12 @@ class HubServer:
     def add(self, repo, files, revision="main"):
         """A new commit with these files (path → bytes), to which `revision` points from now on; its id."""
         commit = hashlib.sha1(repr((repo, sorted(files.items()))).encode()).hexdigest()
-        entry = self.repos.setdefault(repo, {"commits": {}, "refs": {}})
-        entry["commits"][commit] = dict(files)
+        new = {"commits": {}, "refs": {}, "parents": {}, "messages": {}, "tags": set(), "private": False}
+        entry = self.repos.setdefault(repo, new)
+        if commit not in entry["commits"]:
+            entry["commits"][commit], entry["parents"][commit] = dict(files), entry["refs"].get(revision)
         entry["refs"][revision] = commit
         return commit
-
-
-class _RefusedError(Exception):
-    def __init__(self, status, code, message):
-        super().__init__(message)
-        self.status, self.code = status, code
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -78,19 +75,34 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(with_body=False)
 
     def do_POST(self):
-        length = int(self.headers.get("Content-Length", 0))
-        self._posted = self.rfile.read(length)
+        self._answer(with_body=True)
+
+    def do_PUT(self):
+        self._answer(with_body=True)
+
+    def do_DELETE(self):
         self._answer(with_body=True)
 
     def _answer(self, *, with_body):
-        self.hub.requests.append(f"{self.command} {self.path}")
+        asked = f"{self.command} {self.path}"
+        self.hub.requests.append(asked)
         self.hub.tokens_seen.append(self.headers.get("Authorization"))
+        trouble = next((one for one in self.hub.troubles if one.part in asked), None)
+        if trouble is not None:
+            self.hub.troubles.remove(trouble)
+        length = int(self.headers.get("Content-Length", 0))
+        if trouble is not None and trouble.status is None:
+            self.rfile.read(length // 2)
+            self.close_connection = True
+            self.connection.close()
+            return
+        self._posted = self.rfile.read(length)
         try:
-            self._admit()
+            self._admit(trouble)
             status, headers, body = self._found()
-        except _RefusedError as refused:
-            status, body = refused.status, json.dumps({"error": str(refused)}).encode()
-            headers = {"Content-Type": "application/json", "X-Error-Message": str(refused)}
+        except RefusedError as refused:
+            status, body = refused.status, json.dumps(refused.body).encode()
+            headers = {"Content-Type": "application/json", "X-Error-Message": str(refused), **refused.headers}
             if refused.code:
                 headers["X-Error-Code"] = refused.code
         self.send_response(status)
@@ -100,15 +112,23 @@ class _Handler(BaseHTTPRequestHandler):
         if with_body:
             self.wfile.write(body)
 
-    def _admit(self):
+    def _admit(self, trouble):
+        if trouble is not None:
+            raise RefusedError(trouble.status, "", trouble.message, **trouble.headers)
         if self.hub.failures:
-            raise _RefusedError(self.hub.failures.pop(0), "", "not now")
+            raise RefusedError(self.hub.failures.pop(0), "", "not now")
         if self.hub.token and self.headers.get("Authorization") != f"Bearer {self.hub.token}":
-            raise _RefusedError(401, "", "Invalid username or password.")
+            raise RefusedError(401, "", "Invalid username or password.")
 
     def _found(self):
         url = urlsplit(self.path)
         parts = [unquote(part) for part in url.path.strip("/").split("/")]
+        user = self.hub.users.get((self.headers.get("Authorization") or "").removeprefix("Bearer "))
+        changed = Uploads(self.hub, user).answer(
+            self.command, url.path.strip("/").split("/"), parse_qs(url.query), self._posted
+        )
+        if changed is not None:
+            return self._json(changed.value, changed.status)
         if parts[:2] == ["api", "models"]:
             return self._api(parts[2:], parse_qs(url.query))
         if parts[:2] == ["api", "datasets"]:
@@ -118,7 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
         if "resolve" in parts:
             at = parts.index("resolve")
             return self._file("/".join(parts[:at]), parts[at + 1], "/".join(parts[at + 2 :]))
-        raise _RefusedError(404, "", "no such page")
+        raise RefusedError(404, "", "no such page")
 
     def _api(self, parts, query):
         verbs = {"revision", "tree", "paths-info"}
@@ -139,6 +159,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _card(self):
         """Whether a model card is right: huggingface_hub sends it as a form, and takes 400 for a fault."""
+        if self._posted[:1] == b"{":
+            return self._json(*validated_card(self._posted))
         sent = {name: values[0] for name, values in parse_qs(self._posted.decode(), keep_blank_values=True).items()}
         found = card_rules.faults(sent["content"]) if sent["repoType"] == "model" else ["not a model"]
         return 400 if found else 200, {"Content-Type": "text/plain"}, "\n".join(found).encode() or b"OK"
@@ -146,10 +168,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _file(self, repo, revision, name):
         commit, files = self._commit(repo, revision)
         if name not in files:
-            raise _RefusedError(404, "EntryNotFound", f"no file {name}")
+            raise RefusedError(404, "EntryNotFound", f"no file {name}")
         data = files[name]
-        headers = {"ETag": f'"{_etag(name, data)}"', "X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
-        if name.endswith(LFS_ENDINGS):
+        headers = {"ETag": f'"{oid(name, data)}"', "X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
+        if is_large(name, data):
             headers |= {"X-Linked-Etag": headers["ETag"], "X-Linked-Size": len(data)}
         if name in self.hub.elsewhere:
             return 302, {**headers, "Location": self.hub.elsewhere[name]}, b""
@@ -162,25 +184,24 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _commit(self, repo, revision):
         if repo in self.hub.gated:
-            raise _RefusedError(403, "GatedRepo", "Access to this model is restricted.")
-        if repo not in self.hub.repos:
-            raise _RefusedError(404, "RepoNotFound", "Repository not found")
-        entry = self.hub.repos[repo]
+            raise RefusedError(403, "GatedRepo", "Access to this model is restricted.")
+        user = self.hub.users.get((self.headers.get("Authorization") or "").removeprefix("Bearer "), {})
+        entry = self.hub.repos.get(repo)
+        if entry is None or (
+            entry["private"] and repo.partition("/")[0] not in {user.get("name"), *user.get("orgs", ())}
+        ):
+            raise RefusedError(404, "RepoNotFound", "Repository not found")
         commit = entry["refs"].get(revision, revision)
         if commit not in entry["commits"]:
-            raise _RefusedError(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+            raise RefusedError(404, "RevisionNotFound", f"Invalid rev id: {revision}")
         return commit, entry["commits"][commit]
 
-    def _json(self, value):
-        return 200, {"Content-Type": "application/json"}, json.dumps(value).encode()
-
-
-def _etag(name, data):
-    return hashlib.sha256(data).hexdigest() if name.endswith(LFS_ENDINGS) else hashlib.sha1(data).hexdigest()
+    def _json(self, value, status=200):
+        return status, {"Content-Type": "application/json"}, json.dumps(value).encode()
 
 
 def _entry(name, data):
-    entry = {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
-    if name.endswith(LFS_ENDINGS):
-        entry["lfs"] = {"oid": _etag(name, data), "size": len(data), "pointerSize": 130}
+    entry = {"type": "file", "path": name, "size": len(data), "oid": blob(data)}
+    if is_large(name, data):
+        entry["lfs"] = {"oid": oid(name, data), "size": len(data), "pointerSize": 130}
     return entry

@@ -20,7 +20,7 @@ def sent(monkeypatch):
 
     if not hasattr(huggingface_hub, "configure_http_backend"):
         pytest.skip("this huggingface_hub uses httpx")
-    from onnxbuild.workers.fetch.hub_access import keep_token_at
+    from onnxbuild.workers.libraries.hub_access import keep_token_at
 
     log, answers = [], {}
 
@@ -124,7 +124,7 @@ def test_a_real_download_from_a_second_server_brings_the_file_and_not_the_token(
 def test_a_huggingface_hub_on_httpx_sends_the_token_to_the_endpoint_alone(monkeypatch):
     """From 1.0 on, its clients come from a factory. Tried by hand with 2.4.0, too."""
     httpx = pytest.importorskip("httpx", reason="the extra `remote` brings it")
-    from onnxbuild.workers.fetch.hub_access import keep_token_at
+    from onnxbuild.workers.libraries.hub_access import keep_token_at
 
     log, factories = [], []
     answers = {f"{ENDPOINT}/a": "https://cdn.example/b", f"{ENDPOINT}/down": "http://hub.example/b"}

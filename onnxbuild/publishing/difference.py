@@ -1,0 +1,63 @@
+"""The difference between the files to upload and those at the destination, by digest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from onnxbuild.publishing.uploaded_files import SUMS, LocalFile, Upload
+
+
+class RemoteFile(Struct, frozen=True):
+    """A file at the destination. The Hub gives the sha256 of a large file, and the id in git (`blob`) of any other."""
+
+    size: int
+    sha256: str = ""
+    blob: str = ""
+
+    def equals(self, local: LocalFile) -> bool:
+        """Whether both have the same content."""
+        return self.sha256 == local.sha256 if self.sha256 else self.blob == local.blob
+
+
+class Difference(Struct, frozen=True):
+    """What a publish changes, as sizes by name. `foreign`: replaced files that were changed since the last publish."""
+
+    added: Mapping[str, int]
+    replaced: Mapping[str, int]
+    deleted: Mapping[str, int]
+    unchanged: Mapping[str, int]
+    foreign: tuple[str, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the destination has everything already."""
+        return not (self.added or self.replaced or self.deleted)
+
+    @property
+    def uploaded(self) -> tuple[str, ...]:
+        """The names of the files to send."""
+        return (*self.added, *self.replaced)
+
+
+def difference(upload: Upload, remote: Mapping[str, RemoteFile], before: Mapping[str, str] | None) -> Difference:
+    """Compare an upload with the files at the destination.
+
+    `before`: the digests that the last publish listed there, None if there was none. Only files in this list are
+    deleted. A replaced file is foreign if its content is neither the listed one nor the new one.
+    """
+    files = upload.files
+    replaced = [name for name, file in files.items() if name in remote and not remote[name].equals(file)]
+    return Difference(
+        added={name: file.size for name, file in files.items() if name not in remote},
+        replaced={name: files[name].size for name in replaced},
+        deleted={name: remote[name].size for name in before or () if name in remote and name not in files},
+        unchanged={name: file.size for name, file in files.items() if name in remote and name not in replaced},
+        foreign=() if before is None else tuple(name for name in replaced if _is_foreign(name, remote[name], before)),
+    )
+
+
+def _is_foreign(name: str, remote: RemoteFile, before: Mapping[str, str]) -> bool:
+    """Whether somebody else wrote a file. Its sha256 must be known: that of a small file has to be read for this."""
+    return name != SUMS and (name not in before or bool(remote.sha256 and remote.sha256 != before[name]))

@@ -1,0 +1,97 @@
+"""The files that publishing a package uploads: its own, the card with its license, and a list of digests.
+
+The list is `.onnxbuild.sha256`, in the format of `sha256sum`. It tells which files of a repository came from
+onnxbuild, so that a later version removes its own old files and leaves those of others alone. The digest of a
+published folder is the sha256 of this list without its own line, so anyone can compute it with two commands.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from msgspec import Struct
+
+from onnxbuild.publishing.card_license import with_license
+
+SUMS = ".onnxbuild.sha256"
+CARD = "README.md"
+_BLOCK = 1 << 20
+_TAG_DIGITS = 16
+
+
+class LocalFile(Struct, frozen=True):
+    """A file to upload: its content, or the path that has it, and its digests as the Hub computes them.
+
+    `blob`: the id of the file in git, which the Hub gives small files.
+    """
+
+    size: int
+    sha256: str
+    blob: str
+    content: bytes | None = None
+    path: str = ""
+
+    def read(self) -> bytes:
+        """The whole content."""
+        return Path(self.path).read_bytes() if self.content is None else self.content
+
+
+class Upload(Struct, frozen=True):
+    """Everything that one publish uploads, by name. `digest` stands for all of it."""
+
+    files: Mapping[str, LocalFile]
+    digest: str
+
+    @property
+    def tag(self) -> str:
+        """The tag that names this content."""
+        return f"onnxbuild-{self.digest[:_TAG_DIGITS]}"
+
+    @property
+    def size(self) -> int:
+        """The sum of all sizes in bytes."""
+        return sum(file.size for file in self.files.values())
+
+
+def upload_of(folder: Path, *, license: str = "", base_model: str = "") -> Upload:  # noqa: A002 - the word of the card
+    """The files to upload from a folder. Errors: ValueError for a card that states another license."""
+    files = {name: _digested(folder / name) for name in _names_below(folder) if name != SUMS}
+    card = files[CARD].read() if CARD in files else b""
+    licensed = with_license(card.decode("utf-8"), license, base_model).encode("utf-8")
+    if licensed != card:
+        files[CARD] = _of_bytes(licensed)
+    files = dict(sorted(files.items()))
+    sums = "".join(f"{file.sha256}  {name}\n" for name, file in files.items()).encode()
+    return Upload({**files, SUMS: _of_bytes(sums)}, hashlib.sha256(sums).hexdigest())
+
+
+def listed(sums: bytes) -> Mapping[str, str]:
+    """The digests by name in a list of an earlier publish; a damaged line counts as absent."""
+    lines = (line.partition("  ") for line in sums.decode("utf-8", "replace").splitlines())
+    return {name: digest for digest, mark, name in lines if mark and name}
+
+
+def _names_below(folder: Path) -> list[str]:
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders.sort()
+        found += [(Path(place) / name).relative_to(folder).as_posix() for name in names]
+    return sorted(found)
+
+
+def _digested(path: Path) -> LocalFile:
+    size = path.stat().st_size
+    sha256, blob = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            sha256.update(block)
+            blob.update(block)
+    return LocalFile(size, sha256.hexdigest(), blob.hexdigest(), path=str(path))
+
+
+def _of_bytes(data: bytes) -> LocalFile:
+    blob = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+    return LocalFile(len(data), hashlib.sha256(data).hexdigest(), blob, content=data)

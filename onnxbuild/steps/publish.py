@@ -1,0 +1,103 @@
+"""publish: uploads a package to the Hugging Face Hub, a folder, S3 or a registry of containers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from msgspec import UNSET, Meta, UnsetType
+
+from onnxbuild.steps.kind import Context, Fault, Kind, Params
+
+DESTINATIONS = ("hub", "folder", "s3", "oci")
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+_BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/\s]+)*/?")
+_IMAGE = re.compile(r"[a-z0-9.-]+(:\d+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+(:[\w][\w.-]{0,127})?")
+_TAG = re.compile(r"[A-Za-z0-9][\w.-]{0,127}")
+_FORMS: Mapping[str, tuple[re.Pattern[str], str]] = {
+    "hub": (_REPOSITORY, "`owner/name`"),
+    "s3": (_BUCKET, "`s3://bucket/folder`"),
+    "oci": (_IMAGE, "`registry/repository:tag`, in lower case"),
+    "tag": (_TAG, "letters, digits, `.`, `_` and `-`"),
+}
+
+
+class PublishParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where a package of the model is uploaded to. `run` uploads only with `--publish` or `:publish`."""
+
+    SHORT: ClassVar[str | None] = "hub"
+    DERIVED: ClassVar[tuple[str, ...]] = ("endpoint", "base_model")
+
+    hub: Annotated[str, Meta(description="repository on the Hugging Face Hub", examples=["me/sst2-onnx"])] = ""
+    folder: Annotated[str, Meta(description="folder, relative to this file", examples=["../site/models/sst2"])] = ""
+    s3: Annotated[str, Meta(description="folder in a bucket of S3", examples=["s3://models/sst2"])] = ""
+    oci: Annotated[
+        str, Meta(description="artifact in a registry of containers", examples=["ghcr.io/me/sst2-onnx:1.0"])
+    ] = ""
+    package: Annotated[
+        str, Meta(description="the package to upload; by default, the only one of the model", examples=["plain"])
+    ] = ""
+    private: Annotated[
+        bool, Meta(description="whether a repository that does not exist yet is created as a private one")
+    ] = True
+    pull_request: Annotated[
+        Literal["auto"] | bool,
+        Meta(description="open a pull request instead of a commit; `auto` does so for repositories of others"),
+    ] = "auto"
+    tag: Annotated[
+        str | UnsetType, Meta(description="a further tag, beside `onnxbuild-DIGEST`", examples=["v1.0"])
+    ] = UNSET
+    license: Annotated[
+        str, Meta(description="license in the card; by default, the one that the source states", examples=["mit"])
+    ] = ""
+    overwrite: Annotated[
+        bool | UnsetType, Meta(description="replace files that somebody else has changed since the last publish")
+    ] = UNSET
+    base_model: Annotated[str, Meta(description="repository of the source on the Hub, for the card")] = ""
+    endpoint: Annotated[
+        str | UnsetType, Meta(description="address of a Hub other than huggingface.co, from HF_ENDPOINT")
+    ] = UNSET
+
+    @property
+    def destination(self) -> str:
+        """The kind of destination, empty if none is named."""
+        return next((name for name in DESTINATIONS if getattr(self, name)), "")
+
+    @property
+    def place(self) -> str:
+        """The destination as a person writes it."""
+        return getattr(self, self.destination) if self.destination else ""
+
+
+def _check(params: PublishParams, _context: Context) -> Iterator[Fault]:
+    named = [name for name in DESTINATIONS if getattr(params, name)]
+    if len(named) != 1:
+        found = " and ".join(f"`{name}`" for name in named) or "none of them"
+        message = f"`publish:` needs one destination of `hub`, `folder`, `s3` and `oci`, found {found}"
+        yield Fault(code="OB780", message=message, field=named[1] if named else None)
+    for field, (form, words) in _FORMS.items():
+        text = getattr(params, field)
+        if text and not form.fullmatch(text):
+            yield Fault(code="OB781", message=f"`{text}` is not {words}", field=field)
+    for field in ("private", "pull_request", "tag"):
+        if params.destination not in {"", "hub"} and getattr(params, field) != _DEFAULTS[field]:
+            message = f"`{field}` is for `hub`, and the destination is `{params.destination}`"
+            yield Fault(code="OB782", message=message, field=field, severity="warning")
+
+
+_DEFAULTS: Mapping[str, Any] = {"private": True, "pull_request": "auto", "tag": UNSET}
+
+PUBLISH = Kind(
+    name="publish",
+    version=1,
+    params=PublishParams,
+    inputs={"package": "package"},
+    outputs={"receipt": "receipt"},
+    worker="onnxbuild.workers.publish.worker:run",
+    pure=True,
+    network=lambda params: not params.get("folder"),
+    transient=True,
+    memory_factor=0.1,
+    check=_check,
+)
