@@ -45,9 +45,9 @@ class PublishParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         Literal["auto"] | bool,
         Meta(description="open a pull request instead of a commit; `auto` does so for repositories of others"),
     ] = "auto"
-    tag: Annotated[
-        str | UnsetType, Meta(description="a further tag, beside `onnxbuild-DIGEST`", examples=["v1.0"])
-    ] = UNSET
+    tag: Annotated[str | UnsetType, Meta(description="a further tag, beside `onnxbuild-DIGEST`", examples=["v1.0"])] = (
+        UNSET
+    )
     license: Annotated[
         str, Meta(description="license in the card; by default, the one that the source states", examples=["mit"])
     ] = ""

@@ -16,10 +16,10 @@ from onnxbuild.steps.fetch import DATASETS, FetchParams
 from onnxbuild.tables.checkpoint_files import select_checkpoint, select_onnx
 from onnxbuild.tables.checkpoints.adapters import CONFIG, select_adapter, weights_of
 from onnxbuild.tables.checkpoints.shards import index_among
-from onnxbuild.workers.libraries.hub_access import DEFAULT_ENDPOINT, keep_token_at
 from onnxbuild.workers.fetch.whole_checkpoint import whole
 from onnxbuild.workers.folders.model_files import copy_files, files_below
 from onnxbuild.workers.folders.model_graphs import check_one_model, data_below
+from onnxbuild.workers.libraries.hub_access import DEFAULT_ENDPOINT, keep_token_at
 
 
 def run(params: FetchParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:

@@ -18,16 +18,40 @@ _TRANSIENT = frozenset({408, 429, 500, 502, 503, 504})
 _CUTS = frozenset({"ConnectionError", "ChunkedEncodingError", "TransportError", "Timeout", "TimeoutException"})
 _STALE = 412
 
+# The name of an exception or the status of an answer, and what it means; the first that fits counts.
+_ANSWERS = (
+    ("GatedRepoError", "OBE202", "{repo} is gated, and the token has no access", "request access on its page"),
+    ("401", "OBE200", "the Hub does not accept the token", "log in again with `hf auth login`, or renew HF_TOKEN"),
+    (
+        "403", "OBE201", "the token may not write to {repo}",
+        "use a token with write access to this repository: https://huggingface.co/settings/tokens",
+    ),
+    (
+        "RepositoryNotFoundError", "OBE202", "{repo} does not exist, or the token may not see it",
+        "check the name of the repository",
+    ),
+    (
+        str(_STALE), "OBE205", "{repo} changes while it is compared",
+        "run it again when no other upload is under way",
+    ),
+    ("429", "OBE206", "the Hub limits the rate of requests", "wait some minutes, and run it again"),
+    (
+        "cut", "OBE207", "the upload to {repo} was cut off",
+        "run it again: large files that arrived are not sent again",
+    ),
+    ("", "OBE208", "the Hub refuses the upload to {repo}", "the cause has the answer of the Hub"),
+)  # fmt: skip
 
-def again(call: Callable[[], T], sleep: Callable[[float], None] = time.sleep) -> T:
-    """The result of a call; it is repeated where the Hub is busy or the network was cut. `sleep` gets seconds."""
+
+def again(call: Callable[[], T]) -> T:
+    """The result of a call; it is repeated where the Hub is busy or the network was cut."""
     for attempt in range(1, _TRIES + 1):
         try:
             return call()
         except Exception as error:
             if attempt == _TRIES or not is_transient(error):
                 raise
-            sleep(_wait(error, attempt))
+            time.sleep(_wait(error, attempt))
     raise AssertionError("BUG: the last try neither returned nor failed")
 
 
@@ -54,27 +78,13 @@ def explained(error: Exception, repo: str, token: str) -> CheckFailed:
 
 
 def _meaning(error: Exception, repo: str) -> tuple[str, str, str]:
-    status, name = status_of(error), type(error).__name__
+    """Code, message and hint."""
     if isinstance(error, ValueError) and "metadata in README.md" in str(error):
         faults = "; ".join(line.removeprefix("- ") for line in str(error).splitlines()[1:])
         return "OBE204", f"the Hub refuses the model card: {faults}", "correct the metadata of README.md in the package"
-    if name == "GatedRepoError":
-        return "OBE202", f"{repo} is gated, and the token has no access", "request access on its page"
-    if status == 401:  # noqa: PLR2004
-        return "OBE200", "the Hub does not accept the token", "log in again with `hf auth login`, or renew HF_TOKEN"
-    if status == 403:  # noqa: PLR2004
-        hint = "use a token with write access to this repository: https://huggingface.co/settings/tokens"
-        return "OBE201", f"the token may not write to {repo}", hint
-    if name == "RepositoryNotFoundError":
-        return "OBE202", f"{repo} does not exist, or the token may not see it", "check the name of the repository"
-    if is_stale(error):
-        return "OBE205", f"{repo} changes while it is compared", "run it again when no other upload is under way"
-    if status == 429:  # noqa: PLR2004
-        return "OBE206", "the Hub limits the rate of requests", "wait some minutes, and run it again"
-    if is_transient(error):
-        hint = "run it again: large files that arrived are not sent again"
-        return "OBE207", f"the upload to {repo} was cut off", hint
-    return "OBE208", f"the Hub refuses the upload to {repo}", "the cause has the answer of the Hub"
+    names = {type(error).__name__, str(status_of(error)), *(["cut"] if is_transient(error) else [])}
+    found = next((row for row in _ANSWERS if row[0] in names), _ANSWERS[-1])
+    return found[1], found[2].replace("{repo}", repo), found[3]
 
 
 def _is_cut(error: BaseException) -> bool:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from msgspec import UNSET
 
@@ -81,7 +80,7 @@ def _state(api: Any, repo: str, upload: Upload, revision: str = "main") -> _Stat
     remote = again(lambda: _tree(api, repo, head))
     before = listed(_content(api, repo, head, SUMS)) if SUMS in remote else None
     changes = difference(upload, remote, before)
-    for name in changes.replaced:
+    for name in changes.replaced if before is not None else ():
         if not remote[name].sha256:  # an edited card is small, and its id in git tells nothing about who wrote it
             remote[name] = RemoteFile(remote[name].size, _sha256(_content(api, repo, head, name)))
     return _State(head, difference(upload, remote, before))
@@ -103,9 +102,17 @@ def _tree(api: Any, repo: str, revision: str) -> dict[str, RemoteFile]:
 
 
 def _content(api: Any, repo: str, revision: str, name: str) -> bytes:
-    with tempfile.TemporaryDirectory(prefix="onnxbuild-publish-") as folder:
-        path = again(lambda: api.hf_hub_download(repo, name, revision=revision, local_dir=folder))
-        return Path(path).read_bytes()
+    """A small file. `hf_hub_download` would keep it in a cache, under the address of the Hub that it was imported with."""
+    from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+
+    url = f"{api.endpoint}/{repo}/resolve/{revision}/{quote(name)}"
+
+    def get() -> bytes:
+        answer = get_session().get(url, headers=build_hf_headers(token=api.token))
+        hf_raise_for_status(answer)
+        return bytes(answer.content)
+
+    return again(get)
 
 
 def _sha256(data: bytes) -> str:
@@ -160,9 +167,7 @@ def _check_tag(api: Any, params: PublishParams, upload: Upload) -> None:
 # -- what is done ------------------------------------------------------------------------------------------------------
 
 
-def _committed(
-    api: Any, params: PublishParams, upload: Upload, state: _State, tell: Tell
-) -> tuple[str, _State]:
+def _committed(api: Any, params: PublishParams, upload: Upload, state: _State, tell: Tell) -> tuple[str, _State]:
     for attempt in range(1, _TRIES + 1):
         _check_foreign(params, state.changes)
         try:

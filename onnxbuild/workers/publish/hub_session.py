@@ -25,7 +25,10 @@ def connected(endpoint: str | None) -> Connected:
     if endpoint and endpoint.rstrip("/") != DEFAULT_ENDPOINT:
         _without_xet()
     import huggingface_hub
+    from huggingface_hub import constants
 
+    if constants.HF_HUB_OFFLINE:
+        raise CheckFailed("OBE207", "HF_HUB_OFFLINE is set, so nothing can be uploaded", notes=[("hint", "unset it")])
     token = huggingface_hub.get_token()
     if not token:
         hint = "log in with `hf auth login`, or set HF_TOKEN to a token with write access"
@@ -47,6 +50,6 @@ def identified(hub: Connected) -> Connected:
 def _without_xet() -> None:
     """Use the LFS protocol: only the Hub itself has Xet. huggingface_hub may be loaded already."""
     os.environ["HF_HUB_DISABLE_XET"] = "1"
-    import huggingface_hub.constants
+    from huggingface_hub import constants
 
-    huggingface_hub.constants.HF_HUB_DISABLE_XET = True
+    constants.HF_HUB_DISABLE_XET = True
