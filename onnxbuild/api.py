@@ -102,7 +102,7 @@ def run(
             jobs=jobs or default_jobs(),
             memory_bytes=memory_limit(),
             force=opened.plan.named if force else frozenset(),
-            own=own_actions(opened.plan.whole) if revalidate else frozenset(),
+            own=own_actions(opened.plan.whole, revalidate=revalidate),
         )
         return run_session(opened, policy, place, _Callback(on_event or _ignore))
 

@@ -19,7 +19,7 @@ PACKAGE = ROOT / "onnxbuild"
 GROUND = {
     "version", "diagnostics", "digest", "machine", "regular_files", "permissions", "printable", "secrets",
     "url_origin", "passed_variables", "onnx_files",
-    "confinement",
+    "confinement", "publishing",
 }  # fmt: skip
 LANGUAGE = GROUND | {"protocol", "tables", "store", "manifest", "steps"}
 ENGINE = LANGUAGE | {"planning", "runners", "execute"}
@@ -40,6 +40,7 @@ STEP_FOLDERS = (
     "tune",
     "blame",
     "package",
+    "publish",
 )
 MAY_IMPORT = {
     "version": set(),
@@ -53,6 +54,7 @@ MAY_IMPORT = {
     "onnx_files": {"regular_files"},
     "passed_variables": set(),
     "confinement": set(),
+    "publishing": set(),
     "permissions": {"diagnostics", "regular_files"},
     "protocol": GROUND,
     "tables": GROUND,

@@ -23,7 +23,7 @@ def show_plan(
     refuse_link(asked.manifest, out)
     asked = asked._replace(out=str(out_folder(asked.manifest, out)))
     with session(asked, write=False) as begun:
-        own = own_actions(begun.graph) if revalidate else frozenset()
+        own = own_actions(begun.graph, revalidate=revalidate)
         opened = with_best(begun, begun.preview(force=force, own=own))
         outcomes = opened.preview(force=force, own=own)
         if as_json:

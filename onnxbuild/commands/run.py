@@ -35,7 +35,7 @@ def run(options: RunOptions) -> int:
 def answer_or_build(options: RunOptions) -> int:
     """Answer from a receipt, or build; return the exit code. Errors: DiagnosticError."""
     question = question_of(options)
-    receipt = None if options.force or options.prune else _receipt(options, question)
+    receipt = None if options.force or options.prune or options.asked.check_published else _receipt(options, question)
     if receipt is not None and not receipt.moved and _answers(receipt.answer, options):
         sys.stdout.write(last_line(receipt.answer) if options.quiet else receipt.answer)
         return 0
@@ -95,6 +95,8 @@ def question_of(options: RunOptions) -> Mapping[str, Any]:
         "remote_readonly": asked.remote_readonly,
         "trust": asked.trust,
         "revalidate": options.revalidate,
+        "publish": asked.publish,
+        "HF_ENDPOINT": fingerprint(os.environ.get("HF_ENDPOINT")),
         "ONNXBUILD_SIGN_KEY": fingerprint(key),
         "manifest": os.path.realpath(asked.manifest),
         "spelled": asked.manifest,

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from onnxbuild.execute.events import SUCCEEDED, Outcome
 from onnxbuild.planning.action_graph import ActionGraph, Variant
+from onnxbuild.planning.packages.asked_uploads import uploads_in
 from onnxbuild.store.store import Store
 
 Tell = Callable[[int, int, float], None]  # results done, results in all, bytes sent
@@ -38,6 +39,7 @@ def releasable(graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> tuple[str
                 vouched |= members
     if all(outcome.outcome in SUCCEEDED for outcome in outcomes.values()):
         vouched |= graph.actions.keys() - checked
+    vouched -= uploads_in(graph)  # each user asks the destination
     return tuple(name for name in graph.actions if name in vouched and _succeeded(name, outcomes))
 
 

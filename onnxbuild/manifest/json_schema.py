@@ -53,6 +53,8 @@ def place_of(kind: StepKind) -> Holder | None:
     """Where the block of a kind may be written; None for fetch and prepare, which the source asks for."""
     if "package" in kind.outputs.values():
         return "package"
+    if "receipt" in kind.outputs.values():
+        return "model"
     if not kind.inputs or "checkpoint" in kind.outputs.values() or "package" in kind.inputs.values():
         return None
     if "onnx" not in kind.outputs.values():

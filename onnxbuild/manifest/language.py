@@ -20,7 +20,7 @@ TITLE = "onnxbuild manifest"
 # Keys of the language that no kind implements yet, by block: the message says so instead of "unknown key".
 LATER: Mapping[str, tuple[str, ...]] = {
     TITLE: (),
-    "ModelBlock": ("adapters", "compile", "publish"),
+    "ModelBlock": ("adapters", "compile"),
     "TargetBlock": ("compile", "package", "publish", "run"),
     "NamedTargetBlock": ("compile", "package", "publish", "run"),
     "Step": ("compile", "package", "publish", "run"),
@@ -29,6 +29,7 @@ LATER: Mapping[str, tuple[str, ...]] = {
 # What to write instead of such a key.
 INSTEAD: Mapping[str, str] = {
     "package": "write it in the model: a package is made of the model's targets",
+    "publish": "write it in the model: one of the model's packages is published",
     "adapters": "several adapters that are chosen at run time come later; `adapter:` merges one into the weights",
 }
 

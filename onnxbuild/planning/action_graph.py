@@ -116,6 +116,15 @@ class Packed(Struct, frozen=True, kw_only=True):
         return (action,) if self.client is None else (action, self.client)
 
 
+class Published(Struct, frozen=True, kw_only=True):
+    """The upload of a package. It waits until a person asks for it."""
+
+    model: str
+    package: str
+    place: str  # as a person writes it: hub:me/model
+    action: str
+
+
 class ActionGraph(Struct, frozen=True):
     """Actions by id, each after all that it needs, and the variants that they make."""
 
@@ -124,6 +133,7 @@ class ActionGraph(Struct, frozen=True):
     aliases: Mapping[str, str] = field(default_factory=dict)  # "minilm/small:optimize" → id of the shared action
     choices: tuple[Choice, ...] = ()  # of the models whose best variant gets a folder of its own
     packages: tuple[Packed, ...] = ()
+    uploads: tuple[Published, ...] = ()
 
     @property
     def delivered(self) -> tuple[Variant, ...]:
@@ -181,7 +191,9 @@ class ActionGraph(Struct, frozen=True):
         # A part of a model's variants is nothing to choose among.
         choices = (one for one in self.choices if whole.issuperset(f"{one.model}/{target}" for target in one.targets))
         packages = tuple(one for one in self.packages if one.variant.output.action in ids)
-        return ActionGraph(actions, variants, self.aliases, tuple(choices), packages)
+        names = {(one.variant.model, one.name) for one in packages}
+        uploads = tuple(one for one in self.uploads if (one.model, one.package) in names)
+        return ActionGraph(actions, variants, self.aliases, tuple(choices), packages, uploads)
 
 
 class SharedActions:

@@ -24,6 +24,7 @@ from onnxbuild.planning.action_graph import (
     Input,
     OutputRef,
     Packed,
+    Published,
     SharedActions,
     Stated,
     Variant,
@@ -37,6 +38,7 @@ from onnxbuild.planning.local_files import LocalFiles
 from onnxbuild.planning.locked import Lock
 from onnxbuild.planning.origins.stated_sources import stated
 from onnxbuild.planning.packages.package_actions import Origin, packages_of
+from onnxbuild.planning.packages.publish_actions import published_of
 from onnxbuild.planning.settle import Settled, Settler, Step, as_json, block_places, check_step, target_steps
 from onnxbuild.planning.sources import Fetched, SourceReader
 from onnxbuild.steps import Kinds
@@ -95,6 +97,7 @@ def survey(manifest: Manifest, kinds: Kinds, lock: Lock, machine: Machine) -> Ex
             expander.shared.aliases,
             tuple(model.choice for model in manifest.models if model.choice is not None),
             tuple(expander.packages),
+            tuple(expander.uploads),
         ),
         diagnostics=tuple(in_order(expander.faults)),
         files=tuple(expander.local.files),
@@ -120,6 +123,7 @@ class _Expander:
         self.shared = SharedActions()
         self.variants: list[Variant] = []
         self.packages: list[Packed] = []
+        self.uploads: list[Published] = []
         self.faults: list[Diagnostic] = []
         self.local = LocalFiles(self.faults, Reach(manifest.path, manifest.permissions))
         self.datasets = DatasetReader(lock, self.local)
@@ -178,7 +182,16 @@ class _Expander:
             stated=base.stated,
             unlocked=base.unlocked,
         )
-        self.packages += packages_of(origin, self._kinds, self._settler, self.shared.actions, self._add, self.faults)
+        faults = len(self.faults)
+        actions = self.shared.actions
+        packages = list(packages_of(origin, self._kinds, self._settler, actions, self._add, self.faults))
+        self.packages += packages
+        if any(one.severity == "error" for one in self.faults[faults:]):
+            return  # a package with a fault is not among those that can be uploaded
+        upload = published_of(
+            origin, packages, self._kinds, self._settler, actions, self._add, self.local.reach, self.faults
+        )
+        self.uploads += [] if upload is None else [upload]
 
     def _stated(
         self, model: Model, fetched: tuple[Fetched, Fetched | None], steps: Sequence[str]

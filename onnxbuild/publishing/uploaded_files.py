@@ -74,6 +74,12 @@ def listed(sums: bytes) -> Mapping[str, str]:
     return {name: digest for digest, mark, name in lines if mark and name}
 
 
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _names_below(folder: Path) -> list[str]:
     found = []
     for place, folders, names in os.walk(folder):

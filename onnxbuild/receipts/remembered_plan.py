@@ -107,7 +107,13 @@ def remember(plan: Plan, parts: tuple[tuple[str, ...], ...], outcomes: Mapping[s
         Memory(
             manifest=plan.manifest.path,
             settings=msgspec.structs.replace(plan.manifest.store, spans={}, trust_spans=()),
-            graph=ActionGraph(actions, plan.graph.variants, choices=plan.graph.choices, packages=plan.graph.packages),
+            graph=ActionGraph(
+                actions,
+                plan.graph.variants,
+                choices=plan.graph.choices,
+                packages=plan.graph.packages,
+                uploads=plan.whole.uploads,
+            ),
             named=plan.named,
             plugins=plan.plugins,
             outcomes=outcomes,

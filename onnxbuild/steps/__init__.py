@@ -23,6 +23,7 @@ from onnxbuild.steps.packaging.plain_package import PLAIN
 from onnxbuild.steps.packaging.sentence_package import SENTENCE_TRANSFORMERS
 from onnxbuild.steps.precision import PRECISION
 from onnxbuild.steps.prepare import PREPARE
+from onnxbuild.steps.publish import PUBLISH
 from onnxbuild.steps.python_code import own_module_place, watched_code
 from onnxbuild.steps.quantize import QUANTIZE
 from onnxbuild.steps.validate import VALIDATE
@@ -33,7 +34,9 @@ Places = tuple[tuple[str, str], ...]  # names of kinds, and where they are: "mod
 # In the order in which things happen.
 PACKAGES = (PLAIN, SENTENCE_TRANSFORMERS)
 _BUILT_IN = (FETCH, PREPARE, EXPORT, OPTIMIZE, QUANTIZE, PRECISION, VALIDATE, LOAD, BENCHMARK, GENERATE, TUNE)
-KINDS: Kinds = {kind.name: kind for kind in (*_BUILT_IN, *(kind for one in PACKAGES for kind in one.kinds))}
+KINDS: Kinds = {
+    kind.name: kind for kind in (*_BUILT_IN, *(kind for one in PACKAGES for kind in one.kinds), PUBLISH)
+}
 # Kinds that only a command asks for: no manifest has their blocks, and no plugin may have their names.
 _OF_COMMANDS = frozenset({"blame"})
 

@@ -10,6 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from onnxbuild.steps.kind import Context, Fault, Kind, Params
 
+RECEIPT = "published.json"  # what was uploaded, in the output of the step
 DESTINATIONS = ("hub", "folder", "s3", "oci")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/\s]+)*/?")
@@ -54,6 +55,10 @@ class PublishParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     overwrite: Annotated[
         bool | UnsetType, Meta(description="replace files that somebody else has changed since the last publish")
     ] = UNSET
+    unchecked: Annotated[
+        bool | UnsetType,
+        Meta(description="publish although the client of the package is absent, so it was not checked"),
+    ] = UNSET
     base_model: Annotated[str, Meta(description="repository of the source on the Hub, for the card")] = ""
     endpoint: Annotated[
         str | UnsetType, Meta(description="address of a Hub other than huggingface.co, from HF_ENDPOINT")
@@ -63,6 +68,11 @@ class PublishParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     def destination(self) -> str:
         """The kind of destination, empty if none is named."""
         return next((name for name in DESTINATIONS if getattr(self, name)), "")
+
+    @property
+    def shown(self) -> str:
+        """The destination with its kind, for lists: `hub:me/model`."""
+        return self.place if self.destination == "s3" else f"{self.destination}:{self.place}"
 
     @property
     def place(self) -> str:
@@ -86,6 +96,8 @@ def _check(params: PublishParams, _context: Context) -> Iterator[Fault]:
             yield Fault(code="OB782", message=message, field=field, severity="warning")
 
 
+# In the key, so that an upload that was skipped is made once they are installed.
+_CLIENTS: Mapping[str, tuple[str, ...]] = {"s3": ("s3fs",), "oci": ("oras",)}
 _DEFAULTS: Mapping[str, Any] = {"private": True, "pull_request": "auto", "tag": UNSET}
 
 PUBLISH = Kind(
@@ -99,5 +111,6 @@ PUBLISH = Kind(
     network=lambda params: not params.get("folder"),
     transient=True,
     memory_factor=0.1,
+    packages=lambda params: _CLIENTS.get(params.destination, ()),
     check=_check,
 )

@@ -18,7 +18,7 @@ from onnxbuild.commands.building.left_behind import leave_receipt, note_last
 from onnxbuild.commands.building.rounds import run_session
 from onnxbuild.commands.building.tidying import tidy
 from onnxbuild.commands.parsing.options import RunOptions
-from onnxbuild.commands.sharing.revalidation import own_actions
+from onnxbuild.commands.sharing.revalidation import forced, own_actions
 from onnxbuild.commands.state.locations import out_folder
 from onnxbuild.commands.state.out_place import refuse_link
 from onnxbuild.commands.workspace import Session, default_jobs, memory_limit, session
@@ -99,8 +99,8 @@ def _policy(opened: Session, options: RunOptions) -> Policy:
         logs=str(opened.logs),
         jobs=_jobs(options),
         memory_bytes=memory_limit(),
-        force=opened.plan.named if options.force else frozenset(),
-        own=own_actions(opened.plan.whole) if options.revalidate else frozenset(),
+        force=forced(opened.plan, force=options.force, asks=options.asked.check_published),
+        own=own_actions(opened.plan.whole, revalidate=options.revalidate),
         fail_fast=options.fail_fast,
         timeout_seconds=options.timeout_seconds,
     )

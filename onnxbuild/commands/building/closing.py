@@ -81,7 +81,7 @@ def _shown_graph(finished: Finished) -> ActionGraph:
     run = plan.whole.only(frozenset(finished.result.outcomes))
     shown = variants_named(run, finished.options.asked.selectors)
     packages = packages_named(run, finished.options.asked.selectors)
-    return ActionGraph(_with_places(run, finished).actions, shown, run.aliases, run.choices, packages)
+    return ActionGraph(_with_places(run, finished).actions, shown, run.aliases, run.choices, packages, run.uploads)
 
 
 def _with_places(graph: ActionGraph, finished: Finished) -> ActionGraph:

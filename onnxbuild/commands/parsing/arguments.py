@@ -79,6 +79,9 @@ def _run(run: argparse.ArgumentParser) -> None:
     run.add_argument("--force", action="store_true", help="run every selected action whatever is stored")
     words = "check again what came from a remote store: fetch from the source, and run every check on this machine"
     run.add_argument("--revalidate", action="store_true", help=words)
+    run.add_argument("--publish", action="store_true", help="upload the packages that the manifest publishes")
+    words = "publish, and ask the destinations of earlier uploads what is there now"
+    run.add_argument("--check-published", action="store_true", help=words)
     shown = run.add_mutually_exclusive_group()
     shown.add_argument("-q", "--quiet", action="store_true", help="print only failures and the closing line")
     shown.add_argument("-v", "--verbose", action="store_true", help="print every action, its reasons and its log file")

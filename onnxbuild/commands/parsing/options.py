@@ -26,6 +26,8 @@ class Asked(NamedTuple):
     out: str | None = None  # the folder that a run writes its outputs to, for the warnings about it
     allow_paths: tuple[str, ...] = ()  # what the manifest may reach outside its folder
     allow_env: tuple[str, ...] = ()  # the variables that it may read
+    publish: bool = False  # upload what the manifest publishes
+    check_published: bool = False  # ask the destinations of uploads what is there
     change: Callable[[Manifest], Manifest] | None = None  # what a command makes of the manifest before it is planned
 
     def permissions(self) -> Permissions:
@@ -43,6 +45,7 @@ class Asked(NamedTuple):
         arguments += [word for key in self.trust for word in ("--trust", key)]
         arguments += [word for path in self.allow_paths for word in ("--allow-path", path)]
         arguments += [word for name in self.allow_env for word in ("--allow-env", name)]
+        arguments += ["--publish"] if self.publish else []
         return [*arguments, *(["--offline"] if self.offline else [])]
 
 
@@ -88,6 +91,8 @@ def asked_for(options: argparse.Namespace) -> Asked:
         trust=tuple(options.trust),
         allow_paths=tuple(options.allow_path),
         allow_env=tuple(options.allow_env),
+        publish=getattr(options, "publish", False) or getattr(options, "check_published", False),
+        check_published=getattr(options, "check_published", False),
     )
 
 

@@ -16,6 +16,7 @@ from onnxbuild.report.render_diagnostics import as_text as diagnostic_as_text
 from onnxbuild.report.result.failed_actions import failures
 from onnxbuild.report.result.generated_text import generated_text
 from onnxbuild.report.result.package_table import packages_as_text
+from onnxbuild.report.result.published_text import published_lines
 from onnxbuild.report.result.result_table import as_text
 from onnxbuild.report.wording import counted, folded, seconds_in_words
 
@@ -56,9 +57,10 @@ def summary(
         # Text that rich has not drawn is escaped here; on a terminal, colours are kept.
         best = "\n".join(in_words(chosen) for chosen in chosen_variants(graph, outcomes) if chosen.best is not None)
         tuned = "\n".join(tuned_lines(graph, outcomes))
+        published = "\n".join(published_lines(graph, outcomes))
         texts = [
             printable(generated_text(graph, outcomes, width)),
-            *(printable(folded(one, width)) for one in (tuned, best)),
+            *(printable(folded(one, width)) for one in (tuned, best, published)),
         ]
         parts = [table if colour else printable(table), *texts]
     failed = failures(graph, outcomes, manifest=manifest, options=options, common=common)

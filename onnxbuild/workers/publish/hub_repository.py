@@ -102,7 +102,7 @@ def _tree(api: Any, repo: str, revision: str) -> dict[str, RemoteFile]:
 
 
 def _content(api: Any, repo: str, revision: str, name: str) -> bytes:
-    """A small file. `hf_hub_download` would keep it in a cache, under the address of the Hub that it was imported with."""
+    """A small file. `hf_hub_download` uses the address that HF_ENDPOINT had at the import."""
     from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
     url = f"{api.endpoint}/{repo}/resolve/{revision}/{quote(name)}"

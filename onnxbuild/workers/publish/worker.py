@@ -5,29 +5,46 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.publishing.difference import Difference
 from onnxbuild.publishing.uploaded_files import Upload, upload_of
-from onnxbuild.steps.publish import PublishParams
-
-RECEIPT = "published.json"
+from onnxbuild.steps.publish import RECEIPT, PublishParams
+from onnxbuild.workers.publish.listed_places import AbsentError, publish_listed
 
 
 def run(params: PublishParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
     """Upload a package. Facts: what changed, and where it is; the receipt has the digest of each file.
 
-    Errors: CheckFailed OBE200 to OBE209.
+    Errors: CheckFailed OBE200 to OBE210.
     """
+    _check_client(params, inputs.get("client"))
     upload = _upload(params, inputs["package"], progress)
-    place, changes = _sent(params, upload, progress)
-    receipt = {
-        "destination": params.place,
-        "digest": upload.digest,
-        "files": {name: {"sha256": file.sha256, "bytes": file.size} for name, file in upload.files.items()},
-    }
+    try:
+        place, changes = _sent(params, upload, progress)
+    except AbsentError as absent:
+        facts: dict[str, Any] = {"destination": params.shown, "skipped": f"needs {absent}"}
+        _note(facts, outputs)
+        return facts
+    files = {name: {"sha256": file.sha256, "bytes": file.size} for name, file in upload.files.items()}
+    _note({"destination": params.shown, "digest": upload.digest, "files": files}, outputs)
+    return {"destination": params.shown, "digest": upload.digest, **_counts(changes), **place}
+
+
+def _note(receipt: Mapping[str, Any], outputs: Mapping[str, Path]) -> None:
     (outputs["receipt"] / RECEIPT).write_text(json.dumps(receipt, indent=2) + "\n", encoding="utf-8")
-    return {"destination": params.place, "digest": upload.digest, **_counts(changes), **place}
+
+
+def _check_client(params: PublishParams, report: Path | None) -> None:
+    """Errors: CheckFailed OBE210 for a package that its client has not opened, unless that is accepted."""
+    if report is None or params.unchecked is True:
+        return
+    skipped = [json.loads(path.read_text(encoding="utf-8")).get("skipped") for path in report.glob("*.json")]
+    reason = next((one for one in skipped if one), None)
+    if reason is not None:
+        hint = "install it, and run again; or accept it with `unchecked: true` in `publish:`"
+        raise CheckFailed("OBE210", f"the check with the client was skipped: {reason}", notes=[("hint", hint)])
 
 
 def _sent(params: PublishParams, upload: Upload, tell: Tell) -> tuple[Facts, Difference]:
@@ -35,17 +52,11 @@ def _sent(params: PublishParams, upload: Upload, tell: Tell) -> tuple[Facts, Dif
         from onnxbuild.workers.publish.hub_repository import publish_to_hub
 
         return publish_to_hub(params, upload, tell)
-    if params.destination == "folder":
-        from onnxbuild.workers.publish.plain_folder import publish_to_folder
+    if params.destination == "oci":
+        from onnxbuild.workers.publish.oci_registry import publish_to_registry
 
-        return publish_to_folder(Path(params.folder), upload, overwrite=params.overwrite is True)
-    if params.destination == "s3":
-        from onnxbuild.workers.publish.object_store import publish_to_bucket
-
-        return publish_to_bucket(params.s3, upload, tell, overwrite=params.overwrite is True)
-    from onnxbuild.workers.publish.oci_registry import publish_to_registry
-
-    return publish_to_registry(params.oci, upload, tell)
+        return publish_to_registry(params.oci, upload, tell)
+    return publish_listed(params, upload, tell)
 
 
 def _upload(params: PublishParams, folder: Path, tell: Tell) -> Upload:

@@ -1,0 +1,139 @@
+"""Publishes to places that hold plain files: a folder, or a folder in a bucket. The list of digests goes last.
+
+So whoever reads the list finds every file that it names, also while an upload is under way or after it was cut off.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from onnxbuild.protocol import CheckFailed, Facts, Tell
+from onnxbuild.publishing.difference import Difference, RemoteFile, difference
+from onnxbuild.publishing.uploaded_files import SUMS, LocalFile, Upload, listed, sha256_of
+from onnxbuild.steps.publish import PublishParams
+
+
+class AbsentError(Exception):
+    """A package that the destination needs is not installed; the text is its name."""
+
+
+class Place(Protocol):
+    """A place with plain files."""
+
+    def read(self, name: str) -> bytes | None:
+        """The content of a small file, None if it is missing."""
+
+    def files(self, before: Mapping[str, str], upload: Upload) -> dict[str, RemoteFile]:
+        """Those of the named files that are there."""
+
+    def write(self, name: str, file: LocalFile) -> None:
+        """Add or replace a file."""
+
+    def remove(self, name: str) -> None:
+        """Remove a file."""
+
+
+def publish_listed(params: PublishParams, upload: Upload, tell: Tell) -> tuple[Facts, Difference]:
+    """Upload what differs. Errors: CheckFailed OBE205, OBE207; AbsentError."""
+    place: Place = _Folder(Path(params.folder)) if params.folder else _Bucket(params.s3)
+    try:
+        return {}, _published(place, params, upload, tell)
+    except OSError as error:
+        hint = "check the address and the access, and run it again: files that arrived are not sent again"
+        message = f"{params.shown} cannot be written: {error.strerror or error}"
+        raise CheckFailed("OBE207", message, notes=[("hint", hint)], transient=bool(params.s3)) from error
+
+
+def _published(place: Place, params: PublishParams, upload: Upload, tell: Tell) -> Difference:
+    sums = place.read(SUMS)
+    before = None if sums is None else listed(sums)
+    changes = difference(upload, place.files(before or {}, upload), before)
+    if changes.foreign and params.overwrite is not True:
+        hint = "take the change into the package, or write `overwrite: true` in `publish:`"
+        message = f"somebody has changed {', '.join(changes.foreign[:8])} in {params.shown} since the last publish"
+        raise CheckFailed("OBE205", message, notes=[("hint", hint)])
+    names = sorted(changes.uploaded, key=lambda name: name == SUMS)
+    for number, name in enumerate(names):
+        tell(f"writing {name}", number, len(names))
+        place.write(name, upload.files[name])
+    for name in changes.deleted:
+        place.remove(name)
+    return changes
+
+
+class _Folder:
+    """A folder of this machine. Each file is replaced at once."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def read(self, name: str) -> bytes | None:
+        path = self._root / name
+        return path.read_bytes() if path.is_file() else None
+
+    def files(self, before: Mapping[str, str], upload: Upload) -> dict[str, RemoteFile]:
+        paths = {name: self._root / name for name in {*before, *upload.files}}
+        return {
+            name: RemoteFile(path.stat().st_size, sha256_of(path)) for name, path in paths.items() if path.is_file()
+        }
+
+    def write(self, name: str, file: LocalFile) -> None:
+        path = self._root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, new = tempfile.mkstemp(dir=path.parent, prefix=".onnxbuild-")
+        try:
+            with os.fdopen(handle, "wb") as target:
+                if file.content is None:
+                    with Path(file.path).open("rb") as source:
+                        shutil.copyfileobj(source, target)
+                else:
+                    target.write(file.content)
+            os.chmod(new, 0o644)
+            os.replace(new, path)
+        except BaseException:
+            Path(new).unlink(missing_ok=True)
+            raise
+
+    def remove(self, name: str) -> None:
+        (self._root / name).unlink(missing_ok=True)
+
+
+class _Bucket:
+    """A folder in a bucket of S3, through fsspec. The address and the keys come from the variables AWS_…."""
+
+    def __init__(self, address: str) -> None:
+        try:
+            import fsspec
+            import s3fs  # noqa: F401
+        except ImportError:
+            raise AbsentError("s3fs") from None
+        self._system: Any = fsspec.filesystem("s3", skip_instance_cache=True, use_listings_cache=False)
+        self._root = address.removeprefix("s3://").rstrip("/")
+
+    def read(self, name: str) -> bytes | None:
+        try:
+            return bytes(self._system.cat_file(f"{self._root}/{name}"))
+        except FileNotFoundError:
+            return None
+
+    def files(self, before: Mapping[str, str], upload: Upload) -> dict[str, RemoteFile]:
+        """A file counts as the one in the list: a bucket knows sizes, and digests only of some uploads."""
+        found = self._system.find(self._root, detail=True)
+        sizes = {name.removeprefix(f"{self._root}/"): int(facts["size"]) for name, facts in found.items()}
+        wanted = {name: sizes[name] for name in {*before, *upload.files} if name in sizes}
+        listing = {**before, SUMS: upload.files[SUMS].sha256 if self.read(SUMS) == upload.files[SUMS].read() else "-"}
+        return {name: RemoteFile(size, listing.get(name, "-")) for name, size in wanted.items()}
+
+    def write(self, name: str, file: LocalFile) -> None:
+        if file.content is None:
+            self._system.put_file(file.path, f"{self._root}/{name}")
+        else:
+            self._system.pipe_file(f"{self._root}/{name}", file.content)
+
+    def remove(self, name: str) -> None:
+        self._system.rm_file(f"{self._root}/{name}")

@@ -1,0 +1,172 @@
+"""Publishing to a folder, to S3 (the server of rclone) and to a registry of containers (a small server)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+
+import pytest
+from oci_server import OciServer
+from servers import PASSWORD, USER, Server
+
+from onnxbuild.protocol import CheckFailed
+from onnxbuild.steps.publish import PublishParams
+from onnxbuild.workers.publish.worker import run
+
+FILES = {"README.md": b"# A model\n", "onnx/model.onnx": b"graph" * 1001, "config.json": b"{}"}
+SUMS = "".join(f"{hashlib.sha256(FILES[name]).hexdigest()}  {name}\n" for name in sorted(FILES)).encode()
+CHANGED = {"README.md": b"# A model\n", "config.json": b"[7]", "onnx/q4.onnx": b"4" * 19}
+
+
+@pytest.fixture
+def package(tmp_path):
+    (tmp_path / "receipt").mkdir()
+    folder = tmp_path / "package"
+    write(folder, FILES)
+    return folder
+
+
+def write(folder, files):
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.unlink()
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+
+
+def publish(package, **params):
+    inputs = {"package": package}
+    if (package.parent / "client").is_dir():
+        inputs["client"] = package.parent / "client"
+    return run(PublishParams(**params), inputs, {"receipt": package.parent / "receipt"}, lambda *_: None)
+
+
+def counts(facts):
+    return [facts[name] for name in ("added", "replaced", "deleted", "unchanged")]
+
+
+def content(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_folder_gets_what_differs_and_keeps_what_others_put_there(package, tmp_path):
+    target = tmp_path / "site" / "model"
+    assert counts(publish(package, folder=str(target))) == [4, 0, 0, 0]
+    assert content(target) == {**FILES, ".onnxbuild.sha256": SUMS}
+    (target / "index.html").write_bytes(b"by hand")
+    stamp = (target / "README.md").stat().st_mtime_ns
+    write(package, CHANGED)
+    assert counts(publish(package, folder=str(target))) == [1, 2, 1, 1]
+    found = content(target)
+    assert set(found) == {*CHANGED, ".onnxbuild.sha256", "index.html"}
+    assert found["config.json"] == b"[7]"
+    assert (target / "README.md").stat().st_mtime_ns == stamp
+    assert counts(publish(package, folder=str(target))) == [0, 0, 0, 4]
+
+
+def test_a_folder_that_was_edited_is_not_overwritten_silently(package, tmp_path):
+    target = tmp_path / "site"
+    publish(package, folder=str(target))
+    (target / "config.json").write_bytes(b"edited")
+    with pytest.raises(CheckFailed, match=r"somebody has changed config\.json in folder:") as caught:
+        publish(package, folder=str(target))
+    assert caught.value.failure.code == "OBE205"
+    assert counts(publish(package, folder=str(target), overwrite=True)) == [0, 1, 0, 3]
+
+
+def test_a_folder_that_cannot_be_written_is_a_coded_failure(package, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(CheckFailed, match="cannot be written: Not a directory") as caught:
+        publish(package, folder=str(tmp_path / "file" / "below"))
+    assert caught.value.failure.code == "OBE207"
+
+
+def test_a_skipped_client_withholds_the_upload(package, tmp_path):
+    (tmp_path / "client").mkdir()
+    (tmp_path / "client" / "client.json").write_text('{"skipped": "needs node"}')
+    with pytest.raises(CheckFailed, match="the check with the client was skipped: needs node") as caught:
+        publish(package, folder=str(tmp_path / "site"))
+    assert caught.value.failure.code == "OBE210"
+    assert not (tmp_path / "site").exists()
+    assert counts(publish(package, folder=str(tmp_path / "site"), unchecked=True)) == [4, 0, 0, 0]
+
+
+@pytest.fixture
+def registry(monkeypatch, tmp_path):
+    pytest.importorskip("oras")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with OciServer() as server:
+        yield server
+
+
+def test_an_artifact_has_a_layer_for_each_file(package, registry):
+    image = f"{registry.host}/me/model:1.0"
+    facts = publish(package, oci=image)
+    assert counts(facts) == [4, 0, 0, 0]
+    assert registry.files("me/model:1.0") == {**FILES, ".onnxbuild.sha256": SUMS}
+    manifest = json.loads(registry.manifests["me/model:1.0"])
+    assert manifest["artifactType"] == "application/vnd.onnxbuild.package.v1"
+    assert manifest["annotations"] == {"io.onnxbuild.digest": hashlib.sha256(SUMS).hexdigest()}
+    types = {one["annotations"]["org.opencontainers.image.title"]: one["mediaType"] for one in manifest["layers"]}
+    assert types["config.json"] == "application/json"
+    assert types["onnx/model.onnx"] == "application/octet-stream"
+    registry.requests.clear()
+    assert counts(publish(package, oci=image)) == [0, 0, 0, 4]
+    assert registry.requests == ["GET /v2/me/model/manifests/1.0"]
+
+
+def test_a_new_artifact_sends_only_new_blobs(package, registry):
+    image = f"{registry.host}/me/model:1.0"
+    publish(package, oci=image)
+    registry.requests.clear()
+    write(package, CHANGED)
+    assert counts(publish(package, oci=image)) == [1, 2, 1, 1]
+    assert set(registry.files("me/model:1.0")) == {*CHANGED, ".onnxbuild.sha256"}
+    assert sum(one.startswith("PUT") and "/uploads/" in one for one in registry.requests) == 3
+
+
+def test_oras_pulls_what_was_published(package, registry, tmp_path):
+    import oras.client
+
+    image = f"{registry.host}/me/model:1.0"
+    publish(package, oci=image)
+    oras.client.OrasClient(hostname=registry.host, insecure=True).pull(image, outdir=str(tmp_path / "pulled"))
+    assert content(tmp_path / "pulled") == {**FILES, ".onnxbuild.sha256": SUMS}
+
+
+def test_a_registry_that_refuses_is_a_coded_failure(package, registry):
+    registry.failures = [400]
+    with pytest.raises(CheckFailed, match="the registry of") as caught:
+        publish(package, oci=f"{registry.host}/me/model:1.0")
+    assert caught.value.failure.code == "OBE207"
+    assert registry.manifests == {}
+
+
+def test_without_oras_an_artifact_is_skipped(package, monkeypatch):
+    monkeypatch.setitem(sys.modules, "oras", None)
+    facts = publish(package, oci="registry.example/me/model:1.0")
+    assert facts == {"destination": "oci:registry.example/me/model:1.0", "skipped": "needs oras"}
+    assert json.loads((package.parent / "receipt" / "published.json").read_text()) == facts
+
+
+def test_a_bucket_gets_what_differs(package, tmp_path, monkeypatch):
+    pytest.importorskip("s3fs")
+    server = Server("s3", tmp_path / "buckets")
+    (tmp_path / "buckets" / "models").mkdir(parents=True)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", USER)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", PASSWORD)
+    server.start()
+    try:
+        assert counts(publish(package, s3="s3://models/sst2")) == [4, 0, 0, 0]
+        (tmp_path / "buckets" / "models" / "sst2" / "other.txt").write_bytes(b"by hand")
+        assert counts(publish(package, s3="s3://models/sst2/")) == [0, 0, 0, 4]
+        write(package, CHANGED)
+        assert counts(publish(package, s3="s3://models/sst2")) == [1, 2, 1, 1]
+    finally:
+        server.kill()
+    found = content(tmp_path / "buckets" / "models" / "sst2")
+    assert set(found) == {*CHANGED, ".onnxbuild.sha256", "other.txt"}
+    assert found["config.json"] == b"[7]"
