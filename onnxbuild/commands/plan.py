@@ -7,6 +7,7 @@ import sys
 from onnxbuild.commands.building.best_first import with_best
 from onnxbuild.commands.building.tidying import mention_unnamed
 from onnxbuild.commands.parsing.options import Asked
+from onnxbuild.commands.publishing.planned_uploads import upload_texts
 from onnxbuild.commands.sharing.revalidation import own_actions
 from onnxbuild.commands.state.locations import out_folder
 from onnxbuild.commands.state.out_place import refuse_link
@@ -31,6 +32,8 @@ def show_plan(
         else:
             text = plan_text(opened.graph, outcomes, opened.store.traces.last(opened.scope))
             print(fitted(text, sys.stdout))
+            for line in upload_texts(opened, outcomes, asks=asked.check_published):
+                print(fitted(line, sys.stdout))
             waiting = sum(bool(variant.if_best) for variant in opened.graph.variants)
             if waiting and not all(outcome.outcome == "hit" for outcome in outcomes.values()):
                 print("then the step `tune` of each best variant, once it is chosen")

@@ -80,6 +80,13 @@ class Hub:
         stated = license_of_card(answer)
         return LockedSource(commit, tuple(files), config, UNSET if adapter is None else adapter, stated or UNSET)
 
+    def listing(self, path: str, repo: str, commit: str) -> list[Any]:
+        """The list at an address of the API. Errors: DiagnosticError OB110."""
+        answer = self._json(path, repo, commit)
+        if not isinstance(answer, list):
+            raise _failed(repo, commit, f"the answer of `{self.endpoint}{path}` is not a list")
+        return answer
+
     def content(self, repo: str, commit: str, name: str) -> bytes | None:
         """A small file of a repository at a commit; None if it has no such file. Errors: DiagnosticError OB110."""
         try:

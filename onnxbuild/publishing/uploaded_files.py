@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from onnxbuild.publishing.card_license import with_license
 
 SUMS = ".onnxbuild.sha256"
 CARD = "README.md"
+_SUMS_OF_PACKAGE = "SHA256SUMS"  # of packages that have one
 _BLOCK = 1 << 20
 _TAG_DIGITS = 16
 
@@ -58,11 +60,20 @@ class Upload(Struct, frozen=True):
 
 def upload_of(folder: Path, *, license: str = "", base_model: str = "") -> Upload:  # noqa: A002 - the word of the card
     """The files to upload from a folder. Errors: ValueError for a card that states another license."""
-    files = {name: _digested(folder / name) for name in _names_below(folder) if name != SUMS}
+    paths = {name: folder / name for name in _names_below(folder)}
+    return upload_of_paths(paths, license=license, base_model=base_model)
+
+
+def upload_of_paths(paths: Mapping[str, Path], *, license: str = "", base_model: str = "") -> Upload:  # noqa: A002
+    """The same for files that are anywhere, by name."""
+    files = {name: _digested(path) for name, path in paths.items() if name != SUMS}
     card = files[CARD].read() if CARD in files else b""
     licensed = with_license(card.decode("utf-8"), license, base_model).encode("utf-8")
     if licensed != card:
         files[CARD] = _of_bytes(licensed)
+        if _SUMS_OF_PACKAGE in files:
+            sums = files[_SUMS_OF_PACKAGE].read().decode("utf-8")
+            files[_SUMS_OF_PACKAGE] = _of_bytes(_with_sum(sums, files[CARD].sha256).encode("utf-8"))
     files = dict(sorted(files.items()))
     sums = "".join(f"{file.sha256}  {name}\n" for name, file in files.items()).encode()
     return Upload({**files, SUMS: _of_bytes(sums)}, hashlib.sha256(sums).hexdigest())
@@ -74,10 +85,22 @@ def listed(sums: bytes) -> Mapping[str, str]:
     return {name: digest for digest, mark, name in lines if mark and name}
 
 
+def _with_sum(sums: str, sha256: str) -> str:
+    """The checksums of a package with that of its card: the license in it has changed the card."""
+    line = f"{sha256}  {CARD}\n"
+    changed, number = re.subn(rf"^[0-9a-f]{{64}}  {re.escape(CARD)}\n", line, sums, flags=re.MULTILINE)
+    return changed if number else sums + line
+
+
 def sha256_of(path: Path) -> str:
     """The sha256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of_bytes(data: bytes) -> str:
+    """The sha256 of a content."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def _names_below(folder: Path) -> list[str]:

@@ -14,6 +14,7 @@ from onnxbuild.rules import (
     installed_rules,
     out_folder_rules,
     package_rules,
+    publish_rules,
     store_rules,
     structure_rules,
     toolchain_rules,
@@ -40,6 +41,7 @@ _FAMILIES = (
     check_rules,
     checkpoint_rules,
     package_rules,
+    publish_rules,
 )
 
 ALL: Mapping[str, Rule] = {rule.code: rule for family in _FAMILIES for rule in family.RULES} | {

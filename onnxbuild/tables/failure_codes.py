@@ -931,6 +931,76 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "operator of the graph.",
         "The message has the client's own words. Put another target into the package, or leave it out.",
     ),
+    "OBE200": FailureCode(
+        "no-token",
+        "there is no token for the Hub, or the Hub does not accept it",
+        "Uploads need a token with write access. onnxbuild takes it from HF_TOKEN or from `hf auth login`, and from "
+        "nowhere else: a manifest must not hold one.",
+        "Log in with `hf auth login`, or set HF_TOKEN.",
+    ),
+    "OBE201": FailureCode(
+        "no-right-to-write",
+        "the token may not write to the destination",
+        "The token only reads, has no access to this repository, or the repository belongs to somebody else.",
+        "Use a token with write access, a repository of yours, or `pull_request: true`.",
+    ),
+    "OBE202": FailureCode(
+        "repository-out-of-reach",
+        "the repository is gated or does not exist",
+        "A gated repository shows its files only to users whose request its owner has accepted.",
+        "Check the name. For a gated repository, request access on its page.",
+    ),
+    "OBE203": FailureCode(
+        "license-to-publish",
+        "the license of a published model is unknown, or the card states another one",
+        "A model that is made from another one keeps its license, and the Hub shows what the card states.",
+        "Write the license of the source: `publish: {license: …}`. Correct the card if it contradicts the source.",
+    ),
+    "OBE204": FailureCode(
+        "card-refused",
+        "the Hub refuses the model card",
+        "The metadata at the beginning of README.md have a field that the Hub does not know, or a value that it does "
+        "not take. The Hub checks them before it takes any file.",
+        "The message has the Hub's words for each field. Correct the card in the package.",
+    ),
+    "OBE205": FailureCode(
+        "destination-changed",
+        "somebody else has changed the destination",
+        "A file was edited since the last publish, a tag names other content, or commits arrive while the files are "
+        "compared. Nothing of others is overwritten silently.",
+        "Take the change into the package, or write `overwrite: true` in `publish:`. A tag that is in use needs a new "
+        "name. After an upload by somebody else, run it again.",
+    ),
+    "OBE206": FailureCode(
+        "rate-limit",
+        "the Hub limits the rate of requests",
+        "Many requests came from this address or with this token. onnxbuild has waited as the Hub asked, five times.",
+        "Wait some minutes, and run it again.",
+    ),
+    "OBE207": FailureCode(
+        "upload-cut-off",
+        "an upload was cut off",
+        "The network or the server failed several times, or the place cannot be written.",
+        "Run it again: large files that have arrived are not sent again, and nothing is visible before the commit.",
+    ),
+    "OBE208": FailureCode(
+        "upload-refused",
+        "the Hub refuses an upload",
+        "The answer is none that onnxbuild knows.",
+        "The cause has the words of the Hub, and the log has the whole answer.",
+    ),
+    "OBE209": FailureCode(
+        "file-too-large",
+        "a file is larger than the Hub takes",
+        "The Hub takes files of at most 50 GB. This is found before anything is sent.",
+        "Quantize the model, or split its weights into several files of external data.",
+    ),
+    "OBE210": FailureCode(
+        "published-unchecked",
+        "a package is not published, because the check with its client was skipped",
+        "The client is not installed on this machine, so nobody knows whether it opens the package.",
+        "Install the client and run again, or accept it: `publish: {unchecked: true}`.",
+    ),
     "OBE99": FailureCode(
         "unexplained",
         "an unknown failure",

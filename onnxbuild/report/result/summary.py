@@ -16,7 +16,7 @@ from onnxbuild.report.render_diagnostics import as_text as diagnostic_as_text
 from onnxbuild.report.result.failed_actions import failures
 from onnxbuild.report.result.generated_text import generated_text
 from onnxbuild.report.result.package_table import packages_as_text
-from onnxbuild.report.result.published_text import published_lines
+from onnxbuild.report.publishing.published_text import published_lines
 from onnxbuild.report.result.result_table import as_text
 from onnxbuild.report.wording import counted, folded, seconds_in_words
 

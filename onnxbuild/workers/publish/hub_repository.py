@@ -10,7 +10,7 @@ from msgspec import UNSET
 
 from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.publishing.difference import Difference, RemoteFile, difference
-from onnxbuild.publishing.uploaded_files import SUMS, LocalFile, Upload, listed
+from onnxbuild.publishing.uploaded_files import SUMS, LocalFile, Upload, listed, sha256_of_bytes
 from onnxbuild.steps.publish import PublishParams
 from onnxbuild.workers.publish.hub_failures import again, explained, is_stale
 from onnxbuild.workers.publish.hub_session import Connected, connected, identified
@@ -82,7 +82,7 @@ def _state(api: Any, repo: str, upload: Upload, revision: str = "main") -> _Stat
     changes = difference(upload, remote, before)
     for name in changes.replaced if before is not None else ():
         if not remote[name].sha256:  # an edited card is small, and its id in git tells nothing about who wrote it
-            remote[name] = RemoteFile(remote[name].size, _sha256(_content(api, repo, head, name)))
+            remote[name] = RemoteFile(remote[name].size, sha256_of_bytes(_content(api, repo, head, name)))
     return _State(head, difference(upload, remote, before))
 
 
@@ -113,12 +113,6 @@ def _content(api: Any, repo: str, revision: str, name: str) -> bytes:
         return bytes(answer.content)
 
     return again(get)
-
-
-def _sha256(data: bytes) -> str:
-    import hashlib
-
-    return hashlib.sha256(data).hexdigest()
 
 
 # -- what may be done --------------------------------------------------------------------------------------------------

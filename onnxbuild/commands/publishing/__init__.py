@@ -1,0 +1,1 @@
+"""What `plan` shows of uploads: the difference between a package and its destination."""

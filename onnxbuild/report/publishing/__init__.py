@@ -1,0 +1,1 @@
+"""What a run and a plan say about uploads."""

@@ -1,0 +1,27 @@
+"""The difference between a package and its destination as text: a line for each file that changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from onnxbuild.publishing.difference import Difference
+from onnxbuild.report.wording import counted, size_in_words
+
+_INDENT = " " * 2
+_VERB = 9
+
+
+def difference_lines(heading: str, changes: Difference) -> Iterator[str]:
+    """The heading, each file that would be added, replaced or deleted with its size, and what stays."""
+    yield heading
+    for verb, files in (("add", changes.added), ("replace", changes.replaced), ("delete", changes.deleted)):
+        yield from _listed(verb, files, changes.foreign)
+    if changes.unchanged:
+        size = size_in_words(sum(changes.unchanged.values()))
+        yield f"{_INDENT}{'unchanged':<{_VERB}} {counted(len(changes.unchanged), 'file')}, {size}"
+
+
+def _listed(verb: str, files: Mapping[str, int], foreign: tuple[str, ...]) -> Iterator[str]:
+    for name, size in sorted(files.items()):
+        by_hand = "  (somebody has changed it since the last publish)" if name in foreign else ""
+        yield f"{_INDENT}{verb:<{_VERB}} {name}  {size_in_words(size)}{by_hand}"
