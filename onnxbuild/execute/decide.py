@@ -32,16 +32,16 @@ class Rebuild(Struct, frozen=True):
     reasons: tuple[Reason, ...]
 
 
-def decide(
-    parts: KeyParts, last: Trace | None, store: Store, *, force: bool = False, own: bool = False
-) -> Hit | Rebuild:
+def decide(parts: KeyParts, last: Trace | None, store: Store, *, force: str = "", own: bool = False) -> Hit | Rebuild:
     """Decide whether an action must run. `last`: the trace of its last success, for the reasons.
+
+    `force`: the option that makes it run whatever is stored, empty for none.
 
     `own`: a result that came from a remote store does not count.
     """
     key = parts.key
     if force:
-        return Rebuild(key, (Reason("forced", None, "--force"),))
+        return Rebuild(key, (Reason("forced", None, force),))
     trace = store.lookup(key, own=own)
     if trace is not None:
         return Hit(key, trace)

@@ -73,7 +73,7 @@ class Performer:
         return self._store.lock(job.parts.key, waits, lambda: self._interrupt.requested)
 
     def _build(self, job: Job, tell: Tell) -> Outcome:
-        if job.action.id not in self._policy.force and (trace := self._obtain(job, tell)) is not None:
+        if not self._policy.forced_by(job.action.id) and (trace := self._obtain(job, tell)) is not None:
             return _succeeded(job, "hit", trace, 0.0)
         work = self._store.workspace()
         try:

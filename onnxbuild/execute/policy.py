@@ -20,11 +20,16 @@ class Policy(Struct, frozen=True, kw_only=True):
     jobs: int = 1
     memory_bytes: float = float("inf")  # limit for the estimates of actions that run at the same time
     force: frozenset[str] = frozenset()  # ids that run even if the store has their results
+    compare: frozenset[str] = frozenset()  # ids of uploads that ask the destination even so
     own: frozenset[str] = frozenset()  # ids whose results count only if they were made locally
     fail_fast: bool = False
     attempts: int = 3  # for actions whose failure is transient
     backoff_seconds: float = 1.0
     timeout_seconds: float | None = None  # for every action, instead of its own
+
+    def forced_by(self, action: str) -> str:
+        """The option that makes an action run whatever is stored, empty for none."""
+        return "--force" if action in self.force else "--check-published" if action in self.compare else ""
 
 
 class Done(Struct, frozen=True):

@@ -50,7 +50,7 @@ def preview(
         except OSError as error:
             yield Outcome(id=action.id, kind=action.kind, outcome="failed", failure=unreadable(error))
             continue
-        decision = decide(parts, trace, store, force=action.id in force, own=action.id in own)
+        decision = decide(parts, trace, store, force="--force" if action.id in force else "", own=action.id in own)
         may_ask = action.id not in force | own
         if may_ask and isinstance(decision, Rebuild) and (other := elsewhere(decision.key)):
             decision = Hit(decision.key, other)

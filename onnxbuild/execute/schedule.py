@@ -133,7 +133,7 @@ class _Run:
         parts = self.assessor.parts(action, self.outputs)
         last = self.last.trace(action.id)
         policy = self.policy
-        decision = decide(parts, last, self.store, force=action.id in policy.force, own=action.id in policy.own)
+        decision = decide(parts, last, self.store, force=policy.forced_by(action.id), own=action.id in policy.own)
         if isinstance(decision, Hit):
             return decision
         cores = usable_cores()

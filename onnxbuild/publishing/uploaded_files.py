@@ -72,8 +72,8 @@ def upload_of_paths(paths: Mapping[str, Path], *, license: str = "", base_model:
     if licensed != card:
         files[CARD] = _of_bytes(licensed)
         if _SUMS_OF_PACKAGE in files:
-            sums = files[_SUMS_OF_PACKAGE].read().decode("utf-8")
-            files[_SUMS_OF_PACKAGE] = _of_bytes(_with_sum(sums, files[CARD].sha256).encode("utf-8"))
+            written = files[_SUMS_OF_PACKAGE].read().decode("utf-8")
+            files[_SUMS_OF_PACKAGE] = _of_bytes(_with_sum(written, files[CARD].sha256).encode("utf-8"))
     files = dict(sorted(files.items()))
     sums = "".join(f"{file.sha256}  {name}\n" for name, file in files.items()).encode()
     return Upload({**files, SUMS: _of_bytes(sums)}, hashlib.sha256(sums).hexdigest())

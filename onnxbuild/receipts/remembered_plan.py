@@ -90,15 +90,17 @@ def recall(receipt: Standing | None) -> Before | None:
 
 
 def remember(plan: Plan, parts: tuple[tuple[str, ...], ...], outcomes: Mapping[str, Outcome]) -> bytes:
-    """The memory to leave with a receipt; empty if the plan holds secrets, needs environments, or waits for a choice.
+    """The memory to leave with a receipt; empty if the plan holds secrets, needs environments, or waits for something.
 
-    What only a best variant gets is part of the plan of one run: the next choice may be another one.
+    An upload waits until somebody asks for it. What only a best
+    variant gets is part of the plan of one run: the next choice may be another one.
     """
     if (
         plan.manifest.environment
         or _has_secrets(plan.manifest.store.remote)
         or any(model.toolchain for model in plan.manifest.models)
         or any(variant.if_best for variant in plan.whole.variants)
+        or any(one.action not in plan.graph.actions for one in plan.whole.uploads)
     ):
         return b""
     # Places in the manifest would put its text into every action; if one is needed, the manifest is read again.

@@ -37,8 +37,9 @@ class PublishParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         str, Meta(description="artifact in a registry of containers", examples=["ghcr.io/me/sst2-onnx:1.0"])
     ] = ""
     package: Annotated[
-        str, Meta(description="the package to upload; by default, the only one of the model", examples=["plain"])
-    ] = ""
+        str | UnsetType,
+        Meta(description="the package to upload; by default, the only one of the model", examples=["plain"]),
+    ] = UNSET
     private: Annotated[
         bool, Meta(description="whether a repository that does not exist yet is created as a private one")
     ] = True
@@ -59,7 +60,9 @@ class PublishParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         bool | UnsetType,
         Meta(description="publish although the client of the package is absent, so it was not checked"),
     ] = UNSET
-    base_model: Annotated[str, Meta(description="repository of the source on the Hub, for the card")] = ""
+    base_model: Annotated[str | UnsetType, Meta(description="repository of the source on the Hub, for the card")] = (
+        UNSET
+    )
     endpoint: Annotated[
         str | UnsetType, Meta(description="address of a Hub other than huggingface.co, from HF_ENDPOINT")
     ] = UNSET
@@ -109,7 +112,6 @@ PUBLISH = Kind(
     worker="onnxbuild.workers.publish.worker:run",
     pure=True,
     network=lambda params: not params.get("folder"),
-    transient=True,
     memory_factor=0.1,
     packages=lambda params: _CLIENTS.get(params.destination, ()),
     check=_check,

@@ -301,6 +301,11 @@ _TRUST = at("models", "m", "export", "trust_remote_code", value=True), {
 _DEVICE = at("targets", "o2", "device", value="cuda"), {"m/o2:optimize", "m/o2:benchmark", "m/o2:validate"}
 _EIGHT_BITS = weights("bits", 8)[0], {"m/q4:quantize", "m/q4:validate"}
 
+
+def publishing(**changed: Any) -> tuple[Edit, set[str]]:
+    return at("models", "m", "publish", value={"hub": "me/m", "license": "mit", **changed}), {"m:publish"}
+
+
 # For every field of every kind: an edit that sets it to something else, and the actions that it rebuilds by itself.
 _OF_PACKAGE = {"m:package-plain", "m:client-plain"}
 
@@ -445,6 +450,18 @@ FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
         }
         for kind in ("package-plain", "client-plain")
     },
+    "publish": {
+        "hub": publishing(hub="me/other"),
+        "folder": publishing(hub="", folder="site"),
+        "s3": publishing(hub="", s3="s3://bucket/m"),
+        "oci": publishing(hub="", oci="registry.example/m"),
+        "private": publishing(private=False),
+        "pull_request": publishing(pull_request=True),
+        "tag": publishing(tag="v1"),
+        "license": publishing(license="apache-2.0"),
+        "overwrite": publishing(overwrite=True),
+        "unchecked": publishing(unchecked=True),
+    },
 }  # fmt: skip
 
 
@@ -458,6 +475,11 @@ def with_tuning(place: Place) -> None:
 
 def with_a_package(place: Place) -> None:
     place.manifest["models"]["m"]["package"] = {"plain": {"targets": ["o2"]}}
+
+
+def with_an_upload(place: Place) -> None:
+    with_a_package(place)
+    publishing()[0](place)
 
 
 def with_half(place: Place, **more: Any) -> None:
@@ -499,6 +521,8 @@ ELSEWHERE: Mapping[str, Mapping[str, Any]] = {
     "tune": {"only": "best"},
     # Planning follows both, and leaves them out of the key: tests/planning/test_planned_packages.py.
     "package-plain": {"client": False, "targets": ["int8"]},
+    # `package` chooses the input; the others come from the source and from HF_ENDPOINT: tests/planning/test_publish.py.
+    "publish": {"package": "plain", "base_model": "o/n", "endpoint": "https://hub.example"},
 }
 
 
@@ -527,6 +551,7 @@ BEFORE: Mapping[tuple[str, str], Edit] = {
     ("load", "device"): with_a_target_that_is_only_opened,
     **{("tune", field): with_tuning for field in FIELDS["tune"]},
     **{(kind, field): with_a_package for kind in ("package-plain", "client-plain") for field in FIELDS[kind]},
+    **{("publish", field): with_an_upload for field in FIELDS["publish"]},
     **{("quantize", field): with_a_search for field in ("subject_to", "minimize")},
     ("quantize", "percentile"): lambda place: with_static(place, calibration="percentile"),
     **{("quantize", field): with_static for field in (

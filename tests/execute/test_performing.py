@@ -70,7 +70,7 @@ def test_the_decision(tmp_path: Path) -> None:
         trace = store.traces.find(made.key)
         known = KeyParts(**trace.parts)
         assert decide(known, trace, store) == Hit(made.key, trace)
-        assert decide(known, trace, store, force=True) == Rebuild(made.key, (Reason("forced", None, "--force"),))
+        assert decide(known, trace, store, force="--force") == Rebuild(made.key, (Reason("forced", None, "--force"),))
         other = decide(parts(), trace, store)
         assert isinstance(other, Rebuild)
         assert other.key == parts().key

@@ -18,11 +18,12 @@ from onnxbuild.commands.building.left_behind import leave_receipt, note_last
 from onnxbuild.commands.building.rounds import run_session
 from onnxbuild.commands.building.tidying import tidy
 from onnxbuild.commands.parsing.options import RunOptions
-from onnxbuild.commands.sharing.revalidation import forced, own_actions
+from onnxbuild.commands.sharing.revalidation import own_actions
 from onnxbuild.commands.state.locations import out_folder
 from onnxbuild.commands.state.out_place import refuse_link
 from onnxbuild.commands.workspace import Session, default_jobs, memory_limit, session
 from onnxbuild.execute.policy import Policy
+from onnxbuild.planning.packages.asked_uploads import uploads_in
 from onnxbuild.receipts.receipt import Standing
 from onnxbuild.receipts.remembered_plan import recall
 from onnxbuild.report.progress.reporter import Both, Reporter, reporter_for
@@ -99,7 +100,8 @@ def _policy(opened: Session, options: RunOptions) -> Policy:
         logs=str(opened.logs),
         jobs=_jobs(options),
         memory_bytes=memory_limit(),
-        force=forced(opened.plan, force=options.force, asks=options.asked.check_published),
+        force=opened.plan.named if options.force else frozenset(),
+        compare=uploads_in(opened.graph) if options.asked.check_published else frozenset(),
         own=own_actions(opened.plan.whole, revalidate=options.revalidate),
         fail_fast=options.fail_fast,
         timeout_seconds=options.timeout_seconds,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from msgspec import structs
 
@@ -12,8 +12,10 @@ from onnxbuild.commands.building.finished import Finished, Result
 from onnxbuild.commands.workspace import planned
 from onnxbuild.deliver.out_folder import Delivery
 from onnxbuild.diagnostics import DiagnosticError
+from onnxbuild.execute.events import Outcome
 from onnxbuild.manifest.spec import Manifest
 from onnxbuild.planning.action_graph import ActionGraph
+from onnxbuild.planning.packages.asked_uploads import uploads_in
 from onnxbuild.planning.select import packages_named, variants_named
 from onnxbuild.report.outlet import draw
 from onnxbuild.report.result.folders_written import folders_in_words
@@ -49,10 +51,23 @@ def summary_text(result: Result, finished: Finished, *, width: int | None = None
         common=options.asked.as_arguments(),
         interrupted=result.interrupted,
         fetched=_fetched(finished, result),
+        earlier=_earlier_uploads(finished, result),
         brief=options.quiet,
         width=width,
         colour=colour,
     )
+
+
+def _earlier_uploads(finished: Finished, result: Result) -> Mapping[str, Outcome]:
+    """The uploads that nobody has asked for in this run, because an earlier one has made them."""
+    whole = finished.opened.plan.whole
+    unasked = uploads_in(whole) - result.outcomes.keys()
+    wanted = frozenset(one for one in unasked if {*whole.actions[one].needs} <= result.outcomes.keys())
+    if not wanted:
+        return {}
+    graph = whole.only(whole.with_needs(wanted))
+    found = finished.opened.preview(graph, own=wanted)
+    return {one: found[one] for one in wanted if found[one].outcome == "hit"}
 
 
 def _fetched(finished: Finished, result: Result) -> int:

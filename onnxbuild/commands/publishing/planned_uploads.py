@@ -65,7 +65,7 @@ def _output(outcome: Outcome | None, port: str) -> str | None:
 def _upload(opened: Session, digest: str, params: PublishParams) -> Upload:
     tree = opened.store.tree(digest)
     paths = {file.name: opened.store.content.path(file.digest) for file in tree.files}
-    return upload_of_paths(paths, license=params.license, base_model=params.base_model)
+    return upload_of_paths(paths, license=params.license, base_model=params.base_model or "")
 
 
 def _last(published: Published, opened: Session) -> Mapping[str, Any]:

@@ -4,12 +4,6 @@ from __future__ import annotations
 
 from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.planning.packages.asked_uploads import uploads_in
-from onnxbuild.planning.planned import Plan
-
-
-def forced(plan: Plan, *, force: bool, asks: bool) -> frozenset[str]:
-    """Ids of the actions that run although a result is stored. `asks`: whether uploads compare again."""
-    return (plan.named if force else frozenset()) | (uploads_in(plan.graph) if asks else frozenset())
 
 
 def own_actions(graph: ActionGraph, *, revalidate: bool = True) -> frozenset[str]:

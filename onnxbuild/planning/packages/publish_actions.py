@@ -38,13 +38,13 @@ def published_of(
     settled = settler.settle(step, origin.context, unlocked=origin.unlocked)
     if settled is None:
         return None
-    packed = _chosen(settled.params.package, packages, step)
+    packed = _chosen(settled.params.package or "", packages, step)
     params = _filled(settled.params, origin, actions, step, reach)
     problems = [one for one in (packed, params) if isinstance(one, Diagnostic)]
     faults += problems
     if isinstance(packed, Diagnostic) or isinstance(params, Diagnostic):
         return None
-    params = structs.replace(params, package=packed.name)
+    params = structs.replace(params, package=UNSET)  # the input says it
     inputs: dict[str, Input] = {"package": packed.variant.output}
     if packed.client is not None:
         inputs["client"] = OutputRef(packed.client, "report")
@@ -85,10 +85,10 @@ def _filled(
         message = "the license of the source is unknown, and the Hub shows one for every model"
         hint = "write `license:` in `publish:`, for example `license: apache-2.0`"
         return fault("OB784", message, span=step.key_at, hint=hint)
-    base = str(actions[origin.fetch.action].params.get("repo") or "") if source and source.scheme == "hub" else ""
+    repo = actions[origin.fetch.action].params.get("repo") if source and source.scheme == "hub" else None
     endpoint = (os.environ.get("HF_ENDPOINT") or _HUB).rstrip("/")
     address: Any = UNSET if endpoint == _HUB else endpoint
-    return structs.replace(params, license=license_name, base_model=base, endpoint=address)
+    return structs.replace(params, license=license_name, base_model=repo or UNSET, endpoint=address)
 
 
 def _at(step: Step, field: str) -> Span:

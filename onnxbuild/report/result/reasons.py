@@ -16,7 +16,7 @@ NEVER_BUILT = "never built"
 # Parts that concern the whole action rather than one piece of its key.
 WHOLE: Mapping[str, str] = {
     "trace": NEVER_BUILT,
-    "forced": "forced by `--force`",
+    "forced": "forced by `{new}`",
     "store": "its result is missing from the store or damaged",
 }
 # Outcomes whose action ran, so that its dependents may have a changed input.
@@ -33,7 +33,7 @@ def reason_in_words(reason: Reason) -> str:
     if reason.part == "remote":
         return f"the stored result came from {reason.old}"
     if reason.part in WHOLE:
-        return WHOLE[reason.part]
+        return WHOLE[reason.part].replace("{new}", str(reason.new))
     return f"{reason.part}: {_value(reason.old)} → {_value(reason.new)}"
 
 

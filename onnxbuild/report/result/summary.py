@@ -12,11 +12,11 @@ from onnxbuild.execute.events import SUCCEEDED, Outcome
 from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.printable import printable
 from onnxbuild.report.evidence.throughput_columns import measured_texts
+from onnxbuild.report.publishing.published_text import published_lines
 from onnxbuild.report.render_diagnostics import as_text as diagnostic_as_text
 from onnxbuild.report.result.failed_actions import failures
 from onnxbuild.report.result.generated_text import generated_text
 from onnxbuild.report.result.package_table import packages_as_text
-from onnxbuild.report.publishing.published_text import published_lines
 from onnxbuild.report.result.result_table import as_text
 from onnxbuild.report.wording import counted, folded, seconds_in_words
 
@@ -34,6 +34,7 @@ def summary(
     common: Sequence[str] = (),
     interrupted: bool = False,
     fetched: int = 0,
+    earlier: Mapping[str, Outcome] | None = None,
     brief: bool = False,
     width: int | None = None,
     colour: bool = False,
@@ -44,7 +45,7 @@ def summary(
     options that every command takes. `brief`: no table and no
     text. An interrupted run has none either: what it measured is incomplete. `width`: cells of the terminal; without
     it no line wraps. A run without work is not coloured: it does not load rich. `fetched`: how many hits came from the
-    remote store.
+    remote store. `earlier`: uploads that earlier runs have made and that still have these results.
     """
     colour = colour and any(outcome.outcome != "hit" for outcome in outcomes.values())
     parts: list[str] = []
@@ -57,7 +58,7 @@ def summary(
         # Text that rich has not drawn is escaped here; on a terminal, colours are kept.
         best = "\n".join(in_words(chosen) for chosen in chosen_variants(graph, outcomes) if chosen.best is not None)
         tuned = "\n".join(tuned_lines(graph, outcomes))
-        published = "\n".join(published_lines(graph, outcomes))
+        published = "\n".join(published_lines(graph, {**(earlier or {}), **outcomes}))
         texts = [
             printable(generated_text(graph, outcomes, width)),
             *(printable(folded(one, width)) for one in (tuned, best, published)),

@@ -65,7 +65,7 @@ def _upload(params: PublishParams, folder: Path, tell: Tell) -> Upload:
         raise CheckFailed("OBE203", "the license of the source is unknown", notes=[("hint", hint)])
     tell("computing digests")
     try:
-        return upload_of(folder, license=params.license, base_model=params.base_model)
+        return upload_of(folder, license=params.license, base_model=params.base_model or "")
     except ValueError as error:
         hint = "write `license:` in `publish:` as the card has it, or correct the card"
         raise CheckFailed("OBE203", str(error), notes=[("hint", hint)]) from error

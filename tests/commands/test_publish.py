@@ -1,0 +1,188 @@
+"""Publishing from a manifest to a Hub on loopback: what waits, what is uploaded, what a second run and a plan say."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hub_server import HubServer
+
+pytestmark = pytest.mark.heavy
+
+ROOT = Path(__file__).parents[2]
+TOKEN = "hf_" + "t" * 31
+SIZES = "{hidden_size: 48, num_hidden_layers: 2, num_attention_heads: 4, intermediate_size: 96, vocab_size: 600}"
+MANIFEST = f"""\
+onnxbuild: 1
+models:
+  tiny:
+    source: {{random: bert, config: {SIZES}, tokenizer: {{text: file:harbour.txt, vocabulary: 500}}}}
+    task: text-classification
+    targets: [{{name: fp32, validate: false, load: false}}]
+    package: {{plain: {{client: false}}}}
+    publish: {{hub: me/tiny-onnx, license: mit}}
+"""
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """A project whose package is built, and what the first run said: it must not have asked any server."""
+    folder = tmp_path_factory.mktemp("published")
+    shutil.copy(ROOT / "manifests" / "data" / "harbour.txt", folder)
+    (folder / "m.yaml").write_text(MANIFEST)
+    with HubServer() as hub:
+        first = command(folder, hub, "run", "m.yaml")
+        assert hub.requests == []
+    return folder, first
+
+
+@pytest.fixture
+def project(built, tmp_path):
+    shutil.copytree(built[0], tmp_path / "p", symlinks=True)
+    return tmp_path / "p"
+
+
+@pytest.fixture
+def hub():
+    with HubServer() as server:
+        server.users[TOKEN] = {"name": "me", "role": "write"}
+        yield server
+
+
+def command(folder, hub, *arguments, code=0, **more):
+    environment = {
+        **os.environ, "HF_ENDPOINT": hub.endpoint, "HF_TOKEN": TOKEN, "HF_HUB_OFFLINE": "0", "PYTHONPATH": str(ROOT),
+        "HF_HOME": str(folder / "hf"), "COLUMNS": "200", **more,
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "onnxbuild", *arguments], cwd=folder, env=environment,
+        capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == code, done.stdout + done.stderr
+    assert TOKEN not in done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def holds(folder, token=TOKEN):
+    return [path for path in folder.rglob("*") if path.is_file() and token.encode() in path.read_bytes()]
+
+
+def test_a_run_publishes_only_when_it_is_asked_to(built, project, hub):
+    assert "tiny waits for --publish: plain → hub:me/tiny-onnx" in built[1]
+    assert "waits for --publish" in command(project, hub, "run", "m.yaml")
+    assert "waits for --publish" in command(project, hub, "run", "m.yaml", "tiny")
+    assert hub.requests == []
+    said = command(project, hub, "run", "m.yaml", "--publish")
+    commit = hub.repos["me/tiny-onnx"]["refs"]["main"]
+    assert re.search(
+        rf"tiny is published \(plain\), 8 files added \(0\.\d MB\): http\S+/me/tiny-onnx/tree/{commit}", said
+    )
+    files = hub.repos["me/tiny-onnx"]["commits"][commit]
+    package = project / "out" / "tiny" / "packages" / "plain"
+    assert files["model.onnx"] == (package / "model.onnx").read_bytes()
+    assert files["README.md"].startswith(b"---\nlicense: mit\n")
+    # The card with its license is among the checksums of the package.
+    assert f"{sha256(files['README.md'])}  README.md" in files["SHA256SUMS"].decode()
+    assert holds(project) == []
+
+
+def test_a_selector_that_names_the_step_asks_for_it(project, hub):
+    command(project, hub, "run", "m.yaml", "tiny:publish")
+    assert "me/tiny-onnx" in hub.repos
+
+
+def test_a_second_run_asks_no_server_until_it_is_told_to(project, hub):
+    command(project, hub, "run", "m.yaml", "--publish")
+    hub.requests.clear()
+    said = command(project, hub, "run", "m.yaml", "--publish")
+    assert "up to date" in said
+    assert "tiny is published (plain): http" in said
+    assert "tiny is published (plain): http" in command(project, hub, "run", "m.yaml")
+    assert "compared with the last upload" in command(project, hub, "plan", "m.yaml")
+    assert hub.requests == []
+    said = command(project, hub, "run", "m.yaml", "--check-published")
+    assert "tiny is published (plain), nothing changed: http" in said
+    assert "forced by `--check-published`" in said
+    assert hub.requests
+    assert not any("/commit/" in one or one.startswith("PUT") for one in hub.requests)
+
+
+def test_another_hub_is_another_destination(project, hub):
+    command(project, hub, "run", "m.yaml", "--publish")
+    with HubServer() as other:
+        other.users = hub.users
+        command(project, other, "run", "m.yaml", "--publish")
+        assert "me/tiny-onnx" in other.repos
+
+
+def test_a_plan_shows_the_difference_by_digest(project, hub):
+    before = command(project, hub, "plan", "m.yaml")
+    title = "publish tiny (plain) → hub:me/tiny-onnx"
+    assert f"{title} (never published from here, and the destination was not asked)" in before
+    assert re.search(r"\n  add +model\.onnx  0\.\d MB", before)
+    assert hub.requests == []
+    assert f"{title} (the Hub has no such repository yet)" in command(
+        project, hub, "plan", "m.yaml", "--check-published"
+    )
+    command(project, hub, "run", "m.yaml", "--publish")
+    files = dict(hub.repos["me/tiny-onnx"]["commits"][hub.repos["me/tiny-onnx"]["refs"]["main"]])
+    files["README.md"] += b"By hand.\n"
+    del files["tokenizer.json"]
+    commit = hub.add("me/tiny-onnx", files)
+    after = command(project, hub, "plan", "m.yaml", "--check-published")
+    assert f"{title} (compared with commit {commit[:12]})" in after
+    assert re.search(r"\n  add +tokenizer\.json ", after)
+    assert re.search(r"\n  replace +README\.md .*\(somebody has changed it since the last publish\)", after)
+    assert re.search(r"\n  unchanged +6 files, 0\.\d MB", after)
+    said = command(project, hub, "run", "m.yaml", "--check-published", code=1)
+    assert "OBE205 tiny:publish failed: somebody has changed README.md in me/tiny-onnx since the last publish" in said
+
+
+def test_a_failed_upload_has_its_code_and_a_way_out_and_is_made_by_the_next_run(project, hub):
+    users, hub.users = hub.users, {}
+    said = command(project, hub, "run", "m.yaml", "--publish", code=1)
+    assert "OBE200 tiny:publish failed: the Hub does not accept the token" in said
+    assert "hf auth login" in said
+    assert holds(project) == []
+    hub.users = users
+    assert "is published" in command(project, hub, "run", "m.yaml", "--publish")
+
+
+def test_a_token_of_hf_auth_login_is_used_and_kept_out_of_everything(project, hub):
+    secret = "hf_" + "u" * 31
+    hub.users = {secret: {"name": "me", "role": "write"}}
+    (project / "hf").mkdir()
+    (project / "hf" / "token").write_text(secret)
+    said = command(project, hub, "run", "m.yaml", "--publish", HF_TOKEN="")
+    assert "is published" in said
+    assert secret not in said
+    kept = [
+        path for path in (project / ".onnxbuild").rglob("*") if path.is_file() and secret.encode() in path.read_bytes()
+    ]
+
+
+def test_another_user_does_not_take_over_that_it_was_published(project, hub, tmp_path):
+    """A result in a shared store says what somebody else has uploaded, with rights of theirs."""
+    shared = ("--remote", str(tmp_path / "remote"))
+    command(project, hub, "run", "m.yaml", "--publish", *shared)
+    shutil.rmtree(project / ".onnxbuild")
+    shutil.rmtree(project / "out")
+    hub.requests.clear()
+    events = [json.loads(line) for line in command(project, hub, "run", "m.yaml", "--publish", "--json", *shared).splitlines()
+              if line.startswith("{")]  # fmt: skip
+    outcome = next(one for one in events if one.get("id") == "tiny:publish" and "outcome" in one)
+    assert outcome["outcome"] == "built"
+    assert outcome["facts"]["unchanged"] == 8
+    assert any("/tree/" in one for one in hub.requests)
+
+
+def sha256(data):
+    import hashlib
+
+    return hashlib.sha256(data).hexdigest()
