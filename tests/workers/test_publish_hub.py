@@ -102,7 +102,7 @@ def test_one_commit_has_every_file_and_a_tag_of_its_content(world):
     assert world.hub.repos["me/model"]["private"] is True
     commit = world.hub.repos["me/model"]["refs"]["main"]
     assert facts == {
-        "destination": "me/model", "digest": digest, "added": 5, "replaced": 0, "deleted": 0, "unchanged": 0,
+        "destination": "hub:me/model", "digest": digest, "added": 5, "replaced": 0, "deleted": 0, "unchanged": 0,
         "changed_bytes": sum(map(len, FILES.values())) + len(sums(FILES)), "commit": commit,
         "tag": f"onnxbuild-{digest[:16]}", "url": f"{world.hub.endpoint}/me/model/tree/{commit}",
     }  # fmt: skip

@@ -1,0 +1,76 @@
+"""The files of an upload, the license in its card, and the difference from a destination."""
+
+import hashlib
+import subprocess
+
+import pytest
+
+from onnxbuild.publishing.card_license import with_license
+from onnxbuild.publishing.difference import RemoteFile, difference
+from onnxbuild.publishing.uploaded_files import SUMS, listed, upload_of
+
+
+def sha256(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("card", "expected"),
+    [
+        ("", "---\nlicense: mit\nbase_model: o/n\nlibrary_name: onnx\ntags:\n- onnx\n---\n"),
+        ("# A model\n", "---\nlicense: mit\nbase_model: o/n\n---\n\n# A model\n"),
+        ("---\ntags:\n- a\n---\n\nText\n", "---\ntags:\n- a\nlicense: mit\nbase_model: o/n\n---\n\nText\n"),
+        ("---\nbase_model: x/y\n---\n", "---\nbase_model: x/y\nlicense: mit\n---\n"),
+        ("---\nlicense: MIT\n---\n", "---\nlicense: MIT\n---\n"),
+        ("---\nlicense: 'mit'\n---\nlicense: gpl\n", "---\nlicense: 'mit'\n---\nlicense: gpl\n"),
+        ("---\nnever closed\n", "---\nlicense: mit\nbase_model: o/n\n---\n\n---\nnever closed\n"),
+    ],
+)
+def test_a_card_gets_the_license_and_keeps_the_rest(card, expected):
+    assert with_license(card, "mit", "o/n") == expected
+
+
+def test_a_card_with_another_license_is_refused():
+    with pytest.raises(ValueError, match=r"the card states the license `gpl-3\.0`, not `mit`"):
+        with_license("---\nlicense: gpl-3.0\n---\n", "mit")
+
+
+def test_the_digest_is_that_of_the_list_and_both_sums_fit(tmp_path):
+    """`sha256sum` is the judge of the package's own list, too, although the card has changed."""
+    files = {"README.md": b"# A model\n", "b/model.onnx": b"x" * 301, "a.json": b"{}"}
+    for name, data in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    names = sorted(files)
+    (tmp_path / "SHA256SUMS").write_text("".join(f"{sha256(files[name])}  {name}\n" for name in names))
+    upload = upload_of(tmp_path, license="mit")
+    for name, file in upload.files.items():
+        (tmp_path / name).write_bytes(file.read())
+    for name in ("SHA256SUMS", SUMS):
+        subprocess.run(["sha256sum", "--check", "--quiet", "--strict", name], cwd=tmp_path, check=True)
+    assert set(listed(upload.files[SUMS].read())) == {*files, "SHA256SUMS"}
+    assert upload.digest == sha256(upload.files[SUMS].read())
+    assert upload.tag == f"onnxbuild-{upload.digest[:16]}"
+    assert upload.files["a.json"].blob == hashlib.sha1(b"blob 2\0{}").hexdigest()
+
+
+def test_only_files_of_an_earlier_publish_are_deleted(tmp_path):
+    (tmp_path / "kept.bin").write_bytes(b"k" * 17)
+    (tmp_path / "new.bin").write_bytes(b"n" * 5)
+    (tmp_path / "other.bin").write_bytes(b"o" * 3)
+    upload = upload_of(tmp_path)
+    remote = {
+        "kept.bin": RemoteFile(17, sha256(b"k" * 17)),
+        "other.bin": RemoteFile(9, sha256(b"theirs")),
+        "old.bin": RemoteFile(11, sha256(b"old")),
+        "demo.png": RemoteFile(13, sha256(b"demo")),
+    }
+    first = difference(upload, remote, None)
+    assert (first.deleted, first.foreign) == ({}, ())
+    before = {"old.bin": sha256(b"old"), "kept.bin": sha256(b"k" * 17), "other.bin": sha256(b"ours")}
+    changes = difference(upload, remote, before)
+    assert changes.added.keys() == {"new.bin", SUMS}
+    assert changes.replaced == {"other.bin": 3}
+    assert changes.deleted == {"old.bin": 11}
+    assert changes.unchanged == {"kept.bin": 17}
+    assert changes.foreign == ("other.bin",)
