@@ -248,6 +248,17 @@ def test_prove_a_delivery(tmp_path: Path) -> None:
     assert statement["predicate"]["runDetails"]["builder"]["id"] == "https://ci.example.org/builders/1"
 
 
+def test_publish(tmp_path: Path, hub: HubServer) -> None:
+    checkpoint(tmp_path / "sentiment", "bert", "text-classification", **SIZES, num_labels=3, initializer_range=0.3)
+    hub.users["hush-hush-token"] = {"name": "me", "role": "write"}
+    Reader(tmp_path, HF_TOKEN="hush-hush-token", **through(hub, tmp_path)).follow("how-to/publish.md")
+    entry = hub.repos["me/sentiment-onnx"]
+    published = entry["commits"][entry["refs"]["main"]]
+    assert published["README.md"].startswith(b"---\nlicense: apache-2.0\n")
+    assert published["model.onnx"] == (tmp_path / "out/sentiment/packages/plain/model.onnx").read_bytes()
+    assert sum("/commit/" in one for one in hub.requests) == 1
+
+
 def test_messages_per_second(tmp_path: Path) -> None:
     # With random weights and more labels, the two likeliest are often so near that fp16 swaps them.
     checkpoint(tmp_path / "labels", "bert", "text-classification", **SIZES, num_labels=5, initializer_range=0.3)
