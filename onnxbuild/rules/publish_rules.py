@@ -72,4 +72,14 @@ RULES: tuple[Rule, ...] = (
             publish: {hub: me/sst2-onnx, license: apache-2.0}
         """,
     ),
+    described(
+        "OB785",
+        "upload-offline",
+        """
+        A run with `--offline` is asked to upload something over the network.
+
+        Why: the two contradict each other.
+        Fix: leave out `--offline`, or do not ask for the upload.
+        """,
+    ),
 )  # fmt: skip

@@ -34,9 +34,7 @@ Places = tuple[tuple[str, str], ...]  # names of kinds, and where they are: "mod
 # In the order in which things happen.
 PACKAGES = (PLAIN, SENTENCE_TRANSFORMERS)
 _BUILT_IN = (FETCH, PREPARE, EXPORT, OPTIMIZE, QUANTIZE, PRECISION, VALIDATE, LOAD, BENCHMARK, GENERATE, TUNE)
-KINDS: Kinds = {
-    kind.name: kind for kind in (*_BUILT_IN, *(kind for one in PACKAGES for kind in one.kinds), PUBLISH)
-}
+KINDS: Kinds = {kind.name: kind for kind in (*_BUILT_IN, *(kind for one in PACKAGES for kind in one.kinds), PUBLISH)}
 # Kinds that only a command asks for: no manifest has their blocks, and no plugin may have their names.
 _OF_COMMANDS = frozenset({"blame"})
 

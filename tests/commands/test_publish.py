@@ -113,6 +113,13 @@ def test_a_second_run_asks_no_server_until_it_is_told_to(project, hub):
     assert not any("/commit/" in one or one.startswith("PUT") for one in hub.requests)
 
 
+def test_an_upload_contradicts_offline(project, hub):
+    said = command(project, hub, "run", "m.yaml", "--publish", "--offline", code=2)
+    assert "OB785 `--offline` uses no network, and the upload to `hub:me/tiny-onnx` needs one" in said
+    assert "waits for --publish" in command(project, hub, "run", "m.yaml", "--offline")
+    assert hub.requests == []
+
+
 def test_another_hub_is_another_destination(project, hub):
     command(project, hub, "run", "m.yaml", "--publish")
     with HubServer() as other:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.planning.select import named
 
@@ -18,6 +19,15 @@ def without_unasked(graph: ActionGraph, selectors: Sequence[str], *, publish: bo
     asked = [one for one in selectors if _names_publish(one)]
     wanted = named(graph, asked) if asked else frozenset()
     return graph.only(frozenset(graph.actions) - (uploads - wanted))
+
+
+def check_offline(graph: ActionGraph) -> None:
+    """Errors: DiagnosticError OB785 if something would be uploaded over the network, in a run without network."""
+    places = [one.place for one in graph.uploads if one.action in graph.actions and not one.place.startswith("folder:")]
+    if places:
+        hint = "leave out `--offline`, or `--publish` and the selector of the upload"
+        message = f"`--offline` uses no network, and the upload to `{places[0]}` needs one"
+        raise DiagnosticError(fault("OB785", message, hint=hint))
 
 
 def uploads_in(graph: ActionGraph) -> frozenset[str]:
