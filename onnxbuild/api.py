@@ -81,6 +81,7 @@ def run(
     jobs: int | None = None,
     force: bool = False,
     revalidate: bool = False,
+    publish: bool = False,
     trust: str | Sequence[str] = (),
     on_event: Callable[[Event], None] | None = None,
     allow_paths: str | Path | Sequence[str | Path] = (),
@@ -88,13 +89,15 @@ def run(
 ) -> Result:
     """Build what is not up to date. A failed action is an outcome in the result; only bad input raises.
 
-    `trust`, `allow_paths` and `allow_env`: as for `plan`. `revalidate`: as `--revalidate`.
+    `trust`, `allow_paths` and `allow_env`: as for `plan`. `revalidate` and `publish`: as the options.
     Errors: DiagnosticError.
     """
     named = str(out) if out else None
     refuse_link(str(path), named)
     place = out_folder(str(path), named)
-    asked = _asked(path, selectors, defines, store, remote, allow_paths, allow_env, trust)._replace(out=str(place))
+    asked = _asked(path, selectors, defines, store, remote, allow_paths, allow_env, trust)._replace(
+        out=str(place), publish=publish
+    )
     with session(asked, write=True, jobs=jobs or default_jobs()) as opened:
         policy = Policy(
             scope=opened.scope,

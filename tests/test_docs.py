@@ -126,7 +126,7 @@ def test_every_kind_and_param_has_its_place():
 @pytest.mark.parametrize(
     ("block", "kinds"),
     [
-        ("ModelBlock", ["export", "validate", "load", "benchmark", "generate", "tune"]),
+        ("ModelBlock", ["export", "validate", "load", "benchmark", "generate", "tune", "publish"]),
         ("TargetBlock", ["optimize", "quantize", "precision", "validate", "load", "benchmark", "generate", "tune"]),
     ],
 )

@@ -10,6 +10,7 @@ from msgspec import structs
 
 from onnxbuild.commands.building.best_first import with_best
 from onnxbuild.commands.parsing.options import Asked
+from onnxbuild.commands.publishing.last_uploads import last_uploads
 from onnxbuild.commands.reporting.outdated import outdated_actions, outdated_variants, warn_of
 from onnxbuild.commands.workspace import Session, session
 from onnxbuild.execute.events import Outcome
@@ -36,6 +37,7 @@ def show_status(asked: Asked, format: Format) -> int:  # noqa: A002 - the option
             variants=variants_named(opened.graph, asked.selectors),
             packages=packages_named(opened.graph, asked.selectors),
         )
+        published = tuple(last_uploads(opened, graph, outcomes))
         outdated = outdated_variants(graph, outdated_actions(opened, outcomes))
     if format == "text":
         text = status_text.as_text(
@@ -46,6 +48,7 @@ def show_status(asked: Asked, format: Format) -> int:  # noqa: A002 - the option
             interrupted=interrupted,
             manifest=asked.manifest,
             options=asked.as_arguments(),
+            published=published,
         )
         print(text)
     else:

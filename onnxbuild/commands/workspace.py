@@ -24,6 +24,7 @@ from onnxbuild.execute.preview import preview
 from onnxbuild.machine import available_memory, this_machine, usable_cores
 from onnxbuild.manifest.spec import Manifest
 from onnxbuild.planning.action_graph import ActionGraph
+from onnxbuild.planning.packages.asked_uploads import uploads_in
 from onnxbuild.planning.planned import Plan
 from onnxbuild.printable import printable
 from onnxbuild.report.named_files import check_named, hint_for, write_named
@@ -83,7 +84,7 @@ class Session(Struct, frozen=True, kw_only=True):
             runner=self.runner,
             scope=self.scope,
             force=self.plan.named if force else frozenset(),
-            own=own,
+            own=own | uploads_in(graph or self.graph),  # what somebody else has uploaded counts for nothing
             elsewhere=elsewhere,
         )
         return {outcome.id: outcome for outcome in outcomes}

@@ -152,6 +152,7 @@ def test_a_plan_shows_the_difference_by_digest(project, hub):
 
 
 def test_a_failed_upload_has_its_code_and_a_way_out_and_is_made_by_the_next_run(project, hub):
+    assert "tiny was never published to hub:me/tiny-onnx" in command(project, hub, "status", "m.yaml")
     users, hub.users = hub.users, {}
     said = command(project, hub, "run", "m.yaml", "--publish", code=1)
     assert "OBE200 tiny:publish failed: the Hub does not accept the token" in said
@@ -159,6 +160,9 @@ def test_a_failed_upload_has_its_code_and_a_way_out_and_is_made_by_the_next_run(
     assert holds(project) == []
     hub.users = users
     assert "is published" in command(project, hub, "run", "m.yaml", "--publish")
+    hub.requests.clear()
+    assert re.search(r"tiny is published \(plain\): http\S+\n", command(project, hub, "status", "m.yaml"))
+    assert hub.requests == []
 
 
 def test_a_token_of_hf_auth_login_is_used_and_kept_out_of_everything(project, hub):

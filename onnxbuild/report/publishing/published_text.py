@@ -26,11 +26,15 @@ def _result(upload: Published, outcome: Outcome) -> str:
     facts = outcome.facts
     if "skipped" in facts:
         return f"was not published to {upload.place}: skipped, {facts['skipped']}"
+    changes = "" if outcome.outcome == "hit" else f", {_changes(facts)}"
+    return where_in_words(upload, facts, changes)
+
+
+def where_in_words(upload: Published, facts: Mapping[str, Any], changes: str = "") -> str:
+    """`is published (plain): https://…`, or `is proposed` for a pull request."""
     where = facts.get("pull_request") or facts.get("url") or upload.place
-    if outcome.outcome == "hit":
-        return f"is published ({upload.package}): {where}"
     verb = "is proposed" if "pull_request" in facts else "is published"
-    return f"{verb} ({upload.package}), {_changes(facts)}: {where}"
+    return f"{verb} ({upload.package}){changes}: {where}"
 
 
 def _changes(facts: Mapping[str, Any]) -> str:

@@ -27,11 +27,13 @@ def as_text(
     interrupted: bool = False,
     manifest: str | None = None,
     options: Sequence[str] = (),
+    published: Sequence[str] = (),
 ) -> str:
     """The table, the failures and a closing line. `ended`: when the last of the results was noted, in Unix time.
 
     `width`: cells of the terminal that the table is to fit. `interrupted`: whether the last run was. `manifest` and
     `options` are those of the command, for the one that finds the cause of a failure.
+    `published`: a line for each upload.
     """
     lines = _failures(outcomes) if manifest is None else _with_commands(graph, outcomes, manifest, options)
     failures = folded("\n".join(lines), width)
@@ -39,7 +41,14 @@ def as_text(
     measured = measured_texts(graph, outcomes, width, noted=any(row.contended for row in variants))
     tuned = folded("\n".join(tuned_lines(graph, outcomes)), width)
     packages = packages_as_text(package_rows(graph, outcomes), width)
-    parts = [result_table.as_text(variants, width), *measured, packages, tuned, failures]
+    parts = [
+        result_table.as_text(variants, width),
+        *measured,
+        packages,
+        tuned,
+        folded("\n".join(published), width),
+        failures,
+    ]
     return "\n\n".join(
         [*(part for part in parts if part), folded(_closing(graph, outcomes, ended, interrupted), width)]
     )
