@@ -521,7 +521,8 @@ ELSEWHERE: Mapping[str, Mapping[str, Any]] = {
     "tune": {"only": "best"},
     # Planning follows both, and leaves them out of the key: tests/planning/test_planned_packages.py.
     "package-plain": {"client": False, "targets": ["int8"]},
-    # `package` chooses the input; the others come from the source and from HF_ENDPOINT: tests/planning/test_planned_uploads.py.
+    # `package` chooses the input; the others come from the source and from HF_ENDPOINT:
+    # tests/planning/test_planned_uploads.py.
     "publish": {"package": "plain", "base_model": "o/n", "endpoint": "https://hub.example"},
 }
 
