@@ -1,16 +1,17 @@
 # ruff: noqa: INP001 - a script
-"""Records `onnxbuild run manifests/quickstart.yaml` twice, and writes docs/pictures/run.svg.
+"""Records `onnxbuild run manifests/quickstart.yaml` twice, and writes docs/pictures/run.svg and report.png.
 
     python docs/record_run.py
 
-The first run starts from an empty store in a temporary folder, so it takes as long as a build. Each line appears in the
-picture when it appeared in the run, with the time of a build shortened to `SECONDS`. A program that shows no animation
-shows all lines.
+It builds in a temporary folder from nothing, so use a machine that has nothing else to do. Each line appears in run.svg
+when it appeared in the run, with the time of the build shortened to `SECONDS`. report.png is the top of the report, drawn by
+`chromium`.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,10 +21,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
-PICTURE = ROOT / "docs" / "pictures" / "run.svg"
+PICTURES = ROOT / "docs" / "pictures"
 COMMAND = "onnxbuild run manifests/quickstart.yaml"
+REPORT = "manifests/out/quickstart-report.html"
+SIZE = "1000,1250"
 SECONDS = 12.0
-WIDTH, LINE, MARGIN = 104, 18, 16
+WIDTH, LINE, MARGIN = 120, 18, 16
 STYLE = (
     "text{font:13px ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace;white-space:pre}"
     ".l{animation:show .01s both}@keyframes show{from{opacity:0}to{opacity:1}}"
@@ -38,13 +41,13 @@ class Line(NamedTuple):
     text: str
 
 
-def record(store: str, start: float) -> list[Line]:
+def record(folder: Path, start: float) -> list[Line]:
     """Run the command; what it prints, with the command first."""
     environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": str(WIDTH), "PYTHONPATH": str(ROOT)}
-    arguments = [sys.executable, "-m", "onnxbuild", *COMMAND.split()[1:], "--store", store]
+    arguments = [sys.executable, "-m", *COMMAND.split()]
     lines = [Line(time.monotonic() - start, f"$ {COMMAND}")]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    with subprocess.Popen(arguments, cwd=ROOT, env=environment, text=True, **pipes) as process:
+    with subprocess.Popen(arguments, cwd=folder, env=environment, text=True, **pipes) as process:
         for text in process.stdout or ():
             if not text.startswith("running "):
                 lines.append(Line(time.monotonic() - start, text.rstrip()[:WIDTH]))  # noqa: PERF401 - with the time of each
@@ -75,12 +78,27 @@ def _row(number: int, line: Line, delay: float) -> str:
     return f'<text class="l" xml:space="preserve" {place}>{escape(line.text)}</text>'
 
 
+def photograph(folder: Path) -> None:
+    """Let Chromium draw the report of the build."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    report = [sys.executable, "-m", "onnxbuild", "report", "manifests/quickstart.yaml"]
+    subprocess.run(report, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
+    browser = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--window-size={SIZE}", "--hide-scrollbars"]
+    picture = PICTURES / "report.png"
+    page = (folder / REPORT).as_uri()
+    subprocess.run([*browser, f"--user-data-dir={folder / 'browser'}", f"--screenshot={picture}", page], check=True)
+
+
 def main() -> None:
-    """Record both runs and draw them."""
-    with tempfile.TemporaryDirectory() as store:
+    """Record both runs, draw them and the report."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "manifests").mkdir()
+        shutil.copy(ROOT / "manifests" / "quickstart.yaml", folder / "manifests")
         start = time.monotonic()
-        lines = [*record(store, start), Line(time.monotonic() - start, ""), *record(store, start)]
-    PICTURE.write_text(drawn(lines), encoding="utf-8")
+        lines = [*record(folder, start), Line(time.monotonic() - start, ""), *record(folder, start)]
+        (PICTURES / "run.svg").write_text(drawn(lines), encoding="utf-8")
+        photograph(folder)
 
 
 if __name__ == "__main__":
