@@ -4,8 +4,8 @@
     python docs/record_run.py
 
 It builds in a temporary folder from nothing, so use a machine that has nothing else to do. Each line appears in run.svg
-when it appeared in the run, with the time of the build shortened to `SECONDS`. report.png is the top of the report, drawn by
-`chromium`.
+when it appeared in the run, with the time of the build shortened to `SECONDS`. report.png is the top of the
+report, drawn by `chromium`.
 """
 
 from __future__ import annotations
