@@ -148,11 +148,13 @@ def test_gpt2(tmp_path: Path, hub: HubServer) -> None:
     source = checkpoint(tmp_path / "source", "gpt2", "text-generation-with-past", **sizes)
     hub.add("openai-community/gpt2", contents(source))
     shutil.copytree(ROOT / "manifests" / "data", tmp_path / "manifests" / "data")
-    for name in ("gpt2.yaml", "gpt2-offline.yaml"):
+    shutil.copytree(ROOT / "manifests" / "parts", tmp_path / "manifests" / "parts")
+    for name in ("gpt2.yaml", "gpt2-offline.yaml", "gpt2-sizes-offline.yaml"):
         text = (ROOT / "manifests" / name).read_text()
         small = text.replace("random: gpt2\n", f"random: gpt2\n      config: {json.dumps(sizes)}\n")
         (tmp_path / "manifests" / name).write_text(small.replace("sequence: [128]", "sequence: [16]"))
-    reader = Reader(tmp_path, **through(hub, tmp_path))
+    sizes_run = "onnxbuild run manifests/gpt2-sizes-offline.yaml"
+    reader = Reader(tmp_path, {sizes_run: f"{sizes_run} gpt2-3/fp32"}, **through(hub, tmp_path))
     reader.follow("how-to/gpt2.md")
 
 

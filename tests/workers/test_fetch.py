@@ -284,6 +284,18 @@ def test_a_random_model_that_cannot_be(changes, message):
 
 
 @pytest.mark.heavy
+def test_a_random_model_that_is_too_large_is_a_lack_of_memory():
+    from onnxbuild.workers.failures.exceptions import explain_exception
+
+    params = random_params(
+        "bert", config={"hidden_size": 48, "num_attention_heads": 4, "vocab_size": 10**13}, tokenizer_vocabulary=0
+    )
+    with pytest.raises(RuntimeError, match="allocate memory") as caught:
+        run(params, {}, {"model": scratch()}, silent)
+    assert explain_exception(caught.value, "").code == "OBE05"
+
+
+@pytest.mark.heavy
 def test_no_text_to_train_on(tmp_path: Path):
     with pytest.raises(CheckFailed) as caught:
         run(random_params("gpt2"), {"text": tmp_path}, {"model": scratch()}, silent)

@@ -59,6 +59,8 @@ def _build(auto: Any, config: Any, params: FetchParams) -> Any:
     try:
         return auto.from_config(config)
     except (ValueError, AssertionError, RuntimeError, TypeError, ZeroDivisionError) as error:
+        if "allocate memory" in str(error):  # torch raises RuntimeError; the sizes fit together and are too large
+            raise
         if "Unrecognized configuration class" in str(error):
             raise CheckFailed(
                 "OBE02", f"transformers has no {params.architecture} for the task `{params.task}`"
