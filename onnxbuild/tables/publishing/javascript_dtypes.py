@@ -1,4 +1,4 @@
-"""What Transformers.js loads: the files of each dtype, of each class of models, and what its runtimes have no kernel for.
+"""What Transformers.js loads: the file of each dtype, the pipeline of each task, and what has no kernel in a client.
 
 The suffixes are those of `utils/dtypes.js`, the names of files those of `models/session_config.js` in version 4.3.1.
 """

@@ -34,9 +34,7 @@ def compared(answer: Mapping[str, Any], folder: Path, client: str, dtype: str, t
     return facts
 
 
-def _tokens(
-    files: SameFiles, folder: Path, inputs: Arrays, tokens: np.ndarray[Any, Any], given: int
-) -> dict[str, Any]:
+def _tokens(files: SameFiles, folder: Path, inputs: Arrays, tokens: np.ndarray[Any, Any], given: int) -> dict[str, Any]:
     margins = files.margins(inputs, tokens, given, suppressed_in(folder))
     return {"far": max(margins, default=0.0), "tokens": len(margins), "same_tokens": sum(one <= 0 for one in margins)}
 
@@ -54,8 +52,8 @@ def arrays(named: Mapping[str, Mapping[str, Any]]) -> dict[str, np.ndarray[Any, 
 
 
 def _array(one: Mapping[str, Any]) -> np.ndarray[Any, Any]:
-    flat = np.frombuffer(base64.b64decode(one["data"]), _TYPES[one["type"]])
-    return flat.reshape(one["dims"])
+    flat: np.ndarray[Any, Any] = np.frombuffer(base64.b64decode(one["data"]), _TYPES[one["type"]])
+    return flat.reshape([int(size) for size in one["dims"]])
 
 
 def _distance(expected: Arrays, found: Arrays) -> float:

@@ -48,9 +48,7 @@ def loaded_graphs(graphs: Path) -> tuple[str, ...]:
             notes=[("hint", "export with the task's `-with-past` form; parts of more than 2 GB cannot be merged")],
         )
     if not wanted:
-        raise CheckFailed(
-            "OBE192", f"Transformers.js loads none of these graphs: {', '.join(names)}", notes=[]
-        )
+        raise CheckFailed("OBE192", f"Transformers.js loads none of these graphs: {', '.join(names)}", notes=[])
     return wanted
 
 

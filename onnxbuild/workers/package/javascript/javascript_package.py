@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from onnxbuild.protocol import Facts, Tell
-from onnxbuild.steps.packaging.javascript import JavaScriptParams
 from onnxbuild.steps.packaging.package_kind import graph_port
+from onnxbuild.steps.packaging.transformers_js import JavaScriptParams
 from onnxbuild.tables.publishing.javascript_dtypes import file_name
 from onnxbuild.workers.folders.configs import read_config
-from onnxbuild.workers.folders.model_files import bytes_below
+from onnxbuild.workers.folders.model_files import bytes_below, files_below
 from onnxbuild.workers.package.javascript.dtype_files import loaded_graphs, write_dtype
 from onnxbuild.workers.package.javascript.javascript_card import card
 from onnxbuild.workers.package.javascript.javascript_config import write_files, write_json, write_settings
@@ -21,7 +21,7 @@ from onnxbuild.workers.package.javascript.quantize_config import quantize_config
 def run(params: JavaScriptParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
     """Write the graphs of each dtype, the configs, the tokenizer and a card.
 
-    Facts: `dtypes`, `files` (each graph with its chunks of weights), `settings` for the library, `bytes`.
+    Facts: `dtypes`, `graphs` (each with its chunks of weights), `settings` for the library, `files`, `bytes`.
     """
     destination = outputs["package"]
     folders = {dtype: inputs[graph_port(target)] for dtype, target in params.graphs.items()}
@@ -34,13 +34,19 @@ def run(params: JavaScriptParams, inputs: Mapping[str, Path], outputs: Mapping[s
     settings = write_settings(destination, chunks, halves, params.default_dtype)
     write_json(destination / "quantize_config.json", quantize_config(params.recipes))
     (destination / "README.md").write_text(_card(params, destination), encoding="utf-8")
-    return {"dtypes": list(folders), "files": chunks, "settings": settings, "bytes": bytes_below(destination)}
+    return {
+        "dtypes": list(folders),
+        "graphs": chunks,
+        "settings": settings,
+        "files": len(files_below(destination)),
+        "bytes": bytes_below(destination),
+    }
 
 
 def _card(params: JavaScriptParams, destination: Path) -> str:
     config = read_config(destination)
-    name = next(iter(config.get("architectures") or ()), None) or config.get("model_type") or "Model"
-    default = params.default_dtype or ("q8" if "q8" in params.graphs else next(iter(params.graphs)))
+    name = (config.get("architectures") or [config.get("model_type") or "Model"])[0]
+    default: str = params.default_dtype or ("q8" if "q8" in params.graphs else str(min(params.graphs)))
     return card(destination, params.task, str(name), params.graphs, default)
 
 

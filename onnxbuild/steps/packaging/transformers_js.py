@@ -37,7 +37,7 @@ class JavaScriptParams(PackageParams, frozen=True, forbid_unknown_fields=True, k
     OF_CLIENT: ClassVar[tuple[str, ...]] = (*PackageParams.OF_CLIENT, "clients", "library")
 
     dtypes: Annotated[
-        dict[Dtype, str],
+        Mapping[Dtype, str],
         Meta(
             description="the target of each dtype of the library; by default each target has the dtype of its"
             " precision, and int8 is `q8`, which browsers load by default",
@@ -95,8 +95,8 @@ def _dtype_of(target: TargetFacts) -> str:
 
 def _resolve(params: JavaScriptParams, context: Context) -> JavaScriptParams:
     recipes = {dtype: context.targets[name].steps for dtype, name in params.graphs.items() if name in context.targets}
-    default = params.default_dtype or (next(iter(params.graphs)) if len(params.graphs) == 1 else None)
-    return msgspec.structs.replace(params, dtypes={}, recipes=recipes, default_dtype=default)
+    only = next(iter(params.graphs), None) if len(params.graphs) == 1 else None
+    return msgspec.structs.replace(params, dtypes={}, recipes=recipes, default_dtype=params.default_dtype or only)
 
 
 def _check(params: JavaScriptParams, context: Context) -> Iterable[Fault]:
@@ -139,7 +139,7 @@ def _check_default(params: JavaScriptParams) -> Iterator[Fault]:
     if params.default_dtype is None and missing:
         yield Fault(
             code="OB773",
-            message=f"a page that names no dtype loads `fp32` or, in WebAssembly, `q8`, and {_listed(missing)} is missing",
+            message=f"a page that names no dtype loads `fp32` or `q8` (WebAssembly), and {_listed(missing)} is missing",
             hint=f"add a target for it, or write `default_dtype: {next(iter(params.graphs), 'fp32')}`",
         )
 
