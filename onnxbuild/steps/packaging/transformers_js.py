@@ -100,7 +100,7 @@ def _resolve(params: JavaScriptParams, context: Context) -> JavaScriptParams:
 
 
 def _check(params: JavaScriptParams, context: Context) -> Iterable[Fault]:
-    """OB770 to OB775: what the library cannot load, or would not find."""
+    """OB762 and OB770 to OB775: what the library cannot load, or would not find."""
     if javascript_task(params.task) is None:
         yield Fault(
             code="OB770",
@@ -120,10 +120,14 @@ def _check_dtypes(params: JavaScriptParams, context: Context) -> Iterator[Fault]
         if dtype not in SUFFIXES:
             why = NO_DTYPE.get(precision, f"the library has no dtype for {precision}")
             hint = "leave the target out: `targets: […]`, or say what it is: `dtypes: {q8: …}`"
-            yield Fault(code="OB771", field="targets", message=f"the target `{name}`: {why}", hint=hint)
+            yield Fault(code="OB762", field="targets", message=f"the target `{name}`: {why}", hint=hint)
         elif context.targets[name].device == "cuda":
             message = f"the target `{name}` is for CUDA: its operators have no kernels in browsers"
-            yield Fault(code="OB771", field="targets", message=message, hint="leave it out: `targets: […]`")
+            yield Fault(code="OB762", field="targets", message=message, hint="leave it out: `targets: […]`")
+        elif (context.targets[name].params_of("precision") or {}).get("keep_io_types") is False:
+            message = f"the target `{name}` returns fp16, of which Transformers.js 3 reads other numbers"
+            hint = "keep `keep_io_types: true`, which is the default"
+            yield Fault(code="OB772", field="dtypes", message=message, severity="warning", hint=hint)
         elif dtype == "fp32" and precision != "fp32":
             message = f"`fp32` is the target `{name}`, which is {precision}: pages that load the default get it"
             yield Fault(

@@ -18,8 +18,10 @@ from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.steps.packaging.transformers_js import JavaScriptClientParams, Where
 from onnxbuild.tables.publishing.javascript_dtypes import javascript_task
 from onnxbuild.tables.tasks import TASKS, proper_name
+from onnxbuild.workers.folders.configs import read_config
 from onnxbuild.workers.package.client_checks import reported, skipped, unequal
 from onnxbuild.workers.package.javascript.client_answers import compared
+from onnxbuild.workers.package.javascript.kernels_of_client import missing_kernels
 from onnxbuild.workers.package.javascript.node_project import (
     CLIENTS,
     ClientAbsent,
@@ -83,21 +85,29 @@ def _case(
     job = {**setting["job"], **_job(params.task, package), "dtype": dtype}
     with TemporaryDirectory(prefix="onnxbuild-client-") as scratch:
         answer = _answer([setting["program"], str(script)], job, Path(scratch))
-    return compared(answer, package, client, dtype, usable_cores())
+    facts = compared(answer, package, client, dtype, usable_cores())
+    missing = () if facts["loads"] else missing_kernels(package, dtype, client, params.library)
+    return {**facts, "no_kernel": list(missing)} if missing else facts
 
 
 def _job(task: str, package: Path) -> dict[str, Any]:
     row, known = javascript_task(task), TASKS[proper_name(task)]
     assert row is not None, "BUG: planning lets a task pass that has no pipeline"
-    texts = _TEXTS[:1] if known.generates else _TEXTS
+    is_pair = row.reads == "pair" or _is_reranker(package)
     return {
         "root": str(package.resolve().parent),
         "model": package.name,
         "pipeline": row.pipeline,
-        "reads": row.reads,
-        "texts": texts,
+        "reads": "pair" if is_pair else row.reads,
+        "texts": _TEXTS[:1] if known.generates else _TEXTS,
         "tokens": _TOKENS if known.generates else 0,
     }
+
+
+def _is_reranker(package: Path) -> bool:
+    """Whether the model is a classifier with one label, which rates pairs of texts."""
+    config = read_config(package)
+    return len(config.get("id2label") or {}) == 1 and str(config.get("architectures")).find("SequenceClass") > 0
 
 
 def _answer(command: list[str], job: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
@@ -116,11 +126,17 @@ def _answer(command: list[str], job: Mapping[str, Any], scratch: Path) -> dict[s
     return {"error": answer["failed"]} if "failed" in answer else answer
 
 
+def _notes(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    kernels = ", ".join(facts.get("no_kernel", ()))
+    known = [("hint", f"this client has no kernel for {kernels}: leave the dtype out")] if kernels else []
+    return [("cause", facts["because"]), *known]
+
+
 def _check(cases: Mapping[str, Mapping[str, Any]], version: str) -> None:
     for name, facts in cases.items():
         if not facts["loads"]:
             message = f"Transformers.js {version} does not run `{name}`"
-            raise CheckFailed("OBE191", message, notes=[("cause", facts["because"])], facts={"cases": dict(cases)})
+            raise CheckFailed("OBE191", message, notes=_notes(facts), facts={"cases": dict(cases)})
         if not facts["equal"]:
             message = f"Transformers.js {version} computes other numbers than ONNX Runtime with `{name}`"
             raise unequal(f"{message}: {facts['because']}", {"cases": dict(cases)})
