@@ -128,4 +128,19 @@ RULES: tuple[Rule, ...] = (
             models: {m: {source: "random:vit", targets: [int8], package: {transformers.js: {library: 4}}}}
         """,
     ),
+    described(
+        "OB776",
+        "not-convertible",
+        """
+        `convert-js` was given what is no model, or its folder holds another manifest of the same name.
+
+        Why: the command writes a manifest, and does not replace one that somebody may have changed.
+        Fix: name a folder with a config.json or a repository of the Hub; run the manifest that is there, or choose
+        another folder with `--output`.
+        Bad:
+            onnxbuild convert-js my-model.bin
+        Good:
+            onnxbuild convert-js my-model
+        """,
+    ),
 )  # fmt: skip

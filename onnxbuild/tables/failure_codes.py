@@ -934,8 +934,8 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
     "OBE192": FailureCode(
         "graphs-not-of-javascript",
         "Transformers.js loads no graph of a target",
-        "The library looks for `model.onnx`, or for `encoder_model.onnx` with `decoder_model_merged.onnx`. A decoder in "
-        "two parts that exceed 2 GB cannot be merged.",
+        "The library looks for `model.onnx`, or for `encoder_model.onnx` with `decoder_model_merged.onnx`. A decoder "
+        "in two parts that exceed 2 GB cannot be merged.",
         "Export with the task's `-with-past` form, or quantize the model so that its parts can be merged.",
     ),
     "OBE193": FailureCode(

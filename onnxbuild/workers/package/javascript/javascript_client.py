@@ -47,23 +47,29 @@ def run(
     absent, the check is skipped, unless another one fails. Errors: CheckFailed OBE190 for other numbers, OBE191 if the
     library does not load a dtype.
     """
-    absent: list[str] = []
-    cases: dict[str, dict[str, Any]] = {}
-    for client in params.clients:
-        try:
-            setting = _setting(client, params, progress)
-        except ClientAbsent as error:
-            absent.append(str(error))
-            continue
-        for dtype in (one for one in params.graphs if (client, one) not in _NOT_RUN):
-            progress(f"{dtype} in {client}")
-            cases[f"{client}/{dtype}"] = _case(client, dtype, setting, params, inputs["model"])
+    cases, absent = run_cases(params, inputs["model"], progress)
     _check(cases, version_of(params.library))
     if absent:
         return skipped(", ".join(dict.fromkeys(absent)), outputs)
     far = {name: facts["far"] for name, facts in cases.items()}
     name = f"Transformers.js {version_of(params.library)}"
     return reported({"client": name, "max_difference": far, "cases": cases}, outputs)
+
+
+def run_cases(params: JavaScriptClientParams, package: Path, tell: Tell) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """The facts of each case by client and dtype, and what the clients need that could not be started."""
+    absent: list[str] = []
+    cases: dict[str, dict[str, Any]] = {}
+    for client in params.clients:
+        try:
+            setting = _setting(client, params, tell)
+        except ClientAbsent as error:
+            absent.append(str(error))
+            continue
+        for dtype in (one for one in params.graphs if (client, one) not in _NOT_RUN):
+            tell(f"{dtype} in {client}")
+            cases[f"{client}/{dtype}"] = _case(client, dtype, setting, params, package)
+    return cases, absent
 
 
 def _setting(client: Where, params: JavaScriptClientParams, tell: Tell) -> dict[str, Any]:
