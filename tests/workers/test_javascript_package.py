@@ -255,28 +255,28 @@ def answer(tmp_path):
 
 def test_equal_numbers_of_a_client_pass(answer):
     package, told = answer
-    facts = compared(told, package, "node", "fp32", 1)
+    facts = compared(told, package, 1e-5, "fp32", 1)
     assert facts["equal"]
-    assert facts["far"] <= tolerance_of("node", "fp32")
+    assert facts["far"] <= tolerance_of("node", 4, "fp32") == 1e-5
 
 
 @pytest.mark.parametrize("damage", [lambda y: y + 1e-3, lambda y: y[:, :36], lambda y: y * np.float32("nan")])
 def test_other_numbers_of_a_client_fail(answer, damage):
     package, told = answer
     wrong = damage(arrays(told["outputs"])["y2"]).astype(np.float32)
-    facts = compared({**told, "outputs": {"y2": dumped(wrong)}}, package, "node", "fp32", 1)
+    facts = compared({**told, "outputs": {"y2": dumped(wrong)}}, package, 1e-5, "fp32", 1)
     assert facts["loads"]
     assert not facts["equal"]
 
 
 def test_outputs_of_other_names_fail(answer):
     package, told = answer
-    facts = compared({**told, "outputs": {"z": told["outputs"]["y2"]}}, package, "node", "fp32", 1)
+    facts = compared({**told, "outputs": {"z": told["outputs"]["y2"]}}, package, 1e-5, "fp32", 1)
     assert not facts["equal"]
 
 
 def test_error_of_a_client_is_its_cause(tmp_path):
-    facts = compared({"error": "no file"}, tmp_path, "node", "fp32", 1)
+    facts = compared({"error": "no file"}, tmp_path, 1e-5, "fp32", 1)
     assert facts == {"loads": False, "equal": False, "because": "no file"}
 
 

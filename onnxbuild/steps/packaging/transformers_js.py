@@ -100,7 +100,7 @@ def _resolve(params: JavaScriptParams, context: Context) -> JavaScriptParams:
 
 
 def _check(params: JavaScriptParams, context: Context) -> Iterable[Fault]:
-    """OB762 and OB770 to OB775: what the library cannot load, or would not find."""
+    """OB762, OB770 to OB775 and OB777: what the library cannot load, or would not find."""
     if javascript_task(params.task) is None:
         yield Fault(
             code="OB770",
@@ -173,27 +173,61 @@ def _modality(context: Context) -> str:
 
 
 def _check_kernels(params: JavaScriptParams, context: Context) -> Iterator[Fault]:
-    """OB775 for what a client is known to have no kernel for."""
-    row = javascript_task(params.task)
-    convolves = row is not None and row.reads in {"image", "audio", "image-and-text"}
+    """OB775 for what a client is known to have no right kernel for, OB777 for what it rounds otherwise."""
     for dtype, name in params.graphs.items():
-        is_integer = context.targets[name].precision == "int8"
-        only = (context.targets[name].params_of("quantize") or {}).get("operators") or ()
-        if params.library == 3 and is_integer and convolves and (not only or "Conv" in only):  # noqa: PLR2004
+        target = context.targets[name]
+        quantize = target.params_of("quantize") or {}
+        if target.precision == "int8":
+            yield from _check_integers(dtype, quantize, params)
+        elif _computes_in_integers(quantize):
             yield Fault(
-                code="OB775",
-                field="library",
-                message=f"`{dtype}`: Transformers.js 3 has no kernel for convolutions with int8 weights (ConvInteger)",
-                hint="leave convolutions out: `quantize: {method: dynamic, operators: [MatMul]}`, or `library: 4`",
+                code="OB777",
+                severity="warning",
+                message=f"`{dtype}` computes in int8 (`accuracy_level: {quantize['accuracy_level']}`), which browsers"
+                " round otherwise than this machine, by up to 28 %",
+                hint=f"write `accuracy_level: 0` and `symmetric: true` in the target `{name}`",
             )
         if "webgpu" in params.clients and dtype in {"fp16", "q4f16", "q2f16"}:
             yield Fault(
-                code="OB775",
+                code="OB777",
                 field="clients",
                 severity="warning",
                 message=f"`{dtype}` is not checked with WebGPU: SwiftShader has no `shader-f16`",
                 hint="open a page on a machine with a GPU",
             )
+
+
+def _computes_in_integers(quantize: Mapping[str, Any]) -> bool:
+    """Whether products with weights in blocks are computed in int8; the floats of bitsandbytes never are."""
+    is_float = quantize.get("algorithm") in {"nf4", "fp4"}
+    return quantize.get("method") == "weight-only" and not is_float and quantize.get("accuracy_level", 0) != 0
+
+
+def _check_integers(dtype: str, quantize: Mapping[str, Any], params: JavaScriptParams) -> Iterator[Fault]:
+    if quantize.get("method") != "dynamic":
+        return
+    signed = quantize.get("preset") != "avx2"
+    row = javascript_task(params.task)
+    convolves = row is not None and row.reads in {"image", "audio", "image-and-text"}
+    operators = quantize.get("operators") or ("Conv", "MatMul")
+    if params.library == 3 and "webgpu" in params.clients:  # noqa: PLR2004 - a version
+        message = f"`{dtype}`: Transformers.js 3 computes products of integers wrong with WebGPU"
+        yield Fault(code="OB775", field="clients", message=message, hint="leave `webgpu` out, or write `library: 4`")
+    if params.library == 3 and signed and convolves and "Conv" in operators:  # noqa: PLR2004 - a version
+        yield Fault(
+            code="OB775",
+            field="library",
+            message=f"`{dtype}`: Transformers.js 3 has no kernel for convolutions with signed int8 weights",
+            hint="quantize with `{method: dynamic, preset: avx2}`, whose weights are unsigned, or write `library: 4`",
+        )
+    elif signed:
+        yield Fault(
+            code="OB777",
+            severity="warning",
+            message=f"`{dtype}` has signed int8 weights, which WebAssembly in Transformers.js 4 rounds otherwise than"
+            " this machine, by up to 13 %",
+            hint="quantize with `{method: dynamic, preset: avx2}`, whose weights are unsigned",
+        )
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -10,19 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from onnxbuild.tables.publishing.javascript_dtypes import tolerance_of
 from onnxbuild.workers.package.javascript.same_file_runs import Arrays, SameFiles
 
 _TYPES: Mapping[str, Any] = {"float32": np.float32, "float16": np.float16, "int64": np.int64, "int32": np.int32}
 
 
-def compared(answer: Mapping[str, Any], folder: Path, client: str, dtype: str, threads: int) -> dict[str, Any]:
-    """Facts of one case: `loads`, `equal`, `far` (a part of the largest number), `tolerance`; `because` if it fails."""
+def compared(answer: Mapping[str, Any], folder: Path, tolerance: float, dtype: str, threads: int) -> dict[str, Any]:
+    """Facts of one case: `loads`, `equal`, `far` (a part of the largest number), `because` if it fails."""
     if "error" in answer:
         return {"loads": False, "equal": False, "because": str(answer["error"])}
     files = SameFiles(folder, dtype, threads)
     inputs, outputs = arrays(answer["inputs"]), arrays(answer["outputs"])
-    tolerance = tolerance_of(client, dtype)
     facts = {"loads": True, "version": answer["version"], "tolerance": tolerance}
     if "tokens" in outputs:
         facts.update(_tokens(files, folder, inputs, outputs["tokens"], int(answer["given"])))

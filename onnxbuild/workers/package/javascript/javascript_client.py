@@ -16,7 +16,7 @@ from typing import Any
 from onnxbuild.machine import usable_cores
 from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.steps.packaging.transformers_js import JavaScriptClientParams, Where
-from onnxbuild.tables.publishing.javascript_dtypes import javascript_task
+from onnxbuild.tables.publishing.javascript_dtypes import javascript_task, tolerance_of
 from onnxbuild.tables.tasks import TASKS, proper_name
 from onnxbuild.workers.folders.configs import read_config
 from onnxbuild.workers.package.client_checks import reported, skipped, unequal
@@ -91,8 +91,9 @@ def _case(
     job = {**setting["job"], **_job(params.task, package), "dtype": dtype}
     with TemporaryDirectory(prefix="onnxbuild-client-") as scratch:
         answer = _answer([setting["program"], str(script)], job, Path(scratch))
-    facts = compared(answer, package, client, dtype, usable_cores())
-    missing = () if facts["loads"] else missing_kernels(package, dtype, client, params.library)
+    tolerance = tolerance_of(client, params.library, dtype)
+    facts = compared(answer, package, tolerance, dtype, usable_cores())
+    missing = () if facts["equal"] else missing_kernels(package, dtype, client, params.library)
     return {**facts, "no_kernel": list(missing)} if missing else facts
 
 
@@ -134,7 +135,7 @@ def _answer(command: list[str], job: Mapping[str, Any], scratch: Path) -> dict[s
 
 def _notes(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     kernels = ", ".join(facts.get("no_kernel", ()))
-    known = [("hint", f"this client has no kernel for {kernels}: leave the dtype out")] if kernels else []
+    known = [("hint", f"this client has no right kernel for {kernels}: leave the dtype out")] if kernels else []
     return [("cause", facts["because"]), *known]
 
 
@@ -145,4 +146,4 @@ def _check(cases: Mapping[str, Mapping[str, Any]], version: str) -> None:
             raise CheckFailed("OBE191", message, notes=_notes(facts), facts={"cases": dict(cases)})
         if not facts["equal"]:
             message = f"Transformers.js {version} computes other numbers than ONNX Runtime with `{name}`"
-            raise unequal(f"{message}: {facts['because']}", {"cases": dict(cases)})
+            raise unequal(f"{message}: {facts['because']}", {"cases": dict(cases)}, _notes(facts)[1:])

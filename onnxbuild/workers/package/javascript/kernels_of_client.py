@@ -7,6 +7,7 @@ from pathlib import Path
 
 from onnx import ModelProto, TensorProto
 
+from onnxbuild.protocol import CheckFailed
 from onnxbuild.tables.publishing.javascript_dtypes import without_kernel
 from onnxbuild.workers.graphs.graph_files import load_graph
 from onnxbuild.workers.graphs.walk import graphs_of, nodes_of
@@ -17,7 +18,10 @@ _TYPES = {TensorProto.INT8: "int8", TensorProto.UINT8: "uint8"}
 
 def missing_kernels(package: Path, dtype: str, client: str, major: int) -> tuple[str, ...]:
     """The operators in the graphs of a dtype that a client of this major version cannot run."""
-    found = frozenset(name for path in graph_files(package, dtype) for name in operators_of(load_graph(path)))
+    try:
+        found = frozenset(name for path in graph_files(package, dtype) for name in operators_of(load_graph(path)))
+    except CheckFailed:  # a damaged file, of which the client has said so
+        return ()
     return without_kernel(found, client, major)
 
 
