@@ -303,6 +303,14 @@ _EIGHT_BITS = weights("bits", 8)[0], {"m/q4:quantize", "m/q4:validate"}
 # For every field of every kind: an edit that sets it to something else, and the actions that it rebuilds by itself.
 _OF_PACKAGE = {"m:package-plain", "m:client-plain"}
 
+_OF_JAVASCRIPT = {"m:package-transformers.js", "m:client-transformers.js"}
+
+
+def javascript(**block: Any) -> Edit:
+    """Give the package for Transformers.js these params."""
+    return at("models", "m", "package", value={"transformers.js": {"dtypes": {"q8": "int8"}, **block}})
+
+
 FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
     "fetch": {
         "origin": (at("models", "h", "source", value="local:model"), set()),  # the same model as m's: all is there
@@ -444,6 +452,23 @@ FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
         }
         for kind in ("package-plain", "client-plain")
     },
+    "package-transformers.js": {
+        "task": (_TASK[0], _TASK[1] | _OF_JAVASCRIPT),
+        "trust_remote_code": (_TRUST[0], _TRUST[1] | _OF_JAVASCRIPT - {"m:client-transformers.js"}),
+        "graphs": (javascript(dtypes={"q8": "plain"}), _OF_JAVASCRIPT),
+        "default_dtype": (javascript(dtypes={"q8": "int8", "fp32": "plain"}, default_dtype="fp32"), _OF_JAVASCRIPT),
+        "chunk_bytes": (javascript(chunk_bytes=77), {"m:package-transformers.js"}),
+        "recipes": (
+            at("targets", "int8", "quantize", "per_channel", value=False),
+            {"m/int8:quantize", "m:package-transformers.js"},
+        ),
+    },
+    "client-transformers.js": {
+        "task": (_TASK[0], _TASK[1] | _OF_JAVASCRIPT),
+        "graphs": (javascript(dtypes={"fp32": "int8"}), _OF_JAVASCRIPT),
+        "clients": (javascript(clients=["wasm"]), {"m:client-transformers.js"}),
+        "library": (javascript(library=3), {"m:client-transformers.js"}),
+    },
 }  # fmt: skip
 
 
@@ -498,6 +523,14 @@ ELSEWHERE: Mapping[str, Mapping[str, Any]] = {
     "tune": {"only": "best"},
     # Planning follows both, and leaves them out of the key: tests/planning/test_packages.py.
     "package-plain": {"client": False, "targets": ["int8"]},
+    "package-transformers.js": {
+        "client": False,
+        "targets": ["int8"],
+        "dtypes": {"q8": "int8"},
+        "clients": ["wasm"],
+        "library": 3,
+    },
+    "client-transformers.js": {"trust_remote_code": True},
 }
 
 
@@ -526,6 +559,10 @@ BEFORE: Mapping[tuple[str, str], Edit] = {
     ("load", "device"): with_a_target_that_is_only_opened,
     **{("tune", field): with_tuning for field in FIELDS["tune"]},
     **{(kind, field): with_a_package for kind in ("package-plain", "client-plain") for field in FIELDS[kind]},
+    **{
+        (kind, field): javascript()
+        for kind in ("package-transformers.js", "client-transformers.js") for field in FIELDS[kind]
+    },
     **{("quantize", field): with_a_search for field in ("subject_to", "minimize")},
     ("quantize", "percentile"): lambda place: with_static(place, calibration="percentile"),
     **{("quantize", field): with_static for field in (

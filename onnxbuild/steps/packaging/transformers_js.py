@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
-from msgspec import UNSET, Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from onnxbuild.steps.kind import PROGRAM, Context, Fault, TargetFacts
 from onnxbuild.steps.packaging.package_kind import Client, ClientParams, Package, PackageParams, Roles
@@ -30,6 +30,9 @@ _CHUNK_BYTES = 1_900_000_000  # arrays of 2 GB fail in some browsers
 _PROCESSOR = ("preprocessor_config.json", "processor_config.json")
 
 
+_NEWEST: Library = 4
+
+
 class JavaScriptParams(PackageParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Which targets are which dtypes, and with which clients the package is checked."""
 
@@ -37,33 +40,36 @@ class JavaScriptParams(PackageParams, frozen=True, forbid_unknown_fields=True, k
     OF_CLIENT: ClassVar[tuple[str, ...]] = (*PackageParams.OF_CLIENT, "clients", "library")
 
     dtypes: Annotated[
-        Mapping[Dtype, str],
+        Mapping[Dtype, str] | UnsetType,
         Meta(
             description="the target of each dtype of the library; by default each target has the dtype of its"
             " precision, and int8 is `q8`, which browsers load by default",
             examples=[{"fp32": "fp32", "q8": "int8"}],
         ),
-    ] = {}
+    ] = UNSET
     default_dtype: Annotated[
-        Dtype | None,
+        Dtype | UnsetType,
         Meta(
             description="the dtype that is loaded where a page names none; without it, browsers load `q8` and Node and"
             " WebGPU `fp32`"
         ),
-    ] = None
+    ] = UNSET
     chunk_bytes: Annotated[
         int,
         Meta(ge=1, description="a graph with more weights than this has them in files of at most this size"),
     ] = _CHUNK_BYTES
     clients: Annotated[
-        tuple[Where, ...],
+        tuple[Where, ...] | UnsetType,
         Meta(
-            description="with what the package is checked: Node, and Chromium with WebAssembly or with WebGPU (by"
-            " SwiftShader, so without a GPU)",
+            description="with what the package is checked, by default Node: Node, and Chromium with WebAssembly or with"
+            " WebGPU (by SwiftShader, so without a GPU)",
             examples=[["node", "wasm"]],
         ),
-    ] = ("node",)
-    library: Annotated[Library, Meta(description="the major version of Transformers.js that checks the package")] = 4
+    ] = UNSET
+    library: Annotated[
+        Library | UnsetType,
+        Meta(description="the major version of Transformers.js that checks the package, by default 4"),
+    ] = UNSET
     recipes: Annotated[
         Mapping[str, tuple[tuple[str, Mapping[str, Any]], ...]],
         Meta(description="by dtype, the kind and the params of each step"),
@@ -95,8 +101,9 @@ def _dtype_of(target: TargetFacts) -> str:
 
 def _resolve(params: JavaScriptParams, context: Context) -> JavaScriptParams:
     recipes = {dtype: context.targets[name].steps for dtype, name in params.graphs.items() if name in context.targets}
-    only = next(iter(params.graphs), None) if len(params.graphs) == 1 else None
-    return msgspec.structs.replace(params, dtypes={}, recipes=recipes, default_dtype=params.default_dtype or only)
+    only = next(iter(params.graphs)) if len(params.graphs) == 1 else UNSET
+    default = params.default_dtype or only
+    return msgspec.structs.replace(params, dtypes=UNSET, recipes=recipes, default_dtype=default)
 
 
 def _check(params: JavaScriptParams, context: Context) -> Iterable[Fault]:
@@ -136,11 +143,11 @@ def _check_dtypes(params: JavaScriptParams, context: Context) -> Iterator[Fault]
 
 
 def _check_default(params: JavaScriptParams) -> Iterator[Fault]:
-    if params.default_dtype is not None and params.default_dtype not in params.graphs:
+    if params.default_dtype is not UNSET and params.default_dtype not in params.graphs:
         message = f"`default_dtype: {params.default_dtype}` is no dtype of the package: {_listed(params.graphs)}"
         yield Fault(code="OB773", field="default_dtype", message=message, hint="name one of these")
     missing = [dtype for dtype in dict.fromkeys(DEFAULT_DTYPES.values()) if dtype not in params.graphs]
-    if params.default_dtype is None and missing:
+    if params.default_dtype is UNSET and missing:
         yield Fault(
             code="OB773",
             message=f"a page that names no dtype loads `fp32` or `q8` (WebAssembly), and {_listed(missing)} is missing",
@@ -187,7 +194,7 @@ def _check_kernels(params: JavaScriptParams, context: Context) -> Iterator[Fault
                 " round otherwise than this machine, by up to 28 %",
                 hint=f"write `accuracy_level: 0` and `symmetric: true` in the target `{name}`",
             )
-        if "webgpu" in params.clients and dtype in {"fp16", "q4f16", "q2f16"}:
+        if "webgpu" in (params.clients or ()) and dtype in {"fp16", "q4f16", "q2f16"}:
             yield Fault(
                 code="OB777",
                 field="clients",
@@ -210,7 +217,7 @@ def _check_integers(dtype: str, quantize: Mapping[str, Any], params: JavaScriptP
     row = javascript_task(params.task)
     convolves = row is not None and row.reads in {"image", "audio", "image-and-text"}
     operators = quantize.get("operators") or ("Conv", "MatMul")
-    if params.library == 3 and "webgpu" in params.clients:  # noqa: PLR2004 - a version
+    if params.library == 3 and "webgpu" in (params.clients or ()):  # noqa: PLR2004 - a version
         message = f"`{dtype}`: Transformers.js 3 computes products of integers wrong with WebGPU"
         yield Fault(code="OB775", field="clients", message=message, hint="leave `webgpu` out, or write `library: 4`")
     if params.library == 3 and signed and convolves and "Conv" in operators:  # noqa: PLR2004 - a version
@@ -239,8 +246,8 @@ def _for_client(params: JavaScriptParams, _context: Context) -> JavaScriptClient
         task=params.task,
         graphs=params.graphs,
         trust_remote_code=UNSET,
-        clients=params.clients,
-        library=params.library,
+        clients=params.clients or ("node",),
+        library=params.library or _NEWEST,
     )
 
 

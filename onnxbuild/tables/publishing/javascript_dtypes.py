@@ -58,19 +58,29 @@ UNUSED_GRAPHS = ("decoder_model.onnx", "decoder_with_past_model.onnx")  # the li
 
 
 class JavaScriptTask(Struct, frozen=True, kw_only=True):
-    """A task: the pipeline that runs its models, what they read, and the documentation's name of the pipeline."""
+    """A task: the pipeline that runs its models, what they read, and the documentation's name of the pipeline.
+
+    `options`: what an example gives the pipeline besides its input.
+    """
 
     pipeline: str
     reads: Literal["text", "pair", "image", "audio", "image-and-text"]
     documented: str
+    options: str = ""
 
 
 _TASKS: Mapping[str, JavaScriptTask] = {
     "feature-extraction": JavaScriptTask(
-        pipeline="feature-extraction", reads="text", documented="FeatureExtractionPipeline"
+        pipeline="feature-extraction",
+        reads="text",
+        documented="FeatureExtractionPipeline",
+        options=", { pooling: 'mean', normalize: true }",
     ),
     "sentence-similarity": JavaScriptTask(
-        pipeline="feature-extraction", reads="text", documented="FeatureExtractionPipeline"
+        pipeline="feature-extraction",
+        reads="text",
+        documented="FeatureExtractionPipeline",
+        options=", { pooling: 'mean', normalize: true }",
     ),
     "fill-mask": JavaScriptTask(pipeline="fill-mask", reads="text", documented="FillMaskPipeline"),
     "text-classification": JavaScriptTask(

@@ -30,8 +30,6 @@ def card(folder: Path, task: str, architecture: str, dtypes: Iterable[str], defa
 
 
 def _usage(row: JavaScriptTask, default: str) -> list[str]:
-    options = "{ pooling: 'mean', normalize: true }"
-    more = f", {options}" if row.pipeline == "feature-extraction" else ""
     return [
         "## Usage with Transformers.js",
         "",
@@ -48,7 +46,7 @@ def _usage(row: JavaScriptTask, default: str) -> list[str]:
         "env.allowLocalModels = true;",
         "env.localModelPath = './models/';",
         f"const run = await pipeline('{row.pipeline}', 'PACKAGE', {{ dtype: '{default}' }});",
-        f"console.log(await run({_CALLS[row.reads]}{more}));",
+        f"console.log(await run({_CALLS[row.reads]}{row.options}));",
         "```",
     ]
 

@@ -31,7 +31,7 @@ def run(params: JavaScriptParams, inputs: Mapping[str, Path], outputs: Mapping[s
         chunks |= write_dtype(folder, destination / "onnx", dtype, params.chunk_bytes)
     write_files((*folders.values(), inputs["model"]), destination)
     halves = [dtype for dtype, folder in folders.items() if _has_half_past(destination, folder, dtype)]
-    settings = write_settings(destination, chunks, halves, params.default_dtype)
+    settings = write_settings(destination, chunks, halves, params.default_dtype or None)
     write_json(destination / "quantize_config.json", quantize_config(params.recipes))
     (destination / "README.md").write_text(_card(params, destination), encoding="utf-8")
     return {
