@@ -12,7 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from onnxbuild.workers.package.javascript.node_project import LIBRARY, ClientAbsent, browser, node, project_folder, version_of
+from onnxbuild.workers.package.javascript.node_project import (
+    LIBRARY,
+    ClientAbsent,
+    browser,
+    node,
+    project_folder,
+    version_of,
+)
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs/how-to/javascript.md").read_text(encoding="utf-8")

@@ -12,6 +12,7 @@ import numpy as np
 
 from onnxbuild.workers.package.javascript.same_file_runs import Arrays, SameFiles
 
+_SMALLEST = 1e-3  # outputs that are smaller are compared as if they had this size
 _TYPES: Mapping[str, Any] = {"float32": np.float32, "float16": np.float16, "int64": np.int64, "int32": np.int32}
 
 
@@ -65,4 +66,4 @@ def _distance(expected: Arrays, found: Arrays) -> float:
 def _part(expected: np.ndarray[Any, Any], found: np.ndarray[Any, Any]) -> float:
     if expected.shape != found.shape or not np.isfinite(found).all():
         return float("inf")
-    return float(np.abs(expected - found).max(initial=0.0)) / max(1.0, float(np.abs(expected).max(initial=0.0)))
+    return float(np.abs(expected - found).max(initial=0.0)) / max(_SMALLEST, float(np.abs(expected).max(initial=0.0)))

@@ -111,4 +111,4 @@ def _margin(logits: np.ndarray[Any, Any], chosen: int, suppressed: list[int]) ->
     logits = logits.astype(np.float64)
     logits[suppressed] = -np.inf
     best = float(logits.max())
-    return (best - float(logits[chosen])) / max(1.0, abs(best))
+    return (best - float(logits[chosen])) / max(1e-3, abs(best))
