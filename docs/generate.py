@@ -38,7 +38,22 @@ def steps() -> str:
     """The step kinds with their params, their artifacts and the packages in their keys."""
     from onnxbuild.steps import KINDS
 
-    return "\n".join(_kind(kind) for kind in KINDS.values())
+    return "\n".join(_kind(kind) for kind in KINDS.values() if not kind.package)
+
+
+def packages() -> str:
+    """The package kinds with their params, and what is in the keys of each and of its check."""
+    from onnxbuild.steps import PACKAGES
+
+    return "\n".join(_package(package) for package in PACKAGES)
+
+
+def _package(package: Any) -> str:
+    from onnxbuild.commands.doctor import declared_packages
+
+    keys = {kind.name: ", ".join(f"`{name}`" for name in declared_packages(kind)) or "none" for kind in package.kinds}
+    also = [f"Package versions in the key of `{name}`: {versions}." for name, versions in keys.items()]
+    return _struct(package.params, title=f"## {package.name}", also=also)
 
 
 def codes() -> str:
@@ -170,6 +185,7 @@ GENERATORS: Mapping[str, Callable[[], str]] = {
     "own-rows": own_rows,
     "blocks": blocks,
     "steps": steps,
+    "packages": packages,
     "codes": codes,
     "commands": commands,
 }
@@ -204,12 +220,15 @@ def _step_rows(block: str) -> list[str]:
     from onnxbuild.manifest.json_schema import holders
     from onnxbuild.steps import KINDS
 
-    return [
+    rows = [
         f"| [`{kind.name}`](steps.md#{kind.name}) | step block | {'on' if kind.on_by_default else ''} |"
         f" {_first_sentence(kind.params)} |"
         for kind in KINDS.values()
         if block in holders(kind)
     ]
+    meaning = "folders for clients of the model, made of its targets: a name, a list of names, or params by name"
+    package = f"| [`package`](packages.md) | text or list of text or package blocks by name |  | {meaning} |"
+    return [*rows, package] if block == "ModelBlock" else rows
 
 
 def _first_sentence(struct: Any) -> str:
@@ -253,7 +272,7 @@ def _type(hint: Any) -> tuple[str, str]:
     meaning = next((described for _, described in inner if described), "")
     if origin in (list, tuple):
         return f"list of {inner[0][0]}", meaning
-    if origin is Mapping:
+    if origin in (Mapping, dict):
         return f"mapping to {inner[1][0]}", meaning
     return " or ".join(words for words, _ in inner), meaning
 

@@ -38,7 +38,7 @@ def explain(subject: str, asked: Asked) -> int:
 
 def _lines(subject: str, opened: Session, asked: Asked) -> Iterator[str]:
     """What is known about an action, a variant or a model. Errors: DiagnosticError OB018."""
-    variants = opened.plan.whole.variants
+    variants = opened.plan.whole.delivered
     if variant := next((one for one in variants if one.name == subject), None):
         return _variant(variant, opened)
     if own := [one for one in variants if one.model == subject]:
@@ -138,7 +138,7 @@ def _places(name: str, opened: Session) -> Iterator[str]:
     log = log_file(opened.logs, name)
     if log.is_file():
         yield f"log: {path_from_here(log)}"
-    for variant in opened.plan.whole.variants:
+    for variant in opened.plan.whole.delivered:
         if variant.output.action == name:
             yield f"output: {_output(variant, opened)}"
 

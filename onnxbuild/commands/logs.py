@@ -52,7 +52,7 @@ def _action_in(name: str, graph: ActionGraph, lasts: Mapping[str, Last]) -> str 
 
     Errors: DiagnosticError OB018 with the ids to choose from.
     """
-    variants = [one for one in graph.variants if name in {one.name, one.model}]
+    variants = [one for one in graph.delivered if name in {one.name, one.model}]
     actions = dict.fromkeys(action for one in variants for action in one.members)
     if not actions:
         return None
@@ -106,5 +106,5 @@ def action_named(name: str, opened: Session, asked: Asked) -> str:
     action = graph.aliases.get(name, name)
     if action in graph.actions:
         return action
-    near = did_you_mean(name, [*graph.actions, *graph.aliases, *(variant.name for variant in graph.variants)])
+    near = did_you_mean(name, [*graph.actions, *graph.aliases, *(variant.name for variant in graph.delivered)])
     raise DiagnosticError(fault("OB018", f"there is no action `{name}` in {asked.manifest}", hint=near))

@@ -32,9 +32,9 @@ Kinds = Mapping[str, Kind]
 Places = tuple[tuple[str, str], ...]  # names of kinds, and where they are: "module:KIND"
 
 # In the order in which things happen.
-_PACKAGES = (PLAIN, SENTENCE_TRANSFORMERS, TRANSFORMERS_JS)
+PACKAGES = (PLAIN, SENTENCE_TRANSFORMERS, TRANSFORMERS_JS)
 _BUILT_IN = (FETCH, PREPARE, EXPORT, OPTIMIZE, QUANTIZE, PRECISION, VALIDATE, LOAD, BENCHMARK, GENERATE, TUNE)
-KINDS: Kinds = {kind.name: kind for kind in (*_BUILT_IN, *(kind for one in _PACKAGES for kind in one.kinds))}
+KINDS: Kinds = {kind.name: kind for kind in (*_BUILT_IN, *(kind for one in PACKAGES for kind in one.kinds))}
 # Kinds that only a command asks for: no manifest has their blocks, and no plugin may have their names.
 _OF_COMMANDS = frozenset({"blame"})
 

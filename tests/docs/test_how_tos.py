@@ -277,3 +277,11 @@ def test_serve(tmp_path: Path) -> None:
     finally:
         os.kill(int((tmp_path / "pid").read_text()), signal.SIGTERM)
     assert "cosine 0.60, 15 tokens" in reader.output
+
+
+def test_package_a_model(tmp_path: Path) -> None:
+    reader = Reader(tmp_path)
+    reader.follow("how-to/package.md")
+    packages = tmp_path / "out" / "minilm" / "packages"
+    assert sorted(path.name for path in packages.iterdir()) == ["plain", "sentence-transformers"]
+    assert sorted(path.name for path in packages.glob("plain/*.onnx")) == ["model.onnx", "model_int8.onnx"]

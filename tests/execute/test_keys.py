@@ -30,6 +30,7 @@ from onnxbuild.planning.expand import expand
 from onnxbuild.planning.lock_file import read_lock
 from onnxbuild.protocol import Request, Response
 from onnxbuild.steps import KINDS
+from onnxbuild.steps.packaging.package_kind import ClientParams, PackageParams
 from onnxbuild.store.store import Store
 
 MACHINE = Machine(cpu="Toy CPU", architecture="x86_64", flags=("avx2",), cores=4)
@@ -521,7 +522,7 @@ ELSEWHERE: Mapping[str, Mapping[str, Any]] = {
     "benchmark": {"library": "timm"},
     # It says for which variants a tuning runs, and nothing of the tuning: tests/planning/test_best_only.py.
     "tune": {"only": "best"},
-    # Planning follows both, and leaves them out of the key: tests/planning/test_packages.py.
+    # Planning follows both, and leaves them out of the key: tests/planning/test_planned_packages.py.
     "package-plain": {"client": False, "targets": ["int8"]},
     "package-transformers.js": {
         "client": False,
@@ -571,8 +572,13 @@ BEFORE: Mapping[tuple[str, str], Edit] = {
 }  # fmt: skip
 
 
+# What every package and every check of one has: planning fills it in alike for all, and `plain` stands for them here.
+OF_PACKAGES = {field.name for base in (PackageParams, ClientParams) for field in structs.fields(base)}
+
+
 def test_every_field_of_every_kind_has_a_row() -> None:
     fields = {name: {field.name for field in structs.fields(kind.params)} for name, kind in KINDS.items()}
+    fields |= {name: fields[name] - OF_PACKAGES for name, kind in KINDS.items() if kind.package not in {"", "plain"}}
     lacking = {name: of - FIELDS.get(name, {}).keys() - ELSEWHERE.get(name, {}).keys() for name, of in fields.items()}
     assert {name: of for name, of in lacking.items() if of} == {}, "add a row to FIELDS that sets the new field"
 

@@ -114,7 +114,9 @@ def _at_bounds(graph: ActionGraph, finished: Finished, manifest: Manifest) -> Ac
 def _notices(finished: Finished) -> Iterator[str]:
     """What a user should know about the output folders and the remote store."""
     result = finished.result
-    selected = {variant.name for variant in variants_named(finished.opened.graph, finished.options.asked.selectors)}
+    graph, selectors = finished.opened.graph, finished.options.asked.selectors
+    selected = {variant.name for variant in variants_named(graph, selectors)}
+    selected |= {one.variant.name for one in packages_named(graph, selectors)}
     for delivery in result.deliveries:
         folder = folder_from_here(delivery.folder)
         if delivery.state == "repaired":

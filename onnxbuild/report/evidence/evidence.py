@@ -11,6 +11,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from onnxbuild.deliver.package_rows import PackageRow
 from onnxbuild.deliver.variant_rows import Row
 from onnxbuild.report.wording import counted
 from onnxbuild.tables.bounds.metric import Side
@@ -184,6 +185,7 @@ class Evidence(Struct, frozen=True, kw_only=True):
     ended: float | None
     variants: tuple[VariantEvidence, ...]
     absent: tuple[str, ...] = ()
+    built_packages: tuple[PackageRow, ...] = ()  # folders for clients; `packages` are those of Python
 
     @property
     def machines(self) -> tuple[Mapping[str, Any], ...]:

@@ -9,6 +9,7 @@ from msgspec import Struct
 from onnxbuild.report.evidence.evidence import Check, Evidence, Measurement, Ratio, Throughput, VariantEvidence
 from onnxbuild.report.result import result_table
 from onnxbuild.report.result.figures import NONE, beside_bound, rate, significant
+from onnxbuild.report.result.package_table import HEADINGS, package_cells
 from onnxbuild.report.result.table_layout import Cell
 from onnxbuild.report.wording import counted
 from onnxbuild.tables.thresholds import METRICS
@@ -39,6 +40,11 @@ def variant_table(evidence: Evidence) -> Table:
         tuple(column.heading for column in columns),
         tuple(zip(*(column.cells for column in columns), strict=True)),
     )
+
+
+def package_table(evidence: Evidence) -> Table:
+    """One row per package: what was written, and what its client says."""
+    return Table(HEADINGS, tuple(package_cells(row) for row in evidence.built_packages))
 
 
 def check_table(evidence: Evidence) -> Table:

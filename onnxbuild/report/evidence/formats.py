@@ -16,6 +16,7 @@ from onnxbuild.report.evidence.figure_tables import (
     in_markdown,
     latency_table,
     outdated_lines,
+    package_table,
     plain,
     throughput_table,
     variant_table,
@@ -108,12 +109,14 @@ def as_markdown(evidence: Evidence) -> str:
     ]
     checks, latencies = check_table(evidence), latency_table(evidence)
     rates, sessions = throughput_table(evidence), session_table(evidence)
+    packages = package_table(evidence)
     parts = [
         f"<!-- a report of onnxbuild -->\n### {escaped(evidence.source)}",
         summary(evidence),
         "\n".join(f"- {message(line)}" for line in outdated_lines(evidence)),
         in_markdown(variant_table(evidence)) if evidence.variants else "",
         *(note.replace("*", "\\*", 1) for note in notes),
+        in_markdown(packages) if packages.rows else "",
         "\n".join(dict.fromkeys(failures)),
         "\n".join(f"- {step.id} warning: {plain(text)}" for step in evidence.warned for text in step.warnings),
         _folded("Validation", in_markdown(checks, first=2) if checks.rows else ""),

@@ -16,6 +16,7 @@ from onnxbuild.report.evidence.figure_tables import (
     latency_table,
     meanings,
     outdated_lines,
+    package_table,
     throughput_table,
     variant_table,
 )
@@ -44,6 +45,7 @@ def html_page(evidence: Evidence, drawn: Sequence[Plot], texts: str = "") -> str
     checks, latencies = check_table(evidence), latency_table(evidence)
     parts: dict[str, Any] = {
         "variants": variant_table(evidence),
+        "packages": package_table(evidence),
         "checks": checks,
         "latencies": latencies,
         "throughputs": throughput_table(evidence),
@@ -71,6 +73,7 @@ def html_page(evidence: Evidence, drawn: Sequence[Plot], texts: str = "") -> str
 
 _SECTIONS = {
     "variants": "Variants",
+    "packages": "Packages",
     "plots": "Plots",
     "checks": "Validation",
     "latencies": "Benchmarks",

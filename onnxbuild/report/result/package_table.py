@@ -9,15 +9,15 @@ from onnxbuild.report.result.figures import NONE, megabytes
 from onnxbuild.report.result.result_table import drawn
 from onnxbuild.report.result.table_layout import Cell, Column
 
-_HEADINGS = ("package", "size", "files", "client check", "largest difference")
+HEADINGS = ("package", "size", "files", "client check", "largest difference")
 
 
 def packages_as_text(rows: Sequence[PackageRow], width: int | None = None, *, colour: bool = False) -> str:
     """An aligned table; the empty text without packages."""
     if not rows:
         return ""
-    lines = [_cells(row) for row in rows]
-    columns = [Column(heading, tuple(line[number] for line in lines)) for number, heading in enumerate(_HEADINGS)]
+    lines = [package_cells(row) for row in rows]
+    columns = [Column(heading, tuple(line[number] for line in lines)) for number, heading in enumerate(HEADINGS)]
     return drawn(columns, width, colour=colour)
 
 
@@ -25,8 +25,8 @@ def packages_as_markdown(rows: Sequence[PackageRow]) -> str:
     """A table of GitHub's Markdown; the empty text without packages."""
     if not rows:
         return ""
-    lines = [list(_HEADINGS), ["---", *["---:"] * (len(_HEADINGS) - 1)]]
-    lines += [[cell.text.replace("|", "\\|") for cell in _cells(row)] for row in rows]
+    lines = [list(HEADINGS), ["---", *["---:"] * (len(HEADINGS) - 1)]]
+    lines += [[cell.text.replace("|", "\\|") for cell in package_cells(row)] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -38,7 +38,8 @@ def check_in_words(row: PackageRow) -> str:
     return words[row.check]
 
 
-def _cells(row: PackageRow) -> tuple[Cell, ...]:
+def package_cells(row: PackageRow) -> tuple[Cell, ...]:
+    """The cells of a row, under `HEADINGS`."""
     files = NONE if row.files is None else f"{row.files:,}"
     difference = NONE if row.max_difference is None else f"{row.max_difference:.2g}"
     check = Cell(check_in_words(row), wrong=row.check in {"failed", "skipped"})

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 
 from onnxbuild.steps.kind import Context, Fault, TargetFacts
 from onnxbuild.steps.packaging.package_kind import Client, Package, PackageParams, Roles
-from onnxbuild.tables.tasks import proper_name
-
-EMBEDDERS = frozenset({"feature-extraction", "sentence-similarity"})
-CLASSIFIER = "text-classification"
+from onnxbuild.tables.publishing.sentence_tasks import (
+    FOR_CROSS_ENCODERS,
+    FOR_EMBEDDERS,
+    is_cross_encoder_task,
+    is_embedder_task,
+)
 
 _FULL = "fp32"
 
@@ -58,12 +60,11 @@ def _roles(params: SentenceParams, context: Context) -> Roles:
 
 
 def _check(params: SentenceParams, context: Context) -> Iterator[Fault]:
-    task = proper_name(params.task)
-    if task not in {*EMBEDDERS, CLASSIFIER}:
+    if not (is_embedder_task(params.task) or is_cross_encoder_task(params.task)):
         message = (
             f"sentence-transformers loads embedders and cross-encoders, and the task is `{params.task or 'unknown'}`"
         )
-        hint = "use `package: plain`, or give the model the task `feature-extraction` or `text-classification`"
+        hint = f"use `package: plain`, or give the model the task `{FOR_EMBEDDERS}` or `{FOR_CROSS_ENCODERS}`"
         yield Fault(code="OB762", message=message, hint=hint)
     if "" not in params.graphs:
         message = "no target of the package `sentence-transformers` is `onnx/model.onnx`, which is loaded by default"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from onnxbuild.steps.packaging.sentence_package import EMBEDDERS, SentenceParams
-from onnxbuild.tables.tasks import proper_name
+from onnxbuild.steps.packaging.sentence_package import SentenceParams
+from onnxbuild.tables.publishing.sentence_tasks import is_embedder_task, pipeline_tag
 
 _CARD = """---
 library_name: sentence-transformers
@@ -58,11 +58,11 @@ scores = model.predict([("a query", "a text")])"""
 
 def card(params: SentenceParams, graphs: Sequence[str]) -> str:
     """The text of the README. The names of targets are those of a manifest, and need no escape."""
-    embeds = proper_name(params.task) in EMBEDDERS
+    embeds = is_embedder_task(params.task)
     name = graphs[-1].rpartition("/")[2]
     rows = "\n".join(f"| `{graph}` | {target} |" for graph, target in zip(graphs, params.graphs.values(), strict=True))
     return _CARD.format(
-        tag="sentence-similarity" if embeds else "text-ranking",
+        tag=pipeline_tag(params.task),
         rows=rows,
         library=(_EMBEDDER if embeds else _CROSS_ENCODER).format(name=name),
         alone=(_EMBEDDER_ALONE if embeds else _CROSS_ENCODER_ALONE).format(name=name),

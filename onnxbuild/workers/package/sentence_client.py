@@ -17,8 +17,7 @@ import numpy as np
 
 from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.steps.packaging.package_kind import ClientParams
-from onnxbuild.steps.packaging.sentence_package import EMBEDDERS
-from onnxbuild.tables.tasks import proper_name
+from onnxbuild.tables.publishing.sentence_tasks import is_embedder_task
 from onnxbuild.workers.inputs.sentences import SENTENCES
 from onnxbuild.workers.package.client_checks import (
     absent_module,
@@ -67,7 +66,7 @@ def run(params: ClientParams, inputs: Mapping[str, Path], outputs: Mapping[str, 
         return skipped("needs sentence-transformers and optimum-onnx", outputs)
     import sentence_transformers
 
-    embeds = proper_name(params.task) in EMBEDDERS
+    embeds = is_embedder_task(params.task)
     differences = {}
     for role in params.graphs:
         name = onnx_name("model.onnx", role)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from onnxbuild.protocol import CheckFailed, Facts, Tell
-from onnxbuild.steps.packaging.sentence_package import EMBEDDERS, SentenceParams
-from onnxbuild.tables.tasks import proper_name
+from onnxbuild.steps.packaging.sentence_package import SentenceParams
+from onnxbuild.tables.publishing.sentence_tasks import is_embedder_task
 from onnxbuild.workers.folders.model_files import bytes_below, copy_model_file, files_below
 from onnxbuild.workers.package.checksums import write_sums
 from onnxbuild.workers.package.placed_graphs import carry_configs, place_graphs
@@ -32,7 +32,7 @@ def run(params: SentenceParams, inputs: Mapping[str, Path], outputs: Mapping[str
     progress("copying the graphs")
     graphs = place_graphs(params.graphs, inputs, package, onnx_name)
     carry_configs(params.graphs, inputs, package)
-    if proper_name(params.task) in EMBEDDERS:
+    if is_embedder_task(params.task):
         _write_modules(package, inputs["model"])
     if not (package / "tokenizer.json").is_file():
         hint = ("hint", "save the checkpoint with a fast tokenizer, which writes `tokenizer.json`")
