@@ -23,6 +23,7 @@ from onnxbuild.report.wording import folded
 from onnxbuild.runners.worker_environment import import_folders
 from onnxbuild.steps import KINDS, Kinds
 from onnxbuild.steps.kind import Kind
+from onnxbuild.steps.packaging.package_kind import CLIENT
 from onnxbuild.version import __version__
 
 # Params of each kind's usual case, where a param has no default or determines the packages.
@@ -114,8 +115,14 @@ def doctor(
 
 
 def needs_of(kinds: Kinds) -> Mapping[str, tuple[str, ...]]:
-    """The distributions without which a step kind does not run, as the kind declares them for its usual params."""
-    return {name: tuple(one for one in declared_packages(kind) if one not in _OPTIONAL) for name, kind in kinds.items()}
+    """The distributions without which a step kind does not run, as the kind declares them for its usual params.
+
+    A check without the client of its package is skipped: it needs none.
+    """
+    return {
+        name: () if name.startswith(CLIENT) else tuple(one for one in declared_packages(kind) if one not in _OPTIONAL)
+        for name, kind in kinds.items()
+    }
 
 
 def declared_packages(kind: Kind) -> tuple[str, ...]:

@@ -61,6 +61,15 @@ RULES: tuple[Rule, ...] = (
             package: plain
         """,
     ),
+    described("OB764", "role-is-no-name", """
+        A role of a package that cannot be a part of a file name.
+
+        Why: the files of a package are named after roles, and must be inside its folder on every system.
+        Bad:
+            package: {plain: {targets: {"../int8": int8}}}
+        Good:
+            package: {plain: {targets: {int8: int8}}}
+        """),
     described(
         "OB770",
         "no-javascript-pipeline",

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from onnxbuild.deliver.provenance import CHECKS, MEASURES, proofs_among
+from onnxbuild.deliver.provenance import MEASURES, is_check, proofs_among
 from onnxbuild.deliver.variant_rows import Metric
 from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import Action, ActionGraph, OutputRef, Variant
@@ -81,7 +81,7 @@ def evidence_of(delivered: Iterable[Delivered], source: str) -> Evidence:
 
 
 def _variant(one: Delivered) -> Variant:
-    builds = tuple(step.id for step in one.steps if step.kind not in {*CHECKS, *MEASURES})
+    builds = tuple(step.id for step in one.steps if not is_check(step.kind) and step.kind not in MEASURES)
     proofs = proofs_among(one.steps)
     return Variant(
         model=one.model,
@@ -89,7 +89,7 @@ def _variant(one: Delivered) -> Variant:
         output=OutputRef(builds[-1] if builds else "", "model"),
         precision=one.precision,
         steps=builds,
-        checks=tuple(step.id for step in one.steps if step.kind in CHECKS and step.id not in proofs),
+        checks=tuple(step.id for step in one.steps if is_check(step.kind) and step.id not in proofs),
         measures=tuple(step.id for step in one.steps if step.kind in MEASURES),
         proofs=tuple(step.id for step in one.steps if step.id in proofs),
     )

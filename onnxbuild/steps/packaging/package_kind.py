@@ -5,6 +5,7 @@ A package becomes two step kinds: `package-NAME` writes the folder, and `client-
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any, ClassVar
@@ -22,6 +23,9 @@ CLIENT = "client-"  # begins the names of the step kinds that check them
 GROUP = "onnxbuild.packages"
 
 _GRAPH = "graph-"  # begins the name of the input port of a target
+
+# It becomes a part of file names, and must lead nowhere else.
+_ROLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 Roles = Mapping[str, tuple[str, ...]]  # by role: the targets that claim it; more than one is a fault
 
@@ -187,8 +191,12 @@ def _trusted(context: Context) -> bool | UnsetType:
 
 
 def _check_roles(package: Package, params: PackageParams, context: Context) -> Iterator[Fault]:
-    """OB760 for a target that the model does not have, OB761 for a role that two targets claim."""
+    """OB760 for an unknown target, OB761 for a role that two targets claim, OB764 for a role that is no name."""
     for role, names in claimed(package, params, context).items():
+        if role and not _ROLE.fullmatch(role):
+            message = f"`{role}` cannot be a role of the package `{package.name}`: it becomes a part of file names"
+            hint = "letters, digits, `.`, `_` and `-`, the first a letter or a digit"
+            yield Fault(code="OB764", field="targets", message=message, hint=hint)
         for name in names:
             if name not in context.targets:
                 known = ", ".join(f"`{one}`" for one in context.targets)
