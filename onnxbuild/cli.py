@@ -325,6 +325,22 @@ def _provenance(options: argparse.Namespace) -> int:
     return prove(chosen)
 
 
+def _convert_js(options: argparse.Namespace) -> int:
+    from onnxbuild.commands.converting.convert_js import Conversion, convert_js
+
+    options.manifest = None
+    conversion = Conversion(
+        model=options.model,
+        dtypes=options.dtypes,
+        clients=options.clients,
+        output=options.output,
+        task=options.task,
+        dry_run=options.dry_run,
+        jobs=options.jobs,
+    )
+    return convert_js(conversion, asked_for(options))
+
+
 def _compare_exporters(options: argparse.Namespace) -> int:
     from onnxbuild.commands.comparing.compare_exporters import compare_exporters
 
@@ -428,6 +444,7 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "sign": _sign,
     "provenance": _provenance,
     "compare-exporters": _compare_exporters,
+    "convert-js": _convert_js,
     "blame": _blame,
     "schema": _schema,
     "lock": _lock,

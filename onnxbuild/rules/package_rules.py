@@ -70,4 +70,104 @@ RULES: tuple[Rule, ...] = (
         Good:
             package: {plain: {targets: {int8: int8}}}
         """),
+    described(
+        "OB770",
+        "no-javascript-pipeline",
+        """
+        A model with the package `transformers.js` has a task that Transformers.js has no pipeline for.
+
+        Why: nobody could load the package by the library's documented way.
+        Fix: package the model as `plain`, and run its graphs with onnxruntime-web.
+        Bad:
+            models: {m: {source: "random:bert", task: multiple-choice, targets: [fp32], package: transformers.js}}
+        Good:
+            models: {m: {source: "random:bert", task: multiple-choice, targets: [fp32], package: plain}}
+        """,
+    ),
+    described(
+        "OB772",
+        "dtype-misnamed",
+        """
+        A target of another precision is the dtype `fp32` of a package for Transformers.js, or a target returns fp16.
+
+        Why: Node and WebGPU load `fp32` where a page names no dtype, and would get rounded numbers without a word.
+        Bad:
+            package: {transformers.js: {dtypes: {fp32: int8}}}
+        Good:
+            package: {transformers.js: {dtypes: {q8: int8}}}
+        """,
+    ),
+    described(
+        "OB773",
+        "javascript-default-missing",
+        """
+        A package for Transformers.js lacks a dtype that pages load by default.
+
+        Why: without `dtype`, WebAssembly loads `q8`, and Node and WebGPU load `fp32`; a missing file is an error 404.
+        Fix: add the target, or name a `default_dtype`, which is written to config.json.
+        Bad:
+            targets: [fp32, q4]
+            package: transformers.js
+        Good:
+            targets: [fp32, q4]
+            package: {transformers.js: {default_dtype: q4}}
+        """,
+    ),
+    described(
+        "OB774",
+        "javascript-inputs-missing",
+        """
+        A checkpoint lacks the tokenizer or the processor that Transformers.js needs to make inputs.
+
+        Why: the package would build, and its pipeline would fail in each client.
+        Fix: save the tokenizer or the processor of the model into the checkpoint with `save_pretrained`.
+        """,
+    ),
+    described(
+        "OB775",
+        "javascript-kernel-missing",
+        """
+        A client has no kernel for what a target computes, or a wrong one.
+
+        Why: the client fails when it opens the file, with a message that names an operator and no way out.
+        Fix: leave the operator out of the quantization, or drop the client or the dtype.
+        Bad:
+            models: {m: {source: "random:vit", targets: [int8], package: {transformers.js: {library: 3}}}}
+        Good:
+            models: {m: {source: "random:vit", targets: [int8], package: {transformers.js: {library: 4}}}}
+        """,
+    ),
+    described(
+        "OB777",
+        "javascript-rounds-otherwise",
+        """
+        Browsers round a target of a package otherwise than the machine that validates it.
+
+        Why: the validation holds for the kernels of this machine. Measured with MiniLM as a part of the largest number,
+        WebAssembly of Transformers.js 4.3.1 differs by 13 % where int8 weights are signed, and by 0.5 % where they are
+        not; 4-bit products that are computed in int8 differ by 7 % in WebAssembly and 28 % with WebGPU, and by less
+        than 0.001 % with `accuracy_level: 0`.
+        Bad:
+            int8: {quantize: {method: dynamic}}
+            q4: {quantize: {method: weight-only, bits: 4}}
+        Good:
+            int8: {quantize: {method: dynamic, preset: avx2}}
+            q4: {quantize: {method: weight-only, bits: 4, symmetric: true, accuracy_level: 0}}
+        """,
+    ),
+    described(
+        "OB776",
+        "not-convertible",
+        """
+        `convert-js` was given what is no model, or its folder holds another manifest of the same name.
+
+        Why: the command writes a manifest, and does not replace one that somebody may have changed.
+        Fix: name a folder with a config.json or a repository of the Hub; run the manifest that is there, or choose
+        another folder with `--output`.
+        Bad:
+            onnxbuild convert-js my-model.bin
+        Good:
+            onnxbuild convert-js my-model
+        """,
+    ),
 )  # fmt: skip

@@ -931,6 +931,25 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "operator of the graph.",
         "The message has the client's own words. Put another target into the package, or leave it out.",
     ),
+    "OBE192": FailureCode(
+        "graphs-not-of-javascript",
+        "Transformers.js loads no graph of a target",
+        "The library looks for `model.onnx`, or for `encoder_model.onnx` with `decoder_model_merged.onnx`. A decoder "
+        "in two parts that exceed 2 GB cannot be merged.",
+        "Export with the task's `-with-past` form, or quantize the model so that its parts can be merged.",
+    ),
+    "OBE193": FailureCode(
+        "too-many-chunks",
+        "the weights of a graph need more files than Transformers.js loads",
+        "The library loads at most 100 files of weights for each graph.",
+        "Raise `chunk_bytes` in the package's block.",
+    ),
+    "OBE194": FailureCode(
+        "tokenizer-not-fast",
+        "the tokenizer cannot be converted to the form that Transformers.js reads",
+        "The library reads `tokenizer.json` alone, and transformers converts most other tokenizers to it, but not all.",
+        "Add a `tokenizer.json` to the checkpoint.",
+    ),
     "OBE200": FailureCode(
         "no-token",
         "there is no token for the Hub, or the Hub does not accept it",

@@ -309,6 +309,14 @@ def publishing(**changed: Any) -> tuple[Edit, set[str]]:
 # For every field of every kind: an edit that sets it to something else, and the actions that it rebuilds by itself.
 _OF_PACKAGE = {"m:package-plain", "m:client-plain"}
 
+_OF_JAVASCRIPT = {"m:package-transformers.js", "m:client-transformers.js"}
+
+
+def javascript(**block: Any) -> Edit:
+    """Give the package for Transformers.js these params."""
+    return at("models", "m", "package", value={"transformers.js": {"dtypes": {"q8": "int8"}, **block}})
+
+
 FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
     "fetch": {
         "origin": (at("models", "h", "source", value="local:model"), set()),  # the same model as m's: all is there
@@ -462,6 +470,23 @@ FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
         "overwrite": publishing(overwrite=True),
         "unchecked": publishing(unchecked=True),
     },
+    "package-transformers.js": {
+        "task": (_TASK[0], _TASK[1] | _OF_JAVASCRIPT),
+        "trust_remote_code": (_TRUST[0], _TRUST[1] | _OF_JAVASCRIPT - {"m:client-transformers.js"}),
+        "graphs": (javascript(dtypes={"q8": "plain"}), _OF_JAVASCRIPT),
+        "default_dtype": (javascript(dtypes={"q8": "int8", "fp32": "plain"}, default_dtype="fp32"), _OF_JAVASCRIPT),
+        "chunk_bytes": (javascript(chunk_bytes=77), {"m:package-transformers.js"}),
+        "recipes": (
+            at("targets", "int8", "quantize", "per_channel", value=False),
+            {"m/int8:quantize", "m:package-transformers.js"},
+        ),
+    },
+    "client-transformers.js": {
+        "task": (_TASK[0], _TASK[1] | _OF_JAVASCRIPT),
+        "graphs": (javascript(dtypes={"fp32": "int8"}), _OF_JAVASCRIPT),
+        "clients": (javascript(clients=["wasm"]), {"m:client-transformers.js"}),
+        "library": (javascript(library=3), {"m:client-transformers.js"}),
+    },
 }  # fmt: skip
 
 
@@ -524,6 +549,14 @@ ELSEWHERE: Mapping[str, Mapping[str, Any]] = {
     # `package` chooses the input; the others come from the source and from HF_ENDPOINT:
     # tests/planning/test_planned_uploads.py.
     "publish": {"package": "plain", "base_model": "o/n", "endpoint": "https://hub.example"},
+    "package-transformers.js": {
+        "client": False,
+        "targets": ["int8"],
+        "dtypes": {"q8": "int8"},
+        "clients": ["wasm"],
+        "library": 3,
+    },
+    "client-transformers.js": {"trust_remote_code": True},
 }
 
 
@@ -553,6 +586,10 @@ BEFORE: Mapping[tuple[str, str], Edit] = {
     **{("tune", field): with_tuning for field in FIELDS["tune"]},
     **{(kind, field): with_a_package for kind in ("package-plain", "client-plain") for field in FIELDS[kind]},
     **{("publish", field): with_an_upload for field in FIELDS["publish"]},
+    **{
+        (kind, field): javascript()
+        for kind in ("package-transformers.js", "client-transformers.js") for field in FIELDS[kind]
+    },
     **{("quantize", field): with_a_search for field in ("subject_to", "minimize")},
     ("quantize", "percentile"): lambda place: with_static(place, calibration="percentile"),
     **{("quantize", field): with_static for field in (

@@ -340,6 +340,22 @@ def _compare_exporters(compare: argparse.ArgumentParser) -> None:
     compare.add_argument("-j", "--jobs", type=values.positive, metavar="N", help="actions at once")
 
 
+def _convert_js(convert: argparse.ArgumentParser) -> None:
+    convert.add_argument("model", metavar="MODEL", help="the folder of a checkpoint, or a repository of the Hub")
+    words = "which files the package has (default: fp32,fp16,q8,q4): fp32, fp16, q8, int8, q4, q4f16, bnb4"
+    convert.add_argument(
+        "--dtypes", type=values.dtypes, default=("fp32", "fp16", "q8", "q4"), metavar="LIST", help=words
+    )
+    words = "what the package is checked with (default: node): node, wasm, webgpu, none"
+    convert.add_argument("--clients", type=values.clients, default=("node",), metavar="LIST", help=words)
+    words = "the folder of the package and its manifest (default: MODEL-js)"
+    convert.add_argument("--output", type=values.path, metavar="DIR", help=words)
+    convert.add_argument("--task", metavar="TASK", help="the model's task (default: what config.json says)")
+    convert.add_argument("-n", "--dry-run", action="store_true", help="only show the manifest")
+    convert.add_argument("-j", "--jobs", type=values.positive, metavar="N", help="actions at once")
+    _common(convert)
+
+
 def _blame(blame: argparse.ArgumentParser) -> None:
     blame.add_argument("manifest", type=values.path, metavar="MANIFEST", help="the YAML file")
     blame.add_argument("selectors", nargs=1, metavar="MODEL/TARGET", help=_ONE_VARIANT)
@@ -382,6 +398,11 @@ COMMANDS: Mapping[str, Command] = {
         "build a model with each exporter that can, and compare them",
         "compare-exporters manifests/quickstart.yaml minilm",
         _compare_exporters,
+    ),
+    "convert-js": Command(
+        "convert a model for Transformers.js, and check it with the library",
+        "convert-js my-model --dtypes fp32,q8",
+        _convert_js,
     ),
     "blame": Command(
         "show which step of a variant breaks its validation, and which nodes",

@@ -38,6 +38,24 @@ def variable(text: str) -> str:
     return text
 
 
+def dtypes(text: str) -> tuple[str, ...]:
+    """Dtypes of Transformers.js, separated by commas."""
+    return _listed(text, ("fp32", "fp16", "q8", "int8", "q4", "q4f16", "bnb4"), "dtype")
+
+
+def clients(text: str) -> tuple[str, ...]:
+    """Clients of Transformers.js, separated by commas; `none` is none."""
+    return () if text == "none" else _listed(text, ("node", "wasm", "webgpu"), "client")
+
+
+def _listed(text: str, known: tuple[str, ...], what: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    for name in names:
+        if name not in known:
+            raise argparse.ArgumentTypeError(f"`{_shown(name)}` is no {what}: expected some of {', '.join(known)}")
+    return names
+
+
 def positive(text: str) -> int:
     """An integer from 1 to a million."""
     if not (text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS and int(text) >= 1):

@@ -1,0 +1,129 @@
+"""`onnxbuild convert-js`: a model as a package for Transformers.js, by a manifest that the command writes and runs."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from msgspec import Struct
+
+from onnxbuild.commands.parsing.options import Asked, RunOptions
+from onnxbuild.commands.run import answer_or_build
+from onnxbuild.diagnostics import DiagnosticError, fault
+from onnxbuild.store.files import write_atomically
+
+# Dtype → the block of its target. Browsers round signed int8 weights, and 4-bit products in int8, otherwise than the
+# machine that validates (OB777). `int8` is the target of `q8` under a second name.
+TARGETS: Mapping[str, str] = {
+    "fp32": "{}",
+    "fp16": "{precision: fp16}",
+    "q8": "{quantize: {method: dynamic, preset: avx2}}",
+    "int8": "{quantize: {method: dynamic, preset: avx2}}",
+    "q4": "{quantize: {method: weight-only, bits: 4, symmetric: true, accuracy_level: 0}}",
+    "q4f16": "{quantize: {method: weight-only, bits: 4, symmetric: true, accuracy_level: 0}, precision: fp16}",
+    "bnb4": "{quantize: {method: weight-only, algorithm: nf4}}",
+}
+_DEFAULTS = ("fp32", "q8")  # without both, a package has to name the dtype that pages load by default
+
+_REPOSITORY = re.compile(r"(hub:)?[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
+
+
+class Conversion(Struct, frozen=True, kw_only=True):
+    """What the command line asks for."""
+
+    model: str  # a folder, or a repository of the Hub
+    dtypes: Sequence[str]
+    clients: Sequence[str]
+    output: str | None
+    task: str | None
+    dry_run: bool = False
+    jobs: int | None = None
+
+
+def convert_js(conversion: Conversion, asked: Asked) -> int:
+    """Write the manifest, show it, and run it; return the exit code of the run. Errors: DiagnosticError OB776."""
+    source, name, reach = _source(conversion.model)
+    folder = Path(conversion.output or f"{name}-js").absolute()
+    text = manifest_text(conversion, source, name)
+    print(text, file=sys.stderr)
+    if conversion.dry_run:
+        return 0
+    path = folder / f"{name}.yaml"
+    _write(path, text)
+    changed = asked._replace(manifest=str(path), allow_paths=(*asked.allow_paths, *reach), out=str(folder))
+    return answer_or_build(RunOptions(asked=changed, out=str(folder), jobs=conversion.jobs))
+
+
+def _source(model: str) -> tuple[str, str, tuple[str, ...]]:
+    """The source of the manifest, a name for the model, and the paths that the manifest must be let read."""
+    folder = Path(model).absolute()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            message = f"the folder `{model}` is not a checkpoint: it has no config.json"
+            raise _unusable(message, "name the folder that `save_pretrained` wrote")
+        return f"local:{folder}", _name(folder.name), (str(folder),)
+    if model.startswith("package:"):
+        return model, _name(model.removeprefix("package:").partition("/")[0]), ()
+    if _REPOSITORY.fullmatch(model):
+        repository = model.removeprefix("hub:")
+        return f"hub:{repository}", _name(repository.partition("@")[0].partition("/")[2]), ()
+    message = f"`{model}` is neither a folder nor a repository of the Hub"
+    raise _unusable(message, "name a folder with a config.json, or a repository such as `org/name`")
+
+
+def _name(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-_").lower() or "model"
+
+
+def manifest_text(conversion: Conversion, source: str, name: str) -> str:
+    """The manifest, as a person would write it."""
+    dtypes = list(dict.fromkeys(conversion.dtypes))
+    targets = {dtype: "q8" if dtype == "int8" else dtype for dtype in dtypes}
+    has_defaults = all(dtype in dtypes for dtype in _DEFAULTS)
+    lines = [
+        f"# Written by `onnxbuild convert-js`. After a change, `onnxbuild run {name}.yaml --out .` builds it again.",
+        "onnxbuild: 1",
+        "",
+        "targets:",
+        *(f"  {target}: {TARGETS[target]}" for target in dict.fromkeys(targets.values())),
+        "",
+        "models:",
+        f"  {name}:",
+        f"    source: {_quoted(source)}",
+        *([f"    task: {conversion.task}"] if conversion.task else []),
+        f"    targets: [{', '.join(dict.fromkeys(targets.values()))}]",
+        "    package:",
+        "      transformers.js:",
+        f"        dtypes: {_mapping(targets.items())}",
+        *([] if has_defaults or len(dtypes) == 1 else [f"        default_dtype: {dtypes[0]}"]),
+        f"        {'clients' if conversion.clients else 'client'}: {_clients(conversion.clients)}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _clients(clients: Sequence[str]) -> str:
+    return f"[{', '.join(clients)}]" if clients else "false"
+
+
+def _mapping(pairs: Iterable[tuple[str, str]]) -> str:
+    return f"{{{', '.join(f'{key}: {value}' for key, value in pairs)}}}"
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("'", "''")
+    return f"'{escaped}'"
+
+
+def _write(path: Path, text: str) -> None:
+    """Write the manifest; one that somebody has changed is kept. Errors: DiagnosticError OB776."""
+    if path.exists() and path.read_text(encoding="utf-8", errors="replace") != text:
+        message = f"`{path}` exists, and is not what this command would write"
+        raise _unusable(message, f"run it: `onnxbuild run {path} --out {path.parent}`; or name another `--output`")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, text.encode())
+
+
+def _unusable(message: str, hint: str) -> DiagnosticError:
+    return DiagnosticError([fault("OB776", message, hint=hint)])

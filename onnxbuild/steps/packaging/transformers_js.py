@@ -1,0 +1,276 @@
+"""package transformers.js: the folder that Transformers.js loads in Node and in browsers, checked with the library."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from onnxbuild.steps.kind import PROGRAM, Context, Fault, TargetFacts
+from onnxbuild.steps.packaging.package_kind import Client, ClientParams, Package, PackageParams, Roles
+from onnxbuild.tables.publishing.javascript_dtypes import (
+    DEFAULT_DTYPES,
+    NO_DTYPE,
+    OF_PRECISION,
+    SUFFIXES,
+    Dtype,
+    javascript_task,
+)
+from onnxbuild.tables.tasks import TASKS, proper_name
+
+Library = Literal[3, 4]
+Where = Literal["node", "wasm", "webgpu"]
+
+_CHUNK_BYTES = 1_900_000_000  # arrays of 2 GB fail in some browsers
+
+# What has to be in the checkpoint for models of a modality, besides config.json.
+_PROCESSOR = ("preprocessor_config.json", "processor_config.json")
+
+
+_NEWEST: Library = 4
+
+
+class JavaScriptParams(PackageParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which targets are which dtypes, and with which clients the package is checked."""
+
+    DERIVED: ClassVar[tuple[str, ...]] = (*PackageParams.DERIVED, "recipes")
+    OF_CLIENT: ClassVar[tuple[str, ...]] = (*PackageParams.OF_CLIENT, "clients", "library")
+
+    dtypes: Annotated[
+        Mapping[Dtype, str] | UnsetType,
+        Meta(
+            description="the target of each dtype of the library; by default each target has the dtype of its"
+            " precision, and int8 is `q8`, which browsers load by default",
+            examples=[{"fp32": "fp32", "q8": "int8"}],
+        ),
+    ] = UNSET
+    default_dtype: Annotated[
+        Dtype | UnsetType,
+        Meta(
+            description="the dtype that is loaded where a page names none; without it, browsers load `q8` and Node and"
+            " WebGPU `fp32`"
+        ),
+    ] = UNSET
+    chunk_bytes: Annotated[
+        int,
+        Meta(ge=1, description="a graph with more weights than this has them in files of at most this size"),
+    ] = _CHUNK_BYTES
+    clients: Annotated[
+        tuple[Where, ...] | UnsetType,
+        Meta(
+            description="with what the package is checked, by default Node: Node, and Chromium with WebAssembly or with"
+            " WebGPU (by SwiftShader, so without a GPU)",
+            examples=[["node", "wasm"]],
+        ),
+    ] = UNSET
+    library: Annotated[
+        Library | UnsetType,
+        Meta(description="the major version of Transformers.js that checks the package, by default 4"),
+    ] = UNSET
+    recipes: Annotated[
+        Mapping[str, tuple[tuple[str, Mapping[str, Any]], ...]],
+        Meta(description="by dtype, the kind and the params of each step"),
+    ] = {}
+
+
+class JavaScriptClientParams(ClientParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the library runs."""
+
+    clients: Annotated[tuple[Where, ...], Meta(description="with what the package is checked")] = ("node",)
+    library: Annotated[Library, Meta(description="the major version of Transformers.js")] = 4
+
+
+def _roles(params: JavaScriptParams, context: Context) -> Roles:
+    if params.dtypes:
+        return {str(dtype): (target,) for dtype, target in params.dtypes.items()}
+    if isinstance(params.targets, Mapping):
+        return {role: (target,) for role, target in params.targets.items()}
+    found: dict[str, list[str]] = defaultdict(list)
+    for name in params.targets or context.targets:
+        found[_dtype_of(context.targets[name]) if name in context.targets else name].append(name)
+    return {role: tuple(names) for role, names in found.items()}
+
+
+def _dtype_of(target: TargetFacts) -> str:
+    """The dtype of a target; its precision where there is none, which a check refuses."""
+    return OF_PRECISION.get(target.precision, target.precision)
+
+
+def _resolve(params: JavaScriptParams, context: Context) -> JavaScriptParams:
+    recipes = {dtype: context.targets[name].steps for dtype, name in params.graphs.items() if name in context.targets}
+    only = next(iter(params.graphs)) if len(params.graphs) == 1 else UNSET
+    default = params.default_dtype or only
+    return msgspec.structs.replace(params, dtypes=UNSET, recipes=recipes, default_dtype=default)
+
+
+def _check(params: JavaScriptParams, context: Context) -> Iterable[Fault]:
+    """OB762, OB770 to OB775 and OB777: what the library cannot load, or would not find."""
+    if javascript_task(params.task) is None:
+        yield Fault(
+            code="OB770",
+            message=f"Transformers.js has no pipeline for the task `{params.task}`",
+            hint="package it as `plain`, and run its graphs with onnxruntime-web",
+        )
+        return
+    yield from _check_dtypes(params, context)
+    yield from _check_default(params)
+    yield from _check_files(params, context)
+    yield from _check_kernels(params, context)
+
+
+def _check_dtypes(params: JavaScriptParams, context: Context) -> Iterator[Fault]:
+    for dtype, name in params.graphs.items():
+        precision = context.targets[name].precision
+        if dtype not in SUFFIXES:
+            why = NO_DTYPE.get(precision, f"the library has no dtype for {precision}")
+            hint = "leave the target out: `targets: […]`, or say what it is: `dtypes: {q8: …}`"
+            yield Fault(code="OB762", field="targets", message=f"the target `{name}`: {why}", hint=hint)
+        elif context.targets[name].device == "cuda":
+            message = f"the target `{name}` is for CUDA: its operators have no kernels in browsers"
+            yield Fault(code="OB762", field="targets", message=message, hint="leave it out: `targets: […]`")
+        elif (context.targets[name].params_of("precision") or {}).get("keep_io_types") is False:
+            message = f"the target `{name}` returns fp16, of which Transformers.js 3 reads other numbers"
+            hint = "keep `keep_io_types: true`, which is the default"
+            yield Fault(code="OB772", field="dtypes", message=message, severity="warning", hint=hint)
+        elif dtype == "fp32" and precision != "fp32":
+            message = f"`fp32` is the target `{name}`, which is {precision}: pages that load the default get it"
+            yield Fault(
+                code="OB772", field="dtypes", message=message, severity="warning", hint="name the dtype that it is"
+            )
+
+
+def _check_default(params: JavaScriptParams) -> Iterator[Fault]:
+    if params.default_dtype is not UNSET and params.default_dtype not in params.graphs:
+        message = f"`default_dtype: {params.default_dtype}` is no dtype of the package: {_listed(params.graphs)}"
+        yield Fault(code="OB773", field="default_dtype", message=message, hint="name one of these")
+    missing = [dtype for dtype in dict.fromkeys(DEFAULT_DTYPES.values()) if dtype not in params.graphs]
+    if params.default_dtype is UNSET and missing:
+        yield Fault(
+            code="OB773",
+            message=f"a page that names no dtype loads `fp32` or `q8` (WebAssembly), and {_listed(missing)} is missing",
+            hint=f"add a target for it, or write `default_dtype: {next(iter(params.graphs), 'fp32')}`",
+        )
+
+
+def _check_files(params: JavaScriptParams, context: Context) -> Iterator[Fault]:
+    """OB774 for a checkpoint without what the library needs to make inputs of text, images or audio."""
+    row = javascript_task(params.task)
+    if context.files is None or row is None:
+        return
+    names = context.files
+    if row.reads in {"text", "pair", "image-and-text"} and not any(_is_tokenizer(name) for name in names):
+        hint = "add `tokenizer.json` and `tokenizer_config.json` to the checkpoint"
+        yield Fault(code="OB774", message="the checkpoint has no tokenizer", hint=hint, of_source=True)
+    if row.reads in {"image", "audio", "image-and-text"} and not names.intersection(_PROCESSOR):
+        hint = "add `preprocessor_config.json` to the checkpoint: `processor.save_pretrained(…)` writes it"
+        message = f"the checkpoint has no `preprocessor_config.json`, which models of {_modality(context)}s need"
+        yield Fault(code="OB774", message=message, hint=hint, of_source=True)
+
+
+def _is_tokenizer(name: str) -> bool:
+    return name in {"tokenizer.json", "vocab.txt", "vocab.json"} or name.endswith((".model", ".spm"))
+
+
+def _modality(context: Context) -> str:
+    row = TASKS.get(proper_name(context.task or ""))
+    return "picture" if row is None or row.modality != "audio" else "recording"
+
+
+def _check_kernels(params: JavaScriptParams, context: Context) -> Iterator[Fault]:
+    """OB775 for what a client is known to have no right kernel for, OB777 for what it rounds otherwise."""
+    for dtype, name in params.graphs.items():
+        target = context.targets[name]
+        quantize = target.params_of("quantize") or {}
+        if target.precision == "int8":
+            yield from _check_integers(dtype, quantize, params)
+        elif _computes_in_integers(quantize):
+            yield Fault(
+                code="OB777",
+                severity="warning",
+                message=f"`{dtype}` computes in int8 (`accuracy_level: {quantize['accuracy_level']}`), which browsers"
+                " round otherwise than this machine, by up to 28 %",
+                hint=f"write `accuracy_level: 0` and `symmetric: true` in the target `{name}`",
+            )
+        if "webgpu" in (params.clients or ()) and dtype in {"fp16", "q4f16", "q2f16"}:
+            yield Fault(
+                code="OB777",
+                field="clients",
+                severity="warning",
+                message=f"`{dtype}` is not checked with WebGPU: SwiftShader has no `shader-f16`",
+                hint="open a page on a machine with a GPU",
+            )
+
+
+def _computes_in_integers(quantize: Mapping[str, Any]) -> bool:
+    """Whether products with weights in blocks are computed in int8; the floats of bitsandbytes never are."""
+    is_float = quantize.get("algorithm") in {"nf4", "fp4"}
+    return quantize.get("method") == "weight-only" and not is_float and quantize.get("accuracy_level", 0) != 0
+
+
+def _check_integers(dtype: str, quantize: Mapping[str, Any], params: JavaScriptParams) -> Iterator[Fault]:
+    if quantize.get("method") != "dynamic":
+        return
+    signed = quantize.get("preset") != "avx2"
+    row = javascript_task(params.task)
+    convolves = row is not None and row.reads in {"image", "audio", "image-and-text"}
+    operators = quantize.get("operators") or ("Conv", "MatMul")
+    if params.library == 3 and "webgpu" in (params.clients or ()):  # noqa: PLR2004 - a version
+        message = f"`{dtype}`: Transformers.js 3 computes products of integers wrong with WebGPU"
+        yield Fault(code="OB775", field="clients", message=message, hint="leave `webgpu` out, or write `library: 4`")
+    if params.library == 3 and signed and convolves and "Conv" in operators:  # noqa: PLR2004 - a version
+        yield Fault(
+            code="OB775",
+            field="library",
+            message=f"`{dtype}`: Transformers.js 3 has no kernel for convolutions with signed int8 weights",
+            hint="quantize with `{method: dynamic, preset: avx2}`, whose weights are unsigned, or write `library: 4`",
+        )
+    elif signed:
+        yield Fault(
+            code="OB777",
+            severity="warning",
+            message=f"`{dtype}` has signed int8 weights, which WebAssembly in Transformers.js 4 rounds otherwise than"
+            " this machine, by up to 13 %",
+            hint="quantize with `{method: dynamic, preset: avx2}`, whose weights are unsigned",
+        )
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _for_client(params: JavaScriptParams, _context: Context) -> JavaScriptClientParams:
+    return JavaScriptClientParams(
+        task=params.task,
+        graphs=params.graphs,
+        trust_remote_code=UNSET,
+        clients=params.clients or ("node",),
+        library=params.library or _NEWEST,
+    )
+
+
+def _programs(params: Any) -> tuple[str, ...]:
+    browser = (f"{PROGRAM}chromium",) if set(params.clients) - {"node"} else ()
+    return ("onnxruntime", f"{PROGRAM}node", *browser)
+
+
+TRANSFORMERS_JS = Package(
+    name="transformers.js",
+    summary="the layout of onnx-community, for Transformers.js in Node and in browsers",
+    version=1,
+    params=JavaScriptParams,
+    worker="onnxbuild.workers.package.javascript.javascript_package:run",
+    roles=_roles,
+    check=_check,
+    resolve=_resolve,
+    packages=lambda _params: ("onnx", "tokenizers", "transformers"),
+    pure=True,
+    client=Client(
+        worker="onnxbuild.workers.package.javascript.javascript_client:run",
+        packages=_programs,
+        params=JavaScriptClientParams,
+        settle=_for_client,
+    ),
+)

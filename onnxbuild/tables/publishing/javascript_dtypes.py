@@ -1,0 +1,160 @@
+"""What Transformers.js loads: the file of each dtype, the pipeline of each task, and what has no kernel in a client.
+
+The suffixes are those of `utils/dtypes.js`, the names of files those of `models/session_config.js` in version 4.3.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from msgspec import Struct
+
+from onnxbuild.tables.tasks import TASKS, proper_name
+
+Dtype = Literal["fp32", "fp16", "q8", "int8", "uint8", "q4", "q4f16", "bnb4", "q2", "q2f16"]
+Client = Literal["node", "wasm", "webgpu"]
+
+# Dtype → the end of a file's name, before `.onnx`.
+SUFFIXES: Mapping[str, str] = {
+    "fp32": "",
+    "fp16": "_fp16",
+    "q8": "_quantized",
+    "int8": "_int8",
+    "uint8": "_uint8",
+    "q4": "_q4",
+    "q4f16": "_q4f16",
+    "bnb4": "_bnb4",
+    "q2": "_q2",
+    "q2f16": "_q2f16",
+}
+
+# The precision of a target → the dtype that it is by default. Int8 is q8, because a browser loads q8 unless told
+# otherwise.
+OF_PRECISION: Mapping[str, str] = {
+    "fp32": "fp32",
+    "fp16": "fp16",
+    "int8": "q8",
+    "q8": "q8",
+    "q4": "q4",
+    "q4-stored": "q4",
+    "q4fp16": "q4f16",
+    "bnb4": "bnb4",
+}
+
+# What each client loads if a page names no dtype.
+DEFAULT_DTYPES: Mapping[str, str] = {"node": "fp32", "wasm": "q8", "webgpu": "fp32"}
+
+# The precisions that no dtype stands for, and why.
+NO_DTYPE: Mapping[str, str] = {
+    "bf16": "no browser computes in bf16, and Transformers.js has no dtype for it",
+    "q4bf16": "no browser computes in bf16, and Transformers.js has no dtype for it",
+    "q8bf16": "no browser computes in bf16, and Transformers.js has no dtype for it",
+    "bnb4bf16": "no browser computes in bf16, and Transformers.js has no dtype for it",
+}
+
+MOST_CHUNKS = 100  # of external weights that the library looks for
+UNUSED_GRAPHS = ("decoder_model.onnx", "decoder_with_past_model.onnx")  # the library loads the merged decoder alone
+
+
+class JavaScriptTask(Struct, frozen=True, kw_only=True):
+    """A task: the pipeline that runs its models, what they read, and the documentation's name of the pipeline.
+
+    `options`: what an example gives the pipeline besides its input.
+    """
+
+    pipeline: str
+    reads: Literal["text", "pair", "image", "audio", "image-and-text"]
+    documented: str
+    options: str = ""
+
+
+_TASKS: Mapping[str, JavaScriptTask] = {
+    "feature-extraction": JavaScriptTask(
+        pipeline="feature-extraction",
+        reads="text",
+        documented="FeatureExtractionPipeline",
+        options=", { pooling: 'mean', normalize: true }",
+    ),
+    "sentence-similarity": JavaScriptTask(
+        pipeline="feature-extraction",
+        reads="text",
+        documented="FeatureExtractionPipeline",
+        options=", { pooling: 'mean', normalize: true }",
+    ),
+    "fill-mask": JavaScriptTask(pipeline="fill-mask", reads="text", documented="FillMaskPipeline"),
+    "text-classification": JavaScriptTask(
+        pipeline="text-classification", reads="text", documented="TextClassificationPipeline"
+    ),
+    "token-classification": JavaScriptTask(
+        pipeline="token-classification", reads="text", documented="TokenClassificationPipeline"
+    ),
+    "question-answering": JavaScriptTask(
+        pipeline="question-answering", reads="pair", documented="QuestionAnsweringPipeline"
+    ),
+    "text-generation": JavaScriptTask(pipeline="text-generation", reads="text", documented="TextGenerationPipeline"),
+    "text2text-generation": JavaScriptTask(
+        pipeline="text2text-generation", reads="text", documented="Text2TextGenerationPipeline"
+    ),
+    "automatic-speech-recognition": JavaScriptTask(
+        pipeline="automatic-speech-recognition", reads="audio", documented="AutomaticSpeechRecognitionPipeline"
+    ),
+    "audio-classification": JavaScriptTask(
+        pipeline="audio-classification", reads="audio", documented="AudioClassificationPipeline"
+    ),
+    "image-classification": JavaScriptTask(
+        pipeline="image-classification", reads="image", documented="ImageClassificationPipeline"
+    ),
+    "image-to-text": JavaScriptTask(pipeline="image-to-text", reads="image", documented="ImageToTextPipeline"),
+    "zero-shot-image-classification": JavaScriptTask(
+        pipeline="zero-shot-image-classification",
+        reads="image-and-text",
+        documented="ZeroShotImageClassificationPipeline",
+    ),
+}
+
+
+def javascript_task(task: str) -> JavaScriptTask | None:
+    """The row of a task, with or without a cache; None if no pipeline of the library runs its models."""
+    row = TASKS.get(proper_name(task))
+    return None if row is None else _TASKS.get(row.name.removesuffix("-with-past"))
+
+
+def file_name(graph: str, dtype: str) -> str:
+    """The name that the library looks for, for a graph such as `decoder_model_merged.onnx` in a dtype."""
+    return f"{graph.removesuffix('.onnx')}{SUFFIXES[dtype]}.onnx"
+
+
+# Operator → the clients without a kernel for it that is right, by the major version of the library. Where an operator
+# has kernels for some types of weights alone, `Operator:type` stands for one of them. In version 3, products of
+# integers with WebGPU are wrong by more than the largest number (measured with MiniLM and GPT-2, 3.8.1).
+_NO_KERNEL: Mapping[str, Mapping[int, tuple[str, ...]]] = {
+    "GatherBlockQuantized": {4: ("wasm", "webgpu")},
+    "ConvInteger:int8": {3: ("node", "wasm", "webgpu")},
+    "MatMulInteger": {3: ("webgpu",)},
+}
+
+
+def without_kernel(operators: frozenset[str], client: str, major: int) -> tuple[str, ...]:
+    """Those of the operators that a client has no right kernel for."""
+    return tuple(sorted(name for name in operators if client in _NO_KERNEL.get(name, {}).get(major, ())))
+
+
+_HALVES = ("fp16", "q4f16", "q2f16")
+_INTEGERS = ("q8", "int8", "uint8")
+# How far numbers of a client may be from those of Python's ONNX Runtime on the same file, as a part of the largest one.
+# Node has the kernels of an ONNX Runtime of its own: in version 4 they round as Python's do, in version 3 they are from
+# 2025. WebAssembly and WebGPU have others, which round integers and halves otherwise.
+_TOLERANCES: Mapping[tuple[str, int], Mapping[str, float]] = {
+    ("node", 4): {"fp32": 1e-5, **dict.fromkeys(_HALVES, 1e-2)},
+    ("node", 3): dict.fromkeys((*_HALVES, *_INTEGERS), 2e-2),
+    ("wasm", 4): {"fp32": 1e-5, **dict.fromkeys((*_HALVES, *_INTEGERS), 2e-2)},
+    ("wasm", 3): dict.fromkeys((*_HALVES, *_INTEGERS), 2e-2),
+    ("webgpu", 4): dict.fromkeys(_INTEGERS, 2e-2),
+    ("webgpu", 3): dict.fromkeys(_INTEGERS, 2e-2),
+}
+
+
+def tolerance_of(client: str, major: int, dtype: str) -> float:
+    """The tolerance of a dtype in a client of a major version of the library."""
+    return _TOLERANCES[client, major].get(dtype, 1e-4)

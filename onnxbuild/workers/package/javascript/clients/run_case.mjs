@@ -1,0 +1,63 @@
+// Runs one model of a package in Transformers.js, in Node and in a browser, and returns what it was fed and what it
+// computed. A tensor is {type, dims, data}, its data in base64.
+
+const RECORDING_SAMPLES = 16_000; // one second
+
+export async function runCase(library, job) {
+  const run = await library.pipeline(job.pipeline, job.model, { dtype: job.dtype, device: job.device });
+  const inputs = await INPUTS[job.reads](library, run, job);
+  const computed = job.tokens ? await generated(library, run, inputs, job) : await forward(run, inputs);
+  return { version: library.env.version, inputs: tensors(inputs), ...computed };
+}
+
+async function forward(run, inputs) {
+  return { outputs: tensors(await run.model(inputs)) };
+}
+
+// The tokens of a greedy search. `given`: with how many of them the search begins.
+async function generated(library, run, inputs, job) {
+  const settings = { max_new_tokens: job.tokens, do_sample: false, num_beams: 1, repetition_penalty: 1.0 };
+  const tokens = await run.model.generate({ ...inputs, ...settings, no_repeat_ngram_size: 0 });
+  return { outputs: tensors({ tokens }), given: started(run.model, inputs) };
+}
+
+function started(model, inputs) {
+  if (!model.config.is_encoder_decoder) return inputs.input_ids.dims.at(-1);
+  return model._retrieve_init_tokens?.({ ...model.generation_config }).length ?? 1;
+}
+
+const INPUTS = {
+  text: (_library, run, job) => run.tokenizer(job.texts, { padding: true, truncation: true }),
+  pair: (_library, run, job) =>
+    run.tokenizer(job.texts.slice(0, 1), { text_pair: job.texts.slice(1, 2), padding: true, truncation: true }),
+  image: (library, run) => run.processor([picture(library)]),
+  audio: (_library, run) => run.processor(recording()),
+  "image-and-text": async (library, run, job) => ({
+    ...run.tokenizer(job.texts, { padding: true, truncation: true }),
+    ...(await run.processor([picture(library)])),
+  }),
+};
+
+// A picture whose sides differ, with other values in each channel.
+function picture(library) {
+  const [width, height] = [61, 43];
+  const data = new Uint8ClampedArray(width * height * 3);
+  for (let i = 0; i < data.length; i++) data[i] = (i * 7 + (i % 3) * 50 + (i % width)) % 256;
+  return new library.RawImage(data, width, height, 3);
+}
+
+function recording() {
+  return Float32Array.from({ length: RECORDING_SAMPLES }, (_, i) => Math.sin(i / 9) * Math.cos(i / 1500));
+}
+
+function tensors(named) {
+  const isTensor = ([, value]) => value?.dims !== undefined && value?.data !== undefined;
+  return Object.fromEntries(Object.entries(named).filter(isTensor).map(([name, one]) => [name, dumped(one)]));
+}
+
+function dumped({ type, dims, data }) {
+  const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  let text = "";
+  for (let i = 0; i < bytes.length; i += 0x8000) text += String.fromCharCode(...bytes.subarray(i, i + 0x8000));
+  return { type, dims: [...dims], data: btoa(text) };
+}

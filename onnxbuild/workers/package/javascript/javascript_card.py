@@ -1,0 +1,74 @@
+"""README.md of a package for Transformers.js: what the library and the Hub read of it, its files, and how to run it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from onnxbuild.tables.publishing.hub_tasks import hub_task
+from onnxbuild.tables.publishing.javascript_dtypes import SUFFIXES, JavaScriptTask, javascript_task
+
+_DOCUMENTATION = "https://huggingface.co/docs/transformers.js/api/pipelines#module_pipelines"
+# What a call of each pipeline is given.
+_CALLS: Mapping[str, str] = {
+    "text": '"The harbour is quiet tonight."',
+    "pair": '"Where is it quiet?", "It is quiet in the harbour tonight."',
+    "image": '"picture.png"',
+    "audio": '"recording.wav"',
+    "image-and-text": '"picture.png", ["a harbour", "a mountain"]',
+}
+
+
+def card(folder: Path, task: str, architecture: str, dtypes: Iterable[str], default: str) -> str:
+    """The text of the card. `default`: the dtype in the example."""
+    row, hub = javascript_task(task), hub_task(task)
+    assert row is not None, "BUG: planning lets a task pass that has no pipeline"
+    tag = [f"pipeline_tag: {hub.tag}"] if hub is not None else []
+    head = ["---", "library_name: transformers.js", *tag, "tags:", "- onnx", "- transformers.js", "---"]
+    title = f"# {architecture} (ONNX)"
+    return "\n".join([*head, "", title, "", *_usage(row, default), "", *_table(folder, dtypes), ""])
+
+
+def _usage(row: JavaScriptTask, default: str) -> list[str]:
+    return [
+        "## Usage with Transformers.js",
+        "",
+        f"See the documentation of [`{row.documented}`]({_DOCUMENTATION}.{row.documented}).",
+        "",
+        "```bash",
+        "npm install @huggingface/transformers",
+        "```",
+        "",
+        "```js",
+        "import { env, pipeline } from '@huggingface/transformers';",
+        "",
+        "// The folder that holds this package, and the name of the package in it.",
+        "env.allowLocalModels = true;",
+        "env.localModelPath = './models/';",
+        f"const run = await pipeline('{row.pipeline}', 'PACKAGE', {{ dtype: '{default}' }});",
+        f"console.log(await run({_CALLS[row.reads]}{row.options}));",
+        "```",
+    ]
+
+
+def _table(folder: Path, dtypes: Iterable[str]) -> list[str]:
+    rows = [f"| `{dtype}` | {_names(folder, dtype)} | {_megabytes(folder, dtype)} |" for dtype in dtypes]
+    return ["## Files", "", "| dtype | files in `onnx/` | MB |", "|---|---|---:|", *rows]
+
+
+def _names(folder: Path, dtype: str) -> str:
+    return ", ".join(f"`{path.name}`" for path in graphs_of(folder, dtype))
+
+
+def _megabytes(folder: Path, dtype: str) -> str:
+    parts = (part for path in graphs_of(folder, dtype) for part in path.parent.glob(f"{path.name}*"))
+    return f"{sum(part.stat().st_size for part in parts) / 1e6:,.1f}"
+
+
+def graphs_of(folder: Path, dtype: str) -> list[Path]:
+    """The graphs of one dtype in a package."""
+    others = [suffix for name, suffix in SUFFIXES.items() if name != dtype and suffix]
+    found = sorted((folder / "onnx").glob(f"*{SUFFIXES[dtype]}.onnx"))
+    if SUFFIXES[dtype]:
+        return found
+    return [path for path in found if not path.stem.endswith(tuple(others))]

@@ -1,0 +1,65 @@
+"""package-transformers.js: writes the folder that Transformers.js loads, in the layout of onnx-community."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from onnxbuild.protocol import Facts, Tell
+from onnxbuild.steps.packaging.package_kind import graph_port
+from onnxbuild.steps.packaging.transformers_js import JavaScriptParams
+from onnxbuild.tables.publishing.javascript_dtypes import file_name
+from onnxbuild.workers.folders.configs import read_config
+from onnxbuild.workers.folders.model_files import bytes_below, files_below
+from onnxbuild.workers.package.javascript.dtype_files import loaded_graphs, write_dtype
+from onnxbuild.workers.package.javascript.javascript_card import card
+from onnxbuild.workers.package.javascript.javascript_config import write_files, write_json, write_settings
+from onnxbuild.workers.package.javascript.quantize_config import quantize_config
+
+
+def run(params: JavaScriptParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
+    """Write the graphs of each dtype, the configs, the tokenizer and a card.
+
+    Facts: `dtypes`, `graphs` (each with its chunks of weights), `settings` for the library, `files`, `bytes`.
+    """
+    destination = outputs["package"]
+    folders = {dtype: inputs[graph_port(target)] for dtype, target in params.graphs.items()}
+    chunks: dict[str, int] = {}
+    for dtype, folder in folders.items():
+        progress(f"writing {dtype}")
+        chunks |= write_dtype(folder, destination / "onnx", dtype, params.chunk_bytes)
+    write_files((*folders.values(), inputs["model"]), destination)
+    halves = [dtype for dtype, folder in folders.items() if _has_half_past(destination, folder, dtype)]
+    settings = write_settings(destination, chunks, halves, params.default_dtype or None)
+    write_json(destination / "quantize_config.json", quantize_config(params.recipes))
+    (destination / "README.md").write_text(_card(params, destination), encoding="utf-8")
+    return {
+        "dtypes": list(folders),
+        "graphs": chunks,
+        "settings": settings,
+        "files": len(files_below(destination)),
+        "bytes": bytes_below(destination),
+    }
+
+
+def _card(params: JavaScriptParams, destination: Path) -> str:
+    config = read_config(destination)
+    name = (config.get("architectures") or [config.get("model_type") or "Model"])[0]
+    default: str = params.default_dtype or ("q8" if "q8" in params.graphs else str(min(params.graphs)))
+    return card(destination, params.task, str(name), params.graphs, default)
+
+
+def _has_half_past(destination: Path, folder: Path, dtype: str) -> bool:
+    """Whether a graph of the dtype reads its past in fp16, which versions up to 4.1 have to be told."""
+    import onnx
+
+    paths = (destination / "onnx" / file_name(name, dtype) for name in loaded_graphs(folder))
+    graphs = (onnx.load(path, load_external_data=False).graph for path in paths)
+    return any(_is_half(one) for graph in graphs for one in graph.input if one.name.startswith("past_key_values"))
+
+
+def _is_half(value: Any) -> bool:
+    import onnx
+
+    return bool(value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT16)

@@ -1,0 +1,89 @@
+"""convert-js: the manifest that it writes, which lint accepts, and what it refuses."""
+
+from __future__ import annotations
+
+import pytest
+
+from onnxbuild.cli import run_command
+from onnxbuild.commands.converting.convert_js import TARGETS, Conversion, manifest_text
+from onnxbuild.commands.lint import lint
+from onnxbuild.machine import Machine
+from onnxbuild.report.render_diagnostics import render
+from onnxbuild.steps import KINDS
+
+MACHINE = Machine(cpu="a cpu", architecture="x86_64", flags=("avx2",), cores=2)
+
+
+def conversion(**fields):
+    values = {"model": "m", "dtypes": ("fp32", "q8"), "clients": ("node",), "output": None, "task": None}
+    return Conversion(**{**values, **fields})
+
+
+@pytest.fixture
+def checkpoint(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "My Model"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "bert", "architectures": ["BertForSequenceClassification"]}')
+    (folder / "model.safetensors").write_bytes(b"weights")
+    (folder / "tokenizer.json").write_text("{}")
+    return folder
+
+
+def test_manifest_of_every_dtype_has_no_fault(tmp_path):
+    text = manifest_text(conversion(dtypes=tuple(TARGETS), task="text-classification"), "random:bert", "small")
+    path = tmp_path / "small.yaml"
+    path.write_text(text)
+    assert render(lint(str(path), MACHINE, kinds=KINDS), "text") == ""
+    assert "dtypes: {fp32: fp32, fp16: fp16, q8: q8, int8: q8, q4: q4, q4f16: q4f16, bnb4: bnb4}" in text
+
+
+def test_first_dtype_is_the_default_where_pages_would_miss_one():
+    text = manifest_text(conversion(dtypes=("q4", "fp16"), clients=()), "random:bert", "small")
+    assert "        default_dtype: q4\n        client: false\n" in text
+    assert "default_dtype" not in manifest_text(conversion(), "random:bert", "small")
+
+
+def test_dry_run_shows_the_manifest_and_writes_nothing(checkpoint, capsys):
+    assert run_command(["convert-js", "My Model", "--dtypes", "fp32,q8", "--dry-run"]) == 0
+    shown = capsys.readouterr().err
+    assert f"    source: 'local:{checkpoint}'\n" in shown
+    assert "\n  my-model:\n" in shown
+    assert [path.name for path in checkpoint.parent.iterdir()] == ["My Model"]
+
+
+def test_repository_of_the_hub_is_a_source(capsys):
+    assert run_command(["convert-js", "some-one/Small.Model@main", "--dry-run"]) == 0
+    shown = capsys.readouterr().err
+    assert "source: 'hub:some-one/Small.Model@main'" in shown
+    assert "\n  small-model:\n" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nothing.bin"], "OB776 `nothing.bin` is neither a folder nor a repository of the Hub"),
+        (["empty"], "OB776 the folder `empty` is not a checkpoint: it has no config.json"),
+    ],
+)
+def test_what_is_no_model_is_refused(arguments, message, checkpoint, capsys):
+    (checkpoint.parent / "empty").mkdir()
+    assert run_command(["convert-js", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_changed_manifest_is_kept(checkpoint, capsys):
+    written = checkpoint.parent / "place/my-model.yaml"
+    written.parent.mkdir()
+    written.write_text("onnxbuild: 1\n")
+    assert run_command(["convert-js", "My Model", "--output", "place"]) == 2
+    assert "is not what this command would write" in capsys.readouterr().err
+    assert written.read_text() == "onnxbuild: 1\n"
+
+
+@pytest.mark.parametrize("arguments", [["--dtypes", "fp32,q5"], ["--clients", "deno"], ["--dtypes", ""]])
+def test_unknown_words_are_refused(arguments, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run_command(["convert-js", "m", *arguments])
+    assert stopped.value.code == 2
+    assert "expected some of" in capsys.readouterr().err

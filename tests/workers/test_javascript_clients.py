@@ -1,0 +1,135 @@
+"""Packages in Transformers.js itself: Node runs some families in CI, and all in every client with `--thorough`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from functools import cache
+
+import numpy as np
+import onnx
+import pytest
+from families import exported, minilm_files, random_params, run_step, text_folder
+from onnx import numpy_helper
+
+from onnxbuild.protocol import CheckFailed
+from onnxbuild.steps.export import ExportParams
+from onnxbuild.steps.packaging.transformers_js import JavaScriptClientParams, JavaScriptParams
+from onnxbuild.workers.package.javascript.javascript_client import run as run_client
+from onnxbuild.workers.package.javascript.javascript_client import run_cases
+from onnxbuild.workers.package.javascript.javascript_package import run as write_package
+from onnxbuild.workers.package.javascript.node_project import ClientAbsent, browser, node, project_folder
+
+TASKS = {
+    "bert": "text-classification",
+    "gpt2": "text-generation-with-past",
+    "distilbert": "token-classification",
+    "llama": "text-generation-with-past",
+    "t5": "text2text-generation-with-past",
+    "whisper": "automatic-speech-recognition-with-past",
+    "vit": "image-classification",
+}
+IN_CI = ("bert", "gpt2")
+
+
+@pytest.fixture(scope="module")
+def client():
+    """Skips where Node or the library is missing."""
+    try:
+        node()
+        project_folder(4, lambda *_: None)
+    except ClientAbsent as absent:
+        pytest.skip(str(absent))
+
+
+@cache
+def package(family):
+    from onnxbuild.workers.fetch.worker import run as fetch
+
+    checkpoint = run_step(fetch, random_params(family), text=text_folder())[1]
+    params = JavaScriptParams(task=TASKS[family], graphs={"fp32": "plain"}, default_dtype="fp32")
+    inputs = {"model": checkpoint, "graph-plain": exported(family)[1]}
+    return run_step(write_package, params, "package", **inputs)[1]
+
+
+def of_client(family, **fields):
+    return JavaScriptClientParams(task=TASKS[family], graphs={"fp32": "plain"}, **fields)
+
+
+def test_library_computes_the_same(client, amount):
+    for family in amount(IN_CI, tuple(TASKS)):
+        facts, report = run_step(run_client, of_client(family), "report", model=package(family))
+        case = facts["cases"]["node/fp32"]
+        assert case["equal"], (family, case)
+        assert case.get("same_tokens", 0) == case.get("tokens", 0)
+        assert json.loads((report / "client.json").read_text())["client"] == "Transformers.js 4.3.1"
+
+
+def test_package_that_does_not_load_fails_with_the_words_of_the_client(client, tmp_path):
+    changed = tmp_path / "changed"
+    shutil.copytree(package("bert"), changed)
+    path = changed / "onnx/model.onnx"
+    path.write_bytes(b"no graph")
+    with pytest.raises(CheckFailed) as failed:
+        run_step(run_client, of_client("bert"), "report", model=changed)
+    assert failed.value.failure.code == "OBE191"
+    assert "cause" in dict(failed.value.failure.notes)
+
+
+def test_without_node_the_check_is_skipped(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    facts, report = run_step(run_client, of_client("bert"), "report", model=package("bert"))
+    assert facts == {"skipped": "needs node"}
+    assert json.loads((report / "client.json").read_text()) == facts
+
+
+def test_library_that_cannot_be_installed_is_absent(monkeypatch, tmp_path, client):
+    program = tmp_path / "npm"
+    program.write_text("#!/bin/sh\necho 'npm error network is down' >&2\nexit 1\n")
+    program.chmod(0o755)
+    (tmp_path / "node").symlink_to(shutil.which("node"))
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    facts, _ = run_step(run_client, of_client("bert"), "report", model=package("bert"))
+    library = "@huggingface/transformers 4.3.1"
+    assert facts == {"skipped": f"needs {library}, and npm could not install it: npm error network is down"}
+    assert list((tmp_path / "cache/onnxbuild/clients").iterdir()) == []
+
+
+def test_browser_computes_the_same(client, amount):
+    """With WebAssembly and with WebGPU, where Chromium is."""
+    try:
+        browser()
+    except ClientAbsent as missing:
+        pytest.skip(str(missing))
+    for family in amount(("bert",), ("bert", "gpt2", "t5")):
+        cases, absent = run_cases(of_client(family, clients=("wasm", "webgpu")), package(family), lambda *_: None)
+        assert absent == []
+        assert [name for name, case in cases.items() if not case["equal"]] == []
+
+
+def test_large_weights_load_in_chunks(client, tmp_path):
+    """MiniLM in files of 40 MB, which config.json counts by the exact file name."""
+    from onnxbuild.workers.export.worker import run as export
+
+    graphs = run_step(export, ExportParams(task="feature-extraction"), model=minilm_files())[1]
+    params = JavaScriptParams(
+        task="feature-extraction", graphs={"fp32": "plain"}, default_dtype="fp32", chunk_bytes=40_000_000
+    )
+    inputs = {"model": minilm_files(), "graph-plain": graphs}
+    facts, written = run_step(write_package, params, "package", **inputs)
+    assert facts["graphs"] == {"model.onnx": 3}
+    settings = {"dtype": "fp32", "use_external_data_format": {"model.onnx": 3}}
+    assert json.loads((written / "config.json").read_text())["transformers.js_config"] == settings
+    model = JavaScriptClientParams(task="feature-extraction", graphs={"fp32": "plain"})
+    cases, _ = run_cases(model, written, lambda *_: None)
+    assert cases["node/fp32"]["equal"], cases
+
+
+def test_graphs_of_a_package_are_valid(amount):
+    """Also those with branches, which a converter leaves out of order (facts of onnxruntime's float16)."""
+    for family in amount(("gpt2",), ("gpt2", "t5", "whisper")):
+        for path in (package(family) / "onnx").glob("*.onnx"):
+            onnx.checker.check_model(path)
+            weights = onnx.load(path).graph.initializer
+            assert all(np.isfinite(numpy_helper.to_array(one)).all() for one in weights if one.data_type == 1)

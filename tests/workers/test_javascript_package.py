@@ -1,0 +1,308 @@
+"""Packages for Transformers.js: the layout, and each known way in which one loads in Python and not in JavaScript."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from onnxbuild.protocol import CheckFailed
+from onnxbuild.tables.publishing.javascript_dtypes import (
+    DEFAULT_DTYPES,
+    SUFFIXES,
+    file_name,
+    javascript_task,
+    tolerance_of,
+    without_kernel,
+)
+from onnxbuild.workers.package.javascript.client_answers import arrays, compared, suppressed_in
+from onnxbuild.workers.package.javascript.dtype_files import loaded_graphs, write_dtype
+from onnxbuild.workers.package.javascript.javascript_card import card, graphs_of
+from onnxbuild.workers.package.javascript.javascript_config import inline_chat_template, write_files, write_settings
+from onnxbuild.workers.package.javascript.kernels_of_client import missing_kernels, operators_of
+from onnxbuild.workers.package.javascript.node_project import CLIENTS
+from onnxbuild.workers.package.javascript.quantize_config import quantize_config
+
+_LARGE = 2_000_000_000
+
+
+def graph(path: Path, *, weights: int = 3, rows: int = 37, kind: int = TensorProto.FLOAT) -> Path:
+    """A graph that multiplies its input with several matrices of 37 × 37."""
+    rng = np.random.default_rng(5)
+    matrices = [rng.normal(size=(rows, rows)).astype(np.float32) / 6 for _ in range(weights)]
+    nodes, last = [], "x"
+    for number in range(weights):
+        nodes.append(helper.make_node("MatMul", [last, f"w{number}"], [f"y{number}"]))
+        last = f"y{number}"
+    made = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", kind, ["batch", rows])],
+        [helper.make_tensor_value_info(last, kind, ["batch", rows])],
+        [numpy_helper.from_array(one, f"w{number}") for number, one in enumerate(matrices)],
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+def run(path: Path, x):
+    import onnxruntime
+
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+
+
+def read(path: Path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+# -- graphs -----------------------------------------------------------------------------------------------------------
+
+
+def test_each_dtype_has_a_suffix_of_its_own():
+    names = {file_name("decoder_model_merged.onnx", dtype) for dtype in SUFFIXES}
+    assert len(names) == len(SUFFIXES)
+    assert file_name("model.onnx", "q8") == "model_quantized.onnx"
+    assert file_name("encoder_model.onnx", "fp32") == "encoder_model.onnx"
+
+
+def test_small_graph_is_copied_byte_for_byte(tmp_path):
+    source = graph(tmp_path / "target/model.onnx")
+    assert write_dtype(source.parent, tmp_path / "onnx", "q4", _LARGE) == {"model_q4.onnx": 0}
+    assert (tmp_path / "onnx/model_q4.onnx").read_bytes() == source.read_bytes()
+
+
+def test_large_weights_go_to_contiguous_chunks_that_the_graph_names(tmp_path):
+    source = graph(tmp_path / "target/model.onnx", weights=5)
+    chunks = write_dtype(source.parent, tmp_path / "onnx", "fp16", 12_000)
+    assert chunks == {"model_fp16.onnx": 3}
+    assert sorted(path.name for path in (tmp_path / "onnx").iterdir()) == [
+        "model_fp16.onnx", "model_fp16.onnx_data", "model_fp16.onnx_data_1", "model_fp16.onnx_data_2",
+    ]  # fmt: skip
+    assert all(path.stat().st_size <= 12_000 for path in (tmp_path / "onnx").glob("*_data*"))
+    x = np.arange(74, dtype=np.float32).reshape(2, 37) / 50
+    assert np.array_equal(run(tmp_path / "onnx/model_fp16.onnx", x), run(source, x))
+
+
+def test_external_weights_get_the_name_of_the_dtype(tmp_path):
+    source = graph(tmp_path / "target/model.onnx")
+    model = onnx.load(source)
+    onnx.save_model(model, source, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    assert write_dtype(source.parent, tmp_path / "onnx", "q8", 8_000) == {"model_quantized.onnx": 3}
+    shutil.rmtree(tmp_path / "target")
+    x = np.ones((1, 37), np.float32)
+    assert np.isfinite(run(tmp_path / "onnx/model_quantized.onnx", x)).all()
+
+
+def test_more_chunks_than_the_library_loads_are_refused(tmp_path):
+    source = graph(tmp_path / "target/model.onnx", weights=101)
+    with pytest.raises(CheckFailed) as failed:
+        write_dtype(source.parent, tmp_path / "onnx", "fp32", 6_000)
+    assert failed.value.failure.code == "OBE193"
+
+
+def test_only_the_merged_decoder_is_loaded(tmp_path):
+    names = ("encoder_model", "decoder_model", "decoder_with_past_model", "decoder_model_merged")
+    for name in names:
+        graph(tmp_path / f"{name}.onnx", weights=1)
+    assert loaded_graphs(tmp_path) == ("decoder_model_merged.onnx", "encoder_model.onnx")
+    (tmp_path / "decoder_model_merged.onnx").unlink()
+    with pytest.raises(CheckFailed) as failed:
+        loaded_graphs(tmp_path)
+    assert failed.value.failure.code == "OBE192"
+
+
+# -- what is beside the graphs ----------------------------------------------------------------------------------------
+
+
+def test_number_of_chunks_is_by_exact_file_name(tmp_path):
+    """A base name such as `model` would hold for every dtype, and int8 has no file of weights."""
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    write_settings(tmp_path, {"model_fp16.onnx": 3, "model_quantized.onnx": 0}, ["q4f16", "fp16"], None)
+    assert read(tmp_path / "config.json") == {
+        "model_type": "llama",
+        "transformers.js_config": {
+            "use_external_data_format": {"model_fp16.onnx": 3},
+            "kv_cache_dtype": {"fp16": "float16", "q4f16": "float16"},
+        },
+    }
+
+
+def test_config_is_left_alone_where_the_library_needs_nothing(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type":"bert"}')
+    write_settings(tmp_path, {"model.onnx": 0}, [], None)
+    assert (tmp_path / "config.json").read_text() == '{"model_type":"bert"}'
+    write_settings(tmp_path, {"model.onnx": 0}, [], "q4")
+    assert read(tmp_path / "config.json")["transformers.js_config"] == {"dtype": "q4"}
+
+
+def test_chat_template_is_copied_into_the_config_of_the_tokenizer(tmp_path):
+    (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "</s>"}')
+    (tmp_path / "chat_template.jinja").write_text("{% for m in messages %}{{ m.content }}{% endfor %}")
+    inline_chat_template(tmp_path)
+    template = (tmp_path / "chat_template.jinja").read_text()
+    assert read(tmp_path / "tokenizer_config.json") == {"eos_token": "</s>", "chat_template": template}
+    (tmp_path / "tokenizer_config.json").write_text('{"chat_template": "its own"}')
+    inline_chat_template(tmp_path)
+    assert read(tmp_path / "tokenizer_config.json")["chat_template"] == "its own"
+
+
+def test_processor_that_an_export_dropped_comes_from_the_checkpoint(tmp_path):
+    for name in ("exported", "checkpoint", "package"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "exported/config.json").write_text('{"from": "export"}')
+    (tmp_path / "checkpoint/config.json").write_text('{"from": "checkpoint"}')
+    (tmp_path / "checkpoint/preprocessor_config.json").write_text('{"size": 32}')
+    (tmp_path / "checkpoint/model.safetensors").write_text("weights")
+    write_files((tmp_path / "exported", tmp_path / "checkpoint"), tmp_path / "package")
+    assert read(tmp_path / "package/config.json") == {"from": "export"}
+    assert sorted(path.name for path in (tmp_path / "package").iterdir()) == ["config.json", "preprocessor_config.json"]
+
+
+def test_slow_tokenizer_is_converted(tmp_path):
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "harbour", "is", "quiet"]
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "package").mkdir()
+    (tmp_path / "checkpoint/vocab.txt").write_text("\n".join(words) + "\n")
+    (tmp_path / "checkpoint/config.json").write_text('{"model_type": "bert"}')
+    (tmp_path / "checkpoint/tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
+    write_files((tmp_path / "checkpoint",), tmp_path / "package")
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(tmp_path / "package/tokenizer.json"))
+    assert tokenizer.encode("The harbour is quiet").ids == [2, 5, 6, 7, 8, 3]
+
+
+def test_tokenizer_without_a_fast_form_is_refused(tmp_path):
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "checkpoint/vocab.json").write_text('{"a": 0, "<unk>": 1, "<pad>": 2}')
+    (tmp_path / "checkpoint/config.json").write_text('{"model_type": "wav2vec2"}')
+    (tmp_path / "checkpoint/tokenizer_config.json").write_text('{"tokenizer_class": "Wav2Vec2CTCTokenizer"}')
+    with pytest.raises(CheckFailed) as failed:
+        write_files((tmp_path / "checkpoint",), tmp_path)
+    assert failed.value.failure.code == "OBE194"
+
+
+def test_quantize_config_says_what_the_dtypes_share():
+    dynamic = ("quantize", {"method": "dynamic", "per_channel": True})
+    blocks = ("quantize", {"method": "weight-only", "block_size": 32, "symmetric": False, "algorithm": "rtn"})
+    smaller = ("quantize", {"method": "weight-only", "block_size": 16, "symmetric": False, "algorithm": "rtn"})
+    content = quantize_config({"fp32": (), "q8": (dynamic,), "q4": (blocks,), "q4f16": (smaller,)})
+    assert content["modes"] == ["fp32", "q8", "q4", "q4f16"]
+    assert (content["per_channel"], content["is_symmetric"], content["block_size"]) == (True, False, None)
+    assert content["recipes"]["q8"] == [{"quantize": {"method": "dynamic", "per_channel": True}}]
+
+
+def test_card_lists_the_files_of_each_dtype(tmp_path):
+    for name in ("model.onnx", "model_q4.onnx", "model_q4f16.onnx", "model_q4.onnx_data"):
+        path = tmp_path / "onnx" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x" * 150_000)
+    assert [path.name for path in graphs_of(tmp_path, "fp32")] == ["model.onnx"]
+    assert [path.name for path in graphs_of(tmp_path, "q4")] == ["model_q4.onnx"]
+    text = card(tmp_path, "text-classification", "BertForSequenceClassification", ["fp32", "q4"], "q4")
+    assert text.startswith("---\nlibrary_name: transformers.js\npipeline_tag: text-classification\n")
+    assert "await pipeline('text-classification', 'PACKAGE', { dtype: 'q4' })" in text
+    assert "| `q4` | `model_q4.onnx` | 0.3 |" in text
+
+
+# -- kernels ----------------------------------------------------------------------------------------------------------
+
+
+def test_operators_without_a_kernel():
+    assert without_kernel(frozenset({"GatherBlockQuantized", "MatMul"}), "wasm", 4) == ("GatherBlockQuantized",)
+    assert without_kernel(frozenset({"GatherBlockQuantized"}), "wasm", 3) == ()
+    assert without_kernel(frozenset({"GatherBlockQuantized"}), "node", 4) == ()
+    assert without_kernel(frozenset({"ConvInteger", "ConvInteger:uint8"}), "wasm", 3) == ()
+
+
+def test_convolution_with_signed_weights_is_named(tmp_path):
+    weight = numpy_helper.from_array(np.ones((2, 3, 1, 1), np.int8), "w")
+    node = helper.make_node("ConvInteger", ["x", "w"], ["y"])
+    made = helper.make_graph(
+        [node],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.UINT8, [1, 3, 5, 7])],
+        [helper.make_tensor_value_info("y", TensorProto.INT32, [1, 2, 5, 7])],
+        [weight],
+    )
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)])
+    assert set(operators_of(model)) == {"ConvInteger", "ConvInteger:int8"}
+    (tmp_path / "onnx").mkdir()
+    onnx.save(model, tmp_path / "onnx/model_quantized.onnx")
+    assert missing_kernels(tmp_path, "q8", "wasm", 3) == ("ConvInteger:int8",)
+    assert missing_kernels(tmp_path, "q8", "wasm", 4) == ()
+
+
+# -- what a client computed -------------------------------------------------------------------------------------------
+
+
+def dumped(array):
+    import base64
+
+    return {"type": str(array.dtype), "dims": list(array.shape), "data": base64.b64encode(array.tobytes()).decode()}
+
+
+@pytest.fixture
+def answer(tmp_path):
+    path = graph(tmp_path / "onnx/model.onnx")
+    x = np.linspace(-1, 1, 111, dtype=np.float32).reshape(3, 37)
+    return tmp_path, {"version": "4", "inputs": {"x": dumped(x)}, "outputs": {"y2": dumped(run(path, x))}}
+
+
+def test_equal_numbers_of_a_client_pass(answer):
+    package, told = answer
+    facts = compared(told, package, 1e-5, "fp32", 1)
+    assert facts["equal"]
+    assert facts["far"] <= tolerance_of("node", 4, "fp32") == 1e-5
+
+
+@pytest.mark.parametrize("damage", [lambda y: y + 1e-3, lambda y: y[:, :36], lambda y: y * np.float32("nan")])
+def test_other_numbers_of_a_client_fail(answer, damage):
+    package, told = answer
+    wrong = damage(arrays(told["outputs"])["y2"]).astype(np.float32)
+    facts = compared({**told, "outputs": {"y2": dumped(wrong)}}, package, 1e-5, "fp32", 1)
+    assert facts["loads"]
+    assert not facts["equal"]
+
+
+def test_outputs_of_other_names_fail(answer):
+    package, told = answer
+    facts = compared({**told, "outputs": {"z": told["outputs"]["y2"]}}, package, 1e-5, "fp32", 1)
+    assert not facts["equal"]
+
+
+def test_error_of_a_client_is_its_cause(tmp_path):
+    facts = compared({"error": "no file"}, tmp_path, 1e-5, "fp32", 1)
+    assert facts == {"loads": False, "equal": False, "because": "no file"}
+
+
+def test_suppressed_tokens_are_those_of_the_package(tmp_path):
+    assert suppressed_in(tmp_path) == []
+    (tmp_path / "generation_config.json").write_text('{"suppress_tokens": [3, 7]}')
+    assert suppressed_in(tmp_path) == [3, 7]
+
+
+# -- tables -----------------------------------------------------------------------------------------------------------
+
+
+def test_tasks_have_their_pipelines():
+    assert javascript_task("text-generation-with-past").pipeline == "text-generation"
+    assert javascript_task("ner").pipeline == "token-classification"
+    assert javascript_task("multiple-choice") is None
+
+
+def test_default_dtypes_are_those_of_the_library():
+    assert DEFAULT_DTYPES == {"node": "fp32", "wasm": "q8", "webgpu": "fp32"}
+
+
+@pytest.mark.parametrize("major", [3, 4])
+def test_lock_files_name_no_registry(major):
+    lock = read(CLIENTS / f"transformers-js-{major}/package-lock.json")
+    library = lock["packages"]["node_modules/@huggingface/transformers"]
+    assert library["version"].startswith(f"{major}.")
+    assert all("resolved" not in one for one in lock["packages"].values())
+    assert all(one.get("integrity") for name, one in lock["packages"].items() if name)
