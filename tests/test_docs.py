@@ -117,11 +117,9 @@ def test_every_command_stands_in_the_readme():
 
 
 def test_every_kind_and_param_has_its_place():
-    steps, packages = (read(DOCS / "reference" / f"{name}.md") for name in ("steps", "packages"))
-    for kind in KINDS.values():
-        if kind.name.startswith(CLIENT):
-            continue  # planning fills in what it reads
-        page, title = (packages, kind.package) if kind.package else (steps, kind.name)
+    pages = {name: read(DOCS / "reference" / f"{name}.md") for name in ("steps", "packages")}
+    for kind in (one for one in KINDS.values() if not one.name.startswith(CLIENT)):  # its params are the package's
+        page, title = (pages["packages"], kind.package) if kind.package else (pages["steps"], kind.name)
         section = page.split(f"\n## {title}\n")[1].split("\n## ")[0]
         settings = {f.encode_name for f in msgspec.structs.fields(kind.params)} - set(kind.params.DERIVED)
         assert {name for name in settings if f"| `{name}` |" not in section} == set(), kind.name
