@@ -33,7 +33,8 @@ def write(script: str, folder: Path) -> None:
 def test_the_conversion_guide(reader: Reader) -> None:
     names = ("sst2/static", "sst2-opset-14", "t5-with-past/per-file")
     reader.events(f"onnxbuild run manifests/conversion-offline.yaml {' '.join(names)} --json")
-    assert delivered(reader) == {"sst2/static", "sst2-opset-14/fp32", "t5-with-past/per-file"}
+    compared_with = {"sst2/fp32", "t5-with-past/fp32"}
+    assert delivered(reader) == {"sst2/static", "sst2-opset-14/fp32", "t5-with-past/per-file"} | compared_with
     account = json.loads((reader.folder / "manifests/out/sst2-opset-14/fp32/onnxbuild.json").read_text())
     export = next(step for step in account["steps"] if step["kind"] == "export")
     assert (export["params"]["opset"], export["params"]["task"]) == (14, "text-classification")
