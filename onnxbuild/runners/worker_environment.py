@@ -21,6 +21,8 @@ _FRAMEWORKS = (
     "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_DATASETS_CACHE", "HF_DATASETS_OFFLINE",
     "HF_MODULES_CACHE", "HUGGINGFACE_HUB_CACHE", "SENTENCE_TRANSFORMERS_HOME",
 )  # fmt: skip
+# Where npm gets the clients that check packages; what npm logs in with is in a file.
+_NPM = ("NPM_CONFIG_USERCONFIG", "NPM_CONFIG_REGISTRY", "NPM_CONFIG_CAFILE")
 # Only a worker that fetches or publishes sees them.
 _TOKENS = ("HF_TOKEN", "HF_TOKEN_PATH", "HUGGING_FACE_HUB_TOKEN", "HF_ENDPOINT", "HF_HUB_*", "HF_XET_*", "AWS_*")
 _FIXED = {
@@ -36,7 +38,7 @@ _FIXED = {
 
 def of_worker(environ: Mapping[str, str], threads: int, *, network: bool) -> dict[str, str]:
     """The variables of a worker: quiet, without telemetry, with as many threads as it may use."""
-    patterns = (*SYSTEM, *_FRAMEWORKS, *((*NETWORK, *_TOKENS) if network else ()), *further(environ))
+    patterns = (*SYSTEM, *_FRAMEWORKS, *_NPM, *((*NETWORK, *_TOKENS) if network else ()), *further(environ))
     return {"OMP_NUM_THREADS": str(threads), **chosen(environ, patterns), **_FIXED}
 
 

@@ -950,6 +950,13 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "The library reads `tokenizer.json` alone, and transformers converts most other tokenizers to it, but not all.",
         "Add a `tokenizer.json` to the checkpoint.",
     ),
+    "OBE195": FailureCode(
+        "client-not-installed",
+        "npm could not install the library that checks a package",
+        "The check installs the library once per machine, in the versions of a lock file. npm reached no registry, or "
+        "the cache cannot be written.",
+        "Run it again with a network, or switch the check off: `package: {transformers.js: {client: false}}`.",
+    ),
     "OBE200": FailureCode(
         "no-token",
         "there is no token for the Hub, or the Hub does not accept it",

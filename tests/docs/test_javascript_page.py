@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from onnxbuild.protocol import CheckFailed
 from onnxbuild.workers.package.javascript.node_project import (
     LIBRARY,
     ClientAbsent,
@@ -87,7 +88,7 @@ def test_page_shows_what_the_model_says(tmp_path, served, amount):
         return
     try:
         program, chromium, project = node(), browser(), project_folder(4, lambda *_: None)
-    except ClientAbsent as absent:
+    except (ClientAbsent, CheckFailed) as absent:
         pytest.skip(str(absent))
     model = fine_tuned(tmp_path / "my-model")
     command = re.search(r"^onnxbuild (convert-js .*)$", GUIDE, re.MULTILINE).group(1)

@@ -237,6 +237,6 @@ def test_a_kind_that_declares_nothing_is_not_pure() -> None:
 
 
 @pytest.mark.parametrize(("origin", "network"), [("hub", True), ("files", False), ("random", False)])
-def test_only_a_fetch_from_the_hub_needs_the_network(origin: str, *, network: bool) -> None:
+def test_a_fetch_from_the_hub_and_an_upload_need_the_network(origin: str, *, network: bool) -> None:
     assert KINDS["fetch"].network({"origin": origin}) is network
-    assert not any(kind.network({}) for kind in KINDS.values())
+    assert [name for name, kind in KINDS.items() if kind.network({})] == ["publish"]

@@ -38,7 +38,7 @@ def client():
     try:
         node()
         project_folder(4, lambda *_: None)
-    except ClientAbsent as absent:
+    except (ClientAbsent, CheckFailed) as absent:
         pytest.skip(str(absent))
 
 
@@ -83,16 +83,16 @@ def test_without_node_the_check_is_skipped(monkeypatch):
     assert json.loads((report / "client.json").read_text()) == facts
 
 
-def test_library_that_cannot_be_installed_is_absent(monkeypatch, tmp_path, client):
+def test_library_that_cannot_be_installed_fails_the_check(monkeypatch, tmp_path, client):
     program = tmp_path / "npm"
     program.write_text("#!/bin/sh\necho 'npm error network is down' >&2\nexit 1\n")
     program.chmod(0o755)
     (tmp_path / "node").symlink_to(shutil.which("node"))
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    facts, _ = run_step(run_client, of_client("bert"), "report", model=package("bert"))
-    library = "@huggingface/transformers 4.3.1"
-    assert facts == {"skipped": f"needs {library}, and npm could not install it: npm error network is down"}
+    with pytest.raises(CheckFailed, match=r"transformers 4\.3\.1, .*: npm error network is down$") as caught:
+        run_step(run_client, of_client("bert"), "report", model=package("bert"))
+    assert caught.value.failure.code == "OBE195"
     assert list((tmp_path / "cache/onnxbuild/clients").iterdir()) == []
 
 

@@ -12,6 +12,7 @@ from msgspec import UNSET, Meta, UnsetType
 from onnxbuild.steps.kind import PROGRAM, Context, Fault, TargetFacts
 from onnxbuild.steps.packaging.package_kind import Client, ClientParams, Package, PackageParams, Roles
 from onnxbuild.tables.publishing.javascript_dtypes import (
+    BROWSERS,
     DEFAULT_DTYPES,
     NO_DTYPE,
     OF_PRECISION,
@@ -252,8 +253,8 @@ def _for_client(params: JavaScriptParams, _context: Context) -> JavaScriptClient
 
 
 def _programs(params: Any) -> tuple[str, ...]:
-    browser = (f"{PROGRAM}chromium",) if set(params.clients) - {"node"} else ()
-    return ("onnxruntime", f"{PROGRAM}node", *browser)
+    browsers = BROWSERS if set(params.clients) - {"node"} else ()
+    return ("onnxruntime", *(f"{PROGRAM}{name}" for name in ("node", "npm", *browsers)))
 
 
 TRANSFORMERS_JS = Package(

@@ -42,6 +42,9 @@ OF_PRECISION: Mapping[str, str] = {
     "bnb4": "bnb4",
 }
 
+# The programs that can be the browser of a check, best first.
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
 # What each client loads if a page names no dtype.
 DEFAULT_DTYPES: Mapping[str, str] = {"node": "fp32", "wasm": "q8", "webgpu": "fp32"}
 

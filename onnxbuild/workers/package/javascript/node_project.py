@@ -14,14 +14,14 @@ import subprocess
 from hashlib import sha256
 from pathlib import Path
 
-from onnxbuild.protocol import Tell
+from onnxbuild.protocol import CheckFailed, Tell
+from onnxbuild.tables.publishing.javascript_dtypes import BROWSERS
 
 CLIENTS = Path(__file__).with_name("clients")
 LIBRARY = "@huggingface/transformers"
 _INSTALL = ("ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", "--fetch-retries=1")
 _TIMEOUT_SECONDS = 600
 _FILES = ("package.json", "package-lock.json")
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
 class ClientAbsent(Exception):  # noqa: N818 - it is no fault of the package
@@ -38,7 +38,7 @@ def node() -> str:
 
 def browser() -> str:
     """The path of Chromium, or of Chrome. Errors: ClientAbsent."""
-    path = next(filter(None, map(shutil.which, _BROWSERS)), None)
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
         raise ClientAbsent("needs chromium")
     return path
@@ -51,7 +51,11 @@ def version_of(major: int) -> str:
 
 
 def project_folder(major: int, tell: Tell) -> Path:
-    """The folder whose `node_modules` has the packages, installed where it is missing. Errors: ClientAbsent."""
+    """The folder whose `node_modules` has the packages, installed where it is missing.
+
+    Errors: ClientAbsent without npm; CheckFailed OBE195 if npm fails: the next run shall try again, and not find a
+    check that was skipped.
+    """
     declaration = _declaration(major)
     lock = (declaration / "package-lock.json").read_bytes()
     folder = _cache() / f"{declaration.name}-{sha256(lock).hexdigest()[:16]}"
@@ -83,7 +87,7 @@ def _install(declaration: Path, folder: Path, what: str) -> None:
         with contextlib.suppress(OSError):  # the other one was first
             fresh.rename(folder)
     except OSError as error:
-        raise ClientAbsent(f"needs {what}, and it could not be installed: {error.strerror or error}") from error
+        raise _not_installed(what, error.strerror or str(error)) from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
@@ -94,7 +98,14 @@ def _run_npm(npm: str, folder: Path, what: str) -> None:
             [npm, *_INSTALL], cwd=folder, capture_output=True, text=True, check=False, timeout=_TIMEOUT_SECONDS
         )
     except subprocess.TimeoutExpired as error:
-        raise ClientAbsent(f"needs {what}, and npm did not install it in {_TIMEOUT_SECONDS} s") from error
+        raise _not_installed(what, f"npm did not end within {_TIMEOUT_SECONDS} s") from error
     if done.returncode:
         reason = next((line for line in done.stderr.splitlines() if line.strip()), f"exit code {done.returncode}")
-        raise ClientAbsent(f"needs {what}, and npm could not install it: {reason.strip()[:200]}")
+        raise _not_installed(what, reason.strip()[:200])
+
+
+def _not_installed(what: str, reason: str) -> CheckFailed:
+    hint = "run it again where npm reaches its registry, or write `client: false` in the package"
+    return CheckFailed(
+        "OBE195", f"{what}, which checks the package, was not installed: {reason}", notes=[("hint", hint)]
+    )
