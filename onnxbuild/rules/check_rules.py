@@ -66,6 +66,16 @@ RULES: tuple[Rule, ...] = (
         Good:
             benchmark: {batch: [1]}
         """),
+    described("OB616", "call-too-large", """
+        More tokens in one call of the model than fit into memory.
+
+        Why: the samples are made before the model runs, so a zero too many fills the memory for minutes, and ends in a
+        killed worker.
+        Bad:
+            benchmark: {batch: [1000000000000]}
+        Good:
+            benchmark: {batch: [1000]}
+        """),
     described("OB613", "more-threads-than-cores", """
         A benchmark with more threads than this machine has cores.
 

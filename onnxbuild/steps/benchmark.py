@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from onnxbuild.steps.dataset_rows import Rows, check_length
+from onnxbuild.steps.dataset_rows import Rows, check_call, check_length
 from onnxbuild.steps.kind import (
     Context,
     Fault,
@@ -115,6 +115,7 @@ def _check(params: BenchmarkParams, context: Context) -> Iterable[Fault]:
             severity="warning",
             message=f"{max(params.threads)} threads on {context.machine.cores} cores measure the scheduler",
         )
+    yield from check_call("batch", max(params.batch, default=1), max(params.sequence, default=1))
     if "sequence" in context.written:
         yield from check_length("sequence", max(params.sequence, default=1), context)
     if params.throughput is not UNSET:
@@ -138,6 +139,7 @@ def _check_throughput(throughput: Throughput, context: Context) -> Iterable[Faul
             message=f"`throughput` passes each text through the model once; the task `{context.task}` works otherwise",
             hint="remove it; `generate:` measures the tokens per second of a model that writes text",
         )
+    yield from check_call("throughput", max(throughput.batch, default=1), throughput.sequence)
     busy = max(throughput.workers, default=1) * max(throughput.threads, default=1)
     if busy > context.machine.cores:
         yield Fault(

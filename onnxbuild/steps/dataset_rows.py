@@ -24,6 +24,9 @@ class Rows(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     seed: Annotated[int, Meta(description="seed that chooses rows if there are more than `limit`")] = 0
 
 
+# Of one call. Their ids and masks take 1 GB, and the values of a small model a hundred times that.
+_MOST_TOKENS = 1 << 26
+
 # Fields that the params of several kinds share.
 Dataset = Annotated[str, Meta(description="name of the dataset to read, one of `datasets:`")]
 Samples = Annotated[int, Meta(description="number of rows to read from the dataset, 1 or more")]
@@ -37,6 +40,13 @@ def check_counts(params: Any) -> Iterator[Fault]:
     for field in ("samples", "sequence"):
         if getattr(params, field) < 1:
             yield Fault(code="OB612", field=field, message=f"`{field}` expects a number from 1")
+
+
+def check_call(field: str, batch: int, sequence: int) -> Iterator[Fault]:
+    """OB616 for more tokens in one call than any model computes: they would fill the memory before anything fails."""
+    if batch * sequence > _MOST_TOKENS:
+        message = f"{batch:,} × {sequence:,} are {batch * sequence:,} tokens in one call, at most {_MOST_TOKENS:,} fit"
+        yield Fault(code="OB616", field=field, message=message, hint="use fewer samples, or shorter ones")
 
 
 def check_cut(params: Any, context: Context) -> Iterator[Fault]:

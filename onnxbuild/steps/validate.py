@@ -16,6 +16,7 @@ from onnxbuild.steps.dataset_rows import (
     RowSeed,
     Samples,
     Sequence,
+    check_call,
     check_counts,
     check_cut,
     check_length,
@@ -162,6 +163,7 @@ def _check(params: ValidateParams, context: Context) -> Iterable[Fault]:
     for batch, sequence in params.shapes:
         if batch < 1 or sequence < 1:
             yield Fault(code="OB611", field="shapes", message=f"shape [{batch}, {sequence}] is empty")
+        yield from check_call("shapes", batch, sequence)
     if "shapes" in context.written:  # the default shapes are cut to what the model takes
         yield from check_length("shapes", max((sequence for _, sequence in params.shapes), default=1), context)
     yield from check_counts(params)
