@@ -124,7 +124,7 @@ def precision_after(params: PrecisionParams, before: str) -> str:
 
 PRECISION = Kind(
     name="precision",
-    version=2,
+    version=3,
     params=PrecisionParams,
     inputs={"model": "onnx"},
     outputs={"model": "onnx"},

@@ -16,8 +16,8 @@ from onnxbuild.protocol import CheckFailed  # noqa: E402
 from onnxbuild.steps.quantize import QuantizeParams  # noqa: E402
 from onnxbuild.workers.engines.smoke_run import open_for_check  # noqa: E402
 from onnxbuild.workers.folders.journal import Journal  # noqa: E402
+from onnxbuild.workers.graphs.angles.angle_products import angles  # noqa: E402
 from onnxbuild.workers.graphs.graph_files import save_model  # noqa: E402
-from onnxbuild.workers.quantize.angles import angles  # noqa: E402
 from onnxbuild.workers.quantize.effect import check_effect  # noqa: E402
 from onnxbuild.workers.quantize.quantized import ANGLE  # noqa: E402
 from onnxbuild.workers.quantize.worker import _Given, _quantized  # noqa: E402

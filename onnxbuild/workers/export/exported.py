@@ -14,6 +14,7 @@ from onnxbuild.workers.calibrate.observe import float_tensors
 from onnxbuild.workers.engines.smoke_run import open_for_check
 from onnxbuild.workers.folders.model_files import onnx_names
 from onnxbuild.workers.folders.model_graphs import external_files, has_external_data, size_bytes
+from onnxbuild.workers.graphs.angles.angle_paths import keep_angles
 from onnxbuild.workers.graphs.graph_files import load_graph, load_model, save_model
 from onnxbuild.workers.graphs.half import named, to_half
 from onnxbuild.workers.graphs.walk import count_operators, opset_of
@@ -42,8 +43,9 @@ def _settle(root: Path, path: Path, dtype: str) -> None:
         settle_merged(model, model.ir_version)
     if dtype == "fp16":
         with TemporaryDirectory(prefix="onnxbuild-half-") as scratch:
-            floats = float_tensors(named(model), Path(scratch))
-        model = to_half(model, dtype, (), keep_io_types=True, floats=floats)
+            angles = keep_angles(named(model))
+            floats = float_tensors(model, Path(scratch))
+        model = to_half(model, dtype, (), keep_io_types=True, floats=floats, angles=angles)
     for data in _own_data(root, path):
         data.unlink()
     save_model(model, path, external=external)

@@ -42,9 +42,17 @@ def float_nodes(model: ModelProto, floats: Collection[str]) -> list[str]:
 
 
 def to_half(
-    model: ModelProto, dtype: str, kept: Collection[str], *, keep_io_types: bool, floats: Collection[str]
+    model: ModelProto,
+    dtype: str,
+    kept: Collection[str],
+    *,
+    keep_io_types: bool,
+    floats: Collection[str],
+    angles: Collection[str],
 ) -> ModelProto:
-    """The model in `dtype` (fp16, bf16), except for the nodes named in `kept`. `model` is changed.
+    """The model in `dtype` (fp16, bf16), except for the nodes named in `kept` and `angles`. `model` is changed.
+
+    Branches read what a node of `angles` computes without rounding.
 
     `floats` are its fp32 values, as `float_tensors` returns them for a model whose nodes all have names.
     """
@@ -53,6 +61,7 @@ def to_half(
     branching = [node.name for node in model.graph.node if has_branches(node)]
     captured = {name for node in model.graph.node for name in names_captured(node)}
     captured &= {*floats, *_stored_floats(model)}
+    unrounded = {name for node in model.graph.node if node.name in angles for name in node.output}
     _declare_types(model, floats)
     own_casts = {node.name for node in model.graph.node if node.op_type == "Cast"}
     exact = _originals(model) if dtype == "bf16" else {}
@@ -61,13 +70,13 @@ def to_half(
         keep_io_types=keep_io_types,
         disable_shape_infer=True,
         op_block_list=[*DEFAULT_OP_BLOCK_LIST, *_ALWAYS_FLOAT],
-        node_block_list=[*kept, *branching],
+        node_block_list=[*kept, *angles, *branching],
     )
-    if dtype == "bf16":
-        _to_bfloat16(converted, exact)
     _drop_repeated_casts(converted)
     _join_stretches(converted, own_casts)
-    _cast_for_branches(converted, captured)
+    if dtype == "bf16":
+        _to_bfloat16(converted, exact)
+    _cast_for_branches(converted, captured, captured & unrounded)
     sort_nodes(converted)  # the converter adds its casts at the end
     del converted.graph.value_info[:]
     return converted
@@ -126,13 +135,19 @@ def _stored_floats(model: ModelProto) -> set[str]:
     return {tensor.name for tensor in model.graph.initializer if tensor.data_type == TensorProto.FLOAT}
 
 
-def _cast_for_branches(model: ModelProto, captured: Collection[str]) -> None:
-    """Cast to fp32 what branches take from the graph around them, which is in half precision now."""
+def _cast_for_branches(model: ModelProto, captured: Collection[str], unrounded: Collection[str]) -> None:
+    """Cast to fp32 what branches take from the graph around them, which is in half precision now.
+
+    What is `unrounded` is there in fp32 as well, before the cast that the converter added.
+    """
     graph = model.graph
     kinds = {value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.output)}
     kinds |= {tensor.name: tensor.data_type for tensor in graph.initializer}
     halved = [name for name in sorted(captured) if kinds.get(name) != TensorProto.FLOAT]
-    renamed = {name: f"{name}_for_branches" for name in halved}
+    casts = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Cast"}
+    before = {name: casts[name] for name in halved if name in unrounded and name in casts}
+    halved = [name for name in halved if name not in before]
+    renamed = {name: f"{name}_for_branches" for name in halved} | before
     for inner in graphs_of(graph):
         if inner is not graph:
             for node in inner.node:
@@ -141,6 +156,8 @@ def _cast_for_branches(model: ModelProto, captured: Collection[str]) -> None:
     graph.node.extend(
         helper.make_node("Cast", [n], [renamed[n]], name=f"{n}_cast", to=TensorProto.FLOAT) for n in halved
     )
+    if before:
+        remove_dead_nodes(model)  # the cast to half precision may have no other reader
 
 
 def _originals(model: ModelProto) -> dict[str, np.ndarray]:

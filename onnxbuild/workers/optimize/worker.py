@@ -16,6 +16,7 @@ from onnxbuild.tables.fusions import FUSIONS
 from onnxbuild.workers.folders.configs import read_config
 from onnxbuild.workers.folders.model_files import copy_model_file
 from onnxbuild.workers.folders.model_graphs import copy_data, has_external_data, outline_of, size_bytes
+from onnxbuild.workers.graphs.angles.angle_paths import keep_angles
 from onnxbuild.workers.graphs.cpu_kernels import part_skip_norms
 from onnxbuild.workers.graphs.graph_files import EXTERNAL_FROM_BYTES, load_graph, save_model
 from onnxbuild.workers.graphs.shapes import all_reductions
@@ -35,8 +36,8 @@ def run(params: OptimizeParams, inputs: Mapping[str, Path], outputs: Mapping[str
     """Optimize each graph, and complete the folder as `change_each_graph` does.
 
     Facts beyond those of `change_each_graph`: by file nodes and bytes before and after, fused operators by type,
-    normalizations split from a fusion that is slower on a CPU (`skip_norms_parted`), seconds; `warnings`: what fuses
-    in the model type and did not fuse here.
+    normalizations split from a fusion that is slower on a CPU (`skip_norms_parted`), at O4 the nodes that compute
+    angles and stay in fp32 (`kept_fp32`), seconds; `warnings`: what fuses in the model type and did not fuse here.
     """
     config = read_config(inputs["model"])
     model_type = str(config.get("model_type"))
@@ -80,7 +81,9 @@ def _optimized_file(
     facts: dict[str, Any] = {"shared_bytes": 0, "weights_left_in_place": _leaves_weights(source, params)}
 
     def change(path: Path) -> ModelProto:
-        changed = _optimized(path, scratch, config, params)
+        changed, angles = _optimized(path, scratch, config, params)
+        if LEVELS[params.level].halves:
+            facts["kept_fp32"] = sorted(angles)
         facts["fused"] = count_fused(changed)
         facts["skip_norms_parted"] = part_skip_norms(changed) if params.device == "cpu" else 0
         return changed
@@ -136,7 +139,10 @@ def _fuse_attention(model: ModelProto, config: Mapping[str, Any]) -> int:
     return fuse_attention_with_past(model, int(config.get("n_head") or 0), int(config.get("n_embd") or 0))
 
 
-def _optimized(path: Path, scratch: Path, config: Mapping[str, Any], params: OptimizeParams) -> ModelProto:
+def _optimized(
+    path: Path, scratch: Path, config: Mapping[str, Any], params: OptimizeParams
+) -> tuple[ModelProto, set[str]]:
+    """The optimized graph, and the names of the nodes that a conversion to fp16 left in fp32."""
     from onnxruntime.transformers.optimizer import optimize_model
 
     level = LEVELS[params.level]
@@ -154,7 +160,10 @@ def _optimized(path: Path, scratch: Path, config: Mapping[str, Any], params: Opt
             use_gpu=False,
             only_onnxruntime=not level.fuses,
         )
+    angles = keep_angles(optimizer.model) if level.halves else set[str]()
     if level.halves:
-        optimizer.convert_float_to_float16(use_symbolic_shape_infer=True, keep_io_types=True)
+        optimizer.convert_float_to_float16(
+            use_symbolic_shape_infer=True, keep_io_types=True, node_block_list=sorted(angles)
+        )
         optimizer.topological_sort()  # otherwise the casts of inputs come last
-    return optimizer.model
+    return optimizer.model, angles

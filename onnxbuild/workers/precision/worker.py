@@ -19,6 +19,7 @@ from onnxbuild.workers.calibrate.feeds import Feeds, calibrating, feeds_by_file
 from onnxbuild.workers.calibrate.observe import float_tensors, magnitudes
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
 from onnxbuild.workers.folders.model_graphs import has_external_data, size_bytes
+from onnxbuild.workers.graphs.angles.angle_paths import keep_angles
 from onnxbuild.workers.graphs.free_names import free_added_names
 from onnxbuild.workers.graphs.graph_files import load_model, save_model
 from onnxbuild.workers.graphs.half import float_nodes, lacks_bfloat16, named, to_half
@@ -77,7 +78,7 @@ def _convert(
     with TemporaryDirectory(prefix="onnxbuild-precision-") as scratch, quiet():
         model, facts = _converted(model, Path(scratch), params, feeds)
     destination.parent.mkdir(parents=True, exist_ok=True)
-    cure = _cure(model)
+    cure = _cure(model, params)
     save_model(model, destination, external=has_external_data(source))
     sizes = {"bytes_before": size_bytes(source), "bytes": size_bytes(destination)}
     if sizes["bytes"] >= sizes["bytes_before"]:
@@ -90,7 +91,7 @@ def _convert(
     return {**facts, **sizes, "seconds": round(time.perf_counter() - started, 3)}
 
 
-def _cure(model: ModelProto) -> str:
+def _cure(model: ModelProto, params: PrecisionParams) -> str:
     """What helps if a converted model is no smaller, by where its fp32 weights are."""
     inner = {name for node in model.graph.node for name in names_captured(node)}
     sizes = {t.name: weight_bytes(t) for t in tensors_of(model) if t.data_type == TensorProto.FLOAT}
@@ -99,6 +100,8 @@ def _cure(model: ModelProto) -> str:
     own = {tensor.name for tensor in model.graph.initializer}
     if sum(size for name, size in sizes.items() if name in inner or name not in own) > sum(sizes.values()) / 2:
         return "its weights are read by branches or loops, which stay in fp32: leave `precision:` out"
+    if not params.keep_fp32:
+        return "most of its weights compute angles, or have no kernel in half precision: leave `precision:` out"
     return "most of its weights belong to nodes that stay in fp32: name fewer in `keep_fp32`"
 
 
@@ -108,10 +111,11 @@ def _converted(
     """The model in half precision, and which of its nodes that concerns."""
     with calibrating():
         largest, samples = magnitudes(model, feeds, scratch) if feeds is not None else ({}, 0)
-    kept = {node.name for node in model.graph.node if _stays(node, params.kept, largest)}
+    angles = keep_angles(model)
+    kept = {node.name for node in model.graph.node if node.name in angles or _stays(node, params.kept, largest)}
     floats = float_tensors(model, scratch)
     before = float_nodes(model, floats)
-    model = to_half(model, params.dtype, kept, keep_io_types=params.keep_io_types, floats=floats)
+    model = to_half(model, params.dtype, kept, keep_io_types=params.keep_io_types, floats=floats, angles=angles)
     drop_unused_weights(model)
     if params.dtype == "bf16":  # no CPU runs it, so that nothing else would notice
         _check_bfloat16(model)

@@ -19,6 +19,7 @@ from onnxbuild.workers.calibrate.feeds import Counted, Feeds, calibrating
 from onnxbuild.workers.folders.journal import Journal
 from onnxbuild.workers.folders.model_files import copy_model_file, onnx_names
 from onnxbuild.workers.folders.model_graphs import copy_data, has_external_data, size_bytes
+from onnxbuild.workers.graphs.angles.angle_products import angles
 from onnxbuild.workers.graphs.graph_files import load_graph, load_model, save_model
 from onnxbuild.workers.graphs.half import named
 from onnxbuild.workers.graphs.nodes import declare_own_operators
@@ -27,7 +28,6 @@ from onnxbuild.workers.libraries.quiet import quiet
 from onnxbuild.workers.libraries.remote_code import with_its_code
 from onnxbuild.workers.model_folder.decoders import graphs_to_change
 from onnxbuild.workers.model_folder.each_graph import change_each_graph
-from onnxbuild.workers.quantize.angles import angles
 from onnxbuild.workers.quantize.effect import check_effect, count_quantized
 from onnxbuild.workers.quantize.file_params import check_excluded, params_by_file
 from onnxbuild.workers.quantize.gptq import quantize_gptq

@@ -13,8 +13,8 @@ from onnxbuild.protocol import CheckFailed, Tell
 from onnxbuild.steps.quantize import QuantizeParams
 from onnxbuild.workers.calibrate.feeds import Feeds, calibrating
 from onnxbuild.workers.folders.journal import Journal
+from onnxbuild.workers.graphs.angles.angle_products import angles
 from onnxbuild.workers.graphs.graph_files import load_model
-from onnxbuild.workers.quantize.angles import angles
 from onnxbuild.workers.quantize.prepared import prepare
 from onnxbuild.workers.quantize.search.joined import Joined, in_file, joined, joined_feeds, of_file, split, twins
 from onnxbuild.workers.quantize.search.judged import OF_FILE, kept
