@@ -36,6 +36,7 @@ CHANGES_OF_ASKED = {
     "trust": ("ci:AAAA",),
     "allow_paths": ("elsewhere",),
     "allow_env": ("TOKEN",),
+    "publish": True,
 }
 
 
@@ -50,7 +51,8 @@ def test_every_option_is_in_the_question_or_has_no_effect():
     assert {"asked", *CHANGES, *WITHOUT_EFFECT} == set(RunOptions._fields)
     # `out` of `Asked` is a copy of that of `RunOptions`, which a build makes.
     # `change` is what `compare-exporters` makes of a manifest, which leaves no receipt.
-    assert {"out", "change", *CHANGES_OF_ASKED} == set(Asked._fields)
+    # `check_published` asks the destination whatever a receipt says.
+    assert {"out", "change", "check_published", *CHANGES_OF_ASKED} == set(Asked._fields)
 
 
 @pytest.mark.parametrize("name", CHANGES)
