@@ -72,6 +72,13 @@ def test_one_wrong_folder_of_several_fails_and_the_others_are_told(folder, tmp_p
     assert err.startswith("OB750 `missing` does not exist\n")
 
 
+def test_a_folder_of_several_variants_gets_the_name_of_one(folder, tmp_path, capsys):
+    code, out, err = ended(capsys, "verify", ".")
+    assert (code, out) == (1, "")
+    hint = "name a folder that `onnxbuild run` has written, or a copy of one, such as `f`"
+    assert err == f"OB750 `.` has no `onnxbuild.json`\n  = hint: {hint}\n"
+
+
 def test_json_has_every_problem(folder, capsys):
     (folder / "README.md").write_text("x")
     (folder / "config.json").unlink()
