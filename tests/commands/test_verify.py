@@ -207,6 +207,13 @@ def test_a_signature_replaces_an_older_one(signed, capsys):
     assert ended(capsys, "verify", "f", "--trust", "b.pub")[0] == 0
 
 
+def test_a_private_key_is_not_trusted_and_the_hint_names_the_public_one(signed, capsys):
+    code, out, err = ended(capsys, "verify", "f", "--trust", "a.key")
+    assert (code, out) == (2, "")
+    assert err.startswith("OB754 `a.key` is not a public key of an elliptic curve in PEM")
+    assert "and `verify --trust` the public one" in err
+
+
 def test_a_key_that_is_none_is_named_without_its_content(folder, keys, capsys):
     write_pair(keys / "rsa", rsa.generate_private_key(65537, 2048))
     write_pair(keys / "other", ec.generate_private_key(ec.SECP256K1()))
