@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 
 from onnxbuild.cli import run_command
@@ -64,12 +66,45 @@ def test_repository_of_the_hub_is_a_source(capsys):
     [
         (["nothing.bin"], "OB776 `nothing.bin` is neither a folder nor a repository of the Hub"),
         (["empty"], "OB776 the folder `empty` is not a checkpoint: it has no config.json"),
+        (["MyModel"], "did you mean `My Model`?"),
+        (
+            ["My Model/config.json"],
+            "OB776 `My Model/config.json` is a file, and a model is a folder\n  = hint: name its folder: `My Model`",
+        ),
+        (
+            ["tuned/sentimnt"],
+            "  = hint: did you mean `tuned/sentiment`? for the repository of the Hub, write `hub:tuned/sentimnt`",
+        ),
+        (["tuned/x"], "  = hint: for the repository of the Hub, write `hub:tuned/x`"),
+        (["two\nlines"], "OB776 the path of the folder has a character that cannot be printed: "),
     ],
 )
 def test_what_is_no_model_is_refused(arguments, message, checkpoint, capsys):
     (checkpoint.parent / "empty").mkdir()
+    (checkpoint.parent / "tuned/sentiment").mkdir(parents=True)
+    (checkpoint.parent / "two\nlines").mkdir()
     assert run_command(["convert-js", *arguments]) == 2
     assert message in capsys.readouterr().err
+    assert not list(checkpoint.parent.glob("*-js")), "nothing was written"
+
+
+def test_hub_is_asked_in_spite_of_a_similar_folder(checkpoint, capsys):
+    (checkpoint.parent / "tuned/sentiment").mkdir(parents=True)
+    assert run_command(["convert-js", "hub:tuned/sentimnt", "--dry-run"]) == 0
+    assert "source: 'hub:tuned/sentimnt'" in capsys.readouterr().err
+
+
+def test_manifest_names_the_command_that_runs_it_again(checkpoint, monkeypatch, capsys):
+    run_command(["convert-js", "My Model", "--dry-run"])
+    shown = capsys.readouterr().err
+    command = shlex.split(shown.splitlines()[1].removeprefix("# "))
+    written = checkpoint.parent / "my-model-js/my-model.yaml"
+    written.parent.mkdir()
+    written.write_text(shown)
+    monkeypatch.chdir(written.parent)
+    assert command[:5] == ["onnxbuild", "run", "my-model.yaml", "--out", "."]
+    assert run_command(["plan", *command[2:3], *command[5:]]) == 0
+    assert "my-model:export" in capsys.readouterr().out
 
 
 def test_changed_manifest_is_kept(checkpoint, capsys):
@@ -77,7 +112,10 @@ def test_changed_manifest_is_kept(checkpoint, capsys):
     written.parent.mkdir()
     written.write_text("onnxbuild: 1\n")
     assert run_command(["convert-js", "My Model", "--output", "place"]) == 2
-    assert "is not what this command would write" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "is not what this command would write" in shown
+    again = f"onnxbuild run {written} --out {written.parent} --allow-path '{checkpoint}'"
+    assert f"  = hint: run it: `{again}`; or delete it, or name another `--output`" in shown
     assert written.read_text() == "onnxbuild: 1\n"
 
 

@@ -72,6 +72,13 @@ def test_one_wrong_folder_of_several_fails_and_the_others_are_told(folder, tmp_p
     assert err.startswith("OB750 `missing` does not exist\n")
 
 
+def test_a_folder_of_several_variants_gets_the_name_of_one(folder, tmp_path, capsys):
+    code, out, err = ended(capsys, "verify", ".")
+    assert (code, out) == (1, "")
+    hint = "name a folder that `onnxbuild run` has written, or a copy of one, such as `f`"
+    assert err == f"OB750 `.` has no `onnxbuild.json`\n  = hint: {hint}\n"
+
+
 def test_json_has_every_problem(folder, capsys):
     (folder / "README.md").write_text("x")
     (folder / "config.json").unlink()
@@ -198,6 +205,13 @@ def test_a_folder_that_differs_is_not_signed_nor_is_any_other(folder, keys, caps
 def test_a_signature_replaces_an_older_one(signed, capsys):
     assert ended(capsys, "sign", "f", "--key", "b.key")[0] == 0
     assert ended(capsys, "verify", "f", "--trust", "b.pub")[0] == 0
+
+
+def test_a_private_key_is_not_trusted_and_the_hint_names_the_public_one(signed, capsys):
+    code, out, err = ended(capsys, "verify", "f", "--trust", "a.key")
+    assert (code, out) == (2, "")
+    assert err.startswith("OB754 `a.key` is not a public key of an elliptic curve in PEM")
+    assert "and `verify --trust` the public one" in err
 
 
 def test_a_key_that_is_none_is_named_without_its_content(folder, keys, capsys):

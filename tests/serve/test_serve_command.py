@@ -72,6 +72,10 @@ def test_a_folder_without_a_model_is_refused(tmp_path, capsys):
     assert "OB741 no model was delivered" in refused(capsys, tmp_path)
 
 
+def test_a_folder_of_several_models_gets_the_name_of_one(out, capsys):
+    assert "/ranker/fp32`" in refused(capsys, out / "ranker").partition("has written, such as `")[2]
+
+
 def test_one_variant_twice_is_refused(out, tmp_path, capsys):
     shutil.copytree(out / "ranker" / "fp32", tmp_path / "ranker")
     shown = refused(capsys, out / "ranker" / "fp32", tmp_path / "ranker")

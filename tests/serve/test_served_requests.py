@@ -25,13 +25,14 @@ needs_stop = pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="needs SI
     ("/v1/embeddings", {"model": "embedder", "input": ["a"] * 257}, 400, "may have 256 texts"),
     ("/v1/embeddings", {"model": "nobody", "input": "a"}, 404, "there is no model `nobody`; there are minilm/fp32"),
     ("/v1/embeddings", {"input": "a"}, 404, "`model` must be one of minilm/fp32"),
-    ("/v1/embeddings", {"model": "tagger", "input": "a"}, 400, "`tagger` labels tokens"),
-    ("/v1/rerank", {"model": "classifier", "query": "a", "documents": ["b"]}, 400, "`classifier` classifies text"),
+    ("/v1/embeddings", {"model": "tagger", "input": "a"}, 400,
+     "`tagger` labels tokens, which has another address: `/token-classify`"),
+    ("/v1/rerank", {"model": "classifier", "query": "a", "documents": ["b"]}, 400, "another address: `/classify`"),
     ("/v1/rerank", {"model": "ranker", "query": "a", "documents": []}, 400, "the list is empty"),
     ("/v1/rerank", {"model": "ranker", "query": "a", "documents": [{"title": "b"}]}, 400, '"text"'),
     ("/v1/chat/completions", {"model": "gpt", "messages": []}, 422, "length >= 1"),
-    ("/nothing", {}, 404, "not found"),
-    ("/v1/embeddings", None, 405, "method not allowed"),
+    ("/nothing", {}, 404, "not found: `/openapi.json` lists the addresses"),
+    ("/v1/embeddings", None, 405, "method not allowed: use POST"),
 ])  # fmt: skip
 def test_a_wrong_request_gets_an_error_as_openai_writes_it(server, path, body, status, says):
     answer = server.request(path, body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from msgspec import Struct
 
 from onnxbuild.commands.parsing.options import Asked, RunOptions
 from onnxbuild.commands.run import answer_or_build
-from onnxbuild.diagnostics import DiagnosticError, fault
+from onnxbuild.diagnostics import DiagnosticError, fault, nearest
 from onnxbuild.store.files import write_atomically
 
 # Dtype → the block of its target. Browsers round signed int8 weights, and 4-bit products in int8, otherwise than the
@@ -46,12 +47,12 @@ def convert_js(conversion: Conversion, asked: Asked) -> int:
     """Write the manifest, show it, and run it; return the exit code of the run. Errors: DiagnosticError OB776."""
     source, name, reach = _source(conversion.model)
     folder = Path(conversion.output or f"{name}-js").absolute()
-    text = manifest_text(conversion, source, name)
+    text = manifest_text(conversion, source, name, reach)
     print(text, file=sys.stderr)
     if conversion.dry_run:
         return 0
     path = folder / f"{name}.yaml"
-    _write(path, text)
+    _write(path, text, _again(str(path), str(folder), reach))
     changed = asked._replace(manifest=str(path), allow_paths=(*asked.allow_paths, *reach), out=str(folder))
     return answer_or_build(RunOptions(asked=changed, out=str(folder), jobs=conversion.jobs))
 
@@ -59,6 +60,7 @@ def convert_js(conversion: Conversion, asked: Asked) -> int:
 def _source(model: str) -> tuple[str, str, tuple[str, ...]]:
     """The source of the manifest, a name for the model, and the paths that the manifest must be let read."""
     folder = Path(model).absolute()
+    _check_path(model, folder)
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             message = f"the folder `{model}` is not a checkpoint: it has no config.json"
@@ -70,20 +72,44 @@ def _source(model: str) -> tuple[str, str, tuple[str, ...]]:
         repository = model.removeprefix("hub:")
         return f"hub:{repository}", _name(repository.partition("@")[0].partition("/")[2]), ()
     message = f"`{model}` is neither a folder nor a repository of the Hub"
-    raise _unusable(message, "name a folder with a config.json, or a repository such as `org/name`")
+    raise _unusable(message, _similar(model) or "name a folder with a config.json, or a repository such as `org/name`")
+
+
+def _check_path(model: str, folder: Path) -> None:
+    """Refuse a path that was probably mistyped, before it is taken for a repository. Errors: DiagnosticError OB776."""
+    if not str(folder).isprintable():  # the manifest has the path in a comment, which a line break would end
+        message = f"the path of the folder has a character that cannot be printed: {str(folder)!r}"
+        raise _unusable(message, "rename the folder")
+    if folder.is_file():
+        raise _unusable(f"`{model}` is a file, and a model is a folder", f"name its folder: `{Path(model).parent}`")
+    if not folder.exists() and "/" in model and _REPOSITORY.fullmatch(model) and folder.parent.is_dir():
+        message = f"there is no folder `{Path(model).name}` in the folder `{Path(model).parent}`"
+        similar = _similar(model)
+        hub = f"for the repository of the Hub, write `hub:{model}`"
+        raise _unusable(message, f"{similar} {hub}" if similar else hub)
+
+
+def _similar(model: str) -> str | None:
+    """A question with the path of a similar folder, for one that does not exist."""
+    folder = Path(model)
+    if not folder.parent.is_dir():
+        return None
+    near = nearest(folder.name, [path.name for path in folder.parent.iterdir() if path.is_dir()])
+    return f"did you mean `{folder.with_name(near)}`?" if near else None
 
 
 def _name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-_").lower() or "model"
 
 
-def manifest_text(conversion: Conversion, source: str, name: str) -> str:
-    """The manifest, as a person would write it."""
+def manifest_text(conversion: Conversion, source: str, name: str, reach: Sequence[str] = ()) -> str:
+    """The manifest, as a person would write it; `reach` has the paths outside its folder that it needs."""
     dtypes = list(dict.fromkeys(conversion.dtypes))
     targets = {dtype: "q8" if dtype == "int8" else dtype for dtype in dtypes}
     has_defaults = all(dtype in dtypes for dtype in _DEFAULTS)
     lines = [
-        f"# Written by `onnxbuild convert-js`. After a change, `onnxbuild run {name}.yaml --out .` builds it again.",
+        "# Written by `onnxbuild convert-js`. After a change, this command builds it again in this folder:",
+        f"#     {_again(f'{name}.yaml', '.', reach)}",
         "onnxbuild: 1",
         "",
         "targets:",
@@ -103,6 +129,12 @@ def manifest_text(conversion: Conversion, source: str, name: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _again(manifest: str, out: str, reach: Sequence[str]) -> str:
+    """The command that runs a written manifest."""
+    permitted = [word for path in reach for word in ("--allow-path", path)]
+    return shlex.join(["onnxbuild", "run", manifest, "--out", out, *permitted])
+
+
 def _clients(clients: Sequence[str]) -> str:
     return f"[{', '.join(clients)}]" if clients else "false"
 
@@ -116,11 +148,14 @@ def _quoted(text: str) -> str:
     return f"'{escaped}'"
 
 
-def _write(path: Path, text: str) -> None:
-    """Write the manifest; one that somebody has changed is kept. Errors: DiagnosticError OB776."""
+def _write(path: Path, text: str, again: str) -> None:
+    """Write the manifest; one with other content is kept, and `again` is the command that runs it.
+
+    Errors: DiagnosticError OB776.
+    """
     if path.exists() and path.read_text(encoding="utf-8", errors="replace") != text:
         message = f"`{path}` exists, and is not what this command would write"
-        raise _unusable(message, f"run it: `onnxbuild run {path} --out {path.parent}`; or name another `--output`")
+        raise _unusable(message, f"run it: `{again}`; or delete it, or name another `--output`")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, text.encode())
 

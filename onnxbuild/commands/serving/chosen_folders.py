@@ -11,6 +11,7 @@ from onnxbuild.commands.parsing.options import Asked
 from onnxbuild.commands.state.locations import out_folder
 from onnxbuild.commands.state.out_place import check_folders, refuse_link
 from onnxbuild.commands.workspace import session
+from onnxbuild.deliver.checking.account import example_below
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, did_you_mean, fault
 from onnxbuild.execute.events import SUCCEEDED
 from onnxbuild.planning.action_graph import ActionGraph
@@ -114,7 +115,8 @@ def _stale(name: str, asked: Asked) -> Diagnostic:
 def _chosen(folder: Path, build: str | None = None) -> Chosen:
     shown = path_from_here(folder)
     if not (folder / "onnxbuild.json").is_file():
-        hint = f"`{build}`" if build else "name a folder that `onnxbuild run` has written, such as out/minilm/int8"
+        example = example_below(Path(shown)) or ", such as out/minilm/int8"
+        hint = f"`{build}`" if build else f"name a folder that `onnxbuild run` has written{example}"
         raise DiagnosticError(fault("OB741", f"no model was delivered to `{shown}`", hint=hint))
     try:
         described = check_files(folder)

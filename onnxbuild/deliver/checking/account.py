@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.regular_files import NotRegular, is_folder, is_link, read_regular
 
 MOST_BYTES = 64 << 20
+_HINT = "name a folder that `onnxbuild run` has written, or a copy of one"
+_MOST_COMPARED = 100  # folders below one that is no output, such as `out/`
 
 
 class Listed(Struct, frozen=True):
@@ -131,14 +134,19 @@ def _text(folder: Path) -> bytes:
     try:
         return read_regular(folder / PROVENANCE, MOST_BYTES)
     except FileNotFoundError:
-        raise _none(f"`{folder}` has no `{PROVENANCE}`") from None
+        raise _none(f"`{folder}` has no `{PROVENANCE}`", _HINT + example_below(folder)) from None
     except NotRegular as error:
         raise _none(f"`{folder / PROVENANCE}` {error.strerror}") from None
     except OSError as error:
         raise _none(f"`{folder / PROVENANCE}` cannot be read: {error.strerror}") from None
 
 
-def _none(
-    message: str, hint: str = "name a folder that `onnxbuild run` has written, or a copy of one"
-) -> DiagnosticError:
+def example_below(folder: Path) -> str:
+    """The end of a hint: a folder with an account, in a folder of several; empty if there is none."""
+    accounts = itertools.chain(folder.glob(f"*/{PROVENANCE}"), folder.glob(f"*/*/{PROVENANCE}"))
+    first = min(itertools.islice(accounts, _MOST_COMPARED), default=None)
+    return f", such as `{first.parent}`" if first else ""
+
+
+def _none(message: str, hint: str = _HINT) -> DiagnosticError:
     return DiagnosticError(fault("OB750", message, hint=hint), exit_code=1)

@@ -140,5 +140,8 @@ def _key_bytes(key: str) -> bytes:
 
 def _bad_key(key: str, words: str, error: Exception) -> DiagnosticError:
     """What is wrong with a key. The text of the library may quote it, so only its type is named."""
-    hint = "make a pair with `openssl`: docs/how-to/prove-a-delivery.md"
+    hint = (
+        "`sign --key` takes the private key of a pair, and `verify --trust` the public one; "
+        "`openssl` makes a pair: docs/how-to/prove-a-delivery.md"
+    )
     return DiagnosticError(fault("OB754", f"`{key}` {words} ({type(error).__name__})", hint=hint))

@@ -53,4 +53,6 @@ async def no_such_address(_request: Request, error: Exception) -> Response:
     """An address or a method that does not exist."""
     assert isinstance(error, HTTPException), "BUG: registered for this class"
     status = HTTPStatus(error.status_code)
-    return error_response(RequestError(status, status.phrase.lower(), code="unknown_address"))
+    allowed = (error.headers or {}).get("Allow")
+    way_out = f"use {allowed}" if allowed else "`/openapi.json` lists the addresses"
+    return error_response(RequestError(status, f"{status.phrase.lower()}: {way_out}", code="unknown_address"))

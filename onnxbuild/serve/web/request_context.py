@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -19,10 +19,14 @@ from onnxbuild.serve.wire import Ability, Item, Row
 
 Body = TypeVar("Body")
 
-_WHAT_DOES = {
-    "embed": "embeds text", "rerank": "scores pairs of texts", "classify": "classifies text", "tag": "labels tokens",
-    "generate": "continues text",
-}  # fmt: skip
+# What a model with an ability does, and the addresses for it.
+_WHAT_DOES: Mapping[Ability, tuple[str, str]] = {
+    "embed": ("embeds text", "`/v1/embeddings`"),
+    "rerank": ("scores pairs of texts", "`/v1/rerank`"),
+    "classify": ("classifies text", "`/classify`"),
+    "tag": ("labels tokens", "`/token-classify`"),
+    "generate": ("continues text", "`/v1/completions` or `/v1/chat/completions`"),
+}
 
 
 class Context:
@@ -69,8 +73,9 @@ class Context:
             message = f"there is no model `{name}`; there are {known}" if name else f"`model` must be one of {known}"
             raise RequestError(HTTPStatus.NOT_FOUND, message, code="model_not_found", param="model")
         if ability not in found.crew.about.abilities:
-            does = " and ".join(_WHAT_DOES[one] for one in found.crew.about.abilities)
-            raise wrong(f"`{name}` {does}: it is not for this address", "model", "wrong_model")
+            does = " and ".join(_WHAT_DOES[one][0] for one in found.crew.about.abilities)
+            addresses = " or ".join(_WHAT_DOES[one][1] for one in found.crew.about.abilities)
+            raise wrong(f"`{name}` {does}, which has another address: {addresses}", "model", "wrong_model")
         return name, found.crew
 
     async def answers(self, request: Request, crew: Crew, ability: Ability, items: Sequence[Item]) -> list[Row]:
