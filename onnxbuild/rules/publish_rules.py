@@ -80,7 +80,7 @@ RULES: tuple[Rule, ...] = (
         "OB781",
         "malformed-destination",
         """
-        A destination or a tag does not have its form.
+        A destination or a tag does not have its form, or the address in HF_ENDPOINT has a password.
 
         Why: the server would refuse it after the build.
         Bad:

@@ -66,11 +66,11 @@ def _published(place: Place, params: PublishParams, upload: Upload, tell: Tell) 
     known = {} if before is None and place.knows_digests else before
     changes = difference(upload, place.files(before or {}, upload), known)
     if changes.foreign and params.overwrite is not True:
-        names = ", ".join(changes.foreign[:8])
-        message = f"somebody has changed {names} in {params.shown} since the last publish"
+        others = ", ".join(changes.foreign[:8])
+        message = f"somebody has changed {others} in {params.shown} since the last publish"
         hint = "take the change into the package, or write `overwrite: true` in `publish:`"
         if before is None:
-            message = f"{params.shown} has other files of these names, which no publish has written: {names}"
+            message = f"{params.shown} has other files of these names, which no publish has written: {others}"
             hint = "name another folder, or write `overwrite: true` in `publish:`"
         raise CheckFailed("OBE205", message, notes=[("hint", hint)])
     names = sorted(changes.uploaded, key=lambda name: name == SUMS)
