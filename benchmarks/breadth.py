@@ -103,7 +103,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=cache / "work", help="checkpoints and manifests")
     parser.add_argument("--results", type=Path, default=MEASURED, metavar="FILE", help="where results are kept")
     parser.add_argument("--store", type=Path, default=cache / "store", help="the store of the builds")
-    return parser.parse_args()
+    options = parser.parse_args()
+    known = {kind.model_type for exporter in options.exporter for kind in kinds(exporter)}
+    if unknown := sorted(set(options.type) - known):  # else nothing is judged, and all bounds are met
+        parser.error(f"no such model type: {', '.join(unknown)}")
+    return options
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ def store_problem(manifest: Manifest) -> Diagnostic | None:
     path = own_store(manifest.path, written)
     reach = Reach(manifest.path, Permissions())
     problem = reach.problem(written, path, manifest.store_at)
-    if problem is None and not _OF_OTHERS.isdisjoint(os.path.realpath(path)[len(reach.folder) :].lower().split(os.sep)):
+    if problem is None and is_of_version_control(os.path.realpath(path)[len(reach.folder) :]):
         message = f"the store `{written}` is inside a folder of version control"
         return fault("OB060", message, span=manifest.store_at, hint="write the name of another folder")
     if problem is None or problem.code != "OB060":
@@ -86,6 +86,11 @@ def store_problem(manifest: Manifest) -> Diagnostic | None:
     message = f"the store `{written}` is outside the folder of the manifest"
     hint = f"name it yourself, with `--store {shlex.quote(os.path.realpath(path))}` or ONNXBUILD_STORE"
     return fault("OB060", message, span=manifest.store_at, hint=hint)
+
+
+def is_of_version_control(path: str) -> bool:
+    """Whether a path has a folder of version control among its parts."""
+    return not _OF_OTHERS.isdisjoint(path.lower().split(os.sep))
 
 
 def own_store(manifest: str, written: str) -> str:

@@ -11,6 +11,7 @@ from onnxbuild.diagnostics import Diagnostic, DiagnosticError, fault
 from onnxbuild.manifest.document import Array, Table
 from onnxbuild.manifest.reading.manifest_file import read_bytes
 from onnxbuild.manifest.reading.yaml_reader import read_document
+from onnxbuild.planning.action_graph import PACKAGES
 from onnxbuild.regular_files import open_regular
 from onnxbuild.rules.rule import Rule, World, rule
 
@@ -95,13 +96,26 @@ def _folders_of(path: str) -> set[Folder]:
 
 def _written(document: Table) -> Iterator[Folder]:
     defaults, models = document.get("defaults"), document.get("models")
-    shared = defaults.get("targets") if isinstance(defaults, Table) else None
+    shared = defaults if isinstance(defaults, Table) else {}
     for name, block in models.items() if isinstance(models, Table) else ():
-        targets = block.get("targets", shared) if isinstance(block, Table) else None
+        own = block if isinstance(block, Table) else {}
+        targets = own.get("targets", shared.get("targets"))
         for target in targets if isinstance(targets, Array) else ():
             named = target.get("name") if isinstance(target, Table) else target
             if isinstance(named, str):
                 yield name, named
+        for package in _packages(own.get("package", shared.get("package"))):
+            yield name, f"{PACKAGES}/{package}"
+
+
+def _packages(written: object) -> Iterator[str]:
+    """The names of the packages that a block asks for: one, a list, or a mapping."""
+    if isinstance(written, str):
+        yield written
+    elif isinstance(written, Array):
+        yield from (one for one in written if isinstance(one, str))
+    elif isinstance(written, Table):
+        yield from (name for name, block in written.items() if block is not False)
 
 
 RULES: tuple[Rule, ...] = (shared_out_folder,)

@@ -9,7 +9,7 @@ RULES: tuple[Rule, ...] = (
         "OB760",
         "unknown-target-in-package",
         """
-        A package names a target that the model does not have.
+        A package names a target that the model does not have, or its `targets:` is empty.
 
         Why: the package would lack the file that somebody expects.
         Bad:

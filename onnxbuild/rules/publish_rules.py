@@ -2,7 +2,64 @@
 
 from __future__ import annotations
 
-from onnxbuild.rules.rule import Rule, described
+import os
+from collections.abc import Iterator
+
+from onnxbuild.diagnostics import Diagnostic, fault
+from onnxbuild.manifest import reach
+from onnxbuild.permissions import is_below
+from onnxbuild.planning.action_graph import Published
+from onnxbuild.rules.rule import Rule, World, described, rule
+
+_FOLDER = "folder:"
+
+
+@rule("OB786", "taken-destination")
+def taken_destination(world: World) -> Iterator[Diagnostic]:
+    """Two models are published to one place, or a model is published to a folder that belongs to something else.
+
+    Why: the files of one replace those of the other, and the run says that both are published.
+    Fix: give each model a destination of its own, which is not in `out/`, `.onnxbuild/`, the store or `.git/`.
+    Bad:
+        a: {package: plain, publish: {folder: site}}
+        b: {package: plain, publish: {folder: site}}
+    Good:
+        a: {package: plain, publish: {folder: site/a}}
+        b: {package: plain, publish: {folder: site/b}}
+    """
+    graph = world.expansion.graph
+    owners: dict[str, Published] = {}
+    for upload in graph.uploads:
+        at = graph.actions[upload.action].span
+        owner = owners.setdefault(upload.place.rstrip("/"), upload)
+        if owner.action != upload.action:  # equal packages of equal models are one upload
+            message = f"`{owner.model}` and `{upload.model}` are both published to `{upload.place}`"
+            yield fault("OB786", message, span=at, hint="give each model a destination of its own")
+        owned = _owner(world, upload.place)
+        if owned is not None:
+            hint = "name a folder that is only for this model, such as `site/MODEL`"
+            yield fault("OB786", f"`{upload.model}` is published to {owned}", span=at, hint=hint)
+
+
+def _owner(world: World, place: str) -> str | None:
+    """What owns the folder of an upload; None if nothing does."""
+    if not place.startswith(_FOLDER):
+        return None
+    folder = place.removeprefix(_FOLDER)
+    home = os.path.realpath(os.path.dirname(os.path.abspath(world.manifest.path)))
+    out = os.path.realpath(world.out or os.path.join(home, "out"))
+    if is_below(home, folder):
+        return "the folder of the manifest, or to one above it"
+    if is_below(folder, out) or is_below(out, folder):
+        return "the folder of the outputs, which each run restores"
+    if is_below(folder, os.path.join(home, ".onnxbuild")) or is_below(folder, _store(world)):
+        return "a folder that onnxbuild keeps its results in"
+    return "a folder of version control" if reach.is_of_version_control(os.path.relpath(folder, home)) else None
+
+
+def _store(world: World) -> str:
+    return os.path.realpath(reach.own_store(world.manifest.path, world.manifest.store.path or ".onnxbuild"))
+
 
 RULES: tuple[Rule, ...] = (
     described(
@@ -23,7 +80,7 @@ RULES: tuple[Rule, ...] = (
         "OB781",
         "malformed-destination",
         """
-        A destination or a tag does not have its form.
+        A destination or a tag does not have its form, or the address in HF_ENDPOINT has a password.
 
         Why: the server would refuse it after the build.
         Bad:
@@ -82,4 +139,5 @@ RULES: tuple[Rule, ...] = (
         Fix: leave out `--offline`, or do not ask for the upload.
         """,
     ),
+    taken_destination,
 )  # fmt: skip

@@ -959,10 +959,10 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
     ),
     "OBE200": FailureCode(
         "no-token",
-        "there is no token for the Hub, or the Hub does not accept it",
+        "there is no token for the Hub, or no keys for S3, or they are not accepted",
         "Uploads need a token with write access. onnxbuild takes it from HF_TOKEN or from `hf auth login`, and from "
         "nowhere else: a manifest must not hold one.",
-        "Log in with `hf auth login`, or set HF_TOKEN.",
+        "Log in with `hf auth login`, or set HF_TOKEN. For S3, set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.",
     ),
     "OBE201": FailureCode(
         "no-right-to-write",

@@ -132,6 +132,12 @@ def test_bounds_that_are_missed():
     assert missed_bounds([row("a"), row("b", "refused", "OBE04", "int8")], {"optimum": 1}) == []
 
 
+def test_a_misspelled_type_is_an_error_and_not_a_kept_bound():
+    command = [sys.executable, str(BENCHMARKS / "breadth.py"), "--no-build", "--type", "bert", "brt"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (2, "breadth.py: error: no such model type: brt")
+
+
 def test_the_lists_of_types():
     from model_lists import PARTS, WITHOUT_TASK, Kind, kinds
 

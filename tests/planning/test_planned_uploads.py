@@ -105,6 +105,14 @@ def test_another_hub_is_another_destination(graph, monkeypatch):
     assert params(there) == {**params(here), "endpoint": "https://hub.example"}
 
 
+def test_an_address_of_the_hub_with_a_password_is_refused_and_not_shown(graph, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "https://me:s3cret@hub.example")
+    with pytest.raises(DiagnosticError, match="the address in HF_ENDPOINT has a user or a password") as caught:
+        graph("package: plain, publish: {hub: me/m, license: mit}")
+    assert "s3cret" not in str(caught.value)
+    graph("package: plain, publish: {folder: site}")  # it asks no Hub
+
+
 def test_the_named_package_is_its_input_and_no_param(graph):
     more = "package: [plain], publish: {hub: me/m, license: mit, package: plain}"
     found = graph(more)

@@ -24,3 +24,16 @@ def test_a_damaged_receipt_says_nothing(tmp_path, text):
     (receipts / "whole").write_text('{"question":{"manifest":"/elsewhere/other.yaml"}}')
     codes = [one.code for one in lint(str(tmp_path / "m.yaml"), MACHINE, kinds=KINDS)]
     assert codes.count("OB051") == 1
+
+
+@pytest.mark.parametrize("package", ["plain", "[plain]", "{plain: {client: false}}", "{plain: false}"])
+def test_a_package_of_other_targets_shares_the_folder_of_the_package(tmp_path, package):
+    receipts = tmp_path / ".onnxbuild" / "receipts"
+    receipts.mkdir(parents=True)
+    (tmp_path / "m.yaml").write_text(MANIFEST.replace("targets: [t]", "targets: [t], package: plain"))
+    other = MANIFEST.replace("{t: {}}", "{u: {}}").replace("targets: [t]", f"targets: [u], package: {package}")
+    (tmp_path / "other.yaml").write_text(other)
+    (receipts / "whole").write_text('{"question":{"manifest":"/elsewhere/other.yaml"}}')
+    messages = [one.message for one in lint(str(tmp_path / "m.yaml"), MACHINE, kinds=KINDS) if one.code == "OB051"]
+    expected = "`{}` was built here and writes the folder `out/m/packages/plain` too"
+    assert messages == ([] if package == "{plain: false}" else [expected.format(tmp_path / "other.yaml")])

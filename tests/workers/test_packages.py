@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import shutil
@@ -53,7 +54,8 @@ def sentences(task, checkpoint, **targets):
 
 def checked(check, task, package, roles=("",)):
     params = ClientParams(task=task, graphs={role: f"t{number}" for number, role in enumerate(roles)})
-    return run_step(check, params, "report", model=package)[0]
+    with contextlib.chdir(scratch()):  # as in a run, where a check works in a folder of its own
+        return run_step(check, params, "report", model=package)[0]
 
 
 def with_other_numbers(folder: Path, factor: float) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 
 import pytest
@@ -74,6 +75,16 @@ def test_a_folder_that_was_edited_is_not_overwritten_silently(package, tmp_path)
         publish(package, folder=str(target))
     assert caught.value.failure.code == "OBE205"
     assert counts(publish(package, folder=str(target), overwrite=True)) == [0, 1, 0, 3]
+
+
+def test_a_first_publish_does_not_replace_files_of_others(package, tmp_path):
+    target = tmp_path / "site"
+    write(target, {"config.json": b"by hand", "README.md": FILES["README.md"]})
+    with pytest.raises(CheckFailed, match=r"which no publish has written: config\.json$") as caught:
+        publish(package, folder=str(target))
+    assert caught.value.failure.code == "OBE205"
+    assert content(target) == {"config.json": b"by hand", "README.md": FILES["README.md"]}
+    assert counts(publish(package, folder=str(target), overwrite=True)) == [2, 1, 0, 1]
 
 
 def test_a_folder_that_cannot_be_written_is_a_coded_failure(package, tmp_path):
@@ -170,3 +181,15 @@ def test_a_bucket_gets_what_differs(package, tmp_path, monkeypatch):
     found = content(tmp_path / "buckets" / "models" / "sst2")
     assert set(found) == {*CHANGED, ".onnxbuild.sha256", "other.txt"}
     assert found["config.json"] == b"[7]"
+
+
+def test_a_bucket_without_keys_is_a_coded_failure(package, tmp_path, monkeypatch):
+    pytest.importorskip("s3fs")
+    for name in [one for one in os.environ if one.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(CheckFailed, match="there are no keys for s3://models/sst2") as caught:
+        publish(package, s3="s3://models/sst2")
+    assert caught.value.failure.code == "OBE200"

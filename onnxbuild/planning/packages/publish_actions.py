@@ -87,6 +87,9 @@ def _filled(
         return fault("OB784", message, span=step.key_at, hint=hint)
     repo = actions[origin.fetch.action].params.get("repo") if source and source.scheme == "hub" else None
     endpoint = (os.environ.get("HF_ENDPOINT") or _HUB).rstrip("/")
+    if "@" in endpoint:  # it would be in the key, in the store and in the receipt
+        message = "the address in HF_ENDPOINT has a user or a password"
+        return fault("OB781", message, span=step.key_at, hint="leave them out, and set HF_TOKEN")
     address: Any = UNSET if endpoint == _HUB else endpoint
     return structs.replace(params, license=license_name, base_model=repo or UNSET, endpoint=address)
 

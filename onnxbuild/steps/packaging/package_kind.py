@@ -141,7 +141,11 @@ def _writer(package: Package) -> Kind:
         return package.resolve(filled, context)
 
     def check(params: PackageParams, context: Context) -> Iterator[Fault]:
-        faults = list(_check_roles(package, params, context))
+        faults = [
+            *_check_any(package, params),
+            *_check_case(package, params, context),
+            *_check_roles(package, params, context),
+        ]
         yield from faults
         if not any(one.severity == "error" for one in faults):
             yield from package.check(resolve(params, context), context)
@@ -188,6 +192,23 @@ def _checker(package: Package, client: Client) -> Kind:
 
 def _trusted(context: Context) -> bool | UnsetType:
     return trusted(context) if context.trusts_code else UNSET
+
+
+def _check_any(package: Package, params: PackageParams) -> Iterator[Fault]:
+    """OB760 for an empty `targets:`. A package without a graph would be written, and its client has nothing to load."""
+    if params.targets is not UNSET and not params.targets:
+        message = f"`targets:` of the package `{package.name}` names no target"
+        yield Fault(code="OB760", field="targets", message=message, hint="name one, or leave out `targets:` for all")
+
+
+def _check_case(package: Package, params: PackageParams, context: Context) -> Iterator[Fault]:
+    """OB761 for roles that differ only in case: on macOS and Windows, one file would replace the other."""
+    first: dict[str, str] = {}
+    for role in claimed(package, params, context):
+        other = first.setdefault(role.lower(), role)
+        if other != role:
+            message = f"the roles `{other}` and `{role}` of the package `{package.name}` are one file on some systems"
+            yield Fault(code="OB761", field="targets", message=message, hint="give one of them another name")
 
 
 def _check_roles(package: Package, params: PackageParams, context: Context) -> Iterator[Fault]:

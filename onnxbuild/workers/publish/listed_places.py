@@ -17,13 +17,18 @@ from onnxbuild.publishing.difference import Difference, RemoteFile, difference
 from onnxbuild.publishing.uploaded_files import SUMS, LocalFile, Upload, listed, sha256_of
 from onnxbuild.steps.publish import PublishParams
 
+# Exceptions of botocore, which is imported by s3fs alone.
+_WITHOUT_KEYS = {"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"}
+
 
 class AbsentError(Exception):
     """A package that the destination needs is not installed; the text is its name."""
 
 
 class Place(Protocol):
-    """A place with plain files."""
+    """A place with plain files. `knows_digests`: whether it tells the content of files that no list names."""
+
+    knows_digests: bool
 
     def read(self, name: str) -> bytes | None:
         """The content of a small file, None if it is missing."""
@@ -47,15 +52,26 @@ def publish_listed(params: PublishParams, upload: Upload, tell: Tell) -> tuple[F
         hint = "check the address and the access, and run it again: files that arrived are not sent again"
         message = f"{params.shown} cannot be written: {error.strerror or error}"
         raise CheckFailed("OBE207", message, notes=[("hint", hint)], transient=bool(params.s3)) from error
+    except Exception as error:
+        if not params.s3 or type(error).__name__ not in _WITHOUT_KEYS:
+            raise
+        hint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+        raise CheckFailed("OBE200", f"there are no keys for {params.shown}", notes=[("hint", hint)]) from error
 
 
 def _published(place: Place, params: PublishParams, upload: Upload, tell: Tell) -> Difference:
     sums = place.read(SUMS)
     before = None if sums is None else listed(sums)
-    changes = difference(upload, place.files(before or {}, upload), before)
+    # A folder keeps no earlier versions, so a first publish replaces nothing there without being told to.
+    known = {} if before is None and place.knows_digests else before
+    changes = difference(upload, place.files(before or {}, upload), known)
     if changes.foreign and params.overwrite is not True:
+        others = ", ".join(changes.foreign[:8])
+        message = f"somebody has changed {others} in {params.shown} since the last publish"
         hint = "take the change into the package, or write `overwrite: true` in `publish:`"
-        message = f"somebody has changed {', '.join(changes.foreign[:8])} in {params.shown} since the last publish"
+        if before is None:
+            message = f"{params.shown} has other files of these names, which no publish has written: {others}"
+            hint = "name another folder, or write `overwrite: true` in `publish:`"
         raise CheckFailed("OBE205", message, notes=[("hint", hint)])
     names = sorted(changes.uploaded, key=lambda name: name == SUMS)
     for number, name in enumerate(names):
@@ -68,6 +84,8 @@ def _published(place: Place, params: PublishParams, upload: Upload, tell: Tell) 
 
 class _Folder:
     """A folder of this machine. Each file is replaced at once."""
+
+    knows_digests = True
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -105,6 +123,8 @@ class _Folder:
 
 class _Bucket:
     """A folder in a bucket of S3, through fsspec. The address and the keys come from the variables AWS_…."""
+
+    knows_digests = False
 
     def __init__(self, address: str) -> None:
         try:
