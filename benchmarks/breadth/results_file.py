@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from builds import VARIANTS
+from judging import VERDICTS
 
 MEASURED = Path(__file__).with_name("measured.jsonl")
 _FIELDS = ("exporter", "type", "variant", "verdict", "code", "message", "date")
@@ -20,9 +21,21 @@ _LONGEST = 200  # characters of a message
 
 
 def results(path: Path = MEASURED) -> list[dict[str, Any]]:
-    """The rows, sorted; none if there is no file."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return [json.loads(line) for line in lines]
+    """The rows, sorted; none if there is no file. Errors: SystemExit names a line that is no row."""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+    return [_row(line, f"{path}:{number}") for number, line in enumerate(lines, 1)]
+
+
+def _row(line: str, place: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+        is_row = all(isinstance(row[name], str) for name in _FIELDS) and row["verdict"] in VERDICTS
+    except (ValueError, TypeError, KeyError):
+        is_row = False
+    if not is_row or row["variant"] not in VARIANTS:
+        raise SystemExit(f"{place}: no result of a variant: {line[:80]!r}. `git checkout {place.partition(':')[0]}`"
+                         " restores the file")  # fmt: skip
+    return dict(row)
 
 
 def keep(rows: Iterable[Mapping[str, Any]], path: Path = MEASURED) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+()-]{0,95}")
 _FENCE = "---\n"
 _FIELD = re.compile(r"^license:[ \t]*(.*?)[ \t]*$", re.MULTILINE)
 
@@ -11,10 +12,12 @@ _FIELD = re.compile(r"^license:[ \t]*(.*?)[ \t]*$", re.MULTILINE)
 def with_license(card: str, license: str, base_model: str = "") -> str:  # noqa: A002 - the word of the card
     """The card with the license in its metadata; other text stays as it is. An empty card gets its first lines.
 
-    Errors: ValueError for a card that states another license.
+    Errors: ValueError for a card that states another license, and for a text that is none.
     """
     if not license:
         return card
+    if not LICENSE.fullmatch(license):
+        raise ValueError(f"the license `{license}` is no word that the metadata of a card can have")
     metadata, body = _parts(card)
     stated = _FIELD.search(metadata)
     if stated is not None:

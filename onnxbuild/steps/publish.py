@@ -8,12 +8,13 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
+from onnxbuild.publishing.card_license import LICENSE
 from onnxbuild.steps.kind import Context, Fault, Kind, Params
 
 RECEIPT = "published.json"  # what was uploaded, in the output of the step
 DESTINATIONS = ("hub", "folder", "s3", "oci")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
-_BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^/\s]+)*/?")
+_BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/(?!\.{1,2}(/|$))[^/\s]+)*/?")
 _IMAGE = re.compile(r"[a-z0-9.-]+(:\d+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+(:[\w][\w.-]{0,127})?")
 _TAG = re.compile(r"[A-Za-z0-9][\w.-]{0,127}")
 _FORMS: Mapping[str, tuple[re.Pattern[str], str]] = {
@@ -21,6 +22,7 @@ _FORMS: Mapping[str, tuple[re.Pattern[str], str]] = {
     "s3": (_BUCKET, "`s3://bucket/folder`"),
     "oci": (_IMAGE, "`registry/repository:tag`, in lower case"),
     "tag": (_TAG, "letters, digits, `.`, `_` and `-`"),
+    "license": (LICENSE, "a license as the Hub writes it, such as `apache-2.0`"),
 }
 
 

@@ -132,6 +132,30 @@ def test_bounds_that_are_missed():
     assert missed_bounds([row("a"), row("b", "refused", "OBE04", "int8")], {"optimum": 1}) == []
 
 
+def breadth(path, *arguments):
+    command = [sys.executable, str(BENCHMARKS / "breadth.py"), "--no-build", "--results", str(path), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_what_has_no_result_is_no_kept_bound(tmp_path):
+    dated = [{**row(name), "date": "2026-11-27"} for name in ("bert", "t5")]
+    path = tmp_path / "measured.jsonl"
+    path.write_text("".join(json.dumps(one) + "\n" for one in dated), encoding="utf-8")
+    chosen = ("--exporter", "optimum", "--type", "bert", "t5", "--variant")
+    assert breadth(path, *chosen, "fp32").returncode == 0
+    done = breadth(path, *chosen, "fp32", "int8")
+    assert (done.returncode, done.stdout) == (1, "optimum: 2 of 2 types have no result for int8\n")
+
+
+@pytest.mark.parametrize("line", ['{"exporter": "opt', "", "{}", "<<<<<<< HEAD", json.dumps(row("a", "rigth"))])
+def test_a_line_that_is_no_result_is_named(tmp_path, line):
+    path = tmp_path / "measured.jsonl"
+    path.write_text(f"{json.dumps({**row('t5'), 'date': '2026-11-27'})}\n{line}\n", encoding="utf-8")
+    done = breadth(path)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{path}:2: no result of a variant: ")
+
+
 def test_a_misspelled_type_is_an_error_and_not_a_kept_bound():
     command = [sys.executable, str(BENCHMARKS / "breadth.py"), "--no-build", "--type", "bert", "brt"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -35,6 +35,12 @@ def test_a_card_with_another_license_is_refused():
         with_license("---\nlicense: gpl-3.0\n---\n", "mit")
 
 
+@pytest.mark.parametrize("text", ["mit\nlibrary_name: other", "mit: yes", "# mit", " mit"])
+def test_a_license_that_would_add_to_the_metadata_is_refused(text):
+    with pytest.raises(ValueError, match="is no word that the metadata of a card can have"):
+        with_license("# A model\n", text)
+
+
 def test_the_digest_is_that_of_the_list_and_both_sums_fit(tmp_path):
     """`sha256sum` is the judge of the package's own list, too, although the card has changed."""
     files = {"README.md": b"# A model\n", "b/model.onnx": b"x" * 301, "a.json": b"{}"}
