@@ -7,15 +7,15 @@ with HubServer() as hub:
 
 import hashlib
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import card_rules
 from hub_uploads import RefusedError, Uploads, blob, is_large, oid, validated_card
+from loopback import Loopback
 
 
-class HubServer:
+class HubServer(Loopback):
     """Repositories with commits and named revisions; `requests` lists the requests ("GET /path").
 
     `token`: what every request must bear, None for an open server. `failures`: status codes that the next requests
@@ -28,24 +28,12 @@ class HubServer:
         self.repos, self.requests, self.tokens_seen = {}, [], []
         self.failures, self.gated, self.token, self.elsewhere = [], set(), None, {}
         self.users, self.large, self.troubles = {}, {}, []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-        self._server.hub = self
-        self._server.daemon_threads = True
+        super().__init__(_Handler, "hub")
 
     @property
     def endpoint(self):
         host, port = self._server.server_address[:2]
         return f"http://{host}:{port}"
-
-    def __enter__(self):
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
     def add(self, repo, files, revision="main"):
         """A new commit with these files (path → bytes), to which `revision` points from now on; its id."""

@@ -4,32 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, urlsplit
 
+from loopback import Loopback
 
-class OciServer:
+
+class OciServer(Loopback):
     """Blobs by digest, manifests by name and tag; `failures` are answers to the next requests instead."""
 
     def __init__(self):
         self.blobs, self.manifests, self.requests, self.failures = {}, {}, [], []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-        self._server.registry, self._server.daemon_threads = self, True
+        super().__init__(_Handler, "registry")
 
     @property
     def host(self):
         return f"127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self):
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
     def files(self, name):
         """The files of an artifact by title, with their content."""

@@ -83,7 +83,7 @@ def _check_path(model: str, folder: Path) -> None:
     if folder.is_file():
         raise _unusable(f"`{model}` is a file, and a model is a folder", f"name its folder: `{Path(model).parent}`")
     if not folder.exists() and "/" in model and _REPOSITORY.fullmatch(model) and folder.parent.is_dir():
-        message = f"there is no folder `{Path(model).name}` in the folder `{Path(model).parent}`"
+        message = f"`{Path(model).parent}` has no folder `{Path(model).name}`"
         similar = _similar(model)
         hub = f"for the repository of the Hub, write `hub:{model}`"
         raise _unusable(message, f"{similar} {hub}" if similar else hub)

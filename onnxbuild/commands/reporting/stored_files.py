@@ -52,7 +52,7 @@ def _wrong(variant: Variant, opened: Session, outcomes: Mapping[str, Outcome], t
 
 
 def check_delivered(folder: Path, graph: Path, manifest: str) -> None:
-    """Refuse a graph that is not the one that a run delivered. Errors: DiagnosticError OB711."""
+    """Refuse a graph other than the one that was delivered. Errors: DiagnosticError OB711."""
     name = graph.relative_to(folder).as_posix()
     listed = next((file for file in ours(folder) if file.name == name), None)
     if listed is not None and digest_file(graph, graph.stat().st_size) != listed.digest:

@@ -29,7 +29,7 @@ _PROVIDERS: Mapping[Device, tuple[tuple[str, Mapping[str, str]], ...]] = {
     "cuda": (("CUDAExecutionProvider", {"use_tf32": "0"}), ("CPUExecutionProvider", {})),
 }
 
-_TYPES: Mapping[str, Any] = {
+NUMPY_TYPES: Mapping[str, Any] = {
     "tensor(int64)": np.int64,
     "tensor(int32)": np.int32,
     "tensor(float)": np.float32,
@@ -206,7 +206,7 @@ def _complete(specs: Mapping[str, InputSpec], feeds: Arrays, *, branch: bool | N
             value = np.zeros([_empty(d, batch) for d in spec.shape])
         else:
             raise CheckFailed("OBE37", f"the graph takes an input `{name}` that samples do not have")
-        complete[name] = np.ascontiguousarray(value, dtype=_TYPES.get(spec.type, value.dtype))
+        complete[name] = np.ascontiguousarray(value, dtype=NUMPY_TYPES.get(spec.type, value.dtype))
     return complete
 
 

@@ -10,16 +10,9 @@ import numpy as np
 import onnxruntime
 
 from onnxbuild.tables.publishing.javascript_dtypes import file_name
+from onnxbuild.workers.engines.onnxruntime_engine import NUMPY_TYPES
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
-
-_TYPES: Mapping[str, Any] = {
-    "tensor(float)": np.float32,
-    "tensor(float16)": np.float16,
-    "tensor(int64)": np.int64,
-    "tensor(int32)": np.int32,
-    "tensor(bool)": np.bool_,
-}
 
 
 class SameFiles:
@@ -72,7 +65,7 @@ def _run(session: onnxruntime.InferenceSession, arrays: Arrays) -> dict[str, Any
     known = dict(arrays)
     if "token_type_ids" in wanted and "token_type_ids" not in known:
         known["token_type_ids"] = np.zeros_like(known["input_ids"])
-    feeds = {name: known[name].astype(_TYPES[kind], copy=False) for name, kind in wanted.items()}
+    feeds = {name: known[name].astype(NUMPY_TYPES[kind], copy=False) for name, kind in wanted.items()}
     names = [one.name for one in session.get_outputs()]
     return dict(zip(names, session.run(names, feeds), strict=True))
 
@@ -88,7 +81,7 @@ def _step(tokens: np.ndarray[Any, Any], start: int, end: int) -> dict[str, np.nd
 
 def _empty_past(decoder: onnxruntime.InferenceSession) -> dict[str, np.ndarray[Any, Any]]:
     pasts = (one for one in decoder.get_inputs() if one.name.startswith("past_key_values"))
-    return {one.name: np.zeros(_empty(one.shape), _TYPES[one.type]) for one in pasts}
+    return {one.name: np.zeros(_empty(one.shape), NUMPY_TYPES[one.type]) for one in pasts}
 
 
 def _empty(shape: list[int | str]) -> tuple[int, ...]:
