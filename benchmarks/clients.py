@@ -24,7 +24,7 @@ FAMILIES = HERE / "clients" / "families.yaml"
 RESULTS = HERE / "clients" / "results.json"
 INTRODUCTION = HERE / "clients" / "introduction.md"
 PAGE = HERE.parent / "docs" / "reference" / "clients.md"
-DTYPES = ("fp32", "fp16", "q8", "q4", "q4f16", "bnb4")
+DTYPES = ("fp32", "fp16", "q8", "int8", "uint8", "q4", "q4f16", "bnb4")
 WORDS = {"node": "Node", "wasm": "Chromium, WebAssembly", "webgpu": "Chromium, WebGPU"}
 
 # Model in the manifest → the words of the page, and its task.
@@ -52,7 +52,7 @@ def main() -> int:
         packages = _built(options.work)
         for name in options.model:
             for library in options.library:
-                results.setdefault(name, {}).update(_cases(packages, name, library, options.client))
+                results.setdefault(name, {}).update(_cases(packages, name, library, options.client, options.dtype))
                 RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     PAGE.write_text(page(results), encoding="utf-8")
     unexplained = [
@@ -71,6 +71,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=work, help="where the packages are built")
     parser.add_argument("--model", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--client", nargs="+", choices=WORDS, default=list(WORDS))
+    parser.add_argument("--dtype", nargs="+", choices=DTYPES, default=list(DTYPES))
     parser.add_argument("--library", nargs="+", type=int, choices=(3, 4), default=[3, 4])
     parser.add_argument("--no-run", action="store_true", help="write the page from the kept results")
     return parser.parse_args()
@@ -86,9 +87,9 @@ def _built(work: Path) -> Path:
     return out
 
 
-def _cases(packages: Path, name: str, library: int, clients: list[str]) -> dict[str, Any]:
+def _cases(packages: Path, name: str, library: int, clients: list[str], dtypes: list[str]) -> dict[str, Any]:
     params = JavaScriptClientParams(
-        task=MODELS[name][1], graphs=dict.fromkeys(DTYPES, ""), clients=tuple(clients), library=library
+        task=MODELS[name][1], graphs=dict.fromkeys(dtypes, ""), clients=tuple(clients), library=library
     )
     cases, absent = run_cases(params, packages / name / "packages" / "transformers.js", lambda *_: None)
     if absent:
@@ -124,7 +125,7 @@ def _cell(facts: dict[str, Any] | None) -> str:
         return "not run"
     if not facts["loads"]:
         return f"no kernel: `{facts['no_kernel'][0]}`" if facts.get("no_kernel") else "does not load"
-    word = "equal" if facts["equal"] else "**differs**"
+    word = "equal" if facts["equal"] else "**wrong**" if facts.get("no_kernel") else "**differs**"
     if "tokens" in facts:
         return f"{word}, {facts['same_tokens']} of {facts['tokens']} tokens"
     return f"{word}, {facts['far']:.0e}" if facts["far"] else f"{word}, 0"
