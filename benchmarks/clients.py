@@ -25,6 +25,8 @@ RESULTS = HERE / "clients" / "results.json"
 INTRODUCTION = HERE / "clients" / "introduction.md"
 PAGE = HERE.parent / "docs" / "reference" / "clients.md"
 DTYPES = ("fp32", "fp16", "q8", "int8", "uint8", "q4", "q4f16", "bnb4")
+# The page explains these: signed weights, which version 4 rounds otherwise in browsers than Python's ONNX Runtime (OB777).
+ROUNDED_OTHERWISE = ("4/wasm/int8", "4/webgpu/int8")
 WORDS = {"node": "Node", "wasm": "Chromium, WebAssembly", "webgpu": "Chromium, WebGPU"}
 
 # Model in the manifest → the words of the page, and its task.
@@ -59,9 +61,9 @@ def main() -> int:
         f"{name} {case}: {facts['because']}"
         for name, cases in results.items()
         for case, facts in cases.items()
-        if not facts["equal"] and not facts.get("no_kernel")
+        if not facts["equal"] and not facts.get("no_kernel") and not (facts["loads"] and case in ROUNDED_OTHERWISE)
     ]
-    print("\n".join(unexplained) or "every case is equal, or its client has no kernel")
+    print("\n".join(unexplained) or "every case is equal, or the page explains it")
     return 1 if unexplained else 0
 
 
