@@ -25,7 +25,7 @@ RESULTS = HERE / "clients" / "results.json"
 INTRODUCTION = HERE / "clients" / "introduction.md"
 PAGE = HERE.parent / "docs" / "reference" / "clients.md"
 DTYPES = ("fp32", "fp16", "q8", "int8", "uint8", "q4", "q4f16", "bnb4")
-# The page explains these: signed weights, which version 4 rounds otherwise in browsers than Python's ONNX Runtime (OB777).
+# The page explains these: products of signed weights, which browsers round otherwise in version 4 (OB777).
 ROUNDED_OTHERWISE = ("4/wasm/int8", "4/webgpu/int8")
 WORDS = {"node": "Node", "wasm": "Chromium, WebAssembly", "webgpu": "Chromium, WebGPU"}
 
