@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar
 
-from msgspec import Meta, structs
+from msgspec import UNSET, Meta, UnsetType, structs
 
 from onnxbuild.steps.kind import Context, Fault
 from onnxbuild.steps.packaging.package_kind import Client, Package, PackageParams
@@ -21,19 +21,26 @@ class OrtPackageParams(PackageParams, frozen=True, forbid_unknown_fields=True, k
 
     DERIVED: ClassVar[tuple[str, ...]] = (*PackageParams.DERIVED, "devices")
 
-    devices: Annotated[Mapping[str, str], Meta(description="the device of each role")] = {}
+    devices: Annotated[
+        Mapping[str, str] | UnsetType, Meta(description="the device of each role that is not for the CPU")
+    ] = UNSET
+
+    def device_of(self, role: str) -> str:
+        """The device of the target in a role."""
+        return "cpu" if self.devices is UNSET else self.devices.get(role, "cpu")
 
 
 def _resolve(params: OrtPackageParams, context: Context) -> OrtPackageParams:
-    known = {role: context.targets[name].device for role, name in params.graphs.items() if name in context.targets}
-    return structs.replace(params, devices=known)
+    devices = {role: context.targets[name].device for role, name in params.graphs.items() if name in context.targets}
+    others = {role: device for role, device in devices.items() if device != "cpu"}
+    return structs.replace(params, devices=others or UNSET)
 
 
 def _check(params: OrtPackageParams, _context: Context) -> Iterator[Fault]:
     """OB762 as a warning for variants that ONNX Runtime never selects: another one for their device is before them."""
     by_device: dict[str, list[str]] = defaultdict(list)
-    for role, device in params.devices.items():
-        by_device[device].append(role)
+    for role in params.graphs:
+        by_device[params.device_of(role)].append(role)
     for device, (first, *others) in by_device.items():
         if others:
             listed = ", ".join(f"`{one}`" for one in others)

@@ -107,10 +107,11 @@ def _decoder(path: Path, text: Mapping[str, Any]) -> dict[str, Any]:
     graph = onnx.load(path, load_external_data=False).graph
     stored = {one.name for one in graph.initializer}
     inputs = {one.name: one for one in graph.input if one.name not in stored}
-    pasts = _numbered([name for name in inputs if name not in _FED], "takes", "feed")
     outputs = [one.name for one in graph.output]
-    if "input_ids" not in inputs or "logits" not in outputs or not pasts:
+    cached = [name for name in inputs if name not in _FED]
+    if "input_ids" not in inputs or "logits" not in outputs or not cached:
         raise _unfit("the graph does not take `input_ids` with keys and values and return `logits`")
+    pasts = _numbered(cached, "takes", "feed")
     presents = _numbered([name for name in outputs if name != "logits"], "returns", "read")
     if presents.keys() != pasts.keys() or any(len(presents[one]) != len(pasts[one]) for one in pasts):
         raise _unfit("the graph returns other keys and values than it takes")

@@ -105,7 +105,7 @@ def _write_components(params: OrtPackageParams, graphs: list[_Graph], package: P
 
 
 def _variant(params: OrtPackageParams, one: _Graph, shared: set[str]) -> dict[str, Any]:
-    provider, device = PROVIDERS[params.devices.get(one.role, "cpu")]
+    provider, device = PROVIDERS[params.device_of(one.role)]
     info: dict[str, Any] = {"model_file": one.path.name}
     if one.weights in shared:
         info["session_options"] = {WEIGHTS_FOLDER: f"sha256:{one.weights}"}
