@@ -153,6 +153,11 @@ def test_a_broken_model_package_fails_its_check(newer, three, damage: str, code:
     assert (found.code, found.message[: len(says)]) == (code, says)
 
 
+def test_a_package_without_a_variant_for_the_cpu_is_not_called_right(newer, bert: Path) -> None:
+    _, package = packed("fill-mask", checkpoint("bert"), {"gpu": "cuda"}, gpu=bert)
+    assert opened(newer, package, "gpu") == {"skipped": "needs CUDAExecutionProvider"}
+
+
 def test_the_check_is_skipped_before_onnxruntime_1_32(three, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(onnxruntime, "ModelPackageContext", raising=False)
     params = ClientParams(graphs={"loud": "t-loud"})
@@ -181,6 +186,13 @@ def test_genai_continues_prompts_with_the_tokens_of_greedy_generation(name: str,
     )  # fmt: skip
     found = continued(package)
     assert (found["client"], found["prompts"]) == ("onnxruntime-genai 0.18.0", 3)
+    assert 3 <= found["equal_tokens"] <= 48
+
+
+def test_prompts_fit_into_a_short_context() -> None:
+    _, folder = exported("llama")
+    _, package = genai(folder, checkpoint("llama"), max_length=20)
+    found = continued(package)
     assert 3 <= found["equal_tokens"] <= 48
 
 

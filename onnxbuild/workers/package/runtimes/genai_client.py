@@ -29,7 +29,8 @@ _TIE = 1e-3
 def run(params: ClientParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
     """Continue a few prompts with onnxruntime-genai, and compare the tokens with those of plain sessions.
 
-    The prompts are encoded by both tokenizers, which must agree. Without a tokenizer, prompts are made of ids.
+    The prompts are encoded by both tokenizers, which must agree, and cut so that they fit into the context. Without a
+    tokenizer, prompts are made of ids.
     Errors: CheckFailed OBE190 for other tokens, OBE191 if the package does not open.
     """
     if absent_module("onnxruntime_genai") is not None:
@@ -75,7 +76,7 @@ def _prompts(package: Path, client: Any, params: ClientParams) -> Iterator[list[
         expected, got = [int(one) for one in own(text)["input_ids"]], [int(one) for one in theirs.encode(text)]
         if got != expected:
             raise unequal(f"the tokenizer of {_CLIENT} encodes `{text}` as {got} instead of {expected}", {})
-        yield got
+        yield got[: max(1, _settings(package)["context_length"] - _NEW)]
 
 
 def _tokenizer(client: Any) -> Any:
@@ -89,9 +90,15 @@ def _tokenizer(client: Any) -> Any:
 
 def _ends(package: Path) -> frozenset[int]:
     """The tokens that end a text; without any, onnxruntime-genai takes the one for padding."""
-    model = json.loads((package / CONFIG).read_text(encoding="utf-8"))["model"]
+    model = _settings(package)
     ends = model.get("eos_token_id")
     return frozenset([ends] if isinstance(ends, int) else ends or [model.get("pad_token_id", 0)])
+
+
+def _settings(package: Path) -> dict[str, Any]:
+    """What `genai_config.json` says of the model."""
+    settings: dict[str, Any] = json.loads((package / CONFIG).read_text(encoding="utf-8"))["model"]
+    return settings
 
 
 def _compare(client: Any, direct: OnnxModel, prompt: list[int], ends: frozenset[int]) -> int:
