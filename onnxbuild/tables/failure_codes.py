@@ -957,7 +957,7 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "the cache cannot be written.",
         "Run it again with a network, or switch the check off: `package: {transformers.js: {client: false}}`.",
     ),
-    "OBE196": FailureCode(
+    "OBE197": FailureCode(
         "graph-not-of-genai",
         "onnxruntime-genai cannot run the graph of a target",
         "It feeds ids, mask, positions, and one array of keys and one of values per layer. A graph that takes anything "
