@@ -82,6 +82,7 @@ class Variant(Struct, frozen=True, kw_only=True):
     stated: Mapping[str, Stated] = {}  # by the id of the fetch: the checkpoint's, and the adapter's
     if_best: tuple[str, ...] = ()  # further measures, which only the chosen variant of a model gets
     proofs: tuple[str, ...] = ()  # checks of the graph that it was made from, before a step that costs accuracy
+    device: str = "cpu"
 
     @property
     def name(self) -> str:

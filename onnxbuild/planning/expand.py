@@ -374,6 +374,7 @@ class _Expander:
                 if_best=tuple(if_best),
                 proofs=self._proofs(model, target, base, exact, exact_context, checks) if exact != output else (),
                 stated=base.stated,
+                device=target.device,
             )
         )
 

@@ -17,6 +17,8 @@ from onnxbuild.steps.fetch import FETCH
 from onnxbuild.steps.generate import GENERATE
 from onnxbuild.steps.kind import Kind, plugin_modules
 from onnxbuild.steps.optimize import OPTIMIZE
+from onnxbuild.steps.packaging.genai_package import GENAI
+from onnxbuild.steps.packaging.ort_package import ORT_MODEL_PACKAGE
 from onnxbuild.steps.packaging.package_kind import GROUP as OF_PACKAGES
 from onnxbuild.steps.packaging.package_kind import Package
 from onnxbuild.steps.packaging.plain_package import PLAIN
@@ -33,7 +35,7 @@ Kinds = Mapping[str, Kind]
 Places = tuple[tuple[str, str], ...]  # names of kinds, and where they are: "module:KIND"
 
 # In the order in which things happen.
-PACKAGES = (PLAIN, SENTENCE_TRANSFORMERS, TRANSFORMERS_JS)
+PACKAGES = (PLAIN, SENTENCE_TRANSFORMERS, TRANSFORMERS_JS, ORT_MODEL_PACKAGE, GENAI)
 _BUILT_IN = (FETCH, PREPARE, EXPORT, OPTIMIZE, QUANTIZE, PRECISION, VALIDATE, LOAD, BENCHMARK, GENERATE, TUNE)
 KINDS: Kinds = {kind.name: kind for kind in (*_BUILT_IN, *(kind for one in PACKAGES for kind in one.kinds), PUBLISH)}
 # Kinds that only a command asks for: no manifest has their blocks, and no plugin may have their names.

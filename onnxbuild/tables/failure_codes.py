@@ -957,6 +957,14 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "the cache cannot be written.",
         "Run it again with a network, or switch the check off: `package: {transformers.js: {client: false}}`.",
     ),
+    "OBE197": FailureCode(
+        "graph-not-of-genai",
+        "onnxruntime-genai cannot run the graph of a target",
+        "It feeds ids, mask, positions, and one array of keys and one of values per layer. A graph that takes anything "
+        "else, or whose config does not say how many tokens it accepts, cannot be described to it.",
+        "Export with `exporter: genai`, or with an exporter that writes one graph with keys and values; for a missing "
+        "limit, write `max_length` in the export.",
+    ),
     "OBE200": FailureCode(
         "no-token",
         "there is no token for the Hub, or no keys for S3, or they are not accepted",

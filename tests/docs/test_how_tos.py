@@ -295,7 +295,9 @@ def test_serve(tmp_path: Path) -> None:
 
 def test_package_a_model(tmp_path: Path) -> None:
     reader = Reader(tmp_path)
+    shutil.copy(TEXT, tmp_path)
     reader.follow("how-to/package.md")
+    assert (tmp_path / "out/writer/packages/genai/genai_config.json").is_file()
     packages = tmp_path / "out" / "minilm" / "packages"
     assert sorted(path.name for path in packages.iterdir()) == ["plain", "sentence-transformers"]
     assert sorted(path.name for path in packages.glob("plain/*.onnx")) == ["model.onnx", "model_int8.onnx"]

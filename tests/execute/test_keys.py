@@ -557,6 +557,9 @@ ELSEWHERE: Mapping[str, Mapping[str, Any]] = {
         "library": 3,
     },
     "client-transformers.js": {"trust_remote_code": True},
+    # Planning takes both from the targets and the export: tests/planning/test_planned_packages.py.
+    "package-ort-model-package": {"devices": {"gpu": "cuda"}},
+    "package-genai": {"max_length": 40},
 }
 
 

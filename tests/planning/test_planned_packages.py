@@ -70,6 +70,27 @@ def test_files_for_sentence_transformers_have_the_names_of_the_library(tmp_path:
     assert roles(written, "sentence-transformers") == {"": "o3", "tiny": "q4"}
 
 
+def test_a_model_package_knows_the_devices_of_its_variants(tmp_path: Path) -> None:
+    devices = "defaults: {targets: [{name: gpu, device: cuda}, fp32]}"
+    text = MANIFEST.replace("    targets: [fp32, o3, int8, old, q4, off]\n", "")
+    path = tmp_path / "m.yaml"
+    path.write_text(text.format(defaults=devices, package="ort-model-package"))
+    graph = expand(load_manifest(str(path), kinds=KINDS), KINDS, Lock(), MACHINE)
+    params = graph.actions["m:package-ort-model-package"].params
+    assert params["graphs"] == {"gpu": "gpu", "fp32": "fp32"}
+    assert params["devices"] == {"gpu": "cuda"}
+
+
+def test_a_genai_package_knows_the_limit_of_the_export(tmp_path: Path) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text(
+        "onnxbuild: 1\nmodels: {m: {source: random:gpt2, task: text-generation-with-past, targets: [{name: t}],"
+        " export: {max_length: 40}, package: genai}}\n"
+    )
+    graph = expand(load_manifest(str(path), kinds=KINDS), KINDS, Lock(), MACHINE)
+    assert (roles(graph, "genai"), graph.actions["m:package-genai"].params["max_length"]) == ({"": "t"}, 40)
+
+
 def test_a_package_waits_for_the_checks_of_its_targets_and_of_no_other(tmp_path: Path) -> None:
     graph = graph_of(tmp_path, "{plain: {targets: [int8, off]}}")
     action = graph.actions["m:package-plain"]

@@ -17,6 +17,8 @@ from onnxbuild.steps.export import ExportParams
 from onnxbuild.steps.exporters import EXPORTERS
 from onnxbuild.steps.fetch import FetchParams
 from onnxbuild.steps.generate import GenerateParams
+from onnxbuild.steps.packaging.genai_package import GenaiParams
+from onnxbuild.steps.packaging.package_kind import ClientParams
 from onnxbuild.steps.validate import ValidateParams
 from onnxbuild.tables.thresholds import THRESHOLDS, table_of
 
@@ -272,6 +274,14 @@ def test_genai_builds_a_decoder_that_agrees_and_that_its_own_runtime_loads(
     python = environment().interpreter(lambda _text: None, lambda *_command: (1, ""))
     done = subprocess.run([python, "-c", script, str(folder)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "qwen3"
+    packed = GenaiParams(task=task, graphs={"": "t"})
+    worker, inputs = "onnxbuild.workers.package.runtimes.genai_folder:run", {"graph-t": folder}
+    facts, package = workers.run(worker, packed, "package", model=checkpoint("qwen3"), **inputs)
+    assert facts["config_of"] == "the exporter"
+    client, params = "onnxbuild.workers.package.runtimes.genai_client:run", ClientParams(task=task, graphs={"": "t"})
+    found, _ = workers.run(client, params, "report", model=package)
+    assert not isinstance(found, Failure), found
+    assert (found["client"], found["prompts"]) == ("onnxruntime-genai 0.18.0", 3)
 
 
 def known_to_its_library(name):

@@ -102,4 +102,4 @@ def package_steps(model: Model) -> Iterator[Step]:
 def _facts(variant: Variant, actions: Mapping[str, Action]) -> TargetFacts:
     made = (actions[one] for one in variant.steps)
     steps = tuple((one.kind, one.params) for one in made if one.kind not in {"fetch", "prepare"})
-    return TargetFacts(precision=variant.precision, steps=steps)
+    return TargetFacts(precision=variant.precision, steps=steps, device=variant.device)

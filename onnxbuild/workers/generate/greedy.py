@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
-from onnxbuild.workers.inputs.stages import past_feeds
+from onnxbuild.workers.inputs.stages import greedy_passes, past_feeds
 
 _LAST = -1
 
@@ -48,21 +48,8 @@ class Greedy:
         if "encoder" in self._model.stages:
             return self._encoder_decoder(ids, mask, begins, made)
         if "prefill" in self._model.stages:
-            return self._with_past(ids, mask, made)
+            return greedy_passes(self._model, ids, made)
         return self._anew(ids, made)
-
-    def _with_past(self, ids: np.ndarray, mask: np.ndarray, made: list[int]) -> Iterator[np.ndarray]:
-        feeds = {"input_ids": ids, "attention_mask": mask, "position_ids": np.arange(ids.shape[1])[None]}
-        outputs = self._model.run("prefill", feeds)
-        while True:
-            yield outputs["logits"]
-            length = ids.shape[1] + len(made)
-            feeds = {
-                "input_ids": np.array([[made[_LAST]]]),
-                "attention_mask": np.ones((1, length), np.int64),
-                "position_ids": np.array([[length - 1]]),
-            }
-            outputs = self._model.run("decode", feeds | past_feeds(outputs))
 
     def _anew(self, ids: np.ndarray, made: list[int]) -> Iterator[np.ndarray]:
         while True:

@@ -5,7 +5,7 @@ A stage with a past may run for several steps, so that its past grows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -91,6 +91,25 @@ def past_feeds(outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         for name, value in outputs.items()
         if name.startswith("present.")
     }
+
+
+def greedy_passes(engine: Engine, ids: np.ndarray, made: Sequence[int]) -> Iterator[np.ndarray]:
+    """The logits of each pass of a decoder with a past, for a prompt of ids [1, length] without padding.
+
+    The caller appends the chosen token to `made` between two passes.
+    """
+    count = ids.shape[1]
+    feeds = {"input_ids": ids, "attention_mask": np.ones((1, count), np.int64), "position_ids": np.arange(count)[None]}
+    outputs = engine.run("prefill", feeds)
+    while True:
+        yield outputs["logits"]
+        length = count + len(made)
+        feeds = {
+            "input_ids": np.array([[made[-1]]]),
+            "attention_mask": np.ones((1, length), np.int64),
+            "position_ids": np.array([[length - 1]]),
+        }
+        outputs = engine.run("decode", feeds | past_feeds(outputs))
 
 
 def _next_token(
