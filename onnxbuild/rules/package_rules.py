@@ -156,6 +156,19 @@ RULES: tuple[Rule, ...] = (
         """,
     ),
     described(
+        "OB778",
+        "no-javascript-halves",
+        """
+        A package asks for the halves of a model that Transformers.js loads as a whole only.
+
+        Why: the library has classes for the text half and the vision half of a few model types, and finds no other.
+        Bad:
+            models: {m: {source: "random:bert", targets: [fp32], package: {transformers.js: {halves: beside}}}}
+        Good:
+            models: {m: {source: "random:clip", targets: [fp32], package: {transformers.js: {halves: beside}}}}
+        """,
+    ),
+    described(
         "OB776",
         "not-convertible",
         """

@@ -957,6 +957,13 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "the cache cannot be written.",
         "Run it again with a network, or switch the check off: `package: {transformers.js: {client: false}}`.",
     ),
+    "OBE196": FailureCode(
+        "halves-not-cut",
+        "the halves of a model cannot be cut from its graph",
+        "A half is the part of the graph that leads to `text_embeds` or `image_embeds`, up to the division by its "
+        "length. The graph of the target has no such output or no such division.",
+        "Leave `halves` out of the package, or export with an exporter whose graph has both.",
+    ),
     "OBE200": FailureCode(
         "no-token",
         "there is no token for the Hub, or no keys for S3, or they are not accepted",

@@ -555,8 +555,9 @@ ELSEWHERE: Mapping[str, Mapping[str, Any]] = {
         "dtypes": {"q8": "int8"},
         "clients": ["wasm"],
         "library": 3,
+        "halves": "beside",  # refused for the model of these tests (OB778)
     },
-    "client-transformers.js": {"trust_remote_code": True},
+    "client-transformers.js": {"trust_remote_code": True, "halves": "only"},
 }
 
 

@@ -20,6 +20,7 @@ from onnxbuild.tables.publishing.javascript_dtypes import (
     Dtype,
     javascript_task,
 )
+from onnxbuild.tables.publishing.javascript_halves import HALVED_TYPES, Halves, halves_of
 from onnxbuild.tables.tasks import TASKS, proper_name
 
 Library = Literal[3, 4]
@@ -71,6 +72,13 @@ class JavaScriptParams(PackageParams, frozen=True, forbid_unknown_fields=True, k
         Library | UnsetType,
         Meta(description="the major version of Transformers.js that checks the package, by default 4"),
     ] = UNSET
+    halves: Annotated[
+        Halves | UnsetType,
+        Meta(
+            description="also write the text half and the vision half of a model such as CLIP, each to a file of its"
+            " own: `beside` the whole model, or these `only`"
+        ),
+    ] = UNSET
     recipes: Annotated[
         Mapping[str, tuple[tuple[str, Mapping[str, Any]], ...]],
         Meta(description="by dtype, the kind and the params of each step"),
@@ -82,6 +90,9 @@ class JavaScriptClientParams(ClientParams, frozen=True, forbid_unknown_fields=Tr
 
     clients: Annotated[tuple[Where, ...], Meta(description="with what the package is checked")] = ("node",)
     library: Annotated[Library, Meta(description="the major version of Transformers.js")] = 4
+    halves: Annotated[
+        Halves | UnsetType, Meta(description="whether the package has the halves of the model, and whether these only")
+    ] = UNSET
 
 
 def _roles(params: JavaScriptParams, context: Context) -> Roles:
@@ -119,6 +130,7 @@ def _check(params: JavaScriptParams, context: Context) -> Iterable[Fault]:
     yield from _check_dtypes(params, context)
     yield from _check_default(params)
     yield from _check_files(params, context)
+    yield from _check_halves(params, context)
     yield from _check_kernels(params, context)
 
 
@@ -169,6 +181,19 @@ def _check_files(params: JavaScriptParams, context: Context) -> Iterator[Fault]:
         hint = "add `preprocessor_config.json` to the checkpoint: `processor.save_pretrained(…)` writes it"
         message = f"the checkpoint has no `preprocessor_config.json`, which models of {_modality(context)}s need"
         yield Fault(code="OB774", message=message, hint=hint, of_source=True)
+
+
+def _check_halves(params: JavaScriptParams, context: Context) -> Iterator[Fault]:
+    """OB778 for the halves of a model that the library loads as a whole only."""
+    model_type = (context.config or {}).get("model_type")
+    if params.halves is UNSET or model_type is None or halves_of(model_type):
+        return
+    yield Fault(
+        code="OB778",
+        field="halves",
+        message=f"Transformers.js loads no halves of the model type `{model_type}`, only of {_listed(HALVED_TYPES)}",
+        hint="leave `halves` out",
+    )
 
 
 def _is_tokenizer(name: str) -> bool:
@@ -249,6 +274,7 @@ def _for_client(params: JavaScriptParams, _context: Context) -> JavaScriptClient
         trust_remote_code=UNSET,
         clients=params.clients or ("node",),
         library=params.library or _NEWEST,
+        halves=params.halves,
     )
 
 
