@@ -163,9 +163,9 @@ RULES: tuple[Rule, ...] = (
 
         Why: the library has classes for the text half and the vision half of a few model types, and finds no other.
         Bad:
-            models: {m: {source: "random:bert", targets: [fp32], package: {transformers.js: {halves: beside}}}}
+            models: {m: {source: "random:bert", package: {transformers.js: {halves: beside}}}}
         Good:
-            models: {m: {source: "random:clip", targets: [fp32], package: {transformers.js: {halves: beside}}}}
+            models: {m: {source: "random:clip", package: {transformers.js: {halves: beside}}}}
         """,
     ),
     described(
