@@ -74,9 +74,10 @@ RULES: tuple[Rule, ...] = (
         "OB770",
         "no-javascript-pipeline",
         """
-        A model with the package `transformers.js` has a task that Transformers.js has no pipeline for.
+        A model with the package `transformers.js` has a task that Transformers.js has no pipeline for, or reads
+        something else than the pipeline does.
 
-        Why: nobody could load the package by the library's documented way.
+        Why: nobody could load the package by the library's documented way. Features are extracted from text alone.
         Fix: package the model as `plain`, and run its graphs with onnxruntime-web.
         Bad:
             models: {m: {source: "random:bert", task: multiple-choice, targets: [fp32], package: transformers.js}}

@@ -15,6 +15,7 @@ from onnxbuild.tables.publishing.javascript_dtypes import (
     SUFFIXES,
     file_name,
     javascript_task,
+    read_instead,
     tolerance_of,
     without_kernel,
 )
@@ -403,6 +404,23 @@ def test_tasks_have_their_pipelines():
     assert javascript_task("text-generation-with-past").pipeline == "text-generation"
     assert javascript_task("ner").pipeline == "token-classification"
     assert javascript_task("multiple-choice") is None
+
+
+@pytest.mark.parametrize(
+    ("config", "reads"),
+    [
+        ({"model_type": "bert", "vocab_size": 9}, None),
+        ({"model_type": "vit", "image_size": 32, "patch_size": 8}, "images"),
+        ({"model_type": "sam", "vision_config": {}, "prompt_encoder_config": {}}, "images"),
+        ({"model_type": "wav2vec2", "vocab_size": 32, "conv_dim": [8]}, "audio"),
+        ({"model_type": "layoutlmv3", "vocab_size": 9, "patch_size": 8}, None),
+        ({"model_type": "clip", "text_config": {}, "vision_config": {}}, None),
+        (None, None),
+    ],
+)
+def test_feature_extractors_of_text_are_told_from_others(config, reads):
+    assert read_instead("feature-extraction", config) == reads
+    assert read_instead("image-classification", config) is None
 
 
 def test_default_dtypes_are_those_of_the_library():

@@ -19,6 +19,7 @@ from onnxbuild.tables.publishing.javascript_dtypes import (
     SUFFIXES,
     Dtype,
     javascript_task,
+    read_instead,
 )
 from onnxbuild.tables.publishing.javascript_halves import HALVED_TYPES, Halves, halves_of
 from onnxbuild.tables.tasks import TASKS, proper_name
@@ -119,11 +120,19 @@ def _resolve(params: JavaScriptParams, context: Context) -> JavaScriptParams:
 
 
 def _check(params: JavaScriptParams, context: Context) -> Iterable[Fault]:
-    """OB762, OB770 to OB775 and OB777: what the library cannot load, or would not find."""
+    """OB762, OB770 to OB775, OB777 and OB778: what the library cannot load, or would not find."""
     if javascript_task(params.task) is None:
         yield Fault(
             code="OB770",
             message=f"Transformers.js has no pipeline for the task `{params.task}`",
+            hint="package it as `plain`, and run its graphs with onnxruntime-web",
+        )
+        return
+    reads = read_instead(params.task, context.config)
+    if reads is not None:
+        yield Fault(
+            code="OB770",
+            message=f"the pipeline of Transformers.js for `{params.task}` reads text, and this model reads {reads}",
             hint="package it as `plain`, and run its graphs with onnxruntime-web",
         )
         return
