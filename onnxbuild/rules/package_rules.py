@@ -158,9 +158,10 @@ RULES: tuple[Rule, ...] = (
     ),
     described(
         "OB778",
-        "no-javascript-halves",
+        "not-of-this-model",
         """
-        A package asks for the halves of a model that Transformers.js loads as a whole only.
+        A package asks for the halves of a model that Transformers.js loads as a whole only, or for times of words of
+        another model than Whisper.
 
         Why: the library has classes for the text half and the vision half of a few model types, and finds no other.
         Bad:

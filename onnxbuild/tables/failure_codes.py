@@ -964,6 +964,13 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "length. The graph of the target has no such output or no such division.",
         "Leave `halves` out of the package, or export with an exporter whose graph has both.",
     ),
+    "OBE197": FailureCode(
+        "words-not-aligned",
+        "a package for Transformers.js cannot have times of words",
+        "The library computes them from the attention of the decoder to the recording, in the heads that "
+        "generation_config.json lists as `alignment_heads`. Fused attention is not visible in the graph.",
+        "Leave `word_timestamps` out, leave `optimize` out of the target, or add `alignment_heads` to the checkpoint.",
+    ),
     "OBE200": FailureCode(
         "no-token",
         "there is no token for the Hub, or no keys for S3, or they are not accepted",

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from importlib.metadata import requires
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
-from families import checkpoint, exported, run_step
+from families import checkpoint, exported, run_step, scratch
 from onnx import TensorProto
 
 from onnxbuild.protocol import CheckFailed
@@ -21,6 +23,7 @@ from onnxbuild.steps.packaging.transformers_js import JavaScriptClientParams, Ja
 from onnxbuild.steps.precision import PrecisionParams
 from onnxbuild.steps.quantize import QuantizeParams
 from onnxbuild.workers.graphs.walk import graphs_of, nodes_of
+from onnxbuild.workers.package.javascript.dtype_files import write_dtype
 from onnxbuild.workers.package.javascript.javascript_client import run_cases
 from onnxbuild.workers.package.javascript.javascript_package import run as write_package
 from onnxbuild.workers.package.javascript.node_project import ClientAbsent, node, project_folder
@@ -43,6 +46,14 @@ def written(family: str, task: str, **graphs: Path) -> tuple[dict, Path]:
     params = JavaScriptParams(task=task, graphs={dtype: dtype for dtype in graphs}, default_dtype="fp16")
     ports = {f"graph-{dtype}": folder for dtype, folder in graphs.items()}
     return run_step(write_package, params, "package", model=checkpoint(family), **ports)
+
+
+def skip_without_library() -> None:
+    try:
+        node()
+        project_folder(4, lambda *_: None)
+    except (ClientAbsent, CheckFailed) as absent:
+        pytest.skip(str(absent))
 
 
 def test_nodes_of_half_precision_are_sorted():
@@ -100,13 +111,52 @@ def test_tokenizer_gives_what_the_graph_reads(family):
     assert ("token_type_ids" in names) == (family == "bert")
 
 
+def test_words_of_whisper_get_times(tmp_path):
+    """The library aligns them by `cross_attentions.N`, which have to be those of PyTorch."""
+    import onnxruntime
+    import torch
+    from transformers import WhisperForConditionalGeneration
+
+    graphs = tmp_path / "graphs"
+    shutil.copytree(exported("whisper")[1], graphs)
+    path = graphs / "generation_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "alignment_heads": [[0, 1], [1, 0]]}))
+    task = "automatic-speech-recognition-with-past"
+    params = JavaScriptParams(task=task, graphs={"fp32": "plain"}, default_dtype="fp32", word_timestamps=True)
+    inputs = {"model": checkpoint("whisper"), "graph-plain": graphs}
+    folder = run_step(write_package, params, "package", **inputs)[1]
+    decoder = onnxruntime.InferenceSession(folder / "onnx/decoder_model_merged.onnx")
+    hidden = np.random.default_rng(3).normal(size=(1, 1500, 32)).astype(np.float32)
+    ids = np.array([[1, 7, 31]])
+    feeds = {"input_ids": ids, "encoder_hidden_states": hidden, "use_cache_branch": np.array([False])}
+    read = {one.name for one in decoder.get_inputs()}
+    feeds |= {name: np.zeros((1, 2, 0, 16), np.float32) for name in read if name.startswith("past")}
+    found = decoder.run(["cross_attentions.0", "cross_attentions.1"], feeds)
+    model = WhisperForConditionalGeneration.from_pretrained(checkpoint("whisper"), attn_implementation="eager").eval()
+    with torch.no_grad():
+        wanted = model(
+            decoder_input_ids=torch.tensor(ids),
+            encoder_outputs=(torch.tensor(hidden),),
+            output_attentions=True,
+        ).cross_attentions
+    assert [one.shape for one in found] == [(1, 2, 3, 1500)] * 2
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(one, other.numpy(), rtol=1e-3, atol=1e-7)
+    skip_without_library()
+    client = JavaScriptClientParams(task=task, graphs={"fp32": "plain"}, word_timestamps=True)
+    cases, _ = run_cases(client, folder, lambda *_: None)
+    assert cases["node/fp32"]["equal"], cases
+
+
+def test_whisper_without_alignment_heads_is_refused():
+    with pytest.raises(CheckFailed) as failed:
+        write_dtype(exported("whisper")[1], scratch(), "fp32", 2_000_000_000, attentions=True)
+    assert failed.value.failure.code == "OBE197"
+
+
 def test_failed_case_does_not_fail_the_next():
     """After one session that failed, the library gives later ones of the same process the same error."""
-    try:
-        node()
-        project_folder(4, lambda *_: None)
-    except (ClientAbsent, CheckFailed) as absent:
-        pytest.skip(str(absent))
+    skip_without_library()
     _, folder = written("bert", "text-classification", fp16=exported("bert")[1], fp32=exported("bert")[1])
     (folder / "onnx/model_fp16.onnx").write_bytes(b"no graph")
     params = JavaScriptClientParams(task="text-classification", graphs={"fp16": "fp16", "fp32": "fp32"})

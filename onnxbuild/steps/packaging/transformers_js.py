@@ -80,6 +80,13 @@ class JavaScriptParams(PackageParams, frozen=True, forbid_unknown_fields=True, k
             " own: `beside` the whole model, or these `only`"
         ),
     ] = UNSET
+    word_timestamps: Annotated[
+        bool | UnsetType,
+        Meta(
+            description="also return what the decoder of Whisper sees of a recording, from which the library computes"
+            " the times of words; its generation_config.json needs `alignment_heads`"
+        ),
+    ] = UNSET
     recipes: Annotated[
         Mapping[str, tuple[tuple[str, Mapping[str, Any]], ...]],
         Meta(description="by dtype, the kind and the params of each step"),
@@ -94,6 +101,7 @@ class JavaScriptClientParams(ClientParams, frozen=True, forbid_unknown_fields=Tr
     halves: Annotated[
         Halves | UnsetType, Meta(description="whether the package has the halves of the model, and whether these only")
     ] = UNSET
+    word_timestamps: Annotated[bool | UnsetType, Meta(description="whether words have times")] = UNSET
 
 
 def _roles(params: JavaScriptParams, context: Context) -> Roles:
@@ -193,8 +201,11 @@ def _check_files(params: JavaScriptParams, context: Context) -> Iterator[Fault]:
 
 
 def _check_halves(params: JavaScriptParams, context: Context) -> Iterator[Fault]:
-    """OB778 for the halves of a model that the library loads as a whole only."""
+    """OB778 for halves and times of words of models for which the library has neither."""
     model_type = (context.config or {}).get("model_type")
+    if params.word_timestamps and model_type not in {None, "whisper"}:
+        message = f"Transformers.js computes the times of words for `whisper`, not for `{model_type}`"
+        yield Fault(code="OB778", field="word_timestamps", message=message, hint="leave `word_timestamps` out")
     if params.halves is UNSET or model_type is None or halves_of(model_type):
         return
     yield Fault(
@@ -284,6 +295,7 @@ def _for_client(params: JavaScriptParams, _context: Context) -> JavaScriptClient
         clients=params.clients or ("node",),
         library=params.library or _NEWEST,
         halves=params.halves,
+        word_timestamps=params.word_timestamps,
     )
 
 

@@ -21,20 +21,31 @@ from onnxbuild.workers.graphs.graph_files import load_model
 from onnxbuild.workers.graphs.reproducible import make_reproducible
 from onnxbuild.workers.graphs.walk import tensors_of
 from onnxbuild.workers.graphs.weights import weight_bytes
+from onnxbuild.workers.package.javascript.cross_attentions import add_cross_attentions
 
 _SMALLEST_EXTERNAL_BYTES = 1024  # as everywhere: shape inference reads the values of small tensors
+MERGED = "decoder_model_merged.onnx"
 _ALIGNMENT = 64  # bytes
 
 
-def write_dtype(graphs: Path, destination: Path, dtype: str, chunk_bytes: int) -> dict[str, int]:
+def write_dtype(
+    graphs: Path, destination: Path, dtype: str, chunk_bytes: int, *, attentions: bool = False
+) -> dict[str, int]:
     """Write the graphs of one target below `destination`; returns for each file how many chunks of weights it has.
+
+    `attentions`: a merged decoder also returns what it sees of a recording.
 
     Errors: CheckFailed OBE192 if the library does not load graphs of these names.
     """
     written = {}
     for name in loaded_graphs(graphs):
         target = destination / file_name(name, dtype)
-        written[target.name] = _write_graph(graphs / name, target, chunk_bytes)
+        if attentions and name == MERGED:
+            model = load_model(graphs / name)
+            add_cross_attentions(model, graphs)
+            written[target.name] = write_model(model, target, chunk_bytes)
+        else:
+            written[target.name] = _write_graph(graphs / name, target, chunk_bytes)
     return written
 
 

@@ -109,6 +109,7 @@ def _job(params: JavaScriptClientParams, package: Path) -> dict[str, Any]:
         "reads": "pair" if is_pair else row.reads,
         "texts": _TEXTS[:1] if known.generates else _TEXTS,
         "tokens": _TOKENS if known.generates else 0,
+        "words": params.word_timestamps is True,
         "whole": params.halves != "only",
         "halves": _halves(package) if params.halves else {},
     }

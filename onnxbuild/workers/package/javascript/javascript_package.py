@@ -47,7 +47,10 @@ def run(params: JavaScriptParams, inputs: Mapping[str, Path], outputs: Mapping[s
 
 def _write_graphs(params: JavaScriptParams, folder: Path, destination: Path, dtype: str) -> dict[str, int]:
     """Write the whole model, its halves, or both; returns for each file how many chunks of weights it has."""
-    whole = {} if params.halves == "only" else write_dtype(folder, destination, dtype, params.chunk_bytes)
+    words = params.word_timestamps is True
+    whole = (
+        {} if params.halves == "only" else write_dtype(folder, destination, dtype, params.chunk_bytes, attentions=words)
+    )
     halves = write_halves(folder, destination, dtype, params.chunk_bytes) if params.halves else {}
     return {**whole, **halves}
 

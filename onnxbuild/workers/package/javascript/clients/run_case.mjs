@@ -33,8 +33,16 @@ async function forward(run, inputs) {
 // The tokens of a greedy search. `given`: with how many of them the search begins.
 async function generated(library, run, inputs, job) {
   const settings = { max_new_tokens: job.tokens, do_sample: false, num_beams: 1, repetition_penalty: 1.0 };
-  const tokens = await run.model.generate({ ...inputs, ...settings, no_repeat_ngram_size: 0 });
-  return { outputs: tensors({ tokens }), given: started(run.model, inputs) };
+  const asked = { ...inputs, ...settings, no_repeat_ngram_size: 0 };
+  const outputs = job.words ? await timed(run, asked) : { tokens: await run.model.generate(asked) };
+  return { outputs: tensors(outputs), given: started(run.model, inputs) };
+}
+
+// The tokens, and the second at which each ends.
+async function timed(run, asked) {
+  const { sequences, token_timestamps } = await run.model.generate({ ...asked, return_token_timestamps: true });
+  if (!token_timestamps) throw new Error("the library gave the words no times");
+  return { tokens: sequences, token_timestamps };
 }
 
 function started(model, inputs) {
