@@ -74,9 +74,10 @@ RULES: tuple[Rule, ...] = (
         "OB770",
         "no-javascript-pipeline",
         """
-        A model with the package `transformers.js` has a task that Transformers.js has no pipeline for.
+        A model with the package `transformers.js` has a task that Transformers.js has no pipeline for, or reads
+        something else than the pipeline does.
 
-        Why: nobody could load the package by the library's documented way.
+        Why: nobody could load the package by the library's documented way. Features are extracted from text alone.
         Fix: package the model as `plain`, and run its graphs with onnxruntime-web.
         Bad:
             models: {m: {source: "random:bert", task: multiple-choice, targets: [fp32], package: transformers.js}}
@@ -153,6 +154,20 @@ RULES: tuple[Rule, ...] = (
         Good:
             int8: {quantize: {method: dynamic, preset: avx2}}
             q4: {quantize: {method: weight-only, bits: 4, symmetric: true, accuracy_level: 0}}
+        """,
+    ),
+    described(
+        "OB778",
+        "not-of-this-model",
+        """
+        A package asks for the halves of a model that Transformers.js loads as a whole only, or for times of words of
+        another model than Whisper.
+
+        Why: the library has classes for the text half and the vision half of a few model types, and finds no other.
+        Bad:
+            models: {m: {source: "random:bert", package: {transformers.js: {halves: beside}}}}
+        Good:
+            models: {m: {source: "random:clip", package: {transformers.js: {halves: beside}}}}
         """,
     ),
     described(

@@ -957,7 +957,21 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "the cache cannot be written.",
         "Run it again with a network, or switch the check off: `package: {transformers.js: {client: false}}`.",
     ),
+    "OBE196": FailureCode(
+        "halves-not-cut",
+        "the halves of a model cannot be cut from its graph",
+        "A half is the part of the graph that leads to `text_embeds` or `image_embeds`, up to the division by its "
+        "length. The graph of the target has no such output or no such division.",
+        "Leave `halves` out of the package, or export with an exporter whose graph has both.",
+    ),
     "OBE197": FailureCode(
+        "words-not-aligned",
+        "a package for Transformers.js cannot have times of words",
+        "The library computes them from the attention of the decoder to the recording, in the heads that "
+        "generation_config.json lists as `alignment_heads`. Fused attention is not visible in the graph.",
+        "Leave `word_timestamps` out, leave `optimize` out of the target, or add `alignment_heads` to the checkpoint.",
+    ),
+    "OBE198": FailureCode(
         "graph-not-of-genai",
         "onnxruntime-genai cannot run the graph of a target",
         "It feeds ids, mask, positions, and one array of keys and one of values per layer. A graph that takes anything "

@@ -555,8 +555,10 @@ ELSEWHERE: Mapping[str, Mapping[str, Any]] = {
         "dtypes": {"q8": "int8"},
         "clients": ["wasm"],
         "library": 3,
+        "word_timestamps": True,
+        "halves": "beside",  # refused for the model of these tests (OB778)
     },
-    "client-transformers.js": {"trust_remote_code": True},
+    "client-transformers.js": {"trust_remote_code": True, "halves": "only", "word_timestamps": True},
     # Planning takes both from the targets and the export: tests/planning/test_planned_packages.py.
     "package-ort-model-package": {"devices": {"gpu": "cuda"}},
     "package-genai": {"max_length": 40},

@@ -65,6 +65,62 @@ def test_library_computes_the_same(client, amount):
         assert json.loads((report / "client.json").read_text())["client"] == "Transformers.js 4.3.1"
 
 
+OF_CLIP = {"task": "zero-shot-image-classification", "graphs": {"fp32": "plain", "q8": "q8"}, "halves": "only"}
+
+
+def halved_clip():
+    """A random CLIP, and a package of its halves in fp32 and with integers."""
+    from family_table import FAMILIES
+
+    from onnxbuild.steps.fetch import FetchParams
+    from onnxbuild.steps.quantize import QuantizeParams
+    from onnxbuild.workers.export.worker import run as export
+    from onnxbuild.workers.fetch.worker import run as fetch
+    from onnxbuild.workers.quantize.worker import run as quantize
+
+    (row,) = (family for family in FAMILIES if family.architecture == "clip")
+    random = FetchParams(
+        origin="random", architecture="clip", task=row.task, config=row.config, tokenizer_vocabulary=600
+    )
+    checkpoint = run_step(fetch, random, text=text_folder())[1]
+    plain = run_step(export, ExportParams(task=row.task), model=checkpoint)[1]
+    q8 = run_step(quantize, QuantizeParams(method="dynamic", preset="avx2"), model=plain)[1]
+    inputs = {"model": checkpoint, "graph-plain": plain, "graph-q8": q8}
+    return checkpoint, run_step(write_package, JavaScriptParams(**OF_CLIP), "package", **inputs)[1]
+
+
+def test_halves_of_clip_compute_what_its_classes_promise(client):
+    """In the library what they compute in Python, and there what PyTorch's classes of the same names compute."""
+    import onnxruntime
+    import torch
+    from transformers import CLIPTextModelWithProjection, CLIPVisionModelWithProjection
+
+    checkpoint, written = halved_clip()
+    cases, _ = run_cases(JavaScriptClientParams(**OF_CLIP), written, lambda *_: None)
+    assert {name: (case["equal"], set(case.get("halves", ()))) for name, case in cases.items()} == {
+        "node/fp32": (True, {"text_model", "vision_model"}),
+        "node/q8": (True, {"text_model", "vision_model"}),
+    }, cases
+    rng = np.random.default_rng(7)
+    ids, pixels = rng.integers(5, 250, (3, 11)), rng.normal(size=(2, 3, 32, 32)).astype(np.float32)
+    text = CLIPTextModelWithProjection.from_pretrained(checkpoint)
+    vision = CLIPVisionModelWithProjection.from_pretrained(checkpoint)
+    with torch.no_grad():
+        wanted = {
+            "text_model": text(torch.tensor(ids)).text_embeds.numpy(),
+            "vision_model": vision(torch.tensor(pixels)).image_embeds.numpy(),
+        }
+    feeds = {
+        "text_model": {"input_ids": ids, "attention_mask": np.ones_like(ids)},
+        "vision_model": {"pixel_values": pixels},
+    }
+    for name, expected in wanted.items():
+        session = onnxruntime.InferenceSession(written / f"onnx/{name}.onnx", providers=["CPUExecutionProvider"])
+        (found,) = session.run(None, feeds[name])
+        assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max(), name
+        assert np.abs(np.linalg.norm(expected, axis=1) - 1).min() > 0.01  # they are not divided by their lengths
+
+
 def test_package_that_does_not_load_fails_with_the_words_of_the_client(client, tmp_path):
     changed = tmp_path / "changed"
     shutil.copytree(package("bert"), changed)

@@ -15,14 +15,17 @@ from onnxbuild.tables.publishing.javascript_dtypes import (
     SUFFIXES,
     file_name,
     javascript_task,
+    read_instead,
     tolerance_of,
     without_kernel,
 )
+from onnxbuild.tables.publishing.javascript_halves import halves_of
 from onnxbuild.workers.package.javascript.client_answers import arrays, compared, suppressed_in
 from onnxbuild.workers.package.javascript.dtype_files import loaded_graphs, write_dtype
 from onnxbuild.workers.package.javascript.javascript_card import card, graphs_of
 from onnxbuild.workers.package.javascript.javascript_config import inline_chat_template, write_files, write_settings
 from onnxbuild.workers.package.javascript.kernels_of_client import missing_kernels, operators_of
+from onnxbuild.workers.package.javascript.model_halves import write_halves
 from onnxbuild.workers.package.javascript.node_project import CLIENTS
 from onnxbuild.workers.package.javascript.quantize_config import quantize_config
 
@@ -113,6 +116,114 @@ def test_only_the_merged_decoder_is_loaded(tmp_path):
     with pytest.raises(CheckFailed) as failed:
         loaded_graphs(tmp_path)
     assert failed.value.failure.code == "OBE192"
+
+
+# -- halves ------------------------------------------------------------------------------------------------------------
+
+
+def two_halves(path: Path, *, divided: bool = True, mixed: bool = False) -> Path:
+    """A graph in the form of CLIP's: two products, each divided by its length, and the product of both."""
+    rng = np.random.default_rng(9)
+    nodes = [
+        helper.make_node("MatMul", ["input_ids", "words"], ["text"]),
+        helper.make_node("MatMul", ["text" if mixed else "pixel_values", "colours"], ["image"]),
+    ]
+    for name in ("text", "image"):
+        nodes.append(helper.make_node("ReduceL2", [name], [f"{name}_length"], axes=[1], keepdims=1))
+        operator = "Div" if divided else "Mul"
+        nodes.append(helper.make_node(operator, [name, f"{name}_length"], [f"{name}_embeds"]))
+    nodes.append(helper.make_node("Transpose", ["image_embeds"], ["across"]))
+    nodes.append(helper.make_node("MatMul", ["text_embeds", "across"], ["logits_per_text"]))
+
+    def of(name, rows, columns):
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, [rows, columns])
+
+    made = helper.make_graph(
+        nodes,
+        "g",
+        [of("input_ids", "texts", 5), of("pixel_values", "images", 5)],
+        [of("logits_per_text", "texts", "images"), of("text_embeds", "texts", 5), of("image_embeds", "images", 5)],
+        [
+            numpy_helper.from_array(rng.normal(size=(5, 5)).astype(np.float32), "words"),
+            numpy_helper.from_array(rng.normal(size=(5, 5)).astype(np.float32), "colours"),
+        ],
+    )
+    path.mkdir(parents=True, exist_ok=True)
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, path / "model.onnx")
+    (path / "config.json").write_text('{"model_type": "siglip"}')
+    return path
+
+
+def test_half_has_its_own_input_weights_and_undivided_output(tmp_path):
+    import onnxruntime
+
+    written = write_halves(two_halves(tmp_path / "target"), tmp_path / "onnx", "fp16", _LARGE)
+    assert written == {"text_model_fp16.onnx": 0, "vision_model_fp16.onnx": 0}
+    model = onnx.load(tmp_path / "onnx/vision_model_fp16.onnx")
+    onnx.checker.check_model(model)
+    assert [one.name for one in model.graph.initializer] == ["colours"]
+    x = np.arange(10, dtype=np.float32).reshape(2, 5)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (found,) = session.run(["pooler_output"], {"pixel_values": x})
+    assert np.allclose(found, x @ numpy_helper.to_array(model.graph.initializer[0]), rtol=1e-5)
+
+
+def test_weights_of_a_half_go_to_chunks_of_its_own(tmp_path):
+    folder = two_halves(tmp_path / "target")
+    model = onnx.load(folder / "model.onnx")
+    wide = np.random.default_rng(1).normal(size=(5, 400)).astype(np.float32)
+    model.graph.initializer[1].CopyFrom(numpy_helper.from_array(wide, "colours"))
+    onnx.save(model, folder / "model.onnx")
+    written = write_halves(folder, tmp_path / "onnx", "fp32", 7_000)
+    assert written == {"text_model.onnx": 0, "vision_model.onnx": 1}
+    assert (tmp_path / "onnx/vision_model.onnx_data").stat().st_size == 8_000
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"divided": False}, "the graph does not divide `text_embeds` by its length"),
+        ({"mixed": True}, "`image_embeds` is also computed from input_ids"),
+    ],
+)
+def test_graph_that_cannot_be_cut_is_refused(tmp_path, change, message):
+    with pytest.raises(CheckFailed) as failed:
+        write_halves(two_halves(tmp_path / "target", **change), tmp_path / "onnx", "fp32", _LARGE)
+    assert failed.value.failure.code == "OBE196"
+    assert message in failed.value.failure.message
+
+
+def test_model_without_the_outputs_of_halves_is_refused(tmp_path):
+    graph(tmp_path / "model.onnx")
+    for model_type in ("siglip", "bert"):
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+        with pytest.raises(CheckFailed) as failed:
+            write_halves(tmp_path, tmp_path / "onnx", "fp32", _LARGE)
+        assert failed.value.failure.code == "OBE196"
+
+
+def test_card_shows_how_each_half_is_loaded(tmp_path):
+    written = write_halves(two_halves(tmp_path / "target"), tmp_path / "onnx", "q4", _LARGE)
+    assert len(written) == 2
+    text = card(
+        tmp_path, "zero-shot-image-classification", "SiglipModel", ["q4"], "q4", whole=False, halves=halves_of("siglip")
+    )
+    assert "await SiglipTextModel.from_pretrained('PACKAGE', { dtype: 'q4' })" in text
+    assert "prepare(['a harbour', 'a mountain'], { padding: 'max_length', truncation: true })" in text
+    assert "pipeline(" not in text
+    assert "| `q4` | `text_model_q4.onnx`, `vision_model_q4.onnx` | 0.0 |" in text
+
+
+def test_half_that_differs_fails_though_the_whole_is_equal(answer):
+    package, told = answer
+    shutil.copy(package / "onnx/model.onnx", package / "onnx/text_model.onnx")
+    same = {"inputs": told["inputs"], "outputs": told["outputs"]}
+    assert compared({**told, "halves": {"text_model": same}}, package, 1e-5, "fp32", 1)["equal"]
+    wrong = {**same, "outputs": {"y2": dumped(arrays(told["outputs"])["y2"] + np.float32(0.1))}}
+    facts = compared({**told, "halves": {"text_model": wrong}}, package, 1e-5, "fp32", 1)
+    assert not facts["equal"]
+    assert facts["far"] == facts["halves"]["text_model"]
 
 
 # -- what is beside the graphs ----------------------------------------------------------------------------------------
@@ -293,6 +404,23 @@ def test_tasks_have_their_pipelines():
     assert javascript_task("text-generation-with-past").pipeline == "text-generation"
     assert javascript_task("ner").pipeline == "token-classification"
     assert javascript_task("multiple-choice") is None
+
+
+@pytest.mark.parametrize(
+    ("config", "reads"),
+    [
+        ({"model_type": "bert", "vocab_size": 9}, None),
+        ({"model_type": "vit", "image_size": 32, "patch_size": 8}, "images"),
+        ({"model_type": "sam", "vision_config": {}, "prompt_encoder_config": {}}, "images"),
+        ({"model_type": "wav2vec2", "vocab_size": 32, "conv_dim": [8]}, "audio"),
+        ({"model_type": "layoutlmv3", "vocab_size": 9, "patch_size": 8}, None),
+        ({"model_type": "clip", "text_config": {}, "vision_config": {}}, None),
+        (None, None),
+    ],
+)
+def test_feature_extractors_of_text_are_told_from_others(config, reads):
+    assert read_instead("feature-extraction", config) == reads
+    assert read_instead("image-classification", config) is None
 
 
 def test_default_dtypes_are_those_of_the_library():

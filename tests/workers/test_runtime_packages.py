@@ -264,7 +264,7 @@ def test_a_graph_that_genai_cannot_feed_is_not_packed(old: str, new: str, says: 
     odd = changed(folder, lambda model: renamed_input(model, old, new))
     with pytest.raises(CheckFailed) as error:
         genai(odd, checkpoint("llama"))
-    assert error.value.failure.code == "OBE197"
+    assert error.value.failure.code == "OBE198"
     assert says in error.value.failure.message
 
 

@@ -19,7 +19,9 @@ from onnxbuild.tables.publishing.javascript_dtypes import (
     SUFFIXES,
     Dtype,
     javascript_task,
+    read_instead,
 )
+from onnxbuild.tables.publishing.javascript_halves import HALVED_TYPES, Halves, halves_of
 from onnxbuild.tables.tasks import TASKS, proper_name
 
 Library = Literal[3, 4]
@@ -71,6 +73,20 @@ class JavaScriptParams(PackageParams, frozen=True, forbid_unknown_fields=True, k
         Library | UnsetType,
         Meta(description="the major version of Transformers.js that checks the package, by default 4"),
     ] = UNSET
+    halves: Annotated[
+        Halves | UnsetType,
+        Meta(
+            description="also write the text half and the vision half of a model such as CLIP, each to a file of its"
+            " own: `beside` the whole model, or these `only`"
+        ),
+    ] = UNSET
+    word_timestamps: Annotated[
+        bool | UnsetType,
+        Meta(
+            description="also return what the decoder of Whisper sees of a recording, from which the library computes"
+            " the times of words; its generation_config.json needs `alignment_heads`"
+        ),
+    ] = UNSET
     recipes: Annotated[
         Mapping[str, tuple[tuple[str, Mapping[str, Any]], ...]],
         Meta(description="by dtype, the kind and the params of each step"),
@@ -82,6 +98,10 @@ class JavaScriptClientParams(ClientParams, frozen=True, forbid_unknown_fields=Tr
 
     clients: Annotated[tuple[Where, ...], Meta(description="with what the package is checked")] = ("node",)
     library: Annotated[Library, Meta(description="the major version of Transformers.js")] = 4
+    halves: Annotated[
+        Halves | UnsetType, Meta(description="whether the package has the halves of the model, and whether these only")
+    ] = UNSET
+    word_timestamps: Annotated[bool | UnsetType, Meta(description="whether words have times")] = UNSET
 
 
 def _roles(params: JavaScriptParams, context: Context) -> Roles:
@@ -108,7 +128,7 @@ def _resolve(params: JavaScriptParams, context: Context) -> JavaScriptParams:
 
 
 def _check(params: JavaScriptParams, context: Context) -> Iterable[Fault]:
-    """OB762, OB770 to OB775 and OB777: what the library cannot load, or would not find."""
+    """OB762, OB770 to OB775, OB777 and OB778: what the library cannot load, or would not find."""
     if javascript_task(params.task) is None:
         yield Fault(
             code="OB770",
@@ -116,9 +136,18 @@ def _check(params: JavaScriptParams, context: Context) -> Iterable[Fault]:
             hint="package it as `plain`, and run its graphs with onnxruntime-web",
         )
         return
+    reads = read_instead(params.task, context.config)
+    if reads is not None:
+        yield Fault(
+            code="OB770",
+            message=f"the pipeline of Transformers.js for `{params.task}` reads text, and this model reads {reads}",
+            hint="package it as `plain`, and run its graphs with onnxruntime-web",
+        )
+        return
     yield from _check_dtypes(params, context)
     yield from _check_default(params)
     yield from _check_files(params, context)
+    yield from _check_halves(params, context)
     yield from _check_kernels(params, context)
 
 
@@ -169,6 +198,22 @@ def _check_files(params: JavaScriptParams, context: Context) -> Iterator[Fault]:
         hint = "add `preprocessor_config.json` to the checkpoint: `processor.save_pretrained(…)` writes it"
         message = f"the checkpoint has no `preprocessor_config.json`, which models of {_modality(context)}s need"
         yield Fault(code="OB774", message=message, hint=hint, of_source=True)
+
+
+def _check_halves(params: JavaScriptParams, context: Context) -> Iterator[Fault]:
+    """OB778 for halves and times of words of models for which the library has neither."""
+    model_type = (context.config or {}).get("model_type")
+    if params.word_timestamps and model_type not in {None, "whisper"}:
+        message = f"Transformers.js computes the times of words for `whisper`, not for `{model_type}`"
+        yield Fault(code="OB778", field="word_timestamps", message=message, hint="leave `word_timestamps` out")
+    if params.halves is UNSET or model_type is None or halves_of(model_type):
+        return
+    yield Fault(
+        code="OB778",
+        field="halves",
+        message=f"Transformers.js loads no halves of the model type `{model_type}`, only of {_listed(HALVED_TYPES)}",
+        hint="leave `halves` out",
+    )
 
 
 def _is_tokenizer(name: str) -> bool:
@@ -249,6 +294,8 @@ def _for_client(params: JavaScriptParams, _context: Context) -> JavaScriptClient
         trust_remote_code=UNSET,
         clients=params.clients or ("node",),
         library=params.library or _NEWEST,
+        halves=params.halves,
+        word_timestamps=params.word_timestamps,
     )
 
 

@@ -6,7 +6,7 @@ The suffixes are those of `utils/dtypes.js`, the names of files those of `models
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -121,6 +121,22 @@ def javascript_task(task: str) -> JavaScriptTask | None:
     """The row of a task, with or without a cache; None if no pipeline of the library runs its models."""
     row = TASKS.get(proper_name(task))
     return None if row is None else _TASKS.get(row.name.removesuffix("-with-past"))
+
+
+# What the config of a model that reads no text has; one that reads text too has a vocabulary.
+_OF_IMAGES = frozenset({"image_size", "patch_size", "num_channels", "vision_config"})
+_OF_AUDIO = frozenset({"conv_dim", "num_mel_bins"})
+_OF_TEXT = frozenset({"vocab_size", "text_config"})
+
+
+def read_instead(task: str, config: Mapping[str, Any] | None) -> str | None:
+    """What a feature extractor reads that is not text, which the pipeline of that task alone takes; None for text."""
+    row = javascript_task(task)
+    if config is None or row is None or row.pipeline != "feature-extraction":
+        return None
+    if _OF_AUDIO.intersection(config):
+        return "audio"
+    return "images" if _OF_IMAGES.intersection(config) and not _OF_TEXT.intersection(config) else None
 
 
 def file_name(graph: str, dtype: str) -> str:

@@ -20,17 +20,27 @@ def compared(answer: Mapping[str, Any], folder: Path, tolerance: float, dtype: s
     """Facts of one case: `loads`, `equal`, `far` (a part of the largest number), `because` if it fails."""
     if "error" in answer:
         return {"loads": False, "equal": False, "because": str(answer["error"])}
-    files = SameFiles(folder, dtype, threads)
-    inputs, outputs = arrays(answer["inputs"]), arrays(answer["outputs"])
     facts = {"loads": True, "version": answer["version"], "tolerance": tolerance}
-    if "tokens" in outputs:
-        facts.update(_tokens(files, folder, inputs, outputs["tokens"], int(answer["given"])))
-    else:
-        facts["far"] = _distance(files.outputs(inputs), outputs)
+    files = SameFiles(folder, dtype, threads)
+    halves = {name: _far(files, half, f"{name}.onnx") for name, half in answer.get("halves", {}).items()}
+    whole = _whole(files, folder, answer) if "outputs" in answer else {}
+    facts.update({**whole, **({"halves": halves} if halves else {})})
+    facts["far"] = max([*halves.values(), *([whole["far"]] if whole else [])])
     facts["equal"] = bool(facts["far"] <= tolerance)
     if not facts["equal"]:
         facts["because"] = f"it differs by {facts['far']:.1e} of the largest number, and {tolerance:g} is the bound"
     return facts
+
+
+def _whole(files: SameFiles, folder: Path, answer: Mapping[str, Any]) -> dict[str, Any]:
+    inputs, outputs = arrays(answer["inputs"]), arrays(answer["outputs"])
+    if "tokens" in outputs:
+        return _tokens(files, folder, inputs, outputs["tokens"], int(answer["given"]))
+    return {"far": _distance(files.outputs(inputs), outputs)}
+
+
+def _far(files: SameFiles, half: Mapping[str, Any], graph: str) -> float:
+    return _distance(files.outputs(arrays(half["inputs"]), graph), arrays(half["outputs"]))
 
 
 def _tokens(files: SameFiles, folder: Path, inputs: Arrays, tokens: np.ndarray[Any, Any], given: int) -> dict[str, Any]:

@@ -20,20 +20,32 @@ from onnxbuild.workers.folders.model_graphs import has_external_data, size_bytes
 from onnxbuild.workers.graphs.graph_files import load_model
 from onnxbuild.workers.graphs.reproducible import make_reproducible
 from onnxbuild.workers.graphs.walk import tensors_of
+from onnxbuild.workers.graphs.weights import weight_bytes
+from onnxbuild.workers.package.javascript.cross_attentions import add_cross_attentions
 
 _SMALLEST_EXTERNAL_BYTES = 1024  # as everywhere: shape inference reads the values of small tensors
+MERGED = "decoder_model_merged.onnx"
 _ALIGNMENT = 64  # bytes
 
 
-def write_dtype(graphs: Path, destination: Path, dtype: str, chunk_bytes: int) -> dict[str, int]:
+def write_dtype(
+    graphs: Path, destination: Path, dtype: str, chunk_bytes: int, *, attentions: bool = False
+) -> dict[str, int]:
     """Write the graphs of one target below `destination`; returns for each file how many chunks of weights it has.
+
+    `attentions`: a merged decoder also returns what it sees of a recording.
 
     Errors: CheckFailed OBE192 if the library does not load graphs of these names.
     """
     written = {}
     for name in loaded_graphs(graphs):
         target = destination / file_name(name, dtype)
-        written[target.name] = _write_graph(graphs / name, target, chunk_bytes)
+        if attentions and name == MERGED:
+            model = load_model(graphs / name)
+            add_cross_attentions(model, graphs)
+            written[target.name] = write_model(model, target, chunk_bytes)
+        else:
+            written[target.name] = _write_graph(graphs / name, target, chunk_bytes)
     return written
 
 
@@ -53,14 +65,26 @@ def loaded_graphs(graphs: Path) -> tuple[str, ...]:
 
 
 def _write_graph(source: Path, target: Path, chunk_bytes: int) -> int:
-    target.parent.mkdir(parents=True, exist_ok=True)
     is_large = size_bytes(source) > chunk_bytes
     if not is_large and not has_external_data(source):
         copy_model_file(source, target)
         return 0
-    model = load_model(source)
+    return _write_model(load_model(source), target, chunk_bytes if is_large else None)
+
+
+def write_model(model: ModelProto, target: Path, chunk_bytes: int) -> int:
+    """Write a graph, with its weights in chunks beside it if they exceed one; returns how many.
+
+    Errors: CheckFailed OBE193 for more chunks than the library loads.
+    """
+    is_large = sum(weight_bytes(tensor) for tensor in tensors_of(model)) > chunk_bytes
+    return _write_model(model, target, chunk_bytes if is_large else None)
+
+
+def _write_model(model: ModelProto, target: Path, chunk_bytes: int | None) -> int:
     make_reproducible(model)
-    chunks = _write_chunks(model, target, chunk_bytes) if is_large else 0
+    target.parent.mkdir(parents=True, exist_ok=True)
+    chunks = 0 if chunk_bytes is None else _write_chunks(model, target, chunk_bytes)
     target.write_bytes(model.SerializeToString(deterministic=True))
     return chunks
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from onnxbuild.tables.publishing.hub_tasks import hub_task
 from onnxbuild.tables.publishing.javascript_dtypes import SUFFIXES, JavaScriptTask, javascript_task
+from onnxbuild.tables.publishing.javascript_halves import Half
 
 _DOCUMENTATION = "https://huggingface.co/docs/transformers.js/api/pipelines#module_pipelines"
 # What a call of each pipeline is given.
@@ -17,16 +18,36 @@ _CALLS: Mapping[str, str] = {
     "audio": '"recording.wav"',
     "image-and-text": '"picture.png", ["a harbour", "a mountain"]',
 }
+# Half → what makes its inputs, what else the example imports, and how the inputs are made.
+_INPUTS_OF_HALF: Mapping[str, tuple[str, str, str]] = {
+    "text": (
+        "AutoTokenizer",
+        "env",
+        "prepare(['a harbour', 'a mountain'], {{ padding: {padding}, truncation: true }})",
+    ),
+    "image": ("AutoProcessor", "env, load_image", "await prepare(await load_image('picture.png'))"),
+}
 
 
-def card(folder: Path, task: str, architecture: str, dtypes: Iterable[str], default: str) -> str:
-    """The text of the card. `default`: the dtype in the example."""
+def card(
+    folder: Path,
+    task: str,
+    architecture: str,
+    dtypes: Iterable[str],
+    default: str,
+    *,
+    whole: bool = True,
+    halves: Iterable[Half] = (),
+) -> str:
+    """The text of the card. `default`: the dtype in the examples; `whole`: whether it has the whole model."""
     row, hub = javascript_task(task), hub_task(task)
     assert row is not None, "BUG: planning lets a task pass that has no pipeline"
     tag = [f"pipeline_tag: {hub.tag}"] if hub is not None else []
     head = ["---", "library_name: transformers.js", *tag, "tags:", "- onnx", "- transformers.js", "---"]
     title = f"# {architecture} (ONNX)"
-    return "\n".join([*head, "", title, "", *_usage(row, default), "", *_table(folder, dtypes), ""])
+    usage = _usage(row, default) if whole else []
+    of_halves = [line for half in halves for line in _of_half(half, default)]
+    return "\n".join([*head, "", title, "", *usage, *of_halves, *_table(folder, dtypes), ""])
 
 
 def _usage(row: JavaScriptTask, default: str) -> list[str]:
@@ -48,6 +69,26 @@ def _usage(row: JavaScriptTask, default: str) -> list[str]:
         f"const run = await pipeline('{row.pipeline}', 'PACKAGE', {{ dtype: '{default}' }});",
         f"console.log(await run({_CALLS[row.reads]}{row.options}));",
         "```",
+        "",
+    ]
+
+
+def _of_half(half: Half, default: str) -> list[str]:
+    """An example of one half, whose vectors are not yet divided by their lengths."""
+    maker, others, call = _INPUTS_OF_HALF[half.reads]
+    return [
+        f"## The {half.reads} half alone",
+        "",
+        "```js",
+        f"import {{ {maker}, {half.javascript_class}, {others} }} from '@huggingface/transformers';",
+        "",
+        "env.allowLocalModels = true;",
+        "env.localModelPath = './models/';",
+        f"const prepare = await {maker}.from_pretrained('PACKAGE');",
+        f"const model = await {half.javascript_class}.from_pretrained('PACKAGE', {{ dtype: '{default}' }});",
+        f"const {{ {half.gives} }} = await model({call.format(padding=half.padding)});",
+        "```",
+        "",
     ]
 
 

@@ -17,6 +17,7 @@ from onnxbuild.machine import usable_cores
 from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.steps.packaging.transformers_js import JavaScriptClientParams, Where
 from onnxbuild.tables.publishing.javascript_dtypes import javascript_task, tolerance_of
+from onnxbuild.tables.publishing.javascript_halves import halves_of
 from onnxbuild.tables.tasks import TASKS, proper_name
 from onnxbuild.workers.folders.configs import read_config
 from onnxbuild.workers.package.client_checks import reported, skipped, unequal
@@ -88,7 +89,7 @@ def _case(
     client: Where, dtype: str, setting: Mapping[str, Any], params: JavaScriptClientParams, package: Path
 ) -> dict[str, Any]:
     script = CLIENTS / ("in_node.mjs" if client == "node" else "in_chromium.mjs")
-    job = {**setting["job"], **_job(params.task, package), "dtype": dtype}
+    job = {**setting["job"], **_job(params, package), "dtype": dtype}
     with TemporaryDirectory(prefix="onnxbuild-client-") as scratch:
         answer = _answer([setting["program"], str(script)], job, Path(scratch))
     tolerance = tolerance_of(client, params.library, dtype)
@@ -97,8 +98,8 @@ def _case(
     return {**facts, "no_kernel": list(missing)} if missing else facts
 
 
-def _job(task: str, package: Path) -> dict[str, Any]:
-    row, known = javascript_task(task), TASKS[proper_name(task)]
+def _job(params: JavaScriptClientParams, package: Path) -> dict[str, Any]:
+    row, known = javascript_task(params.task), TASKS[proper_name(params.task)]
     assert row is not None, "BUG: planning lets a task pass that has no pipeline"
     is_pair = row.reads == "pair" or _is_reranker(package)
     return {
@@ -108,7 +109,16 @@ def _job(task: str, package: Path) -> dict[str, Any]:
         "reads": "pair" if is_pair else row.reads,
         "texts": _TEXTS[:1] if known.generates else _TEXTS,
         "tokens": _TOKENS if known.generates else 0,
+        "words": params.word_timestamps is True,
+        "whole": params.halves != "only",
+        "halves": _halves(package) if params.halves else {},
     }
+
+
+def _halves(package: Path) -> dict[str, dict[str, str]]:
+    """The class of each half by the name of its graph, and what it reads."""
+    halves = halves_of(read_config(package).get("model_type"))
+    return {half.file.removesuffix(".onnx"): {"class": half.javascript_class, "reads": half.reads} for half in halves}
 
 
 def _is_reranker(package: Path) -> bool:

@@ -19,14 +19,20 @@ class SameFiles:
     """The sessions of one dtype of a package."""
 
     def __init__(self, folder: Path, dtype: str, threads: int) -> None:
-        """Open the graphs that exist: a model, or an encoder and its decoder."""
-        names = ("model.onnx", "encoder_model.onnx", "decoder_model_merged.onnx")
+        """Open the graphs that exist: a model, its halves, or an encoder and its decoder."""
+        names = (
+            "model.onnx",
+            "encoder_model.onnx",
+            "decoder_model_merged.onnx",
+            "text_model.onnx",
+            "vision_model.onnx",
+        )
         paths = {name: folder / "onnx" / file_name(name, dtype) for name in names}
         self._sessions = {name: _open(path, threads) for name, path in paths.items() if path.is_file()}
 
-    def outputs(self, inputs: Arrays) -> Arrays:
-        """The outputs of a model of one graph."""
-        return _run(self._sessions["model.onnx"], inputs)
+    def outputs(self, inputs: Arrays, graph: str = "model.onnx") -> Arrays:
+        """The outputs of a model of one graph, or of a half."""
+        return _run(self._sessions[graph], inputs)
 
     def margins(self, inputs: Arrays, tokens: np.ndarray[Any, Any], given: int, suppressed: list[int]) -> list[float]:
         """For each token that a client chose: how far its logit is below the largest one, as a part of the largest.

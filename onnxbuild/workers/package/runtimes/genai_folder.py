@@ -41,7 +41,7 @@ _SEARCH: Mapping[str, Any] = {
 def run(params: GenaiParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
     """Copy the graph and what is beside it, and write `genai_config.json` unless the exporter did.
 
-    Errors: CheckFailed OBE197 for a graph that onnxruntime-genai cannot feed.
+    Errors: CheckFailed OBE198 for a graph that onnxruntime-genai cannot feed.
     """
     package = outputs["package"]
     progress("copying the graph")
@@ -140,7 +140,7 @@ def _decoder(path: Path, text: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _numbered(names: Iterable[str], verb: str, use: str) -> dict[str, list[str]]:
-    """The names of keys and of values, of each layer. Errors: CheckFailed OBE197 for another name."""
+    """The names of keys and of values, of each layer. Errors: CheckFailed OBE198 for another name."""
     found: dict[str, list[str]] = {}
     for name in names:
         match = _NUMBERED.fullmatch(name)
@@ -154,7 +154,7 @@ def _numbered(names: Iterable[str], verb: str, use: str) -> dict[str, list[str]]
 
 
 def _pattern(names: list[str]) -> str:
-    """`past_key_values.%d.key` for the names of all layers. Errors: CheckFailed OBE197 if there is no such pattern."""
+    """`past_key_values.%d.key` for the names of all layers. Errors: CheckFailed OBE198 if there is no such pattern."""
     patterns = {_NUMBERED.sub(r"\1%d\3", name) for name in names}
     if len(patterns) != 1:
         raise _unfit(f"the names of keys and values differ in more than the layer: {', '.join(sorted(patterns))}")
@@ -169,7 +169,7 @@ def _inline_template(package: Path) -> None:
 
 
 def _unfit(why: str) -> CheckFailed:
-    return CheckFailed("OBE197", f"onnxruntime-genai cannot run the graph: {why}")
+    return CheckFailed("OBE198", f"onnxruntime-genai cannot run the graph: {why}")
 
 
 def _first(values: list[Any]) -> Any:

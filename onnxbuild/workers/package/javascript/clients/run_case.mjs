@@ -4,10 +4,26 @@
 const RECORDING_SAMPLES = 16_000; // one second
 
 export async function runCase(library, job) {
+  const whole = job.whole ? await wholeModel(library, job) : {};
+  const halves = {};
+  for (const [name, half] of Object.entries(job.halves)) halves[name] = await halfModel(library, half, job);
+  return { version: library.env.version, ...whole, halves };
+}
+
+async function wholeModel(library, job) {
   const run = await library.pipeline(job.pipeline, job.model, { dtype: job.dtype, device: job.device });
   const inputs = await INPUTS[job.reads](library, run, job);
   const computed = job.tokens ? await generated(library, run, inputs, job) : await forward(run, inputs);
-  return { version: library.env.version, inputs: tensors(inputs), ...computed };
+  return { inputs: tensors(inputs), ...computed };
+}
+
+// One half of a model, by the class that looks for its file.
+async function halfModel(library, half, job) {
+  const model = await library[half.class].from_pretrained(job.model, { dtype: job.dtype, device: job.device });
+  const maker = half.reads === "text" ? { tokenizer: await library.AutoTokenizer.from_pretrained(job.model) }
+    : { processor: await library.AutoProcessor.from_pretrained(job.model) };
+  const inputs = await INPUTS[half.reads](library, maker, job);
+  return { inputs: tensors(inputs), outputs: tensors(await model(inputs)) };
 }
 
 async function forward(run, inputs) {
@@ -17,8 +33,16 @@ async function forward(run, inputs) {
 // The tokens of a greedy search. `given`: with how many of them the search begins.
 async function generated(library, run, inputs, job) {
   const settings = { max_new_tokens: job.tokens, do_sample: false, num_beams: 1, repetition_penalty: 1.0 };
-  const tokens = await run.model.generate({ ...inputs, ...settings, no_repeat_ngram_size: 0 });
-  return { outputs: tensors({ tokens }), given: started(run.model, inputs) };
+  const asked = { ...inputs, ...settings, no_repeat_ngram_size: 0 };
+  const outputs = job.words ? await timed(run, asked) : { tokens: await run.model.generate(asked) };
+  return { outputs: tensors(outputs), given: started(run.model, inputs) };
+}
+
+// The tokens, and the second at which each ends.
+async function timed(run, asked) {
+  const { sequences, token_timestamps } = await run.model.generate({ ...asked, return_token_timestamps: true });
+  if (!token_timestamps) throw new Error("the library gave the words no times");
+  return { tokens: sequences, token_timestamps };
 }
 
 function started(model, inputs) {
