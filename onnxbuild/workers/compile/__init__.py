@@ -1,0 +1,1 @@
+"""Compiling a graph with a backend."""
