@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from onnxbuild.steps.compiling.backend import Backend, CompileParams
+from onnxbuild.steps.compiling.backend_kind import Backend, CompileParams
 from onnxbuild.steps.kind import Context, Fault
 
 Level = Literal["basic", "extended", "all"]

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
-from onnxbuild.steps.compiling.backend import Backend, CompileParams
+from onnxbuild.steps.compiling.backend_kind import Backend, CompileParams
 from onnxbuild.steps.dataset_rows import DerivedRows, Rows, RowSeed, Samples, check_counts, check_length
 from onnxbuild.steps.kind import Context, Fault
 

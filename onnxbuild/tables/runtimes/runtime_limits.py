@@ -87,10 +87,9 @@ LIMITS: dict[str, RuntimeLimits] = {
     "webgpu": RuntimeLimits(
         provider="WebGpuExecutionProvider",
         version="ONNX Runtime 1.31",
-        source="github.com/microsoft/onnxruntime, js/web/docs/webgpu-operators.md and onnxruntime/core/providers/webgpu",
+        source="github.com/microsoft/onnxruntime, js/web/docs/webgpu-operators.md",
         opset=24,
         integers="none",
-        refused=frozenset(),
         no_types=_words("float64 uint16 int16"),
     ),
     "coreml": RuntimeLimits(

@@ -24,9 +24,7 @@ def calibration_feeds(params: Any, inputs: Mapping[str, Path]) -> Callable[[str]
     """
 
     def samples(model: OnnxModel) -> Iterator[Sample]:
-        source = open_source(
-            inputs["model"], model, "", seed=params.seed, trusts_code=params.trusts_code, light=True
-        )
+        source = open_source(inputs["model"], model, "", seed=params.seed, trusts_code=params.trusts_code, light=True)
         if not source.reads_text:
             message = "the model reads no text: it has no tokenizer, or takes no `input_ids`"
             raise CheckFailed("OBE59", message, notes=[("hint", "compile it without integers")])

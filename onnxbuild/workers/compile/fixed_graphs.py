@@ -10,6 +10,17 @@ from onnx import ModelProto
 from onnxbuild.protocol import CheckFailed
 
 
+def sizes_of(model: ModelProto, *, batch: int, sequence: int) -> dict[str, int]:
+    """The size of each named dimension of the inputs: the first one is the rows, the second one the tokens."""
+    held = {one.name for one in model.graph.initializer}
+    sizes: dict[str, int] = {}
+    for value in model.graph.input:
+        if value.name not in held:
+            names = [one.dim_param for one in value.type.tensor_type.shape.dim]
+            sizes |= {name: size for name, size in zip(names, (batch, sequence), strict=False) if name}
+    return sizes
+
+
 def with_sizes(model: ModelProto, sizes: Mapping[str, int]) -> ModelProto:
     """The graph with sizes in place of the names of dimensions, all shapes inferred. `model` is changed.
 
@@ -18,25 +29,14 @@ def with_sizes(model: ModelProto, sizes: Mapping[str, int]) -> ModelProto:
     for value in (*model.graph.input, *model.graph.output):
         for dimension in value.type.tensor_type.shape.dim:
             if dimension.dim_param:
-                dimension.dim_value = sizes.get(dimension.dim_param, 0) or _unknown(value.name, dimension.dim_param, value)
+                dimension.dim_value = _size(sizes, dimension.dim_param, value.name)
     del model.graph.value_info[:]
     return onnx.shape_inference.infer_shapes(model, data_prop=True)
 
 
-def _unknown(name: str, dimension: str, _value: object) -> int:
-    message = f"`{name}` has the dimension `{dimension}`, which has no size"
-    raise CheckFailed("OBE238", message, notes=[("hint", "only graphs that take rows of tokens can be compiled so")])
-
-
-def names_of_sizes(model: ModelProto, *, batch: int, sequence: int) -> dict[str, int]:
-    """The size of each named dimension of the inputs: the first one is the rows, the second one the tokens."""
-    held = {one.name for one in model.graph.initializer}
-    sizes: dict[str, int] = {}
-    for value in model.graph.input:
-        names = [one.dim_param for one in value.type.tensor_type.shape.dim]
-        if value.name in held:
-            continue
-        for name, size in zip(names, (batch, sequence), strict=False):
-            if name:
-                sizes.setdefault(name, size)
-    return sizes
+def _size(sizes: Mapping[str, int], dimension: str, name: str) -> int:
+    if dimension not in sizes:
+        message = f"`{name}` has the dimension `{dimension}`, which has no size"
+        hint = "only graphs that take rows of tokens and return them can be compiled for one shape"
+        raise CheckFailed("OBE238", message, notes=[("hint", hint)])
+    return sizes[dimension]

@@ -11,7 +11,7 @@ import onnxruntime
 from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.steps.compiling.compiled_record import CompiledRecord, CompilerOfRecord
 from onnxbuild.steps.compiling.ort_backend import Level, OrtParams
-from onnxbuild.workers.compile.compiling import finish, stages_in
+from onnxbuild.workers.compile.worker import finish, stages_in
 from onnxbuild.workers.folders.model_files import onnx_names
 
 _LEVELS: Mapping[Level, Any] = {
@@ -55,7 +55,9 @@ def _optimize(graph: Path, place: Path, params: OrtParams) -> None:
     if params.format == "ort":
         options.add_session_config_entry("session.save_model_format", "ORT")
     elif _is_large(graph):
-        options.add_session_config_entry("session.optimized_model_external_initializers_file_name", f"{place.name}.data")
+        options.add_session_config_entry(
+            "session.optimized_model_external_initializers_file_name", f"{place.name}.data"
+        )
     try:
         onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
     except Exception as error:

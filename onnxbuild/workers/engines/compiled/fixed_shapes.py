@@ -24,7 +24,7 @@ class FixedShapes(Struct, frozen=True):
     rows: str  # the dimension of the rows, the first one of every input
 
     def around(self, call: Call, stage: CompiledStage) -> Call:
-        """A call that takes what fits, for a program of these sizes. Errors of it: CheckFailed OBE240."""
+        """A call that takes what fits, for a program of these sizes. Errors of it: CheckFailed OBE251."""
         inputs = {name: one.shape for name, one in stage.inputs.items()}
 
         def run(feeds: Mapping[str, np.ndarray]) -> Sequence[Any]:
@@ -47,7 +47,7 @@ class FixedShapes(Struct, frozen=True):
             if name != self.rows and size > self.sizes[name]:
                 message = f"a sample has {size} in `{name}`, and the variant is compiled for {self.sizes[name]}"
                 hint = f"use samples of at most {self.sizes[name]}, or compile for longer ones"
-                raise CheckFailed("OBE240", message, notes=[("hint", hint)])
+                raise CheckFailed("OBE251", message, notes=[("hint", hint)])
 
     def _groups(self, feeds: Mapping[str, np.ndarray], actual: Mapping[str, int]) -> Iterator[Mapping[str, Any]]:
         size = self.sizes.get(self.rows, 0) or actual.get(self.rows, 1)
@@ -84,4 +84,5 @@ def _filled(value: np.ndarray, shape: Sequence[int]) -> np.ndarray:
 
 def _cut(value: np.ndarray, shape: Sequence[int | str], actual: Mapping[str, int]) -> np.ndarray:
     keep = (slice(actual.get(name)) if isinstance(name, str) else slice(None) for name in shape)
-    return value[tuple(keep)]
+    part: np.ndarray = value[tuple(keep)]
+    return part

@@ -20,7 +20,7 @@ class OrtModel(CompiledModel):
     """The sessions of one folder, on the CPU."""
 
     def __init__(self, folder: Path, record: CompiledRecord, *, threads: int) -> None:
-        """Open every graph. Errors: CheckFailed OBE233 for another version, OBE239 for another CPU, OBE234."""
+        """Open every graph. Errors: CheckFailed OBE233 for another version, OBE250 for another CPU, OBE234."""
         check_holds_here(record)
         super().__init__(folder, record, threads=threads)
 
@@ -41,7 +41,7 @@ def check_holds_here(record: CompiledRecord) -> None:
     if made_for and made_for != here:
         message = f"the graph was optimized for a CPU with {made_for}, and this one has {here}"
         hint = "compile it on such a machine, or write `level: extended`, which holds for all CPUs"
-        raise CheckFailed("OBE239", message, notes=[("hint", hint)])
+        raise CheckFailed("OBE250", message, notes=[("hint", hint)])
 
 
 def check_version(record: CompiledRecord) -> None:
