@@ -12,12 +12,13 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from onnxbuild.steps.compiling.backend_kind import Backend, CompileParams
 from onnxbuild.steps.dataset_rows import DerivedRows, Rows, RowSeed, Samples, check_counts, check_length
 from onnxbuild.steps.kind import FILE, Context, Fault
-from onnxbuild.tables.runtimes.runtime_limits import LIMITS
+from onnxbuild.tables.runtimes.runtime_limits import LIMITS, RuntimeLimits
 
 _WORKER = "onnxbuild.workers.compile.checked.checked_worker"
 _ENGINE = "onnxbuild.workers.engines.compiled.provider_engine:ProviderModel"
 _NVIDIA = f"{FILE}/dev/nvidiactl"
-_INTEGER = frozenset({"int8", "q4", "q8", "bnb4", "mixed"})
+FLOATS = frozenset({"fp32", "fp16", "bf16"})
+_BLOCKED = frozenset({"q4", "q8", "bnb4", "q4f16"})  # precisions with weights in blocks
 
 
 class ProviderParams(CompileParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -67,12 +68,19 @@ class TensorrtParams(ProviderParams, frozen=True, forbid_unknown_fields=True, kw
     rows: DerivedRows = Rows()
 
 
+def _has_integers(precision: str, limits: RuntimeLimits) -> bool:
+    """Whether a graph of this precision has integers that the runtime does not take."""
+    if precision in _BLOCKED:
+        return "MatMulNBits" in limits.refused
+    return precision not in FLOATS and limits.integers != "any"
+
+
 def _check_integers(name: str) -> Callable[[Any, Context], Iterable[Fault]]:
     """The check that every provider makes of what planning knows of the graph."""
 
     def check(_params: Any, context: Context) -> Iterable[Fault]:
         limits = LIMITS[name]
-        if context.precision in _INTEGER and limits.integers != "any":
+        if _has_integers(context.precision, limits):
             quantized = "no integers" if limits.integers == "none" else "only integers without zero points"
             message = f"`{name}` takes {quantized}, and the graph is already {context.precision}"
             other = "`compile: {backend: tensorrt, precision: int8}`" if name == "tensorrt" else "`precision: fp16`"

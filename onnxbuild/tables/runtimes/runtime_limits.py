@@ -90,6 +90,7 @@ LIMITS: dict[str, RuntimeLimits] = {
         source="github.com/microsoft/onnxruntime, js/web/docs/webgpu-operators.md",
         opset=24,
         integers="none",
+        refused=_DYNAMIC_INTEGERS,
         no_types=_words("float64 uint16 int16"),
     ),
     "coreml": RuntimeLimits(
@@ -98,6 +99,7 @@ LIMITS: dict[str, RuntimeLimits] = {
         source="github.com/microsoft/onnxruntime, tools/ci_build/github/apple/coreml_supported_mlprogram_ops.md",
         opset=24,
         integers="none",
+        refused=_DYNAMIC_INTEGERS | _BLOCKED_WEIGHTS,
         operators=_COREML,
         fixed_shapes=True,
         no_types=_words("float64"),
