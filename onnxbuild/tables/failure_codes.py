@@ -1084,8 +1084,8 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
     "OBE250": FailureCode(
         "graph-of-another-cpu",
         "an optimized graph is for another kind of CPU",
-        "`level: all` chooses layouts and kernels for the instructions of the CPU that compiles. On another one, the graph "
-        "may fail, or run slower than the plain one.",
+        "`level: all` chooses layouts and kernels for the instructions of the CPU that compiles. On another one, the "
+        "graph may fail, or run slower than the plain one.",
         "Compile it on such a machine, or write `level: extended`, which holds for all CPUs.",
     ),
     "OBE251": FailureCode(

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import onnx
-from onnx import ModelProto
+from onnx import ModelProto, TensorProto, numpy_helper
 
 from onnxbuild.protocol import CheckFailed
+from onnxbuild.workers.graphs.walk import tensors_of
+
+_FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16})
 
 
 def sizes_of(model: ModelProto, *, batch: int, sequence: int) -> dict[str, int]:
@@ -40,3 +44,20 @@ def _size(sizes: Mapping[str, int], dimension: str, name: str) -> int:
         hint = "only graphs that take rows of tokens and return them can be compiled for one shape"
         raise CheckFailed("OBE238", message, notes=[("hint", hint)])
     return sizes[dimension]
+
+
+# What is added to the scores of padding: exp(-50) is 2e-22. The exporters write the lowest float, and a range of
+# integers that reaches it has no step left for anything else (a classifier: cosine 0.55 instead of 0.998).
+MASKED = -50.0
+_LOW = -1e4
+
+
+def with_small_masks(model: ModelProto) -> ModelProto:
+    """The graph with `MASKED` in place of the lowest floats and infinities of masks. `model` is changed."""
+    for tensor in tensors_of(model):
+        if tensor.data_type in _FLOATS:
+            values = numpy_helper.to_array(tensor)
+            if np.any(values <= _LOW):
+                small = np.where(values <= _LOW, values.dtype.type(MASKED), values)
+                tensor.CopyFrom(numpy_helper.from_array(small, tensor.name))
+    return model

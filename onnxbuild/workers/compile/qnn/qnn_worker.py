@@ -18,7 +18,7 @@ from onnxbuild.steps.compiling.compiled_record import CompiledRecord, CompiledSt
 from onnxbuild.steps.compiling.qnn_backend import QNN_DISTRIBUTION, QnnParams
 from onnxbuild.tables.runtimes.runtime_limits import QNN_OPERATORS
 from onnxbuild.workers.compile.calibration_feeds import calibration_feeds
-from onnxbuild.workers.compile.fixed_graphs import sizes_of, with_sizes
+from onnxbuild.workers.compile.fixed_graphs import sizes_of, with_sizes, with_small_masks
 from onnxbuild.workers.compile.integer_graphs import Feeds, integers_of_htp
 from onnxbuild.workers.compile.worker import finish, run_compiler, stages_in, write_script
 from onnxbuild.workers.engines.compiled.fixed_shapes import FixedShapes
@@ -51,7 +51,7 @@ def run(params: QnnParams, inputs: Mapping[str, Path], outputs: Mapping[str, Pat
     write_script(folder, command)
     if absent is None:
         progress("compiling")
-        run_compiler((sys.executable, *command[1:]), folder, makes=(CONTEXT, BINARY), environment=_same_modules())
+        run_compiler((*_this_python(), *command[1:]), folder, makes=(CONTEXT, BINARY), environment=_same_modules())
         (folder / QUANTIZED).unlink()
     record = CompiledRecord(
         backend="qnn",
@@ -64,6 +64,10 @@ def run(params: QnnParams, inputs: Mapping[str, Path], outputs: Mapping[str, Pat
         settings={"sizes": dict(shapes.sizes), "rows": shapes.rows},
     )
     return finish(source, folder, record, precision=params.precision, samples=read, shape=dict(shapes.sizes))
+
+
+def _this_python() -> tuple[str, ...]:
+    return (sys.executable,)
 
 
 def _same_modules() -> dict[str, str]:
@@ -107,7 +111,7 @@ def _quantize(
     """Write the integer graph of one shape; the number of samples that its ranges are from."""
     with tempfile.TemporaryDirectory(dir=place.parent) as scratch:
         fixed = Path(scratch) / "fixed.onnx"
-        onnx.save(with_sizes(model, shapes.sizes), fixed)
+        onnx.save(with_small_masks(with_sizes(model, shapes.sizes)), fixed)
         feeds = _of_one_shape(calibration_feeds(params, inputs)(name), shapes, stage)
         return integers_of_htp(fixed, place, feeds, precision=params.precision)
 

@@ -79,7 +79,8 @@ def _actual(inputs: Mapping[str, Sequence[int | str]], feeds: Mapping[str, np.nd
 
 def _filled(value: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     widths = [(0, size - has) for size, has in zip(shape, value.shape, strict=True)]
-    return np.pad(value, widths)
+    padded: np.ndarray = np.pad(value, widths)
+    return padded
 
 
 def _cut(value: np.ndarray, shape: Sequence[int | str], actual: Mapping[str, int]) -> np.ndarray:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
+import shutil
 import sys
 import tempfile
 from collections import Counter
@@ -36,7 +38,6 @@ class ProviderModel(CompiledModel):
         sizes = record.settings.get("sizes")
         self.shapes = FixedShapes(sizes, record.settings["rows"]) if sizes else None
         self._counts: Counter[str] = Counter()
-        self._cache = tempfile.TemporaryDirectory(prefix="onnxbuild-engines-", ignore_cleanup_errors=True)
         super().__init__(folder, record, threads=threads)
 
     def open_file(self, path: Path, stage: CompiledStage) -> Call:
@@ -59,8 +60,8 @@ class ProviderModel(CompiledModel):
         if provider in _NVIDIA:
             _load_libraries()
         if given.get(_CACHE) == "1":  # the folder itself is read-only
-            given.setdefault("trt_engine_cache_path", self._cache.name)
-            given.setdefault("trt_timing_cache_path", self._cache.name)
+            given.setdefault("trt_engine_cache_path", _engine_cache())
+            given.setdefault("trt_timing_cache_path", _engine_cache())
         beside = [("CUDAExecutionProvider", {"use_tf32": "0"})] if provider == "TensorrtExecutionProvider" else []
         return [(provider, given), *beside, "CPUExecutionProvider"]
 
@@ -96,6 +97,14 @@ def _check(record: CompiledRecord) -> None:
 def _not_started(provider: str, what: str) -> CheckFailed:
     hint = "the log has the reason why the provider did not start"
     return CheckFailed("OBE43", f"{provider} does not start: {what}", notes=[("hint", hint)])
+
+
+@functools.cache
+def _engine_cache() -> str:
+    """A folder for the engines that this process builds."""
+    folder = tempfile.mkdtemp(prefix="onnxbuild-engines-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 @functools.cache
