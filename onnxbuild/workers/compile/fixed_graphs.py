@@ -47,7 +47,7 @@ def _size(sizes: Mapping[str, int], dimension: str, name: str) -> int:
 
 
 # What is added to the scores of padding: exp(-50) is 2e-22. The exporters write the lowest float, and a range of
-# integers that reaches it has no step left for anything else (a classifier: cosine 0.55 instead of 0.998).
+# integers that reaches it has no step left for anything else (a classifier: cosine 0.55 instead of 0.99).
 MASKED = -50.0
 _LOW = -1e4
 
