@@ -36,11 +36,13 @@ class OrtParams(CompileParams, frozen=True, forbid_unknown_fields=True, kw_only=
     type_reduction: Annotated[
         bool | UnsetType, Meta(description="also list the types that each operator needs (`format: ort`)")
     ] = UNSET
-    cpu: Annotated[str, Meta(description="instructions of the CPU that the graph holds for; empty for all CPUs")] = ""
+    cpu: Annotated[
+        str | UnsetType, Meta(description="instructions of the CPU that the graph holds for; unset for all CPUs")
+    ] = UNSET
 
 
 def _resolve(params: OrtParams, context: Context) -> OrtParams:
-    return msgspec.structs.replace(params, cpu=context.machine.int8_preset if params.level == "all" else "")
+    return msgspec.structs.replace(params, cpu=context.machine.int8_preset if params.level == "all" else UNSET)
 
 
 def _check(params: OrtParams, _context: Context) -> Iterable[Fault]:

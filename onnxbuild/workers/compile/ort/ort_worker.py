@@ -41,9 +41,9 @@ def run(params: OrtParams, inputs: Mapping[str, Path], outputs: Mapping[str, Pat
         compiler=CompilerOfRecord(name="onnxruntime", version=onnxruntime.__version__),
         device="CPU",
         stages=stages_in(source, places),
-        settings={"cpu": params.cpu, "level": params.level},
+        settings={"cpu": params.cpu or "", "level": params.level},
     )
-    return finish(source, folder, record, cpu=params.cpu)
+    return finish(source, folder, record, cpu=params.cpu or "")
 
 
 def _optimize(graph: Path, place: Path, params: OrtParams) -> None:
