@@ -72,7 +72,7 @@ LIMITS: dict[str, RuntimeLimits] = {
     "tensorrt": RuntimeLimits(
         provider="TensorrtExecutionProvider",
         version="TensorRT 10.15",
-        source="github.com/onnx/onnx-tensorrt, docs/operators.md",
+        source="onnx-tensorrt on GitHub: operators.md",
         opset=24,
         integers="symmetric",
         refused=_DYNAMIC_INTEGERS | _BLOCKED_WEIGHTS | _TENSORRT_REFUSES,
@@ -80,14 +80,14 @@ LIMITS: dict[str, RuntimeLimits] = {
     "cuda": RuntimeLimits(
         provider="CUDAExecutionProvider",
         version="ONNX Runtime 1.31",
-        source="github.com/microsoft/onnxruntime, docs/OperatorKernels.md",
+        source="onnxruntime on GitHub: OperatorKernels.md",
         opset=24,
         integers="any",
     ),
     "webgpu": RuntimeLimits(
         provider="WebGpuExecutionProvider",
         version="ONNX Runtime 1.31",
-        source="github.com/microsoft/onnxruntime, js/web/docs/webgpu-operators.md",
+        source="onnxruntime on GitHub: webgpu-operators.md",
         opset=24,
         integers="none",
         refused=_DYNAMIC_INTEGERS,
@@ -96,7 +96,7 @@ LIMITS: dict[str, RuntimeLimits] = {
     "coreml": RuntimeLimits(
         provider="CoreMLExecutionProvider",
         version="ONNX Runtime 1.31, MLProgram",
-        source="github.com/microsoft/onnxruntime, tools/ci_build/github/apple/coreml_supported_mlprogram_ops.md",
+        source="onnxruntime on GitHub: coreml_supported_mlprogram_ops.md",
         opset=24,
         integers="none",
         refused=_DYNAMIC_INTEGERS | _BLOCKED_WEIGHTS,
@@ -107,14 +107,14 @@ LIMITS: dict[str, RuntimeLimits] = {
     "migraphx": RuntimeLimits(
         provider="MIGraphXExecutionProvider",
         version="ROCm 7.0",
-        source="github.com/microsoft/onnxruntime, docs/execution-providers/MIGraphX-ExecutionProvider.md",
+        source="onnxruntime.ai: MIGraphX-ExecutionProvider.html",
         opset=24,
         integers="any",
     ),
     "dml": RuntimeLimits(
         provider="DmlExecutionProvider",
         version="DirectML 1.15",
-        source="onnxruntime.ai/docs/execution-providers/DirectML-ExecutionProvider.html",
+        source="onnxruntime.ai: DirectML-ExecutionProvider.html",
         opset=20,
         integers="any",
     ),
