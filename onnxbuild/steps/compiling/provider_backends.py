@@ -116,11 +116,15 @@ def _check_tensorrt(params: TensorrtParams, context: Context) -> Iterable[Fault]
             code="OB824", field="shapes", message=message, hint="see `min: [1, 1], opt: [1, 128], max: [8, 512]`"
         )
     yield from check_counts(params)
-    yield from check_length("shapes", params.shapes.max[1], context)
+    if "shapes" in context.written:
+        yield from check_length("shapes", params.shapes.max[1], context)
 
 
-def _resolve_tensorrt(params: TensorrtParams, _context: Context) -> TensorrtParams:
-    """Fields that only `int8` reads get their defaults elsewhere: no key depends on them."""
+def _resolve_tensorrt(params: TensorrtParams, context: Context) -> TensorrtParams:
+    """Shapes within the positions of the model. Fields that only `int8` reads get their defaults elsewhere."""
+    if "shapes" not in context.written and context.positions is not None:
+        usual, most = (min(one[1], context.positions) for one in (params.shapes.opt, params.shapes.max))
+        params = msgspec.structs.replace(params, shapes=ShapeRange(opt=(1, usual), max=(8, most)))
     if params.precision == "int8":
         return params
     return msgspec.structs.replace(params, dataset=UNSET, samples=64, sequence=128, seed=0, rows=Rows())
