@@ -88,10 +88,12 @@ def test_the_integers_agree_with_the_graph(tmp_path, without_compiler):
     place = tmp_path / "plain"
     place.mkdir()
     (tmp_path / "out" / "model.qdq.onnx").rename(place / "model.onnx")
-    fed = feeds(1, 23)
+    fed = feeds(7, 23)
     expected = OnnxModel(classifier().onnx, threads=1).run("forward", fed)["logits"]
-    found = OnnxModel(place, threads=1).run("forward", fed)["logits"]
-    assert cosine(expected, found) > 0.97
+    integers = OnnxModel(place, threads=1)
+    rows = [integers.run("forward", {name: value[[row]] for name, value in fed.items()})["logits"] for row in range(7)]
+    found = np.concatenate(rows)
+    assert cosine(expected, found) > 0.95
     assert np.abs(expected - found).max() > 0
 
 
