@@ -668,6 +668,12 @@ ELSEWHERE: Mapping[str, Mapping[str, Any]] = {
     "compile-openvino": {"backend": "openvino"},
     # It follows from the machine and the level: tests/workers/test_ort_backend.py.
     "compile-ort": {"cpu": "avx2"},
+    # The name of the kind says it, and a worker that serves several reads it.
+    **{
+        kind: {"provider": "cuda"}
+        for kind in KINDS
+        if kind.startswith("compile-") and hasattr(KINDS[kind].params, "provider")
+    },
     # It says for which variants a tuning runs, and nothing of the tuning: tests/planning/test_best_only.py.
     "tune": {"only": "best"},
     # Planning follows both, and leaves them out of the key: tests/planning/test_planned_packages.py.

@@ -49,7 +49,7 @@ def code_of(call):
     ],
 )
 def test_without_the_device_it_is_prepared_and_its_checks_wait(tmp_path, name, needs):
-    record, facts = prepared(tmp_path / "out", ProviderParams(backend=name, options={"device_id": "1"}))
+    record, facts = prepared(tmp_path / "out", ProviderParams(provider=name, options={"device_id": "1"}))
     assert (record["state"], record["needs"], facts["needs"]) == ("prepared", needs, needs)
     assert record["properties"]["device_id"] == "1"
     assert why_skipped(tmp_path / "out", Runtime(backend=name, needs=(needs,))) == f"needs {needs}"
@@ -57,13 +57,13 @@ def test_without_the_device_it_is_prepared_and_its_checks_wait(tmp_path, name, n
 
 
 def test_cuda_is_told_not_to_round_fp32(tmp_path):
-    record, _ = prepared(tmp_path / "out", ProviderParams(backend="cuda"))
+    record, _ = prepared(tmp_path / "out", ProviderParams(provider="cuda"))
     assert record["properties"] == {"use_tf32": "0"}
 
 
 def test_tensorrt_gets_a_profile_of_each_input(tmp_path):
     shapes = ShapeRange(min=(1, 3), opt=(2, 31), max=(5, 77))
-    params = TensorrtParams(backend="tensorrt", precision="fp16", shapes=shapes)
+    params = TensorrtParams(provider="tensorrt", precision="fp16", shapes=shapes)
     record, _ = prepared(tmp_path / "out", params, checked_worker.run_tensorrt)
     properties = record["properties"]
     profiles = {name: set(properties.pop(f"trt_profile_{name}_shapes").split(",")) for name in ("min", "opt", "max")}
@@ -76,7 +76,7 @@ def test_tensorrt_gets_a_profile_of_each_input(tmp_path):
 
 
 def test_the_int8_of_tensorrt_has_no_zero_points_and_agrees_with_the_graph(tmp_path):
-    params = TensorrtParams(backend="tensorrt", precision="int8", samples=7, sequence=41)
+    params = TensorrtParams(provider="tensorrt", precision="int8", samples=7, sequence=41)
     prepared(tmp_path / "out", params, checked_worker.run_tensorrt)
     model = onnx.load(tmp_path / "out" / "model.onnx")
     held = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
@@ -92,7 +92,7 @@ def test_the_int8_of_tensorrt_has_no_zero_points_and_agrees_with_the_graph(tmp_p
 
 
 def test_coreml_gets_a_graph_of_one_shape_with_the_same_outputs(tmp_path):
-    params = FixedParams(backend="coreml", batch=3, sequence=17)
+    params = FixedParams(provider="coreml", batch=3, sequence=17)
     record, facts = prepared(tmp_path / "out", params, checked_worker.run_fixed)
     assert set(record["settings"]["sizes"].values()) == {3, 17}
     assert facts["on_cpu"].keys() <= {
@@ -116,14 +116,14 @@ def test_coreml_gets_a_graph_of_one_shape_with_the_same_outputs(tmp_path):
 
 
 def test_a_record_without_its_provider_is_refused(tmp_path):
-    record, _ = prepared(tmp_path / "out", ProviderParams(backend="cuda"))
+    record, _ = prepared(tmp_path / "out", ProviderParams(provider="cuda"))
     del record["settings"]["provider"]
     (tmp_path / "out" / "compiled.json").write_text(json.dumps(record), encoding="utf-8")
     assert code_of(lambda: open_variant(tmp_path / "out", threads=1)) == "OBE234"
 
 
 def test_a_variant_of_another_version_is_refused(tmp_path):
-    record, _ = prepared(tmp_path / "out", ProviderParams(backend="migraphx"))
+    record, _ = prepared(tmp_path / "out", ProviderParams(provider="migraphx"))
     record |= {"state": "compiled"}
     record["compiler"]["version"] = "1.0"
     (tmp_path / "out" / "compiled.json").write_text(json.dumps(record), encoding="utf-8")
@@ -131,12 +131,12 @@ def test_a_variant_of_another_version_is_refused(tmp_path):
 
 
 def test_a_provider_that_is_absent_is_no_silent_run_on_the_cpu(tmp_path):
-    prepared(tmp_path / "out", ProviderParams(backend="migraphx"))
+    prepared(tmp_path / "out", ProviderParams(provider="migraphx"))
     assert code_of(lambda: open_variant(tmp_path / "out", threads=1)) == "OBE43"
 
 
 def test_another_graph_in_the_folder_is_refused(tmp_path):
-    prepared(tmp_path / "out", ProviderParams(backend="cuda"))
+    prepared(tmp_path / "out", ProviderParams(provider="cuda"))
     (tmp_path / "out" / "model.onnx").write_bytes(b"other")
     assert code_of(lambda: open_variant(tmp_path / "out", threads=1)) == "OBE232"
 

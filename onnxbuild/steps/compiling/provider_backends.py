@@ -24,6 +24,11 @@ _BLOCKED = frozenset({"q4", "q8", "bnb4", "q4f16"})  # precisions with weights i
 class ProviderParams(CompileParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How a provider of ONNX Runtime compiles the graph when it is loaded."""
 
+    DERIVED: ClassVar[tuple[str, ...]] = (*CompileParams.DERIVED, "provider")
+
+    provider: Annotated[
+        str | UnsetType, Meta(description="short name of the provider, which is that of the backend")
+    ] = UNSET
     options: Annotated[
         Mapping[str, str],
         Meta(
@@ -51,7 +56,7 @@ class ShapeRange(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class TensorrtParams(ProviderParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The same, with the range of shapes of TensorRT's engines, and the types in which they compute."""
 
-    DERIVED: ClassVar[tuple[str, ...]] = (*CompileParams.DERIVED, "rows")
+    DERIVED: ClassVar[tuple[str, ...]] = (*ProviderParams.DERIVED, "rows")
 
     precision: Annotated[
         Literal["fp32", "fp16", "bf16", "int8"],
@@ -132,7 +137,13 @@ def _resolve_tensorrt(params: TensorrtParams, context: Context) -> TensorrtParam
 
 def _backend(name: str, summary: str, distribution: str, *files: str, **more: Any) -> Backend:
     needs = (distribution, *files)
+    settle = more.pop("resolve", lambda params, _context: params)
+
+    def resolve(params: Any, context: Context) -> Any:
+        return settle(msgspec.structs.replace(params, provider=name), context)
+
     return Backend(
+        resolve=resolve,
         name=name,
         summary=summary,
         version=1,

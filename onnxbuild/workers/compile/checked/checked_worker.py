@@ -52,7 +52,7 @@ def _prepare(params: ProviderParams, inputs: Paths, outputs: Paths, progress: Te
     Errors: CheckFailed OBE252 to OBE254 for a graph that it does not take, OBE43 if it does not start on this machine.
     """
     source, folder = inputs["model"], outputs["model"]
-    limits, names = LIMITS[str(params.backend)], onnx_names(source)
+    limits, names = LIMITS[str(params.provider)], onnx_names(source)
     on_cpu: dict[str, int] = {}
     settings: dict[str, Any] = {"provider": limits.provider}
     for done, name in enumerate(names):
@@ -70,10 +70,10 @@ def _prepare(params: ProviderParams, inputs: Paths, outputs: Paths, progress: Te
     write_script(folder, command)
     absent = _absent(params)
     record = CompiledRecord(
-        backend=str(params.backend),
+        backend=str(params.provider),
         state="prepared" if absent else "compiled",
         compiler=CompilerOfRecord(name=_runtime(params), version=version_here(_runtime(params)), command=command),
-        device=str(params.backend).upper(),
+        device=str(params.provider).upper(),
         stages=stages,
         properties=options_of(params, stages),
         needs=absent,
@@ -92,7 +92,7 @@ def _runtime(params: ProviderParams) -> str:
 
 
 def _needs(params: ProviderParams) -> tuple[str, ...]:
-    backend = backend_named(str(params.backend))
+    backend = backend_named(str(params.provider))
     return () if backend is None else backend.compiler(params)
 
 

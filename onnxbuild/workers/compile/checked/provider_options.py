@@ -20,7 +20,7 @@ _TYPES: Mapping[str, Mapping[str, str]] = {
 def options_of(params: ProviderParams, stages: Mapping[str, CompiledStage]) -> dict[str, str]:
     """The options of the provider; those that a person wrote go last."""
     own = _of_tensorrt(params, stages) if isinstance(params, TensorrtParams) else {}
-    return {**_FIRST.get(str(params.backend), {}), **own, **params.options}
+    return {**_FIRST.get(str(params.provider), {}), **own, **params.options}
 
 
 def _of_tensorrt(params: TensorrtParams, stages: Mapping[str, CompiledStage]) -> dict[str, str]:
