@@ -32,6 +32,11 @@ class Job(Struct, frozen=True, kw_only=True):
         """Whether no other job may run at the same time."""
         return self.action.pool == "alone"
 
+    @property
+    def uses_gpu(self) -> bool:
+        """Whether it takes memory of a GPU, which one job at a time has."""
+        return self.action.pool == "gpu"
+
     def outcome(self, name: OutcomeName, *, failure: Failure | None = None) -> Outcome:
         """An outcome for this job without a result."""
         return Outcome(

@@ -1,4 +1,4 @@
-"""Slots: which jobs run at the same time, and which wait for cores, for memory, or for the whole machine."""
+"""Slots: which jobs run at the same time, and which wait for cores, for memory, for a GPU, or for the whole machine."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ class Slots:
 
     def next(self) -> Job | None:
         """Remove and return a job that may start now; the caller passes it to `start`, or drops it."""
-        if self._queued and self._has_room_for(self._queued[0]):
-            return self._queued.pop(0)
+        first = next((place for place, job in enumerate(self._queued) if not self._waits_for_gpu(job)), None)
+        if first is not None and self._has_room_for(self._queued[first]):
+            return self._queued.pop(first)
         if self._alone and not self._running and not self._queued:
             return self._alone.pop(0)
         return None
@@ -42,6 +43,9 @@ class Slots:
     def end(self, name: str) -> None:
         """The job of an action has ended."""
         self._running.pop(name, None)
+
+    def _waits_for_gpu(self, job: Job) -> bool:
+        return job.uses_gpu and any(one.uses_gpu for one in self._running.values())
 
     def _has_room_for(self, job: Job) -> bool:
         if not self._running:

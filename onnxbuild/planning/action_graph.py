@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from onnxbuild.diagnostics import Span
 from onnxbuild.digest import canonical
-from onnxbuild.steps.kind import Kind
+from onnxbuild.steps.kind import Kind, pool_of
 from onnxbuild.tables.choices import BEST, Choice
 
 
@@ -233,7 +233,7 @@ class SharedActions:
             return known
         unique = self._unique(name)
         self.actions[unique] = Action(
-            id=unique, kind=kind.name, params=params, inputs=inputs, pool=kind.pool,
+            id=unique, kind=kind.name, params=params, inputs=inputs, pool=pool_of(kind, params),
             toolchain=toolchain, timeout_seconds=seconds, span=at, after=after,
         )  # fmt: skip
         self._by_content[content] = unique

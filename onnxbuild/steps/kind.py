@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, get_type_hints
 
-from msgspec import UNSET, Meta, Struct, UnsetType, structs
+from msgspec import UNSET, Meta, Struct, UnsetType, convert, structs
 
 from onnxbuild.diagnostics import Severity
 from onnxbuild.machine import Machine
@@ -24,6 +24,9 @@ CODE_OF = "code of "
 PROGRAM = "program "
 # A file of the system, such as `file /dev/kfd`, that a driver makes: whether it is there.
 FILE = "file "
+
+# Files that only the drivers of GPUs make: NVIDIA's, AMD's, and those of Linux.
+GPU_FILES = frozenset({f"{FILE}/dev/nvidiactl", f"{FILE}/dev/kfd", f"{FILE}/dev/dri"})
 
 UNCOMPILED = "uncompiled"  # the input port of a benchmark with the ONNX graph of a compiled variant
 JOURNAL = "journal"  # the output port of a folder that is no result, and survives a kill
@@ -179,7 +182,7 @@ class Kind(Struct, frozen=True, kw_only=True):
     outputs: Mapping[str, str]
     worker: str  # "module:function"
     packages: Callable[[Any], tuple[str, ...]] = lambda _params: ()
-    pool: str = "cpu"  # "cpu", or "alone": a benchmark has the machine to itself
+    pool: str = "cpu"  # "cpu", or "alone": a benchmark has the machine to itself; see `pool_of`
     measures: bool = False
     is_plugin: bool = False  # set for the kinds of plugins: their code is part of the key by content
     transient: bool = False  # a failure may be temporary (a download): it is tried again, with backoff
@@ -219,6 +222,15 @@ def packages_of(kind: Kind, params: Any) -> tuple[str, ...]:
     of_runtime = () if runtime is UNSET else runtime.needs
     code = (f"{CODE_OF}{module}" for module in plugin_modules(kind))
     return tuple(dict.fromkeys((*kind.packages(params), *kind.compiler(params), *of_runtime, *code)))
+
+
+def pool_of(kind: Kind, params: Mapping[str, Any]) -> str:
+    """The pool of an action: `gpu` where plain params name a GPU, of which one action at a time has the memory."""
+    needs = params.get("runtime", {}).get("needs", ())
+    if kind.backend:
+        needs = kind.compiler(convert(params, kind.params))
+    uses_gpu = params.get("device") == "cuda" or not GPU_FILES.isdisjoint(needs)
+    return "gpu" if uses_gpu and kind.pool == "cpu" else kind.pool
 
 
 def plugin_modules(kind: Kind) -> tuple[str, ...]:

@@ -1103,6 +1103,37 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "The graph has an operator or a shape that the backend does not have.",
         "The message has the words of the backend. Fix the shapes, choose other params, or leave the target out.",
     ),
+    "OBE250": FailureCode(
+        "graph-of-another-cpu",
+        "an optimized graph is for another kind of CPU",
+        "`level: all` chooses layouts and kernels for the instructions of the CPU that compiles. On another one, the "
+        "graph may fail, or run slower than the plain one.",
+        "Compile it on such a machine, or write `level: extended`, which holds for all CPUs.",
+    ),
+    "OBE251": FailureCode(
+        "sample-too-large",
+        "a sample is larger than the shape that a variant is compiled for",
+        "The program has one shape: shorter rows are padded, and longer ones do not fit.",
+        "Use shorter samples (`validate: {sequence: …}`), or compile with a larger `sequence`.",
+    ),
+    "OBE252": FailureCode(
+        "operator-refused",
+        "a runtime does not take an operator or a type of the graph",
+        "The runtime's own table has no such operator, and nothing may be left to the CPU.",
+        "The message names them and the table. Start from the fp32 graph; another opset may write other operators.",
+    ),
+    "OBE253": FailureCode(
+        "opset-refused",
+        "a runtime does not read the opset of the graph",
+        "It is newer than the runtime.",
+        "Export with the opset that the message names.",
+    ),
+    "OBE254": FailureCode(
+        "integers-refused",
+        "a runtime does not take the integers of the graph",
+        "TensorRT takes int8 without zero points only; Core ML and WebGPU take no QuantizeLinear.",
+        "Compile the fp32 or fp16 graph, or let the backend quantize it (`precision: int8` of tensorrt).",
+    ),
     "OBE99": FailureCode(
         "unexplained",
         "an unknown failure",

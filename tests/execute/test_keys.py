@@ -30,6 +30,7 @@ from onnxbuild.planning.expand import expand
 from onnxbuild.planning.lock_file import read_lock
 from onnxbuild.protocol import Request, Response
 from onnxbuild.steps import KINDS
+from onnxbuild.steps.compiling.backend_kind import CompileParams
 from onnxbuild.steps.packaging.package_kind import ClientParams, PackageParams
 from onnxbuild.store.store import Store
 
@@ -220,6 +221,39 @@ def compiled(**block: Any) -> Edit:
 
 def calibrated(**block: Any) -> Edit:
     return compiled(quantize="int8", dataset="d", **block)
+
+
+def built_for(backend: str, **block: Any) -> Edit:
+    """The model that is not checked becomes an encoder, with a target for this backend."""
+
+    def edit(place: Place) -> None:
+        place.manifest["datasets"] = {"d": {"source": [{"text": "a"}, {"text": "b"}]}}
+        of_r = place.manifest["models"]["r"]
+        of_r["source"]["random"] = "bert"
+        of_r |= {"task": "text-classification", "targets": [{"name": "own", "compile": {"backend": backend, **block}}]}
+
+    return edit
+
+
+def fewer_rows(backend: str, **block: Any) -> Edit:
+    def edit(place: Place) -> None:
+        built_for(backend, dataset="d", **block)(place)
+        place.manifest["datasets"]["d"]["limit"] = 1
+
+    return edit
+
+
+def rows_of(backend: str, base: Mapping[str, Any], **changes: Any) -> Mapping[str, tuple[Edit, set[str]]]:
+    """A row for each change of a block that begins as `base`."""
+    own = {f"r/own:compile-{backend}"}
+    return {field: (built_for(backend, **{**base, field: value}), own) for field, value in changes.items()}
+
+
+INT8 = {"precision": "int8"}
+OF_CALIBRATION = {"dataset": "d", "samples": 7, "seed": 7}
+RANGED = {"dataset": "d"}
+BASES: Mapping[str, Mapping[str, Any]] = {"compile-tensorrt": INT8}
+ON_ROWS: Mapping[str, Mapping[str, Any]] = {"compile-qnn": RANGED, "compile-tensorrt": {**INT8, **RANGED}}
 
 
 def another_row(place: Place) -> None:
@@ -478,6 +512,25 @@ FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
         "seed": (calibrated(seed=7), OF_OPENVINO),
         "rows": (another_row, OF_OPENVINO),
     },
+    "compile-ort": {
+        **rows_of("ort", {"format": "ort"}, level="basic", type_reduction=True),
+        **rows_of("ort", {}, format="ort"),
+    },
+    "compile-qnn": {
+        **rows_of("qnn", {}, precision="a8w8", batch=2, sequence=64, soc_model="60", htp_arch="75", optimization="3"),
+        **rows_of("qnn", {}, **OF_CALIBRATION),
+        "rows": (fewer_rows("qnn"), {"r/own:compile-qnn"}),
+    },
+    "compile-tensorrt": {
+        **rows_of("tensorrt", INT8, options={"device_id": "1"}, shapes={"max": [4, 300]}, engine_cache=False),
+        **rows_of("tensorrt", INT8, sequence=7, precision="fp16", **OF_CALIBRATION),
+        "rows": (fewer_rows("tensorrt", **INT8), {"r/own:compile-tensorrt"}),
+    },
+    "compile-coreml": rows_of("coreml", {}, options={"device_id": "1"}, batch=2, sequence=64),
+    **{
+        f"compile-{name}": rows_of(name, {}, options={"device_id": "1"})
+        for name in ("cuda", "webgpu", "migraphx", "dml")
+    },
     "benchmark": {
         "runtime": (checked_with(OPENVINO), CHECKED_OPENVINO),
         "task": _TASK,
@@ -613,6 +666,14 @@ ELSEWHERE: Mapping[str, Mapping[str, Any]] = {
     "benchmark": {"library": "timm"},
     # The name of the kind says it.
     "compile-openvino": {"backend": "openvino"},
+    # It follows from the machine and the level: tests/workers/test_ort_backend.py.
+    "compile-ort": {"cpu": "avx2"},
+    # The name of the kind says it, and a worker that serves several reads it.
+    **{
+        kind: {"provider": "cuda"}
+        for kind in KINDS
+        if kind.startswith("compile-") and hasattr(KINDS[kind].params, "provider")
+    },
     # It says for which variants a tuning runs, and nothing of the tuning: tests/planning/test_best_only.py.
     "tune": {"only": "best"},
     # Planning follows both, and leaves them out of the key: tests/planning/test_planned_packages.py.
@@ -664,6 +725,15 @@ BEFORE: Mapping[tuple[str, str], Edit] = {
     ("compile-openvino", "group_size"): compiled(weights="int4"),
     ("compile-openvino", "dataset"): compiled(quantize="int8"),
     **{("compile-openvino", field): calibrated() for field in ("samples", "sequence", "seed", "rows")},
+    **{
+        (kind, field): built_for(kind.removeprefix("compile-"), **BASES.get(kind, {}))
+        for kind in FIELDS
+        if kind.startswith("compile-") and kind != "compile-openvino"
+        for field in FIELDS[kind]
+    },
+    **{(kind, "rows"): built_for(kind.removeprefix("compile-"), **block) for kind, block in ON_ROWS.items()},
+    ("compile-ort", "type_reduction"): built_for("ort", format="ort"),
+    ("compile-ort", "level"): built_for("ort", format="ort"),
     **{(kind, "runtime"): checked_with({}) for kind in ("validate", "benchmark", "generate")},
     ("load", "runtime"): opened_with({}),
     ("load", "device"): with_a_target_that_is_only_opened,
@@ -683,12 +753,15 @@ BEFORE: Mapping[tuple[str, str], Edit] = {
 
 
 # What every package and every check of one has: planning fills it in alike for all, and `plain` stands for them here.
+# What every backend has: planning fills it in alike for all, and `openvino` stands for them here.
+OF_BACKENDS = {field.name for field in structs.fields(CompileParams)}
 OF_PACKAGES = {field.name for base in (PackageParams, ClientParams) for field in structs.fields(base)}
 
 
 def test_every_field_of_every_kind_has_a_row() -> None:
     fields = {name: {field.name for field in structs.fields(kind.params)} for name, kind in KINDS.items()}
     fields |= {name: fields[name] - OF_PACKAGES for name, kind in KINDS.items() if kind.package not in {"", "plain"}}
+    fields |= {name: fields[name] - OF_BACKENDS for name, kind in KINDS.items() if kind.backend not in {"", "openvino"}}
     lacking = {name: of - FIELDS.get(name, {}).keys() - ELSEWHERE.get(name, {}).keys() for name, of in fields.items()}
     assert {name: of for name, of in lacking.items() if of} == {}, "add a row to FIELDS that sets the new field"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 from toys import TOYS, Bench, InlineRunner, cat, step
 
 from onnxbuild.digest import digest_value
@@ -18,6 +19,8 @@ from onnxbuild.execute.key import KeyParts
 from onnxbuild.execute.slots import Slots
 from onnxbuild.planning.action_graph import FilesSource
 from onnxbuild.protocol import Request
+from onnxbuild.steps import KINDS
+from onnxbuild.steps.kind import pool_of
 from onnxbuild.store.store import Store
 
 PATIENCE = 20  # seconds after which a test fails that would otherwise hang
@@ -53,6 +56,38 @@ def test_as_many_run_as_there_are_slots_in_the_order_in_which_they_came() -> Non
     slots.end("b")
     slots.end("c")
     assert started(slots) == ["d"]
+
+
+def on_gpu(name: str) -> Job:
+    made = job(name)
+    return structs.replace(made, action=structs.replace(made.action, pool="gpu"))
+
+
+def test_one_job_at_a_time_has_the_gpu_and_the_others_do_not_wait_for_it() -> None:
+    slots = filled(3, 100, on_gpu("a"), on_gpu("b"), job("c"), on_gpu("d"), job("e"))
+    assert started(slots) == ["a", "c", "e"]
+    slots.end("c")
+    assert started(slots) == []
+    slots.end("a")
+    assert started(slots) == ["b"]
+    slots.end("b")
+    assert started(slots) == ["d"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "pool"),
+    [
+        ("validate", {"device": "cuda"}, "gpu"),
+        ("validate", {}, "cpu"),
+        ("validate", {"runtime": {"backend": "cuda", "needs": ["onnxruntime-gpu", "file /dev/nvidiactl"]}}, "gpu"),
+        ("validate", {"runtime": {"backend": "ort", "needs": ["onnxruntime"]}}, "cpu"),
+        ("benchmark", {"device": "cuda"}, "alone"),
+        ("compile-tensorrt", {}, "gpu"),
+        ("compile-ort", {}, "cpu"),
+    ],
+)
+def test_what_computes_on_a_gpu_is_in_its_pool(kind: str, params: dict[str, Any], pool: str) -> None:
+    assert pool_of(KINDS[kind], params) == pool
 
 
 def test_slots_are_true_while_a_job_waits_or_runs() -> None:

@@ -7,8 +7,11 @@ from importlib import import_module
 
 from onnxbuild.steps.compiling.backend_kind import GROUP, Backend
 from onnxbuild.steps.compiling.openvino_backend import OPENVINO
+from onnxbuild.steps.compiling.ort_backend import ORT
+from onnxbuild.steps.compiling.provider_backends import PROVIDER_BACKENDS
+from onnxbuild.steps.compiling.qnn_backend import QNN
 
-BACKENDS: tuple[Backend, ...] = (OPENVINO,)
+BACKENDS: tuple[Backend, ...] = (OPENVINO, ORT, QNN, *PROVIDER_BACKENDS)
 _BUILT_IN: Mapping[str, Backend] = {one.name: one for one in BACKENDS}
 
 

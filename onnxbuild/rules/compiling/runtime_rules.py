@@ -1,0 +1,81 @@
+"""Codes of the backends `ort`, `qnn`, and those of ONNX Runtime's providers."""
+
+from __future__ import annotations
+
+from onnxbuild.rules.rule import Rule, described
+
+RULES: tuple[Rule, ...] = (
+    described(
+        "OB820",
+        "param-of-other-format",
+        """
+        A param of `compile: ort` has no effect with the format.
+
+        Why: the types of operators are listed for builds of ONNX Runtime that load its own format.
+        Bad:
+            compile: {backend: ort, type_reduction: true}
+        Good:
+            compile: {backend: ort, format: ort, type_reduction: true}
+        """,
+    ),
+    described(
+        "OB821",
+        "growing-shapes",
+        """
+        A backend of one shape is asked to compile a graph that grows.
+
+        Why: decoders and encoder-decoders keep a past that is longer with each token. `qnn` and `coreml` compile for
+        sizes that are known before.
+        Bad:
+            task: text-generation-with-past
+            compile: qnn
+        Good:
+            task: text-classification
+            compile: qnn
+        """,
+    ),
+    described(
+        "OB822",
+        "integers-of-other-kind",
+        """
+        A backend does not take the integers of the graph that it gets.
+
+        Why: TensorRT takes int8 without zero points only, Core ML and WebGPU take none, and the HTP wants every
+        operator in integers. The int8 of `quantize:` is made for CPUs, and has zero points.
+        Bad:
+            quantize: int8
+            compile: tensorrt
+        Good:
+            compile: {backend: tensorrt, precision: int8, dataset: words}
+        """,
+    ),
+    described(
+        "OB823",
+        "opset-too-high",
+        """
+        A runtime does not read the opset of the graph.
+
+        Why: DirectML stops at opset 20. The runtime refuses the graph, or computes all of it on the CPU.
+        Bad:
+            export: {opset: 21}
+            compile: dml
+        Good:
+            export: {opset: 18}
+            compile: dml
+        """,
+    ),
+    described(
+        "OB824",
+        "shapes-out-of-order",
+        """
+        The shapes of a TensorRT engine are not in order.
+
+        Why: the engine is built for calls from `min` to `max`, and its kernels are chosen for `opt`. Each is the number
+        of rows and of tokens.
+        Bad:
+            compile: {backend: tensorrt, shapes: {min: [1, 1], opt: [1, 512], max: [8, 128]}}
+        Good:
+            compile: {backend: tensorrt, shapes: {min: [1, 1], opt: [1, 128], max: [8, 512]}}
+        """,
+    ),
+)

@@ -1,0 +1,188 @@
+"""compile tensorrt, cuda, webgpu, coreml, migraphx, dml: checked here, and compiled where the device is."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from onnxbuild.steps.compiling.backend_kind import Backend, CompileParams
+from onnxbuild.steps.dataset_rows import DerivedRows, Rows, RowSeed, Samples, check_counts, check_length
+from onnxbuild.steps.kind import FILE, Context, Fault
+from onnxbuild.tables.runtimes.runtime_limits import LIMITS, RuntimeLimits
+
+_WORKER = "onnxbuild.workers.compile.checked.checked_worker"
+_ENGINE = "onnxbuild.workers.engines.compiled.provider_engine:ProviderModel"
+_NVIDIA = f"{FILE}/dev/nvidiactl"
+FLOATS = frozenset({"fp32", "fp16", "bf16"})
+_BLOCKED = frozenset({"q4", "q8", "bnb4", "q4f16"})  # precisions with weights in blocks
+
+
+class ProviderParams(CompileParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a provider of ONNX Runtime compiles the graph when it is loaded."""
+
+    DERIVED: ClassVar[tuple[str, ...]] = (*CompileParams.DERIVED, "provider")
+
+    provider: Annotated[
+        str | UnsetType, Meta(description="short name of the provider, which is that of the backend")
+    ] = UNSET
+    options: Annotated[
+        Mapping[str, str],
+        Meta(
+            description="further options of the provider, in the words of its documentation",
+            examples=[{"device_id": "1"}],
+        ),
+    ] = {}
+
+
+class FixedParams(ProviderParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The same, for a provider that needs to know every size."""
+
+    batch: Annotated[int, Meta(description="rows of a call")] = 1
+    sequence: Annotated[int, Meta(description="tokens of a row; shorter rows are padded")] = 128
+
+
+class ShapeRange(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The smallest, the usual and the largest shape of a call, each as rows and tokens."""
+
+    min: Annotated[tuple[int, int], Meta(description="rows and tokens of the smallest call")] = (1, 1)
+    opt: Annotated[tuple[int, int], Meta(description="rows and tokens for which kernels are chosen")] = (1, 128)
+    max: Annotated[tuple[int, int], Meta(description="rows and tokens of the largest call")] = (8, 512)
+
+
+class TensorrtParams(ProviderParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The same, with the range of shapes of TensorRT's engines, and the types in which they compute."""
+
+    DERIVED: ClassVar[tuple[str, ...]] = (*ProviderParams.DERIVED, "rows")
+
+    precision: Annotated[
+        Literal["fp32", "fp16", "bf16", "int8"],
+        Meta(description="in what the engine computes; `int8` writes a QDQ graph without zero points, ranged on text"),
+    ] = "fp32"
+    shapes: Annotated[ShapeRange, Meta(description="shapes for which the engine is built")] = ShapeRange()
+    engine_cache: Annotated[bool, Meta(description="keep built engines between starts")] = True
+    dataset: Annotated[
+        str | UnsetType, Meta(description="name of the dataset on which `int8` is ranged; else texts of onnxbuild")
+    ] = UNSET
+    samples: Samples = 64
+    sequence: Annotated[int, Meta(description="maximum number of tokens per row that `int8` is ranged on")] = 128
+    seed: RowSeed = 0
+    rows: DerivedRows = Rows()
+
+
+def _has_integers(precision: str, limits: RuntimeLimits) -> bool:
+    """Whether a graph of this precision has integers that the runtime does not take."""
+    if precision in _BLOCKED:
+        return "MatMulNBits" in limits.refused
+    return precision not in FLOATS and limits.integers != "any"
+
+
+def _check_integers(name: str) -> Callable[[Any, Context], Iterable[Fault]]:
+    """The check that every provider makes of what planning knows of the graph."""
+
+    def check(_params: Any, context: Context) -> Iterable[Fault]:
+        limits = LIMITS[name]
+        if _has_integers(context.precision, limits):
+            quantized = "no integers" if limits.integers == "none" else "only integers without zero points"
+            message = f"`{name}` takes {quantized}, and the graph is already {context.precision}"
+            other = "`compile: {backend: tensorrt, precision: int8}`" if name == "tensorrt" else "`precision: fp16`"
+            yield Fault(code="OB822", message=message, hint=f"remove the step before it, and write {other}")
+        if context.opset is not None and context.opset > limits.opset:
+            message = f"{limits.version} reads opsets up to {limits.opset}, and the graph has {context.opset}"
+            yield Fault(code="OB823", message=message, hint=f"write `export: {{opset: {limits.opset}}}`")
+
+    return check
+
+
+def _check_fixed(params: FixedParams, context: Context) -> Iterable[Fault]:
+    yield from _check_integers("coreml")(params, context)
+    if context.family != "encoder":
+        message = f"`coreml` computes graphs of one shape, and those of a {context.family} grow with each token"
+        yield Fault(code="OB821", field="backend", message=message, hint="compile an encoder")
+    if params.batch < 1:
+        yield Fault(code="OB612", field="batch", message="`batch` expects a number from 1")
+    if params.sequence < 1:
+        yield Fault(code="OB612", field="sequence", message="`sequence` expects a number from 1")
+    yield from check_length("sequence", params.sequence, context)
+
+
+def _check_tensorrt(params: TensorrtParams, context: Context) -> Iterable[Fault]:
+    yield from _check_integers("tensorrt")(params, context)
+    if params.precision != "fp32" and context.precision != "fp32":
+        message = f"`precision: {params.precision}` starts from the fp32 graph, and this one is {context.precision}"
+        yield Fault(code="OB822", field="precision", message=message, hint="remove the step before it, or this param")
+    pairs = zip(params.shapes.min, params.shapes.opt, params.shapes.max, strict=True)
+    if any(not 1 <= low <= usual <= high for low, usual, high in pairs):
+        message = "`shapes` expects 1 ≤ `min` ≤ `opt` ≤ `max`, for rows and for tokens"
+        yield Fault(
+            code="OB824", field="shapes", message=message, hint="see `min: [1, 1], opt: [1, 128], max: [8, 512]`"
+        )
+    yield from check_counts(params)
+    if "shapes" in context.written:
+        yield from check_length("shapes", params.shapes.max[1], context)
+
+
+def _resolve_tensorrt(params: TensorrtParams, context: Context) -> TensorrtParams:
+    """Shapes within the positions of the model. Fields that only `int8` reads get their defaults elsewhere."""
+    if "shapes" not in context.written and context.positions is not None:
+        usual, most = (min(one[1], context.positions) for one in (params.shapes.opt, params.shapes.max))
+        params = msgspec.structs.replace(params, shapes=ShapeRange(opt=(1, usual), max=(8, most)))
+    if params.precision == "int8":
+        return params
+    return msgspec.structs.replace(params, dataset=UNSET, samples=64, sequence=128, seed=0, rows=Rows())
+
+
+def _backend(name: str, summary: str, distribution: str, *files: str, **more: Any) -> Backend:
+    needs = (distribution, *files)
+    settle = more.pop("resolve", lambda params, _context: params)
+
+    def resolve(params: Any, context: Context) -> Any:
+        return settle(msgspec.structs.replace(params, provider=name), context)
+
+    return Backend(
+        resolve=resolve,
+        name=name,
+        summary=summary,
+        version=1,
+        engine=_ENGINE,
+        verified_on="device",
+        packages=lambda _params: ("onnx",),
+        compiler=lambda _params: needs,
+        runs_with=lambda _params: needs,
+        pure=True,
+        **{"params": ProviderParams, "worker": f"{_WORKER}:run", "check": _check_integers(name), **more},
+    )
+
+
+def _gpu_on_linux() -> tuple[str, ...]:
+    """The folder of the GPUs of Linux; the other systems have none, and always have a GPU."""
+    return (f"{FILE}/dev/dri",) if sys.platform == "linux" else ()
+
+
+TENSORRT = _backend(
+    "tensorrt", "NVIDIA TensorRT through ONNX Runtime: shape profiles, fp16, bf16 and symmetric int8",
+    "onnxruntime-gpu", _NVIDIA,
+    params=TensorrtParams,
+    worker=f"{_WORKER}:run_tensorrt",
+    check=_check_tensorrt,
+    resolve=_resolve_tensorrt,
+    precision_after=lambda params, context: context.precision if params.precision == "fp32" else params.precision,
+    columns=lambda params, _context: ("text",) if params.dataset and params.precision == "int8" else (),
+)  # fmt: skip
+CUDA = _backend("cuda", "NVIDIA GPUs through ONNX Runtime", "onnxruntime-gpu", _NVIDIA)
+WEBGPU = _backend(
+    "webgpu", "WebGPU through ONNX Runtime's plug-in, as in browsers", "onnxruntime-ep-webgpu",
+    *_gpu_on_linux(),
+)  # fmt: skip
+COREML = _backend(
+    "coreml", "Apple's Core ML through ONNX Runtime, for one shape", "onnxruntime",
+    f"{FILE}/System/Library/Frameworks/CoreML.framework", params=FixedParams,
+    worker=f"{_WORKER}:run_fixed", check=_check_fixed,
+)  # fmt: skip
+MIGRAPHX = _backend("migraphx", "AMD GPUs through MIGraphX", "onnxruntime-migraphx", f"{FILE}/dev/kfd")
+DML = _backend("dml", "DirectML on Windows", "onnxruntime-directml")
+
+PROVIDER_BACKENDS = (TENSORRT, CUDA, WEBGPU, COREML, MIGRAPHX, DML)

@@ -1,0 +1,1 @@
+"""What the runtimes of other devices accept, from their own tables."""

@@ -1,0 +1,39 @@
+"""What a graph reads while the ranges of its tensors are measured for a backend: the rows of a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from onnxbuild.machine import usable_cores
+from onnxbuild.protocol import CheckFailed
+from onnxbuild.steps.dataset_rows import PORT
+from onnxbuild.workers.calibrate.calibration_texts import CALIBRATION_TEXTS
+from onnxbuild.workers.calibrate.feeds import Feeds, feeds_by_file
+from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
+from onnxbuild.workers.inputs.dataset_texts import texts
+from onnxbuild.workers.inputs.sample_source import open_source
+from onnxbuild.workers.inputs.samples import Sample, single_texts
+
+
+def calibration_feeds(params: Any, inputs: Mapping[str, Path]) -> Callable[[str], Iterable[Feeds]]:
+    """The feeds of each file. `params` has `samples`, `sequence`, `seed` and `rows`, as those of `quantize`.
+
+    Without a dataset, the texts that come with onnxbuild are read. Errors: CheckFailed OBE59 for a model without text.
+    """
+
+    def samples(model: OnnxModel) -> Iterator[Sample]:
+        source = open_source(inputs["model"], model, "", seed=params.seed, trusts_code=params.trusts_code, light=True)
+        if not source.reads_text:
+            message = "the model reads no text: it has no tokenizer, or takes no `input_ids`"
+            raise CheckFailed("OBE59", message, notes=[("hint", "compile it without integers")])
+        yield from single_texts(source, _rows(params, inputs), params.sequence)
+
+    return feeds_by_file(inputs["model"], samples, threads=usable_cores())
+
+
+def _rows(params: Any, inputs: Mapping[str, Path]) -> Iterable[str]:
+    if PORT not in inputs:
+        return CALIBRATION_TEXTS[: params.samples]
+    return texts(inputs[PORT], params.rows, samples=params.samples, seed=params.seed)

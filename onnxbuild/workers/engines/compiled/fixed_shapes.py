@@ -1,0 +1,89 @@
+"""Samples of any shape in a program of one shape: rows in groups, each padded, and the padding cut from the outputs.
+
+What is padded is masked: ids, masks and types of padding are 0, and it comes after the tokens of a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from msgspec import Struct
+
+from onnxbuild.protocol import CheckFailed
+from onnxbuild.steps.compiling.compiled_record import CompiledStage
+
+Call = Callable[[Mapping[str, np.ndarray]], Sequence[Any]]
+
+
+class FixedShapes(Struct, frozen=True):
+    """The size of each named dimension of a graph, such as `batch_size: 1` and `sequence_length: 128`."""
+
+    sizes: Mapping[str, int]
+    rows: str  # the dimension of the rows, the first one of every input
+
+    def around(self, call: Call, stage: CompiledStage) -> Call:
+        """A call that takes what fits, for a program of these sizes. Errors of it: CheckFailed OBE251."""
+        inputs = {name: one.shape for name, one in stage.inputs.items()}
+
+        def run(feeds: Mapping[str, np.ndarray]) -> Sequence[Any]:
+            actual = _actual(inputs, feeds)
+            self._check(actual)
+            parts = [self._part(call, inputs, stage, group, actual) for group in self._groups(feeds, actual)]
+            return [np.concatenate(one) if len(parts) > 1 else one[0] for one in zip(*parts, strict=True)]
+
+        return run
+
+    def padded(self, feeds: Mapping[str, np.ndarray], inputs: Mapping[str, Sequence[int | str]]) -> dict[str, Any]:
+        """Feeds of at most these sizes, filled up with zeros."""
+        return {name: _filled(value, self._shape(inputs[name])) for name, value in feeds.items() if name in inputs}
+
+    def _shape(self, shape: Sequence[int | str]) -> tuple[int, ...]:
+        return tuple(self.sizes[one] if isinstance(one, str) else one for one in shape)
+
+    def _check(self, actual: Mapping[str, int]) -> None:
+        for name, size in actual.items():
+            if name != self.rows and size > self.sizes[name]:
+                message = f"a sample has {size} in `{name}`, and the variant is compiled for {self.sizes[name]}"
+                hint = f"use samples of at most {self.sizes[name]}, or compile for longer ones"
+                raise CheckFailed("OBE251", message, notes=[("hint", hint)])
+
+    def _groups(self, feeds: Mapping[str, np.ndarray], actual: Mapping[str, int]) -> Iterator[Mapping[str, Any]]:
+        size = self.sizes.get(self.rows, 0) or actual.get(self.rows, 1)
+        for start in range(0, actual.get(self.rows, 1), size):
+            yield {name: value[start : start + size] for name, value in feeds.items()}
+
+    def _part(
+        self,
+        call: Call,
+        inputs: Mapping[str, Sequence[int | str]],
+        stage: CompiledStage,
+        group: Mapping[str, np.ndarray],
+        actual: Mapping[str, int],
+    ) -> list[np.ndarray]:
+        here = {**actual, self.rows: next(iter(group.values())).shape[0]}
+        values = call(self.padded(group, inputs))
+        return [_cut(np.array(value), shape, here) for value, shape in zip(values, stage.outputs.values(), strict=True)]
+
+
+def _actual(inputs: Mapping[str, Sequence[int | str]], feeds: Mapping[str, np.ndarray]) -> dict[str, int]:
+    return {
+        name: size
+        for value, shape in inputs.items()
+        if value in feeds
+        for name, size in zip(shape, feeds[value].shape, strict=True)
+        if isinstance(name, str)
+    }
+
+
+def _filled(value: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    widths = [(0, size - has) for size, has in zip(shape, value.shape, strict=True)]
+    padded: np.ndarray = np.pad(value, widths)
+    return padded
+
+
+def _cut(value: np.ndarray, shape: Sequence[int | str], actual: Mapping[str, int]) -> np.ndarray:
+    keep = (slice(actual.get(name)) if isinstance(name, str) else slice(None) for name in shape)
+    part: np.ndarray = value[tuple(keep)]
+    return part

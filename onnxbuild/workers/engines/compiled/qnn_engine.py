@@ -1,0 +1,75 @@
+"""Runs a context binary of Qualcomm's HTP: on the device, or in the emulator that comes for x86."""
+
+from __future__ import annotations
+
+import functools
+import platform
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+
+from onnxbuild.protocol import CheckFailed
+from onnxbuild.steps.compiling.compiled_record import CompiledRecord, CompiledStage
+from onnxbuild.steps.compiling.qnn_backend import QNN_DISTRIBUTION
+from onnxbuild.workers.engines.compiled.compiled_model import Call, CompiledModel, Where
+from onnxbuild.workers.engines.compiled.fixed_shapes import FixedShapes
+from onnxbuild.workers.engines.compiled.needs_here import version_here
+from onnxbuild.workers.engines.compiled.ort_engine import caller_of, opened
+from onnxbuild.workers.engines.onnxruntime_engine import session_options
+
+_NAME = "QNNExecutionProvider"
+
+
+class QnnModel(CompiledModel):
+    """The context of one folder, which takes samples up to its shape."""
+
+    def __init__(self, folder: Path, record: CompiledRecord, *, threads: int) -> None:
+        """Load the context. Errors: CheckFailed OBE233 for another version, OBE234 for a record without its shape."""
+        _check(record)
+        self.shapes = FixedShapes(record.settings["sizes"], record.settings["rows"])
+        super().__init__(folder, record, threads=threads)
+
+    def open_file(self, path: Path, stage: CompiledStage) -> Call:
+        """Load a context. Errors: CheckFailed OBE232 if the runtime does not take it."""
+        options = session_options(self.threads)
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        options.add_provider_for_devices(_devices(), {**self.record.properties, "backend_path": _htp()})
+        return self.shapes.around(caller_of(opened(path, options, []), stage), stage)
+
+    @property
+    def where(self) -> Where:
+        """The emulator on x86, else the device."""
+        emulated = platform.machine().lower() in {"x86_64", "amd64"}
+        return Where(place="emulator" if emulated else "device", name=self.record.device)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row that it takes."""
+        return max(size for name, size in self.shapes.sizes.items() if name != self.shapes.rows)
+
+
+def _check(record: CompiledRecord) -> None:
+    missing = next((name for name in ("sizes", "rows") if name not in record.settings), None)
+    if missing is not None:
+        message = f"`compiled.json` lacks `{missing}`, without which the context cannot be fed"
+        raise CheckFailed("OBE234", message, notes=[("hint", "compile it again")])
+    here = version_here(QNN_DISTRIBUTION)
+    if record.compiler.version != here:
+        message = f"the context is of {QNN_DISTRIBUTION} {record.compiler.version}, and {here} is installed"
+        raise CheckFailed("OBE233", message, notes=[("hint", "compile it again, or install that version")])
+
+
+@functools.cache
+def _devices() -> Any:
+    """The devices of the provider, whose library is registered once in a process."""
+    import onnxruntime_qnn
+
+    onnxruntime.register_execution_provider_library(_NAME, onnxruntime_qnn.get_library_path())
+    return [one for one in onnxruntime.get_ep_devices() if one.ep_name == _NAME][:1]
+
+
+def _htp() -> str:
+    import onnxruntime_qnn
+
+    return str(onnxruntime_qnn.get_qnn_htp_path())

@@ -1,0 +1,35 @@
+"""Samples of any shape in a program of one shape: what comes back is what the program computes for each row."""
+
+import numpy as np
+import pytest
+
+from onnxbuild.protocol import CheckFailed
+from onnxbuild.steps.compiling.compiled_record import CompiledStage, StageInput
+from onnxbuild.workers.engines.compiled.fixed_shapes import FixedShapes
+
+SHAPES = FixedShapes({"rows": 2, "tokens": 5}, "rows")
+INPUT = StageInput(("rows", "tokens"), "tensor(int64)")
+OUTPUTS = {"doubled": ("rows", "tokens", 3), "sum": ("rows", 1)}
+STAGE = CompiledStage(file="f", inputs={"ids": INPUT, "mask": INPUT}, outputs=OUTPUTS)
+
+
+def program(feeds):
+    assert {name: value.shape for name, value in feeds.items()} == {"ids": (2, 5), "mask": (2, 5)}
+    ids = feeds["ids"] * feeds["mask"]
+    return [np.repeat(2 * ids[..., None], 3, axis=2), ids.sum(axis=1, keepdims=True)]
+
+
+@pytest.mark.parametrize(("rows", "tokens"), [(1, 1), (2, 5), (3, 4), (7, 3)])
+def test_rows_go_in_groups_and_padding_is_cut(rows, tokens):
+    ids = np.arange(1, rows * tokens + 1).reshape(rows, tokens)
+    doubled, total = SHAPES.around(program, STAGE)({"ids": ids, "mask": np.ones_like(ids)})
+    assert np.array_equal(doubled, np.repeat(2 * ids[..., None], 3, axis=2))
+    assert np.array_equal(total, ids.sum(axis=1, keepdims=True))
+
+
+def test_a_longer_row_is_refused():
+    ids = np.ones((1, 6), np.int64)
+    with pytest.raises(CheckFailed) as caught:
+        SHAPES.around(program, STAGE)({"ids": ids, "mask": ids})
+    assert caught.value.failure.code == "OBE251"
+    assert "6 in `tokens`" in caught.value.failure.message

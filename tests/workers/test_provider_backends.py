@@ -1,0 +1,181 @@
+"""The backends of ONNX Runtime's providers: what is checked and written without their devices."""
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from small_models import classifier
+
+from onnxbuild.protocol import CheckFailed
+from onnxbuild.steps.compiling.provider_backends import FixedParams, ProviderParams, ShapeRange, TensorrtParams
+from onnxbuild.steps.kind import Runtime
+from onnxbuild.tables.runtimes.runtime_limits import LIMITS
+from onnxbuild.workers.compile.checked import checked_worker
+from onnxbuild.workers.compile.checked.graph_limits import check_limits
+from onnxbuild.workers.engines.compiled.open_variant import open_variant, why_skipped
+from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
+
+
+def silent(*_said):
+    """No progress."""
+
+
+def prepared(folder, params, run=checked_worker.run, model=None):
+    folder.mkdir()
+    facts = run(params, {"model": model or classifier().onnx}, {"model": folder}, silent)
+    return json.loads((folder / "compiled.json").read_text(encoding="utf-8")), facts
+
+
+def feeds(rows, tokens):
+    ids = np.random.default_rng(3).integers(5, 400, (rows, tokens))
+    return {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+
+
+def code_of(call):
+    with pytest.raises(CheckFailed) as caught:
+        call()
+    return caught.value.failure.code
+
+
+@pytest.mark.parametrize(
+    ("name", "needs"),
+    [
+        ("cuda", "onnxruntime-gpu"),
+        ("webgpu", "onnxruntime-ep-webgpu"),
+        ("migraphx", "onnxruntime-migraphx"),
+        ("dml", "onnxruntime-directml"),
+    ],
+)
+def test_without_the_device_it_is_prepared_and_its_checks_wait(tmp_path, name, needs):
+    record, facts = prepared(tmp_path / "out", ProviderParams(provider=name, options={"device_id": "1"}))
+    assert (record["state"], record["needs"], facts["needs"]) == ("prepared", needs, needs)
+    assert record["properties"]["device_id"] == "1"
+    assert why_skipped(tmp_path / "out", Runtime(backend=name, needs=(needs,))) == f"needs {needs}"
+    assert "open_with_provider.py" in (tmp_path / "out" / "compile.sh").read_text(encoding="utf-8")
+
+
+def test_cuda_is_told_not_to_round_fp32(tmp_path):
+    record, _ = prepared(tmp_path / "out", ProviderParams(provider="cuda"))
+    assert record["properties"] == {"use_tf32": "0"}
+
+
+def test_tensorrt_gets_a_profile_of_each_input(tmp_path):
+    shapes = ShapeRange(min=(1, 3), opt=(2, 31), max=(5, 77))
+    params = TensorrtParams(provider="tensorrt", precision="fp16", shapes=shapes)
+    record, _ = prepared(tmp_path / "out", params, checked_worker.run_tensorrt)
+    properties = record["properties"]
+    profiles = {name: set(properties.pop(f"trt_profile_{name}_shapes").split(",")) for name in ("min", "opt", "max")}
+    names = ("input_ids", "attention_mask", "token_type_ids")
+    assert profiles == {
+        name: {f"{one}:{size}" for one in names} for name, size in (("min", "1x3"), ("opt", "2x31"), ("max", "5x77"))
+    }
+    caches = {"trt_engine_cache_enable": "1", "trt_timing_cache_enable": "1"}
+    assert properties == {"trt_fp16_enable": "1", **caches}
+
+
+def test_the_int8_of_tensorrt_has_no_zero_points_and_agrees_with_the_graph(tmp_path):
+    params = TensorrtParams(provider="tensorrt", precision="int8", samples=7, sequence=41)
+    prepared(tmp_path / "out", params, checked_worker.run_tensorrt)
+    model = onnx.load(tmp_path / "out" / "model.onnx")
+    held = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
+    points = [held[node.input[2]] for node in model.graph.node if node.op_type == "QuantizeLinear"]
+    assert points
+    assert {(one.dtype.name, int(np.abs(one.astype(int)).max())) for one in points} == {("int8", 0)}
+    fed = feeds(3, 17)
+    (tmp_path / "out" / "compiled.json").unlink()
+    plain, integers = OnnxModel(classifier().onnx, threads=1), OnnxModel(tmp_path / "out", threads=1)
+    one, other = (engine.run("forward", fed)["logits"].ravel() for engine in (plain, integers))
+    assert one @ other / np.linalg.norm(one) / np.linalg.norm(other) > 0.95
+    assert np.abs(one - other).max() > 0
+
+
+def test_coreml_gets_a_graph_of_one_shape_with_the_same_outputs(tmp_path):
+    params = FixedParams(provider="coreml", batch=3, sequence=17)
+    record, facts = prepared(tmp_path / "out", params, checked_worker.run_fixed)
+    assert set(record["settings"]["sizes"].values()) == {3, 17}
+    assert facts["on_cpu"].keys() <= {
+        "Gather",
+        "Where",
+        "Equal",
+        "Expand",
+        "ConstantOfShape",
+        "And",
+        "Not",
+        "Unsqueeze",
+    }
+    assert "Gather" in facts["on_cpu"]
+    inputs = onnx.load(tmp_path / "out" / "model.onnx").graph.input
+    assert [[d.dim_value for d in one.type.tensor_type.shape.dim] for one in inputs] == [[3, 17]] * len(inputs)
+    (tmp_path / "out" / "compiled.json").unlink()
+    plain, fixed = OnnxModel(classifier().onnx, threads=1), OnnxModel(tmp_path / "out", threads=1)
+    fed = feeds(3, 17)
+    difference = plain.run("forward", fed)["logits"] - fixed.run("forward", fed)["logits"]
+    assert np.abs(difference).max() < 1e-5
+
+
+def test_a_record_without_its_provider_is_refused(tmp_path):
+    record, _ = prepared(tmp_path / "out", ProviderParams(provider="cuda"))
+    del record["settings"]["provider"]
+    (tmp_path / "out" / "compiled.json").write_text(json.dumps(record), encoding="utf-8")
+    assert code_of(lambda: open_variant(tmp_path / "out", threads=1)) == "OBE234"
+
+
+def test_a_variant_of_another_version_is_refused(tmp_path):
+    record, _ = prepared(tmp_path / "out", ProviderParams(provider="migraphx"))
+    record |= {"state": "compiled"}
+    record["compiler"]["version"] = "1.0"
+    (tmp_path / "out" / "compiled.json").write_text(json.dumps(record), encoding="utf-8")
+    assert code_of(lambda: open_variant(tmp_path / "out", threads=1)) == "OBE233"
+
+
+def test_a_provider_that_is_absent_is_no_silent_run_on_the_cpu(tmp_path):
+    prepared(tmp_path / "out", ProviderParams(provider="migraphx"))
+    assert code_of(lambda: open_variant(tmp_path / "out", threads=1)) == "OBE43"
+
+
+def test_another_graph_in_the_folder_is_refused(tmp_path):
+    prepared(tmp_path / "out", ProviderParams(provider="cuda"))
+    (tmp_path / "out" / "model.onnx").write_bytes(b"other")
+    assert code_of(lambda: open_variant(tmp_path / "out", threads=1)) == "OBE232"
+
+
+def graph_of(*nodes, opset=18, held=(), kind=TensorProto.FLOAT):
+    value = helper.make_tensor_value_info("x", kind, ["rows", 3])
+    graph = helper.make_graph(list(nodes), "g", [value], [], initializer=list(held))
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+
+
+def quantized(point, kind):
+    scale = numpy_helper.from_array(np.array(0.5, np.float32), "s")
+    held = [scale, numpy_helper.from_array(np.array(point, kind), "z")]
+    return graph_of(helper.make_node("QuantizeLinear", ["x", "s", "z"], ["y"]), held=held)
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "code"),
+    [
+        ("dml", graph_of(helper.make_node("Relu", ["x"], ["y"]), opset=21), "OBE253"),
+        ("tensorrt", graph_of(helper.make_node("DynamicQuantizeLinear", ["x"], ["y", "s", "z"])), "OBE252"),
+        ("coreml", graph_of(helper.make_node("Relu", ["x"], ["y"]), kind=TensorProto.DOUBLE), "OBE252"),
+        ("tensorrt", quantized(3, np.int8), "OBE254"),
+        ("tensorrt", quantized(0, np.uint8), "OBE254"),
+        ("webgpu", quantized(0, np.int8), "OBE254"),
+    ],
+)
+def test_what_a_runtime_does_not_take_is_refused_with_its_source(name, model, code):
+    with pytest.raises(CheckFailed) as caught:
+        check_limits(model, LIMITS[name], "model.onnx")
+    failure = caught.value.failure
+    assert failure.code == code
+    assert code == "OBE253" or ("source", LIMITS[name].source) in failure.notes
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_a_plain_graph_is_taken_by_every_runtime(name):
+    assert check_limits(graph_of(helper.make_node("Relu", ["x"], ["y"])), LIMITS[name], "model.onnx") == {}
+
+
+def test_symmetric_integers_are_taken_by_tensorrt():
+    assert check_limits(quantized(0, np.int8), LIMITS["tensorrt"], "model.onnx") == {}
