@@ -27,6 +27,7 @@ from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.planning.packages.asked_uploads import uploads_in
 from onnxbuild.planning.planned import Plan
 from onnxbuild.printable import printable
+from onnxbuild.publishing.uploaded_files import SIGNATURE
 from onnxbuild.report.named_files import check_named, hint_for, write_named
 from onnxbuild.report.wording import on_one_line
 from onnxbuild.runners.environments import Environment
@@ -54,6 +55,7 @@ class Session(Struct, frozen=True, kw_only=True):
     runner: Runner
     scope: str  # the manifest's identity in the store
     state: Path  # `.onnxbuild/` beside the manifest: logs, receipts
+    out: Path | None = None  # where variants and packages are delivered
 
     @property
     def graph(self) -> ActionGraph:
@@ -77,6 +79,8 @@ class Session(Struct, frozen=True, kw_only=True):
 
         `force`: as if the selected actions had to run. `elsewhere` is asked for what the store lacks.
         """
+        from onnxbuild.commands.publishing.papers import Papers
+
         outcomes = preview(
             graph or self.graph,
             kinds=self.kinds,
@@ -86,6 +90,7 @@ class Session(Struct, frozen=True, kw_only=True):
             force=self.plan.named if force else frozenset(),
             own=own | uploads_in(graph or self.graph),  # what somebody else has uploaded counts for nothing
             elsewhere=elsewhere,
+            complete=Papers(self).complete,
         )
         return {outcome.id: outcome for outcome in outcomes}
 
@@ -154,10 +159,18 @@ def plan(asked: Asked, *, write_lock: bool) -> tuple[Plan, Mapping[str, Environm
             *(path for environment in environments.values() for path in environment.watched()),
             *watched_keys(asked, manifest),
             *places_of(programs_of(whole)),
+            *_signatures(graph, asked.out),
         ),
         plugins=plugin_places(),
     )
     return made, environments
+
+
+def _signatures(graph: ActionGraph, out: str | None) -> Iterator[str]:
+    """Where the signatures of packages are, or would be: an upload takes them along."""
+    names = {(one.model, one.package) for one in graph.uploads if one.action in graph.actions}
+    packages = (one.variant.name for one in graph.packages if (one.variant.model, one.name) in names)
+    yield from (os.path.abspath(os.path.join(out, name, SIGNATURE)) for name in packages if out is not None)
 
 
 @contextlib.contextmanager
@@ -197,6 +210,7 @@ def session(
                 runner=runner,
                 scope=os.path.realpath(asked.manifest),
                 state=state_for(asked.manifest, store),
+                out=Path(asked.out) if asked.out is not None else None,
             )
     finally:
         runner.close()

@@ -10,10 +10,11 @@ from typing import Any
 import msgspec
 
 from onnxbuild.commands.publishing.hub_files import files_on
+from onnxbuild.commands.publishing.papers import Papers
 from onnxbuild.commands.workspace import Session
 from onnxbuild.execute.events import Outcome
 from onnxbuild.execute.last_outcomes import LastOutcomes
-from onnxbuild.planning.action_graph import OutputRef, Published
+from onnxbuild.planning.action_graph import PACKAGES, OutputRef, Published
 from onnxbuild.planning.hub import Hub
 from onnxbuild.publishing.difference import Difference, RemoteFile, difference
 from onnxbuild.publishing.uploaded_files import SUMS, Upload, listed, sha256_of_bytes, upload_of_paths
@@ -45,8 +46,13 @@ def _lines(published: Published, opened: Session, outcomes: Mapping[str, Outcome
     if digest is None:
         yield f"{title}: the package is not built yet, so its files are unknown"
         return
+    if any(outcomes[name].outcome != "hit" for name in action.needs if name in outcomes):
+        yield f"{title}: its checks or measurements are not up to date, so its card is unknown"
+        return
     try:
-        upload = _upload(opened, digest, params)
+        upload = _upload(
+            opened, digest, params, Papers(opened).texts(f"{published.model}/{PACKAGES}/{published.package}", outcomes)
+        )
     except ValueError as error:
         yield f"{title}: {error}"
         return
@@ -62,10 +68,10 @@ def _output(outcome: Outcome | None, port: str) -> str | None:
     return None if outcome is None or outcome.outcome != "hit" else outcome.outputs.get(port)
 
 
-def _upload(opened: Session, digest: str, params: PublishParams) -> Upload:
+def _upload(opened: Session, digest: str, params: PublishParams, texts: Mapping[str, str]) -> Upload:
     tree = opened.store.tree(digest)
     paths = {file.name: opened.store.content.path(file.digest) for file in tree.files}
-    return upload_of_paths(paths, license=params.license, base_model=params.base_model or "")
+    return upload_of_paths(paths, texts=texts, license=params.license, base_model=params.base_model or "")
 
 
 def _last(published: Published, opened: Session) -> Mapping[str, Any]:

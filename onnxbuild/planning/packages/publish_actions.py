@@ -10,7 +10,7 @@ from msgspec import UNSET, structs
 
 from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
 from onnxbuild.manifest.reach import Reach
-from onnxbuild.planning.action_graph import Action, Input, OutputRef, Packed, Published
+from onnxbuild.planning.action_graph import Action, Input, OutputRef, Packed, PapersSource, Published
 from onnxbuild.planning.packages.package_actions import Add, Origin
 from onnxbuild.planning.settle import Settler, Step, as_json, block_places
 from onnxbuild.steps import Kinds
@@ -45,10 +45,12 @@ def published_of(
     if isinstance(packed, Diagnostic) or isinstance(params, Diagnostic):
         return None
     params = structs.replace(params, package=UNSET)  # the input says it
-    inputs: dict[str, Input] = {"package": packed.variant.output}
+    inputs: dict[str, Input] = {"package": packed.variant.output, "papers": PapersSource(packed.variant.name)}
     if packed.client is not None:
         inputs["client"] = OutputRef(packed.client, "report")
-    action = add(f"{origin.model.name}:{_KEY}", kinds[_KEY], as_json(params), inputs, step.key_at, ())
+    # The card shows how fast the variants are, so it waits for their measurements.
+    measures = dict.fromkeys(name for one in origin.variants if one.target in packed.targets for name in one.measures)
+    action = add(f"{origin.model.name}:{_KEY}", kinds[_KEY], as_json(params), inputs, step.key_at, tuple(measures))
     return Published(model=origin.model.name, package=packed.name, place=params.shown, action=action)
 
 
