@@ -79,6 +79,7 @@ class Session(Struct, frozen=True, kw_only=True):
 
         `force`: as if the selected actions had to run. `elsewhere` is asked for what the store lacks.
         """
+        from onnxbuild.commands.publishing.local_destinations import lacking_uploads
         from onnxbuild.commands.publishing.papers import Papers
 
         outcomes = preview(
@@ -91,6 +92,7 @@ class Session(Struct, frozen=True, kw_only=True):
             own=own | uploads_in(graph or self.graph),  # what somebody else has uploaded counts for nothing
             elsewhere=elsewhere,
             complete=Papers(self).complete,
+            lacking=lacking_uploads(graph or self.graph, self.store, self.scope),
         )
         return {outcome.id: outcome for outcome in outcomes}
 
@@ -135,6 +137,7 @@ def _show_warnings(world: World) -> None:
 
 def plan(asked: Asked, *, write_lock: bool) -> tuple[Plan, Mapping[str, Environment]]:
     """The plan of what is asked for, and the environments of its toolchains. Errors: DiagnosticError."""
+    from onnxbuild.commands.publishing.local_destinations import files_of_destinations
     from onnxbuild.planning.best_only import begun, with_asked
     from onnxbuild.planning.expand import watched_files
     from onnxbuild.planning.lock_file import lock_path
@@ -160,6 +163,7 @@ def plan(asked: Asked, *, write_lock: bool) -> tuple[Plan, Mapping[str, Environm
             *watched_keys(asked, manifest),
             *places_of(programs_of(whole)),
             *_signatures(graph, asked.out),
+            *files_of_destinations(graph),
         ),
         plugins=plugin_places(),
     )

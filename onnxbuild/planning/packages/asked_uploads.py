@@ -36,4 +36,5 @@ def uploads_in(graph: ActionGraph) -> frozenset[str]:
 
 
 def _names_publish(selector: str) -> bool:
-    return selector.strip("+").partition(":")[2] == _KIND
+    kind = selector.strip("+").partition(":")[2]
+    return kind == _KIND or kind.startswith(f"{_KIND}-")

@@ -17,6 +17,7 @@ NEVER_BUILT = "never built"
 WHOLE: Mapping[str, str] = {
     "trace": NEVER_BUILT,
     "forced": "forced by `{new}`",
+    "destination": "its destination has lost files that were published",
     "store": "its result is missing from the store or damaged",
 }
 # Outcomes whose action ran, so that its dependents may have a changed input.
