@@ -141,12 +141,14 @@ def plan(asked: Asked, *, write_lock: bool) -> tuple[Plan, Mapping[str, Environm
     from onnxbuild.planning.best_only import begun, with_asked
     from onnxbuild.planning.expand import watched_files
     from onnxbuild.planning.lock_file import lock_path
-    from onnxbuild.planning.packages.asked_uploads import check_offline, without_unasked
+    from onnxbuild.planning.packages.asked_uploads import check_any, check_offline, without_unasked
     from onnxbuild.planning.select import named, select
 
     manifest, expansion, lock = planned(asked, write_lock=write_lock)
     whole = with_asked(expansion.graph, asked.selectors)
     graph = without_unasked(begun(select(whole, asked.selectors)), asked.selectors, publish=asked.publish)
+    if asked.publish:
+        check_any(graph)
     if asked.offline and write_lock:
         check_offline(graph)
     environments = environments_of(manifest, lock, store_root(asked, manifest))

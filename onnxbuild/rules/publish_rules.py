@@ -66,14 +66,14 @@ RULES: tuple[Rule, ...] = (
         "OB780",
         "one-destination",
         """
-        `publish:` names no destination, or several.
+        A block of `publish:` names no destination, or several.
 
         Why: one upload has one receipt, which says what is there.
-        Fix: name one of `hub`, `folder`, `s3` and `oci`.
+        Fix: name one of `hub`, `folder`, `s3` and `oci`; for several destinations, write a list of blocks.
         Bad:
-            publish: {private: true}
+            publish: {hub: me/sst2-onnx, folder: site/sst2}
         Good:
-            publish: {hub: me/sst2-onnx, private: true}
+            publish: [{hub: me/sst2-onnx}, {folder: site/sst2}]
         """,
     ),
     described(
@@ -137,6 +137,16 @@ RULES: tuple[Rule, ...] = (
 
         Why: the two contradict each other.
         Fix: leave out `--offline`, or do not ask for the upload.
+        """,
+    ),
+    described(
+        "OB787",
+        "nothing-to-publish",
+        """
+        A run with `--publish` or `--check-published` has nothing to publish.
+
+        Why: the run would succeed, and somebody would believe that the model is on the Hub.
+        Fix: add `publish:` to the model, or select a model that has it.
         """,
     ),
     taken_destination,

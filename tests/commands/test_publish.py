@@ -245,6 +245,64 @@ def test_the_signature_of_a_folder_is_published_with_it(project, hub):
     assert "7 files as built, signed by signer.pub" in said
 
 
+def test_several_destinations_each_get_the_package(project, hub):
+    text = (
+        (project / "m.yaml")
+        .read_text()
+        .replace(
+            "publish: {hub: me/tiny-onnx, license: mit}",
+            "publish: [{hub: me/tiny-onnx, license: mit}, {folder: site/tiny}]",
+        )
+    )
+    (project / "m.yaml").write_text(text)
+    said = command(project, hub, "run", "m.yaml", "tiny:publish-folder")
+    assert "tiny waits for --publish: plain → hub:me/tiny-onnx" in said
+    assert hub.requests == []
+    assert "is published (plain), 9 files added" in said
+    command(project, hub, "run", "m.yaml", "--publish")
+    assert b"license: mit" in (project / "site" / "tiny" / "README.md").read_bytes()
+    commit = hub.repos["me/tiny-onnx"]["refs"]["main"]
+    files = hub.repos["me/tiny-onnx"]["commits"][commit]
+    assert all((project / "site" / "tiny" / name).read_bytes() == files[name] for name in files if name[:4] != ".git")
+
+
+def test_a_folder_that_was_deleted_is_not_called_published(project, hub):
+    text = (project / "m.yaml").read_text().replace("{hub: me/tiny-onnx, license: mit}", "{folder: site}")
+    (project / "m.yaml").write_text(text)
+    for _ in range(2):  # the second run leaves a receipt
+        command(project, hub, "run", "m.yaml", "--publish")
+    (project / "site" / "model.onnx").unlink()
+    assert "; its folder has lost files" in command(project, hub, "status", "m.yaml")
+    assert "waits for --publish" in command(project, hub, "run", "m.yaml")
+    lines = [json.loads(line) for line in command(project, hub, "plan", "m.yaml", "--json").splitlines()]
+    (upload,) = [line for line in lines if line["event"] == "upload"]
+    assert (upload["place"], set(upload["difference"]["added"])) == (f"folder:{project / 'site'}", {"model.onnx"})
+    said = command(project, hub, "run", "m.yaml", "--publish")
+    assert "is published (plain), 1 file added" in said
+    assert "its destination has lost files that were published" in said
+    shutil.rmtree(project / "site")
+    assert "9 files added" in command(project, hub, "run", "m.yaml", "--publish")
+    assert "up to date" in command(project, hub, "run", "m.yaml", "--publish")
+
+
+def test_a_failing_gate_withholds_the_upload(project, hub):
+    gate = "[{name: fp32, validate: {thresholds: {max_abs: 1.0e-30}}, load: false}]"
+    text = (project / "m.yaml").read_text().replace("[{name: fp32, validate: false, load: false}]", gate)
+    (project / "m.yaml").write_text(text)
+    said = command(project, hub, "run", "m.yaml", "--publish", code=1)
+    assert "tiny/fp32:validate failed" in said
+    assert "is published" not in said
+    assert not any(one.startswith(("POST", "PUT")) for one in hub.requests)
+    assert hub.repos == {}
+
+
+def test_publishing_where_nothing_is_published_is_refused(project, hub):
+    text = (project / "m.yaml").read_text().partition("    publish:")[0]
+    (project / "m.yaml").write_text(text)
+    said = command(project, hub, "run", "m.yaml", "--publish", code=2)
+    assert "OB787 there is nothing to publish: no selected model has `publish:`" in said
+
+
 def sha256(data):
     import hashlib
 
