@@ -123,16 +123,23 @@ def planned(asked: Asked, *, write_lock: bool) -> tuple[Manifest, Expansion, Loc
     if faults:
         raise DiagnosticError(faults)
     if write_lock:
-        _show_warnings(World(manifest=manifest, lock=lock, expansion=expansion, out=asked.out))
+        _judge(World(manifest=manifest, lock=lock, expansion=expansion, out=asked.out))
     return manifest, expansion, lock
 
 
-def _show_warnings(world: World) -> None:
-    """Before a run, print lint's warnings to stderr. A run with a remembered plan has shown them before."""
+def _judge(world: World) -> None:
+    """Before a run, print lint's warnings to stderr. A run with a remembered plan has shown them before.
+
+    Errors: DiagnosticError OB786 for uploads that would replace what belongs to something else.
+    """
     from onnxbuild.report.render_diagnostics import show
     from onnxbuild.rules import check
 
-    show([one for one in check(world) if one.severity == "warning"])
+    found = check(world)
+    taken = [one for one in found if one.code == "OB786"]
+    if taken:
+        raise DiagnosticError(taken)
+    show([one for one in found if one.severity == "warning"])
 
 
 def plan(asked: Asked, *, write_lock: bool) -> tuple[Plan, Mapping[str, Environment]]:

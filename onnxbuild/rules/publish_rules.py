@@ -32,7 +32,7 @@ def taken_destination(world: World) -> Iterator[Diagnostic]:
     for upload in graph.uploads:
         at = graph.actions[upload.action].span
         owner = owners.setdefault(upload.place.rstrip("/"), upload)
-        if owner.action != upload.action:  # equal packages of equal models are one upload
+        if owner.action != upload.action:  # a model that names a place twice is uploaded once
             message = f"`{owner.model}` and `{upload.model}` are both published to `{upload.place}`"
             yield fault("OB786", message, span=at, hint="give each model a destination of its own")
         owned = _owner(world, upload.place)
