@@ -110,7 +110,7 @@ _DEFAULTS: Mapping[str, Any] = {"private": True, "pull_request": "auto", "tag": 
 
 PUBLISH = Kind(
     name="publish",
-    version=1,
+    version=2,  # 2: the card with what was measured, `onnxbuild.json` and the signature are uploaded, too
     params=PublishParams,
     inputs={"package": "package"},
     outputs={"receipt": "receipt"},
