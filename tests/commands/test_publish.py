@@ -303,6 +303,15 @@ def test_publishing_where_nothing_is_published_is_refused(project, hub):
     assert "OB787 there is nothing to publish: no selected model has `publish:`" in said
 
 
+def test_a_run_refuses_what_lint_refuses_of_a_destination(project, hub):
+    text = (project / "m.yaml").read_text().replace("{hub: me/tiny-onnx, license: mit}", "{folder: out/tiny}")
+    (project / "m.yaml").write_text(text)
+    for arguments in (("--publish",), ("tiny:publish",)):
+        assert "OB786 `tiny` is published to the folder of the outputs" in command(
+            project, hub, "run", "m.yaml", *arguments, code=2
+        )
+
+
 def sha256(data):
     import hashlib
 

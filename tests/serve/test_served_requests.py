@@ -24,7 +24,7 @@ needs_stop = pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="needs SI
     ("/v1/embeddings", {"model": "embedder", "input": "a", "dimensions": 16}, 400, "has 32 dimensions"),
     ("/v1/embeddings", {"model": "embedder", "input": ["a"] * 257}, 400, "may have 256 texts"),
     ("/v1/embeddings", {"model": "nobody", "input": "a"}, 404,
-     "there is no model `nobody`; there are minilm/fp32, embedder"),
+     "there is no model `nobody`; there are minilm/fp32, minilm, embedder/fp32"),
     ("/v1/embeddings", {"input": "a"}, 404, "`model` must be one of minilm/fp32"),
     ("/v1/embeddings", {"model": "tagger", "input": "a"}, 400,
      "`tagger` labels tokens, which has another address: `/token-classify`"),
