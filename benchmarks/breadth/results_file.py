@@ -6,6 +6,7 @@ skips what it has. Each row is written at once, as a run takes hours and may be 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -39,7 +40,16 @@ def _row(line: str, place: str) -> dict[str, Any]:
 
 
 def keep(rows: Iterable[Mapping[str, Any]], path: Path = MEASURED) -> None:
-    """Write rows in place of the earlier ones of the same variants. Others may have written since: it is read again."""
+    """Write rows in place of the earlier ones of the same variants. Others may have written since: it is read again.
+
+    Only one process at a time reads and writes it.
+    """
+    with path.with_name(f".{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _write(rows, path)
+
+
+def _write(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
     known = {_place(row): row for row in results(path)}
     known.update({_place(row): {name: row[name] for name in _FIELDS} | _message(row) for row in rows})
     lines = [json.dumps(known[place], ensure_ascii=False) + "\n" for place in sorted(known)]

@@ -7,12 +7,13 @@ import sys
 from onnxbuild.commands.building.best_first import with_best
 from onnxbuild.commands.building.tidying import mention_unnamed
 from onnxbuild.commands.parsing.options import Asked
-from onnxbuild.commands.publishing.planned_uploads import upload_texts
+from onnxbuild.commands.publishing.planned_uploads import planned_uploads
 from onnxbuild.commands.sharing.revalidation import own_actions
 from onnxbuild.commands.state.locations import out_folder
 from onnxbuild.commands.state.out_place import refuse_link
 from onnxbuild.commands.workspace import session
 from onnxbuild.report.progress.jsonl import events_text
+from onnxbuild.report.publishing.difference_text import upload_lines
 from onnxbuild.report.result.plan_text import plan_text
 from onnxbuild.report.terminal import fitted
 
@@ -27,12 +28,13 @@ def show_plan(
         own = own_actions(begun.graph, revalidate=revalidate)
         opened = with_best(begun, begun.preview(force=force, own=own))
         outcomes = opened.preview(force=force, own=own)
+        uploads = list(planned_uploads(opened, outcomes, asks=asked.check_published))
         if as_json:
-            print(events_text(outcomes), end="")
+            print(events_text(outcomes, uploads), end="")
         else:
             text = plan_text(opened.graph, outcomes, opened.store.traces.last(opened.scope))
             print(fitted(text, sys.stdout))
-            for line in upload_texts(opened, outcomes, asks=asked.check_published):
+            for line in (line for one in uploads for line in upload_lines(one)):
                 print(fitted(line, sys.stdout))
             waiting = sum(bool(variant.if_best) for variant in opened.graph.variants)
             if waiting and not all(outcome.outcome == "hit" for outcome in outcomes.values()):

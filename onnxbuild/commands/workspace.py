@@ -27,6 +27,7 @@ from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.planning.packages.asked_uploads import uploads_in
 from onnxbuild.planning.planned import Plan
 from onnxbuild.printable import printable
+from onnxbuild.publishing.uploaded_files import SIGNATURE
 from onnxbuild.report.named_files import check_named, hint_for, write_named
 from onnxbuild.report.wording import on_one_line
 from onnxbuild.runners.environments import Environment
@@ -54,6 +55,7 @@ class Session(Struct, frozen=True, kw_only=True):
     runner: Runner
     scope: str  # the manifest's identity in the store
     state: Path  # `.onnxbuild/` beside the manifest: logs, receipts
+    out: Path | None = None  # where variants and packages are delivered
 
     @property
     def graph(self) -> ActionGraph:
@@ -77,6 +79,9 @@ class Session(Struct, frozen=True, kw_only=True):
 
         `force`: as if the selected actions had to run. `elsewhere` is asked for what the store lacks.
         """
+        from onnxbuild.commands.publishing.local_destinations import lacking_uploads
+        from onnxbuild.commands.publishing.papers import Papers
+
         outcomes = preview(
             graph or self.graph,
             kinds=self.kinds,
@@ -86,6 +91,8 @@ class Session(Struct, frozen=True, kw_only=True):
             force=self.plan.named if force else frozenset(),
             own=own | uploads_in(graph or self.graph),  # what somebody else has uploaded counts for nothing
             elsewhere=elsewhere,
+            complete=Papers(self).complete,
+            lacking=lacking_uploads(graph or self.graph, self.store, self.scope),
         )
         return {outcome.id: outcome for outcome in outcomes}
 
@@ -116,29 +123,39 @@ def planned(asked: Asked, *, write_lock: bool) -> tuple[Manifest, Expansion, Loc
     if faults:
         raise DiagnosticError(faults)
     if write_lock:
-        _show_warnings(World(manifest=manifest, lock=lock, expansion=expansion, out=asked.out))
+        _judge(World(manifest=manifest, lock=lock, expansion=expansion, out=asked.out))
     return manifest, expansion, lock
 
 
-def _show_warnings(world: World) -> None:
-    """Before a run, print lint's warnings to stderr. A run with a remembered plan has shown them before."""
+def _judge(world: World) -> None:
+    """Before a run, print lint's warnings to stderr. A run with a remembered plan has shown them before.
+
+    Errors: DiagnosticError OB786 for uploads that would replace what belongs to something else.
+    """
     from onnxbuild.report.render_diagnostics import show
     from onnxbuild.rules import check
 
-    show([one for one in check(world) if one.severity == "warning"])
+    found = check(world)
+    taken = [one for one in found if one.code == "OB786"]
+    if taken:
+        raise DiagnosticError(taken)
+    show([one for one in found if one.severity == "warning"])
 
 
 def plan(asked: Asked, *, write_lock: bool) -> tuple[Plan, Mapping[str, Environment]]:
     """The plan of what is asked for, and the environments of its toolchains. Errors: DiagnosticError."""
+    from onnxbuild.commands.publishing.local_destinations import files_of_destinations
     from onnxbuild.planning.best_only import begun, with_asked
     from onnxbuild.planning.expand import watched_files
     from onnxbuild.planning.lock_file import lock_path
-    from onnxbuild.planning.packages.asked_uploads import check_offline, without_unasked
+    from onnxbuild.planning.packages.asked_uploads import check_any, check_offline, without_unasked
     from onnxbuild.planning.select import named, select
 
     manifest, expansion, lock = planned(asked, write_lock=write_lock)
     whole = with_asked(expansion.graph, asked.selectors)
     graph = without_unasked(begun(select(whole, asked.selectors)), asked.selectors, publish=asked.publish)
+    if asked.publish:
+        check_any(graph)
     if asked.offline and write_lock:
         check_offline(graph)
     environments = environments_of(manifest, lock, store_root(asked, manifest))
@@ -154,10 +171,19 @@ def plan(asked: Asked, *, write_lock: bool) -> tuple[Plan, Mapping[str, Environm
             *(path for environment in environments.values() for path in environment.watched()),
             *watched_keys(asked, manifest),
             *places_of(programs_of(whole)),
+            *_signatures(graph, asked.out),
+            *files_of_destinations(graph),
         ),
         plugins=plugin_places(),
     )
     return made, environments
+
+
+def _signatures(graph: ActionGraph, out: str | None) -> Iterator[str]:
+    """Where the signatures of packages are, or would be: an upload takes them along."""
+    names = {(one.model, one.package) for one in graph.uploads if one.action in graph.actions}
+    packages = (one.variant.name for one in graph.packages if (one.variant.model, one.name) in names)
+    yield from (os.path.abspath(os.path.join(out, name, SIGNATURE)) for name in packages if out is not None)
 
 
 @contextlib.contextmanager
@@ -197,6 +223,7 @@ def session(
                 runner=runner,
                 scope=os.path.realpath(asked.manifest),
                 state=state_for(asked.manifest, store),
+                out=Path(asked.out) if asked.out is not None else None,
             )
     finally:
         runner.close()

@@ -15,12 +15,13 @@ from msgspec import Struct
 from onnxbuild.deliver.best_variant import Chosen, chosen_variants, in_words
 from onnxbuild.deliver.copies import checked_copy, equal_files
 from onnxbuild.deliver.foreign_files import Renamed
+from onnxbuild.deliver.package_papers import CardOf, with_card
 from onnxbuild.deliver.provenance import PROVENANCE, ours, provenance
 from onnxbuild.deliver.replacement import leftovers, replace_folder, tidy_up
 from onnxbuild.deliver.tuned_sessions import with_session
 from onnxbuild.digest import Digest, digest_bytes
 from onnxbuild.execute.events import SUCCEEDED, Outcome
-from onnxbuild.planning.action_graph import PACKAGES, ActionGraph, Variant
+from onnxbuild.planning.action_graph import PACKAGES, ActionGraph, Variant, is_package
 from onnxbuild.regular_files import is_folder
 from onnxbuild.store.content import File, Tree
 from onnxbuild.store.files import Signature
@@ -52,18 +53,25 @@ class Delivery(Struct, frozen=True):
     missing: tuple[str, ...] = ()
 
 
-def deliver(graph: ActionGraph, outcomes: Mapping[str, Outcome], store: Store, out: Path) -> tuple[Delivery, ...]:
+def deliver(
+    graph: ActionGraph,
+    outcomes: Mapping[str, Outcome],
+    store: Store,
+    out: Path,
+    card_of: CardOf | None = None,
+) -> tuple[Delivery, ...]:
     """Write each variant and package whose steps and checks all succeeded to its folder below `out`.
 
     Each chosen variant is written again to the folder of the best one.
 
     The folders of the others stay as they are: a failed build does not remove the last good output. Whatever others
-    have put into a folder is kept. Errors: DamagedBlob if a stored file must be built again.
+    have put into a folder is kept. `card_of` writes the cards of packages. Errors: DamagedBlob if a stored file must be
+    built again.
     """
     parents = {(out / variant.name).parent for variant in graph.delivered} | {out / one.model for one in graph.choices}
     left = {parent: leftovers(parent) for parent in parents}
     delivered = [
-        _caught(variant, graph, outcomes, store, out, left[place.parent].get(place.name, ()))
+        _caught(variant, graph, outcomes, store, out, left[place.parent].get(place.name, ()), card_of=card_of)
         for variant in graph.delivered
         for place in [out / variant.name]
     ]
@@ -97,6 +105,7 @@ def _caught(
     out: Path,
     left: Collection[Path],
     chosen: Mapping[str, Any] | None = None,
+    card_of: CardOf | None = None,
 ) -> Delivery:
     folder = out / variant.model / variant.target
     try:
@@ -106,8 +115,11 @@ def _caught(
             return Delivery(variant.name, str(folder), "withheld", kept=tuple(kept))
         content = store.tree(outcomes[variant.output.action].outputs[variant.output.port])
         content = with_session(content, variant, outcomes, store)
+        texts: Mapping[str, bytes] = {}
+        if card_of is not None and is_package(variant):
+            content, texts = with_card(content, variant, card_of, outcomes, store)
         text = provenance(variant, graph, outcomes, store, content, chosen)
-        return _delivered(variant.name, folder, content, text, store, kept)
+        return _delivered(variant.name, folder, content, {**texts, PROVENANCE: text}, store, kept)
     except OSError as error:
         words = f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
         return Delivery(variant.name, str(folder), "failed", error=words)
@@ -133,8 +145,11 @@ def alone(folder: Path, store: Store) -> AbstractContextManager[None]:
     return store.lock(f"out-{digest_bytes(bytes(folder))}", lambda _holder: None, lambda: False)
 
 
-def _delivered(name: str, folder: Path, content: Tree, text: bytes, store: Store, kept: list[Renamed]) -> Delivery:
+def _delivered(
+    name: str, folder: Path, content: Tree, texts: Mapping[str, bytes], store: Store, kept: list[Renamed]
+) -> Delivery:
     """Compare the folder with the content and write it if it differs, until both are equal."""
+    text = texts[PROVENANCE]
     wanted = {file.name: file for file in (*content.files, File(PROVENANCE, digest_bytes(text), len(text)))}
     edited: set[str] = set()
     missing: set[str] = set()
@@ -152,15 +167,14 @@ def _delivered(name: str, folder: Path, content: Tree, text: bytes, store: Store
             equal, listed = equal_files(wanted.values(), folder, store), ours(folder)
             edited |= {file.name for file in listed} - equal_files(listed, folder, store)
             missing |= {one for one in edited if not os.path.lexists(folder / one)}
-            kept += _write(folder, wanted, text, store, equal) if equal != wanted.keys() else []
+            kept += _write(folder, wanted, texts, store, equal) if equal != wanted.keys() else []
     raise OSError(errno.EBUSY, "another process changes its files", str(folder))
 
 
 def _write(
-    folder: Path, wanted: Mapping[str, File], text: bytes, store: Store, known: Collection[str]
+    folder: Path, wanted: Mapping[str, File], texts: Mapping[str, bytes], store: Store, known: Collection[str]
 ) -> list[Renamed]:
     copies: dict[str, Signature] = {}
-    texts = {PROVENANCE: text}
     renamed = replace_folder(folder, lambda fresh: copies.update(checked_copy(wanted, texts, store, fresh)), known)
     # These are signatures of content that was read. If another process has changed a file since, its signature is
     # another one, and the comparison that follows reads the file.

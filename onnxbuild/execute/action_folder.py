@@ -50,7 +50,7 @@ class ActionFolder:
             _link_files(source, folder)
         elif isinstance(source, OutputRef):
             self._store.content.view(self._store.tree(self._job.parts.inputs[port]), folder)
-        else:
+        elif isinstance(source, RowsSource):
             _write_rows(source, folder)
 
     def check_inputs_untouched(self) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
 from onnxbuild.digest import Digest, digest_value
+from onnxbuild.execute.events import Outcome
 from onnxbuild.execute.key import KeyParts
 from onnxbuild.machine import Machine, this_machine
-from onnxbuild.planning.action_graph import Action, FilesSource, Input, OutputRef
+from onnxbuild.planning.action_graph import Action, FilesSource, Input, OutputRef, PapersSource
 from onnxbuild.runners.runner import Runner
 from onnxbuild.steps import Kinds
 from onnxbuild.steps.kind import packages_of
@@ -18,6 +19,15 @@ from onnxbuild.store.store import Store
 
 # The memory of a worker before it reads a model (measured: 0.7 GB with torch, transformers and optimum loaded).
 _FRAMEWORK_BYTES = 1 << 30
+
+
+# Gives an action the inputs that depend on the outcomes of those that it needs.
+Complete = Callable[[Action, Mapping[str, Outcome]], Action]
+
+
+def as_planned(action: Action, _outcomes: Mapping[str, Outcome]) -> Action:
+    """The action itself: its inputs are all in the plan."""
+    return action
 
 
 class Assessor:
@@ -54,7 +64,7 @@ class Assessor:
             return outputs[source.action][source.port]
         if isinstance(source, FilesSource):
             return self.tree(source).digest
-        return digest_value(source.rows)
+        return digest_value(source if isinstance(source, PapersSource) else source.rows)
 
     def tree(self, source: FilesSource) -> Tree:
         """The files of a source as they are now."""

@@ -15,6 +15,9 @@ from onnxbuild.protocol import plain
 from onnxbuild.store.store import Store
 from onnxbuild.store.traces import Trace
 
+# Instead of an option: the destination of an upload has lost files.
+LACKING = "lacks files"
+
 _ABSENT = object()
 
 
@@ -35,13 +38,13 @@ class Rebuild(Struct, frozen=True):
 def decide(parts: KeyParts, last: Trace | None, store: Store, *, force: str = "", own: bool = False) -> Hit | Rebuild:
     """Decide whether an action must run. `last`: the trace of its last success, for the reasons.
 
-    `force`: the option that makes it run whatever is stored, empty for none.
+    `force`: the option that makes it run whatever is stored, empty for none; or `LACKING`.
 
     `own`: a result that came from a remote store does not count.
     """
     key = parts.key
     if force:
-        return Rebuild(key, (Reason("forced", None, force),))
+        return Rebuild(key, (Reason("destination" if force == LACKING else "forced", None, force),))
     trace = store.lookup(key, own=own)
     if trace is not None:
         return Hit(key, trace)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from onnxbuild.execute.decide import LACKING
 from onnxbuild.execute.events import ActionProgress, Outcome
 from onnxbuild.store.content import DamagedBlob
 
@@ -21,6 +22,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     memory_bytes: float = float("inf")  # limit for the estimates of actions that run at the same time
     force: frozenset[str] = frozenset()  # ids that run even if the store has their results
     compare: frozenset[str] = frozenset()  # ids of uploads that ask the destination even so
+    lacking: frozenset[str] = frozenset()  # ids of uploads whose destination has lost files
     own: frozenset[str] = frozenset()  # ids whose results count only if they were made locally
     fail_fast: bool = False
     attempts: int = 3  # for actions whose failure is transient
@@ -28,8 +30,10 @@ class Policy(Struct, frozen=True, kw_only=True):
     timeout_seconds: float | None = None  # for every action, instead of its own
 
     def forced_by(self, action: str) -> str:
-        """The option that makes an action run whatever is stored, empty for none."""
-        return "--force" if action in self.force else "--check-published" if action in self.compare else ""
+        """The option that makes an action run whatever is stored, empty for none; or `LACKING`."""
+        if action in self.force:
+            return "--force"
+        return "--check-published" if action in self.compare else LACKING if action in self.lacking else ""
 
 
 class Done(Struct, frozen=True):

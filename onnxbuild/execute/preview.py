@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from onnxbuild.digest import Digest
-from onnxbuild.execute.assess import Assessor
-from onnxbuild.execute.decide import Hit, Rebuild, decide, differences
+from onnxbuild.execute.assess import Assessor, Complete, as_planned
+from onnxbuild.execute.decide import LACKING, Hit, Rebuild, decide, differences
 from onnxbuild.execute.events import Outcome, Reason
 from onnxbuild.execute.last_outcomes import LastOutcomes
 from onnxbuild.execute.schedule import hit_outcome, unreadable
-from onnxbuild.planning.action_graph import Action, ActionGraph, OutputRef
+from onnxbuild.planning.action_graph import Action, ActionGraph, OutputRef, PapersSource
 from onnxbuild.protocol import plain
 from onnxbuild.runners.runner import Runner
 from onnxbuild.steps import Kinds
@@ -28,17 +28,20 @@ def preview(
     force: frozenset[str] = frozenset(),
     own: frozenset[str] = frozenset(),
     elsewhere: Callable[[str], Trace | None] | None = None,
+    complete: Complete = as_planned,
+    lacking: frozenset[str] = frozenset(),
 ) -> Iterator[Outcome]:
     """For every action, in the order of the graph: a hit, or that it would run, with the reasons.
 
     An action that depends on one that would run is shown as one that would run, too, although it may turn out to be
     up to date if the result does not change. `elsewhere` is asked for results that the store lacks: by default the
-    remote store, for the trace only, and not for the actions in `own`.
+    remote store, for the trace only, and not for the actions in `own`. `complete` and `lacking`: as in a run.
     """
     elsewhere = elsewhere or store.offered
     assessor = Assessor(kinds, store, runner)
     last = LastOutcomes(store, scope)
     outputs: dict[str, Mapping[str, Digest]] = {}
+    hits: dict[str, Outcome] = {}
     for action in graph.actions.values():
         trace = last.trace(action.id)
         if waits := [need for need in action.needs if need not in outputs]:
@@ -46,17 +49,19 @@ def preview(
             yield Outcome(id=action.id, kind=action.kind, outcome="run", reasons=reasons)
             continue
         try:
-            parts = assessor.parts(action, outputs)
+            parts = assessor.parts(complete(action, hits), outputs)
         except OSError as error:
             yield Outcome(id=action.id, kind=action.kind, outcome="failed", failure=unreadable(error))
             continue
-        decision = decide(parts, trace, store, force="--force" if action.id in force else "", own=action.id in own)
-        may_ask = action.id not in force | own
+        forced = "--force" if action.id in force else LACKING if action.id in lacking else ""
+        decision = decide(parts, trace, store, force=forced, own=action.id in own)
+        may_ask = action.id not in force | own | lacking
         if may_ask and isinstance(decision, Rebuild) and (other := elsewhere(decision.key)):
             decision = Hit(decision.key, other)
         if isinstance(decision, Hit):
             outputs[action.id] = {port: Digest(digest) for port, digest in decision.trace.outputs.items()}
-            yield hit_outcome(action, decision)
+            hits[action.id] = hit_outcome(action, decision)
+            yield hits[action.id]
         else:
             yield Outcome(id=action.id, kind=action.kind, outcome="run", reasons=decision.reasons, key=decision.key)
 
@@ -74,7 +79,9 @@ def _reasons_while_waiting(
     pending = {port: ref for port, ref in action.inputs.items() if isinstance(ref, OutputRef) and ref.action in waits}
     known: Mapping[str, str] = trace.parts["inputs"]
     inputs = {
-        port: Digest(known.get(port, "")) if port in pending else assessor.digest(source, outputs)
+        port: Digest(known.get(port, ""))
+        if port in pending or isinstance(source, PapersSource)
+        else assessor.digest(source, outputs)
         for port, source in action.inputs.items()
     }
     changed = differences(trace.parts, plain(assessor.parts_with(action, inputs)))

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from msgspec import structs
 
 from onnxbuild.digest import Digest
-from onnxbuild.execute.assess import Assessor
+from onnxbuild.execute.assess import Assessor, Complete, as_planned
 from onnxbuild.execute.decide import Hit, decide
 from onnxbuild.execute.events import (
     SUCCEEDED,
@@ -51,12 +51,14 @@ def execute(
     runner: Runner,
     policy: Policy,
     interrupt: Interrupt | None = None,
+    complete: Complete = as_planned,
 ) -> Iterator[Event]:
     """Run what is not up to date. The last event is `RunFinished`, whatever happens inside an action.
 
+    `complete` gives an action the inputs that only the results of this run tell.
     Closing the iterator early ends the workers, as an interrupt does.
     """
-    run = _Run(graph, kinds, store, runner, policy, interrupt or Interrupt())
+    run = _Run(graph, kinds, store, runner, policy, interrupt or Interrupt(), complete)
     try:
         yield from run.events()
     finally:
@@ -67,9 +69,16 @@ class _Run:
     """The state of one run; everything in it belongs to the thread that iterates."""
 
     def __init__(
-        self, graph: ActionGraph, kinds: Kinds, store: Store, runner: Runner, policy: Policy, interrupt: Interrupt
+        self,
+        graph: ActionGraph,
+        kinds: Kinds,
+        store: Store,
+        runner: Runner,
+        policy: Policy,
+        interrupt: Interrupt,
+        complete: Complete,
     ) -> None:
-        self.graph, self.store, self.runner = graph, store, runner
+        self.graph, self.store, self.runner, self.complete = graph, store, runner, complete
         self.policy, self.interrupt = policy, interrupt
         self.assessor = Assessor(kinds, store, runner)
         self.performer = Performer(kinds, store, runner, policy, interrupt)
@@ -130,6 +139,7 @@ class _Run:
                 yield from self._finish(hit_outcome(action, decided))
 
     def _decide(self, action: Action) -> Hit | Job:
+        action = self.complete(action, self.outcomes)
         parts = self.assessor.parts(action, self.outputs)
         last = self.last.trace(action.id)
         policy = self.policy

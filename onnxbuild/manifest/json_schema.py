@@ -16,14 +16,16 @@ from onnxbuild.steps.packaging.package_kind import PACKAGE as _PACKAGE
 
 Schema = dict[str, Any]
 # model: a block beside the source (export); target: a step that makes a new graph; check: reads a graph, in both;
-# package: an entry of the model's `package:`; backend: what `compile:` of a target names.
-Holder = Literal["model", "target", "check", "package", "backend"]
+# package: an entry of the model's `package:`; backend: what `compile:` of a target names; upload: a block beside the
+# source, or a list of such blocks.
+Holder = Literal["model", "target", "check", "package", "backend", "upload"]
 _HOLDERS: Mapping[Holder, tuple[str, ...]] = {
     "model": ("ModelBlock",),
     "target": ("TargetBlock", "NamedTargetBlock"),
     "check": ("TargetBlock", "NamedTargetBlock", "ModelBlock"),
     "package": (),
     "backend": (),
+    "upload": ("ModelBlock",),
 }
 
 Placed = tuple[str, type[Struct], Holder | None]  # name, params, and where the block may be written
@@ -59,7 +61,7 @@ def place_of(kind: StepKind) -> Holder | None:
     if "package" in kind.outputs.values():
         return "package"
     if "receipt" in kind.outputs.values():
-        return "model"
+        return "upload"
     if not kind.inputs or "checkpoint" in kind.outputs.values() or "package" in kind.inputs.values():
         return None
     if "onnx" not in kind.outputs.values():
@@ -122,18 +124,18 @@ def _place_steps(defs: dict[str, Schema], places: Mapping[str, Holder]) -> None:
     """Make each block refer to the step blocks that it may contain: one definition per step kind."""
     for name, place in places.items():
         for holder in _HOLDERS[place]:
-            defs[holder]["properties"][name] = {"$ref": f"#/$defs/{name}"}
+            defs[holder]["properties"][name] = _one_or_several(name) if place == "upload" else _reference(name)
     packages = [name for name, place in places.items() if place == "package"]
     defs["ModelBlock"]["properties"]["package"] = _packages(packages)
     backends = [name for name, place in places.items() if place == "backend"]
     defs[_COMPILE_KEY] = _admit(_compiled(backends, {name: defs.pop(name) for name in backends}))
-    compiled: Schema = {"$ref": f"#/$defs/{_COMPILE_KEY}"}
+    compiled = _reference(_COMPILE_KEY)
     defs["Step"] = {
         "title": "Step",
         "description": "one step: a step kind and its params",
         "type": "object",
         "properties": {
-            **{name: {"$ref": f"#/$defs/{name}"} for name, place in places.items() if place == "target"},
+            **{name: _reference(name) for name, place in places.items() if place == "target"},
             _COMPILE_KEY: compiled,
         },
         "minProperties": 1,
@@ -144,9 +146,19 @@ def _place_steps(defs: dict[str, Schema], places: Mapping[str, Holder]) -> None:
         defs[holder]["properties"]["steps"]["anyOf"][0]["items"] = {"$ref": "#/$defs/Step"}
 
 
+def _reference(name: str) -> Schema:
+    return {"$ref": f"#/$defs/{name}"}
+
+
+def _one_or_several(name: str) -> Schema:
+    """The schema of a block that may also be a list of such blocks."""
+    several = {"type": "array", "items": _reference(name), "minItems": 1, "description": "several destinations"}
+    return {"description": f"what to {name}: one block, or a list", "anyOf": [_reference(name), several]}
+
+
 def _packages(kinds: Sequence[str]) -> Schema:
     """The schema of `package:`: a name, a list of names, or the params of each package by name."""
-    names = {kind.removeprefix(_PACKAGE): {"$ref": f"#/$defs/{kind}"} for kind in kinds}
+    names = {kind.removeprefix(_PACKAGE): _reference(kind) for kind in kinds}
     name = {"type": "string", "enum": sorted(names), "description": "the package with its defaults"}
     return {
         "description": "folders for clients of the model, made of its targets: a name, a list of names, or the params"

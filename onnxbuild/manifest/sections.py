@@ -8,11 +8,11 @@ from typing import Any
 from msgspec import Struct
 
 from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
-from onnxbuild.manifest.document import Table, copy_table, overlay
+from onnxbuild.manifest.document import Array, Table, copy_table, overlay
 from onnxbuild.manifest.interpolate import Scope, fill
 from onnxbuild.manifest.matrix import points
 from onnxbuild.manifest.reading.budget import Budget, weight_of
-from onnxbuild.manifest.reading.yaml_reader import read_scalar
+from onnxbuild.manifest.reading.yaml_reader import read_list, read_scalar
 from onnxbuild.manifest.secrets_in_store import Masked, Secrets, misplaced
 from onnxbuild.manifest.structure.structure_checker import Structure, block, section
 from onnxbuild.manifest.structure.structure_words import Place
@@ -108,7 +108,7 @@ class _Filling:
         values: dict[str, Any] = {}
         for name, value in written.items():
             # A variable may use those above it, so that no cycle can arise.
-            given = read_scalar(defines[name]) if name in defines else value
+            given = _given(name, defines[name], value) if name in defines else value
             values[name] = fill(given, written.value_span(name), Scope(values, budget=self.budget), self.faults)
         self.faults.extend(
             fault("OB022", f"`-D {name}=…` has the character U+0000") for name, text in defines.items() if "\0" in text
@@ -167,6 +167,11 @@ def _holds_brace(value: Any) -> bool:
     if isinstance(value, dict):
         return any(map(_holds_brace, value.values()))
     return any(map(_holds_brace, value)) if isinstance(value, list) else isinstance(value, str) and "${" in value
+
+
+def _given(name: str, text: str, default: Any) -> Any:
+    """The value of `-D NAME=TEXT`: a list in place of a list (`-D 'batches=[1, 8]'`), else a scalar."""
+    return read_list(text, f"-D {name}") if isinstance(default, Array) else read_scalar(text)
 
 
 def _undefined(defines: Mapping[str, str], variables: Table) -> Iterator[Diagnostic]:

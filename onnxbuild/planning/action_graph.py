@@ -27,6 +27,15 @@ class RowsSource(Struct, frozen=True, tag="rows"):
     rows: tuple[Mapping[str, Any], ...]
 
 
+class PapersSource(Struct, frozen=True, tag="papers"):
+    """What a run writes about a package: its card, `onnxbuild.json`, and its signature if somebody has signed it.
+
+    All of it depends on results, so it is known only once every action that the upload waits for has ended.
+    """
+
+    package: str  # MODEL/packages/NAME
+
+
 class OutputRef(Struct, frozen=True, tag="output"):
     """An output port of another action."""
 
@@ -36,7 +45,7 @@ class OutputRef(Struct, frozen=True, tag="output"):
 
 CURRENT = "current"  # the toolchain that is the interpreter of the command itself
 
-Input = FilesSource | RowsSource | OutputRef
+Input = FilesSource | RowsSource | OutputRef | PapersSource
 
 _ALL = ""  # a node that stands for several actions; no action has this id
 
@@ -104,12 +113,18 @@ class Variant(Struct, frozen=True, kw_only=True):
 PACKAGES = "packages"  # the folder of a model's packages, beside those of its targets
 
 
+def is_package(variant: Variant) -> bool:
+    """Whether a folder is that of a package."""
+    return variant.target.startswith(f"{PACKAGES}/")
+
+
 class Packed(Struct, frozen=True, kw_only=True):
     """One package of a model. `variant`: its folder, described and delivered like one of a target."""
 
     name: str  # as in the manifest: plain, transformers.js …
     variant: Variant
     client: str | None  # the id of the check with its client
+    targets: tuple[str, ...] = ()  # whose graphs are in it
 
     @property
     def members(self) -> tuple[str, str] | tuple[str]:

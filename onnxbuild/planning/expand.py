@@ -40,7 +40,7 @@ from onnxbuild.planning.local_files import LocalFiles
 from onnxbuild.planning.locked import Lock
 from onnxbuild.planning.origins.stated_sources import stated
 from onnxbuild.planning.packages.package_actions import Origin, packages_of
-from onnxbuild.planning.packages.publish_actions import published_of
+from onnxbuild.planning.packages.publish_actions import Uploads
 from onnxbuild.planning.settle import Settled, Settler, Step, as_json, block_places, check_step, target_steps
 from onnxbuild.planning.sources import Fetched, SourceReader
 from onnxbuild.steps import Kinds
@@ -197,10 +197,17 @@ class _Expander:
         self.packages += packages
         if any(one.severity == "error" for one in self.faults[faults:]):
             return  # a package with a fault is not among those that can be uploaded
-        upload = published_of(
-            origin, packages, self._kinds, self._settler, actions, self._add, self.local.reach, self.faults
+        uploads = Uploads(
+            origin=origin,
+            packages=packages,
+            kinds=self._kinds,
+            settler=self._settler,
+            actions=actions,
+            add=self._add,
+            reach=self.local.reach,
+            faults=self.faults,
         )
-        self.uploads += [] if upload is None else [upload]
+        self.uploads += uploads.planned()
 
     def _stated(
         self, model: Model, fetched: tuple[Fetched, Fetched | None], steps: Sequence[str]

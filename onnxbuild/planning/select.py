@@ -100,8 +100,8 @@ def _is_wanted(name: str, wanted: list[re.Pattern[str] | None]) -> bool:
     place, _, kind = name.partition(":")
     model, _, target = place.partition("/")
     # `:quantize` also means `quantize-2`, a step that a target has twice, and `:validate` what precedes such a step;
-    # `:package` and `:client` mean those of every package.
-    kinds = {kind, re.sub(r"-(\d+|fp32)$", "", kind), re.sub(r"^(package|client)-.*", r"\1", kind)}
+    # `:package` and `:client` mean those of every package, and `:publish` every destination.
+    kinds = {kind, re.sub(r"-(\d+|fp32)$", "", kind), re.sub(r"^(package|client|publish)-.*", r"\1", kind)}
     return all(
         one is None or any(one.match(part) for part in parts)
         for one, parts in zip(wanted, ({model}, {target}, kinds), strict=True)

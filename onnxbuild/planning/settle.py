@@ -160,6 +160,7 @@ class Settler:
         rows = Rows(columns=dataset.columns, limit=dataset.limit, seed=dataset.seed)
         with_rows = msgspec.structs.replace(params, rows=rows)
         faults = list(self._missing_columns(dataset, kind.columns(with_rows, context)))
+        faults += [_located(one, step) for one in kind.check_rows(with_rows, context)] if not faults else []
         self._faults.extend(faults)
         return None if faults else with_rows
 

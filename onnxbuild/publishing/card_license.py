@@ -18,7 +18,7 @@ def with_license(card: str, license: str, base_model: str = "") -> str:  # noqa:
         return card
     if not LICENSE.fullmatch(license):
         raise ValueError(f"the license `{license}` is no word that the metadata of a card can have")
-    metadata, body = _parts(card)
+    metadata, body = parts_of_card(card)
     stated = _FIELD.search(metadata)
     if stated is not None:
         if stated[1].strip("'\"").lower() != license.lower():
@@ -31,7 +31,7 @@ def with_license(card: str, license: str, base_model: str = "") -> str:  # noqa:
     return f"{_FENCE}{metadata}{''.join(line + chr(10) for line in lines)}{_FENCE}{body}"
 
 
-def _parts(card: str) -> tuple[str, str]:
+def parts_of_card(card: str) -> tuple[str, str]:
     """The metadata of a card and what follows them."""
     text = card.replace("\r\n", "\n")
     if text.startswith(_FENCE):

@@ -2,7 +2,9 @@
 
 The list is `.onnxbuild.sha256`, in the format of `sha256sum`. It tells which files of a repository came from
 onnxbuild, so that a later version removes its own old files and leaves those of others alone. The digest of a
-published folder is the sha256 of this list without its own line, so anyone can compute it with two commands.
+published folder is the sha256 of this list without the line of `onnxbuild.json`, so anyone can compute it with two
+commands. That file tells how the others were made: two builds with equal files may differ in it, by the version of
+onnxbuild or by a measured value, and are one publication nevertheless.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ from onnxbuild.publishing.card_license import with_license
 
 SUMS = ".onnxbuild.sha256"
 CARD = "README.md"
-_SUMS_OF_PACKAGE = "SHA256SUMS"  # of packages that have one
+ACCOUNT = "onnxbuild.json"
+SIGNATURE = "model.sig"
+SUMS_OF_PACKAGE = "SHA256SUMS"  # of packages that have one
 _BLOCK = 1 << 20
 _TAG_DIGITS = 16
 
@@ -58,25 +62,43 @@ class Upload(Struct, frozen=True):
         return sum(file.size for file in self.files.values())
 
 
-def upload_of(folder: Path, *, license: str = "", base_model: str = "") -> Upload:  # noqa: A002 - the word of the card
-    """The files to upload from a folder. Errors: ValueError for a card that states another license."""
+def upload_of(
+    folder: Path,
+    *,
+    texts: Mapping[str, str] | None = None,
+    license: str = "",  # noqa: A002 - the word of the card
+    base_model: str = "",
+) -> Upload:
+    """The files to upload from a folder, and texts by name that replace files of it or are added.
+
+    Errors: ValueError for a card that states another license.
+    """
     paths = {name: folder / name for name in _names_below(folder)}
-    return upload_of_paths(paths, license=license, base_model=base_model)
+    return upload_of_paths(paths, texts=texts, license=license, base_model=base_model)
 
 
-def upload_of_paths(paths: Mapping[str, Path], *, license: str = "", base_model: str = "") -> Upload:  # noqa: A002
+def upload_of_paths(
+    paths: Mapping[str, Path],
+    *,
+    texts: Mapping[str, str] | None = None,
+    license: str = "",  # noqa: A002
+    base_model: str = "",
+) -> Upload:
     """The same for files that are anywhere, by name."""
-    files = {name: _digested(path) for name, path in paths.items() if name != SUMS}
+    added = {name: _of_bytes(text.encode("utf-8")) for name, text in (texts or {}).items()}
+    files = {name: _digested(path) for name, path in paths.items() if name != SUMS and name not in added} | added
     card = files[CARD].read() if CARD in files else b""
     licensed = with_license(card.decode("utf-8"), license, base_model).encode("utf-8")
     if licensed != card:
         files[CARD] = _of_bytes(licensed)
-        if _SUMS_OF_PACKAGE in files:
-            written = files[_SUMS_OF_PACKAGE].read().decode("utf-8")
-            files[_SUMS_OF_PACKAGE] = _of_bytes(_with_sum(written, files[CARD].sha256).encode("utf-8"))
+        if SUMS_OF_PACKAGE in files:
+            written = files[SUMS_OF_PACKAGE].read().decode("utf-8")
+            files[SUMS_OF_PACKAGE] = _of_bytes(with_sum(written, files[CARD].sha256).encode("utf-8"))
     files = dict(sorted(files.items()))
-    sums = "".join(f"{file.sha256}  {name}\n" for name, file in files.items()).encode()
-    return Upload({**files, SUMS: _of_bytes(sums)}, hashlib.sha256(sums).hexdigest())
+    lines = {name: f"{file.sha256}  {name}\n" for name, file in files.items()}
+    content = "".join(line for name, line in lines.items() if name != ACCOUNT)
+    sums = "".join(lines.values())
+    return Upload({**files, SUMS: _of_bytes(sums.encode())}, sha256_of_bytes(content.encode()))
 
 
 def listed(sums: bytes) -> Mapping[str, str]:
@@ -85,7 +107,7 @@ def listed(sums: bytes) -> Mapping[str, str]:
     return {name: digest for digest, mark, name in lines if mark and name}
 
 
-def _with_sum(sums: str, sha256: str) -> str:
+def with_sum(sums: str, sha256: str) -> str:
     """The checksums of a package with that of its card: the license in it has changed the card."""
     line = f"{sha256}  {CARD}\n"
     changed, number = re.subn(rf"^[0-9a-f]{{64}}  {re.escape(CARD)}\n", line, sums, flags=re.MULTILINE)

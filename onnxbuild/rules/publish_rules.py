@@ -32,7 +32,7 @@ def taken_destination(world: World) -> Iterator[Diagnostic]:
     for upload in graph.uploads:
         at = graph.actions[upload.action].span
         owner = owners.setdefault(upload.place.rstrip("/"), upload)
-        if owner.action != upload.action:  # equal packages of equal models are one upload
+        if owner.action != upload.action:  # a model that names a place twice is uploaded once
             message = f"`{owner.model}` and `{upload.model}` are both published to `{upload.place}`"
             yield fault("OB786", message, span=at, hint="give each model a destination of its own")
         owned = _owner(world, upload.place)
@@ -66,14 +66,14 @@ RULES: tuple[Rule, ...] = (
         "OB780",
         "one-destination",
         """
-        `publish:` names no destination, or several.
+        A block of `publish:` names no destination, or several.
 
         Why: one upload has one receipt, which says what is there.
-        Fix: name one of `hub`, `folder`, `s3` and `oci`.
+        Fix: name one of `hub`, `folder`, `s3` and `oci`; for several destinations, write a list of blocks.
         Bad:
-            publish: {private: true}
+            publish: {hub: me/sst2-onnx, folder: site/sst2}
         Good:
-            publish: {hub: me/sst2-onnx, private: true}
+            publish: [{hub: me/sst2-onnx}, {folder: site/sst2}]
         """,
     ),
     described(
@@ -137,6 +137,16 @@ RULES: tuple[Rule, ...] = (
 
         Why: the two contradict each other.
         Fix: leave out `--offline`, or do not ask for the upload.
+        """,
+    ),
+    described(
+        "OB787",
+        "nothing-to-publish",
+        """
+        A run with `--publish` or `--check-published` has nothing to publish.
+
+        Why: the run would succeed, and somebody would believe that the model is on the Hub.
+        Fix: add `publish:` to the model, or select a model that has it.
         """,
     ),
     taken_destination,

@@ -214,6 +214,8 @@ class Kind(Struct, frozen=True, kw_only=True):
     client_params: Callable[[Any, Context], Any] = lambda _params, _context: None
     # The roles of the dataset columns that the step reads, where its params name a dataset.
     columns: Callable[[Any, Context], tuple[str, ...]] = lambda _params, _context: ()
+    # What is wrong with params once `rows` says which columns their dataset names.
+    check_rows: Callable[[Any, Context], Iterable[Fault]] = lambda _params, _context: ()
 
 
 def packages_of(kind: Kind, params: Any) -> tuple[str, ...]:

@@ -17,12 +17,13 @@ _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/(?!\.{1,2}(/|$))[^/\s]+)*/?")
 _IMAGE = re.compile(r"[a-z0-9.-]+(:\d+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+(:[\w][\w.-]{0,127})?")
 _TAG = re.compile(r"[A-Za-z0-9][\w.-]{0,127}")
-_FORMS: Mapping[str, tuple[re.Pattern[str], str]] = {
-    "hub": (_REPOSITORY, "`owner/name`"),
-    "s3": (_BUCKET, "`s3://bucket/folder`"),
-    "oci": (_IMAGE, "`registry/repository:tag`, in lower case"),
-    "tag": (_TAG, "letters, digits, `.`, `_` and `-`"),
-    "license": (LICENSE, "a license as the Hub writes it, such as `apache-2.0`"),
+# The form of a text, the form in words, and an example.
+_FORMS: Mapping[str, tuple[re.Pattern[str], str, str]] = {
+    "hub": (_REPOSITORY, "`owner/name`", "me/sst2-onnx"),
+    "s3": (_BUCKET, "`s3://bucket/folder`", "s3://models/sst2"),
+    "oci": (_IMAGE, "`registry/repository:tag`, in lower case", "ghcr.io/me/sst2-onnx:1.0"),
+    "tag": (_TAG, "letters, digits, `.`, `_` and `-`", "v1.0"),
+    "license": (LICENSE, "a license as the Hub writes it", "apache-2.0"),
 }
 
 
@@ -90,11 +91,13 @@ def _check(params: PublishParams, _context: Context) -> Iterator[Fault]:
     if len(named) != 1:
         found = " and ".join(f"`{name}`" for name in named) or "none of them"
         message = f"`publish:` needs one destination of `hub`, `folder`, `s3` and `oci`, found {found}"
-        yield Fault(code="OB780", message=message, field=named[1] if named else None)
-    for field, (form, words) in _FORMS.items():
+        hint = "for several destinations, write a list: `publish: [{hub: …}, {folder: …}]`" if named else None
+        yield Fault(code="OB780", message=message, field=named[1] if named else None, hint=hint)
+    for field, (form, words, example) in _FORMS.items():
         text = getattr(params, field)
         if text and not form.fullmatch(text):
-            yield Fault(code="OB781", message=f"`{text}` is not {words}", field=field)
+            hint = f"for example `{field}: {example}`"
+            yield Fault(code="OB781", message=f"`{text}` is not {words}", field=field, hint=hint)
     for field in ("private", "pull_request", "tag"):
         if params.destination not in {"", "hub"} and getattr(params, field) != _DEFAULTS[field]:
             message = f"`{field}` is for `hub`, and the destination is `{params.destination}`"
@@ -107,7 +110,7 @@ _DEFAULTS: Mapping[str, Any] = {"private": True, "pull_request": "auto", "tag": 
 
 PUBLISH = Kind(
     name="publish",
-    version=1,
+    version=2,  # 2: the card with what was measured, `onnxbuild.json` and the signature are uploaded, too
     params=PublishParams,
     inputs={"package": "package"},
     outputs={"receipt": "receipt"},

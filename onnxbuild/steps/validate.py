@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Annotated, ClassVar, Literal
 
 import msgspec
@@ -36,7 +36,7 @@ from onnxbuild.steps.kind import (
 from onnxbuild.tables.bounds.labels_of_rows import LABEL, ROLES_OF_ANSWERS, why_unmeasured
 from onnxbuild.tables.bounds.metric import Metric
 from onnxbuild.tables.bounds.written_bound import FORMS, written_bound
-from onnxbuild.tables.tasks import file_role, has_labels, reads_text_rows, row_columns
+from onnxbuild.tables.tasks import TEXT, file_role, has_labels, reads_text_rows, row_columns
 from onnxbuild.tables.thresholds import METRICS, default_bounds, is_default
 
 # An editor completes and explains the names of metrics.
@@ -230,7 +230,19 @@ def _check_dataset(params: ValidateParams, context: Context) -> Iterable[Fault]:
         hint = "name a dataset with `columns: {label: …}`" if is_classifier else "remove it"
         yield Fault(code="OB615", field="thresholds", message=message, hint=hint)
     roles = dict.fromkeys(ROLES_OF_ANSWERS, "")  # which columns the dataset has is not known yet
-    for name in sorted(params.thresholds.keys() - {"accuracy_drop"}):
+    yield from _unmeasured(params, context, params.thresholds.keys() - {"accuracy_drop"}, roles)
+
+
+def _check_rows(params: ValidateParams, context: Context) -> Iterable[Fault]:
+    """OB615 for bounds on right answers that the dataset does not name. Texts have a column of this name by default."""
+    roles = {TEXT: "", **params.rows.columns}
+    yield from _unmeasured(params, context, params.thresholds.keys(), roles)
+
+
+def _unmeasured(
+    params: ValidateParams, context: Context, metrics: Collection[str], roles: Mapping[str, str]
+) -> Iterable[Fault]:
+    for name in sorted(metrics):
         missing = why_unmeasured(name, context.task or "", context.config, params.dataset, roles)
         if missing is not None:
             message = f"`{name}` is bounded and will not be measured: {missing.why}"
@@ -276,5 +288,6 @@ VALIDATE = Kind(
     resolve=_resolve,
     check=_check,
     columns=_columns,
+    check_rows=_check_rows,
     memory_factor=4.0,
 )

@@ -81,13 +81,16 @@ def test_a_run_publishes_only_when_it_is_asked_to(built, project, hub):
     said = command(project, hub, "run", "m.yaml", "--publish")
     commit = hub.repos["me/tiny-onnx"]["refs"]["main"]
     assert re.search(
-        rf"tiny is published \(plain\), 8 files added \(0\.\d MB\): http\S+/me/tiny-onnx/tree/{commit}", said
+        rf"tiny is published \(plain\), 9 files added \(0\.\d MB\): http\S+/me/tiny-onnx/tree/{commit}", said
     )
     files = hub.repos["me/tiny-onnx"]["commits"][commit]
     package = project / "out" / "tiny" / "packages" / "plain"
     assert files["model.onnx"] == (package / "model.onnx").read_bytes()
-    assert files["README.md"].startswith(b"---\nlicense: mit\n")
+    assert {name: data for name, data in files.items() if not name.startswith(".")} == {
+        path.relative_to(package).as_posix(): path.read_bytes() for path in package.rglob("*") if path.is_file()
+    }
     # The card with its license is among the checksums of the package.
+    assert b"license: mit\n" in files["README.md"]
     assert f"{sha256(files['README.md'])}  README.md" in files["SHA256SUMS"].decode()
     assert holds(project) == []
 
@@ -146,7 +149,7 @@ def test_a_plan_shows_the_difference_by_digest(project, hub):
     assert f"{title} (compared with commit {commit[:12]})" in after
     assert re.search(r"\n  add +tokenizer\.json ", after)
     assert re.search(r"\n  replace +README\.md .*\(somebody has changed it since the last publish\)", after)
-    assert re.search(r"\n  unchanged +6 files, 0\.\d MB", after)
+    assert re.search(r"\n  unchanged +7 files, 0\.\d MB", after)
     said = command(project, hub, "run", "m.yaml", "--check-published", code=1)
     assert "OBE205 tiny:publish failed: somebody has changed README.md in me/tiny-onnx since the last publish" in said
 
@@ -187,8 +190,126 @@ def test_another_user_does_not_take_over_that_it_was_published(project, hub, tmp
     events = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
     outcome = next(one for one in events if one.get("id") == "tiny:publish" and "outcome" in one)
     assert outcome["outcome"] == "built"
-    assert outcome["facts"]["unchanged"] == 8
+    assert outcome["facts"]["unchanged"] == 9
     assert any("/tree/" in one for one in hub.requests)
+
+
+def test_a_download_by_the_real_client_is_verified(project, hub):
+    command(project, hub, "run", "m.yaml", "--publish")
+    lines = "import huggingface_hub; huggingface_hub.snapshot_download('me/tiny-onnx', local_dir='down')"
+    environment = {**os.environ, "HF_ENDPOINT": hub.endpoint, "HF_TOKEN": TOKEN, "HF_HUB_OFFLINE": "0"}
+    subprocess.run([sys.executable, "-c", lines], cwd=project, env=environment, check=True, capture_output=True)
+    assert "down: tiny/packages/plain, 7 files as built, not signed" in command(project, hub, "verify", "down")
+    weights = project / "down" / "model.onnx"
+    data = weights.read_bytes()
+    weights.write_bytes(bytes([data[0] ^ 1]) + data[1:])
+    assert "OB751 `down/model.onnx` has other content" in command(project, hub, "verify", "down", code=1)
+
+
+def test_another_account_of_equal_files_uploads_nothing(project, hub):
+    """Whoever builds the same with another version of onnxbuild has another `onnxbuild.json`, and nothing else."""
+    command(project, hub, "run", "m.yaml", "--publish")
+    commit = hub.repos["me/tiny-onnx"]["refs"]["main"]
+    files = dict(hub.repos["me/tiny-onnx"]["commits"][commit])
+    old = files["onnxbuild.json"]
+    files["onnxbuild.json"] = old.replace(b'"onnxbuild": "', b'"onnxbuild": "0.', 1)
+    assert files["onnxbuild.json"] != old
+    files[".onnxbuild.sha256"] = files[".onnxbuild.sha256"].replace(
+        sha256(old).encode(), sha256(files["onnxbuild.json"]).encode()
+    )
+    commit = hub.add("me/tiny-onnx", dict(files))
+    assert "nothing changed" in command(project, hub, "run", "m.yaml", "--check-published")
+    assert hub.repos["me/tiny-onnx"]["refs"]["main"] == commit
+    # One that nobody has listed was changed by hand.
+    hub.add("me/tiny-onnx", {**files, "onnxbuild.json": b"{}"})
+    said = command(project, hub, "run", "m.yaml", "--check-published", code=1)
+    assert "somebody has changed onnxbuild.json in me/tiny-onnx since the last publish" in said
+
+
+def test_the_signature_of_a_folder_is_published_with_it(project, hub):
+    pytest.importorskip("model_signing")
+    command(project, hub, "run", "m.yaml", "--publish")
+    for arguments in (
+        ("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "signer.key"),
+        ("ec", "-in", "signer.key", "-pubout", "-out", "signer.pub"),
+    ):
+        subprocess.run(["openssl", *arguments], cwd=project, check=True, capture_output=True)
+    command(project, hub, "sign", "out/tiny/packages/plain", "--key", "signer.key")
+    said = command(project, hub, "run", "m.yaml", "--publish")
+    assert "tiny is published (plain, signed), 1 file added, 1 replaced" in said
+    commit = hub.repos["me/tiny-onnx"]["refs"]["main"]
+    for name, data in hub.repos["me/tiny-onnx"]["commits"][commit].items():
+        (project / "down" / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / "down" / name).write_bytes(data)
+    said = command(project, hub, "verify", "down", "--trust", "signer.pub")
+    assert "7 files as built, signed by signer.pub" in said
+
+
+def test_several_destinations_each_get_the_package(project, hub):
+    text = (
+        (project / "m.yaml")
+        .read_text()
+        .replace(
+            "publish: {hub: me/tiny-onnx, license: mit}",
+            "publish: [{hub: me/tiny-onnx, license: mit}, {folder: site/tiny}]",
+        )
+    )
+    (project / "m.yaml").write_text(text)
+    said = command(project, hub, "run", "m.yaml", "tiny:publish-folder")
+    assert "tiny waits for --publish: plain → hub:me/tiny-onnx" in said
+    assert hub.requests == []
+    assert "is published (plain), 9 files added" in said
+    command(project, hub, "run", "m.yaml", "--publish")
+    assert b"license: mit" in (project / "site" / "tiny" / "README.md").read_bytes()
+    commit = hub.repos["me/tiny-onnx"]["refs"]["main"]
+    files = hub.repos["me/tiny-onnx"]["commits"][commit]
+    assert all((project / "site" / "tiny" / name).read_bytes() == files[name] for name in files if name[:4] != ".git")
+
+
+def test_a_folder_that_was_deleted_is_not_called_published(project, hub):
+    text = (project / "m.yaml").read_text().replace("{hub: me/tiny-onnx, license: mit}", "{folder: site}")
+    (project / "m.yaml").write_text(text)
+    for _ in range(2):  # the second run leaves a receipt
+        command(project, hub, "run", "m.yaml", "--publish")
+    (project / "site" / "model.onnx").unlink()
+    assert "; its folder has lost files" in command(project, hub, "status", "m.yaml")
+    assert "waits for --publish" in command(project, hub, "run", "m.yaml")
+    lines = [json.loads(line) for line in command(project, hub, "plan", "m.yaml", "--json").splitlines()]
+    (upload,) = [line for line in lines if line["event"] == "upload"]
+    assert (upload["place"], set(upload["difference"]["added"])) == (f"folder:{project / 'site'}", {"model.onnx"})
+    said = command(project, hub, "run", "m.yaml", "--publish")
+    assert "is published (plain), 1 file added" in said
+    assert "its destination has lost files that were published" in said
+    shutil.rmtree(project / "site")
+    assert "9 files added" in command(project, hub, "run", "m.yaml", "--publish")
+    assert "up to date" in command(project, hub, "run", "m.yaml", "--publish")
+
+
+def test_a_failing_gate_withholds_the_upload(project, hub):
+    gate = "[{name: fp32, validate: {thresholds: {max_abs: 1.0e-30}}, load: false}]"
+    text = (project / "m.yaml").read_text().replace("[{name: fp32, validate: false, load: false}]", gate)
+    (project / "m.yaml").write_text(text)
+    said = command(project, hub, "run", "m.yaml", "--publish", code=1)
+    assert "tiny/fp32:validate failed" in said
+    assert "is published" not in said
+    assert not any(one.startswith(("POST", "PUT")) for one in hub.requests)
+    assert hub.repos == {}
+
+
+def test_publishing_where_nothing_is_published_is_refused(project, hub):
+    text = (project / "m.yaml").read_text().partition("    publish:")[0]
+    (project / "m.yaml").write_text(text)
+    said = command(project, hub, "run", "m.yaml", "--publish", code=2)
+    assert "OB787 there is nothing to publish: no selected model has `publish:`" in said
+
+
+def test_a_run_refuses_what_lint_refuses_of_a_destination(project, hub):
+    text = (project / "m.yaml").read_text().replace("{hub: me/tiny-onnx, license: mit}", "{folder: out/tiny}")
+    (project / "m.yaml").write_text(text)
+    for arguments in (("--publish",), ("tiny:publish",)):
+        assert "OB786 `tiny` is published to the folder of the outputs" in command(
+            project, hub, "run", "m.yaml", *arguments, code=2
+        )
 
 
 def sha256(data):

@@ -224,8 +224,9 @@ def test_a_key_that_is_none_is_named_without_its_content(folder, keys, capsys):
         assert (code, out) == (2, "")
         assert err.startswith(f"OB754 `{name}` {wrong}")
         assert "secret" not in err
-    code, _, err = ended(capsys, "sign", "f", "--key", "missing.key")
-    assert (code, err) == (2, "OB754 the key `missing.key` cannot be read: No such file or directory\n")
+    code, _, err = ended(capsys, "sign", "f", "--key", "text.kye")
+    lines = ["OB754 the key `text.kye` cannot be read: No such file or directory", "  = hint: did you mean `text.key`?"]
+    assert (code, err.splitlines()) == (2, lines)
     assert not (folder / "model.sig").exists()
 
 

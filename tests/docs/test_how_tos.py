@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+import yaml
 from doc_pages import DOCS, ROOT, Reader
 from hub_server import HubServer
 from servers import PASSWORD, USER, Server, free_port
@@ -257,7 +258,10 @@ def test_publish(tmp_path: Path, hub: HubServer) -> None:
     Reader(tmp_path, HF_TOKEN="hush-hush-token", **through(hub, tmp_path)).follow("how-to/publish.md")
     entry = hub.repos["me/sentiment-onnx"]
     published = entry["commits"][entry["refs"]["main"]]
-    assert published["README.md"].startswith(b"---\nlicense: apache-2.0\n")
+    card = yaml.safe_load(published["README.md"].decode().split("\n---\n")[0])
+    assert (card["license"], card["pipeline_tag"]) == ("apache-2.0", "text-classification")
+    (results,) = card["model-index"]
+    assert all(metric["value"] >= 0 for one in results["results"] for metric in one["metrics"])
     assert published["model.onnx"] == (tmp_path / "out/sentiment/packages/plain/model.onnx").read_bytes()
     assert sum("/commit/" in one for one in hub.requests) == 1
 

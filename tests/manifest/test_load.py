@@ -74,6 +74,29 @@ def test_defines_come_before_vars(load):
     assert faults(load, text, defines={"m": "1"}) == [("OB004", "`-D m=…` sets a variable that is not defined", "None")]
 
 
+def test_a_define_in_place_of_a_list_is_a_list(load):
+    block = "{source: random:bert, targets: [o2], benchmark: {batch: '${vars.b}'}}"
+    text = HEAD + f"vars: {{b: [1, 8]}}\nmodels: {{m: {block}}}\n"
+    assert load(text, defines={"b": "[1]"}).models[0].block["benchmark"] == {"batch": [1]}
+    assert load(text, defines={"b": "[2, 16]"}).models[0].block["benchmark"] == {"batch": [2, 16]}
+    # What is no list stays a text, and the check of the block says what is expected.
+    assert [code for code, *_ in faults(load, text, defines={"b": "[1"})] == ["OB011"]
+
+
+@pytest.mark.parametrize(
+    ("written", "hint"),
+    [
+        ("package: true", "name the package: `package: plain`"),
+        ("publish: true", "name the destination: `publish: {hub: OWNER/NAME}`"),
+    ],
+)
+def test_a_block_without_a_default_cannot_be_switched_on(load, written, hint):
+    with pytest.raises(DiagnosticError) as caught:
+        load(HEAD + f"models: {{m: {{source: random:bert, targets: [o2], {written}}}}}\n")
+    (only,) = caught.value.diagnostics
+    assert (only.code, only.notes) == ("OB011", (("hint", hint),))
+
+
 def test_a_matrix_makes_one_model_a_point(load):
     manifest = load(
         HEAD + "models:\n  'm-${matrix.a}-${matrix.b}':\n    matrix: {a: [x, y], b: [1, 2], exclude: [{a: y, b: 1}]}\n"

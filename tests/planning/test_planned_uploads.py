@@ -118,3 +118,21 @@ def test_the_named_package_is_its_input_and_no_param(graph):
     found = graph(more)
     assert found.actions["m:publish"].inputs["package"].action == "m:package-plain"
     assert "package" not in params(found)
+
+
+def test_an_upload_waits_for_the_measurements_that_its_card_shows(graph):
+    """Those of other targets do not concern it."""
+    more = "benchmark: {}, package: {plain: {targets: [int8], client: false}}, publish: {hub: me/m, license: mit}"
+    needs = graph(more).actions["m:publish"].needs
+    assert "m/int8:benchmark" in needs
+    assert "m/fp32:benchmark" not in needs
+
+
+def test_several_destinations_are_several_actions(graph):
+    more = "publish: [{hub: me/m, license: mit}, {folder: a}, {folder: b}]"
+    found = graph(f"package: plain, {more}")
+    ids = {"m:publish-hub", "m:publish-folder", "m:publish-folder-2"}
+    assert {one.action for one in found.uploads} == ids
+    for selector, wanted in (("m:publish", ids), (":publish-hub", {"m:publish-hub"})):
+        selected = without_unasked(select(found, [selector]), [selector], publish=False)
+        assert ids & selected.actions.keys() == wanted

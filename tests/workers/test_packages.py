@@ -158,6 +158,8 @@ def test_minilm_loads_with_both_loaders_and_gives_the_vectors_of_the_torch_model
     one = loader(package).OnnxModel(package).encode(TEXTS[2])
     assert one.shape == (384,)
     assert np.abs(one - expected[2]).max() < 1e-5
+    with pytest.raises(FileNotFoundError, match=r"there is no graph o3\.onnx in .*; there are: model\.onnx, model_O3"):
+        loader(package).OnnxModel(package, "o3.onnx")
 
 
 def loader(package: Path):

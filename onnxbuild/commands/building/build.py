@@ -18,6 +18,7 @@ from onnxbuild.commands.building.left_behind import leave_receipt, note_last
 from onnxbuild.commands.building.rounds import run_session
 from onnxbuild.commands.building.tidying import tidy
 from onnxbuild.commands.parsing.options import RunOptions
+from onnxbuild.commands.publishing.local_destinations import lacking_uploads
 from onnxbuild.commands.sharing.revalidation import own_actions
 from onnxbuild.commands.state.locations import out_folder
 from onnxbuild.commands.state.out_place import refuse_link
@@ -102,6 +103,7 @@ def _policy(opened: Session, options: RunOptions) -> Policy:
         memory_bytes=memory_limit(),
         force=opened.plan.named if options.force else frozenset(),
         compare=uploads_in(opened.graph) if options.asked.check_published else frozenset(),
+        lacking=lacking_uploads(opened.graph, opened.store, opened.scope),
         own=own_actions(opened.plan.whole, revalidate=options.revalidate),
         fail_fast=options.fail_fast,
         timeout_seconds=options.timeout_seconds,

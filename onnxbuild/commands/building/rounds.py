@@ -10,6 +10,7 @@ from msgspec import structs
 
 from onnxbuild.commands.building.best_first import with_best
 from onnxbuild.commands.building.finished import Result
+from onnxbuild.commands.publishing.papers import Papers
 from onnxbuild.commands.workspace import Session
 from onnxbuild.deliver.out_folder import deliver
 from onnxbuild.deliver.write_back import share
@@ -67,7 +68,7 @@ def _execute_and_deliver(
         opened, final = _best_ones(opened, final, policy, reporter, interrupt)
         outcomes = _merged(outcomes, final.outcomes)
         try:
-            deliveries = deliver(opened.graph, outcomes, opened.store, out)
+            deliveries = deliver(opened.graph, outcomes, opened.store, out, Papers(opened).card)
         except DamagedBlob:
             policy = structs.replace(policy, force=frozenset())
             continue
@@ -100,6 +101,7 @@ def _execute(opened: Session, policy: Policy, reporter: Reporter, interrupt: Int
         runner=opened.runner,
         policy=policy,
         interrupt=interrupt,
+        complete=Papers(opened).complete,
     )
     return _follow(events, reporter, again=again)
 

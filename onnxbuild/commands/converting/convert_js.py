@@ -69,6 +69,8 @@ def _source(model: str) -> tuple[str, str, tuple[str, ...]]:
     if model.startswith("package:"):
         return model, _name(model.removeprefix("package:").partition("/")[0]), ()
     if _REPOSITORY.fullmatch(model):
+        if not model.startswith("hub:"):
+            print(f"there is no folder `{model}`, so it is taken for a repository of the Hub", file=sys.stderr)
         repository = model.removeprefix("hub:")
         return f"hub:{repository}", _name(repository.partition("@")[0].partition("/")[2]), ()
     message = f"`{model}` is neither a folder nor a repository of the Hub"

@@ -105,7 +105,7 @@ def _run(run: argparse.ArgumentParser) -> None:
 
 def _plan(plan: argparse.ArgumentParser) -> None:
     _about_manifest(plan, selectors=True)
-    words = "ask the Hub what it has, and show what a publish would change there"
+    words = "ask the Hub and folders what they have, and show what a publish would change there"
     plan.add_argument("--check-published", action="store_true", help=words)
     plan.add_argument("--json", action="store_true", help="print one JSON object per line")
 

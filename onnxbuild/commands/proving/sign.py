@@ -7,9 +7,10 @@ from pathlib import Path
 
 from onnxbuild.commands.proving.verify import differences
 from onnxbuild.deliver.checking.account import Account, account_of
-from onnxbuild.deliver.checking.folder_check import SIGNATURE, Checked, check_folder
+from onnxbuild.deliver.checking.folder_check import Checked, check_folder
 from onnxbuild.deliver.checking.folder_signature import sign_folder
 from onnxbuild.diagnostics import DiagnosticError, fault
+from onnxbuild.publishing.uploaded_files import SIGNATURE
 
 
 def sign(folders: Sequence[str], key: str, allow: Sequence[str] = ()) -> int:

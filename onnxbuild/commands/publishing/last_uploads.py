@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from onnxbuild.commands.publishing.local_destinations import lacking_uploads
 from onnxbuild.commands.workspace import Session
 from onnxbuild.execute.events import Outcome
 from onnxbuild.execute.last_outcomes import LastOutcomes
@@ -15,12 +16,19 @@ def last_uploads(opened: Session, graph: ActionGraph, outcomes: Mapping[str, Out
     """One line for each upload of a package in `graph`. No server is asked."""
     packages = {(one.variant.model, one.name) for one in graph.packages}
     last = LastOutcomes(opened.store, opened.scope)
+    lacking = lacking_uploads(opened.plan.whole, opened.store, opened.scope)
     for upload in opened.plan.whole.uploads:
         if (upload.model, upload.package) in packages:
-            yield _line(upload, opened, outcomes, last)
+            yield _line(upload, opened, outcomes, last, lacking)
 
 
-def _line(upload: Published, opened: Session, outcomes: Mapping[str, Outcome], last: LastOutcomes) -> str:
+def _line(
+    upload: Published,
+    opened: Session,
+    outcomes: Mapping[str, Outcome],
+    last: LastOutcomes,
+    lacking: frozenset[str],
+) -> str:
     trace = last.trace(upload.action)
     if trace is None or "skipped" in trace.facts:
         return f"{upload.model} was never published to {upload.place}"
@@ -29,4 +37,6 @@ def _line(upload: Published, opened: Session, outcomes: Mapping[str, Outcome], l
     assert isinstance(source, OutputRef), "BUG: a package is made by an action"
     now = outcomes.get(source.action)
     same = now is not None and now.outputs.get(source.port) == trace.parts["inputs"]["package"]
-    return f"{upload.model} {where}" + ("" if same else "; the package has changed since")
+    changed = "" if same else "; the package has changed since"
+    lost = "; its folder has lost files" if upload.action in lacking else ""
+    return f"{upload.model} {where}{changed}{lost}"

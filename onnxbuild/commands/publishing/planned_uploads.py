@@ -1,4 +1,4 @@
-"""The difference between each package and its destination, for `plan`: with the last upload, or with the Hub itself."""
+"""The difference between each package and its destination, for `plan`: with the last upload, or with what is there."""
 
 from __future__ import annotations
 
@@ -10,76 +10,84 @@ from typing import Any
 import msgspec
 
 from onnxbuild.commands.publishing.hub_files import files_on
+from onnxbuild.commands.publishing.local_destinations import lacking_uploads, last_files
+from onnxbuild.commands.publishing.papers import Papers
 from onnxbuild.commands.workspace import Session
 from onnxbuild.execute.events import Outcome
 from onnxbuild.execute.last_outcomes import LastOutcomes
-from onnxbuild.planning.action_graph import OutputRef, Published
+from onnxbuild.planning.action_graph import PACKAGES, OutputRef, Published
 from onnxbuild.planning.hub import Hub
 from onnxbuild.publishing.difference import Difference, RemoteFile, difference
-from onnxbuild.publishing.uploaded_files import SUMS, Upload, listed, sha256_of_bytes, upload_of_paths
-from onnxbuild.report.publishing.difference_text import difference_lines
-from onnxbuild.steps.publish import RECEIPT, PublishParams
+from onnxbuild.publishing.planned_upload import PlannedUpload
+from onnxbuild.publishing.uploaded_files import SUMS, Upload, listed, sha256_of, sha256_of_bytes, upload_of_paths
+from onnxbuild.steps.publish import PublishParams
 
 _HUB = "https://huggingface.co"
-_NOT_ASKED = "compared with the last upload from here; `--check-published` asks the Hub"
+_NOT_ASKED = "compared with the last upload from here; `--check-published` asks the destination"
+_NOT_HERE = "compared with the last upload from here; `run --check-published` asks the destination"
+_NEVER = "never published from here, and the destination was not asked"
+
+Compared = tuple[str, Difference]  # with what, and how it differs
 
 
-def upload_texts(opened: Session, outcomes: Mapping[str, Outcome], *, asks: bool) -> Iterator[str]:
-    """The lines about each upload of the selected packages. `asks`: whether the Hub is asked what it has.
+def planned_uploads(opened: Session, outcomes: Mapping[str, Outcome], *, asks: bool) -> Iterator[PlannedUpload]:
+    """Each upload of the selected packages. `asks`: whether the destinations are asked what they have.
 
     Errors: DiagnosticError OB110 if the Hub is asked and does not answer.
     """
     packages = {(one.variant.model, one.name) for one in opened.graph.packages}
     for published in opened.plan.whole.uploads:
         if (published.model, published.package) in packages:
-            yield from _lines(published, opened, outcomes, asks=asks)
+            compared = _compared(published, opened, outcomes, asks=asks)
+            because, changes = (compared, None) if isinstance(compared, str) else compared
+            yield PlannedUpload(
+                model=published.model,
+                package=published.package,
+                place=published.place,
+                because=because,
+                difference=changes,
+            )
 
 
-def _lines(published: Published, opened: Session, outcomes: Mapping[str, Outcome], *, asks: bool) -> Iterator[str]:
-    title = f"publish {published.model} ({published.package}) → {published.place}"
+def _compared(published: Published, opened: Session, outcomes: Mapping[str, Outcome], *, asks: bool) -> str | Compared:
+    """The comparison, or why there is none."""
     action = opened.plan.whole.actions[published.action]
     params = msgspec.convert(action.params, PublishParams)
     source = action.inputs["package"]
     assert isinstance(source, OutputRef), "BUG: a package is made by an action"
     digest = _output(outcomes.get(source.action), source.port)
     if digest is None:
-        yield f"{title}: the package is not built yet, so its files are unknown"
-        return
+        return "the package is not built yet, so its files are unknown"
+    if any(name not in outcomes or outcomes[name].outcome != "hit" for name in action.needs):
+        return "its checks or measurements are not up to date, so its card is unknown"
+    texts = Papers(opened).texts(f"{published.model}/{PACKAGES}/{published.package}", outcomes)
     try:
-        upload = _upload(opened, digest, params)
+        upload = _upload(opened, digest, params, texts)
     except ValueError as error:
-        yield f"{title}: {error}"
-        return
+        return str(error)
+    return _with_destination(published, opened, params, upload, asks=asks)
+
+
+def _with_destination(
+    published: Published, opened: Session, params: PublishParams, upload: Upload, *, asks: bool
+) -> Compared:
     if asks and params.hub:
-        yield from _asked(title, upload, params)
-        return
-    before = _last(published, opened)
-    words = _NOT_ASKED if before else "never published from here, and the destination was not asked"
-    yield from difference_lines(f"{title} ({words})", _since(before, upload))
+        return _on_hub(upload, params)
+    lost = published.action in lacking_uploads(opened.plan.whole, opened.store, opened.scope)
+    if params.folder and (asks or lost):
+        return "compared with the folder", _in_folder(upload, Path(params.folder))
+    before = last_files(LastOutcomes(opened.store, opened.scope), opened.store, published.action)
+    return (_NOT_HERE if asks else _NOT_ASKED) if before else _NEVER, _since(before, upload)
 
 
 def _output(outcome: Outcome | None, port: str) -> str | None:
     return None if outcome is None or outcome.outcome != "hit" else outcome.outputs.get(port)
 
 
-def _upload(opened: Session, digest: str, params: PublishParams) -> Upload:
+def _upload(opened: Session, digest: str, params: PublishParams, texts: Mapping[str, str]) -> Upload:
     tree = opened.store.tree(digest)
     paths = {file.name: opened.store.content.path(file.digest) for file in tree.files}
-    return upload_of_paths(paths, license=params.license, base_model=params.base_model or "")
-
-
-def _last(published: Published, opened: Session) -> Mapping[str, Any]:
-    """The files of the last upload, as its receipt lists them."""
-    trace = LastOutcomes(opened.store, opened.scope).trace(published.action)
-    if trace is None:
-        return {}
-    files = {file.name: file.digest for file in opened.store.tree(trace.outputs["receipt"]).files}
-    try:
-        receipt = msgspec.json.decode(opened.store.content.path(files[RECEIPT]).read_bytes())
-    except (OSError, KeyError, ValueError):
-        return {}
-    found: Mapping[str, Any] = receipt.get("files", {})
-    return found
+    return upload_of_paths(paths, texts=texts, license=params.license, base_model=params.base_model or "")
 
 
 def _since(files: Mapping[str, Any], upload: Upload) -> Difference:
@@ -88,18 +96,25 @@ def _since(files: Mapping[str, Any], upload: Upload) -> Difference:
     return difference(upload, remote, {name: one.sha256 for name, one in remote.items()})
 
 
-def _asked(title: str, upload: Upload, params: PublishParams) -> Iterator[str]:
+def _in_folder(upload: Upload, folder: Path) -> Difference:
+    """The difference from the files of a folder, which are all read."""
+    before = listed((folder / SUMS).read_bytes()) if (folder / SUMS).is_file() else None
+    places = {name: folder / name for name in {*(before or ()), *upload.files}}
+    there = {
+        name: RemoteFile(place.stat().st_size, sha256_of(place)) for name, place in places.items() if place.is_file()
+    }
+    return difference(upload, there, before or {})
+
+
+def _on_hub(upload: Upload, params: PublishParams) -> Compared:
     hub = Hub(_HUB if params.endpoint is msgspec.UNSET else params.endpoint, _token())
     found = files_on(hub, params.hub)
     if found is None:
-        yield from difference_lines(f"{title} (the Hub has no such repository yet)", difference(upload, {}, None))
-        return
-    yield from difference_lines(
-        f"{title} (compared with commit {found[0][:12]})", _compared(hub, params, found, upload)
-    )
+        return "the Hub has no such repository yet", difference(upload, {}, None)
+    return f"compared with commit {found[0][:12]}", _with_commit(hub, params, found, upload)
 
 
-def _compared(
+def _with_commit(
     hub: Hub, params: PublishParams, found: tuple[str, Mapping[str, RemoteFile]], upload: Upload
 ) -> Difference:
     commit, remote = found

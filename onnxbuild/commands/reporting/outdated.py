@@ -15,7 +15,7 @@ from onnxbuild.diagnostics import Diagnostic, Severity, fault
 from onnxbuild.digest import Digest, digest_value
 from onnxbuild.execute.decide import differences
 from onnxbuild.execute.events import SUCCEEDED, Outcome
-from onnxbuild.planning.action_graph import Action, ActionGraph, FilesSource, Input, OutputRef
+from onnxbuild.planning.action_graph import Action, ActionGraph, FilesSource, Input, OutputRef, PapersSource
 from onnxbuild.protocol import plain
 from onnxbuild.report.render_diagnostics import show
 from onnxbuild.report.result.reasons import reason_in_words
@@ -69,6 +69,8 @@ def _digest(
         maker = outcomes.get(source.action)
         known = (parts.get("inputs") or {}).get(port, "")
         return Digest(maker.outputs.get(source.port, known) if maker is not None else known)
+    if isinstance(source, PapersSource):
+        return Digest((parts.get("inputs") or {}).get(port, ""))
     return digest_value(source.rows)
 
 

@@ -98,8 +98,10 @@ def _keys(path: str | None) -> tuple[str, ...]:
         return keys_in(os.environ.get(KEYS, ""))
     try:
         keys = keys_in(read_regular(path, _LARGEST).decode())
-    except (OSError, ValueError) as error:
-        raise DiagnosticError(fault("OB748", f"the API keys in `{path}` cannot be read: {error}")) from None
+    except OSError as error:
+        raise DiagnosticError(fault("OB748", f"the API keys in `{path}` cannot be read: {error.strerror}")) from None
+    except ValueError:
+        raise DiagnosticError(fault("OB748", f"the API keys in `{path}` cannot be read: it is not UTF-8")) from None
     if not keys:
         hint = "write one key per line"
         raise DiagnosticError(fault("OB748", f"`{path}` has no API key", hint=hint))

@@ -17,14 +17,13 @@ from msgspec import Struct
 from onnxbuild.deliver.checking.account import Account, Listed
 from onnxbuild.deliver.provenance import PROVENANCE
 from onnxbuild.digest import BLAKE3, read_hashes
+from onnxbuild.publishing.uploaded_files import SIGNATURE, SUMS
 from onnxbuild.regular_files import NotRegular, leads_elsewhere
 from onnxbuild.store.remote.shape import is_safe_name
 
-SIGNATURE = "model.sig"
-
 # What others put beside a model, and what no loader of models reads.
 NAMES_THAT_MAY_BE_ADDED = frozenset({
-    SIGNATURE, "README.md", "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE", ".gitattributes", ".gitignore",
+    SIGNATURE, SUMS, "README.md", "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE", ".gitattributes", ".gitignore",
     "bom.cdx.json", "slsa.intoto.json",
 })  # fmt: skip
 UNREAD = frozenset({".git", ".cache"})  # of git, and of downloads of huggingface_hub

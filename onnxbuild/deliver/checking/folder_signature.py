@@ -16,14 +16,20 @@ from types import ModuleType
 from msgspec import Struct
 
 from onnxbuild.deliver.checking.account import Account
-from onnxbuild.deliver.checking.folder_check import NAMES_THAT_MAY_BE_ADDED, SIGNATURE, UNREAD
+from onnxbuild.deliver.checking.folder_check import NAMES_THAT_MAY_BE_ADDED, UNREAD
 from onnxbuild.deliver.provenance import PROVENANCE
-from onnxbuild.diagnostics import DiagnosticError, fault
+from onnxbuild.diagnostics import DiagnosticError, fault, nearest
+from onnxbuild.publishing.uploaded_files import SIGNATURE
 from onnxbuild.regular_files import read_regular
 from onnxbuild.store.files import write_atomically
 
 _MOST_BYTES = 64 << 20
 _KEY_BYTES = 1 << 20
+_PAIR = (
+    "`sign --key` takes the private key of a pair, and `verify --trust` the public one; `openssl ecparam -name"
+    " prime256v1 -genkey -noout -out signer.key` makes one, and `openssl ec -in signer.key -pubout -out signer.pub`"
+    " the other"
+)
 
 
 class Signed(Struct, frozen=True):
@@ -135,13 +141,17 @@ def _key_bytes(key: str) -> bytes:
     try:
         return read_regular(Path(key).resolve(), _KEY_BYTES)
     except OSError as error:
-        raise DiagnosticError(fault("OB754", f"the key `{key}` cannot be read: {error.strerror}")) from None
+        message = f"the key `{key}` cannot be read: {error.strerror}"
+        raise DiagnosticError(fault("OB754", message, hint=_similar(Path(key)) or _PAIR)) from None
 
 
 def _bad_key(key: str, words: str, error: Exception) -> DiagnosticError:
     """What is wrong with a key. The text of the library may quote it, so only its type is named."""
-    hint = (
-        "`sign --key` takes the private key of a pair, and `verify --trust` the public one; "
-        "`openssl` makes a pair: docs/how-to/prove-a-delivery.md"
-    )
-    return DiagnosticError(fault("OB754", f"`{key}` {words} ({type(error).__name__})", hint=hint))
+    return DiagnosticError(fault("OB754", f"`{key}` {words} ({type(error).__name__})", hint=_PAIR))
+
+
+def _similar(key: Path) -> str | None:
+    """A question with a file of a similar name."""
+    names = [path.name for path in key.parent.iterdir() if path.is_file()] if key.parent.is_dir() else []
+    near = nearest(key.name, names)
+    return f"did you mean `{key.with_name(near)}`?" if near else None

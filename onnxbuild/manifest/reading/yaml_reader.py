@@ -52,6 +52,16 @@ def read_scalar(text: str) -> scalars.Scalar:
         return text
 
 
+def read_list(text: str, path: str) -> Any:
+    """The list in a text of the command line such as `[1, 8]`; the text itself if it is none."""
+    faults: list[Diagnostic] = []
+    try:
+        root = _Reader(decode(text.encode("utf-8"), path), faults).read()
+    except (yaml.YAMLError, DiagnosticError, UnicodeEncodeError):
+        return text
+    return root if isinstance(root, Array) and not faults else text
+
+
 class _Reader:
     """One pass over the events of one document, with a stack of the open collections."""
 

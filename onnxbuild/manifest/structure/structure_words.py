@@ -14,6 +14,11 @@ from onnxbuild.manifest.language import INSTEAD, LATER
 
 Schema = Mapping[str, Any]
 
+# What to write instead of `true` where there is no default to switch on.
+_SWITCHED_ON = {
+    "package": "name the package: `package: plain`",
+    "publish": "name the destination: `publish: {hub: OWNER/NAME}`",
+}
 _TYPES = {
     "integer": "an integer", "number": "a number", "boolean": "`true` or `false`", "string": "a string",
     "array": "a list", "object": "a mapping", "null": "nothing",
@@ -51,7 +56,12 @@ def wrong_type(value: Any, branches: Iterable[Schema], place: Place) -> Diagnost
     wanted = list(branches)
     words = list(dict.fromkeys(_type_words(one) for one in wanted))
     message = f"expected {' or '.join(words)}, found {describe(value)}"
-    return fault("OB011", message, span=place.at, hint=_type_hint(value, wanted) or _field_hint(value, wanted, place))
+    return fault("OB011", message, span=place.at, hint=_hint(value, wanted, place))
+
+
+def _hint(value: Any, wanted: list[Schema], place: Place) -> str | None:
+    switched_on = _SWITCHED_ON.get(_text_of(place.key_at)) if value is True else None
+    return switched_on or _type_hint(value, wanted) or _field_hint(value, wanted, place)
 
 
 def not_allowed(value: Any, allowed: list[Any], place: Place) -> Diagnostic:

@@ -21,6 +21,15 @@ def without_unasked(graph: ActionGraph, selectors: Sequence[str], *, publish: bo
     return graph.only(frozenset(graph.actions) - (uploads - wanted))
 
 
+def check_any(graph: ActionGraph) -> None:
+    """Errors: DiagnosticError OB787 if uploads are asked for, and nothing that is selected is published."""
+    if not uploads_in(graph):
+        hint = "add `publish:` to a model that has a `package:`, for example `publish: {hub: OWNER/NAME}`"
+        raise DiagnosticError(
+            fault("OB787", "there is nothing to publish: no selected model has `publish:`", hint=hint)
+        )
+
+
 def check_offline(graph: ActionGraph) -> None:
     """Errors: DiagnosticError OB785 if something would be uploaded over the network, in a run without network."""
     places = [one.place for one in graph.uploads if one.action in graph.actions and not one.place.startswith("folder:")]
@@ -36,4 +45,5 @@ def uploads_in(graph: ActionGraph) -> frozenset[str]:
 
 
 def _names_publish(selector: str) -> bool:
-    return selector.strip("+").partition(":")[2] == _KIND
+    kind = selector.strip("+").partition(":")[2]
+    return kind == _KIND or kind.startswith(f"{_KIND}-")

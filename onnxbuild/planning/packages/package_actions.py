@@ -66,6 +66,7 @@ def _packed(origin: Origin, kind: Kind, kinds: Kinds, params: Any, context: Cont
     return Packed(
         name=kind.package,
         client=client,
+        targets=tuple(chosen),
         variant=Variant(
             model=origin.model.name,
             target=f"{PACKAGES}/{kind.package}",

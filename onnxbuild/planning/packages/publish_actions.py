@@ -1,16 +1,18 @@
-"""Plans the upload of a package: after the package and the check with its client, to where the manifest says."""
+"""Plans the uploads of packages: after the package and the check with its client, to where the manifest says."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from msgspec import UNSET, structs
+from msgspec import UNSET, Struct, structs
 
 from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
+from onnxbuild.manifest.document import Array
 from onnxbuild.manifest.reach import Reach
-from onnxbuild.planning.action_graph import Action, Input, OutputRef, Packed, Published
+from onnxbuild.manifest.spec import Model
+from onnxbuild.planning.action_graph import Action, Input, OutputRef, Packed, PapersSource, Published
 from onnxbuild.planning.packages.package_actions import Add, Origin
 from onnxbuild.planning.settle import Settler, Step, as_json, block_places
 from onnxbuild.steps import Kinds
@@ -20,36 +22,53 @@ _KEY = "publish"
 _HUB = "https://huggingface.co"
 
 
-def published_of(
-    origin: Origin,
-    packages: Sequence[Packed],
-    kinds: Kinds,
-    settler: Settler,
-    actions: Mapping[str, Action],
-    add: Add,
-    reach: Reach,
-    faults: list[Diagnostic],
-) -> Published | None:
-    """The upload that a model asks for; None without one, or after a fault."""
-    block = origin.model.block
-    if not block.get(_KEY):
-        return None
-    step = Step(_KEY, block[_KEY], *block_places(block, _KEY, origin.model.span))
-    settled = settler.settle(step, origin.context, unlocked=origin.unlocked)
-    if settled is None:
-        return None
-    packed = _chosen(settled.params.package or "", packages, step)
-    params = _filled(settled.params, origin, actions, step, reach)
-    problems = [one for one in (packed, params) if isinstance(one, Diagnostic)]
-    faults += problems
-    if isinstance(packed, Diagnostic) or isinstance(params, Diagnostic):
-        return None
-    params = structs.replace(params, package=UNSET)  # the input says it
-    inputs: dict[str, Input] = {"package": packed.variant.output}
-    if packed.client is not None:
-        inputs["client"] = OutputRef(packed.client, "report")
-    action = add(f"{origin.model.name}:{_KEY}", kinds[_KEY], as_json(params), inputs, step.key_at, ())
-    return Published(model=origin.model.name, package=packed.name, place=params.shown, action=action)
+class Uploads(Struct, frozen=True, kw_only=True):
+    """Plans the uploads of one model. `packages`: those that it has; `add` adds an action, `actions` has all so far."""
+
+    origin: Origin
+    packages: Sequence[Packed]
+    kinds: Kinds
+    settler: Settler
+    actions: Mapping[str, Action]
+    add: Add
+    reach: Reach
+    faults: list[Diagnostic]
+
+    def planned(self) -> Iterator[Published]:
+        """One for each destination that the model names, without those that have a fault."""
+        steps = list(_steps(self.origin.model))
+        for step in steps:
+            settled = self.settler.settle(step, self.origin.context, unlocked=self.origin.unlocked)
+            if settled is not None:
+                yield from self._planned(step, settled.params, is_only=len(steps) == 1)
+
+    def _planned(self, step: Step, written: PublishParams, *, is_only: bool) -> Iterator[Published]:
+        packed = _chosen(written.package or "", self.packages, step)
+        params = _filled(written, self.origin, self.actions, step, self.reach)
+        self.faults.extend(one for one in (packed, params) if isinstance(one, Diagnostic))
+        if isinstance(packed, Diagnostic) or isinstance(params, Diagnostic):
+            return
+        params = structs.replace(params, package=UNSET)  # the input says it
+        inputs: dict[str, Input] = {"package": packed.variant.output, "papers": PapersSource(packed.variant.name)}
+        if packed.client is not None:
+            inputs["client"] = OutputRef(packed.client, "report")
+        # The card shows how fast the variants are, so it waits for their measurements.
+        inside = (one for one in self.origin.variants if one.target in packed.targets)
+        measures = tuple(dict.fromkeys(name for one in inside for name in one.measures))
+        model = self.origin.model.name
+        name = f"{model}:{_KEY}" if is_only else f"{model}:{_KEY}-{params.destination}"
+        action = self.add(name, self.kinds[_KEY], as_json(params), inputs, step.key_at, measures)
+        yield Published(model=model, package=packed.name, place=params.shown, action=action)
+
+
+def _steps(model: Model) -> Iterator[Step]:
+    """One for each destination: a block, or each block of a list."""
+    block = model.block
+    written = block.get(_KEY)
+    if isinstance(written, Array):
+        yield from (Step(_KEY, one, at, at) for one, at in zip(written, written.items_at, strict=True))
+    elif written:
+        yield Step(_KEY, written, *block_places(block, _KEY, model.span))
 
 
 def _chosen(name: str, packages: Sequence[Packed], step: Step) -> Packed | Diagnostic:

@@ -48,16 +48,16 @@ def card_page(subject: Subject, pictures: Sequence[Picture] = ()) -> str:
         *_example("python", python_snippet(subject.task, subject.best)),
         "### JavaScript",
         *_example("js", javascript_snippet(subject.task, subject.best)),
-        *_measured(subject),
+        *measured(subject),
         "## Limits",
         *(f"- {line}" for line in limits(subject)),
         "## Provenance",
         *_provenance(subject),
     ]
-    return front_matter(subject) + "\n" + _joined(parts)
+    return front_matter(subject) + "\n" + joined(parts)
 
 
-def _joined(parts: Sequence[str]) -> str:
+def joined(parts: Sequence[str]) -> str:
     """The parts with an empty line between them, except between the items of a list."""
     text = ""
     for before, part in zip(("", *parts), parts, strict=False):
@@ -66,12 +66,13 @@ def _joined(parts: Sequence[str]) -> str:
 
 
 def _about(subject: Subject) -> str:
-    sources = " with ".join(map(_source, subject.origins)) or "a model"
+    sources = " with ".join(map(source_in_words, subject.origins)) or "a model"
     task = f" for {escaped(subject.task)}" if subject.task else ""
     return f"ONNX versions of {sources}{task}, built, validated and measured with onnxbuild."
 
 
-def _source(origin: Origin) -> str:
+def source_in_words(origin: Origin) -> str:
+    """A source, with a link if it is on the Hub."""
     if origin.repo:
         return link(origin.repo, f"{_HUB}{quote(origin.repo)}")
     return f"{origin.words} {code(origin.name)}" if origin.name else origin.words
@@ -107,7 +108,7 @@ def _example(language: str, snippet: Snippet) -> Iterator[str]:
         yield snippet.notes
 
 
-def _measured(subject: Subject) -> Iterator[str]:
+def measured(subject: Subject) -> Iterator[str]:
     """The tables of accuracy and speed, where there are any figures."""
     accurate, fast = accuracy(subject), speed(subject)
     if accurate:
@@ -123,7 +124,7 @@ def _measured(subject: Subject) -> Iterator[str]:
 
 def _provenance(subject: Subject) -> Iterator[str]:
     for origin in subject.origins:
-        yield f"- source: {_source(origin)}{_pinned(origin)}"
+        yield f"- source: {source_in_words(origin)}{pinned(origin)}"
     yield f"- command: {code(f'onnxbuild run {subject.manifest} {subject.model}')}"
     yield from (f"- {escaped(line)}" for line in environment(subject.evidence))
     yield f"{code('onnxbuild.json')} in each folder has every parameter, digest and measurement."
@@ -132,6 +133,7 @@ def _provenance(subject: Subject) -> Iterator[str]:
     yield steps(subject)
 
 
-def _pinned(origin: Origin) -> str:
+def pinned(origin: Origin) -> str:
+    """The revision and the digest of a source, where they are known."""
     revision = f", revision {code(origin.revision)}" if origin.revision else ""
     return revision + (f", digest of its files {code(origin.digest)}" if origin.digest else "")

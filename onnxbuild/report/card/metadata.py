@@ -21,19 +21,26 @@ _OWN_ROWS, _OWN_SAMPLES = "onnxbuild-rows", "onnxbuild-samples"
 
 def front_matter(subject: Subject) -> str:
     """The metadata as text, with the lines of dashes."""
+    return f"---\n{MARK}\n{as_yaml(metadata(subject))}---\n"
+
+
+def as_yaml(values: Mapping[str, Any]) -> str:
+    """Values as the lines of YAML that a card has."""
     import yaml
 
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    text = yaml.dump(metadata(subject), Dumper=dumper, sort_keys=False, allow_unicode=True, width=100)
-    return f"---\n{MARK}\n{text}---\n"
+    return str(yaml.dump(dict(values), Dumper=dumper, sort_keys=False, allow_unicode=True, width=100))
 
 
-def metadata(subject: Subject) -> dict[str, Any]:
-    """The metadata as plain values. What is not known is left out, and nothing is guessed."""
+def metadata(subject: Subject, library: str = "") -> dict[str, Any]:
+    """The metadata as plain values. What is not known is left out, and nothing is guessed.
+
+    `library`: what loads the files; by default, that of the example.
+    """
     stated = subject.stated
     repos = list(dict.fromkeys(origin.repo for origin in subject.origins if origin.repo))
     values = {
-        "library_name": library_of(subject),
+        "library_name": library or library_of(subject),
         "tags": _tags(subject),
         "base_model": repos[0] if len(repos) == 1 else repos,
         "base_model_relation": "quantized" if repos and subject.is_quantized else None,

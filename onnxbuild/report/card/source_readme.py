@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError
@@ -64,9 +65,19 @@ def source_card(readme: bytes | None, config: Any = None) -> SourceCard:
 def _metadata(readme: bytes) -> dict[str, Any]:
     """The YAML at the beginning of a README; nothing if it is missing or damaged."""
     found = _BLOCK.match(readme)
+    return _read(found[1]) if found else {}
+
+
+def plain_metadata(text: str) -> dict[str, Any]:
+    """The lines of YAML at the beginning of a card as plain values; nothing if they are damaged."""
+    value: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(_read(text.encode()))) if text else {}
+    return value
+
+
+def _read(text: bytes) -> dict[str, Any]:
     faults: list[Diagnostic] = []
     try:
-        return dict(read_document(found[1], README, faults)) if found else {}
+        return dict(read_document(text, README, faults))
     except (DiagnosticError, ValueError):
         return {}
 

@@ -24,6 +24,7 @@ from onnxbuild.execute.events import (
     RunStarted,
 )
 from onnxbuild.protocol import Failure, json_text
+from onnxbuild.publishing.planned_upload import PlannedUpload
 
 
 class ActionLine(Struct, frozen=True, kw_only=True, tag="action", tag_field="event"):
@@ -56,7 +57,7 @@ class SummaryLine(Struct, frozen=True, kw_only=True, tag="summary", tag_field="e
     undelivered: Mapping[str, str] = {}
 
 
-Line = RunStarted | ActionStarted | ActionProgress | ActionLine | SummaryLine
+Line = RunStarted | ActionStarted | ActionProgress | ActionLine | PlannedUpload | SummaryLine
 
 
 class JsonLines:
@@ -106,9 +107,9 @@ def summary_line(outcomes: Iterable[Outcome], seconds: float = 0.0, *, interrupt
     )
 
 
-def events_text(outcomes: Mapping[str, Outcome]) -> str:
-    """The lines of outcomes that are all known at once, and their summary."""
-    lines: list[Line] = [*map(action_line, outcomes.values()), summary_line(outcomes.values())]
+def events_text(outcomes: Mapping[str, Outcome], uploads: Iterable[PlannedUpload] = ()) -> str:
+    """The lines of outcomes that are all known at once, of what uploads would change, and their summary."""
+    lines: list[Line] = [*map(action_line, outcomes.values()), *uploads, summary_line(outcomes.values())]
     return "".join(f"{encode(line)}\n" for line in lines)
 
 

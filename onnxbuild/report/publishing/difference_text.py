@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from onnxbuild.publishing.difference import Difference
+from onnxbuild.publishing.planned_upload import PlannedUpload
 from onnxbuild.report.wording import counted, size_in_words
 
 _INDENT = " " * 2
 _VERB = 9
 
 
-def difference_lines(heading: str, changes: Difference) -> Iterator[str]:
+def upload_lines(upload: PlannedUpload) -> Iterator[str]:
     """The heading, each file that would be added, replaced or deleted with its size, and what stays."""
-    yield heading
+    yield upload.heading
+    changes = upload.difference
+    if changes is None:
+        return
     for verb, files in (("add", changes.added), ("replace", changes.replaced), ("delete", changes.deleted)):
         yield from _listed(verb, files, changes.foreign)
     if changes.unchanged:

@@ -34,7 +34,8 @@ def where_in_words(upload: Published, facts: Mapping[str, Any], changes: str = "
     """`is published (plain): https://…`, or `is proposed` for a pull request."""
     where = facts.get("pull_request") or facts.get("url") or upload.place
     verb = "is proposed" if "pull_request" in facts else "is published"
-    return f"{verb} ({upload.package}){changes}: {where}"
+    signed = ", signed" if facts.get("signed") else ""
+    return f"{verb} ({upload.package}{signed}){changes}: {where}"
 
 
 def _changes(facts: Mapping[str, Any]) -> str:

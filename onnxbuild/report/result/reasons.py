@@ -7,7 +7,7 @@ from typing import Any
 
 from onnxbuild.digest import canonical
 from onnxbuild.execute.events import Outcome, Reason
-from onnxbuild.planning.action_graph import Action, ActionGraph, FilesSource, OutputRef, RowsSource
+from onnxbuild.planning.action_graph import Action, ActionGraph, FilesSource, OutputRef, PapersSource, RowsSource
 
 _LONGEST_VALUE = 60
 _DIGEST_LENGTH = 64
@@ -17,6 +17,7 @@ NEVER_BUILT = "never built"
 WHOLE: Mapping[str, str] = {
     "trace": NEVER_BUILT,
     "forced": "forced by `{new}`",
+    "destination": "its destination has lost files that were published",
     "store": "its result is missing from the store or damaged",
 }
 # Outcomes whose action ran, so that its dependents may have a changed input.
@@ -88,6 +89,8 @@ def _input(reason: Reason, action: Action, graph: ActionGraph, outcomes: Mapping
         return f"{words} (files in {source.root})"
     if isinstance(source, RowsSource):
         return f"{words} (rows in the manifest)"
+    if isinstance(source, PapersSource):
+        return f"{words} (the card, `onnxbuild.json` or the signature of {source.package})"
     if isinstance(source, OutputRef) and (cause := _root_cause(source.action, graph, outcomes)):
         return f"{words} ({cause})"
     return words

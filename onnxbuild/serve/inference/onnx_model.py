@@ -54,11 +54,18 @@ class OnnxModel:
         self.tokenizer = self._tokenizer()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        place = str(self.folder / "onnx" / file_name)
-        self.session = onnxruntime.InferenceSession(place, options, providers=list(providers))
+        self.session = onnxruntime.InferenceSession(self._graph(file_name), options, providers=list(providers))
         self._takes = [value.name for value in self.session.get_inputs()]
         self._gives = [value.name for value in self.session.get_outputs()]
         self._read_modules()
+
+    def _graph(self, file_name: str) -> str:
+        """The place of a graph. Errors: FileNotFoundError, which lists those that there are."""
+        place = self.folder / "onnx" / file_name
+        if not place.is_file():
+            known = ", ".join(sorted(one.name for one in place.parent.glob("*.onnx"))) or "none"
+            raise FileNotFoundError(f"there is no graph {file_name} in {place.parent}; there are: {known}")
+        return str(place)
 
     def encode(
         self,

@@ -69,7 +69,7 @@ class Context:
             name = self.models.all[0].names[0]
         found = self.models.by_name.get(name)
         if found is None:
-            known = ", ".join(model.names[0] for model in self.models.all)
+            known = ", ".join(name for model in self.models.all for name in model.names)
             message = f"there is no model `{name}`; there are {known}" if name else f"`model` must be one of {known}"
             raise RequestError(HTTPStatus.NOT_FOUND, message, code="model_not_found", param="model")
         if ability not in found.crew.about.abilities:

@@ -9,7 +9,7 @@ from typing import Any
 
 from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.publishing.difference import Difference
-from onnxbuild.publishing.uploaded_files import Upload, upload_of
+from onnxbuild.publishing.uploaded_files import SIGNATURE, Upload, upload_of
 from onnxbuild.steps.publish import RECEIPT, PublishParams
 from onnxbuild.workers.publish.listed_places import AbsentError, publish_listed
 
@@ -20,7 +20,8 @@ def run(params: PublishParams, inputs: Mapping[str, Path], outputs: Mapping[str,
     Errors: CheckFailed OBE200 to OBE210.
     """
     _check_client(params, inputs.get("client"))
-    upload = _upload(params, inputs["package"], progress)
+    texts = _papers(inputs.get("papers"))
+    upload = _upload(params, inputs["package"], texts, progress)
     try:
         place, changes = _sent(params, upload, progress)
     except AbsentError as absent:
@@ -29,7 +30,14 @@ def run(params: PublishParams, inputs: Mapping[str, Path], outputs: Mapping[str,
         return facts
     files = {name: {"sha256": file.sha256, "bytes": file.size} for name, file in upload.files.items()}
     _note({"destination": params.shown, "digest": upload.digest, "files": files}, outputs)
-    return {"destination": params.shown, "digest": upload.digest, **_counts(changes), **place}
+    signed = {"signed": True} if SIGNATURE in texts else {}
+    return {"destination": params.shown, "digest": upload.digest, **signed, **_counts(changes), **place}
+
+
+def _papers(folder: Path | None) -> Mapping[str, str]:
+    """The texts that the run has made about the package, by the name of their file."""
+    lines = (folder / "rows.jsonl").read_bytes().splitlines() if folder is not None else ()
+    return {row["name"]: row["text"] for row in map(json.loads, lines)}
 
 
 def _note(receipt: Mapping[str, Any], outputs: Mapping[str, Path]) -> None:
@@ -59,13 +67,13 @@ def _sent(params: PublishParams, upload: Upload, tell: Tell) -> tuple[Facts, Dif
     return publish_listed(params, upload, tell)
 
 
-def _upload(params: PublishParams, folder: Path, tell: Tell) -> Upload:
+def _upload(params: PublishParams, folder: Path, texts: Mapping[str, str], tell: Tell) -> Upload:
     if params.destination == "hub" and not params.license:
         hint = "write `license:` in `publish:` or in the model"
         raise CheckFailed("OBE203", "the license of the source is unknown", notes=[("hint", hint)])
     tell("computing digests")
     try:
-        return upload_of(folder, license=params.license, base_model=params.base_model or "")
+        return upload_of(folder, texts=texts, license=params.license, base_model=params.base_model or "")
     except ValueError as error:
         hint = "write `license:` in `publish:` as the card has it, or correct the card"
         raise CheckFailed("OBE203", str(error), notes=[("hint", hint)]) from error

@@ -1,0 +1,23 @@
+"""What `plan` knows about an upload: the difference, and what it was compared with."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from onnxbuild.publishing.difference import Difference
+
+
+class PlannedUpload(Struct, frozen=True, kw_only=True, tag="upload", tag_field="event"):
+    """One upload. `difference` is None if it is not known; `because` says why, or what was compared."""
+
+    model: str
+    package: str
+    place: str
+    because: str
+    difference: Difference | None = None
+
+    @property
+    def heading(self) -> str:
+        """One line about it."""
+        title = f"publish {self.model} ({self.package}) → {self.place}"
+        return f"{title}: {self.because}" if self.difference is None else f"{title} ({self.because})"
