@@ -1,0 +1,1 @@
+"""Packages for servers: a folder with a FastAPI app, and repositories for Triton and OpenVINO Model Server."""
