@@ -17,12 +17,14 @@ from onnxbuild.steps.fetch import FETCH
 from onnxbuild.steps.generate import GENERATE
 from onnxbuild.steps.kind import Kind, plugin_modules
 from onnxbuild.steps.optimize import OPTIMIZE
+from onnxbuild.steps.packaging.ovms_package import OVMS
 from onnxbuild.steps.packaging.package_kind import GROUP as OF_PACKAGES
 from onnxbuild.steps.packaging.package_kind import Package
 from onnxbuild.steps.packaging.plain_package import PLAIN
 from onnxbuild.steps.packaging.sentence_package import SENTENCE_TRANSFORMERS
 from onnxbuild.steps.packaging.server_package import SERVER
 from onnxbuild.steps.packaging.transformers_js import TRANSFORMERS_JS
+from onnxbuild.steps.packaging.triton_package import TRITON
 from onnxbuild.steps.precision import PRECISION
 from onnxbuild.steps.prepare import PREPARE
 from onnxbuild.steps.publish import PUBLISH
@@ -34,7 +36,7 @@ Kinds = Mapping[str, Kind]
 Places = tuple[tuple[str, str], ...]  # names of kinds, and where they are: "module:KIND"
 
 # In the order in which things happen.
-PACKAGES = (PLAIN, SENTENCE_TRANSFORMERS, TRANSFORMERS_JS, SERVER)
+PACKAGES = (PLAIN, SENTENCE_TRANSFORMERS, TRANSFORMERS_JS, SERVER, TRITON, OVMS)
 _BUILT_IN = (FETCH, PREPARE, EXPORT, OPTIMIZE, QUANTIZE, PRECISION, VALIDATE, LOAD, BENCHMARK, GENERATE, TUNE)
 KINDS: Kinds = {kind.name: kind for kind in (*_BUILT_IN, *(kind for one in PACKAGES for kind in one.kinds), PUBLISH)}
 # Kinds that only a command asks for: no manifest has their blocks, and no plugin may have their names.

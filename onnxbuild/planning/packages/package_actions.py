@@ -102,4 +102,7 @@ def package_steps(model: Model) -> Iterator[Step]:
 def _facts(variant: Variant, actions: Mapping[str, Action]) -> TargetFacts:
     made = (actions[one] for one in variant.steps)
     steps = tuple((one.kind, one.params) for one in made if one.kind not in {"fetch", "prepare"})
-    return TargetFacts(precision=variant.precision, steps=steps)
+    # The optimizer and the checks know the device of their target.
+    knows = (actions[one].params for one in (*variant.steps, *variant.checks))
+    is_cuda = any(params.get("device") == "cuda" for params in knows)
+    return TargetFacts(precision=variant.precision, steps=steps, device="cuda" if is_cuda else "cpu")

@@ -1,1 +1,1 @@
-"""Packages for servers: a folder with a FastAPI app, and repositories for Triton and OpenVINO Model Server."""
+"""The package `server`: a folder with a FastAPI app that runs without onnxbuild."""
