@@ -24,9 +24,8 @@ class TritonParams(RepositoryParams, frozen=True, forbid_unknown_fields=True, kw
     DERIVED: ClassVar[tuple[str, ...]] = (*RepositoryParams.DERIVED, "on_cuda")
 
     max_batch_size: Annotated[
-        int | UnsetType,
+        Annotated[int, Meta(ge=0)] | UnsetType,
         Meta(
-            ge=0,
             description="the largest batch; 0 means that requests are not batched. By default 32, or 0 if an input or"
             " output has no variable first axis",
         ),
