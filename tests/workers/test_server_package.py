@@ -32,9 +32,14 @@ def packaged(model, onnx=None):
     return run_step(write, params, "package", **{"model": model.checkpoint, "graph-t": onnx or model.onnx})
 
 
+def by_name(*given):
+    """Call the check as a run does, which names its arguments."""
+    return check(**dict(zip(("params", "inputs", "outputs", "progress"), given, strict=True)))
+
+
 def checked(package):
     with contextlib.chdir(scratch()):
-        return run_step(check, ClientParams(graphs={"": "t"}), "report", model=package)[0]
+        return run_step(by_name, ClientParams(graphs={"": "t"}), "report", model=package)[0]
 
 
 @pytest.fixture(scope="module")

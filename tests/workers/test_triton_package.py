@@ -250,3 +250,14 @@ def test_the_graph_of_a_repository_opens_with_its_weights_beside_it() -> None:
     (version / "model.onnx_data").unlink()
     assert "model.onnx_data" in refused(package, "OBE40").message
     assert np.isfinite(checked(copied(packaged(classifier(), apart)[1]))["max_difference"]["labels-ensemble"])
+
+
+def test_sizes_that_only_onnxruntime_infers_are_in_the_config() -> None:
+    named = scratch()
+    shutil.copytree(classifier().onnx, named, dirs_exist_ok=True)
+    graph = onnx.load(named / "model.onnx")
+    graph.graph.output[0].type.tensor_type.shape.dim[1].dim_param = "labels"
+    onnx.save(graph, named / "model.onnx")
+    _, package = packaged(classifier(), named)
+    assert list(read_config_file(package / "models" / "labels").output[0].dims) == [3]
+    assert checked(package)["max_difference"] == {"labels-ensemble": 0.0}

@@ -99,7 +99,7 @@ TRITON = Package(
     roles=repository_roles,
     check=_check,
     resolve=_resolve,
-    packages=lambda _params: ("onnx",),
+    packages=lambda _params: ("onnx", "onnxruntime"),
     pure=True,
     client=Client(worker="onnxbuild.workers.package.repositories.triton_client:run", packages=_packages),
 )

@@ -61,28 +61,11 @@ def _models(params: RepositoryParams, inputs: Mapping[str, Path], package: Path)
             yield PlacedModel(model, role, graph, len(names) == 1)
 
 
-def written_signature(graph: Path) -> Signature:
-    """The signature as the file states it."""
-    from onnxbuild.workers.graphs.graph_files import load_graph
-
-    found = load_graph(graph).graph
-    weights = {one.name for one in found.initializer}
-    return Signature(
-        tuple(_written(one) for one in found.input if one.name not in weights), tuple(map(_written, found.output))
-    )
-
-
-def _written(value: Any) -> Tensor:
-    import onnx
-
-    tensor = value.type.tensor_type
-    dims = tuple(one.dim_value if one.HasField("dim_value") else -1 for one in tensor.shape.dim)
-    name = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
-    return Tensor(value.name, f"tensor({'float' if name == 'float' else name})", dims)
-
-
 def opened_signature(session: Any) -> Signature:
-    """The signature as an open session of ONNX Runtime has it."""
+    """The signature as an open session of ONNX Runtime has it. Servers compare with it, too.
+
+    The file may say less: ONNX Runtime infers the sizes of axes that have only a name there.
+    """
 
     def tensors(values: Any) -> tuple[Tensor, ...]:
         return tuple(

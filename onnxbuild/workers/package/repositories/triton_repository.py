@@ -10,6 +10,7 @@ from typing import Any
 from onnxbuild.protocol import Facts, Tell
 from onnxbuild.steps.packaging.triton_package import TritonParams
 from onnxbuild.tables.positions import positions_of
+from onnxbuild.workers.engines.onnxruntime_engine import open_session
 from onnxbuild.workers.folders.configs import read_config
 from onnxbuild.workers.folders.model_files import bytes_below, copy_model_file, files_below
 from onnxbuild.workers.package.checksums import write_sums
@@ -19,8 +20,8 @@ from onnxbuild.workers.package.repositories.repository_graphs import (
     MODELS,
     PlacedModel,
     Signature,
+    opened_signature,
     place_models,
-    written_signature,
 )
 from onnxbuild.workers.package.repositories.repository_texts import triton_readme
 from onnxbuild.workers.package.repositories.triton_config import (
@@ -52,7 +53,7 @@ def run(params: TritonParams, inputs: Mapping[str, Path], outputs: Mapping[str, 
 
 def _write_model(params: TritonParams, model: PlacedModel, sources: list[Path], models: Path) -> list[str]:
     """Write the config of a graph, and what reads text for it; returns the names of the models."""
-    signature = written_signature(model.graph)
+    signature = opened_signature(open_session(model.graph, threads=1))
     _write_config(models, graph_config(params, model.name, model.role, signature))
     tokenizer = next((path for path in (one / "tokenizer.json" for one in sources) if path.is_file()), None)
     if not params.ensemble or not model.alone or tokenizer is None or not _reads_tokens(signature):

@@ -28,7 +28,12 @@ _LOG = "server.txt"
 _POLL_SECONDS = 0.2
 
 
-def run(_params: ClientParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
+def run(
+    params: ClientParams,  # noqa: ARG001 - every check with a client is called with it
+    inputs: Mapping[str, Path],
+    outputs: Mapping[str, Path],
+    progress: Tell,
+) -> Facts:
     """Start the app, and let the folder's own test ask it.
 
     Errors: CheckFailed OBE190 for other answers, OBE191 for an app that does not start.
