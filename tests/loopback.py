@@ -5,10 +5,10 @@ from http.server import ThreadingHTTPServer
 
 
 class Loopback:
-    """Answers with `handler`, whose `server` has this object under `name`."""
+    """Answers with `handler`, whose `server` has this object under `name`, on `port` or any that is free."""
 
-    def __init__(self, handler, name):
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    def __init__(self, handler, name, port=0):
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), handler)
         self._server.daemon_threads = True
         setattr(self._server, name, self)
 

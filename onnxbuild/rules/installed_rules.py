@@ -24,7 +24,14 @@ _EXTRAS = {
     "onnxruntime-genai": "genai",
 }
 # Those that are installed beside any of the others.
-_BESIDE = {"peft": "adapters", "timm": "timm", "torchvision": "timm", "oras": "oci", "s3fs": "remote"}
+_BESIDE = {
+    "peft": "adapters",
+    "timm": "timm",
+    "torchvision": "timm",
+    "oras": "oci",
+    "s3fs": "remote",
+    **dict.fromkeys(("fastapi", "uvicorn", "jinja2"), "serve"),
+}
 _SHOWN = 4
 
 

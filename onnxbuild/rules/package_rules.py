@@ -71,6 +71,32 @@ RULES: tuple[Rule, ...] = (
             package: {plain: {targets: {int8: int8}}}
         """),
     described(
+        "OB765",
+        "model-without-name",
+        """
+        A role of a model repository is empty.
+
+        Why: `triton` and `ovms` write each model to a folder that bears its name.
+        Bad:
+            package: {triton: {targets: {"": int8}}}
+        Good:
+            package: {triton: {targets: {minilm: int8}}}
+        """,
+    ),
+    described(
+        "OB766",
+        "batch-never-reached",
+        """
+        A package for Triton prefers a batch size that its `max_batch_size` does not allow.
+
+        Why: Triton does not load a model whose preferred batch is above the largest one.
+        Bad:
+            package: {triton: {max_batch_size: 8, preferred_batch_sizes: [4, 16]}}
+        Good:
+            package: {triton: {max_batch_size: 16, preferred_batch_sizes: [4, 16]}}
+        """,
+    ),
+    described(
         "OB770",
         "no-javascript-pipeline",
         """

@@ -22,11 +22,14 @@ from onnxbuild.steps.kind import Kind, plugin_modules
 from onnxbuild.steps.optimize import OPTIMIZE
 from onnxbuild.steps.packaging.genai_package import GENAI
 from onnxbuild.steps.packaging.ort_package import ORT_MODEL_PACKAGE
+from onnxbuild.steps.packaging.ovms_package import OVMS
 from onnxbuild.steps.packaging.package_kind import GROUP as OF_PACKAGES
 from onnxbuild.steps.packaging.package_kind import Package
 from onnxbuild.steps.packaging.plain_package import PLAIN
 from onnxbuild.steps.packaging.sentence_package import SENTENCE_TRANSFORMERS
+from onnxbuild.steps.packaging.server_package import SERVER
 from onnxbuild.steps.packaging.transformers_js import TRANSFORMERS_JS
+from onnxbuild.steps.packaging.triton_package import TRITON
 from onnxbuild.steps.precision import PRECISION
 from onnxbuild.steps.prepare import PREPARE
 from onnxbuild.steps.publish import PUBLISH
@@ -38,7 +41,7 @@ Kinds = Mapping[str, Kind]
 Places = tuple[tuple[str, str], ...]  # names of kinds, and where they are: "module:KIND"
 
 # In the order in which things happen.
-PACKAGES = (PLAIN, SENTENCE_TRANSFORMERS, TRANSFORMERS_JS, ORT_MODEL_PACKAGE, GENAI)
+PACKAGES = (PLAIN, SENTENCE_TRANSFORMERS, TRANSFORMERS_JS, ORT_MODEL_PACKAGE, GENAI, SERVER, TRITON, OVMS)
 _BUILT_IN = (FETCH, PREPARE, EXPORT, OPTIMIZE, QUANTIZE, PRECISION, VALIDATE, LOAD, BENCHMARK, GENERATE, TUNE)
 _SEVERAL: tuple[Package | Backend, ...] = (*BACKENDS, *PACKAGES)  # each stands for one kind or more
 KINDS: Kinds = {kind.name: kind for kind in (*_BUILT_IN, *(kind for one in _SEVERAL for kind in one.kinds), PUBLISH)}

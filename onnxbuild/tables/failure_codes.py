@@ -377,6 +377,14 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
             "cpu`. `onnxbuild doctor` lists what is available."
         ),
     ),
+    "OBE45": FailureCode(
+        "config-beside-graph",
+        "the config of a model repository does not describe its graph",
+        "Triton compares `config.pbtxt` with the graph when it loads a model. With `max_batch_size` above 0, every "
+        "input and output needs a variable first axis, and the dimensions of the config leave it out.",
+        "The message names the model and the tensor. Leave `max_batch_size` out, or write 0, for a graph with fixed "
+        "axes; build the package again if its config was changed by hand.",
+    ),
     "OBE48": FailureCode(
         "nothing-quantized",
         "quantize changed nothing",

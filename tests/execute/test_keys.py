@@ -395,6 +395,23 @@ OF_OPENVINO = {"r/own:compile-openvino"}
 CHECKED_OPENVINO = {
     *OF_OPENVINO, "r/own:validate", "r/own:benchmark", "r/own:generate",
 }  # fmt: skip
+def packaging(package: str, /, **block: Any) -> Edit:
+    """Give a package of one target these params."""
+    return at("models", "m", "package", value={package: {"targets": ["o2"], **block}})
+
+
+def of_repository(package: str, /, **fields: Any) -> dict[str, tuple[Edit, set[str]]]:
+    """A row for each field of a model repository, of which most change nothing that its check has in its key."""
+    named = {"name": "other"}
+    both, one = {f"m:package-{package}", f"m:client-{package}"}, {f"m:package-{package}"}
+    values = {**named, "version": 3, **fields}
+    return {field: (packaging(package, **{field: value}), both if field in named else one)
+            for field, value in values.items()}  # fmt: skip
+
+
+def on_another_device(place: Place) -> None:
+    place.manifest["targets"]["o2"]["device"] = "cuda"
+
 
 FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
     "fetch": {
@@ -580,6 +597,22 @@ FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
         }
         for kind in ("package-plain", "client-plain")
     },
+    "package-server": {"tolerance": (packaging("server", tolerance=0.02), {"m:package-server"})},
+    "package-triton": {
+        **of_repository(
+            "triton",
+            max_batch_size=5,
+            preferred_batch_sizes=[4],
+            max_queue_delay_microseconds=7,
+            latest_versions=2,
+            instances=3,
+            accelerator="openvino",
+            warmup=False,
+            ensemble=False,
+        ),
+        "on_cuda": (on_another_device, {*_DEVICE[1], "m:package-triton"}),
+    },
+    "package-ovms": of_repository("ovms", base_path="/srv/models", target_device="GPU"),
     "publish": {
         "hub": publishing(hub="me/other"),
         "folder": publishing(hub="", folder="site"),
@@ -740,6 +773,10 @@ BEFORE: Mapping[tuple[str, str], Edit] = {
     **{("tune", field): with_tuning for field in FIELDS["tune"]},
     **{(kind, field): with_a_package for kind in ("package-plain", "client-plain") for field in FIELDS[kind]},
     **{("publish", field): with_an_upload for field in FIELDS["publish"]},
+    **{
+        (f"package-{name}", field): packaging(name)
+        for name in ("server", "triton", "ovms") for field in FIELDS[f"package-{name}"]
+    },
     **{
         (kind, field): javascript()
         for kind in ("package-transformers.js", "client-transformers.js") for field in FIELDS[kind]

@@ -24,15 +24,15 @@ class UnusableModelError(Exception):
 
 
 class ModelFolder:
-    """The files beside the graph."""
+    """The files beside the graph. `task`: that of the model, where no `onnxbuild.json` is beside the graph."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, task: str = "") -> None:
         self.path = path
         self.config = self.json("config.json")
         self.tokens = self.json("tokenizer_config.json")
         self.generation = self.json("generation_config.json")
         self.sentence = self.json("sentence_bert_config.json")
-        self.task = task_of(self.json("onnxbuild.json"))
+        self.task = task or task_of(self.json("onnxbuild.json"))
 
     def json(self, name: str) -> dict[str, Any]:
         """A JSON object beside the graph; empty if it is missing."""

@@ -1,0 +1,1 @@
+"""Model repositories: folders in which Triton and OpenVINO Model Server find models and their versions."""

@@ -1,0 +1,1 @@
+"""The package `server`: a folder with a FastAPI app that runs without onnxbuild."""
