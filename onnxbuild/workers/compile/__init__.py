@@ -1,0 +1,1 @@
+"""compile: hands a model to the compiler of a backend."""
