@@ -40,6 +40,7 @@ STEP_FOLDERS = (
     "tune",
     "blame",
     "package",
+    "compile",
     "publish",
 )
 MAY_IMPORT = {

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from onnxbuild.deliver.compiled_states import skipped_checks, state_of
+from onnxbuild.deliver.package_rows import skipped_because
 from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import ActionGraph, Variant
 from onnxbuild.steps.checks.load_check import LOAD
@@ -35,6 +37,7 @@ class Row(Struct, frozen=True, kw_only=True):
 
     `verdict` is None if the variant was not validated. Sizes are in bytes, latencies in milliseconds per run.
     `texts_per_second`: in the fastest setting of `throughput:`, of its first set of texts.
+    `state`: how far a compiled variant has come; `skipped`: what its checks lack here.
     `is_as_fast`: the range of a speed-up over the rounds includes 1, so that no difference was shown.
     """
 
@@ -53,6 +56,8 @@ class Row(Struct, frozen=True, kw_only=True):
     first_token_ms: float | None = None
     generation_speedup: float | None = None
     generates_as_fast: bool = False
+    state: str | None = None
+    skipped: str | None = None
 
 
 def rows(graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> tuple[Row, ...]:
@@ -112,7 +117,7 @@ def _row(variant: Variant, outcomes: Mapping[str, Outcome]) -> Row:
     benchmark = _mapping(measured.get("headline"))
     generated = _facts(variant.measures, outcomes, "generate")
     engines = _mapping(generated.get("engines"))
-    engine, baseline = _mapping(engines.get(_OWN_ENGINE)), _mapping(engines.get("torch"))
+    engine, baseline = _mapping(engines.get(own_engine(generated))), _mapping(engines.get("torch"))
     return Row(
         name=variant.name,
         size_bytes=_size(variant, outcomes),
@@ -129,14 +134,23 @@ def _row(variant: Variant, outcomes: Mapping[str, Outcome]) -> Row:
         first_token_ms=_median(engine.get("time_to_first_token_ms")),
         generation_speedup=_median(generated.get("speedup")),
         generates_as_fast=_includes_one(generated.get("speedup")),
+        state=state_of(variant, outcomes),
+        skipped=skipped_checks(variant, outcomes) if variant.backend else None,
     )
+
+
+def own_engine(facts: Mapping[str, Any]) -> str:
+    """The name of the engine that ran the variant itself, beside its baselines."""
+    name = _mapping(facts.get("headline")).get("engine")
+    return name if isinstance(name, str) else _OWN_ENGINE
 
 
 def _fastest(benchmark: Mapping[str, Any]) -> float | None:
     """Texts per second of the variant itself in its fastest setting, of the first set of texts."""
     best = _mapping(benchmark.get("throughput")).get("best")
     entries = (_mapping(one) for one in (best if isinstance(best, list | tuple) else ()))
-    return next((_number(one.get("texts_per_second")) for one in entries if one.get("engine") == _OWN_ENGINE), None)
+    own = own_engine(benchmark)
+    return next((_number(one.get("texts_per_second")) for one in entries if one.get("engine") == own), None)
 
 
 def _first_speedups(benchmark: Mapping[str, Any]) -> Mapping[Any, Any]:
@@ -162,7 +176,7 @@ def _facts(actions: Iterable[str], outcomes: Mapping[str, Outcome], kind: str) -
 
 
 def _verdict(checks: Iterable[Outcome]) -> Verdict | None:
-    ended = [check for check in checks if check.outcome == "failed" or check.facts]
+    ended = [one for one in checks if one.outcome == "failed" or (one.facts and skipped_because(one) is None)]
     if any(check.outcome == "failed" for check in ended):
         return "failed"
     if any(check.facts.get("passed") is False for check in ended):

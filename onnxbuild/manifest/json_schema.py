@@ -10,17 +10,20 @@ import msgspec
 from msgspec import Struct
 
 from onnxbuild.manifest.language import TITLE, ManifestFile, NamedTargetBlock
+from onnxbuild.steps.compiling.backend_kind import COMPILE as _COMPILE
+from onnxbuild.steps.compiling.backend_kind import KEY as _COMPILE_KEY
 from onnxbuild.steps.packaging.package_kind import PACKAGE as _PACKAGE
 
 Schema = dict[str, Any]
 # model: a block beside the source (export); target: a step that makes a new graph; check: reads a graph, in both;
-# package: an entry of the model's `package:`.
-Holder = Literal["model", "target", "check", "package"]
+# package: an entry of the model's `package:`; backend: what `compile:` of a target names.
+Holder = Literal["model", "target", "check", "package", "backend"]
 _HOLDERS: Mapping[Holder, tuple[str, ...]] = {
     "model": ("ModelBlock",),
     "target": ("TargetBlock", "NamedTargetBlock"),
     "check": ("TargetBlock", "NamedTargetBlock", "ModelBlock"),
     "package": (),
+    "backend": (),
 }
 
 Placed = tuple[str, type[Struct], Holder | None]  # name, params, and where the block may be written
@@ -51,6 +54,8 @@ class StepKind(Protocol):
 
 def place_of(kind: StepKind) -> Holder | None:
     """Where the block of a kind may be written; None for fetch and prepare, which the source asks for."""
+    if "compiled" in kind.outputs.values():
+        return "backend"
     if "package" in kind.outputs.values():
         return "package"
     if "receipt" in kind.outputs.values():
@@ -86,14 +91,15 @@ def manifest_schema(steps: Mapping[str, Mapping[str, Any]]) -> Schema:
     """The schema of a whole manifest whose step blocks have the given schemas (see `step_schemas`)."""
     _, components = msgspec.json.schema_components((ManifestFile, NamedTargetBlock), ref_template="#/$defs/{name}")
     defs: dict[str, Schema] = {name: _admit(_plain(schema)) for name, schema in components.items()}
-    places = {name: schema["x-place"] for name, schema in steps.items()}
-    _place_steps(defs, places)
-    for definition in defs.values():
-        definition["additionalProperties"] = False
-    # `source` may come from `defaults:`, which must not be asked for one either.
-    defs["ModelBlock"].pop("required", None)
     for name, schema in steps.items():
         defs[name] = _admit({key: value for key, value in schema.items() if key != "x-place"})
+    places = {name: schema["x-place"] for name, schema in steps.items()}
+    _place_steps(defs, places)
+    for name in (*components, "Step"):
+        if name in defs:
+            defs[name]["additionalProperties"] = False
+    # `source` may come from `defaults:`, which must not be asked for one either.
+    defs["ModelBlock"].pop("required", None)
     defs["Interpolation"] = {
         "type": "string",
         "pattern": r"\$\{[^{}]+\}",
@@ -119,15 +125,21 @@ def _place_steps(defs: dict[str, Schema], places: Mapping[str, Holder]) -> None:
             defs[holder]["properties"][name] = {"$ref": f"#/$defs/{name}"}
     packages = [name for name, place in places.items() if place == "package"]
     defs["ModelBlock"]["properties"]["package"] = _packages(packages)
+    backends = [name for name, place in places.items() if place == "backend"]
+    compiled = _compiled(backends, {name: defs.pop(name) for name in backends})
     defs["Step"] = {
         "title": "Step",
         "description": "one step: a step kind and its params",
         "type": "object",
-        "properties": {name: {"$ref": f"#/$defs/{name}"} for name, place in places.items() if place == "target"},
+        "properties": {
+            **{name: {"$ref": f"#/$defs/{name}"} for name, place in places.items() if place == "target"},
+            _COMPILE_KEY: compiled,
+        },
         "minProperties": 1,
         "maxProperties": 1,
     }
     for holder in ("TargetBlock", "NamedTargetBlock"):
+        defs[holder]["properties"][_COMPILE_KEY] = compiled
         defs[holder]["properties"]["steps"]["anyOf"][0]["items"] = {"$ref": "#/$defs/Step"}
 
 
@@ -152,6 +164,26 @@ def _packages(kinds: Sequence[str]) -> Schema:
             dict(INTERPOLATION),
         ],
     }
+
+
+def _compiled(kinds: Sequence[str], blocks: Mapping[str, Schema]) -> Schema:
+    """The schema of `compile:`: the name of a backend, or its params beside its name."""
+    names = sorted(kind.removeprefix(_COMPILE) for kind in kinds)
+    return {
+        "description": "compiles the graph for a runtime or a device: a backend, or the params of one beside its name",
+        "examples": ["openvino", {"backend": "openvino", "precision": "bf16"}],
+        "anyOf": [
+            {"type": "string", "enum": names, "description": "the backend with its defaults"},
+            *(_of_backend(kind.removeprefix(_COMPILE), blocks[kind]) for kind in sorted(kinds)),
+            dict(INTERPOLATION),
+        ],
+    }
+
+
+def _of_backend(name: str, block: Schema) -> Schema:
+    chosen = {"type": "string", "enum": [name], "description": block["description"]}
+    required = ["backend", *block.get("required", ())]
+    return {**block, "properties": {"backend": chosen, **block["properties"]}, "required": required}
 
 
 def _block_schema(params: type[Struct], *, switch: bool) -> Schema:

@@ -21,13 +21,14 @@ TITLE = "onnxbuild manifest"
 LATER: Mapping[str, tuple[str, ...]] = {
     TITLE: (),
     "ModelBlock": ("adapters", "compile"),
-    "TargetBlock": ("compile", "package", "publish", "run"),
-    "NamedTargetBlock": ("compile", "package", "publish", "run"),
-    "Step": ("compile", "package", "publish", "run"),
+    "TargetBlock": ("package", "publish", "run"),
+    "NamedTargetBlock": ("package", "publish", "run"),
+    "Step": ("package", "publish", "run"),
     "DatasetBlock": (),
 }
 # What to write instead of such a key.
 INSTEAD: Mapping[str, str] = {
+    "compile": "write it in a target: a variant is compiled",
     "package": "write it in the model: a package is made of the model's targets",
     "publish": "write it in the model: one of the model's packages is published",
     "adapters": "several adapters that are chosen at run time come later; `adapter:` merges one into the weights",

@@ -81,6 +81,7 @@ class Variant(Struct, frozen=True, kw_only=True):
     measures: tuple[str, ...]  # benchmark, generate, tune
     stated: Mapping[str, Stated] = {}  # by the id of the fetch: the checkpoint's, and the adapter's
     if_best: tuple[str, ...] = ()  # further measures, which only the chosen variant of a model gets
+    backend: str = ""  # that it is compiled for; `output` is then of type compiled
     proofs: tuple[str, ...] = ()  # checks of the graph that it was made from, before a step that costs accuracy
 
     @property

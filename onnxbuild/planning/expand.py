@@ -31,6 +31,7 @@ from onnxbuild.planning.action_graph import (
 )
 from onnxbuild.planning.checkpoints.adapters_of_models import is_merged_into, without_weights
 from onnxbuild.planning.checkpoints.preparation import prepare_params, refusal
+from onnxbuild.planning.compiling.compiled_targets import runtime_after, tune_of_compiled
 from onnxbuild.planning.datasets.dataset_sources import DatasetReader
 from onnxbuild.planning.datasets.figures_of_choices import unmeasured_figures
 from onnxbuild.planning.exporter_code import exporter_code, floating_code, watched_code_of
@@ -48,7 +49,7 @@ from onnxbuild.steps.checks.tune import TUNE
 from onnxbuild.steps.dataset_rows import PORT as ROWS
 from onnxbuild.steps.export import unknown_task
 from onnxbuild.steps.exporters import is_own
-from onnxbuild.steps.kind import Context, Kind
+from onnxbuild.steps.kind import UNCOMPILED, Context, Kind
 from onnxbuild.steps.prepare import ADAPTER
 from onnxbuild.steps.quantize import CHECKPOINT
 from onnxbuild.steps.validate import VALIDATE
@@ -333,6 +334,7 @@ class _Expander:
         context = msgspec.structs.replace(base.context, device=target.device)
         output, steps = base.output, list(base.steps)
         exact, exact_context = output, context
+        uncompiled: OutputRef | None = None
         for step in target_steps(target, self._kinds, self.faults):
             settled = self._settle(step, context, unlocked=base.unlocked)
             if settled is None:
@@ -343,22 +345,24 @@ class _Expander:
             if getattr(settled.params, "reads_checkpoint", False):
                 inputs[CHECKPOINT] = base.fetch
             action = self._add(name, kind, settled.plain, inputs, step.key_at)
+            uncompiled = output if kind.backend else None
             output = OutputRef(action, "model")
             steps.append(action)
             context = msgspec.structs.replace(
                 context,
                 precision=kind.precision_after(settled.params, context),
                 previous=(*context.previous, step.kind),
+                runtime=runtime_after(kind, settled.params, context),
             )
-            if context.precision == FULL:
+            if context.precision == FULL and not kind.backend:
                 exact, exact_context = output, context
         checks: list[str] = []
         measures: list[str] = []
         if_best: list[str] = []
-        for kind in self._checks:
+        for kind in self._checks_of(target, context):
             if kind.name == LOAD.name and any(self.shared.actions[one].kind == VALIDATE.name for one in checks):
                 continue  # the validation opens every graph
-            check = self._add_check(model, target, kind, base, output, context)
+            check = self._add_check(model, target, kind, base, output, context, beside=uncompiled)
             if check is not None:
                 waits = kind.name == TUNE.name and tunes_best_only(model.block, target.block)
                 (if_best if waits else measures if kind.measures else checks).append(check)
@@ -370,12 +374,20 @@ class _Expander:
                 precision=context.precision,
                 steps=tuple(steps),
                 checks=tuple(checks),
+                backend="" if context.runtime is UNSET else context.runtime.backend,
                 measures=tuple(measures),
                 if_best=tuple(if_best),
                 proofs=self._proofs(model, target, base, exact, exact_context, checks) if exact != output else (),
                 stated=base.stated,
             )
         )
+
+    def _checks_of(self, target: Target, context: Context) -> list[Kind]:
+        """The kinds of checks that a variant may have: what a backend has compiled has no session to tune."""
+        if context.runtime is UNSET:
+            return list(self._checks)
+        self.faults += tune_of_compiled(target)
+        return [kind for kind in self._checks if kind.name != TUNE.name]
 
     def _proofs(
         self, model: Model, target: Target, base: _Base, exact: OutputRef, context: Context, checks: Sequence[str]
@@ -402,7 +414,9 @@ class _Expander:
         output: OutputRef,
         context: Context,
         name: str = "",
+        beside: OutputRef | None = None,
     ) -> str | None:
+        """The id of a check; `beside`: the ONNX graph of a compiled variant, which a benchmark runs too."""
         step = check_step(model, target, kind)
         # A model that came as ONNX is its own reference, and may still not load, or be tuned.
         if step is None or (output == base.fetch and kind.name not in {LOAD.name, TUNE.name}):
@@ -412,6 +426,8 @@ class _Expander:
             return None
         ports = {"model": output, "reference": base.fetch}
         inputs = {**{port: ports[port] for port in kind.inputs}, **self._dataset_input(settled.params)}
+        if beside is not None and kind.measures:
+            inputs[UNCOMPILED] = beside
         return self._add(f"{model.name}/{target.name}:{name or kind.name}", kind, settled.plain, inputs, step.key_at)
 
     def _dataset_input(self, params: Any) -> Mapping[str, Input]:

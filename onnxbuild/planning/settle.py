@@ -12,8 +12,10 @@ from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault, nearest
 from onnxbuild.manifest.document import Table, overlay
 from onnxbuild.manifest.json_schema import place_of
 from onnxbuild.manifest.spec import Dataset, Model, Target
+from onnxbuild.planning.compiling.compiled_targets import after_compile, compile_kind
 from onnxbuild.planning.datasets.dataset_sources import DatasetReader
 from onnxbuild.steps import Kinds
+from onnxbuild.steps.compiling.backend_kind import KEY
 from onnxbuild.steps.dataset_rows import Rows
 from onnxbuild.steps.kind import Context, Fault, Kind, spelled_out
 
@@ -35,13 +37,31 @@ def target_steps(target: Target, kinds: Kinds, faults: list[Diagnostic]) -> Iter
     if "steps" not in block:
         for name in written:
             yield Step(name, block[name], *block_places(block, name, target.span))
+        yield from _compile_steps(block, kinds, target.span, faults)
         return
-    for name in written:
+    for name in (*written, *((KEY,) if KEY in block else ())):
         message = f"`{name}` next to `steps` has no place in the order"
         faults.append(fault("OB032", message, span=block.key_span(name), hint="put it into `steps`"))
+    faults.extend(after_compile(target))
     for entry in block["steps"]:
         for name, value in entry.items():
-            yield Step(name, value, *block_places(entry, name, target.span))
+            if name == KEY:
+                yield from _compile_steps(entry, kinds, target.span, faults)
+            else:
+                yield Step(name, value, *block_places(entry, name, target.span))
+
+
+def _compile_steps(holder: Table, kinds: Kinds, fallback: Span, faults: list[Diagnostic]) -> Iterator[Step]:
+    """The step that compiles, if a block asks for one: its kind has the name of the backend."""
+    block = holder.get(KEY)
+    if block is None:
+        return
+    key_at, value_at = block_places(holder, KEY, fallback)
+    kind = compile_kind(block, kinds, value_at)
+    if isinstance(kind, Diagnostic):
+        faults.append(kind)
+    else:
+        yield Step(kind, block if isinstance(block, Table) else {}, key_at, value_at)
 
 
 def check_step(model: Model, target: Target, kind: Kind) -> Step | None:
@@ -193,7 +213,7 @@ def _what_matters(context: Context) -> tuple[Any, ...]:
     """What distinguishes the contexts of one expansion, as a key."""
     return (
         context.task, context.precision, context.previous, context.reference, context.device, context.trusts_code,
-        context.graphs,
+        context.graphs, context.runtime,
         _Same(context.config), _Same(context.versions), _Same(context.targets),
     )  # fmt: skip
 

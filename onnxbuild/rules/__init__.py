@@ -20,6 +20,7 @@ from onnxbuild.rules import (
     toolchain_rules,
     yaml_rules,
 )
+from onnxbuild.rules.compiling import compile_rules
 from onnxbuild.rules.rule import Rule, World
 from onnxbuild.rules.sources import checkpoint_rules, pinning_rules, source_rules
 from onnxbuild.tables.failure_codes import FAILURE_CODES
@@ -42,6 +43,7 @@ _FAMILIES = (
     checkpoint_rules,
     package_rules,
     publish_rules,
+    compile_rules,
 )
 
 ALL: Mapping[str, Rule] = {rule.code: rule for family in _FAMILIES for rule in family.RULES} | {

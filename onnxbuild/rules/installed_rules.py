@@ -63,7 +63,7 @@ def _packages(action: Action) -> tuple[str, ...]:
     kind = KINDS[action.kind]
     if kind.name.startswith(CLIENT):  # without its client, a package is built and not checked
         return ()
-    return kind.packages(msgspec.convert(action.params, kind.params))
+    return kind.packages(msgspec.convert(action.params, kind.params))  # without the compiler and the runtime
 
 
 def _requirement(missing: list[str]) -> str:

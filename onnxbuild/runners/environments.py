@@ -12,9 +12,9 @@ from typing import Protocol
 
 from onnxbuild.planning.interpreters.distributions import own_distributions
 from onnxbuild.protocol import Failure
-from onnxbuild.runners.programs import program_version
+from onnxbuild.runners.programs import is_of_machine, version_on_machine
 from onnxbuild.steps.exporters import EXPORTERS
-from onnxbuild.steps.kind import CODE_OF, PROGRAM
+from onnxbuild.steps.kind import CODE_OF
 from onnxbuild.steps.python_code import digest_of_code, own_module_place
 
 _US = "onnxbuild"
@@ -64,8 +64,8 @@ class Current:
 
     def version(self, name: str) -> str:
         """The version of the distribution that this interpreter would import."""
-        if name.startswith(PROGRAM):
-            return program_version(name.removeprefix(PROGRAM))
+        if is_of_machine(name):
+            return version_on_machine(name)
         if name.startswith(CODE_OF):
             place = own_module_place(name.removeprefix(CODE_OF))
             return digest_of_code([place])[:32] if place is not None else "absent"

@@ -17,6 +17,7 @@ from onnxbuild.protocol import Failure, Progress, Request, Response
 from onnxbuild.runners import keeper
 from onnxbuild.runners.environments import Current, Environment, Unusable
 from onnxbuild.runners.processes import out_of_reach_of_ctrl_c
+from onnxbuild.runners.programs import is_of_machine, version_on_machine
 from onnxbuild.runners.runner import Tell
 
 # A run that has nothing to do starts no process, and so needs none of the modules that functions here import.
@@ -58,8 +59,9 @@ class LocalRunner:
         self._spawner = ThreadPoolExecutor(1, thread_name_prefix="spawn")
 
     def packages(self, toolchain: str, names: tuple[str, ...]) -> Mapping[str, str]:
-        """The versions that the interpreter of the toolchain would import."""
-        return {name: self._environments[toolchain].version(name) for name in names}
+        """The versions that the interpreter of the toolchain would import, and what the machine has beside it."""
+        environment = self._environments[toolchain]
+        return {name: version_on_machine(name) if is_of_machine(name) else environment.version(name) for name in names}
 
     def identity(self, toolchain: str) -> Mapping[str, str]:
         """The implementation and its minor version: a patch release of Python changes no result."""

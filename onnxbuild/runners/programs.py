@@ -1,4 +1,7 @@
-"""Programs on the PATH that clients of packages need, such as Node: a check runs as soon as its client is installed."""
+"""Programs on the PATH that clients of packages and compilers need, and files of drivers.
+
+A check runs as soon as its client is installed, and a variant is compiled as soon as its compiler is.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ import msgspec
 
 from onnxbuild.planning.action_graph import Action, ActionGraph
 from onnxbuild.steps import all_kinds
-from onnxbuild.steps.kind import PROGRAM, Kind, packages_of
+from onnxbuild.steps.kind import FILE, PROGRAM, Kind, packages_of
 
 
 @functools.cache
@@ -29,12 +32,26 @@ def program_version(name: str) -> str:
     return f"{os.path.basename(real)} of {status.st_size} bytes, {status.st_mtime_ns}"
 
 
+def is_of_machine(name: str) -> bool:
+    """Whether a name in `packages` is a program or a file of the machine, whatever environment the action runs in."""
+    return name.startswith((PROGRAM, FILE))
+
+
+def version_on_machine(name: str) -> str:
+    """What the key has for a program or a file of the machine."""
+    if name.startswith(PROGRAM):
+        return program_version(name.removeprefix(PROGRAM))
+    return "there" if os.path.exists(name.removeprefix(FILE)) else "absent"
+
+
 def programs_of(graph: ActionGraph) -> tuple[str, ...]:
-    """The programs that the checks of packages in a graph need."""
+    """The programs and files that the checks of packages, the compilers and the engines of a graph need."""
     kinds = all_kinds()
-    checks = [graph.actions[one.client] for one in graph.packages if one.client is not None]
-    names = (name for one in checks for name in packages_of(kinds[one.kind], _params(kinds[one.kind], one)))
-    return tuple(dict.fromkeys(name.removeprefix(PROGRAM) for name in names if name.startswith(PROGRAM)))
+    clients = [graph.actions[one.client] for one in graph.packages if one.client is not None]
+    compiled = [one for one in graph.actions.values() if kinds[one.kind].backend or "runtime" in one.params]
+    actions = (*clients, *compiled)
+    names = (name for one in actions for name in packages_of(kinds[one.kind], _params(kinds[one.kind], one)))
+    return tuple(dict.fromkeys(name for name in names if is_of_machine(name)))
 
 
 def _params(kind: Kind, action: Action) -> Any:
@@ -42,8 +59,12 @@ def _params(kind: Kind, action: Action) -> Any:
 
 
 def places_of(names: Iterable[str]) -> Iterator[str]:
-    """The files that a program may be, in the folders of the PATH up to the first that has it."""
-    for name in names:
+    """The files that programs may be, in the folders of the PATH up to the first that has them, and other files."""
+    for full in names:
+        name = full.removeprefix(PROGRAM)
+        if full.startswith(FILE):
+            yield full.removeprefix(FILE)
+            continue
         for folder in filter(None, os.environ.get("PATH", "").split(os.pathsep)):
             place = os.path.join(os.path.abspath(folder), name)
             yield place

@@ -12,6 +12,9 @@ from onnxbuild.diagnostics import Diagnostic, DiagnosticError, fault
 from onnxbuild.steps.benchmark import BENCHMARK
 from onnxbuild.steps.checks.load_check import LOAD
 from onnxbuild.steps.checks.tune import TUNE
+from onnxbuild.steps.compiling.backend_kind import GROUP as OF_BACKENDS
+from onnxbuild.steps.compiling.backend_kind import Backend
+from onnxbuild.steps.compiling.backends import BACKENDS
 from onnxbuild.steps.export import EXPORT
 from onnxbuild.steps.fetch import FETCH
 from onnxbuild.steps.generate import GENERATE
@@ -35,7 +38,8 @@ Places = tuple[tuple[str, str], ...]  # names of kinds, and where they are: "mod
 # In the order in which things happen.
 PACKAGES = (PLAIN, SENTENCE_TRANSFORMERS, TRANSFORMERS_JS)
 _BUILT_IN = (FETCH, PREPARE, EXPORT, OPTIMIZE, QUANTIZE, PRECISION, VALIDATE, LOAD, BENCHMARK, GENERATE, TUNE)
-KINDS: Kinds = {kind.name: kind for kind in (*_BUILT_IN, *(kind for one in PACKAGES for kind in one.kinds), PUBLISH)}
+_SEVERAL: tuple[Package | Backend, ...] = (*BACKENDS, *PACKAGES)  # each stands for one kind or more
+KINDS: Kinds = {kind.name: kind for kind in (*_BUILT_IN, *(kind for one in _SEVERAL for kind in one.kinds), PUBLISH)}
 # Kinds that only a command asks for: no manifest has their blocks, and no plugin may have their names.
 _OF_COMMANDS = frozenset({"blame"})
 
@@ -48,7 +52,7 @@ def plugin_places() -> Places:
     """Where installed plugins declare their kinds. Searching for them takes 25 ms."""
     from importlib import metadata
 
-    groups = (GROUP, OF_PACKAGES)
+    groups = (GROUP, OF_PACKAGES, OF_BACKENDS)
     return tuple((entry.name, entry.value) for group in groups for entry in metadata.entry_points(group=group))
 
 
@@ -67,9 +71,9 @@ def kinds_at(places: Places) -> Kinds:
             kind = getattr(import_module(module.strip()), attribute.strip())
         except Exception as error:
             raise DiagnosticError(_broken(name, f"{type(error).__name__}: {error}")) from error
-        found = kind.kinds if isinstance(kind, Package) else (kind,)
-        if not isinstance(kind, Kind | Package) or kind.name != name or _is_taken(one.name for one in found):
-            what = "neither a `Kind` nor a `Package`"
+        found = kind.kinds if isinstance(kind, Package | Backend) else (kind,)
+        if not isinstance(kind, Kind | Package | Backend) or kind.name != name or _is_taken(one.name for one in found):
+            what = "no `Kind`, `Package` or `Backend`"
             raise DiagnosticError(
                 _broken(name, f"its entry point is {what} of that name, or a built-in one has the name")
             )

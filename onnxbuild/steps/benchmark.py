@@ -15,6 +15,7 @@ from onnxbuild.steps.kind import (
     Kind,
     Library,
     OpeningParams,
+    RunsWith,
     compared_by,
     library_of,
     trusted,
@@ -51,11 +52,12 @@ class Throughput(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class BenchmarkParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What to time: every combination of batch, sequence and threads."""
 
-    DERIVED: ClassVar[tuple[str, ...]] = ("task", "device", "library", "rows", "trust_remote_code")
+    DERIVED: ClassVar[tuple[str, ...]] = ("task", "device", "library", "runtime", "rows", "trust_remote_code")
 
     task: Annotated[str, Meta(description="the model's task")] = ""
     device: Annotated[Literal["cpu", "cuda"], Meta(description="the target's device")] = "cpu"
     library: Library = UNSET
+    runtime: RunsWith = UNSET
     batch: Annotated[tuple[int, ...], Meta(description="batch sizes, in samples", examples=[[1, 8]])] = (1,)
     sequence: Annotated[tuple[int, ...], Meta(description="sequence lengths, in tokens", examples=[[16, 128]])] = (128,)
     threads: Annotated[
@@ -91,6 +93,7 @@ def _resolve(params: BenchmarkParams, context: Context) -> BenchmarkParams:
         baselines=baselines,
         trust_remote_code=trusted(context),
         library=library_of(context.config),
+        runtime=context.runtime,
     )
 
 

@@ -6,18 +6,19 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, ClassVar
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta
 
-from onnxbuild.steps.kind import Context, Fault, Kind, OpeningParams, trusted
+from onnxbuild.steps.kind import Context, Fault, Kind, OpeningParams, RunsWith, trusted
 from onnxbuild.tables.tasks import TASKS, Modality
 
 
 class GenerateParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What to continue, how far, and on how many cores. One warm-up run comes first."""
 
-    DERIVED: ClassVar[tuple[str, ...]] = ("task", "trust_remote_code")
+    DERIVED: ClassVar[tuple[str, ...]] = ("task", "runtime", "trust_remote_code")
 
     task: Annotated[str, Meta(description="the model's task")] = ""
+    runtime: RunsWith = UNSET
     prompts: Annotated[tuple[str, ...], Meta(description="texts to continue", examples=[["Once upon a time"]])]
     max_new_tokens: Annotated[int, Meta(description="maximum number of tokens to add to each prompt, 1 or more")] = 64
     threads: Annotated[int, Meta(description="number of cores to run on")] = 1
@@ -25,7 +26,9 @@ class GenerateParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_
 
 
 def _resolve(params: GenerateParams, context: Context) -> GenerateParams:
-    return msgspec.structs.replace(params, task=context.task or "", trust_remote_code=trusted(context))
+    return msgspec.structs.replace(
+        params, task=context.task or "", runtime=context.runtime, trust_remote_code=trusted(context)
+    )
 
 
 _NOT_FROM_TEXT: Mapping[Modality, str] = {"audio": "transcribes audio", "image": "describes images"}

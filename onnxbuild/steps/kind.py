@@ -22,7 +22,10 @@ EVERYTHING = "installed packages"
 CODE_OF = "code of "
 # A program on the PATH, such as `program node`: its version is that of the first one that is found.
 PROGRAM = "program "
+# A file of the system, such as `file /dev/kfd`, that a driver makes: whether it is there.
+FILE = "file "
 
+UNCOMPILED = "uncompiled"  # the input port of a benchmark with the ONNX graph of a compiled variant
 JOURNAL = "journal"  # the output port of a folder that is no result, and survives a kill
 
 
@@ -82,12 +85,24 @@ class OpeningParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         return self.trust_remote_code is True
 
 
+class Runtime(Struct, frozen=True, kw_only=True):
+    """What runs a compiled variant: the backend, and what it needs where it runs, as `packages` of a kind names it."""
+
+    backend: str
+    needs: tuple[str, ...] = ()
+
+
+# Filled in by planning for a compiled variant; left out of the key of every other one.
+RunsWith = Annotated[Runtime | UnsetType, Meta(description="the backend that runs the variant, where it is compiled")]
+
+
 class TargetFacts(Struct, frozen=True, kw_only=True):
     """What planning knows of one variant of a model, for the packages that it may go into."""
 
     precision: str  # of its graph: fp32, fp16, int8, q4 …
     steps: tuple[tuple[str, Mapping[str, Any]], ...] = ()  # kind and params of each step that changed the graph
     device: str = "cpu"
+    backend: str = ""  # that it is compiled for
 
     def params_of(self, kind: str) -> Mapping[str, Any] | None:
         """The params of its last step of a kind; None if it has none."""
@@ -113,6 +128,7 @@ class Context(Struct, frozen=True, kw_only=True):
     graphs: int = 1  # of an ONNX source, as far as planning knows
     written: frozenset[str] = frozenset()  # the keys that a person wrote in this block
     targets: Mapping[str, TargetFacts] = {}  # of the model, by name, in their order; only for packages
+    runtime: Runtime | UnsetType = UNSET  # of a compiled variant
     files: frozenset[str] | None = None  # of the checkpoint, if they are known; only for packages
 
     @property
@@ -184,6 +200,12 @@ class Kind(Struct, frozen=True, kw_only=True):
     check: Callable[[Any, Context], Iterable[Fault]] = lambda _params, _context: ()
     # The precision of the graph that the step writes. It selects the thresholds of the checks that follow.
     precision_after: Callable[[Any, Context], str] = lambda _params, context: context.precision
+    backend: str = ""  # the backend that it compiles for
+    # What compiles; where it is absent, the step prepares everything that the compiler is handed.
+    compiler: Callable[[Any], tuple[str, ...]] = lambda _params: ()
+    # What runs the result.
+    runtime: Callable[[Any, Context], Runtime | UnsetType] = lambda _params, context: context.runtime
+    takes_compiled: bool = False  # whether compiled variants go into the package that it writes
     package: str = ""  # the package that it writes, or checks with its client
     # The params of the check with the package's client; None if the manifest switches it off.
     client_params: Callable[[Any, Context], Any] = lambda _params, _context: None
@@ -193,7 +215,10 @@ class Kind(Struct, frozen=True, kw_only=True):
 
 def packages_of(kind: Kind, params: Any) -> tuple[str, ...]:
     """The packages whose versions a key contains: those that a kind declares, and for a plugin its own code."""
-    return (*kind.packages(params), *(f"{CODE_OF}{module}" for module in plugin_modules(kind)))
+    runtime = getattr(params, "runtime", UNSET)
+    of_runtime = () if runtime is UNSET else runtime.needs
+    code = (f"{CODE_OF}{module}" for module in plugin_modules(kind))
+    return tuple(dict.fromkeys((*kind.packages(params), *kind.compiler(params), *of_runtime, *code)))
 
 
 def plugin_modules(kind: Kind) -> tuple[str, ...]:

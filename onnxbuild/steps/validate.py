@@ -27,6 +27,7 @@ from onnxbuild.steps.kind import (
     Kind,
     Library,
     OpeningParams,
+    RunsWith,
     TargetDevice,
     compared_by,
     library_of,
@@ -53,6 +54,7 @@ class ValidateParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_
         "precision",
         "device",
         "library",
+        "runtime",
         "rows",
         "trust_remote_code",
         "insisted",
@@ -62,6 +64,7 @@ class ValidateParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_
     precision: Annotated[str, Meta(description="precision of the variant")] = "fp32"
     device: TargetDevice = UNSET
     library: Library = UNSET
+    runtime: RunsWith = UNSET
     shapes: Annotated[
         tuple[tuple[int, int], ...],
         Meta(
@@ -140,6 +143,7 @@ def _resolve(params: ValidateParams, context: Context) -> ValidateParams:
         max_length=_shorter(params.max_length, context.max_length),
         trust_remote_code=trusted(context),
         library=library_of(context.config),
+        runtime=context.runtime,
     )
     bounds = default_bounds(
         task,

@@ -92,6 +92,9 @@ class Structure:
         return extend(Draft202012Validator, type_checker=checker)(self._schema)  # type: ignore[no-untyped-call]
 
 
+_CHOOSES = "backend"  # the key of a block that says which branch of a union it is
+
+
 class _Branch(Struct, frozen=True):
     """One branch of a union, references resolved, and the errors of the value against it."""
 
@@ -102,6 +105,12 @@ class _Branch(Struct, frozen=True):
     def fits(self) -> bool:
         """Whether the value has the shape of this branch, so that a person may have meant it."""
         return not any(one.validator in {"type", "enum"} and not one.relative_path for one in self.errors)
+
+    @property
+    def chosen_otherwise(self) -> list[str] | None:
+        """What the key that chooses a branch would have to be; None if it is that, or if no key chooses this one."""
+        errors = (one for one in self.errors if one.validator == "enum" and [*one.relative_path] == [_CHOOSES])
+        return next((list(one.validator_value) for one in errors), None)
 
     @property
     def is_reference(self) -> bool:
@@ -152,8 +161,13 @@ class _Report:
         allowed = [one for branch in branches for one in branch.schema.get("enum", ())]
         if is_scalar and _resembles(broken.value, allowed):
             return [not_allowed(broken.value, allowed, broken.place)]
+        chosen = [one for one in meant if one.chosen_otherwise is None]
+        if meant and not chosen:
+            names = [name for one in meant for name in one.chosen_otherwise or ()]
+            place = Place(broken.value.value_span(_CHOOSES), broken.value.key_span(_CHOOSES))
+            return [not_allowed(broken.value[_CHOOSES], names, place)]
         if meant and not (is_scalar and allowed):
-            return min((self._of_branch(one) for one in meant), key=len)
+            return min((self._of_branch(one) for one in chosen), key=len)
         return [wrong_type(broken.value, [one.schema for one in branches if not one.is_reference], broken.place)]
 
     def _refers(self, value: Any) -> bool:

@@ -38,13 +38,14 @@ def packages_of(
 ) -> Iterator[Packed]:
     """The packages that a model asks for. `add` adds an action, and `actions` has what was added."""
     targets = {one.target: _facts(one, actions) for one in origin.variants}
-    context = structs.replace(origin.context, targets=targets)
     if any(name.lower() == PACKAGES for name in targets) and origin.model.block.get(_KEY):
         message = f"the target `{PACKAGES}` would share its folder with the packages of the model"
         faults.append(fault("OB763", message, span=origin.model.block.key_span(_KEY), hint="give it another name"))
         return
     for step in package_steps(origin.model):
         kind = kinds[step.kind]
+        taken = {name: one for name, one in targets.items() if kind.takes_compiled or not one.backend}
+        context = structs.replace(origin.context, targets=taken)
         settled = settler.settle(step, context, unlocked=origin.unlocked)
         if settled is not None:
             yield _packed(origin, kind, kinds, settled.params, context, add, step.key_at)
@@ -102,4 +103,4 @@ def package_steps(model: Model) -> Iterator[Step]:
 def _facts(variant: Variant, actions: Mapping[str, Action]) -> TargetFacts:
     made = (actions[one] for one in variant.steps)
     steps = tuple((one.kind, one.params) for one in made if one.kind not in {"fetch", "prepare"})
-    return TargetFacts(precision=variant.precision, steps=steps)
+    return TargetFacts(precision=variant.precision, steps=steps, backend=variant.backend)

@@ -104,6 +104,8 @@ def columns_of(rows: Sequence[Row]) -> list[Column]:
         _column("size", (megabytes(row.size_bytes) for row in rows)),
         *(Column(_HEADINGS[name], tuple(_metric(row.metrics.get(name)) for row in rows)) for name in _shown(rows)),
         *_verdicts(rows),
+        _column("state", (row.state or NONE for row in rows)),
+        _column("not checked here", (f"skipped: {row.skipped}" if row.skipped else NONE for row in rows)),
         _column("latency p50", (milliseconds(row.latency_ms, marked=row.contended) for row in rows)),
         _column("PyTorch p50", (milliseconds(row.baseline_ms) for row in rows)),
         _column("speed-up", (_ratio(row.speedup, same=row.is_as_fast, marked=_uneven(row)) for row in rows)),

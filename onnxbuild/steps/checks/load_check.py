@@ -7,7 +7,7 @@ from typing import ClassVar
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from onnxbuild.steps.kind import Context, Kind, Params, TargetDevice
+from onnxbuild.steps.kind import Context, Kind, Params, RunsWith, TargetDevice
 
 
 class LoadParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -16,13 +16,14 @@ class LoadParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
     `load: false` is for graphs that only another runtime can open.
     """
 
-    DERIVED: ClassVar[tuple[str, ...]] = ("device",)
+    DERIVED: ClassVar[tuple[str, ...]] = ("device", "runtime")
 
     device: TargetDevice = UNSET
+    runtime: RunsWith = UNSET
 
 
 def _resolve(params: LoadParams, context: Context) -> LoadParams:
-    return replace(params, device=context.target_device)
+    return replace(params, device=context.target_device, runtime=context.runtime)
 
 
 LOAD = Kind(

@@ -17,6 +17,8 @@ from typing import Any
 from msgspec import Struct
 
 from onnxbuild.protocol import Facts, Tell
+from onnxbuild.steps.compiling.compiled_record import RECORD
+from onnxbuild.steps.kind import UNCOMPILED
 from onnxbuild.workers.engines import timing
 from onnxbuild.workers.engines.engine import Described, Device
 from onnxbuild.workers.libraries.remote_code import remote_code
@@ -124,10 +126,12 @@ def _open(order: Open, inputs: Mapping[str, Path]) -> Facts:
 
 
 def _open_engine(order: Open, inputs: Mapping[str, Path]) -> Any:
-    if order.engine == "onnxruntime":
-        from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
+    from onnxbuild.workers.engines.compiled.open_variant import open_variant
 
-        return OnnxModel(inputs["model"], threads=order.threads, device=order.device)
+    if order.engine == "onnxruntime" and UNCOMPILED in inputs:
+        return open_variant(inputs[UNCOMPILED], threads=order.threads)
+    if order.engine == "onnxruntime" or ((inputs["model"] / RECORD).is_file() and not order.engine.startswith("torch")):
+        return open_variant(inputs["model"], threads=order.threads, device=order.device)
     import torch
 
     from onnxbuild.workers.engines.torch_engine import load_torch, variant_of

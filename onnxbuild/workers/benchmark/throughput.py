@@ -18,14 +18,13 @@ from onnxbuild.steps.benchmark import BenchmarkParams, Throughput
 from onnxbuild.workers.benchmark.crew import Crew
 from onnxbuild.workers.benchmark.lane import Open
 from onnxbuild.workers.benchmark.text_batches import TextSet, batches, padded_tokens, shares, text_set
-from onnxbuild.workers.engines.engine import Graphs, described
-from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
+from onnxbuild.workers.engines.compiled.open_variant import Opened
+from onnxbuild.workers.engines.engine import described
 from onnxbuild.workers.folders.journal import Journal
 from onnxbuild.workers.inputs.sample_source import Source
 from onnxbuild.workers.inputs.samples import text_limit
 
-_OWN = "onnxruntime"
-MUST_RUN = (_OWN, "torch")  # what any other baseline cannot do on this machine is a result
+MUST_RUN = ("onnxruntime", "torch")  # what any other baseline cannot do on this machine is a result
 
 
 class Setting(Struct, frozen=True, kw_only=True):
@@ -49,7 +48,7 @@ class Passes(Struct, kw_only=True):
 def measure_throughput(
     params: BenchmarkParams,
     inputs: Mapping[str, Path],
-    variant: OnnxModel,
+    variant: Opened,
     source: Source,
     engines: Sequence[str],
     progress: Tell,
@@ -89,7 +88,7 @@ def measure_throughput(
     }
 
 
-def _check(source: Source, variant: OnnxModel) -> None:
+def _check(source: Source, variant: Opened) -> None:
     """The model has a tokenizer, and takes batches of any size and length."""
     if not source.reads_text:
         raise CheckFailed(
@@ -106,9 +105,9 @@ def _check(source: Source, variant: OnnxModel) -> None:
         )
 
 
-def _order(params: BenchmarkParams, variant: Graphs, source: Source, longest: int) -> Open:
+def _order(params: BenchmarkParams, variant: Opened, source: Source, longest: int) -> Open:
     return Open(
-        engine=_OWN,
+        engine=variant.name,
         task=params.task,
         graphs=described(variant),
         threads=1,
@@ -174,18 +173,18 @@ def _open_crews(
     """The processes of each engine that opens here; `failed` gets the others."""
     crews: dict[str, Crew] = {}
     for name in engines:
-        with _may_fail(name, failed):
+        with _may_fail(name, failed, (*MUST_RUN, engines[0])):
             crews[name] = stack.enter_context(Crew(msgspec.structs.replace(order, engine=name), workers, inputs))
     return crews
 
 
 @contextlib.contextmanager
-def _may_fail(engine: str, failed: dict[str, str]) -> Iterator[None]:
+def _may_fail(engine: str, failed: dict[str, str], must_run: Sequence[str]) -> Iterator[None]:
     """Note why a baseline cannot run this (no C++ compiler, no kernel for 16 bits); any other failure is raised."""
     try:
         yield
     except CheckFailed as error:
-        if engine in MUST_RUN or error.failure.code == "OBE125":
+        if engine in must_run or error.failure.code == "OBE125":
             raise
         failed[engine] = error.failure.message
 
@@ -201,9 +200,10 @@ def _measure(
     made = batches(texts, setting.order, setting.batch)
     parts = shares(texts, made, setting.workers, within=setting.tokenized == "within")
     failures = dict(failed)
+    own = next(iter(crews))  # the variant comes first
     able: dict[str, Crew] = {}
     for name, crew in crews.items():
-        with _may_fail(name, failures):
+        with _may_fail(name, failures, (*MUST_RUN, own)):
             crew.prepare(parts)
             able[name] = crew
     passes = {name: Passes(seconds=[], reports=[]) for name in able}
@@ -213,7 +213,7 @@ def _measure(
     padded = padded_tokens(texts, made)
     about = {"texts": len(texts.texts), "tokens": texts.tokens, "padding_ratio": padded / texts.tokens}
     engines = {name: _summary(one, texts) for name, one in passes.items()}
-    speedups = {name: _speedup(passes[_OWN], one) for name, one in passes.items() if name != _OWN}
+    speedups = {name: _speedup(passes[own], one) for name, one in passes.items() if name != own}
     return {**msgspec.to_builtins(setting), **about, "engines": engines, "speedup": speedups, "failed": failures}
 
 

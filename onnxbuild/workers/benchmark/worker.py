@@ -15,13 +15,15 @@ from msgspec import UNSET, Struct
 from onnxbuild.machine import peak_resident_bytes, this_machine
 from onnxbuild.protocol import Facts, Tell
 from onnxbuild.steps.benchmark import BenchmarkParams
-from onnxbuild.steps.kind import JOURNAL
+from onnxbuild.steps.compiling.compiled_record import read_record
+from onnxbuild.steps.kind import JOURNAL, UNCOMPILED
 from onnxbuild.tables.graph_stages import TIMED
 from onnxbuild.workers.benchmark.throughput import MUST_RUN, measure_throughput
 from onnxbuild.workers.engines import timing
-from onnxbuild.workers.engines.engine import Device, Engine
+from onnxbuild.workers.engines.compiled.open_variant import Opened, executed, open_variant, why_skipped
+from onnxbuild.workers.engines.engine import Device, Engine, Graphs
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel, onnx_files
-from onnxbuild.workers.engines.torch_engine import TorchModel, is_onnx, load_torch, variant_of
+from onnxbuild.workers.engines.torch_engine import is_onnx, load_torch, variant_of
 from onnxbuild.workers.folders.journal import Journal
 from onnxbuild.workers.folders.model_graphs import data_below
 from onnxbuild.workers.inputs.sample_source import Source, open_source
@@ -44,12 +46,16 @@ def run(params: BenchmarkParams, inputs: Mapping[str, Path], outputs: Mapping[st
 
     Errors: CheckFailed OBE43 if the device's provider is missing, OBE38 for a sequence that is too long.
     """
+    lacking = why_skipped(inputs["model"], params.runtime)
+    if lacking is not None:
+        (outputs["samples"] / "latencies.json").write_bytes(msgspec.json.encode([]))
+        return {"skipped": lacking}
     progress("loading the models")
     combinations = _combinations(params)
     torch.set_num_threads(combinations[0].threads)
     resident = {"before": timing.resident_bytes()}
-    variant = OnnxModel(inputs["model"], threads=combinations[0].threads, device=params.device)
-    resident["with_onnxruntime"] = timing.resident_bytes()
+    variant = open_variant(inputs["model"], threads=combinations[0].threads, device=params.device)
+    resident[f"with_{variant.name}"] = timing.resident_bytes()
     baselines = _open_baselines(params, inputs, variant)
     trust = params.trusts_code
     source = open_source(inputs["model"], variant, params.task, seed=params.seed, trusts_code=trust)
@@ -59,6 +65,7 @@ def run(params: BenchmarkParams, inputs: Mapping[str, Path], outputs: Mapping[st
     for done, point in enumerate(combinations):
         progress(f"timing {point.batch}×{point.sequence}, threads {point.threads}", done, len(combinations))
         variant = _with_threads(variant, inputs["model"], point.threads)
+        baselines = [_again(one, point.threads) for one in baselines]
         measured, samples = _measure_point(params, point, source, variant, baselines)
         results += measured
         raw += samples
@@ -69,12 +76,13 @@ def run(params: BenchmarkParams, inputs: Mapping[str, Path], outputs: Mapping[st
         journal = Journal(outputs.get(JOURNAL))
         more = {"throughput": measure_throughput(params, inputs, variant, source, names, progress, journal)}
     return more | {
-        "headline": _headline(results),
+        "headline": _headline(results, variant.name),
         "results": results,
         "contended": any(engine["contended"] for result in results for engine in result["engines"].values()),
-        "load_seconds": {"onnxruntime": variant.load_seconds} | {b.name: b.load_seconds for b in baselines},
+        "load_seconds": {variant.name: variant.load_seconds} | {b.name: b.load_seconds for b in baselines},
         "first_inference_ms": first_ms,
-        "file_bytes": file_bytes(inputs["model"]),
+        **executed(variant),
+        "file_bytes": bytes_of_variant(inputs["model"]),
         "resident_bytes": {**resident, "peak": peak_resident_bytes()},
         "providers": variant.providers(),
         "operators": variant.operators(),
@@ -82,10 +90,17 @@ def run(params: BenchmarkParams, inputs: Mapping[str, Path], outputs: Mapping[st
     }
 
 
-def _with_threads(variant: OnnxModel, folder: Path, threads: int) -> OnnxModel:
+def _with_threads(variant: Opened, folder: Path, threads: int) -> Opened:
     """Let PyTorch and the variant compute with `threads`; a session keeps the threads that it was opened with."""
     torch.set_num_threads(threads)
-    return variant if variant.threads == threads else OnnxModel(folder, threads=threads, device=variant.device)
+    return variant if variant.threads == threads else open_variant(folder, threads=threads, device=variant.device)
+
+
+def _again(baseline: Engine, threads: int) -> Engine:
+    """A baseline with these threads: those of PyTorch are set for the whole process."""
+    if not isinstance(baseline, OnnxModel) or baseline.threads == threads:
+        return baseline
+    return OnnxModel(baseline.folder, threads=threads, device=baseline.device)
 
 
 def environment(device: Device) -> dict[str, Any]:
@@ -119,8 +134,25 @@ def _combinations(params: BenchmarkParams) -> list[Combination]:
     ]
 
 
-def _open_baselines(params: BenchmarkParams, inputs: Mapping[str, Path], variant: OnnxModel) -> list[TorchModel]:
-    """The PyTorch engines, which share one model; none if the reference is an ONNX model."""
+def bytes_of_variant(folder: Path) -> int:
+    """The size of a variant's graphs, or of the files of a backend."""
+    record = read_record(folder)
+    return file_bytes(folder) if record is None else sum((folder / name).stat().st_size for name in record.files)
+
+
+def _open_baselines(params: BenchmarkParams, inputs: Mapping[str, Path], variant: Graphs) -> list[Engine]:
+    """The PyTorch engines, which share one model, and ONNX Runtime with the graph that a variant was compiled from."""
+    return [*_torch_baselines(params, inputs, variant), *_uncompiled(params, inputs)]
+
+
+def _uncompiled(params: BenchmarkParams, inputs: Mapping[str, Path]) -> list[Engine]:
+    if UNCOMPILED not in inputs:
+        return []
+    return [OnnxModel(inputs[UNCOMPILED], threads=params.threads[0], device="cpu")]
+
+
+def _torch_baselines(params: BenchmarkParams, inputs: Mapping[str, Path], variant: Graphs) -> list[Engine]:
+    """The engines of PyTorch; none if the reference is an ONNX model."""
     if not params.baselines or is_onnx(inputs["reference"]):
         return []
     trust = params.trusts_code
@@ -128,18 +160,18 @@ def _open_baselines(params: BenchmarkParams, inputs: Mapping[str, Path], variant
     return [variant_of(plain, name) for name in params.baselines]
 
 
-def _first_inferences(source: Source, variant: OnnxModel, engines: Sequence[Engine]) -> dict[str, float]:
+def _first_inferences(source: Source, variant: Opened, engines: Sequence[Engine]) -> dict[str, float]:
     """Milliseconds of the first call of each engine that runs everywhere, on one row of eight tokens."""
     sample = shaped(source, 1, min(8, source.positions - 1), padded=False)
     return {
         engine.name: timing.time_call(engine.prepare(variant.first, sample.feeds))
         for engine in engines
-        if engine.name in MUST_RUN
+        if engine.name in (*MUST_RUN, variant.name)
     }
 
 
 def _measure_point(
-    params: BenchmarkParams, point: Combination, source: Source, variant: OnnxModel, baselines: Sequence[TorchModel]
+    params: BenchmarkParams, point: Combination, source: Source, variant: Opened, baselines: Sequence[Engine]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """A result and the raw milliseconds for each stage of one combination; a failed compilation is reported."""
     # A graph compiled for the last shape would otherwise count against the limit of recompilations.
@@ -150,13 +182,13 @@ def _measure_point(
     engines: list[Engine] = [variant, *baselines]
     for stage, fed in feeds.items():
         # Every engine gets the same tensors, including the past, so that all do the same work.
-        failed = {engine.name: why for engine in engines if (why := _why_not_run(engine, stage, fed))}
+        failed = {one.name: why for one in baselines if (why := _why_not_run(one, stage, fed))}
         able = [engine for engine in engines if engine.name not in failed]
         calls = {engine.name: engine.prepare(stage, fed) for engine in able}
         series = timing.measure(calls, warmup=params.warmup, iterations=params.iterations, rounds=params.rounds)
         where = {"stage": stage, **msgspec.to_builtins(point), "failed": failed}
         where |= {"threads_used": {engine.name: engine.threads_used() for engine in able}}
-        results.append(where | _result(series, sample, stage, fed, threads=point.threads))
+        results.append(where | _result(series, sample, stage, fed, own=variant.name, threads=point.threads))
         raw += [
             {"stage": stage, **msgspec.to_builtins(point), "engine": name, "rounds_ms": one.rounds}
             for name, one in series.items()
@@ -176,7 +208,13 @@ def _why_not_run(engine: Engine, stage: str, fed: Mapping[str, np.ndarray]) -> s
 
 
 def _result(
-    series: Mapping[str, timing.Series], sample: Sample, stage: str, fed: Mapping[str, np.ndarray], *, threads: int
+    series: Mapping[str, timing.Series],
+    sample: Sample,
+    stage: str,
+    fed: Mapping[str, np.ndarray],
+    *,
+    own: str,
+    threads: int,
 ) -> dict[str, Any]:
     tokens = sample.rows if stage in {"decode", "decoder_step", "merged_step"} else sample.tokens
     engines = {
@@ -185,21 +223,20 @@ def _result(
         | {"warmup": msgspec.to_builtins(one.warmup)}
         for name, one in series.items()
     }
-    own = series["onnxruntime"]
-    speedups = {name: timing.speedup(own, one) for name, one in series.items() if name != "onnxruntime"}
+    speedups = {name: timing.speedup(series[own], one) for name, one in series.items() if name != own}
     keys = (name for name in fed if name.startswith("past_key_values") and name.endswith("key"))
     past = next((int(fed[name].shape[-2]) for name in keys), 0)
     return {"tokens": tokens, "past": past, "engines": engines, "speedup": speedups}
 
 
-def _headline(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _headline(results: Sequence[Mapping[str, Any]], own: str) -> dict[str, Any]:
     """The row of a table: the first combination's pass over the input, against the first baseline."""
     first = results[0]
     baseline = next(iter(first["speedup"]), None)
     engines = first["engines"]
     return {
-        "engine": "onnxruntime",
-        "p50_ms": engines["onnxruntime"]["p50_ms"],
+        "engine": own,
+        "p50_ms": engines[own]["p50_ms"],
         "baseline": baseline,
         "baseline_p50_ms": engines[baseline]["p50_ms"] if baseline else None,
         "speedup": first["speedup"][baseline]["median"] if baseline else None,

@@ -1,1 +1,1 @@
-"""compile: hands a model to the compiler of a backend."""
+"""Compiling a graph with a backend."""

@@ -19,6 +19,7 @@ import onnxruntime
 
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.tables.graph_stages import stages_of
+from onnxbuild.workers.engines.compiled.stage_feeds import complete_feeds
 from onnxbuild.workers.engines.engine import Arrays, Device, InputSpec
 from onnxbuild.workers.folders.model_graphs import check_one_model
 
@@ -27,14 +28,6 @@ from onnxbuild.workers.folders.model_graphs import check_one_model
 _PROVIDERS: Mapping[Device, tuple[tuple[str, Mapping[str, str]], ...]] = {
     "cpu": (("CPUExecutionProvider", {}),),
     "cuda": (("CUDAExecutionProvider", {"use_tf32": "0"}), ("CPUExecutionProvider", {})),
-}
-
-NUMPY_TYPES: Mapping[str, Any] = {
-    "tensor(int64)": np.int64,
-    "tensor(int32)": np.int32,
-    "tensor(float)": np.float32,
-    "tensor(float16)": np.float16,
-    "tensor(bool)": np.bool_,
 }
 
 
@@ -94,12 +87,12 @@ class OnnxModel:
     def prepare(self, stage: str, feeds: Arrays) -> Callable[[], Any]:
         """A call that runs the stage on these feeds and does nothing else: what a benchmark times."""
         session, branch = self._stages[stage]
-        complete = _complete(self.inputs(stage), feeds, branch=branch)
+        complete = complete_feeds(self.inputs(stage), feeds, branch=branch)
         return lambda: session.run(None, complete)
 
     def complete(self, stage: str, feeds: Arrays) -> dict[str, np.ndarray]:
         """Exactly what the stage's graph takes, from feeds that may contain more or lack a past."""
-        return _complete(self.inputs(stage), feeds, branch=self._stages[stage][1])
+        return complete_feeds(self.inputs(stage), feeds, branch=self._stages[stage][1])
 
     def run(self, stage: str, feeds: Arrays) -> dict[str, np.ndarray]:
         """Outputs of a stage by name."""
@@ -191,27 +184,3 @@ def session_options(threads: int) -> onnxruntime.SessionOptions:
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     return options
-
-
-def _complete(specs: Mapping[str, InputSpec], feeds: Arrays, *, branch: bool | None) -> dict[str, np.ndarray]:
-    """Exactly the inputs that a graph takes, in its types: other feeds are dropped, a missing past is empty."""
-    batch = next(iter(feeds.values())).shape[0]
-    complete: dict[str, np.ndarray] = {}
-    for name, spec in specs.items():
-        if name == "use_cache_branch":
-            value = np.array([bool(branch)])
-        elif name in feeds:
-            value = feeds[name]
-        elif name.startswith("past_key_values"):
-            value = np.zeros([_empty(d, batch) for d in spec.shape])
-        else:
-            raise CheckFailed("OBE37", f"the graph takes an input `{name}` that samples do not have")
-        complete[name] = np.ascontiguousarray(value, dtype=NUMPY_TYPES.get(spec.type, value.dtype))
-    return complete
-
-
-def _empty(dimension: int | str, batch: int) -> int:
-    """A dimension of an empty past: fixed ones and the batch as they are, and 0 for a length."""
-    if isinstance(dimension, int):
-        return dimension
-    return batch if "batch" in dimension else 0

@@ -172,7 +172,7 @@ def is_onnx(folder: Path) -> bool:
 
 
 def open_reference(
-    folder: Path, task: str, variant: OnnxModel, *, threads: int, device: Device = "cpu", trusts_code: bool = False
+    folder: Path, task: str, variant: Graphs, *, threads: int, device: Device = "cpu", trusts_code: bool = False
 ) -> Any:
     """The engine to compare a variant with: PyTorch for a checkpoint, ONNX Runtime for an ONNX folder."""
     if is_onnx(folder):

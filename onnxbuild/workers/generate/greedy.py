@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
+from onnxbuild.steps.compiling.compiled_record import RECORD
+from onnxbuild.workers.engines.compiled.open_variant import open_variant
 from onnxbuild.workers.inputs.stages import past_feeds
 
 _LAST = -1
@@ -21,7 +22,9 @@ class Greedy:
 
     def __init__(self, folder: Path, *, threads: int) -> None:
         """Open the folder's graphs; its configs name the tokens that start and end a text."""
-        self._model = OnnxModel(folder, threads=threads)
+        self._model = open_variant(folder, threads=threads)
+        self.where = getattr(self._model, "where", None)
+        self.name = self._model.name
         settings = {**_read(folder / "config.json"), **_read(folder / "generation_config.json")}
         ends = settings.get("eos_token_id")
         self._ends = frozenset(ends if isinstance(ends, list) else [ends])
@@ -94,6 +97,8 @@ def opens_with_optimum(folder: Path) -> bool:
     """Whether optimum's classes are installed and read this folder; they do not support genai's attention."""
     from importlib.util import find_spec
 
+    if (folder / RECORD).is_file():
+        return False
     return find_spec("optimum") is not None and not (folder / "genai_config.json").is_file()
 
 

@@ -11,13 +11,14 @@ from typing import Any
 import msgspec
 import torch
 import transformers
-from msgspec import Struct
+from msgspec import UNSET, Struct
 from transformers.generation.streamers import BaseStreamer
 
 from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.steps.generate import GenerateParams
 from onnxbuild.tables.tasks import family_of, has_cache
 from onnxbuild.workers.engines import timing
+from onnxbuild.workers.engines.compiled.open_variant import executed, why_skipped
 from onnxbuild.workers.engines.named_outputs import name_outputs
 from onnxbuild.workers.engines.onnxruntime_engine import onnx_files, session_options
 from onnxbuild.workers.engines.torch_engine import is_onnx
@@ -80,6 +81,10 @@ def run(params: GenerateParams, inputs: Mapping[str, Path], outputs: Mapping[str
 
     Errors: CheckFailed OBE37 if the model has no tokenizer or a prompt has no tokens.
     """
+    lacking = why_skipped(inputs["model"], params.runtime)
+    if lacking is not None:
+        (outputs["samples"] / "generations.json").write_bytes(msgspec.json.encode({}))
+        return {"skipped": lacking}
     tokenizer = _tokenizer(params, inputs)
     prompts = [_encode(tokenizer, prompt) for prompt in params.prompts]
     torch.set_num_threads(params.threads)
@@ -96,7 +101,8 @@ def run(params: GenerateParams, inputs: Mapping[str, Path], outputs: Mapping[str
             progress(f"round {number + 1}: {name}", number, params.rounds)
             texts[name] += [_continue(engines[name], place, ids, settings) for place, ids in enumerate(prompts)]
     (outputs["samples"] / "generations.json").write_bytes(msgspec.json.encode(texts))
-    return _facts(params, tokenizer, texts) | ({"warnings": warnings} if warnings else {})
+    ran = executed(engines[own_engine(params)])
+    return _facts(params, tokenizer, texts) | ran | ({"warnings": warnings} if warnings else {})
 
 
 def _tokenizer(params: GenerateParams, inputs: Mapping[str, Path]) -> Any:
@@ -129,7 +135,7 @@ def _encode(tokenizer: Any, prompt: str) -> Any:
 def _open_engines(params: GenerateParams, inputs: Mapping[str, Path]) -> tuple[dict[str, Any], list[str]]:
     suffix = "Seq2SeqLM" if family_of(params.task) == "encoder-decoder" else "CausalLM"
     variant, warnings = _open_variant(params, inputs["model"], suffix)
-    engines = {"onnxruntime": variant}
+    engines = {own_engine(params): variant}
     if not is_onnx(inputs["reference"]):
         loader = getattr(transformers, f"AutoModelFor{suffix}")
         options = {"local_files_only": True, "trust_remote_code": params.trusts_code}
@@ -137,6 +143,11 @@ def _open_engines(params: GenerateParams, inputs: Mapping[str, Path]) -> tuple[d
         name_outputs(model)
         engines["torch"] = model.eval()
     return engines, warnings
+
+
+def own_engine(params: GenerateParams) -> str:
+    """The name of what runs the variant."""
+    return "onnxruntime" if params.runtime is UNSET else params.runtime.backend
 
 
 def _open_variant(params: GenerateParams, folder: Path, suffix: str) -> tuple[Any, list[str]]:
@@ -185,13 +196,14 @@ def _continue(model: Any, number: int, prompt: Mapping[str, Any], settings: Mapp
 
 def _facts(params: GenerateParams, tokenizer: Any, texts: Mapping[str, list[Continuation]]) -> dict[str, Any]:
     engines = {name: _engine_facts(params, tokenizer, parts) for name, parts in texts.items()}
+    own_name = own_engine(params)
     facts: dict[str, Any] = {
-        "headline": {"engine": "onnxruntime", **_headline(engines["onnxruntime"]), "threads": params.threads},
+        "headline": {"engine": own_name, **_headline(engines[own_name]), "threads": params.threads},
         "engines": engines,
         "threads": params.threads,
         "versions": timing.versions(),
     }
-    own, baseline = texts["onnxruntime"], texts.get("torch")
+    own, baseline = texts[own_name], texts.get("torch")
     if baseline is not None:
         facts["agreement"] = _agreement(own[: len(params.prompts)], baseline[: len(params.prompts)])
         facts["speedup"] = _spread(

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
+from msgspec import UNSET
 
 from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.steps.checks.load_check import LoadParams
@@ -23,6 +24,8 @@ def run(params: LoadParams, inputs: Mapping[str, Path], outputs: Mapping[str, Pa
     code by which a message of ONNX Runtime is known.
     """
     folder = inputs["model"]
+    if params.runtime is not UNSET:
+        return _open_compiled(folder, params, outputs)
     names = onnx_names(folder)
     for name in names:
         check_data(folder / name)
@@ -32,6 +35,20 @@ def run(params: LoadParams, inputs: Mapping[str, Path], outputs: Mapping[str, Pa
         warning = _open(folder / name, name, params)
         warnings += [warning] if warning is not None else []
     facts: Facts = {"opened": [] if warnings else list(names)} | ({"warnings": warnings[:1]} if warnings else {})
+    (outputs["report"] / "opened.json").write_bytes(msgspec.json.encode(facts))
+    return facts
+
+
+def _open_compiled(folder: Path, params: LoadParams, outputs: Mapping[str, Path]) -> Facts:
+    """Open a compiled variant with its engine, where the machine has what that needs."""
+    from onnxbuild.workers.engines.compiled.open_variant import executed, open_compiled, why_skipped
+
+    lacking = why_skipped(folder, params.runtime)
+    if lacking is not None:
+        facts: Facts = {"skipped": lacking}
+    else:
+        variant = open_compiled(folder, threads=1)
+        facts = {"opened": sorted({one.file for one in variant.record.stages.values()})} | executed(variant)
     (outputs["report"] / "opened.json").write_bytes(msgspec.json.encode(facts))
     return facts
 

@@ -16,6 +16,7 @@ from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.steps.dataset_rows import PORT
 from onnxbuild.steps.validate import ValidateParams
 from onnxbuild.tables.thresholds import Bounds, file_kind
+from onnxbuild.workers.engines.compiled.open_variant import executed, open_variant, why_skipped
 from onnxbuild.workers.engines.loading import some_of
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
 from onnxbuild.workers.engines.timing import versions
@@ -53,6 +54,9 @@ def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str
     the graph are others, OBE145 if outputs have another size, OBE146 if the
     graph has another embedding of a token, OBE147 if a config beside it has another setting.
     """
+    lacking = why_skipped(inputs["model"], params.runtime)
+    if lacking is not None:
+        return _skipped(lacking, outputs)
     # The runner sets the worker's share of the cores; torch's own count may be that of an earlier benchmark.
     threads = int(os.environ.get("OMP_NUM_THREADS") or usable_cores())
     progress("loading the variant and the reference")
@@ -96,6 +100,13 @@ def run(params: ValidateParams, inputs: Mapping[str, Path], outputs: Mapping[str
     (outputs["report"] / "validation.json").write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1))
     if broken and params.on_failure == "fail":
         raise _failure(broken, faults[0][0] if faults else "", sides, partly, facts)
+    return facts
+
+
+def _skipped(lacking: str, outputs: Mapping[str, Path]) -> Facts:
+    """The facts of a validation that this machine cannot make: it has neither passed nor failed."""
+    facts: Facts = {"skipped": lacking}
+    (outputs["report"] / "validation.json").write_bytes(msgspec.json.encode(facts))
     return facts
 
 
@@ -175,6 +186,7 @@ def _circumstances(sides: Sides, threads: int) -> dict[str, Any]:
         "stages": list(sides.stages),
         "reference": sides.reference.name,
         "threads": threads,
+        **executed(sides.variant),
         "providers": sides.variant.providers(),
         "versions": versions(),
     }
@@ -185,8 +197,8 @@ def _open_variant(folder: Path, params: ValidateParams, threads: int) -> tuple[O
 
     Errors: CheckFailed OBE43 if the CPU cannot run it either, for example in bf16.
     """
-    if params.device is UNSET:
-        return OnnxModel(folder, threads=threads), []
+    if params.device is UNSET or params.runtime is not UNSET:
+        return open_variant(folder, threads=threads), []
     try:
         return OnnxModel(folder, threads=threads, device=params.device), []
     except CheckFailed as absent:

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 
 from onnxbuild.tables.publishing.javascript_dtypes import file_name
-from onnxbuild.workers.engines.onnxruntime_engine import NUMPY_TYPES
+from onnxbuild.workers.engines.compiled.stage_feeds import NUMPY_TYPES
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 

@@ -1,0 +1,53 @@
+"""How far a compiled variant has come: prepared, compiled, executed, verified; and where, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from onnxbuild.deliver.package_rows import skipped_because
+from onnxbuild.execute.events import SUCCEEDED, Outcome
+from onnxbuild.planning.action_graph import Variant
+from onnxbuild.printable import printable
+from onnxbuild.steps.validate import VALIDATE
+
+PREPARED, COMPILED = "prepared", "compiled"
+
+
+def state_of(variant: Variant, outcomes: Mapping[str, Outcome]) -> str | None:
+    """`prepared`, `compiled`, `executed on CPU`, `verified on CPU`; None if the variant is not compiled at all.
+
+    The last two name an emulator or a host double as such: `verified on emulator of HTP`.
+    """
+    made = outcomes.get(variant.output.action)
+    if not variant.backend or made is None or made.outcome not in SUCCEEDED:
+        return None
+    ended = [outcomes[one] for one in (*variant.checks, *variant.measures) if one in outcomes]
+    verified = [place for one in ended if _proves(one) and (place := _place(one.facts))]
+    executed = [place for one in ended if (place := _place(one.facts))]
+    if verified:
+        return f"verified on {verified[0]}"
+    if executed:
+        return f"executed on {executed[0]}"
+    return PREPARED if made.facts.get("state") != COMPILED else COMPILED
+
+
+def skipped_checks(variant: Variant, outcomes: Mapping[str, Outcome]) -> str | None:
+    """What the checks and measurements of a compiled variant lack here: `needs qaic-compile`; None if they ran."""
+    return next(_reasons(outcomes[one] for one in (*variant.checks, *variant.measures) if one in outcomes), None)
+
+
+def _reasons(outcomes: Iterable[Outcome]) -> Any:
+    return (reason for one in outcomes if (reason := skipped_because(one)) is not None)
+
+
+def _proves(outcome: Outcome) -> bool:
+    return outcome.kind == VALIDATE.name and outcome.outcome in SUCCEEDED and outcome.facts.get("passed") is True
+
+
+def _place(facts: Mapping[str, Any]) -> str | None:
+    where = facts.get("executed_on")
+    if not isinstance(where, Mapping) or not isinstance(where.get("name"), str):
+        return None
+    name, place = printable(where["name"]), where.get("place")
+    return name if place == "device" else f"{printable(str(place))} of {name}"

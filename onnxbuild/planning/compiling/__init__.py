@@ -1,0 +1,1 @@
+"""What planning does for compiled targets."""

@@ -1,0 +1,82 @@
+"""Codes of compile targets, and the rule that looks at the compilers that are installed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import msgspec
+
+from onnxbuild.diagnostics import Diagnostic, fault
+from onnxbuild.planning.action_graph import CURRENT, Action
+from onnxbuild.rules.rule import Rule, World, described, rule
+from onnxbuild.steps import all_kinds
+from onnxbuild.steps.kind import FILE, PROGRAM
+
+
+@rule("OB802", "compiler-missing", severity="warning")
+def compiler_missing(world: World) -> Iterator[Diagnostic]:
+    """The compiler of a target is not on this machine.
+
+    Why: the target is then only prepared: everything that the compiler is handed is written, with its command in
+    `compile.sh`. Its validation and benchmark are skipped.
+    Fix: install the compiler, or run the target where it is. What another machine has compiled is taken from a shared
+    store.
+    """
+    kinds = all_kinds()
+    for action in world.expansion.graph.actions.values():
+        kind = kinds.get(action.kind)
+        if kind is None or not kind.backend:
+            continue
+        names = kind.compiler(msgspec.convert(action.params, kind.params))
+        absent = next((one for one in names if _is_absent(one, action, world)), None)
+        if absent is not None:
+            name = absent.removeprefix(PROGRAM).removeprefix(FILE)
+            yield fault(
+                "OB802",
+                f"`{name}` is not on this machine, so `{action.id}` will only be prepared, not compiled",
+                span=action.span,
+                hint=f"install `{name}`, or run the `compile.sh` that is written where it is installed",
+                severity="warning",
+            )
+
+
+def _is_absent(need: str, action: Action, world: World) -> bool:
+    if need.startswith(PROGRAM):
+        return shutil.which(need.removeprefix(PROGRAM)) is None
+    if need.startswith(FILE):
+        return not os.path.exists(need.removeprefix(FILE))
+    return action.toolchain == CURRENT and world.installed(need) is None
+
+
+RULES: tuple[Rule, ...] = (
+    described(
+        "OB800",
+        "step-after-compile",
+        """
+        A step comes after `compile`.
+
+        Why: the steps of a target change ONNX graphs, and what a backend has compiled is none.
+        Bad:
+            steps: [{compile: openvino}, {optimize: O1}]
+        Good:
+            steps: [{optimize: O1}, {compile: openvino}]
+        """,
+    ),
+    described(
+        "OB801",
+        "tune-of-compiled",
+        """
+        A target with `compile:` asks for `tune:`.
+
+        Why: `tune` tries the settings of sessions of ONNX Runtime, which does not run the variant.
+        Bad:
+            compile: openvino
+            tune: true
+        Good:
+            compile: openvino
+        """,
+    ),
+    compiler_missing,
+)

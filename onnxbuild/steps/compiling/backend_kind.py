@@ -1,0 +1,98 @@
+"""What a backend declares: the compiler, what it needs on the machine, and the engine that runs the result.
+
+A backend becomes one step kind, `compile-NAME`: a target asks for it with `compile: NAME`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any, ClassVar, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, Struct
+
+from onnxbuild.steps.kind import Context, Fault, Kind, OpeningParams, Runtime, trusted
+
+COMPILE = "compile-"  # begins the names of the step kinds that compile
+KEY = "compile"  # the key of a target
+
+# Distributions register backends with `[project.entry-points."onnxbuild.backends"]` and `name = "module:BACKEND"`.
+GROUP = "onnxbuild.backends"
+
+# Where the engine runs a compiled variant. A `host double` runs the graph within the limits of the compiled program.
+Place = Literal["device", "emulator", "host double"]
+
+
+class CompileParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of the params of a backend."""
+
+    DERIVED: ClassVar[tuple[str, ...]] = ("backend", "task", "trust_remote_code")
+
+    backend: Annotated[str, Meta(description="name of the backend")] = ""
+    task: Annotated[str, Meta(description="the model's task")] = ""
+
+
+class Backend(Struct, frozen=True, kw_only=True):
+    """A backend. Its worker gets the ONNX graphs as `model`, and writes the folder of the compiled variant.
+
+    The folder has a `compiled.json` (`onnxbuild.steps.compiling.compiled_record`), and `compile.sh` with the command of
+    a compiler that is a program. `engine` runs it in validate, benchmark and generate, in place of ONNX Runtime.
+
+    `packages`: what prepares the input of the compiler; without it, the step fails. `compiler`: what compiles; without
+    it, the result is `prepared`. `runs_with`: what the engine needs; without it, checks are skipped. All three are as
+    `packages` of a step kind, with `PROGRAM` for a program on the PATH and `FILE` for a file of a driver.
+    """
+
+    name: str
+    summary: str  # one line for the reference
+    version: int
+    params: type[CompileParams]
+    worker: str  # "module:function"
+    engine: str  # "module:Class", a `CompiledModel`
+    verified_on: Place | None  # where its engine can run a result; None if nothing can
+    packages: Callable[[Any], tuple[str, ...]] = lambda _params: ()
+    compiler: Callable[[Any], tuple[str, ...]] = lambda _params: ()
+    runs_with: Callable[[Any], tuple[str, ...]] = lambda _params: ()
+    resolve: Callable[[Any, Context], Any] = lambda params, _context: params
+    check: Callable[[Any, Context], Iterable[Fault]] = lambda _params, _context: ()
+    precision_after: Callable[[Any, Context], str] = lambda _params, context: context.precision
+    columns: Callable[[Any, Context], tuple[str, ...]] = lambda _params, _context: ()
+    memory_factor: float = 4.0
+    timeout_seconds: float = 3600.0
+    pure: bool = False  # as in `Kind`
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The step kind that compiles."""
+        return (_compiler(self),)
+
+
+def _compiler(backend: Backend) -> Kind:
+    def resolve(params: CompileParams, context: Context) -> Any:
+        filled = msgspec.structs.replace(
+            params,
+            backend=backend.name,
+            task=context.task or "",
+            trust_remote_code=trusted(context) if context.trusts_code else UNSET,
+        )
+        return backend.resolve(filled, context)
+
+    return Kind(
+        name=f"{COMPILE}{backend.name}",
+        version=backend.version,
+        params=backend.params,
+        inputs={"model": "onnx"},
+        outputs={"model": "compiled"},
+        worker=backend.worker,
+        packages=backend.packages,
+        compiler=backend.compiler,
+        runtime=lambda params, _context: Runtime(backend=backend.name, needs=backend.runs_with(params)),
+        backend=backend.name,
+        pure=backend.pure,
+        resolve=resolve,
+        check=backend.check,
+        columns=backend.columns,
+        precision_after=backend.precision_after,
+        memory_factor=backend.memory_factor,
+        timeout_seconds=backend.timeout_seconds,
+    )

@@ -1,0 +1,81 @@
+"""Opens a variant with what runs it: ONNX Runtime, or the engine of the backend that has compiled it."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from onnxbuild.protocol import CheckFailed
+from onnxbuild.steps.compiling.backends import backend_named
+from onnxbuild.steps.compiling.compiled_record import FORMAT, RECORD, CompiledRecord, read_record, sha256_of
+from onnxbuild.steps.kind import Runtime
+from onnxbuild.workers.engines.compiled.compiled_model import CompiledModel
+from onnxbuild.workers.engines.compiled.needs_here import absent_here
+from onnxbuild.workers.engines.engine import Device
+
+Opened = Any  # an `OnnxModel` or a `CompiledModel`: both follow `Engine` and `Graphs`
+
+
+def open_variant(folder: Path, *, threads: int, device: Device = "cpu") -> Opened:
+    """The engine of a variant.
+
+    Errors: CheckFailed OBE230 to OBE234 for a compiled variant that cannot be run as it is, and those of `OnnxModel`.
+    """
+    if (folder / RECORD).is_file():
+        return open_compiled(folder, threads=threads)
+    from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
+
+    return OnnxModel(folder, threads=threads, device=device)
+
+
+def open_compiled(folder: Path, *, threads: int) -> CompiledModel:
+    """The engine of a compiled variant, once its files are those that were compiled."""
+    record = checked_record(folder)
+    backend = backend_named(record.backend)
+    if backend is None:
+        hint = "install the plugin that brings it"
+        message = f"the variant was compiled for `{record.backend}`, and no such backend is installed"
+        raise CheckFailed("OBE231", message, notes=[("hint", hint)])
+    module, _, name = backend.engine.partition(":")
+    engine: CompiledModel = getattr(import_module(module), name)(folder, record, threads=threads)
+    return engine
+
+
+def checked_record(folder: Path) -> CompiledRecord:
+    """The record of a folder whose files are those that were compiled. Errors: CheckFailed OBE230, OBE232."""
+    try:
+        record = read_record(folder)
+    except msgspec.DecodeError as error:
+        raise CheckFailed("OBE230", f"`{RECORD}` cannot be read: {error}") from error
+    if record is None or record.format != FORMAT:
+        raise CheckFailed("OBE230", f"`{RECORD}` is missing or has another format")
+    for name, digest in record.files.items():
+        path = folder / name
+        if not path.is_file() or sha256_of(path) != digest:
+            what = "is not the file that was compiled" if path.is_file() else "is missing"
+            raise CheckFailed("OBE232", f"`{name}` {what}", notes=[("hint", "compile it again")])
+    return record
+
+
+def why_skipped(folder: Path, runtime: Runtime | UnsetType) -> str | None:
+    """What the machine lacks to run a compiled variant, as `needs qaic-compile`; None if it can run."""
+    if runtime is UNSET:
+        return None
+    absent = absent_here(runtime.needs)
+    if absent is not None:
+        return f"needs {absent}"
+    record = checked_record(folder)
+    if record.state == "prepared":
+        return f"needs {record.needs or 'a compiler'}: the variant is only prepared"
+    backend = backend_named(record.backend)
+    return "needs an engine: nothing runs it" if backend is not None and backend.verified_on is None else None
+
+
+def executed(variant: Any) -> dict[str, Any]:
+    """The fact of where a compiled variant has run; empty for ONNX Runtime."""
+    where = getattr(variant, "where", None)
+    return {} if where is None else {"executed_on": msgspec.to_builtins(where), "backend": variant.name}

@@ -1,0 +1,76 @@
+"""Runs what OpenVINO has compiled: a blob, imported with exactly the properties with which it was exported."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onnxbuild.protocol import CheckFailed
+from onnxbuild.steps.compiling.compiled_record import CompiledRecord, CompiledStage
+from onnxbuild.workers.engines.compiled.compiled_model import Call, CompiledModel
+
+# A blob that is imported without its hint of the precision computes NaN (measured with 2026.4.1).
+REQUIRED = ("INFERENCE_PRECISION_HINT",)
+
+
+class OpenvinoModel(CompiledModel):
+    """The compiled models of one folder, on the CPU, with a known number of threads and without pinning."""
+
+    def __init__(self, folder: Path, record: CompiledRecord, *, threads: int) -> None:
+        """Import every blob.
+
+        Errors: CheckFailed OBE233 for another version of OpenVINO, OBE234 for a record without a property.
+        """
+        check_loadable(record)
+        super().__init__(folder, record, threads=threads)
+
+    def open_file(self, path: Path, stage: CompiledStage) -> Call:
+        """Import a blob. Errors: CheckFailed OBE232 if OpenVINO does not take it."""
+        properties = {**self.record.properties, "INFERENCE_NUM_THREADS": self.threads, "ENABLE_CPU_PINNING": False}
+        try:
+            compiled = _core().import_model(path.read_bytes(), self.record.device, properties)
+        except Exception as error:
+            reason = " ".join(str(error).split())[:500]
+            raise CheckFailed("OBE232", f"OpenVINO does not load `{path.name}`", notes=[("cause", reason)]) from error
+        return caller(compiled, list(stage.inputs), list(stage.outputs))
+
+    def threads_used(self) -> int:
+        """Threads that were asked for: OpenVINO reports the same number."""
+        return self.threads
+
+
+def check_loadable(record: CompiledRecord) -> None:
+    """Check that the installed OpenVINO loads what the record describes."""
+    import openvino
+
+    missing = [name for name in REQUIRED if name not in record.properties]
+    if missing:
+        message = f"`compiled.json` lacks the property {missing[0]}, without which the blob computes NaN"
+        raise CheckFailed("OBE234", message, notes=[("hint", "compile it again")])
+    if record.compiler.version != openvino.__version__:
+        message = f"the blob is of OpenVINO {record.compiler.version}, and {openvino.__version__} is installed"
+        raise CheckFailed("OBE233", message, notes=[("hint", "compile it again, or install that version")])
+
+
+def caller(compiled: Any, inputs: Sequence[str], outputs: Sequence[str]) -> Call:
+    """A call of a compiled model, which returns its outputs as views."""
+    request = compiled.create_infer_request()
+    taken = [one for one in inputs if any(one in port.names for port in compiled.inputs)]
+    results = [compiled.output(name) for name in outputs]
+
+    def call(feeds: Mapping[str, np.ndarray]) -> Sequence[Any]:
+        request.infer({name: feeds[name] for name in taken}, share_inputs=True, share_outputs=True)
+        return [request.get_tensor(one).data for one in results]
+
+    return call
+
+
+@functools.cache
+def _core() -> Any:
+    import openvino
+
+    return openvino.Core()
