@@ -121,7 +121,7 @@ def test_other_shapes_are_refused(gpt2, shape, message):
     session = HostDouble(folder / "model.onnx", folder)
     with pytest.raises(CheckFailed) as caught:
         session.run({"input_ids": np.zeros(shape, np.int64), "position_ids": np.zeros(shape, np.int64)})
-    assert caught.value.failure.code == "OBE171"
+    assert caught.value.failure.code == "OBE241"
     assert caught.value.failure.message.startswith(message)
 
 

@@ -7,8 +7,9 @@ from importlib import import_module
 
 from onnxbuild.steps.compiling.backend_kind import GROUP, Backend
 from onnxbuild.steps.compiling.openvino_backend import OPENVINO
+from onnxbuild.steps.compiling.qaic_backend import QAIC
 
-BACKENDS: tuple[Backend, ...] = (OPENVINO,)
+BACKENDS: tuple[Backend, ...] = (OPENVINO, QAIC)
 _BUILT_IN: Mapping[str, Backend] = {one.name: one for one in BACKENDS}
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from onnxbuild.steps.compiling.backend import COMPILE, Backend, CompileParams
+from onnxbuild.steps.compiling.backend_kind import COMPILE, Backend, CompileParams
 from onnxbuild.steps.kind import PROGRAM, Context, Fault
 from onnxbuild.tables.compiling.cloud_ai_families import DECODERS, ENCODERS, rope_that_varies
 from onnxbuild.tables.compiling.cloud_ai_sdks import OWN_OPTIONS, SDKS, flag_of
@@ -84,18 +84,18 @@ def _check(params: QaicParams, context: Context) -> Iterable[Fault]:
 
 
 def _check_source(params: QaicParams, context: Context) -> Iterator[Fault]:
-    """OB870 for a model that this producer cannot write, OB871 for a graph that was changed before."""
+    """OB810 for a model that this producer cannot write, OB811 for a graph that was changed before."""
     changed = [kind for kind in context.previous if kind not in _HARMLESS and not kind.startswith(COMPILE)]
     if changed:
         message = f"`{changed[0]}` has no effect: the graph for Cloud AI 100 is written from the checkpoint"
         hint = f"remove `{changed[0]}`; the compiler computes in fp16, and `mxfp6: true` makes the weights smaller"
-        yield Fault(code="OB871", message=message, hint=hint)
+        yield Fault(code="OB811", message=message, hint=hint)
     if context.reference != "checkpoint":
         message = "the graph for Cloud AI 100 is written from a checkpoint, and the source is an ONNX model"
-        yield Fault(code="OB870", message=message, hint="name the checkpoint as the `source`", of_source=True)
+        yield Fault(code="OB810", message=message, hint="name the checkpoint as the `source`", of_source=True)
         return
     if context.family == "encoder-decoder":
-        yield Fault(code="OB870", message=f"task `{context.task}` has an encoder and a decoder, and qaic takes one graph")
+        yield Fault(code="OB810", message=f"task `{context.task}` has an encoder and a decoder, and qaic takes one graph")
     kind = (context.config or {}).get("model_type")
     known = DECODERS if context.family == "decoder" else ENCODERS
     if params.producer != "onnxbuild" or context.family == "encoder-decoder" or kind is None:
@@ -103,63 +103,63 @@ def _check_source(params: QaicParams, context: Context) -> Iterator[Fault]:
     if kind not in known:
         message = f"onnxbuild cannot write a graph of `{kind}` for Cloud AI 100"
         hint = f"it can for {', '.join(sorted(known))}; or write `producer: qefficient`"
-        yield Fault(code="OB870", field="producer", message=message, hint=hint)
+        yield Fault(code="OB810", field="producer", message=message, hint=hint)
     rope = rope_that_varies(context.config or {})
     if rope is not None:
         message = f"`rope_scaling` of type `{rope}` depends on the length of the text, and the graph has one length"
-        yield Fault(code="OB870", field="producer", message=message, hint="write `producer: qefficient`")
+        yield Fault(code="OB810", field="producer", message=message, hint="write `producer: qefficient`")
 
 
 def _check_numbers(params: QaicParams) -> Iterator[Fault]:
-    """OB872 for numbers below 1, and for more cores than a device has."""
+    """OB812 for numbers below 1, and for more cores than a device has."""
     names = ("prefill_seq_len", "prompt_len", "ctx_len", "batch_size", "full_batch_size", "num_cores", "num_devices")
     for name in names:
         value = getattr(params, name)
         if value is not UNSET and value < 1:
-            yield Fault(code="OB872", field=name, message=f"`{name}` expects a number from 1")
+            yield Fault(code="OB812", field=name, message=f"`{name}` expects a number from 1")
     if not params.seq_len or min(params.seq_len) < 1 or len(set(params.seq_len)) < len(params.seq_len):
-        yield Fault(code="OB872", field="seq_len", message="`seq_len` expects different numbers from 1")
+        yield Fault(code="OB812", field="seq_len", message="`seq_len` expects different numbers from 1")
     if params.num_cores > _CORES:
         message = f"{params.num_cores} cores, and a device has {_CORES}"
-        yield Fault(code="OB872", field="num_cores", message=message, hint="use more devices: `num_devices: 2`")
+        yield Fault(code="OB812", field="num_cores", message=message, hint="use more devices: `num_devices: 2`")
 
 
 def _check_lengths(params: QaicParams, context: Context) -> Iterator[Fault]:
-    """OB872 where a chunk leaves no room for an answer, or the cache is longer than the model."""
+    """OB812 where a chunk leaves no room for an answer, or the cache is longer than the model."""
     field = "prefill_seq_len" if params.prompt_len is UNSET else "prompt_len"
     if params.ctx_len <= params.prefill_seq_len:
         message = f"a prompt of {params.prefill_seq_len} tokens fills a cache of {params.ctx_len}"
         hint = "raise `ctx_len`, or read the prompt in smaller chunks"
-        yield Fault(code="OB872", field=field if field in context.written else "ctx_len", message=message, hint=hint)
+        yield Fault(code="OB812", field=field if field in context.written else "ctx_len", message=message, hint=hint)
     if context.positions is not None and params.ctx_len > context.positions:
         message = f"a cache of {params.ctx_len} tokens is longer than {context.limit}"
-        yield Fault(code="OB872", field="ctx_len", message=message, hint=f"write `ctx_len: {context.positions}`")
+        yield Fault(code="OB812", field="ctx_len", message=message, hint=f"write `ctx_len: {context.positions}`")
 
 
 def _check_place(params: QaicParams, context: Context) -> Iterator[Fault]:
-    """OB873 for params that exclude each other, or that another family of models reads."""
+    """OB813 for params that exclude each other, or that another family of models reads."""
     if {"prefill_seq_len", "prompt_len"} <= context.written and params.prompt_len != params.prefill_seq_len:
         message = "`prompt_len` and `prefill_seq_len` are two names of one number"
-        yield Fault(code="OB873", field="prompt_len", message=message, hint="remove one of them")
+        yield Fault(code="OB813", field="prompt_len", message=message, hint="remove one of them")
     if params.full_batch_size is not UNSET and params.batch_size != 1:
         message = "`batch_size` has no effect with `full_batch_size`: each prompt is read alone"
-        yield Fault(code="OB873", field="batch_size", message=message, hint="remove one of them")
+        yield Fault(code="OB813", field="batch_size", message=message, hint="remove one of them")
     if params.hw_version != "ai100" and not SDKS[params.sdk].names_hardware:
         message = f"the SDK {params.sdk} compiles for ai100 alone"
-        yield Fault(code="OB873", field="hw_version", message=message, hint="write `sdk: 1.22` or a later one, in quotes")
+        yield Fault(code="OB813", field="hw_version", message=message, hint="write `sdk: 1.22` or a later one, in quotes")
     is_decoder = context.family == "decoder"
     for name in _OF_ENCODERS if is_decoder else _OF_DECODERS:
         if name in context.written:
             what = "a decoder" if is_decoder else "an encoder"
-            yield Fault(code="OB873", field=name, message=f"`{name}` has no effect on {what}", hint="remove it")
+            yield Fault(code="OB813", field=name, message=f"`{name}` has no effect on {what}", hint="remove it")
 
 
 def _check_options(params: QaicParams) -> Iterator[Fault]:
-    """OB874 for options that onnxbuild writes itself."""
+    """OB814 for options that onnxbuild writes itself."""
     for name in params.options:
         if flag_of(name) in OWN_OPTIONS:
             message = f"`{name}` is written by onnxbuild, and the compiler would get it twice"
-            yield Fault(code="OB874", field="options", message=message, hint="use the param that stands for it")
+            yield Fault(code="OB814", field="options", message=message, hint="use the param that stands for it")
 
 
 def compiler_of(params: QaicParams) -> str:

@@ -53,7 +53,7 @@ class HostDouble:
         }
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Run the program; the cache stays here. Errors: CheckFailed OBE171 for inputs it is not compiled for."""
+        """Run the program; the cache stays here. Errors: CheckFailed OBE241 for inputs it is not compiled for."""
         self._check_feeds(feeds)
         names = self._output_names()
         values = dict(zip(names, self._session.run(names, {**feeds, **self._kept}), strict=True))
@@ -73,21 +73,21 @@ class HostDouble:
         known = {*self._states, *(f"{name}{STATE}" for name in self._states)}
         for name, precision in self._custom_io.items():
             if name not in known or precision not in ROUNDING:
-                raise CheckFailed("OBE171", f"custom_io.yaml gives `{name}` the precision `{precision}`")
+                raise CheckFailed("OBE241", f"custom_io.yaml gives `{name}` the precision `{precision}`")
         for name in self._states:
             if self._custom_io.get(name) != self._custom_io.get(f"{name}{STATE}"):
-                raise CheckFailed("OBE171", f"custom_io.yaml gives `{name}` two precisions")
+                raise CheckFailed("OBE241", f"custom_io.yaml gives `{name}` two precisions")
 
     def _check_feeds(self, feeds: Mapping[str, np.ndarray]) -> None:
         if set(feeds) != set(self._inputs):
             message = f"the program takes {', '.join(self._inputs)}, and was given {', '.join(feeds) or 'nothing'}"
-            raise CheckFailed("OBE171", message)
+            raise CheckFailed("OBE241", message)
         for name, value in feeds.items():
             wanted = NUMPY_TYPES[self._inputs[name].type]
             if value.dtype != wanted:
-                raise CheckFailed("OBE171", f"`{name}` is {value.dtype}, and the program takes {wanted.__name__}")
+                raise CheckFailed("OBE241", f"`{name}` is {value.dtype}, and the program takes {wanted.__name__}")
         if not any(self._fits(feeds, one) for one in self.specializations):
-            raise CheckFailed("OBE171", f"no specialization has the shapes {_shapes(feeds)}{self._known()}")
+            raise CheckFailed("OBE241", f"no specialization has the shapes {_shapes(feeds)}{self._known()}")
 
     def _fits(self, feeds: Mapping[str, np.ndarray], one: Specialization) -> bool:
         return all(value.shape == one.shape(tuple(self._inputs[name].shape)) for name, value in feeds.items())

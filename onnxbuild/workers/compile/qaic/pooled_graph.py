@@ -43,7 +43,7 @@ class PooledEncoder(nn.Module):
 def export_encoder(checkpoint: Path, folder: Path, *, pooling: str, trusts_code: bool) -> tuple[Any, str]:
     """Write the graph of a checkpoint to `folder`; return its config and its pooling.
 
-    Errors: CheckFailed OBE170 for a family or a pooling that this producer cannot write.
+    Errors: CheckFailed OBE240 for a family or a pooling that this producer cannot write.
     """
     from transformers import AutoConfig, AutoModel
 
@@ -52,7 +52,7 @@ def export_encoder(checkpoint: Path, folder: Path, *, pooling: str, trusts_code:
     if config.model_type not in ENCODERS:
         message = f"onnxbuild cannot write an encoder of `{config.model_type}` for Cloud AI 100"
         hint = f"it can for {', '.join(sorted(ENCODERS))}; or write `producer: qefficient`"
-        raise CheckFailed("OBE170", message, notes=[("hint", hint)])
+        raise CheckFailed("OBE240", message, notes=[("hint", hint)])
     model = AutoModel.from_pretrained(checkpoint, dtype=torch.float32, attn_implementation="eager", **options)
     own, normalized = _of_sentence_transformers(checkpoint)
     mode = own if pooling == "auto" else pooling
@@ -74,7 +74,7 @@ def _of_sentence_transformers(folder: Path) -> tuple[str, bool]:
     kinds = {str(one["type"]).rpartition(".")[2]: str(one.get("path", "")) for one in modules}
     others = sorted(set(kinds) - {"Transformer", "Pooling", "Normalize"})
     if others:
-        raise CheckFailed("OBE170", f"the graph for Cloud AI 100 cannot contain the module `{others[0]}`")
+        raise CheckFailed("OBE240", f"the graph for Cloud AI 100 cannot contain the module `{others[0]}`")
     return (_mode(folder / kinds["Pooling"]) if "Pooling" in kinds else "none"), "Normalize" in kinds
 
 
@@ -84,5 +84,5 @@ def _mode(folder: Path) -> str:
     modes = [flag for flag, on in config.items() if flag.startswith("pooling_mode_") and on is True]
     mode = written if isinstance(written, str) else _FLAGS.get(modes[0]) if len(modes) == 1 else None
     if mode not in _FLAGS.values():
-        raise CheckFailed("OBE170", f"the graph for Cloud AI 100 has no pooling `{written or ' + '.join(modes)}`")
+        raise CheckFailed("OBE240", f"the graph for Cloud AI 100 has no pooling `{written or ' + '.join(modes)}`")
     return mode

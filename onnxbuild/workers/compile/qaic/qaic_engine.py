@@ -14,11 +14,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from onnxbuild.protocol import CheckFailed
-from onnxbuild.steps.compiling.backend import Place
+from onnxbuild.steps.compiling.backend_kind import Place
 from onnxbuild.steps.compiling.compiled_record import CompiledRecord, CompiledStage
 from onnxbuild.workers.compile.qaic.card_files import GRAPH
+from onnxbuild.workers.compile.qaic.card_latency import latency_of
 from onnxbuild.workers.compile.qaic.host_double import HostDouble
-from onnxbuild.workers.compile.qaic.retained_decoding import PADDING, Decoded, Decoder, ProgramShape
+from onnxbuild.workers.compile.qaic.retained_decoding import PADDING, Decoder, ProgramShape
 from onnxbuild.workers.engines.compiled.compiled_model import Call, CompiledModel
 
 
@@ -51,19 +52,21 @@ class QaicModel(CompiledModel):
         symbols = [one.symbols for one in self.session.specializations]
         return max(of.get("ctx_len", of["seq_len"]) for of in symbols)
 
-    def continue_texts(
-        self,
-        prompts: Callable[[], Sequence[Sequence[int]]],
-        new_tokens: int,
-        stops: Collection[int],
-        *,
-        clock: Callable[[], float] = time.perf_counter,
-    ) -> Decoded:
-        """Continue prompts greedily; making the tokens counts as a part of the first answer's time."""
-        started = clock()
-        return Decoder(self.session, self.program, stops=stops, clock=clock).decode(
-            prompts(), new_tokens, started=started
-        )
+    def continue_text(
+        self, prompt: Sequence[int], new_tokens: int, stops: Collection[int], *, told: Callable[[int], Any]
+    ) -> tuple[int, ...]:
+        """What follows a prompt; `told` gets each token as soon as it is known."""
+        self._check_length(len(prompt))
+        decoder = Decoder(self.session, self.program, stops=stops, told=told)
+        return decoder.decode([prompt], new_tokens).tokens[0]
+
+    def latency(
+        self, prompts: Callable[[], Sequence[Sequence[int]]], new_tokens: int, stops: Collection[int]
+    ) -> dict[str, Any]:
+        """Continue all prompts, and say how long that took; making the tokens counts as a part of the first answer."""
+        started = time.perf_counter()
+        decoder = Decoder(self.session, self.program, stops=stops)
+        return latency_of(decoder.decode(prompts(), new_tokens, started=started), self.session.device)
 
     def _forward(self, feeds: Mapping[str, np.ndarray]) -> Sequence[Any]:
         ids, mask = feeds["input_ids"], feeds["attention_mask"].astype(bool)
@@ -77,14 +80,17 @@ class QaicModel(CompiledModel):
     def _logits(self, text: Sequence[int]) -> np.ndarray:
         """The logits after each token of a text."""
         shape = self.program
-        if len(text) > shape.context:
-            message = f"a text of {len(text)} tokens is longer than the cache, which holds {shape.context}"
-            raise CheckFailed("OBE171", message, notes=[("hint", "raise `ctx_len`, or use shorter texts")])
+        self._check_length(len(text))
         rows = [self._read(text[place : place + 1], place, answer=True) for place in range(len(text))]
         for begin in range(0, len(text), shape.chunk):
             part = text[begin : begin + shape.chunk]
             rows[begin + len(part) - 1] = self._read(part, begin, answer=False)
         return np.stack(rows)
+
+    def _check_length(self, length: int) -> None:
+        if length > self.program.context:
+            message = f"a text of {length} tokens is longer than the cache, which holds {self.program.context}"
+            raise CheckFailed("OBE241", message, notes=[("hint", "raise `ctx_len`, or use shorter texts")])
 
     def _read(self, tokens: Sequence[int], begin: int, *, answer: bool) -> np.ndarray:
         """The logits after some tokens, read as a part of an answer or of a prompt, in the last row of the program."""
@@ -105,7 +111,7 @@ class QaicModel(CompiledModel):
         length, batch = next(((long, rows) for long, rows in shapes if long >= ids.shape[1]), (0, 0))
         if not length:
             message = f"a text of {ids.shape[1]} tokens is longer than the program, which takes {self.longest}"
-            raise CheckFailed("OBE171", message, notes=[("hint", "add a longer one to `seq_len`")])
+            raise CheckFailed("OBE241", message, notes=[("hint", "add a longer one to `seq_len`")])
         parts = []
         for begin in range(0, len(ids), batch):
             fed = {name: _padded(feeds[name][begin : begin + batch], batch, length) for name in ("input_ids", "attention_mask")}

@@ -17,7 +17,7 @@ from onnxbuild.steps.compiling.qaic_backend import QaicParams, compiler_of
 from onnxbuild.steps.quantize import CHECKPOINT
 from onnxbuild.tables.compiling.cloud_ai_sdks import PROGRAMS
 from onnxbuild.tables.tasks import family_of
-from onnxbuild.workers.compile.compiling import finish, run_compiler, write_script
+from onnxbuild.workers.compile.worker import finish, run_compiler, write_script
 from onnxbuild.workers.compile.qaic.card_files import (
     GRAPH,
     PROGRAM_FILE,
@@ -47,7 +47,7 @@ class Produced(Struct, frozen=True):
 def run(params: QaicParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
     """Write everything that the compiler is given, compile if it is installed, and describe the result.
 
-    Errors: CheckFailed OBE170 for a model that the producer cannot write; those of `run_compiler`.
+    Errors: CheckFailed OBE240 for a model that the producer cannot write; those of `run_compiler`.
     """
     folder = outputs["model"]
     decodes = family_of(params.task) == "decoder"

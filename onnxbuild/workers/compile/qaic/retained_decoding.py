@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from msgspec import Struct
@@ -52,6 +52,7 @@ class Decoded(Struct, frozen=True, kw_only=True):
     decode_seconds: float
     total_seconds: float
     decoded: int  # tokens that runs of single tokens gave
+    prefills: int  # times that prompts were read, for all rows of the program or for one
 
 
 class _Row:
@@ -72,9 +73,11 @@ class Decoder:
         *,
         stops: Collection[int] = (),
         clock: Callable[[], float] = time.perf_counter,
+        told: Callable[[int], Any] = lambda _token: None,
     ) -> None:
-        """Take a session with the sizes of its program; a token in `stops` ends its text."""
-        self._session, self._shape, self._stops, self._clock = session, shape, frozenset(stops), clock
+        """Take a session with the sizes of its program; a token in `stops` ends its text, `told` gets every token."""
+        self._session, self._shape, self._stops = session, shape, frozenset(stops)
+        self._clock, self._told = clock, told
 
     def decode(self, prompts: Sequence[Sequence[int]], new_tokens: int, *, started: float | None = None) -> Decoded:
         """Continue every prompt by `new_tokens` at most. `started` is when the texts began to be tokenized.
@@ -83,7 +86,7 @@ class Decoder:
         """
         start = self._clock() if started is None else started
         self._prefill_seconds = self._decode_seconds = 0.0
-        self._decoded, self._limit = 0, new_tokens
+        self._decoded, self._prefills, self._limit = 0, 0, new_tokens
         found: dict[int, list[int]] = {}
         waiting = deque(enumerate(prompts))
         rows: list[_Row | None] = [None] * self._shape.rows
@@ -99,6 +102,7 @@ class Decoder:
             decode_seconds=self._decode_seconds,
             total_seconds=self._clock() - start,
             decoded=self._decoded,
+            prefills=self._prefills,
         )
 
     def _fill(self, rows: list[_Row | None], waiting: deque[tuple[int, Sequence[int]]], first: float | None) -> None:
@@ -119,6 +123,7 @@ class Decoder:
 
     def _read(self, rows: list[_Row | None], group: Mapping[int, tuple[int, Sequence[int]]]) -> None:
         """Read prompts chunk by chunk; by the place in the batch: the row, and the prompt."""
+        self._prefills += 1
         batch = 1 if self._shape.batched else self._shape.rows
         longest = max(len(prompt) for _, prompt in group.values())
         index = np.array([[row] for row, _ in group.values()], np.int64) if self._shape.batched else None
@@ -159,6 +164,7 @@ class Decoder:
         row = rows[place]
         assert row is not None, "BUG: a token for a row without a text"
         row.tokens.append(int(logits.argmax()))
+        self._told(row.tokens[-1])
 
     def _finish(self, rows: list[_Row | None], found: dict[int, list[int]]) -> None:
         """Free the rows whose text has ended, or whose cache is full."""

@@ -107,7 +107,7 @@ def state_names(layers: int) -> list[str]:
 def export_decoder(checkpoint: Path, folder: Path, *, batched: bool, context: int, trusts_code: bool) -> Any:
     """Write the graph of a checkpoint to `folder`; return its config. `batched`: with `batch_index`.
 
-    Errors: CheckFailed OBE170 for a family, or a form of rotary positions, that this producer cannot write.
+    Errors: CheckFailed OBE240 for a family, or a form of rotary positions, that this producer cannot write.
     """
     model = _loaded(checkpoint, trusts_code=trusts_code)
     shape = cache_shape(model.config)
@@ -163,11 +163,11 @@ def _loaded(checkpoint: Path, *, trusts_code: bool) -> Any:
     if config.model_type not in DECODERS:
         known = ", ".join(DECODERS)
         message = f"onnxbuild cannot write a decoder of `{config.model_type}` for Cloud AI 100"
-        raise CheckFailed("OBE170", message, notes=[("hint", f"it can for {known}; or write `producer: qefficient`")])
+        raise CheckFailed("OBE240", message, notes=[("hint", f"it can for {known}; or write `producer: qefficient`")])
     kind = rope_that_varies(config.to_dict())
     if kind is not None:
         message = f"`rope_scaling` of type `{kind}` depends on the length of the text, and the graph has one length"
-        raise CheckFailed("OBE170", message, notes=[("hint", "write `producer: qefficient`")])
+        raise CheckFailed("OBE240", message, notes=[("hint", "write `producer: qefficient`")])
     model = AutoModelForCausalLM.from_pretrained(
         checkpoint, dtype=torch.float32, attn_implementation="eager", **options
     )
