@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
+import msgspec
 from msgspec import Struct
 
+from onnxbuild.execute.compiled_elsewhere import is_compiled, is_prepared, without_compiler
 from onnxbuild.execute.events import SUCCEEDED, Outcome
+from onnxbuild.execute.key import KeyParts
 from onnxbuild.planning.action_graph import ActionGraph, Variant
 from onnxbuild.planning.packages.asked_uploads import uploads_in
+from onnxbuild.steps import all_kinds
 from onnxbuild.store.store import Store
 
 Tell = Callable[[int, int, float], None]  # results done, results in all, bytes sent
@@ -66,8 +70,9 @@ def share(
     """
     if store.remote is None or store.remote.readonly:
         return None
-    keys = dict(_keys(releasable(graph, outcomes), outcomes))
-    withheld = sum(outcome.outcome in SUCCEEDED for outcome in outcomes.values()) - len(keys)
+    names = releasable(graph, outcomes)
+    withheld = sum(outcome.outcome in SUCCEEDED for outcome in outcomes.values()) - len(names)
+    keys = _with_others(dict(_keys(names, outcomes)), outcomes, store)
     fresh = list(keys) if again else store.traces.unshared(store.remote.identity, keys)
     results, sent = 0, 0
     for number, key in enumerate(fresh, 1):
@@ -78,6 +83,21 @@ def share(
             results, sent = results + 1, sent + size
         tell(number, len(fresh), sent)
     return Shared(results, sent, withheld, complete=results == len(fresh))
+
+
+def _with_others(keys: Mapping[str, str], outcomes: Mapping[str, Outcome], store: Store) -> dict[str, str]:
+    """The keys to share: none of a prepared variant, and a second one of a compiled variant."""
+    found: dict[str, str] = {}
+    for key, name in keys.items():
+        facts = outcomes[name].facts
+        if is_prepared(facts):
+            continue
+        found[key] = name
+        trace = store.traces.find(key) if is_compiled(facts) else None
+        others = without_compiler(msgspec.convert(trace.parts, KeyParts), all_kinds()) if trace is not None else None
+        if others is not None:
+            found[others.key] = name
+    return found
 
 
 def _keys(names: tuple[str, ...], outcomes: Mapping[str, Outcome]) -> Iterator[tuple[str, str]]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from onnxbuild.execute.action_folder import ActionFolder, Rejected
+from onnxbuild.execute.compiled_elsewhere import is_compiled, without_compiler
 from onnxbuild.execute.events import ActionProgress, Outcome, OutcomeName
 from onnxbuild.execute.job import Job
 from onnxbuild.execute.policy import Done, Interrupt, Policy, log_file
@@ -86,10 +87,17 @@ class Performer:
                 parts=plain(job.parts), outputs={}, facts=response.facts, seconds=response.seconds, worker="local"
             )
             recorded = self._store.publish(job.parts.key, trace, folder.outputs)
+            self._record_for_others(job, recorded)
         finally:
             remove_tree(work)
         is_same = job.before is not None and dict(job.before) == dict(recorded.outputs)
         return _succeeded(job, "unchanged" if is_same else "built", recorded, response.seconds)
+
+    def _record_for_others(self, job: Job, recorded: Trace) -> None:
+        """Record a compiled result for machines that lack the compiler, too."""
+        others = without_compiler(job.parts, self._kinds) if is_compiled(recorded.facts) else None
+        if others is not None:
+            self._store.record_again(others.key, msgspec.structs.replace(recorded, parts=plain(others)))
 
     def _obtain(self, job: Job, tell: Tell) -> Trace | None:
         """The result that another process has just built, or that the remote store has."""

@@ -221,6 +221,11 @@ class Store:
         forget_journal(self.root, key)
         return recorded
 
+    def record_again(self, key: str, trace: Trace) -> None:
+        """Record a result that the store has under one more key."""
+        with self._undisturbed():
+            self._record(key, trace, {port: self.tree(digest) for port, digest in trace.outputs.items()})
+
     def _record(self, key: str, trace: Trace, trees: Mapping[str, Tree], origin: Origin | None = None) -> Trace:
         """Record a trace whose content is in the store."""
         complete = Trace(

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from msgspec import Struct
 
 from onnxbuild.report.evidence.evidence import Measurement, Throughput, VariantEvidence
-from onnxbuild.report.evidence.gathering import OWN_ENGINE
 from onnxbuild.report.wording import counted
 from onnxbuild.tables.choices import THROUGHPUT
 from onnxbuild.tables.regressions import ACCURACY, FIGURES
@@ -48,11 +47,11 @@ def figures(variant: VariantEvidence) -> Iterator[tuple[tuple[str, str], Figure]
     for check in variant.checks:
         if check.metric in FIGURES or check.metric == ACCURACY:
             yield (check.metric, ""), Figure(check.value, *(check.interval or (check.value, check.value)))
-    own = [one for one in variant.measurements if one.engine == OWN_ENGINE]
+    own = [one for one in variant.measurements if one.own]
     for number, one in enumerate(own):
         where = "" if number == 0 else one.fed
         yield from ((key, figure) for key, figure in _latencies(one, where))
-    yield from _rates([one for one in variant.throughputs if one.engine == OWN_ENGINE])
+    yield from _rates([one for one in variant.throughputs if one.own])
     for name, value in (("tokens_per_second", row.tokens_per_second), ("first_token", row.first_token_ms)):
         if value is not None:
             yield (name, ""), Figure(value, value * _LEAST_OF_ONE, value / _LEAST_OF_ONE)

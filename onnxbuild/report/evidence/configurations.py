@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.report.evidence.evidence import Measurement, Ratio
-from onnxbuild.report.evidence.gathering import OWN_ENGINE, measurements_of
+from onnxbuild.report.evidence.gathering import measurements_of
 from onnxbuild.report.result.figures import AS_FAST, NONE, milliseconds, times
 from onnxbuild.report.result.table_layout import Cell, Column
 
@@ -44,16 +44,27 @@ def _about(rows: Sequence[Measured]) -> list[Column]:
 
 
 def _engines(rows: Sequence[Measured]) -> list[Column]:
-    names = dict.fromkeys(engine for _, engines in rows for engine in engines if engine != OWN_ENGINE)
-    columns = [column("p50", [_p50(engines.get(OWN_ENGINE)) for _, engines in rows])]
+    names = dict.fromkeys(name for _, engines in rows for name, one in engines.items() if not one.own)
+    columns = [column("p50", [_p50(_own(engines)) for _, engines in rows])]
     for name in names:
-        columns.append(column(f"{name} p50", [_p50(engines.get(name)) for _, engines in rows]))
-        columns.append(column("speed-up", [_speedup(engines.get(OWN_ENGINE), name) for _, engines in rows]))
+        columns.append(column(f"{name} p50", [_p50(_beside(engines, name)) for _, engines in rows]))
+        columns.append(column("speed-up", [_speedup(_own(engines), name) for _, engines in rows]))
     return columns
 
 
+def _own(engines: Mapping[str, Measurement]) -> Measurement | None:
+    """What was measured of the variant itself."""
+    return next((one for one in engines.values() if one.own), None)
+
+
+def _beside(engines: Mapping[str, Measurement], name: str) -> Measurement | None:
+    """What was measured of a baseline."""
+    one = engines.get(name)
+    return None if one is None or one.own else one
+
+
 def _p50(one: Measurement | None) -> str:
-    return NONE if one is None else milliseconds(one.p50_ms, marked=one.contended and one.engine == OWN_ENGINE)
+    return NONE if one is None else milliseconds(one.p50_ms, marked=one.contended and one.own)
 
 
 def _speedup(one: Measurement | None, baseline: str) -> str:

@@ -47,11 +47,13 @@ class Ratio(Struct, frozen=True, kw_only=True):
 class Measurement(Struct, frozen=True, kw_only=True):
     """One engine in one configuration. Latencies are in milliseconds per call, rates per second.
 
-    `past`: tokens in the key-value cache. `ratios`: only for the variant itself, one for each baseline.
+    `past`: tokens in the key-value cache. `own`: it runs the variant itself.
+    `ratios`: only for that one, one for each baseline.
     """
 
     action: str
     engine: str
+    own: bool = False
     stage: str
     batch: int
     sequence: int
@@ -85,11 +87,13 @@ class Throughput(Struct, frozen=True, kw_only=True):
     """One engine in one setting of `throughput:`. Rates are per second: the median over passes, and their range.
 
     `texts` and `tokens`: of one pass, without padding. `padding_ratio`: tokens that were computed over real ones.
-    `best`: the engine is fastest in this setting. `ratios`: only for the variant itself, one for each baseline.
+    `best`: the engine is fastest in this setting. `own`: it runs the variant itself.
+    `ratios`: only for that one, one for each baseline.
     """
 
     action: str
     engine: str
+    own: bool = False
     longer_than: int
     tokenized: str
     order: str

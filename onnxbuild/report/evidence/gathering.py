@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from onnxbuild.deliver.package_rows import package_rows
-from onnxbuild.deliver.variant_rows import Row, judged_metrics, rows
+from onnxbuild.deliver.variant_rows import Row, judged_metrics, own_engine, rows
 from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import ActionGraph, Variant
 from onnxbuild.report.evidence.evidence import Check, Evidence, Measurement, Step, VariantEvidence
@@ -23,7 +23,6 @@ from onnxbuild.version import __version__
 
 Find = Callable[[str], Trace | None]
 
-OWN_ENGINE = "onnxruntime"
 _OVER_ROWS = frozenset({*ROW_METRICS, "accuracy_drop"})
 _NUMBERS = ("p50_ms", "p90_ms", "p99_ms", "mean_ms", "min_ms", "max_ms", "stdev_ms", "samples_per_second")
 
@@ -163,10 +162,10 @@ def measurements_of(outcome: Outcome) -> Iterator[Measurement]:
     results = outcome.facts.get("results") if outcome.kind == "benchmark" else None
     for result in results if isinstance(results, list | tuple) else ():
         with contextlib.suppress(msgspec.ValidationError):
-            yield from _measurements(outcome.id, msgspec.convert(result, _Result))
+            yield from _measurements(outcome.id, msgspec.convert(result, _Result), own_engine(outcome.facts))
 
 
-def _measurements(action: str, result: _Result) -> Iterator[Measurement]:
+def _measurements(action: str, result: _Result, own: str) -> Iterator[Measurement]:
     ratios = ratios_of(result.speedup)
     for engine, series in result.engines.items():
         values = ((name, getattr(series, name)) for name in _NUMBERS)
@@ -181,6 +180,7 @@ def _measurements(action: str, result: _Result) -> Iterator[Measurement]:
             calls=series.n,
             tokens_per_second=series.tokens_per_second,
             contended=series.contended,
-            ratios=ratios if engine == OWN_ENGINE else (),
+            own=engine == own,
+            ratios=ratios if engine == own else (),
             **{name: math.nan if value is None else value for name, value in values},
         )

@@ -8,7 +8,6 @@ from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.report.evidence.configurations import column, configuration_columns, ratio_to
 from onnxbuild.report.evidence.evidence import Throughput
-from onnxbuild.report.evidence.gathering import OWN_ENGINE
 from onnxbuild.report.evidence.throughputs import throughputs_of
 from onnxbuild.report.result.figures import NONE, rate
 from onnxbuild.report.result.result_table import CONTENDED, drawn
@@ -63,13 +62,19 @@ def _about(rows: Sequence[Measured]) -> list[Column]:
 
 
 def _engines(rows: Sequence[Measured]) -> list[Column]:
-    names = dict.fromkeys(engine for _, engines in rows for engine in engines if engine != OWN_ENGINE)
-    own = [engines.get(OWN_ENGINE) for _, engines in rows]
+    names = dict.fromkeys(name for _, engines in rows for name, one in engines.items() if not one.own)
+    own = [next((one for one in engines.values() if one.own), None) for _, engines in rows]
     columns = [column("texts/s", map(_rate, own)), column("tokens/s", [_tokens(one) for one in own])]
     for name in names:
-        columns.append(column(f"{name} texts/s", [_rate(engines.get(name)) for _, engines in rows]))
+        columns.append(column(f"{name} texts/s", [_rate(_beside(engines, name)) for _, engines in rows]))
         columns.append(column("speed-up", [ratio_to(name, one.ratios if one else ()) for one in own]))
     return [*columns, column("best of", [_best_of(engines) for _, engines in rows])]
+
+
+def _beside(engines: Mapping[str, Throughput], name: str) -> Throughput | None:
+    """What was measured of a baseline."""
+    one = engines.get(name)
+    return None if one is None or one.own else one
 
 
 def _best_of(engines: Mapping[str, Throughput]) -> str:

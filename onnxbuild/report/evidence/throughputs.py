@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from onnxbuild.deliver.variant_rows import own_engine
 from onnxbuild.execute.events import Outcome
 from onnxbuild.report.evidence.evidence import Ratio, Throughput
 
@@ -68,19 +69,21 @@ def throughputs_of(outcome: Outcome) -> Iterator[Throughput]:
     best = {(one.engine, *_setting(one)) for one in facts.best}
     for result in facts.results:
         for name in result.engines:
-            yield _throughput(outcome.id, name, result, best=(name, *_setting(result)) in best)
+            is_best = (name, *_setting(result)) in best
+            yield _throughput(outcome.id, name, result, own=own_engine(outcome.facts), best=is_best)
 
 
 def _setting(one: _Setting) -> tuple[Any, ...]:
     return tuple(getattr(one, name) for name in _Setting.__struct_fields__)
 
 
-def _throughput(action: str, engine: str, result: _Result, *, best: bool) -> Throughput:
+def _throughput(action: str, engine: str, result: _Result, *, own: str, best: bool) -> Throughput:
     measured = result.engines[engine]
     rate = measured.texts_per_second
     return Throughput(
         action=action,
         engine=engine,
+        own=engine == own,
         **{name: getattr(result, name) for name in _Setting.__struct_fields__},
         texts=result.texts,
         tokens=result.tokens,

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from onnxbuild.report.evidence.evidence import Evidence, VariantEvidence
 from onnxbuild.report.evidence.front import ROUNDING, Point, Tradeoff, tradeoffs
-from onnxbuild.report.evidence.gathering import OWN_ENGINE
 from onnxbuild.report.page import throughput_plots
 from onnxbuild.report.page.canvas import COLOURS, INK, LINE, drawing, new_figure
 
@@ -143,10 +142,8 @@ def _latency_bars(variants: Sequence[VariantEvidence]) -> dict[str, list[Bar]]:
     several = len({one.stage for _, one in measured}) > 1
     found: dict[str, dict[str, Bar]] = {}
     for target, one in measured:
-        name = target if one.engine == OWN_ENGINE else one.engine
-        bar = Bar(
-            name, one.p50_ms, one.p90_ms if math.isfinite(one.p90_ms) else None, baseline=one.engine != OWN_ENGINE
-        )
+        name = target if one.own else one.engine
+        bar = Bar(name, one.p50_ms, one.p90_ms if math.isfinite(one.p90_ms) else None, baseline=not one.own)
         found.setdefault(f"{one.stage}: {one.fed}" if several else one.fed, {}).setdefault(name, bar)
     return {words: sorted(bars.values(), key=lambda bar: not bar.baseline) for words, bars in found.items()}
 

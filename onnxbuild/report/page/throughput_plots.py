@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from onnxbuild.report.evidence.evidence import Throughput, VariantEvidence
-from onnxbuild.report.evidence.gathering import OWN_ENGINE
 from onnxbuild.report.page.canvas import COLOURS, INK, LINE, new_figure
 from onnxbuild.report.wording import counted
 
@@ -30,7 +29,7 @@ def panels_of(variants: Sequence[VariantEvidence]) -> Panels:
     several = len({one.threads for variant in variants for one in variant.throughputs}) > 1
     for variant in variants:
         for one in variant.throughputs:
-            name = variant.target if one.engine == OWN_ENGINE else one.engine
+            name = variant.target if one.own else one.engine
             panel = f"{one.fed}, {counted(one.threads, 'thread')}" if several else one.fed
             found.setdefault(panel, {}).setdefault(name, {}).setdefault(one.workers, one)
     return found
@@ -67,7 +66,7 @@ def words_of(panels: Panels) -> str:
 
 
 def _draw(axes: Axes, title: str, lines: Mapping[str, Points]) -> None:
-    targets = [name for name, points in lines.items() if next(iter(points.values())).engine == OWN_ENGINE]
+    targets = [name for name, points in lines.items() if next(iter(points.values())).own]
     others = [name for name in lines if name not in targets]
     for number, (name, points) in enumerate(lines.items()):
         colour = COLOURS[targets.index(name) % len(COLOURS)] if name in targets else LINE

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from onnxbuild.deliver.variant_rows import own_engine
 from onnxbuild.execute.events import SUCCEEDED, Outcome
 from onnxbuild.planning.action_graph import ActionGraph, Variant
 from onnxbuild.report.wording import cropped, on_one_line
@@ -38,10 +39,11 @@ def _outcome(variant: Variant, outcomes: Mapping[str, Outcome]) -> Outcome | Non
 
 def _lines(variant: Variant, outcome: Outcome, number: int, limit: Any) -> Iterator[str]:
     """What a variant made of a prompt, and what PyTorch did if that differs."""
-    own, baseline = _shown(outcome, "onnxruntime", number, limit), _shown(outcome, "torch", number, limit)
+    engine = own_engine(outcome.facts)
+    own, baseline = _shown(outcome, engine, number, limit), _shown(outcome, "torch", number, limit)
     if own is None:
         return
-    same = _text(outcome, "onnxruntime", number) == _text(outcome, "torch", number)
+    same = _text(outcome, engine, number) == _text(outcome, "torch", number)
     yield f"  {variant.name}{', as PyTorch' if same else ''}: {own}"
     if baseline is not None and not same:
         yield f"  {variant.name}, PyTorch: {baseline}"

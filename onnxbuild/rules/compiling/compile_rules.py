@@ -37,7 +37,7 @@ def compiler_missing(world: World) -> Iterator[Diagnostic]:
                 "OB802",
                 f"`{name}` is not on this machine, so `{action.id}` will only be prepared, not compiled",
                 span=action.span,
-                hint=f"install `{name}`, or run the `compile.sh` that is written where it is installed",
+                hint=f"install `{name}`, or run `sh compile.sh` in the output where it is installed",
                 severity="warning",
             )
 
@@ -79,4 +79,58 @@ RULES: tuple[Rule, ...] = (
         """,
     ),
     compiler_missing,
+    described(
+        "OB803",
+        "device-of-backend",
+        """
+        A backend compiles for another device than the target's.
+
+        Why: the files would run on a device that nobody asked for.
+        Bad:
+            device: cuda
+            compile: openvino
+        Good:
+            compile: openvino
+        """,
+    ),
+    described(
+        "OB804",
+        "quantizes-twice",
+        """
+        A backend is asked to quantize what it cannot quantize.
+
+        Why: the graph is quantized already, two ways contradict each other, or the model reads no text to calibrate
+        with.
+        Bad:
+            quantize: int8
+            compile: {backend: openvino, quantize: int8}
+        Good:
+            compile: {backend: openvino, quantize: int8}
+        """,
+    ),
+    described(
+        "OB805",
+        "param-of-backend-unused",
+        """
+        A param of a backend has no effect beside the others.
+
+        Why: it looks as if it did something.
+        Bad:
+            compile: {backend: openvino, samples: 100}
+        Good:
+            compile: {backend: openvino, quantize: int8, samples: 100}
+        """,
+    ),
+    described(
+        "OB806",
+        "no-range-of-sizes",
+        """
+        A bound of an axis is no range of sizes.
+
+        Bad:
+            compile: {backend: openvino, bounds: {sequence_length: "512..1"}}
+        Good:
+            compile: {backend: openvino, bounds: {sequence_length: "1..512"}}
+        """,
+    ),
 )

@@ -19,7 +19,7 @@ from onnxbuild.steps.compiling.compiled_record import (
     write_record,
 )
 from onnxbuild.tables.graph_stages import stages_of
-from onnxbuild.workers.folders.model_files import carry_along, files_below, onnx_names
+from onnxbuild.workers.folders.model_files import carry_along, files_below
 from onnxbuild.workers.folders.model_graphs import data_below
 
 _TAIL = 20  # lines of the compiler's output that a message has
@@ -30,7 +30,7 @@ def stages_in(folder: Path, files: Mapping[str, str]) -> dict[str, CompiledStage
     import onnx
 
     stages: dict[str, CompiledStage] = {}
-    for name in onnx_names(folder):
+    for name in files:
         graph = onnx.load(folder / name, load_external_data=False).graph
         held = {one.name for one in graph.initializer}
         inputs = {one.name: StageInput(_shape(one), _type(one)) for one in graph.input if one.name not in held}
@@ -74,16 +74,14 @@ def finish(source: Path, folder: Path, record: CompiledRecord, **facts: Any) -> 
 
 
 def write_script(folder: Path, command: Sequence[str]) -> None:
-    """Write `compile.sh`, which runs a compiler in the folder with exactly this command."""
+    """Write `compile.sh`, which runs a compiler in the folder with exactly this command: `sh compile.sh`."""
     lines = (
         "#!/bin/sh",
         "# What onnxbuild would have run, or has run, in this folder.",
         "set -e",
         'cd "$(dirname "$0")"',
     )
-    path = folder / SCRIPT
-    path.write_text("\n".join((*lines, shlex.join(command), "")), encoding="utf-8")
-    path.chmod(0o755)
+    (folder / SCRIPT).write_text("\n".join((*lines, shlex.join(command), "")), encoding="utf-8")
 
 
 def run_compiler(

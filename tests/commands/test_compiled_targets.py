@@ -1,0 +1,163 @@
+"""Targets with `compile:`, with a backend of a plugin whose compiler and device are programs that a test puts there."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from onnx import TensorProto, helper
+from plugin.world import World
+
+GOOD = 'cp "$2" "$3"; echo compiled with "$1"'
+
+
+def machine(root: Path, **programs: str) -> World:
+    """A world with a target for the chip, and these programs on its PATH."""
+    world = World(root)
+    world.environment["PATH"] = f"{root / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    for name, text in programs.items():
+        install(world, name, text)
+    (root / "model/model.onnx").write_bytes(graph())
+    write(world)
+    return world
+
+
+def graph() -> bytes:
+    """A graph that returns what it is fed."""
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy")
+    made = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "g", [x], [y])
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+
+
+def install(world: World, name: str, text: str = "true") -> None:
+    place = world.root / "bin" / name
+    place.parent.mkdir(exist_ok=True)
+    place.write_text(f"#!/bin/sh\n{text}\n")
+    place.chmod(0o755)
+
+
+def write(world: World, block: object = "chip", **more: object) -> None:
+    model = {"source": "onnx:model", "validate": False, "benchmark": False, "targets": ["one"], **more}
+    content = {"onnxbuild": 1, "targets": {"one": {"compile": block}}, "models": {"m": model}}
+    (world.root / "manifest.yaml").write_text(json.dumps(content))
+
+
+def record(world: World) -> dict[str, object]:
+    return json.loads((world.root / "out/m/one/compiled.json").read_text())
+
+
+def test_without_its_compiler_a_variant_is_prepared_and_its_checks_are_skipped(tmp_path: Path) -> None:
+    world = machine(tmp_path)
+    lint = world.run(verb="lint")
+    assert "OB802 warning: `chipc` is not on this machine, so `m/one:compile-chip` will only be prepared" in lint.out
+    done = world.run("--json")
+    assert done.outcomes() == {"m:fetch": "built", "m/one:compile-chip": "built", "m/one:load": "built"}
+    assert done.actions()["m/one:load"]["facts"] == {"skipped": "needs chiprun"}
+    assert (record(world)["state"], record(world)["needs"]) == ("prepared", "chipc")
+    out = world.root / "out/m/one"
+    assert sorted(path.name for path in out.iterdir()) == [
+        "compile.sh", "compiled.json", "config.json", "model.onnx", "onnxbuild.json",
+    ]  # fmt: skip
+    assert out.joinpath("compile.sh").read_text().splitlines()[-1] == "chipc -cores=16 model.onnx model.chip"
+    assert str(tmp_path) not in out.joinpath("compiled.json").read_text()
+    shown = world.run().out
+    assert "prepared" in shown
+    assert "skipped: needs chiprun" in shown
+    assert "passed" not in shown
+
+
+def test_it_is_compiled_as_soon_as_the_compiler_is_there_and_run_as_soon_as_the_device_is(tmp_path: Path) -> None:
+    world = machine(tmp_path)
+    world.run()
+    install(world, "chipc", GOOD)
+    done = world.run("--json").actions()
+    assert {name: one["outcome"] for name, one in done.items() if one["outcome"] != "hit"} == {
+        "m/one:compile-chip": "built", "m/one:load": "unchanged",
+    }  # fmt: skip
+    assert record(world)["state"] == "compiled"
+    assert done["m/one:load"]["facts"] == {"skipped": "needs chiprun"}
+    install(world, "chiprun")
+    again = world.run("--json").actions()
+    assert [name for name, one in again.items() if one["outcome"] != "hit"] == ["m/one:load"]
+    facts = again["m/one:load"]["facts"]
+    assert facts["executed_on"] == {"place": "device", "name": "Chip 100"}
+    assert "executed on Chip 100" in world.run().out
+    assert "up to date" in world.run().out
+
+
+@pytest.mark.parametrize(
+    ("compiler", "options", "code", "words"),
+    [
+        ("echo out of memory; kill -9 $$", (), "OBE235", "`chipc` was killed by SIGKILL"),
+        ("echo bad graph >&2; exit 3", (), "OBE235", "`chipc` ended with code 3"),
+        ("echo done", (), "OBE236", "`chipc` ended with code 0 and did not write `model.chip`"),
+        (": > model.chip", (), "OBE236", "`chipc` ended with code 0 and did not write `model.chip`"),
+        ("sleep 60", ("--timeout", "2"), "OBE62", "did not end within 2 seconds and was stopped"),
+    ],
+)
+def test_a_compiler_that_fails_fails_the_run(
+    tmp_path: Path, compiler: str, options: tuple[str, ...], code: str, words: str
+) -> None:
+    world = machine(tmp_path, chipc=compiler)
+    done = world.run(*options)
+    assert done.code == 1
+    assert f"{code} m/one:compile-chip failed: {words}" in done.out, done
+    assert not (world.root / "out").exists()
+    assert world.wait_for_silence() == []
+
+
+def test_the_output_of_a_compiler_is_in_the_message(tmp_path: Path) -> None:
+    world = machine(tmp_path, chipc="echo bad graph >&2; exit 3")
+    out = world.run().out
+    assert "= output: bad graph" in out
+    assert "= command: chipc -cores=16 model.onnx model.chip" in out
+
+
+def test_another_machine_takes_what_was_compiled_and_runs_it(tmp_path: Path) -> None:
+    shared = ("--remote", f"file://{tmp_path / 'shared'}")
+    builder = machine(tmp_path / "builder", chipc=GOOD)
+    assert builder.run(*shared).code == 0
+    device = machine(tmp_path / "device", chiprun="true")
+    done = device.run("--json", *shared).actions()
+    assert {name: one["outcome"] for name, one in done.items()} == {
+        "m:fetch": "hit", "m/one:compile-chip": "hit", "m/one:load": "built",
+    }  # fmt: skip
+    assert record(device)["state"] == "compiled"
+    assert done["m/one:load"]["facts"]["executed_on"] == {"place": "device", "name": "Chip 100"}
+    assert "executed on Chip 100" in device.run(*shared).out
+
+
+def test_what_is_only_prepared_is_not_shared(tmp_path: Path) -> None:
+    shared = ("--remote", f"file://{tmp_path / 'shared'}")
+    machine(tmp_path / "bare").run(*shared)
+    other = machine(tmp_path / "other")
+    assert other.run("--json", *shared).outcomes()["m/one:compile-chip"] == "built"
+
+
+def test_the_params_of_a_backend_are_in_the_key_and_checked(tmp_path: Path) -> None:
+    world = machine(tmp_path, chipc=GOOD)
+    world.run()
+    write(world, {"backend": "chip", "cores": 8})
+    done = world.run("--json").actions()["m/one:compile-chip"]
+    assert [reason["part"] for reason in done["reasons"]] == ["params.cores"]
+    assert record(world)["compiler"] == {
+        "name": "chipc", "version": "1", "command": ["chipc", "-cores=8", "model.onnx", "model.chip"],
+    }  # fmt: skip
+    write(world, {"backend": "chip", "core": 8})
+    assert "OB001 unknown key `core`" in world.run(verb="lint").out
+    write(world, {"backend": "chop"})
+    assert "did you mean `chip`?" in world.run(verb="lint").out
+    write(world, {"cores": 8})
+    assert "OB012 missing key `backend`" in world.run(verb="lint").out
+
+
+def test_the_script_does_what_the_compiler_would_have_done(tmp_path: Path) -> None:
+    world = machine(tmp_path)
+    world.run()
+    install(world, "chipc", GOOD)
+    script = world.root / "out/m/one/compile.sh"
+    done = subprocess.run(["sh", script], env=world.environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "compiled with -cores=16\n"
