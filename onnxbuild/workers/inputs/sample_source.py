@@ -34,6 +34,7 @@ class Source(Struct, frozen=True, kw_only=True):
     paired: bool = False  # two texts per row
     picture_size: tuple[int, int] | None = None  # height and width where they are not the configs'
     even: bool = False  # rows of one length: genai's attention counts the tokens of a row from its start
+    longest: int | None = None  # tokens of a row that a program of one shape takes
 
     @property
     def masks_text(self) -> bool:
@@ -53,7 +54,7 @@ class Source(Struct, frozen=True, kw_only=True):
     @property
     def positions(self) -> int:
         """The maximum number of tokens that the model accepts."""
-        return positions_of(self.config) or NO_LIMIT
+        return min(positions_of(self.config) or NO_LIMIT, self.longest or NO_LIMIT)
 
     @property
     def pad_id(self) -> int:
@@ -82,6 +83,7 @@ def open_source(
         seed=seed,
         even=(folder / "genai_config.json").is_file(),
         paired=reads_pairs(task, config),
+        longest=getattr(model, "longest", None),
     )
 
 

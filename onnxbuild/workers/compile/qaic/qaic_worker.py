@@ -109,7 +109,9 @@ def _stage(*, decodes: bool, normal: Produced) -> CompiledStage:
     if not decodes:
         rest = ("sequence_length", "hidden") if normal.about.get("pooling") == "none" else ("hidden",)
         outputs = {"output": ("batch_size", *rest)}
-    return CompiledStage(file=GRAPH, inputs={"input_ids": tokens, "attention_mask": tokens}, outputs=outputs)
+    # A stage without positions would be taken for one that counts the padding.
+    names = ("input_ids", "attention_mask", *(("position_ids",) if decodes else ()))
+    return CompiledStage(file=GRAPH, inputs=dict.fromkeys(names, tokens), outputs=outputs)
 
 
 def _clip_to_half(folder: Path) -> list[str]:

@@ -78,6 +78,17 @@ def why_skipped(folder: Path, runtime: Runtime | UnsetType) -> str | None:
     return "needs an engine: nothing runs it" if backend is not None and backend.verified_on is None else None
 
 
+def why_not_timed(folder: Path, runtime: Runtime | UnsetType) -> str | None:
+    """What the machine lacks to measure a variant: a host double would be a measurement of this machine."""
+    lacking = why_skipped(folder, runtime)
+    if lacking is not None or runtime is UNSET:
+        return lacking
+    record = checked_record(folder)
+    backend = backend_named(record.backend)
+    is_double = backend is not None and backend.verified_on == HOST_DOUBLE
+    return f"needs {record.device}: a host double is not measured" if is_double else None
+
+
 def executed(variant: Any) -> dict[str, Any]:
     """The fact of where a compiled variant has run; empty for ONNX Runtime."""
     where = getattr(variant, "where", None)
