@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnxruntime
 
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.workers.compile.qaic.card_program import STATE, Specialization, read_custom_io, read_specializations
+from onnxbuild.workers.compile.qaic.skipped_places import marks_padding_by_index, rewrite
 from onnxbuild.workers.compile.qaic.state_rounding import ROUNDING
 from onnxbuild.workers.engines.compiled.stage_feeds import NUMPY_TYPES
 from onnxbuild.workers.engines.onnxruntime_engine import open_session
@@ -28,7 +30,8 @@ class HostDouble:
 
     def __init__(self, graph: Path, settings: Path, *, threads: int = 1) -> None:
         """Open a graph with the specializations and the custom IO of a folder."""
-        self._session = open_session(graph, threads=threads)
+        self._spare = int(marks_padding_by_index(graph))  # slots of the cache that the card does not have
+        self._session = _opened(graph, threads=threads, rewritten=bool(self._spare))
         self.specializations = read_specializations(settings)
         self._custom_io = read_custom_io(settings)
         specs = {spec.name: spec for spec in self._session.get_inputs()}
@@ -48,7 +51,7 @@ class HostDouble:
         first = self.specializations[0]
         random = np.random.default_rng(0)
         self._kept = {
-            name: random.standard_normal(first.shape(tuple(spec.shape))).astype(np.float32)
+            name: random.standard_normal(self._with_spare(first.shape(tuple(spec.shape)))).astype(np.float32)
             for name, spec in self._states.items()
         }
 
@@ -60,6 +63,9 @@ class HostDouble:
         for name in self._states:
             self._kept[name] = self._rounded(name, values.pop(f"{name}{STATE}"))
         return values
+
+    def _with_spare(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (*shape[:2], shape[2] + self._spare, *shape[3:])
 
     def _rounded(self, name: str, value: np.ndarray) -> np.ndarray:
         precision = self._custom_io.get(name)
@@ -95,6 +101,15 @@ class HostDouble:
     def _known(self) -> str:
         shapes = [{name: one.shape(tuple(spec.shape)) for name, spec in self._inputs.items()} for one in self.specializations]
         return "; it has " + " and ".join(str(one) for one in shapes)
+
+
+def _opened(graph: Path, *, threads: int, rewritten: bool) -> onnxruntime.InferenceSession:
+    """The session of a graph; one of QEfficient's is rewritten first, and loaded completely before the copy is gone."""
+    if not rewritten:
+        return open_session(graph, threads=threads)
+    with TemporaryDirectory(prefix="onnxbuild-double-") as folder:
+        rewrite(graph, Path(folder) / graph.name)
+        return open_session(Path(folder) / graph.name, threads=threads)
 
 
 def _shapes(feeds: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
