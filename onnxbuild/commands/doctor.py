@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from onnxbuild.confinement import confine
 from onnxbuild.machine import Machine, this_machine
 from onnxbuild.planning.interpreters.unseen import unseen
 from onnxbuild.protocol import json_text
 from onnxbuild.report.wording import folded
+from onnxbuild.runners.programs import is_of_machine, need_name, version_on_machine
 from onnxbuild.runners.worker_environment import import_folders
 from onnxbuild.steps import KINDS, Kinds
 from onnxbuild.steps.kind import Kind
@@ -47,7 +48,7 @@ class Report(Struct, frozen=True, kw_only=True):
 
     `missing`: step kind → distributions that it needs and that are not installed. `confinement`: what confines
     somebody else's code, in words. `python_path`: which workers import from the folders of PYTHONPATH; "" if not set.
-    `unseen`: what can change results and is in no key.
+    `unseen`: what can change results and is in no key. `backends`: what each can do here, in words.
     """
 
     onnxbuild: str
@@ -67,6 +68,7 @@ class Report(Struct, frozen=True, kw_only=True):
     python_path: str
     unseen: tuple[str, ...]
     missing: Mapping[str, tuple[str, ...]]
+    backends: Mapping[str, str]
     repair: str | None
 
     @property
@@ -110,6 +112,7 @@ def doctor(
         python_path=_python_path(environ),
         unseen=unseen(python, environ),
         missing={kind: absent for kind, absent in missing.items() if absent},
+        backends=backends_of(KINDS, version),
         repair=_EXTRA if any(missing.values()) else None,
     )
 
@@ -123,6 +126,31 @@ def needs_of(kinds: Kinds) -> Mapping[str, tuple[str, ...]]:
         name: () if name.startswith(CLIENT) else tuple(one for one in declared_packages(kind) if one not in _OPTIONAL)
         for name, kind in kinds.items()
     }
+
+
+def backends_of(kinds: Kinds, version: Version) -> Mapping[str, str]:
+    """What a target that is compiled for each backend gets here: where a compiler is absent, it is only prepared."""
+    return {kind.backend: _ability(kind, version) for kind in kinds.values() if kind.backend}
+
+
+def _ability(kind: Kind, version: Version) -> str:
+    params = kind.params()
+    runtime = kind.runtime(params, None)  # type: ignore[arg-type] # that of a backend asks for no context
+    absent = _lacking(kind.compiler(params), version)
+    if absent is not None:
+        return f"prepares: `{absent}` is not here, so nothing is compiled or run"
+    lacking = None if runtime is UNSET else _lacking(runtime.needs, version)
+    if lacking is not None:
+        return f"compiles; `{lacking}` is not here, so validation and benchmark are skipped"
+    return "compiles and runs"
+
+
+def _lacking(needs: tuple[str, ...], version: Version) -> str | None:
+    return next((need_name(one) for one in needs if not _is_here(one, version)), None)
+
+
+def _is_here(need: str, version: Version) -> bool:
+    return version_on_machine(need) != "absent" if is_of_machine(need) else version(need) is not None
 
 
 def declared_packages(kind: Kind) -> tuple[str, ...]:
@@ -152,6 +180,7 @@ def as_text(report: Report, columns: int | None = None) -> str:
         *((("pythonpath", report.python_path),) if report.python_path else ()),
         ("providers", report.provider_problem or ", ".join(report.providers) or "none: onnxruntime is not installed"),
         *((name, version or "not installed") for name, version in report.packages.items()),
+        *((f"compile {name}", words) for name, words in report.backends.items()),
     ]
     width = max(len(label) for label, _ in lines)
     text = [folded(f"{label:<{width}}  {value}", columns, hang=width + 2) for label, value in lines]

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 import msgspec
 from msgspec import Struct
 
-from onnxbuild.execute.compiled_elsewhere import is_compiled, is_prepared, without_compiler
 from onnxbuild.execute.events import SUCCEEDED, Outcome
 from onnxbuild.execute.key import KeyParts
+from onnxbuild.execute.sharing.compiled_elsewhere import is_compiled, is_prepared, without_compiler
 from onnxbuild.planning.action_graph import ActionGraph, Variant
 from onnxbuild.planning.packages.asked_uploads import uploads_in
 from onnxbuild.steps import all_kinds

@@ -14,10 +14,10 @@ from pathlib import Path
 import msgspec
 
 from onnxbuild.execute.action_folder import ActionFolder, Rejected
-from onnxbuild.execute.compiled_elsewhere import is_compiled, without_compiler
 from onnxbuild.execute.events import ActionProgress, Outcome, OutcomeName
 from onnxbuild.execute.job import Job
 from onnxbuild.execute.policy import Done, Interrupt, Policy, log_file
+from onnxbuild.execute.sharing.compiled_elsewhere import is_compiled, without_compiler
 from onnxbuild.machine import shortage
 from onnxbuild.planning.action_graph import Action
 from onnxbuild.printable import printable

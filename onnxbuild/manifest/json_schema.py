@@ -126,7 +126,8 @@ def _place_steps(defs: dict[str, Schema], places: Mapping[str, Holder]) -> None:
     packages = [name for name, place in places.items() if place == "package"]
     defs["ModelBlock"]["properties"]["package"] = _packages(packages)
     backends = [name for name, place in places.items() if place == "backend"]
-    compiled = _compiled(backends, {name: defs.pop(name) for name in backends})
+    defs[_COMPILE_KEY] = _admit(_compiled(backends, {name: defs.pop(name) for name in backends}))
+    compiled: Schema = {"$ref": f"#/$defs/{_COMPILE_KEY}"}
     defs["Step"] = {
         "title": "Step",
         "description": "one step: a step kind and its params",

@@ -37,6 +37,11 @@ def is_of_machine(name: str) -> bool:
     return name.startswith((PROGRAM, FILE))
 
 
+def need_name(name: str) -> str:
+    """A name in `packages` as a person calls it."""
+    return name.removeprefix(PROGRAM).removeprefix(FILE)
+
+
 def version_on_machine(name: str) -> str:
     """What the key has for a program or a file of the machine."""
     if name.startswith(PROGRAM):

@@ -207,6 +207,45 @@ def with_a_target_that_is_only_opened(place: Place) -> None:
     place.manifest["models"]["r"] |= {"targets": [{"name": "own"}], "load": True}
 
 
+def compiled(**block: Any) -> Edit:
+    """The model that is not checked gets a target for OpenVINO with these params."""
+
+    def edit(place: Place) -> None:
+        place.manifest["datasets"] = {"d": {"source": [{"text": "a"}, {"text": "b"}]}}
+        targets = [{"name": "own", "compile": {"backend": "openvino", **block}}]
+        place.manifest["models"]["r"] |= {"targets": targets}
+
+    return edit
+
+
+def calibrated(**block: Any) -> Edit:
+    return compiled(quantize="int8", dataset="d", **block)
+
+
+def another_row(place: Place) -> None:
+    calibrated()(place)
+    place.manifest["datasets"]["d"]["limit"] = 1
+
+
+def checked_with(block: Any) -> Edit:
+    """The target `own` of the model, with all checks, compiled or not."""
+
+    def edit(place: Place) -> None:
+        place.manifest["models"]["r"] |= {
+            "targets": [{"name": "own", **block}], "validate": {}, "benchmark": {"threads": [1]},
+            "generate": {"prompts": ["a"]},
+        }  # fmt: skip
+
+    return edit
+
+
+def opened_with(block: Any) -> Edit:
+    def edit(place: Place) -> None:
+        place.manifest["models"]["r"] |= {"targets": [{"name": "own", **block}], "load": True}
+
+    return edit
+
+
 def of_m(kind: str, *targets: str) -> set[str]:
     """The actions of a kind. Those of `validate` include that of the graph which `int8` is quantized from."""
     proof = {"m/int8:validate-fp32"} if kind == "validate" and not targets else set()
@@ -317,6 +356,12 @@ def javascript(**block: Any) -> Edit:
     return at("models", "m", "package", value={"transformers.js": {"dtypes": {"q8": "int8"}, **block}})
 
 
+OPENVINO = {"compile": "openvino"}
+OF_OPENVINO = {"r/own:compile-openvino"}
+CHECKED_OPENVINO = {
+    *OF_OPENVINO, "r/own:validate", "r/own:benchmark", "r/own:generate",
+}  # fmt: skip
+
 FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
     "fetch": {
         "origin": (at("models", "h", "source", value="local:model"), set()),  # the same model as m's: all is there
@@ -396,6 +441,7 @@ FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
         "trust_remote_code": (_TRUST[0], _TRUST[1] | {"m/o2:precision", "m/o2:validate-fp32"}),
     },
     "validate": {
+        "runtime": (checked_with(OPENVINO), CHECKED_OPENVINO),
         "device": _DEVICE,
         "task": _TASK,
         "precision": _EIGHT_BITS,
@@ -410,8 +456,30 @@ FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
         "max_length": check("validate", "max_length", 40),
         "trust_remote_code": _TRUST,
     },
-    "load": {"device": (at("models", "r", "targets", value=[{"name": "own", "device": "cuda"}]), {"r/own:load"})},
+    "load": {
+        "device": (at("models", "r", "targets", value=[{"name": "own", "device": "cuda"}]), {"r/own:load"}),
+        "runtime": (opened_with(OPENVINO), {"r/own:load", "r/own:compile-openvino"}),
+    },
+    "compile-openvino": {
+        "task": (
+            at("models", "r", "task", value="text-generation"), {"r:fetch", "r:export", "r/own:compile-openvino"},
+        ),
+        "trust_remote_code": (
+            at("models", "r", "export", "trust_remote_code", value=True), {"r:export", "r/own:compile-openvino"},
+        ),
+        "precision": (compiled(precision="bf16"), OF_OPENVINO),
+        "quantize": (compiled(quantize="int8"), OF_OPENVINO),
+        "weights": (compiled(weights="int8"), OF_OPENVINO),
+        "group_size": (compiled(weights="int4", group_size=64), OF_OPENVINO),
+        "bounds": (compiled(bounds={"sequence_length": "1..9"}), OF_OPENVINO),
+        "dataset": (calibrated(), OF_OPENVINO),
+        "samples": (calibrated(samples=7), OF_OPENVINO),
+        "sequence": (calibrated(sequence=7), OF_OPENVINO),
+        "seed": (calibrated(seed=7), OF_OPENVINO),
+        "rows": (another_row, OF_OPENVINO),
+    },
     "benchmark": {
+        "runtime": (checked_with(OPENVINO), CHECKED_OPENVINO),
         "task": _TASK,
         "device": _DEVICE,
         "batch": check("benchmark", "batch", [2]),
@@ -428,6 +496,7 @@ FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
     },
     "generate": {
         "task": _TASK,
+        "runtime": (checked_with(OPENVINO), CHECKED_OPENVINO),
         "prompts": check("generate", "prompts", ["b"]),
         "max_new_tokens": check("generate", "max_new_tokens", 65),
         "threads": check("generate", "threads", 2),
@@ -542,6 +611,8 @@ ELSEWHERE: Mapping[str, Mapping[str, Any]] = {
     # tests/workers/test_timm.py.
     "validate": {"insisted": ["top1"], "library": "timm"},
     "benchmark": {"library": "timm"},
+    # The name of the kind says it.
+    "compile-openvino": {"backend": "openvino"},
     # It says for which variants a tuning runs, and nothing of the tuning: tests/planning/test_best_only.py.
     "tune": {"only": "best"},
     # Planning follows both, and leaves them out of the key: tests/planning/test_planned_packages.py.
@@ -582,6 +653,14 @@ BEFORE: Mapping[tuple[str, str], Edit] = {
     )},
     **{("benchmark", field): with_texts for field in ("throughput", "rows")},
     **{("validate", field): with_rows for field in ("dataset", "samples", "sequence", "rows")},
+    **{("compile-openvino", field): compiled() for field in (
+        "task", "trust_remote_code", "precision", "quantize", "weights", "bounds"
+    )},
+    ("compile-openvino", "group_size"): compiled(weights="int4"),
+    ("compile-openvino", "dataset"): compiled(quantize="int8"),
+    **{("compile-openvino", field): calibrated() for field in ("samples", "sequence", "seed", "rows")},
+    **{(kind, "runtime"): checked_with({}) for kind in ("validate", "benchmark", "generate")},
+    ("load", "runtime"): opened_with({}),
     ("load", "device"): with_a_target_that_is_only_opened,
     **{("tune", field): with_tuning for field in FIELDS["tune"]},
     **{(kind, field): with_a_package for kind in ("package-plain", "client-plain") for field in FIELDS[kind]},

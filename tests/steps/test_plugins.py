@@ -55,12 +55,12 @@ def test_a_plugin_brings_its_kind(installed) -> None:
         (
             KIND,
             "whisper = shout_plugin:KIND",
-            "its entry point is neither a `Kind` nor a `Package` of that name, or a built-in one has the name",
+            "its entry point is no `Kind`, `Package` or `Backend` of that name, or a built-in one has the name",
         ),
         (
             KIND.replace('"shout"', '"blame"'),  # a command adds that kind to plans
             "blame = shout_plugin:KIND",
-            "its entry point is neither a `Kind` nor a `Package` of that name, or a built-in one has the name",
+            "its entry point is no `Kind`, `Package` or `Backend` of that name, or a built-in one has the name",
         ),
     ],
 )

@@ -44,7 +44,8 @@ def _of_verdict(subject: Subject, variant: VariantEvidence) -> Iterator[str]:
     if variant.target not in subject.folders:
         yield f"{name} failed or was not finished, so it has no folder here."
     elif variant.row.verdict is None:
-        yield f"{name} was not validated."
+        why = f" (skipped: {escaped(variant.row.skipped)})" if variant.row.skipped else ""
+        yield f"{name} was not validated{why}."
     elif variant.row.verdict == "warned":
         yield f"{name} is outside a bound that the manifest does not enforce."
     for step in variant.steps:

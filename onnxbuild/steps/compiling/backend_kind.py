@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
-from msgspec import UNSET, Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from onnxbuild.steps.kind import Context, Fault, Kind, OpeningParams, Runtime, trusted
 
@@ -28,7 +28,8 @@ class CompileParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_o
 
     DERIVED: ClassVar[tuple[str, ...]] = ("backend", "task", "trust_remote_code")
 
-    backend: Annotated[str, Meta(description="name of the backend")] = ""
+    # Unset once it is settled, and so left out of the key: the name of the kind says it.
+    backend: Annotated[str | UnsetType, Meta(description="name of the backend")] = UNSET
     task: Annotated[str, Meta(description="the model's task")] = ""
 
 
@@ -71,7 +72,7 @@ def _compiler(backend: Backend) -> Kind:
     def resolve(params: CompileParams, context: Context) -> Any:
         filled = msgspec.structs.replace(
             params,
-            backend=backend.name,
+            backend=UNSET,
             task=context.task or "",
             trust_remote_code=trusted(context) if context.trusts_code else UNSET,
         )

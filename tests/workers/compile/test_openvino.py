@@ -1,0 +1,233 @@
+"""OpenVINO compiles a small graph of token ids, and what it compiled computes what the graph computes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from onnxbuild.protocol import CheckFailed
+from onnxbuild.steps.compiling.compiled_record import RECORD, read_record
+from onnxbuild.steps.compiling.openvino_backend import OpenvinoParams
+from onnxbuild.steps.kind import Runtime
+from onnxbuild.workers.compile.openvino import openvino_worker
+from onnxbuild.workers.engines.compiled import needs_here
+from onnxbuild.workers.engines.compiled.open_variant import open_variant, why_skipped
+
+pytest.importorskip("openvino")
+
+WORDS, WIDTH, OUT = 37, 48, 24
+Compiled = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Embeddings of ids, two products with a Tanh between them: [batch, tokens, OUT]."""
+    folder = tmp_path_factory.mktemp("model")
+    random = np.random.default_rng(7)
+    weights = {"table": (WORDS, WIDTH), "up": (WIDTH, 2 * WIDTH), "down": (2 * WIDTH, OUT)}
+    nodes = [
+        helper.make_node("Gather", ["table", "input_ids"], ["rows"]),
+        helper.make_node("MatMul", ["rows", "up"], ["wide"]),
+        helper.make_node("Tanh", ["wide"], ["bent"]),
+        helper.make_node("MatMul", ["bent", "down"], ["last_hidden_state"]),
+    ]
+    ids = helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch_size", "sequence_length"])
+    out = helper.make_tensor_value_info("last_hidden_state", TensorProto.FLOAT, ["batch_size", "sequence_length", OUT])
+    held = [
+        numpy_helper.from_array((random.standard_normal(shape) / 5).astype(np.float32), name)
+        for name, shape in weights.items()
+    ]
+    graph = helper.make_model(
+        helper.make_graph(nodes, "g", [ids], [out], held),
+        opset_imports=[helper.make_opsetid("", 17)], ir_version=8,
+    )  # fmt: skip
+    (folder / "model.onnx").write_bytes(graph.SerializeToString())
+    (folder / "config.json").write_text(json.dumps({"vocab_size": WORDS, "max_position_embeddings": 64}))
+    vocabulary = {
+        "[UNK]": 0,
+        "[PAD]": 1,
+        **{word: number for number, word in enumerate(["the", "a", "of", "in", "to", "and", "is"], 2)},
+    }
+    (folder / "tokenizer.json").write_text(json.dumps({
+        "version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None,
+        "pre_tokenizer": {"type": "Whitespace"}, "post_processor": None, "decoder": None,
+        "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "[UNK]"},
+    }))  # fmt: skip
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 64})
+    )
+    return folder
+
+
+@pytest.fixture
+def compiled(model: Path, tmp_path: Path) -> Compiled:
+    def make(**params: Any) -> Path:
+        facts.clear()
+        folder = tmp_path / "compiled"
+        folder.mkdir()
+        facts.update(openvino_worker.run(OpenvinoParams(**params), {"model": model}, {"model": folder}, _quiet))
+        return folder
+
+    facts: dict[str, Any] = {}
+    make.facts = facts  # type: ignore[attr-defined]
+    return make
+
+
+def _quiet(*_told: Any) -> None:
+    """Nobody listens."""
+
+
+def feeds(batch: int = 3, tokens: int = 11) -> Mapping[str, np.ndarray]:
+    return {"input_ids": np.random.default_rng(1).integers(2, 9, (batch, tokens))}
+
+
+def difference(model: Path, folder: Path) -> float:
+    """The largest one from ONNX Runtime, as a part of the largest value."""
+    expected = open_variant(model, threads=1).run("forward", feeds())["last_hidden_state"]
+    actual = open_variant(folder, threads=1).run("forward", feeds())["last_hidden_state"]
+    assert actual.shape == (3, 11, OUT)
+    return float(np.abs(actual - expected).max() / np.abs(expected).max())
+
+
+# Random weights lose more than trained ones: what is shown is that each way is about as exact as its numbers are.
+@pytest.mark.parametrize(
+    ("params", "least", "most"),
+    [
+        ({}, 0.0, 1e-6),
+        ({"precision": "bf16"}, 0.0, 0.02),
+        ({"quantize": "int8"}, 1e-4, 0.05),
+        ({"weights": "int8"}, 1e-5, 0.02),
+        ({"weights": "int4", "group_size": 16}, 1e-3, 0.3),
+        ({"bounds": {"sequence_length": "1..16"}}, 0.0, 1e-6),
+    ],
+)
+def test_it_computes_what_the_graph_computes(
+    model: Path, compiled: Compiled, params: Mapping[str, Any], least: float, most: float
+) -> None:
+    folder = compiled(**params)
+    assert least <= difference(model, folder) <= most
+
+
+def test_the_folder_says_how_it_is_loaded_and_has_what_is_beside_the_graph(compiled: Compiled) -> None:
+    folder = compiled(precision="f32", bounds={"sequence_length": "1..16"})
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "compiled.json", "config.json", "model.bin", "model.blob", "model.xml", "tokenizer.json",
+        "tokenizer_config.json",
+    ]  # fmt: skip
+    record = read_record(folder)
+    assert record is not None
+    assert (record.backend, record.state, record.device, record.needs) == ("openvino", "compiled", "CPU", None)
+    assert record.properties == {"INFERENCE_PRECISION_HINT": "f32"}
+    assert record.settings == {"bounds": {"sequence_length": "1..16"}}
+    assert sorted(record.files) == ["model.bin", "model.blob", "model.xml"]
+    assert record.stages["forward"].inputs["input_ids"].shape == ("batch_size", "sequence_length")
+    assert "/" not in (folder / RECORD).read_text().replace("releases/2026/4", "")
+
+
+def test_a_size_beyond_its_bound_is_refused_by_openvino(compiled: Compiled) -> None:
+    opened = open_variant(compiled(bounds={"sequence_length": "1..8"}), threads=1)
+    assert opened.run("forward", feeds(tokens=8))["last_hidden_state"].shape == (3, 8, OUT)
+    with pytest.raises(RuntimeError):
+        opened.run("forward", feeds(tokens=9))
+
+
+def test_an_axis_that_no_input_has_is_named(compiled: Compiled) -> None:
+    with pytest.raises(CheckFailed) as failed:
+        compiled(bounds={"length": "1..8"})
+    assert failed.value.failure.code == "OBE238"
+    assert failed.value.failure.message == "no input has an axis `length`"
+    assert failed.value.failure.notes == (("axes", "`batch_size`, `sequence_length`"),)
+
+
+def test_outputs_are_arrays_of_their_own_and_calls_are_independent(compiled: Compiled) -> None:
+    opened = open_variant(compiled(), threads=2)
+    first = opened.run("forward", feeds())["last_hidden_state"]
+    kept = first.copy()
+    opened.run("forward", {"input_ids": np.zeros((3, 11), np.int64)})
+    assert np.array_equal(first, kept)
+    assert opened.threads_used() == 2
+    assert (opened.name, opened.where.place, opened.where.name) == ("openvino", "device", "CPU")
+
+
+def changed(folder: Path, **fields: Any) -> None:
+    content = json.loads((folder / RECORD).read_text())
+    (folder / RECORD).write_text(json.dumps({**content, **fields}))
+
+
+def refused(folder: Path) -> tuple[str, str]:
+    with pytest.raises(CheckFailed) as failed:
+        open_variant(folder, threads=1)
+    return failed.value.failure.code, failed.value.failure.message
+
+
+def test_a_blob_is_loaded_with_its_property_and_refused_without_it(
+    compiled: Compiled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import openvino
+
+    folder, given = compiled(precision="f32"), []
+    core = openvino.Core
+
+    class Watched:
+        def import_model(self, blob: bytes, device: str, properties: Mapping[str, Any]) -> Any:
+            given.append(dict(properties))
+            return core().import_model(blob, device, properties)
+
+    monkeypatch.setattr("onnxbuild.workers.engines.compiled.openvino_engine._core", Watched)
+    open_variant(folder, threads=1)
+    assert given == [{"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1, "ENABLE_CPU_PINNING": False}]
+    changed(folder, properties={})
+    message = "`compiled.json` lacks the property INFERENCE_PRECISION_HINT, without which the blob computes NaN"
+    assert refused(folder) == ("OBE234", message)
+
+
+def test_a_stale_blob_a_cut_one_and_a_missing_one_are_refused(compiled: Compiled) -> None:
+    folder = compiled()
+    blob = (folder / "model.blob").read_bytes()
+    (folder / "model.blob").write_bytes(blob[:-1] + bytes([blob[-1] ^ 1]))
+    assert refused(folder) == ("OBE232", "`model.blob` is not the file that was compiled")
+    (folder / "model.blob").write_bytes(blob[:100])
+    changed(folder, files={})  # even where the record does not tell
+    code, message = refused(folder)
+    assert (code, message) == ("OBE232", "OpenVINO does not load `model.blob`")
+    (folder / "model.blob").unlink()
+    changed(folder, files={"model.blob": "0"})
+    assert refused(folder) == ("OBE232", "`model.blob` is missing")
+
+
+def test_a_blob_of_another_version_is_refused(compiled: Compiled) -> None:
+    folder = compiled()
+    changed(folder, compiler={"name": "openvino", "version": "2020.1"})
+    code, message = refused(folder)
+    assert code == "OBE233"
+    assert message.startswith("the blob is of OpenVINO 2020.1, and 20")
+
+
+def test_a_record_that_cannot_be_read_or_names_no_backend_is_refused(compiled: Compiled) -> None:
+    folder = compiled()
+    changed(folder, backend="abacus")
+    assert refused(folder)[0] == "OBE231"
+    changed(folder, format=99)
+    assert refused(folder) == ("OBE230", "`compiled.json` is missing or has another format")
+    (folder / RECORD).write_text("{")
+    assert refused(folder)[0] == "OBE230"
+
+
+def test_without_openvino_the_graphs_are_prepared_and_nothing_passes(
+    model: Path, compiled: Compiled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(needs_here, "version_here", lambda name: None if name == "nncf" else "1")
+    folder = compiled(quantize="int8")
+    assert compiled.facts["state"] == "prepared"  # type: ignore[attr-defined]
+    assert compiled.facts["needs"] == "nncf"  # type: ignore[attr-defined]
+    assert (folder / "model.onnx").read_bytes() == (model / "model.onnx").read_bytes()
+    runtime = Runtime(backend="openvino", needs=("openvino",))
+    assert why_skipped(folder, runtime) == "needs nncf: the variant is only prepared"
+    monkeypatch.setattr(needs_here, "version_here", lambda _name: None)
+    assert why_skipped(folder, runtime) == "needs openvino"
