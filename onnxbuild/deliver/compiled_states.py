@@ -17,8 +17,8 @@ PREPARED, COMPILED = "prepared", "compiled"
 def state_of(variant: Variant, outcomes: Mapping[str, Outcome]) -> str | None:
     """`prepared`, `compiled`, `executed on CPU`, `verified on CPU`; None if the variant is not compiled at all.
 
-    The last two name an emulator or a host double as such: `verified on emulator of HTP`. What was not compiled says so:
-    `prepared, verified on host double of Cloud AI 100`.
+    The last two name an emulator or a host double as such: `verified on emulator of HTP`. What was not compiled says
+    so: `prepared, verified on host double of Cloud AI 100`.
     """
     made = outcomes.get(variant.output.action)
     if not variant.backend or made is None or made.outcome not in SUCCEEDED:
@@ -29,7 +29,7 @@ def state_of(variant: Variant, outcomes: Mapping[str, Outcome]) -> str | None:
     state = PREPARED if made.facts.get("state") != COMPILED else COMPILED
     reached = f"verified on {verified[0]}" if verified else f"executed on {executed[0]}" if executed else state
     # Only a host double runs what is not compiled.
-    return reached if state == COMPILED or reached == state else f"{state}, {reached}"
+    return reached if state in {COMPILED, reached} else f"{state}, {reached}"
 
 
 def is_double(facts: Mapping[str, Any]) -> bool:

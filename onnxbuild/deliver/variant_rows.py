@@ -37,8 +37,8 @@ class Row(Struct, frozen=True, kw_only=True):
 
     `verdict` is None if the variant was not validated. Sizes are in bytes, latencies in milliseconds per run.
     `texts_per_second`: in the fastest setting of `throughput:`, of its first set of texts.
-    `state`: how far a compiled variant has come; `skipped`: what its checks lack here. `double_…`: what a host double of
-    the device took, which says nothing about the device.
+    `state`: how far a compiled variant has come; `skipped`: what its checks lack here.
+    `double_…`: what a host double of the device took, which says nothing about the device.
     `is_as_fast`: the range of a speed-up over the rounds includes 1, so that no difference was shown.
     """
 

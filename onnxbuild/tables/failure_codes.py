@@ -1082,7 +1082,7 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "The message has the words of the backend. Fix the shapes, choose other params, or leave the target out.",
     ),
     "OBE240": FailureCode(
-        "model-unfit-for-qaic",
+        "graph-unfit-for-qaic",
         "a model cannot be written for Cloud AI 100",
         "onnxbuild writes the graph of some families of models, and of some poolings, itself.",
         "Write `producer: qefficient`, and name a toolchain that has the package QEfficient.",

@@ -82,7 +82,9 @@ def test_it_is_measured_beside_pytorch_and_onnx_runtime(built) -> None:
 
 def test_select_chooses_among_runtimes_and_the_report_shows_the_state(built) -> None:
     root, _ = built
-    rows = {one["name"]: one for one in json.loads(command(root, "status", "manifest.yaml", "--format", "json"))["variants"]}
+    rows = {
+        one["name"]: one for one in json.loads(command(root, "status", "manifest.yaml", "--format", "json"))["variants"]
+    }
     fastest = min(rows.values(), key=lambda row: row["latency_ms"])["name"].removeprefix("m/")
     best = root / "out/m/best"
     assert (best / "compiled.json").is_file() == (fastest == "ov")

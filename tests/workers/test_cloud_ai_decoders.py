@@ -141,7 +141,7 @@ def test_a_cache_with_two_precisions_is_refused(gpt2, tmp_path):
     write_settings(tmp_path, QaicParams(prefill_seq_len=8, ctx_len=CONTEXT, batch_size=2), 2)
     path = tmp_path / "custom_io.yaml"
     path.write_text(path.read_text().replace("float16", "mxint8", 1))
-    with pytest.raises(CheckFailed, match="custom_io.yaml gives `past_key.0` two precisions"):
+    with pytest.raises(CheckFailed, match=r"custom_io\.yaml gives `past_key.0` two precisions"):
         HostDouble(folder / "model.onnx", tmp_path)
 
 

@@ -44,7 +44,10 @@ def test_a_prompt_that_is_read_token_by_token_has_one_specialization():
 @pytest.mark.parametrize("chunk", [1, 16])
 def test_continuous_batching_reads_one_prompt_at_a_time(chunk):
     assert specializations(QaicParams(prefill_seq_len=chunk, ctx_len=64, full_batch_size=5)) == [
-        {"name": "Prefill", "symbols": {"batch_size": "1", "seq_len": str(chunk), "ctx_len": "64", "full_batch_size": "5"}},
+        {
+            "name": "Prefill",
+            "symbols": {"batch_size": "1", "seq_len": str(chunk), "ctx_len": "64", "full_batch_size": "5"},
+        },
         {"name": "Decode", "symbols": {"batch_size": "5", "seq_len": "1", "ctx_len": "64", "full_batch_size": "5"}},
     ]
 
@@ -66,7 +69,11 @@ def test_custom_io_names_each_state_twice():
     )
 
 
-_END = ("-network-specialization-config=specializations.json", "-custom-IO-list-file=custom_io.yaml", "-aic-binary-dir=qpc")
+_END = (
+    "-network-specialization-config=specializations.json",
+    "-custom-IO-list-file=custom_io.yaml",
+    "-aic-binary-dir=qpc",
+)
 
 
 @pytest.mark.parametrize(

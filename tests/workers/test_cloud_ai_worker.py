@@ -17,12 +17,12 @@ from cloud_ai_models import CONTEXT, greedy, prompts, random_decoder
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.compiling.compiled_record import read_record
 from onnxbuild.steps.compiling.qaic_backend import QaicParams
+from onnxbuild.steps.kind import Runtime
 from onnxbuild.workers.compile.qaic import qaic_worker
 from onnxbuild.workers.compile.qaic.card_latency import latency_of
 from onnxbuild.workers.compile.qaic.retained_decoding import Decoder, ProgramShape
 from onnxbuild.workers.engines.compiled.open_variant import open_variant, why_not_timed, why_skipped
 from onnxbuild.workers.generate.greedy import Greedy
-from onnxbuild.steps.kind import Runtime
 
 RUNTIME = Runtime(backend="qaic", needs=("onnxruntime",))
 

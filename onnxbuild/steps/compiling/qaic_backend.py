@@ -95,7 +95,9 @@ def _check_source(params: QaicParams, context: Context) -> Iterator[Fault]:
         yield Fault(code="OB810", message=message, hint="name the checkpoint as the `source`", of_source=True)
         return
     if context.family == "encoder-decoder":
-        yield Fault(code="OB810", message=f"task `{context.task}` has an encoder and a decoder, and qaic takes one graph")
+        yield Fault(
+            code="OB810", message=f"task `{context.task}` has an encoder and a decoder, and qaic takes one graph"
+        )
     kind = (context.config or {}).get("model_type")
     known = DECODERS if context.family == "decoder" else ENCODERS
     if params.producer != "onnxbuild" or context.family == "encoder-decoder" or kind is None:
@@ -146,7 +148,9 @@ def _check_place(params: QaicParams, context: Context) -> Iterator[Fault]:
         yield Fault(code="OB813", field="batch_size", message=message, hint="remove one of them")
     if params.hw_version != "ai100" and not SDKS[params.sdk].names_hardware:
         message = f"the SDK {params.sdk} compiles for ai100 alone"
-        yield Fault(code="OB813", field="hw_version", message=message, hint="write `sdk: 1.22` or a later one, in quotes")
+        yield Fault(
+            code="OB813", field="hw_version", message=message, hint="write `sdk: 1.22` or a later one, in quotes"
+        )
     is_decoder = context.family == "decoder"
     for name in _OF_ENCODERS if is_decoder else _OF_DECODERS:
         if name in context.written:
@@ -188,4 +192,3 @@ QAIC = Backend(
     precision_after=lambda _params, _context: "fp16",  # in which the card computes
     pure=True,
 )
-

@@ -74,7 +74,9 @@ def partitions_name(devices: int) -> str:
     return f"mdp_ts_{devices}.json"
 
 
-def qconfig_text(params: QaicParams, config: Mapping[str, Any], symbols: Sequence[tuple[str, Mapping[str, int]]]) -> str:
+def qconfig_text(
+    params: QaicParams, config: Mapping[str, Any], symbols: Sequence[tuple[str, Mapping[str, int]]]
+) -> str:
     """`qconfig.json`: what the program was made of. It has no paths of this machine."""
     compiler = {
         "enable_qnn": False,

@@ -33,9 +33,7 @@ def read_specializations(folder: Path) -> tuple[Specialization, ...]:
     """The specializations of a folder, of either form."""
     rows = msgspec.json.decode((folder / SPECIALIZATIONS).read_bytes())["specializations"]
     parts = [(row.get("name"), row["symbols"]) if "symbols" in row else (None, row) for row in rows]
-    return tuple(
-        Specialization(name, {key: int(value) for key, value in symbols.items()}) for name, symbols in parts
-    )
+    return tuple(Specialization(name, {key: int(value) for key, value in symbols.items()}) for name, symbols in parts)
 
 
 def read_custom_io(folder: Path) -> dict[str, str]:

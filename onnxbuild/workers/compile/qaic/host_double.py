@@ -99,7 +99,9 @@ class HostDouble:
         return all(value.shape == one.shape(tuple(self._inputs[name].shape)) for name, value in feeds.items())
 
     def _known(self) -> str:
-        shapes = [{name: one.shape(tuple(spec.shape)) for name, spec in self._inputs.items()} for one in self.specializations]
+        shapes = [
+            {name: one.shape(tuple(spec.shape)) for name, spec in self._inputs.items()} for one in self.specializations
+        ]
         return "; it has " + " and ".join(str(one) for one in shapes)
 
 

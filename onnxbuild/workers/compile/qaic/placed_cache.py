@@ -18,7 +18,7 @@ from transformers.cache_utils import DynamicLayer
 MASKED = -10000.0  # fp16 holds it, and exp() of it is 0 in fp16 and in fp32
 
 
-class _Scatter(torch.autograd.Function):
+class _Scatter(torch.autograd.Function):  # type: ignore[misc]
     """ScatterND as one node. The trace of `index_put` has some fifty nodes per call, for indices of any kind."""
 
     @staticmethod
@@ -32,7 +32,7 @@ class _Scatter(torch.autograd.Function):
         return graph.op("ScatterND", past, places, new).setType(past.type())
 
 
-class PlacedCache(Cache):
+class PlacedCache(Cache):  # type: ignore[misc]
     """The past of all layers, `[rows, heads, ctx_len, head size]` each, and the positions of the new tokens.
 
     `batch_index`, `[batch, 1]`, names the row of each sequence where the cache has more rows than the batch.

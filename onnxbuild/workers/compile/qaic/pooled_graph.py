@@ -17,7 +17,7 @@ _SMALLEST = 1e-9  # the length of a text without tokens, as sentence-transformer
 _FLAGS = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean", "pooling_mode_max_tokens": "max"}
 
 
-class PooledEncoder(nn.Module):
+class PooledEncoder(nn.Module):  # type: ignore[misc]
     """An encoder and its pooling: `mean`, `cls`, `max`, or `none` for the vectors of all tokens."""
 
     def __init__(self, model: Any, pooling: str, *, normalized: bool) -> None:
@@ -83,6 +83,6 @@ def _mode(folder: Path) -> str:
     written = config.get("pooling_mode")
     modes = [flag for flag, on in config.items() if flag.startswith("pooling_mode_") and on is True]
     mode = written if isinstance(written, str) else _FLAGS.get(modes[0]) if len(modes) == 1 else None
-    if mode not in _FLAGS.values():
+    if mode is None or mode not in _FLAGS.values():
         raise CheckFailed("OBE240", f"the graph for Cloud AI 100 has no pooling `{written or ' + '.join(modes)}`")
     return mode

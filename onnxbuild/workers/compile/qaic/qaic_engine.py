@@ -69,7 +69,8 @@ class QaicModel(CompiledModel):
         return latency_of(decoder.decode(prompts(), new_tokens, started=started), self.session.device)
 
     def _forward(self, feeds: Mapping[str, np.ndarray]) -> Sequence[Any]:
-        ids, mask = feeds["input_ids"], feeds["attention_mask"].astype(bool)
+        ids = feeds["input_ids"]
+        mask: np.ndarray = feeds["attention_mask"].astype(bool)
         texts = [[int(token) for token in row[seen]] for row, seen in zip(ids, mask, strict=True)]
         logits = [self._logits(text) for text in texts]
         whole = np.zeros((*ids.shape, logits[0].shape[-1]), np.float32)
@@ -85,7 +86,8 @@ class QaicModel(CompiledModel):
         for begin in range(0, len(text), shape.chunk):
             part = text[begin : begin + shape.chunk]
             rows[begin + len(part) - 1] = self._read(part, begin, answer=False)
-        return np.stack(rows)
+        logits: np.ndarray = np.stack(rows)
+        return logits
 
     def _check_length(self, length: int) -> None:
         if length > self.program.context:
@@ -96,13 +98,14 @@ class QaicModel(CompiledModel):
         """The logits after some tokens, read as a part of an answer or of a prompt, in the last row of the program."""
         shape = self.program
         batch, length = (shape.rows, 1) if answer else (1 if shape.batched else shape.rows, shape.chunk)
-        ids = np.zeros((batch, length), np.int64)
+        ids: np.ndarray = np.zeros((batch, length), np.int64)
         positions = np.full_like(ids, PADDING)
         ids[-1, : len(tokens)], positions[-1, : len(tokens)] = tokens, range(begin, begin + len(tokens))
         feeds = {"input_ids": ids, "position_ids": positions}
         if shape.batched:
             feeds["batch_index"] = np.arange(shape.rows)[-batch:, None]
-        return self.session.run(feeds)["logits"][-1, -1]
+        logits: np.ndarray = self.session.run(feeds)["logits"][-1, -1]
+        return logits
 
     def _encode(self, feeds: Mapping[str, np.ndarray]) -> Sequence[Any]:
         """The vectors of texts, each padded to the shortest length that the program has, batch by batch."""
@@ -114,11 +117,15 @@ class QaicModel(CompiledModel):
             raise CheckFailed("OBE241", message, notes=[("hint", "add a longer one to `seq_len`")])
         parts = []
         for begin in range(0, len(ids), batch):
-            fed = {name: _padded(feeds[name][begin : begin + batch], batch, length) for name in ("input_ids", "attention_mask")}
+            fed = {
+                name: _padded(feeds[name][begin : begin + batch], batch, length)
+                for name in ("input_ids", "attention_mask")
+            }
             parts.append(self.session.run(fed)["output"][: len(ids) - begin])
         vectors = np.concatenate(parts)
         return [vectors[:, : mask.shape[1]] if vectors.ndim > 2 else vectors]  # noqa: PLR2004  (a vector per token)
 
 
 def _padded(values: np.ndarray, rows: int, length: int) -> np.ndarray:
-    return np.pad(values, [(0, rows - len(values)), (0, length - values.shape[1])])
+    padded: np.ndarray = np.pad(values, [(0, rows - len(values)), (0, length - values.shape[1])])
+    return padded

@@ -17,7 +17,6 @@ from onnxbuild.steps.compiling.qaic_backend import QaicParams, compiler_of
 from onnxbuild.steps.quantize import CHECKPOINT
 from onnxbuild.tables.compiling.cloud_ai_sdks import PROGRAMS
 from onnxbuild.tables.tasks import family_of
-from onnxbuild.workers.compile.worker import finish, run_compiler, write_script
 from onnxbuild.workers.compile.qaic.card_files import (
     GRAPH,
     PROGRAM_FILE,
@@ -26,6 +25,7 @@ from onnxbuild.workers.compile.qaic.card_files import (
     encoder_symbols,
     files_of,
 )
+from onnxbuild.workers.compile.worker import finish, run_compiler, write_script
 from onnxbuild.workers.graphs.graph_files import load_model, save_model
 from onnxbuild.workers.graphs.walk import tensors_of
 from onnxbuild.workers.libraries.quiet import quiet
@@ -90,9 +90,7 @@ def _decoder(params: QaicParams, checkpoint: Path, folder: Path) -> Produced:
     from onnxbuild.workers.compile.qaic.retained_graph import export_decoder, state_names
 
     batched = isinstance(params.full_batch_size, int)
-    config = export_decoder(
-        checkpoint, folder, batched=batched, context=params.ctx_len, trusts_code=params.trusts_code
-    )
+    config = export_decoder(checkpoint, folder, batched=batched, context=params.ctx_len, trusts_code=params.trusts_code)
     return Produced(_plain(config), tuple(state_names(config.num_hidden_layers)))
 
 

@@ -1,8 +1,8 @@
 """The graph as QEfficient, Qualcomm's package, writes it: with its own operators, which the compiler knows.
 
-QEfficient keeps its exports in a folder of the user, by a hash of the config and the path, and not of the weights: other
-weights at the same path give the old graph. So it runs in a process of its own with a home that is empty. What it made
-is kept by our key, which has the digest of the checkpoint and the version of the package.
+QEfficient keeps its exports in a folder of the user, by a hash of the config and the path, and not of the weights:
+other weights at the same path give the old graph. So it runs in a process of its own with a home that is empty. What it
+made is kept by our key, which has the digest of the checkpoint and the version of the package.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ class Decoder:
         longest = max(len(prompt) for _, prompt in group.values())
         index = np.array([[row] for row, _ in group.values()], np.int64) if self._shape.batched else None
         for begin in range(0, longest, self._shape.chunk):
-            ids = np.zeros((batch, self._shape.chunk), np.int64)
+            ids: np.ndarray = np.zeros((batch, self._shape.chunk), np.int64)
             positions = np.full_like(ids, PADDING)
             for place, (_, prompt) in group.items():
                 part = prompt[begin : begin + self._shape.chunk]
@@ -142,7 +142,7 @@ class Decoder:
     def _step(self, rows: list[_Row | None]) -> None:
         """One more token for every text."""
         begun = self._clock()
-        ids = np.zeros((len(rows), 1), np.int64)
+        ids: np.ndarray = np.zeros((len(rows), 1), np.int64)
         positions = np.full_like(ids, PADDING)
         for place, row in enumerate(rows):
             if row is not None:

@@ -47,7 +47,7 @@ def windows(config: Any) -> Mapping[str, int | None]:
     return {kind: width if kind == "sliding_attention" else None for kind in dict.fromkeys(types)}
 
 
-class RetainedDecoder(nn.Module):
+class RetainedDecoder(nn.Module):  # type: ignore[misc]
     """A causal language model with its cache as flat inputs, which returns the logits of the last position alone."""
 
     def __init__(self, model: Any) -> None:
