@@ -12,11 +12,13 @@ import transformers
 
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.compiling.qaic_backend import QaicParams
+from onnxbuild.tables.compiling.cloud_ai_families import ENCODERS
 from onnxbuild.workers.compile.qaic.card_files import encoder_symbols, files_of
 from onnxbuild.workers.compile.qaic.host_double import HostDouble
 from onnxbuild.workers.compile.qaic.pooled_graph import export_encoder
 
 IDS = np.array([[5, 9, 33, 71, 2, 0, 0], [8, 8, 3, 0, 0, 0, 0]])
+_HEADS = {"hidden_size": 36, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 44}
 MASK = (IDS > 0).astype(np.int64)
 
 
@@ -98,3 +100,16 @@ def test_a_module_behind_the_pooling_is_refused(bert, tmp_path):
     (tmp_path / "modules.json").write_text(json.dumps(modules))
     with pytest.raises(CheckFailed, match="cannot contain the module `Dense`"):
         export_encoder(tmp_path, tmp_path, pooling="auto", trusts_code=False)
+
+
+@pytest.mark.parametrize("family", sorted(ENCODERS - {"bert"}))
+def test_families(family, tmp_path):
+    torch.manual_seed(4)
+    heads = {"dim": 36, "n_layers": 2, "n_heads": 3, "hidden_dim": 44} if family == "distilbert" else _HEADS
+    config = transformers.AutoConfig.for_model(family, vocab_size=97, pad_token_id=0, **heads)
+    model = transformers.AutoModel.from_config(config).eval()
+    model.save_pretrained(tmp_path)
+    with torch.inference_mode():
+        vectors = model(torch.tensor(IDS), attention_mask=torch.tensor(MASK)).last_hidden_state.numpy()
+    output, _ = run(tmp_path / "program", tmp_path, "mean")
+    np.testing.assert_allclose(output, _mean(vectors), atol=2e-6)

@@ -25,7 +25,7 @@ DECODERS: Mapping[str, DecoderFamily] = {
 }
 
 # By `model_type`: encoders that return one vector per token, of which the pooling makes one per text.
-ENCODERS = frozenset({"bert", "roberta", "xlm-roberta", "mpnet", "distilbert", "nomic_bert"})
+ENCODERS = frozenset({"bert", "roberta", "xlm-roberta", "mpnet", "distilbert"})
 
 # Rotary positions that are computed anew for each length: a graph of one length has only one of them.
 _VARYING = frozenset({"dynamic", "longrope"})
