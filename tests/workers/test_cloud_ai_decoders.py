@@ -15,6 +15,7 @@ from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.compiling.qaic_backend import QaicParams
 from onnxbuild.workers.compile.qaic.host_double import HostDouble
 from onnxbuild.workers.compile.qaic.retained_decoding import Decoded, Decoder, ProgramShape
+from onnxbuild.workers.compile.qaic.retained_graph import export_decoder
 from onnxbuild.workers.compile.qaic.state_rounding import in_float16, in_mxint8
 
 ROWS = 3  # of the programs with more than one
@@ -91,6 +92,20 @@ def test_a_text_ends_with_a_stop_token_and_with_a_full_cache(gpt2):
     long = (prompts()[2] + prompts()[0])[: CONTEXT - 2]
     (full,) = Decoder(session, ProgramShape.of(session.specializations)).decode([long], 10).tokens
     assert full == greedy(model, long, 3), "two more tokens fit, and the last answer is not written"
+
+
+def test_what_cannot_be_written_is_refused(gpt2, tmp_path):
+    folder, model = gpt2
+    with pytest.raises(CheckFailed, match="a cache of 65 tokens is longer than the model's 64 positions"):
+        export_decoder(folder.parent, tmp_path, batched=False, context=65, trusts_code=False)
+    config = {**model.config.to_dict(), "model_type": "opt"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckFailed, match="onnxbuild cannot write a decoder of `opt`"):
+        export_decoder(tmp_path, tmp_path, batched=False, context=9, trusts_code=False)
+    config = {"model_type": "llama", "rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckFailed, match="`rope_scaling` of type `dynamic` depends on the length"):
+        export_decoder(tmp_path, tmp_path, batched=False, context=9, trusts_code=False)
 
 
 def test_padding_changes_nothing_of_the_cache(gpt2):

@@ -60,16 +60,15 @@ class QaicParams(CompileParams, frozen=True, forbid_unknown_fields=True, kw_only
         return True
 
     @property
-    def rows(self) -> int:
-        """Texts at a time."""
-        return self.batch_size if self.full_batch_size is UNSET else self.full_batch_size
+    def chunk(self) -> int:
+        """Tokens of a prompt that one run reads, by whichever name."""
+        return self.prefill_seq_len if self.prompt_len is UNSET else self.prompt_len
 
 
 def _resolve(params: QaicParams, context: Context) -> QaicParams:
     """Fold `prompt_len` into `prefill_seq_len`; set what the family of the model does not read to its default."""
     default = QaicParams()
-    length = params.prefill_seq_len if params.prompt_len is UNSET else params.prompt_len
-    folded = msgspec.structs.replace(params, prefill_seq_len=length, prompt_len=UNSET)
+    folded = msgspec.structs.replace(params, prefill_seq_len=params.chunk, prompt_len=UNSET)
     unread = _OF_ENCODERS if context.family == "decoder" else _OF_DECODERS
     return msgspec.structs.replace(folded, **{name: getattr(default, name) for name in unread})
 
@@ -129,8 +128,8 @@ def _check_numbers(params: QaicParams) -> Iterator[Fault]:
 def _check_lengths(params: QaicParams, context: Context) -> Iterator[Fault]:
     """OB812 where a chunk leaves no room for an answer, or the cache is longer than the model."""
     field = "prefill_seq_len" if params.prompt_len is UNSET else "prompt_len"
-    if params.ctx_len <= params.prefill_seq_len:
-        message = f"a prompt of {params.prefill_seq_len} tokens fills a cache of {params.ctx_len}"
+    if params.ctx_len <= params.chunk:
+        message = f"a prompt of {params.chunk} tokens fills a cache of {params.ctx_len}"
         hint = "raise `ctx_len`, or read the prompt in smaller chunks"
         yield Fault(code="OB812", field=field if field in context.written else "ctx_len", message=message, hint=hint)
     if context.positions is not None and params.ctx_len > context.positions:

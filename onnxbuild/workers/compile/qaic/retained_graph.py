@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.tables.compiling.cloud_ai_families import DECODERS, rope_that_varies
+from onnxbuild.tables.positions import positions_of
 from onnxbuild.workers.compile.qaic.placed_cache import PlacedCache, mask_of
 
 OPSET = 17
@@ -107,9 +108,13 @@ def state_names(layers: int) -> list[str]:
 def export_decoder(checkpoint: Path, folder: Path, *, batched: bool, context: int, trusts_code: bool) -> Any:
     """Write the graph of a checkpoint to `folder`; return its config. `batched`: with `batch_index`.
 
-    Errors: CheckFailed OBE240 for a family, or a form of rotary positions, that this producer cannot write.
+    Errors: CheckFailed OBE240 for a family, a form of rotary positions or a length that this producer cannot write.
     """
     model = _loaded(checkpoint, trusts_code=trusts_code)
+    positions = positions_of(model.config.to_dict())
+    if positions is not None and context > positions:
+        message = f"a cache of {context} tokens is longer than the model's {positions} positions"
+        raise CheckFailed("OBE240", message, notes=[("hint", f"write `ctx_len: {positions}`")])
     shape = cache_shape(model.config)
     rows = 3 if batched else 2
     past = [torch.zeros(rows, shape.heads, context, shape.size) for _ in range(2 * shape.layers)]
