@@ -212,6 +212,11 @@ def _kind(kind: Any) -> str:
         f"Input: {_ports(kind.inputs) or 'a source outside of the store'}. Output: {_ports(kind.outputs)}.",
         f"Package versions in the key: {packages}." + (" The machine is in the key, too." if kind.measures else ""),
     ]
+    if kind.backend:
+        title = f"## {kind.name}"
+        wanted = f"Written as `compile: {kind.backend}`, or `compile: {{backend: {kind.backend}, …}}`."
+        needed = ", ".join(f"`{name}`" for name in kind.compiler(kind.params()))
+        return _struct(kind.params, title=title, also=[wanted, *artifacts, f"Compiler, in the key too: {needed}."])
     return _struct(kind.params, title=f"## {kind.name}", also=artifacts)
 
 

@@ -44,6 +44,14 @@ def test_all_is_there(tmp_path):
     assert "int8 preset            avx512\n" in text
 
 
+def test_what_each_backend_can_do(tmp_path):
+    assert look(tmp_path).backends["openvino"] == "compiles and runs"
+    report = look(tmp_path, without=("openvino",))
+    words = "prepares: `openvino` is not here, so nothing is compiled or run"
+    assert (report.backends["openvino"], report.exit_code) == (words, 0)
+    assert f"compile openvino       {words}\n" in as_text(report)
+
+
 def test_what_is_missing_for_which_step_and_how_to_get_it(tmp_path):
     report = look(tmp_path, without=("onnx-ir", "torch"))
     assert report.exit_code == 1
