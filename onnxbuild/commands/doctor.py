@@ -23,6 +23,7 @@ from onnxbuild.report.wording import folded
 from onnxbuild.runners.programs import is_of_machine, need_name, version_on_machine
 from onnxbuild.runners.worker_environment import import_folders
 from onnxbuild.steps import KINDS, Kinds
+from onnxbuild.steps.compiling.backends import backend_named
 from onnxbuild.steps.kind import Kind
 from onnxbuild.steps.packaging.package_kind import CLIENT
 from onnxbuild.version import __version__
@@ -137,8 +138,13 @@ def _ability(kind: Kind, version: Version) -> str:
     params = kind.params()
     runtime = kind.runtime(params, None)  # type: ignore[arg-type] # that of a backend asks for no context
     absent = _lacking(kind.compiler(params), version)
+    backend = backend_named(kind.backend)
+    has_double = backend is not None and backend.verified_on == "host double"
     if absent is not None:
-        return f"prepares: `{absent}` is not here, so nothing is compiled or run"
+        rest = "nothing is compiled; a host double runs the graph" if has_double else "nothing is compiled or run"
+        return f"prepares: `{absent}` is not here, so {rest}"
+    if has_double:
+        return "compiles; a host double runs the graph, and no device does"
     lacking = None if runtime is UNSET else _lacking(runtime.needs, version)
     if lacking is not None:
         return f"compiles; `{lacking}` is not here, so validation and benchmark are skipped"

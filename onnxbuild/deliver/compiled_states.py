@@ -17,7 +17,8 @@ PREPARED, COMPILED = "prepared", "compiled"
 def state_of(variant: Variant, outcomes: Mapping[str, Outcome]) -> str | None:
     """`prepared`, `compiled`, `executed on CPU`, `verified on CPU`; None if the variant is not compiled at all.
 
-    The last two name an emulator or a host double as such: `verified on emulator of HTP`.
+    The last two name an emulator or a host double as such: `verified on emulator of HTP`. What was not compiled says
+    so: `prepared, verified on host double of Cloud AI 100`.
     """
     made = outcomes.get(variant.output.action)
     if not variant.backend or made is None or made.outcome not in SUCCEEDED:
@@ -25,11 +26,16 @@ def state_of(variant: Variant, outcomes: Mapping[str, Outcome]) -> str | None:
     ended = [outcomes[one] for one in (*variant.checks, *variant.measures) if one in outcomes]
     verified = [place for one in ended if _proves(one) and (place := _place(one.facts))]
     executed = [place for one in ended if (place := _place(one.facts))]
-    if verified:
-        return f"verified on {verified[0]}"
-    if executed:
-        return f"executed on {executed[0]}"
-    return PREPARED if made.facts.get("state") != COMPILED else COMPILED
+    state = PREPARED if made.facts.get("state") != COMPILED else COMPILED
+    reached = f"verified on {verified[0]}" if verified else f"executed on {executed[0]}" if executed else state
+    # Only a host double runs what is not compiled.
+    return reached if state in {COMPILED, reached} else f"{state}, {reached}"
+
+
+def is_double(facts: Mapping[str, Any]) -> bool:
+    """Whether an action has run a variant on a host double of its device."""
+    where = facts.get("executed_on")
+    return isinstance(where, Mapping) and where.get("place") == "host double"
 
 
 def skipped_checks(variant: Variant, outcomes: Mapping[str, Outcome]) -> str | None:

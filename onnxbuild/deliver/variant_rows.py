@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from onnxbuild.deliver.compiled_states import skipped_checks, state_of
+from onnxbuild.deliver.compiled_states import is_double, skipped_checks, state_of
 from onnxbuild.deliver.package_rows import skipped_because
 from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import ActionGraph, Variant
@@ -38,6 +38,7 @@ class Row(Struct, frozen=True, kw_only=True):
     `verdict` is None if the variant was not validated. Sizes are in bytes, latencies in milliseconds per run.
     `texts_per_second`: in the fastest setting of `throughput:`, of its first set of texts.
     `state`: how far a compiled variant has come; `skipped`: what its checks lack here.
+    `double_…`: what a host double of the device took, which says nothing about the device.
     `is_as_fast`: the range of a speed-up over the rounds includes 1, so that no difference was shown.
     """
 
@@ -58,6 +59,8 @@ class Row(Struct, frozen=True, kw_only=True):
     generates_as_fast: bool = False
     state: str | None = None
     skipped: str | None = None
+    double_first_token_ms: float | None = None
+    double_tokens_per_second: float | None = None
 
 
 def rows(graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> tuple[Row, ...]:
@@ -115,7 +118,10 @@ def _row(variant: Variant, outcomes: Mapping[str, Outcome]) -> Row:
     unproven = [outcomes[name] for name in variant.proofs if name in outcomes and outcomes[name].outcome == "failed"]
     measured = _facts(variant.measures, outcomes, "benchmark")
     benchmark = _mapping(measured.get("headline"))
-    generated = _facts(variant.measures, outcomes, "generate")
+    ran = _facts(variant.measures, outcomes, "generate")
+    generated = {} if is_double(ran) else ran  # a host double is no measurement of what it stands for
+    double = _mapping(ran.get("latency")) if is_double(ran) else {}
+    first = _number(double.get("time_to_first_token_seconds"))
     engines = _mapping(generated.get("engines"))
     engine, baseline = _mapping(engines.get(own_engine(generated))), _mapping(engines.get("torch"))
     return Row(
@@ -136,6 +142,8 @@ def _row(variant: Variant, outcomes: Mapping[str, Outcome]) -> Row:
         generates_as_fast=_includes_one(generated.get("speedup")),
         state=state_of(variant, outcomes),
         skipped=skipped_checks(variant, outcomes) if variant.backend else None,
+        double_first_token_ms=None if first is None else 1000 * first,
+        double_tokens_per_second=_number(double.get("decode_tokens_per_second")),
     )
 
 

@@ -20,7 +20,7 @@ from onnxbuild.rules import (
     toolchain_rules,
     yaml_rules,
 )
-from onnxbuild.rules.compiling import compile_rules, runtime_rules
+from onnxbuild.rules.compiling import compile_rules, qaic_rules, runtime_rules
 from onnxbuild.rules.rule import Rule, World
 from onnxbuild.rules.sources import checkpoint_rules, pinning_rules, source_rules
 from onnxbuild.tables.failure_codes import FAILURE_CODES
@@ -44,6 +44,7 @@ _FAMILIES = (
     package_rules,
     publish_rules,
     compile_rules,
+    qaic_rules,
     runtime_rules,
 )
 

@@ -1111,6 +1111,24 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "The graph has an operator or a shape that the backend does not have.",
         "The message has the words of the backend. Fix the shapes, choose other params, or leave the target out.",
     ),
+    "OBE240": FailureCode(
+        "graph-unfit-for-qaic",
+        "a model cannot be written for Cloud AI 100",
+        "onnxbuild writes the graph of some families of models, and of some poolings, itself.",
+        "Write `producer: qefficient`, and name a toolchain that has the package QEfficient.",
+    ),
+    "OBE241": FailureCode(
+        "outside-the-program",
+        "a program for Cloud AI 100 was given what it is not compiled for",
+        "A program takes the shapes of `specializations.json` and no others, and its cache has a fixed length.",
+        "Compile it for other lengths, or use shorter texts.",
+    ),
+    "OBE242": FailureCode(
+        "qefficient-failed",
+        "QEfficient could not write the graph",
+        "The package is missing or does not have the model, or its version does not fit transformers.",
+        "The message has its own words. Name a toolchain that has QEfficient with the versions that it asks for.",
+    ),
     "OBE250": FailureCode(
         "graph-of-another-cpu",
         "an optimized graph is for another kind of CPU",

@@ -52,6 +52,12 @@ def test_what_each_backend_can_do(tmp_path):
     assert f"compile openvino       {words}\n" in as_text(report)
 
 
+def test_a_host_double_needs_no_compiler(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    words = "prepares: `qaic-compile` is not here, so nothing is compiled; a host double runs the graph"
+    assert look(tmp_path).backends["qaic"] == words
+
+
 def test_what_is_missing_for_which_step_and_how_to_get_it(tmp_path):
     report = look(tmp_path, without=("onnx-ir", "torch"))
     assert report.exit_code == 1
@@ -62,6 +68,7 @@ def test_what_is_missing_for_which_step_and_how_to_get_it(tmp_path):
         "validate cannot run: torch not installed\n"
         "benchmark cannot run: torch not installed\n"
         "generate cannot run: torch not installed\n"
+        "compile-qaic cannot run: torch not installed\n"
         '  = hint: pip install "onnxbuild[optimum]"'
     )
 

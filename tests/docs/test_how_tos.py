@@ -160,6 +160,22 @@ def test_gpt2(tmp_path: Path, hub: HubServer) -> None:
     reader.follow("how-to/gpt2.md")
 
 
+def test_cloud_ai_100(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "manifests" / "data", tmp_path / "manifests" / "data")
+    shutil.copy(ROOT / "manifests" / "gpt2-cloud-ai-100-offline.yaml", tmp_path / "manifests")
+    reader = Reader(tmp_path)
+    reader.follow("how-to/cloud-ai-100.md")
+    events = reader.events("onnxbuild run manifests/gpt2-cloud-ai-100-offline.yaml --json 2>warnings")
+    facts = {one["kind"]: one["facts"] for one in events if "facts" in one}
+    assert facts["compile-qaic"]["state"] == "prepared"
+    assert facts["compile-qaic"]["command"][0] == "qaic-compile"
+    assert facts["validate"]["executed_on"] == {"place": "host double", "name": "Cloud AI 100"}
+    assert facts["validate"]["passed"] is True
+    assert facts["generate"]["agreement"]["tokens"] == facts["generate"]["agreement"]["of"]
+    assert facts["generate"]["latency"]["measured_on"] == "host double"
+    assert facts["generate"]["latency"]["new_tokens"] == 16
+
+
 QUICKSTART = """\
 onnxbuild: 1
 targets:

@@ -390,11 +390,34 @@ def javascript(**block: Any) -> Edit:
     return at("models", "m", "package", value={"transformers.js": {"dtypes": {"q8": "int8"}, **block}})
 
 
+def on_qaic(**block: Any) -> Edit:
+    """The model that is not checked gets a target for Cloud AI 100 with these params."""
+
+    def edit(place: Place) -> None:
+        targets = [{"name": "own", "compile": {"backend": "qaic", **block}}]
+        place.manifest["models"]["r"] |= {"targets": targets}
+
+    return edit
+
+
+def encoder_on_qaic(**block: Any) -> Edit:
+    """The same for an encoder."""
+
+    def edit(place: Place) -> None:
+        on_qaic(**block)(place)
+        place.manifest["models"]["r"] |= {"source": {"random": "bert"}, "task": "feature-extraction"}
+
+    return edit
+
+
+OF_QAIC = {"r/own:compile-qaic"}
 OPENVINO = {"compile": "openvino"}
 OF_OPENVINO = {"r/own:compile-openvino"}
 CHECKED_OPENVINO = {
     *OF_OPENVINO, "r/own:validate", "r/own:benchmark", "r/own:generate",
 }  # fmt: skip
+
+
 def packaging(package: str, /, **block: Any) -> Edit:
     """Give a package of one target these params."""
     return at("models", "m", "package", value={package: {"targets": ["o2"], **block}})
@@ -528,6 +551,26 @@ FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
         "sequence": (calibrated(sequence=7), OF_OPENVINO),
         "seed": (calibrated(seed=7), OF_OPENVINO),
         "rows": (another_row, OF_OPENVINO),
+    },
+    "compile-qaic": {
+        "task": (at("models", "r", "task", value="text-generation"), {"r:fetch", "r:export", *OF_QAIC}),
+        "trust_remote_code": (
+            at("models", "r", "export", "trust_remote_code", value=True), {"r:export", *OF_QAIC},
+        ),
+        "producer": (on_qaic(producer="qefficient"), OF_QAIC),
+        "prefill_seq_len": (on_qaic(prompt_len=16), OF_QAIC),
+        "ctx_len": (on_qaic(ctx_len=64), OF_QAIC),
+        "batch_size": (on_qaic(batch_size=2), OF_QAIC),
+        "full_batch_size": (on_qaic(full_batch_size=2), OF_QAIC),
+        "seq_len": (encoder_on_qaic(seq_len=[32, 128]), OF_QAIC),
+        "pooling": (encoder_on_qaic(pooling="cls"), OF_QAIC),
+        "num_cores": (on_qaic(num_cores=8), OF_QAIC),
+        "num_devices": (on_qaic(num_devices=2), OF_QAIC),
+        "mxfp6": (on_qaic(mxfp6=True), OF_QAIC),
+        "mxint8_kv": (on_qaic(mxint8_kv=True), OF_QAIC),
+        "hw_version": (on_qaic(hw_version="ai200"), OF_QAIC),
+        "sdk": (on_qaic(sdk="1.22"), OF_QAIC),
+        "options": (on_qaic(options={"mos": 1}), OF_QAIC),
     },
     "compile-ort": {
         **rows_of("ort", {"format": "ort"}, level="basic", type_reduction=True),
@@ -707,6 +750,8 @@ ELSEWHERE: Mapping[str, Mapping[str, Any]] = {
         for kind in KINDS
         if kind.startswith("compile-") and hasattr(KINDS[kind].params, "provider")
     },
+    # `prompt_len` is another name of `prefill_seq_len`, and is folded into it.
+    "compile-qaic": {"backend": "qaic", "prompt_len": 16},
     # It says for which variants a tuning runs, and nothing of the tuning: tests/planning/test_best_only.py.
     "tune": {"only": "best"},
     # Planning follows both, and leaves them out of the key: tests/planning/test_planned_packages.py.
@@ -755,6 +800,8 @@ BEFORE: Mapping[tuple[str, str], Edit] = {
     **{("compile-openvino", field): compiled() for field in (
         "task", "trust_remote_code", "precision", "quantize", "weights", "bounds"
     )},
+    **{("compile-qaic", field): on_qaic() for field in FIELDS["compile-qaic"]},
+    **{("compile-qaic", field): encoder_on_qaic() for field in ("seq_len", "pooling")},
     ("compile-openvino", "group_size"): compiled(weights="int4"),
     ("compile-openvino", "dataset"): compiled(quantize="int8"),
     **{("compile-openvino", field): calibrated() for field in ("samples", "sequence", "seed", "rows")},

@@ -19,6 +19,8 @@ CASES = sorted(path.parent.name for path in HERE.glob("*/bad.yaml"))
 # Lint of a single manifest cannot find these; where each is tested instead.
 ELSEWHERE = {
     "OB802": "tests/commands/test_compiled_targets.py",
+    # A machine without the compiler warns of each good example: OB802.
+    **dict.fromkeys((f"OB{number}" for number in range(810, 815)), "tests/steps/test_qaic_params.py"),
     "OB785": "tests/commands/test_publish.py",
     "OB787": "tests/commands/test_publish.py",
     "OB776": "tests/commands/test_convert_js.py",

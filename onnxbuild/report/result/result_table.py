@@ -113,6 +113,8 @@ def columns_of(rows: Sequence[Row]) -> list[Column]:
         _column("tokens/s", (rate(row.tokens_per_second) for row in rows)),
         _column("PyTorch tokens/s", (rate(row.baseline_tokens_per_second) for row in rows)),
         _column("generation speed-up", map(_text_ratio, rows)),
+        _column("first token (host double)", (milliseconds(row.double_first_token_ms) for row in rows)),
+        _column("tokens/s (host double)", (rate(row.double_tokens_per_second) for row in rows)),
     ]
     filled = [column for column in columns if any(cell.text != NONE for cell in column.cells)]
     return [_column("variant", (row.name for row in rows)), *filled]

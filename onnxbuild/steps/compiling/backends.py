@@ -9,9 +9,10 @@ from onnxbuild.steps.compiling.backend_kind import GROUP, Backend
 from onnxbuild.steps.compiling.openvino_backend import OPENVINO
 from onnxbuild.steps.compiling.ort_backend import ORT
 from onnxbuild.steps.compiling.provider_backends import PROVIDER_BACKENDS
+from onnxbuild.steps.compiling.qaic_backend import QAIC
 from onnxbuild.steps.compiling.qnn_backend import QNN
 
-BACKENDS: tuple[Backend, ...] = (OPENVINO, ORT, QNN, *PROVIDER_BACKENDS)
+BACKENDS: tuple[Backend, ...] = (OPENVINO, ORT, QNN, QAIC, *PROVIDER_BACKENDS)
 _BUILT_IN: Mapping[str, Backend] = {one.name: one for one in BACKENDS}
 
 

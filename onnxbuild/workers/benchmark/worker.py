@@ -20,7 +20,7 @@ from onnxbuild.steps.kind import JOURNAL, UNCOMPILED
 from onnxbuild.tables.graph_stages import TIMED
 from onnxbuild.workers.benchmark.throughput import MUST_RUN, measure_throughput
 from onnxbuild.workers.engines import timing
-from onnxbuild.workers.engines.compiled.open_variant import Opened, executed, open_variant, why_skipped
+from onnxbuild.workers.engines.compiled.open_variant import Opened, executed, open_variant, why_not_timed
 from onnxbuild.workers.engines.engine import Device, Engine, Graphs
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel, onnx_files
 from onnxbuild.workers.engines.torch_engine import is_onnx, load_torch, variant_of
@@ -46,7 +46,7 @@ def run(params: BenchmarkParams, inputs: Mapping[str, Path], outputs: Mapping[st
 
     Errors: CheckFailed OBE43 if the device's provider is missing, OBE38 for a sequence that is too long.
     """
-    lacking = why_skipped(inputs["model"], params.runtime)
+    lacking = why_not_timed(inputs["model"], params.runtime)
     if lacking is not None:
         (outputs["samples"] / "latencies.json").write_bytes(msgspec.json.encode([]))
         return {"skipped": lacking}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ class Greedy:
     ) -> Any:
         """The sequence with its new tokens [1, length]; the streamer gets the prompt, then each token."""
         ids, mask = input_ids.numpy(), attention_mask.numpy()
+        if hasattr(self._model, "continue_text"):  # a program that keeps its cache continues by itself
+            return self._retained(ids, max_new_tokens, streamer)
         begins = ids if self._start is None or "encoder" not in self._model.stages else np.array([[self._start]])
         streamer.put(torch.from_numpy(begins))
         made: list[int] = []
@@ -45,6 +47,19 @@ class Greedy:
                 break
         streamer.end()
         return torch.tensor([[*begins[0].tolist(), *made]])
+
+    def _retained(self, ids: np.ndarray, new_tokens: int, streamer: Any) -> Any:
+        streamer.put(torch.from_numpy(ids))
+        made = self._model.continue_text(
+            ids[0].tolist(), new_tokens, self._ends, told=lambda token: streamer.put(torch.tensor([token]))
+        )
+        streamer.end()
+        return torch.tensor([[*ids[0].tolist(), *made]])
+
+    def latency(self, texts: Callable[[], Sequence[Sequence[int]]], new_tokens: int) -> dict[str, Any]:
+        """The statistics of a program that continues by itself; empty for any other variant."""
+        statistics = getattr(self._model, "latency", None)
+        return {} if statistics is None else {"latency": statistics(texts, new_tokens, self._ends)}
 
     def _logits(self, ids: np.ndarray, mask: np.ndarray, begins: np.ndarray, made: list[int]) -> Iterator[np.ndarray]:
         """The logits of each pass; `made` holds the tokens so far, and grows between two passes."""

@@ -101,7 +101,10 @@ def run(params: GenerateParams, inputs: Mapping[str, Path], outputs: Mapping[str
             progress(f"round {number + 1}: {name}", number, params.rounds)
             texts[name] += [_continue(engines[name], place, ids, settings) for place, ids in enumerate(prompts)]
     (outputs["samples"] / "generations.json").write_bytes(msgspec.json.encode(texts))
-    ran = executed(engines[own_engine(params)])
+    own = engines[own_engine(params)]
+    ran = executed(own)
+    if isinstance(own, Greedy):
+        ran |= own.latency(lambda: _token_lists(tokenizer, params.prompts), params.max_new_tokens)
     return _facts(params, tokenizer, texts) | ran | ({"warnings": warnings} if warnings else {})
 
 
@@ -130,6 +133,10 @@ def _encode(tokenizer: Any, prompt: str) -> Any:
     if encoded["input_ids"].numel() == 0:
         raise CheckFailed("OBE37", f"the prompt `{prompt}` has no tokens", notes=[("hint", "write at least one word")])
     return {name: encoded[name] for name in ("input_ids", "attention_mask") if name in encoded}
+
+
+def _token_lists(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
+    return [_encode(tokenizer, prompt)["input_ids"][0].tolist() for prompt in prompts]
 
 
 def _open_engines(params: GenerateParams, inputs: Mapping[str, Path]) -> tuple[dict[str, Any], list[str]]:

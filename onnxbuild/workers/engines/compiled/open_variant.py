@@ -17,6 +17,9 @@ from onnxbuild.workers.engines.compiled.compiled_model import CompiledModel
 from onnxbuild.workers.engines.compiled.needs_here import absent_here
 from onnxbuild.workers.engines.engine import Device
 
+# It runs the graph that the compiler is given, so that it needs no compiler.
+HOST_DOUBLE = "host double"
+
 Opened = Any  # an `OnnxModel` or a `CompiledModel`: both follow `Engine` and `Graphs`
 
 
@@ -69,10 +72,21 @@ def why_skipped(folder: Path, runtime: Runtime | UnsetType) -> str | None:
     if absent is not None:
         return f"needs {absent}"
     record = checked_record(folder)
-    if record.state == "prepared":
-        return f"needs {record.needs or 'a compiler'}: the variant is only prepared"
     backend = backend_named(record.backend)
+    if record.state == "prepared" and (backend is None or backend.verified_on != HOST_DOUBLE):
+        return f"needs {record.needs or 'a compiler'}: the variant is only prepared"
     return "needs an engine: nothing runs it" if backend is not None and backend.verified_on is None else None
+
+
+def why_not_timed(folder: Path, runtime: Runtime | UnsetType) -> str | None:
+    """What the machine lacks to measure a variant: a host double would be a measurement of this machine."""
+    lacking = why_skipped(folder, runtime)
+    if lacking is not None or runtime is UNSET:
+        return lacking
+    record = checked_record(folder)
+    backend = backend_named(record.backend)
+    is_double = backend is not None and backend.verified_on == HOST_DOUBLE
+    return f"needs {record.device}: a host double is not measured" if is_double else None
 
 
 def executed(variant: Any) -> dict[str, Any]:

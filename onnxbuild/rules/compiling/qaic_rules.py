@@ -1,0 +1,74 @@
+"""Codes of targets for Qualcomm Cloud AI 100."""
+
+from __future__ import annotations
+
+from onnxbuild.rules.rule import Rule, described
+
+RULES: tuple[Rule, ...] = (
+    described(
+        "OB810",
+        "model-unfit-for-qaic",
+        """
+        A model cannot be written for Cloud AI 100.
+
+        Why: the card keeps the cache of a decoder between two runs, so the graph is written from the checkpoint, in a
+        form of its own. onnxbuild has that form for some families; QEfficient, Qualcomm's package, has it for more.
+        Fix: write `producer: qefficient`, and name a toolchain that has the package.
+        """,
+    ),
+    described(
+        "OB811",
+        "step-before-qaic",
+        """
+        A step that changes the ONNX graph comes before `compile: qaic`.
+
+        Why: the graph for the card is written from the checkpoint, and would not have the change.
+        Bad:
+            quantize: int8
+            compile: qaic
+        Good:
+            compile: {backend: qaic, mxfp6: true}
+        """,
+    ),
+    described(
+        "OB812",
+        "size-unfit-for-qaic",
+        """
+        A number of a program for Cloud AI 100 does not fit the others, the model or the card.
+
+        Why: a program has fixed shapes. The cache of `ctx_len` tokens holds the prompt and the answer, so a chunk of a
+        prompt must be shorter; and it cannot be longer than the positions of the model. A device has 16 cores.
+        Bad:
+            compile: {backend: qaic, prefill_seq_len: 128, ctx_len: 128}
+        Good:
+            compile: {backend: qaic, prefill_seq_len: 32, ctx_len: 128}
+        """,
+    ),
+    described(
+        "OB813",
+        "param-without-effect-on-qaic",
+        """
+        A param of `compile: qaic` has no effect, or contradicts another one.
+
+        Why: decoders have a cache, encoders have lengths and a pooling. With `full_batch_size`, each prompt is read
+        alone, so that `batch_size` means nothing.
+        Bad:
+            compile: {backend: qaic, batch_size: 4, full_batch_size: 4}
+        Good:
+            compile: {backend: qaic, full_batch_size: 4}
+        """,
+    ),
+    described(
+        "OB814",
+        "option-of-qaic-taken",
+        """
+        `options` has an option of the compiler that onnxbuild writes itself.
+
+        Why: the compiler would get it twice.
+        Bad:
+            compile: {backend: qaic, options: {aic_num_cores: 8}}
+        Good:
+            compile: {backend: qaic, num_cores: 8}
+        """,
+    ),
+)

@@ -1,0 +1,143 @@
+"""compile qaic: writes the graph and the files of the compiler, and compiles where the compiler is installed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from msgspec import Struct
+from onnx import TensorProto, numpy_helper
+
+from onnxbuild.protocol import Facts, Tell
+from onnxbuild.steps.compiling.compiled_record import CompiledRecord, CompiledStage, CompilerOfRecord, StageInput
+from onnxbuild.steps.compiling.qaic_backend import QaicParams, compiler_of
+from onnxbuild.steps.quantize import CHECKPOINT
+from onnxbuild.tables.compiling.cloud_ai_sdks import PROGRAMS
+from onnxbuild.tables.tasks import family_of
+from onnxbuild.workers.compile.qaic.card_files import (
+    GRAPH,
+    PROGRAM_FILE,
+    command_of,
+    decoder_symbols,
+    encoder_symbols,
+    files_of,
+)
+from onnxbuild.workers.compile.worker import finish, run_compiler, write_script
+from onnxbuild.workers.graphs.graph_files import load_model, save_model
+from onnxbuild.workers.graphs.walk import tensors_of
+from onnxbuild.workers.libraries.quiet import quiet
+from onnxbuild.workers.libraries.remote_code import with_its_code
+
+_HALF = 65504.0  # the largest number of fp16
+DEVICE = "Cloud AI 100"
+
+
+class Produced(Struct, frozen=True):
+    """A graph: the config of its model, the inputs of its cache, and what else a reader wants to know of it."""
+
+    config: Mapping[str, Any]
+    states: tuple[str, ...]
+    about: Mapping[str, Any] = {}
+
+
+@with_its_code
+def run(params: QaicParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
+    """Write everything that the compiler is given, compile if it is installed, and describe the result.
+
+    Errors: CheckFailed OBE240 for a model that the producer cannot write; those of `run_compiler`.
+    """
+    folder = outputs["model"]
+    decodes = family_of(params.task) == "decoder"
+    progress("writing the graph")
+    with quiet():
+        produced = _produced(params, inputs[CHECKPOINT], folder, decodes=decodes)
+    clipped = _clip_to_half(folder)
+    symbols = decoder_symbols(params) if decodes else encoder_symbols(params)
+    for name, text in files_of(params, produced.config, symbols, produced.states).items():
+        (folder / name).write_text(text, encoding="utf-8")
+    command = command_of(params, retained=decodes)
+    write_script(folder, command)
+    compiled = _compile(command, folder, progress)
+    record = CompiledRecord(
+        backend="qaic",
+        state="compiled" if compiled else "prepared",
+        compiler=CompilerOfRecord(name=compiler_of(params), version=params.sdk if compiled else None, command=command),
+        device=DEVICE,
+        stages={"forward": _stage(decodes=decodes, normal=produced)},
+        needs=None if compiled else compiler_of(params),
+        settings={"decodes": decodes, **produced.about},
+    )
+    return finish(inputs["model"], folder, record, command=list(command), clipped_to_fp16=clipped, **produced.about)
+
+
+def _produced(params: QaicParams, checkpoint: Path, folder: Path, *, decodes: bool) -> Produced:
+    if params.producer == "qefficient":
+        from onnxbuild.workers.compile.qaic.qefficient_producer import produce
+
+        return Produced(*produce(params, checkpoint, folder, decodes=decodes))
+    if decodes:
+        return _decoder(params, checkpoint, folder)
+    from onnxbuild.workers.compile.qaic.pooled_graph import export_encoder
+
+    config, pooling = export_encoder(checkpoint, folder, pooling=params.pooling, trusts_code=params.trusts_code)
+    return Produced(_plain(config), (), {"pooling": pooling})
+
+
+def _decoder(params: QaicParams, checkpoint: Path, folder: Path) -> Produced:
+    from onnxbuild.workers.compile.qaic.retained_graph import export_decoder, state_names
+
+    batched = isinstance(params.full_batch_size, int)
+    config = export_decoder(checkpoint, folder, batched=batched, context=params.ctx_len, trusts_code=params.trusts_code)
+    return Produced(_plain(config), tuple(state_names(config.num_hidden_layers)))
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    """A config without the place from which it was loaded."""
+    return {name: value for name, value in config.to_dict().items() if name != "_name_or_path"}
+
+
+def _stage(*, decodes: bool, normal: Produced) -> CompiledStage:
+    """How a validation sees the variant: as one pass over whole texts."""
+    tokens = StageInput(("batch_size", "sequence_length"), "tensor(int64)")
+    vocabulary = normal.config.get("vocab_size", "vocabulary")
+    outputs: dict[str, tuple[int | str, ...]] = {"logits": ("batch_size", "sequence_length", vocabulary)}
+    if not decodes:
+        rest = ("sequence_length", "hidden") if normal.about.get("pooling") == "none" else ("hidden",)
+        outputs = {"output": ("batch_size", *rest)}
+    # A stage without positions would be taken for one that counts the padding.
+    names = ("input_ids", "attention_mask", *(("position_ids",) if decodes else ()))
+    return CompiledStage(file=GRAPH, inputs=dict.fromkeys(names, tokens), outputs=outputs)
+
+
+def _clip_to_half(folder: Path) -> list[str]:
+    """Bring every number into the range of fp16, in which the card computes: a mask of -3.4e38 would be infinite.
+
+    The names of the tensors that are weights and were changed. Efficient Transformers does the same.
+    """
+    model = load_model(folder / GRAPH)
+    clipped = [tensor.name for tensor in tensors_of(model) if _clip(tensor)]
+    save_model(model, folder / GRAPH)
+    return sorted(name for name in clipped if name in {one.name for one in model.graph.initializer})
+
+
+def _clip(tensor: TensorProto) -> bool:
+    if tensor.data_type != TensorProto.FLOAT:
+        return False
+    values = numpy_helper.to_array(tensor)
+    if not (np.abs(values) > _HALF).any():
+        return False
+    tensor.CopyFrom(numpy_helper.from_array(np.clip(values, -_HALF, _HALF), tensor.name))
+    return True
+
+
+def _compile(command: tuple[str, ...], folder: Path, progress: Tell) -> bool:
+    """Compile, and say whether the compiler is installed. It is on the PATH, or where the SDK puts it."""
+    program = shutil.which(command[0]) or shutil.which(command[0], path=PROGRAMS)
+    if program is None:
+        return False
+    progress(f"compiling with {command[0]}")
+    run_compiler([program, *command[1:]], folder, makes=[PROGRAM_FILE])
+    return True

@@ -1,0 +1,70 @@
+"""The graph as QEfficient, Qualcomm's package, writes it: with its own operators, which the compiler knows.
+
+QEfficient keeps its exports in a folder of the user, by a hash of the config and the path, and not of the weights:
+other weights at the same path give the old graph. So it runs in a process of its own with a home that is empty. What it
+made is kept by our key, which has the digest of the checkpoint and the version of the package.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from onnxbuild.protocol import CheckFailed
+from onnxbuild.steps.compiling.qaic_backend import QaicParams
+from onnxbuild.workers.compile.qaic.card_files import GRAPH
+from onnxbuild.workers.compile.qaic.card_program import STATE
+from onnxbuild.workers.graphs.graph_files import load_model, save_model
+
+_SCRIPT = Path(__file__).with_name("qefficient_script.py")
+_TAIL = 12  # lines of its output that a message has
+
+
+def produce(
+    params: QaicParams, checkpoint: Path, folder: Path, *, decodes: bool
+) -> tuple[dict[str, Any], tuple[str, ...], dict[str, Any]]:
+    """Write the graph to `folder`; return the config, the inputs of the cache, and what is worth knowing.
+
+    Errors: CheckFailed OBE242 if QEfficient is absent or fails.
+    """
+    pooling = None if params.pooling in {"auto", "none"} else params.pooling
+    order = {
+        "checkpoint": str(checkpoint),
+        "decodes": decodes,
+        "batched": isinstance(params.full_batch_size, int),
+        "pooling": pooling,
+    }
+    with TemporaryDirectory(prefix="onnxbuild-qefficient-") as home:
+        answer = _ask(order, Path(home))
+        model = load_model(Path(answer["graph"]))
+    save_model(model, folder / GRAPH)
+    states = tuple(one.name for one in model.graph.input if one.name.startswith("past_"))
+    kept = {one.name for one in model.graph.output}
+    missing = [name for name in states if f"{name}{STATE}" not in kept]
+    if missing:
+        raise CheckFailed("OBE242", f"the graph of QEfficient does not return `{missing[0]}{STATE}`")
+    config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
+    about = {"qefficient": answer["version"]} | ({} if decodes else {"pooling": pooling or "none"})
+    return {name: value for name, value in config.items() if name != "_name_or_path"}, states, about
+
+
+def _ask(order: dict[str, Any], home: Path) -> dict[str, Any]:
+    """Run the script in an empty home; its last line is the answer."""
+    environment = {**os.environ, "QEFF_HOME": str(home), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, str(_SCRIPT), json.dumps(order)],
+        cwd=home, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    print(done.stdout, done.stderr, sep="\n", flush=True)  # the log of the action
+    if done.returncode != 0:
+        said = [line for line in done.stderr.splitlines() if line.strip()][-_TAIL:]
+        reason = said[-1] if said else f"it ended with code {done.returncode}"
+        hint = "install QEfficient and the versions that it asks for in an environment, and name it as a toolchain"
+        raise CheckFailed("OBE242", f"QEfficient wrote no graph: {reason}", notes=[("hint", hint)])
+    answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return answer

@@ -1,0 +1,66 @@
+"""What lint refuses of `compile: qaic`, with its place."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onnxbuild.commands.lint import lint
+from onnxbuild.machine import Machine
+from onnxbuild.report.render_diagnostics import render
+from onnxbuild.steps import KINDS
+
+MACHINE = Machine(cpu="a cpu", architecture="x86_64", flags=("avx2",), cores=2)
+GPT2 = {"source": "random:gpt2", "task": "text-generation-with-past"}
+KNOWN = {**GPT2, "source": {"random": "gpt2", "config": {"n_positions": 1024}}}
+BERT = {"source": "random:bert", "task": "feature-extraction"}
+
+
+@pytest.mark.parametrize(
+    ("model", "block", "expected"),
+    [
+        (GPT2, {"prompt_len": 128}, "OB812 a prompt of 128 tokens fills a cache of 128"),
+        (KNOWN, {"ctx_len": 2000}, "OB812 a cache of 2000 tokens is longer than the model's 1024 positions"),
+        (GPT2, {"num_cores": 17}, "OB812 17 cores, and a device has 16"),
+        (GPT2, {"num_devices": 0}, "OB812 `num_devices` expects a number from 1"),
+        (BERT, {"seq_len": [32, 32]}, "OB812 `seq_len` expects different numbers from 1"),
+        (GPT2, {"batch_size": 2, "full_batch_size": 2}, "OB813 `batch_size` has no effect with `full_batch_size`"),
+        (GPT2, {"prompt_len": 8, "prefill_seq_len": 9}, "OB813 `prompt_len` and `prefill_seq_len` are two names"),
+        (GPT2, {"hw_version": "ai200", "sdk": "1.21"}, "OB813 the SDK 1.21 compiles for ai100 alone"),
+        (GPT2, {"pooling": "mean"}, "OB813 `pooling` has no effect on a decoder"),
+        (BERT, {"ctx_len": 64}, "OB813 `ctx_len` has no effect on an encoder"),
+        (GPT2, {"options": {"aic_num_cores": 8}}, "OB814 `aic_num_cores` is written by onnxbuild"),
+        ({**GPT2, "source": "random:opt"}, {}, "OB810 onnxbuild cannot write a graph of `opt` for Cloud AI 100"),
+        ({**BERT, "source": "random:t5", "task": "text2text-generation"}, {}, "OB810 task `text2text-generation` has"),
+    ],
+)  # fmt: skip
+def test_refused(model: dict[str, Any], block: dict[str, Any], expected: str, tmp_path: Path) -> None:
+    found = linted(tmp_path, model, {"compile": {"backend": "qaic", **block}})
+    assert expected in found
+    assert found.count("\n --> ") == len(re.findall("^OB", found, re.MULTILINE)), "every message has a place"
+
+
+def test_a_step_before_has_no_effect(tmp_path: Path) -> None:
+    found = linted(tmp_path, GPT2, {"quantize": "int8", "compile": "qaic"})
+    assert "OB811 `quantize` has no effect: the graph for Cloud AI 100 is written from the checkpoint" in found
+
+
+@pytest.mark.parametrize("model", [GPT2, BERT])
+def test_the_defaults_are_accepted_and_the_compiler_is_missing(
+    model: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = linted(tmp_path, model, {"compile": "qaic"})
+    assert len(re.findall("^OB", found, re.MULTILINE)) == 1
+    assert "OB802 warning: `qaic-compile` is not on this machine" in found
+
+
+def linted(folder: Path, model: dict[str, Any], target: dict[str, Any]) -> str:
+    path = folder / "manifest.yaml"
+    models = {"m": {**model, "targets": ["a"], "benchmark": False}}
+    path.write_text(json.dumps({"onnxbuild": 1, "targets": {"a": target}, "models": models}, indent=1))
+    return render(lint(str(path), MACHINE, selectors=[], kinds=KINDS), "text")

@@ -1,0 +1,197 @@
+"""compile qaic as a step: with the stand-in for its compiler, and without one."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from cloud_ai_models import CONTEXT, greedy, prompts, random_decoder
+
+from onnxbuild.protocol import CheckFailed
+from onnxbuild.steps.compiling.compiled_record import read_record
+from onnxbuild.steps.compiling.qaic_backend import QaicParams
+from onnxbuild.steps.kind import Runtime
+from onnxbuild.workers.compile.qaic import qaic_worker
+from onnxbuild.workers.compile.qaic.card_latency import latency_of
+from onnxbuild.workers.compile.qaic.retained_decoding import Decoder, ProgramShape
+from onnxbuild.workers.engines.compiled.open_variant import open_variant, why_not_timed, why_skipped
+from onnxbuild.workers.generate.greedy import Greedy
+
+RUNTIME = Runtime(backend="qaic", needs=("onnxruntime",))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("gpt2")
+    random_decoder("gpt2").save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def tools(tmp_path, monkeypatch) -> Path:
+    """A folder of the PATH with the stand-in as `qaic-compile` and `qaic-exec`."""
+    folder = tmp_path / "tools"
+    folder.mkdir()
+    text = (Path(__file__).parent / "stand_in_qaic.py").read_text()
+    for name in ("qaic-compile", "qaic-exec"):
+        (folder / name).write_text(f"#!{sys.executable}\n{text}")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return folder
+
+
+def build(checkpoint: Path, folder: Path, **params: Any) -> dict[str, Any]:
+    folder.mkdir()
+    # What an export leaves: configs. The graphs of the export are not read.
+    source = folder.parent / f"{folder.name}-export"
+    source.mkdir()
+    for path in checkpoint.glob("*.json"):
+        (source / path.name).write_bytes(path.read_bytes())
+    settings: dict[str, Any] = {"task": "text-generation", "prefill_seq_len": 8, "ctx_len": CONTEXT, **params}
+    inputs = {"model": source, "checkpoint": checkpoint}
+    return dict(qaic_worker.run(QaicParams(**settings), inputs, {"model": folder}, lambda *_: None))
+
+
+def test_without_the_compiler_everything_for_it_is_written(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    facts = build(checkpoint, tmp_path / "out")
+    assert (facts["state"], facts["needs"]) == ("prepared", "qaic-compile")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "compile.sh", "compiled.json", "config.json", "custom_io.yaml", "generation_config.json", "model.onnx",
+        "qconfig.json", "specializations.json",
+    ]  # fmt: skip
+    script = (tmp_path / "out/compile.sh").read_text()
+    assert script.splitlines()[-1].startswith("qaic-compile -aic-hw -aic-hw-version=ai100 -m=model.onnx ")
+    record = read_record(tmp_path / "out")
+    assert record is not None
+    assert str(tmp_path) not in (tmp_path / "out/compiled.json").read_text()
+    assert why_skipped(tmp_path / "out", RUNTIME) is None
+    assert why_not_timed(tmp_path / "out", RUNTIME) == "needs Cloud AI 100: a host double is not measured"
+
+
+@pytest.mark.parametrize(
+    ("params", "calls"),
+    [
+        ({"num_devices": 2, "mxfp6": True, "mxint8_kv": True, "options": {"mos": 1}}, "-mxfp6-matmul"),
+        ({"full_batch_size": 3}, "-retained-state"),
+    ],
+)
+def test_the_compiler_gets_files_that_it_can_read(checkpoint, tmp_path, tools, params, calls):
+    facts = build(checkpoint, tmp_path / "out", **params)
+    assert facts["state"] == "compiled"
+    (call,) = (json.loads(line) for line in (tools / "calls").read_text().splitlines())
+    assert calls in call
+    assert call == list(facts["command"][1:])
+    assert (tmp_path / "out/qpc/programqpc.bin").read_bytes().startswith(b"STAND-IN")
+    assert "qpc/programqpc.bin" in read_record(tmp_path / "out").files
+
+
+@pytest.mark.parametrize(
+    ("mode", "code", "words"),
+    [
+        ("fail", "OBE235", "ended with code 7"),
+        ("killed", "OBE235", "was killed by SIGKILL"),
+        ("nothing", "OBE236", "ended with code 0 and did not write `qpc/programqpc.bin`"),
+    ],
+)
+def test_a_compiler_that_fails(checkpoint, tmp_path, tools, mode, code, words):
+    (tools / "mode").write_text(mode)
+    with pytest.raises(CheckFailed) as caught:
+        build(checkpoint, tmp_path / "out")
+    assert caught.value.failure.code == code
+    assert words in caught.value.failure.message
+
+
+def test_a_damaged_program_is_refused(checkpoint, tmp_path, tools):
+    build(checkpoint, tmp_path / "out")
+    (tmp_path / "out/qpc/programqpc.bin").write_bytes(b"STAND-IN of other weights")
+    with pytest.raises(CheckFailed) as caught:
+        open_variant(tmp_path / "out", threads=1)
+    assert caught.value.failure.code == "OBE232"
+
+
+def test_a_validation_sees_the_logits_of_every_token(checkpoint, tmp_path):
+    build(checkpoint, tmp_path / "out", batch_size=2)
+    variant = open_variant(tmp_path / "out", threads=1)
+    model = transformers.AutoModelForCausalLM.from_pretrained(checkpoint, attn_implementation="eager").eval()
+    ids = np.random.default_rng(1).integers(1, 97, (3, 21))
+    mask = np.ones_like(ids)
+    mask[1, :6] = 0
+    positions = (mask.cumsum(1) - 1).clip(0)
+    logits = variant.run("forward", {"input_ids": ids, "attention_mask": mask, "position_ids": positions})["logits"]
+    with torch.inference_mode():
+        feeds = (torch.tensor(one) for one in (ids, mask, positions))
+        wanted = model(**dict(zip(("input_ids", "attention_mask", "position_ids"), feeds, strict=True))).logits.numpy()
+    np.testing.assert_allclose(logits[mask == 1], wanted[mask == 1], atol=0.005)  # the cache is in fp16
+    assert np.abs(wanted).max() > 4
+    assert (variant.where.place, variant.where.name) == ("host double", "Cloud AI 100")
+    long = np.ones((1, CONTEXT + 1), np.int64)
+    with pytest.raises(CheckFailed, match="a text of 42 tokens is longer than the cache, which holds 41"):
+        variant.run("forward", {"input_ids": long, "attention_mask": long, "position_ids": long})
+
+
+def test_texts_are_generated_by_the_program_and_timed_by_its_own_loop(checkpoint, tmp_path):
+    build(checkpoint, tmp_path / "out", full_batch_size=2)
+    greedy_text = Greedy(tmp_path / "out", threads=1)
+    model = random_decoder("gpt2")
+    texts = prompts()
+    heard: list[int] = []
+
+    class Streamer:
+        def put(self, tokens):
+            heard.extend(tokens.flatten().tolist())
+
+        def end(self):
+            heard.append(-1)
+
+    prompt = torch.tensor([texts[0]])
+    whole = greedy_text.generate(
+        input_ids=prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=7, streamer=Streamer()
+    )
+    wanted = [*texts[0], *greedy(model, texts[0], 7)]
+    assert whole[0].tolist() == wanted
+    assert heard == [*wanted, -1]
+    latency = greedy_text.latency(lambda: texts, 7)["latency"]
+    assert {name: latency[name] for name in ("measured_on", "prompts", "new_tokens")} == {
+        "measured_on": "host double", "prompts": 4, "new_tokens": 28,
+    }  # fmt: skip
+
+
+class Ticking:
+    """A session whose every run takes one second of the clock that it is."""
+
+    device = "a clock"
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def run(self, feeds):
+        self.now += 1.0
+        return {"logits": np.zeros((len(feeds["input_ids"]), 1, 5), np.float32)}
+
+
+def test_latency_counts_as_efficient_transformers_does():
+    session = Ticking()
+    decoder = Decoder(session, ProgramShape(4, 64, 2, batched=False), clock=session)
+    session.now = 0.5  # what the tokenizer took
+    decoded = decoder.decode([[1] * 9, [1] * 3], 11, started=0.0)
+    # Three chunks of prompts give the first token of each text, and ten runs of single tokens the rest.
+    assert latency_of(decoded, session.device) == {
+        "measured_on": "a clock",
+        "prompts": 2,
+        "new_tokens": 22,
+        "time_to_first_token_seconds": 3.5,
+        "decode_tokens_per_second": 2.0,
+        "total_tokens_per_second": 20 / 13.5,
+        "total_seconds": 13.5,
+    }
