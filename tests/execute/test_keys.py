@@ -808,7 +808,7 @@ BEFORE: Mapping[tuple[str, str], Edit] = {
     **{
         (kind, field): built_for(kind.removeprefix("compile-"), **BASES.get(kind, {}))
         for kind in FIELDS
-        if kind.startswith("compile-") and kind != "compile-openvino"
+        if kind.startswith("compile-") and kind not in {"compile-openvino", "compile-qaic"}
         for field in FIELDS[kind]
     },
     **{(kind, "rows"): built_for(kind.removeprefix("compile-"), **block) for kind, block in ON_ROWS.items()},
