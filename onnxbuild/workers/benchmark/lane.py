@@ -129,7 +129,7 @@ def _open_engine(order: Open, inputs: Mapping[str, Path]) -> Any:
     from onnxbuild.workers.engines.compiled.open_variant import open_variant
 
     if order.engine == "onnxruntime" and UNCOMPILED in inputs:
-        return open_variant(inputs[UNCOMPILED], threads=order.threads)
+        return open_variant(inputs[UNCOMPILED], threads=order.threads, device=order.device)
     if order.engine == "onnxruntime" or ((inputs["model"] / RECORD).is_file() and not order.engine.startswith("torch")):
         return open_variant(inputs["model"], threads=order.threads, device=order.device)
     import torch

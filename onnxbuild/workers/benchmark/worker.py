@@ -148,7 +148,7 @@ def _open_baselines(params: BenchmarkParams, inputs: Mapping[str, Path], variant
 def _uncompiled(params: BenchmarkParams, inputs: Mapping[str, Path]) -> list[Engine]:
     if UNCOMPILED not in inputs:
         return []
-    return [OnnxModel(inputs[UNCOMPILED], threads=params.threads[0], device="cpu")]
+    return [OnnxModel(inputs[UNCOMPILED], threads=params.threads[0], device=params.device)]
 
 
 def _torch_baselines(params: BenchmarkParams, inputs: Mapping[str, Path], variant: Graphs) -> list[Engine]:

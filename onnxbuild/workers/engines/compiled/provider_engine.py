@@ -95,7 +95,9 @@ def _check(record: CompiledRecord) -> None:
 
 
 def _not_started(provider: str, what: str) -> CheckFailed:
-    hint = "the log has the reason why the provider did not start"
+    is_tensorrt = provider == "TensorrtExecutionProvider"
+    libraries = " Its libraries come with TensorRT, such as `pip install tensorrt-cu13`, and not with onnxruntime-gpu"
+    hint = f"the log has the reason why the provider did not start.{libraries if is_tensorrt else ''}"
     return CheckFailed("OBE43", f"{provider} does not start: {what}", notes=[("hint", hint)])
 
 
