@@ -54,13 +54,31 @@ class SchemaTypes:
 
     def _union(self, branches: list[Schema]) -> Any:
         others = [one for one in branches if not _is_text(one)]
-        if len({_family(one) for one in others}) < len(others):
+        chosen = self._choosing_key([one for one in others if one.get("type") == "object"])
+        if chosen is None and len({_family(one) for one in others}) < len(others):
             raise Undecidable("two branches of one type")
-        made = [self._single(one) for one in others]
+        made = [
+            self._single(one) if chosen is None or one.get("type") != "object" else self._object(one, tag=chosen)
+            for one in others
+        ]
         texts = [one for one in branches if _is_text(one)]
         if texts:
             made.append(str if _is_loose(branches) else _any_text(texts))
         return Union[tuple(made)]  # noqa: UP007 - a computed union
+
+    def _choosing_key(self, blocks: list[Schema]) -> str | None:
+        """The key that says which of several blocks a value is: each needs it, with another word."""
+        if len(blocks) < 2:  # noqa: PLR2004 - one block needs no choice
+            return None
+        shared = [key for key in blocks[0].get("required", ()) if all(key in one.get("required", ()) for one in blocks)]
+        words = {key: [self._word(one["properties"][key]) for one in blocks] for key in shared}
+        found = (key for key, of in words.items() if None not in of and len(set(of)) == len(blocks))
+        return next(found, None)
+
+    def _word(self, schema: Schema) -> str | None:
+        """The one word that a field may have besides references; None if it may have others."""
+        enums = [one["enum"] for one in self._branches(schema) if "enum" in one]
+        return str(enums[0][0]) if len(enums) == 1 and len(enums[0]) == 1 else None
 
     def _branches(self, schema: Schema) -> Iterator[Schema]:
         """The branches of a union, nested unions included; a schema that is not a union is its own branch."""
@@ -89,7 +107,7 @@ class SchemaTypes:
             raise Undecidable(f"the type {kind}")
         return _bounded(_SCALARS[kind], schema, {"type"})
 
-    def _object(self, schema: Schema) -> Any:
+    def _object(self, schema: Schema, *, tag: str | None = None) -> Any:
         others = schema.get("additionalProperties", True)
         if not schema.get("properties") and others is not False:
             _expect(schema, {"type", "properties", "additionalProperties"})
@@ -98,15 +116,17 @@ class SchemaTypes:
             return self._suggested(schema, others)
         if id(schema) not in self._structs:
             self._structs[id(schema)] = Undecidable  # what refers to itself is left to jsonschema
-            self._structs[id(schema)] = self._struct(schema)
+            self._structs[id(schema)] = self._struct(schema, tag)
         if self._structs[id(schema)] is Undecidable:
             raise Undecidable("a schema that refers to itself")
         return self._structs[id(schema)]
 
-    def _struct(self, schema: Schema) -> type[Struct]:
-        _expect(schema, {"type", "properties", "required", "additionalProperties", "minProperties", "maxProperties"})
+    def _struct(self, schema: Schema, tag: str | None) -> type[Struct]:
+        """The type of a block; `tag` is the key whose word says that a value is this block."""
+        counted = {"minProperties", "maxProperties"} if tag is None else set()
+        _expect(schema, {"type", "properties", "required", "additionalProperties", *counted})
         # Keys need not be identifiers: the fields have neutral names, and the keys are kept beside them.
-        renamed = {f"field_{number}": key for number, key in enumerate(schema.get("properties", ()))}
+        renamed = {f"field_{number}": key for number, key in enumerate(schema.get("properties", ())) if key != tag}
         return msgspec.defstruct(
             schema.get("title", "Block"),
             [(name, *self._field(schema, key)) for name, key in renamed.items()],
@@ -114,6 +134,8 @@ class SchemaTypes:
             forbid_unknown_fields=True,
             kw_only=True,
             rename=renamed,
+            tag_field=tag,
+            tag=None if tag is None else self._word(schema["properties"][tag]),
         )
 
     def _field(self, schema: Schema, key: str) -> tuple[Any, ...]:
