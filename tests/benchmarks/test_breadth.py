@@ -272,7 +272,7 @@ def test_results_are_sorted_and_the_last_one_of_a_variant_counts(tmp_path):
     assert {name for one in found for name in one} == {
         "exporter", "type", "variant", "verdict", "code", "message", "date"}  # fmt: skip
     assert path.read_text().count("\n") == 3
-    assert list(tmp_path.iterdir()) == [path]
+    assert list(tmp_path.glob("*.jsonl")) == [path]
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def test_the_folder_of_a_package_is_described_verified_and_repaired(world: World
     account = json.loads((world.root / BOX / "onnxbuild.json").read_text())
     assert (account["model"], account["target"]) == ("m", "packages/box")
     assert [step["id"] for step in account["steps"]] == ["m:fetch", "m/b:toy", "m:package-box", "m:client-box"]
-    assert account["files"].keys() == {"deep/box.bin"}
+    assert account["files"].keys() == {"deep/box.bin", "README.md"}
     verify = [sys.executable, "-m", "onnxbuild", "verify", BOX]
     assert world.run_arguments(verify).code == 0
     content = (world.root / BOX / "deep" / "box.bin").read_bytes()

@@ -115,7 +115,9 @@ def graph_port(target: str) -> str:
 
 
 def claimed(package: Package, params: PackageParams, context: Context) -> Roles:
-    """The targets that claim each role, in the order in which they are written."""
+    """The targets that claim each role, in the order in which they are written; none if the model has no target."""
+    if not params.targets and not context.targets:
+        return {}  # the targets have faults of their own
     if package.roles is not None:
         return package.roles(params, context)
     if isinstance(params.targets, Mapping):
@@ -147,7 +149,7 @@ def _writer(package: Package) -> Kind:
             *_check_roles(package, params, context),
         ]
         yield from faults
-        if not any(one.severity == "error" for one in faults):
+        if not any(one.severity == "error" for one in faults) and claimed(package, params, context):
             yield from package.check(resolve(params, context), context)
 
     def for_client(params: PackageParams, context: Context) -> Params | None:
