@@ -22,7 +22,7 @@ from onnxbuild.protocol import json_text
 from onnxbuild.report.wording import folded
 from onnxbuild.runners.programs import is_of_machine, need_name, version_on_machine
 from onnxbuild.runners.worker_environment import import_folders
-from onnxbuild.steps import KINDS, Kinds
+from onnxbuild.steps import KINDS, Kinds, all_kinds
 from onnxbuild.steps.compiling.backends import backend_named
 from onnxbuild.steps.kind import Kind
 from onnxbuild.steps.packaging.package_kind import CLIENT
@@ -113,7 +113,7 @@ def doctor(
         python_path=_python_path(environ),
         unseen=unseen(python, environ),
         missing={kind: absent for kind, absent in missing.items() if absent},
-        backends=backends_of(KINDS, version),
+        backends=backends_of(all_kinds(), version),
         repair=_EXTRA if any(missing.values()) else None,
     )
 
@@ -135,7 +135,10 @@ def backends_of(kinds: Kinds, version: Version) -> Mapping[str, str]:
 
 
 def _ability(kind: Kind, version: Version) -> str:
-    params = kind.params()
+    try:
+        params = kind.params()
+    except TypeError:  # a plugin's params without defaults
+        return "what it needs depends on its params, which `onnxbuild lint` looks at"
     runtime = kind.runtime(params, None)  # type: ignore[arg-type] # that of a backend asks for no context
     absent = _lacking(kind.compiler(params), version)
     backend = backend_named(kind.backend)

@@ -19,6 +19,7 @@ class PackageRow(Struct, frozen=True, kw_only=True):
 
     `check`: `skipped` where the client is absent, with the reason in `needs`; `off` where the manifest has switched it
     off. `client`: what loaded the package. `max_difference`: the largest one from ONNX Runtime on the same file.
+    `states`: `compiled` or `prepared` for each folder of a package of compiled targets.
     """
 
     name: str  # MODEL/packages/NAME
@@ -28,6 +29,7 @@ class PackageRow(Struct, frozen=True, kw_only=True):
     needs: str | None = None
     client: str | None = None
     max_difference: float | None = None
+    states: Mapping[str, str] = {}
 
 
 def package_rows(graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> tuple[PackageRow, ...]:
@@ -54,7 +56,13 @@ def _row(packed: Packed, outcomes: Mapping[str, Outcome]) -> PackageRow:
         needs=skipped_because(checked) if checked is not None else None,
         client=_text(checked.facts.get("client")) if checked is not None else None,
         max_difference=_largest(checked),
+        states=_states(facts.get("states")),
     )
+
+
+def _states(written: Any) -> dict[str, str]:
+    named = written.items() if isinstance(written, Mapping) else ()
+    return {printable(str(name)): printable(str(state)) for name, state in named}
 
 
 def _check(outcome: Outcome | None) -> PackageCheck | None:

@@ -369,7 +369,9 @@ class _Expander:
         for kind in self._checks_of(target, context):
             if kind.name == LOAD.name and any(self.shared.actions[one].kind == VALIDATE.name for one in checks):
                 continue  # the validation opens every graph
-            check = self._add_check(model, target, kind, base, output, context, beside=uncompiled)
+            # The device runs what it measures through the validation first, also for `run ':benchmark'`.
+            after = tuple(checks) if uncompiled is not None and kind.measures else ()
+            check = self._add_check(model, target, kind, base, output, context, beside=uncompiled, after=after)
             if check is not None:
                 waits = kind.name == TUNE.name and tunes_best_only(model.block, target.block)
                 (if_best if waits else measures if kind.measures else checks).append(check)
@@ -423,8 +425,12 @@ class _Expander:
         context: Context,
         name: str = "",
         beside: OutputRef | None = None,
+        after: tuple[str, ...] = (),
     ) -> str | None:
-        """The id of a check; `beside`: the ONNX graph of a compiled variant, which a benchmark runs too."""
+        """The id of a check; `beside`: the ONNX graph of a compiled variant, which a benchmark runs too.
+
+        `after`: checks that must have succeeded before.
+        """
         step = check_step(model, target, kind)
         # A model that came as ONNX is its own reference, and may still not load, or be tuned.
         if step is None or (output == base.fetch and kind.name not in {LOAD.name, TUNE.name}):
@@ -436,7 +442,8 @@ class _Expander:
         inputs = {**{port: ports[port] for port in kind.inputs}, **self._dataset_input(settled.params)}
         if beside is not None and kind.measures:
             inputs[UNCOMPILED] = beside
-        return self._add(f"{model.name}/{target.name}:{name or kind.name}", kind, settled.plain, inputs, step.key_at)
+        named = f"{model.name}/{target.name}:{name or kind.name}"
+        return self._add(named, kind, settled.plain, inputs, step.key_at, after)
 
     def _dataset_input(self, params: Any) -> Mapping[str, Input]:
         """The rows of the dataset that params name, as an input. A dataset on the Hub is fetched first."""

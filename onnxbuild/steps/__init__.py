@@ -20,6 +20,7 @@ from onnxbuild.steps.fetch import FETCH
 from onnxbuild.steps.generate import GENERATE
 from onnxbuild.steps.kind import Kind, plugin_modules
 from onnxbuild.steps.optimize import OPTIMIZE
+from onnxbuild.steps.packaging.compiled_package import COMPILED
 from onnxbuild.steps.packaging.genai_package import GENAI
 from onnxbuild.steps.packaging.ort_package import ORT_MODEL_PACKAGE
 from onnxbuild.steps.packaging.ovms_package import OVMS
@@ -41,7 +42,7 @@ Kinds = Mapping[str, Kind]
 Places = tuple[tuple[str, str], ...]  # names of kinds, and where they are: "module:KIND"
 
 # In the order in which things happen.
-PACKAGES = (PLAIN, SENTENCE_TRANSFORMERS, TRANSFORMERS_JS, ORT_MODEL_PACKAGE, GENAI, SERVER, TRITON, OVMS)
+PACKAGES = (PLAIN, SENTENCE_TRANSFORMERS, TRANSFORMERS_JS, ORT_MODEL_PACKAGE, GENAI, SERVER, TRITON, OVMS, COMPILED)
 _BUILT_IN = (FETCH, PREPARE, EXPORT, OPTIMIZE, QUANTIZE, PRECISION, VALIDATE, LOAD, BENCHMARK, GENERATE, TUNE)
 _SEVERAL: tuple[Package | Backend, ...] = (*BACKENDS, *PACKAGES)  # each stands for one kind or more
 KINDS: Kinds = {kind.name: kind for kind in (*_BUILT_IN, *(kind for one in _SEVERAL for kind in one.kinds), PUBLISH)}

@@ -106,6 +106,7 @@ class TargetFacts(Struct, frozen=True, kw_only=True):
     steps: tuple[tuple[str, Mapping[str, Any]], ...] = ()  # kind and params of each step that changed the graph
     device: str = "cpu"
     backend: str = ""  # that it is compiled for
+    needs: tuple[str, ...] = ()  # what runs it, where it is compiled
 
     def params_of(self, kind: str) -> Mapping[str, Any] | None:
         """The params of its last step of a kind; None if it has none."""
@@ -131,6 +132,7 @@ class Context(Struct, frozen=True, kw_only=True):
     graphs: int = 1  # of an ONNX source, as far as planning knows
     written: frozenset[str] = frozenset()  # the keys that a person wrote in this block
     targets: Mapping[str, TargetFacts] = {}  # of the model, by name, in their order; only for packages
+    left_out: Mapping[str, str] = {}  # compiled targets that the package does not take, with their backends
     runtime: Runtime | UnsetType = UNSET  # of a compiled variant
     files: frozenset[str] | None = None  # of the checkpoint, if they are known; only for packages
 

@@ -27,7 +27,7 @@ def machine(root: Path, **programs: str) -> World:
 
 def graph() -> bytes:
     """A graph that returns what it is fed."""
-    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy")
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch"]) for name in "xy")
     made = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "g", [x], [y])
     return helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
 
@@ -128,6 +128,86 @@ def test_another_machine_takes_what_was_compiled_and_runs_it(tmp_path: Path) -> 
     assert record(device)["state"] == "compiled"
     assert done["m/one:load"]["facts"]["executed_on"] == {"place": "device", "name": "Chip 100"}
     assert "executed on Chip 100" in device.run(*shared).out
+
+
+def test_a_package_has_what_was_compiled_and_its_check_waits_for_the_device(tmp_path: Path) -> None:
+    world = machine(tmp_path, chipc=GOOD)
+    write(world, package="compiled")
+    done = world.run("--json").actions()
+    assert done["m:package-compiled"]["facts"]["states"] == {"one": "compiled"}
+    assert done["m:client-compiled"]["facts"] == {"client": "", "opened": [], "skipped": "needs chiprun"}
+    package = world.root / "out/m/packages/compiled"
+    assert sorted(path.relative_to(package).as_posix() for path in package.rglob("*") if path.is_file()) == [
+        "README.md", "SHA256SUMS", "one/compile.sh", "one/compiled.json", "one/config.json", "one/model.chip",
+        "one/model.onnx", "onnxbuild.json",
+    ]  # fmt: skip
+    subprocess.run(["sha256sum", "--quiet", "-c", "SHA256SUMS"], cwd=package, check=True)
+    assert "skipped: needs chiprun" in world.run().out
+    install(world, "chiprun")
+    again = world.run("--json").actions()
+    ran = [name for name, one in again.items() if one["outcome"] != "hit"]
+    assert ran == ["m/one:load", "m:client-compiled"]
+    assert again["m:client-compiled"]["facts"] == {"client": "chip", "opened": ["one"]}
+    assert "passed: chip" in world.run().out
+
+
+def test_on_a_machine_with_the_device_only_the_checks_run_and_both_machines_report_all(tmp_path: Path) -> None:
+    measured = {"iterations": 5, "rounds": 2, "warmup": 1}
+    of_model = {"package": "compiled", "validate": True, "benchmark": measured, "task": "feature-extraction"}
+    builder = machine(tmp_path, chipc=GOOD)
+    write(builder, **of_model)
+    first = builder.run("--json").actions()
+    assert {name: one["facts"].get("skipped") for name, one in first.items()} == {
+        "m:fetch": None, "m/one:compile-chip": None, "m/one:validate": "needs chiprun", "m:package-compiled": None,
+        "m:client-compiled": "needs chiprun", "m/one:benchmark": "needs chiprun",
+    }  # fmt: skip
+    # The other machine has the store and the manifest on a shared disk, and other programs.
+    device = machine(tmp_path)
+    programs = tmp_path / "of device"
+    programs.mkdir()
+    (builder.root / "bin/chipc").with_name("chiprun").write_text("#!/bin/sh\n")
+    (builder.root / "bin/chiprun").rename(programs / "chiprun")
+    programs.joinpath("chiprun").chmod(0o755)
+    device.environment["PATH"] = f"{programs}{os.pathsep}{os.environ['PATH']}"
+    write(device, **of_model)
+    done = device.run(":benchmark", "--json").actions()
+    assert {name: one["outcome"] for name, one in done.items()} == {
+        "m:fetch": "hit", "m/one:compile-chip": "hit", "m/one:validate": "built", "m/one:benchmark": "built",
+    }  # fmt: skip
+    assert {name for name, one in done.items() if "executed_on" in one["facts"]} == {
+        "m/one:validate",
+        "m/one:benchmark",
+    }
+    report = json.loads(builder.run("--format", "json", verb="report").out)
+    (row,), (package,) = [one["row"] for one in report["variants"]], report["built_packages"]
+    assert (row["state"], row["skipped"]) == ("verified on Chip 100", None)
+    assert row["speedup"] is not None
+    assert (package["states"], package["needs"]) == ({"one": "compiled"}, "needs chiprun")
+
+
+def test_a_package_says_what_is_only_prepared(tmp_path: Path) -> None:
+    world = machine(tmp_path, chiprun="true")
+    write(world, package={"compiled": {"targets": {"card": "one"}}})
+    done = world.run()
+    assert done.code == 0, done
+    assert "skipped: needs chipc: the variant is only prepared (prepared: card)" in done.out
+    assert (world.root / "out/m/packages/compiled/card/compile.sh").is_file()
+    assert not (world.root / "out/m/packages/compiled/card/model.chip").exists()
+
+
+def test_lint_says_which_packages_take_no_compiled_target(tmp_path: Path) -> None:
+    world = machine(tmp_path, chipc=GOOD)
+    write(world, package={"plain": {"targets": ["one"]}})
+    out = world.run(verb="lint").out
+    assert "OB762 the package `plain` has ONNX graphs, and `one` is compiled for chip" in out
+    assert "use `package: compiled`" in out
+    write(world, package="plain")
+    assert (
+        "OB762 the package `plain` has ONNX graphs, and all targets of the model are compiled"
+        in world.run(verb="lint").out
+    )
+    write(world, {"backend": "chip"}, package={"compiled": {"targets": ["two"]}})
+    assert "OB760 the package `compiled` names the target `two`" in world.run(verb="lint").out
 
 
 def test_what_is_only_prepared_is_not_shared(tmp_path: Path) -> None:

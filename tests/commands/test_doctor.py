@@ -7,7 +7,7 @@ import pytest
 
 from onnxbuild.commands.doctor import as_json, as_text, doctor, needs_of
 from onnxbuild.machine import Machine
-from onnxbuild.steps import KINDS
+from onnxbuild.steps import KINDS, kinds_at
 
 MACHINE = Machine(cpu="Toy 1", architecture="x86_64", flags=("avx2", "avx512f"), cores=4)
 ANSWER = (sys.executable, "-c", 'print(\'{"providers": ["CPUExecutionProvider"]}\')')
@@ -56,6 +56,14 @@ def test_a_host_double_needs_no_compiler(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     words = "prepares: `qaic-compile` is not here, so nothing is compiled; a host double runs the graph"
     assert look(tmp_path).backends["qaic"] == words
+
+
+def test_a_backend_of_a_plugin_is_among_them(tmp_path, monkeypatch):
+    plugin = Path(__file__).parents[1] / "plugin"
+    monkeypatch.syspath_prepend(str(plugin))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("onnxbuild.commands.doctor.all_kinds", lambda: kinds_at((("chip", "toy_steps.chips:CHIP"),)))
+    assert look(tmp_path).backends["chip"] == "prepares: `chipc` is not here, so nothing is compiled or run"
 
 
 def test_what_is_missing_for_which_step_and_how_to_get_it(tmp_path):

@@ -772,6 +772,8 @@ ELSEWHERE: Mapping[str, Mapping[str, Any]] = {
     # Planning takes both from the targets and the export: tests/planning/test_planned_packages.py.
     "package-ort-model-package": {"devices": {"gpu": "cuda"}},
     "package-genai": {"max_length": 40},
+    # Planning takes it from the backends of the targets: tests/commands/test_compiled_targets.py.
+    "client-compiled": {"runtimes": {"ov": {"backend": "openvino", "needs": ["openvino"]}}},
 }
 
 

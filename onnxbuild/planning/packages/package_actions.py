@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from msgspec import Struct, structs
+from msgspec import UNSET, Struct, convert, structs
 
 from onnxbuild.diagnostics import Diagnostic, Span, fault
 from onnxbuild.manifest.document import Array, Table
@@ -37,7 +37,7 @@ def packages_of(
     origin: Origin, kinds: Kinds, settler: Settler, actions: Mapping[str, Action], add: Add, faults: list[Diagnostic]
 ) -> Iterator[Packed]:
     """The packages that a model asks for. `add` adds an action, and `actions` has what was added."""
-    targets = {one.target: _facts(one, actions) for one in origin.variants}
+    targets = {one.target: _facts(one, actions, kinds) for one in origin.variants}
     if any(name.lower() == PACKAGES for name in targets) and origin.model.block.get(_KEY):
         message = f"the target `{PACKAGES}` would share its folder with the packages of the model"
         faults.append(fault("OB763", message, span=origin.model.block.key_span(_KEY), hint="give it another name"))
@@ -45,7 +45,8 @@ def packages_of(
     for step in package_steps(origin.model):
         kind = kinds[step.kind]
         taken = {name: one for name, one in targets.items() if kind.takes_compiled or not one.backend}
-        context = structs.replace(origin.context, targets=taken)
+        left_out = {name: one.backend for name, one in targets.items() if name not in taken}
+        context = structs.replace(origin.context, targets=taken, left_out=left_out)
         settled = settler.settle(step, context, unlocked=origin.unlocked)
         if settled is not None:
             yield _packed(origin, kind, kinds, settled.params, context, add, step.key_at)
@@ -101,7 +102,18 @@ def package_steps(model: Model) -> Iterator[Step]:
                 yield Step(f"{PACKAGE}{name}", filled, written.key_span(name), written.value_span(name))
 
 
-def _facts(variant: Variant, actions: Mapping[str, Action]) -> TargetFacts:
+def _facts(variant: Variant, actions: Mapping[str, Action], kinds: Kinds) -> TargetFacts:
     made = (actions[one] for one in variant.steps)
     steps = tuple((one.kind, one.params) for one in made if one.kind not in {"fetch", "prepare"})
-    return TargetFacts(precision=variant.precision, steps=steps, device=variant.device, backend=variant.backend)
+    needs = _needs(actions[variant.output.action], kinds) if variant.backend else ()
+    return TargetFacts(
+        precision=variant.precision, steps=steps, device=variant.device, backend=variant.backend, needs=needs
+    )
+
+
+def _needs(compiles: Action, kinds: Kinds) -> tuple[str, ...]:
+    """What runs the result of an action that compiles."""
+    kind = kinds[compiles.kind]
+    # The runtime of a backend asks for no context.
+    runtime = kind.runtime(convert(compiles.params, kind.params), None)  # type: ignore[arg-type]
+    return () if runtime is UNSET else runtime.needs

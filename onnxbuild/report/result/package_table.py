@@ -31,7 +31,12 @@ def packages_as_markdown(rows: Sequence[PackageRow]) -> str:
 
 
 def check_in_words(row: PackageRow) -> str:
-    """`passed: optimum ORTModelForCausalLM`, `skipped: needs node`, `FAILED`, `off`."""
+    """`passed: optimum ORTModelForCausalLM`, `skipped: needs node`, `FAILED`, `off`; and what is only prepared."""
+    prepared = ", ".join(name for name, state in row.states.items() if state == "prepared")
+    return f"{_checked(row)} (prepared: {prepared})" if prepared else _checked(row)
+
+
+def _checked(row: PackageRow) -> str:
     if row.check == "passed":
         return f"passed: {row.client}" if row.client else "passed"
     words = {"failed": "FAILED", "off": "off", "skipped": f"skipped: {row.needs}", None: NONE}

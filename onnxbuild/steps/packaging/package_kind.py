@@ -100,6 +100,7 @@ class Package(Struct, frozen=True, kw_only=True):
     resolve: Callable[[Any, Context], Any] = lambda params, _context: params
     packages: Callable[[Any], tuple[str, ...]] = lambda _params: ()
     client: Client | None = None
+    takes_compiled: bool = False  # whether `targets` of the context has those that are compiled
     memory_factor: float = 2.0
     pure: bool = False  # as in `Kind`
 
@@ -145,6 +146,7 @@ def _writer(package: Package) -> Kind:
     def check(params: PackageParams, context: Context) -> Iterator[Fault]:
         faults = [
             *_check_any(package, params),
+            *_check_compiled(package, params, context),
             *_check_case(package, params, context),
             *_check_roles(package, params, context),
         ]
@@ -172,6 +174,7 @@ def _writer(package: Package) -> Kind:
         check=check,
         memory_factor=package.memory_factor,
         package=package.name,
+        takes_compiled=package.takes_compiled,
         client_params=for_client,
     )
 
@@ -203,6 +206,18 @@ def _check_any(package: Package, params: PackageParams) -> Iterator[Fault]:
         yield Fault(code="OB760", field="targets", message=message, hint="name one, or leave out `targets:` for all")
 
 
+def _check_compiled(package: Package, params: PackageParams, context: Context) -> Iterator[Fault]:
+    """OB762 for compiled targets in a package of ONNX graphs, and for a package for which no other target is left."""
+    hint = "use `package: compiled`, which takes compiled targets"
+    named = [name for names in claimed(package, params, context).values() for name in names if name in context.left_out]
+    for name in dict.fromkeys(named):
+        message = f"the package `{package.name}` has ONNX graphs, and `{name}` is compiled for {context.left_out[name]}"
+        yield Fault(code="OB762", field="targets", message=message, hint=hint)
+    if params.targets is UNSET and context.left_out and not context.targets:
+        message = f"the package `{package.name}` has ONNX graphs, and all targets of the model are compiled"
+        yield Fault(code="OB762", message=message, hint=hint)
+
+
 def _check_case(package: Package, params: PackageParams, context: Context) -> Iterator[Fault]:
     """OB761 for roles that differ only in case: on macOS and Windows, one file would replace the other."""
     first: dict[str, str] = {}
@@ -221,7 +236,7 @@ def _check_roles(package: Package, params: PackageParams, context: Context) -> I
             hint = "letters, digits, `.`, `_` and `-`, the first a letter or a digit"
             yield Fault(code="OB764", field="targets", message=message, hint=hint)
         for name in names:
-            if name not in context.targets:
+            if name not in {*context.targets, *context.left_out}:
                 known = ", ".join(f"`{one}`" for one in context.targets)
                 hint = did_you_mean(name, context.targets) or f"the model has {known}"
                 message = f"the package `{package.name}` names the target `{name}`, which the model does not have"

@@ -33,9 +33,6 @@ SDKS: Mapping[str, CloudAiSdk] = {
     "1.23": CloudAiSdk(program="qaic-compile", head=("-aic-hw",)),
 }
 
-# Where the SDK puts its programs, which are not on the PATH.
-PROGRAMS = "/opt/qti-aic/exec"
-
 # What onnxbuild writes itself: `options` may not repeat it, since the compiler would have two of them.
 OWN_OPTIONS = frozenset(
     {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from onnxbuild.workers.inputs.samples import Sample, single_texts
 def calibration_feeds(params: Any, inputs: Mapping[str, Path]) -> Callable[[str], Iterable[Feeds]]:
     """The feeds of each file. `params` has `samples`, `sequence`, `seed` and `rows`, as those of `quantize`.
 
-    Without a dataset, the texts that come with onnxbuild are read. Errors: CheckFailed OBE59 for a model without text.
+    Without a dataset, the texts that come with onnxbuild are read. The model is opened when the first feed is read.
+    Errors: CheckFailed OBE59 for a model without text.
     """
 
     def samples(model: OnnxModel) -> Iterator[Sample]:
@@ -30,7 +32,14 @@ def calibration_feeds(params: Any, inputs: Mapping[str, Path]) -> Callable[[str]
             raise CheckFailed("OBE59", message, notes=[("hint", "compile it without integers")])
         yield from single_texts(source, _rows(params, inputs), params.sequence)
 
-    return feeds_by_file(inputs["model"], samples, threads=usable_cores())
+    @cache
+    def opened() -> Callable[[str], Iterable[Feeds]]:
+        return feeds_by_file(inputs["model"], samples, threads=usable_cores())
+
+    def feeds(name: str) -> Iterator[Feeds]:
+        yield from opened()(name)
+
+    return feeds
 
 
 def _rows(params: Any, inputs: Mapping[str, Path]) -> Iterable[str]:

@@ -50,8 +50,8 @@ def run(params: ChipParams, inputs: Mapping[str, Path], outputs: Mapping[str, Pa
         state="compiled" if absent is None else "prepared",
         compiler=CompilerOfRecord(name="chipc", version=None if absent else "1", command=command),
         device="Chip 100",
-        stages={"forward": CompiledStage(file="model.chip", inputs={"x": StageInput((1,), "tensor(float)")},
-                                         outputs={"y": (1,)})},
+        stages={"forward": CompiledStage(file="model.chip", inputs={"x": StageInput(("batch",), "tensor(float)")},
+                                         outputs={"y": ("batch",)})},
         properties={"cores": str(params.cores)},
         needs=absent,
     )  # fmt: skip

@@ -10,8 +10,8 @@ from typing import Any
 from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.steps.compiling.compiled_record import CompiledRecord, CompilerOfRecord
 from onnxbuild.steps.compiling.openvino_backend import OPENVINO, OpenvinoParams, range_of
+from onnxbuild.workers.compile.calibration_feeds import calibration_feeds
 from onnxbuild.workers.compile.openvino.nncf_quantizer import quantized
-from onnxbuild.workers.compile.openvino.text_of_calibration import feeds_of_text
 from onnxbuild.workers.compile.worker import finish, stages_in
 from onnxbuild.workers.engines.compiled.needs_here import absent_here
 from onnxbuild.workers.folders.model_files import copy_model_file
@@ -61,7 +61,7 @@ def _compile_all(
 ) -> str:
     import openvino
 
-    feeds = feeds_of_text(params, inputs)
+    feeds = calibration_feeds(params, inputs)
     for done, name in enumerate(names):
         progress(f"compiling {name}", done, len(names))
         try:

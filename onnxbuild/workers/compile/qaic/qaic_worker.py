@@ -15,7 +15,6 @@ from onnxbuild.protocol import Facts, Tell
 from onnxbuild.steps.compiling.compiled_record import CompiledRecord, CompiledStage, CompilerOfRecord, StageInput
 from onnxbuild.steps.compiling.qaic_backend import QaicParams, compiler_of
 from onnxbuild.steps.quantize import CHECKPOINT
-from onnxbuild.tables.compiling.cloud_ai_sdks import PROGRAMS
 from onnxbuild.tables.tasks import family_of
 from onnxbuild.workers.compile.qaic.card_files import (
     GRAPH,
@@ -134,8 +133,8 @@ def _clip(tensor: TensorProto) -> bool:
 
 
 def _compile(command: tuple[str, ...], folder: Path, progress: Tell) -> bool:
-    """Compile, and say whether the compiler is installed. It is on the PATH, or where the SDK puts it."""
-    program = shutil.which(command[0]) or shutil.which(command[0], path=PROGRAMS)
+    """Compile, and say whether the compiler is installed. Only the one on the PATH is used: the key has its version."""
+    program = shutil.which(command[0])
     if program is None:
         return False
     progress(f"compiling with {command[0]}")
