@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -33,6 +33,10 @@ _BESIDE = {
     **dict.fromkeys(("fastapi", "uvicorn", "jinja2"), "serve"),
 }
 _SHOWN = 4
+# What no extra installs, and where it comes from.
+_NOT_ON_PYPI: Mapping[str, str] = {
+    "QEfficient": "`QEfficient` is not on PyPI: install it from its repository, into the interpreter of a `toolchain:`"
+}
 
 
 @rule("OB340", "worker-packages-missing", severity="warning")
@@ -52,7 +56,7 @@ def worker_packages_missing(world: World) -> Iterator[Diagnostic]:
         "OB340",
         f"not installed in this environment: {shown}{others}",
         span=model.span if model else None,
-        hint=f"`pip install {_requirement(missing)}` installs what a run needs",
+        hint=_hint(missing),
         severity="warning",
     )
 
@@ -71,6 +75,13 @@ def _packages(action: Action) -> tuple[str, ...]:
     if kind.name.startswith(CLIENT):  # without its client, a package is built and not checked
         return ()
     return kind.packages(msgspec.convert(action.params, kind.params))  # without the compiler and the runtime
+
+
+def _hint(missing: list[str]) -> str:
+    elsewhere = [_NOT_ON_PYPI[name] for name in missing if name in _NOT_ON_PYPI]
+    others = [name for name in missing if name not in _NOT_ON_PYPI]
+    extra = [f"`pip install {_requirement(others)}` installs what a run needs"] if others else []
+    return ". ".join([*extra, *elsewhere])
 
 
 def _requirement(missing: list[str]) -> str:

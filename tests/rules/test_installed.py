@@ -84,3 +84,11 @@ def test_a_full_installation_has_no_warning(warnings):
 
 def test_the_version_of_a_distribution():
     assert (installed_version("onnxbuild-has-no-such-package"), bool(installed_version("msgspec"))) == (None, True)
+
+
+def test_what_no_extra_has_is_said_to_come_from_elsewhere(warnings):
+    text = MANIFEST.replace("int8: {quantize: int8}", "int8: {compile: {backend: qaic, producer: qefficient}}")
+    text = text.replace("random:bert", "random:gpt2").replace("fill-mask", "text-generation")
+    (warning,) = warnings(text % "", lambda name: None if name == "QEfficient" else "1")
+    assert warning.message == "not installed in this environment: `QEfficient`"
+    assert warning.notes[0][1].startswith("`QEfficient` is not on PyPI")

@@ -122,7 +122,8 @@ def _check_numbers(params: QaicParams) -> Iterator[Fault]:
         yield Fault(code="OB812", field="seq_len", message="`seq_len` expects different numbers from 1")
     if params.num_cores > _CORES:
         message = f"{params.num_cores} cores, and a device has {_CORES}"
-        yield Fault(code="OB812", field="num_cores", message=message, hint="use more devices: `num_devices: 2`")
+        hint = f"write `num_cores: {_CORES}`; `num_devices` adds devices"
+        yield Fault(code="OB812", field="num_cores", message=message, hint=hint)
 
 
 def _check_lengths(params: QaicParams, context: Context) -> Iterator[Fault]:
