@@ -19,6 +19,7 @@ class PackageRow(Struct, frozen=True, kw_only=True):
 
     `check`: `skipped` where the client is absent, with the reason in `needs`; `off` where the manifest has switched it
     off. `client`: what loaded the package. `max_difference`: the largest one from ONNX Runtime on the same file.
+    `targets`: whose graphs are in it.
     """
 
     name: str  # MODEL/packages/NAME
@@ -28,6 +29,7 @@ class PackageRow(Struct, frozen=True, kw_only=True):
     needs: str | None = None
     client: str | None = None
     max_difference: float | None = None
+    targets: tuple[str, ...] = ()
 
 
 def package_rows(graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> tuple[PackageRow, ...]:
@@ -54,6 +56,7 @@ def _row(packed: Packed, outcomes: Mapping[str, Outcome]) -> PackageRow:
         needs=skipped_because(checked) if checked is not None else None,
         client=_text(checked.facts.get("client")) if checked is not None else None,
         max_difference=_largest(checked),
+        targets=packed.targets,
     )
 
 
