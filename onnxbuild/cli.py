@@ -238,7 +238,7 @@ def _report(options: argparse.Namespace) -> int:
     if options.compare:
         return _compare(options)
     if not options.manifest:
-        subcommand(parser("report"), "report").error("the following arguments are required: MANIFEST")
+        subcommand(parser("report"), "report").error("the following arguments are required: MANIFEST, or --compare A B")
     if options.format == "text":
         subcommand(parser("report"), "report").error("`--format text` is for `--compare`: `onnxbuild status` prints it")
     try:
@@ -335,6 +335,8 @@ def _convert_js(options: argparse.Namespace) -> int:
         clients=options.clients,
         output=options.output,
         task=options.task,
+        halves=options.halves,
+        word_timestamps=options.word_timestamps,
         dry_run=options.dry_run,
         jobs=options.jobs,
     )

@@ -20,6 +20,7 @@ class PackageRow(Struct, frozen=True, kw_only=True):
     `check`: `skipped` where the client is absent, with the reason in `needs`; `off` where the manifest has switched it
     off. `client`: what loaded the package. `max_difference`: the largest one from ONNX Runtime on the same file.
     `states`: `compiled` or `prepared` for each folder of a package of compiled targets.
+    `targets`: whose graphs are in it.
     """
 
     name: str  # MODEL/packages/NAME
@@ -30,6 +31,7 @@ class PackageRow(Struct, frozen=True, kw_only=True):
     client: str | None = None
     max_difference: float | None = None
     states: Mapping[str, str] = {}
+    targets: tuple[str, ...] = ()
 
 
 def package_rows(graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> tuple[PackageRow, ...]:
@@ -57,6 +59,7 @@ def _row(packed: Packed, outcomes: Mapping[str, Outcome]) -> PackageRow:
         client=_text(checked.facts.get("client")) if checked is not None else None,
         max_difference=_largest(checked),
         states=_states(facts.get("states")),
+        targets=packed.targets,
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +19,10 @@ WEIGHT_SUFFIXES = (".safetensors", ".bin", ".onnx", ".onnx_data", ".data")
 # A Git-LFS pointer is some 130 bytes of text that stand for a file which was not downloaded.
 _LFS_MARK, _LFS_BYTES = b"version https://git-lfs", 1024
 _LARGEST_CONFIG = 4 << 20
+
+
+# In a comment at the beginning of a manifest: the command that makes the files which it needs.
+_COMMAND = re.compile(r"^#.*?\b(python3? [\w./-]+\.py)\b", re.MULTILINE)
 
 
 class LocalFiles:
@@ -57,7 +63,8 @@ class LocalFiles:
         parent, name = os.path.split(path)
         names = os.listdir(parent) if os.path.isdir(parent) else []
         near = did_you_mean(name, (one for one in names if is_wanted(os.path.join(parent, one))))
-        self.faults.append(fault("OB016", f"`{text}` does not exist", span=at, hint=near or f"looked for `{path}`"))
+        hint = near or _made_by(at) or f"looked for `{path}`"
+        self.faults.append(fault("OB016", f"`{text}` does not exist", span=at, hint=hint))
         return False
 
     def names_below(self, root: str, at: Span) -> list[str]:
@@ -183,3 +190,14 @@ def is_lfs_pointer(path: str) -> bool:
         return read_regular(os.path.realpath(path), _LFS_BYTES).startswith(_LFS_MARK)
     except OSError:  # also for a larger file
         return False
+
+
+def _made_by(at: Span) -> str | None:
+    """A hint with the command that the comment at the beginning of a manifest names, if it names one."""
+    comment = "\n".join(itertools.takewhile(lambda line: line.startswith("#"), at.source.text.splitlines()))
+    found = _COMMAND.search(comment)
+    return (
+        f"the comment at the beginning of the manifest names a command that may make it: `{found[1]}`"
+        if found
+        else None
+    )

@@ -17,7 +17,7 @@ RULES: tuple[Rule, ...] = (
     described("OB041", "no-such-code", """
         `explain` was given a code that does not exist.
 
-        Fix: see the list of codes in `docs/reference/codes.md`.
+        Fix: see the page reference/codes of the documentation, which lists all codes.
         """),
     described("OB042", "no-manifest-run", """
         `explain` or `logs` was given an action, and no manifest that could contain it has been run here.
@@ -108,7 +108,7 @@ RULES: tuple[Rule, ...] = (
         A delivered model cannot be opened by the server. The message has the reason: for example, its task has no
         address, the folder has several graphs or no `tokenizer.json`, or `session.json` sets what `tune` never sets.
 
-        Fix: `docs/how-to/serve.md` lists which models can be served.
+        Fix: the page how-to/serve of the documentation lists which models can be served.
         """),
     described("OB744", "serves-an-old-build", """
         What `serve` offers is the last build, and the manifest or its inputs have changed since.

@@ -119,7 +119,7 @@ RULES: tuple[Rule, ...] = (
         "OB784",
         "unknown-license",
         """
-        A model is published to the Hub, and the license of its source is unknown.
+        A model is published to the Hub, and the license of its source is unknown, or its destinations name two.
 
         Why: whoever publishes a model that is made from another one must keep its license, and the Hub shows one.
         Fix: write the license of the source, as its page on the Hub has it.

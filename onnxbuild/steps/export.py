@@ -261,7 +261,7 @@ def _version_fault(exporter: Exporter, package: str, version: str, context: Cont
         code="OB105",
         field="exporter",
         message=f"`{exporter.name}` needs {package} from {lowest} and below {below}, this toolchain has {version}",
-        hint=f"{other}give the model a toolchain with a suitable {package}: see docs/how-to/toolchains.md",
+        hint=f"{other}give the model a toolchain with a suitable {package}: see how-to/toolchains in the documentation",
     )
 
 

@@ -213,7 +213,8 @@ def remark(name: str, versions: Mapping[str, str]) -> str:
     if conflict is None:
         return f" with `{exporter.requirement}` in the toolchain" if exporter.is_missing(versions) else ""
     lowest, below = EXPORTERS[name].needs[conflict[0]]
-    return f" in a toolchain with {conflict[0]} from {lowest} and below {below} (see docs/how-to/toolchains.md)"
+    needed = f"{conflict[0]} from {lowest} and below {below}"
+    return f" in a toolchain with {needed} (see how-to/toolchains in the documentation)"
 
 
 def is_own(name: str) -> bool:

@@ -91,7 +91,9 @@ def _check(params: PublishParams, _context: Context) -> Iterator[Fault]:
     if len(named) != 1:
         found = " and ".join(f"`{name}`" for name in named) or "none of them"
         message = f"`publish:` needs one destination of `hub`, `folder`, `s3` and `oci`, found {found}"
-        hint = "for several destinations, write a list: `publish: [{hub: …}, {folder: …}]`" if named else None
+        hint = "for example `publish: {hub: me/sst2-onnx}` or `publish: {folder: site/sst2}`"
+        if named:
+            hint = "for several destinations, write a list: `publish: [{hub: …}, {folder: …}]`"
         yield Fault(code="OB780", message=message, field=named[1] if named else None, hint=hint)
     for field, (form, words, example) in _FORMS.items():
         text = getattr(params, field)

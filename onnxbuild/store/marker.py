@@ -122,6 +122,10 @@ def _check_places(root: Path) -> None:
 
 def _foreign(root: Path, why: str) -> Diagnostic:
     message = f"the folder {root} is not a store of onnxbuild: {why}"
+    inside = root / "store"
+    if (inside / MARKER).is_file():  # the folder that a manifest has beside it
+        hint = f"it is the folder in which onnxbuild keeps a store and its logs; the store is `--store {inside}`"
+        return fault("OB070", message, hint=hint)
     return fault("OB070", message, hint=f"nothing was changed; {_ANOTHER}")
 
 

@@ -44,8 +44,9 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         ),
         (
             "Choose a task that the model type has, `export: {exporter: transformers}` or `export: {exporter: genai}` "
-            "in a toolchain with transformers 5 (docs/how-to/toolchains.md). Otherwise write a custom exporter that "
-            "starts from the nearest family (docs/how-to/own-exporter.md)."
+            "in a toolchain with transformers 5 (see how-to/toolchains in the documentation). Otherwise write a "
+            "custom exporter that "
+            "starts from the nearest family (see how-to/own-exporter in the documentation)."
         ),
     ),
     "OBE03": FailureCode(
@@ -344,7 +345,7 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         (
             "The message names the input, the axis and the length that the graph takes. Feed that length, or export "
             "again with a dynamic axis; an `onnx:` source needs dynamic batch and sequence axes. For a past, set the "
-            "loader's sizes: docs/how-to/gpt2.md."
+            "loader's sizes: see how-to/gpt2 in the documentation."
         ),
     ),
     "OBE40": FailureCode(
@@ -678,7 +679,8 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "too-few-positions",
         "the model takes texts that are too short to be traced",
         "Its config.json has fewer than 5 positions. An exporter traces a text of 2 tokens with a past of 2.",
-        "Check `max_position_embeddings` in config.json, or write a custom exporter (docs/how-to/own-exporter.md).",
+        "Check `max_position_embeddings` in config.json, or write a custom exporter (see how-to/own-exporter in "
+        "the documentation).",
     ),
     "OBE89": FailureCode(
         "draws-random-values",
@@ -688,7 +690,8 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
             "the graph. Neither the reference nor an earlier run gives the same outputs."
         ),
         (
-            "Export with a custom exporter that makes the random values an input (docs/how-to/own-exporter.md), or "
+            "Export with a custom exporter that makes the random values an input (see how-to/own-exporter in the "
+            "documentation), or "
             "choose a class without them: the encoder of ViTMAE alone is a ViT."
         ),
     ),
@@ -701,7 +704,8 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         ),
         (
             "The message has PyTorch's reason. If it names a size, check config.json. Otherwise choose another "
-            "exporter (`onnxbuild compare-exporters` tries each), or write one: docs/how-to/own-exporter.md."
+            "exporter (`onnxbuild compare-exporters` tries each), or write one: see how-to/own-exporter in the "
+            "documentation."
         ),
     ),
     "OBE93": FailureCode(

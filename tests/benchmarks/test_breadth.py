@@ -147,8 +147,7 @@ def test_what_has_no_result_is_no_kept_bound(tmp_path):
     assert (done.returncode, done.stdout) == (1, "optimum: 2 of 2 types have no result for int8\n")
 
 
-@pytest.mark.parametrize("line", ['{"exporter": "opt', "", "{}", "<<<<<<< HEAD", json.dumps(row("a", "rigth"))])
-def test_a_line_that_is_no_result_is_named(tmp_path, line):
+@pytest.mark.parametrize("line", ['{"exporter": "opt', "", "{}", "def test_a_line_that_is_no_result_is_named(tmp_path, line):
     path = tmp_path / "measured.jsonl"
     path.write_text(f"{json.dumps({**row('t5'), 'date': '2026-11-27'})}\n{line}\n", encoding="utf-8")
     done = breadth(path)
@@ -272,7 +271,29 @@ def test_results_are_sorted_and_the_last_one_of_a_variant_counts(tmp_path):
     assert {name for one in found for name in one} == {
         "exporter", "type", "variant", "verdict", "code", "message", "date"}  # fmt: skip
     assert path.read_text().count("\n") == 3
-    assert list(tmp_path.glob("*.jsonl")) == [path]
+<<<<<<< HEAD
+    assert {one.name for one in tmp_path.iterdir()} == {path.name, f".{path.name}.lock"}
+
+
+def test_no_other_process_writes_between_reading_and_writing(tmp_path, monkeypatch):
+    """A second process that wants the lock, asked while the first one reads the rows and before it replaces them."""
+    import results_file
+
+    path, tries = tmp_path / "measured.jsonl", []
+    wants = "import fcntl, sys; fcntl.flock(open(sys.argv[1], 'w'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+
+    def is_free():
+        other = [sys.executable, "-S", "-c", wants, str(tmp_path / ".measured.jsonl.lock")]
+        return subprocess.run(other, capture_output=True, check=False).returncode == 0
+
+    def read(read_from, results=results_file.results):
+        tries.append(is_free())
+        return results(read_from)
+
+    monkeypatch.setattr(results_file, "results", read)
+    results_file.keep([{**row("t5"), "date": "2026-11-27"}], path)
+    assert tries == [False]
+    assert is_free()
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,7 @@ def test_repository_of_the_hub_is_a_source(capsys):
     shown = capsys.readouterr().err
     assert "source: 'hub:some-one/Small.Model@main'" in shown
     assert "\n  small-model:\n" in shown
+    assert "not linted: what the repository has is known once a run has asked the Hub" in shown
 
 
 @pytest.mark.parametrize(
@@ -125,3 +126,12 @@ def test_unknown_words_are_refused(arguments, capsys):
         run_command(["convert-js", "m", *arguments])
     assert stopped.value.code == 2
     assert "expected some of" in capsys.readouterr().err
+
+
+def test_dry_run_lints_what_it_shows(checkpoint, capsys):
+    assert run_command(["convert-js", "My Model", "--dry-run", "--halves", "beside", "--word-timestamps"]) == 2
+    shown = capsys.readouterr().err
+    assert "        halves: beside\n        word_timestamps: true\n" in shown
+    assert "OB778 Transformers.js loads no halves of the model type `bert`" in shown
+    assert "--> my-model-js/my-model.yaml:" in shown
+    assert [path.name for path in checkpoint.parent.iterdir()] == ["My Model"]

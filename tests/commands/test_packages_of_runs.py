@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -113,6 +115,28 @@ def test_a_package_that_the_manifest_no_longer_names_is_pruned(world: World) -> 
     assert world.run("--prune").code == 0
     assert not (world.root / BOX).exists()
     assert (world.root / "out" / "m" / "a" / "model.onnx").is_file()
+
+
+def test_a_card_and_a_comparison_say_what_is_in_a_package_and_whether_its_client_was_there(world: World) -> None:
+    world.manifest(STEPS, package={"box": {"targets": ["b"]}})
+    assert world.run().code == 0
+    assert world.run("--no-plots", verb="card").code == 0
+    card = (world.root / "out/m/README.md").read_text()
+    assert re.search(r"\| `packages/box/` \| b \| 0\.0 MB \| 1 \| skipped: needs toybox \|", card), card
+    shutil.copytree(world.root / "out", world.root / "before")
+    install(world)
+    assert world.run().code == 0
+    compare = [sys.executable, "-m", "onnxbuild", "report", "--compare"]
+    done = world.run_arguments([*compare, "before", "out"])
+    changed = (
+        "package m/packages/box: 0.0 MB in 1 files, client check skipped: needs toybox → "
+        "0.0 MB in 1 files, client check passed: toybox 1.0"
+    )
+    assert changed in done.out.splitlines(), done
+    assert "package" not in world.run_arguments([*compare, "out", "manifest.yaml"]).out
+    absent = world.run_arguments([*compare, "before/m/a", "before", "--format", "json"])
+    (package,) = json.loads(absent.out)["packages"]
+    assert (package["name"], package["before"], package["after"]["check"]) == ("m/packages/box", None, "skipped")
 
 
 def test_a_selector_of_a_package_builds_only_what_it_needs(world: World) -> None:

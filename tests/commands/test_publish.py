@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from hub_server import HubServer
+from oci_server import OciServer
 
 pytestmark = pytest.mark.heavy
 
@@ -98,6 +99,18 @@ def test_a_run_publishes_only_when_it_is_asked_to(built, project, hub):
 def test_a_selector_that_names_the_step_asks_for_it(project, hub):
     command(project, hub, "run", "m.yaml", "tiny:publish")
     assert "me/tiny-onnx" in hub.repos
+
+
+def test_a_plan_asks_a_registry_only_when_it_is_told_to(project, hub):
+    pytest.importorskip("oras")
+    with OciServer() as registry:
+        text = (project / "m.yaml").read_text()
+        (project / "m.yaml").write_text(text.replace("hub: me/tiny-onnx", f'oci: "{registry.host}/me/tiny:1.0"'))
+        assert "never published from here" in command(project, hub, "plan", "m.yaml")
+        assert registry.requests == []
+        said = command(project, hub, "plan", "m.yaml", "--check-published")
+        assert f"publish tiny (plain) → oci:{registry.host}/me/tiny:1.0 (compared with the destination)" in said
+        assert registry.requests == ["GET /v2/me/tiny/manifests/1.0"]
 
 
 def test_a_second_run_asks_no_server_until_it_is_told_to(project, hub):

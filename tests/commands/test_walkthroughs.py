@@ -15,7 +15,7 @@ pytestmark = pytest.mark.heavy
 
 @pytest.fixture
 def reader(tmp_path: Path) -> Reader:
-    ignored = shutil.ignore_patterns("out", "models", ".onnxbuild")
+    ignored = shutil.ignore_patterns("out", "models", "site", ".onnxbuild")
     shutil.copytree(ROOT / "manifests", tmp_path / "manifests", ignore=ignored)
     return Reader(tmp_path)
 
@@ -63,3 +63,19 @@ def test_sentiment_from_a_folder_with_bin_weights(reader: Reader) -> None:
     timed = [one["facts"] for one in events if one.get("kind") == "benchmark" and one.get("outcome") == "built"]
     assert len(timed) == 1
     assert delivered(reader) == {"sentiment/fp32"}
+
+
+def test_one_model_for_four_clients_and_a_folder(reader: Reader) -> None:
+    events = reader.events("onnxbuild run manifests/ship-offline.yaml --publish --json")
+    checks = {one["id"]: one["facts"] for one in events if "facts" in one and one["kind"].startswith("client-")}
+    names = ("plain", "sentence-transformers", "server", "transformers.js")
+    assert sorted(checks) == [f"harbour:client-{name}" for name in names]
+    javascript = checks.pop("harbour:client-transformers.js")
+    assert javascript.get("skipped", "needs ").startswith("needs ")  # Node or npm may be missing
+    assert not [facts for facts in checks.values() if "skipped" in facts]
+    place = reader.folder / "manifests"
+    package, site = place / "out/harbour/packages/sentence-transformers", place / "site/harbour"
+    graphs = ("onnx/model.onnx", "onnx/model_quint8_avx2.onnx")
+    for name in graphs:
+        assert (site / name).read_bytes() == (package / name).read_bytes()
+    assert len({(site / name).read_bytes() for name in graphs}) == len(graphs)

@@ -55,7 +55,7 @@ def test_a_head_that_the_other_exporter_knows(task):
     faults = list(EXPORT.check(ExportParams(exporter="optimum"), context(task, "modernbert", transformers="4.57.6")))
     hint = (
         "the model exports with `export: {exporter: transformers}` in a toolchain with transformers from 5.23 and"
-        " below 6 (see docs/how-to/toolchains.md)"
+        " below 6 (see how-to/toolchains in the documentation)"
     )
     assert [(fault.code, fault.hint) for fault in faults] == [("OB302", hint)]
     assert found(ExportParams(exporter="transformers"), context(task, "modernbert")) == []
@@ -73,7 +73,7 @@ def test_an_exporter_that_the_toolchain_can_run_is_recommended_as_it_is_written_
     ]
     # optimum works with this version, but does not export the model.
     assert hints(ExportParams(exporter="transformers"), four) == [
-        ("OB105", "give the model a toolchain with a suitable transformers: see docs/how-to/toolchains.md")
+        ("OB105", "give the model a toolchain with a suitable transformers: see how-to/toolchains in the documentation")
     ]
     (fault,) = EXPORT.check(ExportParams(exporter="transformers"), context("fill-mask", "bert", transformers="4.57.6"))
     assert fault.hint.startswith("`export: {exporter: optimum}` works with that version, or give the model")
@@ -87,7 +87,7 @@ def test_only_the_tasks_that_the_toolchain_can_export_are_listed():
     assert "text-generation" not in listed("4.57.6")
     assert "text-generation" in listed("5.23.1")
     assert listed("4.57.6", "timesfm").endswith(
-        " in a toolchain with transformers from 5.23 and below 6 (see docs/how-to/toolchains.md)"
+        " in a toolchain with transformers from 5.23 and below 6 (see how-to/toolchains in the documentation)"
     )
 
 

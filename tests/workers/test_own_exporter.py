@@ -45,7 +45,7 @@ def test_optimum_alone_does_not_know_the_architecture(ernie):
         run_step(export, ExportParams(task=TASK, exporter="optimum"), model=ernie)
     failure = explain_exception(error.value, "")
     assert failure.code == "OBE02"
-    assert "docs/how-to/own-exporter.md" in dict(failure.notes)["hint"]
+    assert "how-to/own-exporter in the documentation" in dict(failure.notes)["hint"]
     assert dict(failure.notes)["context"].startswith("exporter optimum, task text-classification, opset 18, torch 2.")
 
 

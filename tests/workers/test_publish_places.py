@@ -11,7 +11,9 @@ import pytest
 from oci_server import OciServer
 from servers import PASSWORD, USER, Server
 
+from onnxbuild.commands.publishing.asked_places import in_place
 from onnxbuild.protocol import CheckFailed
+from onnxbuild.publishing.uploaded_files import upload_of
 from onnxbuild.steps.publish import PublishParams
 from onnxbuild.workers.publish.worker import run
 
@@ -175,7 +177,10 @@ def test_a_bucket_gets_what_differs(package, tmp_path, monkeypatch):
         (tmp_path / "buckets" / "models" / "sst2" / "other.txt").write_bytes(b"by hand")
         assert counts(publish(package, s3="s3://models/sst2/")) == [0, 0, 0, 4]
         write(package, CHANGED)
+        planned = asked(package, s3="s3://models/sst2")
+        assert (list(planned.added), list(planned.deleted)) == (["onnx/q4.onnx"], ["onnx/model.onnx"])
         assert counts(publish(package, s3="s3://models/sst2")) == [1, 2, 1, 1]
+        assert asked(package, s3="s3://models/sst2").is_empty
     finally:
         server.kill()
     found = content(tmp_path / "buckets" / "models" / "sst2")
@@ -190,6 +195,31 @@ def test_a_bucket_without_keys_is_a_coded_failure(package, tmp_path, monkeypatch
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    assert asked(package, s3="s3://models/sst2") == "there are no keys for s3://models/sst2"
     with pytest.raises(CheckFailed, match="there are no keys for s3://models/sst2") as caught:
         publish(package, s3="s3://models/sst2")
     assert caught.value.failure.code == "OBE200"
+
+
+def asked(package, **params):
+    return in_place(upload_of(package, texts={}, license="", base_model=""), PublishParams(**params))
+
+
+def test_a_plan_asks_the_registry_what_it_has(package, registry):
+    image = f"{registry.host}/me/model:1.0"
+    assert sorted(asked(package, oci=image).added) == sorted([*FILES, ".onnxbuild.sha256"])
+    publish(package, oci=image)
+    assert asked(package, oci=image).is_empty
+    write(package, CHANGED)
+    found = asked(package, oci=image)
+    assert (list(found.added), list(found.deleted)) == (["onnx/q4.onnx"], ["onnx/model.onnx"])
+    assert set(found.replaced) == {"config.json", ".onnxbuild.sha256"}
+    registry.failures = [400]
+    assert asked(package, oci=image).startswith(f"oci:{image} does not answer: ")
+
+
+def test_a_plan_without_the_client_of_a_destination_says_what_it_needs(package, monkeypatch):
+    for name in ("oras", "s3fs"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert asked(package, oci="registry.example/me/model:1.0") == "asking it needs oras"
+    assert asked(package, s3="s3://models/sst2") == "asking it needs s3fs"

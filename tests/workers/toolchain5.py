@@ -59,8 +59,10 @@ def _resolved() -> LockedToolchain:
 class Workers:
     """Steps run by worker processes of that environment, or of this one, each in its own folder below `root`."""
 
-    def __init__(self, root: Path, toolchain: str = "tf5", runner: LocalRunner | None = None) -> None:
-        self._root, self._number, self._toolchain = root, 0, toolchain
+    def __init__(
+        self, root: Path, toolchain: str = "tf5", runner: LocalRunner | None = None, *, network: bool = False
+    ) -> None:
+        self._root, self._number, self._toolchain, self._network = root, 0, toolchain, network
         self._runner = runner or LocalRunner({"tf5": environment()} if toolchain == "tf5" else {})
 
     def run(self, worker: str, params, outputs: str, **inputs: Path):
@@ -73,7 +75,7 @@ class Workers:
         request = Request(
             id=str(self._number), worker=worker, params=plain(params), outputs={outputs: str(output)},
             inputs={port: str(folder) for port, folder in inputs.items()}, log=str(work / "log.txt"),
-            scratch=str(scratch),
+            scratch=str(scratch), network=self._network,
         )  # fmt: skip
         response = self._runner.submit(self._toolchain, request, lambda _progress: None).result()
         return (response.failure or response.facts), output

@@ -5,14 +5,20 @@ from __future__ import annotations
 import re
 import shlex
 import sys
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
+from onnxbuild.commands.lint import lint
 from onnxbuild.commands.parsing.options import Asked, RunOptions
 from onnxbuild.commands.run import answer_or_build
-from onnxbuild.diagnostics import DiagnosticError, fault, nearest
+from onnxbuild.diagnostics import Diagnostic, DiagnosticError, fault, nearest
+from onnxbuild.machine import this_machine
+from onnxbuild.report.render_diagnostics import show
+from onnxbuild.report.wording import path_from_here
+from onnxbuild.steps import all_kinds
 from onnxbuild.store.files import write_atomically
 
 # Dtype → the block of its target. Browsers round signed int8 weights, and 4-bit products in int8, otherwise than the
@@ -39,6 +45,8 @@ class Conversion(Struct, frozen=True, kw_only=True):
     clients: Sequence[str]
     output: str | None
     task: str | None
+    halves: str | None = None  # `beside` the whole model, or these `only`
+    word_timestamps: bool = False
     dry_run: bool = False
     jobs: int | None = None
 
@@ -49,12 +57,36 @@ def convert_js(conversion: Conversion, asked: Asked) -> int:
     folder = Path(conversion.output or f"{name}-js").absolute()
     text = manifest_text(conversion, source, name, reach)
     print(text, file=sys.stderr)
-    if conversion.dry_run:
-        return 0
     path = folder / f"{name}.yaml"
+    if conversion.dry_run and source.startswith("hub:"):
+        print("not linted: what the repository has is known once a run has asked the Hub", file=sys.stderr)
+        return 0
+    if conversion.dry_run:
+        return _lint(text, path, asked._replace(allow_paths=(*asked.allow_paths, *reach)))
     _write(path, text, _again(str(path), str(folder), reach))
     changed = asked._replace(manifest=str(path), allow_paths=(*asked.allow_paths, *reach), out=str(folder))
     return answer_or_build(RunOptions(asked=changed, out=str(folder), jobs=conversion.jobs))
+
+
+def _lint(text: str, path: Path, asked: Asked) -> int:
+    """Print the faults that the manifest would have at a path where it is not written; return the exit code."""
+    kinds = all_kinds()
+    with tempfile.TemporaryDirectory(prefix="onnxbuild-") as folder:
+        draft = Path(folder) / path.name
+        draft.write_text(text, encoding="utf-8")
+        permissions = asked.permissions()
+        defines = dict(asked.defines)
+        faults = lint(str(draft), this_machine(), kinds=kinds, defines=defines, permissions=permissions, asked=asked)
+    show([_at(path, one) for one in faults], sys.stderr)
+    return 2 if any(one.severity == "error" for one in faults) else 0
+
+
+def _at(path: Path, one: Diagnostic) -> Diagnostic:
+    """The fault with another path of its text."""
+    if one.span is None:
+        return one
+    source = structs.replace(one.span.source, path=path_from_here(path))
+    return structs.replace(one, span=structs.replace(one.span, source=source))
 
 
 def _source(model: str) -> tuple[str, str, tuple[str, ...]]:
@@ -126,6 +158,8 @@ def manifest_text(conversion: Conversion, source: str, name: str, reach: Sequenc
         "      transformers.js:",
         f"        dtypes: {_mapping(targets.items())}",
         *([] if has_defaults or len(dtypes) == 1 else [f"        default_dtype: {dtypes[0]}"]),
+        *([f"        halves: {conversion.halves}"] if conversion.halves else []),
+        *(["        word_timestamps: true"] if conversion.word_timestamps else []),
         f"        {'clients' if conversion.clients else 'client'}: {_clients(conversion.clients)}",
     ]
     return "\n".join(lines) + "\n"

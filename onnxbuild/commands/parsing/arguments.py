@@ -142,7 +142,8 @@ def _graph(graph: argparse.ArgumentParser) -> None:
 
 
 def _report(report: argparse.ArgumentParser) -> None:
-    report.add_argument("manifest", nargs="?", type=values.path, metavar="MANIFEST", help="the YAML file")
+    words = "the YAML file; --compare needs one only for selectors, bounds and revisions"
+    report.add_argument("manifest", nargs="?", type=values.path, metavar="MANIFEST", help=words)
     report.add_argument("selectors", nargs="*", metavar="SELECTOR", help=_SELECTORS)
     _common(report)
     words = "show what changed between two builds: manifests, reports in JSON, folders of outputs, REVISION:FILE, or"
@@ -351,7 +352,11 @@ def _convert_js(convert: argparse.ArgumentParser) -> None:
     words = "the folder of the package and its manifest (default: MODEL-js)"
     convert.add_argument("--output", type=values.path, metavar="DIR", help=words)
     convert.add_argument("--task", metavar="TASK", help="the model's task (default: what config.json says)")
-    convert.add_argument("-n", "--dry-run", action="store_true", help="only show the manifest")
+    words = "also write the text half and the vision half of CLIP or SigLIP, beside the whole model or only these"
+    convert.add_argument("--halves", choices=("beside", "only"), help=words)
+    words = "also return what times of Whisper's words are computed from"
+    convert.add_argument("--word-timestamps", action="store_true", help=words)
+    convert.add_argument("-n", "--dry-run", action="store_true", help="only show the manifest, and lint it")
     convert.add_argument("-j", "--jobs", type=values.positive, metavar="N", help="actions at once")
     _common(convert)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from onnxbuild.commands.publishing.asked_places import in_place
 from onnxbuild.commands.publishing.hub_files import files_on
 from onnxbuild.commands.publishing.local_destinations import lacking_uploads, last_files
 from onnxbuild.commands.publishing.papers import Papers
@@ -24,7 +25,7 @@ from onnxbuild.steps.publish import PublishParams
 
 _HUB = "https://huggingface.co"
 _NOT_ASKED = "compared with the last upload from here; `--check-published` asks the destination"
-_NOT_HERE = "compared with the last upload from here; `run --check-published` asks the destination"
+_LAST = "compared with the last upload from here"
 _NEVER = "never published from here, and the destination was not asked"
 
 Compared = tuple[str, Difference]  # with what, and how it differs
@@ -76,8 +77,13 @@ def _with_destination(
     lost = published.action in lacking_uploads(opened.plan.whole, opened.store, opened.scope)
     if params.folder and (asks or lost):
         return "compared with the folder", _in_folder(upload, Path(params.folder))
+    found = in_place(upload, params) if asks else None
+    if isinstance(found, Difference):
+        return "compared with the destination", found
     before = last_files(LastOutcomes(opened.store, opened.scope), opened.store, published.action)
-    return (_NOT_HERE if asks else _NOT_ASKED) if before else _NEVER, _since(before, upload)
+    if found is not None:
+        return f"{found}; {_LAST if before else 'never published from here'}", _since(before, upload)
+    return _NOT_ASKED if before else _NEVER, _since(before, upload)
 
 
 def _output(outcome: Outcome | None, port: str) -> str | None:

@@ -17,7 +17,7 @@ from onnxbuild.report.evidence.evidence import Evidence
 from onnxbuild.report.evidence.saved import Delivered, evidence_of, read_delivered, read_report
 
 _LARGEST = 256 << 20  # bytes of a saved report
-_DEPTH = 3  # `out/`, a folder per model, a folder per target
+_DEPTH = 4  # `out/`, a folder per model, one per target; those of packages are in a folder of their own
 _REVISION = re.compile(r"([\w@^~{}/.+-]+):(.+)")
 _HINT = "a manifest, a report in JSON, a folder of outputs, REVISION:FILE of git, or a revision beside a manifest"
 _HERE = "."  # beside a manifest: that manifest, as it is now

@@ -51,12 +51,18 @@ def compare_builds(asked: Asked, names: tuple[str, str], format: str, output: st
 def _selected(builds: Sequence[Evidence], selectors: Sequence[str]) -> list[Evidence]:
     """The builds with only the variants that selectors name. Errors: DiagnosticError OB018 for one that names none."""
     variants = [variant for build in builds for variant in build.variants]
+    packages = [one.name for build in builds for one in build.built_packages]
     for selector in selectors:
-        if not any(_is_named(variant, [selector]) for variant in variants):
+        named = any(_is_named(variant, [selector]) for variant in variants)
+        if not named and not any(_is_of_model(one, [selector]) for one in packages):
             hint = f"the builds have {', '.join(dict.fromkeys(variant.name for variant in variants)) or 'no variant'}"
             raise DiagnosticError(fault("OB018", f"the selector `{selector}` matches nothing", hint=hint))
     return [
-        structs.replace(build, variants=tuple(one for one in build.variants if _is_named(one, selectors)))
+        structs.replace(
+            build,
+            variants=tuple(one for one in build.variants if _is_named(one, selectors)),
+            built_packages=tuple(one for one in build.built_packages if _is_of_model(one.name, selectors)),
+        )
         for build in builds
     ]
 
@@ -64,6 +70,11 @@ def _selected(builds: Sequence[Evidence], selectors: Sequence[str]) -> list[Evid
 def _is_named(variant: VariantEvidence, selectors: Sequence[str]) -> bool:
     steps = [step.id for step in variant.steps]
     return not selectors or any(names_variant(one, variant.name, steps) for one in selectors)
+
+
+def _is_of_model(package: str, selectors: Sequence[str]) -> bool:
+    """Whether selectors name the model of a package, or the package itself."""
+    return not selectors or any(names_variant(one, package, ()) for one in selectors)
 
 
 def _bounds(asked: Asked) -> Mapping[str, Allowance]:

@@ -37,10 +37,19 @@ class Uploads(Struct, frozen=True, kw_only=True):
     def planned(self) -> Iterator[Published]:
         """One for each destination that the model names, without those that have a fault."""
         steps = list(_steps(self.origin.model))
+        licenses: dict[str, None] = {}
         for step in steps:
             settled = self.settler.settle(step, self.origin.context, unlocked=self.origin.unlocked)
-            if settled is not None:
-                yield from self._planned(step, settled.params, is_only=len(steps) == 1)
+            if settled is None:
+                continue
+            licenses.update({settled.params.license: None} if settled.params.license else {})
+            if len(licenses) > 1:  # the package has one card
+                first, other = licenses
+                message = f"one model has the licenses `{first}` and `{other}` at two destinations"
+                hint = f"write `license: {first}` at both, or leave it out at one"
+                self.faults.append(fault("OB784", message, span=_at(step, "license"), hint=hint))
+                return
+            yield from self._planned(step, settled.params, is_only=len(steps) == 1)
 
     def _planned(self, step: Step, written: PublishParams, *, is_only: bool) -> Iterator[Published]:
         packed = _chosen(written.package or "", self.packages, step)

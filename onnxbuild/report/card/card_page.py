@@ -7,7 +7,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from onnxbuild.deliver.best_variant import in_words
-from onnxbuild.report.card.card_tables import accuracy, files, speed, steps, variants
+from onnxbuild.report.card.card_tables import accuracy, files, packages, speed, steps, variants
 from onnxbuild.report.card.javascript_snippets import javascript_snippet
 from onnxbuild.report.card.limits import limits
 from onnxbuild.report.card.metadata import front_matter
@@ -48,6 +48,7 @@ def card_page(subject: Subject, pictures: Sequence[Picture] = ()) -> str:
         *_example("python", python_snippet(subject.task, subject.best)),
         "### JavaScript",
         *_example("js", javascript_snippet(subject.task, subject.best)),
+        *_packages(subject),
         *measured(subject),
         "## Limits",
         *(f"- {line}" for line in limits(subject)),
@@ -106,6 +107,15 @@ def _example(language: str, snippet: Snippet) -> Iterator[str]:
     yield block(language, snippet.lines)
     if snippet.notes:
         yield snippet.notes
+
+
+def _packages(subject: Subject) -> Iterator[str]:
+    """What was packaged for the clients of the model, if anything was."""
+    found = packages(subject)
+    if found:
+        yield "## Packages"
+        yield "Each folder is for one client, and was checked with it where the client was installed."
+        yield found
 
 
 def measured(subject: Subject) -> Iterator[str]:

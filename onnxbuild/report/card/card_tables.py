@@ -12,6 +12,7 @@ from onnxbuild.report.evidence.evidence import Step
 from onnxbuild.report.evidence.figure_tables import Table, check_table, latency_table, variant_table
 from onnxbuild.report.markdown_text import code, escaped, table
 from onnxbuild.report.result.figures import NONE, megabytes
+from onnxbuild.report.result.package_table import check_in_words
 from onnxbuild.report.result.table_layout import Cell
 from onnxbuild.steps import KINDS
 from onnxbuild.tables.choices import BEST
@@ -47,6 +48,21 @@ def accuracy(subject: Subject) -> str:
 def speed(subject: Subject) -> str:
     """One row per engine and configuration; empty if nothing was measured."""
     return _some(latency_table(subject.evidence), _SPEED)
+
+
+def packages(subject: Subject) -> str:
+    """One row per package that was built: which variants are in it, and what its client says; empty without any."""
+    rows = [
+        [
+            code(f"{row.name.partition('/')[2]}/"),
+            escaped(", ".join(row.targets)) or NONE,
+            megabytes(row.size_bytes),
+            NONE if row.files is None else f"{row.files:,}",
+            escaped(check_in_words(row)),
+        ]
+        for row in subject.packages
+    ]
+    return table(["folder", "variants", "size", "files", "check with the client"], rows) if rows else ""
 
 
 def _some(whole: Table, wanted: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from onnxbuild.deliver.best_variant import Chosen
+from onnxbuild.deliver.package_rows import PackageRow
 from onnxbuild.onnx_files.onnx_outline import Outline
 from onnxbuild.report.card.source_readme import SourceCard
 from onnxbuild.report.evidence.evidence import Evidence, VariantEvidence
@@ -71,6 +72,12 @@ class Subject(Struct, frozen=True, kw_only=True):
     def delivered(self) -> tuple[VariantEvidence, ...]:
         """Those whose folder was written."""
         return tuple(variant for variant in self.variants if variant.target in self.folders)
+
+    @property
+    def packages(self) -> tuple[PackageRow, ...]:
+        """The packages of the model that were built."""
+        rows = self.evidence.built_packages
+        return tuple(row for row in rows if row.name.startswith(f"{self.model}/") and row.size_bytes is not None)
 
     @property
     def is_quantized(self) -> bool:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from onnxbuild.deliver.package_rows import PackageRow
 from onnxbuild.report.evidence.compared_figures import TEXTS_PER_SECOND, Figure, figures, is_of_a_machine
 from onnxbuild.report.evidence.evidence import Evidence, VariantEvidence
 from onnxbuild.tables.regressions import Allowance, worse_way
@@ -42,11 +43,19 @@ class Change(Struct, frozen=True, kw_only=True):
         return self.after.value / self.before.value - 1
 
 
+class PackageChange(Struct, frozen=True, kw_only=True):
+    """A package whose size or whose check with its client differs; None: that build does not have it."""
+
+    name: str
+    before: PackageRow | None
+    after: PackageRow | None
+
+
 class Comparison(Struct, frozen=True, kw_only=True):
     """Two builds. `gone` and `new`: variants that only the first or the second has.
 
     `in_common`: how many variants both have. `unjudged`: figures with a bound that neither build has. `absent`: by
-    build, the actions whose results the store does not have.
+    build, the actions whose results the store does not have. `packages`: those that differ.
     """
 
     before: str
@@ -58,6 +67,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
     unjudged: tuple[str, ...] = ()
     in_common: int = 0
     absent: Mapping[str, tuple[str, ...]] = {}
+    packages: tuple[PackageChange, ...] = ()
 
     @property
     def broken(self) -> tuple[Change, ...]:
@@ -81,8 +91,26 @@ def compare(before: Evidence, after: Evidence, bounds: Mapping[str, Allowance] |
         machines_differ=apart,
         in_common=len(both),
         absent={build.source: build.absent for build in (before, after) if build.absent},
+        packages=tuple(_packages(before, after)),
         unjudged=tuple(figure for figure in bounds if figure not in {change.figure for change in changes}),
     )
+
+
+def _packages(before: Evidence, after: Evidence) -> Iterator[PackageChange]:
+    """The packages that are not equal in both builds; one that was not built counts as absent."""
+    olds, news = (
+        {row.name: row for row in build.built_packages if row.size_bytes is not None or row.check == "failed"}
+        for build in (before, after)
+    )
+    for name in dict.fromkeys([*olds, *news]):
+        old, new = olds.get(name), news.get(name)
+        if _what_counts(old) != _what_counts(new):
+            yield PackageChange(name=name, before=old, after=new)
+
+
+def _what_counts(row: PackageRow | None) -> tuple[object, ...]:
+    """What is compared: folders do not say which targets are in them."""
+    return () if row is None else (row.size_bytes, row.files, row.check, row.needs, row.client)
 
 
 def _are_apart(before: Evidence, after: Evidence) -> bool:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from onnxbuild.deliver.package_rows import PackageRow
 from onnxbuild.protocol import json_text
 from onnxbuild.report.evidence.compared_figures import TEXTS_PER_SECOND, Figure
-from onnxbuild.report.evidence.comparison import Change, Comparison
+from onnxbuild.report.evidence.comparison import Change, Comparison, PackageChange
 from onnxbuild.report.evidence.figure_tables import Table, in_markdown, plain
 from onnxbuild.report.result.figures import NONE, megabytes, milliseconds, rate, significant, times
+from onnxbuild.report.result.package_table import check_in_words
 from onnxbuild.report.result.result_table import drawn
 from onnxbuild.report.result.table_layout import GAP, Cell, Column
 from onnxbuild.tables.choices import THROUGHPUT
@@ -106,6 +108,7 @@ def _formatter(name: str) -> Callable[[float], str]:
 def _remarks(comparison: Comparison) -> list[str]:
     remarks = [_listed("only before", comparison.gone), _listed("only after", comparison.new)]
     remarks += [_listed(f"not in the store, of {build}", names) for build, names in comparison.absent.items()]
+    remarks += [_package(change) for change in comparison.packages]
     if comparison.machines_differ:
         remarks.append("the two builds were measured on different machines: only ratios to a baseline are comparable")
     broken = comparison.broken
@@ -124,6 +127,17 @@ def _remarks(comparison: Comparison) -> list[str]:
     remarks.append(_listed("not judged, because the earlier build does not have it", new))
     remarks.append(_listed("not judged, because neither build has it", comparison.unjudged))
     return [one for one in remarks if one]
+
+
+def _package(change: PackageChange) -> str:
+    return f"package {change.name}: {_state(change.before)} → {_state(change.after)}"
+
+
+def _state(row: PackageRow | None) -> str:
+    """`0.5 MB in 7 files, client check passed: optimum ORTModelForFeatureExtraction`."""
+    if row is None:
+        return "absent"
+    return f"{megabytes(row.size_bytes)} in {row.files or 0} files, client check {check_in_words(row)}"
 
 
 def _listed(words: str, names: Sequence[str]) -> str:

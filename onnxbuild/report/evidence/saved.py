@@ -12,9 +12,10 @@ from msgspec import Struct
 from onnxbuild.deliver.provenance import MEASURES, is_check, proofs_among
 from onnxbuild.deliver.variant_rows import Metric
 from onnxbuild.execute.events import Outcome
-from onnxbuild.planning.action_graph import Action, ActionGraph, OutputRef, Variant
+from onnxbuild.planning.action_graph import PACKAGES, Action, ActionGraph, OutputRef, Packed, Variant
 from onnxbuild.report.evidence.evidence import Check, Evidence, Measurement, Ratio
 from onnxbuild.report.evidence.gathering import gather
+from onnxbuild.steps.packaging.package_kind import CLIENT
 from onnxbuild.store.traces import Trace
 
 # The figures of checks, of ratios and of measurements.
@@ -76,8 +77,19 @@ def evidence_of(delivered: Iterable[Delivered], source: str) -> Evidence:
         for step in steps.values()
     }
     traces = {step.key: _trace(step) for step in steps.values()}
-    graph = ActionGraph(actions, tuple(_variant(one) for one in delivered))
+    variants = tuple(_variant(one) for one in delivered if not _is_package(one))
+    packages = tuple(_packed(one) for one in delivered if _is_package(one))
+    graph = ActionGraph(actions, variants, packages=packages)
     return gather(graph, outcomes, traces.get, source=source, ended=None)
+
+
+def _is_package(one: Delivered) -> bool:
+    return one.target.startswith(f"{PACKAGES}/")
+
+
+def _packed(one: Delivered) -> Packed:
+    client = next((step.id for step in one.steps if step.kind.startswith(CLIENT)), None)
+    return Packed(name=one.target.removeprefix(f"{PACKAGES}/"), variant=_variant(one), client=client)
 
 
 def _variant(one: Delivered) -> Variant:

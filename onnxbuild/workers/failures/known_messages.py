@@ -201,7 +201,8 @@ KNOWN: tuple[Known, ...] = (
         r"|does not recognize this architecture",
         "this version of transformers does not know the architecture",
         "the cause is the version of transformers, not the exporter: optimum-onnx 0.1.0 limits it to below 4.58, so"
-        " use a toolchain with a newer version (docs/how-to/toolchains.md) and `export: {exporter: transformers}`",
+        " use a toolchain with a newer version (see how-to/toolchains in the documentation) and `export: "
+        "{exporter: transformers}`",
     ),
     Known(
         "OBE02",
@@ -209,16 +210,17 @@ KNOWN: tuple[Known, ...] = (
         r"|only supports the tasks|(?<!model type )is not supported yet\. Only"
         r"|Unrecognized (configuration class|model in)|Should have a `model_type` key",
         "the exporter does not support this model architecture",
-        "with transformers 5 (docs/how-to/toolchains.md) try `export: {exporter: transformers}`, or for a decoder"
+        "with transformers 5 (see how-to/toolchains in the documentation) try `export: {exporter: transformers}`, "
+        "or for a decoder"
         " `export: {exporter: genai}`, or a newer optimum-onnx; otherwise write a function that exports it with the"
-        " config of a similar architecture: docs/how-to/own-exporter.md",
+        " config of a similar architecture: see how-to/own-exporter in the documentation",
     ),
     Known(
         "OBE02",
         r"Config dummy inputs are not a subset of the model inputs: (\{.*?\}) vs (\{.*?\})",
         "the exporter's config feeds {1}, and the model takes {2}",
         "derive the config from another architecture, or pass the inputs of `forward` by name:"
-        " docs/how-to/own-exporter.md",
+        " see how-to/own-exporter in the documentation",
     ),
     Known(
         "OBE02",
@@ -232,7 +234,7 @@ KNOWN: tuple[Known, ...] = (
         "the model decides by a value that it computes, and torch.export cannot trace both ways",
         "where optimum knows the model type, `export: {exporter: optimum}` traces the way that its sample takes, and"
         " `validate` says up to which length that holds (`export: {max_length: N}` accepts it); otherwise a custom"
-        " exporter (docs/how-to/own-exporter.md)",
+        " exporter (see how-to/own-exporter in the documentation)",
     ),
     Known(
         "OBE13",
@@ -342,7 +344,7 @@ KNOWN: tuple[Known, ...] = (
         r"Output shapes do not match|output names do not match|does not have the exact same outputs",
         "output mismatch: the graph's outputs have other names or shapes than the model's",
         "the exporter's config for this model type is wrong: name the outputs of `task:`, or export with a custom"
-        " config: docs/how-to/own-exporter.md",
+        " config: see how-to/own-exporter in the documentation",
     ),
     Known(
         "OBE03",
@@ -565,7 +567,8 @@ KNOWN: tuple[Known, ...] = (
         r"Got invalid dimensions for input: (past_key_values\S*).*?index: (\d+) Got: (\d+) Expected: (\d+)",
         "the past `{1}` has length {3} in axis {2}, and the graph takes {4}",
         "what made the past computes its sizes from other fields of config.json than the model: with optimum's loader,"
-        " set `num_key_value_heads` and `embed_size_per_head` after loading (docs/how-to/gpt2.md); otherwise take"
+        " set `num_key_value_heads` and `embed_size_per_head` after loading (see how-to/gpt2 in the "
+        "documentation); otherwise take"
         " the sizes from `session.get_inputs()`",
     ),
     Known(
@@ -667,7 +670,7 @@ KNOWN: tuple[Known, ...] = (
         "PyTorch does not run the model on the inputs that are made to trace it: {1}",
         "check the sizes in config.json, and that `task:` is what `architectures` names; if the checkpoint runs in"
         " PyTorch, its inputs are of a kind that this exporter does not make: choose another exporter"
-        " (`onnxbuild compare-exporters` tries each), or write one: docs/how-to/own-exporter.md",
+        " (`onnxbuild compare-exporters` tries each), or write one: see how-to/own-exporter in the documentation",
     ),
     Known(
         "OBE03",

@@ -10,19 +10,13 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from onnxbuild.protocol import CheckFailed, Facts, Tell
+from onnxbuild.publishing.bucket_files import WITHOUT_KEYS, BucketFiles
 from onnxbuild.publishing.difference import Difference, RemoteFile, difference
 from onnxbuild.publishing.uploaded_files import SUMS, LocalFile, Upload, listed, sha256_of
 from onnxbuild.steps.publish import PublishParams
-
-# Exceptions of botocore, which is imported by s3fs alone.
-_WITHOUT_KEYS = {"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"}
-
-
-class AbsentError(Exception):
-    """A package that the destination needs is not installed; the text is its name."""
 
 
 class Place(Protocol):
@@ -53,7 +47,7 @@ def publish_listed(params: PublishParams, upload: Upload, tell: Tell) -> tuple[F
         message = f"{params.shown} cannot be written: {error.strerror or error}"
         raise CheckFailed("OBE207", message, notes=[("hint", hint)], transient=bool(params.s3)) from error
     except Exception as error:
-        if not params.s3 or type(error).__name__ not in _WITHOUT_KEYS:
+        if not params.s3 or type(error).__name__ not in WITHOUT_KEYS:
             raise
         hint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
         raise CheckFailed("OBE200", f"there are no keys for {params.shown}", notes=[("hint", hint)]) from error
@@ -121,39 +115,16 @@ class _Folder:
         (self._root / name).unlink(missing_ok=True)
 
 
-class _Bucket:
-    """A folder in a bucket of S3, through fsspec. The address and the keys come from the variables AWS_…."""
+class _Bucket(BucketFiles):
+    """A folder in a bucket of S3."""
 
     knows_digests = False
 
-    def __init__(self, address: str) -> None:
-        try:
-            import fsspec
-            import s3fs  # noqa: F401
-        except ImportError:
-            raise AbsentError("s3fs") from None
-        self._system: Any = fsspec.filesystem("s3", skip_instance_cache=True, use_listings_cache=False)
-        self._root = address.removeprefix("s3://").rstrip("/")
-
-    def read(self, name: str) -> bytes | None:
-        try:
-            return bytes(self._system.cat_file(f"{self._root}/{name}"))
-        except FileNotFoundError:
-            return None
-
-    def files(self, before: Mapping[str, str], upload: Upload) -> dict[str, RemoteFile]:
-        """A file counts as the one in the list: a bucket knows sizes, and digests only of some uploads."""
-        found = self._system.find(self._root, detail=True)
-        sizes = {name.removeprefix(f"{self._root}/"): int(facts["size"]) for name, facts in found.items()}
-        wanted = {name: sizes[name] for name in {*before, *upload.files} if name in sizes}
-        listing = {**before, SUMS: upload.files[SUMS].sha256 if self.read(SUMS) == upload.files[SUMS].read() else "-"}
-        return {name: RemoteFile(size, listing.get(name, "-")) for name, size in wanted.items()}
-
     def write(self, name: str, file: LocalFile) -> None:
         if file.content is None:
-            self._system.put_file(file.path, f"{self._root}/{name}")
+            self.system.put_file(file.path, f"{self.root}/{name}")
         else:
-            self._system.pipe_file(f"{self._root}/{name}", file.content)
+            self.system.pipe_file(f"{self.root}/{name}", file.content)
 
     def remove(self, name: str) -> None:
-        self._system.rm_file(f"{self._root}/{name}")
+        self.system.rm_file(f"{self.root}/{name}")

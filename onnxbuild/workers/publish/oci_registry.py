@@ -12,15 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from onnxbuild.protocol import CheckFailed, Facts, Tell
-from onnxbuild.publishing.difference import Difference, RemoteFile, difference
+from onnxbuild.publishing.bucket_files import AbsentError
+from onnxbuild.publishing.difference import Difference, difference
+from onnxbuild.publishing.registry_files import TITLE, layers_of, opened_registry
 from onnxbuild.publishing.uploaded_files import LocalFile, Upload
-from onnxbuild.workers.publish.listed_places import AbsentError
 
 ARTIFACT = "application/vnd.onnxbuild.package.v1"
-_TITLE = "org.opencontainers.image.title"
 _TYPES = {".json": "application/json", ".md": "text/markdown", ".txt": "text/plain"}
-_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-_ABSENT = 404
 _EMPTY = b"{}"  # the config of an artifact that has none
 _WHOLE = 256 << 20  # bytes up to which a blob is sent at once: oras reads it into memory
 
@@ -28,11 +26,11 @@ _WHOLE = 256 << 20  # bytes up to which a blob is sent at once: oras reads it in
 def publish_to_registry(image: str, upload: Upload, tell: Tell) -> tuple[Facts, Difference]:
     """Push what the registry lacks, and the manifest. Errors: CheckFailed OBE201, OBE207; AbsentError without oras."""
     try:
-        import oras.client
+        import oras.auth
     except ImportError:
         raise AbsentError("oras") from None
     try:
-        return _pushed(oras.client, image, upload, tell)
+        return _pushed(image, upload, tell)
     except (OSError, ValueError, oras.auth.AuthenticationException) as error:
         denied = isinstance(error, oras.auth.AuthenticationException) or "authentication" in str(error)
         hint = "log in with `oras login` or `docker login`" if denied else "run it again: blobs that arrived are kept"
@@ -41,38 +39,23 @@ def publish_to_registry(image: str, upload: Upload, tell: Tell) -> tuple[Facts, 
         raise CheckFailed(code, message, notes=[("hint", hint)], transient=not denied) from error
 
 
-def _pushed(client: Any, image: str, upload: Upload, tell: Tell) -> tuple[Facts, Difference]:
-    host = image.partition("/")[0]
-    registry = client.OrasClient(hostname=host, insecure=host.partition(":")[0] in _LOOPBACK)
-    container = registry.get_container(image)
-    registry.auth.load_configs(container)
-    there = _layers(registry, container)
+def _pushed(image: str, upload: Upload, tell: Tell) -> tuple[Facts, Difference]:
+    registry, container = opened_registry(image)
+    there = layers_of(registry, container)
     changes = difference(upload, there, {name: file.sha256 for name, file in there.items()})
     if changes.is_empty:
         return {"url": f"oci://{image}"}, changes
     layers = [_layer(name, file) for name, file in upload.files.items()]
     for number, (layer, file) in enumerate(zip(layers, upload.files.values(), strict=True)):
-        tell(f"uploading {layer['annotations'][_TITLE]}", number, len(layers))
+        tell(f"uploading {layer['annotations'][TITLE]}", number, len(layers))
         _put(registry, container, layer, file)
     _push_manifest(registry, container, upload, layers)
     return {"url": f"oci://{image}"}, changes
 
 
-def _layers(registry: Any, container: Any) -> dict[str, RemoteFile]:
-    """The files of the artifact that the tag names now; none if there is no such tag."""
-    url = f"{registry.prefix}://{container.manifest_url()}"
-    types = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json"
-    answer = registry.do_request(url, "GET", headers={"Accept": types})
-    if answer.status_code == _ABSENT:
-        return {}
-    registry._check_200_response(answer)  # noqa: SLF001 - it raises with what the registry says
-    found = ((one, (one.get("annotations") or {}).get(_TITLE)) for one in answer.json().get("layers", ()))
-    return {title: RemoteFile(one["size"], one["digest"].removeprefix("sha256:")) for one, title in found if title}
-
-
 def _layer(name: str, file: LocalFile) -> dict[str, Any]:
     kind = _TYPES.get(Path(name).suffix, "application/octet-stream")
-    return {"mediaType": kind, "size": file.size, "digest": f"sha256:{file.sha256}", "annotations": {_TITLE: name}}
+    return {"mediaType": kind, "size": file.size, "digest": f"sha256:{file.sha256}", "annotations": {TITLE: name}}
 
 
 def _put(registry: Any, container: Any, layer: dict[str, Any], file: LocalFile) -> None:

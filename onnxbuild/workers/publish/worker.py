@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from onnxbuild.protocol import CheckFailed, Facts, Tell
+from onnxbuild.publishing.bucket_files import AbsentError
 from onnxbuild.publishing.difference import Difference
 from onnxbuild.publishing.uploaded_files import SIGNATURE, Upload, upload_of
 from onnxbuild.steps.publish import RECEIPT, PublishParams
-from onnxbuild.workers.publish.listed_places import AbsentError, publish_listed
+from onnxbuild.workers.publish.listed_places import publish_listed
 
 
 def run(params: PublishParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:

@@ -1,0 +1,42 @@
+"""Asks a bucket or a registry what is published there, for `plan --check-published`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from onnxbuild.printable import printable
+from onnxbuild.publishing.bucket_files import WITHOUT_KEYS, AbsentError, BucketFiles
+from onnxbuild.publishing.difference import Difference, difference
+from onnxbuild.publishing.registry_files import layers_of, opened_registry
+from onnxbuild.publishing.uploaded_files import SUMS, Upload, listed
+from onnxbuild.steps.publish import PublishParams
+
+_CLIENTS = ("botocore", "oras", "requests", "aiohttp")
+
+
+def in_place(upload: Upload, params: PublishParams) -> Difference | str:
+    """The difference from a bucket or a registry; or why it was not compared, as text."""
+    asks: Callable[[], Difference]
+    asks = (lambda: _in_bucket(upload, params.s3)) if params.s3 else (lambda: _in_registry(upload, params.oci))
+    try:
+        return asks()
+    except AbsentError as absent:
+        return f"asking it needs {absent}"
+    except Exception as error:
+        if type(error).__name__ in WITHOUT_KEYS:
+            return f"there are no keys for {params.shown}"
+        if not isinstance(error, OSError | ValueError) and type(error).__module__.partition(".")[0] not in _CLIENTS:
+            raise
+        return f"{params.shown} does not answer: {printable(' '.join(str(error).split()))}"
+
+
+def _in_bucket(upload: Upload, address: str) -> Difference:
+    bucket = BucketFiles(address)
+    sums = bucket.read(SUMS)
+    before = None if sums is None else listed(sums)
+    return difference(upload, bucket.files(before or {}, upload), before)
+
+
+def _in_registry(upload: Upload, image: str) -> Difference:
+    there = layers_of(*opened_registry(image))
+    return difference(upload, there, {name: file.sha256 for name, file in there.items()})
