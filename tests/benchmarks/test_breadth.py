@@ -147,7 +147,8 @@ def test_what_has_no_result_is_no_kept_bound(tmp_path):
     assert (done.returncode, done.stdout) == (1, "optimum: 2 of 2 types have no result for int8\n")
 
 
-@pytest.mark.parametrize("line", ['{"exporter": "opt', "", "{}", "def test_a_line_that_is_no_result_is_named(tmp_path, line):
+@pytest.mark.parametrize("line", ['{"exporter": "opt', "", "{}", "<<<<<<< HEAD", json.dumps(row("a", "rigth"))])
+def test_a_line_that_is_no_result_is_named(tmp_path, line):
     path = tmp_path / "measured.jsonl"
     path.write_text(f"{json.dumps({**row('t5'), 'date': '2026-11-27'})}\n{line}\n", encoding="utf-8")
     done = breadth(path)
@@ -271,7 +272,6 @@ def test_results_are_sorted_and_the_last_one_of_a_variant_counts(tmp_path):
     assert {name for one in found for name in one} == {
         "exporter", "type", "variant", "verdict", "code", "message", "date"}  # fmt: skip
     assert path.read_text().count("\n") == 3
-<<<<<<< HEAD
     assert {one.name for one in tmp_path.iterdir()} == {path.name, f".{path.name}.lock"}
 
 
