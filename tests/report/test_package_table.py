@@ -81,7 +81,7 @@ def test_a_skipped_check_is_never_called_passed() -> None:
     status = json.loads(status_text.as_json(graph, outcomes, 1.0))
     assert status["packages"] == [
         {"name": "m/packages/toy", "size_bytes": 12_345_678, "files": 11, "check": "skipped", "needs": "needs node",
-         "client": None, "max_difference": None, "targets": []}
+         "client": None, "max_difference": None, "states": {}, "targets": []}
     ]  # fmt: skip
 
 

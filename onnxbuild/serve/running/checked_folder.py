@@ -50,6 +50,11 @@ def description_of(folder: Path) -> Description:
 def check_files(folder: Path) -> Description:
     """Compare every file with its digest. Errors: UnusableFolderError names the first that differs."""
     description = description_of(folder)
+    compiled = next((step for step in description.steps if step.kind.startswith("compile-")), None)
+    if compiled is not None:
+        backend = compiled.kind.removeprefix("compile-")
+        message = f"it is compiled for `{backend}`, and the server runs ONNX graphs as they are"
+        raise UnusableFolderError(folder, message, "serve a target without `compile:`")
     for name, file in description.files.items():
         if name != DESCRIPTION and (why := _difference(folder, name, file)):
             raise UnusableFolderError(folder, f"`{name}` {why} since it was delivered")
