@@ -35,6 +35,7 @@ BERT = {"source": "random:bert", "task": "feature-extraction"}
         (BERT, {"ctx_len": 64}, "OB813 `ctx_len` has no effect on an encoder"),
         (GPT2, {"options": {"aic_num_cores": 8}}, "OB814 `aic_num_cores` is written by onnxbuild"),
         ({**GPT2, "source": "random:opt"}, {}, "OB810 onnxbuild cannot write a graph of `opt` for Cloud AI 100"),
+        ({**BERT, "task": "text-classification"}, {}, "OB810 task `text-classification` has a head"),
         ({**BERT, "source": "random:t5", "task": "text2text-generation"}, {}, "OB810 task `text2text-generation` has"),
     ],
 )  # fmt: skip
