@@ -5,9 +5,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from onnxbuild.protocol import CheckFailed
-from onnxbuild.steps.compiling.compiled_record import CompiledStage, StageInput
+from onnxbuild.steps.compiling.compiled_record import CompiledRecord, CompiledStage, CompilerOfRecord, StageInput
 from onnxbuild.workers.compile.fixed_graphs import sizes_of
 from onnxbuild.workers.engines.compiled.fixed_shapes import FixedShapes
+from onnxbuild.workers.engines.compiled.openvino_engine import OpenvinoModel
 
 SHAPES = FixedShapes({"rows": 2, "tokens": 5}, "rows")
 INPUT = StageInput(("rows", "tokens"), "tensor(int64)")
@@ -63,3 +64,19 @@ def test_a_graph_that_has_the_sizes_already_is_taken_and_its_rows_have_no_longes
     assert FixedShapes(sizes, "").longest is None
     assert SHAPES.longest == 5
     assert sizes_of(taking("rows", 3, 7, 7), batch=4, sequence=128) == {"rows": 4}
+
+
+def test_bounds_of_openvino_limit_samples_and_refuse_others():
+    record = CompiledRecord(
+        backend="openvino", state="compiled", compiler=CompilerOfRecord(name="openvino"), device="CPU",
+        stages={"forward": STAGE}, settings={"bounds": {"rows": "1..2", "tokens": "2..5"}},
+    )  # fmt: skip
+    model = OpenvinoModel.__new__(OpenvinoModel)
+    model.record = record
+    assert model.longest == 5
+    call = model._within(lambda feeds: [feeds["ids"]], STAGE)
+    assert call({name: np.ones((2, 5)) for name in ("ids", "mask")})[0].shape == (2, 5)
+    for shape in ((3, 4), (1, 6), (1, 1)):
+        with pytest.raises(CheckFailed) as caught:
+            call({name: np.ones(shape) for name in ("ids", "mask")})
+        assert caught.value.failure.code == "OBE251"
