@@ -45,6 +45,17 @@ def test_refused(model: dict[str, Any], block: dict[str, Any], expected: str, tm
     assert found.count("\n --> ") == len(re.findall("^OB", found, re.MULTILINE)), "every message has a place"
 
 
+@pytest.mark.parametrize("backend", ["ort", "qnn", "qaic", "webgpu", "coreml", "dml", "migraphx"])
+def test_a_backend_that_does_not_compile_for_the_device_is_refused(backend: str, tmp_path: Path) -> None:
+    found = linted(tmp_path, BERT, {"device": "cuda", "compile": backend})
+    assert f"OB803 `{backend}` does not compile for the target's device, `cuda`" in found
+
+
+@pytest.mark.parametrize("backend", ["tensorrt", "cuda"])
+def test_a_backend_of_nvidia_compiles_for_cuda(backend: str, tmp_path: Path) -> None:
+    assert "OB803" not in linted(tmp_path, BERT, {"device": "cuda", "compile": backend})
+
+
 def test_a_step_before_has_no_effect(tmp_path: Path) -> None:
     found = linted(tmp_path, GPT2, {"quantize": "int8", "compile": "qaic"})
     assert "OB811 `quantize` has no effect: the graph for Cloud AI 100 is written from the checkpoint" in found

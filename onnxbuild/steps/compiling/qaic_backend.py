@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from onnxbuild.steps.compiling.backend_kind import COMPILE, Backend, CompileParams
+from onnxbuild.steps.compiling.backend_kind import COMPILE, Backend, CompileParams, check_device
 from onnxbuild.steps.kind import PROGRAM, Context, Fault
 from onnxbuild.tables.compiling.cloud_ai_families import DECODERS, ENCODERS, rope_that_varies
 from onnxbuild.tables.compiling.cloud_ai_sdks import OWN_OPTIONS, SDKS, flag_of
@@ -75,6 +75,7 @@ def _resolve(params: QaicParams, context: Context) -> QaicParams:
 
 
 def _check(params: QaicParams, context: Context) -> Iterable[Fault]:
+    yield from check_device("qaic", context)
     yield from _check_source(params, context)
     yield from _check_numbers(params)
     yield from _check_place(params, context)
