@@ -71,4 +71,5 @@ QNN = Backend(
     check=_check,
     columns=lambda params, _context: ("text",) if params.dataset else (),
     precision_after=lambda _params, _context: "int8",
+    pure=True,  # Qualcomm's compiler runs in a process of its own
 )
