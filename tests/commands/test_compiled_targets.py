@@ -198,3 +198,9 @@ def test_a_compiled_result_is_recorded_for_machines_that_lack_any_part_of_the_co
         {"openvino": "absent", "nncf": "3", "onnx": "1.22"},
         {"openvino": "2026.4", "nncf": "absent", "onnx": "1.22"},
     ]
+
+
+def test_a_compiler_that_writes_files_of_ours_does_not_spoil_the_record(tmp_path: Path) -> None:
+    world = machine(tmp_path, chipc=f"{GOOD}; echo junk | tee compiled.json > onnxbuild.json", chiprun="true")
+    assert world.run().code == 0
+    assert set(record(world)["files"]) == {"compile.sh", "model.chip", "model.onnx"}
