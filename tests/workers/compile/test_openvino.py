@@ -231,3 +231,19 @@ def test_without_openvino_the_graphs_are_prepared_and_nothing_passes(
     assert why_skipped(folder, runtime) == "needs nncf: the variant is only prepared"
     monkeypatch.setattr(needs_here, "version_here", lambda _name: None)
     assert why_skipped(folder, runtime) == "needs openvino"
+
+
+def test_a_prepared_variant_says_what_is_still_to_be_done() -> None:
+    from onnxbuild.workers.compile.openvino.openvino_worker import _asked
+
+    assert _asked(OpenvinoParams(weights="int4", group_size=16)) == {"weights": "int4", "group_size": 16}
+    assert _asked(OpenvinoParams()) == {}
+
+
+def test_only_a_compiler_that_is_a_program_has_a_script() -> None:
+    from onnxbuild.rules.compiling.compile_rules import _way_out
+    from onnxbuild.steps.kind import FILE, PROGRAM
+
+    assert "compile.sh" in _way_out(f"{PROGRAM}chipc", "chipc")
+    assert "compile.sh" not in _way_out("openvino", "openvino")
+    assert "install" not in _way_out(f"{FILE}/dev/kfd", "/dev/kfd")
