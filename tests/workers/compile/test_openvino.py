@@ -130,11 +130,13 @@ def test_the_folder_says_how_it_is_loaded_and_has_what_is_beside_the_graph(compi
     assert "/" not in (folder / RECORD).read_text().replace("releases/2026/4", "")
 
 
-def test_a_size_beyond_its_bound_is_refused_by_openvino(compiled: Compiled) -> None:
+def test_a_size_beyond_its_bound_is_refused(compiled: Compiled) -> None:
     opened = open_variant(compiled(bounds={"sequence_length": "1..8"}), threads=1)
     assert opened.run("forward", feeds(tokens=8))["last_hidden_state"].shape == (3, 8, OUT)
-    with pytest.raises(RuntimeError):
+    assert opened.longest == 8
+    with pytest.raises(CheckFailed) as failed:
         opened.run("forward", feeds(tokens=9))
+    assert failed.value.failure.code == "OBE251"
 
 
 def test_an_axis_that_no_input_has_is_named(compiled: Compiled) -> None:
