@@ -12,6 +12,7 @@ from onnxbuild.execute.key import KeyParts
 from onnxbuild.execute.sharing.compiled_elsewhere import is_compiled, is_prepared, without_compiler
 from onnxbuild.planning.action_graph import ActionGraph, Variant
 from onnxbuild.planning.packages.asked_uploads import uploads_in
+from onnxbuild.protocol import plain
 from onnxbuild.steps import all_kinds
 from onnxbuild.store.store import Store
 
@@ -72,32 +73,45 @@ def share(
         return None
     names = releasable(graph, outcomes)
     withheld = sum(outcome.outcome in SUCCEEDED for outcome in outcomes.values()) - len(names)
-    keys = _with_others(dict(_keys(names, outcomes)), outcomes, store)
+    keys, others = _with_others(dict(_keys(names, outcomes)), outcomes, store)
     fresh = list(keys) if again else store.traces.unshared(store.remote.identity, keys)
     results, sent = 0, 0
     for number, key in enumerate(fresh, 1):
         if not store.remote.usable or stop():
             break
-        size = store.share(key)
+        size = store.share(key, replaces=key in others)
         if size is not None:
             results, sent = results + 1, sent + size
         tell(number, len(fresh), sent)
     return Shared(results, sent, withheld, complete=results == len(fresh))
 
 
-def _with_others(keys: Mapping[str, str], outcomes: Mapping[str, Outcome], store: Store) -> dict[str, str]:
-    """The keys to share: none of a prepared variant, and a second one of a compiled variant."""
-    found: dict[str, str] = {}
+def _with_others(keys: Mapping[str, str], outcomes: Mapping[str, Outcome], store: Store) -> tuple[list[str], set[str]]:
+    """The keys to share, none of a prepared variant; and those of them that are of machines without the compiler."""
+    found: list[str] = []
+    others: set[str] = set()
     for key, name in keys.items():
         facts = outcomes[name].facts
         if is_prepared(facts):
             continue
-        found[key] = name
-        trace = store.traces.find(key) if is_compiled(facts) else None
-        others = without_compiler(msgspec.convert(trace.parts, KeyParts), all_kinds()) if trace is not None else None
-        if others is not None:
-            found[others.key] = name
-    return found
+        found.append(key)
+        if is_compiled(facts):
+            others.update(_others(key, store))
+    return [*found, *sorted(others)], others
+
+
+def _others(key: str, store: Store) -> Iterator[str]:
+    """The keys under which machines without the compiler look for a compiled result that was built here."""
+    trace = store.traces.find(key)
+    if trace is None:
+        return
+    for parts in without_compiler(msgspec.convert(trace.parts, KeyParts), all_kinds()):
+        has = store.traces.find(parts.key)
+        if has is None:
+            continue  # the result was fetched, and who built it has shared it
+        if dict(has.outputs) != dict(trace.outputs) and not store.readonly:
+            store.record_again(parts.key, msgspec.structs.replace(trace, parts=plain(parts)))
+        yield parts.key
 
 
 def _keys(names: tuple[str, ...], outcomes: Mapping[str, Outcome]) -> Iterator[tuple[str, str]]:

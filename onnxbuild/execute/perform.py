@@ -95,8 +95,7 @@ class Performer:
 
     def _record_for_others(self, job: Job, recorded: Trace) -> None:
         """Record a compiled result for machines that lack the compiler, too."""
-        others = without_compiler(job.parts, self._kinds) if is_compiled(recorded.facts) else None
-        if others is not None:
+        for others in without_compiler(job.parts, self._kinds) if is_compiled(recorded.facts) else ():
             self._store.record_again(others.key, msgspec.structs.replace(recorded, parts=plain(others)))
 
     def _obtain(self, job: Job, tell: Tell) -> Trace | None:

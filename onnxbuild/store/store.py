@@ -156,15 +156,19 @@ class Store:
         finally:
             remove_tree(work)
 
-    def share(self, key: str, tell: Tell = lambda _done, _all: None) -> int | None:
-        """Write a result to the remote store if it is missing there; the bytes sent, or None if that failed."""
+    def share(self, key: str, tell: Tell = lambda _done, _all: None, *, replaces: bool = False) -> int | None:
+        """Write a result to the remote store if it is missing there; the bytes sent, or None if that failed.
+
+        With `replaces`, it takes the place of another result of this key.
+        """
         from onnxbuild.store.remote.parcel import parcel_of
 
         trace = self.traces.find(key)
         if self.remote is None or trace is None or self.refused(key) or not self.holds(trace):
             return None
         try:
-            sent = self.remote.push(key, parcel_of(trace, map(self.tree, trace.outputs.values())), self.content, tell)
+            parcel = parcel_of(trace, map(self.tree, trace.outputs.values()))
+            sent = self.remote.push(key, parcel, self.content, tell, replaces=replaces)
         except DamagedBlob:
             return None  # the next run builds it again, and shares the new result
         if sent is not None and not self.readonly:
@@ -222,7 +226,10 @@ class Store:
         return recorded
 
     def record_again(self, key: str, trace: Trace) -> None:
-        """Record a result that the store has under one more key."""
+        """Record a result that the store has under one more key, in place of another result; it is shared anew."""
+        before = self.traces.find(key)
+        if before is not None and dict(before.outputs) != dict(trace.outputs):
+            self.traces.unmark_shared(key)
         with self._undisturbed():
             self._record(key, trace, {port: self.tree(digest) for port, digest in trace.outputs.items()})
 

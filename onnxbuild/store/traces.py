@@ -171,6 +171,11 @@ class Traces:
         with contextlib.suppress(OSError), self._db.transaction() as db:
             db.executemany("INSERT OR REPLACE INTO shared VALUES (?, ?)", [(remote, key) for key in keys])
 
+    def unmark_shared(self, key: str) -> None:
+        """Forget which remote stores have a result of this key."""
+        with self._db.transaction() as db:
+            db.execute("DELETE FROM shared WHERE key = ?", (key,))
+
     def unshared(self, remote: str, keys: Iterable[str]) -> list[str]:
         """The keys for which it is not known whether a remote store has them."""
         with self._db.transaction() as db:

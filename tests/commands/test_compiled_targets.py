@@ -11,6 +11,10 @@ import pytest
 from onnx import TensorProto, helper
 from plugin.world import World
 
+from onnxbuild.execute.key import KeyParts
+from onnxbuild.execute.sharing.compiled_elsewhere import without_compiler
+from onnxbuild.steps import KINDS
+
 GOOD = 'cp "$2" "$3"; echo compiled with "$1"'
 
 
@@ -241,3 +245,42 @@ def test_the_script_does_what_the_compiler_would_have_done(tmp_path: Path) -> No
     script = world.root / "out/m/one/compile.sh"
     done = subprocess.run(["sh", script], env=world.environment, capture_output=True, text=True, check=True)
     assert done.stdout == "compiled with -cores=16\n"
+
+
+def test_a_machine_without_the_compiler_takes_what_the_newest_compiler_made(tmp_path: Path) -> None:
+    shared = ("--remote", f"file://{tmp_path / 'shared'}")
+    builder = machine(tmp_path / "builder", chipc=GOOD)
+    builder.run(*shared)
+    program = builder.root / "bin/chipc"
+    program.rename(tmp_path / "older")
+    install(builder, "chipc", f'{GOOD}; echo 2 >> "$3"')
+    builder.run(*shared)
+    newest = record(builder)["files"]
+    device = machine(tmp_path / "device", chiprun="true")
+    assert device.run("--json", *shared).outcomes()["m/one:compile-chip"] == "hit"
+    assert record(device)["files"] == newest
+    (tmp_path / "older").rename(program)  # its result is in the store: nothing is compiled
+    assert builder.run("--json", *shared).outcomes()["m/one:compile-chip"] == "hit"
+    assert record(builder)["files"] != newest
+    other = machine(tmp_path / "other", chiprun="true")
+    other.run(*shared)
+    assert record(other)["files"] == record(builder)["files"]
+
+
+def test_a_compiled_result_is_recorded_for_machines_that_lack_any_part_of_the_compiler() -> None:
+    parts = KeyParts(
+        kind="compile-openvino", version=1, params={"weights": "int8"}, inputs={}, toolchain={},
+        packages={"openvino": "2026.4", "nncf": "3", "onnx": "1.22"},
+    )  # fmt: skip
+    found = [dict(one.packages) for one in without_compiler(parts, KINDS)]
+    assert found == [
+        {"openvino": "absent", "nncf": "absent", "onnx": "1.22"},
+        {"openvino": "absent", "nncf": "3", "onnx": "1.22"},
+        {"openvino": "2026.4", "nncf": "absent", "onnx": "1.22"},
+    ]
+
+
+def test_a_compiler_that_writes_files_of_ours_does_not_spoil_the_record(tmp_path: Path) -> None:
+    world = machine(tmp_path, chipc=f"{GOOD}; echo junk | tee compiled.json > onnxbuild.json", chiprun="true")
+    assert world.run().code == 0
+    assert set(record(world)["files"]) == {"compile.sh", "model.chip", "model.onnx"}

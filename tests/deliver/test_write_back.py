@@ -94,7 +94,8 @@ class Store:
         assert identity == Remote.identity
         return [key for key in keys if key not in self.known]
 
-    def share(self, key):
+    def share(self, key, *, replaces):
+        assert not replaces
         if key in self.refused:
             return None
         self.pushed.append(key)

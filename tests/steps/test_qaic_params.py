@@ -35,6 +35,7 @@ BERT = {"source": "random:bert", "task": "feature-extraction"}
         (BERT, {"ctx_len": 64}, "OB813 `ctx_len` has no effect on an encoder"),
         (GPT2, {"options": {"aic_num_cores": 8}}, "OB814 `aic_num_cores` is written by onnxbuild"),
         ({**GPT2, "source": "random:opt"}, {}, "OB810 onnxbuild cannot write a graph of `opt` for Cloud AI 100"),
+        ({**BERT, "task": "text-classification"}, {}, "OB810 task `text-classification` has a head"),
         ({**BERT, "source": "random:t5", "task": "text2text-generation"}, {}, "OB810 task `text2text-generation` has"),
     ],
 )  # fmt: skip
@@ -42,6 +43,17 @@ def test_refused(model: dict[str, Any], block: dict[str, Any], expected: str, tm
     found = linted(tmp_path, model, {"compile": {"backend": "qaic", **block}})
     assert expected in found
     assert found.count("\n --> ") == len(re.findall("^OB", found, re.MULTILINE)), "every message has a place"
+
+
+@pytest.mark.parametrize("backend", ["ort", "qnn", "qaic", "webgpu", "coreml", "dml", "migraphx"])
+def test_a_backend_that_does_not_compile_for_the_device_is_refused(backend: str, tmp_path: Path) -> None:
+    found = linted(tmp_path, BERT, {"device": "cuda", "compile": backend})
+    assert f"OB803 `{backend}` does not compile for the target's device, `cuda`" in found
+
+
+@pytest.mark.parametrize("backend", ["tensorrt", "cuda"])
+def test_a_backend_of_nvidia_compiles_for_cuda(backend: str, tmp_path: Path) -> None:
+    assert "OB803" not in linted(tmp_path, BERT, {"device": "cuda", "compile": backend})
 
 
 def test_a_step_before_has_no_effect(tmp_path: Path) -> None:

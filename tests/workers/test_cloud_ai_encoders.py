@@ -16,6 +16,7 @@ from onnxbuild.tables.compiling.cloud_ai_families import ENCODERS
 from onnxbuild.workers.compile.qaic.card_files import encoder_symbols, files_of
 from onnxbuild.workers.compile.qaic.host_double import HostDouble
 from onnxbuild.workers.compile.qaic.pooled_graph import export_encoder
+from onnxbuild.workers.compile.qaic.qaic_worker import Produced, _stage
 
 IDS = np.array([[5, 9, 33, 71, 2, 0, 0], [8, 8, 3, 0, 0, 0, 0]])
 _HEADS = {"hidden_size": 36, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 44}
@@ -91,6 +92,11 @@ def test_the_pooling_of_sentence_transformers(bert, tmp_path, config, pooling):
     pooled = POOLS[pooling](vectors)
     np.testing.assert_allclose(output, pooled / np.linalg.norm(pooled, axis=1, keepdims=True), atol=2e-6)
     assert mode == pooling
+
+
+def test_vectors_of_tokens_have_the_name_that_the_reference_gives_them():
+    outputs = {mode: list(_stage(decodes=False, normal=Produced({}, (), {"pooling": mode})).outputs) for mode in POOLS}
+    assert outputs == {"none": ["last_hidden_state"], "cls": ["output"], "mean": ["output"], "max": ["output"]}
 
 
 def test_a_module_behind_the_pooling_is_refused(bert, tmp_path):

@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
 from onnxbuild.protocol import CheckFailed
-from onnxbuild.steps.compiling.compiled_record import CompiledStage, StageInput
+from onnxbuild.steps.compiling.compiled_record import CompiledRecord, CompiledStage, CompilerOfRecord, StageInput
+from onnxbuild.workers.compile.fixed_graphs import sizes_of
 from onnxbuild.workers.engines.compiled.fixed_shapes import FixedShapes
+from onnxbuild.workers.engines.compiled.openvino_engine import OpenvinoModel
 
 SHAPES = FixedShapes({"rows": 2, "tokens": 5}, "rows")
 INPUT = StageInput(("rows", "tokens"), "tensor(int64)")
@@ -33,3 +36,47 @@ def test_a_longer_row_is_refused():
         SHAPES.around(program, STAGE)({"ids": ids, "mask": ids})
     assert caught.value.failure.code == "OBE251"
     assert "6 in `tokens`" in caught.value.failure.message
+
+
+def taking(*shape):
+    value = helper.make_tensor_value_info("ids", TensorProto.INT64, shape)
+    return helper.make_model(helper.make_graph([], "g", [value], []))
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ((1, 16), "`ids` has 16 in dimension 1, and the variant is to have 128"),
+        (("rows", None), "dimension 1 of `ids` has neither a size nor a name"),
+        (("rows", 3, 7, None), "dimension 3 of `ids` has neither a size nor a name"),
+        (("batch", "batch"), "`ids` calls rows and tokens by one name, `batch`"),
+    ],
+)
+def test_a_dimension_that_cannot_have_its_size_is_refused(shape, words):
+    with pytest.raises(CheckFailed) as caught:
+        sizes_of(taking(*shape), batch=1, sequence=128)
+    assert (caught.value.failure.code, caught.value.failure.message) == ("OBE238", words)
+
+
+def test_a_graph_that_has_the_sizes_already_is_taken_and_its_rows_have_no_longest():
+    sizes = sizes_of(taking(1, 128), batch=1, sequence=128)
+    assert sizes == {}
+    assert FixedShapes(sizes, "").longest is None
+    assert SHAPES.longest == 5
+    assert sizes_of(taking("rows", 3, 7, 7), batch=4, sequence=128) == {"rows": 4}
+
+
+def test_bounds_of_openvino_limit_samples_and_refuse_others():
+    record = CompiledRecord(
+        backend="openvino", state="compiled", compiler=CompilerOfRecord(name="openvino"), device="CPU",
+        stages={"forward": STAGE}, settings={"bounds": {"rows": "1..2", "tokens": "2..5"}},
+    )  # fmt: skip
+    model = OpenvinoModel.__new__(OpenvinoModel)
+    model.record = record
+    assert model.longest == 5
+    call = model._within(lambda feeds: [feeds["ids"]], STAGE)
+    assert call({name: np.ones((2, 5)) for name in ("ids", "mask")})[0].shape == (2, 5)
+    for shape in ((3, 4), (1, 6), (1, 1)):
+        with pytest.raises(CheckFailed) as caught:
+            call({name: np.ones(shape) for name in ("ids", "mask")})
+        assert caught.value.failure.code == "OBE251"

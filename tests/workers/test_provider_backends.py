@@ -9,11 +9,13 @@ from onnx import TensorProto, helper, numpy_helper
 from small_models import classifier
 
 from onnxbuild.protocol import CheckFailed
+from onnxbuild.steps.compiling.compiled_record import CompiledStage, StageInput
 from onnxbuild.steps.compiling.provider_backends import FixedParams, ProviderParams, ShapeRange, TensorrtParams
 from onnxbuild.steps.kind import Runtime
 from onnxbuild.tables.runtimes.runtime_limits import LIMITS
 from onnxbuild.workers.compile.checked import checked_worker
 from onnxbuild.workers.compile.checked.graph_limits import check_limits
+from onnxbuild.workers.compile.checked.provider_options import options_of
 from onnxbuild.workers.engines.compiled.open_variant import open_variant, why_skipped
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
 
@@ -73,6 +75,28 @@ def test_tensorrt_gets_a_profile_of_each_input(tmp_path):
     }
     caches = {"trt_engine_cache_enable": "1", "trt_timing_cache_enable": "1"}
     assert properties == {"trt_fp16_enable": "1", **caches}
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("past_key_values.0.key", ("batch_size", 4, "past_sequence_length", 12)),
+        ("pixel_values", ("batch_size", "num_channels", "height", "width")),
+        ("input_values", ("batch_size", "sequence_length")),
+    ],
+)
+def test_tensorrt_gets_no_profile_of_sizes_that_are_no_tokens(name, shape):
+    stages = {"forward": CompiledStage(file="f", inputs={name: StageInput(shape, "tensor(float)")}, outputs={})}
+    assert code_of(lambda: options_of(TensorrtParams(provider="tensorrt"), stages)) == "OBE238"
+    own = {f"trt_profile_{end}_shapes": f"{name}:1" for end in ("min", "opt", "max")}
+    assert own.items() <= options_of(TensorrtParams(provider="tensorrt", options=own), stages).items()
+
+
+def test_tensorrt_takes_pictures_of_one_size_in_any_number():
+    shape = StageInput(("batch_size", 3, 30, 31), "tensor(float)")
+    stages = {"forward": CompiledStage(file="f", inputs={"pixel_values": shape}, outputs={})}
+    options = options_of(TensorrtParams(provider="tensorrt"), stages)
+    assert options["trt_profile_max_shapes"] == "pixel_values:8x3x30x31"
 
 
 def test_the_int8_of_tensorrt_has_no_zero_points_and_agrees_with_the_graph(tmp_path):

@@ -1,12 +1,14 @@
 """What a machine without a compiler may take from one that has it: the compiled result, in place of a prepared one.
 
-A compiled result is recorded under two keys: its own, and that of the same action where the compiler is absent. A
-prepared result stays on its machine.
+A compiled result is recorded under its own key, and under those of the same action where the compiler, or a part of it,
+is absent. These do not say which compiler it was, so the newest result takes the place of an older one. A prepared
+result stays on its machine.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import chain, combinations
 from typing import Any
 
 import msgspec
@@ -18,14 +20,22 @@ from onnxbuild.steps import Kinds
 ABSENT = "absent"  # the version of what is not installed
 
 
-def without_compiler(parts: KeyParts, kinds: Kinds) -> KeyParts | None:
-    """The parts of the same action on a machine without the compiler; None if nothing compiles, or none is here."""
+def without_compiler(parts: KeyParts, kinds: Kinds) -> tuple[KeyParts, ...]:
+    """The parts of the same action on machines without the compiler, or without some of what it needs.
+
+    Empty if nothing compiles, or if all of the compiler is absent here.
+    """
     kind = kinds.get(parts.kind)
     if kind is None or not kind.backend:
-        return None
+        return ()
     needs = kind.compiler(msgspec.convert(parts.params, kind.params))
-    absent = replace(parts, packages={**parts.packages, **dict.fromkeys(needs, ABSENT)})
-    return None if absent == parts else absent
+    absent = (replace(parts, packages={**parts.packages, **dict.fromkeys(one, ABSENT)}) for one in _parts_of(needs))
+    return tuple(one for one in absent if one != parts)
+
+
+def _parts_of(needs: tuple[str, ...]) -> Iterable[tuple[str, ...]]:
+    """Every choice of one need or more. A compiler needs few."""
+    return chain.from_iterable(combinations(needs, count) for count in range(len(needs), 0, -1))
 
 
 def is_compiled(facts: Mapping[str, Any]) -> bool:

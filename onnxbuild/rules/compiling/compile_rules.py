@@ -37,9 +37,18 @@ def compiler_missing(world: World) -> Iterator[Diagnostic]:
                 "OB802",
                 f"`{name}` is not on this machine, so `{action.id}` will only be prepared, not compiled",
                 span=action.span,
-                hint=f"install `{name}`, or run `sh compile.sh` in the output where it is installed",
+                hint=_way_out(absent, name),
                 severity="warning",
             )
+
+
+def _way_out(need: str, name: str) -> str:
+    """What a person can do: only a compiler that is a program has a `compile.sh`, and no file of a driver installs."""
+    if need.startswith(PROGRAM):
+        return f"install `{name}`, or run `sh compile.sh` in the output where it is installed"
+    if need.startswith(FILE):
+        return "run this target on a machine that has it, with a shared store"
+    return f"install `{name}`, or run this target where it is installed, with a shared store"
 
 
 def _is_absent(need: str, action: Action, world: World) -> bool:

@@ -33,6 +33,13 @@ class CompileParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_o
     task: Annotated[str, Meta(description="the model's task")] = ""
 
 
+def check_device(name: str, context: Context, *, takes_cuda: bool = False) -> Iterable[Fault]:
+    """OB803 for a backend that compiles for another device than the target's."""
+    if context.device != "cpu" and not takes_cuda:
+        message = f"`{name}` does not compile for the target's device, `{context.device}`"
+        yield Fault(code="OB803", field="backend", message=message, hint="remove `device:` from the target")
+
+
 class Backend(Struct, frozen=True, kw_only=True):
     """A backend. Its worker gets the ONNX graphs as `model`, and writes the folder of the compiled variant.
 

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from onnxbuild.steps.compiling.backend_kind import Backend, CompileParams
+from onnxbuild.steps.compiling.backend_kind import Backend, CompileParams, check_device
 from onnxbuild.steps.kind import Context, Fault
 
 Level = Literal["basic", "extended", "all"]
@@ -45,7 +45,8 @@ def _resolve(params: OrtParams, context: Context) -> OrtParams:
     return msgspec.structs.replace(params, cpu=context.machine.int8_preset if params.level == "all" else UNSET)
 
 
-def _check(params: OrtParams, _context: Context) -> Iterable[Fault]:
+def _check(params: OrtParams, context: Context) -> Iterable[Fault]:
+    yield from check_device("ort", context)
     if params.type_reduction is not UNSET and params.format != "ort":
         message = "`type_reduction` has no effect with `format: onnx`"
         yield Fault(code="OB820", field="type_reduction", message=message, hint="write `format: ort`")

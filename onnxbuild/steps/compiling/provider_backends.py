@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from onnxbuild.steps.compiling.backend_kind import Backend, CompileParams
+from onnxbuild.steps.compiling.backend_kind import Backend, CompileParams, check_device
 from onnxbuild.steps.dataset_rows import DerivedRows, Rows, RowSeed, Samples, check_counts, check_length
 from onnxbuild.steps.kind import FILE, Context, Fault
 from onnxbuild.tables.runtimes.runtime_limits import LIMITS, RuntimeLimits
@@ -17,6 +17,7 @@ from onnxbuild.tables.runtimes.runtime_limits import LIMITS, RuntimeLimits
 _WORKER = "onnxbuild.workers.compile.checked.checked_worker"
 _ENGINE = "onnxbuild.workers.engines.compiled.provider_engine:ProviderModel"
 _NVIDIA = f"{FILE}/dev/nvidiactl"
+_ON_CUDA = frozenset({"tensorrt", "cuda"})
 FLOATS = frozenset({"fp32", "fp16", "bf16"})
 _BLOCKED = frozenset({"q4", "q8", "bnb4", "q4f16"})  # precisions with weights in blocks
 
@@ -84,6 +85,7 @@ def _check_integers(name: str) -> Callable[[Any, Context], Iterable[Fault]]:
     """The check that every provider makes of what planning knows of the graph."""
 
     def check(_params: Any, context: Context) -> Iterable[Fault]:
+        yield from check_device(name, context, takes_cuda=name in _ON_CUDA)
         limits = LIMITS[name]
         if _has_integers(context.precision, limits):
             quantized = "no integers" if limits.integers == "none" else "only integers without zero points"

@@ -8,10 +8,11 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from onnxbuild.steps.compiling.backend_kind import COMPILE, Backend, CompileParams
+from onnxbuild.steps.compiling.backend_kind import COMPILE, Backend, CompileParams, check_device
 from onnxbuild.steps.kind import PROGRAM, Context, Fault
 from onnxbuild.tables.compiling.cloud_ai_families import DECODERS, ENCODERS, rope_that_varies
 from onnxbuild.tables.compiling.cloud_ai_sdks import OWN_OPTIONS, SDKS, flag_of
+from onnxbuild.tables.tasks import pooling_of
 
 _CORES = 16  # of one device
 _OF_DECODERS = ("prefill_seq_len", "prompt_len", "ctx_len", "full_batch_size", "mxint8_kv")
@@ -74,6 +75,7 @@ def _resolve(params: QaicParams, context: Context) -> QaicParams:
 
 
 def _check(params: QaicParams, context: Context) -> Iterable[Fault]:
+    yield from check_device("qaic", context)
     yield from _check_source(params, context)
     yield from _check_numbers(params)
     yield from _check_place(params, context)
@@ -97,6 +99,10 @@ def _check_source(params: QaicParams, context: Context) -> Iterator[Fault]:
         yield Fault(
             code="OB810", message=f"task `{context.task}` has an encoder and a decoder, and qaic takes one graph"
         )
+    if context.family == "encoder" and context.task is not None and pooling_of(context.task) == "never":
+        message = f"task `{context.task}` has a head, and the graph of an encoder for Cloud AI 100 ends before it"
+        hint = "compile a model of vectors, or this one with another backend"
+        yield Fault(code="OB810", field="backend", message=message, hint=hint)
     kind = (context.config or {}).get("model_type")
     known = DECODERS if context.family == "decoder" else ENCODERS
     if params.producer != "onnxbuild" or context.family == "encoder-decoder" or kind is None:

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
-from onnxbuild.steps.compiling.backend_kind import Backend, CompileParams
+from onnxbuild.steps.compiling.backend_kind import Backend, CompileParams, check_device
 from onnxbuild.steps.dataset_rows import DerivedRows, Rows, RowSeed, Samples, check_counts, check_length
 from onnxbuild.steps.kind import Context, Fault
 
@@ -44,6 +44,7 @@ class QnnParams(CompileParams, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 def _check(params: QnnParams, context: Context) -> Iterable[Fault]:
+    yield from check_device("qnn", context)
     if context.family not in FAMILIES:
         message = f"`qnn` compiles graphs of one shape, and those of a {context.family} grow with each token"
         yield Fault(code="OB821", field="backend", message=message, hint="compile an encoder")
@@ -70,4 +71,5 @@ QNN = Backend(
     check=_check,
     columns=lambda params, _context: ("text",) if params.dataset else (),
     precision_after=lambda _params, _context: "int8",
+    pure=True,  # Qualcomm's compiler runs in a process of its own
 )

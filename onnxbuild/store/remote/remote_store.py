@@ -157,8 +157,18 @@ class Remote:
         self._known.update(places)
         return places
 
-    def push(self, key: str, parcel: Parcel, content: Content, tell: Tell = lambda _done, _all: None) -> int | None:
+    def push(
+        self,
+        key: str,
+        parcel: Parcel,
+        content: Content,
+        tell: Tell = lambda _done, _all: None,
+        *,
+        replaces: bool = False,
+    ) -> int | None:
         """Write a result: the content that is missing, then the trace. The bytes sent, or None if that failed.
+
+        A trace that is there stays, unless `replaces` is set.
 
         Errors: DamagedBlob for a local file that is damaged.
         """
@@ -176,7 +186,7 @@ class Remote:
                     sent += size
                     tell(sent, total)
             for name, data in self._objects(key, parcel):
-                self._write(name, data)
+                self._write(name, data, replaces=replaces)
         except (RemoteUnusable, OSError, ImportError) as error:
             self._switch_off(f"cannot be written: {error}")
             return None
@@ -191,8 +201,8 @@ class Remote:
         yield trace_name(key)
         yield from (signed_name(signer, key) for signer in (signer,) if signer)
 
-    def _write(self, name: str, data: bytes) -> None:
-        if name in self._damaged or self._size(name) is None:
+    def _write(self, name: str, data: bytes, *, replaces: bool) -> None:
+        if replaces or name in self._damaged or self._size(name) is None:
             self._backend.write(name, data)
             self._damaged.discard(name)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,17 +13,42 @@ from onnxbuild.protocol import CheckFailed
 from onnxbuild.workers.graphs.walk import tensors_of
 
 _FLOATS = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16})
+_OF_TOKENS = 2  # axes of an input of rows and tokens
 
 
 def sizes_of(model: ModelProto, *, batch: int, sequence: int) -> dict[str, int]:
-    """The size of each named dimension of the inputs: the first one is the rows, the second one the tokens."""
+    """The size of each named dimension of the inputs: the first one is the rows, the second one the tokens.
+
+    Errors: CheckFailed OBE238 for a free dimension without a name, for one name in both places, and for a dimension
+    that the graph has fixed to another size.
+    """
     held = {one.name for one in model.graph.initializer}
     sizes: dict[str, int] = {}
     for value in model.graph.input:
         if value.name not in held:
-            names = [one.dim_param for one in value.type.tensor_type.shape.dim]
-            sizes |= {name: size for name, size in zip(names, (batch, sequence), strict=False) if name}
+            dimensions = value.type.tensor_type.shape.dim
+            for place, one in enumerate(dimensions):
+                _check_named(one, value.name, place)
+            for place, (one, size) in enumerate(zip(dimensions, (batch, sequence), strict=False)):
+                if place == 0 or len(dimensions) == _OF_TOKENS:  # channels of pictures are no tokens
+                    _check_size(one, size, value.name, place)
+                if one.dim_param and sizes.setdefault(one.dim_param, size) != size:
+                    what = f"`{value.name}` calls rows and tokens by one name, `{one.dim_param}`"
+                    raise CheckFailed("OBE238", what, notes=[("hint", "give the dimensions two names")])
     return sizes
+
+
+def _check_named(dimension: Any, name: str, place: int) -> None:
+    if not dimension.HasField("dim_value") and not dimension.dim_param:
+        what = f"dimension {place} of `{name}` has neither a size nor a name"
+        raise CheckFailed("OBE238", what, notes=[("hint", "give the free dimensions of the graph names")])
+
+
+def _check_size(dimension: Any, size: int, name: str, place: int) -> None:
+    if dimension.HasField("dim_value") and dimension.dim_value != size:
+        what = f"`{name}` has {dimension.dim_value} in dimension {place}, and the variant is to have {size}"
+        field = ("batch", "sequence")[place]
+        raise CheckFailed("OBE238", what, notes=[("hint", f"write `{field}: {dimension.dim_value}`")])
 
 
 def with_sizes(model: ModelProto, sizes: Mapping[str, int]) -> ModelProto:

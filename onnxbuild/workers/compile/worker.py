@@ -12,6 +12,7 @@ from typing import Any
 
 from onnxbuild.protocol import CheckFailed, Facts
 from onnxbuild.steps.compiling.compiled_record import (
+    RECORD,
     SCRIPT,
     CompiledRecord,
     CompiledStage,
@@ -22,6 +23,7 @@ from onnxbuild.tables.graph_stages import stages_of
 from onnxbuild.workers.folders.model_files import carry_along, files_below
 from onnxbuild.workers.folders.model_graphs import data_below
 
+_OURS = (RECORD, "onnxbuild.json")  # a compiler may not bring its own
 _TAIL = 20  # lines of the compiler's output that a message has
 
 
@@ -56,8 +58,10 @@ def _type(value: Any) -> str:
 def finish(source: Path, folder: Path, record: CompiledRecord, **facts: Any) -> Facts:
     """Write `compiled.json` over all files of the backend, add tokenizer and configs, and return the facts.
 
-    The backend's files are all that the folder has when this is called.
+    The backend's files are all that the folder has when this is called, but for those that onnxbuild writes itself.
     """
+    for name in _OURS:
+        (folder / name).unlink(missing_ok=True)
     files = files_below(folder)
     write_record(folder, record, files)
     carry_along(source, folder, besides=data_below(source))

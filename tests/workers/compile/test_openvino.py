@@ -130,11 +130,13 @@ def test_the_folder_says_how_it_is_loaded_and_has_what_is_beside_the_graph(compi
     assert "/" not in (folder / RECORD).read_text().replace("releases/2026/4", "")
 
 
-def test_a_size_beyond_its_bound_is_refused_by_openvino(compiled: Compiled) -> None:
+def test_a_size_beyond_its_bound_is_refused(compiled: Compiled) -> None:
     opened = open_variant(compiled(bounds={"sequence_length": "1..8"}), threads=1)
     assert opened.run("forward", feeds(tokens=8))["last_hidden_state"].shape == (3, 8, OUT)
-    with pytest.raises(RuntimeError):
+    assert opened.longest == 8
+    with pytest.raises(CheckFailed) as failed:
         opened.run("forward", feeds(tokens=9))
+    assert failed.value.failure.code == "OBE251"
 
 
 def test_an_axis_that_no_input_has_is_named(compiled: Compiled) -> None:
@@ -231,3 +233,19 @@ def test_without_openvino_the_graphs_are_prepared_and_nothing_passes(
     assert why_skipped(folder, runtime) == "needs nncf: the variant is only prepared"
     monkeypatch.setattr(needs_here, "version_here", lambda _name: None)
     assert why_skipped(folder, runtime) == "needs openvino"
+
+
+def test_a_prepared_variant_says_what_is_still_to_be_done() -> None:
+    from onnxbuild.workers.compile.openvino.openvino_worker import _asked
+
+    assert _asked(OpenvinoParams(weights="int4", group_size=16)) == {"weights": "int4", "group_size": 16}
+    assert _asked(OpenvinoParams()) == {}
+
+
+def test_only_a_compiler_that_is_a_program_has_a_script() -> None:
+    from onnxbuild.rules.compiling.compile_rules import _way_out
+    from onnxbuild.steps.kind import FILE, PROGRAM
+
+    assert "compile.sh" in _way_out(f"{PROGRAM}chipc", "chipc")
+    assert "compile.sh" not in _way_out("openvino", "openvino")
+    assert "install" not in _way_out(f"{FILE}/dev/kfd", "/dev/kfd")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.compiling.compiled_record import CompiledStage
 from onnxbuild.steps.compiling.provider_backends import FixedParams, ProviderParams, TensorrtParams
 
@@ -15,10 +16,15 @@ _FIRST: Mapping[str, Mapping[str, str]] = {
 _TYPES: Mapping[str, Mapping[str, str]] = {
     "fp16": {"trt_fp16_enable": "1"}, "bf16": {"trt_bf16_enable": "1"}, "int8": {"trt_int8_enable": "1"}, "fp32": {},
 }  # fmt: skip
+_OF_TOKENS = 2  # axes of an input of rows and tokens
+_SAMPLES = frozenset({"input_values"})  # a row of sound has thousands of samples, and no tokens
 
 
 def options_of(params: ProviderParams, stages: Mapping[str, CompiledStage]) -> dict[str, str]:
-    """The options of the provider; those that a person wrote go last."""
+    """The options of the provider; those that a person wrote go last.
+
+    Errors: CheckFailed OBE238 for TensorRT and inputs that are no rows of tokens, unless profiles are written.
+    """
     own = _of_tensorrt(params, stages) if isinstance(params, TensorrtParams) else {}
     return {**_FIRST.get(str(params.provider), {}), **own, **params.options}
 
@@ -26,14 +32,27 @@ def options_of(params: ProviderParams, stages: Mapping[str, CompiledStage]) -> d
 def _of_tensorrt(params: TensorrtParams, stages: Mapping[str, CompiledStage]) -> dict[str, str]:
     cache = {"trt_engine_cache_enable": "1", "trt_timing_cache_enable": "1"} if params.engine_cache else {}
     shapes = {"min": params.shapes.min, "opt": params.shapes.opt, "max": params.shapes.max}
-    profiles = {f"trt_profile_{name}_shapes": _profile(stages, sizes) for name, sizes in shapes.items()}
+    inputs = {name: one.shape for stage in stages.values() for name, one in stage.inputs.items()}
+    if not any(name.startswith("trt_profile_") for name in params.options):
+        _check_inputs(inputs)
+    profiles = {f"trt_profile_{name}_shapes": _profile(inputs, sizes) for name, sizes in shapes.items()}
     return {**_TYPES[params.precision], **cache, **{name: text for name, text in profiles.items() if text}}
 
 
-def _profile(stages: Mapping[str, CompiledStage], sizes: Sequence[int]) -> str:
+def _check_inputs(inputs: Mapping[str, Sequence[int | str]]) -> None:
+    """OBE238 for an input whose free sizes are not rows and tokens, and for a past: `shapes` cannot say their sizes."""
+    for name, shape in inputs.items():
+        others = [one for one in shape[_OF_TOKENS:] if isinstance(one, str)]
+        strange = name.startswith("past_key_values") or bool(others) or name in _SAMPLES
+        if strange and _is_free(shape):
+            message = f"`shapes` gives rows and tokens, and `{name}` has the sizes {'x'.join(map(str, shape))}"
+            hint = "compile an encoder of texts, or a graph whose other sizes are fixed; `compile: cuda` takes any size"
+            raise CheckFailed("OBE238", message, notes=[("hint", hint)])
+
+
+def _profile(inputs: Mapping[str, Sequence[int | str]], sizes: Sequence[int]) -> str:
     """A shape of each input with named dimensions, as `input_ids:1x128,attention_mask:1x128`."""
-    shapes = {name: one.shape for stage in stages.values() for name, one in stage.inputs.items()}
-    return ",".join(f"{name}:{_shape(shape, sizes)}" for name, shape in shapes.items() if _is_free(shape))
+    return ",".join(f"{name}:{_shape(shape, sizes)}" for name, shape in inputs.items() if _is_free(shape))
 
 
 def _is_free(shape: Sequence[int | str]) -> bool:
@@ -41,7 +60,7 @@ def _is_free(shape: Sequence[int | str]) -> bool:
 
 
 def _shape(shape: Sequence[int | str], sizes: Sequence[int]) -> str:
-    """The first named dimension is the rows, and every other one the tokens."""
+    """The first named dimension is the rows, and the second one the tokens."""
     return "x".join(str(one if isinstance(one, int) else sizes[min(place, 1)]) for place, one in enumerate(shape))
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from msgspec import UNSET
+
 from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.steps.compiling.compiled_record import CompiledRecord, CompilerOfRecord
 from onnxbuild.steps.compiling.openvino_backend import OPENVINO, OpenvinoParams, range_of
@@ -41,9 +43,15 @@ def run(params: OpenvinoParams, inputs: Mapping[str, Path], outputs: Mapping[str
         stages=stages_in(source, {name: _blob(name) for name in names}),
         properties={"INFERENCE_PRECISION_HINT": params.precision},
         needs=absent,
-        settings={"bounds": dict(params.bounds)} if params.bounds else {},
+        settings={**({"bounds": dict(params.bounds)} if params.bounds else {}), **(_asked(params) if absent else {})},
     )
     return finish(source, folder, record, files={name: {"bytes": _size(folder, name)} for name in names})
+
+
+def _asked(params: OpenvinoParams) -> dict[str, Any]:
+    """What is still to be done to the graphs of a prepared variant: they are those that OpenVINO would read."""
+    asked = {name: getattr(params, name) for name in ("quantize", "weights", "group_size")}
+    return {name: value for name, value in asked.items() if value is not UNSET}
 
 
 def _blob(name: str) -> str:
@@ -71,7 +79,10 @@ def _compile_all(
         except Exception as error:
             reason = " ".join(str(error).split())[:500]
             message = f"OpenVINO does not compile `{name}`"
-            raise CheckFailed("OBE238", message, notes=[("cause", f"{type(error).__name__}: {reason}")]) from error
+            notes = [("cause", f"{type(error).__name__}: {reason}")]
+            if "group_size" in reason:
+                notes.append(("hint", "write a `group_size` that divides the sizes of the weights, such as 16"))
+            raise CheckFailed("OBE238", message, notes=notes) from error
     version: str = openvino.__version__
     return version
 

@@ -104,8 +104,9 @@ def _stage(*, decodes: bool, normal: Produced) -> CompiledStage:
     vocabulary = normal.config.get("vocab_size", "vocabulary")
     outputs: dict[str, tuple[int | str, ...]] = {"logits": ("batch_size", "sequence_length", vocabulary)}
     if not decodes:
-        rest = ("sequence_length", "hidden") if normal.about.get("pooling") == "none" else ("hidden",)
-        outputs = {"output": ("batch_size", *rest)}
+        # The program calls it `output`; a vector per token has the name that the model gives it, for comparing.
+        by_token: dict[str, tuple[int | str, ...]] = {"last_hidden_state": ("batch_size", "sequence_length", "hidden")}
+        outputs = by_token if normal.about.get("pooling") == "none" else {"output": ("batch_size", "hidden")}
     # A stage without positions would be taken for one that counts the padding.
     names = ("input_ids", "attention_mask", *(("position_ids",) if decodes else ()))
     return CompiledStage(file=GRAPH, inputs=dict.fromkeys(names, tokens), outputs=outputs)

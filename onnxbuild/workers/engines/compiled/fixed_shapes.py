@@ -23,6 +23,11 @@ class FixedShapes(Struct, frozen=True):
     sizes: Mapping[str, int]
     rows: str  # the dimension of the rows, the first one of every input
 
+    @property
+    def longest(self) -> int | None:
+        """Tokens of the longest row; None if no dimension but that of the rows has a name."""
+        return max((size for name, size in self.sizes.items() if name != self.rows), default=None)
+
     def around(self, call: Call, stage: CompiledStage) -> Call:
         """A call that takes what fits, for a program of these sizes. Errors of it: CheckFailed OBE251."""
         inputs = {name: one.shape for name, one in stage.inputs.items()}

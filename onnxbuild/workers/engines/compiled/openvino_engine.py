@@ -11,6 +11,7 @@ import numpy as np
 
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.compiling.compiled_record import CompiledRecord, CompiledStage
+from onnxbuild.steps.compiling.openvino_backend import range_of
 from onnxbuild.workers.engines.compiled.compiled_model import Call, CompiledModel
 
 # A blob that is imported without its hint of the precision computes NaN (measured with 2026.4.1).
@@ -36,7 +37,39 @@ class OpenvinoModel(CompiledModel):
         except Exception as error:
             reason = " ".join(str(error).split())[:500]
             raise CheckFailed("OBE232", f"OpenVINO does not load `{path.name}`", notes=[("cause", reason)]) from error
-        return caller(compiled, list(stage.inputs), list(stage.outputs))
+        call = caller(compiled, list(stage.inputs), list(stage.outputs))
+        return self._within(call, stage) if self._bounds else call
+
+    @property
+    def longest(self) -> int | None:
+        """Tokens of the longest row that the bounds of axes allow; None without such a bound."""
+        axes = {one.shape[1] for stage in self.record.stages.values() for one in stage.inputs.values() if one.shape[1:]}
+        return min((range_of(self._bounds[axis])[1] for axis in axes if axis in self._bounds), default=None)
+
+    @property
+    def _bounds(self) -> Mapping[Any, str]:
+        bounds: Mapping[Any, str] = self.record.settings.get("bounds", {})
+        return bounds
+
+    def _within(self, call: Call, stage: CompiledStage) -> Call:
+        """A call that refuses sizes out of the bounds. Errors of it: CheckFailed OBE251."""
+
+        def checked(feeds: Mapping[str, np.ndarray]) -> Sequence[Any]:
+            for name, one in stage.inputs.items():
+                for axis, size in zip(one.shape, feeds[name].shape, strict=False):
+                    self._check_size(axis, size)
+            return call(feeds)
+
+        return checked
+
+    def _check_size(self, axis: int | str, size: int) -> None:
+        text = self._bounds.get(axis)
+        if text is None:
+            return
+        least, most = range_of(text)
+        if not least <= size <= most:
+            message = f"a sample has {size} in `{axis}`, and the variant is compiled for {text}"
+            raise CheckFailed("OBE251", message, notes=[("hint", "use other samples, or change `bounds`")])
 
     def threads_used(self) -> int:
         """Threads that were asked for: OpenVINO reports the same number."""

@@ -79,9 +79,7 @@ class ProviderModel(CompiledModel):
     @property
     def longest(self) -> int | None:
         """Tokens of the longest row that it takes; None where shapes are free."""
-        if self.shapes is None:
-            return None
-        return max(size for name, size in self.shapes.sizes.items() if name != self.shapes.rows)
+        return None if self.shapes is None else self.shapes.longest
 
 
 def _check(record: CompiledRecord) -> None:

@@ -44,9 +44,9 @@ class QnnModel(CompiledModel):
         return Where(place="emulator" if emulated else "device", name=self.record.device)
 
     @property
-    def longest(self) -> int:
+    def longest(self) -> int | None:
         """Tokens of the longest row that it takes."""
-        return max(size for name, size in self.shapes.sizes.items() if name != self.shapes.rows)
+        return self.shapes.longest
 
 
 def _check(record: CompiledRecord) -> None:
