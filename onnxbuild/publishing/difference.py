@@ -65,7 +65,7 @@ def difference(upload: Upload, remote: Mapping[str, RemoteFile], before: Mapping
 def _is_same_content(upload: Upload, remote: Mapping[str, RemoteFile], before: Mapping[str, str]) -> bool:
     """Whether the destination has everything, except for another `onnxbuild.json`, which nobody else has written."""
     account = {ACCOUNT, SUMS}
-    if not account <= upload.files.keys() <= remote.keys():
+    if SUMS in before or not account <= upload.files.keys() <= remote.keys():
         return False
     others = {name: file.sha256 for name, file in upload.files.items() if name not in account}
     listed_others = {name: digest for name, digest in before.items() if name not in account}
@@ -75,4 +75,6 @@ def _is_same_content(upload: Upload, remote: Mapping[str, RemoteFile], before: M
 
 def _is_foreign(name: str, remote: RemoteFile, before: Mapping[str, str]) -> bool:
     """Whether somebody else wrote a file. Its sha256 must be known: that of a small file has to be read for this."""
-    return name != SUMS and (name not in before or bool(remote.sha256 and remote.sha256 != before[name]))
+    if name == SUMS:
+        return SUMS in before  # it names files that are not below it
+    return name not in before or bool(remote.sha256 and remote.sha256 != before[name])

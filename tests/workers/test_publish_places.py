@@ -77,6 +77,35 @@ def test_a_folder_that_was_edited_is_not_overwritten_silently(package, tmp_path)
     assert counts(publish(package, folder=str(target), overwrite=True)) == [0, 1, 0, 3]
 
 
+def test_a_list_that_leads_out_of_the_folder_deletes_nothing_there(package, tmp_path):
+    target = tmp_path / "site" / "model"
+    publish(package, folder=str(target))
+    (tmp_path / "precious.txt").write_bytes(b"mine")
+    with (target / ".onnxbuild.sha256").open("a") as sums:
+        sums.write(f"{hashlib.sha256(b'mine').hexdigest()}  ../../precious.txt\n")
+    write(package, CHANGED)
+    with pytest.raises(CheckFailed, match=r"somebody has changed \.onnxbuild\.sha256 in folder:") as caught:
+        publish(package, folder=str(target))
+    assert caught.value.failure.code == "OBE205"
+    assert (target / "config.json").read_bytes() == b"{}"
+    assert counts(publish(package, folder=str(target), overwrite=True)) == [1, 2, 1, 1]
+    assert (tmp_path / "precious.txt").read_bytes() == b"mine"
+
+
+def test_nothing_is_written_or_deleted_behind_a_link(package, tmp_path):
+    target, other = tmp_path / "site", tmp_path / "other"
+    publish(package, folder=str(target))
+    (target / "onnx").rename(other)
+    (target / "onnx").symlink_to(other)
+    write(package, {"README.md": FILES["README.md"]})
+    with pytest.raises(
+        CheckFailed, match=r"a link in place of a folder, and onnx/model\.onnx would be behind"
+    ) as caught:
+        publish(package, folder=str(target))
+    assert caught.value.failure.code == "OBE205"
+    assert content(other) == {"model.onnx": FILES["onnx/model.onnx"]}
+
+
 def test_a_first_publish_does_not_replace_files_of_others(package, tmp_path):
     target = tmp_path / "site"
     write(target, {"config.json": b"by hand", "README.md": FILES["README.md"]})

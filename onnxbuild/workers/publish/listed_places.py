@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.publishing.difference import Difference, RemoteFile, difference
 from onnxbuild.publishing.uploaded_files import SUMS, LocalFile, Upload, listed, sha256_of
+from onnxbuild.regular_files import is_behind_link
 from onnxbuild.steps.publish import PublishParams
 
 # Exceptions of botocore, which is imported by s3fs alone.
@@ -29,6 +30,9 @@ class Place(Protocol):
     """A place with plain files. `knows_digests`: whether it tells the content of files that no list names."""
 
     knows_digests: bool
+
+    def is_elsewhere(self, name: str) -> bool:
+        """Whether a file of this name would be outside the place, behind a link."""
 
     def read(self, name: str) -> bytes | None:
         """The content of a small file, None if it is missing."""
@@ -73,6 +77,7 @@ def _published(place: Place, params: PublishParams, upload: Upload, tell: Tell) 
             message = f"{params.shown} has other files of these names, which no publish has written: {others}"
             hint = "name another folder, or write `overwrite: true` in `publish:`"
         raise CheckFailed("OBE205", message, notes=[("hint", hint)])
+    _check_links(place, params, changes)
     names = sorted(changes.uploaded, key=lambda name: name == SUMS)
     for number, name in enumerate(names):
         tell(f"writing {name}", number, len(names))
@@ -82,6 +87,14 @@ def _published(place: Place, params: PublishParams, upload: Upload, tell: Tell) 
     return changes
 
 
+def _check_links(place: Place, params: PublishParams, changes: Difference) -> None:
+    outside = next((name for name in (*changes.uploaded, *changes.deleted) if place.is_elsewhere(name)), None)
+    if outside is not None:
+        message = f"{params.shown} has a link in place of a folder, and {outside} would be behind it"
+        hint = "put a folder in place of the link, or publish to another folder"
+        raise CheckFailed("OBE205", message, notes=[("hint", hint)])
+
+
 class _Folder:
     """A folder of this machine. Each file is replaced at once."""
 
@@ -89,6 +102,9 @@ class _Folder:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+
+    def is_elsewhere(self, name: str) -> bool:
+        return is_behind_link(self._root, name)
 
     def read(self, name: str) -> bytes | None:
         path = self._root / name
@@ -134,6 +150,9 @@ class _Bucket:
             raise AbsentError("s3fs") from None
         self._system: Any = fsspec.filesystem("s3", skip_instance_cache=True, use_listings_cache=False)
         self._root = address.removeprefix("s3://").rstrip("/")
+
+    def is_elsewhere(self, name: str) -> bool:  # noqa: ARG002 - a bucket has no links
+        return False
 
     def read(self, name: str) -> bytes | None:
         try:
