@@ -22,7 +22,10 @@ class RemoteFile(Struct, frozen=True):
 
 
 class Difference(Struct, frozen=True):
-    """What a publish changes, as sizes by name. `foreign`: replaced files that were changed since the last publish."""
+    """What a publish changes, as sizes by name.
+
+    `foreign`: replaced or deleted files that somebody has changed since the last publish.
+    """
 
     added: Mapping[str, int]
     replaced: Mapping[str, int]
@@ -45,7 +48,7 @@ def difference(upload: Upload, remote: Mapping[str, RemoteFile], before: Mapping
     """Compare an upload with the files at the destination.
 
     `before`: the digests that the last publish listed there, None if there was none. Only files in this list are
-    deleted. A replaced file is foreign if its content is neither the listed one nor the new one.
+    deleted. A replaced or deleted file is foreign if its content is neither the listed one nor the new one.
 
     Another `onnxbuild.json` alone is no difference: the one at the destination tells how the same files were made.
     """
@@ -53,12 +56,14 @@ def difference(upload: Upload, remote: Mapping[str, RemoteFile], before: Mapping
     replaced = [name for name, file in files.items() if name in remote and not remote[name].equals(file)]
     if before is not None and _is_same_content(upload, remote, before):
         replaced = []
+    deleted = [name for name in before or () if name in remote and name not in files]
+    touched = (*replaced, *deleted)
     return Difference(
         added={name: file.size for name, file in files.items() if name not in remote},
         replaced={name: files[name].size for name in replaced},
-        deleted={name: remote[name].size for name in before or () if name in remote and name not in files},
+        deleted={name: remote[name].size for name in deleted},
         unchanged={name: file.size for name, file in files.items() if name in remote and name not in replaced},
-        foreign=() if before is None else tuple(name for name in replaced if _is_foreign(name, remote[name], before)),
+        foreign=() if before is None else tuple(name for name in touched if _is_foreign(name, remote[name], before)),
     )
 
 

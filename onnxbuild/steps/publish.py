@@ -57,7 +57,8 @@ class PublishParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         str, Meta(description="license in the card; by default, the one that the source states", examples=["mit"])
     ] = ""
     overwrite: Annotated[
-        bool | UnsetType, Meta(description="replace files that somebody else has changed since the last publish")
+        bool | UnsetType,
+        Meta(description="replace or delete files that somebody else has changed since the last publish"),
     ] = UNSET
     unchecked: Annotated[
         bool | UnsetType,

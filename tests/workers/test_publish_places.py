@@ -77,6 +77,17 @@ def test_a_folder_that_was_edited_is_not_overwritten_silently(package, tmp_path)
     assert counts(publish(package, folder=str(target), overwrite=True)) == [0, 1, 0, 3]
 
 
+def test_an_edited_file_that_the_new_version_lacks_is_not_deleted(package, tmp_path):
+    target = tmp_path / "site"
+    publish(package, folder=str(target))
+    (target / "onnx" / "model.onnx").write_bytes(b"edited")
+    write(package, CHANGED)
+    with pytest.raises(CheckFailed, match=r"somebody has changed onnx/model\.onnx in folder:"):
+        publish(package, folder=str(target))
+    assert (target / "onnx" / "model.onnx").read_bytes() == b"edited"
+    assert counts(publish(package, folder=str(target), overwrite=True)) == [1, 2, 1, 1]
+
+
 def test_a_list_that_leads_out_of_the_folder_deletes_nothing_there(package, tmp_path):
     target = tmp_path / "site" / "model"
     publish(package, folder=str(target))
