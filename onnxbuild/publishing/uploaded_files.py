@@ -27,6 +27,7 @@ SIGNATURE = "model.sig"
 SUMS_OF_PACKAGE = "SHA256SUMS"  # of packages that have one
 _BLOCK = 1 << 20
 _TAG_DIGITS = 16
+UNDER_WAY = "0" * 64  # in place of a digest, where an upload is changing the file or was cut off
 _CHANGED = "changed"  # in place of a digest
 
 
@@ -113,6 +114,11 @@ def listed(sums: bytes) -> Mapping[str, str]:
     found = {name: digest for digest, mark, name in lines if mark and name}
     safe = {name: digest for name, digest in found.items() if name != SUMS and is_safe_name(name)}
     return safe if len(safe) == len(found) else {**safe, SUMS: _CHANGED}
+
+
+def sums_of(digests: Mapping[str, str]) -> LocalFile:
+    """A list of these digests by name, without a line for itself."""
+    return _of_bytes("".join(f"{one}  {name}\n" for name, one in sorted(digests.items()) if name != SUMS).encode())
 
 
 def with_sum(sums: str, sha256: str) -> str:

@@ -13,6 +13,7 @@ from servers import PASSWORD, USER, Server
 
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.publish import PublishParams
+from onnxbuild.workers.publish import listed_places
 from onnxbuild.workers.publish.worker import run
 
 FILES = {"README.md": b"# A model\n", "onnx/model.onnx": b"graph" * 1001, "config.json": b"{}"}
@@ -221,6 +222,51 @@ def test_a_bucket_gets_what_differs(package, tmp_path, monkeypatch):
     found = content(tmp_path / "buckets" / "models" / "sst2")
     assert set(found) == {*CHANGED, ".onnxbuild.sha256", "other.txt"}
     assert found["config.json"] == b"[7]"
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """A bucket in memory, and the names after which an upload to it is cut."""
+    system, cuts = pytest.importorskip("fsspec").filesystem("memory", skip_instance_cache=True), []
+    monkeypatch.setattr(type(system), "store", {})
+
+    class Bucket(listed_places._Bucket):
+        def __init__(self, _address):
+            self._system, self._root = system, "/models/sst2"
+
+        def write(self, name, file):
+            super().write(name, file)
+            if name in cuts:
+                raise OSError("cut")
+
+    monkeypatch.setattr(listed_places, "_Bucket", Bucket)
+    return system, cuts
+
+
+def test_a_file_of_another_size_in_a_bucket_was_changed_by_somebody(package, bucket):
+    publish(package, s3="s3://models/sst2")
+    bucket[0].pipe_file("/models/sst2/onnx/model.onnx", FILES["onnx/model.onnx"][:-1])
+    with pytest.raises(CheckFailed, match=r"somebody has changed onnx/model\.onnx in s3:") as caught:
+        publish(package, s3="s3://models/sst2")
+    assert caught.value.failure.code == "OBE205"
+    assert counts(publish(package, s3="s3://models/sst2", overwrite=True)) == [0, 1, 0, 3]
+    assert bucket[0].cat_file("/models/sst2/onnx/model.onnx") == FILES["onnx/model.onnx"]
+
+
+def test_what_a_cut_upload_has_replaced_in_a_bucket_is_written_again(package, bucket):
+    system, cuts = bucket
+    publish(package, s3="s3://models/sst2")
+    write(package, {**CHANGED, "config.json": b"[]"})  # as long as `{}`
+    cuts.append("config.json")
+    with pytest.raises(CheckFailed, match="cannot be written: cut"):
+        publish(package, s3="s3://models/sst2")
+    assert system.cat_file("/models/sst2/config.json") == b"[]"
+    cuts.clear()
+    write(package, FILES)
+    publish(package, s3="s3://models/sst2")
+    there = {name.removeprefix("/models/sst2/"): system.cat_file(name) for name in system.find("/models/sst2")}
+    assert there == {**FILES, ".onnxbuild.sha256": SUMS}
+    assert counts(publish(package, s3="s3://models/sst2")) == [0, 0, 0, 4]
 
 
 def test_a_bucket_without_keys_is_a_coded_failure(package, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Publishes to places that hold plain files: a folder, or a folder in a bucket. The list of digests goes last.
 
 So whoever reads the list finds every file that it names, also while an upload is under way or after it was cut off.
+A bucket tells no digests: before an upload changes a file there, the list says so, with zeros as its digest.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, Protocol
 
 from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.publishing.difference import Difference, RemoteFile, difference
-from onnxbuild.publishing.uploaded_files import SUMS, LocalFile, Upload, listed, sha256_of
+from onnxbuild.publishing.uploaded_files import SUMS, UNDER_WAY, LocalFile, Upload, listed, sha256_of, sums_of
 from onnxbuild.regular_files import is_behind_link
 from onnxbuild.steps.publish import PublishParams
 
@@ -79,6 +80,10 @@ def _published(place: Place, params: PublishParams, upload: Upload, tell: Tell) 
         raise CheckFailed("OBE205", message, notes=[("hint", hint)])
     _check_links(place, params, changes)
     names = sorted(changes.uploaded, key=lambda name: name == SUMS)
+    if not place.knows_digests and (set(names) | set(changes.deleted)) - {SUMS}:
+        mark = sums_of({**(before or {}), **dict.fromkeys((*changes.uploaded, *changes.deleted), UNDER_WAY)})
+        place.write(SUMS, mark)
+        names = [*(name for name in names if name != SUMS), SUMS]
     for number, name in enumerate(names):
         tell(f"writing {name}", number, len(names))
         place.write(name, upload.files[name])
@@ -161,12 +166,18 @@ class _Bucket:
             return None
 
     def files(self, before: Mapping[str, str], upload: Upload) -> dict[str, RemoteFile]:
-        """A file counts as the one in the list: a bucket knows sizes, and digests only of some uploads."""
+        """A file of the right size counts as the one in the list: a bucket knows digests only of some uploads.
+
+        The size of a listed file is known if it is one of the upload.
+        """
         found = self._system.find(self._root, detail=True)
         sizes = {name.removeprefix(f"{self._root}/"): int(facts["size"]) for name, facts in found.items()}
         wanted = {name: sizes[name] for name in {*before, *upload.files} if name in sizes}
         listing = {**before, SUMS: upload.files[SUMS].sha256 if self.read(SUMS) == upload.files[SUMS].read() else "-"}
-        return {name: RemoteFile(size, listing.get(name, "-")) for name, size in wanted.items()}
+        known = {(name, file.sha256): file.size for name, file in upload.files.items()}
+        digests = {name: listing.get(name, "-") for name in wanted}
+        is_listed = {name: known.get((name, digest), wanted[name]) == wanted[name] for name, digest in digests.items()}
+        return {name: RemoteFile(size, digests[name] if is_listed[name] else "-") for name, size in wanted.items()}
 
     def write(self, name: str, file: LocalFile) -> None:
         if file.content is None:
