@@ -1,15 +1,17 @@
-"""Files in folders of somebody else: reading regular files only, of a limited size, and never following a link."""
+"""Files in folders of somebody else: reading regular files only, of a limited size, and never following a link.
+
+Also the names of files that somebody else has written: whether such a file stays below its folder.
+"""
 
 from __future__ import annotations
 
 import errno
 import io
 import os
+import re
 import stat
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
+import sys
+from pathlib import Path, PurePath, PurePosixPath
 
 # Flags for every file that somebody else may have put in its place: no link is followed, no FIFO is waited for. None of
 # them exists on Windows, where a folder cannot contain a FIFO or a device.
@@ -18,6 +20,14 @@ _BINARY = getattr(os, "O_BINARY", 0)
 
 # A junction of Windows leads elsewhere as a link does; other systems have no such tags.
 _JUNCTION = getattr(stat, "IO_REPARSE_TAG_MOUNT_POINT", None)
+
+DEEPEST_FOLDER = 64
+_MOST_NAME_BYTES, _MOST_PATH_BYTES = 255, 4096
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+# Names that Windows does not allow for files, with any suffix.
+_RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
+_NOT_ON_WINDOWS = frozenset('<>:"|?*\\')
 
 
 class NotRegular(OSError):  # noqa: N818 - an OSError whose text says what the file is instead
@@ -109,3 +119,27 @@ def leads_elsewhere(status: os.stat_result) -> bool:
 def _kind(mode: int) -> str:
     kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
     return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def is_safe_name(name: str) -> bool:
+    """Whether a file of this name stays below the folder that it is written to, on any file system of this machine."""
+    path = PurePath(name)  # with the separators and drives of this system
+    parts = name.split("/")
+    plain = bool(name) and str(PurePosixPath(name)) == name and not path.anchor and ".." not in path.parts
+    short = _bytes(name) <= _MOST_PATH_BYTES and len(parts) <= DEEPEST_FOLDER
+    return plain and short and all(map(_is_safe_part, parts))
+
+
+def _is_safe_part(part: str) -> bool:
+    if part in {"", ".", ".."} or _bytes(part) > _MOST_NAME_BYTES or _CONTROL.search(part):
+        return False
+    return sys.platform != "win32" or _suits_windows(part)
+
+
+def _bytes(name: str) -> int:
+    return len(name.encode("utf-8", "surrogateescape"))
+
+
+def _suits_windows(part: str) -> bool:
+    stem = part.partition(".")[0].rstrip(" ").lower()
+    return not (set(part) & _NOT_ON_WINDOWS or part[-1] in ". " or stem in _RESERVED)

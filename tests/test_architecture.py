@@ -55,7 +55,7 @@ MAY_IMPORT = {
     "onnx_files": {"regular_files"},
     "passed_variables": set(),
     "confinement": set(),
-    "publishing": set(),
+    "publishing": {"regular_files"},
     "permissions": {"diagnostics", "regular_files"},
     "protocol": GROUND,
     "tables": GROUND,

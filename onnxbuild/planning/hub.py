@@ -21,9 +21,9 @@ from msgspec import UNSET
 from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.planning.locked import LockedSource
 from onnxbuild.planning.origins.source_license import license_of_card
+from onnxbuild.regular_files import is_safe_name
 from onnxbuild.steps.dataset_rows import ENDINGS
 from onnxbuild.steps.fetch import DATASETS
-from onnxbuild.store.remote.shape import is_safe_name
 from onnxbuild.tables.checkpoint_files import CONFIGS
 from onnxbuild.tables.checkpoints.adapters import CONFIG as ADAPTER
 from onnxbuild.url_origin import is_downgrade, origin_of

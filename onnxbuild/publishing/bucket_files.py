@@ -37,9 +37,15 @@ class BucketFiles:
             return None
 
     def files(self, before: Mapping[str, str], upload: Upload) -> dict[str, RemoteFile]:
-        """A file counts as the one in the list: a bucket knows sizes, and digests only of some uploads."""
+        """A file of the right size counts as the one in the list: a bucket knows digests only of some uploads.
+
+        The size of a listed file is known if it is one of the upload.
+        """
         found = self.system.find(self.root, detail=True)
         sizes = {name.removeprefix(f"{self.root}/"): int(facts["size"]) for name, facts in found.items()}
         wanted = {name: sizes[name] for name in {*before, *upload.files} if name in sizes}
         listing = {**before, SUMS: upload.files[SUMS].sha256 if self.read(SUMS) == upload.files[SUMS].read() else "-"}
-        return {name: RemoteFile(size, listing.get(name, "-")) for name, size in wanted.items()}
+        known = {(name, file.sha256): file.size for name, file in upload.files.items()}
+        digests = {name: listing.get(name, "-") for name in wanted}
+        is_listed = {name: known.get((name, digest), wanted[name]) == wanted[name] for name, digest in digests.items()}
+        return {name: RemoteFile(size, digests[name] if is_listed[name] else "-") for name, size in wanted.items()}

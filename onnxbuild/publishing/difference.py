@@ -22,7 +22,10 @@ class RemoteFile(Struct, frozen=True):
 
 
 class Difference(Struct, frozen=True):
-    """What a publish changes, as sizes by name. `foreign`: replaced files that were changed since the last publish."""
+    """What a publish changes, as sizes by name.
+
+    `foreign`: replaced or deleted files that somebody has changed since the last publish.
+    """
 
     added: Mapping[str, int]
     replaced: Mapping[str, int]
@@ -45,7 +48,7 @@ def difference(upload: Upload, remote: Mapping[str, RemoteFile], before: Mapping
     """Compare an upload with the files at the destination.
 
     `before`: the digests that the last publish listed there, None if there was none. Only files in this list are
-    deleted. A replaced file is foreign if its content is neither the listed one nor the new one.
+    deleted. A replaced or deleted file is foreign if its content is neither the listed one nor the new one.
 
     Another `onnxbuild.json` alone is no difference: the one at the destination tells how the same files were made.
     """
@@ -53,19 +56,21 @@ def difference(upload: Upload, remote: Mapping[str, RemoteFile], before: Mapping
     replaced = [name for name, file in files.items() if name in remote and not remote[name].equals(file)]
     if before is not None and _is_same_content(upload, remote, before):
         replaced = []
+    deleted = [name for name in before or () if name in remote and name not in files]
+    touched = (*replaced, *deleted)
     return Difference(
         added={name: file.size for name, file in files.items() if name not in remote},
         replaced={name: files[name].size for name in replaced},
-        deleted={name: remote[name].size for name in before or () if name in remote and name not in files},
+        deleted={name: remote[name].size for name in deleted},
         unchanged={name: file.size for name, file in files.items() if name in remote and name not in replaced},
-        foreign=() if before is None else tuple(name for name in replaced if _is_foreign(name, remote[name], before)),
+        foreign=() if before is None else tuple(name for name in touched if _is_foreign(name, remote[name], before)),
     )
 
 
 def _is_same_content(upload: Upload, remote: Mapping[str, RemoteFile], before: Mapping[str, str]) -> bool:
     """Whether the destination has everything, except for another `onnxbuild.json`, which nobody else has written."""
     account = {ACCOUNT, SUMS}
-    if not account <= upload.files.keys() <= remote.keys():
+    if SUMS in before or not account <= upload.files.keys() <= remote.keys():
         return False
     others = {name: file.sha256 for name, file in upload.files.items() if name not in account}
     listed_others = {name: digest for name, digest in before.items() if name not in account}
@@ -75,4 +80,6 @@ def _is_same_content(upload: Upload, remote: Mapping[str, RemoteFile], before: M
 
 def _is_foreign(name: str, remote: RemoteFile, before: Mapping[str, str]) -> bool:
     """Whether somebody else wrote a file. Its sha256 must be known: that of a small file has to be read for this."""
-    return name != SUMS and (name not in before or bool(remote.sha256 and remote.sha256 != before[name]))
+    if name == SUMS:
+        return SUMS in before  # it names files that are not below it
+    return name not in before or bool(remote.sha256 and remote.sha256 != before[name])

@@ -18,6 +18,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from onnxbuild.publishing.card_license import with_license
+from onnxbuild.regular_files import is_safe_name
 
 SUMS = ".onnxbuild.sha256"
 CARD = "README.md"
@@ -26,6 +27,8 @@ SIGNATURE = "model.sig"
 SUMS_OF_PACKAGE = "SHA256SUMS"  # of packages that have one
 _BLOCK = 1 << 20
 _TAG_DIGITS = 16
+UNDER_WAY = "0" * 64  # in place of a digest, where an upload is changing the file or was cut off
+_CHANGED = "changed"  # in place of a digest
 
 
 class LocalFile(Struct, frozen=True):
@@ -102,9 +105,20 @@ def upload_of_paths(
 
 
 def listed(sums: bytes) -> Mapping[str, str]:
-    """The digests by name in a list of an earlier publish; a damaged line counts as absent."""
+    """The digests by name in a list of an earlier publish; a damaged line counts as absent.
+
+    No publish writes a name that leads out of its folder. Such a name counts as absent, too, and the list itself gets
+    an entry, by which `difference` knows that somebody else has changed it.
+    """
     lines = (line.partition("  ") for line in sums.decode("utf-8", "replace").splitlines())
-    return {name: digest for digest, mark, name in lines if mark and name}
+    found = {name: digest for digest, mark, name in lines if mark and name}
+    safe = {name: digest for name, digest in found.items() if name != SUMS and is_safe_name(name)}
+    return safe if len(safe) == len(found) else {**safe, SUMS: _CHANGED}
+
+
+def sums_of(digests: Mapping[str, str]) -> LocalFile:
+    """A list of these digests by name, without a line for itself."""
+    return _of_bytes("".join(f"{one}  {name}\n" for name, one in sorted(digests.items()) if name != SUMS).encode())
 
 
 def with_sum(sums: str, sha256: str) -> str:

@@ -11,15 +11,15 @@ from onnxbuild.permissions import is_below
 from onnxbuild.planning.action_graph import Published
 from onnxbuild.rules.rule import Rule, World, described, rule
 
-_FOLDER = "folder:"
+_FOLDER, _HUB, _OCI = "folder:", "hub:", "oci:"
 
 
 @rule("OB786", "taken-destination")
 def taken_destination(world: World) -> Iterator[Diagnostic]:
-    """Two models are published to one place, or a model is published to a folder that belongs to something else.
+    """Two uploads go to one place or one into the other, or one goes to a folder that belongs to something else.
 
     Why: the files of one replace those of the other, and the run says that both are published.
-    Fix: give each model a destination of its own, which is not in `out/`, `.onnxbuild/`, the store or `.git/`.
+    Fix: give each upload a destination of its own, which is not in `out/`, `.onnxbuild/`, the store or `.git/`.
     Bad:
         a: {package: plain, publish: {folder: site}}
         b: {package: plain, publish: {folder: site}}
@@ -28,17 +28,47 @@ def taken_destination(world: World) -> Iterator[Diagnostic]:
         b: {package: plain, publish: {folder: site/b}}
     """
     graph = world.expansion.graph
-    owners: dict[str, Published] = {}
+    earlier: dict[str, Published] = {}
     for upload in graph.uploads:
         at = graph.actions[upload.action].span
-        owner = owners.setdefault(upload.place.rstrip("/"), upload)
-        if owner.action != upload.action:  # a model that names a place twice is uploaded once
-            message = f"`{owner.model}` and `{upload.model}` are both published to `{upload.place}`"
-            yield fault("OB786", message, span=at, hint="give each model a destination of its own")
         owned = _owner(world, upload.place)
         if owned is not None:
             hint = "name a folder that is only for this model, such as `site/MODEL`"
             yield fault("OB786", f"`{upload.model}` is published to {owned}", span=at, hint=hint)
+            continue
+        place = _canonical(upload.place)
+        other = next((one for one in earlier if _overlap(one, place)), None)
+        if other is None:
+            earlier[place] = upload
+        else:
+            message = _both(earlier[other], upload, is_same=other == place)
+            yield fault("OB786", message, span=at, hint="give each upload a destination of its own")
+
+
+def _canonical(place: str) -> str:
+    """A destination in the one spelling that stands for it: the Hub ignores case, and a tag is `latest` by default."""
+    if place.startswith(_HUB):
+        return place.casefold()
+    if place.startswith(_OCI):
+        host, slash, image = place.removeprefix(_OCI).partition("/")
+        return f"{_OCI}{host.lower()}{slash}{image if ':' in image else f'{image}:latest'}"
+    return place.rstrip("/")
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether two places are one, or files of one are below the other."""
+    if one == other:
+        return True
+    nests = not one.startswith((_HUB, _OCI))
+    return nests and (one.startswith(f"{other}/") or other.startswith(f"{one}/"))
+
+
+def _both(first: Published, second: Published, *, is_same: bool) -> str:
+    if not is_same:
+        return f"`{second.place}` and `{first.place}`, to which `{first.model}` is published, are one in the other"
+    if first.model == second.model:
+        return f"`{second.model}` is published to `{second.place}` twice"
+    return f"`{first.model}` and `{second.model}` are both published to `{second.place}`"
 
 
 def _owner(world: World, place: str) -> str | None:

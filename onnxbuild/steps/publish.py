@@ -8,21 +8,25 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
+from onnxbuild.diagnostics import did_you_mean
 from onnxbuild.publishing.card_license import LICENSE
 from onnxbuild.steps.kind import Context, Fault, Kind, Params
+from onnxbuild.tables.publishing.hub_licenses import HUB_LICENSES, hub_license
 
 RECEIPT = "published.json"  # what was uploaded, in the output of the step
 DESTINATIONS = ("hub", "folder", "s3", "oci")
-_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+_REPOSITORY = re.compile(
+    r"(?!.*(--|\.\.))(?!.*\.git$)[A-Za-z0-9][\w.-]{0,95}(?<![.-])/[A-Za-z0-9][\w.-]{0,95}(?<![.-])", re.ASCII
+)
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/(?!\.{1,2}(/|$))[^/\s]+)*/?")
 _IMAGE = re.compile(r"[a-z0-9.-]+(:\d+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+(:[\w][\w.-]{0,127})?")
-_TAG = re.compile(r"[A-Za-z0-9][\w.-]{0,127}")
+_TAG = re.compile(r"(?!main$)(?!.*\.\.)(?!.*\.lock$)[A-Za-z0-9][\w.-]{0,127}(?<!\.)", re.ASCII)
 # The form of a text, the form in words, and an example.
 _FORMS: Mapping[str, tuple[re.Pattern[str], str, str]] = {
-    "hub": (_REPOSITORY, "`owner/name`", "me/sst2-onnx"),
+    "hub": (_REPOSITORY, "`owner/name` as the Hub takes it", "me/sst2-onnx"),
     "s3": (_BUCKET, "`s3://bucket/folder`", "s3://models/sst2"),
     "oci": (_IMAGE, "`registry/repository:tag`, in lower case", "ghcr.io/me/sst2-onnx:1.0"),
-    "tag": (_TAG, "letters, digits, `.`, `_` and `-`", "v1.0"),
+    "tag": (_TAG, "a tag of letters, digits, `.`, `_` and `-`, other than `main`", "v1.0"),
     "license": (LICENSE, "a license as the Hub writes it", "apache-2.0"),
 }
 
@@ -57,7 +61,8 @@ class PublishParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         str, Meta(description="license in the card; by default, the one that the source states", examples=["mit"])
     ] = ""
     overwrite: Annotated[
-        bool | UnsetType, Meta(description="replace files that somebody else has changed since the last publish")
+        bool | UnsetType,
+        Meta(description="replace or delete files that somebody else has changed since the last publish"),
     ] = UNSET
     unchecked: Annotated[
         bool | UnsetType,
@@ -100,6 +105,10 @@ def _check(params: PublishParams, _context: Context) -> Iterator[Fault]:
         if text and not form.fullmatch(text):
             hint = f"for example `{field}: {example}`"
             yield Fault(code="OB781", message=f"`{text}` is not {words}", field=field, hint=hint)
+    if params.hub and params.license and LICENSE.fullmatch(params.license) and hub_license(params.license) is None:
+        hint = did_you_mean(params.license.lower(), HUB_LICENSES) or "write `other` for a license without a word there"
+        message = f"the Hub may refuse the license `{params.license}`: it is none of its words"
+        yield Fault(code="OB781", message=message, field="license", hint=hint, severity="warning")
     for field in ("private", "pull_request", "tag"):
         if params.destination not in {"", "hub"} and getattr(params, field) != _DEFAULTS[field]:
             message = f"`{field}` is for `hub`, and the destination is `{params.destination}`"

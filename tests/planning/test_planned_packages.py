@@ -116,7 +116,7 @@ def test_the_client_and_the_way_to_write_targets_are_not_in_the_key_of_a_package
     ("package", "names"),
     [
         ("plain", ["plain"]),
-        ("[plain, sentence-transformers, plain]", ["plain", "sentence-transformers"]),
+        ("[plain, sentence-transformers]", ["plain", "sentence-transformers"]),
         ("{plain: true, sentence-transformers: false}", ["plain"]),
         ("{plain: {}, sentence-transformers: {targets: [o3]}}", ["plain", "sentence-transformers"]),
     ],

@@ -87,6 +87,11 @@ def test_the_license_of_the_source_is_carried_over(graph):
         graph("package: plain, publish: me/m", "hub:o/n", locked())
 
 
+@pytest.mark.parametrize("more", ["publish: {hub: me/m, license: MIT}", "license: MIT, publish: me/m"])
+def test_a_license_gets_the_spelling_of_the_hub(graph, more):
+    assert params(graph(f"package: plain, {more}"))["license"] == "mit"
+
+
 def test_only_the_hub_asks_for_a_license(graph, tmp_path):
     found = graph("package: plain, publish: {folder: site}")
     assert params(found)["folder"] == str(tmp_path / "site")

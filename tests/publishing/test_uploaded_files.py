@@ -80,3 +80,23 @@ def test_only_files_of_an_earlier_publish_are_deleted(tmp_path):
     assert changes.deleted == {"old.bin": 11}
     assert changes.unchanged == {"kept.bin": 17}
     assert changes.foreign == ("other.bin",)
+
+
+def test_a_changed_file_that_the_new_version_lacks_is_foreign(tmp_path):
+    upload = upload_of(tmp_path)
+    remote = {"old.bin": RemoteFile(11, sha256(b"edited")), "same.bin": RemoteFile(4, sha256(b"same"))}
+    changes = difference(upload, remote, {"old.bin": sha256(b"old"), "same.bin": sha256(b"same")})
+    assert changes.deleted == {"old.bin": 11, "same.bin": 4}
+    assert changes.foreign == ("old.bin",)
+
+
+@pytest.mark.parametrize("name", ["../other.bin", "/etc/other.bin", "a/../../other.bin", "./old.bin", SUMS])
+def test_a_list_that_names_files_elsewhere_counts_as_changed(tmp_path, name):
+    """Nothing that it names outside is deleted, and nobody's list is replaced without a word."""
+    (tmp_path / "kept.bin").write_bytes(b"k" * 17)
+    upload = upload_of(tmp_path)
+    before = listed(upload.files[SUMS].read() + f"{'a' * 64}  {name}\n".encode())
+    remote = {one: RemoteFile(7, "a" * 64) for one in (name, SUMS)} | {"kept.bin": RemoteFile(17, sha256(b"k" * 17))}
+    changes = difference(upload, remote, before)
+    assert changes.deleted == {}
+    assert changes.foreign == (SUMS,)

@@ -19,11 +19,12 @@ from sharing import Machine
 from toys import InlineRunner, step
 
 from onnxbuild.digest import digest_value
+from onnxbuild.regular_files import is_safe_name
 from onnxbuild.store.content import File, Tree
 from onnxbuild.store.remote import shape
 from onnxbuild.store.remote.parcel import parcel_from, parcel_of, plain_object, trace_name
 from onnxbuild.store.remote.remote_errors import DamagedObject
-from onnxbuild.store.remote.shape import flaw_in, is_safe_name
+from onnxbuild.store.remote.shape import flaw_in
 from onnxbuild.store.traces import Trace
 
 WORLD = (step("a", text="spam"),)

@@ -15,6 +15,7 @@ from onnxbuild.commands.publishing.asked_places import in_place
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.publishing.uploaded_files import upload_of
 from onnxbuild.steps.publish import PublishParams
+from onnxbuild.workers.publish import listed_places
 from onnxbuild.workers.publish.worker import run
 
 FILES = {"README.md": b"# A model\n", "onnx/model.onnx": b"graph" * 1001, "config.json": b"{}"}
@@ -77,6 +78,46 @@ def test_a_folder_that_was_edited_is_not_overwritten_silently(package, tmp_path)
         publish(package, folder=str(target))
     assert caught.value.failure.code == "OBE205"
     assert counts(publish(package, folder=str(target), overwrite=True)) == [0, 1, 0, 3]
+
+
+def test_an_edited_file_that_the_new_version_lacks_is_not_deleted(package, tmp_path):
+    target = tmp_path / "site"
+    publish(package, folder=str(target))
+    (target / "onnx" / "model.onnx").write_bytes(b"edited")
+    write(package, CHANGED)
+    with pytest.raises(CheckFailed, match=r"somebody has changed onnx/model\.onnx in folder:"):
+        publish(package, folder=str(target))
+    assert (target / "onnx" / "model.onnx").read_bytes() == b"edited"
+    assert counts(publish(package, folder=str(target), overwrite=True)) == [1, 2, 1, 1]
+
+
+def test_a_list_that_leads_out_of_the_folder_deletes_nothing_there(package, tmp_path):
+    target = tmp_path / "site" / "model"
+    publish(package, folder=str(target))
+    (tmp_path / "precious.txt").write_bytes(b"mine")
+    with (target / ".onnxbuild.sha256").open("a") as sums:
+        sums.write(f"{hashlib.sha256(b'mine').hexdigest()}  ../../precious.txt\n")
+    write(package, CHANGED)
+    with pytest.raises(CheckFailed, match=r"somebody has changed \.onnxbuild\.sha256 in folder:") as caught:
+        publish(package, folder=str(target))
+    assert caught.value.failure.code == "OBE205"
+    assert (target / "config.json").read_bytes() == b"{}"
+    assert counts(publish(package, folder=str(target), overwrite=True)) == [1, 2, 1, 1]
+    assert (tmp_path / "precious.txt").read_bytes() == b"mine"
+
+
+def test_nothing_is_written_or_deleted_behind_a_link(package, tmp_path):
+    target, other = tmp_path / "site", tmp_path / "other"
+    publish(package, folder=str(target))
+    (target / "onnx").rename(other)
+    (target / "onnx").symlink_to(other)
+    write(package, {"README.md": FILES["README.md"]})
+    with pytest.raises(
+        CheckFailed, match=r"a link in place of a folder, and onnx/model\.onnx would be behind"
+    ) as caught:
+        publish(package, folder=str(target))
+    assert caught.value.failure.code == "OBE205"
+    assert content(other) == {"model.onnx": FILES["onnx/model.onnx"]}
 
 
 def test_a_first_publish_does_not_replace_files_of_others(package, tmp_path):
@@ -186,6 +227,51 @@ def test_a_bucket_gets_what_differs(package, tmp_path, monkeypatch):
     found = content(tmp_path / "buckets" / "models" / "sst2")
     assert set(found) == {*CHANGED, ".onnxbuild.sha256", "other.txt"}
     assert found["config.json"] == b"[7]"
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """A bucket in memory, and the names after which an upload to it is cut."""
+    system, cuts = pytest.importorskip("fsspec").filesystem("memory", skip_instance_cache=True), []
+    monkeypatch.setattr(type(system), "store", {})
+
+    class Bucket(listed_places._Bucket):
+        def __init__(self, _address):
+            self._system, self._root = system, "/models/sst2"
+
+        def write(self, name, file):
+            super().write(name, file)
+            if name in cuts:
+                raise OSError("cut")
+
+    monkeypatch.setattr(listed_places, "_Bucket", Bucket)
+    return system, cuts
+
+
+def test_a_file_of_another_size_in_a_bucket_was_changed_by_somebody(package, bucket):
+    publish(package, s3="s3://models/sst2")
+    bucket[0].pipe_file("/models/sst2/onnx/model.onnx", FILES["onnx/model.onnx"][:-1])
+    with pytest.raises(CheckFailed, match=r"somebody has changed onnx/model\.onnx in s3:") as caught:
+        publish(package, s3="s3://models/sst2")
+    assert caught.value.failure.code == "OBE205"
+    assert counts(publish(package, s3="s3://models/sst2", overwrite=True)) == [0, 1, 0, 3]
+    assert bucket[0].cat_file("/models/sst2/onnx/model.onnx") == FILES["onnx/model.onnx"]
+
+
+def test_what_a_cut_upload_has_replaced_in_a_bucket_is_written_again(package, bucket):
+    system, cuts = bucket
+    publish(package, s3="s3://models/sst2")
+    write(package, {**CHANGED, "config.json": b"[]"})  # as long as `{}`
+    cuts.append("config.json")
+    with pytest.raises(CheckFailed, match="cannot be written: cut"):
+        publish(package, s3="s3://models/sst2")
+    assert system.cat_file("/models/sst2/config.json") == b"[]"
+    cuts.clear()
+    write(package, FILES)
+    publish(package, s3="s3://models/sst2")
+    there = {name.removeprefix("/models/sst2/"): system.cat_file(name) for name in system.find("/models/sst2")}
+    assert there == {**FILES, ".onnxbuild.sha256": SUMS}
+    assert counts(publish(package, s3="s3://models/sst2")) == [0, 0, 0, 4]
 
 
 def test_a_bucket_without_keys_is_a_coded_failure(package, tmp_path, monkeypatch):

@@ -25,6 +25,7 @@ from onnxbuild.execute.policy import Policy
 from onnxbuild.execute.schedule import execute
 from onnxbuild.machine import usable_cores
 from onnxbuild.planning.action_graph import Action, ActionGraph, FilesSource, Input, OutputRef
+from onnxbuild.regular_files import is_safe_name
 from onnxbuild.report.progress.reporter import reporter_for
 from onnxbuild.report.result.failed_actions import failures
 from onnxbuild.runners.local import LocalRunner
@@ -32,7 +33,6 @@ from onnxbuild.steps import Kinds, all_kinds
 from onnxbuild.steps.dataset_rows import PORT as ROWS
 from onnxbuild.steps.fetch import FETCH
 from onnxbuild.steps.kind import Kind, runs_others_code
-from onnxbuild.store.remote.shape import is_safe_name
 from onnxbuild.store.store import Store
 
 _MODEL, _FILES = "model", "files"

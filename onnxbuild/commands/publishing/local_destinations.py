@@ -47,7 +47,7 @@ def files_of_destinations(graph: ActionGraph) -> Iterator[str]:
     for _, folder in _folders(graph):
         sums = os.path.join(folder, SUMS)
         yield sums
-        yield from (os.path.join(folder, name) for name in _listed(sums) if os.path.normpath(name) == name)
+        yield from (os.path.join(folder, name) for name in _listed(sums))
 
 
 def _folders(graph: ActionGraph) -> Iterator[tuple[str, str]]:

@@ -129,7 +129,7 @@ def _with_commit(
     changes = difference(upload, remote, before)
     read = {
         name: RemoteFile(remote[name].size, sha256_of_bytes(hub.content(params.hub, commit, name) or b""))
-        for name in (changes.replaced if before is not None else ())
+        for name in ((*changes.replaced, *changes.deleted) if before is not None else ())
         if not remote[name].sha256
     }
     return difference(upload, {**remote, **read}, before)

@@ -18,8 +18,7 @@ from onnxbuild.deliver.checking.account import Account, Listed
 from onnxbuild.deliver.provenance import PROVENANCE
 from onnxbuild.digest import BLAKE3, read_hashes
 from onnxbuild.publishing.uploaded_files import SIGNATURE, SUMS
-from onnxbuild.regular_files import NotRegular, leads_elsewhere
-from onnxbuild.store.remote.shape import is_safe_name
+from onnxbuild.regular_files import NotRegular, is_safe_name, leads_elsewhere
 
 # What others put beside a model, and what no loader of models reads.
 NAMES_THAT_MAY_BE_ADDED = frozenset({

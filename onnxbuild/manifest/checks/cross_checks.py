@@ -44,6 +44,7 @@ def _all(sections: Sections) -> Iterator[Diagnostic]:
         yield from _bad_name("model", model.name, model.at)
         yield from _missing(model)
         yield from _targets_of(model, sections.targets)
+        yield from _packages_of(model)
         yield from _toolchain_of(model, sections.toolchains)
         yield from choice_faults(model, sections.targets)
         yield from tuning_faults(model, sections.targets)
@@ -120,6 +121,15 @@ def _missing(model: ModelEntry) -> Iterator[Diagnostic]:
         if key not in model.block or model.block[key] == []:
             hint = None if key == "source" else "name a target, such as `fp32` with `targets: {fp32: {}}`"
             yield fault("OB012", f"missing key `{key}` in the model `{model.name}`", span=model.at, hint=hint)
+
+
+def _packages_of(model: ModelEntry) -> Iterator[Diagnostic]:
+    written = model.block.get("package")
+    seen: set[str] = set()
+    for name, at in zip(written, written.items_at, strict=True) if isinstance(written, Array) else ():
+        if name in seen:
+            yield fault("OB014", f"the package `{name}` is named twice", span=at, hint="leave one out")
+        seen.add(str(name))
 
 
 def _targets_of(model: ModelEntry, targets: Table) -> Iterator[Diagnostic]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from msgspec import UNSET, Struct, structs
@@ -15,8 +16,10 @@ from onnxbuild.manifest.spec import Model
 from onnxbuild.planning.action_graph import Action, Input, OutputRef, Packed, PapersSource, Published
 from onnxbuild.planning.packages.package_actions import Add, Origin
 from onnxbuild.planning.settle import Settler, Step, as_json, block_places
+from onnxbuild.regular_files import check_folder
 from onnxbuild.steps import Kinds
 from onnxbuild.steps.publish import PublishParams
+from onnxbuild.tables.publishing.hub_licenses import hub_license
 
 _KEY = "publish"
 _HUB = "https://huggingface.co"
@@ -104,11 +107,17 @@ def _filled(
     if params.folder:
         place = os.path.join(reach.folder, params.folder)
         problem = reach.problem(params.folder, place, _at(step, "folder"))
+        try:
+            check_folder(Path(os.path.realpath(place)))
+        except OSError as error:
+            message = f"`{params.folder}` cannot be a folder: {error.strerror}"
+            problem = problem or fault("OB781", message, span=_at(step, "folder"), hint="name a folder")
         return problem or structs.replace(params, folder=os.path.realpath(place))
     if not params.hub:
         return params
     source = next(iter(origin.stated.values()), None)
     license_name = params.license or (source.license if source is not None else None) or ""
+    license_name = hub_license(license_name) or license_name
     if not license_name and not origin.unlocked:
         message = "the license of the source is unknown, and the Hub shows one for every model"
         hint = "write `license:` in `publish:`, for example `license: apache-2.0`"

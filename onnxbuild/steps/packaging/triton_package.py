@@ -12,6 +12,7 @@ from onnxbuild.steps.kind import PROGRAM, Context, Fault
 from onnxbuild.steps.packaging.model_repository import RepositoryParams, check_names, repository_roles
 from onnxbuild.steps.packaging.package_kind import Client, Package
 
+TOKENIZER, ENSEMBLE = "-tokenizer", "-ensemble"  # what is added to the name of a model
 _ACCELERATORS: Mapping[str, str] = {"tensorrt": "cuda", "openvino": "cpu"}
 
 
@@ -62,8 +63,9 @@ def _device(target: str, context: Context) -> str:
 
 
 def _check(params: TritonParams, context: Context) -> Iterator[Fault]:
-    """OB765 for names, OB766 for batch sizes that are never reached, OB762 for an accelerator of another device."""
+    """OB765 and OB761 for names, OB766 for batch sizes, OB762 for an accelerator of another device."""
     yield from check_names(params)
+    yield from _check_added_names(params)
     yield from _check_batches(params)
     needs = _ACCELERATORS.get(params.accelerator or "")
     for target in params.graphs.values():
@@ -71,6 +73,17 @@ def _check(params: TritonParams, context: Context) -> Iterator[Fault]:
         if needs is not None and device != needs:
             message = f"the target `{target}` is for {device}, and `accelerator: {params.accelerator}` is for {needs}"
             yield Fault(code="OB762", field="accelerator", message=message, hint="leave `accelerator` out")
+
+
+def _check_added_names(params: TritonParams) -> Iterator[Fault]:
+    """OB761 for a model with the name of the tokenizer or the ensemble that belongs to another one."""
+    roles = {role.lower(): role for role in params.graphs}
+    for role in params.graphs if params.ensemble else ():
+        for added in (f"{role}{TOKENIZER}", f"{role}{ENSEMBLE}"):
+            if added.lower() in roles:
+                message = f"`{roles[added.lower()]}` is a model, and the name of what reads text for `{role}`"
+                hint = "give the model another name, or write `ensemble: false`"
+                yield Fault(code="OB761", field="targets", message=message, hint=hint)
 
 
 def _check_batches(params: TritonParams) -> Iterator[Fault]:

@@ -7,33 +7,28 @@ that no machine writes what another refuses. The limits are far above what step 
 from __future__ import annotations
 
 import math
-import re
 import sys
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import pairwise
-from pathlib import PurePath, PurePosixPath
 from typing import Any
 
+from onnxbuild.regular_files import is_safe_name
 from onnxbuild.store.content import File, Tree
 from onnxbuild.store.traces import Trace
 
 MOST_TRACE_BYTES = 16 << 20
 MOST_FILES = 10_000
 DEEPEST_VALUE = 64  # mappings and lists in each other, in facts and params
-DEEPEST_FOLDER = 64
-_MOST_NAME_BYTES, _MOST_PATH_BYTES, _MOST_WORKER_TEXT = 255, 4096, 200
+_MOST_WORKER_TEXT = 200
 _LARGEST_NUMBER = 1 << 63
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 # 16 MB of `{},{},…` become 400 MB of objects. A trace with MOST_FILES files has fewer brackets and commas than this.
 _MOST_BRACKETS, _MOST_COMMAS = 100_000, 500_000
 
 _DIGEST_LENGTH, _DIGITS = 64, frozenset("0123456789abcdef")  # 256 bits in hexadecimal
 
-# Names that Windows does not allow for files, with any suffix. On Windows and macOS, case does not distinguish names.
-_RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
-_NOT_ON_WINDOWS = frozenset('<>:"|?*\\')
+# On Windows and macOS, case does not distinguish names.
 _FOLDS_CASE = sys.platform in {"win32", "darwin"}
 
 
@@ -93,30 +88,6 @@ def _is_blob(file: File) -> bool:
 def is_digest(text: str) -> bool:
     """Whether a text is a digest in hexadecimal."""
     return len(text) == _DIGEST_LENGTH and set(text) <= _DIGITS
-
-
-def is_safe_name(name: str) -> bool:
-    """Whether a file of this name stays below the folder that it is written to, on any file system of this machine."""
-    path = PurePath(name)  # with the separators and drives of this system
-    parts = name.split("/")
-    plain = bool(name) and str(PurePosixPath(name)) == name and not path.anchor and ".." not in path.parts
-    short = _bytes(name) <= _MOST_PATH_BYTES and len(parts) <= DEEPEST_FOLDER
-    return plain and short and all(map(_is_safe_part, parts))
-
-
-def _is_safe_part(part: str) -> bool:
-    if part in {"", ".", ".."} or _bytes(part) > _MOST_NAME_BYTES or _CONTROL.search(part):
-        return False
-    return sys.platform != "win32" or _suits_windows(part)
-
-
-def _bytes(name: str) -> int:
-    return len(name.encode("utf-8", "surrogateescape"))
-
-
-def _suits_windows(part: str) -> bool:
-    stem = part.partition(".")[0].rstrip(" ").lower()
-    return not (set(part) & _NOT_ON_WINDOWS or part[-1] in ". " or stem in _RESERVED)
 
 
 def _can_stand_together(names: Iterable[str]) -> bool:

@@ -80,7 +80,7 @@ def _state(api: Any, repo: str, upload: Upload, revision: str = "main") -> _Stat
     remote = again(lambda: _tree(api, repo, head))
     before = listed(_content(api, repo, head, SUMS)) if SUMS in remote else None
     changes = difference(upload, remote, before)
-    for name in changes.replaced if before is not None else ():
+    for name in (*changes.replaced, *changes.deleted) if before is not None else ():
         if not remote[name].sha256:  # an edited card is small, and its id in git tells nothing about who wrote it
             remote[name] = RemoteFile(remote[name].size, sha256_of_bytes(_content(api, repo, head, name)))
     return _State(head, difference(upload, remote, before))

@@ -1,6 +1,7 @@
 """Publishes to places that hold plain files: a folder, or a folder in a bucket. The list of digests goes last.
 
 So whoever reads the list finds every file that it names, also while an upload is under way or after it was cut off.
+A bucket tells no digests: before an upload changes a file there, the list says so, with zeros as its digest.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import Protocol
 from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.publishing.bucket_files import WITHOUT_KEYS, BucketFiles
 from onnxbuild.publishing.difference import Difference, RemoteFile, difference
-from onnxbuild.publishing.uploaded_files import SUMS, LocalFile, Upload, listed, sha256_of
+from onnxbuild.publishing.uploaded_files import SUMS, UNDER_WAY, LocalFile, Upload, listed, sha256_of, sums_of
+from onnxbuild.regular_files import is_behind_link
 from onnxbuild.steps.publish import PublishParams
 
 
@@ -23,6 +25,9 @@ class Place(Protocol):
     """A place with plain files. `knows_digests`: whether it tells the content of files that no list names."""
 
     knows_digests: bool
+
+    def is_elsewhere(self, name: str) -> bool:
+        """Whether a file of this name would be outside the place, behind a link."""
 
     def read(self, name: str) -> bytes | None:
         """The content of a small file, None if it is missing."""
@@ -67,13 +72,26 @@ def _published(place: Place, params: PublishParams, upload: Upload, tell: Tell) 
             message = f"{params.shown} has other files of these names, which no publish has written: {others}"
             hint = "name another folder, or write `overwrite: true` in `publish:`"
         raise CheckFailed("OBE205", message, notes=[("hint", hint)])
+    _check_links(place, params, changes)
     names = sorted(changes.uploaded, key=lambda name: name == SUMS)
+    if not place.knows_digests and (set(names) | set(changes.deleted)) - {SUMS}:
+        mark = sums_of({**(before or {}), **dict.fromkeys((*changes.uploaded, *changes.deleted), UNDER_WAY)})
+        place.write(SUMS, mark)
+        names = [*(name for name in names if name != SUMS), SUMS]
     for number, name in enumerate(names):
         tell(f"writing {name}", number, len(names))
         place.write(name, upload.files[name])
     for name in changes.deleted:
         place.remove(name)
     return changes
+
+
+def _check_links(place: Place, params: PublishParams, changes: Difference) -> None:
+    outside = next((name for name in (*changes.uploaded, *changes.deleted) if place.is_elsewhere(name)), None)
+    if outside is not None:
+        message = f"{params.shown} has a link in place of a folder, and {outside} would be behind it"
+        hint = "put a folder in place of the link, or publish to another folder"
+        raise CheckFailed("OBE205", message, notes=[("hint", hint)])
 
 
 class _Folder:
@@ -83,6 +101,9 @@ class _Folder:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+
+    def is_elsewhere(self, name: str) -> bool:
+        return is_behind_link(self._root, name)
 
     def read(self, name: str) -> bytes | None:
         path = self._root / name
@@ -119,6 +140,9 @@ class _Bucket(BucketFiles):
     """A folder in a bucket of S3."""
 
     knows_digests = False
+
+    def is_elsewhere(self, name: str) -> bool:  # noqa: ARG002 - a bucket has no links
+        return False
 
     def write(self, name: str, file: LocalFile) -> None:
         if file.content is None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxbuild.protocol import Facts, Tell
-from onnxbuild.steps.packaging.triton_package import TritonParams
+from onnxbuild.steps.packaging.triton_package import ENSEMBLE, TOKENIZER, TritonParams
 from onnxbuild.tables.positions import positions_of
 from onnxbuild.workers.engines.onnxruntime_engine import open_session
 from onnxbuild.workers.folders.configs import read_config
@@ -60,16 +60,16 @@ def _write_model(params: TritonParams, model: PlacedModel, sources: list[Path], 
         return [model.name]
     _write_config(models, tokenizer_config(params, model.name, signature))
     _write_config(models, ensemble_config(params, model.name, signature))
-    version = models / f"{model.name}-tokenizer" / str(params.version)
+    version = models / f"{model.name}{TOKENIZER}" / str(params.version)
     copy_model_file(tokenizer, version / "tokenizer.json")
     copy_model_file(_CODE, version / "model.py")
     settings = _settings(tokenizer.parent, signature)
     (version / "tokens.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8", newline="\n")
-    ensemble = models / f"{model.name}-ensemble" / str(params.version)
+    ensemble = models / f"{model.name}{ENSEMBLE}" / str(params.version)
     ensemble.mkdir()
     # An ensemble has no file of its own, and its version must be a folder: git and OCI artifacts keep no empty one.
     (ensemble / ".keep").write_bytes(b"")
-    return [model.name, f"{model.name}-tokenizer", f"{model.name}-ensemble"]
+    return [model.name, f"{model.name}{TOKENIZER}", f"{model.name}{ENSEMBLE}"]
 
 
 def _reads_tokens(signature: Signature) -> bool:
