@@ -114,6 +114,8 @@ def _facts(variant: Variant, actions: Mapping[str, Action], kinds: Kinds) -> Tar
 def _needs(compiles: Action, kinds: Kinds) -> tuple[str, ...]:
     """What runs the result of an action that compiles."""
     kind = kinds[compiles.kind]
+    if not kind.backend:
+        return ()  # a step after `compile`, which is a fault (OB800)
     # The runtime of a backend asks for no context.
     runtime = kind.runtime(convert(compiles.params, kind.params), None)  # type: ignore[arg-type]
     return () if runtime is UNSET else runtime.needs

@@ -151,7 +151,8 @@ def _writer(package: Package) -> Kind:
             *_check_roles(package, params, context),
         ]
         yield from faults
-        if not any(one.severity == "error" for one in faults) and claimed(package, params, context):
+        has_targets = bool(params.targets or context.targets)  # else they have faults of their own
+        if has_targets and not any(one.severity == "error" for one in faults):
             yield from package.check(resolve(params, context), context)
 
     def for_client(params: PackageParams, context: Context) -> Params | None:
