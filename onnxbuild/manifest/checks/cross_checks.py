@@ -127,7 +127,7 @@ def _packages_of(model: ModelEntry) -> Iterator[Diagnostic]:
     written = model.block.get("package")
     seen: set[str] = set()
     for name, at in zip(written, written.items_at, strict=True) if isinstance(written, Array) else ():
-        if name in seen:
+        if str(name) in seen:
             yield fault("OB014", f"the package `{name}` is named twice", span=at, hint="leave one out")
         seen.add(str(name))
 
