@@ -122,6 +122,21 @@ def test_a_file_behind_a_link_to_a_folder_is_not_served(tmp_path):
     assert check_files(tmp_path / "folder").target == "fp32"
 
 
+def test_a_compiled_variant_is_not_served_as_a_plain_graph(tmp_path):
+    """A folder for TensorRT has a graph too, which would run on the CPU."""
+    from onnxbuild.digest import digest_bytes
+    from onnxbuild.serve.running.checked_folder import check_files
+    from onnxbuild.serve.unusable_folder import UnusableFolderError
+
+    (tmp_path / "model.onnx").write_bytes(b"graph")
+    listed = {"model.onnx": {"blake3": digest_bytes(b"graph"), "bytes": 5}}
+    steps = [{"kind": "export"}, {"kind": "compile-tensorrt"}]
+    described = {"model": "ranker", "target": "trt", "files": listed, "steps": steps}
+    (tmp_path / "onnxbuild.json").write_text(json.dumps(described), encoding="utf-8")
+    with pytest.raises(UnusableFolderError, match="compiled for `tensorrt`"):
+        check_files(tmp_path)
+
+
 def test_a_description_that_names_files_elsewhere_is_refused(out, tmp_path, capsys):
     folder = tmp_path / "folder"
     shutil.copytree(out / "ranker" / "fp32", folder)
