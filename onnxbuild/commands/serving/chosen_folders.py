@@ -121,6 +121,6 @@ def _chosen(folder: Path, build: str | None = None) -> Chosen:
     try:
         described = check_files(folder)
     except UnusableFolderError as error:
-        hint = f"`{build}` writes it again" if build else "serve the folder as the build has delivered it"
-        raise DiagnosticError(fault("OB742", f"{shown}: {error}", hint=hint)) from None
+        again = f"`{build}` writes it again" if build else "serve the folder as the build has delivered it"
+        raise DiagnosticError(fault("OB742", f"{shown}: {error}", hint=error.hint or again)) from None
     return Chosen(folder, described.model, described.target, described.is_validated)
