@@ -52,7 +52,7 @@ class Elsewhere:
         assert parcel is self.parcel
         return self.ours
 
-    def push(self, key: str, parcel: Parcel, content: Any, tell: Any) -> int | None:
+    def push(self, key: str, parcel: Parcel, content: Any, tell: Any, *, replaces: bool = False) -> int | None:
         self.calls.append(("push", key, parcel))
         if isinstance(self.sent, Exception):
             raise self.sent
