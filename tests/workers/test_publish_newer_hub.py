@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from hub_server import HubServer
-from newer_hub import NAME, runner
+from newer_clients import HUB, runner_with
 from toolchain5 import Workers
 
 from onnxbuild.protocol import Failure
@@ -36,7 +36,7 @@ def test_the_first_publish_sends_everything_and_the_next_only_what_differs(
         (package / name).write_bytes(content)
     for name, value in {"HF_TOKEN": TOKEN, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "home")}.items():
         monkeypatch.setenv(name, value)
-    workers = Workers(tmp_path / "work", NAME, runner(), network=True)
+    workers = Workers(tmp_path / "work", HUB, runner_with(HUB), network=True)
 
     def publish() -> dict[str, Any]:
         params = PublishParams(hub="me/model", license="mit", endpoint=hub.endpoint)

@@ -12,7 +12,7 @@ import onnx
 import onnxruntime
 import pytest
 from families import checkpoint, exported, run_step, scratch
-from newer_onnxruntime import NAME, runner
+from newer_clients import ONNXRUNTIME, runner_with
 from toolchain5 import Workers
 
 from onnxbuild.protocol import CheckFailed, Failure
@@ -32,7 +32,7 @@ ORT_CLIENT = "onnxbuild.workers.package.runtimes.ort_package_client:run"
 
 @pytest.fixture(scope="module")
 def newer(tmp_path_factory):
-    found = Workers(tmp_path_factory.mktemp("newer"), NAME, runner())
+    found = Workers(tmp_path_factory.mktemp("newer"), ONNXRUNTIME, runner_with(ONNXRUNTIME))
     yield found
     found.close()
 

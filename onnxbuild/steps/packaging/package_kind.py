@@ -129,6 +129,14 @@ def claimed(package: Package, params: PackageParams, context: Context) -> Roles:
     return {role: tuple(names) for role, names in found.items()}
 
 
+def first_without_role(params: PackageParams, context: Context) -> Roles:
+    """The roles of a package whose first target has none, and whose others have their names."""
+    if isinstance(params.targets, dict):
+        return {role: (target,) for role, target in params.targets.items()}
+    names = list(dict.fromkeys(params.targets or context.targets))
+    return {"" if number == 0 else name: (name,) for number, name in enumerate(names)}
+
+
 def without_client_fields(params: PackageParams) -> Mapping[str, Any]:
     """The params that decide what is in the package. `graphs` says what `targets` has asked for."""
     plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(params))

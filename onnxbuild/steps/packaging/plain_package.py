@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from onnxbuild.steps.kind import Context, Fault
-from onnxbuild.steps.packaging.package_kind import Client, Package, PackageParams, Roles
+from onnxbuild.steps.packaging.package_kind import Client, Package, PackageParams, first_without_role
 
 
 class PlainParams(PackageParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -14,13 +14,6 @@ class PlainParams(PackageParams, frozen=True, forbid_unknown_fields=True, kw_onl
     A role is the ending of a file name: `targets: {"": fp32, quantized: int8}` gives `model.onnx` and
     `model_quantized.onnx`. In a list, the first target has no ending, and the others have their names.
     """
-
-
-def _roles(params: PlainParams, context: Context) -> Roles:
-    if isinstance(params.targets, dict):
-        return {role: (target,) for role, target in params.targets.items()}
-    names = list(dict.fromkeys(params.targets or context.targets))
-    return {"" if number == 0 else name: (name,) for number, name in enumerate(names)}
 
 
 def _check(params: PlainParams, context: Context) -> Iterator[Fault]:
@@ -40,7 +33,7 @@ PLAIN = Package(
     version=1,
     params=PlainParams,
     worker="onnxbuild.workers.package.worker:run",
-    roles=_roles,
+    roles=first_without_role,
     check=_check,
     packages=lambda _params: ("onnx",),
     pure=True,

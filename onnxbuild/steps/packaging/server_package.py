@@ -8,7 +8,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from onnxbuild.steps.kind import Context, Fault
-from onnxbuild.steps.packaging.package_kind import Client, Package, PackageParams, Roles
+from onnxbuild.steps.packaging.package_kind import Client, Package, PackageParams, first_without_role
 from onnxbuild.tables.serving.served_tasks import DECODERS, ENCODERS
 from onnxbuild.tables.tasks import proper_name
 
@@ -28,13 +28,6 @@ class ServerParams(PackageParams, frozen=True, forbid_unknown_fields=True, kw_on
             gt=0, description="how far a number of an answer may be from the recorded one before the golden test fails"
         ),
     ] = 0.001
-
-
-def _roles(params: ServerParams, context: Context) -> Roles:
-    if isinstance(params.targets, dict):
-        return {role: (target,) for role, target in params.targets.items()}
-    names = list(dict.fromkeys(params.targets or context.targets))
-    return {"" if number == 0 else name: (name,) for number, name in enumerate(names)}
 
 
 def _check(params: ServerParams, context: Context) -> Iterator[Fault]:
@@ -59,7 +52,7 @@ SERVER = Package(
     version=1,
     params=ServerParams,
     worker="onnxbuild.workers.package.servers.server_folder:run",
-    roles=_roles,
+    roles=first_without_role,
     check=_check,
     packages=lambda _params: ("onnx", *REQUIRED),
     pure=True,
