@@ -23,6 +23,8 @@ from typing import Any
 TARGETS: dict[str, Any] = {
     "ort-fp32": {"optimize": "O2"},
     "ort-int8": {"optimize": "O2", "quantize": "int8"},
+    "ort-q8": {"optimize": "O2", "quantize": "q8"},
+    "ort-q4": {"optimize": "O2", "quantize": "q4"},
     "openvino-f32": {"compile": "openvino"},
     "openvino-bf16": {"compile": {"backend": "openvino", "precision": "bf16"}},
     "openvino-int8": {"compile": {"backend": "openvino", "quantize": "int8"}},

@@ -183,9 +183,10 @@ def test_a_browser_is_started_unless_it_is_not_wanted(tmp_path: Path, monkeypatc
     monkeypatch.setattr("webbrowser.open", opened.append)
     graph = tmp_path / "model.onnx"
     graph.write_bytes(b"x")
+    before = set(threading.enumerate())  # a test before this one may have left some
     addresses = [_served(netron, graph, ViewOptions(browser=browser)) for browser in (True, False)]
     try:
         assert opened == addresses[:1]
     finally:
         netron.stop()
-    assert all(thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread())
+    assert [thread for thread in threading.enumerate() if thread not in before and not thread.daemon] == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -388,6 +389,27 @@ def test_a_store_on_a_file_system_without_flock_builds_and_collects(tmp_path: Pa
         assert collect(store, Limits()).kept == 2
     assert [path for path in (tmp_path / "store").rglob("*") if path.parent.name in {"work", "locks"}] == []
     assert not (tmp_path / "store" / "sweeping.soft").exists()
+
+
+@pytest.mark.parametrize("mechanism", ["filelock", "soft"], indirect=True)
+def test_the_lock_of_a_folder_that_is_removed_at_this_moment_is_held_by_nobody(
+    mechanism: str, tmp_path: Path, monkeypatch
+) -> None:
+    """A collection asks for the owner of a run's folder, while the run ends and removes the folder."""
+    path = tmp_path / "work" / "owner"
+    path.parent.mkdir()
+    path.with_name("owner.soft" if mechanism == "soft" else "owner").touch()
+    own = os.mkdir
+
+    def mkdir(folder: Path, *mode: int) -> None:
+        if Path(folder) != path.parent:
+            return own(folder, *mode)
+        shutil.rmtree(folder)
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(folder))
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    assert not file_lock.is_locked(path)
+    assert not path.parent.exists()
 
 
 # -- what a lock says, and what its file may be ------------------------------------------------------------------------

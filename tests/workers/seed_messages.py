@@ -13,21 +13,25 @@ SEEDS = (
     ("OBE01", "Cannot infer the task from a model repo with a subfolder yet", "set `task:`"),
     ("OBE01", "Hub is not reachable and we cannot infer the task from a cached model", "set `task:`"),
     # The architecture.
-    ("OBE02", "Trying to export a rwkv model, that is a custom or unsupported architecture", "own-exporter.md"),
+    ("OBE02", "Trying to export a rwkv model, that is a custom or unsupported architecture", "how-to/own-exporter"),
     (
         "OBE02",
         "rwkv is not supported yet for transformers. Only ['bert'] are supported",
         "`export: {exporter: transformers}`",
     ),
-    ("OBE02", "rwkv is not supported yet for diffusers.", "own-exporter.md"),
+    ("OBE02", "rwkv is not supported yet for diffusers.", "how-to/own-exporter"),
     ("OBE02", "rwkv is not supported yet with the onnx backend. Only ['bert'] are supported", "newer optimum-onnx"),
-    ("OBE02", "bert doesn't support task text-to-audio for the onnx backend. Supported tasks are:", "own-exporter.md"),
+    (
+        "OBE02",
+        "bert doesn't support task text-to-audio for the onnx backend. Supported tasks are:",
+        "how-to/own-exporter",
+    ),
     (
         "OBE02",
         "the Optimum ONNX exporter only supports the tasks fill-mask for bert. Please use",
         "set `task:` to one of",
     ),
-    ("OBE02", "the Optimum ONNX exporter only supports the tasks", "own-exporter.md"),
+    ("OBE02", "the Optimum ONNX exporter only supports the tasks", "how-to/own-exporter"),
     ("OBE02", "has model type `new` but Transformers does not recognize this architecture.", "below 4.58"),
     # The export.
     ("OBE03", "The post-processing of the ONNX export failed. Pass the option --no-post-process", "no_post_process"),

@@ -237,7 +237,7 @@ def bucket(monkeypatch):
 
     class Bucket(listed_places._Bucket):
         def __init__(self, _address):
-            self._system, self._root = system, "/models/sst2"
+            self.system, self.root = system, "/models/sst2"
 
         def write(self, name, file):
             super().write(name, file)

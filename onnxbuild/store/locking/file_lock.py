@@ -13,6 +13,7 @@ so there the holder is named in a second file beside it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 from typing import Any, Protocol
@@ -166,6 +167,8 @@ def _acquired(path: Path, lock: Any) -> _Portable | None:
         lock.acquire(blocking=False)
     except filelock.Timeout:
         return None
+    except FileExistsError as error:  # filelock makes the folder, which was there and was removed at that moment
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from error
     return _Portable(path, lock)
 
 
