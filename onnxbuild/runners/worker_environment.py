@@ -33,6 +33,8 @@ _FIXED = {
     "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
     # Tracing a model iterates over sets of strings, and the order of the nodes follows the order of the strings.
     "PYTHONHASHSEED": "0",
+    # torch.compile keeps the path of a header for the whole process, in the folder of the action that compiled first.
+    "TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS": "0",
 }
 
 

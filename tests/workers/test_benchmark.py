@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import json
+import math
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -11,8 +15,9 @@ import torch  # noqa: E402
 from small_models import exported, minilm  # noqa: E402
 
 from onnxbuild.protocol import CheckFailed  # noqa: E402
+from onnxbuild.runners.worker_environment import of_worker  # noqa: E402
 from onnxbuild.steps.benchmark import BenchmarkParams  # noqa: E402
-from onnxbuild.workers.benchmark.worker import run  # noqa: E402
+from onnxbuild.workers.benchmark.worker import _told, run  # noqa: E402
 
 pytestmark = pytest.mark.heavy
 
@@ -98,6 +103,39 @@ def test_a_compiler_that_fails_is_reported(benchmark):
     (result,) = facts["results"]
     assert result["failed"].keys() == {"torch.compile"}
     assert result["speedup"].keys() == {"torch"}
+    assert facts["warnings"] == [f"`torch.compile` did not run: {result['failed']['torch.compile']}"]
+
+
+def test_the_reason_names_what_the_compiler_said():
+    error = (
+        "CppCompileError: C++ compile error\n\nCommand:\ng++ a.cpp\na.cpp:1: fatal error: x.h: not found\nerror: more"
+    )
+    assert _told(error) == "CppCompileError: C++ compile error (a.cpp:1: fatal error: x.h: not found)"
+    assert _told("only this") == "only this"
+    assert _told("") == ""
+
+
+COMPILED_TWICE = """
+import os, shutil, sys, tempfile, torch
+for number, folder in enumerate(sys.argv[1:], 1):
+    os.mkdir(folder)
+    tempfile.tempdir = os.environ["TMPDIR"] = folder
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = f"{folder}/inductor"
+    torch.compiler.reset()
+    found = torch.compile(lambda x: (x * number).sin())(torch.arange(7.0))
+    shutil.rmtree(folder)
+    print(float(found[2]))
+"""
+
+
+def test_a_worker_compiles_again_after_the_folder_of_its_first_action_is_gone(tmp_path):
+    environment = {**of_worker(os.environ, 1, network=False), "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILED_TWICE, str(tmp_path / "a"), str(tmp_path / "b")],
+        env=environment, capture_output=True, text=True, check=False, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert [float(line) for line in done.stdout.split()] == pytest.approx([math.sin(2), math.sin(4)], abs=1e-6)
 
 
 def test_a_provider_that_is_not_there_fails(benchmark):

@@ -82,6 +82,7 @@ def run(params: BenchmarkParams, inputs: Mapping[str, Path], outputs: Mapping[st
         "load_seconds": {variant.name: variant.load_seconds} | {b.name: b.load_seconds for b in baselines},
         "first_inference_ms": first_ms,
         **executed(variant),
+        **_failures(results),
         "file_bytes": bytes_of_variant(inputs["model"]),
         "resident_bytes": {**resident, "peak": peak_resident_bytes()},
         "providers": variant.providers(),
@@ -203,8 +204,15 @@ def _why_not_run(engine: Engine, stage: str, fed: Mapping[str, np.ndarray]) -> s
     try:
         engine.prepare(stage, fed)()
     except Exception as error:  # noqa: BLE001 - whatever a library raises, the other engines are still timed
-        return f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+        return f"{type(error).__name__}: {_told(str(error))}"
     return None
+
+
+def _told(message: str) -> str:
+    """The first line of a message, with the first line after it in which a compiler says what is wrong."""
+    first, *others = message.strip().splitlines() or [""]
+    error = next((line.strip() for line in others if "error:" in line), "")
+    return f"{first} ({error[:300]})" if error else first
 
 
 def _result(
@@ -227,6 +235,15 @@ def _result(
     keys = (name for name in fed if name.startswith("past_key_values") and name.endswith("key"))
     past = next((int(fed[name].shape[-2]) for name in keys), 0)
     return {"tokens": tokens, "past": past, "engines": engines, "speedup": speedups}
+
+
+def _failures(results: Sequence[Mapping[str, Any]]) -> Facts:
+    """A warning for each baseline that did not run, with its first reason: its column would only be empty."""
+    reasons: dict[str, str] = {}
+    for result in results:
+        reasons = {**result["failed"], **reasons}
+    warnings = [f"`{name}` did not run: {why}" for name, why in reasons.items()]
+    return {"warnings": warnings} if warnings else {}
 
 
 def _headline(results: Sequence[Mapping[str, Any]], own: str) -> dict[str, Any]:
