@@ -18,7 +18,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 TARGETS: dict[str, Any] = {
     "ort-fp32": {"optimize": "O2"},
@@ -33,6 +33,7 @@ TARGETS: dict[str, Any] = {
 }
 _ENCODER = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
 _LARGER = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
+_UNCOMPILED = "onnxruntime"  # the graph that a variant was compiled from
 _COMPILED = "torch-compile"  # the model beside torch.compile
 _TINY = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96}
 MODELS: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
@@ -97,46 +98,77 @@ def manifest(threads: list[int], weights: Mapping[str, str], *, small: bool = Fa
     return {"onnxbuild": 1, "targets": TARGETS, "models": models}
 
 
+class Figure(NamedTuple):
+    """One engine at one number of threads: `p50` in milliseconds, `ratio` is how many times faster than PyTorch."""
+
+    threads: int
+    p50: float
+    ratio: float | None
+    busy: bool
+
+
+Rows = dict[tuple[str, str, str], dict[int, Figure]]  # by model, stage and recipe or engine; then by threads
+
+
 def table(out: Path) -> list[str]:
-    """A row for each variant, stage and number of threads."""
-    lines = [
-        "| model | recipe | stage | threads | mean cosine | ratio of perplexities | p50 | against PyTorch | others |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for model in (built for name in MODELS for built in (name, f"{name}-{_COMPILED}")):
-        for target in TARGETS:
-            place = out / model / target / "onnxbuild.json"
-            lines += rows(model, target, json.loads(place.read_text())) if place.is_file() else []
+    """A row for each model, stage and recipe, with PyTorch in fp32, bf16 and compiled above them."""
+    figures: Rows = {}
+    accuracy: dict[tuple[str, str], str] = {}
+    for model in MODELS:
+        for built, targets in ((model, list(TARGETS)), (f"{model}-{_COMPILED}", ["ort-fp32"])):
+            for target in targets:
+                place = out / built / target / "onnxbuild.json"
+                if place.is_file():
+                    facts = _facts(json.loads(place.read_text()))
+                    accuracy.setdefault((model, target), _accuracy(facts))
+                    _take(figures, model, target, facts)
+    return _drawn(figures, accuracy)
+
+
+def _facts(record: Mapping[str, Any]) -> dict[str, Any]:
+    ends = (":validate", ":benchmark")
+    return {step["kind"]: step["facts"] for step in record["steps"] if step["id"].endswith(ends)}
+
+
+def _accuracy(facts: Mapping[str, Any]) -> str:
+    metrics = facts.get("validate", {}).get("metrics", {})
+    words = {"perplexity_ratio": "perplexity × {:.4f}", "cosine_mean": "{:.5f}"}
+    return next((words[name].format(metrics[name]) for name in words if metrics.get(name) is not None), "none")
+
+
+def _take(figures: Rows, model: str, target: str, facts: Mapping[str, Any]) -> None:
+    """Note the figures of a variant, and those of PyTorch beside the first variant that has them."""
+    own = facts["benchmark"]["headline"]["engine"]
+    for one in facts["benchmark"]["results"]:
+        torch = one["engines"]["torch"]["p50_ms"]
+        for name, engine in one["engines"].items():
+            ratio = one["speedup"]["torch"]["median"] if name == own else torch / engine["p50_ms"]
+            figure = Figure(one["threads"], engine["p50_ms"], ratio, engine["contended"])
+            if name != _UNCOMPILED or name == own:
+                row = figures.setdefault((model, one["stage"], target if name == own else name), {})
+                row.setdefault(one["threads"], figure)
+
+
+def _drawn(figures: Rows, accuracy: Mapping[tuple[str, str], str]) -> list[str]:
+    threads = sorted({one for row in figures.values() for one in row})
+    counts = [f"{one} thread{'s' if one > 1 else ''}" for one in threads]
+    lines = [f"| model | recipe | accuracy | {' | '.join(counts)} |", "|---" * (3 + len(threads)) + "|"]
+    order = ["torch", "torch.compile", "torch.bf16", *TARGETS]
+    for model, stage in dict.fromkeys((model, stage) for model, stage, _ in figures):
+        for name in order:
+            row = figures.get((model, stage, name))
+            if row is not None:
+                cells = [_cell(row.get(one), alone=name == "torch") for one in threads]
+                called = model if stage == "forward" else f"{model}, {stage}"
+                lines.append(f"| {called} | {name} | {accuracy.get((model, name), '')} | {' | '.join(cells)} |")
     return lines
 
 
-def rows(model: str, target: str, record: dict[str, Any]) -> list[str]:
-    """The rows of one variant."""
-    facts = {
-        step["kind"]: step["facts"] for step in record["steps"] if step["id"].endswith((":validate", ":benchmark"))
-    }
-    metrics = facts.get("validate", {}).get("metrics", {})
-    found = []
-    for one in facts.get("benchmark", {}).get("results", ()):
-        own = facts["benchmark"]["headline"]["engine"]
-        ratio = one["speedup"].get("torch", {}).get("median")
-        others = ", ".join(
-            f"{name} {engine['p50_ms']:.2f} ms" for name, engine in sorted(one["engines"].items()) if name != own
-        )
-        marked = " (busy)" if any(engine["contended"] for engine in one["engines"].values()) else ""
-        cells = (
-            model, target, one["stage"], one["threads"], *(_figure(metrics.get(name)) for name in _ACCURACY),
-            f"{one['engines'][own]['p50_ms']:.2f} ms{marked}", "none" if ratio is None else f"{ratio:.2f} ×", others,
-        )  # fmt: skip
-        found.append(f"| {' | '.join(map(str, cells))} |")
-    return found
-
-
-_ACCURACY = ("cosine_mean", "perplexity_ratio")
-
-
-def _figure(value: float | None) -> str:
-    return "none" if value is None else f"{value:.5f}"
+def _cell(figure: Figure | None, *, alone: bool) -> str:
+    if figure is None:
+        return "none"
+    mark = "\\*" if figure.busy else ""
+    return f"{figure.p50:.2f} ms{mark}" + ("" if alone or figure.ratio is None else f", {figure.ratio:.2f} ×")
 
 
 if __name__ == "__main__":
