@@ -53,7 +53,8 @@ def run(params: PrecisionParams, inputs: Mapping[str, Path], outputs: Mapping[st
 
     def change(name: str, source: Path, destination: Path, steps: CountedSteps) -> dict[str, Any]:
         read = feeds and steps.reading(feeds(name), f"{name} reads row {{row}}", expected=params.samples)
-        return _convert(models.pop(name), source, destination, params, read)
+        steps.expect(1)
+        return _convert(models.pop(name), source, destination, params, read, steps)
 
     return change_each_graph(
         inputs["model"],
@@ -74,13 +75,19 @@ def _prepared(path: Path) -> ModelProto:
 
 
 def _convert(
-    model: ModelProto, source: Path, destination: Path, params: PrecisionParams, feeds: Iterable[Feeds] | None
+    model: ModelProto,
+    source: Path,
+    destination: Path,
+    params: PrecisionParams,
+    feeds: Iterable[Feeds] | None,
+    steps: CountedSteps,
 ) -> dict[str, Any]:
     started = time.perf_counter()
     with TemporaryDirectory(prefix="onnxbuild-precision-") as scratch, quiet():
         model, facts = _converted(model, Path(scratch), params, feeds)
     destination.parent.mkdir(parents=True, exist_ok=True)
     cure = _cure(model, params)
+    steps.begin(f"writing {destination.name}")
     save_model(model, destination, external=has_external_data(source))
     sizes = {"bytes_before": size_bytes(source), "bytes": size_bytes(destination)}
     if sizes["bytes"] >= sizes["bytes_before"]:

@@ -80,7 +80,7 @@ def run(params: QuantizeParams, inputs: Mapping[str, Path], outputs: Mapping[str
         outputs["model"],
         change,
         progress,
-        doing="quantizing {name}",
+        doing="reading {name}",
         check=lambda facts: check_effect(facts, params),
     )
     warnings = [*warnings_of(facts), *not_smoothed(facts)]
@@ -115,7 +115,9 @@ def _quantize(source: Path, destination: Path, params: QuantizeParams, given: _G
     started = time.perf_counter()
     # The file is parsed before the model is loaded and after it is freed, so that its weights are in memory once.
     before, external = size_bytes(source), has_external_data(source)
+    given.steps.expect(2)
     model, facts = _quantized(source, params, given)
+    given.steps.begin(f"writing {destination.name}")
     destination.parent.mkdir(parents=True, exist_ok=True)
     save_model(model, destination, external=external)
     del model
@@ -126,6 +128,7 @@ def _quantize(source: Path, destination: Path, params: QuantizeParams, given: _G
 def _quantized(source: Path, params: QuantizeParams, given: _Given) -> tuple[ModelProto, dict[str, Any]]:
     """The quantized model, and what was quantized in it."""
     model = load_model(source)
+    given.steps.begin(f"quantizing {source.name}")
     already = quantized_operators(model)
     rewritten = prepare(model, params)
     # The codes of `stored` are exact, so it takes angles as well.
