@@ -32,15 +32,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", params=["ort", "ort-format", "openvino"])
-def compiled(request: pytest.FixtureRequest, model: Path) -> Path:
+def compiled(request: pytest.FixtureRequest, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from onnxbuild.machine import this_machine
     from onnxbuild.steps.compiling.openvino_backend import OpenvinoParams
     from onnxbuild.steps.compiling.ort_backend import OrtParams
     from onnxbuild.workers.compile.openvino import openvino_worker
     from onnxbuild.workers.compile.ort import ort_worker
 
-    folder = model.parent / request.param
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp(request.param)
     places = {"model": model}, {"model": folder}, lambda *_told: None
     if request.param == "openvino":
         openvino_worker.run(OpenvinoParams(), *places)
@@ -76,6 +75,24 @@ def test_what_another_version_has_compiled_is_refused(
     shutil.copytree(compiled, tmp_path, dirs_exist_ok=True)
     record = json.loads((compiled / "compiled.json").read_text())
     (tmp_path / "compiled.json").write_text(json.dumps(record | change))
+    with pytest.raises(UnusableModelError, match=says):
+        vectors(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("compiled", "settings", "says"),
+    [
+        ("openvino", {"bounds": {"sequence_length": "1..16"}}, "its sizes are bounded"),
+        ("ort", {"cpu": "arm64-of-tomorrow"}, "optimized for a CPU with arm64-of-tomorrow"),
+    ],
+    indirect=["compiled"],
+)
+def test_what_does_not_hold_here_is_refused(
+    compiled: Path, tmp_path: Path, settings: dict[str, Any], says: str
+) -> None:
+    shutil.copytree(compiled, tmp_path, dirs_exist_ok=True)
+    record = json.loads((compiled / "compiled.json").read_text())
+    (tmp_path / "compiled.json").write_text(json.dumps(record | {"settings": settings}))
     with pytest.raises(UnusableModelError, match=says):
         vectors(tmp_path)
 

@@ -13,6 +13,8 @@ from onnxbuild.commands.lint import lint
 from onnxbuild.machine import Machine
 from onnxbuild.report.render_diagnostics import render
 from onnxbuild.steps import KINDS
+from onnxbuild.steps.compiling.provider_backends import DML
+from onnxbuild.steps.kind import Context
 from onnxbuild.tables.runtimes.runtime_limits import LIMITS
 
 MACHINE = Machine(cpu="a cpu", architecture="x86_64", flags=("avx2",), cores=2)
@@ -76,6 +78,25 @@ def test_weights_in_blocks_are_refused_where_the_runtime_has_no_operator(tmp_pat
     before = {"quantize": {"method": "weight-only", "bits": 4}, "precision": "fp16"}
     refused = {one for one in LIMITS if "OB822" in linted(tmp_path, BERT, {"backend": one}, **before)}
     assert refused == {"coreml", "tensorrt"}
+
+
+@pytest.mark.parametrize(
+    ("exporter", "opset", "hint"),
+    [
+        ("optimum", 21, "write `export: {opset: 20}`"),
+        ("mobius", 24, "`mobius` writes no lower one: choose another exporter, with `opset: 20`"),
+        (None, 21, "export the model again with opset 20, or choose another backend"),
+        ("optimum", 20, None),
+    ],
+)
+def test_the_way_to_a_lower_opset_depends_on_who_writes_the_graph(
+    exporter: str | None, opset: int, hint: str | None
+) -> None:
+    context = Context(
+        task=None, family="encoder", config=None, precision="fp32", previous=(), reference="checkpoint", device="cpu",
+        machine=MACHINE, exporter=exporter, opset=opset,
+    )  # fmt: skip
+    assert [fault.hint for fault in DML.check(DML.params(), context)] == ([hint] if hint else [])
 
 
 def linted(root: Path, model: dict[str, Any], block: dict[str, Any], **before: Any) -> str:
