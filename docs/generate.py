@@ -216,7 +216,8 @@ def _kind(kind: Any) -> str:
         title = f"## {kind.name}"
         wanted = f"Written as `compile: {kind.backend}`, or `compile: {{backend: {kind.backend}, …}}`."
         needed = ", ".join(f"`{name}`" for name in kind.compiler(kind.params()))
-        return _struct(kind.params, title=title, also=[wanted, *artifacts, f"Compiler, in the key too: {needed}."])
+        also = [wanted, *artifacts, f"Compiler, in the key too: {needed}."]
+        return _struct(kind.params, title=title, about=f"{kind.summary}.", also=also)
     return _struct(kind.params, title=f"## {kind.name}", also=artifacts)
 
 
@@ -245,8 +246,11 @@ def _ports(ports: Mapping[str, str]) -> str:
     return ", ".join(f"`{port}` ({kind.replace('|', 'or')})" for port, kind in ports.items())
 
 
-def _struct(struct: Any, *, title: str, also: Sequence[str] = (), rows: Sequence[str] = ()) -> str:
-    """The section of a block or a step kind: `also` are paragraphs above its table, `rows` are added to the table."""
+def _struct(struct: Any, *, title: str, about: str = "", also: Sequence[str] = (), rows: Sequence[str] = ()) -> str:
+    """The section of a block or a step kind: `also` are paragraphs above its table, `rows` are added to the table.
+
+    `about` is its first paragraph, by default the docstring of the struct.
+    """
     hints = get_type_hints(struct, include_extras=True)
     derived = getattr(struct, "DERIVED", ())
     table = ["| key | type | default | meaning |", "|---|---|---|---|"]
@@ -257,7 +261,7 @@ def _struct(struct: Any, *, title: str, also: Sequence[str] = (), rows: Sequence
         table.append(f"| `{field.encode_name}` | {_cell(kind)} | {_default(field)} | {_cell(meaning)} |")
     table += rows
     shown = table if len(table) > _HEAD_OF_TABLE else ["No keys."]
-    text = " ".join((struct.__doc__ or "").split())
+    text = about or " ".join((struct.__doc__ or "").split())
     return "\n".join([title, "", text, "", *(line for part in also for line in (part, "")), *shown, ""])
 
 

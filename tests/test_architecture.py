@@ -18,7 +18,7 @@ PACKAGE = ROOT / "onnxbuild"
 # What each part may import besides itself. A folder inside `workers/` has its own row.
 GROUND = {
     "version", "diagnostics", "digest", "machine", "regular_files", "permissions", "printable", "secrets",
-    "url_origin", "passed_variables", "onnx_files",
+    "url_origin", "passed_variables", "needs", "onnx_files",
     "confinement", "publishing",
 }  # fmt: skip
 LANGUAGE = GROUND | {"protocol", "tables", "store", "manifest", "steps"}
@@ -54,6 +54,7 @@ MAY_IMPORT = {
     "url_origin": set(),
     "onnx_files": {"regular_files"},
     "passed_variables": set(),
+    "needs": set(),
     "confinement": set(),
     "publishing": {"regular_files"},
     "permissions": {"diagnostics", "regular_files"},

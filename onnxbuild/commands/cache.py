@@ -16,6 +16,7 @@ from onnxbuild.commands.state.locations import store_root
 from onnxbuild.commands.workspace import Session, loaded, session
 from onnxbuild.deliver.write_back import share
 from onnxbuild.diagnostics import DiagnosticError, fault
+from onnxbuild.execute.sharing.compiled_elsewhere import is_final
 from onnxbuild.report.progress.uploads import Uploads
 from onnxbuild.report.wording import age_in_words, counted, size_in_words
 from onnxbuild.store.inventory import Damage, Stats, stats, verify
@@ -140,8 +141,8 @@ def _pull(asked: Asked) -> int:
     with _with_remote(asked) as (opened, shown):
 
         def obtain(key: str) -> Trace | None:
-            trace = opened.store.obtain(key)
-            fetched.extend([key] if trace is not None else [])
+            trace = opened.store.obtain(key, is_final=is_final)
+            fetched.extend([key] if trace is not None and is_final(trace) else [])
             return trace
 
         outcomes = opened.preview(elsewhere=obtain).values()

@@ -7,7 +7,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,10 @@ from msgspec import UNSET, Struct
 
 from onnxbuild.confinement import confine
 from onnxbuild.machine import Machine, this_machine
+from onnxbuild.needs.step_needs import Version, first_absent, need_name
 from onnxbuild.planning.interpreters.unseen import unseen
 from onnxbuild.protocol import json_text
 from onnxbuild.report.wording import folded
-from onnxbuild.runners.programs import is_of_machine, need_name, version_on_machine
 from onnxbuild.runners.worker_environment import import_folders
 from onnxbuild.steps import KINDS, Kinds, all_kinds
 from onnxbuild.steps.compiling.backends import backend_named
@@ -40,8 +40,6 @@ _PROVIDERS_SECONDS = 60
 _ASK_PROVIDERS = (
     "import json, sys, onnxruntime; json.dump({'providers': onnxruntime.get_available_providers()}, sys.stdout)"
 )
-
-Version = Callable[[str], str | None]
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -155,11 +153,8 @@ def _ability(kind: Kind, version: Version) -> str:
 
 
 def _lacking(needs: tuple[str, ...], version: Version) -> str | None:
-    return next((need_name(one) for one in needs if not _is_here(one, version)), None)
-
-
-def _is_here(need: str, version: Version) -> bool:
-    return version_on_machine(need) != "absent" if is_of_machine(need) else version(need) is not None
+    absent = first_absent(needs, version)
+    return None if absent is None else need_name(absent)
 
 
 def declared_packages(kind: Kind) -> tuple[str, ...]:

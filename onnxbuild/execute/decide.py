@@ -11,12 +11,16 @@ from msgspec import Struct
 from onnxbuild.digest import Digest
 from onnxbuild.execute.events import Reason
 from onnxbuild.execute.key import KeyParts, flatten
+from onnxbuild.execute.sharing.compiled_elsewhere import is_final
 from onnxbuild.protocol import plain
 from onnxbuild.store.store import Store
 from onnxbuild.store.traces import Trace
 
 # Instead of an option: the destination of an upload has lost files.
 LACKING = "lacks files"
+
+# A result that is not final: another machine may have compiled what is only prepared here.
+PREPARED = Reason("prepared", "here", "compiled elsewhere")
 
 _ABSENT = object()
 
@@ -51,6 +55,11 @@ def decide(parts: KeyParts, last: Trace | None, store: Store, *, force: str = ""
     if (origin := store.refused(key, own=own)) is not None:
         return Rebuild(key, (Reason("remote", origin.remote, "built here"),))
     return Rebuild(key, reasons_for(parts, last))
+
+
+def asks_elsewhere(decision: Hit | Rebuild, store: Store) -> bool:
+    """Whether a remote store is asked for a better result: there is none here, or one that is not final."""
+    return isinstance(decision, Rebuild) or (store.remote is not None and not is_final(decision.trace))
 
 
 def reasons_for(parts: KeyParts, last: Trace | None) -> tuple[Reason, ...]:

@@ -14,10 +14,11 @@ from pathlib import Path
 import msgspec
 
 from onnxbuild.execute.action_folder import ActionFolder, Rejected
+from onnxbuild.execute.decide import PREPARED
 from onnxbuild.execute.events import ActionProgress, Outcome, OutcomeName
 from onnxbuild.execute.job import Job
 from onnxbuild.execute.policy import Done, Interrupt, Policy, log_file
-from onnxbuild.execute.sharing.compiled_elsewhere import is_compiled, without_compiler
+from onnxbuild.execute.sharing.compiled_elsewhere import is_compiled, is_final, without_compiler
 from onnxbuild.machine import shortage
 from onnxbuild.planning.action_graph import Action
 from onnxbuild.printable import printable
@@ -75,7 +76,7 @@ class Performer:
 
     def _build(self, job: Job, tell: Tell) -> Outcome:
         if not self._policy.forced_by(job.action.id) and (trace := self._obtain(job, tell)) is not None:
-            return _succeeded(job, "hit", trace, 0.0)
+            return _found(job, trace)
         work = self._store.workspace()
         try:
             folder, response = self._attempt(job, work, tell)
@@ -86,7 +87,7 @@ class Performer:
             trace = Trace(
                 parts=plain(job.parts), outputs={}, facts=response.facts, seconds=response.seconds, worker="local"
             )
-            recorded = self._store.publish(job.parts.key, trace, folder.outputs)
+            recorded = self._store.publish(job.parts.key, trace, folder.outputs, is_final=is_final)
             self._record_for_others(job, recorded)
         finally:
             remove_tree(work)
@@ -109,7 +110,7 @@ class Performer:
             done, total = round(done / 1e6, 1), round(total / 1e6, 1)
             tell(ActionProgress(id=job.action.id, text="MB from the remote store", done=done, total=total))
 
-        return self._store.obtain(job.parts.key, arrived)
+        return self._store.obtain(job.parts.key, arrived, is_final=is_final)
 
     def _attempt(self, job: Job, work: Path, tell: Tell) -> tuple[ActionFolder, Response]:
         """Run the worker; run it again after a pause if the failure may be temporary."""
@@ -183,6 +184,12 @@ class Performer:
 
     def _log(self, action: Action) -> Path:
         return log_file(Path(self._policy.logs), action.id)
+
+
+def _found(job: Job, trace: Trace) -> Outcome:
+    """A hit; without a reason if it is the prepared result that the store had before it asked for a better one."""
+    is_as_before = job.reasons == (PREPARED,) and not is_final(trace)
+    return _succeeded(msgspec.structs.replace(job, reasons=()) if is_as_before else job, "hit", trace, 0.0)
 
 
 def _succeeded(job: Job, name: OutcomeName, trace: Trace, seconds: float) -> Outcome:

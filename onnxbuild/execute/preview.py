@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 
 from onnxbuild.digest import Digest
 from onnxbuild.execute.assess import Assessor, Complete, as_planned
-from onnxbuild.execute.decide import LACKING, Hit, Rebuild, decide, differences
+from onnxbuild.execute.decide import LACKING, Hit, Rebuild, asks_elsewhere, decide, differences
 from onnxbuild.execute.events import Outcome, Reason
 from onnxbuild.execute.last_outcomes import LastOutcomes
 from onnxbuild.execute.schedule import hit_outcome, unreadable
+from onnxbuild.execute.sharing.compiled_elsewhere import is_final
 from onnxbuild.planning.action_graph import Action, ActionGraph, OutputRef, PapersSource
 from onnxbuild.protocol import plain
 from onnxbuild.runners.runner import Runner
@@ -55,8 +56,8 @@ def preview(
             continue
         forced = "--force" if action.id in force else LACKING if action.id in lacking else ""
         decision = decide(parts, trace, store, force=forced, own=action.id in own)
-        may_ask = action.id not in force | own | lacking
-        if may_ask and isinstance(decision, Rebuild) and (other := elsewhere(decision.key)):
+        may_ask = action.id not in force | own | lacking and asks_elsewhere(decision, store)
+        if may_ask and (other := elsewhere(decision.key)) and (isinstance(decision, Rebuild) or is_final(other)):
             decision = Hit(decision.key, other)
         if isinstance(decision, Hit):
             outputs[action.id] = {port: Digest(digest) for port, digest in decision.trace.outputs.items()}

@@ -14,7 +14,7 @@ from msgspec import structs
 
 from onnxbuild.digest import Digest
 from onnxbuild.execute.assess import Assessor, Complete, as_planned
-from onnxbuild.execute.decide import Hit, decide
+from onnxbuild.execute.decide import PREPARED, Hit, asks_elsewhere, decide
 from onnxbuild.execute.events import (
     SUCCEEDED,
     ActionFinished,
@@ -144,13 +144,13 @@ class _Run:
         last = self.last.trace(action.id)
         policy = self.policy
         decision = decide(parts, last, self.store, force=policy.forced_by(action.id), own=action.id in policy.own)
-        if isinstance(decision, Hit):
+        if isinstance(decision, Hit) and not asks_elsewhere(decision, self.store):
             return decision
         cores = usable_cores()
         return Job(
             action=action,
             parts=parts,
-            reasons=decision.reasons,
+            reasons=(PREPARED,) if isinstance(decision, Hit) else decision.reasons,
             before=last.outputs if last else None,
             threads=cores if action.pool == "alone" else max(1, cores // self.policy.jobs),
             memory_bytes=self.assessor.memory_estimate(action, self.outputs),

@@ -77,7 +77,11 @@ def holders(kind: StepKind) -> tuple[str, ...]:
 
 def step_schemas(kinds: Mapping[str, Any]) -> dict[str, Schema]:
     """For each kind that a person can ask for, the schema of its block, with its place as `x-place`."""
-    return schemas_of((name, kind.params, place_of(kind)) for name, kind in kinds.items())
+    schemas = schemas_of((name, kind.params, place_of(kind)) for name, kind in kinds.items())
+    return {
+        name: {**schema, "description": kinds[name].summary} if kinds[name].summary else schema
+        for name, schema in schemas.items()
+    }
 
 
 def schemas_of(placed: Iterable[Placed]) -> dict[str, Schema]:
@@ -194,7 +198,7 @@ def _compiled(kinds: Sequence[str], blocks: Mapping[str, Schema]) -> Schema:
 
 
 def _of_backend(name: str, block: Schema) -> Schema:
-    chosen = {"type": "string", "enum": [name], "description": block["description"]}
+    chosen = {"type": "string", "enum": [name], "description": f"what compiles: {block['description']}"}
     required = ["backend", *block.get("required", ())]
     return {**block, "properties": {"backend": chosen, **block["properties"]}, "required": required}
 

@@ -314,6 +314,7 @@ class _Expander:
             precision=self._kinds["export"].precision_after(settled.params, context),
             previous=("fetch", "export"),
             opset=getattr(settled.params, "opset", None),
+            exporter=settled.params.exporter,
             max_length=None if settled.params.max_length is UNSET else settled.params.max_length,
             trusts_code=settled.params.trusts_code,
             # What is merged is no longer what was stored.

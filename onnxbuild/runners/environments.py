@@ -10,11 +10,11 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from onnxbuild.needs.step_needs import CODE_OF, is_of_machine
 from onnxbuild.planning.interpreters.distributions import own_distributions
 from onnxbuild.protocol import Failure
-from onnxbuild.runners.programs import is_of_machine, version_on_machine
+from onnxbuild.runners.programs import version_on_machine
 from onnxbuild.steps.exporters import EXPORTERS
-from onnxbuild.steps.kind import CODE_OF
 from onnxbuild.steps.python_code import digest_of_code, own_module_place
 
 _US = "onnxbuild"

@@ -13,11 +13,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from onnxbuild.machine import usable_cores
+from onnxbuild.needs.step_needs import is_of_machine
 from onnxbuild.protocol import Failure, Progress, Request, Response
 from onnxbuild.runners import keeper
 from onnxbuild.runners.environments import Current, Environment, Unusable
 from onnxbuild.runners.processes import out_of_reach_of_ctrl_c
-from onnxbuild.runners.programs import is_of_machine, version_on_machine
+from onnxbuild.runners.programs import version_on_machine
 from onnxbuild.runners.runner import Tell
 
 # A run that has nothing to do starts no process, and so needs none of the modules that functions here import.

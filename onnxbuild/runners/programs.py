@@ -13,9 +13,10 @@ from typing import Any
 
 import msgspec
 
+from onnxbuild.needs.step_needs import FILE, PROGRAM, is_of_machine
 from onnxbuild.planning.action_graph import Action, ActionGraph
 from onnxbuild.steps import all_kinds
-from onnxbuild.steps.kind import FILE, PROGRAM, Kind, packages_of
+from onnxbuild.steps.kind import Kind, packages_of
 
 
 @functools.cache
@@ -30,16 +31,6 @@ def program_version(name: str) -> str:
     real = os.path.realpath(place)
     status = os.stat(real)
     return f"{os.path.basename(real)} of {status.st_size} bytes, {status.st_mtime_ns}"
-
-
-def is_of_machine(name: str) -> bool:
-    """Whether a name in `packages` is a program or a file of the machine, whatever environment the action runs in."""
-    return name.startswith((PROGRAM, FILE))
-
-
-def need_name(name: str) -> str:
-    """A name in `packages` as a person calls it."""
-    return name.removeprefix(PROGRAM).removeprefix(FILE)
 
 
 def version_on_machine(name: str) -> str:

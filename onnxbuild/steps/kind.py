@@ -12,18 +12,14 @@ from msgspec import UNSET, Meta, Struct, UnsetType, convert, structs
 
 from onnxbuild.diagnostics import Severity
 from onnxbuild.machine import Machine
+from onnxbuild.needs.step_needs import CODE_OF, FILE
 from onnxbuild.tables.checkpoints.other_libraries import TIMM
 from onnxbuild.tables.positions import positions_of
 from onnxbuild.tables.tasks import Family
 
-# What `packages` may name besides distributions: everything that is installed where the action runs, for code that may
-# import any of it; and the code of a package, by content.
+# What `packages` may name besides distributions and what `onnxbuild.needs` has: everything that is installed where the
+# action runs, for code that may import any of it.
 EVERYTHING = "installed packages"
-CODE_OF = "code of "
-# A program on the PATH, such as `program node`: its version is that of the first one that is found.
-PROGRAM = "program "
-# A file of the system, such as `file /dev/kfd`, that a driver makes: whether it is there.
-FILE = "file "
 
 # Files that only the drivers of GPUs make: NVIDIA's, AMD's, and those of Linux.
 GPU_FILES = frozenset({f"{FILE}/dev/nvidiactl", f"{FILE}/dev/kfd", f"{FILE}/dev/dri"})
@@ -127,6 +123,7 @@ class Context(Struct, frozen=True, kw_only=True):
     # Versions of distributions in the model's toolchain, as far as planning knows them. "absent": its lock has none.
     versions: Mapping[str, str] = {}
     opset: int | None = None  # of the standard operators of the graph that comes in, if planning knows it
+    exporter: str | None = None  # what writes the graph; None for an ONNX source
     max_length: int | None = None  # tokens up to which the export holds, where a person has accepted a limit
     trusts_code: bool = False  # whether the manifest lets the checkpoint's own code run
     graphs: int = 1  # of an ONNX source, as far as planning knows
@@ -183,6 +180,7 @@ class Kind(Struct, frozen=True, kw_only=True):
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
     worker: str  # "module:function"
+    summary: str = ""  # what it does, in one line, where several kinds share their params
     packages: Callable[[Any], tuple[str, ...]] = lambda _params: ()
     pool: str = "cpu"  # "cpu", or "alone": a benchmark has the machine to itself; see `pool_of`
     measures: bool = False

@@ -17,8 +17,8 @@ from onnxbuild.store.files import is_real_file, write_atomically
 from onnxbuild.store.group_access import grant_as_folder, is_shared
 
 DATABASE = "traces.db"  # its name below the store's root
-# A file with random content, written anew with each new database and whenever results are forgotten: while it is
-# unchanged, everything that was recorded is still known. A receipt can compare its stamps without opening SQLite.
+# A file with random content, written anew with each new database and whenever results are forgotten or replaced: while
+# it is unchanged, everything that was recorded is still known. A receipt can compare its stamps without opening SQLite.
 GENERATION = "traces.generation"
 
 WAIT_SECONDS = 60.0  # for another process that writes

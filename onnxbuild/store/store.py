@@ -124,16 +124,24 @@ class Store:
         parcel = self.remote.offer(key) if self.remote is not None else None
         return None if parcel is None else parcel.trace
 
-    def obtain(self, key: str, tell: Tell = lambda _done, _all: None) -> Trace | None:
+    def obtain(
+        self,
+        key: str,
+        tell: Tell = lambda _done, _all: None,
+        *,
+        is_final: Callable[[Trace], bool] = lambda _trace: True,
+    ) -> Trace | None:
         """The trace with this key; if it is missing, fetch it with its files from the remote store.
 
-        Errors: OSError of the local disk.
+        A trace that is not final gives way to one of the remote store that is. Errors: OSError of the local disk.
         """
         trace = self.lookup(key)
-        if trace is not None or self.remote is None:
+        if self.remote is None or (trace is not None and is_final(trace)):
             return trace
         parcel = self.remote.offer(key)
-        return None if parcel is None else self._fetch(key, parcel, self.remote, tell)
+        if parcel is None or (trace is not None and not is_final(parcel.trace)):
+            return trace
+        return self._fetch(key, parcel, self.remote, tell) or trace
 
     def _fetch(self, key: str, parcel: Parcel, remote: Remote, tell: Tell) -> Trace | None:
         work = self.workspace()
@@ -146,7 +154,7 @@ class Store:
                     self.content.adopt(place, Digest(digest), parcel.files[digest].size)
                 trees = {port: parcel.tree(port) for port in parcel.trace.outputs}
                 origin = Origin(remote.address.shown, parcel.signer)
-                trace = self._record(key, parcel.trace, trees, origin)
+                trace = self._replace(key, parcel.trace, trees, origin)
                 # A collection may meanwhile have removed a file that existed and hence was not fetched.
                 if not self.holds(trace):
                     return None
@@ -214,24 +222,44 @@ class Store:
             forget_journal(self.root, key)
         return journal(self.root, key)
 
-    def publish(self, key: str, trace: Trace, ports: Mapping[str, Path]) -> Trace:
-        """Move the folders of all output ports into the store, then record the trace.
+    def publish(
+        self,
+        key: str,
+        trace: Trace,
+        ports: Mapping[str, Path],
+        *,
+        is_final: Callable[[Trace], bool] = lambda _trace: True,
+    ) -> Trace:
+        """Move the folders of all output ports into the store, then record the trace, and return what is recorded.
 
-        Errors: OSError; then no trace is recorded.
+        A trace that is not final never takes the place of one that is, which another process may have recorded
+        meanwhile. Errors: OSError; then no trace is recorded.
         """
         with self._undisturbed():
-            trees = {port: self.content.ingest(folder) for port, folder in ports.items()}
-            recorded = self._record(key, trace, trees)
+            before = None if is_final(trace) else self.lookup(key)
+            if before is not None and is_final(before):
+                recorded = before
+            else:
+                trees = {port: self.content.ingest(folder) for port, folder in ports.items()}
+                recorded = self._record(key, trace, trees)
         forget_journal(self.root, key)
         return recorded
 
     def record_again(self, key: str, trace: Trace) -> None:
         """Record a result that the store has under one more key, in place of another result; it is shared anew."""
-        before = self.traces.find(key)
-        if before is not None and dict(before.outputs) != dict(trace.outputs):
-            self.traces.unmark_shared(key)
         with self._undisturbed():
-            self._record(key, trace, {port: self.tree(digest) for port, digest in trace.outputs.items()})
+            self._replace(key, trace, {port: self.tree(digest) for port, digest in trace.outputs.items()})
+
+    def _replace(self, key: str, trace: Trace, trees: Mapping[str, Tree], origin: Origin | None = None) -> Trace:
+        """Record a trace; if it takes the place of another result, neither a receipt nor a remote store has it yet."""
+        before = self.traces.find(key)
+        is_other = before is not None and dict(before.outputs) != dict(trace.outputs)
+        if is_other:
+            self.traces.unmark_shared(key)
+        recorded = self._record(key, trace, trees, origin)
+        if is_other:
+            self.traces.outdate_receipts()
+        return recorded
 
     def _record(self, key: str, trace: Trace, trees: Mapping[str, Tree], origin: Origin | None = None) -> Trace:
         """Record a trace whose content is in the store."""

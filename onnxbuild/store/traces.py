@@ -176,6 +176,10 @@ class Traces:
         with self._db.transaction() as db:
             db.execute("DELETE FROM shared WHERE key = ?", (key,))
 
+    def outdate_receipts(self) -> None:
+        """Let no run be answered by a receipt of this store that is older than this moment. Errors: OSError."""
+        self._db.renew()
+
     def unshared(self, remote: str, keys: Iterable[str]) -> list[str]:
         """The keys for which it is not known whether a remote store has them."""
         with self._db.transaction() as db:

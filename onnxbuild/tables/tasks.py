@@ -20,6 +20,7 @@ ThresholdRow = Literal["embedding", "classification", "generation"]
 Pooling = Literal["never", "where the checkpoint has it", "always"]
 
 PAST = "-with-past"
+PAST_SIZES, AUDIO_SIZES = "a past", "audio"
 # Tasks whose models differ from others of their family in what they take, or in what their library calls them.
 FILL_MASK = "fill-mask"
 IMAGE_CLASSES = "image-classification"
@@ -38,6 +39,7 @@ class Task(Struct, frozen=True, kw_only=True):
     thresholds: ThresholdRow
     with_past: bool = False  # the decoder takes and returns a KV cache
     is_labelled: bool = False  # one label per row says what is right
+    has_choices: bool = False  # its ids have an axis of choices between rows and tokens
     is_paired: bool = False  # a row holds two texts, which type ids distinguish
     pooling: Pooling = "never"
     aliases: tuple[str, ...] = ()
@@ -108,6 +110,7 @@ _ROWS = (
     ),
     Task(
         name="multiple-choice",
+        has_choices=True,
         model_class="AutoModelForMultipleChoice",
         thresholds="classification",
         is_paired=True,
@@ -220,6 +223,16 @@ def has_cache(task: str) -> bool:
     """Whether a task exports a decoder with a KV cache."""
     row = TASKS.get(task)
     return row is not None and row.with_past
+
+
+def sizes_besides_tokens(task: str | None) -> str | None:
+    """What has sizes in a task's graphs besides rows and tokens, in words; None for nothing, or for an unknown task."""
+    row = TASKS.get(task or "")
+    if row is None:
+        return None
+    if row.with_past:
+        return PAST_SIZES
+    return "choices" if row.has_choices else {"text": None, "audio": AUDIO_SIZES}.get(row.modality, "pictures")
 
 
 def is_speech_to_text(task: str | None) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,51 @@ def test_another_machine_takes_what_was_compiled_and_runs_it(tmp_path: Path) -> 
     assert record(device)["state"] == "compiled"
     assert done["m/one:load"]["facts"]["executed_on"] == {"place": "device", "name": "Chip 100"}
     assert "executed on Chip 100" in device.run(*shared).out
+
+
+def test_a_machine_that_has_prepared_a_variant_takes_what_another_one_compiles_later(tmp_path: Path) -> None:
+    shared = ("--remote", f"file://{tmp_path / 'shared'}")
+    device = machine(tmp_path / "device", chiprun="true")
+    assert device.run("--json", *shared).outcomes()["m/one:compile-chip"] == "built"
+    asked = device.run("--json", *shared).actions()["m/one:compile-chip"]
+    assert (asked["outcome"], asked["reasons"], asked["facts"]["state"]) == ("hit", [], "prepared")
+    assert machine(tmp_path / "builder", chipc=GOOD).run(*shared).code == 0
+    assert "would run" in device.run(*shared, verb="plan").out  # the check of what was compiled
+    taken = device.run("--json", *shared).actions()
+    assert {name: one["outcome"] for name, one in taken.items()} == {
+        "m:fetch": "hit", "m/one:compile-chip": "hit", "m/one:load": "built",
+    }  # fmt: skip
+    assert record(device)["state"] == "compiled"
+    assert taken["m/one:load"]["facts"]["executed_on"] == {"place": "device", "name": "Chip 100"}
+    # It stays: without the remote store, and where this machine is told to do again what it can do.
+    assert "executed on Chip 100" in device.run().out
+    forced = device.run("--force", "--json", "m/one").actions()["m/one:compile-chip"]
+    assert (forced["outcome"], forced["facts"]["state"]) == ("unchanged", "compiled")
+    assert record(device)["state"] == "compiled"
+
+
+def test_cache_pull_brings_what_another_machine_has_compiled(tmp_path: Path) -> None:
+    shared = ("--remote", f"file://{tmp_path / 'shared'}")
+    device = machine(tmp_path / "device", chiprun="true")
+    device.run(*shared)
+    machine(tmp_path / "builder", chipc=GOOD).run(*shared)
+    pull = (sys.executable, "-m", "onnxbuild", "cache", "pull", "manifest.yaml", "--store", str(device.store), *shared)
+    assert "1 result came from" in device.run_arguments([*pull]).out
+    device.run()
+    assert record(device)["state"] == "compiled"
+
+
+def test_on_one_disk_what_was_compiled_takes_the_place_of_what_was_prepared(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    device = machine(tmp_path / "device", chiprun="true")
+    device.store = store
+    device.run()
+    assert "prepared" in device.run().out  # from its receipt
+    builder = machine(tmp_path / "builder", chipc=GOOD)
+    builder.store = store
+    assert builder.run().code == 0
+    assert "executed on Chip 100" in device.run().out
+    assert record(device)["state"] == "compiled"
 
 
 def test_a_package_has_what_was_compiled_and_its_check_waits_for_the_device(tmp_path: Path) -> None:

@@ -466,7 +466,7 @@ def test_a_run_that_nobody_follows_any_more_ends_its_workers(tmp_path: Path) -> 
 def test_what_arrives_from_a_remote_store_is_told_in_megabytes_until_the_run_is_interrupted() -> None:
     told: list[ActionProgress] = []
 
-    def obtain(key: str, arrived: Any) -> str:
+    def obtain(key: str, arrived: Any, **_: Any) -> str:
         arrived(1_260_000, 34_560_000)
         one.interrupt.requested = True
         with pytest.raises(Waiting, match="m:a"):

@@ -12,6 +12,7 @@ from onnxbuild.manifest.structure.structure_checker import Structure
 from onnxbuild.manifest.structure.structure_words import Place
 from onnxbuild.planning.sources import SCHEMES
 from onnxbuild.steps import KINDS
+from onnxbuild.steps.compiling.backends import BACKENDS
 from onnxbuild.tables.thresholds import METRICS
 
 ROOT = Path(__file__).parents[2]
@@ -83,6 +84,19 @@ def test_derived_params_are_no_words_of_the_language():
     assert "task" not in steps["export"]["properties"]
     assert "device" not in steps["optimize"]["anyOf"][0]["properties"]
     assert "fetch" not in steps
+
+
+def test_each_backend_is_described_by_its_own_line():
+    """An editor shows it above the block of the backend, and the reference above its table."""
+    reference = (ROOT / "docs" / "reference" / "steps.md").read_text(encoding="utf-8")
+    blocks = [one for one in SCHEMA["$defs"]["compile"]["anyOf"] if "properties" in one]
+    lines = {one["properties"]["backend"]["anyOf"][0]["enum"][0]: one["description"] for one in blocks}
+    assert lines == {one.name: one.summary for one in BACKENDS}
+    assert len(set(lines.values())) == len(BACKENDS)
+    for block in blocks:
+        (name,) = block["properties"]["backend"]["anyOf"][0]["enum"]
+        assert block["properties"]["backend"]["description"] == f"what compiles: {lines[name]}"
+        assert f"## compile-{name}\n\n{lines[name]}.\n" in reference
 
 
 def resolved(schema):

@@ -12,6 +12,7 @@ import pytest
 from plugin.world import World
 
 from onnxbuild.manifest.load import load_manifest
+from onnxbuild.needs.step_needs import CODE_OF
 from onnxbuild.permissions import permissions
 from onnxbuild.planning.interpreters import distributions
 from onnxbuild.planning.interpreters.distributions import Distributions
@@ -21,7 +22,7 @@ from onnxbuild.planning.interpreters.within_reach import readable_for
 from onnxbuild.runners.environments import Current, Unusable
 from onnxbuild.runners.toolchains.existing_interpreter import Interpreter
 from onnxbuild.steps import KINDS
-from onnxbuild.steps.kind import CODE_OF, EVERYTHING
+from onnxbuild.steps.kind import EVERYTHING
 
 READING = ["lint", "plan", "graph", "status", "explain"]
 posix = pytest.mark.skipif(sys.platform == "win32", reason="the layout of POSIX, with real links")

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from onnxbuild.needs.step_needs import CODE_OF
 from onnxbuild.planning.interpreters.site_folders import OUTSIDE
 from onnxbuild.planning.toolchains import LockedPackage, LockedToolchain
 from onnxbuild.protocol import Failure
@@ -21,7 +22,7 @@ from onnxbuild.runners.toolchains import existing_interpreter, unused_toolchains
 from onnxbuild.runners.toolchains.existing_interpreter import Interpreter
 from onnxbuild.runners.toolchains.locked_environment import Locked, use_lock
 from onnxbuild.runners.toolchains.unused_toolchains import FreedToolchains, free_toolchains
-from onnxbuild.steps.kind import CODE_OF, EVERYTHING
+from onnxbuild.steps.kind import EVERYTHING
 from onnxbuild.store.locking.shared_lock import SharedLock
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="the layout of POSIX")

@@ -15,7 +15,7 @@ from onnxbuild.diagnostics import DiagnosticError
 from onnxbuild.digest import digest_value
 from onnxbuild.store import locks
 from onnxbuild.store.content import DamagedBlob, Tree
-from onnxbuild.store.database import DATABASE
+from onnxbuild.store.database import DATABASE, GENERATION
 from onnxbuild.store.remote.parcel import Parcel, parcel_of
 from onnxbuild.store.store import Store, opened
 from onnxbuild.store.traces import Origin, Trace
@@ -145,6 +145,45 @@ def test_a_result_is_fetched_with_its_origin_and_only_once(tmp_path: Path) -> No
         assert remote.calls == [("offer", KEY)]
         assert [path.name for path in store.workspace().parent.iterdir() if path.is_dir()][1:] == []
     assert remote.closed
+
+
+def is_final(trace: Trace) -> bool:
+    return trace.facts["f"] == 1
+
+
+def publish_provisional(store: Store, text: str) -> Trace:
+    folder = store.workspace()
+    (folder / "file").write_text(text)
+    trace = Trace(parts=PARTS, outputs={}, facts={"f": 0}, seconds=2.0, worker="w")
+    return store.publish(KEY, trace, {"out0": folder}, is_final=is_final)
+
+
+def test_a_result_that_is_not_final_gives_way_to_one_of_the_remote_store(tmp_path: Path) -> None:
+    remote = Elsewhere()
+    with Store(tmp_path / "store", remote=remote) as store:
+        ours = publish_provisional(store, "ours")
+        generation = (store.root / GENERATION).read_bytes()
+        assert store.obtain(KEY, is_final=is_final) == ours  # nothing is offered
+        assert store.obtain(KEY) == ours
+        assert remote.calls == [("offer", KEY)]
+        assert (store.root / GENERATION).read_bytes() == generation
+        better = remote_of(tmp_path, "theirs")
+        remote.parcel, remote.contents = better.parcel, {}
+        assert store.obtain(KEY, is_final=is_final) == ours  # its file does not arrive
+        remote.contents = better.contents
+        taken = store.obtain(KEY, is_final=is_final)
+        assert (taken.outputs, store.lookup(KEY)) == (better.parcel.trace.outputs, taken)
+        # A receipt of a run before answers with what was replaced.
+        assert (store.root / GENERATION).read_bytes() != generation
+        assert publish_provisional(store, "again") == taken
+        assert store.lookup(KEY) == taken
+
+
+def test_what_is_not_final_elsewhere_is_no_better(tmp_path: Path) -> None:
+    remote = remote_of(tmp_path, "theirs")
+    with Store(tmp_path / "store", remote=remote) as store:
+        ours = publish_provisional(store, "ours")
+        assert store.obtain(KEY, is_final=lambda _trace: False) == ours
 
 
 def test_what_somebody_else_signed_is_to_be_shared_again(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from onnxbuild.workers.engines.smoke_run import open_for_check  # noqa: E402
 from onnxbuild.workers.folders.journal import Journal  # noqa: E402
 from onnxbuild.workers.graphs.angles.angle_products import angles  # noqa: E402
 from onnxbuild.workers.graphs.graph_files import save_model  # noqa: E402
+from onnxbuild.workers.model_folder.counted_steps import CountedSteps  # noqa: E402
 from onnxbuild.workers.quantize.effect import check_effect  # noqa: E402
 from onnxbuild.workers.quantize.quantized import ANGLE  # noqa: E402
 from onnxbuild.workers.quantize.worker import _Given, _quantized  # noqa: E402
@@ -90,7 +91,9 @@ def fed(seed, rows=13):
 def test_every_method_keeps_angles_in_float(method):
     folder = scratch()
     onnx.save(waves(), folder / "model.onnx")
-    given = _Given(lambda: [fed(1), fed(2)], lambda: [fed(3), fed(4)], {}, None, silent, Journal(None))
+    given = _Given(
+        lambda: [fed(1), fed(2)], lambda: [fed(3), fed(4)], {}, None, silent, Journal(None), CountedSteps(silent, 0)
+    )
     model, facts = _quantized(folder / "model.onnx", METHODS[method], given)
     save_model(model, folder / "quantized.onnx")
     feeds = fed(5)

@@ -26,9 +26,9 @@ def test_every_step_counts_all_that_it_delivers(kind):
     }[kind]
     run = importlib.import_module(f"onnxbuild.workers.{kind}.worker").run
     source = exported("t5")[1]
-    texts = []
+    told = []
     output = scratch()
-    facts = run(params, {"model": source}, {"model": output}, lambda text, *_: texts.append(text))
+    facts = run(params, {"model": source}, {"model": output}, lambda *step: told.append(step))
     for folder, name in ((source, "bytes_before"), (output, "bytes")):
         sizes = {path.name: path.stat().st_size for path in folder.glob("*.onnx")}
         assert len(sizes) == 4
@@ -37,4 +37,10 @@ def test_every_step_counts_all_that_it_delivers(kind):
     assert facts["ran"] is True
     doing = {"optimize": "optimizing {}", "quantize": "quantizing {}", "precision": "converting {} to fp16"}[kind]
     parts = ("decoder_model.onnx", "decoder_with_past_model.onnx", "encoder_model.onnx")
-    assert texts == [*(doing.format(part) for part in parts), "merging decoder_model_merged.onnx", "running once"]
+    files = (parts[0], "decoder_model_merged.onnx", *parts[1:])
+    texts = [text for text, _, _ in told]
+    steps = [*(doing.format(part) for part in parts), f"merging {files[1]}", *(f"running {one} once" for one in files)]
+    assert [text for text in texts if text in steps] == steps
+    # Each step is one more, until the last one begins.
+    assert [done for _, done, _ in told] == list(range(len(told)))
+    assert told[-1][2] == len(told)

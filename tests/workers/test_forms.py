@@ -24,6 +24,7 @@ from onnxbuild.workers.graphs.graph_files import load_model, save_model  # noqa:
 from onnxbuild.workers.graphs.plain_form import store_weights  # noqa: E402
 from onnxbuild.workers.graphs.products import squeeze_weights  # noqa: E402
 from onnxbuild.workers.graphs.walk import graphs_of, nodes_of  # noqa: E402
+from onnxbuild.workers.model_folder.counted_steps import CountedSteps  # noqa: E402
 from onnxbuild.workers.optimize.worker import run as optimize  # noqa: E402
 from onnxbuild.workers.precision.worker import run as precision  # noqa: E402
 from onnxbuild.workers.quantize.gptq import quantize_gptq  # noqa: E402
@@ -416,7 +417,7 @@ def test_gptq_reads_what_a_graph_is_fed():
     folder = folder_of(build(PRODUCT, [WEIGHT, BIAS]))
     feeds = feeds_of(open_for_check(folder / "model.onnx"))
     params = QuantizeParams(method="weight-only", algorithm="gptq", dataset="text")
-    model = quantize_gptq(load_model(folder / "model.onnx"), params, feeds, folder)
+    model = quantize_gptq(load_model(folder / "model.onnx"), params, feeds, folder, CountedSteps(lambda *_: None, 0))
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
     save_model(model, folder / "gptq.onnx")
     assert max(differences(folder / "model.onnx", folder / "gptq.onnx")) < BOUNDS["q4"]

@@ -14,12 +14,14 @@ from onnxbuild.commands.building.finished import Finished
 from onnxbuild.commands.parsing.last_run import note_last_run
 from onnxbuild.commands.state.locations import own_store
 from onnxbuild.execute.events import Outcome
+from onnxbuild.execute.sharing.compiled_elsewhere import is_prepared
 from onnxbuild.printable import printable
 from onnxbuild.receipts.new_receipt import write_receipt
 from onnxbuild.receipts.remembered_plan import files_of_parts, parts_of, remember, stored_files
 from onnxbuild.report.progress.jsonl import events_text
 from onnxbuild.secrets import redacted
 from onnxbuild.store.database import GENERATION
+from onnxbuild.store.store import Store
 
 
 def note_last(finished: Finished) -> None:
@@ -32,13 +34,26 @@ def note_last(finished: Finished) -> None:
 def leave_receipt(finished: Finished) -> None:
     """Leave a receipt if it may answer the next run with the same arguments."""
     result, store = finished.result, finished.opened.store
-    # The next run offers again what could not be shared; a receipt would skip that.
-    if result.exit_code != 0 or not (result.shared is None or result.shared.complete):
+    # The next run offers again what could not be shared, and asks for what another machine has compiled meanwhile; a
+    # receipt would skip both.
+    if result.exit_code != 0 or not (result.shared is None or result.shared.complete) or _may_improve(finished):
         return
     # Before the receipt: the runs that it answers do not look for what was left here.
     store.release()
     with contextlib.suppress(OSError):
         _write(finished)
+
+
+def _may_improve(finished: Finished) -> bool:
+    """Whether something is only prepared that a remote store may have, or that another process has just compiled."""
+    store = finished.opened.store
+    prepared = [one for one in finished.result.outcomes.values() if is_prepared(one.facts)]
+    return any(store.remote is not None or _is_replaced(one, store) for one in prepared)
+
+
+def _is_replaced(outcome: Outcome, store: Store) -> bool:
+    trace = store.traces.find(outcome.key or "")
+    return trace is None or dict(trace.outputs) != dict(outcome.outputs)
 
 
 def _write(finished: Finished) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from msgspec import Struct, structs
 
 from onnxbuild.commands.parsing.options import Asked
@@ -33,6 +34,7 @@ from onnxbuild.report.card.source_readme import README
 from onnxbuild.report.card.subject import Folder, Subject
 from onnxbuild.report.evidence.evidence import Evidence
 from onnxbuild.report.wording import path_from_here
+from onnxbuild.steps.compiling.compiled_record import RECORD, CompiledRecord
 from onnxbuild.store.content import File
 from onnxbuild.store.store import Store
 
@@ -157,15 +159,21 @@ def _folder(name: str, files: Sequence[File], store: Store) -> Folder:
     graphs = {file: _read(read_outline, place) for file, place in places.items() if file.endswith(".onnx")}
     config = _read(_json, places["config.json"]) if "config.json" in places else None
     known = {file: outline or _UNREADABLE for file, outline in graphs.items()}
-    return Folder(name=name, files=tuple(files), graphs=known, config=config if isinstance(config, dict) else {})
+    record = _read(_record, places[RECORD]) if RECORD in places else None
+    settings = config if isinstance(config, dict) else {}
+    return Folder(name=name, files=tuple(files), graphs=known, config=settings, compiled=record)
 
 
 def _read(reader: Callable[[Path], Any], path: Path) -> Any:
     """What a stored file says, None if it says nothing. Errors: OSError if the store is damaged."""
     try:
         return reader(path)
-    except (NotOnnx, ValueError, RecursionError):
+    except (NotOnnx, ValueError, RecursionError, msgspec.MsgspecError):
         return None
+
+
+def _record(path: Path) -> CompiledRecord:
+    return msgspec.json.decode(read_regular(path, _LARGEST_CONFIG), type=CompiledRecord)
 
 
 def _json(path: Path) -> Any:

@@ -1,8 +1,10 @@
 """What a machine without a compiler may take from one that has it: the compiled result, in place of a prepared one.
 
 A compiled result is recorded under its own key, and under those of the same action where the compiler, or a part of it,
-is absent. These do not say which compiler it was, so the newest result takes the place of an older one. A prepared
-result stays on its machine.
+is absent. These do not say which compiler it was, so the newest result takes the place of an older one.
+
+A prepared result stays on its machine, and is not final: a compiled one takes its place as soon as the store or the
+remote store has it, and it never takes the place of a compiled one.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from msgspec.structs import replace
 
 from onnxbuild.execute.key import KeyParts
 from onnxbuild.steps import Kinds
+from onnxbuild.store.traces import Trace
 
 ABSENT = "absent"  # the version of what is not installed
 
@@ -46,3 +49,8 @@ def is_compiled(facts: Mapping[str, Any]) -> bool:
 def is_prepared(facts: Mapping[str, Any]) -> bool:
     """Whether the facts are those of a variant whose compiler was absent."""
     return facts.get("state") == "prepared"
+
+
+def is_final(trace: Trace) -> bool:
+    """Whether no other machine may have a better result for the same key."""
+    return not is_prepared(trace.facts)

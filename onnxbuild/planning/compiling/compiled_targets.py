@@ -11,10 +11,11 @@ from msgspec.structs import replace
 from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
 from onnxbuild.manifest.document import Table
 from onnxbuild.manifest.spec import Target
+from onnxbuild.needs.step_needs import CODE_OF
 from onnxbuild.steps import Kinds
 from onnxbuild.steps.checks.tune import TUNE
 from onnxbuild.steps.compiling.backend_kind import COMPILE, KEY
-from onnxbuild.steps.kind import CODE_OF, Context, Kind, Runtime, plugin_modules
+from onnxbuild.steps.kind import Context, Kind, Runtime, plugin_modules
 
 
 def compile_kind(block: Any, kinds: Kinds, at: Span) -> str | Diagnostic:

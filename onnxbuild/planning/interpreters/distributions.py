@@ -16,10 +16,11 @@ import msgspec
 from msgspec import Struct
 
 from onnxbuild.digest import digest_value
+from onnxbuild.needs.step_needs import CODE_OF
 from onnxbuild.planning.interpreters import MayRead
 from onnxbuild.planning.toolchains import normalized
 from onnxbuild.regular_files import open_regular, read_regular
-from onnxbuild.steps.kind import CODE_OF, EVERYTHING
+from onnxbuild.steps.kind import EVERYTHING
 from onnxbuild.steps.python_code import digest_of_code, module_place, watched_code
 
 _DIGITS = 32  # of a digest beside a version

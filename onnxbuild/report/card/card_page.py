@@ -47,7 +47,7 @@ def card_page(subject: Subject, pictures: Sequence[Picture] = ()) -> str:
         "### Python",
         *_example("python", python_snippet(subject.task, subject.best)),
         "### JavaScript",
-        *_example("js", javascript_snippet(subject.task, subject.best)),
+        *_javascript(subject),
         *_packages(subject),
         *measured(subject),
         "## Limits",
@@ -103,10 +103,18 @@ def _reason(subject: Subject) -> str:
 
 
 def _example(language: str, snippet: Snippet) -> Iterator[str]:
-    yield block("sh", snippet.install)
+    if snippet.install:
+        yield block("sh", snippet.install)
     yield block(language, snippet.lines)
     if snippet.notes:
         yield snippet.notes
+
+
+def _javascript(subject: Subject) -> Iterator[str]:
+    if subject.of_graphs is None:
+        yield "All variants here are compiled for runtimes that have no JavaScript."
+    else:
+        yield from _example("js", javascript_snippet(subject.task, subject.of_graphs))
 
 
 def _packages(subject: Subject) -> Iterator[str]:

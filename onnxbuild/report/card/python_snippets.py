@@ -6,6 +6,7 @@ the pooling in it is run by ONNX Runtime itself.
 
 from __future__ import annotations
 
+from onnxbuild.report.card.compiled_snippets import compiled_snippet, library_of_compiled
 from onnxbuild.report.card.snippets import (
     CONTEXT,
     QUESTION,
@@ -29,11 +30,15 @@ _PROVIDERS = 'providers=["CPUExecutionProvider"]'
 
 def library_of(subject: Subject) -> str:
     """The library that the example loads the files with."""
+    if subject.best.compiled is not None:
+        return library_of_compiled(subject.best.compiled)
     return "optimum" if _has_class(subject.task, subject.best) else "onnxruntime"
 
 
 def python_snippet(task: str, folder: Folder) -> Snippet:
     """The example for a task."""
+    if folder.compiled is not None:
+        return compiled_snippet(folder, folder.compiled)
     if returns_vectors(folder) and has_text(folder):
         return Snippet(install="pip install onnxruntime transformers", lines=_vectors(folder))
     if _has_class(task, folder):

@@ -20,7 +20,7 @@ _PARTS = frozenset({"encoder_model.onnx", "decoder_model.onnx"})
 
 
 class Snippet(Struct, frozen=True, kw_only=True):
-    """An example: how to install what it needs, and its lines. `notes`: what a reader must know beside it."""
+    """An example: how to install what it needs, empty for nothing, and its lines. `notes`: what to know beside it."""
 
     install: str
     lines: str

@@ -13,6 +13,7 @@ from onnxbuild.deliver.package_rows import PackageRow
 from onnxbuild.onnx_files.onnx_outline import Outline
 from onnxbuild.report.card.source_readme import SourceCard
 from onnxbuild.report.evidence.evidence import Evidence, VariantEvidence
+from onnxbuild.steps.compiling.compiled_record import CompiledRecord
 from onnxbuild.store.content import File
 from onnxbuild.tables.choices import BEST
 
@@ -20,12 +21,16 @@ _FLOATS = frozenset({"fp32", "fp16", "bf16"})
 
 
 class Folder(Struct, frozen=True, kw_only=True):
-    """The delivered files of a variant. `graphs`: the outline of each ONNX file, by name."""
+    """The delivered files of a variant.
+
+    `graphs`: the outline of each ONNX file, by name; `compiled`: how a compiled variant is loaded.
+    """
 
     name: str
     files: tuple[File, ...]
     graphs: Mapping[str, Outline] = {}
     config: Mapping[str, Any] = {}
+    compiled: CompiledRecord | None = None
 
     def has(self, name: str) -> bool:
         """Whether a file is among them."""
@@ -93,6 +98,11 @@ class Subject(Struct, frozen=True, kw_only=True):
         passed = [one for one in self.delivered if one.row.verdict == "passed" and one.row.latency_ms is not None]
         fastest = min(passed, key=lambda one: one.row.latency_ms or 0.0, default=self.delivered[0])
         return self.folders[fastest.target]
+
+    @property
+    def of_graphs(self) -> Folder | None:
+        """The folder that examples in JavaScript load: the best one, or else the first one that is not compiled."""
+        return next((one for one in (self.best, *self.folders.values()) if one.compiled is None), None)
 
     def named(self) -> Iterator[tuple[VariantEvidence, Folder]]:
         """Each delivered variant with its folder."""

@@ -18,6 +18,7 @@ WHOLE: Mapping[str, str] = {
     "trace": NEVER_BUILT,
     "forced": "forced by `{new}`",
     "destination": "its destination has lost files that were published",
+    "prepared": "another machine may have compiled what is only prepared here",
     "store": "its result is missing from the store or damaged",
 }
 # Outcomes whose action ran, so that its dependents may have a changed input.

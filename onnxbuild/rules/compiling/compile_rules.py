@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 
 import msgspec
 
 from onnxbuild.diagnostics import Diagnostic, fault
+from onnxbuild.needs.step_needs import FILE, PROGRAM, Version, first_absent, need_name
 from onnxbuild.planning.action_graph import CURRENT, Action
 from onnxbuild.rules.rule import Rule, World, described, rule
 from onnxbuild.steps import all_kinds
-from onnxbuild.steps.kind import FILE, PROGRAM
 
 
 @rule("OB802", "compiler-missing", severity="warning")
@@ -30,9 +28,9 @@ def compiler_missing(world: World) -> Iterator[Diagnostic]:
         if kind is None or not kind.backend:
             continue
         names = kind.compiler(msgspec.convert(action.params, kind.params))
-        absent = next((one for one in names if _is_absent(one, action, world)), None)
+        absent = first_absent(names, _version(action, world))
         if absent is not None:
-            name = absent.removeprefix(PROGRAM).removeprefix(FILE)
+            name = need_name(absent)
             yield fault(
                 "OB802",
                 f"`{name}` is not on this machine, so `{action.id}` will only be prepared, not compiled",
@@ -51,12 +49,9 @@ def _way_out(need: str, name: str) -> str:
     return f"install `{name}`, or run this target where it is installed, with a shared store"
 
 
-def _is_absent(need: str, action: Action, world: World) -> bool:
-    if need.startswith(PROGRAM):
-        return shutil.which(need.removeprefix(PROGRAM)) is None
-    if need.startswith(FILE):
-        return not os.path.exists(need.removeprefix(FILE))
-    return action.toolchain == CURRENT and world.installed(need) is None
+def _version(action: Action, world: World) -> Version:
+    """The distributions where an action runs. Those of another interpreter are not looked up, and count as there."""
+    return world.installed if action.toolchain == CURRENT else lambda _name: "not looked up"
 
 
 RULES: tuple[Rule, ...] = (

@@ -71,11 +71,28 @@ RULES: tuple[Rule, ...] = (
         The shapes of a TensorRT engine are not in order.
 
         Why: the engine is built for calls from `min` to `max`, and its kernels are chosen for `opt`. Each is the number
-        of rows and of tokens.
+        of rows and of tokens. Profiles among the `options` need all three for each input, such as
+        `trt_profile_opt_shapes: "input_ids:1x128,attention_mask:1x128"`.
         Bad:
             compile: {backend: tensorrt, shapes: {min: [1, 1], opt: [1, 512], max: [8, 128]}}
         Good:
             compile: {backend: tensorrt, shapes: {min: [1, 1], opt: [1, 128], max: [8, 512]}}
+        """,
+    ),
+    described(
+        "OB825",
+        "sizes-besides-tokens",
+        """
+        A backend that is told rows and tokens gets a graph with other free sizes.
+
+        Why: pictures have a height and a width, audio has a length in samples, choices are an axis of their own, and
+        a past grows. `tensorrt`, `coreml` and `qnn` compile for sizes that are known before.
+        Bad:
+            task: image-classification
+            compile: tensorrt
+        Good:
+            task: text-classification
+            compile: tensorrt
         """,
     ),
 )

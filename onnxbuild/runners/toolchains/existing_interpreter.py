@@ -10,13 +10,14 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Struct
 
+from onnxbuild.needs.step_needs import CODE_OF
 from onnxbuild.planning.interpreters import MayRead
 from onnxbuild.planning.interpreters.distributions import Distributions
 from onnxbuild.planning.interpreters.site_folders import OUTSIDE, SiteFolders, site_folders
 from onnxbuild.planning.toolchains import normalized
 from onnxbuild.protocol import Failure
 from onnxbuild.runners.environments import Run, Say, Unusable
-from onnxbuild.steps.kind import CODE_OF, EVERYTHING
+from onnxbuild.steps.kind import EVERYTHING
 
 _PROBE_SECONDS = 60
 _SHOWN = 3

@@ -13,12 +13,13 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
+from onnxbuild.needs.step_needs import CODE_OF
 from onnxbuild.planning.toolchains import LockedToolchain, python_of
 from onnxbuild.protocol import Failure
 from onnxbuild.runners import pip_output
 from onnxbuild.runners.environments import Current, Run, Say, Unusable
 from onnxbuild.runners.toolchains.whole import mark_whole, what_is_wrong
-from onnxbuild.steps.kind import CODE_OF, EVERYTHING
+from onnxbuild.steps.kind import EVERYTHING
 from onnxbuild.store import locks
 from onnxbuild.store.files import remove_tree
 from onnxbuild.store.group_access import grant_below, make_folder

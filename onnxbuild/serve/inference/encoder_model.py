@@ -9,6 +9,7 @@ from tokenizers import Encoding
 
 from onnxbuild.serve.inference import pooling
 from onnxbuild.serve.inference.buckets import buckets
+from onnxbuild.serve.inference.compiled_session import CompiledSession, opened_session
 from onnxbuild.serve.inference.graph_session import GraphSession
 from onnxbuild.serve.inference.item_tokens import ItemTokens
 from onnxbuild.serve.inference.model_folder import ModelFolder, UnusableModelError
@@ -26,7 +27,7 @@ class EncoderModel:
 
     def __init__(self, folder: ModelFolder, threads: int | None) -> None:
         self._folder = folder
-        self._session = GraphSession(folder, threads)
+        self._session = opened_session(folder, threads)
         self._tokens = ItemTokens(folder, self._session)
         self._labels = folder.labels()
         self._abilities: tuple[Ability, ...] = ENCODERS[folder.task]
@@ -99,7 +100,9 @@ def _default_prompt(folder: ModelFolder) -> str:
     return str((config.get("prompts") or {}).get(config.get("default_prompt_name")) or "")
 
 
-def _vectors_of(folder: ModelFolder, session: GraphSession) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+def _vectors_of(
+    folder: ModelFolder, session: GraphSession | CompiledSession
+) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
     """A function from feeds to one float32 vector per text."""
     ends = normalized if pooling.is_normalized(folder) else np.asarray
     if _POOLED in session.outputs:

@@ -11,7 +11,7 @@ import onnxruntime
 from onnxbuild.serve.inference.model_folder import ModelFolder, UnusableModelError
 from onnxbuild.tables.sessions.session_settings import SESSION_FILE, SETTINGS
 
-_TYPES = {
+TYPES = {
     "tensor(int64)": np.int64,
     "tensor(int32)": np.int32,
     "tensor(float)": np.float32,
@@ -43,7 +43,7 @@ class GraphSession:
 
     def type_of(self, name: str) -> Any:
         """The NumPy type of an input."""
-        return _TYPES.get(self.inputs[name].type, np.float32)
+        return TYPES.get(self.inputs[name].type, np.float32)
 
     def run(self, outputs: list[str], feeds: Arrays) -> list[np.ndarray]:
         """The outputs for feeds that have the types of the inputs."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
+from onnxbuild.serve.inference.compiled_session import CompiledSession
 from onnxbuild.serve.inference.graph_session import GraphSession
 from onnxbuild.serve.inference.model_folder import ModelFolder, UnusableModelError
 from onnxbuild.serve.wire import Item
@@ -18,7 +19,7 @@ _KNOWN = frozenset({"input_ids", "attention_mask", "token_type_ids", "position_i
 class ItemTokens:
     """The tokenizer of an encoder with the shape of its graph."""
 
-    def __init__(self, folder: ModelFolder, session: GraphSession) -> None:
+    def __init__(self, folder: ModelFolder, session: GraphSession | CompiledSession) -> None:
         if unknown := session.inputs.keys() - _KNOWN:
             raise UnusableModelError(f"the graph takes an input `{min(unknown)}` that no text gives")
         batch, fixed = session.inputs["input_ids"].shape[:2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -13,6 +14,9 @@ from onnxbuild.regular_files import NotRegular, is_behind_link, read_regular
 from onnxbuild.serve.unusable_folder import UnusableFolderError
 
 DESCRIPTION = "onnxbuild.json"
+# The backends whose results the processes of models open (`inference/compiled_session.py`).
+SERVED_BACKENDS = ("ort", "openvino")
+_COMPILE = "compile-"  # begins the kinds of steps that compile
 _LARGEST = 16 << 20  # bytes
 
 
@@ -23,6 +27,7 @@ class _File(Struct, frozen=True):
 
 class _Step(Struct, frozen=True):
     kind: str
+    facts: dict[str, Any] = {}
 
 
 class Description(Struct, frozen=True):
@@ -50,15 +55,25 @@ def description_of(folder: Path) -> Description:
 def check_files(folder: Path) -> Description:
     """Compare every file with its digest. Errors: UnusableFolderError names the first that differs."""
     description = description_of(folder)
-    compiled = next((step for step in description.steps if step.kind.startswith("compile-")), None)
-    if compiled is not None:
-        backend = compiled.kind.removeprefix("compile-")
-        message = f"it is compiled for `{backend}`, and the server runs ONNX graphs as they are"
-        raise UnusableFolderError(folder, message, "serve a target without `compile:`")
+    for step in description.steps:
+        if step.kind.startswith(_COMPILE):
+            _check_compiled(folder, step)
     for name, file in description.files.items():
         if name != DESCRIPTION and (why := _difference(folder, name, file)):
             raise UnusableFolderError(folder, f"`{name}` {why} since it was delivered")
     return description
+
+
+def _check_compiled(folder: Path, step: _Step) -> None:
+    """A folder for another device may have a graph too, which would run on the CPU. Errors: UnusableFolderError."""
+    backend = step.kind.removeprefix(_COMPILE)
+    if backend not in SERVED_BACKENDS:
+        served = " and ".join(f"`{name}`" for name in SERVED_BACKENDS)
+        message = f"it is compiled for `{backend}`, and the server runs ONNX graphs and what {served} compile"
+        raise UnusableFolderError(folder, message, f"serve a target without `compile:`, or one for {served}")
+    if step.facts.get("state") != "compiled":
+        hint = f"install `{step.facts.get('needs') or backend}` and build it again"
+        raise UnusableFolderError(folder, f"it is only prepared for `{backend}`, not compiled", hint)
 
 
 def _difference(folder: Path, name: str, file: _File) -> str | None:

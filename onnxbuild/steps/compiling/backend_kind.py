@@ -52,7 +52,7 @@ class Backend(Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    summary: str  # one line for the reference
+    summary: str  # one line for the reference and for the hover text of an editor
     version: int
     params: type[CompileParams]
     worker: str  # "module:function"
@@ -92,6 +92,7 @@ def _compiler(backend: Backend) -> Kind:
         inputs={"model": "onnx"},
         outputs={"model": "compiled"},
         worker=backend.worker,
+        summary=backend.summary,
         packages=backend.packages,
         compiler=backend.compiler,
         runtime=lambda params, _context: Runtime(backend=backend.name, needs=backend.runs_with(params)),

@@ -9,17 +9,32 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from onnxbuild.needs.step_needs import FILE
 from onnxbuild.steps.compiling.backend_kind import Backend, CompileParams, check_device
-from onnxbuild.steps.dataset_rows import DerivedRows, Rows, RowSeed, Samples, check_counts, check_length
-from onnxbuild.steps.kind import FILE, Context, Fault
+from onnxbuild.steps.compiling.sizes_of_calls import PROFILES, check_profiles, check_tokens
+from onnxbuild.steps.dataset_rows import (
+    DerivedRows,
+    Rows,
+    RowSeed,
+    Samples,
+    check_call,
+    check_counts,
+    check_cut,
+    check_length,
+)
+from onnxbuild.steps.exporters import EXPORTERS
+from onnxbuild.steps.kind import Context, Fault
+from onnxbuild.tables.positions import may_read_text
 from onnxbuild.tables.runtimes.runtime_limits import LIMITS, RuntimeLimits
+from onnxbuild.tables.tasks import reads_text_rows
 
 _WORKER = "onnxbuild.workers.compile.checked.checked_worker"
 _ENGINE = "onnxbuild.workers.engines.compiled.provider_engine:ProviderModel"
 _NVIDIA = f"{FILE}/dev/nvidiactl"
 _ON_CUDA = frozenset({"tensorrt", "cuda"})
 FLOATS = frozenset({"fp32", "fp16", "bf16"})
-_BLOCKED = frozenset({"q4", "q8", "bnb4", "q4f16"})  # precisions with weights in blocks
+_BLOCKED = ("q", "bnb")  # begin the names of precisions with weights in blocks, such as `q4f16` and `q4-stored`
+_OF_INT8 = ("dataset", "samples", "sequence", "seed")
 
 
 class ProviderParams(CompileParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -40,7 +55,7 @@ class ProviderParams(CompileParams, frozen=True, forbid_unknown_fields=True, kw_
 
 
 class FixedParams(ProviderParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The same, for a provider that needs to know every size."""
+    """How a provider of ONNX Runtime compiles the graph when it is loaded, for one shape of its calls."""
 
     batch: Annotated[int, Meta(description="rows of a call")] = 1
     sequence: Annotated[int, Meta(description="tokens of a row; shorter rows are padded")] = 128
@@ -55,7 +70,7 @@ class ShapeRange(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class TensorrtParams(ProviderParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The same, with the range of shapes of TensorRT's engines, and the types in which they compute."""
+    """How TensorRT compiles the graph when it is loaded: the shapes of its calls, and the type of its values."""
 
     DERIVED: ClassVar[tuple[str, ...]] = (*ProviderParams.DERIVED, "rows")
 
@@ -76,7 +91,7 @@ class TensorrtParams(ProviderParams, frozen=True, forbid_unknown_fields=True, kw
 
 def _has_integers(precision: str, limits: RuntimeLimits) -> bool:
     """Whether a graph of this precision has integers that the runtime does not take."""
-    if precision in _BLOCKED:
+    if precision.startswith(_BLOCKED):
         return "MatMulNBits" in limits.refused
     return precision not in FLOATS and limits.integers != "any"
 
@@ -94,9 +109,19 @@ def _check_integers(name: str) -> Callable[[Any, Context], Iterable[Fault]]:
             yield Fault(code="OB822", message=message, hint=f"remove the step before it, and write {other}")
         if context.opset is not None and context.opset > limits.opset:
             message = f"{limits.version} reads opsets up to {limits.opset}, and the graph has {context.opset}"
-            yield Fault(code="OB823", message=message, hint=f"write `export: {{opset: {limits.opset}}}`")
+            yield Fault(code="OB823", message=message, hint=_lower_opset(limits.opset, context))
 
     return check
+
+
+def _lower_opset(opset: int, context: Context) -> str:
+    """How the graph gets an opset that the runtime reads."""
+    if context.exporter is None:
+        return f"export the model again with opset {opset}, or choose another backend"
+    exporter = EXPORTERS.get(context.exporter)
+    if exporter is not None and exporter.opsets[0] > opset:
+        return f"`{exporter.name}` writes no lower one: choose another exporter, with `opset: {opset}`"
+    return f"write `export: {{opset: {opset}}}`"
 
 
 def _check_fixed(params: FixedParams, context: Context) -> Iterable[Fault]:
@@ -109,6 +134,10 @@ def _check_fixed(params: FixedParams, context: Context) -> Iterable[Fault]:
     if params.sequence < 1:
         yield Fault(code="OB612", field="sequence", message="`sequence` expects a number from 1")
     yield from check_length("sequence", params.sequence, context)
+    yield from check_call("sequence", params.batch, params.sequence)
+    if context.family == "encoder":
+        hint = "compile an encoder of texts, or choose another backend"
+        yield from check_tokens("coreml", context, hint, takes_audio=True)
 
 
 def _check_tensorrt(params: TensorrtParams, context: Context) -> Iterable[Fault]:
@@ -122,9 +151,31 @@ def _check_tensorrt(params: TensorrtParams, context: Context) -> Iterable[Fault]
         yield Fault(
             code="OB824", field="shapes", message=message, hint="see `min: [1, 1], opt: [1, 128], max: [8, 512]`"
         )
-    yield from check_counts(params)
+    yield from check_call("shapes", *params.shapes.max)
     if "shapes" in context.written:
         yield from check_length("shapes", params.shapes.max[1], context)
+    yield from check_profiles(params.options, context)
+    if not any(name in params.options for name in PROFILES):
+        hint = f"write the sizes as `options: {{{PROFILES[0]}: …}}` and so on, or `compile: cuda`, which takes any size"
+        yield from check_tokens("tensorrt", context, hint)
+    yield from _check_rows(params, context)
+
+
+def _check_rows(params: TensorrtParams, context: Context) -> Iterable[Fault]:
+    """OB805 for what only `int8` reads, OB804 for a model that reads no text."""
+    if params.precision != "int8":
+        for field in _OF_INT8:
+            if field in context.written:
+                message = f"`{field}` has no effect without `precision: int8`"
+                yield Fault(code="OB805", field=field, message=message, hint="remove it")
+        return
+    yield from check_counts(params)
+    yield from check_cut(params, context)
+    if not reads_text_rows(context.task) or not may_read_text(context.config):
+        message = f"`precision: int8` is ranged on texts, which the task `{context.task}` does not read"
+        yield Fault(
+            code="OB804", field="precision", message=message, hint="write `precision: fp16`, which reads nothing"
+        )
 
 
 def _resolve_tensorrt(params: TensorrtParams, context: Context) -> TensorrtParams:

@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from onnxbuild.needs.step_needs import PROGRAM
 from onnxbuild.steps.compiling.backend_kind import COMPILE, Backend, CompileParams, check_device
-from onnxbuild.steps.kind import PROGRAM, Context, Fault
+from onnxbuild.steps.kind import Context, Fault
 from onnxbuild.tables.compiling.cloud_ai_families import DECODERS, ENCODERS, rope_that_varies
 from onnxbuild.tables.compiling.cloud_ai_sdks import OWN_OPTIONS, SDKS, flag_of
 from onnxbuild.tables.tasks import pooling_of

@@ -8,7 +8,8 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import UNSET, Meta, UnsetType
 
 from onnxbuild.steps.compiling.backend_kind import Backend, CompileParams, check_device
-from onnxbuild.steps.dataset_rows import DerivedRows, Rows, RowSeed, Samples, check_counts, check_length
+from onnxbuild.steps.compiling.sizes_of_calls import check_tokens
+from onnxbuild.steps.dataset_rows import DerivedRows, Rows, RowSeed, Samples, check_call, check_counts, check_length
 from onnxbuild.steps.kind import Context, Fault
 
 QNN_DISTRIBUTION = "onnxruntime-qnn"
@@ -55,6 +56,9 @@ def _check(params: QnnParams, context: Context) -> Iterable[Fault]:
         yield Fault(code="OB612", field="batch", message="`batch` expects a number from 1")
     yield from check_counts(params)
     yield from check_length("sequence", params.sequence, context)
+    yield from check_call("sequence", params.batch, params.sequence)
+    if context.family in FAMILIES:
+        yield from check_tokens("qnn", context, "compile an encoder of texts, or choose another backend")
 
 
 QNN = Backend(

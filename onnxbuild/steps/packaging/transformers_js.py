@@ -9,7 +9,8 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from onnxbuild.steps.kind import PROGRAM, Context, Fault, TargetFacts
+from onnxbuild.needs.step_needs import PROGRAM
+from onnxbuild.steps.kind import Context, Fault, TargetFacts
 from onnxbuild.steps.packaging.package_kind import Client, ClientParams, Package, PackageParams, Roles
 from onnxbuild.tables.publishing.javascript_dtypes import (
     BROWSERS,

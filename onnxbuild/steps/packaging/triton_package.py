@@ -8,7 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from onnxbuild.steps.kind import PROGRAM, Context, Fault
+from onnxbuild.needs.step_needs import PROGRAM
+from onnxbuild.steps.kind import Context, Fault
 from onnxbuild.steps.packaging.model_repository import RepositoryParams, check_names, repository_roles
 from onnxbuild.steps.packaging.package_kind import Client, Package
 

@@ -16,10 +16,12 @@ from onnxbuild.workers.folders.configs import read_config
 from onnxbuild.workers.folders.model_files import carry_along, onnx_names
 from onnxbuild.workers.folders.model_graphs import data_below, size_bytes
 from onnxbuild.workers.libraries.quiet import quiet
+from onnxbuild.workers.model_folder.counted_steps import CountedSteps
 from onnxbuild.workers.model_folder.decoders import graphs_to_change, merge, merged_name
 
-# Writes the changed file to the second path and returns its facts; the name is that of the file below both folders.
-Change = Callable[[str, Path, Path], dict[str, Any]]
+# Writes the changed file to the second path and returns its facts; the name is that of the file below both folders. It
+# may add the steps that it knows to the progress.
+Change = Callable[[str, Path, Path, CountedSteps], dict[str, Any]]
 Check = Callable[[Mapping[str, Any]], None]
 
 
@@ -40,16 +42,18 @@ def change_each_graph(
     loaded (False where `runs` is False).
     """
     names = graphs_to_change(source)
+    merges = merged_name(source) is not None
+    steps = CountedSteps(progress, len(names) + merges + runs * (len(names) + merges))
     files: dict[str, Any] = {}
-    for done, name in enumerate(names):
-        progress(doing.format(name=name), done, len(names))
-        files[name] = change(name, source / name, destination / name)
-    files |= _merge_again(source, destination, progress, len(names))
+    for name in names:
+        steps.begin(doing.format(name=name))
+        files[name] = change(name, source / name, destination / name, steps)
+    files |= _merge_again(source, destination, steps)
     carry_along(source, destination, besides=data_below(source))
     facts = {"files": files, "bytes_before": total_bytes(source), "bytes": total_bytes(destination)}
     if check is not None:
         check(facts)
-    return {**facts, "ran": runs and _run_each(source, destination, progress)}
+    return {**facts, "ran": runs and _run_each(source, destination, steps)}
 
 
 def total_bytes(folder: Path) -> int:
@@ -57,18 +61,20 @@ def total_bytes(folder: Path) -> int:
     return sum(size_bytes(folder / name) for name in onnx_names(folder))
 
 
-def _merge_again(source: Path, destination: Path, progress: Tell, count: int) -> dict[str, Any]:
+def _merge_again(source: Path, destination: Path, steps: CountedSteps) -> dict[str, Any]:
     """The merged decoder of the changed parts, if the source has one; its facts by file name."""
     name = merged_name(source)
     if name is None:
         return {}
-    progress(f"merging {name}", count, count)
+    steps.begin(f"merging {name}")
     with quiet():
         return {name: merge(destination, name)}
 
 
-def _run_each(source: Path, destination: Path, progress: Tell) -> bool:
-    progress("running once")
+def _run_each(source: Path, destination: Path, steps: CountedSteps) -> bool:
     config = read_config(source)
-    ran = [check_still_runs(source / name, destination / name, config) for name in onnx_names(destination)]
+    ran = []
+    for name in onnx_names(destination):
+        steps.begin(f"running {name} once")
+        ran.append(check_still_runs(source / name, destination / name, config))
     return all(ran)

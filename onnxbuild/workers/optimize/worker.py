@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,6 +25,7 @@ from onnxbuild.workers.graphs.weightless import can_leave_weights, change_graph
 from onnxbuild.workers.graphs.weights import share_equal_weights, tie_transposed_weights
 from onnxbuild.workers.libraries.absent_torch import torch_stand_in
 from onnxbuild.workers.libraries.quiet import quiet
+from onnxbuild.workers.model_folder.counted_steps import CountedSteps
 from onnxbuild.workers.model_folder.each_graph import change_each_graph
 from onnxbuild.workers.optimize.attention import fuse_attention_with_past
 from onnxbuild.workers.optimize.completions import complete
@@ -42,15 +43,14 @@ def run(params: OptimizeParams, inputs: Mapping[str, Path], outputs: Mapping[str
     config = read_config(inputs["model"])
     model_type = str(config.get("model_type"))
 
-    def change(_name: str, source: Path, destination: Path) -> dict[str, Any]:
-        return _optimize(source, destination, config, params)
+    def change(name: str, source: Path, destination: Path, steps: CountedSteps) -> dict[str, Any]:
+        steps.expect(2)
+        return _optimize(source, destination, config, params, lambda doing: steps.begin(f"{doing} {name}"))
 
     def check(facts: Mapping[str, Any]) -> None:
         check_fused(model_type, params.level, _fused_by_file(facts), inputs["model"])
 
-    facts = change_each_graph(
-        inputs["model"], outputs["model"], change, progress, doing="optimizing {name}", check=check
-    )
+    facts = change_each_graph(inputs["model"], outputs["model"], change, progress, doing="reading {name}", check=check)
     return {**facts, "warnings": warnings_of(model_type, params.level, _fused_by_file(facts))}
 
 
@@ -58,12 +58,16 @@ def _fused_by_file(facts: Mapping[str, Any]) -> dict[str, dict[str, int]]:
     return {name: file["fused"] for name, file in facts["files"].items() if "fused" in file}
 
 
-def _optimize(source: Path, destination: Path, config: Mapping[str, Any], params: OptimizeParams) -> dict[str, Any]:
+def _optimize(
+    source: Path, destination: Path, config: Mapping[str, Any], params: OptimizeParams, begin: Callable[[str], None]
+) -> dict[str, Any]:
+    """Write the optimized graph and return its facts; `begin` is told what begins, in a word."""
     started = time.perf_counter()
     before = load_graph(source)
     destination.parent.mkdir(parents=True, exist_ok=True)
+    begin("optimizing")
     with TemporaryDirectory(prefix="onnxbuild-optimize-") as scratch, quiet():
-        model, facts = _optimized_file(source, destination, Path(scratch), config, params)
+        model, facts = _optimized_file(source, destination, Path(scratch), config, params, begin)
     return {
         "nodes_before": sum(count_operators(before).values()),
         "nodes": sum(count_operators(model).values()),
@@ -75,7 +79,12 @@ def _optimize(source: Path, destination: Path, config: Mapping[str, Any], params
 
 
 def _optimized_file(
-    source: Path, destination: Path, scratch: Path, config: Mapping[str, Any], params: OptimizeParams
+    source: Path,
+    destination: Path,
+    scratch: Path,
+    config: Mapping[str, Any],
+    params: OptimizeParams,
+    begin: Callable[[str], None],
 ) -> tuple[ModelProto, dict[str, Any]]:
     """Write the optimized graph, and return it with its facts; its weights stay in their file where possible."""
     facts: dict[str, Any] = {"shared_bytes": 0, "weights_left_in_place": _leaves_weights(source, params)}
@@ -86,6 +95,7 @@ def _optimized_file(
             facts["kept_fp32"] = sorted(angles)
         facts["fused"] = count_fused(changed)
         facts["skip_norms_parted"] = part_skip_norms(changed) if params.device == "cpu" else 0
+        begin("writing")
         return changed
 
     if facts["weights_left_in_place"]:

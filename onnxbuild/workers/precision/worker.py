@@ -31,6 +31,7 @@ from onnxbuild.workers.inputs.sample_source import open_source
 from onnxbuild.workers.inputs.samples import Sample, probes, shaped, single_texts
 from onnxbuild.workers.libraries.quiet import quiet
 from onnxbuild.workers.libraries.remote_code import with_its_code
+from onnxbuild.workers.model_folder.counted_steps import CountedSteps
 from onnxbuild.workers.model_folder.decoders import graphs_to_change
 from onnxbuild.workers.model_folder.each_graph import change_each_graph
 
@@ -50,8 +51,10 @@ def run(params: PrecisionParams, inputs: Mapping[str, Path], outputs: Mapping[st
     models = {name: _prepared(inputs["model"] / name) for name in graphs_to_change(inputs["model"])}
     _check_kept(params.kept, models)
 
-    def change(name: str, source: Path, destination: Path) -> dict[str, Any]:
-        return _convert(models.pop(name), source, destination, params, feeds and feeds(name))
+    def change(name: str, source: Path, destination: Path, steps: CountedSteps) -> dict[str, Any]:
+        read = feeds and steps.reading(feeds(name), f"{name} reads row {{row}}", expected=params.samples)
+        steps.expect(1)
+        return _convert(models.pop(name), source, destination, params, read, steps)
 
     return change_each_graph(
         inputs["model"],
@@ -72,13 +75,19 @@ def _prepared(path: Path) -> ModelProto:
 
 
 def _convert(
-    model: ModelProto, source: Path, destination: Path, params: PrecisionParams, feeds: Iterable[Feeds] | None
+    model: ModelProto,
+    source: Path,
+    destination: Path,
+    params: PrecisionParams,
+    feeds: Iterable[Feeds] | None,
+    steps: CountedSteps,
 ) -> dict[str, Any]:
     started = time.perf_counter()
     with TemporaryDirectory(prefix="onnxbuild-precision-") as scratch, quiet():
         model, facts = _converted(model, Path(scratch), params, feeds)
     destination.parent.mkdir(parents=True, exist_ok=True)
     cure = _cure(model, params)
+    steps.begin(f"writing {destination.name}")
     save_model(model, destination, external=has_external_data(source))
     sizes = {"bytes_before": size_bytes(source), "bytes": size_bytes(destination)}
     if sizes["bytes"] >= sizes["bytes_before"]:

@@ -12,21 +12,31 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from onnx import ModelProto
+from onnx import ModelProto, NodeProto
 
 from onnxbuild.steps.quantize import QuantizeParams
 from onnxbuild.workers.calibrate.feeds import Feeds
 from onnxbuild.workers.calibrate.observe import watch
+from onnxbuild.workers.model_folder.counted_steps import CountedSteps
 from onnxbuild.workers.quantize.nbits import Codes, replace_matmuls, taken
 
 _TOP = 15  # the largest code of 4 bits
 _DAMPING = 0.01  # of the mean diagonal, as in the paper
 
 
-def quantize_gptq(model: ModelProto, params: QuantizeParams, feeds: Iterable[Feeds], scratch: Path) -> ModelProto:
-    """Replace each MatMul with a stored weight by MatMulNBits. `model` is changed."""
-    hessians = _hessians(model, sorted({node.input[0] for node in taken(model, params)}), feeds, scratch)
-    return replace_matmuls(model, params, lambda node, weight: _rounded(weight, hessians[node.input[0]], params))
+def quantize_gptq(
+    model: ModelProto, params: QuantizeParams, feeds: Iterable[Feeds], scratch: Path, steps: CountedSteps
+) -> ModelProto:
+    """Replace each MatMul with a stored weight by MatMulNBits; each weight is a step. `model` is changed."""
+    nodes = taken(model, params)
+    steps.expect(len({node.input[1] for node in nodes}))
+    hessians = _hessians(model, sorted({node.input[0] for node in nodes}), feeds, scratch)
+
+    def codes(node: NodeProto, weight: np.ndarray) -> Codes:
+        steps.begin(f"rounding {node.name}")
+        return _rounded(weight, hessians[node.input[0]], params)
+
+    return replace_matmuls(model, params, codes)
 
 
 def _hessians(model: ModelProto, tensors: list[str], feeds: Iterable[Feeds], scratch: Path) -> dict[str, np.ndarray]:

@@ -26,6 +26,7 @@ from onnxbuild.workers.graphs.nodes import declare_own_operators
 from onnxbuild.workers.graphs.weights import drop_unused_weights
 from onnxbuild.workers.libraries.quiet import quiet
 from onnxbuild.workers.libraries.remote_code import with_its_code
+from onnxbuild.workers.model_folder.counted_steps import CountedSteps
 from onnxbuild.workers.model_folder.decoders import graphs_to_change
 from onnxbuild.workers.model_folder.each_graph import change_each_graph
 from onnxbuild.workers.quantize.effect import check_effect, count_quantized
@@ -62,14 +63,16 @@ def run(params: QuantizeParams, inputs: Mapping[str, Path], outputs: Mapping[str
     journal = Journal(outputs.get(JOURNAL))
     together = Together(source, names, params, feeds, judges, progress, journal, [])
 
-    def change(name: str, before: Path, after: Path) -> dict[str, Any]:
+    def change(name: str, before: Path, after: Path, steps: CountedSteps) -> dict[str, Any]:
         of_file = by_file[name]
         if of_file is None:
             return _leave(before, after)
+
+        def read() -> Iterable[Feeds]:
+            return steps.reading(feeds(name), f"{name} reads row {{row}}", expected=of_file.samples)
+
         of_all = partial(together.of, name) if params.searches and len(names) > 1 else None
-        given = _Given(
-            partial(feeds, name), partial(judges, name), known, inputs.get(CHECKPOINT), progress, journal, of_all
-        )
+        given = _Given(read, partial(judges, name), known, inputs.get(CHECKPOINT), progress, journal, steps, of_all)
         return _quantize(before, after, of_file, given)
 
     facts = change_each_graph(
@@ -77,7 +80,7 @@ def run(params: QuantizeParams, inputs: Mapping[str, Path], outputs: Mapping[str
         outputs["model"],
         change,
         progress,
-        doing="quantizing {name}",
+        doing="reading {name}",
         check=lambda facts: check_effect(facts, params),
     )
     warnings = [*warnings_of(facts), *not_smoothed(facts)]
@@ -88,7 +91,7 @@ class _Given(NamedTuple):
     """What quantizing one file takes besides the file: text to calibrate with and to judge by, scales, stored codes.
 
     `journal`: what a search has measured, also before it was killed. `of_all`: the file's part of a search over all
-    files, if there are several.
+    files, if there are several. `steps`: where what is known of the way is counted.
     """
 
     feeds: Callable[[], Iterable[Feeds]]
@@ -97,6 +100,7 @@ class _Given(NamedTuple):
     checkpoint: Path | None
     tell: Tell
     journal: Journal
+    steps: CountedSteps
     of_all: Callable[[ModelProto, Path], tuple[ModelProto, dict[str, Any]]] | None = None
 
 
@@ -111,7 +115,9 @@ def _quantize(source: Path, destination: Path, params: QuantizeParams, given: _G
     started = time.perf_counter()
     # The file is parsed before the model is loaded and after it is freed, so that its weights are in memory once.
     before, external = size_bytes(source), has_external_data(source)
+    given.steps.expect(2)
     model, facts = _quantized(source, params, given)
+    given.steps.begin(f"writing {destination.name}")
     destination.parent.mkdir(parents=True, exist_ok=True)
     save_model(model, destination, external=external)
     del model
@@ -122,6 +128,7 @@ def _quantize(source: Path, destination: Path, params: QuantizeParams, given: _G
 def _quantized(source: Path, params: QuantizeParams, given: _Given) -> tuple[ModelProto, dict[str, Any]]:
     """The quantized model, and what was quantized in it."""
     model = load_model(source)
+    given.steps.begin(f"quantizing {source.name}")
     already = quantized_operators(model)
     rewritten = prepare(model, params)
     # The codes of `stored` are exact, so it takes angles as well.
@@ -149,7 +156,7 @@ def _by_method(
         return quantize_weights(model, params), {}
     counted = Counted(given.feeds())
     with calibrating():
-        model = quantize_gptq(model, params, counted, scratch)
+        model = quantize_gptq(model, params, counted, scratch, given.steps)
     return model, {"calibration": {"samples": counted.count}}
 
 

@@ -130,7 +130,7 @@ def batches_of(folder: Path, source: Source, params: ValidateParams) -> list[Bat
         sample = of_ids(
             source,
             [row.ids for row in batch],
-            label=f"rows of `{params.dataset}`, batch {len(batches) + 1} of {len(batch)}×{longest}",
+            label=f"rows of `{params.dataset}`, batch {len(batches) + 1} ({len(batch)} rows of {longest} tokens)",
             number=len(batches),
             segments=[row.encoded.segments for row in batch],
         )

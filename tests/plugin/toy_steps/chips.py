@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
+from onnxbuild.needs.step_needs import PROGRAM
 from onnxbuild.steps.compiling.backend_kind import Backend, CompileParams
-from onnxbuild.steps.kind import PROGRAM
 
 
 class ChipParams(CompileParams, frozen=True, forbid_unknown_fields=True, kw_only=True):

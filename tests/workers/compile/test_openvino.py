@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from token_model import OUT, token_model
 
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.compiling.compiled_record import RECORD, read_record
@@ -21,48 +21,12 @@ from onnxbuild.workers.engines.compiled.open_variant import open_variant, why_sk
 
 pytest.importorskip("openvino")
 
-WORDS, WIDTH, OUT = 37, 48, 24
 Compiled = Callable[..., Path]
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Embeddings of ids, two products with a Tanh between them: [batch, tokens, OUT]."""
-    folder = tmp_path_factory.mktemp("model")
-    random = np.random.default_rng(7)
-    weights = {"table": (WORDS, WIDTH), "up": (WIDTH, 2 * WIDTH), "down": (2 * WIDTH, OUT)}
-    nodes = [
-        helper.make_node("Gather", ["table", "input_ids"], ["rows"]),
-        helper.make_node("MatMul", ["rows", "up"], ["wide"]),
-        helper.make_node("Tanh", ["wide"], ["bent"]),
-        helper.make_node("MatMul", ["bent", "down"], ["last_hidden_state"]),
-    ]
-    ids = helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch_size", "sequence_length"])
-    out = helper.make_tensor_value_info("last_hidden_state", TensorProto.FLOAT, ["batch_size", "sequence_length", OUT])
-    held = [
-        numpy_helper.from_array((random.standard_normal(shape) / 5).astype(np.float32), name)
-        for name, shape in weights.items()
-    ]
-    graph = helper.make_model(
-        helper.make_graph(nodes, "g", [ids], [out], held),
-        opset_imports=[helper.make_opsetid("", 17)], ir_version=8,
-    )  # fmt: skip
-    (folder / "model.onnx").write_bytes(graph.SerializeToString())
-    (folder / "config.json").write_text(json.dumps({"vocab_size": WORDS, "max_position_embeddings": 64}))
-    vocabulary = {
-        "[UNK]": 0,
-        "[PAD]": 1,
-        **{word: number for number, word in enumerate(["the", "a", "of", "in", "to", "and", "is"], 2)},
-    }
-    (folder / "tokenizer.json").write_text(json.dumps({
-        "version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None,
-        "pre_tokenizer": {"type": "Whitespace"}, "post_processor": None, "decoder": None,
-        "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "[UNK]"},
-    }))  # fmt: skip
-    (folder / "tokenizer_config.json").write_text(
-        json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 64})
-    )
-    return folder
+    return token_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture
@@ -243,8 +207,8 @@ def test_a_prepared_variant_says_what_is_still_to_be_done() -> None:
 
 
 def test_only_a_compiler_that_is_a_program_has_a_script() -> None:
+    from onnxbuild.needs.step_needs import FILE, PROGRAM
     from onnxbuild.rules.compiling.compile_rules import _way_out
-    from onnxbuild.steps.kind import FILE, PROGRAM
 
     assert "compile.sh" in _way_out(f"{PROGRAM}chipc", "chipc")
     assert "compile.sh" not in _way_out("openvino", "openvino")

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from onnxbuild.serve.inference.compiled_session import opened_session
 from onnxbuild.serve.inference.generating.chat_prompt import ChatError, chat_prompt_of
 from onnxbuild.serve.inference.generating.past import PastOfGraph, present_of
 from onnxbuild.serve.inference.generating.sampling import Sampler
 from onnxbuild.serve.inference.generating.text_of_tokens import TextOfTokens
-from onnxbuild.serve.inference.graph_session import GraphSession
 from onnxbuild.serve.inference.model_folder import ModelFolder
 from onnxbuild.serve.wire import About, Ended, Piece, Prompt, Refusal
 
@@ -25,7 +25,7 @@ class DecoderModel:
 
     def __init__(self, folder: ModelFolder, threads: int | None) -> None:
         self._defaults = folder.generation
-        self._session = GraphSession(folder, threads)
+        self._session = opened_session(folder, threads)
         self._past = PastOfGraph(self._session)
         self._tokenizer = folder.tokenizer()
         self._chat = chat_prompt_of(folder)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from onnxbuild.serve.inference.compiled_session import CompiledSession
 from onnxbuild.serve.inference.graph_session import GraphSession
 from onnxbuild.serve.inference.model_folder import UnusableModelError
 
@@ -16,7 +18,7 @@ _KNOWN = frozenset({"input_ids", "attention_mask", "position_ids"})
 class PastOfGraph:
     """Which inputs and outputs of a graph are its cache. Errors: UnusableModelError if the graph is another kind."""
 
-    def __init__(self, session: GraphSession) -> None:
+    def __init__(self, session: GraphSession | CompiledSession) -> None:
         self._session = session
         self.names = tuple(name for name in session.inputs if name.startswith(_PAST))
         unknown = session.inputs.keys() - _KNOWN - {*self.names}
@@ -32,7 +34,7 @@ class PastOfGraph:
 
     def _shape(self, name: str) -> list[int]:
         """One sequence of no tokens: the axes without a number are the batch and the length."""
-        axes: list[Any] = self._session.inputs[name].shape
+        axes: Sequence[Any] = self._session.inputs[name].shape
         return [axis if isinstance(axis, int) else int(number == 0) for number, axis in enumerate(axes)]
 
 

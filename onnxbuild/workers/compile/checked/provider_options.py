@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.compiling.compiled_record import CompiledStage
 from onnxbuild.steps.compiling.provider_backends import FixedParams, ProviderParams, TensorrtParams
+from onnxbuild.steps.compiling.sizes_of_calls import PROFILES
 
 # Without it, CUDA multiplies fp32 in TF32, which has 10 bits of mantissa.
 _FIRST: Mapping[str, Mapping[str, str]] = {
@@ -33,7 +34,7 @@ def _of_tensorrt(params: TensorrtParams, stages: Mapping[str, CompiledStage]) ->
     cache = {"trt_engine_cache_enable": "1", "trt_timing_cache_enable": "1"} if params.engine_cache else {}
     shapes = {"min": params.shapes.min, "opt": params.shapes.opt, "max": params.shapes.max}
     inputs = {name: one.shape for stage in stages.values() for name, one in stage.inputs.items()}
-    if not any(name.startswith("trt_profile_") for name in params.options):
+    if not any(name in params.options for name in PROFILES):
         _check_inputs(inputs)
     profiles = {f"trt_profile_{name}_shapes": _profile(inputs, sizes) for name, sizes in shapes.items()}
     return {**_TYPES[params.precision], **cache, **{name: text for name, text in profiles.items() if text}}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from msgspec import Struct
 
+from onnxbuild.protocol import Tell
 from onnxbuild.tables.bounds.row_metrics import RowKind
 from onnxbuild.workers.inputs.own_rows import NAME
 from onnxbuild.workers.inputs.sample_source import Source
@@ -37,7 +38,7 @@ def read_own_rows(
     task: Task,
     weights_bytes: int,
     longest: int,
-    tell: Callable[[str], None],
+    tell: Tell,
 ) -> Reading | None:
     """Both sides on these rows; None if the model is too large for them, or the reference refuses one of them."""
     cases = own_cases(kind, source.config)
@@ -79,15 +80,16 @@ def _summarized(
     kind: RowKind,
     task: Task,
     numbered: Sequence[_Numbered],
-    tell: Callable[[str], None],
+    tell: Tell,
 ) -> list[Summary] | None:
     stage = next((one for one in ("forward", "prefill") if one in sides.stages), None)
     if stage is None:
         return None
     found: dict[int, Summary] = {}
-    for number, batch in enumerate(in_batches(sorted(numbered, key=lambda row: len(row.ids)), source)):
+    batches = list(in_batches(sorted(numbered, key=lambda row: len(row.ids)), source))
+    for number, batch in enumerate(batches):
         sample = _sample(source, batch, number)
-        tell(f"comparing {sample.label}")
+        tell(f"comparing {sample.label}", number, len(batches))
         outputs = tried_stage(sides, stage, sample, task)
         if outputs is None:
             return None
@@ -97,6 +99,6 @@ def _summarized(
 
 
 def _sample(source: Source, batch: Sequence[_Numbered], number: int) -> Sample:
-    label = f"{NAME}, batch {number + 1} of {len(batch)}×{len(batch[-1].ids)}"
+    label = f"{NAME}, batch {number + 1} ({len(batch)} rows of {len(batch[-1].ids)} tokens)"
     rows, segments = [row.ids for row in batch], [row.segments for row in batch]
     return of_ids(source, rows, label=label, number=number, segments=segments)

@@ -1,0 +1,1 @@
+"""What steps need besides their inputs, and whether it is installed."""
