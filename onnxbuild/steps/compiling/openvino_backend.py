@@ -19,6 +19,7 @@ from onnxbuild.tables.tasks import reads_text_rows
 
 _RANGE = re.compile(r"([1-9][0-9]{0,6})(?:\.\.([1-9][0-9]{0,6}))?")
 _DATA = ("dataset", "samples", "sequence", "seed")
+_OF_INT8 = ("calibration", "subject_to", *_DATA)
 _GROUP = 128  # weights that share a scale in NNCF, unless it is told otherwise
 
 
@@ -35,7 +36,14 @@ class OpenvinoParams(CompileParams, frozen=True, forbid_unknown_fields=True, kw_
         Literal["int8"] | UnsetType,
         Meta(description="products in int8, by NNCF with its preset for transformers, from texts that the model reads"),
     ] = UNSET
-    # Left out of the key where it is unset.
+    # Both are left out of the key where they are unset.
+    calibration: Annotated[
+        Literal["minmax", "mean"] | UnsetType,
+        Meta(
+            description="with `quantize: int8`: ranges hold all values of all texts (`minmax`, the default), or are the"
+            " mean of the ranges of the texts"
+        ),
+    ] = UNSET
     subject_to: Annotated[
         Mapping[Metric, str] | UnsetType,
         Meta(
@@ -78,7 +86,7 @@ def _resolve(params: OpenvinoParams, _context: Context) -> OpenvinoParams:
     if params.weights == "int4" and params.group_size is UNSET:
         params = msgspec.structs.replace(params, group_size=_GROUP)
     if params.quantize is not UNSET:
-        return params
+        return msgspec.structs.replace(params, calibration=params.calibration or "minmax")
     unread = OpenvinoParams()
     return msgspec.structs.replace(params, rows=unread.rows, **{name: getattr(unread, name) for name in _DATA})
 
@@ -146,9 +154,6 @@ def _check_single(axis: str, size: int, context: Context) -> Iterable[Fault]:
 def _check_subject(params: OpenvinoParams, context: Context) -> Iterable[Fault]:
     if params.subject_to is UNSET:
         return
-    if params.quantize is UNSET:
-        message = "`subject_to` has no effect without `quantize: int8`"
-        yield Fault(code="OB805", field="subject_to", message=message, hint="remove it")
     yield from check_bounds(params.subject_to)
     if "perplexity_ratio" in params.subject_to and context.task and context.family == "encoder":
         message = f"`perplexity_ratio` is of models that generate text, and the task is `{context.task}`"
@@ -158,7 +163,7 @@ def _check_subject(params: OpenvinoParams, context: Context) -> Iterable[Fault]:
 
 def _check_data(params: OpenvinoParams, context: Context) -> Iterable[Fault]:
     if params.quantize is UNSET:
-        for field in _DATA:
+        for field in _OF_INT8:
             if field in context.written:
                 message = f"`{field}` has no effect without `quantize: int8`"
                 yield Fault(code="OB805", field=field, message=message, hint="remove it")

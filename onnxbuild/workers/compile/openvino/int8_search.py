@@ -68,7 +68,7 @@ def searched(
 
     def trial(left: Sequence[str]) -> Trial:
         tell(f"trial {len(trials) + 1}: {len(left)} operations in float")
-        made = products_in_int8(model, feeds, left)
+        made = products_in_int8(model, feeds, order.settings, left)
         outputs = _outputs(made, order, order.properties, judges, with_losses=with_losses)
         found = scores(exact, outputs)
         now = Trial(tuple(left), made, found, all(one.holds(found[one.figure]) for one in bounds(subject_to)))
@@ -90,7 +90,7 @@ def _taking_back(
     tell: Callable[[str], Any],
 ) -> Trial | None:
     """The trial that holds with the fewest operations in float, of which at least one product stays in int8."""
-    rounded = products_in_int8(model, feeds, packed=False)
+    rounded = products_in_int8(model, feeds, order.settings, packed=False)
     own = _names(model)
     rounders = {name: nodes for name, nodes in _rounders(rounded).items() if name in own}
     ranked = _ranked(

@@ -75,22 +75,24 @@ def _integers(model: Any, order: Order, texts: Texts, tell: Callable[[str], Any]
         return nncf.compress_weights(model, mode=mode, group_size=settings["group_size"], all_layers=False), {}
     feeds = list(texts.feeds())
     if "subject_to" not in settings:
-        return products_in_int8(model, feeds), {}
+        return products_in_int8(model, feeds, settings), {}
     from onnxbuild.workers.compile.openvino.int8_search import searched
 
     return searched(model, order, feeds, list(texts.judges()), tell)
 
 
-def products_in_int8(model: Any, feeds: Sequence[Feeds], left: Sequence[str] = (), *, packed: bool = True) -> Any:
+def products_in_int8(
+    model: Any, feeds: Sequence[Feeds], settings: Mapping[str, Any], left: Sequence[str] = (), *, packed: bool = True
+) -> Any:
     """The model with products in int8, apart from the operations `left` in float; `model` is kept.
 
     Where it is not `packed`, weights stay numbers in fp32 that are rounded when the model runs.
     """
     import nncf
 
-    more: dict[str, Any] = {"ignored_scope": nncf.IgnoredScope(names=list(left))} if left else {}
-    if not packed:
-        more["advanced_parameters"] = nncf.AdvancedQuantizationParameters(backend_params={"compress_weights": False})
+    more: dict[str, Any] = {} if packed else {"backend_params": {"compress_weights": False}}
+    if settings.get("calibration") == "minmax":
+        more["activations_range_estimator_params"] = _all_values()
     with redirect_stdout(StringIO()):  # tables and bars for a terminal
         return nncf.quantize(
             model,
@@ -98,8 +100,16 @@ def products_in_int8(model: Any, feeds: Sequence[Feeds], left: Sequence[str] = (
             model_type=nncf.ModelType.TRANSFORMER,
             preset=nncf.QuantizationPreset.MIXED,
             subset_size=len(feeds),
-            **more,
+            ignored_scope=nncf.IgnoredScope(names=list(left)),
+            advanced_parameters=nncf.AdvancedQuantizationParameters(**more),
         )
+
+
+def _all_values() -> Any:
+    """Ranges from the least to the largest value of all passes; NNCF's own are the means of those of each pass."""
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
+
+    return RangeEstimatorParametersSet.MINMAX
 
 
 @contextmanager
@@ -107,6 +117,8 @@ def _quiet_nncf() -> Iterator[None]:
     """NNCF reports its use over the network, except where it takes its surroundings for continuous integration."""
     before = os.environ.get(_CI)
     os.environ[_CI] = "true"
+    import nncf  # noqa: F401 - its import sets the level of its log
+
     logging.getLogger("nncf").setLevel(logging.ERROR)
     try:
         yield

@@ -27,6 +27,7 @@ from onnxbuild.workers.model_folder.decoders import graphs_to_change
 
 _DEVICE = "CPU"
 _SCRIPT = "compile.py"
+_WORDS = ("quantize", "calibration", "subject_to", "weights", "group_size", "bounds")  # what `compiled.json` tells
 
 
 def run(params: OpenvinoParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
@@ -59,7 +60,7 @@ def run(params: OpenvinoParams, inputs: Mapping[str, Path], outputs: Mapping[str
 
 def _asked(params: OpenvinoParams) -> dict[str, Any]:
     """What is done to the graphs, as `compiled.json` says it."""
-    asked = {name: getattr(params, name) for name in ("quantize", "weights", "group_size", "subject_to", "bounds")}
+    asked = {name: getattr(params, name) for name in _WORDS}
     return {name: value for name, value in asked.items() if value is not UNSET}
 
 
@@ -112,8 +113,8 @@ def _beside(folder: Path, name: str, ending: str) -> Path:
 
 def _texts(params: OpenvinoParams, inputs: Mapping[str, Path]) -> Callable[[str], Texts]:
     """What each graph is fed; a search is judged on other texts than it is calibrated with."""
-    feeds = calibration_feeds(params, inputs, part=None if params.subject_to is UNSET else 0)
-    judges = calibration_feeds(params, inputs, part=1)
+    feeds = calibration_feeds(params, inputs, part=None if params.subject_to is UNSET else 0, joined=True)
+    judges = calibration_feeds(params, inputs, part=1, joined=True)
     return lambda name: Texts(partial(feeds, name), partial(judges, name))
 
 
