@@ -193,4 +193,4 @@ def _reader(blob: Path, ending: str) -> Callable[[], Iterable[Feeds]]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[0]).resolve().parent)
+    main(Path(__file__).resolve().parent)
