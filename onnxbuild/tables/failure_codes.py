@@ -809,8 +809,9 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
     "OBE115": FailureCode(
         "search-holds-no-bound",
         "no mix of precisions keeps the bounds of `subject_to`",
-        "`quantize: {method: auto}` took all nodes back to 8-bit weights or fp32, and the outputs still differ.",
-        "Loosen the bound, or name in `exclude` what must stay in fp32.",
+        "`quantize: {method: auto}` took all nodes back to 8-bit weights or fp32, or `compile: openvino` left all "
+        "operations but one in float, and the outputs still differ.",
+        "Loosen the bound, or name in `exclude` what must stay in fp32; for OpenVINO, use `precision: bf16`.",
     ),
     "OBE116": FailureCode(
         "search-cannot-measure",
@@ -1143,8 +1144,8 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
     "OBE251": FailureCode(
         "sample-too-large",
         "a sample is larger than the shape that a variant is compiled for",
-        "The program has one shape: shorter rows are padded, and longer ones do not fit.",
-        "Use shorter samples (`validate: {sequence: …}`), or compile with a larger `sequence`.",
+        "The program has one shape: longer rows do not fit, and shorter ones are padded if the graph takes a mask.",
+        "Use samples that fit (`validate: {sequence: …}`), or compile for a larger `sequence` or other `bounds`.",
     ),
     "OBE252": FailureCode(
         "operator-refused",

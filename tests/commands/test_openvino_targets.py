@@ -15,25 +15,33 @@ from onnxbuild.report.result.figures import NONE
 pytestmark = pytest.mark.heavy
 pytest.importorskip("openvino")
 
+SOURCE = {
+    "random": "bert",
+    "config": {
+        "hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 80,
+        "vocab_size": 211, "max_position_embeddings": 70,
+    },
+}  # fmt: skip
+STATIC = {"backend": "openvino", "bounds": {"batch_size": "2", "sequence_length": "33"}}
 MANIFEST = {
     "onnxbuild": 1,
-    "targets": {"fp32": {}, "ov": {"compile": "openvino"}},
+    "targets": {"fp32": {}, "ov": {"compile": "openvino"}, "static": {"compile": STATIC}},
     "models": {
         "m": {
-            "source": {
-                "random": "bert",
-                "config": {
-                    "hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 80,
-                    "vocab_size": 211, "max_position_embeddings": 70,
-                },
-            },
+            "source": SOURCE,
             "task": "feature-extraction",
             "targets": ["fp32", "ov"],
             "select": {"minimize": "latency.p50"},
             "benchmark": {"iterations": 6, "rounds": 2, "warmup": 2, "batch": [3], "sequence": [17]},
-        }
+        },
+        "s": {
+            "source": SOURCE,
+            "task": "feature-extraction",
+            "targets": ["static"],
+            "benchmark": {"iterations": 4, "rounds": 2, "warmup": 1, "batch": [3], "sequence": [17]},
+        },
     },
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +103,19 @@ def test_select_chooses_among_runtimes_and_the_report_shows_the_state(built) -> 
     assert rows["m/ov"]["state"] == "verified on CPU"
     command(root, "report", "manifest.yaml", "--format", "markdown", "--output", "report.md")
     assert "verified on CPU" in (root / "report.md").read_text()
+
+
+def test_a_variant_of_one_shape_is_validated_and_measured_with_it(built) -> None:
+    root, _ = built
+    content = json.loads((root / "out/s/static/onnxbuild.json").read_text())
+    found = {one["kind"]: one["facts"] for one in content["steps"] if one["id"].startswith("s/static:")}
+    assert found["validate"]["passed"] is True
+    assert found["validate"]["metrics"]["max_abs"] < 1e-4
+    assert found["validate"]["samples"]["rows"] > 3
+    (result,) = found["benchmark"]["results"]
+    assert (result["batch"], result["sequence"], set(result["engines"])) == (
+        3,
+        17,
+        {"openvino", "torch", "onnxruntime"},
+    )
+    assert 'shape="2,33"' in (root / "out/s/static/model.xml").read_text()

@@ -543,6 +543,8 @@ FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
         ),
         "precision": (compiled(precision="bf16"), OF_OPENVINO),
         "quantize": (compiled(quantize="int8"), OF_OPENVINO),
+        "calibration": (calibrated(calibration="mean"), OF_OPENVINO),
+        "subject_to": (calibrated(subject_to={"top1": ">= 0.9"}), OF_OPENVINO),
         "weights": (compiled(weights="int8"), OF_OPENVINO),
         "group_size": (compiled(weights="int4", group_size=64), OF_OPENVINO),
         "bounds": (compiled(bounds={"sequence_length": "1..9"}), OF_OPENVINO),
@@ -806,7 +808,9 @@ BEFORE: Mapping[tuple[str, str], Edit] = {
     **{("compile-qaic", field): encoder_on_qaic() for field in ("seq_len", "pooling")},
     ("compile-openvino", "group_size"): compiled(weights="int4"),
     ("compile-openvino", "dataset"): compiled(quantize="int8"),
-    **{("compile-openvino", field): calibrated() for field in ("samples", "sequence", "seed", "rows")},
+    **{("compile-openvino", field): calibrated() for field in (
+        "samples", "sequence", "seed", "rows", "subject_to", "calibration"
+    )},
     **{
         (kind, field): built_for(kind.removeprefix("compile-"), **BASES.get(kind, {}))
         for kind in FIELDS

@@ -30,6 +30,28 @@ def test_rows_go_in_groups_and_padding_is_cut(rows, tokens):
     assert np.array_equal(total, ids.sum(axis=1, keepdims=True))
 
 
+def test_a_dimension_without_a_size_stays_free():
+    shapes = FixedShapes({"tokens": 5}, "rows")
+    seen = []
+
+    def free(feeds):
+        seen.append(feeds["ids"].shape)
+        return [np.repeat(feeds["ids"][..., None], 3, axis=2), feeds["ids"].sum(axis=1, keepdims=True)]
+
+    ids = np.arange(1, 22).reshape(7, 3)
+    doubled, total = shapes.around(free, STAGE)({"ids": ids, "mask": np.ones_like(ids)})
+    assert seen == [(7, 5)]
+    assert (doubled.shape, total.tolist()) == ((7, 3, 3), ids.sum(axis=1, keepdims=True).tolist())
+
+
+def test_a_shorter_row_is_refused_where_no_mask_hides_its_padding():
+    stage = CompiledStage(file="f", inputs={"ids": INPUT}, outputs=OUTPUTS)
+    with pytest.raises(CheckFailed) as caught:
+        SHAPES.around(program, stage)({"ids": np.ones((2, 4), np.int64)})
+    assert caught.value.failure.message == "a sample has 4 in `tokens`, and the variant is compiled for 5"
+    assert "takes no mask" in caught.value.failure.notes[0][1]
+
+
 def test_a_longer_row_is_refused():
     ids = np.ones((1, 6), np.int64)
     with pytest.raises(CheckFailed) as caught:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from msgspec import structs
 
 for module in ("numpy", "transformers"):
     pytest.importorskip(module)
@@ -165,6 +166,11 @@ def test_too_long_a_sequence_is_refused(source):
     with pytest.raises(CheckFailed) as caught:
         shaped(source(max_position_embeddings=16), 1, 17)
     assert str(caught.value) == "OBE38 17 tokens do not fit the model's 16 positions"
+    compiled = structs.replace(source(max_position_embeddings=16), longest=9)
+    assert shaped(compiled, 1, 9).tokens == 9
+    with pytest.raises(CheckFailed) as caught:
+        shaped(compiled, 1, 10)
+    assert str(caught.value) == "OBE251 10 tokens do not fit the variant, which is compiled for 9"
 
 
 def test_without_a_tokenizer_probes_are_seeded(source):

@@ -23,9 +23,9 @@ from onnxbuild.workers.inputs.sample_source import open_source
 from onnxbuild.workers.inputs.samples import single_texts
 from onnxbuild.workers.inputs.sentences import SENTENCES
 from onnxbuild.workers.measuring import metrics
-from onnxbuild.workers.quantize.search.judged import LOSSES, _losses, loss_of, scores
+from onnxbuild.workers.measuring.output_scores import LOSSES, _losses, fewest, loss_of, scores
 from onnxbuild.workers.quantize.search.mixed import cost_of, mixed, parts_of
-from onnxbuild.workers.quantize.search.search import Rows, Trial, fewest, noted_loss, search
+from onnxbuild.workers.quantize.search.search import Rows, Trial, noted_loss, search
 from onnxbuild.workers.quantize.worker import run
 
 pytestmark = pytest.mark.heavy

@@ -35,17 +35,17 @@ def compiler_missing(world: World) -> Iterator[Diagnostic]:
                 "OB802",
                 f"`{name}` is not on this machine, so `{action.id}` will only be prepared, not compiled",
                 span=action.span,
-                hint=_way_out(absent, name),
+                hint=_way_out(absent, name, has_script=not kind.is_plugin),
                 severity="warning",
             )
 
 
-def _way_out(need: str, name: str) -> str:
-    """What a person can do: only a compiler that is a program has a `compile.sh`, and no file of a driver installs."""
-    if need.startswith(PROGRAM):
-        return f"install `{name}`, or run `sh compile.sh` in the output where it is installed"
+def _way_out(need: str, name: str, *, has_script: bool) -> str:
+    """What a person can do: no file of a driver installs, and a plugin whose compiler is a library has no script."""
     if need.startswith(FILE):
         return "run this target on a machine that has it, with a shared store"
+    if need.startswith(PROGRAM) or has_script:
+        return f"install `{name}`, or run `sh compile.sh` in the output where it is installed"
     return f"install `{name}`, or run this target where it is installed, with a shared store"
 
 
@@ -129,12 +129,42 @@ RULES: tuple[Rule, ...] = (
         "OB806",
         "no-range-of-sizes",
         """
-        A bound of an axis is no range of sizes.
+        A bound of an axis is no range of sizes, and no single size.
 
         Bad:
             compile: {backend: openvino, bounds: {sequence_length: "512..1"}}
         Good:
             compile: {backend: openvino, bounds: {sequence_length: "1..512"}}
+        """,
+    ),
+    described(
+        "OB807",
+        "groups-that-do-not-fit",
+        """
+        `group_size` does not divide the sizes that the products of a model sum over.
+
+        Why: NNCF refuses such a model, but only once it is exported. The sizes are those in `config.json`.
+        Bad:
+            models: {m: {source: {random: bert, config: {hidden_size: 48}}, targets: [w4]}}
+            targets: {w4: {compile: {backend: openvino, weights: int4}}}
+        Good:
+            models: {m: {source: {random: bert, config: {hidden_size: 48}}, targets: [w4]}}
+            targets: {w4: {compile: {backend: openvino, weights: int4, group_size: 16}}}
+        """,
+    ),
+    described(
+        "OB808",
+        "single-size-in-stages",
+        """
+        An axis has a single size in a model that writes text.
+
+        Why: its graphs run with a prompt and then token by token, and what they read of the past grows.
+        Bad:
+            models: {m: {source: "random:gpt2", task: text-generation-with-past, targets: [ov]}}
+            targets: {ov: {compile: {backend: openvino, bounds: {sequence_length: "64"}}}}
+        Good:
+            models: {m: {source: "random:gpt2", task: text-generation-with-past, targets: [ov]}}
+            targets: {ov: {compile: {backend: openvino, bounds: {sequence_length: "1..64"}}}}
         """,
     ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, ClassVar, Literal
@@ -10,12 +11,16 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from onnxbuild.steps.compiling.backend_kind import Backend, CompileParams
-from onnxbuild.steps.dataset_rows import DerivedRows, Rows, check_counts, check_cut
+from onnxbuild.steps.dataset_rows import DerivedRows, Rows, check_counts, check_cut, check_length
 from onnxbuild.steps.kind import Context, Fault
+from onnxbuild.steps.quantizing.bounds_of_search import Metric, check_bounds
+from onnxbuild.tables.compiling.inner_sizes import inner_sizes
 from onnxbuild.tables.tasks import reads_text_rows
 
-_RANGE = re.compile(r"([1-9][0-9]{0,6})\.\.([1-9][0-9]{0,6})")
+_RANGE = re.compile(r"([1-9][0-9]{0,6})(?:\.\.([1-9][0-9]{0,6}))?")
 _DATA = ("dataset", "samples", "sequence", "seed")
+_OF_INT8 = ("calibration", "subject_to", *_DATA)
+_GROUP = 128  # weights that share a scale in NNCF, unless it is told otherwise
 
 
 class OpenvinoParams(CompileParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -31,6 +36,22 @@ class OpenvinoParams(CompileParams, frozen=True, forbid_unknown_fields=True, kw_
         Literal["int8"] | UnsetType,
         Meta(description="products in int8, by NNCF with its preset for transformers, from texts that the model reads"),
     ] = UNSET
+    # Both are left out of the key where they are unset.
+    calibration: Annotated[
+        Literal["minmax", "mean"] | UnsetType,
+        Meta(
+            description="with `quantize: int8`: ranges hold all values of all texts (`minmax`, the default), or are the"
+            " mean of the ranges of the texts"
+        ),
+    ] = UNSET
+    subject_to: Annotated[
+        Mapping[Metric, str] | UnsetType,
+        Meta(
+            description="with `quantize: int8`: bounds that each graph keeps on text that it was not calibrated with,"
+            " against the graph that comes in; as few operations as reach them stay in float",
+            examples=[{"cosine_mean": ">= 0.996"}],
+        ),
+    ] = UNSET
     weights: Annotated[
         Literal["int8", "int4"] | UnsetType,
         Meta(description="weights in integers, by NNCF; products stay in `precision`"),
@@ -42,8 +63,8 @@ class OpenvinoParams(CompileParams, frozen=True, forbid_unknown_fields=True, kw_
     bounds: Annotated[
         Mapping[str, str] | UnsetType,
         Meta(
-            description="the least and the largest size of a free axis, by its name",
-            examples=[{"sequence_length": "1..512"}],
+            description="the least and the largest size of a free axis, by its name, or its only size",
+            examples=[{"sequence_length": "1..512"}, {"batch_size": "1", "sequence_length": "128"}],
         ),
     ] = UNSET
     dataset: Annotated[
@@ -63,9 +84,9 @@ class OpenvinoParams(CompileParams, frozen=True, forbid_unknown_fields=True, kw_
 def _resolve(params: OpenvinoParams, _context: Context) -> OpenvinoParams:
     """What is not read is set to its default, so that it is no reason to compile again."""
     if params.weights == "int4" and params.group_size is UNSET:
-        params = msgspec.structs.replace(params, group_size=128)
+        params = msgspec.structs.replace(params, group_size=_GROUP)
     if params.quantize is not UNSET:
-        return params
+        return msgspec.structs.replace(params, calibration=params.calibration or "minmax")
     unread = OpenvinoParams()
     return msgspec.structs.replace(params, rows=unread.rows, **{name: getattr(unread, name) for name in _DATA})
 
@@ -83,22 +104,66 @@ def _check(params: OpenvinoParams, context: Context) -> Iterable[Fault]:
         yield Fault(code="OB804", field="weights", message=message, hint="remove one of the two")
     if params.group_size is not UNSET and params.weights != "int4":
         yield Fault(code="OB805", field="group_size", message="`group_size` has no effect without `weights: int4`")
-    yield from _check_bounds(params.bounds or {})
+    yield from _check_group(params, context)
+    yield from _check_bounds_of_axes(params.bounds or {}, context)
+    yield from _check_subject(params, context)
     yield from _check_data(params, context)
 
 
-def _check_bounds(bounds: Mapping[str, str]) -> Iterable[Fault]:
+def _check_group(params: OpenvinoParams, context: Context) -> Iterable[Fault]:
+    """OB807 for a size of groups that NNCF refuses: the config says what the products sum over."""
+    if params.weights != "int4":
+        return
+    group, sizes = params.group_size or _GROUP, inner_sizes(context.config)
+    undivided = [f"`{name}: {size}`" for name, size in sizes.items() if size % group]
+    if undivided:
+        written = "group_size" in context.written
+        which = f"`group_size: {group}`" if written else f"`group_size: {group}`, the default,"
+        fitting = math.gcd(*sizes.values(), 1 << (group.bit_length() - 1))
+        yield Fault(
+            code="OB807",
+            field="group_size" if written else "weights",
+            message=f"{which} does not divide {', '.join(undivided)}",
+            hint=f"write `group_size: {fitting}`" if fitting > 1 else "write `weights: int8`, which has no groups",
+        )
+
+
+def _check_bounds_of_axes(bounds: Mapping[str, str], context: Context) -> Iterable[Fault]:
     for axis, text in bounds.items():
         ends = _RANGE.fullmatch(text)
-        if ends is None or int(ends[1]) > int(ends[2]):
+        if ends is None or (ends[2] and int(ends[1]) > int(ends[2])):
             message = f"`{axis}: {text}` is no range of sizes"
-            hint = "write the least and the largest size: `1..512`"
+            hint = "write the least and the largest size: `1..512`, or a single one: `128`"
             yield Fault(code="OB806", field="bounds", message=message, hint=hint)
+        elif is_single(text):
+            yield from _check_single(axis, int(text), context)
+
+
+def _check_single(axis: str, size: int, context: Context) -> Iterable[Fault]:
+    """OB808 for an axis that grows while text is written, and OB620 for more tokens than the model takes."""
+    if "batch" in axis:
+        return
+    if context.task is not None and context.family != "encoder":
+        message = f"`{axis}: {size}` has a single size, and the task `{context.task}` runs its graphs with many"
+        hint = f"write a range: `{axis}: 1..{size}`"
+        yield Fault(code="OB808", field="bounds", message=message, hint=hint)
+    elif "sequence" in axis:
+        yield from check_length("bounds", size, context)
+
+
+def _check_subject(params: OpenvinoParams, context: Context) -> Iterable[Fault]:
+    if params.subject_to is UNSET:
+        return
+    yield from check_bounds(params.subject_to)
+    if "perplexity_ratio" in params.subject_to and context.task and context.family == "encoder":
+        message = f"`perplexity_ratio` is of models that generate text, and the task is `{context.task}`"
+        hint = "bound `cosine_mean`, or `kl_mean` if the model has logits"
+        yield Fault(code="OB667", field="subject_to", message=message, hint=hint)
 
 
 def _check_data(params: OpenvinoParams, context: Context) -> Iterable[Fault]:
     if params.quantize is UNSET:
-        for field in _DATA:
+        for field in _OF_INT8:
             if field in context.written:
                 message = f"`{field}` has no effect without `quantize: int8`"
                 yield Fault(code="OB805", field=field, message=message, hint="remove it")
@@ -111,9 +176,14 @@ def _check_data(params: OpenvinoParams, context: Context) -> Iterable[Fault]:
 
 
 def range_of(text: str) -> tuple[int, int]:
-    """The ends of a range such as `1..512`."""
+    """The ends of a range such as `1..512`; a single size is both."""
     least, _, most = text.partition("..")
-    return int(least), int(most)
+    return int(least), int(most or least)
+
+
+def is_single(text: str) -> bool:
+    """Whether a bound is a single size, which makes an axis static."""
+    return ".." not in text
 
 
 def _precision_after(params: OpenvinoParams, context: Context) -> str:

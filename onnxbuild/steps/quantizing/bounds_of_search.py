@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Literal
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal
 
 from msgspec import UnsetType
 
+from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.kind import Fault
 from onnxbuild.tables.choices import Condition, condition
 
@@ -38,3 +39,26 @@ def check_bounds(subject_to: Mapping[Metric, str]) -> Iterator[Fault]:
             )
         elif not read.can_hold:
             yield Fault(code="OB667", field="subject_to", message=f"no variant can fulfil `{read}`")
+
+
+def check_measured(wanted: Iterable[Condition], known: Mapping[str, float]) -> None:
+    """Check that every bound is on a metric that was measured. Errors: CheckFailed OBE116."""
+    for bound in wanted:
+        if bound.figure not in known:
+            hint = f"bound one of {', '.join(f'`{name}`' for name in known)}"
+            raise CheckFailed(
+                "OBE116", f"the model has no `{bound.figure}`: it gives no logits", notes=[("hint", hint)]
+            )
+
+
+def all_reached(subject_to: Mapping[Metric, str] | UnsetType, found: Mapping[str, float]) -> str:
+    """What a trial gives for each bound, in words."""
+    texts: Mapping[Any, str] = {} if isinstance(subject_to, UnsetType) else subject_to
+    each = (f"{_reached(one, found[one.figure])} for `{one.figure} {texts[one.figure]}`" for one in bounds(subject_to))
+    return ", ".join(each)
+
+
+def _reached(bound: Condition, value: float) -> str:
+    """A value with enough digits to see on which side of the bound it is."""
+    short = f"{value:.6f}"
+    return short if bound.holds(float(short)) == bound.holds(value) else repr(value)

@@ -48,7 +48,7 @@ def shaped(
 
     `decoder_tokens` is the length of an encoder-decoder's second input.
 
-    Errors: CheckFailed OBE38 if the model has fewer positions.
+    Errors: CheckFailed OBE38 if the model has fewer positions, OBE251 if a variant is compiled for fewer.
     """
     _check_length(source, sequence)
     uneven = padded and not source.even
@@ -180,6 +180,10 @@ def _check_length(source: Source, sequence: int) -> None:
     if "input_ids" not in source.inputs:
         return  # positions are those of text
     needed = sequence + 1 if source.causal else sequence
+    if source.longest is not None and needed > source.longest:
+        message = f"{sequence} tokens do not fit the variant, which is compiled for {source.longest}"
+        hint = f"use sequences of at most {source.longest - needed + sequence} tokens, or compile for longer ones"
+        raise CheckFailed("OBE251", message, notes=[("hint", hint)])
     if needed > source.positions:
         step = " and the step after them" if source.causal else ""
         raise CheckFailed(

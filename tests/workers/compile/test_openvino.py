@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 from token_model import OUT, token_model
+from tokenizers import Tokenizer
 
 from onnxbuild.protocol import CheckFailed
-from onnxbuild.steps.compiling.compiled_record import RECORD, read_record
+from onnxbuild.steps.compiling.compiled_record import RECORD, CompiledStage, StageInput, read_record
 from onnxbuild.steps.compiling.openvino_backend import OpenvinoParams
 from onnxbuild.steps.kind import Runtime
-from onnxbuild.workers.compile.openvino import openvino_worker
+from onnxbuild.workers.compile.openvino import openvino_compiler, openvino_worker
 from onnxbuild.workers.engines.compiled import needs_here
 from onnxbuild.workers.engines.compiled.open_variant import open_variant, why_skipped
+from onnxbuild.workers.inputs.sentences import SENTENCES
 
 pytest.importorskip("openvino")
 
@@ -69,6 +76,7 @@ def difference(model: Path, folder: Path) -> float:
         ({"weights": "int8"}, 1e-5, 0.02),
         ({"weights": "int4", "group_size": 16}, 1e-3, 0.3),
         ({"bounds": {"sequence_length": "1..16"}}, 0.0, 1e-6),
+        ({"bounds": {"batch_size": "2", "sequence_length": "11"}}, 0.0, 1e-6),
     ],
 )
 def test_it_computes_what_the_graph_computes(
@@ -101,6 +109,70 @@ def test_a_size_beyond_its_bound_is_refused(compiled: Compiled) -> None:
     with pytest.raises(CheckFailed) as failed:
         opened.run("forward", feeds(tokens=9))
     assert failed.value.failure.code == "OBE251"
+
+
+def test_a_variant_of_one_shape_takes_no_other_without_a_mask(compiled: Compiled) -> None:
+    folder = compiled(bounds={"batch_size": "2", "sequence_length": "8"})
+    opened = open_variant(folder, threads=1)
+    assert opened.longest == 8
+    assert opened.run("forward", feeds(batch=5, tokens=8))["last_hidden_state"].shape == (5, 8, OUT)
+    for tokens in (7, 9):
+        with pytest.raises(CheckFailed) as failed:
+            opened.run("forward", feeds(tokens=tokens))
+        assert failed.value.failure.code == "OBE251"
+    shape = 'shape="2,8"'
+    assert shape in (folder / "model.xml").read_text()
+
+
+def test_a_single_size_is_refused_where_a_model_runs_in_stages() -> None:
+    ids = {"input_ids": StageInput(("batch_size", "sequence_length"), "tensor(int64)")}
+    stages = {
+        name: CompiledStage(file="model.blob", inputs=ids, outputs={"logits": ("batch_size",)})
+        for name in ("prefill", "decode")
+    }
+    openvino_worker._check_axes({"batch_size": "1", "sequence_length": "1..8"}, stages)
+    with pytest.raises(CheckFailed) as failed:
+        openvino_worker._check_axes({"sequence_length": "8"}, stages)
+    words = "`sequence_length: 8` has a single size, and the model runs in several stages"
+    assert (failed.value.failure.code, failed.value.failure.message) == ("OBE238", words)
+
+
+def on_sentences(model: Path, folder: Path) -> float:
+    """The mean cosine of tokens, by hand."""
+    exact, found = open_variant(model, threads=1), open_variant(folder, threads=1)
+    tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
+    cosines: list[float] = []
+    for text in SENTENCES[:48]:
+        fed = {"input_ids": np.array([tokenizer.encode(text).ids])}
+        one, other = (side.run("forward", fed)["last_hidden_state"][0] for side in (exact, found))
+        every = -(-len(one) // 8)
+        lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+        cosines += ((one * other).sum(axis=1) / lengths)[::every].tolist()
+    return float(np.mean(cosines))
+
+
+def test_operations_stay_in_float_until_a_bound_holds(model: Path, compiled: Compiled, tmp_path: Path) -> None:
+    def found(bound: str) -> Mapping[str, Any]:
+        place = tmp_path / "compiled"
+        if place.exists():
+            shutil.rmtree(place)
+        compiled(quantize="int8", subject_to={"cosine_mean": bound})
+        facts: Mapping[str, Any] = compiled.facts["files"]["model.onnx"]  # type: ignore[attr-defined]
+        assert facts["cosine_mean"] == pytest.approx(on_sentences(model, place), abs=1e-6)
+        return facts
+
+    loose = found(">= 0.5")
+    assert (loose["in_float"], loose["left_in_float"], len(loose["trials"])) == (0, [], 1)
+    between = loose["cosine_mean"] + 0.2 * (1 - loose["cosine_mean"])
+    strict = found(f">= {between:.7f}")
+    assert strict["in_float"] >= 1
+    assert strict["in_int8"] >= 1
+    assert strict["cosine_mean"] >= between > loose["cosine_mean"]
+    assert [one["in_float"] for one in strict["trials"]][:2] == [0, 1]
+    with pytest.raises(CheckFailed) as failed:
+        found(">= 0.99999999")
+    assert failed.value.failure.code == "OBE115"
+    assert "no mix of int8 and float keeps the bounds; the nearest of " in failed.value.failure.message
 
 
 def test_an_axis_that_no_input_has_is_named(compiled: Compiled) -> None:
@@ -199,6 +271,59 @@ def test_without_openvino_the_graphs_are_prepared_and_nothing_passes(
     assert why_skipped(folder, runtime) == "needs openvino"
 
 
+# Without onnxbuild, and as a person runs it.
+ALONE = "import runpy, sys; sys.modules['onnxbuild'] = None; runpy.run_path('compile.py', run_name='__main__')"
+
+
+@pytest.mark.parametrize(
+    ("command", "params"),
+    [
+        ((sys.executable, "-c", ALONE), {"quantize": "int8", "bounds": {"sequence_length": "11"}}),
+        (("sh", "compile.sh"), {"quantize": "int8", "subject_to": {"cosine_mean": ">= 0.9"}, "precision": "bf16"}),
+    ],
+)
+def test_the_command_of_a_prepared_variant_makes_what_onnxbuild_makes(
+    compiled: Compiled,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: tuple[str, ...],
+    params: Mapping[str, Any],
+) -> None:
+    expected = compiled(**params).rename(tmp_path / "expected")
+    with monkeypatch.context() as changed_here:
+        changed_here.setattr(needs_here, "version_here", lambda name: None if name == "nncf" else "1")
+        folder = compiled(**params)
+    assert not (folder / "model.blob").exists()
+    assert (folder / "compile.sh").read_text().splitlines()[-1] == "python compile.py"
+    moved = folder.rename(tmp_path / "elsewhere")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        command, cwd=moved, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "compiled model.blob" in done.stdout
+    properties = json.loads((moved / RECORD).read_text())["properties"]
+    assert np.array_equal(*(answer(one / "model.blob", properties) for one in (expected, moved)))
+
+
+def answer(blob: Path, properties: Mapping[str, str]) -> np.ndarray:
+    """What a user gets, as docs/how-to/compile.md says."""
+    import openvino
+
+    model = openvino.Core().import_model(blob.read_bytes(), "CPU", dict(properties))
+    return np.array(model(dict(feeds(1)))["last_hidden_state"])
+
+
+def test_a_script_without_its_libraries_names_them(compiled: Compiled, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as changed_here:
+        changed_here.setattr(needs_here, "version_here", lambda _name: None)
+        folder = compiled(weights="int8")
+    monkeypatch.setattr(openvino_compiler, "find_spec", lambda _name: None)
+    with pytest.raises(SystemExit) as ended:
+        openvino_compiler.main(folder)
+    assert ended.value.code == "openvino, nncf is not installed: pip install openvino nncf"
+
+
 def test_a_prepared_variant_says_what_is_still_to_be_done() -> None:
     from onnxbuild.workers.compile.openvino.openvino_worker import _asked
 
@@ -206,10 +331,11 @@ def test_a_prepared_variant_says_what_is_still_to_be_done() -> None:
     assert _asked(OpenvinoParams()) == {}
 
 
-def test_only_a_compiler_that_is_a_program_has_a_script() -> None:
+def test_a_library_of_a_plugin_has_no_script() -> None:
     from onnxbuild.needs.step_needs import FILE, PROGRAM
     from onnxbuild.rules.compiling.compile_rules import _way_out
 
-    assert "compile.sh" in _way_out(f"{PROGRAM}chipc", "chipc")
-    assert "compile.sh" not in _way_out("openvino", "openvino")
-    assert "install" not in _way_out(f"{FILE}/dev/kfd", "/dev/kfd")
+    assert "compile.sh" in _way_out(f"{PROGRAM}chipc", "chipc", has_script=False)
+    assert "compile.sh" in _way_out("openvino", "openvino", has_script=True)
+    assert "compile.sh" not in _way_out("chips", "chips", has_script=False)
+    assert "install" not in _way_out(f"{FILE}/dev/kfd", "/dev/kfd", has_script=True)

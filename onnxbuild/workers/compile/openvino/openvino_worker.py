@@ -2,55 +2,65 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from msgspec import UNSET
 
 from onnxbuild.protocol import CheckFailed, Facts, Tell
-from onnxbuild.steps.compiling.compiled_record import CompiledRecord, CompilerOfRecord
-from onnxbuild.steps.compiling.openvino_backend import OPENVINO, OpenvinoParams, range_of
+from onnxbuild.steps.compiling.compiled_record import CompiledRecord, CompiledStage, CompilerOfRecord
+from onnxbuild.steps.compiling.openvino_backend import OPENVINO, OpenvinoParams, is_single
+from onnxbuild.workers.calibrate.feeds import calibrating
 from onnxbuild.workers.compile.calibration_feeds import calibration_feeds
-from onnxbuild.workers.compile.openvino.nncf_quantizer import quantized
-from onnxbuild.workers.compile.worker import finish, stages_in
+from onnxbuild.workers.compile.openvino import openvino_compiler
+from onnxbuild.workers.compile.openvino.openvino_compiler import CALIBRATION, JUDGES, Order, Texts
+from onnxbuild.workers.compile.worker import finish, stages_in, write_script
 from onnxbuild.workers.engines.compiled.needs_here import absent_here
 from onnxbuild.workers.folders.model_files import copy_model_file
 from onnxbuild.workers.folders.model_graphs import data_below
 from onnxbuild.workers.model_folder.decoders import graphs_to_change
 
 _DEVICE = "CPU"
+_SCRIPT = "compile.py"
+_WORDS = ("quantize", "calibration", "subject_to", "weights", "group_size", "bounds")  # what `compiled.json` tells
 
 
 def run(params: OpenvinoParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
-    """Write the IR and the blob of every graph; without OpenVINO or NNCF, the graphs that they would read.
+    """Write the IR and the blob of every graph; without OpenVINO or NNCF, the graphs and what compiles them.
 
-    Errors: CheckFailed OBE238 for a graph that OpenVINO does not compile, OBE59 if a model reads no text.
+    Facts: by file its size, and what a search under `subject_to` has found. Errors: CheckFailed OBE238 for a graph that
+    OpenVINO does not compile, OBE59 if a model reads no text, OBE115 and OBE116 for bounds that nothing keeps.
     """
     source, folder = inputs["model"], outputs["model"]
     names = graphs_to_change(source)
     absent = absent_here(OPENVINO.compiler(params))
-    version = _compile_all(params, inputs, folder, names, progress) if absent is None else None
-    if absent is not None:
-        for name in (*names, *data_below(source)):
-            copy_model_file(source / name, folder / name)
     record = CompiledRecord(
         backend="openvino",
         state="prepared" if absent else "compiled",
-        compiler=CompilerOfRecord(name="openvino", version=version),
+        compiler=CompilerOfRecord(name="openvino"),
         device=_DEVICE,
         stages=stages_in(source, {name: _blob(name) for name in names}),
         properties={"INFERENCE_PRECISION_HINT": params.precision},
         needs=absent,
-        settings={**({"bounds": dict(params.bounds)} if params.bounds else {}), **(_asked(params) if absent else {})},
+        settings=_asked(params),
     )
-    return finish(source, folder, record, files={name: {"bytes": _size(folder, name)} for name in names})
+    _check_axes(params.bounds or {}, record.stages)
+    if absent is not None:
+        record = _prepare(params, inputs, folder, names, record)
+        return finish(source, folder, record, files={name: {"bytes": _size(folder, name)} for name in names})
+    record, found = _compile_all(params, inputs, folder, names, record, progress)
+    files = {name: {"bytes": _size(folder, name), **found[name]} for name in names}
+    return finish(source, folder, record, files=files)
 
 
 def _asked(params: OpenvinoParams) -> dict[str, Any]:
-    """What is still to be done to the graphs of a prepared variant: they are those that OpenVINO would read."""
-    asked = {name: getattr(params, name) for name in ("quantize", "weights", "group_size")}
+    """What is done to the graphs, as `compiled.json` says it."""
+    asked = {name: getattr(params, name) for name in _WORDS}
     return {name: value for name, value in asked.items() if value is not UNSET}
 
 
@@ -64,68 +74,92 @@ def _size(folder: Path, name: str) -> int:
     return (blob if blob.is_file() else folder / name).stat().st_size
 
 
-def _compile_all(
-    params: OpenvinoParams, inputs: Mapping[str, Path], folder: Path, names: Sequence[str], progress: Tell
-) -> str:
-    import openvino
-
-    feeds = calibration_feeds(params, inputs)
-    for done, name in enumerate(names):
-        progress(f"compiling {name}", done, len(names))
-        try:
-            _compile(params, inputs["model"] / name, folder / name, functools.partial(feeds, name))
-        except CheckFailed:
-            raise
-        except Exception as error:
-            reason = " ".join(str(error).split())[:500]
-            message = f"OpenVINO does not compile `{name}`"
-            notes = [("cause", f"{type(error).__name__}: {reason}")]
-            if "group_size" in reason:
-                notes.append(("hint", "write a `group_size` that divides the sizes of the weights, such as 16"))
-            raise CheckFailed("OBE238", message, notes=notes) from error
-    version: str = openvino.__version__
-    return version
-
-
-def _compile(params: OpenvinoParams, graph: Path, place: Path, feeds: Any) -> None:
-    import openvino
-
-    core = openvino.Core()
-    model = core.read_model(graph)
-    if params.is_quantized:
-        model = quantized(model, params, feeds)
-    if params.bounds:
-        _bound(model, {name: range_of(text) for name, text in params.bounds.items()}, _axes(graph))
-    place.parent.mkdir(parents=True, exist_ok=True)
-    openvino.save_model(model, place.with_suffix(".xml"), compress_to_fp16=False)
-    compiled = core.compile_model(model, _DEVICE, {"INFERENCE_PRECISION_HINT": params.precision})
-    place.with_suffix(".blob").write_bytes(compiled.export_model().getvalue())
-
-
-def _axes(graph: Path) -> dict[str, tuple[int | str, ...]]:
-    """The axes of each input of a graph: OpenVINO forgets their names."""
-    import onnx
-
-    inputs = onnx.load(graph, load_external_data=False).graph.input
-    return {one.name: tuple(d.dim_param or d.dim_value for d in one.type.tensor_type.shape.dim) for one in inputs}
-
-
-def _bound(model: Any, bounds: Mapping[str, tuple[int, int]], axes: Mapping[str, tuple[int | str, ...]]) -> None:
-    """Bound the free axes of these names. Errors: CheckFailed OBE238 for a name that no input has."""
-    import openvino
-
-    known = {axis for shape in axes.values() for axis in shape if isinstance(axis, str)}
+def _check_axes(bounds: Mapping[str, str], stages: Mapping[str, CompiledStage]) -> None:
+    """OBE238 for a name that no input has, and for a single size of an axis that a model runs with several."""
+    shapes = [one.shape for stage in stages.values() for one in stage.inputs.values()]
+    known = {axis for shape in shapes for axis in shape if isinstance(axis, str)}
     unknown = sorted(bounds.keys() - known)
     if unknown:
         listed = ", ".join(sorted(f"`{one}`" for one in known))
         raise CheckFailed("OBE238", f"no input has an axis `{unknown[0]}`", notes=[("axes", listed or "none is free")])
-    shapes = {}
-    for port in model.inputs:
-        name = next(one for one in port.names if one in axes)
-        dimensions = [bounds.get(axis, -1) if isinstance(axis, str) else axis for axis in axes[name]]
-        shapes[port] = openvino.PartialShape([openvino.Dimension(*_ends(one)) for one in dimensions])
-    model.reshape(shapes)
+    rows = {shape[0] for shape in shapes if shape}
+    single = sorted(axis for axis, text in bounds.items() if is_single(text) and axis not in rows)
+    if single and tuple(stages) != ("forward",):
+        message = f"`{single[0]}: {bounds[single[0]]}` has a single size, and the model runs in several stages"
+        hint = f"write a range: `{single[0]}: 1..{bounds[single[0]]}`"
+        raise CheckFailed("OBE238", message, notes=[("stages", ", ".join(stages)), ("hint", hint)])
 
 
-def _ends(dimension: int | tuple[int, int]) -> tuple[int, ...]:
-    return dimension if isinstance(dimension, tuple) else (dimension,)
+def _prepare(
+    params: OpenvinoParams, inputs: Mapping[str, Path], folder: Path, names: Sequence[str], record: CompiledRecord
+) -> CompiledRecord:
+    """Write the graphs, what they are fed while they become integers, and the script that compiles them."""
+    for name in (*names, *data_below(inputs["model"])):
+        copy_model_file(inputs["model"] / name, folder / name)
+    texts = _texts(params, inputs)
+    for name in names if params.quantize is not UNSET else ():
+        openvino_compiler.keep_feeds(_beside(folder, name, CALIBRATION), texts(name).feeds())
+        if params.subject_to is not UNSET:
+            openvino_compiler.keep_feeds(_beside(folder, name, JUDGES), texts(name).judges())
+    shutil.copyfile(str(openvino_compiler.__file__), folder / _SCRIPT)
+    command = ("python", _SCRIPT)
+    write_script(folder, command)
+    return msgspec.structs.replace(record, compiler=CompilerOfRecord(name="openvino", command=command))
+
+
+def _beside(folder: Path, name: str, ending: str) -> Path:
+    return folder / f"{name.removesuffix('.onnx')}{ending}"
+
+
+def _texts(params: OpenvinoParams, inputs: Mapping[str, Path]) -> Callable[[str], Texts]:
+    """What each graph is fed; a search is judged on other texts than it is calibrated with."""
+    feeds = calibration_feeds(params, inputs, part=None if params.subject_to is UNSET else 0, joined=True)
+    judges = calibration_feeds(params, inputs, part=1, joined=True)
+    return lambda name: Texts(partial(feeds, name), partial(judges, name))
+
+
+def _compile_all(
+    params: OpenvinoParams,
+    inputs: Mapping[str, Path],
+    folder: Path,
+    names: Sequence[str],
+    record: CompiledRecord,
+    progress: Tell,
+) -> tuple[CompiledRecord, dict[str, dict[str, Any]]]:
+    """Compile each graph; the record with the version of OpenVINO, and what was found by name of a graph."""
+    import openvino
+
+    found, texts = {}, _texts(params, inputs)
+    for done, name in enumerate(names):
+        progress(f"compiling {name}", done, len(names))
+        order = _order(record, _blob(name))
+        tell = partial(_tell, progress, name, done, len(names))
+        with calibrating() if params.quantize is not UNSET else nullcontext():
+            found[name] = _compile(inputs["model"] / name, folder / name, order, texts(name), tell)
+    settings = {"bounds": dict(params.bounds)} if params.bounds else {}  # the rest is done
+    compiler = CompilerOfRecord(name="openvino", version=openvino.__version__)
+    return msgspec.structs.replace(record, compiler=compiler, settings=settings), found
+
+
+def _tell(progress: Tell, name: str, done: int, of: int, what: str) -> None:
+    progress(f"{name}: {what}", done, of)
+
+
+def _order(record: CompiledRecord, file: str) -> Order:
+    stage = next(one for one in record.stages.values() if one.file == file)
+    axes = {name: one.shape for name, one in stage.inputs.items()}
+    return Order(record.settings, record.properties, record.device, axes, tuple(stage.outputs))
+
+
+def _compile(graph: Path, place: Path, order: Order, texts: Texts, tell: Any) -> dict[str, Any]:
+    """Compile one graph. Errors: CheckFailed OBE238 with the words of OpenVINO or NNCF."""
+    try:
+        return openvino_compiler.compile_graph(graph, place, order, texts, tell)
+    except CheckFailed:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:500]
+        notes = [("cause", f"{type(error).__name__}: {reason}")]
+        if "group_size" in reason:
+            notes.append(("hint", "write a `group_size` that divides the sizes of the weights, such as 16"))
+        raise CheckFailed("OBE238", f"OpenVINO does not compile `{graph.name}`", notes=notes) from error

@@ -1,6 +1,7 @@
 """Samples of any shape in a program of one shape: rows in groups, each padded, and the padding cut from the outputs.
 
-What is padded is masked: ids, masks and types of padding are 0, and it comes after the tokens of a row.
+What is padded is masked: ids, masks and types of padding are 0, and it comes after the tokens of a row. A program
+without a mask takes only rows of its own length.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ Call = Callable[[Mapping[str, np.ndarray]], Sequence[Any]]
 
 
 class FixedShapes(Struct, frozen=True):
-    """The size of each named dimension of a graph, such as `batch_size: 1` and `sequence_length: 128`."""
+    """The size of each named dimension of a graph, such as `batch_size: 1` and `sequence_length: 128`.
+
+    A dimension without a size is free.
+    """
 
     sizes: Mapping[str, int]
     rows: str  # the dimension of the rows, the first one of every input
@@ -34,30 +38,43 @@ class FixedShapes(Struct, frozen=True):
 
         def run(feeds: Mapping[str, np.ndarray]) -> Sequence[Any]:
             actual = _actual(inputs, feeds)
-            self._check(actual)
-            parts = [self._part(call, inputs, stage, group, actual) for group in self._groups(feeds, actual)]
+            if all(actual.get(name, size) == size for name, size in self.sizes.items()):
+                return call(feeds)
+            self._check(actual, masked=any("mask" in name for name in inputs))
+            parts = [self._part(call, inputs, stage, group, actual) for group in self._groups(feeds, inputs, actual)]
             return [np.concatenate(one) if len(parts) > 1 else one[0] for one in zip(*parts, strict=True)]
 
         return run
 
     def padded(self, feeds: Mapping[str, np.ndarray], inputs: Mapping[str, Sequence[int | str]]) -> dict[str, Any]:
         """Feeds of at most these sizes, filled up with zeros."""
-        return {name: _filled(value, self._shape(inputs[name])) for name, value in feeds.items() if name in inputs}
+        return {
+            name: _filled(value, self._shape(inputs[name], value)) for name, value in feeds.items() if name in inputs
+        }
 
-    def _shape(self, shape: Sequence[int | str]) -> tuple[int, ...]:
-        return tuple(self.sizes[one] if isinstance(one, str) else one for one in shape)
+    def _shape(self, shape: Sequence[int | str], value: np.ndarray) -> tuple[int, ...]:
+        return tuple(
+            self.sizes.get(one, size) if isinstance(one, str) else one
+            for one, size in zip(shape, value.shape, strict=True)
+        )
 
-    def _check(self, actual: Mapping[str, int]) -> None:
+    def _check(self, actual: Mapping[str, int], *, masked: bool) -> None:
         for name, size in actual.items():
-            if name != self.rows and size > self.sizes[name]:
-                message = f"a sample has {size} in `{name}`, and the variant is compiled for {self.sizes[name]}"
-                hint = f"use samples of at most {self.sizes[name]}, or compile for longer ones"
-                raise CheckFailed("OBE251", message, notes=[("hint", hint)])
+            fixed = self.sizes.get(name, size)
+            if name == self.rows or size == fixed or (size < fixed and masked):
+                continue
+            message = f"a sample has {size} in `{name}`, and the variant is compiled for {fixed}"
+            hint = f"use samples of at most {fixed}, or compile for longer ones"
+            without = f"use samples of {fixed}: the graph takes no mask, so that shorter ones cannot be padded"
+            raise CheckFailed("OBE251", message, notes=[("hint", hint if size > fixed else without)])
 
-    def _groups(self, feeds: Mapping[str, np.ndarray], actual: Mapping[str, int]) -> Iterator[Mapping[str, Any]]:
+    def _groups(
+        self, feeds: Mapping[str, np.ndarray], inputs: Mapping[str, Sequence[int | str]], actual: Mapping[str, int]
+    ) -> Iterator[Mapping[str, Any]]:
+        of_rows = {name for name, shape in inputs.items() if shape[:1] == (self.rows,)}
         size = self.sizes.get(self.rows, 0) or actual.get(self.rows, 1)
         for start in range(0, actual.get(self.rows, 1), size):
-            yield {name: value[start : start + size] for name, value in feeds.items()}
+            yield {name: value[start : start + size] if name in of_rows else value for name, value in feeds.items()}
 
     def _part(
         self,
@@ -67,7 +84,7 @@ class FixedShapes(Struct, frozen=True):
         group: Mapping[str, np.ndarray],
         actual: Mapping[str, int],
     ) -> list[np.ndarray]:
-        here = {**actual, self.rows: next(iter(group.values())).shape[0]}
+        here = {**actual, **_actual(inputs, group)}
         values = call(self.padded(group, inputs))
         return [_cut(np.array(value), shape, here) for value, shape in zip(values, stage.outputs.values(), strict=True)]
 

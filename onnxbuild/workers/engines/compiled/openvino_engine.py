@@ -11,8 +11,9 @@ import numpy as np
 
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.compiling.compiled_record import CompiledRecord, CompiledStage
-from onnxbuild.steps.compiling.openvino_backend import range_of
+from onnxbuild.steps.compiling.openvino_backend import is_single, range_of
 from onnxbuild.workers.engines.compiled.compiled_model import Call, CompiledModel
+from onnxbuild.workers.engines.compiled.fixed_shapes import FixedShapes
 
 # A blob that is imported without its hint of the precision computes NaN (measured with 2026.4.1).
 REQUIRED = ("INFERENCE_PRECISION_HINT",)
@@ -38,13 +39,23 @@ class OpenvinoModel(CompiledModel):
             reason = " ".join(str(error).split())[:500]
             raise CheckFailed("OBE232", f"OpenVINO does not load `{path.name}`", notes=[("cause", reason)]) from error
         call = caller(compiled, list(stage.inputs), list(stage.outputs))
-        return self._within(call, stage) if self._bounds else call
+        if not self._bounds:
+            return call
+        fixed = self._static(stage)
+        return self._within(fixed.around(call, stage) if fixed.sizes else call, stage)
 
     @property
     def longest(self) -> int | None:
         """Tokens of the longest row that the bounds of axes allow; None without such a bound."""
         axes = {one.shape[1] for stage in self.record.stages.values() for one in stage.inputs.values() if one.shape[1:]}
         return min((range_of(self._bounds[axis])[1] for axis in axes if axis in self._bounds), default=None)
+
+    def _static(self, stage: CompiledStage) -> FixedShapes:
+        """The axes of a single size, to which samples are filled up."""
+        sizes = {str(axis): int(text) for axis, text in self._bounds.items() if is_single(text)}
+        named = {axis for one in stage.inputs.values() for axis in one.shape}
+        rows = next((one.shape[0] for one in stage.inputs.values() if one.shape), "")
+        return FixedShapes({axis: size for axis, size in sizes.items() if axis in named}, str(rows))
 
     @property
     def _bounds(self) -> Mapping[Any, str]:
@@ -64,7 +75,7 @@ class OpenvinoModel(CompiledModel):
 
     def _check_size(self, axis: int | str, size: int) -> None:
         text = self._bounds.get(axis)
-        if text is None:
+        if text is None or is_single(text):
             return
         least, most = range_of(text)
         if not least <= size <= most:

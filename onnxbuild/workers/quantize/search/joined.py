@@ -15,7 +15,7 @@ from onnxbuild.workers.calibrate.feeds import Feeds
 from onnxbuild.workers.graphs.nodes import remove_dead_nodes, replace_messages, replace_nodes
 from onnxbuild.workers.graphs.walk import opset_of
 from onnxbuild.workers.graphs.weights import Content, content_of, drop_unused_weights
-from onnxbuild.workers.quantize.search.judged import OF_FILE
+from onnxbuild.workers.measuring.output_scores import OF_FILE
 from onnxbuild.workers.quantize.search.mixed import Part, weight_of
 
 _STATES, _CACHE = "encoder_hidden_states", "past_key_values."

@@ -18,12 +18,12 @@ from onnx import ModelProto
 
 from onnxbuild.protocol import CheckFailed, Tell
 from onnxbuild.steps.quantize import QuantizeParams
-from onnxbuild.steps.quantizing.bounds_of_search import bounds
-from onnxbuild.tables.choices import Condition
+from onnxbuild.steps.quantizing.bounds_of_search import all_reached, bounds, check_measured
 from onnxbuild.workers.calibrate.feeds import Feeds
 from onnxbuild.workers.folders.journal import Journal
+from onnxbuild.workers.measuring.output_scores import fewest, loss_of, scores
 from onnxbuild.workers.quantize.search.by_row import ByRow
-from onnxbuild.workers.quantize.search.judged import loss_of, outputs_of, scores
+from onnxbuild.workers.quantize.search.judged import outputs_of
 from onnxbuild.workers.quantize.search.mixed import Form, Part, Plan, mixed, parts_of, spread
 from onnxbuild.workers.quantize.search.trials import Judge, Trial, bounds_losses
 
@@ -65,7 +65,7 @@ def search(
         raise CheckFailed("OBE116", "a search needs at least two rows of text: one to measure on, and one to judge by")
     parts = together(parts_of(model, params))
     exact = outputs_of(model, rows.judges, scratch, with_losses=bounds_losses(params))
-    _check_metrics(bounds(params.subject_to), scores(exact, exact))
+    check_measured(bounds(params.subject_to), scores(exact, exact))
     judge = Judge(model, params, parts, rows.judges, exact, scratch, tell, journal, [], by_row)
     first = judge.of("int8", {})
     losses = {} if first.holds else _losses(model, params, parts, rows.probes[:_PROBES], scratch, tell, journal)
@@ -129,32 +129,6 @@ def _taken_to(part: Part, form: Form) -> Form:
     return form if form in part.forms else "fp32"
 
 
-def fewest(trial: Callable[[int], Trial], most: int) -> Trial | None:
-    """The trial that holds with the fewest nodes taken back, from 1 to `most`; None if not even `most` suffice.
-
-    The count is doubled until the bound holds, and then the interval is halved: 10 trials for 39 nodes.
-    """
-    failed, count = 0, 1
-    held = None
-    while held is None:
-        count = min(count, most)
-        now = trial(count)
-        if now.holds:
-            held = now
-        elif count == most:
-            return None
-        else:
-            failed, count = count, count * 2
-    while count - failed > 1:
-        middle = (failed + count) // 2
-        now = trial(middle)
-        if now.holds:
-            held, count = now, middle
-        else:
-            failed = middle
-    return held
-
-
 def _losses(
     model: ModelProto,
     params: QuantizeParams,
@@ -184,31 +158,14 @@ def noted_loss(value: float) -> float:
     return _WORST if math.isnan(value) else float(f"{min(max(0.0, value), _WORST):.4g}")
 
 
-def _check_metrics(wanted: Sequence[Condition], known: Mapping[str, float]) -> None:
-    for bound in wanted:
-        if bound.figure not in known:
-            hint = f"bound one of {', '.join(f'`{name}`' for name in known)}"
-            raise CheckFailed(
-                "OBE116", f"the model has no `{bound.figure}`: it gives no logits", notes=[("hint", hint)]
-            )
-
-
-def _reached(trial: Trial, bound: Condition) -> str:
-    """What a trial gives, with enough digits to see on which side of the bound that is."""
-    value = trial.found[bound.figure]
-    short = f"{value:.6f}"
-    return short if bound.holds(float(short)) == bound.holds(value) else repr(value)
-
-
 def _nothing_holds(trials: Sequence[Trial], params: QuantizeParams, facts: dict[str, Any]) -> CheckFailed:
     wanted = bounds(params.subject_to)
     mixes = [trial for trial in trials if not trial.holds] or trials  # a trial that holds has every node in fp32
     best = max(mixes, key=lambda trial: (sum(b.holds(trial.found[b.figure]) for b in wanted), -loss_of(trial.found)))
-    texts: Mapping[Any, str] = params.subject_to or {}
-    reached = ", ".join(f"{_reached(best, one)} for `{one.figure} {texts[one.figure]}`" for one in wanted)
+    nearest = all_reached(params.subject_to, best.found)
     return CheckFailed(
         "OBE115",
-        f"no mix of int8, 8-bit weights and fp32 keeps the bounds; the nearest of {len(mixes)} gives {reached}",
+        f"no mix of int8, 8-bit weights and fp32 keeps the bounds; the nearest of {len(mixes)} gives {nearest}",
         notes=[("hint", "loosen the bound, or name in `exclude` what must stay in fp32")],
         facts=facts,
     )

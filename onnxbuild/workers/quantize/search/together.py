@@ -15,9 +15,10 @@ from onnxbuild.workers.calibrate.feeds import Feeds, calibrating
 from onnxbuild.workers.folders.journal import Journal
 from onnxbuild.workers.graphs.angles.angle_products import angles
 from onnxbuild.workers.graphs.graph_files import load_model
+from onnxbuild.workers.measuring.output_scores import OF_FILE
 from onnxbuild.workers.quantize.prepared import prepare
 from onnxbuild.workers.quantize.search.joined import Joined, in_file, joined, joined_feeds, of_file, split, twins
-from onnxbuild.workers.quantize.search.judged import OF_FILE, kept
+from onnxbuild.workers.quantize.search.judged import kept
 from onnxbuild.workers.quantize.search.search import Rows, search
 from onnxbuild.workers.quantize.smoothing.smooth import smooth
 

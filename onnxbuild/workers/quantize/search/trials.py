@@ -15,8 +15,9 @@ from onnxbuild.steps.quantize import QuantizeParams
 from onnxbuild.steps.quantizing.bounds_of_search import bounds
 from onnxbuild.workers.calibrate.feeds import Feeds
 from onnxbuild.workers.folders.journal import Journal
+from onnxbuild.workers.measuring.output_scores import Outputs, scores
 from onnxbuild.workers.quantize.search.by_row import ByRow
-from onnxbuild.workers.quantize.search.judged import Outputs, outputs_of, scores
+from onnxbuild.workers.quantize.search.judged import outputs_of
 from onnxbuild.workers.quantize.search.mixed import Part, Plan, cost_of, mixed, spread
 
 
