@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 from token_model import OUT, token_model
 from tokenizers import Tokenizer
 
