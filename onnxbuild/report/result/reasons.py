@@ -17,7 +17,8 @@ NEVER_BUILT = "never built"
 WHOLE: Mapping[str, str] = {
     "trace": NEVER_BUILT,
     "forced": "forced by `{new}`",
-    "destination": "its destination has lost files that were published",
+    "destination": "its destination has lost files that were published, or was written to since",
+    "upload": "the last upload to its destination was another one, or failed",
     "store": "its result is missing from the store or damaged",
 }
 # Outcomes whose action ran, so that its dependents may have a changed input.
