@@ -74,8 +74,9 @@ class _Handler(BaseHTTPRequestHandler):
         data, kept = self.server.bucket.objects[name]
         asked = self.headers.get("x-amz-checksum-mode") == "ENABLED"
         told = {key: value for key, value in kept.items() if asked or key != CHECKSUM}
+        parts = kept.get(CHECKSUM, "").partition("-")[2]
         headers = {
-            "ETag": f'"{hashlib.md5(data).hexdigest()}"',
+            "ETag": f'"{hashlib.md5(data).hexdigest()}{f"-{parts}" if parts else ""}"',
             "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT",
             **told,
         }

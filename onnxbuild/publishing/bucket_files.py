@@ -73,7 +73,14 @@ class BucketFiles:
             self._write_parts(name, file)
         else:
             checksum = _in_base64(bytes.fromhex(file.sha256))
-            self._call("put_object", name, Body=file.read(), ChecksumSHA256=checksum, **_type_of(name))
+            self._call(
+                "put_object",
+                name,
+                Body=file.read(),
+                ChecksumAlgorithm="SHA256",
+                ChecksumSHA256=checksum,
+                **_type_of(name),
+            )
 
     def _write_parts(self, name: str, file: LocalFile) -> None:
         digests = [hashlib.sha256(file.part(start, PART_BYTES)).digest() for start in range(0, file.size, PART_BYTES)]
@@ -110,10 +117,13 @@ class BucketFiles:
 
 def digest_in(facts: Mapping[str, Any]) -> str:
     """The SHA-256 of a file in S3's answer about it, as hexadecimal digits; empty if the answer does not have it."""
-    checksum = str(facts.get("ChecksumSHA256") or "")
-    if "-" in checksum:  # that of the checksums of its parts
-        metadata = facts.get("Metadata") or {}
-        return str(metadata.get(_SHA256, "")) if metadata.get(_OF_PARTS) == checksum else ""
+    checksum, _, parts = str(facts.get("ChecksumSHA256") or "").partition("-")
+    metadata = facts.get("Metadata") or {}
+    # Some servers leave out the number of parts.
+    if checksum and checksum == str(metadata.get(_OF_PARTS, "")).partition("-")[0]:
+        return str(metadata.get(_SHA256, ""))
+    if parts or "-" in str(facts.get("ETag", "")):
+        return ""  # it is that of other parts
     try:
         return base64.b64decode(checksum, validate=True).hex()
     except binascii.Error:

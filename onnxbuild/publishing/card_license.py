@@ -34,10 +34,16 @@ def stated_in(metadata: str, key: str) -> tuple[str, ...]:
     items = [value]
     if not value:
         items = [line.strip()[1:] for line in found[3].split("\n") if line]
-    elif value.startswith("["):
-        items = value.strip("[]").split(",")
-    texts = (_COMMENT.sub("", item).strip().strip("'\"") for item in items)
+    elif value.startswith("[") and value.endswith("]"):
+        items = value[1:-1].split(",")
+    texts = (_unquoted(_COMMENT.sub("", item).strip()) for item in items)
     return tuple(text for text in texts if text.lower() not in _NOTHING)
+
+
+def _unquoted(text: str) -> str:
+    """A text without its quotes; one that continues on the next line keeps them."""
+    is_quoted = len(text) > 1 and text[0] in "'\"" and text[0] == text[-1]
+    return text[1:-1].strip() if is_quoted else text
 
 
 def with_license(card: str, license: str, base_model: str = "") -> str:  # noqa: A002 - the word of the card

@@ -269,7 +269,7 @@ def test_an_earlier_version_is_published_again(project, hub):
     """The store has its result, and the repository has something else by now."""
     earlier = (project / "m.yaml").read_text()
     command(project, hub, "run", "m.yaml", "--publish")
-    (project / "m.yaml").write_text(earlier.replace("license: mit", "license: isc"))
+    (project / "m.yaml").write_text(earlier.replace("license: mit", "license: apache-2.0"))
     command(project, hub, "run", "m.yaml", "--publish")
     (project / "m.yaml").write_text(earlier)
     said = command(project, hub, "run", "m.yaml", "--publish")

@@ -59,6 +59,8 @@ SOFTWARE.
         ("license: mit # ours", "mit"),
         ("license: [ 'mit' ] # ours", "mit"),
         ("'license': mit", "mit"),
+        ("license: 'mit\n  x'", None),
+        ("license: [mit,\n  isc]", None),
         ("license: null", None),
         ("license: ~", None),
         ("license: {name: mit}", None),

@@ -51,7 +51,8 @@ def source_card(readme: bytes | None, config: Any = None) -> SourceCard:
     head, _ = parts_of_card(text_of_card(readme or b""))
     stated = plain_metadata(head)
     in_config = config.get("license") if isinstance(config, dict) else None
-    license_ = license_name(list(stated_in(head, "license"))) or license_name(in_config)
+    in_lines = list(stated_in(head, "license"))  # of metadata that are damaged
+    license_ = license_name(stated.get("license") if stated else in_lines) or license_name(in_config)
     return SourceCard(
         license=license_,
         license_name=_one(stated.get("license_name"), _NAME) if license_ == "other" else None,
