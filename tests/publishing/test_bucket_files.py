@@ -37,4 +37,4 @@ def test_metadata_count_only_for_the_content_that_they_came_with(facts, expected
 
 def test_the_checksum_of_parts_is_that_of_their_digests():
     joined = hashlib.sha256(DATA[:6]).digest() + hashlib.sha256(DATA[6:]).digest()
-    assert OF_PARTS == f"{in_base64(joined)}-2"
+    assert f"{in_base64(joined)}-2" == OF_PARTS
