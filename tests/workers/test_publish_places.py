@@ -298,7 +298,8 @@ def test_a_file_in_parts_is_known_by_the_checksum_of_its_parts(package, bucket, 
     assert asked(package, s3=BUCKET).foreign == ("onnx/model.onnx",)
 
 
-def test_a_file_that_changes_before_it_is_sent_does_not_arrive(package, bucket):
+def test_a_file_that_changes_before_it_is_sent_does_not_arrive(package, bucket, monkeypatch):
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     upload = upload_of(package)
     (package / "config.json").write_bytes(b"[]")
     place = listed_places._Bucket(BUCKET)
