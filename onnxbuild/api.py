@@ -13,6 +13,7 @@ from onnxbuild.commands.building.finished import Result
 from onnxbuild.commands.building.rounds import run_session
 from onnxbuild.commands.parsing.options import Asked
 from onnxbuild.commands.parsing.refused import as_diagnostics
+from onnxbuild.commands.publishing.local_destinations import lacking_uploads
 from onnxbuild.commands.sharing.revalidation import own_actions
 from onnxbuild.commands.state.locations import out_folder
 from onnxbuild.commands.state.out_place import refuse_link
@@ -20,6 +21,7 @@ from onnxbuild.commands.workspace import default_jobs, loaded, memory_limit, ses
 from onnxbuild.execute.events import Event, Outcome
 from onnxbuild.execute.policy import Policy
 from onnxbuild.manifest.spec import Manifest
+from onnxbuild.planning.packages.asked_uploads import uploads_in
 
 
 @contextmanager
@@ -106,6 +108,8 @@ def run(
             memory_bytes=memory_limit(),
             force=opened.plan.named if force else frozenset(),
             own=own_actions(opened.plan.whole, revalidate=revalidate),
+            lacking=lacking_uploads(opened.graph, opened.store, opened.scope),
+            uploads=uploads_in(opened.graph),
         )
         return run_session(opened, policy, place, _Callback(on_event or _ignore))
 

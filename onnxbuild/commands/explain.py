@@ -11,7 +11,7 @@ from typing import Any
 from onnxbuild.commands.logs import action_named
 from onnxbuild.commands.parsing.options import Asked
 from onnxbuild.commands.workspace import Session, session
-from onnxbuild.diagnostics import DiagnosticError, did_you_mean, fault
+from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.execute.events import Reason
 from onnxbuild.execute.policy import log_file
 from onnxbuild.planning.action_graph import Variant
@@ -58,7 +58,7 @@ def explain_code(code: str, width: int | None = None) -> str:
     """The page of a code, its prose in lines of `width` cells. Errors: DiagnosticError for an unknown one."""
     rule = ALL.get(code.upper())
     if rule is None:
-        raise DiagnosticError(fault("OB041", f"there is no code `{code}`", hint=did_you_mean(code.upper(), ALL)))
+        raise DiagnosticError(fault("OB041", f"there is no code `{code}`", hint=_near_codes(code.upper())))
     parts = [f"{rule.code} {rule.name} ({rule.severity})", rule.summary]
     parts += [f"why: {rule.why}"] if rule.why else []
     parts += [f"fix: {rule.fix}"] if rule.fix else []
@@ -66,6 +66,17 @@ def explain_code(code: str, width: int | None = None) -> str:
     parts += [f"bad:\n{_indented(rule.bad)}"] if rule.bad else []
     parts += [f"good:\n{_indented(rule.good)}"] if rule.good else []
     return "\n\n".join(parts)
+
+
+def _near_codes(code: str) -> str:
+    """The code with the same number and another beginning, or the codes whose numbers are written most alike."""
+    import difflib
+
+    number = int(code.lstrip("OBE"))
+    same = [one for one in ALL if int(one.lstrip("OBE")) == number]
+    near = same or difflib.get_close_matches(code, ALL, n=3, cutoff=0.6)
+    *others, last = [f"`{one}`" for one in near] or ["`OB001`"]
+    return f"did you mean {' or '.join([', '.join(others), last] if others else [last])}?"
 
 
 def _indented(text: str) -> str:

@@ -93,6 +93,7 @@ class Session(Struct, frozen=True, kw_only=True):
             elsewhere=elsewhere,
             complete=Papers(self).complete,
             lacking=lacking_uploads(graph or self.graph, self.store, self.scope),
+            uploads=uploads_in(graph or self.graph),
         )
         return {outcome.id: outcome for outcome in outcomes}
 

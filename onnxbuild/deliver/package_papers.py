@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from onnxbuild.digest import digest_bytes
 from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import Variant
-from onnxbuild.publishing.uploaded_files import CARD, SUMS_OF_PACKAGE, sha256_of_bytes, with_sum
+from onnxbuild.publishing.sha256_sums import sha256_of_bytes
+from onnxbuild.publishing.uploaded_files import CARD, SUMS_OF_PACKAGE, with_sum
 from onnxbuild.store.content import File, Tree
 from onnxbuild.store.store import Store
 

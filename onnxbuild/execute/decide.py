@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -16,7 +16,7 @@ from onnxbuild.protocol import plain
 from onnxbuild.store.store import Store
 from onnxbuild.store.traces import Trace
 
-# Instead of an option: the destination of an upload has lost files.
+# Instead of an option: the destination of an upload no longer has what was uploaded.
 LACKING = "lacks files"
 
 # A result that is not final: another machine may have compiled what is only prepared here.
@@ -60,6 +60,16 @@ def decide(parts: KeyParts, last: Trace | None, store: Store, *, force: str = ""
 def asks_elsewhere(decision: Hit | Rebuild, store: Store) -> bool:
     """Whether a remote store is asked for a better result: there is none here, or one that is not final."""
     return isinstance(decision, Rebuild) or (store.remote is not None and not is_final(decision.trace))
+
+
+def of_upload(decision: Hit | Rebuild, ran: Callable[[Digest], bool]) -> Hit | Rebuild:
+    """The decision for an upload. `ran`: whether the last upload from here made the result with a key.
+
+    Whatever was uploaded later has replaced what an earlier result says is there, and so may one that failed.
+    """
+    if isinstance(decision, Hit) and not ran(decision.key):
+        return Rebuild(decision.key, (Reason("upload", None, "replaced"),))
+    return decision
 
 
 def reasons_for(parts: KeyParts, last: Trace | None) -> tuple[Reason, ...]:

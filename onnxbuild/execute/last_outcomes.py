@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any
+
+from msgspec import structs
 
 from onnxbuild.execute.events import SUCCEEDED, Outcome
 from onnxbuild.store.store import Store
@@ -17,13 +20,37 @@ class LastOutcomes:
 
     def __init__(self, store: Store, scope: str) -> None:
         self._store, self._scope = store, scope
-        self._before = store.traces.last(scope)
+        self._before = dict(store.traces.last(scope))
         self._unsaved: dict[str, Last] = {}
 
     def trace(self, name: str) -> Trace | None:
         """The trace of an action's last success before this run, if the store still has it."""
         last = self._before.get(name)
         return self._store.traces.find(last.key) if last is not None and last.key is not None else None
+
+    def has_failed(self, name: str) -> bool:
+        """Whether the last run of an action's worker failed."""
+        last = self._before.get(name)
+        return last is not None and last.ran is not None and last.ran.outcome == "failed"
+
+    def ran(self, name: str, key: str) -> bool:
+        """Whether the last run of an action's worker succeeded with this key; True if stores of old do not say it."""
+        last = self._before.get(name)
+        if last is None or last.ran is None:
+            return last is not None and last.key == key
+        return last.ran.key == key
+
+    def began(self, name: str) -> None:
+        """Remember that an upload begins: if this process ends before it, nobody knows what is at its destination.
+
+        What a receipt says of uploads no longer holds either.
+        """
+        with contextlib.suppress(OSError):  # then the upload cannot keep its result either
+            self._store.traces.renew()
+        before = self._before.get(name, Last(key=None, outcome="skipped"))
+        ran = Ran(outcome="failed", seconds=0.0, at=time.time(), message="it was not finished")
+        self._before[name] = self._unsaved[name] = structs.replace(before, ran=ran)
+        self.save()
 
     def note(self, outcome: Outcome) -> None:
         """Remember an outcome, and save at once if its action has run."""

@@ -75,7 +75,8 @@ class Performer:
         return self._store.lock(job.parts.key, waits, lambda: self._interrupt.requested)
 
     def _build(self, job: Job, tell: Tell) -> Outcome:
-        if not self._policy.forced_by(job.action.id) and (trace := self._obtain(job, tell)) is not None:
+        must_run = self._policy.forced_by(job.action.id) or job.action.id in self._policy.uploads
+        if not must_run and (trace := self._obtain(job, tell)) is not None:
             return _found(job, trace)
         work = self._store.workspace()
         try:

@@ -23,6 +23,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     force: frozenset[str] = frozenset()  # ids that run even if the store has their results
     compare: frozenset[str] = frozenset()  # ids of uploads that ask the destination even so
     lacking: frozenset[str] = frozenset()  # ids of uploads whose destination has lost files
+    uploads: frozenset[str] = frozenset()  # ids whose results count only if they were the last to run
     own: frozenset[str] = frozenset()  # ids whose results count only if they were made locally
     fail_fast: bool = False
     attempts: int = 3  # for actions whose failure is transient

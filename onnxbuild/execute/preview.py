@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 from onnxbuild.digest import Digest
 from onnxbuild.execute.assess import Assessor, Complete, as_planned
-from onnxbuild.execute.decide import LACKING, Hit, Rebuild, asks_elsewhere, decide, differences
+from onnxbuild.execute.decide import LACKING, Hit, Rebuild, asks_elsewhere, decide, differences, of_upload
 from onnxbuild.execute.events import Outcome, Reason
 from onnxbuild.execute.last_outcomes import LastOutcomes
 from onnxbuild.execute.schedule import hit_outcome, unreadable
@@ -31,12 +32,13 @@ def preview(
     elsewhere: Callable[[str], Trace | None] | None = None,
     complete: Complete = as_planned,
     lacking: frozenset[str] = frozenset(),
+    uploads: frozenset[str] = frozenset(),
 ) -> Iterator[Outcome]:
     """For every action, in the order of the graph: a hit, or that it would run, with the reasons.
 
     An action that depends on one that would run is shown as one that would run, too, although it may turn out to be
     up to date if the result does not change. `elsewhere` is asked for results that the store lacks: by default the
-    remote store, for the trace only, and not for the actions in `own`. `complete` and `lacking`: as in a run.
+    remote store, for the trace only, and not for the actions in `own`. The rest is as in a run.
     """
     elsewhere = elsewhere or store.offered
     assessor = Assessor(kinds, store, runner)
@@ -56,6 +58,8 @@ def preview(
             continue
         forced = "--force" if action.id in force else LACKING if action.id in lacking else ""
         decision = decide(parts, trace, store, force=forced, own=action.id in own)
+        if action.id in uploads:
+            decision = of_upload(decision, partial(last.ran, action.id))
         may_ask = action.id not in force | own | lacking and asks_elsewhere(decision, store)
         if may_ask and (other := elsewhere(decision.key)) and (isinstance(decision, Rebuild) or is_final(other)):
             decision = Hit(decision.key, other)

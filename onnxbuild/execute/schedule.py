@@ -9,12 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from msgspec import structs
 
 from onnxbuild.digest import Digest
 from onnxbuild.execute.assess import Assessor, Complete, as_planned
-from onnxbuild.execute.decide import PREPARED, Hit, asks_elsewhere, decide
+from onnxbuild.execute.decide import PREPARED, Hit, asks_elsewhere, decide, of_upload
 from onnxbuild.execute.events import (
     SUCCEEDED,
     ActionFinished,
@@ -144,6 +145,8 @@ class _Run:
         last = self.last.trace(action.id)
         policy = self.policy
         decision = decide(parts, last, self.store, force=policy.forced_by(action.id), own=action.id in policy.own)
+        if action.id in policy.uploads:
+            decision = of_upload(decision, partial(self.last.ran, action.id))
         if isinstance(decision, Hit) and not asks_elsewhere(decision, self.store):
             return decision
         cores = usable_cores()
@@ -162,6 +165,8 @@ class _Run:
                 yield from self._finish(job.outcome("skipped"))
             else:
                 self.slots.start(job)
+                if job.action.id in self.policy.uploads:
+                    self.last.began(job.action.id)
                 self.pool.submit(self._perform, job)
                 yield ActionStarted(id=job.action.id, kind=job.action.kind, reasons=job.reasons)
 

@@ -156,7 +156,7 @@ def _reference(name: str) -> Schema:
 
 def _one_or_several(name: str) -> Schema:
     """The schema of a block that may also be a list of such blocks."""
-    several = {"type": "array", "items": _reference(name), "minItems": 1, "description": "several destinations"}
+    several = {"type": "array", "items": _reference(name), "description": "several destinations; `[]`: none"}
     return {"description": f"what to {name}: one block, or a list", "anyOf": [_reference(name), several]}
 
 

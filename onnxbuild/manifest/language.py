@@ -204,6 +204,10 @@ class ModelBlock(Struct):
             description="license of the source, for `onnxbuild.json`, where the source itself does not state it",
             examples=["apache-2.0", "mit"],
             pattern=r"^[A-Za-z0-9][A-Za-z0-9.+-]{0,39}$",
+            extra_json_schema={
+                "patternErrorMessage": "expected up to 40 letters, digits, `.`, `+` and `-`, the first a letter or a"
+                " digit"
+            },
         ),
     ] = ""
     toolchain: Annotated[str, Meta(description="name of the toolchain in which the actions of this model run")] = ""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
+from onnxbuild.manifest.checks.idle_keys import IdleKey, idle_keys
 from onnxbuild.manifest.document import Array, Table, copy_table, overlay
 from onnxbuild.manifest.interpolate import Scope, fill
 from onnxbuild.manifest.matrix import points
@@ -23,11 +24,12 @@ _LISTS = {"type": "object", "additionalProperties": {"type": "array"}}  # of a m
 
 
 class ModelEntry(Struct, frozen=True):
-    """A model's name, its block, and the place of its name."""
+    """A model's name, its block, the place of its name, and the keys that ask for nothing."""
 
     name: str
     block: Table
     at: Span
+    idle: tuple[IdleKey, ...] = ()
 
 
 class Sections(Struct, frozen=True, kw_only=True):
@@ -138,8 +140,10 @@ class _Filling:
             if not isinstance(written, Table):
                 continue
             merged = overlay(defaults, written) if defaults else written
+            idle = tuple(idle_keys(written, defaults, merged))
             for point in self._points(merged, scope):
-                yield self._model(name, merged, models.key_span(name), Scope(scope.vars, point, budget=self.budget))
+                model = self._model(name, merged, models.key_span(name), Scope(scope.vars, point, budget=self.budget))
+                yield structs.replace(model, idle=idle) if idle else model
 
     def _points(self, model: Table, scope: Scope) -> Iterator[Mapping[str, Any] | None]:
         """The points of a model's matrix; None, once, for a model without one."""

@@ -8,6 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from onnxbuild.diagnostics import Span
+from onnxbuild.manifest.checks.idle_keys import IdleKey
 from onnxbuild.manifest.document import Table
 from onnxbuild.permissions import Permissions
 from onnxbuild.tables.choices import Choice
@@ -35,6 +36,7 @@ class Model(Struct, frozen=True, kw_only=True):
     adapter: str | None = None  # the adapter to merge into the source, or `none`
     file: tuple[str, ...] = ()  # the graphs to take from a source that has several
     choice: Choice | None = None  # of its best variant
+    idle: tuple[IdleKey, ...] = ()  # keys that ask for nothing
 
 
 class Store(Struct, frozen=True, kw_only=True):

@@ -47,6 +47,7 @@ def _model(model: ModelEntry, targets: Table) -> Model:
         adapter=model.block.get("adapter") or None,
         file=_names(model.block.get("file", ())),
         choice=_choice(model, [target.name for target in _targets(model.block["targets"], targets)]),
+        idle=model.idle,
     )
 
 

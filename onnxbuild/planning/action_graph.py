@@ -76,6 +76,8 @@ class Stated(Struct, frozen=True, kw_only=True):
     package: str = ""  # the Python package that the files come from
     license: str | None = None  # None: the source states none
     license_from: str | None = None  # the manifest, or the file that states it
+    license_name: str | None = None  # of a license that is `other`
+    license_link: str | None = None
 
 
 class Variant(Struct, frozen=True, kw_only=True):

@@ -218,7 +218,14 @@ class _Expander:
         known = [stated(text, one, self._lock, self.local) for text, one in zip(texts, fetched, strict=True) if one]
         declared = model.block.get("license")
         if declared:
-            known[0] = msgspec.structs.replace(known[0], license=declared, license_from="manifest")
+            named = known[0] if declared == known[0].license else Stated()
+            known[0] = msgspec.structs.replace(
+                known[0],
+                license=declared,
+                license_from="manifest",
+                license_name=named.license_name,
+                license_link=named.license_link,
+            )
         return dict(zip(fetches, known, strict=True))
 
     def _check_task(self, model: Model, context: Context) -> None:

@@ -20,7 +20,7 @@ from msgspec import UNSET
 
 from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.planning.locked import LockedSource
-from onnxbuild.planning.origins.source_license import license_of_card
+from onnxbuild.planning.origins.source_license import license_of_card, other_license_of_card
 from onnxbuild.regular_files import is_safe_name
 from onnxbuild.steps.dataset_rows import ENDINGS
 from onnxbuild.steps.fetch import DATASETS
@@ -77,8 +77,16 @@ class Hub:
             if name in files else None
             for name in (place, ADAPTER)
         )  # fmt: skip
-        stated = license_of_card(answer)
-        return LockedSource(commit, tuple(files), config, UNSET if adapter is None else adapter, stated or UNSET)
+        other = other_license_of_card(answer)
+        return LockedSource(
+            commit,
+            tuple(files),
+            config,
+            UNSET if adapter is None else adapter,
+            license_of_card(answer) or UNSET,
+            other.name or UNSET,
+            other.link or UNSET,
+        )
 
     def listing(self, path: str, repo: str, commit: str) -> list[Any]:
         """The list at an address of the API. Errors: DiagnosticError OB110."""

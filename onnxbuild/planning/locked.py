@@ -21,6 +21,8 @@ class LockedSource(Struct, frozen=True, forbid_unknown_fields=True):
     config: Mapping[str, Any] | None = None
     adapter: Mapping[str, Any] | UnsetType = UNSET  # adapter_config.json, where the repository has one
     license: str | UnsetType = UNSET  # what the repository's card states, where it does
+    license_name: str | UnsetType = UNSET  # the card's words for a license that is `other`, and its address
+    license_link: str | UnsetType = UNSET
 
 
 class Lock(Struct, frozen=True, forbid_unknown_fields=True):

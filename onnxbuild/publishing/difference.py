@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from onnxbuild.publishing.uploaded_files import ACCOUNT, SUMS, LocalFile, Upload
+from onnxbuild.publishing.uploaded_files import ACCOUNT, SUMS, Listing, LocalFile, Upload
 
 
 class RemoteFile(Struct, frozen=True):
@@ -44,11 +44,11 @@ class Difference(Struct, frozen=True):
         return (*self.added, *self.replaced)
 
 
-def difference(upload: Upload, remote: Mapping[str, RemoteFile], before: Mapping[str, str] | None) -> Difference:
+def difference(upload: Upload, remote: Mapping[str, RemoteFile], before: Listing | None) -> Difference:
     """Compare an upload with the files at the destination.
 
     `before`: the digests that the last publish listed there, None if there was none. Only files in this list are
-    deleted. A replaced or deleted file is foreign if its content is neither the listed one nor the new one.
+    deleted. A replaced or deleted file is foreign if its content is neither a listed one nor the new one.
 
     Another `onnxbuild.json` alone is no difference: the one at the destination tells how the same files were made.
     """
@@ -67,19 +67,24 @@ def difference(upload: Upload, remote: Mapping[str, RemoteFile], before: Mapping
     )
 
 
-def _is_same_content(upload: Upload, remote: Mapping[str, RemoteFile], before: Mapping[str, str]) -> bool:
+def as_listed(remote: Mapping[str, RemoteFile]) -> Listing:
+    """The digests of files that all came from the last publish, as it would list them."""
+    return {name: frozenset({file.sha256}) for name, file in remote.items()}
+
+
+def _is_same_content(upload: Upload, remote: Mapping[str, RemoteFile], before: Listing) -> bool:
     """Whether the destination has everything, except for another `onnxbuild.json`, which nobody else has written."""
     account = {ACCOUNT, SUMS}
     if SUMS in before or not account <= upload.files.keys() <= remote.keys():
         return False
-    others = {name: file.sha256 for name, file in upload.files.items() if name not in account}
-    listed_others = {name: digest for name, digest in before.items() if name not in account}
+    others = {name: frozenset({file.sha256}) for name, file in upload.files.items() if name not in account}
+    listed_others = {name: digests for name, digests in before.items() if name not in account}
     are_equal = listed_others == others and all(remote[name].equals(upload.files[name]) for name in others)
-    return are_equal and remote[ACCOUNT].sha256 == before.get(ACCOUNT)
+    return are_equal and frozenset({remote[ACCOUNT].sha256}) == before.get(ACCOUNT)
 
 
-def _is_foreign(name: str, remote: RemoteFile, before: Mapping[str, str]) -> bool:
+def _is_foreign(name: str, remote: RemoteFile, before: Listing) -> bool:
     """Whether somebody else wrote a file. Its sha256 must be known: that of a small file has to be read for this."""
     if name == SUMS:
         return SUMS in before  # it names files that are not below it
-    return name not in before or bool(remote.sha256 and remote.sha256 != before[name])
+    return name not in before or bool(remote.sha256 and remote.sha256 not in before[name])

@@ -1,7 +1,9 @@
 """The files that publishing a package uploads: its own, the card with its license, and a list of digests.
 
 The list is `.onnxbuild.sha256`, in the format of `sha256sum`. It tells which files of a repository came from
-onnxbuild, so that a later version removes its own old files and leaves those of others alone. The digest of a
+onnxbuild, so that a later version removes its own old files and leaves those of others alone. While an upload is
+under way or after it was cut off, it has both digests of each file that changes: the one before and the new one. So
+whatever is published next knows its own files from those that somebody has changed meanwhile. The digest of a
 published folder is the sha256 of this list without the line of `onnxbuild.json`, so anyone can compute it with two
 commands. That file tells how the others were made: two builds with equal files may differ in it, by the version of
 onnxbuild or by a measured value, and are one publication nevertheless.
@@ -12,12 +14,13 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from msgspec import Struct
 
-from onnxbuild.publishing.card_license import with_license
+from onnxbuild.publishing.card_license import text_of_card, with_license
+from onnxbuild.publishing.sha256_sums import sha256_of_bytes, sum_line
 from onnxbuild.regular_files import is_safe_name
 
 SUMS = ".onnxbuild.sha256"
@@ -27,8 +30,9 @@ SIGNATURE = "model.sig"
 SUMS_OF_PACKAGE = "SHA256SUMS"  # of packages that have one
 _BLOCK = 1 << 20
 _TAG_DIGITS = 16
-UNDER_WAY = "0" * 64  # in place of a digest, where an upload is changing the file or was cut off
 _CHANGED = "changed"  # in place of a digest
+
+Listing = Mapping[str, frozenset[str]]  # the digests of each file, by name: what a publish has listed
 
 
 class LocalFile(Struct, frozen=True):
@@ -46,6 +50,14 @@ class LocalFile(Struct, frozen=True):
     def read(self) -> bytes:
         """The whole content."""
         return Path(self.path).read_bytes() if self.content is None else self.content
+
+    def part(self, start: int, size: int) -> bytes:
+        """A part of the content; fewer bytes at its end."""
+        if self.content is not None:
+            return self.content[start : start + size]
+        with open(self.path, "rb") as file:
+            file.seek(start)
+            return file.read(size)
 
 
 class Upload(Struct, frozen=True):
@@ -91,52 +103,48 @@ def upload_of_paths(
     added = {name: _of_bytes(text.encode("utf-8")) for name, text in (texts or {}).items()}
     files = {name: _digested(path) for name, path in paths.items() if name != SUMS and name not in added} | added
     card = files[CARD].read() if CARD in files else b""
-    licensed = with_license(card.decode("utf-8"), license, base_model).encode("utf-8")
+    licensed = with_license(text_of_card(card), license, base_model).encode("utf-8", "surrogateescape")
     if licensed != card:
         files[CARD] = _of_bytes(licensed)
         if SUMS_OF_PACKAGE in files:
             written = files[SUMS_OF_PACKAGE].read().decode("utf-8")
             files[SUMS_OF_PACKAGE] = _of_bytes(with_sum(written, files[CARD].sha256).encode("utf-8"))
     files = dict(sorted(files.items()))
-    lines = {name: f"{file.sha256}  {name}\n" for name, file in files.items()}
+    lines = {name: sum_line(file.sha256, name) for name, file in files.items()}
     content = "".join(line for name, line in lines.items() if name != ACCOUNT)
     sums = "".join(lines.values())
     return Upload({**files, SUMS: _of_bytes(sums.encode())}, sha256_of_bytes(content.encode()))
 
 
-def listed(sums: bytes) -> Mapping[str, str]:
+def listed(sums: bytes) -> Listing:
     """The digests by name in a list of an earlier publish; a damaged line counts as absent.
 
     No publish writes a name that leads out of its folder. Such a name counts as absent, too, and the list itself gets
     an entry, by which `difference` knows that somebody else has changed it.
     """
     lines = (line.partition("  ") for line in sums.decode("utf-8", "replace").splitlines())
-    found = {name: digest for digest, mark, name in lines if mark and name}
-    safe = {name: digest for name, digest in found.items() if name != SUMS and is_safe_name(name)}
-    return safe if len(safe) == len(found) else {**safe, SUMS: _CHANGED}
+    found: dict[str, set[str]] = {}
+    for digest, mark, name in lines:
+        if mark and name:
+            found.setdefault(name, set()).add(digest)
+    safe = {name: frozenset(of_name) for name, of_name in found.items() if name != SUMS and is_safe_name(name)}
+    return safe if len(safe) == len(found) else {**safe, SUMS: frozenset({_CHANGED})}
 
 
-def sums_of(digests: Mapping[str, str]) -> LocalFile:
-    """A list of these digests by name, without a line for itself."""
-    return _of_bytes("".join(f"{one}  {name}\n" for name, one in sorted(digests.items()) if name != SUMS).encode())
+def sums_under_way(before: Listing, files: Mapping[str, LocalFile], uploaded: Iterable[str]) -> LocalFile:
+    """The list while some of the files are uploaded: what was listed before, and the new digests of these."""
+    digests = {name: set(of_name) for name, of_name in before.items()}
+    for name in uploaded:
+        digests.setdefault(name, set()).add(files[name].sha256)
+    lines = (sum_line(one, name) for name in sorted(digests) if name != SUMS for one in sorted(digests[name]))
+    return _of_bytes("".join(lines).encode())
 
 
 def with_sum(sums: str, sha256: str) -> str:
     """The checksums of a package with that of its card: the license in it has changed the card."""
-    line = f"{sha256}  {CARD}\n"
+    line = sum_line(sha256, CARD)
     changed, number = re.subn(rf"^[0-9a-f]{{64}}  {re.escape(CARD)}\n", line, sums, flags=re.MULTILINE)
     return changed if number else sums + line
-
-
-def sha256_of(path: Path) -> str:
-    """The sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sha256_of_bytes(data: bytes) -> str:
-    """The sha256 of a content."""
-    return hashlib.sha256(data).hexdigest()
 
 
 def _names_below(folder: Path) -> list[str]:
@@ -159,4 +167,4 @@ def _digested(path: Path) -> LocalFile:
 
 def _of_bytes(data: bytes) -> LocalFile:
     blob = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
-    return LocalFile(len(data), hashlib.sha256(data).hexdigest(), blob, content=data)
+    return LocalFile(len(data), sha256_of_bytes(data), blob, content=data)

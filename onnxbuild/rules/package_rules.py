@@ -2,7 +2,37 @@
 
 from __future__ import annotations
 
-from onnxbuild.rules.rule import Rule, described
+from collections.abc import Iterator
+
+from onnxbuild.diagnostics import Diagnostic, fault
+from onnxbuild.rules.rule import Rule, World, described, rule
+
+
+@rule("OB767", "asks-for-nothing", severity="warning")
+def asks_for_nothing(world: World) -> Iterator[Diagnostic]:
+    """An empty `package:` or `publish:` that changes nothing.
+
+    Why: nothing is packaged or published, and somebody may believe that it is.
+    Fix: name a package or a destination, or remove the key. An empty list in a model turns off what `defaults:` has; an
+    empty mapping adds nothing to it.
+    Bad:
+        package: []
+    Good:
+        package: plain
+    """
+    for model in world.manifest.models:
+        for one in model.idle:
+            if one.beside_defaults:
+                message = f"`{one.key}: {{}}` adds nothing to `{one.key}:` of `defaults:`"
+                hint = f"remove it; `{one.key}: []` turns off what `defaults:` has"
+            else:
+                message = f"`{one.key}:` has no effect: it names no {_NAMED[one.key]}"
+                hint = f"write `{_EXAMPLES[one.key]}`, or remove it"
+            yield fault("OB767", message, span=one.span, hint=hint, severity="warning")
+
+
+_NAMED = {"package": "package", "publish": "destination"}
+_EXAMPLES = {"package": "package: plain", "publish": "publish: {hub: OWNER/NAME}"}
 
 RULES: tuple[Rule, ...] = (
     described(
@@ -115,9 +145,10 @@ RULES: tuple[Rule, ...] = (
         "OB772",
         "dtype-misnamed",
         """
-        A target of another precision is the dtype `fp32` of a package for Transformers.js, or a target returns fp16.
+        A target has the name of another dtype in a package for Transformers.js, or it returns fp16.
 
-        Why: Node and WebGPU load `fp32` where a page names no dtype, and would get rounded numbers without a word.
+        Why: a page asks for a dtype by its name, and would get other numbers, another size or another speed without a
+        word. Node and WebGPU load `fp32` where a page names none.
         Bad:
             package: {transformers.js: {dtypes: {fp32: int8}}}
         Good:
@@ -211,4 +242,5 @@ RULES: tuple[Rule, ...] = (
             onnxbuild convert-js my-model
         """,
     ),
+    asks_for_nothing,
 )  # fmt: skip

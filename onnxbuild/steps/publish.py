@@ -18,8 +18,13 @@ DESTINATIONS = ("hub", "folder", "s3", "oci")
 _REPOSITORY = re.compile(
     r"(?!.*(--|\.\.))(?!.*\.git$)[A-Za-z0-9][\w.-]{0,95}(?<![.-])/[A-Za-z0-9][\w.-]{0,95}(?<![.-])", re.ASCII
 )
-_BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/(?!\.{1,2}(/|$))[^/\s]+)*/?")
-_IMAGE = re.compile(r"[a-z0-9.-]+(:\d+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+(:[\w][\w.-]{0,127})?")
+_BUCKET = re.compile(r"s3://(?![^/]*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/(?!\.{1,2}(/|$))[^/\s]+)*/?")
+_REPOSITORY_OF_IMAGES = r"[a-z0-9]+([._-]+[a-z0-9]+)*"
+_TAG_OF_IMAGES = r"(:\w[\w.-]{0,127})?"
+# As clients of registries do, a registry is told from the first part of a repository by its dot, its port or its name.
+_REGISTRY = r"(localhost|(?=[a-z0-9.-]*[.:])[a-z0-9]+([.-][a-z0-9]+)*)(:\d{1,5})?"
+_IMAGE = re.compile(rf"{_REGISTRY}(/{_REPOSITORY_OF_IMAGES})+{_TAG_OF_IMAGES}", re.ASCII)
+_WITHOUT_REGISTRY = re.compile(rf"{_REPOSITORY_OF_IMAGES}(/{_REPOSITORY_OF_IMAGES})*{_TAG_OF_IMAGES}", re.ASCII)
 _TAG = re.compile(r"(?!main$)(?!.*\.\.)(?!.*\.lock$)[A-Za-z0-9][\w.-]{0,127}(?<!\.)", re.ASCII)
 # The form of a text, the form in words, and an example.
 _FORMS: Mapping[str, tuple[re.Pattern[str], str, str]] = {
@@ -103,8 +108,10 @@ def _check(params: PublishParams, _context: Context) -> Iterator[Fault]:
     for field, (form, words, example) in _FORMS.items():
         text = getattr(params, field)
         if text and not form.fullmatch(text):
-            hint = f"for example `{field}: {example}`"
-            yield Fault(code="OB781", message=f"`{text}` is not {words}", field=field, hint=hint)
+            lacks_registry = field == "oci" and _WITHOUT_REGISTRY.fullmatch(text) is not None
+            why = ": it names no registry" if lacks_registry else ""
+            hint = f"for example `{field}: {f'ghcr.io/{text}' if lacks_registry else example}`"
+            yield Fault(code="OB781", message=f"`{text}` is not {words}{why}", field=field, hint=hint)
     if params.hub and params.license and LICENSE.fullmatch(params.license) and hub_license(params.license) is None:
         hint = did_you_mean(params.license.lower(), HUB_LICENSES) or "write `other` for a license without a word there"
         message = f"the Hub may refuse the license `{params.license}`: it is none of its words"

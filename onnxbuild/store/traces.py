@@ -95,6 +95,10 @@ class Traces:
         """Open or create it. Errors: sqlite3.Error if the file is not a database or cannot be created."""
         self._db = Database(path, readonly=readonly)
 
+    def renew(self) -> None:
+        """Begin a new generation: receipts of runs before no longer hold. Errors: OSError."""
+        self._db.renew()
+
     def write_back(self) -> None:
         """Give the file of the database its size, which a receipt compares. Errors: OSError."""
         self._db.write_back()

@@ -73,6 +73,18 @@ def test_repository_of_the_hub_is_a_source(capsys):
             "OB776 `My Model/config.json` is a file, and a model is a folder\n  = hint: name its folder: `My Model`",
         ),
         (
+            ["weights.bin"],
+            "is a file, and a model is a folder\n  = hint: name the folder that `save_pretrained` wrote",
+        ),
+        (
+            ["my models.yaml"],
+            (
+                "OB776 `my models.yaml` is a manifest, and this command takes a model\n"
+                "  = hint: build it with `onnxbuild run 'my models.yaml'`"
+            ),
+        ),
+        (["tuned/absent.yml"], "OB776 `tuned/absent.yml` is a manifest"),
+        (
             ["tuned/sentimnt"],
             "  = hint: did you mean `tuned/sentiment`? for the repository of the Hub, write `hub:tuned/sentimnt`",
         ),
@@ -84,6 +96,8 @@ def test_what_is_no_model_is_refused(arguments, message, checkpoint, capsys):
     (checkpoint.parent / "empty").mkdir()
     (checkpoint.parent / "tuned/sentiment").mkdir(parents=True)
     (checkpoint.parent / "two\nlines").mkdir()
+    (checkpoint.parent / "weights.bin").write_bytes(b"weights")
+    (checkpoint.parent / "my models.yaml").write_text("onnxbuild: 1")
     assert run_command(["convert-js", *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not list(checkpoint.parent.glob("*-js")), "nothing was written"
@@ -125,7 +139,8 @@ def test_unknown_words_are_refused(arguments, capsys):
     with pytest.raises(SystemExit) as stopped:
         run_command(["convert-js", "m", *arguments])
     assert stopped.value.code == 2
-    assert "expected some of" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert ("expected `none`, or some of node, wasm" if "--clients" in arguments else "expected some of") in message
 
 
 def test_dry_run_lints_what_it_shows(checkpoint, capsys):

@@ -256,6 +256,26 @@ def test_the_signature_of_a_folder_is_published_with_it(project, hub):
         (project / "down" / name).write_bytes(data)
     said = command(project, hub, "verify", "down", "--trust", "signer.pub")
     assert "7 files as built, signed by signer.pub" in said
+    # A machine without the signed folder withdraws the signature, and says so before and after.
+    shutil.rmtree(project / "out")
+    reason = "its folder in the output has no signature of this content; `onnxbuild sign` makes one"
+    assert re.search(rf"\n  delete +model\.sig .*\({re.escape(reason)}\)", command(project, hub, "plan", "m.yaml"))
+    said = command(project, hub, "run", "m.yaml", "--publish")
+    assert f"tiny is no longer signed at hub:me/tiny-onnx: {reason}" in said
+    assert "model.sig" not in hub.repos["me/tiny-onnx"]["commits"][hub.repos["me/tiny-onnx"]["refs"]["main"]]
+
+
+def test_an_earlier_version_is_published_again(project, hub):
+    """The store has its result, and the repository has something else by now."""
+    earlier = (project / "m.yaml").read_text()
+    command(project, hub, "run", "m.yaml", "--publish")
+    (project / "m.yaml").write_text(earlier.replace("license: mit", "license: apache-2.0"))
+    command(project, hub, "run", "m.yaml", "--publish")
+    (project / "m.yaml").write_text(earlier)
+    said = command(project, hub, "run", "m.yaml", "--publish")
+    assert "the last upload to its destination was another one, or failed" in said
+    commit = hub.repos["me/tiny-onnx"]["refs"]["main"]
+    assert b"license: mit\n" in hub.repos["me/tiny-onnx"]["commits"][commit]["README.md"]
 
 
 def test_several_destinations_each_get_the_package(project, hub):
@@ -285,7 +305,7 @@ def test_a_folder_that_was_deleted_is_not_called_published(project, hub):
     for _ in range(2):  # the second run leaves a receipt
         command(project, hub, "run", "m.yaml", "--publish")
     (project / "site" / "model.onnx").unlink()
-    assert "; its folder has lost files" in command(project, hub, "status", "m.yaml")
+    assert "; its folder has lost files or was written to since" in command(project, hub, "status", "m.yaml")
     assert "waits for --publish" in command(project, hub, "run", "m.yaml")
     lines = [json.loads(line) for line in command(project, hub, "plan", "m.yaml", "--json").splitlines()]
     (upload,) = [line for line in lines if line["event"] == "upload"]

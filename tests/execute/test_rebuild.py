@@ -8,7 +8,9 @@ from pathlib import Path
 from toys import Bench, InlineRunner, step
 
 from onnxbuild.execute.events import Reason
+from onnxbuild.execute.last_outcomes import LastOutcomes
 from onnxbuild.planning.action_graph import FilesSource
+from onnxbuild.store.store import Store
 
 
 def test_the_second_run_does_nothing(build: Bench) -> None:
@@ -35,6 +37,31 @@ def test_going_back_to_an_older_state_is_a_hit(build: Bench) -> None:
     build(old)
     build(new)
     assert build(old) == {"a": "hit"}
+
+
+def test_an_upload_is_made_again_when_another_one_was_the_last(build: Bench) -> None:
+    """Its destination no longer has what an older result says."""
+    old, new, failing = step("a", text="old"), step("a", text="new"), step("a", text="broken", fail=True)
+    asked = {"uploads": frozenset({"a"})}
+    assert build(old, **asked) == {"a": "built"}
+    assert build(old, **asked) == {"a": "hit"}
+    assert build(new, **asked) == {"a": "built"}
+    again = build.outcomes(old, **asked)["a"]
+    assert (again.outcome, again.reasons) == ("built", (Reason("upload", None, "replaced"),))
+    assert build(old, **asked) == {"a": "hit"}
+    assert build(failing, **asked) == {"a": "failed"}
+    assert build(old, **asked) == {"a": "unchanged"}
+    assert build.runner.ran == {"a": 5}
+
+
+def test_an_upload_is_made_again_after_one_that_never_ended(build: Bench) -> None:
+    world, asked = step("a", text="old"), {"uploads": frozenset({"a"})}
+    build(world, **asked)
+    with Store(build.root / "store") as store:
+        LastOutcomes(store, "test").began("a")
+        assert LastOutcomes(store, "test").has_failed("a")
+    assert build(world, **asked) == {"a": "unchanged"}
+    assert build(world, **asked) == {"a": "hit"}
 
 
 def test_reasons_name_the_changed_part_with_old_and_new(build: Bench) -> None:

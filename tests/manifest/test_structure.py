@@ -189,8 +189,8 @@ def odd_faults(block):
     [
         ("{label: axy, share: 0.5, mixed: [a], few: [1], free: {any: thing}}", []),
         ("{mixed: text}", []),
-        ("{label: ab}", ["OB013 expected `minLength: 3`, found the string `ab` at m.yaml:3:28"]),
-        ("{label: xyz}", ["OB013 expected `pattern: ^a`, found the string `xyz` at m.yaml:3:28"]),
+        ("{label: ab}", ["OB013 expected a text of at least 3 characters, found the string `ab` at m.yaml:3:28"]),
+        ("{label: xyz}", ["OB013 expected a text of the form `^a`, found the string `xyz` at m.yaml:3:28"]),
         ("{share: 0}", ["OB013 expected `exclusiveMinimum: 0`, found the integer `0` at m.yaml:3:28"]),
         ("{share: 1.5}", ["OB013 expected a number up to 1, found `1.5` at m.yaml:3:28"]),
         ("{few: [1, 2, 3]}", ["OB011 expected a list of at most 2, found 3 at m.yaml:3:26"]),

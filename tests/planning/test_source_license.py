@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from onnxbuild.planning.origins.source_license import license_of_card, license_of_readme, license_of_text
+from onnxbuild.planning.origins.source_license import (
+    OtherLicense,
+    license_of_card,
+    license_of_readme,
+    license_of_text,
+    other_license_of_card,
+    other_license_of_readme,
+)
 
 ROOT = Path(__file__).parents[2]
 APACHE = (ROOT / "LICENSE").read_text(encoding="utf-8")
@@ -49,6 +56,15 @@ SOFTWARE.
         ("license:\ntags:\n- a", None),
         ("license:", None),
         ("model-index:\n  license: mit", None),
+        ("license: mit # ours", "mit"),
+        ("license: [ 'mit' ] # ours", "mit"),
+        ("'license': mit", "mit"),
+        ("license: 'mit\n  x'", None),
+        ("license: [mit,\n  isc]", None),
+        ("license: null", None),
+        ("license: ~", None),
+        ("license: {name: mit}", None),
+        ("\ttags: [a\nlicense: mit", "mit"),  # not YAML
         ("license: <script>", None),
         ("license: " + "x" * 100, None),
     ],
@@ -61,6 +77,23 @@ def test_text_below_the_metadata_states_nothing():
     assert license_of_readme(b"# A model\nlicense: mit\n") is None
     assert license_of_readme(b"---\ntags: x\n---\nlicense: mit\n") is None
     assert license_of_readme(b"\xff\xfe") is None
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_readme_of_any_encoding_states_it(encoding, end):
+    text = end.join(["---", "language: de", "license: mit # für alle", "---", "Größe"])
+    assert license_of_readme(text.encode(encoding)) == "mit"
+
+
+def test_a_license_without_a_word_of_the_hub_has_a_name():
+    lines = "license: other\nlicense_name: my-license\nlicense_link: https://example.org/license"
+    readme = f"---\n{lines}\n---\n".encode()
+    assert other_license_of_readme(readme) == OtherLicense("my-license", "https://example.org/license")
+    assert other_license_of_readme(readme.replace(b"other", b"mit")) == OtherLicense()
+    assert other_license_of_readme(readme.replace(b"https:", b"javascript:")) == OtherLicense("my-license", None)
+    card = {"license": "other", "license_name": "my-license", "license_link": 7}
+    assert other_license_of_card({"cardData": card}) == OtherLicense("my-license", None)
 
 
 def test_the_text_of_a_license_has_to_be_that_text():

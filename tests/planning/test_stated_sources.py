@@ -111,6 +111,21 @@ def test_the_manifest_has_the_last_word(planned):
     assert done_by(found) == done_by(planned("local:mine"))
 
 
+OTHER = {"license": "other", "license_name": "mine", "license_link": "https://example.org/mine"}
+
+
+def test_a_license_without_a_word_of_the_hub_comes_with_its_name(planned):
+    readme = "\n".join(["---", *(f"{key}: {text}" for key, text in OTHER.items()), "---", ""])
+    found = planned("local:mine", **{"README.md": readme})
+    assert stated(found)["m:fetch"] == Stated(scheme="local", license_from="README.md", **OTHER)
+    found = planned("local:mine", ", license: apache-2.0", **{"README.md": readme})
+    assert stated(found)["m:fetch"] == Stated(scheme="local", license="apache-2.0", license_from="manifest")
+    found = planned("hub:org/tiny", lock=locked(OTHER))
+    assert stated(found)["m:fetch"] == Stated(scheme="hub", license_from="the card on the Hub", **OTHER)
+    found = planned("hub:org/tiny", lock=locked({**OTHER, "license_link": "javascript:alert(1)"}))
+    assert stated(found)["m:fetch"].license_link is None
+
+
 def test_random_weights_have_no_license(planned):
     assert stated(planned("random:bert")) == {"m:fetch": Stated(scheme="random")}
 

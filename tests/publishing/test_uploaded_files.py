@@ -24,6 +24,16 @@ def sha256(data):
         ("---\nlicense: MIT\n---\n", "---\nlicense: MIT\n---\n"),
         ("---\nlicense: 'mit'\n---\nlicense: gpl\n", "---\nlicense: 'mit'\n---\nlicense: gpl\n"),
         ("---\nnever closed\n", "---\nlicense: mit\nbase_model: o/n\n---\n\n---\nnever closed\n"),
+        ("---\n---\nText\n", "---\nlicense: mit\nbase_model: o/n\n---\nText\n"),
+        ("---\nlicense: MIT # as before\n---\n", "---\nlicense: MIT # as before\n---\n"),
+        ("---\r\nlicense: mit\r\n---\r\na\r\n", "---\r\nlicense: mit\r\n---\r\na\r\n"),
+        ("---\r\ntags: [a]\r\n---\r\na\r\n", "---\ntags: [a]\nlicense: mit\nbase_model: o/n\n---\na\r\n"),
+        ("\ufeff---\ntags: [a]\n---\n", "---\ntags: [a]\nlicense: mit\nbase_model: o/n\n---\n"),
+        ("\ufeff# A model\n", "---\nlicense: mit\nbase_model: o/n\n---\n\n# A model\n"),
+        ("---\nlicense:\n- mit\n- gpl-3.0\n---\n", "---\nlicense:\n- mit\n- gpl-3.0\n---\n"),
+        ("---\nlicense: other\nlicense_name: MIT\n---\n", "---\nlicense: other\nlicense_name: MIT\n---\n"),
+        ("---\nlicense: # to do\ntags: [a]\n---\n", "---\ntags: [a]\nlicense: mit\nbase_model: o/n\n---\n"),
+        ("---\n\tlicense: [\nlicense: mit\n---\n", "---\n\tlicense: [\nlicense: mit\n---\n"),
     ],
 )
 def test_a_card_gets_the_license_and_keeps_the_rest(card, expected):
@@ -33,6 +43,16 @@ def test_a_card_gets_the_license_and_keeps_the_rest(card, expected):
 def test_a_card_with_another_license_is_refused():
     with pytest.raises(ValueError, match=r"the card states the license `gpl-3\.0`, not `mit`"):
         with_license("---\nlicense: gpl-3.0\n---\n", "mit")
+    with pytest.raises(ValueError, match=r"the card states the licenses `gpl-3\.0`, `isc`, not `mit`"):
+        with_license("---\nlicense: [gpl-3.0, isc]\n---\n", "mit")
+
+
+def test_a_card_that_is_not_utf_8_keeps_its_text(tmp_path):
+    (tmp_path / "README.md").write_bytes("# Größe\n".encode("latin-1"))
+    card = upload_of(tmp_path, license="mit").files["README.md"].read()
+    assert card == b"---\nlicense: mit\n---\n\n# Gr\xf6\xdfe\n"
+    (tmp_path / "README.md").write_bytes("---\nlicense: mit\n---\nGröße".encode("utf-16"))
+    assert upload_of(tmp_path).files["README.md"].read() == "---\nlicense: mit\n---\nGröße".encode()
 
 
 @pytest.mark.parametrize("text", ["mit\nlibrary_name: other", "mit: yes", "# mit", " mit"])
@@ -73,7 +93,7 @@ def test_only_files_of_an_earlier_publish_are_deleted(tmp_path):
     }
     first = difference(upload, remote, None)
     assert (first.deleted, first.foreign) == ({}, ())
-    before = {"old.bin": sha256(b"old"), "kept.bin": sha256(b"k" * 17), "other.bin": sha256(b"ours")}
+    before = {"old.bin": {sha256(b"old")}, "kept.bin": {sha256(b"k" * 17)}, "other.bin": {sha256(b"ours")}}
     changes = difference(upload, remote, before)
     assert changes.added.keys() == {"new.bin", SUMS}
     assert changes.replaced == {"other.bin": 3}
@@ -85,7 +105,7 @@ def test_only_files_of_an_earlier_publish_are_deleted(tmp_path):
 def test_a_changed_file_that_the_new_version_lacks_is_foreign(tmp_path):
     upload = upload_of(tmp_path)
     remote = {"old.bin": RemoteFile(11, sha256(b"edited")), "same.bin": RemoteFile(4, sha256(b"same"))}
-    changes = difference(upload, remote, {"old.bin": sha256(b"old"), "same.bin": sha256(b"same")})
+    changes = difference(upload, remote, {"old.bin": {sha256(b"old")}, "same.bin": {sha256(b"same")}})
     assert changes.deleted == {"old.bin": 11, "same.bin": 4}
     assert changes.foreign == ("old.bin",)
 

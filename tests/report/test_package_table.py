@@ -98,3 +98,16 @@ def test_hostile_facts_stay_one_line() -> None:
     (row,) = package_rows(graph, outcomes)
     assert row.client == "a b\\x1b[31m"
     assert row.max_difference is None
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_long_words_about_a_check_are_broken_at_spaces(width: int) -> None:
+    needs = "needs a Triton server with the onnxruntime backend and tritonclient with the extra for HTTP, " * 2
+    graph, outcomes = world({"skipped": needs.strip()})
+    text = packages_as_text(package_rows(graph, outcomes), width)
+    assert max(map(len, text.splitlines())) <= width
+    table, below = text.split("\n\n")
+    assert [one.strip() for one in table.splitlines()[-1].split("  ") if one][:4] == [
+        "m/packages/toy", "12.3 MB", "11", "skipped",
+    ]  # fmt: skip
+    assert " ".join(below.split()) == f"m/packages/toy: skipped: {needs.strip()}"

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 from oci_server import OciServer
+from s3_server import S3Server, in_base64
 from servers import PASSWORD, USER, Server
 
 from onnxbuild.commands.publishing.asked_places import in_place
@@ -222,6 +223,10 @@ def test_a_bucket_gets_what_differs(package, tmp_path, monkeypatch):
         assert (list(planned.added), list(planned.deleted)) == (["onnx/q4.onnx"], ["onnx/model.onnx"])
         assert counts(publish(package, s3="s3://models/sst2")) == [1, 2, 1, 1]
         assert asked(package, s3="s3://models/sst2").is_empty
+        # This server keeps no checksums, so the files are read.
+        (tmp_path / "buckets" / "models" / "sst2" / "config.json").write_bytes(b"[9]")
+        assert asked(package, s3="s3://models/sst2").foreign == ("config.json",)
+        assert counts(publish(package, s3="s3://models/sst2", overwrite=True)) == [0, 1, 0, 3]
     finally:
         server.kill()
     found = content(tmp_path / "buckets" / "models" / "sst2")
@@ -231,47 +236,137 @@ def test_a_bucket_gets_what_differs(package, tmp_path, monkeypatch):
 
 @pytest.fixture
 def bucket(monkeypatch):
-    """A bucket in memory, and the names after which an upload to it is cut."""
-    system, cuts = pytest.importorskip("fsspec").filesystem("memory", skip_instance_cache=True), []
-    monkeypatch.setattr(type(system), "store", {})
-
-    class Bucket(listed_places._Bucket):
-        def __init__(self, _address):
-            self.system, self.root = system, "/models/sst2"
-
-        def write(self, name, file):
-            super().write(name, file)
-            if name in cuts:
-                raise OSError("cut")
-
-    monkeypatch.setattr(listed_places, "_Bucket", Bucket)
-    return system, cuts
+    """A bucket whose server keeps checksums; `cuts` are the names after which an upload is cut."""
+    pytest.importorskip("s3fs")
+    with S3Server() as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.address)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", USER)
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", PASSWORD)
+        server.cuts = []
+        cut_after(monkeypatch, listed_places._Bucket, server.cuts)
+        yield server
 
 
-def test_a_file_of_another_size_in_a_bucket_was_changed_by_somebody(package, bucket):
-    publish(package, s3="s3://models/sst2")
-    bucket[0].pipe_file("/models/sst2/onnx/model.onnx", FILES["onnx/model.onnx"][:-1])
-    with pytest.raises(CheckFailed, match=r"somebody has changed onnx/model\.onnx in s3:") as caught:
-        publish(package, s3="s3://models/sst2")
-    assert caught.value.failure.code == "OBE205"
-    assert counts(publish(package, s3="s3://models/sst2", overwrite=True)) == [0, 1, 0, 3]
-    assert bucket[0].cat_file("/models/sst2/onnx/model.onnx") == FILES["onnx/model.onnx"]
+def cut_after(monkeypatch, place, cuts):
+    write = place.write
+
+    def cut(self, name, file):
+        write(self, name, file)
+        if name in cuts:
+            raise OSError("cut")
+
+    monkeypatch.setattr(place, "write", cut)
 
 
-def test_what_a_cut_upload_has_replaced_in_a_bucket_is_written_again(package, bucket):
-    system, cuts = bucket
-    publish(package, s3="s3://models/sst2")
+BUCKET = "s3://models/sst2"
+MODEL = "models/sst2/onnx/model.onnx"
+
+
+@pytest.mark.parametrize("data", [FILES["onnx/model.onnx"][:-1], FILES["onnx/model.onnx"][::-1]])
+def test_an_edited_file_in_a_bucket_is_not_overwritten_silently(package, bucket, data):
+    """Also one of the same size, whether its checksum is another one or unknown."""
+    publish(package, s3=BUCKET)
+    for headers in ({}, {"x-amz-checksum-sha256": in_base64(data)}):
+        bucket.put(MODEL, data, **headers)
+        assert asked(package, s3=BUCKET).foreign == ("onnx/model.onnx",)
+        with pytest.raises(CheckFailed, match=r"somebody has changed onnx/model\.onnx in s3:") as caught:
+            publish(package, s3=BUCKET)
+        assert caught.value.failure.code == "OBE205"
+        assert bucket.files("models/sst2")["onnx/model.onnx"] == data
+    assert counts(publish(package, s3=BUCKET, overwrite=True)) == [0, 1, 0, 3]
+    assert bucket.files("models/sst2") == {**FILES, ".onnxbuild.sha256": SUMS}
+
+
+def test_a_bucket_that_keeps_checksums_is_not_read(package, bucket):
+    publish(package, s3=BUCKET)
+    bucket.requests.clear()
+    assert counts(publish(package, s3=BUCKET)) == [0, 0, 0, 4]
+    assert [one for one in bucket.requests if one.startswith("GET")] == ["GET models/sst2/.onnxbuild.sha256"]
+
+
+def test_a_file_in_parts_is_known_by_the_checksum_of_its_parts(package, bucket, monkeypatch):
+    """Its metadata say nothing about other content that came with them."""
+    monkeypatch.setattr("onnxbuild.publishing.bucket_files.PART_BYTES", 1024)
+    assert counts(publish(package, s3=BUCKET)) == [4, 0, 0, 0]
+    data, headers = bucket.objects[MODEL]
+    assert data == FILES["onnx/model.onnx"]
+    assert headers["x-amz-checksum-sha256"].endswith("-5")
+    bucket.requests.clear()
+    assert counts(publish(package, s3=BUCKET)) == [0, 0, 0, 4]
+    assert f"GET {MODEL}" not in bucket.requests
+    bucket.put(MODEL, data[::-1], **{name: value for name, value in headers.items() if "meta" in name})
+    assert asked(package, s3=BUCKET).foreign == ("onnx/model.onnx",)
+
+
+def test_a_file_that_changes_before_it_is_sent_does_not_arrive(package, bucket, monkeypatch):
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    upload = upload_of(package)
+    (package / "config.json").write_bytes(b"[]")
+    place = listed_places._Bucket(BUCKET)
+    with pytest.raises(OSError, match="it is BadDigest"):
+        place.write("config.json", upload.files["config.json"])
+    assert bucket.objects == {}
+
+
+def test_a_first_publish_to_a_bucket_does_not_replace_files_of_others(package, bucket):
+    bucket.put("models/sst2/config.json", b"by hand")
+    with pytest.raises(CheckFailed, match=r"which no publish has written: config\.json$"):
+        publish(package, s3=BUCKET)
+    assert bucket.files("models/sst2") == {"config.json": b"by hand"}
+
+
+@pytest.fixture(params=["folder", "s3"])
+def place(request, tmp_path, monkeypatch):
+    """The params of a destination with plain files, how to read it, and the names after which an upload is cut."""
+    if request.param == "s3":
+        server = request.getfixturevalue("bucket")
+        return {"s3": BUCKET}, lambda: server.files("models/sst2"), server.cuts
+    cuts = []
+    cut_after(monkeypatch, listed_places._Folder, cuts)
+    return {"folder": str(tmp_path / "site")}, lambda: content(tmp_path / "site"), cuts
+
+
+@pytest.mark.parametrize("after", ["config.json", "onnx/q4.onnx", ".onnxbuild.sha256"])
+def test_after_a_cut_upload_the_earlier_state_comes_back(package, place, after):
+    params, there, cuts = place
+    publish(package, **params)
     write(package, {**CHANGED, "config.json": b"[]"})  # as long as `{}`
-    cuts.append("config.json")
+    cuts.append(after)
     with pytest.raises(CheckFailed, match="cannot be written: cut"):
-        publish(package, s3="s3://models/sst2")
-    assert system.cat_file("/models/sst2/config.json") == b"[]"
+        publish(package, **params)
     cuts.clear()
     write(package, FILES)
-    publish(package, s3="s3://models/sst2")
-    there = {name.removeprefix("/models/sst2/"): system.cat_file(name) for name in system.find("/models/sst2")}
-    assert there == {**FILES, ".onnxbuild.sha256": SUMS}
-    assert counts(publish(package, s3="s3://models/sst2")) == [0, 0, 0, 4]
+    publish(package, **params)
+    assert there() == {**FILES, ".onnxbuild.sha256": SUMS}
+    assert counts(publish(package, **params)) == [0, 0, 0, 4]
+
+
+def test_after_a_cut_first_upload_another_package_is_published(package, place):
+    params, there, cuts = place
+    cuts.append("config.json")
+    with pytest.raises(CheckFailed, match="cannot be written: cut"):
+        publish(package, **params)
+    cuts.clear()
+    write(package, {"config.json": b"another"})
+    publish(package, **params)
+    assert there().keys() == {"config.json", ".onnxbuild.sha256"}
+    assert there()["config.json"] == b"another"
+
+
+def test_what_somebody_changes_after_a_cut_upload_is_not_overwritten(package, tmp_path, monkeypatch):
+    target, cuts = tmp_path / "site", []
+    cut_after(monkeypatch, listed_places._Folder, cuts)
+    publish(package, folder=str(target))
+    write(package, CHANGED)
+    cuts.append("config.json")
+    with pytest.raises(CheckFailed, match="cannot be written: cut"):
+        publish(package, folder=str(target))
+    cuts.clear()
+    (target / "config.json").write_bytes(b"{7}")
+    for files in (CHANGED, FILES):
+        write(package, files)
+        with pytest.raises(CheckFailed, match=r"somebody has changed config\.json in folder:"):
+            publish(package, folder=str(target))
 
 
 def test_a_bucket_without_keys_is_a_coded_failure(package, tmp_path, monkeypatch):

@@ -104,6 +104,7 @@ def _policy(opened: Session, options: RunOptions) -> Policy:
         force=opened.plan.named if options.force else frozenset(),
         compare=uploads_in(opened.graph) if options.asked.check_published else frozenset(),
         lacking=lacking_uploads(opened.graph, opened.store, opened.scope),
+        uploads=uploads_in(opened.graph),
         own=own_actions(opened.plan.whole, revalidate=options.revalidate),
         fail_fast=options.fail_fast,
         timeout_seconds=options.timeout_seconds,

@@ -34,6 +34,7 @@ TARGETS: Mapping[str, str] = {
 }
 _DEFAULTS = ("fp32", "q8")  # without both, a package has to name the dtype that pages load by default
 
+_MANIFESTS = (".yaml", ".yml")
 _REPOSITORY = re.compile(r"(hub:)?[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
 
 
@@ -114,13 +115,23 @@ def _check_path(model: str, folder: Path) -> None:
     if not str(folder).isprintable():  # the manifest has the path in a comment, which a line break would end
         message = f"the path of the folder has a character that cannot be printed: {str(folder)!r}"
         raise _unusable(message, "rename the folder")
+    if folder.suffix in _MANIFESTS and not folder.is_dir():
+        message = f"`{model}` is a manifest, and this command takes a model"
+        raise _unusable(message, f"build it with `onnxbuild run {shlex.quote(model)}`")
     if folder.is_file():
-        raise _unusable(f"`{model}` is a file, and a model is a folder", f"name its folder: `{Path(model).parent}`")
+        raise _unusable(f"`{model}` is a file, and a model is a folder", _instead_of_file(model))
     if not folder.exists() and "/" in model and _REPOSITORY.fullmatch(model) and folder.parent.is_dir():
         message = f"`{Path(model).parent}` has no folder `{Path(model).name}`"
         similar = _similar(model)
         hub = f"for the repository of the Hub, write `hub:{model}`"
         raise _unusable(message, f"{similar} {hub}" if similar else hub)
+
+
+def _instead_of_file(model: str) -> str:
+    folder = Path(model).parent
+    if (folder / "config.json").is_file():
+        return f"name its folder: `{folder}`"
+    return "name the folder that `save_pretrained` wrote, which has a config.json"
 
 
 def _similar(model: str) -> str | None:

@@ -8,6 +8,7 @@ from onnxbuild.secrets import is_secret_name, register
 
 _MOST_DIGITS = 6
 _LAST_PORT = 65_535
+_CLIENTS = ("node", "wasm", "webgpu")
 _LONGEST_SECONDS = 4e6  # 46 days; the longest wait of Python on Windows is 49
 _LONGEST_SHOWN = 60
 _UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "": 1}
@@ -45,14 +46,15 @@ def dtypes(text: str) -> tuple[str, ...]:
 
 def clients(text: str) -> tuple[str, ...]:
     """Clients of Transformers.js, separated by commas; `none` is none."""
-    return () if text == "none" else _listed(text, ("node", "wasm", "webgpu"), "client")
+    return () if text.strip() == "none" else _listed(text, _CLIENTS, "client", instead="`none`, or ")
 
 
-def _listed(text: str, known: tuple[str, ...], what: str) -> tuple[str, ...]:
+def _listed(text: str, known: tuple[str, ...], what: str, *, instead: str = "") -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
     for name in names:
         if name not in known:
-            raise argparse.ArgumentTypeError(f"`{_shown(name)}` is no {what}: expected some of {', '.join(known)}")
+            expected = f"{instead}some of {', '.join(known)}"
+            raise argparse.ArgumentTypeError(f"`{_shown(name)}` is no {what}: expected {expected}")
     return names
 
 

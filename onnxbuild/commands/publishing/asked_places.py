@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 from onnxbuild.printable import printable
 from onnxbuild.publishing.bucket_files import WITHOUT_KEYS, AbsentError, BucketFiles
-from onnxbuild.publishing.difference import Difference, difference
+from onnxbuild.publishing.difference import Difference, as_listed, difference
+from onnxbuild.publishing.plain_places import compared
 from onnxbuild.publishing.registry_files import layers_of, opened_registry
-from onnxbuild.publishing.uploaded_files import SUMS, Upload, listed
+from onnxbuild.publishing.uploaded_files import Upload
 from onnxbuild.steps.publish import PublishParams
 
 _CLIENTS = ("botocore", "oras", "requests", "aiohttp")
@@ -17,7 +18,11 @@ _CLIENTS = ("botocore", "oras", "requests", "aiohttp")
 def in_place(upload: Upload, params: PublishParams) -> Difference | str:
     """The difference from a bucket or a registry; or why it was not compared, as text."""
     asks: Callable[[], Difference]
-    asks = (lambda: _in_bucket(upload, params.s3)) if params.s3 else (lambda: _in_registry(upload, params.oci))
+    asks = (
+        (lambda: compared(BucketFiles(params.s3), upload)[1])
+        if params.s3
+        else (lambda: _in_registry(upload, params.oci))
+    )
     try:
         return asks()
     except AbsentError as absent:
@@ -30,13 +35,6 @@ def in_place(upload: Upload, params: PublishParams) -> Difference | str:
         return f"{params.shown} does not answer: {printable(' '.join(str(error).split()))}"
 
 
-def _in_bucket(upload: Upload, address: str) -> Difference:
-    bucket = BucketFiles(address)
-    sums = bucket.read(SUMS)
-    before = None if sums is None else listed(sums)
-    return difference(upload, bucket.files(before or {}, upload), before)
-
-
 def _in_registry(upload: Upload, image: str) -> Difference:
     there = layers_of(*opened_registry(image))
-    return difference(upload, there, {name: file.sha256 for name, file in there.items()})
+    return difference(upload, there, as_listed(there))

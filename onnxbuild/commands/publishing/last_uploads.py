@@ -38,5 +38,6 @@ def _line(
     now = outcomes.get(source.action)
     same = now is not None and now.outputs.get(source.port) == trace.parts["inputs"]["package"]
     changed = "" if same else "; the package has changed since"
-    lost = "; its folder has lost files" if upload.action in lacking else ""
-    return f"{upload.model} {where}{changed}{lost}"
+    lost = "; its folder has lost files or was written to since" if upload.action in lacking else ""
+    failed = "; a later upload did not succeed" if last.has_failed(upload.action) else ""
+    return f"{upload.model} {where}{changed}{lost}{failed}"

@@ -10,7 +10,7 @@ import msgspec
 
 from onnxbuild.execute.last_outcomes import LastOutcomes
 from onnxbuild.planning.action_graph import ActionGraph
-from onnxbuild.publishing.uploaded_files import ACCOUNT, SUMS, listed
+from onnxbuild.publishing.uploaded_files import ACCOUNT, SUMS, Listing, listed
 from onnxbuild.regular_files import read_regular
 from onnxbuild.steps.publish import RECEIPT
 from onnxbuild.store.store import Store
@@ -19,13 +19,13 @@ _LARGEST = 16 << 20
 
 
 def lacking_uploads(graph: ActionGraph, store: Store, scope: str) -> frozenset[str]:
-    """The uploads to folders that no longer have every file, in its size, that the last upload has left there."""
+    """The uploads to folders that no longer have what the last upload has left there: every file in its size, listed.
+
+    Another list is that of an upload that was cut off, or that another manifest has made.
+    """
     last = LastOutcomes(store, scope)
-    return frozenset(
-        action
-        for action, folder in _folders(graph)
-        if any(not _is_there(folder, name, one) for name, one in last_files(last, store, action).items())
-    )
+    found = ((action, folder, last_files(last, store, action)) for action, folder in _folders(graph))
+    return frozenset(action for action, folder, files in found if files and not _has(folder, files))
 
 
 def last_files(last: LastOutcomes, store: Store, action: str) -> Mapping[str, Any]:
@@ -58,11 +58,18 @@ def _folders(graph: ActionGraph) -> Iterator[tuple[str, str]]:
             yield action.id, str(action.params["folder"])
 
 
-def _listed(sums: str) -> Mapping[str, str]:
+def _listed(sums: str) -> Listing:
     try:
         return listed(read_regular(sums, _LARGEST))
     except OSError:
         return {}
+
+
+def _has(folder: str, files: Mapping[str, Any]) -> bool:
+    """Whether a folder has these files. `onnxbuild.json` is not compared: an equal upload leaves an earlier one."""
+    then = {name: {one["sha256"]} for name, one in files.items() if name not in {ACCOUNT, SUMS}}
+    now = {name: digests for name, digests in _listed(os.path.join(folder, SUMS)).items() if name != ACCOUNT}
+    return now == then and all(_is_there(folder, name, one) for name, one in files.items())
 
 
 def _is_there(folder: str, name: str, facts: Mapping[str, Any]) -> bool:

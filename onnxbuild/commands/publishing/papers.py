@@ -12,7 +12,16 @@ from onnxbuild.commands.workspace import Session
 from onnxbuild.deliver.package_papers import with_card
 from onnxbuild.deliver.provenance import PROVENANCE, provenance
 from onnxbuild.execute.events import Outcome
-from onnxbuild.planning.action_graph import Action, FilesSource, OutputRef, Packed, PapersSource, RowsSource, Variant
+from onnxbuild.planning.action_graph import (
+    Action,
+    FilesSource,
+    OutputRef,
+    Packed,
+    PapersSource,
+    RowsSource,
+    Stated,
+    Variant,
+)
 from onnxbuild.publishing.uploaded_files import SIGNATURE
 from onnxbuild.regular_files import read_regular
 from onnxbuild.steps.dataset_rows import PORT as ROWS
@@ -89,8 +98,11 @@ class Papers:
             one for one in self._graph.uploads if (one.model, one.package) == (packed.variant.model, packed.name)
         )
         written = (self._graph.actions[one.action].params.get("license") for one in uploads)
-        source = next(iter(packed.variant.stated.values()), None)
-        return SourceCard(license=next(filter(None, written), None) or (source.license if source else None))
+        source = next(iter(packed.variant.stated.values()), Stated())
+        license_ = next(filter(None, written), None) or source.license
+        if license_ != source.license:
+            return SourceCard(license=license_)
+        return SourceCard(license=license_, license_name=source.license_name, license_link=source.license_link)
 
     def _origins(self, variant: Variant, outcomes: Mapping[str, Outcome]) -> Iterator[Any]:
         from onnxbuild.report.card.subject import Origin

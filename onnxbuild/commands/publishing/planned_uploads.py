@@ -18,9 +18,11 @@ from onnxbuild.execute.events import Outcome
 from onnxbuild.execute.last_outcomes import LastOutcomes
 from onnxbuild.planning.action_graph import PACKAGES, OutputRef, Published
 from onnxbuild.planning.hub import Hub
-from onnxbuild.publishing.difference import Difference, RemoteFile, difference
+from onnxbuild.publishing.difference import Difference, RemoteFile, as_listed, difference
+from onnxbuild.publishing.plain_places import FolderFiles, compared
 from onnxbuild.publishing.planned_upload import PlannedUpload
-from onnxbuild.publishing.uploaded_files import SUMS, Upload, listed, sha256_of, sha256_of_bytes, upload_of_paths
+from onnxbuild.publishing.sha256_sums import sha256_of_bytes
+from onnxbuild.publishing.uploaded_files import SUMS, Upload, listed, upload_of_paths
 from onnxbuild.steps.publish import PublishParams
 
 _HUB = "https://huggingface.co"
@@ -76,7 +78,7 @@ def _with_destination(
         return _on_hub(upload, params)
     lost = published.action in lacking_uploads(opened.plan.whole, opened.store, opened.scope)
     if params.folder and (asks or lost):
-        return "compared with the folder", _in_folder(upload, Path(params.folder))
+        return "compared with the folder", compared(FolderFiles(Path(params.folder)), upload)[1]
     found = in_place(upload, params) if asks else None
     if isinstance(found, Difference):
         return "compared with the destination", found
@@ -99,17 +101,7 @@ def _upload(opened: Session, digest: str, params: PublishParams, texts: Mapping[
 def _since(files: Mapping[str, Any], upload: Upload) -> Difference:
     """The difference from the files of a receipt."""
     remote = {name: RemoteFile(one["bytes"], one["sha256"]) for name, one in files.items()}
-    return difference(upload, remote, {name: one.sha256 for name, one in remote.items()})
-
-
-def _in_folder(upload: Upload, folder: Path) -> Difference:
-    """The difference from the files of a folder, which are all read."""
-    before = listed((folder / SUMS).read_bytes()) if (folder / SUMS).is_file() else None
-    places = {name: folder / name for name in {*(before or ()), *upload.files}}
-    there = {
-        name: RemoteFile(place.stat().st_size, sha256_of(place)) for name, place in places.items() if place.is_file()
-    }
-    return difference(upload, there, before or {})
+    return difference(upload, remote, as_listed(remote))
 
 
 def _on_hub(upload: Upload, params: PublishParams) -> Compared:

@@ -21,7 +21,8 @@ Subschema = Mapping[str, Any] | bool  # true accepts every value, false none
 Check = Callable[[Any], bool]
 
 _ANNOTATIONS = frozenset({
-    "$comment", "$defs", "$schema", "default", "deprecated", "description", "examples", "title", "x-place",
+    "$comment", "$defs", "$schema", "default", "deprecated", "description", "examples", "patternErrorMessage",
+    "title", "x-place",
 })  # fmt: skip
 _BOUNDS = {
     "minimum": "ge", "maximum": "le", "exclusiveMinimum": "gt", "exclusiveMaximum": "lt", "multipleOf": "multiple_of",

@@ -18,6 +18,12 @@ Schema = Mapping[str, Any]
 _SWITCHED_ON = {
     "package": "name the package: `package: plain`",
     "publish": "name the destination: `publish: {hub: OWNER/NAME}`",
+    "compile": "name the backend: `compile: NAME`, one of {names}",
+}
+# What to write instead of `false`.
+_SWITCHED_OFF = {
+    "package": "leave it out, or write `package: []` if `defaults:` has packages",
+    "publish": "leave it out, or write `publish: []` if `defaults:` has destinations",
 }
 _TYPES = {
     "integer": "an integer", "number": "a number", "boolean": "`true` or `false`", "string": "a string",
@@ -60,8 +66,16 @@ def wrong_type(value: Any, branches: Iterable[Schema], place: Place) -> Diagnost
 
 
 def _hint(value: Any, wanted: list[Schema], place: Place) -> str | None:
-    switched_on = _SWITCHED_ON.get(_text_of(place.key_at)) if value is True else None
-    return switched_on or _type_hint(value, wanted) or _field_hint(value, wanted, place)
+    switches = _SWITCHED_ON if value is True else _SWITCHED_OFF if value is False else {}
+    switched = switches.get(_text_of(place.key_at), "").replace("{names}", _listed_names(wanted))
+    return switched or _type_hint(value, wanted) or _field_hint(value, wanted, place)
+
+
+def _listed_names(wanted: list[Schema]) -> str:
+    """The words that could stand in the place of a whole block."""
+    return ", ".join(
+        f"`{one}`" for schema in wanted if schema.get("type") == "string" for one in schema.get("enum", ())
+    )
 
 
 def not_allowed(value: Any, allowed: list[Any], place: Place) -> Diagnostic:
@@ -142,6 +156,17 @@ def _unknown_key(key: str, schema: Schema, at: Span) -> Diagnostic:
     return fault("OB001", f"unknown key `{key}`", span=at, hint=hint)
 
 
+def _malformed(broken: Broken) -> Iterator[Diagnostic]:
+    """A text of another form. `patternErrorMessage` has the form in words, for editors and for people."""
+    form = broken.schema.get("patternErrorMessage") or f"expected a text of the form `{broken.demand}`"
+    yield fault("OB013", f"{form}, found {describe(broken.value)}", span=broken.place.at)
+
+
+def _too_short(broken: Broken) -> Iterator[Diagnostic]:
+    least = "a text" if broken.demand == 1 else f"a text of at least {broken.demand} characters"
+    yield fault("OB013", f"expected {least}, found {describe(broken.value)}", span=broken.place.at)
+
+
 def _other(broken: Broken) -> Iterator[Diagnostic]:
     """A keyword that only a plugin's params use."""
     message = f"expected `{broken.keyword}: {_yaml(broken.demand)}`, found {describe(broken.value)}"
@@ -149,7 +174,8 @@ def _other(broken: Broken) -> Iterator[Diagnostic]:
 
 
 _WORDS: Mapping[str, Callable[[Broken], Iterator[Diagnostic]]] = {
-    "type": _wrong_type, "enum": _not_allowed, "minimum": _too_small, "maximum": _too_large,
+    "type": _wrong_type, "enum": _not_allowed, "pattern": _malformed, "minLength": _too_short,
+    "minimum": _too_small, "maximum": _too_large,
     "minItems": _length, "maxItems": _length, "items": _length, "minProperties": _count, "maxProperties": _count,
     "required": _missing_keys, "additionalProperties": _unknown_keys,
 }  # fmt: skip

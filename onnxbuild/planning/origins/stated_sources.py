@@ -12,9 +12,12 @@ from onnxbuild.planning.lock_file import hub_key
 from onnxbuild.planning.locked import Lock
 from onnxbuild.planning.origins.source_license import (
     LICENSE_FILES,
+    OtherLicense,
     license_name,
     license_of_readme,
     license_of_text,
+    other_license,
+    other_license_of_readme,
 )
 from onnxbuild.planning.sources import Fetched
 from onnxbuild.regular_files import read_regular
@@ -31,18 +34,28 @@ def stated(source: str | Table, fetched: Fetched, lock: Lock, local: LocalFiles)
     if scheme == "hub":
         entry = lock.sources.get(hub_key(rest))
         named = license_name(entry.license) if entry is not None else None
-        return Stated(scheme=scheme, license=named, license_from="the card on the Hub" if named else None)
+        where = "the card on the Hub" if named else None
+        other = other_license(named, entry.license_name, entry.license_link) if entry is not None else OtherLicense()
+        return Stated(
+            scheme=scheme, license=named, license_from=where, license_name=other.name, license_link=other.link
+        )
     files = fetched.inputs.get("files")
     # The folder of a single graph may be anything, so what it states is not about the graph.
     is_folder = isinstance(files, FilesSource) and not (scheme == "onnx" and os.path.basename(rest) in files.files)
     found = next(_local(files.root, local), None) if isinstance(files, FilesSource) and is_folder else None
     in_config = license_name((fetched.config or {}).get("license"))
-    name, where = found or (in_config, "config.json" if in_config else None)
-    package = rest.partition("/")[0] if scheme == "package" else ""
-    return Stated(scheme=scheme, package=package, license=name, license_from=where)
+    name, where, other = found or (in_config, "config.json" if in_config else None, OtherLicense())
+    return Stated(
+        scheme=scheme,
+        package=rest.partition("/")[0] if scheme == "package" else "",
+        license=name,
+        license_from=where,
+        license_name=other.name,
+        license_link=other.link,
+    )
 
 
-def _local(root: str, local: LocalFiles) -> Iterator[tuple[str, str]]:
+def _local(root: str, local: LocalFiles) -> Iterator[tuple[str, str, OtherLicense]]:
     """The licenses that the files of a folder state, and the names of these files."""
     for name in (_README, *LICENSE_FILES):
         path = os.path.join(root, name)
@@ -53,6 +66,7 @@ def _local(root: str, local: LocalFiles) -> Iterator[tuple[str, str]]:
         except OSError:
             continue
         local.files[path] = None
-        found = license_of_readme(data) if name == _README else license_of_text(data)
+        is_card = name == _README
+        found = license_of_readme(data) if is_card else license_of_text(data)
         if found is not None:
-            yield found, name
+            yield found, name, other_license_of_readme(data) if is_card else OtherLicense()

@@ -42,7 +42,9 @@ def packages_of(
         message = f"the target `{PACKAGES}` would share its folder with the packages of the model"
         faults.append(fault("OB763", message, span=origin.model.block.key_span(_KEY), hint="give it another name"))
         return
-    for step in package_steps(origin.model):
+    steps = list(package_steps(origin.model))
+    faults.extend(_unpacked(steps, targets, kinds))
+    for step in steps:
         kind = kinds[step.kind]
         taken = {name: one for name, one in targets.items() if kind.takes_compiled or not one.backend}
         left_out = {name: one.backend for name, one in targets.items() if name not in taken}
@@ -50,6 +52,21 @@ def packages_of(
         settled = settler.settle(step, context, unlocked=origin.unlocked)
         if settled is not None:
             yield _packed(origin, kind, kinds, settled.params, context, add, step.key_at)
+
+
+def _unpacked(steps: Sequence[Step], targets: Mapping[str, TargetFacts], kinds: Kinds) -> Iterator[Diagnostic]:
+    """Warnings for packages of all targets that leave out compiled ones, where no package takes these."""
+    compiled = [f"`{name}`" for name, one in targets.items() if one.backend]
+    if not compiled or len(compiled) == len(targets) or any(kinds[one.kind].takes_compiled for one in steps):
+        return
+    names = [step.kind.removeprefix(PACKAGE) for step in steps]
+    for name, step in zip(names, steps, strict=True):
+        if "targets" not in step.block:
+            message = f"the package `{name}` has ONNX graphs, and leaves out {', '.join(compiled)}, which is compiled"
+            if compiled[1:]:
+                message = f"the package `{name}` has ONNX graphs, and leaves out the compiled {', '.join(compiled)}"
+            hint = f"`package: [{', '.join((*names, 'compiled'))}]` takes them along; `targets: […]` names what goes in"
+            yield fault("OB762", message, span=step.key_at, severity="warning", hint=hint)
 
 
 def _packed(origin: Origin, kind: Kind, kinds: Kinds, params: Any, context: Context, add: Add, at: Span) -> Packed:

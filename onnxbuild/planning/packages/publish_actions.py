@@ -95,7 +95,7 @@ def _chosen(name: str, packages: Sequence[Packed], step: Step) -> Packed | Diagn
         return fault("OB783", "the model has several packages to publish", span=step.key_at, hint=hint)
     found = next((one for one in packages if one.name == (name or names[0])), None)
     if found is None:
-        hint = did_you_mean(name, names) or f"the model has {', '.join(names)}"
+        hint = did_you_mean(name, names) or f"the model has {', '.join(f'`{one}`' for one in names)}"
         return fault("OB783", f"the model has no package `{name}`", span=_at(step, "package"), hint=hint)
     return found
 

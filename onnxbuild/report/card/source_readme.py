@@ -15,12 +15,12 @@ from msgspec import Struct
 
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError
 from onnxbuild.manifest.reading.yaml_reader import read_document
+from onnxbuild.planning.origins.source_license import license_name
+from onnxbuild.publishing.card_license import parts_of_card, stated_in, text_of_card
 
 README = "README.md"
 MOST_BYTES = 4 << 20
 
-_BLOCK = re.compile(rb"\A(?:\xef\xbb\xbf)?\s*---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
-_LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]{0,39}")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[A-Za-z0-9]{2,8})*|multilingual|code")
 _TAG = re.compile(r"[A-Za-z0-9][\w.:+-]{0,59}")  # a pipeline_tag is one, too
 _DATASET = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[\w.-]+)?")
@@ -48,9 +48,11 @@ class SourceCard(Struct, frozen=True, kw_only=True):
 
 def source_card(readme: bytes | None, config: Any = None) -> SourceCard:
     """What a README.md states, and the license of a config.json if the README has none."""
-    stated = _metadata(readme or b"")
+    head, _ = parts_of_card(text_of_card(readme or b""))
+    stated = plain_metadata(head)
     in_config = config.get("license") if isinstance(config, dict) else None
-    license_ = _one(stated.get("license"), _LICENSE) or _one(in_config, _LICENSE)
+    in_lines = list(stated_in(head, "license"))  # of metadata that are damaged
+    license_ = license_name(stated.get("license") if stated else in_lines) or license_name(in_config)
     return SourceCard(
         license=license_,
         license_name=_one(stated.get("license_name"), _NAME) if license_ == "other" else None,
@@ -62,15 +64,11 @@ def source_card(readme: bytes | None, config: Any = None) -> SourceCard:
     )
 
 
-def _metadata(readme: bytes) -> dict[str, Any]:
-    """The YAML at the beginning of a README; nothing if it is missing or damaged."""
-    found = _BLOCK.match(readme)
-    return _read(found[1]) if found else {}
-
-
 def plain_metadata(text: str) -> dict[str, Any]:
     """The lines of YAML at the beginning of a card as plain values; nothing if they are damaged."""
-    value: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(_read(text.encode()))) if text else {}
+    value: dict[str, Any] = (
+        msgspec.json.decode(msgspec.json.encode(_read(text.encode("utf-8", "replace")))) if text else {}
+    )
     return value
 
 

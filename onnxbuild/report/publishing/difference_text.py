@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from onnxbuild.publishing.planned_upload import PlannedUpload
+from onnxbuild.publishing.uploaded_files import SIGNATURE
+from onnxbuild.report.publishing.published_text import WITHOUT_SIGNATURE
 from onnxbuild.report.wording import counted, size_in_words
 
 _INDENT = " " * 2
@@ -26,5 +28,10 @@ def upload_lines(upload: PlannedUpload) -> Iterator[str]:
 
 def _listed(verb: str, files: Mapping[str, int], foreign: tuple[str, ...]) -> Iterator[str]:
     for name, size in sorted(files.items()):
-        by_hand = "  (somebody has changed it since the last publish)" if name in foreign else ""
-        yield f"{_INDENT}{verb:<{_VERB}} {name}  {size_in_words(size)}{by_hand}"
+        yield f"{_INDENT}{verb:<{_VERB}} {name}  {size_in_words(size)}{_remark(verb, name, foreign)}"
+
+
+def _remark(verb: str, name: str, foreign: tuple[str, ...]) -> str:
+    if name in foreign:
+        return "  (somebody has changed it since the last publish)"
+    return f"  ({WITHOUT_SIGNATURE})" if (verb, name) == ("delete", SIGNATURE) else ""

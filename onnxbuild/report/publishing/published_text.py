@@ -10,6 +10,7 @@ from onnxbuild.planning.action_graph import ActionGraph, Published
 from onnxbuild.report.wording import counted, size_in_words
 
 _VERBS = ("added", "replaced", "deleted")
+WITHOUT_SIGNATURE = "its folder in the output has no signature of this content; `onnxbuild sign` makes one"
 
 
 def published_lines(graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> Iterator[str]:
@@ -20,6 +21,8 @@ def published_lines(graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> Iter
             yield f"{upload.model} waits for --publish: {upload.package} → {upload.place}"
         elif outcome.outcome in SUCCEEDED:
             yield f"{upload.model} {_result(upload, outcome)}"
+            if outcome.facts.get("unsigned") and outcome.outcome != "hit":
+                yield f"{upload.model} is no longer signed at {upload.place}: {WITHOUT_SIGNATURE}"
 
 
 def _result(upload: Published, outcome: Outcome) -> str:

@@ -7,18 +7,33 @@ from collections.abc import Sequence
 from onnxbuild.deliver.package_rows import PackageRow
 from onnxbuild.report.result.figures import NONE, megabytes
 from onnxbuild.report.result.result_table import drawn
-from onnxbuild.report.result.table_layout import Cell, Column
+from onnxbuild.report.result.table_layout import GAP, Cell, Column
+from onnxbuild.report.wording import cells, folded
 
 HEADINGS = ("package", "size", "files", "client check", "largest difference")
+_CHECK = HEADINGS.index("client check")
 
 
 def packages_as_text(rows: Sequence[PackageRow], width: int | None = None, *, colour: bool = False) -> str:
-    """An aligned table; the empty text without packages."""
+    """An aligned table; the empty text without packages.
+
+    Where the words about a check are wider than the terminal, they stand below the table, in several lines.
+    """
     if not rows:
         return ""
     lines = [package_cells(row) for row in rows]
+    wide = [row for row in rows if width is not None and cells(check_in_words(row)) + len(GAP) > width]
+    if wide:
+        lines = [(*line[:_CHECK], _shortened(row), *line[_CHECK + 1 :]) for line, row in zip(lines, rows, strict=True)]
     columns = [Column(heading, tuple(line[number] for line in lines)) for number, heading in enumerate(HEADINGS)]
-    return drawn(columns, width, colour=colour)
+    below = "\n".join(f"{row.name}: {check_in_words(row)}" for row in wide)
+    return "\n\n".join(filter(None, [drawn(columns, width, colour=colour), folded(below, width)]))
+
+
+def _shortened(row: PackageRow) -> Cell:
+    """How the check ended, without more."""
+    check = package_cells(row)[_CHECK]
+    return Cell(check.text.partition(":")[0].partition(" (")[0], wrong=check.wrong)
 
 
 def packages_as_markdown(rows: Sequence[PackageRow]) -> str:

@@ -17,7 +17,8 @@ NEVER_BUILT = "never built"
 WHOLE: Mapping[str, str] = {
     "trace": NEVER_BUILT,
     "forced": "forced by `{new}`",
-    "destination": "its destination has lost files that were published",
+    "destination": "its destination has lost files that were published, or was written to since",
+    "upload": "the last upload to its destination was another one, or failed",
     "prepared": "another machine may have compiled what is only prepared here",
     "store": "its result is missing from the store or damaged",
 }

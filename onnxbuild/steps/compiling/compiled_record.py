@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -10,12 +9,13 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
+from onnxbuild.publishing.sha256_sums import sha256_of
+
 RECORD = "compiled.json"
 SCRIPT = "compile.sh"
 FORMAT = 1
 
 State = Literal["prepared", "compiled"]
-_CHUNK_BYTES = 1 << 20
 
 
 class StageInput(Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,12 +76,3 @@ def read_record(folder: Path) -> CompiledRecord | None:
     """The record of a folder; None if it has none. Errors: msgspec.DecodeError for one that is damaged."""
     path = folder / RECORD
     return msgspec.json.decode(path.read_bytes(), type=CompiledRecord) if path.is_file() else None
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()

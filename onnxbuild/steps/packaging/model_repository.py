@@ -11,6 +11,7 @@ from onnxbuild.steps.kind import Context, Fault
 from onnxbuild.steps.packaging.package_kind import PackageParams, Roles
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+_IN_WORDS = "expected up to 100 letters, digits, `.`, `_` and `-`, the first a letter or a digit"
 
 
 class RepositoryParams(PackageParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -20,6 +21,7 @@ class RepositoryParams(PackageParams, frozen=True, forbid_unknown_fields=True, k
         str,
         Meta(
             pattern=_NAME,
+            extra_json_schema={"patternErrorMessage": _IN_WORDS},
             description="the name of the first target's model; those of further targets end in the target's name",
         ),
     ] = "model"

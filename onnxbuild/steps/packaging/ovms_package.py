@@ -19,7 +19,12 @@ class OvmsParams(RepositoryParams, frozen=True, forbid_unknown_fields=True, kw_o
     """
 
     base_path: Annotated[
-        str, Meta(pattern="^/", description="where the server finds the folder `models`, as `config.json` writes it")
+        str,
+        Meta(
+            pattern="^/",
+            extra_json_schema={"patternErrorMessage": "expected a path that begins with `/`"},
+            description="where the server finds the folder `models`, as `config.json` writes it",
+        ),
     ] = "/models"
     target_device: Annotated[str, Meta(min_length=1, description="the device of OpenVINO, such as `CPU` or `GPU`")] = (
         "CPU"

@@ -19,6 +19,7 @@ from onnxbuild.tables.publishing.javascript_dtypes import (
     OF_PRECISION,
     SUFFIXES,
     Dtype,
+    dtypes_of,
     javascript_task,
     read_instead,
 )
@@ -155,10 +156,13 @@ def _check(params: JavaScriptParams, context: Context) -> Iterable[Fault]:
 def _check_dtypes(params: JavaScriptParams, context: Context) -> Iterator[Fault]:
     for dtype, name in params.graphs.items():
         precision = context.targets[name].precision
-        if dtype not in SUFFIXES:
+        if dtype not in SUFFIXES or precision in NO_DTYPE:
             why = NO_DTYPE.get(precision, f"the library has no dtype for {precision}")
-            hint = "leave the target out: `targets: […]`, or say what it is: `dtypes: {q8: …}`"
-            yield Fault(code="OB762", field="targets", message=f"the target `{name}`: {why}", hint=hint)
+            hint = "leave the target out"
+            if precision not in NO_DTYPE:
+                hint = "leave the target out: `targets: […]`, or say what it is: `dtypes: {q8: …}`"
+            field = "dtypes" if "dtypes" in context.written else "targets"
+            yield Fault(code="OB762", field=field, message=f"the target `{name}`: {why}", hint=hint)
         elif context.targets[name].device == "cuda":
             message = f"the target `{name}` is for CUDA: its operators have no kernels in browsers"
             yield Fault(code="OB762", field="targets", message=message, hint="leave it out: `targets: […]`")
@@ -166,11 +170,12 @@ def _check_dtypes(params: JavaScriptParams, context: Context) -> Iterator[Fault]
             message = f"the target `{name}` returns fp16, of which Transformers.js 3 reads other numbers"
             hint = "keep `keep_io_types: true`, which is the default"
             yield Fault(code="OB772", field="dtypes", message=message, severity="warning", hint=hint)
-        elif dtype == "fp32" and precision != "fp32":
-            message = f"`fp32` is the target `{name}`, which is {precision}: pages that load the default get it"
-            yield Fault(
-                code="OB772", field="dtypes", message=message, severity="warning", hint="name the dtype that it is"
-            )
+        elif dtype not in dtypes_of(precision, dtype):
+            who = "pages that load the default" if dtype == "fp32" else f"pages that load `{dtype}`"
+            message = f"`{dtype}` is the target `{name}`, which is {precision}: {who} get it"
+            own = OF_PRECISION.get(precision, "q8")
+            hint = f"name the dtype that it is: `{own}: {name}`"
+            yield Fault(code="OB772", field="dtypes", message=message, severity="warning", hint=hint)
 
 
 def _check_default(params: JavaScriptParams) -> Iterator[Fault]:

@@ -42,6 +42,22 @@ OF_PRECISION: Mapping[str, str] = {
     "bnb4": "bnb4",
 }
 
+# The dtypes under which pages look for weights in 8 bits: they differ in how the library's own scripts make them.
+_EIGHT_BITS = ("q8", "int8", "uint8")
+
+
+def dtypes_of(precision: str, otherwise: str) -> tuple[str, ...]:
+    """The dtypes that a target of a precision may be called without misleading a page.
+
+    `otherwise`: what a precision that no dtype stands for may be called, unless it is `fp32`, which pages load by
+    default.
+    """
+    own = OF_PRECISION.get(precision)
+    if own is None:
+        return () if otherwise == "fp32" else (otherwise,)
+    return _EIGHT_BITS if own in _EIGHT_BITS else (own,)
+
+
 # The programs that can be the browser of a check, best first.
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 

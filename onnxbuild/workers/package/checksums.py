@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
+from onnxbuild.publishing.sha256_sums import sha256_of, sum_line
 from onnxbuild.workers.folders.model_files import files_below
 
 SUMS = "SHA256SUMS"
@@ -13,11 +13,5 @@ SUMS = "SHA256SUMS"
 def write_sums(folder: Path) -> None:
     """Write the checksums of all files below a folder. `onnxbuild.json`, which is written later, is not among them."""
     names = [name for name in files_below(folder) if name != SUMS]
-    lines = [f"{file_sha256(folder / name)}  {name}\n" for name in names]
+    lines = [sum_line(sha256_of(folder / name), name) for name in names]
     (folder / SUMS).write_text("".join(lines), encoding="utf-8", newline="\n")
-
-
-def file_sha256(path: Path) -> str:
-    """The checksum of one file, as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,7 +10,8 @@ from msgspec import UNSET
 
 from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.publishing.difference import Difference, RemoteFile, difference
-from onnxbuild.publishing.uploaded_files import SUMS, LocalFile, Upload, listed, sha256_of_bytes
+from onnxbuild.publishing.sha256_sums import sha256_of_bytes
+from onnxbuild.publishing.uploaded_files import SUMS, LocalFile, Upload, listed
 from onnxbuild.steps.publish import PublishParams
 from onnxbuild.workers.publish.hub_failures import again, explained, is_stale
 from onnxbuild.workers.publish.hub_session import Connected, connected, identified

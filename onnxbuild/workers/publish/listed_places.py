@@ -1,7 +1,8 @@
 """Publishes to places that hold plain files: a folder, or a folder in a bucket. The list of digests goes last.
 
-So whoever reads the list finds every file that it names, also while an upload is under way or after it was cut off.
-A bucket tells no digests: before an upload changes a file there, the list says so, with zeros as its digest.
+Before an upload changes anything there, the list gets the new digests beside those of before. So an upload that was
+cut off leaves a list of everything that onnxbuild may have left there, and the next one, whatever it uploads, replaces
+and removes all of it. A list with two digests for a file tells readers that an upload is under way or was cut off.
 """
 
 from __future__ import annotations
@@ -9,31 +10,23 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
 from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.publishing.bucket_files import WITHOUT_KEYS, BucketFiles
-from onnxbuild.publishing.difference import Difference, RemoteFile, difference
-from onnxbuild.publishing.uploaded_files import SUMS, UNDER_WAY, LocalFile, Upload, listed, sha256_of, sums_of
+from onnxbuild.publishing.difference import Difference
+from onnxbuild.publishing.plain_places import FolderFiles, PlainPlace, compared
+from onnxbuild.publishing.uploaded_files import SUMS, Listing, LocalFile, Upload, sums_under_way
 from onnxbuild.regular_files import is_behind_link
 from onnxbuild.steps.publish import PublishParams
 
 
-class Place(Protocol):
-    """A place with plain files. `knows_digests`: whether it tells the content of files that no list names."""
-
-    knows_digests: bool
+class Place(PlainPlace, Protocol):
+    """A place with plain files that can be written."""
 
     def is_elsewhere(self, name: str) -> bool:
         """Whether a file of this name would be outside the place, behind a link."""
-
-    def read(self, name: str) -> bytes | None:
-        """The content of a small file, None if it is missing."""
-
-    def files(self, before: Mapping[str, str], upload: Upload) -> dict[str, RemoteFile]:
-        """Those of the named files that are there."""
 
     def write(self, name: str, file: LocalFile) -> None:
         """Add or replace a file."""
@@ -59,31 +52,35 @@ def publish_listed(params: PublishParams, upload: Upload, tell: Tell) -> tuple[F
 
 
 def _published(place: Place, params: PublishParams, upload: Upload, tell: Tell) -> Difference:
-    sums = place.read(SUMS)
-    before = None if sums is None else listed(sums)
-    # A folder keeps no earlier versions, so a first publish replaces nothing there without being told to.
-    known = {} if before is None and place.knows_digests else before
-    changes = difference(upload, place.files(before or {}, upload), known)
+    before, changes = compared(place, upload)
     if changes.foreign and params.overwrite is not True:
-        others = ", ".join(changes.foreign[:8])
-        message = f"somebody has changed {others} in {params.shown} since the last publish"
-        hint = "take the change into the package, or write `overwrite: true` in `publish:`"
-        if before is None:
-            message = f"{params.shown} has other files of these names, which no publish has written: {others}"
-            hint = "name another folder, or write `overwrite: true` in `publish:`"
-        raise CheckFailed("OBE205", message, notes=[("hint", hint)])
+        raise _changed_by_others(params, changes, before)
     _check_links(place, params, changes)
-    names = sorted(changes.uploaded, key=lambda name: name == SUMS)
-    if not place.knows_digests and (set(names) | set(changes.deleted)) - {SUMS}:
-        mark = sums_of({**(before or {}), **dict.fromkeys((*changes.uploaded, *changes.deleted), UNDER_WAY)})
-        place.write(SUMS, mark)
-        names = [*(name for name in names if name != SUMS), SUMS]
+    if not changes.is_empty:
+        _write(place, upload, changes, before or {}, tell)
+    return changes
+
+
+def _write(place: Place, upload: Upload, changes: Difference, before: Listing, tell: Tell) -> None:
+    names = [name for name in changes.uploaded if name != SUMS]
+    if names or changes.deleted:
+        place.write(SUMS, sums_under_way(before, upload.files, names))
     for number, name in enumerate(names):
         tell(f"writing {name}", number, len(names))
         place.write(name, upload.files[name])
     for name in changes.deleted:
         place.remove(name)
-    return changes
+    place.write(SUMS, upload.files[SUMS])
+
+
+def _changed_by_others(params: PublishParams, changes: Difference, before: Listing | None) -> CheckFailed:
+    others = ", ".join(changes.foreign[:8])
+    message = f"somebody has changed {others} in {params.shown} since the last publish"
+    hint = "take the change into the package, or write `overwrite: true` in `publish:`"
+    if before is None:
+        message = f"{params.shown} has other files of these names, which no publish has written: {others}"
+        hint = "name another folder, or write `overwrite: true` in `publish:`"
+    return CheckFailed("OBE205", message, notes=[("hint", hint)])
 
 
 def _check_links(place: Place, params: PublishParams, changes: Difference) -> None:
@@ -94,29 +91,14 @@ def _check_links(place: Place, params: PublishParams, changes: Difference) -> No
         raise CheckFailed("OBE205", message, notes=[("hint", hint)])
 
 
-class _Folder:
+class _Folder(FolderFiles):
     """A folder of this machine. Each file is replaced at once."""
 
-    knows_digests = True
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-
     def is_elsewhere(self, name: str) -> bool:
-        return is_behind_link(self._root, name)
-
-    def read(self, name: str) -> bytes | None:
-        path = self._root / name
-        return path.read_bytes() if path.is_file() else None
-
-    def files(self, before: Mapping[str, str], upload: Upload) -> dict[str, RemoteFile]:
-        paths = {name: self._root / name for name in {*before, *upload.files}}
-        return {
-            name: RemoteFile(path.stat().st_size, sha256_of(path)) for name, path in paths.items() if path.is_file()
-        }
+        return is_behind_link(self.root, name)
 
     def write(self, name: str, file: LocalFile) -> None:
-        path = self._root / name
+        path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, new = tempfile.mkstemp(dir=path.parent, prefix=".onnxbuild-")
         try:
@@ -133,22 +115,11 @@ class _Folder:
             raise
 
     def remove(self, name: str) -> None:
-        (self._root / name).unlink(missing_ok=True)
+        (self.root / name).unlink(missing_ok=True)
 
 
 class _Bucket(BucketFiles):
     """A folder in a bucket of S3."""
 
-    knows_digests = False
-
     def is_elsewhere(self, name: str) -> bool:  # noqa: ARG002 - a bucket has no links
         return False
-
-    def write(self, name: str, file: LocalFile) -> None:
-        if file.content is None:
-            self.system.put_file(file.path, f"{self.root}/{name}")
-        else:
-            self.system.pipe_file(f"{self.root}/{name}", file.content)
-
-    def remove(self, name: str) -> None:
-        self.system.rm_file(f"{self.root}/{name}")

@@ -6,15 +6,15 @@ what was uploaded before a cut is not sent again. `oras pull` restores the names
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.publishing.bucket_files import AbsentError
-from onnxbuild.publishing.difference import Difference, difference
+from onnxbuild.publishing.difference import Difference, as_listed, difference
 from onnxbuild.publishing.registry_files import TITLE, layers_of, opened_registry
+from onnxbuild.publishing.sha256_sums import sha256_of_bytes
 from onnxbuild.publishing.uploaded_files import LocalFile, Upload
 
 ARTIFACT = "application/vnd.onnxbuild.package.v1"
@@ -42,7 +42,7 @@ def publish_to_registry(image: str, upload: Upload, tell: Tell) -> tuple[Facts, 
 def _pushed(image: str, upload: Upload, tell: Tell) -> tuple[Facts, Difference]:
     registry, container = opened_registry(image)
     there = layers_of(registry, container)
-    changes = difference(upload, there, {name: file.sha256 for name, file in there.items()})
+    changes = difference(upload, there, as_listed(there))
     if changes.is_empty:
         return {"url": f"oci://{image}"}, changes
     layers = [_layer(name, file) for name, file in upload.files.items()]
@@ -73,7 +73,7 @@ def _put(registry: Any, container: Any, layer: dict[str, Any], file: LocalFile) 
 def _push_manifest(registry: Any, container: Any, upload: Upload, layers: list[dict[str, Any]]) -> None:
     import oras.oci
 
-    digest = hashlib.sha256(_EMPTY).hexdigest()
+    digest = sha256_of_bytes(_EMPTY)
     config = {"mediaType": "application/vnd.oci.empty.v1+json", "size": len(_EMPTY), "digest": f"sha256:{digest}"}
     _put(registry, container, config, LocalFile(len(_EMPTY), digest, "", content=_EMPTY))
     manifest = oras.oci.NewManifest()

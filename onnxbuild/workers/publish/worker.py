@@ -31,7 +31,7 @@ def run(params: PublishParams, inputs: Mapping[str, Path], outputs: Mapping[str,
         return facts
     files = {name: {"sha256": file.sha256, "bytes": file.size} for name, file in upload.files.items()}
     _note({"destination": params.shown, "digest": upload.digest, "files": files}, outputs)
-    signed = {"signed": True} if SIGNATURE in texts else {}
+    signed = {"signed": True} if SIGNATURE in texts else {"unsigned": True} if SIGNATURE in changes.deleted else {}
     return {"destination": params.shown, "digest": upload.digest, **signed, **_counts(changes), **place}
 
 

@@ -10,8 +10,9 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from onnxbuild.protocol import CheckFailed
+from onnxbuild.publishing.sha256_sums import sha256_of
 from onnxbuild.steps.compiling.backends import backend_named
-from onnxbuild.steps.compiling.compiled_record import FORMAT, RECORD, CompiledRecord, read_record, sha256_of
+from onnxbuild.steps.compiling.compiled_record import FORMAT, RECORD, CompiledRecord, read_record
 from onnxbuild.steps.kind import Runtime
 from onnxbuild.workers.engines.compiled.compiled_model import CompiledModel
 from onnxbuild.workers.engines.compiled.needs_here import absent_here

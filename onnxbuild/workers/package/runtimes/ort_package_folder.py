@@ -12,7 +12,6 @@ Each graph of a model is a component, and each target a variant. Tokenizer and c
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
@@ -22,11 +21,12 @@ from typing import Any
 from msgspec import Struct
 
 from onnxbuild.protocol import Facts, Tell
+from onnxbuild.publishing.sha256_sums import sha256_of, sha256_of_bytes, sum_line
 from onnxbuild.steps.packaging.ort_package import OrtPackageParams
 from onnxbuild.tables.publishing.model_packages import PROVIDERS
 from onnxbuild.workers.folders.model_files import bytes_below, copy_model_file, files_below, onnx_names
 from onnxbuild.workers.folders.model_graphs import copy_data, data_file, external_files
-from onnxbuild.workers.package.checksums import file_sha256, write_sums
+from onnxbuild.workers.package.checksums import write_sums
 from onnxbuild.workers.package.placed_graphs import carry_configs, folders_of
 
 ASSETS = "shared_assets"
@@ -72,8 +72,8 @@ def _graphs(params: OrtPackageParams, inputs: Mapping[str, Path]) -> Iterator[_G
 def _hash_of_weights(path: Path) -> str:
     """The hash by which a package names a folder with these files: of the lines of `sha256sum`, sorted by name."""
     named = {name.removeprefix("./"): data_file(path, name) for name in external_files(path)}
-    lines = [f"{file_sha256(file)}  {name}\n" for name, file in sorted(named.items())]
-    return hashlib.sha256("".join(lines).encode()).hexdigest() if lines else ""
+    lines = [sum_line(sha256_of(file), name) for name, file in sorted(named.items())]
+    return sha256_of_bytes("".join(lines).encode()) if lines else ""
 
 
 def _copy(one: _Graph, package: Path, shared: set[str]) -> None:
