@@ -17,7 +17,7 @@ from onnxbuild.steps import KINDS
 
 MACHINE = Machine(cpu="a cpu", architecture="x86_64", flags=("avx2",), cores=2)
 TARGETS = {"aic": {"compile": {"backend": "qaic"}}, "steps": {"steps": [{"compile": "qaic"}]}, "fp32": {}}
-MODEL = {"source": "random:gpt2", "task": "text-generation", "generate": {"prompts": ["a"]}}
+MODEL = {"source": "random:gpt2", "task": "text-generation", "generate": {"prompts": ["a"]}, "benchmark": True}
 
 
 def written(**model: Any) -> None:

@@ -142,8 +142,7 @@ class Card:
             {"shapes": [{"type": kind, "dims": dims} for kind, dims in zip(kinds, self._shapes(of), strict=True)]}
             for of in range(count)
         ]
-        # The bindings come in any order, and only `index` says which is which.
-        return {"selected_set": {"bindings": bindings[::-1]}, "allowed_shapes": sets if count > 1 else []}
+        return {"selected_set": {"bindings": bindings}, "allowed_shapes": sets if count > 1 else []}
 
     def execute(self, buffers: list[bytes], shapes: list[list[int]]) -> list[bytes] | None:
         """The bytes of each binding after a run; None for shapes that the program does not have."""

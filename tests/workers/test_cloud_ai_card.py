@@ -58,8 +58,10 @@ def build(checkpoint: Path, folder: Path, **params: Any) -> dict[str, Any]:
     return dict(qaic_worker.run(QaicParams(**settings), {"model": checkpoint}, {"model": folder}, lambda *_: None))
 
 
-@pytest.mark.parametrize("chunk", [1, 8, 32])
-@pytest.mark.parametrize("rows", [{}, {"batch_size": 2}, {"full_batch_size": 3}])
+@pytest.mark.parametrize(
+    ("chunk", "rows"),
+    [(1, {}), (8, {"batch_size": 2}), (32, {}), (1, {"full_batch_size": 3}), (8, {"full_batch_size": 3})],
+)
 def test_tokens_on_a_card_are_those_of_pytorch(checkpoint, tmp_path, sdk, chunk, rows):
     build(checkpoint, tmp_path / "out", prefill_seq_len=chunk, **rows)
     sdk()

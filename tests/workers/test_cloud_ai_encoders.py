@@ -17,12 +17,12 @@ from onnxbuild.steps.validate import ValidateParams
 from onnxbuild.tables.compiling.cloud_ai_families import ENCODERS
 from onnxbuild.tables.compiling.pooled_outputs import Pooled, pooled_by
 from onnxbuild.tables.thresholds import default_bounds
+from onnxbuild.workers.compile.qaic import pooled_graph
 from onnxbuild.workers.compile.qaic.card_files import encoder_symbols, files_of
 from onnxbuild.workers.compile.qaic.host_double import HostDouble
 from onnxbuild.workers.compile.qaic.pooled_graph import export_encoder
 from onnxbuild.workers.compile.qaic.qaic_worker import Produced, _stage
 from onnxbuild.workers.compile.qaic.qaic_worker import run as compile_qaic
-from onnxbuild.workers.engines import pooled_reference
 from onnxbuild.workers.engines.compiled.open_variant import open_variant
 from onnxbuild.workers.engines.torch_engine import open_reference
 from onnxbuild.workers.validate.worker import run as validate
@@ -151,23 +151,23 @@ def test_the_pooled_vectors_are_compared_with_those_of_pytorch(bert, tmp_path, p
 
 def test_a_validation_with_default_settings_passes_and_a_wrong_pooling_does_not(bert, tmp_path, monkeypatch):
     checkpoint, _ = bert
-    compiled(tmp_path / "out", checkpoint, pooling="mean")
+    compiled(tmp_path / "right", checkpoint, pooling="mean")
+    monkeypatch.setattr(pooled_graph.PooledEncoder, "_pooled", lambda _self, vectors, _mask: vectors[:, 0])
+    compiled(tmp_path / "wrong", checkpoint, pooling="mean")
     params = ValidateParams(
         task="feature-extraction", precision="fp16", runtime=Runtime(backend="qaic", needs=("onnxruntime",)),
         thresholds=default_bounds("feature-extraction", {}, "fp16", has_labels=False, has_rows=False),
     )  # fmt: skip
-    inputs = {"model": tmp_path / "out", "reference": checkpoint}
 
-    def validated():
-        (tmp_path / "report").mkdir(exist_ok=True)
-        return validate(params, inputs, {"report": tmp_path / "report"}, lambda *_: None)
+    def validated(name):
+        inputs = {"model": tmp_path / name, "reference": checkpoint}
+        return validate(params, inputs, {"report": tmp_path}, lambda *_: None)
 
-    facts = validated()
-    assert (facts["passed"], list(facts["outputs"])) == (True, ["mean_pooled"])
+    facts = validated("right")
+    assert (facts["passed"], list(facts["outputs"])) == (True, ["forward/mean_pooled"])
     assert facts["metrics"]["cosine_min"] > 0.99999
-    monkeypatch.setattr(pooled_reference, "_vectors", lambda tokens, _seen, _pooling: tokens[:, 0])
     with pytest.raises(CheckFailed) as caught:
-        validated()
+        validated("wrong")
     assert caught.value.failure.code == "OBE04"
 
 

@@ -47,9 +47,9 @@ class Backend(Struct, frozen=True, kw_only=True):
     a compiler that is a program. `engine` runs it in validate, benchmark and generate, in place of ONNX Runtime.
 
     `packages`: what prepares the input of the compiler; without it, the step fails. `compiler`: what compiles; without
-    it, the result is `prepared`. `runs_with`: what the engine needs; without it, checks are skipped. `runs_better_with`:
-    what it uses where that is there, such as a device in place of a host double. All four are as `packages` of a step
-    kind: `PROGRAM` stands for a program on the PATH, `FILE` for a file of a driver.
+    it, the result is `prepared`. `runs_with`: what the engine needs; without it, checks are skipped.
+    `runs_better_with`: what it uses where that is there, such as a device in place of a host double. All four are as
+    `packages` of a step kind: `PROGRAM` stands for a program on the PATH, `FILE` for a file of a driver.
 
     `starts_from`: what `model` is. With `checkpoint`, the backend writes its graphs itself, and nothing is exported for
     it. `limits`: the params that limit the tokens of a text, and their values.

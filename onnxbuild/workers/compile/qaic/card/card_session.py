@@ -130,7 +130,8 @@ class CardSession:
     def _data(self, one: _Binding, feeds: Mapping[str, np.ndarray], shape: Sequence[int]) -> bytes:
         if not one.is_input:
             return bytes(math.prod(shape) * one.type.itemsize)
-        return np.ascontiguousarray(feeds[one.name], one.type).tobytes()
+        data: bytes = np.ascontiguousarray(feeds[one.name], one.type).tobytes()
+        return data
 
     def _checked(self, what: str, status: Any, result: Any = None) -> Any:
         """The result of a call of the runtime that has succeeded."""
