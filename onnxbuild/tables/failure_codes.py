@@ -1133,6 +1133,13 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "The package is missing or does not have the model, or its version does not fit transformers.",
         "The message has its own words. Name a toolchain that has QEfficient with the versions that it asks for.",
     ),
+    "OBE243": FailureCode(
+        "card-failed",
+        "a Cloud AI card did not run a program",
+        "The runtime of the platform SDK cannot be imported, or it refuses a call: the card is not ready, is in use, "
+        "or has too few cores or too little memory for the program.",
+        "The message has the call and its status. `qaic-util -q` shows the state of each card.",
+    ),
     "OBE250": FailureCode(
         "graph-of-another-cpu",
         "an optimized graph is for another kind of CPU",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,9 +35,9 @@ CONFIGS = {
 }  # fmt: skip
 
 
-def random_decoder(family: str) -> Any:
+def random_decoder(family: str, **config_of: Any) -> Any:
     """A decoder whose weights are far enough apart that its answers are not one token again and again."""
-    config = transformers.AutoConfig.for_model(family, **CONFIGS[family])
+    config = transformers.AutoConfig.for_model(family, **{**CONFIGS[family], **config_of})
     torch.manual_seed(3)
     model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
     for parameter in model.parameters():
@@ -73,3 +74,12 @@ def write_settings(folder: Path, params: QaicParams, layers: int) -> None:
     """The files beside the graph."""
     for name, text in files_of(params, {}, decoder_symbols(params), state_names(layers)).items():
         (folder / name).write_text(text, encoding="utf-8")
+
+
+def write_compiler(folder: Path) -> None:
+    """The stand-in for the compiler, under both of its names."""
+    folder.mkdir()
+    text = (Path(__file__).parent / "stand_in_qaic.py").read_text()
+    for name in ("qaic-compile", "qaic-exec"):
+        (folder / name).write_text(f"#!{sys.executable}\n{text}")
+        (folder / name).chmod(0o755)

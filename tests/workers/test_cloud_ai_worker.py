@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from cloud_ai_models import CONTEXT, greedy, prompts, random_decoder
+from cloud_ai_models import CONTEXT, greedy, prompts, random_decoder, write_compiler
 
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.compiling.compiled_record import read_record
@@ -38,25 +37,15 @@ def checkpoint(tmp_path_factory) -> Path:
 def tools(tmp_path, monkeypatch) -> Path:
     """A folder of the PATH with the stand-in as `qaic-compile` and `qaic-exec`."""
     folder = tmp_path / "tools"
-    folder.mkdir()
-    text = (Path(__file__).parent / "stand_in_qaic.py").read_text()
-    for name in ("qaic-compile", "qaic-exec"):
-        (folder / name).write_text(f"#!{sys.executable}\n{text}")
-        (folder / name).chmod(0o755)
+    write_compiler(folder)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     return folder
 
 
 def build(checkpoint: Path, folder: Path, **params: Any) -> dict[str, Any]:
     folder.mkdir()
-    # What an export leaves: configs. The graphs of the export are not read.
-    source = folder.parent / f"{folder.name}-export"
-    source.mkdir()
-    for path in checkpoint.glob("*.json"):
-        (source / path.name).write_bytes(path.read_bytes())
     settings: dict[str, Any] = {"task": "text-generation", "prefill_seq_len": 8, "ctx_len": CONTEXT, **params}
-    inputs = {"model": source, "checkpoint": checkpoint}
-    return dict(qaic_worker.run(QaicParams(**settings), inputs, {"model": folder}, lambda *_: None))
+    return dict(qaic_worker.run(QaicParams(**settings), {"model": checkpoint}, {"model": folder}, lambda *_: None))
 
 
 def test_without_the_compiler_everything_for_it_is_written(checkpoint, tmp_path, monkeypatch):
@@ -158,6 +147,11 @@ def test_texts_are_generated_by_the_program_and_timed_by_its_own_loop(checkpoint
     wanted = [*texts[0], *greedy(model, texts[0], 7)]
     assert whole[0].tolist() == wanted
     assert heard == [*wanted, -1]
+    with pytest.raises(CheckFailed, match="a prompt of 19 tokens and 24 new ones do not fit the cache of 41") as caught:
+        greedy_text.generate(
+            input_ids=prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=24, streamer=Streamer()
+        )
+    assert ("hint", "raise `ctx_len`, or write `max_new_tokens: 23`") in caught.value.failure.notes
     latency = greedy_text.latency(lambda: texts, 7)["latency"]
     assert {name: latency[name] for name in ("measured_on", "prompts", "new_tokens")} == {
         "measured_on": "host double", "prompts": 4, "new_tokens": 28,

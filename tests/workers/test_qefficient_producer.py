@@ -93,8 +93,9 @@ def weight(model: onnx.ModelProto) -> float:
 
 @pytest.mark.usefixtures("package")
 def test_the_graph_is_that_of_the_package(checkpoint, tmp_path, capsys):
-    model, (config, states, about) = made(checkpoint, tmp_path / "out", full_batch_size=3)
-    assert (config, states, about) == ({"model_type": "gpt2"}, ("past_key.0",), {"qefficient": "1.23.stand-in"})
+    model, (config, states, pooled, about) = made(checkpoint, tmp_path / "out", full_batch_size=3)
+    assert (config, states, pooled) == ({"model_type": "gpt2"}, ("past_key.0",), None)
+    assert about == {"qefficient": "1.23.stand-in"}
     assert model.graph.input[1].type.tensor_type.shape.dim[0].dim_param == "full_batch_size"
     assert 'exporting {"continuous_batching": true}' in capsys.readouterr().out
     assert [one.name for one in model.functions] == ["CtxGather"]

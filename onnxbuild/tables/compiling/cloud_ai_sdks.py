@@ -33,23 +33,38 @@ SDKS: Mapping[str, CloudAiSdk] = {
     "1.23": CloudAiSdk(program="qaic-compile", head=("-aic-hw",)),
 }
 
-# What onnxbuild writes itself: `options` may not repeat it, since the compiler would have two of them.
-OWN_OPTIONS = frozenset(
-    {
-        "m",
-        "aic-hw",
-        "aic-hw-version",
-        "compile-only",
-        "retained-state",
-        "convert-to-fp16",
-        "mxfp6-matmul",
-        "aic-num-cores",
-        "mdp-load-partition-config",
-        "network-specialization-config",
-        "custom-IO-list-file",
-        "aic-binary-dir",
-    }
-)
+# A program of the platform SDK. Where it is on the PATH, compiled programs run on the card; `dev/`, beside the folder
+# that it is in, has the modules for Python.
+CARD_TOOL = "qaic-util"
+
+# What onnxbuild writes itself, and the param that stands for it: with `options`, the compiler would have two of them.
+# None: it is always written, and no param changes it.
+OWN_OPTIONS: Mapping[str, str | None] = {
+    "m": None,
+    "aic-hw": None,
+    "aic-hw-version": "hw_version",
+    "compile-only": None,
+    "retained-state": None,
+    "convert-to-fp16": None,
+    "mxfp6-matmul": "mxfp6",
+    "aic-num-cores": "num_cores",
+    "mdp-load-partition-config": "num_devices",
+    "network-specialization-config": None,
+    "custom-IO-list-file": "mxint8_kv",
+    "aic-binary-dir": None,
+    # Arguments of `compile()` in Efficient Transformers, which no compiler knows.
+    "batch-size": "batch_size",
+    "ctx-len": "ctx_len",
+    "full-batch-size": "full_batch_size",
+    "mxint8-kv-cache": "mxint8_kv",
+    "num-cores": "num_cores",
+    "num-devices": "num_devices",
+    "mdp-ts-num-devices": "num_devices",
+    "prefill-seq-len": "prefill_seq_len",
+}
+
+# Begins the options that spread a program over devices.
+PARTITIONS = "mdp-"
 
 
 def flag_of(option: str) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.tables.compiling.cloud_ai_families import ENCODERS
+from onnxbuild.tables.compiling.pooled_outputs import Pooled
 from onnxbuild.workers.compile.qaic.retained_graph import write_graph
 
 _SMALLEST = 1e-9  # the length of a text without tokens, as sentence-transformers has it
@@ -40,8 +41,8 @@ class PooledEncoder(nn.Module):  # type: ignore[misc]
         return vectors[:, 0] if self._pooling == "cls" else vectors
 
 
-def export_encoder(checkpoint: Path, folder: Path, *, pooling: str, trusts_code: bool) -> tuple[Any, str]:
-    """Write the graph of a checkpoint to `folder`; return its config and its pooling.
+def export_encoder(checkpoint: Path, folder: Path, *, pooling: str, trusts_code: bool) -> tuple[Any, Pooled]:
+    """Write the graph of a checkpoint to `folder`; return its config and how it pools.
 
     Errors: CheckFailed OBE240 for a family or a pooling that this producer cannot write.
     """
@@ -56,13 +57,14 @@ def export_encoder(checkpoint: Path, folder: Path, *, pooling: str, trusts_code:
     model = AutoModel.from_pretrained(checkpoint, dtype=torch.float32, attn_implementation="eager", **options)
     own, normalized = _of_sentence_transformers(checkpoint)
     mode = own if pooling == "auto" else pooling
+    normalized = normalized and mode != "none"  # the length is that of a text's vector, not of a token's
     feeds = torch.ones(2, 5, dtype=torch.int64), torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
     names = ["input_ids", "attention_mask"]
     axes = {name: {0: "batch_size", 1: "seq_len"} for name in names} | {"output": {0: "batch_size"}}
     if mode == "none":
         axes["output"] = {0: "batch_size", 1: "seq_len"}
     write_graph(PooledEncoder(model, mode, normalized=normalized), feeds, folder, names, ["output"], axes)
-    return model.config, mode
+    return model.config, Pooled(mode, normalized)
 
 
 def _of_sentence_transformers(folder: Path) -> tuple[str, bool]:

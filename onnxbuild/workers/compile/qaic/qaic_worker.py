@@ -14,8 +14,9 @@ from onnx import TensorProto, numpy_helper
 from onnxbuild.protocol import Facts, Tell
 from onnxbuild.steps.compiling.compiled_record import CompiledRecord, CompiledStage, CompilerOfRecord, StageInput
 from onnxbuild.steps.compiling.qaic_backend import QaicParams, compiler_of
-from onnxbuild.steps.quantize import CHECKPOINT
+from onnxbuild.tables.compiling.pooled_outputs import POOLINGS, Pooled
 from onnxbuild.tables.tasks import family_of
+from onnxbuild.workers.compile.qaic.card.card_session import DEVICE
 from onnxbuild.workers.compile.qaic.card_files import (
     GRAPH,
     PROGRAM_FILE,
@@ -25,21 +26,29 @@ from onnxbuild.workers.compile.qaic.card_files import (
     files_of,
 )
 from onnxbuild.workers.compile.worker import finish, run_compiler, write_script
+from onnxbuild.workers.folders.model_files import carry_companions
 from onnxbuild.workers.graphs.graph_files import load_model, save_model
 from onnxbuild.workers.graphs.walk import tensors_of
 from onnxbuild.workers.libraries.quiet import quiet
 from onnxbuild.workers.libraries.remote_code import with_its_code
 
 _HALF = 65504.0  # the largest number of fp16
-DEVICE = "Cloud AI 100"
 
 
 class Produced(Struct, frozen=True):
-    """A graph: the config of its model, the inputs of its cache, and what else a reader wants to know of it."""
+    """A graph: the config of its model, the inputs of its cache, how it pools, and the version of its producer."""
 
     config: Mapping[str, Any]
     states: tuple[str, ...]
+    pooled: Pooled | None = None  # None for a decoder
     about: Mapping[str, Any] = {}
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What a reader wants to know of it."""
+        if self.pooled is None:
+            return self.about
+        return {**self.about, "pooling": self.pooled.pooling, "normalized": self.pooled.normalized}
 
 
 @with_its_code
@@ -52,7 +61,7 @@ def run(params: QaicParams, inputs: Mapping[str, Path], outputs: Mapping[str, Pa
     decodes = family_of(params.task) == "decoder"
     progress("writing the graph")
     with quiet():
-        produced = _produced(params, inputs[CHECKPOINT], folder, decodes=decodes)
+        produced = _produced(params, inputs["model"], folder, decodes=decodes)
     clipped = _clip_to_half(folder)
     symbols = decoder_symbols(params) if decodes else encoder_symbols(params)
     for name, text in files_of(params, produced.config, symbols, produced.states).items():
@@ -67,9 +76,10 @@ def run(params: QaicParams, inputs: Mapping[str, Path], outputs: Mapping[str, Pa
         device=DEVICE,
         stages={"forward": _stage(decodes=decodes, normal=produced)},
         needs=None if compiled else compiler_of(params),
-        settings={"decodes": decodes, **produced.about},
+        settings={"decodes": decodes, "devices": params.num_devices, **produced.facts},
     )
-    return finish(inputs["model"], folder, record, command=list(command), clipped_to_fp16=clipped, **produced.about)
+    more = {"command": list(command), "clipped_to_fp16": clipped, **produced.facts}
+    return finish(inputs["model"], folder, record, carry=carry_companions, **more)
 
 
 def _produced(params: QaicParams, checkpoint: Path, folder: Path, *, decodes: bool) -> Produced:
@@ -81,8 +91,8 @@ def _produced(params: QaicParams, checkpoint: Path, folder: Path, *, decodes: bo
         return _decoder(params, checkpoint, folder)
     from onnxbuild.workers.compile.qaic.pooled_graph import export_encoder
 
-    config, pooling = export_encoder(checkpoint, folder, pooling=params.pooling, trusts_code=params.trusts_code)
-    return Produced(_plain(config), (), {"pooling": pooling})
+    config, pooled = export_encoder(checkpoint, folder, pooling=params.pooling, trusts_code=params.trusts_code)
+    return Produced(_plain(config), (), pooled)
 
 
 def _decoder(params: QaicParams, checkpoint: Path, folder: Path) -> Produced:
@@ -103,10 +113,11 @@ def _stage(*, decodes: bool, normal: Produced) -> CompiledStage:
     tokens = StageInput(("batch_size", "sequence_length"), "tensor(int64)")
     vocabulary = normal.config.get("vocab_size", "vocabulary")
     outputs: dict[str, tuple[int | str, ...]] = {"logits": ("batch_size", "sequence_length", vocabulary)}
-    if not decodes:
-        # The program calls it `output`; a vector per token has the name that the model gives it, for comparing.
+    if normal.pooled is not None:
+        # The program calls it `output`. For comparing, its name says what PyTorch has to do.
         by_token: dict[str, tuple[int | str, ...]] = {"last_hidden_state": ("batch_size", "sequence_length", "hidden")}
-        outputs = by_token if normal.about.get("pooling") == "none" else {"output": ("batch_size", "hidden")}
+        pools = normal.pooled.pooling in POOLINGS
+        outputs = {normal.pooled.output: ("batch_size", "hidden")} if pools else by_token
     # A stage without positions would be taken for one that counts the padding.
     names = ("input_ids", "attention_mask", *(("position_ids",) if decodes else ()))
     return CompiledStage(file=GRAPH, inputs=dict.fromkeys(names, tokens), outputs=outputs)

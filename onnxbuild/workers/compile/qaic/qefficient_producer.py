@@ -17,6 +17,7 @@ from typing import Any
 
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.compiling.qaic_backend import QaicParams
+from onnxbuild.tables.compiling.pooled_outputs import Pooled
 from onnxbuild.workers.compile.qaic.card_files import GRAPH
 from onnxbuild.workers.compile.qaic.card_program import STATE
 from onnxbuild.workers.graphs.graph_files import load_model, save_model
@@ -27,8 +28,8 @@ _TAIL = 12  # lines of its output that a message has
 
 def produce(
     params: QaicParams, checkpoint: Path, folder: Path, *, decodes: bool
-) -> tuple[dict[str, Any], tuple[str, ...], dict[str, Any]]:
-    """Write the graph to `folder`; return the config, the inputs of the cache, and what is worth knowing.
+) -> tuple[dict[str, Any], tuple[str, ...], Pooled | None, dict[str, Any]]:
+    """Write the graph to `folder`; return the config, the inputs of the cache, how it pools, and what is worth knowing.
 
     Errors: CheckFailed OBE242 if QEfficient is absent or fails.
     """
@@ -49,8 +50,9 @@ def produce(
     if missing:
         raise CheckFailed("OBE242", f"the graph of QEfficient does not return `{missing[0]}{STATE}`")
     config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
-    about = {"qefficient": answer["version"]} | ({} if decodes else {"pooling": pooling or "none"})
-    return {name: value for name, value in config.items() if name != "_name_or_path"}, states, about
+    pooled = None if decodes else Pooled(pooling or "none", normalized=False)
+    plain = {name: value for name, value in config.items() if name != "_name_or_path"}
+    return plain, states, pooled, {"qefficient": answer["version"]}
 
 
 def _ask(order: dict[str, Any], home: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from onnxbuild.protocol import CheckFailed
+from onnxbuild.steps.compiling.backend_kind import Backend
 from onnxbuild.steps.compiling.backends import backend_named
 from onnxbuild.steps.compiling.compiled_record import FORMAT, RECORD, CompiledRecord, read_record, sha256_of
 from onnxbuild.steps.kind import Runtime
@@ -43,8 +44,12 @@ def open_compiled(folder: Path, *, threads: int) -> CompiledModel:
         hint = "install the plugin that brings it"
         message = f"the variant was compiled for `{record.backend}`, and no such backend is installed"
         raise CheckFailed("OBE231", message, notes=[("hint", hint)])
+    return _engine_of(backend)(folder, record, threads=threads)
+
+
+def _engine_of(backend: Backend) -> type[CompiledModel]:
     module, _, name = backend.engine.partition(":")
-    engine: CompiledModel = getattr(import_module(module), name)(folder, record, threads=threads)
+    engine: type[CompiledModel] = getattr(import_module(module), name)
     return engine
 
 
@@ -85,8 +90,10 @@ def why_not_timed(folder: Path, runtime: Runtime | UnsetType) -> str | None:
         return lacking
     record = checked_record(folder)
     backend = backend_named(record.backend)
-    is_double = backend is not None and backend.verified_on == HOST_DOUBLE
-    return f"needs {record.device}: a host double is not measured" if is_double else None
+    has_double = backend is not None and backend.verified_on == HOST_DOUBLE
+    if backend is None or not has_double or _engine_of(backend).place_here(record) != HOST_DOUBLE:
+        return None
+    return f"needs {record.device}: a host double is not measured"
 
 
 def executed(variant: Any) -> dict[str, Any]:
