@@ -1140,6 +1140,13 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "or has too few cores or too little memory for the program.",
         "The message has the call and its status. `qaic-util -q` shows the state of each card.",
     ),
+    "OBE244": FailureCode(
+        "sdk-of-another-version",
+        "the installed compiler for Cloud AI is not of the SDK that a target names",
+        "`sdk` decides how the command line and `specializations.json` are written. The version is the one in "
+        "`versions/apps.xml` of the SDK that the compiler on the PATH is part of.",
+        "Write the version that is installed as `sdk:`, in quotes, or put the other compiler first on the PATH.",
+    ),
     "OBE250": FailureCode(
         "graph-of-another-cpu",
         "an optimized graph is for another kind of CPU",

@@ -48,7 +48,10 @@ class QaicParams(CompileParams, frozen=True, forbid_unknown_fields=True, kw_only
     mxfp6: Annotated[bool, Meta(description="weights of matrix products in MXFP6")] = False
     mxint8_kv: Annotated[bool, Meta(description="the cache in MXINT8 instead of fp16")] = False
     hw_version: Annotated[Literal["ai100", "ai200"], Meta(description="the hardware")] = "ai100"
-    sdk: Annotated[Literal["1.21", "1.22", "1.23"], Meta(description="version of the Cloud AI SDK")] = "1.23"
+    sdk: Annotated[
+        Literal["1.17", "1.18", "1.19", "1.20", "1.21", "1.22", "1.23"],
+        Meta(description="version of the Cloud AI SDK that compiles"),
+    ] = "1.23"
     options: Annotated[
         Mapping[str, bool | int | str],
         Meta(
@@ -165,10 +168,10 @@ def _check_place(params: QaicParams, context: Context) -> Iterator[Fault]:
     if params.full_batch_size is not UNSET and params.batch_size != 1:
         message = "`batch_size` has no effect with `full_batch_size`: each prompt is read alone"
         yield Fault(code="OB813", field="batch_size", message=message, hint="remove one of them")
-    if params.hw_version != "ai100" and not SDKS[params.sdk].names_hardware:
+    if params.hw_version not in SDKS[params.sdk].hardware:
         message = f"the SDK {params.sdk} compiles for ai100 alone"
         yield Fault(
-            code="OB813", field="hw_version", message=message, hint="write `sdk: 1.22` or a later one, in quotes"
+            code="OB813", field="hw_version", message=message, hint="write `sdk: 1.21` or a later one, in quotes"
         )
     is_decoder = context.family == "decoder"
     for name in _OF_ENCODERS if is_decoder else _OF_DECODERS:

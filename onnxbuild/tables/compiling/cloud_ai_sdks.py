@@ -1,36 +1,47 @@
 """What the compiler of each Cloud AI SDK is called, and how it is told what to do.
 
-Read from the tags of Qualcomm's Efficient Transformers. Documents of Qualcomm still say `qaic-exec` for all of them.
+Read from the tags of Qualcomm's Efficient Transformers, which have the versions of the SDK: `COMPILER` and
+`DEFAULT_AIC_HW_VERSION` in `utils/constants.py`, `_compile` in `base/modeling_qeff.py`, and `compile/compile_helper.py`
+up to 1.18. Documents of Qualcomm still say `qaic-exec` for all of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 
 class CloudAiSdk(Struct, frozen=True, kw_only=True):
-    """The compiler of one SDK: its name, the arguments that always come first, and the form of specializations.
+    """The compiler of one SDK.
 
-    `names_hardware`: it takes `-aic-hw-version`. `names_specializations`: `specializations.json` gives each a name.
+    `program`: its name. `head`: the arguments that come first. `hardware`: what `-aic-hw-version` is given for each
+    `hw_version`. `after_graph`: what follows `-m`. `names_specializations`: `specializations.json` gives each a name.
+    `exec_rows`: what the symbol `full_batch_exec_size` counts in the prompts of continuous batching: all rows of the
+    cache, or those that are read at once; None without the symbol. `opset`: that of the graphs of its time.
     """
 
-    program: str
-    head: tuple[str, ...]
-    names_hardware: bool = True
-    names_specializations: bool = True
+    program: str = "qaic-exec"
+    head: tuple[str, ...] = ("-aic-hw",)
+    hardware: Mapping[str, str] = {"ai100": "ai100", "ai200": "ai200"}
+    after_graph: tuple[str, ...] = ()
+    names_specializations: bool = False
+    exec_rows: Literal["all", "read"] | None = "all"
+    opset: int = 17
 
+
+_OF_1_20 = CloudAiSdk(hardware={"ai100": "2.0"}, after_graph=("-compile-only",), opset=13)
+_OF_1_22 = CloudAiSdk(program="qaic-compile", names_specializations=True, exec_rows="read")
 
 SDKS: Mapping[str, CloudAiSdk] = {
-    "1.21": CloudAiSdk(
-        program="qaic-exec",
-        head=("-aic-hw", "-compile-only"),
-        names_hardware=False,
-        names_specializations=False,
-    ),
-    "1.22": CloudAiSdk(program="qaic-compile", head=("-aic-hw",)),
-    "1.23": CloudAiSdk(program="qaic-compile", head=("-aic-hw",)),
+    "1.17": structs.replace(_OF_1_20, exec_rows=None),
+    "1.18": structs.replace(_OF_1_20, exec_rows=None),
+    "1.19": _OF_1_20,
+    "1.20": _OF_1_20,
+    "1.21": CloudAiSdk(head=("-aic-hw", "-compile-only")),
+    "1.22": _OF_1_22,
+    "1.23": _OF_1_22,
 }
 
 # A program of the platform SDK. Where it is on the PATH, compiled programs run on the card; `dev/`, beside the folder

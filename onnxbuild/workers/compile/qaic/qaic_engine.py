@@ -20,6 +20,7 @@ from onnxbuild.steps.compiling.backend_kind import Place
 from onnxbuild.steps.compiling.compiled_record import CompiledRecord, CompiledStage
 from onnxbuild.workers.compile.qaic.card.card_session import CardSession
 from onnxbuild.workers.compile.qaic.card.sdk_modules import has_card, sdk_modules
+from onnxbuild.workers.compile.qaic.card.sdk_versions import check_program
 from onnxbuild.workers.compile.qaic.card_files import GRAPH, PROGRAM_FOLDER
 from onnxbuild.workers.compile.qaic.card_latency import latency_of
 from onnxbuild.workers.compile.qaic.host_double import HostDouble
@@ -35,7 +36,11 @@ class QaicModel(CompiledModel):
     place: ClassVar[Place] = "host double"
 
     def __init__(self, folder: Path, record: CompiledRecord, *, threads: int) -> None:
-        """Open the program on a card, or its graph under the contract of the program."""
+        """Open the program on a card, or its graph under the contract of the program.
+
+        Errors: CheckFailed OBE233 for a program of another SDK, OBE234 for a record without a setting.
+        """
+        _check(record)
         if self.place_here(record) == "device":
             self.uses_threads = False
             devices = record.settings["devices"]
@@ -175,6 +180,14 @@ class QaicModel(CompiledModel):
             parts.append(self.session.run(fed)["output"][: len(ids) - begin])
         vectors = np.concatenate(parts)
         return [vectors[:, : mask.shape[1]] if vectors.ndim > 2 else vectors]  # noqa: PLR2004  (a vector per token)
+
+
+def _check(record: CompiledRecord) -> None:
+    missing = next((name for name in ("decodes", "devices") if name not in record.settings), None)
+    if missing is not None:
+        message = f"`compiled.json` lacks `{missing}`, without which the program cannot be run"
+        raise CheckFailed("OBE234", message, notes=[("hint", "compile it again")])
+    check_program(record)
 
 
 def _not_called(_feeds: Mapping[str, np.ndarray]) -> Sequence[Any]:

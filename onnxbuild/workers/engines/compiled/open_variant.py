@@ -61,6 +61,8 @@ def checked_record(folder: Path) -> CompiledRecord:
         raise CheckFailed("OBE230", f"`{RECORD}` cannot be read: {error}") from error
     if record is None or record.format != FORMAT:
         raise CheckFailed("OBE230", f"`{RECORD}` is missing or has another format")
+    if not record.stages:
+        raise CheckFailed("OBE230", f"`{RECORD}` names nothing that can be run", notes=[("hint", "compile it again")])
     for name, digest in record.files.items():
         path = folder / name
         if not path.is_file() or sha256_of(path) != digest:
