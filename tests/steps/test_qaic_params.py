@@ -31,7 +31,7 @@ KNOWN_BERT = {**BERT, "source": {"random": "bert", "config": {"max_position_embe
         (BERT, {"seq_len": [32, 32]}, "OB812 `seq_len` expects different numbers from 1"),
         (GPT2, {"batch_size": 2, "full_batch_size": 2}, "OB813 `batch_size` has no effect with `full_batch_size`"),
         (GPT2, {"prompt_len": 8, "prefill_seq_len": 9}, "OB813 `prompt_len` and `prefill_seq_len` are two names"),
-        (GPT2, {"hw_version": "ai200", "sdk": "1.21"}, "OB813 the SDK 1.21 compiles for ai100 alone"),
+        (GPT2, {"hw_version": "ai200", "sdk": "1.20"}, "OB813 the SDK 1.20 compiles for ai100 alone"),
         (GPT2, {"pooling": "mean"}, "OB813 `pooling` has no effect on a decoder"),
         (BERT, {"ctx_len": 64}, "OB813 `ctx_len` has no effect on an encoder"),
         (KNOWN_BERT, {"seq_len": [32, 65]}, "OB812 `seq_len` has 65 tokens, and that is longer than the model's 64"),
@@ -51,6 +51,10 @@ def test_refused(model: dict[str, Any], block: dict[str, Any], expected: str, tm
     found = linted(tmp_path, model, {"compile": {"backend": "qaic", **block}})
     assert expected in found
     assert found.count("\n --> ") == len(re.findall("^OB", found, re.MULTILINE)), "every message has a place"
+
+
+def test_the_sdk_1_21_compiles_for_both(tmp_path: Path) -> None:
+    assert "OB813" not in linted(tmp_path, GPT2, {"compile": {"backend": "qaic", "hw_version": "ai200", "sdk": "1.21"}})
 
 
 @pytest.mark.parametrize("backend", ["ort", "qnn", "qaic", "webgpu", "coreml", "dml", "migraphx"])

@@ -12,6 +12,7 @@ import torch
 import transformers
 
 from onnxbuild.steps.compiling.qaic_backend import QaicParams
+from onnxbuild.tables.compiling.cloud_ai_sdks import SDKS
 from onnxbuild.workers.compile.qaic.card_files import decoder_symbols, files_of
 from onnxbuild.workers.compile.qaic.retained_graph import export_decoder, state_names
 
@@ -65,7 +66,9 @@ def write_program(checkpoint: Path, folder: Path, params: QaicParams) -> Path:
     """The graph of a checkpoint with the files of its compiler."""
     folder.mkdir(exist_ok=True)
     batched = isinstance(params.full_batch_size, int)
-    config = export_decoder(checkpoint, folder, batched=batched, context=params.ctx_len, trusts_code=False)
+    config = export_decoder(
+        checkpoint, folder, batched=batched, context=params.ctx_len, trusts_code=False, opset=SDKS[params.sdk].opset
+    )
     write_settings(folder, params, config.num_hidden_layers)
     return folder
 

@@ -71,6 +71,17 @@ def test_a_window_shorter_than_a_chunk_hides_what_is_before_it(family, tmp_path)
             assert decode(folder, params, layers, prompts()).tokens == wanted, (chunk, rows)
 
 
+@pytest.mark.parametrize("name", ["gpt2", "gemma3_text"])
+def test_the_graph_for_an_old_sdk_has_its_opset_and_the_same_tokens(name, tmp_path):
+    model = random_decoder(name)
+    model.save_pretrained(tmp_path)
+    params = QaicParams(prefill_seq_len=8, ctx_len=CONTEXT, full_batch_size=ROWS, sdk="1.20")
+    folder = write_program(tmp_path, tmp_path / "old", params)
+    assert [one.version for one in onnx.load(folder / "model.onnx").opset_import] == [13]
+    wanted = tuple(greedy(model, prompt) for prompt in prompts())
+    assert decode(folder, params, model.config.num_hidden_layers, prompts()).tokens == wanted
+
+
 @pytest.fixture(scope="module")
 def gpt2(tmp_path_factory) -> tuple[Path, Any]:
     model = random_decoder("gpt2")

@@ -127,7 +127,7 @@ def test_the_name_of_an_output_says_what_it_is_compared_with():
 
 def compiled(place, checkpoint, **params):
     place.mkdir()
-    settings = QaicParams(task="feature-extraction", seq_len=(33, 9), batch_size=2, **params)
+    settings = QaicParams(**{"task": "feature-extraction", "seq_len": (33, 9), "batch_size": 2, **params})
     return compile_qaic(settings, {"model": checkpoint}, {"model": place}, lambda *_: None)
 
 
@@ -169,6 +169,43 @@ def test_a_validation_with_default_settings_passes_and_a_wrong_pooling_does_not(
     with pytest.raises(CheckFailed) as caught:
         validated("wrong")
     assert caught.value.failure.code == "OBE04"
+
+
+def test_texts_are_padded_to_a_length_of_the_program_batch_by_batch(bert, tmp_path):
+    checkpoint, _ = bert
+    compiled(tmp_path / "out", checkpoint, pooling="none")
+    variant = open_variant(tmp_path / "out", threads=1)
+    model = transformers.BertModel.from_pretrained(checkpoint).eval()
+    random = np.random.default_rng(6)
+    for rows, width in ((5, 12), (3, 9), (1, 33)):
+        ids = random.integers(1, 97, (rows, width))
+        mask = (np.arange(width) < random.integers(1, width + 1, (rows, 1))).astype(np.int64)
+        with torch.inference_mode():
+            wanted = model(torch.tensor(ids), attention_mask=torch.tensor(mask)).last_hidden_state.numpy()
+        vectors = variant.run("forward", {"input_ids": ids, "attention_mask": mask})["last_hidden_state"]
+        assert vectors.shape == (rows, width, 36)
+        np.testing.assert_allclose(vectors[mask == 1], wanted[mask == 1], atol=2e-6)
+    long = np.ones((1, 34), np.int64)
+    with pytest.raises(CheckFailed, match="a text of 34 tokens is longer than the program, which takes 33") as caught:
+        variant.run("forward", {"input_ids": long, "attention_mask": long})
+    assert caught.value.failure.code == "OBE241"
+
+
+@pytest.mark.parametrize("producer", ["onnxbuild", "qefficient"])
+def test_a_length_beyond_the_positions_is_refused(bert, tmp_path, producer):
+    with pytest.raises(CheckFailed, match="`seq_len` has 513 tokens, and that is longer") as caught:
+        compiled(tmp_path / "out", bert[0], producer=producer, seq_len=(9, 513))
+    assert caught.value.failure.code == "OBE240"
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_the_graph_for_an_old_sdk_has_its_opset(bert, tmp_path):
+    checkpoint, vectors = bert
+    compiled(tmp_path / "out", checkpoint, pooling="none", sdk="1.20")
+    assert [(one.domain, one.version) for one in onnx.load(tmp_path / "out/model.onnx").opset_import] == [("", 13)]
+    feeds = {"input_ids": IDS, "attention_mask": MASK}
+    output = open_variant(tmp_path / "out", threads=1).run("forward", feeds)["last_hidden_state"]
+    np.testing.assert_allclose(output[MASK == 1], vectors[MASK == 1], atol=2e-6)
 
 
 def test_a_module_behind_the_pooling_is_refused(bert, tmp_path):

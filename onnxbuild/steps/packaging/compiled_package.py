@@ -75,7 +75,6 @@ COMPILED = Package(
     takes_compiled=True,
     pure=True,
     client=Client(
-        version=2,
         worker="onnxbuild.workers.package.compiled_client:run",
         packages=_client_packages,
         params=CompiledClientParams,

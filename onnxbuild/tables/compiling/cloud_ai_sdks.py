@@ -24,22 +24,23 @@ class CloudAiSdk(Struct, frozen=True, kw_only=True):
 
     program: str = "qaic-exec"
     head: tuple[str, ...] = ("-aic-hw",)
-    hardware: Mapping[str, str] = {"ai100": "ai100", "ai200": "ai200"}
+    hardware: Mapping[str, str]
     after_graph: tuple[str, ...] = ()
     names_specializations: bool = False
     exec_rows: Literal["all", "read"] | None = "all"
     opset: int = 17
 
 
+_BY_NAME = {"ai100": "ai100", "ai200": "ai200"}
 _OF_1_20 = CloudAiSdk(hardware={"ai100": "2.0"}, after_graph=("-compile-only",), opset=13)
-_OF_1_22 = CloudAiSdk(program="qaic-compile", names_specializations=True, exec_rows="read")
+_OF_1_22 = CloudAiSdk(program="qaic-compile", hardware=_BY_NAME, names_specializations=True, exec_rows="read")
 
 SDKS: Mapping[str, CloudAiSdk] = {
     "1.17": structs.replace(_OF_1_20, exec_rows=None),
     "1.18": structs.replace(_OF_1_20, exec_rows=None),
     "1.19": _OF_1_20,
     "1.20": _OF_1_20,
-    "1.21": CloudAiSdk(head=("-aic-hw", "-compile-only")),
+    "1.21": CloudAiSdk(head=("-aic-hw", "-compile-only"), hardware=_BY_NAME),
     "1.22": _OF_1_22,
     "1.23": _OF_1_22,
 }
