@@ -137,6 +137,15 @@ def _ability(kind: Kind, version: Version) -> str:
         params = kind.params()
     except TypeError:  # a plugin's params without defaults
         return "what it needs depends on its params, which `onnxbuild lint` looks at"
+    backend = backend_named(kind.backend)
+    further = {} if backend is None else backend.optional
+    without = [
+        f"`{setting}` needs `{name}`, which is not here" for setting, name in further.items() if not version(name)
+    ]
+    return "; ".join([_ability_of(kind, params, version), *without])
+
+
+def _ability_of(kind: Kind, params: Any, version: Version) -> str:
     runtime = kind.runtime(params, None)  # type: ignore[arg-type] # that of a backend asks for no context
     absent = _lacking(kind.compiler(params), version)
     backend = backend_named(kind.backend)
@@ -144,9 +153,10 @@ def _ability(kind: Kind, version: Version) -> str:
     if absent is not None:
         rest = "nothing is compiled; a host double runs the graph" if has_double else "nothing is compiled or run"
         return f"prepares: `{absent}` is not here, so {rest}"
-    if has_double:
-        return "compiles; a host double runs the graph, and no device does"
     lacking = None if runtime is UNSET else _lacking(runtime.needs, version)
+    unused = None if runtime is UNSET or runtime.uses is UNSET else _lacking(runtime.uses, version)
+    if has_double and unused is not None:
+        return f"compiles; `{unused}` is not here, so a host double runs the graph, and no device does"
     if lacking is not None:
         return f"compiles; `{lacking}` is not here, so validation and benchmark are skipped"
     return "compiles and runs"

@@ -31,7 +31,12 @@ from onnxbuild.planning.action_graph import (
 )
 from onnxbuild.planning.checkpoints.adapters_of_models import is_merged_into, without_weights
 from onnxbuild.planning.checkpoints.preparation import prepare_params, refusal
-from onnxbuild.planning.compiling.compiled_targets import runtime_after, tune_of_compiled
+from onnxbuild.planning.compiling.compiled_targets import (
+    reads_checkpoint,
+    runtime_after,
+    starts_from_checkpoint,
+    tune_of_compiled,
+)
 from onnxbuild.planning.datasets.dataset_sources import DatasetReader
 from onnxbuild.planning.datasets.figures_of_choices import unmeasured_figures
 from onnxbuild.planning.exporter_code import exporter_code, floating_code, watched_code_of
@@ -108,13 +113,17 @@ def survey(manifest: Manifest, kinds: Kinds, lock: Lock, machine: Machine) -> Ex
 
 
 class _Base(Struct, frozen=True):
-    """What all targets of a model start from; `fetch` is what its variants are compared with."""
+    """What all targets of a model start from; `fetch` is what its variants are compared with.
+
+    `steps` make `output`, and `sources`, the first of them, `fetch`.
+    """
 
     fetch: OutputRef
     output: OutputRef
     context: Context
     steps: tuple[str, ...]
     unlocked: bool
+    sources: tuple[str, ...] = ()
     stated: Mapping[str, Stated] = {}
 
 
@@ -296,7 +305,8 @@ class _Expander:
         )
         if self._is_refused(model, fetched, str(step.block.get("exporter", ""))):
             return None
-        settled = self._settle(step, context, unlocked=unlocked)
+        exports = not model.targets or not all(starts_from_checkpoint(one, self._kinds) for one in model.targets)
+        settled = self._settle(step, msgspec.structs.replace(context, exports=exports), unlocked=unlocked)
         if settled is None:
             return None
         if settled.params.trusts_code:
@@ -315,7 +325,11 @@ class _Expander:
         inputs = self._export_inputs(exported, settled.params.exporter, step)
         if inputs is None:
             return None
-        export = self._add(f"{model.name}:export", self._kinds["export"], settled.plain, inputs, step.key_at)
+        output, sources = checkpoint, (fetch.action, *made)
+        steps = sources
+        if exports:
+            export = self._add(f"{model.name}:export", self._kinds["export"], settled.plain, inputs, step.key_at)
+            output, steps = OutputRef(export, "model"), (*sources, export)
         context = msgspec.structs.replace(
             context,
             precision=self._kinds["export"].precision_after(settled.params, context),
@@ -327,7 +341,7 @@ class _Expander:
             # What is merged is no longer what was stored.
             config=context.config if adapter is None or quantized is None else without_block(context.config or {}),
         )
-        return _Base(checkpoint, OutputRef(export, "model"), context, (fetch.action, *made, export), unlocked)
+        return _Base(checkpoint, output, context, steps, unlocked, sources)
 
     def _export_inputs(self, fetch: OutputRef, exporter: str, step: Step) -> Mapping[str, Input] | None:
         """The checkpoint, and the code of a custom exporter; None after a fault."""
@@ -356,11 +370,13 @@ class _Expander:
                 return
             kind = self._kinds[step.kind]
             name = f"{model.name}/{target.name}:{step.kind}"
+            if reads_checkpoint(kind):  # it reads nothing of the steps before it
+                output, steps = base.fetch, list(base.sources)
             inputs = {"model": output, **self._dataset_input(settled.params)}
             if getattr(settled.params, "reads_checkpoint", False):
                 inputs[CHECKPOINT] = base.fetch
             action = self._add(name, kind, settled.plain, inputs, step.key_at)
-            uncompiled = output if kind.backend else None
+            uncompiled = output if kind.backend and not reads_checkpoint(kind) else None
             output = OutputRef(action, "model")
             steps.append(action)
             context = msgspec.structs.replace(
@@ -368,8 +384,9 @@ class _Expander:
                 precision=kind.precision_after(settled.params, context),
                 previous=(*context.previous, step.kind),
                 runtime=runtime_after(kind, settled.params, context),
+                program_limits=(*context.program_limits, *kind.program_limits(settled.params).items()),
             )
-            if context.precision == FULL and not kind.backend:
+            if (context.precision == FULL and not kind.backend) or reads_checkpoint(kind):
                 exact, exact_context = output, context
         checks: list[str] = []
         measures: list[str] = []
@@ -378,7 +395,7 @@ class _Expander:
             if kind.name == LOAD.name and any(self.shared.actions[one].kind == VALIDATE.name for one in checks):
                 continue  # the validation opens every graph
             # The device runs what it measures through the validation first, also for `run ':benchmark'`.
-            after = tuple(checks) if uncompiled is not None and kind.measures else ()
+            after = tuple(checks) if context.runtime is not UNSET and kind.measures else ()
             check = self._add_check(model, target, kind, base, output, context, beside=uncompiled, after=after)
             if check is not None:
                 waits = kind.name == TUNE.name and tunes_best_only(model.block, target.block)

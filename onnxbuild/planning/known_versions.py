@@ -9,11 +9,12 @@ from onnxbuild.manifest.spec import Manifest
 from onnxbuild.planning.interpreters.distributions import Distributions, own_distributions
 from onnxbuild.planning.locked import Lock
 from onnxbuild.planning.toolchains import normalized, toolchain_key
+from onnxbuild.steps.compiling.qaic_backend import QEFFICIENT
 from onnxbuild.steps.exporters import EXPORTERS, UNPINNED
 
 # The versions that a plan may depend on. Others matter only to keys, and a runner reports them.
 _NEEDED = (package for exporter in EXPORTERS.values() for package in exporter.needs)
-_ASKED = tuple(dict.fromkeys((*_NEEDED, "sentence-transformers", "peft")))
+_ASKED = tuple(dict.fromkeys((*_NEEDED, "sentence-transformers", "peft", QEFFICIENT)))
 _REQUIRED = tuple(one.package for one in EXPORTERS.values() if one.requirement and not one.may_come_along)
 _NAME = re.compile(r"[\w.-]+")
 _PIN = re.compile(r"([\w.-]+)(?:\[[^\]]*\])?\s*==\s*([\w.+!-]+)\s*")
@@ -25,7 +26,9 @@ def known_versions(manifest: Manifest, lock: Lock, toolchain: str | None) -> Map
         return _installed(None)
     asked = manifest.toolchains[toolchain]
     if asked.python:
-        return _installed(_folders_of(asked.python, manifest))
+        folders = _folders_of(asked.python, manifest)
+        marks = {QEFFICIENT: "absent"} if folders else {}  # an interpreter that is understood and does not have it
+        return marks | dict(_installed(folders))
     locked = lock.toolchains.get(toolchain_key(asked.requirements, asked.sdist))
     if locked is not None:
         return {name: locked.version(name) for name in _ASKED}
@@ -54,5 +57,8 @@ def _pinned(requirements: Sequence[str]) -> Mapping[str, str]:
     named = {normalized(match[1]): match[2] for match in pins}
     listed = {normalized(match[0]) for one in requirements if (match := _NAME.match(one))}
     # No package brings these along: without a requirement they are missing, and lint can say so before there is a lock.
-    marks = {name: UNPINNED if name in listed else "absent" for name in _REQUIRED} if requirements else {}
-    return marks | {name: named[name] for name in _ASKED if name in named}
+    only_required = (*_REQUIRED, QEFFICIENT)
+    marks = (
+        {name: UNPINNED if normalized(name) in listed else "absent" for name in only_required} if requirements else {}
+    )
+    return marks | {name: named[normalized(name)] for name in _ASKED if normalized(name) in named}

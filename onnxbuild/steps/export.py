@@ -131,6 +131,8 @@ def _check(params: ExportParams, context: Context) -> Iterable[Fault]:
         return
     yield from _check_task(context)
     yield from _check_classes(context)
+    if not context.exports:  # of the exporter, nothing matters
+        return
     yield from _check_missing(params)
     if is_own(name):
         yield from _check_opset(params, OWN_OPSETS)

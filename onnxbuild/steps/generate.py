@@ -52,14 +52,29 @@ def _check(params: GenerateParams, context: Context) -> Iterable[Fault]:
 
 
 def _check_positions(params: GenerateParams, context: Context) -> Iterable[Fault]:
-    """A decoder keeps the prompt and all new tokens in its positions; the prompt has at least one token."""
+    """A decoder keeps the prompt and all new tokens in its positions; the prompt has at least one token.
+
+    More than that is not known without the tokenizer, except that a word is hardly ever less than a token.
+    """
     positions = context.positions
-    if context.family == "decoder" and positions is not None and params.max_new_tokens >= positions:
+    if context.family != "decoder" or positions is None:
+        return
+    raised = f", or raise `{context.limiting_param}` in the target" if context.limiting_param else ""
+    words = max((len(prompt.split()) for prompt in params.prompts), default=0)
+    if params.max_new_tokens >= positions:
         yield Fault(
             code="OB620",
             field="max_new_tokens",
             message=f"{params.max_new_tokens} new tokens and a prompt do not fit {context.limit}",
-            hint=f"write `max_new_tokens: {positions // 2}`, which leaves room for a prompt",
+            hint=f"write `max_new_tokens: {positions // 2}`, which leaves room for a prompt{raised}",
+        )
+    elif context.limiting_param is not None and words + params.max_new_tokens > positions + 1:
+        yield Fault(
+            code="OB620",
+            field="prompts",
+            severity="warning",
+            message=f"a prompt of {words} words and {params.max_new_tokens} new tokens may not fit {context.limit}",
+            hint=f"shorten the prompt, lower `max_new_tokens`{raised}",
         )
 
 

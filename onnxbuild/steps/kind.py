@@ -85,10 +85,14 @@ class OpeningParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Runtime(Struct, frozen=True, kw_only=True):
-    """What runs a compiled variant: the backend, and what it needs where it runs, as `packages` of a kind names it."""
+    """What runs a compiled variant: the backend, and what it needs where it runs, as `packages` of a kind names it.
+
+    `uses`: what it uses besides, where that is there; left out of a key where it is unset.
+    """
 
     backend: str
     needs: tuple[str, ...] = ()
+    uses: tuple[str, ...] | UnsetType = UNSET
 
 
 # Filled in by planning for a compiled variant; left out of the key of every other one.
@@ -131,6 +135,8 @@ class Context(Struct, frozen=True, kw_only=True):
     targets: Mapping[str, TargetFacts] = {}  # of the model, by name, in their order; only for packages
     left_out: Mapping[str, str] = {}  # compiled targets that the package does not take, with their backends
     runtime: Runtime | UnsetType = UNSET  # of a compiled variant
+    program_limits: tuple[tuple[str, int], ...] = ()  # params of a backend that limit the tokens of a text
+    exports: bool = True  # whether a target starts from the export; only for the export
     files: frozenset[str] | None = None  # of the checkpoint, if they are known; only for packages
 
     @property
@@ -140,15 +146,22 @@ class Context(Struct, frozen=True, kw_only=True):
 
     @property
     def positions(self) -> int | None:
-        """The maximum number of tokens that the model and its export accept, None if nothing names a limit."""
-        limits = [limit for limit in (positions_of(self.config), self.max_length) if limit is not None]
-        return min(limits, default=None)
+        """The most tokens that the model, its export and a compiled program accept, None if nothing names a limit."""
+        own = (positions_of(self.config), self.max_length, *dict(self.program_limits).values())
+        return min((limit for limit in own if limit is not None), default=None)
+
+    @property
+    def limiting_param(self) -> str | None:
+        """The param of the backend that a text would not fit; None if something else limits it."""
+        return next((name for name, limit in self.program_limits if limit == self.positions), None)
 
     @property
     def limit(self) -> str:
         """What limits `positions`, in words."""
         if self.max_length is not None and self.positions == self.max_length:
             return f"the export's `max_length: {self.max_length}`"
+        if self.limiting_param is not None:
+            return f"the target's `{self.limiting_param}: {self.positions}`"
         return f"the model's {self.positions} positions"
 
 
@@ -208,6 +221,8 @@ class Kind(Struct, frozen=True, kw_only=True):
     compiler: Callable[[Any], tuple[str, ...]] = lambda _params: ()
     # What runs the result.
     runtime: Callable[[Any, Context], Runtime | UnsetType] = lambda _params, context: context.runtime
+    # The params that limit the tokens of a text in the result, with their values.
+    program_limits: Callable[[Any], Mapping[str, int]] = lambda _params: {}
     takes_compiled: bool = False  # whether compiled variants go into the package that it writes
     package: str = ""  # the package that it writes, or checks with its client
     # The params of the check with the package's client; None if the manifest switches it off.
@@ -221,7 +236,7 @@ class Kind(Struct, frozen=True, kw_only=True):
 def packages_of(kind: Kind, params: Any) -> tuple[str, ...]:
     """The packages whose versions a key contains: those that a kind declares, and for a plugin its own code."""
     runtime = getattr(params, "runtime", UNSET)
-    of_runtime = () if runtime is UNSET else runtime.needs
+    of_runtime = () if runtime is UNSET else (*runtime.needs, *(() if runtime.uses is UNSET else runtime.uses))
     code = (f"{CODE_OF}{module}" for module in plugin_modules(kind))
     return tuple(dict.fromkeys((*kind.packages(params), *kind.compiler(params), *of_runtime, *code)))
 

@@ -1134,6 +1134,20 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "The package is missing or does not have the model, or its version does not fit transformers.",
         "The message has its own words. Name a toolchain that has QEfficient with the versions that it asks for.",
     ),
+    "OBE243": FailureCode(
+        "card-failed",
+        "a Cloud AI card did not run a program",
+        "The runtime of the platform SDK cannot be imported, or it refuses a call: the card is not ready, is in use, "
+        "or has too few cores or too little memory for the program.",
+        "The message has the call and its status. `qaic-util -q` shows the state of each card.",
+    ),
+    "OBE244": FailureCode(
+        "sdk-of-another-version",
+        "the installed compiler for Cloud AI is not of the SDK that a target names",
+        "`sdk` decides how the command line and `specializations.json` are written. The version is the one in "
+        "`versions/apps.xml` of the SDK that the compiler on the PATH is part of.",
+        "Write the version that is installed as `sdk:`, in quotes, or put the other compiler first on the PATH.",
+    ),
     "OBE250": FailureCode(
         "graph-of-another-cpu",
         "an optimized graph is for another kind of CPU",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from plugin.world import World
+from workers.stand_in_card import install as install_sdk
 
 torch = pytest.importorskip("torch")
 
@@ -82,3 +83,32 @@ def test_it_is_compiled_once_for_each_content(world: World) -> None:
     assert "OBE62 m/aic:compile-qaic failed: " in late.out
     assert not list((world.root / "out").rglob("*.partial"))
     assert b"STAND-IN" in (world.root / "out/m/aic/qpc/programqpc.bin").read_bytes(), "the last result stays"
+
+
+def test_an_encoder_is_validated_with_its_pooling_and_measured_where_a_card_is(world: World) -> None:
+    """By default: nothing but the pooling is written in the manifest. Nothing is exported."""
+    target = {"compile": {"backend": "qaic", "seq_len": [33], "pooling": "mean"}}
+    config = {"hidden_size": 36, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 44}
+    model = {"source": {"random": "bert", "config": config}, "task": "feature-extraction", "targets": ["aic"]}
+    model |= {"benchmark": {"sequence": [17], "iterations": 2, "rounds": 1}}
+    (world.root / "manifest.yaml").write_text(
+        json.dumps({"onnxbuild": 1, "targets": {"aic": target}, "models": {"m": model}})
+    )
+    install(world)
+    done = world.run("--json")
+    assert done.code == 0, done
+    facts = {one["kind"]: one["facts"] for one in map(json.loads, done.out.splitlines()) if "facts" in one}
+    assert list(facts) == ["fetch", "compile-qaic", "validate", "benchmark"]
+    assert facts["validate"]["executed_on"] == {"place": "host double", "name": "Cloud AI 100"}
+    assert (facts["validate"]["passed"], list(facts["validate"]["outputs"])) == (True, ["forward/mean_pooled"])
+    assert facts["benchmark"] == {"skipped": "needs Cloud AI 100: a host double is not measured"}
+    tools = install_sdk(world.root / "sdk")
+    world.environment["PATH"] = f"{tools}{os.pathsep}{world.environment['PATH']}"
+    done = world.run(":benchmark", "--json")
+    assert done.code == 0, done
+    facts = {one["kind"]: one["facts"] for one in map(json.loads, done.out.splitlines()) if "facts" in one}
+    assert starts(world) == 1, "the program of the first run"
+    device = {"place": "device", "name": "Cloud AI 100"}
+    assert (facts["validate"]["executed_on"], facts["benchmark"]["executed_on"]) == (device, device)
+    assert set(facts["benchmark"]["results"][0]["engines"]) == {"qaic", "torch"}
+    assert "verified on Cloud AI 100" in world.run().out

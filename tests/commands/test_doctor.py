@@ -7,6 +7,7 @@ import pytest
 
 from onnxbuild.commands.doctor import as_json, as_text, doctor, needs_of
 from onnxbuild.machine import Machine
+from onnxbuild.runners.programs import program_version
 from onnxbuild.steps import KINDS, kinds_at
 
 MACHINE = Machine(cpu="Toy 1", architecture="x86_64", flags=("avx2", "avx512f"), cores=4)
@@ -16,6 +17,7 @@ ANSWER = (sys.executable, "-c", 'print(\'{"providers": ["CPUExecutionProvider"]}
 @pytest.fixture(autouse=True)
 def plain(tmp_path):
     """An environment of which a key knows everything."""
+    program_version.cache_clear()
     packages = tmp_path / "env" / "lib" / "python3.11" / "site-packages"
     packages.mkdir(parents=True)
     (tmp_path / "env" / "bin").mkdir()
@@ -56,6 +58,23 @@ def test_a_host_double_needs_no_compiler(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     words = "prepares: `qaic-compile` is not here, so nothing is compiled; a host double runs the graph"
     assert look(tmp_path).backends["qaic"] == words
+    lacking = "; `producer: qefficient` needs `QEfficient`, which is not here"
+    assert look(tmp_path, without=("QEfficient",)).backends["qaic"] == words + lacking
+
+
+def test_a_device_takes_the_place_of_a_host_double(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    write_program(tmp_path / "qaic-compile")
+    words = "compiles; `qaic-util` is not here, so a host double runs the graph, and no device does"
+    assert look(tmp_path).backends["qaic"] == words
+    write_program(tmp_path / "qaic-util")
+    program_version.cache_clear()
+    assert look(tmp_path).backends["qaic"] == "compiles and runs"
+
+
+def write_program(place):
+    place.write_text("#!/bin/sh\n")
+    place.chmod(0o755)
 
 
 def test_a_backend_of_a_plugin_is_among_them(tmp_path, monkeypatch):

@@ -555,9 +555,9 @@ FIELDS: Mapping[str, Mapping[str, tuple[Edit, set[str]]]] = {
         "rows": (another_row, OF_OPENVINO),
     },
     "compile-qaic": {
-        "task": (at("models", "r", "task", value="text-generation"), {"r:fetch", "r:export", *OF_QAIC}),
+        "task": (at("models", "r", "task", value="text-generation"), {"r:fetch", *OF_QAIC}),
         "trust_remote_code": (
-            at("models", "r", "export", "trust_remote_code", value=True), {"r:export", *OF_QAIC},
+            at("models", "r", "export", "trust_remote_code", value=True), OF_QAIC,
         ),
         "producer": (on_qaic(producer="qefficient"), OF_QAIC),
         "prefill_seq_len": (on_qaic(prompt_len=16), OF_QAIC),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 import transformers
 
 from onnxbuild.steps.compiling.qaic_backend import QaicParams
+from onnxbuild.tables.compiling.cloud_ai_sdks import SDKS
 from onnxbuild.workers.compile.qaic.card_files import decoder_symbols, files_of
 from onnxbuild.workers.compile.qaic.retained_graph import export_decoder, state_names
 
@@ -34,9 +36,9 @@ CONFIGS = {
 }  # fmt: skip
 
 
-def random_decoder(family: str) -> Any:
+def random_decoder(family: str, **config_of: Any) -> Any:
     """A decoder whose weights are far enough apart that its answers are not one token again and again."""
-    config = transformers.AutoConfig.for_model(family, **CONFIGS[family])
+    config = transformers.AutoConfig.for_model(family, **{**CONFIGS[family], **config_of})
     torch.manual_seed(3)
     model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
     for parameter in model.parameters():
@@ -64,7 +66,9 @@ def write_program(checkpoint: Path, folder: Path, params: QaicParams) -> Path:
     """The graph of a checkpoint with the files of its compiler."""
     folder.mkdir(exist_ok=True)
     batched = isinstance(params.full_batch_size, int)
-    config = export_decoder(checkpoint, folder, batched=batched, context=params.ctx_len, trusts_code=False)
+    config = export_decoder(
+        checkpoint, folder, batched=batched, context=params.ctx_len, trusts_code=False, opset=SDKS[params.sdk].opset
+    )
     write_settings(folder, params, config.num_hidden_layers)
     return folder
 
@@ -73,3 +77,12 @@ def write_settings(folder: Path, params: QaicParams, layers: int) -> None:
     """The files beside the graph."""
     for name, text in files_of(params, {}, decoder_symbols(params), state_names(layers)).items():
         (folder / name).write_text(text, encoding="utf-8")
+
+
+def write_compiler(folder: Path) -> None:
+    """The stand-in for the compiler, under both of its names."""
+    folder.mkdir()
+    text = (Path(__file__).parent / "stand_in_qaic.py").read_text()
+    for name in ("qaic-compile", "qaic-exec"):
+        (folder / name).write_text(f"#!{sys.executable}\n{text}")
+        (folder / name).chmod(0o755)

@@ -1,6 +1,7 @@
 """A stand-in for `qaic-compile`: it compiles nothing, and refuses whatever the real compiler could not read.
 
-It is copied to a folder of the PATH. `mode` beside it says what goes wrong; `calls` gets one line per start.
+It is copied to a folder of the PATH. `mode` beside it says what goes wrong; `calls` gets one line per start. As
+`qaic-exec` it is the compiler of 1.21 or, with `2.0` in `hardware` beside it, of an earlier SDK.
 """
 
 import hashlib
@@ -47,14 +48,17 @@ def main() -> int:
 
 
 def _faults(options: dict[str, str]) -> list[str]:
+    is_new = Path(sys.argv[0]).name == "qaic-compile"
     rows = json.loads(Path(options["network-specialization-config"]).read_text())["specializations"]
-    faults = [
-        f"specialization {row}"
-        for row in rows
-        if set(row) != {"name", "symbols"} or not all(value.isdecimal() for value in row["symbols"].values())
-    ]
-    if len({row["name"] for row in rows}) < len(rows):
+    faults = [f"specialization {row}" for row in rows if not (_is_named(row) if is_new else _is_flat(row))]
+    if is_new and len({row["name"] for row in rows if "name" in row}) < len(rows):
         faults.append("two specializations of one name")
+    if is_new == ("compile-only" in options):
+        faults.append("-compile-only is an option of qaic-exec, which needs it")
+    old = Path(__file__).with_name("hardware")
+    known = {old.read_text()} if old.exists() else {"ai100", "ai200"}
+    if options.get("aic-hw-version") not in known:
+        faults.append(f"hardware {options.get('aic-hw-version')}")
     if "custom-IO-list-file" in options and not _CUSTOM_IO.fullmatch(Path(options["custom-IO-list-file"]).read_text()):
         faults.append("custom_io.yaml")
     if "mdp-load-partition-config" in options:
@@ -63,6 +67,14 @@ def _faults(options: dict[str, str]) -> list[str]:
         if cores != {int(options["aic-num-cores"])}:
             faults.append("partitions with other cores")
     return faults
+
+
+def _is_named(row: dict) -> bool:
+    return set(row) == {"name", "symbols"} and _is_flat(row["symbols"])
+
+
+def _is_flat(row: dict) -> bool:
+    return all(isinstance(value, str) and value.isdecimal() for value in row.values())
 
 
 if __name__ == "__main__":

@@ -55,6 +55,33 @@ def test_continuous_batching_fills_rows_as_they_become_free(family, tmp_path):
         assert decode(folder, params, layers, prompts()).tokens == tuple(wanted), chunk
 
 
+@pytest.mark.parametrize("family", ["mistral", "gemma3_text"])
+def test_a_window_shorter_than_a_chunk_hides_what_is_before_it(family, tmp_path):
+    """Windows of 5 tokens: the prompts have up to 24, and each chunk of 8 or 32 has tokens that it hides again."""
+    model = random_decoder(family, sliding_window=5)
+    model.save_pretrained(tmp_path / "checkpoint")
+    wanted = tuple(greedy(model, prompt) for prompt in prompts())
+    wide = random_decoder(family, sliding_window=60)
+    assert wanted != tuple(greedy(wide, prompt) for prompt in prompts()), "the window would not show"
+    layers = model.config.num_hidden_layers
+    for rows, chunks in (({}, (8, 32)), ({"full_batch_size": ROWS}, (8,))):
+        folder = write_program(tmp_path / "checkpoint", tmp_path / f"{len(rows)}", QaicParams(ctx_len=CONTEXT, **rows))
+        for chunk in chunks:
+            params = QaicParams(prefill_seq_len=chunk, ctx_len=CONTEXT, **rows)
+            assert decode(folder, params, layers, prompts()).tokens == wanted, (chunk, rows)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gemma3_text"])
+def test_the_graph_for_an_old_sdk_has_its_opset_and_the_same_tokens(name, tmp_path):
+    model = random_decoder(name)
+    model.save_pretrained(tmp_path)
+    params = QaicParams(prefill_seq_len=8, ctx_len=CONTEXT, full_batch_size=ROWS, sdk="1.20")
+    folder = write_program(tmp_path, tmp_path / "old", params)
+    assert [one.version for one in onnx.load(folder / "model.onnx").opset_import] == [13]
+    wanted = tuple(greedy(model, prompt) for prompt in prompts())
+    assert decode(folder, params, model.config.num_hidden_layers, prompts()).tokens == wanted
+
+
 @pytest.fixture(scope="module")
 def gpt2(tmp_path_factory) -> tuple[Path, Any]:
     model = random_decoder("gpt2")

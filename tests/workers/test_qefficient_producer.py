@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
+import torch
 
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.compiling.qaic_backend import QaicParams
+from onnxbuild.tables.compiling.pooled_outputs import Pooled
 from onnxbuild.workers.compile.qaic.host_double import HostDouble
 from onnxbuild.workers.compile.qaic.qefficient_producer import produce
+from onnxbuild.workers.compile.qaic.qefficient_script import pooling_of
 
 # It has the classes of QEfficient 1.23, and its cache: an export is found by the path of the checkpoint alone.
 PACKAGE = """
-import json, os
+import atexit, json, os
 from pathlib import Path
 from onnx import TensorProto as T, helper as h
 
@@ -34,10 +39,36 @@ class _Model:
     def export(self):
         place = Path(os.environ["QEFF_HOME"]) / "Model.onnx"
         if not place.exists():
-            print("exporting", json.dumps(self.options))
+            print("exporting", json.dumps(self.options, default=lambda one: one.__name__))
             weight = float(Path(self.path, "weight").read_text())
-            place.write_bytes(graph(weight, self.options).SerializeToString())
-        return place
+            place.write_bytes(self.graph(weight).SerializeToString())
+        return after(place)
+
+    def graph(self, weight):
+        return graph(weight, self.options)
+
+class _Encoder(_Model):
+    def graph(self, weight):
+        assert list(self.options) in ([], ["pooling"]), "an encoder has no cache"
+        name = os.environ.get("STAND_IN_OUTPUT", "output")
+        value = h.make_tensor_value_info(name, T.FLOAT, [1])
+        made = h.make_graph([h.make_node("Identity", ["w"], [name])], "g", [], [value],
+                            [h.make_tensor("w", T.FLOAT, [1], [weight])])
+        return h.make_model(made, opset_imports=[h.make_opsetid("", 17)], ir_version=8)
+
+def after(place):
+    mode = os.environ.get("STAND_IN_MODE")
+    if mode == "silent":
+        os._exit(0)
+    if mode == "killed":
+        os.kill(os.getpid(), 9)
+    if mode == "chatty":
+        atexit.register(print, "QEfficient: freed 3 GB {")
+    if mode == "lost":
+        place.unlink()
+    if mode == "damaged":
+        place.write_bytes(b"no graph")
+    return place
 
 def graph(weight, options):
     rows = "full_batch_size" if options.get("continuous_batching") else "batch_size"
@@ -59,7 +90,7 @@ def graph(weight, options):
     opsets = [h.make_opsetid("", 17), h.make_opsetid("com.qualcomm.cloud", 1)]
     return h.make_model(made, opset_imports=opsets, functions=[body], ir_version=8)
 
-QEFFAutoModelForCausalLM = QEFFAutoModel = _Model
+QEFFAutoModelForCausalLM, QEFFAutoModel = _Model, _Encoder
 """
 
 
@@ -93,8 +124,9 @@ def weight(model: onnx.ModelProto) -> float:
 
 @pytest.mark.usefixtures("package")
 def test_the_graph_is_that_of_the_package(checkpoint, tmp_path, capsys):
-    model, (config, states, about) = made(checkpoint, tmp_path / "out", full_batch_size=3)
-    assert (config, states, about) == ({"model_type": "gpt2"}, ("past_key.0",), {"qefficient": "1.23.stand-in"})
+    model, (config, states, pooled, about) = made(checkpoint, tmp_path / "out", full_batch_size=3)
+    assert (config, states, pooled) == ({"model_type": "gpt2"}, ("past_key.0",), None)
+    assert about == {"qefficient": "1.23.stand-in"}
     assert model.graph.input[1].type.tensor_type.shape.dim[0].dim_param == "full_batch_size"
     assert 'exporting {"continuous_batching": true}' in capsys.readouterr().out
     assert [one.name for one in model.functions] == ["CtxGather"]
@@ -136,3 +168,94 @@ def test_the_double_gives_what_the_card_skips_a_slot_of_its_own(checkpoint, tmp_
     assert before.shape == (1, 2, 6, 3), "five slots, and one that nothing reads"
     double.run({"input_ids": onnx.numpy_helper.to_array(onnx.helper.make_tensor("i", 7, [1, 2], [1, 2]))})
     assert (double._kept["past_key.0"] == before + before[:, :, 5:]).all(), "the index that is skipped is the last slot"
+
+
+@pytest.mark.usefixtures("package")
+@pytest.mark.parametrize(
+    ("mode", "code", "message"),
+    [
+        ("silent", "OBE242", "QEfficient wrote no graph: it ended with code 0 and did not say where the graph is"),
+        ("killed", "OBE242", "QEfficient wrote no graph: it was killed by signal 9"),
+        ("lost", "OBE242", "QEfficient wrote no graph: it ended with code 0, and its graph `Model.onnx` is not there"),
+        ("damaged", "OBE41", "Model.onnx is not an ONNX model"),
+    ],
+)
+def test_a_package_that_ends_without_a_graph(checkpoint, tmp_path, monkeypatch, mode, code, message):
+    monkeypatch.setenv("STAND_IN_MODE", mode)
+    with pytest.raises(CheckFailed) as caught:
+        made(checkpoint, tmp_path / "out")
+    assert (caught.value.failure.code, caught.value.failure.message) == (code, message)
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.usefixtures("package")
+def test_what_libraries_print_at_the_end_is_not_the_answer(checkpoint, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("STAND_IN_MODE", "chatty")
+    assert weight(made(checkpoint, tmp_path / "out")[0]) == 0.25
+    assert "QEfficient: freed 3 GB {" in capsys.readouterr().out
+
+
+def encoded(checkpoint: Path, folder: Path, **params: Any) -> Any:
+    folder.mkdir()
+    return produce(QaicParams(producer="qefficient", **params), checkpoint, folder, decodes=False)
+
+
+def with_modules(checkpoint: Path, *kinds: str) -> None:
+    """Make it a checkpoint of sentence-transformers that pools by the first token."""
+    modules = [{"path": f"{at}", "type": f"sentence_transformers.models.{kind}"} for at, kind in enumerate(kinds)]
+    (checkpoint / "modules.json").write_text(json.dumps(modules))
+    (checkpoint / "1").mkdir(exist_ok=True)
+    (checkpoint / "1/config.json").write_text('{"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false}')
+
+
+@pytest.mark.usefixtures("package")
+@pytest.mark.parametrize(
+    ("kinds", "pooling", "asked", "pooled"),
+    [
+        ((), "auto", "{}", Pooled("none", normalized=False)),
+        ((), "max", '{"pooling": "max"}', Pooled("max", normalized=False)),
+        (("Transformer", "Pooling"), "auto", '{"pooling": "cls"}', Pooled("cls", normalized=False)),
+        (
+            ("Transformer", "Pooling", "Normalize"),
+            "auto",
+            '{"pooling": "normalized_cls"}',
+            Pooled("cls", normalized=True),
+        ),
+        (("Transformer", "Pooling", "Normalize"), "none", "{}", Pooled("none", normalized=False)),
+    ],
+)
+def test_an_encoder_is_pooled_as_modules_json_says(checkpoint, tmp_path, capsys, kinds, pooling, asked, pooled):
+    if kinds:
+        with_modules(checkpoint, *kinds)
+    config, states, how, about = encoded(checkpoint, tmp_path / "out", pooling=pooling)
+    assert f"exporting {asked}\n" in capsys.readouterr().out
+    assert (config, states, how, about) == ({"model_type": "gpt2"}, (), pooled, {"qefficient": "1.23.stand-in"})
+
+
+def test_an_encoder_with_a_module_that_no_graph_can_have(checkpoint, tmp_path):
+    with_modules(checkpoint, "Transformer", "Pooling", "Dense")
+    with pytest.raises(CheckFailed, match="cannot contain the module `Dense`"):
+        encoded(checkpoint, tmp_path / "out")
+
+
+@pytest.mark.usefixtures("package")
+def test_an_encoder_whose_graph_returns_something_else_is_refused(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setenv("STAND_IN_OUTPUT", "logits")
+    with pytest.raises(CheckFailed, match="the graph of QEfficient does not return `output`"):
+        encoded(checkpoint, tmp_path / "out")
+
+
+@pytest.mark.parametrize("mode", ["mean", "cls", "max"])
+def test_the_poolings_that_normalize(mode):
+    pool = pooling_of(mode, normalized=True)["pooling"]
+    assert list(inspect.signature(pool).parameters) == ["last_hidden_states", "attention_mask"], "QEfficient asks"
+    states = np.random.default_rng(8).standard_normal((2, 5, 3)).astype(np.float32) - 2
+    mask = np.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]])
+    seen = [row[:count] for row, count in zip(states, (3, 5), strict=True)]
+    by_hand = {
+        "mean": [row.mean(0) for row in seen],
+        "cls": [row[0] for row in seen],
+        "max": [row.max(0) for row in seen],
+    }[mode]
+    wanted = [vector / np.linalg.norm(vector) for vector in by_hand]
+    np.testing.assert_allclose(pool(torch.tensor(states), torch.tensor(mask)).numpy(), wanted, atol=1e-6)

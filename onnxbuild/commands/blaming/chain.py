@@ -11,6 +11,7 @@ from msgspec import Struct, structs
 from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.planning.action_graph import Action, ActionGraph, Input, OutputRef, Variant
 from onnxbuild.planning.select import named, variants_named
+from onnxbuild.steps import all_kinds
 from onnxbuild.steps.checks.blame_nodes import BLAME, BlameParams
 from onnxbuild.steps.dataset_rows import PORT
 from onnxbuild.steps.quantize import QUANTIZE, QuantizeParams, precision_of
@@ -85,8 +86,13 @@ def _stage(variant: Variant, step: Action, validate: Action) -> Stage:
         label=label_of(step.kind, step.params),
         params=step.params,
         check=_check(f"{variant.name}:validate-after-{name}", step, validate),
-        nodes=None if step.kind == "export" else _nodes(f"{variant.name}:blame-{name}", step, validate),
+        nodes=None if _writes_anew(step.kind) else _nodes(f"{variant.name}:blame-{name}", step, validate),
     )
+
+
+def _writes_anew(kind: str) -> bool:
+    """Whether a step has no graph before it, because it writes one from the checkpoint."""
+    return all_kinds()[kind].inputs.get(_MODEL) == "checkpoint"
 
 
 def _check(name: str, step: Action, validate: Action) -> Action:

@@ -30,6 +30,22 @@ def compile_kind(block: Any, kinds: Kinds, at: Span) -> str | Diagnostic:
     return fault("OB013", f"there is no backend `{backend}`", span=at, hint=hint)
 
 
+def starts_from_checkpoint(target: Target, kinds: Kinds) -> bool:
+    """Whether the backend of a target writes its graphs from the checkpoint, so that it needs no export."""
+    entries = target.block.get("steps") or (target.block,)
+    block = next((one[KEY] for one in entries if KEY in one), None)
+    if block is None:
+        return False
+    name = block.get("backend") if isinstance(block, Table) else block
+    kind = kinds.get(f"{COMPILE}{name}")
+    return kind is not None and reads_checkpoint(kind)
+
+
+def reads_checkpoint(kind: Kind) -> bool:
+    """Whether the model that a step gets is the checkpoint, and not what the step before it has written."""
+    return kind.inputs.get("model") == "checkpoint"
+
+
 def after_compile(target: Target) -> Iterator[Diagnostic]:
     """OB800 for the steps that are written after `compile`."""
     compiled = False

@@ -37,7 +37,8 @@ RULES: tuple[Rule, ...] = (
         A number of a program for Cloud AI 100 does not fit the others, the model or the card.
 
         Why: a program has fixed shapes. The cache of `ctx_len` tokens holds the prompt and the answer, so a chunk of a
-        prompt must be shorter; and it cannot be longer than the positions of the model. A device has 16 cores.
+        prompt must be shorter. Neither the cache nor a length of an encoder can exceed the positions of the model. A
+        device has 16 cores.
         Bad:
             compile: {backend: qaic, prefill_seq_len: 128, ctx_len: 128}
         Good:
@@ -51,7 +52,7 @@ RULES: tuple[Rule, ...] = (
         A param of `compile: qaic` has no effect, or contradicts another one.
 
         Why: decoders have a cache, encoders have lengths and a pooling. With `full_batch_size`, each prompt is read
-        alone, so that `batch_size` means nothing.
+        alone, so that `batch_size` means nothing. A program on one device has no partitions.
         Bad:
             compile: {backend: qaic, batch_size: 4, full_batch_size: 4}
         Good:
@@ -62,13 +63,24 @@ RULES: tuple[Rule, ...] = (
         "OB814",
         "option-of-qaic-taken",
         """
-        `options` has an option of the compiler that onnxbuild writes itself.
+        `options` has an option of the compiler that onnxbuild writes itself, or an argument of Efficient Transformers.
 
-        Why: the compiler would get it twice.
+        Why: the compiler would get an option twice, or one that it does not know.
         Bad:
             compile: {backend: qaic, options: {aic_num_cores: 8}}
         Good:
             compile: {backend: qaic, num_cores: 8}
+        """,
+    ),
+    described(
+        "OB815",
+        "qefficient-not-in-toolchain",
+        """
+        A target asks for `producer: qefficient`, and the model's toolchain does not have QEfficient.
+
+        Why: the package writes the graph, in the interpreter of the toolchain. No other package brings it along, and it
+        is not on PyPI.
+        Fix: install it from its repository, into the environment that the toolchain names with `python:`.
         """,
     ),
 )

@@ -5,7 +5,7 @@ A backend becomes one step kind, `compile-NAME`: a target asks for it with `comp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
@@ -47,8 +47,12 @@ class Backend(Struct, frozen=True, kw_only=True):
     a compiler that is a program. `engine` runs it in validate, benchmark and generate, in place of ONNX Runtime.
 
     `packages`: what prepares the input of the compiler; without it, the step fails. `compiler`: what compiles; without
-    it, the result is `prepared`. `runs_with`: what the engine needs; without it, checks are skipped. All three are as
-    `packages` of a step kind, with `PROGRAM` for a program on the PATH and `FILE` for a file of a driver.
+    it, the result is `prepared`. `runs_with`: what the engine needs; without it, checks are skipped.
+    `runs_better_with`: what it uses where that is there, such as a device in place of a host double. All four are as
+    `packages` of a step kind: `PROGRAM` stands for a program on the PATH, `FILE` for a file of a driver.
+
+    `starts_from`: what `model` is. With `checkpoint`, the backend writes its graphs itself, and nothing is exported for
+    it. `limits`: the params that limit the tokens of a text, and their values.
     """
 
     name: str
@@ -61,6 +65,10 @@ class Backend(Struct, frozen=True, kw_only=True):
     packages: Callable[[Any], tuple[str, ...]] = lambda _params: ()
     compiler: Callable[[Any], tuple[str, ...]] = lambda _params: ()
     runs_with: Callable[[Any], tuple[str, ...]] = lambda _params: ()
+    runs_better_with: Callable[[Any], tuple[str, ...]] = lambda _params: ()
+    starts_from: Literal["onnx", "checkpoint"] = "onnx"
+    limits: Callable[[Any], Mapping[str, int]] = lambda _params: {}
+    optional: Mapping[str, str] = {}  # settings that need another distribution, and which
     resolve: Callable[[Any, Context], Any] = lambda params, _context: params
     check: Callable[[Any, Context], Iterable[Fault]] = lambda _params, _context: ()
     precision_after: Callable[[Any, Context], str] = lambda _params, context: context.precision
@@ -73,6 +81,14 @@ class Backend(Struct, frozen=True, kw_only=True):
     def kinds(self) -> tuple[Kind, ...]:
         """The step kind that compiles."""
         return (_compiler(self),)
+
+
+def _runtime(backend: Backend, params: CompileParams) -> Runtime:
+    return Runtime(
+        backend=backend.name,
+        needs=backend.runs_with(params),
+        uses=backend.runs_better_with(params) or UNSET,
+    )
 
 
 def _compiler(backend: Backend) -> Kind:
@@ -89,13 +105,14 @@ def _compiler(backend: Backend) -> Kind:
         name=f"{COMPILE}{backend.name}",
         version=backend.version,
         params=backend.params,
-        inputs={"model": "onnx"},
+        inputs={"model": backend.starts_from},
         outputs={"model": "compiled"},
         worker=backend.worker,
         summary=backend.summary,
         packages=backend.packages,
         compiler=backend.compiler,
-        runtime=lambda params, _context: Runtime(backend=backend.name, needs=backend.runs_with(params)),
+        runtime=lambda params, _context: _runtime(backend, params),
+        program_limits=backend.limits,
         backend=backend.name,
         pure=backend.pure,
         resolve=resolve,

@@ -9,11 +9,13 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from onnxbuild.needs.step_needs import PROGRAM
-from onnxbuild.steps.compiling.backend_kind import COMPILE, Backend, CompileParams, check_device
+from onnxbuild.steps.compiling.backend_kind import COMPILE, KEY, Backend, CompileParams, check_device
 from onnxbuild.steps.kind import Context, Fault
 from onnxbuild.tables.compiling.cloud_ai_families import DECODERS, ENCODERS, rope_that_varies
-from onnxbuild.tables.compiling.cloud_ai_sdks import OWN_OPTIONS, SDKS, flag_of
-from onnxbuild.tables.tasks import pooling_of
+from onnxbuild.tables.compiling.cloud_ai_sdks import CARD_TOOL, OWN_OPTIONS, PARTITIONS, SDKS, flag_of
+from onnxbuild.tables.tasks import family_of, pooling_of
+
+QEFFICIENT = "QEfficient"  # the distribution
 
 _CORES = 16  # of one device
 _OF_DECODERS = ("prefill_seq_len", "prompt_len", "ctx_len", "full_batch_size", "mxint8_kv")
@@ -47,7 +49,10 @@ class QaicParams(CompileParams, frozen=True, forbid_unknown_fields=True, kw_only
     mxfp6: Annotated[bool, Meta(description="weights of matrix products in MXFP6")] = False
     mxint8_kv: Annotated[bool, Meta(description="the cache in MXINT8 instead of fp16")] = False
     hw_version: Annotated[Literal["ai100", "ai200"], Meta(description="the hardware")] = "ai100"
-    sdk: Annotated[Literal["1.21", "1.22", "1.23"], Meta(description="version of the Cloud AI SDK")] = "1.23"
+    sdk: Annotated[
+        Literal["1.17", "1.18", "1.19", "1.20", "1.21", "1.22", "1.23"],
+        Meta(description="version of the Cloud AI SDK that compiles"),
+    ] = "1.23"
     options: Annotated[
         Mapping[str, bool | int | str],
         Meta(
@@ -55,11 +60,6 @@ class QaicParams(CompileParams, frozen=True, forbid_unknown_fields=True, kw_only
             examples=[{"aic_enable_depth_first": True}, {"mos": 1}],
         ),
     ] = {}
-
-    @property
-    def reads_checkpoint(self) -> bool:
-        """The graph is written from the checkpoint: that of the export has another cache."""
-        return True
 
     @property
     def chunk(self) -> int:
@@ -78,11 +78,11 @@ def _resolve(params: QaicParams, context: Context) -> QaicParams:
 def _check(params: QaicParams, context: Context) -> Iterable[Fault]:
     yield from check_device("qaic", context)
     yield from _check_source(params, context)
+    yield from _check_producer(params, context)
     yield from _check_numbers(params)
     yield from _check_place(params, context)
     yield from _check_options(params)
-    if context.family == "decoder":
-        yield from _check_lengths(params, context)
+    yield from (_check_lengths if context.family == "decoder" else _check_texts)(params, context)
 
 
 def _check_source(params: QaicParams, context: Context) -> Iterator[Fault]:
@@ -118,6 +118,14 @@ def _check_source(params: QaicParams, context: Context) -> Iterator[Fault]:
         yield Fault(code="OB810", field="producer", message=message, hint="write `producer: qefficient`")
 
 
+def _check_producer(params: QaicParams, context: Context) -> Iterator[Fault]:
+    """OB815 for a toolchain that lacks QEfficient; whether this interpreter has it is what OB340 looks at."""
+    if params.producer == "qefficient" and context.versions.get(QEFFICIENT) == "absent":
+        message = f"the model's toolchain does not have `{QEFFICIENT}`, which `producer: qefficient` runs"
+        hint = "name an interpreter that has it as the `python:` of the toolchain: it is not on PyPI"
+        yield Fault(code="OB815", field="producer", message=message, hint=hint)
+
+
 def _check_numbers(params: QaicParams) -> Iterator[Fault]:
     """OB812 for numbers below 1, and for more cores than a device has."""
     names = ("prefill_seq_len", "prompt_len", "ctx_len", "batch_size", "full_batch_size", "num_cores", "num_devices")
@@ -145,6 +153,14 @@ def _check_lengths(params: QaicParams, context: Context) -> Iterator[Fault]:
         yield Fault(code="OB812", field="ctx_len", message=message, hint=f"write `ctx_len: {context.positions}`")
 
 
+def _check_texts(params: QaicParams, context: Context) -> Iterator[Fault]:
+    """OB812 where an encoder is compiled for more tokens than it has positions."""
+    longest = max(params.seq_len, default=0)
+    if context.positions is not None and longest > context.positions:
+        message = f"`seq_len` has {longest} tokens, and that is longer than {context.limit}"
+        yield Fault(code="OB812", field="seq_len", message=message, hint=f"use at most {context.positions}")
+
+
 def _check_place(params: QaicParams, context: Context) -> Iterator[Fault]:
     """OB813 for params that exclude each other, or that another family of models reads."""
     if {"prefill_seq_len", "prompt_len"} <= context.written and params.prompt_len != params.prefill_seq_len:
@@ -153,10 +169,10 @@ def _check_place(params: QaicParams, context: Context) -> Iterator[Fault]:
     if params.full_batch_size is not UNSET and params.batch_size != 1:
         message = "`batch_size` has no effect with `full_batch_size`: each prompt is read alone"
         yield Fault(code="OB813", field="batch_size", message=message, hint="remove one of them")
-    if params.hw_version != "ai100" and not SDKS[params.sdk].names_hardware:
+    if params.hw_version not in SDKS[params.sdk].hardware:
         message = f"the SDK {params.sdk} compiles for ai100 alone"
         yield Fault(
-            code="OB813", field="hw_version", message=message, hint="write `sdk: 1.22` or a later one, in quotes"
+            code="OB813", field="hw_version", message=message, hint="write `sdk: 1.21` or a later one, in quotes"
         )
     is_decoder = context.family == "decoder"
     for name in _OF_ENCODERS if is_decoder else _OF_DECODERS:
@@ -166,11 +182,18 @@ def _check_place(params: QaicParams, context: Context) -> Iterator[Fault]:
 
 
 def _check_options(params: QaicParams) -> Iterator[Fault]:
-    """OB814 for options that onnxbuild writes itself."""
+    """OB814 for options that onnxbuild writes itself, OB813 for those of several devices with one."""
     for name in params.options:
-        if flag_of(name) in OWN_OPTIONS:
-            message = f"`{name}` is written by onnxbuild, and the compiler would get it twice"
-            yield Fault(code="OB814", field="options", message=message, hint="use the param that stands for it")
+        flag = flag_of(name)
+        if flag in OWN_OPTIONS:
+            param = OWN_OPTIONS[flag]
+            message = f"`{name}` is no further option of the compiler: onnxbuild writes it"
+            hint = f"write `{param}:` in `{KEY}:` instead" if param else "remove it: no param changes it"
+            yield Fault(code="OB814", field="options", message=message, hint=hint)
+        elif flag.startswith(PARTITIONS) and params.num_devices == 1:
+            message = f"`{name}` spreads a program over devices, and there is one"
+            hint = f"remove it, or raise `num_devices` in `{KEY}:`"
+            yield Fault(code="OB813", field="options", message=message, hint=hint)
 
 
 def compiler_of(params: QaicParams) -> str:
@@ -179,14 +202,21 @@ def compiler_of(params: QaicParams) -> str:
 
 
 def _packages(params: QaicParams) -> tuple[str, ...]:
-    own = ("QEfficient",) if params.producer == "qefficient" else ()
+    own = (QEFFICIENT,) if params.producer == "qefficient" else ()
     return (*own, "torch", "transformers", "onnx")
+
+
+def _limits(params: QaicParams) -> Mapping[str, int]:
+    """The tokens of a text that the program takes."""
+    if family_of(params.task) == "decoder":
+        return {"ctx_len": params.ctx_len}
+    return {"seq_len": max(params.seq_len, default=1)}
 
 
 QAIC = Backend(
     name="qaic",
     summary="Qualcomm Cloud AI 100: decoders with a cache on the card, and encoders with pooling",
-    version=1,
+    version=2,
     params=QaicParams,
     worker="onnxbuild.workers.compile.qaic.qaic_worker:run",
     engine="onnxbuild.workers.compile.qaic.qaic_engine:QaicModel",
@@ -194,6 +224,10 @@ QAIC = Backend(
     packages=_packages,
     compiler=lambda params: (f"{PROGRAM}{compiler_of(params)}",),
     runs_with=lambda _params: ("onnxruntime",),
+    runs_better_with=lambda _params: (f"{PROGRAM}{CARD_TOOL}",),
+    starts_from="checkpoint",
+    limits=_limits,
+    optional={"producer: qefficient": QEFFICIENT},
     resolve=_resolve,
     check=_check,
     precision_after=lambda _params, _context: "fp16",  # in which the card computes

@@ -1,55 +1,82 @@
 """What the compiler of each Cloud AI SDK is called, and how it is told what to do.
 
-Read from the tags of Qualcomm's Efficient Transformers. Documents of Qualcomm still say `qaic-exec` for all of them.
+Read from the tags of Qualcomm's Efficient Transformers, which have the versions of the SDK: `COMPILER` and
+`DEFAULT_AIC_HW_VERSION` in `utils/constants.py`, `_compile` in `base/modeling_qeff.py`, and `compile/compile_helper.py`
+up to 1.18. Documents of Qualcomm still say `qaic-exec` for all of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 
 class CloudAiSdk(Struct, frozen=True, kw_only=True):
-    """The compiler of one SDK: its name, the arguments that always come first, and the form of specializations.
+    """The compiler of one SDK.
 
-    `names_hardware`: it takes `-aic-hw-version`. `names_specializations`: `specializations.json` gives each a name.
+    `program`: its name. `head`: the arguments that come first. `hardware`: what `-aic-hw-version` is given for each
+    `hw_version`. `after_graph`: what follows `-m`. `names_specializations`: `specializations.json` gives each a name.
+    `exec_rows`: what the symbol `full_batch_exec_size` counts in the prompts of continuous batching: all rows of the
+    cache, or those that are read at once; None without the symbol. `opset`: that of the graphs of its time.
     """
 
-    program: str
-    head: tuple[str, ...]
-    names_hardware: bool = True
-    names_specializations: bool = True
+    program: str = "qaic-exec"
+    head: tuple[str, ...] = ("-aic-hw",)
+    hardware: Mapping[str, str]
+    after_graph: tuple[str, ...] = ()
+    names_specializations: bool = False
+    exec_rows: Literal["all", "read"] | None = "all"
+    opset: int = 17
 
+
+_BY_NAME = {"ai100": "ai100", "ai200": "ai200"}
+_OF_1_20 = CloudAiSdk(hardware={"ai100": "2.0"}, after_graph=("-compile-only",), opset=13)
+_OF_1_22 = CloudAiSdk(program="qaic-compile", hardware=_BY_NAME, names_specializations=True, exec_rows="read")
 
 SDKS: Mapping[str, CloudAiSdk] = {
-    "1.21": CloudAiSdk(
-        program="qaic-exec",
-        head=("-aic-hw", "-compile-only"),
-        names_hardware=False,
-        names_specializations=False,
-    ),
-    "1.22": CloudAiSdk(program="qaic-compile", head=("-aic-hw",)),
-    "1.23": CloudAiSdk(program="qaic-compile", head=("-aic-hw",)),
+    "1.17": structs.replace(_OF_1_20, exec_rows=None),
+    "1.18": structs.replace(_OF_1_20, exec_rows=None),
+    "1.19": _OF_1_20,
+    "1.20": _OF_1_20,
+    "1.21": CloudAiSdk(head=("-aic-hw", "-compile-only"), hardware=_BY_NAME),
+    "1.22": _OF_1_22,
+    "1.23": _OF_1_22,
 }
 
-# What onnxbuild writes itself: `options` may not repeat it, since the compiler would have two of them.
-OWN_OPTIONS = frozenset(
-    {
-        "m",
-        "aic-hw",
-        "aic-hw-version",
-        "compile-only",
-        "retained-state",
-        "convert-to-fp16",
-        "mxfp6-matmul",
-        "aic-num-cores",
-        "mdp-load-partition-config",
-        "network-specialization-config",
-        "custom-IO-list-file",
-        "aic-binary-dir",
-    }
-)
+# A program of the platform SDK. Where it is on the PATH, compiled programs run on the card; `dev/`, beside the folder
+# that it is in, has the modules for Python.
+CARD_TOOL = "qaic-util"
+
+# What onnxbuild writes itself, and the param that stands for it: with `options`, the compiler would have two of them.
+# None: it is always written, and no param changes it.
+OWN_OPTIONS: Mapping[str, str | None] = {
+    "m": None,
+    "aic-hw": None,
+    "aic-hw-version": "hw_version",
+    "compile-only": None,
+    "retained-state": None,
+    "convert-to-fp16": None,
+    "mxfp6-matmul": "mxfp6",
+    "aic-num-cores": "num_cores",
+    "mdp-load-partition-config": "num_devices",
+    "network-specialization-config": None,
+    "custom-IO-list-file": "mxint8_kv",
+    "aic-binary-dir": None,
+    # Arguments of `compile()` in Efficient Transformers, which no compiler knows.
+    "batch-size": "batch_size",
+    "ctx-len": "ctx_len",
+    "full-batch-size": "full_batch_size",
+    "mxint8-kv-cache": "mxint8_kv",
+    "num-cores": "num_cores",
+    "num-devices": "num_devices",
+    "mdp-ts-num-devices": "num_devices",
+    "prefill-seq-len": "prefill_seq_len",
+}
+
+# Begins the options that spread a program over devices.
+PARTITIONS = "mdp-"
 
 
 def flag_of(option: str) -> str:

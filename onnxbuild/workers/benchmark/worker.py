@@ -94,7 +94,9 @@ def run(params: BenchmarkParams, inputs: Mapping[str, Path], outputs: Mapping[st
 def _with_threads(variant: Opened, folder: Path, threads: int) -> Opened:
     """Let PyTorch and the variant compute with `threads`; a session keeps the threads that it was opened with."""
     torch.set_num_threads(threads)
-    return variant if variant.threads == threads else open_variant(folder, threads=threads, device=variant.device)
+    if variant.threads == threads or not getattr(variant, "uses_threads", True):
+        return variant
+    return open_variant(folder, threads=threads, device=variant.device)
 
 
 def _again(baseline: Engine, threads: int) -> Engine:
@@ -189,12 +191,19 @@ def _measure_point(
         series = timing.measure(calls, warmup=params.warmup, iterations=params.iterations, rounds=params.rounds)
         where = {"stage": stage, **msgspec.to_builtins(point), "failed": failed}
         where |= {"threads_used": {engine.name: engine.threads_used() for engine in able}}
+        where |= _continued(variant, fed)
         results.append(where | _result(series, sample, stage, fed, own=variant.name, threads=point.threads))
         raw += [
             {"stage": stage, **msgspec.to_builtins(point), "engine": name, "rounds_ms": one.rounds}
             for name, one in series.items()
         ]
     return results, raw
+
+
+def _continued(variant: Opened, feeds: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """The latency of a program that continues texts by itself; empty for any other variant."""
+    statistics = variant.latency_after(feeds) if hasattr(variant, "latency_after") else {}
+    return {"latency": statistics} if statistics else {}
 
 
 def _why_not_run(engine: Engine, stage: str, fed: Mapping[str, np.ndarray]) -> str | None:

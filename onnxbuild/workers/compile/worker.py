@@ -6,7 +6,7 @@ import os
 import shlex
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,16 +55,29 @@ def _type(value: Any) -> str:
     return f"tensor({names.get(name, name)})"
 
 
-def finish(source: Path, folder: Path, record: CompiledRecord, **facts: Any) -> Facts:
+def _beside_graphs(source: Path, folder: Path) -> None:
+    """Copy what an export has besides graphs and their data."""
+    carry_along(source, folder, besides=data_below(source))
+
+
+def finish(
+    source: Path,
+    folder: Path,
+    record: CompiledRecord,
+    *,
+    carry: Callable[[Path, Path], None] = _beside_graphs,
+    **facts: Any,
+) -> Facts:
     """Write `compiled.json` over all files of the backend, add tokenizer and configs, and return the facts.
 
     The backend's files are all that the folder has when this is called, but for those that onnxbuild writes itself.
+    `carry`: copies the tokenizer and the configs from the source.
     """
     for name in _OURS:
         (folder / name).unlink(missing_ok=True)
     files = files_below(folder)
     write_record(folder, record, files)
-    carry_along(source, folder, besides=data_below(source))
+    carry(source, folder)
     return {
         "backend": record.backend,
         "state": record.state,

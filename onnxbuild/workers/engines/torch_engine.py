@@ -16,11 +16,13 @@ import torch
 from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
 from onnxbuild.protocol import CheckFailed
+from onnxbuild.tables.compiling.pooled_outputs import pooled_by
 from onnxbuild.workers.engines.engine import PAST_IDS, Arrays, Device, Graphs
 from onnxbuild.workers.engines.loading import Loaded, watched
 from onnxbuild.workers.engines.named_outputs import name_outputs
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel, onnx_files
 from onnxbuild.workers.engines.own_state import OwnState
+from onnxbuild.workers.engines.pooled_reference import PooledReference
 from onnxbuild.workers.engines.task_classes import class_of
 from onnxbuild.workers.engines.torch_pasts import contradicts_itself, encoded_as, keeps_states, read_on
 from onnxbuild.workers.folders.model_graphs import data_below
@@ -217,8 +219,9 @@ def load_torch(
 def _load(folder: Path, task: str, variant: Graphs, *, device: Device, trusts_code: bool) -> Any:
     del device  # the engine moves it
     loader = model_class(task, variant)
+    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": trusts_code}
     try:
-        return loader.from_pretrained(folder, dtype=torch.float32, local_files_only=True, trust_remote_code=trusts_code)
+        model = loader.from_pretrained(folder, dtype=torch.float32, **options)
     except ValueError as error:
         if "Unrecognized configuration class" not in str(error):
             raise
@@ -227,6 +230,8 @@ def _load(folder: Path, task: str, variant: Graphs, *, device: Device, trusts_co
             f"transformers loads the checkpoint with no class for `{task}`, so there is nothing to compare with",
             notes=[("hint", "`validate: false` delivers the model without the comparison")],
         ) from error
+    pooled = pooled_by(variant.outputs(variant.first))
+    return model if pooled is None else PooledReference(model, pooled)
 
 
 def _load_sentences(folder: Path, task: str, variant: Graphs, *, device: Device, trusts_code: bool) -> Any:

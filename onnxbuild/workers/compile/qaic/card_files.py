@@ -12,6 +12,7 @@ from typing import Any
 
 from onnxbuild.steps.compiling.qaic_backend import QaicParams
 from onnxbuild.tables.compiling.cloud_ai_sdks import SDKS, flag_of
+from onnxbuild.workers.compile.qaic.card.sdk_versions import SdkVersions
 from onnxbuild.workers.compile.qaic.card_program import CUSTOM_IO, SPECIALIZATIONS, STATE
 
 GRAPH = "model.onnx"
@@ -19,17 +20,23 @@ PROGRAM_FOLDER = "qpc"
 PROGRAM_FILE = "qpc/programqpc.bin"
 QCONFIG = "qconfig.json"
 
+_NO_SDK = SdkVersions()
+
 
 def decoder_symbols(params: QaicParams) -> list[tuple[str, dict[str, int]]]:
     """The specializations of a decoder: prompts in chunks, and single tokens; one if chunks are single tokens.
 
     With continuous batching, a prompt is read alone and written to its row of the cache, and all rows decode together.
+    So it is with chunks of one token too: Efficient Transformers from 1.22 on lets those have all rows, for programs
+    that only decode, and its own loop reads one prompt at a time.
     """
-    full = params.full_batch_size
+    full, exec_rows = params.full_batch_size, SDKS[params.sdk].exec_rows
     prompt = {"batch_size": params.batch_size, "seq_len": params.prefill_seq_len, "ctx_len": params.ctx_len}
     token = {**prompt, "seq_len": 1}
     if isinstance(full, int):
         prompt |= {"batch_size": 1, "full_batch_size": full}
+        if exec_rows is not None:  # no dimension of the graph has this name
+            prompt["full_batch_exec_size"] = full if exec_rows == "all" else 1
         token |= {"batch_size": full, "full_batch_size": full}
     both = [("Prefill", prompt), ("Decode", token)]
     return both[:1] if prompt == token else both
@@ -75,7 +82,10 @@ def partitions_name(devices: int) -> str:
 
 
 def qconfig_text(
-    params: QaicParams, config: Mapping[str, Any], symbols: Sequence[tuple[str, Mapping[str, int]]]
+    params: QaicParams,
+    config: Mapping[str, Any],
+    symbols: Sequence[tuple[str, Mapping[str, int]]],
+    versions: SdkVersions,
 ) -> str:
     """`qconfig.json`: what the program was made of. It has no paths of this machine."""
     compiler = {
@@ -91,8 +101,9 @@ def qconfig_text(
         "convert_to_fp16": True,
         **dict(params.options),
     }
+    sdk = {"qaic_apps_version": versions.apps, "qaic_platform_version": versions.platform}
     qeff = {"pytorch_transforms": [], "onnx_transforms": [], "onnx_path": GRAPH}
-    parts = {"QEff_config": qeff, "compiler_config": compiler, "aic_sdk_config": {"sdk": params.sdk}}
+    parts = {"QEff_config": qeff, "compiler_config": compiler, "aic_sdk_config": sdk}
     return json.dumps({"huggingface_config": config, "qpc_config": parts}, indent=4, sort_keys=True, default=str) + "\n"
 
 
@@ -100,14 +111,14 @@ def command_of(params: QaicParams, *, retained: bool) -> tuple[str, ...]:
     """The command line of the compiler, in the order of Efficient Transformers. `retained`: the graph has a cache."""
     sdk = SDKS[params.sdk]
     devices = params.num_devices
-    hardware = [f"-aic-hw-version={params.hw_version}"] if sdk.names_hardware else []
     partitions = [f"-mdp-load-partition-config={partitions_name(devices)}"] if devices > 1 else []
     custom_io = [f"-custom-IO-list-file={CUSTOM_IO}"] if retained else []
     return (
         sdk.program,
         *sdk.head,
-        *hardware,
+        f"-aic-hw-version={sdk.hardware[params.hw_version]}",
         f"-m={GRAPH}",
+        *sdk.after_graph,
         *(["-retained-state"] if retained else []),
         "-convert-to-fp16",
         *(["-mxfp6-matmul"] if params.mxfp6 else []),
@@ -131,11 +142,15 @@ def files_of(
     config: Mapping[str, Any],
     symbols: Sequence[tuple[str, Mapping[str, int]]],
     states: Sequence[str],
+    versions: SdkVersions = _NO_SDK,
 ) -> dict[str, str]:
-    """Every file beside the graph, by name. `states`: the inputs of the cache, none for an encoder."""
+    """Every file beside the graph, by name.
+
+    `states`: the inputs of the cache, none for an encoder. `versions`: those of the SDK that compiles.
+    """
     files = {
         SPECIALIZATIONS: specializations_text(symbols, params.sdk),
-        QCONFIG: qconfig_text(params, config, symbols),
+        QCONFIG: qconfig_text(params, config, symbols, versions),
     }
     if states:
         files[CUSTOM_IO] = custom_io_text(states, "mxint8" if params.mxint8_kv else "float16")

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.tables.compiling.cloud_ai_families import ENCODERS
-from onnxbuild.workers.compile.qaic.retained_graph import write_graph
+from onnxbuild.tables.compiling.pooled_outputs import Pooled
+from onnxbuild.workers.compile.qaic.retained_graph import OPSET, write_graph
 
 _SMALLEST = 1e-9  # the length of a text without tokens, as sentence-transformers has it
 _FLAGS = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean", "pooling_mode_max_tokens": "max"}
@@ -40,8 +41,10 @@ class PooledEncoder(nn.Module):  # type: ignore[misc]
         return vectors[:, 0] if self._pooling == "cls" else vectors
 
 
-def export_encoder(checkpoint: Path, folder: Path, *, pooling: str, trusts_code: bool) -> tuple[Any, str]:
-    """Write the graph of a checkpoint to `folder`; return its config and its pooling.
+def export_encoder(
+    checkpoint: Path, folder: Path, *, pooling: str, trusts_code: bool, opset: int = OPSET
+) -> tuple[Any, Pooled]:
+    """Write the graph of a checkpoint to `folder`; return its config and how it pools.
 
     Errors: CheckFailed OBE240 for a family or a pooling that this producer cannot write.
     """
@@ -54,15 +57,25 @@ def export_encoder(checkpoint: Path, folder: Path, *, pooling: str, trusts_code:
         hint = f"it can for {', '.join(sorted(ENCODERS))}; or write `producer: qefficient`"
         raise CheckFailed("OBE240", message, notes=[("hint", hint)])
     model = AutoModel.from_pretrained(checkpoint, dtype=torch.float32, attn_implementation="eager", **options)
-    own, normalized = _of_sentence_transformers(checkpoint)
-    mode = own if pooling == "auto" else pooling
+    pooled = pooled_as(checkpoint, pooling)
     feeds = torch.ones(2, 5, dtype=torch.int64), torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
     names = ["input_ids", "attention_mask"]
     axes = {name: {0: "batch_size", 1: "seq_len"} for name in names} | {"output": {0: "batch_size"}}
-    if mode == "none":
+    if pooled.pooling == "none":
         axes["output"] = {0: "batch_size", 1: "seq_len"}
-    write_graph(PooledEncoder(model, mode, normalized=normalized), feeds, folder, names, ["output"], axes)
-    return model.config, mode
+    encoder = PooledEncoder(model, pooled.pooling, normalized=pooled.normalized)
+    write_graph(encoder, feeds, folder, names, ["output"], axes, opset=opset)
+    return model.config, pooled
+
+
+def pooled_as(checkpoint: Path, pooling: str) -> Pooled:
+    """How the vectors of a checkpoint are pooled, and whether its `modules.json` normalizes them.
+
+    `pooling` is the param: `auto` takes what `modules.json` says. Errors: CheckFailed OBE240 for another module there.
+    """
+    own, normalized = _of_sentence_transformers(checkpoint)
+    mode = own if pooling == "auto" else pooling
+    return Pooled(mode, normalized and mode != "none")  # the length is that of a text's vector, not of a token's
 
 
 def _of_sentence_transformers(folder: Path) -> tuple[str, bool]:

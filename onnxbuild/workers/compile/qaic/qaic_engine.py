@@ -1,4 +1,6 @@
-"""Runs a variant for Cloud AI 100 as validate and generate ask for it. Here that is the host double of the program.
+"""Runs a variant for Cloud AI 100 as validate, benchmark and generate ask for it.
+
+What is compiled runs on the card, where the SDK of a card is on the PATH. Anything else runs in the host double.
 
 A program answers for the last token of a run alone. A validation wants every token, so a text is read twice: in chunks,
 as a prompt is, and token by token, as an answer is. Where a chunk ends, its own answer counts. So both are compared.
@@ -16,11 +18,16 @@ import numpy as np
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.compiling.backend_kind import Place
 from onnxbuild.steps.compiling.compiled_record import CompiledRecord, CompiledStage
-from onnxbuild.workers.compile.qaic.card_files import GRAPH
+from onnxbuild.workers.compile.qaic.card.card_session import CardSession
+from onnxbuild.workers.compile.qaic.card.sdk_modules import has_card, sdk_modules
+from onnxbuild.workers.compile.qaic.card.sdk_versions import check_program
+from onnxbuild.workers.compile.qaic.card_files import GRAPH, PROGRAM_FOLDER
 from onnxbuild.workers.compile.qaic.card_latency import latency_of
 from onnxbuild.workers.compile.qaic.host_double import HostDouble
 from onnxbuild.workers.compile.qaic.retained_decoding import PADDING, Decoder, ProgramShape
 from onnxbuild.workers.engines.compiled.compiled_model import Call, CompiledModel
+
+_CONTINUED = 32  # tokens by which a benchmark continues a sample
 
 
 class QaicModel(CompiledModel):
@@ -29,13 +36,29 @@ class QaicModel(CompiledModel):
     place: ClassVar[Place] = "host double"
 
     def __init__(self, folder: Path, record: CompiledRecord, *, threads: int) -> None:
-        """Open the graph under the contract of its program."""
-        self.session = HostDouble(folder / GRAPH, folder, threads=threads)
+        """Open the program on a card, or its graph under the contract of the program.
+
+        Errors: CheckFailed OBE233 for a program of another SDK, OBE234 for a record without a setting.
+        """
+        _check(record)
+        if self.place_here(record) == "device":
+            self.uses_threads = False
+            devices = record.settings["devices"]
+            self.session: CardSession | HostDouble = CardSession(
+                folder / PROGRAM_FOLDER, folder, sdk_modules(), devices=devices
+            )
+        else:
+            self.session = HostDouble(folder / GRAPH, folder, threads=threads)
         super().__init__(folder, record, threads=threads)
 
+    @classmethod
+    def place_here(cls, record: CompiledRecord) -> Place:
+        """On the card, if there is a program and a card."""
+        return "device" if record.state == "compiled" and has_card() else cls.place
+
     def open_file(self, path: Path, stage: CompiledStage) -> Call:  # noqa: ARG002  (the session has it open)
-        """The call of the one stage."""
-        return self._forward if self.record.settings["decodes"] else self._encode
+        """Nothing: a method here would be a cycle, which keeps the program on the card until it is collected."""
+        return _not_called
 
     def renew(self) -> None:
         """Forget the texts in the cache."""
@@ -56,7 +79,7 @@ class QaicModel(CompiledModel):
         self, prompt: Sequence[int], new_tokens: int, stops: Collection[int], *, told: Callable[[int], Any]
     ) -> tuple[int, ...]:
         """What follows a prompt; `told` gets each token as soon as it is known."""
-        self._check_length(len(prompt))
+        self._check_fits([prompt], new_tokens)
         decoder = Decoder(self.session, self.program, stops=stops, told=told)
         return decoder.decode([prompt], new_tokens).tokens[0]
 
@@ -65,14 +88,37 @@ class QaicModel(CompiledModel):
     ) -> dict[str, Any]:
         """Continue all prompts, and say how long that took; making the tokens counts as a part of the first answer."""
         started = time.perf_counter()
+        texts = prompts()
+        self._check_fits(texts, new_tokens)
         decoder = Decoder(self.session, self.program, stops=stops)
-        return latency_of(decoder.decode(prompts(), new_tokens, started=started), self.session.device)
+        return latency_of(decoder.decode(texts, new_tokens, started=started), self.session.device)
+
+    def latency_after(self, feeds: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """The same for samples, which are continued by a few tokens; empty for an encoder."""
+        if not self.record.settings["decodes"]:
+            return {}
+        texts = _texts(feeds)
+        room = self.program.context - max(map(len, texts))
+        return self.latency(lambda: texts, max(1, min(_CONTINUED, room)), ())
+
+    def prepare(self, stage: str, feeds: Mapping[str, np.ndarray]) -> Callable[[], Any]:
+        """What a benchmark times: of a decoder, reading the texts as prompts, up to their first new tokens."""
+        complete = self.complete(stage, feeds)
+        if not self.record.settings["decodes"]:
+            return lambda: self._encode(complete)
+        texts = _texts(complete)
+        return lambda: Decoder(self.session, self.program).decode(texts, 1)
+
+    def run(self, stage: str, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Outputs of whole texts by name, for a validation."""
+        complete = self.complete(stage, feeds)
+        values = self._forward(complete) if self.record.settings["decodes"] else self._encode(complete)
+        return dict(zip(self.outputs(stage), values, strict=True))
 
     def _forward(self, feeds: Mapping[str, np.ndarray]) -> Sequence[Any]:
         ids = feeds["input_ids"]
         mask: np.ndarray = feeds["attention_mask"].astype(bool)
-        texts = [[int(token) for token in row[seen]] for row, seen in zip(ids, mask, strict=True)]
-        logits = [self._logits(text) for text in texts]
+        logits = [self._logits(text) for text in _texts(feeds)]
         whole = np.zeros((*ids.shape, logits[0].shape[-1]), np.float32)
         for place, rows in enumerate(logits):
             whole[place, mask[place]] = rows
@@ -93,6 +139,16 @@ class QaicModel(CompiledModel):
         if length > self.program.context:
             message = f"a text of {length} tokens is longer than the cache, which holds {self.program.context}"
             raise CheckFailed("OBE241", message, notes=[("hint", "raise `ctx_len`, or use shorter texts")])
+
+    def _check_fits(self, prompts: Sequence[Sequence[int]], new_tokens: int) -> None:
+        """The cache holds the prompt and all new tokens but the last."""
+        longest, context = max(map(len, prompts)), self.program.context
+        self._check_length(longest)
+        room = context + 1 - longest
+        if new_tokens > room:
+            message = f"a prompt of {longest} tokens and {new_tokens} new ones do not fit the cache of {context}"
+            hint = f"raise `ctx_len`, or write `max_new_tokens: {room}`"
+            raise CheckFailed("OBE241", message, notes=[("hint", hint)])
 
     def _read(self, tokens: Sequence[int], begin: int, *, answer: bool) -> np.ndarray:
         """The logits after some tokens, read as a part of an answer or of a prompt, in the last row of the program."""
@@ -124,6 +180,24 @@ class QaicModel(CompiledModel):
             parts.append(self.session.run(fed)["output"][: len(ids) - begin])
         vectors = np.concatenate(parts)
         return [vectors[:, : mask.shape[1]] if vectors.ndim > 2 else vectors]  # noqa: PLR2004  (a vector per token)
+
+
+def _check(record: CompiledRecord) -> None:
+    missing = next((name for name in ("decodes", "devices") if name not in record.settings), None)
+    if missing is not None:
+        message = f"`compiled.json` lacks `{missing}`, without which the program cannot be run"
+        raise CheckFailed("OBE234", message, notes=[("hint", "compile it again")])
+    check_program(record)
+
+
+def _not_called(_feeds: Mapping[str, np.ndarray]) -> Sequence[Any]:
+    raise AssertionError("BUG: the engine runs its session itself")
+
+
+def _texts(feeds: Mapping[str, np.ndarray]) -> list[list[int]]:
+    """The tokens of each row, without the padding."""
+    rows = zip(feeds["input_ids"], feeds["attention_mask"].astype(bool), strict=True)
+    return [[int(token) for token in row[seen]] for row, seen in rows]
 
 
 def _padded(values: np.ndarray, rows: int, length: int) -> np.ndarray:

@@ -1,7 +1,8 @@
 """A decoder as the card runs it: `past_key.N` goes in, `past_key.N_RetainedState` comes out and stays on the card.
 
-Written from the classes of transformers as they are, with standard operators of opset 17. QEfficient writes
-operators of its own in their place (CtxScatter, CtxGather, CustomRMSNorm), which the compiler knows.
+Written from the classes of transformers as they are, with standard operators of opset 17, or of the opset that belongs
+to an older SDK. QEfficient writes operators of its own in their place (CtxScatter, CtxGather, CustomRMSNorm), which the
+compiler knows.
 """
 
 from __future__ import annotations
@@ -105,7 +106,9 @@ def state_names(layers: int) -> list[str]:
     return [f"{part}.{layer}" for layer in range(layers) for part in ("past_key", "past_value")]
 
 
-def export_decoder(checkpoint: Path, folder: Path, *, batched: bool, context: int, trusts_code: bool) -> Any:
+def export_decoder(
+    checkpoint: Path, folder: Path, *, batched: bool, context: int, trusts_code: bool, opset: int = OPSET
+) -> Any:
     """Write the graph of a checkpoint to `folder`; return its config. `batched`: with `batch_index`.
 
     Errors: CheckFailed OBE240 for a family, a form of rotary positions or a length that this producer cannot write.
@@ -123,7 +126,8 @@ def export_decoder(checkpoint: Path, folder: Path, *, batched: bool, context: in
     index = (torch.tensor([[2], [0]]),) if batched else ()
     names = ["input_ids", "position_ids", *(("batch_index",) if batched else ()), *state_names(shape.layers)]
     outputs = ["logits", *(f"{name}_RetainedState" for name in state_names(shape.layers))]
-    write_graph(RetainedDecoder(model), (ids, positions, *index, *past), folder, names, outputs, _axes(names, batched))
+    feeds = (ids, positions, *index, *past)
+    write_graph(RetainedDecoder(model), feeds, folder, names, outputs, _axes(names, batched), opset=opset)
     return model.config
 
 
@@ -143,6 +147,8 @@ def write_graph(
     inputs: list[str],
     outputs: list[str],
     axes: Mapping[str, Mapping[int, str]],
+    *,
+    opset: int = OPSET,
 ) -> None:
     """Trace a module and write `GRAPH`, with its weights beside it where a protobuf cannot hold them."""
     with torch.inference_mode(), warnings.catch_warnings():
@@ -155,7 +161,7 @@ def write_graph(
             input_names=inputs,
             output_names=outputs,
             dynamic_axes={name: dict(of) for name, of in axes.items()},
-            opset_version=OPSET,
+            opset_version=opset,
             dynamo=False,
         )
 

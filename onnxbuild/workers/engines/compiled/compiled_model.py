@@ -33,6 +33,7 @@ class CompiledModel:
     """
 
     place: ClassVar[Place] = "device"
+    uses_threads = True  # a device that does not is opened once for all numbers of threads
 
     def __init__(self, folder: Path, record: CompiledRecord, *, threads: int) -> None:
         """Open every file of the folder."""
@@ -52,10 +53,15 @@ class CompiledModel:
         """Load a file. The call may return views into memory that the next call overwrites: `run` copies them."""
         raise NotImplementedError
 
+    @classmethod
+    def place_here(cls, record: CompiledRecord) -> Place:  # noqa: ARG003  (of those that may run in two places)
+        """Where this machine would run a variant."""
+        return cls.place
+
     @property
     def where(self) -> Where:
         """Where it computes."""
-        return Where(place=self.place, name=self.record.device)
+        return Where(place=self.place_here(self.record), name=self.record.device)
 
     def inputs(self, stage: str) -> Mapping[str, InputSpec]:
         """Inputs of a stage, by name."""

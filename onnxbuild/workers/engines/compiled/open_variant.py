@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType
 
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.publishing.sha256_sums import sha256_of
+from onnxbuild.steps.compiling.backend_kind import Backend
 from onnxbuild.steps.compiling.backends import backend_named
 from onnxbuild.steps.compiling.compiled_record import FORMAT, RECORD, CompiledRecord, read_record
 from onnxbuild.steps.kind import Runtime
@@ -44,8 +45,12 @@ def open_compiled(folder: Path, *, threads: int) -> CompiledModel:
         hint = "install the plugin that brings it"
         message = f"the variant was compiled for `{record.backend}`, and no such backend is installed"
         raise CheckFailed("OBE231", message, notes=[("hint", hint)])
+    return _engine_of(backend)(folder, record, threads=threads)
+
+
+def _engine_of(backend: Backend) -> type[CompiledModel]:
     module, _, name = backend.engine.partition(":")
-    engine: CompiledModel = getattr(import_module(module), name)(folder, record, threads=threads)
+    engine: type[CompiledModel] = getattr(import_module(module), name)
     return engine
 
 
@@ -57,6 +62,8 @@ def checked_record(folder: Path) -> CompiledRecord:
         raise CheckFailed("OBE230", f"`{RECORD}` cannot be read: {error}") from error
     if record is None or record.format != FORMAT:
         raise CheckFailed("OBE230", f"`{RECORD}` is missing or has another format")
+    if not record.stages:
+        raise CheckFailed("OBE230", f"`{RECORD}` names nothing that can be run", notes=[("hint", "compile it again")])
     for name, digest in record.files.items():
         path = folder / name
         if not path.is_file() or sha256_of(path) != digest:
@@ -86,8 +93,10 @@ def why_not_timed(folder: Path, runtime: Runtime | UnsetType) -> str | None:
         return lacking
     record = checked_record(folder)
     backend = backend_named(record.backend)
-    is_double = backend is not None and backend.verified_on == HOST_DOUBLE
-    return f"needs {record.device}: a host double is not measured" if is_double else None
+    has_double = backend is not None and backend.verified_on == HOST_DOUBLE
+    if backend is None or not has_double or _engine_of(backend).place_here(record) != HOST_DOUBLE:
+        return None
+    return f"needs {record.device}: a host double is not measured"
 
 
 def executed(variant: Any) -> dict[str, Any]:
