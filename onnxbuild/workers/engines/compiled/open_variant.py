@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from onnxbuild.protocol import CheckFailed
+from onnxbuild.steps.compiling.backend_kind import Backend, Place
 from onnxbuild.steps.compiling.backends import backend_named
 from onnxbuild.steps.compiling.compiled_record import FORMAT, RECORD, CompiledRecord, read_record, sha256_of
 from onnxbuild.steps.kind import Runtime
@@ -19,6 +21,7 @@ from onnxbuild.workers.engines.engine import Device
 
 # It runs the graph that the compiler is given, so that it needs no compiler.
 HOST_DOUBLE = "host double"
+_ARTICLES: Mapping[Place, str] = {"host double": "a", "emulator": "an"}
 
 Opened = Any  # an `OnnxModel` or a `CompiledModel`: both follow `Engine` and `Graphs`
 
@@ -43,8 +46,12 @@ def open_compiled(folder: Path, *, threads: int) -> CompiledModel:
         hint = "install the plugin that brings it"
         message = f"the variant was compiled for `{record.backend}`, and no such backend is installed"
         raise CheckFailed("OBE231", message, notes=[("hint", hint)])
+    return _engine_of(backend)(folder, record, threads=threads)
+
+
+def _engine_of(backend: Backend) -> type[CompiledModel]:
     module, _, name = backend.engine.partition(":")
-    engine: CompiledModel = getattr(import_module(module), name)(folder, record, threads=threads)
+    engine: type[CompiledModel] = getattr(import_module(module), name)
     return engine
 
 
@@ -56,6 +63,8 @@ def checked_record(folder: Path) -> CompiledRecord:
         raise CheckFailed("OBE230", f"`{RECORD}` cannot be read: {error}") from error
     if record is None or record.format != FORMAT:
         raise CheckFailed("OBE230", f"`{RECORD}` is missing or has another format")
+    if not record.stages:
+        raise CheckFailed("OBE230", f"`{RECORD}` names no stage: nothing says which file is run with which inputs")
     for name, digest in record.files.items():
         path = folder / name
         if not path.is_file() or sha256_of(path) != digest:
@@ -79,14 +88,14 @@ def why_skipped(folder: Path, runtime: Runtime | UnsetType) -> str | None:
 
 
 def why_not_timed(folder: Path, runtime: Runtime | UnsetType) -> str | None:
-    """What the machine lacks to measure a variant: a host double would be a measurement of this machine."""
+    """What the machine lacks to measure a variant: a host double or an emulator says nothing about the device."""
     lacking = why_skipped(folder, runtime)
     if lacking is not None or runtime is UNSET:
         return lacking
     record = checked_record(folder)
     backend = backend_named(record.backend)
-    is_double = backend is not None and backend.verified_on == HOST_DOUBLE
-    return f"needs {record.device}: a host double is not measured" if is_double else None
+    place = "device" if backend is None else _engine_of(backend).place_here()
+    return None if place == "device" else f"needs {record.device}: {_ARTICLES[place]} {place} is not measured"
 
 
 def executed(variant: Any) -> dict[str, Any]:
