@@ -41,17 +41,17 @@ def is_prepared(state: str | None) -> bool:
 
 def is_double(facts: Mapping[str, Any]) -> bool:
     """Whether an action has run a variant on a host double of its device."""
-    return _kind_of_place(facts) == "host double"
+    return _is_at("host double", facts)
 
 
 def is_emulated(facts: Mapping[str, Any]) -> bool:
     """Whether an action has run a variant in an emulator of its device."""
-    return _kind_of_place(facts) == "emulator"
+    return _is_at("emulator", facts)
 
 
-def _kind_of_place(facts: Mapping[str, Any]) -> Any:
+def _is_at(place: str, facts: Mapping[str, Any]) -> bool:
     where = facts.get("executed_on")
-    return where.get("place") if isinstance(where, Mapping) else None
+    return isinstance(where, Mapping) and where.get("place") == place
 
 
 def skipped_checks(variant: Variant, outcomes: Mapping[str, Outcome]) -> str | None:

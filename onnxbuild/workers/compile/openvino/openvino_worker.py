@@ -12,8 +12,6 @@ from msgspec import UNSET
 from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.steps.compiling.compiled_record import CompiledRecord, CompilerOfRecord
 from onnxbuild.steps.compiling.openvino_backend import OPENVINO, OpenvinoParams, range_of
-from onnxbuild.workers.compile.calibration_feeds import calibration_feeds
-from onnxbuild.workers.compile.openvino.nncf_quantizer import quantized
 from onnxbuild.workers.compile.worker import finish, stages_in
 from onnxbuild.workers.engines.compiled.needs_here import absent_here
 from onnxbuild.workers.folders.model_files import copy_model_file
@@ -69,11 +67,11 @@ def _compile_all(
 ) -> str:
     import openvino
 
-    feeds = calibration_feeds(params, inputs)
+    feeds = functools.cache(functools.partial(_feeds, params, inputs))
     for done, name in enumerate(names):
         progress(f"compiling {name}", done, len(names))
         try:
-            _compile(params, inputs["model"] / name, folder / name, functools.partial(feeds, name))
+            _compile(params, inputs["model"] / name, folder / name, functools.partial(_of_graph, feeds, name))
         except CheckFailed:
             raise
         except Exception as error:
@@ -87,19 +85,35 @@ def _compile_all(
     return version
 
 
+def _feeds(params: OpenvinoParams, inputs: Mapping[str, Path]) -> Any:
+    """What each graph reads while NNCF measures its ranges. ONNX Runtime is needed for nothing else here."""
+    from onnxbuild.workers.compile.calibration_feeds import calibration_feeds
+
+    return calibration_feeds(params, inputs)
+
+
+def _of_graph(feeds: Any, name: str) -> Any:
+    return feeds()(name)
+
+
 def _compile(params: OpenvinoParams, graph: Path, place: Path, feeds: Any) -> None:
     import openvino
 
     core = openvino.Core()
     model = core.read_model(graph)
     if params.is_quantized:
+        from onnxbuild.workers.compile.openvino.nncf_quantizer import quantized
+
         model = quantized(model, params, feeds)
     if params.bounds:
         _bound(model, {name: range_of(text) for name, text in params.bounds.items()}, _axes(graph))
     place.parent.mkdir(parents=True, exist_ok=True)
     openvino.save_model(model, place.with_suffix(".xml"), compress_to_fp16=False)
     compiled = core.compile_model(model, _DEVICE, {"INFERENCE_PRECISION_HINT": params.precision})
-    place.with_suffix(".blob").write_bytes(compiled.export_model().getvalue())
+    blob = compiled.export_model().getvalue()
+    if not blob:
+        raise CheckFailed("OBE236", f"OpenVINO compiled `{graph.name}` and exported an empty blob")
+    place.with_suffix(".blob").write_bytes(blob)
 
 
 def _axes(graph: Path) -> dict[str, tuple[int | str, ...]]:
