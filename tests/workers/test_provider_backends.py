@@ -146,6 +146,23 @@ def test_a_record_without_its_provider_is_refused(tmp_path):
     assert code_of(lambda: open_variant(tmp_path / "out", threads=1)) == "OBE234"
 
 
+@pytest.mark.parametrize(
+    ("params", "run", "part", "name"),
+    [
+        (ProviderParams(provider="cuda"), checked_worker.run, "properties", "use_tf32"),
+        (TensorrtParams(provider="tensorrt"), checked_worker.run_tensorrt, "properties", "trt_profile_opt_shapes"),
+        (FixedParams(provider="coreml", sequence=17), checked_worker.run_fixed, "settings", "rows"),
+        (FixedParams(provider="coreml", sequence=17), checked_worker.run_fixed, "settings", "sizes"),
+        (FixedParams(provider="coreml", sequence=17), checked_worker.run_fixed, "properties", "ModelFormat"),
+    ],
+)
+def test_a_record_without_what_the_provider_is_told_is_refused(tmp_path, params, run, part, name):
+    record, _ = prepared(tmp_path / "out", params, run)
+    del record[part][name]
+    (tmp_path / "out" / "compiled.json").write_text(json.dumps(record), encoding="utf-8")
+    assert code_of(lambda: open_variant(tmp_path / "out", threads=1)) == "OBE234"
+
+
 def test_a_variant_of_another_version_is_refused(tmp_path):
     record, _ = prepared(tmp_path / "out", ProviderParams(provider="migraphx"))
     record |= {"state": "compiled"}
