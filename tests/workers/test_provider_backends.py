@@ -1,6 +1,8 @@
 """The backends of ONNX Runtime's providers: what is checked and written without their devices."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import onnx
@@ -220,3 +222,28 @@ def test_a_plain_graph_is_taken_by_every_runtime(name):
 
 def test_symmetric_integers_are_taken_by_tensorrt():
     assert check_limits(quantized(0, np.int8), LIMITS["tensorrt"], "model.onnx") == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("webgpu", "install onnxruntime-ep-webgpu"), ("migraphx", "is not in this onnxruntime: install onnxruntime-")],
+)
+def test_the_script_says_what_to_install(tmp_path, name, words):
+    prepared(tmp_path / "out", ProviderParams(provider=name))
+    script = [sys.executable, str(tmp_path / "out" / "open_with_provider.py")]
+    done = subprocess.run(script, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert words in done.stderr
+
+
+def test_the_script_registers_the_library_of_a_plug_in(tmp_path):
+    """A stand-in library: ONNX Runtime refuses its content, which shows that it was handed over."""
+    prepared(tmp_path / "out", ProviderParams(provider="webgpu"))
+    library = tmp_path / "library.so"
+    library.write_bytes(b"no library")
+    module = f"def get_library_path():\n    return {str(library)!r}\n"
+    (tmp_path / "out" / "onnxruntime_ep_webgpu.py").write_text(module, encoding="utf-8")
+    script = [sys.executable, str(tmp_path / "out" / "open_with_provider.py")]
+    done = subprocess.run(script, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "library.so" in done.stderr
