@@ -6,6 +6,7 @@ It stands alone: the first start on a device compiles the graphs there.
 import json
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import onnxruntime
 
@@ -23,7 +24,7 @@ def main() -> None:
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     for name in sorted({stage["file"] for stage in record["stages"].values()}):
-        chosen = {"providers": [(provider, record["properties"]), "CPUExecutionProvider"]}
+        chosen: dict[str, Any] = {"providers": [(provider, record["properties"]), "CPUExecutionProvider"]}
         if provider in PLUGINS:
             options, chosen = _with_plugin(provider, record), {}
         session = onnxruntime.InferenceSession(str(folder / name), options, **chosen)
@@ -33,7 +34,7 @@ def main() -> None:
             raise SystemExit(f"{provider} does not start: `{name}` runs on {', '.join(sorted(parts))}")
 
 
-def _with_plugin(provider, record):  # noqa: ANN001, ANN202  (the file is copied to folders of users)
+def _with_plugin(provider: str, record: dict[str, Any]) -> onnxruntime.SessionOptions:
     """Options of a session with the first device of a plug-in's library."""
     try:
         library = import_module(PLUGINS[provider]).get_library_path()
