@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec import Struct, structs
 
+from onnxbuild.deliver.compiled_states import is_prepared
 from onnxbuild.deliver.variant_rows import Row, rows
 from onnxbuild.execute.events import SUCCEEDED, Outcome
 from onnxbuild.planning.action_graph import ActionGraph, Variant
@@ -15,11 +16,15 @@ from onnxbuild.tables.choices import BEST, THROUGHPUT, Choice, Condition
 
 
 class Candidate(Struct, frozen=True):
-    """A variant with its figures; `broken`: the conditions that it does not fulfil."""
+    """A variant with its figures; `broken`: the conditions that it does not fulfil.
+
+    `unproven`: why it cannot be chosen whatever its figures are, such as `skipped: needs onnxruntime-gpu`.
+    """
 
     variant: Variant
     figures: Mapping[str, float]
     broken: tuple[Condition, ...]
+    unproven: str | None = None
 
 
 class Chosen(Struct, frozen=True):
@@ -42,7 +47,7 @@ class Chosen(Struct, frozen=True):
             "target": self.best.variant.target,
             "largest" if self.choice.largest else "smallest": self.choice.figure,
             "subject_to": list(map(str, self.choice.conditions)),
-            "among": {one.variant.target: self._shown(one) for one in self.candidates},
+            "among": {one.variant.target: self._shown(one) for one in self.candidates if one.unproven is None},
         }
 
     def _shown(self, one: Candidate) -> Mapping[str, float]:
@@ -65,19 +70,32 @@ def _is_finished(variant: Variant, outcomes: Mapping[str, Outcome]) -> bool:
 
 
 def choose(choice: Choice, among: Sequence[tuple[Variant, Row]]) -> Chosen:
-    """The best of some variants. Of equal ones, the first in the manifest wins."""
+    """The best of some variants. Of equal ones, the first in the manifest wins.
+
+    A variant that is only prepared, or whose checks were skipped here, is not among them.
+    """
     candidates = tuple(_candidate(choice, variant, row) for variant, row in among)
     # NaN is neither smaller nor larger than a number: the first variant would be the best, whatever the others have.
-    fitting = [one for one in candidates if not one.broken and not math.isnan(one.figures.get(choice.figure, math.nan))]
+    fitting = [one for one in candidates if _fits(one) and not math.isnan(one.figures.get(choice.figure, math.nan))]
     sign = -1 if choice.largest else 1
     best = min(fitting, key=lambda one: sign * one.figures[choice.figure], default=None)
     return Chosen(choice, candidates, best)
 
 
+def _fits(one: Candidate) -> bool:
+    return one.unproven is None and not one.broken
+
+
 def _candidate(choice: Choice, variant: Variant, row: Row) -> Candidate:
     figures = figures_of(row)
     broken = (one for one in choice.conditions if one.figure not in figures or not one.holds(figures[one.figure]))
-    return Candidate(variant, figures, tuple(broken))
+    return Candidate(variant, figures, tuple(broken), _unproven(row))
+
+
+def _unproven(row: Row) -> str | None:
+    if row.skipped is not None:
+        return f"skipped: {row.skipped}"
+    return "it is only prepared" if is_prepared(row.state) else None
 
 
 def figures_of(row: Row) -> Mapping[str, float]:
@@ -109,6 +127,8 @@ def in_words(chosen: Chosen) -> str:
 
 
 def _why_not(choice: Choice, one: Candidate) -> str:
+    if one.unproven is not None:
+        return f"`{one.variant.target}` ({one.unproven})"
     if not one.broken:
         value = one.figures.get(choice.figure)
         return f"`{one.variant.target}` ({choice.figure} {'was not measured' if value is None else f'is {value}'})"

@@ -9,6 +9,7 @@ from onnxbuild.deliver.package_rows import skipped_because
 from onnxbuild.execute.events import SUCCEEDED, Outcome
 from onnxbuild.planning.action_graph import Variant
 from onnxbuild.printable import printable
+from onnxbuild.steps.checks.load_check import LOAD
 from onnxbuild.steps.validate import VALIDATE
 
 PREPARED, COMPILED = "prepared", "compiled"
@@ -25,17 +26,32 @@ def state_of(variant: Variant, outcomes: Mapping[str, Outcome]) -> str | None:
         return None
     ended = [outcomes[one] for one in (*variant.checks, *variant.measures) if one in outcomes]
     verified = [place for one in ended if _proves(one) and (place := _place(one.facts))]
-    executed = [place for one in ended if (place := _place(one.facts))]
+    # To load a file runs nothing of it.
+    executed = [place for one in ended if one.kind != LOAD.name and (place := _place(one.facts))]
     state = PREPARED if made.facts.get("state") != COMPILED else COMPILED
     reached = f"verified on {verified[0]}" if verified else f"executed on {executed[0]}" if executed else state
     # Only a host double runs what is not compiled.
     return reached if state in {COMPILED, reached} else f"{state}, {reached}"
 
 
+def is_prepared(state: str | None) -> bool:
+    """Whether a state is that of a variant that nothing has compiled."""
+    return state is not None and state.partition(",")[0] == PREPARED
+
+
 def is_double(facts: Mapping[str, Any]) -> bool:
     """Whether an action has run a variant on a host double of its device."""
+    return _is_at("host double", facts)
+
+
+def is_emulated(facts: Mapping[str, Any]) -> bool:
+    """Whether an action has run a variant in an emulator of its device."""
+    return _is_at("emulator", facts)
+
+
+def _is_at(place: str, facts: Mapping[str, Any]) -> bool:
     where = facts.get("executed_on")
-    return isinstance(where, Mapping) and where.get("place") == "host double"
+    return isinstance(where, Mapping) and where.get("place") == place
 
 
 def skipped_checks(variant: Variant, outcomes: Mapping[str, Outcome]) -> str | None:

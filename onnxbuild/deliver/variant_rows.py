@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from onnxbuild.deliver.compiled_states import is_double, skipped_checks, state_of
+from onnxbuild.deliver.compiled_states import is_double, is_emulated, skipped_checks, state_of
 from onnxbuild.deliver.package_rows import skipped_because
 from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import ActionGraph, Variant
@@ -116,7 +116,8 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 def _row(variant: Variant, outcomes: Mapping[str, Outcome]) -> Row:
     checks = [outcomes[name] for name in variant.checks if name in outcomes and _compares(outcomes[name])]
     unproven = [outcomes[name] for name in variant.proofs if name in outcomes and outcomes[name].outcome == "failed"]
-    measured = _facts(variant.measures, outcomes, "benchmark")
+    timed = _facts(variant.measures, outcomes, "benchmark")
+    measured = {} if is_double(timed) or is_emulated(timed) else timed  # their times are none of the device
     benchmark = _mapping(measured.get("headline"))
     ran = _facts(variant.measures, outcomes, "generate")
     generated = {} if is_double(ran) else ran  # a host double is no measurement of what it stands for

@@ -1088,8 +1088,8 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
     ),
     "OBE234": FailureCode(
         "load-property-missing",
-        "a property without which a compiled file computes nonsense is not recorded",
-        "The runtime must be told how the file was compiled. Without that, OpenVINO computes NaN, and does not say so.",
+        "a property without which a compiled file computes something else is not recorded",
+        "The runtime must be told how the file was compiled. OpenVINO computes in bf16 without it, and is silent.",
         "Compile it again; load it with all `properties` of `compiled.json`.",
     ),
     "OBE235": FailureCode(

@@ -64,7 +64,7 @@ def test_it_is_compiled_once_for_each_content(world: World) -> None:
     assert json.loads(record.read_text())["state"] == "prepared"
     install(world)
     compiled = world.run()
-    assert "executed on host double of Cloud AI 100" in compiled.out, compiled
+    assert "executed" not in compiled.out, compiled  # nothing has run it: `load` only opens
     assert json.loads(record.read_text())["state"] == "compiled"
     first = (world.root / "out/m/aic/qpc/programqpc.bin").read_bytes()
     assert world.run().code == 0

@@ -54,6 +54,10 @@ def record(world: World) -> dict[str, object]:
     return json.loads((world.root / "out/m/one/compiled.json").read_text())
 
 
+def state(world: World) -> str:
+    return json.loads(world.run("--format", "json", verb="status").out)["variants"][0]["state"]
+
+
 def test_without_its_compiler_a_variant_is_prepared_and_its_checks_are_skipped(tmp_path: Path) -> None:
     world = machine(tmp_path)
     lint = world.run(verb="lint")
@@ -87,9 +91,9 @@ def test_it_is_compiled_as_soon_as_the_compiler_is_there_and_run_as_soon_as_the_
     install(world, "chiprun")
     again = world.run("--json").actions()
     assert [name for name, one in again.items() if one["outcome"] != "hit"] == ["m/one:load"]
-    facts = again["m/one:load"]["facts"]
-    assert facts["executed_on"] == {"place": "device", "name": "Chip 100"}
-    assert "executed on Chip 100" in world.run().out
+    # To load a file is not to run it.
+    assert again["m/one:load"]["facts"] == {"opened": ["model.chip"], "backend": "chip"}
+    assert state(world) == "compiled"
     assert "up to date" in world.run().out
 
 
@@ -131,8 +135,8 @@ def test_another_machine_takes_what_was_compiled_and_runs_it(tmp_path: Path) -> 
         "m:fetch": "hit", "m/one:compile-chip": "hit", "m/one:load": "built",
     }  # fmt: skip
     assert record(device)["state"] == "compiled"
-    assert done["m/one:load"]["facts"]["executed_on"] == {"place": "device", "name": "Chip 100"}
-    assert "executed on Chip 100" in device.run(*shared).out
+    assert done["m/one:load"]["facts"] == {"opened": ["model.chip"], "backend": "chip"}
+    assert state(device) == "compiled"
 
 
 def test_a_machine_that_has_prepared_a_variant_takes_what_another_one_compiles_later(tmp_path: Path) -> None:
@@ -197,8 +201,23 @@ def test_a_package_has_what_was_compiled_and_its_check_waits_for_the_device(tmp_
     again = world.run("--json").actions()
     ran = [name for name, one in again.items() if one["outcome"] != "hit"]
     assert ran == ["m/one:load", "m:client-compiled"]
-    assert again["m:client-compiled"]["facts"] == {"client": "chip", "opened": ["one"]}
+    assert again["m:client-compiled"]["facts"] == {
+        "client": "chip", "opened": ["one"], "opened_on": {"one": {"place": "device", "name": "Chip 100"}},
+    }  # fmt: skip
     assert "passed: chip" in world.run().out
+
+
+def test_a_variant_that_is_only_prepared_or_was_not_checked_is_never_the_best(tmp_path: Path) -> None:
+    world = machine(tmp_path)
+    write(world, select={"minimize": "size_mb"})
+    done = world.run()
+    assert done.code == 1
+    assert "no variant of `m` can be the best: `one` (skipped: needs chiprun)" in str(done)
+    assert not (world.root / "out/m/best").exists()
+    install(world, "chiprun")
+    assert "`one` (skipped: needs chipc: the variant is only prepared)" in str(world.run())
+    install(world, "chipc", GOOD)
+    assert "best of m: one, the smallest size_mb" in str(world.run())
 
 
 def test_on_a_machine_with_the_device_only_the_checks_run_and_both_machines_report_all(tmp_path: Path) -> None:

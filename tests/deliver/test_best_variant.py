@@ -59,6 +59,37 @@ def test_the_smallest_wins_among_those_that_fulfil_all_conditions() -> None:
     assert best(choice("size_mb", largest=True, **{"latency.p50": "<= 1e1"})) == "c"
 
 
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"state": "prepared"}, "it is only prepared"),
+        ({"state": "prepared, verified on host double of Chip 100"}, "it is only prepared"),
+        ({"state": "prepared", "skipped": "needs chipc"}, "skipped: needs chipc"),
+        ({"state": "compiled", "skipped": "needs chiprun"}, "skipped: needs chiprun"),
+    ],
+)
+def test_what_is_only_prepared_or_was_not_checked_is_not_chosen(fields: dict[str, str], reason: str) -> None:
+    smallest = row("b", size_bytes=1, **fields)
+    chosen = choose(choice("size_mb"), [ROWS[0], smallest])
+    assert chosen.best is not None
+    assert chosen.best.variant.target == "a"
+    assert set(chosen.as_json()["among"]) == {"a"}
+    alone = choose(choice("size_mb"), [smallest])
+    assert in_words(alone) == f"no variant of `m` can be the best: `b` ({reason})"
+    assert choose(choice("size_mb"), [row("b", size_bytes=1, state="compiled")]).best is not None
+
+
+def test_what_an_emulator_takes_is_no_time_of_the_variant() -> None:
+    found = {}
+    for place in ("emulator", "host double", "device"):
+        facts = {"headline": {"p50_ms": 7.0, "speedup": 3.0}, "executed_on": {"place": place, "name": "HTP"}}
+        outcome = Outcome(id="m/a:benchmark", kind="benchmark", outcome="hit", facts=facts)
+        measured = structs.replace(variant("a"), measures=("m/a:benchmark",))
+        (one,) = rows(ActionGraph({}, (measured,)), {"m/a:benchmark": outcome})
+        found[place] = (one.latency_ms, one.speedup)
+    assert found == {"emulator": (None, None), "host double": (None, None), "device": (7.0, 3.0)}
+
+
 def test_the_largest_throughput_wins_that_is_the_fastest_setting_of_the_first_texts() -> None:
     best = [
         {"engine": "torch", "longer_than": 0, "texts_per_second": 500.0},

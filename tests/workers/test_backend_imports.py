@@ -95,3 +95,40 @@ def test_every_backend_has_an_engine_that_this_finds():
     assert {"openvino_engine", "ort_engine", "qnn_engine", "qaic_engine", "provider_engine"} == {
         name.rpartition(".")[2] for name in ENGINES
     }
+
+
+WITHOUT_ONNX_RUNTIME = """
+import json, sys
+from importlib import import_module
+from pathlib import Path
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "onnxruntime":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+from onnxbuild.steps.compiling.backends import backend_named
+from onnxbuild.workers.engines.compiled import needs_here
+
+version = needs_here.version_here
+needs_here.version_here = lambda name: None if name == "onnxruntime" else version(name)
+backend, source, folder = backend_named(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
+module, _, function = backend.worker.partition(":")
+facts = getattr(import_module(module), function)(
+    backend.params(), {"model": source}, {"model": folder}, lambda *_: None
+)
+print(json.dumps([facts["state"], facts.get("needs")]))
+"""
+
+
+@pytest.mark.parametrize(("name", "state"), [("ort", ["prepared", "onnxruntime"]), ("openvino", ["compiled", None])])
+def test_without_onnx_runtime_a_backend_does_what_lint_says(tmp_path, name, state):
+    if name == "openvino":
+        pytest.importorskip("openvino")
+    command = [sys.executable, "-c", WITHOUT_ONNX_RUNTIME, name, str(classifier().onnx), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == state
+    graphs = {one.name for one in tmp_path.glob("model.*")}
+    assert graphs == ({"model.onnx"} if name == "ort" else {"model.xml", "model.bin", "model.blob"})

@@ -1,6 +1,8 @@
 """The backends of ONNX Runtime's providers: what is checked and written without their devices."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import onnx
@@ -146,6 +148,23 @@ def test_a_record_without_its_provider_is_refused(tmp_path):
     assert code_of(lambda: open_variant(tmp_path / "out", threads=1)) == "OBE234"
 
 
+@pytest.mark.parametrize(
+    ("params", "run", "part", "name"),
+    [
+        (ProviderParams(provider="cuda"), checked_worker.run, "properties", "use_tf32"),
+        (TensorrtParams(provider="tensorrt"), checked_worker.run_tensorrt, "properties", "trt_profile_opt_shapes"),
+        (FixedParams(provider="coreml", sequence=17), checked_worker.run_fixed, "settings", "rows"),
+        (FixedParams(provider="coreml", sequence=17), checked_worker.run_fixed, "settings", "sizes"),
+        (FixedParams(provider="coreml", sequence=17), checked_worker.run_fixed, "properties", "ModelFormat"),
+    ],
+)
+def test_a_record_without_what_the_provider_is_told_is_refused(tmp_path, params, run, part, name):
+    record, _ = prepared(tmp_path / "out", params, run)
+    del record[part][name]
+    (tmp_path / "out" / "compiled.json").write_text(json.dumps(record), encoding="utf-8")
+    assert code_of(lambda: open_variant(tmp_path / "out", threads=1)) == "OBE234"
+
+
 def test_a_variant_of_another_version_is_refused(tmp_path):
     record, _ = prepared(tmp_path / "out", ProviderParams(provider="migraphx"))
     record |= {"state": "compiled"}
@@ -203,3 +222,28 @@ def test_a_plain_graph_is_taken_by_every_runtime(name):
 
 def test_symmetric_integers_are_taken_by_tensorrt():
     assert check_limits(quantized(0, np.int8), LIMITS["tensorrt"], "model.onnx") == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("webgpu", "install onnxruntime-ep-webgpu"), ("migraphx", "is not in this onnxruntime: install onnxruntime-")],
+)
+def test_the_script_says_what_to_install(tmp_path, name, words):
+    prepared(tmp_path / "out", ProviderParams(provider=name))
+    script = [sys.executable, str(tmp_path / "out" / "open_with_provider.py")]
+    done = subprocess.run(script, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert words in done.stderr
+
+
+def test_the_script_registers_the_library_of_a_plug_in(tmp_path):
+    """A stand-in library: ONNX Runtime refuses its content, which shows that it was handed over."""
+    prepared(tmp_path / "out", ProviderParams(provider="webgpu"))
+    library = tmp_path / "library.so"
+    library.write_bytes(b"no library")
+    module = f"def get_library_path():\n    return {str(library)!r}\n"
+    (tmp_path / "out" / "onnxruntime_ep_webgpu.py").write_text(module, encoding="utf-8")
+    script = [sys.executable, str(tmp_path / "out" / "open_with_provider.py")]
+    done = subprocess.run(script, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "library.so" in done.stderr

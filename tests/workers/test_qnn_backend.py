@@ -5,6 +5,7 @@ The compiler is 243 MB with a licence of its own: what needs it runs where someb
 
 import json
 import shlex
+import shutil
 from importlib import metadata
 
 import numpy as np
@@ -14,8 +15,9 @@ from small_models import classifier, exported
 
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.compiling.qnn_backend import QNN_DISTRIBUTION, QnnParams
+from onnxbuild.steps.kind import Runtime
 from onnxbuild.workers.compile.qnn import qnn_worker
-from onnxbuild.workers.engines.compiled.open_variant import open_variant
+from onnxbuild.workers.engines.compiled.open_variant import open_variant, why_not_timed
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
 
 
@@ -150,17 +152,40 @@ def _altered(change):
     return damage
 
 
-@needs_compiler
+@pytest.fixture(scope="module")
+def stood_in(tmp_path_factory):
+    """What is compiled where a stand-in writes the context: its checks come before any runtime."""
+    folder = tmp_path_factory.mktemp("qnn") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(qnn_worker, "absent_here", lambda _needs: None)
+        script = "echo context > model_ctx.onnx; echo binary > model_ctx_qnn.bin"
+        patch.setattr(qnn_worker, "_this_python", lambda: ("sh", "-c", script))
+        compiled(folder)
+    return folder
+
+
 @pytest.mark.parametrize(
     ("damage", "code"),
     [
         (_damage_binary, "OBE232"),
+        (lambda folder: (folder / "model_ctx.onnx").unlink(), "OBE232"),
         (_altered(lambda record: record["compiler"].update(version="2.0.0")), "OBE233"),
         (_altered(lambda record: record["settings"].pop("sizes")), "OBE234"),
+        (_altered(lambda record: record["settings"].pop("rows")), "OBE234"),
+        (_altered(lambda record: record.update(stages={})), "OBE230"),
+        (_altered(lambda record: record["properties"].update(htp_arch="68")), "OBE232"),
     ],
-    ids=["stale", "version", "property"],
+    ids=["stale", "missing", "version", "sizes", "rows", "stages", "properties"],
 )
-def test_a_context_that_does_not_hold_is_refused(tmp_path, damage, code):
-    compiled(tmp_path / "out")
+def test_a_context_that_does_not_hold_is_refused(tmp_path, stood_in, damage, code):
+    shutil.copytree(stood_in, tmp_path / "out")
     damage(tmp_path / "out")
     assert code_of(lambda: open_variant(tmp_path / "out", threads=1)) == code
+
+
+def test_an_emulator_is_not_measured(stood_in, monkeypatch):
+    here = Runtime(backend="qnn", needs=())
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    assert why_not_timed(stood_in, here) == "needs HTP: an emulator is not measured"
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    assert why_not_timed(stood_in, here) is None

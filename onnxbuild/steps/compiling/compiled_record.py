@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -49,7 +50,8 @@ class CompiledRecord(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """What a folder of a backend says of itself.
 
     `properties`: what the runtime must be told to load the files. `needs`: why it is only prepared. `files`: the
-    SHA-256 of every file of the backend, by name. `settings`: what else its engine has to know.
+    SHA-256 of every file of the backend, by name. `settings`: what else its engine has to know. `loading`: the SHA-256
+    of what the files are loaded with, which is all but `compiler`, `files` and `state`; empty in records of before.
     """
 
     backend: str
@@ -61,13 +63,14 @@ class CompiledRecord(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     needs: str | None = None
     files: Mapping[str, str] = {}
     settings: Mapping[str, Any] = {}
+    loading: str = ""
     format: int = FORMAT
 
 
 def write_record(folder: Path, record: CompiledRecord, files: Sequence[str]) -> None:
     """Write `compiled.json` with the digests of the named files of the folder."""
     digests = {name: sha256_of(folder / name) for name in sorted(files)}
-    complete = msgspec.structs.replace(record, files=digests)
+    complete = msgspec.structs.replace(record, files=digests, loading=loading_digest(record))
     text = msgspec.json.format(msgspec.json.encode(complete, order="deterministic"), indent=2)
     (folder / RECORD).write_bytes(text + b"\n")
 
@@ -76,3 +79,9 @@ def read_record(folder: Path) -> CompiledRecord | None:
     """The record of a folder; None if it has none. Errors: msgspec.DecodeError for one that is damaged."""
     path = folder / RECORD
     return msgspec.json.decode(path.read_bytes(), type=CompiledRecord) if path.is_file() else None
+
+
+def loading_digest(record: CompiledRecord) -> str:
+    """The SHA-256 of what the files are loaded with: another hint of the precision computes something else."""
+    parts = (record.backend, record.device, record.stages, record.properties, record.settings)
+    return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()

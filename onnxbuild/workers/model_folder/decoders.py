@@ -11,7 +11,6 @@ from typing import Any
 
 from onnx import ModelProto
 
-from onnxbuild.workers.engines.smoke_run import open_for_check
 from onnxbuild.workers.folders.model_files import onnx_names
 from onnxbuild.workers.folders.model_graphs import size_bytes
 from onnxbuild.workers.graphs.graph_files import EXTERNAL_FROM_BYTES, load_model, save_model
@@ -46,6 +45,8 @@ def merge(root: Path, name: str) -> dict[str, Any]:
     decoder, with_past = (load_model(part) for part in parts)
     try:
         save_model(merge_passes(decoder, with_past), target)
+        from onnxbuild.workers.engines.smoke_run import open_for_check  # it needs ONNX Runtime
+
         open_for_check(target)
     except Exception as error:  # noqa: BLE001 - the parts work without it
         target.unlink(missing_ok=True)

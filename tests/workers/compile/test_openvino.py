@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -220,8 +221,39 @@ def test_a_blob_is_loaded_with_its_property_and_refused_without_it(
     open_variant(folder, threads=1)
     assert given == [{"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1, "ENABLE_CPU_PINNING": False}]
     changed(folder, properties={})
-    message = "`compiled.json` lacks the property INFERENCE_PRECISION_HINT, without which the blob computes NaN"
+    message = "`compiled.json` lacks the property INFERENCE_PRECISION_HINT, without which it computes otherwise"
     assert refused(folder) == ("OBE234", message)
+
+
+def test_a_blob_that_is_imported_without_its_hint_computes_in_bf16_without_a_word(compiled: Compiled) -> None:
+    import openvino
+
+    folder, core = compiled(precision="f32"), openvino.Core()
+    record = read_record(folder)
+    assert record is not None
+    blob, values = (folder / "model.blob").read_bytes(), []
+    for properties in (dict(record.properties), {}):
+        model = core.import_model(blob, "CPU", properties)
+        values.append(model(dict(feeds()))[model.output(0)].copy())
+    difference = np.abs(values[0] - values[1]).max() / np.abs(values[0]).max()
+    has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    assert 1e-4 < difference < 0.02 if has_bf16 else difference == 0
+
+
+def test_a_hint_that_has_changed_is_refused(compiled: Compiled) -> None:
+    folder = compiled(precision="f32")
+    changed(folder, properties={"INFERENCE_PRECISION_HINT": "bf16"})
+    message = "`compiled.json` is not what was written: its properties, settings or stages have changed"
+    assert refused(folder) == ("OBE232", message)
+
+
+def test_an_empty_blob_is_a_failure(compiled: Compiled, monkeypatch: pytest.MonkeyPatch) -> None:
+    import openvino
+
+    monkeypatch.setattr(openvino.CompiledModel, "export_model", lambda _self: BytesIO(b""))
+    with pytest.raises(CheckFailed) as failed:
+        compiled()
+    assert failed.value.failure.code == "OBE236"
 
 
 def test_a_stale_blob_a_cut_one_and_a_missing_one_are_refused(compiled: Compiled) -> None:

@@ -26,6 +26,10 @@ _CI = "CI"
 _UNLIMITED = -1
 
 
+class EmptyBlob(Exception):  # noqa: N818 - what OpenVINO has exported
+    """OpenVINO has compiled a graph, and has nothing to show for it."""
+
+
 class Texts(NamedTuple):
     """What a graph is fed, pass by pass: while ranges are measured, and while a search judges what it has made."""
 
@@ -46,7 +50,10 @@ class Order(NamedTuple):
 def compile_graph(
     graph: Path, place: Path, order: Order, texts: Texts, tell: Callable[[str], Any] = print
 ) -> dict[str, Any]:
-    """Write the IR and the blob of a graph beside `place`, and return what was found while it became integers."""
+    """Write the IR and the blob of a graph beside `place`, and return what was found while it became integers.
+
+    Errors: EmptyBlob, and those of OpenVINO and NNCF.
+    """
     import openvino
 
     core = openvino.Core()
@@ -60,7 +67,10 @@ def compile_graph(
     place.parent.mkdir(parents=True, exist_ok=True)
     openvino.save_model(model, place.with_suffix(".xml"), compress_to_fp16=False)
     compiled = core.compile_model(model, order.device, dict(order.properties))
-    place.with_suffix(".blob").write_bytes(compiled.export_model().getvalue())
+    blob = compiled.export_model().getvalue()
+    if not blob:
+        raise EmptyBlob(f"OpenVINO compiled `{graph.name}` and exported an empty blob")
+    place.with_suffix(".blob").write_bytes(blob)
     return facts
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,8 @@ from msgspec import UNSET
 from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.steps.compiling.compiled_record import CompiledRecord, CompiledStage, CompilerOfRecord
 from onnxbuild.steps.compiling.openvino_backend import OPENVINO, OpenvinoParams, is_single
-from onnxbuild.workers.calibrate.feeds import calibrating
-from onnxbuild.workers.compile.calibration_feeds import calibration_feeds
 from onnxbuild.workers.compile.openvino import openvino_compiler
-from onnxbuild.workers.compile.openvino.openvino_compiler import CALIBRATION, JUDGES, Order, Texts
+from onnxbuild.workers.compile.openvino.openvino_compiler import CALIBRATION, JUDGES, EmptyBlob, Order, Texts
 from onnxbuild.workers.compile.worker import finish, stages_in, write_script
 from onnxbuild.workers.engines.compiled.needs_here import absent_here
 from onnxbuild.workers.folders.model_files import copy_model_file
@@ -113,6 +111,11 @@ def _beside(folder: Path, name: str, ending: str) -> Path:
 
 def _texts(params: OpenvinoParams, inputs: Mapping[str, Path]) -> Callable[[str], Texts]:
     """What each graph is fed; a search is judged on other texts than it is calibrated with."""
+    if params.quantize is UNSET:
+        return lambda _name: Texts(tuple, tuple)
+    # ONNX Runtime is needed for nothing else here.
+    from onnxbuild.workers.compile.calibration_feeds import calibration_feeds
+
     feeds = calibration_feeds(params, inputs, part=None if params.subject_to is UNSET else 0, joined=True)
     judges = calibration_feeds(params, inputs, part=1, joined=True)
     return lambda name: Texts(partial(feeds, name), partial(judges, name))
@@ -134,11 +137,19 @@ def _compile_all(
         progress(f"compiling {name}", done, len(names))
         order = _order(record, _blob(name))
         tell = partial(_tell, progress, name, done, len(names))
-        with calibrating() if params.quantize is not UNSET else nullcontext():
+        with _calibrating(params):
             found[name] = _compile(inputs["model"] / name, folder / name, order, texts(name), tell)
     settings = {"bounds": dict(params.bounds)} if params.bounds else {}  # the rest is done
     compiler = CompilerOfRecord(name="openvino", version=openvino.__version__)
     return msgspec.structs.replace(record, compiler=compiler, settings=settings), found
+
+
+def _calibrating(params: OpenvinoParams) -> AbstractContextManager[Any]:
+    if params.quantize is UNSET:
+        return nullcontext()
+    from onnxbuild.workers.calibrate.feeds import calibrating
+
+    return calibrating()
 
 
 def _tell(progress: Tell, name: str, done: int, of: int, what: str) -> None:
@@ -152,9 +163,11 @@ def _order(record: CompiledRecord, file: str) -> Order:
 
 
 def _compile(graph: Path, place: Path, order: Order, texts: Texts, tell: Any) -> dict[str, Any]:
-    """Compile one graph. Errors: CheckFailed OBE238 with the words of OpenVINO or NNCF."""
+    """Compile one graph. Errors: CheckFailed OBE238 with the words of OpenVINO or NNCF, OBE236 for an empty blob."""
     try:
         return openvino_compiler.compile_graph(graph, place, order, texts, tell)
+    except EmptyBlob as error:
+        raise CheckFailed("OBE236", str(error)) from error
     except CheckFailed:
         raise
     except Exception as error:

@@ -4,51 +4,63 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import onnxruntime
 
 from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.steps.compiling.compiled_record import CompiledRecord, CompilerOfRecord
 from onnxbuild.steps.compiling.ort_backend import Level, OrtParams
 from onnxbuild.workers.compile.worker import finish, stages_in
-from onnxbuild.workers.folders.model_files import onnx_names
+from onnxbuild.workers.engines.compiled.needs_here import absent_here, version_here
+from onnxbuild.workers.folders.model_files import copy_model_file, onnx_names
+from onnxbuild.workers.folders.model_graphs import data_below
 
-_LEVELS: Mapping[Level, Any] = {
-    "basic": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
-    "extended": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
-    "all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
-}
+_RUNTIME = "onnxruntime"
+# Names of ONNX Runtime, which is imported where it is used: without it, the graphs are prepared.
+_LEVELS: Mapping[Level, str] = {"basic": "ORT_ENABLE_BASIC", "extended": "ORT_ENABLE_EXTENDED", "all": "ORT_ENABLE_ALL"}
 _MOST_BYTES = 2 << 30  # of a flatbuffer or a protobuf message
 OPERATORS = "required_operators.config"
 OPERATORS_AND_TYPES = "required_operators_and_types.config"
 
 
 def run(params: OrtParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
-    """Write each graph as optimized. Errors: CheckFailed OBE238 if ONNX Runtime does not take or write it."""
+    """Write each graph as optimized; without ONNX Runtime, the graphs that it would read.
+
+    Errors: CheckFailed OBE238 if ONNX Runtime does not take or write a graph.
+    """
     source, folder = inputs["model"], outputs["model"]
+    absent = absent_here((_RUNTIME,))
     names = onnx_names(source)
     places = {name: f"{name.removesuffix('.onnx')}.{params.format}" for name in names}
-    for done, (name, place) in enumerate(places.items()):
-        progress(f"optimizing {name}", done, len(names))
-        (folder / place).parent.mkdir(parents=True, exist_ok=True)
-        _optimize(source / name, folder / place, params)
-    if params.format == "ort":
-        _list_operators(folder, list(places.values()), types=params.type_reduction is True)
+    if absent is None:
+        _optimize_all(source, folder, places, params, progress)
+    else:
+        for name in (*names, *data_below(source)):
+            copy_model_file(source / name, folder / name)
     record = CompiledRecord(
         backend="ort",
-        state="compiled",
-        compiler=CompilerOfRecord(name="onnxruntime", version=onnxruntime.__version__),
+        state="prepared" if absent else "compiled",
+        compiler=CompilerOfRecord(name=_RUNTIME, version=version_here(_RUNTIME)),
         device="CPU",
         stages=stages_in(source, places),
+        needs=absent,
         settings={"cpu": params.cpu or "", "level": params.level},
     )
     return finish(source, folder, record, cpu=params.cpu or "")
 
 
+def _optimize_all(source: Path, folder: Path, places: Mapping[str, str], params: OrtParams, progress: Tell) -> None:
+    for done, (name, place) in enumerate(places.items()):
+        progress(f"optimizing {name}", done, len(places))
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        _optimize(source / name, folder / place, params)
+    if params.format == "ort":
+        _list_operators(folder, list(places.values()), types=params.type_reduction is True)
+
+
 def _optimize(graph: Path, place: Path, params: OrtParams) -> None:
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = _LEVELS[params.level]
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, _LEVELS[params.level])
     options.log_severity_level = 3
     options.intra_op_num_threads = 1
     options.optimized_model_filepath = str(place)

@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 import numpy as np
 from msgspec import Struct
 
+from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.compiling.backend_kind import Place
-from onnxbuild.steps.compiling.compiled_record import CompiledRecord, CompiledStage
+from onnxbuild.steps.compiling.compiled_record import RECORD, CompiledRecord, CompiledStage, loading_digest
 from onnxbuild.workers.engines.compiled.stage_feeds import complete_feeds
 from onnxbuild.workers.engines.engine import Arrays, Device, InputSpec
 
@@ -36,7 +37,13 @@ class CompiledModel:
     uses_threads = True  # a device that does not is opened once for all numbers of threads
 
     def __init__(self, folder: Path, record: CompiledRecord, *, threads: int) -> None:
-        """Open every file of the folder."""
+        """Open every file of the folder. Errors: CheckFailed OBE232 for a record that says something else by now.
+
+        A subclass checks before what it needs of the record, and so names a property that is missing.
+        """
+        if record.loading and record.loading != loading_digest(record):
+            message = f"`{RECORD}` is not what was written: its properties, settings or stages have changed"
+            raise CheckFailed("OBE232", message, notes=[("hint", "compile it again")])
         self.folder, self.record, self.threads = folder, record, threads
         self.name = record.backend
         self.device: Device = "cpu"  # of the tensors that PyTorch is compared with

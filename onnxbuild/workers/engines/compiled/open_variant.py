@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from msgspec import UNSET, UnsetType
 
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.publishing.sha256_sums import sha256_of
-from onnxbuild.steps.compiling.backend_kind import Backend
+from onnxbuild.steps.compiling.backend_kind import Backend, Place
 from onnxbuild.steps.compiling.backends import backend_named
 from onnxbuild.steps.compiling.compiled_record import FORMAT, RECORD, CompiledRecord, read_record
 from onnxbuild.steps.kind import Runtime
@@ -21,6 +22,7 @@ from onnxbuild.workers.engines.engine import Device
 
 # It runs the graph that the compiler is given, so that it needs no compiler.
 HOST_DOUBLE = "host double"
+_ARTICLES: Mapping[Place, str] = {"host double": "a", "emulator": "an"}
 
 Opened = Any  # an `OnnxModel` or a `CompiledModel`: both follow `Engine` and `Graphs`
 
@@ -63,7 +65,7 @@ def checked_record(folder: Path) -> CompiledRecord:
     if record is None or record.format != FORMAT:
         raise CheckFailed("OBE230", f"`{RECORD}` is missing or has another format")
     if not record.stages:
-        raise CheckFailed("OBE230", f"`{RECORD}` names nothing that can be run", notes=[("hint", "compile it again")])
+        raise CheckFailed("OBE230", f"`{RECORD}` names no stage: nothing says which file is run with which inputs")
     for name, digest in record.files.items():
         path = folder / name
         if not path.is_file() or sha256_of(path) != digest:
@@ -87,16 +89,14 @@ def why_skipped(folder: Path, runtime: Runtime | UnsetType) -> str | None:
 
 
 def why_not_timed(folder: Path, runtime: Runtime | UnsetType) -> str | None:
-    """What the machine lacks to measure a variant: a host double would be a measurement of this machine."""
+    """What the machine lacks to measure a variant: a host double or an emulator says nothing about the device."""
     lacking = why_skipped(folder, runtime)
     if lacking is not None or runtime is UNSET:
         return lacking
     record = checked_record(folder)
     backend = backend_named(record.backend)
-    has_double = backend is not None and backend.verified_on == HOST_DOUBLE
-    if backend is None or not has_double or _engine_of(backend).place_here(record) != HOST_DOUBLE:
-        return None
-    return f"needs {record.device}: a host double is not measured"
+    place = "device" if backend is None or backend.verified_on is None else _engine_of(backend).place_here(record)
+    return None if place == "device" else f"needs {record.device}: {_ARTICLES[place]} {place} is not measured"
 
 
 def executed(variant: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,11 @@ from onnxbuild.workers.engines.onnxruntime_engine import session_options
 _NVIDIA = frozenset({"CUDAExecutionProvider", "TensorrtExecutionProvider"})
 # Providers that come as a library of their own: the module that has it.
 _PLUGINS: Mapping[str, str] = {"WebGpuExecutionProvider": "onnxruntime_ep_webgpu"}
+_TOLD: Mapping[str, tuple[str, ...]] = {
+    "CUDAExecutionProvider": ("use_tf32",),
+    "CoreMLExecutionProvider": ("ModelFormat", "RequireStaticInputShapes"),
+}
+_PROFILES = tuple(f"trt_profile_{end}_shapes" for end in ("min", "opt", "max"))
 _CACHE = "trt_engine_cache_enable"
 
 
@@ -86,10 +91,25 @@ def _check(record: CompiledRecord) -> None:
     if "provider" not in record.settings:
         message = "`compiled.json` does not say with which provider the graph is run"
         raise CheckFailed("OBE234", message, notes=[("hint", "compile it again")])
+    missing = next(_missing(record), None)
+    if missing is not None:
+        message = f"`compiled.json` lacks `{missing}`, without which the graph is loaded in another way"
+        raise CheckFailed("OBE234", message, notes=[("hint", "compile it again")])
     here = version_here(record.compiler.name)
     if record.state == "compiled" and record.compiler.version != here:
         message = f"the variant is of {record.compiler.name} {record.compiler.version}, and {here} is installed"
         raise CheckFailed("OBE233", message, notes=[("hint", "compile it again, or install that version")])
+
+
+def _missing(record: CompiledRecord) -> Iterator[str]:
+    """What each provider has to be told, and the record does not have."""
+    provider = record.settings["provider"]
+    settings = ("sizes", "rows") if provider == "CoreMLExecutionProvider" else ()
+    yield from (name for name in settings if name not in record.settings)
+    shapes = [one.shape for stage in record.stages.values() for one in stage.inputs.values()]
+    is_free = any(isinstance(size, str) for shape in shapes for size in shape)
+    needed = _PROFILES if provider == "TensorrtExecutionProvider" and is_free else _TOLD.get(provider, ())
+    yield from (name for name in needed if name not in record.properties)
 
 
 def _not_started(provider: str, what: str) -> CheckFailed:

@@ -10,9 +10,10 @@ from typing import Any
 import onnxruntime
 
 from onnxbuild.protocol import CheckFailed
+from onnxbuild.steps.compiling.backend_kind import Place
 from onnxbuild.steps.compiling.compiled_record import CompiledRecord, CompiledStage
 from onnxbuild.steps.compiling.qnn_backend import QNN_DISTRIBUTION
-from onnxbuild.workers.engines.compiled.compiled_model import Call, CompiledModel, Where
+from onnxbuild.workers.engines.compiled.compiled_model import Call, CompiledModel
 from onnxbuild.workers.engines.compiled.fixed_shapes import FixedShapes
 from onnxbuild.workers.engines.compiled.needs_here import version_here
 from onnxbuild.workers.engines.compiled.ort_engine import caller_of, opened
@@ -37,11 +38,10 @@ class QnnModel(CompiledModel):
         options.add_provider_for_devices(_devices(), {**self.record.properties, "backend_path": _htp()})
         return self.shapes.around(caller_of(opened(path, options, []), stage), stage)
 
-    @property
-    def where(self) -> Where:
+    @classmethod
+    def place_here(cls, record: CompiledRecord) -> Place:  # noqa: ARG003
         """The emulator on x86, else the device."""
-        emulated = platform.machine().lower() in {"x86_64", "amd64"}
-        return Where(place="emulator" if emulated else "device", name=self.record.device)
+        return "emulator" if platform.machine().lower() in {"x86_64", "amd64"} else "device"
 
     @property
     def longest(self) -> int | None:
