@@ -152,9 +152,9 @@ def test_a_machine_that_has_prepared_a_variant_takes_what_another_one_compiles_l
         "m:fetch": "hit", "m/one:compile-chip": "hit", "m/one:load": "built",
     }  # fmt: skip
     assert record(device)["state"] == "compiled"
-    assert taken["m/one:load"]["facts"]["executed_on"] == {"place": "device", "name": "Chip 100"}
+    assert "skipped" not in taken["m/one:load"]["facts"]
     # It stays: without the remote store, and where this machine is told to do again what it can do.
-    assert "executed on Chip 100" in device.run().out
+    assert "m/one    0.0 MB  compiled" in device.run().out
     forced = device.run("--force", "--json", "m/one").actions()["m/one:compile-chip"]
     assert (forced["outcome"], forced["facts"]["state"]) == ("unchanged", "compiled")
     assert record(device)["state"] == "compiled"
@@ -180,7 +180,7 @@ def test_on_one_disk_what_was_compiled_takes_the_place_of_what_was_prepared(tmp_
     builder = machine(tmp_path / "builder", chipc=GOOD)
     builder.store = store
     assert builder.run().code == 0
-    assert "executed on Chip 100" in device.run().out
+    assert "m/one    0.0 MB  compiled" in device.run().out
     assert record(device)["state"] == "compiled"
 
 

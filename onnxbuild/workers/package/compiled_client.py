@@ -35,8 +35,8 @@ def run(params: CompiledClientParams, inputs: Mapping[str, Path], outputs: Mappi
         opened[role] = _open(folder)
     skipped = {"skipped": "; ".join(dict.fromkeys(lacking.values()))} if lacking else {}
     clients = dict.fromkeys(one.client for one in opened.values())
-    places = {role: msgspec.to_builtins(one.where) for role, one in opened.items()}
-    return reported({"client": ", ".join(clients), "opened": list(opened), "opened_on": places, **skipped}, outputs)
+    places = {"opened_on": {role: msgspec.to_builtins(one.where) for role, one in opened.items()}} if opened else {}
+    return reported({"client": ", ".join(clients), "opened": list(opened), **places, **skipped}, outputs)
 
 
 class _Opened(Struct, frozen=True):
