@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from onnxbuild.digest import BLAKE3, read_hashes
-from onnxbuild.regular_files import NotRegular, is_behind_link, read_regular
+from onnxbuild.publishing.added_files import NAMES_THAT_MAY_BE_ADDED, UNREAD
+from onnxbuild.regular_files import NotRegular, is_behind_link, is_link, read_regular
 from onnxbuild.serve.unusable_folder import UnusableFolderError
 
 DESCRIPTION = "onnxbuild.json"
 _LARGEST = 16 << 20  # bytes
+_READ = (".json", ".jinja", ".onnx")  # the endings of what the server looks for by itself
 
 
 class _File(Struct, frozen=True):
@@ -23,6 +27,12 @@ class _File(Struct, frozen=True):
 
 class _Step(Struct, frozen=True):
     kind: str
+    facts: dict[str, Any] = {}
+
+    @property
+    def has_compared(self) -> bool:
+        """Whether it has compared the outputs: on a machine without the runtime, it is skipped."""
+        return self.kind == "validate" and "skipped" not in self.facts
 
 
 class Description(Struct, frozen=True):
@@ -36,7 +46,7 @@ class Description(Struct, frozen=True):
     @property
     def is_validated(self) -> bool:
         """Whether the build compared the outputs of the model with those of its source."""
-        return any(step.kind == "validate" for step in self.steps)
+        return any(step.has_compared for step in self.steps)
 
 
 def description_of(folder: Path) -> Description:
@@ -58,7 +68,24 @@ def check_files(folder: Path) -> Description:
     for name, file in description.files.items():
         if name != DESCRIPTION and (why := _difference(folder, name, file)):
             raise UnusableFolderError(folder, f"`{name}` {why} since it was delivered")
+    for name in _added(folder, description):
+        hint = "remove it, or serve the folder as the build has delivered it"
+        raise UnusableFolderError(folder, f"`{name}` was added since it was delivered", hint)
     return description
+
+
+def _added(folder: Path, description: Description) -> Iterator[str]:
+    """The names of what the server would read, and no build has delivered: a setting changes every answer.
+
+    Not every file: people keep notes beside a model. A link is named whatever it is called, as it may lead to a folder.
+    """
+    allowed = {DESCRIPTION, *NAMES_THAT_MAY_BE_ADDED, *description.files}
+    for place, folders, files in os.walk(folder):
+        below = Path(place).relative_to(folder)
+        folders[:] = sorted(one for one in folders if (below / one).as_posix() not in UNREAD)
+        links = [one for one in folders if is_link(os.path.join(place, one))]
+        read = [one for one in files if one.lower().endswith(_READ)]
+        yield from (name for one in (*links, *sorted(read)) if (name := (below / one).as_posix()) not in allowed)
 
 
 def _difference(folder: Path, name: str, file: _File) -> str | None:
