@@ -11,7 +11,9 @@ from tokenizers.pre_tokenizers import Whitespace
 
 from onnxbuild.serve.folder_server.server_answers import addresses_of
 from onnxbuild.serve.inference.encoder_model import EncoderModel
+from onnxbuild.serve.inference.generating.sampling import Sampler
 from onnxbuild.serve.inference.model_folder import ModelFolder, UnusableModelError
+from onnxbuild.serve.wire import Sampling
 
 WORDS = {"[UNK]": 0, "ship": 1, "quay": 2, "tide": 3}
 THREE = {"0": "O", "1": "B-PER", "2": "I-PER"}
@@ -68,3 +70,27 @@ def test_each_token_has_the_name_of_a_class(tmp_path):
 def test_a_number_of_names_that_is_not_that_of_the_classes_is_refused(tmp_path):
     with pytest.raises(UnusableModelError, match=r"has 2 classes, and `config\.json` names 3"):
         EncoderModel(folder_of(tmp_path, {"id2label": THREE}, classes=2), 1)
+
+
+def test_texts_of_other_lengths_run_apart_and_are_answered_in_their_order(tmp_path):
+    model = EncoderModel(folder_of(tmp_path, {}, classes=2), 1)
+    shapes, run = [], model._session.run
+    model._session.run = lambda outputs, feeds: shapes.append(feeds["input_ids"].shape) or run(outputs, feeds)
+    texts = ["ship", "quay " * 210, "tide", "tide " * 200]
+    rows = addresses_of(model)["/classify"](model, {"input": texts})["data"]
+    assert sorted(shapes) == [(2, 1), (2, 210)]
+    alone = [
+        addresses_of(model)["/classify"](model, {"input": text})["data"][0]["scores"] for text in (texts[0], texts[2])
+    ]
+    assert [rows[0]["scores"], rows[2]["scores"]] == alone
+
+
+def test_a_higher_temperature_chooses_less_likely_tokens():
+    logits = np.array([0.0, 1.0, 2.0, 0.5], np.float32)
+
+    def chosen(temperature):
+        sampler = Sampler(Sampling(max_tokens=9, whole=False, temperature=temperature, seed=7), {})
+        return [int(sampler.choose(logits, [])) for _ in range(300)].count(2)
+
+    assert chosen(0.05) == 300
+    assert 220 > chosen(1.0) > chosen(2.0) > 75
