@@ -99,10 +99,11 @@ RULES: tuple[Rule, ...] = (
         Fix: run the manifest first, or name a folder with an `onnxbuild.json`.
         """),
     described("OB742", "served-files-changed", """
-        Files in a delivered folder are not those that its `onnxbuild.json` lists.
+        Files in a delivered folder are not those that its `onnxbuild.json` lists: one was changed or removed, or a
+        file that the server would read was added.
 
-        Why: what was validated is what should be served.
-        Fix: run the manifest again, which repairs the folder; or copy the folder as a whole.
+        Why: what was validated is what should be served. An added `sentence_bert_config.json`, say, would cut texts.
+        Fix: run the manifest again, which repairs the folder; or copy the folder as a whole. Remove what was added.
         """),
     described("OB743", "cannot-serve-model", """
         A delivered model cannot be opened by the server. The message has the reason: for example, its task has no

@@ -224,6 +224,9 @@ class Kind(Struct, frozen=True, kw_only=True):
     # The params that limit the tokens of a text in the result, with their values.
     program_limits: Callable[[Any], Mapping[str, int]] = lambda _params: {}
     takes_compiled: bool = False  # whether compiled variants go into the package that it writes
+    # Whether the worker runs code that is in its inputs: Python of a package, or libraries that its files name. A
+    # build has written that code itself; of a folder from elsewhere, it is somebody else's.
+    runs_inputs: bool = False
     package: str = ""  # the package that it writes, or checks with its client
     # The params of the check with the package's client; None if the manifest switches it off.
     client_params: Callable[[Any, Context], Any] = lambda _params, _context: None

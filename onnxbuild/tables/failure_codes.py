@@ -920,8 +920,11 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "not-revalidated",
         "a folder could not be validated again",
         "`verify --revalidate` runs the checks that `onnxbuild.json` describes. It needs the source of the model and "
-        "the rows of its dataset, and both may be on another machine or need a network; or the build had no check.",
-        "Name the folder or the file that the build has read with `--source PATH`. It is known by its digest.",
+        "the rows of its dataset, and both may be on another machine or need a network; or the build had no check. A "
+        "check is not run if it runs code of the folder and no trusted key has signed it, or if the machine lacks the "
+        "client.",
+        "Name the folder or the file that the build has read with `--source PATH`. It is known by its digest. Name the "
+        "key of the signer with `--trust FILE`.",
     ),
     "OBE181": FailureCode(
         "other-source",

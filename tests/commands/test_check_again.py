@@ -11,6 +11,8 @@ from onnxbuild.deliver.checking.account import account_of
 from onnxbuild.digest import digest_value
 from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import FilesSource, OutputRef
+from onnxbuild.steps import KINDS
+from onnxbuild.steps.packaging.package_kind import CLIENT
 from onnxbuild.store.store import Store
 
 LOCAL = {**BUILT["fetch"], "params": {"origin": "files", "files": ["model.bin"]}}
@@ -33,10 +35,12 @@ def planned(monkeypatch):
     return graphs
 
 
-def checked(tmp_path, *places, offline=False, **changes):
+def checked(tmp_path, *places, offline=False, is_signed=False, files=None, **changes):
     """What `check_again` gives for a folder with these steps: the checks that passed, and the codes and messages."""
-    folder = folder_with(tmp_path / "f", **changes)
-    passed, faults = check_again(folder, account_of(folder)[0], places, tmp_path / "work", offline=offline)
+    folder = folder_with(tmp_path / "f", files, **changes)
+    passed, faults = check_again(
+        folder, account_of(folder)[0], places, tmp_path / "work", offline=offline, is_signed=is_signed
+    )
     return passed, [(one.code, one.message.replace(str(folder), "F")) for one in faults]
 
 
@@ -109,6 +113,53 @@ def test_what_an_account_may_not_have_run(tmp_path, planned):
     assert lacking(tmp_path, fetch) == "its build had no validation"
     assert lacking(tmp_path, fetch, check, offline=True).startswith("`org/tiny` is on a Hub")
     assert planned == []
+
+
+CLIENT_CHECK = {**BUILT["validate"], "inputs": {"model": "a" * 64}}
+CLIENTS = sorted(name for name in KINDS if name.startswith(CLIENT))
+
+
+@pytest.mark.parametrize("kind", CLIENTS)
+def test_a_check_that_runs_code_of_the_folder_needs_a_signature(tmp_path, planned, kind):
+    step = {**CLIENT_CHECK, "id": f"m:{kind}", "kind": kind, "params": {"task": "text-classification"}}
+    if kind in {"client-plain", "client-ovms", "client-transformers.js"}:  # they read data alone
+        assert checked(tmp_path, steps=[step]) == ((kind,), [])
+        return
+    reason = "runs code of the folder, and no trusted key has signed it"
+    assert lacking(tmp_path, step) == f"`m:{kind}` {reason}"
+    assert planned == []
+    assert checked(tmp_path, steps=[step], is_signed=True) == ((kind,), [])
+
+
+@pytest.mark.parametrize("name", ["compiled.json", "Compiled.JSON"])
+def test_a_compiled_folder_needs_a_signature(tmp_path, planned, name):
+    """The record names the provider and its properties, and some of these are paths of libraries to load."""
+    load = {**CLIENT_CHECK, "id": "m/t:load", "kind": "load", "params": {}}
+    files = {"model.onnx": b"graph", name: b"{}"}
+    assert lacking(tmp_path, load, files=files).startswith("the backend of `compiled.json` runs code of the folder")
+    assert planned == []
+    assert checked(tmp_path, steps=[load], files=files, is_signed=True) == (("load",), [])
+
+
+def test_a_check_of_a_plugin_that_is_absent_is_named(tmp_path, planned):
+    step = {**CLIENT_CHECK, "id": "m:client-new", "kind": "client-new"}
+    assert lacking(tmp_path, step) == "no step kind `client-new` is installed"
+
+
+def test_a_check_that_is_skipped_has_not_passed(tmp_path, monkeypatch):
+    """Neither a client that is absent, nor a compiled variant that this machine cannot run."""
+    load = {**CLIENT_CHECK, "id": "m/t:load", "kind": "load", "params": {}}
+    plain = {**CLIENT_CHECK, "id": "m:client-plain", "kind": "client-plain", "params": {}}
+
+    def run(graph, *_rest):
+        facts = {"load": {}, "client-plain": {"skipped": "needs optimum-onnx"}}
+        return {name: Outcome(id=name, kind=one.kind, outcome="built", facts=facts[one.kind])
+                for name, one in graph.actions.items()}  # fmt: skip
+
+    monkeypatch.setattr(module, "_run", run)
+    message = "`F` was not validated again: `m:client-plain` was skipped, because it needs optimum-onnx"
+    assert checked(tmp_path, steps=[load, plain]) == ((), [("OBE180", message)])
+    assert checked(tmp_path, steps=[load]) == (("load",), [])
 
 
 def test_a_name_that_leads_out_of_a_place_is_not_read(tmp_path, planned):

@@ -105,6 +105,19 @@ def test_the_folder_of_a_package_is_described_verified_and_repaired(world: World
     assert (world.root / BOX / "mine.txt").read_text() == "of the user"
 
 
+def test_a_check_that_is_skipped_again_has_not_passed(world: World) -> None:
+    world.manifest(STEPS, package="box")
+    assert world.run().code == 0
+    again = [sys.executable, "-m", "onnxbuild", "verify", BOX, "--revalidate"]
+    skipped = world.run_arguments(again)
+    assert (skipped.code, skipped.out) == (1, "")
+    assert "`m:client-box` was skipped, because it needs toybox" in skipped.err
+    install(world)
+    passed = world.run_arguments(again)
+    assert passed.code == 0, passed
+    assert "passed again: client-box" in passed.out
+
+
 def test_a_package_that_the_manifest_no_longer_names_is_pruned(world: World) -> None:
     world.manifest(STEPS, package="box")
     assert world.run().code == 0

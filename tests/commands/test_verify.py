@@ -154,6 +154,36 @@ def test_an_account_that_no_longer_lists_a_file_is_refused(signed, capsys):
     assert ended(capsys, "verify", "f", "--trust", "a.pub")[0] == 1
 
 
+EVIL = b"open('ran', 'w').close()\n"
+SERVER_CHECK = {
+    "id": "m:client-server", "kind": "client-server", "inputs": {"model": "a" * 64},
+    "params": {"task": "text-classification", "graphs": {"": "t"}},
+}  # fmt: skip
+
+
+def test_a_validation_runs_the_code_of_a_folder_only_if_a_trusted_key_has_signed_it(
+    folder, keys, capsys, tmp_path, monkeypatch
+):
+    place = str(tmp_path / "ran")
+    code = EVIL.replace(b"'ran'", repr(place).encode())
+    folder_with(tmp_path / "g", {"app.py": code, "test_golden.py": code, "golden.json": b"{}"}, steps=[SERVER_CHECK])
+    for state in ("not signed", "signed by somebody"):
+        code, out, err = ended(capsys, "verify", "g", "--revalidate", "--offline")
+        assert (code, out) == (1, ""), state
+        assert "`m:client-server` runs code of the folder, and no trusted key has signed it" in err, state
+        assert "--trust FILE" in err, state
+        ended(capsys, "sign", "g", "--key", "a.key")
+    assert not os.path.exists(place)
+    asked = []
+    monkeypatch.setattr(
+        "onnxbuild.commands.proving.check_again.check_again",
+        lambda *_, **options: asked.append(options) or (("client-server",), []),
+    )
+    code, out, _ = ended(capsys, "verify", "g", "--revalidate", "--offline", "--trust", "a.pub")
+    assert (code, out) == (0, "g: m/t, 3 files as built, signed by a.pub, passed again: client-server\n")
+    assert asked == [{"offline": True, "is_signed": True}]
+
+
 def test_a_signature_of_fewer_files_is_refused(folder, keys, capsys):
     """The right key has signed another content of the folder, in which a file was not yet there."""
     shutil.copytree(folder, "g")

@@ -1,5 +1,6 @@
 """The command `serve`: what it serves, and what it refuses before it listens."""
 
+import asyncio
 import json
 import shutil
 import socket
@@ -120,6 +121,78 @@ def test_a_file_behind_a_link_to_a_folder_is_not_served(tmp_path):
     (tmp_path / "folder" / "onnx").unlink()
     (tmp_path / "elsewhere").rename(tmp_path / "folder" / "onnx")
     assert check_files(tmp_path / "folder").target == "fp32"
+
+
+def plain_folder(folder, **changes):
+    """A delivered folder with a file that is no model."""
+    from onnxbuild.digest import digest_bytes
+
+    folder.mkdir(exist_ok=True)
+    (folder / "model.onnx").write_bytes(b"graph")
+    listed = {"model.onnx": {"blake3": digest_bytes(b"graph"), "bytes": 5}}
+    described = {"model": "ranker", "target": "fp32", "files": listed, **changes}
+    (folder / "onnxbuild.json").write_text(json.dumps(described), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("name", [
+    "sentence_bert_config.json", "1_Pooling/config.json", "chat_template.jinja", "onnx/model.onnx", "Session.JSON",
+])  # fmt: skip
+def test_an_added_file_that_the_server_would_read_is_not_served(tmp_path, name):
+    """Such as one that cuts every text to three tokens."""
+    from onnxbuild.serve.running.checked_folder import check_files
+    from onnxbuild.serve.unusable_folder import UnusableFolderError
+
+    folder = plain_folder(tmp_path / "folder")
+    for kept in ("notes.txt", "README.md", "bom.cdx.json", "tokenizers.py"):
+        (folder / kept).write_text("{}")
+    assert check_files(folder).target == "fp32"
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text("{}")
+    with pytest.raises(UnusableFolderError, match=f"`{name}` was added since it was delivered"):
+        check_files(folder)
+
+
+def test_an_added_link_to_a_folder_is_not_served(tmp_path):
+    from onnxbuild.serve.running.checked_folder import check_files
+    from onnxbuild.serve.unusable_folder import UnusableFolderError
+
+    folder = plain_folder(tmp_path / "folder")
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "1_Pooling").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UnusableFolderError, match="`1_Pooling` was added"):
+        check_files(folder)
+
+
+def test_a_validation_that_was_skipped_is_no_validation(tmp_path):
+    from onnxbuild.serve.running.checked_folder import check_files
+
+    skipped = {"kind": "validate", "facts": {"skipped": "needs openvino"}}
+    for steps, wanted in (([skipped], False), ([{"kind": "validate", "facts": {"passed": True}}], True), ([], False)):
+        assert check_files(plain_folder(tmp_path / "folder", steps=steps)).is_validated is wanted
+
+
+def test_a_module_in_the_current_folder_is_not_imported(tmp_path, monkeypatch):
+    """The process of a model is started in the folder in which the command was."""
+    from onnxbuild.serve.running.model_process import start_process
+    from onnxbuild.serve.unusable_folder import UnusableFolderError
+
+    folder = plain_folder(tmp_path / "folder")
+    ran = tmp_path / "ran"
+    for name in ("tokenizers", "numpy", "msgspec", "onnxruntime"):
+        (folder / f"{name}.py").write_text(f"open({str(ran)!r}, 'w').close()\n")
+    monkeypatch.chdir(folder)
+
+    async def about():
+        process = await start_process(folder, 1, lambda _frame: None, lambda: None)
+        try:
+            with pytest.raises(UnusableFolderError, match="no address for the task"):
+                await process.about()
+        finally:
+            await process.close()
+
+    asyncio.run(about())
+    assert not ran.exists()
 
 
 def test_a_compiled_variant_is_not_served_as_a_plain_graph(tmp_path):

@@ -1,6 +1,7 @@
 """The parts of the server that need none of its packages."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
@@ -108,3 +109,17 @@ def test_tokens_of_one_entity_become_one():
         ("PER", "Ada Lovelace", 0.8), ("PER", "Bo", 0.8), ("LOC", "Bergen", 0.6),
     ]  # fmt: skip
     assert [one["entity"] for one in shown_entities(text, tokens, "none")] == ["B-PER", "I-PER", "B-PER", "LOC", "LOC"]
+
+
+@pytest.mark.parametrize(("is_ready", "status", "body"), [
+    (True, 200, b'{"status":"ready"}'), (False, 503, b'{"status":"not ready"}'),
+])  # fmt: skip
+def test_the_probe_says_whether_every_model_is_ready(is_ready, status, body):
+    fastapi = pytest.importorskip("fastapi")
+    from onnxbuild.serve.web.application import _add_probes
+
+    app = fastapi.FastAPI()
+    _add_probes(app, SimpleNamespace(are_ready=is_ready), None)
+    probe = next(route.endpoint for route in app.routes if route.path == "/readyz")
+    answer = asyncio.run(probe())
+    assert (answer.status_code, answer.body) == (status, body)

@@ -28,6 +28,7 @@ from onnxbuild.workers.package.javascript.kernels_of_client import missing_kerne
 from onnxbuild.workers.package.javascript.model_halves import write_halves
 from onnxbuild.workers.package.javascript.node_project import CLIENTS
 from onnxbuild.workers.package.javascript.quantize_config import quantize_config
+from onnxbuild.workers.package.javascript.same_file_runs import SameFiles
 
 _LARGE = 2_000_000_000
 
@@ -434,3 +435,10 @@ def test_lock_files_name_no_registry(major):
     assert library["version"].startswith(f"{major}.")
     assert all("resolved" not in one for one in lock["packages"].values())
     assert all(one.get("integrity") for name, one in lock["packages"].items() if name)
+
+
+def test_a_client_that_writes_no_token_is_not_equal(tmp_path, monkeypatch):
+    monkeypatch.setattr(SameFiles, "margins", lambda *_: [])
+    outputs = {"tokens": dumped(np.array([[3, 5, 7]], np.int64))}
+    facts = compared({"version": "4", "inputs": {}, "outputs": outputs, "given": 3}, tmp_path, 1e-5, "fp32", 1)
+    assert (facts["loads"], facts["equal"], facts["because"]) == (True, False, "it writes no token")

@@ -18,6 +18,7 @@ import msgspec
 from onnxbuild.commands.building.interrupts import interruptible
 from onnxbuild.commands.workspace import memory_limit
 from onnxbuild.deliver.checking.account import Account, StepMade
+from onnxbuild.deliver.package_rows import skipped_because
 from onnxbuild.deliver.provenance import PROVENANCE
 from onnxbuild.diagnostics import Diagnostic, fault
 from onnxbuild.execute.events import SUCCEEDED, Outcome, RunFinished
@@ -30,6 +31,7 @@ from onnxbuild.report.progress.reporter import reporter_for
 from onnxbuild.report.result.failed_actions import failures
 from onnxbuild.runners.local import LocalRunner
 from onnxbuild.steps import Kinds, all_kinds
+from onnxbuild.steps.compiling.compiled_record import RECORD
 from onnxbuild.steps.dataset_rows import PORT as ROWS
 from onnxbuild.steps.fetch import FETCH
 from onnxbuild.steps.kind import Kind, runs_others_code
@@ -41,34 +43,55 @@ _SCOPE = "verify"
 _MAKES_REFERENCE = frozenset({"fetch", "prepare"})
 
 
+_BY_DIGEST = "`--source PATH` names a folder or a file that the build has read; it is known by its digest"
+_BY_SIGNER = "check who has signed the folder: `--trust FILE` names the public key of its signer"
+
+
 class Lacking(Exception):  # noqa: N818 - a reason, which becomes a diagnostic
     """Something that the checks need and that is not at hand."""
 
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
 
 def check_again(
-    folder: Path, account: Account, places: Sequence[str], work: Path, *, offline: bool
+    folder: Path, account: Account, places: Sequence[str], work: Path, *, offline: bool, is_signed: bool = False
 ) -> tuple[tuple[str, ...], list[Diagnostic]]:
     """The checks that passed again, and what is wrong.
 
     `places`: folders and files that the build may have read. `work`: an empty folder, or that of another check, whose
-    results this one uses.
+    results this one uses. `is_signed`: whether a key that the user trusts has signed the folder. Only then does a check
+    run that runs code of the folder.
     """
     kinds = all_kinds()
     with Store(work / "store") as store:
         try:
+            if not is_signed:
+                refuse_own_code(account, kinds)
             planner = Planner(folder, account, store, [Path(one).absolute() for one in places], kinds, offline=offline)
             graph = planner.graph()
         except Lacking as lacking:
             message = f"`{folder}` cannot be validated again: {lacking}"
-            hint = "`--source PATH` names a folder or a file that the build has read; it is known by its digest"
-            return (), [fault("OBE180", message, hint=hint)]
+            return (), [fault("OBE180", message, hint=lacking.hint)]
         outcomes = _run(graph, store, work / "logs", kinds)
-        problems = [*failures(graph, outcomes), *_other(account, outcomes)]
-    passed = {name for name, outcome in outcomes.items() if outcome.outcome in SUCCEEDED}
+        problems = [*failures(graph, outcomes), *_other(account, outcomes), *_skipped(folder, account, outcomes)]
+    passed = {name for name, one in outcomes.items() if one.outcome in SUCCEEDED and skipped_because(one) is None}
     checks = tuple(step.kind for step in account.checks if step.id in passed)
     if not problems and len(checks) != len(account.checks):
         problems = [fault("OBE180", f"`{folder}` was not validated: the checks were interrupted")]
     return (() if problems else checks), problems
+
+
+def refuse_own_code(account: Account, kinds: Kinds) -> None:
+    """Refuse checks that run code of the folder, such as `app.py` of a server. Errors: Lacking."""
+    for check in account.checks:
+        if check.kind in kinds and kinds[check.kind].runs_inputs:
+            raise Lacking(f"`{check.id}` runs code of the folder, and no trusted key has signed it", _BY_SIGNER)
+    # A backend loads native code, or a library that its record names. Some file systems ignore case.
+    if any(name.lower() == RECORD for name in account.files):
+        message = f"the backend of `{RECORD}` runs code of the folder, and no trusted key has signed it"
+        raise Lacking(message, _BY_SIGNER)
 
 
 class Planner:
@@ -96,7 +119,9 @@ class Planner:
     def _add(self, step: StepMade, known: Mapping[str, Input]) -> None:
         if step.id in self._actions:
             return
-        kind = self._kinds[step.kind]
+        kind = self._kinds.get(step.kind)
+        if kind is None:
+            raise Lacking(f"no step kind `{step.kind}` is installed", "install the plugin that brings it")
         self._check_params(step, kind)
         if runs_others_code(kind, step.params):
             raise Lacking(f"`{step.id}` runs code of the model's author: build it from a manifest that permits this")
@@ -128,7 +153,9 @@ class Planner:
         names = rows.files if rows is not None else tuple(step.params.get("files") or ())
         found = next(self._with_digest(tuple(filter(is_safe_name, names)), digest), None)
         if found is None:
-            raise Lacking(f"input `{port}` of `{step.id}`, with the digest {digest[:16]}…, is in none of the places")
+            raise Lacking(
+                f"input `{port}` of `{step.id}`, with the digest {digest[:16]}…, is in none of the places", _BY_DIGEST
+            )
         return found
 
     def _fetched_rows(self, name: str) -> OutputRef:
@@ -160,6 +187,16 @@ def _run(graph: ActionGraph, store: Store, logs: Path, kinds: Kinds) -> Mapping[
         reporter.close()
         runner.close()
     raise AssertionError("BUG: a run without an end")
+
+
+def _skipped(folder: Path, account: Account, outcomes: Mapping[str, Outcome]) -> Iterator[Diagnostic]:
+    """OBE180 for each check that has not run, because this machine lacks what it needs: it has not passed."""
+    for step in account.checks:
+        outcome = outcomes.get(step.id)
+        needs = skipped_because(outcome) if outcome is not None else None
+        if needs is not None:
+            message = f"`{folder}` was not validated again: `{step.id}` was skipped, because it {needs}"
+            yield fault("OBE180", message, hint="install what it needs, or run the command on a machine that has it")
 
 
 def _other(account: Account, outcomes: Mapping[str, Outcome]) -> Iterator[Diagnostic]:

@@ -80,7 +80,10 @@ def _verdict(folder: str, options: VerifyOptions, work: Path) -> Verdict:
     if options.revalidate and not any(one.severity == "error" for one in faults):
         from onnxbuild.commands.proving.check_again import check_again
 
-        passed, problems = check_again(Path(folder), account, options.places, work, offline=options.offline)
+        is_signed = signed is not None and signed.state == "verified"
+        passed, problems = check_again(
+            Path(folder), account, options.places, work, offline=options.offline, is_signed=is_signed
+        )
         faults += problems
     return Verdict(
         folder=folder, account=account, checked=checked, signed=signed, faults=tuple(faults), revalidated=passed

@@ -17,15 +17,8 @@ from msgspec import Struct
 from onnxbuild.deliver.checking.account import Account, Listed
 from onnxbuild.deliver.provenance import PROVENANCE
 from onnxbuild.digest import BLAKE3, read_hashes
-from onnxbuild.publishing.uploaded_files import SIGNATURE, SUMS
+from onnxbuild.publishing.added_files import NAMES_THAT_MAY_BE_ADDED, UNREAD
 from onnxbuild.regular_files import NotRegular, is_safe_name, leads_elsewhere
-
-# What others put beside a model, and what no loader of models reads.
-NAMES_THAT_MAY_BE_ADDED = frozenset({
-    SIGNATURE, SUMS, "README.md", "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE", ".gitattributes", ".gitignore",
-    "bom.cdx.json", "slsa.intoto.json",
-})  # fmt: skip
-UNREAD = frozenset({".git", ".cache"})  # of git, and of downloads of huggingface_hub
 
 
 class Problem(Struct, frozen=True):

@@ -16,9 +16,9 @@ from types import ModuleType
 from msgspec import Struct
 
 from onnxbuild.deliver.checking.account import Account
-from onnxbuild.deliver.checking.folder_check import NAMES_THAT_MAY_BE_ADDED, UNREAD
 from onnxbuild.deliver.provenance import PROVENANCE
 from onnxbuild.diagnostics import DiagnosticError, fault, nearest
+from onnxbuild.publishing.added_files import NAMES_THAT_MAY_BE_ADDED, UNREAD
 from onnxbuild.publishing.uploaded_files import SIGNATURE
 from onnxbuild.regular_files import read_regular
 from onnxbuild.store.files import write_atomically

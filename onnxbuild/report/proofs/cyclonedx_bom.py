@@ -121,7 +121,7 @@ def _rows(step: StepMade) -> str:
 
 
 def _limitations(account: Account) -> Iterator[str]:
-    checks = [step for step in account.checks if step.kind == "validate"]
+    checks = [step for step in account.checks if step.kind == "validate" and "skipped" not in step.facts]
     if not checks:
         yield "it was not validated against the model that it was made from"
     for step in checks:

@@ -16,6 +16,7 @@ from onnxbuild.serve.wire import Item, Prompt, Refusal, Row, Sampling
 
 MOST_TEXTS = 256  # of one request
 MOST_TOKENS = 4096  # that one request may ask for
+_MOST_SEED = (1 << 63) - 1
 
 Body = Mapping[str, Any]
 Answer = Callable[[Any, Body], dict[str, Any]]
@@ -67,10 +68,10 @@ def _token_classify(model: EncoderModel, body: Body) -> dict[str, Any]:
 
 def _completions(model: DecoderModel, body: Body) -> dict[str, Any]:
     sampling = Sampling(
-        max_tokens=_within(body.get("max_tokens", 16), 1, MOST_TOKENS, "max_tokens"),
+        max_tokens=_whole(body.get("max_tokens", 16), 1, MOST_TOKENS, "max_tokens"),
         whole=False,
         temperature=_within(body.get("temperature", 0.0), 0, 2, "temperature"),
-        seed=body.get("seed"),
+        seed=None if body.get("seed") is None else _whole(body["seed"], 0, _MOST_SEED, "seed"),
     )
     pieces = [*model.pieces(Prompt(0, sampling, text=_text(body.get("prompt"), "prompt")))]
     last = pieces[-1]
@@ -112,6 +113,12 @@ def _text(given: Any, name: str) -> str:
 def _within(given: Any, least: float, most: float, name: str) -> Any:
     if isinstance(given, bool) or not isinstance(given, int | float) or not least <= given <= most:
         raise RefusedError(f"`{name}` must be a number from {least} to {most}")
+    return given
+
+
+def _whole(given: Any, least: int, most: int, name: str) -> int:
+    if isinstance(given, bool) or not isinstance(given, int) or not least <= given <= most:
+        raise RefusedError(f"`{name}` must be a whole number from {least} to {most}")
     return given
 
 

@@ -29,12 +29,14 @@ class EncoderModel:
         self._folder = folder
         self._session = opened_session(folder, threads)
         self._tokens = ItemTokens(folder, self._session)
-        self._labels = folder.labels()
+        self._labels: tuple[str, ...] = ()
         self._abilities: tuple[Ability, ...] = ENCODERS[folder.task]
         self._prefix = _default_prompt(folder)
         if "embed" in self._abilities:
             self._vectors = _vectors_of(folder, self._session)
-        elif len(self._labels) == 1 and "classify" in self._abilities:
+        else:
+            self._labels = folder.labels(_classes(self._session))
+        if len(self._labels) == 1 and "classify" in self._abilities:
             self._abilities = ("classify", "rerank")
         self.about = About(
             abilities=self._abilities,
@@ -77,6 +79,14 @@ class EncoderModel:
 
     def _dimensions(self) -> int:
         return len(self.answer("embed", [Item("dimensions")])[0].vector) // np.dtype(np.float32).itemsize
+
+
+def _classes(session: GraphSession) -> int | None:
+    """How many classes the graph tells apart; None if the shape of its output does not say so."""
+    if "logits" not in session.outputs:
+        raise UnusableModelError("the graph has no output `logits`")
+    *_, classes = session.outputs["logits"].shape or [None]
+    return classes if isinstance(classes, int) else None
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -91,9 +91,17 @@ class ModelFolder:
                 shift = int(self.config.get("pad_token_id") or 0) + 1
                 yield limit - shift if self.config.get("model_type") in _SHIFTED else limit
 
-    def labels(self) -> tuple[str, ...]:
-        """The names of the classes, in the order of the outputs."""
+    def labels(self, classes: int | None = None) -> tuple[str, ...]:
+        """The names of the classes, in the order of the outputs; `classes`: how many the graph has, if it says so.
+
+        transformers leaves the names of two unnamed classes out of config.json. Errors: UnusableModelError for names of
+        another number of classes.
+        """
         named = self.config.get("id2label") or {}
+        if not named:
+            return tuple(f"LABEL_{number}" for number in range(classes or int(self.config.get("num_labels") or 2)))
+        if classes is not None and len(named) != classes:
+            raise UnusableModelError(f"the graph has {classes} classes, and `config.json` names {len(named)}")
         return tuple(str(named[key]) for key in sorted(named, key=int))
 
     def special(self, name: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import msgspec
 from msgspec import Struct
 
 from onnxbuild.digest import BLAKE3, read_hashes
-from onnxbuild.regular_files import NotRegular, is_behind_link, read_regular
+from onnxbuild.publishing.added_files import NAMES_THAT_MAY_BE_ADDED, UNREAD
+from onnxbuild.regular_files import NotRegular, is_behind_link, is_link, read_regular
 from onnxbuild.serve.unusable_folder import UnusableFolderError
 
 DESCRIPTION = "onnxbuild.json"
@@ -18,6 +20,7 @@ DESCRIPTION = "onnxbuild.json"
 SERVED_BACKENDS = ("ort", "openvino")
 _COMPILE = "compile-"  # begins the kinds of steps that compile
 _LARGEST = 16 << 20  # bytes
+_READ = (".json", ".jinja", ".onnx")  # the endings of what the server looks for by itself
 
 
 class _File(Struct, frozen=True):
@@ -28,6 +31,11 @@ class _File(Struct, frozen=True):
 class _Step(Struct, frozen=True):
     kind: str
     facts: dict[str, Any] = {}
+
+    @property
+    def has_compared(self) -> bool:
+        """Whether it has compared the outputs: on a machine without the runtime, it is skipped."""
+        return self.kind == "validate" and "skipped" not in self.facts
 
 
 class Description(Struct, frozen=True):
@@ -41,7 +49,7 @@ class Description(Struct, frozen=True):
     @property
     def is_validated(self) -> bool:
         """Whether the build compared the outputs of the model with those of its source."""
-        return any(step.kind == "validate" for step in self.steps)
+        return any(step.has_compared for step in self.steps)
 
 
 def description_of(folder: Path) -> Description:
@@ -61,6 +69,9 @@ def check_files(folder: Path) -> Description:
     for name, file in description.files.items():
         if name != DESCRIPTION and (why := _difference(folder, name, file)):
             raise UnusableFolderError(folder, f"`{name}` {why} since it was delivered")
+    for name in _added(folder, description):
+        hint = "remove it, or serve the folder as the build has delivered it"
+        raise UnusableFolderError(folder, f"`{name}` was added since it was delivered", hint)
     return description
 
 
@@ -74,6 +85,20 @@ def _check_compiled(folder: Path, step: _Step) -> None:
     if step.facts.get("state") != "compiled":
         hint = f"install `{step.facts.get('needs') or backend}` and build it again"
         raise UnusableFolderError(folder, f"it is only prepared for `{backend}`, not compiled", hint)
+
+
+def _added(folder: Path, description: Description) -> Iterator[str]:
+    """The names of what the server would read, and no build has delivered: a setting changes every answer.
+
+    Not every file: people keep notes beside a model. A link is named whatever it is called, as it may lead to a folder.
+    """
+    allowed = {DESCRIPTION, *NAMES_THAT_MAY_BE_ADDED, *description.files}
+    for place, folders, files in os.walk(folder):
+        below = Path(place).relative_to(folder)
+        folders[:] = sorted(one for one in folders if (below / one).as_posix() not in UNREAD)
+        links = [one for one in folders if is_link(os.path.join(place, one))]
+        read = [one for one in files if one.lower().endswith(_READ)]
+        yield from (name for one in (*links, *sorted(read)) if (name := (below / one).as_posix()) not in allowed)
 
 
 def _difference(folder: Path, name: str, file: _File) -> str | None:

@@ -87,7 +87,9 @@ async def start_process(
     folder: Path, threads: int | None, on_frame: Callable[[FromModel], None], on_end: Callable[[], None]
 ) -> ModelProcess:
     """Start a process for a folder; it is not ready yet."""
-    command = [sys.executable, "-m", "onnxbuild.serve.inference", str(folder), *([str(threads)] if threads else [])]
+    # `-P`: without it, a module in the current folder, which may be that of the model, would hide an installed one.
+    module = ["-P", "-m", "onnxbuild.serve.inference"]
+    command = [sys.executable, *module, str(folder), *([str(threads)] if threads else [])]
     # A session of its own: Ctrl-C in a terminal reaches the server alone, which lets requests in flight end.
     process = await asyncio.create_subprocess_exec(
         *command, stdin=PIPE, stdout=PIPE, limit=_LINE, start_new_session=sys.platform != "win32"

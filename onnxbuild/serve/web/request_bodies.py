@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 Texts = str | list[str]
-_Count = Annotated[int, Meta(ge=1)]
+# Larger numbers do not fit into a frame to the process of a model.
+_Count = Annotated[int, Meta(ge=1, le=(1 << 31) - 1)]
+_Seed = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 _MODEL = Annotated[str, Meta(description="a name that /v1/models lists; may be left out if the server has one model")]
 
 
@@ -70,9 +72,7 @@ class _Writing(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         Annotated[float, Meta(gt=0, le=1)] | None,
         Meta(description="draw from the likeliest tokens that have this probability together"),
     ] = None
-    seed: Annotated[
-        Annotated[int, Meta(ge=0)] | None, Meta(description="the same seed draws the same tokens, on this machine")
-    ] = None
+    seed: Annotated[_Seed | None, Meta(description="the same seed draws the same tokens, on this machine")] = None
     stop: Annotated[
         str | Annotated[list[str], Meta(max_length=4)] | None, Meta(description="texts that end the completion")
     ] = None

@@ -53,5 +53,6 @@ OVMS = Package(
     client=Client(
         worker="onnxbuild.workers.package.repositories.ovms_client:run",
         packages=lambda _params: ("openvino", "onnxruntime", "tokenizers", "transformers", "numpy"),
+        reads_data_only=True,
     ),
 )

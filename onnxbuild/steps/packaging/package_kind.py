@@ -70,7 +70,9 @@ class Client(Struct, frozen=True, kw_only=True):
     """The check of a package with the program or library that loads it.
 
     `packages`: what its key contains, as for a step kind, with `PROGRAM` for a program on the PATH. Where something
-    that the check cannot do without is absent, its worker returns `skipped("needs node")`.
+    that the check cannot do without is absent, its worker returns `skipped("needs node")`. `reads_data_only`: the
+    check runs no code of the package, and loads no library that its files name. Then `verify --revalidate` runs it on
+    a folder that nobody has signed.
     """
 
     worker: str  # "module:function"; its input port is `model`, the package
@@ -80,6 +82,7 @@ class Client(Struct, frozen=True, kw_only=True):
     version: int = 1
     timeout_seconds: float = 3600.0
     memory_factor: float = 3.0
+    reads_data_only: bool = False
 
 
 class Package(Struct, frozen=True, kw_only=True):
@@ -200,6 +203,7 @@ def _checker(package: Package, client: Client) -> Kind:
         pure=package.pure,
         memory_factor=client.memory_factor,
         timeout_seconds=client.timeout_seconds,
+        runs_inputs=not client.reads_data_only,
         package=package.name,
     )
 

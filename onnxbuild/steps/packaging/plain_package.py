@@ -40,5 +40,6 @@ PLAIN = Package(
     client=Client(
         worker="onnxbuild.workers.package.plain_client:run",
         packages=lambda _params: ("optimum-onnx", "optimum", "onnxruntime", "transformers", "torch"),
+        reads_data_only=True,
     ),
 )

@@ -326,5 +326,6 @@ TRANSFORMERS_JS = Package(
         packages=_programs,
         params=JavaScriptClientParams,
         settle=_for_client,
+        reads_data_only=True,
     ),
 )

@@ -42,6 +42,7 @@ BOX = Package(
         params=BoxCheckParams,
         settle=_settle,
         packages=lambda _params: ("program toybox",),
+        reads_data_only=True,
     ),
 )
 

@@ -27,7 +27,9 @@ def compared(answer: Mapping[str, Any], folder: Path, tolerance: float, dtype: s
     facts.update({**whole, **({"halves": halves} if halves else {})})
     facts["far"] = max([*halves.values(), *([whole["far"]] if whole else [])])
     facts["equal"] = bool(facts["far"] <= tolerance)
-    if not facts["equal"]:
+    if not facts["equal"] and facts.get("tokens") == 0:
+        facts["because"] = "it writes no token"
+    elif not facts["equal"]:
         facts["because"] = f"it differs by {facts['far']:.1e} of the largest number, and {tolerance:g} is the bound"
     return facts
 
@@ -45,7 +47,12 @@ def _far(files: SameFiles, half: Mapping[str, Any], graph: str) -> float:
 
 def _tokens(files: SameFiles, folder: Path, inputs: Arrays, tokens: np.ndarray[Any, Any], given: int) -> dict[str, Any]:
     margins = files.margins(inputs, tokens, given, suppressed_in(folder))
-    return {"far": max(margins, default=0.0), "tokens": len(margins), "same_tokens": sum(one <= 0 for one in margins)}
+    # A client that writes nothing, not even the token that ends a text, has shown nothing.
+    return {
+        "far": max(margins, default=float("inf")),
+        "tokens": len(margins),
+        "same_tokens": sum(one <= 0 for one in margins),
+    }
 
 
 def suppressed_in(folder: Path) -> list[int]:
