@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import other_clients
 import platformdirs
 
 from onnxbuild.steps.packaging.transformers_js import JavaScriptClientParams
@@ -111,7 +112,8 @@ def page(results: dict[str, dict[str, Any]]) -> str:
         for client, words in WORDS.items():
             if any(f"{library}/{client}/{dtype}" in cases for cases in results.values() for dtype in DTYPES):
                 parts.append(f"## Transformers.js {version_of(library)}, {words}\n\n{_table(results, library, client)}")
-    return "\n".join(parts)
+    others = json.loads(other_clients.RESULTS.read_text(encoding="utf-8"))
+    return "\n".join([*parts, other_clients.section(others)])
 
 
 def _table(results: dict[str, dict[str, Any]], library: int, client: str) -> str:

@@ -37,7 +37,7 @@ def test_manifest_of_every_dtype_has_no_fault(tmp_path):
     path = tmp_path / "small.yaml"
     path.write_text(text)
     assert render(lint(str(path), MACHINE, kinds=KINDS), "text") == ""
-    assert "dtypes: {fp32: fp32, fp16: fp16, q8: q8, int8: q8, q4: q4, q4f16: q4f16, bnb4: bnb4}" in text
+    assert "dtypes: {fp32: fp32, fp16: fp16, q8: q8, int8: q8, uint8: q8, q4: q4, q4f16: q4f16, bnb4: bnb4}" in text
 
 
 def test_first_dtype_is_the_default_where_pages_would_miss_one():

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from doc_pages import ROOT, Reader
 from hub_server import HubServer
 
@@ -28,7 +29,7 @@ def manifests(tmp_path: Path) -> Path:
 def test_the_twin_measures_what_the_walk_through_shows(tmp_path: Path, manifests: Path) -> None:
     reader = Reader(tmp_path)
     name = "manifests/go-emotions-offline.yaml"
-    facts = measured(reader, f"onnxbuild run {name} go-emotions/fp16 -D comments=16 --json")
+    facts = measured(reader, f"onnxbuild run {name} go-emotions:publish -D comments=16 --json")
     checked, timed = (facts[f"go-emotions/fp16:{kind}"] for kind in ("validate", "benchmark"))
     assert checked["dataset"]["name"] == "comments"
     assert "max_probability" in checked["metrics"]
@@ -40,10 +41,26 @@ def test_the_twin_measures_what_the_walk_through_shows(tmp_path: Path, manifests
     reader.output = ""
     reader._run(f"onnxbuild report {name} --plots pictures -D comments=16", fails=False)
     assert (tmp_path / "pictures" / "throughput-go-emotions.svg").is_file()
+    site, package = manifests / "site/go-emotions", manifests / "out/go-emotions/packages/plain"
+    assert weights(site / "model.onnx") == "float16"
+    assert (site / "model.onnx").read_bytes() == (package / "model.onnx").read_bytes()
+    card, text = (site / "README.md").read_text().split("\n---\n", 1)
+    assert yaml.safe_load(card)["license"] == "mit"
+    assert "row\\_probability\\_max" in text, "the card has the differences of the label probabilities"
 
 
-def test_the_walk_through_with_a_model_from_a_hub(tmp_path: Path, manifests: Path) -> None:
+def weights(path: Path) -> str:
+    """The type of the largest weights of a graph."""
+    import onnx
+
+    largest = max(onnx.load(path).graph.initializer, key=lambda one: len(one.raw_data))
+    return str(onnx.helper.tensor_dtype_to_np_dtype(largest.data_type))
+
+
+def test_the_walk_through_from_a_hub_and_back_to_it(tmp_path: Path, manifests: Path) -> None:
+    """Download, fp16, compare, measure, write the card, upload."""
     with HubServer() as hub:
+        hub.users["hush-hush-token"] = {"name": "my-name", "role": "write"}
         hub.add("SamLowe/roberta-base-go_emotions", checkpoint(tmp_path / "source"))
         small = (manifests / "go-emotions.yaml").read_text()
         for long, short in (
@@ -51,16 +68,24 @@ def test_the_walk_through_with_a_model_from_a_hub(tmp_path: Path, manifests: Pat
             ("batch: [1, 8, 32]", "batch: [4]"),
             ("longer_than: [0, 200]", "longer_than: [200]"),
             ("sequence: [128]", "sequence: [16]"),
+            ("workers: [1, 2]", "workers: [1]"),  # the twin has both, and both orders
+            ("order: [sorted, as-is]", "order: [as-is]"),
         ):
             assert long in small
             small = small.replace(long, short)
         (manifests / "go-emotions.yaml").write_text(small)
         online = {"HF_ENDPOINT": hub.endpoint, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
-        reader = Reader(tmp_path, **online, HF_HOME=str(tmp_path / "hf"))
-        facts = measured(reader, "onnxbuild run manifests/go-emotions.yaml go-emotions/fp32 -D comments=80 --json")
-    throughput = facts["go-emotions/fp32:benchmark"]["throughput"]
+        reader = Reader(tmp_path, **online, HF_HOME=str(tmp_path / "hf"), HF_TOKEN="hush-hush-token")
+        facts = measured(reader, "onnxbuild run manifests/go-emotions.yaml go-emotions:publish -D comments=80 --json")
+    throughput = facts["go-emotions/fp16:benchmark"]["throughput"]
     assert [one["longer_than"] for one in throughput["texts"]] == [200]
     assert {one["tokenized"] for one in throughput["results"]} == {"before", "within"}
+    uploaded = hub.repos["my-name/roberta-base-go_emotions-onnx-fp16"]
+    files = uploaded["commits"][uploaded["refs"]["main"]]
+    assert files["model.onnx"] == (manifests / "out/go-emotions/packages/plain/model.onnx").read_bytes()
+    card = yaml.safe_load(files["README.md"].decode().split("\n---\n")[0])
+    assert (card["base_model"], card["license"]) == ("SamLowe/roberta-base-go_emotions", "mit")
+    assert card["model-index"][0]["results"], "what the validation measured"
 
 
 def checkpoint(folder: Path) -> dict[str, bytes]:

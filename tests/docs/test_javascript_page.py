@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import re
 import subprocess
 import sys
-import threading
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
+from servers import free_port
 
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.workers.package.javascript.node_project import (
@@ -37,25 +39,35 @@ await browser.close();
 """
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
+def command(start):
+    """The arguments of the guide's command that begins so."""
+    found = re.search(rf"^{start} (.*)$", GUIDE, re.MULTILINE)
+    assert found is not None
+    return found[1].split()
 
 
-@pytest.fixture
-def served():
-    servers = []
+@contextlib.contextmanager
+def served(folder):
+    """The guide's third command, at a port that is free; its address."""
+    *arguments, port = command("python")
+    assert port == "8000"
+    address = f"http://127.0.0.1:{(free := free_port())}"
+    log = (folder / "server.log").open("w")
+    line = [sys.executable, *arguments, str(free), "--bind", "127.0.0.1"]
+    with log, subprocess.Popen(line, cwd=folder, stdout=log, stderr=log) as server:
+        try:
+            await_answer(address)
+            yield address
+        finally:
+            server.terminate()
 
-    def serve(folder):
-        server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        return f"http://127.0.0.1:{server.server_port}/index.html"
 
-    yield serve
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+def await_answer(address):
+    for _ in range(300):
+        with contextlib.suppress(urllib.error.URLError), urllib.request.urlopen(address):
+            return
+        time.sleep(0.1)
+    pytest.fail(f"{address} does not answer")
 
 
 def fine_tuned(folder):
@@ -82,30 +94,32 @@ def fine_tuned(folder):
     return model
 
 
-def test_page_shows_what_the_model_says(tmp_path, served, amount):
+def test_page_shows_what_the_model_says(tmp_path, amount):
+    """The three commands; without `--thorough`, the library that checks packages stands for `npm install`."""
     assert f"{LIBRARY}@{version_of(4)}\n" in GUIDE, "the page loads the version that checks the package"
-    if not amount(part=False, full=True):
-        return
     try:
         program, chromium, project = node(), browser(), project_folder(4, lambda *_: None)
     except (ClientAbsent, CheckFailed) as absent:
         pytest.skip(str(absent))
     model = fine_tuned(tmp_path / "my-model")
-    command = re.search(r"^onnxbuild (convert-js .*)$", GUIDE, re.MULTILINE).group(1)
-    arguments = [sys.executable, "-m", "onnxbuild", *command.split()]
-    done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (tmp_path / "my-model-js/node_modules").symlink_to(project / "node_modules")
+    run([sys.executable, "-m", "onnxbuild", *command("onnxbuild")], tmp_path)
+    if amount(part=False, full=True):
+        run(["npm", *command("npm")], tmp_path)
+    else:
+        (tmp_path / "my-model-js/node_modules").symlink_to(project / "node_modules")
     page = re.search(r"```html\n(.*?)```", GUIDE, re.DOTALL).group(1)
     (tmp_path / "my-model-js/index.html").write_text(page, encoding="utf-8")
     (tmp_path / "read.mjs").write_text(READ)
-    address = served(tmp_path / "my-model-js")
-    shown = subprocess.run(
-        [program, "read.mjs", project, chromium, address], cwd=tmp_path, capture_output=True, text=True, check=True
-    )  # fmt: skip
-    label, score = shown.stdout.split()
+    with served(tmp_path) as address:
+        label, score = run([program, "read.mjs", project, chromium, f"{address}/index.html"], tmp_path).split()
     assert label == "calm"
     assert float(score) == pytest.approx(expected(model, tmp_path / "my-model"), abs=0.01)
+
+
+def run(arguments, folder):
+    done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def expected(model, folder):

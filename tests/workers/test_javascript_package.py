@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from onnxbuild.protocol import CheckFailed
+from onnxbuild.steps.packaging.transformers_js import JavaScriptParams
 from onnxbuild.tables.publishing.javascript_dtypes import (
     DEFAULT_DTYPES,
     SUFFIXES,
@@ -24,6 +25,7 @@ from onnxbuild.workers.package.javascript.client_answers import arrays, compared
 from onnxbuild.workers.package.javascript.dtype_files import loaded_graphs, write_dtype
 from onnxbuild.workers.package.javascript.javascript_card import card, graphs_of
 from onnxbuild.workers.package.javascript.javascript_config import inline_chat_template, write_files, write_settings
+from onnxbuild.workers.package.javascript.javascript_package import run as write_package
 from onnxbuild.workers.package.javascript.kernels_of_client import missing_kernels, operators_of
 from onnxbuild.workers.package.javascript.model_halves import write_halves
 from onnxbuild.workers.package.javascript.node_project import CLIENTS
@@ -296,6 +298,32 @@ def test_tokenizer_without_a_fast_form_is_refused(tmp_path):
     with pytest.raises(CheckFailed) as failed:
         write_files((tmp_path / "checkpoint",), tmp_path)
     assert failed.value.failure.code == "OBE194"
+
+
+def test_written_package_has_every_file_that_the_library_reads(tmp_path):
+    """The processor that the export dropped, the inlined template, the recipes: all by the step itself."""
+    exported, checkpoint, package = (tmp_path / name for name in ("graph", "checkpoint", "package"))
+    for folder in (exported, checkpoint, package):
+        folder.mkdir()
+        if folder != package:
+            (folder / "config.json").write_text('{"model_type": "vit", "architectures": ["ViTForImageClassification"]}')
+    graph(exported / "model.onnx")
+    (exported / "tokenizer.json").write_text("{}")
+    (exported / "tokenizer_config.json").write_text("{}")
+    (checkpoint / "preprocessor_config.json").write_text('{"size": 37}')
+    (checkpoint / "chat_template.jinja").write_text("{{ messages }}")
+    recipe = [("quantize", {"method": "weight-only", "bits": 4, "block_size": 64})]
+    params = JavaScriptParams(
+        task="image-classification", graphs={"q4": "small"}, default_dtype="q4", recipes={"q4": recipe}
+    )
+    facts = write_package(params, {"model": checkpoint, "graph-small": exported}, {"package": package}, print)
+    assert read(package / "preprocessor_config.json") == {"size": 37}
+    assert read(package / "tokenizer_config.json") == {"chat_template": "{{ messages }}"}
+    assert (package / "chat_template.jinja").read_text() == "{{ messages }}"
+    assert read(package / "quantize_config.json") == quantize_config({"q4": recipe})
+    assert read(package / "quantize_config.json")["block_size"] == 64
+    assert read(package / "config.json")["transformers.js_config"] == {"dtype": "q4"}
+    assert (facts["files"], facts["graphs"]) == (8, {"model_q4.onnx": 0})
 
 
 def test_quantize_config_says_what_the_dtypes_share():

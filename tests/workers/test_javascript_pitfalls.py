@@ -1,7 +1,8 @@
 """What converters did wrong for Transformers.js, one test each: no package has these faults.
 
 The others have their tests elsewhere: processors, chat templates and chunks in `test_javascript_package.py`; kernels in
-`tests/rules/OB775` and there; pages in `test_javascript_clients.py` and `tests/docs/test_javascript_page.py`.
+`tests/rules/OB775` and there; pages in `test_javascript_clients.py` and `tests/docs/test_javascript_page.py`. No step
+writes GatherBlockQuantized, so lint has no rule for it, and the check with a browser names it in graphs from elsewhere.
 """
 
 from __future__ import annotations

@@ -343,7 +343,7 @@ def _compare_exporters(compare: argparse.ArgumentParser) -> None:
 
 def _convert_js(convert: argparse.ArgumentParser) -> None:
     convert.add_argument("model", metavar="MODEL", help="the folder of a checkpoint, or a repository of the Hub")
-    words = "which files the package has (default: fp32,fp16,q8,q4): fp32, fp16, q8, int8, q4, q4f16, bnb4"
+    words = "which files the package has (default: fp32,fp16,q8,q4): fp32, fp16, q8, int8, uint8, q4, q4f16, bnb4"
     convert.add_argument(
         "--dtypes", type=values.dtypes, default=("fp32", "fp16", "q8", "q4"), metavar="LIST", help=words
     )

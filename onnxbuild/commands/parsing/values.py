@@ -41,7 +41,7 @@ def variable(text: str) -> str:
 
 def dtypes(text: str) -> tuple[str, ...]:
     """Dtypes of Transformers.js, separated by commas."""
-    return _listed(text, ("fp32", "fp16", "q8", "int8", "q4", "q4f16", "bnb4"), "dtype")
+    return _listed(text, ("fp32", "fp16", "q8", "int8", "uint8", "q4", "q4f16", "bnb4"), "dtype")
 
 
 def clients(text: str) -> tuple[str, ...]:

@@ -27,6 +27,10 @@ class _Port(Struct, frozen=True):
     shape: tuple[int | str, ...]
 
 
+class _Output(Struct, frozen=True):
+    shape: tuple[int | str, ...]
+
+
 class CompiledSession:
     """One compiled graph: its inputs and outputs are those of the graph that was compiled."""
 
@@ -36,7 +40,7 @@ class CompiledSession:
         try:
             stages = list(record["stages"].values())
             self.inputs = {name: _Port(one["type"], tuple(one["shape"])) for name, one in stages[0]["inputs"].items()}
-            self.outputs: Mapping[str, Any] = stages[0]["outputs"]
+            self.outputs = {name: _Output(tuple(shape)) for name, shape in stages[0]["outputs"].items()}
             open_file = _OPENED[record["backend"]]
             files = {stage["file"] for stage in stages}
         except (KeyError, TypeError, AttributeError, IndexError) as error:

@@ -81,7 +81,7 @@ class EncoderModel:
         return len(self.answer("embed", [Item("dimensions")])[0].vector) // np.dtype(np.float32).itemsize
 
 
-def _classes(session: GraphSession) -> int | None:
+def _classes(session: GraphSession | CompiledSession) -> int | None:
     """How many classes the graph tells apart; None if the shape of its output does not say so."""
     if "logits" not in session.outputs:
         raise UnusableModelError("the graph has no output `logits`")
