@@ -83,7 +83,7 @@ def test_labels_are_counted_on_both_sides(validate, tmp_path):
     assert facts["metrics"]["accuracy_drop"] == 0.0
     assert facts["samples"]["text"] == "rows of `reviews`"
     assert facts["samples"]["rows"] == 33
-    assert any(said[0].startswith("comparing rows of `reviews`, batch 1 of ") for said in told)
+    assert any(said[0].startswith("comparing rows of `reviews`, batch 1 (") for said in told)
 
     broken = damaged(model, tmp_path / "damaged", all_say_one)
     with pytest.raises(CheckFailed) as caught:
