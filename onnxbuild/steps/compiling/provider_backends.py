@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from onnxbuild.needs.step_needs import FILE
+from onnxbuild.needs.step_needs import FILE, LIBRARY
 from onnxbuild.steps.compiling.backend_kind import Backend, CompileParams, check_device
 from onnxbuild.steps.compiling.sizes_of_calls import PROFILES, check_profiles, check_tokens
 from onnxbuild.steps.dataset_rows import (
@@ -31,6 +31,7 @@ from onnxbuild.tables.tasks import reads_text_rows
 _WORKER = "onnxbuild.workers.compile.checked.checked_worker"
 _ENGINE = "onnxbuild.workers.engines.compiled.provider_engine:ProviderModel"
 _NVIDIA = f"{FILE}/dev/nvidiactl"
+_TENSORRT = f"{LIBRARY}libnvinfer.so"  # no part of onnxruntime-gpu
 _ON_CUDA = frozenset({"tensorrt", "cuda"})
 FLOATS = frozenset({"fp32", "fp16", "bf16"})
 _BLOCKED = ("q", "bnb")  # begin the names of precisions with weights in blocks, such as `q4f16` and `q4-stored`
@@ -79,7 +80,13 @@ class TensorrtParams(ProviderParams, frozen=True, forbid_unknown_fields=True, kw
         Meta(description="in what the engine computes; `int8` writes a QDQ graph without zero points, ranged on text"),
     ] = "fp32"
     shapes: Annotated[ShapeRange, Meta(description="shapes for which the engine is built")] = ShapeRange()
-    engine_cache: Annotated[bool, Meta(description="keep built engines between starts")] = True
+    engine_cache: Annotated[
+        bool,
+        Meta(
+            description="cache built engines, so that a process builds each once; onnxbuild deletes its own cache when"
+            " its worker ends, and other programs keep theirs where they set `trt_engine_cache_path`"
+        ),
+    ] = True
     dataset: Annotated[
         str | UnsetType, Meta(description="name of the dataset on which `int8` is ranged; else texts of onnxbuild")
     ] = UNSET
@@ -217,7 +224,7 @@ def _gpu_on_linux() -> tuple[str, ...]:
 
 TENSORRT = _backend(
     "tensorrt", "NVIDIA TensorRT through ONNX Runtime: shape profiles, fp16, bf16 and symmetric int8",
-    "onnxruntime-gpu", _NVIDIA,
+    "onnxruntime-gpu", _NVIDIA, _TENSORRT,
     params=TensorrtParams,
     worker=f"{_WORKER}:run_tensorrt",
     check=_check_tensorrt,
