@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 # What `packages` may name besides distributions: the code of a package, by content.
 CODE_OF = "code of "
@@ -24,6 +24,8 @@ LIBRARY = "library "
 _LOADER_CACHE = "/etc/ld.so.cache"
 _LOADER_FOLDERS = ("/lib", "/usr/lib", "/lib64", "/usr/lib64")
 
+ABSENT = "absent"  # the version, in a key, of what is missing
+
 # The version of a distribution in the environment that is asked about; None if it is absent there.
 Version = Callable[[str], str | None]
 
@@ -31,6 +33,21 @@ Version = Callable[[str], str | None]
 def is_of_machine(need: str) -> bool:
     """Whether a need is a program, a file or a library of the machine, whatever environment the action runs in."""
     return need.startswith((PROGRAM, FILE, LIBRARY))
+
+
+def of_key(versions: Mapping[str, str]) -> dict[str, str]:
+    """The versions that a key has: a library counts only where it is all that is missing.
+
+    A library that is there tells no version, and beside another missing need it changes nothing. Its absence was a
+    failure before it became a need, so that no result has another key because of it.
+    """
+    gone = {name for name, version in versions.items() if version == ABSENT}
+    others = any(not name.startswith(LIBRARY) for name in gone)
+    return {
+        name: version
+        for name, version in versions.items()
+        if not name.startswith(LIBRARY) or (name in gone and not others)
+    }
 
 
 def need_name(need: str) -> str:
@@ -84,6 +101,7 @@ def _has_library(folder: str, name: str) -> bool:
 def _in_loader_cache(name: str) -> bool:
     try:
         with open(_LOADER_CACHE, "rb") as file:
-            return f"\0{name}".encode() in file.read()
+            paths = file.read()  # it ends each path with a zero byte
     except OSError:
         return False
+    return any(f"/{name}{end}".encode() in paths for end in ("\0", "."))

@@ -8,8 +8,8 @@ import msgspec
 
 from onnxbuild.commands.workspace import Session
 from onnxbuild.execute.events import Outcome
-from onnxbuild.execute.sharing.compiled_elsewhere import ABSENT, is_prepared
-from onnxbuild.needs.step_needs import first_absent, need_name
+from onnxbuild.execute.sharing.compiled_elsewhere import is_prepared
+from onnxbuild.needs.step_needs import ABSENT, first_absent, need_name
 from onnxbuild.planning.action_graph import Action
 
 

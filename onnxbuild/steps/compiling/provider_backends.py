@@ -195,7 +195,13 @@ def _resolve_tensorrt(params: TensorrtParams, context: Context) -> TensorrtParam
     return msgspec.structs.replace(params, dataset=UNSET, samples=64, sequence=128, seed=0, rows=Rows())
 
 
-def _backend(name: str, summary: str, distribution: str, *files: str, **more: Any) -> Backend:
+def _backend(
+    name: str, summary: str, distribution: str, *files: str, libraries: tuple[str, ...] = (), **more: Any
+) -> Backend:
+    """A backend that needs a distribution with the provider, files of a driver, and libraries of the compiler.
+
+    What runs the result has no libraries among its needs: they are in the params of each check, and so in its key.
+    """
     needs = (distribution, *files)
     settle = more.pop("resolve", lambda params, _context: params)
 
@@ -210,7 +216,7 @@ def _backend(name: str, summary: str, distribution: str, *files: str, **more: An
         engine=_ENGINE,
         verified_on="device",
         packages=lambda _params: ("onnx",),
-        compiler=lambda _params: needs,
+        compiler=lambda _params: (*needs, *libraries),
         runs_with=lambda _params: needs,
         pure=True,
         **{"params": ProviderParams, "worker": f"{_WORKER}:run", "check": _check_integers(name), **more},
@@ -224,7 +230,7 @@ def _gpu_on_linux() -> tuple[str, ...]:
 
 TENSORRT = _backend(
     "tensorrt", "NVIDIA TensorRT through ONNX Runtime: shape profiles, fp16, bf16 and symmetric int8",
-    "onnxruntime-gpu", _NVIDIA, _TENSORRT,
+    "onnxruntime-gpu", _NVIDIA, libraries=(_TENSORRT,),
     params=TensorrtParams,
     worker=f"{_WORKER}:run_tensorrt",
     check=_check_tensorrt,
