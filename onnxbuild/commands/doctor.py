@@ -7,7 +7,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -137,12 +137,18 @@ def _ability(kind: Kind, version: Version) -> str:
         params = kind.params()
     except TypeError:  # a plugin's params without defaults
         return "what it needs depends on its params, which `onnxbuild lint` looks at"
+    return "; ".join([_ability_of(kind, params, version), *_without(kind, version)])
+
+
+def _without(kind: Kind, version: Version) -> Iterator[str]:
+    """The settings of a backend whose distribution is absent."""
     backend = backend_named(kind.backend)
     further = {} if backend is None else backend.optional
-    without = [
-        f"`{setting}` needs `{name}`, which is not here" for setting, name in further.items() if not version(name)
-    ]
-    return "; ".join([_ability_of(kind, params, version), *without])
+    for name in dict.fromkeys(further.values()):
+        if version(name) is None:
+            settings = [f"`{setting}`" for setting, needed in further.items() if needed == name]
+            verb = "needs" if len(settings) == 1 else "need"
+            yield f"{' and '.join(settings)} {verb} `{name}`, which is not here"
 
 
 def _ability_of(kind: Kind, params: Any, version: Version) -> str:

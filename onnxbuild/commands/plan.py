@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from onnxbuild.commands.building.best_first import with_best
+from onnxbuild.commands.building.only_prepared import only_prepared
 from onnxbuild.commands.building.tidying import mention_unnamed
 from onnxbuild.commands.parsing.options import Asked
 from onnxbuild.commands.publishing.planned_uploads import planned_uploads
@@ -32,7 +33,8 @@ def show_plan(
         if as_json:
             print(events_text(outcomes, uploads), end="")
         else:
-            text = plan_text(opened.graph, outcomes, opened.store.traces.last(opened.scope))
+            lasts = opened.store.traces.last(opened.scope)
+            text = plan_text(opened.graph, outcomes, lasts, only_prepared(opened, outcomes))
             print(fitted(text, sys.stdout))
             for line in (line for one in uploads for line in upload_lines(one)):
                 print(fitted(line, sys.stdout))

@@ -10,6 +10,7 @@ from onnxbuild.digest import Digest, digest_value
 from onnxbuild.execute.events import Outcome
 from onnxbuild.execute.key import KeyParts
 from onnxbuild.machine import Machine, this_machine
+from onnxbuild.needs.step_needs import of_key
 from onnxbuild.planning.action_graph import Action, FilesSource, Input, OutputRef, PapersSource
 from onnxbuild.runners.runner import Runner
 from onnxbuild.steps import Kinds
@@ -53,7 +54,7 @@ class Assessor:
             version=kind.version,
             params=action.params,
             inputs=inputs,
-            packages=self._runner.packages(action.toolchain, names),
+            packages=of_key(self._runner.packages(action.toolchain, names)),
             toolchain=self._runner.identity(action.toolchain) if names else {},
             machine=self._this_machine() if kind.measures else None,
         )

@@ -1,14 +1,15 @@
-"""What a step needs besides its inputs: distributions, programs on the PATH, and files of drivers.
+"""What a step needs besides its inputs: distributions, programs on the PATH, files of drivers, and shared libraries.
 
-Programs and files are those of the machine. Distributions are those of one environment, which the caller chooses: a
-worker asks about its own, lint about the toolchain of the action, and `doctor` about that of the command.
+Programs, files and libraries are those of the machine. Distributions are those of one environment, which the caller
+chooses: a worker asks about its own, lint about the toolchain of the action, and `doctor` about that of the command.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Mapping
 
 # What `packages` may name besides distributions: the code of a package, by content.
 CODE_OF = "code of "
@@ -16,19 +17,42 @@ CODE_OF = "code of "
 PROGRAM = "program "
 # A file of the system, such as `file /dev/kfd`, that a driver makes: whether it is there.
 FILE = "file "
+# A shared library, such as `library libnvinfer.so`, of any version: whether the loader of Linux finds it.
+LIBRARY = "library "
+
+# What the loader knows without LD_LIBRARY_PATH: its cache, and the folders that it looks in last.
+_LOADER_CACHE = "/etc/ld.so.cache"
+_LOADER_FOLDERS = ("/lib", "/usr/lib", "/lib64", "/usr/lib64")
+
+ABSENT = "absent"  # the version, in a key, of what is missing
 
 # The version of a distribution in the environment that is asked about; None if it is absent there.
 Version = Callable[[str], str | None]
 
 
 def is_of_machine(need: str) -> bool:
-    """Whether a need is a program or a file of the machine, whatever environment the action runs in."""
-    return need.startswith((PROGRAM, FILE))
+    """Whether a need is a program, a file or a library of the machine, whatever environment the action runs in."""
+    return need.startswith((PROGRAM, FILE, LIBRARY))
+
+
+def of_key(versions: Mapping[str, str]) -> dict[str, str]:
+    """The versions that a key has: a library counts only where it is all that is missing.
+
+    A library that is there tells no version, and beside another missing need it changes nothing. Its absence was a
+    failure before it became a need, so that no result has another key because of it.
+    """
+    gone = {name for name, version in versions.items() if version == ABSENT}
+    others = any(not name.startswith(LIBRARY) for name in gone)
+    return {
+        name: version
+        for name, version in versions.items()
+        if not name.startswith(LIBRARY) or (name in gone and not others)
+    }
 
 
 def need_name(need: str) -> str:
     """A need as a person calls it."""
-    return need.removeprefix(PROGRAM).removeprefix(FILE)
+    return need.removeprefix(PROGRAM).removeprefix(FILE).removeprefix(LIBRARY)
 
 
 def first_absent(needs: Iterable[str], version: Version) -> str | None:
@@ -43,4 +67,41 @@ def _is_there(need: str, version: Version) -> bool:
         return shutil.which(need.removeprefix(PROGRAM)) is not None
     if need.startswith(FILE):
         return os.path.exists(need.removeprefix(FILE))
+    if need.startswith(LIBRARY):
+        return has_library(need.removeprefix(LIBRARY))
     return version(need) is not None
+
+
+def has_library(name: str) -> bool:
+    """Whether the loader finds a library, such as `libnvinfer.so`, or a version of it, such as `libnvinfer.so.10`.
+
+    The places are read instead of asked for: `ctypes.util.find_library` starts compilers.
+    """
+    return any(_has_library(folder, name) for folder in library_folders()) or _in_loader_cache(name)
+
+
+def library_folders() -> tuple[str, ...]:
+    """The folders in which the loader looks: those of LD_LIBRARY_PATH, of this interpreter, and of the system."""
+    named = filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep))
+    return (*named, os.path.join(sys.prefix, "lib"), *_LOADER_FOLDERS)
+
+
+def library_places() -> tuple[str, ...]:
+    """The files and folders that change where a library is installed or removed."""
+    return (*library_folders(), _LOADER_CACHE)
+
+
+def _has_library(folder: str, name: str) -> bool:
+    try:
+        return any(one == name or one.startswith(f"{name}.") for one in os.listdir(folder))
+    except OSError:
+        return False
+
+
+def _in_loader_cache(name: str) -> bool:
+    try:
+        with open(_LOADER_CACHE, "rb") as file:
+            paths = file.read()  # it ends each path with a zero byte
+    except OSError:
+        return False
+    return any(f"/{name}{end}".encode() in paths for end in ("\0", "."))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from onnxbuild.manifest.spec import Manifest
+from onnxbuild.needs.step_needs import Version
 from onnxbuild.planning.interpreters.distributions import Distributions, own_distributions
 from onnxbuild.planning.locked import Lock
 from onnxbuild.planning.toolchains import normalized, toolchain_key
@@ -16,6 +17,7 @@ from onnxbuild.steps.exporters import EXPORTERS, UNPINNED
 _NEEDED = (package for exporter in EXPORTERS.values() for package in exporter.needs)
 _ASKED = tuple(dict.fromkeys((*_NEEDED, "sentence-transformers", "peft", QEFFICIENT)))
 _REQUIRED = tuple(one.package for one in EXPORTERS.values() if one.requirement and not one.may_come_along)
+_UNKNOWN = "not known"  # the version of what may be in a toolchain
 _NAME = re.compile(r"[\w.-]+")
 _PIN = re.compile(r"([\w.-]+)(?:\[[^\]]*\])?\s*==\s*([\w.+!-]+)\s*")
 
@@ -33,6 +35,35 @@ def known_versions(manifest: Manifest, lock: Lock, toolchain: str | None) -> Map
     if locked is not None:
         return {name: locked.version(name) for name in _ASKED}
     return _pinned(asked.requirements)
+
+
+def version_in(manifest: Manifest, lock: Lock, toolchain: str) -> Version:
+    """The look-up of any distribution in a toolchain; of one that planning cannot know, it says that it is there.
+
+    Before a toolchain is locked, a distribution is absent if no requirement mentions it, and none has extras, which
+    may bring anything along.
+    """
+    asked = manifest.toolchains[toolchain]
+    locked = lock.toolchains.get(toolchain_key(asked.requirements, asked.sdist))
+    if asked.python:
+        folders = _folders_of(asked.python, manifest)
+        return _or_none(Distributions(folders).released) if folders else lambda _name: _UNKNOWN
+    if locked is not None:
+        return _or_none(locked.version)
+    return lambda name: None if _is_left_out(name, asked.requirements) else _UNKNOWN
+
+
+def _or_none(version: Callable[[str], str]) -> Version:
+    def found(name: str) -> str | None:
+        known = version(name)
+        return None if known == "absent" else known
+
+    return found
+
+
+def _is_left_out(name: str, requirements: Sequence[str]) -> bool:
+    texts = [one.partition(";")[0] for one in requirements]
+    return all("[" not in text and normalized(name) not in normalized(text) for text in texts)
 
 
 def _folders_of(python: str, manifest: Manifest) -> tuple[str, ...]:

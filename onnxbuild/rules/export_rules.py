@@ -43,8 +43,11 @@ RULES: tuple[Rule, ...] = (
             export: {opset: 18}
         """),
     described("OB325", "field-of-other-exporter", """
-        A param or a precision that the chosen exporter does not have.
+        A param or a precision that the chosen exporter does not have, or a param of an export that no target
+        starts from.
 
+        Why: it looks as if it did something. `compile: qaic` writes its graph from the checkpoint: where all targets of
+        a model do, nothing is exported, and lint warns of what `export:` says.
         Bad:
             export: {exporter: optimum, dtype: q4}
         Good:

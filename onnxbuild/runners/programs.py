@@ -1,4 +1,4 @@
-"""Programs on the PATH that clients of packages and compilers need, and files of drivers.
+"""Programs on the PATH that clients of packages and compilers need, files of drivers, and shared libraries.
 
 A check runs as soon as its client is installed, and a variant is compiled as soon as its compiler is.
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from onnxbuild.needs.step_needs import FILE, PROGRAM, is_of_machine
+from onnxbuild.needs.step_needs import FILE, LIBRARY, PROGRAM, has_library, is_of_machine, library_places
 from onnxbuild.planning.action_graph import Action, ActionGraph
 from onnxbuild.steps import all_kinds
 from onnxbuild.steps.kind import Kind, packages_of
@@ -34,9 +34,11 @@ def program_version(name: str) -> str:
 
 
 def version_on_machine(name: str) -> str:
-    """What the key has for a program or a file of the machine."""
+    """What the key has for a program, a file or a library of the machine."""
     if name.startswith(PROGRAM):
         return program_version(name.removeprefix(PROGRAM))
+    if name.startswith(LIBRARY):
+        return "there" if has_library(name.removeprefix(LIBRARY)) else "absent"
     return "there" if os.path.exists(name.removeprefix(FILE)) else "absent"
 
 
@@ -55,9 +57,15 @@ def _params(kind: Kind, action: Action) -> Any:
 
 
 def places_of(names: Iterable[str]) -> Iterator[str]:
-    """The files that programs may be, in the folders of the PATH up to the first that has them, and other files."""
+    """The files that programs may be, in the folders of the PATH up to the first that has them, and other files.
+
+    For a library, they are the folders in which the loader looks.
+    """
     for full in names:
         name = full.removeprefix(PROGRAM)
+        if full.startswith(LIBRARY):
+            yield from library_places()
+            continue
         if full.startswith(FILE):
             yield full.removeprefix(FILE)
             continue

@@ -30,6 +30,8 @@ from onnxbuild.tables.tasks import IMAGE_CLASSES, PAST, SENTENCE_TASKS, TASKS, c
 _GENAI_FIELDS = ("provider", "options")
 _BARE = ("genai", "mobius")  # they do not load the PyTorch model, so neither its attention nor its pooling
 _OF_TRANSFORMERS = ("pad_token_id", "allow_missing")  # what only a model that transformers loads has
+# What planning reads of an export that no target starts from: trust in code, and the limit of texts.
+_READ_WITHOUT_EXPORT = frozenset({"trust_remote_code", "max_length", "task"})
 _OWN = "`export: {exporter: path/to/file.py:function}`"
 
 
@@ -132,6 +134,7 @@ def _check(params: ExportParams, context: Context) -> Iterable[Fault]:
     yield from _check_task(context)
     yield from _check_classes(context)
     if not context.exports:  # of the exporter, nothing matters
+        yield from _check_unread(context)
         return
     yield from _check_missing(params)
     if is_own(name):
@@ -147,6 +150,13 @@ def _check(params: ExportParams, context: Context) -> Iterable[Fault]:
         )
         return
     yield from _check_exporter(params, context, EXPORTERS[name])
+
+
+def _check_unread(context: Context) -> Iterable[Fault]:
+    """OB325 for what is written of an export that no target starts from."""
+    for field in sorted(context.written - _READ_WITHOUT_EXPORT):
+        message = f"`{field}` has no effect: the backends of all targets start from the checkpoint, not from the export"
+        yield Fault(code="OB325", field=field, message=message, hint="remove it", severity="warning")
 
 
 def _check_task(context: Context) -> Iterable[Fault]:

@@ -78,6 +78,21 @@ def test_without_its_compiler_a_variant_is_prepared_and_its_checks_are_skipped(t
     assert "passed" not in shown
 
 
+def test_a_plan_says_what_will_only_be_prepared_and_what_is(tmp_path: Path) -> None:
+    world = machine(tmp_path)
+    remark = f"{'':<9} will only be prepared: `chipc` is missing"
+    first = world.run(verb="plan").out.splitlines()
+    assert first[first.index("run       m/one:compile-chip") + 1] == remark
+    world.run()
+    again = world.run(verb="plan").out.splitlines()
+    place = next(number for number, line in enumerate(again) if "m/one:compile-chip" in line)
+    assert again[place + 1] == f"{'':<9} only prepared: needs chipc"
+    write(world, {"backend": "chip", "cores": 3})
+    assert remark in world.run(verb="plan").out.splitlines()
+    install(world, "chipc", GOOD)
+    assert "prepared" not in world.run(verb="plan").out
+
+
 def test_it_is_compiled_as_soon_as_the_compiler_is_there_and_run_as_soon_as_the_device_is(tmp_path: Path) -> None:
     world = machine(tmp_path)
     world.run()

@@ -54,6 +54,20 @@ def test_what_each_backend_can_do(tmp_path):
     assert f"compile openvino       {words}\n" in as_text(report)
 
 
+def test_the_settings_of_a_backend_that_need_more(tmp_path):
+    words = "compiles and runs; `quantize` and `weights` need `nncf`, which is not here"
+    assert look(tmp_path, without=("nncf",)).backends["openvino"] == words
+
+
+def test_a_gpu_without_the_library_of_its_compiler(tmp_path, monkeypatch):
+    has_file = os.path.exists
+    monkeypatch.setattr("os.path.exists", lambda path: path == "/dev/nvidiactl" or has_file(path))
+    monkeypatch.setattr("onnxbuild.needs.step_needs.has_library", lambda _name: False)
+    backends = look(tmp_path).backends
+    assert backends["tensorrt"] == "prepares: `libnvinfer.so` is not here, so nothing is compiled or run"
+    assert backends["cuda"] == "compiles and runs"
+
+
 def test_a_host_double_needs_no_compiler(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     words = "prepares: `qaic-compile` is not here, so nothing is compiled; a host double runs the graph"

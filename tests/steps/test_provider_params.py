@@ -32,6 +32,7 @@ PROFILE = {f"trt_profile_{end}_shapes": "input_ids:3x5" for end in ("min", "opt"
     ("model", "target", "expected"),
     [
         (BERT, {"backend": "tensorrt", "samples": 7}, "OB805 `samples` has no effect without `precision: int8`"),
+        (BERT, {"backend": "tensorrt", "seed": 3}, "OB805 `seed` has no effect without `precision: int8`"),
         (BERT, {"backend": "tensorrt", "shapes": {"max": [9, 512]}, "options": PROFILE},
          "OB805 `shapes` has no effect beside the profiles in `options`"),
         (BERT, {"backend": "tensorrt", "options": {**PROFILE, "trt_profile_opt_shapes": "input_ids:3x4"}},

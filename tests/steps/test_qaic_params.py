@@ -144,6 +144,17 @@ def test_a_toolchain_without_qefficient(tmp_path: Path) -> None:
     assert "OB815" in linted(tmp_path, model, target, **listed)
 
 
+@pytest.mark.parametrize("field", ["opset", "exporter", "dtype", "library", "attention", "pad_token_id"])
+def test_what_an_export_says_that_is_not_made_has_no_effect(field: str, tmp_path: Path) -> None:
+    values = {"opset": 17, "exporter": "optimum", "dtype": "fp16", "pad_token_id": 3}
+    block = {field: values.get(field, "auto"), "max_length": 60, "trust_remote_code": False}
+    model = {**BERT, "export": block}
+    found = linted(tmp_path, model, {"compile": {"backend": "qaic", "seq_len": [32]}})
+    assert f"OB325 warning: `{field}` has no effect: the backends of all targets start from the checkpoint" in found
+    assert found.count("OB325") == 1
+    assert "OB325" not in linted(tmp_path, model, {}).replace("OB325 `", "")
+
+
 def linted(folder: Path, model: dict[str, Any], target: dict[str, Any], **more: Any) -> str:
     path = folder / "manifest.yaml"
     models = {"m": {"benchmark": False, **model, "targets": ["a"]}}

@@ -1,6 +1,7 @@
 """The backends of ONNX Runtime's providers: what is checked and written without their devices."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -12,14 +13,24 @@ from small_models import classifier
 
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.compiling.compiled_record import CompiledStage, StageInput
-from onnxbuild.steps.compiling.provider_backends import FixedParams, ProviderParams, ShapeRange, TensorrtParams
+from onnxbuild.steps.compiling.provider_backends import (
+    PROVIDER_BACKENDS,
+    TENSORRT,
+    FixedParams,
+    ProviderParams,
+    ShapeRange,
+    TensorrtParams,
+)
 from onnxbuild.steps.kind import Runtime
 from onnxbuild.tables.runtimes.runtime_limits import LIMITS
 from onnxbuild.workers.compile.checked import checked_worker
 from onnxbuild.workers.compile.checked.graph_limits import check_limits
 from onnxbuild.workers.compile.checked.provider_options import options_of
+from onnxbuild.workers.engines.compiled import needs_here
 from onnxbuild.workers.engines.compiled.open_variant import open_variant, why_skipped
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
+
+of_each_backend = pytest.mark.parametrize("backend", PROVIDER_BACKENDS, ids=lambda backend: backend.name)
 
 
 def silent(*_said):
@@ -30,6 +41,19 @@ def prepared(folder, params, run=checked_worker.run, model=None):
     folder.mkdir()
     facts = run(params, {"model": model or classifier().onnx}, {"model": folder}, silent)
     return json.loads((folder / "compiled.json").read_text(encoding="utf-8")), facts
+
+
+def prepared_for(folder, backend):
+    """A folder of a backend with one option that a person wrote; `FixedParams` get a size of their own."""
+    sizes = {"sequence": 17} if issubclass(backend.params, FixedParams) else {}
+    params = backend.params(provider=backend.name, options={"device_id": "1"}, **sizes)
+    return prepared(folder, params, getattr(checked_worker, backend.worker.partition(":")[2]))[0]
+
+
+def opening(folder, record):
+    """The code with which a folder is refused whose record is this one."""
+    (folder / "compiled.json").write_text(json.dumps(record), encoding="utf-8")
+    return code_of(lambda: open_variant(folder, threads=1))
 
 
 def feeds(rows, tokens):
@@ -141,13 +165,6 @@ def test_coreml_gets_a_graph_of_one_shape_with_the_same_outputs(tmp_path):
     assert np.abs(difference).max() < 1e-5
 
 
-def test_a_record_without_its_provider_is_refused(tmp_path):
-    record, _ = prepared(tmp_path / "out", ProviderParams(provider="cuda"))
-    del record["settings"]["provider"]
-    (tmp_path / "out" / "compiled.json").write_text(json.dumps(record), encoding="utf-8")
-    assert code_of(lambda: open_variant(tmp_path / "out", threads=1)) == "OBE234"
-
-
 @pytest.mark.parametrize(
     ("params", "run", "part", "name"),
     [
@@ -165,23 +182,51 @@ def test_a_record_without_what_the_provider_is_told_is_refused(tmp_path, params,
     assert code_of(lambda: open_variant(tmp_path / "out", threads=1)) == "OBE234"
 
 
-def test_a_variant_of_another_version_is_refused(tmp_path):
-    record, _ = prepared(tmp_path / "out", ProviderParams(provider="migraphx"))
-    record |= {"state": "compiled"}
-    record["compiler"]["version"] = "1.0"
-    (tmp_path / "out" / "compiled.json").write_text(json.dumps(record), encoding="utf-8")
-    assert code_of(lambda: open_variant(tmp_path / "out", threads=1)) == "OBE233"
+@of_each_backend
+def test_a_variant_with_another_graph_or_script_is_refused(tmp_path, backend):
+    record = prepared_for(tmp_path / "out", backend)
+    assert set(record["files"]) == {"model.onnx", "compile.sh", "open_with_provider.py"}
+    for name in record["files"]:
+        place = tmp_path / "out" / name
+        content = place.read_bytes()
+        place.write_bytes(b"other")
+        assert opening(tmp_path / "out", record) == "OBE232"
+        place.write_bytes(content)
+
+
+@of_each_backend
+def test_a_variant_of_another_version_is_refused(tmp_path, backend):
+    record = prepared_for(tmp_path / "out", backend)
+    compiler = {**record["compiler"], "version": "1.0"}
+    assert opening(tmp_path / "out", {**record, "state": "compiled", "compiler": compiler}) == "OBE233"
+
+
+@of_each_backend
+def test_a_record_without_one_of_its_settings_or_properties_is_refused(tmp_path, backend):
+    record = prepared_for(tmp_path / "out", backend)
+    names = [(part, name) for part in ("settings", "properties") for name in record[part]]
+    assert {("settings", "provider"), ("properties", "device_id")} <= set(names)
+    for part, name in names:
+        left = {one: value for one, value in record[part].items() if one != name}
+        assert opening(tmp_path / "out", {**record, part: left}) in {"OBE232", "OBE234"}, name
+    without = {name: value for name, value in record["settings"].items() if name != "provider"}
+    assert opening(tmp_path / "out", {**record, "settings": without, "loading": ""}) == "OBE234"
+
+
+def test_a_gpu_without_the_library_of_tensorrt_is_prepared_for(tmp_path, monkeypatch):
+    has_file = os.path.exists
+    monkeypatch.setattr("os.path.exists", lambda path: path == "/dev/nvidiactl" or has_file(path))
+    monkeypatch.setattr(needs_here, "version_here", lambda _name: "1.0")
+    monkeypatch.setattr("onnxbuild.needs.step_needs.has_library", lambda _name: False)
+    record, _ = prepared(tmp_path / "out", TensorrtParams(provider="tensorrt"), checked_worker.run_tensorrt)
+    assert (record["state"], record["needs"]) == ("prepared", "libnvinfer.so")
+    runtime = Runtime(backend="tensorrt", needs=TENSORRT.runs_with(TensorrtParams()))
+    assert why_skipped(tmp_path / "out", runtime) == "needs libnvinfer.so: the variant is only prepared"
 
 
 def test_a_provider_that_is_absent_is_no_silent_run_on_the_cpu(tmp_path):
     prepared(tmp_path / "out", ProviderParams(provider="migraphx"))
     assert code_of(lambda: open_variant(tmp_path / "out", threads=1)) == "OBE43"
-
-
-def test_another_graph_in_the_folder_is_refused(tmp_path):
-    prepared(tmp_path / "out", ProviderParams(provider="cuda"))
-    (tmp_path / "out" / "model.onnx").write_bytes(b"other")
-    assert code_of(lambda: open_variant(tmp_path / "out", threads=1)) == "OBE232"
 
 
 def graph_of(*nodes, opset=18, held=(), kind=TensorProto.FLOAT):

@@ -17,10 +17,9 @@ import msgspec
 from msgspec.structs import replace
 
 from onnxbuild.execute.key import KeyParts
+from onnxbuild.needs.step_needs import ABSENT, of_key
 from onnxbuild.steps import Kinds
 from onnxbuild.store.traces import Trace
-
-ABSENT = "absent"  # the version of what is not installed
 
 
 def without_compiler(parts: KeyParts, kinds: Kinds) -> tuple[KeyParts, ...]:
@@ -32,7 +31,9 @@ def without_compiler(parts: KeyParts, kinds: Kinds) -> tuple[KeyParts, ...]:
     if kind is None or not kind.backend:
         return ()
     needs = kind.compiler(msgspec.convert(parts.params, kind.params))
-    absent = (replace(parts, packages={**parts.packages, **dict.fromkeys(one, ABSENT)}) for one in _parts_of(needs))
+    absent = (
+        replace(parts, packages=of_key({**parts.packages, **dict.fromkeys(one, ABSENT)})) for one in _parts_of(needs)
+    )
     return tuple(one for one in absent if one != parts)
 
 

@@ -12,10 +12,14 @@ from onnxbuild.report.wording import counted
 from onnxbuild.store.traces import Last
 
 
-def plan_text(graph: ActionGraph, outcomes: Mapping[str, Outcome], lasts: Mapping[str, Last]) -> str:
-    """The plan of every action. `lasts`: how each ended the last time it ran."""
+def plan_text(
+    graph: ActionGraph, outcomes: Mapping[str, Outcome], lasts: Mapping[str, Last], remarks: Mapping[str, str]
+) -> str:
+    """The plan of every action. `lasts`: how each ended the last time it ran; `remarks`: what else is said of some."""
     lines = [
-        line for outcome in outcomes.values() for line in plan_lines(outcome, graph, outcomes, lasts.get(outcome.id))
+        line
+        for outcome in outcomes.values()
+        for line in (*plan_lines(outcome, graph, outcomes, lasts.get(outcome.id)), *_remark(outcome, remarks))
     ]
     runs = [outcome for outcome in outcomes.values() if outcome.outcome == "run"]
     if not runs:
@@ -23,8 +27,18 @@ def plan_text(graph: ActionGraph, outcomes: Mapping[str, Outcome], lasts: Mappin
     closing = f"{len(runs)} of {counted(len(outcomes), 'action')} would run"
     if all(_is_new(outcome, lasts.get(outcome.id)) for outcome in outcomes.values()):
         # Printed once: in a first build, it would be the reason on every line.
-        lines = ["nothing has been built yet", *(f"{outcome.outcome:<9} {outcome.id}" for outcome in runs)]
+        lines = ["nothing has been built yet", *(line for outcome in runs for line in _new_lines(outcome, remarks))]
     return "\n".join([*lines, closing])
+
+
+def _new_lines(outcome: Outcome, remarks: Mapping[str, str]) -> Iterator[str]:
+    yield f"{outcome.outcome:<9} {outcome.id}"
+    yield from _remark(outcome, remarks)
+
+
+def _remark(outcome: Outcome, remarks: Mapping[str, str]) -> Iterator[str]:
+    if outcome.id in remarks:
+        yield f"{'':<9} {remarks[outcome.id]}"
 
 
 def failed_last_time(last: Last | None) -> str | None:

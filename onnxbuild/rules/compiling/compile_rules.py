@@ -7,15 +7,16 @@ from collections.abc import Iterator
 import msgspec
 
 from onnxbuild.diagnostics import Diagnostic, fault
-from onnxbuild.needs.step_needs import FILE, PROGRAM, Version, first_absent, need_name
+from onnxbuild.needs.step_needs import FILE, LIBRARY, PROGRAM, Version, first_absent, is_of_machine, need_name
 from onnxbuild.planning.action_graph import CURRENT, Action
+from onnxbuild.planning.known_versions import version_in
 from onnxbuild.rules.rule import Rule, World, described, rule
 from onnxbuild.steps import all_kinds
 
 
 @rule("OB802", "compiler-missing", severity="warning")
 def compiler_missing(world: World) -> Iterator[Diagnostic]:
-    """The compiler of a target is not on this machine.
+    """The compiler of a target is not on this machine, or not in the toolchain of its model.
 
     Why: the target is then only prepared: everything that the compiler is handed is written, with its command in
     `compile.sh`. Its validation and benchmark are skipped.
@@ -33,25 +34,38 @@ def compiler_missing(world: World) -> Iterator[Diagnostic]:
             name = need_name(absent)
             yield fault(
                 "OB802",
-                f"`{name}` is not on this machine, so `{action.id}` will only be prepared, not compiled",
+                f"`{name}` is not {_place(absent, action)}, so `{action.id}` will only be prepared, not compiled",
                 span=action.span,
-                hint=_way_out(absent, name, has_script=not kind.is_plugin),
+                hint=_way_out(absent, name, action, has_script=not kind.is_plugin),
                 severity="warning",
             )
 
 
-def _way_out(need: str, name: str, *, has_script: bool) -> str:
+def _place(need: str, action: Action) -> str:
+    """Where a need is missing."""
+    if action.toolchain == CURRENT or is_of_machine(need):
+        return "on this machine"
+    return f"in the toolchain `{action.toolchain}`"
+
+
+def _way_out(need: str, name: str, action: Action, *, has_script: bool) -> str:
     """What a person can do: no file of a driver installs, and a plugin whose compiler is a library has no script."""
     if need.startswith(FILE):
         return "run this target on a machine that has it, with a shared store"
+    if need.startswith(LIBRARY):
+        return f"name the folder of `{name}` in LD_LIBRARY_PATH, or run `sh compile.sh` in the output where it is found"
+    if action.toolchain != CURRENT and not is_of_machine(need):
+        return f"add `{name}` to the toolchain"
     if need.startswith(PROGRAM) or has_script:
         return f"install `{name}`, or run `sh compile.sh` in the output where it is installed"
     return f"install `{name}`, or run this target where it is installed, with a shared store"
 
 
 def _version(action: Action, world: World) -> Version:
-    """The distributions where an action runs. Those of another interpreter are not looked up, and count as there."""
-    return world.installed if action.toolchain == CURRENT else lambda _name: "not looked up"
+    """The distributions where an action runs, as far as they are known."""
+    if action.toolchain == CURRENT:
+        return world.installed
+    return version_in(world.manifest, world.lock, action.toolchain)
 
 
 RULES: tuple[Rule, ...] = (

@@ -209,6 +209,7 @@ OPENVINO = Backend(
     packages=lambda _params: ("onnx",),
     compiler=_compiler,
     runs_with=lambda _params: ("openvino",),
+    optional={"quantize": "nncf", "weights": "nncf"},
     resolve=_resolve,
     check=_check,
     precision_after=_precision_after,

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from onnxbuild.needs.step_needs import FILE
+from onnxbuild.needs.step_needs import FILE, LIBRARY
 from onnxbuild.steps.compiling.backend_kind import Backend, CompileParams, check_device
 from onnxbuild.steps.compiling.sizes_of_calls import PROFILES, check_profiles, check_tokens
 from onnxbuild.steps.dataset_rows import (
@@ -31,6 +31,7 @@ from onnxbuild.tables.tasks import reads_text_rows
 _WORKER = "onnxbuild.workers.compile.checked.checked_worker"
 _ENGINE = "onnxbuild.workers.engines.compiled.provider_engine:ProviderModel"
 _NVIDIA = f"{FILE}/dev/nvidiactl"
+_TENSORRT = f"{LIBRARY}libnvinfer.so"  # no part of onnxruntime-gpu
 _ON_CUDA = frozenset({"tensorrt", "cuda"})
 FLOATS = frozenset({"fp32", "fp16", "bf16"})
 _BLOCKED = ("q", "bnb")  # begin the names of precisions with weights in blocks, such as `q4f16` and `q4-stored`
@@ -79,7 +80,13 @@ class TensorrtParams(ProviderParams, frozen=True, forbid_unknown_fields=True, kw
         Meta(description="in what the engine computes; `int8` writes a QDQ graph without zero points, ranged on text"),
     ] = "fp32"
     shapes: Annotated[ShapeRange, Meta(description="shapes for which the engine is built")] = ShapeRange()
-    engine_cache: Annotated[bool, Meta(description="keep built engines between starts")] = True
+    engine_cache: Annotated[
+        bool,
+        Meta(
+            description="cache built engines, so that a process builds each once; onnxbuild deletes its own cache when"
+            " its worker ends, and other programs keep theirs where they set `trt_engine_cache_path`"
+        ),
+    ] = True
     dataset: Annotated[
         str | UnsetType, Meta(description="name of the dataset on which `int8` is ranged; else texts of onnxbuild")
     ] = UNSET
@@ -188,7 +195,13 @@ def _resolve_tensorrt(params: TensorrtParams, context: Context) -> TensorrtParam
     return msgspec.structs.replace(params, dataset=UNSET, samples=64, sequence=128, seed=0, rows=Rows())
 
 
-def _backend(name: str, summary: str, distribution: str, *files: str, **more: Any) -> Backend:
+def _backend(
+    name: str, summary: str, distribution: str, *files: str, libraries: tuple[str, ...] = (), **more: Any
+) -> Backend:
+    """A backend that needs a distribution with the provider, files of a driver, and libraries of the compiler.
+
+    What runs the result has no libraries among its needs: they are in the params of each check, and so in its key.
+    """
     needs = (distribution, *files)
     settle = more.pop("resolve", lambda params, _context: params)
 
@@ -203,7 +216,7 @@ def _backend(name: str, summary: str, distribution: str, *files: str, **more: An
         engine=_ENGINE,
         verified_on="device",
         packages=lambda _params: ("onnx",),
-        compiler=lambda _params: needs,
+        compiler=lambda _params: (*needs, *libraries),
         runs_with=lambda _params: needs,
         pure=True,
         **{"params": ProviderParams, "worker": f"{_WORKER}:run", "check": _check_integers(name), **more},
@@ -217,7 +230,7 @@ def _gpu_on_linux() -> tuple[str, ...]:
 
 TENSORRT = _backend(
     "tensorrt", "NVIDIA TensorRT through ONNX Runtime: shape profiles, fp16, bf16 and symmetric int8",
-    "onnxruntime-gpu", _NVIDIA,
+    "onnxruntime-gpu", _NVIDIA, libraries=(_TENSORRT,),
     params=TensorrtParams,
     worker=f"{_WORKER}:run_tensorrt",
     check=_check_tensorrt,

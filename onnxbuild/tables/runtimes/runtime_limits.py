@@ -17,7 +17,7 @@ Integers = Literal["symmetric", "any", "none"]
 class RuntimeLimits(Struct, frozen=True, kw_only=True):
     """The limits of one provider. `operators`: those that the device computes, None where no list is published.
 
-    `opset`: the last one that it reads. `version`: that of the document. `fixed_shapes`: every size must be known.
+    `opset`: the last one that it reads. `version`: that of the document.
     """
 
     provider: str
@@ -27,7 +27,6 @@ class RuntimeLimits(Struct, frozen=True, kw_only=True):
     integers: Integers
     refused: frozenset[str] = frozenset()
     operators: frozenset[str] | None = None
-    fixed_shapes: bool = False
     no_types: frozenset[str] = frozenset()  # element types that no operator takes
 
 
@@ -101,7 +100,6 @@ LIMITS: dict[str, RuntimeLimits] = {
         integers="none",
         refused=_DYNAMIC_INTEGERS | _BLOCKED_WEIGHTS,
         operators=_COREML,
-        fixed_shapes=True,
         no_types=_words("float64"),
     ),
     "migraphx": RuntimeLimits(
