@@ -115,6 +115,32 @@ def test_what_an_account_may_not_have_run(tmp_path, planned):
     assert planned == []
 
 
+def test_a_check_that_hides_behind_another_step_is_not_called_passed(tmp_path, planned):
+    """An account by hand: the check has the name of the fetch, which passes."""
+    check = {**CLIENT_CHECK, "id": "m:fetch", "kind": "client-plain", "params": {"task": "text-classification"}}
+    steps = [BUILT["fetch"], BUILT["validate"], check]
+    assert lacking(tmp_path, *steps) == "two of its steps are called `m:fetch`"
+    assert planned == []
+
+
+def test_a_check_outside_its_bounds_has_not_passed_though_its_manifest_only_warns(tmp_path, monkeypatch):
+    facts = {"passed": False, "metrics": {"cosine_min": 0.98765}, "thresholds": {"cosine_min": 0.999}}
+
+    def run(graph, *_rest):
+        outputs = {"fetch": {"model": "b" * 64}, "validate": {}}
+        return {
+            name: Outcome(
+                id=name, kind=one.kind, outcome="built", outputs=outputs[one.kind],
+                facts=facts if one.kind == "validate" else {},
+            )
+            for name, one in graph.actions.items()
+        }  # fmt: skip
+
+    monkeypatch.setattr(module, "_run", run)
+    message = "`m/t:validate` is outside its bounds (`cosine_min` is 0.9877), of which its manifest only warns"
+    assert checked(tmp_path) == ((), [("OBE180", message)])
+
+
 CLIENT_CHECK = {**BUILT["validate"], "inputs": {"model": "a" * 64}}
 CLIENTS = sorted(name for name in KINDS if name.startswith(CLIENT))
 

@@ -48,6 +48,7 @@ onnxbuild: 1
 targets: {{fp32: {{}}, o2: {{optimize: O2}}}}
 models:
   several: {_MODEL}
+    package: plain
   chosen: {_MODEL}
     select: {{minimize: size_mb}}
 """
@@ -60,6 +61,7 @@ models:
     (["several/o3"], "OB740", "did you mean `several/o2`?"),
     (["several/o2"], "OB741", "onnxbuild run"),
     (["chosen"], "OB741", "chosen/best`"),
+    (["several/packages/plain"], "OB741", "m.yaml several/packages/plain`"),
 ])  # fmt: skip
 def test_what_is_not_clear_or_not_built_is_refused(tmp_path, capsys, selectors, code, says):
     path = tmp_path / "m.yaml"

@@ -20,6 +20,7 @@ from onnxbuild.commands.workspace import memory_limit
 from onnxbuild.deliver.checking.account import Account, StepMade
 from onnxbuild.deliver.package_rows import skipped_because
 from onnxbuild.deliver.provenance import PROVENANCE
+from onnxbuild.deliver.variant_rows import broken_metrics
 from onnxbuild.diagnostics import Diagnostic, fault
 from onnxbuild.execute.events import SUCCEEDED, Outcome, RunFinished
 from onnxbuild.execute.policy import Policy
@@ -75,7 +76,7 @@ def check_again(
             message = f"`{folder}` cannot be validated again: {lacking}"
             return (), [fault("OBE180", message, hint=lacking.hint)]
         outcomes = _run(graph, store, work / "logs", kinds)
-        problems = [*failures(graph, outcomes), *_other(account, outcomes), *_skipped(folder, account, outcomes)]
+        problems = [*failures(graph, outcomes), *_other(account, outcomes), *_unproven(folder, account, outcomes)]
     passed = {name for name, one in outcomes.items() if one.outcome in SUCCEEDED and skipped_because(one) is None}
     checks = tuple(step.kind for step in account.checks if step.id in passed)
     if not problems and len(checks) != len(account.checks):
@@ -117,7 +118,10 @@ class Planner:
         return ActionGraph(self._actions)
 
     def _add(self, step: StepMade, known: Mapping[str, Input]) -> None:
-        if step.id in self._actions:
+        made = self._actions.get(step.id)
+        if made is not None and (made.kind, made.params) != (step.kind, step.params):
+            raise Lacking(f"two of its steps are called `{step.id}`")
+        if made is not None:
             return
         kind = self._kinds.get(step.kind)
         if kind is None:
@@ -189,14 +193,20 @@ def _run(graph: ActionGraph, store: Store, logs: Path, kinds: Kinds) -> Mapping[
     raise AssertionError("BUG: a run without an end")
 
 
-def _skipped(folder: Path, account: Account, outcomes: Mapping[str, Outcome]) -> Iterator[Diagnostic]:
-    """OBE180 for each check that has not run, because this machine lacks what it needs: it has not passed."""
+def _unproven(folder: Path, account: Account, outcomes: Mapping[str, Outcome]) -> Iterator[Diagnostic]:
+    """OBE180 for each check that has ended without having passed: it was skipped, or its manifest only warns."""
     for step in account.checks:
         outcome = outcomes.get(step.id)
-        needs = skipped_because(outcome) if outcome is not None else None
+        if outcome is None or outcome.outcome not in SUCCEEDED:
+            continue
+        needs = skipped_because(outcome)
         if needs is not None:
             message = f"`{folder}` was not validated again: `{step.id}` was skipped, because it {needs}"
             yield fault("OBE180", message, hint="install what it needs, or run the command on a machine that has it")
+        elif outcome.facts.get("passed") is False:
+            broken = ", ".join(f"`{name}` is {metric.value:.4g}" for name, metric in broken_metrics(outcome).items())
+            message = f"`{step.id}` is outside its bounds ({broken}), of which its manifest only warns"
+            yield fault("OBE180", message, hint="accept that, or ask for a folder that keeps its bounds")
 
 
 def _other(account: Account, outcomes: Mapping[str, Outcome]) -> Iterator[Diagnostic]:

@@ -14,7 +14,7 @@ from onnxbuild.commands.workspace import session
 from onnxbuild.deliver.checking.account import example_below
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, did_you_mean, fault
 from onnxbuild.execute.events import SUCCEEDED
-from onnxbuild.planning.action_graph import ActionGraph
+from onnxbuild.planning.action_graph import PACKAGES, ActionGraph
 from onnxbuild.report.wording import path_from_here
 from onnxbuild.serve.running.checked_folder import check_files
 from onnxbuild.serve.unusable_folder import UnusableFolderError
@@ -53,7 +53,7 @@ def folders_of_manifest(asked: Asked, out: str | None) -> tuple[list[Chosen], li
     place = out_folder(asked.manifest, out)
     with session(asked._replace(selectors=()), write=False) as opened:
         names = _names(opened.graph, asked.selectors)
-        check_folders(place, [tuple(name.split("/")) for name in names])  # type: ignore[misc]
+        check_folders(place, [tuple(name.split("/", 1)) for name in names])  # type: ignore[misc]
         states = opened.preview()
     stale = [name for name in names if not _is_up_to_date(opened.graph, name, states)]
     chosen = [_chosen(place / name, f"onnxbuild run {path_from_here(asked.manifest)} {_built(name)}") for name in names]
@@ -76,7 +76,7 @@ def _name(graph: ActionGraph, selector: str) -> str:
     folders = [f"{model}/{target}" for model, target in graph.folders]
     if selector in folders:
         return selector
-    of_model = [name for name in folders if name.startswith(f"{selector}/")]
+    of_model = [name for name in folders if name.startswith(f"{selector}/") and f"/{PACKAGES}/" not in name]
     if f"{selector}/{BEST}" in of_model:
         return f"{selector}/{BEST}"
     if len(of_model) == 1:
@@ -97,12 +97,12 @@ def _few(names: Sequence[str]) -> str:
 def _is_up_to_date(graph: ActionGraph, name: str, states: object) -> bool:
     """Whether a run would find every step and check of a variant done; for the best one, those of all candidates."""
     assert isinstance(states, dict), "BUG: a preview is a dictionary"
-    needed = _needed(graph, *name.split("/"))
+    needed = _needed(graph, *name.split("/", 1))
     return all(one in states and states[one].outcome in SUCCEEDED for one in needed)
 
 
 def _needed(graph: ActionGraph, model: str, target: str) -> Iterator[str]:
-    for variant in graph.variants:
+    for variant in graph.delivered:
         if variant.model == model and target in {variant.target, BEST}:
             yield from variant.members if target == BEST else variant.needed
 
