@@ -10,6 +10,7 @@ from onnxbuild.manifest import reach
 from onnxbuild.permissions import is_below
 from onnxbuild.planning.action_graph import Published
 from onnxbuild.rules.rule import Rule, World, described, rule
+from onnxbuild.rules.sources.read_paths import reader_of
 
 _FOLDER, _HUB, _OCI = "folder:", "hub:", "oci:"
 
@@ -18,8 +19,10 @@ _FOLDER, _HUB, _OCI = "folder:", "hub:", "oci:"
 def taken_destination(world: World) -> Iterator[Diagnostic]:
     """Two uploads go to one place or one into the other, or one goes to a folder that belongs to something else.
 
-    Why: the files of one replace those of the other, and the run says that both are published.
-    Fix: give each upload a destination of its own, which is not in `out/`, `.onnxbuild/`, the store or `.git/`.
+    Why: the files of one replace those of the other, and the run says that both are published. An upload to a folder
+    with a source, a dataset or another input of the manifest may replace it.
+    Fix: give each upload a destination of its own, which is not in `out/`, `.onnxbuild/`, the store or `.git/`, does
+    not hold what the manifest reads, and is not in the folder of a source.
     Bad:
         a: {package: plain, publish: {folder: site}}
         b: {package: plain, publish: {folder: site}}
@@ -84,7 +87,9 @@ def _owner(world: World, place: str) -> str | None:
         return "the folder of the outputs, which each run restores"
     if is_below(folder, os.path.join(home, ".onnxbuild")) or is_below(folder, _store(world)):
         return "a folder that onnxbuild keeps its results in"
-    return "a folder of version control" if reach.is_of_version_control(os.path.relpath(folder, home)) else None
+    if reach.is_of_version_control(os.path.relpath(folder, home)):
+        return "a folder of version control"
+    return reader_of(world, folder)
 
 
 def _store(world: World) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import sys
+from pathlib import Path
 
 import pytest
 from oci_server import OciServer
@@ -124,11 +125,53 @@ def test_nothing_is_written_or_deleted_behind_a_link(package, tmp_path):
 def test_a_first_publish_does_not_replace_files_of_others(package, tmp_path):
     target = tmp_path / "site"
     write(target, {"config.json": b"by hand", "README.md": FILES["README.md"]})
-    with pytest.raises(CheckFailed, match=r"which no publish has written: config\.json$") as caught:
+    with pytest.raises(CheckFailed, match=r"which no publish has written: config\.json, README\.md$") as caught:
         publish(package, folder=str(target))
     assert caught.value.failure.code == "OBE205"
     assert content(target) == {"config.json": b"by hand", "README.md": FILES["README.md"]}
     assert counts(publish(package, folder=str(target), overwrite=True)) == [2, 1, 0, 1]
+
+
+def test_a_first_publish_does_not_take_equal_files_for_its_own(package, place):
+    """Else the next one replaces them, such as those of a source."""
+    params, there, _ = place
+    publish(package, **params)
+    shown = r"which no publish has written: README\.md, config\.json, onnx/model\.onnx$"
+    forget_list(params)
+    with pytest.raises(CheckFailed, match=shown) as caught:
+        publish(package, **params)
+    assert caught.value.failure.code == "OBE205"
+    assert there() == FILES
+    assert counts(publish(package, **params, overwrite=True)) == [1, 0, 0, 3]
+
+
+def forget_list(params):
+    place = listed_places._Folder(Path(params["folder"])) if "folder" in params else listed_places._Bucket(params["s3"])
+    place.remove(".onnxbuild.sha256")
+
+
+def test_a_later_publish_does_not_take_an_equal_file_for_its_own(package, tmp_path):
+    target = tmp_path / "site"
+    publish(package, folder=str(target))
+    write(package, {**FILES, "onnx/q4.onnx": CHANGED["onnx/q4.onnx"]})
+    (target / "onnx" / "q4.onnx").write_bytes(CHANGED["onnx/q4.onnx"])
+    with pytest.raises(CheckFailed, match=r"somebody has changed onnx/q4\.onnx in folder:"):
+        publish(package, folder=str(target))
+    assert content(target)[".onnxbuild.sha256"] == SUMS
+
+
+def test_the_publication_of_another_model_is_not_replaced(package, place):
+    params, there, _ = place
+    write(package, {**FILES, "onnxbuild.json": b'{"model": "a", "target": "packages/plain"}'})
+    publish(package, **params)
+    write(package, {**CHANGED, "onnxbuild.json": b'{"model": "b", "target": "packages/plain"}'})
+    with pytest.raises(CheckFailed, match="has a publication of the model `a`, and this one is of `b`") as caught:
+        publish(package, **params)
+    assert caught.value.failure.code == "OBE205"
+    assert there()["config.json"] == FILES["config.json"]
+    assert counts(publish(package, **params, overwrite=True)) == [1, 3, 1, 1]
+    write(package, {**FILES, "onnxbuild.json": b'{"model": "b", "target": "packages/web"}'})
+    assert counts(publish(package, **params)) == [1, 3, 1, 1]
 
 
 def test_a_folder_that_cannot_be_written_is_a_coded_failure(package, tmp_path):
