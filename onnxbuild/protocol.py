@@ -136,6 +136,21 @@ def _encodable(value: Any) -> Any:
     return [_encodable(one) for one in value] if isinstance(value, list | tuple) else value
 
 
+def in_order(response: Response) -> Response:
+    """A response whose facts are sorted as the store sorts them: so a result reads the same before it is stored."""
+    failure = response.failure
+    return msgspec.structs.replace(
+        response,
+        facts=_sorted(response.facts),
+        failure=failure and msgspec.structs.replace(failure, facts=_sorted(failure.facts)),
+    )
+
+
+def _sorted(facts: Facts) -> Facts:
+    value: Facts = msgspec.to_builtins(facts, order="sorted")
+    return value
+
+
 def plain(value: Any) -> Any:
     """A Struct or mapping as plain JSON values (the form that keys, requests and traces hold)."""
     return msgspec.to_builtins(value)

@@ -22,7 +22,7 @@ from onnxbuild.execute.sharing.compiled_elsewhere import is_compiled, is_final, 
 from onnxbuild.machine import shortage
 from onnxbuild.planning.action_graph import Action
 from onnxbuild.printable import printable
-from onnxbuild.protocol import Failure, Progress, Request, Response, plain, without_secrets
+from onnxbuild.protocol import Failure, Progress, Request, Response, in_order, plain, without_secrets
 from onnxbuild.runners.environments import Unusable
 from onnxbuild.runners.runner import Runner
 from onnxbuild.secrets import redact_file, redacted
@@ -142,7 +142,7 @@ class Performer:
             response = self._in_time(job.action, self._runner.submit(job.action.toolchain, request, forward))
         finally:
             redact_file(request.log)
-        response = without_secrets(response)
+        response = in_order(without_secrets(response))
         if response.failure is None:
             folder.check_inputs_untouched()
         return response

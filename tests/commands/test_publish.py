@@ -265,6 +265,53 @@ def test_the_signature_of_a_folder_is_published_with_it(project, hub):
     assert "model.sig" not in hub.repos["me/tiny-onnx"]["commits"][hub.repos["me/tiny-onnx"]["refs"]["main"]]
 
 
+def test_a_signature_of_another_content_is_not_published_and_the_run_says_so(project, hub):
+    pytest.importorskip("model_signing")
+    curve = ("-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256")
+    subprocess.run(["openssl", "genpkey", *curve, "-out", "k"], cwd=project, check=True, capture_output=True)
+    earlier = (project / "m.yaml").read_text().replace("hub: me/tiny-onnx", "folder: site")
+    (project / "m.yaml").write_text(earlier)
+    command(project, hub, "run", "m.yaml")
+    command(project, hub, "sign", "out/tiny/packages/plain", "--key", "k")
+    outdated = "out/tiny/packages/plain/ has a `model.sig` of another content"
+    said = command(project, hub, "run", "m.yaml", "--publish")
+    assert "tiny is published (plain, signed), 10 files added" in said
+    assert outdated not in said
+    signature = (project / "site" / "model.sig").read_bytes()
+    (project / "m.yaml").write_text(earlier.replace("license: mit", "license: apache-2.0"))
+    said = command(project, hub, "run", "m.yaml", "--publish")
+    assert "is no longer signed" in said
+    assert outdated in said
+    # Now the folder in the output has the new description, and the old signature beside it.
+    assert (project / "out" / "tiny" / "packages" / "plain" / "model.sig").read_bytes() == signature
+    for arguments in (("--publish",), ("--check-published",)):
+        assert "signed)" not in command(project, hub, "run", "m.yaml", *arguments)
+        assert not (project / "site" / "model.sig").exists()
+    shutil.rmtree(project / "site")
+    said = command(project, hub, "run", "m.yaml", "--publish")
+    assert "is published (plain), 9 files added" in said
+    assert outdated in said
+
+
+def test_what_a_run_has_measured_is_published_once(project, hub):
+    """A card of fresh results has the same bytes as one of kept results, so nothing is uploaded a second time."""
+    text = (
+        (project / "m.yaml").read_text().replace("validate: false, ", "").replace("hub: me/tiny-onnx", "folder: site")
+    )
+    (project / "m.yaml").write_text(text)
+    said = command(project, hub, "run", "m.yaml", "--out", "first", "--publish")
+    assert "is published (plain), 9 files added" in said
+    package = Path("tiny", "packages", "plain")
+    assert b"max_abs" in (project / "first" / package / "README.md").read_bytes()
+    said = command(project, hub, "run", "m.yaml", "--out", "first")
+    assert "waits for --publish" not in said
+    assert "wrote" not in said
+    command(project, hub, "run", "m.yaml", "--out", "second")
+    files = [{one.name: one.read_bytes() for one in (project / out / package).iterdir()} for out in ("first", "second")]
+    assert files[0] == files[1]
+    assert "up to date" in command(project, hub, "run", "m.yaml", "--out", "first", "--publish")
+
+
 def test_an_earlier_version_is_published_again(project, hub):
     """The store has its result, and the repository has something else by now."""
     earlier = (project / "m.yaml").read_text()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +192,25 @@ def test_an_outcome_says_how_long_the_worker_took_and_what_it_found(tmp_path: Pa
     again = bench.outcomes(step("a", text="abc"))["a"]
     assert (again.outcome, again.facts, again.seconds) == ("hit", {"length": 3}, 0.0)
     assert (again.key, again.outputs) == (made.key, made.outputs)
+
+
+def test_facts_are_in_the_same_order_before_and_after_they_are_kept(tmp_path: Path) -> None:
+    """What is written about a result, such as a card, must not change because the store has it now."""
+
+    def measures(params: Any, inputs: Any, outputs: Mapping[str, Path], tell: Any) -> dict[str, Any]:
+        (outputs["out"] / "text").write_text("x")
+        facts = {"top1": 0.5, "metrics": {"b": [{"z": 1, "y": 2.5}], "a": None}, "10": 1, "9": 2}
+        if params.fail:
+            raise CheckFailed("OBE04", "too far", facts=facts)
+        return facts
+
+    bench = Bench(tmp_path, InlineRunner({"cat": measures}))
+    made, kept = (bench.outcomes(step("a"))["a"] for _ in range(2))
+    assert (made.outcome, kept.outcome) == ("built", "hit")
+    assert json.dumps(made.facts) == json.dumps(kept.facts)
+    failed = bench.outcomes(step("a", fail=True))["a"]
+    assert failed.failure is not None
+    assert json.dumps(failed.failure.facts) == json.dumps(kept.facts)
 
 
 # -- the parts of keys ------------------------------------------------------------------------------------------------

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from msgspec import structs
 
 from onnxbuild.commands.building.finished import Finished, Result
 from onnxbuild.commands.workspace import planned
+from onnxbuild.deliver.checking.signed_content import has_outdated_signature
 from onnxbuild.deliver.out_folder import Delivery
 from onnxbuild.diagnostics import DiagnosticError
 from onnxbuild.execute.events import Outcome
@@ -142,6 +144,8 @@ def _notices(finished: Finished) -> Iterator[str]:
             yield f"{folder} still contains the last good build"
         for name, now in delivery.kept:
             yield f"{folder} had a file `{name}` that is not of onnxbuild: it is now `{now}`"
+        if delivery.files and has_outdated_signature(Path(delivery.folder)):
+            yield f"{folder} has a `model.sig` of another content; `onnxbuild sign` makes one of this content"
     remote = finished.opened.store.remote
     if result.shared is not None and result.shared.results and remote is not None:
         size = size_in_words(result.shared.bytes)

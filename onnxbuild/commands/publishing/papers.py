@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import structs
 
 from onnxbuild.commands.workspace import Session
+from onnxbuild.deliver.checking.signed_content import current_signature
 from onnxbuild.deliver.package_papers import with_card
 from onnxbuild.deliver.provenance import PROVENANCE, provenance
 from onnxbuild.execute.events import Outcome
@@ -23,10 +24,7 @@ from onnxbuild.planning.action_graph import (
     Variant,
 )
 from onnxbuild.publishing.uploaded_files import SIGNATURE
-from onnxbuild.regular_files import read_regular
 from onnxbuild.steps.dataset_rows import PORT as ROWS
-
-_LARGEST = 64 << 20
 
 
 class Papers:
@@ -83,12 +81,7 @@ class Papers:
         """The signature in the delivered folder, if it was made for this content."""
         if self._out is None:
             return None
-        folder = self._out / variant.model / variant.target
-        try:
-            is_current = read_regular(folder / PROVENANCE, _LARGEST) == account
-            return read_regular(folder / SIGNATURE, _LARGEST) if is_current else None
-        except OSError:
-            return None
+        return current_signature(self._out / variant.model / variant.target, account)
 
     def _stated(self, packed: Packed) -> Any:
         """The license: what the upload states, else the source."""

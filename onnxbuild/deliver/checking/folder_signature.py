@@ -6,8 +6,6 @@ A signature covers every file that `onnxbuild.json` lists, and `onnxbuild.json` 
 
 from __future__ import annotations
 
-import base64
-import json
 import tempfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -16,6 +14,7 @@ from types import ModuleType
 from msgspec import Struct
 
 from onnxbuild.deliver.checking.account import Account
+from onnxbuild.deliver.checking.signed_content import covered
 from onnxbuild.deliver.provenance import PROVENANCE
 from onnxbuild.diagnostics import DiagnosticError, fault, nearest
 from onnxbuild.publishing.added_files import NAMES_THAT_MAY_BE_ADDED, UNREAD
@@ -92,11 +91,10 @@ def _in_words(error: Exception) -> str:
 def _uncovered(text: bytes, account: Account) -> str | None:
     """Which files a signature that is right leaves out; None if it covers all of them."""
     try:
-        payload = json.loads(base64.b64decode(json.loads(text)["dsseEnvelope"]["payload"]))
-        covered = {one["name"] for one in payload["predicate"]["resources"]}
+        signed = covered(text)
     except (ValueError, KeyError, TypeError) as error:
         return f"its list of files cannot be read ({type(error).__name__})"
-    missing = sorted({*account.files, PROVENANCE} - covered)
+    missing = sorted({*account.files, PROVENANCE} - signed.keys())
     return f"it does not cover `{missing[0]}`" if missing else None
 
 
