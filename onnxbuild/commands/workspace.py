@@ -32,7 +32,7 @@ from onnxbuild.report.named_files import check_named, hint_for, write_named
 from onnxbuild.report.wording import on_one_line
 from onnxbuild.runners.environments import Environment
 from onnxbuild.runners.local import LocalRunner
-from onnxbuild.runners.programs import places_of, programs_of
+from onnxbuild.runners.programs import places_of, programs_of, variables_of
 from onnxbuild.runners.runner import Runner
 from onnxbuild.secrets import redacted
 from onnxbuild.steps import Kinds, all_kinds, kinds_at, plugin_files, plugin_places
@@ -160,6 +160,7 @@ def plan(asked: Asked, *, write_lock: bool) -> tuple[Plan, Mapping[str, Environm
     if asked.offline and write_lock:
         check_offline(graph)
     environments = environments_of(manifest, lock, store_root(asked, manifest))
+    programs = programs_of(whole)
     made = Plan(
         manifest=manifest,
         graph=graph,
@@ -171,10 +172,11 @@ def plan(asked: Asked, *, write_lock: bool) -> tuple[Plan, Mapping[str, Environm
             *plugin_files(all_kinds()),
             *(path for environment in environments.values() for path in environment.watched()),
             *watched_keys(asked, manifest),
-            *places_of(programs_of(whole)),
+            *places_of(programs),
             *_signatures(graph, asked.out),
             *files_of_destinations(graph),
         ),
+        variables=variables_of(programs),
         plugins=plugin_places(),
     )
     return made, environments

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from onnxbuild.receipts.receipt import FORMAT, Question, digest_of, fingerprint, installed, receipt_path
+from onnxbuild.receipts.receipt import FORMAT, Question, digest_of, installed, receipt_path, variable_fingerprint
 from onnxbuild.regular_files import is_folder, is_link
 from onnxbuild.store.files import (
     Signature,
@@ -46,8 +46,9 @@ def write_receipt(
     """Write a receipt, unless a file that the answer depends on has changed since it was read.
 
     `read`: files and folders that planning looked at after `began_ns`, also those that are missing; `made`: what all
-    parts depend on; a part has for each of its files the signature that belongs to the content that the answer is
-    about. An unchanged part of an earlier receipt is passed as it is there. Errors: OSError, which a caller may ignore.
+    parts depend on; `environment`: the variables that planning looked at; a part has for each of its files the
+    signature that belongs to the content that the answer is about. An unchanged part of an earlier receipt is passed as
+    it is there. Errors: OSError, which a caller may ignore.
     """
     present = [path for path in read if os.path.exists(path)]
     stamps = {path: settled_signature(path) for path in {*present, *made}}
@@ -64,7 +65,7 @@ def write_receipt(
     receipt = {
         "question": question,
         "format": FORMAT,
-        "environment": {name: fingerprint(os.environ.get(name)) for name in sorted(environment)},
+        "environment": {name: variable_fingerprint(name) for name in sorted(environment)},
         "installed": installed(),
         "read": [[path, *stamps[path]] for path in present],
         "absent": sorted({*read} - {*present}),

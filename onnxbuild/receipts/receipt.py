@@ -51,7 +51,7 @@ def receipt_path(folder: str, question: Question) -> str:
 class Standing:
     """A receipt whose plan still holds: its answer, and the numbers of the parts whose files have changed since."""
 
-    __slots__ = ("_line", "_memory", "_path", "absent", "answer", "moved", "parts", "read", "store")
+    __slots__ = ("_line", "_memory", "_path", "absent", "answer", "environment", "moved", "parts", "read", "store")
 
     def __init__(self, path: str, line: bytes, receipt: Mapping[str, Any]) -> None:
         self._path, self._line = path, line
@@ -59,6 +59,7 @@ class Standing:
         self.read: list[str] = [file[0] for file in receipt["read"]]
         self._memory: str = receipt["memory"]
         self.absent: list[str] = receipt["absent"]
+        self.environment: list[str] = list(receipt["environment"])
         self.store: str = os.path.dirname(receipt["store"][0])
         self.parts: list[list[Any]] = receipt["parts"]
         self.moved = frozenset(
@@ -100,7 +101,7 @@ def _holds(receipt: Mapping[str, Any], question: Question) -> bool:
         receipt["format"] == FORMAT
         and receipt["question"] == json.loads(json.dumps(question))
         and isinstance(receipt["answer"], str)
-        and all(fingerprint(os.environ.get(name)) == value for name, value in receipt["environment"].items())
+        and all(variable_fingerprint(name) == value for name, value in receipt["environment"].items())
         and receipt["installed"] == installed()
         # Every plan depends on some file: a receipt that watches none is not ours.
         and bool(receipt["read"])
@@ -207,6 +208,14 @@ def _cores() -> int | None:
 def fingerprint(value: str | None) -> str | None:
     """A digest of a value: enough to notice a change, and no secret on the disk."""
     return None if value is None else digest_of(os.fsencode(value))
+
+
+def variable_fingerprint(name: str) -> str | None:
+    """A digest of a variable; of the working folder, too, if the variable may list folders and one is relative."""
+    value = os.environ.get(name)
+    if value and name.endswith("PATH") and not all(map(os.path.isabs, value.split(os.pathsep))):
+        value = f"{value}{os.pathsep}{os.getcwd()}"
+    return fingerprint(value)
 
 
 def digest_of(data: bytes) -> str:

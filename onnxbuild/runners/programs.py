@@ -18,6 +18,8 @@ from onnxbuild.planning.action_graph import Action, ActionGraph
 from onnxbuild.steps import all_kinds
 from onnxbuild.steps.kind import Kind, packages_of
 
+_SEARCHED = {PROGRAM: "PATH", LIBRARY: "LD_LIBRARY_PATH"}
+
 
 @functools.cache
 def program_version(name: str) -> str:
@@ -43,13 +45,23 @@ def version_on_machine(name: str) -> str:
 
 
 def programs_of(graph: ActionGraph) -> tuple[str, ...]:
-    """The programs and files that the checks of packages, the compilers and the engines of a graph need."""
+    """The programs, files and libraries that checks of packages, compilers, engines and steps of plugins need."""
     kinds = all_kinds()
     clients = [graph.actions[one.client] for one in graph.packages if one.client is not None]
-    compiled = [one for one in graph.actions.values() if kinds[one.kind].backend or "runtime" in one.params]
-    actions = (*clients, *compiled)
+    others = [one for one in graph.actions.values() if _may_need_any(kinds[one.kind], one)]
+    actions = (*clients, *others)
     names = (name for one in actions for name in packages_of(kinds[one.kind], _params(kinds[one.kind], one)))
     return tuple(dict.fromkeys(name for name in names if is_of_machine(name)))
+
+
+def _may_need_any(kind: Kind, action: Action) -> bool:
+    return bool(kind.backend) or kind.is_plugin or "runtime" in action.params
+
+
+def variables_of(names: Iterable[str]) -> tuple[str, ...]:
+    """The variables of the environment that say where these programs and libraries are searched."""
+    found = {variable for name in names for prefix, variable in _SEARCHED.items() if name.startswith(prefix)}
+    return tuple(sorted(found))
 
 
 def _params(kind: Kind, action: Action) -> Any:
@@ -69,8 +81,14 @@ def places_of(names: Iterable[str]) -> Iterator[str]:
         if full.startswith(FILE):
             yield full.removeprefix(FILE)
             continue
-        for folder in filter(None, os.environ.get("PATH", "").split(os.pathsep)):
+        for folder in _folders_of_programs():
             place = os.path.join(os.path.abspath(folder), name)
             yield place
-            if os.path.isfile(place):
+            if os.access(place, os.X_OK) and not os.path.isdir(place):
                 break
+
+
+def _folders_of_programs() -> Iterable[str]:
+    """The folders of the PATH, as `shutil.which` reads it: one without a name is the working folder."""
+    path = os.environ.get("PATH", os.defpath)
+    return path.split(os.pathsep) if path else ()

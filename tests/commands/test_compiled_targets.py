@@ -112,6 +112,36 @@ def test_it_is_compiled_as_soon_as_the_compiler_is_there_and_run_as_soon_as_the_
     assert "up to date" in world.run().out
 
 
+def test_a_run_notices_another_path(tmp_path: Path) -> None:
+    world = machine(tmp_path)
+    path = os.environ["PATH"]
+    assert "prepared" in world.run().out
+    (world.root / "out/m/one/compile.sh").unlink()
+    world.run()  # with the plan that the receipt keeps
+    for folder, counts in (("first", "built 1, unchanged 1, hit 1"), ("second", "built 0, unchanged 1, hit 2")):
+        install(world, "chipc", f"{GOOD}; : {folder}")
+        (world.root / "bin").rename(world.root / folder)
+        path = f"{world.root / folder}{os.pathsep}{path}"
+        world.environment["PATH"] = path
+        assert counts in world.run().out
+        assert record(world)["state"] == "compiled"
+        assert "up to date" in world.run().out
+
+
+def test_a_run_notices_another_path_of_libraries(tmp_path: Path) -> None:
+    world = machine(tmp_path, chipc=GOOD)
+    world.environment.pop("LD_LIBRARY_PATH", None)
+    write(world, {"backend": "chip", "library": "libchip.so"})
+    world.run()
+    assert record(world)["needs"] == "libchip.so"
+    (world.root / "libraries").mkdir()
+    (world.root / "libraries/libchip.so.2").touch()
+    world.environment["LD_LIBRARY_PATH"] = str(world.root / "libraries")
+    assert "up to date" not in world.run().out
+    assert record(world)["state"] == "compiled"
+    assert "up to date" in world.run().out
+
+
 @pytest.mark.parametrize(
     ("compiler", "options", "code", "words"),
     [

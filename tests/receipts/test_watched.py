@@ -120,6 +120,21 @@ WATCHED = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("path", "moved", "holds"), [("/a:/b", True, True), ("/a:b", False, True), ("/a:b", True, False), ("", True, True),
+                                 ("/a::/b", True, False), ("/a:/b:", True, False)],
+)  # fmt: skip
+def test_a_path_with_a_relative_folder_holds_only_in_the_same_working_folder(world, monkeypatch, path, moved, holds):
+    monkeypatch.chdir(world)
+    monkeypatch.setenv("LOOK_PATH", path.replace(":", os.pathsep))
+    leave(world, environment=["LOOK_PATH", "SECRET"])
+    found = standing(str(world), QUESTION)
+    assert found.environment == ["LOOK_PATH", "SECRET"]
+    if moved:
+        monkeypatch.chdir(world / "blobs")
+    assert (standing(str(world), QUESTION) is not None) == holds
+
+
 def test_without_a_change_the_receipt_answers(world):
     leave(world)
     found = standing(str(world), QUESTION)

@@ -75,7 +75,9 @@ def _write(finished: Finished) -> None:
         made=[str(opened.store.root / GENERATION)],
         parts=parts,
         stored=stored_files(outcomes, opened.store),
-        environment=opened.plan.manifest.environment,
+        environment=before.receipt.environment
+        if before
+        else {*opened.plan.manifest.environment, *opened.plan.variables},
         answer=_answer(finished, hits),
         memory=remember(structs.replace(opened.plan, graph=whole), names, hits),
     )

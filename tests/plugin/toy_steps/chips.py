@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from onnxbuild.needs.step_needs import PROGRAM
+from onnxbuild.needs.step_needs import LIBRARY, PROGRAM
 from onnxbuild.steps.compiling.backend_kind import Backend, CompileParams
 
 
@@ -16,6 +16,7 @@ class ChipParams(CompileParams, frozen=True, forbid_unknown_fields=True, kw_only
     """How to compile for the chip."""
 
     cores: Annotated[int, Meta(description="number of cores")] = 16
+    library: Annotated[str, Meta(description="a library that the compiler needs")] = ""
 
 
 CHIP = Backend(
@@ -26,7 +27,7 @@ CHIP = Backend(
     worker="toy_steps.chips:run",
     engine="toy_steps.chip_engine:ChipModel",
     verified_on="device",
-    compiler=lambda _params: (f"{PROGRAM}chipc",),
+    compiler=lambda params: (f"{PROGRAM}chipc", *([f"{LIBRARY}{params.library}"] if params.library else [])),
     runs_with=lambda _params: (f"{PROGRAM}chiprun",),
     pure=True,
 )
