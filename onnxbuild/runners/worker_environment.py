@@ -25,6 +25,8 @@ _FRAMEWORKS = (
 _NPM = ("NPM_CONFIG_USERCONFIG", "NPM_CONFIG_REGISTRY", "NPM_CONFIG_CAFILE")
 # Only a worker that fetches or publishes sees them.
 _TOKENS = ("HF_TOKEN", "HF_TOKEN_PATH", "HUGGING_FACE_HUB_TOKEN", "HF_ENDPOINT", "HF_HUB_*", "HF_XET_*", "AWS_*")
+# Lists of folders, and whether an empty name is one: a worker must find the programs and libraries that planning found.
+_SEARCHED = {"PATH": True, "LD_LIBRARY_PATH": False}
 _FIXED = {
     "TOKENIZERS_PARALLELISM": "false",
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -41,7 +43,14 @@ _FIXED = {
 def of_worker(environ: Mapping[str, str], threads: int, *, network: bool) -> dict[str, str]:
     """The variables of a worker: quiet, without telemetry, with as many threads as it may use."""
     patterns = (*SYSTEM, *_FRAMEWORKS, *_NPM, *((*NETWORK, *_TOKENS) if network else ()), *further(environ))
-    return {"OMP_NUM_THREADS": str(threads), **chosen(environ, patterns), **_FIXED}
+    passed = chosen(environ, patterns)
+    searched = {name: _absolute(passed[name], empty=empty) for name, empty in _SEARCHED.items() if passed.get(name)}
+    return {"OMP_NUM_THREADS": str(threads), **passed, **searched, **_FIXED}
+
+
+def _absolute(folders: str, *, empty: bool) -> str:
+    """A list of folders, from the working folder of the command: a worker runs in another one."""
+    return os.pathsep.join(os.path.abspath(one) for one in folders.split(os.pathsep) if one or empty)
 
 
 def start_options(interpreter: str) -> list[str]:

@@ -1,5 +1,6 @@
 """One row for each thing that a receipt watches: without the row's event it answers, after it the engine decides."""
 
+import contextlib
 import json
 import os
 import platform
@@ -17,6 +18,10 @@ from onnxbuild.receipts import receipt
 from onnxbuild.receipts.new_receipt import Stored, write_receipt
 from onnxbuild.receipts.receipt import receipt_path, standing
 from onnxbuild.store.files import settled_signature
+
+# Hypothesis imports it where there is numpy, and the path of `world` leads to no library.
+with contextlib.suppress(ImportError):
+    import numpy.random  # noqa: F401
 
 QUESTION = {"selectors": ["m"], "define": [], "out": None}
 

@@ -33,15 +33,16 @@ OTHERS = ("GITHUB_TOKEN", "SSH_AUTH_SOCK", "MY_PASSWORD", "DATABASE_URL", "DOCKE
 NEEDED = ("PATH", "HOME", "LC_ALL", "TZ", "TMPDIR", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH", "MKL_NUM_THREADS",
           "HF_HOME", "HF_HUB_OFFLINE", "TORCHINDUCTOR_CACHE_DIR", "SYSTEMROOT", "ONNXBUILD_CONFINE")  # fmt: skip
 PROXIES = ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
+VALUE = os.path.abspath("value")
 
 
 def everything() -> dict[str, str]:
-    return dict.fromkeys((*TOKENS, *NEVER, *OTHERS, *NEEDED, *PROXIES), "value")
+    return dict.fromkeys((*TOKENS, *NEVER, *OTHERS, *NEEDED, *PROXIES), VALUE)
 
 
 def test_a_worker_sees_what_it_needs_and_no_more() -> None:
     seen = of_worker(everything(), 3, network=False)
-    assert {name for name, value in seen.items() if value == "value"} == set(NEEDED)
+    assert {name for name, value in seen.items() if value == VALUE} == set(NEEDED)
     assert seen["OMP_NUM_THREADS"] == "3"
     assert seen["PYTHONHASHSEED"] == "0"
     assert [name for name in seen if name.startswith("PYTHON")] == ["PYTHONHASHSEED"]
@@ -49,7 +50,18 @@ def test_a_worker_sees_what_it_needs_and_no_more() -> None:
 
 def test_a_worker_with_the_network_sees_tokens_and_proxies_too() -> None:
     seen = of_worker(everything(), 1, network=True)
-    assert {name for name, value in seen.items() if value == "value"} == {*NEEDED, *TOKENS, *PROXIES}
+    assert {name for name, value in seen.items() if value == VALUE} == {*NEEDED, *TOKENS, *PROXIES}
+
+
+def test_a_worker_searches_the_folders_that_the_command_searches(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = {"PATH": os.pathsep.join(["bin", VALUE, ""]), "LD_LIBRARY_PATH": f"lib{os.pathsep}", "HOME": "home"}
+    seen = of_worker(given, 1, network=False)
+    assert seen["PATH"] == os.pathsep.join([str(tmp_path / "bin"), VALUE, str(tmp_path)])
+    assert (seen["LD_LIBRARY_PATH"], seen["HOME"]) == (str(tmp_path / "lib"), "home")
+    assert of_worker({"PATH": ""}, 1, network=False)["PATH"] == ""
 
 
 def test_a_command_that_creates_an_environment_sees_the_settings_of_pip_and_no_token() -> None:
