@@ -429,11 +429,7 @@ def _check_subject(params: QuantizeParams, context: Context) -> Iterable[Fault]:
             hint='write `subject_to: {cosine_mean: ">= 0.999"}`',
         )
         return
-    yield from check_bounds(params.subject_to)
-    if "perplexity_ratio" in params.subject_to and context.task and context.family == "encoder":
-        message = f"`perplexity_ratio` is of models that generate text, and the task is `{context.task}`"
-        hint = "bound `cosine_mean`, or `kl_mean` if the model has logits"
-        yield Fault(code="OB667", field="subject_to", message=message, hint=hint)
+    yield from check_bounds(params.subject_to, context)
 
 
 def _check_smooth(params: QuantizeParams, context: Context) -> Iterable[Fault]:

@@ -106,7 +106,7 @@ def _check(params: OpenvinoParams, context: Context) -> Iterable[Fault]:
         yield Fault(code="OB805", field="group_size", message="`group_size` has no effect without `weights: int4`")
     yield from _check_group(params, context)
     yield from _check_bounds_of_axes(params.bounds or {}, context)
-    yield from _check_subject(params, context)
+    yield from check_bounds(params.subject_to or {}, context)
     yield from _check_data(params, context)
 
 
@@ -149,16 +149,6 @@ def _check_single(axis: str, size: int, context: Context) -> Iterable[Fault]:
         yield Fault(code="OB808", field="bounds", message=message, hint=hint)
     elif "sequence" in axis:
         yield from check_length("bounds", size, context)
-
-
-def _check_subject(params: OpenvinoParams, context: Context) -> Iterable[Fault]:
-    if params.subject_to is UNSET:
-        return
-    yield from check_bounds(params.subject_to)
-    if "perplexity_ratio" in params.subject_to and context.task and context.family == "encoder":
-        message = f"`perplexity_ratio` is of models that generate text, and the task is `{context.task}`"
-        hint = "bound `cosine_mean`, or `kl_mean` if the model has logits"
-        yield Fault(code="OB667", field="subject_to", message=message, hint=hint)
 
 
 def _check_data(params: OpenvinoParams, context: Context) -> Iterable[Fault]:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from msgspec import UnsetType
 
 from onnxbuild.protocol import CheckFailed
-from onnxbuild.steps.kind import Fault
+from onnxbuild.steps.kind import Context, Fault
 from onnxbuild.tables.choices import Condition, condition
 
 Metric = Literal["cosine_mean", "cosine_min", "top1", "kl_mean", "perplexity_ratio"]
@@ -27,8 +27,8 @@ def bounds(subject_to: Mapping[Metric, str] | UnsetType) -> tuple[Condition, ...
     return tuple(one for one in read if one is not None)
 
 
-def check_bounds(subject_to: Mapping[Metric, str]) -> Iterator[Fault]:
-    """OB667 for a bound that is none, that points the wrong way, or that nothing can fulfil."""
+def check_bounds(subject_to: Mapping[Metric, str], context: Context) -> Iterator[Fault]:
+    """OB667 for a bound that is none, points the wrong way, cannot be fulfilled, or is of another kind of model."""
     for metric, text in subject_to.items():
         read = condition(metric, text)
         if read is None or read.operator[0] != _EXAMPLES[metric][0]:
@@ -39,6 +39,10 @@ def check_bounds(subject_to: Mapping[Metric, str]) -> Iterator[Fault]:
             )
         elif not read.can_hold:
             yield Fault(code="OB667", field="subject_to", message=f"no variant can fulfil `{read}`")
+    if "perplexity_ratio" in subject_to and context.task and context.family == "encoder":
+        message = f"`perplexity_ratio` is of models that generate text, and the task is `{context.task}`"
+        hint = "bound `cosine_mean`, or `kl_mean` if the model has logits"
+        yield Fault(code="OB667", field="subject_to", message=message, hint=hint)
 
 
 def check_measured(wanted: Iterable[Condition], known: Mapping[str, float]) -> None:
