@@ -364,9 +364,11 @@ def test_a_prepared_variant_says_what_is_still_to_be_done() -> None:
 
 def test_a_library_of_a_plugin_has_no_script() -> None:
     from onnxbuild.needs.step_needs import FILE, PROGRAM
+    from onnxbuild.planning.action_graph import Action
     from onnxbuild.rules.compiling.compile_rules import _way_out
 
-    assert "compile.sh" in _way_out(f"{PROGRAM}chipc", "chipc", has_script=False)
-    assert "compile.sh" in _way_out("openvino", "openvino", has_script=True)
-    assert "compile.sh" not in _way_out("chips", "chips", has_script=False)
-    assert "install" not in _way_out(f"{FILE}/dev/kfd", "/dev/kfd", has_script=True)
+    action = Action(id="minilm/cpu:compile", kind="compile", params={}, inputs={})
+    assert "compile.sh" in _way_out(f"{PROGRAM}chipc", "chipc", action, has_script=False)
+    assert "compile.sh" in _way_out("openvino", "openvino", action, has_script=True)
+    assert "compile.sh" not in _way_out("chips", "chips", action, has_script=False)
+    assert "install" not in _way_out(f"{FILE}/dev/kfd", "/dev/kfd", action, has_script=True)
