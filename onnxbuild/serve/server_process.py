@@ -40,6 +40,8 @@ def run_server(folders: tuple[ServedFolder, ...], options: ServerOptions) -> int
             timeout_keep_alive=_KEEP_ALIVE,
             timeout_graceful_shutdown=int(options.limits.drain),
             backlog=_CONNECTIONS,
+            ssl_certfile=options.tls and options.tls.certificate,
+            ssl_keyfile=options.tls and options.tls.key,
         )
         _Server(config, models).run([listening])
     return 0
@@ -72,7 +74,8 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         host, port = self.servers[0].sockets[0].getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
-        print(f"ready at http://{shown}:{port}; Ctrl-C ends it", file=sys.stderr, flush=True)
+        scheme = "https" if self.config.is_ssl else "http"
+        print(f"ready at {scheme}://{shown}:{port}; Ctrl-C ends it", file=sys.stderr, flush=True)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept nothing more, answer what is in flight, then close the models."""

@@ -196,6 +196,11 @@ def _where_served(serve: argparse.ArgumentParser) -> None:
     serve.add_argument("--port", type=values.port, default=8000, metavar="N", help=words)
     words = "a file with one API key per line (default: the variable ONNXBUILD_API_KEYS; without keys, none is needed)"
     serve.add_argument("--api-keys", type=values.path, metavar="FILE", help=words)
+    words = "a certificate with its chain, in PEM: the server speaks HTTPS (default: HTTP)"
+    serve.add_argument("--tls-cert", type=values.path, metavar="FILE", help=words)
+    serve.add_argument(
+        "--tls-key", type=values.path, metavar="FILE", help="its private key, in PEM, without a password"
+    )
     serve.add_argument("--no-access-log", action="store_true", help="log no line per request")
 
 
