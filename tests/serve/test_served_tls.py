@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import shutil
 import ssl
 import subprocess
 
@@ -11,6 +13,8 @@ import pytest
 from serving import serving
 
 from onnxbuild.cli import run_command
+from onnxbuild.serve.limits_of_server import Tls
+from onnxbuild.serve.renewed_certificate import watch_certificate
 
 pytestmark = pytest.mark.heavy
 
@@ -55,6 +59,45 @@ def test_real_clients_speak_https(out, files):
         with httpx.Client(trust_env=False) as plain, pytest.raises(httpx.RemoteProtocolError):
             plain.get(f"http://127.0.0.1:{server.port}/healthz")
         assert server.end() == 0
+
+
+def test_a_renewed_certificate_counts_for_new_connections(files, tmp_path, caplog):
+    """One whose key does not belong to it does not: the server would be left without a certificate."""
+    pair = Tls(str(tmp_path / "tls.crt"), str(tmp_path / "tls.key"))
+
+    def install(certificate, key):
+        shutil.copy(files / certificate, tmp_path / "new.crt")
+        shutil.copy(files / key, pair.key)
+        os.replace(tmp_path / "new.crt", pair.certificate)
+
+    async def until(condition):
+        for _ in range(3000):
+            if condition():
+                return
+            await asyncio.sleep(0.01)
+        pytest.fail(caplog.text)
+
+    async def seen():
+        install("own.crt", "own.key")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pair.certificate, pair.key)
+        served = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0, ssl=context)
+        watch = asyncio.create_task(watch_certificate(context, pair, 0.01))
+        await asyncio.sleep(0)
+        port = served.sockets[0].getsockname()[1]
+        found = [await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", port))]
+        for key, says in (("own.key", "stays as it was"), ("other.key", "was renewed")):
+            install("other.crt", key)
+            await until(lambda says=says: says in caplog.text)
+            found.append(await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", port)))
+        watch.cancel()
+        served.close()
+        return found
+
+    with caplog.at_level("INFO", "onnxbuild.serve"):
+        found = asyncio.run(seen())
+    own, other = ((files / name).read_text() for name in ("own.crt", "other.crt"))
+    assert found == [own, own, other]
 
 
 @pytest.mark.parametrize(("certificate", "key", "says"), [

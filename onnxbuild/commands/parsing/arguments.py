@@ -213,9 +213,9 @@ def _how_served(serve: argparse.ArgumentParser) -> None:
     serve.add_argument("--max-batch", type=values.positive, default=32, metavar="N", help=words)
     words = "milliseconds that an idle process waits for more texts (default: 2)"
     serve.add_argument("--max-wait", type=values.milliseconds, default=2.0, metavar="MS", help=words)
-    words = "look for a new build this often (default: 1)"
+    words = "look for a new build, and a renewed certificate, this often (default: 1)"
     serve.add_argument("--reload", type=values.seconds, default=1.0, metavar="SECONDS", help=words)
-    serve.add_argument("--no-reload", action="store_true", help="never take a new build")
+    serve.add_argument("--no-reload", action="store_true", help="never take a new build or a renewed certificate")
     words = "after SIGTERM, how long requests in flight may take (default: 30)"
     serve.add_argument("--drain", type=values.seconds, default=30.0, metavar="SECONDS", help=words)
 
