@@ -416,6 +416,7 @@ class _Expander:
                 proofs=self._proofs(model, target, base, exact, exact_context, checks) if exact != output else (),
                 stated=base.stated,
                 device=target.device,
+                task=base.context.task or "",
                 manifest=self._place,
             )
         )

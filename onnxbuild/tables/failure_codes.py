@@ -158,8 +158,8 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
     "OBE15": FailureCode(
         "source-unreachable",
         "a repository could not be read",
-        "It is gated, private or misspelt, or there is no network.",
-        "Check its name and HF_TOKEN. Without a network use `local:`.",
+        "It is gated, private or misspelt, there is no network, or the Hub limits the rate of requests.",
+        "Check its name and HF_TOKEN. Without a network use `local:`. After a limit, wait some minutes.",
     ),
     "OBE16": FailureCode(
         "checkpoint-damaged",

@@ -76,7 +76,7 @@ def world(tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
     slept = []
-    monkeypatch.setattr("onnxbuild.workers.publish.hub_failures.time.sleep", slept.append)
+    monkeypatch.setattr("onnxbuild.workers.libraries.hub_tries.time.sleep", slept.append)
     for name in ("package", "receipts"):
         (tmp_path / name).mkdir()
     with HubServer() as hub:

@@ -15,7 +15,8 @@ from onnxbuild.publishing.other_publication import other_publication
 from onnxbuild.publishing.sha256_sums import sha256_of_bytes
 from onnxbuild.publishing.uploaded_files import ACCOUNT, SUMS, LocalFile, Upload, listed
 from onnxbuild.steps.publish import PublishParams
-from onnxbuild.workers.publish.hub_failures import again, explained, is_stale
+from onnxbuild.workers.libraries.hub_tries import again
+from onnxbuild.workers.publish.hub_failures import explained, is_stale
 from onnxbuild.workers.publish.hub_session import Connected, connected, identified
 from onnxbuild.workers.publish.others_files import check_others
 
