@@ -65,7 +65,7 @@ class PublishParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     ] = ""
     overwrite: Annotated[
         bool | UnsetType,
-        Meta(description="replace or delete files that somebody else has changed since the last publish"),
+        Meta(description="replace or delete files and publications of others at the destination"),
     ] = UNSET
     unchecked: Annotated[
         bool | UnsetType,
