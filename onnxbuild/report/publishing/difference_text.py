@@ -14,13 +14,13 @@ _VERB = 9
 
 
 def upload_lines(upload: PlannedUpload) -> Iterator[str]:
-    """The heading, each file that would be added, replaced or deleted with its size, and what stays."""
+    """The heading, why it would be refused, each file that would change with its size, and what stays."""
     yield upload.heading
     changes = upload.difference
     if changes is None:
         return
     if changes.other:
-        yield f"{_INDENT}refused, unless `overwrite: true` is written: it {changes.other}"
+        yield f"{_INDENT}refused without `overwrite: true`: it {changes.other}"
     for verb, files in (("add", changes.added), ("replace", changes.replaced), ("delete", changes.deleted)):
         yield from _listed(verb, files, changes.foreign)
     taken = {name: changes.unchanged[name] for name in changes.foreign if name in changes.unchanged}
