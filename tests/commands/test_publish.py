@@ -338,7 +338,7 @@ def test_several_destinations_each_get_the_package(project, hub):
         .read_text()
         .replace(
             "publish: {hub: me/tiny-onnx, license: mit}",
-            "publish: [{hub: me/tiny-onnx, license: mit}, {folder: site/tiny}]",
+            "publish: [{folder: site/tiny, license: MIT}, {hub: me/tiny-onnx, license: mit}]",
         )
     )
     (project / "m.yaml").write_text(text)

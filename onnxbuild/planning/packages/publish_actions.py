@@ -46,7 +46,8 @@ class Uploads(Struct, frozen=True, kw_only=True):
             settled = self.settler.settle(step, self.origin.context, unlocked=self.origin.unlocked)
             if settled is None:
                 continue
-            licenses.update({settled.params.license: None} if settled.params.license else {})
+            written = settled.params.license
+            licenses.update({hub_license(written) or written: None} if written else {})
             if len(licenses) > 1:  # the package has one card
                 first, other = licenses
                 message = f"one model has the licenses `{first}` and `{other}` at two destinations"
