@@ -56,7 +56,7 @@ MAY_IMPORT = {
     "passed_variables": set(),
     "needs": set(),
     "confinement": set(),
-    "publishing": {"regular_files"},
+    "publishing": {"regular_files", "printable"},
     "permissions": {"diagnostics", "regular_files"},
     "protocol": GROUND,
     "tables": GROUND,

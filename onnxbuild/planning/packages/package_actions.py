@@ -95,6 +95,8 @@ def _packed(origin: Origin, kind: Kind, kinds: Kinds, params: Any, context: Cont
             measures=(),
             proofs=waits,
             stated=origin.stated,
+            task=origin.context.task or "",
+            manifest=origin.variants[0].manifest,
         ),
     )
 
