@@ -14,6 +14,8 @@ docker run --rm -p 8000:8000 -p 8001:8001 -v "$PWD/models:/models" nvcr.io/nvidi
     tritonserver --model-repository=/models
 ```
 
+`YY.MM` stands for a release of Triton.
+
 | model | what it does |
 |---|---|
 {rows}
