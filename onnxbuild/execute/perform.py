@@ -93,6 +93,7 @@ class Performer:
         finally:
             remove_tree(work)
         is_same = job.before is not None and dict(job.before) == dict(recorded.outputs)
+        is_same = is_same and not self._kinds[job.action.kind].has_changed(response.facts)
         return _succeeded(job, "unchanged" if is_same else "built", recorded, response.seconds)
 
     def _record_for_others(self, job: Job, recorded: Trace) -> None:

@@ -227,6 +227,8 @@ class Kind(Struct, frozen=True, kw_only=True):
     # Whether the worker runs code that is in its inputs: Python of a package, or libraries that its files name. A
     # build has written that code itself; of a folder from elsewhere, it is somebody else's.
     runs_inputs: bool = False
+    # Whether a run has changed something besides its outputs, as its facts say. Then it is not called unchanged.
+    has_changed: Callable[[Mapping[str, Any]], bool] = lambda _facts: False
     package: str = ""  # the package that it writes, or checks with its client
     # The params of the check with the package's client; None if the manifest switches it off.
     client_params: Callable[[Any, Context], Any] = lambda _params, _context: None

@@ -132,4 +132,5 @@ PUBLISH = Kind(
     memory_factor=0.1,
     packages=lambda params: _CLIENTS.get(params.destination, ()),
     check=_check,
+    has_changed=lambda facts: any(facts.get(verb) for verb in ("added", "replaced", "deleted")),
 )

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 from plugin.world import World
 from token_model import OUT, token_model
 
@@ -31,7 +32,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     targets = {"ov": {"compile": "openvino"}, "quick": {"compile": "ort"}}
     # A card shows one example: a model per backend.
     models = {name: {**model, "targets": [name]} for name in targets}
-    content = {"onnxbuild": 1, "targets": targets, "models": models}
+    models["both"] = {**model, "targets": ["plain", *targets], "package": "compiled"}
+    content = {"onnxbuild": 1, "targets": {"plain": {}, **targets}, "models": models}
     (made.root / "manifest.yaml").write_text(json.dumps(content))
     assert made.run().code == 0
     assert made.run("--no-plots", verb="card").code == 0
@@ -54,6 +56,31 @@ def test_the_example_loads_what_was_compiled(world: World, name: str) -> None:
     shape, off = done.out.splitlines()
     assert re.fullmatch(rf"last_hidden_state \(2, \d+, {OUT}\)", shape)
     assert float(off.removeprefix("off by ")) < 1e-5
+
+
+def test_the_card_of_several_variants_loads_one_of_each_backend(world: World) -> None:
+    """That of the model and that of the package, in one process: importing the libraries takes most of the time."""
+    code = "import os\n"
+    for folder in ("out/both", "out/both/packages/compiled"):
+        text = (world.root / folder / "README.md").read_text()
+        pattern = r"\n### Compiled for (\w+): [^`]*`(\w+)`\n.*?\n```python\n(.*?)\n```\n"
+        sections = re.findall(pattern, text, re.DOTALL)
+        assert [section[:2] for section in sections] == [("openvino", "ov"), ("ort", "quick")]
+        lines = "\n".join(f"{lines}\n{BESIDE.replace('NAMED', NAMED[name])}" for _, name, lines in sections)
+        code += f"os.chdir({str(world.root / folder)!r})\n{lines.replace('../../model/', f'{world.root}/model/')}"
+    done = world.run_arguments([sys.executable, "-c", code])
+    assert done.code == 0, done
+    assert len(done.out.splitlines()) == 8
+    assert all(float(line.removeprefix("off by ")) < 1e-5 for line in done.out.splitlines()[1::2])
+
+
+def test_the_digests_are_those_of_all_that_is_loaded(world: World) -> None:
+    text = card(world, "both")
+    listed = re.findall(r"\| `([^` ]+)` \| [^|]* \| `([0-9a-f]{64})` \|", text)
+    loaded = {"plain/model.onnx", "ov/model.xml", "ov/model.bin", "ov/model.blob", "quick/model.onnx"}
+    assert {name for name, _ in listed} == loaded | {"ov/compiled.json", "quick/compiled.json"}
+    for name, digest in listed:
+        assert blake3((world.root / "out" / "both" / name).read_bytes()).hexdigest() == digest
 
 
 def test_the_card_says_how_it_is_loaded(world: World) -> None:

@@ -142,8 +142,8 @@ def test_a_card_and_a_comparison_say_what_is_in_a_package_and_whether_its_client
     compare = [sys.executable, "-m", "onnxbuild", "report", "--compare"]
     done = world.run_arguments([*compare, "before", "out"])
     changed = (
-        "package m/packages/box: 0.0 MB in 1 files, client check skipped: needs toybox → "
-        "0.0 MB in 1 files, client check passed: toybox 1.0"
+        "package m/packages/box: 0.0 MB in 1 file, client check skipped: needs toybox → "
+        "0.0 MB in 1 file, client check passed: toybox 1.0"
     )
     assert changed in done.out.splitlines(), done
     assert "package" not in world.run_arguments([*compare, "out", "manifest.yaml"]).out

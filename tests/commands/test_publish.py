@@ -220,6 +220,7 @@ def test_a_download_by_the_real_client_is_verified(project, hub):
     environment = {**os.environ, "HF_ENDPOINT": hub.endpoint, "HF_TOKEN": TOKEN, "HF_HUB_OFFLINE": "0"}
     subprocess.run([sys.executable, "-c", lines], cwd=project, env=environment, check=True, capture_output=True)
     assert "down: tiny/packages/plain, 7 files as built, not signed" in command(project, hub, "verify", "down")
+    assert re.search(r"^tiny/packages/plain +\d\.\d MB +7 ", command(project, hub, "status", "m.yaml"), re.MULTILINE)
     weights = project / "down" / "model.onnx"
     data = weights.read_bytes()
     weights.write_bytes(bytes([data[0] ^ 1]) + data[1:])
@@ -367,6 +368,8 @@ def test_a_folder_that_was_deleted_is_not_called_published(project, hub):
     said = command(project, hub, "run", "m.yaml", "--publish")
     assert "is published (plain), 1 file added" in said
     assert "its destination has lost files that were published" in said
+    assert re.search(r"^built +tiny:publish ", said, re.MULTILINE)
+    assert "\nbuilt 1, unchanged 0, " in said
     shutil.rmtree(project / "site")
     assert "9 files added" in command(project, hub, "run", "m.yaml", "--publish")
     assert "up to date" in command(project, hub, "run", "m.yaml", "--publish")

@@ -8,20 +8,22 @@ from typing import Any
 import card_rules
 import pytest
 import yaml
-from card_worlds import folder, subject
+from card_worlds import FORWARD, folder, subject
 from evidence_worlds import evidence, validation
 from markdown_it import MarkdownIt
 from msgspec import structs
 
+from onnxbuild.digest import Digest
 from onnxbuild.onnx_files.onnx_outline import Outline
 from onnxbuild.report.card.card_page import Picture, card_page
 from onnxbuild.report.card.metadata import metadata
 from onnxbuild.report.card.source_readme import SourceCard, source_card
-from onnxbuild.report.card.subject import Origin, Subject
+from onnxbuild.report.card.subject import Folder, Origin, Subject
 from onnxbuild.report.evidence.evidence import Evidence
 from onnxbuild.report.evidence.gathering import checks_of
 from onnxbuild.report.result.figures import NONE
 from onnxbuild.steps import KINDS
+from onnxbuild.store.content import File
 from onnxbuild.tables.publishing.hub_tasks import HUB_TASKS, hub_task, pipeline_tag
 from onnxbuild.tables.tasks import TASKS
 
@@ -296,3 +298,24 @@ def test_the_parameters_of_a_step_are_those_that_differ() -> None:
     steps = tuple(structs.replace(one, params=default) for one in variant.steps if one.kind == "benchmark")
     whole = structs.replace(world.evidence, variants=(structs.replace(variant, steps=steps, checks=()),))
     assert "| benchmark | fp32 | warmup 77 |" in card_page(structs.replace(world, evidence=whole))
+
+
+def test_values_of_parameters_are_written_as_json() -> None:
+    world = subject()
+    (variant, *_) = world.variants
+    odd = {"nested": {"a": True, "b": [1, None]}, "flag": True, "sizes": [1, 128], "pairs": [[3, 5]], "word": "int8"}
+    steps = tuple(structs.replace(one, params=odd) for one in variant.steps if one.kind == "benchmark")
+    whole = structs.replace(world.evidence, variants=(structs.replace(variant, steps=steps, checks=()),))
+    row = next(line for line in card_page(structs.replace(world, evidence=whole)).splitlines() if "nested" in line)
+    shown = row.replace("\\", "")
+    assert shown == (
+        '| benchmark | fp32 | nested {"a":true,"b":[1,null]}, flag true, sizes 1 128, pairs [[3,5]], word int8 |'
+    )
+
+
+def test_weights_in_other_files_are_in_the_table_of_digests() -> None:
+    outline = structs.replace(FORWARD, data={"./weights.bin": 8})
+    files = tuple(File(name, Digest("a" * 64), 5) for name in ("onnx/model.onnx", "onnx/weights.bin", "weights.bin"))
+    beside = Folder(name="fp32", files=files, graphs={"onnx/model.onnx": outline})
+    page = card_page(subject(folders={"fp32": beside}))
+    assert re.findall(r"\| `(fp32/[^`]+)` \| 5 bytes \|", page) == ["fp32/onnx/model.onnx", "fp32/onnx/weights.bin"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import subprocess
 from functools import cache
 
 import numpy as np
@@ -63,6 +65,18 @@ def test_library_computes_the_same(client, amount):
         assert case["equal"], (family, case)
         assert case.get("same_tokens", 0) == case.get("tokens", 0)
         assert json.loads((report / "client.json").read_text())["client"] == "Transformers.js 4.3.1"
+
+
+def test_the_example_of_the_readme_runs_as_it_is_written(client, tmp_path):
+    """With a model of fewer positions than the library generates tokens by default."""
+    (example,) = re.findall(r"\n```js\n(.*?)\n```\n", (package("gpt2") / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "PACKAGE").symlink_to(package("gpt2"))
+    (tmp_path / "node_modules").symlink_to(project_folder(4, lambda *_: None) / "node_modules")
+    (tmp_path / "example.mjs").write_text(example)
+    done = subprocess.run(["node", "example.mjs"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "generated_text: " in done.stdout
 
 
 OF_CLIP = {"task": "zero-shot-image-classification", "graphs": {"fp32": "plain", "q8": "q8"}, "halves": "only"}

@@ -323,7 +323,7 @@ def test_written_package_has_every_file_that_the_library_reads(tmp_path):
     assert read(package / "quantize_config.json") == quantize_config({"q4": recipe})
     assert read(package / "quantize_config.json")["block_size"] == 64
     assert read(package / "config.json")["transformers.js_config"] == {"dtype": "q4"}
-    assert (facts["files"], facts["graphs"]) == (8, {"model_q4.onnx": 0})
+    assert (facts["files"], facts["graphs"]) == (9, {"model_q4.onnx": 0})
 
 
 def test_quantize_config_says_what_the_dtypes_share():

@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import stat
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -219,6 +221,26 @@ def test_a_server_is_asked_and_compared(package: Path, monkeypatch: pytest.Monke
         del server.configs["labels"]
         monkeypatch.setenv("TRITON_URL", server.url)
         assert refused(package, "OBE191").message == "the Triton server does not open `labels`"
+
+
+@pytest.mark.parametrize("max_batch_size", [12, 0])
+def test_the_example_of_the_readme_asks_the_ensemble(package: Path, max_batch_size: int, capsys: Any) -> None:
+    if not max_batch_size:
+        package = packaged(classifier(), max_batch_size=0)[1]
+    text = (package / "README.md").read_text()
+    (lines,) = re.findall(r"\n```python\n(.*?)\n```\n", text, re.DOTALL)
+    with Triton(package / "models") as server:
+        exec(lines.replace("127.0.0.1:8000", server.url), {})
+        assert "/v2/models/labels-ensemble/infer" in server.asked
+    assert capsys.readouterr().out == "(1, 3)\n"
+    assert "pip install tokenizers" in text
+
+
+def test_a_repository_without_an_ensemble_speaks_of_none() -> None:
+    text = (packaged(classifier(), ensemble=False)[1] / "README.md").read_text()
+    assert "| `labels` | runs the graph |" in text
+    assert "tokenizers" not in text
+    assert "```python" not in text
 
 
 def test_a_tritonserver_on_the_path_is_started(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,9 +52,11 @@ class Papers:
         return {name: text.decode("utf-8") for name, text in found.items()}
 
     def card(self, variant: Variant, own: bytes, outcomes: Mapping[str, Outcome]) -> bytes:
-        """The card of a package. `own`: the one that it came with."""
+        """The card of a package. `own`: the one that it came with. Errors: OSError if the store lacks a file."""
+        from onnxbuild.commands.publishing.card_folders import folder_of_card, inner_folder
         from onnxbuild.report.card.package_card import package_card
-        from onnxbuild.report.card.subject import Folder, Subject
+        from onnxbuild.report.card.package_snippets import Contents
+        from onnxbuild.report.card.subject import Subject
         from onnxbuild.report.evidence.gathering import gather
 
         packed = next(one for one in self._graph.packages if one.variant.name == variant.name)
@@ -62,16 +64,19 @@ class Papers:
             one for one in self._graph.variants if one.model == variant.model and one.target in packed.targets
         )
         shown = structs.replace(self._graph, variants=inside, packages=())
+        files = self._store.tree(outcomes[variant.output.action].outputs[variant.output.port]).files
+        roles: Mapping[str, str] = self._graph.actions[variant.output.action].params["graphs"]
+        contents = Contents(kind=packed.name, whole=folder_of_card(".", files, self._store), roles=roles)
         subject = Subject(
             model=variant.model,
             manifest=self._manifest,
             evidence=gather(shown, outcomes, self._store.traces.find, source=self._manifest, ended=None),
-            folders={one.target: Folder(name=one.target, files=()) for one in inside},
+            folders={target: inner_folder(files, role, self._store) for role, target in roles.items()},
             origins=tuple(self._origins(variant, outcomes)),
             stated=self._stated(packed),
             datasets=dict(self._repositories(inside)),
         )
-        return package_card(subject, packed.name, own.decode("utf-8", "replace")).encode("utf-8")
+        return package_card(subject, contents, own.decode("utf-8", "replace")).encode("utf-8")
 
     def _rows(self, package: str, outcomes: Mapping[str, Outcome]) -> RowsSource:
         return RowsSource(

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import msgspec
 from msgspec import Struct, structs
 
 from onnxbuild.commands.parsing.options import Asked
+from onnxbuild.commands.publishing.card_folders import folder_of_card
 from onnxbuild.commands.reporting.gathered import evidence_of_session
 from onnxbuild.commands.reporting.outdated import outdated_fault
 from onnxbuild.commands.reporting.report import created_folder, write_plots
@@ -25,25 +24,19 @@ from onnxbuild.commands.workspace import Session, check_output, session, write_r
 from onnxbuild.deliver.best_variant import Chosen, chosen_variants
 from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.execute.events import SUCCEEDED, Outcome
-from onnxbuild.onnx_files.onnx_outline import NotOnnx, Outline, read_outline
 from onnxbuild.planning.action_graph import ActionGraph, Variant
 from onnxbuild.planning.select import variants_named
-from onnxbuild.regular_files import read_regular
 from onnxbuild.report.card.card_page import Picture, card_page
 from onnxbuild.report.card.source_readme import README
 from onnxbuild.report.card.subject import Folder, Subject
 from onnxbuild.report.evidence.evidence import Evidence
 from onnxbuild.report.wording import path_from_here
-from onnxbuild.steps.compiling.compiled_record import RECORD, CompiledRecord
 from onnxbuild.store.content import File
-from onnxbuild.store.store import Store
 
 if TYPE_CHECKING:
     from onnxbuild.report.page.plots import Plot
 
 _FAILED = 1
-_LARGEST_CONFIG = 16 << 20
-_UNREADABLE = Outline((), {})  # a plugin may write graphs that only it reads
 
 
 class CardOptions(Struct, frozen=True, kw_only=True):
@@ -147,37 +140,11 @@ def _is_delivered(variant: Variant, outcomes: Mapping[str, Outcome]) -> bool:
 def _stored(name: str, files: Sequence[File], opened: Session) -> Folder:
     """The files of a variant. Errors: DiagnosticError OB711 if the store lacks one of them."""
     try:
-        return _folder(name, files, opened.store)
+        return folder_of_card(name, files, opened.store)
     except OSError as error:
         message = f"a file of `{name}` cannot be read from the store: {error.strerror}"
         hint = f"`onnxbuild run {path_from_here(opened.plan.manifest.path)}` makes what is missing again"
         raise DiagnosticError(fault("OB711", message, hint=hint), exit_code=_FAILED) from None
-
-
-def _folder(name: str, files: Sequence[File], store: Store) -> Folder:
-    places = {file.name: store.content.path(file.digest) for file in files}
-    graphs = {file: _read(read_outline, place) for file, place in places.items() if file.endswith(".onnx")}
-    config = _read(_json, places["config.json"]) if "config.json" in places else None
-    known = {file: outline or _UNREADABLE for file, outline in graphs.items()}
-    record = _read(_record, places[RECORD]) if RECORD in places else None
-    settings = config if isinstance(config, dict) else {}
-    return Folder(name=name, files=tuple(files), graphs=known, config=settings, compiled=record)
-
-
-def _read(reader: Callable[[Path], Any], path: Path) -> Any:
-    """What a stored file says, None if it says nothing. Errors: OSError if the store is damaged."""
-    try:
-        return reader(path)
-    except (NotOnnx, ValueError, RecursionError, msgspec.MsgspecError):
-        return None
-
-
-def _record(path: Path) -> CompiledRecord:
-    return msgspec.json.decode(read_regular(path, _LARGEST_CONFIG), type=CompiledRecord)
-
-
-def _json(path: Path) -> Any:
-    return json.loads(read_regular(path, _LARGEST_CONFIG))
 
 
 def _repositories(opened: Session) -> Mapping[str, str]:

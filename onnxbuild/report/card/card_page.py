@@ -10,14 +10,14 @@ from onnxbuild.deliver.best_variant import in_words
 from onnxbuild.report.card.card_tables import accuracy, files, packages, speed, steps, variants
 from onnxbuild.report.card.javascript_snippets import javascript_snippet
 from onnxbuild.report.card.limits import limits
+from onnxbuild.report.card.loading_sections import backend_sections, example
 from onnxbuild.report.card.metadata import front_matter
 from onnxbuild.report.card.python_snippets import python_snippet
-from onnxbuild.report.card.snippets import Snippet
 from onnxbuild.report.card.subject import Origin, Subject
 from onnxbuild.report.evidence.figure_tables import meanings
 from onnxbuild.report.evidence.front import tradeoffs
 from onnxbuild.report.evidence.words import environment
-from onnxbuild.report.markdown_text import block, code, escaped, link
+from onnxbuild.report.markdown_text import code, escaped, link
 from onnxbuild.report.result import result_table
 from onnxbuild.tables.choices import BEST
 
@@ -45,7 +45,8 @@ def card_page(subject: Subject, pictures: Sequence[Picture] = ()) -> str:
         "## How to load it",
         "The examples run in the folder of this file.",
         "### Python",
-        *_example("python", python_snippet(subject.task, subject.best)),
+        *example("python", python_snippet(subject.task, subject.best)),
+        *_compiled(subject),
         "### JavaScript",
         *_javascript(subject),
         *_packages(subject),
@@ -102,19 +103,18 @@ def _reason(subject: Subject) -> str:
 # -- the other sections -----------------------------------------------------------------------------------------------
 
 
-def _example(language: str, snippet: Snippet) -> Iterator[str]:
-    if snippet.install:
-        yield block("sh", snippet.install)
-    yield block(language, snippet.lines)
-    if snippet.notes:
-        yield snippet.notes
+def _compiled(subject: Subject) -> Iterator[str]:
+    """How the compiled variants are loaded, apart from what the example of the best one shows already."""
+    shown = subject.best.compiled.backend if subject.best.compiled is not None else None
+    compiled = [folder for _, folder in subject.named() if folder.compiled is not None]
+    yield from backend_sections([one for one in compiled if one.compiled is None or one.compiled.backend != shown])
 
 
 def _javascript(subject: Subject) -> Iterator[str]:
     if subject.of_graphs is None:
         yield "All variants here are compiled for runtimes that have no JavaScript."
     else:
-        yield from _example("js", javascript_snippet(subject.task, subject.of_graphs))
+        yield from example("js", javascript_snippet(subject.task, subject.of_graphs))
 
 
 def _packages(subject: Subject) -> Iterator[str]:
@@ -144,7 +144,9 @@ def _provenance(subject: Subject) -> Iterator[str]:
     for origin in subject.origins:
         yield f"- source: {source_in_words(origin)}{pinned(origin)}"
     yield f"- command: {code(f'onnxbuild run {subject.manifest} {subject.model}')}"
-    yield from (f"- {escaped(line)}" for line in environment(subject.evidence))
+    # What a machine lacked says nothing about the files.
+    lines = (line for line in environment(subject.evidence) if not line.endswith(" absent"))
+    yield from (f"- {escaped(line)}" for line in lines)
     yield f"{code('onnxbuild.json')} in each folder has every parameter, digest and measurement."
     yield files(subject)
     yield "Parameters are those that differ from the default."

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from onnxbuild.protocol import json_text
 from onnxbuild.report.card.subject import Subject
 from onnxbuild.report.evidence.evidence import Step
 from onnxbuild.report.evidence.figure_tables import Table, check_table, latency_table, variant_table
@@ -14,6 +15,7 @@ from onnxbuild.report.markdown_text import code, escaped, table
 from onnxbuild.report.result.figures import NONE, megabytes
 from onnxbuild.report.result.package_table import check_in_words
 from onnxbuild.report.result.table_layout import Cell
+from onnxbuild.report.wording import size_in_words
 from onnxbuild.steps import KINDS
 from onnxbuild.tables.choices import BEST
 
@@ -78,12 +80,12 @@ def _cell(cell: Cell, number: int = 1) -> str:
 
 
 def files(subject: Subject) -> str:
-    """The ONNX files of each folder and those of their weights, with sizes and digests."""
+    """The files of each folder that a runtime loads, or that a backend has written, with sizes and digests."""
     rows = [
-        [code(f"{_folder(subject, variant.target)}/{file.name}"), megabytes(file.size), code(file.digest)]
+        [code(f"{_folder(subject, variant.target)}/{file.name}"), size_in_words(file.size), code(file.digest)]
         for variant, folder in subject.named()
         for file in folder.files
-        if file.name in folder.graphs or any(file.name in outline.data for outline in folder.graphs.values())
+        if file.name in folder.of_model
     ]
     return table(["file", "size", "BLAKE3"], rows)
 
@@ -125,4 +127,7 @@ def _is_telling(name: str, value: Any, defaults: Mapping[str, Any]) -> bool:
 
 
 def _value(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    """Texts as they are, the items of a plain list with blanks between them, and all else as JSON."""
+    if isinstance(value, list | tuple) and not any(isinstance(one, list | tuple | Mapping) for one in value):
+        return " ".join(map(_value, value))
+    return value if isinstance(value, str) else json_text(value)

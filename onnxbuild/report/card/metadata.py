@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from onnxbuild.report.card.compiled_snippets import library_of_compiled
 from onnxbuild.report.card.python_snippets import library_of
-from onnxbuild.report.card.subject import Subject
+from onnxbuild.report.card.subject import Folder, Subject
 from onnxbuild.report.evidence.evidence import Check, Step, VariantEvidence
 from onnxbuild.tables.bounds.row_metrics import ROW_METRICS
 from onnxbuild.tables.publishing.hub_tasks import pipeline_tag
@@ -32,15 +33,15 @@ def as_yaml(values: Mapping[str, Any]) -> str:
     return str(yaml.dump(dict(values), Dumper=dumper, sort_keys=False, allow_unicode=True, width=100))
 
 
-def metadata(subject: Subject, library: str = "") -> dict[str, Any]:
+def metadata(subject: Subject, library: str | None = None) -> dict[str, Any]:
     """The metadata as plain values. What is not known is left out, and nothing is guessed.
 
-    `library`: what loads the files; by default, that of the example.
+    `library`: what loads the files, empty if it is not known; by default, that of the example.
     """
     stated = subject.stated
     repos = list(dict.fromkeys(origin.repo for origin in subject.origins if origin.repo))
     values = {
-        "library_name": library or library_of(subject),
+        "library_name": library_of(subject.task, subject.best) if library is None else library,
         "tags": _tags(subject),
         "base_model": repos[0] if len(repos) == 1 else repos,
         "base_model_relation": "quantized" if repos and subject.is_quantized else None,
@@ -58,7 +59,14 @@ def metadata(subject: Subject, library: str = "") -> dict[str, Any]:
 def _tags(subject: Subject) -> list[str]:
     precisions = (variant.precision for variant in subject.delivered)
     task = [subject.task] if subject.task else []
-    return list(dict.fromkeys(["onnx", "onnxruntime", *task, *precisions, *subject.stated.tags]))
+    runtimes = (tag for folder in subject.folders.values() for tag in _runtimes(folder))
+    return list(dict.fromkeys([*runtimes, *task, *precisions, *subject.stated.tags]))
+
+
+def _runtimes(folder: Folder) -> tuple[str, ...]:
+    """The format of the files and what runs them; OpenVINO and accelerators have files of their own."""
+    library = "onnxruntime" if folder.compiled is None else library_of_compiled(folder.compiled)
+    return ("onnx", "onnxruntime") if library == "onnxruntime" else (library,) if library else ()
 
 
 # -- the measured results ---------------------------------------------------------------------------------------------

@@ -23,16 +23,16 @@ from onnxbuild.report.card.snippets import (
     row_of,
     takes_pairs,
 )
-from onnxbuild.report.card.subject import Folder, Subject
+from onnxbuild.report.card.subject import Folder
 
 _PROVIDERS = 'providers=["CPUExecutionProvider"]'
 
 
-def library_of(subject: Subject) -> str:
-    """The library that the example loads the files with."""
-    if subject.best.compiled is not None:
-        return library_of_compiled(subject.best.compiled)
-    return "optimum" if _has_class(subject.task, subject.best) else "onnxruntime"
+def library_of(task: str, folder: Folder) -> str:
+    """The library that the example loads the files with; empty if it is not known."""
+    if folder.compiled is not None:
+        return library_of_compiled(folder.compiled)
+    return "optimum" if has_class(task, folder) else "onnxruntime"
 
 
 def python_snippet(task: str, folder: Folder) -> Snippet:
@@ -41,7 +41,7 @@ def python_snippet(task: str, folder: Folder) -> Snippet:
         return compiled_snippet(folder, folder.compiled)
     if returns_vectors(folder) and has_text(folder):
         return Snippet(install="pip install onnxruntime transformers", lines=_vectors(folder))
-    if _has_class(task, folder):
+    if has_class(task, folder):
         lines = _tokens(task, folder) if example_of(task) == "tokens" else _pipeline(task, folder)
         return Snippet(install='pip install "optimum-onnx[onnxruntime]" transformers', lines=lines)
     return Snippet(
@@ -51,7 +51,7 @@ def python_snippet(task: str, folder: Folder) -> Snippet:
     )
 
 
-def _has_class(task: str, folder: Folder) -> bool:
+def has_class(task: str, folder: Folder) -> bool:
     """Whether a class of optimum loads the folder and something turns text into its inputs."""
     row = row_of(task)
     fits = is_one_graph(folder) or (task.startswith("text2text") and is_in_parts(folder))

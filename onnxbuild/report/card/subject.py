@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from onnxbuild.deliver.package_rows import PackageRow
 from onnxbuild.onnx_files.onnx_outline import Outline
 from onnxbuild.report.card.source_readme import SourceCard
 from onnxbuild.report.evidence.evidence import Evidence, VariantEvidence
-from onnxbuild.steps.compiling.compiled_record import CompiledRecord
+from onnxbuild.steps.compiling.compiled_record import RECORD, CompiledRecord
 from onnxbuild.store.content import File
 from onnxbuild.tables.choices import BEST
 
@@ -35,6 +36,19 @@ class Folder(Struct, frozen=True, kw_only=True):
     def has(self, name: str) -> bool:
         """Whether a file is among them."""
         return any(file.name == name for file in self.files)
+
+    @property
+    def of_model(self) -> frozenset[str]:
+        """The names of the graphs, of the files of their weights, and of all that a backend has written."""
+        weights = (_beside(name, one) for name, outline in self.graphs.items() for one in outline.data)
+        record = self.compiled
+        written = () if record is None else (RECORD, *record.files, *(one.file for one in record.stages.values()))
+        return frozenset((*self.graphs, *weights, *written))
+
+
+def _beside(graph: str, name: str) -> str:
+    """A file of weights, which a graph names from its own folder."""
+    return posixpath.normpath(posixpath.join(posixpath.dirname(graph), name.replace("\\", "/")))
 
 
 class Origin(Struct, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from onnxbuild.report.result.figures import NONE, megabytes, milliseconds, rate,
 from onnxbuild.report.result.package_table import check_in_words
 from onnxbuild.report.result.result_table import drawn
 from onnxbuild.report.result.table_layout import GAP, Cell, Column
+from onnxbuild.report.wording import counted
 from onnxbuild.tables.choices import THROUGHPUT
 
 # Shown where nothing changed, too: a reader looks for them.
@@ -137,7 +138,7 @@ def _state(row: PackageRow | None) -> str:
     """`0.5 MB in 7 files, client check passed: optimum ORTModelForFeatureExtraction`."""
     if row is None:
         return "absent"
-    return f"{megabytes(row.size_bytes)} in {row.files or 0} files, client check {check_in_words(row)}"
+    return f"{megabytes(row.size_bytes)} in {counted(row.files or 0, 'file')}, client check {check_in_words(row)}"
 
 
 def _listed(words: str, names: Sequence[str]) -> str:

@@ -67,7 +67,7 @@ def _client_packages(params: Any) -> tuple[str, ...]:
 COMPILED = Package(
     name="compiled",
     summary="the folders of compiled targets, as their runtimes load them, with checksums",
-    version=1,
+    version=2,
     params=CompiledParams,
     worker="onnxbuild.workers.package.compiled_folder:run",
     roles=_roles,

@@ -65,7 +65,7 @@ def _client_packages(_params: Any) -> tuple[str, ...]:
 GENAI = Package(
     name="genai",
     summary="a folder that onnxruntime-genai runs",
-    version=1,
+    version=2,
     params=GenaiParams,
     worker="onnxbuild.workers.package.runtimes.genai_folder:run",
     roles=_roles,

@@ -52,7 +52,7 @@ def _check(params: OrtPackageParams, _context: Context) -> Iterator[Fault]:
 ORT_MODEL_PACKAGE = Package(
     name="ort-model-package",
     summary="ONNX Runtime's model package, from which it selects a variant by execution provider",
-    version=1,
+    version=2,
     params=OrtPackageParams,
     worker="onnxbuild.workers.package.runtimes.ort_package_folder:run",
     check=_check,

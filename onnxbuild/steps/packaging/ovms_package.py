@@ -43,7 +43,7 @@ def _check(params: OvmsParams, context: Context) -> Iterator[Fault]:
 OVMS = Package(
     name="ovms",
     summary="a model repository for OpenVINO Model Server",
-    version=1,
+    version=2,
     params=OvmsParams,
     worker="onnxbuild.workers.package.repositories.ovms_repository:run",
     roles=repository_roles,

@@ -30,7 +30,7 @@ def _first(params: PlainParams) -> str:
 PLAIN = Package(
     name="plain",
     summary="a folder that optimum's `ORTModel` loads, with checksums",
-    version=1,
+    version=2,
     params=PlainParams,
     worker="onnxbuild.workers.package.worker:run",
     roles=first_without_role,

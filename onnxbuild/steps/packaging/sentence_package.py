@@ -78,7 +78,7 @@ def _check(params: SentenceParams, context: Context) -> Iterator[Fault]:
 SENTENCE_TRANSFORMERS = Package(
     name="sentence-transformers",
     summary="an embedder or a cross-encoder for sentence-transformers, and a loader that needs no torch",
-    version=1,
+    version=2,
     params=SentenceParams,
     worker="onnxbuild.workers.package.sentence_folder:run",
     roles=_roles,

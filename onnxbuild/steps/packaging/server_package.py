@@ -49,7 +49,7 @@ def _check(params: ServerParams, context: Context) -> Iterator[Fault]:
 SERVER = Package(
     name="server",
     summary="a folder with a FastAPI app, pinned requirements, a Dockerfile, health checks and a golden test",
-    version=1,
+    version=2,
     params=ServerParams,
     worker="onnxbuild.workers.package.servers.server_folder:run",
     roles=first_without_role,

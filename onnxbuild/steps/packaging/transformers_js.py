@@ -313,7 +313,7 @@ def _programs(params: Any) -> tuple[str, ...]:
 TRANSFORMERS_JS = Package(
     name="transformers.js",
     summary="the layout of onnx-community, for Transformers.js in Node and in browsers",
-    version=1,
+    version=2,
     params=JavaScriptParams,
     worker="onnxbuild.workers.package.javascript.javascript_package:run",
     roles=_roles,

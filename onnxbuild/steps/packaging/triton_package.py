@@ -107,7 +107,7 @@ def _packages(_params: Any) -> tuple[str, ...]:
 TRITON = Package(
     name="triton",
     summary="a model repository for NVIDIA Triton, with an ensemble that reads text",
-    version=1,
+    version=2,
     params=TritonParams,
     worker="onnxbuild.workers.package.repositories.triton_repository:run",
     roles=repository_roles,

@@ -79,13 +79,14 @@ UNUSED_GRAPHS = ("decoder_model.onnx", "decoder_with_past_model.onnx")  # the li
 class JavaScriptTask(Struct, frozen=True, kw_only=True):
     """A task: the pipeline that runs its models, what they read, and the documentation's name of the pipeline.
 
-    `options`: what an example gives the pipeline besides its input.
+    `options`: what an example gives the pipeline besides its input; `given`: its input, if not the usual one.
     """
 
     pipeline: str
     reads: Literal["text", "pair", "image", "audio", "image-and-text"]
     documented: str
     options: str = ""
+    given: str = ""
 
 
 _TASKS: Mapping[str, JavaScriptTask] = {
@@ -101,7 +102,12 @@ _TASKS: Mapping[str, JavaScriptTask] = {
         documented="FeatureExtractionPipeline",
         options=", { pooling: 'mean', normalize: true }",
     ),
-    "fill-mask": JavaScriptTask(pipeline="fill-mask", reads="text", documented="FillMaskPipeline"),
+    "fill-mask": JavaScriptTask(
+        pipeline="fill-mask",
+        reads="text",
+        documented="FillMaskPipeline",
+        given="`The harbour is ${run.tokenizer.mask_token} tonight.`",
+    ),
     "text-classification": JavaScriptTask(
         pipeline="text-classification", reads="text", documented="TextClassificationPipeline"
     ),
@@ -111,9 +117,18 @@ _TASKS: Mapping[str, JavaScriptTask] = {
     "question-answering": JavaScriptTask(
         pipeline="question-answering", reads="pair", documented="QuestionAnsweringPipeline"
     ),
-    "text-generation": JavaScriptTask(pipeline="text-generation", reads="text", documented="TextGenerationPipeline"),
+    # Without a number of tokens, the library generates 256, which is more than some models take.
+    "text-generation": JavaScriptTask(
+        pipeline="text-generation",
+        reads="text",
+        documented="TextGenerationPipeline",
+        options=", { max_new_tokens: 20 }",
+    ),
     "text2text-generation": JavaScriptTask(
-        pipeline="text2text-generation", reads="text", documented="Text2TextGenerationPipeline"
+        pipeline="text2text-generation",
+        reads="text",
+        documented="Text2TextGenerationPipeline",
+        options=", { max_new_tokens: 20 }",
     ),
     "automatic-speech-recognition": JavaScriptTask(
         pipeline="automatic-speech-recognition", reads="audio", documented="AutomaticSpeechRecognitionPipeline"

@@ -8,8 +8,8 @@ from pathlib import Path
 from onnxbuild.protocol import Facts, Tell
 from onnxbuild.steps.packaging.compiled_package import CompiledParams
 from onnxbuild.workers.engines.compiled.open_variant import checked_record
-from onnxbuild.workers.folders.model_files import bytes_below, copy_model_file, files_below
-from onnxbuild.workers.package.checksums import write_sums
+from onnxbuild.workers.folders.model_files import copy_model_file, files_below
+from onnxbuild.workers.package.checksums import closed
 from onnxbuild.workers.package.placed_graphs import folders_of
 
 
@@ -26,5 +26,4 @@ def run(params: CompiledParams, inputs: Mapping[str, Path], outputs: Mapping[str
         for name in files_below(folder):
             copy_model_file(folder / name, package / role / name)
     progress("writing the checksums")
-    write_sums(package)
-    return {"states": states, "files": len(files_below(package)), "bytes": bytes_below(package)}
+    return {"states": states, **closed(package)}

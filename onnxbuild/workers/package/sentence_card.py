@@ -17,11 +17,17 @@ tags:
 
 # ONNX models for sentence-transformers
 
+The examples run in the folder of this file, and load the last of these graphs.
+
 | file | target |
 |---|---|
 {rows}
 
 ## With sentence-transformers
+
+```sh
+pip install "sentence-transformers[onnx]>=5,<6"
+```
 
 ```python
 {library}
@@ -30,6 +36,10 @@ tags:
 ## Without torch
 
 `onnx_model.py` needs only `onnxruntime`, `tokenizers` and `numpy`, and returns the same numbers.
+
+```sh
+pip install onnxruntime tokenizers numpy
+```
 
 ```python
 {alone}
@@ -41,19 +51,19 @@ tags:
 _EMBEDDER = """from sentence_transformers import SentenceTransformer
 
 model = SentenceTransformer(".", backend="onnx", model_kwargs={{"file_name": "{name}"}})
-vectors = model.encode(["a text", "another one"])"""
+print(model.encode(["a text", "another one"]).shape)"""
 _CROSS_ENCODER = """from sentence_transformers import CrossEncoder
 
 model = CrossEncoder(".", backend="onnx", model_kwargs={{"file_name": "{name}"}})
-scores = model.predict([("a query", "a text")])"""
+print(model.predict([("a query", "a text"), ("a query", "another text")]))"""
 _EMBEDDER_ALONE = """from onnx_model import OnnxModel
 
 model = OnnxModel(".", "{name}")
-vectors = model.encode(["a text", "another one"])"""
+print(model.encode(["a text", "another one"]).shape)"""
 _CROSS_ENCODER_ALONE = """from onnx_model import OnnxModel
 
 model = OnnxModel(".", "{name}")
-scores = model.predict([("a query", "a text")])"""
+print(model.predict([("a query", "a text"), ("a query", "another text")]))"""
 
 
 def card(params: SentenceParams, graphs: Sequence[str]) -> str:

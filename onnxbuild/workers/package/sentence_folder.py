@@ -11,8 +11,8 @@ from typing import Any
 from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.steps.packaging.sentence_package import SentenceParams
 from onnxbuild.tables.publishing.sentence_tasks import is_embedder_task
-from onnxbuild.workers.folders.model_files import bytes_below, copy_model_file, files_below
-from onnxbuild.workers.package.checksums import write_sums
+from onnxbuild.workers.folders.model_files import copy_model_file, files_below
+from onnxbuild.workers.package.checksums import closed
 from onnxbuild.workers.package.placed_graphs import carry_configs, place_graphs
 from onnxbuild.workers.package.sentence_card import card
 
@@ -40,8 +40,7 @@ def run(params: SentenceParams, inputs: Mapping[str, Path], outputs: Mapping[str
     (package / LOADER).write_text(loader_text(), encoding="utf-8", newline="\n")
     (package / "README.md").write_text(card(params, graphs), encoding="utf-8", newline="\n")
     progress("writing the checksums")
-    write_sums(package)
-    return {"graphs": graphs, "files": len(files_below(package)), "bytes": bytes_below(package)}
+    return {"graphs": graphs, **closed(package)}
 
 
 def onnx_name(name: str, role: str) -> str:

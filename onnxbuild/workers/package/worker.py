@@ -7,8 +7,7 @@ from pathlib import Path
 
 from onnxbuild.protocol import Facts, Tell
 from onnxbuild.steps.packaging.plain_package import PlainParams
-from onnxbuild.workers.folders.model_files import bytes_below, files_below
-from onnxbuild.workers.package.checksums import write_sums
+from onnxbuild.workers.package.checksums import closed
 from onnxbuild.workers.package.placed_graphs import carry_configs, place_graphs
 
 
@@ -19,8 +18,7 @@ def run(params: PlainParams, inputs: Mapping[str, Path], outputs: Mapping[str, P
     graphs = place_graphs(params.graphs, inputs, package, with_ending)
     carry_configs(params.graphs, inputs, package)
     progress("writing the checksums")
-    write_sums(package)
-    return {"graphs": graphs, "files": len(files_below(package)), "bytes": bytes_below(package)}
+    return {"graphs": graphs, **closed(package)}
 
 
 def with_ending(name: str, role: str) -> str:

@@ -67,7 +67,7 @@ def _usage(row: JavaScriptTask, default: str) -> list[str]:
         "env.allowLocalModels = true;",
         "env.localModelPath = './models/';",
         f"const run = await pipeline('{row.pipeline}', 'PACKAGE', {{ dtype: '{default}' }});",
-        f"console.log(await run({_CALLS[row.reads]}{row.options}));",
+        f"console.log(await run({row.given or _CALLS[row.reads]}{row.options}));",
         "```",
         "",
     ]

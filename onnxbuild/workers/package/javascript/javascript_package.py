@@ -12,7 +12,7 @@ from onnxbuild.steps.packaging.transformers_js import JavaScriptParams
 from onnxbuild.tables.publishing.javascript_dtypes import file_name
 from onnxbuild.tables.publishing.javascript_halves import halves_of
 from onnxbuild.workers.folders.configs import read_config
-from onnxbuild.workers.folders.model_files import bytes_below, files_below
+from onnxbuild.workers.package.checksums import closed
 from onnxbuild.workers.package.javascript.dtype_files import loaded_graphs, write_dtype
 from onnxbuild.workers.package.javascript.javascript_card import card
 from onnxbuild.workers.package.javascript.javascript_config import write_files, write_json, write_settings
@@ -21,7 +21,7 @@ from onnxbuild.workers.package.javascript.quantize_config import quantize_config
 
 
 def run(params: JavaScriptParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
-    """Write the graphs of each dtype, the configs, the tokenizer and a card.
+    """Write the graphs of each dtype, the configs, the tokenizer, a card and the checksums.
 
     Facts: `dtypes`, `graphs` (each with its chunks of weights), `settings` for the library, `files`, `bytes`.
     """
@@ -35,13 +35,12 @@ def run(params: JavaScriptParams, inputs: Mapping[str, Path], outputs: Mapping[s
     halves = [dtype for dtype, folder in folders.items() if _has_half_past(destination, folder, dtype)]
     settings = write_settings(destination, chunks, halves, params.default_dtype or None)
     write_json(destination / "quantize_config.json", quantize_config(params.recipes))
-    (destination / "README.md").write_text(_card(params, destination), encoding="utf-8")
+    (destination / "README.md").write_text(_card(params, destination), encoding="utf-8", newline="\n")
     return {
         "dtypes": list(folders),
         "graphs": chunks,
         "settings": settings,
-        "files": len(files_below(destination)),
-        "bytes": bytes_below(destination),
+        **closed(destination),
     }
 
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from onnxbuild.protocol import Facts, Tell
 from onnxbuild.steps.packaging.ovms_package import OvmsParams
-from onnxbuild.workers.folders.model_files import bytes_below, files_below
-from onnxbuild.workers.package.checksums import write_sums
+from onnxbuild.workers.package.checksums import closed
 from onnxbuild.workers.package.placed_graphs import carry_configs
 from onnxbuild.workers.package.repositories.repository_graphs import CONFIGS, MODELS, place_models
 from onnxbuild.workers.package.repositories.repository_texts import ovms_readme
@@ -31,5 +30,4 @@ def run(params: OvmsParams, inputs: Mapping[str, Path], outputs: Mapping[str, Pa
     text = json.dumps({"model_config_list": models}, indent=2) + "\n"
     (package / MODELS / CONFIG).write_text(text, encoding="utf-8", newline="\n")
     (package / "README.md").write_text(ovms_readme(names, base, params.version), encoding="utf-8", newline="\n")
-    write_sums(package)
-    return {"models": names, "files": len(files_below(package)), "bytes": bytes_below(package)}
+    return {"models": names, **closed(package)}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+
+from msgspec import Struct
 
 _TRITON = """# A model repository for Triton
 
@@ -11,13 +14,31 @@ docker run --rm -p 8000:8000 -p 8001:8001 -v "$PWD/models:/models" nvcr.io/nvidi
     tritonserver --model-repository=/models
 ```
 
+`YY.MM` stands for a release of Triton.
+
 | model | what it does |
 |---|---|
 {rows}
 
-The tokenizers run in the Python backend, which needs `pip install tokenizers` in the image.
+{ensembles}`tokenizer/` has the tokenizer and the configs, for clients that send tokens.
 
 `onnxbuild.json` says what each graph was made from, and `sha256sum -c SHA256SUMS` checks the files.
+"""
+
+_ENSEMBLES = """The tokenizers run in the Python backend, which needs `pip install tokenizers` in the image.
+
+A client asks an ensemble with texts. This one needs `pip install "tritonclient[http]"`:
+
+```python
+import numpy as np
+from tritonclient.http import InferenceServerClient, InferInput
+
+text = InferInput("text", {shape}, "BYTES")
+text.set_data_from_numpy(np.array({value}, dtype=np.object_))
+answer = InferenceServerClient("127.0.0.1:8000").infer("{name}", [text])
+print(answer.as_numpy("{output}").shape)
+```
+
 """
 
 _OVMS = """# A model repository for OpenVINO Model Server
@@ -31,13 +52,33 @@ docker run --rm -p 8000:8000 -v "$PWD/models:{base}" openvino/model_server:lates
 |---|---|
 {rows}
 
+`tokenizer/` has the tokenizer and the configs, which clients need: the models take tokens.
+
 `onnxbuild.json` says what each graph was made from, and `sha256sum -c SHA256SUMS` checks the files.
 """
 
 
-def triton_readme(names: Sequence[str]) -> str:
-    """The README of a repository with these models."""
-    return _TRITON.format(rows="\n".join(f"| `{name}` | {_does(name, names)} |" for name in names))
+_TEXT = "The harbour is quiet tonight."
+
+
+class Ensemble(Struct, frozen=True):
+    """A model that reads text. `batched`: each row of a batch has one; `output`: the first that it returns."""
+
+    name: str
+    output: str
+    batched: bool
+
+
+def triton_readme(names: Sequence[str], ensemble: Ensemble | None) -> str:
+    """The README of a repository with these models. `ensemble`: one of them, for the example."""
+    rows = "\n".join(f"| `{name}` | {_does(name, names)} |" for name in names)
+    return _TRITON.format(rows=rows, ensembles="" if ensemble is None else _of_ensemble(ensemble))
+
+
+def _of_ensemble(ensemble: Ensemble) -> str:
+    text = json.dumps(_TEXT)
+    shape, value = ("[1, 1]", f"[[{text}]]") if ensemble.batched else ("[1]", f"[{text}]")
+    return _ENSEMBLES.format(name=ensemble.name, output=ensemble.output, shape=shape, value=value)
 
 
 def _does(name: str, names: Sequence[str]) -> str:

@@ -12,8 +12,8 @@ from onnxbuild.steps.packaging.triton_package import ENSEMBLE, TOKENIZER, Triton
 from onnxbuild.tables.positions import positions_of
 from onnxbuild.workers.engines.onnxruntime_engine import open_session
 from onnxbuild.workers.folders.configs import read_config
-from onnxbuild.workers.folders.model_files import bytes_below, copy_model_file, files_below
-from onnxbuild.workers.package.checksums import write_sums
+from onnxbuild.workers.folders.model_files import copy_model_file
+from onnxbuild.workers.package.checksums import closed
 from onnxbuild.workers.package.placed_graphs import carry_configs, folders_of
 from onnxbuild.workers.package.repositories.repository_graphs import (
     CONFIGS,
@@ -23,9 +23,10 @@ from onnxbuild.workers.package.repositories.repository_graphs import (
     opened_signature,
     place_models,
 )
-from onnxbuild.workers.package.repositories.repository_texts import triton_readme
+from onnxbuild.workers.package.repositories.repository_texts import Ensemble, triton_readme
 from onnxbuild.workers.package.repositories.triton_config import (
     TOKENS,
+    batch_of,
     config_text,
     ensemble_config,
     graph_config,
@@ -42,18 +43,25 @@ def run(params: TritonParams, inputs: Mapping[str, Path], outputs: Mapping[str, 
     progress("copying the graphs")
     placed = place_models(params, inputs, package)
     folders = dict(folders_of(params.graphs, inputs))
-    names = []
+    names: list[str] = []
+    ensembles: list[Ensemble] = []
     for model in placed:
-        names += _write_model(params, model, [folders[model.role], inputs["model"]], package / MODELS)
+        signature = opened_signature(open_session(model.graph, threads=1))
+        written = _write_model(params, model, signature, [folders[model.role], inputs["model"]], package / MODELS)
+        names += written
+        if model.name + ENSEMBLE in written:
+            batched = batch_of(params, model.name, signature) > 0
+            ensembles.append(Ensemble(model.name + ENSEMBLE, signature.outputs[0].name, batched=batched))
     carry_configs(params.graphs, inputs, package / CONFIGS)
-    (package / "README.md").write_text(triton_readme(names), encoding="utf-8", newline="\n")
-    write_sums(package)
-    return {"models": names, "files": len(files_below(package)), "bytes": bytes_below(package)}
+    text = triton_readme(names, next(iter(ensembles), None))
+    (package / "README.md").write_text(text, encoding="utf-8", newline="\n")
+    return {"models": names, **closed(package)}
 
 
-def _write_model(params: TritonParams, model: PlacedModel, sources: list[Path], models: Path) -> list[str]:
+def _write_model(
+    params: TritonParams, model: PlacedModel, signature: Signature, sources: list[Path], models: Path
+) -> list[str]:
     """Write the config of a graph, and what reads text for it; returns the names of the models."""
-    signature = opened_signature(open_session(model.graph, threads=1))
     _write_config(models, graph_config(params, model.name, model.role, signature))
     tokenizer = next((path for path in (one / "tokenizer.json" for one in sources) if path.is_file()), None)
     if not params.ensemble or not model.alone or tokenizer is None or not _reads_tokens(signature):

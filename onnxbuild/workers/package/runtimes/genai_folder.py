@@ -19,8 +19,8 @@ from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.steps.packaging.genai_package import GenaiParams
 from onnxbuild.tables.positions import positions_of, text_part
 from onnxbuild.workers.folders.configs import read_config
-from onnxbuild.workers.folders.model_files import bytes_below, files_below, onnx_names
-from onnxbuild.workers.package.checksums import write_sums
+from onnxbuild.workers.folders.model_files import onnx_names
+from onnxbuild.workers.package.checksums import closed
 from onnxbuild.workers.package.placed_graphs import carry_configs, folders_of, place_graphs
 
 CONFIG = "genai_config.json"
@@ -53,9 +53,7 @@ def run(params: GenaiParams, inputs: Mapping[str, Path], outputs: Mapping[str, P
     written = not (package / CONFIG).is_file()
     config = _config(package, params) if written else _renamed(package)
     _write_json(package / CONFIG, config)
-    write_sums(package)
-    facts = {"graphs": [_GRAPH], "files": len(files_below(package)), "bytes": bytes_below(package)}
-    return {**facts, "config_of": "onnxbuild" if written else "the exporter"}
+    return {"graphs": [_GRAPH], **closed(package), "config_of": "onnxbuild" if written else "the exporter"}
 
 
 def _check_one_graph(names: tuple[str, ...]) -> None:

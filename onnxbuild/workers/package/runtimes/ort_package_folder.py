@@ -24,9 +24,9 @@ from onnxbuild.protocol import Facts, Tell
 from onnxbuild.publishing.sha256_sums import sha256_of, sha256_of_bytes, sum_line
 from onnxbuild.steps.packaging.ort_package import OrtPackageParams
 from onnxbuild.tables.publishing.model_packages import PROVIDERS
-from onnxbuild.workers.folders.model_files import bytes_below, copy_model_file, files_below, onnx_names
+from onnxbuild.workers.folders.model_files import copy_model_file, onnx_names
 from onnxbuild.workers.folders.model_graphs import copy_data, data_file, external_files
-from onnxbuild.workers.package.checksums import write_sums
+from onnxbuild.workers.package.checksums import closed
 from onnxbuild.workers.package.placed_graphs import carry_configs, folders_of
 
 ASSETS = "shared_assets"
@@ -56,9 +56,8 @@ def run(params: OrtPackageParams, inputs: Mapping[str, Path], outputs: Mapping[s
     for one in graphs:
         _copy(one, package, shared)
     _write_components(params, graphs, package, shared)
-    write_sums(package)
     facts = {"components": sorted({one.component for one in graphs}), "shared_weights": len(shared)}
-    return {**facts, "files": len(files_below(package)), "bytes": bytes_below(package)}
+    return {**facts, **closed(package)}
 
 
 def _graphs(params: OrtPackageParams, inputs: Mapping[str, Path]) -> Iterator[_Graph]:

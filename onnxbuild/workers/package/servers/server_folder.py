@@ -13,9 +13,8 @@ from typing import Any
 from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.steps.packaging.server_package import REQUIRED, ServerParams
 from onnxbuild.tables.tasks import proper_name
-from onnxbuild.workers.folders.model_files import bytes_below, files_below
 from onnxbuild.workers.inputs.sentences import SENTENCES
-from onnxbuild.workers.package.checksums import write_sums
+from onnxbuild.workers.package.checksums import closed
 from onnxbuild.workers.package.placed_graphs import carry_configs, place_graphs
 from onnxbuild.workers.package.servers.carried_code import write_code
 from onnxbuild.workers.package.servers.server_texts import DOCKER_IGNORE, dockerfile, readme
@@ -58,8 +57,7 @@ def run(params: ServerParams, inputs: Mapping[str, Path], outputs: Mapping[str, 
              "README.md": readme(paths)}  # fmt: skip
     for name, text in texts.items():
         (package / name).write_text(text, encoding="utf-8", newline="\n")
-    write_sums(package)
-    return {"graphs": graphs, "addresses": paths, "files": len(files_below(package)), "bytes": bytes_below(package)}
+    return {"graphs": graphs, "addresses": paths, **closed(package)}
 
 
 def requirements() -> str:

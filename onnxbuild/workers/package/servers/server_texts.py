@@ -43,12 +43,12 @@ docker run --rm -p 8000:8000 model-server
 | address | answer |
 |---|---|
 {addresses}
-| `GET /healthz` | 200 while the process works |
-| `GET /readyz` | 200 once the model is open |
+| `GET /healthz` | 200 while the process works, 500 if the model cannot be opened |
+| `GET /readyz` | 200 once the model is open, 503 before |
 | `GET /docs` | the description of the addresses |
 
-`golden.json` has a request and its answer for each address. `pytest test_golden.py` starts the server and compares; \
-`python test_golden.py URL` asks a server that runs.
+`golden.json` has a request and its answer for each address. `pytest test_golden.py` starts the server and compares, \
+once `pip install pytest` has run; `python test_golden.py URL` asks a server that runs.
 
 The server answers one request after the other, and checks no keys: put it behind a proxy that does. `onnxbuild serve` \
 is the server with batches, queues, keys and metrics.
