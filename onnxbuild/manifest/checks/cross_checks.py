@@ -19,6 +19,7 @@ from onnxbuild.tables.regressions import FIGURES, allowance, worse_way
 _NAME = re.compile(NAME)
 # A file name has at most 255 bytes on most systems; that of a log holds the names of a model, a target and a kind.
 _LONGEST_NAME = 100
+_EMPTY = '""'
 # Windows keeps these for devices, also with a suffix (`nul.txt`), and drops a dot at the end. An output folder is
 # copied from one system to another, so they are refused everywhere.
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)
@@ -93,7 +94,7 @@ def _bad_bound(name: str, text: str, at: Span) -> Iterator[Diagnostic]:
 def _bad_name(what: str, name: str, at: Span) -> Iterator[Diagnostic]:
     if not _NAME.fullmatch(name):
         hint = "letters, digits, `.`, `_` and `-`, the first a letter or a digit"
-        yield fault("OB023", f"`{_shortened(name)}` cannot name a {what}", span=at, hint=hint)
+        yield fault("OB023", f"`{_shortened(name) or _EMPTY}` cannot name a {what}", span=at, hint=hint)
     elif len(name) > _LONGEST_NAME:
         message = f"`{_shortened(name)}` cannot name a {what}: it has {len(name)} characters"
         yield fault("OB023", message, span=at, hint=f"at most {_LONGEST_NAME} characters: it becomes a file name")

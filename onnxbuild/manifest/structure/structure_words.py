@@ -34,6 +34,7 @@ _SYNONYMS: Mapping[str, str] = {
     "gpu": "cuda", "nvidia": "cuda", "cuda:0": "cuda",
     "float32": "fp32", "float16": "fp16", "half": "fp16", "bfloat16": "bf16",
 }  # fmt: skip
+_EMPTY = '""'  # a key without a character
 # A function in a file or a module, as custom exporters are named.
 _FUNCTION = re.compile(r"[\w./-]*[\w-]:[A-Za-z_]\w*")
 # What YAML 1.1 reads as booleans, and YAML 1.2 as strings.
@@ -153,7 +154,7 @@ def _unknown_key(key: str, schema: Schema, at: Span) -> Diagnostic:
         return fault("OB024", f"unknown step kind `{key}`", span=at, hint=hint or f"a step is one of {listed}")
     if hint is None and known:
         hint = f"expected one of {listed}"
-    return fault("OB001", f"unknown key `{key}`", span=at, hint=hint)
+    return fault("OB001", f"unknown key `{key or _EMPTY}`", span=at, hint=hint)
 
 
 def _malformed(broken: Broken) -> Iterator[Diagnostic]:
