@@ -14,6 +14,7 @@ from onnxbuild.manifest.reach import Reach
 from onnxbuild.manifest.requirement_texts import requirement_faults
 from onnxbuild.manifest.sections import ModelEntry, Sections
 from onnxbuild.manifest.to_spec import interpreter_path
+from onnxbuild.tables.bounds.figure_names import figure_hint
 from onnxbuild.tables.regressions import FIGURES, allowance, worse_way
 
 _NAME = re.compile(NAME)
@@ -73,7 +74,7 @@ def _regressions(written: Table) -> Iterator[Diagnostic]:
     """OB033 for a figure that no build has, and for a bound that is none."""
     for name, text in written.items():
         if name not in FIGURES:
-            hint = did_you_mean(name, FIGURES) or f"one of {', '.join(FIGURES)}"
+            hint = figure_hint(name, FIGURES)
             yield fault("OB033", f"unknown figure `{name}`", span=written.key_span(name), hint=hint)
         elif isinstance(text, str):
             yield from _bad_bound(name, text, written.value_span(name))
