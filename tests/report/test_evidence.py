@@ -3,7 +3,7 @@ import csv
 import io
 import json
 
-from evidence_worlds import MACHINE, evidence, outcomes, trace
+from evidence_worlds import MACHINE, benchmark, evidence, outcomes, result, trace
 from msgspec import structs
 from report_worlds import BERT, FP32
 
@@ -174,3 +174,24 @@ def test_a_report_shows_what_a_step_warned_of():
     page = html_page(with_warning("compared on seeded ids <b>"), [])
     assert f"<strong>{FP32.name}:validate</strong> warning: compared on seeded ids &lt;b&gt;" in page
     assert json.loads(as_json(with_warning("x")))["variants"][0]["steps"][-2]["facts"]["warnings"] == ["x", 7]
+
+
+def test_a_variant_of_one_shape_shows_what_it_ran_beside_what_was_asked_for():
+    """A text of 5 tokens is filled up to 37, and 7 rows take 4 calls."""
+    ran = {"ran_as": {"batch": 2, "sequence": 37, "calls": 4}}
+    world = {"bert/o2:benchmark": benchmark("bert/o2", result(20.0, 30.0, batch=7, sequence=5) | ran)}
+    assert [line.split() for line in drawn(configuration_columns(BERT, world)).splitlines()] == [
+        ["variant", "batch", "tokens", "ran", "as", "p50", "torch", "p50", "speed-up"],
+        ["bert/o2", "7", "5", "4", "calls", "of", "2×37", "20.0", "ms", "30.0", "ms", "1.50×"],
+    ]
+    built = gather(BERT, world, trace, source="toy.yaml", ended=1_800_000_000.0)
+    table = latency_table(built)
+    assert [row[table.head.index("ran as")] for row in texts(table)] == ["4 calls of 2×37", "–"]
+    assert "| tokens | ran as |" in as_markdown(built)
+    lines = csv.DictReader(io.StringIO(as_csv(built)))
+    assert {(line["tokens"], line["ran_as"]) for line in lines if line["engine"] == "onnxruntime"} == {
+        ("5", "4 calls of 2×37")
+    }
+    (own, torch) = json.loads(as_json(built))["variants"][1]["measurements"]
+    assert (own["sequence"], own["ran_as"], torch["ran_as"]) == (5, ran["ran_as"], None)
+    assert "4 calls of 2×37" in html_page(built)

@@ -17,8 +17,8 @@ from onnxbuild.tables.thresholds import METRICS
 _OPERATORS: Mapping[str, str] = {"min": "≥", "max": "≤"}
 _CHECKS = ("variant", "metric", "value", "interval", "bound", "verdict", "compared on", "worst at")
 _LATENCIES = (
-    "variant", "engine", "stage", "batch", "tokens", "past", "threads", "p50", "p90", "p99", "mean", "min", "max",
-    "stdev", "calls", "samples/s", "tokens/s", "speed-up", "contended",
+    "variant", "engine", "stage", "batch", "tokens", "ran as", "past", "threads", "p50", "p90", "p99", "mean", "min",
+    "max", "stdev", "calls", "samples/s", "tokens/s", "speed-up", "contended",
 )  # fmt: skip
 _THROUGHPUTS = (
     "variant", "engine", "characters", "tokenizer", "order", "batch", "workers", "threads", "texts/s", "min", "max",
@@ -109,10 +109,12 @@ def _throughput_row(variant: VariantEvidence, one: Throughput) -> tuple[Cell, ..
 
 def _latency_row(variant: VariantEvidence, one: Measurement) -> tuple[Cell, ...]:
     spread = (one.p50_ms, one.p90_ms, one.p99_ms, one.mean_ms, one.min_ms, one.max_ms, one.stdev_ms)
+    ran_as = NONE if one.ran_as is None else one.ran_as.words
     texts = (
-        variant.name, one.engine, one.stage, str(one.batch), str(one.sequence), str(one.past) if one.past else NONE,
-        str(one.threads), *(f"{value:.2f}" for value in spread), str(one.calls), rate(one.samples_per_second),
-        rate(one.tokens_per_second), "; ".join(map(ratio_words, one.ratios)) or NONE, "yes" if one.contended else NONE,
+        variant.name, one.engine, one.stage, str(one.batch), str(one.sequence), ran_as,
+        str(one.past) if one.past else NONE, str(one.threads), *(f"{value:.2f}" for value in spread), str(one.calls),
+        rate(one.samples_per_second), rate(one.tokens_per_second), "; ".join(map(ratio_words, one.ratios)) or NONE,
+        "yes" if one.contended else NONE,
     )  # fmt: skip
     return tuple(map(Cell, texts))
 

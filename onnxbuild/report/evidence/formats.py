@@ -28,7 +28,7 @@ from onnxbuild.report.result import result_table
 
 _COLUMNS = (
     "model", "target", "precision", "figure", "value", "unit", "bound", "side", "passed", "engine", "stage", "batch",
-    "tokens", "threads", "contended", "workers", "order", "tokenized", "longer_than", "outdated",
+    "tokens", "ran_as", "threads", "contended", "workers", "order", "tokenized", "longer_than", "outdated",
 )  # fmt: skip
 _RATES = {
     "texts_per_second": "1/s", "least_per_second": "1/s", "most_per_second": "1/s", "tokens_per_second": "1/s",
@@ -67,6 +67,7 @@ def _figures(variant: VariantEvidence) -> Iterator[Figure]:
     for one in variant.measurements:
         where: Figure = {name: getattr(one, name) for name in ("engine", "stage", "batch", "threads")}
         where |= {"tokens": one.sequence, "contended": str(one.contended).lower()}
+        where |= {"ran_as": one.ran_as.words} if one.ran_as is not None else {}
         for name, value in structs.asdict(one).items():
             if isinstance(value, float) and math.isfinite(value):
                 figure, _, unit = name.rpartition("_")
