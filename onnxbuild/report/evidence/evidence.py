@@ -11,6 +11,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from onnxbuild.deliver.best_variant import ChoiceRow
 from onnxbuild.deliver.package_rows import PackageRow
 from onnxbuild.deliver.variant_rows import Row
 from onnxbuild.report.wording import counted
@@ -204,6 +205,7 @@ class Evidence(Struct, frozen=True, kw_only=True):
     ended: float | None
     variants: tuple[VariantEvidence, ...]
     absent: tuple[str, ...] = ()
+    choices: tuple[ChoiceRow, ...] = ()
     built_packages: tuple[PackageRow, ...] = ()  # folders for clients; `packages` are those of Python
 
     @property

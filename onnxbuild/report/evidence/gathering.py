@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct, structs
 
+from onnxbuild.deliver.best_variant import choice_rows
 from onnxbuild.deliver.package_rows import package_rows
 from onnxbuild.deliver.variant_rows import Row, judged_metrics, own_engine, rows
 from onnxbuild.execute.events import Outcome
@@ -48,6 +49,7 @@ def gather(
         source=source,
         ended=ended,
         variants=tuple(structs.replace(one, outdated=old.get(one.name, "")) for one in variants),
+        choices=choice_rows(graph, outcomes),
         built_packages=package_rows(graph, outcomes),
     )
 
