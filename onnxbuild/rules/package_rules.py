@@ -73,7 +73,7 @@ RULES: tuple[Rule, ...] = (
         A target cannot go into a package.
 
         Why: the client of the package cannot load it, or would not use it as it is meant; the message has the reason.
-        Fix: leave the target out with `targets:`, or choose another package.
+        Fix: name the targets that go in, `package: {plain: {targets: [int8]}}`, or choose another package.
         """,
     ),
     described(

@@ -56,6 +56,14 @@ def meanings(params: type[Params]) -> Mapping[str, str]:
     return {name: text for name, text in described if text is not None}
 
 
+def examples(params: type[Params]) -> Mapping[str, Any]:
+    """The first example of each field that has one, by the name that a manifest uses."""
+    hints = get_type_hints(params, include_extras=True)
+    fields = {field.encode_name: getattr(hints[field.name], "__metadata__", ()) for field in structs.fields(params)}
+    shown = ((name, mark.examples) for name, marks in fields.items() for mark in marks if isinstance(mark, Meta))
+    return {name: values[0] for name, values in shown if values}
+
+
 # The device of a target where it is not the CPU; left out of a key where it is.
 TargetDevice = Annotated[Literal["cuda"] | UnsetType, Meta(description="the target's device, where it is not the CPU")]
 

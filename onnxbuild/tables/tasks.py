@@ -20,7 +20,7 @@ ThresholdRow = Literal["embedding", "classification", "generation"]
 Pooling = Literal["never", "where the checkpoint has it", "always"]
 
 PAST = "-with-past"
-PAST_SIZES, AUDIO_SIZES = "a past", "audio"
+PAST_SIZES, AUDIO_SIZES = "length of the past", "length of the audio"
 # Tasks whose models differ from others of their family in what they take, or in what their library calls them.
 FILL_MASK = "fill-mask"
 IMAGE_CLASSES = "image-classification"
@@ -226,13 +226,15 @@ def has_cache(task: str) -> bool:
 
 
 def sizes_besides_tokens(task: str | None) -> str | None:
-    """What has sizes in a task's graphs besides rows and tokens, in words; None for nothing, or for an unknown task."""
+    """What a task's graphs depend on besides rows and tokens, in words; None for nothing, or for an unknown task."""
     row = TASKS.get(task or "")
     if row is None:
         return None
     if row.with_past:
         return PAST_SIZES
-    return "choices" if row.has_choices else {"text": None, "audio": AUDIO_SIZES}.get(row.modality, "pictures")
+    if row.has_choices:
+        return "number of choices"
+    return {"text": None, "audio": AUDIO_SIZES}.get(row.modality, "size of the pictures")
 
 
 def is_speech_to_text(task: str | None) -> bool:

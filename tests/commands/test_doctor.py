@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from onnxbuild.commands.doctor import as_json, as_text, doctor, needs_of
+from onnxbuild.commands.doctor import as_json, as_text, doctor, extras_of, needs_of
 from onnxbuild.machine import Machine
 from onnxbuild.runners.programs import program_version
 from onnxbuild.steps import KINDS, kinds_at
@@ -190,3 +190,22 @@ def test_folders_of_pythonpath_are_shown_with_who_gets_them(tmp_path):
     assert f"pythonpath             {tmp_path} {note}\n" in text
     assert look(tmp_path, environ={"PYTHONPATH": "relative"}).python_path == f"no absolute folder {note}"
     assert "\npythonpath " not in as_text(look(tmp_path))
+
+
+def test_the_versions_of_what_the_extras_install(tmp_path):
+    report = look(tmp_path, without=("nncf",))
+    assert report.extras["openvino"] == ("nncf", "openvino")
+    assert {"optimum", "adapters", "timm", "metrics", "serve", "remote", "signing"} <= report.extras.keys()
+    assert not {"test", "dev"} & report.extras.keys()
+    assert json.loads(as_json(report))["packages"]["openvino"] == "1.0"
+    assert "\nextra openvino         nncf not installed, openvino 1.0\n" in as_text(report)
+    assert report.exit_code == 0
+
+
+def test_the_extras_of_requirements():
+    requirements = (
+        "rich>=14", "peft<1,>=0.17; extra == 'adapters'", "Jinja2>=3.1; extra == 'report'",
+        "jinja2>=3.1; extra == 'serve'", "uvloop>=0.21; (sys_platform == 'never') and extra == 'serve'",
+        "tomli; python_version >= '3'", "pytest; extra == 'test'", "onnxbuild[report]; extra == 'all'",
+    )  # fmt: skip
+    assert extras_of(requirements) == {"adapters": ("peft",), "report": ("jinja2",), "serve": ("jinja2",)}

@@ -30,7 +30,10 @@ def context(task: str, family: Any, written: Any, config: Any = None) -> Context
         ({"weights": "int8", "calibration": "mean"}, "OB805 calibration `calibration` has no effect without"),
         ({"quantize": "int8", "subject_to": {"cosine_mean": "<= 0.99"}}, "OB667 subject_to `cosine_mean` expects a"),
         ({"quantize": "int8", "subject_to": {"perplexity_ratio": "<= 1.1"}}, "OB667 subject_to `perplexity_ratio` is"),
-        ({"bounds": {"sequence_length": "0"}}, "OB806 bounds `sequence_length: 0` is no range of sizes"),
+        (
+            {"bounds": {"sequence_length": "0"}},
+            "OB806 bounds `sequence_length: 0` is neither a range of sizes nor a single size",
+        ),
         ({"bounds": {"sequence_length": "71"}}, "OB620 bounds 71 tokens do not fit the model's 70 positions"),
         ({"weights": "int4", "group_size": 7}, "OB807 group_size `group_size: 7` does not divide `hidden_size: 48`"),
         ({"weights": "int4"}, "OB807 weights `group_size: 128`, the default, does not divide `hidden_size: 48`"),

@@ -18,7 +18,7 @@ from onnxbuild.steps import all_kinds
 def compiler_missing(world: World) -> Iterator[Diagnostic]:
     """The compiler of a target is not on this machine, or not in the toolchain of its model.
 
-    Why: the target is then only prepared: everything that the compiler is handed is written, with its command in
+    Why: the target is then only prepared: everything that the compiler needs is written, with its command in
     `compile.sh`. Its validation and benchmark are skipped.
     Fix: install the compiler, or run the target where it is. What another machine has compiled is taken from a shared
     store.
@@ -75,7 +75,7 @@ RULES: tuple[Rule, ...] = (
         """
         A step comes after `compile`.
 
-        Why: the steps of a target change ONNX graphs, and what a backend has compiled is none.
+        Why: the steps of a target change ONNX graphs, and a compiled variant is not an ONNX graph.
         Bad:
             steps: [{compile: openvino}, {optimize: O1}]
         Good:
@@ -117,7 +117,7 @@ RULES: tuple[Rule, ...] = (
         """
         A backend is asked to quantize what it cannot quantize.
 
-        Why: the graph is quantized already, two ways contradict each other, or the model reads no text to calibrate
+        Why: the graph is quantized already, two settings contradict each other, or the model reads no text to calibrate
         with.
         Bad:
             quantize: int8
@@ -132,7 +132,7 @@ RULES: tuple[Rule, ...] = (
         """
         A param of a backend has no effect beside the others.
 
-        Why: it looks as if it did something.
+        Why: the manifest would promise something that the param does not do.
         Bad:
             compile: {backend: openvino, samples: 100}
         Good:
@@ -143,7 +143,7 @@ RULES: tuple[Rule, ...] = (
         "OB806",
         "no-range-of-sizes",
         """
-        A bound of an axis is no range of sizes, and no single size.
+        A bound of an axis is neither a range of sizes nor a single size.
 
         Bad:
             compile: {backend: openvino, bounds: {sequence_length: "512..1"}}
@@ -155,7 +155,7 @@ RULES: tuple[Rule, ...] = (
         "OB807",
         "groups-that-do-not-fit",
         """
-        `group_size` does not divide the sizes that the products of a model sum over.
+        `group_size` does not divide the inner sizes of the model's matrix products.
 
         Why: NNCF refuses such a model, but only once it is exported. The sizes are those in `config.json`.
         Bad:
@@ -170,9 +170,9 @@ RULES: tuple[Rule, ...] = (
         "OB808",
         "single-size-in-stages",
         """
-        An axis has a single size in a model that writes text.
+        An axis has a single size in a model that generates text.
 
-        Why: its graphs run with a prompt and then token by token, and what they read of the past grows.
+        Why: its graphs run with a prompt and then token by token, and the past that they read grows.
         Bad:
             models: {m: {source: "random:gpt2", task: text-generation-with-past, targets: [ov]}}
             targets: {ov: {compile: {backend: openvino, bounds: {sequence_length: "64"}}}}

@@ -132,7 +132,7 @@ def _check_bounds_of_axes(bounds: Mapping[str, str], context: Context) -> Iterab
     for axis, text in bounds.items():
         ends = _RANGE.fullmatch(text)
         if ends is None or (ends[2] and int(ends[1]) > int(ends[2])):
-            message = f"`{axis}: {text}` is no range of sizes"
+            message = f"`{axis}: {text}` is neither a range of sizes nor a single size"
             hint = "write the least and the largest size: `1..512`, or a single one: `128`"
             yield Fault(code="OB806", field="bounds", message=message, hint=hint)
         elif is_single(text):
@@ -161,8 +161,8 @@ def _check_data(params: OpenvinoParams, context: Context) -> Iterable[Fault]:
     yield from check_counts(params)
     yield from check_cut(params, context)
     if context.task is not None and not reads_text_rows(context.task):
-        message = f"`quantize: int8` reads texts, which the task `{context.task}` does not"
-        yield Fault(code="OB804", field="quantize", message=message, hint="use `weights: int8`, which reads nothing")
+        message = f"`quantize: int8` calibrates with texts, and models of the task `{context.task}` do not read text"
+        yield Fault(code="OB804", field="quantize", message=message, hint="use `weights: int8`, which needs no data")
 
 
 def range_of(text: str) -> tuple[int, int]:

@@ -134,7 +134,7 @@ def _lower_opset(opset: int, context: Context) -> str:
 def _check_fixed(params: FixedParams, context: Context) -> Iterable[Fault]:
     yield from _check_integers("coreml")(params, context)
     if context.family != "encoder":
-        message = f"`coreml` computes graphs of one shape, and those of a {context.family} grow with each token"
+        message = f"`coreml` compiles a graph for one shape, and the inputs of a {context.family} grow with each token"
         yield Fault(code="OB821", field="backend", message=message, hint="compile an encoder")
     if params.batch < 1:
         yield Fault(code="OB612", field="batch", message="`batch` expects a number from 1")
@@ -156,7 +156,7 @@ def _check_tensorrt(params: TensorrtParams, context: Context) -> Iterable[Fault]
     if any(not 1 <= low <= usual <= high for low, usual, high in pairs):
         message = "`shapes` expects 1 ≤ `min` ≤ `opt` ≤ `max`, for rows and for tokens"
         yield Fault(
-            code="OB824", field="shapes", message=message, hint="see `min: [1, 1], opt: [1, 128], max: [8, 512]`"
+            code="OB824", field="shapes", message=message, hint="such as `{min: [1, 1], opt: [1, 128], max: [8, 512]}`"
         )
     yield from check_call("shapes", *params.shapes.max)
     if "shapes" in context.written:
@@ -179,9 +179,9 @@ def _check_rows(params: TensorrtParams, context: Context) -> Iterable[Fault]:
     yield from check_counts(params)
     yield from check_cut(params, context)
     if not reads_text_rows(context.task) or not may_read_text(context.config):
-        message = f"`precision: int8` is ranged on texts, which the task `{context.task}` does not read"
+        message = f"`precision: int8` calibrates with texts, and models of the task `{context.task}` do not read text"
         yield Fault(
-            code="OB804", field="precision", message=message, hint="write `precision: fp16`, which reads nothing"
+            code="OB804", field="precision", message=message, hint="write `precision: fp16`, which needs no data"
         )
 
 

@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from onnxbuild.needs.step_needs import PROGRAM
 from onnxbuild.steps.kind import Context, Fault, TargetFacts
-from onnxbuild.steps.packaging.package_kind import Client, ClientParams, Package, PackageParams, Roles
+from onnxbuild.steps.packaging.package_kind import Client, ClientParams, Package, PackageParams, Roles, in_package
 from onnxbuild.tables.publishing.javascript_dtypes import (
     BROWSERS,
     DEFAULT_DTYPES,
@@ -158,14 +158,16 @@ def _check_dtypes(params: JavaScriptParams, context: Context) -> Iterator[Fault]
         precision = context.targets[name].precision
         if dtype not in SUFFIXES or precision in NO_DTYPE:
             why = NO_DTYPE.get(precision, f"the library has no dtype for {precision}")
-            hint = "leave the target out"
+            hint = f"leave it out: {in_package('transformers.js')}"
             if precision not in NO_DTYPE:
-                hint = "leave the target out: `targets: […]`, or say what it is: `dtypes: {q8: …}`"
+                hint = f"leave it out: {in_package('transformers.js')}; or say what it is: `dtypes: {{q8: {name}}}`"
             field = "dtypes" if "dtypes" in context.written else "targets"
             yield Fault(code="OB762", field=field, message=f"the target `{name}`: {why}", hint=hint)
         elif context.targets[name].device == "cuda":
             message = f"the target `{name}` is for CUDA: its operators have no kernels in browsers"
-            yield Fault(code="OB762", field="targets", message=message, hint="leave it out: `targets: […]`")
+            yield Fault(
+                code="OB762", field="targets", message=message, hint=f"leave it out: {in_package('transformers.js')}"
+            )
         elif (context.targets[name].params_of("precision") or {}).get("keep_io_types") is False:
             message = f"the target `{name}` returns fp16, of which Transformers.js 3 reads other numbers"
             hint = "keep `keep_io_types: true`, which is the default"

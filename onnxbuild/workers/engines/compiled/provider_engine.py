@@ -54,6 +54,10 @@ class ProviderModel(CompiledModel):
         call = caller_of(session, stage)
         return call if self.shapes is None else self.shapes.around(call, stage)
 
+    def fixed_shapes(self, stage: str) -> FixedShapes | None:  # noqa: ARG002 - there is one stage
+        """The sizes of the program, where it has fixed ones."""
+        return self.shapes
+
     def _chosen(self, provider: str, options: Any) -> list[Any]:
         """The providers of a session; those of a plug-in are added to its options instead."""
         given = dict(self.record.properties)

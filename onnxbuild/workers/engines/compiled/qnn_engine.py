@@ -38,6 +38,10 @@ class QnnModel(CompiledModel):
         options.add_provider_for_devices(_devices(), {**self.record.properties, "backend_path": _htp()})
         return self.shapes.around(caller_of(opened(path, options, []), stage), stage)
 
+    def fixed_shapes(self, stage: str) -> FixedShapes:  # noqa: ARG002 - there is one stage
+        """The sizes of the context."""
+        return self.shapes
+
     @classmethod
     def place_here(cls, record: CompiledRecord) -> Place:  # noqa: ARG003
         """The emulator on x86, else the device."""
