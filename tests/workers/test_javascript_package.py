@@ -387,6 +387,17 @@ def test_convolution_with_signed_weights_is_named(tmp_path):
     assert missing_kernels(tmp_path, "q8", "wasm", 4) == ()
 
 
+def test_zero_points_of_weights_in_blocks_are_told_from_none():
+    names = ["x", "codes", "scales", "zeros"]
+    for inputs, found in ((names, {"MatMulNBits", "MatMulNBits:zero-points"}), (names[:3], {"MatMulNBits"})):
+        node = helper.make_node("MatMulNBits", inputs, ["y"], domain="com.microsoft")
+        model = helper.make_model(helper.make_graph([node], "g", [], []))
+        assert set(operators_of(model)) == found
+    assert without_kernel(frozenset(found), "webgpu", 3) == ()
+    assert without_kernel(frozenset({"MatMulNBits:zero-points"}), "webgpu", 3) == ("MatMulNBits:zero-points",)
+    assert without_kernel(frozenset({"MatMulNBits:zero-points"}), "webgpu", 4) == ()
+
+
 # -- what a client computed -------------------------------------------------------------------------------------------
 
 

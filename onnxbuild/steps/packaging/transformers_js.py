@@ -242,6 +242,10 @@ def _check_kernels(params: JavaScriptParams, context: Context) -> Iterator[Fault
         quantize = target.params_of("quantize") or {}
         if target.precision == "int8":
             yield from _check_integers(dtype, quantize, params, context.config)
+        elif params.library == 3 and "webgpu" in (params.clients or ()) and _has_zero_points(quantize):  # noqa: PLR2004
+            message = f"`{dtype}`: Transformers.js 3 has no kernel for 4-bit weights with zero points with WebGPU"
+            hint = f"write `symmetric: true` in the target `{name}`, or `library: 4` in the package"
+            yield Fault(code="OB775", field="clients", message=message, hint=hint)
         elif _computes_in_integers(quantize):
             yield Fault(
                 code="OB777",
@@ -258,6 +262,12 @@ def _check_kernels(params: JavaScriptParams, context: Context) -> Iterator[Fault
                 message=f"`{dtype}` is not checked with WebGPU: SwiftShader has no `shader-f16`",
                 hint="open a page on a machine with a GPU",
             )
+
+
+def _has_zero_points(quantize: Mapping[str, Any]) -> bool:
+    """Whether weights in blocks have zero points; the floats of bitsandbytes have none."""
+    is_float = quantize.get("algorithm") in {"nf4", "fp4"}
+    return quantize.get("method") == "weight-only" and not is_float and not quantize.get("symmetric")
 
 
 def _computes_in_integers(quantize: Mapping[str, Any]) -> bool:

@@ -190,11 +190,13 @@ def file_name(graph: str, dtype: str) -> str:
 
 # Operator → the clients without a kernel for it that is right, by the major version of the library. Where an operator
 # has kernels for some types of weights alone, `Operator:type` stands for one of them. In version 3, products of
-# integers with WebGPU are wrong by more than the largest number (measured with MiniLM and GPT-2, 3.8.1).
+# integers with WebGPU are wrong by more than the largest number (measured with MiniLM and GPT-2, 3.8.1), and weights of
+# 4 bits with zero points stop a session ("cannot convert shape").
 _NO_KERNEL: Mapping[str, Mapping[int, tuple[str, ...]]] = {
     "GatherBlockQuantized": {4: ("wasm", "webgpu")},
     "ConvInteger:int8": {3: ("node", "wasm", "webgpu")},
     "MatMulInteger": {3: ("webgpu",)},
+    "MatMulNBits:zero-points": {3: ("webgpu",)},
 }
 
 

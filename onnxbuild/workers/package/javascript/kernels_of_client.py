@@ -13,6 +13,7 @@ from onnxbuild.workers.graphs.graph_files import load_graph
 from onnxbuild.workers.graphs.walk import graphs_of, nodes_of
 from onnxbuild.workers.package.javascript.javascript_card import graphs_of as graph_files
 
+_ZERO_POINTS = 3  # the place of this input of MatMulNBits
 _TYPES = {TensorProto.INT8: "int8", TensorProto.UINT8: "uint8"}
 
 
@@ -26,9 +27,11 @@ def missing_kernels(package: Path, dtype: str, client: str, major: int) -> tuple
 
 
 def operators_of(model: ModelProto) -> Iterator[str]:
-    """The operators of a graph, and each with the type of its weights: `ConvInteger`, `ConvInteger:int8`."""
+    """The operators of a graph, and each with what its weights are: `ConvInteger:int8`, `MatMulNBits:zero-points`."""
     types = {one.name: one.data_type for graph in graphs_of(model.graph) for one in graph.initializer}
     for node in nodes_of(model):
         yield node.op_type
         weights = (_TYPES[types[name]] for name in node.input[1:2] if types.get(name) in _TYPES)
         yield from (f"{node.op_type}:{kind}" for kind in weights)
+        if node.op_type == "MatMulNBits" and any(node.input[_ZERO_POINTS : _ZERO_POINTS + 1]):
+            yield "MatMulNBits:zero-points"
