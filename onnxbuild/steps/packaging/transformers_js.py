@@ -19,6 +19,7 @@ from onnxbuild.tables.publishing.javascript_dtypes import (
     OF_PRECISION,
     SUFFIXES,
     Dtype,
+    computes_wrong,
     dtypes_of,
     javascript_task,
     read_instead,
@@ -138,6 +139,7 @@ def _check(params: JavaScriptParams, context: Context) -> Iterable[Fault]:
     yield from _check_default(params)
     yield from _check_files(params, context)
     yield from _check_halves(params, context)
+    yield from _check_clients(params, context)
     yield from _check_kernels(params, context)
 
 
@@ -233,6 +235,17 @@ def _is_tokenizer(name: str) -> bool:
 def _modality(context: Context) -> str:
     row = TASKS.get(proper_name(context.task or ""))
     return "picture" if row is None or row.modality != "audio" else "recording"
+
+
+def _check_clients(params: JavaScriptParams, context: Context) -> Iterator[Fault]:
+    """OB775 for a client that computes other numbers from the graphs of this model type."""
+    model_type, library = (context.config or {}).get("model_type"), params.library or _NEWEST
+    for client in params.clients or ():
+        if computes_wrong(model_type, client, library):
+            message = (
+                f"Transformers.js {library} computes other numbers from the graphs of `{model_type}` with {client}"
+            )
+            yield Fault(code="OB775", field="clients", message=message, hint=f"leave `{client}` out")
 
 
 def _check_kernels(params: JavaScriptParams, context: Context) -> Iterator[Fault]:

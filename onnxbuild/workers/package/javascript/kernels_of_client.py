@@ -8,7 +8,8 @@ from pathlib import Path
 from onnx import ModelProto, TensorProto
 
 from onnxbuild.protocol import CheckFailed
-from onnxbuild.tables.publishing.javascript_dtypes import without_kernel
+from onnxbuild.tables.publishing.javascript_dtypes import computes_wrong, without_kernel
+from onnxbuild.workers.folders.configs import read_config
 from onnxbuild.workers.graphs.graph_files import load_graph
 from onnxbuild.workers.graphs.walk import graphs_of, nodes_of
 from onnxbuild.workers.package.javascript.javascript_card import graphs_of as graph_files
@@ -18,7 +19,13 @@ _TYPES = {TensorProto.INT8: "int8", TensorProto.UINT8: "uint8"}
 
 
 def missing_kernels(package: Path, dtype: str, client: str, major: int) -> tuple[str, ...]:
-    """The operators in the graphs of a dtype that a client of this major version cannot run."""
+    """The operators in the graphs of a dtype that a client of this major version cannot run.
+
+    The model type in their place, if the client is known to compute other numbers from its graphs.
+    """
+    model_type = read_config(package).get("model_type")
+    if computes_wrong(model_type, client, major):
+        return (str(model_type),)
     try:
         found = frozenset(name for path in graph_files(package, dtype) for name in operators_of(load_graph(path)))
     except CheckFailed:  # a damaged file, of which the client has said so
