@@ -18,7 +18,7 @@ DTYPES = ("fp16", "q8", "int8", "uint8", "q4", "q4f16", "bnb4")
 
 
 _ORDER = {"ours": 0, "theirs": 1}
-_REPEATED = {("int8", "ours"), ("uint8", "ours")}  # the graph of `q8`
+REPEATED = {("int8", "ours"), ("uint8", "ours")}  # the graph of `q8`
 _FORMS = {
     "error": "{:.4f}",
     "cosine": "{:.4f}",
@@ -75,7 +75,7 @@ def _section(name: str, rows: Mapping[str, Any]) -> str:
     lines = [f"## {MODELS[name].words}", "", f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for dtype in ("fp32", *DTYPES):
         for whose in sorted(rows.get(dtype, {}), key=lambda one: _ORDER.get(one, len(_ORDER))):
-            if (dtype, whose) not in _REPEATED:
+            if (dtype, whose) not in REPEATED:
                 found = rows[dtype][whose]
                 cells = [_number(column, found.get(column)) for column in columns]
                 lines.append(f"| `{dtype}` | {_words(dtype, whose)} | {' | '.join(cells)} |")

@@ -242,9 +242,7 @@ def _check_clients(params: JavaScriptParams, context: Context) -> Iterator[Fault
     model_type, library = (context.config or {}).get("model_type"), params.library or _NEWEST
     for client in params.clients or ():
         if computes_wrong(model_type, client, library):
-            message = (
-                f"Transformers.js {library} computes other numbers from the graphs of `{model_type}` with {client}"
-            )
+            message = f"Transformers.js {library} computes the graphs of `{model_type}` wrong with {client}"
             yield Fault(code="OB775", field="clients", message=message, hint=f"leave `{client}` out")
 
 
