@@ -154,7 +154,7 @@ def _why_not_run(task: str, config: Mapping[str, Any] | None) -> str | None:
 
 
 def _instead(config: Mapping[str, Any] | None) -> str:
-    if "vision_config" in (config or {}) and halves_of((config or {}).get("model_type")):
+    if halves_of((config or {}).get("model_type")):
         return "write `task: zero-shot-image-classification`, whose pipeline reads both; `halves` embed each alone"
     return "package it as `plain`, and run its graphs with onnxruntime-web"
 

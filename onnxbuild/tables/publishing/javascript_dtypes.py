@@ -169,6 +169,8 @@ _OF_AUDIO = frozenset({"conv_dim", "num_mel_bins"})
 _OF_TEXT = frozenset({"vocab_size", "text_config"})
 # The parts of a model that reads text and something else, and what that is.
 _BESIDE_TEXT: Mapping[str, str] = {"vision_config": "text and images", "audio_config": "text and audio"}
+# The same by model type, for a config that does not list its parts.
+_TWO_TOWERS: Mapping[str, str] = {"clip": "text and images", "siglip": "text and images", "clap": "text and audio"}
 
 
 def read_instead(task: str, config: Mapping[str, Any] | None) -> str | None:
@@ -176,8 +178,9 @@ def read_instead(task: str, config: Mapping[str, Any] | None) -> str | None:
     row = javascript_task(task, config)
     if config is None or row is None or row.pipeline != "feature-extraction":
         return None
-    if "text_config" in config:
-        return next((reads for part, reads in _BESIDE_TEXT.items() if part in config), None)
+    if "text_config" in config or config.get("model_type") in _TWO_TOWERS:
+        known = (reads for part, reads in _BESIDE_TEXT.items() if part in config)
+        return next(known, _TWO_TOWERS.get(config.get("model_type", "")))
     if _OF_AUDIO.intersection(config):
         return "audio"
     return "images" if _OF_IMAGES.intersection(config) and not _OF_TEXT.intersection(config) else None
