@@ -68,7 +68,10 @@ _ROWS = (
         model_class="AutoModel",
         thresholds="embedding",
         pooling="where the checkpoint has it",
-        aliases=("default", "embedding", "embeddings", "image-feature-extraction", "pretraining"),
+        # What SAM cuts out of pictures has the graphs of this task.
+        aliases=(
+            "default", "embedding", "embeddings", "image-feature-extraction", "pretraining", "mask-generation",
+        ),
     ),
     Task(
         name="sentence-similarity",
@@ -178,6 +181,19 @@ TASKS: Mapping[str, Task] = {task.name: task for task in _ROWS}
 _MORE_ALIASES: Mapping[str, str] = {"audio-ctc": "automatic-speech-recognition"}
 
 ALIASES: Mapping[str, str] = {**{alias: task.name for task in _ROWS for alias in task.aliases}, **_MORE_ALIASES}
+
+# Tasks of the Hub that onnxbuild does not have, and why.
+ELSEWHERE: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("image-text-to-text", "video-text-to-text"),
+        "no exporter that onnxbuild runs writes its graphs (`vision_encoder`, `embed_tokens`, `decoder_model_merged`)",
+    ),
+    **dict.fromkeys(
+        ("audio-text-to-text", "any-to-any"),
+        "no exporter that onnxbuild runs writes its graphs, which share one decoder",
+    ),
+    "zero-shot-audio-classification": "no exporter that onnxbuild runs writes the graph of its models, such as CLAP",
+}
 
 # The text of a row; what is said in a recording, if a dataset names a column for it.
 TEXT = "text"
