@@ -1,10 +1,10 @@
 """The backends of ONNX Runtime's providers: what is checked and written without their devices."""
 
 import json
-import os
 import subprocess
 import sys
 
+import devices_here
 import numpy as np
 import onnx
 import pytest
@@ -214,14 +214,42 @@ def test_a_record_without_one_of_its_settings_or_properties_is_refused(tmp_path,
 
 
 def test_a_gpu_without_the_library_of_tensorrt_is_prepared_for(tmp_path, monkeypatch):
-    has_file = os.path.exists
-    monkeypatch.setattr("os.path.exists", lambda path: path == "/dev/nvidiactl" or has_file(path))
+    devices_here.nvidia(monkeypatch)
     monkeypatch.setattr(needs_here, "version_here", lambda _name: "1.0")
     monkeypatch.setattr("onnxbuild.needs.step_needs.has_library", lambda _name: False)
     record, _ = prepared(tmp_path / "out", TensorrtParams(provider="tensorrt"), checked_worker.run_tensorrt)
     assert (record["state"], record["needs"]) == ("prepared", "libnvinfer.so")
     runtime = Runtime(backend="tensorrt", needs=TENSORRT.runs_with(TensorrtParams()))
-    assert why_skipped(tmp_path / "out", runtime) == "needs libnvinfer.so: the variant is only prepared"
+    assert why_skipped(tmp_path / "out", runtime) == "needs tensorrt: `libnvinfer.so` is not here"
+
+
+COMPILER_NEEDS = [
+    pytest.param(backend, need, id=f"{backend.name}-{need_name(need).rpartition('/')[2]}")
+    for backend in BACKENDS
+    for need in backend.compiler(backend.params())
+    if backend.verified_on == "device"
+]
+
+
+@pytest.mark.parametrize(("backend", "need"), COMPILER_NEEDS)
+def test_what_another_machine_has_compiled_waits_where_its_runtime_is_absent(tmp_path, monkeypatch, backend, need):
+    """Whatever a compiler needs on a device, its result needs there, too: it is skipped, and no failure."""
+    (tmp_path / "model").write_bytes(b"compiled")
+    compiler = CompilerOfRecord(name=backend.name, version="1.0")
+    stage = CompiledStage(file="model", inputs={}, outputs={"y": (1,)})
+    record = CompiledRecord(
+        backend=backend.name, state="compiled", compiler=compiler, device="D", stages={"forward": stage}
+    )
+    write_record(tmp_path, record, ["model"])
+    params = backend.params()
+    runtime = Runtime(backend=backend.name, needs=backend.runs_with(params))
+    monkeypatch.setattr(step_needs, "is_on_machine", lambda one: one != need)
+    monkeypatch.setattr(open_variant_module, "version_here", lambda name: None if name == need else "1.0")
+    words = f"needs {need}" if not is_of_machine(need) else f"needs {backend.name}: `{need_name(need)}` is not here"
+    assert why_skipped(tmp_path, runtime) == why_not_timed(tmp_path, runtime) == words
+    assert need in packages_of(KINDS["validate"], ValidateParams(task="text-classification", runtime=runtime))
+    package = CompiledClientParams(task="text-classification", runtimes={"folder": runtime})
+    assert need in packages_of(all_kinds()["client-compiled"], package)
 
 
 def test_a_provider_that_is_absent_is_no_silent_run_on_the_cpu(tmp_path):

@@ -7,7 +7,16 @@ from collections.abc import Iterator
 import msgspec
 
 from onnxbuild.diagnostics import Diagnostic, fault
-from onnxbuild.needs.step_needs import FILE, LIBRARY, PROGRAM, Version, first_absent, is_of_machine, need_name
+from onnxbuild.needs.step_needs import (
+    FILE,
+    LIBRARY,
+    PROGRAM,
+    Version,
+    first_absent,
+    is_of_machine,
+    need_name,
+    why_without_device,
+)
 from onnxbuild.planning.action_graph import CURRENT, Action
 from onnxbuild.planning.known_versions import version_in
 from onnxbuild.rules.rule import Rule, World, described, rule
@@ -34,23 +43,24 @@ def compiler_missing(world: World) -> Iterator[Diagnostic]:
             name = need_name(absent)
             yield fault(
                 "OB802",
-                f"`{name}` is not {_place(absent, action)}, so `{action.id}` will only be prepared, not compiled",
+                f"{_lack(absent, name, action)}, so `{action.id}` will only be prepared, not compiled",
                 span=action.span,
                 hint=_way_out(absent, name, action, has_script=not kind.is_plugin),
                 severity="warning",
             )
 
 
-def _place(need: str, action: Action) -> str:
-    """Where a need is missing."""
-    if action.toolchain == CURRENT or is_of_machine(need):
-        return "on this machine"
-    return f"in the toolchain `{action.toolchain}`"
+def _lack(need: str, name: str, action: Action) -> str:
+    """What is missing, and where."""
+    if is_of_machine(need):
+        return why_without_device(need) or f"`{name}` is not on this machine"
+    where = "on this machine" if action.toolchain == CURRENT else f"in the toolchain `{action.toolchain}`"
+    return f"`{name}` is not {where}"
 
 
 def _way_out(need: str, name: str, action: Action, *, has_script: bool) -> str:
-    """What a person can do: no file of a driver installs, and a plugin whose compiler is a library has no script."""
-    if need.startswith(FILE):
+    """What a person can do: no device installs, and a plugin whose compiler is a library has no script."""
+    if need.startswith(FILE) or why_without_device(need):
         return "run this target on a machine that has it, with a shared store"
     if need.startswith(LIBRARY):
         return f"name the folder of `{name}` in LD_LIBRARY_PATH, or run `sh compile.sh` in the output where it is found"

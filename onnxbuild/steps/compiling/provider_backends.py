@@ -25,13 +25,13 @@ from onnxbuild.steps.dataset_rows import (
 from onnxbuild.steps.exporters import EXPORTERS
 from onnxbuild.steps.kind import Context, Fault
 from onnxbuild.tables.positions import may_read_text
+from onnxbuild.tables.runtimes.runtime_libraries import LIBRARIES
 from onnxbuild.tables.runtimes.runtime_limits import LIMITS, RuntimeLimits
 from onnxbuild.tables.tasks import reads_text_rows
 
 _WORKER = "onnxbuild.workers.compile.checked.checked_worker"
 _ENGINE = "onnxbuild.workers.engines.compiled.provider_engine:ProviderModel"
 _NVIDIA = f"{FILE}/dev/nvidiactl"
-_TENSORRT = f"{LIBRARY}libnvinfer.so"  # no part of onnxruntime-gpu
 _ON_CUDA = frozenset({"tensorrt", "cuda"})
 FLOATS = frozenset({"fp32", "fp16", "bf16"})
 _BLOCKED = ("q", "bnb")  # begin the names of precisions with weights in blocks, such as `q4f16` and `q4-stored`
@@ -195,14 +195,13 @@ def _resolve_tensorrt(params: TensorrtParams, context: Context) -> TensorrtParam
     return msgspec.structs.replace(params, dataset=UNSET, samples=64, sequence=128, seed=0, rows=Rows())
 
 
-def _backend(
-    name: str, summary: str, distribution: str, *files: str, libraries: tuple[str, ...] = (), **more: Any
-) -> Backend:
-    """A backend that needs a distribution with the provider, files of a driver, and libraries of the compiler.
+def _backend(name: str, summary: str, distribution: str, *files: str, **more: Any) -> Backend:
+    """A backend that needs a distribution with the provider, files of a driver, and libraries.
 
-    What runs the result has no libraries among its needs: they are in the params of each check, and so in its key.
+    What runs the result has no libraries among its needs: these are in the params of each check, and so in its key.
     """
     needs = (distribution, *files)
+    libraries = tuple(f"{LIBRARY}{one}" for one in LIBRARIES.get(name, ()))
     settle = more.pop("resolve", lambda params, _context: params)
 
     def resolve(params: Any, context: Context) -> Any:
@@ -230,7 +229,7 @@ def _gpu_on_linux() -> tuple[str, ...]:
 
 TENSORRT = _backend(
     "tensorrt", "NVIDIA TensorRT through ONNX Runtime: shape profiles, fp16, bf16 and symmetric int8",
-    "onnxruntime-gpu", _NVIDIA, libraries=(_TENSORRT,),
+    "onnxruntime-gpu", _NVIDIA,
     params=TensorrtParams,
     worker=f"{_WORKER}:run_tensorrt",
     check=_check_tensorrt,
