@@ -11,8 +11,18 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from small_models import classifier
 
+from onnxbuild.needs import step_needs
+from onnxbuild.needs.step_needs import is_of_machine, need_name
 from onnxbuild.protocol import CheckFailed
-from onnxbuild.steps.compiling.compiled_record import CompiledStage, StageInput
+from onnxbuild.steps import KINDS, all_kinds
+from onnxbuild.steps.compiling.backends import BACKENDS
+from onnxbuild.steps.compiling.compiled_record import (
+    CompiledRecord,
+    CompiledStage,
+    CompilerOfRecord,
+    StageInput,
+    write_record,
+)
 from onnxbuild.steps.compiling.provider_backends import (
     PROVIDER_BACKENDS,
     TENSORRT,
@@ -21,13 +31,15 @@ from onnxbuild.steps.compiling.provider_backends import (
     ShapeRange,
     TensorrtParams,
 )
-from onnxbuild.steps.kind import Runtime
+from onnxbuild.steps.kind import Runtime, packages_of
+from onnxbuild.steps.packaging.compiled_package import CompiledClientParams
+from onnxbuild.steps.validate import ValidateParams
 from onnxbuild.tables.runtimes.runtime_limits import LIMITS
 from onnxbuild.workers.compile.checked import checked_worker
 from onnxbuild.workers.compile.checked.graph_limits import check_limits
 from onnxbuild.workers.compile.checked.provider_options import options_of
 from onnxbuild.workers.engines.compiled import needs_here
-from onnxbuild.workers.engines.compiled.open_variant import open_variant, why_skipped
+from onnxbuild.workers.engines.compiled.open_variant import open_variant, why_not_timed, why_skipped
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
 
 of_each_backend = pytest.mark.parametrize("backend", PROVIDER_BACKENDS, ids=lambda backend: backend.name)
@@ -244,7 +256,7 @@ def test_what_another_machine_has_compiled_waits_where_its_runtime_is_absent(tmp
     params = backend.params()
     runtime = Runtime(backend=backend.name, needs=backend.runs_with(params))
     monkeypatch.setattr(step_needs, "is_on_machine", lambda one: one != need)
-    monkeypatch.setattr(open_variant_module, "version_here", lambda name: None if name == need else "1.0")
+    monkeypatch.setattr(needs_here, "version_here", lambda name: None if name == need else "1.0")
     words = f"needs {need}" if not is_of_machine(need) else f"needs {backend.name}: `{need_name(need)}` is not here"
     assert why_skipped(tmp_path, runtime) == why_not_timed(tmp_path, runtime) == words
     assert need in packages_of(KINDS["validate"], ValidateParams(task="text-classification", runtime=runtime))

@@ -78,6 +78,7 @@ class Backend(Struct, frozen=True, kw_only=True):
     memory_factor: float = 4.0
     timeout_seconds: float = 3600.0
     pure: bool = False  # as in `Kind`
+    resumes: Callable[[Mapping[str, Any]], bool] = lambda _params: False  # as in `Kind`
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -117,6 +118,7 @@ def _compiler(backend: Backend) -> Kind:
         program_limits=backend.limits,
         backend=backend.name,
         pure=backend.pure,
+        resumes=backend.resumes,
         resolve=resolve,
         check=backend.check,
         columns=backend.columns,

@@ -205,4 +205,5 @@ OPENVINO = Backend(
     precision_after=_precision_after,
     columns=lambda params, _context: ("text",) if params.dataset else (),
     pure=True,
+    resumes=lambda params: "subject_to" in params,
 )

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from onnxbuild.needs.step_needs import FILE, LIBRARY, absence, first_absent, need_name, why_without_device
+from onnxbuild.needs.step_needs import FILE, LIBRARY, absence, need_name, why_without_device
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.publishing.sha256_sums import sha256_of
 from onnxbuild.steps.compiling.backend_kind import HOST_DOUBLE, Backend, Place
@@ -18,7 +18,7 @@ from onnxbuild.steps.compiling.backends import backend_named
 from onnxbuild.steps.compiling.compiled_record import FORMAT, RECORD, CompiledRecord, read_record
 from onnxbuild.steps.kind import Runtime, all_needs
 from onnxbuild.workers.engines.compiled.compiled_model import CompiledModel
-from onnxbuild.workers.engines.compiled.needs_here import version_here
+from onnxbuild.workers.engines.compiled.needs_here import need_absent_here
 from onnxbuild.workers.engines.engine import Device
 
 _ARTICLES: Mapping[Place, str] = {HOST_DOUBLE: "a", "emulator": "an"}
@@ -77,7 +77,7 @@ def why_skipped(folder: Path, runtime: Runtime | UnsetType) -> str | None:
     """What the machine lacks to run a compiled variant, as `needs qaic-compile`; None if it can run."""
     if runtime is UNSET:
         return None
-    absent = first_absent(all_needs(runtime), version_here)
+    absent = need_absent_here(all_needs(runtime))
     if absent is not None:
         return _needs(absent, runtime.backend)
     record = checked_record(folder)
@@ -110,7 +110,7 @@ def why_not_timed(folder: Path, runtime: Runtime | UnsetType) -> str | None:
 
 def _without_device(runtime: Runtime) -> str | None:
     """Why a device is not used although its tools are here, in words."""
-    absent = None if runtime.uses is UNSET else first_absent(runtime.uses, version_here)
+    absent = None if runtime.uses is UNSET else need_absent_here(runtime.uses)
     return None if absent is None else why_without_device(absent)
 
 
