@@ -46,7 +46,7 @@ PROFILE = {f"trt_profile_{end}_shapes": "input_ids:3x5" for end in ("min", "opt"
         (SHORT, {"backend": "tensorrt", "precision": "int8", "sequence": 99},
          "OB620 warning: rows of 99 tokens are cut"),
         (SHORT, {"backend": "coreml", "sequence": 99}, "OB620 99 tokens do not fit the model's 77 positions"),
-        (VIT, {"backend": "tensorrt", "precision": "int8"}, "OB804 `precision: int8` is ranged on texts"),
+        (VIT, {"backend": "tensorrt", "precision": "int8"}, "OB804 `precision: int8` reads texts"),
         (VIT, {"backend": "qnn"}, "OB825 `qnn` is told rows and tokens"),
         (GPT2, {"backend": "tensorrt"}, "OB825 `tensorrt` is told rows and tokens, and graphs of the task"),
         (SPEECH, {"backend": "tensorrt"}, "`audio-classification` have sizes of audio"),

@@ -38,7 +38,7 @@ from onnxbuild.tables.runtimes.runtime_limits import LIMITS
 from onnxbuild.workers.compile.checked import checked_worker
 from onnxbuild.workers.compile.checked.graph_limits import check_limits
 from onnxbuild.workers.compile.checked.provider_options import options_of
-from onnxbuild.workers.engines.compiled import needs_here
+from onnxbuild.workers.engines.compiled import needs_here, provider_engine
 from onnxbuild.workers.engines.compiled.open_variant import open_variant, why_not_timed, why_skipped
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
 
@@ -233,6 +233,26 @@ def test_a_gpu_without_the_library_of_tensorrt_is_prepared_for(tmp_path, monkeyp
     assert (record["state"], record["needs"]) == ("prepared", "libnvinfer.so")
     runtime = Runtime(backend="tensorrt", needs=TENSORRT.runs_with(TensorrtParams()))
     assert why_skipped(tmp_path / "out", runtime) == "needs tensorrt: `libnvinfer.so` is not here"
+
+
+@of_each_backend
+def test_a_provider_that_does_not_start_compiles_nothing(tmp_path, monkeypatch, backend):
+    """All that it needs is installed, and this ONNX Runtime does not have it."""
+    monkeypatch.setattr(checked_worker, "_absent", lambda _params: None)
+    monkeypatch.setattr(provider_engine, "_check", lambda _record: None)
+    assert code_of(lambda: prepared_for(tmp_path / "out", backend)) == "OBE43"
+
+
+@of_each_backend
+def test_a_graph_that_a_provider_refuses_is_not_compiled(tmp_path, monkeypatch, backend):
+    def refuse(_folder, *, threads):
+        raise CheckFailed("OBE232", f"ONNX Runtime does not load it in {threads}", notes=[("cause", "no kernel")])
+
+    monkeypatch.setattr(checked_worker, "_absent", lambda _params: None)
+    monkeypatch.setattr("onnxbuild.workers.engines.compiled.open_variant.open_compiled", refuse)
+    with pytest.raises(CheckFailed, match="OBE238 ONNX Runtime does not load it in 1") as caught:
+        prepared_for(tmp_path / "out", backend)
+    assert caught.value.failure.notes == (("cause", "no kernel"),)
 
 
 COMPILER_NEEDS = [
