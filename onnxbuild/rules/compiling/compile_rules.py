@@ -40,22 +40,35 @@ def compiler_missing(world: World) -> Iterator[Diagnostic]:
         names = kind.compiler(msgspec.convert(action.params, kind.params))
         absent = first_absent(names, _version(action, world))
         if absent is not None:
-            name = need_name(absent)
-            yield fault(
-                "OB802",
-                f"{_lack(absent, name, action)}, so `{action.id}` will only be prepared, not compiled",
-                span=action.span,
-                hint=_way_out(absent, name, action, has_script=not kind.is_plugin),
-                severity="warning",
-            )
+            yield _only_prepared(absent, action, has_script=not kind.is_plugin)
 
 
-def _lack(need: str, name: str, action: Action) -> str:
-    """What is missing, and where."""
-    if is_of_machine(need):
-        return why_without_device(need) or f"`{name}` is not on this machine"
-    where = "on this machine" if action.toolchain == CURRENT else f"in the toolchain `{action.toolchain}`"
-    return f"`{name}` is not {where}"
+def _only_prepared(absent: str, action: Action, *, has_script: bool) -> Diagnostic:
+    """OB802 for a need of a compiler that is missing, or is here without its device."""
+    name, without_device = need_name(absent), why_without_device(absent)
+    span, hint = action.span, _way_out(absent, name, action, has_script=has_script)
+    if without_device is not None:
+        return fault(
+            "OB802",
+            f"{without_device}, so `{action.id}` will only be prepared, not compiled",
+            span=span,
+            hint=hint,
+            severity="warning",
+        )
+    return fault(
+        "OB802",
+        f"`{name}` is not {_place(absent, action)}, so `{action.id}` will only be prepared, not compiled",
+        span=span,
+        hint=hint,
+        severity="warning",
+    )
+
+
+def _place(need: str, action: Action) -> str:
+    """Where a need is missing."""
+    if action.toolchain == CURRENT or is_of_machine(need):
+        return "on this machine"
+    return f"in the toolchain `{action.toolchain}`"
 
 
 def _way_out(need: str, name: str, action: Action, *, has_script: bool) -> str:
