@@ -54,7 +54,7 @@ MAY_IMPORT = {
     "url_origin": set(),
     "onnx_files": {"regular_files"},
     "passed_variables": set(),
-    "needs": set(),
+    "needs": {"passed_variables"},
     "confinement": set(),
     "publishing": {"regular_files", "printable"},
     "permissions": {"diagnostics", "regular_files"},

@@ -18,14 +18,15 @@ from msgspec import UNSET, Struct
 
 from onnxbuild.confinement import confine
 from onnxbuild.machine import Machine, this_machine
-from onnxbuild.needs.step_needs import Version, first_absent, need_name
+from onnxbuild.needs.step_needs import Version, absence, first_absent
 from onnxbuild.planning.interpreters.unseen import unseen
 from onnxbuild.protocol import json_text
 from onnxbuild.report.wording import folded
 from onnxbuild.runners.worker_environment import import_folders
 from onnxbuild.steps import KINDS, Kinds, all_kinds
+from onnxbuild.steps.compiling.backend_kind import HOST_DOUBLE
 from onnxbuild.steps.compiling.backends import backend_named
-from onnxbuild.steps.kind import Kind
+from onnxbuild.steps.kind import Kind, all_needs
 from onnxbuild.steps.packaging.package_kind import CLIENT
 from onnxbuild.version import __version__
 
@@ -183,22 +184,23 @@ def _ability_of(kind: Kind, params: Any, version: Version) -> str:
     runtime = kind.runtime(params, None)  # type: ignore[arg-type] # that of a backend asks for no context
     absent = _lacking(kind.compiler(params), version)
     backend = backend_named(kind.backend)
-    has_double = backend is not None and backend.verified_on == "host double"
+    has_double = backend is not None and backend.verified_on == HOST_DOUBLE
     if absent is not None:
         rest = "nothing is compiled; a host double runs the graph" if has_double else "nothing is compiled or run"
-        return f"prepares: `{absent}` is not here, so {rest}"
-    lacking = None if runtime is UNSET else _lacking(runtime.needs, version)
+        return f"prepares: {absent}, so {rest}"
+    lacking = None if runtime is UNSET else _lacking(all_needs(runtime), version)
     unused = None if runtime is UNSET or runtime.uses is UNSET else _lacking(runtime.uses, version)
     if has_double and unused is not None:
-        return f"compiles; `{unused}` is not here, so a host double runs the graph, and no device does"
+        return f"compiles; {unused}, so a host double runs the graph, and no device does"
     if lacking is not None:
-        return f"compiles; `{lacking}` is not here, so validation and benchmark are skipped"
+        return f"compiles; {lacking}, so validation and benchmark are skipped"
     return "compiles and runs"
 
 
 def _lacking(needs: tuple[str, ...], version: Version) -> str | None:
+    """What is absent, in words."""
     absent = first_absent(needs, version)
-    return None if absent is None else need_name(absent)
+    return None if absent is None else absence(absent)
 
 
 def declared_packages(kind: Kind) -> tuple[str, ...]:

@@ -3,6 +3,7 @@ import os
 import sys
 from pathlib import Path
 
+import devices_here
 import pytest
 
 from onnxbuild.commands.doctor import as_json, as_text, doctor, extras_of, needs_of
@@ -60,8 +61,7 @@ def test_the_settings_of_a_backend_that_need_more(tmp_path):
 
 
 def test_a_gpu_without_the_library_of_its_compiler(tmp_path, monkeypatch):
-    has_file = os.path.exists
-    monkeypatch.setattr("os.path.exists", lambda path: path == "/dev/nvidiactl" or has_file(path))
+    devices_here.nvidia(monkeypatch)
     monkeypatch.setattr("onnxbuild.needs.step_needs.has_library", lambda _name: False)
     backends = look(tmp_path).backends
     assert backends["tensorrt"] == "prepares: `libnvinfer.so` is not here, so nothing is compiled or run"
@@ -81,9 +81,12 @@ def test_a_device_takes_the_place_of_a_host_double(tmp_path, monkeypatch):
     write_program(tmp_path / "qaic-compile")
     words = "compiles; `qaic-util` is not here, so a host double runs the graph, and no device does"
     assert look(tmp_path).backends["qaic"] == words
-    write_program(tmp_path / "qaic-util")
-    program_version.cache_clear()
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin")
+    devices_here.card_tool(tmp_path)
     assert look(tmp_path).backends["qaic"] == "compiles and runs"
+    devices_here.card_tool(tmp_path, "QID 0\n\tStatus:Error\n")
+    words = "compiles; `qaic-util -q` finds no card that is ready (0: Error), so a host double runs the graph, and no"
+    assert look(tmp_path).backends["qaic"] == f"{words} device does"
 
 
 def write_program(place):

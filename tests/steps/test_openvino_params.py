@@ -48,6 +48,21 @@ def test_refused(block: Any, expected: str | None) -> None:
     assert [one.startswith(expected or "") for one in shown] == ([] if expected is None else [True])
 
 
+@pytest.mark.parametrize(
+    ("task", "config", "code"),
+    [
+        ("image-classification", None, "OB804"),
+        ("feature-extraction", {"image_size": 30}, "OB804"),  # only its config tells
+        ("feature-extraction", {"vocab_size": 97}, None),
+    ],
+)
+def test_int8_needs_a_model_that_reads_text(task: str, config: Any, code: str | None) -> None:
+    given = context(task, "encoder", {"quantize"}, config)
+    found = [one.code for one in OPENVINO.check(OpenvinoParams(quantize="int8"), given)]
+    assert found == ([] if code is None else [code])
+    assert not list(OPENVINO.check(OpenvinoParams(weights="int8"), given))
+
+
 def test_only_int8_has_its_calibration_in_the_key() -> None:
     given = context("fill-mask", "encoder", ())
     assert OPENVINO.resolve(OpenvinoParams(), given).calibration is UNSET

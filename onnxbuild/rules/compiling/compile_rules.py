@@ -7,7 +7,16 @@ from collections.abc import Iterator
 import msgspec
 
 from onnxbuild.diagnostics import Diagnostic, fault
-from onnxbuild.needs.step_needs import FILE, LIBRARY, PROGRAM, Version, first_absent, is_of_machine, need_name
+from onnxbuild.needs.step_needs import (
+    FILE,
+    LIBRARY,
+    PROGRAM,
+    Version,
+    first_absent,
+    is_of_machine,
+    need_name,
+    why_without_device,
+)
 from onnxbuild.planning.action_graph import CURRENT, Action
 from onnxbuild.planning.known_versions import version_in
 from onnxbuild.rules.rule import Rule, World, described, rule
@@ -31,14 +40,28 @@ def compiler_missing(world: World) -> Iterator[Diagnostic]:
         names = kind.compiler(msgspec.convert(action.params, kind.params))
         absent = first_absent(names, _version(action, world))
         if absent is not None:
-            name = need_name(absent)
-            yield fault(
-                "OB802",
-                f"`{name}` is not {_place(absent, action)}, so `{action.id}` will only be prepared, not compiled",
-                span=action.span,
-                hint=_way_out(absent, name, action, has_script=not kind.is_plugin),
-                severity="warning",
-            )
+            yield _only_prepared(absent, action, has_script=not kind.is_plugin)
+
+
+def _only_prepared(absent: str, action: Action, *, has_script: bool) -> Diagnostic:
+    """OB802 for a need of a compiler that is missing, or is here without its device."""
+    name, without_device = need_name(absent), why_without_device(absent)
+    span, hint = action.span, _way_out(absent, name, action, has_script=has_script)
+    if without_device is not None:
+        return fault(
+            "OB802",
+            f"{without_device}, so `{action.id}` will only be prepared, not compiled",
+            span=span,
+            hint=hint,
+            severity="warning",
+        )
+    return fault(
+        "OB802",
+        f"`{name}` is not {_place(absent, action)}, so `{action.id}` will only be prepared, not compiled",
+        span=span,
+        hint=hint,
+        severity="warning",
+    )
 
 
 def _place(need: str, action: Action) -> str:
@@ -49,8 +72,8 @@ def _place(need: str, action: Action) -> str:
 
 
 def _way_out(need: str, name: str, action: Action, *, has_script: bool) -> str:
-    """What a person can do: no file of a driver installs, and a plugin whose compiler is a library has no script."""
-    if need.startswith(FILE):
+    """What a person can do: no device installs, and a plugin whose compiler is a library has no script."""
+    if need.startswith(FILE) or why_without_device(need):
         return "run this target on a machine that has it, with a shared store"
     if need.startswith(LIBRARY):
         return f"name the folder of `{name}` in LD_LIBRARY_PATH, or run `sh compile.sh` in the output where it is found"

@@ -8,11 +8,12 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from onnxbuild.needs.devices import CARD_TOOL
 from onnxbuild.needs.step_needs import PROGRAM
-from onnxbuild.steps.compiling.backend_kind import COMPILE, KEY, Backend, CompileParams, check_device
+from onnxbuild.steps.compiling.backend_kind import COMPILE, HOST_DOUBLE, KEY, Backend, CompileParams, check_device
 from onnxbuild.steps.kind import Context, Fault
 from onnxbuild.tables.compiling.cloud_ai_families import DECODERS, ENCODERS, rope_that_varies
-from onnxbuild.tables.compiling.cloud_ai_sdks import CARD_TOOL, OWN_OPTIONS, PARTITIONS, SDKS, flag_of
+from onnxbuild.tables.compiling.cloud_ai_sdks import OWN_OPTIONS, PARTITIONS, SDKS, flag_of
 from onnxbuild.tables.tasks import family_of, pooling_of
 
 QEFFICIENT = "QEfficient"  # the distribution
@@ -220,7 +221,7 @@ QAIC = Backend(
     params=QaicParams,
     worker="onnxbuild.workers.compile.qaic.qaic_worker:run",
     engine="onnxbuild.workers.compile.qaic.qaic_engine:QaicModel",
-    verified_on="host double",
+    verified_on=HOST_DOUBLE,
     packages=_packages,
     compiler=lambda params: (f"{PROGRAM}{compiler_of(params)}",),
     runs_with=lambda _params: ("onnxruntime",),

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import UNSET, Meta, UnsetType
 
-from onnxbuild.steps.kind import Context, Fault, Runtime
+from onnxbuild.steps.kind import Context, Fault, Runtime, all_needs
 from onnxbuild.steps.packaging.package_kind import Client, ClientParams, Package, PackageParams, Roles, in_package
 
 
@@ -61,7 +61,7 @@ def _client(params: CompiledParams, context: Context) -> CompiledClientParams:
 
 
 def _client_packages(params: Any) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(need for one in (params.runtimes or {}).values() for need in one.needs))
+    return tuple(dict.fromkeys(need for one in (params.runtimes or {}).values() for need in all_needs(one)))
 
 
 COMPILED = Package(
